@@ -1,0 +1,77 @@
+/** Does what plans say: the one place where a step of a plan becomes a QMP command or a file operation. */
+
+import { BlockJobError } from '../core/errors.ts';
+import type { Action, MadeFile } from '../core/plans/step.ts';
+import { Refused } from '../qmp/errors.ts';
+import { createFile, removeFile } from './destination.ts';
+import { refused } from './failures.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+export interface Workplace {
+  readonly domain: string;
+  /** The destination, for messages. */
+  readonly path: string;
+  /** Undefined when QEMU has ended: then nothing in it is left to be taken back. */
+  readonly machine: VirtualMachine | undefined;
+  /** The file that this job made, if it made one. */
+  readonly made: MadeFile | undefined;
+}
+
+/** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
+export async function perform(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
+  const { machine, made, domain, path } = workplace;
+  switch (action.do) {
+    case 'create-file':
+      return await createFile(action.path, action.sizeBytes, action.owner);
+    case 'remove-file':
+      if (made !== undefined) await removeFile(made);
+      return undefined;
+    case 'qmp':
+      await machine?.execute(action.command);
+      return undefined;
+    case 'qmp-job': {
+      if (machine === undefined) return undefined;
+      await machine.execute(action.command);
+      const job = await machine.jobUntil(
+        action.qemuJob,
+        (one) => one === undefined || one.status === 'concluded',
+      );
+      await machine.execute({ execute: 'job-dismiss', arguments: { id: action.qemuJob } });
+      if (job?.error === undefined) return undefined;
+      throw new BlockJobError(
+        refused('GenericError', job.error, { domain, path, doing: action.command.execute }),
+      );
+    }
+    case 'end-qmp-job':
+      if (machine !== undefined) await endJob(machine, action.qemuJob);
+      return undefined;
+  }
+}
+
+/** As perform, for an undo or a clean-up: what is already as it should be is done. */
+export async function performAgain(action: Action, workplace: Workplace): Promise<void> {
+  try {
+    await perform(action, workplace);
+  } catch (error) {
+    const gone = error instanceof Refused && /failed to find node/i.test(error.desc);
+    if (!gone) throw error;
+  }
+}
+
+/** Cancels the job if it still runs, waits for its end, and dismisses it. One that is not there has well ended. */
+async function endJob(machine: VirtualMachine, id: string): Promise<void> {
+  const first = (await machine.jobs()).find((job) => job.id === id);
+  if (first === undefined) return;
+  if (first.status !== 'concluded') await ignoringLateness(machine, 'job-cancel', id);
+  const job = await machine.jobUntil(id, (one) => one === undefined || one.status === 'concluded');
+  if (job !== undefined) await ignoringLateness(machine, 'job-dismiss', id);
+}
+
+/** The job may end, or be dismissed by another client, between the look and the command. */
+async function ignoringLateness(machine: VirtualMachine, execute: 'job-cancel' | 'job-dismiss', id: string) {
+  try {
+    await machine.execute({ execute, arguments: { id } });
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+}

@@ -1,0 +1,63 @@
+/** What QEMU, the monitor and the file system say when they say no, in the words of the catalogue. */
+import { BlockJobError, type Failure, failure } from '../core/errors.ts';
+import { NotSent, OutcomeUnknown, QmpError, Refused } from '../qmp/errors.ts';
+
+/** QEMU cannot be asked now, or its answer was lost: what was asked may have happened. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof OutcomeUnknown || error instanceof NotSent;
+}
+
+/** Undefined for what is none of these: a bug. */
+export function failureFrom(
+  error: unknown,
+  about: { domain: string; path: string; doing: string },
+): Failure | undefined {
+  if (error instanceof BlockJobError) return error.failure;
+  if (error instanceof Refused) return refused(error.qemuClass, error.desc, about);
+  if (error instanceof QmpError)
+    return failure('QEMU_UNREACHABLE', { domain: about.domain, why: error.message });
+  return fileSystem(error, about.path);
+}
+
+/**
+ * QEMU's texts are for people and may change; they only choose between a better and a general reason here, and
+ * travel whole in the metadata.
+ */
+export function refused(
+  qemuClass: string,
+  desc: string,
+  about: { domain: string; path: string; doing: string },
+): Failure {
+  const qemu = { qemuClass, qemuText: desc };
+  if (/no space left/i.test(desc)) return failure('NO_SPACE', { path: about.path, why: desc }, qemu);
+  if (/permission denied|operation not permitted|read-only file system/i.test(desc)) {
+    return failure('ACCESS_DENIED', { path: about.path, why: desc }, qemu);
+  }
+  if (/failed to get .*lock/i.test(desc))
+    return failure('DESTINATION_IN_USE', { path: about.path, by: desc }, qemu);
+  return failure('QEMU_REFUSED', { doing: about.doing, qemuText: desc }, { qemuClass });
+}
+
+function fileSystem(error: unknown, path: string): Failure | undefined {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return failure('DESTINATION_MISSING', { path });
+    case 'EEXIST':
+    case 'EISDIR':
+      return failure('DESTINATION_EXISTS', { path });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+    case 'ELOOP':
+    case 'ENAMETOOLONG':
+      return failure('ACCESS_DENIED', { path, why: code });
+    case 'ENOSPC':
+    case 'EDQUOT':
+    case 'EFBIG':
+      return failure('NO_SPACE', { path, why: code });
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * A job's entries, in the journal and in memory: the one place where they are written, and what watchers read.
+ * A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and loses nothing.
+ */
+import { advance, allows, begin, hasEnded, type Job } from '../core/job.ts';
+import type { Accepted, EntryBody, JournalEntry } from '../core/journal-entry.ts';
+import { Lane } from '../lib/lane.ts';
+import { Wake } from '../lib/wake.ts';
+import { Journal, type ReadJournal } from './journal.ts';
+
+/** The job as it was when it had this entry. */
+export interface Revision {
+  readonly entry: JournalEntry;
+  readonly job: Job;
+}
+
+export class JobLog {
+  readonly changed = new Wake();
+  readonly #journal: Journal;
+  readonly #lane = new Lane();
+  readonly #revisions: [Revision, ...Revision[]];
+
+  private constructor(journal: Journal, revisions: [Revision, ...Revision[]]) {
+    this.#journal = journal;
+    this.#revisions = revisions;
+  }
+
+  /** The job exists when this returns. */
+  static async begin(folder: string, accepted: Accepted): Promise<JobLog> {
+    const journal = await Journal.create(folder, accepted.job);
+    const entry: JournalEntry = { revision: 1, time: new Date().toISOString(), ...accepted };
+    try {
+      await journal.append(entry);
+    } catch (error) {
+      await journal.remove();
+      throw error;
+    }
+    return new JobLog(journal, [{ entry, job: begin(entry) }]);
+  }
+
+  static async reopen(folder: string, { job, entries, wholeBytes }: ReadJournal): Promise<JobLog> {
+    const [first, ...rest] = entries;
+    const revisions: [Revision, ...Revision[]] = [{ entry: first, job: begin(first) }];
+    let last = begin(first);
+    for (const entry of rest) {
+      last = advance(last, entry);
+      revisions.push({ entry, job: last });
+    }
+    return new JobLog(await Journal.reopen(folder, job.accepted.job, wholeBytes), revisions);
+  }
+
+  get job(): Job {
+    return (this.#revisions.at(-1) ?? this.#revisions[0]).job;
+  }
+
+  /** Undefined: there is no such revision yet. */
+  at(revision: number): Revision | undefined {
+    return this.#revisions[revision - 1];
+  }
+
+  /** The revision of the first entry of a kind. */
+  revisionOf(kind: EntryBody['entry']): number | undefined {
+    return this.#revisions.find(({ entry }) => entry.entry === kind)?.entry.revision;
+  }
+
+  /** The start came to nothing. */
+  get refused(): boolean {
+    return this.revisionOf('refused') !== undefined;
+  }
+
+  get ended(): boolean {
+    return hasEnded(this.job);
+  }
+
+  /** Writes an entry, if the job's state still allows it; undefined: it does not, and nothing was written. */
+  async append(body: EntryBody): Promise<Job | undefined> {
+    return await this.#lane.run(async () => {
+      if (!allows(this.job, body)) return undefined;
+      const entry: JournalEntry = {
+        revision: this.job.revision + 1,
+        time: new Date().toISOString(),
+        ...body,
+      };
+      await this.#journal.append(entry);
+      const job = advance(this.job, entry);
+      this.#revisions.push({ entry, job });
+      this.changed.notify();
+      return job;
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#lane.run(async () => await this.#journal.close());
+  }
+
+  /** For a start that came to nothing: the job is forgotten. */
+  async remove(): Promise<void> {
+    await this.#lane.run(async () => await this.#journal.remove());
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * One append-only file a job, readable with `cat`: each line is an entry's CRC-32 in hex, a space, the entry as
+ * JSON. An entry is on disk (fsync) when `append` returns. A last line that was torn by a crash is not there.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { fold, type Job } from '../core/job.ts';
+import type { JournalEntry } from '../core/journal-entry.ts';
+
+const SUFFIX = '.jsonl';
+
+export class Journal {
+  readonly #file: FileHandle;
+  readonly #path: string;
+  #bytes: number;
+
+  private constructor(file: FileHandle, path: string, bytes: number) {
+    this.#file = file;
+    this.#path = path;
+    this.#bytes = bytes;
+  }
+
+  static async create(folder: string, job: string): Promise<Journal> {
+    const path = join(folder, job + SUFFIX);
+    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    const journal = new Journal(file, path, 0);
+    try {
+      await syncFolder(folder);
+    } catch (error) {
+      await journal.remove();
+      throw error;
+    }
+    return journal;
+  }
+
+  /** Opens a journal to go on after its last whole entry; what was torn behind it is cut off. */
+  static async reopen(folder: string, job: string, wholeBytes: number): Promise<Journal> {
+    const path = join(folder, job + SUFFIX);
+    const file = await open(path, constants.O_WRONLY);
+    await file.truncate(wholeBytes);
+    return new Journal(file, path, wholeBytes);
+  }
+
+  /** On failure nothing of the entry remains, and it may be appended again. */
+  async append(entry: JournalEntry): Promise<void> {
+    const line = Buffer.from(encodeLine(entry));
+    try {
+      let written = 0;
+      while (written < line.length) {
+        const { bytesWritten } = await this.#file.write(
+          line,
+          written,
+          line.length - written,
+          this.#bytes + written,
+        );
+        written += bytesWritten;
+      }
+      await this.#file.datasync();
+    } catch (error) {
+      await this.#file.truncate(this.#bytes).catch(() => undefined);
+      throw error;
+    }
+    this.#bytes += line.length;
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  async remove(): Promise<void> {
+    await this.#file.close();
+    await unlink(this.#path);
+  }
+}
+
+export function encodeLine(entry: JournalEntry): string {
+  const json = JSON.stringify(entry);
+  return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
+}
+
+/** A line in the middle that does not match its checksum: the disk or a person changed it. */
+export class JournalDamaged extends Error {
+  override readonly name = 'JournalDamaged';
+}
+
+export interface ReadJournal {
+  readonly job: Job;
+  readonly entries: readonly [JournalEntry, ...JournalEntry[]];
+  /** How much of the file is whole entries. */
+  readonly wholeBytes: number;
+}
+
+/** Undefined for a journal without a whole first entry: that job was never accepted. */
+export function decodeJournal(text: string): ReadJournal | undefined {
+  const entries: JournalEntry[] = [];
+  let wholeBytes = 0;
+  const lines = text.split('\n');
+  for (const [index, line] of lines.entries()) {
+    // What follows the last newline was torn.
+    if (index === lines.length - 1) break;
+    const json = line.slice(9);
+    if (line.slice(0, 8) !== crc32(json).toString(16).padStart(8, '0')) {
+      if (index === lines.length - 2 && lines[index + 1] === '') break;
+      throw new JournalDamaged(`line ${index + 1} does not match its checksum`);
+    }
+    entries.push(JSON.parse(json) as JournalEntry);
+    wholeBytes += Buffer.byteLength(line) + 1;
+  }
+  const [first, ...rest] = entries;
+  if (first === undefined) return undefined;
+  return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes };
+}
+
+/** Reads every journal of a state folder, which is made if it is not there. */
+export async function readJournals(
+  folder: string,
+): Promise<readonly { readonly id: string; readonly read: ReadJournal | Error | undefined }[]> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const names = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
+  return await Promise.all(
+    names.map(async (name) => {
+      const id = name.slice(0, -SUFFIX.length);
+      try {
+        return { id, read: decodeJournal(await readFile(join(folder, name), 'utf8')) };
+      } catch (error) {
+        return { id, read: error instanceof Error ? error : new Error(String(error)) };
+      }
+    }),
+  );
+}
+
+/** A new file's name is on disk only when its folder is. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * How far the jobs are. A domain is asked once an interval however many watch, and not at all while nobody does;
+ * what it says is a latest value: it is never queued and never written down.
+ */
+import type { Job } from '../core/job.ts';
+import { hasEnded } from '../core/job.ts';
+import { NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
+import { Wake } from '../lib/wake.ts';
+import type { JobLog } from './job-log.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+interface Slot {
+  history: ProgressHistory;
+  progress: Progress;
+}
+
+interface Poll {
+  readonly intervals: Set<{ readonly intervalMs: number }>;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export class Progresses {
+  /** Notified at each new value of any job. */
+  readonly changed = new Wake();
+  readonly #machines: VirtualMachines;
+  readonly #slots = new Map<string, Slot>();
+  readonly #polls = new Map<VirtualMachine, Poll>();
+
+  constructor(machines: VirtualMachines) {
+    this.#machines = machines;
+  }
+
+  of(job: Job): Progress | undefined {
+    return this.#slots.get(job.accepted.job)?.progress;
+  }
+
+  forget(job: string): void {
+    this.#slots.delete(job);
+  }
+
+  /** Asks QEMU now, if it can be asked; else the last value stays. */
+  async refresh(log: JobLog): Promise<void> {
+    if (hasEnded(log.job)) return;
+    const machine = this.#machineOf(log.job);
+    if (machine !== undefined) await this.#ask(machine).catch(() => undefined);
+  }
+
+  /** Keeps the job's domain asked until disposed. */
+  poll(log: JobLog, intervalMs: number): Disposable {
+    const machine = this.#machineOf(log.job);
+    if (machine === undefined) return { [Symbol.dispose]: () => undefined };
+    const poll = this.#polls.get(machine) ?? { intervals: new Set(), timer: undefined };
+    this.#polls.set(machine, poll);
+    const interest = { intervalMs };
+    poll.intervals.add(interest);
+    this.#schedule(machine, poll);
+    return {
+      [Symbol.dispose]: () => {
+        poll.intervals.delete(interest);
+        if (poll.intervals.size > 0) return;
+        clearTimeout(poll.timer);
+        this.#polls.delete(machine);
+      },
+    };
+  }
+
+  #machineOf(job: Job): VirtualMachine | undefined {
+    return this.#machines.find(job.accepted.domainUuid ?? job.accepted.domain);
+  }
+
+  /** The shortest interval that anybody wants; the next question waits for the last one's answer. */
+  #schedule(machine: VirtualMachine, poll: Poll): void {
+    clearTimeout(poll.timer);
+    const intervalMs = Math.min(...[...poll.intervals].map((interest) => interest.intervalMs));
+    poll.timer = setTimeout(() => {
+      void this.#ask(machine)
+        // Not to be asked now: its connection is being looked after elsewhere.
+        .catch(() => undefined)
+        .then(() => {
+          if (this.#polls.get(machine) === poll) this.#schedule(machine, poll);
+        });
+    }, intervalMs);
+  }
+
+  async #ask(machine: VirtualMachine): Promise<void> {
+    const atMs = performance.now();
+    for (const job of await machine.blockJobs()) {
+      const ready = job.status === 'ready' || job.status === 'standby';
+      const { history, progress } = observe(this.#slots.get(job.id)?.history ?? NO_HISTORY, {
+        atMs,
+        offsetBytes: job.offsetBytes,
+        lengthBytes: job.lengthBytes,
+        ready,
+      });
+      this.#slots.set(job.id, { history, progress });
+    }
+    this.changed.notify();
+  }
+}

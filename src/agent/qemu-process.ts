@@ -1,0 +1,95 @@
+/**
+ * Which process is behind a QMP socket. A domain's name can be given to a new QEMU at once; a pid together with
+ * its start time is never given again until the host boots.
+ */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { QemuProcess } from '../core/journal-entry.ts';
+import type { FileOwner } from '../core/plans/step.ts';
+
+export interface ProcessFacts {
+  readonly process: QemuProcess;
+  /** File names that QEMU was given may be relative to this. */
+  readonly workingDirectory: string;
+  /** As whom it opens files. */
+  readonly owner: FileOwner;
+}
+
+/** The flag of a listening socket in /proc/net/unix (__SO_ACCEPTCON). */
+const LISTENING = 0x10000;
+
+/**
+ * Finds the process that listens on a socket. Undefined where /proc does not tell: another user's process and we
+ * are not root, another pid or network namespace, or nobody listens any more.
+ */
+export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
+  const listeners = await listeningSockets();
+  const candidates = listeners.filter((socket) => socket.path.endsWith(lastPart(socketPath)));
+  if (candidates.length === 0) return undefined;
+  const links = new Map(candidates.map((socket) => [`socket:[${socket.inode}]`, socket.path]));
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    const bound = await socketOf(pid, links);
+    if (bound === undefined) continue;
+    const facts = await factsOf(Number(pid));
+    if (facts !== undefined && resolve(facts.workingDirectory, bound) === resolve(socketPath)) return facts;
+  }
+  return undefined;
+}
+
+function lastPart(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
+
+async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
+  const lines = await readFile('/proc/net/unix', 'utf8').catch(() => '');
+  return lines.split('\n').flatMap((line) => {
+    // Num RefCount Protocol Flags Type St Inode Path
+    const [, , , flags, , , inode, ...path] = line.trim().split(/\s+/);
+    if (flags === undefined || inode === undefined || path.length === 0) return [];
+    return (Number.parseInt(flags, 16) & LISTENING) === 0 ? [] : [{ inode, path: path.join(' ') }];
+  });
+}
+
+async function socketOf(pid: string, links: ReadonlyMap<string, string>): Promise<string | undefined> {
+  const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  for (const descriptor of descriptors) {
+    const target = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '');
+    const path = links.get(target);
+    if (path !== undefined) return path;
+  }
+  return undefined;
+}
+
+async function factsOf(pid: number): Promise<ProcessFacts | undefined> {
+  const startTime = await startTimeOf(pid);
+  const workingDirectory = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const uid = fileSystemId(status, 'Uid');
+  const gid = fileSystemId(status, 'Gid');
+  if (startTime === undefined || workingDirectory === undefined || uid === undefined || gid === undefined) {
+    return undefined;
+  }
+  return { process: { pid, startTime }, workingDirectory, owner: { uid, gid } };
+}
+
+/** The last of real, effective, saved and file system id: the one that counts for files. */
+function fileSystemId(status: string, which: 'Uid' | 'Gid'): number | undefined {
+  const found = new RegExp(`^${which}:\\s+\\d+\\s+\\d+\\s+\\d+\\s+(\\d+)`, 'm').exec(status)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
+/** Undefined for a process that has ended, a zombie too. */
+async function startTimeOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  if (stat === undefined) return undefined;
+  // The command's name is in parentheses and may hold anything; the fields after it do not.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const state = fields[0];
+  return state === 'Z' || state === 'X' ? undefined : fields[19];
+}
+
+/** Is this very process still there? */
+export async function isAlive(process: QemuProcess): Promise<boolean> {
+  return (await startTimeOf(process.pid)) === process.startTime;
+}

@@ -1,0 +1,309 @@
+/**
+ * One job that has not ended: looks at QEMU, asks core/next-move what to do, does it, and looks again whenever
+ * something may have changed. QEMU's events only wake it; what is true it asks.
+ *
+ *        ┌──────────────── wake: event, connection, request, timer ◄───────────────┐
+ *        ▼                                                                         │
+ *      look at QEMU ──► next-move(journal, QEMU) ──► write it down ──► do it ──────┘
+ */
+import type { Logger } from 'pino';
+import type { Disk } from '../core/chain.ts';
+import { BlockJobError, type Failure, failure } from '../core/errors.ts';
+import type { Job } from '../core/job.ts';
+import type { DeviceOn, EntryBody } from '../core/journal-entry.ts';
+import { type Asked, ending, type Move, nextMove, type Seen } from '../core/next-move.ts';
+import { outcomeOf } from '../core/outcome.ts';
+import { planSettling } from '../core/plans/copy.ts';
+import type { Step } from '../core/plans/step.ts';
+import { LinkedAbort } from '../lib/linked-abort.ts';
+import { Refused } from '../qmp/errors.ts';
+import { perform, performAgain, type Workplace } from './executor.ts';
+import { failureFrom, isUnreachable } from './failures.ts';
+import type { JobLog } from './job-log.ts';
+import { isAlive } from './qemu-process.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+export interface RunningJobOptions {
+  readonly log: JobLog;
+  /** The VM of this job as it is now; undefined: there is none. */
+  readonly machine: () => VirtualMachine | undefined;
+  /** Paths that any domain's graph holds now. */
+  readonly heldPaths: () => Promise<ReadonlySet<string>>;
+  readonly logger: Logger;
+}
+
+/** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
+const OVERDUE_MS = { STARTING: 1000, PIVOTING: 30_000 };
+/** QEMU tells of nothing while a job gets going, nor when a lost process is gone for good. */
+const LOOK_AGAIN_MS = { STARTING: 20, otherwise: 1000 };
+
+export class RunningJob {
+  readonly #log: JobLog;
+  readonly #options: RunningJobOptions;
+  readonly #logger: Logger;
+  readonly #stop = new AbortController();
+  #asked = { complete: false, end: false };
+  /** Over which connection `#asked` is true: what a lost connection swallowed is asked again. */
+  #generation = 0;
+  #state: Job['state'] = 'STARTING';
+  #since = performance.now();
+
+  constructor(options: RunningJobOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#logger = options.logger.child({
+      job: this.#job.accepted.job,
+      domain: this.#job.accepted.domain,
+      disk: this.#job.accepted.disk,
+    });
+  }
+
+  get #job(): Job {
+    return this.#log.job;
+  }
+
+  /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
+  async start(): Promise<void> {
+    for (const step of this.#job.accepted.plan) {
+      if (!(await this.#run(step, async (workplace) => await perform(step.run, workplace)))) return;
+    }
+  }
+
+  /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
+  async drive(): Promise<void> {
+    while (!this.#log.ended && !this.#stop.signal.aborted) {
+      const machine = this.#options.machine();
+      const before = { log: this.#log.changed.now, machine: machine?.wake.now ?? 0 };
+      try {
+        const seen = await this.#look(machine);
+        const move =
+          seen === undefined
+            ? ({ move: 'wait' } as const)
+            : nextMove(this.#job, seen, this.#askedNow(machine));
+        if (move.move === 'wait') await this.#wait(machine, before);
+        else await this.#perform(move, machine);
+      } catch (error) {
+        if (!isUnreachable(error))
+          this.#logger.error({ err: error }, 'a move of the job failed; trying again');
+        await this.#wait(machine, before);
+      }
+    }
+  }
+
+  /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
+  close(): void {
+    this.#stop.abort();
+  }
+
+  async #wait(machine: VirtualMachine | undefined, before: { log: number; machine: number }): Promise<void> {
+    using stopped = new LinkedAbort(this.#stop.signal);
+    const { signal } = stopped;
+    const timeoutMs = this.#job.state === 'STARTING' ? LOOK_AGAIN_MS.STARTING : LOOK_AGAIN_MS.otherwise;
+    const changes = [this.#log.changed.after(before.log, { signal, timeoutMs })];
+    if (machine !== undefined) changes.push(machine.wake.after(before.machine, { signal }));
+    await Promise.race(changes);
+  }
+
+  #askedNow(machine: VirtualMachine | undefined): Asked {
+    const generation = machine?.identity?.generation ?? 0;
+    if (generation !== this.#generation) this.#asked = { complete: false, end: false };
+    this.#generation = generation;
+    if (this.#state !== this.#job.state) {
+      this.#state = this.#job.state;
+      this.#since = performance.now();
+    }
+    const limitMs =
+      this.#state === 'STARTING' || this.#state === 'PIVOTING' ? OVERDUE_MS[this.#state] : Infinity;
+    return { ...this.#asked, overdue: performance.now() - this.#since > limitMs };
+  }
+
+  /** Undefined: QEMU cannot be asked now, and may well be alive. */
+  async #look(machine: VirtualMachine | undefined): Promise<Seen | undefined> {
+    const { accepted } = this.#job;
+    if (accepted.process !== undefined && !(await isAlive(accepted.process))) {
+      return { qemu: 'ENDED', devicePath: undefined };
+    }
+    if (machine?.identity === undefined) return undefined;
+    const [jobs, blockJobs, guestRuns] = await Promise.all([
+      machine.jobs(),
+      machine.blockJobs(),
+      machine.guestRuns(),
+    ]);
+    const job = jobs.find((one) => one.id === accepted.job);
+    const blockJob = blockJobs.find((one) => one.id === accepted.job);
+    const runs = job !== undefined && job.status !== 'concluded';
+    // Where the device is matters when the job is over, and the graph is much to ask for at every event.
+    const place = runs
+      ? { deviceOn: 'SOURCE' as const, devicePath: undefined }
+      : await this.#deviceOn(machine);
+    return {
+      qemu: 'UP',
+      job: job && {
+        status: job.status,
+        error: job.error,
+        ioStatus: blockJob?.ioStatus ?? 'ok',
+        begun: job.endBytes > 0 || !['created', 'running'].includes(job.status),
+      },
+      ...place,
+      guestRuns,
+    };
+  }
+
+  async #deviceOn(machine: VirtualMachine): Promise<{ deviceOn: DeviceOn; devicePath: string | undefined }> {
+    const { source, destination, qdev } = this.#job.accepted;
+    const { disks } = await machine.graph();
+    const top = disks.find((disk: Disk) => disk.qdev === qdev)?.chain[0];
+    if (top === undefined) return { deviceOn: 'NOWHERE', devicePath: undefined };
+    const deviceOn =
+      top.node === destination.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
+    return { deviceOn, devicePath: top.path };
+  }
+
+  async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {
+    switch (move.move) {
+      case 'record':
+        this.#logger.info({ entry: move.entry.entry }, 'job');
+        await this.#log.append(move.entry);
+        return;
+      case 'command':
+        await this.#command(move, machine);
+        return;
+      case 'hold-guest':
+        if (!this.#job.guestHeld) await this.#log.append({ entry: 'guest-held', because: move.because });
+        await machine?.execute({ execute: 'stop' });
+        return;
+      case 'release-guest':
+        await machine?.execute({ execute: 'cont' });
+        await this.#log.append({ entry: 'guest-released' });
+        return;
+      case 'undo-start':
+        await this.#undoStart(machine);
+        return;
+      case 'settle':
+        await this.#settle(machine);
+        return;
+    }
+  }
+
+  async #command(
+    move: Extract<Move, { move: 'command' }>,
+    machine: VirtualMachine | undefined,
+  ): Promise<void> {
+    this.#asked = { ...this.#asked, [move.asks]: true };
+    try {
+      await machine?.execute(move.command);
+    } catch (error) {
+      // Its state has changed under the command: the next look tells to what.
+      if (!(error instanceof Refused)) throw error;
+      this.#logger.info({ command: move.command.execute, why: error.desc }, 'QEMU refused; looking again');
+      this.#asked = { ...this.#asked, [move.asks]: false };
+      await this.#pause();
+    }
+  }
+
+  /** QEMU's state at this instant did not fit a command; it fits soon, or an event tells that it never will. */
+  async #pause(): Promise<void> {
+    const machine = this.#options.machine();
+    if (machine !== undefined)
+      await machine.wake.after(machine.wake.now, { timeoutMs: 100, signal: this.#stop.signal });
+  }
+
+  /** Runs a step, writing down that it begins and how it went; false: it was not done. */
+  async #run(step: Step, work: (workplace: Workplace) => Promise<EntryMade | undefined>): Promise<boolean> {
+    await this.#log.append({ entry: 'step-started', step: step.name });
+    try {
+      const made = await work(this.#workplace(this.#options.machine()));
+      await this.#log.append({
+        entry: 'step-done',
+        step: step.name,
+        ...(made === undefined ? {} : { made }),
+      });
+      return true;
+    } catch (error) {
+      const failed = this.#failureOf(error, step.name);
+      const entry = isUnreachable(error) ? 'step-unknown' : 'step-refused';
+      await this.#log.append({ entry, step: step.name, failure: failed });
+      return false;
+    }
+  }
+
+  #workplace(machine: VirtualMachine | undefined): Workplace {
+    const { domain, destination } = this.#job.accepted;
+    return { domain, path: destination.path, machine, made: this.#job.madeFile };
+  }
+
+  #failureOf(error: unknown, doing: string): Failure {
+    const { domain, destination } = this.#job.accepted;
+    const failed = failureFrom(error, { domain, path: destination.path, doing });
+    if (failed !== undefined) return failed;
+    const id = crypto.randomUUID();
+    this.#logger.error({ err: error, id }, 'a bug');
+    return failure('BUG', { id });
+  }
+
+  /** Takes back every step of the plan that began, the last one first. */
+  async #undoStart(machine: VirtualMachine | undefined): Promise<void> {
+    const why = this.#job.failure ?? (await this.#failedAtOnce(machine));
+    for (const step of this.#job.accepted.plan.toReversed()) {
+      const state = this.#job.steps.get(step.name);
+      if (step.undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
+      await this.#log.append({ entry: 'undo-started', step: step.name });
+      const undone = await this.#undo(step.undo, step.name, machine);
+      await this.#log.append(undone);
+    }
+    await this.#log.append({ entry: 'refused', failure: why });
+  }
+
+  async #undo(undo: Step['run'], step: string, machine: VirtualMachine | undefined): Promise<EntryBody> {
+    try {
+      await performAgain(undo, this.#workplace(machine));
+      return { entry: 'undo-done', step };
+    } catch (error) {
+      if (isUnreachable(error)) throw error;
+      return { entry: 'undo-failed', step, failure: this.#failureOf(error, `undo of ${step}`) };
+    }
+  }
+
+  /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */
+  async #failedAtOnce(machine: VirtualMachine | undefined): Promise<Failure> {
+    const id = this.#job.accepted.job;
+    if (machine?.identity === undefined)
+      return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
+    const job = (await machine.jobs()).find((one) => one.id === id);
+    const qemuText = job?.error ?? 'the job is gone';
+    return failure('QEMU_REFUSED', { doing: 'start-mirror', qemuText });
+  }
+
+  /** Dismisses the job, closes what nobody uses any more, and writes down how it ended. */
+  async #settle(machine: VirtualMachine | undefined): Promise<void> {
+    const { concluded } = this.#job;
+    if (concluded === undefined) return;
+    for (const step of planSettling(this.#job)) {
+      if (['DONE', 'REFUSED'].includes(this.#job.steps.get(step.name) ?? '')) continue;
+      const done = await this.#run(step, async (workplace) => {
+        await performAgain(step.run, { ...workplace, machine });
+        return undefined;
+      });
+      // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
+      if (!done && this.#job.steps.get(step.name) === 'UNKNOWN') return;
+    }
+    const { state, failure: failed } = ending(this.#job, concluded);
+    const revision = this.#log.revisionOf('concluded') ?? this.#job.revision;
+    const outcome = outcomeOf(this.#job, concluded, revision);
+    const held = await this.#options.heldPaths();
+    const gone =
+      this.#job.steps.get('remove-destination') === 'DONE' ? this.#job.accepted.destination.path : undefined;
+    const safeToDelete = outcome.safeToDelete.filter(({ path }) => path !== gone && !held.has(path));
+    await this.#log.append({ entry: 'ended', state, failure: failed, outcome: { ...outcome, safeToDelete } });
+    this.#logger.info({ state, why: failed?.text, outcome: outcome.destinationContent }, 'job ended');
+  }
+}
+
+type EntryMade = NonNullable<Workplace['made']>;
+
+/** Thrown by a start that came to nothing. */
+export function refusal(job: Job): BlockJobError {
+  return new BlockJobError(
+    job.failure ?? failure('JOB_LOST', { job: job.accepted.job, why: 'it never began' }),
+  );
+}

@@ -1,0 +1,183 @@
+/** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
+import { resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
+import type { QmpCommand } from '../core/qemu/commands.ts';
+import {
+  type QemuBlockJob,
+  type QemuJob,
+  readBlockDevices,
+  readBlockJobs,
+  readGraph,
+  readJobs,
+  readName,
+  readNodes,
+  readRunState,
+  readUuid,
+} from '../core/qemu/replies.ts';
+import { Wake } from '../lib/wake.ts';
+import { NotSent } from '../qmp/errors.ts';
+import { Monitor } from '../qmp/monitor.ts';
+import { findListener, type ProcessFacts } from './qemu-process.ts';
+
+/** Who a QEMU said it is, over the present connection. */
+export interface Identity {
+  readonly name: string | undefined;
+  readonly uuid: string | undefined;
+  readonly qemuVersion: string;
+  /** Undefined where /proc does not tell which process has the socket. */
+  readonly facts: ProcessFacts | undefined;
+  /** The connection's number; a new one may be another QEMU. */
+  readonly generation: number;
+}
+
+export interface VirtualMachineOptions {
+  readonly socketPath: string;
+  /** The name it was given with --qmp NAME=…; undefined: its own -name, or else the socket's file name. */
+  readonly givenName: string | undefined;
+  readonly log: Logger;
+}
+
+export class VirtualMachine {
+  /** Notified at every event and at every change of the connection. */
+  readonly wake = new Wake();
+  readonly socketPath: string;
+  readonly #givenName: string | undefined;
+  readonly #log: Logger;
+  readonly #monitor: Monitor;
+  #identity: Identity | undefined;
+  /** Kept when the connection is lost, so that the domain keeps its name. */
+  #lastIdentity: Identity | undefined;
+
+  constructor({ socketPath, givenName, log }: VirtualMachineOptions) {
+    this.socketPath = socketPath;
+    this.#givenName = givenName;
+    this.#log = log.child({ qmp: socketPath });
+    this.#monitor = new Monitor({
+      path: socketPath,
+      onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
+    });
+    this.#monitor.onEvent(() => this.wake.notify());
+    this.#monitor.onState((state) => {
+      this.#identity = undefined;
+      if (state.state === 'connected') {
+        this.#identify(state.generation).catch((error: unknown) => {
+          // The connection was lost again; the monitor makes a new one.
+          this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
+        });
+      } else {
+        if (state.state === 'disconnected')
+          this.#log.debug({ why: state.error.message }, 'QMP is disconnected');
+        this.wake.notify();
+      }
+    });
+  }
+
+  start(): void {
+    this.#monitor.start();
+  }
+
+  get name(): string {
+    const fileName = this.socketPath
+      .slice(this.socketPath.lastIndexOf('/') + 1)
+      .replace(/\.(sock|qmp|socket)$/, '');
+    return this.#givenName ?? this.#lastIdentity?.name ?? fileName;
+  }
+
+  get uuid(): string | undefined {
+    return this.#lastIdentity?.uuid;
+  }
+
+  /** Undefined while QEMU cannot be asked. */
+  get identity(): Identity | undefined {
+    return this.#identity;
+  }
+
+  /** Why it cannot be asked. */
+  get trouble(): string {
+    const { state } = this.#monitor;
+    return state.state === 'disconnected' ? state.error.message : `QMP is ${state.state}`;
+  }
+
+  answersTo(domain: string): boolean {
+    return (
+      this.name === domain || (this.uuid !== undefined && this.uuid.toLowerCase() === domain.toLowerCase())
+    );
+  }
+
+  async #identify(generation: number): Promise<void> {
+    const state = this.#monitor.state;
+    const [name, uuid, facts] = await Promise.all([
+      this.#monitor.execute({ execute: 'query-name' }),
+      this.#monitor.execute({ execute: 'query-uuid' }),
+      findListener(this.socketPath),
+    ]);
+    if (state.state !== 'connected' || this.#monitor.state !== state) return;
+    const { major, minor, micro } = state.greeting.version.qemu;
+    this.#identity = {
+      name: readName(name),
+      uuid: readUuid(uuid),
+      qemuVersion: `${major}.${minor}.${micro}`,
+      facts,
+      generation,
+    };
+    this.#lastIdentity = this.#identity;
+    this.#log.info({ domain: this.name, uuid: this.uuid, pid: facts?.process.pid }, 'QEMU is connected');
+    this.wake.notify();
+  }
+
+  /** Rejects with the errors of src/qmp/errors.ts. */
+  async execute(command: QmpCommand): Promise<unknown> {
+    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
+    return await this.#monitor.execute(command);
+  }
+
+  async jobs(): Promise<readonly QemuJob[]> {
+    return readJobs(await this.execute({ execute: 'query-jobs' }));
+  }
+
+  async blockJobs(): Promise<readonly QemuBlockJob[]> {
+    return readBlockJobs(await this.execute({ execute: 'query-block-jobs' }));
+  }
+
+  async guestRuns(): Promise<boolean> {
+    return readRunState(await this.execute({ execute: 'query-status' })) === 'running';
+  }
+
+  async graph(): Promise<BlockGraph> {
+    // Sent together: QEMU answers them one after the other, with nothing of ours in between.
+    const [devices, nodes, graph] = await Promise.all([
+      this.execute({ execute: 'query-block' }),
+      this.execute({ execute: 'query-named-block-nodes', arguments: { flat: true } }),
+      this.execute({ execute: 'x-debug-query-block-graph' }),
+    ]);
+    const folder = this.#identity?.facts?.workingDirectory;
+    const absolute = (file: string) => {
+      const plain = folder !== undefined && file !== '' && !/^[a-z+]+:/i.test(file);
+      return plain ? resolve(folder, file) : file;
+    };
+    return readBlockGraph(readBlockDevices(devices), readNodes(nodes), readGraph(graph), absolute);
+  }
+
+  /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
+  async deviceType(qdev: string): Promise<string | undefined> {
+    const path = qdev.startsWith('/') ? qdev.replace(/\/virtio-backend$/, '') : `/machine/peripheral/${qdev}`;
+    const command = { execute: 'qom-get', arguments: { path, property: 'type' } } as const;
+    const type = await this.execute(command).catch(() => undefined);
+    return typeof type === 'string' ? type : undefined;
+  }
+
+  /** Asks for a QEMU job until `enough` says so; looks again at each event. */
+  async jobUntil(id: string, enough: (job: QemuJob | undefined) => boolean): Promise<QemuJob | undefined> {
+    for (;;) {
+      const before = this.wake.now;
+      const job = (await this.jobs()).find((one) => one.id === id);
+      if (enough(job)) return job;
+      await this.wake.after(before);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#monitor.close();
+  }
+}

@@ -1,0 +1,109 @@
+/** Which QEMUs run here: those named on the command line, and the sockets that come and go in a folder. */
+import { type FSWatcher, watch } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { fail } from '../core/errors.ts';
+import { Lane } from '../lib/lane.ts';
+import { VirtualMachine } from './virtual-machine.ts';
+
+export interface VirtualMachinesOptions {
+  /** A folder whose sockets are QMP monitors, one a VM; undefined: none. */
+  readonly folder: string | undefined;
+  readonly named: readonly { readonly name: string; readonly socketPath: string }[];
+  readonly log: Logger;
+}
+
+/** inotify tells at once; the look now and then is for file systems where it does not tell. */
+const RESCAN_MS = 2000;
+
+export class VirtualMachines {
+  readonly #options: VirtualMachinesOptions;
+  readonly #machines = new Map<string, VirtualMachine>();
+  readonly #scans = new Lane();
+  #watcher: FSWatcher | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: VirtualMachinesOptions) {
+    this.#options = options;
+  }
+
+  /** Begins connecting. A folder that is not there yet is waited for. */
+  async start(): Promise<void> {
+    for (const { name, socketPath } of this.#options.named) this.#add(resolve(socketPath), name);
+    if (this.#options.folder === undefined) return;
+    await this.#scan(this.#options.folder);
+    this.#watchFolder(this.#options.folder);
+    this.#timer = setInterval(() => this.#rescan(), RESCAN_MS);
+  }
+
+  #watchFolder(folder: string): void {
+    try {
+      this.#watcher = watch(folder, () => this.#rescan());
+      this.#watcher.on('error', () => this.#watcher?.close());
+    } catch (error) {
+      this.#options.log.info(
+        { folder, error: String(error) },
+        'the folder cannot be watched; looking at it now and then',
+      );
+    }
+  }
+
+  #rescan(): void {
+    if (this.#options.folder === undefined) return;
+    this.#scan(this.#options.folder).catch((error: unknown) => {
+      this.#options.log.error({ err: error }, 'the folder of QMP sockets cannot be read');
+    });
+  }
+
+  async #scan(folder: string): Promise<void> {
+    await this.#scans.run(async () => {
+      const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+      const sockets = new Set(
+        entries.filter((entry) => entry.isSocket()).map((entry) => join(folder, entry.name)),
+      );
+      for (const path of sockets) if (!this.#machines.has(path)) this.#add(path, undefined);
+      for (const machine of this.#machines.values()) {
+        const inFolder = machine.socketPath.startsWith(`${resolve(folder)}/`);
+        // A socket's file may be removed under a QEMU that is well: its connection decides.
+        if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined) {
+          this.#machines.delete(machine.socketPath);
+          await machine.close();
+        }
+      }
+    });
+  }
+
+  #add(socketPath: string, givenName: string | undefined): void {
+    const machine = new VirtualMachine({ socketPath, givenName, log: this.#options.log });
+    this.#machines.set(socketPath, machine);
+    machine.start();
+  }
+
+  get all(): readonly VirtualMachine[] {
+    return [...this.#machines.values()];
+  }
+
+  /**
+   * The VM of a name or UUID. Of several (a guest that migrates has two QEMUs here for a while), one that can be
+   * asked comes first; two that can be asked are nobody's.
+   */
+  find(domain: string): VirtualMachine | undefined {
+    const found = this.all.filter((machine) => machine.answersTo(domain));
+    const up = found.filter((machine) => machine.identity !== undefined);
+    return up.length > 1 ? undefined : (up[0] ?? found[0]);
+  }
+
+  /** Throws DOMAIN_NOT_FOUND. */
+  get(domain: string): VirtualMachine {
+    return this.find(domain) ?? fail('DOMAIN_NOT_FOUND', { domain });
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#watcher?.close();
+    await this.#scans.run(async () => {
+      await Promise.all(this.all.map(async (machine) => await machine.close()));
+    });
+  }
+}

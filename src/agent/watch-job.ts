@@ -1,0 +1,111 @@
+/** What a watcher of a job gets: every revision once and in order, and between them the latest progress. */
+import type { Call, JobEvent, WatchRequest } from '../core/block-jobs.ts';
+import { inWords } from '../core/entry-words.ts';
+import { fail } from '../core/errors.ts';
+import { hasEnded } from '../core/job.ts';
+import type { JournalEntry } from '../core/journal-entry.ts';
+import { LinkedAbort } from '../lib/linked-abort.ts';
+import type { JobLog, Revision } from './job-log.ts';
+import type { Progresses } from './progresses.ts';
+
+const DEFAULT_PROGRESS_INTERVAL_MS = 1000;
+/** QEMU answers a few thousand questions a second; ten from each domain leave it in peace. */
+const LEAST_PROGRESS_INTERVAL_MS = 100;
+/** Longer silence looks like a dead connection. */
+const HEARTBEAT_MS = 10_000;
+
+/** Ends after the event that ended the job, or when the caller has gone. */
+export async function* watchJob(
+  log: JobLog,
+  progresses: Progresses,
+  { afterRevision, progressIntervalMs }: WatchRequest,
+  { signal }: Call,
+): AsyncGenerator<JobEvent> {
+  const last = log.job.revision;
+  if (afterRevision !== undefined && afterRevision > last) {
+    fail('REVISION_UNKNOWN', {
+      job: log.job.accepted.job,
+      revision: String(afterRevision),
+      last: String(last),
+    });
+  }
+  let cursor = afterRevision ?? last;
+  if (afterRevision === undefined) {
+    await progresses.refresh(log);
+    const job = log.at(last)?.job ?? log.job;
+    yield live('SNAPSHOT', { job, progress: progresses.of(job) }, 'the job as it is');
+  }
+  using _poll = progresses.poll(
+    log,
+    Math.max(progressIntervalMs ?? DEFAULT_PROGRESS_INTERVAL_MS, LEAST_PROGRESS_INTERVAL_MS),
+  );
+  let progressSent = progresses.of(log.job);
+
+  while (!signal.aborted) {
+    // Taken before looking: what changes from here on ends the wait below.
+    const before = { log: log.changed.now, progress: progresses.changed.now };
+    const revision = log.at(cursor + 1);
+    if (revision !== undefined) {
+      cursor += 1;
+      yield eventOf(revision, progresses);
+      continue;
+    }
+    if (hasEnded(log.at(cursor)?.job ?? log.job)) return;
+    const progress = progresses.of(log.job);
+    if (progress !== undefined && progress !== progressSent) {
+      progressSent = progress;
+      yield live('PROGRESS', { job: log.job, progress }, '');
+      continue;
+    }
+    if (!(await changedInTime(signal, before, log, progresses)) && !signal.aborted) {
+      yield live('HEARTBEAT', { job: log.job, progress: progresses.of(log.job) }, '');
+    }
+  }
+}
+
+/** False: nothing has changed for so long that the watcher needs a sign of life. */
+async function changedInTime(
+  signal: AbortSignal,
+  before: { log: number; progress: number },
+  log: JobLog,
+  progresses: Progresses,
+): Promise<boolean> {
+  using wait = new LinkedAbort(signal);
+  const options = { signal: wait.signal, timeoutMs: HEARTBEAT_MS };
+  await Promise.race([
+    log.changed.after(before.log, options),
+    progresses.changed.after(before.progress, options),
+  ]);
+  return log.changed.now !== before.log || progresses.changed.now !== before.progress;
+}
+
+function live(
+  type: 'SNAPSHOT' | 'PROGRESS' | 'HEARTBEAT',
+  view: Pick<JobEvent, 'job' | 'progress'>,
+  detail: string,
+): JobEvent {
+  return { ...view, type, time: new Date().toISOString(), detail };
+}
+
+/** What is neither a step nor one of these has changed the job's state, or what is asked of it. */
+const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
+  'step-started': 'STEP',
+  'step-done': 'STEP',
+  'step-refused': 'STEP',
+  'step-unknown': 'STEP',
+  'undo-started': 'STEP',
+  'undo-done': 'STEP',
+  'undo-failed': 'STEP',
+  paused: 'PAUSED',
+  resumed: 'RESUMED',
+};
+
+function eventOf({ entry, job }: Revision, progresses: Progresses): JobEvent {
+  return {
+    type: TYPE_OF[entry.entry] ?? 'STATE',
+    time: entry.time,
+    job,
+    progress: progresses.of(job),
+    detail: inWords(entry),
+  };
+}

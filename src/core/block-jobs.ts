@@ -1,0 +1,122 @@
+/**
+ * The interface in the middle: what this service does, in its own words. One agent a host implements it; one
+ * server exposes it. All its methods throw BlockJobError, and nothing else on purpose.
+ */
+import type { Disk } from './chain.ts';
+import type { Job } from './job.ts';
+import type { ImageFormat, OnNoSpace, OnReady, PauseGuest } from './journal-entry.ts';
+import type { Progress } from './progress.ts';
+
+/** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
+export interface Call {
+  /** Aborted when the caller has gone or its deadline has passed. */
+  readonly signal: AbortSignal;
+}
+
+export interface DiskRef {
+  /** The domain's name or UUID. */
+  readonly domain: string;
+  /** qdev id, block backend, node name of the top image, or that image's absolute path. */
+  readonly disk: string;
+}
+
+export type JobRef = { readonly jobId: string } | { readonly disk: DiskRef };
+
+export type Destination =
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'block-device'; readonly path: string }
+  | { readonly kind: 'nbd' };
+
+/** StartCopy as it was asked for; undefined is "not given". */
+export interface CopyRequest {
+  readonly disk: DiskRef;
+  readonly destination: Destination | undefined;
+  readonly format: ImageFormat | undefined;
+  readonly shallow: boolean;
+  readonly reuseExternal: boolean;
+  readonly relativeBacking: boolean;
+  readonly bandwidthBytesPerSecond: bigint;
+  readonly granularityBytes: bigint;
+  readonly bufferBytes: bigint;
+  readonly writeMode: 'BACKGROUND' | 'BLOCKING' | undefined;
+  readonly onReady: OnReady | undefined;
+  readonly onNoSpace: OnNoSpace | undefined;
+  readonly pauseGuest: PauseGuest | undefined;
+  readonly timeLimitMs: number | undefined;
+  readonly requestId: string;
+  readonly validateOnly: boolean;
+  readonly planEtag: string;
+}
+
+export interface AbortRequest {
+  readonly job: JobRef;
+  readonly pivot: boolean;
+  /** Answer when the request is written down; else when the job has ended. */
+  readonly async: boolean;
+  /** Break off even where QEMU would drain or flush first. */
+  readonly force: boolean;
+  readonly pauseGuest: PauseGuest | undefined;
+  readonly requestId: string;
+}
+
+export interface ListJobsRequest {
+  /** Name or UUID; '' for all. */
+  readonly domain: string;
+  readonly states: readonly Job['state'][];
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export interface WatchRequest {
+  readonly job: JobRef;
+  /** Send every event after this revision; undefined: begin with a SNAPSHOT. */
+  readonly afterRevision: number | undefined;
+  readonly progressIntervalMs: number | undefined;
+}
+
+/** A job and how far it is. */
+export interface JobView {
+  readonly job: Job;
+  readonly progress: Progress | undefined;
+}
+
+export interface JobEvent extends JobView {
+  readonly type: 'SNAPSHOT' | 'STATE' | 'STEP' | 'PROGRESS' | 'PAUSED' | 'RESUMED' | 'HEARTBEAT';
+  /** RFC 3339: when it happened; for SNAPSHOT, PROGRESS and HEARTBEAT, when it was sent. */
+  readonly time: string;
+  /** What the journal's entry says, in words. */
+  readonly detail: string;
+}
+
+export interface Domain {
+  readonly name: string;
+  readonly uuid: string | undefined;
+  readonly host: string;
+  /** Reached over QMP now; else why not. */
+  readonly connection:
+    | { readonly up: true; readonly qemuVersion: string }
+    | { readonly up: false; readonly why: string };
+}
+
+export interface DomainDisk {
+  readonly disk: Disk;
+  /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
+  readonly deviceType: string | undefined;
+  readonly activeJob: string | undefined;
+}
+
+export interface BlockJobs {
+  /** Answers when QEMU has accepted the job; a start that is refused changes nothing. */
+  startCopy(request: CopyRequest, call: Call): Promise<JobView>;
+  getInfo(job: JobRef, call: Call): Promise<JobView>;
+  /** Newest first. */
+  listJobs(
+    request: ListJobsRequest,
+    call: Call,
+  ): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;
+  abort(request: AbortRequest, call: Call): Promise<JobView>;
+  /** Ends after the event that ends the job. Leaving it never touches the job. */
+  watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
+  listDomains(call: Call): Promise<readonly Domain[]>;
+  getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }>;
+}

@@ -1,0 +1,178 @@
+/**
+ * A domain's disks and their chains, read out of what QEMU says of its block graph.
+ *
+ *   device (qdev) ──root──► [filters] ──► top image ──backing──► … ──backing──► base image
+ *                                            │file                                 │file
+ *                                            ▼                                     ▼
+ *                                        protocol node                         protocol node
+ *
+ * The edges come from x-debug-query-block-graph, since file names do not tell which node is whose child.
+ */
+import type { QemuBlockDevice, QemuGraph, QemuNode } from './qemu/replies.ts';
+
+/** One image of a chain. */
+export interface Image {
+  readonly node: string;
+  /** QEMU's driver: qcow2, raw, vmdk, … */
+  readonly format: string;
+  /** The absolute path; for other than local files QEMU's own name of it (`nbd://…`). */
+  readonly path: string;
+  readonly virtualSizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly clusterSizeBytes: number | undefined;
+  readonly extendedL2: boolean;
+  readonly readOnly: boolean;
+}
+
+/** A guest-visible block device. */
+export interface Disk {
+  /** The device's id (`-device …,id=`), or its QOM path where it has none. */
+  readonly id: string;
+  /** As query-block names it; `qom-get` takes it. */
+  readonly qdev: string;
+  /** The block backend's name: a -drive id; '' for a -blockdev disk. */
+  readonly backend: string;
+  /** Top (active) image first. Empty: no medium. */
+  readonly chain: readonly [Image, ...Image[]] | readonly [];
+  /** Nodes from the device's root to the top image: filters that somebody put there. */
+  readonly filters: readonly string[];
+  /** Names of the block jobs that use the top image. */
+  readonly blockJobs: readonly string[];
+  /** The host's page cache is bypassed (cache.direct). */
+  readonly cacheDirect: boolean;
+  readonly detectZeroes: string;
+}
+
+export interface BlockGraph {
+  readonly disks: readonly Disk[];
+  /** Every named node, with the path of its file. */
+  readonly nodes: ReadonlyMap<string, Image>;
+  readonly children: ReadonlyMap<string, readonly { readonly edge: string; readonly node: string }[]>;
+}
+
+const FILTER_DRIVERS: ReadonlySet<string> = new Set([
+  'mirror_top',
+  'commit_top',
+  'backup-top',
+  'copy-before-write',
+  'copy-on-read',
+  'throttle',
+  'compress',
+  'preallocate',
+]);
+
+/**
+ * Builds the graph. `absolute` turns a file name that QEMU was started with into an absolute path: names may be
+ * relative to QEMU's working directory.
+ */
+export function readBlockGraph(
+  devices: readonly QemuBlockDevice[],
+  nodes: readonly QemuNode[],
+  graph: QemuGraph,
+  absolute: (file: string) => string,
+): BlockGraph {
+  const images = new Map<string, Image>(
+    nodes.map((node) => [
+      node.name,
+      {
+        node: node.name,
+        format: node.driver,
+        path: absolute(node.file),
+        virtualSizeBytes: node.virtualSizeBytes,
+        allocatedBytes: node.allocatedBytes,
+        clusterSizeBytes: node.clusterSizeBytes,
+        extendedL2: node.extendedL2,
+        readOnly: node.readOnly,
+      },
+    ]),
+  );
+  const byId = new Map(graph.nodes.map((node) => [node.id, node]));
+  const children = new Map<string, { edge: string; node: string }[]>();
+  const jobsOn = new Map<string, string[]>();
+  const rootOf = new Map<string, string>();
+  for (const edge of graph.edges) {
+    const parent = byId.get(edge.parent);
+    const child = byId.get(edge.child);
+    if (parent === undefined || child === undefined) continue;
+    if (parent.type === 'block-backend') rootOf.set(parent.name, child.name);
+    else if (parent.type === 'block-job')
+      jobsOn.set(child.name, [...(jobsOn.get(child.name) ?? []), parent.name]);
+    else
+      children.set(parent.name, [
+        ...(children.get(parent.name) ?? []),
+        { edge: edge.name, node: child.name },
+      ]);
+  }
+  const childOf = (node: string, ...edges: string[]) =>
+    children.get(node)?.find((child) => edges.includes(child.edge))?.node;
+
+  const disks = devices
+    .filter((device) => device.qdev !== '')
+    .map((device): Disk => {
+      const filters: string[] = [];
+      const chain: Image[] = [];
+      let node = device.inserted ? rootOf.get(device.device === '' ? device.qdev : device.device) : undefined;
+      while (node !== undefined) {
+        const image = images.get(node);
+        // A filter of a running job may be unnamed, and then query-named-block-nodes has it under '#block…'.
+        if (image === undefined) break;
+        if (FILTER_DRIVERS.has(image.format)) {
+          if (chain.length === 0) filters.push(node);
+          node = childOf(node, 'backing', 'file');
+        } else {
+          chain.push(image);
+          node = childOf(node, 'backing');
+        }
+      }
+      const [top, ...below] = chain;
+      const users = [...filters, ...(top === undefined ? [] : [top.node])].flatMap(
+        (name) => jobsOn.get(name) ?? [],
+      );
+      return {
+        id: idOf(device.qdev),
+        qdev: device.qdev,
+        backend: device.device,
+        chain: top === undefined ? [] : [top, ...below],
+        filters,
+        blockJobs: [...new Set(users)],
+        cacheDirect: device.cacheDirect,
+        detectZeroes: device.detectZeroes,
+      };
+    });
+  return { disks, nodes: images, children };
+}
+
+/** `vd0` of `/machine/peripheral/vd0/virtio-backend`; a path that holds no id stays as it is. */
+function idOf(qdev: string): string {
+  return /^\/machine\/peripheral\/([^/]+)/.exec(qdev)?.[1] ?? qdev;
+}
+
+/**
+ * Finds the disk that `address` names: qdev id or QOM path, block backend, node name of the top image, or that
+ * image's path. The first kind of name that matches exactly one disk wins, as a path may be open twice.
+ */
+export function findDisk(graph: BlockGraph, address: string): Disk | undefined {
+  const kinds: ((disk: Disk) => boolean)[] = [
+    (disk) => disk.id === address || disk.qdev === address,
+    (disk) => disk.backend === address && address !== '',
+    (disk) => disk.chain[0]?.node === address,
+    (disk) => disk.chain[0]?.path === address,
+  ];
+  for (const matches of kinds) {
+    const [disk, another] = graph.disks.filter(matches);
+    if (disk !== undefined && another === undefined) return disk;
+  }
+  return undefined;
+}
+
+/** The node and all below it, each before what it uses: the order in which blockdev-del can take them away. */
+export function topDown(graph: BlockGraph, node: string): readonly string[] {
+  const order: string[] = [];
+  const visit = (name: string) => {
+    if (order.includes(name)) return;
+    order.push(name);
+    for (const child of graph.children.get(name) ?? []) visit(child.node);
+  };
+  visit(node);
+  return order;
+}

@@ -1,0 +1,58 @@
+/** An entry of the journal in one line for people: what GetInfo's history and the watch show. */
+import type { JournalEntry } from './journal-entry.ts';
+
+export function inWords(entry: JournalEntry): string {
+  switch (entry.entry) {
+    case 'accepted':
+      return `accepted: copy ${entry.source.path} to ${entry.destination.path}`;
+    case 'step-started':
+      return `step ${entry.step} started`;
+    case 'step-done':
+      return `step ${entry.step} done`;
+    case 'step-refused':
+      return `step ${entry.step} refused: ${entry.failure.text}`;
+    case 'step-unknown':
+      return `step ${entry.step}: no answer, it may have happened: ${entry.failure.text}`;
+    case 'undo-started':
+      return `undo of ${entry.step} started`;
+    case 'undo-done':
+      return `undo of ${entry.step} done`;
+    case 'undo-failed':
+      return `undo of ${entry.step} failed: ${entry.failure.text}`;
+    case 'refused':
+      return `refused and taken back: ${entry.failure.text}`;
+    case 'running':
+      return 'QEMU runs the job';
+    case 'ready':
+      return 'ready: the destination has caught up, and each guest write goes to both sides';
+    case 'paused':
+      return `paused: ${entry.reason}`;
+    case 'resumed':
+      return 'goes on';
+    case 'pivot-requested':
+      return 'pivot requested';
+    case 'cancel-requested':
+      return entry.force ? 'cancel requested, by force' : 'cancel requested';
+    case 'finish-requested':
+      return 'ready, and to be finished without a pivot';
+    case 'guest-held':
+      return `guest paused for the instant of the pivot: ${entry.because}`;
+    case 'guest-released':
+      return 'guest continued';
+    case 'concluded':
+      return concludedInWords(entry);
+    case 'ended':
+      return `${entry.state}${entry.failure === undefined ? '' : `: ${entry.failure.text}`}`;
+  }
+}
+
+function concludedInWords(entry: Extract<JournalEntry, { entry: 'concluded' }>): string {
+  const how = {
+    CONCLUDED: 'QEMU concluded the job',
+    VANISHED: 'the job is gone',
+    QEMU_ENDED: 'QEMU has ended',
+  };
+  const error = entry.qemuError === undefined ? '' : `: ${entry.qemuError}`;
+  const place = entry.devicePath === undefined ? '' : `; the guest's device is on ${entry.devicePath}`;
+  return `${how[entry.how]}${error}${place}`;
+}

@@ -1,0 +1,225 @@
+/**
+ * A job is the fold of its journal through one table.
+ *
+ *             running             ready            pivot-requested          ended
+ *  STARTING ──────────► RUNNING ─────────► READY ──────────────────► PIVOTING ───────► COMPLETED
+ *     │                    │                 │                          │
+ *     │ refused            │ cancel-         │ cancel-, finish-         │ ended
+ *     ▼                    ▼ requested       ▼ requested                ▼
+ *   FAILED              CANCELLING ─────────────────► CANCELLED       FAILED          UNRESOLVED
+ *
+ * running          QEMU has accepted the job: only now does StartCopy answer. A start that is refused is taken
+ *                  back, and the job is forgotten.
+ * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
+ * pivot-requested  by a caller, or by on_ready PIVOT.
+ * cancel-requested may come too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
+ * ended            from any state: a job can fail, or be ended by somebody else, wherever it is. UNRESOLVED means
+ *                  that what happened cannot be proved; the outcome says what is known.
+ */
+import type { Failure } from './errors.ts';
+import type { Accepted, Concluded, EntryBody, JournalEntry, PauseReason } from './journal-entry.ts';
+import { type Outcome, outcomeNow } from './outcome.ts';
+import type { MadeFile } from './plans/step.ts';
+
+export type JobState =
+  | 'STARTING'
+  | 'RUNNING'
+  | 'READY'
+  | 'PIVOTING'
+  | 'CANCELLING'
+  | 'COMPLETED'
+  | 'CANCELLED'
+  | 'FAILED'
+  | 'UNRESOLVED';
+
+/** A step of the plan, as far as it went. */
+export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
+
+export interface Job {
+  readonly accepted: Accepted;
+  readonly state: JobState;
+  readonly revision: number;
+  readonly createTime: string;
+  readonly readyTime: string | undefined;
+  readonly readyRevision: number | undefined;
+  /** When a pivot, a cancel or a finish was asked for. */
+  readonly endRequestedTime: string | undefined;
+  readonly endTime: string | undefined;
+  readonly pauseReason: PauseReason | undefined;
+  readonly steps: ReadonlyMap<string, StepState>;
+  readonly madeFile: MadeFile | undefined;
+  /** What was asked for while the job runs; undefined: go on. */
+  readonly intent:
+    | Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>
+    | undefined;
+  /** The guest is stopped, or about to be, by us. */
+  readonly guestHeld: boolean;
+  readonly concluded: Concluded | undefined;
+  readonly failure: Failure | undefined;
+  readonly outcome: Outcome;
+}
+
+const ENDED: ReadonlySet<JobState> = new Set(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED']);
+
+export function hasEnded(job: Job): boolean {
+  return ENDED.has(job.state);
+}
+
+/** A journal that tells an impossible story: damaged, or written by a bug. */
+export class IllegalTransition extends Error {
+  override readonly name = 'IllegalTransition';
+}
+
+const ANY_ACTIVE: readonly JobState[] = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
+
+/** In which states an entry may be written. The state that follows is in `stateAfter`. */
+const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> = {
+  accepted: [],
+  'step-started': ANY_ACTIVE,
+  'step-done': ANY_ACTIVE,
+  'step-refused': ANY_ACTIVE,
+  'step-unknown': ANY_ACTIVE,
+  'undo-started': ANY_ACTIVE,
+  'undo-done': ANY_ACTIVE,
+  'undo-failed': ANY_ACTIVE,
+  refused: ['STARTING'],
+  running: ['STARTING'],
+  ready: ['RUNNING', 'CANCELLING'],
+  paused: ['RUNNING', 'READY', 'PIVOTING'],
+  resumed: ['RUNNING', 'READY', 'PIVOTING'],
+  'pivot-requested': ['READY'],
+  'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'finish-requested': ['READY'],
+  'guest-held': ['PIVOTING'],
+  'guest-released': ANY_ACTIVE,
+  concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+};
+
+function stateAfter(state: JobState, entry: EntryBody): JobState {
+  switch (entry.entry) {
+    case 'running':
+      return 'RUNNING';
+    case 'ready':
+      return state === 'RUNNING' ? 'READY' : state;
+    case 'pivot-requested':
+      return 'PIVOTING';
+    case 'cancel-requested':
+    case 'finish-requested':
+      return 'CANCELLING';
+    case 'refused':
+      return 'FAILED';
+    case 'ended':
+      return entry.state;
+    default:
+      return state;
+  }
+}
+
+/** The job as it is after its first entry. */
+export function begin(entry: JournalEntry): Job {
+  if (entry.entry !== 'accepted' || entry.revision !== 1) {
+    throw new IllegalTransition(
+      `a journal begins with revision 1, accepted; not with ${entry.revision}, ${entry.entry}`,
+    );
+  }
+  const job: Omit<Job, 'outcome'> = {
+    accepted: entry,
+    state: 'STARTING',
+    revision: 1,
+    createTime: entry.time,
+    readyTime: undefined,
+    readyRevision: undefined,
+    endRequestedTime: undefined,
+    endTime: undefined,
+    pauseReason: undefined,
+    steps: new Map(),
+    madeFile: undefined,
+    intent: undefined,
+    guestHeld: false,
+    concluded: undefined,
+    failure: undefined,
+  };
+  return { ...job, outcome: outcomeNow(job) };
+}
+
+/** May this be written now? The one question that decides every race between a caller and QEMU. */
+export function allows(job: Job, entry: EntryBody): boolean {
+  return ALLOWED[entry.entry].includes(job.state) && !(job.concluded !== undefined && isRequest(entry));
+}
+
+function isRequest(entry: EntryBody): boolean {
+  return ['pivot-requested', 'cancel-requested', 'finish-requested', 'concluded'].includes(entry.entry);
+}
+
+/** The job after one more entry. */
+export function advance(job: Job, entry: JournalEntry): Job {
+  if (entry.revision !== job.revision + 1) {
+    throw new IllegalTransition(`revision ${entry.revision} follows ${job.revision}`);
+  }
+  if (!allows(job, entry)) throw new IllegalTransition(`${entry.entry} while ${job.state}`);
+  const next: Job = {
+    ...job,
+    ...changes(job, entry),
+    state: stateAfter(job.state, entry),
+    revision: entry.revision,
+  };
+  if (entry.entry === 'ended') return { ...next, outcome: entry.outcome };
+  return { ...next, outcome: outcomeNow(next) };
+}
+
+function changes(job: Job, entry: JournalEntry): Partial<Job> {
+  switch (entry.entry) {
+    case 'step-started':
+      return { steps: withStep(job, entry.step, 'STARTED') };
+    case 'step-done':
+      return {
+        steps: withStep(job, entry.step, 'DONE'),
+        madeFile: entry.made ?? job.madeFile,
+      };
+    case 'step-refused':
+      return { steps: withStep(job, entry.step, 'REFUSED'), failure: job.failure ?? entry.failure };
+    case 'step-unknown':
+      return { steps: withStep(job, entry.step, 'UNKNOWN'), failure: job.failure ?? entry.failure };
+    case 'undo-done':
+      return { steps: withStep(job, entry.step, 'UNDONE') };
+    case 'undo-failed':
+      return { steps: withStep(job, entry.step, 'UNDO_FAILED') };
+    // The answer to a step was lost, and yet QEMU runs the job: then nothing failed.
+    case 'running':
+      return { failure: undefined };
+    case 'ready':
+      return { readyTime: entry.time, readyRevision: entry.revision, pauseReason: undefined };
+    case 'paused':
+      return { pauseReason: entry.reason };
+    case 'resumed':
+      return { pauseReason: undefined };
+    case 'pivot-requested':
+    case 'cancel-requested':
+    case 'finish-requested':
+      return { intent: entry, endRequestedTime: entry.time };
+    case 'guest-held':
+      return { guestHeld: true };
+    case 'guest-released':
+      return { guestHeld: false };
+    case 'concluded':
+      return { concluded: entry, pauseReason: undefined };
+    case 'refused':
+      return { failure: entry.failure, endTime: entry.time };
+    case 'ended':
+      return { failure: entry.failure, endTime: entry.time };
+    case 'accepted':
+    case 'undo-started':
+      return {};
+  }
+}
+
+function withStep(job: Job, step: string, state: StepState): ReadonlyMap<string, StepState> {
+  return new Map(job.steps).set(step, state);
+}
+
+/** The job that a whole journal tells. */
+export function fold(entries: readonly [JournalEntry, ...JournalEntry[]]): Job {
+  const [first, ...rest] = entries;
+  return rest.reduce(advance, begin(first));
+}

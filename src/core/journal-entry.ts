@@ -1,0 +1,111 @@
+/**
+ * What is written down of a job, and nothing else. One entry is one line of the job's journal and one revision:
+ * 1, 2, 3 … without gaps. An entry is on disk before anything follows from it.
+ */
+import type { Failure } from './errors.ts';
+import type { Outcome } from './outcome.ts';
+import type { MadeFile, Plan } from './plans/step.ts';
+
+export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
+export type ImageFormat = 'RAW' | 'QCOW2';
+export type OnReady = 'HOLD' | 'PIVOT' | 'FINISH';
+export type OnNoSpace = 'PAUSE' | 'FAIL';
+export type PauseGuest = 'AUTO' | 'ALWAYS' | 'NEVER';
+export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
+
+/** The request as understood: nothing is unspecified any more. */
+export interface CopyOptions {
+  readonly format: ImageFormat;
+  /** Bytes a second; 0: no limit. */
+  readonly bandwidthBytesPerSecond: number;
+  /** Undefined: QEMU chooses (the destination's cluster size, 4 KiB to 64 KiB). */
+  readonly granularityBytes: number | undefined;
+  readonly bufferBytes: number;
+  readonly onReady: OnReady;
+  readonly onNoSpace: OnNoSpace;
+  readonly pauseGuest: PauseGuest;
+}
+
+/** Which QEMU it was: a name may be given to another process, a pid and its start time never are. */
+export interface QemuProcess {
+  readonly pid: number;
+  /** Clock ticks since boot, /proc/PID/stat field 22. */
+  readonly startTime: string;
+}
+
+/** The first entry: with it on disk the job exists. */
+export interface Accepted {
+  readonly entry: 'accepted';
+  /** The version of this format. */
+  readonly version: 1;
+  readonly job: string;
+  readonly kind: JobKind;
+  readonly host: string;
+  readonly domain: string;
+  readonly domainUuid: string | undefined;
+  readonly process: QemuProcess | undefined;
+  /** The disk's qdev id, and how query-block names its device. */
+  readonly disk: string;
+  readonly qdev: string;
+  readonly source: { readonly node: string; readonly path: string; readonly format: string };
+  /** The source's nodes, each before those it uses: what a pivot leaves without a user. */
+  readonly sourceNodes: readonly string[];
+  readonly destination: { readonly node: string; readonly path: string; readonly nodes: readonly string[] };
+  /** The guest is to be paused for the instant of a pivot, and why; undefined: need not be. */
+  readonly pauseGuestBecause: string | undefined;
+  readonly options: CopyOptions;
+  readonly plan: Plan;
+}
+
+/** Where the guest's device was when the job had concluded. */
+export type DeviceOn = 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE';
+
+/** How QEMU's job was seen to end. */
+export interface Concluded {
+  readonly entry: 'concluded';
+  /** CONCLUDED: QEMU had the result. VANISHED: somebody dismissed it. QEMU_ENDED: the process is gone. */
+  readonly how: 'CONCLUDED' | 'VANISHED' | 'QEMU_ENDED';
+  readonly qemuError: string | undefined;
+  readonly deviceOn: DeviceOn;
+  /** The path of the image that the guest's device is on, as QEMU named it. */
+  readonly devicePath: string | undefined;
+}
+
+export type EntryBody =
+  | Accepted
+  | { readonly entry: 'step-started'; readonly step: string }
+  | { readonly entry: 'step-done'; readonly step: string; readonly made?: MadeFile }
+  /** QEMU or the file system said no: nothing changed. */
+  | { readonly entry: 'step-refused'; readonly step: string; readonly failure: Failure }
+  /** No answer: it may have happened. */
+  | { readonly entry: 'step-unknown'; readonly step: string; readonly failure: Failure }
+  | { readonly entry: 'undo-started'; readonly step: string }
+  | { readonly entry: 'undo-done'; readonly step: string }
+  /** Could not be taken back; it is left over, and said so. */
+  | { readonly entry: 'undo-failed'; readonly step: string; readonly failure: Failure }
+  /** The start came to nothing and was taken back. */
+  | { readonly entry: 'refused'; readonly failure: Failure }
+  | { readonly entry: 'running' }
+  | { readonly entry: 'ready' }
+  | { readonly entry: 'paused'; readonly reason: PauseReason }
+  | { readonly entry: 'resumed' }
+  | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest }
+  | { readonly entry: 'cancel-requested'; readonly force: boolean }
+  /** on_ready FINISH: end as a cancel after READY does, with a complete copy, because that was asked for. */
+  | { readonly entry: 'finish-requested' }
+  /** Written before `stop`: whoever finds a guest stopped by us continues it. */
+  | { readonly entry: 'guest-held'; readonly because: string }
+  | { readonly entry: 'guest-released' }
+  | Concluded
+  | {
+      readonly entry: 'ended';
+      readonly state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
+      readonly failure: Failure | undefined;
+      readonly outcome: Outcome;
+    };
+
+export type JournalEntry = EntryBody & {
+  readonly revision: number;
+  /** RFC 3339, UTC, milliseconds. */
+  readonly time: string;
+};

@@ -1,0 +1,108 @@
+/**
+ * What is true on disk. It is computed from evidence, at every moment of a job; UNKNOWN is allowed, a guess is not.
+ */
+import type { Job } from './job.ts';
+import type { Concluded } from './journal-entry.ts';
+
+export type DestinationContent =
+  /** Not a copy yet: rubbish if the job ended. */
+  | 'PARTIAL'
+  /** READY: each guest write goes to both sides. Not a copy to be used before the job has ended. */
+  | 'MIRRORED'
+  /** A complete copy as of `asOf`; while the guest runs on it, the disk itself. */
+  | 'COMPLETE'
+  /** Was MIRRORED, and then ended without a last flush: newest writes may be missing. Not to be used. */
+  | 'STALE'
+  | 'UNKNOWN';
+
+export interface Evidence {
+  readonly source: 'JOURNAL' | 'QEMU_JOB' | 'QEMU_GRAPH' | 'QEMU_PROCESS';
+  readonly text: string;
+  /** The journal's revision that holds it. */
+  readonly revision: number;
+}
+
+export interface Outcome {
+  /** The image that the guest's device writes to; undefined where that is not known, or no guest is left. */
+  readonly guestWritesTo: string | undefined;
+  readonly destinationContent: DestinationContent;
+  /** The moment as of which a COMPLETE copy is true, RFC 3339. Undefined: it is the live disk. */
+  readonly asOf: string | undefined;
+  readonly safeToDelete: readonly { readonly path: string; readonly warning: string }[];
+  readonly evidence: readonly Evidence[];
+}
+
+/** The outcome while the job has not concluded. */
+export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
+  const evidence: Evidence = {
+    source: 'JOURNAL',
+    text: job.readyTime === undefined ? 'QEMU has not reported READY' : 'QEMU reported READY',
+    revision: job.readyRevision ?? job.revision,
+  };
+  const pivoting = job.state === 'PIVOTING';
+  return {
+    // In the instant of a pivot either side may be the guest's: only the conclusion tells.
+    guestWritesTo: pivoting ? undefined : job.accepted.source.path,
+    destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'MIRRORED',
+    asOf: undefined,
+    safeToDelete: [],
+    evidence: [evidence],
+  };
+}
+
+/** The outcome of a job that QEMU has concluded, or that was seen to be gone. */
+export function outcomeOf(job: Job, concluded: Concluded, revision: number): Outcome {
+  const { source, destination } = job.accepted;
+  const known = { guestWritesTo: concluded.devicePath, evidence: evidenceOf(job, concluded, revision) };
+
+  if (concluded.deviceOn === 'DESTINATION') {
+    const warning =
+      'the running guest has left it; before deleting it, name the new image wherever this VM is started from, ' +
+      'and make sure that no other disk or snapshot uses it';
+    return {
+      ...known,
+      destinationContent: 'COMPLETE',
+      asOf: undefined,
+      safeToDelete: [{ path: source.path, warning }],
+    };
+  }
+  // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
+  if (concluded.how !== 'CONCLUDED') {
+    return { ...known, destinationContent: 'UNKNOWN', asOf: undefined, safeToDelete: [] };
+  }
+  if (concluded.qemuError === undefined) {
+    // QEMU went on copying from the request to the conclusion, so the copy is at least as new as the request.
+    return {
+      ...known,
+      destinationContent: 'COMPLETE',
+      asOf: job.endRequestedTime ?? job.readyTime,
+      safeToDelete: [],
+    };
+  }
+  const rubbish = { path: destination.path, warning: 'an incomplete copy that this job made' };
+  return {
+    ...known,
+    destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
+    asOf: undefined,
+    safeToDelete: job.madeFile?.created === true ? [rubbish] : [],
+  };
+}
+
+function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly Evidence[] {
+  const ended = {
+    CONCLUDED:
+      concluded.qemuError === undefined
+        ? 'QEMU concluded the job without error'
+        : `QEMU concluded the job: ${concluded.qemuError}`,
+    VANISHED: 'the job was gone from QEMU before its result was read',
+    QEMU_ENDED: 'the QEMU process that ran the job has ended',
+  }[concluded.how];
+  const device =
+    concluded.devicePath === undefined
+      ? `no device ${job.accepted.disk} was there to look at`
+      : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
+  return [
+    { source: concluded.how === 'QEMU_ENDED' ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
+    { source: 'QEMU_GRAPH', text: device, revision },
+  ];
+}

@@ -1,0 +1,47 @@
+/**
+ * A plan is data: what to do, step by step, and how to take each step back. It is journaled with the job, so that
+ * recovery depends on what was planned then, not on what today's code would plan.
+ */
+import type { QmpCommand } from '../qemu/commands.ts';
+
+/** One thing to do. Each may be repeated: done twice it is as if done once. */
+export type Action =
+  /** A command that has happened when it has been answered. */
+  | { readonly do: 'qmp'; readonly command: QmpCommand }
+  /** A command that starts a QEMU job: has happened when that job has concluded without error and is dismissed. */
+  | { readonly do: 'qmp-job'; readonly command: QmpCommand; readonly qemuJob: string }
+  /** Ends and dismisses a QEMU job, whatever it is doing; a job that is not there is well ended. */
+  | { readonly do: 'end-qmp-job'; readonly qemuJob: string }
+  /** Makes a file that must not be there (O_EXCL), or takes over one of zero length, and gives it a size. */
+  | {
+      readonly do: 'create-file';
+      readonly path: string;
+      readonly sizeBytes: number;
+      readonly owner: FileOwner | undefined;
+    }
+  /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
+  | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string };
+
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface Step {
+  /** Unique in its plan, in words: `add-destination-file`. */
+  readonly name: string;
+  readonly run: Action;
+  /** Takes the step back; harmless if the step never happened. */
+  readonly undo?: Action;
+}
+
+export type Plan = readonly Step[];
+
+/** What create-file made: by this, not by its name, remove-file knows the file as ours. */
+export interface MadeFile {
+  readonly path: string;
+  /** False: a file of zero length was there and was taken over; it is not ours to remove. */
+  readonly created: boolean;
+  readonly device: string;
+  readonly inode: string;
+}

@@ -1,0 +1,90 @@
+/**
+ * How far a job is: computed from what QEMU reports, sample by sample. QEMU's end grows as the guest writes, and
+ * its current may equal its end long before READY, so nothing here says "done": only the state READY does.
+ */
+
+export type Convergence =
+  /** The rest shrinks. */
+  | 'CONVERGING'
+  /** The rest stays about the same. */
+  | 'STALLED'
+  /** The guest writes faster than the copy follows. */
+  | 'DIVERGING'
+  /** READY: the rest is what the guest has just written. */
+  | 'SETTLED';
+
+export interface Progress {
+  /** Bytes copied, and bytes to copy in all as known now; equal only when READY (libvirt's cur and end). */
+  readonly currentBytes: number;
+  readonly endBytes: number;
+  /** 0 to 100; never goes back, and is 100 only when READY. */
+  readonly percent: number;
+  readonly remainingBytes: number;
+  readonly bytesPerSecond: number;
+  /** How fast the guest makes bytes to be copied again. */
+  readonly dirtyBytesPerSecond: number;
+  /** Undefined where there is none: not known yet, or never at this rate. */
+  readonly etaMs: number | undefined;
+  readonly convergence: Convergence;
+}
+
+export interface Sample {
+  readonly atMs: number;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly ready: boolean;
+}
+
+/** Rates are those of about the last five seconds: long enough to be calm, short enough to be true. */
+const WINDOW_MS = 5000;
+
+/** What a job's progress is computed from; plain data, one for each job. */
+export interface ProgressHistory {
+  readonly samples: readonly Sample[];
+  readonly percent: number;
+}
+
+export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0 };
+
+export function observe(
+  history: ProgressHistory,
+  sample: Sample,
+): { history: ProgressHistory; progress: Progress } {
+  const samples = [...history.samples.filter((old) => sample.atMs - old.atMs <= WINDOW_MS), sample];
+  const { ready } = sample;
+  const remainingBytes = Math.max(0, sample.lengthBytes - sample.offsetBytes);
+  // 0 of 0 is "not begun", as in libvirt; and a copy that has caught up without READY is one byte short of it.
+  const endBytes = sample.lengthBytes === 0 ? 1 : sample.lengthBytes;
+  const caughtUp = ready ? endBytes : endBytes - 1;
+  const currentBytes = ready
+    ? Math.max(0, endBytes - remainingBytes)
+    : Math.min(sample.offsetBytes, caughtUp);
+  const measured = ready ? 100 : Math.min(99.9, Math.floor((currentBytes / endBytes) * 1000) / 10);
+  const percent = Math.max(history.percent, measured);
+
+  const [first] = samples;
+  const seconds = first === undefined ? 0 : (sample.atMs - first.atMs) / 1000;
+  const rate = (bytes: number) => (seconds > 0 ? Math.max(0, Math.round(bytes / seconds)) : 0);
+  const bytesPerSecond = rate(sample.offsetBytes - (first?.offsetBytes ?? 0));
+  const dirtyBytesPerSecond = rate(sample.lengthBytes - (first?.lengthBytes ?? 0));
+  const net = bytesPerSecond - dirtyBytesPerSecond;
+  return {
+    history: { samples, percent },
+    progress: {
+      currentBytes,
+      endBytes,
+      percent,
+      remainingBytes,
+      bytesPerSecond,
+      dirtyBytesPerSecond,
+      etaMs: ready ? 0 : net > 0 && remainingBytes > 0 ? Math.ceil((remainingBytes / net) * 1000) : undefined,
+      convergence: ready ? 'SETTLED' : converges(net, bytesPerSecond, seconds),
+    },
+  };
+}
+
+function converges(net: number, bytesPerSecond: number, seconds: number): Convergence {
+  // Too early to tell, or clearly forward: a rest that shrinks by a twentieth of the copy's rate does shrink.
+  if (seconds === 0 || net > bytesPerSecond / 20) return 'CONVERGING';
+  return net < -bytesPerSecond / 20 ? 'DIVERGING' : 'STALLED';
+}

@@ -1,0 +1,38 @@
+/**
+ * "Something may have changed: look again." A waiter names the moment of its last look, so that a change between
+ * looking and waiting is never missed.
+ */
+export class Wake {
+  #count = 0;
+  #waiters: (() => void)[] = [];
+
+  /** The moment, to be taken before looking. */
+  get now(): number {
+    return this.#count;
+  }
+
+  notify(): void {
+    this.#count += 1;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  /** Resolves at the first change after `since`, when `timeoutMs` is over, or when the signal is aborted. */
+  async after(since: number, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
+    const { timeoutMs, signal } = options;
+    if (this.#count !== since || signal?.aborted === true) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.push(resolve);
+    const timer = timeoutMs === undefined ? undefined : setTimeout(resolve, timeoutMs);
+    const onAbort = () => resolve();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      this.#waiters = this.#waiters.filter((waiter) => waiter !== resolve);
+    }
+  }
+}

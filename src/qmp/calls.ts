@@ -1,0 +1,127 @@
+// The commands of one connection that have no answer yet, each with its caller and its time-out.
+//
+//              a slot is free         the reply
+//   waiting ──────────────────► written ────────► return, or Refused
+//      │ time-out, lost            ├─ lost ──────► OutcomeUnknown 'disconnected'
+//      ▼                           └─ time-out ──► OutcomeUnknown 'timeout'
+//   NotSent                           its slot is kept: QEMU still has the command. Its late reply is dropped
+
+import { NotSent, OutcomeUnknown, type QmpError, Refused } from './errors.ts';
+import { encode } from './framing.ts';
+import type { Command, Reply } from './messages.ts';
+
+/**
+ * One that QEMU executes and seven in its queue. With one more it stops reading, out-of-band commands too
+ * (QEMU docs/interop/qmp-spec, "Out-of-band execution"). Without oob it reads one at a time and any bound would
+ * do; this one keeps the others here, where a lost connection leaves them NotSent.
+ */
+const maxInBand = 8;
+
+/** setTimeout takes no more; a longer delay would fire at once. About 24 days. */
+const maxTimeoutMs = 2 ** 31 - 1;
+
+type Call = {
+  readonly id: number;
+  readonly command: string;
+  readonly line: string;
+  readonly timer: NodeJS.Timeout;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: QmpError) => void;
+  timedOut: boolean;
+};
+
+export class Calls {
+  readonly #write: (line: string) => void;
+  readonly #waiting = new Set<Call>();
+  readonly #inBand = new Map<unknown, Call>();
+  readonly #outOfBand = new Map<unknown, Call>();
+  #lastId = 0;
+
+  constructor(write: (line: string) => void) {
+    this.#write = write;
+  }
+
+  /** Writes the command as soon as fewer than eight are unanswered; resolves with QEMU's return value. */
+  execute(command: Command, timeoutMs: number): Promise<unknown> {
+    return this.#call('execute', command, timeoutMs, (call) => {
+      this.#waiting.add(call);
+      this.#writeWaiting();
+    });
+  }
+
+  /** Writes the command at once, past all that wait. */
+  executeOob(command: Command, timeoutMs: number): Promise<unknown> {
+    return this.#call('exec-oob', command, timeoutMs, (call) => {
+      this.#outOfBand.set(call.id, call);
+      this.#write(call.line);
+    });
+  }
+
+  /** Hands a reply to its caller; false when nobody waits for it: never asked, or timed out since. */
+  settle(reply: Reply): boolean {
+    const lane = this.#inBand.has(reply.id) ? this.#inBand : this.#outOfBand;
+    const call = lane.get(reply.id);
+    if (call === undefined) return false;
+    lane.delete(reply.id);
+    clearTimeout(call.timer);
+    if (reply.kind === 'return') call.resolve(reply.value);
+    else call.reject(new Refused(call.command, reply.qemuClass, reply.desc));
+    this.#writeWaiting();
+    return !call.timedOut;
+  }
+
+  /** The connection has ended: rejects all, the written ones as OutcomeUnknown and the others as NotSent. */
+  lose(cause: QmpError): void {
+    for (const call of [...this.#inBand.values(), ...this.#outOfBand.values()]) {
+      clearTimeout(call.timer);
+      call.reject(new OutcomeUnknown(call.command, 'disconnected', { cause }));
+    }
+    for (const call of this.#waiting) {
+      clearTimeout(call.timer);
+      call.reject(new NotSent(call.command, 'the connection ended while it waited for its turn', { cause }));
+    }
+    this.#inBand.clear();
+    this.#outOfBand.clear();
+    this.#waiting.clear();
+  }
+
+  #call(
+    member: 'execute' | 'exec-oob',
+    { execute: command, arguments: args }: Command,
+    timeoutMs: number,
+    send: (call: Call) => void,
+  ): Promise<unknown> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const id = ++this.#lastId;
+    try {
+      // Encoded now, so that the caller may change its arguments afterwards.
+      const line = encode({ [member]: command, arguments: args, id });
+      const timer = setTimeout(() => this.#expire(call), Math.min(timeoutMs, maxTimeoutMs));
+      const call: Call = { id, command, line, timer, resolve, reject, timedOut: false };
+      send(call);
+    } catch (cause) {
+      reject(new NotSent(command, 'its arguments cannot be written as JSON', { cause }));
+    }
+    return promise;
+  }
+
+  #writeWaiting(): void {
+    for (const call of this.#waiting) {
+      if (this.#inBand.size >= maxInBand) return;
+      this.#waiting.delete(call);
+      this.#inBand.set(call.id, call);
+      this.#write(call.line);
+    }
+  }
+
+  #expire(call: Call): void {
+    if (this.#waiting.delete(call)) {
+      call.reject(
+        new NotSent(call.command, `${maxInBand} commands before it had no answer until its time-out`),
+      );
+      return;
+    }
+    call.timedOut = true;
+    call.reject(new OutcomeUnknown(call.command, 'timeout'));
+  }
+}

@@ -1,0 +1,99 @@
+// The messages of QMP: what may be said to QEMU, and what it says, read into types.
+// Source: QEMU docs/interop/qmp-spec. Members that are not known are ignored, as the specification asks.
+
+/** Any QMP command: this folder knows how to speak, not what to say. */
+export type Command = {
+  readonly execute: string;
+  readonly arguments?: Readonly<Record<string, unknown>>;
+};
+
+export type QmpEvent = {
+  readonly event: string;
+  /** Empty when QEMU sent none. */
+  readonly data: Readonly<Record<string, unknown>>;
+  /** QEMU's wall clock; undefined when its host could not tell the time. */
+  readonly timestamp: { readonly seconds: number; readonly microseconds: number } | undefined;
+};
+
+/** The first message of a connection. Capabilities: `oob` or nothing, so far. */
+export type Greeting = {
+  readonly version: {
+    readonly qemu: { readonly major: number; readonly minor: number; readonly micro: number };
+    readonly package: string;
+  };
+  readonly capabilities: readonly string[];
+};
+
+/** An answer. An error has no id when QEMU could not read the command that it is about. */
+export type Reply =
+  | { readonly kind: 'return'; readonly id: unknown; readonly value: unknown }
+  | { readonly kind: 'error'; readonly id: unknown; readonly qemuClass: string; readonly desc: string };
+
+export type Message =
+  | Reply
+  | { readonly kind: 'greeting'; readonly greeting: Greeting }
+  | { readonly kind: 'event'; readonly event: QmpEvent }
+  | { readonly kind: 'unknown' };
+
+/** What kind of message this is; `unknown` for everything that QMP does not have. Never throws. */
+export function read(message: unknown): Message {
+  if (!isRecord(message)) return { kind: 'unknown' };
+  if ('QMP' in message) return readGreeting(message['QMP']);
+  if (typeof message['event'] === 'string') return readEvent(message['event'], message);
+  if ('return' in message) return { kind: 'return', id: message['id'], value: message['return'] };
+  if (isRecord(message['error'])) return readError(message['id'], message['error']);
+  return { kind: 'unknown' };
+}
+
+function readGreeting(greeting: unknown): Message {
+  const version = member(greeting, 'version');
+  const qemu = member(version, 'qemu');
+  const major = member(qemu, 'major');
+  const minor = member(qemu, 'minor');
+  const micro = member(qemu, 'micro');
+  const capabilities = member(greeting, 'capabilities');
+  if (typeof major !== 'number' || typeof minor !== 'number' || typeof micro !== 'number') {
+    return { kind: 'unknown' };
+  }
+  return {
+    kind: 'greeting',
+    greeting: {
+      version: { qemu: { major, minor, micro }, package: text(member(version, 'package')) },
+      capabilities: Array.isArray(capabilities)
+        ? capabilities.filter((name) => typeof name === 'string')
+        : [],
+    },
+  };
+}
+
+function readEvent(event: string, message: Readonly<Record<string, unknown>>): Message {
+  const data = message['data'];
+  const seconds = member(message['timestamp'], 'seconds');
+  const microseconds = member(message['timestamp'], 'microseconds');
+  // QEMU sends -1 for both when its host's clock cannot be read.
+  const isTime = typeof seconds === 'number' && typeof microseconds === 'number' && seconds >= 0;
+  return {
+    kind: 'event',
+    event: {
+      event,
+      data: isRecord(data) ? data : {},
+      timestamp: isTime ? { seconds, microseconds } : undefined,
+    },
+  };
+}
+
+function readError(id: unknown, error: Readonly<Record<string, unknown>>): Message {
+  return { kind: 'error', id, qemuClass: text(error['class']), desc: text(error['desc']) };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function member(value: unknown, name: string): unknown {
+  return isRecord(value) ? value[name] : undefined;
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

@@ -1,0 +1,190 @@
+// The monitor of one QEMU, for as long as we care about that QEMU: it owns the current connection and makes a
+// new one when that is lost.
+//
+//                    ┌──────── retryInMs later ────────┐
+//                    ▼                                 │
+//   start() ──► connecting ──── ConnectFailed ──► disconnected
+//                    │                                 ▲
+//                    └──► connected ── Disconnected ───┘          close() in any state ──► closed
+//
+// What a new connection does not bring back: commands without an answer (their callers have been told
+// OutcomeUnknown) and events that QEMU sent while nobody listened. So a caller that sees a new generation has
+// to query what became of its jobs.
+
+import { retryInMs } from './back-off.ts';
+import { Disconnected, NotSent, type QmpError } from './errors.ts';
+import { Listeners } from './listeners.ts';
+import type { Command, Greeting, QmpEvent } from './messages.ts';
+import { Session } from './session.ts';
+
+export type { Command, Greeting, QmpEvent } from './messages.ts';
+
+export type MonitorState =
+  | { readonly state: 'connecting' }
+  /** `generation` counts the connections: 1, 2, … */
+  | { readonly state: 'connected'; readonly greeting: Greeting; readonly generation: number }
+  | { readonly state: 'disconnected'; readonly error: QmpError; readonly retryInMs: number }
+  | { readonly state: 'closed' };
+
+/** All times from 1 to 2^31-1. */
+export type MonitorOptions = {
+  /** The unix socket of a monitor in control mode that no other client uses. At most 107 bytes (Linux). */
+  readonly path: string;
+  /** 2,000 unless told. */
+  readonly connectTimeoutMs?: number;
+  /** 5,000 unless told: the only way to see that another client holds the monitor. */
+  readonly greetingTimeoutMs?: number;
+  /** 60,000 unless told: a QEMU that drains a slow disk is silent for tens of seconds. */
+  readonly commandTimeoutMs?: number;
+  /** 64 MiB unless told. A longer message ends the connection. */
+  readonly maxMessageBytes?: number;
+  /** For the log: late or unknown answers that were dropped, listeners that threw. Must not throw. */
+  readonly onStray?: (message: string) => void;
+};
+
+export type ExecuteOptions = {
+  /** From the call on, the wait for a free slot included. `commandTimeoutMs` of the monitor unless told. */
+  readonly timeoutMs?: number;
+};
+
+export class Monitor implements AsyncDisposable {
+  readonly #options: Required<MonitorOptions>;
+  readonly #states = new Listeners<MonitorState>((error) => this.#reportThrown('state', error));
+  readonly #events = new Listeners<QmpEvent>((error) => this.#reportThrown('event', error));
+  #state: MonitorState = { state: 'connecting' };
+  #session: Session | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #generation = 0;
+  #failures = 0;
+
+  /** Touches nothing yet. Throws RangeError for an empty path, which Node would take for a TCP port. */
+  constructor(options: MonitorOptions) {
+    if (options.path === '') throw new RangeError('The path of the QMP socket is empty');
+    this.#options = {
+      path: options.path,
+      connectTimeoutMs: options.connectTimeoutMs ?? 2_000,
+      greetingTimeoutMs: options.greetingTimeoutMs ?? 5_000,
+      commandTimeoutMs: options.commandTimeoutMs ?? 60_000,
+      maxMessageBytes: options.maxMessageBytes ?? 64 * 1024 * 1024,
+      onStray: options.onStray ?? (() => {}),
+    };
+  }
+
+  /** Begins to connect, and goes on trying until close(). Never throws; a second call does nothing. */
+  start(): void {
+    if (this.#session === undefined && this.#state.state === 'connecting') this.#connect();
+  }
+
+  /** What is known now; `connecting` before start() too. */
+  get state(): MonitorState {
+    return this.#state;
+  }
+
+  /** Hears of every change from now on, synchronously and in order; not of the present state. */
+  onState(listener: (state: MonitorState) => void): Disposable {
+    return this.#states.add(listener);
+  }
+
+  /**
+   * Hears every event of this and of all later connections, synchronously, in the order in which QEMU sent
+   * them.
+   *
+   * Listen before you ask: register first, execute then. QEMU sends the events that a command causes before
+   * its answer, up to the end of a job that has nothing to do, and an event that came before the listener is
+   * gone.
+   *
+   * A listener that throws is reported to onStray and does not disturb the others.
+   */
+  onEvent(listener: (event: QmpEvent) => void): Disposable {
+    return this.#events.add(listener);
+  }
+
+  /**
+   * Executes the command and resolves with QEMU's return value. Commands are answered in the order of the
+   * calls; at most eight are with QEMU at a time and the others wait here.
+   *
+   * Rejects with Refused (nothing changed), NotSent (not connected, or timed out before its turn: certainly
+   * did not happen, may be repeated) or OutcomeUnknown (may have happened: query before anything else). After
+   * a time-out the connection stays, and the late answer is dropped. Source: QEMU docs/interop/qmp-spec,
+   * "Issuing Commands".
+   */
+  execute(command: Command, options: ExecuteOptions = {}): Promise<unknown> {
+    const timeoutMs = options.timeoutMs ?? this.#options.commandTimeoutMs;
+    return this.#session?.execute(command, timeoutMs) ?? neverStarted(command);
+  }
+
+  /**
+   * As execute, but past every command that waits or hangs: the way to get a monitor back that does not
+   * answer. QEMU refuses it for all but a few commands (`yank`, `query-yank`, `migrate-pause`,
+   * `migrate-recover`), and for all when its greeting did not offer `oob`.
+   */
+  executeOob(command: Command, options: ExecuteOptions = {}): Promise<unknown> {
+    const timeoutMs = options.timeoutMs ?? this.#options.commandTimeoutMs;
+    return this.#session?.executeOob(command, timeoutMs) ?? neverStarted(command);
+  }
+
+  /**
+   * Resolves once connected, at once if it is. Rejects with the signal's reason when that aborts, and with
+   * Disconnected when the monitor is closed; never because an attempt failed. May be repeated.
+   */
+  async ready(signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const look = ({ state }: MonitorState) => {
+      if (state === 'connected') resolve();
+      if (state === 'closed') reject(new Disconnected('closed'));
+    };
+    const abort = () => reject(signal?.reason);
+    using subscriptions = new DisposableStack();
+    subscriptions.use(this.onState(look));
+    signal?.addEventListener('abort', abort);
+    subscriptions.defer(() => signal?.removeEventListener('abort', abort));
+    look(this.#state);
+    await promise;
+  }
+
+  /** Rejects all that is pending; resolves when timers and socket are gone. Never rejects; may be repeated. */
+  async close(): Promise<void> {
+    clearTimeout(this.#retry);
+    const gone = this.#session?.close();
+    if (this.#state.state !== 'closed') this.#enter({ state: 'closed' });
+    await gone;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #connect(): void {
+    this.#session = new Session(this.#options, {
+      onReady: (greeting) => {
+        this.#failures = 0;
+        this.#enter({ state: 'connected', greeting, generation: ++this.#generation });
+      },
+      onEvent: (event) => this.#events.emit(event),
+      onStray: this.#options.onStray,
+      onClosed: (error) => this.#retryLater(error),
+    });
+    // Told only now, so that a listener that closes the monitor finds the session.
+    this.#enter({ state: 'connecting' });
+  }
+
+  #retryLater(error: QmpError): void {
+    const delayMs = retryInMs(this.#failures++);
+    this.#retry = setTimeout(() => this.#connect(), delayMs);
+    this.#enter({ state: 'disconnected', error, retryInMs: delayMs });
+  }
+
+  #enter(state: MonitorState): void {
+    this.#state = state;
+    this.#states.emit(state);
+  }
+
+  #reportThrown(what: string, error: unknown): void {
+    this.#options.onStray(`a listener for ${what} threw: ${String(error)}`);
+  }
+}
+
+function neverStarted(command: Command): Promise<never> {
+  return Promise.reject(new NotSent(command.execute, 'the monitor was never started'));
+}
