@@ -15,11 +15,13 @@ import type {
   WatchRequest,
 } from '../core/block-jobs.ts';
 import { type BlockGraph, type Disk, findDisk, topDown } from '../core/chain.ts';
-import { BlockJobError, fail } from '../core/errors.ts';
+import { BlockJobError, fail, failure } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import type { Accepted, ImageFormat } from '../core/journal-entry.ts';
 import { namesOf, planCopy } from '../core/plans/copy.ts';
 import { checkAbort } from '../core/rules/abort.ts';
+import { page, stateFilter } from '../core/rules/list.ts';
+import { given } from '../core/rules/rule.ts';
 import { type CopySpec, parseStartCopy } from '../core/rules/start-copy.ts';
 import { checkNewFile } from './destination.ts';
 import { failureFrom } from './failures.ts';
@@ -62,12 +64,14 @@ export class HostAgent implements BlockJobs {
     }
   }
 
-  async startCopy(request: CopyRequest, _call: Call): Promise<JobView> {
+  async startCopy(request: CopyRequest, { signal }: Call): Promise<JobView> {
     const spec = parseStartCopy(request);
     const machine = this.#options.machines.get(request.disk.domain);
     const log = await this.#accept(machine, request, spec);
     // The caller may leave: the start goes on to its end all the same.
-    while (!log.ended && log.job.state === 'STARTING') await log.changed.after(log.changed.now);
+    while (log.job.state === 'STARTING' && !signal.aborted)
+      await log.changed.after(log.changed.now, { signal });
+    signal.throwIfAborted();
     if (log.job.state === 'FAILED' && this.#jobs.get(log.job.accepted.job) === undefined)
       throw refusal(log.job);
     return this.#view(log);
@@ -173,6 +177,7 @@ export class HostAgent implements BlockJobs {
         const graphs = await this.#graphs();
         return new Set(graphs.flatMap(({ graph }) => [...graph.nodes.values()].map((node) => node.path)));
       },
+      onBlockJobs: (blockJobs) => this.#progresses.take(blockJobs),
       logger: this.#options.logger,
     });
   }
@@ -197,11 +202,11 @@ export class HostAgent implements BlockJobs {
     const id = log.job.accepted.job;
     if (!log.ended) return;
     this.#running.delete(id);
-    this.#progresses.forget(id);
     const leftOver = [...log.job.steps.values()].includes('UNDO_FAILED');
     if (log.refused && !leftOver) {
       // Nothing is left of it: to its caller there never was a job.
       this.#jobs.delete(id);
+      this.#progresses.forget(id);
       await log.remove();
       log.changed.notify();
     } else {
@@ -233,28 +238,27 @@ export class HostAgent implements BlockJobs {
       request.domain === '' ||
       job.accepted.domain === request.domain ||
       job.accepted.domainUuid === (machine?.uuid ?? request.domain);
+    const states = stateFilter(request);
     const wanted = [...this.#jobs.values()]
       .toReversed()
-      .filter(
-        ({ job }) => ofDomain(job) && (request.states.length === 0 || request.states.includes(job.state)),
-      );
-    const from =
-      request.pageToken === '' ? 0 : wanted.findIndex(({ job }) => job.accepted.job === request.pageToken);
-    if (from === -1)
-      fail('FIELD_INVALID', { field: 'page_token', problem: 'is not of this list; begin anew without one' });
-    const page = wanted.slice(from, from + request.pageSize);
-    await Promise.all(page.map(async (log) => await this.#progresses.refresh(log)));
-    const next = wanted[from + request.pageSize]?.job.accepted.job ?? '';
-    return { jobs: page.map((log) => this.#view(log)), nextPageToken: next };
+      .filter(({ job }) => ofDomain(job) && (states.size === 0 || states.has(job.state)));
+    const { items, nextPageToken } = page(
+      wanted,
+      ({ job }) => job.accepted.job,
+      request.pageSize,
+      request.pageToken,
+    );
+    await Promise.all(items.map(async (log) => await this.#progresses.refresh(log)));
+    return { jobs: items.map((log) => this.#view(log)), nextPageToken };
   }
 
-  async abort(request: AbortRequest, call: Call): Promise<JobView> {
+  async abort(request: AbortRequest, { signal }: Call): Promise<JobView> {
     checkAbort(request);
     const log = await this.#find(request.job);
     await requestEnd(log, request);
-    while (!request.async && !log.ended && !call.signal.aborted) {
-      await log.changed.after(log.changed.now, { signal: call.signal });
-    }
+    while (!request.async && !log.ended && !signal.aborted)
+      await log.changed.after(log.changed.now, { signal });
+    if (!log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw refusal(log.job);
     return this.#view(log);
@@ -266,9 +270,10 @@ export class HostAgent implements BlockJobs {
   }
 
   async listDomains(_call: Call): Promise<readonly Domain[]> {
-    return this.#options.machines.all
-      .map((machine) => this.#domain(machine))
-      .toSorted((a, b) => a.name.localeCompare(b.name));
+    const domains = await Promise.all(
+      this.#options.machines.all.map(async (machine) => await this.#domain(machine)),
+    );
+    return domains.toSorted((a, b) => a.name.localeCompare(b.name));
   }
 
   async getDomain(domain: string, _call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
@@ -276,26 +281,30 @@ export class HostAgent implements BlockJobs {
     const disks = await this.#asking(machine, async () => {
       const graph = await machine.graph();
       return await Promise.all(
-        graph.disks.map(async (disk) => ({
-          disk,
-          deviceType: await machine.deviceType(disk.qdev),
-          activeJob: this.#activeJobOf(machine, disk.qdev)?.job.accepted.job,
-        })),
+        graph.disks.map(async (disk) => {
+          const log = this.#activeJobOf(machine, disk.qdev);
+          const deviceType = await machine.deviceType(disk.qdev);
+          return { disk, deviceType, activeJob: log && this.#view(log) };
+        }),
       );
     });
-    return { domain: this.#domain(machine), disks };
+    return { domain: await this.#domain(machine), disks };
   }
 
-  #domain(machine: VirtualMachine): Domain {
-    const { identity } = machine;
+  async #domain(machine: VirtualMachine): Promise<Domain> {
+    const { identity, name, uuid } = machine;
+    const { host } = this.#options;
+    if (identity === undefined) {
+      const why = failure('QEMU_UNREACHABLE', { domain: name, why: machine.trouble });
+      return { name, uuid, host, connection: { up: false, why } };
+    }
+    const guestState = await machine.guestState().catch(() => undefined);
+    const { qemuVersion, facts } = identity;
     return {
-      name: machine.name,
-      uuid: machine.uuid,
-      host: this.#options.host,
-      connection:
-        identity === undefined
-          ? { up: false, why: machine.trouble }
-          : { up: true, qemuVersion: identity.qemuVersion },
+      name,
+      uuid,
+      host,
+      connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState },
     };
   }
 
@@ -342,7 +351,7 @@ function asBlockJobError(error: unknown, domain: string, path: string): unknown 
 /** Writes down what the caller wants, if the job's state allows it. Asked for again, it is under way already. */
 async function requestEnd(log: JobLog, { pivot, force, pauseGuest }: AbortRequest): Promise<void> {
   const entry = pivot
-    ? ({ entry: 'pivot-requested', pauseGuest: pauseGuest ?? 'AUTO' } as const)
+    ? ({ entry: 'pivot-requested', pauseGuest: given(pauseGuest) ?? 'AUTO' } as const)
     : ({ entry: 'cancel-requested', force } as const);
   const asked = log.job.intent;
   const again = asked?.entry === entry.entry && (entry.entry === 'pivot-requested' || !entry.force);

@@ -16,11 +16,11 @@ export interface Revision {
 
 export class JobLog {
   readonly changed = new Wake();
-  readonly #journal: Journal;
+  readonly #journal: Journal | undefined;
   readonly #lane = new Lane();
   readonly #revisions: [Revision, ...Revision[]];
 
-  private constructor(journal: Journal, revisions: [Revision, ...Revision[]]) {
+  private constructor(journal: Journal | undefined, revisions: [Revision, ...Revision[]]) {
     this.#journal = journal;
     this.#revisions = revisions;
   }
@@ -38,15 +38,17 @@ export class JobLog {
     return new JobLog(journal, [{ entry, job: begin(entry) }]);
   }
 
-  static async reopen(folder: string, { job, entries, wholeBytes }: ReadJournal): Promise<JobLog> {
-    const [first, ...rest] = entries;
-    const revisions: [Revision, ...Revision[]] = [{ entry: first, job: begin(first) }];
-    let last = begin(first);
-    for (const entry of rest) {
-      last = advance(last, entry);
-      revisions.push({ entry, job: last });
-    }
-    return new JobLog(await Journal.reopen(folder, job.accepted.job, wholeBytes), revisions);
+  /** To go on with a job that has not ended. */
+  static async reopen(folder: string, read: ReadJournal): Promise<JobLog> {
+    return new JobLog(
+      await Journal.reopen(folder, read.job.accepted.job, read.wholeBytes),
+      revisionsOf(read),
+    );
+  }
+
+  /** A job that has ended, to be looked at: nothing is written to its journal any more. */
+  static ended(read: ReadJournal): JobLog {
+    return new JobLog(undefined, revisionsOf(read));
   }
 
   get job(): Job {
@@ -75,7 +77,7 @@ export class JobLog {
   /** Writes an entry, if the job's state still allows it; undefined: it does not, and nothing was written. */
   async append(body: EntryBody): Promise<Job | undefined> {
     return await this.#lane.run(async () => {
-      if (!allows(this.job, body)) return undefined;
+      if (this.#journal === undefined || !allows(this.job, body)) return undefined;
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
         time: new Date().toISOString(),
@@ -90,11 +92,22 @@ export class JobLog {
   }
 
   async close(): Promise<void> {
-    await this.#lane.run(async () => await this.#journal.close());
+    await this.#lane.run(async () => await this.#journal?.close());
   }
 
   /** For a start that came to nothing: the job is forgotten. */
   async remove(): Promise<void> {
-    await this.#lane.run(async () => await this.#journal.remove());
+    await this.#lane.run(async () => await this.#journal?.remove());
   }
+}
+
+function revisionsOf({ entries }: ReadJournal): [Revision, ...Revision[]] {
+  const [first, ...rest] = entries;
+  let job = begin(first);
+  const revisions: [Revision, ...Revision[]] = [{ entry: first, job }];
+  for (const entry of rest) {
+    job = advance(job, entry);
+    revisions.push({ entry, job });
+  }
+  return revisions;
 }

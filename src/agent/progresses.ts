@@ -4,7 +4,9 @@
  */
 import type { Job } from '../core/job.ts';
 import { hasEnded } from '../core/job.ts';
+import { isOurs } from '../core/plans/copy.ts';
 import { NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
+import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { Wake } from '../lib/wake.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -35,6 +37,7 @@ export class Progresses {
     return this.#slots.get(job.accepted.job)?.progress;
   }
 
+  /** A job that ends keeps its last value, for those who look at it later. */
   forget(job: string): void {
     this.#slots.delete(job);
   }
@@ -84,14 +87,20 @@ export class Progresses {
   }
 
   async #ask(machine: VirtualMachine): Promise<void> {
-    const atMs = performance.now();
-    for (const job of await machine.blockJobs()) {
-      const ready = job.status === 'ready' || job.status === 'standby';
+    this.take(await machine.blockJobs());
+  }
+
+  /** Takes in what QEMU said, whoever asked. */
+  take(blockJobs: readonly QemuBlockJob[]): void {
+    const now = { atMs: performance.now(), time: new Date().toISOString() };
+    for (const job of blockJobs) {
+      if (job.status === 'concluded' || !isOurs(job.id)) continue;
       const { history, progress } = observe(this.#slots.get(job.id)?.history ?? NO_HISTORY, {
-        atMs,
+        ...now,
         offsetBytes: job.offsetBytes,
         lengthBytes: job.lengthBytes,
-        ready,
+        // Beyond READY there is no way back to copying.
+        ready: !['created', 'running', 'paused'].includes(job.status),
       });
       this.#slots.set(job.id, { history, progress });
     }

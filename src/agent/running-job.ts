@@ -15,6 +15,7 @@ import { type Asked, ending, type Move, nextMove, type Seen } from '../core/next
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/copy.ts';
 import type { Step } from '../core/plans/step.ts';
+import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Refused } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
@@ -29,6 +30,8 @@ export interface RunningJobOptions {
   readonly machine: () => VirtualMachine | undefined;
   /** Paths that any domain's graph holds now. */
   readonly heldPaths: () => Promise<ReadonlySet<string>>;
+  /** Told of what QEMU says on the way, so that progress is never older than the state. */
+  readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
   readonly logger: Logger;
 }
 
@@ -129,6 +132,7 @@ export class RunningJob {
       machine.blockJobs(),
       machine.guestRuns(),
     ]);
+    this.#options.onBlockJobs(blockJobs);
     const job = jobs.find((one) => one.id === accepted.job);
     const blockJob = blockJobs.find((one) => one.id === accepted.job);
     const runs = job !== undefined && job.status !== 'concluded';

@@ -1,6 +1,7 @@
 /** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
 import { resolve } from 'node:path';
 import type { Logger } from 'pino';
+import type { GuestState } from '../core/block-jobs.ts';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
 import {
@@ -19,6 +20,26 @@ import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { Monitor } from '../qmp/monitor.ts';
 import { findListener, type ProcessFacts } from './qemu-process.ts';
+
+/** qapi/run-state.json, RunState, in our words. */
+const GUEST_STATES: Readonly<Record<string, GuestState>> = {
+  running: 'RUNNING',
+  paused: 'PAUSED',
+  prelaunch: 'PAUSED',
+  debug: 'PAUSED',
+  suspended: 'PAUSED',
+  'save-vm': 'PAUSED',
+  'restore-vm': 'PAUSED',
+  watchdog: 'PAUSED',
+  'io-error': 'IO_ERROR',
+  inmigrate: 'MIGRATING',
+  postmigrate: 'MIGRATING',
+  'finish-migrate': 'MIGRATING',
+  colo: 'MIGRATING',
+  shutdown: 'SHUT_OFF',
+  'guest-panicked': 'SHUT_OFF',
+  'internal-error': 'SHUT_OFF',
+};
 
 /** Who a QEMU said it is, over the present connection. */
 export interface Identity {
@@ -142,6 +163,10 @@ export class VirtualMachine {
 
   async guestRuns(): Promise<boolean> {
     return readRunState(await this.execute({ execute: 'query-status' })) === 'running';
+  }
+
+  async guestState(): Promise<GuestState | undefined> {
+    return GUEST_STATES[readRunState(await this.execute({ execute: 'query-status' }))];
   }
 
   async graph(): Promise<BlockGraph> {

@@ -4,23 +4,23 @@ import { inWords } from '../core/entry-words.ts';
 import { fail } from '../core/errors.ts';
 import { hasEnded } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
+import { progressIntervalMs } from '../core/rules/list.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import type { JobLog, Revision } from './job-log.ts';
 import type { Progresses } from './progresses.ts';
 
-const DEFAULT_PROGRESS_INTERVAL_MS = 1000;
-/** QEMU answers a few thousand questions a second; ten from each domain leave it in peace. */
-const LEAST_PROGRESS_INTERVAL_MS = 100;
 /** Longer silence looks like a dead connection. */
-const HEARTBEAT_MS = 10_000;
+const HEARTBEAT_MS = 15_000;
 
 /** Ends after the event that ended the job, or when the caller has gone. */
 export async function* watchJob(
   log: JobLog,
   progresses: Progresses,
-  { afterRevision, progressIntervalMs }: WatchRequest,
+  request: WatchRequest,
   { signal }: Call,
 ): AsyncGenerator<JobEvent> {
+  const { afterRevision } = request;
+  const intervalMs = progressIntervalMs(request);
   const last = log.job.revision;
   if (afterRevision !== undefined && afterRevision > last) {
     fail('REVISION_UNKNOWN', {
@@ -35,10 +35,7 @@ export async function* watchJob(
     const job = log.at(last)?.job ?? log.job;
     yield live('SNAPSHOT', { job, progress: progresses.of(job) }, 'the job as it is');
   }
-  using _poll = progresses.poll(
-    log,
-    Math.max(progressIntervalMs ?? DEFAULT_PROGRESS_INTERVAL_MS, LEAST_PROGRESS_INTERVAL_MS),
-  );
+  using _poll = progresses.poll(log, intervalMs);
   let progressSent = progresses.of(log.job);
 
   while (!signal.aborted) {

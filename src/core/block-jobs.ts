@@ -3,6 +3,7 @@
  * server exposes it. All its methods throw BlockJobError, and nothing else on purpose.
  */
 import type { Disk } from './chain.ts';
+import type { Failure } from './errors.ts';
 import type { Job } from './job.ts';
 import type { ImageFormat, OnNoSpace, OnReady, PauseGuest } from './journal-entry.ts';
 import type { Progress } from './progress.ts';
@@ -27,21 +28,29 @@ export type Destination =
   | { readonly kind: 'block-device'; readonly path: string }
   | { readonly kind: 'nbd' };
 
-/** StartCopy as it was asked for; undefined is "not given". */
+/** A value of an enum that this version does not know: a newer client's. */
+export interface Unrecognized {
+  readonly unrecognized: number;
+}
+
+/** undefined: not given. */
+export type Given<T> = T | Unrecognized | undefined;
+
+/** StartCopy as it was asked for. */
 export interface CopyRequest {
   readonly disk: DiskRef;
   readonly destination: Destination | undefined;
-  readonly format: ImageFormat | undefined;
+  readonly format: Given<ImageFormat>;
   readonly shallow: boolean;
   readonly reuseExternal: boolean;
   readonly relativeBacking: boolean;
   readonly bandwidthBytesPerSecond: bigint;
   readonly granularityBytes: bigint;
   readonly bufferBytes: bigint;
-  readonly writeMode: 'BACKGROUND' | 'BLOCKING' | undefined;
-  readonly onReady: OnReady | undefined;
-  readonly onNoSpace: OnNoSpace | undefined;
-  readonly pauseGuest: PauseGuest | undefined;
+  readonly writeMode: Given<'BACKGROUND' | 'BLOCKING'>;
+  readonly onReady: Given<OnReady>;
+  readonly onNoSpace: Given<OnNoSpace>;
+  readonly pauseGuest: Given<PauseGuest>;
   readonly timeLimitMs: number | undefined;
   readonly requestId: string;
   readonly validateOnly: boolean;
@@ -55,14 +64,14 @@ export interface AbortRequest {
   readonly async: boolean;
   /** Break off even where QEMU would drain or flush first. */
   readonly force: boolean;
-  readonly pauseGuest: PauseGuest | undefined;
+  readonly pauseGuest: Given<PauseGuest>;
   readonly requestId: string;
 }
 
 export interface ListJobsRequest {
   /** Name or UUID; '' for all. */
   readonly domain: string;
-  readonly states: readonly Job['state'][];
+  readonly states: readonly Given<Job['state']>[];
   readonly pageSize: number;
   readonly pageToken: string;
 }
@@ -88,21 +97,29 @@ export interface JobEvent extends JobView {
   readonly detail: string;
 }
 
+export type GuestState = 'RUNNING' | 'PAUSED' | 'IO_ERROR' | 'MIGRATING' | 'SHUT_OFF';
+
 export interface Domain {
   readonly name: string;
   readonly uuid: string | undefined;
   readonly host: string;
   /** Reached over QMP now; else why not. */
   readonly connection:
-    | { readonly up: true; readonly qemuVersion: string }
-    | { readonly up: false; readonly why: string };
+    | {
+        readonly up: true;
+        readonly qemuVersion: string;
+        /** Undefined where /proc does not tell. */
+        readonly qemuPid: number | undefined;
+        readonly guestState: GuestState | undefined;
+      }
+    | { readonly up: false; readonly why: Failure };
 }
 
 export interface DomainDisk {
   readonly disk: Disk;
   /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
   readonly deviceType: string | undefined;
-  readonly activeJob: string | undefined;
+  readonly activeJob: JobView | undefined;
 }
 
 export interface BlockJobs {

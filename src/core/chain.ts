@@ -17,11 +17,18 @@ export interface Image {
   readonly format: string;
   /** The absolute path; for other than local files QEMU's own name of it (`nbd://…`). */
   readonly path: string;
+  /** The node that holds its bytes: file, host_device, nbd, … */
+  readonly storage: { readonly node: string; readonly driver: string } | undefined;
   readonly virtualSizeBytes: number;
   readonly allocatedBytes: number;
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly readOnly: boolean;
+  readonly encrypted: boolean;
+  /** As the image's metadata have them; '' where they have none. */
+  readonly backingFile: string;
+  readonly backingFormat: string;
+  readonly bitmaps: readonly string[];
 }
 
 /** A guest-visible block device. */
@@ -80,9 +87,14 @@ export function readBlockGraph(
         path: absolute(node.file),
         virtualSizeBytes: node.virtualSizeBytes,
         allocatedBytes: node.allocatedBytes,
+        storage: undefined,
         clusterSizeBytes: node.clusterSizeBytes,
         extendedL2: node.extendedL2,
         readOnly: node.readOnly,
+        encrypted: node.encrypted,
+        backingFile: node.backingFile,
+        backingFormat: node.backingFormat,
+        bitmaps: node.bitmaps,
       },
     ]),
   );
@@ -120,7 +132,8 @@ export function readBlockGraph(
           if (chain.length === 0) filters.push(node);
           node = childOf(node, 'backing', 'file');
         } else {
-          chain.push(image);
+          const storage = images.get(childOf(node, 'file') ?? '');
+          chain.push({ ...image, storage: storage && { node: storage.node, driver: storage.format } });
           node = childOf(node, 'backing');
         }
       }

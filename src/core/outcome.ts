@@ -28,6 +28,8 @@ export interface Outcome {
   readonly destinationContent: DestinationContent;
   /** The moment as of which a COMPLETE copy is true, RFC 3339. Undefined: it is the live disk. */
   readonly asOf: string | undefined;
+  /** This job made the destination's file, and removed it again: it never became a copy. */
+  readonly destinationRemoved: boolean;
   readonly safeToDelete: readonly { readonly path: string; readonly warning: string }[];
   readonly evidence: readonly Evidence[];
 }
@@ -45,6 +47,7 @@ export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
     guestWritesTo: pivoting ? undefined : job.accepted.source.path,
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'MIRRORED',
     asOf: undefined,
+    destinationRemoved: false,
     safeToDelete: [],
     evidence: [evidence],
   };
@@ -53,7 +56,11 @@ export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
 /** The outcome of a job that QEMU has concluded, or that was seen to be gone. */
 export function outcomeOf(job: Job, concluded: Concluded, revision: number): Outcome {
   const { source, destination } = job.accepted;
-  const known = { guestWritesTo: concluded.devicePath, evidence: evidenceOf(job, concluded, revision) };
+  const known = {
+    guestWritesTo: concluded.devicePath,
+    destinationRemoved: job.steps.get('remove-destination') === 'DONE',
+    evidence: evidenceOf(job, concluded, revision),
+  };
 
   if (concluded.deviceOn === 'DESTINATION') {
     const warning =
@@ -84,7 +91,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     ...known,
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
     asOf: undefined,
-    safeToDelete: job.madeFile?.created === true ? [rubbish] : [],
+    safeToDelete: job.madeFile?.created === true && !known.destinationRemoved ? [rubbish] : [],
   };
 }
 

@@ -26,10 +26,14 @@ export interface Progress {
   /** Undefined where there is none: not known yet, or never at this rate. */
   readonly etaMs: number | undefined;
   readonly convergence: Convergence;
+  /** When QEMU was asked, RFC 3339. */
+  readonly sampleTime: string;
 }
 
 export interface Sample {
+  /** Of a clock that only goes forward. */
   readonly atMs: number;
+  readonly time: string;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   readonly ready: boolean;
@@ -46,6 +50,7 @@ export interface ProgressHistory {
 
 export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0 };
 
+/** One more sample. */
 export function observe(
   history: ProgressHistory,
   sample: Sample,
@@ -78,6 +83,7 @@ export function observe(
       bytesPerSecond,
       dirtyBytesPerSecond,
       etaMs: ready ? 0 : net > 0 && remainingBytes > 0 ? Math.ceil((remainingBytes / net) * 1000) : undefined,
+      sampleTime: sample.time,
       convergence: ready ? 'SETTLED' : converges(net, bytesPerSecond, seconds),
     },
   };

@@ -5,6 +5,11 @@ import type { CopyOptions } from '../journal-entry.ts';
 import type { BlockdevOptions, QmpCommand } from '../qemu/commands.ts';
 import type { Action, FileOwner, Plan, Step } from './step.ts';
 
+/** Job ids: a letter first, as QEMU wants it, and short, as node names are made of it. */
+export function isOurs(qemuJob: string): boolean {
+  return /^bj[0-9a-f]{16}$/.test(qemuJob);
+}
+
 /** Names in QEMU by rule, so that "did it happen?" is a look-up. A node name has at most 31 characters. */
 export function namesOf(job: string) {
   return {

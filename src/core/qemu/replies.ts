@@ -128,6 +128,11 @@ export interface QemuNode {
   readonly allocatedBytes: number;
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
+  readonly encrypted: boolean;
+  /** As the image's metadata have them; '' where they have none. */
+  readonly backingFile: string;
+  readonly backingFormat: string;
+  readonly bitmaps: readonly string[];
 }
 
 export function readNodes(reply: unknown): readonly QemuNode[] {
@@ -145,6 +150,12 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       allocatedBytes: number(image['actual-size']),
       clusterSizeBytes: typeof image['cluster-size'] === 'number' ? image['cluster-size'] : undefined,
       extendedL2: data['extended-l2'] === true,
+      encrypted: image['encrypted'] === true,
+      backingFile: text(image['backing-filename']) ?? '',
+      backingFormat: text(image['backing-filename-format']) ?? '',
+      bitmaps: list(node['dirty-bitmaps'] ?? [], 'dirty-bitmaps').flatMap(
+        (bitmap) => text(bitmap['name']) ?? [],
+      ),
     };
   });
 }

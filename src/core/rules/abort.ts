@@ -1,13 +1,12 @@
 /** The rules of Abort that need nothing but the request. */
 import type { AbortRequest } from '../block-jobs.ts';
 import { violation } from '../errors.ts';
-import { invalid, notYet, throwIfAny } from './rule.ts';
+import { invalid, known, notYet, throwIfAny } from './rule.ts';
 
 /** Throws all that is wrong with the request, at once. */
 export function checkAbort(request: AbortRequest): void {
-  const exclusive = (first: string, second: string) =>
-    violation(second, 'FLAGS_EXCLUSIVE', { first, second });
   throwIfAny([
+    ...known('pause_guest', request.pauseGuest),
     ...(request.pivot && request.force
       ? [violation('force', 'FLAGS_EXCLUSIVE', { first: 'pivot', second: 'force' })]
       : []),

@@ -1,4 +1,5 @@
 /** Rule words: each looks at a request and says what is wrong with it, so that all is reported at once. */
+import type { Given } from '../block-jobs.ts';
 import { BlockJobError, type Violation, violation } from '../errors.ts';
 
 export const INT64_MAX = 2n ** 63n - 1n;
@@ -28,12 +29,28 @@ export function bandwidth(field: string, value: bigint): Violation[] {
 }
 
 /** A part of the contract that this version does not build yet: said so, never silently ignored. */
-export function notYet(field: string, given: boolean, feature: string): Violation[] {
-  return given ? [violation(field, 'NOT_IMPLEMENTED', { feature })] : [];
+export function notYet(field: string, asked: boolean, feature: string): Violation[] {
+  return asked ? [violation(field, 'NOT_IMPLEMENTED', { feature })] : [];
 }
 
 export function invalid(field: string, problem: string): Violation {
   return violation(field, 'FIELD_INVALID', { field, problem });
+}
+
+/** Enum values that nobody knows; what is merely not given is fine. */
+export function known(field: string, value: Given<string>): Violation[] {
+  if (typeof value !== 'object') return [];
+  return [
+    invalid(
+      field,
+      `has no value ${value.unrecognized}; this server is older than its client, or the client is wrong`,
+    ),
+  ];
+}
+
+/** The value, or what stands for none; to be asked when `known` has found nothing wrong. */
+export function given<T extends string>(value: Given<T>): T | undefined {
+  return typeof value === 'object' ? undefined : value;
 }
 
 /** Throws all violations in one error; the first one gives the reason. */

@@ -2,7 +2,7 @@
 import type { CopyRequest } from '../block-jobs.ts';
 import { type Violation, violation } from '../errors.ts';
 import type { CopyOptions, ImageFormat } from '../journal-entry.ts';
-import { absolutePath, bandwidth, invalid, notYet, required, throwIfAny } from './rule.ts';
+import { absolutePath, bandwidth, given, invalid, known, notYet, required, throwIfAny } from './rule.ts';
 
 /** A copy in which nothing is unspecified but the format, which is the source's then. */
 export interface CopySpec {
@@ -23,6 +23,11 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...required('disk.domain', request.disk.domain, 'the name or UUID of a running domain'),
     ...required('disk.disk', request.disk.disk, 'a disk of the domain'),
     ...destination(request),
+    ...known('destination.format', request.format),
+    ...known('write_mode', request.writeMode),
+    ...known('on_ready', request.onReady),
+    ...known('on_no_space', request.onNoSpace),
+    ...known('pause_guest', request.pauseGuest),
     ...bandwidth('bandwidth_bytes_per_second', request.bandwidthBytesPerSecond),
     ...granularity(request.granularityBytes),
     ...buffer(request.bufferBytes),
@@ -37,26 +42,26 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
   ]);
   return {
     path,
-    format: request.format,
+    format: given(request.format),
     options: {
       // No disk moves 2^53 bytes a second; above it a number would lose digits on its way to QEMU.
       bandwidthBytesPerSecond: Math.min(Number(request.bandwidthBytesPerSecond), Number.MAX_SAFE_INTEGER),
       granularityBytes: request.granularityBytes === 0n ? undefined : Number(request.granularityBytes),
       // QEMU's own default of 16 MiB makes a speed limit jump, and a slow target block the monitor for long.
       bufferBytes: request.bufferBytes === 0n ? MIB : Number(request.bufferBytes),
-      onReady: request.onReady ?? 'HOLD',
-      onNoSpace: request.onNoSpace ?? 'PAUSE',
-      pauseGuest: request.pauseGuest ?? 'AUTO',
+      onReady: given(request.onReady) ?? 'HOLD',
+      onNoSpace: given(request.onNoSpace) ?? 'PAUSE',
+      pauseGuest: given(request.pauseGuest) ?? 'AUTO',
     },
   };
 }
 
-function destination({ destination: given }: CopyRequest): Violation[] {
-  switch (given?.kind) {
+function destination({ destination: target }: CopyRequest): Violation[] {
+  switch (target?.kind) {
     case undefined:
       return [invalid('destination', 'is missing; give destination.file, the absolute path of a new file')];
     case 'file':
-      return absolutePath('destination.file', given.path);
+      return absolutePath('destination.file', target.path);
     case 'block-device':
       return notYet('destination.block_device', true, 'a copy to a block device');
     case 'nbd':

@@ -1,0 +1,18 @@
+/** What an agent finds of its former self: every journal in the state folder, oldest job first. */
+import { mkdir } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import { hasEnded } from '../core/job.ts';
+import { JobLog } from './job-log.ts';
+import { readJournals } from './journal.ts';
+
+export async function openJobs(folder: string, log: Logger): Promise<readonly JobLog[]> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const logs: JobLog[] = [];
+  for (const { id, read } of await readJournals(folder)) {
+    // The file stays: what it still tells is for a person to read.
+    if (read instanceof Error) log.error({ job: id, err: read }, 'the journal of this job cannot be used');
+    else if (read !== undefined)
+      logs.push(hasEnded(read.job) ? JobLog.ended(read) : await JobLog.reopen(folder, read));
+  }
+  return logs.toSorted((a, b) => a.job.createTime.localeCompare(b.job.createTime));
+}

@@ -1,0 +1,132 @@
+/** The command line → Config, with every complaint in plain words. The only reader of it and of the environment. */
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Listen } from './grpc/listen.ts';
+
+export interface EmbeddedConfig {
+  readonly mode: 'embedded';
+  readonly host: string;
+  readonly listen: Listen;
+  readonly qmpFolder: string | undefined;
+  readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
+  readonly stateFolder: string;
+  readonly allowedFolders: readonly string[];
+  readonly logLevel: string;
+  readonly drainMs: number;
+}
+
+export const VERSION = '0.1.0';
+
+interface ServeFlags {
+  readonly listen: Listen;
+  readonly qmp: readonly { readonly name: string; readonly socketPath: string }[];
+  readonly qmpDir?: string;
+  readonly stateDir: string;
+  readonly allowDestination: readonly string[];
+  readonly hostName: string;
+  readonly logLevel: string;
+  readonly drainSeconds: number;
+}
+
+/** Runs the command that the arguments name; prints help, or what is wrong, and exits where there is none. */
+export async function runCommandLine(
+  argv: readonly string[],
+  modes: { readonly embedded: (config: EmbeddedConfig) => Promise<void> },
+): Promise<void> {
+  const program = new Command('blockjobd')
+    .description('Moves the disks of running QEMU virtual machines, and says truly how that ended.')
+    .version(VERSION)
+    .showHelpAfterError('(blockjobd --help tells more)');
+
+  program
+    .command('serve')
+    .description('serve the VMs of this machine on loopback or on a unix socket')
+    .addOption(
+      new Option('--listen <address>', 'where clients connect: HOST:PORT on loopback, or unix:/PATH')
+        .argParser(parseListen)
+        .default({ host: '127.0.0.1', port: 50051 } satisfies Listen, '127.0.0.1:50051'),
+    )
+    .addOption(
+      new Option('--qmp <name=socket>', 'the QMP socket of a VM, under a name of your choice (repeatable)')
+        .argParser(collect(parseNamed))
+        .default([], 'none'),
+    )
+    .option('--qmp-dir <folder>', 'a folder of QMP sockets, one a VM; they may come and go')
+    .option('--state-dir <folder>', 'where the journals of the jobs are kept', '/var/lib/blockjobd')
+    .addOption(
+      new Option('--allow-destination <folder>', 'copies may be made below this folder (repeatable)')
+        .argParser(collect((folder) => resolve(folder)))
+        .default([], 'none: every copy is refused'),
+    )
+    .option('--host-name <name>', "this machine's name in Job.host", hostname())
+    .addOption(
+      new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
+        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+        .default('info'),
+    )
+    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10)
+    .action(async (flags: ServeFlags, command: Command) => {
+      if (flags.qmp.length === 0 && flags.qmpDir === undefined) {
+        command.error('error: name at least one VM: --qmp NAME=SOCKET, or --qmp-dir FOLDER');
+      }
+      await modes.embedded({
+        mode: 'embedded',
+        host: flags.hostName,
+        listen: flags.listen,
+        qmpFolder: flags.qmpDir === undefined ? undefined : resolve(flags.qmpDir),
+        qmpNamed: flags.qmp,
+        stateFolder: resolve(flags.stateDir),
+        allowedFolders: flags.allowDestination,
+        logLevel: flags.logLevel,
+        drainMs: flags.drainSeconds * 1000,
+      });
+    });
+
+  await program.parseAsync([...argv], { from: 'user' });
+}
+
+/** Plaintext is for this machine only; beyond loopback a listener needs TLS. */
+function parseListen(text: string): Listen {
+  if (text.startsWith('unix:')) {
+    const path = text.slice('unix:'.length);
+    if (!path.startsWith('/'))
+      throw new InvalidArgumentError('Give an absolute path: unix:/run/blockjobd.sock.');
+    // sockaddr_un.sun_path, with its final NUL byte.
+    if (Buffer.byteLength(path) > 107) throw new InvalidArgumentError('A socket path has at most 107 bytes.');
+    return { unixSocket: path };
+  }
+  const parts = /^(?:\[(?<six>[^\]]+)\]|(?<four>[^:]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
+  const host = parts?.['six'] ?? parts?.['four'];
+  const port = parts?.['port'];
+  if (host === undefined || port === undefined || Number(port) > 65_535) {
+    throw new InvalidArgumentError('Give HOST:PORT, as 127.0.0.1:50051, or unix:/PATH.');
+  }
+  if (!isLoopback(host)) {
+    throw new InvalidArgumentError(
+      `${host} is not loopback; without TLS only 127.0.0.0/8, ::1 and localhost are served.`,
+    );
+  }
+  return { host, port: Number(port) };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+function parseNamed(text: string): { name: string; socketPath: string } {
+  const at = text.indexOf('=');
+  if (at < 1 || at === text.length - 1)
+    throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');
+  return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0 && seconds <= 3600)) throw new InvalidArgumentError('Give 0 to 3600 seconds.');
+  return seconds;
+}
+
+function collect<T>(parse: (text: string) => T) {
+  return (text: string, before: readonly T[]): readonly T[] => [...before, parse(text)];
+}

@@ -1,0 +1,110 @@
+/** One gRPC call as the rest of the service sees it: a signal for who waits, an answer or an error, an audit line. */
+import type {
+  handleServerStreamingCall,
+  handleUnaryCall,
+  ServerUnaryCall,
+  ServerWritableStream,
+} from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import type { Call } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
+import { answerTo } from './status.ts';
+import { writeAll } from './stream.ts';
+
+export interface CallContext {
+  readonly log: Logger;
+  /** Aborted, with DRAINING as its reason, when the server shuts down. */
+  readonly draining: AbortSignal;
+}
+
+/** Stands for a request whose bytes are no message of its type. */
+export class Malformed {
+  readonly why: string;
+
+  constructor(error: unknown) {
+    this.why = error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** What an operating call did, for the audit log. */
+type Audit<Request> = (request: Request) => Readonly<Record<string, unknown>>;
+
+export function unary<Request, Response>(
+  context: CallContext,
+  name: string,
+  handle: (request: Request, call: Call) => Promise<Response>,
+  audit?: Audit<Request>,
+): handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    answerUnary(context, call, handle).then(
+      (response) => {
+        if (audit !== undefined)
+          context.log.info({ ...audit(call.request), caller: call.getPeer() }, `audit: ${name} done`);
+        callback(null, response);
+      },
+      (error: unknown) => {
+        // Nobody reads the answer any more, and the end of a wait is no error.
+        if (call.cancelled) return;
+        const answer = answerTo(error, context.log);
+        const details = { rpc: name, caller: call.getPeer(), why: answer.details };
+        if (audit === undefined) context.log.debug(details, 'call refused');
+        else
+          context.log.info(
+            { ...(isWellFormed(call.request) ? audit(call.request) : {}), ...details },
+            `audit: ${name} refused`,
+          );
+        callback(answer);
+      },
+    );
+  };
+}
+
+async function answerUnary<Request, Response>(
+  { draining }: CallContext,
+  call: ServerUnaryCall<Request, Response>,
+  handle: (request: Request, call: Call) => Promise<Response>,
+): Promise<Response> {
+  refuseMalformed(call.request);
+  return await handle(call.request, { signal: callerLeft(call, draining) });
+}
+
+export function serverStream<Request, Response>(
+  context: CallContext,
+  handle: (request: Request, call: Call) => AsyncIterable<Response>,
+): handleServerStreamingCall<Request, Response> {
+  return (call) => {
+    const signal = callerLeft(call, context.draining);
+    const run = async () => {
+      refuseMalformed(call.request);
+      await writeAll(call, handle(call.request, { signal }), signal);
+      // The watcher resumes by revision where this ends too early.
+      context.draining.throwIfAborted();
+    };
+    run().then(
+      () => call.end(),
+      // destroy() would send no status at all, and the client would wait for ever.
+      (error: unknown) => {
+        if (!call.cancelled) call.emit('error', answerTo(error, context.log));
+      },
+    );
+  };
+}
+
+function callerLeft(
+  call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>,
+  draining: AbortSignal,
+): AbortSignal {
+  const left = new AbortController();
+  // Comes at the normal end, too; then nobody listens any more.
+  call.once('cancelled', () => left.abort());
+  return AbortSignal.any([left.signal, draining]);
+}
+
+function isWellFormed(request: unknown): boolean {
+  return !(request instanceof Malformed);
+}
+
+function refuseMalformed(request: unknown): void {
+  if (request instanceof Malformed)
+    fail('FIELD_INVALID', { field: 'message', problem: `cannot be decoded: ${request.why}` });
+}

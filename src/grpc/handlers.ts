@@ -1,0 +1,121 @@
+/** The two services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. */
+import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import type {
+  AbortRequest,
+  AbortResponse,
+  BlockJobServiceServer,
+  GetInfoRequest,
+  GetInfoResponse,
+  ListJobsRequest,
+  ListJobsResponse,
+  StartCopyRequest,
+  StartCopyResponse,
+  WatchJobRequest,
+  WatchJobResponse,
+} from '../../generated/blockjob/v1/block_job_service.ts';
+import type {
+  DomainServiceServer,
+  GetDomainRequest,
+  GetDomainResponse,
+  ListDomainsRequest,
+  ListDomainsResponse,
+} from '../../generated/blockjob/v1/domain_service.ts';
+import type { BlockJobs, Call } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
+import { page } from '../core/rules/list.ts';
+import { type CallContext, serverStream, unary } from './call.ts';
+import {
+  fromDomain,
+  fromJobEvent,
+  fromJobView,
+  toAbortRequest,
+  toCopyRequest,
+  toJobRef,
+  toListJobsRequest,
+  toWatchRequest,
+} from './convert.ts';
+
+type Handlers<Server extends UntypedServiceImplementation> = {
+  readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];
+};
+
+export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handlers<BlockJobServiceServer> {
+  const later = (rpc: string) =>
+    unary<unknown, never>(
+      context,
+      rpc,
+      async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: rpc })),
+    );
+  return {
+    startCopy: unary<StartCopyRequest, StartCopyResponse>(
+      context,
+      'StartCopy',
+      async (request, call) => ({
+        job: fromJobView(await jobs.startCopy(toCopyRequest(request), call)),
+        plan: undefined,
+      }),
+      ({ disk, destination }) => ({
+        domain: disk?.domain,
+        disk: disk?.disk,
+        destination: destination?.target?.value,
+      }),
+    ),
+    abort: unary<AbortRequest, AbortResponse>(
+      context,
+      'Abort',
+      async (request, call) => ({ job: fromJobView(await jobs.abort(toAbortRequest(request), call)) }),
+      ({ job, pivot, force }) => ({ job: job?.ref?.value, pivot, force }),
+    ),
+    getInfo: unary<GetInfoRequest, GetInfoResponse>(context, 'GetInfo', async ({ job }, call) => ({
+      job: fromJobView(await jobs.getInfo(toJobRef(job), call)),
+    })),
+    listJobs: unary<ListJobsRequest, ListJobsResponse>(context, 'ListJobs', async (request, call) => {
+      const { jobs: found, nextPageToken } = await jobs.listJobs(toListJobsRequest(request), call);
+      return { jobs: found.map(fromJobView), nextPageToken, unreachableHosts: [] };
+    }),
+    watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, async function* (request, call) {
+      for await (const event of jobs.watch(toWatchRequest(request), call))
+        yield { event: fromJobEvent(event) };
+    }),
+    rebase: later('Rebase'),
+    commit: later('Commit'),
+    setSpeed: later('SetSpeed'),
+    pause: later('Pause'),
+    resume: later('Resume'),
+    listLeftovers: later('ListLeftovers'),
+    reclaim: later('Reclaim'),
+  };
+}
+
+export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<DomainServiceServer> {
+  return {
+    listDomains: unary<ListDomainsRequest, ListDomainsResponse>(
+      context,
+      'ListDomains',
+      async (request, call) => {
+        const domains = await jobs.listDomains(call);
+        const wanted = domains.filter(({ host }) => request.host === '' || host === request.host);
+        const { items, nextPageToken } = page(
+          wanted,
+          ({ name }) => name,
+          request.pageSize,
+          request.pageToken,
+        );
+        return { domains: items.map((domain) => fromDomain(domain)), nextPageToken, unreachableHosts: [] };
+      },
+    ),
+    getDomain: unary<GetDomainRequest, GetDomainResponse>(
+      context,
+      'GetDomain',
+      async (request, call: Call) => {
+        const { domain, disks } = await jobs.getDomain(request.domain, call);
+        return { domain: fromDomain(domain, disks) };
+      },
+    ),
+    checkOperation: unary<unknown, never>(
+      context,
+      'CheckOperation',
+      async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: 'CheckOperation' })),
+    ),
+  };
+}

@@ -1,0 +1,49 @@
+/** Where a server listens: a unix socket of its owner's alone, or a port. */
+import { lstat, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { type Server, ServerCredentials } from '@grpc/grpc-js';
+
+export type Listen = { readonly unixSocket: string } | { readonly host: string; readonly port: number };
+
+/** Gives the address that clients connect to, with the port that was chosen where 0 was asked for. */
+export async function bind(server: Server, listen: Listen): Promise<string> {
+  const plain = ServerCredentials.createInsecure();
+  if ('unixSocket' in listen) {
+    await removeStaleSocket(listen.unixSocket);
+    // The socket is for its owner alone from the moment that it exists.
+    const before = process.umask(0o177);
+    try {
+      await bindTo(server, `unix:${listen.unixSocket}`, plain);
+    } finally {
+      process.umask(before);
+    }
+    return `unix:${listen.unixSocket}`;
+  }
+  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
+  const port = await bindTo(server, `${host}:${listen.port}`, plain);
+  return `${host}:${port}`;
+}
+
+/** After a kill the socket's file is still there, and nobody listens: then, and only then, it is removed. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there?.isSocket() !== true) return;
+  const listening = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+  if (!listening) await unlink(path);
+}
+
+async function bindTo(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error === null) resolve(port);
+      else reject(error);
+    });
+  });
+}

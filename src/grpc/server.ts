@@ -1,0 +1,104 @@
+/** Exposes BlockJobs: the services, health, reflection; and ends them so that no client is left in doubt. */
+import { readFileSync } from 'node:fs';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import {
+  logVerbosity,
+  Server,
+  type ServiceDefinition,
+  setLogVerbosity,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation } from 'grpc-health-check';
+import type { Logger } from 'pino';
+import { BlockJobServiceService } from '../../generated/blockjob/v1/block_job_service.ts';
+import { DomainServiceService } from '../../generated/blockjob/v1/domain_service.ts';
+import type { BlockJobs } from '../core/block-jobs.ts';
+import { BlockJobError, failure } from '../core/errors.ts';
+import { Malformed } from './call.ts';
+import { blockJobHandlers, domainHandlers } from './handlers.ts';
+import { bind, type Listen } from './listen.ts';
+
+export interface RunningServer {
+  /** What clients connect to, with the port that was chosen where 0 was asked for. */
+  readonly address: string;
+  /** Ends well: no new calls, watches end with UNAVAILABLE, calls under way get `graceMs`; jobs go on in QEMU. */
+  drain(graceMs: number): Promise<void>;
+}
+
+const SERVICES = ['blockjob.v1.BlockJobService', 'blockjob.v1.DomainService'];
+const DESCRIPTORS = new URL('../../generated/blockjob.binpb', import.meta.url);
+
+/** A request is a few names and paths; what is larger is an error or an attack. */
+const LARGEST_REQUEST_BYTES = 1024 * 1024;
+const OPTIONS = {
+  'grpc.max_receive_message_length': LARGEST_REQUEST_BYTES,
+  // A client that vanished without a word is found in this time, and what it watched is let go.
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.max_connection_idle_ms': 600_000,
+  'grpc.enable_channelz': 0,
+};
+
+/** Rejects when the address cannot be listened on. */
+export async function serve(jobs: BlockJobs, listen: Listen, log: Logger): Promise<RunningServer> {
+  setLogVerbosity(logVerbosity.NONE);
+  const draining = new AbortController();
+  const context = { log, draining: draining.signal };
+  const server = new Server(OPTIONS);
+  server.addService(tolerant(BlockJobServiceService), { ...blockJobHandlers(jobs, context) });
+  server.addService(tolerant(DomainServiceService), { ...domainHandlers(jobs, context) });
+  const names = ['', ...SERVICES];
+  const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'SERVING'])));
+  health.addToServer(server);
+  reflection().addToServer(server);
+
+  const address = await bind(server, listen);
+  log.info({ address }, 'serving');
+  return {
+    address,
+    drain: async (graceMs) => {
+      for (const name of names) health.setStatus(name, 'NOT_SERVING');
+      const closed = new Promise<void>((resolve) => {
+        server.tryShutdown(() => resolve());
+      });
+      draining.abort(new BlockJobError(failure('DRAINING', {})));
+      const timer = setTimeout(() => server.forceShutdown(), graceMs);
+      await closed;
+      clearTimeout(timer);
+      log.info('drained');
+    },
+  };
+}
+
+/** Bytes that are no message get an answer in our words, not the library's INTERNAL. */
+function tolerant<Implementation extends UntypedServiceImplementation>(
+  service: ServiceDefinition<Implementation>,
+): ServiceDefinition<Implementation> {
+  const methods = Object.entries<ServiceDefinition[string]>(service).map(([name, method]) => {
+    const requestDeserialize = (bytes: Buffer): unknown => {
+      try {
+        return method.requestDeserialize(bytes);
+      } catch (error) {
+        return new Malformed(error);
+      }
+    };
+    return [name, { ...method, requestDeserialize }];
+  });
+  return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
+}
+
+/**
+ * The library's own loader loses the imports between files, and then no client can call anything it has found
+ * (grpc-node issue 2958). It takes the original descriptors just as well.
+ */
+function reflection(): ReflectionService {
+  const files = fromBinary(FileDescriptorSetSchema, readFileSync(DESCRIPTORS)).file;
+  const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file)));
+  const definition = { format: 'descriptors', type: {}, fileDescriptorProtos };
+  return new ReflectionService(
+    { descriptors: definition },
+    { services: [...SERVICES, 'grpc.health.v1.Health'] },
+  );
+}

@@ -1,0 +1,88 @@
+/** BlockJobError → gRPC status with google.rpc details. The one place where anything thrown becomes an answer. */
+import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import type { Any } from '../../generated/google/protobuf/any.ts';
+import {
+  BadRequest,
+  ErrorInfo,
+  PreconditionFailure,
+  RetryInfo,
+} from '../../generated/google/rpc/error_details.ts';
+import { Status } from '../../generated/google/rpc/status.ts';
+import { BlockJobError, type Code, catalogue, type Failure, failure } from '../core/errors.ts';
+
+const DOMAIN = 'blockjob';
+/** When to come back after UNAVAILABLE: an agent restarts, and a gateway finds another, in about this time. */
+const RETRY_SECONDS = 1n;
+/** Clients built on grpc-core lose a status whose details pass 8 KB, so no text may be longer than this. */
+const LONGEST_TEXT = 1000;
+
+const CODES: Readonly<Record<Code, status>> = {
+  INVALID_ARGUMENT: status.INVALID_ARGUMENT,
+  NOT_FOUND: status.NOT_FOUND,
+  ALREADY_EXISTS: status.ALREADY_EXISTS,
+  FAILED_PRECONDITION: status.FAILED_PRECONDITION,
+  PERMISSION_DENIED: status.PERMISSION_DENIED,
+  UNAUTHENTICATED: status.UNAUTHENTICATED,
+  RESOURCE_EXHAUSTED: status.RESOURCE_EXHAUSTED,
+  UNAVAILABLE: status.UNAVAILABLE,
+  OUT_OF_RANGE: status.OUT_OF_RANGE,
+  UNIMPLEMENTED: status.UNIMPLEMENTED,
+  ABORTED: status.ABORTED,
+  DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,
+  INTERNAL: status.INTERNAL,
+};
+
+/** A failure as google.rpc.Status: what Job.error holds, and what travels with a refused call. */
+export function statusOf(why: Failure): Status {
+  const { code } = catalogue[why.reason];
+  const metadata = Object.fromEntries(
+    Object.entries(why.metadata).map(([key, value]) => [key, short(value)]),
+  );
+  const details = [
+    any('ErrorInfo', ErrorInfo.encode({ reason: why.reason, domain: DOMAIN, metadata }).finish()),
+  ];
+  if (why.violations !== undefined) {
+    const fieldViolations = why.violations.slice(0, 10).map((one) => ({
+      field: one.field,
+      description: short(one.text, 300),
+      reason: one.reason,
+      localizedMessage: undefined,
+    }));
+    details.push(any('BadRequest', BadRequest.encode({ fieldViolations }).finish()));
+  }
+  if (code === 'FAILED_PRECONDITION') {
+    const subject = why.metadata['job'] ?? why.metadata['disk'] ?? why.metadata['path'] ?? '';
+    const violations = [{ type: why.reason, subject: short(subject), description: short(why.text, 300) }];
+    details.push(any('PreconditionFailure', PreconditionFailure.encode({ violations }).finish()));
+  }
+  if (code === 'UNAVAILABLE') {
+    details.push(
+      any('RetryInfo', RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()),
+    );
+  }
+  return { code: CODES[code], message: short(why.text), details };
+}
+
+/** What the caller gets for anything that was thrown. A bug gets an id, and the log its stack. */
+export function answerTo(error: unknown, log: Logger): StatusObject {
+  if (error instanceof BlockJobError) return answer(error.failure);
+  const id = crypto.randomUUID();
+  log.error({ err: error, id }, 'a bug');
+  return answer(failure('BUG', { id }));
+}
+
+function answer(why: Failure): StatusObject {
+  const rich = statusOf(why);
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(rich).finish()));
+  return { code: CODES[catalogue[why.reason].code], details: `${why.reason}: ${rich.message}`, metadata };
+}
+
+function any(type: string, value: Uint8Array): Any {
+  return { typeUrl: `type.googleapis.com/google.rpc.${type}`, value: Buffer.from(value) };
+}
+
+function short(text: string, longest = LONGEST_TEXT): string {
+  return text.length <= longest ? text : `${text.slice(0, longest)}…`;
+}
