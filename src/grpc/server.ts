@@ -96,9 +96,10 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
 function reflection(): ReflectionService {
   const files = fromBinary(FileDescriptorSetSchema, readFileSync(DESCRIPTORS)).file;
   const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file)));
-  const definition = { format: 'descriptors', type: {}, fileDescriptorProtos };
-  return new ReflectionService(
-    { descriptors: definition },
-    { services: [...SERVICES, 'grpc.health.v1.Health'] },
-  );
+  const descriptors = {
+    format: 'Protocol Buffer 3 EnumDescriptorProto' as const,
+    type: {},
+    fileDescriptorProtos,
+  };
+  return new ReflectionService({ descriptors }, { services: [...SERVICES, 'grpc.health.v1.Health'] });
 }

@@ -1,0 +1,108 @@
+#!/bin/sh
+# make-guest.sh [OUTDIR] - build the test guest: OUTDIR/vmlinux, OUTDIR/initramfs, OUTDIR/accel.
+#
+# OUTDIR is .cache/guest in the repository when it is not given.  What is there already and still right
+# stays; any number of these may run at the same time.  Nothing is installed and nothing is asked; an
+# ordinary user can run it.
+#
+# Needs: Debian (apt-get, dpkg-deb), gcc with the static libc (libc6-dev), python3, qemu-system-x86,
+# qemu-utils.  The kernel is what linux-image-cloud-amd64 depends on today; set GUEST_DEBS to a folder
+# with that linux-image .deb to do without a network.
+# OUTDIR/accel says "kvm" or "tcg": the first under which this guest really comes up on this machine.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+out=${1:-$here/../../.cache/guest}
+mkdir -p "$out/debs"
+out=$(cd "$out" && pwd)
+exec 9>"$out/lock"
+flock 9
+
+say() { echo "make-guest: $*" >&2; }
+
+# The package lists of this machine, or, with "own", a copy in OUTDIR that needs no root to be up to date.
+lists=system
+apt() {
+    tool=$1
+    shift
+    if [ "$lists" = own ]; then
+        set -- -o "Dir::State=$out/apt/state" -o "Dir::State::lists=$out/apt/state/lists" -o "Dir::Cache=$out/apt/cache" -o "Dir::State::status=/var/lib/dpkg/status" "$@"
+    fi
+    "apt-$tool" -q -o APT::Sandbox::User=root "$@"
+}
+own_lists() {
+    say "the machine's package lists are empty or old: fetching lists of our own"
+    lists=own
+    mkdir -p "$out/apt/state/lists/partial" "$out/apt/cache/archives/partial"
+    apt get update >&2
+}
+kernel_package() {
+    apt cache depends linux-image-cloud-amd64 2>/dev/null |
+        sed -n 's/^ *Depends: *\(linux-image-[0-9].*\)$/\1/p' | head -n 1
+}
+downloaded() {
+    find "$out/debs" -name "$1_*.deb" | sort -V | tail -n 1
+}
+download() {
+    rm -rf "$out/partial"
+    mkdir "$out/partial"
+    (cd "$out/partial" && apt get download "$1" >&2 && mv ./*.deb "$out/debs/")
+}
+
+# 1. Which kernel, and is it built already?
+sources=$(cat "$here/make-guest.sh" "$here/mkboot.py" "$here/gwinit.c" | sha256sum | cut -c 1-16)
+built=
+[ -f "$out/built" ] && [ -f "$out/vmlinux" ] && [ -f "$out/initramfs" ] && built=$(cat "$out/built")
+deb=
+if [ -n "${GUEST_DEBS:-}" ]; then
+    deb=$(find "$GUEST_DEBS" -name 'linux-image-[0-9]*-cloud-*.deb' | sort -V | tail -n 1)
+    [ -n "$deb" ] || { say "no kernel package in $GUEST_DEBS"; exit 1; }
+    package=$(basename "$deb" | sed 's/_.*//')
+elif [ "${built% *}" = "$sources" ] && [ "$out/built" -nt /var/lib/apt/lists ]; then
+    package=${built#* }                         # the package lists are no newer than the guest
+else
+    package=$(kernel_package)
+    # Without package lists, what is built is good enough.
+    [ -n "$package" ] || [ "${built% *}" != "$sources" ] || package=${built#* }
+    [ -n "$package" ] || { own_lists; package=$(kernel_package); }
+    [ -n "$package" ] || { say "apt knows no linux-image-cloud-amd64"; exit 1; }
+    [ "$built" != "$sources $package" ] || touch "$out/built"
+fi
+
+# 2. Build it, aside; only what is complete gets its name.
+if [ "$built" != "$sources $package" ]; then
+    if [ -z "$deb" ]; then
+        deb=$(downloaded "$package")
+        if [ -z "$deb" ]; then
+            say "fetching $package"
+            download "$package" || {            # the archive has a newer one by now
+                own_lists
+                newer=$(kernel_package)
+                download "$newer"
+                deb=$(downloaded "$newer")
+            }
+            deb=${deb:-$(downloaded "$package")}
+        fi
+    fi
+    say "building the guest from $(basename "$deb")"
+    new=$out/new
+    rm -rf "$new" "$out/built" "$out/machine"
+    mkdir "$new"
+    dpkg-deb -x "$deb" "$new/x"
+    python3 "$here/mkboot.py" vmlinux "$(find "$new/x/boot" -name 'vmlinuz-*' | head -n 1)" "$new/vmlinux"
+    gcc -O2 -Wall -Wextra -static -pthread -o "$new/init" "$here/gwinit.c"
+    python3 "$here/mkboot.py" initramfs "$new/initramfs" "$new/init" "$new/x/lib/modules" \
+        virtio_pci virtio_blk virtio_scsi sd_mod nvme pvpanic-pci button evdev
+    mv "$new/vmlinux" "$new/initramfs" "$out/"
+    rm -rf "$new"
+    echo "$sources $package" >"$out/built"
+fi
+
+# 3. Which accelerator really runs it?  Some hosts offer /dev/kvm but cannot run a stock kernel: only a
+# boot tells.  Asked again when this is another machine or when /dev/kvm has come or gone.
+kvm=no
+[ -r /dev/kvm ] && [ -w /dev/kvm ] && kvm=yes
+machine="$(uname -r) kvm=$kvm $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+if [ "$(cat "$out/machine" 2>/dev/null)" != "$machine" ]; then
+    python3 "$here/vm.py" probe "$out" >&2
+    echo "$machine" >"$out/machine"
+fi

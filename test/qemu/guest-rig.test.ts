@@ -1,0 +1,156 @@
+/** The guest rig finds a loss, and only a loss. */
+import { open } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { checkerSelfTest, GuestVm } from '../support/guest-vm.ts';
+import { needs, PYTHON } from '../support/means.ts';
+import { Admin, isRunning, run, type Style, testDir } from '../support/qemu.ts';
+
+const BLOCK = 4096;
+
+/** A block whose last acknowledged operation is a write of the guest. */
+async function writtenBlock(vm: GuestVm, disk: number): Promise<number> {
+  const rig = join(import.meta.dirname, '..', 'guest-rig');
+  const script = `
+import sys
+sys.path.insert(0, sys.argv[1])
+from gwlib import load_state
+state = load_state(sys.argv[2], sys.argv[3])
+print(next(b for b in range(state.blocks) if state.sure[b] >> 32 and b not in state.maybe))`;
+  return Number((await run(PYTHON, ['-c', script, rig, vm.manifest(disk), vm.logPath])).stdout);
+}
+
+/** Waits until the guest's stream has `count` more operations on disk than now. */
+async function work(vm: GuestVm, disk: number, count: number): Promise<void> {
+  const goal = vm.acknowledged(disk) + count;
+  await expect
+    .poll(() => vm.acknowledged(disk), { timeout: 60_000, interval: 20 })
+    .toBeGreaterThanOrEqual(goal);
+}
+
+describe.skipIf(needs('qemu'))('check-disk', () => {
+  test('finds every kind of loss that it knows', { timeout: 120_000 }, async () => {
+    const lines = await checkerSelfTest();
+    expect(lines.pop()).toBe('self-test: all caught');
+    expect(lines.filter((line) => line.startsWith('ok '))).toHaveLength(33);
+    expect(lines).toHaveLength(33);
+  });
+});
+
+describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
+  test.each<[Style, string]>([
+    ['blockdev', 'id=1,chain=3,size=64M'],
+    ['drive', 'id=1,fmt=raw,bus=scsi,size=64M'],
+  ])('style %s, %s: a clean run passes, a planted loss is found', async (style, spec) => {
+    await using vm = await GuestVm.start({
+      disks: [spec, 'id=2,size=32M'],
+      style,
+      append: 'gw.mode=rand gw.bs=16 gw.vary=1 gw.mix=80:10:10 gw.rd=10',
+    });
+    await work(vm, 1, 200);
+    const marks = await vm.mark('half');
+    expect([...marks.keys()]).toEqual([1, 2]);
+    expect(marks.get(1)?.ops).toBeGreaterThan(0);
+    await work(vm, 2, 200);
+    await vm.pause();
+    const done = vm.acknowledged(1);
+    expect(await vm.check(1, { live: true })).toMatchObject({ ok: true, lost: 0, acked_ops: done });
+    expect(await vm.check(1, { live: true, until: 'M half ', allowNewer: true })).toMatchObject({ lost: 0 });
+    expect((await vm.check(1, { live: true, until: 'M half ' })).lost).toBeGreaterThan(0);
+    await vm.resume();
+    await work(vm, 1, 200);
+    await vm.pause();
+    await vm.stop();
+    expect(await vm.exited).toBe(0);
+    expect(vm.ioErrors()).toBe(0);
+    for (const disk of [1, 2]) {
+      expect(await vm.check(disk)).toMatchObject({ ok: true, lost: 0, guest_bad_reads: 0 });
+    }
+
+    const block = await writtenBlock(vm, 1);
+    const top = vm.images(1).at(-1) ?? { path: '', format: 'raw' };
+    for (const [pattern, kind] of [
+      ['0', 'missing'],
+      ['0x55', 'garbage'],
+    ] as const) {
+      const write = `write -P ${pattern} ${block * BLOCK} ${BLOCK}`;
+      await run('qemu-io', ['-f', top.format, '-c', write, top.path]);
+      const result = await vm.check(1);
+      expect(result).toMatchObject({ ok: false, lost: 1, [kind]: 1 });
+      expect(result.text).toMatch(new RegExp(`^block ${block}: ${kind}: `));
+    }
+    expect(await vm.check(2)).toMatchObject({ ok: true });
+  });
+
+  test('what was acknowledged before a SIGKILL is on disk; a base without its overlays fails', async () => {
+    await using vm = await GuestVm.start({
+      disks: ['id=1,chain=2,size=64M'],
+      append: 'gw.mode=rand gw.bs=64',
+    });
+    await work(vm, 1, 500);
+    await vm.kill();
+    expect(await vm.exited).toBe(-9);
+    expect(isRunning(vm.pid)).toBe(false);
+    expect(await vm.check(1)).toMatchObject({ ok: true, lost: 0 });
+    const base = vm.images(1)[0] ?? { path: '', format: 'raw' };
+    const result = await vm.check(1, { image: base.path, format: base.format });
+    expect(result.ok).toBe(false);
+    expect(result.lost).toBeGreaterThan(500);
+  });
+
+  test('the guest is found by name and UUID, and ends with the test', async () => {
+    const uuid = '6ba7b810-9dad-41d1-80b4-00c04fd430c8';
+    const vms = [
+      await GuestVm.start({ disks: ['id=1,size=16M'], name: 'web, 1', uuid }),
+      await GuestVm.start({ disks: ['id=1,size=16M,fmt=raw'] }),
+      await GuestVm.start({ disks: ['id=1,size=16M'], style: 'drive' }),
+    ];
+    try {
+      expect(vms[0]).toMatchObject({ name: 'web, 1', uuid });
+      expect(new Set(vms.map((vm) => vm.name)).size).toBe(3);
+      expect(new Set(vms.map((vm) => vm.uuid)).size).toBe(3);
+      for (const vm of vms) {
+        for (const path of [vm.qmpPath, vm.checkerQmpPath]) {
+          const admin = await Admin.connect(connect(path), () => '');
+          expect(await admin.execute('query-name')).toEqual({ name: vm.name });
+          expect(await admin.execute('query-uuid')).toEqual({ UUID: vm.uuid });
+          expect((await admin.block(vm.deviceId(1))).inserted?.image.filename).toBe(vm.images(1)[0]?.path);
+          admin.close();
+        }
+        await expect(vm.command('no such thing')).rejects.toThrow('? no');
+      }
+    } finally {
+      await Promise.all(vms.map((vm) => vm[Symbol.asyncDispose]()));
+    }
+    for (const vm of vms) {
+      expect(isRunning(vm.pid)).toBe(false);
+      await expect(open(vm.dir)).rejects.toThrow('ENOENT');
+    }
+  });
+
+  test('a VM that cannot start says why and leaves nothing', async () => {
+    const starting = GuestVm.start({ disks: ['id=1,size=16M'], extraArgs: ['-device', 'no-such-device'] });
+    await expect(starting).rejects.toThrow(/did not start[^]*no-such-device/);
+  });
+
+  test('QEMU ends with its test process, however that ends', async () => {
+    await using dir = await testDir();
+    const script = join(dir.path, 'orphan.mts');
+    const support = join(import.meta.dirname, '..', 'support');
+    await using file = await open(script, 'wx');
+    await file.writeFile(`
+      import { GuestVm } from '${support}/guest-vm.ts';
+      import { startQemu } from '${support}/qemu.ts';
+      const vm = await GuestVm.start({ disks: ['id=1,size=16M'] });
+      const qemu = await startQemu({ style: 'blockdev', disks: [] });
+      console.log(JSON.stringify({ pids: [vm.pid, qemu.pid], dirs: [vm.dir, qemu.dir] }));
+      process.kill(process.pid, 'SIGKILL');
+    `);
+    const { stdout } = await run('sh', ['-c', `"$0" "$1"; exit 0`, process.execPath, script]);
+    const { pids, dirs }: { pids: number[]; dirs: string[] } = JSON.parse(stdout);
+    expect(pids).toHaveLength(2);
+    await expect.poll(() => pids.filter(isRunning), { timeout: 20_000 }).toEqual([]);
+    await run('rm', ['-r', ...dirs]);
+  });
+});

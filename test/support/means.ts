@@ -1,0 +1,65 @@
+/** What a suite needs beyond Node, and what happens where that is missing. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
+export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
+
+export type Means = 'qemu' | 'guest' | 'python-grpc';
+
+type Probe = readonly [program: string, args: readonly string[]];
+
+const PROBES: Record<Means, readonly Probe[]> = {
+  qemu: [
+    ['qemu-system-x86_64', ['--version']],
+    ['qemu-img', ['--version']],
+    ['qemu-io', ['--version']],
+    ['qemu-nbd', ['--version']],
+  ],
+  guest: [
+    [PYTHON, ['--version']],
+    [join(import.meta.dirname, '..', 'guest-rig', 'make-guest.sh'), []],
+  ],
+  'python-grpc': [
+    [PYTHON, ['-c', 'import grpc, google.protobuf']],
+    ['protoc', ['--version']],
+    ['sh', ['-c', 'command -v grpc_python_plugin']],
+  ],
+};
+
+/** Why a means is not to be had here, or undefined. The guest is built, if it has not been. */
+function obstacle(means: Means): string | undefined {
+  if (means === 'guest') {
+    const reason = obstacle('qemu');
+    if (reason !== undefined) {
+      return reason;
+    }
+  }
+  for (const [program, args] of PROBES[means]) {
+    const { status, error, stderr } = spawnSync(program, args, { encoding: 'utf8', timeout: 600_000 });
+    if (status !== 0) {
+      return `${[program, ...args].join(' ')}: ${error?.message ?? `status ${status}: ${stderr.trim()}`}`;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * For describe.skipIf(needs('qemu')): true, with a loud warning, when something is not to be had here.
+ * Where CI is set it throws instead, so that the suite fails.
+ */
+export function needs(...all: readonly Means[]): boolean {
+  for (const means of all) {
+    const reason = obstacle(means);
+    if (reason !== undefined) {
+      const text = `${means} is not to be had here (${reason}); test/support/setup.sh test may help`;
+      if (process.env['CI']) {
+        throw new Error(text);
+      }
+      console.warn(`NOT TESTED! THIS SUITE IS SKIPPED FOR WANT OF ${means.toUpperCase()}: ${text}`);
+      return true;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,270 @@
+/** The real `blockjobd serve` as a process of its own, and typed clients of it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import {
+  AbortRequest,
+  type AbortResponse,
+  BlockJobServiceClient,
+  GetInfoRequest,
+  type GetInfoResponse,
+  ListJobsRequest,
+  type ListJobsResponse,
+  StartCopyRequest,
+  type StartCopyResponse,
+  WatchJobRequest,
+  type WatchJobResponse,
+} from '../../generated/blockjob/v1/block_job_service.ts';
+import {
+  DomainServiceClient,
+  GetDomainRequest,
+  type GetDomainResponse,
+  ListDomainsRequest,
+  type ListDomainsResponse,
+} from '../../generated/blockjob/v1/domain_service.ts';
+import { Job_State, type JobEvent } from '../../generated/blockjob/v1/job.ts';
+import { BadRequest, ErrorInfo } from '../../generated/google/rpc/error_details.ts';
+import { Status } from '../../generated/google/rpc/status.ts';
+import { isRunning, within } from './qemu.ts';
+
+export const REPOSITORY = join(import.meta.dirname, '../..');
+
+export interface ServiceOptions {
+  /** Journals, socket and log go here. */
+  readonly dir: string;
+  readonly qmpDir?: string;
+  readonly qmp?: Readonly<Record<string, string>>;
+  readonly allow: readonly string[];
+}
+
+type Request<T extends { fromPartial(object: never): unknown }> = Parameters<T['fromPartial']>[0];
+
+/** A refused call: gRPC's code, and what ErrorInfo says. */
+export interface Refusal {
+  readonly code: number;
+  readonly reason: string;
+  readonly domain: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly message: string;
+  readonly fields: readonly string[];
+}
+
+export class Service implements AsyncDisposable {
+  readonly address: string;
+  readonly blockJobs: BlockJobServiceClient;
+  readonly domains: DomainServiceClient;
+  readonly #child: ChildProcess;
+  readonly #log: string[];
+
+  private constructor(child: ChildProcess, address: string, log: string[]) {
+    this.#child = child;
+    this.#log = log;
+    this.address = address;
+    this.blockJobs = new BlockJobServiceClient(address, credentials.createInsecure());
+    this.domains = new DomainServiceClient(address, credentials.createInsecure());
+  }
+
+  static async start({ dir, qmpDir, qmp = {}, allow }: ServiceOptions): Promise<Service> {
+    const args = ['src/main.ts', 'serve', '--listen', `unix:${dir}/api.sock`, '--state-dir', `${dir}/state`];
+    args.push('--log-level', 'debug', '--host-name', 'host-under-test');
+    if (qmpDir !== undefined) args.push('--qmp-dir', qmpDir);
+    for (const [name, path] of Object.entries(qmp)) args.push('--qmp', `${name}=${path}`);
+    for (const folder of allow) args.push('--allow-destination', folder);
+    const child = spawn(process.execPath, args, { cwd: REPOSITORY, stdio: ['ignore', 'pipe', 'pipe'] });
+    const log: string[] = [];
+    child.stderr.setEncoding('utf8').on('data', (text: string) => log.push(text));
+    const exited = once(child, 'exit').then(() => {
+      throw new Error(`blockjobd has ended: ${log.join('')}`);
+    });
+    const [said] = await within(
+      20_000,
+      'blockjobd serves',
+      Promise.race([once(child.stdout.setEncoding('utf8'), 'data'), exited]),
+    );
+    exited.catch(() => undefined);
+    const address = /serves on (\S+)/.exec(String(said))?.[1];
+    if (address === undefined) throw new Error(`blockjobd says: ${String(said)}`);
+    return new Service(child, address, log);
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** What the service has logged so far: JSON lines. */
+  get log(): string {
+    return this.#log.join('');
+  }
+
+  get alive(): boolean {
+    return isRunning(this.pid);
+  }
+
+  async startCopy(request: Request<typeof StartCopyRequest>): Promise<NonNullable<StartCopyResponse['job']>> {
+    const { job } = await call<StartCopyRequest, StartCopyResponse>(
+      this.blockJobs,
+      'startCopy',
+      StartCopyRequest.fromPartial(request),
+    );
+    return present(job);
+  }
+
+  async abort(request: Request<typeof AbortRequest>): Promise<NonNullable<AbortResponse['job']>> {
+    const { job } = await call<AbortRequest, AbortResponse>(
+      this.blockJobs,
+      'abort',
+      AbortRequest.fromPartial(request),
+    );
+    return present(job);
+  }
+
+  async getInfo(jobId: string): Promise<NonNullable<GetInfoResponse['job']>> {
+    const request = GetInfoRequest.fromPartial({ job: { ref: { $case: 'jobId', value: jobId } } });
+    const { job } = await call<GetInfoRequest, GetInfoResponse>(this.blockJobs, 'getInfo', request);
+    return present(job);
+  }
+
+  async listJobs(request: Request<typeof ListJobsRequest> = {}): Promise<ListJobsResponse> {
+    return await call<ListJobsRequest, ListJobsResponse>(
+      this.blockJobs,
+      'listJobs',
+      ListJobsRequest.fromPartial(request),
+    );
+  }
+
+  async listDomains(): Promise<ListDomainsResponse['domains']> {
+    const request = ListDomainsRequest.fromPartial({});
+    const { domains } = await call<ListDomainsRequest, ListDomainsResponse>(
+      this.domains,
+      'listDomains',
+      request,
+    );
+    return domains;
+  }
+
+  async getDomain(domain: string): Promise<NonNullable<GetDomainResponse['domain']>> {
+    const request = GetDomainRequest.fromPartial({ domain });
+    return present(
+      (await call<GetDomainRequest, GetDomainResponse>(this.domains, 'getDomain', request)).domain,
+    );
+  }
+
+  /** Waits until a domain can be asked; the service finds sockets and connects in its own time. */
+  async domainUp(domain: string, timeoutMs = 20_000): Promise<void> {
+    const until = Date.now() + timeoutMs;
+    for (;;) {
+      const answer = await this.getDomain(domain).catch((error: unknown) => refusalOf(error).reason);
+      if (typeof answer === 'object' && answer.error === undefined) return;
+      if (Date.now() > until)
+        throw new Error(`domain ${domain} is not up: ${JSON.stringify(answer)}\n${this.log}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** The events of a job; leaving the loop cancels the stream. */
+  async *watch(jobId: string, afterRevision?: number): AsyncGenerator<JobEvent> {
+    const stream = this.blockJobs.watchJob(
+      WatchJobRequest.fromPartial({
+        job: { ref: { $case: 'jobId', value: jobId } },
+        ...(afterRevision === undefined ? {} : { afterRevision: BigInt(afterRevision) }),
+        progressInterval: { seconds: 0n, nanos: 100_000_000 },
+      }),
+    );
+    try {
+      for await (const { event } of stream as AsyncIterable<WatchJobResponse>) yield present(event);
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  /** The first event in one of these states; fails when the job ends in another. */
+  async until(jobId: string, ...states: readonly (keyof typeof Job_State)[]): Promise<JobEvent> {
+    const wanted = states.map((state) => Job_State[state]);
+    const found = (async () => {
+      for await (const event of this.watch(jobId))
+        if (wanted.includes(present(event.job).state)) return event;
+      throw new Error(
+        `job ${jobId} has ended otherwise: ${JSON.stringify(await this.getInfo(jobId), bigintAsText)}`,
+      );
+    })();
+    return await within(60_000, `job ${jobId} ${states.join(' or ')}`, found);
+  }
+
+  /** SIGTERM, and the exit code. */
+  async stop(): Promise<number | null> {
+    this.blockJobs.close();
+    this.domains.close();
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGTERM');
+    try {
+      await within(20_000, 'blockjobd ends after SIGTERM', exited);
+    } catch (error) {
+      this.#child.kill('SIGKILL');
+      throw error;
+    }
+    return this.#child.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+type Unary<Req, Res> = (
+  request: Req,
+  metadata: Metadata,
+  callback: (error: ServiceError | null, response: Res) => void,
+) => unknown;
+
+async function call<Req, Res>(client: Client, method: string, request: Req): Promise<Res> {
+  return await new Promise((resolve, reject) => {
+    const rpc = Reflect.get(client, method) as Unary<Req, Res>;
+    rpc.call(client, request, new Metadata(), (error, response) => {
+      if (error === null) resolve(response);
+      else reject(error);
+    });
+  });
+}
+
+/** What a refused call says, decoded. Throws what is no refusal. */
+export function refusalOf(error: unknown): Refusal {
+  if (
+    !(error instanceof Error && 'metadata' in error && error.metadata instanceof Metadata && 'code' in error)
+  )
+    throw error;
+  const [bytes] = error.metadata.get('grpc-status-details-bin');
+  const status = Buffer.isBuffer(bytes) ? Status.decode(bytes) : Status.fromPartial({});
+  const detail = (name: string) =>
+    status.details.find(({ typeUrl }) => typeUrl.endsWith(`google.rpc.${name}`))?.value;
+  const info = ErrorInfo.decode(detail('ErrorInfo') ?? Buffer.alloc(0));
+  const bad = BadRequest.decode(detail('BadRequest') ?? Buffer.alloc(0));
+  return {
+    code: Number(error.code),
+    reason: info.reason,
+    domain: info.domain,
+    metadata: info.metadata,
+    message: error.message,
+    fields: bad.fieldViolations.map(({ field }) => field),
+  };
+}
+
+/** The refusal of a call that must be refused. */
+export async function refused(answer: Promise<unknown>): Promise<Refusal> {
+  try {
+    await answer;
+  } catch (error) {
+    return refusalOf(error);
+  }
+  throw new Error('the call was not refused');
+}
+
+export function bigintAsText(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? String(value) : value;
+}
+
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('the answer lacks what it must have');
+  return value;
+}

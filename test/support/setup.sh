@@ -1,0 +1,60 @@
+#!/bin/sh
+# setup.sh demo|test - install what the demo or the tests need and this Debian machine lacks.
+#
+# Asks nothing.  Installs as root or through "sudo -n"; where neither works, it prints the line to run
+# and exits with 1.  When all is there it does nothing, quickly.
+set -eu
+what=${1:-}
+case $what in
+demo | test) ;;
+*) echo "usage: setup.sh demo|test" >&2; exit 2 ;;
+esac
+
+missing=
+lacks() { # package, reason
+    echo "setup: $1 is missing: $2" >&2
+    missing="$missing $1"
+}
+have() { command -v "$1" >/dev/null; }
+
+have qemu-system-x86_64 || lacks qemu-system-x86 "QEMU, whose disks the service moves"
+have qemu-img && have qemu-nbd && have qemu-io || lacks qemu-utils "makes, serves and checks disk images"
+have gcc || lacks gcc "builds the one program of the test guest"
+[ -n "$(find /usr/lib /usr/lib64 -maxdepth 2 -name libc.a 2>/dev/null | head -n 1)" ] ||
+    lacks libc6-dev "the static C library, for that program"
+[ -x /usr/bin/python3 ] || lacks python3 "runs the test guest and checks its disks"
+if [ "$what" = test ]; then
+    # Debian's python3, for which the packages are, not another one that comes first in PATH.
+    can_import() {
+        /usr/bin/python3 -c 'import sys; from importlib.util import find_spec
+name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(name)))' "$1" 2>/dev/null
+    }
+    can_import grpc || lacks python3-grpcio "a client that is not ours, for the tests of the API"
+    can_import google.protobuf || lacks python3-protobuf "the messages of that client"
+    have protoc || lacks protobuf-compiler "generates that client from proto/"
+    have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"
+fi
+[ -n "$missing" ] || exit 0
+
+# shellcheck disable=SC2086 # a list of packages
+set -- apt-get install -y -q --no-install-recommends $missing
+if ! have apt-get; then
+    echo "setup: this is no Debian; please install the like of:$missing" >&2
+    exit 1
+elif [ "$(id -u)" = 0 ]; then
+    root=env
+elif have sudo && sudo -n true 2>/dev/null; then
+    root="sudo -n env"
+else
+    echo "setup: this needs root, and sudo is not there or wants a password. Please run, as root:" >&2
+    echo "    apt-get update && $*" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+# Lists that are missing or older than a day name packages that the archive no longer has.
+if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime -1 2>/dev/null | head -n 1)" ]; then
+    echo "setup: the package lists are missing or old: updating them" >&2
+    $root DEBIAN_FRONTEND=noninteractive apt-get update -q >&2
+fi
+echo "setup: installing$missing" >&2
+$root DEBIAN_FRONTEND=noninteractive "$@" >&2 </dev/null

@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import type { AbortRequest } from '../../../../src/core/block-jobs.ts';
+import { BlockJobError } from '../../../../src/core/errors.ts';
+import { checkAbort } from '../../../../src/core/rules/abort.ts';
+
+const REQUEST: AbortRequest = {
+  job: { jobId: 'bj1' },
+  pivot: false,
+  async: false,
+  force: false,
+  pauseGuest: undefined,
+  requestId: '',
+};
+
+function wrongWith(request: Partial<AbortRequest>): string[] {
+  try {
+    checkAbort({ ...REQUEST, ...request });
+  } catch (error) {
+    if (!(error instanceof BlockJobError)) throw error;
+    return (error.failure.violations ?? []).map(({ field, reason }) => `${field} ${reason}`);
+  }
+  return [];
+}
+
+describe('an abort', () => {
+  it.each<[string, Partial<AbortRequest>, readonly string[]]>([
+    ['is fine as it is', {}, []],
+    ['may be by force', { force: true }, []],
+    ['may be asynchronous', { async: true }, []],
+    ['may pivot', { pivot: true, pauseGuest: 'ALWAYS' }, []],
+    ['cannot pivot by force', { pivot: true, force: true }, ['force FLAGS_EXCLUSIVE']],
+    ['pauses no guest without a pivot', { pauseGuest: 'AUTO' }, ['pause_guest FIELD_INVALID']],
+    ['has no request id yet', { requestId: 'x' }, ['request_id NOT_IMPLEMENTED']],
+    [
+      'knows its enum',
+      { pivot: true, pauseGuest: { unrecognized: 9 } },
+      ['pause_guest FIELD_INVALID'],
+    ],
+    [
+      'tells all that is wrong at once',
+      { pivot: true, force: true, requestId: 'x' },
+      ['force FLAGS_EXCLUSIVE', 'request_id NOT_IMPLEMENTED'],
+    ],
+  ])('%s', (_name, request, expected) => {
+    expect(wrongWith(request)).toEqual(expected);
+  });
+});

@@ -1,0 +1,263 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { CopyRequest } from '../../../../src/core/block-jobs.ts';
+import { BlockJobError, catalogue } from '../../../../src/core/errors.ts';
+import { parseStartCopy } from '../../../../src/core/rules/start-copy.ts';
+
+const REQUEST: CopyRequest = {
+  disk: { domain: 'vm1', disk: 'vd0' },
+  destination: { kind: 'file', path: '/copies/disk.qcow2' },
+  format: undefined,
+  shallow: false,
+  reuseExternal: false,
+  relativeBacking: false,
+  bandwidthBytesPerSecond: 0n,
+  granularityBytes: 0n,
+  bufferBytes: 0n,
+  writeMode: undefined,
+  onReady: undefined,
+  onNoSpace: undefined,
+  pauseGuest: undefined,
+  timeLimitMs: undefined,
+  requestId: '',
+  validateOnly: false,
+  planEtag: '',
+};
+
+/** Field and reason of all that is wrong, in order. */
+function wrongWith(request: Partial<CopyRequest>): string[] {
+  try {
+    parseStartCopy({ ...REQUEST, ...request });
+  } catch (error) {
+    if (!(error instanceof BlockJobError)) throw error;
+    return (error.failure.violations ?? []).map(({ field, reason }) => `${field} ${reason}`);
+  }
+  return [];
+}
+
+const file = (path: string): Partial<CopyRequest> => ({ destination: { kind: 'file', path } });
+
+describe('a copy as understood', () => {
+  it('has a default for all that was not given, and leaves the format to the source', () => {
+    expect(parseStartCopy(REQUEST)).toEqual({
+      path: '/copies/disk.qcow2',
+      format: undefined,
+      options: {
+        bandwidthBytesPerSecond: 0,
+        granularityBytes: undefined,
+        bufferBytes: 1_048_576,
+        onReady: 'HOLD',
+        onNoSpace: 'PAUSE',
+        pauseGuest: 'AUTO',
+      },
+    });
+  });
+
+  it('has what was given', () => {
+    const given: CopyRequest = {
+      ...REQUEST,
+      format: 'RAW',
+      bandwidthBytesPerSecond: 1_000_000n,
+      granularityBytes: 4096n,
+      bufferBytes: 65_536n,
+      writeMode: 'BACKGROUND',
+      onReady: 'PIVOT',
+      onNoSpace: 'FAIL',
+      pauseGuest: 'NEVER',
+    };
+    expect(parseStartCopy(given)).toEqual({
+      path: '/copies/disk.qcow2',
+      format: 'RAW',
+      options: {
+        bandwidthBytesPerSecond: 1_000_000,
+        granularityBytes: 4096,
+        bufferBytes: 65_536,
+        onReady: 'PIVOT',
+        onNoSpace: 'FAIL',
+        pauseGuest: 'NEVER',
+      },
+    });
+  });
+
+  it('has a speed that a JSON number can hold without losing digits', () => {
+    const { options } = parseStartCopy({ ...REQUEST, bandwidthBytesPerSecond: 2n ** 63n - 1n });
+    expect(options.bandwidthBytesPerSecond).toBe(Number.MAX_SAFE_INTEGER);
+  });
+});
+
+describe('what is wrong with a request', () => {
+  const NEWER = { unrecognized: 9 };
+  it.each<[string, Partial<CopyRequest>, string]>([
+    ['no domain', { disk: { domain: '', disk: 'vd0' } }, 'disk.domain FIELD_INVALID'],
+    ['no disk', { disk: { domain: 'vm1', disk: '' } }, 'disk.disk FIELD_INVALID'],
+    ['no destination', { destination: undefined }, 'destination FIELD_INVALID'],
+    ['a relative path', file('disk.qcow2'), 'destination.file PATH_NOT_ABSOLUTE'],
+    ['an empty path', file(''), 'destination.file PATH_NOT_ABSOLUTE'],
+    ['a NUL in the path', file('/copies/a\0b'), 'destination.file FIELD_INVALID'],
+    ['a folder', file('/copies/'), 'destination.file FIELD_INVALID'],
+    ['the root folder', file('/'), 'destination.file FIELD_INVALID'],
+    ['a way out of a folder', file('/copies/../etc/x'), 'destination.file FIELD_INVALID'],
+    ['the folder above as the file', file('/copies/..'), 'destination.file FIELD_INVALID'],
+    ['a dot as a folder', file('/copies/./x'), 'destination.file FIELD_INVALID'],
+    ['a path beyond PATH_MAX', file(`/${'x'.repeat(4095)}`), 'destination.file FIELD_INVALID'],
+    [
+      'a block device',
+      { destination: { kind: 'block-device', path: '/dev/vdb' } },
+      'destination.block_device NOT_IMPLEMENTED',
+    ],
+    ['an NBD export', { destination: { kind: 'nbd' } }, 'destination.nbd NOT_IMPLEMENTED'],
+    ['a format of the future', { format: NEWER }, 'destination.format FIELD_INVALID'],
+    ['a write mode of the future', { writeMode: NEWER }, 'write_mode FIELD_INVALID'],
+    ['an on_ready of the future', { onReady: NEWER }, 'on_ready FIELD_INVALID'],
+    ['an on_no_space of the future', { onNoSpace: NEWER }, 'on_no_space FIELD_INVALID'],
+    ['a pause_guest of the future', { pauseGuest: NEWER }, 'pause_guest FIELD_INVALID'],
+    [
+      'a negative speed',
+      { bandwidthBytesPerSecond: -1n },
+      'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
+    ],
+    [
+      'a speed beyond 2^63-1',
+      { bandwidthBytesPerSecond: 2n ** 63n },
+      'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
+    ],
+    ['a shallow copy', { shallow: true }, 'shallow NOT_IMPLEMENTED'],
+    ['reuse', { reuseExternal: true }, 'reuse_external NOT_IMPLEMENTED'],
+    ['a relative backing file', { relativeBacking: true }, 'relative_backing NOT_IMPLEMENTED'],
+    ['write mode BLOCKING', { writeMode: 'BLOCKING' }, 'write_mode NOT_IMPLEMENTED'],
+    ['a time limit', { timeLimitMs: 0 }, 'time_limit NOT_IMPLEMENTED'],
+    ['a request id', { requestId: 'x' }, 'request_id NOT_IMPLEMENTED'],
+    ['validate_only', { validateOnly: true }, 'validate_only NOT_IMPLEMENTED'],
+    ['a bound plan', { planEtag: 'x' }, 'plan_etag NOT_IMPLEMENTED'],
+  ])('%s', (_name, request, expected) => {
+    expect(wrongWith(request)).toEqual([expected]);
+  });
+
+  it('is told all at once, in the order of the fields', () => {
+    expect(
+      wrongWith({
+        disk: { domain: '', disk: '' },
+        destination: { kind: 'file', path: 'x' },
+        bandwidthBytesPerSecond: 2n ** 64n,
+        granularityBytes: 3n,
+        bufferBytes: -1n,
+        shallow: true,
+        requestId: 'x',
+      }),
+    ).toEqual([
+      'disk.domain FIELD_INVALID',
+      'disk.disk FIELD_INVALID',
+      'destination.file PATH_NOT_ABSOLUTE',
+      'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
+      'granularity_bytes GRANULARITY_INVALID',
+      'buffer_bytes BUFFER_INVALID',
+      'shallow NOT_IMPLEMENTED',
+      'request_id NOT_IMPLEMENTED',
+    ]);
+  });
+
+  it.each(['/x', '/a b/c', '/copies/..x', '/copies/x..', '/copies/...', `/${'x'.repeat(4094)}`])(
+    'is nothing about the path %s',
+    (path) => {
+      expect(wrongWith(file(path))).toEqual([]);
+    },
+  );
+
+  it('is a granularity that is not 0 or a power of two from 512 to 64 MiB', () => {
+    const fine = new Set(Array.from({ length: 18 }, (_, index) => 2n ** BigInt(index + 9)));
+    const neighbours = Array.from({ length: 66 }, (_, index) => 2n ** BigInt(index));
+    for (const power of neighbours) {
+      for (const value of [power - 1n, power, power + 1n, -power]) {
+        const expected = value === 0n || fine.has(value) ? [] : ['granularity_bytes GRANULARITY_INVALID'];
+        expect({ value, wrong: wrongWith({ granularityBytes: value }) }).toEqual({ value, wrong: expected });
+      }
+    }
+    expect([...fine].at(0)).toBe(512n);
+    expect([...fine].at(-1)).toBe(67_108_864n);
+  });
+
+  it('is a buffer below 0 or beyond 256 MiB', () => {
+    for (const value of [0n, 1n, 268_435_455n, 268_435_456n])
+      expect(wrongWith({ bufferBytes: value })).toEqual([]);
+    for (const value of [-1n, 268_435_457n, 2n ** 64n])
+      expect(wrongWith({ bufferBytes: value })).toEqual(['buffer_bytes BUFFER_INVALID']);
+  });
+
+  it('is nothing about a speed of 0, 1 or 2^63-1', () => {
+    for (const value of [0n, 1n, 2n ** 63n - 1n])
+      expect(wrongWith({ bandwidthBytesPerSecond: value })).toEqual([]);
+  });
+});
+
+const given = <T extends string>(...values: T[]) =>
+  fc.oneof(
+    fc.constant(undefined),
+    fc.constantFrom(...values),
+    fc.record({ unrecognized: fc.integer() }),
+  );
+
+/** Any text, and any text that looks like a path. */
+const path = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.array(fc.constantFrom('/', '.', '..', 'a', '\0', ' '), { maxLength: 8 }).map((parts) => parts.join('')),
+);
+
+const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
+  disk: fc.record({ domain: fc.string(), disk: fc.string() }),
+  destination: fc.oneof(
+    fc.constant(undefined),
+    path.map((at) => ({ kind: 'file', path: at }) as const),
+    path.map((at) => ({ kind: 'block-device', path: at }) as const),
+    fc.constant({ kind: 'nbd' } as const),
+  ),
+  format: given('RAW', 'QCOW2'),
+  shallow: fc.boolean(),
+  reuseExternal: fc.boolean(),
+  relativeBacking: fc.boolean(),
+  bandwidthBytesPerSecond: fc.bigInt(),
+  granularityBytes: fc.oneof(fc.bigInt(), fc.nat({ max: 70 }).map((bit) => 2n ** BigInt(bit))),
+  bufferBytes: fc.bigInt(),
+  writeMode: given('BACKGROUND', 'BLOCKING'),
+  onReady: given('HOLD', 'PIVOT', 'FINISH'),
+  onNoSpace: given('PAUSE', 'FAIL'),
+  pauseGuest: given('AUTO', 'ALWAYS', 'NEVER'),
+  timeLimitMs: fc.option(fc.double(), { nil: undefined }),
+  requestId: fc.string(),
+  validateOnly: fc.boolean(),
+  planEtag: fc.string(),
+});
+
+describe('any request whatever', () => {
+  it('is understood or refused with violations, each INVALID_ARGUMENT or UNIMPLEMENTED, and nothing else', () => {
+    // Most fields of most requests stay as they should be: else hardly one would be understood.
+    const mostlyRight = fc
+      .tuple(anyRequest, fc.subarray(Object.keys(REQUEST) as (keyof CopyRequest)[]))
+      .map(([any, kept]) => ({
+        ...any,
+        ...Object.fromEntries(kept.map((key) => [key, REQUEST[key]])),
+      }));
+    let understood = 0;
+    fc.assert(
+      fc.property(fc.oneof(anyRequest, mostlyRight), (request) => {
+        try {
+          const { path: at, options } = parseStartCopy(request);
+          understood += 1;
+          expect(at).toMatch(/^\/.*[^/]$/su);
+          expect(Number.isSafeInteger(options.bandwidthBytesPerSecond)).toBe(true);
+          expect(options.bufferBytes).toBeGreaterThan(0);
+        } catch (error) {
+          if (!(error instanceof BlockJobError)) throw error;
+          const { violations = [] } = error.failure;
+          expect(violations.length).toBeGreaterThan(0);
+          for (const { reason, text, field } of violations) {
+            expect(['INVALID_ARGUMENT', 'UNIMPLEMENTED']).toContain(catalogue[reason].code);
+            expect(field).not.toBe('');
+            expect(text).not.toBe('');
+          }
+        }
+      }),
+      { numRuns: 2000, examples: [[REQUEST]] },
+    );
+    expect(understood).toBeGreaterThan(0);
+  });
+});

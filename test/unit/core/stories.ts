@@ -1,0 +1,98 @@
+/** Jobs to test with: each is the fold of a real journal, so none is in a state that no job can be in. */
+import { fold, type Job, type JobState } from '../../../src/core/job.ts';
+import type { Accepted, CopyOptions, EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
+import type { MadeFile } from '../../../src/core/plans/step.ts';
+
+export const JOB = 'bj0011223344556677';
+export const SOURCE = '/vm/disk.qcow2';
+export const DESTINATION = '/copies/disk.qcow2';
+
+export const OPTIONS: CopyOptions = {
+  format: 'QCOW2',
+  bandwidthBytesPerSecond: 0,
+  granularityBytes: undefined,
+  bufferBytes: 1_048_576,
+  onReady: 'HOLD',
+  onNoSpace: 'PAUSE',
+  pauseGuest: 'AUTO',
+};
+
+export const ACCEPTED: Accepted = {
+  entry: 'accepted',
+  version: 1,
+  job: JOB,
+  kind: 'COPY',
+  host: 'host1',
+  domain: 'vm1',
+  domainUuid: undefined,
+  process: { pid: 1234, startTime: '5678' },
+  disk: 'vd0',
+  qdev: '/machine/peripheral/vd0/virtio-backend',
+  source: { node: 'top', path: SOURCE, format: 'qcow2' },
+  sourceNodes: ['top', 'top-file', '#block123'],
+  destination: { node: JOB, path: DESTINATION, nodes: [JOB, `${JOB}-file`] },
+  pauseGuestBecause: undefined,
+  options: OPTIONS,
+  plan: [],
+};
+
+export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42' };
+export const CREATED: EntryBody = { entry: 'step-done', step: 'create-destination', made: MADE };
+export const RUNNING: EntryBody = { entry: 'running' };
+export const READY: EntryBody = { entry: 'ready' };
+export const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
+export const FORCE: EntryBody = { entry: 'cancel-requested', force: true };
+export const FINISH: EntryBody = { entry: 'finish-requested' };
+export const HELD: EntryBody = { entry: 'guest-held', because: 'a test' };
+
+export function pivot(pauseGuest: CopyOptions['pauseGuest'] = 'AUTO'): EntryBody {
+  return { entry: 'pivot-requested', pauseGuest };
+}
+
+export function timeOf(revision: number): string {
+  return new Date(Date.UTC(2026, 0, 1) + revision * 1000).toISOString();
+}
+
+/** Numbers and dates entries, from revision 1 on. */
+export function journalOf(first: Accepted, ...rest: readonly EntryBody[]): [JournalEntry, ...JournalEntry[]] {
+  const dated = (body: EntryBody, index: number): JournalEntry => ({
+    ...body,
+    revision: index + 1,
+    time: timeOf(index + 1),
+  });
+  return [dated(first, 0), ...rest.map((body, index) => dated(body, index + 1))];
+}
+
+/** The job that was accepted, and of which these entries were written then. */
+export function jobOf(...entries: readonly EntryBody[]): Job {
+  return fold(journalOf(ACCEPTED, ...entries));
+}
+
+/** The same, with other options or facts from the start. */
+export function jobWith(
+  { options, ...more }: Partial<Omit<Accepted, 'options'>> & { options?: Partial<CopyOptions> },
+  ...entries: readonly EntryBody[]
+): Job {
+  return fold(journalOf({ ...ACCEPTED, ...more, options: { ...OPTIONS, ...options } }, ...entries));
+}
+
+/** A way to each state that a job can be in before its end; the ones that matter twice are there twice. */
+export const STORIES: readonly (readonly [name: string, state: JobState, entries: readonly EntryBody[]])[] = [
+  ['starting', 'STARTING', []],
+  ['running', 'RUNNING', [RUNNING]],
+  ['running, out of space', 'RUNNING', [RUNNING, { entry: 'paused', reason: 'NO_SPACE' }]],
+  ['ready', 'READY', [RUNNING, READY]],
+  ['ready, failing', 'READY', [RUNNING, READY, { entry: 'paused', reason: 'IO_ERROR' }]],
+  ['pivoting', 'PIVOTING', [RUNNING, READY, pivot()]],
+  ['pivoting, guest always held', 'PIVOTING', [RUNNING, READY, pivot('ALWAYS')]],
+  ['pivoting, guest never held', 'PIVOTING', [RUNNING, READY, pivot('NEVER')]],
+  ['pivoting with a held guest', 'PIVOTING', [RUNNING, READY, pivot('ALWAYS'), HELD]],
+  ['cancelled before READY', 'CANCELLING', [RUNNING, CANCEL]],
+  ['cancelled before READY, and READY since', 'CANCELLING', [RUNNING, CANCEL, READY]],
+  ['cancelled before READY by force', 'CANCELLING', [RUNNING, FORCE]],
+  ['cancelled after READY', 'CANCELLING', [RUNNING, READY, CANCEL]],
+  ['cancelled after READY by force', 'CANCELLING', [RUNNING, READY, FORCE]],
+  ['finished', 'CANCELLING', [RUNNING, READY, FINISH]],
+  ['pivot broken off', 'CANCELLING', [RUNNING, READY, pivot(), FORCE]],
+  ['pivot broken off with a held guest', 'CANCELLING', [RUNNING, READY, pivot('ALWAYS'), HELD, FORCE]],
+];

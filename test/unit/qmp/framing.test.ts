@@ -1,0 +1,145 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FramingError } from '../../../src/qmp/errors.ts';
+import { encode, Framing } from '../../../src/qmp/framing.ts';
+
+const messages = fc.array(fc.jsonValue({ stringUnit: 'binary' }), { maxLength: 8 });
+const lineEnd = fc.constantFrom('\n', '\r\n', '\r\n\r\n', '\n \n');
+const cuts = fc.oneof(fc.constant('every byte' as const), fc.array(fc.nat(), { maxLength: 20 }));
+
+/** The bytes in pieces: cut at these places (taken modulo the length), or one by one. */
+function pieces(bytes: Buffer, at: 'every byte' | number[]): Buffer[] {
+  if (at === 'every byte') return Array.from(bytes, (_, index) => bytes.subarray(index, index + 1));
+  const places = [0, ...at.map((place) => place % (bytes.length + 1)), bytes.length].toSorted(
+    (a, b) => a - b,
+  );
+  return places.slice(1).map((end, index) => bytes.subarray(places[index], end));
+}
+
+/** All that comes out, up to the error if there is one. */
+function read(framing: Framing, chunks: Buffer[]): { messages: unknown[]; error: unknown } {
+  const out: unknown[] = [];
+  for (const chunk of chunks) {
+    try {
+      out.push(...framing.push(chunk));
+    } catch (error) {
+      return { messages: [...out, ...(error instanceof FramingError ? error.before : [])], error };
+    }
+  }
+  return { messages: out, error: undefined };
+}
+
+function isJson(bytes: Uint8Array): boolean {
+  try {
+    JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe('Framing', () => {
+  it('gives exactly the messages that were sent, in order, however the bytes are cut', () => {
+    fc.assert(
+      fc.property(messages, lineEnd, cuts, (sent, end, at) => {
+        const lines = sent.map((message) => JSON.stringify(message));
+        const bytes = Buffer.from(lines.map((line) => line + end).join(''));
+        const framing = new Framing();
+        expect(read(framing, pieces(bytes, at))).toEqual({
+          messages: lines.map((line) => JSON.parse(line) as unknown),
+          error: undefined,
+        });
+        expect(framing.unfinishedBytes).toBe(0);
+      }),
+    );
+  });
+
+  it('joins a character that two chunks share, at each place where it can be cut', () => {
+    const bytes = Buffer.from('{"name":"é漢😀"}\r\n');
+    for (let place = 0; place <= bytes.length; place++) {
+      expect(read(new Framing(), pieces(bytes, [place])).messages).toEqual([{ name: 'é漢😀' }]);
+    }
+  });
+
+  it('gives the messages before garbage and then FramingError, however the bytes are cut', () => {
+    const garbage = fc
+      .uint8Array({ minLength: 1, maxLength: 30 })
+      .filter(
+        (bytes) => !bytes.includes(0x0a) && !isJson(bytes) && Buffer.from(bytes).toString().trim() !== '',
+      );
+    fc.assert(
+      fc.property(messages, garbage, messages, cuts, (before, bad, after, at) => {
+        const bytes = Buffer.concat([
+          Buffer.from(before.map(encode).join('')),
+          bad,
+          Buffer.from(`\n${after.map(encode).join('')}`),
+        ]);
+        const result = read(new Framing(), pieces(bytes, at));
+        expect(result.error).toBeInstanceOf(FramingError);
+        expect(result.messages).toEqual(before.map((message) => JSON.parse(encode(message)) as unknown));
+      }),
+    );
+  });
+
+  it('stays broken after garbage, as nobody knows where the next message begins', () => {
+    const framing = new Framing();
+    expect(() => framing.push(Buffer.from('hello\n'))).toThrow(FramingError);
+    expect(() => framing.push(Buffer.from('{}\n'))).toThrow(FramingError);
+  });
+
+  it('refuses bytes that are no UTF-8 rather than replace them', () => {
+    expect(() => new Framing().push(Buffer.from([0x22, 0xff, 0x22, 0x0a]))).toThrow(FramingError);
+  });
+
+  it('reads 64 MiB in one line from small chunks in linear time', { timeout: 60_000 }, () => {
+    const text = 'x'.repeat(64 * 1024 * 1024 - 2);
+    const bytes = Buffer.from(`"${text}"\r\n`);
+    const chunks = Array.from({ length: Math.ceil(bytes.length / 4096) }, (_, index) =>
+      bytes.subarray(index * 4096, (index + 1) * 4096),
+    );
+    const framing = new Framing({ maxMessageBytes: bytes.length });
+    const start = performance.now();
+    const got = chunks.flatMap((chunk) => framing.push(chunk));
+    // Linear takes a tenth of a second; half a terabyte of copies or searches takes a minute.
+    expect(performance.now() - start).toBeLessThan(5_000);
+    expect(got.length).toBe(1);
+    expect(got[0] === text).toBe(true);
+  });
+
+  it('takes a message of exactly the limit, and throws at the first byte over it without a line end', () => {
+    const framing = new Framing({ maxMessageBytes: 10 });
+    expect(framing.push(Buffer.from('"12345678"\n'))).toEqual(['12345678']);
+    expect(framing.push(Buffer.from('"123456789'))).toEqual([]);
+    expect(() => framing.push(Buffer.from('x'))).toThrow(/longer than 10 bytes/);
+  });
+
+  it('has a limit of 64 MiB unless told', () => {
+    const framing = new Framing();
+    framing.push(Buffer.alloc(64 * 1024 * 1024, 'x'));
+    expect(() => framing.push(Buffer.from('x'))).toThrow(FramingError);
+  });
+
+  it('tells of a message that has begun and not ended', () => {
+    const framing = new Framing();
+    framing.push(Buffer.from('{}\n{"eve'));
+    expect(framing.unfinishedBytes).toBe(5);
+  });
+
+  it('gives integers above 2^53 as the nearest double', () => {
+    expect(new Framing().push(Buffer.from('{"speed":9223372036854775807}\r\n'))).toEqual([
+      { speed: 2 ** 63 },
+    ]);
+  });
+});
+
+describe('encode', () => {
+  it('writes one line, whatever the strings hold, which Framing reads back', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ stringUnit: 'binary' }), (message) => {
+        const line = encode(message);
+        expect(line.indexOf('\n')).toBe(line.length - 1);
+        expect(new Framing().push(Buffer.from(line))).toEqual([JSON.parse(line)]);
+      }),
+    );
+  });
+});
