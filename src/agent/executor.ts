@@ -49,12 +49,12 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
 }
 
 /** As perform, for an undo or a clean-up: what is already as it should be is done. */
-export async function performAgain(action: Action, workplace: Workplace): Promise<void> {
+export async function performAgain(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
   try {
-    await perform(action, workplace);
+    return await perform(action, workplace);
   } catch (error) {
-    const gone = error instanceof Refused && /failed to find node/i.test(error.desc);
-    if (!gone) throw error;
+    if (error instanceof Refused && /failed to find node/i.test(error.desc)) return undefined;
+    throw error;
   }
 }
 

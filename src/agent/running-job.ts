@@ -7,20 +7,15 @@
  *      look at QEMU ──► next-move(journal, QEMU) ──► write it down ──► do it ──────┘
  */
 import type { Logger } from 'pino';
-import type { Disk } from '../core/chain.ts';
-import { BlockJobError, type Failure, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
-import type { DeviceOn, EntryBody } from '../core/journal-entry.ts';
-import { type Asked, ending, type Move, nextMove, type Seen } from '../core/next-move.ts';
-import { outcomeOf } from '../core/outcome.ts';
-import { planSettling } from '../core/plans/copy.ts';
-import type { Step } from '../core/plans/step.ts';
+import type { DeviceOn } from '../core/journal-entry.ts';
+import { type Asked, type Move, nextMove, type Seen } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Refused } from '../qmp/errors.ts';
-import { perform, performAgain, type Workplace } from './executor.ts';
-import { failureFrom, isUnreachable } from './failures.ts';
+import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
+import { JobSteps } from './job-steps.ts';
 import { isAlive } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -42,6 +37,7 @@ const LOOK_AGAIN_MS = { STARTING: 20, otherwise: 1000 };
 
 export class RunningJob {
   readonly #log: JobLog;
+  readonly #steps: JobSteps;
   readonly #options: RunningJobOptions;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
@@ -59,6 +55,7 @@ export class RunningJob {
       domain: this.#job.accepted.domain,
       disk: this.#job.accepted.disk,
     });
+    this.#steps = new JobSteps({ log: this.#log, heldPaths: options.heldPaths, logger: this.#logger });
   }
 
   get #job(): Job {
@@ -67,9 +64,7 @@ export class RunningJob {
 
   /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
   async start(): Promise<void> {
-    for (const step of this.#job.accepted.plan) {
-      if (!(await this.#run(step, async (workplace) => await perform(step.run, workplace)))) return;
-    }
+    await this.#steps.begin(this.#options.machine());
   }
 
   /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
@@ -156,7 +151,7 @@ export class RunningJob {
   async #deviceOn(machine: VirtualMachine): Promise<{ deviceOn: DeviceOn; devicePath: string | undefined }> {
     const { source, destination, qdev } = this.#job.accepted;
     const { disks } = await machine.graph();
-    const top = disks.find((disk: Disk) => disk.qdev === qdev)?.chain[0];
+    const top = disks.find((disk) => disk.qdev === qdev)?.chain[0];
     if (top === undefined) return { deviceOn: 'NOWHERE', devicePath: undefined };
     const deviceOn =
       top.node === destination.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
@@ -181,10 +176,10 @@ export class RunningJob {
         await this.#log.append({ entry: 'guest-released' });
         return;
       case 'undo-start':
-        await this.#undoStart(machine);
+        await this.#steps.takeBack(machine);
         return;
       case 'settle':
-        await this.#settle(machine);
+        await this.#steps.settle(machine);
         return;
     }
   }
@@ -208,106 +203,7 @@ export class RunningJob {
   /** QEMU's state at this instant did not fit a command; it fits soon, or an event tells that it never will. */
   async #pause(): Promise<void> {
     const machine = this.#options.machine();
-    if (machine !== undefined)
-      await machine.wake.after(machine.wake.now, { timeoutMs: 100, signal: this.#stop.signal });
+    if (machine === undefined) return;
+    await machine.wake.after(machine.wake.now, { timeoutMs: 100, signal: this.#stop.signal });
   }
-
-  /** Runs a step, writing down that it begins and how it went; false: it was not done. */
-  async #run(step: Step, work: (workplace: Workplace) => Promise<EntryMade | undefined>): Promise<boolean> {
-    await this.#log.append({ entry: 'step-started', step: step.name });
-    try {
-      const made = await work(this.#workplace(this.#options.machine()));
-      await this.#log.append({
-        entry: 'step-done',
-        step: step.name,
-        ...(made === undefined ? {} : { made }),
-      });
-      return true;
-    } catch (error) {
-      const failed = this.#failureOf(error, step.name);
-      const entry = isUnreachable(error) ? 'step-unknown' : 'step-refused';
-      await this.#log.append({ entry, step: step.name, failure: failed });
-      return false;
-    }
-  }
-
-  #workplace(machine: VirtualMachine | undefined): Workplace {
-    const { domain, destination } = this.#job.accepted;
-    return { domain, path: destination.path, machine, made: this.#job.madeFile };
-  }
-
-  #failureOf(error: unknown, doing: string): Failure {
-    const { domain, destination } = this.#job.accepted;
-    const failed = failureFrom(error, { domain, path: destination.path, doing });
-    if (failed !== undefined) return failed;
-    const id = crypto.randomUUID();
-    this.#logger.error({ err: error, id }, 'a bug');
-    return failure('BUG', { id });
-  }
-
-  /** Takes back every step of the plan that began, the last one first. */
-  async #undoStart(machine: VirtualMachine | undefined): Promise<void> {
-    const why = this.#job.failure ?? (await this.#failedAtOnce(machine));
-    for (const step of this.#job.accepted.plan.toReversed()) {
-      const state = this.#job.steps.get(step.name);
-      if (step.undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
-      await this.#log.append({ entry: 'undo-started', step: step.name });
-      const undone = await this.#undo(step.undo, step.name, machine);
-      await this.#log.append(undone);
-    }
-    await this.#log.append({ entry: 'refused', failure: why });
-  }
-
-  async #undo(undo: Step['run'], step: string, machine: VirtualMachine | undefined): Promise<EntryBody> {
-    try {
-      await performAgain(undo, this.#workplace(machine));
-      return { entry: 'undo-done', step };
-    } catch (error) {
-      if (isUnreachable(error)) throw error;
-      return { entry: 'undo-failed', step, failure: this.#failureOf(error, `undo of ${step}`) };
-    }
-  }
-
-  /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */
-  async #failedAtOnce(machine: VirtualMachine | undefined): Promise<Failure> {
-    const id = this.#job.accepted.job;
-    if (machine?.identity === undefined)
-      return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
-    const job = (await machine.jobs()).find((one) => one.id === id);
-    const qemuText = job?.error ?? 'the job is gone';
-    return failure('QEMU_REFUSED', { doing: 'start-mirror', qemuText });
-  }
-
-  /** Dismisses the job, closes what nobody uses any more, and writes down how it ended. */
-  async #settle(machine: VirtualMachine | undefined): Promise<void> {
-    const { concluded } = this.#job;
-    if (concluded === undefined) return;
-    for (const step of planSettling(this.#job)) {
-      if (['DONE', 'REFUSED'].includes(this.#job.steps.get(step.name) ?? '')) continue;
-      const done = await this.#run(step, async (workplace) => {
-        await performAgain(step.run, { ...workplace, machine });
-        return undefined;
-      });
-      // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
-      if (!done && this.#job.steps.get(step.name) === 'UNKNOWN') return;
-    }
-    const { state, failure: failed } = ending(this.#job, concluded);
-    const revision = this.#log.revisionOf('concluded') ?? this.#job.revision;
-    const outcome = outcomeOf(this.#job, concluded, revision);
-    const held = await this.#options.heldPaths();
-    const gone =
-      this.#job.steps.get('remove-destination') === 'DONE' ? this.#job.accepted.destination.path : undefined;
-    const safeToDelete = outcome.safeToDelete.filter(({ path }) => path !== gone && !held.has(path));
-    await this.#log.append({ entry: 'ended', state, failure: failed, outcome: { ...outcome, safeToDelete } });
-    this.#logger.info({ state, why: failed?.text, outcome: outcome.destinationContent }, 'job ended');
-  }
-}
-
-type EntryMade = NonNullable<Workplace['made']>;
-
-/** Thrown by a start that came to nothing. */
-export function refusal(job: Job): BlockJobError {
-  return new BlockJobError(
-    job.failure ?? failure('JOB_LOST', { job: job.accepted.job, why: 'it never began' }),
-  );
 }

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { Logger } from 'pino';
 import type { GuestState } from '../core/block-jobs.ts';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
+import { BlockJobError, fail } from '../core/errors.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
 import {
   type QemuBlockJob,
@@ -19,6 +20,7 @@ import {
 import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { Monitor } from '../qmp/monitor.ts';
+import { failureFrom } from './failures.ts';
 import { findListener, type ProcessFacts } from './qemu-process.ts';
 
 /** qapi/run-state.json, RunState, in our words. */
@@ -190,6 +192,17 @@ export class VirtualMachine {
     const command = { execute: 'qom-get', arguments: { path, property: 'type' } } as const;
     const type = await this.execute(command).catch(() => undefined);
     return typeof type === 'string' ? type : undefined;
+  }
+
+  /** Does `work` on a QEMU that can be asked; what QEMU, or the way to it, has against it becomes our error. */
+  async asking<T>(work: (identity: Identity) => Promise<T>): Promise<T> {
+    if (this.#identity === undefined) fail('QEMU_UNREACHABLE', { domain: this.name, why: this.trouble });
+    try {
+      return await work(this.#identity);
+    } catch (error) {
+      const why = failureFrom(error, { domain: this.name, path: '', doing: 'asking QEMU' });
+      throw why === undefined ? error : new BlockJobError(why, { cause: error });
+    }
   }
 
   /** Asks for a QEMU job until `enough` says so; looks again at each event. */

@@ -178,9 +178,9 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
         madeFile: entry.made ?? job.madeFile,
       };
     case 'step-refused':
-      return { steps: withStep(job, entry.step, 'REFUSED'), failure: job.failure ?? entry.failure };
+      return { steps: withStep(job, entry.step, 'REFUSED'), failure: startFailure(job, entry.failure) };
     case 'step-unknown':
-      return { steps: withStep(job, entry.step, 'UNKNOWN'), failure: job.failure ?? entry.failure };
+      return { steps: withStep(job, entry.step, 'UNKNOWN'), failure: startFailure(job, entry.failure) };
     case 'undo-done':
       return { steps: withStep(job, entry.step, 'UNDONE') };
     case 'undo-failed':
@@ -212,6 +212,11 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'undo-started':
       return {};
   }
+}
+
+/** A step that fails at the start fails the job; one that fails in the clean-up leaves something over. */
+function startFailure(job: Job, why: Failure): Failure | undefined {
+  return job.failure ?? (job.state === 'STARTING' ? why : undefined);
 }
 
 function withStep(job: Job, step: string, state: StepState): ReadonlyMap<string, StepState> {

@@ -13,8 +13,9 @@ import { writeAll } from './stream.ts';
 
 export interface CallContext {
   readonly log: Logger;
-  /** Aborted, with DRAINING as its reason, when the server shuts down. */
-  readonly draining: AbortSignal;
+  /** Both are aborted with DRAINING as their reason: streams when the server begins to shut down, calls at the last. */
+  readonly endStreams: AbortSignal;
+  readonly endCalls: AbortSignal;
 }
 
 /** Stands for a request whose bytes are no message of its type. */
@@ -60,12 +61,12 @@ export function unary<Request, Response>(
 }
 
 async function answerUnary<Request, Response>(
-  { draining }: CallContext,
+  { endCalls }: CallContext,
   call: ServerUnaryCall<Request, Response>,
   handle: (request: Request, call: Call) => Promise<Response>,
 ): Promise<Response> {
   refuseMalformed(call.request);
-  return await handle(call.request, { signal: callerLeft(call, draining) });
+  return await handle(call.request, { signal: leaving(call, endCalls) });
 }
 
 export function serverStream<Request, Response>(
@@ -73,12 +74,12 @@ export function serverStream<Request, Response>(
   handle: (request: Request, call: Call) => AsyncIterable<Response>,
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
-    const signal = callerLeft(call, context.draining);
+    const signal = leaving(call, context.endStreams);
     const run = async () => {
       refuseMalformed(call.request);
       await writeAll(call, handle(call.request, { signal }), signal);
       // The watcher resumes by revision where this ends too early.
-      context.draining.throwIfAborted();
+      context.endStreams.throwIfAborted();
     };
     run().then(
       () => call.end(),
@@ -90,14 +91,15 @@ export function serverStream<Request, Response>(
   };
 }
 
-function callerLeft(
+/** Aborted when the caller has gone or its deadline has passed, or when the server ends. */
+function leaving(
   call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>,
-  draining: AbortSignal,
+  serverEnds: AbortSignal,
 ): AbortSignal {
   const left = new AbortController();
   // Comes at the normal end, too; then nobody listens any more.
   call.once('cancelled', () => left.abort());
-  return AbortSignal.any([left.signal, draining]);
+  return AbortSignal.any([left.signal, serverEnds]);
 }
 
 function isWellFormed(request: unknown): boolean {

@@ -23,17 +23,9 @@ import type {
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import { page } from '../core/rules/list.ts';
+import { fromDomain, fromJobEvent, fromJobView } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
-import {
-  fromDomain,
-  fromJobEvent,
-  fromJobView,
-  toAbortRequest,
-  toCopyRequest,
-  toJobRef,
-  toListJobsRequest,
-  toWatchRequest,
-} from './convert.ts';
+import { toAbortRequest, toCopyRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
 
 type Handlers<Server extends UntypedServiceImplementation> = {
   readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];

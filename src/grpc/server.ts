@@ -32,6 +32,7 @@ const DESCRIPTORS = new URL('../../generated/blockjob.binpb', import.meta.url);
 
 /** A request is a few names and paths; what is larger is an error or an attack. */
 const LARGEST_REQUEST_BYTES = 1024 * 1024;
+const LAST_MS = 1000;
 const OPTIONS = {
   'grpc.max_receive_message_length': LARGEST_REQUEST_BYTES,
   // A client that vanished without a word is found in this time, and what it watched is let go.
@@ -44,8 +45,9 @@ const OPTIONS = {
 /** Rejects when the address cannot be listened on. */
 export async function serve(jobs: BlockJobs, listen: Listen, log: Logger): Promise<RunningServer> {
   setLogVerbosity(logVerbosity.NONE);
-  const draining = new AbortController();
-  const context = { log, draining: draining.signal };
+  const endStreams = new AbortController();
+  const endCalls = new AbortController();
+  const context = { log, endStreams: endStreams.signal, endCalls: endCalls.signal };
   const server = new Server(OPTIONS);
   server.addService(tolerant(BlockJobServiceService), { ...blockJobHandlers(jobs, context) });
   server.addService(tolerant(DomainServiceService), { ...domainHandlers(jobs, context) });
@@ -63,10 +65,15 @@ export async function serve(jobs: BlockJobs, listen: Listen, log: Logger): Promi
       const closed = new Promise<void>((resolve) => {
         server.tryShutdown(() => resolve());
       });
-      draining.abort(new BlockJobError(failure('DRAINING', {})));
-      const timer = setTimeout(() => server.forceShutdown(), graceMs);
+      const draining = new BlockJobError(failure('DRAINING', {}));
+      endStreams.abort(draining);
+      const timers = [
+        setTimeout(() => endCalls.abort(draining), graceMs),
+        // Whoever does not take its answer by then does not get one.
+        setTimeout(() => server.forceShutdown(), graceMs + LAST_MS),
+      ];
       await closed;
-      clearTimeout(timer);
+      for (const timer of timers) clearTimeout(timer);
       log.info('drained');
     },
   };

@@ -9,7 +9,8 @@ import {
   RetryInfo,
 } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import { BlockJobError, type Code, catalogue, type Failure, failure } from '../core/errors.ts';
+import { type Code, catalogue } from '../core/catalogue.ts';
+import { BlockJobError, type Failure, failure } from '../core/errors.ts';
 
 const DOMAIN = 'blockjob';
 /** When to come back after UNAVAILABLE: an agent restarts, and a gateway finds another, in about this time. */

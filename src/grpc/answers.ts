@@ -1,10 +1,4 @@
-/** Messages ↔ core types. What a message cannot say plainly (an enum value of tomorrow) the core is told as it is. */
-import {
-  type AbortRequest as AbortMessage,
-  type ListJobsRequest as ListJobsMessage,
-  type StartCopyRequest,
-  type WatchJobRequest,
-} from '../../generated/blockjob/v1/block_job_service.ts';
+/** Core types → messages. */
 import {
   type Disk as DiskMessage,
   type Domain as DomainMessage,
@@ -13,8 +7,6 @@ import {
 import {
   Convergence,
   DestinationContent,
-  type Destination as DestinationMessage,
-  type DiskRef as DiskRefMessage,
   Evidence_Source,
   ImageFormat,
   Job_State,
@@ -23,7 +15,6 @@ import {
   JobKind,
   type Job as JobMessage,
   type JobOptions,
-  type JobRef as JobRefMessage,
   OnNoSpace,
   OnReady,
   type Outcome as OutcomeMessage,
@@ -33,152 +24,12 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
-import type {
-  AbortRequest,
-  CopyRequest,
-  Destination,
-  DiskRef,
-  Domain,
-  DomainDisk,
-  Given,
-  JobEvent,
-  JobRef,
-  JobView,
-  ListJobsRequest,
-  WatchRequest,
-} from '../core/block-jobs.ts';
-import type { Failure } from '../core/errors.ts';
+import type { Domain, DomainDisk, JobEvent, JobView } from '../core/block-jobs.ts';
 import type { Job } from '../core/job.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Progress } from '../core/progress.ts';
-import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
+import { toEnum } from './enums.ts';
 import { statusOf } from './status.ts';
-
-// Requests: message → core
-
-export function toCopyRequest(message: StartCopyRequest): CopyRequest {
-  return {
-    disk: toDiskRef(message.disk),
-    destination: toDestination(message.destination),
-    format: fromEnum(ImageFormat, 'IMAGE_FORMAT', ['RAW', 'QCOW2'], message.destination?.format ?? 0),
-    shallow: message.shallow,
-    reuseExternal: message.reuseExternal,
-    relativeBacking: message.relativeBacking,
-    bandwidthBytesPerSecond: message.bandwidthBytesPerSecond,
-    granularityBytes: message.granularityBytes,
-    bufferBytes: message.bufferBytes,
-    writeMode: fromEnum(WriteMode, 'WRITE_MODE', ['BACKGROUND', 'BLOCKING'], message.writeMode),
-    onReady: fromEnum(OnReady, 'ON_READY', ['HOLD', 'PIVOT', 'FINISH'], message.onReady),
-    onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', ['PAUSE', 'FAIL'], message.onNoSpace),
-    pauseGuest: toPauseGuest(message.pauseGuest),
-    timeLimitMs: toMs(message.timeLimit),
-    requestId: message.requestId,
-    validateOnly: message.validateOnly,
-    planEtag: message.planEtag,
-  };
-}
-
-export function toAbortRequest(message: AbortMessage): AbortRequest {
-  return {
-    job: toJobRef(message.job),
-    pivot: message.pivot,
-    async: message.async,
-    force: message.force,
-    pauseGuest: toPauseGuest(message.pauseGuest),
-    requestId: message.requestId,
-  };
-}
-
-export function toListJobsRequest(message: ListJobsMessage): ListJobsRequest {
-  return {
-    domain: message.domain,
-    states: message.stateFilter.map((state) => fromEnum(Job_State, 'STATE', STATES, state)),
-    pageSize: message.pageSize,
-    pageToken: message.pageToken,
-  };
-}
-
-export function toWatchRequest(message: WatchJobRequest): WatchRequest {
-  return {
-    job: toJobRef(message.job),
-    // A revision above 2^53 is above any job's: it is refused as unknown, whatever its last digits.
-    afterRevision: message.afterRevision === undefined ? undefined : Number(message.afterRevision),
-    progressIntervalMs: toMs(message.progressInterval),
-  };
-}
-
-/** Throws for a reference that names nothing. */
-export function toJobRef(message: JobRefMessage | undefined): JobRef {
-  if (message?.ref?.$case === 'disk') {
-    const disk = toDiskRef(message.ref.value);
-    throwIfAny([
-      ...required('job.disk.domain', disk.domain, 'the name or UUID of a running domain'),
-      ...required('job.disk.disk', disk.disk, 'a disk of the domain'),
-    ]);
-    return { disk };
-  }
-  const jobId = message?.ref?.value ?? '';
-  throwIfAny(jobId === '' ? [invalid('job', 'is missing; give job.job_id, or job.disk')] : []);
-  return { jobId };
-}
-
-function toDiskRef(message: DiskRefMessage | undefined): DiskRef {
-  return { domain: message?.domain ?? '', disk: message?.disk ?? '' };
-}
-
-function toDestination(message: DestinationMessage | undefined): Destination | undefined {
-  switch (message?.target?.$case) {
-    case 'file':
-      return { kind: 'file', path: message.target.value };
-    case 'blockDevice':
-      return { kind: 'block-device', path: message.target.value };
-    case 'nbd':
-      return { kind: 'nbd' };
-    case undefined:
-      return undefined;
-  }
-}
-
-function toPauseGuest(value: PauseGuest) {
-  return fromEnum(PauseGuest, 'PAUSE_GUEST', ['AUTO', 'ALWAYS', 'NEVER'], value);
-}
-
-function toMs(duration: Duration | undefined): number | undefined {
-  return duration === undefined ? undefined : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
-}
-
-const STATES = [
-  'STARTING',
-  'RUNNING',
-  'READY',
-  'PIVOTING',
-  'CANCELLING',
-  'COMPLETED',
-  'CANCELLED',
-  'FAILED',
-  'UNRESOLVED',
-] as const satisfies readonly Job['state'][];
-
-/** Unspecified is undefined; a number that no name has is told as such. */
-function fromEnum<Prefix extends string, Name extends string>(
-  values: Readonly<Record<`${Prefix}_${Name}`, number>>,
-  prefix: Prefix,
-  names: readonly Name[],
-  value: number,
-): Given<Name> {
-  if (value === 0) return undefined;
-  return names.find((name) => values[`${prefix}_${name}`] === value) ?? { unrecognized: value };
-}
-
-function toEnum<Prefix extends string, Name extends string, Value>(
-  values: Readonly<Record<`${Prefix}_${Name}`, Value>>,
-  prefix: Prefix,
-  name: Name,
-): Value {
-  return values[`${prefix}_${name}`];
-}
-
-// Answers: core → message
 
 export function fromJobView({ job, progress }: JobView): JobMessage {
   const { accepted } = job;
@@ -274,7 +125,7 @@ export function fromJobEvent(event: JobEvent): JobEventMessage {
 export function fromDomain(domain: Domain, disks: readonly DomainDisk[] = []): DomainMessage {
   const { connection } = domain;
   const up = connection.up ? connection : undefined;
-  const why: Failure | undefined = connection.up ? undefined : connection.why;
+  const why = connection.up ? undefined : connection.why;
   return {
     name: domain.name,
     uuid: domain.uuid ?? '',

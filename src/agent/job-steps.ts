@@ -1,0 +1,124 @@
+/** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
+import type { Logger } from 'pino';
+import { type Failure, failure } from '../core/errors.ts';
+import type { Job } from '../core/job.ts';
+import { ending } from '../core/next-move.ts';
+import { outcomeOf } from '../core/outcome.ts';
+import { planSettling } from '../core/plans/copy.ts';
+import type { MadeFile, Step } from '../core/plans/step.ts';
+import { perform, performAgain, type Workplace } from './executor.ts';
+import { failureFrom, isUnreachable } from './failures.ts';
+import type { JobLog } from './job-log.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+export interface JobStepsOptions {
+  readonly log: JobLog;
+  /** Paths that any domain's graph holds now. */
+  readonly heldPaths: () => Promise<ReadonlySet<string>>;
+  readonly logger: Logger;
+}
+
+export class JobSteps {
+  readonly #log: JobLog;
+  readonly #options: JobStepsOptions;
+
+  constructor(options: JobStepsOptions) {
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  get #job(): Job {
+    return this.#log.job;
+  }
+
+  /** Does the plan's steps, up to the first that is not done. */
+  async begin(machine: VirtualMachine | undefined): Promise<void> {
+    for (const step of this.#job.accepted.plan) {
+      if (!(await this.#run(step, machine, perform))) return;
+    }
+  }
+
+  /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
+  async takeBack(machine: VirtualMachine | undefined): Promise<void> {
+    const why = this.#job.failure ?? (await this.#failedAtOnce(machine));
+    for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
+      const state = this.#job.steps.get(name);
+      if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
+      await this.#log.append({ entry: 'undo-started', step: name });
+      try {
+        await performAgain(undo, this.#workplace(machine));
+        await this.#log.append({ entry: 'undo-done', step: name });
+      } catch (error) {
+        if (isUnreachable(error)) throw error;
+        await this.#log.append({
+          entry: 'undo-failed',
+          step: name,
+          failure: this.#failureOf(error, `undo of ${name}`),
+        });
+      }
+    }
+    await this.#log.append({ entry: 'refused', failure: why });
+  }
+
+  /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */
+  async #failedAtOnce(machine: VirtualMachine | undefined): Promise<Failure> {
+    const id = this.#job.accepted.job;
+    if (machine === undefined) return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
+    const job = (await machine.jobs()).find((one) => one.id === id);
+    return failure('QEMU_REFUSED', { doing: 'start-mirror', qemuText: job?.error ?? 'the job is gone' });
+  }
+
+  /** Dismisses the job, closes what nobody uses any more, and writes down how it ended. */
+  async settle(machine: VirtualMachine | undefined): Promise<void> {
+    const { concluded } = this.#job;
+    if (concluded === undefined) return;
+    for (const step of planSettling(this.#job)) {
+      if (['DONE', 'REFUSED'].includes(this.#job.steps.get(step.name) ?? '')) continue;
+      await this.#run(step, machine, performAgain);
+      // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
+      if (this.#job.steps.get(step.name) === 'UNKNOWN') return;
+    }
+    const { state, failure: why } = ending(this.#job, concluded);
+    const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
+    const held = await this.#options.heldPaths();
+    const safeToDelete = outcome.safeToDelete.filter(({ path }) => !held.has(path));
+    await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
+    this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
+  }
+
+  /** Does a step, writing down that it begins and how it went; false: it was not done. */
+  async #run(
+    { name, run }: Step,
+    machine: VirtualMachine | undefined,
+    how: (action: Step['run'], workplace: Workplace) => Promise<MadeFile | undefined>,
+  ): Promise<boolean> {
+    await this.#log.append({ entry: 'step-started', step: name });
+    try {
+      const made = await how(run, this.#workplace(machine));
+      await this.#log.append({ entry: 'step-done', step: name, ...(made === undefined ? {} : { made }) });
+      return true;
+    } catch (error) {
+      const why = this.#failureOf(error, name);
+      await this.#log.append({
+        entry: isUnreachable(error) ? 'step-unknown' : 'step-refused',
+        step: name,
+        failure: why,
+      });
+      return false;
+    }
+  }
+
+  #workplace(machine: VirtualMachine | undefined): Workplace {
+    const { domain, destination } = this.#job.accepted;
+    return { domain, path: destination.path, machine, made: this.#job.madeFile };
+  }
+
+  #failureOf(error: unknown, doing: string): Failure {
+    const { domain, destination } = this.#job.accepted;
+    const why = failureFrom(error, { domain, path: destination.path, doing });
+    if (why !== undefined) return why;
+    const id = crypto.randomUUID();
+    this.#options.logger.error({ err: error, id }, 'a bug');
+    return failure('BUG', { id });
+  }
+}

@@ -1,0 +1,135 @@
+/** Every job of this host, ended ones too, and who looks after those that run. */
+import type { Logger } from 'pino';
+import type { JobRef } from '../core/block-jobs.ts';
+import { findDisk } from '../core/chain.ts';
+import { fail } from '../core/errors.ts';
+import type { Accepted } from '../core/journal-entry.ts';
+import { graphsOf } from './graphs.ts';
+import { JobLog } from './job-log.ts';
+import type { Progresses } from './progresses.ts';
+import { RunningJob } from './running-job.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+export interface JobTableOptions {
+  readonly machines: VirtualMachines;
+  readonly progresses: Progresses;
+  /** Where the journals are. */
+  readonly jobsFolder: string;
+  readonly logger: Logger;
+}
+
+export class JobTable {
+  readonly #options: JobTableOptions;
+  /** Oldest first. */
+  readonly #logs = new Map<string, JobLog>();
+  readonly #running = new Map<string, { readonly job: RunningJob; readonly done: Promise<void> }>();
+
+  constructor(options: JobTableOptions) {
+    this.#options = options;
+  }
+
+  /** The job exists when this returns, and its plan has begun. Rejects with the file system's error. */
+  async begin(accepted: Accepted): Promise<JobLog> {
+    const log = await JobLog.begin(this.#options.jobsFolder, accepted);
+    this.#logs.set(accepted.job, log);
+    const job = this.#runningJob(log);
+    this.#lookAfter(log, job, async () => {
+      await job.start();
+      await job.drive();
+    });
+    return log;
+  }
+
+  /** Takes up jobs that a journal tells of, oldest first. */
+  adopt(logs: readonly JobLog[]): void {
+    for (const log of logs) {
+      this.#logs.set(log.job.accepted.job, log);
+      if (log.ended) continue;
+      const job = this.#runningJob(log);
+      this.#lookAfter(log, job, async () => await job.drive());
+    }
+  }
+
+  get newestFirst(): readonly JobLog[] {
+    return [...this.#logs.values()].toReversed();
+  }
+
+  /** False for a job whose start came to nothing: to its caller there never was one. */
+  knows(log: JobLog): boolean {
+    return this.#logs.get(log.job.accepted.job) === log;
+  }
+
+  /** The job that runs on a device now. */
+  activeOn(machine: VirtualMachine, qdev: string): JobLog | undefined {
+    return this.#onDevice(machine, qdev).find((log) => !log.ended);
+  }
+
+  /** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
+  async find(ref: JobRef): Promise<JobLog> {
+    if ('jobId' in ref) return this.#logs.get(ref.jobId) ?? fail('JOB_NOT_FOUND', { job: ref.jobId });
+    const { domain, disk: address } = ref.disk;
+    const machine = this.#options.machines.get(domain);
+    const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
+    if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
+    const onDisk = this.#onDevice(machine, qdev);
+    const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
+    return found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` });
+  }
+
+  #onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
+    return this.newestFirst.filter(
+      ({ job: { accepted } }) =>
+        accepted.qdev === qdev && machine.answersTo(accepted.domainUuid ?? accepted.domain),
+    );
+  }
+
+  #runningJob(log: JobLog): RunningJob {
+    const { machines, progresses, logger } = this.#options;
+    const { domain, domainUuid } = log.job.accepted;
+    return new RunningJob({
+      log,
+      machine: () => machines.find(domainUuid ?? domain),
+      heldPaths: async () => {
+        const graphs = await graphsOf(machines);
+        return new Set(graphs.flatMap(({ graph }) => [...graph.nodes.values()].map((node) => node.path)));
+      },
+      onBlockJobs: (blockJobs) => progresses.take(blockJobs),
+      logger,
+    });
+  }
+
+  #lookAfter(log: JobLog, job: RunningJob, work: () => Promise<void>): void {
+    const id = log.job.accepted.job;
+    const done = work()
+      .then(async () => await this.#leave(log))
+      .catch((error: unknown) => {
+        this.#options.logger.fatal(
+          { err: error, job: id },
+          'nobody looks after this job any more; restart the agent',
+        );
+      });
+    this.#running.set(id, { job, done });
+  }
+
+  async #leave(log: JobLog): Promise<void> {
+    const { accepted, steps } = log.job;
+    const leftOver = [...steps.values()].includes('UNDO_FAILED');
+    if (log.refused && !leftOver) {
+      this.#logs.delete(accepted.job);
+      this.#options.progresses.forget(accepted.job);
+      await log.remove();
+      log.changed.notify();
+    } else {
+      await log.close();
+    }
+    this.#running.delete(accepted.job);
+  }
+
+  /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
+  async close(): Promise<void> {
+    const running = [...this.#running.values()];
+    for (const { job } of running) job.close();
+    await Promise.all(running.map(async ({ done }) => await done));
+  }
+}

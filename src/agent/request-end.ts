@@ -1,0 +1,28 @@
+/** Abort: writes down what the caller wants, if the job's state allows it. The job itself sees to the rest. */
+import type { AbortRequest } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
+import { hasEnded } from '../core/job.ts';
+import { given } from '../core/rules/rule.ts';
+import type { JobLog } from './job-log.ts';
+
+/** Asked for again, it is under way already, and that is no error. */
+export async function requestEnd(log: JobLog, { pivot, force, pauseGuest }: AbortRequest): Promise<void> {
+  const entry = pivot
+    ? ({ entry: 'pivot-requested', pauseGuest: given(pauseGuest) ?? 'AUTO' } as const)
+    : ({ entry: 'cancel-requested', force } as const);
+  const { accepted, state, intent } = log.job;
+  const at = { job: accepted.job, state };
+  if (log.ended) fail('JOB_ENDED', at);
+  if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) return;
+  // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
+  if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);
+  if (pivot && state === 'CANCELLING') fail('JOB_ENDING', at);
+  if ((await log.append(entry)) !== undefined) return;
+
+  // It was asked for too late or too early; which, the state tells that was found instead.
+  const now = { job: accepted.job, state: log.job.state };
+  if (hasEnded(log.job)) fail('JOB_ENDED', now);
+  if (log.job.concluded !== undefined) fail('JOB_ENDING', now);
+  if (pivot) fail('JOB_NOT_READY', now);
+  fail('JOB_ENDING', now);
+}

@@ -1,0 +1,267 @@
+/**
+ * Every reason for which this service says no, in one catalogue: reason → gRPC code → text → libvirt's name
+ * for the same thing. The words that vary in a text are its `{parameters}`; they travel in the error's metadata
+ * too, so that a program never has to read the text. A text says what is wrong and what to do about it.
+ */
+
+export type Code =
+  | 'INVALID_ARGUMENT'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'FAILED_PRECONDITION'
+  | 'PERMISSION_DENIED'
+  | 'UNAUTHENTICATED'
+  | 'RESOURCE_EXHAUSTED'
+  | 'UNAVAILABLE'
+  | 'OUT_OF_RANGE'
+  | 'UNIMPLEMENTED'
+  | 'ABORTED'
+  | 'DEADLINE_EXCEEDED'
+  | 'INTERNAL';
+
+interface CatalogueEntry {
+  readonly code: Code;
+  /** libvirt's error for the same condition; '-' where libvirt has none. */
+  readonly libvirt: string;
+  readonly text: string;
+}
+
+export const catalogue = {
+  FLAG_REQUIRES_COPY: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'flag {flag} is for a copy only: add COPY, or leave {flag} out',
+  },
+  FLAGS_EXCLUSIVE: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: '{first} and {second} exclude each other: leave one out',
+  },
+  BASE_REQUIRED: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: '{field} must be given: {why}',
+  },
+  BASE_NOT_IN_CHAIN: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: '{image} is not an image of the chain of disk {disk}; GetDomain shows the chain',
+  },
+  PATH_NOT_ABSOLUTE: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: '{field} must be an absolute path, not "{path}"',
+  },
+  BANDWIDTH_OUT_OF_RANGE: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_OVERFLOW',
+    text: '{field} is {value}; the range is 0 (no limit) to {maximum}',
+  },
+  GRANULARITY_INVALID: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'granularity_bytes is {value}; it must be 0 (chosen by QEMU) or a power of two from 512 to 67108864',
+  },
+  BUFFER_INVALID: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'buffer_bytes is {value}; the range is 0 (the default, 1 MiB) to {maximum}',
+  },
+  NOT_A_BLOCK_DEVICE: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'destination {path} is not a block device; name a block device, or use a file destination',
+  },
+  FIELD_INVALID: {
+    code: 'INVALID_ARGUMENT',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: '{field}: {problem}',
+  },
+  DOMAIN_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    libvirt: 'VIR_ERR_NO_DOMAIN',
+    text: 'no domain has the name or UUID "{domain}"; ListDomains shows those that this service knows',
+  },
+  DISK_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'domain {domain} has no single disk that "{disk}" names; GetDomain shows its disks',
+  },
+  JOB_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'no job {job}; ListJobs shows active and ended ones',
+  },
+  DESTINATION_MISSING: {
+    code: 'NOT_FOUND',
+    libvirt: 'VIR_ERR_SYSTEM_ERROR',
+    text: '{path} does not exist; create it first',
+  },
+  DESTINATION_EXISTS: {
+    code: 'ALREADY_EXISTS',
+    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+    text: 'destination {path} exists already and is left alone; name a new file, or ask for its reuse',
+  },
+  REQUEST_ID_REUSED: {
+    code: 'ALREADY_EXISTS',
+    libvirt: '-',
+    text: 'request_id {requestId} was used for another request (job {job}); use a new one',
+  },
+  BLOCK_COPY_ACTIVE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
+    text: 'job {job} is copying disk {disk} of domain {domain}; wait for its end, or abort it first',
+  },
+  BLOCK_JOB_ACTIVE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
+    text: 'block job {job} runs on disk {disk} of domain {domain}; wait for its end first',
+  },
+  JOB_NOT_READY: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
+    text: 'job {job} is {state}, and can pivot only when READY; watch it until then. The job goes on',
+  },
+  JOB_ENDING: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_INVALID',
+    text: 'job {job} is {state}: it is being ended already; watch it for the result',
+  },
+  JOB_ENDED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'job {job} has ended: {state}',
+  },
+  PIVOT_UNSUPPORTED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_INVALID',
+    text: 'job {job} is a {kind} and has nothing to pivot to',
+  },
+  SHALLOW_INTO_RAW: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+    text: 'a shallow copy of disk {disk} needs a format with backing files; raw has none',
+  },
+  RELATIVE_UNSUPPORTED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_ARGUMENT_UNSUPPORTED',
+    text: 'a relative backing file name makes no sense here: {why}',
+  },
+  FORMAT_UNKNOWN: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+    text: 'cannot write format {format} of {path}; give the destination a format: RAW or QCOW2',
+  },
+  SIZE_MISMATCH: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_FAILED',
+    text: 'destination {path} has {destinationBytes} bytes, the disk {sourceBytes}; they must be equal',
+  },
+  DESTINATION_IN_USE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'destination {path} is in use: {by}',
+  },
+  DISK_EMPTY: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+    text: 'disk {disk} of domain {domain} has no medium',
+  },
+  NOT_OWNER: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'host {host} is not the owner of domain {domain}; ask {owner}',
+  },
+  DESTINATION_NOT_ALLOWED: {
+    code: 'PERMISSION_DENIED',
+    libvirt: 'VIR_ERR_OPERATION_DENIED',
+    text: 'destination {path} is in no folder that the server allows; start it with --allow-destination FOLDER',
+  },
+  CALLER_NOT_ALLOWED: {
+    code: 'PERMISSION_DENIED',
+    libvirt: 'VIR_ERR_OPERATION_DENIED',
+    text: 'caller {caller} may not {operation} on domain {domain}',
+  },
+  CALLER_UNKNOWN: {
+    code: 'UNAUTHENTICATED',
+    libvirt: 'VIR_ERR_AUTH_FAILED',
+    text: 'the caller has no certificate that this server accepts: {why}',
+  },
+  ACCESS_DENIED: {
+    code: 'PERMISSION_DENIED',
+    libvirt: 'VIR_ERR_SYSTEM_ERROR',
+    text: 'the file system denies it: {path}: {why}',
+  },
+  NO_SPACE: {
+    code: 'RESOURCE_EXHAUSTED',
+    libvirt: 'VIR_ERR_SYSTEM_ERROR',
+    text: 'no space left for {path}: {why}',
+  },
+  TOO_MANY_JOBS: {
+    code: 'RESOURCE_EXHAUSTED',
+    libvirt: '-',
+    text: 'this host runs {limit} jobs already; try again when one has ended',
+  },
+  TOO_MANY_WATCHERS: {
+    code: 'RESOURCE_EXHAUSTED',
+    libvirt: '-',
+    text: 'job {job} has {limit} watchers already; close one',
+  },
+  QEMU_UNREACHABLE: {
+    code: 'UNAVAILABLE',
+    libvirt: 'VIR_ERR_OPERATION_INVALID',
+    text: 'QEMU of domain {domain} cannot be reached: {why}',
+  },
+  HOST_UNREACHABLE: {
+    code: 'UNAVAILABLE',
+    libvirt: '-',
+    text: 'host {host} cannot be reached: {why}',
+  },
+  DRAINING: {
+    code: 'UNAVAILABLE',
+    libvirt: '-',
+    text: 'this server is shutting down; its jobs go on in QEMU. Connect again and resume by revision',
+  },
+  TIME_LIMIT_REACHED: {
+    code: 'DEADLINE_EXCEEDED',
+    libvirt: '-',
+    text: 'job {job} was cancelled: its time limit of {limit} is over',
+  },
+  REVISION_UNKNOWN: {
+    code: 'OUT_OF_RANGE',
+    libvirt: '-',
+    text: 'job {job} has no revision {revision} yet; the last is {last}',
+  },
+  QEMU_TOO_OLD: {
+    code: 'UNIMPLEMENTED',
+    libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
+    text: 'QEMU {version} of domain {domain} has no {feature}; it came with QEMU {since}',
+  },
+  NOT_IMPLEMENTED: {
+    code: 'UNIMPLEMENTED',
+    libvirt: 'VIR_ERR_NO_SUPPORT',
+    text: 'this server does not do {feature} yet; nothing was changed',
+  },
+  PLAN_CHANGED: {
+    code: 'ABORTED',
+    libvirt: '-',
+    text: 'the plan is no longer true: {why}; ask for a new one',
+  },
+  QEMU_REFUSED: {
+    code: 'INTERNAL',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'QEMU refused or failed: {doing}: {qemuText}',
+  },
+  JOB_LOST: {
+    code: 'ABORTED',
+    libvirt: 'VIR_ERR_OPERATION_FAILED',
+    text: 'job {job} ended unseen: {why}; read the outcome before you touch a file',
+  },
+  BUG: {
+    code: 'INTERNAL',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'a bug of this service; its log has the stack under id {id}',
+  },
+} as const satisfies Record<string, CatalogueEntry>;
+
+export type Reason = keyof typeof catalogue;
