@@ -7,11 +7,17 @@ MAKEFLAGS += --no-print-directory
 # The pinned Node and the tools of node_modules come first, whatever the machine has.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 INSTALLED := node_modules/.installed
+REPORT := .cache/test-report.json
 
 ##@ Use
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: $(INSTALLED) ## copy the disk of a real guest that keeps writing, pivot to it, and prove that nothing is lost
+	@bash test/support/setup.sh demo
+	@node test/demo/demo.ts
 
 ##@ Build
 $(INSTALLED): package.json package-lock.json .npmrc
@@ -32,6 +38,17 @@ format: $(INSTALLED) ## format all sources
 	@buf format -w proto
 
 ##@ Check
+.PHONY: test
+test: lint check-generated breaking ## all of the checks: types, lint, contract, unit, story, fault, and real-QEMU suites
+	@bash test/support/setup.sh test
+	@rm -f $(REPORT)
+	@vitest run --reporter=default --reporter=json --outputFile.json=$(REPORT) || true
+	@node test/support/summary.ts $(REPORT)
+
+.PHONY: unit
+unit: $(INSTALLED) ## only the tests that need no QEMU
+	@vitest run --project unit
+
 .PHONY: lint
 lint: $(INSTALLED) ## types, lint and format
 	@tsc -p .
@@ -39,3 +56,19 @@ lint: $(INSTALLED) ## types, lint and format
 	@biome check --log-level=warn
 	@buf lint
 	@buf format -d --exit-code proto
+
+.PHONY: check-generated
+check-generated: $(INSTALLED) ## fail if generated/ is not what proto/ gives
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; buf generate -o "$$fresh"; \
+	buf build -o "$$fresh/generated/blockjob.binpb" --exclude-source-info; \
+	diff -r generated "$$fresh/generated" || { echo "generated/ is stale or edited by hand: run make generate" >&2; exit 1; }
+
+.PHONY: breaking
+breaking: $(INSTALLED) ## fail if proto/ breaks a client of the released contract
+	@new=$$(mktemp --suffix=.binpb); trap 'rm -f "$$new"' EXIT; \
+	buf build --path proto/blockjob -o "$$new" --exclude-source-info; \
+	buf breaking "$$new" --against proto/released.binpb --exclude-imports
+
+.PHONY: rewrite-stories
+rewrite-stories: $(INSTALLED) ## rewrite test/story/*.txt; commit them only if you understand what caused each change
+	@REWRITE_STORIES=1 vitest run --project unit test/story
