@@ -90,8 +90,7 @@ export async function runCommandLine(
 function parseListen(text: string): Listen {
   if (text.startsWith('unix:')) {
     const path = text.slice('unix:'.length);
-    if (!path.startsWith('/'))
-      throw new InvalidArgumentError('Give an absolute path: unix:/run/blockjobd.sock.');
+    if (!path.startsWith('/')) throw new InvalidArgumentError('Give an absolute path: unix:/run/blockjobd.sock.');
     // sockaddr_un.sun_path, with its final NUL byte.
     if (Buffer.byteLength(path) > 107) throw new InvalidArgumentError('A socket path has at most 107 bytes.');
     return { unixSocket: path };
@@ -116,8 +115,7 @@ function isLoopback(host: string): boolean {
 
 function parseNamed(text: string): { name: string; socketPath: string } {
   const at = text.indexOf('=');
-  if (at < 1 || at === text.length - 1)
-    throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');
   return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
 }
 

@@ -21,13 +21,9 @@ export async function checkNewFile(
 ): Promise<string> {
   const folder = await inWords(dirname(path), async () => await realpath(dirname(path)));
   const real = join(folder, basename(path));
-  const allowed = await Promise.all(
-    allowedFolders.map(async (one) => await realpath(one).catch(() => undefined)),
-  );
+  const allowed = await Promise.all(allowedFolders.map(async (one) => await realpath(one).catch(() => undefined)));
   if (
-    !allowed.some(
-      (one) => one !== undefined && (folder === one || folder.startsWith(one === '/' ? one : `${one}/`)),
-    )
+    !allowed.some((one) => one !== undefined && (folder === one || folder.startsWith(one === '/' ? one : `${one}/`)))
   ) {
     fail('DESTINATION_NOT_ALLOWED', { path });
   }
@@ -68,11 +64,7 @@ async function userOf(
  * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
  * zero length. Rejects with the file system's error; then there is no new file.
  */
-export async function createFile(
-  path: string,
-  sizeBytes: number,
-  owner: FileOwner | undefined,
-): Promise<MadeFile> {
+export async function createFile(path: string, sizeBytes: number, owner: FileOwner | undefined): Promise<MadeFile> {
   const { handle, created } = await openNew(path);
   try {
     if (created && owner !== undefined && process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid);

@@ -32,15 +32,10 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
     case 'qmp-job': {
       if (machine === undefined) return undefined;
       await machine.execute(action.command);
-      const job = await machine.jobUntil(
-        action.qemuJob,
-        (one) => one === undefined || one.status === 'concluded',
-      );
+      const job = await machine.jobUntil(action.qemuJob, (one) => one === undefined || one.status === 'concluded');
       await machine.execute({ execute: 'job-dismiss', arguments: { id: action.qemuJob } });
       if (job?.error === undefined) return undefined;
-      throw new BlockJobError(
-        refused('GenericError', job.error, { domain, path, doing: action.command.execute }),
-      );
+      throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
     }
     case 'end-qmp-job':
       if (machine !== undefined) await endJob(machine, action.qemuJob);

@@ -14,8 +14,7 @@ export function failureFrom(
 ): Failure | undefined {
   if (error instanceof BlockJobError) return error.failure;
   if (error instanceof Refused) return refused(error.qemuClass, error.desc, about);
-  if (error instanceof QmpError)
-    return failure('QEMU_UNREACHABLE', { domain: about.domain, why: error.message });
+  if (error instanceof QmpError) return failure('QEMU_UNREACHABLE', { domain: about.domain, why: error.message });
   return fileSystem(error, about.path);
 }
 
@@ -33,8 +32,7 @@ export function refused(
   if (/permission denied|operation not permitted|read-only file system/i.test(desc)) {
     return failure('ACCESS_DENIED', { path: about.path, why: desc }, qemu);
   }
-  if (/failed to get .*lock/i.test(desc))
-    return failure('DESTINATION_IN_USE', { path: about.path, by: desc }, qemu);
+  if (/failed to get .*lock/i.test(desc)) return failure('DESTINATION_IN_USE', { path: about.path, by: desc }, qemu);
   return failure('QEMU_REFUSED', { doing: about.doing, qemuText: desc }, { qemuClass });
 }
 

@@ -64,8 +64,7 @@ export class HostAgent implements BlockJobs {
     const spec = parseStartCopy(request);
     const log = await this.#begin(this.#machines.get(request.disk.domain), request, spec);
     // The caller may leave: the start goes on to its end all the same.
-    while (log.job.state === 'STARTING' && !signal.aborted)
-      await log.changed.after(log.changed.now, { signal });
+    while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     signal.throwIfAborted();
     if (log.refused) throw endedAs(log.job);
     return this.#view(log);
@@ -117,10 +116,7 @@ export class HostAgent implements BlockJobs {
     return this.#view(log);
   }
 
-  async listJobs(
-    request: ListJobsRequest,
-    _call: Call,
-  ): Promise<{ jobs: readonly JobView[]; nextPageToken: string }> {
+  async listJobs(request: ListJobsRequest, _call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }> {
     const { domain, pageSize, pageToken } = request;
     const uuid = domain === '' ? undefined : this.#machines.find(domain)?.uuid;
     const ofDomain = ({ accepted }: Job) =>
@@ -137,9 +133,8 @@ export class HostAgent implements BlockJobs {
   async abort(request: AbortRequest, { signal }: Call): Promise<JobView> {
     checkAbort(request);
     const log = await this.#jobs.find(request.job);
-    await requestEnd(log, request);
-    while (!request.async && !log.ended && !signal.aborted)
-      await log.changed.after(log.changed.now, { signal });
+    await requestEnd(log, request, signal);
+    while (!request.async && !log.ended && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     if (!request.async && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);

@@ -40,10 +40,7 @@ export class JobLog {
 
   /** To go on with a job that has not ended. */
   static async reopen(folder: string, read: ReadJournal): Promise<JobLog> {
-    return new JobLog(
-      await Journal.reopen(folder, read.job.accepted.job, read.wholeBytes),
-      revisionsOf(read),
-    );
+    return new JobLog(await Journal.reopen(folder, read.job.accepted.job, read.wholeBytes), revisionsOf(read));
   }
 
   /** A job that has ended, to be looked at: nothing is written to its journal any more. */

@@ -79,8 +79,7 @@ export class JobTable {
 
   #onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
     return this.newestFirst.filter(
-      ({ job: { accepted } }) =>
-        accepted.qdev === qdev && machine.answersTo(accepted.domainUuid ?? accepted.domain),
+      ({ job: { accepted } }) => accepted.qdev === qdev && machine.answersTo(accepted.domainUuid ?? accepted.domain),
     );
   }
 
@@ -104,10 +103,7 @@ export class JobTable {
     const done = work()
       .then(async () => await this.#leave(log))
       .catch((error: unknown) => {
-        this.#options.logger.fatal(
-          { err: error, job: id },
-          'nobody looks after this job any more; restart the agent',
-        );
+        this.#options.logger.fatal({ err: error, job: id }, 'nobody looks after this job any more; restart the agent');
       });
     this.#running.set(id, { job, done });
   }

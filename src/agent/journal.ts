@@ -49,12 +49,7 @@ export class Journal {
     try {
       let written = 0;
       while (written < line.length) {
-        const { bytesWritten } = await this.#file.write(
-          line,
-          written,
-          line.length - written,
-          this.#bytes + written,
-        );
+        const { bytesWritten } = await this.#file.write(line, written, line.length - written, this.#bytes + written);
         written += bytesWritten;
       }
       await this.#file.datasync();

@@ -26,8 +26,7 @@ export async function prepareCopy(spec: CopySpec, site: CopySite): Promise<Accep
   const { machine, identity, graph, disk } = site;
   const [top] = disk.chain;
   if (top === undefined) fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
-  const format =
-    spec.format ?? formatOf(top.format) ?? fail('FORMAT_UNKNOWN', { format: top.format, path: top.path });
+  const format = spec.format ?? formatOf(top.format) ?? fail('FORMAT_UNKNOWN', { format: top.format, path: top.path });
   const path = await checkNewFile(spec.path, site.allowedFolders, site.graphs);
   const deviceType = await machine.deviceType(disk.qdev);
 

@@ -6,7 +6,16 @@ import { given } from '../core/rules/rule.ts';
 import type { JobLog } from './job-log.ts';
 
 /** Asked for again, it is under way already, and that is no error. */
-export async function requestEnd(log: JobLog, { pivot, force, pauseGuest }: AbortRequest): Promise<void> {
+export async function requestEnd(
+  log: JobLog,
+  { pivot, force, pauseGuest }: AbortRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  // A start is over in no time, one way or the other; then there is something to end, or not.
+  while (log.job.state === 'STARTING') {
+    signal.throwIfAborted();
+    await log.changed.after(log.changed.now, { signal });
+  }
   const entry = pivot
     ? ({ entry: 'pivot-requested', pauseGuest: given(pauseGuest) ?? 'AUTO' } as const)
     : ({ entry: 'cancel-requested', force } as const);

@@ -12,6 +12,7 @@ import type { DeviceOn } from '../core/journal-entry.ts';
 import { type Asked, type Move, nextMove, type Seen } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
+import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
@@ -32,8 +33,8 @@ export interface RunningJobOptions {
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
 const OVERDUE_MS = { STARTING: 1000, PIVOTING: 30_000 };
-/** QEMU tells of nothing while a job gets going, nor when a lost process is gone for good. */
-const LOOK_AGAIN_MS = { STARTING: 20, otherwise: 1000 };
+/** When QEMU tells of nothing: while a job gets going, while a pivot waits, and while QEMU cannot be asked. */
+const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, unreachable: 1000 };
 
 export class RunningJob {
   readonly #log: JobLog;
@@ -44,6 +45,8 @@ export class RunningJob {
   #asked = { complete: false, end: false };
   /** Over which connection `#asked` is true: what a lost connection swallowed is asked again. */
   #generation = 0;
+  /** For which request it is true: a cancel by force is not the cancel that was asked before. */
+  #intent: Job['intent'];
   #state: Job['state'] = 'STARTING';
   #since = performance.now();
 
@@ -64,7 +67,12 @@ export class RunningJob {
 
   /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
   async start(): Promise<void> {
-    await this.#steps.begin(this.#options.machine());
+    try {
+      await this.#steps.begin(this.#options.machine());
+    } catch (error) {
+      // The journal cannot be written: nothing more is done, and `drive` takes back what was.
+      this.#logger.error({ err: error }, 'the start of the job failed');
+    }
   }
 
   /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
@@ -74,16 +82,16 @@ export class RunningJob {
       const before = { log: this.#log.changed.now, machine: machine?.wake.now ?? 0 };
       try {
         const seen = await this.#look(machine);
-        const move =
-          seen === undefined
-            ? ({ move: 'wait' } as const)
-            : nextMove(this.#job, seen, this.#askedNow(machine));
-        if (move.move === 'wait') await this.#wait(machine, before);
-        else await this.#perform(move, machine);
+        const move = seen && nextMove(this.#job, seen, this.#askedNow(machine));
+        if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
+        else await this.#perform(move, seen?.qemu === 'UP' ? machine : undefined);
       } catch (error) {
-        if (!isUnreachable(error))
+        if (isUnreachable(error)) {
+          await this.#wait(machine, before);
+        } else {
           this.#logger.error({ err: error }, 'a move of the job failed; trying again');
-        await this.#wait(machine, before);
+          await this.#pause(LOOK_AGAIN_MS.unreachable);
+        }
       }
     }
   }
@@ -96,22 +104,32 @@ export class RunningJob {
   async #wait(machine: VirtualMachine | undefined, before: { log: number; machine: number }): Promise<void> {
     using stopped = new LinkedAbort(this.#stop.signal);
     const { signal } = stopped;
-    const timeoutMs = this.#job.state === 'STARTING' ? LOOK_AGAIN_MS.STARTING : LOOK_AGAIN_MS.otherwise;
-    const changes = [this.#log.changed.after(before.log, { signal, timeoutMs })];
+    const timeoutMs = this.#lookAgainMs(machine);
+    const timeout = timeoutMs === undefined ? {} : { timeoutMs };
+    const changes = [this.#log.changed.after(before.log, { signal, ...timeout })];
     if (machine !== undefined) changes.push(machine.wake.after(before.machine, { signal }));
     await Promise.race(changes);
   }
 
+  /** Undefined: an event, a request or the connection will tell. */
+  #lookAgainMs(machine: VirtualMachine | undefined): number | undefined {
+    if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
+    const { state } = this.#job;
+    return state === 'STARTING' || state === 'PIVOTING' ? LOOK_AGAIN_MS[state] : undefined;
+  }
+
   #askedNow(machine: VirtualMachine | undefined): Asked {
     const generation = machine?.identity?.generation ?? 0;
-    if (generation !== this.#generation) this.#asked = { complete: false, end: false };
+    const { intent } = this.#job;
+    const another = generation !== this.#generation || intent !== this.#intent;
+    if (another) this.#asked = { complete: false, end: false };
     this.#generation = generation;
+    this.#intent = intent;
     if (this.#state !== this.#job.state) {
       this.#state = this.#job.state;
       this.#since = performance.now();
     }
-    const limitMs =
-      this.#state === 'STARTING' || this.#state === 'PIVOTING' ? OVERDUE_MS[this.#state] : Infinity;
+    const limitMs = this.#state === 'STARTING' || this.#state === 'PIVOTING' ? OVERDUE_MS[this.#state] : Infinity;
     return { ...this.#asked, overdue: performance.now() - this.#since > limitMs };
   }
 
@@ -122,19 +140,13 @@ export class RunningJob {
       return { qemu: 'ENDED', devicePath: undefined };
     }
     if (machine?.identity === undefined) return undefined;
-    const [jobs, blockJobs, guestRuns] = await Promise.all([
-      machine.jobs(),
-      machine.blockJobs(),
-      machine.guestRuns(),
-    ]);
+    const [jobs, blockJobs, guestRuns] = await Promise.all([machine.jobs(), machine.blockJobs(), machine.guestRuns()]);
     this.#options.onBlockJobs(blockJobs);
     const job = jobs.find((one) => one.id === accepted.job);
     const blockJob = blockJobs.find((one) => one.id === accepted.job);
     const runs = job !== undefined && job.status !== 'concluded';
     // Where the device is matters when the job is over, and the graph is much to ask for at every event.
-    const place = runs
-      ? { deviceOn: 'SOURCE' as const, devicePath: undefined }
-      : await this.#deviceOn(machine);
+    const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await this.#deviceOn(machine);
     return {
       qemu: 'UP',
       job: job && {
@@ -153,8 +165,7 @@ export class RunningJob {
     const { disks } = await machine.graph();
     const top = disks.find((disk) => disk.qdev === qdev)?.chain[0];
     if (top === undefined) return { deviceOn: 'NOWHERE', devicePath: undefined };
-    const deviceOn =
-      top.node === destination.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
+    const deviceOn = top.node === destination.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
     return { deviceOn, devicePath: top.path };
   }
 
@@ -162,7 +173,8 @@ export class RunningJob {
     switch (move.move) {
       case 'record':
         this.#logger.info({ entry: move.entry.entry }, 'job');
-        await this.#log.append(move.entry);
+        // What a request has made impossible meanwhile is decided anew at the next look.
+        if ((await this.#log.append(move.entry)) === undefined) await this.#pause();
         return;
       case 'command':
         await this.#command(move, machine);
@@ -184,10 +196,7 @@ export class RunningJob {
     }
   }
 
-  async #command(
-    move: Extract<Move, { move: 'command' }>,
-    machine: VirtualMachine | undefined,
-  ): Promise<void> {
+  async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
     this.#asked = { ...this.#asked, [move.asks]: true };
     try {
       await machine?.execute(move.command);
@@ -200,10 +209,9 @@ export class RunningJob {
     }
   }
 
-  /** QEMU's state at this instant did not fit a command; it fits soon, or an event tells that it never will. */
-  async #pause(): Promise<void> {
-    const machine = this.#options.machine();
-    if (machine === undefined) return;
-    await machine.wake.after(machine.wake.now, { timeoutMs: 100, signal: this.#stop.signal });
+  /** What did not fit this instant may fit the next one. */
+  async #pause(timeoutMs = 100): Promise<void> {
+    const nothing = new Wake();
+    await nothing.after(nothing.now, { timeoutMs, signal: this.#stop.signal });
   }
 }

@@ -11,8 +11,7 @@ export async function openJobs(folder: string, log: Logger): Promise<readonly Jo
   for (const { id, read } of await readJournals(folder)) {
     // The file stays: what it still tells is for a person to read.
     if (read instanceof Error) log.error({ job: id, err: read }, 'the journal of this job cannot be used');
-    else if (read !== undefined)
-      logs.push(hasEnded(read.job) ? JobLog.ended(read) : await JobLog.reopen(folder, read));
+    else if (read !== undefined) logs.push(hasEnded(read.job) ? JobLog.ended(read) : await JobLog.reopen(folder, read));
   }
   return logs.toSorted((a, b) => a.job.createTime.localeCompare(b.job.createTime));
 }

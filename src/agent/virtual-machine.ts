@@ -89,8 +89,7 @@ export class VirtualMachine {
           this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
         });
       } else {
-        if (state.state === 'disconnected')
-          this.#log.debug({ why: state.error.message }, 'QMP is disconnected');
+        if (state.state === 'disconnected') this.#log.debug({ why: state.error.message }, 'QMP is disconnected');
         this.wake.notify();
       }
     });
@@ -101,9 +100,7 @@ export class VirtualMachine {
   }
 
   get name(): string {
-    const fileName = this.socketPath
-      .slice(this.socketPath.lastIndexOf('/') + 1)
-      .replace(/\.(sock|qmp|socket)$/, '');
+    const fileName = this.socketPath.slice(this.socketPath.lastIndexOf('/') + 1).replace(/\.(sock|qmp|socket)$/, '');
     return this.#givenName ?? this.#lastIdentity?.name ?? fileName;
   }
 
@@ -123,9 +120,7 @@ export class VirtualMachine {
   }
 
   answersTo(domain: string): boolean {
-    return (
-      this.name === domain || (this.uuid !== undefined && this.uuid.toLowerCase() === domain.toLowerCase())
-    );
+    return this.name === domain || (this.uuid !== undefined && this.uuid.toLowerCase() === domain.toLowerCase());
   }
 
   async #identify(generation: number): Promise<void> {

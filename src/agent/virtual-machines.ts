@@ -59,9 +59,7 @@ export class VirtualMachines {
   async #scan(folder: string): Promise<void> {
     await this.#scans.run(async () => {
       const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-      const sockets = new Set(
-        entries.filter((entry) => entry.isSocket()).map((entry) => join(folder, entry.name)),
-      );
+      const sockets = new Set(entries.filter((entry) => entry.isSocket()).map((entry) => join(folder, entry.name)));
       for (const path of sockets) if (!this.#machines.has(path)) this.#add(path, undefined);
       for (const machine of this.#machines.values()) {
         const inFolder = machine.socketPath.startsWith(`${resolve(folder)}/`);

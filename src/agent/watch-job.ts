@@ -69,10 +69,7 @@ async function changedInTime(
 ): Promise<boolean> {
   using wait = new LinkedAbort(signal);
   const options = { signal: wait.signal, timeoutMs: HEARTBEAT_MS };
-  await Promise.race([
-    log.changed.after(before.log, options),
-    progresses.changed.after(before.progress, options),
-  ]);
+  await Promise.race([log.changed.after(before.log, options), progresses.changed.after(before.progress, options)]);
   return log.changed.now !== before.log || progresses.changed.now !== before.progress;
 }
 

@@ -127,10 +127,7 @@ export interface BlockJobs {
   startCopy(request: CopyRequest, call: Call): Promise<JobView>;
   getInfo(job: JobRef, call: Call): Promise<JobView>;
   /** Newest first. */
-  listJobs(
-    request: ListJobsRequest,
-    call: Call,
-  ): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;
+  listJobs(request: ListJobsRequest, call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;
   abort(request: AbortRequest, call: Call): Promise<JobView>;
   /** Ends after the event that ends the job. Leaving it never touches the job. */
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;

@@ -107,13 +107,8 @@ export function readBlockGraph(
     const child = byId.get(edge.child);
     if (parent === undefined || child === undefined) continue;
     if (parent.type === 'block-backend') rootOf.set(parent.name, child.name);
-    else if (parent.type === 'block-job')
-      jobsOn.set(child.name, [...(jobsOn.get(child.name) ?? []), parent.name]);
-    else
-      children.set(parent.name, [
-        ...(children.get(parent.name) ?? []),
-        { edge: edge.name, node: child.name },
-      ]);
+    else if (parent.type === 'block-job') jobsOn.set(child.name, [...(jobsOn.get(child.name) ?? []), parent.name]);
+    else children.set(parent.name, [...(children.get(parent.name) ?? []), { edge: edge.name, node: child.name }]);
   }
   const childOf = (node: string, ...edges: string[]) =>
     children.get(node)?.find((child) => edges.includes(child.edge))?.node;
@@ -138,9 +133,7 @@ export function readBlockGraph(
         }
       }
       const [top, ...below] = chain;
-      const users = [...filters, ...(top === undefined ? [] : [top.node])].flatMap(
-        (name) => jobsOn.get(name) ?? [],
-      );
+      const users = [...filters, ...(top === undefined ? [] : [top.node])].flatMap((name) => jobsOn.get(name) ?? []);
       return {
         id: idOf(device.qdev),
         qdev: device.qdev,

@@ -100,8 +100,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
 }
 
 function start(seen: Seen, asked: Asked): Move {
-  if (seen.qemu === 'ENDED' || seen.job === undefined || seen.job.status === 'null')
-    return { move: 'undo-start' };
+  if (seen.qemu === 'ENDED' || seen.job === undefined || seen.job.status === 'null') return { move: 'undo-start' };
   // QEMU checks some things, as the sizes, only after it has answered: that is still a refusal.
   if (seen.job.status === 'concluded' && seen.job.error !== undefined) return { move: 'undo-start' };
   if (!seen.job.begun && !asked.overdue) return WAIT;
@@ -153,8 +152,7 @@ function cancel(job: Job, settled: boolean, asked: Asked): Move {
 function pivot(job: Job, status: QemuJobStatus, guestRuns: boolean, asked: Asked): Move {
   if (status === 'waiting' || status === 'pending' || status === 'aborting') return WAIT;
   const because = pauseBecause(job, asked.overdue);
-  if (because !== undefined && guestRuns && !(asked.complete && job.guestHeld))
-    return { move: 'hold-guest', because };
+  if (because !== undefined && guestRuns && !(asked.complete && job.guestHeld)) return { move: 'hold-guest', because };
   // standby is a drain by somebody else and passes; a completion asked for now would wait for it anyway.
   if (asked.complete || status !== 'ready') return WAIT;
   return {
@@ -173,10 +171,7 @@ function pauseBecause(job: Job, overdue: boolean): string | undefined {
     case 'ALWAYS':
       return 'asked for by pause_guest ALWAYS';
     case 'AUTO':
-      return (
-        job.accepted.pauseGuestBecause ??
-        (overdue ? 'the guest writes faster than the copy follows' : undefined)
-      );
+      return job.accepted.pauseGuestBecause ?? (overdue ? 'the guest writes faster than the copy follows' : undefined);
   }
 }
 

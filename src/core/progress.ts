@@ -51,19 +51,14 @@ export interface ProgressHistory {
 export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0 };
 
 /** One more sample. */
-export function observe(
-  history: ProgressHistory,
-  sample: Sample,
-): { history: ProgressHistory; progress: Progress } {
+export function observe(history: ProgressHistory, sample: Sample): { history: ProgressHistory; progress: Progress } {
   const samples = [...history.samples.filter((old) => sample.atMs - old.atMs <= WINDOW_MS), sample];
   const { ready } = sample;
   const remainingBytes = Math.max(0, sample.lengthBytes - sample.offsetBytes);
   // 0 of 0 is "not begun", as in libvirt; and a copy that has caught up without READY is one byte short of it.
   const endBytes = sample.lengthBytes === 0 ? 1 : sample.lengthBytes;
   const caughtUp = ready ? endBytes : endBytes - 1;
-  const currentBytes = ready
-    ? Math.max(0, endBytes - remainingBytes)
-    : Math.min(sample.offsetBytes, caughtUp);
+  const currentBytes = ready ? Math.max(0, endBytes - remainingBytes) : Math.min(sample.offsetBytes, caughtUp);
   const measured = ready ? 100 : Math.min(99.9, Math.floor((currentBytes / endBytes) * 1000) / 10);
   const percent = Math.max(history.percent, measured);
 

@@ -1,10 +1,5 @@
 /** One gRPC call as the rest of the service sees it: a signal for who waits, an answer or an error, an audit line. */
-import type {
-  handleServerStreamingCall,
-  handleUnaryCall,
-  ServerUnaryCall,
-  ServerWritableStream,
-} from '@grpc/grpc-js';
+import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';

@@ -33,11 +33,7 @@ type Handlers<Server extends UntypedServiceImplementation> = {
 
 export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handlers<BlockJobServiceServer> {
   const later = (rpc: string) =>
-    unary<unknown, never>(
-      context,
-      rpc,
-      async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: rpc })),
-    );
+    unary<unknown, never>(context, rpc, async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: rpc })));
   return {
     startCopy: unary<StartCopyRequest, StartCopyResponse>(
       context,
@@ -66,8 +62,7 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       return { jobs: found.map(fromJobView), nextPageToken, unreachableHosts: [] };
     }),
     watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, async function* (request, call) {
-      for await (const event of jobs.watch(toWatchRequest(request), call))
-        yield { event: fromJobEvent(event) };
+      for await (const event of jobs.watch(toWatchRequest(request), call)) yield { event: fromJobEvent(event) };
     }),
     rebase: later('Rebase'),
     commit: later('Commit'),
@@ -81,29 +76,16 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
 
 export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<DomainServiceServer> {
   return {
-    listDomains: unary<ListDomainsRequest, ListDomainsResponse>(
-      context,
-      'ListDomains',
-      async (request, call) => {
-        const domains = await jobs.listDomains(call);
-        const wanted = domains.filter(({ host }) => request.host === '' || host === request.host);
-        const { items, nextPageToken } = page(
-          wanted,
-          ({ name }) => name,
-          request.pageSize,
-          request.pageToken,
-        );
-        return { domains: items.map((domain) => fromDomain(domain)), nextPageToken, unreachableHosts: [] };
-      },
-    ),
-    getDomain: unary<GetDomainRequest, GetDomainResponse>(
-      context,
-      'GetDomain',
-      async (request, call: Call) => {
-        const { domain, disks } = await jobs.getDomain(request.domain, call);
-        return { domain: fromDomain(domain, disks) };
-      },
-    ),
+    listDomains: unary<ListDomainsRequest, ListDomainsResponse>(context, 'ListDomains', async (request, call) => {
+      const domains = await jobs.listDomains(call);
+      const wanted = domains.filter(({ host }) => request.host === '' || host === request.host);
+      const { items, nextPageToken } = page(wanted, ({ name }) => name, request.pageSize, request.pageToken);
+      return { domains: items.map((domain) => fromDomain(domain)), nextPageToken, unreachableHosts: [] };
+    }),
+    getDomain: unary<GetDomainRequest, GetDomainResponse>(context, 'GetDomain', async (request, call: Call) => {
+      const { domain, disks } = await jobs.getDomain(request.domain, call);
+      return { domain: fromDomain(domain, disks) };
+    }),
     checkOperation: unary<unknown, never>(
       context,
       'CheckOperation',

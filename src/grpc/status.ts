@@ -2,12 +2,7 @@
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Any } from '../../generated/google/protobuf/any.ts';
-import {
-  BadRequest,
-  ErrorInfo,
-  PreconditionFailure,
-  RetryInfo,
-} from '../../generated/google/rpc/error_details.ts';
+import { BadRequest, ErrorInfo, PreconditionFailure, RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import { type Code, catalogue } from '../core/catalogue.ts';
 import { BlockJobError, type Failure, failure } from '../core/errors.ts';
@@ -37,12 +32,8 @@ const CODES: Readonly<Record<Code, status>> = {
 /** A failure as google.rpc.Status: what Job.error holds, and what travels with a refused call. */
 export function statusOf(why: Failure): Status {
   const { code } = catalogue[why.reason];
-  const metadata = Object.fromEntries(
-    Object.entries(why.metadata).map(([key, value]) => [key, short(value)]),
-  );
-  const details = [
-    any('ErrorInfo', ErrorInfo.encode({ reason: why.reason, domain: DOMAIN, metadata }).finish()),
-  ];
+  const metadata = Object.fromEntries(Object.entries(why.metadata).map(([key, value]) => [key, short(value)]));
+  const details = [any('ErrorInfo', ErrorInfo.encode({ reason: why.reason, domain: DOMAIN, metadata }).finish())];
   if (why.violations !== undefined) {
     const fieldViolations = why.violations.slice(0, 10).map((one) => ({
       field: one.field,
@@ -58,9 +49,7 @@ export function statusOf(why: Failure): Status {
     details.push(any('PreconditionFailure', PreconditionFailure.encode({ violations }).finish()));
   }
   if (code === 'UNAVAILABLE') {
-    details.push(
-      any('RetryInfo', RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()),
-    );
+    details.push(any('RetryInfo', RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()));
   }
   return { code: CODES[code], message: short(why.text), details };
 }

@@ -116,9 +116,7 @@ export class Calls {
 
   #expire(call: Call): void {
     if (this.#waiting.delete(call)) {
-      call.reject(
-        new NotSent(call.command, `${maxInBand} commands before it had no answer until its time-out`),
-      );
+      call.reject(new NotSent(call.command, `${maxInBand} commands before it had no answer until its time-out`));
       return;
     }
     call.timedOut = true;

@@ -59,9 +59,7 @@ function readGreeting(greeting: unknown): Message {
     kind: 'greeting',
     greeting: {
       version: { qemu: { major, minor, micro }, package: text(member(version, 'package')) },
-      capabilities: Array.isArray(capabilities)
-        ? capabilities.filter((name) => typeof name === 'string')
-        : [],
+      capabilities: Array.isArray(capabilities) ? capabilities.filter((name) => typeof name === 'string') : [],
     },
   };
 }

@@ -57,7 +57,10 @@ export class Session {
     this.#options = options;
     this.#hooks = hooks;
     this.#framing = new Framing(options);
-    this.#state = { is: 'connecting', timer: this.#failAfter(options.connectTimeoutMs, 'failed', 'connect') };
+    this.#state = {
+      is: 'connecting',
+      timer: this.#failAfter(options.connectTimeoutMs, 'failed', 'no connection'),
+    };
     this.#socket
       .on('connect', () => this.#connected())
       .on('data', (chunk: Buffer) => this.#received(chunk))

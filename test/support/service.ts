@@ -102,7 +102,7 @@ export class Service implements AsyncDisposable {
   }
 
   async startCopy(request: Request<typeof StartCopyRequest>): Promise<NonNullable<StartCopyResponse['job']>> {
-    const { job } = await call<StartCopyRequest, StartCopyResponse>(
+    const { job } = await call<StartCopyResponse>(
       this.blockJobs,
       'startCopy',
       StartCopyRequest.fromPartial(request),
@@ -111,7 +111,7 @@ export class Service implements AsyncDisposable {
   }
 
   async abort(request: Request<typeof AbortRequest>): Promise<NonNullable<AbortResponse['job']>> {
-    const { job } = await call<AbortRequest, AbortResponse>(
+    const { job } = await call<AbortResponse>(
       this.blockJobs,
       'abort',
       AbortRequest.fromPartial(request),
@@ -121,12 +121,12 @@ export class Service implements AsyncDisposable {
 
   async getInfo(jobId: string): Promise<NonNullable<GetInfoResponse['job']>> {
     const request = GetInfoRequest.fromPartial({ job: { ref: { $case: 'jobId', value: jobId } } });
-    const { job } = await call<GetInfoRequest, GetInfoResponse>(this.blockJobs, 'getInfo', request);
+    const { job } = await call<GetInfoResponse>(this.blockJobs, 'getInfo', request);
     return present(job);
   }
 
   async listJobs(request: Request<typeof ListJobsRequest> = {}): Promise<ListJobsResponse> {
-    return await call<ListJobsRequest, ListJobsResponse>(
+    return await call<ListJobsResponse>(
       this.blockJobs,
       'listJobs',
       ListJobsRequest.fromPartial(request),
@@ -135,7 +135,7 @@ export class Service implements AsyncDisposable {
 
   async listDomains(): Promise<ListDomainsResponse['domains']> {
     const request = ListDomainsRequest.fromPartial({});
-    const { domains } = await call<ListDomainsRequest, ListDomainsResponse>(
+    const { domains } = await call<ListDomainsResponse>(
       this.domains,
       'listDomains',
       request,
@@ -146,7 +146,7 @@ export class Service implements AsyncDisposable {
   async getDomain(domain: string): Promise<NonNullable<GetDomainResponse['domain']>> {
     const request = GetDomainRequest.fromPartial({ domain });
     return present(
-      (await call<GetDomainRequest, GetDomainResponse>(this.domains, 'getDomain', request)).domain,
+      (await call<GetDomainResponse>(this.domains, 'getDomain', request)).domain,
     );
   }
 
@@ -212,15 +212,15 @@ export class Service implements AsyncDisposable {
   }
 }
 
-type Unary<Req, Res> = (
-  request: Req,
+type Unary<Res> = (
+  request: object,
   metadata: Metadata,
   callback: (error: ServiceError | null, response: Res) => void,
 ) => unknown;
 
-async function call<Req, Res>(client: Client, method: string, request: Req): Promise<Res> {
+async function call<Res>(client: Client, method: string, request: object): Promise<Res> {
   return await new Promise((resolve, reject) => {
-    const rpc = Reflect.get(client, method) as Unary<Req, Res>;
+    const rpc = Reflect.get(client, method) as Unary<Res>;
     rpc.call(client, request, new Metadata(), (error, response) => {
       if (error === null) resolve(response);
       else reject(error);

@@ -138,8 +138,7 @@ export interface QemuNode {
 export function readNodes(reply: unknown): readonly QemuNode[] {
   return list(reply, 'query-named-block-nodes').map((node) => {
     const image = object(node['image'], 'query-named-block-nodes');
-    const specific =
-      image['format-specific'] === undefined ? {} : object(image['format-specific'], 'format-specific');
+    const specific = image['format-specific'] === undefined ? {} : object(image['format-specific'], 'format-specific');
     const data = specific['data'] === undefined ? {} : object(specific['data'], 'format-specific');
     return {
       name: requiredText(node, 'node-name', 'query-named-block-nodes'),
@@ -153,9 +152,7 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       encrypted: image['encrypted'] === true,
       backingFile: text(image['backing-filename']) ?? '',
       backingFormat: text(image['backing-filename-format']) ?? '',
-      bitmaps: list(node['dirty-bitmaps'] ?? [], 'dirty-bitmaps').flatMap(
-        (bitmap) => text(bitmap['name']) ?? [],
-      ),
+      bitmaps: list(node['dirty-bitmaps'] ?? [], 'dirty-bitmaps').flatMap((bitmap) => text(bitmap['name']) ?? []),
     };
   });
 }

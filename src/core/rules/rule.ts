@@ -5,17 +5,14 @@ import { BlockJobError, type Violation, violation } from '../errors.ts';
 export const INT64_MAX = 2n ** 63n - 1n;
 
 export function required(field: string, value: string, what: string): Violation[] {
-  return value === ''
-    ? [violation(field, 'FIELD_INVALID', { field, problem: `is empty; give ${what}` })]
-    : [];
+  return value === '' ? [violation(field, 'FIELD_INVALID', { field, problem: `is empty; give ${what}` })] : [];
 }
 
 export function absolutePath(field: string, path: string): Violation[] {
   if (!path.startsWith('/')) return [violation(field, 'PATH_NOT_ABSOLUTE', { field, path })];
   if (path.includes('\0')) return [invalid(field, 'holds a NUL byte')];
   if (path.endsWith('/')) return [invalid(field, 'names a folder; add the name of the file to make')];
-  if (/(^|\/)\.{1,2}(\/|$)/.test(path))
-    return [invalid(field, 'holds "." or ".." as a folder; write the plain path')];
+  if (/(^|\/)\.{1,2}(\/|$)/.test(path)) return [invalid(field, 'holds "." or ".." as a folder; write the plain path')];
   // Node, QEMU and the kernel (PATH_MAX) agree on this.
   if (path.length > 4095) return [invalid(field, 'is longer than 4095 characters')];
   return [];
@@ -23,9 +20,7 @@ export function absolutePath(field: string, path: string): Violation[] {
 
 export function bandwidth(field: string, value: bigint): Violation[] {
   if (value >= 0n && value <= INT64_MAX) return [];
-  return [
-    violation(field, 'BANDWIDTH_OUT_OF_RANGE', { field, value: String(value), maximum: String(INT64_MAX) }),
-  ];
+  return [violation(field, 'BANDWIDTH_OUT_OF_RANGE', { field, value: String(value), maximum: String(INT64_MAX) })];
 }
 
 /** A part of the contract that this version does not build yet: said so, never silently ignored. */
@@ -41,10 +36,7 @@ export function invalid(field: string, problem: string): Violation {
 export function known(field: string, value: Given<string>): Violation[] {
   if (typeof value !== 'object') return [];
   return [
-    invalid(
-      field,
-      `has no value ${value.unrecognized}; this server is older than its client, or the client is wrong`,
-    ),
+    invalid(field, `has no value ${value.unrecognized}; this server is older than its client, or the client is wrong`),
   ];
 }
 
