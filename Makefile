@@ -17,7 +17,7 @@ help: ## print this list
 .PHONY: demo
 demo: $(INSTALLED) ## copy the disk of a real guest that keeps writing, pivot to it, and prove that nothing is lost
 	@bash test/support/setup.sh demo
-	@node test/demo/demo.ts
+	@DEMO_KEEP=$(KEEP) node test/demo/demo.ts
 
 ##@ Build
 $(INSTALLED): package.json package-lock.json .npmrc
@@ -72,3 +72,7 @@ breaking: $(INSTALLED) ## fail if proto/ breaks a client of the released contrac
 .PHONY: rewrite-stories
 rewrite-stories: $(INSTALLED) ## rewrite test/story/*.txt; commit them only if you understand what caused each change
 	@REWRITE_STORIES=1 vitest run --project unit test/story
+
+.PHONY: rewrite-docs
+rewrite-docs: $(INSTALLED) ## rewrite docs/errors.md from the catalogue
+	@REWRITE_DOCS=1 vitest run --project unit test/unit/docs.test.ts
