@@ -68,6 +68,8 @@ export class VirtualMachine {
   readonly #givenName: string | undefined;
   readonly #log: Logger;
   readonly #monitor: Monitor;
+  /** The last one, also while it is being tried again. */
+  #trouble = 'not connected yet';
   #identity: Identity | undefined;
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
@@ -83,7 +85,9 @@ export class VirtualMachine {
     this.#monitor.onEvent(() => this.wake.notify());
     this.#monitor.onState((state) => {
       this.#identity = undefined;
+      if (state.state === 'disconnected') this.#trouble = state.error.message;
       if (state.state === 'connected') {
+        this.#trouble = 'it has not said yet who it is';
         this.#identify(state.generation).catch((error: unknown) => {
           // The connection was lost again; the monitor makes a new one.
           this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
@@ -113,10 +117,9 @@ export class VirtualMachine {
     return this.#identity;
   }
 
-  /** Why it cannot be asked. */
+  /** Why it cannot be asked, while it cannot. */
   get trouble(): string {
-    const { state } = this.#monitor;
-    return state.state === 'disconnected' ? state.error.message : `QMP is ${state.state}`;
+    return this.#trouble;
   }
 
   answersTo(domain: string): boolean {
