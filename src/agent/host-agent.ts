@@ -66,7 +66,10 @@ export class HostAgent implements BlockJobs {
     // The caller may leave: the start goes on to its end all the same.
     while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     signal.throwIfAborted();
-    if (log.refused) throw endedAs(log.job);
+    if (log.refused) {
+      await this.#jobs.left(log);
+      throw endedAs(log.job);
+    }
     return this.#view(log);
   }
 

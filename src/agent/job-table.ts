@@ -55,9 +55,9 @@ export class JobTable {
     return [...this.#logs.values()].toReversed();
   }
 
-  /** False for a job whose start came to nothing: to its caller there never was one. */
-  knows(log: JobLog): boolean {
-    return this.#logs.get(log.job.accepted.job) === log;
+  /** Resolves when nobody looks after the job any more: of a start that came to nothing, nothing is left then. */
+  async left(log: JobLog): Promise<void> {
+    await this.#running.get(log.job.accepted.job)?.done;
   }
 
   /** The job that runs on a device now. */
@@ -115,7 +115,6 @@ export class JobTable {
       this.#logs.delete(accepted.job);
       this.#options.progresses.forget(accepted.job);
       await log.remove();
-      log.changed.notify();
     } else {
       await log.close();
     }

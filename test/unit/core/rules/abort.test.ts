@@ -31,11 +31,7 @@ describe('an abort', () => {
     ['cannot pivot by force', { pivot: true, force: true }, ['force FLAGS_EXCLUSIVE']],
     ['pauses no guest without a pivot', { pauseGuest: 'AUTO' }, ['pause_guest FIELD_INVALID']],
     ['has no request id yet', { requestId: 'x' }, ['request_id NOT_IMPLEMENTED']],
-    [
-      'knows its enum',
-      { pivot: true, pauseGuest: { unrecognized: 9 } },
-      ['pause_guest FIELD_INVALID'],
-    ],
+    ['knows its enum', { pivot: true, pauseGuest: { unrecognized: 9 } }, ['pause_guest FIELD_INVALID']],
     [
       'tells all that is wrong at once',
       { pivot: true, force: true, requestId: 'x' },

@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CopyRequest } from '../../../../src/core/block-jobs.ts';
-import { BlockJobError, catalogue } from '../../../../src/core/errors.ts';
+import { catalogue } from '../../../../src/core/catalogue.ts';
+import { BlockJobError } from '../../../../src/core/errors.ts';
 import { parseStartCopy } from '../../../../src/core/rules/start-copy.ts';
 
 const REQUEST: CopyRequest = {
@@ -111,11 +112,7 @@ describe('what is wrong with a request', () => {
     ['an on_ready of the future', { onReady: NEWER }, 'on_ready FIELD_INVALID'],
     ['an on_no_space of the future', { onNoSpace: NEWER }, 'on_no_space FIELD_INVALID'],
     ['a pause_guest of the future', { pauseGuest: NEWER }, 'pause_guest FIELD_INVALID'],
-    [
-      'a negative speed',
-      { bandwidthBytesPerSecond: -1n },
-      'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
-    ],
+    ['a negative speed', { bandwidthBytesPerSecond: -1n }, 'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE'],
     [
       'a speed beyond 2^63-1',
       { bandwidthBytesPerSecond: 2n ** 63n },
@@ -177,24 +174,18 @@ describe('what is wrong with a request', () => {
   });
 
   it('is a buffer below 0 or beyond 256 MiB', () => {
-    for (const value of [0n, 1n, 268_435_455n, 268_435_456n])
-      expect(wrongWith({ bufferBytes: value })).toEqual([]);
+    for (const value of [0n, 1n, 268_435_455n, 268_435_456n]) expect(wrongWith({ bufferBytes: value })).toEqual([]);
     for (const value of [-1n, 268_435_457n, 2n ** 64n])
       expect(wrongWith({ bufferBytes: value })).toEqual(['buffer_bytes BUFFER_INVALID']);
   });
 
   it('is nothing about a speed of 0, 1 or 2^63-1', () => {
-    for (const value of [0n, 1n, 2n ** 63n - 1n])
-      expect(wrongWith({ bandwidthBytesPerSecond: value })).toEqual([]);
+    for (const value of [0n, 1n, 2n ** 63n - 1n]) expect(wrongWith({ bandwidthBytesPerSecond: value })).toEqual([]);
   });
 });
 
 const given = <T extends string>(...values: T[]) =>
-  fc.oneof(
-    fc.constant(undefined),
-    fc.constantFrom(...values),
-    fc.record({ unrecognized: fc.integer() }),
-  );
+  fc.oneof(fc.constant(undefined), fc.constantFrom(...values), fc.record({ unrecognized: fc.integer() }));
 
 /** Any text, and any text that looks like a path. */
 const path = fc.oneof(
@@ -215,7 +206,10 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
   reuseExternal: fc.boolean(),
   relativeBacking: fc.boolean(),
   bandwidthBytesPerSecond: fc.bigInt(),
-  granularityBytes: fc.oneof(fc.bigInt(), fc.nat({ max: 70 }).map((bit) => 2n ** BigInt(bit))),
+  granularityBytes: fc.oneof(
+    fc.bigInt(),
+    fc.nat({ max: 70 }).map((bit) => 2n ** BigInt(bit)),
+  ),
   bufferBytes: fc.bigInt(),
   writeMode: given('BACKGROUND', 'BLOCKING'),
   onReady: given('HOLD', 'PIVOT', 'FINISH'),
