@@ -2,12 +2,12 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { Listen } from './grpc/listen.ts';
+import { type Address, parseAddress } from './lib/address.ts';
 
 export interface EmbeddedConfig {
   readonly mode: 'embedded';
   readonly host: string;
-  readonly listen: Listen;
+  readonly listen: Address;
   readonly qmpFolder: string | undefined;
   readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
   readonly stateFolder: string;
@@ -19,7 +19,7 @@ export interface EmbeddedConfig {
 export const VERSION = '0.1.0';
 
 interface ServeFlags {
-  readonly listen: Listen;
+  readonly listen: Address;
   readonly qmp: readonly { readonly name: string; readonly socketPath: string }[];
   readonly qmpDir?: string;
   readonly stateDir: string;
@@ -45,7 +45,7 @@ export async function runCommandLine(
     .addOption(
       new Option('--listen <address>', 'where clients connect: HOST:PORT on loopback, or unix:/PATH')
         .argParser(parseListen)
-        .default({ host: '127.0.0.1', port: 50051 } satisfies Listen, '127.0.0.1:50051'),
+        .default({ host: '127.0.0.1', port: 50051 } satisfies Address, '127.0.0.1:50051'),
     )
     .addOption(
       new Option('--qmp <name=socket>', 'the QMP socket of a VM, under a name of your choice (repeatable)')
@@ -86,31 +86,10 @@ export async function runCommandLine(
   await program.parseAsync([...argv], { from: 'user' });
 }
 
-/** Plaintext is for this machine only; beyond loopback a listener needs TLS. */
-function parseListen(text: string): Listen {
-  if (text.startsWith('unix:')) {
-    const path = text.slice('unix:'.length);
-    if (!path.startsWith('/')) throw new InvalidArgumentError('Give an absolute path: unix:/run/blockjobd.sock.');
-    // sockaddr_un.sun_path, with its final NUL byte.
-    if (Buffer.byteLength(path) > 107) throw new InvalidArgumentError('A socket path has at most 107 bytes.');
-    return { unixSocket: path };
-  }
-  const parts = /^(?:\[(?<six>[^\]]+)\]|(?<four>[^:]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
-  const host = parts?.['six'] ?? parts?.['four'];
-  const port = parts?.['port'];
-  if (host === undefined || port === undefined || Number(port) > 65_535) {
-    throw new InvalidArgumentError('Give HOST:PORT, as 127.0.0.1:50051, or unix:/PATH.');
-  }
-  if (!isLoopback(host)) {
-    throw new InvalidArgumentError(
-      `${host} is not loopback; without TLS only 127.0.0.0/8, ::1 and localhost are served.`,
-    );
-  }
-  return { host, port: Number(port) };
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+function parseListen(text: string): Address {
+  const address = parseAddress(text);
+  if (typeof address === 'string') throw new InvalidArgumentError(address);
+  return address;
 }
 
 function parseNamed(text: string): { name: string; socketPath: string } {

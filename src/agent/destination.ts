@@ -2,31 +2,30 @@
 import { constants } from 'node:fs';
 import { access, lstat, open, realpath, stat, statfs, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { BlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
-import type { FileOwner, MadeFile } from '../core/plans/step.ts';
+import type { Action, MadeFile } from '../core/plans/step.ts';
 import { failureFrom } from './failures.ts';
+import type { DomainGraph } from './graphs.ts';
 
 /** Less than this left, and not even an image's metadata fits. */
 const LEAST_FREE_BYTES = 1024 * 1024;
 
-/**
- * Checks that a new destination may be made at `path`, and gives its path without symbolic links: the one that
- * is checked is the one that is made. Changes nothing.
- */
+export interface NewFile {
+  /** Without symbolic links: the path that was checked is the one that is made. */
+  readonly path: string;
+  /** A file of zero length is there. */
+  readonly takeOver: boolean;
+}
+
+/** Checks that a new destination may be made at `path`. Changes nothing. */
 export async function checkNewFile(
   path: string,
   allowedFolders: readonly string[],
-  graphs: readonly { readonly domain: string; readonly graph: BlockGraph }[],
-): Promise<string> {
+  graphs: readonly DomainGraph[],
+): Promise<NewFile> {
+  await checkAllowed(path, allowedFolders);
   const folder = await inWords(dirname(path), async () => await realpath(dirname(path)));
   const real = join(folder, basename(path));
-  const allowed = await Promise.all(allowedFolders.map(async (one) => await realpath(one).catch(() => undefined)));
-  if (
-    !allowed.some((one) => one !== undefined && (folder === one || folder.startsWith(one === '/' ? one : `${one}/`)))
-  ) {
-    fail('DESTINATION_NOT_ALLOWED', { path });
-  }
   const there = await lstat(real).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
     throw asBlockJobError(error, path);
@@ -42,14 +41,25 @@ export async function checkNewFile(
   if (bavail * bsize < LEAST_FREE_BYTES) {
     fail('NO_SPACE', { path, why: `its file system has ${bavail * bsize} bytes left` });
   }
-  return real;
+  return { path: real, takeOver: there !== undefined };
+}
+
+/** Says no to what is outside the allowed folders before it says anything else: what exists there is not told. */
+async function checkAllowed(path: string, allowedFolders: readonly string[]): Promise<void> {
+  const nearest = await nearestFolder(dirname(path));
+  const allowed = await Promise.all(allowedFolders.map(async (one) => await realpath(one).catch(() => undefined)));
+  const isIn = (folder: string) => nearest === folder || nearest.startsWith(folder === '/' ? '/' : `${folder}/`);
+  if (!allowed.some((one) => one !== undefined && isIn(one))) fail('DESTINATION_NOT_ALLOWED', { path });
+}
+
+/** The first folder on the way up that exists, without symbolic links. */
+async function nearestFolder(folder: string): Promise<string> {
+  const real = await realpath(folder).catch(() => undefined);
+  return real ?? (folder === '/' ? '/' : await nearestFolder(dirname(folder)));
 }
 
 /** Which disk of which domain has this file open, by whatever name. */
-async function userOf(
-  path: string,
-  graphs: readonly { readonly domain: string; readonly graph: BlockGraph }[],
-): Promise<string | undefined> {
+async function userOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
   const file = await stat(path);
   for (const { domain, graph } of graphs) {
     for (const node of graph.nodes.values()) {
@@ -64,15 +74,23 @@ async function userOf(
  * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
  * zero length. Rejects with the file system's error; then there is no new file.
  */
-export async function createFile(path: string, sizeBytes: number, owner: FileOwner | undefined): Promise<MadeFile> {
-  const { handle, created } = await openNew(path);
+export async function createFile({
+  path,
+  takeOver,
+  sizeBytes,
+  owner,
+}: Extract<Action, { do: 'create-file' }>): Promise<MadeFile> {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  // Only QEMU and its owner need it; the guest's data is nobody else's to read.
+  const handle = await open(path, takeOver ? O_RDWR | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL, 0o600);
+  const created = !takeOver;
   try {
     if (created && owner !== undefined && process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid);
-    const { dev, ino, size } = await handle.stat({ bigint: true });
+    const { dev, ino, birthtimeNs, size } = await handle.stat({ bigint: true });
     if (size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
     await handle.sync();
-    return { path, created, device: String(dev), inode: String(ino) };
+    return { path, created, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
   } catch (error) {
     if (created) await unlink(path);
     throw error;
@@ -81,28 +99,15 @@ export async function createFile(path: string, sizeBytes: number, owner: FileOwn
   }
 }
 
-async function openNew(path: string) {
-  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  try {
-    // Only QEMU and its owner need it; the guest's data is nobody else's to read.
-    return { handle: await open(path, O_RDWR | O_CREAT | O_EXCL, 0o600), created: true };
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    const handle = await open(path, O_RDWR | O_NOFOLLOW);
-    const { size } = await handle.stat();
-    if (size === 0) return { handle, created: false };
-    await handle.close();
-    return fail('DESTINATION_EXISTS', { path });
-  }
-}
-
-/**
- * Removes a file that `createFile` made, known by its inode: one that has another inode by now is somebody
- * else's and stays. One that was taken over becomes empty again.
- */
+/** Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again. */
 export async function removeFile(made: MadeFile): Promise<void> {
   const now = await lstat(made.path, { bigint: true }).catch(() => undefined);
-  if (now === undefined || String(now.ino) !== made.inode || String(now.dev) !== made.device) return;
+  const same =
+    now !== undefined &&
+    String(now.ino) === made.inode &&
+    String(now.dev) === made.device &&
+    String(now.birthtimeNs) === made.birthTimeNs;
+  if (!same) return;
   if (made.created) {
     await unlink(made.path);
     return;
@@ -113,6 +118,12 @@ export async function removeFile(made: MadeFile): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** Throws DESTINATION_EXISTS for anything at `path`, whose maker is not known. */
+export async function mustBeAbsent(path: string): Promise<void> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there !== undefined) fail('DESTINATION_EXISTS', { path });
 }
 
 async function inWords<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -3,7 +3,7 @@
 import { BlockJobError } from '../core/errors.ts';
 import type { Action, MadeFile } from '../core/plans/step.ts';
 import { Refused } from '../qmp/errors.ts';
-import { createFile, removeFile } from './destination.ts';
+import { createFile, mustBeAbsent, removeFile } from './destination.ts';
 import { refused } from './failures.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -22,9 +22,11 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
   const { machine, made, domain, path } = workplace;
   switch (action.do) {
     case 'create-file':
-      return await createFile(action.path, action.sizeBytes, action.owner);
+      return await createFile(action);
     case 'remove-file':
-      if (made !== undefined) await removeFile(made);
+      // It may have been made, and that never been written down: a file that is not known as ours stays.
+      if (made === undefined) await mustBeAbsent(action.path);
+      else await removeFile(made);
       return undefined;
     case 'qmp':
       await machine?.execute(action.command);

@@ -45,8 +45,8 @@ export class HostAgent implements BlockJobs {
   readonly #machines: VirtualMachines;
   readonly #progresses: Progresses;
   readonly #jobs: JobTable;
-  /** Disks on which a start is being prepared. */
-  readonly #starting = new Set<string>();
+  /** Disks on which a start is being prepared, and the files that it will make. */
+  readonly #claims = new Set<string>();
 
   constructor(options: HostAgentOptions) {
     this.#options = options;
@@ -81,7 +81,8 @@ export class HostAgent implements BlockJobs {
       const claim = `${machine.socketPath} ${disk.qdev}`;
       this.#refuseSecondJob(machine, disk, claim);
       // From here to the journal's first entry the disk is taken, though no job says so yet.
-      this.#starting.add(claim);
+      this.#claims.add(claim);
+      let file: string | undefined;
       try {
         const { host, allowedFolders, jobsFolder } = this.#options;
         const graphs = await graphsOf(this.#machines);
@@ -94,12 +95,18 @@ export class HostAgent implements BlockJobs {
           graphs,
           allowedFolders,
         });
+        const { path } = accepted.destination;
+        const user = this.#claims.has(path) ? 'another job that is being started' : this.#jobs.writesTo(path);
+        if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
+        file = path;
+        this.#claims.add(path);
         return await this.#jobs.begin(accepted).catch((error: unknown) => {
           const why = failureFrom(error, { domain, path: jobsFolder, doing: 'writing the journal' });
           throw why === undefined ? error : new BlockJobError(why, { cause: error });
         });
       } finally {
-        this.#starting.delete(claim);
+        this.#claims.delete(claim);
+        if (file !== undefined) this.#claims.delete(file);
       }
     });
   }
@@ -108,7 +115,7 @@ export class HostAgent implements BlockJobs {
     const at = { domain: machine.name, disk: disk.id };
     const ours = this.#jobs.activeOn(machine, disk.qdev);
     if (ours !== undefined) fail('BLOCK_COPY_ACTIVE', { ...at, job: ours.job.accepted.job });
-    if (this.#starting.has(claim)) fail('BLOCK_COPY_ACTIVE', { ...at, job: 'that is being started' });
+    if (this.#claims.has(claim)) fail('BLOCK_COPY_ACTIVE', { ...at, job: 'that is being started' });
     const [foreign] = disk.blockJobs;
     if (foreign !== undefined) fail('BLOCK_JOB_ACTIVE', { ...at, job: foreign });
   }

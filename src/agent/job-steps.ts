@@ -1,8 +1,8 @@
 /** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
-import { type Failure, failure } from '../core/errors.ts';
+import { ending } from '../core/ending.ts';
+import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
-import { ending } from '../core/next-move.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/copy.ts';
 import type { MadeFile, Step } from '../core/plans/step.ts';
@@ -17,6 +17,8 @@ export interface JobStepsOptions {
   readonly heldPaths: () => Promise<ReadonlySet<string>>;
   readonly logger: Logger;
 }
+
+const LEFT_OPEN = { doing: 'taking back the start', qemuText: 'a node of the destination is still open' };
 
 export class JobSteps {
   readonly #log: JobLog;
@@ -46,6 +48,8 @@ export class JobSteps {
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
       await this.#log.append({ entry: 'undo-started', step: name });
       try {
+        // What could not be closed still uses what is below it.
+        if ([...this.#job.steps.values()].includes('UNDO_FAILED')) fail('QEMU_REFUSED', LEFT_OPEN);
         await performAgain(undo, this.#workplace(machine));
         await this.#log.append({ entry: 'undo-done', step: name });
       } catch (error) {

@@ -65,6 +65,12 @@ export class JobTable {
     return this.#onDevice(machine, qdev).find((log) => !log.ended);
   }
 
+  /** The job that has this file as its destination now. */
+  writesTo(path: string): string | undefined {
+    const log = this.newestFirst.find(({ ended, job }) => !ended && job.accepted.destination.path === path);
+    return log && `job ${log.job.accepted.job}`;
+  }
+
   /** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
   async find(ref: JobRef): Promise<JobLog> {
     if ('jobId' in ref) return this.#logs.get(ref.jobId) ?? fail('JOB_NOT_FOUND', { job: ref.jobId });

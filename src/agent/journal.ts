@@ -72,7 +72,11 @@ export class Journal {
 
 export function encodeLine(entry: JournalEntry): string {
   const json = JSON.stringify(entry);
-  return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
+  return `${checksum(json)} ${json}\n`;
+}
+
+function checksum(json: string): string {
+  return crc32(json).toString(16).padStart(8, '0');
 }
 
 /** A line in the middle that does not match its checksum: the disk or a person changed it. */
@@ -96,8 +100,10 @@ export function decodeJournal(text: string): ReadJournal | undefined {
     // What follows the last newline was torn.
     if (index === lines.length - 1) break;
     const json = line.slice(9);
-    if (line.slice(0, 8) !== crc32(json).toString(16).padStart(8, '0')) {
-      if (index === lines.length - 2 && lines[index + 1] === '') break;
+    if (line.slice(0, 9) !== `${checksum(json)} `) {
+      // A write that was cut short leaves no newline; what has one, or holds two entries, was changed.
+      const isLast = index === lines.length - 2;
+      if (isLast && !/[0-9a-f]{8} \{/.test(json)) break;
       throw new JournalDamaged(`line ${index + 1} does not match its checksum`);
     }
     entries.push(JSON.parse(json) as JournalEntry);

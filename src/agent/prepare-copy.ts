@@ -27,7 +27,7 @@ export async function prepareCopy(spec: CopySpec, site: CopySite): Promise<Accep
   const [top] = disk.chain;
   if (top === undefined) fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
   const format = spec.format ?? formatOf(top.format) ?? fail('FORMAT_UNKNOWN', { format: top.format, path: top.path });
-  const path = await checkNewFile(spec.path, site.allowedFolders, site.graphs);
+  const { path, takeOver } = await checkNewFile(spec.path, site.allowedFolders, site.graphs);
   const deviceType = await machine.deviceType(disk.qdev);
 
   const job = `bj${randomBytes(8).toString('hex')}`;
@@ -56,7 +56,7 @@ export async function prepareCopy(spec: CopySpec, site: CopySite): Promise<Accep
     destination: { node: names.node, path, nodes: [names.node, names.file] },
     pauseGuestBecause: deviceType?.startsWith('nvme') === true ? NVME_FAULT : undefined,
     options,
-    plan: planCopy(job, source, path, identity.facts?.owner, options),
+    plan: planCopy(job, source, { path, takeOver, owner: identity.facts?.owner }, options),
   };
 }
 

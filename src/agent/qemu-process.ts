@@ -2,8 +2,8 @@
  * Which process is behind a QMP socket. A domain's name can be given to a new QEMU at once; a pid together with
  * its start time is never given again until the host boots.
  */
-import { readdir, readFile, readlink } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { QemuProcess } from '../core/journal-entry.ts';
 import type { FileOwner } from '../core/plans/step.ts';
 
@@ -23,22 +23,26 @@ const LISTENING = 0x10000;
  * are not root, another pid or network namespace, or nobody listens any more.
  */
 export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
+  const wanted = await realSocket(socketPath);
   const listeners = await listeningSockets();
-  const candidates = listeners.filter((socket) => socket.path.endsWith(lastPart(socketPath)));
+  const candidates = listeners.filter((socket) => basename(socket.path) === basename(socketPath));
   if (candidates.length === 0) return undefined;
   const links = new Map(candidates.map((socket) => [`socket:[${socket.inode}]`, socket.path]));
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
-    const bound = await socketOf(pid, links);
-    if (bound === undefined) continue;
-    const facts = await factsOf(Number(pid));
-    if (facts !== undefined && resolve(facts.workingDirectory, bound) === resolve(socketPath)) return facts;
+    const bound = await socketsOf(pid, links);
+    const facts = bound.length === 0 ? undefined : await factsOf(Number(pid));
+    if (facts === undefined) continue;
+    const paths = await Promise.all(bound.map(async (path) => await realSocket(resolve(facts.workingDirectory, path))));
+    if (paths.includes(wanted)) return facts;
   }
   return undefined;
 }
 
-function lastPart(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
+/** The socket's path without symbolic links on the way: /var/run is /run, and each may be the one that was bound. */
+async function realSocket(path: string): Promise<string> {
+  const folder = await realpath(dirname(path)).catch(() => dirname(path));
+  return join(folder, basename(path));
 }
 
 async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
@@ -51,14 +55,12 @@ async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
   });
 }
 
-async function socketOf(pid: string, links: ReadonlyMap<string, string>): Promise<string | undefined> {
+async function socketsOf(pid: string, links: ReadonlyMap<string, string>): Promise<readonly string[]> {
   const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
-  for (const descriptor of descriptors) {
-    const target = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '');
-    const path = links.get(target);
-    if (path !== undefined) return path;
-  }
-  return undefined;
+  const targets = await Promise.all(
+    descriptors.map(async (descriptor) => await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '')),
+  );
+  return targets.flatMap((target) => links.get(target) ?? []);
 }
 
 async function factsOf(pid: number): Promise<ProcessFacts | undefined> {

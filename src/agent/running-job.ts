@@ -42,7 +42,7 @@ export class RunningJob {
   readonly #options: RunningJobOptions;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
-  #asked = { complete: false, end: false };
+  #asked = { complete: false, end: false, forceEnd: false };
   /** Over which connection `#asked` is true: what a lost connection swallowed is asked again. */
   #generation = 0;
   /** For which request it is true: a cancel by force is not the cancel that was asked before. */
@@ -122,7 +122,7 @@ export class RunningJob {
     const generation = machine?.identity?.generation ?? 0;
     const { intent } = this.#job;
     const another = generation !== this.#generation || intent !== this.#intent;
-    if (another) this.#asked = { complete: false, end: false };
+    if (another) this.#asked = { complete: false, end: false, forceEnd: false };
     this.#generation = generation;
     this.#intent = intent;
     if (this.#state !== this.#job.state) {
@@ -184,8 +184,7 @@ export class RunningJob {
         await machine?.execute({ execute: 'stop' });
         return;
       case 'release-guest':
-        await machine?.execute({ execute: 'cont' });
-        await this.#log.append({ entry: 'guest-released' });
+        await this.#releaseGuest(machine);
         return;
       case 'undo-start':
         await this.#steps.takeBack(machine);
@@ -194,6 +193,17 @@ export class RunningJob {
         await this.#steps.settle(machine);
         return;
     }
+  }
+
+  async #releaseGuest(machine: VirtualMachine | undefined): Promise<void> {
+    try {
+      await machine?.execute({ execute: 'cont' });
+    } catch (error) {
+      // It has shut down or panicked meanwhile: no longer ours to continue.
+      if (!(error instanceof Refused)) throw error;
+      this.#logger.warn({ why: error.desc }, 'the guest that was paused for the pivot cannot be continued');
+    }
+    await this.#log.append({ entry: 'guest-released' });
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {

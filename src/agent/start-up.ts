@@ -1,12 +1,10 @@
 /** What an agent finds of its former self: every journal in the state folder, oldest job first. */
-import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { hasEnded } from '../core/job.ts';
 import { JobLog } from './job-log.ts';
 import { readJournals } from './journal.ts';
 
 export async function openJobs(folder: string, log: Logger): Promise<readonly JobLog[]> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   const logs: JobLog[] = [];
   for (const { id, read } of await readJournals(folder)) {
     // The file stays: what it still tells is for a person to read.

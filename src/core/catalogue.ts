@@ -64,7 +64,7 @@ export const catalogue = {
   },
   BUFFER_INVALID: {
     code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
     text: 'buffer_bytes is {value}; the range is 0 (the default, 1 MiB) to {maximum}',
   },
   NOT_A_BLOCK_DEVICE: {
@@ -134,7 +134,7 @@ export const catalogue = {
   },
   PIVOT_UNSUPPORTED: {
     code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_INVALID',
+    libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
     text: 'job {job} is a {kind} and has nothing to pivot to',
   },
   SHALLOW_INTO_RAW: {
@@ -154,7 +154,7 @@ export const catalogue = {
   },
   SIZE_MISMATCH: {
     code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_FAILED',
+    libvirt: '-',
     text: 'destination {path} has {destinationBytes} bytes, the disk {sourceBytes}; they must be equal',
   },
   DESTINATION_IN_USE: {
@@ -174,7 +174,7 @@ export const catalogue = {
   },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
-    libvirt: 'VIR_ERR_OPERATION_DENIED',
+    libvirt: '-',
     text: 'destination {path} is in no folder that the server allows; start it with --allow-destination FOLDER',
   },
   CALLER_NOT_ALLOWED: {
@@ -225,7 +225,7 @@ export const catalogue = {
   TIME_LIMIT_REACHED: {
     code: 'DEADLINE_EXCEEDED',
     libvirt: '-',
-    text: 'job {job} was cancelled: its time limit of {limit} is over',
+    text: 'job {job} was cancelled: its time limit of {timeLimit} is over',
   },
   REVISION_UNKNOWN: {
     code: 'OUT_OF_RANGE',

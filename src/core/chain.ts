@@ -113,6 +113,12 @@ export function readBlockGraph(
   const childOf = (node: string, ...edges: string[]) =>
     children.get(node)?.find((child) => edges.includes(child.edge))?.node;
 
+  /** The node that holds the bytes: the last one along the `file` edges. */
+  const storageOf = (node: string): Image | undefined => {
+    const below = childOf(node, 'file');
+    return below === undefined ? undefined : (storageOf(below) ?? images.get(below));
+  };
+
   const disks = devices
     .filter((device) => device.qdev !== '')
     .map((device): Disk => {
@@ -127,8 +133,10 @@ export function readBlockGraph(
           if (chain.length === 0) filters.push(node);
           node = childOf(node, 'backing', 'file');
         } else {
-          const storage = images.get(childOf(node, 'file') ?? '');
-          chain.push({ ...image, storage: storage && { node: storage.node, driver: storage.format } });
+          const storage = storageOf(node);
+          // QEMU names an overlay by its options (`json:{…}`) where its header does not say the same.
+          const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
+          chain.push({ ...image, path, storage: storage && { node: storage.node, driver: storage.format } });
           node = childOf(node, 'backing');
         }
       }
@@ -173,12 +181,11 @@ export function findDisk(graph: BlockGraph, address: string): Disk | undefined {
 
 /** The node and all below it, each before what it uses: the order in which blockdev-del can take them away. */
 export function topDown(graph: BlockGraph, node: string): readonly string[] {
-  const order: string[] = [];
+  const bottomUp = new Set<string>();
   const visit = (name: string) => {
-    if (order.includes(name)) return;
-    order.push(name);
-    for (const child of graph.children.get(name) ?? []) visit(child.node);
+    for (const child of graph.children.get(name) ?? []) if (!bottomUp.has(child.node)) visit(child.node);
+    bottomUp.add(name);
   };
   visit(node);
-  return order;
+  return [...bottomUp].toReversed();
 }

@@ -52,6 +52,8 @@ export interface Job {
   readonly intent:
     | Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>
     | undefined;
+  /** A pivot was asked for, whatever was asked since: QEMU may have done it at any moment from then on. */
+  readonly pivotRequested: boolean;
   /** The guest is stopped, or about to be, by us. */
   readonly guestHeld: boolean;
   readonly concluded: Concluded | undefined;
@@ -136,6 +138,7 @@ export function begin(entry: JournalEntry): Job {
     steps: new Map(),
     madeFile: undefined,
     intent: undefined,
+    pivotRequested: false,
     guestHeld: false,
     concluded: undefined,
     failure: undefined,
@@ -197,7 +200,11 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'pivot-requested':
     case 'cancel-requested':
     case 'finish-requested':
-      return { intent: entry, endRequestedTime: entry.time };
+      return {
+        intent: entry,
+        endRequestedTime: entry.time,
+        pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
+      };
     case 'guest-held':
       return { guestHeld: true };
     case 'guest-released':

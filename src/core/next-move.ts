@@ -5,7 +5,7 @@
  *
  *  job                       QEMU                                  move
  *  ------------------------  ------------------------------------  -----------------------------------------
- *  guest held                concluded, or paused on an error      release the guest
+ *  guest held                no pivot under way, or it is paused   release the guest
  *  STARTING                  has no mirror, or it failed at once   undo the start
  *  STARTING                  mirror has not got going yet          wait a little
  *  STARTING                  runs the mirror                       record running
@@ -19,8 +19,6 @@
  *  PIVOTING                  ready                                 job-complete (once a connection)
  *  PIVOTING                  standby, or under way                 wait
  */
-import type { Failure } from './errors.ts';
-import { failure } from './errors.ts';
 import type { Job } from './job.ts';
 import type { Concluded, DeviceOn, EntryBody } from './journal-entry.ts';
 import type { QmpCommand } from './qemu/commands.ts';
@@ -51,6 +49,7 @@ export type Seen =
 export interface Asked {
   readonly complete: boolean;
   readonly end: boolean;
+  readonly forceEnd: boolean;
   /** The state has lasted too long: a start that does not get going, a pivot that finds no moment without dirt. */
   readonly overdue: boolean;
 }
@@ -61,16 +60,16 @@ export type Move =
   | { readonly move: 'undo-start' }
   | { readonly move: 'hold-guest'; readonly because: string }
   | { readonly move: 'release-guest' }
-  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: 'complete' | 'end' }
+  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: 'complete' | 'end' | 'forceEnd' }
   | { readonly move: 'settle' };
 
 const WAIT: Move = { move: 'wait' };
 
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
-  if (job.concluded !== undefined) {
-    return job.guestHeld && seen.qemu === 'UP' ? { move: 'release-guest' } : { move: 'settle' };
-  }
-  if (job.state === 'STARTING') return start(seen, asked);
+  const pivotUnderWay = job.state === 'PIVOTING' && job.concluded === undefined;
+  if (job.guestHeld && !pivotUnderWay && seen.qemu === 'UP') return { move: 'release-guest' };
+  if (job.concluded !== undefined) return { move: 'settle' };
+  if (job.state === 'STARTING') return start(job, seen, asked);
   const concluded = conclusion(seen);
   if (concluded !== undefined) return { move: 'record', entry: concluded };
   if (seen.qemu === 'ENDED' || seen.job === undefined) return WAIT;
@@ -90,7 +89,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     case 'READY':
       return pause === undefined ? onReady(job) : WAIT;
     case 'CANCELLING':
-      return cancel(job, settled, asked);
+      return cancel(job, settled, pause !== undefined, asked);
     case 'PIVOTING':
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
       return pivot(job, status, seen.guestRuns, asked);
@@ -99,12 +98,17 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   }
 }
 
-function start(seen: Seen, asked: Asked): Move {
-  if (seen.qemu === 'ENDED' || seen.job === undefined || seen.job.status === 'null') return { move: 'undo-start' };
+function start(job: Job, seen: Seen, asked: Asked): Move {
+  const running: Move = { move: 'record', entry: { entry: 'running' } };
+  // The mirror may have run, and been completed by another client: then the destination is no rubbish of a start.
+  const mirror = job.steps.get('start-mirror');
+  const mayHaveRun = mirror === 'STARTED' || mirror === 'DONE' || mirror === 'UNKNOWN';
+  if (seen.qemu === 'ENDED') return mayHaveRun ? running : { move: 'undo-start' };
+  if (seen.deviceOn !== 'SOURCE') return mayHaveRun ? running : { move: 'undo-start' };
+  if (seen.job === undefined || seen.job.status === 'null') return { move: 'undo-start' };
   // QEMU checks some things, as the sizes, only after it has answered: that is still a refusal.
   if (seen.job.status === 'concluded' && seen.job.error !== undefined) return { move: 'undo-start' };
-  if (!seen.job.begun && !asked.overdue) return WAIT;
-  return { move: 'record', entry: { entry: 'running' } };
+  return seen.job.begun || asked.overdue ? running : WAIT;
 }
 
 function conclusion(seen: Seen): Concluded | undefined {
@@ -134,19 +138,18 @@ function onReady(job: Job): Move {
   }
 }
 
-function cancel(job: Job, settled: boolean, asked: Asked): Move {
-  if (asked.end) return WAIT;
-  const force = job.intent?.entry === 'cancel-requested' && job.intent.force;
-  // Only the unforced cancel after READY leaves a complete copy; QEMU refuses it while the job is paused.
-  const soft = settled && !force && job.pauseReason === undefined;
+function cancel(job: Job, settled: boolean, paused: boolean, asked: Asked): Move {
   const { job: id } = job.accepted;
-  return {
-    move: 'command',
-    asks: 'end',
-    command: soft
-      ? { execute: 'block-job-cancel', arguments: { device: id, force: false } }
-      : { execute: 'job-cancel', arguments: { id } },
-  };
+  const force = job.intent?.entry === 'cancel-requested' && job.intent.force;
+  // Only the unforced cancel after READY leaves a complete copy; a job that is paused refuses it, or waits in it.
+  if (settled && !force && !paused) {
+    const command = { execute: 'block-job-cancel', arguments: { device: id, force: false } } as const;
+    return asked.end ? WAIT : { move: 'command', asks: 'end', command };
+  }
+  // A copy that is to be finished is worth waiting for.
+  if (settled && job.intent?.entry === 'finish-requested') return WAIT;
+  if (asked.forceEnd) return WAIT;
+  return { move: 'command', asks: 'forceEnd', command: { execute: 'job-cancel', arguments: { id } } };
 }
 
 function pivot(job: Job, status: QemuJobStatus, guestRuns: boolean, asked: Asked): Move {
@@ -173,45 +176,4 @@ function pauseBecause(job: Job, overdue: boolean): string | undefined {
     case 'AUTO':
       return job.accepted.pauseGuestBecause ?? (overdue ? 'the guest writes faster than the copy follows' : undefined);
   }
-}
-
-/** The last entry of a job that has concluded: its state, by what was asked for and what is proved. */
-export function ending(
-  job: Job,
-  concluded: Concluded,
-): { state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED'; failure: Failure | undefined } {
-  const id = job.accepted.job;
-  const lost = (why: string) => failure('JOB_LOST', { job: id, why });
-  if (concluded.deviceOn === 'DESTINATION') return { state: 'COMPLETED', failure: undefined };
-
-  if (concluded.how === 'QEMU_ENDED') {
-    const why = 'the QEMU process has ended';
-    // With a pivot under way, nothing on disk tells which side the guest wrote to last.
-    return { state: job.state === 'PIVOTING' ? 'UNRESOLVED' : 'FAILED', failure: lost(why) };
-  }
-  if (concluded.deviceOn !== 'SOURCE') {
-    const why = concluded.deviceOn === 'NOWHERE' ? 'the disk was unplugged' : 'the disk is on another image';
-    return { state: concluded.deviceOn === 'NOWHERE' ? 'FAILED' : 'UNRESOLVED', failure: lost(why) };
-  }
-  if (concluded.how === 'VANISHED') {
-    const asked = job.intent?.entry === 'cancel-requested';
-    return { state: asked ? 'CANCELLED' : 'FAILED', failure: lost('another client dismissed it') };
-  }
-  if (concluded.qemuError === undefined) {
-    if (job.intent?.entry === 'finish-requested') return { state: 'COMPLETED', failure: undefined };
-    if (job.intent?.entry === 'cancel-requested') return { state: 'CANCELLED', failure: undefined };
-    return { state: 'CANCELLED', failure: lost('another client ended it without a pivot') };
-  }
-  if (concluded.qemuError === 'Operation canceled') {
-    const asked = job.intent?.entry === 'cancel-requested';
-    return { state: 'CANCELLED', failure: asked ? undefined : lost('another client cancelled it') };
-  }
-  return { state: 'FAILED', failure: failureOf(job, concluded.qemuError) };
-}
-
-function failureOf(job: Job, qemuText: string): Failure {
-  if (/no space left/i.test(qemuText)) {
-    return failure('NO_SPACE', { path: job.accepted.destination.path, why: qemuText });
-  }
-  return failure('QEMU_REFUSED', { doing: 'copying', qemuText });
 }

@@ -41,10 +41,9 @@ export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
     text: job.readyTime === undefined ? 'QEMU has not reported READY' : 'QEMU reported READY',
     revision: job.readyRevision ?? job.revision,
   };
-  const pivoting = job.state === 'PIVOTING';
   return {
     // In the instant of a pivot either side may be the guest's: only the conclusion tells.
-    guestWritesTo: pivoting ? undefined : job.accepted.source.path,
+    guestWritesTo: job.pivotRequested ? undefined : job.accepted.source.path,
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'MIRRORED',
     asOf: undefined,
     destinationRemoved: false,
@@ -62,6 +61,9 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     evidence: evidenceOf(job, concluded, revision),
   };
 
+  const unknown = { ...known, destinationContent: 'UNKNOWN', asOf: undefined, safeToDelete: [] } as const;
+  // A failure that moved the guest all the same: neither side is to be touched before a person has looked.
+  if (concluded.deviceOn === 'DESTINATION' && concluded.qemuError !== undefined) return unknown;
   if (concluded.deviceOn === 'DESTINATION') {
     const warning =
       'the running guest has left it; before deleting it, name the new image wherever this VM is started from, ' +
@@ -74,24 +76,19 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     };
   }
   // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
-  if (concluded.how !== 'CONCLUDED') {
-    return { ...known, destinationContent: 'UNKNOWN', asOf: undefined, safeToDelete: [] };
-  }
+  if (concluded.how !== 'CONCLUDED') return unknown;
   if (concluded.qemuError === undefined) {
     // QEMU went on copying from the request to the conclusion, so the copy is at least as new as the request.
-    return {
-      ...known,
-      destinationContent: 'COMPLETE',
-      asOf: job.endRequestedTime ?? job.readyTime,
-      safeToDelete: [],
-    };
+    const asOf = job.endRequestedTime ?? job.readyTime;
+    return asOf === undefined ? unknown : { ...known, destinationContent: 'COMPLETE', asOf, safeToDelete: [] };
   }
   const rubbish = { path: destination.path, warning: 'an incomplete copy that this job made' };
+  const isOurs = job.madeFile?.created === true && !known.destinationRemoved && concluded.deviceOn === 'SOURCE';
   return {
     ...known,
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
     asOf: undefined,
-    safeToDelete: job.madeFile?.created === true && !known.destinationRemoved ? [rubbish] : [],
+    safeToDelete: isOurs ? [rubbish] : [],
   };
 }
 

@@ -52,7 +52,9 @@ export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0 };
 
 /** One more sample. */
 export function observe(history: ProgressHistory, sample: Sample): { history: ProgressHistory; progress: Progress } {
-  const samples = [...history.samples.filter((old) => sample.atMs - old.atMs <= WINDOW_MS), sample];
+  // The last one counts however old it is: somebody may look only once an hour.
+  const recent = history.samples.filter((old) => sample.atMs - old.atMs <= WINDOW_MS);
+  const samples = [...(recent.length > 0 ? recent : history.samples.slice(-1)), sample];
   const { ready } = sample;
   const remainingBytes = Math.max(0, sample.lengthBytes - sample.offsetBytes);
   // 0 of 0 is "not begun", as in libvirt; and a copy that has caught up without READY is one byte short of it.

@@ -2,11 +2,10 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { type Server, ServerCredentials } from '@grpc/grpc-js';
-
-export type Listen = { readonly unixSocket: string } | { readonly host: string; readonly port: number };
+import type { Address } from '../lib/address.ts';
 
 /** Gives the address that clients connect to, with the port that was chosen where 0 was asked for. */
-export async function bind(server: Server, listen: Listen): Promise<string> {
+export async function bind(server: Server, listen: Address): Promise<string> {
   const plain = ServerCredentials.createInsecure();
   if ('unixSocket' in listen) {
     await removeStaleSocket(listen.unixSocket);

@@ -16,9 +16,10 @@ import { BlockJobServiceService } from '../../generated/blockjob/v1/block_job_se
 import { DomainServiceService } from '../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
+import type { Address } from '../lib/address.ts';
 import { Malformed } from './call.ts';
 import { blockJobHandlers, domainHandlers } from './handlers.ts';
-import { bind, type Listen } from './listen.ts';
+import { bind } from './listen.ts';
 
 export interface RunningServer {
   /** What clients connect to, with the port that was chosen where 0 was asked for. */
@@ -43,7 +44,7 @@ const OPTIONS = {
 };
 
 /** Rejects when the address cannot be listened on. */
-export async function serve(jobs: BlockJobs, listen: Listen, log: Logger): Promise<RunningServer> {
+export async function serve(jobs: BlockJobs, listen: Address, log: Logger): Promise<RunningServer> {
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();

@@ -28,14 +28,17 @@ export interface CopySource {
   readonly extendedL2: boolean;
 }
 
+/** A new file, or one of zero length that is there already. */
+export interface CopyDestination {
+  readonly path: string;
+  readonly takeOver: boolean;
+  /** As whom QEMU opens it; undefined: not known, or nobody else than we. */
+  readonly owner: FileOwner | undefined;
+}
+
 /** Full copy of a disk into a new file. */
-export function planCopy(
-  job: string,
-  source: CopySource,
-  path: string,
-  owner: FileOwner | undefined,
-  options: CopyOptions,
-): Plan {
+export function planCopy(job: string, source: CopySource, destination: CopyDestination, options: CopyOptions): Plan {
+  const { path, takeOver, owner } = destination;
   const names = namesOf(job);
   // The guest runs with these options after a pivot: as on the source, but that a flush is always a flush, since
   // READY and every ending vouch for data on stable storage. discard on both nodes, or a raw copy loses its holes.
@@ -60,6 +63,7 @@ export function planCopy(
     run: {
       do: 'create-file',
       path,
+      takeOver,
       // raw: the file is the disk. qcow2 grows by itself.
       sizeBytes: options.format === 'RAW' ? source.virtualSizeBytes : 0,
       owner,

@@ -12,10 +12,12 @@ export type Action =
   | { readonly do: 'qmp-job'; readonly command: QmpCommand; readonly qemuJob: string }
   /** Ends and dismisses a QEMU job, whatever it is doing; a job that is not there is well ended. */
   | { readonly do: 'end-qmp-job'; readonly qemuJob: string }
-  /** Makes a file that must not be there (O_EXCL), or takes over one of zero length, and gives it a size. */
+  /** Makes a file that must not be there (O_EXCL), or takes over one that must be, with zero length; gives it a size. */
   | {
       readonly do: 'create-file';
       readonly path: string;
+      /** It was there when the plan was made: an empty file counts as absent, but is not ours. */
+      readonly takeOver: boolean;
       readonly sizeBytes: number;
       readonly owner: FileOwner | undefined;
     }
@@ -37,11 +39,15 @@ export interface Step {
 
 export type Plan = readonly Step[];
 
-/** What create-file made: by this, not by its name, remove-file knows the file as ours. */
+/**
+ * What create-file made: by this, not by its name, remove-file knows the file as ours. The time of birth too, as
+ * a file system gives a removed file's inode to the next one at once.
+ */
 export interface MadeFile {
   readonly path: string;
   /** False: a file of zero length was there and was taken over; it is not ours to remove. */
   readonly created: boolean;
   readonly device: string;
   readonly inode: string;
+  readonly birthTimeNs: string;
 }

@@ -53,13 +53,12 @@ export function timeOf(revision: number): string {
   return new Date(Date.UTC(2026, 0, 1) + revision * 1000).toISOString();
 }
 
+function dated(body: EntryBody, index: number): JournalEntry {
+  return { ...body, revision: index + 1, time: timeOf(index + 1) };
+}
+
 /** Numbers and dates entries, from revision 1 on. */
 export function journalOf(first: Accepted, ...rest: readonly EntryBody[]): [JournalEntry, ...JournalEntry[]] {
-  const dated = (body: EntryBody, index: number): JournalEntry => ({
-    ...body,
-    revision: index + 1,
-    time: timeOf(index + 1),
-  });
   return [dated(first, 0), ...rest.map((body, index) => dated(body, index + 1))];
 }
 

@@ -5,9 +5,10 @@ import { page, progressIntervalMs, stateFilter } from '../../../../src/core/rule
 const LIST: ListJobsRequest = { domain: '', states: [], pageSize: 0, pageToken: '' };
 const WATCH: WatchRequest = { job: { jobId: 'bj1' }, afterRevision: undefined, progressIntervalMs: undefined };
 
+const key = (item: string) => item;
+
 describe('a list', () => {
   const items = Array.from({ length: 1001 }, (_, index) => `job${index}`);
-  const key = (item: string) => item;
 
   it('holds every item once however small the pages are', () => {
     for (const size of [1, 7, 500]) {

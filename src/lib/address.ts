@@ -1,0 +1,27 @@
+/** Where a server listens, and a client connects: a unix socket, or a port. */
+
+export type Address = { readonly unixSocket: string } | { readonly host: string; readonly port: number };
+
+/** sockaddr_un.sun_path has 108 bytes, with the final NUL. */
+const LONGEST_SOCKET_BYTES = 107;
+
+/** Understands unix:/PATH and HOST:PORT on loopback; else gives the sentence that says what is wrong. */
+export function parseAddress(text: string): Address | string {
+  if (text.startsWith('unix:')) {
+    const path = text.slice('unix:'.length);
+    if (!path.startsWith('/')) return 'Give an absolute path: unix:/run/blockjobd.sock.';
+    if (Buffer.byteLength(path) > LONGEST_SOCKET_BYTES) return 'A socket path has at most 107 bytes.';
+    return { unixSocket: path };
+  }
+  const parts = /^(?:\[(?<six>[^\]]+)\]|(?<four>[^:]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
+  const host = parts?.['six'] ?? parts?.['four'];
+  const port = Number(parts?.['port']);
+  if (host === undefined || port > 65_535) return 'Give HOST:PORT, as 127.0.0.1:50051, or unix:/PATH.';
+  // Plaintext is for this machine only.
+  if (!isLoopback(host)) return `${host} is not loopback; without TLS only 127.0.0.0/8, ::1 and localhost are served.`;
+  return { host, port };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}

@@ -1,0 +1,151 @@
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { JobLog } from '../../../src/agent/job-log.ts';
+import { RunningJob } from '../../../src/agent/running-job.ts';
+import type { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
+import type { EntryBody } from '../../../src/core/journal-entry.ts';
+import type { QmpCommand } from '../../../src/core/qemu/commands.ts';
+import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
+import { Wake } from '../../../src/lib/wake.ts';
+import { Refused } from '../../../src/qmp/errors.ts';
+import { testDir } from '../../support/qemu.ts';
+import { ACCEPTED, CANCEL, DESTINATION, FORCE, JOB, pivot, READY, RUNNING, SOURCE } from '../core/stories.ts';
+
+/** A QEMU as far as a job looks at it: it answers to commands as a test says. */
+class Machine {
+  readonly wake = new Wake();
+  readonly identity = { generation: 1 };
+  readonly commands: string[] = [];
+  status: QemuJobStatus | undefined = 'ready';
+  error: string | undefined;
+  runs = true;
+  node = 'top';
+  readonly #answer: (machine: Machine, command: QmpCommand) => void;
+
+  constructor(answer: (machine: Machine, command: QmpCommand) => void) {
+    this.#answer = answer;
+  }
+
+  async jobs(): Promise<QemuJob[]> {
+    const { status, error } = this;
+    if (status === undefined) return [];
+    return [{ id: JOB, type: 'mirror', status, error, currentBytes: 1, endBytes: 1 }];
+  }
+
+  async jobUntil(_id: string, is: (job: QemuJob | undefined) => boolean): Promise<QemuJob | undefined> {
+    const [job] = await this.jobs();
+    if (!is(job)) throw new Error('this job does not end by waiting');
+    return job;
+  }
+
+  async blockJobs(): Promise<[]> {
+    return [];
+  }
+
+  async guestRuns(): Promise<boolean> {
+    return this.runs;
+  }
+
+  async graph(): Promise<unknown> {
+    const path = this.node === 'top' ? SOURCE : DESTINATION;
+    return { disks: [{ qdev: ACCEPTED.qdev, chain: [{ node: this.node, path }] }] };
+  }
+
+  async execute(command: QmpCommand): Promise<unknown> {
+    this.commands.push(command.execute);
+    if (command.execute === 'stop') this.runs = false;
+    if (command.execute === 'cont') this.runs = true;
+    if (command.execute === 'job-dismiss') this.status = undefined;
+    this.#answer(this, command);
+    this.wake.notify();
+    return {};
+  }
+
+  conclude(error: string | undefined, node = 'top'): void {
+    Object.assign(this, { status: 'concluded', error, node });
+  }
+}
+
+/** Drives a job that is READY, with these entries behind it, to its end. */
+async function driven(
+  machine: Machine,
+  entries: readonly EntryBody[],
+): Promise<AsyncDisposable & { log: JobLog; driving: Promise<void> }> {
+  await using resources = new AsyncDisposableStack();
+  const dir = resources.use(await testDir());
+  const log = await JobLog.begin(dir.path, { ...ACCEPTED, process: undefined });
+  resources.defer(async () => await log.close());
+  for (const entry of [RUNNING, READY, ...entries]) await log.append(entry);
+  const running = new RunningJob({
+    log,
+    machine: () => machine as unknown as VirtualMachine,
+    heldPaths: async () => new Set(),
+    onBlockJobs: () => undefined,
+    logger: pino({ level: 'silent' }),
+  });
+  const driving = running.drive();
+  resources.defer(async () => {
+    running.close();
+    await driving;
+  });
+  const kept = resources.move();
+  return { log, driving, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
+}
+
+const CLOSE_DESTINATION = ['blockdev-del', 'blockdev-del'];
+
+describe('a job that runs', () => {
+  it('is told by force to end when the end that was asked for softly does not come', async () => {
+    const softly = Promise.withResolvers<void>();
+    const machine = new Machine((self, { execute }) => {
+      if (execute === 'block-job-cancel') softly.resolve();
+      if (execute === 'job-cancel') self.conclude('Operation canceled');
+    });
+    await using job = await driven(machine, [CANCEL]);
+    await softly.promise;
+    await job.log.append(FORCE);
+    await job.driving;
+    expect(machine.commands).toEqual(['block-job-cancel', 'job-cancel', 'job-dismiss', ...CLOSE_DESTINATION]);
+    expect(job.log.job).toMatchObject({ state: 'CANCELLED', outcome: { destinationContent: 'STALE' } });
+  });
+
+  it('asks again when QEMU refused, and not when it only takes its time', async () => {
+    let refusals = 2;
+    const machine = new Machine((self, { execute }) => {
+      if (execute !== 'job-complete') return;
+      refusals -= 1;
+      if (refusals >= 0) throw new Refused(execute, 'GenericError', 'Job in state standby cannot accept complete');
+      self.conclude(undefined, JOB);
+    });
+    await using job = await driven(machine, [pivot('NEVER')]);
+    await job.driving;
+    expect(machine.commands.slice(0, 4)).toEqual(['job-complete', 'job-complete', 'job-complete', 'job-dismiss']);
+    expect(job.log.job).toMatchObject({ state: 'COMPLETED', outcome: { guestWritesTo: DESTINATION } });
+  });
+
+  it('holds the guest for its pivot: written down before it is stopped, and continued before all that follows', async () => {
+    const heldWhen: Record<string, boolean> = {};
+    let log: JobLog | undefined;
+    const machine = new Machine((self, { execute }) => {
+      heldWhen[execute] ??= log?.job.guestHeld ?? false;
+      if (execute === 'job-complete') self.conclude(undefined, JOB);
+    });
+    await using job = await driven(machine, []);
+    log = job.log;
+    await job.log.append(pivot('ALWAYS'));
+    await job.driving;
+    expect(machine.commands.slice(0, 4)).toEqual(['stop', 'job-complete', 'cont', 'job-dismiss']);
+    expect(heldWhen).toMatchObject({ stop: true, 'job-complete': true, cont: true, 'job-dismiss': false });
+    expect(job.log.revisionOf('concluded')).toBeLessThan(job.log.revisionOf('guest-released') ?? 0);
+    expect(machine.runs).toBe(true);
+    expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
+  });
+
+  it('goes on in QEMU when nobody looks after it any more', async () => {
+    const machine = new Machine(() => undefined);
+    const job = await driven(machine, []);
+    await job[Symbol.asyncDispose]();
+    expect(machine.commands).toEqual([]);
+    expect(job.log.job.state).toBe('READY');
+  });
+});

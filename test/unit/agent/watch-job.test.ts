@@ -1,0 +1,227 @@
+import { getEventListeners } from 'node:events';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { JobLog } from '../../../src/agent/job-log.ts';
+import type { Progresses } from '../../../src/agent/progresses.ts';
+import { watchJob } from '../../../src/agent/watch-job.ts';
+import type { JobEvent, WatchRequest } from '../../../src/core/block-jobs.ts';
+import type { EntryBody } from '../../../src/core/journal-entry.ts';
+import { NO_HISTORY, observe, type Progress } from '../../../src/core/progress.ts';
+import { Wake } from '../../../src/lib/wake.ts';
+import { testDir } from '../../support/qemu.ts';
+import { ACCEPTED, JOB, jobOf, READY, RUNNING } from '../core/stories.ts';
+
+const END: EntryBody = { entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome };
+const LIFE: readonly EntryBody[] = [
+  { entry: 'step-started', step: 'create-destination' },
+  { entry: 'step-done', step: 'create-destination' },
+  RUNNING,
+  { entry: 'paused', reason: 'NO_SPACE' },
+  { entry: 'resumed' },
+  READY,
+  END,
+];
+const LAST = LIFE.length + 1;
+
+/** Progress as a test tells it. */
+class Told {
+  readonly changed = new Wake();
+  polls = 0;
+  refreshed = 0;
+  #progress: Progress | undefined;
+
+  tell(offsetBytes: number): void {
+    const sample = { atMs: 0, time: '', offsetBytes, lengthBytes: 100, ready: false };
+    this.#progress = observe(NO_HISTORY, sample).progress;
+    this.changed.notify();
+  }
+
+  of(): Progress | undefined {
+    return this.#progress;
+  }
+
+  async refresh(): Promise<void> {
+    this.refreshed += 1;
+  }
+
+  poll(): Disposable {
+    this.polls += 1;
+    return {
+      [Symbol.dispose]: () => {
+        this.polls -= 1;
+      },
+    };
+  }
+}
+
+interface Watched extends AsyncDisposable {
+  readonly log: JobLog;
+  readonly told: Told;
+  readonly caller: AbortController;
+  watch(request?: Partial<WatchRequest>): AsyncGenerator<JobEvent>;
+}
+
+async function watched(...entries: readonly EntryBody[]): Promise<Watched> {
+  await using resources = new AsyncDisposableStack();
+  const dir = resources.use(await testDir());
+  const log = await JobLog.begin(dir.path, ACCEPTED);
+  resources.defer(async () => await log.close());
+  for (const entry of entries) await log.append(entry);
+  const told = new Told();
+  const caller = new AbortController();
+  const kept = resources.move();
+  return {
+    log,
+    told,
+    caller,
+    watch: (request = {}) =>
+      watchJob(
+        log,
+        told as unknown as Progresses,
+        { job: { jobId: JOB }, afterRevision: undefined, progressIntervalMs: undefined, ...request },
+        { signal: caller.signal },
+      ),
+    [Symbol.asyncDispose]: async () => await kept.disposeAsync(),
+  };
+}
+
+const revisionsOf = (events: readonly JobEvent[]) => events.map(({ job }) => job.revision);
+const upTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1);
+
+async function allOf(events: AsyncIterable<JobEvent>): Promise<JobEvent[]> {
+  const all: JobEvent[] = [];
+  for await (const event of events) all.push(event);
+  return all;
+}
+
+async function next(events: AsyncGenerator<JobEvent>): Promise<JobEvent> {
+  const { value, done } = await events.next();
+  if (done === true) throw new Error('the stream has ended');
+  return value;
+}
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe('a watcher', () => {
+  it('has every revision once and in order, from any revision on, and the end after the last', async () => {
+    await using job = await watched(...LIFE);
+    for (let after = 0; after <= LAST; after += 1) {
+      const events = await allOf(job.watch({ afterRevision: after }));
+      expect(revisionsOf(events)).toEqual(upTo(LAST).slice(after));
+    }
+  });
+
+  it('has the same live, whenever it came and however many there are', async () => {
+    await using job = await watched();
+    const watchers: Promise<JobEvent[]>[] = [];
+    for (const entry of LIFE) {
+      watchers.push(allOf(job.watch({ afterRevision: 0 })));
+      await job.log.append(entry);
+    }
+    for (const events of await Promise.all(watchers)) expect(revisionsOf(events)).toEqual(upTo(LAST));
+  });
+
+  it('is told what kind of event each is, in words, with the job as it was then', async () => {
+    await using job = await watched(...LIFE);
+    const events = await allOf(job.watch({ afterRevision: 0 }));
+    expect(events.map(({ type, detail, job: { state } }) => `${type} ${state}: ${detail}`)).toEqual([
+      'STATE STARTING: accepted: copy /vm/disk.qcow2 to /copies/disk.qcow2',
+      'STEP STARTING: step create-destination started',
+      'STEP STARTING: step create-destination done',
+      'STATE RUNNING: QEMU runs the job',
+      'PAUSED RUNNING: paused: NO_SPACE',
+      'RESUMED RUNNING: goes on',
+      'STATE READY: ready: the destination has caught up, and each guest write goes to both sides',
+      'STATE FAILED: FAILED',
+    ]);
+  });
+
+  it('begins with the job as it is, and then has all that comes', async () => {
+    await using job = await watched(RUNNING);
+    const events = job.watch();
+    expect(await next(events)).toMatchObject({ type: 'SNAPSHOT', job: { state: 'RUNNING', revision: 2 } });
+    expect(job.told.refreshed).toBe(1);
+    // Written before the watcher asks again: it must not be part of what it takes for known.
+    await job.log.append(READY);
+    await job.log.append(END);
+    expect(await next(events)).toMatchObject({ type: 'STATE', job: { state: 'READY', revision: 3 } });
+    expect(await next(events)).toMatchObject({ type: 'STATE', job: { state: 'FAILED', revision: 4 } });
+    expect((await events.next()).done).toBe(true);
+  });
+
+  it('of an ended job has a snapshot and the end', async () => {
+    await using job = await watched(...LIFE);
+    const events = await allOf(job.watch());
+    expect(events.map(({ type, job: { state } }) => [type, state])).toEqual([['SNAPSHOT', 'FAILED']]);
+  });
+
+  it('is refused a revision that the job does not have', async () => {
+    await using job = await watched(RUNNING);
+    await expect(job.watch({ afterRevision: 3 }).next()).rejects.toMatchObject({
+      reason: 'REVISION_UNKNOWN',
+      failure: { metadata: { job: JOB, revision: '3', last: '2' } },
+    });
+    expect(job.told.polls).toBe(0);
+  });
+
+  it('that is slow misses progress and nothing else, and then has the latest', async () => {
+    await using job = await watched(RUNNING);
+    const events = job.watch({ afterRevision: 2 });
+    for (let offset = 0; offset < 50; offset += 1) job.told.tell(offset);
+    await job.log.append(READY);
+    expect(await next(events)).toMatchObject({ type: 'STATE', job: { state: 'READY' } });
+    job.told.tell(60);
+    job.told.tell(70);
+    expect(await next(events)).toMatchObject({ type: 'PROGRESS', progress: { currentBytes: 70 } });
+    const waiting = next(events);
+    await job.log.append(END);
+    expect(await waiting).toMatchObject({ type: 'STATE', job: { state: 'FAILED' } });
+  });
+
+  it('has a sign of life when nothing happens for long', async () => {
+    await using job = await watched(RUNNING);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const events = job.watch({ afterRevision: 2 });
+    for (let beat = 0; beat < 3; beat += 1) {
+      const beating = next(events);
+      await vi.advanceTimersToNextTimerAsync();
+      expect(await beating).toMatchObject({ type: 'HEARTBEAT', job: { revision: 2 } });
+    }
+    await events.return(undefined);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('that has gone ends without an error, and the job goes on', async () => {
+    await using job = await watched(RUNNING);
+    const events = allOf(job.watch({ afterRevision: 1 }));
+    job.caller.abort();
+    expect(revisionsOf(await events)).not.toContain(3);
+    expect(job.told.polls).toBe(0);
+    expect((await job.log.append(READY))?.state).toBe('READY');
+  });
+
+  it.each(['leaves', 'has gone', 'has seen the end'])(
+    'that %s leaves no poll, no timer and no listener',
+    async (how) => {
+      await using job = await watched(RUNNING);
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+      const events = job.watch({ afterRevision: 1 });
+      await next(events);
+      for (let round = 0; round < 20; round += 1) {
+        const progress = next(events);
+        job.told.tell(round);
+        await progress;
+      }
+      expect(job.told.polls).toBe(1);
+      const last = how === 'leaves' ? events.return(undefined) : events.next();
+      if (how === 'has gone') job.caller.abort();
+      if (how === 'has seen the end') await job.log.append(END);
+      await last;
+      expect((await events.next()).done).toBe(true);
+      expect(job.told.polls).toBe(0);
+      expect(vi.getTimerCount()).toBe(0);
+      expect(getEventListeners(job.caller.signal, 'abort')).toEqual([]);
+    },
+  );
+});

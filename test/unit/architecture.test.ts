@@ -1,0 +1,237 @@
+/** Who may import whom, and what only few may do: read from the sources themselves. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+
+interface Source {
+  /** As `src/core/job.ts`. */
+  readonly path: string;
+  readonly lines: readonly string[];
+  /** The same lines without comments, strings and regular expressions. */
+  readonly code: readonly string[];
+}
+
+interface Import {
+  readonly from: string;
+  readonly line: number;
+  readonly names: readonly string[];
+  /** A path of ours (`src/core/job.ts`, `generated/…`), or a package (`node:fs`, `@grpc/grpc-js`). */
+  readonly what: string;
+}
+
+/** Blanks out what is not code; lines stay where they are. */
+function codeOf(text: string): string {
+  const notCode =
+    /\/\/.*|\/\*[\s\S]*?\*\/|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`|(?<=[(,=:?&|{};[]\s*|return\s+)\/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[*])(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[])*\/[a-z]*/g;
+  return text.replaceAll(notCode, (found) => `''${found.replaceAll(/[^\n]/g, '')}`);
+}
+
+function sourceOf(path: string, text: string): Source {
+  return { path, lines: text.split('\n'), code: codeOf(text).split('\n') };
+}
+
+const sources: readonly Source[] = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .toSorted()
+  .map((name) => sourceOf(`src/${name}`, readFileSync(join(ROOT, 'src', name), 'utf8')));
+
+function importsOf({ path, lines }: Source): Import[] {
+  const text = lines.join('\n');
+  const statements =
+    /^(?:import|export)\s+(?:type\s+)?(?:((?:\w+\s*,\s*)?(?:\w+|\*(?:\s*as\s+\w+)?|\{[^}]*\}))\s*from\s*)?['"]([^'"\n]+)['"]|\bimport\(\s*['"]([^'"]+)['"]/gm;
+  return [...text.matchAll(statements)].flatMap((found) => {
+    const specifier = found[2] ?? found[3];
+    if (specifier === undefined) return [];
+    const names = (found[1] ?? '')
+      .split(/[{},\s]+/)
+      .filter((word) => !['', 'type', 'import', 'as', '*'].includes(word));
+    const ours = specifier.startsWith('.');
+    return {
+      from: path,
+      line: text.slice(0, found.index).split('\n').length,
+      names,
+      what: ours ? relative(ROOT, resolve(ROOT, dirname(path), specifier)) : specifier,
+    };
+  });
+}
+
+const imports = sources.flatMap(importsOf);
+
+/** `core` of `src/core/rules/rule.ts`, `main.ts` of `src/main.ts`, `generated` of what is generated. */
+function partOf(path: string): string {
+  const [first = '', second = ''] = path.split('/');
+  return first === 'src' ? second : first;
+}
+
+/** What each part may import: parts of ours, and packages. Of a package that ends with * any. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  core: ['core'],
+  lib: ['lib', 'node:*'],
+  qmp: ['qmp', 'node:*'],
+  agent: ['agent', 'core', 'qmp', 'lib', 'node:*', 'pino'],
+  grpc: ['grpc', 'core', 'lib', 'generated', 'node:*', 'pino', '@grpc/*', '@bufbuild/protobuf*', 'grpc-health-check'],
+  fleet: ['fleet', 'core', 'lib', 'node:*', 'pino'],
+  modes: ['modes', 'config.ts', 'fleet', 'grpc', 'agent', 'qmp', 'core', 'lib', 'node:*', 'pino'],
+  'config.ts': ['modes', 'node:*', 'commander'],
+  'main.ts': ['modes', 'config.ts', 'node:*'],
+};
+
+/** Each with its reason. */
+const IMPORTS_ALL_THE_SAME: ReadonlyMap<string, string> = new Map([
+  ['src/config.ts src/grpc/listen.ts', 'the type of the address that the command line names'],
+]);
+
+function mayImport({ from, what }: Import): boolean {
+  const target = /^(src|generated)\//.test(what) ? partOf(what) : what;
+  return (
+    IMPORTS_ALL_THE_SAME.has(`${from} ${what}`) ||
+    (MAY_IMPORT[partOf(from)] ?? []).some((allowed) =>
+      allowed.endsWith('*') ? target.startsWith(allowed.slice(0, -1)) : target === allowed,
+    )
+  );
+}
+
+const inWords = ({ from, line, what }: Import) => `${from}:${line} imports ${what}`;
+
+/** Each line of code in which something is found, with its place. */
+function linesWith(pattern: RegExp, among: readonly Source[] = sources, where: 'code' | 'lines' = 'code'): string[] {
+  return among.flatMap((source) =>
+    source[where].flatMap((text, index) =>
+      pattern.test(text) ? `${source.path}:${index + 1}: ${source.lines[index]?.trim()}` : [],
+    ),
+  );
+}
+
+const ANY = /(?<![.\w$'])any\b(?!['(])/;
+const NON_NULL = /[\w$)\]]!(?!=)/;
+const ENVIRONMENT = /\bprocess\s*(?:\.|\?\.)\s*(?:env|argv)\b|\bprocess\s*\[/;
+
+describe('the sources', () => {
+  it('import only what their part of the program may', () => {
+    expect(imports.filter((one) => !mayImport(one)).map(inWords)).toEqual([]);
+  });
+
+  it('have a row in that table for each part', () => {
+    const parts = new Set(sources.map(({ path }) => partOf(path)));
+    expect([...parts].filter((part) => MAY_IMPORT[part] === undefined)).toEqual([]);
+  });
+
+  it('import gRPC and what is generated in src/grpc alone', () => {
+    const ofGrpc = /^@grpc\/|^grpc-|^generated\//;
+    expect(imports.filter(({ from, what }) => ofGrpc.test(what) && partOf(from) !== 'grpc').map(inWords)).toEqual([]);
+  });
+
+  it('construct a logger in src/modes alone; others take its type', () => {
+    const logger = imports.filter(({ what, from }) => what === 'pino' && partOf(from) !== 'modes');
+    expect(logger.filter(({ names }) => names.join() !== 'Logger').map(inWords)).toEqual([]);
+  });
+
+  it('read the environment and the command line in src/config.ts and src/main.ts alone', () => {
+    const others = sources.filter(({ path }) => !['src/config.ts', 'src/main.ts'].includes(path));
+    expect(linesWith(ENVIRONMENT, others)).toEqual([]);
+    expect(imports.filter(({ what, names }) => what === 'node:process' && names.length > 0).map(inWords)).toEqual([]);
+  });
+
+  /** Those that change nothing. */
+  const READING = new Set(
+    'access constants FSWatcher lstat readdir readFile readFileSync readlink realpath stat statfs watch'.split(' '),
+  );
+  /** Who changes files, what with, and which. */
+  const WRITING: Readonly<Record<string, readonly string[]>> = {
+    // Journals.
+    'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'unlink'],
+    'src/agent/start-up.ts': ['mkdir'],
+    // The destination of a copy.
+    'src/agent/destination.ts': ['open', 'unlink'],
+    // Its own socket, when nobody listens there any more.
+    'src/grpc/listen.ts': ['unlink'],
+  };
+
+  it('change files in few places: journals, the destination, and the server’s own socket', () => {
+    const fileSystem = imports.filter(({ what }) => /^(node:)?fs\b/.test(what));
+    const writing = fileSystem.flatMap((one) =>
+      one.names
+        .filter((name) => !READING.has(name) && WRITING[one.from]?.includes(name) !== true)
+        .map((name) => `${inWords(one)}: ${name}`),
+    );
+    expect(writing).toEqual([]);
+  });
+
+  it('start no other program', () => {
+    expect(imports.filter(({ what }) => /^(node:)?(child_process|cluster|vm)$/.test(what)).map(inWords)).toEqual([]);
+  });
+
+  it('have no any, no assertion that something is not null, and nothing left to be done', () => {
+    expect(linesWith(ANY)).toEqual([]);
+    expect(linesWith(NON_NULL)).toEqual([]);
+    expect(linesWith(/\b(TODO|FIXME|XXX|HACK)\b/, sources, 'lines')).toEqual([]);
+    expect(linesWith(/@ts-|oxlint-disable|eslint-disable/, sources, 'lines')).toEqual([]);
+  });
+
+  /** Files that may be longer than 250 lines, each with its reason. */
+  const LONG: ReadonlyMap<string, string> = new Map([
+    ['src/core/catalogue.ts', 'one table: five lines for each reason of the contract'],
+  ]);
+
+  it('are files of one noun: shorter than 250 lines', () => {
+    const long = sources.filter(({ path, lines }) => lines.length > 250 && !LONG.has(path));
+    expect(long.map(({ path, lines }) => `${path} has ${lines.length} lines`)).toEqual([]);
+    expect([...LONG.keys()].filter((path) => !sources.some((one) => one.path === path))).toEqual([]);
+  });
+});
+
+/** How many lines of a text each pattern finds. */
+const found = (text: string) => [ANY, NON_NULL, ENVIRONMENT].map((one) => linesWith(one, [sourceOf('x', text)]).length);
+
+describe('these checks', () => {
+  it('see the sources, and every kind of import', () => {
+    expect(sources.length).toBeGreaterThan(30);
+    const sample = [
+      `import { a, type B } from '../lib/wake.ts';`,
+      `import type { C } from "pino";`,
+      `import * as fs from 'node:fs';`,
+      `import 'node:net';`,
+      `export { d } from './job.ts';`,
+      `import {\n  e,\n  f,\n} from '@grpc/grpc-js';`,
+      `const g = await import('../agent/journal.ts');`,
+    ].join('\n');
+    expect(importsOf(sourceOf('src/core/x.ts', sample))).toEqual([
+      { from: 'src/core/x.ts', line: 1, names: ['a', 'B'], what: 'src/lib/wake.ts' },
+      { from: 'src/core/x.ts', line: 2, names: ['C'], what: 'pino' },
+      { from: 'src/core/x.ts', line: 3, names: ['fs'], what: 'node:fs' },
+      { from: 'src/core/x.ts', line: 4, names: [], what: 'node:net' },
+      { from: 'src/core/x.ts', line: 5, names: ['d'], what: 'src/core/job.ts' },
+      { from: 'src/core/x.ts', line: 6, names: ['e', 'f'], what: '@grpc/grpc-js' },
+      { from: 'src/core/x.ts', line: 10, names: [], what: 'src/agent/journal.ts' },
+    ]);
+  });
+
+  it.each([
+    ['core', 'node:fs', false],
+    ['core', 'src/core/job.ts', true],
+    ['core', 'src/lib/wake.ts', false],
+    ['lib', 'src/core/job.ts', false],
+    ['qmp', 'src/lib/wake.ts', false],
+    ['qmp', 'node:net', true],
+    ['agent', 'src/grpc/server.ts', false],
+    ['agent', 'generated/x.ts', false],
+    ['fleet', 'src/agent/journal.ts', false],
+    ['grpc', 'src/agent/host-agent.ts', false],
+    ['modes', 'src/agent/host-agent.ts', true],
+    ['modes', '@grpc/grpc-js', false],
+  ])('know whether src/%s may import %s', (part, what, expected) => {
+    expect(mayImport({ from: `src/${part}/x.ts`, line: 1, names: [], what })).toBe(expected);
+  });
+
+  it('tell code from comments, strings and regular expressions', () => {
+    expect(found('let a: any = b as any;')).toEqual([1, 0, 0]);
+    expect(found('Record<string, any>')).toEqual([1, 0, 0]);
+    expect(found('a!.b(c!, d[0]!);')).toEqual([0, 1, 0]);
+    expect(found('process.env["X"]; process.argv')).toEqual([0, 0, 1]);
+    expect(
+      found("// any!\n/* process.env */ 'any a!'; `any`; x = /'any!/.test(y); AbortSignal.any([]); a !== b; !c"),
+    ).toEqual([0, 0, 0]);
+  });
+});

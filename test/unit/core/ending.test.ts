@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import type { Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
+import { ending } from '../../../src/core/ending.ts';
+import { CANCEL, FINISH, FORCE, jobOf, pivot, READY, RUNNING, STORIES } from './stories.ts';
+
+const CANCELED = 'Operation canceled';
+const NO_SPACE = 'No space left on device';
+const IO_ERROR = 'Input/output error';
+
+type Result = Pick<Concluded, 'how' | 'deviceOn' | 'qemuError'>;
+
+function endOf(entries: readonly EntryBody[], result: Result): string {
+  const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
+  const { state, failure } = ending(jobOf(...entries, concluded), concluded);
+  return failure === undefined ? state : `${state} ${failure.reason}`;
+}
+
+const PIVOT = [RUNNING, READY, pivot()];
+
+describe('the ending of a job', () => {
+  it.each<[string, readonly EntryBody[], Concluded['how'], Concluded['deviceOn'], string | undefined, string]>([
+    ['a pivot', PIVOT, 'CONCLUDED', 'DESTINATION', undefined, 'COMPLETED'],
+    ['a pivot that nobody asked us for', [RUNNING, READY], 'CONCLUDED', 'DESTINATION', undefined, 'COMPLETED'],
+    ['an abort that came too late', [RUNNING, READY, CANCEL], 'CONCLUDED', 'DESTINATION', undefined, 'COMPLETED'],
+    ['a pivot dismissed by somebody', PIVOT, 'VANISHED', 'DESTINATION', undefined, 'COMPLETED'],
+    ['finished as asked', [RUNNING, READY, FINISH], 'CONCLUDED', 'SOURCE', undefined, 'COMPLETED'],
+
+    ['cancelled as asked', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED'],
+    ['cancelled as asked after READY', [RUNNING, READY, CANCEL], 'CONCLUDED', 'SOURCE', undefined, 'CANCELLED'],
+    ['broken off as asked', [RUNNING, READY, FORCE], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED'],
+    [
+      'cancelled as asked, dismissed by somebody',
+      [RUNNING, CANCEL],
+      'VANISHED',
+      'SOURCE',
+      undefined,
+      'CANCELLED JOB_LOST',
+    ],
+    ['cancelled by somebody', [RUNNING], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED JOB_LOST'],
+    ['ended softly by somebody', [RUNNING, READY], 'CONCLUDED', 'SOURCE', undefined, 'CANCELLED JOB_LOST'],
+    ['a pivot ended softly by somebody', PIVOT, 'CONCLUDED', 'SOURCE', undefined, 'CANCELLED JOB_LOST'],
+    ['a finish cancelled by somebody', [RUNNING, READY, FINISH], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED JOB_LOST'],
+
+    ['no space', [RUNNING], 'CONCLUDED', 'SOURCE', NO_SPACE, 'FAILED NO_SPACE'],
+    ['an I/O error', [RUNNING], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
+    ['a pivot that failed', PIVOT, 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
+    ['a failure before the cancel', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
+    ['dismissed by somebody', [RUNNING], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
+    ['a pivot gone, the guest on the source', PIVOT, 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
+    ['a finish gone', [RUNNING, READY, FINISH], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
+    ['unplugged', [RUNNING], 'CONCLUDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
+    ['QEMU ended', [RUNNING], 'QEMU_ENDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
+    ['QEMU ended while READY', [RUNNING, READY], 'QEMU_ENDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
+
+    ['QEMU ended in a pivot', PIVOT, 'QEMU_ENDED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
+    ['on another image', PIVOT, 'CONCLUDED', 'ELSEWHERE', undefined, 'UNRESOLVED JOB_LOST'],
+    ['gone, and on another image', [RUNNING], 'VANISHED', 'ELSEWHERE', undefined, 'UNRESOLVED JOB_LOST'],
+  ])('%s', (_name, entries, how, deviceOn, qemuError, expected) => {
+    expect(endOf(entries, { how, deviceOn, qemuError })).toBe(expected);
+  });
+
+  // The pivot was asked for first, and may have been done before QEMU heard of the abort.
+  it.fails('QEMU ended while a pivot was being broken off', () => {
+    const result = { how: 'QEMU_ENDED', deviceOn: 'NOWHERE', qemuError: undefined } as const;
+    expect(endOf([...PIVOT, FORCE], result)).toBe('UNRESOLVED JOB_LOST');
+  });
+
+  it('has the text of QEMU where that says why', () => {
+    const concluded: Concluded = {
+      entry: 'concluded',
+      how: 'CONCLUDED',
+      qemuError: NO_SPACE,
+      deviceOn: 'SOURCE',
+      devicePath: undefined,
+    };
+    expect(ending(jobOf(RUNNING, concluded), concluded).failure).toMatchObject({
+      metadata: { path: '/copies/disk.qcow2', why: NO_SPACE },
+    });
+  });
+});
+
+interface Case extends Result {
+  readonly name: string;
+  readonly intent: EntryBody['entry'] | undefined;
+  readonly end: string;
+}
+
+const cases: readonly Case[] = STORIES.filter(([, state]) => state !== 'STARTING').flatMap(([story, , entries]) =>
+  (['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const).flatMap((how) =>
+    (['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const).flatMap((deviceOn) =>
+      [undefined, CANCELED, NO_SPACE, IO_ERROR].map((qemuError) => ({
+        name: `${story}; ${how}: ${qemuError ?? 'no error'}; on ${deviceOn}`,
+        how,
+        deviceOn,
+        qemuError,
+        intent: jobOf(...entries).intent?.entry,
+        end: endOf(entries, { how, deviceOn, qemuError }),
+      })),
+    ),
+  ),
+);
+
+function except(holds: (one: Case) => boolean): string[] {
+  return cases.filter((one) => !holds(one)).map(({ name, end }) => `${name} => ${end}`);
+}
+
+describe('in every case', () => {
+  it('COMPLETED is the guest on the destination, or a finish that QEMU ended without error on the source', () => {
+    expect(
+      except(
+        ({ end, how, deviceOn, qemuError, intent }) =>
+          (end === 'COMPLETED') ===
+          (deviceOn === 'DESTINATION' ||
+            (intent === 'finish-requested' && how === 'CONCLUDED' && deviceOn === 'SOURCE' && qemuError === undefined)),
+      ),
+    ).toEqual([]);
+  });
+
+  it('a job that is gone is never a success', () => {
+    expect(
+      except(
+        ({ end, how, deviceOn }) => how === 'CONCLUDED' || deviceOn === 'DESTINATION' || !end.startsWith('COMPLETED'),
+      ),
+    ).toEqual([]);
+  });
+
+  it('an error of QEMU is never a success while the guest is on the source', () => {
+    expect(
+      except(({ end, deviceOn, qemuError }) => deviceOn !== 'SOURCE' || qemuError === undefined || end !== 'COMPLETED'),
+    ).toEqual([]);
+  });
+
+  it('CANCELLED is the guest seen on the source', () => {
+    expect(except(({ end, deviceOn }) => !end.startsWith('CANCELLED') || deviceOn === 'SOURCE')).toEqual([]);
+  });
+
+  it('a success has no failure, and FAILED and UNRESOLVED say why', () => {
+    expect(except(({ end }) => !/^COMPLETED .|^FAILED$|^UNRESOLVED$/.test(end))).toEqual([]);
+  });
+});

@@ -1,0 +1,243 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { failure } from '../../../src/core/errors.ts';
+import {
+  advance,
+  allows,
+  begin,
+  fold,
+  hasEnded,
+  IllegalTransition,
+  type Job,
+  type JobState,
+} from '../../../src/core/job.ts';
+import type { EntryBody } from '../../../src/core/journal-entry.ts';
+import {
+  ACCEPTED,
+  CANCEL,
+  CREATED,
+  FINISH,
+  FORCE,
+  HELD,
+  jobOf,
+  journalOf,
+  MADE,
+  pivot,
+  READY,
+  RUNNING,
+  STORIES,
+  timeOf,
+} from './stories.ts';
+
+const FAILURE = failure('BUG', { id: '1' });
+const CONCLUDED: EntryBody = {
+  entry: 'concluded',
+  how: 'CONCLUDED',
+  qemuError: undefined,
+  deviceOn: 'SOURCE',
+  devicePath: '/vm/disk.qcow2',
+};
+const ended = (state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED'): EntryBody => ({
+  entry: 'ended',
+  state,
+  failure: undefined,
+  outcome: jobOf(RUNNING).outcome,
+});
+
+const STATES = [
+  'STARTING',
+  'RUNNING',
+  'READY',
+  'PIVOTING',
+  'CANCELLING',
+  'COMPLETED',
+  'CANCELLED',
+  'FAILED',
+  'UNRESOLVED',
+] as const satisfies readonly JobState[];
+
+const A_JOB: Readonly<Record<JobState, Job>> = {
+  STARTING: jobOf(),
+  RUNNING: jobOf(RUNNING),
+  READY: jobOf(RUNNING, READY),
+  PIVOTING: jobOf(RUNNING, READY, pivot()),
+  CANCELLING: jobOf(RUNNING, CANCEL),
+  COMPLETED: jobOf(RUNNING, READY, pivot(), CONCLUDED, ended('COMPLETED')),
+  CANCELLED: jobOf(RUNNING, CANCEL, CONCLUDED, ended('CANCELLED')),
+  FAILED: jobOf({ entry: 'refused', failure: FAILURE }),
+  UNRESOLVED: jobOf(RUNNING, READY, pivot(), CONCLUDED, ended('UNRESOLVED')),
+};
+
+/** The state that follows on STARTING, RUNNING, READY, PIVOTING and CANCELLING; '-': refused. Ended refuses all. */
+const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]>> = {
+  accepted: [ACCEPTED, '-', '-', '-', '-', '-'],
+  'step-started': [{ entry: 'step-started', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'step-done': [{ entry: 'step-done', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'step-refused': [
+    { entry: 'step-refused', step: 's', failure: FAILURE },
+    ...(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
+  ],
+  'step-unknown': [
+    { entry: 'step-unknown', step: 's', failure: FAILURE },
+    ...(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
+  ],
+  'undo-started': [{ entry: 'undo-started', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'undo-done': [{ entry: 'undo-done', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'undo-failed': [
+    { entry: 'undo-failed', step: 's', failure: FAILURE },
+    ...(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
+  ],
+  refused: [{ entry: 'refused', failure: FAILURE }, 'FAILED', '-', '-', '-', '-'],
+  running: [RUNNING, 'RUNNING', '-', '-', '-', '-'],
+  ready: [READY, '-', 'READY', '-', '-', 'CANCELLING'],
+  paused: [{ entry: 'paused', reason: 'NO_SPACE' }, '-', 'RUNNING', 'READY', 'PIVOTING', '-'],
+  resumed: [{ entry: 'resumed' }, '-', 'RUNNING', 'READY', 'PIVOTING', '-'],
+  'pivot-requested': [pivot(), '-', '-', 'PIVOTING', '-', '-'],
+  'cancel-requested': [CANCEL, '-', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
+  'finish-requested': [FINISH, '-', '-', 'CANCELLING', '-', '-'],
+  'guest-held': [HELD, '-', '-', '-', 'PIVOTING', '-'],
+  'guest-released': [{ entry: 'guest-released' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  concluded: [CONCLUDED, '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'ended COMPLETED': [ended('COMPLETED'), 'COMPLETED', 'COMPLETED', 'COMPLETED', 'COMPLETED', 'COMPLETED'],
+  'ended CANCELLED': [ended('CANCELLED'), 'CANCELLED', 'CANCELLED', 'CANCELLED', 'CANCELLED', 'CANCELLED'],
+  'ended FAILED': [ended('FAILED'), 'FAILED', 'FAILED', 'FAILED', 'FAILED', 'FAILED'],
+  'ended UNRESOLVED': [ended('UNRESOLVED'), 'UNRESOLVED', 'UNRESOLVED', 'UNRESOLVED', 'UNRESOLVED', 'UNRESOLVED'],
+};
+
+describe('the table of states', () => {
+  const rows = Object.entries(TABLE).flatMap(([name, [entry, ...after]]) =>
+    STATES.map((state, index) => ({ name, state, entry, after: after[index] ?? '-' })),
+  );
+
+  it.each(rows.filter(({ after }) => after !== '-'))('$name in $state: $after', ({ state, entry, after }) => {
+    const job = A_JOB[state];
+    expect(job.state).toBe(state);
+    expect(allows(job, entry)).toBe(true);
+    const next = advance(job, { ...entry, revision: job.revision + 1, time: timeOf(99) });
+    expect(next).toMatchObject({ state: after, revision: job.revision + 1 });
+  });
+
+  it.each(rows.filter(({ after }) => after === '-'))('$name in $state is refused', ({ state, entry }) => {
+    const job = A_JOB[state];
+    expect(job.state).toBe(state);
+    expect(allows(job, entry)).toBe(false);
+    expect(() => advance(job, { ...entry, revision: job.revision + 1, time: '' })).toThrow(IllegalTransition);
+  });
+
+  it('has a row for every kind of entry', () => {
+    const kinds = new Set(Object.keys(TABLE).map((name) => name.split(' ')[0]));
+    const known: Record<EntryBody['entry'], true> = {
+      accepted: true,
+      'step-started': true,
+      'step-done': true,
+      'step-refused': true,
+      'step-unknown': true,
+      'undo-started': true,
+      'undo-done': true,
+      'undo-failed': true,
+      refused: true,
+      running: true,
+      ready: true,
+      paused: true,
+      resumed: true,
+      'pivot-requested': true,
+      'cancel-requested': true,
+      'finish-requested': true,
+      'guest-held': true,
+      'guest-released': true,
+      concluded: true,
+      ended: true,
+    };
+    expect(kinds).toEqual(new Set(Object.keys(known)));
+  });
+
+  it.each(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED'] as const)('says that %s is the end', (state) => {
+    expect(hasEnded(A_JOB[state])).toBe(true);
+  });
+});
+
+describe('a journal', () => {
+  it('must begin with revision 1, accepted', () => {
+    expect(() => begin({ ...RUNNING, revision: 1, time: timeOf(1) })).toThrow(IllegalTransition);
+    expect(() => begin({ ...ACCEPTED, revision: 2, time: timeOf(1) })).toThrow(IllegalTransition);
+  });
+
+  it.each([-1, 0, 1, 3, Number.NaN])('cannot go on from revision 1 with revision %d', (revision) => {
+    expect(() => advance(jobOf(), { ...RUNNING, revision, time: timeOf(2) })).toThrow(IllegalTransition);
+  });
+
+  it('has no request and no second result behind the result, however the caller and QEMU race', () => {
+    for (const [name, , entries] of STORIES) {
+      if (entries.length === 0) continue;
+      const job = jobOf(...entries, CONCLUDED);
+      for (const late of [pivot(), CANCEL, FORCE, FINISH, CONCLUDED])
+        expect(allows(job, late), `${name}, ${late.entry}`).toBe(false);
+    }
+  });
+});
+
+describe('a job', () => {
+  it('is what its whole journal tells, however far it was read before', () => {
+    const bodies = Object.values(TABLE).map(([entry]) => entry);
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...bodies), { maxLength: 40 }), (tries) => {
+        const story: EntryBody[] = [];
+        let job = jobOf();
+        for (const body of tries) {
+          if (!allows(job, body)) continue;
+          story.push(body);
+          job = advance(job, { ...body, revision: job.revision + 1, time: timeOf(job.revision + 1) });
+        }
+        expect(fold(journalOf(ACCEPTED, ...story))).toEqual(job);
+        expect(job.revision).toBe(story.length + 1);
+      }),
+    );
+  });
+
+  it('knows when it was accepted, READY, asked to end, and ended', () => {
+    expect(jobOf(RUNNING, READY, pivot(), HELD, CONCLUDED, ended('COMPLETED'))).toMatchObject({
+      createTime: timeOf(1),
+      readyTime: timeOf(3),
+      readyRevision: 3,
+      endRequestedTime: timeOf(4),
+      endTime: timeOf(7),
+    });
+  });
+
+  it('keeps a pause until it goes on, is READY, or has its result', () => {
+    const paused: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
+    expect(jobOf(RUNNING, paused).pauseReason).toBe('NO_SPACE');
+    for (const over of [{ entry: 'resumed' } as const, READY, CONCLUDED])
+      expect(jobOf(RUNNING, paused, over).pauseReason).toBeUndefined();
+  });
+
+  it('keeps the first failure of its start, and none when QEMU runs it after all', () => {
+    const first = failure('QEMU_UNREACHABLE', { domain: 'vm1', why: 'no answer' });
+    const unknown: EntryBody = { entry: 'step-unknown', step: 'start-mirror', failure: first };
+    const second: EntryBody = { entry: 'step-refused', step: 'other', failure: FAILURE };
+    expect(jobOf(unknown, second).failure).toEqual(first);
+    expect(jobOf(unknown, RUNNING).failure).toBeUndefined();
+  });
+
+  it('knows the file that it made, its last request, and how far each step is', () => {
+    const job = jobOf(
+      { entry: 'step-started', step: 'create-destination' },
+      CREATED,
+      { entry: 'step-started', step: 'start-mirror' },
+      RUNNING,
+      CANCEL,
+      FORCE,
+    );
+    expect(job.madeFile).toEqual(MADE);
+    expect(job.intent).toMatchObject(FORCE);
+    expect([...job.steps]).toEqual([
+      ['create-destination', 'DONE'],
+      ['start-mirror', 'STARTED'],
+    ]);
+  });
+
+  it('knows whether its guest is held', () => {
+    expect(jobOf(RUNNING, READY, pivot(), HELD).guestHeld).toBe(true);
+    expect(jobOf(RUNNING, READY, pivot(), HELD, { entry: 'guest-released' }).guestHeld).toBe(false);
+  });
+});

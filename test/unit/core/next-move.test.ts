@@ -1,0 +1,499 @@
+import { describe, expect, it } from 'vitest';
+import { advance, allows, type Job } from '../../../src/core/job.ts';
+import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
+import { type Asked, type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
+import type { QemuJobStatus } from '../../../src/core/qemu/replies.ts';
+import {
+  CANCEL,
+  DESTINATION,
+  FINISH,
+  FORCE,
+  HELD,
+  JOB,
+  jobOf,
+  jobWith,
+  pivot,
+  READY,
+  RUNNING,
+  SOURCE,
+  STORIES,
+} from './stories.ts';
+
+type Up = Extract<Seen, { qemu: 'UP' }>;
+type SeenJob = NonNullable<Up['job']>;
+
+const NOT_ASKED: Asked = { complete: false, end: false, overdue: false };
+const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
+
+/** QEMU is there, its guest runs, and the job has this status. */
+function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<Omit<Up, 'qemu' | 'job'>> = {}): Up {
+  return {
+    qemu: 'UP',
+    job: { status, error: undefined, ioStatus: 'ok', begun: true, ...job },
+    deviceOn: 'SOURCE',
+    devicePath: SOURCE,
+    guestRuns: true,
+    ...more,
+  };
+}
+
+/** QEMU is there, and has no such job. */
+function gone(deviceOn: DeviceOn = 'SOURCE', devicePath: string | undefined = SOURCE): Up {
+  return { qemu: 'UP', job: undefined, deviceOn, devicePath, guestRuns: true };
+}
+
+const WAIT: Move = { move: 'wait' };
+const UNDO: Move = { move: 'undo-start' };
+const SETTLE: Move = { move: 'settle' };
+const RELEASE: Move = { move: 'release-guest' };
+const hold = (because: string): Move => ({ move: 'hold-guest', because });
+const record = (entry: EntryBody): Move => ({ move: 'record', entry });
+const COMPLETE: Move = {
+  move: 'command',
+  asks: 'complete',
+  command: { execute: 'job-complete', arguments: { id: JOB } },
+};
+const END_BY_FORCE: Move = {
+  move: 'command',
+  asks: 'end',
+  command: { execute: 'job-cancel', arguments: { id: JOB } },
+};
+const END_SOFTLY: Move = {
+  move: 'command',
+  asks: 'end',
+  command: { execute: 'block-job-cancel', arguments: { device: JOB, force: false } },
+};
+function concluded(result: Partial<Concluded> = {}): Concluded {
+  return {
+    entry: 'concluded',
+    how: 'CONCLUDED',
+    qemuError: undefined,
+    deviceOn: 'SOURCE',
+    devicePath: SOURCE,
+    ...result,
+  };
+}
+const NO_SPACE: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
+const LOST = concluded({ how: 'QEMU_ENDED', deviceOn: 'NOWHERE', devicePath: undefined });
+const VANISHED = concluded({ how: 'VANISHED' });
+
+describe('the next move', () => {
+  const starting = jobOf();
+  const running = jobOf(RUNNING);
+  const ready = jobOf(RUNNING, READY);
+  const cancelling = jobOf(RUNNING, CANCEL);
+  const pivoting = jobOf(RUNNING, READY, pivot());
+  const pivotingHeld = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD);
+
+  it.each<[string, Job, Seen, Partial<Asked>, Move]>([
+    ['a start: QEMU has ended', starting, ENDED, {}, UNDO],
+    ['a start: QEMU has no mirror', starting, gone(), {}, UNDO],
+    ['a start: the mirror failed at once', starting, seen('concluded', { error: 'no' }), {}, UNDO],
+    ['a start: the mirror has not got going', starting, seen('created', { begun: false }), {}, WAIT],
+    ['a start: the mirror takes its time', starting, seen('running', { begun: false }), {}, WAIT],
+    ['a start: it takes too long', starting, seen('running', { begun: false }), { overdue: true }, record(RUNNING)],
+    ['a start: the mirror runs', starting, seen('running'), {}, record(RUNNING)],
+    ['a start: the mirror is READY already', starting, seen('ready'), {}, record(RUNNING)],
+    ['a start: the mirror is over already, without error', starting, seen('concluded'), {}, record(RUNNING)],
+
+    ['running', running, seen('running'), {}, WAIT],
+    ['running: READY', running, seen('ready'), {}, record(READY)],
+    ['running: READY, and drained just now', running, seen('standby'), {}, record(READY)],
+    ['running: READY, and out of space', running, seen('ready', { ioStatus: 'nospace' }), {}, record(READY)],
+    ['running: out of space', running, seen('paused', { ioStatus: 'nospace' }), {}, record(NO_SPACE)],
+    [
+      'running: a disk fails',
+      running,
+      seen('paused', { ioStatus: 'failed' }),
+      {},
+      record({ entry: 'paused', reason: 'IO_ERROR' }),
+    ],
+    ['out of space still', jobOf(RUNNING, NO_SPACE), seen('paused', { ioStatus: 'nospace' }), {}, WAIT],
+    ['space again', jobOf(RUNNING, NO_SPACE), seen('running'), {}, record({ entry: 'resumed' })],
+    [
+      'another reason now',
+      jobOf(RUNNING, NO_SPACE),
+      seen('paused', { ioStatus: 'failed' }),
+      {},
+      record({ entry: 'paused', reason: 'IO_ERROR' }),
+    ],
+    ['drained by somebody: no pause of ours', running, seen('paused'), {}, WAIT],
+    [
+      'running: failed',
+      running,
+      seen('concluded', { error: 'Input/output error' }),
+      {},
+      record(concluded({ qemuError: 'Input/output error' })),
+    ],
+    ['running: dismissed by somebody', running, gone(), {}, record(VANISHED)],
+    ['running: going away', running, seen('null'), {}, record(VANISHED)],
+    ['running: QEMU has ended', running, ENDED, {}, record(LOST)],
+
+    ['READY, to be held', ready, seen('ready'), {}, WAIT],
+    ['READY and standby: READY stays', ready, seen('standby'), {}, WAIT],
+    [
+      'READY, to be pivoted',
+      jobWith({ options: { onReady: 'PIVOT', pauseGuest: 'NEVER' } }, RUNNING, READY),
+      seen('ready'),
+      {},
+      record(pivot('NEVER')),
+    ],
+    [
+      'READY, to be finished',
+      jobWith({ options: { onReady: 'FINISH' } }, RUNNING, READY),
+      seen('ready'),
+      {},
+      record(FINISH),
+    ],
+    [
+      'READY, to be pivoted, and out of space: first the space',
+      jobWith({ options: { onReady: 'PIVOT' } }, RUNNING, READY, NO_SPACE),
+      seen('standby', { ioStatus: 'nospace' }),
+      {},
+      WAIT,
+    ],
+
+    ['pivoting: complete', pivoting, seen('ready'), {}, COMPLETE],
+    ['pivoting: complete once', pivoting, seen('ready'), { complete: true }, WAIT],
+    ['pivoting: standby passes', pivoting, seen('standby'), {}, WAIT],
+    ['pivoting: under way', pivoting, seen('waiting'), { complete: true }, WAIT],
+    ['pivoting: under way for another agent', pivoting, seen('pending'), {}, WAIT],
+    ['pivoting: being taken back', pivoting, seen('aborting'), {}, WAIT],
+    [
+      'pivoting: the guest outruns it',
+      pivoting,
+      seen('ready'),
+      { complete: true, overdue: true },
+      hold('the guest writes faster than the copy follows'),
+    ],
+    [
+      'pivoting: the guest outruns it, and is not to be paused',
+      jobOf(RUNNING, READY, pivot('NEVER')),
+      seen('ready'),
+      { complete: true, overdue: true },
+      WAIT,
+    ],
+    [
+      'pivoting: the guest is to be paused',
+      jobOf(RUNNING, READY, pivot('ALWAYS')),
+      seen('ready'),
+      {},
+      hold('asked for by pause_guest ALWAYS'),
+    ],
+    [
+      'pivoting: this QEMU needs the pause',
+      jobWith({ pauseGuestBecause: 'an NVMe disk' }, RUNNING, READY, pivot()),
+      seen('ready'),
+      {},
+      hold('an NVMe disk'),
+    ],
+    [
+      'pivoting: this QEMU needs the pause, and the caller forbids it',
+      jobWith({ pauseGuestBecause: 'an NVMe disk' }, RUNNING, READY, pivot('NEVER')),
+      seen('ready'),
+      {},
+      COMPLETE,
+    ],
+    [
+      'pivoting: the guest is paused by its owner, and needs no pause of ours',
+      jobOf(RUNNING, READY, pivot('ALWAYS')),
+      seen('ready', {}, { guestRuns: false }),
+      {},
+      COMPLETE,
+    ],
+    ['pivoting: held', pivotingHeld, seen('ready', {}, { guestRuns: false }), {}, COMPLETE],
+    [
+      'pivoting: held in the journal, and the stop was lost',
+      pivotingHeld,
+      seen('ready'),
+      {},
+      hold('asked for by pause_guest ALWAYS'),
+    ],
+    [
+      'pivoting: held, and QEMU was asked',
+      pivotingHeld,
+      seen('ready', {}, { guestRuns: false }),
+      { complete: true },
+      WAIT,
+    ],
+    ['pivoting: out of space', pivoting, seen('standby', { ioStatus: 'nospace' }), {}, record(NO_SPACE)],
+    [
+      'pivoting: out of space with a held guest',
+      jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, NO_SPACE),
+      seen('standby', { ioStatus: 'nospace' }, { guestRuns: false }),
+      { complete: true },
+      RELEASE,
+    ],
+    [
+      'pivoting: out of space, the guest runs',
+      jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, NO_SPACE, { entry: 'guest-released' }),
+      seen('standby', { ioStatus: 'nospace' }),
+      { complete: true },
+      WAIT,
+    ],
+    [
+      'pivoted',
+      pivoting,
+      seen('concluded', {}, { deviceOn: 'DESTINATION', devicePath: DESTINATION }),
+      { complete: true },
+      record(concluded({ deviceOn: 'DESTINATION', devicePath: DESTINATION })),
+    ],
+
+    ['cancelled before READY', cancelling, seen('running'), {}, END_BY_FORCE],
+    ['cancelled before READY: once', cancelling, seen('running'), { end: true }, WAIT],
+    ['cancelled before READY, READY by now', cancelling, seen('ready'), {}, record(READY)],
+    ['cancelled, READY: a complete copy is left', jobOf(RUNNING, CANCEL, READY), seen('ready'), {}, END_SOFTLY],
+    ['cancelled after READY', jobOf(RUNNING, READY, CANCEL), seen('ready'), {}, END_SOFTLY],
+    ['cancelled after READY, standby', jobOf(RUNNING, READY, CANCEL), seen('standby'), {}, END_SOFTLY],
+    ['cancelled after READY by force', jobOf(RUNNING, READY, FORCE), seen('ready'), {}, END_BY_FORCE],
+    ['finished', jobOf(RUNNING, READY, FINISH), seen('ready'), {}, END_SOFTLY],
+    [
+      'cancelled while it was out of space, where QEMU refuses a soft end',
+      jobOf(RUNNING, READY, NO_SPACE, CANCEL),
+      seen('standby', { ioStatus: 'nospace' }),
+      {},
+      END_BY_FORCE,
+    ],
+    ['cancelled too late: it is over', jobOf(RUNNING, READY, CANCEL), seen('concluded'), {}, record(concluded())],
+
+    ['the result is written down', jobOf(RUNNING, READY, concluded()), seen('concluded'), {}, SETTLE],
+    ['the result is written down, the job dismissed', jobOf(RUNNING, READY, concluded()), gone(), {}, SETTLE],
+    ['the result is written down, QEMU has ended since', jobOf(RUNNING, READY, concluded()), ENDED, {}, SETTLE],
+    [
+      'the result is written down, and a guest is held',
+      jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, concluded()),
+      seen('concluded', {}, { guestRuns: false }),
+      {},
+      RELEASE,
+    ],
+    [
+      'the result is written down, and nobody is left to be held',
+      jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, concluded()),
+      ENDED,
+      {},
+      SETTLE,
+    ],
+  ])('%s', (_name, job, what, asked, expected) => {
+    expect(nextMove(job, what, { ...NOT_ASKED, ...asked })).toEqual(expected);
+  });
+
+  // Written as they should be.
+  it.fails('a start: the mirror is gone, and the guest is on the copy: that file is not to be taken back', () => {
+    expect(nextMove(starting, gone('DESTINATION', DESTINATION), NOT_ASKED)).toEqual(record(RUNNING));
+  });
+  it.fails('a start: the mirror has failed, and the guest is on the copy: that file is not to be taken back', () => {
+    const what = seen('concluded', { error: 'no' }, { deviceOn: 'DESTINATION', devicePath: DESTINATION });
+    expect(nextMove(starting, what, NOT_ASKED)).toEqual(record(RUNNING));
+  });
+  it.fails('cancelled after READY, and out of space since: by force, as QEMU refuses a soft end', () => {
+    const what = seen('standby', { ioStatus: 'nospace' });
+    expect(nextMove(jobOf(RUNNING, READY, CANCEL), what, NOT_ASKED)).toEqual(END_BY_FORCE);
+  });
+  it.fails('a pivot that is being broken off, and out of space, with a held guest: released', () => {
+    const job = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, FORCE);
+    const what = seen('standby', { ioStatus: 'nospace' }, { guestRuns: false });
+    expect(nextMove(job, what, { ...NOT_ASKED, end: true })).toEqual(RELEASE);
+  });
+});
+
+const STATUSES = [
+  'undefined',
+  'created',
+  'running',
+  'paused',
+  'ready',
+  'standby',
+  'waiting',
+  'pending',
+  'aborting',
+  'concluded',
+  'null',
+] as const satisfies readonly QemuJobStatus[];
+const PLACES = ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const;
+const BOTH = [false, true] as const;
+
+const everythingSeen: readonly Seen[] = [
+  ENDED,
+  ...PLACES.flatMap((deviceOn) =>
+    BOTH.flatMap((guestRuns) => [
+      { ...gone(deviceOn), guestRuns },
+      ...STATUSES.flatMap((status) =>
+        (['ok', 'failed', 'nospace'] as const).flatMap((ioStatus) =>
+          // Who looks calls a job begun in every status but these two.
+          (status === 'created' || status === 'running' ? BOTH : [true]).flatMap((begun) =>
+            [undefined, 'Operation canceled'].map((error) =>
+              seen(status, { ioStatus, begun, error }, { deviceOn, guestRuns }),
+            ),
+          ),
+        ),
+      ),
+    ]),
+  ),
+];
+const everythingAsked: readonly Asked[] = BOTH.flatMap((complete) =>
+  BOTH.flatMap((end) => BOTH.map((overdue) => ({ complete, end, overdue }))),
+);
+const jobs: readonly (readonly [string, Job])[] = [
+  ...STORIES.map(([name, , entries]) => [name, jobOf(...entries)] as const),
+  ...STORIES.filter(([, state]) => state !== 'STARTING').map(
+    ([name, , entries]) => [`${name}, concluded`, jobOf(...entries, concluded())] as const,
+  ),
+  ...(['PIVOT', 'FINISH'] as const).map(
+    (onReady) => [`ready, on_ready ${onReady}`, jobWith({ options: { onReady } }, RUNNING, READY)] as const,
+  ),
+  ['pivoting an NVMe disk', jobWith({ pauseGuestBecause: 'NVMe' }, RUNNING, READY, pivot())],
+];
+
+interface Combination {
+  readonly job: Job;
+  readonly seen: Seen;
+  readonly asked: Asked;
+  readonly move: Move;
+}
+
+/** The combinations for which it does not hold, in words, at most five: an empty list is what a test expects. */
+function except(holds: (one: Combination) => boolean): string[] {
+  const wrong: string[] = [];
+  for (const [name, job] of jobs) {
+    for (const what of everythingSeen) {
+      for (const asked of everythingAsked) {
+        const move = nextMove(job, what, asked);
+        if (!holds({ job, seen: what, asked, move }) && wrong.length < 5)
+          wrong.push(`${name}; ${JSON.stringify(what)}; ${JSON.stringify(asked)} => ${JSON.stringify(move)}`);
+      }
+    }
+  }
+  return wrong;
+}
+
+const commandOf = ({ move }: Combination) => (move.move === 'command' ? move.command : undefined);
+const statusOf = ({ seen: what }: Combination) => (what.qemu === 'UP' ? what.job?.status : undefined);
+
+describe('whatever a job is, QEMU says, and was asked,', () => {
+  it('a job is completed only when READY, for a pivot, and once', () => {
+    expect(
+      except(
+        (one) =>
+          commandOf(one)?.execute !== 'job-complete' ||
+          (statusOf(one) === 'ready' && one.job.state === 'PIVOTING' && !one.asked.complete),
+      ),
+    ).toEqual([]);
+  });
+
+  it('a soft end is asked for only of a job that is READY, and never of one to be broken off by force', () => {
+    expect(
+      except(
+        (one) =>
+          commandOf(one)?.execute !== 'block-job-cancel' ||
+          (['ready', 'standby'].includes(statusOf(one) ?? '') &&
+            one.job.readyTime !== undefined &&
+            !(one.job.intent?.entry === 'cancel-requested' && one.job.intent.force)),
+      ),
+    ).toEqual([]);
+  });
+
+  it('QEMU is told to do nothing but end a cancelled job, complete a pivot, stop and continue its guest', () => {
+    expect(
+      except((one) => {
+        const command = commandOf(one)?.execute;
+        if (command === undefined) return true;
+        return one.job.state === 'CANCELLING'
+          ? ['job-cancel', 'block-job-cancel'].includes(command)
+          : one.job.state === 'PIVOTING' && command === 'job-complete';
+      }),
+    ).toEqual([]);
+  });
+
+  it('a result is written down only when QEMU has one, or has the job no more', () => {
+    expect(
+      except(
+        (one) =>
+          one.move.move !== 'record' ||
+          one.move.entry.entry !== 'concluded' ||
+          [undefined, 'concluded', 'null'].includes(statusOf(one)),
+      ),
+    ).toEqual([]);
+  });
+
+  it('nobody waits for a job that is over', () => {
+    expect(
+      except((one) => ![undefined, 'concluded', 'null'].includes(statusOf(one)) || one.move.move !== 'wait'),
+    ).toEqual([]);
+  });
+
+  it('a job whose result is written down is settled, once its guest goes on', () => {
+    expect(
+      except(
+        ({ job, seen: what, move }) =>
+          job.concluded === undefined ||
+          move.move === (job.guestHeld && what.qemu === 'UP' ? 'release-guest' : 'settle'),
+      ),
+    ).toEqual([]);
+  });
+
+  it('a guest is held only for a pivot that can be completed soon, and only if it runs', () => {
+    expect(
+      except(
+        ({ job, seen: what, move }) =>
+          move.move !== 'hold-guest' ||
+          (job.state === 'PIVOTING' && what.qemu === 'UP' && what.guestRuns && what.job?.ioStatus === 'ok'),
+      ),
+    ).toEqual([]);
+  });
+
+  it('a guest that we do not hold is not continued', () => {
+    expect(except(({ job, move }) => move.move !== 'release-guest' || job.guestHeld)).toEqual([]);
+  });
+
+  it('nothing is asked of a QEMU that has ended', () => {
+    expect(
+      except(({ seen: what, move }) => what.qemu === 'UP' || ['record', 'settle', 'undo-start'].includes(move.move)),
+    ).toEqual([]);
+  });
+
+  it('only a start is undone', () => {
+    expect(except(({ job, move }) => move.move !== 'undo-start' || job.state === 'STARTING')).toEqual([]);
+  });
+
+  it('only what the job’s state allows is written down', () => {
+    expect(except(({ job, move }) => move.move !== 'record' || allows(job, move.entry))).toEqual([]);
+  });
+
+  it('moves come to an end: done one after the other, they never go in circles while QEMU stays as it is', () => {
+    expect(except((one) => movesUntilRest(one) <= 12)).toEqual([]);
+  });
+});
+
+/** Does as the moves say, QEMU answering and staying as it is, until there is nothing more to do. */
+function movesUntilRest({ job: from, seen: at, asked: before }: Combination): number {
+  let job = from;
+  let what = at;
+  let asked = before;
+  const write = (entry: EntryBody) => {
+    job = advance(job, { ...entry, revision: job.revision + 1, time: '' });
+  };
+  for (let moves = 0; moves < 20; moves += 1) {
+    const move = nextMove(job, what, asked);
+    switch (move.move) {
+      case 'wait':
+      case 'settle':
+      case 'undo-start':
+        return moves;
+      case 'record':
+        write(move.entry);
+        break;
+      case 'hold-guest':
+        if (!job.guestHeld) write({ entry: 'guest-held', because: move.because });
+        if (what.qemu === 'UP') what = { ...what, guestRuns: false };
+        break;
+      case 'release-guest':
+        write({ entry: 'guest-released' });
+        if (what.qemu === 'UP') what = { ...what, guestRuns: true };
+        break;
+      case 'command':
+        asked = { ...asked, [move.asks]: true };
+        break;
+    }
+  }
+  return Number.POSITIVE_INFINITY;
+}
