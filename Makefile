@@ -17,7 +17,7 @@ help: ## print this list
 .PHONY: demo
 demo: $(INSTALLED) ## copy the disk of a real guest that keeps writing, pivot to it, and prove that nothing is lost
 	@bash test/support/setup.sh demo
-	@DEMO_KEEP=$(KEEP) node test/demo/demo.ts
+	@node test/demo/demo.ts $(if $(KEEP),--keep)
 
 ##@ Build
 $(INSTALLED): package.json package-lock.json .npmrc

@@ -3,12 +3,12 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/story/**/*.test.ts'], testTimeout: 30_000 } },
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/story/**/*.test.ts', 'test/fault/**/*.test.ts'], testTimeout: 30_000 } },
       {
         test: {
           // Real QEMUs and real guests: two cores do two files at a time.
           name: 'qemu',
-          include: ['test/qemu/**/*.test.ts', 'test/contract/**/*.test.ts'],
+          include: ['test/qemu/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/demo/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 240_000,
           maxWorkers: 2,

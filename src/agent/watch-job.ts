@@ -4,6 +4,7 @@ import { inWords } from '../core/entry-words.ts';
 import { fail } from '../core/errors.ts';
 import { hasEnded } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
+import type { Progress } from '../core/progress.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import type { JobLog, Revision } from './job-log.ts';
@@ -44,7 +45,9 @@ export async function* watchJob(
     const revision = log.at(cursor + 1);
     if (revision !== undefined) {
       cursor += 1;
-      yield eventOf(revision, progresses);
+      // What is told of the past has no progress: that is a latest value, and today's would be untrue there.
+      const isNow = cursor === log.job.revision;
+      yield eventOf(revision, isNow ? progresses.of(revision.job) : undefined);
       continue;
     }
     if (hasEnded(log.at(cursor)?.job ?? log.job)) return;
@@ -94,12 +97,6 @@ const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
   resumed: 'RESUMED',
 };
 
-function eventOf({ entry, job }: Revision, progresses: Progresses): JobEvent {
-  return {
-    type: TYPE_OF[entry.entry] ?? 'STATE',
-    time: entry.time,
-    job,
-    progress: progresses.of(job),
-    detail: inWords(entry),
-  };
+function eventOf({ entry, job }: Revision, progress: Progress | undefined): JobEvent {
+  return { type: TYPE_OF[entry.entry] ?? 'STATE', time: entry.time, job, progress, detail: inWords(entry) };
 }

@@ -4,30 +4,10 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkerSelfTest, GuestVm } from '../support/guest-vm.ts';
-import { needs, PYTHON } from '../support/means.ts';
+import { needs } from '../support/means.ts';
 import { Admin, isRunning, run, type Style, testDir } from '../support/qemu.ts';
 
 const BLOCK = 4096;
-
-/** A block whose last acknowledged operation is a write of the guest. */
-async function writtenBlock(vm: GuestVm, disk: number): Promise<number> {
-  const rig = join(import.meta.dirname, '..', 'guest-rig');
-  const script = `
-import sys
-sys.path.insert(0, sys.argv[1])
-from gwlib import load_state
-state = load_state(sys.argv[2], sys.argv[3])
-print(next(b for b in range(state.blocks) if state.sure[b] >> 32 and b not in state.maybe))`;
-  return Number((await run(PYTHON, ['-c', script, rig, vm.manifest(disk), vm.logPath])).stdout);
-}
-
-/** Waits until the guest's stream has `count` more operations on disk than now. */
-async function work(vm: GuestVm, disk: number, count: number): Promise<void> {
-  const goal = vm.acknowledged(disk) + count;
-  await expect
-    .poll(() => vm.acknowledged(disk), { timeout: 60_000, interval: 20 })
-    .toBeGreaterThanOrEqual(goal);
-}
 
 describe.skipIf(needs('qemu'))('check-disk', () => {
   test('finds every kind of loss that it knows', { timeout: 120_000 }, async () => {
@@ -48,18 +28,18 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
       style,
       append: 'gw.mode=rand gw.bs=16 gw.vary=1 gw.mix=80:10:10 gw.rd=10',
     });
-    await work(vm, 1, 200);
+    await vm.work(1, 200);
     const marks = await vm.mark('half');
     expect([...marks.keys()]).toEqual([1, 2]);
     expect(marks.get(1)?.ops).toBeGreaterThan(0);
-    await work(vm, 2, 200);
+    await vm.work(2, 200);
     await vm.pause();
     const done = vm.acknowledged(1);
     expect(await vm.check(1, { live: true })).toMatchObject({ ok: true, lost: 0, acked_ops: done });
     expect(await vm.check(1, { live: true, until: 'M half ', allowNewer: true })).toMatchObject({ lost: 0 });
     expect((await vm.check(1, { live: true, until: 'M half ' })).lost).toBeGreaterThan(0);
     await vm.resume();
-    await work(vm, 1, 200);
+    await vm.work(1, 200);
     await vm.pause();
     await vm.stop();
     expect(await vm.exited).toBe(0);
@@ -68,7 +48,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
       expect(await vm.check(disk)).toMatchObject({ ok: true, lost: 0, guest_bad_reads: 0 });
     }
 
-    const block = await writtenBlock(vm, 1);
+    const block = await vm.writtenBlock(1);
     const top = vm.images(1).at(-1) ?? { path: '', format: 'raw' };
     for (const [pattern, kind] of [
       ['0', 'missing'],
@@ -88,7 +68,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
       disks: ['id=1,chain=2,size=64M'],
       append: 'gw.mode=rand gw.bs=64',
     });
-    await work(vm, 1, 500);
+    await vm.work(1, 500);
     await vm.kill();
     expect(await vm.exited).toBe(-9);
     expect(isRunning(vm.pid)).toBe(false);

@@ -124,27 +124,24 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
     { formats: ['raw'], sizeBytes: 1_000_001 },
     { formats: ['raw'], sizeBytes: 3 },
   ];
-  test.each(shapes)(
-    'a chain $formats of $sizeBytes bytes: equal flattened, unequal after one byte',
-    async (shape) => {
-      await using dir = await testDir();
-      const chain = await makeChain(dir.path, shape);
-      const top = chain.at(-1) ?? { path: '', format: 'raw' };
-      const flat = join(dir.path, 'flat.raw');
-      await run('qemu-img', ['convert', '-f', top.format, '-O', 'raw', top.path, flat]);
-      expect(await compareImages(top.path, top.format, flat, 'raw')).toMatchObject({ identical: true });
-      const sectors = Math.ceil(shape.sizeBytes / 512);
-      expect((await imageInfo(top.path, top.format))['virtual-size']).toBe(sectors * 512);
+  test.each(shapes)('a chain $formats of $sizeBytes bytes: equal flattened, unequal after one byte', async (shape) => {
+    await using dir = await testDir();
+    const chain = await makeChain(dir.path, shape);
+    const top = chain.at(-1) ?? { path: '', format: 'raw' };
+    const flat = join(dir.path, 'flat.raw');
+    await run('qemu-img', ['convert', '-f', top.format, '-O', 'raw', top.path, flat]);
+    expect(await compareImages(top.path, top.format, flat, 'raw')).toMatchObject({ identical: true });
+    const sectors = Math.ceil(shape.sizeBytes / 512);
+    expect((await imageInfo(top.path, top.format))['virtual-size']).toBe(sectors * 512);
 
-      const at = Math.floor(shape.sizeBytes / 2);
-      await using file = await open(flat, 'r+');
-      const { buffer } = await file.read(Buffer.alloc(1), { position: at });
-      await file.write(Buffer.from([(buffer[0] ?? 0) ^ 1]), { position: at });
-      const changed = await compareImages(top.path, top.format, flat, 'raw');
-      expect(changed.identical).toBe(false);
-      expect(changed.text).toMatch(/mismatch/);
-    },
-  );
+    const at = Math.floor(shape.sizeBytes / 2);
+    await using file = await open(flat, 'r+');
+    const { buffer } = await file.read(Buffer.alloc(1), { position: at });
+    await file.write(Buffer.from([(buffer[0] ?? 0) ^ 1]), { position: at });
+    const changed = await compareImages(top.path, top.format, flat, 'raw');
+    expect(changed.identical).toBe(false);
+    expect(changed.text).toMatch(/mismatch/);
+  });
 
   test('every layer of a chain matters, and there are holes and zeroes', async () => {
     await using dir = await testDir();
@@ -167,8 +164,6 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
     expect(await like(same)).toMatchObject({ identical: true });
     expect(await like(other)).toMatchObject({ identical: false });
     expect(await like(empty)).toMatchObject({ identical: false });
-    expect((await imageInfo(empty.at(-1)?.path ?? '', 'qcow2'))['backing-filename']).toBe(
-      'empty-snap1.qcow2',
-    );
+    expect((await imageInfo(empty.at(-1)?.path ?? '', 'qcow2'))['backing-filename']).toBe('empty-snap1.qcow2');
   });
 });

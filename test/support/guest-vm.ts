@@ -7,8 +7,9 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PYTHON } from './means.ts';
-import { type ChainImage, type ImageFormat, run, type Style, testDir, within } from './qemu.ts';
+import { type ChainImage, type ImageFormat, isRunning, run, type Style, testDir, within } from './qemu.ts';
 
 const RIG = join(import.meta.dirname, '..', 'guest-rig');
 const BUILD_MS = 600_000;
@@ -37,6 +38,8 @@ export interface GuestVmOptions {
   uuid?: string;
   machine?: 'q35' | 'pc';
   extraArgs?: readonly string[];
+  /** Where its files go, and stay; without it, in a temporary directory of its own. */
+  dir?: string;
 }
 
 export interface CheckOptions {
@@ -168,24 +171,11 @@ export class GuestVm implements AsyncDisposable {
   static async start(options: GuestVmOptions): Promise<GuestVm> {
     const guest = await ensureGuest();
     await using started = new AsyncDisposableStack();
-    const { path: dir } = started.use(await testDir('bj-vm-'));
+    const dir = options.dir ?? started.use(await testDir('bj-vm-')).path;
     const { style = 'blockdev', append = '', name, uuid, machine = 'q35', extraArgs = [] } = options;
-    const args = [
-      'attach',
-      dir,
-      '--guest',
-      guest,
-      '--style',
-      style,
-      '--machine',
-      machine,
-      `--append=${append}`,
-    ];
+    const args = ['attach', dir, '--guest', guest, '--style', style, '--machine', machine, `--append=${append}`];
     args.push(...options.disks.flatMap((disk) => ['--disk', disk]));
-    args.push(
-      ...(name === undefined ? [] : ['--name', name]),
-      ...(uuid === undefined ? [] : ['--uuid', uuid]),
-    );
+    args.push(...(name === undefined ? [] : ['--name', name]), ...(uuid === undefined ? [] : ['--uuid', uuid]));
     args.push('--', ...extraArgs);
 
     // vm.py stays while the VM runs and holds it: when its standard input ends, with this process if need be,
@@ -214,9 +204,7 @@ export class GuestVm implements AsyncDisposable {
     const early = exited.then(() => {
       throw new Error(`the VM did not start: ${complaints.trim()}\n${readLog(join(dir, 'qemu.log'))}`);
     });
-    const facts: Facts = JSON.parse(
-      await within(START_MS, 'start of the VM', Promise.race([first.promise, early])),
-    );
+    const facts: Facts = JSON.parse(await within(START_MS, 'start of the VM', Promise.race([first.promise, early])));
     return new GuestVm(dir, style, facts, keeper, exited, started.move());
   }
 
@@ -285,6 +273,32 @@ export class GuestVm implements AsyncDisposable {
     const start = `A ${diskId} ${stream} `;
     const last = this.log().findLast((line) => line.startsWith(start));
     return last === undefined ? 0 : Number(last.slice(start.length));
+  }
+
+  /** Waits until each of the disk's streams has so many more operations on disk than now. */
+  async work(diskId: number, operations: number, { streams = 1, timeoutMs = 60_000 } = {}): Promise<void> {
+    const all = Array.from({ length: streams }, (_, stream) => stream);
+    const goals = all.map((stream) => this.acknowledged(diskId, stream) + operations);
+    const until = Date.now() + timeoutMs;
+    while (all.some((stream) => this.acknowledged(diskId, stream) < (goals[stream] ?? 0))) {
+      if (Date.now() > until || !isRunning(this.pid)) {
+        const last = this.log().slice(-5).join('\n');
+        throw new Error(`${this.name} does not write ${operations} more operations to disk ${diskId}:\n${last}`);
+      }
+      await sleep(20);
+    }
+  }
+
+  /** A block whose last acknowledged operation is a write of the guest, with nothing under way. */
+  async writtenBlock(diskId: number): Promise<number> {
+    const script = `
+import sys
+sys.path.insert(0, sys.argv[1])
+from gwlib import load_state
+state = load_state(sys.argv[2], sys.argv[3])
+print(next(b for b in range(state.blocks) if state.sure[b] >> 32 and b not in state.maybe))`;
+    const { stdout } = await run(PYTHON, ['-c', script, RIG, this.manifest(diskId), this.logPath]);
+    return Number(stdout);
   }
 
   /** Is everything on the image that the guest was told is on disk? */

@@ -355,10 +355,7 @@ function diskArgs(disk: DiskSpec, style: Style, nextIde: () => number): string[]
   const last = front.length - 1;
   return [
     ...back,
-    ...front.flatMap((device, index) => [
-      '-device',
-      index === last ? `${device},id=${id},drive=${drive}` : device,
-    ]),
+    ...front.flatMap((device, index) => ['-device', index === last ? `${device},id=${id},drive=${drive}` : device]),
   ];
 }
 

@@ -190,10 +190,7 @@ export class HeldQmp implements AsyncDisposable {
 type StateOf<Name> = Extract<MonitorState, { state: Name }>;
 
 /** The monitor's next state of this name; the present one does not count. */
-export function nextState<Name extends MonitorState['state']>(
-  monitor: Monitor,
-  name: Name,
-): Promise<StateOf<Name>> {
+export function nextState<Name extends MonitorState['state']>(monitor: Monitor, name: Name): Promise<StateOf<Name>> {
   const isIt = (state: MonitorState): state is StateOf<Name> => state.state === name;
   return new Promise((resolve) => {
     const subscription = monitor.onState((state) => {

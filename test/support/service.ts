@@ -36,6 +36,8 @@ export interface ServiceOptions {
   readonly qmpDir?: string;
   readonly qmp?: Readonly<Record<string, string>>;
   readonly allow: readonly string[];
+  /** Without it on a unix socket in `dir`. */
+  readonly listen?: string;
 }
 
 type Request<T extends { fromPartial(object: never): unknown }> = Parameters<T['fromPartial']>[0];
@@ -65,8 +67,9 @@ export class Service implements AsyncDisposable {
     this.domains = new DomainServiceClient(address, credentials.createInsecure());
   }
 
-  static async start({ dir, qmpDir, qmp = {}, allow }: ServiceOptions): Promise<Service> {
-    const args = ['src/main.ts', 'serve', '--listen', `unix:${dir}/api.sock`, '--state-dir', `${dir}/state`];
+  static async start(options: ServiceOptions): Promise<Service> {
+    const { dir, qmpDir, qmp = {}, allow, listen = `unix:${dir}/api.sock` } = options;
+    const args = ['src/main.ts', 'serve', '--listen', listen, '--state-dir', `${dir}/state`];
     args.push('--log-level', 'debug', '--host-name', 'host-under-test');
     if (qmpDir !== undefined) args.push('--qmp-dir', qmpDir);
     for (const [name, path] of Object.entries(qmp)) args.push('--qmp', `${name}=${path}`);
@@ -102,20 +105,12 @@ export class Service implements AsyncDisposable {
   }
 
   async startCopy(request: Request<typeof StartCopyRequest>): Promise<NonNullable<StartCopyResponse['job']>> {
-    const { job } = await call<StartCopyResponse>(
-      this.blockJobs,
-      'startCopy',
-      StartCopyRequest.fromPartial(request),
-    );
+    const { job } = await call<StartCopyResponse>(this.blockJobs, 'startCopy', StartCopyRequest.fromPartial(request));
     return present(job);
   }
 
   async abort(request: Request<typeof AbortRequest>): Promise<NonNullable<AbortResponse['job']>> {
-    const { job } = await call<AbortResponse>(
-      this.blockJobs,
-      'abort',
-      AbortRequest.fromPartial(request),
-    );
+    const { job } = await call<AbortResponse>(this.blockJobs, 'abort', AbortRequest.fromPartial(request));
     return present(job);
   }
 
@@ -126,28 +121,18 @@ export class Service implements AsyncDisposable {
   }
 
   async listJobs(request: Request<typeof ListJobsRequest> = {}): Promise<ListJobsResponse> {
-    return await call<ListJobsResponse>(
-      this.blockJobs,
-      'listJobs',
-      ListJobsRequest.fromPartial(request),
-    );
+    return await call<ListJobsResponse>(this.blockJobs, 'listJobs', ListJobsRequest.fromPartial(request));
   }
 
   async listDomains(): Promise<ListDomainsResponse['domains']> {
     const request = ListDomainsRequest.fromPartial({});
-    const { domains } = await call<ListDomainsResponse>(
-      this.domains,
-      'listDomains',
-      request,
-    );
+    const { domains } = await call<ListDomainsResponse>(this.domains, 'listDomains', request);
     return domains;
   }
 
   async getDomain(domain: string): Promise<NonNullable<GetDomainResponse['domain']>> {
     const request = GetDomainRequest.fromPartial({ domain });
-    return present(
-      (await call<GetDomainResponse>(this.domains, 'getDomain', request)).domain,
-    );
+    return present((await call<GetDomainResponse>(this.domains, 'getDomain', request)).domain);
   }
 
   /** Waits until a domain can be asked; the service finds sockets and connects in its own time. */
@@ -156,8 +141,7 @@ export class Service implements AsyncDisposable {
     for (;;) {
       const answer = await this.getDomain(domain).catch((error: unknown) => refusalOf(error).reason);
       if (typeof answer === 'object' && answer.error === undefined) return;
-      if (Date.now() > until)
-        throw new Error(`domain ${domain} is not up: ${JSON.stringify(answer)}\n${this.log}`);
+      if (Date.now() > until) throw new Error(`domain ${domain} is not up: ${JSON.stringify(answer)}\n${this.log}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -182,11 +166,8 @@ export class Service implements AsyncDisposable {
   async until(jobId: string, ...states: readonly (keyof typeof Job_State)[]): Promise<JobEvent> {
     const wanted = states.map((state) => Job_State[state]);
     const found = (async () => {
-      for await (const event of this.watch(jobId))
-        if (wanted.includes(present(event.job).state)) return event;
-      throw new Error(
-        `job ${jobId} has ended otherwise: ${JSON.stringify(await this.getInfo(jobId), bigintAsText)}`,
-      );
+      for await (const event of this.watch(jobId)) if (wanted.includes(present(event.job).state)) return event;
+      throw new Error(`job ${jobId} has ended otherwise: ${JSON.stringify(await this.getInfo(jobId), bigintAsText)}`);
     })();
     return await within(60_000, `job ${jobId} ${states.join(' or ')}`, found);
   }
@@ -230,14 +211,11 @@ async function call<Res>(client: Client, method: string, request: object): Promi
 
 /** What a refused call says, decoded. Throws what is no refusal. */
 export function refusalOf(error: unknown): Refusal {
-  if (
-    !(error instanceof Error && 'metadata' in error && error.metadata instanceof Metadata && 'code' in error)
-  )
+  if (!(error instanceof Error && 'metadata' in error && error.metadata instanceof Metadata && 'code' in error))
     throw error;
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   const status = Buffer.isBuffer(bytes) ? Status.decode(bytes) : Status.fromPartial({});
-  const detail = (name: string) =>
-    status.details.find(({ typeUrl }) => typeUrl.endsWith(`google.rpc.${name}`))?.value;
+  const detail = (name: string) => status.details.find(({ typeUrl }) => typeUrl.endsWith(`google.rpc.${name}`))?.value;
   const info = ErrorInfo.decode(detail('ErrorInfo') ?? Buffer.alloc(0));
   const bad = BadRequest.decode(detail('BadRequest') ?? Buffer.alloc(0));
   return {

@@ -883,8 +883,9 @@ export interface Outcome {
     | Date
     | undefined;
   /**
-   * Lists the files that may be deleted. Only files that this job made, or that the guest has provably left, and
-   * none that any known domain's graph holds. Nothing is deleted by the service because it stands here.
+   * Lists the files that may be deleted: an incomplete copy that this job made, or the active image that the guest has
+   * provably left (not the images below it, which others may share). None that any known domain's graph holds. Nothing
+   * is deleted by the service because it stands here.
    */
   safeToDelete: SafeToDelete[];
   /** Lists what this was concluded from. Never empty once the job has ended. */
@@ -953,9 +954,12 @@ export interface Job {
   kind: JobKind;
   /** Says where the job is. */
   state: Job_State;
-  /** Says why the job does not move. UNSPECIFIED: it is not paused. Only in RUNNING and READY. */
+  /** Says why the job does not move. UNSPECIFIED: it is not paused. Only in RUNNING, READY and PIVOTING. */
   pauseReason: PauseReason;
-  /** Says how far the job is. Of an ended job: the last measured. */
+  /**
+   * Says how far the job is. Of an ended job: the last measured. Absent where nothing was measured yet, and in events
+   * of the past: progress is a latest value, not history.
+   */
   progress?:
     | Progress
     | undefined;

@@ -1,0 +1,57 @@
+/** Which moment of a guest's disk an image shows, by the guest's own log. For a disk with one stream that only writes. */
+import type { GuestVm } from './guest-vm.ts';
+import type { ChainImage } from './qemu.ts';
+
+/** Notes all the time what the guest has acknowledged: so a moment of the host's clock has its place in the log. */
+export class AckedByTime implements Disposable {
+  readonly #samples: { readonly timeMs: number; readonly sequence: number }[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(vm: GuestVm, disk: number) {
+    this.#timer = setInterval(() => {
+      const sequence = vm.acknowledged(disk); // before the clock is read: it was so at that time
+      this.#samples.push({ timeMs: Date.now(), sequence });
+    }, 5);
+  }
+
+  /** An operation that was acknowledged by then; the guest has done some milliseconds' work since, at most. */
+  at(time: Date): number {
+    const sample = this.#samples.findLast(({ timeMs }) => timeMs < time.getTime());
+    if (sample === undefined) throw new Error('nothing was noted before that time');
+    return sample.sequence;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/**
+ * The operation at which the image is the whole disk, give or take the flush that was under way: it has all that was
+ * acknowledged before, and nothing from after. It is looked for where operation `from` is in the image for certain,
+ * and at most the flush after `to`. Throws where there is none: the image is older, newer, or mixes moments.
+ */
+export async function momentOf(
+  vm: GuestVm,
+  disk: number,
+  { path: image, format }: ChainImage,
+  { from, to }: { readonly from: number; readonly to: number },
+): Promise<number> {
+  const start = `A ${disk} 0 `;
+  const flushes = vm.log().flatMap((line) => (line.startsWith(start) ? [Number(line.slice(start.length))] : []));
+  const last = flushes.findIndex((sequence) => sequence > to);
+  // Checked as of such a line, everything before it must be there, and what itself acknowledges may be.
+  let candidates = flushes.slice(0, last + 1).filter((sequence) => sequence > from);
+  let text = 'there is no such operation';
+  while (candidates.length > 0) {
+    const middle = Math.floor(candidates.length / 2);
+    const sequence = candidates[middle] ?? 0;
+    const found = await vm.check(disk, { image, format, until: `${start}${sequence}` });
+    if (found.lost === 0) return sequence;
+    text = `as of operation ${sequence}:\n${found.text}`;
+    const tooOld = found.stale + found.missing === found.lost;
+    const tooNew = found.newer + found.residue === found.lost;
+    candidates = tooOld ? candidates.slice(0, middle) : tooNew ? candidates.slice(middle + 1) : [];
+  }
+  throw new Error(`the image shows no moment of disk ${disk} between operations ${from} and ${to}; ${text}`);
+}
