@@ -4,6 +4,7 @@ import { access, lstat, open, realpath, stat, statfs, unlink } from 'node:fs/pro
 import { basename, dirname, join } from 'node:path';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { Action, MadeFile } from '../core/plans/step.ts';
+import { invalidField } from '../core/rules/rule.ts';
 import { failureFrom } from './failures.ts';
 import type { DomainGraph } from './graphs.ts';
 
@@ -31,6 +32,7 @@ export async function checkNewFile(
     throw asBlockJobError(error, path);
   });
   if (there !== undefined) {
+    if (there.isDirectory()) throw invalidField('destination.file', 'names a folder; add the name of the file to make');
     // A file of zero length counts as absent. All else stays: a link may lead anywhere.
     if (!there.isFile() || there.size > 0) fail('DESTINATION_EXISTS', { path });
     const user = await userOf(real, graphs);

@@ -1,5 +1,6 @@
 /** What QEMU, the monitor and the file system say when they say no, in the words of the catalogue. */
 import { BlockJobError, type Failure, failure } from '../core/errors.ts';
+import { invalidField } from '../core/rules/rule.ts';
 import { NotSent, OutcomeUnknown, QmpError, Refused } from '../qmp/errors.ts';
 
 /** QEMU cannot be asked now, or its answer was lost: what was asked may have happened. */
@@ -49,8 +50,9 @@ function fileSystem(error: unknown, path: string): Failure | undefined {
     case 'EPERM':
     case 'EROFS':
     case 'ELOOP':
-    case 'ENAMETOOLONG':
       return failure('ACCESS_DENIED', { path, why: code });
+    case 'ENAMETOOLONG':
+      return invalidField('destination.file', 'is too long for its file system').failure;
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':

@@ -1,5 +1,6 @@
 /** The block graphs of all VMs that can be asked: what any of them holds is in use. */
 import type { BlockGraph } from '../core/chain.ts';
+import { inTime } from '../lib/in-time.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface DomainGraph {
@@ -7,11 +8,13 @@ export interface DomainGraph {
   readonly graph: BlockGraph;
 }
 
+/** QEMU answers in milliseconds; one that takes longer drains a slow disk, or is stopped. */
+export const PATIENCE_MS = 1000;
+
 export async function graphsOf(machines: VirtualMachines): Promise<readonly DomainGraph[]> {
-  const up = machines.all.filter((machine) => machine.identity !== undefined);
-  const graphs = up.map(async (machine) => {
-    // One that is lost while it is asked holds its files all the same: QEMU's own locks are the last word.
-    const graph = await machine.graph().catch(() => undefined);
+  const graphs = machines.all.map(async (machine) => {
+    // One that hangs holds up nobody else; it holds its files all the same, as far as is known.
+    const graph = (await inTime(machine.graph(), PATIENCE_MS)) ?? machine.lastGraph;
     return graph === undefined ? [] : [{ domain: machine.name, graph }];
   });
   return (await Promise.all(graphs)).flat();

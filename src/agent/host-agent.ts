@@ -16,11 +16,13 @@ import type {
 import { type Disk, findDisk } from '../core/chain.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
+import type { QemuJob } from '../core/qemu/replies.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { page, stateFilter } from '../core/rules/list.ts';
 import { type CopySpec, parseStartCopy } from '../core/rules/start-copy.ts';
+import { inTime } from '../lib/in-time.ts';
 import { failureFrom } from './failures.ts';
-import { graphsOf } from './graphs.ts';
+import { graphsOf, PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { JobTable } from './job-table.ts';
 import { prepareCopy } from './prepare-copy.ts';
@@ -79,7 +81,8 @@ export class HostAgent implements BlockJobs {
       const graph = await machine.graph();
       const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
       const claim = `${machine.socketPath} ${disk.qdev}`;
-      this.#refuseSecondJob(machine, disk, claim);
+      const jobs = await machine.jobs();
+      this.#refuseSecondJob(machine, disk, claim, jobs);
       // From here to the journal's first entry the disk is taken, though no job says so yet.
       this.#claims.add(claim);
       let file: string | undefined;
@@ -111,13 +114,15 @@ export class HostAgent implements BlockJobs {
     });
   }
 
-  #refuseSecondJob(machine: VirtualMachine, disk: Disk, claim: string): void {
+  #refuseSecondJob(machine: VirtualMachine, disk: Disk, claim: string, jobs: readonly QemuJob[]): void {
     const at = { domain: machine.name, disk: disk.id };
     const ours = this.#jobs.activeOn(machine, disk.qdev);
     if (ours !== undefined) fail('BLOCK_COPY_ACTIVE', { ...at, job: ours.job.accepted.job });
     if (this.#claims.has(claim)) fail('BLOCK_COPY_ACTIVE', { ...at, job: 'that is being started' });
     const [foreign] = disk.blockJobs;
-    if (foreign !== undefined) fail('BLOCK_JOB_ACTIVE', { ...at, job: foreign });
+    if (foreign === undefined) return;
+    const isCopy = jobs.find(({ id }) => id === foreign)?.type === 'mirror';
+    fail(isCopy ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job: foreign });
   }
 
   async getInfo(ref: JobRef, _call: Call): Promise<JobView> {
@@ -135,6 +140,8 @@ export class HostAgent implements BlockJobs {
     const wanted = this.#jobs.newestFirst.filter(
       ({ job }) => ofDomain(job) && (states.size === 0 || states.has(job.state)),
     );
+    const known = this.#machines.find(domain) !== undefined || this.#jobs.newestFirst.some(({ job }) => ofDomain(job));
+    if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
     const { items, nextPageToken } = page(wanted, ({ job }) => job.accepted.job, pageSize, pageToken);
     await Promise.all(items.map(async (log) => await this.#progresses.refresh(log)));
     return { jobs: items.map((log) => this.#view(log)), nextPageToken };
@@ -182,7 +189,7 @@ export class HostAgent implements BlockJobs {
       const why = failure('QEMU_UNREACHABLE', { domain: name, why: machine.trouble });
       return { name, uuid, host, connection: { up: false, why } };
     }
-    const guestState = await machine.guestState().catch(() => undefined);
+    const guestState = await inTime(machine.guestState(), PATIENCE_MS);
     const { qemuVersion, facts } = identity;
     return {
       name,

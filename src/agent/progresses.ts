@@ -7,7 +7,9 @@ import { hasEnded } from '../core/job.ts';
 import { isOurs } from '../core/plans/copy.ts';
 import { NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
+import { inTime } from '../lib/in-time.ts';
 import { Wake } from '../lib/wake.ts';
+import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -42,11 +44,11 @@ export class Progresses {
     this.#slots.delete(job);
   }
 
-  /** Asks QEMU now, if it can be asked; else the last value stays. */
+  /** Asks QEMU now; where it does not answer at once, the last value stays. */
   async refresh(log: JobLog): Promise<void> {
     if (hasEnded(log.job)) return;
     const machine = this.#machineOf(log.job);
-    if (machine !== undefined) await this.#ask(machine).catch(() => undefined);
+    if (machine !== undefined) await inTime(this.#ask(machine), PATIENCE_MS);
   }
 
   /** Keeps the job's domain asked until disposed. */

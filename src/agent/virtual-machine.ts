@@ -71,6 +71,7 @@ export class VirtualMachine {
   /** The last one, also while it is being tried again. */
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
+  #lastGraph: BlockGraph | undefined;
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
@@ -134,11 +135,12 @@ export class VirtualMachine {
       findListener(this.socketPath),
     ]);
     if (state.state !== 'connected' || this.#monitor.state !== state) return;
-    const { major, minor, micro } = state.greeting.version.qemu;
+    const { qemu, package: packageName } = state.greeting.version;
+    const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
     this.#identity = {
       name: readName(name),
       uuid: readUuid(uuid),
-      qemuVersion: `${major}.${minor}.${micro}`,
+      qemuVersion: packageName === '' ? number : `${number} (${packageName})`,
       facts,
       generation,
     };
@@ -165,6 +167,11 @@ export class VirtualMachine {
     return readRunState(await this.execute({ execute: 'query-status' })) === 'running';
   }
 
+  /** As it was when it was last asked for; undefined: never. */
+  get lastGraph(): BlockGraph | undefined {
+    return this.#lastGraph;
+  }
+
   async guestState(): Promise<GuestState | undefined> {
     return GUEST_STATES[readRunState(await this.execute({ execute: 'query-status' }))];
   }
@@ -181,7 +188,8 @@ export class VirtualMachine {
       const plain = folder !== undefined && file !== '' && !/^[a-z+]+:/i.test(file);
       return plain ? resolve(folder, file) : file;
     };
-    return readBlockGraph(readBlockDevices(devices), readNodes(nodes), readGraph(graph), absolute);
+    this.#lastGraph = readBlockGraph(readBlockDevices(devices), readNodes(nodes), readGraph(graph), absolute);
+    return this.#lastGraph;
   }
 
   /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */

@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { fail } from '../core/errors.ts';
+import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
@@ -92,9 +93,13 @@ export class VirtualMachines {
     return up.length > 1 ? undefined : (up[0] ?? found[0]);
   }
 
-  /** Throws DOMAIN_NOT_FOUND. */
+  /** Throws DOMAIN_NOT_FOUND, or FIELD_INVALID for a name that several have. */
   get(domain: string): VirtualMachine {
-    return this.find(domain) ?? fail('DOMAIN_NOT_FOUND', { domain });
+    const found = this.find(domain);
+    if (found !== undefined) return found;
+    const several = this.all.filter((machine) => machine.answersTo(domain)).length;
+    if (several === 0) fail('DOMAIN_NOT_FOUND', { domain });
+    throw invalidField('domain', `"${domain}" names ${several} domains; give the UUID of one`);
   }
 
   async close(): Promise<void> {

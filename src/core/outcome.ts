@@ -57,7 +57,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   const { source, destination } = job.accepted;
   const known = {
     guestWritesTo: concluded.devicePath,
-    destinationRemoved: job.steps.get('remove-destination') === 'DONE',
+    destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
     evidence: evidenceOf(job, concluded, revision),
   };
 

@@ -118,7 +118,7 @@ export function fromJobEvent(event: JobEvent): JobEventMessage {
     type: toEnum(JobEvent_Type, 'TYPE', event.type),
     job: fromJobView(event),
     detail: event.detail,
-    oldestRevision: 1n,
+    oldestRevision: 0n,
   };
 }
 

@@ -2,7 +2,7 @@
 import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
-import { fail } from '../core/errors.ts';
+import { invalidField } from '../core/rules/rule.ts';
 import { answerTo } from './status.ts';
 import { writeAll } from './stream.ts';
 
@@ -102,6 +102,5 @@ function isWellFormed(request: unknown): boolean {
 }
 
 function refuseMalformed(request: unknown): void {
-  if (request instanceof Malformed)
-    fail('FIELD_INVALID', { field: 'message', problem: `cannot be decoded: ${request.why}` });
+  if (request instanceof Malformed) throw invalidField('message', `cannot be decoded: ${request.why}`);
 }

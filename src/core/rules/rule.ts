@@ -45,6 +45,11 @@ export function given<T extends string>(value: Given<T>): T | undefined {
   return typeof value === 'object' ? undefined : value;
 }
 
+/** The error of a request with one field that is wrong. */
+export function invalidField(field: string, problem: string): BlockJobError {
+  return BlockJobError.ofViolations([invalid(field, problem)]);
+}
+
 /** Throws all violations in one error; the first one gives the reason. */
 export function throwIfAny([first, ...more]: readonly Violation[]): void {
   if (first !== undefined) throw BlockJobError.ofViolations([first, ...more]);

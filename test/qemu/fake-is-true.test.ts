@@ -1,0 +1,351 @@
+/** The same commands to the fake QEMU and to the real one: the same answers, events and graph, in the same order. */
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createConnection, type Socket } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { FakeQemu } from '../support/fake-qemu.ts';
+import { needs } from '../support/means.ts';
+import { type Bus, type ImageFormat, makeChain, startQemu, testDir, within } from '../support/qemu.ts';
+
+type Json = Record<string, unknown>;
+
+/** A command, and the event after which the next one is sent (else it is its answer). */
+interface Step {
+  readonly execute: string;
+  readonly arguments?: Json;
+  readonly until?: string;
+}
+
+interface Case {
+  readonly name: string;
+  readonly bus?: Bus;
+  readonly sizeBytes?: number;
+  readonly format: ImageFormat;
+  readonly script: readonly Step[];
+}
+
+const ASK: readonly Step[] = [
+  { execute: 'query-jobs' },
+  { execute: 'query-block-jobs' },
+  { execute: 'query-block' },
+  { execute: 'query-named-block-nodes', arguments: { flat: true } },
+  { execute: 'x-debug-query-block-graph' },
+];
+const FILE: Step = {
+  execute: 'blockdev-add',
+  arguments: { driver: 'file', 'node-name': 'c-file', filename: 'DIR/copy', discard: 'unmap' },
+};
+const ADD: Step = {
+  execute: 'blockdev-add',
+  arguments: { driver: 'qcow2', 'node-name': 'c', file: 'c-file', backing: null, discard: 'unmap' },
+};
+
+function create(size: number, file = 'c-file'): Step {
+  const options = { driver: 'qcow2', file, size };
+  return { execute: 'blockdev-create', arguments: { 'job-id': 'c-create', options }, until: 'concluded' };
+}
+
+function job(verb: string, until?: string, id = 'c'): Step {
+  return { execute: `job-${verb}`, arguments: { id }, ...(until === undefined ? {} : { until }) };
+}
+
+function mirror(more: Json = {}, until?: string): Step {
+  const args = { 'job-id': 'c', device: 'vd0-1', target: 'c', sync: 'full', 'filter-node-name': 'c-filter' };
+  return {
+    execute: 'blockdev-mirror',
+    arguments: { ...args, 'auto-finalize': true, 'auto-dismiss': false, ...more },
+    ...(until === undefined ? {} : { until }),
+  };
+}
+
+function remove(name: string): Step {
+  return { execute: 'blockdev-del', arguments: { 'node-name': name } };
+}
+
+const SIZE = 2 * 1024 * 1024;
+const MADE = [FILE, create(SIZE), job('dismiss', undefined, 'c-create'), ADD];
+const AWAY = [remove('c'), remove('c-file')];
+/** So slow that it does not become READY within the test. */
+const SLOW = { speed: 1, 'buf-size': 65_536 };
+const DISMISS = job('dismiss');
+const SOFT: Step = { execute: 'block-job-cancel', arguments: { device: 'c', force: false }, until: 'concluded' };
+
+const CASES: readonly Case[] = [
+  {
+    name: 'a copy and its pivot',
+    format: 'qcow2',
+    script: [
+      ...ASK,
+      ...MADE,
+      ...ASK,
+      mirror({}, 'BLOCK_JOB_READY'),
+      ...ASK,
+      job('complete', 'concluded'),
+      ...ASK,
+      remove('vd0-0'),
+      DISMISS,
+      remove('c'),
+      remove('vd0-1'),
+      remove('vd0-1-file'),
+      remove('vd0-0'),
+      remove('vd0-0-file'),
+      ...ASK,
+    ],
+  },
+  {
+    name: 'the guest is paused for the pivot',
+    bus: 'nvme',
+    format: 'qcow2',
+    script: [
+      { execute: 'qom-get', arguments: { path: '/machine/peripheral/vd0', property: 'type' } },
+      { execute: 'query-status' },
+      ...MADE,
+      mirror({}, 'BLOCK_JOB_READY'),
+      { execute: 'stop' },
+      { execute: 'query-status' },
+      job('complete', 'concluded'),
+      { execute: 'cont' },
+      { execute: 'query-status' },
+      DISMISS,
+      ...ASK,
+    ],
+  },
+  {
+    name: 'a soft end after READY, and a raw destination',
+    format: 'raw',
+    script: [
+      FILE,
+      { execute: 'blockdev-add', arguments: { driver: 'raw', 'node-name': 'c', file: 'c-file' } },
+      mirror({}, 'BLOCK_JOB_READY'),
+      SOFT,
+      ...ASK,
+      DISMISS,
+      ...AWAY,
+      ...ASK,
+    ],
+  },
+  {
+    name: 'a cancel before READY and one after, by force',
+    format: 'qcow2',
+    script: [
+      ...MADE,
+      mirror(SLOW),
+      job('cancel', 'concluded'),
+      ...ASK,
+      DISMISS,
+      mirror({}, 'BLOCK_JOB_READY'),
+      job('cancel', 'concluded'),
+      DISMISS,
+      ...AWAY,
+      ...ASK,
+    ],
+  },
+  {
+    name: 'what is refused',
+    format: 'qcow2',
+    script: [
+      remove('nobody'),
+      remove('vd0-0'),
+      remove('vd0-1'),
+      remove('vd0-1-file'),
+      { execute: 'blockdev-add', arguments: { driver: 'file', 'node-name': 'x', filename: 'DIR/absent' } },
+      FILE,
+      FILE,
+      ADD,
+      { execute: 'blockdev-add', arguments: { driver: 'qcow2', 'node-name': 'x', file: 'nobody' } },
+      create(SIZE, 'nobody'),
+      job('dismiss', undefined, 'c-create'),
+      create(SIZE),
+      create(SIZE),
+      job('dismiss', undefined, 'c-create'),
+      job('dismiss', undefined, 'c-create'),
+      ADD,
+      remove('c-file'),
+      mirror({ device: 'nobody' }),
+      mirror({ device: 'vd0' }),
+      mirror({ target: 'nobody' }),
+      mirror({ target: 'vd0-1' }),
+      mirror({ device: 'vd0-0' }),
+      mirror(SLOW),
+      mirror(),
+      mirror({ 'job-id': 'other', 'filter-node-name': 'other-filter' }),
+      job('complete'),
+      job('dismiss'),
+      remove('c'),
+      remove('vd0-1'),
+      job('cancel', 'concluded'),
+      job('cancel'),
+      job('complete'),
+      mirror(),
+      DISMISS,
+      DISMISS,
+      job('cancel'),
+      job('complete'),
+      { execute: 'block-job-cancel', arguments: { device: 'c' } },
+      { execute: 'no-such-command' },
+      { execute: 'qom-get', arguments: { path: '/machine/peripheral/nobody', property: 'type' } },
+      ...ASK,
+    ],
+  },
+  {
+    name: 'sizes that differ, told after the answer',
+    format: 'qcow2',
+    script: [
+      FILE,
+      create(SIZE / 2),
+      job('dismiss', undefined, 'c-create'),
+      ADD,
+      mirror({}, 'concluded'),
+      ...ASK,
+      DISMISS,
+      ...AWAY,
+    ],
+  },
+  {
+    name: 'a disk of zero length: READY before the answer',
+    format: 'qcow2',
+    sizeBytes: 0,
+    script: [
+      FILE,
+      create(0),
+      job('dismiss', undefined, 'c-create'),
+      ADD,
+      mirror({}, 'BLOCK_JOB_READY'),
+      job('complete', 'concluded'),
+      DISMISS,
+    ],
+  },
+];
+
+/** Sends a script line by line, and gives all that came back in order. */
+async function play(path: string, dir: string, script: readonly Step[], at: (step: Step) => void): Promise<Json[]> {
+  const socket = createConnection(path);
+  using _ = { [Symbol.dispose]: () => void socket.destroy() };
+  const lines = linesOf(socket);
+  const heard: Json[] = [];
+  const greeting = await within(10_000, 'the greeting', lines.next());
+  expect(greeting.value).toHaveProperty('QMP.version.qemu.major', 7);
+  for (const [id, { execute, arguments: args, until }] of [
+    { execute: 'qmp_capabilities' } as Step,
+    ...script,
+  ].entries()) {
+    const step = { execute, arguments: JSON.parse(JSON.stringify(args ?? {}).replaceAll('DIR', dir)) as Json, id };
+    socket.write(`${JSON.stringify(step)}\n`);
+    let [answered, refused, seen] = [false, false, until === undefined];
+    while (!answered || !(seen || refused)) {
+      const { value } = await within(
+        20_000,
+        `${execute} ${until ?? ''}, after ${JSON.stringify(heard.slice(-5))}`,
+        lines.next(),
+      );
+      if (value === undefined) throw new Error(`the connection has ended at ${execute}`);
+      heard.push(normal(execute, value));
+      if (value['id'] === id) {
+        answered = true;
+        refused = 'error' in value;
+        if (!refused) at({ execute, ...(until === undefined ? {} : { until }) });
+      }
+      const status = (value['data'] as Json | undefined)?.['status'];
+      seen ||= until !== undefined && (value['event'] === until || status === until);
+    }
+  }
+  return withoutDrains(heard);
+}
+
+/**
+ * QEMU drains a disk whenever it changes the graph, and a job that is busy in that instant pauses: now and then a
+ * pair of statuses more. Only `stop` drains for certain, a job that is READY.
+ */
+function withoutDrains(heard: readonly Json[]): Json[] {
+  const statusOf = (index: number) => (heard[index]?.['data'] as Json | undefined)?.['status'];
+  const stopped = (index: number) => heard[index]?.['event'] === 'STOP';
+  const drains = (index: number) =>
+    (statusOf(index) === 'paused' && statusOf(index + 1) === 'running') ||
+    (statusOf(index) === 'standby' && statusOf(index + 1) === 'ready' && !stopped(index - 1));
+  return heard.filter((_, index) => !drains(index) && !drains(index - 1));
+}
+
+async function* linesOf(socket: Socket): AsyncGenerator<Json, undefined> {
+  await once(socket, 'connect');
+  let rest = '';
+  for await (const chunk of socket.setEncoding('utf8')) {
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) yield JSON.parse(line) as Json;
+  }
+  return undefined;
+}
+
+/** What the fake must have in common with QEMU; numbers that depend on data and time are not among it. */
+function normal(execute: string, message: Json): Json {
+  const { event, data, error } = message;
+  if (event !== undefined)
+    return { event, data: pick((data ?? {}) as Json, ['id', 'status', 'device', 'type', 'error']) };
+  if (error !== undefined) return { to: execute, error };
+  return { to: execute, return: normalReturn(execute, message['return']) };
+}
+
+function normalReturn(execute: string, value: unknown): unknown {
+  const list = value as Json[];
+  switch (execute) {
+    case 'query-jobs':
+      return list.map((one) => pick(one, ['id', 'type', 'status', 'error']));
+    case 'query-block-jobs':
+      return list.map((one) => pick(one, ['device', 'type', 'status', 'ready', 'paused', 'io-status']));
+    case 'query-block':
+      return list.map(({ device, qdev, inserted }) => ({ device, qdev, ...node(inserted as Json) }));
+    case 'query-named-block-nodes':
+      return list.map(node).toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)));
+    case 'x-debug-query-block-graph':
+      return graph(value as { nodes: Json[]; edges: Json[] });
+    default:
+      return value;
+  }
+}
+
+function node(one: Json): Json {
+  const image = one['image'] as Json;
+  return {
+    ...pick(one, ['node-name', 'drv', 'ro', 'encrypted', 'detect_zeroes']),
+    size: one['drv'] === 'file' ? '' : image['virtual-size'],
+  };
+}
+
+function graph({ nodes, edges }: { nodes: Json[]; edges: Json[] }): string[] {
+  const names = new Map(nodes.map((one) => [one['id'], `${one['type'] as string}:${(one['name'] ?? '') as string}`]));
+  return edges
+    .map(({ parent, name, child }) => `${names.get(parent)} --${String(name)}--> ${names.get(child)}`)
+    .toSorted();
+}
+
+function pick(from: Json, keys: readonly string[]): Json {
+  return Object.fromEntries(keys.flatMap((key) => (key in from ? [[key, from[key]]] : [])));
+}
+
+describe.skipIf(needs('qemu'))('the fake QEMU', () => {
+  test.each(CASES)('is as the real one: $name', async ({ script, format, bus = 'virtio-blk', sizeBytes = SIZE }) => {
+    await using cleanUp = new AsyncDisposableStack();
+    const told: Json[][] = [];
+    for (const real of [true, false]) {
+      const { path: dir } = cleanUp.use(await testDir('bj-true-'));
+      const chain = await makeChain(dir, { formats: ['qcow2', 'qcow2'], sizeBytes });
+      await writeFile(`${dir}/copy`, Buffer.alloc(format === 'raw' ? sizeBytes : 0));
+      const disks = [{ id: 'vd0', bus, chain }] as const;
+      if (real) {
+        const qemu = cleanUp.use(await startQemu({ style: 'blockdev', name: 'vm1', disks }));
+        told.push(await play(qemu.qmpPath, dir, script, () => undefined));
+        continue;
+      }
+      const socketPath = `${dir}/fake.sock`;
+      const fake = cleanUp.use(await FakeQemu.start({ socketPath, name: 'vm1', disks, sizeBytes }));
+      const catchUp = ({ execute, until }: Step) => {
+        if (execute === 'blockdev-mirror' && until === 'BLOCK_JOB_READY' && sizeBytes > 0) fake.job('c').becomeReady();
+      };
+      told.push(await play(socketPath, dir, script, catchUp));
+    }
+    const [byQemu, byFake] = told.map((heard) =>
+      JSON.parse(JSON.stringify(heard).replaceAll(/\/[^"' ]*\/bj-true-[^/"']+/g, 'DIR')),
+    );
+    expect(byFake).toEqual(byQemu);
+  });
+});

@@ -1,0 +1,104 @@
+/** A HostAgent in the test's own process, on QMP sockets of the test. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { HostAgent } from '../../src/agent/host-agent.ts';
+import { openJobs } from '../../src/agent/start-up.ts';
+import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
+import type { Call, CopyRequest, JobView } from '../../src/core/block-jobs.ts';
+
+export interface TestAgentOptions {
+  /** Journals go into `jobs` below it. */
+  readonly dir: string;
+  /** Domain name → QMP socket. */
+  readonly qmp: Readonly<Record<string, string>>;
+  readonly allow: readonly string[];
+}
+
+/** A caller that waits for as long as it takes. */
+export const PATIENT: Call = { signal: new AbortController().signal };
+
+export class TestAgent implements AsyncDisposable {
+  readonly agent: HostAgent;
+  readonly jobsFolder: string;
+  readonly #machines: VirtualMachines;
+  readonly #complaints: string[];
+
+  private constructor(agent: HostAgent, jobsFolder: string, machines: VirtualMachines, complaints: string[]) {
+    this.agent = agent;
+    this.jobsFolder = jobsFolder;
+    this.#machines = machines;
+    this.#complaints = complaints;
+  }
+
+  /** With the jobs that an agent before it left in `dir`. Every domain can be asked when this returns. */
+  static async start({ dir, qmp, allow }: TestAgentOptions): Promise<TestAgent> {
+    const complaints: string[] = [];
+    const sink = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        complaints.push(chunk.toString());
+        done();
+      },
+    });
+    const logger = pino({ level: 'error' }, sink);
+    const named = Object.entries(qmp).map(([name, socketPath]) => ({ name, socketPath }));
+    const machines = new VirtualMachines({ folder: undefined, named, log: logger });
+    const jobsFolder = join(dir, 'jobs');
+    await mkdir(jobsFolder, { recursive: true });
+    const agent = new HostAgent({ host: 'host1', machines, jobsFolder, allowedFolders: allow, logger });
+    const started = new TestAgent(agent, jobsFolder, machines, complaints);
+    await machines.start();
+    await Promise.all(Object.keys(qmp).map(async (domain) => await started.connected(domain)));
+    agent.adopt(await openJobs(jobsFolder, logger));
+    return started;
+  }
+
+  /** Resolves when the domain can be asked. */
+  async connected(domain: string): Promise<void> {
+    const machine = this.#machines.get(domain);
+    while (machine.identity === undefined) await machine.wake.after(machine.wake.now);
+  }
+
+  /** Resolves when the job is in one of these states, and with its state if it ends in another. */
+  async until(job: string, ...states: readonly JobView['job']['state'][]): Promise<JobView['job']['state']> {
+    let last: JobView['job']['state'] = 'STARTING';
+    const request = { job: { jobId: job }, afterRevision: undefined, progressIntervalMs: undefined };
+    for await (const event of this.agent.watch(request, PATIENT)) {
+      last = event.job.state;
+      if (states.includes(last)) break;
+    }
+    return last;
+  }
+
+  /** An error in the log fails the test: what is expected is no error to the log. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.agent.close();
+    await this.#machines.close();
+    if (this.#complaints.length > 0) throw new Error(`the agent has logged errors: ${this.#complaints.join('')}`);
+  }
+}
+
+/** A copy of disk vd0 of vm1, with nothing asked for that need not be. */
+export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyRequest {
+  return {
+    disk: { domain: 'vm1', disk: 'vd0' },
+    destination: { kind: 'file', path },
+    format: undefined,
+    shallow: false,
+    reuseExternal: false,
+    relativeBacking: false,
+    bandwidthBytesPerSecond: 0n,
+    granularityBytes: 0n,
+    bufferBytes: 0n,
+    writeMode: undefined,
+    onReady: undefined,
+    onNoSpace: undefined,
+    pauseGuest: undefined,
+    timeLimitMs: undefined,
+    requestId: '',
+    validateOnly: false,
+    planEtag: '',
+    ...more,
+  };
+}
