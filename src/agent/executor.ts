@@ -35,7 +35,7 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
       if (machine === undefined) return undefined;
       await machine.execute(action.command);
       const job = await machine.jobUntil(action.qemuJob, (one) => one === undefined || one.status === 'concluded');
-      await machine.execute({ execute: 'job-dismiss', arguments: { id: action.qemuJob } });
+      await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
       if (job?.error === undefined) return undefined;
       throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
     }

@@ -61,7 +61,15 @@ async function answerUnary<Request, Response>(
   handle: (request: Request, call: Call) => Promise<Response>,
 ): Promise<Response> {
   refuseMalformed(call.request);
-  return await handle(call.request, { signal: leaving(call, endCalls) });
+  const ends = Promise.withResolvers<never>();
+  const end = () => ends.reject(endCalls.reason);
+  endCalls.addEventListener('abort', end, { once: true });
+  try {
+    // The answer at the last does not wait for who does not listen to the signal, as a question to a QEMU that hangs.
+    return await Promise.race([handle(call.request, { signal: leaving(call, endCalls) }), ends.promise]);
+  } finally {
+    endCalls.removeEventListener('abort', end);
+  }
 }
 
 export function serverStream<Request, Response>(

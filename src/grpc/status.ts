@@ -56,23 +56,38 @@ export function statusOf(why: Failure): Status {
 
 /** What the caller gets for anything that was thrown. A bug gets an id, and the log its stack. */
 export function answerTo(error: unknown, log: Logger): StatusObject {
-  if (error instanceof BlockJobError) return answer(error.failure);
   const id = crypto.randomUUID();
-  log.error({ err: error, id }, 'a bug');
+  try {
+    if (error instanceof BlockJobError) return answer(error.failure);
+    log.error({ err: error, id }, 'a bug');
+  } catch (refusesToBeShown) {
+    // The logger writes into errors and calls their getters: a frozen one, or a hostile one, makes it throw.
+    log.error({ why: String(refusesToBeShown), id }, 'a bug, with an error that cannot be shown');
+  }
   return answer(failure('BUG', { id }));
 }
 
 function answer(why: Failure): StatusObject {
-  const rich = statusOf(why);
+  // The status line and the rich status say the same: clients refuse a call's status where they differ.
+  const message = short(`${why.reason}: ${why.text}`);
+  const rich = { ...statusOf(why), message };
   const metadata = new Metadata();
   metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(rich).finish()));
-  return { code: CODES[catalogue[why.reason].code], details: `${why.reason}: ${rich.message}`, metadata };
+  return { code: CODES[catalogue[why.reason].code], details: message, metadata };
 }
 
 function any(type: string, value: Uint8Array): Any {
   return { typeUrl: `type.googleapis.com/google.rpc.${type}`, value: Buffer.from(value) };
 }
 
+/** Cuts by what the text takes in a header, where a byte beyond ASCII takes three. */
 function short(text: string, longest = LONGEST_TEXT): string {
-  return text.length <= longest ? text : `${text.slice(0, longest)}…`;
+  let [taken, kept] = [0, ''];
+  for (const character of text) {
+    const bytes = Buffer.byteLength(character);
+    taken += bytes === 1 ? 1 : 3 * bytes;
+    if (taken > longest) return `${kept}…`;
+    kept += character;
+  }
+  return text;
 }

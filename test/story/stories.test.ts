@@ -1,0 +1,97 @@
+/**
+ * Stories that a reviewer reads. Each is told anew by the product and compared with its text beside this file.
+ * `make rewrite-stories` writes the texts; commit what it changes only if you understand what caused it.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { Story } from '../support/story.ts';
+
+/** The text beside this file, written anew first where that is asked for. */
+async function told(name: string, story: Story): Promise<string> {
+  const path = join(import.meta.dirname, `${name}.txt`);
+  if (process.env['REWRITE_STORIES'] === '1') await writeFile(path, story.text);
+  return await readFile(path, 'utf8');
+}
+
+test('copy, then pivot', async () => {
+  await using story = await Story.begin('A copy that holds at READY until its caller asks for the pivot.');
+  const job = (await story.startCopy()) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  await story.abort(job, { pivot: true });
+  expect(await story.end(job)).toBe(await told('copy-then-pivot', story));
+});
+
+test('copy, then abort before READY', async () => {
+  await using story = await Story.begin('A copy that is broken off: what it made is rubbish, and goes.');
+  const job = (await story.startCopy()) ?? '';
+  await story.abort(job);
+  expect(await story.end(job)).toBe(await told('copy-then-abort-before-ready', story));
+});
+
+test('copy, and finish', async () => {
+  await using story = await Story.begin('on_ready FINISH: the service ends the copy by itself, and nobody moves.');
+  const job = (await story.startCopy({ onReady: 'FINISH' })) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'COMPLETED');
+  expect(await story.end(job)).toBe(await told('copy-finish', story));
+});
+
+test('a start that is refused, and taken back', async () => {
+  await using story = await Story.begin('QEMU refuses the mirror: every step before it is taken back.');
+  story.qemu.failNext('blockdev-mirror', 'Invalid parameter combination');
+  const job = await story.startCopy();
+  expect(await story.end(job)).toBe(await told('start-refused-and-undone', story));
+});
+
+test('the answer to blockdev-add is lost', async () => {
+  await using story = await Story.begin(
+    'The connection breaks after QEMU has added a node and before it says so.\nNobody knows, so the step is taken back too.',
+  );
+  story.qemu.dropConnectionAfter('blockdev-add');
+  const job = await story.startCopy();
+  expect(await story.end(job)).toBe(await told('start-reply-lost-node', story));
+});
+
+test('the answer to blockdev-mirror is lost', async () => {
+  await using story = await Story.begin(
+    'The connection breaks after QEMU has begun the mirror and before it says so.\nThe job is found, and goes on.',
+  );
+  story.qemu.dropConnectionAfter('blockdev-mirror');
+  const job = (await story.startCopy()) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  await story.abort(job, { pivot: true });
+  expect(await story.end(job)).toBe(await told('start-reply-lost-mirror', story));
+});
+
+test('the pivot of an NVMe disk pauses the guest', async () => {
+  await using story = await Story.begin(
+    'QEMU 7.2 can crash when a busy NVMe disk pivots: the guest is paused for that instant.',
+    { disk: { bus: 'nvme' } },
+  );
+  const job = (await story.startCopy({ onReady: 'PIVOT' })) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'COMPLETED');
+  expect(await story.end(job)).toBe(await told('pivot-of-nvme-pauses-the-guest', story));
+});
+
+test('the agent restarts while a job is READY', async () => {
+  await using story = await Story.begin('Jobs live in QEMU: the next agent takes them up from the journal.');
+  const job = (await story.startCopy()) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  await story.restartAgent();
+  await story.abort(job, { pivot: true });
+  expect(await story.end(job)).toBe(await told('agent-restarts-while-ready', story));
+});
+
+test('QEMU dies before READY', async () => {
+  await using story = await Story.begin('The process is gone: nothing is claimed that cannot be seen.');
+  const job = (await story.startCopy()) ?? '';
+  story.say('QEMU is killed');
+  await story.qemu.die();
+  await story.until(job, 'FAILED');
+  expect(await story.end(job)).toBe(await told('qemu-dies-before-ready', story));
+});
