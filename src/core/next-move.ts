@@ -104,7 +104,7 @@ function start(job: Job, seen: Seen, asked: Asked): Move {
   const mirror = job.steps.get('start-mirror');
   const mayHaveRun = mirror === 'STARTED' || mirror === 'DONE' || mirror === 'UNKNOWN';
   if (seen.qemu === 'ENDED') return mayHaveRun ? running : { move: 'undo-start' };
-  if (seen.deviceOn !== 'SOURCE') return mayHaveRun ? running : { move: 'undo-start' };
+  if (seen.deviceOn === 'DESTINATION' || (seen.deviceOn !== 'SOURCE' && mayHaveRun)) return running;
   if (seen.job === undefined || seen.job.status === 'null') return { move: 'undo-start' };
   // QEMU checks some things, as the sizes, only after it has answered: that is still a refusal.
   if (seen.job.status === 'concluded' && seen.job.error !== undefined) return { move: 'undo-start' };

@@ -74,22 +74,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   grpc: ['grpc', 'core', 'lib', 'generated', 'node:*', 'pino', '@grpc/*', '@bufbuild/protobuf*', 'grpc-health-check'],
   fleet: ['fleet', 'core', 'lib', 'node:*', 'pino'],
   modes: ['modes', 'config.ts', 'fleet', 'grpc', 'agent', 'qmp', 'core', 'lib', 'node:*', 'pino'],
-  'config.ts': ['modes', 'node:*', 'commander'],
+  'config.ts': ['modes', 'lib', 'node:*', 'commander'],
   'main.ts': ['modes', 'config.ts', 'node:*'],
 };
 
-/** Each with its reason. */
-const IMPORTS_ALL_THE_SAME: ReadonlyMap<string, string> = new Map([
-  ['src/config.ts src/grpc/listen.ts', 'the type of the address that the command line names'],
-]);
-
 function mayImport({ from, what }: Import): boolean {
   const target = /^(src|generated)\//.test(what) ? partOf(what) : what;
-  return (
-    IMPORTS_ALL_THE_SAME.has(`${from} ${what}`) ||
-    (MAY_IMPORT[partOf(from)] ?? []).some((allowed) =>
-      allowed.endsWith('*') ? target.startsWith(allowed.slice(0, -1)) : target === allowed,
-    )
+  return (MAY_IMPORT[partOf(from)] ?? []).some((allowed) =>
+    allowed.endsWith('*') ? target.startsWith(allowed.slice(0, -1)) : target === allowed,
   );
 }
 
@@ -142,7 +134,6 @@ describe('the sources', () => {
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals.
     'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'unlink'],
-    'src/agent/start-up.ts': ['mkdir'],
     // The destination of a copy.
     'src/agent/destination.ts': ['open', 'unlink'],
     // Its own socket, when nobody listens there any more.

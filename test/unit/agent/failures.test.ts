@@ -15,7 +15,6 @@ describe('what the file system says', () => {
     ['EPERM', 'ACCESS_DENIED'],
     ['EROFS', 'ACCESS_DENIED'],
     ['ELOOP', 'ACCESS_DENIED'],
-    ['ENAMETOOLONG', 'ACCESS_DENIED'],
     ['ENOSPC', 'NO_SPACE'],
     ['EDQUOT', 'NO_SPACE'],
     ['EFBIG', 'NO_SPACE'],

@@ -104,7 +104,7 @@ afterEach(() => {
 });
 
 describe('a watcher', () => {
-  it('has every revision once and in order, from any revision on, and the end after the last', async () => {
+  it('never a lost event: has every revision once and in order, from any revision on, and the end after the last', async () => {
     await using job = await watched(...LIFE);
     for (let after = 0; after <= LAST; after += 1) {
       const events = await allOf(job.watch({ afterRevision: after }));

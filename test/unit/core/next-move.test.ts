@@ -22,7 +22,7 @@ import {
 type Up = Extract<Seen, { qemu: 'UP' }>;
 type SeenJob = NonNullable<Up['job']>;
 
-const NOT_ASKED: Asked = { complete: false, end: false, overdue: false };
+const NOT_ASKED: Asked = { complete: false, end: false, forceEnd: false, overdue: false };
 const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
 
 /** QEMU is there, its guest runs, and the job has this status. */
@@ -55,7 +55,7 @@ const COMPLETE: Move = {
 };
 const END_BY_FORCE: Move = {
   move: 'command',
-  asks: 'end',
+  asks: 'forceEnd',
   command: { execute: 'job-cancel', arguments: { id: JOB } },
 };
 const END_SOFTLY: Move = {
@@ -240,7 +240,7 @@ describe('the next move', () => {
     ],
 
     ['cancelled before READY', cancelling, seen('running'), {}, END_BY_FORCE],
-    ['cancelled before READY: once', cancelling, seen('running'), { end: true }, WAIT],
+    ['cancelled before READY: once', cancelling, seen('running'), { forceEnd: true }, WAIT],
     ['cancelled before READY, READY by now', cancelling, seen('ready'), {}, record(READY)],
     ['cancelled, READY: a complete copy is left', jobOf(RUNNING, CANCEL, READY), seen('ready'), {}, END_SOFTLY],
     ['cancelled after READY', jobOf(RUNNING, READY, CANCEL), seen('ready'), {}, END_SOFTLY],
@@ -277,19 +277,37 @@ describe('the next move', () => {
     expect(nextMove(job, what, { ...NOT_ASKED, ...asked })).toEqual(expected);
   });
 
-  // Written as they should be.
-  it.fails('a start: the mirror is gone, and the guest is on the copy: that file is not to be taken back', () => {
+  it('a start: the mirror is gone, and the guest is on the copy: that file is not to be taken back', () => {
     expect(nextMove(starting, gone('DESTINATION', DESTINATION), NOT_ASKED)).toEqual(record(RUNNING));
   });
-  it.fails('a start: the mirror has failed, and the guest is on the copy: that file is not to be taken back', () => {
+  it('a start: the mirror has failed, and the guest is on the copy: that file is not to be taken back', () => {
     const what = seen('concluded', { error: 'no' }, { deviceOn: 'DESTINATION', devicePath: DESTINATION });
     expect(nextMove(starting, what, NOT_ASKED)).toEqual(record(RUNNING));
   });
-  it.fails('cancelled after READY, and out of space since: by force, as QEMU refuses a soft end', () => {
+  it('cancelled after READY, and out of space since: by force, as QEMU refuses a soft end', () => {
     const what = seen('standby', { ioStatus: 'nospace' });
     expect(nextMove(jobOf(RUNNING, READY, CANCEL), what, NOT_ASKED)).toEqual(END_BY_FORCE);
   });
-  it.fails('a pivot that is being broken off, and out of space, with a held guest: released', () => {
+  it('a start whose mirror may have run is never taken back: QEMU has ended, or the disk is elsewhere', () => {
+    for (const step of [
+      [{ entry: 'step-started', step: 'start-mirror' }],
+      [
+        { entry: 'step-started', step: 'start-mirror' },
+        { entry: 'step-done', step: 'start-mirror' },
+      ],
+    ] as const) {
+      const job = jobOf(...step);
+      expect(nextMove(job, ENDED, NOT_ASKED)).toEqual(record(RUNNING));
+      expect(nextMove(job, gone('ELSEWHERE', '/other'), NOT_ASKED)).toEqual(record(RUNNING));
+      expect(nextMove(job, gone('SOURCE'), NOT_ASKED)).toEqual(UNDO);
+    }
+    expect(nextMove(starting, ENDED, NOT_ASKED)).toEqual(UNDO);
+  });
+  it('finished after READY, and out of space since: waits, as the copy is worth it', () => {
+    const what = seen('standby', { ioStatus: 'nospace' });
+    expect(nextMove(jobOf(RUNNING, READY, FINISH), what, NOT_ASKED)).toEqual(WAIT);
+  });
+  it('a pivot that is being broken off, and out of space, with a held guest: released', () => {
     const job = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, FORCE);
     const what = seen('standby', { ioStatus: 'nospace' }, { guestRuns: false });
     expect(nextMove(job, what, { ...NOT_ASKED, end: true })).toEqual(RELEASE);
@@ -331,7 +349,7 @@ const everythingSeen: readonly Seen[] = [
   ),
 ];
 const everythingAsked: readonly Asked[] = BOTH.flatMap((complete) =>
-  BOTH.flatMap((end) => BOTH.map((overdue) => ({ complete, end, overdue }))),
+  BOTH.flatMap((end) => BOTH.flatMap((forceEnd) => BOTH.map((overdue) => ({ complete, end, forceEnd, overdue })))),
 );
 const jobs: readonly (readonly [string, Job])[] = [
   ...STORIES.map(([name, , entries]) => [name, jobOf(...entries)] as const),

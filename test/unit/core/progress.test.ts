@@ -146,7 +146,7 @@ describe('rates', () => {
   });
 
   // An interval may be as long as an hour.
-  it.fails('are there when samples are further apart than five seconds', () => {
+  it('are there when samples are further apart than five seconds', () => {
     const [, second] = progressOf(
       { atMs: 0, offsetBytes: 0, lengthBytes: 100 * MIB },
       { atMs: 10_000, offsetBytes: 10 * MIB, lengthBytes: 100 * MIB },

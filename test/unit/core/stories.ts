@@ -36,7 +36,7 @@ export const ACCEPTED: Accepted = {
   plan: [],
 };
 
-export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42' };
+export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42', birthTimeNs: '1' };
 export const CREATED: EntryBody = { entry: 'step-done', step: 'create-destination', made: MADE };
 export const RUNNING: EntryBody = { entry: 'running' };
 export const READY: EntryBody = { entry: 'ready' };

@@ -9,14 +9,10 @@ it('the wait doubles from 100 ms to 5 s', () => {
 
 it('up to half of the wait is left to chance, after any number of failures', () => {
   fc.assert(
-    fc.property(
-      fc.nat(),
-      fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
-      (failures, random) => {
-        const fullMs = retryInMs(failures, 0);
-        expect(retryInMs(failures, random)).toBeGreaterThanOrEqual(fullMs / 2);
-        expect(retryInMs(failures, random)).toBeLessThanOrEqual(fullMs);
-      },
-    ),
+    fc.property(fc.nat(), fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), (failures, random) => {
+      const fullMs = retryInMs(failures, 0);
+      expect(retryInMs(failures, random)).toBeGreaterThanOrEqual(fullMs / 2);
+      expect(retryInMs(failures, random)).toBeLessThanOrEqual(fullMs);
+    }),
   );
 });

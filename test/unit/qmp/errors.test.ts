@@ -1,12 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  ConnectFailed,
-  Disconnected,
-  NotSent,
-  OutcomeUnknown,
-  QmpError,
-  Refused,
-} from '../../../src/qmp/errors.ts';
+import { ConnectFailed, Disconnected, NotSent, OutcomeUnknown, QmpError, Refused } from '../../../src/qmp/errors.ts';
 
 describe('ConnectFailed', () => {
   it.each([

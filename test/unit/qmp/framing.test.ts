@@ -10,9 +10,7 @@ const cuts = fc.oneof(fc.constant('every byte' as const), fc.array(fc.nat(), { m
 /** The bytes in pieces: cut at these places (taken modulo the length), or one by one. */
 function pieces(bytes: Buffer, at: 'every byte' | number[]): Buffer[] {
   if (at === 'every byte') return Array.from(bytes, (_, index) => bytes.subarray(index, index + 1));
-  const places = [0, ...at.map((place) => place % (bytes.length + 1)), bytes.length].toSorted(
-    (a, b) => a - b,
-  );
+  const places = [0, ...at.map((place) => place % (bytes.length + 1)), bytes.length].toSorted((a, b) => a - b);
   return places.slice(1).map((end, index) => bytes.subarray(places[index], end));
 }
 
@@ -64,9 +62,7 @@ describe('Framing', () => {
   it('gives the messages before garbage and then FramingError, however the bytes are cut', () => {
     const garbage = fc
       .uint8Array({ minLength: 1, maxLength: 30 })
-      .filter(
-        (bytes) => !bytes.includes(0x0a) && !isJson(bytes) && Buffer.from(bytes).toString().trim() !== '',
-      );
+      .filter((bytes) => !bytes.includes(0x0a) && !isJson(bytes) && Buffer.from(bytes).toString().trim() !== '');
     fc.assert(
       fc.property(messages, garbage, messages, cuts, (before, bad, after, at) => {
         const bytes = Buffer.concat([
@@ -126,9 +122,7 @@ describe('Framing', () => {
   });
 
   it('gives integers above 2^53 as the nearest double', () => {
-    expect(new Framing().push(Buffer.from('{"speed":9223372036854775807}\r\n'))).toEqual([
-      { speed: 2 ** 63 },
-    ]);
+    expect(new Framing().push(Buffer.from('{"speed":9223372036854775807}\r\n'))).toEqual([{ speed: 2 ** 63 }]);
   });
 });
 

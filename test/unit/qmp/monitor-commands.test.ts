@@ -20,9 +20,7 @@ async function connected(options: Partial<MonitorOptions> = {}): Promise<Connect
   const dir = stack.use(await testDir());
   const server = stack.use(await ScriptedQmp.listen(`${dir.path}/qmp.sock`));
   const strays: string[] = [];
-  const monitor = stack.use(
-    new Monitor({ path: server.path, onStray: (text) => strays.push(text), ...options }),
-  );
+  const monitor = stack.use(new Monitor({ path: server.path, onStray: (text) => strays.push(text), ...options }));
   monitor.start();
   const qemu = await server.connected();
   await monitor.ready();
@@ -41,8 +39,7 @@ function executeMany(monitor: Monitor, count: number): Promise<unknown>[] {
   return Array.from({ length: count }, (_, index) => monitor.execute({ execute: String(index) }));
 }
 
-const names = (requests: Request[]): unknown[] =>
-  requests.map((request) => request.execute ?? request['exec-oob']);
+const names = (requests: Request[]): unknown[] => requests.map((request) => request.execute ?? request['exec-oob']);
 
 describe('a command', () => {
   it('is written as given and resolves with the return value', async () => {

@@ -156,10 +156,7 @@ describe('a connection that cannot be made says why:', () => {
     ['a greeting without a version', '{"QMP":{}}\n'],
     ['more than the longest message', 'x'.repeat(2000)],
     ['two greetings', `${JSON.stringify(greeting)}\n${JSON.stringify(greeting)}\n`],
-    [
-      'an answer to another command than the negotiation',
-      `${JSON.stringify(greeting)}\n{"return":{},"id":1}\n`,
-    ],
+    ['an answer to another command than the negotiation', `${JSON.stringify(greeting)}\n{"return":{},"id":1}\n`],
     ['an error without id', `${JSON.stringify(greeting)}\n{"error":{"class":"C","desc":"parse error"}}\n`],
   ])('%s is not QMP', async (_what, bytes) => {
     await using t = await rig({ maxMessageBytes: 1000 });
@@ -467,9 +464,7 @@ describe('close', () => {
     const qemu = await t.server.connected();
     await t.monitor.ready();
     t.monitor.onState(({ state }) => states.push(state));
-    const pending = Promise.allSettled(
-      Array.from({ length: 9 }, (_, n) => t.monitor.execute({ execute: `${n}` })),
-    );
+    const pending = Promise.allSettled(Array.from({ length: 9 }, (_, n) => t.monitor.execute({ execute: `${n}` })));
     await Promise.all([t.monitor.close(), t.monitor.close()]);
     const reasons = (await pending).map((one) => (one.status === 'rejected' ? String(one.reason) : ''));
     expect(reasons.slice(0, 8)).toEqual(Array(8).fill(expect.stringMatching(/^OutcomeUnknown/)));

@@ -2,7 +2,13 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Disk } from '../../../../src/core/chain.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/journal-entry.ts';
-import { type CopySource, namesOf, planCopy, planSettling } from '../../../../src/core/plans/copy.ts';
+import {
+  type CopyDestination,
+  type CopySource,
+  namesOf,
+  planCopy,
+  planSettling,
+} from '../../../../src/core/plans/copy.ts';
 import { CREATED, DESTINATION, JOB, jobOf, OPTIONS, READY, RUNNING } from '../stories.ts';
 
 const DISK: Disk = {
@@ -23,11 +29,12 @@ const FROM: CopySource = {
   extendedL2: true,
 };
 const OWNER = { uid: 107, gid: 108 };
+const TO: CopyDestination = { path: DESTINATION, takeOver: false, owner: OWNER };
 const CACHE = { direct: true, 'no-flush': false };
 
 const createFile = (sizeBytes: number) => ({
   name: 'create-destination',
-  run: { do: 'create-file', path: DESTINATION, sizeBytes, owner: OWNER },
+  run: { do: 'create-file', path: DESTINATION, takeOver: false, sizeBytes, owner: OWNER },
   undo: { do: 'remove-file', path: DESTINATION, madeBy: 'create-destination' },
 });
 const blockdevDel = (node: string) => ({
@@ -95,7 +102,7 @@ const mirror = (options: object) => ({
 describe('the plan of a copy', () => {
   it('makes a raw file of the disk’s size, opens it, and mirrors', () => {
     const options = { ...OPTIONS, format: 'RAW' } as const;
-    expect(planCopy(JOB, FROM, DESTINATION, OWNER, options)).toEqual([
+    expect(planCopy(JOB, FROM, TO, options)).toEqual([
       createFile(10_737_418_240),
       addFile,
       addFormat({ driver: 'raw' }),
@@ -111,7 +118,7 @@ describe('the plan of a copy', () => {
       bufferBytes: 65_536,
       onNoSpace: 'FAIL',
     } as const;
-    expect(planCopy(JOB, FROM, DESTINATION, OWNER, options)).toEqual([
+    expect(planCopy(JOB, FROM, TO, options)).toEqual([
       createFile(0),
       addFile,
       {
@@ -142,7 +149,7 @@ describe('the plan of a copy', () => {
 
   it('gives a qcow2 copy of a raw disk QEMU’s own cluster size', () => {
     const raw = { ...FROM, clusterSizeBytes: undefined, extendedL2: false };
-    const format = planCopy(JOB, raw, DESTINATION, OWNER, OPTIONS).find(({ name }) => name === 'format-destination');
+    const format = planCopy(JOB, raw, TO, OPTIONS).find(({ name }) => name === 'format-destination');
     expect(format?.run).toMatchObject({
       command: { arguments: { options: { driver: 'qcow2', file: `${JOB}-file`, size: 10_737_418_240 } } },
     });
@@ -151,7 +158,7 @@ describe('the plan of a copy', () => {
 
   it('has step names that differ, an undo for each, and survives its journey through the journal', () => {
     for (const format of ['RAW', 'QCOW2'] as const) {
-      const plan = planCopy(JOB, FROM, DESTINATION, undefined, { ...OPTIONS, format });
+      const plan = planCopy(JOB, FROM, { ...TO, owner: undefined }, { ...OPTIONS, format });
       expect(new Set(plan.map(({ name }) => name)).size).toBe(plan.length);
       expect(plan.every(({ undo }) => undo !== undefined)).toBe(true);
       expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
@@ -161,7 +168,7 @@ describe('the plan of a copy', () => {
   it('never waits for a finalization, never dismisses by itself and never ignores an error', () => {
     for (const format of ['RAW', 'QCOW2'] as const) {
       for (const onNoSpace of ['PAUSE', 'FAIL'] as const) {
-        const text = JSON.stringify(planCopy(JOB, FROM, DESTINATION, OWNER, { ...OPTIONS, format, onNoSpace }));
+        const text = JSON.stringify(planCopy(JOB, FROM, TO, { ...OPTIONS, format, onNoSpace }));
         expect(text).toContain('"auto-finalize":true,"auto-dismiss":false');
         expect(text).not.toMatch(/ignore|drive-mirror|"no-flush":true/);
       }
