@@ -3,7 +3,13 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/story/**/*.test.ts', 'test/fault/**/*.test.ts'], testTimeout: 30_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/story/**/*.test.ts', 'test/fault/**/*.test.ts'],
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           // Real QEMUs and real guests: two cores do two files at a time.
