@@ -9,11 +9,12 @@
 import type { Logger } from 'pino';
 import type { Job } from '../core/job.ts';
 import type { DeviceOn } from '../core/journal-entry.ts';
-import { type Asked, type Move, nextMove, type Seen } from '../core/next-move.ts';
+import { type Move, nextMove, type Seen } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
+import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps } from './job-steps.ts';
@@ -31,10 +32,8 @@ export interface RunningJobOptions {
   readonly logger: Logger;
 }
 
-/** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
-const OVERDUE_MS = { STARTING: 1000, PIVOTING: 30_000 };
 /** When QEMU tells of nothing: while a job gets going, while a pivot waits, and while QEMU cannot be asked. */
-const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, unreachable: 1000 };
+const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, held: 10, unreachable: 1000 };
 
 export class RunningJob {
   readonly #log: JobLog;
@@ -42,13 +41,8 @@ export class RunningJob {
   readonly #options: RunningJobOptions;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
-  #asked = { complete: false, end: false, forceEnd: false };
-  /** Over which connection `#asked` is true: what a lost connection swallowed is asked again. */
-  #generation = 0;
-  /** For which request it is true: a cancel by force is not the cancel that was asked before. */
-  #intent: Job['intent'];
-  #state: Job['state'] = 'STARTING';
-  #since = performance.now();
+  readonly #asked = new AskedSoFar();
+  #leaveBy = Infinity;
 
   constructor(options: RunningJobOptions) {
     this.#options = options;
@@ -77,12 +71,12 @@ export class RunningJob {
 
   /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
   async drive(): Promise<void> {
-    while (!this.#log.ended && !this.#stop.signal.aborted) {
+    while (!this.#log.ended && !this.#mayLeave) {
       const machine = this.#options.machine();
       const before = { log: this.#log.changed.now, machine: machine?.wake.now ?? 0 };
       try {
         const seen = await this.#look(machine);
-        const move = seen && nextMove(this.#job, seen, this.#askedNow(machine));
+        const move = seen && nextMove(this.#job, seen, this.#asked.now(this.#job, machine?.identity?.generation ?? 0));
         if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
         else await this.#perform(move, seen?.qemu === 'UP' ? machine : undefined);
       } catch (error) {
@@ -98,11 +92,17 @@ export class RunningJob {
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
   close(): void {
+    this.#leaveBy = performance.now() + 2 * HOLD_LIMIT_MS;
     this.#stop.abort();
   }
 
+  /** A guest that is paused for its pivot is not left like that, unless QEMU does not let us continue it. */
+  get #mayLeave(): boolean {
+    return this.#stop.signal.aborted && (!this.#job.guestHeld || performance.now() > this.#leaveBy);
+  }
+
   async #wait(machine: VirtualMachine | undefined, before: { log: number; machine: number }): Promise<void> {
-    using stopped = new LinkedAbort(this.#stop.signal);
+    using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
     const { signal } = stopped;
     const timeoutMs = this.#lookAgainMs(machine);
     const timeout = timeoutMs === undefined ? {} : { timeoutMs };
@@ -114,23 +114,9 @@ export class RunningJob {
   /** Undefined: an event, a request or the connection will tell. */
   #lookAgainMs(machine: VirtualMachine | undefined): number | undefined {
     if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
-    const { state } = this.#job;
+    const { state, guestHeld } = this.#job;
+    if (guestHeld) return LOOK_AGAIN_MS.held;
     return state === 'STARTING' || state === 'PIVOTING' ? LOOK_AGAIN_MS[state] : undefined;
-  }
-
-  #askedNow(machine: VirtualMachine | undefined): Asked {
-    const generation = machine?.identity?.generation ?? 0;
-    const { intent } = this.#job;
-    const another = generation !== this.#generation || intent !== this.#intent;
-    if (another) this.#asked = { complete: false, end: false, forceEnd: false };
-    this.#generation = generation;
-    this.#intent = intent;
-    if (this.#state !== this.#job.state) {
-      this.#state = this.#job.state;
-      this.#since = performance.now();
-    }
-    const limitMs = this.#state === 'STARTING' || this.#state === 'PIVOTING' ? OVERDUE_MS[this.#state] : Infinity;
-    return { ...this.#asked, overdue: performance.now() - this.#since > limitMs };
   }
 
   /** Undefined: QEMU cannot be asked now, and may well be alive. */
@@ -153,6 +139,7 @@ export class RunningJob {
         status: job.status,
         error: job.error,
         ioStatus: blockJob?.ioStatus ?? 'ok',
+        remainingBytes: blockJob === undefined ? 0 : Math.max(0, blockJob.lengthBytes - blockJob.offsetBytes),
         begun: job.endBytes > 0 || !['created', 'running'].includes(job.status),
       },
       ...place,
@@ -207,14 +194,14 @@ export class RunningJob {
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
-    this.#asked = { ...this.#asked, [move.asks]: true };
+    this.#asked.add(move.asks);
     try {
       await machine?.execute(move.command);
     } catch (error) {
       // Its state has changed under the command: the next look tells to what.
       if (!(error instanceof Refused)) throw error;
       this.#logger.info({ command: move.command.execute, why: error.desc }, 'QEMU refused; looking again');
-      this.#asked = { ...this.#asked, [move.asks]: false };
+      this.#asked.delete(move.asks);
       await this.#pause();
     }
   }

@@ -15,7 +15,8 @@
  *  RUNNING, READY, PIVOTING  paused on an error | goes on          record paused | resumed
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  READY, on_ready           —                                     record pivot- or finish-requested
- *  PIVOTING                  ready, guest to be paused             hold the guest
+ *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
+ *  PIVOTING                  guest held for too long               release it, and try again later
  *  PIVOTING                  ready                                 job-complete (once a connection)
  *  PIVOTING                  standby, or under way                 wait
  */
@@ -35,6 +36,8 @@ export type Seen =
             readonly status: QemuJobStatus;
             readonly error: string | undefined;
             readonly ioStatus: 'ok' | 'failed' | 'nospace';
+            /** What is left to copy. */
+            readonly remainingBytes: number;
             /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
             readonly begun: boolean;
           }
@@ -45,13 +48,17 @@ export type Seen =
       readonly guestRuns: boolean;
     };
 
+/** What is asked of QEMU once, and then waited for. */
+export type Asking = 'complete' | 'end' | 'forceEnd';
+
 /** What was already done about the job over this connection, and for how long it has been as it is. */
-export interface Asked {
-  readonly complete: boolean;
-  readonly end: boolean;
-  readonly forceEnd: boolean;
+export interface Asked extends Readonly<Record<Asking, boolean>> {
   /** The state has lasted too long: a start that does not get going, a pivot that finds no moment without dirt. */
   readonly overdue: boolean;
+  /** The guest has been paused for longer than anybody should wait for a disk. */
+  readonly heldTooLong: boolean;
+  /** It was, and has to get on with its work before it may be paused again. */
+  readonly restsFromHold: boolean;
 }
 
 export type Move =
@@ -60,7 +67,7 @@ export type Move =
   | { readonly move: 'undo-start' }
   | { readonly move: 'hold-guest'; readonly because: string }
   | { readonly move: 'release-guest' }
-  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: 'complete' | 'end' | 'forceEnd' }
+  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking }
   | { readonly move: 'settle' };
 
 const WAIT: Move = { move: 'wait' };
@@ -92,7 +99,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
       return cancel(job, settled, pause !== undefined, asked);
     case 'PIVOTING':
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
-      return pivot(job, status, seen.guestRuns, asked);
+      return pivot(job, seen.job, seen.guestRuns, asked);
     default:
       return WAIT;
   }
@@ -152,12 +159,22 @@ function cancel(job: Job, settled: boolean, paused: boolean, asked: Asked): Move
   return { move: 'command', asks: 'forceEnd', command: { execute: 'job-cancel', arguments: { id } } };
 }
 
-function pivot(job: Job, status: QemuJobStatus, guestRuns: boolean, asked: Asked): Move {
+function pivot(
+  job: Job,
+  { status, remainingBytes }: { status: QemuJobStatus; remainingBytes: number },
+  guestRuns: boolean,
+  asked: Asked,
+): Move {
   if (status === 'waiting' || status === 'pending' || status === 'aborting') return WAIT;
+  if (job.guestHeld && asked.heldTooLong) return { move: 'release-guest' };
   const because = pauseBecause(job, asked.overdue);
-  if (because !== undefined && guestRuns && !(asked.complete && job.guestHeld)) return { move: 'hold-guest', because };
+  if (because !== undefined && guestRuns && !(asked.complete && job.guestHeld)) {
+    return asked.restsFromHold ? WAIT : { move: 'hold-guest', because };
+  }
   // standby is a drain by somebody else and passes; a completion asked for now would wait for it anyway.
   if (asked.complete || status !== 'ready') return WAIT;
+  // A completion cannot be taken back, and waits for the rest: with a paused guest the rest comes first, in bounds.
+  if (job.guestHeld && remainingBytes > 0) return WAIT;
   return {
     move: 'command',
     asks: 'complete',

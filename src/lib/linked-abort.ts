@@ -3,8 +3,8 @@ export class LinkedAbort implements Disposable {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;
 
-  constructor(outer: AbortSignal) {
-    this.signal = AbortSignal.any([outer, this.#controller.signal]);
+  constructor(outer: AbortSignal | undefined) {
+    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([outer, this.#controller.signal]);
   }
 
   [Symbol.dispose](): void {

@@ -141,6 +141,23 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
   });
 
+  it('is not left with a guest that is paused for its pivot: that is continued first', async () => {
+    const asked = Promise.withResolvers<void>();
+    const machine = new Machine((_self, { execute }) => {
+      if (execute === 'job-complete') asked.resolve();
+    });
+    const job = await driven(machine, [pivot('ALWAYS')]);
+    await asked.promise;
+    const left = job[Symbol.asyncDispose]();
+    expect(machine.runs).toBe(false);
+    machine.conclude(undefined, JOB);
+    machine.wake.notify();
+    await left;
+    expect(machine.runs).toBe(true);
+    expect(job.log.job).toMatchObject({ state: 'PIVOTING', guestHeld: false });
+    expect(job.log.revisionOf('concluded')).toBeDefined();
+  });
+
   it('goes on in QEMU when nobody looks after it any more', async () => {
     const machine = new Machine(() => undefined);
     const job = await driven(machine, []);

@@ -22,14 +22,21 @@ import {
 type Up = Extract<Seen, { qemu: 'UP' }>;
 type SeenJob = NonNullable<Up['job']>;
 
-const NOT_ASKED: Asked = { complete: false, end: false, forceEnd: false, overdue: false };
+const NOT_ASKED: Asked = {
+  complete: false,
+  end: false,
+  forceEnd: false,
+  overdue: false,
+  heldTooLong: false,
+  restsFromHold: false,
+};
 const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
 
 /** QEMU is there, its guest runs, and the job has this status. */
 function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<Omit<Up, 'qemu' | 'job'>> = {}): Up {
   return {
     qemu: 'UP',
-    job: { status, error: undefined, ioStatus: 'ok', begun: true, ...job },
+    job: { status, error: undefined, ioStatus: 'ok', remainingBytes: 0, begun: true, ...job },
     deviceOn: 'SOURCE',
     devicePath: SOURCE,
     guestRuns: true,
@@ -303,6 +310,17 @@ describe('the next move', () => {
     }
     expect(nextMove(starting, ENDED, NOT_ASKED)).toEqual(UNDO);
   });
+  it('a held guest waits for the rest before QEMU is asked to complete, and not for ever', () => {
+    const held = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD);
+    const left = (remainingBytes: number) => seen('ready', { remainingBytes }, { guestRuns: false });
+    expect(nextMove(held, left(1), NOT_ASKED)).toEqual(WAIT);
+    expect(nextMove(held, left(0), NOT_ASKED)).toEqual(COMPLETE);
+    expect(nextMove(held, left(1), { ...NOT_ASKED, heldTooLong: true })).toEqual(RELEASE);
+    expect(nextMove(held, left(1), { ...NOT_ASKED, complete: true, heldTooLong: true })).toEqual(RELEASE);
+    const released = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, { entry: 'guest-released' });
+    expect(nextMove(released, seen('ready'), { ...NOT_ASKED, restsFromHold: true })).toEqual(WAIT);
+    expect(nextMove(released, seen('ready'), NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
+  });
   it('finished after READY, and out of space since: waits, as the copy is worth it', () => {
     const what = seen('standby', { ioStatus: 'nospace' });
     expect(nextMove(jobOf(RUNNING, READY, FINISH), what, NOT_ASKED)).toEqual(WAIT);
@@ -348,8 +366,9 @@ const everythingSeen: readonly Seen[] = [
     ]),
   ),
 ];
-const everythingAsked: readonly Asked[] = BOTH.flatMap((complete) =>
-  BOTH.flatMap((end) => BOTH.flatMap((forceEnd) => BOTH.map((overdue) => ({ complete, end, forceEnd, overdue })))),
+const everythingAsked: readonly Asked[] = Object.keys(NOT_ASKED).reduce<readonly Asked[]>(
+  (all, what) => all.flatMap((asked) => BOTH.map((yes) => ({ ...asked, [what]: yes }))),
+  [NOT_ASKED],
 );
 const jobs: readonly (readonly [string, Job])[] = [
   ...STORIES.map(([name, , entries]) => [name, jobOf(...entries)] as const),
@@ -506,6 +525,7 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
         break;
       case 'release-guest':
         write({ entry: 'guest-released' });
+        asked = { ...asked, heldTooLong: false, restsFromHold: true };
         if (what.qemu === 'UP') what = { ...what, guestRuns: true };
         break;
       case 'command':

@@ -1,0 +1,56 @@
+/** What QEMU was asked about a job, and for how long things have been as they are: the memory between two looks. */
+
+import type { Job } from '../core/job.ts';
+import type { Asked, Asking } from '../core/next-move.ts';
+
+/** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
+const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
+/** A guest's own time-out for its disk is 30 seconds and more; between two holds it gets its work done. */
+export const HOLD_LIMIT_MS = 5000;
+const REST_FROM_HOLD_MS = 20_000;
+
+export class AskedSoFar {
+  readonly #asked = new Set<Asking>();
+  /** Over which connection it was asked: what a lost one swallowed is asked again. */
+  #generation = 0;
+  /** For which request: a cancel by force is not the cancel that was asked before. */
+  #intent: Job['intent'];
+  #state: Job['state'] = 'STARTING';
+  #since = performance.now();
+  #held = false;
+  /** Since when the guest is held, or is not held any more; long ago when it never was. */
+  #heldSince = -Infinity;
+
+  add(asking: Asking): void {
+    this.#asked.add(asking);
+  }
+
+  /** QEMU refused it: it was as if never asked. */
+  delete(asking: Asking): void {
+    this.#asked.delete(asking);
+  }
+
+  now(job: Job, generation: number): Asked {
+    if (generation !== this.#generation || job.intent !== this.#intent) this.#asked.clear();
+    this.#generation = generation;
+    this.#intent = job.intent;
+    const nowMs = performance.now();
+    if (this.#state !== job.state) {
+      this.#state = job.state;
+      this.#since = nowMs;
+    }
+    if (this.#held !== job.guestHeld) {
+      this.#held = job.guestHeld;
+      this.#heldSince = nowMs;
+    }
+    const heldMs = nowMs - this.#heldSince;
+    return {
+      complete: this.#asked.has('complete'),
+      end: this.#asked.has('end'),
+      forceEnd: this.#asked.has('forceEnd'),
+      overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
+      heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
+      restsFromHold: !job.guestHeld && heldMs < REST_FROM_HOLD_MS,
+    };
+  }
+}
