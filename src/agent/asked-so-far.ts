@@ -15,6 +15,8 @@ export class AskedSoFar {
   #generation = 0;
   /** For which request: a cancel by force is not the cancel that was asked before. */
   #intent: Job['intent'];
+  #wantsPaused: Job['wantsPaused'];
+  #wantsBandwidth: Job['wantsBandwidth'];
   #state: Job['state'] = 'STARTING';
   #since = performance.now();
   #held = false;
@@ -31,9 +33,15 @@ export class AskedSoFar {
   }
 
   now(job: Job, generation: number): Asked {
-    if (generation !== this.#generation || job.intent !== this.#intent) this.#asked.clear();
+    const another = generation !== this.#generation || job.intent !== this.#intent;
+    if (another) this.#asked.clear();
+    if (job.wantsPaused !== this.#wantsPaused)
+      for (const asking of ['pause', 'resume'] as const) this.#asked.delete(asking);
+    if (job.wantsBandwidth !== this.#wantsBandwidth) this.#asked.delete('speed');
     this.#generation = generation;
     this.#intent = job.intent;
+    this.#wantsPaused = job.wantsPaused;
+    this.#wantsBandwidth = job.wantsBandwidth;
     const nowMs = performance.now();
     if (this.#state !== job.state) {
       this.#state = job.state;
@@ -48,6 +56,9 @@ export class AskedSoFar {
       complete: this.#asked.has('complete'),
       end: this.#asked.has('end'),
       forceEnd: this.#asked.has('forceEnd'),
+      pause: this.#asked.has('pause'),
+      resume: this.#asked.has('resume'),
+      speed: this.#asked.has('speed'),
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
       restsFromHold: !job.guestHeld && heldMs < REST_FROM_HOLD_MS,

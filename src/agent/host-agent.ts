@@ -11,6 +11,8 @@ import type {
   JobRef,
   JobView,
   ListJobsRequest,
+  PauseRequest,
+  SetSpeedRequest,
   WatchRequest,
 } from '../core/block-jobs.ts';
 import { type Disk, findDisk } from '../core/chain.ts';
@@ -18,6 +20,7 @@ import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { QemuJob } from '../core/qemu/replies.ts';
 import { checkAbort } from '../core/rules/abort.ts';
+import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
 import { page, stateFilter } from '../core/rules/list.ts';
 import { type CopySpec, parseStartCopy } from '../core/rules/start-copy.ts';
 import { inTime } from '../lib/in-time.ts';
@@ -27,6 +30,7 @@ import type { JobLog } from './job-log.ts';
 import { JobTable } from './job-table.ts';
 import { prepareCopy } from './prepare-copy.ts';
 import { Progresses } from './progresses.ts';
+import { requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -155,6 +159,27 @@ export class HostAgent implements BlockJobs {
     if (!request.async && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
+    return this.#view(log);
+  }
+
+  async setSpeed(request: SetSpeedRequest, { signal }: Call): Promise<JobView> {
+    const bandwidthBytesPerSecond = parseSetSpeed(request);
+    const log = await this.#jobs.find(request.job);
+    await requestChange(log, { entry: 'speed-requested', bandwidthBytesPerSecond }, signal);
+    return this.#view(log);
+  }
+
+  async pause(request: PauseRequest, { signal }: Call): Promise<JobView> {
+    checkPause(request);
+    const log = await this.#jobs.find(request.job);
+    await requestChange(log, { entry: 'pause-requested' }, signal);
+    return this.#view(log);
+  }
+
+  async resume(request: PauseRequest, { signal }: Call): Promise<JobView> {
+    checkPause(request);
+    const log = await this.#jobs.find(request.job);
+    await requestChange(log, { entry: 'resume-requested' }, signal);
     return this.#view(log);
   }
 

@@ -139,6 +139,8 @@ export class RunningJob {
         status: job.status,
         error: job.error,
         ioStatus: blockJob?.ioStatus ?? 'ok',
+        paused: blockJob?.paused ?? false,
+        speedBytesPerSecond: blockJob?.speedBytesPerSecond ?? this.#job.bandwidthBytesPerSecond,
         remainingBytes: blockJob === undefined ? 0 : Math.max(0, blockJob.lengthBytes - blockJob.offsetBytes),
         begun: job.endBytes > 0 || !['created', 'running'].includes(job.status),
       },
@@ -197,6 +199,9 @@ export class RunningJob {
     this.#asked.add(move.asks);
     try {
       await machine?.execute(move.command);
+      if (move.proves === undefined) return;
+      await this.#log.append(move.proves);
+      this.#asked.delete(move.asks);
     } catch (error) {
       // Its state has changed under the command: the next look tells to what.
       if (!(error instanceof Refused)) throw error;

@@ -93,6 +93,10 @@ const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
   'undo-started': 'STEP',
   'undo-done': 'STEP',
   'undo-failed': 'STEP',
+  'pause-requested': 'STEP',
+  'resume-requested': 'STEP',
+  'speed-requested': 'STEP',
+  speed: 'SPEED',
   paused: 'PAUSED',
   resumed: 'RESUMED',
 };

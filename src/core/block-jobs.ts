@@ -68,6 +68,18 @@ export interface AbortRequest {
   readonly requestId: string;
 }
 
+export interface SetSpeedRequest {
+  readonly job: JobRef;
+  readonly bandwidthBytesPerSecond: bigint;
+  readonly requestId: string;
+}
+
+/** Pause, and Resume. */
+export interface PauseRequest {
+  readonly job: JobRef;
+  readonly requestId: string;
+}
+
 export interface ListJobsRequest {
   /** Name or UUID; '' for all. */
   readonly domain: string;
@@ -90,7 +102,7 @@ export interface JobView {
 }
 
 export interface JobEvent extends JobView {
-  readonly type: 'SNAPSHOT' | 'STATE' | 'STEP' | 'PROGRESS' | 'PAUSED' | 'RESUMED' | 'HEARTBEAT';
+  readonly type: 'SNAPSHOT' | 'STATE' | 'STEP' | 'PROGRESS' | 'SPEED' | 'PAUSED' | 'RESUMED' | 'HEARTBEAT';
   /** RFC 3339: when it happened; for SNAPSHOT, PROGRESS and HEARTBEAT, when it was sent. */
   readonly time: string;
   /** What the journal's entry says, in words. */
@@ -129,6 +141,12 @@ export interface BlockJobs {
   /** Newest first. */
   listJobs(request: ListJobsRequest, call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;
   abort(request: AbortRequest, call: Call): Promise<JobView>;
+  /** Answers when QEMU has taken the limit; 0: none. */
+  setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView>;
+  /** Answers when QEMU has paused the job; the guest goes on, and what it writes is left to copy. */
+  pause(request: PauseRequest, call: Call): Promise<JobView>;
+  /** Also continues a job that was paused for want of space: without room it is paused again at once. */
+  resume(request: PauseRequest, call: Call): Promise<JobView>;
   /** Ends after the event that ends the job. Leaving it never touches the job. */
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
   listDomains(call: Call): Promise<readonly Domain[]>;

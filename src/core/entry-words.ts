@@ -29,6 +29,14 @@ export function inWords(entry: JournalEntry): string {
       return `paused: ${entry.reason}`;
     case 'resumed':
       return 'goes on';
+    case 'pause-requested':
+      return 'pause requested';
+    case 'resume-requested':
+      return 'resume requested';
+    case 'speed-requested':
+      return `limit requested: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
+    case 'speed':
+      return `limit: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
     case 'pivot-requested':
       return 'pivot requested';
     case 'cancel-requested':
@@ -44,6 +52,10 @@ export function inWords(entry: JournalEntry): string {
     case 'ended':
       return `${entry.state}${entry.failure === undefined ? '' : `: ${entry.failure.text}`}`;
   }
+}
+
+function limitInWords(bytesPerSecond: number): string {
+  return bytesPerSecond === 0 ? 'none' : `${bytesPerSecond} bytes a second`;
 }
 
 function concludedInWords(entry: Extract<JournalEntry, { entry: 'concluded' }>): string {

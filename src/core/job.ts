@@ -1,36 +1,11 @@
-/**
- * A job is the fold of its journal through one table.
- *
- *             running             ready            pivot-requested          ended
- *  STARTING ──────────► RUNNING ─────────► READY ──────────────────► PIVOTING ───────► COMPLETED
- *     │                    │                 │                          │
- *     │ refused            │ cancel-         │ cancel-, finish-         │ ended
- *     ▼                    ▼ requested       ▼ requested                ▼
- *   FAILED              CANCELLING ─────────────────► CANCELLED       FAILED          UNRESOLVED
- *
- * running          QEMU has accepted the job: only now does StartCopy answer. A start that is refused is taken
- *                  back, and the job is forgotten.
- * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
- * pivot-requested  by a caller, or by on_ready PIVOT.
- * cancel-requested may come too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
- * ended            from any state: a job can fail, or be ended by somebody else, wherever it is. UNRESOLVED means
- *                  that what happened cannot be proved; the outcome says what is known.
- */
+/** A job is the fold of its journal: each entry changes it a little, through the one table of transitions. */
 import type { Failure } from './errors.ts';
 import type { Accepted, Concluded, EntryBody, JournalEntry, PauseReason } from './journal-entry.ts';
 import { type Outcome, outcomeNow } from './outcome.ts';
 import type { MadeFile } from './plans/step.ts';
+import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
-export type JobState =
-  | 'STARTING'
-  | 'RUNNING'
-  | 'READY'
-  | 'PIVOTING'
-  | 'CANCELLING'
-  | 'COMPLETED'
-  | 'CANCELLED'
-  | 'FAILED'
-  | 'UNRESOLVED';
+export type { JobState } from './transitions.ts';
 
 /** A step of the plan, as far as it went. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
@@ -46,6 +21,11 @@ export interface Job {
   readonly endRequestedTime: string | undefined;
   readonly endTime: string | undefined;
   readonly pauseReason: PauseReason | undefined;
+  /** The limit as QEMU has it; 0: none. */
+  readonly bandwidthBytesPerSecond: number;
+  /** What was asked for and is not done yet. */
+  readonly wantsPaused: boolean | undefined;
+  readonly wantsBandwidth: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
   readonly madeFile: MadeFile | undefined;
   /** What was asked for while the job runs; undefined: go on. */
@@ -72,52 +52,6 @@ export class IllegalTransition extends Error {
   override readonly name = 'IllegalTransition';
 }
 
-const ANY_ACTIVE: readonly JobState[] = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
-
-/** In which states an entry may be written. The state that follows is in `stateAfter`. */
-const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> = {
-  accepted: [],
-  'step-started': ANY_ACTIVE,
-  'step-done': ANY_ACTIVE,
-  'step-refused': ANY_ACTIVE,
-  'step-unknown': ANY_ACTIVE,
-  'undo-started': ANY_ACTIVE,
-  'undo-done': ANY_ACTIVE,
-  'undo-failed': ANY_ACTIVE,
-  refused: ['STARTING'],
-  running: ['STARTING'],
-  ready: ['RUNNING', 'CANCELLING'],
-  paused: ['RUNNING', 'READY', 'PIVOTING'],
-  resumed: ['RUNNING', 'READY', 'PIVOTING'],
-  'pivot-requested': ['READY'],
-  'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
-  'finish-requested': ['READY'],
-  'guest-held': ['PIVOTING'],
-  'guest-released': ANY_ACTIVE,
-  concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
-  ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
-};
-
-function stateAfter(state: JobState, entry: EntryBody): JobState {
-  switch (entry.entry) {
-    case 'running':
-      return 'RUNNING';
-    case 'ready':
-      return state === 'RUNNING' ? 'READY' : state;
-    case 'pivot-requested':
-      return 'PIVOTING';
-    case 'cancel-requested':
-    case 'finish-requested':
-      return 'CANCELLING';
-    case 'refused':
-      return 'FAILED';
-    case 'ended':
-      return entry.state;
-    default:
-      return state;
-  }
-}
-
 /** The job as it is after its first entry. */
 export function begin(entry: JournalEntry): Job {
   if (entry.entry !== 'accepted' || entry.revision !== 1) {
@@ -135,6 +69,9 @@ export function begin(entry: JournalEntry): Job {
     endRequestedTime: undefined,
     endTime: undefined,
     pauseReason: undefined,
+    bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
+    wantsPaused: undefined,
+    wantsBandwidth: undefined,
     steps: new Map(),
     madeFile: undefined,
     intent: undefined,
@@ -152,7 +89,7 @@ export function allows(job: Job, entry: EntryBody): boolean {
 }
 
 function isRequest(entry: EntryBody): boolean {
-  return ['pivot-requested', 'cancel-requested', 'finish-requested', 'concluded'].includes(entry.entry);
+  return entry.entry === 'concluded' || entry.entry.endsWith('-requested');
 }
 
 /** The job after one more entry. */
@@ -194,9 +131,17 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'ready':
       return { readyTime: entry.time, readyRevision: entry.revision, pauseReason: undefined };
     case 'paused':
-      return { pauseReason: entry.reason };
+      return { pauseReason: entry.reason, wantsPaused: undefined };
     case 'resumed':
-      return { pauseReason: undefined };
+      return { pauseReason: undefined, wantsPaused: undefined };
+    case 'pause-requested':
+      return { wantsPaused: true };
+    case 'resume-requested':
+      return { wantsPaused: false };
+    case 'speed-requested':
+      return { wantsBandwidth: entry.bandwidthBytesPerSecond };
+    case 'speed':
+      return { bandwidthBytesPerSecond: entry.bandwidthBytesPerSecond, wantsBandwidth: undefined };
     case 'pivot-requested':
     case 'cancel-requested':
     case 'finish-requested':

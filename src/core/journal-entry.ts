@@ -89,6 +89,12 @@ export type EntryBody =
   | { readonly entry: 'ready' }
   | { readonly entry: 'paused'; readonly reason: PauseReason }
   | { readonly entry: 'resumed' }
+  /** Asked for, and not yet done: whoever reads this asks QEMU (again). */
+  | { readonly entry: 'pause-requested' }
+  | { readonly entry: 'resume-requested' }
+  | { readonly entry: 'speed-requested'; readonly bandwidthBytesPerSecond: number }
+  /** The limit as QEMU has it, whoever set it. */
+  | { readonly entry: 'speed'; readonly bandwidthBytesPerSecond: number }
   | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest }
   | { readonly entry: 'cancel-requested'; readonly force: boolean }
   /** on_ready FINISH: end as a cancel after READY does, with a complete copy, because that was asked for. */

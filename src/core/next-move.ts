@@ -12,7 +12,8 @@
  *  concluded is written      —                                     settle: dismiss, close, end
  *  any                       concluded | job gone | process gone   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
- *  RUNNING, READY, PIVOTING  paused on an error | goes on          record paused | resumed
+ *  running                   another limit, paused, goes on        record speed | paused | resumed
+ *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  READY, on_ready           —                                     record pivot- or finish-requested
  *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
@@ -21,7 +22,7 @@
  *  PIVOTING                  standby, or under way                 wait
  */
 import type { Job } from './job.ts';
-import type { Concluded, DeviceOn, EntryBody } from './journal-entry.ts';
+import type { Concluded, DeviceOn, EntryBody, PauseReason } from './journal-entry.ts';
 import type { QmpCommand } from './qemu/commands.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
 
@@ -36,6 +37,8 @@ export type Seen =
             readonly status: QemuJobStatus;
             readonly error: string | undefined;
             readonly ioStatus: 'ok' | 'failed' | 'nospace';
+            readonly paused: boolean;
+            readonly speedBytesPerSecond: number;
             /** What is left to copy. */
             readonly remainingBytes: number;
             /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
@@ -49,7 +52,7 @@ export type Seen =
     };
 
 /** What is asked of QEMU once, and then waited for. */
-export type Asking = 'complete' | 'end' | 'forceEnd';
+export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed';
 
 /** What was already done about the job over this connection, and for how long it has been as it is. */
 export interface Asked extends Readonly<Record<Asking, boolean>> {
@@ -67,7 +70,8 @@ export type Move =
   | { readonly move: 'undo-start' }
   | { readonly move: 'hold-guest'; readonly because: string }
   | { readonly move: 'release-guest' }
-  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking }
+  /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
+  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
   | { readonly move: 'settle' };
 
 const WAIT: Move = { move: 'wait' };
@@ -81,28 +85,59 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   if (concluded !== undefined) return { move: 'record', entry: concluded };
   if (seen.qemu === 'ENDED' || seen.job === undefined) return WAIT;
 
-  const { status, ioStatus } = seen.job;
-  const settled = status === 'ready' || status === 'standby';
+  const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
   if (settled && job.readyTime === undefined) return { move: 'record', entry: { entry: 'ready' } };
 
-  const pause = ioStatus === 'ok' ? undefined : ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
-  if (pause !== job.pauseReason && job.state !== 'CANCELLING') {
-    return {
-      move: 'record',
-      entry: pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause },
-    };
-  }
+  const pause = pauseOf(seen.job);
+  const change = changeOf(job, pause, seen.job.speedBytesPerSecond, asked);
+  if (change !== undefined) return change;
   switch (job.state) {
     case 'READY':
       return pause === undefined ? onReady(job) : WAIT;
     case 'CANCELLING':
-      return cancel(job, settled, pause !== undefined, asked);
+      return cancel(job, settled, pause, asked);
     case 'PIVOTING':
+      if (pause === 'USER') return resume(job, asked);
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
       return pivot(job, seen.job, seen.guestRuns, asked);
     default:
       return WAIT;
   }
+}
+
+function pauseOf({ paused, ioStatus }: { paused: boolean; ioStatus: 'ok' | 'failed' | 'nospace' }) {
+  if (!paused) return undefined;
+  return ioStatus === 'ok' ? 'USER' : ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
+}
+
+/** What callers want otherwise, and what others have made otherwise, in a job that goes on. */
+function changeOf(job: Job, pause: PauseReason | undefined, speed: number, asked: Asked): Move | undefined {
+  const { job: id } = job.accepted;
+  const { wantsBandwidth, wantsPaused } = job;
+  if (wantsBandwidth !== undefined) {
+    if (asked.speed) return undefined;
+    const command = { execute: 'block-job-set-speed', arguments: { device: id, speed: wantsBandwidth } } as const;
+    const proves = { entry: 'speed', bandwidthBytesPerSecond: wantsBandwidth } as const;
+    return { move: 'command', asks: 'speed', command, proves };
+  }
+  if (speed !== job.bandwidthBytesPerSecond) {
+    return { move: 'record', entry: { entry: 'speed', bandwidthBytesPerSecond: speed } };
+  }
+  if (wantsPaused === true && pause === undefined) {
+    if (asked.pause) return undefined;
+    const command = { execute: 'job-pause', arguments: { id } } as const;
+    return { move: 'command', asks: 'pause', command, proves: { entry: 'paused', reason: 'USER' } };
+  }
+  if (wantsPaused === false && pause !== undefined) return resume(job, asked);
+  if (pause === job.pauseReason && wantsPaused === undefined) return undefined;
+  return { move: 'record', entry: pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause } };
+}
+
+/** Without room a job that was paused for want of it pauses again at once; that it was resumed is true all the same. */
+function resume(job: Job, asked: Asked): Move {
+  if (asked.resume) return WAIT;
+  const command = { execute: 'job-resume', arguments: { id: job.accepted.job } } as const;
+  return { move: 'command', asks: 'resume', command, proves: { entry: 'resumed' } };
 }
 
 function start(job: Job, seen: Seen, asked: Asked): Move {
@@ -145,11 +180,12 @@ function onReady(job: Job): Move {
   }
 }
 
-function cancel(job: Job, settled: boolean, paused: boolean, asked: Asked): Move {
+function cancel(job: Job, settled: boolean, pause: PauseReason | undefined, asked: Asked): Move {
   const { job: id } = job.accepted;
   const force = job.intent?.entry === 'cancel-requested' && job.intent.force;
   // Only the unforced cancel after READY leaves a complete copy; a job that is paused refuses it, or waits in it.
-  if (settled && !force && !paused) {
+  if (settled && !force && pause === 'USER') return resume(job, asked);
+  if (settled && !force && pause === undefined) {
     const command = { execute: 'block-job-cancel', arguments: { device: id, force: false } } as const;
     return asked.end ? WAIT : { move: 'command', asks: 'end', command };
   }

@@ -42,7 +42,7 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     state: toEnum(Job_State, 'STATE', job.state),
     pauseReason: job.pauseReason === undefined ? 0 : toEnum(PauseReason, 'PAUSE_REASON', job.pauseReason),
     progress: progress && fromProgress(progress),
-    bandwidthBytesPerSecond: BigInt(accepted.options.bandwidthBytesPerSecond),
+    bandwidthBytesPerSecond: BigInt(job.bandwidthBytesPerSecond),
     destination: {
       target: { $case: 'file', value: accepted.destination.path },
       format: toEnum(ImageFormat, 'IMAGE_FORMAT', accepted.options.format),

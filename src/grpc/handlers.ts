@@ -8,6 +8,12 @@ import type {
   GetInfoResponse,
   ListJobsRequest,
   ListJobsResponse,
+  PauseRequest,
+  PauseResponse,
+  ResumeRequest,
+  ResumeResponse,
+  SetSpeedRequest,
+  SetSpeedResponse,
   StartCopyRequest,
   StartCopyResponse,
   WatchJobRequest,
@@ -25,7 +31,15 @@ import { fail } from '../core/errors.ts';
 import { page } from '../core/rules/list.ts';
 import { fromDomain, fromJobEvent, fromJobView } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
-import { toAbortRequest, toCopyRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
+import {
+  toAbortRequest,
+  toCopyRequest,
+  toJobRef,
+  toListJobsRequest,
+  toPauseRequest,
+  toSetSpeedRequest,
+  toWatchRequest,
+} from './requests.ts';
 
 type Handlers<Server extends UntypedServiceImplementation> = {
   readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];
@@ -64,11 +78,26 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
     watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, async function* (request, call) {
       for await (const event of jobs.watch(toWatchRequest(request), call)) yield { event: fromJobEvent(event) };
     }),
+    setSpeed: unary<SetSpeedRequest, SetSpeedResponse>(
+      context,
+      'SetSpeed',
+      async (request, call) => ({ job: fromJobView(await jobs.setSpeed(toSetSpeedRequest(request), call)) }),
+      ({ job, bandwidthBytesPerSecond }) => ({ job: job?.ref?.value, bandwidth: String(bandwidthBytesPerSecond) }),
+    ),
+    pause: unary<PauseRequest, PauseResponse>(
+      context,
+      'Pause',
+      async (request, call) => ({ job: fromJobView(await jobs.pause(toPauseRequest(request), call)) }),
+      ({ job }) => ({ job: job?.ref?.value }),
+    ),
+    resume: unary<ResumeRequest, ResumeResponse>(
+      context,
+      'Resume',
+      async (request, call) => ({ job: fromJobView(await jobs.resume(toPauseRequest(request), call)) }),
+      ({ job }) => ({ job: job?.ref?.value }),
+    ),
     rebase: later('Rebase'),
     commit: later('Commit'),
-    setSpeed: later('SetSpeed'),
-    pause: later('Pause'),
-    resume: later('Resume'),
     listLeftovers: later('ListLeftovers'),
     reclaim: later('Reclaim'),
   };

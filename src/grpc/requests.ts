@@ -2,6 +2,9 @@
 import type {
   AbortRequest as AbortMessage,
   ListJobsRequest as ListJobsMessage,
+  PauseRequest as PauseMessage,
+  ResumeRequest as ResumeMessage,
+  SetSpeedRequest as SetSpeedMessage,
   StartCopyRequest,
   WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -24,6 +27,8 @@ import type {
   DiskRef,
   JobRef,
   ListJobsRequest,
+  PauseRequest,
+  SetSpeedRequest,
   WatchRequest,
 } from '../core/block-jobs.ts';
 import type { Job } from '../core/job.ts';
@@ -73,6 +78,15 @@ export function toAbortRequest(message: AbortMessage): AbortRequest {
     pauseGuest: toPauseGuest(message.pauseGuest),
     requestId: message.requestId,
   };
+}
+
+export function toSetSpeedRequest(message: SetSpeedMessage): SetSpeedRequest {
+  const { bandwidthBytesPerSecond, requestId } = message;
+  return { job: toJobRef(message.job), bandwidthBytesPerSecond, requestId };
+}
+
+export function toPauseRequest(message: PauseMessage | ResumeMessage): PauseRequest {
+  return { job: toJobRef(message.job), requestId: message.requestId };
 }
 
 export function toListJobsRequest(message: ListJobsMessage): ListJobsRequest {

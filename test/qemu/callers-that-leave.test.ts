@@ -44,12 +44,10 @@ import {
 } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type Qemu, startQemu, type TestDir, testDir, within } from '../support/qemu.ts';
-import { type Refusal, refusalOf, refused, Service } from '../support/service.ts';
+import { byId, type Refusal, refusalOf, refused, Service } from '../support/service.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;
-
-const byId = (value: string) => ({ ref: { $case: 'jobId', value } }) as const;
 
 /** A client with a connection of its own, so that it can be torn. */
 function aClient(service: Service): BlockJobServiceClient & Disposable {

@@ -11,6 +11,12 @@ import {
   type GetInfoResponse,
   ListJobsRequest,
   type ListJobsResponse,
+  PauseRequest,
+  type PauseResponse,
+  ResumeRequest,
+  type ResumeResponse,
+  SetSpeedRequest,
+  type SetSpeedResponse,
   StartCopyRequest,
   type StartCopyResponse,
   WatchJobRequest,
@@ -114,6 +120,21 @@ export class Service implements AsyncDisposable {
     return present(job);
   }
 
+  async setSpeed(jobId: string, bandwidthBytesPerSecond: bigint): Promise<NonNullable<SetSpeedResponse['job']>> {
+    const request = SetSpeedRequest.fromPartial({ job: byId(jobId), bandwidthBytesPerSecond });
+    return present((await call<SetSpeedResponse>(this.blockJobs, 'setSpeed', request)).job);
+  }
+
+  async pause(jobId: string): Promise<NonNullable<PauseResponse['job']>> {
+    const request = PauseRequest.fromPartial({ job: byId(jobId) });
+    return present((await call<PauseResponse>(this.blockJobs, 'pause', request)).job);
+  }
+
+  async resume(jobId: string): Promise<NonNullable<ResumeResponse['job']>> {
+    const request = ResumeRequest.fromPartial({ job: byId(jobId) });
+    return present((await call<ResumeResponse>(this.blockJobs, 'resume', request)).job);
+  }
+
   async getInfo(jobId: string): Promise<NonNullable<GetInfoResponse['job']>> {
     const request = GetInfoRequest.fromPartial({ job: { ref: { $case: 'jobId', value: jobId } } });
     const { job } = await call<GetInfoResponse>(this.blockJobs, 'getInfo', request);
@@ -191,6 +212,10 @@ export class Service implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+export function byId(jobId: string) {
+  return { ref: { $case: 'jobId', value: jobId } } as const;
 }
 
 type Unary<Res> = (

@@ -954,7 +954,7 @@ export interface Job {
   kind: JobKind;
   /** Says where the job is. */
   state: Job_State;
-  /** Says why the job does not move. UNSPECIFIED: it is not paused. Only in RUNNING, READY and PIVOTING. */
+  /** Says why the job does not move. UNSPECIFIED: it is not paused, or has ended. */
   pauseReason: PauseReason;
   /**
    * Says how far the job is. Of an ended job: the last measured. Absent where nothing was measured yet, and in events

@@ -68,6 +68,12 @@ export type QmpCommand =
   | { readonly execute: 'blockdev-mirror'; readonly arguments: MirrorArguments }
   | { readonly execute: 'job-complete'; readonly arguments: { readonly id: string } }
   | { readonly execute: 'job-cancel'; readonly arguments: { readonly id: string } }
+  | { readonly execute: 'job-pause'; readonly arguments: { readonly id: string } }
+  | { readonly execute: 'job-resume'; readonly arguments: { readonly id: string } }
+  | {
+      readonly execute: 'block-job-set-speed';
+      readonly arguments: { readonly device: string; readonly speed: number };
+    }
   | { readonly execute: 'job-dismiss'; readonly arguments: { readonly id: string } }
   /** After READY, unforced: ends the mirror and leaves a complete copy. */
   | {

@@ -23,6 +23,14 @@ export function bandwidth(field: string, value: bigint): Violation[] {
   return [violation(field, 'BANDWIDTH_OUT_OF_RANGE', { field, value: String(value), maximum: String(INT64_MAX) })];
 }
 
+/**
+ * A limit as QEMU is given it. No disk moves 2^53 bytes a second; above it a number would lose digits on its way, so
+ * such a limit is held there: it is none in effect, and never 0, which would say so.
+ */
+export function bandwidthOf(value: bigint): number {
+  return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);
+}
+
 /** A part of the contract that this version does not build yet: said so, never silently ignored. */
 export function notYet(field: string, asked: boolean, feature: string): Violation[] {
   return asked ? [violation(field, 'NOT_IMPLEMENTED', { feature })] : [];

@@ -2,7 +2,7 @@
 import type { CopyRequest } from '../block-jobs.ts';
 import { type Violation, violation } from '../errors.ts';
 import type { CopyOptions, ImageFormat } from '../journal-entry.ts';
-import { absolutePath, bandwidth, given, invalid, known, notYet, required, throwIfAny } from './rule.ts';
+import { absolutePath, bandwidth, bandwidthOf, given, invalid, known, notYet, required, throwIfAny } from './rule.ts';
 
 /** A copy in which nothing is unspecified but the format, which is the source's then. */
 export interface CopySpec {
@@ -44,8 +44,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     path,
     format: given(request.format),
     options: {
-      // No disk moves 2^53 bytes a second; above it a number would lose digits on its way to QEMU.
-      bandwidthBytesPerSecond: Math.min(Number(request.bandwidthBytesPerSecond), Number.MAX_SAFE_INTEGER),
+      bandwidthBytesPerSecond: bandwidthOf(request.bandwidthBytesPerSecond),
       granularityBytes: request.granularityBytes === 0n ? undefined : Number(request.granularityBytes),
       // QEMU's own default of 16 MiB makes a speed limit jump, and a slow target block the monitor for long.
       bufferBytes: request.bufferBytes === 0n ? MIB : Number(request.bufferBytes),

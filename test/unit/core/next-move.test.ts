@@ -12,6 +12,7 @@ import {
   JOB,
   jobOf,
   jobWith,
+  OPTIONS,
   pivot,
   READY,
   RUNNING,
@@ -26,6 +27,9 @@ const NOT_ASKED: Asked = {
   complete: false,
   end: false,
   forceEnd: false,
+  pause: false,
+  resume: false,
+  speed: false,
   overdue: false,
   heldTooLong: false,
   restsFromHold: false,
@@ -36,7 +40,17 @@ const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
 function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<Omit<Up, 'qemu' | 'job'>> = {}): Up {
   return {
     qemu: 'UP',
-    job: { status, error: undefined, ioStatus: 'ok', remainingBytes: 0, begun: true, ...job },
+    job: {
+      status,
+      error: undefined,
+      ioStatus: 'ok',
+      // QEMU pauses a job for every error that it waits with.
+      paused: job.ioStatus !== undefined && job.ioStatus !== 'ok',
+      speedBytesPerSecond: OPTIONS.bandwidthBytesPerSecond,
+      remainingBytes: 0,
+      begun: true,
+      ...job,
+    },
     deviceOn: 'SOURCE',
     devicePath: SOURCE,
     guestRuns: true,
@@ -293,7 +307,8 @@ describe('the next move', () => {
   });
   it('cancelled after READY, and out of space since: by force, as QEMU refuses a soft end', () => {
     const what = seen('standby', { ioStatus: 'nospace' });
-    expect(nextMove(jobOf(RUNNING, READY, CANCEL), what, NOT_ASKED)).toEqual(END_BY_FORCE);
+    expect(nextMove(jobOf(RUNNING, READY, CANCEL), what, NOT_ASKED)).toEqual(record(NO_SPACE));
+    expect(nextMove(jobOf(RUNNING, READY, CANCEL, NO_SPACE), what, NOT_ASKED)).toEqual(END_BY_FORCE);
   });
   it('a start whose mirror may have run is never taken back: QEMU has ended, or the disk is elsewhere', () => {
     for (const step of [
@@ -321,9 +336,53 @@ describe('the next move', () => {
     expect(nextMove(released, seen('ready'), { ...NOT_ASKED, restsFromHold: true })).toEqual(WAIT);
     expect(nextMove(released, seen('ready'), NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
   });
+  const paused = seen('paused', { paused: true });
+  const USER: EntryBody = { entry: 'paused', reason: 'USER' };
+  const RESUME: Move = {
+    move: 'command',
+    asks: 'resume',
+    command: { execute: 'job-resume', arguments: { id: JOB } },
+    proves: { entry: 'resumed' },
+  };
+  it('a pause is asked for once, is proved by QEMU’s yes, and is taken from another client as it is', () => {
+    const wanted = jobOf(RUNNING, { entry: 'pause-requested' });
+    const PAUSE: Move = {
+      move: 'command',
+      asks: 'pause',
+      command: { execute: 'job-pause', arguments: { id: JOB } },
+      proves: USER,
+    };
+    expect(nextMove(wanted, seen('running'), NOT_ASKED)).toEqual(PAUSE);
+    expect(nextMove(wanted, seen('running'), { ...NOT_ASKED, pause: true })).toEqual(WAIT);
+    expect(nextMove(wanted, paused, NOT_ASKED)).toEqual(record(USER));
+    expect(nextMove(jobOf(RUNNING), paused, NOT_ASKED)).toEqual(record(USER));
+    expect(nextMove(jobOf(RUNNING, USER), paused, NOT_ASKED)).toEqual(WAIT);
+    expect(nextMove(jobOf(RUNNING, USER), seen('running'), NOT_ASKED)).toEqual(record({ entry: 'resumed' }));
+  });
+  it('a job that is paused is resumed when that is asked for, or when its end is', () => {
+    expect(nextMove(jobOf(RUNNING, USER, { entry: 'resume-requested' }), paused, NOT_ASKED)).toEqual(RESUME);
+    const standby = seen('standby', { paused: true });
+    expect(nextMove(jobOf(RUNNING, READY, USER, pivot('NEVER')), standby, NOT_ASKED)).toEqual(RESUME);
+    expect(nextMove(jobOf(RUNNING, READY, USER, CANCEL), standby, NOT_ASKED)).toEqual(RESUME);
+    expect(nextMove(jobOf(RUNNING, READY, USER, FORCE), standby, NOT_ASKED)).toEqual(END_BY_FORCE);
+    expect(nextMove(jobOf(RUNNING, USER, CANCEL), paused, NOT_ASKED)).toEqual(END_BY_FORCE);
+  });
+  it('a limit is asked for once, and one that another client has set is taken as it is', () => {
+    const SPEED: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 77 };
+    const wanted = jobOf(RUNNING, { entry: 'speed-requested', bandwidthBytesPerSecond: 77 });
+    expect(nextMove(wanted, seen('running'), NOT_ASKED)).toEqual({
+      move: 'command',
+      asks: 'speed',
+      command: { execute: 'block-job-set-speed', arguments: { device: JOB, speed: 77 } },
+      proves: SPEED,
+    });
+    expect(nextMove(wanted, seen('running'), { ...NOT_ASKED, speed: true })).toEqual(WAIT);
+    expect(nextMove(jobOf(RUNNING), seen('running', { speedBytesPerSecond: 77 }), NOT_ASKED)).toEqual(record(SPEED));
+    expect(nextMove(jobOf(RUNNING, SPEED), seen('running', { speedBytesPerSecond: 77 }), NOT_ASKED)).toEqual(WAIT);
+  });
   it('finished after READY, and out of space since: waits, as the copy is worth it', () => {
     const what = seen('standby', { ioStatus: 'nospace' });
-    expect(nextMove(jobOf(RUNNING, READY, FINISH), what, NOT_ASKED)).toEqual(WAIT);
+    expect(nextMove(jobOf(RUNNING, READY, FINISH, NO_SPACE), what, NOT_ASKED)).toEqual(WAIT);
   });
   it('a pivot that is being broken off, and out of space, with a held guest: released', () => {
     const job = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, FORCE);
@@ -366,7 +425,9 @@ const everythingSeen: readonly Seen[] = [
     ]),
   ),
 ];
-const everythingAsked: readonly Asked[] = Object.keys(NOT_ASKED).reduce<readonly Asked[]>(
+const everythingAsked: readonly Asked[] = (
+  ['complete', 'end', 'forceEnd', 'overdue', 'heldTooLong', 'restsFromHold'] as const
+).reduce<readonly Asked[]>(
   (all, what) => all.flatMap((asked) => BOTH.map((yes) => ({ ...asked, [what]: yes }))),
   [NOT_ASKED],
 );

@@ -1,0 +1,80 @@
+/**
+ * A job's states, and which entry of the journal leads from one to the next.
+ *
+ *             running             ready            pivot-requested          ended
+ *  STARTING ──────────► RUNNING ─────────► READY ──────────────────► PIVOTING ───────► COMPLETED
+ *     │                    │                 │                          │
+ *     │ refused            │ cancel-         │ cancel-, finish-         │ ended
+ *     ▼                    ▼ requested       ▼ requested                ▼
+ *   FAILED              CANCELLING ─────────────────► CANCELLED       FAILED          UNRESOLVED
+ *
+ * running          QEMU has accepted the job: only now does StartCopy answer. A start that is refused is taken
+ *                  back, and the job is forgotten.
+ * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
+ * pivot-requested  by a caller, or by on_ready PIVOT.
+ * cancel-requested may come too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
+ * ended            from any state: a job can fail, or be ended by somebody else, wherever it is. UNRESOLVED means
+ *                  that what happened cannot be proved; the outcome says what is known.
+ */
+import type { EntryBody } from './journal-entry.ts';
+
+export type JobState =
+  | 'STARTING'
+  | 'RUNNING'
+  | 'READY'
+  | 'PIVOTING'
+  | 'CANCELLING'
+  | 'COMPLETED'
+  | 'CANCELLED'
+  | 'FAILED'
+  | 'UNRESOLVED';
+
+const ANY_ACTIVE: readonly JobState[] = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
+
+/** In which states an entry may be written. The state that follows is in `stateAfter`. */
+export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> = {
+  accepted: [],
+  'step-started': ANY_ACTIVE,
+  'step-done': ANY_ACTIVE,
+  'step-refused': ANY_ACTIVE,
+  'step-unknown': ANY_ACTIVE,
+  'undo-started': ANY_ACTIVE,
+  'undo-done': ANY_ACTIVE,
+  'undo-failed': ANY_ACTIVE,
+  refused: ['STARTING'],
+  running: ['STARTING'],
+  ready: ['RUNNING', 'CANCELLING'],
+  paused: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  resumed: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'pause-requested': ['RUNNING', 'READY'],
+  'resume-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'speed-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  speed: ANY_ACTIVE,
+  'pivot-requested': ['READY'],
+  'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'finish-requested': ['READY'],
+  'guest-held': ['PIVOTING'],
+  'guest-released': ANY_ACTIVE,
+  concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+};
+
+export function stateAfter(state: JobState, entry: EntryBody): JobState {
+  switch (entry.entry) {
+    case 'running':
+      return 'RUNNING';
+    case 'ready':
+      return state === 'RUNNING' ? 'READY' : state;
+    case 'pivot-requested':
+      return 'PIVOTING';
+    case 'cancel-requested':
+    case 'finish-requested':
+      return 'CANCELLING';
+    case 'refused':
+      return 'FAILED';
+    case 'ended':
+      return entry.state;
+    default:
+      return state;
+  }
+}
