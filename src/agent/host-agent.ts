@@ -4,6 +4,7 @@ import type {
   AbortRequest,
   BlockJobs,
   Call,
+  CheckOperationRequest,
   CopyRequest,
   Domain,
   DomainDisk,
@@ -15,15 +16,16 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../core/block-jobs.ts';
-import { type Disk, findDisk } from '../core/chain.ts';
+import { findDisk } from '../core/chain.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
-import type { QemuJob } from '../core/qemu/replies.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
+import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { page, stateFilter } from '../core/rules/list.ts';
 import { type CopySpec, parseStartCopy } from '../core/rules/start-copy.ts';
 import { inTime } from '../lib/in-time.ts';
+import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
 import { failureFrom } from './failures.ts';
 import { graphsOf, PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
@@ -85,8 +87,9 @@ export class HostAgent implements BlockJobs {
       const graph = await machine.graph();
       const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
       const claim = `${machine.socketPath} ${disk.qdev}`;
-      const jobs = await machine.jobs();
-      this.#refuseSecondJob(machine, disk, claim, jobs);
+      refuseBusyDisk(disk, { machine, table: this.#jobs, jobs: await machine.jobs() });
+      const starting = { domain: machine.name, disk: disk.id, job: 'that is being started' };
+      if (this.#claims.has(claim)) fail('BLOCK_COPY_ACTIVE', starting);
       // From here to the journal's first entry the disk is taken, though no job says so yet.
       this.#claims.add(claim);
       let file: string | undefined;
@@ -116,17 +119,6 @@ export class HostAgent implements BlockJobs {
         if (file !== undefined) this.#claims.delete(file);
       }
     });
-  }
-
-  #refuseSecondJob(machine: VirtualMachine, disk: Disk, claim: string, jobs: readonly QemuJob[]): void {
-    const at = { domain: machine.name, disk: disk.id };
-    const ours = this.#jobs.activeOn(machine, disk.qdev);
-    if (ours !== undefined) fail('BLOCK_COPY_ACTIVE', { ...at, job: ours.job.accepted.job });
-    if (this.#claims.has(claim)) fail('BLOCK_COPY_ACTIVE', { ...at, job: 'that is being started' });
-    const [foreign] = disk.blockJobs;
-    if (foreign === undefined) return;
-    const isCopy = jobs.find(({ id }) => id === foreign)?.type === 'mirror';
-    fail(isCopy ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job: foreign });
   }
 
   async getInfo(ref: JobRef, _call: Call): Promise<JobView> {
@@ -185,6 +177,20 @@ export class HostAgent implements BlockJobs {
 
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
     yield* watchJob(await this.#jobs.find(request.job), this.#progresses, request, call);
+  }
+
+  async checkOperation(request: CheckOperationRequest, _call: Call): Promise<void> {
+    const address = parseCheckOperation(request);
+    const machine = this.#machines.get(request.domain);
+    await machine.asking(async () => {
+      const [graph, jobs] = await Promise.all([machine.graph(), machine.jobs()]);
+      const named = request.disk ?? address;
+      const disk = named === undefined ? undefined : findDisk(graph, named);
+      if (named !== undefined && disk === undefined) fail('DISK_NOT_FOUND', { domain: request.domain, disk: named });
+      const site = { machine, table: this.#jobs, jobs };
+      if (address !== undefined && disk !== undefined) refuseBusyDisk(disk, site);
+      else refuseBusyDomain(graph, site);
+    });
   }
 
   async listDomains(_call: Call): Promise<readonly Domain[]> {

@@ -91,6 +91,10 @@ async function startTimeOf(pid: number): Promise<string | undefined> {
   return state === 'Z' || state === 'X' ? undefined : fields[19];
 }
 
+export function isSame(one: QemuProcess, other: QemuProcess): boolean {
+  return one.pid === other.pid && one.startTime === other.startTime;
+}
+
 /** Is this very process still there? */
 export async function isAlive(process: QemuProcess): Promise<boolean> {
   return (await startTimeOf(process.pid)) === process.startTime;

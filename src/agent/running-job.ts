@@ -18,7 +18,7 @@ import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps } from './job-steps.ts';
-import { isAlive } from './qemu-process.ts';
+import { isAlive, isSame } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface RunningJobOptions {
@@ -126,6 +126,10 @@ export class RunningJob {
       return { qemu: 'ENDED', devicePath: undefined };
     }
     if (machine?.identity === undefined) return undefined;
+    // Another process under the same name, as while a guest migrates: it knows nothing of this job.
+    const { facts } = machine.identity;
+    if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
+      return undefined;
     const [jobs, blockJobs, guestRuns] = await Promise.all([machine.jobs(), machine.blockJobs(), machine.guestRuns()]);
     this.#options.onBlockJobs(blockJobs);
     const job = jobs.find((one) => one.id === accepted.job);

@@ -88,6 +88,15 @@ export interface ListJobsRequest {
   readonly pageToken: string;
 }
 
+export type Operation = 'SAVE' | 'SNAPSHOT' | 'REVERT' | 'DETACH' | 'RESIZE' | 'MIGRATE';
+
+export interface CheckOperationRequest {
+  readonly domain: string;
+  /** Undefined: all disks. */
+  readonly disk: string | undefined;
+  readonly operation: Given<Operation>;
+}
+
 export interface WatchRequest {
   readonly job: JobRef;
   /** Send every event after this revision; undefined: begin with a SNAPSHOT. */
@@ -149,6 +158,8 @@ export interface BlockJobs {
   resume(request: PauseRequest, call: Call): Promise<JobView>;
   /** Ends after the event that ends the job. Leaving it never touches the job. */
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
+  /** Resolves if the operation may be done now; it is not held open. */
+  checkOperation(request: CheckOperationRequest, call: Call): Promise<void>;
   listDomains(call: Call): Promise<readonly Domain[]>;
   getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }>;
 }

@@ -20,6 +20,8 @@ import type {
   WatchJobResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type {
+  CheckOperationRequest,
+  CheckOperationResponse,
   DomainServiceServer,
   GetDomainRequest,
   GetDomainResponse,
@@ -33,6 +35,7 @@ import { fromDomain, fromJobEvent, fromJobView } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
 import {
   toAbortRequest,
+  toCheckOperationRequest,
   toCopyRequest,
   toJobRef,
   toListJobsRequest,
@@ -115,10 +118,13 @@ export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<
       const { domain, disks } = await jobs.getDomain(request.domain, call);
       return { domain: fromDomain(domain, disks) };
     }),
-    checkOperation: unary<unknown, never>(
+    checkOperation: unary<CheckOperationRequest, CheckOperationResponse>(
       context,
       'CheckOperation',
-      async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: 'CheckOperation' })),
+      async (request, call) => {
+        await jobs.checkOperation(toCheckOperationRequest(request), call);
+        return {};
+      },
     ),
   };
 }

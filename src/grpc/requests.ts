@@ -9,6 +9,10 @@ import type {
   WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
+  type CheckOperationRequest as CheckOperationMessage,
+  Operation,
+} from '../../generated/blockjob/v1/domain_service.ts';
+import {
   type Destination as DestinationMessage,
   type DiskRef as DiskRefMessage,
   ImageFormat,
@@ -22,6 +26,7 @@ import {
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
 import type {
   AbortRequest,
+  CheckOperationRequest,
   CopyRequest,
   Destination,
   DiskRef,
@@ -96,6 +101,13 @@ export function toListJobsRequest(message: ListJobsMessage): ListJobsRequest {
     pageSize: message.pageSize,
     pageToken: message.pageToken,
   };
+}
+
+const OPERATIONS = ['SAVE', 'SNAPSHOT', 'REVERT', 'DETACH', 'RESIZE', 'MIGRATE'] as const;
+
+export function toCheckOperationRequest(message: CheckOperationMessage): CheckOperationRequest {
+  const operation = fromEnum(Operation, 'OPERATION', OPERATIONS, message.operation);
+  return { domain: message.domain, disk: message.disk, operation };
 }
 
 export function toWatchRequest(message: WatchJobRequest): WatchRequest {

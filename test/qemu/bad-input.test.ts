@@ -816,19 +816,16 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(status[refusal.code]).toBe('RESOURCE_EXHAUSTED');
     });
 
-    test.each(['Rebase', 'Commit', 'ListLeftovers', 'Reclaim', 'CheckOperation'])(
-      '%s is not built yet: NOT_IMPLEMENTED',
-      async (rpc) => {
-        const name = rpc.replace(/^./, (letter) => letter.toLowerCase());
-        const { path } = present(METHODS.find((method) => method.name === name));
-        const refusal = await unchanged(() => send(path, Buffer.alloc(0)));
-        expect(seen(refusal)).toEqual({
-          code: 'UNIMPLEMENTED',
-          reason: 'NOT_IMPLEMENTED',
-          metadata: { feature: rpc },
-        });
-      },
-    );
+    test.each(['Rebase', 'Commit', 'ListLeftovers', 'Reclaim'])('%s is not built yet: NOT_IMPLEMENTED', async (rpc) => {
+      const name = rpc.replace(/^./, (letter) => letter.toLowerCase());
+      const { path } = present(METHODS.find((method) => method.name === name));
+      const refusal = await unchanged(() => send(path, Buffer.alloc(0)));
+      expect(seen(refusal)).toEqual({
+        code: 'UNIMPLEMENTED',
+        reason: 'NOT_IMPLEMENTED',
+        metadata: { feature: rpc },
+      });
+    });
 
     test('a method that nobody knows', async () => {
       const refusal = await unchanged(() => send('/blockjob.v1.BlockJobService/Explode', Buffer.alloc(0)));

@@ -23,6 +23,8 @@ import {
   type WatchJobResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
+  CheckOperationRequest,
+  type CheckOperationResponse,
   DomainServiceClient,
   GetDomainRequest,
   type GetDomainResponse,
@@ -143,6 +145,10 @@ export class Service implements AsyncDisposable {
 
   async listJobs(request: Request<typeof ListJobsRequest> = {}): Promise<ListJobsResponse> {
     return await call<ListJobsResponse>(this.blockJobs, 'listJobs', ListJobsRequest.fromPartial(request));
+  }
+
+  async checkOperation(request: Request<typeof CheckOperationRequest>): Promise<void> {
+    await call<CheckOperationResponse>(this.domains, 'checkOperation', CheckOperationRequest.fromPartial(request));
   }
 
   async listDomains(): Promise<ListDomainsResponse['domains']> {

@@ -32,6 +32,7 @@ const NOTHING: BlockJobs = {
   pause: notAsked,
   resume: notAsked,
   watch: notAsked,
+  checkOperation: notAsked,
   listDomains: notAsked,
   getDomain: notAsked,
 };

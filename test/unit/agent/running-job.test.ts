@@ -1,9 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { RunningJob } from '../../../src/agent/running-job.ts';
 import type { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
-import type { EntryBody } from '../../../src/core/journal-entry.ts';
+import type { EntryBody, QemuProcess } from '../../../src/core/journal-entry.ts';
 import type { QmpCommand } from '../../../src/core/qemu/commands.ts';
 import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
 import { Wake } from '../../../src/lib/wake.ts';
@@ -14,7 +15,7 @@ import { ACCEPTED, CANCEL, DESTINATION, FORCE, JOB, pivot, READY, RUNNING, SOURC
 /** A QEMU as far as a job looks at it: it answers to commands as a test says. */
 class Machine {
   readonly wake = new Wake();
-  readonly identity = { generation: 1 };
+  identity: Readonly<Record<string, unknown>> = { generation: 1 };
   readonly commands: string[] = [];
   status: QemuJobStatus | undefined = 'ready';
   error: string | undefined;
@@ -70,10 +71,11 @@ class Machine {
 async function driven(
   machine: Machine,
   entries: readonly EntryBody[],
+  process?: QemuProcess,
 ): Promise<AsyncDisposable & { log: JobLog; driving: Promise<void> }> {
   await using resources = new AsyncDisposableStack();
   const dir = resources.use(await testDir());
-  const log = await JobLog.begin(dir.path, { ...ACCEPTED, process: undefined });
+  const log = await JobLog.begin(dir.path, { ...ACCEPTED, process });
   resources.defer(async () => await log.close());
   for (const entry of [RUNNING, READY, ...entries]) await log.append(entry);
   const running = new RunningJob({
@@ -156,6 +158,25 @@ describe('a job that runs', () => {
     expect(machine.runs).toBe(true);
     expect(job.log.job).toMatchObject({ state: 'PIVOTING', guestHeld: false });
     expect(job.log.revisionOf('concluded')).toBeDefined();
+  });
+
+  it('is not looked for in another process under the same name, as while a guest migrates', async () => {
+    const stat = await readFile('/proc/self/stat', 'utf8');
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const looked = Promise.withResolvers<void>();
+    const machine = new Machine(() => undefined);
+    machine.status = undefined;
+    machine.identity = {
+      generation: 1,
+      get facts() {
+        looked.resolve();
+        return { process: { pid: process.pid, startTime: `${startTime}0` } };
+      },
+    };
+    const job = await driven(machine, [], { pid: process.pid, startTime });
+    await looked.promise;
+    await job[Symbol.asyncDispose]();
+    expect(job.log.job).toMatchObject({ state: 'READY', concluded: undefined });
   });
 
   it('goes on in QEMU when nobody looks after it any more', async () => {
