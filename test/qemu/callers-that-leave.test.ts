@@ -284,7 +284,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
   test('async Abort answers at once, and the job ends as asked', async () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
-    await letGo(vm, id);
+    await service.setSpeed(id, 0n);
     await service.until(id, 'STATE_READY');
     let job: Job;
     {
@@ -329,7 +329,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       stream.cancel();
       client.close();
     }
-    await letGo(vm, id);
+    await service.setSpeed(id, 0n);
     await service.until(id, 'STATE_READY');
     const job = await service.abort({ job: byId(id), pivot: true });
     const staying = watchers.filter((watcher) => !leaving.includes(watcher));
