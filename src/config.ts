@@ -11,7 +11,11 @@ export interface EmbeddedConfig {
   readonly qmpFolder: string | undefined;
   readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
   readonly stateFolder: string;
-  readonly allowedFolders: readonly string[];
+  /** Where copies may go. */
+  readonly allowed: {
+    readonly folders: readonly string[];
+    readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
+  };
   readonly logLevel: string;
   readonly drainMs: number;
 }
@@ -23,7 +27,7 @@ interface ServeFlags {
   readonly qmp: readonly { readonly name: string; readonly socketPath: string }[];
   readonly qmpDir?: string;
   readonly stateDir: string;
-  readonly allowDestination: readonly string[];
+  readonly allowDestination: readonly AllowedDestination[];
   readonly hostName: string;
   readonly logLevel: string;
   readonly drainSeconds: number;
@@ -55,8 +59,11 @@ export async function runCommandLine(
     .option('--qmp-dir <folder>', 'a folder of QMP sockets, one a VM; they may come and go')
     .option('--state-dir <folder>', 'where the journals of the jobs are kept', '/var/lib/blockjobd')
     .addOption(
-      new Option('--allow-destination <folder>', 'copies may be made below this folder (repeatable)')
-        .argParser(collect((folder) => resolve(folder)))
+      new Option(
+        '--allow-destination <place>',
+        'copies may go below this FOLDER, or to nbd://HOST[:PORT], any with nbd://* (repeatable)',
+      )
+        .argParser(collect(parseAllowed))
         .default([], 'none: every copy is refused'),
     )
     .option('--host-name <name>', "this machine's name in Job.host", hostname())
@@ -77,7 +84,10 @@ export async function runCommandLine(
         qmpFolder: flags.qmpDir === undefined ? undefined : resolve(flags.qmpDir),
         qmpNamed: flags.qmp,
         stateFolder: resolve(flags.stateDir),
-        allowedFolders: flags.allowDestination,
+        allowed: {
+          folders: flags.allowDestination.flatMap((place) => ('folder' in place ? place.folder : [])),
+          nbdServers: flags.allowDestination.flatMap((place) => ('host' in place ? place : [])),
+        },
         logLevel: flags.logLevel,
         drainMs: flags.drainSeconds * 1000,
       });
@@ -96,6 +106,16 @@ function parseNamed(text: string): { name: string; socketPath: string } {
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');
   return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
+}
+
+type AllowedDestination = { readonly folder: string } | { readonly host: string; readonly port: number | undefined };
+
+function parseAllowed(text: string): AllowedDestination {
+  if (!text.startsWith('nbd://')) return { folder: resolve(text) };
+  const found = /^nbd:\/\/(\*|\[[0-9a-fA-F:.]+\]|[^:/[\]]+)(?::(\d{1,5}))?$/.exec(text);
+  const [, host, port] = found ?? [];
+  if (host === undefined) throw new InvalidArgumentError('Give nbd://HOST, nbd://HOST:PORT or nbd://*.');
+  return { host: host.replaceAll(/[[\]]/g, ''), port: port === undefined ? undefined : Number(port) };
 }
 
 function parseSeconds(text: string): number {

@@ -59,9 +59,18 @@ export class AskedSoFar {
       pause: this.#asked.has('pause'),
       resume: this.#asked.has('resume'),
       speed: this.#asked.has('speed'),
+      bitmaps: this.#asked.has('bitmaps'),
+      yank: this.#asked.has('yank'),
+      timeIsUp: timeLeftMs(job) <= 0,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
       restsFromHold: !job.guestHeld && heldMs < REST_FROM_HOLD_MS,
     };
   }
+}
+
+/** Until the job's own limit; time passes while no agent runs, too. Infinity: there is none. */
+export function timeLeftMs({ accepted, createTime }: Job): number {
+  const { timeLimitMs } = accepted.options;
+  return timeLimitMs === undefined ? Infinity : Date.parse(createTime) + timeLimitMs - Date.now();
 }

@@ -16,7 +16,11 @@ export interface BusySite {
 export function refuseBusyDisk(disk: Disk, { machine, table, jobs }: BusySite): void {
   const at = { domain: machine.name, disk: disk.id };
   const ours = table.activeOn(machine, disk.qdev);
-  if (ours !== undefined) fail('BLOCK_COPY_ACTIVE', { ...at, job: ours.job.accepted.job });
+  if (ours !== undefined) {
+    const { job, kind } = ours.job.accepted;
+    const isCopying = kind === 'COPY' || kind === 'ACTIVE_COMMIT';
+    fail(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job });
+  }
   const [foreign] = disk.blockJobs;
   if (foreign === undefined) return;
   fail(isCopy(jobs.find(({ id }) => id === foreign)) ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', {

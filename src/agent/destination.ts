@@ -1,142 +1,163 @@
-/** The destination's file: may it be made, and making it, and taking it back. The only writer of files but the journal. */
+/** May a copy go there, and how is QEMU to get at it? Everything is checked, nothing is changed. */
 import { constants } from 'node:fs';
-import { access, lstat, open, realpath, stat, statfs, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { BlockJobError, fail } from '../core/errors.ts';
-import type { Action, MadeFile } from '../core/plans/step.ts';
+import { access, realpath, statfs } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import type { Image } from '../core/chain.ts';
+import { type Destination, nbdUri } from '../core/destination.ts';
+import { fail } from '../core/errors.ts';
+import type { ImageFormat } from '../core/job-options.ts';
+import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
 import { invalidField } from '../core/rules/rule.ts';
-import { failureFrom } from './failures.ts';
-import type { DomainGraph } from './graphs.ts';
+import type { CopySpec } from '../core/rules/start-copy.ts';
+import { ownChain, usableQcow2 } from './own-chain.ts';
+import { checkAllowed, inWords, lookAt, lookAtExisting, type Place, readHeader, refuseUsed } from './place.ts';
+import type { Site } from './site.ts';
 
 /** Less than this left, and not even an image's metadata fits. */
 const LEAST_FREE_BYTES = 1024 * 1024;
+/** QEMU rounds an image's size up to whole sectors. */
+const SECTOR_BYTES = 512;
 
-export interface NewFile {
-  /** Without symbolic links: the path that was checked is the one that is made. */
+export interface CheckedDestination {
+  /** Without symbolic links; the NBD URI of an export. */
   readonly path: string;
-  /** A file of zero length is there. */
-  readonly takeOver: boolean;
+  readonly plan: CopyDestination;
 }
 
-/** Checks that a new destination may be made at `path`. Changes nothing. */
-export async function checkNewFile(
-  path: string,
-  allowedFolders: readonly string[],
-  graphs: readonly DomainGraph[],
-): Promise<NewFile> {
-  await checkAllowed(path, allowedFolders);
-  const folder = await inWords(dirname(path), async () => await realpath(dirname(path)));
-  const real = join(folder, basename(path));
-  const there = await lstat(real).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw asBlockJobError(error, path);
-  });
-  if (there !== undefined) {
-    if (there.isDirectory()) throw invalidField('destination.file', 'names a folder; add the name of the file to make');
-    // A file of zero length counts as absent. All else stays: a link may lead anywhere.
-    if (!there.isFile() || there.size > 0) fail('DESTINATION_EXISTS', { path });
-    const user = await userOf(real, graphs);
-    if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
+/** The disk that is copied: its active image, and what is below it if only that one is copied. */
+export interface CopyFrom {
+  readonly top: Image;
+  readonly backing: Image | undefined;
+}
+
+export function formatOf(driver: string): ImageFormat | undefined {
+  return driver === 'qcow2' ? 'QCOW2' : driver === 'raw' ? 'RAW' : undefined;
+}
+
+export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const { destination, options } = spec;
+  const isRaw = spec.format === 'RAW' || destination.kind === 'nbd';
+  if (options.shallow && !options.reuseExternal && isRaw && from.top.format !== 'raw') {
+    fail('SHALLOW_INTO_RAW', { disk: site.disk.id });
   }
-  await inWords(path, async () => await access(there === undefined ? folder : real, constants.W_OK));
-  const { bavail, bsize } = await inWords(path, async () => await statfs(folder));
+  if (destination.kind === 'nbd') return await nbd(destination, site);
+  await checkAllowed(destination.path, site.allowed);
+  const place = options.reuseExternal ? await lookAtExisting(destination.path) : await lookAt(destination.path);
+  if (options.reuseExternal) await checkAllowed(place.path, site.allowed);
+  if (place.is === 'FOLDER') throw invalidField('destination.file', 'names a folder; add the name of the file');
+  const path = destination.path;
+  if (place.is === 'DEVICE') {
+    await checkAllowed(place.path, site.allowed);
+    await refuseUsed(place, site.graphs);
+    return await device(spec, place, from, site);
+  }
+  const mustBeDevice = destination.kind === 'block-device' || destination.mustBeDevice === true;
+  const mustBeThere = options.reuseExternal || mustBeDevice;
+  if (place.is === 'NOTHING' && mustBeThere) fail('DESTINATION_MISSING', { path });
+  if (destination.kind === 'block-device') fail('NOT_A_BLOCK_DEVICE', { path });
+  // All that is there stays: a link may lead anywhere. But a file of zero length counts as absent.
+  const isFree = place.is === 'NOTHING' || (place.is === 'FILE' && place.sizeBytes === 0);
+  if (!isFree && !options.reuseExternal) fail('DESTINATION_EXISTS', { path });
+  if (mustBeDevice) fail('NOT_A_BLOCK_DEVICE', { path });
+  if (place.is !== 'NOTHING') await refuseUsed(place, site.graphs);
+  if (!options.reuseExternal) return await newFile(spec, place, from, site);
+  if (place.is !== 'FILE') throw invalidField('destination.file', 'is neither a regular file nor a block device');
+  await inWords(path, async () => await access(place.path, constants.W_OK));
+  return await existing(spec, place, from, site);
+}
+
+async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const format = spec.format ?? sourceFormat(from.top);
+  const takeOver = place.is === 'FILE';
+  const folder = dirname(place.path);
+  await inWords(place.path, async () => await access(takeOver ? place.path : folder, constants.W_OK));
+  const { bavail, bsize } = await inWords(place.path, async () => await statfs(folder));
   if (bavail * bsize < LEAST_FREE_BYTES) {
-    fail('NO_SPACE', { path, why: `its file system has ${bavail * bsize} bytes left` });
+    fail('NO_SPACE', { path: place.path, why: `its file system has ${bavail * bsize} bytes left` });
   }
-  return { path: real, takeOver: there !== undefined };
+  const make = { new: 'FILE', takeOver, owner: site.identity.facts?.owner } as const;
+  const storage = { driver: 'file', filename: place.path } as const;
+  return { path: place.path, plan: { storage, format, make, ...(await sourceBacking(format, spec, place, from)) } };
 }
 
-/** Says no to what is outside the allowed folders before it says anything else: what exists there is not told. */
-async function checkAllowed(path: string, allowedFolders: readonly string[]): Promise<void> {
-  const nearest = await nearestFolder(dirname(path));
-  const allowed = await Promise.all(allowedFolders.map(async (one) => await realpath(one).catch(() => undefined)));
-  const isIn = (folder: string) => nearest === folder || nearest.startsWith(folder === '/' ? '/' : `${folder}/`);
-  if (!allowed.some((one) => one !== undefined && isIn(one))) fail('DESTINATION_NOT_ALLOWED', { path });
-}
-
-/** The first folder on the way up that exists, without symbolic links. */
-async function nearestFolder(folder: string): Promise<string> {
-  const real = await realpath(folder).catch(() => undefined);
-  return real ?? (folder === '/' ? '/' : await nearestFolder(dirname(folder)));
-}
-
-/** Which disk of which domain has this file open, by whatever name. */
-async function userOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
-  const file = await stat(path);
-  for (const { domain, graph } of graphs) {
-    for (const node of graph.nodes.values()) {
-      const other = node.path.startsWith('/') ? await stat(node.path).catch(() => undefined) : undefined;
-      if (other?.ino === file.ino && other.dev === file.dev) return `node ${node.node} of domain ${domain}`;
-    }
+/** A new image is put over the source's backing image, if only the active one is copied. */
+async function sourceBacking(
+  format: ImageFormat,
+  { options }: CopySpec,
+  place: Place,
+  { backing, top }: CopyFrom,
+): Promise<Pick<CopyDestination, 'backing' | 'backingName'>> {
+  if (options.relativeBacking && (format === 'RAW' || backing === undefined)) {
+    const why = backing === undefined ? `${top.path} has no backing image` : 'a raw image has no backing file';
+    fail('RELATIVE_UNSUPPORTED', { why });
   }
-  return undefined;
+  if (format === 'RAW' || backing === undefined) return { backing: undefined, backingName: undefined };
+  const file = options.relativeBacking ? await relativeTo(place.path, backing.path) : backing.path;
+  const node: Backing = { is: 'NODE', node: backing.node };
+  return { backing: node, backingName: { file, format: backing.format } };
 }
 
-/**
- * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
- * zero length. Rejects with the file system's error; then there is no new file.
- */
-export async function createFile({
-  path,
-  takeOver,
-  sizeBytes,
-  owner,
-}: Extract<Action, { do: 'create-file' }>): Promise<MadeFile> {
-  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  // Only QEMU and its owner need it; the guest's data is nobody else's to read.
-  const handle = await open(path, takeOver ? O_RDWR | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL, 0o600);
-  const created = !takeOver;
-  try {
-    if (created && owner !== undefined && process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid);
-    const { dev, ino, birthtimeNs, size } = await handle.stat({ bigint: true });
-    if (size > 0n) fail('DESTINATION_EXISTS', { path });
-    await handle.truncate(sizeBytes);
-    await handle.sync();
-    return { path, created, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
-  } catch (error) {
-    if (created) await unlink(path);
-    throw error;
-  } finally {
-    await handle.close();
+/** Both without symbolic links, or `..` would lead elsewhere. */
+async function relativeTo(image: string, backing: string): Promise<string> {
+  if (!backing.startsWith('/')) fail('RELATIVE_UNSUPPORTED', { why: `${backing} is no local file` });
+  const folder = await inWords(backing, async () => await realpath(dirname(backing)));
+  return relative(dirname(image), join(folder, basename(backing)));
+}
+
+async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const storage = { driver: 'host_device', filename: place.path } as const;
+  const format = spec.format ?? (spec.options.reuseExternal ? undefined : sourceFormat(from.top));
+  // A header on it would be an image for whoever looks next: only where its reuse was asked for.
+  if (format === 'QCOW2' && !spec.options.reuseExternal) fail('DESTINATION_EXISTS', { path: place.path });
+  if (format !== 'QCOW2') return await existing({ ...spec, format }, place, from, site);
+  const header = await readHeader(place.path);
+  if (header.format === 'QCOW2') return await existing(spec, place, from, site);
+  const backing = await sourceBacking('QCOW2', spec, place, from);
+  return { path: place.path, plan: { storage, format: 'QCOW2', make: { new: 'HEADER' }, ...backing } };
+}
+
+/** What is there is used as it is: as raw where that was said, and else only as what its header proves. */
+async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const { path } = place;
+  const storage: Storage = { driver: place.is === 'DEVICE' ? 'host_device' : 'file', filename: path };
+  const sourceBytes = from.top.virtualSizeBytes;
+  const plain = { storage, make: undefined, backing: undefined, backingName: undefined };
+  if (spec.format === 'RAW') {
+    const destinationBytes = Math.ceil(place.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
+    checkSizes(path, destinationBytes, sourceBytes);
+    return { path, plan: { ...plain, format: 'RAW' } };
   }
-}
-
-/** Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again. */
-export async function removeFile(made: MadeFile): Promise<void> {
-  const now = await lstat(made.path, { bigint: true }).catch(() => undefined);
-  const same =
-    now !== undefined &&
-    String(now.ino) === made.inode &&
-    String(now.dev) === made.device &&
-    String(now.birthtimeNs) === made.birthTimeNs;
-  if (!same) return;
-  if (made.created) {
-    await unlink(made.path);
-    return;
+  const header = usableQcow2(path, await readHeader(path));
+  checkSizes(path, header.virtualSizeBytes, sourceBytes);
+  if (from.backing === undefined && header.version === 2 && header.backingFile !== '') {
+    // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
+    fail('FORMAT_UNKNOWN', { path, format: 'qcow2 version 2 with a backing file' });
   }
-  const handle = await open(made.path, constants.O_RDWR | constants.O_NOFOLLOW);
-  try {
-    await handle.truncate(0);
-  } finally {
-    await handle.close();
+  const chain = { allowed: site.allowed, source: site.disk.chain };
+  const backing = from.backing === undefined ? undefined : await ownChain(path, header, chain);
+  return { path, plan: { ...plain, format: 'QCOW2', backing } };
+}
+
+function checkSizes(path: string, destinationBytes: number, sourceBytes: number): void {
+  if (destinationBytes === sourceBytes) return;
+  fail('SIZE_MISMATCH', { path, destinationBytes: String(destinationBytes), sourceBytes: String(sourceBytes) });
+}
+
+async function nbd({ nbd: to }: Extract<Destination, { kind: 'nbd' }>, site: Site): Promise<CheckedDestination> {
+  const { server } = to;
+  const path = nbdUri(to);
+  if (server.kind === 'unix') {
+    await checkAllowed(server.path, site.allowed);
+  } else {
+    const isAllowed = site.allowed.nbdServers.some(
+      ({ host, port }) => (host === '*' || host === server.host) && (port === undefined || port === server.port),
+    );
+    if (!isAllowed) fail('DESTINATION_NOT_ALLOWED', { path });
   }
+  const storage = { driver: 'nbd', ...to } as const;
+  return { path, plan: { storage, format: 'RAW', make: undefined, backing: undefined, backingName: undefined } };
 }
 
-/** Throws DESTINATION_EXISTS for anything at `path`, whose maker is not known. */
-export async function mustBeAbsent(path: string): Promise<void> {
-  const there = await lstat(path).catch(() => undefined);
-  if (there !== undefined) fail('DESTINATION_EXISTS', { path });
-}
-
-async function inWords<T>(path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw asBlockJobError(error, path);
-  }
-}
-
-function asBlockJobError(error: unknown, path: string): unknown {
-  const failed = failureFrom(error, { domain: '', path, doing: 'looking at the destination' });
-  return failed === undefined ? error : new BlockJobError(failed, { cause: error });
+function sourceFormat({ format, path }: Image): ImageFormat {
+  return formatOf(format) ?? fail('FORMAT_UNKNOWN', { format, path });
 }

@@ -3,18 +3,20 @@
 import { BlockJobError } from '../core/errors.ts';
 import type { Action, MadeFile } from '../core/plans/step.ts';
 import { Refused } from '../qmp/errors.ts';
-import { createFile, mustBeAbsent, removeFile } from './destination.ts';
 import { refused } from './failures.ts';
+import { createFile, deleteImage, mustBeAbsent, removeFile } from './files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface Workplace {
   readonly domain: string;
-  /** The destination, for messages. */
+  /** The file that is written, for messages. */
   readonly path: string;
   /** Undefined when QEMU has ended: then nothing in it is left to be taken back. */
   readonly machine: VirtualMachine | undefined;
   /** The file that this job made, if it made one. */
   readonly made: MadeFile | undefined;
+  /** Paths that any domain's graph holds now. */
+  readonly heldPaths: () => Promise<ReadonlySet<string>>;
 }
 
 /** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
@@ -27,6 +29,9 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
       // It may have been made, and that never been written down: a file that is not known as ours stays.
       if (made === undefined) await mustBeAbsent(action.path);
       else await removeFile(made);
+      return undefined;
+    case 'delete-image':
+      await deleteImage(action.image, await workplace.heldPaths());
       return undefined;
     case 'qmp':
       await machine?.execute(action.command);

@@ -34,6 +34,11 @@ export function refused(
     return failure('ACCESS_DENIED', { path: about.path, why: desc }, qemu);
   }
   if (/failed to get .*lock/i.test(desc)) return failure('DESTINATION_IN_USE', { path: about.path, by: desc }, qemu);
+  // Only an NBD server tells its size too late to be asked before.
+  if (/different sizes/i.test(desc)) {
+    const sizes = { destinationBytes: 'another number of', sourceBytes: 'its own' };
+    return failure('SIZE_MISMATCH', { path: about.path, ...sizes }, qemu);
+  }
   return failure('QEMU_REFUSED', { doing: about.doing, qemuText: desc }, { qemuClass });
 }
 

@@ -5,6 +5,7 @@ import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface DomainGraph {
   readonly domain: string;
+  readonly socketPath: string;
   readonly graph: BlockGraph;
 }
 
@@ -15,7 +16,7 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
   const graphs = machines.all.map(async (machine) => {
     // One that hangs holds up nobody else; it holds its files all the same, as far as is known.
     const graph = (await inTime(machine.graph(), PATIENCE_MS)) ?? machine.lastGraph;
-    return graph === undefined ? [] : [{ domain: machine.name, graph }];
+    return graph === undefined ? [] : [{ domain: machine.name, socketPath: machine.socketPath, graph }];
   });
   return (await Promise.all(graphs)).flat();
 }

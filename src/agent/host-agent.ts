@@ -5,7 +5,9 @@ import type {
   BlockJobs,
   Call,
   CheckOperationRequest,
+  CommitRequest,
   CopyRequest,
+  DiskRef,
   Domain,
   DomainDisk,
   JobEvent,
@@ -13,6 +15,7 @@ import type {
   JobView,
   ListJobsRequest,
   PauseRequest,
+  RebaseRequest,
   SetSpeedRequest,
   WatchRequest,
 } from '../core/block-jobs.ts';
@@ -22,18 +25,23 @@ import type { Job } from '../core/job.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
+import { parseCommit } from '../core/rules/commit.ts';
 import { page, stateFilter } from '../core/rules/list.ts';
-import { type CopySpec, parseStartCopy } from '../core/rules/start-copy.ts';
+import { parseRebase } from '../core/rules/rebase.ts';
+import { parseStartCopy } from '../core/rules/start-copy.ts';
 import { inTime } from '../lib/in-time.ts';
 import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
-import { failureFrom } from './failures.ts';
-import { graphsOf, PATIENCE_MS } from './graphs.ts';
+import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { JobTable } from './job-table.ts';
+import type { Allowed } from './place.ts';
+import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
+import { preparePull } from './prepare-pull.ts';
 import { Progresses } from './progresses.ts';
 import { requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
+import { type Start, Starts } from './starts.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
@@ -43,8 +51,8 @@ export interface HostAgentOptions {
   readonly machines: VirtualMachines;
   /** Where the journals are. */
   readonly jobsFolder: string;
-  /** A destination must be below one of these. */
-  readonly allowedFolders: readonly string[];
+  /** Where copies may go. */
+  readonly allowed: Allowed;
   readonly logger: Logger;
 }
 
@@ -53,14 +61,14 @@ export class HostAgent implements BlockJobs {
   readonly #machines: VirtualMachines;
   readonly #progresses: Progresses;
   readonly #jobs: JobTable;
-  /** Disks on which a start is being prepared, and the files that it will make. */
-  readonly #claims = new Set<string>();
+  readonly #starts: Starts;
 
   constructor(options: HostAgentOptions) {
     this.#options = options;
     this.#machines = options.machines;
     this.#progresses = new Progresses(options.machines);
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
+    this.#starts = new Starts({ ...options, jobs: this.#jobs });
   }
 
   /** Takes up jobs that a journal tells of, oldest first. */
@@ -68,57 +76,33 @@ export class HostAgent implements BlockJobs {
     this.#jobs.adopt(logs);
   }
 
-  async startCopy(request: CopyRequest, { signal }: Call): Promise<JobView> {
+  async startCopy(request: CopyRequest, call: Call): Promise<JobView> {
     const spec = parseStartCopy(request);
-    const log = await this.#begin(this.#machines.get(request.disk.domain), request, spec);
-    // The caller may leave: the start goes on to its end all the same.
-    while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
-    signal.throwIfAborted();
-    if (log.refused) {
-      await this.#jobs.left(log);
-      throw endedAs(log.job);
-    }
-    return this.#view(log);
+    return await this.#start(request, { kind: 'COPY', prepare: async (site) => await prepareCopy(spec, site) }, call);
   }
 
-  async #begin(machine: VirtualMachine, request: CopyRequest, spec: CopySpec): Promise<JobLog> {
-    return await machine.asking(async (identity) => {
-      const { domain, disk: address } = request.disk;
-      const graph = await machine.graph();
-      const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
-      const claim = `${machine.socketPath} ${disk.qdev}`;
-      refuseBusyDisk(disk, { machine, table: this.#jobs, jobs: await machine.jobs() });
-      const starting = { domain: machine.name, disk: disk.id, job: 'that is being started' };
-      if (this.#claims.has(claim)) fail('BLOCK_COPY_ACTIVE', starting);
-      // From here to the journal's first entry the disk is taken, though no job says so yet.
-      this.#claims.add(claim);
-      let file: string | undefined;
-      try {
-        const { host, allowedFolders, jobsFolder } = this.#options;
-        const graphs = await graphsOf(this.#machines);
-        const accepted = await prepareCopy(spec, {
-          host,
-          machine,
-          identity,
-          graph,
-          disk,
-          graphs,
-          allowedFolders,
-        });
-        const { path } = accepted.destination;
-        const user = this.#claims.has(path) ? 'another job that is being started' : this.#jobs.writesTo(path);
-        if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
-        file = path;
-        this.#claims.add(path);
-        return await this.#jobs.begin(accepted).catch((error: unknown) => {
-          const why = failureFrom(error, { domain, path: jobsFolder, doing: 'writing the journal' });
-          throw why === undefined ? error : new BlockJobError(why, { cause: error });
-        });
-      } finally {
-        this.#claims.delete(claim);
-        if (file !== undefined) this.#claims.delete(file);
-      }
-    });
+  async rebase(request: RebaseRequest, call: Call): Promise<JobView> {
+    const spec = parseRebase(request);
+    const start: Start =
+      spec.does === 'copy'
+        ? { kind: 'COPY', prepare: async (site) => await prepareCopy(spec.copy, site) }
+        : { kind: 'PULL', prepare: async (site) => await preparePull(spec.pull, site) };
+    return await this.#start(request, start, call);
+  }
+
+  async commit(request: CommitRequest, call: Call): Promise<JobView> {
+    const spec = parseCommit(request);
+    return await this.#start(
+      request,
+      { kind: 'COMMIT', prepare: async (site) => await prepareCommit(spec, site) },
+      call,
+    );
+  }
+
+  async #start({ disk }: { readonly disk: DiskRef }, start: Start, call: Call): Promise<JobView> {
+    const log = await this.#starts.start(disk, start, call);
+    if (log.refused) throw endedAs(log.job);
+    return this.#view(log);
   }
 
   async getInfo(ref: JobRef, _call: Call): Promise<JobView> {

@@ -4,11 +4,13 @@ import { ending } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
-import { planSettling } from '../core/plans/copy.ts';
+import { planSettling } from '../core/plans/settling.ts';
 import type { MadeFile, Step } from '../core/plans/step.ts';
+import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
-import { failureFrom, isUnreachable } from './failures.ts';
+import { failureFrom, isUnreachable, refused } from './failures.ts';
 import type { JobLog } from './job-log.ts';
+import { writtenBy } from './job-table.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {
@@ -36,8 +38,21 @@ export class JobSteps {
   /** Does the plan's steps, up to the first that is not done. */
   async begin(machine: VirtualMachine | undefined): Promise<void> {
     for (const step of this.#job.accepted.plan) {
-      if (!(await this.#run(step, machine, perform))) return;
+      if (!(await this.#runHeld(step, machine))) return;
     }
+  }
+
+  /** Pauses the guest for a step that asks for it, if it runs; whoever finds it paused by us continues it. */
+  async #runHeld(step: Step, machine: VirtualMachine | undefined): Promise<boolean> {
+    if (step.holdsGuest === undefined || machine === undefined || !(await machine.guestRuns())) {
+      return await this.#run(step, machine, perform);
+    }
+    await this.#log.append({ entry: 'guest-held', because: `QEMU can crash at ${step.name} under a busy guest` });
+    await machine.execute({ execute: 'stop' });
+    const isDone = await this.#run(step, machine, perform);
+    await machine.execute({ execute: 'cont' });
+    await this.#log.append({ entry: 'guest-released' });
+    return isDone;
   }
 
   /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
@@ -69,7 +84,8 @@ export class JobSteps {
     const id = this.#job.accepted.job;
     if (machine === undefined) return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
     const job = (await machine.jobs()).find((one) => one.id === id);
-    return failure('QEMU_REFUSED', { doing: 'start-mirror', qemuText: job?.error ?? 'the job is gone' });
+    const error = job?.error ?? machine.heardEnds.errorOf(id);
+    return refused('GenericError', error ?? 'the job is gone', { ...this.#about, doing: 'starting the job' });
   }
 
   /** Dismisses the job, closes what nobody uses any more, and writes down how it ended. */
@@ -88,6 +104,12 @@ export class JobSteps {
     const safeToDelete = outcome.safeToDelete.filter(({ path }) => !held.has(path));
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
+  }
+
+  /** Does a step that is in no plan, and that the job can do without. Rejects while QEMU is unreachable. */
+  async once(step: Step, machine: VirtualMachine | undefined): Promise<void> {
+    await this.#run(step, machine, perform);
+    if (this.#job.steps.get(step.name) === 'UNKNOWN') throw new NotSent(step.name, 'the answer was lost');
   }
 
   /** Does a step, writing down that it begins and how it went; false: it was not done. */
@@ -113,13 +135,17 @@ export class JobSteps {
   }
 
   #workplace(machine: VirtualMachine | undefined): Workplace {
-    const { domain, destination } = this.#job.accepted;
-    return { domain, path: destination.path, machine, made: this.#job.madeFile };
+    return { ...this.#about, machine, made: this.#job.madeFile, heldPaths: this.#options.heldPaths };
+  }
+
+  /** For messages. */
+  get #about(): { domain: string; path: string } {
+    const { accepted } = this.#job;
+    return { domain: accepted.domain, path: writtenBy(accepted) ?? accepted.source.path };
   }
 
   #failureOf(error: unknown, doing: string): Failure {
-    const { domain, destination } = this.#job.accepted;
-    const why = failureFrom(error, { domain, path: destination.path, doing });
+    const why = failureFrom(error, { ...this.#about, doing });
     if (why !== undefined) return why;
     const id = crypto.randomUUID();
     this.#options.logger.error({ err: error, id }, 'a bug');

@@ -4,12 +4,18 @@ import type { JobRef } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
+import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
 import { JobLog } from './job-log.ts';
 import type { Progresses } from './progresses.ts';
 import { RunningJob } from './running-job.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
+
+/** What a job writes beside the active image: a copy's destination, or the base of a commit. */
+export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
+  return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);
+}
 
 export interface JobTableOptions {
   readonly machines: VirtualMachines;
@@ -65,10 +71,14 @@ export class JobTable {
     return this.#onDevice(machine, qdev).find((log) => !log.ended);
   }
 
-  /** The job that has this file as its destination now. */
-  writesTo(path: string): string | undefined {
-    const log = this.newestFirst.find(({ ended, job }) => !ended && job.accepted.destination.path === path);
-    return log && `job ${log.job.accepted.job}`;
+  /** The job that writes this file or device now, whatever the names of it. */
+  async writerOf(path: string): Promise<string | undefined> {
+    const key = await fileKey(path);
+    for (const { ended, job } of this.newestFirst) {
+      const other = ended ? undefined : writtenBy(job.accepted);
+      if (other !== undefined && (await fileKey(other)) === key) return `job ${job.accepted.job}`;
+    }
+    return undefined;
   }
 
   /** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */

@@ -4,7 +4,7 @@
  */
 import type { Job } from '../core/job.ts';
 import { hasEnded } from '../core/job.ts';
-import { isOurs } from '../core/plans/copy.ts';
+import { isOurs } from '../core/plans/names.ts';
 import { NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { inTime } from '../lib/in-time.ts';

@@ -16,12 +16,16 @@ export async function requestEnd(
     signal.throwIfAborted();
     await log.changed.after(log.changed.now, { signal });
   }
+  const paused = given(pauseGuest);
   const entry = pivot
-    ? ({ entry: 'pivot-requested', pauseGuest: given(pauseGuest) ?? 'AUTO' } as const)
-    : ({ entry: 'cancel-requested', force } as const);
+    ? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO' } as const)
+    : ({ entry: 'cancel-requested', force, ...(paused === undefined ? {} : { pauseGuest: paused }) } as const);
   const { accepted, state, intent } = log.job;
   const at = { job: accepted.job, state };
   if (log.ended) fail('JOB_ENDED', at);
+  if (pivot && accepted.destination === undefined) {
+    fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
+  }
   if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) return;
   // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
   if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);

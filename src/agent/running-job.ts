@@ -7,18 +7,19 @@
  *      look at QEMU ──► next-move(journal, QEMU) ──► write it down ──► do it ──────┘
  */
 import type { Logger } from 'pino';
+import { carryBitmaps } from '../core/bitmaps.ts';
 import type { Job } from '../core/job.ts';
-import type { DeviceOn } from '../core/journal-entry.ts';
-import { type Move, nextMove, type Seen } from '../core/next-move.ts';
+import { type Asked, type Move, nextMove, type Seen, urgentMove } from '../core/next-move.ts';
+import type { QmpCommand } from '../core/qemu/commands.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
+import { AskedSoFar, HOLD_LIMIT_MS, timeLeftMs } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps } from './job-steps.ts';
-import { isAlive, isSame } from './qemu-process.ts';
+import { look } from './look.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface RunningJobOptions {
@@ -34,6 +35,9 @@ export interface RunningJobOptions {
 
 /** When QEMU tells of nothing: while a job gets going, while a pivot waits, and while QEMU cannot be asked. */
 const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, held: 10, unreachable: 1000 };
+
+/** A longer one fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export class RunningJob {
   readonly #log: JobLog;
@@ -75,10 +79,11 @@ export class RunningJob {
       const machine = this.#options.machine();
       const before = { log: this.#log.changed.now, machine: machine?.wake.now ?? 0 };
       try {
-        const seen = await this.#look(machine);
-        const move = seen && nextMove(this.#job, seen, this.#asked.now(this.#job, machine?.identity?.generation ?? 0));
+        const urgent = this.#urgent(machine);
+        const seen = urgent === undefined ? await this.#lookUntilUrgent(machine) : undefined;
+        const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
         if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
-        else await this.#perform(move, seen?.qemu === 'UP' ? machine : undefined);
+        else await this.#perform(move, seen?.qemu === 'ENDED' ? undefined : machine);
       } catch (error) {
         if (isUnreachable(error)) {
           await this.#wait(machine, before);
@@ -88,6 +93,26 @@ export class RunningJob {
         }
       }
     }
+  }
+
+  #askedNow(machine: VirtualMachine | undefined): Asked {
+    return this.#asked.now(this.#job, machine?.identity?.generation ?? 0);
+  }
+
+  #urgent(machine: VirtualMachine | undefined): Move | undefined {
+    return machine?.identity === undefined ? undefined : urgentMove(this.#job, this.#askedNow(machine));
+  }
+
+  /** A look may take for ever, where QEMU hangs on its storage. Undefined also when something is to be done first. */
+  async #lookUntilUrgent(machine: VirtualMachine | undefined): Promise<Seen | undefined> {
+    using looking = new LinkedAbort(undefined);
+    const urgent = async () => {
+      while (this.#urgent(machine) === undefined && !looking.signal.aborted) {
+        await this.#log.changed.after(this.#log.changed.now, { signal: looking.signal });
+      }
+      return undefined;
+    };
+    return await Promise.race([look(this.#job, machine, this.#options.onBlockJobs), urgent()]);
   }
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
@@ -116,50 +141,9 @@ export class RunningJob {
     if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
     const { state, guestHeld } = this.#job;
     if (guestHeld) return LOOK_AGAIN_MS.held;
-    return state === 'STARTING' || state === 'PIVOTING' ? LOOK_AGAIN_MS[state] : undefined;
-  }
-
-  /** Undefined: QEMU cannot be asked now, and may well be alive. */
-  async #look(machine: VirtualMachine | undefined): Promise<Seen | undefined> {
-    const { accepted } = this.#job;
-    if (accepted.process !== undefined && !(await isAlive(accepted.process))) {
-      return { qemu: 'ENDED', devicePath: undefined };
-    }
-    if (machine?.identity === undefined) return undefined;
-    // Another process under the same name, as while a guest migrates: it knows nothing of this job.
-    const { facts } = machine.identity;
-    if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
-      return undefined;
-    const [jobs, blockJobs, guestRuns] = await Promise.all([machine.jobs(), machine.blockJobs(), machine.guestRuns()]);
-    this.#options.onBlockJobs(blockJobs);
-    const job = jobs.find((one) => one.id === accepted.job);
-    const blockJob = blockJobs.find((one) => one.id === accepted.job);
-    const runs = job !== undefined && job.status !== 'concluded';
-    // Where the device is matters when the job is over, and the graph is much to ask for at every event.
-    const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await this.#deviceOn(machine);
-    return {
-      qemu: 'UP',
-      job: job && {
-        status: job.status,
-        error: job.error,
-        ioStatus: blockJob?.ioStatus ?? 'ok',
-        paused: blockJob?.paused ?? false,
-        speedBytesPerSecond: blockJob?.speedBytesPerSecond ?? this.#job.bandwidthBytesPerSecond,
-        remainingBytes: blockJob === undefined ? 0 : Math.max(0, blockJob.lengthBytes - blockJob.offsetBytes),
-        begun: job.endBytes > 0 || !['created', 'running'].includes(job.status),
-      },
-      ...place,
-      guestRuns,
-    };
-  }
-
-  async #deviceOn(machine: VirtualMachine): Promise<{ deviceOn: DeviceOn; devicePath: string | undefined }> {
-    const { source, destination, qdev } = this.#job.accepted;
-    const { disks } = await machine.graph();
-    const top = disks.find((disk) => disk.qdev === qdev)?.chain[0];
-    if (top === undefined) return { deviceOn: 'NOWHERE', devicePath: undefined };
-    const deviceOn = top.node === destination.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
-    return { deviceOn, devicePath: top.path };
+    if (state === 'STARTING' || state === 'PIVOTING') return LOOK_AGAIN_MS[state];
+    const leftMs = timeLeftMs(this.#job);
+    return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;
   }
 
   async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {
@@ -179,6 +163,12 @@ export class RunningJob {
       case 'release-guest':
         await this.#releaseGuest(machine);
         return;
+      case 'carry-bitmaps':
+        await this.#carryBitmaps(machine);
+        return;
+      case 'yank':
+        await this.#yank(move.command, machine);
+        return;
       case 'undo-start':
         await this.#steps.takeBack(machine);
         return;
@@ -197,6 +187,25 @@ export class RunningJob {
       this.#logger.warn({ why: error.desc }, 'the guest that was paused for the pivot cannot be continued');
     }
     await this.#log.append({ entry: 'guest-released' });
+  }
+
+  /** A bitmap that cannot be carried over costs the next backup its increment, and is no reason to stay. */
+  async #carryBitmaps(machine: VirtualMachine | undefined): Promise<void> {
+    const { source, destination } = this.#job.accepted;
+    const nodes = (await machine?.graph())?.nodes;
+    const [from, to] = [nodes?.get(source.node), nodes?.get(destination?.node ?? '')];
+    const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
+    if (command !== undefined) await this.#steps.once({ name: 'carry-bitmaps', run: { do: 'qmp', command } }, machine);
+    this.#asked.add('bitmaps');
+  }
+
+  /** Where there is nothing to be yanked, the job can be ended as any other. */
+  async #yank(command: QmpCommand, machine: VirtualMachine | undefined): Promise<void> {
+    this.#asked.add('yank');
+    await machine?.executeOutOfBand(command).catch((error: unknown) => {
+      if (!(error instanceof Refused)) throw error;
+      this.#logger.info({ why: error.desc }, 'no connection to be broken');
+    });
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {

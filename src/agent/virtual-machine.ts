@@ -21,6 +21,7 @@ import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { Monitor } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
+import { HeardEnds } from './heard-ends.ts';
 import { findListener, type ProcessFacts } from './qemu-process.ts';
 
 /** qapi/run-state.json, RunState, in our words. */
@@ -64,6 +65,7 @@ export interface VirtualMachineOptions {
 export class VirtualMachine {
   /** Notified at every event and at every change of the connection. */
   readonly wake = new Wake();
+  readonly heardEnds = new HeardEnds();
   readonly socketPath: string;
   readonly #givenName: string | undefined;
   readonly #log: Logger;
@@ -83,7 +85,10 @@ export class VirtualMachine {
       path: socketPath,
       onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
     });
-    this.#monitor.onEvent(() => this.wake.notify());
+    this.#monitor.onEvent((event) => {
+      this.heardEnds.take(event);
+      this.wake.notify();
+    });
     this.#monitor.onState((state) => {
       this.#identity = undefined;
       if (state.state === 'disconnected') this.#trouble = state.error.message;
@@ -153,6 +158,12 @@ export class VirtualMachine {
   async execute(command: QmpCommand): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
     return await this.#monitor.execute(command);
+  }
+
+  /** As execute, past every command that hangs: for the few that QEMU takes out of band. */
+  async executeOutOfBand(command: QmpCommand): Promise<unknown> {
+    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
+    return await this.#monitor.executeOob(command);
   }
 
   async jobs(): Promise<readonly QemuJob[]> {

@@ -3,9 +3,10 @@
  * server exposes it. All its methods throw BlockJobError, and nothing else on purpose.
  */
 import type { Disk } from './chain.ts';
+import type { Destination, NbdExport } from './destination.ts';
 import type { Failure } from './errors.ts';
 import type { Job } from './job.ts';
-import type { ImageFormat, OnNoSpace, OnReady, PauseGuest } from './journal-entry.ts';
+import type { ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 import type { Progress } from './progress.ts';
 
 /** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
@@ -23,11 +24,6 @@ export interface DiskRef {
 
 export type JobRef = { readonly jobId: string } | { readonly disk: DiskRef };
 
-export type Destination =
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'block-device'; readonly path: string }
-  | { readonly kind: 'nbd' };
-
 /** A value of an enum that this version does not know: a newer client's. */
 export interface Unrecognized {
   readonly unrecognized: number;
@@ -36,10 +32,25 @@ export interface Unrecognized {
 /** undefined: not given. */
 export type Given<T> = T | Unrecognized | undefined;
 
-/** StartCopy as it was asked for. */
-export interface CopyRequest {
+/** A destination as it was asked for: the server of an NBD export may be missing. */
+export type AskedDestination =
+  | Exclude<Destination, { kind: 'nbd' }>
+  | {
+      readonly kind: 'nbd';
+      readonly nbd: Omit<NbdExport, 'server'> & { readonly server: NbdExport['server'] | undefined };
+    };
+
+/** What every call that starts a job has. */
+interface Start {
   readonly disk: DiskRef;
-  readonly destination: Destination | undefined;
+  readonly requestId: string;
+  readonly validateOnly: boolean;
+  readonly planEtag: string;
+}
+
+/** StartCopy as it was asked for. */
+export interface CopyRequest extends Start {
+  readonly destination: AskedDestination | undefined;
   readonly format: Given<ImageFormat>;
   readonly shallow: boolean;
   readonly reuseExternal: boolean;
@@ -47,14 +58,31 @@ export interface CopyRequest {
   readonly bandwidthBytesPerSecond: bigint;
   readonly granularityBytes: bigint;
   readonly bufferBytes: bigint;
-  readonly writeMode: Given<'BACKGROUND' | 'BLOCKING'>;
+  readonly writeMode: Given<WriteMode>;
   readonly onReady: Given<OnReady>;
   readonly onNoSpace: Given<OnNoSpace>;
   readonly pauseGuest: Given<PauseGuest>;
   readonly timeLimitMs: number | undefined;
-  readonly requestId: string;
-  readonly validateOnly: boolean;
-  readonly planEtag: string;
+}
+
+export type RebaseFlag = 'SHALLOW' | 'REUSE_EXT' | 'COPY_RAW' | 'COPY' | 'RELATIVE' | 'COPY_DEV' | 'BANDWIDTH_BYTES';
+export type CommitFlag = 'SHALLOW' | 'DELETE' | 'ACTIVE' | 'RELATIVE' | 'BANDWIDTH_BYTES';
+
+export interface RebaseRequest extends Start {
+  /** '' for none. */
+  readonly base: string;
+  readonly flags: readonly Given<RebaseFlag>[];
+  /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
+  readonly bandwidth: bigint;
+}
+
+export interface CommitRequest extends Start {
+  /** '' for none. */
+  readonly base: string;
+  readonly top: string;
+  readonly flags: readonly Given<CommitFlag>[];
+  /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
+  readonly bandwidth: bigint;
 }
 
 export interface AbortRequest {
@@ -146,6 +174,10 @@ export interface DomainDisk {
 export interface BlockJobs {
   /** Answers when QEMU has accepted the job; a start that is refused changes nothing. */
   startCopy(request: CopyRequest, call: Call): Promise<JobView>;
+  /** As startCopy: a pull, or with COPY a copy. */
+  rebase(request: RebaseRequest, call: Call): Promise<JobView>;
+  /** As startCopy. */
+  commit(request: CommitRequest, call: Call): Promise<JobView>;
   getInfo(job: JobRef, call: Call): Promise<JobView>;
   /** Newest first. */
   listJobs(request: ListJobsRequest, call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;

@@ -8,7 +8,7 @@
  *
  * The edges come from x-debug-query-block-graph, since file names do not tell which node is whose child.
  */
-import type { QemuBlockDevice, QemuGraph, QemuNode } from './qemu/replies.ts';
+import type { QemuBitmap, QemuBlockDevice, QemuGraph, QemuNode } from './qemu/replies.ts';
 
 /** One image of a chain. */
 export interface Image {
@@ -28,7 +28,7 @@ export interface Image {
   /** As the image's metadata have them; '' where they have none. */
   readonly backingFile: string;
   readonly backingFormat: string;
-  readonly bitmaps: readonly string[];
+  readonly bitmaps: readonly QemuBitmap[];
 }
 
 /** A guest-visible block device. */
@@ -43,7 +43,7 @@ export interface Disk {
   readonly chain: readonly [Image, ...Image[]] | readonly [];
   /** Nodes from the device's root to the top image: filters that somebody put there. */
   readonly filters: readonly string[];
-  /** Names of the block jobs that use the top image. */
+  /** Names of the block jobs that use any image of the chain. */
   readonly blockJobs: readonly string[];
   /** The host's page cache is bypassed (cache.direct). */
   readonly cacheDirect: boolean;
@@ -141,7 +141,7 @@ export function readBlockGraph(
         }
       }
       const [top, ...below] = chain;
-      const users = [...filters, ...(top === undefined ? [] : [top.node])].flatMap((name) => jobsOn.get(name) ?? []);
+      const users = [...filters, ...chain.map((image) => image.node)].flatMap((name) => jobsOn.get(name) ?? []);
       return {
         id: idOf(device.qdev),
         qdev: device.qdev,
@@ -188,4 +188,11 @@ export function topDown(graph: BlockGraph, node: string): readonly string[] {
   };
   visit(node);
   return [...bottomUp].toReversed();
+}
+
+/** The node and all below it that neither `kept` nor another disk uses, each before what it uses. */
+export function onlyBelow(graph: BlockGraph, disk: Disk, node: string, kept: readonly string[]): readonly string[] {
+  const others = graph.disks.flatMap((other) => (other.qdev === disk.qdev ? [] : (other.chain[0]?.node ?? [])));
+  const used = new Set([...kept, ...others].flatMap((one) => topDown(graph, one)));
+  return topDown(graph, node).filter((one) => !used.has(one));
 }

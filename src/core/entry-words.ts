@@ -1,10 +1,10 @@
 /** An entry of the journal in one line for people: what GetInfo's history and the watch show. */
-import type { JournalEntry } from './journal-entry.ts';
+import type { Accepted, JournalEntry } from './journal-entry.ts';
 
 export function inWords(entry: JournalEntry): string {
   switch (entry.entry) {
     case 'accepted':
-      return `accepted: copy ${entry.source.path} to ${entry.destination.path}`;
+      return `accepted: ${acceptedInWords(entry)}`;
     case 'step-started':
       return `step ${entry.step} started`;
     case 'step-done':
@@ -40,17 +40,30 @@ export function inWords(entry: JournalEntry): string {
     case 'pivot-requested':
       return 'pivot requested';
     case 'cancel-requested':
+      if (entry.timeIsUp) return 'cancel requested: the time limit is over';
       return entry.force ? 'cancel requested, by force' : 'cancel requested';
     case 'finish-requested':
       return 'ready, and to be finished without a pivot';
     case 'guest-held':
-      return `guest paused for the instant of the pivot: ${entry.because}`;
+      return `guest paused for an instant: ${entry.because}`;
     case 'guest-released':
       return 'guest continued';
     case 'concluded':
       return concludedInWords(entry);
     case 'ended':
       return `${entry.state}${entry.failure === undefined ? '' : `: ${entry.failure.text}`}`;
+  }
+}
+
+function acceptedInWords({ kind, source, destination, options }: Accepted): string {
+  switch (kind) {
+    case 'COPY':
+      return `copy ${source.path} to ${destination?.path}`;
+    case 'PULL':
+      return `pull into ${source.path} ${options.basePath === '' ? 'its whole chain' : `what is above ${options.basePath}`}`;
+    case 'COMMIT':
+    case 'ACTIVE_COMMIT':
+      return `commit ${options.topPath} into ${options.basePath}`;
   }
 }
 

@@ -47,6 +47,12 @@ export function hasEnded(job: Job): boolean {
   return ENDED.has(job.state);
 }
 
+/** What was to be done is done: the guest is on the destination, or a job without one has concluded without error. */
+export function hasSucceeded({ accepted, concluded }: Job): boolean {
+  if (accepted.destination !== undefined) return concluded?.deviceOn === 'DESTINATION';
+  return concluded?.how === 'CONCLUDED' && concluded.qemuError === undefined;
+}
+
 /** A journal that tells an impossible story: damaged, or written by a bug. */
 export class IllegalTransition extends Error {
   override readonly name = 'IllegalTransition';

@@ -2,29 +2,14 @@
  * What is written down of a job, and nothing else. One entry is one line of the job's journal and one revision:
  * 1, 2, 3 … without gaps. An entry is on disk before anything follows from it.
  */
+import type { Destination } from './destination.ts';
 import type { Failure } from './errors.ts';
+import type { ImageFormat, JobOptions, PauseGuest } from './job-options.ts';
 import type { Outcome } from './outcome.ts';
-import type { MadeFile, Plan } from './plans/step.ts';
+import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
 
 export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
-export type ImageFormat = 'RAW' | 'QCOW2';
-export type OnReady = 'HOLD' | 'PIVOT' | 'FINISH';
-export type OnNoSpace = 'PAUSE' | 'FAIL';
-export type PauseGuest = 'AUTO' | 'ALWAYS' | 'NEVER';
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
-
-/** The request as understood: nothing is unspecified any more. */
-export interface CopyOptions {
-  readonly format: ImageFormat;
-  /** Bytes a second; 0: no limit. */
-  readonly bandwidthBytesPerSecond: number;
-  /** Undefined: QEMU chooses (the destination's cluster size, 4 KiB to 64 KiB). */
-  readonly granularityBytes: number | undefined;
-  readonly bufferBytes: number;
-  readonly onReady: OnReady;
-  readonly onNoSpace: OnNoSpace;
-  readonly pauseGuest: PauseGuest;
-}
 
 /** Which QEMU it was: a name may be given to another process, a pid and its start time never are. */
 export interface QemuProcess {
@@ -48,13 +33,27 @@ export interface Accepted {
   readonly disk: string;
   readonly qdev: string;
   readonly source: { readonly node: string; readonly path: string; readonly format: string };
-  /** The source's nodes, each before those it uses: what a pivot leaves without a user. */
-  readonly sourceNodes: readonly string[];
-  readonly destination: { readonly node: string; readonly path: string; readonly nodes: readonly string[] };
+  /** Where a pivot puts the guest: a copy's destination, or an active commit's base. Undefined: there is no pivot. */
+  readonly destination: AcceptedDestination | undefined;
+  /** What is below the active image after a pull; undefined: nothing, or this is no pull. */
+  readonly baseNode?: string;
+  /** Nodes that nobody uses when the job is over, each before those it uses. */
+  readonly unused: { readonly afterSuccess: readonly string[]; readonly otherwise: readonly string[] };
+  /** The images whose data a commit moves down, as far as they are local files. */
+  readonly committed: readonly KnownFile[];
   /** The guest is to be paused for the instant of a pivot, and why; undefined: need not be. */
   readonly pauseGuestBecause: string | undefined;
-  readonly options: CopyOptions;
+  readonly options: JobOptions;
   readonly plan: Plan;
+}
+
+export interface AcceptedDestination {
+  readonly node: string;
+  /** The absolute path without symbolic links, or the NBD URI. */
+  readonly path: string;
+  readonly format: ImageFormat;
+  /** Undefined for the base of an active commit. */
+  readonly target: Destination | undefined;
 }
 
 /** Where the guest's device was when the job had concluded. */
@@ -96,7 +95,14 @@ export type EntryBody =
   /** The limit as QEMU has it, whoever set it. */
   | { readonly entry: 'speed'; readonly bandwidthBytesPerSecond: number }
   | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest }
-  | { readonly entry: 'cancel-requested'; readonly force: boolean }
+  | {
+      readonly entry: 'cancel-requested';
+      readonly force: boolean;
+      /** For the end of a copy in write mode BLOCKING. */
+      readonly pauseGuest?: PauseGuest;
+      /** The service itself asked, as the job's time was over. */
+      readonly timeIsUp?: true;
+    }
   /** on_ready FINISH: end as a cancel after READY does, with a complete copy, because that was asked for. */
   | { readonly entry: 'finish-requested' }
   /** Written before `stop`: whoever finds a guest stopped by us continues it. */

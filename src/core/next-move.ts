@@ -5,80 +5,51 @@
  *
  *  job                       QEMU                                  move
  *  ------------------------  ------------------------------------  -----------------------------------------
- *  guest held                no pivot under way, or it is paused   release the guest
- *  STARTING                  has no mirror, or it failed at once   undo the start
- *  STARTING                  mirror has not got going yet          wait a little
- *  STARTING                  runs the mirror                       record running
+ *  to be ended by force      a network destination, maybe hung     yank it, before anything is asked (urgentMove)
+ *  guest held                no end under way, or it is paused     release the guest
+ *  STARTING                  has no job, or it failed at once      undo the start
+ *  STARTING                  job has not got going yet             wait a little
+ *  STARTING                  runs the job                          record running
  *  concluded is written      —                                     settle: dismiss, close, end
  *  any                       concluded | job gone | process gone   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
  *  running                   another limit, paused, goes on        record speed | paused | resumed
  *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
+ *  its time is over          still there                           record cancel-requested
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
+ *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
  *  READY, on_ready           —                                     record pivot- or finish-requested
  *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
  *  PIVOTING                  guest held for too long               release it, and try again later
- *  PIVOTING                  ready                                 job-complete (once a connection)
+ *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
  *  PIVOTING                  standby, or under way                 wait
  */
 import type { Job } from './job.ts';
-import type { Concluded, DeviceOn, EntryBody, PauseReason } from './journal-entry.ts';
-import type { QmpCommand } from './qemu/commands.ts';
+import type { Concluded, PauseReason } from './journal-entry.ts';
+import type { Asked, Move, Seen } from './moves.ts';
+import { namesOf } from './plans/names.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
 
-/** What QEMU says of one job, asked at one moment. */
-export type Seen =
-  /** The process that ran the job has ended. */
-  | { readonly qemu: 'ENDED'; readonly devicePath: string | undefined }
-  | {
-      readonly qemu: 'UP';
-      readonly job:
-        | {
-            readonly status: QemuJobStatus;
-            readonly error: string | undefined;
-            readonly ioStatus: 'ok' | 'failed' | 'nospace';
-            readonly paused: boolean;
-            readonly speedBytesPerSecond: number;
-            /** What is left to copy. */
-            readonly remainingBytes: number;
-            /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
-            readonly begun: boolean;
-          }
-        | undefined;
-      readonly deviceOn: DeviceOn;
-      readonly devicePath: string | undefined;
-      /** The guest is running (query-status). */
-      readonly guestRuns: boolean;
-    };
-
-/** What is asked of QEMU once, and then waited for. */
-export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed';
-
-/** What was already done about the job over this connection, and for how long it has been as it is. */
-export interface Asked extends Readonly<Record<Asking, boolean>> {
-  /** The state has lasted too long: a start that does not get going, a pivot that finds no moment without dirt. */
-  readonly overdue: boolean;
-  /** The guest has been paused for longer than anybody should wait for a disk. */
-  readonly heldTooLong: boolean;
-  /** It was, and has to get on with its work before it may be paused again. */
-  readonly restsFromHold: boolean;
-}
-
-export type Move =
-  | { readonly move: 'wait' }
-  | { readonly move: 'record'; readonly entry: EntryBody }
-  | { readonly move: 'undo-start' }
-  | { readonly move: 'hold-guest'; readonly because: string }
-  | { readonly move: 'release-guest' }
-  /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
-  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
-  | { readonly move: 'settle' };
+export type { Asked, Asking, Move, Seen } from './moves.ts';
 
 const WAIT: Move = { move: 'wait' };
 
+/** What cannot wait for an answer of QEMU: on a network destination that hangs it gives none. */
+export function urgentMove(job: Job, asked: Asked): Move | undefined {
+  const { intent, accepted } = job;
+  const isForced = intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
+  const isNetwork = accepted.destination?.target?.kind === 'nbd';
+  if (!isForced || !isNetwork || asked.yank || job.concluded !== undefined) return undefined;
+  const instances = [{ type: 'block-node', 'node-name': namesOf(accepted.job).file }] as const;
+  return { move: 'yank', command: { execute: 'yank', arguments: { instances } } };
+}
+
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
-  const pivotUnderWay = job.state === 'PIVOTING' && job.concluded === undefined;
-  if (job.guestHeld && !pivotUnderWay && seen.qemu === 'UP') return { move: 'release-guest' };
+  const isBlocking = job.accepted.options.writeMode === 'BLOCKING';
+  const isEnding = job.state === 'PIVOTING' || (job.state === 'CANCELLING' && isBlocking && !asked.heldTooLong);
+  if (job.guestHeld && !(isEnding && job.concluded === undefined) && seen.qemu === 'UP') {
+    return { move: 'release-guest' };
+  }
   if (job.concluded !== undefined) return { move: 'settle' };
   if (job.state === 'STARTING') return start(job, seen, asked);
   const concluded = conclusion(seen);
@@ -88,6 +59,10 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
   if (settled && job.readyTime === undefined) return { move: 'record', entry: { entry: 'ready' } };
 
+  if (asked.timeIsUp && isTimeBound(job)) {
+    const force = job.state === 'PIVOTING';
+    return { move: 'record', entry: { entry: 'cancel-requested', force, timeIsUp: true } };
+  }
   const pause = pauseOf(seen.job);
   const change = changeOf(job, pause, seen.job.speedBytesPerSecond, asked);
   if (change !== undefined) return change;
@@ -95,7 +70,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     case 'READY':
       return pause === undefined ? onReady(job) : WAIT;
     case 'CANCELLING':
-      return cancel(job, settled, pause, asked);
+      return cancel(job, { settled, pause, guestRuns: seen.guestRuns }, asked);
     case 'PIVOTING':
       if (pause === 'USER') return resume(job, asked);
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
@@ -103,6 +78,11 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     default:
       return WAIT;
   }
+}
+
+/** With HOLD the limit is for READY, else for the end. */
+function isTimeBound({ state, accepted: { options } }: Job): boolean {
+  return state === 'RUNNING' || (options.onReady !== 'HOLD' && (state === 'READY' || state === 'PIVOTING'));
 }
 
 function pauseOf({ paused, ioStatus }: { paused: boolean; ioStatus: 'ok' | 'failed' | 'nospace' }) {
@@ -142,9 +122,9 @@ function resume(job: Job, asked: Asked): Move {
 
 function start(job: Job, seen: Seen, asked: Asked): Move {
   const running: Move = { move: 'record', entry: { entry: 'running' } };
-  // The mirror may have run, and been completed by another client: then the destination is no rubbish of a start.
-  const mirror = job.steps.get('start-mirror');
-  const mayHaveRun = mirror === 'STARTED' || mirror === 'DONE' || mirror === 'UNKNOWN';
+  // The job may have run, and been completed by another client: then the destination is no rubbish of a start.
+  const last = job.steps.get(job.accepted.plan.at(-1)?.name ?? '');
+  const mayHaveRun = last === 'STARTED' || last === 'DONE' || last === 'UNKNOWN';
   if (seen.qemu === 'ENDED') return mayHaveRun ? running : { move: 'undo-start' };
   if (seen.deviceOn === 'DESTINATION' || (seen.deviceOn !== 'SOURCE' && mayHaveRun)) return running;
   if (seen.job === undefined || seen.job.status === 'null') return { move: 'undo-start' };
@@ -180,9 +160,17 @@ function onReady(job: Job): Move {
   }
 }
 
-function cancel(job: Job, settled: boolean, pause: PauseReason | undefined, asked: Asked): Move {
-  const { job: id } = job.accepted;
-  const force = job.intent?.entry === 'cancel-requested' && job.intent.force;
+const BLOCKING_FAULT = 'QEMU can crash when a blocking copy is broken off under a busy guest (seen with QEMU 7.2)';
+
+function cancel(
+  job: Job,
+  now: { readonly settled: boolean; readonly pause: PauseReason | undefined; readonly guestRuns: boolean },
+  asked: Asked,
+): Move {
+  const { job: id, options } = job.accepted;
+  const { settled, pause } = now;
+  const intent = job.intent?.entry === 'cancel-requested' ? job.intent : undefined;
+  const force = intent?.force === true;
   // Only the unforced cancel after READY leaves a complete copy; a job that is paused refuses it, or waits in it.
   if (settled && !force && pause === 'USER') return resume(job, asked);
   if (settled && !force && pause === undefined) {
@@ -192,6 +180,10 @@ function cancel(job: Job, settled: boolean, pause: PauseReason | undefined, aske
   // A copy that is to be finished is worth waiting for.
   if (settled && job.intent?.entry === 'finish-requested') return WAIT;
   if (asked.forceEnd) return WAIT;
+  const pauseGuest = intent?.pauseGuest ?? options.pauseGuest;
+  if (options.writeMode === 'BLOCKING' && pauseGuest !== 'NEVER' && now.guestRuns) {
+    return asked.restsFromHold ? WAIT : { move: 'hold-guest', because: BLOCKING_FAULT };
+  }
   return { move: 'command', asks: 'forceEnd', command: { execute: 'job-cancel', arguments: { id } } };
 }
 
@@ -211,6 +203,7 @@ function pivot(
   if (asked.complete || status !== 'ready') return WAIT;
   // A completion cannot be taken back, and waits for the rest: with a paused guest the rest comes first, in bounds.
   if (job.guestHeld && remainingBytes > 0) return WAIT;
+  if (job.accepted.destination?.format === 'QCOW2' && !asked.bitmaps) return { move: 'carry-bitmaps' };
   return {
     move: 'command',
     asks: 'complete',
@@ -227,6 +220,9 @@ function pauseBecause(job: Job, overdue: boolean): string | undefined {
     case 'ALWAYS':
       return 'asked for by pause_guest ALWAYS';
     case 'AUTO':
-      return job.accepted.pauseGuestBecause ?? (overdue ? 'the guest writes faster than the copy follows' : undefined);
+      if (job.accepted.pauseGuestBecause !== undefined) return job.accepted.pauseGuestBecause;
+      // `stop` waits for a network destination that hangs, for good.
+      if (!overdue || job.accepted.destination?.target?.kind === 'nbd') return undefined;
+      return 'the guest writes faster than the copy follows';
   }
 }

@@ -25,7 +25,8 @@ export interface Evidence {
 export interface Outcome {
   /** The image that the guest's device writes to; undefined where that is not known, or no guest is left. */
   readonly guestWritesTo: string | undefined;
-  readonly destinationContent: DestinationContent;
+  /** Undefined for a job that makes no copy: a pull, or a commit of lower images. */
+  readonly destinationContent: DestinationContent | undefined;
   /** The moment as of which a COMPLETE copy is true, RFC 3339. Undefined: it is the live disk. */
   readonly asOf: string | undefined;
   /** This job made the destination's file, and removed it again: it never became a copy. */
@@ -44,7 +45,7 @@ export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
   return {
     // In the instant of a pivot either side may be the guest's: only the conclusion tells.
     guestWritesTo: job.pivotRequested ? undefined : job.accepted.source.path,
-    destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'MIRRORED',
+    destinationContent: contentNow(job),
     asOf: undefined,
     destinationRemoved: false,
     safeToDelete: [],
@@ -52,28 +53,42 @@ export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
   };
 }
 
+function contentNow({ accepted, readyTime }: Omit<Job, 'outcome'>): Outcome['destinationContent'] {
+  if (accepted.destination === undefined) return undefined;
+  return readyTime === undefined ? 'PARTIAL' : 'MIRRORED';
+}
+
+const LEFT =
+  'the running guest has left it; before deleting it, name the new image wherever this VM is started from, ' +
+  'and make sure that no other disk or snapshot uses it';
+const COMMITTED =
+  'its data is in the image below now, and it shows no moment of the disk any more; before deleting it, make sure ' +
+  'that no other disk or snapshot uses it';
+
 /** The outcome of a job that QEMU has concluded, or that was seen to be gone. */
 export function outcomeOf(job: Job, concluded: Concluded, revision: number): Outcome {
-  const { source, destination } = job.accepted;
+  const { source, destination, committed } = job.accepted;
   const known = {
     guestWritesTo: concluded.devicePath,
     destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
     evidence: evidenceOf(job, concluded, revision),
+    asOf: undefined,
   };
+  const left = committed
+    .filter(({ path }) => path !== source.path && job.steps.get(`delete-${path}`) !== 'DONE')
+    .map(({ path }) => ({ path, warning: COMMITTED }));
 
-  const unknown = { ...known, destinationContent: 'UNKNOWN', asOf: undefined, safeToDelete: [] } as const;
+  if (destination === undefined) {
+    const succeeded = concluded.how === 'CONCLUDED' && concluded.qemuError === undefined;
+    return { ...known, destinationContent: undefined, safeToDelete: succeeded ? left : [] };
+  }
+  const unknown = { ...known, destinationContent: 'UNKNOWN', safeToDelete: [] } as const;
   // A failure that moved the guest all the same: neither side is to be touched before a person has looked.
   if (concluded.deviceOn === 'DESTINATION' && concluded.qemuError !== undefined) return unknown;
   if (concluded.deviceOn === 'DESTINATION') {
-    const warning =
-      'the running guest has left it; before deleting it, name the new image wherever this VM is started from, ' +
-      'and make sure that no other disk or snapshot uses it';
-    return {
-      ...known,
-      destinationContent: 'COMPLETE',
-      asOf: undefined,
-      safeToDelete: [{ path: source.path, warning }],
-    };
+    const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
+    const top = isDeleted ? [] : [{ path: source.path, warning: LEFT }];
+    return { ...known, destinationContent: 'COMPLETE', safeToDelete: [...top, ...left] };
   }
   // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
   if (concluded.how !== 'CONCLUDED') return unknown;
@@ -87,7 +102,6 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   return {
     ...known,
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
-    asOf: undefined,
     safeToDelete: isOurs ? [rubbish] : [],
   };
 }

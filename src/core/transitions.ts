@@ -8,7 +8,9 @@
  *     ▼                    ▼ requested       ▼ requested                ▼
  *   FAILED              CANCELLING ─────────────────► CANCELLED       FAILED          UNRESOLVED
  *
- * running          QEMU has accepted the job: only now does StartCopy answer. A start that is refused is taken
+ * A pull, or a commit of lower images, goes from RUNNING to COMPLETED by itself.
+ *
+ * running          QEMU has accepted the job: only now is the start answered. A start that is refused is taken
  *                  back, and the job is forgotten.
  * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
  * pivot-requested  by a caller, or by on_ready PIVOT.
@@ -53,7 +55,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'pivot-requested': ['READY'],
   'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'finish-requested': ['READY'],
-  'guest-held': ['PIVOTING'],
+  'guest-held': ['STARTING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
   concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],

@@ -15,6 +15,7 @@ import {
   JobKind,
   type Job as JobMessage,
   type JobOptions,
+  type NbdDestination,
   OnNoSpace,
   OnReady,
   type Outcome as OutcomeMessage,
@@ -25,6 +26,7 @@ import {
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
 import type { Domain, DomainDisk, JobEvent, JobView } from '../core/block-jobs.ts';
+import type { NbdExport } from '../core/destination.ts';
 import type { Job } from '../core/job.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Progress } from '../core/progress.ts';
@@ -43,10 +45,7 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     pauseReason: job.pauseReason === undefined ? 0 : toEnum(PauseReason, 'PAUSE_REASON', job.pauseReason),
     progress: progress && fromProgress(progress),
     bandwidthBytesPerSecond: BigInt(job.bandwidthBytesPerSecond),
-    destination: {
-      target: { $case: 'file', value: accepted.destination.path },
-      format: toEnum(ImageFormat, 'IMAGE_FORMAT', accepted.options.format),
-    },
+    destination: fromDestination(job),
     sourcePath: accepted.source.path,
     options: fromOptions(job),
     error: job.failure && statusOf(job.failure),
@@ -59,21 +58,43 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
   };
 }
 
-function fromOptions({ accepted: { options } }: Job): JobOptions {
+function fromDestination({ accepted: { destination } }: Job): JobMessage['destination'] {
+  if (destination?.target === undefined) return undefined;
+  const { target } = destination;
+  const format: ImageFormat = toEnum(ImageFormat, 'IMAGE_FORMAT', destination.format);
+  if (target.kind === 'nbd') return { target: { $case: 'nbd', value: fromNbd(target.nbd) }, format };
+  const $case = target.kind === 'file' ? 'file' : 'blockDevice';
+  return { target: { $case, value: target.path }, format };
+}
+
+function fromNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExport): NbdDestination {
   return {
-    shallow: false,
-    reuseExternal: false,
-    relativeBacking: false,
+    server:
+      server.kind === 'tcp'
+        ? { $case: 'tcp', value: { host: server.host, port: server.port } }
+        : { $case: 'unixSocket', value: server.path },
+    exportName,
+    tlsCredentialsId,
+    tlsHostname,
+  };
+}
+
+function fromOptions({ accepted: { options } }: Job): JobOptions {
+  const { shallow, reuseExternal, relativeBacking, timeLimitMs, basePath, topPath, deleteCommitted } = options;
+  return {
+    shallow,
+    reuseExternal,
+    relativeBacking,
     granularityBytes: BigInt(options.granularityBytes ?? 0),
     bufferBytes: BigInt(options.bufferBytes),
-    writeMode: WriteMode.WRITE_MODE_BACKGROUND,
+    writeMode: toEnum(WriteMode, 'WRITE_MODE', options.writeMode),
     onReady: toEnum(OnReady, 'ON_READY', options.onReady),
     onNoSpace: toEnum(OnNoSpace, 'ON_NO_SPACE', options.onNoSpace),
-    timeLimit: undefined,
+    timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
     pauseGuest: toEnum(PauseGuest, 'PAUSE_GUEST', options.pauseGuest),
-    basePath: '',
-    topPath: '',
-    deleteCommitted: false,
+    basePath,
+    topPath,
+    deleteCommitted,
   };
 }
 
@@ -98,7 +119,10 @@ function fromMs(ms: number): Duration {
 function fromOutcome(outcome: Outcome): OutcomeMessage {
   return {
     guestWritesTo: outcome.guestWritesTo ?? '',
-    destinationContent: toEnum(DestinationContent, 'DESTINATION_CONTENT', outcome.destinationContent),
+    destinationContent:
+      outcome.destinationContent === undefined
+        ? DestinationContent.DESTINATION_CONTENT_UNSPECIFIED
+        : toEnum(DestinationContent, 'DESTINATION_CONTENT', outcome.destinationContent),
     asOf: date(outcome.asOf),
     safeToDelete: [...outcome.safeToDelete],
     evidence: outcome.evidence.map((one) => ({
@@ -162,7 +186,7 @@ function fromDisk({ disk, deviceType, activeJob }: DomainDisk): DiskMessage {
       backingFormat: image.backingFormat,
       readOnly: image.readOnly,
       encrypted: image.encrypted,
-      bitmaps: [...image.bitmaps],
+      bitmaps: image.bitmaps.map(({ name }) => name),
     })),
     job: activeJob && fromJobView(activeJob),
   };

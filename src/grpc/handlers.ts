@@ -4,12 +4,16 @@ import type {
   AbortRequest,
   AbortResponse,
   BlockJobServiceServer,
+  CommitRequest,
+  CommitResponse,
   GetInfoRequest,
   GetInfoResponse,
   ListJobsRequest,
   ListJobsResponse,
   PauseRequest,
   PauseResponse,
+  RebaseRequest,
+  RebaseResponse,
   ResumeRequest,
   ResumeResponse,
   SetSpeedRequest,
@@ -36,10 +40,12 @@ import { type CallContext, serverStream, unary } from './call.ts';
 import {
   toAbortRequest,
   toCheckOperationRequest,
+  toCommitRequest,
   toCopyRequest,
   toJobRef,
   toListJobsRequest,
   toPauseRequest,
+  toRebaseRequest,
   toSetSpeedRequest,
   toWatchRequest,
 } from './requests.ts';
@@ -64,6 +70,24 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
         disk: disk?.disk,
         destination: destination?.target?.value,
       }),
+    ),
+    rebase: unary<RebaseRequest, RebaseResponse>(
+      context,
+      'Rebase',
+      async (request, call) => ({
+        job: fromJobView(await jobs.rebase(toRebaseRequest(request), call)),
+        plan: undefined,
+      }),
+      ({ disk, base, flags }) => ({ domain: disk?.domain, disk: disk?.disk, base, flags }),
+    ),
+    commit: unary<CommitRequest, CommitResponse>(
+      context,
+      'Commit',
+      async (request, call) => ({
+        job: fromJobView(await jobs.commit(toCommitRequest(request), call)),
+        plan: undefined,
+      }),
+      ({ disk, base, top, flags }) => ({ domain: disk?.domain, disk: disk?.disk, base, top, flags }),
     ),
     abort: unary<AbortRequest, AbortResponse>(
       context,
@@ -99,8 +123,6 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       async (request, call) => ({ job: fromJobView(await jobs.resume(toPauseRequest(request), call)) }),
       ({ job }) => ({ job: job?.ref?.value }),
     ),
-    rebase: later('Rebase'),
-    commit: later('Commit'),
     listLeftovers: later('ListLeftovers'),
     reclaim: later('Reclaim'),
   };

@@ -1,12 +1,16 @@
 /** Messages → core types. What a message cannot say plainly (an enum value of tomorrow) the core is told as it is. */
-import type {
-  AbortRequest as AbortMessage,
-  ListJobsRequest as ListJobsMessage,
-  PauseRequest as PauseMessage,
-  ResumeRequest as ResumeMessage,
-  SetSpeedRequest as SetSpeedMessage,
-  StartCopyRequest,
-  WatchJobRequest,
+import {
+  type AbortRequest as AbortMessage,
+  CommitFlag,
+  type CommitRequest as CommitMessage,
+  type ListJobsRequest as ListJobsMessage,
+  type PauseRequest as PauseMessage,
+  RebaseFlag,
+  type RebaseRequest as RebaseMessage,
+  type ResumeRequest as ResumeMessage,
+  type SetSpeedRequest as SetSpeedMessage,
+  type StartCopyRequest,
+  type WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   type CheckOperationRequest as CheckOperationMessage,
@@ -18,6 +22,7 @@ import {
   ImageFormat,
   Job_State,
   type JobRef as JobRefMessage,
+  type NbdDestination,
   OnNoSpace,
   OnReady,
   PauseGuest,
@@ -26,16 +31,19 @@ import {
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
 import type {
   AbortRequest,
+  AskedDestination,
   CheckOperationRequest,
+  CommitRequest,
   CopyRequest,
-  Destination,
   DiskRef,
   JobRef,
   ListJobsRequest,
   PauseRequest,
+  RebaseRequest,
   SetSpeedRequest,
   WatchRequest,
 } from '../core/block-jobs.ts';
+import { NBD_PORT } from '../core/destination.ts';
 import type { Job } from '../core/job.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { fromEnum } from './enums.ts';
@@ -72,6 +80,21 @@ export function toCopyRequest(message: StartCopyRequest): CopyRequest {
     validateOnly: message.validateOnly,
     planEtag: message.planEtag,
   };
+}
+
+const REBASE_FLAGS = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY', 'RELATIVE', 'COPY_DEV', 'BANDWIDTH_BYTES'] as const;
+const COMMIT_FLAGS = ['SHALLOW', 'DELETE', 'ACTIVE', 'RELATIVE', 'BANDWIDTH_BYTES'] as const;
+
+export function toRebaseRequest(message: RebaseMessage): RebaseRequest {
+  const { base, bandwidth, requestId, validateOnly, planEtag } = message;
+  const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', REBASE_FLAGS, flag));
+  return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag };
+}
+
+export function toCommitRequest(message: CommitMessage): CommitRequest {
+  const { base, top, bandwidth, requestId, validateOnly, planEtag } = message;
+  const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', COMMIT_FLAGS, flag));
+  return { disk: toDiskRef(message.disk), base, top, flags, bandwidth, requestId, validateOnly, planEtag };
 }
 
 export function toAbortRequest(message: AbortMessage): AbortRequest {
@@ -138,16 +161,30 @@ function toDiskRef(message: DiskRefMessage | undefined): DiskRef {
   return { domain: message?.domain ?? '', disk: message?.disk ?? '' };
 }
 
-function toDestination(message: DestinationMessage | undefined): Destination | undefined {
+function toDestination(message: DestinationMessage | undefined): AskedDestination | undefined {
   switch (message?.target?.$case) {
     case 'file':
       return { kind: 'file', path: message.target.value };
     case 'blockDevice':
       return { kind: 'block-device', path: message.target.value };
     case 'nbd':
-      return { kind: 'nbd' };
+      return { kind: 'nbd', nbd: toNbd(message.target.value) };
     case undefined:
       return undefined;
+  }
+}
+
+function toNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdDestination) {
+  const more = { exportName, tlsCredentialsId, tlsHostname };
+  switch (server?.$case) {
+    case 'tcp': {
+      const { host, port } = server.value;
+      return { server: { kind: 'tcp', host, port: port === 0 ? NBD_PORT : port }, ...more } as const;
+    }
+    case 'unixSocket':
+      return { server: { kind: 'unix', path: server.value }, ...more } as const;
+    case undefined:
+      return { server: undefined, ...more };
   }
 }
 

@@ -17,7 +17,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
     host: config.host,
     machines,
     jobsFolder,
-    allowedFolders: config.allowedFolders,
+    allowed: config.allowed,
     logger: log,
   });
   await machines.start();

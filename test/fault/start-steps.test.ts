@@ -167,7 +167,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     here.qemu.failNextJob('blockdev-mirror', 'Source and target image have different sizes');
     const answer = await here.start(format);
     const text = expect.stringContaining('different sizes');
-    expect(answer).toMatchObject({ failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: text } } });
+    expect(answer).toMatchObject({ failure: { reason: 'SIZE_MISMATCH', metadata: { qemuText: text } } });
     await here.expectNothingLeft();
   });
 

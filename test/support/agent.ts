@@ -46,7 +46,13 @@ export class TestAgent implements AsyncDisposable {
     const machines = new VirtualMachines({ folder: undefined, named, log: logger });
     const jobsFolder = join(dir, 'jobs');
     await mkdir(jobsFolder, { recursive: true });
-    const agent = new HostAgent({ host: 'host1', machines, jobsFolder, allowedFolders: allow, logger });
+    const agent = new HostAgent({
+      host: 'host1',
+      machines,
+      jobsFolder,
+      allowed: { folders: allow, nbdServers: [] },
+      logger,
+    });
     const started = new TestAgent(agent, jobsFolder, machines, complaints);
     await machines.start();
     await Promise.all(Object.keys(qmp).map(async (domain) => await started.connected(domain)));

@@ -7,12 +7,16 @@ import {
   AbortRequest,
   type AbortResponse,
   BlockJobServiceClient,
+  CommitRequest,
+  type CommitResponse,
   GetInfoRequest,
   type GetInfoResponse,
   ListJobsRequest,
   type ListJobsResponse,
   PauseRequest,
   type PauseResponse,
+  RebaseRequest,
+  type RebaseResponse,
   ResumeRequest,
   type ResumeResponse,
   SetSpeedRequest,
@@ -114,6 +118,16 @@ export class Service implements AsyncDisposable {
 
   async startCopy(request: Request<typeof StartCopyRequest>): Promise<NonNullable<StartCopyResponse['job']>> {
     const { job } = await call<StartCopyResponse>(this.blockJobs, 'startCopy', StartCopyRequest.fromPartial(request));
+    return present(job);
+  }
+
+  async rebase(request: Request<typeof RebaseRequest>): Promise<NonNullable<RebaseResponse['job']>> {
+    const { job } = await call<RebaseResponse>(this.blockJobs, 'rebase', RebaseRequest.fromPartial(request));
+    return present(job);
+  }
+
+  async commit(request: Request<typeof CommitRequest>): Promise<NonNullable<CommitResponse['job']>> {
+    const { job } = await call<CommitResponse>(this.blockJobs, 'commit', CommitRequest.fromPartial(request));
     return present(job);
   }
 

@@ -14,6 +14,7 @@ import { BlockJobServiceClient, type WatchJobResponse } from '../../generated/bl
 import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs, JobEvent, JobView } from '../../src/core/block-jobs.ts';
 import { begin, type Job } from '../../src/core/job.ts';
+import { plainOptions } from '../../src/core/job-options.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { testDir } from './qemu.ts';
 
@@ -25,6 +26,8 @@ const notAsked = () => {
 };
 const NOTHING: BlockJobs = {
   startCopy: notAsked,
+  rebase: notAsked,
+  commit: notAsked,
   getInfo: notAsked,
   listJobs: notAsked,
   abort: notAsked,
@@ -141,18 +144,16 @@ export const JOB: Job = begin({
   disk: 'vd0',
   qdev: '/machine/peripheral/vd0/virtio-backend',
   source: { node: 'top', path: '/vm/disk.qcow2', format: 'qcow2' },
-  sourceNodes: ['top'],
-  destination: { node: 'bj0011223344556677', path: '/copies/disk.qcow2', nodes: [] },
-  pauseGuestBecause: undefined,
-  options: {
+  destination: {
+    node: 'bj0011223344556677',
+    path: '/copies/disk.qcow2',
     format: 'QCOW2',
-    bandwidthBytesPerSecond: 0,
-    granularityBytes: undefined,
-    bufferBytes: 1_048_576,
-    onReady: 'HOLD',
-    onNoSpace: 'PAUSE',
-    pauseGuest: 'AUTO',
+    target: { kind: 'file', path: '/copies/disk.qcow2' },
   },
+  unused: { afterSuccess: ['top'], otherwise: [] },
+  committed: [],
+  pauseGuestBecause: undefined,
+  options: plainOptions(0),
   plan: [],
 });
 export const VIEW: JobView = { job: JOB, progress: undefined };

@@ -134,8 +134,10 @@ describe('the sources', () => {
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals.
     'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'unlink'],
-    // The destination of a copy.
-    'src/agent/destination.ts': ['open', 'unlink'],
+    // The destination of a copy, and what a commit has emptied.
+    'src/agent/files.ts': ['BigIntStats', 'open', 'unlink'],
+    // Reads headers, and asks whether a device is free.
+    'src/agent/place.ts': ['open'],
     // Its own socket, when nobody listens there any more.
     'src/grpc/listen.ts': ['unlink'],
   };

@@ -1,77 +1,128 @@
-/** The plan of a copy, and what takes away what it leaves: `+` a step, `-` its undo, side by side. */
-import type { Disk } from '../chain.ts';
-import type { Job } from '../job.ts';
-import type { CopyOptions } from '../journal-entry.ts';
-import type { BlockdevOptions, QmpCommand } from '../qemu/commands.ts';
-import type { Action, FileOwner, Plan, Step } from './step.ts';
-
-/** Job ids: a letter first, as QEMU wants it, and short, as node names are made of it. */
-export function isOurs(qemuJob: string): boolean {
-  return /^bj[0-9a-f]{16}$/.test(qemuJob);
-}
-
-/** Names in QEMU by rule, so that "did it happen?" is a look-up. A node name has at most 31 characters. */
-export function namesOf(job: string) {
-  return {
-    node: job,
-    file: `${job}-file`,
-    filter: `${job}-filter`,
-    create: `${job}-create`,
-  };
-}
+/** The plan of a copy: its destination is made or opened, and then the mirror begins. */
+import type { NbdServer } from '../destination.ts';
+import type { ImageFormat, JobOptions } from '../job-options.ts';
+import type { BackingStorage, BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
+import { backingNamesOf, namesOf } from './names.ts';
+import type { FileOwner, Plan, Step } from './step.ts';
+import { addNode, startJob } from './steps.ts';
 
 export interface CopySource {
-  readonly disk: Disk;
   readonly node: string;
   readonly virtualSizeBytes: number;
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
+  /** The host's page cache is bypassed (cache.direct). */
+  readonly cacheDirect: boolean;
+  readonly detectZeroes: string;
+  /** Copy the active image only: there is something below it. */
+  readonly topOnly: boolean;
 }
 
-/** A new file, or one of zero length that is there already. */
+/** How QEMU gets at the destination's bytes. */
+export type Storage =
+  | { readonly driver: 'file' | 'host_device'; readonly filename: string }
+  | {
+      readonly driver: 'nbd';
+      readonly server: NbdServer;
+      readonly exportName: string;
+      readonly tlsCredentialsId: string;
+      readonly tlsHostname: string;
+    };
+
+/** An image that is below the destination, or is to be. */
+export type Backing =
+  /** A node that is open already: an image of the source's chain. */
+  | { readonly is: 'NODE'; readonly node: string }
+  /** An image of the destination's own chain: to be opened. */
+  | {
+      readonly is: 'IMAGE';
+      readonly path: string;
+      readonly driver: string;
+      readonly storage: BackingStorage;
+      readonly below: Backing | undefined;
+    };
+
 export interface CopyDestination {
-  readonly path: string;
-  readonly takeOver: boolean;
-  /** As whom QEMU opens it; undefined: not known, or nobody else than we. */
-  readonly owner: FileOwner | undefined;
+  readonly storage: Storage;
+  readonly format: ImageFormat;
+  /** What is to be made of it; undefined: it is used as it is. */
+  readonly make:
+    | undefined
+    /** A new file, or one of zero length that is there already. */
+    | {
+        readonly new: 'FILE';
+        readonly takeOver: boolean;
+        /** As whom QEMU opens it; undefined: not known, or nobody else than we. */
+        readonly owner: FileOwner | undefined;
+      }
+    /** A block device gets a header. */
+    | { readonly new: 'HEADER' };
+  readonly backing: Backing | undefined;
+  /** What a new header says of the backing image. */
+  readonly backingName: { readonly file: string; readonly format: string } | undefined;
 }
 
-/** Full copy of a disk into a new file. */
-export function planCopy(job: string, source: CopySource, destination: CopyDestination, options: CopyOptions): Plan {
-  const { path, takeOver, owner } = destination;
+export function planCopy(job: string, source: CopySource, destination: CopyDestination, options: JobOptions): Plan {
   const names = namesOf(job);
   // The guest runs with these options after a pivot: as on the source, but that a flush is always a flush, since
   // READY and every ending vouch for data on stable storage. discard on both nodes, or a raw copy loses its holes.
-  const cache = { direct: source.disk.cacheDirect, 'no-flush': false };
-  const file: BlockdevOptions = {
-    driver: 'file',
-    'node-name': names.file,
-    filename: path,
-    discard: 'unmap',
-    cache,
-  };
-  const format = {
+  const cache = { direct: source.cacheDirect, 'no-flush': false };
+  const steps: Step[] = [];
+  const { storage, make } = destination;
+  if (make?.new === 'FILE' && storage.driver !== 'nbd') {
+    const path = storage.filename;
+    const { takeOver, owner } = make;
+    // raw: the file is the disk. qcow2 grows by itself.
+    const sizeBytes = destination.format === 'RAW' ? source.virtualSizeBytes : 0;
+    steps.push({
+      name: 'create-destination',
+      run: { do: 'create-file', path, takeOver, sizeBytes, owner },
+      undo: { do: 'remove-file', path, madeBy: 'create-destination' },
+    });
+  }
+  const common = { 'node-name': names.file, discard: 'unmap', cache } as const;
+  const file: BlockdevOptions =
+    storage.driver === 'nbd'
+      ? { ...nbdOptions(storage), ...common }
+      : { driver: storage.driver, filename: storage.filename, ...common };
+  steps.push(addNode('add-destination-file', file));
+  if (make !== undefined && destination.format === 'QCOW2') steps.push(format(job, source, destination.backingName));
+  const backing = addBacking(job, destination.backing, 1, cache, steps);
+  const overlay = {
     'node-name': names.node,
     file: names.file,
     discard: 'unmap',
     cache,
-    'detect-zeroes': source.disk.detectZeroes,
+    'detect-zeroes': source.detectZeroes,
   } as const;
+  steps.push(
+    destination.format === 'RAW'
+      ? addNode('add-destination', { driver: 'raw', ...overlay })
+      : addNode('add-destination', { driver: 'qcow2', ...overlay, backing: backing ?? null }),
+  );
+  steps.push(mirror(job, source, options));
+  return steps;
+}
 
-  const createFile: Step = {
-    name: 'create-destination',
-    run: {
-      do: 'create-file',
-      path,
-      takeOver,
-      // raw: the file is the disk. qcow2 grows by itself.
-      sizeBytes: options.format === 'RAW' ? source.virtualSizeBytes : 0,
-      owner,
-    },
-    undo: { do: 'remove-file', path, madeBy: 'create-destination' },
-  };
-  const addFile: Step = addNode('add-destination-file', file);
-  const formatFile: Step = {
+function nbdOptions({ server, exportName, tlsCredentialsId, tlsHostname }: Extract<Storage, { driver: 'nbd' }>) {
+  const address: NbdOptions['server'] =
+    server.kind === 'tcp'
+      ? { type: 'inet', host: server.host, port: String(server.port) }
+      : { type: 'unix', path: server.path };
+  return {
+    driver: 'nbd',
+    server: address,
+    export: exportName,
+    ...(tlsCredentialsId === '' ? {} : { 'tls-creds': tlsCredentialsId }),
+    ...(tlsHostname === '' ? {} : { 'tls-hostname': tlsHostname }),
+    // A short outage of the network is waited for; a longer one is an I/O error, and no copy that hangs for ever.
+    'reconnect-delay': 10,
+  } as const;
+}
+
+function format(job: string, source: CopySource, backing: CopyDestination['backingName']): Step {
+  const names = namesOf(job);
+  return {
     name: 'format-destination',
     run: {
       do: 'qmp-job',
@@ -85,6 +136,7 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
             size: source.virtualSizeBytes,
             ...(source.clusterSizeBytes === undefined ? {} : { 'cluster-size': source.clusterSizeBytes }),
             ...(source.extendedL2 ? { 'extended-l2': true } : {}),
+            ...(backing === undefined ? {} : { 'backing-file': backing.file, 'backing-fmt': backing.format }),
           },
         },
       },
@@ -92,90 +144,82 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
     },
     undo: { do: 'end-qmp-job', qemuJob: names.create },
   };
-  const addFormat: Step =
-    options.format === 'RAW'
-      ? addNode('add-destination', { driver: 'raw', ...format })
-      : addNode('add-destination', { driver: 'qcow2', backing: null, ...format });
-  const mirror: Step = {
-    name: 'start-mirror',
-    run: {
-      do: 'qmp',
-      command: {
-        execute: 'blockdev-mirror',
-        arguments: {
-          'job-id': job,
-          device: source.node,
-          target: names.node,
-          sync: 'full',
-          speed: options.bandwidthBytesPerSecond,
-          ...(options.granularityBytes === undefined ? {} : { granularity: options.granularityBytes }),
-          'buf-size': options.bufferBytes,
-          'on-source-error': 'report',
-          'on-target-error': options.onNoSpace === 'PAUSE' ? 'enospc' : 'report',
-          'filter-node-name': names.filter,
-          'copy-mode': 'background',
-          // PENDING would freeze the guest's disk; a result that nobody has read yet must not go away.
-          'auto-finalize': true,
-          'auto-dismiss': false,
-        },
-      },
-    },
-    undo: { do: 'end-qmp-job', qemuJob: job },
-  };
-  return options.format === 'RAW'
-    ? [createFile, addFile, addFormat, mirror]
-    : [createFile, addFile, formatFile, addFormat, mirror];
 }
 
-function addNode(name: string, options: BlockdevOptions): Step {
-  return {
-    name,
-    run: qmp({ execute: 'blockdev-add', arguments: options }),
-    undo: deleteNode(options['node-name']),
-  };
-}
-
-function deleteNode(node: string): Action {
-  return qmp({ execute: 'blockdev-del', arguments: { 'node-name': node } });
-}
-
-function qmp(command: QmpCommand): Action {
-  return { do: 'qmp', command };
-}
-
-/**
- * What is left to do when QEMU has concluded the job and that is written down: dismiss it, then close what nobody
- * uses any more, each node before those it uses. After a pivot that is the source's chain; else the destination.
- */
-export function planSettling(job: Job): Plan {
-  const { accepted, concluded } = job;
-  if (concluded === undefined) return [];
-  const steps: Step[] = [];
-  if (concluded.how !== 'QEMU_ENDED') {
-    const unused = concluded.deviceOn === 'DESTINATION' ? accepted.sourceNodes : accepted.destination.nodes;
-    steps.push({ name: 'dismiss-mirror', run: { do: 'end-qmp-job', qemuJob: accepted.job } });
-    for (const node of unused) {
-      // QEMU named this one itself: it goes away with what it belongs to, and nobody else may delete it.
-      if (!node.startsWith('#')) steps.push({ name: `close-${node}`, run: deleteNode(node) });
-    }
-  }
-  if (isRubbish(job)) {
-    const { path } = accepted.destination;
-    steps.push({
-      name: 'remove-destination',
-      run: { do: 'remove-file', path, madeBy: 'create-destination' },
-    });
-  }
-  return steps;
-}
-
-/** A destination that never became a copy, proved by QEMU's own result and by where the guest's device is. */
-function isRubbish(job: Job): boolean {
-  const { concluded } = job;
-  return (
-    job.readyTime === undefined &&
-    concluded?.how === 'CONCLUDED' &&
-    concluded.qemuError !== undefined &&
-    concluded.deviceOn === 'SOURCE'
+/** Opens the destination's own chain, the lowest image first; the node that backs what is above. */
+function addBacking(
+  job: string,
+  backing: Backing | undefined,
+  number: number,
+  cache: { direct: boolean; 'no-flush': boolean },
+  steps: Step[],
+): string | undefined {
+  if (backing === undefined) return undefined;
+  if (backing.is === 'NODE') return backing.node;
+  const below = addBacking(job, backing.below, number + 1, cache, steps);
+  const names = backingNamesOf(job, number);
+  // auto-read-only: a commit into it may want to write one day, and read-only would forbid that for good.
+  steps.push(
+    addNode(`add-backing-${number}-file`, {
+      driver: backing.storage,
+      'node-name': names.file,
+      filename: backing.path,
+      'read-only': true,
+      'auto-read-only': true,
+      cache,
+    }),
   );
+  const image = {
+    'node-name': names.node,
+    file: names.file,
+    'read-only': true,
+    'auto-read-only': true,
+    cache,
+  } as const;
+  steps.push(
+    addNode(
+      `add-backing-${number}`,
+      backing.driver === 'qcow2'
+        ? { driver: 'qcow2', ...image, backing: below ?? null }
+        : { driver: backing.driver, ...image },
+    ),
+  );
+  return names.node;
+}
+
+/** The nodes that the plan adds, each before those it uses. */
+export function nodesOf(job: string, { backing }: CopyDestination): readonly string[] {
+  const names = namesOf(job);
+  const nodes = [names.node, names.file];
+  for (let [image, number] = [backing, 1]; image?.is === 'IMAGE'; [image, number] = [image.below, number + 1]) {
+    const own = backingNamesOf(job, number);
+    nodes.push(own.node, own.file);
+  }
+  return nodes;
+}
+
+function mirror(job: string, source: CopySource, options: JobOptions): Step {
+  const names = namesOf(job);
+  const blocking = options.writeMode === 'BLOCKING';
+  const step = startJob('start-mirror', job, {
+    execute: 'blockdev-mirror',
+    arguments: {
+      'job-id': job,
+      device: source.node,
+      target: names.node,
+      sync: source.topOnly ? 'top' : 'full',
+      speed: options.bandwidthBytesPerSecond,
+      ...(options.granularityBytes === undefined ? {} : { granularity: options.granularityBytes }),
+      'buf-size': options.bufferBytes,
+      // A blocking copy that fails under a busy guest can take QEMU with it: it stops, and is ended with care.
+      'on-source-error': blocking ? 'stop' : 'report',
+      'on-target-error': blocking ? 'stop' : options.onNoSpace === 'PAUSE' ? 'enospc' : 'report',
+      'filter-node-name': names.filter,
+      'copy-mode': blocking ? 'write-blocking' : 'background',
+      // PENDING would freeze the guest's disk; a result that nobody has read yet must not go away.
+      'auto-finalize': true,
+      'auto-dismiss': false,
+    },
+  });
+  return blocking && options.pauseGuest !== 'NEVER' ? { ...step, holdsGuest: true } : step;
 }

@@ -22,7 +22,9 @@ export type Action =
       readonly owner: FileOwner | undefined;
     }
   /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
-  | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string };
+  | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
+  /** Deletes an image that a commit has emptied, if it is that very file still and no VM has it open. */
+  | { readonly do: 'delete-image'; readonly image: KnownFile };
 
 export interface FileOwner {
   readonly uid: number;
@@ -35,19 +37,22 @@ export interface Step {
   readonly run: Action;
   /** Takes the step back; harmless if the step never happened. */
   readonly undo?: Action;
+  /** QEMU can crash at this step while the guest is busy: the guest is paused for it. */
+  readonly holdsGuest?: true;
 }
 
 export type Plan = readonly Step[];
 
-/**
- * What create-file made: by this, not by its name, remove-file knows the file as ours. The time of birth too, as
- * a file system gives a removed file's inode to the next one at once.
- */
-export interface MadeFile {
+/** A file that is known by more than its name: a file system gives a removed file's inode to the next one at once. */
+export interface KnownFile {
   readonly path: string;
-  /** False: a file of zero length was there and was taken over; it is not ours to remove. */
-  readonly created: boolean;
   readonly device: string;
   readonly inode: string;
   readonly birthTimeNs: string;
+}
+
+/** What create-file made: by this, not by its name, remove-file knows the file as ours. */
+export interface MadeFile extends KnownFile {
+  /** False: a file of zero length was there and was taken over; it is not ours to remove. */
+  readonly created: boolean;
 }

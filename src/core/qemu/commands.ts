@@ -5,32 +5,46 @@ type NodeCache = {
   readonly 'no-flush': boolean;
 };
 
+/** What holds the bytes of an image that is only read. */
+export type BackingStorage = 'file' | 'host_device';
+
+type Writable = {
+  readonly 'node-name': string;
+  readonly discard: 'unmap';
+  readonly cache: NodeCache;
+};
+
+type ReadOnly = {
+  readonly 'node-name': string;
+  readonly 'read-only': true;
+  readonly 'auto-read-only': true;
+  readonly cache: NodeCache;
+};
+
+export type NbdOptions = {
+  readonly driver: 'nbd';
+  readonly server:
+    | { readonly type: 'inet'; readonly host: string; readonly port: string }
+    | { readonly type: 'unix'; readonly path: string };
+  readonly export: string;
+  readonly 'tls-creds'?: string;
+  readonly 'tls-hostname'?: string;
+  /** In seconds. */
+  readonly 'reconnect-delay': number;
+};
+
+/** A node's name, or none: never what the image's header says (a guest may have written that). */
+type BackingNode = { readonly backing: string | null };
+
 export type BlockdevOptions =
-  | {
-      readonly driver: 'file';
-      readonly 'node-name': string;
-      readonly filename: string;
-      readonly discard: 'unmap';
-      readonly cache: NodeCache;
-    }
-  | {
-      readonly driver: 'qcow2';
-      readonly 'node-name': string;
-      readonly file: string;
-      /** A node's name, or none: never what the image's header says (a guest may have written that). */
-      readonly backing: string | null;
-      readonly discard: 'unmap';
-      readonly cache: NodeCache;
-      readonly 'detect-zeroes': string;
-    }
-  | {
-      readonly driver: 'raw';
-      readonly 'node-name': string;
-      readonly file: string;
-      readonly discard: 'unmap';
-      readonly cache: NodeCache;
-      readonly 'detect-zeroes': string;
-    };
+  | (Writable & { readonly driver: BackingStorage; readonly filename: string })
+  | (Writable & NbdOptions)
+  | (Writable & BackingNode & { readonly driver: 'qcow2'; readonly file: string; readonly 'detect-zeroes': string })
+  | (Writable & { readonly driver: 'raw'; readonly file: string; readonly 'detect-zeroes': string })
+  | (ReadOnly & { readonly driver: BackingStorage; readonly filename: string })
+  | (ReadOnly & BackingNode & { readonly driver: 'qcow2'; readonly file: string })
+  /** raw, and the formats of the allow-list in core/image-header. */
+  | (ReadOnly & { readonly driver: string; readonly file: string });
 
 // A type alias, as only those are plain objects to the compiler: QMP takes any of them.
 export type MirrorArguments = {
@@ -41,13 +55,44 @@ export type MirrorArguments = {
   readonly speed: number;
   readonly granularity?: number;
   readonly 'buf-size': number;
-  readonly 'on-source-error': 'report';
-  readonly 'on-target-error': 'report' | 'enospc';
+  readonly 'on-source-error': 'report' | 'stop';
+  readonly 'on-target-error': 'report' | 'enospc' | 'stop';
   readonly 'filter-node-name': string;
-  readonly 'copy-mode': 'background';
+  readonly 'copy-mode': 'background' | 'write-blocking';
   readonly 'auto-finalize': true;
   readonly 'auto-dismiss': false;
 };
+
+type ChainJob = {
+  readonly 'job-id': string;
+  readonly device: string;
+  readonly 'base-node'?: string;
+  /** What the header of the image above the base is to say: a plain path, never QEMU's own json:{} text. */
+  readonly 'backing-file'?: string;
+  readonly speed: number;
+  readonly 'on-error': 'report';
+  readonly 'auto-finalize': true;
+};
+
+type BitmapAction =
+  | {
+      readonly type: 'block-dirty-bitmap-add';
+      readonly data: {
+        readonly node: string;
+        readonly name: string;
+        readonly granularity: number;
+        readonly persistent: true;
+        readonly disabled: boolean;
+      };
+    }
+  | {
+      readonly type: 'block-dirty-bitmap-merge';
+      readonly data: {
+        readonly node: string;
+        readonly target: string;
+        readonly bitmaps: readonly [{ readonly node: string; readonly name: string }];
+      };
+    };
 
 export type QmpCommand =
   | { readonly execute: 'blockdev-add'; readonly arguments: BlockdevOptions }
@@ -62,10 +107,30 @@ export type QmpCommand =
           readonly size: number;
           readonly 'cluster-size'?: number;
           readonly 'extended-l2'?: boolean;
+          readonly 'backing-file'?: string;
+          readonly 'backing-fmt'?: string;
         };
       };
     }
   | { readonly execute: 'blockdev-mirror'; readonly arguments: MirrorArguments }
+  | { readonly execute: 'block-stream'; readonly arguments: ChainJob & { readonly 'auto-dismiss': true } }
+  | {
+      readonly execute: 'block-commit';
+      readonly arguments: ChainJob & {
+        readonly 'top-node': string;
+        readonly 'filter-node-name': string;
+        readonly 'auto-dismiss': false;
+      };
+    }
+  /** All or nothing. */
+  | { readonly execute: 'transaction'; readonly arguments: { readonly actions: readonly BitmapAction[] } }
+  /** Out of band: breaks a network connection that hangs, and the monitor with it. */
+  | {
+      readonly execute: 'yank';
+      readonly arguments: {
+        readonly instances: readonly [{ readonly type: 'block-node'; readonly 'node-name': string }];
+      };
+    }
   | { readonly execute: 'job-complete'; readonly arguments: { readonly id: string } }
   | { readonly execute: 'job-cancel'; readonly arguments: { readonly id: string } }
   | { readonly execute: 'job-pause'; readonly arguments: { readonly id: string } }
@@ -88,6 +153,7 @@ export type QmpCommand =
   | { readonly execute: 'query-jobs' }
   | { readonly execute: 'query-name' }
   | { readonly execute: 'query-named-block-nodes'; readonly arguments: { readonly flat: true } }
+  | { readonly execute: 'query-qmp-schema' }
   | { readonly execute: 'query-status' }
   | { readonly execute: 'query-uuid' }
   | { readonly execute: 'x-debug-query-block-graph' };

@@ -15,16 +15,16 @@ function object(value: unknown, what: string): Json {
   throw new UnexpectedReply(`QEMU's ${what} is not an object`);
 }
 
-function list(value: unknown, what: string): readonly Json[] {
+export function list(value: unknown, what: string): readonly Json[] {
   if (Array.isArray(value)) return value.map((item) => object(item, what));
   throw new UnexpectedReply(`QEMU's ${what} is not a list`);
 }
 
-function text(value: unknown): string | undefined {
+export function text(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-function requiredText(from: Json, key: string, what: string): string {
+export function requiredText(from: Json, key: string, what: string): string {
   const value = text(from[key]);
   if (value === undefined) throw new UnexpectedReply(`QEMU's ${what} has no ${key}`);
   return value;
@@ -117,6 +117,18 @@ export function readBlockDevices(reply: unknown): readonly QemuBlockDevice[] {
   });
 }
 
+/** A dirty bitmap of a node (qapi/block-core.json, BlockDirtyInfo). */
+export interface QemuBitmap {
+  readonly name: string;
+  readonly granularityBytes: number;
+  /** It records writes; else it keeps what it has. */
+  readonly recording: boolean;
+  /** Kept in the image when it is closed. */
+  readonly persistent: boolean;
+  /** Was not written out at a crash: of no use to anybody. */
+  readonly inconsistent: boolean;
+}
+
 /** One node of query-named-block-nodes. */
 export interface QemuNode {
   readonly name: string;
@@ -132,7 +144,7 @@ export interface QemuNode {
   /** As the image's metadata have them; '' where they have none. */
   readonly backingFile: string;
   readonly backingFormat: string;
-  readonly bitmaps: readonly string[];
+  readonly bitmaps: readonly QemuBitmap[];
 }
 
 export function readNodes(reply: unknown): readonly QemuNode[] {
@@ -152,9 +164,24 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       encrypted: image['encrypted'] === true,
       backingFile: text(image['backing-filename']) ?? '',
       backingFormat: text(image['backing-filename-format']) ?? '',
-      bitmaps: list(node['dirty-bitmaps'] ?? [], 'dirty-bitmaps').flatMap((bitmap) => text(bitmap['name']) ?? []),
+      bitmaps: list(node['dirty-bitmaps'] ?? [], 'dirty-bitmaps').flatMap(readBitmap),
     };
   });
+}
+
+/** One without a name belongs to a job of QEMU's. */
+function readBitmap(bitmap: Json): readonly QemuBitmap[] {
+  const name = text(bitmap['name']);
+  if (name === undefined) return [];
+  return [
+    {
+      name,
+      granularityBytes: number(bitmap['granularity']),
+      recording: bitmap['recording'] === true,
+      persistent: bitmap['persistent'] === true,
+      inconsistent: bitmap['inconsistent'] === true,
+    },
+  ];
 }
 
 /** x-debug-query-block-graph: who uses whom. The same from QEMU 4.0 on, though its name says unstable. */

@@ -1,5 +1,5 @@
 /** Rule words: each looks at a request and says what is wrong with it, so that all is reported at once. */
-import type { Given } from '../block-jobs.ts';
+import type { DiskRef, Given } from '../block-jobs.ts';
 import { BlockJobError, type Violation, violation } from '../errors.ts';
 
 export const INT64_MAX = 2n ** 63n - 1n;
@@ -23,6 +23,20 @@ export function bandwidth(field: string, value: bigint): Violation[] {
   return [violation(field, 'BANDWIDTH_OUT_OF_RANGE', { field, value: String(value), maximum: String(INT64_MAX) })];
 }
 
+const MIB = 1024n * 1024n;
+
+/** A limit in MiB a second, or in bytes a second: libvirt's two units. */
+export function bandwidthIn(unit: 'MIB' | 'BYTES', value: bigint): Violation[] {
+  const maximum = unit === 'BYTES' ? INT64_MAX : INT64_MAX / MIB;
+  if (value >= 0n && value <= maximum) return [];
+  const range = { value: String(value), maximum: String(maximum) };
+  return [violation('bandwidth', 'BANDWIDTH_OUT_OF_RANGE', { field: 'bandwidth', ...range })];
+}
+
+export function bytesPerSecond(unit: 'MIB' | 'BYTES', value: bigint): number {
+  return bandwidthOf(unit === 'BYTES' ? value : value * MIB);
+}
+
 /**
  * A limit as QEMU is given it. No disk moves 2^53 bytes a second; above it a number would lose digits on its way, so
  * such a limit is held there: it is none in effect, and never 0, which would say so.
@@ -34,6 +48,33 @@ export function bandwidthOf(value: bigint): number {
 /** A part of the contract that this version does not build yet: said so, never silently ignored. */
 export function notYet(field: string, asked: boolean, feature: string): Violation[] {
   return asked ? [violation(field, 'NOT_IMPLEMENTED', { feature })] : [];
+}
+
+/** What every call that starts a job must have. */
+export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
+  return [
+    ...required('disk.domain', disk.domain, 'the name or UUID of a running domain'),
+    ...required('disk.disk', disk.disk, 'a disk of the domain'),
+  ];
+}
+
+/** What no call that starts a job can have yet. */
+export function notYetRules(request: {
+  readonly requestId: string;
+  readonly validateOnly: boolean;
+  readonly planEtag: string;
+}): Violation[] {
+  return [
+    ...notYet('request_id', request.requestId !== '', 'request ids'),
+    ...notYet('validate_only', request.validateOnly, 'validation without a start'),
+    ...notYet('plan_etag', request.planEtag !== '', 'plans that are bound'),
+  ];
+}
+
+/** The flags that are known, each once; and what is wrong with the others. */
+export function flagsOf<Flag extends string>(asked: readonly Given<Flag>[]) {
+  const flags = new Set(asked.flatMap((flag) => given(flag) ?? []));
+  return { flags, violations: asked.flatMap((flag) => known('flags', flag)) };
 }
 
 export function invalid(field: string, problem: string): Violation {

@@ -1,28 +1,40 @@
 /** The rules of StartCopy that need nothing but the request, and what a request that keeps them means. */
 import type { CopyRequest } from '../block-jobs.ts';
+import type { Destination, NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
-import type { CopyOptions, ImageFormat } from '../journal-entry.ts';
-import { absolutePath, bandwidth, bandwidthOf, given, invalid, known, notYet, required, throwIfAny } from './rule.ts';
+import { type ImageFormat, type JobOptions, plainOptions } from '../job-options.ts';
+import {
+  absolutePath,
+  bandwidth,
+  bandwidthOf,
+  diskRules,
+  given,
+  invalid,
+  known,
+  notYetRules,
+  required,
+  throwIfAny,
+} from './rule.ts';
 
-/** A copy in which nothing is unspecified but the format, which is the source's then. */
+/** A copy in which nothing is unspecified but the format, which is the source's then, or the destination's. */
 export interface CopySpec {
-  readonly path: string;
+  readonly destination: Destination;
   readonly format: ImageFormat | undefined;
-  readonly options: Omit<CopyOptions, 'format'>;
+  readonly options: JobOptions;
 }
 
-const MIB = 1024 * 1024;
 /** A larger one only holds more of the guest's writes back; QEMU allocates it. */
 const BUFFER_MAXIMUM_BYTES = 256n * 1024n * 1024n;
 const GRANULARITY_RANGE = { minimum: 512n, maximum: 64n * 1024n * 1024n };
+const TIME_LIMIT_RANGE_MS = { minimum: 1000, maximum: 30 * 24 * 3600 * 1000 };
 
 /** Throws all that is wrong with the request, at once. */
 export function parseStartCopy(request: CopyRequest): CopySpec {
-  const path = request.destination?.kind === 'file' ? request.destination.path : '';
+  const onNoSpace = given(request.onNoSpace) ?? 'PAUSE';
+  const { target, violations } = destinationOf(request);
   throwIfAny([
-    ...required('disk.domain', request.disk.domain, 'the name or UUID of a running domain'),
-    ...required('disk.disk', request.disk.disk, 'a disk of the domain'),
-    ...destination(request),
+    ...diskRules(request),
+    ...violations,
     ...known('destination.format', request.format),
     ...known('write_mode', request.writeMode),
     ...known('on_ready', request.onReady),
@@ -31,41 +43,99 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...bandwidth('bandwidth_bytes_per_second', request.bandwidthBytesPerSecond),
     ...granularity(request.granularityBytes),
     ...buffer(request.bufferBytes),
-    ...notYet('shallow', request.shallow, 'a shallow copy'),
-    ...notYet('reuse_external', request.reuseExternal, 'the reuse of an existing destination'),
-    ...notYet('relative_backing', request.relativeBacking, 'a relative backing file name'),
-    ...notYet('write_mode', request.writeMode === 'BLOCKING', 'write mode BLOCKING'),
-    ...notYet('time_limit', request.timeLimitMs !== undefined, 'a time limit'),
-    ...notYet('request_id', request.requestId !== '', 'request ids'),
-    ...notYet('validate_only', request.validateOnly, 'validation without a start'),
-    ...notYet('plan_etag', request.planEtag !== '', 'plans that are bound'),
+    ...timeLimit(request.timeLimitMs),
+    ...relativeBacking(request.relativeBacking, request.shallow, request.reuseExternal),
+    ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
+      ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash at that end; use PAUSE')]
+      : []),
+    ...notYetRules(request),
   ]);
+  const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
+  // Unreachable: what has no target has a violation. The compiler is told so.
+  const destination = target ?? { kind: 'file', path: '' };
   return {
-    path,
+    destination,
     format: given(request.format),
     options: {
-      bandwidthBytesPerSecond: bandwidthOf(request.bandwidthBytesPerSecond),
+      ...options,
+      shallow: request.shallow,
+      // What is served over the network is there already.
+      reuseExternal: request.reuseExternal || destination.kind === 'nbd',
+      relativeBacking: request.relativeBacking,
       granularityBytes: request.granularityBytes === 0n ? undefined : Number(request.granularityBytes),
-      // QEMU's own default of 16 MiB makes a speed limit jump, and a slow target block the monitor for long.
-      bufferBytes: request.bufferBytes === 0n ? MIB : Number(request.bufferBytes),
+      bufferBytes: request.bufferBytes === 0n ? options.bufferBytes : Number(request.bufferBytes),
+      writeMode: given(request.writeMode) ?? 'BACKGROUND',
       onReady: given(request.onReady) ?? 'HOLD',
-      onNoSpace: given(request.onNoSpace) ?? 'PAUSE',
+      onNoSpace,
       pauseGuest: given(request.pauseGuest) ?? 'AUTO',
+      timeLimitMs: request.timeLimitMs,
     },
   };
 }
 
-function destination({ destination: target }: CopyRequest): Violation[] {
-  switch (target?.kind) {
+function destinationOf({ destination: asked, format }: CopyRequest): {
+  readonly target: Destination | undefined;
+  readonly violations: readonly Violation[];
+} {
+  switch (asked?.kind) {
     case undefined:
-      return [invalid('destination', 'is missing; give destination.file, the absolute path of a new file')];
+      return {
+        target: undefined,
+        violations: [invalid('destination', 'is missing; give destination.file, the absolute path of a new file')],
+      };
     case 'file':
-      return absolutePath('destination.file', target.path);
+      return { target: asked, violations: absolutePath('destination.file', asked.path) };
     case 'block-device':
-      return notYet('destination.block_device', true, 'a copy to a block device');
-    case 'nbd':
-      return notYet('destination.nbd', true, 'a copy over NBD');
+      return { target: asked, violations: absolutePath('destination.block_device', asked.path) };
+    case 'nbd': {
+      const { server, ...more } = asked.nbd;
+      const noQcow2 =
+        'cannot be QCOW2 over NBD: its header cannot be read beforehand. Serve the contents of the image (qemu-nbd -f qcow2), and use RAW';
+      const wrongFormat = format === 'QCOW2' ? [invalid('destination.format', noQcow2)] : [];
+      if (server === undefined) {
+        const missing = invalid('destination.nbd', 'names no server; give tcp or unix_socket');
+        return { target: undefined, violations: [missing, ...wrongFormat] };
+      }
+      const nbd = { server, ...more };
+      return { target: { kind: 'nbd', nbd }, violations: [...nbdRules(nbd), ...wrongFormat] };
+    }
   }
+}
+
+function nbdRules({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExport): Violation[] {
+  const field = 'destination.nbd';
+  return [
+    ...(server.kind === 'unix' ? absolutePath(`${field}.unix_socket`, server.path) : []),
+    ...(server.kind === 'tcp' ? required(`${field}.tcp.host`, server.host, 'a host name or an IP address') : []),
+    ...(server.kind === 'tcp' && (server.port < 1 || server.port > 65535)
+      ? [invalid(`${field}.tcp.port`, 'must be from 1 to 65535, or 0 for 10809')]
+      : []),
+    ...(server.kind === 'tcp' && (hasNul(server.host) || server.host.length > 253)
+      ? [invalid(`${field}.tcp.host`, 'is no host name')]
+      : []),
+    // NBD's NBD_MAX_STRING_SIZE; no character has less than one byte.
+    ...(exportName.length > 4096 || hasNul(exportName)
+      ? [invalid(`${field}.export_name`, 'is longer than 4096 bytes, or holds a NUL byte')]
+      : []),
+    ...(/^([A-Za-z][A-Za-z0-9._-]{0,126})?$/.test(tlsCredentialsId)
+      ? []
+      : [invalid(`${field}.tls_credentials_id`, 'is no id of an object in QEMU')]),
+    ...(tlsHostname !== '' && tlsCredentialsId === ''
+      ? [invalid(`${field}.tls_hostname`, 'is for TLS only: give tls_credentials_id, or leave it out')]
+      : []),
+    ...(hasNul(tlsHostname) || tlsHostname.length > 253 ? [invalid(`${field}.tls_hostname`, 'is no host name')] : []),
+  ];
+}
+
+function hasNul(text: string): boolean {
+  return text.includes('\0');
+}
+
+/** Of a copy. There is a name to be written only where a header is made that has one. */
+export function relativeBacking(asked: boolean, shallow: boolean, reuse: boolean): Violation[] {
+  if (!asked || (shallow && !reuse)) return [];
+  const why = reuse ? 'an existing destination keeps its own name' : 'a copy that is not shallow has no backing file';
+  return [violation('relative_backing', 'RELATIVE_UNSUPPORTED', { why })];
 }
 
 function granularity(value: bigint): Violation[] {
@@ -82,4 +152,11 @@ function buffer(value: bigint): Violation[] {
       maximum: String(BUFFER_MAXIMUM_BYTES),
     }),
   ];
+}
+
+function timeLimit(ms: number | undefined): Violation[] {
+  const { minimum, maximum } = TIME_LIMIT_RANGE_MS;
+  return ms === undefined || (ms >= minimum && ms <= maximum)
+    ? []
+    : [invalid('time_limit', 'must be from 1 second to 30 days; leave it out for none')];
 }

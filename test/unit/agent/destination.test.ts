@@ -1,25 +1,48 @@
+/** Where a copy may go: nothing outside of the allowed folders, nothing that is there already, nothing in use. */
 import { execFileSync } from 'node:child_process';
-import {
-  chmod,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readFile,
-  rename,
-  rm,
-  stat,
-  symlink,
-  unlink,
-  writeFile,
-} from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { chmod, lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkNewFile, createFile, removeFile } from '../../../src/agent/destination.ts';
-import type { BlockGraph } from '../../../src/core/chain.ts';
+import { checkDestination } from '../../../src/agent/destination.ts';
+import type { DomainGraph } from '../../../src/agent/graphs.ts';
+import type { Site } from '../../../src/agent/site.ts';
+import type { BlockGraph, Image } from '../../../src/core/chain.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
-import type { FileOwner, MadeFile } from '../../../src/core/plans/step.ts';
+import { plainOptions } from '../../../src/core/job-options.ts';
 import { testDir } from '../../support/qemu.ts';
+
+const TOP: Image = {
+  node: 'top',
+  format: 'qcow2',
+  path: '/vm/disk.qcow2',
+  storage: undefined,
+  virtualSizeBytes: 1024 * 1024,
+  allocatedBytes: 0,
+  clusterSizeBytes: undefined,
+  extendedL2: false,
+  readOnly: false,
+  encrypted: false,
+  backingFile: '',
+  backingFormat: '',
+  bitmaps: [],
+};
+
+/** A new file at this path, seen from a disk that has nothing to do with it. */
+async function checkNewFile(
+  path: string,
+  folders: readonly string[],
+  graphs: readonly Pick<DomainGraph, 'domain' | 'graph'>[],
+) {
+  const site = {
+    identity: { facts: undefined },
+    disk: { id: 'vd0', chain: [TOP] },
+    graphs: graphs.map((one) => ({ socketPath: '/run/vm.sock', ...one })),
+    allowed: { folders, nbdServers: [] },
+  } as unknown as Site;
+  const spec = { destination: { kind: 'file', path }, format: undefined, options: plainOptions(0) } as const;
+  const { path: real, plan } = await checkDestination(spec, { top: TOP, backing: undefined }, site);
+  return { path: real, takeOver: plan.make?.new === 'FILE' && plan.make.takeOver };
+}
 
 /** The real path, or the reason of the refusal and the path that it names. */
 async function checked(path: string, allowed: readonly string[], graphs: Parameters<typeof checkNewFile>[2] = []) {
@@ -120,7 +143,7 @@ describe('a new destination', () => {
   it('is missing without its folder', async () => {
     await using dir = await testDir();
     const folder = join(dir.path, 'missing');
-    expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}`);
+    expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}/x`);
     await writeFile(folder, 'a file');
     expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}/x`);
     await symlink(join(dir.path, 'nothing'), join(dir.path, 'dangling'));
@@ -207,168 +230,5 @@ describe('a new destination', () => {
     await chmod(folder, 0o500);
     expect(await checked(join(folder, 'x'), [dir.path])).toBe(`ACCESS_DENIED ${folder}/x`);
     await chmod(folder, 0o700);
-  });
-});
-
-/** A new file, or one that is there with zero length. */
-async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOver = false): Promise<MadeFile> {
-  return await createFile({ do: 'create-file', path, takeOver, sizeBytes, owner });
-}
-
-describe('making the file', () => {
-  it('gives it its size, its owner, and nobody else a look at it', async () => {
-    await using dir = await testDir();
-    const path = join(dir.path, 'x');
-    const ours = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-    const owner = AS_ROOT ? { uid: 107, gid: 108 } : undefined;
-    const made = await making(path, 12_345, owner);
-    const { dev, ino, size, mode, uid, gid, blocks } = await stat(path);
-    const birthTimeNs = String((await stat(path, { bigint: true })).birthtimeNs);
-    expect(made).toEqual({ path, created: true, device: String(dev), inode: String(ino), birthTimeNs });
-    expect({ size, blocks, mode: mode & 0o777 }).toEqual({ size: 12_345, blocks: 0, mode: 0o600 });
-    expect({ uid, gid }).toEqual(owner ?? ours);
-  });
-
-  it('takes over a file of zero length, and says that it is not ours', async () => {
-    await using dir = await testDir();
-    const path = join(dir.path, 'x');
-    await writeFile(path, '', { mode: 0o640 });
-    const { ino } = await stat(path);
-    expect(await making(path, 4096, { uid: 107, gid: 108 }, true)).toMatchObject({
-      created: false,
-      inode: String(ino),
-    });
-    const { size, mode, uid } = await stat(path);
-    expect({ size, mode: mode & 0o777, uid }).toEqual({ size: 4096, mode: 0o640, uid: process.getuid?.() });
-  });
-
-  it('leaves alone what is there, whatever it is', async () => {
-    await using dir = await testDir();
-    const at = (name: string) => join(dir.path, name);
-    await writeFile(at('file'), 'precious');
-    await writeFile(at('empty'), '');
-    await symlink(at('empty'), at('link'));
-    await symlink(at('nothing'), at('dangling'));
-    await mkdir(at('folder'));
-    for (const name of ['file', 'empty', 'link', 'dangling', 'folder'])
-      await expect(making(at(name), 4096)).rejects.toMatchObject({ code: 'EEXIST' });
-    await expect(making(at('file'), 0, undefined, true)).rejects.toThrow('DESTINATION_EXISTS');
-    await expect(making(at('link'), 4096, undefined, true)).rejects.toMatchObject({ code: 'ELOOP' });
-    await expect(making(at('dangling'), 4096, undefined, true)).rejects.toMatchObject({ code: 'ELOOP' });
-    await expect(making(at('folder'), 0, undefined, true)).rejects.toMatchObject({ code: 'EISDIR' });
-    await expect(making(at('gone'), 0, undefined, true)).rejects.toMatchObject({ code: 'ENOENT' });
-    expect(await readFile(at('file'), 'utf8')).toBe('precious');
-    expect((await stat(at('empty'))).size).toBe(0);
-    await expect(lstat(at('nothing'))).rejects.toThrow('ENOENT');
-    await expect(making(join(dir.path, 'missing', 'x'), 0)).rejects.toMatchObject({ code: 'ENOENT' });
-  });
-
-  it('makes it for one of twenty who want it at once', async () => {
-    await using dir = await testDir();
-    for (const sizeBytes of [0, 4096]) {
-      const path = join(dir.path, `x${sizeBytes}`);
-      const race = await Promise.allSettled(
-        Array.from({ length: 20 }, async () => await making(path, sizeBytes, undefined)),
-      );
-      expect(race.filter((one) => one.status === 'fulfilled' && one.value.created)).toHaveLength(1);
-      expect((await stat(path)).size).toBe(sizeBytes);
-    }
-  });
-
-  // What another job has just made is of zero length too, and must not be taken for an empty file of the caller's.
-  it('gives it to nobody else of the twenty', async () => {
-    await using dir = await testDir();
-    const race = await Promise.allSettled(
-      Array.from({ length: 20 }, async () => await making(join(dir.path, 'x'), 0, undefined)),
-    );
-    expect(race.filter((one) => one.status === 'fulfilled')).toHaveLength(1);
-  });
-
-  it('leaves no file behind when it fails', async () => {
-    await using dir = await testDir();
-    const path = join(dir.path, 'x');
-    await expect(making(path, Number.MAX_SAFE_INTEGER, undefined)).rejects.toMatchObject({ code: 'EFBIG' });
-    await expect(lstat(path)).rejects.toThrow('ENOENT');
-  });
-});
-
-describe('removing the file', () => {
-  it('removes one that we made, once and again', async () => {
-    await using dir = await testDir();
-    const made = await making(join(dir.path, 'x'), 4096, undefined);
-    await removeFile(made);
-    await expect(lstat(made.path)).rejects.toThrow('ENOENT');
-    await removeFile(made);
-  });
-
-  it('empties one that we took over, which was empty', async () => {
-    await using dir = await testDir();
-    const path = join(dir.path, 'x');
-    await writeFile(path, '');
-    const made = await making(path, 4096, undefined, true);
-    await removeFile(made);
-    expect((await stat(path)).size).toBe(0);
-  });
-
-  it.each([true, false])('leaves alone what has taken its place (made by us: %s)', async (created) => {
-    await using dir = await testDir();
-    const path = join(dir.path, 'x');
-    if (!created) await writeFile(path, '');
-    const made = await making(path, 4096, undefined, !created);
-    expect(made.created).toBe(created);
-    // So that no other file gets its inode.
-    await link(path, join(dir.path, 'kept'));
-    await writeFile(join(dir.path, 'other'), 'precious');
-    await rename(join(dir.path, 'other'), path);
-    await removeFile(made);
-    expect(await readFile(path, 'utf8')).toBe('precious');
-
-    await unlink(path);
-    await writeFile(join(dir.path, 'target'), 'precious');
-    await symlink(join(dir.path, 'target'), path);
-    await removeFile(made);
-    expect(await readFile(path, 'utf8')).toBe('precious');
-
-    await rm(path);
-    await mkdir(path);
-    await removeFile(made);
-    expect((await lstat(path)).isDirectory()).toBe(true);
-  });
-
-  // An inode's number is free for the next file when its own is gone.
-  it('leaves alone a file of somebody else’s that was given the same inode', async ({ skip }) => {
-    await using dir = await testDir();
-    const made = await making(join(dir.path, 'x'), 0, undefined);
-    await unlink(made.path);
-    let reused = false;
-    for (let tries = 0; tries < 200 && !reused; tries += 1) {
-      await writeFile(made.path, 'precious');
-      reused = String((await stat(made.path)).ino) === made.inode;
-      if (!reused) await rename(made.path, join(dir.path, String(tries)));
-    }
-    skip(!reused, 'this file system gives each file a new inode');
-    await removeFile(made);
-    expect(await readFile(made.path, 'utf8')).toBe('precious');
-  });
-
-  it('does not follow a file that was moved, and does not touch one on another file system', async () => {
-    await using dir = await testDir();
-    const made = await making(join(dir.path, 'x'), 4096, undefined);
-    const elsewhere: MadeFile = { ...made, device: `${made.device}1` };
-    await removeFile(elsewhere);
-    expect((await stat(made.path)).size).toBe(4096);
-    await rename(made.path, join(dir.path, 'moved'));
-    await removeFile(made);
-    expect((await stat(join(dir.path, 'moved'))).size).toBe(4096);
-  });
-
-  it('knows a file of ours by its name in the journal, after it was opened and written by QEMU', async () => {
-    await using dir = await testDir();
-    const made = await making(join(dir.path, 'x'), 0, undefined);
-    await using handle = await open(made.path, 'r+');
-    await handle.write('a header and more');
-    const again: MadeFile = JSON.parse(JSON.stringify(made));
-    await removeFile(again);
-    await expect(lstat(join(dir.path, basename(made.path)))).rejects.toThrow('ENOENT');
   });
 });

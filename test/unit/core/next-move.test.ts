@@ -33,6 +33,10 @@ const NOT_ASKED: Asked = {
   overdue: false,
   heldTooLong: false,
   restsFromHold: false,
+  timeIsUp: false,
+  // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
+  bitmaps: true,
+  yank: false,
 };
 const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
 
@@ -591,6 +595,10 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
         break;
       case 'command':
         asked = { ...asked, [move.asks]: true };
+        break;
+      case 'carry-bitmaps':
+      case 'yank':
+        asked = { ...asked, bitmaps: asked.bitmaps || move.move === 'carry-bitmaps', yank: true };
         break;
     }
   }

@@ -1,21 +1,14 @@
 /** Jobs to test with: each is the fold of a real journal, so none is in a state that no job can be in. */
 import { fold, type Job, type JobState } from '../../../src/core/job.ts';
-import type { Accepted, CopyOptions, EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
+import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
+import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
 import type { MadeFile } from '../../../src/core/plans/step.ts';
 
 export const JOB = 'bj0011223344556677';
 export const SOURCE = '/vm/disk.qcow2';
 export const DESTINATION = '/copies/disk.qcow2';
 
-export const OPTIONS: CopyOptions = {
-  format: 'QCOW2',
-  bandwidthBytesPerSecond: 0,
-  granularityBytes: undefined,
-  bufferBytes: 1_048_576,
-  onReady: 'HOLD',
-  onNoSpace: 'PAUSE',
-  pauseGuest: 'AUTO',
-};
+export const OPTIONS: JobOptions = { ...plainOptions(0), onNoSpace: 'PAUSE' };
 
 export const ACCEPTED: Accepted = {
   entry: 'accepted',
@@ -29,11 +22,20 @@ export const ACCEPTED: Accepted = {
   disk: 'vd0',
   qdev: '/machine/peripheral/vd0/virtio-backend',
   source: { node: 'top', path: SOURCE, format: 'qcow2' },
-  sourceNodes: ['top', 'top-file', '#block123'],
-  destination: { node: JOB, path: DESTINATION, nodes: [JOB, `${JOB}-file`] },
+  destination: { node: JOB, path: DESTINATION, format: 'QCOW2', target: { kind: 'file', path: DESTINATION } },
+  unused: { afterSuccess: ['top', 'top-file', '#block123'], otherwise: [JOB, `${JOB}-file`] },
+  committed: [],
   pauseGuestBecause: undefined,
   options: OPTIONS,
-  plan: [],
+  plan: [
+    {
+      name: 'create-destination',
+      run: { do: 'create-file', path: DESTINATION, takeOver: false, sizeBytes: 0, owner: undefined },
+      undo: { do: 'remove-file', path: DESTINATION, madeBy: 'create-destination' },
+    },
+    // What the last step says does not matter to a fold: with it QEMU has the job.
+    { name: 'start-mirror', run: { do: 'end-qmp-job', qemuJob: JOB } },
+  ],
 };
 
 export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42', birthTimeNs: '1' };
@@ -45,7 +47,7 @@ export const FORCE: EntryBody = { entry: 'cancel-requested', force: true };
 export const FINISH: EntryBody = { entry: 'finish-requested' };
 export const HELD: EntryBody = { entry: 'guest-held', because: 'a test' };
 
-export function pivot(pauseGuest: CopyOptions['pauseGuest'] = 'AUTO'): EntryBody {
+export function pivot(pauseGuest: JobOptions['pauseGuest'] = 'AUTO'): EntryBody {
   return { entry: 'pivot-requested', pauseGuest };
 }
 
@@ -69,7 +71,7 @@ export function jobOf(...entries: readonly EntryBody[]): Job {
 
 /** The same, with other options or facts from the start. */
 export function jobWith(
-  { options, ...more }: Partial<Omit<Accepted, 'options'>> & { options?: Partial<CopyOptions> },
+  { options, ...more }: Partial<Omit<Accepted, 'options'>> & { options?: Partial<JobOptions> },
   ...entries: readonly EntryBody[]
 ): Job {
   return fold(journalOf({ ...ACCEPTED, ...more, options: { ...OPTIONS, ...options } }, ...entries));

@@ -1,35 +1,36 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Disk } from '../../../../src/core/chain.ts';
-import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/journal-entry.ts';
 import {
+  type Backing,
   type CopyDestination,
   type CopySource,
-  namesOf,
+  nodesOf,
   planCopy,
-  planSettling,
 } from '../../../../src/core/plans/copy.ts';
-import { CREATED, DESTINATION, JOB, jobOf, OPTIONS, READY, RUNNING } from '../stories.ts';
+import { backingNamesOf, isOurs, namesOf } from '../../../../src/core/plans/names.ts';
+import { DESTINATION, JOB, OPTIONS } from '../stories.ts';
 
-const DISK: Disk = {
-  id: 'vd0',
-  qdev: '/machine/peripheral/vd0/virtio-backend',
-  backend: '',
-  chain: [],
-  filters: [],
-  blockJobs: [],
-  cacheDirect: true,
-  detectZeroes: 'unmap',
-};
 const FROM: CopySource = {
-  disk: DISK,
   node: 'top',
   virtualSizeBytes: 10_737_418_240,
   clusterSizeBytes: 131_072,
   extendedL2: true,
+  cacheDirect: true,
+  detectZeroes: 'unmap',
+  topOnly: false,
 };
 const OWNER = { uid: 107, gid: 108 };
-const TO: CopyDestination = { path: DESTINATION, takeOver: false, owner: OWNER };
+const TO: CopyDestination = {
+  storage: { driver: 'file', filename: DESTINATION },
+  format: 'QCOW2',
+  make: { new: 'FILE', takeOver: false, owner: OWNER },
+  backing: undefined,
+  backingName: undefined,
+};
+const RAW: CopyDestination = { ...TO, format: 'RAW' };
+/** What is there is used as it is. */
+const AS_IT_IS = { make: undefined } as const;
 const CACHE = { direct: true, 'no-flush': false };
 
 const createFile = (sizeBytes: number) => ({
@@ -99,10 +100,21 @@ const mirror = (options: object) => ({
   undo: { do: 'end-qmp-job', qemuJob: JOB },
 });
 
+const OWN_CHAIN: Backing = {
+  is: 'IMAGE',
+  path: '/pool/snap1.qcow2',
+  driver: 'qcow2',
+  storage: 'file',
+  below: { is: 'IMAGE', path: '/dev/vg/base', driver: 'raw', storage: 'host_device', below: undefined },
+};
+const commandsOf = (...args: Parameters<typeof planCopy>) =>
+  planCopy(...args)
+    .flatMap(({ run }) => (run.do === 'qmp' || run.do === 'qmp-job' ? run.command : []))
+    .map((command) => ({ execute: command.execute, arguments: 'arguments' in command ? command.arguments : {} }));
+
 describe('the plan of a copy', () => {
   it('makes a raw file of the disk’s size, opens it, and mirrors', () => {
-    const options = { ...OPTIONS, format: 'RAW' } as const;
-    expect(planCopy(JOB, FROM, TO, options)).toEqual([
+    expect(planCopy(JOB, FROM, RAW, OPTIONS)).toEqual([
       createFile(10_737_418_240),
       addFile,
       addFormat({ driver: 'raw' }),
@@ -157,22 +169,129 @@ describe('the plan of a copy', () => {
   });
 
   it('has step names that differ, an undo for each, and survives its journey through the journal', () => {
-    for (const format of ['RAW', 'QCOW2'] as const) {
-      const plan = planCopy(JOB, FROM, { ...TO, owner: undefined }, { ...OPTIONS, format });
+    for (const to of [TO, RAW, { ...TO, ...AS_IT_IS }, { ...TO, backing: OWN_CHAIN }]) {
+      const plan = planCopy(JOB, FROM, to, OPTIONS);
       expect(new Set(plan.map(({ name }) => name)).size).toBe(plan.length);
       expect(plan.every(({ undo }) => undo !== undefined)).toBe(true);
       expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
+      expect(plan.at(-1)?.name).toBe('start-mirror');
     }
   });
 
   it('never waits for a finalization, never dismisses by itself and never ignores an error', () => {
-    for (const format of ['RAW', 'QCOW2'] as const) {
+    for (const to of [TO, RAW]) {
       for (const onNoSpace of ['PAUSE', 'FAIL'] as const) {
-        const text = JSON.stringify(planCopy(JOB, FROM, TO, { ...OPTIONS, format, onNoSpace }));
+        const text = JSON.stringify(planCopy(JOB, FROM, to, { ...OPTIONS, onNoSpace }));
         expect(text).toContain('"auto-finalize":true,"auto-dismiss":false');
         expect(text).not.toMatch(/ignore|drive-mirror|"no-flush":true/);
       }
     }
+  });
+});
+
+describe('the plan of a copy to another destination', () => {
+  it('uses what is there as it is: no file is made, nothing is formatted', () => {
+    const plan = planCopy(JOB, FROM, { ...TO, ...AS_IT_IS }, OPTIONS);
+    expect(plan.map(({ name }) => name)).toEqual(['add-destination-file', 'add-destination', 'start-mirror']);
+    expect(plan[1]).toEqual(addFormat({ driver: 'qcow2', backing: null }));
+  });
+
+  it('gives a block device a header only where that was planned', () => {
+    const device = { ...TO, storage: { driver: 'host_device', filename: '/dev/vdb' } } as const;
+    const names = (to: CopyDestination) => planCopy(JOB, FROM, to, OPTIONS).map(({ name }) => name);
+    expect(names({ ...device, make: { new: 'HEADER' } })).toEqual([
+      'add-destination-file',
+      'format-destination',
+      'add-destination',
+      'start-mirror',
+    ]);
+    expect(names({ ...device, ...AS_IT_IS })).not.toContain('format-destination');
+    expect(commandsOf(JOB, FROM, { ...device, ...AS_IT_IS }, OPTIONS)[0]).toMatchObject({
+      arguments: { driver: 'host_device', filename: '/dev/vdb', discard: 'unmap' },
+    });
+  });
+
+  it('reaches an NBD export, with TLS where it has credentials', () => {
+    const server = { kind: 'tcp', host: 'h', port: 10_809 } as const;
+    const plain = { driver: 'nbd', server, exportName: 'd', tlsCredentialsId: '', tlsHostname: '' } as const;
+    const add = (storage: CopyDestination['storage']) =>
+      commandsOf(JOB, FROM, { ...RAW, storage, ...AS_IT_IS }, OPTIONS)[0]?.arguments;
+    expect(add(plain)).toEqual({
+      driver: 'nbd',
+      server: { type: 'inet', host: 'h', port: '10809' },
+      export: 'd',
+      'reconnect-delay': 10,
+      'node-name': `${JOB}-file`,
+      discard: 'unmap',
+      cache: CACHE,
+    });
+    expect(add({ ...plain, tlsCredentialsId: 'tls0', tlsHostname: 'x' })).toMatchObject({
+      'tls-creds': 'tls0',
+      'tls-hostname': 'x',
+    });
+    expect(add({ ...plain, server: { kind: 'unix', path: '/s' } })).toMatchObject({
+      server: { type: 'unix', path: '/s' },
+    });
+  });
+
+  it('puts a shallow copy over the node that backs the source, and writes its name into the header', () => {
+    const to: CopyDestination = {
+      ...TO,
+      backing: { is: 'NODE', node: 'snap1' },
+      backingName: { file: '../base.qcow2', format: 'qcow2' },
+    };
+    const commands = commandsOf(JOB, { ...FROM, topOnly: true }, to, OPTIONS);
+    expect(commands[1]).toMatchObject({
+      execute: 'blockdev-create',
+      arguments: { options: { 'backing-file': '../base.qcow2', 'backing-fmt': 'qcow2' } },
+    });
+    expect(commands[2]).toMatchObject({ arguments: { 'node-name': JOB, backing: 'snap1' } });
+    expect(commands[3]).toMatchObject({ execute: 'blockdev-mirror', arguments: { sync: 'top' } });
+    expect(nodesOf(JOB, to)).toEqual([JOB, `${JOB}-file`]);
+  });
+
+  it("opens the destination's own chain from the base up, each image with its driver and its backing node", () => {
+    const to: CopyDestination = { ...TO, ...AS_IT_IS, backing: OWN_CHAIN };
+    const plan = planCopy(JOB, { ...FROM, topOnly: true }, to, OPTIONS);
+    expect(plan.map(({ name }) => name)).toEqual([
+      'add-destination-file',
+      'add-backing-2-file',
+      'add-backing-2',
+      'add-backing-1-file',
+      'add-backing-1',
+      'add-destination',
+      'start-mirror',
+    ]);
+    const added = commandsOf(JOB, FROM, to, OPTIONS).map(({ arguments: options }) => options);
+    const readOnly = { 'read-only': true, 'auto-read-only': true, cache: CACHE };
+    expect(added.slice(1, 6)).toEqual([
+      { driver: 'host_device', 'node-name': `${JOB}-b2-file`, filename: '/dev/vg/base', ...readOnly },
+      { driver: 'raw', 'node-name': `${JOB}-b2`, file: `${JOB}-b2-file`, ...readOnly },
+      { driver: 'file', 'node-name': `${JOB}-b1-file`, filename: '/pool/snap1.qcow2', ...readOnly },
+      { driver: 'qcow2', 'node-name': `${JOB}-b1`, file: `${JOB}-b1-file`, backing: `${JOB}-b2`, ...readOnly },
+      expect.objectContaining({ 'node-name': JOB, backing: `${JOB}-b1` }),
+    ]);
+    expect(nodesOf(JOB, to)).toEqual([
+      JOB,
+      `${JOB}-file`,
+      `${JOB}-b1`,
+      `${JOB}-b1-file`,
+      `${JOB}-b2`,
+      `${JOB}-b2-file`,
+    ]);
+  });
+
+  it('holds the guest where a blocking mirror begins, and lets it stop rather than fail', () => {
+    const blocking = { ...OPTIONS, writeMode: 'BLOCKING' } as const;
+    const start = planCopy(JOB, FROM, TO, blocking).at(-1);
+    expect(start).toMatchObject({
+      holdsGuest: true,
+      run: {
+        command: { arguments: { 'copy-mode': 'write-blocking', 'on-target-error': 'stop', 'on-source-error': 'stop' } },
+      },
+    });
+    expect(planCopy(JOB, FROM, TO, { ...blocking, pauseGuest: 'NEVER' }).at(-1)).not.toHaveProperty('holdsGuest');
+    expect(planCopy(JOB, FROM, TO, OPTIONS).at(-1)).not.toHaveProperty('holdsGuest');
   });
 });
 
@@ -184,7 +303,9 @@ describe('names in QEMU', () => {
         (hex) => {
           const { node, file, filter, create } = namesOf(`bj${hex}`);
           expect(new Set([node, file, filter, create]).size).toBe(4);
-          for (const name of [node, file, filter]) {
+          expect(isOurs(`bj${hex}`)).toBe(true);
+          const deepest = backingNamesOf(`bj${hex}`, 200);
+          for (const name of [node, file, filter, deepest.node, deepest.file]) {
             expect(name.length).toBeLessThanOrEqual(31);
             // QEMU's own check of an id (id_wellformed).
             expect(name).toMatch(/^[A-Za-z][A-Za-z0-9._-]*$/);
@@ -192,82 +313,5 @@ describe('names in QEMU', () => {
         },
       ),
     );
-  });
-});
-
-const concluded = (how: Concluded['how'], deviceOn: DeviceOn, qemuError: string | undefined): Concluded => ({
-  entry: 'concluded',
-  how,
-  deviceOn,
-  qemuError,
-  devicePath: undefined,
-});
-const settling = (before: readonly EntryBody[], end: Concluded) =>
-  planSettling(jobOf(CREATED, ...before, end)).map(({ name }) => name);
-
-describe('the plan that settles a job', () => {
-  const DISMISS = 'dismiss-mirror';
-  const OF_SOURCE = ['close-top', 'close-top-file'];
-  const OF_DESTINATION = [`close-${JOB}`, `close-${JOB}-file`];
-  const ERROR = 'Input/output error';
-
-  it.each<[Concluded['how'], DeviceOn, string | undefined, 'before READY' | 'after READY', readonly string[]]>([
-    // A pivot: the source is what nobody uses any more.
-    ['CONCLUDED', 'DESTINATION', undefined, 'after READY', [DISMISS, ...OF_SOURCE]],
-    ['VANISHED', 'DESTINATION', undefined, 'after READY', [DISMISS, ...OF_SOURCE]],
-    ['CONCLUDED', 'DESTINATION', ERROR, 'before READY', [DISMISS, ...OF_SOURCE]],
-    // An end without a pivot: the destination is, and its file is a copy, or was one.
-    ['CONCLUDED', 'SOURCE', undefined, 'after READY', [DISMISS, ...OF_DESTINATION]],
-    ['CONCLUDED', 'SOURCE', ERROR, 'after READY', [DISMISS, ...OF_DESTINATION]],
-    ['CONCLUDED', 'SOURCE', undefined, 'before READY', [DISMISS, ...OF_DESTINATION]],
-    // The one case in which the file is rubbish for certain.
-    ['CONCLUDED', 'SOURCE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION, 'remove-destination']],
-    // QEMU's result was not seen, or the device was not: nothing is removed.
-    ['VANISHED', 'SOURCE', undefined, 'before READY', [DISMISS, ...OF_DESTINATION]],
-    ['CONCLUDED', 'ELSEWHERE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION]],
-    ['CONCLUDED', 'NOWHERE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION]],
-    // Nothing of QEMU is left to be settled.
-    ['QEMU_ENDED', 'NOWHERE', undefined, 'before READY', []],
-    ['QEMU_ENDED', 'NOWHERE', undefined, 'after READY', []],
-  ])('%s, device on %s, error %s, %s: %j', (how, deviceOn, error, when, expected) => {
-    const before = when === 'after READY' ? [RUNNING, READY] : [RUNNING];
-    expect(settling(before, concluded(how, deviceOn, error))).toEqual(expected);
-  });
-
-  it('removes a file only if QEMU itself proved the copy unfinished and the device was seen on the source', () => {
-    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const) {
-      for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
-        for (const error of [undefined, ERROR]) {
-          for (const before of [[RUNNING], [RUNNING, READY]]) {
-            const steps = settling(before, concluded(how, deviceOn, error));
-            const proved = how === 'CONCLUDED' && deviceOn === 'SOURCE' && error !== undefined;
-            const expected = proved && !before.includes(READY);
-            expect({ how, deviceOn, error, removes: steps.includes('remove-destination') }).toEqual({
-              how,
-              deviceOn,
-              error,
-              removes: expected,
-            });
-          }
-        }
-      }
-    }
-  });
-
-  it('dismisses the job before it closes nodes, and says which step made the file that it removes', () => {
-    const plan = planSettling(jobOf(CREATED, RUNNING, concluded('CONCLUDED', 'SOURCE', 'Operation canceled')));
-    expect(plan).toEqual([
-      { name: DISMISS, run: { do: 'end-qmp-job', qemuJob: JOB } },
-      { name: `close-${JOB}`, run: blockdevDel(JOB) },
-      { name: `close-${JOB}-file`, run: blockdevDel(`${JOB}-file`) },
-      {
-        name: 'remove-destination',
-        run: { do: 'remove-file', path: DESTINATION, madeBy: 'create-destination' },
-      },
-    ]);
-  });
-
-  it('is empty while the job has not concluded', () => {
-    expect(planSettling(jobOf(RUNNING, READY))).toEqual([]);
   });
 });

@@ -1,3 +1,4 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CopyRequest } from '../../../../src/core/block-jobs.ts';
@@ -41,15 +42,23 @@ const file = (path: string): Partial<CopyRequest> => ({ destination: { kind: 'fi
 describe('a copy as understood', () => {
   it('has a default for all that was not given, and leaves the format to the source', () => {
     expect(parseStartCopy(REQUEST)).toEqual({
-      path: '/copies/disk.qcow2',
+      destination: { kind: 'file', path: '/copies/disk.qcow2' },
       format: undefined,
       options: {
         bandwidthBytesPerSecond: 0,
+        shallow: false,
+        reuseExternal: false,
+        relativeBacking: false,
         granularityBytes: undefined,
         bufferBytes: 1_048_576,
+        writeMode: 'BACKGROUND',
         onReady: 'HOLD',
         onNoSpace: 'PAUSE',
         pauseGuest: 'AUTO',
+        timeLimitMs: undefined,
+        basePath: '',
+        topPath: '',
+        deleteCommitted: false,
       },
     });
   });
@@ -65,11 +74,18 @@ describe('a copy as understood', () => {
       onReady: 'PIVOT',
       onNoSpace: 'FAIL',
       pauseGuest: 'NEVER',
+      shallow: true,
+      relativeBacking: true,
+      timeLimitMs: 1000,
     };
     expect(parseStartCopy(given)).toEqual({
-      path: '/copies/disk.qcow2',
+      destination: { kind: 'file', path: '/copies/disk.qcow2' },
       format: 'RAW',
       options: {
+        ...parseStartCopy(REQUEST).options,
+        shallow: true,
+        relativeBacking: true,
+        timeLimitMs: 1000,
         bandwidthBytesPerSecond: 1_000_000,
         granularityBytes: 4096,
         bufferBytes: 65_536,
@@ -88,6 +104,12 @@ describe('a copy as understood', () => {
 
 describe('what is wrong with a request', () => {
   const NEWER = { unrecognized: 9 };
+  const nbd = (more: Partial<Extract<CopyRequest['destination'], { kind: 'nbd' }>['nbd']>): Partial<CopyRequest> => {
+    const server = { kind: 'unix', path: '/s' } as const;
+    return {
+      destination: { kind: 'nbd', nbd: { server, exportName: '', tlsCredentialsId: '', tlsHostname: '', ...more } },
+    };
+  };
   it.each<[string, Partial<CopyRequest>, string]>([
     ['no domain', { disk: { domain: '', disk: 'vd0' } }, 'disk.domain FIELD_INVALID'],
     ['no disk', { disk: { domain: 'vm1', disk: '' } }, 'disk.disk FIELD_INVALID'],
@@ -102,11 +124,30 @@ describe('what is wrong with a request', () => {
     ['a dot as a folder', file('/copies/./x'), 'destination.file FIELD_INVALID'],
     ['a path beyond PATH_MAX', file(`/${'x'.repeat(4095)}`), 'destination.file FIELD_INVALID'],
     [
-      'a block device',
-      { destination: { kind: 'block-device', path: '/dev/vdb' } },
-      'destination.block_device NOT_IMPLEMENTED',
+      'a block device by a relative path',
+      { destination: { kind: 'block-device', path: 'vdb' } },
+      'destination.block_device PATH_NOT_ABSOLUTE',
     ],
-    ['an NBD export', { destination: { kind: 'nbd' } }, 'destination.nbd NOT_IMPLEMENTED'],
+    ['an NBD export without a server', nbd({ server: undefined }), 'destination.nbd FIELD_INVALID'],
+    [
+      'an NBD server without a host',
+      nbd({ server: { kind: 'tcp', host: '', port: 1 } }),
+      'destination.nbd.tcp.host FIELD_INVALID',
+    ],
+    [
+      'an NBD port that is none',
+      nbd({ server: { kind: 'tcp', host: 'h', port: 65_536 } }),
+      'destination.nbd.tcp.port FIELD_INVALID',
+    ],
+    [
+      'an NBD socket by a relative path',
+      nbd({ server: { kind: 'unix', path: 's' } }),
+      'destination.nbd.unix_socket PATH_NOT_ABSOLUTE',
+    ],
+    ['an export name beyond 4096', nbd({ exportName: 'x'.repeat(4097) }), 'destination.nbd.export_name FIELD_INVALID'],
+    ['credentials that are no id', nbd({ tlsCredentialsId: '-x' }), 'destination.nbd.tls_credentials_id FIELD_INVALID'],
+    ['a TLS name without TLS', nbd({ tlsHostname: 'h' }), 'destination.nbd.tls_hostname FIELD_INVALID'],
+    ['QCOW2 over NBD', { ...nbd({}), format: 'QCOW2' }, 'destination.format FIELD_INVALID'],
     ['a format of the future', { format: NEWER }, 'destination.format FIELD_INVALID'],
     ['a write mode of the future', { writeMode: NEWER }, 'write_mode FIELD_INVALID'],
     ['an on_ready of the future', { onReady: NEWER }, 'on_ready FIELD_INVALID'],
@@ -118,11 +159,16 @@ describe('what is wrong with a request', () => {
       { bandwidthBytesPerSecond: 2n ** 63n },
       'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
     ],
-    ['a shallow copy', { shallow: true }, 'shallow NOT_IMPLEMENTED'],
-    ['reuse', { reuseExternal: true }, 'reuse_external NOT_IMPLEMENTED'],
-    ['a relative backing file', { relativeBacking: true }, 'relative_backing NOT_IMPLEMENTED'],
-    ['write mode BLOCKING', { writeMode: 'BLOCKING' }, 'write_mode NOT_IMPLEMENTED'],
-    ['a time limit', { timeLimitMs: 0 }, 'time_limit NOT_IMPLEMENTED'],
+    ['a relative backing file of a full copy', { relativeBacking: true }, 'relative_backing RELATIVE_UNSUPPORTED'],
+    [
+      'a relative backing file of a reused image',
+      { relativeBacking: true, shallow: true, reuseExternal: true },
+      'relative_backing RELATIVE_UNSUPPORTED',
+    ],
+    ['BLOCKING that is to FAIL', { writeMode: 'BLOCKING', onNoSpace: 'FAIL' }, 'on_no_space FIELD_INVALID'],
+    ['a time limit below a second', { timeLimitMs: 999 }, 'time_limit FIELD_INVALID'],
+    ['a time limit beyond 30 days', { timeLimitMs: 30 * 86_400_000 + 1 }, 'time_limit FIELD_INVALID'],
+    ['a time limit that is no number', { timeLimitMs: Number.NaN }, 'time_limit FIELD_INVALID'],
     ['a request id', { requestId: 'x' }, 'request_id NOT_IMPLEMENTED'],
     ['validate_only', { validateOnly: true }, 'validate_only NOT_IMPLEMENTED'],
     ['a bound plan', { planEtag: 'x' }, 'plan_etag NOT_IMPLEMENTED'],
@@ -138,7 +184,7 @@ describe('what is wrong with a request', () => {
         bandwidthBytesPerSecond: 2n ** 64n,
         granularityBytes: 3n,
         bufferBytes: -1n,
-        shallow: true,
+        relativeBacking: true,
         requestId: 'x',
       }),
     ).toEqual([
@@ -148,7 +194,7 @@ describe('what is wrong with a request', () => {
       'bandwidth_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
       'granularity_bytes GRANULARITY_INVALID',
       'buffer_bytes BUFFER_INVALID',
-      'shallow NOT_IMPLEMENTED',
+      'relative_backing RELATIVE_UNSUPPORTED',
       'request_id NOT_IMPLEMENTED',
     ]);
   });
@@ -199,7 +245,19 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
     fc.constant(undefined),
     path.map((at) => ({ kind: 'file', path: at }) as const),
     path.map((at) => ({ kind: 'block-device', path: at }) as const),
-    fc.constant({ kind: 'nbd' } as const),
+    fc.record({
+      kind: fc.constant('nbd' as const),
+      nbd: fc.record({
+        server: fc.oneof(
+          fc.constant(undefined),
+          path.map((at) => ({ kind: 'unix', path: at }) as const),
+          fc.record({ kind: fc.constant('tcp' as const), host: fc.string(), port: fc.integer() }),
+        ),
+        exportName: fc.string(),
+        tlsCredentialsId: fc.string(),
+        tlsHostname: fc.string(),
+      }),
+    }),
   ),
   format: given('RAW', 'QCOW2'),
   shallow: fc.boolean(),
@@ -224,7 +282,8 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
 /** What is not as it should be about the answer to a request; throws what is neither an answer nor a refusal. */
 function complaintsAbout(request: CopyRequest): { understood: boolean; complaints: string[] } {
   try {
-    const { path: at, options } = parseStartCopy(request);
+    const { destination, options } = parseStartCopy(request);
+    const at = destination.kind === 'nbd' ? '/x' : destination.path;
     const complaints = [
       ...(/^\/.*[^/]$/su.test(at) ? [] : [`path ${at}`]),
       ...(Number.isSafeInteger(options.bandwidthBytesPerSecond) ? [] : ['speed']),
@@ -236,7 +295,9 @@ function complaintsAbout(request: CopyRequest): { understood: boolean; complaint
     const { violations = [] } = error.failure;
     const right = violations.filter(
       ({ reason, text, field }) =>
-        ['INVALID_ARGUMENT', 'UNIMPLEMENTED'].includes(catalogue[reason].code) && field !== '' && text !== '',
+        ['INVALID_ARGUMENT', 'UNIMPLEMENTED', 'FAILED_PRECONDITION'].includes(catalogue[reason].code) &&
+        field !== '' &&
+        text !== '',
     );
     const complete = violations.length > 0 && right.length === violations.length;
     return { understood: false, complaints: complete ? [] : [error.message] };
@@ -244,7 +305,7 @@ function complaintsAbout(request: CopyRequest): { understood: boolean; complaint
 }
 
 describe('any request whatever', () => {
-  it('is understood or refused with violations, each INVALID_ARGUMENT or UNIMPLEMENTED, and nothing else', () => {
+  it('is understood or refused with violations, each of a code for arguments, and nothing else', () => {
     // Most fields of most requests stay as they should be: else hardly one would be understood.
     const mostlyRight = fc
       .tuple(anyRequest, fc.subarray(Object.keys(REQUEST) as (keyof CopyRequest)[]))

@@ -1,0 +1,83 @@
+/** Files: making a destination, taking it back, deleting what a commit has emptied. The only writer of files but the journal. */
+import { type BigIntStats, constants } from 'node:fs';
+import { lstat, open, stat, unlink } from 'node:fs/promises';
+import { fail } from '../core/errors.ts';
+import type { Action, KnownFile, MadeFile } from '../core/plans/step.ts';
+
+/**
+ * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
+ * zero length. Rejects with the file system's error; then there is no new file.
+ */
+export async function createFile({
+  path,
+  takeOver,
+  sizeBytes,
+  owner,
+}: Extract<Action, { do: 'create-file' }>): Promise<MadeFile> {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  // Only QEMU and its owner need it; the guest's data is nobody else's to read.
+  const handle = await open(path, takeOver ? O_RDWR | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL, 0o600);
+  const created = !takeOver;
+  try {
+    if (created && owner !== undefined && process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid);
+    const stats = await handle.stat({ bigint: true });
+    if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
+    await handle.truncate(sizeBytes);
+    await handle.sync();
+    return { ...knownAs(path, stats), created };
+  } catch (error) {
+    if (created) await unlink(path);
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again. */
+export async function removeFile(made: MadeFile): Promise<void> {
+  if (!(await isStill(made))) return;
+  if (made.created) {
+    await unlink(made.path);
+    return;
+  }
+  const handle = await open(made.path, constants.O_RDWR | constants.O_NOFOLLOW);
+  try {
+    await handle.truncate(0);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Throws DESTINATION_EXISTS for anything at `path`, whose maker is not known. */
+export async function mustBeAbsent(path: string): Promise<void> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there !== undefined) fail('DESTINATION_EXISTS', { path });
+}
+
+/** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE while one of `held` is the same file. */
+export async function deleteImage(image: KnownFile, held: ReadonlySet<string>): Promise<void> {
+  if (!(await isStill(image))) return;
+  const key = await fileKey(image.path);
+  for (const path of held) {
+    if ((await fileKey(path)) === key) fail('DESTINATION_IN_USE', { path: image.path, by: 'a VM that has it open' });
+  }
+  await unlink(image.path);
+}
+
+export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): KnownFile {
+  return { path, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
+}
+
+async function isStill(file: KnownFile): Promise<boolean> {
+  const now = await lstat(file.path, { bigint: true }).catch(() => undefined);
+  if (now === undefined) return false;
+  const { device, inode, birthTimeNs } = knownAs(file.path, now);
+  return inode === file.inode && device === file.device && birthTimeNs === file.birthTimeNs;
+}
+
+/** The same for each name of one file or device; of what is no file that is there, the name itself. */
+export async function fileKey(path: string): Promise<string> {
+  const there = path.startsWith('/') ? await stat(path, { bigint: true }).catch(() => undefined) : undefined;
+  if (there === undefined) return path;
+  return there.isBlockDevice() ? `device ${there.rdev}` : `file ${there.dev}:${there.ino}`;
+}

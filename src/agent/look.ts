@@ -1,0 +1,70 @@
+/** What QEMU says of one job, asked at one moment. */
+import type { Job } from '../core/job.ts';
+import type { DeviceOn } from '../core/journal-entry.ts';
+import type { Seen } from '../core/next-move.ts';
+import type { QemuBlockJob } from '../core/qemu/replies.ts';
+import { isAlive, isSame } from './qemu-process.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+/** Undefined: QEMU cannot be asked now, and may well be alive. */
+export async function look(
+  job: Job,
+  machine: VirtualMachine | undefined,
+  onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void,
+): Promise<Seen | undefined> {
+  const { accepted } = job;
+  if (accepted.process !== undefined && !(await isAlive(accepted.process))) {
+    return { qemu: 'ENDED', devicePath: undefined };
+  }
+  if (machine?.identity === undefined) return undefined;
+  // Another process under the same name, as while a guest migrates: it knows nothing of this job.
+  const { facts } = machine.identity;
+  if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
+    return undefined;
+  const [jobs, blockJobs, guestRuns] = await Promise.all([machine.jobs(), machine.blockJobs(), machine.guestRuns()]);
+  onBlockJobs(blockJobs);
+  const listed = jobs.find((one) => one.id === accepted.job);
+  const blockJob = blockJobs.find((one) => one.id === accepted.job);
+  const found = listed ?? (accepted.kind === 'PULL' ? await endedPull(job, machine) : undefined);
+  const runs = listed !== undefined && listed.status !== 'concluded';
+  // Where the device is matters when the job is over, and the graph is much to ask for at every event.
+  const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
+  return {
+    qemu: 'UP',
+    job: found && {
+      status: found.status,
+      error: found.error,
+      ioStatus: blockJob?.ioStatus ?? 'ok',
+      paused: blockJob?.paused ?? false,
+      speedBytesPerSecond: blockJob?.speedBytesPerSecond ?? job.bandwidthBytesPerSecond,
+      remainingBytes: blockJob === undefined ? 0 : Math.max(0, blockJob.lengthBytes - blockJob.offsetBytes),
+      begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
+    },
+    ...place,
+    guestRuns,
+  };
+}
+
+/**
+ * QEMU does not keep the result of a stream: what it did is in the chain, and why it did not, in its event. Undefined:
+ * the chain is as it was, and nobody heard why.
+ */
+async function endedPull({ accepted }: Job, machine: VirtualMachine) {
+  const ended = { status: 'concluded', endBytes: 1 } as const;
+  const disk = (await machine.graph()).disks.find(({ qdev }) => qdev === accepted.qdev);
+  const isPulled = disk?.chain[0]?.node === accepted.source.node && disk.chain[1]?.node === accepted.baseNode;
+  if (isPulled) return { ...ended, error: undefined };
+  const error = machine.heardEnds.errorOf(accepted.job);
+  return error === undefined ? undefined : { ...ended, error };
+}
+
+async function deviceOn(
+  { accepted: { source, destination, qdev } }: Job,
+  machine: VirtualMachine,
+): Promise<{ deviceOn: DeviceOn; devicePath: string | undefined }> {
+  const { disks } = await machine.graph();
+  const top = disks.find((disk) => disk.qdev === qdev)?.chain[0];
+  if (top === undefined) return { deviceOn: 'NOWHERE', devicePath: undefined };
+  const on = top.node === destination?.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
+  return { deviceOn: on, devicePath: top.path };
+}

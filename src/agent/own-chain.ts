@@ -1,0 +1,84 @@
+/**
+ * The chain that a reused destination has of its own. It is opened before the copy begins, image by image, each with
+ * the driver that its overlay names and each with its backing image given: QEMU never opens what a header says, and
+ * whoever wrote the header names no file outside the allowed folders.
+ */
+import { realpath } from 'node:fs/promises';
+import type { Image } from '../core/chain.ts';
+import { resolveFrom } from '../core/chain-images.ts';
+import { fail } from '../core/errors.ts';
+import { type Qcow2Header, READ_ONLY_DRIVERS } from '../core/image-header.ts';
+import type { Backing } from '../core/plans/copy.ts';
+import { fileKey } from './files.ts';
+import { type Allowed, checkAllowed, lookAt, readHeader } from './place.ts';
+
+/** Deeper ones are slow with QEMU, too. */
+const DEEPEST = 200;
+
+export interface OwnChainOptions {
+  readonly allowed: Allowed;
+  /** The disk's own chain, its active image first: what both chains have in common is shared. */
+  readonly source: readonly Image[];
+}
+
+/** What is below `path`, whose header says so; undefined: nothing. */
+export async function ownChain(
+  path: string,
+  header: Qcow2Header,
+  options: OwnChainOptions,
+): Promise<Backing | undefined> {
+  const source = await Promise.all(options.source.map(async ({ path: one }) => await fileKey(one)));
+  return await below(path, header, new Set([await fileKey(path)]), source, options);
+}
+
+async function below(
+  image: string,
+  { backingFile, backingFormat }: Qcow2Header,
+  above: ReadonlySet<string>,
+  source: readonly string[],
+  options: OwnChainOptions,
+): Promise<Backing | undefined> {
+  if (backingFile === '') return undefined;
+  const named = resolveFrom(image, backingFile);
+  if (named === undefined) fail('DESTINATION_NOT_ALLOWED', { path: backingFile });
+  await checkAllowed(named, options.allowed).catch(async (error: unknown) => {
+    // An image of the disk itself is the guest's already.
+    if (!source.includes(await fileKey(named))) throw error;
+  });
+  const path = await realpath(named).catch(() => fail('DESTINATION_MISSING', { path: named }));
+  const key = await fileKey(path);
+  const shared = source.indexOf(key);
+  if (shared === 0) fail('DESTINATION_IN_USE', { path, by: 'the disk itself; it cannot back its own copy' });
+  const node = options.source[shared]?.node;
+  if (node !== undefined) return { is: 'NODE', node };
+  await checkAllowed(path, options.allowed);
+  if (above.has(key)) fail('FORMAT_UNKNOWN', { path, format: 'of a chain that comes back to itself' });
+  if (above.size > DEEPEST) fail('FORMAT_UNKNOWN', { path, format: `of a chain of more than ${DEEPEST} images` });
+  const { is } = await lookAt(path);
+  if (is !== 'FILE' && is !== 'DEVICE') fail('FORMAT_UNKNOWN', { path, format: 'of no file and no block device' });
+  // Probed it could be anything that a guest wrote there.
+  if (backingFormat === '') fail('FORMAT_UNKNOWN', { path, format: `that the header of ${image} does not name` });
+  if (!READ_ONLY_DRIVERS.has(backingFormat)) fail('FORMAT_UNKNOWN', { path, format: backingFormat });
+  const storage = is === 'FILE' ? 'file' : 'host_device';
+  if (backingFormat !== 'qcow2') return { is: 'IMAGE', path, driver: backingFormat, storage, below: undefined };
+  const header = usableQcow2(path, await readHeader(path));
+  const under = await below(path, header, new Set([...above, key]), source, options);
+  return { is: 'IMAGE', path, driver: 'qcow2', storage, below: under };
+}
+
+/** Throws FORMAT_UNKNOWN for all but a plain qcow2. */
+export function usableQcow2(path: string, header: Awaited<ReturnType<typeof readHeader>>): Qcow2Header {
+  const no = (format: string) => fail('FORMAT_UNKNOWN', { path, format });
+  switch (header.format) {
+    case 'NONE':
+      return no('that its header does not tell');
+    case 'OTHER':
+      return no(header.name);
+    case 'DAMAGED':
+      return no(`qcow2, damaged: ${header.why}`);
+    case 'QCOW2':
+      // QEMU would open the file that the header names.
+      if (header.externalData) return no('qcow2 with an external data file');
+      return header.encrypted ? no('qcow2, encrypted') : header;
+  }
+}

@@ -1,0 +1,121 @@
+/** What is at a path, without symbolic links, and whether a destination may be there. Changes nothing. */
+import { constants } from 'node:fs';
+import { lstat, open, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { BlockJobError, fail } from '../core/errors.ts';
+import { HEADER_BYTES, type ImageHeader, readImageHeader } from '../core/image-header.ts';
+import { failureFrom } from './failures.ts';
+import { fileKey } from './files.ts';
+import type { DomainGraph } from './graphs.ts';
+
+export interface Place {
+  /** Without symbolic links: the path that was checked is the one that is used. */
+  readonly path: string;
+  /** LINK: one that leads to no block device. */
+  readonly is: 'NOTHING' | 'FILE' | 'DEVICE' | 'FOLDER' | 'LINK' | 'OTHER';
+  readonly sizeBytes: number;
+}
+
+export interface Allowed {
+  /** A destination must be below one of these. */
+  readonly folders: readonly string[];
+  /** An undefined port: any. */
+  readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
+}
+
+/** Throws ACCESS_DENIED, or DESTINATION_MISSING where a folder on the way is missing. */
+export async function lookAt(path: string): Promise<Place> {
+  const folder = await inWords(path, async () => await realpath(dirname(path)));
+  const real = join(folder, basename(path));
+  const there = await lstat(real).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw asBlockJobError(error, path);
+  });
+  if (there === undefined) return { path: real, is: 'NOTHING', sizeBytes: 0 };
+  if (there.isFile()) return { path: real, is: 'FILE', sizeBytes: there.size };
+  if (there.isDirectory()) return { path: real, is: 'FOLDER', sizeBytes: 0 };
+  // /dev/disk/by-id and the names of LVM are links to devices.
+  const target = await realpath(real).catch(() => undefined);
+  const behind = target === undefined ? undefined : await stat(target).catch(() => undefined);
+  if (target !== undefined && behind?.isBlockDevice() === true) {
+    return { path: target, is: 'DEVICE', sizeBytes: await deviceBytes(behind.rdev) };
+  }
+  return { path: real, is: there.isSymbolicLink() ? 'LINK' : 'OTHER', sizeBytes: 0 };
+}
+
+/** As lookAt, for what is to be there already: links are followed to their end. */
+export async function lookAtExisting(path: string): Promise<Place> {
+  return await lookAt(await realpath(path).catch(() => path));
+}
+
+/** /sys/dev/block/MAJOR:MINOR/size counts sectors of 512 bytes, whatever the device's own are. */
+async function deviceBytes(rdev: number): Promise<number> {
+  const major = (rdev >> 8) & 0xfff;
+  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
+  return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
+}
+
+/** Says no to what is outside the allowed folders before it says anything else: what exists there is not told. */
+export async function checkAllowed(path: string, { folders }: Allowed): Promise<void> {
+  const nearest = await nearestFolder(dirname(path));
+  const allowed = await Promise.all(folders.map(async (one) => await realpath(one).catch(() => undefined)));
+  const isIn = (folder: string) => nearest === folder || nearest.startsWith(folder === '/' ? '/' : `${folder}/`);
+  if (!allowed.some((one) => one !== undefined && isIn(one))) fail('DESTINATION_NOT_ALLOWED', { path });
+}
+
+/** The first folder on the way up that exists, without symbolic links. */
+async function nearestFolder(folder: string): Promise<string> {
+  const real = await realpath(folder).catch(() => undefined);
+  return real ?? (folder === '/' ? '/' : await nearestFolder(dirname(folder)));
+}
+
+/** Throws DESTINATION_IN_USE if any VM has this file or device open, by whatever name, or the host itself. */
+export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): Promise<void> {
+  const { path } = place;
+  const key = await fileKey(path);
+  for (const { domain, graph } of graphs) {
+    for (const node of graph.nodes.values()) {
+      if ((await fileKey(node.path)) === key) {
+        fail('DESTINATION_IN_USE', { path, by: `node ${node.node} of domain ${domain}` });
+      }
+    }
+  }
+  if (place.is !== 'DEVICE') return;
+  try {
+    // Without O_CREAT it asks the kernel for a device that nobody else has: no file system, no RAID, no swap.
+    await (await open(path, constants.O_RDONLY | constants.O_EXCL)).close();
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EBUSY')) throw asBlockJobError(error, path);
+    fail('DESTINATION_IN_USE', { path, by: 'the host itself: it is mounted, or part of another device' });
+  }
+}
+
+export async function readHeader(path: string): Promise<ImageHeader> {
+  return await inWords(path, async () => {
+    const handle = await open(path, constants.O_RDONLY);
+    try {
+      const buffer = new Uint8Array(HEADER_BYTES);
+      let length = 0;
+      for (let bytesRead = -1; bytesRead !== 0 && length < buffer.length; length += bytesRead) {
+        ({ bytesRead } = await handle.read(buffer, length, buffer.length - length, length));
+      }
+      return readImageHeader(buffer.subarray(0, length));
+    } finally {
+      await handle.close();
+    }
+  });
+}
+
+/** What the file system has against it becomes our error. */
+export async function inWords<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw asBlockJobError(error, path);
+  }
+}
+
+function asBlockJobError(error: unknown, path: string): unknown {
+  const failed = failureFrom(error, { domain: '', path, doing: 'looking at the destination' });
+  return failed === undefined ? error : new BlockJobError(failed, { cause: error });
+}

@@ -1,0 +1,45 @@
+/** From a pull that makes sense to one that can be begun. */
+import { findDisk, onlyBelow } from '../core/chain.ts';
+import { imageIndex, relativeName } from '../core/chain-images.ts';
+import { fail } from '../core/errors.ts';
+import type { Accepted } from '../core/journal-entry.ts';
+import { type PullBase, planPull } from '../core/plans/pull.ts';
+import type { PullSpec } from '../core/rules/rebase.ts';
+import { acceptedAt, activeImage, type Site } from './site.ts';
+
+export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted> {
+  const { graph, disk } = site;
+  const top = activeImage(site);
+  const at = spec.base === '' ? undefined : baseIndex(spec.base, site);
+  const base = at === undefined ? undefined : disk.chain[at];
+  const accepted = await acceptedAt(site);
+  const options = { ...spec.options, basePath: base?.path ?? '' };
+  const pulled = disk.chain[1];
+  const isPulled = pulled !== undefined && pulled !== base;
+  return {
+    ...accepted,
+    kind: 'PULL',
+    destination: undefined,
+    ...(base === undefined ? {} : { baseNode: base.node }),
+    unused: {
+      afterSuccess: isPulled ? onlyBelow(graph, disk, pulled.node, base === undefined ? [] : [base.node]) : [],
+      otherwise: [],
+    },
+    committed: [],
+    options,
+    plan: planPull(accepted.job, top.node, base && pullBase(base, at ?? 0, spec, site), options),
+  };
+}
+
+function baseIndex(name: string, { graph, disk }: Site): number {
+  const at = imageIndex(disk, name, (which) => findDisk(graph, which) === disk);
+  if (at === undefined || at === 0) fail('BASE_NOT_IN_CHAIN', { image: name, disk: disk.id });
+  return at;
+}
+
+function pullBase(base: { node: string; path: string }, at: number, { options }: PullSpec, { disk }: Site): PullBase {
+  if (!options.relativeBacking) return { node: base.node, backingFile: base.path };
+  const backingFile = relativeName(disk.chain, 0, at);
+  if (backingFile !== undefined) return { node: base.node, backingFile };
+  fail('RELATIVE_UNSUPPORTED', { why: `the chain of disk ${disk.id} does not name ${base.path} relatively` });
+}

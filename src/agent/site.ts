@@ -1,0 +1,58 @@
+/** What a job's preparation may look at: one disk of one VM, and all that is around it. */
+import { randomBytes } from 'node:crypto';
+import type { BlockGraph, Disk, Image } from '../core/chain.ts';
+import { fail } from '../core/errors.ts';
+import type { Accepted } from '../core/journal-entry.ts';
+import type { DomainGraph } from './graphs.ts';
+import type { Allowed } from './place.ts';
+import type { Identity, VirtualMachine } from './virtual-machine.ts';
+
+export interface Site {
+  readonly host: string;
+  readonly machine: VirtualMachine;
+  readonly identity: Identity;
+  readonly graph: BlockGraph;
+  readonly disk: Disk;
+  /** Of all domains: what they hold is no destination. */
+  readonly graphs: readonly DomainGraph[];
+  readonly allowed: Allowed;
+}
+
+const NVME_FAULT = 'QEMU can crash when a busy NVMe disk pivots while the guest runs (seen with QEMU 7.2)';
+
+/** The active image. Throws for a disk that no job can be started on. */
+export function activeImage({ machine, disk }: Site): Image {
+  const [top] = disk.chain;
+  if (top === undefined) fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
+  // QEMU's jobs want the device's own root, and a pivot would drop what is above the image.
+  const [filter] = disk.filters;
+  if (filter !== undefined) fail('NOT_IMPLEMENTED', { feature: `jobs of a disk below a filter node (${filter})` });
+  return top;
+}
+
+/** What the first entry of every job says of where it is; the job's name is new. */
+export async function acceptedAt(
+  site: Site,
+): Promise<
+  Pick<
+    Accepted,
+    'entry' | 'version' | 'job' | 'host' | 'domain' | 'domainUuid' | 'process' | 'disk' | 'qdev' | 'source'
+  > & { readonly pauseGuestBecause: string | undefined }
+> {
+  const { host, machine, identity, disk } = site;
+  const { node, path, format } = activeImage(site);
+  const deviceType = await machine.deviceType(disk.qdev);
+  return {
+    entry: 'accepted',
+    version: 1,
+    job: `bj${randomBytes(8).toString('hex')}`,
+    host,
+    domain: machine.name,
+    domainUuid: identity.uuid,
+    process: identity.facts?.process,
+    disk: disk.id,
+    qdev: disk.qdev,
+    source: { node, path, format },
+    pauseGuestBecause: deviceType?.startsWith('nvme') === true ? NVME_FAULT : undefined,
+  };
+}

@@ -1,0 +1,91 @@
+/** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
+import type { Call, DiskRef } from '../core/block-jobs.ts';
+import { findDisk } from '../core/chain.ts';
+import { BlockJobError, fail } from '../core/errors.ts';
+import type { Accepted, JobKind } from '../core/journal-entry.ts';
+import { refuseBusyDisk } from './busy.ts';
+import { failureFrom } from './failures.ts';
+import { fileKey } from './files.ts';
+import { graphsOf } from './graphs.ts';
+import type { JobLog } from './job-log.ts';
+import { type JobTable, writtenBy } from './job-table.ts';
+import type { Allowed } from './place.ts';
+import { Schemas } from './schemas.ts';
+import type { Site } from './site.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+export interface StartsOptions {
+  readonly host: string;
+  readonly machines: VirtualMachines;
+  readonly jobs: JobTable;
+  /** Where the journals are. */
+  readonly jobsFolder: string;
+  readonly allowed: Allowed;
+}
+
+export interface Start {
+  readonly kind: JobKind;
+  /** Throws what speaks against the job; changes nothing. */
+  readonly prepare: (site: Site) => Promise<Accepted>;
+}
+
+export class Starts {
+  readonly #options: StartsOptions;
+  readonly #schemas = new Schemas();
+  /** Disks on which a start is being prepared, and the files that it will write. */
+  readonly #claims = new Set<string>();
+
+  constructor(options: StartsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when the job has been accepted by QEMU or refused; `log.refused` tells. Whoever waits may leave: the
+   * start goes on to its end all the same.
+   */
+  async start(ref: DiskRef, start: Start, { signal }: Call): Promise<JobLog> {
+    const log = await this.#begin(ref, start);
+    while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
+    signal.throwIfAborted();
+    if (log.refused) await this.#options.jobs.left(log);
+    return log;
+  }
+
+  async #begin({ domain, disk: address }: DiskRef, { kind, prepare }: Start): Promise<JobLog> {
+    const { machines, jobs, host, allowed, jobsFolder } = this.#options;
+    const machine = machines.get(domain);
+    return await machine.asking(async (identity) => {
+      await this.#schemas.require(kind, machine, identity);
+      const graph = await machine.graph();
+      const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
+      refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
+      const claims: string[] = [];
+      const claim = (what: string, refuse: () => never) => {
+        if (this.#claims.has(what)) refuse();
+        this.#claims.add(what);
+        claims.push(what);
+      };
+      const starting = { domain: machine.name, disk: disk.id, job: 'that is being started' };
+      // From here to the journal's first entry the disk is taken, though no job says so yet.
+      claim(`${machine.socketPath} ${disk.qdev}`, () => fail('BLOCK_COPY_ACTIVE', starting));
+      try {
+        const graphs = await graphsOf(machines);
+        const accepted = await prepare({ host, machine, identity, graph, disk, graphs, allowed });
+        const path = writtenBy(accepted);
+        if (path !== undefined) {
+          const user = await jobs.writerOf(path);
+          if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
+          claim(await fileKey(path), () =>
+            fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }),
+          );
+        }
+        return await jobs.begin(accepted).catch((error: unknown) => {
+          const why = failureFrom(error, { domain, path: jobsFolder, doing: 'writing the journal' });
+          throw why === undefined ? error : new BlockJobError(why, { cause: error });
+        });
+      } finally {
+        for (const one of claims) this.#claims.delete(one);
+      }
+    });
+  }
+}

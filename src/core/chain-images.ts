@@ -1,0 +1,67 @@
+/** The images of one chain by name: which one a caller means, and how one is named from another. */
+import type { Disk, Image } from './chain.ts';
+
+/** `disk[2]`: the image at that index; top = 0. */
+const INDEXED = /^(.+)\[(\d{1,9})\]$/;
+
+/**
+ * The index in the chain of the image that is named by absolute path, by `disk[index]`, or by a path relative to the
+ * folder of the image above it, as headers name it. `isDisk` tells whether a name is this disk's.
+ */
+export function imageIndex(disk: Disk, name: string, isDisk: (name: string) => boolean): number | undefined {
+  const indexed = INDEXED.exec(name);
+  if (indexed !== null && !name.startsWith('/')) {
+    const [, which = '', index = ''] = indexed;
+    return isDisk(which) && Number(index) < disk.chain.length ? Number(index) : undefined;
+  }
+  if (name === '') return undefined;
+  const found = disk.chain.findIndex((image, index) => {
+    const above = disk.chain[index - 1];
+    return image.path === name || (above !== undefined && resolveFrom(above.path, name) === image.path);
+  });
+  return found === -1 ? undefined : found;
+}
+
+/**
+ * The name of a lower image relative to the folder of a higher one, as the headers between the two say it; undefined
+ * where one of them does not name its backing file relatively.
+ */
+export function relativeName(chain: readonly Image[], from: number, to: number): string | undefined {
+  let name = '';
+  for (const image of chain.slice(from, to)) {
+    const { backingFile } = image;
+    if (backingFile === '' || isAbsolute(backingFile)) return undefined;
+    name = joined(folderOf(name), backingFile);
+  }
+  return name;
+}
+
+/** The path of what a header names, seen from the image that holds the header; undefined for what is no plain path. */
+export function resolveFrom(image: string, name: string): string | undefined {
+  if (name.startsWith('/')) return plain(name);
+  if (isAbsolute(name) || !image.startsWith('/')) return undefined;
+  return plain(joined(folderOf(image), name));
+}
+
+/** Absolute, or with a protocol: json:{…}, nbd://… */
+function isAbsolute(name: string): boolean {
+  return name.startsWith('/') || /^[^/]*:/.test(name);
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/') + 1);
+}
+
+function joined(folder: string, name: string): string {
+  return folder + (name.startsWith('./') ? name.slice(2) : name);
+}
+
+/** Without `.`, `..` and doubled slashes. */
+function plain(path: string): string {
+  const parts: string[] = [];
+  for (const part of path.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(part);
+  }
+  return `/${parts.join('/')}`;
+}

@@ -1,0 +1,36 @@
+/** Where a copy goes, as it was asked for. */
+
+export type NbdServer =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+export interface NbdExport {
+  readonly server: NbdServer;
+  readonly exportName: string;
+  /** The id of a tls-creds-x509 object that QEMU has; '' for none. */
+  readonly tlsCredentialsId: string;
+  /** The name that the server's certificate must bear; '' for the host. */
+  readonly tlsHostname: string;
+}
+
+export type Destination =
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      /** COPY_DEV: it must be a block device, whatever the field it was named in. */
+      readonly mustBeDevice?: true;
+    }
+  | { readonly kind: 'block-device'; readonly path: string }
+  | { readonly kind: 'nbd'; readonly nbd: NbdExport };
+
+/** The port that is registered for NBD. */
+export const NBD_PORT = 10809;
+
+/** As the NBD project's uri.md writes it, and QEMU shows it. */
+export function nbdUri({ server, exportName, tlsCredentialsId }: NbdExport): string {
+  const name = encodeURIComponent(exportName).replaceAll('%2F', '/');
+  const scheme = tlsCredentialsId === '' ? 'nbd' : 'nbds';
+  if (server.kind === 'unix') return `${scheme}+unix:///${name}?socket=${server.path}`;
+  const host = server.host.includes(':') ? `[${server.host}]` : server.host;
+  return `${scheme}://${host}:${server.port}/${name}`;
+}

@@ -1,0 +1,134 @@
+/**
+ * What an image's first bytes say. The file may be hostile: every length is bounded by the bytes at hand, and nothing
+ * is opened that a header names.
+ *
+ * Layout: QEMU docs/interop/qcow2.rst. Other formats are only told by name.
+ */
+
+export interface Qcow2Header {
+  readonly format: 'QCOW2';
+  readonly version: 2 | 3;
+  readonly virtualSizeBytes: number;
+  /** '' for none. As it is written: relative to the image's folder, maybe, or a URL. */
+  readonly backingFile: string;
+  /** '' where the header does not say. */
+  readonly backingFormat: string;
+  /** The guest's data is in another file, which the header names. */
+  readonly externalData: boolean;
+  readonly encrypted: boolean;
+}
+
+export type ImageHeader =
+  | Qcow2Header
+  /** A format that this service knows by name only. */
+  | { readonly format: 'OTHER'; readonly name: string }
+  | { readonly format: 'DAMAGED'; readonly why: string }
+  /** No known format: a raw image, or nothing. */
+  | { readonly format: 'NONE' };
+
+/** So many bytes hold every qcow2 header with its extensions and its backing file's name (clusters of 2 MiB). */
+export const HEADER_BYTES = 2 * 1024 * 1024;
+
+/**
+ * Drivers that an image of a destination's own chain may be opened with, to be read only. None of them opens a second
+ * file by itself, once it is told its backing image.
+ */
+export const READ_ONLY_DRIVERS: ReadonlySet<string> = new Set(['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'parallels']);
+
+const QCOW2_MAGIC = 'QFI\xfb';
+const MAGICS: readonly (readonly [name: string, offset: number, bytes: string])[] = [
+  ['qed', 0, 'QED\0'],
+  ['vmdk', 0, 'KDMV'],
+  ['vmdk', 0, 'COWD'],
+  ['vmdk', 0, '# Disk DescriptorFile'],
+  ['vhdx', 0, 'vhdxfile'],
+  ['vpc', 0, 'conectix'],
+  ['vdi', 0x40, '\x7f\x10\xda\xbe'],
+  ['luks', 0, 'LUKS\xba\xbe'],
+  ['parallels', 0, 'WithoutFreeSpace'],
+  ['parallels', 0, 'WithouFreSpacExt'],
+  ['bochs', 0, 'Bochs Virtual HD Image'],
+  ['cloop', 0, '#!/bin/sh\n#V2.0 Format\nmodprobe cloop'],
+];
+
+const EXTENSION = { end: 0, backingFormat: 0xe2792aca };
+const INCOMPATIBLE_EXTERNAL_DATA = 1n << 2n;
+/** qcow2.rst: "at most 1023 bytes". */
+const LONGEST_BACKING_FILE = 1023;
+
+export function readImageHeader(bytes: Uint8Array): ImageHeader {
+  if (startsWith(bytes, 0, QCOW2_MAGIC)) return qcow2(bytes);
+  const other = MAGICS.find(([, offset, magic]) => startsWith(bytes, offset, magic));
+  return other === undefined ? { format: 'NONE' } : { format: 'OTHER', name: other[0] };
+}
+
+function startsWith(bytes: Uint8Array, offset: number, magic: string): boolean {
+  return Array.from(magic, (character) => character.charCodeAt(0)).every((byte, at) => bytes[offset + at] === byte);
+}
+
+function qcow2(bytes: Uint8Array): ImageHeader {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < 72) return damaged('its header is cut off');
+  const version = view.getUint32(4);
+  if (version === 1) return { format: 'OTHER', name: 'qcow' };
+  if (version !== 2 && version !== 3) return damaged(`it has version ${version}`);
+  if (version === 3 && bytes.length < 104) return damaged('its header is cut off');
+  const clusterBits = view.getUint32(20);
+  if (clusterBits < 9 || clusterBits > 21) return damaged(`its clusters have 2^${clusterBits} bytes`);
+  const size = view.getBigUint64(24);
+  if (size > BigInt(Number.MAX_SAFE_INTEGER)) return damaged(`it says that it has ${size} bytes`);
+  const headerBytes = version === 2 ? 72 : view.getUint32(100);
+  if (headerBytes < 72 || headerBytes > bytes.length) return damaged(`its header has ${headerBytes} bytes`);
+
+  const nameAt = Number(view.getBigUint64(8));
+  const nameBytes = view.getUint32(16);
+  if (nameAt !== 0 && nameBytes > LONGEST_BACKING_FILE) {
+    return damaged(`its backing file's name has ${nameBytes} bytes`);
+  }
+  if (nameAt !== 0 && nameAt + nameBytes > Math.min(bytes.length, 2 ** clusterBits)) {
+    return damaged("its backing file's name is outside of the first cluster");
+  }
+  const backingFile = nameAt === 0 ? '' : text(bytes.subarray(nameAt, nameAt + nameBytes));
+  const end = nameAt === 0 ? Math.min(bytes.length, 2 ** clusterBits) : nameAt;
+  const backingFormat = extension(view, headerBytes, end);
+  if (backingFile === undefined || backingFormat === undefined) return damaged('a name in its header is no UTF-8');
+  const incompatible = version === 2 ? 0n : view.getBigUint64(72);
+  return {
+    format: 'QCOW2',
+    version,
+    virtualSizeBytes: Number(size),
+    backingFile,
+    backingFormat,
+    externalData: (incompatible & INCOMPATIBLE_EXTERNAL_DATA) !== 0n,
+    encrypted: view.getUint32(32) !== 0,
+  };
+}
+
+function damaged(why: string): ImageHeader {
+  return { format: 'DAMAGED', why };
+}
+
+/** The backing format's name among the header's extensions; '' where it is not, or where they make no sense. */
+function extension(view: DataView, from: number, end: number): string | undefined {
+  for (let at = from; at + 8 <= end; ) {
+    const type = view.getUint32(at);
+    const length = view.getUint32(at + 4);
+    if (type === EXTENSION.end || at + 8 + length > end) return '';
+    if (type === EXTENSION.backingFormat) {
+      return text(new Uint8Array(view.buffer, view.byteOffset + at + 8, Math.min(length, LONGEST_BACKING_FILE)));
+    }
+    at += 8 + Math.ceil(length / 8) * 8;
+  }
+  return '';
+}
+
+function text(bytes: Uint8Array): string | undefined {
+  // TextDecoder is no part of the language, and this file may import nothing.
+  try {
+    const percent = [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+    const decoded = decodeURIComponent(percent);
+    return decoded.includes('\0') ? undefined : decoded;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,58 @@
+/** The words of core/next-move: what it is told, and what it can say. */
+import type { DeviceOn, EntryBody } from './journal-entry.ts';
+import type { QmpCommand } from './qemu/commands.ts';
+import type { QemuJobStatus } from './qemu/replies.ts';
+
+/** What QEMU says of one job, asked at one moment. */
+export type Seen =
+  /** The process that ran the job has ended. */
+  | { readonly qemu: 'ENDED'; readonly devicePath: string | undefined }
+  | {
+      readonly qemu: 'UP';
+      readonly job:
+        | {
+            readonly status: QemuJobStatus;
+            readonly error: string | undefined;
+            readonly ioStatus: 'ok' | 'failed' | 'nospace';
+            readonly paused: boolean;
+            readonly speedBytesPerSecond: number;
+            /** What is left to copy. */
+            readonly remainingBytes: number;
+            /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
+            readonly begun: boolean;
+          }
+        | undefined;
+      readonly deviceOn: DeviceOn;
+      readonly devicePath: string | undefined;
+      /** The guest is running (query-status). */
+      readonly guestRuns: boolean;
+    };
+
+/** What is asked of QEMU once, and then waited for. */
+export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed' | 'bitmaps' | 'yank';
+
+/** What was already done about the job over this connection, and for how long it has been as it is. */
+export interface Asked extends Readonly<Record<Asking, boolean>> {
+  /** The state has lasted too long: a start that does not get going, a pivot that finds no moment without dirt. */
+  readonly overdue: boolean;
+  /** The job's own time limit is over. */
+  readonly timeIsUp: boolean;
+  /** The guest has been paused for longer than anybody should wait for a disk. */
+  readonly heldTooLong: boolean;
+  /** It was, and has to get on with its work before it may be paused again. */
+  readonly restsFromHold: boolean;
+}
+
+export type Move =
+  | { readonly move: 'wait' }
+  | { readonly move: 'record'; readonly entry: EntryBody }
+  | { readonly move: 'undo-start' }
+  | { readonly move: 'hold-guest'; readonly because: string }
+  | { readonly move: 'release-guest' }
+  /** The active image's bitmaps are to be on the destination when the guest is. */
+  | { readonly move: 'carry-bitmaps' }
+  /** Out of band, as the monitor itself may hang. */
+  | { readonly move: 'yank'; readonly command: QmpCommand }
+  /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
+  | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
+  | { readonly move: 'settle' };

@@ -1,0 +1,21 @@
+/** Names in QEMU by rule, so that "did it happen?" is a look-up. A node name has at most 31 characters. */
+
+/** Job ids: a letter first, as QEMU wants it, and short, as node names are made of it. */
+export function isOurs(qemuJob: string): boolean {
+  return /^bj[0-9a-f]{16}$/.test(qemuJob);
+}
+
+export function namesOf(job: string) {
+  return {
+    node: job,
+    file: `${job}-file`,
+    filter: `${job}-filter`,
+    create: `${job}-create`,
+  };
+}
+
+/** Nodes of an image of the destination's own chain; the destination's backing image is number 1. */
+export function backingNamesOf(job: string, number: number) {
+  const node = `${job}-b${number}`;
+  return { node, file: `${node}-file` };
+}

@@ -1,0 +1,24 @@
+/** Steps that several plans have. */
+import type { BlockdevOptions, QmpCommand } from '../qemu/commands.ts';
+import type { Action, Step } from './step.ts';
+
+export function qmp(command: QmpCommand): Action {
+  return { do: 'qmp', command };
+}
+
+export function addNode(name: string, options: BlockdevOptions): Step {
+  return {
+    name,
+    run: qmp({ execute: 'blockdev-add', arguments: options }),
+    undo: deleteNode(options['node-name']),
+  };
+}
+
+export function deleteNode(node: string): Action {
+  return qmp({ execute: 'blockdev-del', arguments: { 'node-name': node } });
+}
+
+/** The step that a plan leads to, always its last: with it QEMU has the job. */
+export function startJob(name: string, job: string, command: QmpCommand): Step {
+  return { name, run: qmp(command), undo: { do: 'end-qmp-job', qemuJob: job } };
+}

@@ -1,0 +1,62 @@
+/**
+ * What a QEMU must have for a kind of job, found out by asking it (query-qmp-schema) and never by its number: vendors
+ * carry features back into old numbers. Layout of the answer: QEMU docs/devel/qapi-code-gen.rst, "Client JSON Protocol
+ * introspection".
+ */
+import type { JobKind } from '../journal-entry.ts';
+import { list, requiredText, text } from './replies.ts';
+
+/** Each command that QEMU has, with the names of its arguments. */
+export type Schema = ReadonlyMap<string, ReadonlySet<string>>;
+
+export interface Need {
+  readonly command: string;
+  readonly arguments: readonly string[];
+  /** The version of QEMU that has all of it. */
+  readonly since: string;
+}
+
+const ENDS = ['auto-finalize', 'auto-dismiss'];
+const COMMIT: readonly Need[] = [
+  { command: 'block-commit', arguments: ['base-node', 'top-node', 'filter-node-name', ...ENDS], since: '3.1' },
+];
+
+/** Newest first: the version that is named has the others, too. */
+const ALL: readonly Need[] = [
+  { command: 'query-named-block-nodes', arguments: ['flat'], since: '5.0' },
+  { command: 'x-debug-query-block-graph', arguments: [], since: '4.0' },
+  { command: 'job-dismiss', arguments: [], since: '3.0' },
+];
+
+const NEEDS: Readonly<Record<JobKind, readonly Need[]>> = {
+  COPY: [
+    ...ALL,
+    { command: 'blockdev-mirror', arguments: ['filter-node-name', 'copy-mode', 'buf-size', ...ENDS], since: '3.0' },
+    { command: 'blockdev-create', arguments: ['job-id', 'options'], since: '3.0' },
+  ],
+  PULL: [...ALL, { command: 'block-stream', arguments: ['base-node', 'backing-file', ...ENDS], since: '3.0' }],
+  COMMIT: [...ALL, ...COMMIT],
+  ACTIVE_COMMIT: [...ALL, ...COMMIT],
+};
+
+/** What this kind of job needs and the QEMU does not have. */
+export function missing(schema: Schema, kind: JobKind): Need | undefined {
+  return NEEDS[kind].find(({ command, arguments: names }) => {
+    const has = schema.get(command);
+    return has === undefined || names.some((name) => !has.has(name));
+  });
+}
+
+/** The names of types in it are arbitrary numbers: they are only followed. */
+export function readSchema(reply: unknown): Schema {
+  const entries = list(reply, 'query-qmp-schema');
+  const byName = new Map(entries.map((entry) => [requiredText(entry, 'name', 'query-qmp-schema'), entry]));
+  const commands = entries.filter((entry) => entry['meta-type'] === 'command');
+  return new Map(
+    commands.map((command) => {
+      const members = byName.get(text(command['arg-type']) ?? '')?.['members'] ?? [];
+      const names = list(members, 'query-qmp-schema').flatMap((member) => text(member['name']) ?? []);
+      return [requiredText(command, 'name', 'query-qmp-schema'), new Set(names)];
+    }),
+  );
+}

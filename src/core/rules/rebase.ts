@@ -1,0 +1,67 @@
+/**
+ * The rules of Rebase that need nothing but the request: without COPY a pull, with it a copy. Source: libvirt's
+ * virDomainBlockRebase, and the patch that gave it COPY.
+ */
+import type { RebaseFlag, RebaseRequest } from '../block-jobs.ts';
+import { type Violation, violation } from '../errors.ts';
+import { type JobOptions, plainOptions } from '../job-options.ts';
+import { absolutePath, bandwidthIn, bytesPerSecond, diskRules, flagsOf, notYetRules, throwIfAny } from './rule.ts';
+import { type CopySpec, relativeBacking } from './start-copy.ts';
+
+export interface PullSpec {
+  /** As it was given; '' for none. */
+  readonly base: string;
+  readonly options: JobOptions;
+}
+
+export type RebaseSpec =
+  | { readonly does: 'copy'; readonly copy: CopySpec }
+  | { readonly does: 'pull'; readonly pull: PullSpec };
+
+const COPY_ONLY = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY_DEV'] as const satisfies readonly RebaseFlag[];
+
+/** Throws all that is wrong with the request, at once. */
+export function parseRebase(request: RebaseRequest): RebaseSpec {
+  const { flags, violations } = flagsOf(request.flags);
+  const unit = flags.has('BANDWIDTH_BYTES') ? 'BYTES' : 'MIB';
+  const copy = flags.has('COPY');
+  throwIfAny([
+    ...diskRules(request),
+    ...(copy ? copyRules(request.base, flags) : pullRules(request.base, flags)),
+    ...violations,
+    ...bandwidthIn(unit, request.bandwidth),
+    ...notYetRules(request),
+  ]);
+  const options = plainOptions(bytesPerSecond(unit, request.bandwidth));
+  const relative = flags.has('RELATIVE');
+  if (!copy) return { does: 'pull', pull: { base: request.base, options: { ...options, relativeBacking: relative } } };
+  return {
+    does: 'copy',
+    copy: {
+      destination: { kind: 'file', path: request.base, ...(flags.has('COPY_DEV') ? { mustBeDevice: true } : {}) },
+      format: flags.has('COPY_RAW') ? 'RAW' : undefined,
+      options: {
+        ...options,
+        shallow: flags.has('SHALLOW'),
+        reuseExternal: flags.has('REUSE_EXT'),
+        relativeBacking: relative,
+      },
+    },
+  };
+}
+
+function copyRules(base: string, flags: ReadonlySet<RebaseFlag>): Violation[] {
+  const why = 'with COPY it is the destination';
+  return [
+    ...(base === '' ? [violation('base', 'BASE_REQUIRED', { field: 'base', why })] : absolutePath('base', base)),
+    ...relativeBacking(flags.has('RELATIVE'), flags.has('SHALLOW'), flags.has('REUSE_EXT')),
+  ];
+}
+
+function pullRules(base: string, flags: ReadonlySet<RebaseFlag>): Violation[] {
+  const why = 'with RELATIVE there must be a backing image to be named';
+  return [
+    ...COPY_ONLY.filter((flag) => flags.has(flag)).map((flag) => violation('flags', 'FLAG_REQUIRES_COPY', { flag })),
+    ...(flags.has('RELATIVE') && base === '' ? [violation('base', 'BASE_REQUIRED', { field: 'base', why })] : []),
+  ];
+}

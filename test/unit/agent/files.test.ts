@@ -1,0 +1,229 @@
+/** The files that jobs make, take over, remove and delete: never another than was meant. */
+import { link, lstat, mkdir, open, readFile, rename, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { createFile, deleteImage, fileKey, knownAs, removeFile } from '../../../src/agent/files.ts';
+import type { FileOwner, KnownFile, MadeFile } from '../../../src/core/plans/step.ts';
+import { testDir } from '../../support/qemu.ts';
+
+const AS_ROOT = process.getuid?.() === 0;
+
+/** A new file, or one that is there with zero length. */
+async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOver = false): Promise<MadeFile> {
+  return await createFile({ do: 'create-file', path, takeOver, sizeBytes, owner });
+}
+
+describe('making the file', () => {
+  it('gives it its size, its owner, and nobody else a look at it', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    const ours = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
+    const owner = AS_ROOT ? { uid: 107, gid: 108 } : undefined;
+    const made = await making(path, 12_345, owner);
+    const { dev, ino, size, mode, uid, gid, blocks } = await stat(path);
+    const birthTimeNs = String((await stat(path, { bigint: true })).birthtimeNs);
+    expect(made).toEqual({ path, created: true, device: String(dev), inode: String(ino), birthTimeNs });
+    expect({ size, blocks, mode: mode & 0o777 }).toEqual({ size: 12_345, blocks: 0, mode: 0o600 });
+    expect({ uid, gid }).toEqual(owner ?? ours);
+  });
+
+  it('takes over a file of zero length, and says that it is not ours', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    await writeFile(path, '', { mode: 0o640 });
+    const { ino } = await stat(path);
+    expect(await making(path, 4096, { uid: 107, gid: 108 }, true)).toMatchObject({
+      created: false,
+      inode: String(ino),
+    });
+    const { size, mode, uid } = await stat(path);
+    expect({ size, mode: mode & 0o777, uid }).toEqual({ size: 4096, mode: 0o640, uid: process.getuid?.() });
+  });
+
+  it('leaves alone what is there, whatever it is', async () => {
+    await using dir = await testDir();
+    const at = (name: string) => join(dir.path, name);
+    await writeFile(at('file'), 'precious');
+    await writeFile(at('empty'), '');
+    await symlink(at('empty'), at('link'));
+    await symlink(at('nothing'), at('dangling'));
+    await mkdir(at('folder'));
+    for (const name of ['file', 'empty', 'link', 'dangling', 'folder'])
+      await expect(making(at(name), 4096)).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(making(at('file'), 0, undefined, true)).rejects.toThrow('DESTINATION_EXISTS');
+    await expect(making(at('link'), 4096, undefined, true)).rejects.toMatchObject({ code: 'ELOOP' });
+    await expect(making(at('dangling'), 4096, undefined, true)).rejects.toMatchObject({ code: 'ELOOP' });
+    await expect(making(at('folder'), 0, undefined, true)).rejects.toMatchObject({ code: 'EISDIR' });
+    await expect(making(at('gone'), 0, undefined, true)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await readFile(at('file'), 'utf8')).toBe('precious');
+    expect((await stat(at('empty'))).size).toBe(0);
+    await expect(lstat(at('nothing'))).rejects.toThrow('ENOENT');
+    await expect(making(join(dir.path, 'missing', 'x'), 0)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('makes it for one of twenty who want it at once', async () => {
+    await using dir = await testDir();
+    for (const sizeBytes of [0, 4096]) {
+      const path = join(dir.path, `x${sizeBytes}`);
+      const race = await Promise.allSettled(
+        Array.from({ length: 20 }, async () => await making(path, sizeBytes, undefined)),
+      );
+      expect(race.filter((one) => one.status === 'fulfilled' && one.value.created)).toHaveLength(1);
+      expect((await stat(path)).size).toBe(sizeBytes);
+    }
+  });
+
+  // What another job has just made is of zero length too, and must not be taken for an empty file of the caller's.
+  it('gives it to nobody else of the twenty', async () => {
+    await using dir = await testDir();
+    const race = await Promise.allSettled(
+      Array.from({ length: 20 }, async () => await making(join(dir.path, 'x'), 0, undefined)),
+    );
+    expect(race.filter((one) => one.status === 'fulfilled')).toHaveLength(1);
+  });
+
+  it('leaves no file behind when it fails', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    await expect(making(path, Number.MAX_SAFE_INTEGER, undefined)).rejects.toMatchObject({ code: 'EFBIG' });
+    await expect(lstat(path)).rejects.toThrow('ENOENT');
+  });
+});
+
+describe('removing the file', () => {
+  it('removes one that we made, once and again', async () => {
+    await using dir = await testDir();
+    const made = await making(join(dir.path, 'x'), 4096, undefined);
+    await removeFile(made);
+    await expect(lstat(made.path)).rejects.toThrow('ENOENT');
+    await removeFile(made);
+  });
+
+  it('empties one that we took over, which was empty', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    await writeFile(path, '');
+    const made = await making(path, 4096, undefined, true);
+    await removeFile(made);
+    expect((await stat(path)).size).toBe(0);
+  });
+
+  it.each([true, false])('leaves alone what has taken its place (made by us: %s)', async (created) => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    if (!created) await writeFile(path, '');
+    const made = await making(path, 4096, undefined, !created);
+    expect(made.created).toBe(created);
+    // So that no other file gets its inode.
+    await link(path, join(dir.path, 'kept'));
+    await writeFile(join(dir.path, 'other'), 'precious');
+    await rename(join(dir.path, 'other'), path);
+    await removeFile(made);
+    expect(await readFile(path, 'utf8')).toBe('precious');
+
+    await unlink(path);
+    await writeFile(join(dir.path, 'target'), 'precious');
+    await symlink(join(dir.path, 'target'), path);
+    await removeFile(made);
+    expect(await readFile(path, 'utf8')).toBe('precious');
+
+    await rm(path);
+    await mkdir(path);
+    await removeFile(made);
+    expect((await lstat(path)).isDirectory()).toBe(true);
+  });
+
+  // An inode's number is free for the next file when its own is gone.
+  it('leaves alone a file of somebody else’s that was given the same inode', async ({ skip }) => {
+    await using dir = await testDir();
+    const made = await making(join(dir.path, 'x'), 0, undefined);
+    await unlink(made.path);
+    let reused = false;
+    for (let tries = 0; tries < 200 && !reused; tries += 1) {
+      await writeFile(made.path, 'precious');
+      reused = String((await stat(made.path)).ino) === made.inode;
+      if (!reused) await rename(made.path, join(dir.path, String(tries)));
+    }
+    skip(!reused, 'this file system gives each file a new inode');
+    await removeFile(made);
+    expect(await readFile(made.path, 'utf8')).toBe('precious');
+  });
+
+  it('does not follow a file that was moved, and does not touch one on another file system', async () => {
+    await using dir = await testDir();
+    const made = await making(join(dir.path, 'x'), 4096, undefined);
+    const elsewhere: MadeFile = { ...made, device: `${made.device}1` };
+    await removeFile(elsewhere);
+    expect((await stat(made.path)).size).toBe(4096);
+    await rename(made.path, join(dir.path, 'moved'));
+    await removeFile(made);
+    expect((await stat(join(dir.path, 'moved'))).size).toBe(4096);
+  });
+
+  it('knows a file of ours by its name in the journal, after it was opened and written by QEMU', async () => {
+    await using dir = await testDir();
+    const made = await making(join(dir.path, 'x'), 0, undefined);
+    await using handle = await open(made.path, 'r+');
+    await handle.write('a header and more');
+    const again: MadeFile = JSON.parse(JSON.stringify(made));
+    await removeFile(again);
+    await expect(lstat(join(dir.path, basename(made.path)))).rejects.toThrow('ENOENT');
+  });
+});
+
+async function known(path: string): Promise<KnownFile> {
+  await writeFile(path, 'an image');
+  return knownAs(path, await lstat(path, { bigint: true }));
+}
+
+describe('deleting an image that a commit has emptied', () => {
+  it('deletes that very file, once and again', async () => {
+    await using dir = await testDir();
+    const image = await known(join(dir.path, 'x'));
+    await deleteImage(image, new Set([join(dir.path, 'other'), 'nbd://host/x']));
+    await expect(lstat(image.path)).rejects.toThrow('ENOENT');
+    await deleteImage(image, new Set());
+  });
+
+  it('leaves alone what a VM has open, by whatever name', async () => {
+    await using dir = await testDir();
+    const image = await known(join(dir.path, 'x'));
+    await link(image.path, join(dir.path, 'hard'));
+    await symlink(image.path, join(dir.path, 'soft'));
+    for (const name of ['x', 'hard', 'soft']) {
+      const held = new Set([join(dir.path, name)]);
+      await expect(deleteImage(image, held)).rejects.toMatchObject({ reason: 'DESTINATION_IN_USE' });
+    }
+    expect(await readFile(image.path, 'utf8')).toBe('an image');
+  });
+
+  it('leaves alone what has taken its place', async () => {
+    await using dir = await testDir();
+    const image = await known(join(dir.path, 'x'));
+    await rename(image.path, join(dir.path, 'moved'));
+    await writeFile(image.path, 'precious');
+    await deleteImage(image, new Set());
+    expect(await readFile(image.path, 'utf8')).toBe('precious');
+    await rm(image.path);
+    await symlink(join(dir.path, 'moved'), image.path);
+    await deleteImage(image, new Set());
+    expect(await readFile(join(dir.path, 'moved'), 'utf8')).toBe('an image');
+  });
+
+  it('each name of a file is the same key, and of no other', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    await writeFile(path, '');
+    await writeFile(join(dir.path, 'y'), '');
+    await link(path, join(dir.path, 'hard'));
+    await symlink(path, join(dir.path, 'soft'));
+    const key = await fileKey(path);
+    expect(await Promise.all(['hard', 'soft'].map(async (name) => await fileKey(join(dir.path, name))))).toEqual([
+      key,
+      key,
+    ]);
+    expect(await fileKey(join(dir.path, 'y'))).not.toBe(key);
+    expect(await fileKey(join(dir.path, 'gone'))).toBe(join(dir.path, 'gone'));
+    expect(await fileKey('nbd://host/x')).toBe('nbd://host/x');
+  });
+});

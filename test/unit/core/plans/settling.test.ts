@@ -1,0 +1,118 @@
+/** What is done when a job has concluded: nothing is closed that somebody uses, nothing removed that is not proved. */
+import { describe, expect, it } from 'vitest';
+import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/journal-entry.ts';
+import { planSettling } from '../../../../src/core/plans/settling.ts';
+import { CREATED, DESTINATION, JOB, jobOf, jobWith, OPTIONS, READY, RUNNING } from '../stories.ts';
+
+const blockdevDel = (node: string) => ({
+  do: 'qmp',
+  command: { execute: 'blockdev-del', arguments: { 'node-name': node } },
+});
+const concluded = (how: Concluded['how'], deviceOn: DeviceOn, qemuError: string | undefined): Concluded => ({
+  entry: 'concluded',
+  how,
+  deviceOn,
+  qemuError,
+  devicePath: undefined,
+});
+const settling = (before: readonly EntryBody[], end: Concluded) =>
+  planSettling(jobOf(CREATED, ...before, end)).map(({ name }) => name);
+
+describe('the plan that settles a job', () => {
+  const DISMISS = 'dismiss-job';
+  const OF_SOURCE = ['close-top', 'close-top-file'];
+  const OF_DESTINATION = [`close-${JOB}`, `close-${JOB}-file`];
+  const ERROR = 'Input/output error';
+
+  it.each<[Concluded['how'], DeviceOn, string | undefined, 'before READY' | 'after READY', readonly string[]]>([
+    // A pivot: the source is what nobody uses any more.
+    ['CONCLUDED', 'DESTINATION', undefined, 'after READY', [DISMISS, ...OF_SOURCE]],
+    ['VANISHED', 'DESTINATION', undefined, 'after READY', [DISMISS, ...OF_SOURCE]],
+    ['CONCLUDED', 'DESTINATION', ERROR, 'before READY', [DISMISS, ...OF_SOURCE]],
+    // An end without a pivot: the destination is, and its file is a copy, or was one.
+    ['CONCLUDED', 'SOURCE', undefined, 'after READY', [DISMISS, ...OF_DESTINATION]],
+    ['CONCLUDED', 'SOURCE', ERROR, 'after READY', [DISMISS, ...OF_DESTINATION]],
+    ['CONCLUDED', 'SOURCE', undefined, 'before READY', [DISMISS, ...OF_DESTINATION]],
+    // The one case in which the file is rubbish for certain.
+    ['CONCLUDED', 'SOURCE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION, 'remove-destination']],
+    // QEMU's result was not seen, or the device was not: nothing is removed.
+    ['VANISHED', 'SOURCE', undefined, 'before READY', [DISMISS, ...OF_DESTINATION]],
+    ['CONCLUDED', 'ELSEWHERE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION]],
+    ['CONCLUDED', 'NOWHERE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION]],
+    // Nothing of QEMU is left to be settled.
+    ['QEMU_ENDED', 'NOWHERE', undefined, 'before READY', []],
+    ['QEMU_ENDED', 'NOWHERE', undefined, 'after READY', []],
+  ])('%s, device on %s, error %s, %s: %j', (how, deviceOn, error, when, expected) => {
+    const before = when === 'after READY' ? [RUNNING, READY] : [RUNNING];
+    expect(settling(before, concluded(how, deviceOn, error))).toEqual(expected);
+  });
+
+  it('removes a file only if QEMU itself proved the copy unfinished and the device was seen on the source', () => {
+    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const) {
+      for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
+        for (const error of [undefined, ERROR]) {
+          for (const before of [[RUNNING], [RUNNING, READY]]) {
+            const steps = settling(before, concluded(how, deviceOn, error));
+            const proved = how === 'CONCLUDED' && deviceOn === 'SOURCE' && error !== undefined;
+            const expected = proved && !before.includes(READY);
+            expect({ how, deviceOn, error, removes: steps.includes('remove-destination') }).toEqual({
+              how,
+              deviceOn,
+              error,
+              removes: expected,
+            });
+          }
+        }
+      }
+    }
+  });
+
+  it('dismisses the job before it closes nodes, and says which step made the file that it removes', () => {
+    const plan = planSettling(jobOf(CREATED, RUNNING, concluded('CONCLUDED', 'SOURCE', 'Operation canceled')));
+    expect(plan).toEqual([
+      { name: DISMISS, run: { do: 'end-qmp-job', qemuJob: JOB } },
+      { name: `close-${JOB}`, run: blockdevDel(JOB) },
+      { name: `close-${JOB}-file`, run: blockdevDel(`${JOB}-file`) },
+      {
+        name: 'remove-destination',
+        run: { do: 'remove-file', path: DESTINATION, madeBy: 'create-destination' },
+      },
+    ]);
+  });
+
+  it('is empty while the job has not concluded', () => {
+    expect(planSettling(jobOf(RUNNING, READY))).toEqual([]);
+  });
+});
+
+describe('a job that deletes what it has committed', () => {
+  const image = { path: '/vm/snap1.qcow2', device: '7', inode: '1', birthTimeNs: '1' };
+  const deletes = (kind: 'COMMIT' | 'ACTIVE_COMMIT', end: Concluded, deleteCommitted = true) => {
+    const destination =
+      kind === 'COMMIT' ? undefined : ({ node: 'base', path: '/vm/base', format: 'RAW', target: undefined } as const);
+    const options = { ...OPTIONS, deleteCommitted };
+    const before = kind === 'COMMIT' ? [RUNNING] : [RUNNING, READY];
+    return planSettling(jobWith({ kind, destination, committed: [image], options, plan: [] }, ...before, end)).filter(
+      ({ run }) => run.do === 'delete-image',
+    );
+  };
+
+  it('does so only after a success that QEMU itself has told', () => {
+    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const) {
+      for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
+        for (const error of [undefined, 'Operation canceled']) {
+          const end = concluded(how, deviceOn, error);
+          const proved = how === 'CONCLUDED' && error === undefined;
+          expect([how, deviceOn, error, deletes('ACTIVE_COMMIT', end).length]).toEqual([
+            how,
+            deviceOn,
+            error,
+            proved && deviceOn === 'DESTINATION' ? 1 : 0,
+          ]);
+          expect([how, error, deletes('COMMIT', end).length]).toEqual([how, error, proved ? 1 : 0]);
+          expect(deletes('COMMIT', end, false)).toEqual([]);
+        }
+      }
+    }
+  });
+});

@@ -1,0 +1,52 @@
+/** What QEMUs can do, by their own schemas: recorded from Debian's 5.2.0, 7.2.22, 10.0.13 and 11.1.3. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { missing, readSchema, type Schema } from '../../../../src/core/qemu/features.ts';
+
+const VERSIONS = ['5.2', '7.2', '10.0', '11.1'];
+const KINDS = ['COPY', 'PULL', 'COMMIT', 'ACTIVE_COMMIT'] as const;
+
+function schemaOf(version: string): Schema {
+  const bytes = gunzipSync(readFileSync(join(import.meta.dirname, 'schemas', `${version}.json.gz`)));
+  const recorded = JSON.parse(bytes.toString()) as unknown;
+  return readSchema(Array.isArray(recorded) ? recorded : Reflect.get(Object(recorded), 'return'));
+}
+
+function without(schema: Schema, command: string, argument?: string): Schema {
+  const names = new Set(schema.get(command));
+  if (argument !== undefined) names.delete(argument);
+  return new Map(
+    [...schema].flatMap(([name, has]) =>
+      name !== command ? [[name, has]] : argument === undefined ? [] : [[name, names]],
+    ),
+  );
+}
+
+describe('features of a QEMU', () => {
+  it.each(VERSIONS.flatMap((version) => KINDS.map((kind) => ({ version, kind }))))(
+    '$version can do $kind',
+    ({ version, kind }) => {
+      expect(missing(schemaOf(version), kind)).toBeUndefined();
+    },
+  );
+
+  it('commands and their arguments are as QEMU says', () => {
+    const schema = schemaOf('7.2');
+    expect(schema.get('job-dismiss')).toEqual(new Set(['id']));
+    expect(schema.get('query-jobs')).toEqual(new Set());
+    expect(schema.get('block-stream')).toContain('bottom');
+    expect(schemaOf('5.2').get('block-stream')).not.toContain('bottom');
+    expect(schema.has('no-such-command')).toBe(false);
+  });
+
+  it('what lacks a command, or one argument of it, is too old, and which version has it is said', () => {
+    const schema = schemaOf('7.2');
+    expect(missing(without(schema, 'query-named-block-nodes', 'flat'), 'PULL')).toMatchObject({ since: '5.0' });
+    expect(missing(without(schema, 'blockdev-mirror', 'copy-mode'), 'COPY')).toMatchObject({ since: '3.0' });
+    expect(missing(without(schema, 'block-commit', 'base-node'), 'COMMIT')).toMatchObject({ command: 'block-commit' });
+    expect(missing(without(schema, 'block-stream'), 'PULL')).toMatchObject({ command: 'block-stream' });
+    expect(missing(without(schema, 'block-stream'), 'COPY')).toBeUndefined();
+  });
+});
