@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
-export type Means = 'qemu' | 'guest' | 'python-grpc';
+export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop';
 
 type Probe = readonly [program: string, args: readonly string[]];
 
@@ -25,6 +25,16 @@ const PROBES: Record<Means, readonly Probe[]> = {
     [PYTHON, ['-c', 'import grpc, google.protobuf']],
     ['protoc', ['--version']],
     ['sh', ['-c', 'command -v grpc_python_plugin']],
+  ],
+  // A block device of one's own: as root, with a kernel that has loop devices.
+  loop: [
+    [
+      'sh',
+      [
+        '-ec',
+        'f=$(mktemp); trap "rm $f" EXIT; echo >"$f"; truncate -s 1M "$f"; losetup -d "$(losetup -f --show "$f")"',
+      ],
+    ],
   ],
 };
 

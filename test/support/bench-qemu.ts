@@ -1,0 +1,106 @@
+/** One service, and QEMUs under it with chains of their own: what the suites of pulls, copies and commits begin with. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Job } from '../../generated/blockjob/v1/job.ts';
+import { expectWell, GuestDisk, monitorIn, present } from './checks.ts';
+import {
+  type Bus,
+  type ChainImage,
+  type ChainOptions,
+  makeChain,
+  type Qemu,
+  type Style,
+  startQemu,
+  testDir,
+} from './qemu.ts';
+import { Service } from './service.ts';
+
+export const MIB = 1 << 20;
+
+export interface Machine extends AsyncDisposable {
+  readonly qemu: Qemu;
+  /** Base first, top last. */
+  readonly chain: readonly ChainImage[];
+  readonly top: ChainImage;
+  readonly guest: GuestDisk;
+  /** A folder of this machine's own; destinations may be below it. */
+  readonly dir: string;
+  readonly disk: { readonly domain: string; readonly disk: string };
+}
+
+export interface MachineOptions extends Partial<ChainOptions> {
+  readonly style?: Style;
+  readonly bus?: Bus;
+  readonly extraArgs?: readonly string[];
+}
+
+export class Site implements AsyncDisposable {
+  readonly service: Service;
+  readonly stateFolder: string;
+  readonly #sockets: string;
+  readonly #held: AsyncDisposableStack;
+
+  private constructor(service: Service, stateFolder: string, sockets: string, held: AsyncDisposableStack) {
+    this.service = service;
+    this.stateFolder = stateFolder;
+    this.#sockets = sockets;
+    this.#held = held;
+  }
+
+  static async open(allow: readonly string[] = []): Promise<Site> {
+    const held = new AsyncDisposableStack();
+    const { path } = held.use(await testDir());
+    const sockets = held.use(await testDir('bj-qmp-')).path;
+    const service = held.use(await Service.start({ dir: path, qmpDir: sockets, allow: ['/tmp', ...allow] }));
+    return new Site(service, join(path, 'state'), sockets, held);
+  }
+
+  /** A QEMU with one disk, `disk0`, that the service can be asked about. */
+  async machine(options: MachineOptions = {}): Promise<Machine> {
+    const { style = 'blockdev', bus = 'virtio-blk', extraArgs = [], ...more } = options;
+    await using started = new AsyncDisposableStack();
+    const { path: dir } = started.use(await testDir());
+    await mkdir(join(dir, 'src'));
+    const chain = await makeChain(join(dir, 'src'), {
+      formats: ['qcow2', 'qcow2', 'qcow2'],
+      sizeBytes: 4 * MIB,
+      ...more,
+    });
+    const top = present(chain.at(-1));
+    const name = `m${dir.slice(-6)}`;
+    const qemu = started.use(
+      await startQemu({
+        style,
+        name,
+        disks: [{ id: 'disk0', bus, chain }],
+        extraArgs: [...monitorIn(this.#sockets, name), ...extraArgs],
+      }),
+    );
+    await this.service.domainUp(name);
+    const guest = await GuestDisk.of(qemu.admin, 'disk0', top, dir);
+    const held = started.move();
+    return {
+      qemu,
+      chain,
+      top,
+      guest,
+      dir,
+      disk: { domain: name, disk: 'disk0' },
+      [Symbol.asyncDispose]: async () => await held.disposeAsync(),
+    };
+  }
+
+  /** The job when it has ended, however. */
+  async ended({ id }: Job): Promise<Job> {
+    for await (const _event of this.service.watch(id));
+    return await this.service.getInfo(id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      expectWell(this.service);
+    } finally {
+      await this.#held.disposeAsync();
+    }
+  }
+}
