@@ -49,6 +49,11 @@ test: lint check-generated breaking ## all of the checks: types, lint, contract,
 unit: $(INSTALLED) ## only the tests that need no QEMU
 	@vitest run --project unit
 
+.PHONY: test-versions
+test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases (needs root; about 15 minutes)
+	@bash test/support/setup.sh test
+	@node test/support/versions.ts
+
 .PHONY: lint
 lint: $(INSTALLED) ## types, lint and format
 	@tsc -p .

@@ -36,6 +36,9 @@ export function formatOf(driver: string): ImageFormat | undefined {
 
 export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Site): Promise<CheckedDestination> {
   const { destination, options } = spec;
+  if (options.relativeBacking && from.backing === undefined) {
+    fail('RELATIVE_UNSUPPORTED', { why: `${from.top.path} has no backing image` });
+  }
   const isRaw = spec.format === 'RAW' || destination.kind === 'nbd';
   if (options.shallow && !options.reuseExternal && isRaw && from.top.format !== 'raw') {
     fail('SHALLOW_INTO_RAW', { disk: site.disk.id });
@@ -85,12 +88,8 @@ async function sourceBacking(
   format: ImageFormat,
   { options }: CopySpec,
   place: Place,
-  { backing, top }: CopyFrom,
+  { backing }: CopyFrom,
 ): Promise<Pick<CopyDestination, 'backing' | 'backingName'>> {
-  if (options.relativeBacking && (format === 'RAW' || backing === undefined)) {
-    const why = backing === undefined ? `${top.path} has no backing image` : 'a raw image has no backing file';
-    fail('RELATIVE_UNSUPPORTED', { why });
-  }
   if (format === 'RAW' || backing === undefined) return { backing: undefined, backingName: undefined };
   const file = options.relativeBacking ? await relativeTo(place.path, backing.path) : backing.path;
   const node: Backing = { is: 'NODE', node: backing.node };

@@ -49,9 +49,9 @@ function range({ top, base, shallow, active }: CommitSpec, { graph, disk }: Site
   const baseAt = base === '' ? below : (imageIndex(disk, base, isDisk) ?? notIn(base));
   if (topAt === last) notIn(`what would be below ${disk.chain[topAt]?.path}`);
   if (baseAt <= topAt) notIn(`${disk.chain[baseAt]?.path}, below ${disk.chain[topAt]?.path},`);
-  if (shallow && baseAt !== below) notIn(`${disk.chain[baseAt]?.path}, just below ${disk.chain[topAt]?.path},`);
   if (topAt === 0 && !active) throw invalidField('flags', 'must hold ACTIVE to commit the active image');
   if (topAt !== 0 && active) throw invalidField('flags', `hold ACTIVE, but ${disk.chain[topAt]?.path} is not active`);
+  if (shallow && baseAt !== below) notIn(`${disk.chain[baseAt]?.path}, just below ${disk.chain[topAt]?.path},`);
   return { top: topAt, base: baseAt };
 }
 

@@ -57,14 +57,15 @@ function obstacle(means: Means): string | undefined {
 
 /**
  * For describe.skipIf(needs('qemu')): true, with a loud warning, when something is not to be had here.
- * Where CI is set it throws instead, so that the suite fails.
+ * Where CI is set it throws instead, so that the suite fails; but no package gives a container the right to block
+ * devices, so for want of those it only warns.
  */
 export function needs(...all: readonly Means[]): boolean {
   for (const means of all) {
     const reason = obstacle(means);
     if (reason !== undefined) {
       const text = `${means} is not to be had here (${reason}); test/support/setup.sh test may help`;
-      if (process.env['CI']) {
+      if (process.env['CI'] && means !== 'loop') {
         throw new Error(text);
       }
       console.warn(`NOT TESTED! THIS SUITE IS SKIPPED FOR WANT OF ${means.toUpperCase()}: ${text}`);

@@ -43,7 +43,7 @@ export class NbdServer implements AsyncDisposable {
       tls === undefined
         ? []
         : ['--object', `tls-creds-x509,id=tls0,endpoint=server,dir=${tls},verify-peer=yes`, '--tls-creds', 'tls0'];
-    const fixed = ['--persistent', '--shared', '0', '--format', 'raw', '--export-name', 'disk0', '--discard', 'unmap'];
+    const fixed = ['--persistent', '--shared', '8', '--format', 'raw', '--export-name', 'disk0', '--discard', 'unmap'];
     // It says so on standard error when it cannot; that it listens, only the one who can connect knows.
     const child = spawn('qemu-nbd', [...fixed, ...address, ...credentials, file], { stdio: 'ignore' });
     await listening(over === 'unix' ? { path: socket } : { host: '127.0.0.1', port });
@@ -57,6 +57,10 @@ export class NbdServer implements AsyncDisposable {
   /** It goes on listening, and answers nothing any more. */
   hang(): void {
     this.#child.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#child.kill('SIGCONT');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -53,8 +53,12 @@ export function parseRebase(request: RebaseRequest): RebaseSpec {
 function copyRules(base: string, flags: ReadonlySet<RebaseFlag>): Violation[] {
   const why = 'with COPY it is the destination';
   return [
+    ...relativeBacking(flags.has('RELATIVE'), {
+      shallow: flags.has('SHALLOW'),
+      reuse: flags.has('REUSE_EXT'),
+      raw: flags.has('COPY_RAW'),
+    }),
     ...(base === '' ? [violation('base', 'BASE_REQUIRED', { field: 'base', why })] : absolutePath('base', base)),
-    ...relativeBacking(flags.has('RELATIVE'), flags.has('SHALLOW'), flags.has('REUSE_EXT')),
   ];
 }
 

@@ -44,7 +44,11 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...granularity(request.granularityBytes),
     ...buffer(request.bufferBytes),
     ...timeLimit(request.timeLimitMs),
-    ...relativeBacking(request.relativeBacking, request.shallow, request.reuseExternal),
+    ...relativeBacking(request.relativeBacking, {
+      shallow: request.shallow,
+      reuse: request.reuseExternal,
+      raw: request.format === 'RAW' || request.destination?.kind === 'nbd',
+    }),
     ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
       ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash at that end; use PAUSE')]
       : []),
@@ -132,9 +136,13 @@ function hasNul(text: string): boolean {
 }
 
 /** Of a copy. There is a name to be written only where a header is made that has one. */
-export function relativeBacking(asked: boolean, shallow: boolean, reuse: boolean): Violation[] {
-  if (!asked || (shallow && !reuse)) return [];
-  const why = reuse ? 'an existing destination keeps its own name' : 'a copy that is not shallow has no backing file';
+export function relativeBacking(asked: boolean, copy: { shallow: boolean; reuse: boolean; raw: boolean }): Violation[] {
+  if (!asked || (copy.shallow && !copy.reuse && !copy.raw)) return [];
+  const why = copy.reuse
+    ? 'an existing destination keeps its own name'
+    : copy.raw
+      ? 'a raw image has no backing file'
+      : 'a copy that is not shallow has no backing file';
   return [violation('relative_backing', 'RELATIVE_UNSUPPORTED', { why })];
 }
 

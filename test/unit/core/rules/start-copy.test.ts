@@ -66,7 +66,7 @@ describe('a copy as understood', () => {
   it('has what was given', () => {
     const given: CopyRequest = {
       ...REQUEST,
-      format: 'RAW',
+      format: 'QCOW2',
       bandwidthBytesPerSecond: 1_000_000n,
       granularityBytes: 4096n,
       bufferBytes: 65_536n,
@@ -80,7 +80,7 @@ describe('a copy as understood', () => {
     };
     expect(parseStartCopy(given)).toEqual({
       destination: { kind: 'file', path: '/copies/disk.qcow2' },
-      format: 'RAW',
+      format: 'QCOW2',
       options: {
         ...parseStartCopy(REQUEST).options,
         shallow: true,
