@@ -192,6 +192,10 @@ function toPauseGuest(value: PauseGuest) {
   return fromEnum(PauseGuest, 'PAUSE_GUEST', ['AUTO', 'ALWAYS', 'NEVER'], value);
 }
 
+/** To the millisecond. NaN, which no rule lets pass, for what is no duration: duration.proto wants one sign. */
 function toMs(duration: Duration | undefined): number | undefined {
-  return duration === undefined ? undefined : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+  if (duration === undefined) return undefined;
+  const { seconds, nanos } = duration;
+  const isOneSign = seconds === 0n || nanos === 0 || seconds > 0n === nanos > 0;
+  return isOneSign && Math.abs(nanos) < 1e9 ? Number(seconds) * 1000 + Math.round(nanos / 1e6) : Number.NaN;
 }
