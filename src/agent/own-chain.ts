@@ -52,12 +52,12 @@ async function below(
   const node = options.source[shared]?.node;
   if (node !== undefined) return { is: 'NODE', node };
   await checkAllowed(path, options.allowed);
-  if (above.has(key)) fail('FORMAT_UNKNOWN', { path, format: 'of a chain that comes back to itself' });
-  if (above.size > DEEPEST) fail('FORMAT_UNKNOWN', { path, format: `of a chain of more than ${DEEPEST} images` });
+  if (above.has(key)) fail('FORMAT_UNKNOWN', { path, format: 'a chain that comes back to itself' });
+  if (above.size > DEEPEST) fail('FORMAT_UNKNOWN', { path, format: `a chain of more than ${DEEPEST} images` });
   const { is } = await lookAt(path);
-  if (is !== 'FILE' && is !== 'DEVICE') fail('FORMAT_UNKNOWN', { path, format: 'of no file and no block device' });
+  if (is !== 'FILE' && is !== 'DEVICE') fail('FORMAT_UNKNOWN', { path, format: 'neither file nor block device' });
   // Probed it could be anything that a guest wrote there.
-  if (backingFormat === '') fail('FORMAT_UNKNOWN', { path, format: `that the header of ${image} does not name` });
+  if (backingFormat === '') fail('FORMAT_UNKNOWN', { path, format: `not named by the header of ${image}` });
   if (!READ_ONLY_DRIVERS.has(backingFormat)) fail('FORMAT_UNKNOWN', { path, format: backingFormat });
   const storage = is === 'FILE' ? 'file' : 'host_device';
   if (backingFormat !== 'qcow2') return { is: 'IMAGE', path, driver: backingFormat, storage, below: undefined };
@@ -71,7 +71,7 @@ export function usableQcow2(path: string, header: Awaited<ReturnType<typeof read
   const no = (format: string) => fail('FORMAT_UNKNOWN', { path, format });
   switch (header.format) {
     case 'NONE':
-      return no('that its header does not tell');
+      return no('unknown, its header does not tell');
     case 'OTHER':
       return no(header.name);
     case 'DAMAGED':

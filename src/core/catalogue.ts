@@ -150,7 +150,7 @@ export const catalogue = {
   FORMAT_UNKNOWN: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'cannot write format {format} of {path}; give the destination a format: RAW or QCOW2',
+    text: '{path} is in a format that cannot be used here: {format}; give the destination a format: RAW or QCOW2',
   },
   SIZE_MISMATCH: {
     code: 'FAILED_PRECONDITION',

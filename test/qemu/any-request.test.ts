@@ -2,6 +2,7 @@
  * Any request whatever, over the contract's whole value space, has a typed answer: never a bug, a crash or a hang, and
  * never anything left behind. A failure prints the seed and the smallest request that shows it.
  */
+/* oxlint-disable vitest/no-conditional-expect, unicorn/no-useless-spread */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Client, Metadata, type ServiceError } from '@grpc/grpc-js';

@@ -169,7 +169,7 @@ export const CommitFlag = {
   COMMIT_FLAG_SHALLOW: 1,
   /**
    * COMMIT_FLAG_DELETE - Deletes the committed images after success; only those that no known domain's graph holds. The others stay, and
-   * Outcome.safe_to_delete says what may be deleted when.
+   * Outcome.safe_to_delete says what may be deleted when. They must lie in allowed folders: DESTINATION_NOT_ALLOWED.
    */
   COMMIT_FLAG_DELETE: 2,
   /** COMMIT_FLAG_ACTIVE - Allows, and demands, that `top` is the active image. Without it the active image is refused with FIELD_INVALID. */
@@ -282,7 +282,10 @@ export interface StartCopyRequest {
   writeMode: WriteMode;
   /** Says what is done at READY. UNSPECIFIED: HOLD. */
   onReady: OnReady;
-  /** Says what is done when the destination is full. UNSPECIFIED: PAUSE. */
+  /**
+   * Says what is done when the destination is full. UNSPECIFIED: PAUSE. FAIL is refused with write_mode BLOCKING
+   * (FIELD_INVALID): QEMU may crash when such a copy fails under a busy guest.
+   */
   onNoSpace: OnNoSpace;
   /**
    * Bounds the time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). Time paused counts.
@@ -319,8 +322,9 @@ export interface RebaseRequest {
     | DiskRef
     | undefined;
   /**
-   * Without COPY: names the image of the chain that becomes the backing image, by absolute path or as `disk[2]` (the
-   * index in the chain, top = 0); BASE_NOT_IN_CHAIN if it is not below the top. Empty: none, the disk is flattened.
+   * Without COPY: names the image of the chain that becomes the backing image, by absolute path, by a path relative to
+   * the folder of the image above it, or as `disk[2]` (the index in the chain, top = 0; libvirt counts from 1);
+   * BASE_NOT_IN_CHAIN if it is not below the top. Empty: none, the disk is flattened.
    * With COPY: the absolute path of the destination; BASE_REQUIRED if empty, PATH_NOT_ABSOLUTE if relative.
    */
   base: string;
@@ -356,12 +360,13 @@ export interface CommitRequest {
     | DiskRef
     | undefined;
   /**
-   * Names the image that takes the data, by absolute path or as `disk[2]`. Must be below `top`: BASE_NOT_IN_CHAIN.
+   * Names the image that takes the data, as Rebase names its base. Must be below `top`: BASE_NOT_IN_CHAIN. Read by no
+   * other disk and no other domain: DESTINATION_IN_USE. Raw or qcow2: FORMAT_UNKNOWN.
    * Empty: the chain's last image, or with SHALLOW the one just below `top`.
    */
   base: string;
   /**
-   * Names the highest image whose data moves, by absolute path or as `disk[1]`. Empty: the active image, which
+   * Names the highest image whose data moves, as Rebase names its base. Empty: the active image, which
    * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN.
    */
   top: string;

@@ -697,6 +697,9 @@ export interface Destination {
      * length counts as absent, as with libvirt, but is never removed. With reuse_external it must exist:
      * DESTINATION_MISSING. A path that is a block device is treated as block_device. A directory is refused with
      * FIELD_INVALID.
+     *
+     * One that is reused is opened as `format` says or as its header proves, and never with a file that the header
+     * names but is in no allowed folder. With shallow its own backing chain must be complete at the start.
      */
     { $case: "file"; value: string }
     | //
@@ -711,8 +714,9 @@ export interface Destination {
     { $case: "blockDevice"; value: string }
     | //
     /**
-     * Names a network block device. It must exist and have room; it is never created or formatted. UNSPECIFIED
-     * format means RAW.
+     * Names a network block device. It must exist and have exactly the disk's size: SIZE_MISMATCH. It is never created
+     * or formatted. UNSPECIFIED format means RAW; QCOW2 is refused with FIELD_INVALID. The host's configuration must
+     * allow the server, or the folder of its socket: DESTINATION_NOT_ALLOWED. Contents are overwritten.
      */
     { $case: "nbd"; value: NbdDestination }
     | undefined;
