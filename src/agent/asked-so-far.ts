@@ -61,6 +61,8 @@ export class AskedSoFar {
       speed: this.#asked.has('speed'),
       bitmaps: this.#asked.has('bitmaps'),
       yank: this.#asked.has('yank'),
+      flush: this.#asked.has('flush'),
+      finalize: this.#asked.has('finalize'),
       timeIsUp: timeLeftMs(job) <= 0,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,

@@ -1,6 +1,7 @@
 /** The block graphs of all VMs that can be asked: what any of them holds is in use. */
 import type { BlockGraph } from '../core/chain.ts';
 import { inTime } from '../lib/in-time.ts';
+import { isAlive } from './qemu-process.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface DomainGraph {
@@ -14,8 +15,10 @@ export const PATIENCE_MS = 1000;
 
 export async function graphsOf(machines: VirtualMachines): Promise<readonly DomainGraph[]> {
   const graphs = machines.all.map(async (machine) => {
-    // One that hangs holds up nobody else; it holds its files all the same, as far as is known.
-    const graph = (await inTime(machine.graph(), PATIENCE_MS)) ?? machine.lastGraph;
+    const now = await inTime(machine.graph(), PATIENCE_MS);
+    // One that hangs holds up nobody else; it holds its files all the same, as far as is known. One that has ended does not.
+    const holds = now !== undefined || machine.lastProcess === undefined || (await isAlive(machine.lastProcess));
+    const graph = now ?? (holds ? machine.lastGraph : undefined);
     return graph === undefined ? [] : [{ domain: machine.name, socketPath: machine.socketPath, graph }];
   });
   return (await Promise.all(graphs)).flat();

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { GuestState } from '../core/block-jobs.ts';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
+import type { QemuProcess } from '../core/journal-entry.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
 import {
   type QemuBlockJob,
@@ -121,6 +122,11 @@ export class VirtualMachine {
   /** Undefined while QEMU cannot be asked. */
   get identity(): Identity | undefined {
     return this.#identity;
+  }
+
+  /** The process that was behind the socket when it last could be asked. */
+  get lastProcess(): QemuProcess | undefined {
+    return this.#lastIdentity?.facts?.process;
   }
 
   /** Why it cannot be asked, while it cannot. */

@@ -5,8 +5,9 @@ import type { Disk, Image } from './chain.ts';
 const INDEXED = /^(.+)\[(\d{1,9})\]$/;
 
 /**
- * The index in the chain of the image that is named by absolute path, by `disk[index]`, or by a path relative to the
- * folder of the image above it, as headers name it. `isDisk` tells whether a name is this disk's.
+ * The index in the chain of the image that is named by absolute path, by `disk[index]`, by the disk's own name (its active
+ * image, as with libvirt), or by a path relative to the folder of the image above it, as headers name it. `isDisk` tells
+ * whether a name is this disk's.
  */
 export function imageIndex(disk: Disk, name: string, isDisk: (name: string) => boolean): number | undefined {
   const indexed = INDEXED.exec(name);
@@ -15,6 +16,7 @@ export function imageIndex(disk: Disk, name: string, isDisk: (name: string) => b
     return isDisk(which) && Number(index) < disk.chain.length ? Number(index) : undefined;
   }
   if (name === '') return undefined;
+  if (isDisk(name)) return 0;
   const found = disk.chain.findIndex((image, index) => {
     const above = disk.chain[index - 1];
     return image.path === name || (above !== undefined && resolveFrom(above.path, name) === image.path);

@@ -29,7 +29,17 @@ export type Seen =
     };
 
 /** What is asked of QEMU once, and then waited for. */
-export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed' | 'bitmaps' | 'yank';
+export type Asking =
+  | 'complete'
+  | 'end'
+  | 'forceEnd'
+  | 'pause'
+  | 'resume'
+  | 'speed'
+  | 'bitmaps'
+  | 'yank'
+  | 'flush'
+  | 'finalize';
 
 /** What was already done about the job over this connection, and for how long it has been as it is. */
 export interface Asked extends Readonly<Record<Asking, boolean>> {

@@ -14,6 +14,7 @@
  *  any                       concluded | job gone | process gone   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
  *  running                   another limit, paused, goes on        record speed | paused | resumed
+ *  RUNNING, a pull            pending: all is read                  hold the guest, flush (`stop` does), job-finalize
  *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
  *  its time is over          still there                           record cancel-requested
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
@@ -45,6 +46,10 @@ export function urgentMove(job: Job, asked: Asked): Move | undefined {
 }
 
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
+  const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
+  if (job.accepted.kind === 'PULL' && job.state === 'RUNNING' && isPending && job.concluded === undefined) {
+    return finalize(job, seen.guestRuns, asked);
+  }
   const isBlocking = job.accepted.options.writeMode === 'BLOCKING';
   const isEnding = job.state === 'PIVOTING' || (job.state === 'CANCELLING' && isBlocking && !asked.heldTooLong);
   if (job.guestHeld && !(isEnding && job.concluded === undefined) && seen.qemu === 'UP') {
@@ -131,6 +136,17 @@ function start(job: Job, seen: Seen, asked: Asked): Move {
   // QEMU checks some things, as the sizes, only after it has answered: that is still a refusal.
   if (seen.job.status === 'concluded' && seen.job.error !== undefined) return { move: 'undo-start' };
   return seen.job.begun || asked.overdue ? running : WAIT;
+}
+
+/** The pull is all but done: what it wrote is flushed before the image lets go of those that had it. */
+function finalize(job: Job, guestRuns: boolean, asked: Asked): Move {
+  const { job: id } = job.accepted;
+  if (asked.finalize) return WAIT;
+  if (asked.flush) {
+    return { move: 'command', asks: 'finalize', command: { execute: 'job-finalize', arguments: { id } } };
+  }
+  if (guestRuns) return { move: 'hold-guest', because: 'what was pulled is flushed before the old images are left' };
+  return { move: 'command', asks: 'flush', command: { execute: 'stop' } };
 }
 
 function conclusion(seen: Seen): Concluded | undefined {

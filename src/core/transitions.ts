@@ -55,7 +55,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'pivot-requested': ['READY'],
   'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'finish-requested': ['READY'],
-  'guest-held': ['STARTING', 'PIVOTING', 'CANCELLING'],
+  'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
   concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],

@@ -98,6 +98,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
       .filter((node) => / file /.test(node))
       .map((node) => node.split(' ')[2]);
     expect(new Set(files)).toEqual(new Set([top.path, ...left.map(({ path }) => path)]));
+    expect(await qemu.admin.execute('query-status')).toMatchObject({ status: 'running' });
     await guest.write(2);
     await qemu[Symbol.asyncDispose]();
     await guest.expectIn(top.path, 'qcow2');
@@ -109,6 +110,27 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
   function nameOf(path: string, by: Pull['by'], index: number): string {
     return by === 'index' ? `disk0[${index}]` : by === 'name' ? basename(path) : path;
   }
+
+  test.each([
+    { style: 'blockdev', base: '', paused: false },
+    { style: 'drive', base: 'disk0[2]', paused: false },
+    { style: 'blockdev', base: 'disk0[1]', paused: true },
+  ] as const)('-$style: a COMPLETED pull to "$base" survives SIGKILL of QEMU, guest paused $paused', async (row) => {
+    for (let tries = 0; tries < 3; tries += 1) {
+      await using machine = await site.machine({ style: row.style });
+      const { qemu, guest, top, disk } = machine;
+      await guest.write(0);
+      await qemu.admin.hmpQemuIo('disk0', 'flush');
+      if (row.paused) await qemu.admin.execute('stop');
+      const job = await site.ended(await site.service.rebase({ disk, base: row.base }));
+      const running = (await qemu.admin.execute<{ running: boolean }>('query-status')).running;
+      process.kill(qemu.pid, 'SIGKILL');
+      await qemu.exited;
+      expect(job.state).toBe(Job_State.STATE_COMPLETED);
+      expect(running).toBe(!row.paused);
+      await guest.expectIn(top.path, 'qcow2');
+    }
+  });
 
   test('a pull that is aborted leaves the chain right, and can be started again', async () => {
     await using machine = await site.machine({ sizeBytes: 8 * MIB });

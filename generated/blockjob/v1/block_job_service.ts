@@ -366,7 +366,7 @@ export interface CommitRequest {
    */
   base: string;
   /**
-   * Names the highest image whose data moves, as Rebase names its base. Empty: the active image, which
+   * Names the highest image whose data moves, as Rebase names its base, or by the disk's name. Empty: the active image, which
    * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN.
    */
   top: string;

@@ -21,7 +21,9 @@ export function planPull(job: string, node: string, base: PullBase | undefined, 
         ...(base === undefined ? {} : { 'base-node': base.node, 'backing-file': base.backingFile }),
         speed: options.bandwidthBytesPerSecond,
         'on-error': 'report',
-        'auto-finalize': true,
+        // The last step, which gives the image its new backing file, waits until all that was pulled is on stable storage:
+        // QEMU does not flush it, and a crash would lose what the old images had (core/next-move, PENDING).
+        'auto-finalize': false,
         // QEMU 7.2 crashes at query-named-block-nodes while a concluded stream is to be dismissed: it must not stay.
         'auto-dismiss': true,
       },

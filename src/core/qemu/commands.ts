@@ -71,7 +71,6 @@ type ChainJob = {
   readonly 'backing-file'?: string;
   readonly speed: number;
   readonly 'on-error': 'report';
-  readonly 'auto-finalize': true;
 };
 
 type BitmapAction =
@@ -113,12 +112,16 @@ export type QmpCommand =
       };
     }
   | { readonly execute: 'blockdev-mirror'; readonly arguments: MirrorArguments }
-  | { readonly execute: 'block-stream'; readonly arguments: ChainJob & { readonly 'auto-dismiss': true } }
+  | {
+      readonly execute: 'block-stream';
+      readonly arguments: ChainJob & { readonly 'auto-finalize': false; readonly 'auto-dismiss': true };
+    }
   | {
       readonly execute: 'block-commit';
       readonly arguments: ChainJob & {
         readonly 'top-node': string;
         readonly 'filter-node-name': string;
+        readonly 'auto-finalize': true;
         readonly 'auto-dismiss': false;
       };
     }
@@ -139,6 +142,7 @@ export type QmpCommand =
       readonly execute: 'block-job-set-speed';
       readonly arguments: { readonly device: string; readonly speed: number };
     }
+  | { readonly execute: 'job-finalize'; readonly arguments: { readonly id: string } }
   | { readonly execute: 'job-dismiss'; readonly arguments: { readonly id: string } }
   /** After READY, unforced: ends the mirror and leaves a complete copy. */
   | {

@@ -37,12 +37,12 @@ export function bytesPerSecond(unit: 'MIB' | 'BYTES', value: bigint): number {
   return bandwidthOf(unit === 'BYTES' ? value : value * MIB);
 }
 
-/**
- * A limit as QEMU is given it. No disk moves 2^53 bytes a second; above it a number would lose digits on its way, so
- * such a limit is held there: it is none in effect, and never 0, which would say so.
- */
+/** The greatest number below 2^63 that a double can be: beyond 2^53 these are multiples, at last of 1024. */
+const GREATEST_LIMIT = 2 ** 63 - 1024;
+
+/** A limit as QEMU is given it: never wrapped, never 0, which would be none, and exact wherever a disk could be so fast. */
 export function bandwidthOf(value: bigint): number {
-  return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);
+  return Math.min(Number(value), GREATEST_LIMIT);
 }
 
 /** A part of the contract that this version does not build yet: said so, never silently ignored. */

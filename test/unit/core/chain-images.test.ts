@@ -46,6 +46,8 @@ describe('a name of an image', () => {
     ['/vm/mid/sub/c.qcow2', 2],
     ['../mid/b.qcow2', 1],
     ['sub/c.qcow2', 2],
+    ['vd0', 0],
+    ['other', undefined],
     ['vd0[0]', 0],
     ['vd0[2]', 2],
     ['vd0[3]', undefined],

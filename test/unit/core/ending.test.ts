@@ -1,7 +1,21 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import { ending } from '../../../src/core/ending.ts';
 import type { Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
-import { CANCEL, FINISH, FORCE, jobOf, pivot, READY, RUNNING, STORIES } from './stories.ts';
+import {
+  ACTIVE_COMMIT,
+  CANCEL,
+  COMMIT,
+  FINISH,
+  FORCE,
+  jobOf,
+  jobWith,
+  PULL,
+  pivot,
+  READY,
+  RUNNING,
+  STORIES,
+} from './stories.ts';
 
 const CANCELED = 'Operation canceled';
 const NO_SPACE = 'No space left on device';
@@ -137,5 +151,65 @@ describe('in every case', () => {
 
   it('a success has no failure, and FAILED and UNRESOLVED say why', () => {
     expect(except(({ end }) => !/^COMPLETED .|^FAILED$|^UNRESOLVED$/.test(end))).toEqual([]);
+  });
+});
+
+describe('the ending of a job that ends by itself', () => {
+  const end = (kind: typeof PULL, entries: readonly EntryBody[], result: Result): string => {
+    const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
+    const { options: _options, ...more } = kind;
+    const { state, failure } = ending(jobWith(more, ...entries, concluded), concluded);
+    return failure === undefined ? state : `${state} ${failure.reason}`;
+  };
+  const at = (how: Concluded['how'], qemuError?: string): Result => ({ how, deviceOn: 'SOURCE', qemuError });
+
+  it.each<[string, readonly EntryBody[], Result, pull: string, commit: string]>([
+    ['done', [RUNNING], at('CONCLUDED'), 'COMPLETED', 'COMPLETED'],
+    ['cancelled too late', [RUNNING, CANCEL], at('CONCLUDED'), 'COMPLETED', 'COMPLETED'],
+    ['cancelled', [RUNNING, CANCEL], at('CONCLUDED', CANCELED), 'CANCELLED', 'CANCELLED'],
+    ['cancelled by somebody', [RUNNING], at('CONCLUDED', CANCELED), 'CANCELLED JOB_LOST', 'CANCELLED JOB_LOST'],
+    ['no space', [RUNNING], at('CONCLUDED', NO_SPACE), 'FAILED NO_SPACE', 'FAILED NO_SPACE'],
+    ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED QEMU_REFUSED', 'FAILED QEMU_REFUSED'],
+    // Of a pull the chain tells that it was not done; of a commit nothing does.
+    ['gone', [RUNNING], at('VANISHED'), 'FAILED JOB_LOST', 'UNRESOLVED JOB_LOST'],
+    ['cancelled, and gone', [RUNNING, CANCEL], at('VANISHED'), 'CANCELLED', 'CANCELLED'],
+    [
+      'QEMU ended',
+      [RUNNING],
+      { ...at('QEMU_ENDED'), deviceOn: 'NOWHERE' },
+      'UNRESOLVED JOB_LOST',
+      'UNRESOLVED JOB_LOST',
+    ],
+    // The data is where it should be, whatever the device has done since.
+    ['done, unplugged', [RUNNING], { ...at('CONCLUDED'), deviceOn: 'NOWHERE' }, 'COMPLETED', 'COMPLETED'],
+  ])('%s', (_name, entries, result, pull, commit) => {
+    expect([end(PULL, entries, result), end(COMMIT, entries, result)]).toEqual([pull, commit]);
+  });
+
+  it('an active commit ends as a copy does', () => {
+    const pivoted = { ...at('CONCLUDED'), deviceOn: 'DESTINATION' } as const;
+    expect(end(ACTIVE_COMMIT, PIVOT, pivoted)).toBe('COMPLETED');
+    expect(end(ACTIVE_COMMIT, [RUNNING, READY, CANCEL], at('CONCLUDED'))).toBe('CANCELLED');
+    expect(end(ACTIVE_COMMIT, [RUNNING], at('VANISHED'))).toBe('FAILED JOB_LOST');
+  });
+});
+
+describe('the ending of a job whose time is over', () => {
+  const timeIsUp: EntryBody = { entry: 'cancel-requested', force: false, timeIsUp: true };
+  const end = (entries: readonly EntryBody[], result: Result) => {
+    const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
+    return ending(jobWith({ options: { timeLimitMs: 1500 } }, ...entries, concluded), concluded);
+  };
+
+  it('is CANCELLED, and says so', () => {
+    expect(end([RUNNING, timeIsUp], { how: 'CONCLUDED', deviceOn: 'SOURCE', qemuError: CANCELED })).toMatchObject({
+      state: 'CANCELLED',
+      failure: { reason: 'TIME_LIMIT_REACHED', metadata: { timeLimit: '1.5 seconds' } },
+    });
+  });
+
+  it('is COMPLETED all the same if it came too late', () => {
+    const result = { how: 'CONCLUDED', deviceOn: 'DESTINATION', qemuError: undefined } as const;
+    expect(end([...PIVOT, { ...timeIsUp, force: true }], result)).toEqual({ state: 'COMPLETED', failure: undefined });
   });
 });

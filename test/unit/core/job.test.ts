@@ -105,7 +105,7 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
   'pivot-requested': [pivot(), '-', '-', 'PIVOTING', '-', '-'],
   'cancel-requested': [CANCEL, '-', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
   'finish-requested': [FINISH, '-', '-', 'CANCELLING', '-', '-'],
-  'guest-held': [HELD, 'STARTING', '-', '-', 'PIVOTING', 'CANCELLING'],
+  'guest-held': [HELD, 'STARTING', 'RUNNING', '-', 'PIVOTING', 'CANCELLING'],
   'guest-released': [{ entry: 'guest-released' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   concluded: [CONCLUDED, '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'ended COMPLETED': [ended('COMPLETED'), 'COMPLETED', 'COMPLETED', 'COMPLETED', 'COMPLETED', 'COMPLETED'],

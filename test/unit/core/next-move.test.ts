@@ -1,9 +1,11 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import { advance, allows, type Job } from '../../../src/core/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
-import { type Asked, type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
+import { type Asked, type Move, nextMove, type Seen, urgentMove } from '../../../src/core/next-move.ts';
 import type { QemuJobStatus } from '../../../src/core/qemu/replies.ts';
 import {
+  ACTIVE_COMMIT,
   CANCEL,
   DESTINATION,
   FINISH,
@@ -13,6 +15,7 @@ import {
   jobOf,
   jobWith,
   OPTIONS,
+  PULL,
   pivot,
   READY,
   RUNNING,
@@ -37,6 +40,8 @@ const NOT_ASKED: Asked = {
   // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
   bitmaps: true,
   yank: false,
+  flush: false,
+  finalize: false,
 };
 const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
 
@@ -604,3 +609,154 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
   }
   return Number.POSITIVE_INFINITY;
 }
+
+describe('a job with a time limit', () => {
+  const options = { timeLimitMs: 1000 };
+  const timeIsUp = { ...NOT_ASKED, timeIsUp: true };
+  const cancel = (force: boolean) => ({
+    move: 'record',
+    entry: { entry: 'cancel-requested', force, timeIsUp: true },
+  });
+
+  it('that is over is cancelled before READY, whatever it was to do then', () => {
+    for (const onReady of ['HOLD', 'PIVOT', 'FINISH'] as const) {
+      expect(nextMove(jobWith({ options: { ...options, onReady } }, RUNNING), seen('running'), timeIsUp)).toEqual(
+        cancel(false),
+      );
+    }
+    expect(nextMove(jobWith({ options }, RUNNING), seen('running'), NOT_ASKED)).toEqual({ move: 'wait' });
+  });
+
+  it('of HOLD is kept by READY; else it is for the end, and a pivot that does not come is broken off', () => {
+    const ready = seen('ready');
+    expect(nextMove(jobWith({ options }, RUNNING, READY), ready, timeIsUp)).toEqual({ move: 'wait' });
+    const pivoting = { ...options, onReady: 'PIVOT' } as const;
+    expect(nextMove(jobWith({ options: pivoting }, RUNNING, READY), ready, timeIsUp)).toEqual(cancel(false));
+    expect(nextMove(jobWith({ options: pivoting }, RUNNING, READY, pivot()), ready, timeIsUp)).toEqual(cancel(true));
+    expect(nextMove(jobWith({ options }, RUNNING, READY, pivot()), ready, { ...timeIsUp, complete: true })).toEqual({
+      move: 'wait',
+    });
+  });
+
+  it('that becomes READY in the same moment is READY first', () => {
+    expect(nextMove(jobWith({ options }, RUNNING), seen('ready'), timeIsUp)).toEqual({ move: 'record', entry: READY });
+  });
+});
+
+describe('a blocking copy', () => {
+  const options = { writeMode: 'BLOCKING' } as const;
+  const job = (...entries: readonly EntryBody[]) => jobWith({ options }, RUNNING, READY, ...entries);
+  const held = seen('ready', {}, { guestRuns: false });
+
+  it('is broken off with the guest held, and the guest goes on when it has ended', () => {
+    expect(nextMove(job(FORCE), seen('ready'), NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
+    expect(nextMove(job(FORCE, HELD), held, NOT_ASKED)).toMatchObject({ move: 'command', asks: 'forceEnd' });
+    expect(nextMove(job(FORCE, HELD), held, { ...NOT_ASKED, forceEnd: true })).toEqual({ move: 'wait' });
+    const ended: Concluded = {
+      entry: 'concluded',
+      how: 'CONCLUDED',
+      qemuError: 'Operation canceled',
+      deviceOn: 'SOURCE',
+      devicePath: SOURCE,
+    };
+    expect(nextMove(job(FORCE, HELD, ended), held, NOT_ASKED)).toEqual({ move: 'release-guest' });
+  });
+
+  it('holds the guest no longer than anybody waits, and not again before it has rested', () => {
+    expect(nextMove(job(FORCE, HELD), held, { ...NOT_ASKED, heldTooLong: true })).toEqual({ move: 'release-guest' });
+    expect(nextMove(job(FORCE), seen('ready'), { ...NOT_ASKED, restsFromHold: true })).toEqual({ move: 'wait' });
+  });
+
+  it('ends softly, or with NEVER by force, while the guest runs', () => {
+    expect(nextMove(job(CANCEL), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'end' });
+    const never: EntryBody = { entry: 'cancel-requested', force: true, pauseGuest: 'NEVER' };
+    expect(nextMove(job(never), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd' });
+    expect(nextMove(jobOf(RUNNING, READY, FORCE), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd' });
+  });
+});
+
+describe('bitmaps', () => {
+  const asked = { ...NOT_ASKED, bitmaps: false };
+  const ready = seen('ready');
+
+  it('are carried over before QEMU is asked to complete, to a qcow2', () => {
+    const job = jobOf(RUNNING, READY, pivot());
+    expect(nextMove(job, ready, asked)).toEqual({ move: 'carry-bitmaps' });
+    expect(nextMove(job, ready, NOT_ASKED)).toMatchObject({ asks: 'complete' });
+    expect(nextMove(jobWith(ACTIVE_COMMIT, RUNNING, READY, pivot()), ready, asked)).toEqual({ move: 'carry-bitmaps' });
+  });
+
+  it('stay where they are without a pivot, and where raw cannot hold them', () => {
+    expect(nextMove(jobOf(RUNNING, READY, CANCEL), ready, asked)).toMatchObject({ asks: 'end' });
+    const destination = { node: JOB, path: DESTINATION, format: 'RAW', target: undefined } as const;
+    expect(nextMove(jobWith({ destination }, RUNNING, READY, pivot()), ready, asked)).toMatchObject({
+      asks: 'complete',
+    });
+  });
+});
+
+describe('what cannot wait for an answer', () => {
+  const server = { kind: 'unix', path: '/s' } as const;
+  const target = { kind: 'nbd', nbd: { server, exportName: '', tlsCredentialsId: '', tlsHostname: '' } } as const;
+  const destination = { node: JOB, path: 'nbd+unix:///?socket=/s', format: 'RAW', target } as const;
+  const nbd = (...entries: readonly EntryBody[]) => jobWith({ destination }, RUNNING, READY, ...entries);
+
+  it('is the yank of a network destination, at a cancel by force, once', () => {
+    const instances = [{ type: 'block-node', 'node-name': `${JOB}-file` }];
+    const yank = { move: 'yank', command: { execute: 'yank', arguments: { instances } } };
+    expect(urgentMove(nbd(FORCE), NOT_ASKED)).toEqual(yank);
+    expect(urgentMove(nbd(FORCE), { ...NOT_ASKED, yank: true })).toBeUndefined();
+  });
+
+  it('is nothing else: no cancel without force, no time limit, no local destination', () => {
+    expect(urgentMove(nbd(CANCEL), NOT_ASKED)).toBeUndefined();
+    expect(urgentMove(nbd(), NOT_ASKED)).toBeUndefined();
+    expect(urgentMove(nbd({ entry: 'cancel-requested', force: true, timeIsUp: true }), NOT_ASKED)).toBeUndefined();
+    expect(urgentMove(jobOf(RUNNING, READY, FORCE), NOT_ASKED)).toBeUndefined();
+  });
+
+  it('an overdue pivot to a network destination holds no guest: `stop` could wait for good', () => {
+    const overdue = { ...NOT_ASKED, overdue: true, complete: true };
+    expect(nextMove(nbd(pivot()), seen('ready'), overdue)).toEqual({ move: 'wait' });
+    expect(nextMove(jobOf(RUNNING, READY, pivot()), seen('ready'), overdue)).toMatchObject({ move: 'hold-guest' });
+  });
+});
+
+describe('a pull', () => {
+  const job = (...entries: readonly EntryBody[]) => jobWith(PULL, ...entries);
+
+  it('that is done before its start is answered has run, and has concluded', () => {
+    expect(nextMove(job(), seen('concluded'), NOT_ASKED)).toEqual({ move: 'record', entry: RUNNING });
+    expect(nextMove(job(RUNNING), seen('concluded'), NOT_ASKED)).toMatchObject({
+      entry: { how: 'CONCLUDED', qemuError: undefined },
+    });
+  });
+
+  it('is finalized when all that it wrote is flushed, with the guest held, and never before', () => {
+    const pending = seen('pending');
+    const still = seen('pending', {}, { guestRuns: false });
+    expect(nextMove(job(RUNNING), pending, NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
+    // A guest that its owner has paused is flushed all the same; `stop` does so.
+    for (const entries of [[RUNNING, HELD], [RUNNING]])
+      expect(nextMove(job(...entries), still, NOT_ASKED)).toMatchObject({
+        asks: 'flush',
+        command: { execute: 'stop' },
+      });
+    const flushed = { ...NOT_ASKED, flush: true, heldTooLong: true };
+    const command = { execute: 'job-finalize', arguments: { id: JOB } };
+    expect(nextMove(job(RUNNING, HELD), still, flushed)).toMatchObject({ asks: 'finalize', command });
+    expect(nextMove(job(RUNNING, HELD), still, { ...flushed, finalize: true })).toEqual({ move: 'wait' });
+    expect(nextMove(job(RUNNING, HELD), seen('concluded', {}, { guestRuns: false }), flushed)).toEqual({
+      move: 'release-guest',
+    });
+  });
+
+  it('that is cancelled while it waits is not finalized', () => {
+    expect(nextMove(job(RUNNING, CANCEL), seen('pending'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd' });
+  });
+
+  it('that QEMU gives up at once is refused; so is one that is not there', () => {
+    expect(nextMove(job(), seen('concluded', { error: 'x' }), NOT_ASKED)).toEqual({ move: 'undo-start' });
+    expect(nextMove(job(), { ...seen('running'), job: undefined }, NOT_ASKED)).toEqual({ move: 'undo-start' });
+  });
+});

@@ -1,14 +1,20 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Outcome, outcomeOf } from '../../../src/core/outcome.ts';
 import {
+  ACTIVE_COMMIT,
+  BASE,
+  COMMIT,
   CREATED,
   DESTINATION,
   FINISH,
   FORCE,
   jobOf,
+  jobWith,
   MADE,
+  PULL,
   pivot,
   READY,
   RUNNING,
@@ -254,5 +260,66 @@ describe('in every case', () => {
 
   it('each file that is safe to delete comes with a warning', () => {
     expect(except(({ outcome }) => outcome.safeToDelete.every(({ warning }) => warning !== ''))).toEqual([]);
+  });
+});
+
+describe('the outcome of other jobs than copies', () => {
+  const known = (path: string) => ({ path, device: '7', inode: path, birthTimeNs: '1' });
+  const SNAP = '/vm/snap1.qcow2';
+  const outcome = (
+    kind: typeof PULL,
+    entries: readonly EntryBody[],
+    result: Partial<Concluded> = {},
+  ): Pick<Outcome, 'destinationContent' | 'safeToDelete' | 'asOf' | 'guestWritesTo'> & { paths: readonly string[] } => {
+    const concluded: Concluded = {
+      entry: 'concluded',
+      how: 'CONCLUDED',
+      deviceOn: 'SOURCE',
+      qemuError: undefined,
+      devicePath: SOURCE,
+      ...result,
+    };
+    const committed = kind.kind === 'PULL' ? [] : [known(SOURCE), known(SNAP)].slice(kind.kind === 'COMMIT' ? 1 : 0);
+    const { options: _options, ...more } = kind;
+    const job = jobWith({ ...more, committed }, ...entries, concluded);
+    const found = outcomeOf(job, concluded, job.revision);
+    return { ...found, paths: found.safeToDelete.map(({ path }) => path) };
+  };
+  const deleted = (path: string): EntryBody => ({ entry: 'step-done', step: `delete-${path}` });
+
+  it('a pull makes no copy, and leaves nothing to be deleted: others may share what was pulled', () => {
+    expect(outcome(PULL, [RUNNING])).toMatchObject({
+      destinationContent: undefined,
+      asOf: undefined,
+      guestWritesTo: SOURCE,
+      paths: [],
+    });
+  });
+
+  it('after a commit its images are safe to delete, with a warning; not those that are deleted, nor before a success', () => {
+    const after = outcome(COMMIT, [RUNNING]);
+    expect(after).toMatchObject({ destinationContent: undefined, paths: [SNAP] });
+    expect(after.safeToDelete[0]?.warning).not.toBe('');
+    expect(outcome(COMMIT, [RUNNING, deleted(SNAP)]).paths).toEqual([]);
+    expect(outcome(COMMIT, [RUNNING], { qemuError: 'Input/output error' }).paths).toEqual([]);
+    for (const how of ['VANISHED', 'QEMU_ENDED'] as const)
+      expect(outcome(COMMIT, [RUNNING], { how }).paths).toEqual([]);
+  });
+
+  it('after the pivot of an active commit the base is the disk, and all above it is left', () => {
+    const on = { deviceOn: 'DESTINATION', devicePath: BASE } as const;
+    const after = outcome(ACTIVE_COMMIT, [RUNNING, READY, pivot()], on);
+    expect(after).toMatchObject({ destinationContent: 'COMPLETE', guestWritesTo: BASE, paths: [SOURCE, SNAP] });
+    expect(outcome(ACTIVE_COMMIT, [RUNNING, READY, pivot(), deleted(SOURCE)], on).paths).toEqual([SNAP]);
+    expect(outcome(ACTIVE_COMMIT, [RUNNING, READY, pivot()], { ...on, qemuError: 'x' }).paths).toEqual([]);
+  });
+
+  it('without a pivot nothing of an active commit is safe to delete', () => {
+    const after = outcome(ACTIVE_COMMIT, [RUNNING, READY]);
+    expect(after).toMatchObject({ destinationContent: 'COMPLETE', guestWritesTo: SOURCE, paths: [] });
+    expect(outcome(ACTIVE_COMMIT, [RUNNING], { qemuError: 'Operation canceled' })).toMatchObject({
+      destinationContent: 'PARTIAL',
+      paths: [],
+    });
   });
 });

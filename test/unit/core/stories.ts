@@ -38,6 +38,16 @@ export const ACCEPTED: Accepted = {
   ],
 };
 
+/** What the kinds have instead of a copy's destination. */
+export const PULL: Partial<Accepted> = { kind: 'PULL', destination: undefined, plan: [] };
+export const COMMIT: Partial<Accepted> = { kind: 'COMMIT', destination: undefined, plan: [] };
+export const ACTIVE_COMMIT: Partial<Accepted> = {
+  kind: 'ACTIVE_COMMIT',
+  destination: { node: 'base', path: '/vm/base.qcow2', format: 'QCOW2', target: undefined },
+  plan: [],
+};
+export const BASE = '/vm/base.qcow2';
+
 export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42', birthTimeNs: '1' };
 export const CREATED: EntryBody = { entry: 'step-done', step: 'create-destination', made: MADE };
 export const RUNNING: EntryBody = { entry: 'running' };
@@ -71,7 +81,7 @@ export function jobOf(...entries: readonly EntryBody[]): Job {
 
 /** The same, with other options or facts from the start. */
 export function jobWith(
-  { options, ...more }: Partial<Omit<Accepted, 'options'>> & { options?: Partial<JobOptions> },
+  { options, ...more }: Omit<Partial<Accepted>, 'options'> & { options?: Partial<JobOptions> },
   ...entries: readonly EntryBody[]
 ): Job {
   return fold(journalOf({ ...ACCEPTED, ...more, options: { ...OPTIONS, ...options } }, ...entries));
