@@ -76,7 +76,9 @@ export class JobTable {
     const key = await fileKey(path);
     for (const { ended, job } of this.newestFirst) {
       const other = ended ? undefined : writtenBy(job.accepted);
-      if (other !== undefined && (await fileKey(other)) === key) return `job ${job.accepted.job}`;
+      if (other === undefined) continue;
+      // By name too: it may be made between the two looks.
+      if (other === path || (await fileKey(other)) === key) return `job ${job.accepted.job}`;
     }
     return undefined;
   }

@@ -44,7 +44,7 @@ export async function acceptedAt(
   const deviceType = await machine.deviceType(disk.qdev);
   return {
     entry: 'accepted',
-    version: 1,
+    version: 2,
     job: `bj${randomBytes(8).toString('hex')}`,
     host,
     domain: machine.name,

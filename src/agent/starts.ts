@@ -75,9 +75,9 @@ export class Starts {
         if (path !== undefined) {
           const user = await jobs.writerOf(path);
           if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
-          claim(await fileKey(path), () =>
-            fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }),
-          );
+          for (const name of new Set([path, await fileKey(path)])) {
+            claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));
+          }
         }
         return await jobs.begin(accepted).catch((error: unknown) => {
           const why = failureFrom(error, { domain, path: jobsFolder, doing: 'writing the journal' });

@@ -65,6 +65,8 @@ export function begin(entry: JournalEntry): Job {
       `a journal begins with revision 1, accepted; not with ${entry.revision}, ${entry.entry}`,
     );
   }
+  // Read from a file, it may be any: an older or a newer service wrote it.
+  if (Number(entry.version) !== 2) throw new IllegalTransition(`a journal of version ${entry.version}, not 2`);
   const job: Omit<Job, 'outcome'> = {
     accepted: entry,
     state: 'STARTING',

@@ -22,7 +22,7 @@ export interface QemuProcess {
 export interface Accepted {
   readonly entry: 'accepted';
   /** The version of this format. */
-  readonly version: 1;
+  readonly version: 2;
   readonly job: string;
   readonly kind: JobKind;
   readonly host: string;

@@ -5,7 +5,6 @@ import type {
   AbortResponse,
   BlockJobServiceServer,
   CommitRequest,
-  CommitResponse,
   GetInfoRequest,
   GetInfoResponse,
   ListJobsRequest,
@@ -13,7 +12,6 @@ import type {
   PauseRequest,
   PauseResponse,
   RebaseRequest,
-  RebaseResponse,
   ResumeRequest,
   ResumeResponse,
   SetSpeedRequest,
@@ -32,7 +30,7 @@ import type {
   ListDomainsRequest,
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, Call } from '../core/block-jobs.ts';
+import type { BlockJobs, Call, JobView } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import { page } from '../core/rules/list.ts';
 import { fromDomain, fromJobEvent, fromJobView } from './answers.ts';
@@ -57,37 +55,32 @@ type Handlers<Server extends UntypedServiceImplementation> = {
 export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handlers<BlockJobServiceServer> {
   const later = (rpc: string) =>
     unary<unknown, never>(context, rpc, async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: rpc })));
+  const start = <Request extends Pick<StartCopyRequest, 'disk'>>(
+    rpc: string,
+    run: (request: Request, call: Call) => Promise<JobView>,
+    audit: (request: Request) => Readonly<Record<string, unknown>>,
+  ) =>
+    unary<Request, StartCopyResponse>(
+      context,
+      rpc,
+      async (request, call) => ({ job: fromJobView(await run(request, call)), plan: undefined }),
+      (request) => ({ domain: request.disk?.domain, disk: request.disk?.disk, ...audit(request) }),
+    );
   return {
-    startCopy: unary<StartCopyRequest, StartCopyResponse>(
-      context,
+    startCopy: start<StartCopyRequest>(
       'StartCopy',
-      async (request, call) => ({
-        job: fromJobView(await jobs.startCopy(toCopyRequest(request), call)),
-        plan: undefined,
-      }),
-      ({ disk, destination }) => ({
-        domain: disk?.domain,
-        disk: disk?.disk,
-        destination: destination?.target?.value,
-      }),
+      async (request, call) => await jobs.startCopy(toCopyRequest(request), call),
+      ({ destination }) => ({ destination: destination?.target?.value }),
     ),
-    rebase: unary<RebaseRequest, RebaseResponse>(
-      context,
+    rebase: start<RebaseRequest>(
       'Rebase',
-      async (request, call) => ({
-        job: fromJobView(await jobs.rebase(toRebaseRequest(request), call)),
-        plan: undefined,
-      }),
-      ({ disk, base, flags }) => ({ domain: disk?.domain, disk: disk?.disk, base, flags }),
+      async (request, call) => await jobs.rebase(toRebaseRequest(request), call),
+      ({ base, flags }) => ({ base, flags }),
     ),
-    commit: unary<CommitRequest, CommitResponse>(
-      context,
+    commit: start<CommitRequest>(
       'Commit',
-      async (request, call) => ({
-        job: fromJobView(await jobs.commit(toCommitRequest(request), call)),
-        plan: undefined,
-      }),
-      ({ disk, base, top, flags }) => ({ domain: disk?.domain, disk: disk?.disk, base, top, flags }),
+      async (request, call) => await jobs.commit(toCommitRequest(request), call),
+      ({ base, top, flags }) => ({ base, top, flags }),
     ),
     abort: unary<AbortRequest, AbortResponse>(
       context,

@@ -134,7 +134,7 @@ export const JOB: Job = begin({
   revision: 1,
   time: '2026-01-01T00:00:00.000Z',
   entry: 'accepted',
-  version: 1,
+  version: 2,
   job: 'bj0011223344556677',
   kind: 'COPY',
   host: 'host1',

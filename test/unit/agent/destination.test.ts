@@ -6,26 +6,13 @@ import { describe, expect, it } from 'vitest';
 import { checkDestination } from '../../../src/agent/destination.ts';
 import type { DomainGraph } from '../../../src/agent/graphs.ts';
 import type { Site } from '../../../src/agent/site.ts';
-import type { BlockGraph, Image } from '../../../src/core/chain.ts';
+import type { BlockGraph } from '../../../src/core/chain.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import { plainOptions } from '../../../src/core/job-options.ts';
+import { anImage } from '../../support/image.ts';
 import { testDir } from '../../support/qemu.ts';
 
-const TOP: Image = {
-  node: 'top',
-  format: 'qcow2',
-  path: '/vm/disk.qcow2',
-  storage: undefined,
-  virtualSizeBytes: 1024 * 1024,
-  allocatedBytes: 0,
-  clusterSizeBytes: undefined,
-  extendedL2: false,
-  readOnly: false,
-  encrypted: false,
-  backingFile: '',
-  backingFormat: '',
-  bitmaps: [],
-};
+const TOP = anImage({ path: '/vm/disk.qcow2', virtualSizeBytes: 1024 * 1024 });
 
 /** A new file at this path, seen from a disk that has nothing to do with it. */
 async function checkNewFile(
@@ -79,21 +66,7 @@ async function mounted(at: string, options: string): Promise<AsyncDisposable> {
 
 /** A graph whose one node has this file open. */
 function graphWith(path: string): BlockGraph {
-  const image = {
-    node: 'n1',
-    format: 'file',
-    path,
-    storage: undefined,
-    virtualSizeBytes: 0,
-    allocatedBytes: 0,
-    clusterSizeBytes: undefined,
-    extendedL2: false,
-    readOnly: false,
-    encrypted: false,
-    backingFile: '',
-    backingFormat: '',
-    bitmaps: [],
-  };
+  const image = anImage({ node: 'n1', format: 'file', path });
   return { disks: [], nodes: new Map([['n1', image]]), children: new Map() };
 }
 

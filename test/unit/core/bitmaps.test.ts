@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { carryBitmaps } from '../../../src/core/bitmaps.ts';
 import type { Image } from '../../../src/core/chain.ts';
 import type { QemuBitmap } from '../../../src/core/qemu/replies.ts';
+import { anImage } from '../../support/image.ts';
 
 const BITMAP: QemuBitmap = {
   name: 'daily',
@@ -14,21 +15,7 @@ const BITMAP: QemuBitmap = {
 };
 
 function image(node: string, ...bitmaps: readonly QemuBitmap[]): Image {
-  return {
-    node,
-    format: 'qcow2',
-    path: `/${node}`,
-    storage: undefined,
-    virtualSizeBytes: 0,
-    allocatedBytes: 0,
-    clusterSizeBytes: undefined,
-    extendedL2: false,
-    readOnly: false,
-    encrypted: false,
-    backingFile: '',
-    backingFormat: '',
-    bitmaps,
-  };
+  return anImage({ node, path: `/${node}`, bitmaps });
 }
 
 const merge = (name: string) => ({

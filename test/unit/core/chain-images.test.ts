@@ -1,31 +1,14 @@
 /** Which image of a chain a name means, and how one image is named from another. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
-import type { Disk, Image } from '../../../src/core/chain.ts';
+import type { Disk } from '../../../src/core/chain.ts';
 import { imageIndex, relativeName, resolveFrom } from '../../../src/core/chain-images.ts';
-
-function image(path: string, backingFile: string): Image {
-  return {
-    node: path,
-    format: 'qcow2',
-    path,
-    storage: undefined,
-    virtualSizeBytes: 0,
-    allocatedBytes: 0,
-    clusterSizeBytes: undefined,
-    extendedL2: false,
-    readOnly: false,
-    encrypted: false,
-    backingFile,
-    backingFormat: '',
-    bitmaps: [],
-  };
-}
+import { anImage } from '../../support/image.ts';
 
 const CHAIN = [
-  image('/vm/top/a.qcow2', '../mid/b.qcow2'),
-  image('/vm/mid/b.qcow2', './sub/c.qcow2'),
-  image('/vm/mid/sub/c.qcow2', ''),
+  anImage({ path: '/vm/top/a.qcow2', backingFile: '../mid/b.qcow2' }),
+  anImage({ path: '/vm/mid/b.qcow2', backingFile: './sub/c.qcow2' }),
+  anImage({ path: '/vm/mid/sub/c.qcow2', backingFile: '' }),
 ] as const;
 const DISK: Disk = {
   id: 'vd0',
@@ -76,7 +59,7 @@ describe('the relative name of a lower image', () => {
   it.each(['/vm/mid/b.qcow2', 'nbd://host/x', 'json:{"driver":"raw"}', ''])(
     'is none where a header says "%s"',
     (name) => {
-      expect(relativeName([image('/vm/a', name), CHAIN[2]], 0, 1)).toBeUndefined();
+      expect(relativeName([anImage({ path: '/vm/a', backingFile: name }), CHAIN[2]], 0, 1)).toBeUndefined();
     },
   );
 });

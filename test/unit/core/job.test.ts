@@ -254,4 +254,11 @@ describe('a job', () => {
     expect(jobOf(RUNNING, READY, pivot(), HELD).guestHeld).toBe(true);
     expect(jobOf(RUNNING, READY, pivot(), HELD, { entry: 'guest-released' }).guestHeld).toBe(false);
   });
+
+  it('begins with an entry of this version, and no other', () => {
+    const [first] = journalOf(ACCEPTED);
+    for (const version of [1, 3, undefined]) {
+      expect(() => begin({ ...first, version } as unknown as typeof first)).toThrow(/a journal of version .*, not 2/);
+    }
+  });
 });

@@ -12,7 +12,7 @@ export const OPTIONS: JobOptions = { ...plainOptions(0), onNoSpace: 'PAUSE' };
 
 export const ACCEPTED: Accepted = {
   entry: 'accepted',
-  version: 1,
+  version: 2,
   job: JOB,
   kind: 'COPY',
   host: 'host1',
