@@ -25,7 +25,7 @@ export interface Allowed {
 
 /** Throws ACCESS_DENIED, or DESTINATION_MISSING where a folder on the way is missing. */
 export async function lookAt(path: string): Promise<Place> {
-  const folder = await inWords(path, async () => await realpath(dirname(path)));
+  const folder = await inWords(dirname(path), async () => await realpath(dirname(path)));
   const real = join(folder, basename(path));
   const there = await lstat(real).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;

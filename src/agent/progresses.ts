@@ -5,7 +5,7 @@
 import type { Job } from '../core/job.ts';
 import { hasEnded } from '../core/job.ts';
 import { isOurs } from '../core/plans/names.ts';
-import { NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
+import { finished, NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { inTime } from '../lib/in-time.ts';
 import { Wake } from '../lib/wake.ts';
@@ -36,7 +36,8 @@ export class Progresses {
   }
 
   of(job: Job): Progress | undefined {
-    return this.#slots.get(job.accepted.job)?.progress;
+    const progress = this.#slots.get(job.accepted.job)?.progress;
+    return progress !== undefined && job.state === 'COMPLETED' ? finished(progress) : progress;
   }
 
   /** A job that ends keeps its last value, for those who look at it later. */

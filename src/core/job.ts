@@ -66,7 +66,8 @@ export function begin(entry: JournalEntry): Job {
     );
   }
   // Read from a file, it may be any: an older or a newer service wrote it.
-  if (Number(entry.version) !== 2) throw new IllegalTransition(`a journal of version ${entry.version}, not 2`);
+  const version: number = entry.version;
+  if (version !== 2) throw new IllegalTransition(`a journal of version ${version}, not 2`);
   const job: Omit<Job, 'outcome'> = {
     accepted: entry,
     state: 'STARTING',

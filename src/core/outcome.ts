@@ -115,10 +115,19 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
     VANISHED: 'the job was gone from QEMU before its result was read',
     QEMU_ENDED: 'the QEMU process that ran the job has ended',
   }[concluded.how];
+  // QEMU keeps no result of a pull: the chain is the result.
+  const isInChain = job.accepted.kind === 'PULL' && concluded.how === 'CONCLUDED' && concluded.qemuError === undefined;
   const device =
     concluded.devicePath === undefined
       ? `no device ${job.accepted.disk} was there to look at`
       : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
+  if (isInChain) {
+    const chain = 'what was to be pulled is no longer below the active image';
+    return [
+      { source: 'QEMU_GRAPH', text: chain, revision },
+      { source: 'QEMU_GRAPH', text: device, revision },
+    ];
+  }
   return [
     { source: concluded.how === 'QEMU_ENDED' ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
     { source: 'QEMU_GRAPH', text: device, revision },

@@ -86,6 +86,12 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
   };
 }
 
+/** Of a job that has done what it was to do: what was last measured on the way is not the end. */
+export function finished(progress: Progress): Progress {
+  const { endBytes: currentBytes } = progress;
+  return { ...progress, currentBytes, percent: 100, remainingBytes: 0, etaMs: 0, convergence: 'SETTLED' };
+}
+
 function converges(net: number, bytesPerSecond: number, seconds: number): Convergence {
   // Too early to tell, or clearly forward: a rest that shrinks by a twentieth of the copy's rate does shrink.
   if (seconds === 0 || net > bytesPerSecond / 20) return 'CONVERGING';

@@ -24,7 +24,6 @@ import {
   JobEvent_Type,
   OnNoSpace,
   PauseReason,
-  WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import { ErrorInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
@@ -400,16 +399,9 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       },
       ...(
         [
-          ['shallow', { shallow: true }],
-          ['reuse_external', { reuseExternal: true }],
-          ['relative_backing', { relativeBacking: true }],
-          ['write_mode', { writeMode: WriteMode.WRITE_MODE_BLOCKING }],
-          ['time_limit', { timeLimit: { seconds: 60n, nanos: 0 } }],
           ['request_id', { requestId: 'one' }],
           ['validate_only', { validateOnly: true }],
           ['plan_etag', { planEtag: 'etag' }],
-          ['destination.block_device', { destination: { target: { $case: 'blockDevice', value: '/dev/vda' } } }],
-          ['destination.nbd', { destination: { target: { $case: 'nbd', value: {} } } }],
         ] as const satisfies readonly (readonly [string, StartRequest])[]
       ).map(
         ([name, more]): Row => ({
@@ -478,7 +470,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       const request: StartRequest = {
         destination: { target: file('here'), format: 42 as ImageFormat },
         granularityBytes: 3n,
-        shallow: true,
+        bufferBytes: 2n ** 60n,
       };
       const refusal = await unchanged(() => service.startCopy(request));
       expect(refusal.fields).toEqual([
@@ -487,7 +479,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         'destination.file',
         'destination.format',
         'granularity_bytes',
-        'shallow',
+        'buffer_bytes',
       ]);
       expect(seen(refusal)).toMatchObject(INVALID);
     });
@@ -816,7 +808,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(status[refusal.code]).toBe('RESOURCE_EXHAUSTED');
     });
 
-    test.each(['Rebase', 'Commit', 'ListLeftovers', 'Reclaim'])('%s is not built yet: NOT_IMPLEMENTED', async (rpc) => {
+    test.each(['ListLeftovers', 'Reclaim'])('%s is not built yet: NOT_IMPLEMENTED', async (rpc) => {
       const name = rpc.replace(/^./, (letter) => letter.toLowerCase());
       const { path } = present(METHODS.find((method) => method.name === name));
       const refusal = await unchanged(() => send(path, Buffer.alloc(0)));
@@ -874,9 +866,11 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         await rm(join(sockets, 'held.sock'));
         process.kill(other.pid, 'SIGCONT');
       }
+      // The socket is free a moment before its name is gone: the service may have come in, and has to leave.
       await eventually('held is gone', async () =>
-        (await refused(service.getDomain('held'))).reason === 'DOMAIN_NOT_FOUND' ? true : undefined,
+        (await service.listDomains()).every(({ name }) => name !== 'held') ? true : undefined,
       );
+      expect(await refused(service.getDomain('held'))).toMatchObject({ reason: 'DOMAIN_NOT_FOUND' });
     });
 
     test('it was killed', async () => {

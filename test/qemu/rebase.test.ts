@@ -87,6 +87,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     const ended = await site.ended(job);
     expect(ended).toMatchObject({
       state: Job_State.STATE_COMPLETED,
+      progress: { percent: 100, remainingBytes: 0n },
       error: undefined,
       outcome: { guestWritesTo: top.path, safeToDelete: [] },
     });

@@ -296,6 +296,29 @@ describe('the outcome of other jobs than copies', () => {
     });
   });
 
+  it('the evidence of a pull that QEMU has no result of is the chain; of an error, what QEMU said', () => {
+    const concluded: Concluded = {
+      entry: 'concluded',
+      how: 'CONCLUDED',
+      deviceOn: 'SOURCE',
+      qemuError: undefined,
+      devicePath: SOURCE,
+    };
+    const sources = (result: Concluded) => {
+      const job = jobWith(PULL, RUNNING, result);
+      return outcomeOf(job, result, job.revision).evidence.map(({ source, text }) => `${source}: ${text}`);
+    };
+    const device = `QEMU_GRAPH: device vd0 was on ${SOURCE}`;
+    expect(sources(concluded)).toEqual([
+      'QEMU_GRAPH: what was to be pulled is no longer below the active image',
+      device,
+    ]);
+    expect(sources({ ...concluded, qemuError: 'Input/output error' })).toEqual([
+      'QEMU_JOB: QEMU concluded the job: Input/output error',
+      device,
+    ]);
+  });
+
   it('after a commit its images are safe to delete, with a warning; not those that are deleted, nor before a success', () => {
     const after = outcome(COMMIT, [RUNNING]);
     expect(after).toMatchObject({ destinationContent: undefined, paths: [SNAP] });

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NO_HISTORY, observe, type Progress, type Sample } from '../../../src/core/progress.ts';
+import { finished, NO_HISTORY, observe, type Progress, type Sample } from '../../../src/core/progress.ts';
 
 const MIB = 1_048_576;
 
@@ -164,6 +164,21 @@ describe('an ETA', () => {
     ['all is copied and READY is yet to come', series([10, 100], [100, 100])],
   ])('is absent while %s', (_why, samples) => {
     expect(lastOf(...samples).etaMs).toBeUndefined();
+  });
+});
+
+describe('of a job that has done its work', () => {
+  it('nothing is left, and the totals and the time are those that were measured', () => {
+    const last = lastOf(...series([0, 1000], [400, 1000]));
+    expect(finished(last)).toEqual({
+      ...last,
+      currentBytes: last.endBytes,
+      percent: 100,
+      remainingBytes: 0,
+      etaMs: 0,
+      convergence: 'SETTLED',
+    });
+    expect(last.percent).toBeLessThan(100);
   });
 });
 
