@@ -116,7 +116,7 @@ describe('a new destination', () => {
   it('is missing without its folder', async () => {
     await using dir = await testDir();
     const folder = join(dir.path, 'missing');
-    expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}/x`);
+    expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}`);
     await writeFile(folder, 'a file');
     expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}/x`);
     await symlink(join(dir.path, 'nothing'), join(dir.path, 'dangling'));
