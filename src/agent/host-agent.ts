@@ -7,7 +7,6 @@ import type {
   CheckOperationRequest,
   CommitRequest,
   CopyRequest,
-  DiskRef,
   Domain,
   DomainDisk,
   JobEvent,
@@ -17,11 +16,13 @@ import type {
   PauseRequest,
   RebaseRequest,
   SetSpeedRequest,
+  Started,
   WatchRequest,
 } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
+import type { RequestMark } from '../core/journal-entry.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
@@ -39,8 +40,9 @@ import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
 import { preparePull } from './prepare-pull.ts';
 import { Progresses } from './progresses.ts';
-import { requestChange } from './request-change.ts';
+import { type Change, changeDone, requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
+import type { Site } from './site.ts';
 import { type Start, Starts } from './starts.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -76,31 +78,29 @@ export class HostAgent implements BlockJobs {
     this.#jobs.adopt(logs);
   }
 
-  async startCopy(request: CopyRequest, call: Call): Promise<JobView> {
+  async startCopy(request: CopyRequest, call: Call): Promise<Started> {
     const spec = parseStartCopy(request);
-    return await this.#start(request, { kind: 'COPY', prepare: async (site) => await prepareCopy(spec, site) }, call);
+    const prepare = async (site: Site) => await prepareCopy(spec, site);
+    return await this.#start({ rpc: 'StartCopy', request, kind: 'COPY', prepare }, call);
   }
 
-  async rebase(request: RebaseRequest, call: Call): Promise<JobView> {
+  async rebase(request: RebaseRequest, call: Call): Promise<Started> {
     const spec = parseRebase(request);
-    const start: Start =
-      spec.does === 'copy'
-        ? { kind: 'COPY', prepare: async (site) => await prepareCopy(spec.copy, site) }
-        : { kind: 'PULL', prepare: async (site) => await preparePull(spec.pull, site) };
-    return await this.#start(request, start, call);
+    const kind = spec.does === 'copy' ? 'COPY' : 'PULL';
+    const prepare = async (site: Site) =>
+      spec.does === 'copy' ? await prepareCopy(spec.copy, site) : await preparePull(spec.pull, site);
+    return await this.#start({ rpc: 'Rebase', request, kind, prepare }, call);
   }
 
-  async commit(request: CommitRequest, call: Call): Promise<JobView> {
+  async commit(request: CommitRequest, call: Call): Promise<Started> {
     const spec = parseCommit(request);
-    return await this.#start(
-      request,
-      { kind: 'COMMIT', prepare: async (site) => await prepareCommit(spec, site) },
-      call,
-    );
+    const prepare = async (site: Site) => await prepareCommit(spec, site);
+    return await this.#start({ rpc: 'Commit', request, kind: 'COMMIT', prepare }, call);
   }
 
-  async #start({ disk }: { readonly disk: DiskRef }, start: Start, call: Call): Promise<JobView> {
-    const log = await this.#starts.start(disk, start, call);
+  async #start(start: Start, call: Call): Promise<Started> {
+    if (start.request.validateOnly) return await this.#starts.plan(start);
+    const log = await this.#starts.start(start, call);
     if (log.refused) throw endedAs(log.job);
     return this.#view(log);
   }
@@ -129,8 +129,7 @@ export class HostAgent implements BlockJobs {
 
   async abort(request: AbortRequest, { signal }: Call): Promise<JobView> {
     checkAbort(request);
-    const log = await this.#jobs.find(request.job);
-    await requestEnd(log, request, signal);
+    const log = await this.#once('Abort', request, async (found, mark) => await requestEnd(found, request, mark));
     while (!request.async && !log.ended && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     if (!request.async && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
@@ -140,23 +139,35 @@ export class HostAgent implements BlockJobs {
 
   async setSpeed(request: SetSpeedRequest, { signal }: Call): Promise<JobView> {
     const bandwidthBytesPerSecond = parseSetSpeed(request);
-    const log = await this.#jobs.find(request.job);
-    await requestChange(log, { entry: 'speed-requested', bandwidthBytesPerSecond }, signal);
-    return this.#view(log);
+    return await this.#change('SetSpeed', request, { entry: 'speed-requested', bandwidthBytesPerSecond }, signal);
   }
 
   async pause(request: PauseRequest, { signal }: Call): Promise<JobView> {
     checkPause(request);
-    const log = await this.#jobs.find(request.job);
-    await requestChange(log, { entry: 'pause-requested' }, signal);
-    return this.#view(log);
+    return await this.#change('Pause', request, { entry: 'pause-requested' }, signal);
   }
 
   async resume(request: PauseRequest, { signal }: Call): Promise<JobView> {
     checkPause(request);
-    const log = await this.#jobs.find(request.job);
-    await requestChange(log, { entry: 'resume-requested' }, signal);
+    return await this.#change('Resume', request, { entry: 'resume-requested' }, signal);
+  }
+
+  async #change(rpc: string, request: PauseRequest, change: Change, signal: AbortSignal): Promise<JobView> {
+    const log = await this.#once(rpc, request, async (found, mark) => await requestChange(found, change, mark));
+    await changeDone(log, change, signal);
     return this.#view(log);
+  }
+
+  async #once(
+    rpc: string,
+    request: PauseRequest,
+    act: (log: JobLog, mark: RequestMark | undefined) => Promise<void>,
+  ): Promise<JobLog> {
+    return await this.#jobs.requests.once(rpc, request, async (mark) => {
+      const log = await this.#jobs.find(request.job);
+      await act(log, mark);
+      return log;
+    });
   }
 
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {

@@ -3,7 +3,7 @@
  * A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and loses nothing.
  */
 import { advance, allows, begin, hasEnded, type Job } from '../core/job.ts';
-import type { Accepted, EntryBody, JournalEntry } from '../core/journal-entry.ts';
+import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../core/journal-entry.ts';
 import { Lane } from '../lib/lane.ts';
 import { Wake } from '../lib/wake.ts';
 import { Journal, type ReadJournal } from './journal.ts';
@@ -26,9 +26,9 @@ export class JobLog {
   }
 
   /** The job exists when this returns. */
-  static async begin(folder: string, accepted: Accepted): Promise<JobLog> {
+  static async begin(folder: string, accepted: Accepted, request?: RequestMark): Promise<JobLog> {
     const journal = await Journal.create(folder, accepted.job);
-    const entry: JournalEntry = { revision: 1, time: new Date().toISOString(), ...accepted };
+    const entry: JournalEntry = { revision: 1, time: new Date().toISOString(), ...accepted, ...marked(request) };
     try {
       await journal.append(entry);
     } catch (error) {
@@ -71,14 +71,20 @@ export class JobLog {
     return hasEnded(this.job);
   }
 
+  /** The requests that have led to an entry. */
+  get requests(): readonly RequestMark[] {
+    return this.#revisions.flatMap(({ entry }) => entry.request ?? []);
+  }
+
   /** Writes an entry, if the job's state still allows it; undefined: it does not, and nothing was written. */
-  async append(body: EntryBody): Promise<Job | undefined> {
+  async append(body: EntryBody, request?: RequestMark): Promise<Job | undefined> {
     return await this.#lane.run(async () => {
       if (this.#journal === undefined || !allows(this.job, body)) return undefined;
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
         time: new Date().toISOString(),
         ...body,
+        ...marked(request),
       };
       await this.#journal.append(entry);
       const job = advance(this.job, entry);
@@ -86,6 +92,16 @@ export class JobLog {
       this.changed.notify();
       return job;
     });
+  }
+
+  /** Of a request that changes nothing only its mark is written down. */
+  async noteAgain(request: RequestMark | undefined): Promise<void> {
+    if (request !== undefined) await this.append({ entry: 'asked-again' }, request);
+  }
+
+  /** A start is over in no time, one way or the other; then there is something to steer, or not. */
+  async started(): Promise<void> {
+    while (this.job.state === 'STARTING') await this.changed.after(this.changed.now);
   }
 
   async close(): Promise<void> {
@@ -96,6 +112,10 @@ export class JobLog {
   async remove(): Promise<void> {
     await this.#lane.run(async () => await this.#journal?.remove());
   }
+}
+
+function marked(request: RequestMark | undefined): Pick<JournalEntry, 'request'> {
+  return request === undefined ? {} : { request };
 }
 
 function revisionsOf({ entries }: ReadJournal): [Revision, ...Revision[]] {

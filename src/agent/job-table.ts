@@ -3,11 +3,12 @@ import type { Logger } from 'pino';
 import type { JobRef } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
-import type { Accepted } from '../core/journal-entry.ts';
+import type { Accepted, RequestMark } from '../core/journal-entry.ts';
 import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
 import { JobLog } from './job-log.ts';
 import type { Progresses } from './progresses.ts';
+import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -26,6 +27,7 @@ export interface JobTableOptions {
 }
 
 export class JobTable {
+  readonly requests = new RequestIds();
   readonly #options: JobTableOptions;
   /** Oldest first. */
   readonly #logs = new Map<string, JobLog>();
@@ -36,8 +38,8 @@ export class JobTable {
   }
 
   /** The job exists when this returns, and its plan has begun. Rejects with the file system's error. */
-  async begin(accepted: Accepted): Promise<JobLog> {
-    const log = await JobLog.begin(this.#options.jobsFolder, accepted);
+  async begin(accepted: Accepted, request: RequestMark | undefined): Promise<JobLog> {
+    const log = await JobLog.begin(this.#options.jobsFolder, accepted, request);
     this.#logs.set(accepted.job, log);
     const job = this.#runningJob(log);
     this.#lookAfter(log, job, async () => {
@@ -51,6 +53,7 @@ export class JobTable {
   adopt(logs: readonly JobLog[]): void {
     for (const log of logs) {
       this.#logs.set(log.job.accepted.job, log);
+      this.requests.learn(log);
       if (log.ended) continue;
       const job = this.#runningJob(log);
       this.#lookAfter(log, job, async () => await job.drive());

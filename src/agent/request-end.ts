@@ -2,20 +2,17 @@
 import type { AbortRequest } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import { hasEnded } from '../core/job.ts';
+import type { RequestMark } from '../core/journal-entry.ts';
 import { given } from '../core/rules/rule.ts';
 import type { JobLog } from './job-log.ts';
 
-/** Asked for again, it is under way already, and that is no error. */
+/** Asked for again, it is under way already, and that is no error. Who asks may leave: it is written down all the same. */
 export async function requestEnd(
   log: JobLog,
   { pivot, force, pauseGuest }: AbortRequest,
-  signal: AbortSignal,
+  mark: RequestMark | undefined,
 ): Promise<void> {
-  // A start is over in no time, one way or the other; then there is something to end, or not.
-  while (log.job.state === 'STARTING') {
-    signal.throwIfAborted();
-    await log.changed.after(log.changed.now, { signal });
-  }
+  await log.started();
   const paused = given(pauseGuest);
   const entry = pivot
     ? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO' } as const)
@@ -26,11 +23,14 @@ export async function requestEnd(
   if (pivot && accepted.destination === undefined) {
     fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
   }
-  if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) return;
+  if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) {
+    await log.noteAgain(mark);
+    return;
+  }
   // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
   if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);
   if (pivot && state === 'CANCELLING') fail('JOB_ENDING', at);
-  if ((await log.append(entry)) !== undefined) return;
+  if ((await log.append(entry, mark)) !== undefined) return;
 
   // It was asked for too late or too early; which, the state tells that was found instead.
   const now = { job: accepted.job, state: log.job.state };

@@ -1,8 +1,8 @@
 /** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
-import type { Call, DiskRef } from '../core/block-jobs.ts';
+import type { Call, PlannedJob, StartRequest } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
-import type { Accepted, JobKind } from '../core/journal-entry.ts';
+import type { Accepted, JobKind, RequestMark } from '../core/journal-entry.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { failureFrom } from './failures.ts';
 import { fileKey } from './files.ts';
@@ -10,6 +10,7 @@ import { graphsOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { type JobTable, writtenBy } from './job-table.ts';
 import type { Allowed } from './place.ts';
+import { etagOf, plannedJob } from './planned-job.ts';
 import { Schemas } from './schemas.ts';
 import type { Site } from './site.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -24,6 +25,8 @@ export interface StartsOptions {
 }
 
 export interface Start {
+  readonly rpc: string;
+  readonly request: StartRequest;
   readonly kind: JobKind;
   /** Throws what speaks against the job; changes nothing. */
   readonly prepare: (site: Site) => Promise<Accepted>;
@@ -43,16 +46,43 @@ export class Starts {
    * Resolves when the job has been accepted by QEMU or refused; `log.refused` tells. Whoever waits may leave: the
    * start goes on to its end all the same.
    */
-  async start(ref: DiskRef, start: Start, { signal }: Call): Promise<JobLog> {
-    const log = await this.#begin(ref, start);
+  async start(start: Start, { signal }: Call): Promise<JobLog> {
+    const { jobs } = this.#options;
+    const log = await jobs.requests.once(
+      start.rpc,
+      start.request,
+      async (mark) =>
+        await this.#prepared(start, async (accepted) => {
+          if (start.request.planEtag !== '' && start.request.planEtag !== etagOf(accepted)) {
+            fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
+          }
+          return await this.#begin(accepted, mark);
+        }),
+    );
     while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     signal.throwIfAborted();
-    if (log.refused) await this.#options.jobs.left(log);
+    if (log.refused) await jobs.left(log);
     return log;
   }
 
-  async #begin({ domain, disk: address }: DiskRef, { kind, prepare }: Start): Promise<JobLog> {
-    const { machines, jobs, host, allowed, jobsFolder } = this.#options;
+  async #begin(accepted: Accepted, mark: RequestMark | undefined): Promise<JobLog> {
+    const { jobs, jobsFolder } = this.#options;
+    try {
+      return await jobs.begin(accepted, mark);
+    } catch (error) {
+      const why = failureFrom(error, { domain: accepted.domain, path: jobsFolder, doing: 'writing the journal' });
+      throw why === undefined ? error : new BlockJobError(why, { cause: error });
+    }
+  }
+
+  /** What `start` would do now. Throws all that `start` would; changes nothing. */
+  async plan(start: Start): Promise<PlannedJob> {
+    return await this.#prepared(start, async (accepted) => await Promise.resolve(plannedJob(accepted)));
+  }
+
+  async #prepared<T>({ request, kind, prepare }: Start, use: (accepted: Accepted) => Promise<T>): Promise<T> {
+    const { machines, jobs, host, allowed } = this.#options;
+    const { domain, disk: address } = request.disk;
     const machine = machines.get(domain);
     return await machine.asking(async (identity) => {
       await this.#schemas.require(kind, machine, identity);
@@ -79,10 +109,7 @@ export class Starts {
             claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));
           }
         }
-        return await jobs.begin(accepted).catch((error: unknown) => {
-          const why = failureFrom(error, { domain, path: jobsFolder, doing: 'writing the journal' });
-          throw why === undefined ? error : new BlockJobError(why, { cause: error });
-        });
+        return await use(accepted);
       } finally {
         for (const one of claims) this.#claims.delete(one);
       }

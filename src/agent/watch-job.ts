@@ -96,6 +96,7 @@ const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
   'pause-requested': 'STEP',
   'resume-requested': 'STEP',
   'speed-requested': 'STEP',
+  'asked-again': 'STEP',
   speed: 'SPEED',
   paused: 'PAUSED',
   resumed: 'RESUMED',

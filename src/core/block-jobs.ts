@@ -7,6 +7,8 @@ import type { Destination, NbdExport } from './destination.ts';
 import type { Failure } from './errors.ts';
 import type { Job } from './job.ts';
 import type { ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
+import type { Accepted } from './journal-entry.ts';
+import type { PlannedStep } from './plans/preview.ts';
 import type { Progress } from './progress.ts';
 
 /** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
@@ -41,7 +43,7 @@ export type AskedDestination =
     };
 
 /** What every call that starts a job has. */
-interface Start {
+export interface StartRequest {
   readonly disk: DiskRef;
   readonly requestId: string;
   readonly validateOnly: boolean;
@@ -49,7 +51,7 @@ interface Start {
 }
 
 /** StartCopy as it was asked for. */
-export interface CopyRequest extends Start {
+export interface CopyRequest extends StartRequest {
   readonly destination: AskedDestination | undefined;
   readonly format: Given<ImageFormat>;
   readonly shallow: boolean;
@@ -68,7 +70,7 @@ export interface CopyRequest extends Start {
 export type RebaseFlag = 'SHALLOW' | 'REUSE_EXT' | 'COPY_RAW' | 'COPY' | 'RELATIVE' | 'COPY_DEV' | 'BANDWIDTH_BYTES';
 export type CommitFlag = 'SHALLOW' | 'DELETE' | 'ACTIVE' | 'RELATIVE' | 'BANDWIDTH_BYTES';
 
-export interface RebaseRequest extends Start {
+export interface RebaseRequest extends StartRequest {
   /** '' for none. */
   readonly base: string;
   readonly flags: readonly Given<RebaseFlag>[];
@@ -76,7 +78,7 @@ export interface RebaseRequest extends Start {
   readonly bandwidth: bigint;
 }
 
-export interface CommitRequest extends Start {
+export interface CommitRequest extends StartRequest {
   /** '' for none. */
   readonly base: string;
   readonly top: string;
@@ -138,6 +140,19 @@ export interface JobView {
   readonly progress: Progress | undefined;
 }
 
+/** What a start would do, if it were asked for now. Its job has no name yet: another holds the place. */
+export interface PlannedJob {
+  /** Equal for equal plans. */
+  readonly etag: string;
+  readonly accepted: Accepted;
+  readonly steps: readonly PlannedStep[];
+  /** What people should know, a sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** With validate_only the plan, and nothing is changed. */
+export type Started = JobView | PlannedJob;
+
 export interface JobEvent extends JobView {
   readonly type: 'SNAPSHOT' | 'STATE' | 'STEP' | 'PROGRESS' | 'SPEED' | 'PAUSED' | 'RESUMED' | 'HEARTBEAT';
   /** RFC 3339: when it happened; for SNAPSHOT, PROGRESS and HEARTBEAT, when it was sent. */
@@ -173,11 +188,11 @@ export interface DomainDisk {
 
 export interface BlockJobs {
   /** Answers when QEMU has accepted the job; a start that is refused changes nothing. */
-  startCopy(request: CopyRequest, call: Call): Promise<JobView>;
+  startCopy(request: CopyRequest, call: Call): Promise<Started>;
   /** As startCopy: a pull, or with COPY a copy. */
-  rebase(request: RebaseRequest, call: Call): Promise<JobView>;
+  rebase(request: RebaseRequest, call: Call): Promise<Started>;
   /** As startCopy. */
-  commit(request: CommitRequest, call: Call): Promise<JobView>;
+  commit(request: CommitRequest, call: Call): Promise<Started>;
   getInfo(job: JobRef, call: Call): Promise<JobView>;
   /** Newest first. */
   listJobs(request: ListJobsRequest, call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;

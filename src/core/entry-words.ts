@@ -35,6 +35,8 @@ export function inWords(entry: JournalEntry): string {
       return 'resume requested';
     case 'speed-requested':
       return `limit requested: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
+    case 'asked-again':
+      return 'asked for again, and so already';
     case 'speed':
       return `limit: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
     case 'pivot-requested':

@@ -12,6 +12,8 @@ export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 
 
 export interface Job {
   readonly accepted: Accepted;
+  /** Of the call that started it; '' for none. */
+  readonly requestId: string;
   readonly state: JobState;
   readonly revision: number;
   readonly createTime: string;
@@ -70,6 +72,7 @@ export function begin(entry: JournalEntry): Job {
   if (version !== 2) throw new IllegalTransition(`a journal of version ${version}, not 2`);
   const job: Omit<Job, 'outcome'> = {
     accepted: entry,
+    requestId: entry.request?.id ?? '',
     state: 'STARTING',
     revision: 1,
     createTime: entry.time,
@@ -171,6 +174,7 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return { failure: entry.failure, endTime: entry.time };
     case 'accepted':
     case 'undo-started':
+    case 'asked-again':
       return {};
   }
 }

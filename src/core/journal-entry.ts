@@ -92,6 +92,8 @@ export type EntryBody =
   | { readonly entry: 'pause-requested' }
   | { readonly entry: 'resume-requested' }
   | { readonly entry: 'speed-requested'; readonly bandwidthBytesPerSecond: number }
+  /** A request with a request_id asked for what was so already, or under way: it is remembered, and changes nothing. */
+  | { readonly entry: 'asked-again' }
   /** The limit as QEMU has it, whoever set it. */
   | { readonly entry: 'speed'; readonly bandwidthBytesPerSecond: number }
   | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest }
@@ -116,8 +118,16 @@ export type EntryBody =
       readonly outcome: Outcome;
     };
 
+/** Which request has led to an entry: its request_id, and what tells it from another request of the same id. */
+export interface RequestMark {
+  readonly id: string;
+  readonly digest: string;
+}
+
 export type JournalEntry = EntryBody & {
   readonly revision: number;
+  /** Of a request without request_id there is none. */
+  readonly request?: RequestMark;
   /** RFC 3339, UTC, milliseconds. */
   readonly time: string;
 };

@@ -1,4 +1,5 @@
 /** Core types → messages. */
+import { type Plan, PlanStep_Phase, type StartCopyResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   type Disk as DiskMessage,
   type Domain as DomainMessage,
@@ -25,10 +26,11 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
-import type { Domain, DomainDisk, JobEvent, JobView } from '../core/block-jobs.ts';
+import type { Domain, DomainDisk, JobEvent, JobView, PlannedJob, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
-import type { Job } from '../core/job.ts';
+import type { Accepted } from '../core/journal-entry.ts';
 import type { Outcome } from '../core/outcome.ts';
+import { inNotation } from '../core/plans/preview.ts';
 import type { Progress } from '../core/progress.ts';
 import { toEnum } from './enums.ts';
 import { statusOf } from './status.ts';
@@ -45,20 +47,44 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     pauseReason: job.pauseReason === undefined ? 0 : toEnum(PauseReason, 'PAUSE_REASON', job.pauseReason),
     progress: progress && fromProgress(progress),
     bandwidthBytesPerSecond: BigInt(job.bandwidthBytesPerSecond),
-    destination: fromDestination(job),
+    destination: fromDestination(accepted),
     sourcePath: accepted.source.path,
-    options: fromOptions(job),
+    options: fromOptions(accepted),
     error: job.failure && statusOf(job.failure),
     outcome: fromOutcome(job.outcome),
     revision: BigInt(job.revision),
     createTime: new Date(job.createTime),
     readyTime: date(job.readyTime),
     endTime: date(job.endTime),
-    requestId: '',
+    requestId: job.requestId,
   };
 }
 
-function fromDestination({ accepted: { destination } }: Job): JobMessage['destination'] {
+export function fromStarted(started: Started): StartCopyResponse {
+  return 'etag' in started
+    ? { job: undefined, plan: fromPlannedJob(started) }
+    : { job: fromJobView(started), plan: undefined };
+}
+
+function fromPlannedJob({ etag, accepted, steps, notes }: PlannedJob): Plan {
+  return {
+    etag,
+    kind: toEnum(JobKind, 'JOB_KIND', accepted.kind),
+    sourcePath: accepted.source.path,
+    destination: fromDestination(accepted),
+    options: fromOptions(accepted),
+    steps: steps.map(({ name, phase, run, undo, reason }) => ({
+      name,
+      phase: toEnum(PlanStep_Phase, 'PHASE', phase),
+      run: run === undefined ? '' : inNotation(run),
+      undo: undo === undefined ? '' : inNotation(undo),
+      reason,
+    })),
+    notes: [...notes],
+  };
+}
+
+function fromDestination({ destination }: Accepted): JobMessage['destination'] {
   if (destination?.target === undefined) return undefined;
   const { target } = destination;
   const format: ImageFormat = toEnum(ImageFormat, 'IMAGE_FORMAT', destination.format);
@@ -79,7 +105,7 @@ function fromNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpor
   };
 }
 
-function fromOptions({ accepted: { options } }: Job): JobOptions {
+function fromOptions({ options }: Accepted): JobOptions {
   const { shallow, reuseExternal, relativeBacking, timeLimitMs, basePath, topPath, deleteCommitted } = options;
   return {
     shallow,

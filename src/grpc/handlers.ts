@@ -30,10 +30,10 @@ import type {
   ListDomainsRequest,
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, Call, JobView } from '../core/block-jobs.ts';
+import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import { page } from '../core/rules/list.ts';
-import { fromDomain, fromJobEvent, fromJobView } from './answers.ts';
+import { fromDomain, fromJobEvent, fromJobView, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
 import {
   toAbortRequest,
@@ -57,13 +57,13 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
     unary<unknown, never>(context, rpc, async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: rpc })));
   const start = <Request extends Pick<StartCopyRequest, 'disk'>>(
     rpc: string,
-    run: (request: Request, call: Call) => Promise<JobView>,
+    run: (request: Request, call: Call) => Promise<Started>,
     audit: (request: Request) => Readonly<Record<string, unknown>>,
   ) =>
     unary<Request, StartCopyResponse>(
       context,
       rpc,
-      async (request, call) => ({ job: fromJobView(await run(request, call)), plan: undefined }),
+      async (request, call) => fromStarted(await run(request, call)),
       (request) => ({ domain: request.disk?.domain, disk: request.disk?.disk, ...audit(request) }),
     );
   return {

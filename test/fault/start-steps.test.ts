@@ -50,7 +50,7 @@ async function world(onLine: (line: Line) => void = () => undefined): Promise<Wo
     destination,
     async start(format) {
       try {
-        return await agent.agent.startCopy(copyTo(destination, { format }), PATIENT);
+        return await agent.startCopy(copyTo(destination, { format }));
       } catch (error) {
         if (error instanceof BlockJobError) return error;
         throw error;

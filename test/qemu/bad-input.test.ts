@@ -397,21 +397,19 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         reason: 'BUFFER_INVALID',
         metadata: () => ({ field: 'buffer_bytes', value: '268435457', maximum: '268435456' }),
       },
-      ...(
-        [
-          ['request_id', { requestId: 'one' }],
-          ['validate_only', { validateOnly: true }],
-          ['plan_etag', { planEtag: 'etag' }],
-        ] as const satisfies readonly (readonly [string, StartRequest])[]
-      ).map(
-        ([name, more]): Row => ({
-          what: `${name}, which is not built yet`,
-          ask: () => copy(here('new'), more),
-          code: 'UNIMPLEMENTED',
-          reason: 'NOT_IMPLEMENTED',
-          metadata: () => ({ field: name, feature: expect.any(String) as string }),
-        }),
-      ),
+      {
+        what: 'a request id with a space',
+        ask: () => copy(here('new'), { requestId: 'one two' }),
+        ...INVALID,
+        metadata: field('request_id'),
+      },
+      {
+        what: 'a plan that was never made',
+        ask: () => copy(here('new'), { planEtag: 'etag' }),
+        code: 'ABORTED',
+        reason: 'PLAN_CHANGED',
+        metadata: () => ({ why: expect.any(String) as string }),
+      },
     ];
 
     beforeAll(async () => {
@@ -676,8 +674,8 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         reason: 'FLAGS_EXCLUSIVE',
         metadata: { field: 'force', first: 'pivot', second: 'force' },
       });
-      const named = await still(() => service.abort({ job: byId(id), requestId: 'one' }));
-      expect(seen(named)).toMatchObject({ code: 'UNIMPLEMENTED', reason: 'NOT_IMPLEMENTED' });
+      const named = await still(() => service.abort({ job: byId(id), requestId: 'one two' }));
+      expect(seen(named)).toMatchObject({ reason: 'FIELD_INVALID', metadata: { field: 'request_id' } });
       const odd = await still(() => service.abort({ job: byId(id), pauseGuest: 9 as PauseGuest }));
       expect(seen(odd)).toMatchObject({ reason: 'FIELD_INVALID', metadata: { field: 'pause_guest' } });
 

@@ -60,6 +60,13 @@ export class TestAgent implements AsyncDisposable {
     return started;
   }
 
+  /** Starts a copy that is not only to be planned. */
+  async startCopy(request: CopyRequest): Promise<JobView> {
+    const started = await this.agent.startCopy(request, PATIENT);
+    if ('etag' in started) throw new Error('a plan was not asked for');
+    return started;
+  }
+
   /** Resolves when the domain can be asked. */
   async connected(domain: string): Promise<void> {
     const machine = this.#machines.get(domain);

@@ -83,10 +83,7 @@ export class Story implements AsyncDisposable {
   async startCopy(more: Partial<CopyRequest> = {}): Promise<string | undefined> {
     const words = Object.entries(more).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
     this.say(`caller ▸ StartCopy vm1/vd0 to /copy.qcow2${words.join('')}`);
-    const view = await this.#answer(
-      'StartCopy',
-      this.#agent.agent.startCopy(copyTo(`${this.dir}/copy.qcow2`, more), PATIENT),
-    );
+    const view = await this.#answer('StartCopy', this.#agent.startCopy(copyTo(`${this.dir}/copy.qcow2`, more)));
     return view?.job.accepted.job;
   }
 

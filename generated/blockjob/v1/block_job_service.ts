@@ -419,13 +419,16 @@ export interface Plan {
 
 /** Is one step of a plan: one QMP command, or one file operation. */
 export interface PlanStep {
-  /** Names the step, for instance "add-destination-file". Unique in its phase. The journal uses the same name. */
+  /**
+   * Names the step, for instance "add-destination-file". The journal uses the same name for those of START and CLEAN_UP,
+   * where it is unique.
+   */
   name: string;
   /** Says when it is run. */
   phase: PlanStep_Phase;
   /**
-   * Gives what is run: a QMP command as one line of JSON, or a file operation in words. For people; the names of
-   * nodes and jobs in it hold their place until the job has its id.
+   * Gives what is run: a QMP command as one line of JSON, or a file operation in words. For people; bj0000000000000000
+   * in names of nodes and jobs holds the place of the job's id. Empty: what exactly, only the moment will tell.
    */
   run: string;
   /** Gives what takes it back, in the same notation. Harmless if the step never happened. Empty: nothing to take back. */
@@ -446,6 +449,8 @@ export const PlanStep_Phase = {
   PHASE_CANCEL: 3,
   /** PHASE_CLEAN_UP - After the job has ended: dismiss it, remove nodes and files that nobody uses. */
   PHASE_CLEAN_UP: 4,
+  /** PHASE_FINISH - When all is done of a job that ends by itself. */
+  PHASE_FINISH: 5,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -457,6 +462,7 @@ export namespace PlanStep_Phase {
   export type PHASE_PIVOT = typeof PlanStep_Phase.PHASE_PIVOT;
   export type PHASE_CANCEL = typeof PlanStep_Phase.PHASE_CANCEL;
   export type PHASE_CLEAN_UP = typeof PlanStep_Phase.PHASE_CLEAN_UP;
+  export type PHASE_FINISH = typeof PlanStep_Phase.PHASE_FINISH;
   export type UNRECOGNIZED = typeof PlanStep_Phase.UNRECOGNIZED;
 }
 
@@ -477,6 +483,9 @@ export function planStep_PhaseFromJSON(object: any): PlanStep_Phase {
     case 4:
     case "PHASE_CLEAN_UP":
       return PlanStep_Phase.PHASE_CLEAN_UP;
+    case 5:
+    case "PHASE_FINISH":
+      return PlanStep_Phase.PHASE_FINISH;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -496,6 +505,8 @@ export function planStep_PhaseToJSON(object: PlanStep_Phase): string {
       return "PHASE_CANCEL";
     case PlanStep_Phase.PHASE_CLEAN_UP:
       return "PHASE_CLEAN_UP";
+    case PlanStep_Phase.PHASE_FINISH:
+      return "PHASE_FINISH";
     case PlanStep_Phase.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";

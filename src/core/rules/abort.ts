@@ -1,7 +1,7 @@
 /** The rules of Abort that need nothing but the request. */
 import type { AbortRequest } from '../block-jobs.ts';
 import { violation } from '../errors.ts';
-import { known, notYet, throwIfAny } from './rule.ts';
+import { known, requestIdRules, throwIfAny } from './rule.ts';
 
 /** Throws all that is wrong with the request, at once. */
 export function checkAbort(request: AbortRequest): void {
@@ -10,6 +10,6 @@ export function checkAbort(request: AbortRequest): void {
     ...(request.pivot && request.force
       ? [violation('force', 'FLAGS_EXCLUSIVE', { first: 'pivot', second: 'force' })]
       : []),
-    ...notYet('request_id', request.requestId !== '', 'request ids'),
+    ...requestIdRules(request),
   ]);
 }

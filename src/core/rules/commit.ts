@@ -1,7 +1,7 @@
 /** The rules of Commit that need nothing but the request. Source: libvirt's virDomainBlockCommit. */
 import type { CommitRequest } from '../block-jobs.ts';
 import { type JobOptions, plainOptions } from '../job-options.ts';
-import { bandwidthIn, bytesPerSecond, diskRules, flagsOf, notYetRules, throwIfAny } from './rule.ts';
+import { bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 
 export interface CommitSpec {
   /** As they were given; '' for none. */
@@ -18,7 +18,12 @@ export interface CommitSpec {
 export function parseCommit(request: CommitRequest): CommitSpec {
   const { flags, violations } = flagsOf(request.flags);
   const unit = flags.has('BANDWIDTH_BYTES') ? 'BYTES' : 'MIB';
-  throwIfAny([...diskRules(request), ...violations, ...bandwidthIn(unit, request.bandwidth), ...notYetRules(request)]);
+  throwIfAny([
+    ...diskRules(request),
+    ...violations,
+    ...bandwidthIn(unit, request.bandwidth),
+    ...requestIdRules(request),
+  ]);
   return {
     base: request.base,
     top: request.top,

@@ -5,7 +5,7 @@
 import type { RebaseFlag, RebaseRequest } from '../block-jobs.ts';
 import { type Violation, violation } from '../errors.ts';
 import { type JobOptions, plainOptions } from '../job-options.ts';
-import { absolutePath, bandwidthIn, bytesPerSecond, diskRules, flagsOf, notYetRules, throwIfAny } from './rule.ts';
+import { absolutePath, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 import { type CopySpec, relativeBacking } from './start-copy.ts';
 
 export interface PullSpec {
@@ -30,7 +30,7 @@ export function parseRebase(request: RebaseRequest): RebaseSpec {
     ...(copy ? copyRules(request.base, flags) : pullRules(request.base, flags)),
     ...violations,
     ...bandwidthIn(unit, request.bandwidth),
-    ...notYetRules(request),
+    ...requestIdRules(request),
   ]);
   const options = plainOptions(bytesPerSecond(unit, request.bandwidth));
   const relative = flags.has('RELATIVE');

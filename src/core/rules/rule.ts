@@ -45,9 +45,10 @@ export function bandwidthOf(value: bigint): number {
   return Math.min(Number(value), GREATEST_LIMIT);
 }
 
-/** A part of the contract that this version does not build yet: said so, never silently ignored. */
-export function notYet(field: string, asked: boolean, feature: string): Violation[] {
-  return asked ? [violation(field, 'NOT_IMPLEMENTED', { feature })] : [];
+/** What every call must keep to that may be repeated. */
+export function requestIdRules({ requestId }: { readonly requestId: string }): Violation[] {
+  if (/^[\x21-\x7e]{0,128}$/.test(requestId)) return [];
+  return [invalid('request_id', 'must be 1 to 128 printable ASCII characters without spaces, as a UUID; or empty')];
 }
 
 /** What every call that starts a job must have. */
@@ -55,19 +56,6 @@ export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
   return [
     ...required('disk.domain', disk.domain, 'the name or UUID of a running domain'),
     ...required('disk.disk', disk.disk, 'a disk of the domain'),
-  ];
-}
-
-/** What no call that starts a job can have yet. */
-export function notYetRules(request: {
-  readonly requestId: string;
-  readonly validateOnly: boolean;
-  readonly planEtag: string;
-}): Violation[] {
-  return [
-    ...notYet('request_id', request.requestId !== '', 'request ids'),
-    ...notYet('validate_only', request.validateOnly, 'validation without a start'),
-    ...notYet('plan_etag', request.planEtag !== '', 'plans that are bound'),
   ];
 }
 

@@ -11,7 +11,7 @@ import {
   given,
   invalid,
   known,
-  notYetRules,
+  requestIdRules,
   required,
   throwIfAny,
 } from './rule.ts';
@@ -52,7 +52,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
       ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash at that end; use PAUSE')]
       : []),
-    ...notYetRules(request),
+    ...requestIdRules(request),
   ]);
   const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
   // Unreachable: what has no target has a violation. The compiler is told so.

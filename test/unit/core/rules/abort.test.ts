@@ -30,12 +30,13 @@ describe('an abort', () => {
     ['may pivot', { pivot: true, pauseGuest: 'ALWAYS' }, []],
     ['cannot pivot by force', { pivot: true, force: true }, ['force FLAGS_EXCLUSIVE']],
     ['may pause the guest for the end of a blocking copy, too', { pauseGuest: 'AUTO' }, []],
-    ['has no request id yet', { requestId: 'x' }, ['request_id NOT_IMPLEMENTED']],
+    ['may have a request id', { requestId: `~!${'x'.repeat(126)}` }, []],
+    ['has a request id that can be written down', { requestId: 'x'.repeat(129) }, ['request_id FIELD_INVALID']],
     ['knows its enum', { pivot: true, pauseGuest: { unrecognized: 9 } }, ['pause_guest FIELD_INVALID']],
     [
       'tells all that is wrong at once',
-      { pivot: true, force: true, requestId: 'x' },
-      ['force FLAGS_EXCLUSIVE', 'request_id NOT_IMPLEMENTED'],
+      { pivot: true, force: true, requestId: ' ' },
+      ['force FLAGS_EXCLUSIVE', 'request_id FIELD_INVALID'],
     ],
   ])('%s', (_name, request, expected) => {
     expect(wrongWith(request)).toEqual(expected);

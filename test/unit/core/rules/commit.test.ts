@@ -49,12 +49,12 @@ describe('a commit as understood', () => {
   it('what is wrong is told at once', () => {
     expect(reasons({})).toEqual([]);
     expect(
-      reasons({ disk: { domain: '', disk: 'x' }, flags: [{ unrecognized: 3 }], bandwidth: 2n ** 43n, planEtag: 'x' }),
+      reasons({ disk: { domain: '', disk: 'x' }, flags: [{ unrecognized: 3 }], bandwidth: 2n ** 43n, requestId: ' ' }),
     ).toEqual([
       'disk.domain FIELD_INVALID',
       'flags FIELD_INVALID',
       'bandwidth BANDWIDTH_OUT_OF_RANGE',
-      'plan_etag NOT_IMPLEMENTED',
+      'request_id FIELD_INVALID',
     ]);
   });
 });

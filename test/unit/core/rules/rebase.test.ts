@@ -115,14 +115,14 @@ describe('bandwidth', () => {
 
 describe('all that is wrong', () => {
   it('is told at once', () => {
-    const request = { disk: { domain: '', disk: '' }, base: 'x', bandwidth: 2n ** 64n - 1n, requestId: 'x' };
+    const request = { disk: { domain: '', disk: '' }, base: 'x', bandwidth: 2n ** 64n - 1n, requestId: ' ' };
     expect(reasons({ ...request, flags: ['COPY', 'RELATIVE'] })).toEqual([
       'disk.domain FIELD_INVALID',
       'disk.disk FIELD_INVALID',
       'relative_backing RELATIVE_UNSUPPORTED',
       'base PATH_NOT_ABSOLUTE',
       'bandwidth BANDWIDTH_OUT_OF_RANGE',
-      'request_id NOT_IMPLEMENTED',
+      'request_id FIELD_INVALID',
     ]);
   });
 });

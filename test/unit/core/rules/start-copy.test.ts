@@ -169,9 +169,10 @@ describe('what is wrong with a request', () => {
     ['a time limit below a second', { timeLimitMs: 999 }, 'time_limit FIELD_INVALID'],
     ['a time limit beyond 30 days', { timeLimitMs: 30 * 86_400_000 + 1 }, 'time_limit FIELD_INVALID'],
     ['a time limit that is no number', { timeLimitMs: Number.NaN }, 'time_limit FIELD_INVALID'],
-    ['a request id', { requestId: 'x' }, 'request_id NOT_IMPLEMENTED'],
-    ['validate_only', { validateOnly: true }, 'validate_only NOT_IMPLEMENTED'],
-    ['a bound plan', { planEtag: 'x' }, 'plan_etag NOT_IMPLEMENTED'],
+    ['a request id with a space', { requestId: 'a b' }, 'request_id FIELD_INVALID'],
+    ['a request id with a letter that is no ASCII', { requestId: 'é' }, 'request_id FIELD_INVALID'],
+    ['a request id with a line break', { requestId: 'x\n' }, 'request_id FIELD_INVALID'],
+    ['a request id that is too long', { requestId: 'x'.repeat(129) }, 'request_id FIELD_INVALID'],
   ])('%s', (_name, request, expected) => {
     expect(wrongWith(request)).toEqual([expected]);
   });
@@ -185,7 +186,7 @@ describe('what is wrong with a request', () => {
         granularityBytes: 3n,
         bufferBytes: -1n,
         relativeBacking: true,
-        requestId: 'x',
+        requestId: ' ',
       }),
     ).toEqual([
       'disk.domain FIELD_INVALID',
@@ -195,7 +196,7 @@ describe('what is wrong with a request', () => {
       'granularity_bytes GRANULARITY_INVALID',
       'buffer_bytes BUFFER_INVALID',
       'relative_backing RELATIVE_UNSUPPORTED',
-      'request_id NOT_IMPLEMENTED',
+      'request_id FIELD_INVALID',
     ]);
   });
 

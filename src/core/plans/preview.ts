@@ -1,0 +1,178 @@
+/**
+ * What a job would do, from its start to each of its ends, found out by the very functions that would do it: nothing
+ * here knows what a job does.
+ */
+import { advance, begin, type Job } from '../job.ts';
+import type { Accepted, EntryBody } from '../journal-entry.ts';
+import type { Asked, Seen } from '../moves.ts';
+import { nextMove } from '../next-move.ts';
+import { planSettling } from './settling.ts';
+import type { Action } from './step.ts';
+import { qmp } from './steps.ts';
+
+export interface PlannedStep {
+  readonly name: string;
+  readonly phase: 'START' | 'FINISH' | 'PIVOT' | 'CANCEL' | 'CLEAN_UP';
+  /** Undefined: what exactly, only the moment will tell. */
+  readonly run: Action | undefined;
+  readonly undo?: Action;
+  readonly reason: string;
+}
+
+const READY: readonly EntryBody[] = [{ entry: 'running' }, { entry: 'ready' }];
+/** Nothing of what is found out depends on it. */
+const NO_TIME = '1970-01-01T00:00:00.000Z';
+const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
+
+export function preview(accepted: Accepted): readonly PlannedStep[] {
+  const { kind, destination, options, plan } = accepted;
+  const start = plan.map(
+    ({ name, run, undo, holdsGuest }): PlannedStep => ({
+      name,
+      phase: 'START',
+      run,
+      ...(undo === undefined ? {} : { undo }),
+      reason: holdsGuest === true ? 'the guest is paused for it: QEMU can crash here under a busy guest' : '',
+    }),
+  );
+  const running = jobAfter(accepted, [{ entry: 'running' }]);
+  const cancelled = end(jobAfter(accepted, [{ entry: 'running' }, CANCEL]), 'running', 'CANCEL', 'before it is done');
+  if (destination === undefined) {
+    const byItself = { job: conclude(running, true), steps: [] };
+    const finished = kind === 'PULL' ? end(running, 'pending', 'FINISH', '') : byItself;
+    return [...start, ...finished.steps, ...cancelled.steps, ...cleanUp(finished.job, cancelled.job)];
+  }
+  const request = { entry: 'pivot-requested', pauseGuest: options.pauseGuest } as const;
+  const pivoted = end(jobAfter(accepted, [...READY, request]), 'ready', 'PIVOT', '');
+  const left = end(jobAfter(accepted, [...READY, CANCEL]), 'ready', 'CANCEL', 'when READY: it leaves a complete copy');
+  const ends = [...pivoted.steps, ...cancelled.steps, ...left.steps];
+  return [...start, ...ends, ...cleanUp(pivoted.job, cancelled.job)];
+}
+
+function jobAfter(accepted: Accepted, entries: readonly EntryBody[]): Job {
+  return entries.reduce(after, begin({ ...accepted, time: NO_TIME, revision: 1 }));
+}
+
+function after(job: Job, entry: EntryBody): Job {
+  return advance(job, { ...entry, time: NO_TIME, revision: job.revision + 1 });
+}
+
+/** Asks what to do, and does as if, until QEMU has been told all. */
+function end(
+  job: Job,
+  status: 'running' | 'ready' | 'pending',
+  phase: PlannedStep['phase'],
+  reason: string,
+): { readonly job: Job; readonly steps: readonly PlannedStep[] } {
+  const steps: PlannedStep[] = [];
+  const asked: Record<string, boolean> = {};
+  let now = job;
+  let guestRuns = true;
+  for (;;) {
+    const move = nextMove(now, seen(now, status, guestRuns), { ...NOTHING, ...asked });
+    switch (move.move) {
+      case 'hold-guest':
+        now = after(now, { entry: 'guest-held', because: move.because });
+        steps.push({ name: 'hold-guest', phase, run: qmp({ execute: 'stop' }), reason: move.because });
+        guestRuns = false;
+        break;
+      case 'carry-bitmaps':
+        steps.push({
+          name: 'carry-bitmaps',
+          phase,
+          run: undefined,
+          reason: 'persistent dirty bitmaps follow the disk',
+        });
+        asked['bitmaps'] = true;
+        break;
+      case 'command':
+        steps.push({ name: move.command.execute, phase, run: qmp(move.command), reason });
+        asked[move.asks] = true;
+        break;
+      default: {
+        const ended = conclude(now, phase !== 'CANCEL');
+        if (!guestRuns) {
+          const run = qmp({ execute: 'cont' });
+          steps.push({ name: 'release-guest', phase, run, reason: 'it goes on when the job has ended' });
+        }
+        return { job: ended, steps };
+      }
+    }
+  }
+}
+
+function conclude(job: Job, isDone: boolean): Job {
+  const { destination, source } = job.accepted;
+  const isMoved = isDone && destination !== undefined;
+  return after(job, {
+    entry: 'concluded',
+    how: 'CONCLUDED',
+    qemuError: isDone ? undefined : 'Operation canceled',
+    deviceOn: isMoved ? 'DESTINATION' : 'SOURCE',
+    devicePath: isMoved ? destination.path : source.path,
+  });
+}
+
+function cleanUp(afterSuccess: Job, otherwise: Job): readonly PlannedStep[] {
+  const [done, broken] = [planSettling(afterSuccess), planSettling(otherwise)];
+  const either = new Map([...done, ...broken].map((step) => [step.name, step]));
+  return [...either.values()].map(({ name, run }) => {
+    const [isDone, isBroken] = [done, broken].map((steps) => steps.some((step) => step.name === name));
+    const reason = isDone && isBroken ? 'in any case' : isDone ? 'after success' : 'if it is broken off';
+    return { name, phase: 'CLEAN_UP', run, reason };
+  });
+}
+
+const NOTHING: Asked = {
+  complete: false,
+  end: false,
+  forceEnd: false,
+  pause: false,
+  resume: false,
+  speed: false,
+  bitmaps: false,
+  yank: false,
+  flush: false,
+  finalize: false,
+  overdue: false,
+  timeIsUp: false,
+  heldTooLong: false,
+  restsFromHold: false,
+};
+
+function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: boolean): Seen {
+  return {
+    qemu: 'UP',
+    job: {
+      status,
+      error: undefined,
+      ioStatus: 'ok',
+      paused: false,
+      speedBytesPerSecond: job.bandwidthBytesPerSecond,
+      remainingBytes: 0,
+      begun: true,
+    },
+    deviceOn: 'SOURCE',
+    devicePath: job.accepted.source.path,
+    guestRuns,
+  };
+}
+
+/** For people: a QMP command as QEMU takes it, or what is done to a file. */
+export function inNotation(action: Action): string {
+  switch (action.do) {
+    case 'qmp':
+    case 'qmp-job':
+      return JSON.stringify(action.command);
+    case 'end-qmp-job':
+      return `end and dismiss QEMU's job ${action.qemuJob}, if it is there`;
+    case 'create-file':
+      return action.takeOver
+        ? `take over the empty file ${action.path}, and make it ${action.sizeBytes} bytes long`
+        : `create ${action.path}, which must not be there, with ${action.sizeBytes} bytes`;
+    case 'remove-file':
+      return `remove ${action.path}, if it is the very file that ${action.madeBy} made`;
+    case 'delete-image':
+      return `delete ${action.image.path}, if it is that very file still and no VM has it open`;
+  }
+}
