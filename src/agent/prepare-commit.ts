@@ -72,6 +72,11 @@ async function refuseShared(images: readonly Image[], { graph, graphs, disk, mac
         fail('DESTINATION_IN_USE', { path: image.path, by });
       }
       if (!isHere) continue;
+      // An overlay that no device is on: exported for a backup, maybe.
+      for (const [parent, below] of graph.children) {
+        if (own.has(parent) || below.every(({ node }) => node !== image.node)) continue;
+        fail('DESTINATION_IN_USE', { path: image.path, by: `node ${parent} of domain ${other.domain} reads it` });
+      }
       const sharer = other.graph.disks.find(
         ({ qdev, chain }) => qdev !== disk.qdev && chain.some(({ node }) => node === image.node),
       );

@@ -205,6 +205,8 @@ describe.skipIf(needs('qemu'))('Commit', () => {
       for (const request of [{ top: 'disk0[1]' }, { flags: [ACTIVE] }, { top: 'disk0[1]', flags: [DELETE] }]) {
         expect(await refused(site.service.commit({ disk, ...request }))).toMatchObject({
           reason: 'DESTINATION_IN_USE',
+          // Found by the service: QEMU's own locks would find it too late, and only among those that lock.
+          metadata: { by: expect.stringMatching(/^node \S+ of domain \S+ reads it$/) as string },
         });
       }
       expect([await graphOf(qemu.admin), await hashOf(base)]).toEqual(before);
@@ -219,6 +221,24 @@ describe.skipIf(needs('qemu'))('Commit', () => {
       await guest.expectIn(join(dir, 'copy'), 'qcow2');
       expect(existsSync(top.path)).toBe(true);
     });
+  });
+
+  test('that an overlay of the same QEMU is over, without a device: nothing is committed into it', async () => {
+    await using machine = await site.machine();
+    const { disk, chain, qemu, dir } = machine;
+    const base = present(chain[0]).path;
+    const [name, other] = ['other', join(dir, 'other.qcow2')];
+    await run('qemu-img', ['create', '-qfqcow2', '-Fqcow2', '-b', base, other]);
+    const { disks } = await site.service.getDomain(disk.domain);
+    const backing = present(disks[0]?.chain.find(({ path }) => path === base)).nodeName;
+    const file = { driver: 'file', filename: other };
+    await qemu.admin.execute('blockdev-add', { driver: 'qcow2', 'node-name': name, file, backing });
+    const before = await graphOf(qemu.admin);
+    expect(await refused(site.service.commit({ disk, flags: [ACTIVE] }))).toMatchObject({
+      reason: 'DESTINATION_IN_USE',
+      metadata: { path: base, by: `node ${name} of domain ${disk.domain} reads it` },
+    });
+    expect(await graphOf(qemu.admin)).toEqual(before);
   });
 
   test('an image that another VM has opened meanwhile is not deleted', async () => {

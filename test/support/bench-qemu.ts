@@ -13,7 +13,7 @@ import {
   startQemu,
   testDir,
 } from './qemu.ts';
-import { Service } from './service.ts';
+import { Service, type ServiceOptions } from './service.ts';
 
 export const MIB = 1 << 20;
 
@@ -35,24 +35,39 @@ export interface MachineOptions extends Partial<ChainOptions> {
 }
 
 export class Site implements AsyncDisposable {
-  readonly service: Service;
   readonly stateFolder: string;
+  readonly #options: ServiceOptions;
   readonly #sockets: string;
   readonly #held: AsyncDisposableStack;
+  #service: Service;
 
-  private constructor(service: Service, stateFolder: string, sockets: string, held: AsyncDisposableStack) {
-    this.service = service;
-    this.stateFolder = stateFolder;
+  private constructor(service: Service, options: ServiceOptions, sockets: string, held: AsyncDisposableStack) {
+    this.#service = service;
+    this.#options = options;
+    this.stateFolder = join(options.dir, 'state');
     this.#sockets = sockets;
     this.#held = held;
+  }
+
+  get service(): Service {
+    return this.#service;
   }
 
   static async open(allow: readonly string[] = []): Promise<Site> {
     const held = new AsyncDisposableStack();
     const { path } = held.use(await testDir());
     const sockets = held.use(await testDir('bj-qmp-')).path;
-    const service = held.use(await Service.start({ dir: path, qmpDir: sockets, allow: ['/tmp', ...allow] }));
-    return new Site(service, join(path, 'state'), sockets, held);
+    const options = { dir: path, qmpDir: sockets, allow: ['/tmp', ...allow] };
+    return new Site(await Service.start(options), options, sockets, held);
+  }
+
+  /** Ends the service, and starts it again on the same state; `domain` can be asked when this returns. */
+  async restart(how: 'SIGTERM' | 'SIGKILL', domain: string): Promise<void> {
+    expectWell(this.#service);
+    if (how === 'SIGTERM') await this.#service.stop();
+    else await this.#service.kill();
+    this.#service = await Service.start(this.#options);
+    await this.#service.domainUp(domain);
   }
 
   /** A QEMU with one disk, `disk0`, that the service can be asked about. */
@@ -100,6 +115,7 @@ export class Site implements AsyncDisposable {
     try {
       expectWell(this.service);
     } finally {
+      await this.#service.stop();
       await this.#held.disposeAsync();
     }
   }

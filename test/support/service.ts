@@ -15,6 +15,7 @@ import {
   type ListJobsResponse,
   PauseRequest,
   type PauseResponse,
+  type Plan,
   RebaseRequest,
   type RebaseResponse,
   ResumeRequest,
@@ -131,18 +132,33 @@ export class Service implements AsyncDisposable {
     return present(job);
   }
 
+  /** With validate_only: the plan. */
+  async planOf(
+    rpc: 'startCopy' | 'rebase' | 'commit',
+    message: StartCopyRequest | RebaseRequest | CommitRequest,
+  ): Promise<Plan> {
+    const request = { ...message, validateOnly: true };
+    const { job, plan } = await call<StartCopyResponse>(this.blockJobs, rpc, request);
+    if (job !== undefined) throw new Error(`a job was started: ${job.id}`);
+    return present(plan);
+  }
+
   async abort(request: Request<typeof AbortRequest>): Promise<NonNullable<AbortResponse['job']>> {
     const { job } = await call<AbortResponse>(this.blockJobs, 'abort', AbortRequest.fromPartial(request));
     return present(job);
   }
 
-  async setSpeed(jobId: string, bandwidthBytesPerSecond: bigint): Promise<NonNullable<SetSpeedResponse['job']>> {
-    const request = SetSpeedRequest.fromPartial({ job: byId(jobId), bandwidthBytesPerSecond });
+  async setSpeed(
+    jobId: string,
+    bandwidthBytesPerSecond: bigint,
+    requestId = '',
+  ): Promise<NonNullable<SetSpeedResponse['job']>> {
+    const request = SetSpeedRequest.fromPartial({ job: byId(jobId), bandwidthBytesPerSecond, requestId });
     return present((await call<SetSpeedResponse>(this.blockJobs, 'setSpeed', request)).job);
   }
 
-  async pause(jobId: string): Promise<NonNullable<PauseResponse['job']>> {
-    const request = PauseRequest.fromPartial({ job: byId(jobId) });
+  async pause(jobId: string, requestId = ''): Promise<NonNullable<PauseResponse['job']>> {
+    const request = PauseRequest.fromPartial({ job: byId(jobId), requestId });
     return present((await call<PauseResponse>(this.blockJobs, 'pause', request)).job);
   }
 
@@ -229,6 +245,16 @@ export class Service implements AsyncDisposable {
     return this.#child.exitCode;
   }
 
+  /** As the kernel or a power cut would: without a word. */
+  async kill(): Promise<void> {
+    this.blockJobs.close();
+    this.domains.close();
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
@@ -244,7 +270,8 @@ type Unary<Res> = (
   callback: (error: ServiceError | null, response: Res) => void,
 ) => unknown;
 
-async function call<Res>(client: Client, method: string, request: object): Promise<Res> {
+/** One call, over whichever client. */
+export async function call<Res>(client: Client, method: string, request: object): Promise<Res> {
   return await new Promise((resolve, reject) => {
     const rpc = Reflect.get(client, method) as Unary<Res>;
     rpc.call(client, request, new Metadata(), (error, response) => {

@@ -1,0 +1,128 @@
+/** A write that is repeated with its request_id is done once, whoever repeats it, and whatever happened in between. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { credentials } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  BlockJobServiceClient,
+  CommitFlag,
+  RebaseFlag,
+  StartCopyRequest,
+  type StartCopyResponse,
+} from '../../generated/blockjob/v1/block_job_service.ts';
+import { Job_State } from '../../generated/blockjob/v1/job.ts';
+import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
+import { graphOf, present } from '../support/checks.ts';
+import { byId, call, refused } from '../support/service.ts';
+
+type Start = Parameters<typeof StartCopyRequest.fromPartial>[0];
+
+let site: Site;
+
+function copy({ disk, dir }: Machine, requestId: string, more: Start = {}): Start {
+  const target = { $case: 'file', value: join(dir, 'copy') } as const;
+  return { disk, destination: { target }, bandwidthBytesPerSecond: 65_536n, requestId, ...more };
+}
+
+describe('a request_id', () => {
+  beforeAll(async () => {
+    site = await Site.open();
+  });
+
+  afterAll(async () => {
+    await site[Symbol.asyncDispose]();
+  });
+
+  test('1,000 StartCopys with one id from 50 clients: one job', async () => {
+    await using machine = await site.machine();
+    const request = copy(machine, 'one-of-1000');
+    const options = { 'grpc.use_local_subchannel_pool': 1 };
+    const clients = Array.from(
+      { length: 50 },
+      () => new BlockJobServiceClient(site.service.address, credentials.createInsecure(), options),
+    );
+    const message = StartCopyRequest.fromPartial(request);
+    const answers = clients.flatMap((client) =>
+      Array.from({ length: 20 }, async () => await call<StartCopyResponse>(client, 'startCopy', message)),
+    );
+    const jobs = (await Promise.all(answers)).map(({ job }) => present(job));
+    for (const client of clients) client.close();
+    expect(new Set(jobs.map(({ id }) => id)).size).toBe(1);
+    expect(new Set(jobs.map(({ requestId }) => requestId))).toEqual(new Set(['one-of-1000']));
+    expect((await graphOf(machine.qemu.admin)).jobs).toHaveLength(1);
+    expect((await site.service.listJobs({ domain: machine.disk.domain })).jobs).toHaveLength(1);
+    const other = await refused(site.service.startCopy({ ...request, bandwidthBytesPerSecond: 1n }));
+    expect(other).toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+      metadata: { requestId: 'one-of-1000', job: jobs[0]?.id },
+    });
+  });
+
+  test('holds for every kind of start, across a crash of the service, and when the job has ended', async () => {
+    await using machine = await site.machine();
+    const { disk, chain } = machine;
+    const ended = new Map<string, string>();
+    const starts = {
+      copy: async () => await site.service.startCopy({ ...copy(machine, 'copy'), bandwidthBytesPerSecond: 0n }),
+      pull: async () => await site.service.rebase({ disk, base: chain[0]?.path ?? '', requestId: 'pull' }),
+      commit: async () =>
+        await site.service.commit({ disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE], requestId: 'commit' }),
+    };
+    for (const [name, start] of Object.entries(starts)) {
+      const { id } = await start();
+      ended.set(name, id);
+      if (name === 'pull') await site.ended(await site.service.getInfo(id));
+      else {
+        await site.service.until(id, 'STATE_READY');
+        await site.service.abort({ job: byId(id) });
+      }
+    }
+    const again = async () => {
+      for (const [name, start] of Object.entries(starts)) expect((await start()).id).toBe(ended.get(name));
+    };
+    await again();
+    await site.restart('SIGKILL', disk.domain);
+    await again();
+    expect((await site.service.listJobs({ domain: disk.domain })).jobs).toHaveLength(3);
+    const rebased = { disk, base: join(machine.dir, 'copy'), flags: [RebaseFlag.REBASE_FLAG_COPY], requestId: 'copy' };
+    expect(await refused(site.service.rebase(rebased))).toMatchObject({ reason: 'REQUEST_ID_REUSED' });
+  });
+
+  test('of a call that was refused is free', async () => {
+    await using machine = await site.machine();
+    const wrong = copy(machine, 'free', { destination: { target: { $case: 'file', value: '/nowhere/x' } } });
+    expect(await refused(site.service.startCopy(wrong))).toMatchObject({ reason: 'DESTINATION_NOT_ALLOWED' });
+    expect((await site.service.startCopy(copy(machine, 'free'))).requestId).toBe('free');
+  });
+
+  test('of an Abort, a SetSpeed and a Pause: what was done since stays as it is', async () => {
+    await using machine = await site.machine({ sizeBytes: 8 * MIB });
+    const { id } = await site.service.startCopy(copy(machine, 'steered'));
+    await site.service.setSpeed(id, 1_000_000n, 'faster');
+    await site.service.setSpeed(id, 100_000n);
+    await site.service.pause(id, 'pause');
+    await site.service.resume(id);
+    for (const how of ['SIGTERM', 'SIGKILL'] as const) {
+      expect(await site.service.setSpeed(id, 1_000_000n, 'faster')).toMatchObject({
+        bandwidthBytesPerSecond: 100_000n,
+      });
+      expect((await site.service.pause(id, 'pause')).pauseReason).toBe(0);
+      await site.restart(how, machine.disk.domain);
+    }
+    // What was so already is remembered, too.
+    await site.service.setSpeed(id, 100_000n, 'as-it-is');
+    await site.service.setSpeed(id, 200_000n);
+    expect((await site.service.setSpeed(id, 100_000n, 'as-it-is')).bandwidthBytesPerSecond).toBe(200_000n);
+
+    const abort = { job: byId(id), requestId: 'abort' };
+    const first = await site.service.abort(abort);
+    expect(first.state).toBe(Job_State.STATE_CANCELLED);
+    expect(await site.service.abort(abort)).toEqual(first);
+    expect(await refused(site.service.abort({ ...abort, force: true }))).toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+      metadata: { job: id },
+    });
+    expect(await refused(site.service.abort({ job: byId(id) }))).toMatchObject({ reason: 'JOB_ENDED' });
+    expect((await readdir(machine.dir)).includes('copy')).toBe(false);
+  });
+});
