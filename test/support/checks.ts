@@ -152,6 +152,7 @@ export async function journalEntries(stateFolder: string, job: string, last: big
 export interface JournalLine {
   readonly revision: number;
   readonly entry: string;
+  readonly step?: string;
 }
 
 // ---- what the guest wrote -------------------------------------------------------------------------------

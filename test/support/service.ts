@@ -143,6 +143,13 @@ export class Service implements AsyncDisposable {
     return present(plan);
   }
 
+  async start(
+    rpc: 'startCopy' | 'rebase' | 'commit',
+    request: StartCopyRequest | RebaseRequest | CommitRequest,
+  ): Promise<NonNullable<StartCopyResponse['job']>> {
+    return present((await call<StartCopyResponse>(this.blockJobs, rpc, request)).job);
+  }
+
   async abort(request: Request<typeof AbortRequest>): Promise<NonNullable<AbortResponse['job']>> {
     const { job } = await call<AbortResponse>(this.blockJobs, 'abort', AbortRequest.fromPartial(request));
     return present(job);
