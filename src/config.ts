@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Limits } from './core/limits.ts';
 import { type Address, parseAddress } from './lib/address.ts';
 
 export interface EmbeddedConfig {
@@ -16,6 +17,7 @@ export interface EmbeddedConfig {
     readonly folders: readonly string[];
     readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
   };
+  readonly limits: Limits;
   readonly logLevel: string;
   readonly drainMs: number;
 }
@@ -28,6 +30,10 @@ interface ServeFlags {
   readonly qmpDir?: string;
   readonly stateDir: string;
   readonly allowDestination: readonly AllowedDestination[];
+  readonly maxJobs: number;
+  readonly maxWatchers: number;
+  readonly keepDays: number;
+  readonly keepJobs: number;
   readonly hostName: string;
   readonly logLevel: string;
   readonly drainSeconds: number;
@@ -66,6 +72,15 @@ export async function runCommandLine(
         .argParser(collect(parseAllowed))
         .default([], 'none: every copy is refused'),
     )
+    .option('--max-jobs <number>', 'how many jobs may run at a time', parseCount, 100)
+    .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
+    .option('--keep-days <days>', 'how long ended jobs are remembered; a day at least', parseCount, 30)
+    .option(
+      '--keep-jobs <number>',
+      'how many ended jobs are remembered, besides those of the last day',
+      parseCount,
+      1000,
+    )
     .option('--host-name <name>', "this machine's name in Job.host", hostname())
     .addOption(
       new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
@@ -87,6 +102,11 @@ export async function runCommandLine(
         allowed: {
           folders: flags.allowDestination.flatMap((place) => ('folder' in place ? place.folder : [])),
           nbdServers: flags.allowDestination.flatMap((place) => ('host' in place ? place : [])),
+        },
+        limits: {
+          jobs: flags.maxJobs,
+          watchersPerJob: flags.maxWatchers,
+          keep: { days: flags.keepDays, jobs: flags.keepJobs },
         },
         logLevel: flags.logLevel,
         drainMs: flags.drainSeconds * 1000,
@@ -122,6 +142,14 @@ function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (!(seconds >= 0 && seconds <= 3600)) throw new InvalidArgumentError('Give 0 to 3600 seconds.');
   return seconds;
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!(Number.isSafeInteger(count) && count >= 1 && count <= 1_000_000)) {
+    throw new InvalidArgumentError('Give a whole number from 1 to 1000000.');
+  }
+  return count;
 }
 
 function collect<T>(parse: (text: string) => T) {

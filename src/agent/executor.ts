@@ -15,8 +15,8 @@ export interface Workplace {
   readonly machine: VirtualMachine | undefined;
   /** The file that this job made, if it made one. */
   readonly made: MadeFile | undefined;
-  /** Paths that any domain's graph holds now. */
-  readonly heldPaths: () => Promise<ReadonlySet<string>>;
+  /** Who has a file open now, by whatever name; undefined: no VM. */
+  readonly holder: (path: string) => Promise<string | undefined>;
 }
 
 /** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
@@ -31,7 +31,7 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
       else await removeFile(made);
       return undefined;
     case 'delete-image':
-      await deleteImage(action.image, await workplace.heldPaths());
+      await deleteImage(action.image, workplace.holder);
       return undefined;
     case 'qmp':
       await machine?.execute(action.command);

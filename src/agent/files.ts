@@ -54,13 +54,14 @@ export async function mustBeAbsent(path: string): Promise<void> {
   if (there !== undefined) fail('DESTINATION_EXISTS', { path });
 }
 
-/** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE while one of `held` is the same file. */
-export async function deleteImage(image: KnownFile, held: ReadonlySet<string>): Promise<void> {
+/** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` names who has it open. */
+export async function deleteImage(
+  image: KnownFile,
+  holder: (path: string) => Promise<string | undefined>,
+): Promise<void> {
   if (!(await isStill(image))) return;
-  const key = await fileKey(image.path);
-  for (const path of held) {
-    if ((await fileKey(path)) === key) fail('DESTINATION_IN_USE', { path: image.path, by: 'a VM that has it open' });
-  }
+  const by = await holder(image.path);
+  if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });
   await unlink(image.path);
 }
 
@@ -68,7 +69,7 @@ export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): K
   return { path, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
 }
 
-async function isStill(file: KnownFile): Promise<boolean> {
+export async function isStill(file: KnownFile): Promise<boolean> {
   const now = await lstat(file.path, { bigint: true }).catch(() => undefined);
   if (now === undefined) return false;
   const { device, inode, birthTimeNs } = knownAs(file.path, now);

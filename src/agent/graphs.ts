@@ -1,6 +1,7 @@
 /** The block graphs of all VMs that can be asked: what any of them holds is in use. */
 import type { BlockGraph } from '../core/chain.ts';
 import { inTime } from '../lib/in-time.ts';
+import { fileKey } from './files.ts';
 import { isAlive } from './qemu-process.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
@@ -22,4 +23,24 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
     return graph === undefined ? [] : [{ domain: machine.name, socketPath: machine.socketPath, graph }];
   });
   return (await Promise.all(graphs)).flat();
+}
+
+/** Of the files, those that no VM has open. */
+export async function notHeld<File extends { readonly path: string }>(
+  files: readonly File[],
+  holder: (path: string) => Promise<string | undefined>,
+): Promise<readonly File[]> {
+  const found = await Promise.all(files.map(async (file) => ((await holder(file.path)) === undefined ? [file] : [])));
+  return found.flat();
+}
+
+/** Which node of which VM has this file or device open, by whatever name; undefined: none. */
+export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
+  const key = await fileKey(path);
+  for (const { domain, graph } of graphs) {
+    for (const node of graph.nodes.values()) {
+      if ((await fileKey(node.path)) === key) return `node ${node.node} of domain ${domain}`;
+    }
+  }
+  return undefined;
 }

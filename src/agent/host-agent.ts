@@ -1,40 +1,47 @@
 /** BlockJobs for the VMs of one host. */
 import type { Logger } from 'pino';
 import type {
-  AbortRequest,
   BlockJobs,
   Call,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
   Domain,
   DomainDisk,
   JobEvent,
-  JobRef,
   JobView,
-  ListJobsRequest,
-  PauseRequest,
-  RebaseRequest,
-  SetSpeedRequest,
+  Leftover,
+  ReclaimResult,
   Started,
-  WatchRequest,
 } from '../core/block-jobs.ts';
-import { findDisk } from '../core/chain.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
+import type { Limits } from '../core/limits.ts';
+import type {
+  AbortRequest,
+  CheckOperationRequest,
+  CommitRequest,
+  CopyRequest,
+  JobRef,
+  ListJobsRequest,
+  ListLeftoversRequest,
+  PauseRequest,
+  RebaseRequest,
+  ReclaimRequest,
+  SetSpeedRequest,
+  WatchRequest,
+} from '../core/requests.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
-import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { parseCommit } from '../core/rules/commit.ts';
 import { page, stateFilter } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
+import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
-import { inTime } from '../lib/in-time.ts';
-import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
-import { PATIENCE_MS } from './graphs.ts';
+import { Domains } from './domains.ts';
+import { graphsOf, holderOf, notHeld } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { JobTable } from './job-table.ts';
+import { Leftovers } from './leftovers.ts';
+import { recoverLost } from './lost-journal.ts';
 import type { Allowed } from './place.ts';
 import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
@@ -44,9 +51,9 @@ import { type Change, changeDone, requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
 import { type Start, Starts } from './starts.ts';
-import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
+import { Watchers } from './watchers.ts';
 
 export interface HostAgentOptions {
   readonly host: string;
@@ -55,6 +62,7 @@ export interface HostAgentOptions {
   readonly jobsFolder: string;
   /** Where copies may go. */
   readonly allowed: Allowed;
+  readonly limits: Limits;
   readonly logger: Logger;
 }
 
@@ -64,6 +72,9 @@ export class HostAgent implements BlockJobs {
   readonly #progresses: Progresses;
   readonly #jobs: JobTable;
   readonly #starts: Starts;
+  readonly #watchers: Watchers;
+  readonly #domains: Domains;
+  readonly #leftovers: Leftovers;
 
   constructor(options: HostAgentOptions) {
     this.#options = options;
@@ -71,11 +82,15 @@ export class HostAgent implements BlockJobs {
     this.#progresses = new Progresses(options.machines);
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
+    this.#domains = new Domains(options.host, this.#machines, this.#jobs);
+    this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs);
+    this.#watchers = new Watchers(options.limits.watchersPerJob);
   }
 
-  /** Takes up jobs that a journal tells of, oldest first. */
-  adopt(logs: readonly JobLog[]): void {
-    this.#jobs.adopt(logs);
+  /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */
+  async adopt(logs: readonly JobLog[]): Promise<void> {
+    await this.#jobs.adopt(logs);
+    this.#machines.onUp((machine) => this.#jobs.waitFor(recoverLost(machine, this.#options, this.#jobs)));
   }
 
   async startCopy(request: CopyRequest, call: Call): Promise<Started> {
@@ -108,11 +123,13 @@ export class HostAgent implements BlockJobs {
   async getInfo(ref: JobRef, _call: Call): Promise<JobView> {
     const log = await this.#jobs.find(ref);
     await this.#progresses.refresh(log);
-    return this.#view(log);
+    const [view] = await this.#viewsNow([log]);
+    return view ?? this.#view(log);
   }
 
   async listJobs(request: ListJobsRequest, _call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }> {
     const { domain, pageSize, pageToken } = request;
+    await this.#jobs.complete();
     const uuid = domain === '' ? undefined : this.#machines.find(domain)?.uuid;
     const ofDomain = ({ accepted }: Job) =>
       domain === '' || accepted.domain === domain || accepted.domainUuid === (uuid ?? domain);
@@ -124,7 +141,7 @@ export class HostAgent implements BlockJobs {
     if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
     const { items, nextPageToken } = page(wanted, ({ job }) => job.accepted.job, pageSize, pageToken);
     await Promise.all(items.map(async (log) => await this.#progresses.refresh(log)));
-    return { jobs: items.map((log) => this.#view(log)), nextPageToken };
+    return { jobs: await this.#viewsNow(items), nextPageToken };
   }
 
   async abort(request: AbortRequest, { signal }: Call): Promise<JobView> {
@@ -171,58 +188,47 @@ export class HostAgent implements BlockJobs {
   }
 
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
-    yield* watchJob(await this.#jobs.find(request.job), this.#progresses, request, call);
+    const log = await this.#jobs.find(request.job);
+    using _place = this.#watchers.take(log.job.accepted.job);
+    yield* watchJob(log, this.#progresses, request, call);
   }
 
   async checkOperation(request: CheckOperationRequest, _call: Call): Promise<void> {
-    const address = parseCheckOperation(request);
-    const machine = this.#machines.get(request.domain);
-    await machine.asking(async () => {
-      const [graph, jobs] = await Promise.all([machine.graph(), machine.jobs()]);
-      const named = request.disk ?? address;
-      const disk = named === undefined ? undefined : findDisk(graph, named);
-      if (named !== undefined && disk === undefined) fail('DISK_NOT_FOUND', { domain: request.domain, disk: named });
-      const site = { machine, table: this.#jobs, jobs };
-      if (address !== undefined && disk !== undefined) refuseBusyDisk(disk, site);
-      else refuseBusyDomain(graph, site);
-    });
+    await this.#domains.checkOperation(request);
+  }
+
+  async listLeftovers(
+    { domain, pageSize, pageToken }: ListLeftoversRequest,
+    _call: Call,
+  ): Promise<{ leftovers: readonly Leftover[]; nextPageToken: string }> {
+    const { items, nextPageToken } = page(await this.#leftovers.list(domain), ({ id }) => id, pageSize, pageToken);
+    return { leftovers: items, nextPageToken };
+  }
+
+  async reclaim(request: ReclaimRequest, _call: Call): Promise<readonly ReclaimResult[]> {
+    checkReclaim(request);
+    return await this.#leftovers.reclaim(request.ids, request.apply);
   }
 
   async listDomains(_call: Call): Promise<readonly Domain[]> {
-    const domains = await Promise.all(this.#machines.all.map(async (machine) => await this.#domain(machine)));
-    return domains.toSorted((a, b) => a.name.localeCompare(b.name));
+    return await this.#domains.list();
   }
 
   async getDomain(name: string, _call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    const machine = this.#machines.get(name);
-    const disks = await machine.asking(async () => {
-      const graph = await machine.graph();
-      return await Promise.all(
-        graph.disks.map(async (disk) => {
-          const log = this.#jobs.activeOn(machine, disk.qdev);
-          const deviceType = await machine.deviceType(disk.qdev);
-          return { disk, deviceType, activeJob: log && this.#view(log) };
-        }),
-      );
-    });
-    return { domain: await this.#domain(machine), disks };
+    return await this.#domains.get(name, (log) => this.#view(log));
   }
 
-  async #domain(machine: VirtualMachine): Promise<Domain> {
-    const { identity, name, uuid } = machine;
-    const { host } = this.#options;
-    if (identity === undefined) {
-      const why = failure('QEMU_UNREACHABLE', { domain: name, why: machine.trouble });
-      return { name, uuid, host, connection: { up: false, why } };
-    }
-    const guestState = await inTime(machine.guestState(), PATIENCE_MS);
-    const { qemuVersion, facts } = identity;
-    return {
-      name,
-      uuid,
-      host,
-      connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState },
-    };
+  /** What was safe to delete when a job ended may be in use again. */
+  async #viewsNow(logs: readonly JobLog[]): Promise<readonly JobView[]> {
+    const isNamed = logs.some(({ job }) => job.outcome.safeToDelete.length > 0);
+    const graphs = isNamed ? await graphsOf(this.#machines) : [];
+    return await Promise.all(
+      logs.map(async (log) => {
+        const { job, progress } = this.#view(log);
+        const safeToDelete = await notHeld(job.outcome.safeToDelete, async (path) => await holderOf(path, graphs));
+        return { job: { ...job, outcome: { ...job.outcome, safeToDelete } }, progress };
+      }),
+    );
   }
 
   #view(log: JobLog): JobView {

@@ -28,7 +28,9 @@ export class JobLog {
   /** The job exists when this returns. */
   static async begin(folder: string, accepted: Accepted, request?: RequestMark): Promise<JobLog> {
     const journal = await Journal.create(folder, accepted.job);
-    const entry: JournalEntry = { revision: 1, time: new Date().toISOString(), ...accepted, ...marked(request) };
+    // The history that is lost had lower numbers, whatever they were: who comes back with one is told so.
+    const revision = accepted.recovered === undefined ? 1 : Math.floor(Date.now() / 1000);
+    const entry: JournalEntry = { revision, time: new Date().toISOString(), ...accepted, ...marked(request) };
     try {
       await journal.append(entry);
     } catch (error) {
@@ -54,7 +56,12 @@ export class JobLog {
 
   /** Undefined: there is no such revision yet. */
   at(revision: number): Revision | undefined {
-    return this.#revisions[revision - 1];
+    return this.#revisions[revision - this.oldest];
+  }
+
+  /** The first revision that is kept. */
+  get oldest(): number {
+    return this.#revisions[0].entry.revision;
   }
 
   /** The revision of the first entry of a kind. */

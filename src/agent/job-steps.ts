@@ -9,14 +9,15 @@ import type { MadeFile, Step } from '../core/plans/step.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
+import { notHeld } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { writtenBy } from './job-table.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {
   readonly log: JobLog;
-  /** Paths that any domain's graph holds now. */
-  readonly heldPaths: () => Promise<ReadonlySet<string>>;
+  /** Who has a file open now, by whatever name; undefined: no VM. */
+  readonly holder: (path: string) => Promise<string | undefined>;
   readonly logger: Logger;
 }
 
@@ -100,8 +101,7 @@ export class JobSteps {
     }
     const { state, failure: why } = ending(this.#job, concluded);
     const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
-    const held = await this.#options.heldPaths();
-    const safeToDelete = outcome.safeToDelete.filter(({ path }) => !held.has(path));
+    const safeToDelete = await notHeld(outcome.safeToDelete, this.#options.holder);
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
   }
@@ -135,7 +135,7 @@ export class JobSteps {
   }
 
   #workplace(machine: VirtualMachine | undefined): Workplace {
-    return { ...this.#about, machine, made: this.#job.madeFile, heldPaths: this.#options.heldPaths };
+    return { ...this.#about, machine, made: this.#job.madeFile, holder: this.#options.holder };
   }
 
   /** For messages. */

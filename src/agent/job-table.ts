@@ -1,12 +1,16 @@
 /** Every job of this host, ended ones too, and who looks after those that run. */
 import type { Logger } from 'pino';
-import type { JobRef } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
+import type { Limits } from '../core/limits.ts';
+import type { JobRef } from '../core/requests.ts';
+import { toForget } from '../core/retention.ts';
+import { inTime } from '../lib/in-time.ts';
 import { fileKey } from './files.ts';
-import { graphsOf } from './graphs.ts';
+import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import { JobLog } from './job-log.ts';
+import { removeJournal, setAside } from './journal.ts';
 import type { Progresses } from './progresses.ts';
 import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
@@ -23,6 +27,7 @@ export interface JobTableOptions {
   readonly progresses: Progresses;
   /** Where the journals are. */
   readonly jobsFolder: string;
+  readonly limits: Pick<Limits, 'jobs' | 'keep'>;
   readonly logger: Logger;
 }
 
@@ -32,32 +37,73 @@ export class JobTable {
   /** Oldest first. */
   readonly #logs = new Map<string, JobLog>();
   readonly #running = new Map<string, { readonly job: RunningJob; readonly done: Promise<void> }>();
+  /** Those whose first entry is being written. */
+  #beginning = 0;
+  readonly #recoveries = new Set<Promise<void>>();
 
   constructor(options: JobTableOptions) {
     this.#options = options;
   }
 
-  /** The job exists when this returns, and its plan has begun. Rejects with the file system's error. */
-  async begin(accepted: Accepted, request: RequestMark | undefined): Promise<JobLog> {
-    const log = await JobLog.begin(this.#options.jobsFolder, accepted, request);
-    this.#logs.set(accepted.job, log);
-    const job = this.#runningJob(log);
-    this.#lookAfter(log, job, async () => {
-      await job.start();
-      await job.drive();
-    });
-    return log;
+  /** Throws TOO_MANY_JOBS. */
+  refuseMore(): void {
+    const { jobs } = this.#options.limits;
+    if (this.#running.size + this.#beginning >= jobs) fail('TOO_MANY_JOBS', { limit: String(jobs) });
   }
 
-  /** Takes up jobs that a journal tells of, oldest first. */
-  adopt(logs: readonly JobLog[]): void {
-    for (const log of logs) {
-      this.#logs.set(log.job.accepted.job, log);
-      this.requests.learn(log);
-      if (log.ended) continue;
+  /** The job exists when this returns, and its plan has begun. Rejects with the file system's error. */
+  async begin(accepted: Accepted, request: RequestMark | undefined): Promise<JobLog> {
+    this.refuseMore();
+    this.#beginning += 1;
+    try {
+      const log = await JobLog.begin(this.#options.jobsFolder, accepted, request);
+      this.#logs.set(accepted.job, log);
       const job = this.#runningJob(log);
-      this.#lookAfter(log, job, async () => await job.drive());
+      this.#lookAfter(log, job, async () => {
+        await job.start();
+        await job.drive();
+      });
+      return log;
+    } finally {
+      this.#beginning -= 1;
     }
+  }
+
+  /** Takes up jobs that a journal tells of, oldest first, and forgets those that ended long ago. */
+  async adopt(logs: readonly JobLog[]): Promise<void> {
+    for (const log of logs) this.#takeUp(log);
+    await this.#forgetOld();
+  }
+
+  /** Jobs are being found that may be asked for at once. Never rejects. */
+  waitFor(recovery: Promise<void>): void {
+    this.#recoveries.add(recovery);
+    void recovery.finally(() => this.#recoveries.delete(recovery));
+  }
+
+  /** Resolves when all that can be found has been found, or does not come in time. */
+  async complete(): Promise<void> {
+    await inTime(Promise.all(this.#recoveries), PATIENCE_MS);
+  }
+
+  /** A job that QEMU has, and that no journal tells of: from here on one does. */
+  async recover(accepted: Accepted): Promise<void> {
+    await setAside(this.#options.jobsFolder, accepted.job);
+    const log = await JobLog.begin(this.#options.jobsFolder, accepted);
+    await log.append({ entry: 'running' });
+    this.#takeUp(log);
+  }
+
+  #takeUp(log: JobLog): void {
+    this.#logs.set(log.job.accepted.job, log);
+    this.requests.learn(log);
+    if (log.ended) return;
+    const job = this.#runningJob(log);
+    this.#lookAfter(log, job, async () => await job.drive());
+  }
+
+  get(job: string): JobLog | undefined {
+    return this.#logs.get(job);
   }
 
   get newestFirst(): readonly JobLog[] {
@@ -88,6 +134,7 @@ export class JobTable {
 
   /** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
   async find(ref: JobRef): Promise<JobLog> {
+    if ('jobId' in ref && !this.#logs.has(ref.jobId)) await this.complete();
     if ('jobId' in ref) return this.#logs.get(ref.jobId) ?? fail('JOB_NOT_FOUND', { job: ref.jobId });
     const { domain, disk: address } = ref.disk;
     const machine = this.#options.machines.get(domain);
@@ -110,10 +157,7 @@ export class JobTable {
     return new RunningJob({
       log,
       machine: () => machines.find(domainUuid ?? domain),
-      heldPaths: async () => {
-        const graphs = await graphsOf(machines);
-        return new Set(graphs.flatMap(({ graph }) => [...graph.nodes.values()].map((node) => node.path)));
-      },
+      holder: async (path) => await holderOf(path, await graphsOf(machines)),
       onBlockJobs: (blockJobs) => progresses.take(blockJobs),
       logger,
     });
@@ -140,6 +184,22 @@ export class JobTable {
       await log.close();
     }
     this.#running.delete(accepted.job);
+    await this.#forgetOld();
+  }
+
+  async #forgetOld(): Promise<void> {
+    const { limits, jobsFolder, progresses, logger } = this.#options;
+    const jobs = [...this.#logs.values()].map(({ job }) => job);
+    for (const { accepted } of toForget(jobs, limits.keep, Date.now())) {
+      const log = this.#logs.get(accepted.job);
+      if (log === undefined) continue;
+      this.#logs.delete(accepted.job);
+      this.requests.forget(log);
+      progresses.forget(accepted.job);
+      await removeJournal(jobsFolder, accepted.job).catch((error: unknown) => {
+        logger.warn({ err: error, job: accepted.job }, 'the journal of a job that ended long ago cannot be removed');
+      });
+    }
   }
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */

@@ -3,7 +3,7 @@
  * JSON. An entry is on disk (fsync) when `append` returns. A last line that was torn by a crash is not there.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { fold, type Job } from '../core/job.ts';
@@ -68,6 +68,18 @@ export class Journal {
     await this.#file.close();
     await unlink(this.#path);
   }
+}
+
+/** For a job that is to be forgotten. */
+export async function removeJournal(folder: string, job: string): Promise<void> {
+  await unlink(join(folder, job + SUFFIX));
+}
+
+/** Makes way for a new journal; one that nobody could read stays for a person to look at, under another name. */
+export async function setAside(folder: string, job: string): Promise<void> {
+  await rename(join(folder, job + SUFFIX), join(folder, `${job}.unreadable`)).catch((error: unknown) => {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  });
 }
 
 export function encodeLine(entry: JournalEntry): string {

@@ -5,8 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { BlockJobError, fail } from '../core/errors.ts';
 import { HEADER_BYTES, type ImageHeader, readImageHeader } from '../core/image-header.ts';
 import { failureFrom } from './failures.ts';
-import { fileKey } from './files.ts';
-import type { DomainGraph } from './graphs.ts';
+import { type DomainGraph, holderOf } from './graphs.ts';
 
 export interface Place {
   /** Without symbolic links: the path that was checked is the one that is used. */
@@ -72,14 +71,8 @@ async function nearestFolder(folder: string): Promise<string> {
 /** Throws DESTINATION_IN_USE if any VM has this file or device open, by whatever name, or the host itself. */
 export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): Promise<void> {
   const { path } = place;
-  const key = await fileKey(path);
-  for (const { domain, graph } of graphs) {
-    for (const node of graph.nodes.values()) {
-      if ((await fileKey(node.path)) === key) {
-        fail('DESTINATION_IN_USE', { path, by: `node ${node.node} of domain ${domain}` });
-      }
-    }
-  }
+  const by = await holderOf(path, graphs);
+  if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
   if (place.is !== 'DEVICE') return;
   try {
     // Without O_CREAT it asks the kernel for a device that nobody else has: no file system, no RAID, no swap.

@@ -1,8 +1,9 @@
 /** Abort: writes down what the caller wants, if the job's state allows it. The job itself sees to the rest. */
-import type { AbortRequest } from '../core/block-jobs.ts';
+
 import { fail } from '../core/errors.ts';
 import { hasEnded } from '../core/job.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
+import type { AbortRequest } from '../core/requests.ts';
 import { given } from '../core/rules/rule.ts';
 import type { JobLog } from './job-log.ts';
 

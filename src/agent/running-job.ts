@@ -26,8 +26,8 @@ export interface RunningJobOptions {
   readonly log: JobLog;
   /** The VM of this job as it is now; undefined: there is none. */
   readonly machine: () => VirtualMachine | undefined;
-  /** Paths that any domain's graph holds now. */
-  readonly heldPaths: () => Promise<ReadonlySet<string>>;
+  /** Who has a file open now, by whatever name; undefined: no VM. */
+  readonly holder: (path: string) => Promise<string | undefined>;
   /** Told of what QEMU says on the way, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
   readonly logger: Logger;
@@ -56,7 +56,7 @@ export class RunningJob {
       domain: this.#job.accepted.domain,
       disk: this.#job.accepted.disk,
     });
-    this.#steps = new JobSteps({ log: this.#log, heldPaths: options.heldPaths, logger: this.#logger });
+    this.#steps = new JobSteps({ log: this.#log, holder: options.holder, logger: this.#logger });
   }
 
   get #job(): Job {

@@ -30,22 +30,39 @@ export function activeImage({ machine, disk }: Site): Image {
   return top;
 }
 
-/** What the first entry of every job says of where it is; the job's name is new. */
-export async function acceptedAt(
-  site: Site,
-): Promise<
-  Pick<
-    Accepted,
-    'entry' | 'version' | 'job' | 'host' | 'domain' | 'domainUuid' | 'process' | 'disk' | 'qdev' | 'source'
-  > & { readonly pauseGuestBecause: string | undefined }
-> {
-  const { host, machine, identity, disk } = site;
-  const { node, path, format } = activeImage(site);
+/** What the first entry of a job says of where it is. */
+type AcceptedAt = Pick<
+  Accepted,
+  | 'entry'
+  | 'version'
+  | 'job'
+  | 'host'
+  | 'domain'
+  | 'domainUuid'
+  | 'process'
+  | 'disk'
+  | 'qdev'
+  | 'source'
+  | 'pauseGuestBecause'
+>;
+
+/** For a new job. Throws for a disk that no job can be started on. */
+export async function acceptedAt(site: Site): Promise<AcceptedAt> {
+  activeImage(site);
+  return await describeSite(`bj${randomBytes(8).toString('hex')}`, site);
+}
+
+/** For a job that may be there already. */
+export async function describeSite(
+  job: string,
+  { host, machine, identity, disk }: Omit<Site, 'graph' | 'graphs' | 'allowed'>,
+): Promise<AcceptedAt> {
+  const { node, path, format } = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
   const deviceType = await machine.deviceType(disk.qdev);
   return {
     entry: 'accepted',
     version: 2,
-    job: `bj${randomBytes(8).toString('hex')}`,
+    job,
     host,
     domain: machine.name,
     domainUuid: identity.uuid,

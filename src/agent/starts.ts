@@ -1,8 +1,9 @@
 /** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
-import type { Call, PlannedJob, StartRequest } from '../core/block-jobs.ts';
+import type { Call, PlannedJob } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { Accepted, JobKind, RequestMark } from '../core/journal-entry.ts';
+import type { StartRequest } from '../core/requests.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { failureFrom } from './failures.ts';
 import { fileKey } from './files.ts';
@@ -89,6 +90,7 @@ export class Starts {
       const graph = await machine.graph();
       const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
       refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
+      jobs.refuseMore();
       const claims: string[] = [];
       const claim = (what: string, refuse: () => never) => {
         if (this.#claims.has(what)) refuse();

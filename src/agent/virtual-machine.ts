@@ -61,6 +61,8 @@ export interface VirtualMachineOptions {
   /** The name it was given with --qmp NAME=…; undefined: its own -name, or else the socket's file name. */
   readonly givenName: string | undefined;
   readonly log: Logger;
+  /** It has said who it is, and can be asked. */
+  readonly onUp?: () => void;
 }
 
 export class VirtualMachine {
@@ -78,7 +80,7 @@ export class VirtualMachine {
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
-  constructor({ socketPath, givenName, log }: VirtualMachineOptions) {
+  constructor({ socketPath, givenName, log, onUp }: VirtualMachineOptions) {
     this.socketPath = socketPath;
     this.#givenName = givenName;
     this.#log = log.child({ qmp: socketPath });
@@ -95,7 +97,7 @@ export class VirtualMachine {
       if (state.state === 'disconnected') this.#trouble = state.error.message;
       if (state.state === 'connected') {
         this.#trouble = 'it has not said yet who it is';
-        this.#identify(state.generation).catch((error: unknown) => {
+        this.#identify(state.generation, onUp).catch((error: unknown) => {
           // The connection was lost again; the monitor makes a new one.
           this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
         });
@@ -138,7 +140,7 @@ export class VirtualMachine {
     return this.name === domain || (this.uuid !== undefined && this.uuid.toLowerCase() === domain.toLowerCase());
   }
 
-  async #identify(generation: number): Promise<void> {
+  async #identify(generation: number, onUp: (() => void) | undefined): Promise<void> {
     const state = this.#monitor.state;
     const [name, uuid, facts] = await Promise.all([
       this.#monitor.execute({ execute: 'query-name' }),
@@ -157,6 +159,7 @@ export class VirtualMachine {
     };
     this.#lastIdentity = this.#identity;
     this.#log.info({ domain: this.name, uuid: this.uuid, pid: facts?.process.pid }, 'QEMU is connected');
+    onUp?.();
     this.wake.notify();
   }
 

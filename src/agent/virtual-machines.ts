@@ -24,6 +24,7 @@ export class VirtualMachines {
   readonly #scans = new Lane();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #onUp: ((machine: VirtualMachine) => void) | undefined;
 
   constructor(options: VirtualMachinesOptions) {
     this.#options = options;
@@ -74,9 +75,16 @@ export class VirtualMachines {
   }
 
   #add(socketPath: string, givenName: string | undefined): void {
-    const machine = new VirtualMachine({ socketPath, givenName, log: this.#options.log });
+    const onUp = () => this.#onUp?.(machine);
+    const machine: VirtualMachine = new VirtualMachine({ socketPath, givenName, log: this.#options.log, onUp });
     this.#machines.set(socketPath, machine);
     machine.start();
+  }
+
+  /** Told of each VM that can be asked, now and whenever one comes (back). */
+  onUp(listener: (machine: VirtualMachine) => void): void {
+    this.#onUp = listener;
+    for (const machine of this.all) if (machine.identity !== undefined) listener(machine);
   }
 
   get all(): readonly VirtualMachine[] {

@@ -1,10 +1,11 @@
 /** What a watcher of a job gets: every revision once and in order, and between them the latest progress. */
-import type { Call, JobEvent, WatchRequest } from '../core/block-jobs.ts';
+import type { Call, JobEvent } from '../core/block-jobs.ts';
 import { inWords } from '../core/entry-words.ts';
 import { fail } from '../core/errors.ts';
 import { hasEnded } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
 import type { Progress } from '../core/progress.ts';
+import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import type { JobLog, Revision } from './job-log.ts';
@@ -31,6 +32,12 @@ export async function* watchJob(
     });
   }
   let cursor = afterRevision ?? last;
+  if (cursor < log.oldest - 1) {
+    cursor = log.oldest - 1;
+    const view = { job: log.job, progress: undefined };
+    const detail = 'what was before is not kept any more';
+    yield { ...live('COMPACTED', view, detail), oldestRevision: log.oldest };
+  }
   if (afterRevision === undefined) {
     await progresses.refresh(log);
     const job = log.at(last)?.job ?? log.job;
@@ -77,7 +84,7 @@ async function changedInTime(
 }
 
 function live(
-  type: 'SNAPSHOT' | 'PROGRESS' | 'HEARTBEAT',
+  type: 'SNAPSHOT' | 'PROGRESS' | 'HEARTBEAT' | 'COMPACTED',
   view: Pick<JobEvent, 'job' | 'progress'>,
   detail: string,
 ): JobEvent {

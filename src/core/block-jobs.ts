@@ -3,135 +3,31 @@
  * server exposes it. All its methods throw BlockJobError, and nothing else on purpose.
  */
 import type { Disk } from './chain.ts';
-import type { Destination, NbdExport } from './destination.ts';
 import type { Failure } from './errors.ts';
 import type { Job } from './job.ts';
-import type { ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 import type { Accepted } from './journal-entry.ts';
 import type { PlannedStep } from './plans/preview.ts';
 import type { Progress } from './progress.ts';
+
+import type {
+  AbortRequest,
+  CheckOperationRequest,
+  CommitRequest,
+  CopyRequest,
+  JobRef,
+  ListJobsRequest,
+  ListLeftoversRequest,
+  PauseRequest,
+  RebaseRequest,
+  ReclaimRequest,
+  SetSpeedRequest,
+  WatchRequest,
+} from './requests.ts';
 
 /** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
 export interface Call {
   /** Aborted when the caller has gone or its deadline has passed. */
   readonly signal: AbortSignal;
-}
-
-export interface DiskRef {
-  /** The domain's name or UUID. */
-  readonly domain: string;
-  /** qdev id, block backend, node name of the top image, or that image's absolute path. */
-  readonly disk: string;
-}
-
-export type JobRef = { readonly jobId: string } | { readonly disk: DiskRef };
-
-/** A value of an enum that this version does not know: a newer client's. */
-export interface Unrecognized {
-  readonly unrecognized: number;
-}
-
-/** undefined: not given. */
-export type Given<T> = T | Unrecognized | undefined;
-
-/** A destination as it was asked for: the server of an NBD export may be missing. */
-export type AskedDestination =
-  | Exclude<Destination, { kind: 'nbd' }>
-  | {
-      readonly kind: 'nbd';
-      readonly nbd: Omit<NbdExport, 'server'> & { readonly server: NbdExport['server'] | undefined };
-    };
-
-/** What every call that starts a job has. */
-export interface StartRequest {
-  readonly disk: DiskRef;
-  readonly requestId: string;
-  readonly validateOnly: boolean;
-  readonly planEtag: string;
-}
-
-/** StartCopy as it was asked for. */
-export interface CopyRequest extends StartRequest {
-  readonly destination: AskedDestination | undefined;
-  readonly format: Given<ImageFormat>;
-  readonly shallow: boolean;
-  readonly reuseExternal: boolean;
-  readonly relativeBacking: boolean;
-  readonly bandwidthBytesPerSecond: bigint;
-  readonly granularityBytes: bigint;
-  readonly bufferBytes: bigint;
-  readonly writeMode: Given<WriteMode>;
-  readonly onReady: Given<OnReady>;
-  readonly onNoSpace: Given<OnNoSpace>;
-  readonly pauseGuest: Given<PauseGuest>;
-  readonly timeLimitMs: number | undefined;
-}
-
-export type RebaseFlag = 'SHALLOW' | 'REUSE_EXT' | 'COPY_RAW' | 'COPY' | 'RELATIVE' | 'COPY_DEV' | 'BANDWIDTH_BYTES';
-export type CommitFlag = 'SHALLOW' | 'DELETE' | 'ACTIVE' | 'RELATIVE' | 'BANDWIDTH_BYTES';
-
-export interface RebaseRequest extends StartRequest {
-  /** '' for none. */
-  readonly base: string;
-  readonly flags: readonly Given<RebaseFlag>[];
-  /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
-  readonly bandwidth: bigint;
-}
-
-export interface CommitRequest extends StartRequest {
-  /** '' for none. */
-  readonly base: string;
-  readonly top: string;
-  readonly flags: readonly Given<CommitFlag>[];
-  /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
-  readonly bandwidth: bigint;
-}
-
-export interface AbortRequest {
-  readonly job: JobRef;
-  readonly pivot: boolean;
-  /** Answer when the request is written down; else when the job has ended. */
-  readonly async: boolean;
-  /** Break off even where QEMU would drain or flush first. */
-  readonly force: boolean;
-  readonly pauseGuest: Given<PauseGuest>;
-  readonly requestId: string;
-}
-
-export interface SetSpeedRequest {
-  readonly job: JobRef;
-  readonly bandwidthBytesPerSecond: bigint;
-  readonly requestId: string;
-}
-
-/** Pause, and Resume. */
-export interface PauseRequest {
-  readonly job: JobRef;
-  readonly requestId: string;
-}
-
-export interface ListJobsRequest {
-  /** Name or UUID; '' for all. */
-  readonly domain: string;
-  readonly states: readonly Given<Job['state']>[];
-  readonly pageSize: number;
-  readonly pageToken: string;
-}
-
-export type Operation = 'SAVE' | 'SNAPSHOT' | 'REVERT' | 'DETACH' | 'RESIZE' | 'MIGRATE';
-
-export interface CheckOperationRequest {
-  readonly domain: string;
-  /** Undefined: all disks. */
-  readonly disk: string | undefined;
-  readonly operation: Given<Operation>;
-}
-
-export interface WatchRequest {
-  readonly job: JobRef;
-  /** Send every event after this revision; undefined: begin with a SNAPSHOT. */
-  readonly afterRevision: number | undefined;
-  readonly progressIntervalMs: number | undefined;
 }
 
 /** A job and how far it is. */
@@ -154,11 +50,50 @@ export interface PlannedJob {
 export type Started = JobView | PlannedJob;
 
 export interface JobEvent extends JobView {
-  readonly type: 'SNAPSHOT' | 'STATE' | 'STEP' | 'PROGRESS' | 'SPEED' | 'PAUSED' | 'RESUMED' | 'HEARTBEAT';
+  readonly type:
+    | 'SNAPSHOT'
+    | 'COMPACTED'
+    | 'STATE'
+    | 'STEP'
+    | 'PROGRESS'
+    | 'SPEED'
+    | 'PAUSED'
+    | 'RESUMED'
+    | 'HEARTBEAT';
   /** RFC 3339: when it happened; for SNAPSHOT, PROGRESS and HEARTBEAT, when it was sent. */
   readonly time: string;
   /** What the journal's entry says, in words. */
   readonly detail: string;
+  /** Only with COMPACTED: the first revision that is kept. */
+  readonly oldestRevision?: number;
+}
+
+/** Something that a job made and could not take back. */
+export interface Leftover {
+  /** The same as long as it exists. */
+  readonly id: string;
+  readonly kind: 'FILE' | 'NODE' | 'QEMU_JOB';
+  readonly host: string;
+  readonly domain: string;
+  /** The job that made it. */
+  readonly jobId: string;
+  /** A file's path, or the name in QEMU. */
+  readonly name: string;
+  readonly allocatedBytes: number;
+  /** Why it is there, for people. */
+  readonly text: string;
+  /** Why it cannot be removed now; '' if it can. */
+  readonly blockedBy: string;
+  /** RFC 3339; undefined: not known. */
+  readonly createTime: string | undefined;
+}
+
+export interface ReclaimResult {
+  readonly id: string;
+  /** Undefined: it is gone already. */
+  readonly leftover: Leftover | undefined;
+  /** Undefined: it was removed, or would be. */
+  readonly failure: Failure | undefined;
 }
 
 export type GuestState = 'RUNNING' | 'PAUSED' | 'IO_ERROR' | 'MIGRATING' | 'SHUT_OFF';
@@ -207,6 +142,13 @@ export interface BlockJobs {
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
   /** Resolves if the operation may be done now; it is not held open. */
   checkOperation(request: CheckOperationRequest, call: Call): Promise<void>;
+  /** Oldest first. */
+  listLeftovers(
+    request: ListLeftoversRequest,
+    call: Call,
+  ): Promise<{ leftovers: readonly Leftover[]; nextPageToken: string }>;
+  /** May be repeated: what is gone counts as removed. */
+  reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]>;
   listDomains(call: Call): Promise<readonly Domain[]>;
   getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }>;
 }

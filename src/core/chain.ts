@@ -55,6 +55,8 @@ export interface BlockGraph {
   /** Every named node, with the path of its file. */
   readonly nodes: ReadonlyMap<string, Image>;
   readonly children: ReadonlyMap<string, readonly { readonly edge: string; readonly node: string }[]>;
+  /** Which nodes each block job uses. */
+  readonly jobNodes: ReadonlyMap<string, readonly string[]>;
 }
 
 const FILTER_DRIVERS: ReadonlySet<string> = new Set([
@@ -153,7 +155,9 @@ export function readBlockGraph(
         detectZeroes: device.detectZeroes,
       };
     });
-  return { disks, nodes: images, children };
+  const jobNodes = new Map<string, string[]>();
+  for (const [node, jobs] of jobsOn) for (const job of jobs) jobNodes.set(job, [...(jobNodes.get(job) ?? []), node]);
+  return { disks, nodes: images, children, jobNodes };
 }
 
 /** `vd0` of `/machine/peripheral/vd0/virtio-backend`; a path that holds no id stays as it is. */

@@ -4,7 +4,7 @@ import type { Accepted, JournalEntry } from './journal-entry.ts';
 export function inWords(entry: JournalEntry): string {
   switch (entry.entry) {
     case 'accepted':
-      return `accepted: ${acceptedInWords(entry)}`;
+      return `${entry.recovered ? 'found in QEMU, its journal is lost' : 'accepted'}: ${acceptedInWords(entry)}`;
     case 'step-started':
       return `step ${entry.step} started`;
     case 'step-done':

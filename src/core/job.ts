@@ -62,7 +62,7 @@ export class IllegalTransition extends Error {
 
 /** The job as it is after its first entry. */
 export function begin(entry: JournalEntry): Job {
-  if (entry.entry !== 'accepted' || entry.revision !== 1) {
+  if (entry.entry !== 'accepted' || (entry.revision !== 1 && entry.recovered === undefined)) {
     throw new IllegalTransition(
       `a journal begins with revision 1, accepted; not with ${entry.revision}, ${entry.entry}`,
     );
@@ -74,7 +74,7 @@ export function begin(entry: JournalEntry): Job {
     accepted: entry,
     requestId: entry.request?.id ?? '',
     state: 'STARTING',
-    revision: 1,
+    revision: entry.revision,
     createTime: entry.time,
     readyTime: undefined,
     readyRevision: undefined,

@@ -45,6 +45,8 @@ export interface Accepted {
   readonly pauseGuestBecause: string | undefined;
   readonly options: JobOptions;
   readonly plan: Plan;
+  /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */
+  readonly recovered?: true;
 }
 
 export interface AcceptedDestination {

@@ -1,10 +1,12 @@
 /** Core types → messages. */
-import { type Plan, PlanStep_Phase, type StartCopyResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
-  type Disk as DiskMessage,
-  type Domain as DomainMessage,
-  GuestState,
-} from '../../generated/blockjob/v1/domain_service.ts';
+  Leftover_Kind,
+  Leftover as LeftoverMessage,
+  type Plan,
+  PlanStep_Phase,
+  type ReclaimResult as ReclaimResultMessage,
+  type StartCopyResponse,
+} from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   Convergence,
   DestinationContent,
@@ -26,7 +28,7 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
-import type { Domain, DomainDisk, JobEvent, JobView, PlannedJob, Started } from '../core/block-jobs.ts';
+import type { JobEvent, JobView, Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import type { Outcome } from '../core/outcome.ts';
@@ -163,58 +165,29 @@ function fromOutcome(outcome: Outcome): OutcomeMessage {
 
 export function fromJobEvent(event: JobEvent): JobEventMessage {
   return {
-    revision: BigInt(event.job.revision),
+    revision: BigInt(event.oldestRevision === undefined ? event.job.revision : event.oldestRevision - 1),
     time: new Date(event.time),
     type: toEnum(JobEvent_Type, 'TYPE', event.type),
     job: fromJobView(event),
     detail: event.detail,
-    oldestRevision: 0n,
+    oldestRevision: BigInt(event.oldestRevision ?? 0),
   };
 }
 
-export function fromDomain(domain: Domain, disks: readonly DomainDisk[] = []): DomainMessage {
-  const { connection } = domain;
-  const up = connection.up ? connection : undefined;
-  const why = connection.up ? undefined : connection.why;
+export function fromLeftover(leftover: Leftover): LeftoverMessage {
   return {
-    name: domain.name,
-    uuid: domain.uuid ?? '',
-    host: domain.host,
-    guestState: up?.guestState === undefined ? 0 : toEnum(GuestState, 'GUEST_STATE', up.guestState),
-    qemuVersion: up?.qemuVersion ?? '',
-    qemuPid: up?.qemuPid ?? 0,
-    disks: disks.map(fromDisk),
-    error: why && statusOf(why),
+    ...leftover,
+    kind: toEnum(Leftover_Kind, 'KIND', leftover.kind),
+    allocatedBytes: BigInt(leftover.allocatedBytes),
+    createTime: date(leftover.createTime),
   };
 }
 
-function fromDisk({ disk, deviceType, activeJob }: DomainDisk): DiskMessage {
-  const [top] = disk.chain;
+export function fromReclaimResult({ id, leftover, failure }: ReclaimResult): ReclaimResultMessage {
   return {
-    qdevId: disk.id,
-    blockBackend: disk.backend,
-    nodeName: top?.node ?? '',
-    path: top?.path ?? '',
-    name: disk.id,
-    deviceModel: deviceType ?? '',
-    virtualSizeBytes: BigInt(top?.virtualSizeBytes ?? 0),
-    readOnly: top?.readOnly ?? false,
-    chain: disk.chain.map((image, index) => ({
-      index,
-      path: image.path,
-      nodeName: image.node,
-      storageNodeName: image.storage?.node ?? '',
-      format: image.format,
-      storage: image.storage?.driver ?? '',
-      virtualSizeBytes: BigInt(image.virtualSizeBytes),
-      allocatedBytes: BigInt(image.allocatedBytes),
-      backingFile: image.backingFile,
-      backingFormat: image.backingFormat,
-      readOnly: image.readOnly,
-      encrypted: image.encrypted,
-      bitmaps: image.bitmaps.map(({ name }) => name),
-    })),
-    job: activeJob && fromJobView(activeJob),
+    leftover: leftover === undefined ? LeftoverMessage.fromPartial({ id }) : fromLeftover(leftover),
+    reclaimed: failure === undefined,
+    error: failure && statusOf(failure),
   };
 }
 

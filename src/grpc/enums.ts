@@ -1,5 +1,5 @@
 /** Enums of the contract ↔ names in the core; the compiler checks that each has the other. */
-import type { Given } from '../core/block-jobs.ts';
+import type { Given } from '../core/requests.ts';
 
 /** Unspecified is undefined; a number that no name has is told as such. */
 export function fromEnum<Prefix extends string, Name extends string>(

@@ -9,9 +9,13 @@ import type {
   GetInfoResponse,
   ListJobsRequest,
   ListJobsResponse,
+  ListLeftoversRequest,
+  ListLeftoversResponse,
   PauseRequest,
   PauseResponse,
   RebaseRequest,
+  ReclaimRequest,
+  ReclaimResponse,
   ResumeRequest,
   ResumeResponse,
   SetSpeedRequest,
@@ -31,10 +35,10 @@ import type {
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
-import { fail } from '../core/errors.ts';
 import { page } from '../core/rules/list.ts';
-import { fromDomain, fromJobEvent, fromJobView, fromStarted } from './answers.ts';
+import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
+import { fromDomain } from './domain-answers.ts';
 import {
   toAbortRequest,
   toCheckOperationRequest,
@@ -53,8 +57,6 @@ type Handlers<Server extends UntypedServiceImplementation> = {
 };
 
 export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handlers<BlockJobServiceServer> {
-  const later = (rpc: string) =>
-    unary<unknown, never>(context, rpc, async () => await Promise.resolve(fail('NOT_IMPLEMENTED', { feature: rpc })));
   const start = <Request extends Pick<StartCopyRequest, 'disk'>>(
     rpc: string,
     run: (request: Request, call: Call) => Promise<Started>,
@@ -116,8 +118,22 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       async (request, call) => ({ job: fromJobView(await jobs.resume(toPauseRequest(request), call)) }),
       ({ job }) => ({ job: job?.ref?.value }),
     ),
-    listLeftovers: later('ListLeftovers'),
-    reclaim: later('Reclaim'),
+    listLeftovers: unary<ListLeftoversRequest, ListLeftoversResponse>(
+      context,
+      'ListLeftovers',
+      async (request, call) => {
+        const { leftovers, nextPageToken } = await jobs.listLeftovers(request, call);
+        return { leftovers: leftovers.map(fromLeftover), nextPageToken, unreachableHosts: [] };
+      },
+    ),
+    reclaim: unary<ReclaimRequest, ReclaimResponse>(
+      context,
+      'Reclaim',
+      async ({ leftoverIds: ids, apply, requestId }, call) => ({
+        results: (await jobs.reclaim({ ids, apply, requestId }, call)).map(fromReclaimResult),
+      }),
+      ({ leftoverIds, apply }) => ({ leftoverIds, apply }),
+    ),
   };
 }
 

@@ -29,6 +29,8 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
+import { NBD_PORT } from '../core/destination.ts';
+import type { Job } from '../core/job.ts';
 import type {
   AbortRequest,
   AskedDestination,
@@ -42,9 +44,7 @@ import type {
   RebaseRequest,
   SetSpeedRequest,
   WatchRequest,
-} from '../core/block-jobs.ts';
-import { NBD_PORT } from '../core/destination.ts';
-import type { Job } from '../core/job.ts';
+} from '../core/requests.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { fromEnum } from './enums.ts';
 

@@ -1,8 +1,8 @@
 /** One process: a host's agent, and a server for it. What goes first comes last. */
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { HostAgent } from '../agent/host-agent.ts';
 import { openJobs } from '../agent/start-up.ts';
+import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import type { EmbeddedConfig } from '../config.ts';
 import { serve } from '../grpc/server.ts';
@@ -11,18 +11,19 @@ import { serve } from '../grpc/server.ts';
 export async function embedded(config: EmbeddedConfig): Promise<void> {
   const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: true }));
   const stop = stopRequested();
-  const jobsFolder = join(config.stateFolder, 'jobs');
+  using state = await StateFolder.take(config.stateFolder);
   const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log });
   const agent = new HostAgent({
     host: config.host,
     machines,
-    jobsFolder,
+    jobsFolder: state.jobsFolder,
     allowed: config.allowed,
+    limits: config.limits,
     logger: log,
   });
   await machines.start();
   try {
-    agent.adopt(await openJobs(jobsFolder, log));
+    await agent.adopt(await openJobs(state.jobsFolder, log));
     const server = await serve(agent, config.listen, log);
     process.stdout.write(`blockjobd serves on ${server.address}\n`);
     log.info({ signal: await stop }, 'stopping; jobs go on in QEMU');

@@ -123,7 +123,8 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
         'StartCopy',
         { disk: { domain: 'vm1', disk: 'vd0' }, destination: { file: '/tmp/x' } },
       ],
-      [12, 'unimplemented', 'NOT_IMPLEMENTED', 'Reclaim', {}],
+      [3, 'invalid_argument', 'FIELD_INVALID', 'Reclaim', {}],
+      [10, 'aborted', 'PLAN_CHANGED', 'Rebase', { disk: { domain: 'vm1', disk: 'vd0' }, planEtag: 'x' }],
     ] as const)('exits with code %i << 3 for %s, and the details say %s', async (code, name, reason, rpc, request) => {
       const answer = await curl(`${JOBS}/${rpc}`, request);
       expect(answer).toMatchObject({ code: code << 3, error: { code: name } });

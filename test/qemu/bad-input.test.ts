@@ -13,6 +13,7 @@ import type { StartCopyRequest } from '../../generated/blockjob/v1/block_job_ser
 import {
   BlockJobServiceService,
   GetInfoRequest,
+  ReclaimRequest,
   WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceService } from '../../generated/blockjob/v1/domain_service.ts';
@@ -806,15 +807,16 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(status[refusal.code]).toBe('RESOURCE_EXHAUSTED');
     });
 
-    test.each(['ListLeftovers', 'Reclaim'])('%s is not built yet: NOT_IMPLEMENTED', async (rpc) => {
-      const name = rpc.replace(/^./, (letter) => letter.toLowerCase());
-      const { path } = present(METHODS.find((method) => method.name === name));
-      const refusal = await unchanged(() => send(path, Buffer.alloc(0)));
-      expect(seen(refusal)).toEqual({
-        code: 'UNIMPLEMENTED',
-        reason: 'NOT_IMPLEMENTED',
-        metadata: { feature: rpc },
-      });
+    test.each<[string, Parameters<typeof ReclaimRequest.fromPartial>[0], string]>([
+      ['none', {}, 'leftover_ids'],
+      ['too many', { leftoverIds: Array.from({ length: 501 }, () => 'file:bj0123456789abcdef') }, 'leftover_ids'],
+      ['what is no id of one', { leftoverIds: ['/etc/passwd'] }, 'leftover_ids'],
+      ['a request id with a space', { leftoverIds: ['file:bj0123456789abcdef'], requestId: ' ' }, 'request_id'],
+    ])('Reclaim: %s', async (_what, request, field) => {
+      const { path } = present(METHODS.find(({ name }) => name === 'reclaim'));
+      const bytes = ReclaimRequest.encode(ReclaimRequest.fromPartial({ ...request, apply: true })).finish();
+      const refusal = await unchanged(() => send(path, Buffer.from(bytes)));
+      expect(seen(refusal)).toMatchObject({ reason: 'FIELD_INVALID', metadata: { field } });
     });
 
     test('a method that nobody knows', async () => {

@@ -6,7 +6,8 @@ import { pino } from 'pino';
 import { HostAgent } from '../../src/agent/host-agent.ts';
 import { openJobs } from '../../src/agent/start-up.ts';
 import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
-import type { Call, CopyRequest, JobView } from '../../src/core/block-jobs.ts';
+import type { Call, JobView } from '../../src/core/block-jobs.ts';
+import type { CopyRequest } from '../../src/core/requests.ts';
 
 export interface TestAgentOptions {
   /** Journals go into `jobs` below it. */
@@ -51,12 +52,13 @@ export class TestAgent implements AsyncDisposable {
       machines,
       jobsFolder,
       allowed: { folders: allow, nbdServers: [] },
+      limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000 } },
       logger,
     });
     const started = new TestAgent(agent, jobsFolder, machines, complaints);
     await machines.start();
     await Promise.all(Object.keys(qmp).map(async (domain) => await started.connected(domain)));
-    agent.adopt(await openJobs(jobsFolder, logger));
+    await agent.adopt(await openJobs(jobsFolder, logger));
     return started;
   }
 

@@ -40,6 +40,8 @@ export class Site implements AsyncDisposable {
   readonly #sockets: string;
   readonly #held: AsyncDisposableStack;
   #service: Service;
+  /** Errors that the service is to log. */
+  complaints?: RegExp;
 
   private constructor(service: Service, options: ServiceOptions, sockets: string, held: AsyncDisposableStack) {
     this.#service = service;
@@ -53,19 +55,20 @@ export class Site implements AsyncDisposable {
     return this.#service;
   }
 
-  static async open(allow: readonly string[] = []): Promise<Site> {
+  static async open(allow: readonly string[] = [], args: readonly string[] = []): Promise<Site> {
     const held = new AsyncDisposableStack();
     const { path } = held.use(await testDir());
     const sockets = held.use(await testDir('bj-qmp-')).path;
-    const options = { dir: path, qmpDir: sockets, allow: ['/tmp', ...allow] };
+    const options = { dir: path, qmpDir: sockets, allow: ['/tmp', ...allow], args };
     return new Site(await Service.start(options), options, sockets, held);
   }
 
   /** Ends the service, and starts it again on the same state; `domain` can be asked when this returns. */
-  async restart(how: 'SIGTERM' | 'SIGKILL', domain: string): Promise<void> {
-    expectWell(this.#service);
+  async restart(how: 'SIGTERM' | 'SIGKILL', domain: string, between?: () => Promise<void>): Promise<void> {
+    expectWell(this.#service, this.complaints);
     if (how === 'SIGTERM') await this.#service.stop();
     else await this.#service.kill();
+    await between?.();
     this.#service = await Service.start(this.#options);
     await this.#service.domainUp(domain);
   }
@@ -113,7 +116,7 @@ export class Site implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      expectWell(this.service);
+      expectWell(this.service, this.complaints);
     } finally {
       await this.#service.stop();
       await this.#held.disposeAsync();

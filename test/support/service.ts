@@ -13,11 +13,15 @@ import {
   type GetInfoResponse,
   ListJobsRequest,
   type ListJobsResponse,
+  ListLeftoversRequest,
+  type ListLeftoversResponse,
   PauseRequest,
   type PauseResponse,
   type Plan,
   RebaseRequest,
   type RebaseResponse,
+  ReclaimRequest,
+  type ReclaimResponse,
   ResumeRequest,
   type ResumeResponse,
   SetSpeedRequest,
@@ -51,6 +55,8 @@ export interface ServiceOptions {
   readonly allow: readonly string[];
   /** Without it on a unix socket in `dir`. */
   readonly listen?: string;
+  /** More of the command line. */
+  readonly args?: readonly string[];
 }
 
 type Request<T extends { fromPartial(object: never): unknown }> = Parameters<T['fromPartial']>[0];
@@ -86,6 +92,7 @@ export class Service implements AsyncDisposable {
     args.push('--log-level', 'debug', '--host-name', 'host-under-test');
     if (qmpDir !== undefined) args.push('--qmp-dir', qmpDir);
     for (const [name, path] of Object.entries(qmp)) args.push('--qmp', `${name}=${path}`);
+    args.push(...(options.args ?? []));
     for (const folder of allow) args.push('--allow-destination', folder);
     const child = spawn(process.execPath, args, { cwd: REPOSITORY, stdio: ['ignore', 'pipe', 'pipe'] });
     const log: string[] = [];
@@ -182,6 +189,16 @@ export class Service implements AsyncDisposable {
 
   async listJobs(request: Request<typeof ListJobsRequest> = {}): Promise<ListJobsResponse> {
     return await call<ListJobsResponse>(this.blockJobs, 'listJobs', ListJobsRequest.fromPartial(request));
+  }
+
+  async listLeftovers(domain = ''): Promise<ListLeftoversResponse['leftovers']> {
+    const request = ListLeftoversRequest.fromPartial({ domain });
+    return (await call<ListLeftoversResponse>(this.blockJobs, 'listLeftovers', request)).leftovers;
+  }
+
+  async reclaim(leftoverIds: readonly string[], apply: boolean): Promise<ReclaimResponse['results']> {
+    const request = ReclaimRequest.fromPartial({ leftoverIds: [...leftoverIds], apply });
+    return (await call<ReclaimResponse>(this.blockJobs, 'reclaim', request)).results;
   }
 
   async checkOperation(request: Request<typeof CheckOperationRequest>): Promise<void> {

@@ -10,10 +10,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AbortRequest, CopyRequest, JobView } from '../../src/core/block-jobs.ts';
+import type { JobView } from '../../src/core/block-jobs.ts';
 import { inWords } from '../../src/core/entry-words.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
+import type { AbortRequest, CopyRequest } from '../../src/core/requests.ts';
 import { copyTo, PATIENT, TestAgent } from './agent.ts';
 import { FakeQemu, type Line, QUESTION } from './fake-qemu.ts';
 import { type DiskSpec, testDir } from './qemu.ts';

@@ -36,6 +36,8 @@ const NOTHING: BlockJobs = {
   resume: notAsked,
   watch: notAsked,
   checkOperation: notAsked,
+  listLeftovers: notAsked,
+  reclaim: notAsked,
   listDomains: notAsked,
   getDomain: notAsked,
 };

@@ -74,7 +74,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   grpc: ['grpc', 'core', 'lib', 'generated', 'node:*', 'pino', '@grpc/*', '@bufbuild/protobuf*', 'grpc-health-check'],
   fleet: ['fleet', 'core', 'lib', 'node:*', 'pino'],
   modes: ['modes', 'config.ts', 'fleet', 'grpc', 'agent', 'qmp', 'core', 'lib', 'node:*', 'pino'],
-  'config.ts': ['modes', 'lib', 'node:*', 'commander'],
+  'config.ts': ['modes', 'core', 'lib', 'node:*', 'commander'],
   'main.ts': ['modes', 'config.ts', 'node:*'],
 };
 
@@ -133,7 +133,9 @@ describe('the sources', () => {
   /** Who changes files, what with, and which. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals.
-    'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'unlink'],
+    'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'rename', 'unlink'],
+    // The folder itself; the lock in it is SQLite's.
+    'src/agent/state-folder.ts': ['mkdir'],
     // The destination of a copy, and what a commit has emptied.
     'src/agent/files.ts': ['BigIntStats', 'open', 'unlink'],
     // Reads headers, and asks whether a device is free.

@@ -1,6 +1,7 @@
 /** The rules of Abort that need nothing but the request. */
-import type { AbortRequest } from '../block-jobs.ts';
+
 import { violation } from '../errors.ts';
+import type { AbortRequest } from '../requests.ts';
 import { known, requestIdRules, throwIfAny } from './rule.ts';
 
 /** Throws all that is wrong with the request, at once. */

@@ -1,5 +1,5 @@
 /** The rules of SetSpeed, Pause and Resume that need nothing but the request. */
-import type { PauseRequest, SetSpeedRequest } from '../block-jobs.ts';
+import type { PauseRequest, SetSpeedRequest } from '../requests.ts';
 import { bandwidth, bandwidthOf, requestIdRules, throwIfAny } from './rule.ts';
 
 /** The limit in bytes a second. Throws when out of range. */

@@ -1,5 +1,5 @@
 /** The rules of CheckOperation that need nothing but the request: which disks' jobs forbid it. */
-import type { CheckOperationRequest, Operation } from '../block-jobs.ts';
+import type { CheckOperationRequest, Operation } from '../requests.ts';
 import { given, invalid, known, required, throwIfAny } from './rule.ts';
 
 /** DISK: a job on the disk named, or on any if none is. DOMAIN: a job on any disk, whichever is named. */

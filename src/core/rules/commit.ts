@@ -1,6 +1,7 @@
 /** The rules of Commit that need nothing but the request. Source: libvirt's virDomainBlockCommit. */
-import type { CommitRequest } from '../block-jobs.ts';
+
 import { type JobOptions, plainOptions } from '../job-options.ts';
+import type { CommitRequest } from '../requests.ts';
 import { bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 
 export interface CommitSpec {

@@ -1,5 +1,5 @@
 /** The rules of the lists, and of a watch, that need nothing but the request. */
-import type { ListJobsRequest, WatchRequest } from '../block-jobs.ts';
+import type { ListJobsRequest, WatchRequest } from '../requests.ts';
 import { given, invalid, known, throwIfAny } from './rule.ts';
 
 const PAGE_SIZE = { default: 100, maximum: 500 };

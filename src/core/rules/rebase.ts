@@ -2,9 +2,10 @@
  * The rules of Rebase that need nothing but the request: without COPY a pull, with it a copy. Source: libvirt's
  * virDomainBlockRebase, and the patch that gave it COPY.
  */
-import type { RebaseFlag, RebaseRequest } from '../block-jobs.ts';
+
 import { type Violation, violation } from '../errors.ts';
 import { type JobOptions, plainOptions } from '../job-options.ts';
+import type { RebaseFlag, RebaseRequest } from '../requests.ts';
 import { absolutePath, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 import { type CopySpec, relativeBacking } from './start-copy.ts';
 

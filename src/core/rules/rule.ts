@@ -1,6 +1,7 @@
 /** Rule words: each looks at a request and says what is wrong with it, so that all is reported at once. */
-import type { DiskRef, Given } from '../block-jobs.ts';
+
 import { BlockJobError, type Violation, violation } from '../errors.ts';
+import type { DiskRef, Given } from '../requests.ts';
 
 export const INT64_MAX = 2n ** 63n - 1n;
 

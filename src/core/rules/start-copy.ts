@@ -1,8 +1,9 @@
 /** The rules of StartCopy that need nothing but the request, and what a request that keeps them means. */
-import type { CopyRequest } from '../block-jobs.ts';
+
 import type { Destination, NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
 import { type ImageFormat, type JobOptions, plainOptions } from '../job-options.ts';
+import type { CopyRequest } from '../requests.ts';
 import {
   absolutePath,
   bandwidth,

@@ -67,7 +67,7 @@ async function mounted(at: string, options: string): Promise<AsyncDisposable> {
 /** A graph whose one node has this file open. */
 function graphWith(path: string): BlockGraph {
   const image = anImage({ node: 'n1', format: 'file', path });
-  return { disks: [], nodes: new Map([['n1', image]]), children: new Map() };
+  return { disks: [], nodes: new Map([['n1', image]]), children: new Map(), jobNodes: new Map() };
 }
 
 describe('a new destination', () => {

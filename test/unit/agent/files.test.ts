@@ -3,7 +3,9 @@ import { link, lstat, mkdir, open, readFile, rename, rm, stat, symlink, unlink, 
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createFile, deleteImage, fileKey, knownAs, removeFile } from '../../../src/agent/files.ts';
+import { holderOf } from '../../../src/agent/graphs.ts';
 import type { FileOwner, KnownFile, MadeFile } from '../../../src/core/plans/step.ts';
+import { anImage } from '../../support/image.ts';
 import { testDir } from '../../support/qemu.ts';
 
 const AS_ROOT = process.getuid?.() === 0;
@@ -176,13 +178,20 @@ async function known(path: string): Promise<KnownFile> {
   return knownAs(path, await lstat(path, { bigint: true }));
 }
 
+/** One VM has these open. */
+function holderIn(...paths: readonly string[]) {
+  const nodes = paths.map((path, at) => [`n${at}`, anImage({ node: `n${at}`, path })] as const);
+  const graph = { disks: [], nodes: new Map(nodes), children: new Map(), jobNodes: new Map() };
+  return async (path: string) => await holderOf(path, [{ domain: 'vm', socketPath: '/q', graph }]);
+}
+
 describe('deleting an image that a commit has emptied', () => {
   it('deletes that very file, once and again', async () => {
     await using dir = await testDir();
     const image = await known(join(dir.path, 'x'));
-    await deleteImage(image, new Set([join(dir.path, 'other'), 'nbd://host/x']));
+    await deleteImage(image, holderIn(join(dir.path, 'other'), 'nbd://host/x'));
     await expect(lstat(image.path)).rejects.toThrow('ENOENT');
-    await deleteImage(image, new Set());
+    await deleteImage(image, holderIn());
   });
 
   it('leaves alone what a VM has open, by whatever name', async () => {
@@ -191,8 +200,9 @@ describe('deleting an image that a commit has emptied', () => {
     await link(image.path, join(dir.path, 'hard'));
     await symlink(image.path, join(dir.path, 'soft'));
     for (const name of ['x', 'hard', 'soft']) {
-      const held = new Set([join(dir.path, name)]);
-      await expect(deleteImage(image, held)).rejects.toMatchObject({ reason: 'DESTINATION_IN_USE' });
+      await expect(deleteImage(image, holderIn(join(dir.path, name)))).rejects.toMatchObject({
+        reason: 'DESTINATION_IN_USE',
+      });
     }
     expect(await readFile(image.path, 'utf8')).toBe('an image');
   });
@@ -202,11 +212,11 @@ describe('deleting an image that a commit has emptied', () => {
     const image = await known(join(dir.path, 'x'));
     await rename(image.path, join(dir.path, 'moved'));
     await writeFile(image.path, 'precious');
-    await deleteImage(image, new Set());
+    await deleteImage(image, holderIn());
     expect(await readFile(image.path, 'utf8')).toBe('precious');
     await rm(image.path);
     await symlink(join(dir.path, 'moved'), image.path);
-    await deleteImage(image, new Set());
+    await deleteImage(image, holderIn());
     expect(await readFile(join(dir.path, 'moved'), 'utf8')).toBe('an image');
   });
 

@@ -81,7 +81,7 @@ async function driven(
   const running = new RunningJob({
     log,
     machine: () => machine as unknown as VirtualMachine,
-    heldPaths: async () => new Set(),
+    holder: async () => undefined,
     onBlockJobs: () => undefined,
     logger: pino({ level: 'silent' }),
   });

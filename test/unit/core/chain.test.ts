@@ -221,7 +221,7 @@ describe('topDown', () => {
       ['left', [child('base')]],
       ['right', [child('base')]],
     ]);
-    const order = topDown({ disks: [], nodes: new Map(), children }, 'quorum');
+    const order = topDown({ disks: [], nodes: new Map(), children, jobNodes: new Map() }, 'quorum');
     expect(order.indexOf('base')).toBe(3);
   });
 });

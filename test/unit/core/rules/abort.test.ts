@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { AbortRequest } from '../../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../../src/core/errors.ts';
+import type { AbortRequest } from '../../../../src/core/requests.ts';
 import { checkAbort } from '../../../../src/core/rules/abort.ts';
 
 const REQUEST: AbortRequest = {

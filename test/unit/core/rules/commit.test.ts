@@ -1,8 +1,8 @@
 /** The rules of Commit that need nothing but the request. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
-import type { CommitFlag, CommitRequest } from '../../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../../src/core/errors.ts';
+import type { CommitFlag, CommitRequest } from '../../../../src/core/requests.ts';
 import { parseCommit } from '../../../../src/core/rules/commit.ts';
 
 const REQUEST: CommitRequest = {

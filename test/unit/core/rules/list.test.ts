@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ListJobsRequest, WatchRequest } from '../../../../src/core/block-jobs.ts';
+import type { ListJobsRequest, WatchRequest } from '../../../../src/core/requests.ts';
 import { page, progressIntervalMs, stateFilter } from '../../../../src/core/rules/list.ts';
 
 const LIST: ListJobsRequest = { domain: '', states: [], pageSize: 0, pageToken: '' };

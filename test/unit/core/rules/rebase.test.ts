@@ -1,8 +1,8 @@
 /** Each of the 128 sets of Rebase's flags, and what they mean: the seed's rules that need nothing but the request. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
-import type { RebaseFlag, RebaseRequest } from '../../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../../src/core/errors.ts';
+import type { RebaseFlag, RebaseRequest } from '../../../../src/core/requests.ts';
 import { parseRebase } from '../../../../src/core/rules/rebase.ts';
 
 const FLAGS: readonly RebaseFlag[] = [

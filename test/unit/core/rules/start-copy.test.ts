@@ -1,9 +1,9 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { CopyRequest } from '../../../../src/core/block-jobs.ts';
 import { catalogue } from '../../../../src/core/catalogue.ts';
 import { BlockJobError } from '../../../../src/core/errors.ts';
+import type { CopyRequest } from '../../../../src/core/requests.ts';
 import { parseStartCopy } from '../../../../src/core/rules/start-copy.ts';
 
 const REQUEST: CopyRequest = {

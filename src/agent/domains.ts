@@ -1,0 +1,76 @@
+/** The VMs of this host as callers see them. */
+import type { Domain, DomainDisk, JobView } from '../core/block-jobs.ts';
+import { findDisk } from '../core/chain.ts';
+import { fail, failure } from '../core/errors.ts';
+import type { CheckOperationRequest } from '../core/requests.ts';
+import { parseCheckOperation } from '../core/rules/check-operation.ts';
+import { inTime } from '../lib/in-time.ts';
+import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
+import { PATIENCE_MS } from './graphs.ts';
+import type { JobLog } from './job-log.ts';
+import type { JobTable } from './job-table.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+export class Domains {
+  readonly #host: string;
+  readonly #machines: VirtualMachines;
+  readonly #jobs: JobTable;
+
+  constructor(host: string, machines: VirtualMachines, jobs: JobTable) {
+    this.#host = host;
+    this.#machines = machines;
+    this.#jobs = jobs;
+  }
+
+  async list(): Promise<readonly Domain[]> {
+    const domains = await Promise.all(this.#machines.all.map(async (machine) => await this.#domain(machine)));
+    return domains.toSorted((a, b) => a.name.localeCompare(b.name));
+  }
+
+  async get(name: string, view: (log: JobLog) => JobView): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+    const machine = this.#machines.get(name);
+    const disks = await machine.asking(async () => {
+      const graph = await machine.graph();
+      return await Promise.all(
+        graph.disks.map(async (disk) => {
+          const log = this.#jobs.activeOn(machine, disk.qdev);
+          const deviceType = await machine.deviceType(disk.qdev);
+          return { disk, deviceType, activeJob: log && view(log) };
+        }),
+      );
+    });
+    return { domain: await this.#domain(machine), disks };
+  }
+
+  async #domain(machine: VirtualMachine): Promise<Domain> {
+    const { identity, name, uuid } = machine;
+    const host = this.#host;
+    if (identity === undefined) {
+      const why = failure('QEMU_UNREACHABLE', { domain: name, why: machine.trouble });
+      return { name, uuid, host, connection: { up: false, why } };
+    }
+    const guestState = await inTime(machine.guestState(), PATIENCE_MS);
+    const { qemuVersion, facts } = identity;
+    return {
+      name,
+      uuid,
+      host,
+      connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState },
+    };
+  }
+
+  async checkOperation(request: CheckOperationRequest): Promise<void> {
+    const address = parseCheckOperation(request);
+    const machine = this.#machines.get(request.domain);
+    await machine.asking(async () => {
+      const [graph, jobs] = await Promise.all([machine.graph(), machine.jobs()]);
+      const named = request.disk ?? address;
+      const disk = named === undefined ? undefined : findDisk(graph, named);
+      if (named !== undefined && disk === undefined) fail('DISK_NOT_FOUND', { domain: request.domain, disk: named });
+      const site = { machine, table: this.#jobs, jobs };
+      if (address !== undefined && disk !== undefined) refuseBusyDisk(disk, site);
+      else refuseBusyDomain(graph, site);
+    });
+  }
+}

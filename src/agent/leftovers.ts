@@ -1,0 +1,142 @@
+/** What jobs made and could not take back: found anew at each look, and removed only after another one. */
+import { stat } from 'node:fs/promises';
+import type { Leftover, ReclaimResult } from '../core/block-jobs.ts';
+import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
+import { hasEnded, type Job } from '../core/job.ts';
+import { leftoversIn } from '../core/leftovers.ts';
+import { mayHaveLeftOver } from '../core/retention.ts';
+import { inTime } from '../lib/in-time.ts';
+import { performAgain } from './executor.ts';
+import { failureFrom } from './failures.ts';
+import { isStill, removeFile } from './files.ts';
+import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
+import type { JobTable } from './job-table.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+interface Found {
+  readonly leftover: Leftover;
+  readonly remove: () => Promise<void>;
+}
+
+export class Leftovers {
+  readonly #host: string;
+  readonly #machines: VirtualMachines;
+  readonly #jobs: JobTable;
+
+  constructor(host: string, machines: VirtualMachines, jobs: JobTable) {
+    this.#host = host;
+    this.#machines = machines;
+    this.#jobs = jobs;
+  }
+
+  /** Oldest first; '' for all domains, those that are gone too. */
+  async list(domain: string): Promise<readonly Leftover[]> {
+    const machine = domain === '' ? undefined : this.#machines.find(domain);
+    const names = new Set([domain, machine?.name, machine?.uuid]);
+    const found = (await this.#look()).map(({ leftover }) => leftover);
+    const isOfDomain = (leftover: Leftover) =>
+      names.has(leftover.domain) || names.has(this.#jobs.get(leftover.jobId)?.job.accepted.domainUuid);
+    return domain === '' ? found : found.filter(isOfDomain);
+  }
+
+  /** One after the other, what uses another first, whatever the order in which they were named. */
+  async reclaim(ids: readonly string[], apply: boolean): Promise<readonly ReclaimResult[]> {
+    const results = new Map<string, ReclaimResult>();
+    for (const { leftover, remove } of await this.#look()) {
+      if (ids.includes(leftover.id)) results.set(leftover.id, await reclaimed(leftover, apply ? remove : undefined));
+    }
+    return ids.map((id) => results.get(id) ?? { id, leftover: undefined, failure: undefined });
+  }
+
+  async #look(): Promise<readonly Found[]> {
+    const perMachine = this.#machines.all.map(async (machine) => (await inTime(this.#in(machine), PATIENCE_MS)) ?? []);
+    const found = [...(await this.#files()), ...(await Promise.all(perMachine)).flat()];
+    return found.toSorted((a, b) => (a.leftover.createTime ?? '').localeCompare(b.leftover.createTime ?? ''));
+  }
+
+  async #files(): Promise<readonly Found[]> {
+    const jobs = this.#jobs.newestFirst.map(({ job }) => job).filter((job) => hasEnded(job) && mayHaveLeftOver(job));
+    const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
+    const found = jobs.map(async (job): Promise<Found[]> => {
+      const { madeFile: made, accepted } = job;
+      if (made === undefined || !made.created || !(await isStill(made))) return [];
+      const holder = async () => await holderOf(made.path, await graphsOf(this.#machines));
+      const leftover: Leftover = {
+        id: `file:${accepted.job}`,
+        kind: 'FILE',
+        host: this.#host,
+        domain: accepted.domain,
+        jobId: accepted.job,
+        name: made.path,
+        allocatedBytes: await allocated(made.path),
+        text: `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
+        blockedBy: (await holderOf(made.path, graphs)) ?? unknown(job),
+        createTime: job.createTime,
+      };
+      const remove = async () => {
+        const by = await holder();
+        if (by !== undefined) fail('DESTINATION_IN_USE', { path: made.path, by });
+        await removeFile(made);
+      };
+      return [{ leftover, remove }];
+    });
+    return (await Promise.all(found)).flat();
+  }
+
+  async #in(machine: VirtualMachine): Promise<readonly Found[]> {
+    const [jobs, graph] = await Promise.all([machine.jobs(), machine.graph()]);
+    const isActive = (job: string) => this.#jobs.get(job)?.ended === false;
+    return leftoversIn(graph, jobs, isActive).map(({ kind, name, job, text, blockedBy }): Found => {
+      const createTime = this.#jobs.get(job)?.job.createTime;
+      const common = { host: this.#host, domain: machine.name, jobId: job, name, allocatedBytes: 0, text, blockedBy };
+      const leftover = { id: `${kind === 'NODE' ? 'node' : 'job'}:${name}`, kind, ...common, createTime };
+      const action =
+        kind === 'NODE'
+          ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
+          : ({ do: 'end-qmp-job', qemuJob: name } as const);
+      const holder = async (path: string) => await holderOf(path, await graphsOf(this.#machines));
+      const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
+      return { leftover, remove: async () => void (await performAgain(action, workplace)) };
+    });
+  }
+}
+
+const WORTH = {
+  PARTIAL: 'an incomplete copy',
+  STALE: 'a copy that lacks the newest writes',
+  MIRRORED: 'a copy that was never ended',
+  COMPLETE: 'a complete copy',
+  UNKNOWN: 'a file of which nobody knows what it holds',
+};
+
+/** It may be what the guest wrote to last. */
+function unknown({ outcome: { destinationContent } }: Job): string {
+  return destinationContent === 'UNKNOWN'
+    ? 'the guest may have moved to it: read the outcome of the job, look at the file, and remove it yourself'
+    : '';
+}
+
+async function reclaimed(leftover: Leftover, remove: (() => Promise<void>) | undefined): Promise<ReclaimResult> {
+  const { id, name, blockedBy } = leftover;
+  if (blockedBy !== '') {
+    return { id, leftover, failure: failure('DESTINATION_IN_USE', { path: name, by: blockedBy }) };
+  }
+  try {
+    await remove?.();
+    return { id, leftover, failure: undefined };
+  } catch (error) {
+    return { id, leftover, failure: failureOf(error, leftover) };
+  }
+}
+
+function failureOf(error: unknown, { domain, name }: Leftover): Failure {
+  const why = failureFrom(error, { domain, path: name, doing: 'removing a leftover' });
+  if (why === undefined) throw error;
+  return error instanceof BlockJobError ? error.failure : why;
+}
+
+async function allocated(path: string): Promise<number> {
+  const stats = await stat(path).catch(() => undefined);
+  return stats === undefined ? 0 : stats.blocks * 512;
+}

@@ -1,0 +1,125 @@
+/** A job of this service that QEMU has, and no journal tells of: what it is, as far as QEMU itself shows. */
+import type { Logger } from 'pino';
+import { type Disk, onlyBelow, topDown } from '../core/chain.ts';
+import type { Destination } from '../core/destination.ts';
+import { plainOptions } from '../core/job-options.ts';
+import type { Accepted, AcceptedDestination, JobKind } from '../core/journal-entry.ts';
+import { isOurs, namesOf } from '../core/plans/names.ts';
+import type { QemuJob } from '../core/qemu/replies.ts';
+import { formatOf } from './destination.ts';
+import { isUnreachable } from './failures.ts';
+import type { JobTable } from './job-table.ts';
+import { describeSite, type Site } from './site.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+type JobSite = Omit<Site, 'graphs' | 'allowed'>;
+
+/** Looks at a QEMU that can be asked; what goes wrong is in the log, and tried again when it is connected again. */
+export async function recoverLost(
+  machine: VirtualMachine,
+  { host, logger }: { readonly host: string; readonly logger: Logger },
+  table: JobTable,
+): Promise<void> {
+  const log = logger.child({ domain: machine.name });
+  try {
+    const jobs = await recover(machine, host, table);
+    for (const job of jobs) log.warn({ job }, 'found in QEMU, its journal is lost');
+  } catch (error) {
+    if (isUnreachable(error)) log.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
+    else log.error({ err: error }, 'jobs without a journal cannot be taken up');
+  }
+}
+
+async function recover(machine: VirtualMachine, host: string, table: JobTable): Promise<readonly string[]> {
+  const { identity } = machine;
+  const jobs = identity === undefined ? [] : await machine.jobs();
+  const lost = jobs.filter(({ id }) => isOurs(id) && table.get(id) === undefined);
+  if (identity === undefined || lost.length === 0) return [];
+  const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
+  const recovered: string[] = [];
+  for (const job of lost) {
+    const speed = blockJobs.find(({ id }) => id === job.id)?.speedBytesPerSecond ?? 0;
+    const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
+    if (accepted === undefined) continue;
+    await table.recover(accepted);
+    recovered.push(job.id);
+  }
+  return recovered;
+}
+
+/** Undefined: it is on no disk any more, so nobody can tell what it has done; its rests are leftovers. */
+async function recoverJob(
+  job: QemuJob,
+  speedBytesPerSecond: number,
+  site: Omit<JobSite, 'disk'>,
+): Promise<Accepted | undefined> {
+  const { graph } = site;
+  const disk = graph.disks.find(({ blockJobs }) => blockJobs.includes(job.id));
+  const kind = disk && kindOf(job, disk);
+  const active = disk?.chain[0];
+  if (disk === undefined || kind === undefined || active === undefined) return undefined;
+  const used = disk.chain.filter(({ node }) => graph.jobNodes.get(job.id)?.includes(node) === true);
+  const lowest = disk.chain.findLastIndex((image) => used.includes(image));
+  const below = kind === 'PULL' ? disk.chain[lowest + 1] : disk.chain[lowest];
+  const destination = destinationOf(job.id, kind, { disk, graph, base: below });
+  if (destination === undefined && (kind === 'COPY' || kind === 'ACTIVE_COMMIT')) return undefined;
+  const kept = kind === 'COPY' ? [job.id] : below === undefined ? [] : [below.node];
+  const top = kind === 'PULL' ? disk.chain[1] : kind === 'COMMIT' ? used[0] : active;
+  const isAbove = top !== undefined && top !== below;
+  return {
+    ...(await describeSite(job.id, { ...site, disk })),
+    kind,
+    destination,
+    ...(kind === 'PULL' && below !== undefined ? { baseNode: below.node } : {}),
+    unused: {
+      afterSuccess: isAbove ? onlyBelow(graph, disk, top.node, kept) : [],
+      otherwise: kind === 'COPY' ? topDown(graph, job.id).filter((node) => node.startsWith(job.id)) : [],
+    },
+    // What was to be deleted, and which file was made, only the journal knew: nothing is.
+    committed: [],
+    options: {
+      ...plainOptions(speedBytesPerSecond),
+      basePath: kind === 'COPY' ? '' : (below?.path ?? ''),
+      topPath: kind === 'COMMIT' || kind === 'ACTIVE_COMMIT' ? (top?.path ?? '') : '',
+    },
+    plan: [],
+    recovered: true,
+  };
+}
+
+/** A commit of the active image has its filter above it. */
+function kindOf({ type, id }: QemuJob, disk: Disk): JobKind | undefined {
+  switch (type) {
+    case 'mirror':
+      return 'COPY';
+    case 'stream':
+      return 'PULL';
+    case 'commit':
+      return disk.filters.includes(namesOf(id).filter) ? 'ACTIVE_COMMIT' : 'COMMIT';
+    default:
+      return undefined;
+  }
+}
+
+function destinationOf(
+  job: string,
+  kind: JobKind,
+  { disk, graph, base }: Pick<Site, 'disk' | 'graph'> & { readonly base: Disk['chain'][0] },
+): AcceptedDestination | undefined {
+  if (kind === 'PULL' || kind === 'COMMIT') return undefined;
+  const image = kind === 'COPY' ? graph.nodes.get(namesOf(job).node) : base;
+  const format = image && formatOf(image.format);
+  if (image === undefined || format === undefined || image.node === disk.chain[0]?.node) return undefined;
+  const storage = graph.nodes.get(namesOf(job).file)?.format;
+  return {
+    node: image.node,
+    path: image.path,
+    format,
+    target: kind === 'COPY' ? targetOf(storage, image.path) : undefined,
+  };
+}
+
+function targetOf(storage: string | undefined, path: string): Destination | undefined {
+  if (storage === 'file') return { kind: 'file', path };
+  return storage === 'host_device' ? { kind: 'block-device', path } : undefined;
+}

@@ -1,0 +1,136 @@
+/** What callers ask for, as they asked: nothing is checked yet. */
+import type { Destination, NbdExport } from './destination.ts';
+import type { Job } from './job.ts';
+import type { ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
+
+export interface DiskRef {
+  /** The domain's name or UUID. */
+  readonly domain: string;
+  /** qdev id, block backend, node name of the top image, or that image's absolute path. */
+  readonly disk: string;
+}
+
+export type JobRef = { readonly jobId: string } | { readonly disk: DiskRef };
+
+/** A value of an enum that this version does not know: a newer client's. */
+export interface Unrecognized {
+  readonly unrecognized: number;
+}
+
+/** undefined: not given. */
+export type Given<T> = T | Unrecognized | undefined;
+
+/** A destination as it was asked for: the server of an NBD export may be missing. */
+export type AskedDestination =
+  | Exclude<Destination, { kind: 'nbd' }>
+  | {
+      readonly kind: 'nbd';
+      readonly nbd: Omit<NbdExport, 'server'> & { readonly server: NbdExport['server'] | undefined };
+    };
+
+/** What every call that starts a job has. */
+export interface StartRequest {
+  readonly disk: DiskRef;
+  readonly requestId: string;
+  readonly validateOnly: boolean;
+  readonly planEtag: string;
+}
+
+/** StartCopy as it was asked for. */
+export interface CopyRequest extends StartRequest {
+  readonly destination: AskedDestination | undefined;
+  readonly format: Given<ImageFormat>;
+  readonly shallow: boolean;
+  readonly reuseExternal: boolean;
+  readonly relativeBacking: boolean;
+  readonly bandwidthBytesPerSecond: bigint;
+  readonly granularityBytes: bigint;
+  readonly bufferBytes: bigint;
+  readonly writeMode: Given<WriteMode>;
+  readonly onReady: Given<OnReady>;
+  readonly onNoSpace: Given<OnNoSpace>;
+  readonly pauseGuest: Given<PauseGuest>;
+  readonly timeLimitMs: number | undefined;
+}
+
+export type RebaseFlag = 'SHALLOW' | 'REUSE_EXT' | 'COPY_RAW' | 'COPY' | 'RELATIVE' | 'COPY_DEV' | 'BANDWIDTH_BYTES';
+export type CommitFlag = 'SHALLOW' | 'DELETE' | 'ACTIVE' | 'RELATIVE' | 'BANDWIDTH_BYTES';
+
+export interface RebaseRequest extends StartRequest {
+  /** '' for none. */
+  readonly base: string;
+  readonly flags: readonly Given<RebaseFlag>[];
+  /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
+  readonly bandwidth: bigint;
+}
+
+export interface CommitRequest extends StartRequest {
+  /** '' for none. */
+  readonly base: string;
+  readonly top: string;
+  readonly flags: readonly Given<CommitFlag>[];
+  /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
+  readonly bandwidth: bigint;
+}
+
+export interface AbortRequest {
+  readonly job: JobRef;
+  readonly pivot: boolean;
+  /** Answer when the request is written down; else when the job has ended. */
+  readonly async: boolean;
+  /** Break off even where QEMU would drain or flush first. */
+  readonly force: boolean;
+  readonly pauseGuest: Given<PauseGuest>;
+  readonly requestId: string;
+}
+
+export interface SetSpeedRequest {
+  readonly job: JobRef;
+  readonly bandwidthBytesPerSecond: bigint;
+  readonly requestId: string;
+}
+
+/** Pause, and Resume. */
+export interface PauseRequest {
+  readonly job: JobRef;
+  readonly requestId: string;
+}
+
+export interface ListJobsRequest {
+  /** Name or UUID; '' for all. */
+  readonly domain: string;
+  readonly states: readonly Given<Job['state']>[];
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export interface ListLeftoversRequest {
+  /** Name or UUID; '' for all. */
+  readonly domain: string;
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export interface ReclaimRequest {
+  /** Of leftovers. */
+  readonly ids: readonly string[];
+  /** Else only said what would be done. */
+  readonly apply: boolean;
+  readonly requestId: string;
+}
+
+export type Operation = 'SAVE' | 'SNAPSHOT' | 'REVERT' | 'DETACH' | 'RESIZE' | 'MIGRATE';
+
+export interface CheckOperationRequest {
+  readonly domain: string;
+  /** Undefined: all disks. */
+  readonly disk: string | undefined;
+  readonly operation: Given<Operation>;
+}
+
+export interface WatchRequest {
+  readonly job: JobRef;
+  /** Send every event after this revision; undefined: begin with a SNAPSHOT. */
+  readonly afterRevision: number | undefined;
+  readonly progressIntervalMs: number | undefined;
+}

@@ -1,0 +1,155 @@
+/** What jobs could not take back is listed, and removed only when it is nobody's. */
+import { existsSync } from 'node:fs';
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Leftover_Kind } from '../../generated/blockjob/v1/block_job_service.ts';
+import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { type Machine, Site } from '../support/bench-qemu.ts';
+import { eventually, graphOf } from '../support/checks.ts';
+import { byId } from '../support/service.ts';
+
+const { KIND_FILE, KIND_NODE, KIND_QEMU_JOB } = Leftover_Kind;
+
+let site: Site;
+
+function copyOf({ disk, dir }: Machine) {
+  const target = { $case: 'file', value: join(dir, 'copy') } as const;
+  return { disk, destination: { target }, bandwidthBytesPerSecond: 65_536n };
+}
+
+describe('leftovers', () => {
+  beforeAll(async () => {
+    site = await Site.open();
+  });
+
+  afterAll(async () => {
+    await site[Symbol.asyncDispose]();
+  });
+
+  test('of jobs that end well there are none', async () => {
+    await using machine = await site.machine();
+    const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 0n });
+    expect(await site.service.listLeftovers()).toEqual([]);
+    await site.service.until(job.id, 'STATE_READY');
+    await site.service.abort({ job: byId(job.id), pivot: true });
+    expect(await site.service.listLeftovers()).toEqual([]);
+    // Its nodes are the guest's now.
+    const ids = [`file:${job.id}`, `node:${job.id}`, `node:${job.id}-file`, `job:${job.id}`];
+    const results = await site.service.reclaim(ids, true);
+    expect(results.map(({ reclaimed, leftover }) => [leftover?.id, leftover?.name, reclaimed])).toEqual(
+      ids.map((id) => [id, '', true]),
+    );
+    expect(existsSync(join(machine.dir, 'copy'))).toBe(true);
+    expect((await site.service.getDomain(machine.disk.domain)).disks[0]?.nodeName).toBe(job.id);
+  });
+
+  test('the file of a copy by force after READY: said, and removed when that is asked for', async () => {
+    await using machine = await site.machine();
+    const path = join(machine.dir, 'copy');
+    const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 0n });
+    await site.service.until(job.id, 'STATE_READY');
+    const ended = await site.service.abort({ job: byId(job.id), force: true });
+    expect(ended.outcome).toMatchObject({ destinationContent: DestinationContent.DESTINATION_CONTENT_STALE });
+    const expected = {
+      id: `file:${job.id}`,
+      kind: KIND_FILE,
+      host: 'host-under-test',
+      domain: machine.disk.domain,
+      jobId: job.id,
+      name: path,
+      blockedBy: '',
+    };
+    const [leftover, ...more] = await site.service.listLeftovers(machine.disk.domain);
+    expect(leftover).toMatchObject(expected);
+    expect(leftover?.allocatedBytes).toBe(BigInt((await stat(path)).blocks * 512));
+    expect(leftover?.createTime).toEqual(job.createTime);
+    expect(more).toEqual([]);
+    expect(await site.service.listLeftovers('nobody')).toEqual([]);
+    expect(await site.service.reclaim([expected.id], false)).toMatchObject([{ reclaimed: true, leftover: expected }]);
+    expect(existsSync(path)).toBe(true);
+    expect(await site.service.reclaim([expected.id], true)).toMatchObject([{ reclaimed: true }]);
+    expect(existsSync(path)).toBe(false);
+    await writeFile(path, 'of somebody else');
+    expect(await site.service.listLeftovers()).toEqual([]);
+    expect(await site.service.reclaim([expected.id], true)).toMatchObject([
+      { reclaimed: true, leftover: { name: '' } },
+    ]);
+    expect(existsSync(path)).toBe(true);
+  });
+
+  test('a file that a VM has open since is not removed, and not safe to delete', async () => {
+    await using machine = await site.machine();
+    await using other = await site.machine({ formats: ['qcow2'], pattern: false });
+    const path = join(machine.dir, 'copy');
+    const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 0n });
+    await site.service.until(job.id, 'STATE_READY');
+    const ended = await site.service.abort({ job: byId(job.id), force: true });
+    expect(ended.outcome?.safeToDelete).toMatchObject([{ path }]);
+    await other.qemu.admin.execute('blockdev-add', { driver: 'file', 'node-name': 'user', filename: path });
+    expect((await site.service.getInfo(job.id)).outcome?.safeToDelete).toEqual([]);
+    const [leftover] = await site.service.listLeftovers();
+    expect(leftover).toMatchObject({ blockedBy: `node user of domain ${other.disk.domain}` });
+    const [result] = await site.service.reclaim([`file:${job.id}`], true);
+    expect(result).toMatchObject({ reclaimed: false, error: { message: expect.stringContaining('user') as string } });
+    expect(existsSync(path)).toBe(true);
+    await other.qemu.admin.execute('blockdev-del', { 'node-name': 'user' });
+    expect((await site.service.getInfo(job.id)).outcome?.safeToDelete).toMatchObject([{ path }]);
+    expect(await site.service.reclaim([`file:${job.id}`], true)).toMatchObject([{ reclaimed: true }]);
+  });
+
+  test('the copy of a QEMU that died is not removed: the guest may have moved to it', async () => {
+    await using machine = await site.machine();
+    const job = await site.service.startCopy(copyOf(machine));
+    process.kill(machine.qemu.pid, 'SIGKILL');
+    await machine.qemu.exited;
+    const ended = await site.ended(job);
+    expect(ended).toMatchObject({
+      state: Job_State.STATE_FAILED,
+      outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_UNKNOWN, safeToDelete: [] },
+    });
+    const [leftover] = await site.service.listLeftovers(machine.disk.domain);
+    expect(leftover?.blockedBy).toContain('read the outcome');
+    expect(await site.service.reclaim([`file:${job.id}`], true)).toMatchObject([{ reclaimed: false }]);
+    expect(existsSync(join(machine.dir, 'copy'))).toBe(true);
+  });
+
+  test('nodes and jobs that an earlier service made, and no journal knows', async () => {
+    await using machine = await site.machine();
+    const { admin } = machine.qemu;
+    const job = 'bj00112233445566ff';
+    const path = join(machine.dir, 'file');
+    await writeFile(path, Buffer.alloc(1 << 20));
+    await admin.execute('blockdev-add', { driver: 'file', 'node-name': `${job}-file`, filename: path });
+    await admin.execute('blockdev-add', { driver: 'raw', 'node-name': job, file: `${job}-file` });
+    await admin.execute('blockdev-create', {
+      'job-id': `${job}-create`,
+      options: { driver: 'qcow2', file: 'x', size: 1 },
+    });
+    await eventually('the job has concluded', async () =>
+      (await graphOf(admin)).jobs.some((one) => one.endsWith('concluded')) ? true : undefined,
+    );
+    const found = await site.service.listLeftovers(machine.disk.domain);
+    expect(found).toMatchObject([
+      { id: `job:${job}-create`, kind: KIND_QEMU_JOB, jobId: job, blockedBy: '', createTime: undefined },
+      { id: `node:${job}`, kind: KIND_NODE, name: job, jobId: job, blockedBy: '' },
+      { id: `node:${job}-file`, kind: KIND_NODE, blockedBy: '' },
+    ]);
+    // An overlay of somebody else keeps them both.
+    const overlay = { driver: 'throttle', 'node-name': 'theirs', file: job, 'throttle-group': 'g' };
+    await admin.execute('object-add', { 'qom-type': 'throttle-group', id: 'g' });
+    await admin.execute('blockdev-add', overlay);
+    expect((await site.service.listLeftovers(machine.disk.domain))[1]).toMatchObject({
+      id: `node:${job}`,
+      blockedBy: 'node theirs uses it',
+    });
+    const ids = found.map(({ id }) => id).toReversed();
+    const kept = await site.service.reclaim(ids, true);
+    expect(kept.map(({ reclaimed }) => reclaimed)).toEqual([false, false, true]);
+    await admin.execute('blockdev-del', { 'node-name': 'theirs' });
+    expect((await site.service.reclaim(ids, true)).map(({ reclaimed }) => reclaimed)).toEqual([true, true, true]);
+    expect(await site.service.listLeftovers()).not.toContainEqual(expect.objectContaining({ jobId: job }));
+    expect((await graphOf(admin)).nodes.filter((node) => node.startsWith('bj'))).toEqual([]);
+    expect(existsSync(path)).toBe(true);
+  });
+});
