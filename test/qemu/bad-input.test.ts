@@ -1,10 +1,9 @@
 // What is to be expected differs from row to row of the tables.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, unicorn/consistent-function-scoping */
 /** What is wrong is refused with the reason of the catalogue; nothing is changed, and nothing is left behind. */
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, readFile, rm, statfs, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
@@ -42,6 +41,7 @@ import {
 import { needs } from '../support/means.ts';
 import { type Qemu, run, startQemu, type TestDir, testDir } from '../support/qemu.ts';
 import { byId, type Refusal, refused, Service } from '../support/service.ts';
+import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;
@@ -105,29 +105,6 @@ async function unchanged(
 }
 
 /** A file system of its own, of some MiB. */
-async function smallFileSystem(mib: number, options = ''): Promise<{ path: string } & AsyncDisposable> {
-  const path = join(work, `fs${String(Math.random()).slice(2, 10)}`);
-  await mkdir(path);
-  await run('mount', ['-t', 'tmpfs', '-o', `size=${mib}m${options}`, 'tmpfs', path]);
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      await run('umount', ['-l', path]);
-      await rm(path, { recursive: true });
-    },
-  };
-}
-
-async function fill(folder: string): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  await writeFile(join(folder, 'filler'), Buffer.alloc(bavail * bsize, 1));
-}
-
-function canMount(): boolean {
-  if (!ROOT) return false;
-  return spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
-}
-
 const MOUNTS = canMount();
 
 /** Sends bytes as they are. */
@@ -487,7 +464,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       await using disposer = new AsyncDisposableStack();
       let folder = here('read-only');
       if (MOUNTS) {
-        folder = disposer.use(await smallFileSystem(1, ',ro')).path;
+        folder = disposer.use(await smallFileSystem(work, 1, ',ro')).path;
       } else {
         await mkdir(folder);
         await chmod(folder, 0o555);
@@ -502,7 +479,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     });
 
     test.skipIf(!MOUNTS).each(['qcow2', 'raw'] as const)('a full file system, %s: NO_SPACE', async (name) => {
-      await using full = await smallFileSystem(4);
+      await using full = await smallFileSystem(work, 4);
       await fill(full.path);
       const path = join(full.path, 'new');
       const request = copy(path, {}, name === 'raw' ? RAW : QCOW2);
@@ -566,7 +543,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       });
 
     test.each(['qcow2', 'raw'] as const)('PAUSE, %s: goes on when there is space, or is aborted', async (name) => {
-      await using small = await smallFileSystem(8);
+      await using small = await smallFileSystem(work, 8);
       for (const ending of ['abort', 'resume'] as const) {
         const path = join(small.path, ending);
         const { id } = await start(path, OnNoSpace.ON_NO_SPACE_UNSPECIFIED, name);
@@ -613,7 +590,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     });
 
     test.each(['qcow2', 'raw'] as const)('FAIL, %s: FAILED with NO_SPACE, the guest unharmed', async (name) => {
-      await using small = await smallFileSystem(8);
+      await using small = await smallFileSystem(work, 8);
       const path = join(small.path, 'new');
       const before = await graphOf(qemu.admin);
       const { id } = await start(path, OnNoSpace.ON_NO_SPACE_FAIL, name);

@@ -15,7 +15,9 @@ import type { EntryBody } from '../../../src/core/journal-entry.ts';
 import {
   ACCEPTED,
   CANCEL,
+  CONCLUDED,
   CREATED,
+  ended,
   FINISH,
   FORCE,
   HELD,
@@ -30,20 +32,6 @@ import {
 } from './stories.ts';
 
 const FAILURE = failure('BUG', { id: '1' });
-const CONCLUDED: EntryBody = {
-  entry: 'concluded',
-  how: 'CONCLUDED',
-  qemuError: undefined,
-  deviceOn: 'SOURCE',
-  devicePath: '/vm/disk.qcow2',
-};
-const ended = (state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED'): EntryBody => ({
-  entry: 'ended',
-  state,
-  failure: undefined,
-  outcome: jobOf(RUNNING).outcome,
-});
-
 const STATES = [
   'STARTING',
   'RUNNING',

@@ -87,6 +87,20 @@ export function jobWith(
   return fold(journalOf({ ...ACCEPTED, ...more, options: { ...OPTIONS, ...options } }, ...entries));
 }
 
+export const CONCLUDED: EntryBody = {
+  entry: 'concluded',
+  how: 'CONCLUDED',
+  qemuError: undefined,
+  deviceOn: 'SOURCE',
+  devicePath: SOURCE,
+};
+export const ended = (state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED'): EntryBody => ({
+  entry: 'ended',
+  state,
+  failure: undefined,
+  outcome: jobOf(RUNNING).outcome,
+});
+
 /** A way to each state that a job can be in before its end; the ones that matter twice are there twice. */
 export const STORIES: readonly (readonly [name: string, state: JobState, entries: readonly EntryBody[]])[] = [
   ['starting', 'STARTING', []],

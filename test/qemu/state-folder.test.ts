@@ -1,0 +1,151 @@
+/** The folder of the journals: one service has it, a full one refuses new jobs and harms no running one, old jobs go. */
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
+import { Job_State } from '../../generated/blockjob/v1/job.ts';
+import { encodeLine } from '../../src/agent/journal.ts';
+import type { JournalEntry } from '../../src/core/journal-entry.ts';
+import { type Machine, Site } from '../support/bench-qemu.ts';
+import { eventually, present } from '../support/checks.ts';
+import { run, testDir } from '../support/qemu.ts';
+import { byId, refused, Service } from '../support/service.ts';
+import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
+
+const MOUNTS = canMount();
+
+function copyOf({ disk, dir }: Machine, name = 'copy') {
+  return { disk, destination: { target: { $case: 'file', value: join(dir, name) } } } as const;
+}
+
+describe('the state folder', () => {
+  test('has one service at a time; a second one says so, and touches nothing', async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 65_536n });
+    const dir = join(site.stateFolder, '..');
+    const second = Service.start({ dir, listen: `unix:${dir}/second.sock`, qmp: { x: '/nowhere' }, allow: [] });
+    await expect(second).rejects.toThrow(/another blockjobd uses it; give each a --state-dir of its own/);
+    expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_RUNNING);
+    // A crash leaves no lock behind.
+    await site.restart('SIGKILL', machine.disk.domain);
+    expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_RUNNING);
+  });
+
+  test.skipIf(!MOUNTS)('that is full refuses new jobs, and harms no running one', async () => {
+    await using dir = await testDir();
+    await using small = await smallFileSystem(dir.path, 1);
+    await using site = await Site.open([], ['--state-dir', small.path]);
+    await using machine = await site.machine();
+    await using other = await site.machine();
+    const { guest, qemu } = machine;
+    const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 65_536n });
+    const filler = await fill(small.path);
+    site.complaints = /a move of the job failed; trying again/;
+    const refusal = await refused(site.service.startCopy(copyOf(other)));
+    expect(refusal).toMatchObject({ reason: 'NO_SPACE', metadata: { path: join(small.path, 'jobs') } });
+    expect(await readdir(other.dir)).not.toContain('copy');
+    await guest.write(0);
+    // It cannot be written down that the job is READY, and so nobody is told; QEMU goes on.
+    await qemu.admin.execute('block-job-set-speed', { device: job.id, speed: 0 });
+    await eventually('the service wants to write', () =>
+      /a move of the job failed/.test(site.service.log) ? true : undefined,
+    );
+    expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_RUNNING);
+    await guest.write(1);
+    await rm(filler);
+    await site.service.until(job.id, 'STATE_READY');
+    const ended = await site.service.abort({ job: byId(job.id), pivot: true });
+    expect(ended.state).toBe(Job_State.STATE_COMPLETED);
+    await guest.write(2);
+    await qemu[Symbol.asyncDispose]();
+    await guest.expectIn(join(machine.dir, 'copy'), 'qcow2');
+    expect((await site.service.startCopy(copyOf(other))).state).toBe(Job_State.STATE_RUNNING);
+  });
+
+  test.skipIf(!MOUNTS)('that has become read-only refuses new jobs, and says why', async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const jobs = join(site.stateFolder, 'jobs');
+    await run('mount', ['--bind', jobs, jobs]);
+    try {
+      await run('mount', ['-o', 'remount,bind,ro', jobs]);
+      expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
+        reason: 'ACCESS_DENIED',
+        metadata: { path: jobs, why: 'EROFS' },
+      });
+    } finally {
+      await run('umount', [jobs]);
+    }
+    expect(await readdir(machine.dir)).not.toContain('copy');
+    expect((await site.service.startCopy(copyOf(machine))).id).not.toBe('');
+  });
+
+  test('bounds how many jobs run, and how many watch one', async () => {
+    await using site = await Site.open([], ['--max-jobs', '1', '--max-watchers', '2']);
+    await using machine = await site.machine();
+    await using other = await site.machine();
+    const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 65_536n });
+    const tooMany = { reason: 'TOO_MANY_JOBS', metadata: { limit: '1' } };
+    expect(await refused(site.service.startCopy(copyOf(other)))).toMatchObject(tooMany);
+    const plan = StartCopyRequest.fromPartial(copyOf(other));
+    expect(await refused(site.service.planOf('startCopy', plan))).toMatchObject(tooMany);
+    expect(await readdir(other.dir)).not.toContain('copy');
+
+    const [one, two, three] = [1, 2, 3].map(() => site.service.watch(job.id));
+    await present(one).next();
+    await present(two).next();
+    expect(await refused(present(three).next())).toMatchObject({
+      reason: 'TOO_MANY_WATCHERS',
+      metadata: { job: job.id, limit: '2' },
+    });
+    await present(one).return(undefined);
+    await eventually('a place is free again', async () => {
+      const again = site.service.watch(job.id);
+      const answer = await again.next().catch(() => undefined);
+      await again.return(undefined);
+      return answer;
+    });
+    await present(two).return(undefined);
+    await site.service.abort({ job: byId(job.id) });
+    expect((await site.service.startCopy(copyOf(other))).id).not.toBe('');
+  });
+
+  test('forgets what ended long ago, but not what may have left something', async () => {
+    await using site = await Site.open([], ['--keep-days', '2']);
+    await using machine = await site.machine();
+    const ended: string[] = [];
+    for (const [name, force] of [
+      ['old', false],
+      ['old-and-stale', true],
+      ['new', false],
+    ] as const) {
+      const { id } = await site.service.startCopy({ ...copyOf(machine, name), requestId: name });
+      await site.service.until(id, 'STATE_READY');
+      await site.service.abort({ job: byId(id), force });
+      ended.push(id);
+    }
+    const [old, stale, young] = ended.map((id) => present(id));
+    const jobs = join(site.stateFolder, 'jobs');
+    await site.restart('SIGTERM', machine.disk.domain, async () => {
+      for (const id of [old, stale]) await age(join(jobs, `${id}.jsonl`), 3);
+    });
+    expect(await refused(site.service.getInfo(present(old)))).toMatchObject({ reason: 'JOB_NOT_FOUND' });
+    expect((await site.service.listJobs()).jobs.map(({ id }) => id)).toEqual([young, stale]);
+    expect((await readdir(jobs)).toSorted()).toEqual([young, stale].map((id) => `${id}.jsonl`).toSorted());
+    expect(await site.service.listLeftovers()).toMatchObject([{ jobId: stale }]);
+    // Its request id is free again; the others' are not.
+    expect(await refused(site.service.startCopy({ ...copyOf(machine, 'x'), requestId: 'new' }))).toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+    });
+    expect((await site.service.startCopy({ ...copyOf(machine, 'x'), requestId: 'old' })).id).not.toBe(old);
+  });
+});
+
+/** Makes a journal so many days older. */
+async function age(path: string, days: number): Promise<void> {
+  const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+  const entries = lines.map((line) => JSON.parse(line.slice(9)) as JournalEntry);
+  const older = (time: string) => new Date(Date.parse(time) - days * 86_400_000).toISOString();
+  await writeFile(path, entries.map((entry) => encodeLine({ ...entry, time: older(entry.time) })).join(''));
+}

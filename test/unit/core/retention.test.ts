@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import type { Job } from '../../../src/core/job.ts';
+import { toForget } from '../../../src/core/retention.ts';
+import { CONCLUDED, CREATED, ended, jobOf, RUNNING } from './stories.ts';
+
+const DAY_MS = 86_400_000;
+const NOW = Date.parse('2026-06-01T00:00:00Z');
+
+/** A job that ended so many days ago, and left nothing. */
+function endedAgo(days: number): Job {
+  const job = jobOf(RUNNING, CONCLUDED, ended('CANCELLED'));
+  return { ...job, endTime: new Date(NOW - days * DAY_MS).toISOString() };
+}
+
+const days = (jobs: readonly Job[], keep: { days: number; jobs: number }) =>
+  toForget(jobs, keep, NOW).map(({ endTime }) => (NOW - Date.parse(endTime ?? '')) / DAY_MS);
+
+describe('ended jobs', () => {
+  it('are forgotten when they are too old', () => {
+    expect(days([endedAgo(29), endedAgo(31), endedAgo(90)], { days: 30, jobs: 100 })).toEqual([31, 90]);
+  });
+
+  it('are forgotten when there are too many: the oldest, and none of the last day', () => {
+    const jobs = [endedAgo(3), endedAgo(0.5), endedAgo(2), endedAgo(0.1), endedAgo(0.9)];
+    expect(days(jobs, { days: 30, jobs: 4 })).toEqual([3]);
+    expect(days(jobs, { days: 30, jobs: 1 })).toEqual([2, 3]);
+    expect(days(jobs, { days: 1, jobs: 1 })).toEqual([2, 3]);
+  });
+
+  it('are kept while they may have left something over, and while they run', () => {
+    const stale = { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endTime: endedAgo(90).endTime };
+    const running = { ...jobOf(RUNNING), createTime: '2020-01-01T00:00:00Z' };
+    expect(days([stale, running], { days: 30, jobs: 1 })).toEqual([]);
+  });
+});
