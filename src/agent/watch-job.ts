@@ -2,7 +2,7 @@
 import type { Call, JobEvent } from '../core/block-jobs.ts';
 import { inWords } from '../core/entry-words.ts';
 import { fail } from '../core/errors.ts';
-import { hasEnded } from '../core/job.ts';
+import { hasEnded, type Job } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
 import type { Progress } from '../core/progress.ts';
 import type { WatchRequest } from '../core/requests.ts';
@@ -61,7 +61,7 @@ export async function* watchJob(
     const progress = progresses.of(log.job);
     if (progress !== undefined && progress !== progressSent) {
       progressSent = progress;
-      yield live('PROGRESS', { job: log.job, progress }, '');
+      yield progressOf(log.job, progress);
       continue;
     }
     if (!(await changedInTime(signal, before, log, progresses)) && !signal.aborted) {
@@ -109,6 +109,23 @@ const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
   resumed: 'RESUMED',
 };
 
-function eventOf({ entry, job }: Revision, progress: Progress | undefined): JobEvent {
-  return { type: TYPE_OF[entry.entry] ?? 'STATE', time: entry.time, job, progress, detail: inWords(entry) };
+/** One event for all watchers of a job, so that it is made, and encoded, once. */
+const events = new WeakMap<Revision | Progress, JobEvent>();
+
+function eventOf(revision: Revision, progress: Progress | undefined): JobEvent {
+  const { entry, job } = revision;
+  const known = events.get(revision);
+  if (known !== undefined && known.progress === progress) return known;
+  const type = TYPE_OF[entry.entry] ?? 'STATE';
+  const event: JobEvent = { type, time: entry.time, job, progress, detail: inWords(entry) };
+  events.set(revision, event);
+  return event;
+}
+
+function progressOf(job: Job, progress: Progress): JobEvent {
+  const known = events.get(progress);
+  if (known !== undefined && known.job === job) return known;
+  const event = live('PROGRESS', { job, progress }, '');
+  events.set(progress, event);
+  return event;
 }

@@ -34,7 +34,7 @@ import type {
   ListDomainsRequest,
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
+import type { BlockJobs, Call, JobEvent, Started } from '../core/block-jobs.ts';
 import { page } from '../core/rules/list.ts';
 import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
@@ -68,6 +68,8 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       async (request, call) => fromStarted(await run(request, call)),
       (request) => ({ domain: request.disk?.domain, disk: request.disk?.disk, ...audit(request) }),
     );
+  // All watchers of a job get the same events.
+  const messages = new WeakMap<JobEvent, WatchJobResponse>();
   return {
     startCopy: start<StartCopyRequest>(
       'StartCopy',
@@ -98,7 +100,11 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       return { jobs: found.map(fromJobView), nextPageToken, unreachableHosts: [] };
     }),
     watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, async function* (request, call) {
-      for await (const event of jobs.watch(toWatchRequest(request), call)) yield { event: fromJobEvent(event) };
+      for await (const event of jobs.watch(toWatchRequest(request), call)) {
+        const message = messages.get(event) ?? { event: fromJobEvent(event) };
+        messages.set(event, message);
+        yield message;
+      }
     }),
     setSpeed: unary<SetSpeedRequest, SetSpeedResponse>(
       context,

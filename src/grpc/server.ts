@@ -92,9 +92,21 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
         return new Malformed(error);
       }
     };
-    return [name, { ...method, requestDeserialize }];
+    return [name, { ...method, requestDeserialize, ...(method.responseStream ? encodedOnce(method) : {}) }];
   });
   return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
+}
+
+/** What goes to many watchers is one message, and is encoded for the first of them. */
+function encodedOnce({ responseSerialize }: ServiceDefinition[string]) {
+  const encoded = new WeakMap<object, Buffer>();
+  return {
+    responseSerialize: (message: object): Buffer => {
+      const bytes = encoded.get(message) ?? responseSerialize(message);
+      encoded.set(message, bytes);
+      return bytes;
+    },
+  };
 }
 
 /**

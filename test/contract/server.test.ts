@@ -184,6 +184,24 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await startCopyError(server.jobs)).toMatchObject({ code: status.INTERNAL });
   });
 
+  test('an event for many watchers is made a message once', async () => {
+    let made = 0;
+    const shared: JobEvent = {
+      ...event('STATE'),
+      get detail() {
+        made += 1;
+        return 'to all';
+      },
+    };
+    await using server = await serving(transport, { watch: () => only(shared) });
+    const watches = Array.from({ length: 20 }, async () => await collect(server.jobs.watchJob(WATCH)));
+    const ended = await within(5000, 'the end of the watches', Promise.all(watches));
+    expect(ended.map(({ messages }) => messages.map((message) => message.event?.detail))).toEqual(
+      Array.from({ length: 20 }, () => ['to all']),
+    );
+    expect(made).toBe(1);
+  });
+
   test('a reader that is slow stops the source, and costs no memory', async () => {
     let produced = 0;
     const endless = async function* (_request: unknown, { signal }: Call): AsyncGenerator<JobEvent> {

@@ -123,6 +123,46 @@ describe('a watcher', () => {
     for (const events of await Promise.all(watchers)) expect(revisionsOf(events)).toEqual(upTo(LAST));
   });
 
+  it('shares each event with all the others: one object, to be encoded once', async () => {
+    await using job = await watched(RUNNING);
+    const watchers = [0, 0, 1].map((afterRevision) => job.watch({ afterRevision }));
+    const seen = new Map<number, Set<JobEvent>>();
+    await Promise.all(
+      watchers.map(async (events) => {
+        for await (const event of events) {
+          const kind = event.type === 'PROGRESS' ? 0 : event.job.revision;
+          seen.set(kind, (seen.get(kind) ?? new Set()).add(event));
+          // Told when all wait for it.
+          if (kind === 2) setImmediate(() => job.told.tell(10));
+          if (kind === 0) setImmediate(() => void job.log.append(END));
+        }
+      }),
+    );
+    expect([1, 2, 3].map((revision) => seen.get(revision)?.size)).toEqual([1, 1, 1]);
+    // Each `tell` is another value; of one value there is one event.
+    const progress = [...(seen.get(0) ?? [])].map((event) => event.progress);
+    expect(new Set(progress).size).toBe(progress.length);
+  });
+
+  it('that comes back after the journal was lost is told so, once, and has all that is known since', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(dir.path, { ...ACCEPTED, recovered: true });
+    for (const entry of [RUNNING, READY, END]) await log.append(entry);
+    const { oldest } = log;
+    expect(oldest).toBeGreaterThan(1_000_000);
+    const from = async (afterRevision: number) => {
+      const request = { job: { jobId: JOB }, afterRevision, progressIntervalMs: undefined };
+      const call = { signal: new AbortController().signal };
+      const events = await allOf(watchJob(log, new Told() as unknown as Progresses, request, call));
+      return events.map(({ type, job, oldestRevision }) => `${type} ${oldestRevision ?? job.revision - oldest}`);
+    };
+    const [first, ...rest] = ['STATE 0', 'STATE 1', 'STATE 2', 'STATE 3'];
+    for (const lost of [0, 1, oldest - 2]) expect(await from(lost)).toEqual([`COMPACTED ${oldest}`, first, ...rest]);
+    expect(await from(oldest - 1)).toEqual([first, ...rest]);
+    expect(await from(oldest)).toEqual(rest);
+    await log.close();
+  });
+
   it('is told what kind of event each is, in words, with the job as it was then', async () => {
     await using job = await watched(...LIFE);
     const events = await allOf(job.watch({ afterRevision: 0 }));
