@@ -147,7 +147,8 @@ describe('its unix socket', () => {
     const path = `${dir.path}/api.sock`;
     await using first = new Serve(flags(dir, `unix:${path}`));
     await first.says('serves on');
-    const second = await fails(...flags(dir, `unix:${path}`, '--log-level', 'silent'));
+    const state = ['--state-dir', `${dir.path}/state-of-second`];
+    const second = await fails(...flags(dir, `unix:${path}`, '--log-level', 'silent', ...state));
     expect(second).toMatchObject({ code: 1, stderr: expect.stringMatching(/^blockjobd: .*EADDRINUSE.*\n$/s) });
     await reaches(path);
   });
