@@ -83,10 +83,17 @@ export class JobLog {
     return this.#revisions.flatMap(({ entry }) => entry.request ?? []);
   }
 
-  /** Writes an entry, if the job's state still allows it; undefined: it does not, and nothing was written. */
-  async append(body: EntryBody, request?: RequestMark): Promise<Job | undefined> {
+  /**
+   * Writes an entry, if the job's state still allows it, and `still` does; undefined: it does not, and nothing was
+   * written.
+   */
+  async append(
+    body: EntryBody,
+    request?: RequestMark,
+    still: (job: Job) => boolean = () => true,
+  ): Promise<Job | undefined> {
     return await this.#lane.run(async () => {
-      if (this.#journal === undefined || !allows(this.job, body)) return undefined;
+      if (this.#journal === undefined || !allows(this.job, body) || !still(this.job)) return undefined;
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
         time: new Date().toISOString(),

@@ -157,6 +157,7 @@ export class JobTable {
     return new RunningJob({
       log,
       machine: () => machines.find(domainUuid ?? domain),
+      arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
       onBlockJobs: (blockJobs) => progresses.take(blockJobs),
       logger,

@@ -1,7 +1,7 @@
 /** Abort: writes down what the caller wants, if the job's state allows it. The job itself sees to the rest. */
 
 import { fail } from '../core/errors.ts';
-import { hasEnded } from '../core/job.ts';
+import { hasEnded, type Job } from '../core/job.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { AbortRequest } from '../core/requests.ts';
 import { given } from '../core/rules/rule.ts';
@@ -18,23 +18,28 @@ export async function requestEnd(
   const entry = pivot
     ? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO' } as const)
     : ({ entry: 'cancel-requested', force, ...(paused === undefined ? {} : { pauseGuest: paused }) } as const);
-  const { accepted, state, intent } = log.job;
-  const at = { job: accepted.job, state };
-  if (log.ended) fail('JOB_ENDED', at);
-  if (pivot && accepted.destination === undefined) {
-    fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
+  // Of several requests at once each is judged by what the one before it has made of the job.
+  for (;;) {
+    const { accepted, state, intent } = log.job;
+    const isAsSeen = (job: Job) => job.state === state && job.intent === intent;
+    const at = { job: accepted.job, state };
+    if (log.ended) fail('JOB_ENDED', at);
+    if (pivot && accepted.destination === undefined) {
+      fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
+    }
+    if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) {
+      await log.noteAgain(mark);
+      return;
+    }
+    // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
+    if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);
+    if (pivot && state === 'CANCELLING') fail('JOB_ENDING', at);
+    if ((await log.append(entry, mark, isAsSeen)) !== undefined) return;
+    if (isAsSeen(log.job)) break;
   }
-  if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) {
-    await log.noteAgain(mark);
-    return;
-  }
-  // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
-  if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);
-  if (pivot && state === 'CANCELLING') fail('JOB_ENDING', at);
-  if ((await log.append(entry, mark)) !== undefined) return;
 
   // It was asked for too late or too early; which, the state tells that was found instead.
-  const now = { job: accepted.job, state: log.job.state };
+  const now = { job: log.job.accepted.job, state: log.job.state };
   if (hasEnded(log.job)) fail('JOB_ENDED', now);
   if (log.job.concluded !== undefined) fail('JOB_ENDING', now);
   if (pivot) fail('JOB_NOT_READY', now);

@@ -26,6 +26,8 @@ export interface RunningJobOptions {
   readonly log: JobLog;
   /** The VM of this job as it is now; undefined: there is none. */
   readonly machine: () => VirtualMachine | undefined;
+  /** Notified when a VM comes, which may be this job's. */
+  readonly arrivals: Wake;
   /** Who has a file open now, by whatever name; undefined: no VM. */
   readonly holder: (path: string) => Promise<string | undefined>;
   /** Told of what QEMU says on the way, so that progress is never older than the state. */
@@ -77,7 +79,8 @@ export class RunningJob {
   async drive(): Promise<void> {
     while (!this.#log.ended && !this.#mayLeave) {
       const machine = this.#options.machine();
-      const before = { log: this.#log.changed.now, machine: machine?.wake.now ?? 0 };
+      const wake = machine?.wake ?? this.#options.arrivals;
+      const before = { log: this.#log.changed.now, wake, machine: wake.now };
       try {
         const urgent = this.#urgent(machine);
         const seen = urgent === undefined ? await this.#lookUntilUrgent(machine) : undefined;
@@ -126,14 +129,18 @@ export class RunningJob {
     return this.#stop.signal.aborted && (!this.#job.guestHeld || performance.now() > this.#leaveBy);
   }
 
-  async #wait(machine: VirtualMachine | undefined, before: { log: number; machine: number }): Promise<void> {
+  async #wait(
+    machine: VirtualMachine | undefined,
+    before: { readonly log: number; readonly wake: Wake; readonly machine: number },
+  ): Promise<void> {
     using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
     const { signal } = stopped;
     const timeoutMs = this.#lookAgainMs(machine);
     const timeout = timeoutMs === undefined ? {} : { timeoutMs };
-    const changes = [this.#log.changed.after(before.log, { signal, ...timeout })];
-    if (machine !== undefined) changes.push(machine.wake.after(before.machine, { signal }));
-    await Promise.race(changes);
+    await Promise.race([
+      this.#log.changed.after(before.log, { signal, ...timeout }),
+      before.wake.after(before.machine, { signal }),
+    ]);
   }
 
   /** Undefined: an event, a request or the connection will tell. */

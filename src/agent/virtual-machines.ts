@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { fail } from '../core/errors.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
+import { Wake } from '../lib/wake.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 export interface VirtualMachinesOptions {
@@ -25,6 +26,8 @@ export class VirtualMachines {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #onUp: ((machine: VirtualMachine) => void) | undefined;
+  /** Notified when a VM can be asked: only then is it known which one it is. */
+  readonly arrivals = new Wake();
 
   constructor(options: VirtualMachinesOptions) {
     this.#options = options;
@@ -75,7 +78,10 @@ export class VirtualMachines {
   }
 
   #add(socketPath: string, givenName: string | undefined): void {
-    const onUp = () => this.#onUp?.(machine);
+    const onUp = () => {
+      this.#onUp?.(machine);
+      this.arrivals.notify();
+    };
     const machine: VirtualMachine = new VirtualMachine({ socketPath, givenName, log: this.#options.log, onUp });
     this.#machines.set(socketPath, machine);
     machine.start();

@@ -81,6 +81,7 @@ async function driven(
   const running = new RunningJob({
     log,
     machine: () => machine as unknown as VirtualMachine,
+    arrivals: new Wake(),
     holder: async () => undefined,
     onBlockJobs: () => undefined,
     logger: pino({ level: 'silent' }),
