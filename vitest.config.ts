@@ -14,7 +14,12 @@ export default defineConfig({
         test: {
           // Real QEMUs and real guests: two cores do two files at a time.
           name: 'qemu',
-          include: ['test/qemu/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/demo/**/*.test.ts'],
+          include: [
+            'test/qemu/**/*.test.ts',
+            'test/contract/**/*.test.ts',
+            'test/demo/**/*.test.ts',
+            'test/chaos/**/*.test.ts',
+          ],
           testTimeout: 120_000,
           hookTimeout: 240_000,
           maxWorkers: 2,

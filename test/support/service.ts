@@ -271,12 +271,13 @@ export class Service implements AsyncDisposable {
 
   /** As the kernel or a power cut would: without a word. */
   async kill(): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const exited = once(this.#child, 'exit');
+      this.#child.kill('SIGKILL');
+      await exited;
+    }
     this.blockJobs.close();
     this.domains.close();
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const exited = once(this.#child, 'exit');
-    this.#child.kill('SIGKILL');
-    await exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
