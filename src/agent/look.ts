@@ -21,6 +21,7 @@ export async function look(
   const { facts } = machine.identity;
   if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
     return undefined;
+  const at = new Date().toISOString();
   const [jobs, blockJobs, guestRuns] = await Promise.all([machine.jobs(), machine.blockJobs(), machine.guestRuns()]);
   onBlockJobs(blockJobs);
   const listed = jobs.find((one) => one.id === accepted.job);
@@ -31,6 +32,7 @@ export async function look(
   const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
   return {
     qemu: 'UP',
+    at,
     job: found && {
       status: found.status,
       error: found.error,

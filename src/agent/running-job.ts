@@ -9,9 +9,10 @@
 import type { Logger } from 'pino';
 import { carryBitmaps } from '../core/bitmaps.ts';
 import type { Job } from '../core/job.ts';
-import { type Asked, type Move, nextMove, type Seen, urgentMove } from '../core/next-move.ts';
+import { type Asked, type Move, nextMove, type Seen } from '../core/next-move.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
+import { urgentMove } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
@@ -84,6 +85,8 @@ export class RunningJob {
       try {
         const urgent = this.#urgent(machine);
         const seen = urgent === undefined ? await this.#lookUntilUrgent(machine) : undefined;
+        // What is claimed of the end is what QEMU said after it was asked for.
+        if (seen !== undefined && this.#log.changed.now !== before.log) continue;
         const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
         if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
         else await this.#perform(move, seen?.qemu === 'ENDED' ? undefined : machine);

@@ -104,6 +104,7 @@ const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
   'resume-requested': 'STEP',
   'speed-requested': 'STEP',
   'asked-again': 'STEP',
+  followed: 'STEP',
   speed: 'SPEED',
   paused: 'PAUSED',
   resumed: 'RESUMED',

@@ -46,6 +46,8 @@ export function inWords(entry: JournalEntry): string {
       return entry.force ? 'cancel requested, by force' : 'cancel requested';
     case 'finish-requested':
       return 'ready, and to be finished without a pivot';
+    case 'followed':
+      return `the destination has all that the guest wrote until ${entry.seenAt}`;
     case 'guest-held':
       return `guest paused for an instant: ${entry.because}`;
     case 'guest-released':

@@ -19,8 +19,10 @@ export interface Job {
   readonly createTime: string;
   readonly readyTime: string | undefined;
   readonly readyRevision: number | undefined;
-  /** When a pivot, a cancel or a finish was asked for. */
-  readonly endRequestedTime: string | undefined;
+  /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
+  readonly followed: { readonly at: string; readonly revision: number } | undefined;
+  /** So seen since its end was asked for. */
+  readonly followedSinceAsked: boolean;
   readonly endTime: string | undefined;
   readonly pauseReason: PauseReason | undefined;
   /** The limit as QEMU has it; 0: none. */
@@ -78,7 +80,8 @@ export function begin(entry: JournalEntry): Job {
     createTime: entry.time,
     readyTime: undefined,
     readyRevision: undefined,
-    endRequestedTime: undefined,
+    followed: undefined,
+    followedSinceAsked: false,
     endTime: undefined,
     pauseReason: undefined,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
@@ -141,7 +144,14 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'running':
       return { failure: undefined };
     case 'ready':
-      return { readyTime: entry.time, readyRevision: entry.revision, pauseReason: undefined };
+      return {
+        readyTime: entry.time,
+        readyRevision: entry.revision,
+        pauseReason: undefined,
+        ...followed(job, entry),
+      };
+    case 'followed':
+      return followed(job, entry);
     case 'paused':
       return { pauseReason: entry.reason, wantsPaused: undefined };
     case 'resumed':
@@ -159,7 +169,7 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'finish-requested':
       return {
         intent: entry,
-        endRequestedTime: entry.time,
+        followedSinceAsked: false,
         pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
       };
     case 'guest-held':
@@ -177,6 +187,10 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'asked-again':
       return {};
   }
+}
+
+function followed({ intent }: Job, { seenAt, revision }: { readonly seenAt: string; readonly revision: number }) {
+  return { followed: { at: seenAt, revision }, followedSinceAsked: intent !== undefined };
 }
 
 /** A step that fails at the start fails the job; one that fails in the clean-up leaves something over. */

@@ -87,7 +87,8 @@ export type EntryBody =
   /** The start came to nothing and was taken back. */
   | { readonly entry: 'refused'; readonly failure: Failure }
   | { readonly entry: 'running' }
-  | { readonly entry: 'ready' }
+  /** `seenAt`: when QEMU was asked, and said so. */
+  | { readonly entry: 'ready'; readonly seenAt: string }
   | { readonly entry: 'paused'; readonly reason: PauseReason }
   | { readonly entry: 'resumed' }
   /** Asked for, and not yet done: whoever reads this asks QEMU (again). */
@@ -109,6 +110,8 @@ export type EntryBody =
     }
   /** on_ready FINISH: end as a cancel after READY does, with a complete copy, because that was asked for. */
   | { readonly entry: 'finish-requested' }
+  /** Written before QEMU is asked to end a READY copy: at that moment the copy followed the guest still. */
+  | { readonly entry: 'followed'; readonly seenAt: string }
   /** Written before `stop`: whoever finds a guest stopped by us continues it. */
   | { readonly entry: 'guest-held'; readonly because: string }
   | { readonly entry: 'guest-released' }

@@ -9,6 +9,8 @@ export type Seen =
   | { readonly qemu: 'ENDED'; readonly devicePath: string | undefined }
   | {
       readonly qemu: 'UP';
+      /** When it was asked, RFC 3339: what it says was so then, or became so since. */
+      readonly at: string;
       readonly job:
         | {
             readonly status: QemuJobStatus;

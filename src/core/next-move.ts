@@ -5,7 +5,7 @@
  *
  *  job                       QEMU                                  move
  *  ------------------------  ------------------------------------  -----------------------------------------
- *  to be ended by force      a network destination, maybe hung     yank it, before anything is asked (urgentMove)
+ *  to be ended by force      a network destination, maybe hung     yank it, before anything is asked (urgent-move)
  *  guest held                no end under way, or it is paused     release the guest
  *  STARTING                  has no job, or it failed at once      undo the start
  *  STARTING                  job has not got going yet             wait a little
@@ -17,6 +17,7 @@
  *  RUNNING, a pull            pending: all is read                  hold the guest, flush (`stop` does), job-finalize
  *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
  *  its time is over          still there                           record cancel-requested
+ *  CANCELLING, not by force  ready                                 record followed, then ask QEMU to end it
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
  *  READY, on_ready           —                                     record pivot- or finish-requested
@@ -28,22 +29,11 @@
 import type { Job } from './job.ts';
 import type { Concluded, PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen } from './moves.ts';
-import { namesOf } from './plans/names.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
 
 export type { Asked, Asking, Move, Seen } from './moves.ts';
 
 const WAIT: Move = { move: 'wait' };
-
-/** What cannot wait for an answer of QEMU: on a network destination that hangs it gives none. */
-export function urgentMove(job: Job, asked: Asked): Move | undefined {
-  const { intent, accepted } = job;
-  const isForced = intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
-  const isNetwork = accepted.destination?.target?.kind === 'nbd';
-  if (!isForced || !isNetwork || asked.yank || job.concluded !== undefined) return undefined;
-  const instances = [{ type: 'block-node', 'node-name': namesOf(accepted.job).file }] as const;
-  return { move: 'yank', command: { execute: 'yank', arguments: { instances } } };
-}
 
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
@@ -62,7 +52,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   if (seen.qemu === 'ENDED' || seen.job === undefined) return WAIT;
 
   const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
-  if (settled && job.readyTime === undefined) return { move: 'record', entry: { entry: 'ready' } };
+  if (settled && job.readyTime === undefined) return { move: 'record', entry: { entry: 'ready', seenAt: seen.at } };
 
   if (asked.timeIsUp && isTimeBound(job)) {
     const force = job.state === 'PIVOTING';
@@ -75,7 +65,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     case 'READY':
       return pause === undefined ? onReady(job) : WAIT;
     case 'CANCELLING':
-      return cancel(job, { settled, pause, guestRuns: seen.guestRuns }, asked);
+      return cancel(job, { settled, pause, at: seen.at, guestRuns: seen.guestRuns }, asked);
     case 'PIVOTING':
       if (pause === 'USER') return resume(job, asked);
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
@@ -180,7 +170,12 @@ const BLOCKING_FAULT = 'QEMU can crash when a blocking copy is broken off under 
 
 function cancel(
   job: Job,
-  now: { readonly settled: boolean; readonly pause: PauseReason | undefined; readonly guestRuns: boolean },
+  now: {
+    readonly settled: boolean;
+    readonly pause: PauseReason | undefined;
+    readonly at: string;
+    readonly guestRuns: boolean;
+  },
   asked: Asked,
 ): Move {
   const { job: id, options } = job.accepted;
@@ -190,6 +185,8 @@ function cancel(
   // Only the unforced cancel after READY leaves a complete copy; a job that is paused refuses it, or waits in it.
   if (settled && !force && pause === 'USER') return resume(job, asked);
   if (settled && !force && pause === undefined) {
+    // Another client may have ended it before we do: what is claimed of the copy is only what was seen.
+    if (!job.followedSinceAsked) return { move: 'record', entry: { entry: 'followed', seenAt: now.at } };
     const command = { execute: 'block-job-cancel', arguments: { device: id, force: false } } as const;
     return asked.end ? WAIT : { move: 'command', asks: 'end', command };
   }

@@ -93,9 +93,12 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
   if (concluded.how !== 'CONCLUDED') return unknown;
   if (concluded.qemuError === undefined) {
-    // QEMU went on copying from the request to the conclusion, so the copy is at least as new as the request.
-    const asOf = job.endRequestedTime ?? job.readyTime;
-    return asOf === undefined ? unknown : { ...known, destinationContent: 'COMPLETE', asOf, safeToDelete: [] };
+    // Another client may have ended it before we asked to: it has what the guest wrote for as long as it was seen to
+    // follow, or, never seen so, what was there when the job began.
+    const asOf = job.followed?.at ?? (job.accepted.recovered ? undefined : job.createTime);
+    if (asOf === undefined) return unknown;
+    const evidence = [...followingOf(job), ...known.evidence];
+    return { ...known, destinationContent: 'COMPLETE', asOf, evidence, safeToDelete: [] };
   }
   const rubbish = { path: destination.path, warning: 'an incomplete copy that this job made' };
   const isOurs = job.madeFile?.created === true && !known.destinationRemoved && concluded.deviceOn === 'SOURCE';
@@ -104,6 +107,11 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
     safeToDelete: isOurs ? [rubbish] : [],
   };
+}
+
+function followingOf({ followed }: Job): readonly Evidence[] {
+  if (followed === undefined) return [];
+  return [{ source: 'QEMU_JOB', text: 'QEMU said READY, the copy followed the guest', revision: followed.revision }];
 }
 
 function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly Evidence[] {

@@ -56,6 +56,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'pivot-requested': ['READY'],
   'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'finish-requested': ['READY'],
+  followed: ['CANCELLING'],
   'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
   concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],

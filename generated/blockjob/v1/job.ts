@@ -880,8 +880,8 @@ export interface Outcome {
   /** Says what the destination is good for. */
   destinationContent: DestinationContent;
   /**
-   * Says which moment of the disk the destination shows, by the host's clock. Set only with COMPLETE, and not after
-   * a pivot: the guest writes to it then.
+   * Says up to which moment the destination has all that the guest wrote, by the host's clock: the last one at which it
+   * was seen to follow the guest. Set only with COMPLETE, and not after a pivot: the guest writes to it then.
    */
   asOf?:
     | Date

@@ -19,9 +19,9 @@ export interface PlannedStep {
   readonly reason: string;
 }
 
-const READY: readonly EntryBody[] = [{ entry: 'running' }, { entry: 'ready' }];
 /** Nothing of what is found out depends on it. */
 const NO_TIME = '1970-01-01T00:00:00.000Z';
+const READY: readonly EntryBody[] = [{ entry: 'running' }, { entry: 'ready', seenAt: NO_TIME }];
 const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 
 export function preview(accepted: Accepted): readonly PlannedStep[] {
@@ -71,6 +71,9 @@ function end(
   for (;;) {
     const move = nextMove(now, seen(now, status, guestRuns), { ...NOTHING, ...asked });
     switch (move.move) {
+      case 'record':
+        now = after(now, move.entry);
+        break;
       case 'hold-guest':
         now = after(now, { entry: 'guest-held', because: move.because });
         steps.push({ name: 'hold-guest', phase, run: qmp({ execute: 'stop' }), reason: move.because });
@@ -143,6 +146,7 @@ const NOTHING: Asked = {
 function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: boolean): Seen {
   return {
     qemu: 'UP',
+    at: NO_TIME,
     job: {
       status,
       error: undefined,

@@ -19,6 +19,7 @@ import {
   CREATED,
   ended,
   FINISH,
+  FOLLOWED,
   FORCE,
   HELD,
   jobOf,
@@ -27,6 +28,7 @@ import {
   pivot,
   READY,
   RUNNING,
+  SEEN_AT,
   STORIES,
   timeOf,
 } from './stories.ts';
@@ -59,6 +61,7 @@ const A_JOB: Readonly<Record<JobState, Job>> = {
 /** The state that follows on STARTING, RUNNING, READY, PIVOTING and CANCELLING; '-': refused. Ended refuses all. */
 const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]>> = {
   accepted: [ACCEPTED, '-', '-', '-', '-', '-'],
+  followed: [FOLLOWED, '-', '-', '-', '-', 'CANCELLING'],
   'step-started': [{ entry: 'step-started', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'step-done': [{ entry: 'step-done', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'step-refused': [
@@ -143,6 +146,7 @@ describe('the table of states', () => {
       'resume-requested': true,
       'speed-requested': true,
       'asked-again': true,
+      followed: true,
       speed: true,
       'pivot-requested': true,
       'cancel-requested': true,
@@ -198,12 +202,13 @@ describe('a job', () => {
     );
   });
 
-  it('knows when it was accepted, READY, asked to end, and ended', () => {
+  it('knows when it was accepted, READY, seen to follow, and ended', () => {
     expect(jobOf(RUNNING, READY, pivot(), HELD, CONCLUDED, ended('COMPLETED'))).toMatchObject({
       createTime: timeOf(1),
       readyTime: timeOf(3),
       readyRevision: 3,
-      endRequestedTime: timeOf(4),
+      followed: { at: SEEN_AT, revision: 3 },
+      followedSinceAsked: false,
       endTime: timeOf(7),
     });
   });

@@ -2,13 +2,15 @@
 import { describe, expect, it } from 'vitest';
 import { advance, allows, type Job } from '../../../src/core/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
-import { type Asked, type Move, nextMove, type Seen, urgentMove } from '../../../src/core/next-move.ts';
+import { type Asked, type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
 import type { QemuJobStatus } from '../../../src/core/qemu/replies.ts';
+import { urgentMove } from '../../../src/core/urgent-move.ts';
 import {
   ACTIVE_COMMIT,
   CANCEL,
   DESTINATION,
   FINISH,
+  FOLLOWED,
   FORCE,
   HELD,
   JOB,
@@ -19,6 +21,7 @@ import {
   pivot,
   READY,
   RUNNING,
+  SEEN_AT,
   SOURCE,
   STORIES,
 } from './stories.ts';
@@ -43,12 +46,14 @@ const NOT_ASKED: Asked = {
   flush: false,
   finalize: false,
 };
+const STILL: EntryBody = { entry: 'followed', seenAt: SEEN_AT };
 const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
 
 /** QEMU is there, its guest runs, and the job has this status. */
 function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<Omit<Up, 'qemu' | 'job'>> = {}): Up {
   return {
     qemu: 'UP',
+    at: SEEN_AT,
     job: {
       status,
       error: undefined,
@@ -69,7 +74,7 @@ function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<O
 
 /** QEMU is there, and has no such job. */
 function gone(deviceOn: DeviceOn = 'SOURCE', devicePath: string | undefined = SOURCE): Up {
-  return { qemu: 'UP', job: undefined, deviceOn, devicePath, guestRuns: true };
+  return { qemu: 'UP', at: SEEN_AT, job: undefined, deviceOn, devicePath, guestRuns: true };
 }
 
 const WAIT: Move = { move: 'wait' };
@@ -273,10 +278,19 @@ describe('the next move', () => {
     ['cancelled before READY: once', cancelling, seen('running'), { forceEnd: true }, WAIT],
     ['cancelled before READY, READY by now', cancelling, seen('ready'), {}, record(READY)],
     ['cancelled, READY: a complete copy is left', jobOf(RUNNING, CANCEL, READY), seen('ready'), {}, END_SOFTLY],
-    ['cancelled after READY', jobOf(RUNNING, READY, CANCEL), seen('ready'), {}, END_SOFTLY],
-    ['cancelled after READY, standby', jobOf(RUNNING, READY, CANCEL), seen('standby'), {}, END_SOFTLY],
+    ['cancelled after READY: that it follows still', jobOf(RUNNING, READY, CANCEL), seen('ready'), {}, record(STILL)],
+    ['cancelled after READY', jobOf(RUNNING, READY, CANCEL, FOLLOWED), seen('ready'), {}, END_SOFTLY],
+    ['cancelled after READY, standby', jobOf(RUNNING, READY, CANCEL, FOLLOWED), seen('standby'), {}, END_SOFTLY],
+    [
+      'cancelled twice: that it follows still',
+      jobOf(RUNNING, READY, FINISH, FOLLOWED, CANCEL),
+      seen('ready'),
+      {},
+      record(STILL),
+    ],
     ['cancelled after READY by force', jobOf(RUNNING, READY, FORCE), seen('ready'), {}, END_BY_FORCE],
-    ['finished', jobOf(RUNNING, READY, FINISH), seen('ready'), {}, END_SOFTLY],
+    ['finished: that it follows still', jobOf(RUNNING, READY, FINISH), seen('ready'), {}, record(STILL)],
+    ['finished', jobOf(RUNNING, READY, FINISH, FOLLOWED), seen('ready'), {}, END_SOFTLY],
     [
       'cancelled while it was out of space, where QEMU refuses a soft end',
       jobOf(RUNNING, READY, NO_SPACE, CANCEL),
@@ -494,6 +508,7 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
           commandOf(one)?.execute !== 'block-job-cancel' ||
           (['ready', 'standby'].includes(statusOf(one) ?? '') &&
             one.job.readyTime !== undefined &&
+            one.job.followedSinceAsked &&
             !(one.job.intent?.entry === 'cancel-requested' && one.job.intent.force)),
       ),
     ).toEqual([]);
@@ -668,7 +683,7 @@ describe('a blocking copy', () => {
   });
 
   it('ends softly, or with NEVER by force, while the guest runs', () => {
-    expect(nextMove(job(CANCEL), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'end' });
+    expect(nextMove(job(CANCEL, FOLLOWED), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'end' });
     const never: EntryBody = { entry: 'cancel-requested', force: true, pauseGuest: 'NEVER' };
     expect(nextMove(job(never), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd' });
     expect(nextMove(jobOf(RUNNING, READY, FORCE), seen('ready'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd' });
@@ -687,7 +702,7 @@ describe('bitmaps', () => {
   });
 
   it('stay where they are without a pivot, and where raw cannot hold them', () => {
-    expect(nextMove(jobOf(RUNNING, READY, CANCEL), ready, asked)).toMatchObject({ asks: 'end' });
+    expect(nextMove(jobOf(RUNNING, READY, CANCEL, FOLLOWED), ready, asked)).toMatchObject({ asks: 'end' });
     const destination = { node: JOB, path: DESTINATION, format: 'RAW', target: undefined } as const;
     expect(nextMove(jobWith({ destination }, RUNNING, READY, pivot()), ready, asked)).toMatchObject({
       asks: 'complete',

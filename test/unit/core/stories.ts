@@ -51,7 +51,10 @@ export const BASE = '/vm/base.qcow2';
 export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42', birthTimeNs: '1' };
 export const CREATED: EntryBody = { entry: 'step-done', step: 'create-destination', made: MADE };
 export const RUNNING: EntryBody = { entry: 'running' };
-export const READY: EntryBody = { entry: 'ready' };
+/** When QEMU was asked that said READY: a little before it was written down. */
+export const SEEN_AT = timeOf(2.5);
+export const READY: EntryBody = { entry: 'ready', seenAt: SEEN_AT };
+export const FOLLOWED: EntryBody = { entry: 'followed', seenAt: timeOf(3.5) };
 export const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 export const FORCE: EntryBody = { entry: 'cancel-requested', force: true };
 export const FINISH: EntryBody = { entry: 'finish-requested' };
@@ -117,7 +120,9 @@ export const STORIES: readonly (readonly [name: string, state: JobState, entries
   ['cancelled before READY by force', 'CANCELLING', [RUNNING, FORCE]],
   ['cancelled after READY', 'CANCELLING', [RUNNING, READY, CANCEL]],
   ['cancelled after READY by force', 'CANCELLING', [RUNNING, READY, FORCE]],
+  ['cancelled after READY, followed still', 'CANCELLING', [RUNNING, READY, CANCEL, FOLLOWED]],
   ['finished', 'CANCELLING', [RUNNING, READY, FINISH]],
+  ['finished, followed still', 'CANCELLING', [RUNNING, READY, FINISH, FOLLOWED]],
   ['pivot broken off', 'CANCELLING', [RUNNING, READY, pivot(), FORCE]],
   ['pivot broken off with a held guest', 'CANCELLING', [RUNNING, READY, pivot('ALWAYS'), HELD, FORCE]],
 ];
