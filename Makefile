@@ -49,6 +49,11 @@ test: lint check-generated breaking ## all of the checks: types, lint, contract,
 unit: $(INSTALLED) ## only the tests that need no QEMU
 	@vitest run --project unit
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## kill the service for as long as you like while all goes on, and check each claim (KILLS=5000 SEED=7)
+	@bash test/support/setup.sh test
+	@CHAOS_KILLS=$(or $(KILLS),2000) $(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
+
 .PHONY: test-versions
 test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases (needs root; about 15 minutes)
 	@bash test/support/setup.sh test

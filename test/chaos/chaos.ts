@@ -29,12 +29,15 @@ import { AckedByTime, momentOf } from '../support/moments.ts';
 import { Admin, type ImageFormat as Format, isRunning, testDir, within } from '../support/qemu.ts';
 import { Random } from '../support/random.ts';
 import { byId, type Refusal, refusalOf, Service, type ServiceOptions } from '../support/service.ts';
+import { canMount, smallFileSystem } from '../support/small-file-system.ts';
 
 const DOMAIN = 'chaos';
 const DISK = { domain: DOMAIN, disk: 'disk1' };
 /** One stream that only writes: then each moment of the disk can be told from every other. */
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4';
 const SLOW = 4n << 20n;
+/** No copy of the disk has room there: a guest that was pivoted to it would run into that wall itself. */
+const TIGHT_MIB = 1;
 const ROUND_MS = 90_000;
 
 const { DESTINATION_CONTENT_COMPLETE: COMPLETE } = DestinationContent;
@@ -57,6 +60,7 @@ export class Chaos implements AsyncDisposable {
   readonly #vm: GuestVm;
   readonly #admin: Admin;
   readonly #folder: string;
+  readonly #tight: string | undefined;
   readonly #options: ServiceOptions;
   readonly #open: AsyncDisposableStack;
   #service: Service;
@@ -65,17 +69,14 @@ export class Chaos implements AsyncDisposable {
   /** What went wrong beside the round. */
   #wrong: unknown;
 
-  private constructor(
-    parts: { random: Random; say: (line: string) => void; vm: GuestVm; admin: Admin; options: ServiceOptions },
-    service: Service,
-    open: AsyncDisposableStack,
-  ) {
+  private constructor(parts: Parts, service: Service, open: AsyncDisposableStack) {
     this.#random = parts.random;
     this.#say = parts.say;
     this.#vm = parts.vm;
     this.#admin = parts.admin;
     this.#options = parts.options;
     this.#folder = parts.options.dir;
+    this.#tight = parts.tight;
     this.#service = service;
     this.#open = open;
   }
@@ -85,10 +86,11 @@ export class Chaos implements AsyncDisposable {
     const { path: folder } = open.use(await testDir('bj-chaos-'));
     const vm = open.use(await GuestVm.start({ disks: ['id=1,chain=2,size=16M'], append: LOAD, name: DOMAIN }));
     const admin = open.adopt(await Admin.connect(connect(vm.checkerQmpPath), () => ''), (one) => one.close());
+    const tight = canMount() ? open.use(await smallFileSystem(folder, TIGHT_MIB)).path : undefined;
     const options = { dir: folder, qmp: { [DOMAIN]: vm.qmpPath }, allow: [folder, vm.dir] };
     const service = await Service.start(options);
     await service.domainUp(DOMAIN);
-    return new Chaos({ random: new Random(seed), say, vm, admin, options }, service, open.move());
+    return new Chaos({ random: new Random(seed), say, vm, admin, options, tight }, service, open.move());
   }
 
   get kills(): number {
@@ -131,7 +133,8 @@ export class Chaos implements AsyncDisposable {
       OnReady.ON_READY_FINISH,
     ]);
     const format: Format = raw ? 'raw' : 'qcow2';
-    const path = join(this.#folder, `${name}.${format}`);
+    const isTight = this.#tight !== undefined && what === 'copy' && this.#random.chance(0.2);
+    const path = join(isTight ? this.#tight : this.#folder, `${name}.${format}`);
     const limit = this.#random.chance(0.5) ? SLOW : 0n;
     return { what, format, path, onReady: what.includes('copy') ? onReady : OnReady.ON_READY_HOLD, limit };
   }
@@ -467,6 +470,15 @@ async function quietly(work: Promise<unknown>): Promise<void> {
 }
 
 type Kind = 'copy' | 'shallow copy' | 'pull' | 'active commit' | 'commit';
+
+interface Parts {
+  readonly random: Random;
+  readonly say: (line: string) => void;
+  readonly vm: GuestVm;
+  readonly admin: Admin;
+  readonly options: ServiceOptions;
+  readonly tight: string | undefined;
+}
 
 interface Plan {
   readonly what: Kind;

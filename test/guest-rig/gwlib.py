@@ -139,7 +139,7 @@ def load_state(manifest, log=None, until=None, later=False):
 class Nbd:
     """Blocking NBD client on a unix socket: enough to read and fill an image."""
 
-    def __init__(self, path, export='', wait=10.0):
+    def __init__(self, path, export='', wait=10.0, gone=lambda: False):
         end = time.time() + wait
         while True:
             try:
@@ -147,7 +147,7 @@ class Nbd:
                 self.s.connect(path)
                 break
             except OSError:
-                if time.time() > end:
+                if time.time() > end or gone():
                     raise
                 time.sleep(0.02)
         if self._get(16) != b'NBDMAGICIHAVEOPT':
@@ -201,11 +201,13 @@ class Image:
         else:
             cmd += ([] if write else ['-r']) + (['-f', fmt] if fmt else []) + [path]
         self.p = subprocess.Popen(cmd, stderr=subprocess.PIPE)
-        while not os.path.exists(self.sock):
-            if self.p.poll() is not None:
-                raise IOError('qemu-nbd: ' + self.p.stderr.read().decode().strip())
-            time.sleep(0.01)
-        self.nbd = Nbd(self.sock)
+        # It listens before it opens the image: a connection that is refused may mean that it could not.
+        try:
+            self.nbd = Nbd(self.sock, wait=60.0, gone=lambda: self.p.poll() is not None)
+        except OSError:
+            if self.p.poll() is None:
+                self.p.kill()
+            raise IOError('qemu-nbd: ' + self.p.stderr.read().decode().strip())
         self.size, self.read, self.write = self.nbd.size, self.nbd.read, self.nbd.write
 
     def close(self):
