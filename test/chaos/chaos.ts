@@ -346,9 +346,9 @@ export class Chaos implements AsyncDisposable {
     if (job?.outcome?.destinationContent === COMPLETE && job.outcome.asOf !== undefined) {
       // The base of a commit that was not pivoted is below the guest's disk, and shows the moment as well.
       const live = plan.what === 'active commit';
-      const path = live ? (await this.#disk()).base : plan.path;
+      const { base } = await this.#disk();
       const from = acked.at(job.outcome.asOf);
-      await momentOf(this.#vm, 1, { path, format: live ? 'qcow2' : plan.format }, { from, to, live });
+      await momentOf(this.#vm, 1, live ? base : plan, { from, to, live });
     }
     const safe = job?.outcome?.safeToDelete ?? [];
     for (const { path: file } of safe) await rm(file);
@@ -397,20 +397,20 @@ export class Chaos implements AsyncDisposable {
   }
 
   /** The chain that the guest's device is on, its active image first, as QEMU's own graph has it. */
-  async #disk(): Promise<{ path: string; format: Format; base: string; files: readonly string[] }> {
+  async #disk(): Promise<{ path: string; format: Format; base: Image; files: readonly string[] }> {
     const { nodes, edges } = await graphOf(this.#admin);
     const driverAndFile = new Map(nodes.map((node) => [node.split(' ')[0], node.split(' ').slice(1)] as const));
     const below = (node: string, edge: string) => {
       const start = `block-driver ${node} --${edge}--> block-driver `;
       return edges.find((one) => one.startsWith(start))?.slice(start.length);
     };
-    const files: string[] = [];
+    const images: Image[] = [];
     const top = present((await this.#admin.block('disk1')).inserted)['node-name'];
     for (let node: string | undefined = top; node !== undefined; node = below(node, 'backing')) {
-      files.push(present(driverAndFile.get(below(node, 'file') ?? node))[1] ?? '');
+      const path = present(driverAndFile.get(below(node, 'file') ?? node))[1] ?? '';
+      images.push({ path, format: driverAndFile.get(node)?.[0] === 'raw' ? 'raw' : 'qcow2' });
     }
-    const format = driverAndFile.get(top)?.[0] === 'raw' ? 'raw' : 'qcow2';
-    return { path: files[0] ?? '', format, base: files.at(-1) ?? '', files };
+    return { ...present(images[0]), base: present(images.at(-1)), files: images.map(({ path }) => path) };
   }
 
   /** Somebody takes a snapshot between two jobs, so that there is a chain. */
@@ -470,6 +470,11 @@ async function quietly(work: Promise<unknown>): Promise<void> {
 }
 
 type Kind = 'copy' | 'shallow copy' | 'pull' | 'active commit' | 'commit';
+
+interface Image {
+  readonly path: string;
+  readonly format: Format;
+}
 
 interface Parts {
   readonly random: Random;
