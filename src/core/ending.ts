@@ -32,7 +32,9 @@ export function ending(job: Job, concluded: Concluded): Ending {
     return cancelled ?? { state: 'UNRESOLVED', failure: lost('another client dismissed it') };
   }
   if (destination !== undefined && concluded.deviceOn === 'NOWHERE') {
-    return { state: 'FAILED', failure: lost('the disk was unplugged') };
+    // Pivoted before that, it had the guest's last writes on the destination.
+    const mayHavePivoted = job.pivotRequested && qemuError === undefined;
+    return { state: mayHavePivoted ? 'UNRESOLVED' : 'FAILED', failure: lost('the disk was unplugged') };
   }
   if (destination !== undefined && concluded.deviceOn === 'ELSEWHERE') {
     return { state: 'UNRESOLVED', failure: lost('the disk is on another image') };

@@ -63,10 +63,13 @@ describe('the ending of a job', () => {
     ['a pivot gone, the guest on the source', PIVOT, 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
     ['a finish gone', [RUNNING, READY, FINISH], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
     ['unplugged', [RUNNING], 'CONCLUDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
+    ['a pivot that failed, unplugged since', PIVOT, 'CONCLUDED', 'NOWHERE', IO_ERROR, 'FAILED JOB_LOST'],
     ['QEMU ended', [RUNNING], 'QEMU_ENDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
     ['QEMU ended while READY', [RUNNING, READY], 'QEMU_ENDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
 
     ['QEMU ended in a pivot', PIVOT, 'QEMU_ENDED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
+    ['unplugged after a pivot, or before it', PIVOT, 'CONCLUDED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
+    ['a pivot gone, and the disk, too', PIVOT, 'VANISHED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
     ['on another image', PIVOT, 'CONCLUDED', 'ELSEWHERE', undefined, 'UNRESOLVED JOB_LOST'],
     ['gone, and on another image', [RUNNING], 'VANISHED', 'ELSEWHERE', undefined, 'UNRESOLVED JOB_LOST'],
   ])('%s', (_name, entries, how, deviceOn, qemuError, expected) => {
