@@ -14,7 +14,7 @@
  *  any                       concluded | job gone | process gone   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
  *  running                   another limit, paused, goes on        record speed | paused | resumed
- *  RUNNING, a pull            pending: all is read                  hold the guest, flush (`stop` does), job-finalize
+ *  RUNNING, a pull           pending: all is read                  hold the guest, flush (`stop` does), job-finalize
  *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
  *  its time is over          still there                           record cancel-requested
  *  CANCELLING, not by force  ready                                 record followed, then ask QEMU to end it

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
-export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop';
+export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop' | 'by-hand';
 
 type Probe = readonly [program: string, args: readonly string[]];
 
@@ -25,6 +25,11 @@ const PROBES: Record<Means, readonly Probe[]> = {
     [PYTHON, ['-c', 'import grpc, google.protobuf']],
     ['protoc', ['--version']],
     ['sh', ['-c', 'command -v grpc_python_plugin']],
+  ],
+  // What a person asks QEMU and the service with.
+  'by-hand': [
+    ['socat', ['-V']],
+    ['jq', ['--version']],
   ],
   // A block device of one's own: as root, with a kernel that has loop devices.
   loop: [

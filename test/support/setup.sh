@@ -31,6 +31,8 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     }
     can_import grpc || lacks python3-grpcio "a client that is not ours, for the tests of the API"
     can_import google.protobuf || lacks python3-protobuf "the messages of that client"
+    have socat || lacks socat "asks QEMU by hand, as docs/recovery.md does"
+    have jq || lacks jq "reads journals and answers, as docs/recovery.md does"
     have openssl || lacks openssl "makes the certificates of NBD servers with TLS"
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"

@@ -1,0 +1,182 @@
+/** docs/recovery.md says what the code does: each state, each entry, each ending, each row of the table. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { DestinationContent, Job_State, PauseReason } from '../../generated/blockjob/v1/job.ts';
+import { encodeLine } from '../../src/agent/journal.ts';
+import type { Leftover } from '../../src/core/block-jobs.ts';
+import { ending } from '../../src/core/ending.ts';
+import type { Accepted, Concluded, EntryBody, JobKind, JournalEntry } from '../../src/core/journal-entry.ts';
+import { outcomeOf } from '../../src/core/outcome.ts';
+import { ALLOWED } from '../../src/core/transitions.ts';
+import { DocPage, fencedIn } from '../support/doc-page.ts';
+import { REPOSITORY } from '../support/service.ts';
+import {
+  ACTIVE_COMMIT,
+  CANCEL,
+  COMMIT,
+  CREATED,
+  DESTINATION,
+  FINISH,
+  FOLLOWED,
+  FORCE,
+  JOB,
+  jobWith,
+  PULL,
+  pivot,
+  READY,
+  RUNNING,
+  SOURCE,
+} from './core/stories.ts';
+
+const page = new DocPage('recovery.md');
+const LOOK = page.section('1. First: look');
+const JOURNAL = page.section('2. Read a journal');
+const ENDINGS = page.section('3. How a job ended, and what may be done with the files');
+const LEFTOVERS = page.section('6. Leftovers');
+const TABLE = page.section('8. The table');
+
+test('every state is in its table, in the order of a life', () => {
+  const states = Object.keys(Job_State).filter((name) => !/UNSPECIFIED|UNRECOGNIZED/.test(name));
+  const told = LOOK.tables.flat().flatMap(([state = '']) => state.split(', '));
+  expect(told.map((state) => `STATE_${state}`)).toEqual(states);
+});
+
+test('every kind of journal entry is explained', () => {
+  const told = JOURNAL.tables.flat().flatMap(([entries = '']) => entries.split(', '));
+  expect(told.toSorted()).toEqual(Object.keys(ALLOWED).toSorted());
+});
+
+test('the line of a journal that it shows is one, and the one that it says', () => {
+  const lines = fencedIn(JOURNAL.text, 'text').flatMap((block) => block.split('\n'));
+  const shown = lines.filter((line) => line.includes('{'));
+  expect(shown).toHaveLength(1);
+  for (const line of shown) {
+    const entry = JSON.parse(line.slice(9)) as JournalEntry & Concluded;
+    expect(encodeLine(entry)).toBe(`${line}\n`);
+    const { revision, time, entry: kind, how } = entry;
+    expect(lines.some((told) => told.startsWith(`${revision} ${time.slice(11, 19)} ${kind} ${how} `))).toBe(true);
+  }
+});
+
+test('every content and every reason of a pause is named', () => {
+  const names = [...Object.keys(DestinationContent), ...Object.keys(PauseReason)]
+    .filter((name) => name !== 'UNRECOGNIZED')
+    .map((name) => name.replace(/^(DESTINATION_CONTENT|PAUSE_REASON)_/, ''));
+  expect(names.filter((name) => !new RegExp(String.raw`\b${name}\b`).test(page.text))).toEqual([]);
+});
+
+test('every kind of leftover is explained', () => {
+  const kinds: Readonly<Record<Leftover['kind'], true>> = { FILE: true, NODE: true, QEMU_JOB: true };
+  expect(LEFTOVERS.tables.flat().map(([kind]) => kind)).toEqual(Object.keys(kinds));
+});
+
+test('the endings that it lists are those that there are, and so is what may be deleted after each', () => {
+  const told = ENDINGS.tables.flat().map((row) => row.slice(0, 3).join(' | '));
+  expect(told.toSorted()).toEqual(endings().toSorted());
+});
+
+test('its table has the rows of the one in next-move, in the same order', () => {
+  const source = readFileSync(join(REPOSITORY, 'src/core/next-move.ts'), 'utf8');
+  const comment = source.slice(source.indexOf(' *  ----'), source.indexOf('\n */')).split('\n');
+  const [rule = '', ...lines] = comment;
+  const [, second = 0, third = 0] = [...rule.matchAll(/-+/g)].map(({ index }) => index);
+  const rows = lines.map((line) => [line.slice(2, second), line.slice(second, third), line.slice(third)]);
+  const told = TABLE.tables.flat();
+  expect(rows.length).toBeGreaterThan(15);
+  expect(told.map(([job, qemu]) => [job, qemu])).toEqual(
+    rows.map(([job = '', qemu = '']) => [job.trim(), qemu.trim().replaceAll(' | ', ', ')]),
+  );
+  // What a row writes down is said in the same word.
+  const unsaid = rows.flatMap(([, , move = ''], index) => {
+    const [, words = ''] = /^record ([a-z -]+(?: \| [a-z -]+)*)/.exec(move) ?? [];
+    return words.split(' | ').filter((word) => word in ALLOWED && told[index]?.[2]?.includes(word) !== true);
+  });
+  expect(unsaid).toEqual([]);
+});
+
+test('its links lead somewhere', () => {
+  const anchors = page.sections.map(({ heading }) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9 -]/g, '')
+      .replaceAll(' ', '-'),
+  );
+  const targets = [...page.text.matchAll(/\]\((?!https:)([^)]+)\)/g)].map(([, target = '']) => target);
+  const leads = (target: string) =>
+    target.startsWith('#') ? anchors.includes(target.slice(1)) : existsSync(join(REPOSITORY, 'docs', target));
+  expect(targets.filter((target) => !leads(target))).toEqual([]);
+});
+
+/** `state | content | what may be deleted`, of every job that can conclude, in every way in which it can. */
+function endings(): readonly string[] {
+  const deletable = new Map<string, Set<string>>();
+  for (const { accepted, entries, concluded } of conclusions()) {
+    const job = jobWith(accepted, ...entries, concluded);
+    const { state } = ending(job, concluded);
+    const { destinationContent = 'none', safeToDelete } = outcomeOf(job, concluded, job.revision);
+    const key = `${state} | ${destinationContent}`;
+    const paths = deletable.get(key) ?? new Set();
+    for (const { path } of safeToDelete) paths.add(path);
+    deletable.set(key, paths);
+  }
+  return [...deletable].map(([key, paths]) => `${key} | ${inWords([...paths].toSorted())}`);
+}
+
+const LOWER = '/vm/snap1.qcow2';
+
+/** What some of the jobs that end like this name, and the others do not. */
+function inWords(paths: readonly string[]): string {
+  const words: Readonly<Record<string, string>> = {
+    '': 'nothing',
+    [DESTINATION]: 'the copy, if this job made it',
+    [SOURCE]: 'after a pivot the old image',
+    [LOWER]: 'the committed images',
+  };
+  return words[paths.join()] ?? paths.join();
+}
+
+const KINDS: Readonly<Record<JobKind, Partial<Accepted>>> = {
+  COPY: {},
+  PULL,
+  COMMIT: { ...COMMIT, committed: [{ path: LOWER, device: '7', inode: '41', birthTimeNs: '1' }] },
+  ACTIVE_COMMIT,
+};
+
+const BEFORE_READY: readonly (readonly EntryBody[])[] = [[], [CANCEL], [FORCE]];
+const AFTER_READY: readonly (readonly EntryBody[])[] = [
+  [],
+  [CANCEL, FOLLOWED],
+  [FORCE],
+  [FINISH, FOLLOWED],
+  [pivot()],
+  [pivot(), FORCE],
+];
+
+function* conclusions() {
+  for (const more of Object.values(KINDS)) {
+    const hasDestination = !('destination' in more && more.destination === undefined);
+    const lives = [...BEFORE_READY, ...(hasDestination ? AFTER_READY.map((life) => [READY, ...life]) : [])];
+    for (const life of lives) {
+      for (const concluded of waysToConclude(hasDestination)) {
+        const isCopy = more.kind === undefined;
+        yield { accepted: more, entries: [...(isCopy ? [CREATED] : []), RUNNING, ...life], concluded };
+        yield { accepted: { ...more, recovered: true } as const, entries: [RUNNING, ...life], concluded };
+      }
+    }
+  }
+}
+
+function* waysToConclude(hasDestination: boolean): Generator<Concluded> {
+  const nowhere = { entry: 'concluded', deviceOn: 'NOWHERE', devicePath: undefined, qemuError: undefined } as const;
+  yield { ...nowhere, how: 'QEMU_ENDED' };
+  const places = { SOURCE, DESTINATION, ELSEWHERE: `/other/${JOB}`, NOWHERE: undefined } as const;
+  for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
+    if (deviceOn === 'DESTINATION' && !hasDestination) continue;
+    const where = { entry: 'concluded', deviceOn, devicePath: places[deviceOn] } as const;
+    yield { ...where, how: 'VANISHED', qemuError: undefined };
+    for (const qemuError of [undefined, 'Operation canceled', 'Input/output error']) {
+      yield { ...where, how: 'CONCLUDED', qemuError };
+    }
+  }
+}
