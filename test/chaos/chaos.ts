@@ -253,6 +253,8 @@ export class Chaos implements AsyncDisposable {
 
   async #killNowAndThen(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      // On a machine that is busy with other things a service that only ever lives for moments would never get anywhere.
+      if (this.#random.chance(0.5)) await this.#service.domainUp(DOMAIN).catch(() => undefined);
       await sleep(50 + this.#random.below(400), undefined, { signal }).catch(() => undefined);
       if (!signal.aborted) await this.#kill();
     }
