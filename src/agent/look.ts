@@ -53,8 +53,9 @@ export async function look(
  */
 async function endedPull({ accepted }: Job, machine: VirtualMachine) {
   const ended = { status: 'concluded', endBytes: 1 } as const;
-  const disk = (await machine.graph()).disks.find(({ qdev }) => qdev === accepted.qdev);
-  const isPulled = disk?.chain[0]?.node === accepted.source.node && disk.chain[1]?.node === accepted.baseNode;
+  const { nodes, children } = await machine.graph();
+  const below = children.get(accepted.source.node)?.find(({ edge }) => edge === 'backing')?.node;
+  const isPulled = nodes.has(accepted.source.node) && below === accepted.baseNode;
   if (isPulled) return { ...ended, error: undefined };
   const error = machine.heardEnds.errorOf(accepted.job);
   return error === undefined ? undefined : { ...ended, error };
@@ -65,8 +66,11 @@ async function deviceOn(
   machine: VirtualMachine,
 ): Promise<{ deviceOn: DeviceOn; devicePath: string | undefined }> {
   const { disks } = await machine.graph();
-  const top = disks.find((disk) => disk.qdev === qdev)?.chain[0];
-  if (top === undefined) return { deviceOn: 'NOWHERE', devicePath: undefined };
-  const on = top.node === destination?.node ? 'DESTINATION' : top.node === source.node ? 'SOURCE' : 'ELSEWHERE';
-  return { deviceOn: on, devicePath: top.path };
+  const chain = disks.find((disk) => disk.qdev === qdev)?.chain ?? [];
+  const devicePath = chain[0]?.path;
+  if (devicePath === undefined) return { deviceOn: 'NOWHERE', devicePath };
+  // Somebody may have put a snapshot on top since.
+  const found = chain.find(({ node }) => node === destination?.node || node === source.node)?.node;
+  const on = found === undefined ? 'ELSEWHERE' : found === source.node ? 'SOURCE' : 'DESTINATION';
+  return { deviceOn: on, devicePath };
 }

@@ -26,7 +26,10 @@ export function ending(job: Job, concluded: Concluded): Ending {
     return { state: mayHaveSucceeded ? 'UNRESOLVED' : 'FAILED', failure: lost('the QEMU process has ended') };
   }
   if (how === 'VANISHED' && kind === 'PULL') {
-    return cancelled ?? { state: 'FAILED', failure: lost('it is gone, and the chain is as it was') };
+    if (cancelled !== undefined) return cancelled;
+    return concluded.deviceOn === 'SOURCE'
+      ? { state: 'FAILED', failure: lost('it is gone, and the chain is as it was') }
+      : { state: 'UNRESOLVED', failure: lost('it is gone, and the disk is not on its image') };
   }
   if (how === 'VANISHED' && destination === undefined) {
     return cancelled ?? { state: 'UNRESOLVED', failure: lost('another client dismissed it') };

@@ -175,6 +175,13 @@ describe('the ending of a job that ends by itself', () => {
     ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED QEMU_REFUSED', 'FAILED QEMU_REFUSED'],
     // Of a pull the chain tells that it was not done; of a commit nothing does.
     ['gone', [RUNNING], at('VANISHED'), 'FAILED JOB_LOST', 'UNRESOLVED JOB_LOST'],
+    [
+      'gone with its disk',
+      [RUNNING],
+      { ...at('VANISHED'), deviceOn: 'NOWHERE' },
+      'UNRESOLVED JOB_LOST',
+      'UNRESOLVED JOB_LOST',
+    ],
     ['cancelled, and gone', [RUNNING, CANCEL], at('VANISHED'), 'CANCELLED', 'CANCELLED'],
     [
       'QEMU ended',
