@@ -15,7 +15,7 @@ import type { Progresses } from './progresses.ts';
 import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
-import type { VirtualMachines } from './virtual-machines.ts';
+import { mayRun, type VirtualMachines } from './virtual-machines.ts';
 
 /** What a job writes beside the active image: a copy's destination, or the base of a commit. */
 export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
@@ -145,21 +145,24 @@ export class JobTable {
     return found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` });
   }
 
+  /** Of this process, and those that ended in one before it. */
   #onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
     return this.newestFirst.filter(
-      ({ job: { accepted } }) => accepted.qdev === qdev && machine.answersTo(accepted.domainUuid ?? accepted.domain),
+      ({ ended, job: { accepted } }) =>
+        accepted.qdev === qdev &&
+        machine.answersTo(accepted.domainUuid ?? accepted.domain) &&
+        (ended || mayRun(machine, accepted.process)),
     );
   }
 
   #runningJob(log: JobLog): RunningJob {
     const { machines, progresses, logger } = this.#options;
-    const { domain, domainUuid } = log.job.accepted;
     return new RunningJob({
       log,
-      machine: () => machines.find(domainUuid ?? domain),
+      machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
-      onBlockJobs: (blockJobs) => progresses.take(blockJobs),
+      onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       logger,
     });
   }

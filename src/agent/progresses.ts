@@ -15,8 +15,9 @@ import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
 interface Slot {
-  history: ProgressHistory;
-  progress: Progress;
+  readonly history: ProgressHistory;
+  readonly progress: Progress;
+  readonly speedBytesPerSecond: number;
 }
 
 interface Poll {
@@ -72,7 +73,7 @@ export class Progresses {
   }
 
   #machineOf(job: Job): VirtualMachine | undefined {
-    return this.#machines.find(job.accepted.domainUuid ?? job.accepted.domain);
+    return this.#machines.of(job.accepted);
   }
 
   /** The shortest interval that anybody wants; the next question waits for the last one's answer. */
@@ -90,23 +91,29 @@ export class Progresses {
   }
 
   async #ask(machine: VirtualMachine): Promise<void> {
-    this.take(await machine.blockJobs());
+    // Of another limit QEMU tells in no event.
+    if (this.take(await machine.blockJobs())) machine.wake.notify();
   }
 
-  /** Takes in what QEMU said, whoever asked. */
-  take(blockJobs: readonly QemuBlockJob[]): void {
+  /** Takes in what QEMU said, whoever asked; true: a job has another limit than before. */
+  take(blockJobs: readonly QemuBlockJob[]): boolean {
+    let isOtherLimit = false;
     const now = { atMs: performance.now(), time: new Date().toISOString() };
     for (const job of blockJobs) {
       if (job.status === 'concluded' || !isOurs(job.id)) continue;
-      const { history, progress } = observe(this.#slots.get(job.id)?.history ?? NO_HISTORY, {
+      const before = this.#slots.get(job.id);
+      const { speedBytesPerSecond } = job;
+      isOtherLimit ||= before !== undefined && before.speedBytesPerSecond !== speedBytesPerSecond;
+      const { history, progress } = observe(before?.history ?? NO_HISTORY, {
         ...now,
         offsetBytes: job.offsetBytes,
         lengthBytes: job.lengthBytes,
         // Beyond READY there is no way back to copying.
         ready: !['created', 'running', 'paused'].includes(job.status),
       });
-      this.#slots.set(job.id, { history, progress });
+      this.#slots.set(job.id, { history, progress, speedBytesPerSecond });
     }
     this.changed.notify();
+    return isOtherLimit;
   }
 }

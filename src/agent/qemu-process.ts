@@ -19,8 +19,9 @@ export interface ProcessFacts {
 const LISTENING = 0x10000;
 
 /**
- * Finds the process that listens on a socket. Undefined where /proc does not tell: another user's process and we
- * are not root, another pid or network namespace, or nobody listens any more.
+ * Finds the process that listens on a socket; of several that took its name one after the other, the last. Undefined
+ * where /proc does not tell: another user's process and we are not root, another pid or network namespace, or nobody
+ * listens any more.
  */
 export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
   const wanted = await realSocket(socketPath);
@@ -28,15 +29,20 @@ export async function findListener(socketPath: string): Promise<ProcessFacts | u
   const candidates = listeners.filter((socket) => basename(socket.path) === basename(socketPath));
   if (candidates.length === 0) return undefined;
   const links = new Map(candidates.map((socket) => [`socket:[${socket.inode}]`, socket.path]));
+  const found = new Map<string, ProcessFacts>();
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const bound = await socketsOf(pid, links);
     const facts = bound.length === 0 ? undefined : await factsOf(Number(pid));
     if (facts === undefined) continue;
-    const paths = await Promise.all(bound.map(async (path) => await realSocket(resolve(facts.workingDirectory, path))));
-    if (paths.includes(wanted)) return facts;
+    for (const { link, path } of bound) {
+      const isWanted = (await realSocket(resolve(facts.workingDirectory, path))) === wanted;
+      if (isWanted && !found.has(link)) found.set(link, facts);
+    }
   }
-  return undefined;
+  // A socket that has lost its name to a later one still says that it has it.
+  const [newest] = [...found.values()].toSorted((a, b) => Number(b.process.startTime) - Number(a.process.startTime));
+  return newest;
 }
 
 /** The socket's path without symbolic links on the way: /var/run is /run, and each may be the one that was bound. */
@@ -55,12 +61,18 @@ async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
   });
 }
 
-async function socketsOf(pid: string, links: ReadonlyMap<string, string>): Promise<readonly string[]> {
+async function socketsOf(
+  pid: string,
+  links: ReadonlyMap<string, string>,
+): Promise<readonly { readonly link: string; readonly path: string }[]> {
   const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
   const targets = await Promise.all(
     descriptors.map(async (descriptor) => await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '')),
   );
-  return targets.flatMap((target) => links.get(target) ?? []);
+  return targets.flatMap((link) => {
+    const path = links.get(link);
+    return path === undefined ? [] : [{ link, path }];
+  });
 }
 
 async function factsOf(pid: number): Promise<ProcessFacts | undefined> {

@@ -4,9 +4,11 @@ import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { fail } from '../core/errors.ts';
+import type { Accepted, QemuProcess } from '../core/journal-entry.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
 import { Wake } from '../lib/wake.ts';
+import { isSame } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 export interface VirtualMachinesOptions {
@@ -102,9 +104,12 @@ export class VirtualMachines {
    * asked comes first; two that can be asked are nobody's.
    */
   find(domain: string): VirtualMachine | undefined {
-    const found = this.all.filter((machine) => machine.answersTo(domain));
-    const up = found.filter((machine) => machine.identity !== undefined);
-    return up.length > 1 ? undefined : (up[0] ?? found[0]);
+    return theOne(this.all.filter((machine) => machine.answersTo(domain)));
+  }
+
+  /** The VM that runs a job: another process of the same name knows nothing of it. */
+  of({ domain, domainUuid, process }: Accepted): VirtualMachine | undefined {
+    return theOne(this.all.filter((machine) => machine.answersTo(domainUuid ?? domain) && mayRun(machine, process)));
   }
 
   /** Throws DOMAIN_NOT_FOUND, or FIELD_INVALID for a name that several have. */
@@ -123,4 +128,15 @@ export class VirtualMachines {
       await Promise.all(this.all.map(async (machine) => await machine.close()));
     });
   }
+}
+
+/** Is it this process, as far as anybody can tell? */
+export function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
+  const now = identity?.facts?.process;
+  return process === undefined || now === undefined || isSame(process, now);
+}
+
+function theOne(found: readonly VirtualMachine[]): VirtualMachine | undefined {
+  const up = found.filter((machine) => machine.identity !== undefined);
+  return up.length > 1 ? undefined : (up[0] ?? found[0]);
 }

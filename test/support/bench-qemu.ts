@@ -37,7 +37,8 @@ export interface MachineOptions extends Partial<ChainOptions> {
 export class Site implements AsyncDisposable {
   readonly stateFolder: string;
   readonly #options: ServiceOptions;
-  readonly #sockets: string;
+  /** QEMUs with a socket here are the service's. */
+  readonly sockets: string;
   readonly #held: AsyncDisposableStack;
   #service: Service;
   /** Errors that the service is to log. */
@@ -47,7 +48,7 @@ export class Site implements AsyncDisposable {
     this.#service = service;
     this.#options = options;
     this.stateFolder = join(options.dir, 'state');
-    this.#sockets = sockets;
+    this.sockets = sockets;
     this.#held = held;
   }
 
@@ -63,14 +64,14 @@ export class Site implements AsyncDisposable {
     return new Site(await Service.start(options), options, sockets, held);
   }
 
-  /** Ends the service, and starts it again on the same state; `domain` can be asked when this returns. */
-  async restart(how: 'SIGTERM' | 'SIGKILL', domain: string, between?: () => Promise<void>): Promise<void> {
+  /** Ends the service, and starts it again on the same state; `domain`, if any, can be asked when this returns. */
+  async restart(how: 'SIGTERM' | 'SIGKILL', domain: string | undefined, between?: () => Promise<void>): Promise<void> {
     expectWell(this.#service, this.complaints);
     if (how === 'SIGTERM') await this.#service.stop();
     else await this.#service.kill();
     await between?.();
     this.#service = await Service.start(this.#options);
-    await this.#service.domainUp(domain);
+    if (domain !== undefined) await this.#service.domainUp(domain);
   }
 
   /** A QEMU with one disk, `disk0`, that the service can be asked about. */
@@ -91,7 +92,7 @@ export class Site implements AsyncDisposable {
         style,
         name,
         disks: [{ id: 'disk0', bus, chain }],
-        extraArgs: [...monitorIn(this.#sockets, name), ...extraArgs],
+        extraArgs: [...monitorIn(this.sockets, name), ...extraArgs],
       }),
     );
     await this.service.domainUp(name);

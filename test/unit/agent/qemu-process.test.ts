@@ -20,6 +20,7 @@ const LISTEN = `
   const net = require('node:net');
   const paths = process.argv.slice(1);
   let left = paths.length;
+  for (const path of paths) require('node:fs').rmSync(path, { force: true });
   for (const path of paths) net.createServer().listen(path, () => --left === 0 && console.log('listening'));
 `;
 
@@ -84,6 +85,17 @@ describe('the process behind a socket', () => {
     const paths = [join(dir.path, 'admin-qmp.sock'), join(dir.path, 'qmp.sock')];
     await using listener = await listenAt('/', ...paths);
     for (const path of paths) expect((await findListener(path))?.process.pid).toBe(listener.pid);
+  });
+
+  // Both say of themselves that they listen there, and only one of them can be reached.
+  it('is the one that took the name over from another that lives on', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'qmp.sock');
+    await using resources = new AsyncDisposableStack();
+    for (const _ of [1, 2, 3]) {
+      const { pid } = resources.use(await listenAt('/', path));
+      expect((await findListener(path))?.process.pid).toBe(pid);
+    }
   });
 
   // As /var/run and /run are.
