@@ -347,10 +347,11 @@ export class Chaos implements AsyncDisposable {
     await this.#intact(`${name}: the guest's disk`, guestIs);
     if (job?.outcome?.destinationContent === COMPLETE && job.outcome.asOf !== undefined) {
       // The base of a commit that was not pivoted is below the guest's disk, and shows the moment as well.
-      const live = plan.what === 'active commit';
       const { base } = await this.#disk();
       const from = acked.at(job.outcome.asOf);
-      await momentOf(this.#vm, 1, live ? base : plan, { from, to, live });
+      // QEMU has open what is the base, and what is below a shallow copy.
+      const live = plan.what === 'active commit' || plan.what === 'shallow copy';
+      await momentOf(this.#vm, 1, plan.what === 'active commit' ? base : plan, { from, to, live });
     }
     const safe = job?.outcome?.safeToDelete ?? [];
     for (const { path: file } of safe) await rm(file);
