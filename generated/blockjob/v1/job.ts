@@ -401,7 +401,10 @@ export const PauseGuest = {
    * pivot would not end. An event says so, and why.
    */
   PAUSE_GUEST_AUTO: 1,
-  /** PAUSE_GUEST_ALWAYS - Pauses. The outcome is then provable even if QEMU dies in that instant. */
+  /**
+   * PAUSE_GUEST_ALWAYS - Pauses. Should QEMU die in that instant, the source has all that the guest wrote: it is not continued before the
+   * result is written down.
+   */
   PAUSE_GUEST_ALWAYS: 2,
   /** PAUSE_GUEST_NEVER - Never pauses. If QEMU dies in that instant, the job ends in UNRESOLVED. The caller takes the risk of the crash. */
   PAUSE_GUEST_NEVER: 3,
@@ -1023,7 +1026,6 @@ export interface Job {
  *   RUNNING    → FAILED       QEMU gave up: I/O error, no space, sizes differ; Job.error says it
  *   READY      → FAILED       the same, later: the destination is STALE
  *   READY      → CANCELLING   also on_ready FINISH: a clean end without pivot
- *   PIVOTING   → READY        QEMU refused the pivot before it began: nothing has changed
  *   PIVOTING   → CANCELLING   the pivot did not end, and Abort or the time limit gave it up
  *   CANCELLING → COMPLETED    on_ready FINISH is done; or the cancel came too late and the job had succeeded
  *   CANCELLING → FAILED       the job failed while it was being ended
