@@ -20,6 +20,8 @@ interface Case {
   readonly name: string;
   readonly bus?: Bus;
   readonly sizeBytes?: number;
+  /** Of the disk's chain; else two. */
+  readonly images?: 2 | 3;
   readonly format: ImageFormat;
   readonly script: readonly Step[];
 }
@@ -67,10 +69,143 @@ const MADE = [FILE, create(SIZE), job('dismiss', undefined, 'c-create'), ADD];
 const AWAY = [remove('c'), remove('c-file')];
 /** So slow that it does not become READY within the test. */
 const SLOW = { speed: 1, 'buf-size': 65_536 };
+const SLOW_COMMIT = { speed: 1 };
 const DISMISS = job('dismiss');
 const SOFT: Step = { execute: 'block-job-cancel', arguments: { device: 'c', force: false }, until: 'concluded' };
 
+const STREAM: Step = {
+  execute: 'block-stream',
+  arguments: {
+    'job-id': 'c',
+    device: 'vd0-2',
+    'base-node': 'vd0-0',
+    'backing-file': 'DIR/base',
+    'auto-finalize': false,
+    'auto-dismiss': true,
+  },
+  until: 'pending',
+};
+
+function commit(more: Json, until?: string): Step {
+  const args = { 'job-id': 'c', 'filter-node-name': 'c-filter', 'auto-finalize': true, 'auto-dismiss': false };
+  return {
+    execute: 'block-commit',
+    arguments: { ...args, ...more },
+    ...(until === undefined ? {} : { until }),
+  };
+}
+
 const CASES: readonly Case[] = [
+  {
+    name: 'a pull to a base',
+    format: 'qcow2',
+    images: 3,
+    script: [
+      STREAM,
+      ...ASK,
+      { execute: 'stop' },
+      job('finalize', 'null'),
+      { execute: 'cont' },
+      ...ASK,
+      remove('vd0-1'),
+      remove('vd0-1-file'),
+      ...ASK,
+    ],
+  },
+  {
+    name: 'a pull of the whole chain',
+    format: 'qcow2',
+    script: [
+      {
+        execute: 'block-stream',
+        arguments: { 'job-id': 'c', device: 'vd0-1', 'auto-finalize': false, 'auto-dismiss': true },
+        until: 'pending',
+      },
+      ...ASK,
+      job('finalize', 'null'),
+      ...ASK,
+      remove('vd0-0'),
+      remove('vd0-0-file'),
+    ],
+  },
+  {
+    name: 'a pull that is broken off',
+    format: 'qcow2',
+    images: 3,
+    script: [
+      STREAM,
+      STREAM,
+      remove('vd0-1'),
+      remove('vd0-2'),
+      job('cancel', 'null'),
+      ...ASK,
+      job('finalize'),
+      job('cancel'),
+    ],
+  },
+  {
+    name: 'a commit of lower images that is broken off',
+    format: 'qcow2',
+    images: 3,
+    script: [
+      commit({ device: 'vd0-2', 'top-node': 'vd0-1', 'base-node': 'vd0-0', ...SLOW_COMMIT }),
+      ...ASK,
+      remove('vd0-1'),
+      remove('vd0-0'),
+      remove('vd0-2'),
+      job('cancel', 'concluded'),
+      ...ASK,
+      remove('vd0-1'),
+      DISMISS,
+      ...ASK,
+    ],
+  },
+  {
+    name: 'a commit of lower images',
+    format: 'qcow2',
+    images: 3,
+    script: [
+      commit({ device: 'vd0-2', 'top-node': 'vd0-1', 'base-node': 'vd0-0', 'backing-file': 'DIR/base' }, 'concluded'),
+      ...ASK,
+      remove('vd0-1'),
+      DISMISS,
+      ...ASK,
+      remove('vd0-1'),
+      remove('vd0-1-file'),
+      ...ASK,
+    ],
+  },
+  {
+    name: 'a commit of the active image, and its pivot',
+    format: 'qcow2',
+    script: [
+      commit({ device: 'vd0-1', 'top-node': 'vd0-1', 'base-node': 'vd0-0' }, 'BLOCK_JOB_READY'),
+      ...ASK,
+      remove('vd0-1'),
+      remove('vd0-0'),
+      job('complete', 'concluded'),
+      ...ASK,
+      DISMISS,
+      ...ASK,
+      remove('vd0-1'),
+      remove('vd0-1-file'),
+      ...ASK,
+    ],
+  },
+  {
+    name: 'a commit of the active image that is ended without a pivot, or by force',
+    format: 'qcow2',
+    script: [
+      commit({ device: 'vd0-1', 'top-node': 'vd0-1', 'base-node': 'vd0-0' }, 'BLOCK_JOB_READY'),
+      SOFT,
+      ...ASK,
+      DISMISS,
+      commit({ device: 'vd0-1', 'top-node': 'vd0-1', 'base-node': 'vd0-0' }, 'BLOCK_JOB_READY'),
+      job('cancel', 'concluded'),
+      DISMISS,
+      ...ASK,
+    ],
+  },
   {
     name: 'a copy and its pivot',
     format: 'qcow2',
@@ -323,29 +458,41 @@ function pick(from: Json, keys: readonly string[]): Json {
 }
 
 describe.skipIf(needs('qemu'))('the fake QEMU', () => {
-  test.each(CASES)('is as the real one: $name', async ({ script, format, bus = 'virtio-blk', sizeBytes = SIZE }) => {
-    await using cleanUp = new AsyncDisposableStack();
-    const told: Json[][] = [];
-    for (const real of [true, false]) {
-      const { path: dir } = cleanUp.use(await testDir('bj-true-'));
-      const chain = await makeChain(dir, { formats: ['qcow2', 'qcow2'], sizeBytes });
-      await writeFile(`${dir}/copy`, Buffer.alloc(format === 'raw' ? sizeBytes : 0));
-      const disks = [{ id: 'vd0', bus, chain }] as const;
-      if (real) {
-        const qemu = cleanUp.use(await startQemu({ style: 'blockdev', name: 'vm1', disks }));
-        told.push(await play(qemu.qmpPath, dir, script, () => undefined));
-        continue;
+  test.each(CASES)(
+    'is as the real one: $name',
+    async ({ script, format, bus = 'virtio-blk', sizeBytes = SIZE, images = 2 }) => {
+      await using cleanUp = new AsyncDisposableStack();
+      const told: Json[][] = [];
+      for (const real of [true, false]) {
+        const { path: dir } = cleanUp.use(await testDir('bj-true-'));
+        const chain = await makeChain(dir, {
+          formats: Array.from({ length: images }, () => 'qcow2' as const),
+          sizeBytes,
+        });
+        await writeFile(`${dir}/copy`, Buffer.alloc(format === 'raw' ? sizeBytes : 0));
+        const disks = [{ id: 'vd0', bus, chain }] as const;
+        if (real) {
+          const qemu = cleanUp.use(await startQemu({ style: 'blockdev', name: 'vm1', disks }));
+          told.push(await play(qemu.qmpPath, dir, script, () => undefined));
+          continue;
+        }
+        const socketPath = `${dir}/fake.sock`;
+        const fake = cleanUp.use(await FakeQemu.start({ socketPath, name: 'vm1', disks, sizeBytes }));
+        const catchUp = ({ execute, until }: Step) => {
+          if (!/^block(dev-mirror|-stream|-commit)$/.test(execute) || sizeBytes === 0) return;
+          if (until === 'BLOCK_JOB_READY') fake.job('c').becomeReady();
+          else if (until !== undefined && execute !== 'blockdev-mirror') fake.job('c').reachEnd();
+        };
+        told.push(await play(socketPath, dir, script, catchUp));
       }
-      const socketPath = `${dir}/fake.sock`;
-      const fake = cleanUp.use(await FakeQemu.start({ socketPath, name: 'vm1', disks, sizeBytes }));
-      const catchUp = ({ execute, until }: Step) => {
-        if (execute === 'blockdev-mirror' && until === 'BLOCK_JOB_READY' && sizeBytes > 0) fake.job('c').becomeReady();
-      };
-      told.push(await play(socketPath, dir, script, catchUp));
-    }
-    const [byQemu, byFake] = told.map((heard) =>
-      JSON.parse(JSON.stringify(heard).replaceAll(/\/[^"' ]*\/bj-true-[^/"']+/g, 'DIR')),
-    );
-    expect(byFake).toEqual(byQemu);
-  });
+      const [byQemu, byFake] = told.map((heard) =>
+        JSON.parse(
+          JSON.stringify(heard)
+            .replaceAll(/\/[^"' ]*\/bj-true-[^/"']+/g, 'DIR')
+            .replaceAll(/#block\d+/g, '#block'),
+        ),
+      );
+      expect(byFake).toEqual(byQemu);
+    },
+  );
 });

@@ -3,8 +3,10 @@
  *
  *              becomeReady          job-complete, block-job-cancel
  *   running ──────────────► ready ─────────────────────────────────► waiting, pending, concluded
- *      │ job-cancel, fail     │ job-cancel, force, fail
- *      └──────────────────────┴────────────────────────────────────► aborting, concluded
+ *      │  │ reachEnd (a pull, a commit of lower images)                       ▲
+ *      │  └─────────────────────────► waiting, pending ── job-finalize, or by itself
+ *      │ job-cancel, fail (also from ready and pending)
+ *      └────────────────────────────────────────────────────────────► aborting, concluded
  */
 export type Json = Readonly<Record<string, unknown>>;
 
@@ -22,51 +24,133 @@ export function refuse(desc: string, qemuClass?: string): never {
   throw new Refusal(desc, qemuClass);
 }
 
-export interface Mirror {
-  readonly source: string;
-  readonly target: string;
+/** How a job really ended, whatever anybody heard of it. */
+export type End =
+  /** What it was for has been done: the pivot, the pull, the commit. */
+  | 'DONE'
+  /** Ended without error at READY, and the device stays where it is: the target is a whole copy. */
+  | 'COPIED'
+  | 'CANCELLED'
+  | 'FAILED';
+
+/** What a job has to do with the block graph. */
+export interface JobNodes {
   readonly filter: string;
+  /** How the graph names the nodes that it uses. */
+  readonly uses: readonly { readonly edge: string; readonly node: string }[];
+  /** The roots of backends of its own. */
+  readonly own: readonly string[];
+  /** The nodes that it reads can be told to be busy. */
+  readonly blocks: boolean;
+  readonly begin: () => void;
+  readonly end: (done: boolean) => void;
 }
 
 export interface JobHooks {
   readonly event: (event: string, data: Json) => void;
   readonly afterReply: (work: () => void) => void;
-  readonly ended: (pivoted: boolean) => void;
   readonly dismissed: () => void;
+}
+
+/** All of a job that changes. */
+export interface JobState {
+  readonly status: string;
+  readonly lengthBytes: number;
+  readonly offsetBytes: number;
+  readonly error: string | undefined;
+  readonly end: End | undefined;
+  readonly endTime: string | undefined;
 }
 
 export class FakeJob {
   readonly id: string;
   readonly type: string;
-  readonly mirror: Mirror | undefined;
+  readonly nodes: JobNodes | undefined;
+  /** A pull waits for job-finalize, and is dismissed by itself. */
+  readonly #isPull: boolean;
   readonly #hooks: JobHooks;
-  status = 'undefined';
-  lengthBytes = 0;
-  offsetBytes = 0;
-  #error: string | undefined;
+  #state: JobState = {
+    status: 'undefined',
+    lengthBytes: 0,
+    offsetBytes: 0,
+    error: undefined,
+    end: undefined,
+    endTime: undefined,
+  };
 
-  constructor(id: string, type: string, mirror: Mirror | undefined, hooks: JobHooks) {
+  constructor(id: string, type: string, nodes: JobNodes | undefined, hooks: JobHooks) {
     this.id = id;
     this.type = type;
-    this.mirror = mirror;
+    this.nodes = nodes;
+    this.#isPull = type === 'stream';
     this.#hooks = hooks;
   }
 
+  get state(): JobState {
+    return this.#state;
+  }
+
+  /** As it was at another time. */
+  restore(state: JobState): void {
+    this.#state = state;
+  }
+
+  get status(): string {
+    return this.#state.status;
+  }
+
+  /** The job knows how much there is to do. */
+  set lengthBytes(lengthBytes: number) {
+    this.#change({ lengthBytes });
+  }
+
+  /** The nodes that it holds now: a commit of lower images that is done, until it is dismissed. */
+  get held(): JobNodes | undefined {
+    if (this.status !== 'concluded' || this.nodes === undefined) return this.nodes;
+    return this.#isCommit && this.#state.end === 'DONE' ? { ...this.nodes, own: [], blocks: true } : undefined;
+  }
+
+  /** Of lower images: one of the active image is a mirror. */
+  get #isCommit(): boolean {
+    return this.nodes?.blocks === false;
+  }
+
+  #change(changes: Partial<JobState>): void {
+    this.#state = { ...this.#state, ...changes };
+  }
+
   enter(status: string): void {
-    this.status = status;
+    this.#change({ status });
     this.#hooks.event('JOB_STATUS_CHANGE', { status, id: this.id });
   }
 
   /** Source and target are equal. */
   becomeReady(): void {
-    this.offsetBytes = this.lengthBytes;
+    this.#change({ offsetBytes: this.#state.lengthBytes });
     this.enter('ready');
     this.#hooks.event('BLOCK_JOB_READY', this.#numbers());
   }
 
-  /** The copy gives up. */
+  /** All is pulled, or committed. */
+  reachEnd(): void {
+    this.#change({ offsetBytes: this.#state.lengthBytes });
+    if (!this.#isPull) {
+      this.conclude(['waiting', 'pending'], 'DONE', { event: 'BLOCK_JOB_COMPLETED' });
+      return;
+    }
+    for (const status of ['waiting', 'pending']) this.enter(status);
+    this.#hooks.event('BLOCK_JOB_PENDING', { id: this.id, type: this.type });
+  }
+
+  finalize(): Json {
+    this.#allow('finalize', ['pending']);
+    this.conclude([], 'DONE', { event: 'BLOCK_JOB_COMPLETED' });
+    return {};
+  }
+
+  /** The job gives up. */
   fail(error: string): void {
-    this.conclude(['aborting'], error, 'BLOCK_JOB_COMPLETED');
+    this.conclude(['aborting'], 'FAILED', { error, event: 'BLOCK_JOB_COMPLETED' });
   }
 
   /** A drain stops the job, and lets it go on. */
@@ -79,17 +163,20 @@ export class FakeJob {
 
   complete(): Json {
     this.#allow('complete', ['ready']);
-    this.#hooks.afterReply(() => this.conclude(['waiting', 'pending'], undefined, 'BLOCK_JOB_COMPLETED', true));
+    this.#hooks.afterReply(() => this.conclude(['waiting', 'pending'], 'DONE', { event: 'BLOCK_JOB_COMPLETED' }));
     return {};
   }
 
   cancel(force: boolean): Json {
-    this.#allow('cancel', ['created', 'running', 'ready']);
+    this.#allow('cancel', ['created', 'running', 'ready', 'pending']);
     const soft = this.status === 'ready' && !force;
-    this.#hooks.afterReply(() => {
-      if (soft) this.conclude(['waiting', 'pending'], undefined, 'BLOCK_JOB_COMPLETED');
-      else this.conclude(['aborting'], 'Operation canceled', 'BLOCK_JOB_CANCELLED');
-    });
+    const end = () => {
+      if (soft) this.conclude(['waiting', 'pending'], 'COPIED', { event: 'BLOCK_JOB_COMPLETED' });
+      else this.conclude(['aborting'], 'CANCELLED', { error: 'Operation canceled', event: 'BLOCK_JOB_CANCELLED' });
+    };
+    // What waits for nothing ends within the command.
+    if (this.status === 'pending' || this.#isCommit) end();
+    else this.#hooks.afterReply(end);
     return {};
   }
 
@@ -100,13 +187,14 @@ export class FakeJob {
     return {};
   }
 
-  conclude(by: readonly string[], error?: string, event?: string, pivoted = false): void {
+  conclude(by: readonly string[], end: End, { error, event }: { error?: string; event?: string } = {}): void {
     for (const status of by) this.enter(status);
-    this.#error = error;
-    this.#hooks.ended(pivoted);
+    this.#change({ error, end, endTime: new Date().toISOString() });
+    this.nodes?.end(end === 'DONE');
     const why = error === undefined || event === 'BLOCK_JOB_CANCELLED' ? {} : { error };
     if (event !== undefined) this.#hooks.event(event, { ...this.#numbers(), ...why });
     this.enter('concluded');
+    if (this.#isPull) this.dismiss();
   }
 
   #allow(verb: string, statuses: readonly string[]): void {
@@ -115,13 +203,15 @@ export class FakeJob {
   }
 
   #numbers(): Json {
-    return { device: this.id, len: this.lengthBytes, offset: this.offsetBytes, speed: 0, type: this.type };
+    const { lengthBytes, offsetBytes } = this.#state;
+    return { device: this.id, len: lengthBytes, offset: offsetBytes, speed: 0, type: this.type };
   }
 
   asJob(): Json {
-    const { id, type, status, offsetBytes, lengthBytes } = this;
-    const error = this.#error === undefined ? {} : { error: this.#error };
-    return { id, type, status, 'current-progress': offsetBytes, 'total-progress': lengthBytes, ...error };
+    const { id, type } = this;
+    const { status, offsetBytes, lengthBytes, error } = this.#state;
+    const why = error === undefined ? {} : { error };
+    return { id, type, status, 'current-progress': offsetBytes, 'total-progress': lengthBytes, ...why };
   }
 
   asBlockJob(): Json {

@@ -8,11 +8,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { FakeJob, type Json, type Mirror, Refusal, refuse } from './fake-job.ts';
-import { describeNode, type Node, qcow2SizeBytes, writeQcow2Header } from './fake-node.ts';
-import { type DiskSpec, qdevOf } from './qemu.ts';
+import { FakeGraph, type GraphState } from './fake-graph.ts';
+import { FakeJob, type JobNodes, type JobState, type Json, Refusal, refuse } from './fake-job.ts';
+import { writeQcow2Header } from './fake-node.ts';
+import type { DiskSpec } from './qemu.ts';
 
 /** What went over the wire, for transcripts. `lost`: an event or answer that nobody heard. */
 export type Line =
@@ -22,11 +22,16 @@ export type Line =
   | { readonly line: 'event'; readonly event: string; readonly data: Json; readonly lost: boolean }
   | { readonly line: 'disconnected' };
 
-/** A guest's device, or what stands for it inside QEMU: has a root in the graph. */
-interface Backend {
-  readonly qdev: string;
-  root: string;
+/** All of a QEMU at one moment, but for its files. */
+export interface Moment {
+  readonly graph: GraphState;
+  readonly jobs: ReadonlyMap<FakeJob, JobState>;
+  /** The ids of those that have not been dismissed. */
+  readonly listed: ReadonlyMap<string, FakeJob>;
+  readonly running: boolean;
 }
+
+const NOTHING: GraphState = { nodes: new Map(), backends: [] };
 
 const LISTENER = `
   const server = require('node:net').createServer({ pauseOnConnect: true }, (socket) => {
@@ -54,12 +59,13 @@ export interface FakeQemuOptions {
 export class FakeQemu implements AsyncDisposable {
   readonly #options: FakeQemuOptions;
   readonly #process: ChildProcess;
-  readonly #nodes = new Map<string, Node>();
-  readonly #backends: Backend[] = [];
-  readonly #jobs = new Map<string, FakeJob>();
+  readonly #graph: FakeGraph;
+  /** Those that have not been dismissed. */
+  #jobs: ReadonlyMap<string, FakeJob> = new Map();
+  #everyJob: readonly FakeJob[] = [];
   readonly #faults: { readonly command: string; nth: number; readonly how: 'before' | 'after' | 'die' | Refusal }[] =
     [];
-  readonly #changes: string[] = [];
+  #changes: string[] = [];
   /** The first is served, the others wait for their greeting, as with QEMU. */
   readonly #clients: Socket[] = [];
   #muted = false;
@@ -69,7 +75,7 @@ export class FakeQemu implements AsyncDisposable {
   private constructor(options: FakeQemuOptions, child: ChildProcess) {
     this.#options = options;
     this.#process = child;
-    for (const disk of options.disks) this.#plug(disk);
+    this.#graph = new FakeGraph(options.disks, options.sizeBytes, () => this.#jobs.values());
     child.on('message', (_message, socket) => {
       if (socket instanceof Socket) this.#arrived(socket);
     });
@@ -92,9 +98,44 @@ export class FakeQemu implements AsyncDisposable {
     return [...this.#jobs.keys()];
   }
 
+  /** A job that is there, or that was there. */
+  anyJob(id: string): FakeJob | undefined {
+    return this.#everyJob.find((job) => job.id === id);
+  }
+
   /** Names of all nodes. */
   get nodes(): readonly string[] {
-    return [...this.#nodes.keys()];
+    return [...this.#graph.nodes.keys()];
+  }
+
+  pathOf(node: string): string | undefined {
+    return this.#graph.nodes.get(node)?.path;
+  }
+
+  /** The nodes that the guest's device of a disk stands on, from its root down. */
+  nodesOf(disk: string): readonly string[] {
+    return this.#graph.below(this.rootOf(disk) ?? '');
+  }
+
+  /** Something that happens without a command of ours, and to its end. */
+  meanwhile(work: () => void): void {
+    work();
+    for (const next of this.#afterReply.splice(0)) next();
+  }
+
+  get now(): Moment {
+    const jobs = new Map(this.#everyJob.map((job) => [job, job.state]));
+    return { graph: this.#graph.state, jobs, listed: this.#jobs, running: this.#running };
+  }
+
+  /** Puts it back to that moment, without a word to anybody: for while nobody is connected. */
+  restore({ graph, jobs, listed, running }: Moment): void {
+    for (const [job, state] of jobs) job.restore(state);
+    this.#everyJob = [...jobs.keys()];
+    this.#graph.restore(this.alive ? graph : NOTHING);
+    this.#jobs = this.alive ? listed : new Map();
+    this.#running = running;
+    this.#changes = [];
   }
 
   /** Every command that is no question, in order, whatever became of it. */
@@ -112,7 +153,7 @@ export class FakeQemu implements AsyncDisposable {
 
   /** The node that a device is on. */
   rootOf(disk: string): string | undefined {
-    return this.#backends.find(({ qdev }) => qdev === disk || qdev.startsWith(`/machine/peripheral/${disk}/`))?.root;
+    return this.#graph.rootOf(disk);
   }
 
   /** The next command of this name is refused; or the nth from now on. */
@@ -136,7 +177,7 @@ export class FakeQemu implements AsyncDisposable {
   }
 
   /** The job that this command starts next fails as soon as the command has been answered. */
-  failNextJob(command: 'blockdev-create' | 'blockdev-mirror', error: string): void {
+  failNextJob(command: 'blockdev-create' | 'blockdev-mirror' | 'block-stream' | 'block-commit', error: string): void {
     this.#faults.push({ command: `job of ${command}`, nth: 1, how: new Refusal(error) });
   }
 
@@ -251,23 +292,29 @@ export class FakeQemu implements AsyncDisposable {
       case 'query-jobs':
         return [...this.#jobs.values()].map((job) => job.asJob());
       case 'query-block-jobs':
-        return [...this.#jobs.values()].filter(({ mirror }) => mirror !== undefined).map((job) => job.asBlockJob());
+        return [...this.#jobs.values()].filter(({ nodes }) => nodes !== undefined).map((job) => job.asBlockJob());
       case 'query-named-block-nodes':
-        return [...this.#nodes.values()].map((node) => describeNode(node)).toReversed();
+        return this.#graph.queryNodes();
       case 'query-block':
-        return this.#backends.map(({ qdev, root }) => ({ device: '', qdev, inserted: describeNode(this.#node(root)) }));
+        return this.#graph.queryBlock();
       case 'x-debug-query-block-graph':
-        return this.#graph();
+        return this.#graph.query();
       case 'qom-get':
         return this.#deviceType(text('path'));
       case 'blockdev-add':
-        return this.#add(args);
+        return this.#graph.add(args);
       case 'blockdev-del':
-        return this.#delete(text('node-name'));
+        return this.#graph.delete(text('node-name'));
       case 'blockdev-create':
         return this.#create(args);
       case 'blockdev-mirror':
         return this.#mirror(args);
+      case 'block-stream':
+        return this.#stream(args);
+      case 'block-commit':
+        return this.#commit(args);
+      case 'job-finalize':
+        return this.job(text('id')).finalize();
       case 'job-complete':
         return this.job(text('id')).complete();
       case 'job-cancel':
@@ -303,147 +350,74 @@ export class FakeQemu implements AsyncDisposable {
     return disk.bus === undefined ? 'ide-cd' : DEVICES[disk.bus];
   }
 
-  #plug(disk: DiskSpec): void {
-    const chain = disk.chain ?? [];
-    for (const [index, { format, path }] of chain.entries()) {
-      const [name, sizeBytes, readOnly] = [`${disk.id}-${index}`, this.#options.sizeBytes, index < chain.length - 1];
-      const backing = index === 0 ? [] : [{ edge: 'backing', node: `${disk.id}-${index - 1}` }];
-      const common = { path, readOnly, sizeBytes };
-      const file = { name: `${name}-file`, driver: 'file', path, readOnly: false, sizeBytes, children: [] };
-      this.#nodes.set(file.name, file);
-      this.#nodes.set(name, {
-        name,
-        driver: format,
-        ...common,
-        children: [{ edge: 'file', node: `${name}-file` }, ...backing],
-      });
-    }
-    if (chain.length > 0) this.#backends.push({ qdev: qdevOf(disk), root: `${disk.id}-${chain.length - 1}` });
-  }
-
-  #node(name: string): Node {
-    return this.#nodes.get(name) ?? refuse(`Cannot find device='${name}' nor node-name='${name}'`);
-  }
-
-  #add({ driver, 'node-name': given, filename, file }: Json): void {
-    const name = String(given);
-    if (this.#nodes.has(name)) refuse(`Duplicate nodes with node-name='${name}'`);
-    if (driver === 'file') {
-      const path = String(filename);
-      if (!existsSync(path)) refuse(`Could not open '${path}': No such file or directory`);
-      this.#nodes.set(name, { name, driver, path, readOnly: false, sizeBytes: statSync(path).size, children: [] });
-      return;
-    }
-    const child = this.#node(String(file));
-    const sizeBytes = driver === 'raw' ? child.sizeBytes : qcow2SizeBytes(child.path);
-    if (sizeBytes === undefined) return refuse('Image is not in qcow2 format');
-    const children = [{ edge: 'file', node: child.name }];
-    this.#nodes.set(name, { name, driver: String(driver), path: child.path, readOnly: false, sizeBytes, children });
-  }
-
-  #delete(name: string): void {
-    if (!this.#nodes.has(name)) refuse(`Failed to find node with node-name='${name}'`);
-    const user = [...this.#nodes.values()].find(({ children }) => children.some(({ node }) => node === name));
-    const edge = user?.children.find(({ node }) => node === name)?.edge;
-    const job = this.#mirrors.find(({ mirror }) => mirror.source === name);
-    if (job !== undefined) refuse(`Node '${name}' is busy: block device is in use by block job: mirror`);
-    if (edge === 'backing') refuse(`Node '${name}' is busy: node is used as backing hd of '${user?.name}'`);
-    const target = this.#mirrors.some(({ mirror }) => mirror.target === name);
-    if (target || this.#backends.some(({ root }) => root === name)) refuse(`Node ${name} is in use`);
-    if (edge !== undefined) refuse(`Block device ${name} is in use`);
-    this.#nodes.delete(name);
-  }
-
   #create({ 'job-id': given, options }: Json): void {
-    const id = String(given);
     const { file, size } = options as Json;
-    const job = this.#newJob(id, 'create', undefined);
-    const node = this.#nodes.get(String(file));
+    const job = this.#newJob(String(given), 'create', undefined);
+    const path = this.pathOf(String(file));
     const fault = this.#fault('job of blockdev-create');
-    if (node === undefined) {
-      job.conclude(['aborting'], `Cannot find device='' nor node-name='${String(file)}'`);
+    if (path === undefined) {
+      job.conclude(['aborting'], 'FAILED', { error: `Cannot find device='' nor node-name='${String(file)}'` });
       return;
     }
     this.#afterReply.push(() => {
-      if (fault instanceof Refusal) job.conclude(['aborting'], fault.message);
+      if (fault instanceof Refusal) job.conclude(['aborting'], 'FAILED', { error: fault.message });
       else {
-        writeQcow2Header(node.path, Number(size));
-        job.conclude(['waiting', 'pending']);
+        writeQcow2Header(path, Number(size));
+        job.conclude(['waiting', 'pending'], 'DONE');
       }
     });
   }
 
   #mirror(args: Json): void {
-    const source = this.#node(String(args['device']));
-    const target = this.#node(String(args['target']));
-    const filter = String(args['filter-node-name']);
-    if (source === target) refuse("Can't mirror node into itself");
-    if (!this.#backends.some(({ root }) => root === source.name)) refuse('Need a root block node');
-    if (this.#mirrors.some(({ mirror }) => mirror.target === target.name))
-      refuse(`Node '${target.name}' is busy: block device is in use by block job: mirror`);
-    const job = this.#newJob(String(args['job-id']), 'mirror', { source: source.name, target: target.name, filter });
-    this.#nodes.set(filter, {
-      ...source,
-      name: filter,
-      driver: 'mirror_top',
-      children: [{ edge: 'backing', node: source.name }],
-    });
-    this.#moveRoot(source.name, filter);
-    if (source.sizeBytes === 0) job.becomeReady();
-    this.#afterReply.push(() => {
-      const fault = this.#fault('job of blockdev-mirror');
-      if (fault instanceof Refusal) job.fail(fault.message);
-      else if (source.sizeBytes !== target.sizeBytes) job.fail('Source and target image have different sizes');
-      else job.lengthBytes = source.sizeBytes;
+    const [source, target] = [String(args['device']), String(args['target'])];
+    const job = this.#newJob(String(args['job-id']), 'mirror', () =>
+      this.#graph.mirror(source, target, String(args['filter-node-name'])),
+    );
+    const sizeOf = (node: string) => this.#graph.nodes.get(node)?.sizeBytes ?? 0;
+    if (sizeOf(source) === 0) job.becomeReady();
+    this.#begin('blockdev-mirror', job, () => {
+      if (sizeOf(source) !== sizeOf(target)) job.fail('Source and target image have different sizes');
+      else job.lengthBytes = sizeOf(source);
     });
   }
 
-  #newJob(id: string, type: string, mirror: Mirror | undefined): FakeJob {
+  #stream({ 'job-id': id, device, 'base-node': base }: Json): void {
+    const nodes = () => this.#graph.stream(String(device), typeof base === 'string' ? base : undefined);
+    const job = this.#newJob(String(id), 'stream', nodes);
+    this.#begin('block-stream', job, () => void (job.lengthBytes = this.#options.sizeBytes));
+  }
+
+  #commit(args: Json): void {
+    const [device, top, base, filter] = ['device', 'top-node', 'base-node', 'filter-node-name'].map((key) =>
+      String(args[key]),
+    ) as [string, string, string, string];
+    const nodes = () =>
+      top === device ? this.#graph.mirror(top, base, filter) : this.#graph.commit(device, top, base, filter);
+    const job = this.#newJob(String(args['job-id']), 'commit', nodes);
+    this.#begin('block-commit', job, () => void (job.lengthBytes = this.#options.sizeBytes));
+  }
+
+  /** What a job does first is done when its command has been answered. */
+  #begin(command: string, job: FakeJob, work: () => void): void {
+    this.#afterReply.push(() => {
+      const fault = this.#fault(`job of ${command}`);
+      if (fault instanceof Refusal) job.fail(fault.message);
+      else work();
+    });
+  }
+
+  #newJob(id: string, type: string, nodes: (() => JobNodes) | undefined): FakeJob {
+    const held = nodes?.();
     if (this.#jobs.has(id)) refuse(`Job ID '${id}' already in use`);
-    const job = new FakeJob(id, type, mirror, {
+    const job = new FakeJob(id, type, held, {
       event: (event, data) => this.#event(event, data),
       afterReply: (work) => void this.#afterReply.push(work),
-      ended: (pivoted) => {
-        if (mirror === undefined) return;
-        this.#moveRoot(mirror.filter, pivoted ? mirror.target : mirror.source);
-        this.#nodes.delete(mirror.filter);
-      },
-      dismissed: () => void this.#jobs.delete(id),
+      dismissed: () => void (this.#jobs = new Map([...this.#jobs].filter(([other]) => other !== id))),
     });
-    this.#jobs.set(id, job);
+    held?.begin();
+    this.#jobs = new Map(this.#jobs).set(id, job);
+    this.#everyJob = [...this.#everyJob, job];
     for (const status of ['created', 'running']) job.enter(status);
     return job;
-  }
-
-  /** The mirrors that have not concluded. */
-  get #mirrors(): readonly { readonly id: string; readonly mirror: Mirror }[] {
-    return [...this.#jobs.values()].flatMap(({ id, mirror, status }) =>
-      mirror === undefined || status === 'concluded' ? [] : [{ id, mirror }],
-    );
-  }
-
-  #moveRoot(from: string, to: string): void {
-    for (const backend of this.#backends) if (backend.root === from) backend.root = to;
-  }
-
-  #graph(): Json {
-    const nodes: { id: number; name: string; type: string }[] = [];
-    const edges: { parent: number; child: number; name: string }[] = [];
-    const idOf = (name: string, type: string) => nodes.push({ id: nodes.length + 1, name, type });
-    const ids = new Map([...this.#nodes.keys()].map((name) => [name, idOf(name, 'block-driver')]));
-    const connect = (parent: number, name: string, child: string) => {
-      edges.push({ parent, child: ids.get(child) ?? 0, name });
-    };
-    for (const { name, children } of this.#nodes.values())
-      for (const { edge, node } of children) connect(ids.get(name) ?? 0, edge, node);
-    for (const { qdev, root } of this.#backends) connect(idOf(qdev, 'block-backend'), 'root', root);
-    for (const { id, mirror } of this.#mirrors) {
-      connect(idOf('', 'block-backend'), 'root', mirror.target);
-      const job = idOf(id, 'block-job');
-      connect(job, 'main node', mirror.filter);
-      connect(job, 'source', mirror.source);
-      connect(job, 'target', mirror.target);
-    }
-    return { nodes, edges };
   }
 }
