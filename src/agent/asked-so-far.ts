@@ -5,9 +5,10 @@ import type { Asked, Asking } from '../core/next-move.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
-/** A guest's own time-out for its disk is 30 seconds and more; between two holds it gets its work done. */
+/** A guest's own time-out for its disk is 30 seconds and more. */
 export const HOLD_LIMIT_MS = 5000;
-const REST_FROM_HOLD_MS = 20_000;
+/** Between two holds the guest gets so many times as long for its work as it was held. */
+const REST_PER_HOLD = 4;
 
 export class AskedSoFar {
   readonly #asked = new Set<Asking>();
@@ -22,6 +23,7 @@ export class AskedSoFar {
   #held = false;
   /** Since when the guest is held, or is not held any more; long ago when it never was. */
   #heldSince = -Infinity;
+  #restMs = 0;
 
   add(asking: Asking): void {
     this.#asked.add(asking);
@@ -48,6 +50,7 @@ export class AskedSoFar {
       this.#since = nowMs;
     }
     if (this.#held !== job.guestHeld) {
+      if (this.#held) this.#restMs = REST_PER_HOLD * (nowMs - this.#heldSince);
       this.#held = job.guestHeld;
       this.#heldSince = nowMs;
     }
@@ -66,7 +69,7 @@ export class AskedSoFar {
       timeIsUp: timeLeftMs(job) <= 0,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
-      restsFromHold: !job.guestHeld && heldMs < REST_FROM_HOLD_MS,
+      restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
   }
 }

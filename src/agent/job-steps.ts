@@ -5,7 +5,7 @@ import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
-import type { MadeFile, Step } from '../core/plans/step.ts';
+import type { Action, MadeFile, Step } from '../core/plans/step.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
@@ -39,21 +39,19 @@ export class JobSteps {
   /** Does the plan's steps, up to the first that is not done. */
   async begin(machine: VirtualMachine | undefined): Promise<void> {
     for (const step of this.#job.accepted.plan) {
-      if (!(await this.#runHeld(step, machine))) return;
+      const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
+      if (!(await this.#run(step, machine, how))) return;
     }
   }
 
-  /** Pauses the guest for a step that asks for it, if it runs; whoever finds it paused by us continues it. */
-  async #runHeld(step: Step, machine: VirtualMachine | undefined): Promise<boolean> {
-    if (step.holdsGuest === undefined || machine === undefined || !(await machine.guestRuns())) {
-      return await this.#run(step, machine, perform);
+  /** Pauses the guest first, if it runs. It is not continued here: that is the first thing done for a job that goes on. */
+  async #performHeld(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
+    if (await workplace.machine?.guestRuns()) {
+      const because = 'QEMU can crash when a blocking copy starts under a busy guest (seen with QEMU 7.2)';
+      await this.#log.append({ entry: 'guest-held', because });
+      await workplace.machine?.execute({ execute: 'stop' });
     }
-    await this.#log.append({ entry: 'guest-held', because: `QEMU can crash at ${step.name} under a busy guest` });
-    await machine.execute({ execute: 'stop' });
-    const isDone = await this.#run(step, machine, perform);
-    await machine.execute({ execute: 'cont' });
-    await this.#log.append({ entry: 'guest-released' });
-    return isDone;
+    return await perform(action, workplace);
   }
 
   /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
@@ -116,7 +114,7 @@ export class JobSteps {
   async #run(
     { name, run }: Step,
     machine: VirtualMachine | undefined,
-    how: (action: Step['run'], workplace: Workplace) => Promise<MadeFile | undefined>,
+    how: (action: Action, workplace: Workplace) => Promise<MadeFile | undefined>,
   ): Promise<boolean> {
     await this.#log.append({ entry: 'step-started', step: name });
     try {

@@ -36,8 +36,8 @@ export interface RunningJobOptions {
   readonly logger: Logger;
 }
 
-/** When QEMU tells of nothing: while a job gets going, while a pivot waits, and while QEMU cannot be asked. */
-const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, held: 10, unreachable: 1000 };
+/** When QEMU tells of nothing: while a job gets going, while its end waits, and while QEMU cannot be asked. */
+const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, unreachable: 1000 };
 
 /** A longer one fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -151,7 +151,7 @@ export class RunningJob {
     if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
     const { state, guestHeld } = this.#job;
     if (guestHeld) return LOOK_AGAIN_MS.held;
-    if (state === 'STARTING' || state === 'PIVOTING') return LOOK_AGAIN_MS[state];
+    if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(this.#job);
     return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;
   }
@@ -168,7 +168,7 @@ export class RunningJob {
         return;
       case 'hold-guest':
         if (!this.#job.guestHeld) await this.#log.append({ entry: 'guest-held', because: move.because });
-        await machine?.execute({ execute: 'stop' });
+        await this.#tell({ execute: 'stop' }, machine);
         return;
       case 'release-guest':
         await this.#releaseGuest(machine);
@@ -220,17 +220,22 @@ export class RunningJob {
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
     this.#asked.add(move.asks);
+    const isDone = await this.#tell(move.command, machine);
+    if (isDone && move.proves === undefined) return;
+    if (isDone && move.proves !== undefined) await this.#log.append(move.proves);
+    this.#asked.delete(move.asks);
+  }
+
+  /** False: QEMU refused. Its state has changed under the command: the next look tells to what. */
+  async #tell(command: QmpCommand, machine: VirtualMachine | undefined): Promise<boolean> {
     try {
-      await machine?.execute(move.command);
-      if (move.proves === undefined) return;
-      await this.#log.append(move.proves);
-      this.#asked.delete(move.asks);
+      await machine?.execute(command);
+      return true;
     } catch (error) {
-      // Its state has changed under the command: the next look tells to what.
       if (!(error instanceof Refused)) throw error;
-      this.#logger.info({ command: move.command.execute, why: error.desc }, 'QEMU refused; looking again');
-      this.#asked.delete(move.asks);
+      this.#logger.info({ command: command.execute, why: error.desc }, 'QEMU refused; looking again');
       await this.#pause();
+      return false;
     }
   }
 
