@@ -50,8 +50,11 @@ export async function removeFile(made: MadeFile): Promise<void> {
 
 /** Throws DESTINATION_EXISTS for anything at `path`, whose maker is not known. */
 export async function mustBeAbsent(path: string): Promise<void> {
-  const there = await lstat(path).catch(() => undefined);
-  if (there !== undefined) fail('DESTINATION_EXISTS', { path });
+  if (await isThere(path)) fail('DESTINATION_EXISTS', { path });
+}
+
+export async function isThere(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
 /** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` names who has it open. */

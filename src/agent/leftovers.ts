@@ -8,7 +8,7 @@ import { mayHaveLeftOver } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { performAgain } from './executor.ts';
 import { failureFrom } from './failures.ts';
-import { isStill, removeFile } from './files.ts';
+import { isStill, isThere, removeFile } from './files.ts';
 import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -60,24 +60,25 @@ export class Leftovers {
     const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
     const found = jobs.map(async (job): Promise<Found[]> => {
       const { madeFile: made, accepted } = job;
-      if (made === undefined || !made.created || !(await isStill(made))) return [];
-      const holder = async () => await holderOf(made.path, await graphsOf(this.#machines));
+      const path = await fileLeft(job);
+      if (path === undefined) return [];
+      const holder = async () => await holderOf(path, await graphsOf(this.#machines));
       const leftover: Leftover = {
         id: `file:${accepted.job}`,
         kind: 'FILE',
         host: this.#host,
         domain: accepted.domain,
         jobId: accepted.job,
-        name: made.path,
-        allocatedBytes: await allocated(made.path),
+        name: path,
+        allocatedBytes: await allocated(path),
         text: `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
-        blockedBy: (await holderOf(made.path, graphs)) ?? unknown(job),
+        blockedBy: (await holderOf(path, graphs)) ?? unknown(job),
         createTime: job.createTime,
       };
       const remove = async () => {
         const by = await holder();
-        if (by !== undefined) fail('DESTINATION_IN_USE', { path: made.path, by });
-        await removeFile(made);
+        if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
+        if (made !== undefined) await removeFile(made);
       };
       return [{ leftover, remove }];
     });
@@ -110,8 +111,18 @@ const WORTH = {
   UNKNOWN: 'a file of which nobody knows what it holds',
 };
 
-/** It may be what the guest wrote to last. */
-function unknown({ outcome: { destinationContent } }: Job): string {
+/** The file that the job made, or may have made: it is there, and whether it was made then was never written down. */
+async function fileLeft({ madeFile: made, steps, accepted }: Job): Promise<string | undefined> {
+  if (made !== undefined) return made.created && (await isStill(made)) ? made.path : undefined;
+  const path = steps.get('create-destination') === 'UNDO_FAILED' ? accepted.destination?.path : undefined;
+  return path !== undefined && (await isThere(path)) ? path : undefined;
+}
+
+/** It may be what the guest wrote to last, or somebody else's. */
+function unknown({ outcome: { destinationContent }, madeFile }: Job): string {
+  if (madeFile === undefined) {
+    return 'the service ended before it had written down that it made this file: look at it, and remove it yourself';
+  }
   return destinationContent === 'UNKNOWN'
     ? 'the guest may have moved to it: read the outcome of the job, look at the file, and remove it yourself'
     : '';
