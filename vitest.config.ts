@@ -8,6 +8,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/story/**/*.test.ts', 'test/fault/**/*.test.ts'],
           testTimeout: 30_000,
+          // Tests that run at once wait for most of their time: for a connection that is tried again.
+          maxConcurrency: 12,
         },
       },
       {

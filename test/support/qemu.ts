@@ -76,8 +76,8 @@ export interface TestDir extends AsyncDisposable {
 }
 
 /** A temporary directory, short enough for unix sockets; removed at dispose unless KEEP_TEST_DIRS is set. */
-export async function testDir(prefix = 'bj-'): Promise<TestDir> {
-  const path = await mkdtemp(join(tmpdir(), prefix));
+export async function testDir(prefix = 'bj-', parent = tmpdir()): Promise<TestDir> {
+  const path = await mkdtemp(join(parent, prefix));
   if (Buffer.byteLength(path) > 80) {
     await rm(path, { recursive: true });
     throw new Error(`the path is too long for unix sockets, choose a shorter TMPDIR: ${path}`);

@@ -1,0 +1,169 @@
+/**
+ * An agent that finds any beginning of a job's journal, up to any line and to the middle of any line, and QEMU as it
+ * was then, as it was just before the next line, as it has become by itself since, or gone: the job comes to an end,
+ * what is said of it is what QEMU did, and nothing is left over that is not said.
+ */
+import { describe, expect, test, vi } from 'vitest';
+import { decodeJournal } from '../../src/agent/journal.ts';
+import { Cases } from '../support/cases.ts';
+import { COURSES, type Course, drive, FAILED_COURSES, jobsOf } from '../support/courses.ts';
+import type { FakeQemu } from '../support/fake-qemu.ts';
+import { type Recording, record } from '../support/recording.ts';
+import { Scene, type SceneMoment } from '../support/scene.ts';
+import { expectJournals, expectTruth } from '../support/truth.ts';
+
+// Each test tries a hundred cases, one after the other.
+vi.setConfig({ testTimeout: 120_000 });
+
+interface Found {
+  /** What is left of the journal. */
+  readonly text: string;
+  readonly world: SceneMoment;
+  /** What has become of QEMU since, by itself or by another client. */
+  readonly since?: (qemu: FakeQemu) => void;
+  /** What happened since can be known by nobody who asks QEMU now. */
+  readonly unseen?: boolean;
+}
+
+/** Another agent comes, and goes on with what it finds. */
+async function goOn(course: Course, scene: Scene, { job, before }: Recording, found: Found): Promise<void> {
+  const { text, world, since, unseen = false } = found;
+  scene.restore(world);
+  since?.(scene.qemu);
+  await using cleanUp = new AsyncDisposableStack();
+  const agent = cleanUp.use(await scene.agent({ job, text }));
+  if ((await jobsOf(agent)).length > 0) await drive(course, job, { agent, qemu: scene.qemu });
+  const jobs = await expectTruth({ scene, agent, job, before, unseen, mayLeave: course.leaves === true });
+  await cleanUp.disposeAsync();
+  await expectJournals(agent, jobs);
+}
+
+interface Prefix {
+  /** How many lines of the journal. */
+  readonly count: number;
+  readonly text: string;
+  readonly world: SceneMoment;
+  /** Which, in words. */
+  readonly words: string;
+  readonly next: Recording['lines'][number] | undefined;
+}
+
+function prefixes({ lines }: Recording): readonly Prefix[] {
+  let text = '';
+  return lines.map((line, index) => {
+    text += line.text;
+    const count = index + 1;
+    const step = 'step' in line.entry ? ` ${line.entry.step}` : '';
+    return { count, text, world: line.world, words: `${count} ${line.entry.entry}${step}`, next: lines[count] };
+  });
+}
+
+function statusIn({ qemu }: SceneMoment, job: string): string | undefined {
+  const listed = qemu.listed.get(job);
+  return listed && qemu.jobs.get(listed)?.status;
+}
+
+/** What may become of a job that QEMU goes on with. */
+const SINCE: readonly {
+  readonly name: string;
+  readonly in: readonly string[];
+  readonly does: (qemu: FakeQemu, job: string) => void;
+  /** And dismissed: then nobody can see how it ended. */
+  readonly dismissed?: boolean;
+}[] = [
+  { name: 'it has failed', in: ['running', 'ready'], does: (qemu, job) => qemu.job(job).fail('Input/output error') },
+  { name: 'another client has cancelled it', in: ['running', 'ready'], does: cancelled },
+  { name: 'another client has completed it', in: ['ready'], does: (qemu, job) => void qemu.job(job).complete() },
+  {
+    name: 'another client has cancelled and dismissed it',
+    in: ['running', 'ready'],
+    does: cancelled,
+    dismissed: true,
+  },
+  {
+    name: 'another client has completed and dismissed it',
+    in: ['ready'],
+    does: (qemu, job) => void qemu.job(job).complete(),
+    dismissed: true,
+  },
+  { name: 'it has become READY', in: ['running'], does: (qemu, job) => ready(qemu, job) },
+];
+
+function cancelled(qemu: FakeQemu, job: string): void {
+  qemu.job(job).cancel(true);
+}
+
+function ready(qemu: FakeQemu, job: string): void {
+  if (qemu.job(job).type === 'mirror') qemu.job(job).becomeReady();
+}
+
+describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
+  test('from each line, and from the middle of each', async () => {
+    await using scene = await Scene.begin(course.scene);
+    course.before?.(scene);
+    const recording = await record(course, scene);
+    const { lines } = recording;
+    const cases = new Cases();
+    const finds = async (name: string, found: Found) => {
+      await cases.try(name, async () => await goOn(course, scene, recording, found));
+    };
+    await finds('nothing', { text: '', world: recording.before });
+    await finds('the half of line 1', { text: lines[0]?.text.slice(0, 500) ?? '', world: recording.before });
+    for (const { count, text, words, world, next } of prefixes(recording)) {
+      await finds(`${words}, as it was then`, { text, world });
+      if (next === undefined) continue;
+      const cut = [1, Math.floor(next.text.length / 2), next.text.length - 1][count % 3] ?? 1;
+      const torn = text + next.text.slice(0, cut);
+      await finds(`${words}, and ${cut} characters of ${next.entry.entry}`, { text: torn, world: next.world });
+    }
+    expect(cases.wrong).toEqual([]);
+  });
+
+  test('from each line, and the world has gone on meanwhile', async () => {
+    await using scene = await Scene.begin(course.scene);
+    course.before?.(scene);
+    const recording = await record(course, scene);
+    const { job, end, lines } = recording;
+    const cases = new Cases();
+    const finds = async (name: string, found: Found) => {
+      await cases.try(name, async () => await goOn(course, scene, recording, found));
+    };
+    const runs = lines.findIndex(({ entry }) => entry.entry === 'running');
+    for (const { count, text, words, world, next } of prefixes(recording)) {
+      if (runs !== -1 && count > runs && next !== undefined) {
+        await finds(`${words}, as it was in the end`, { text, world: end, unseen: true });
+      }
+      for (const { name, in: statuses, does, dismissed = false } of SINCE) {
+        if (!statuses.includes(statusIn(world, job) ?? '')) continue;
+        const since = (qemu: FakeQemu) => {
+          qemu.meanwhile(() => does(qemu, job));
+          if (dismissed && qemu.jobs.includes(job)) qemu.job(job).dismiss();
+        };
+        // QEMU keeps nothing of a pull that has ended.
+        const unseen = dismissed || scene.qemu.anyJob(job)?.type === 'stream';
+        await finds(`${words}, ${name}`, { text, world, since, unseen });
+      }
+    }
+    await scene.qemu.die();
+    for (const { text, words, world } of prefixes(recording)) {
+      await finds(`${words}, QEMU is gone`, { text, world, unseen: true });
+    }
+    expect(cases.wrong).toEqual([]);
+  });
+});
+
+test('a journal that was torn anywhere is read up to the line before', async () => {
+  const [course] = COURSES;
+  if (course === undefined) throw new Error('there are no courses');
+  await using scene = await Scene.begin(course.scene);
+  const { lines } = await record(course, scene);
+  const [first] = lines;
+  for (const { text, entry } of lines) {
+    const before = entry.entry === 'accepted' ? '' : (first?.text ?? '');
+    for (let cut = 0; cut < text.length; cut += 1) {
+      const read = decodeJournal(before + text.slice(0, cut));
+      const whole = before === '' ? [undefined, undefined] : [1, before.length];
+      expect([read?.entries.length, read?.wholeBytes]).toEqual(whole);
+    }
+  }
+});

@@ -1,0 +1,93 @@
+/**
+ * Every step, every undo and all of the clean-up, carried out twice at the moment at which a job does it: done twice
+ * it is as if done once. An agent that does not know how far another one came relies on that.
+ */
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { performAgain, type Workplace } from '../../src/agent/executor.ts';
+import { isUnreachable } from '../../src/agent/failures.ts';
+import { VirtualMachine } from '../../src/agent/virtual-machine.ts';
+import { fold, type Job } from '../../src/core/job.ts';
+import type { JournalEntry } from '../../src/core/journal-entry.ts';
+import { planSettling } from '../../src/core/plans/settling.ts';
+import type { Action } from '../../src/core/plans/step.ts';
+import { COURSES, FAILED_COURSES } from '../support/courses.ts';
+import { record } from '../support/recording.ts';
+import { Scene } from '../support/scene.ts';
+
+/** What is begun by this entry of a job's journal; undefined: none of the steps that a plan has. */
+function begun({ accepted }: Job, entry: JournalEntry, settling: ReturnType<typeof planSettling>): Action | undefined {
+  switch (entry.entry) {
+    case 'step-started':
+      return [...accepted.plan, ...settling].find(({ name }) => name === entry.step)?.run;
+    case 'undo-started':
+      return accepted.plan.find(({ name }) => name === entry.step)?.undo;
+    default:
+      return undefined;
+  }
+}
+
+async function connected(socketPath: string): Promise<VirtualMachine> {
+  const machine = new VirtualMachine({ socketPath, givenName: 'vm1', log: pino({ level: 'silent' }) });
+  machine.start();
+  while (machine.identity === undefined) await machine.wake.after(machine.wake.now);
+  return machine;
+}
+
+/** What QEMU and the folder are, but for when a file was written. */
+function stateOf({ qemu, files }: Scene['now']): unknown {
+  const jobs = [...qemu.listed].map(([id, job]) => [id, qemu.jobs.get(job)?.status]);
+  return {
+    nodes: [...qemu.graph.nodes.values()],
+    devices: qemu.graph.backends,
+    jobs,
+    files: [...files],
+    runs: qemu.running,
+  };
+}
+
+async function carryOut(action: Action, workplace: Workplace, scene: Scene) {
+  const isDone = await performAgain(action, workplace).then(
+    () => true,
+    (error: unknown) => {
+      if (isUnreachable(error)) throw error;
+      return false;
+    },
+  );
+  return { isDone, world: stateOf(scene.now) };
+}
+
+describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
+  test('each step done twice is as if done once', async () => {
+    await using scene = await Scene.begin(course.scene);
+    course.before?.(scene);
+    const { lines } = await record(course, scene);
+    const entries: JournalEntry[] = [];
+    const machine = await connected(scene.socketPath);
+    try {
+      for (const { entry, world } of lines) {
+        entries.push(entry);
+        const [first, ...rest] = entries;
+        const job = first && fold([first, ...rest]);
+        const action = job && begun(job, entry, planSettling(job));
+        if (job === undefined || action === undefined) continue;
+        const workplace: Workplace = {
+          domain: 'vm1',
+          path: '',
+          machine,
+          made: job.madeFile,
+          holder: async () => await Promise.resolve(undefined),
+        };
+        scene.restore(world);
+        const isStart = entry.entry === 'step-started' && job.accepted.plan.some(({ name }) => name === entry.step);
+        const [once, twice] = [await carryOut(action, workplace, scene), await carryOut(action, workplace, scene)];
+        const what = `${entry.entry} ${'step' in entry ? entry.step : ''}`;
+        expect(twice.world, what).toEqual(once.world);
+        // What takes back or cleans up finds that it is done; a step of the start may be refused, as it changes nothing.
+        expect(isStart ? once.isDone : twice.isDone, what).toBe(once.isDone);
+      }
+    } finally {
+      await machine.close();
+    }
+  });
+});

@@ -1,0 +1,9 @@
+/** Many cases of one test: all are tried, and the test tells of each that went wrong. */
+export class Cases {
+  /** In words; to be empty. */
+  readonly wrong: string[] = [];
+
+  async try(name: string, work: () => Promise<void>): Promise<void> {
+    await work().catch((error: unknown) => void this.wrong.push(`${name}: ${String(error)}`));
+  }
+}

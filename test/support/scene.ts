@@ -1,0 +1,141 @@
+/**
+ * A VM vm1 on the fake QEMU with one disk vd0, and files around it: the whole world of one job, which can be put back
+ * to an earlier moment, files and all. An agent comes and goes; each has a state folder of its own.
+ */
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { TestAgent } from './agent.ts';
+import { FakeQemu, type Moment } from './fake-qemu.ts';
+import { qcow2 } from './qcow2-header.ts';
+import { type Bus, testDir } from './qemu.ts';
+
+/** Nothing here asks whether the disk is one: thousands of agents come and go, and each syncs what it writes. */
+const MEMORY = existsSync('/dev/shm') ? '/dev/shm' : undefined;
+
+export const SIZE_BYTES = 1024 * 1024;
+
+/** A file as it was: removed, it comes back as that very file, with the inode and the birth that a journal knows. */
+interface File {
+  readonly inode: number;
+  readonly sizeBytes: number;
+}
+
+export interface SceneMoment {
+  readonly qemu: Moment;
+  /** By name. */
+  readonly files: ReadonlyMap<string, File>;
+}
+
+export interface SceneOptions {
+  readonly bus?: Bus;
+  /** Of the disk's chain: disk-0.qcow2 and those above it; else two. */
+  readonly images?: number;
+}
+
+export class Scene implements AsyncDisposable {
+  readonly qemu: FakeQemu;
+  /** Where the images are. */
+  readonly dir: string;
+  /** The active image. */
+  readonly source: string;
+  readonly #root: string;
+  readonly socketPath: string;
+  readonly #cleanUp: AsyncDisposableStack;
+  #agents = 0;
+  /** Called at each command that comes to QEMU, before it is executed. */
+  onCommand: () => void = () => undefined;
+
+  private constructor(root: string, qemu: FakeQemu, source: string, cleanUp: AsyncDisposableStack) {
+    this.#root = root;
+    this.dir = join(root, 'images');
+    this.qemu = qemu;
+    this.source = source;
+    this.socketPath = join(root, 'qmp.sock');
+    this.#cleanUp = cleanUp;
+  }
+
+  static async begin({ bus = 'virtio-blk', images = 2 }: SceneOptions = {}): Promise<Scene> {
+    await using cleanUp = new AsyncDisposableStack();
+    const { path: root } = cleanUp.use(await testDir('bj-scene-', MEMORY));
+    for (const folder of ['images', 'kept']) mkdirSync(join(root, folder));
+    const chain = Array.from({ length: images }, (_, index) => {
+      const path = join(root, 'images', `disk-${index}.qcow2`);
+      writeFileSync(path, qcow2({ size: BigInt(SIZE_BYTES) }));
+      return { format: 'qcow2', path } as const;
+    });
+    const held: { scene?: Scene } = {};
+    const qemu = cleanUp.use(
+      await FakeQemu.start({
+        socketPath: join(root, 'qmp.sock'),
+        name: 'vm1',
+        disks: [{ id: 'vd0', bus, chain }],
+        sizeBytes: SIZE_BYTES,
+        onLine: ({ line }) => {
+          if (line === 'command') held.scene?.onCommand();
+        },
+      }),
+    );
+    const scene = new Scene(root, qemu, chain.at(-1)?.path ?? '', cleanUp.move());
+    held.scene = scene;
+    return scene;
+  }
+
+  path(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** By another name too, under which it outlives its removal. */
+  keep(path: string): string {
+    const { ino, birthtimeNs } = lstatSync(path, { bigint: true });
+    const kept = join(this.#root, 'kept', `${ino}-${birthtimeNs}`);
+    if (!existsSync(kept)) linkSync(path, kept);
+    return kept;
+  }
+
+  /** The world as it is. */
+  get now(): SceneMoment {
+    const files = readdirSync(this.dir).map((name): [string, File] => {
+      this.keep(this.path(name));
+      const { ino, size } = lstatSync(this.path(name));
+      return [name, { inode: ino, sizeBytes: size }];
+    });
+    return { qemu: this.qemu.now, files: new Map(files) };
+  }
+
+  /** Puts it back to that moment: for while no agent is there. */
+  restore({ qemu, files }: SceneMoment): void {
+    this.qemu.restore(qemu);
+    const kept = new Map(
+      readdirSync(join(this.#root, 'kept')).map((name) => [Number(name.split('-')[0]), join(this.#root, 'kept', name)]),
+    );
+    for (const name of readdirSync(this.dir)) {
+      if (lstatSync(this.path(name)).ino !== files.get(name)?.inode) unlinkSync(this.path(name));
+    }
+    for (const [name, { inode, sizeBytes }] of files) {
+      if (!existsSync(this.path(name))) linkSync(kept.get(inode) ?? '', this.path(name));
+      if (lstatSync(this.path(name)).size !== sizeBytes) truncateSync(this.path(name), sizeBytes);
+    }
+  }
+
+  /** An agent whose predecessor left this of a job's journal; one that does not find QEMU if that has died. */
+  async agent(journal?: { readonly job: string; readonly text: string }): Promise<TestAgent> {
+    this.#agents += 1;
+    const dir = join(this.#root, `agent-${this.#agents}`);
+    mkdirSync(join(dir, 'jobs'), { recursive: true });
+    if (journal !== undefined) writeFileSync(join(dir, 'jobs', `${journal.job}.jsonl`), journal.text);
+    return await TestAgent.start({ dir, qmp: this.qemu.alive ? { vm1: this.socketPath } : {}, allow: [this.dir] });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanUp.disposeAsync();
+  }
+}
