@@ -1,28 +1,55 @@
 /**
  * How jobs ended that QEMU does not keep for us to ask: what its events said. A stream must be of that kind, as
- * QEMU 7.2 crashes when it is asked for its nodes while a concluded stream is still to be dismissed.
+ * QEMU 7.2 crashes when it is asked for its nodes while a concluded stream is still to be dismissed. And of no job
+ * does QEMU keep what it failed at: its result is the error's text alone.
  */
+import type { FailedTo } from '../core/ending.ts';
 import { isOurs } from '../core/plans/names.ts';
 import type { QmpEvent } from '../qmp/monitor.ts';
 
 /** Of jobs that ended so long ago nobody asks. */
 const KEPT = 100;
 
+interface Heard {
+  readonly error?: string;
+  readonly failedTo?: FailedTo;
+}
+
 export class HeardEnds {
-  readonly #errors = new Map<string, string | undefined>();
+  readonly #heard = new Map<string, Heard>();
 
   take({ event, data }: QmpEvent): void {
     const id = data?.['device'];
     if (typeof id !== 'string' || !isOurs(id)) return;
-    if (event !== 'BLOCK_JOB_COMPLETED' && event !== 'BLOCK_JOB_CANCELLED') return;
-    const error = event === 'BLOCK_JOB_CANCELLED' ? 'Operation canceled' : data?.['error'];
-    this.#errors.set(id, typeof error === 'string' ? error : undefined);
-    const [oldest] = this.#errors.keys();
-    if (oldest !== undefined && this.#errors.size > KEPT) this.#errors.delete(oldest);
+    const heard = heardIn(event, data ?? {});
+    if (heard === undefined) return;
+    this.#heard.set(id, { ...this.#heard.get(id), ...heard });
+    const [oldest] = this.#heard.keys();
+    if (oldest !== undefined && this.#heard.size > KEPT) this.#heard.delete(oldest);
   }
 
   /** The error of a job that was heard to fail; undefined: it did not, or nobody heard. */
   errorOf(id: string): string | undefined {
-    return this.#errors.get(id);
+    return this.#heard.get(id)?.error;
+  }
+
+  /** What the job gave up at; undefined: at nothing, or nobody heard. */
+  failedTo(id: string): FailedTo | undefined {
+    return this.#heard.get(id)?.failedTo;
+  }
+}
+
+function heardIn(event: string, data: Readonly<Record<string, unknown>>): Heard | undefined {
+  const { action, operation, error } = data;
+  switch (event) {
+    case 'BLOCK_JOB_CANCELLED':
+      return { error: 'Operation canceled' };
+    case 'BLOCK_JOB_COMPLETED':
+      return typeof error === 'string' ? { error } : undefined;
+    case 'BLOCK_JOB_ERROR':
+      // Another action than report is no end: the job is paused.
+      return action === 'report' ? { failedTo: operation === 'read' ? 'read' : 'write' } : undefined;
+    default:
+      return undefined;
   }
 }

@@ -1,6 +1,6 @@
 /** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
-import { ending } from '../core/ending.ts';
+import { ending, whatFailed } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
@@ -84,7 +84,8 @@ export class JobSteps {
     if (machine === undefined) return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
     const job = (await machine.jobs()).find((one) => one.id === id);
     const error = job?.error ?? machine.heardEnds.errorOf(id);
-    return refused('GenericError', error ?? 'the job is gone', { ...this.#about, doing: 'starting the job' });
+    const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
+    return refused('GenericError', error ?? 'the job is gone', { ...this.#about, doing });
   }
 
   /** Dismisses the job, closes what nobody uses any more, and writes down how it ended. */
@@ -97,7 +98,8 @@ export class JobSteps {
       // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
       if (this.#job.steps.get(step.name) === 'UNKNOWN') return;
     }
-    const { state, failure: why } = ending(this.#job, concluded);
+    const failedTo = machine?.heardEnds.failedTo(this.#job.accepted.job);
+    const { state, failure: why } = ending(this.#job, concluded, failedTo);
     const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
     const safeToDelete = await notHeld(outcome.safeToDelete, this.#options.holder);
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });

@@ -1,15 +1,18 @@
 /** How a job that has concluded has ended: by what was asked for, and by what is proved. */
 import { type Failure, failure } from './errors.ts';
 import type { Job } from './job.ts';
-import type { Concluded } from './journal-entry.ts';
+import type { Accepted, Concluded } from './journal-entry.ts';
 
 export interface Ending {
   readonly state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
   readonly failure: Failure | undefined;
 }
 
+/** What QEMU could not do any more when it gave a job up. */
+export type FailedTo = 'read' | 'write';
+
 /** That the job is gone, or that the device is where it was wanted, is never a success by itself. */
-export function ending(job: Job, concluded: Concluded): Ending {
+export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): Ending {
   const { job: id, kind, destination } = job.accepted;
   const { how, qemuError } = concluded;
   const lost = (why: string) => failure('JOB_LOST', { job: id, why });
@@ -17,7 +20,7 @@ export function ending(job: Job, concluded: Concluded): Ending {
 
   if (concluded.deviceOn === 'DESTINATION') {
     if (qemuError === undefined) return { state: 'COMPLETED', failure: undefined };
-    return { state: 'UNRESOLVED', failure: failureOf(job, qemuError) };
+    return { state: 'UNRESOLVED', failure: failureOf(job, qemuError, failedTo) };
   }
   if (how === 'QEMU_ENDED') {
     // With a pivot under way, nothing on disk tells which side the guest wrote to last; and a job that ends by itself
@@ -55,7 +58,7 @@ export function ending(job: Job, concluded: Concluded): Ending {
   if (qemuError === 'Operation canceled') {
     return cancelled ?? { state: 'CANCELLED', failure: lost('another client cancelled it') };
   }
-  return { state: 'FAILED', failure: failureOf(job, qemuError) };
+  return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
 }
 
 function cancelledAs({ accepted }: Job, { timeIsUp }: { readonly timeIsUp?: true }): Ending {
@@ -64,12 +67,31 @@ function cancelledAs({ accepted }: Job, { timeIsUp }: { readonly timeIsUp?: true
   return { state: 'CANCELLED', failure: failure('TIME_LIMIT_REACHED', { job: accepted.job, timeLimit }) };
 }
 
+function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | undefined): Failure {
+  const { doing, path } = whatFailed(accepted, failedTo);
+  if (/no space left/i.test(qemuText)) return failure('NO_SPACE', { path: imageWritten(accepted), why: qemuText });
+  return failure('QEMU_REFUSED', { doing, qemuText }, path === undefined ? {} : { path });
+}
+
+/** Whichever image the job writes. */
+function imageWritten({ destination, source, options, kind }: Accepted): string {
+  return destination?.path ?? (kind === 'PULL' ? source.path : options.basePath);
+}
+
 const DOING = { COPY: 'copying', PULL: 'pulling', COMMIT: 'committing', ACTIVE_COMMIT: 'committing' };
 
-function failureOf({ accepted }: Job, qemuText: string): Failure {
-  const { destination, source, options, kind } = accepted;
-  // Whichever image the job writes.
-  const path = destination?.path ?? (kind === 'PULL' ? source.path : options.basePath);
-  if (/no space left/i.test(qemuText)) return failure('NO_SPACE', { path, why: qemuText });
-  return failure('QEMU_REFUSED', { doing: DOING[kind], qemuText });
+/** Which image a job could not go on with, where that is known: `Input/output error` alone sends nobody anywhere. */
+export function whatFailed(
+  accepted: Accepted,
+  failedTo: FailedTo | undefined,
+): { readonly doing: string; readonly path: string | undefined } {
+  const { kind, source, options } = accepted;
+  // A stream calls all of its errors errors of reading.
+  if (failedTo === undefined || kind === 'PULL') return { doing: DOING[kind], path: undefined };
+  if (failedTo === 'write') {
+    const path = imageWritten(accepted);
+    return { doing: `${DOING[kind]}: writing ${path}`, path };
+  }
+  const path = kind === 'COMMIT' ? options.topPath : source.path;
+  return { doing: `${DOING[kind]}: reading ${path}, or an image below it`, path };
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { HeardEnds } from '../../../src/agent/heard-ends.ts';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { RunningJob } from '../../../src/agent/running-job.ts';
 import type { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
@@ -15,6 +16,7 @@ import { ACCEPTED, CANCEL, DESTINATION, FORCE, JOB, pivot, READY, RUNNING, SOURC
 /** A QEMU as far as a job looks at it: it answers to commands as a test says. */
 class Machine {
   readonly wake = new Wake();
+  readonly heardEnds = new HeardEnds();
   identity: Readonly<Record<string, unknown>> = { generation: 1 };
   readonly commands: string[] = [];
   status: QemuJobStatus | undefined = 'ready';

@@ -1,11 +1,13 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
-import { ending } from '../../../src/core/ending.ts';
-import type { Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
+import { ending, type FailedTo } from '../../../src/core/ending.ts';
+import type { Accepted, Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
 import {
   ACTIVE_COMMIT,
+  BASE,
   CANCEL,
   COMMIT,
+  DESTINATION,
   FINISH,
   FORCE,
   jobOf,
@@ -14,6 +16,7 @@ import {
   pivot,
   READY,
   RUNNING,
+  SOURCE,
   STORIES,
 } from './stories.ts';
 
@@ -93,6 +96,32 @@ describe('the ending of a job', () => {
     expect(ending(jobOf(RUNNING, concluded), concluded).failure).toMatchObject({
       metadata: { path: '/copies/disk.qcow2', why: NO_SPACE },
     });
+  });
+});
+
+describe('an I/O error', () => {
+  const of = (kind: Partial<Accepted>, failedTo: FailedTo | undefined) => {
+    const result = { how: 'CONCLUDED', deviceOn: 'SOURCE', qemuError: IO_ERROR, devicePath: undefined } as const;
+    const concluded: Concluded = { entry: 'concluded', ...result };
+    const { options: _options, ...more } = kind;
+    const options = { topPath: '/vm/middle.qcow2', basePath: BASE };
+    return ending(jobWith({ ...more, options }, RUNNING, concluded), concluded, failedTo).failure;
+  };
+
+  it.each([
+    ['a copy', {}, 'read', 'copying: reading /vm/disk.qcow2, or an image below it', SOURCE],
+    ['a copy', {}, 'write', 'copying: writing /copies/disk.qcow2', DESTINATION],
+    ['an active commit', ACTIVE_COMMIT, 'read', 'committing: reading /vm/disk.qcow2, or an image below it', SOURCE],
+    ['an active commit', ACTIVE_COMMIT, 'write', 'committing: writing /vm/base.qcow2', BASE],
+    ['a commit', COMMIT, 'read', 'committing: reading /vm/middle.qcow2, or an image below it', '/vm/middle.qcow2'],
+    ['a commit', COMMIT, 'write', 'committing: writing /vm/base.qcow2', BASE],
+    // QEMU says `read` of all that a stream fails at.
+    ['a pull', PULL, 'read', 'pulling', undefined],
+    ['a copy that nobody was heard to fail', {}, undefined, 'copying', undefined],
+  ] as const)('of %s %j: names the image at a %s: %s', (_name, kind, failedTo, doing, path) => {
+    const metadata = { doing, qemuText: IO_ERROR, ...(path === undefined ? {} : { path }) };
+    expect(of(kind, failedTo)).toMatchObject({ reason: 'QEMU_REFUSED', metadata });
+    expect(of(kind, failedTo)?.metadata['path']).toBe(path);
   });
 });
 
