@@ -58,7 +58,14 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
   if (qemuError === 'Operation canceled') {
     return cancelled ?? { state: 'CANCELLED', failure: lost('another client cancelled it') };
   }
+  if (isYanked(job)) return { state: 'CANCELLED', failure: undefined };
   return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
+}
+
+/** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */
+function isYanked({ intent, accepted: { destination } }: Job): boolean {
+  const isForced = intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
+  return isForced && destination?.target?.kind === 'nbd';
 }
 
 function cancelledAs({ accepted }: Job, { timeIsUp }: { readonly timeIsUp?: true }): Ending {

@@ -99,6 +99,29 @@ describe('the ending of a job', () => {
   });
 });
 
+describe('a copy to a network destination', () => {
+  const target = { kind: 'nbd', nbd: { server: { kind: 'unix', path: '/x' }, exportName: '' } } as never;
+  const toNbd = { destination: { node: 'd', path: 'nbd+unix:///?socket=/x', format: 'RAW', target } } as const;
+  const concluded: Concluded = {
+    entry: 'concluded',
+    how: 'CONCLUDED',
+    deviceOn: 'SOURCE',
+    qemuError: IO_ERROR,
+    devicePath: SOURCE,
+  };
+
+  it.each<[string, EntryBody[], string]>([
+    ['that is broken off by force has no error: its connection was broken on purpose', [FORCE], 'CANCELLED'],
+    ['that fails while a cancel is under way has failed', [CANCEL], 'FAILED'],
+    ['that fails when its time is over has failed', [{ ...FORCE, timeIsUp: true } as EntryBody], 'FAILED'],
+    ['that fails by itself has failed', [], 'FAILED'],
+  ])('%s', (_name, entries, state) => {
+    const end = ending(jobWith(toNbd, RUNNING, READY, ...entries, concluded), concluded);
+    expect(end.state).toBe(state);
+    expect(end.failure === undefined).toBe(state === 'CANCELLED');
+  });
+});
+
 describe('an I/O error', () => {
   const of = (kind: Partial<Accepted>, failedTo: FailedTo | undefined) => {
     const result = { how: 'CONCLUDED', deviceOn: 'SOURCE', qemuError: IO_ERROR, devicePath: undefined } as const;
