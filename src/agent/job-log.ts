@@ -2,10 +2,12 @@
  * A job's entries, in the journal and in memory: the one place where they are written, and what watchers read.
  * A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and loses nothing.
  */
+import { BlockJobError } from '../core/errors.ts';
 import { advance, allows, begin, hasEnded, type Job } from '../core/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../core/journal-entry.ts';
 import { Lane } from '../lib/lane.ts';
 import { Wake } from '../lib/wake.ts';
+import { failureFrom } from './failures.ts';
 import { Journal, type ReadJournal } from './journal.ts';
 
 /** The job as it was when it had this entry. */
@@ -27,12 +29,12 @@ export class JobLog {
 
   /** The job exists when this returns. */
   static async begin(folder: string, accepted: Accepted, request?: RequestMark): Promise<JobLog> {
-    const journal = await Journal.create(folder, accepted.job);
+    const journal = await inWords(folder, async () => await Journal.create(folder, accepted.job));
     // The history that is lost had lower numbers, whatever they were: who comes back with one is told so.
     const revision = accepted.recovered === undefined ? 1 : Math.floor(Date.now() / 1000);
     const entry: JournalEntry = { revision, time: new Date().toISOString(), ...accepted, ...marked(request) };
     try {
-      await journal.append(entry);
+      await inWords(folder, async () => await journal.append(entry));
     } catch (error) {
       await journal.remove();
       throw error;
@@ -93,14 +95,15 @@ export class JobLog {
     still: (job: Job) => boolean = () => true,
   ): Promise<Job | undefined> {
     return await this.#lane.run(async () => {
-      if (this.#journal === undefined || !allows(this.job, body) || !still(this.job)) return undefined;
+      const journal = this.#journal;
+      if (journal === undefined || !allows(this.job, body) || !still(this.job)) return undefined;
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
         time: new Date().toISOString(),
         ...body,
         ...marked(request),
       };
-      await this.#journal.append(entry);
+      await inWords(journal.folder, async () => await journal.append(entry));
       const job = advance(this.job, entry);
       this.#revisions.push({ entry, job });
       this.changed.notify();
@@ -125,6 +128,16 @@ export class JobLog {
   /** For a start that came to nothing: the job is forgotten. */
   async remove(): Promise<void> {
     await this.#lane.run(async () => await this.#journal?.remove());
+  }
+}
+
+/** A state folder that is full or read-only is no bug: who asked for what cannot be written down is told so. */
+async function inWords<T>(folder: string, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    const why = failureFrom(error, { domain: '', path: folder, doing: 'writing the journal' });
+    throw why === undefined ? error : new BlockJobError(why, { cause: error });
   }
 }
 

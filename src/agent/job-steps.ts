@@ -9,6 +9,7 @@ import type { Action, MadeFile, Step } from '../core/plans/step.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
+import { removeFile } from './files.ts';
 import { notHeld } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { writtenBy } from './job-table.ts';
@@ -26,6 +27,8 @@ const LEFT_OPEN = { doing: 'taking back the start', qemuText: 'a node of the des
 export class JobSteps {
   readonly #log: JobLog;
   readonly #options: JobStepsOptions;
+  /** Why the start was not gone on with, where the journal could not be told. */
+  #stoppedBy: Failure | undefined;
 
   constructor(options: JobStepsOptions) {
     this.#options = options;
@@ -38,9 +41,14 @@ export class JobSteps {
 
   /** Does the plan's steps, up to the first that is not done. */
   async begin(machine: VirtualMachine | undefined): Promise<void> {
-    for (const step of this.#job.accepted.plan) {
-      const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
-      if (!(await this.#run(step, machine, how))) return;
+    try {
+      for (const step of this.#job.accepted.plan) {
+        const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
+        if (!(await this.#run(step, machine, how))) return;
+      }
+    } catch (error) {
+      this.#stoppedBy = this.#failureOf(error, 'starting the job');
+      throw error;
     }
   }
 
@@ -56,7 +64,7 @@ export class JobSteps {
 
   /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
   async takeBack(machine: VirtualMachine | undefined): Promise<void> {
-    const why = this.#job.failure ?? (await this.#failedAtOnce(machine));
+    const why = this.#job.failure ?? this.#stoppedBy ?? (await this.#failedAtOnce(machine));
     for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
       const state = this.#job.steps.get(name);
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
@@ -65,7 +73,6 @@ export class JobSteps {
         // What could not be closed still uses what is below it.
         if ([...this.#job.steps.values()].includes('UNDO_FAILED')) fail('QEMU_REFUSED', LEFT_OPEN);
         await performAgain(undo, this.#workplace(machine));
-        await this.#log.append({ entry: 'undo-done', step: name });
       } catch (error) {
         if (isUnreachable(error)) throw error;
         await this.#log.append({
@@ -73,7 +80,9 @@ export class JobSteps {
           step: name,
           failure: this.#failureOf(error, `undo of ${name}`),
         });
+        continue;
       }
+      await this.#log.append({ entry: 'undo-done', step: name });
     }
     await this.#log.append({ entry: 'refused', failure: why });
   }
@@ -119,10 +128,9 @@ export class JobSteps {
     how: (action: Action, workplace: Workplace) => Promise<MadeFile | undefined>,
   ): Promise<boolean> {
     await this.#log.append({ entry: 'step-started', step: name });
+    let made: MadeFile | undefined;
     try {
-      const made = await how(run, this.#workplace(machine));
-      await this.#log.append({ entry: 'step-done', step: name, ...(made === undefined ? {} : { made }) });
-      return true;
+      made = await how(run, this.#workplace(machine));
     } catch (error) {
       const why = this.#failureOf(error, name);
       await this.#log.append({
@@ -132,6 +140,14 @@ export class JobSteps {
       });
       return false;
     }
+    try {
+      await this.#log.append({ entry: 'step-done', step: name, ...(made === undefined ? {} : { made }) });
+    } catch (error) {
+      // Not written down, the file would be nobody's.
+      if (made !== undefined) await removeFile(made);
+      throw error;
+    }
+    return true;
   }
 
   #workplace(machine: VirtualMachine | undefined): Workplace {

@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { fold, type Job } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
@@ -41,6 +41,10 @@ export class Journal {
     const file = await open(path, constants.O_WRONLY);
     await file.truncate(wholeBytes);
     return new Journal(file, path, wholeBytes);
+  }
+
+  get folder(): string {
+    return dirname(this.#path);
   }
 
   /** On failure nothing of the entry remains, and it may be appended again. */

@@ -1,11 +1,10 @@
 /** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
 import type { Call, PlannedJob } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
-import { BlockJobError, fail } from '../core/errors.ts';
-import type { Accepted, JobKind, RequestMark } from '../core/journal-entry.ts';
+import { fail } from '../core/errors.ts';
+import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
 import { refuseBusyDisk } from './busy.ts';
-import { failureFrom } from './failures.ts';
 import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
@@ -20,8 +19,6 @@ export interface StartsOptions {
   readonly host: string;
   readonly machines: VirtualMachines;
   readonly jobs: JobTable;
-  /** Where the journals are. */
-  readonly jobsFolder: string;
   readonly allowed: Allowed;
 }
 
@@ -57,23 +54,13 @@ export class Starts {
           if (start.request.planEtag !== '' && start.request.planEtag !== etagOf(accepted)) {
             fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
           }
-          return await this.#begin(accepted, mark);
+          return await jobs.begin(accepted, mark);
         }),
     );
     while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     signal.throwIfAborted();
     if (log.refused) await jobs.left(log);
     return log;
-  }
-
-  async #begin(accepted: Accepted, mark: RequestMark | undefined): Promise<JobLog> {
-    const { jobs, jobsFolder } = this.#options;
-    try {
-      return await jobs.begin(accepted, mark);
-    } catch (error) {
-      const why = failureFrom(error, { domain: accepted.domain, path: jobsFolder, doing: 'writing the journal' });
-      throw why === undefined ? error : new BlockJobError(why, { cause: error });
-    }
   }
 
   /** What `start` would do now. Throws all that `start` would; changes nothing. */

@@ -4,7 +4,8 @@
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { Journal } from '../../src/agent/journal.ts';
 import type { JobView } from '../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
 import { copyTo, PATIENT, TestAgent } from '../support/agent.ts';
@@ -32,14 +33,16 @@ interface World extends AsyncDisposable {
   expectNothingLeft(files?: readonly string[]): Promise<void>;
 }
 
-async function world(onLine: (line: Line) => void = () => undefined): Promise<World> {
+async function world(onLine: (line: Line) => void = () => undefined, complaints?: RegExp): Promise<World> {
   await using cleanUp = new AsyncDisposableStack();
   const { path: dir } = cleanUp.use(await testDir('bj-fault-'));
   const socketPath = `${dir}/qmp.sock`;
   const chain = [{ format: 'qcow2', path: `${dir}/disk.qcow2` }] as const;
   const disks = [{ id: 'vd0', bus: 'virtio-blk', chain }] as const;
   const qemu = cleanUp.use(await FakeQemu.start({ socketPath, name: 'vm1', disks, sizeBytes: 1024 * 1024, onLine }));
-  const agent = cleanUp.use(await TestAgent.start({ dir, qmp: { vm1: socketPath }, allow: [dir] }));
+  const agent = cleanUp.use(
+    await TestAgent.start({ dir, qmp: { vm1: socketPath }, allow: [dir], ...(complaints && { complaints }) }),
+  );
   const nodes = qemu.nodes;
   const destination = `${dir}/copy`;
   const owned = cleanUp.move();
@@ -75,6 +78,18 @@ function inject(qemu: FakeQemu, how: 'refused' | 'lost before' | 'lost after', c
   if (how === 'refused') qemu.failNext(command, TEXT, nth);
   else if (how === 'lost before') qemu.dropConnectionBefore(command, nth);
   else qemu.dropConnectionAfter(command, nth);
+}
+
+/** The nth entry that is written from now on finds the state folder full; those after it do not. */
+function fullAtEntry(nth: number): { wasFull: () => boolean } & Disposable {
+  const append = Reflect.get<Journal, 'append'>(Journal.prototype, 'append');
+  let count = 0;
+  const spy = vi.spyOn(Journal.prototype, 'append').mockImplementation(async function (this: Journal, entry) {
+    count += 1;
+    if (count === nth) throw Object.assign(new Error('no space left on device, write'), { code: 'ENOSPC' });
+    await append.call(this, entry);
+  });
+  return { wasFull: () => count >= nth, [Symbol.dispose]: () => spy.mockRestore() };
 }
 
 function numbered(commands: readonly string[]): { command: string; nth: number }[] {
@@ -135,6 +150,26 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     expect(await here.agent.agent.abort(pivot, PATIENT)).toMatchObject({ job: { state: 'COMPLETED' } });
     expect(here.qemu.nodes).toEqual([`${id}-file`, id]);
     expect(here.qemu.rootOf('vd0')).toBe(id);
+  });
+
+  // accepted, and of each step that it begins and that it is done.
+  const entries = { RAW: 9, QCOW2: 11 }[format];
+  const allButLast = Array.from({ length: entries - 1 }, (_, index) => index + 1);
+
+  test.each(allButLast)('the journal has no room for entry %i: all is taken back, and it is said why', async (nth) => {
+    await using here = await world(() => undefined, /the start of the job failed/);
+    using _full = fullAtEntry(nth);
+    const answer = await here.start(format);
+    const metadata = { path: here.agent.jobsFolder, why: 'ENOSPC' };
+    expect(answer).toMatchObject({ failure: { reason: 'NO_SPACE', metadata } });
+    await here.expectNothingLeft();
+  });
+
+  test('the journal has no room for the last entry: the mirror runs, and is none the worse', async () => {
+    await using here = await world(() => undefined, /the start of the job failed/);
+    using full = fullAtEntry(entries);
+    expect(await here.start(format)).toMatchObject({ job: { state: 'RUNNING' } });
+    expect(full.wasFull()).toBe(true);
   });
 
   describe.each(numbered(UNDOS))('while the start is taken back, at $command, number $nth', ({ command, nth }) => {
