@@ -115,9 +115,9 @@ export function readBlockGraph(
   const childOf = (node: string, ...edges: string[]) =>
     children.get(node)?.find((child) => edges.includes(child.edge))?.node;
 
-  /** The node that holds the bytes: the last one along the `file` edges. */
+  /** The node that holds the bytes: the last one along the `file` edges; blkdebug's is called `image`. */
   const storageOf = (node: string): Image | undefined => {
-    const below = childOf(node, 'file');
+    const below = childOf(node, 'file', 'image');
     return below === undefined ? undefined : (storageOf(below) ?? images.get(below));
   };
 
