@@ -14,8 +14,9 @@
   vm.py probe GUESTDIR             find the accelerator that really runs the guest, time its boot
 
 SPEC: id=N[,size=256M][,fmt=qcow2|raw][,chain=1][,base=qcow2|raw][,bus=virtio|scsi|nvme][,iothread=0|1]
-      [,cache=auto|none|writeback][,werror=...][,rerror=...][,fill=1][,dir=PATH][,cluster=64k]
+      [,cache=auto|none|writeback][,werror=...][,rerror=...][,fill=1][,dir=PATH][,cluster=64k][,bad=MIB]
 cache=auto is none (O_DIRECT) where the file system can do that.
+bad=20 makes the sector at 20 MiB of a raw disk (blockdev style) unreadable: whoever reads it gets EIO.
 chain=3 makes base <- snap1 <- snap2, each prefilled with its own generation in its own places.
 In DIR: qmp.sock (the product's), qmp2.sock (the checker's), console.sock, guest.log (what
 check-disk.py --acked wants), console.log (kernel), qemu.log, vm.json, disks/dN-*.{qcow2,raw}, disks/dN.json.
@@ -23,6 +24,7 @@ With --style blockdev the nodes are dN-0 (base) .. dN-K (top), protocol nodes dN
 --style drive the drive is driveN and node names are QEMU's own.  Device ids: diskN.  Name and UUID of the VM follow from DIR if not given.
 """
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -61,11 +63,12 @@ def can_direct(path):
 class Disk:
     def __init__(self, spec, vmdir):
         d = dict(size='256M', fmt='qcow2', chain='1', base='', bus='virtio', iothread='0', cache='auto',
-                 werror='', rerror='', fill='1', dir=os.path.join(vmdir, 'disks'), cluster='64k')
+                 werror='', rerror='', fill='1', dir=os.path.join(vmdir, 'disks'), cluster='64k', bad='')
         d.update(x.split('=', 1) for x in spec.split(','))
         self.id, self.size, self.chain = int(d['id']), parse_size(d['size']), int(d['chain'])
         self.bus, self.iothread, self.cache, self.dir = d['bus'], d['iothread'] == '1', d['cache'], d['dir']
         self.werror, self.rerror, self.fill, self.cluster = d['werror'], d['rerror'], d['fill'] == '1', d['cluster']
+        self.bad = int(d['bad'] or 0)
         self.fmts = [d['base'] or d['fmt']] + ['qcow2'] * (self.chain - 1)
         names = ['base'] + ['snap%d' % i for i in range(1, self.chain)]
         self.images = [os.path.join(self.dir, 'd%d-%s.%s' % (self.id, n, f)) for n, f in zip(names, self.fmts)]
@@ -106,6 +109,10 @@ class Disk:
                 cache = {'direct': direct, 'no-flush': False}
                 f = {'driver': 'file', 'node-name': node + '-file', 'filename': path, 'cache': cache,
                      'discard': 'unmap', 'auto-read-only': True}
+                if self.bad and top:
+                    error = {'event': 'none', 'iotype': 'read', 'errno': errno.EIO, 'sector': self.bad << 11}
+                    f = {'driver': 'blkdebug', 'node-name': node + '-file', 'discard': 'unmap', 'cache': cache,
+                         'image': dict(f, **{'node-name': node + '-bytes'}), 'inject-error': [error]}
                 n = {'driver': fmt, 'node-name': node, 'file': node + '-file', 'read-only': not top,
                      'cache': cache, 'discard': 'unmap'}
                 if fmt == 'qcow2':

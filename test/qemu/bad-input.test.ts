@@ -26,7 +26,6 @@ import {
   PauseReason,
 } from '../../generated/blockjob/v1/job.ts';
 import { ErrorInfo } from '../../generated/google/rpc/error_details.ts';
-import { Status } from '../../generated/google/rpc/status.ts';
 import {
   ChainTemplate,
   eventually,
@@ -40,7 +39,7 @@ import {
 } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type Qemu, run, startQemu, type TestDir, testDir } from '../support/qemu.ts';
-import { byId, type Refusal, refused, Service } from '../support/service.ts';
+import { byId, errorOf, type Refusal, refused, Service } from '../support/service.ts';
 import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
 
 const MIB = 1 << 20;
@@ -595,12 +594,9 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       const before = await graphOf(qemu.admin);
       const { id } = await start(path, OnNoSpace.ON_NO_SPACE_FAIL, name);
       const { job } = await service.until(id, 'STATE_FAILED');
-      const error = Status.decode(Status.encode(present(job?.error)).finish());
-      const info = ErrorInfo.decode(present(error.details[0]).value);
-      expect({ code: error.code, ...info }).toMatchObject({
+      expect(errorOf(present(job))).toMatchObject({
         code: status.RESOURCE_EXHAUSTED,
         reason: 'NO_SPACE',
-        domain: 'blockjob',
         metadata: { path, why: expect.stringContaining('No space left') as string },
       });
       expect(job).toMatchObject({

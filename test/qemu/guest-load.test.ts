@@ -3,29 +3,18 @@
  * of a disk under load and its end; then the guest's own log tells what each block must hold, and each is looked at.
  */
 import { access } from 'node:fs/promises';
-import { connect } from 'node:net';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import {
-  DestinationContent,
-  ImageFormat,
-  type Job,
-  Job_State,
-  OnReady,
-  PauseGuest,
-} from '../../generated/blockjob/v1/job.ts';
-import { GuestVm, type GuestVmOptions } from '../support/guest-vm.ts';
+import { DestinationContent, type Job, Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
 import { needs } from '../support/means.ts';
 import { AckedByTime, momentOf } from '../support/moments.ts';
-import { Admin, type ChainImage, qemuImgCheck, type Style, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { type ChainImage, qemuImgCheck, type Style } from '../support/qemu.ts';
+import { expectRight, type Pause, Rig, topOf } from '../support/rig.ts';
 
 const MIXED = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.mix=80:10:10 gw.rd=10';
 const SEQUENTIAL = 'gw.mode=seq gw.bs=64 gw.rd=10';
 const ERASING = 'gw.mode=rand gw.bs=64 gw.vary=1 gw.mix=50:25:25 gw.dbs=128 gw.rd=10';
 const WRITES = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4';
 
-type Pause = 'AUTO' | 'ALWAYS' | 'NEVER';
 /** The format; who asks for the pivot, the service at READY or a caller's Abort; and pause_guest. */
 type Copy = `${ChainImage['format']} ${'service' | 'caller'} ${Pause}`;
 /** The copies are made one after the other, each of what the one before it made. */
@@ -41,82 +30,6 @@ const BOOTS: readonly Boot[] = [
   ['drive', 'bus=nvme,chain=2', SEQUENTIAL, 4, ['qcow2 service AUTO', 'raw caller ALWAYS', 'qcow2 caller AUTO']],
   ['blockdev', 'fmt=raw,iothread=1', ERASING, 4, ['raw caller NEVER', 'qcow2 service NEVER', 'raw service AUTO']],
 ];
-
-/** A guest under load, the service, and a look of our own into QEMU. */
-class Rig implements AsyncDisposable {
-  readonly folder: string;
-  readonly vm: GuestVm;
-  readonly service: Service;
-  readonly admin: Admin;
-  readonly #open: AsyncDisposableStack;
-
-  private constructor(parts: Pick<Rig, 'folder' | 'vm' | 'service' | 'admin'>, open: AsyncDisposableStack) {
-    ({ folder: this.folder, vm: this.vm, service: this.service, admin: this.admin } = parts);
-    this.#open = open;
-  }
-
-  static async start(options: GuestVmOptions): Promise<Rig> {
-    await using open = new AsyncDisposableStack();
-    const { path: folder } = open.use(await testDir('bj-load-'));
-    const vm = open.use(await GuestVm.start({ ...options, name: 'web1' }));
-    const admin = open.adopt(await Admin.connect(connect(vm.checkerQmpPath), () => ''), (one) => one.close());
-    const service = open.use(await Service.start({ dir: folder, qmp: { web1: vm.qmpPath }, allow: [folder] }));
-    await service.domainUp('web1');
-    return new Rig({ folder, vm, service, admin }, open.move());
-  }
-
-  image(name: string, format: ChainImage['format']): ChainImage {
-    return { path: join(this.folder, `${name}.${format}`), format };
-  }
-
-  async copy(
-    disk: number,
-    to: ChainImage,
-    options: { onReady?: OnReady; pause?: Pause; limit?: bigint } = {},
-  ): Promise<string> {
-    const format = to.format === 'raw' ? ImageFormat.IMAGE_FORMAT_RAW : ImageFormat.IMAGE_FORMAT_QCOW2;
-    const { id } = await this.service.startCopy({
-      disk: { domain: 'web1', disk: this.vm.deviceId(disk) },
-      destination: { target: { $case: 'file', value: to.path }, format },
-      onReady: options.onReady ?? OnReady.ON_READY_HOLD,
-      pauseGuest: PauseGuest[`PAUSE_GUEST_${options.pause ?? 'AUTO'}`],
-      bandwidthBytesPerSecond: options.limit ?? 0n,
-      granularityBytes: 4096n,
-    });
-    return id;
-  }
-
-  async abort(id: string, pivot?: Pause): Promise<void> {
-    const job = { ref: { $case: 'jobId', value: id } } as const;
-    const pauseGuest = PauseGuest[`PAUSE_GUEST_${pivot ?? 'UNSPECIFIED'}`];
-    await this.service.abort({ job, pivot: pivot !== undefined, pauseGuest });
-  }
-
-  /** How often QEMU has stopped the guest's CPUs. */
-  guestStops(): number {
-    return this.admin.events.filter(({ event }) => event === 'STOP').length;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#open.disposeAsync();
-  }
-}
-
-function topOf(vm: GuestVm, disk: number): ChainImage {
-  const top = vm.images(disk).at(-1);
-  if (top === undefined) throw new Error(`disk ${disk} has no image`);
-  return top;
-}
-
-/** The guest is on this image, which has all that it must, and has itself seen nothing wrong; no job is left. */
-async function expectRight({ vm, admin }: Rig, disk: number, { path: image, format }: ChainImage): Promise<void> {
-  expect((await admin.block(vm.deviceId(disk))).inserted?.image.filename).toBe(image);
-  expect(await admin.execute('query-jobs')).toEqual([]);
-  expect(await admin.execute('query-status')).toMatchObject({ status: 'running' });
-  const found = await vm.check(disk, { image, format, live: true });
-  expect(found).toMatchObject({ ok: true, lost: 0, guest_errors: 0, guest_bad_reads: 0, text: '' });
-  expect(found.acked_ops).toBeGreaterThan(0);
-}
 
 function expectPivoted({ state, outcome }: Job, from: ChainImage, to: ChainImage): void {
   expect(state).toBe(Job_State.STATE_COMPLETED);

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { eventually, present } from './checks.ts';
 import { run, within } from './qemu.ts';
@@ -13,6 +14,8 @@ export interface NbdServerOptions {
   readonly over: 'unix' | 'tcp';
   /** The folder of the credentials that `tlsCredentials` has made. */
   readonly tls?: string;
+  /** Its storage cannot be written at this byte. */
+  readonly fault?: { readonly atByte: number; readonly errno: 'EIO' | 'ENOSPC' };
 }
 
 export class NbdServer implements AsyncDisposable {
@@ -32,7 +35,7 @@ export class NbdServer implements AsyncDisposable {
     this.#exited = once(child, 'exit');
   }
 
-  static async start({ folder, sizeBytes, over, tls }: NbdServerOptions): Promise<NbdServer> {
+  static async start({ folder, sizeBytes, over, tls, fault }: NbdServerOptions): Promise<NbdServer> {
     const file = join(folder, `${over}.served`);
     await using handle = await open(file, 'wx');
     await handle.truncate(sizeBytes);
@@ -43,9 +46,9 @@ export class NbdServer implements AsyncDisposable {
       tls === undefined
         ? []
         : ['--object', `tls-creds-x509,id=tls0,endpoint=server,dir=${tls},verify-peer=yes`, '--tls-creds', 'tls0'];
-    const fixed = ['--persistent', '--shared', '8', '--format', 'raw', '--export-name', 'disk0', '--discard', 'unmap'];
+    const fixed = ['--persistent', '--shared', '8', '--export-name', 'disk0', '--discard', 'unmap'];
     // It says so on standard error when it cannot; that it listens, only the one who can connect knows.
-    const child = spawn('qemu-nbd', [...fixed, ...address, ...credentials, file], { stdio: 'ignore' });
+    const child = spawn('qemu-nbd', [...fixed, ...address, ...credentials, ...image(file, fault)], { stdio: 'ignore' });
     await listening(over === 'unix' ? { path: socket } : { host: '127.0.0.1', port });
     const server =
       over === 'unix'
@@ -63,10 +66,24 @@ export class NbdServer implements AsyncDisposable {
     this.#child.kill('SIGCONT');
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** As if its host had lost power: nobody listens any more. */
+  async die(): Promise<void> {
     this.#child.kill('SIGKILL');
     await within(10_000, 'end of qemu-nbd', this.#exited);
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.die();
+  }
+}
+
+function image(file: string, fault: NbdServerOptions['fault']): readonly string[] {
+  if (fault === undefined) return ['--format', 'raw', file];
+  const { atByte, errno } = fault;
+  const rule = { event: 'none', iotype: 'write', errno: constants.errno[errno], sector: atByte / 512 };
+  const rules = Object.entries(rule).map(([key, value]) => `file.inject-error.0.${key}=${value}`);
+  const storage = ['driver=raw', 'file.driver=blkdebug', 'file.image.driver=file', `file.image.filename=${file}`];
+  return ['--image-opts', [...storage, ...rules].join(',')];
 }
 
 async function listening(address: { path: string } | { host: string; port: number }): Promise<void> {

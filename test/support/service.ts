@@ -40,7 +40,7 @@ import {
   ListDomainsRequest,
   type ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
-import { Job_State, type JobEvent } from '../../generated/blockjob/v1/job.ts';
+import { type Job, Job_State, type JobEvent } from '../../generated/blockjob/v1/job.ts';
 import { BadRequest, ErrorInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import { isRunning, within } from './qemu.ts';
@@ -323,6 +323,14 @@ export function refusalOf(error: unknown): Refusal {
     message: error.message,
     fields: bad.fieldViolations.map(({ field }) => field),
   };
+}
+
+/** Why a job ended badly; undefined: it did not. */
+export function errorOf({ error }: Job): Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> | undefined {
+  if (error === undefined) return undefined;
+  const info = error.details.find(({ typeUrl }) => typeUrl.endsWith('google.rpc.ErrorInfo'));
+  const { reason, metadata } = ErrorInfo.decode(present(info).value);
+  return { code: error.code, reason, metadata, message: error.message };
 }
 
 /** The refusal of a call that must be refused. */
