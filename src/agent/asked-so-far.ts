@@ -1,12 +1,14 @@
 /** What QEMU was asked about a job, and for how long things have been as they are: the memory between two looks. */
 
 import type { Job } from '../core/job.ts';
-import type { Asked, Asking } from '../core/next-move.ts';
+import type { Asked, Asking, Seen } from '../core/next-move.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
 /** A guest's own time-out for its disk is 30 seconds and more. */
 export const HOLD_LIMIT_MS = 5000;
+/** QEMU drains its disks in less. */
+export const PAUSE_LASTS_MS = 200;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
 const REST_PER_HOLD = 4;
 
@@ -24,6 +26,8 @@ export class AskedSoFar {
   /** Since when the guest is held, or is not held any more; long ago when it never was. */
   #heldSince = -Infinity;
   #restMs = 0;
+  /** Since when the job is seen to be paused, and no error explains it. */
+  #pausedSince: number | undefined;
 
   add(asking: Asking): void {
     this.#asked.add(asking);
@@ -32,6 +36,21 @@ export class AskedSoFar {
   /** QEMU refused it: it was as if never asked. */
   delete(asking: Asking): void {
     this.#asked.delete(asking);
+  }
+
+  /** What QEMU says now. */
+  see(seen: Seen): void {
+    const isPaused = seen.qemu === 'UP' && seen.job?.paused === true && seen.job.ioStatus === 'ok';
+    this.#pausedSince = isPaused ? (this.#pausedSince ?? performance.now()) : undefined;
+  }
+
+  /** There is such a pause, and it is to be looked at again. */
+  get isPausedSinceShortly(): boolean {
+    return this.#pausedSince !== undefined && !this.#pauseLasts;
+  }
+
+  get #pauseLasts(): boolean {
+    return this.#pausedSince !== undefined && performance.now() - this.#pausedSince >= PAUSE_LASTS_MS;
   }
 
   now(job: Job, generation: number): Asked {
@@ -67,6 +86,7 @@ export class AskedSoFar {
       flush: this.#asked.has('flush'),
       finalize: this.#asked.has('finalize'),
       timeIsUp: timeLeftMs(job) <= 0,
+      pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,

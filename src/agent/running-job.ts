@@ -16,7 +16,7 @@ import { urgentMove } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS, timeLeftMs } from './asked-so-far.ts';
+import { AskedSoFar, HOLD_LIMIT_MS, PAUSE_LASTS_MS, timeLeftMs } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps } from './job-steps.ts';
@@ -87,6 +87,7 @@ export class RunningJob {
         const seen = urgent === undefined ? await this.#lookUntilUrgent(machine) : undefined;
         // What is claimed of the end is what QEMU said after it was asked for.
         if (seen !== undefined && this.#log.changed.now !== before.log) continue;
+        if (seen !== undefined) this.#asked.see(seen);
         const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
         if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
         else await this.#perform(move, seen?.qemu === 'ENDED' ? undefined : machine);
@@ -151,6 +152,7 @@ export class RunningJob {
     if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
     const { state, guestHeld } = this.#job;
     if (guestHeld) return LOOK_AGAIN_MS.held;
+    if (this.#asked.isPausedSinceShortly) return PAUSE_LASTS_MS;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(this.#job);
     return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;

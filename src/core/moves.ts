@@ -49,6 +49,8 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly overdue: boolean;
   /** The job's own time limit is over. */
   readonly timeIsUp: boolean;
+  /** A pause that no error explains has lasted: while QEMU drains its disks a job looks the same for a moment. */
+  readonly pauseLasts: boolean;
   /** The guest has been paused for longer than anybody should wait for a disk. */
   readonly heldTooLong: boolean;
   /** It was, and has to get on with its work before it may be paused again. */

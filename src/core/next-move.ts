@@ -105,6 +105,7 @@ function changeOf(job: Job, pause: PauseReason | undefined, speed: number, asked
   }
   if (wantsPaused === false && pause !== undefined) return resume(job, asked);
   if (pause === job.pauseReason && wantsPaused === undefined) return undefined;
+  if (pause === 'USER' && wantsPaused === undefined && !asked.pauseLasts) return undefined;
   return { move: 'record', entry: pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause } };
 }
 

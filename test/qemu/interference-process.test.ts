@@ -79,25 +79,19 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     },
   );
 
-  test('is paused for a pivot and another client continues it: it is paused again, and runs in the end', async () => {
+  test('is paused for a pivot and another client continues it: it pivots all the same, and runs in the end', async () => {
     await using it = await metCopy(site, 'READY', { sizeBytes: 32 * MIB });
     const { machine, job } = it;
     const { admin } = machine.qemu;
-    const stops = () => admin.events.filter(({ event }) => event === 'STOP').length;
-    await site.service.setSpeed(job.id, 1n);
-    // It takes days to copy that.
-    await admin.hmpQemuIo('disk0', `write -P 7 0 ${16 * MIB}`);
+    await admin.hmpQemuIo('disk0', `write -P 7 0 ${32 * MIB}`);
     await site.service.abort({
       job: byId(job.id),
       pivot: true,
       async: true,
       pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS,
     });
-    await eventually('the guest is paused', () => (stops() === 1 ? true : undefined));
+    await eventually('the guest is paused', () => admin.events.find(({ event }) => event === 'STOP'));
     await it.execute(['cont', {}]);
-    await eventually('it is paused again', () => (stops() === 2 ? true : undefined), SOON_MS);
-    // Unless QEMU has copied all the rest when it was paused.
-    await it.execute(['block-job-set-speed', { device: job.id, speed: 0 }]).catch(() => undefined);
     expect(await it.ended()).toMatchObject({ state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: it.path } });
     expect(await admin.execute('query-status')).toMatchObject({ status: 'running' });
   });

@@ -207,7 +207,9 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
     test('before READY, FAIL: the job has failed, and says that there was no space', async () => {
       await using small = await smallFileSystem(rig.folder, 8);
       const path = join(small.path, 'copy');
-      const id = await start(FULL, file(path), { onNoSpace: FAIL });
+      // Slowly at first: a copy that fails within its first moments is a start that is refused.
+      const id = await start(FULL, file(path), { onNoSpace: FAIL, bandwidthBytesPerSecond: 65_536n });
+      await rig.service.setSpeed(id, 0n);
       const { outcome } = await expectFailed(id, FULL, noSpace(path));
       expect(outcome).toMatchObject(REMOVED);
       expect(existsSync(path)).toBe(false);

@@ -139,6 +139,7 @@ const NOTHING: Asked = {
   finalize: false,
   overdue: false,
   timeIsUp: false,
+  pauseLasts: false,
   heldTooLong: false,
   restsFromHold: false,
 };

@@ -40,6 +40,7 @@ const NOT_ASKED: Asked = {
   heldTooLong: false,
   restsFromHold: false,
   timeIsUp: false,
+  pauseLasts: false,
   // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
   bitmaps: true,
   yank: false,
@@ -378,7 +379,9 @@ describe('the next move', () => {
     expect(nextMove(wanted, seen('running'), NOT_ASKED)).toEqual(PAUSE);
     expect(nextMove(wanted, seen('running'), { ...NOT_ASKED, pause: true })).toEqual(WAIT);
     expect(nextMove(wanted, paused, NOT_ASKED)).toEqual(record(USER));
-    expect(nextMove(jobOf(RUNNING), paused, NOT_ASKED)).toEqual(record(USER));
+    expect(nextMove(jobOf(RUNNING), paused, { ...NOT_ASKED, pauseLasts: true })).toEqual(record(USER));
+    // While QEMU drains its disks a job looks the same for a moment.
+    expect(nextMove(jobOf(RUNNING), paused, NOT_ASKED)).toEqual(WAIT);
     expect(nextMove(jobOf(RUNNING, USER), paused, NOT_ASKED)).toEqual(WAIT);
     expect(nextMove(jobOf(RUNNING, USER), seen('running'), NOT_ASKED)).toEqual(record({ entry: 'resumed' }));
   });
