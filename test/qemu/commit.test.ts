@@ -57,12 +57,14 @@ describe.skipIf(needs('qemu'))('Commit', () => {
     const pathOf = (index: number) => present(chain[index]).path;
     await guest.write(0);
     const before = await Promise.all(chain.slice(0, lands).map(({ path }) => hashOf(path)));
+    // Slow, so that it cannot end while something is written: that is done with the monitor's qemu-io, and QEMU 5.2 hangs
+    // for good when this comes at the very end of a commit.
     const job = await site.service.commit({
       disk,
       top: pathOf(top),
       base: base === undefined ? '' : pathOf(base),
       flags: [...flags, BANDWIDTH_BYTES],
-      bandwidth: BigInt(16 * MIB),
+      bandwidth: 65_536n,
     });
     expect(job).toMatchObject({
       kind: JobKind.JOB_KIND_COMMIT,
@@ -72,6 +74,7 @@ describe.skipIf(needs('qemu'))('Commit', () => {
       outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_UNSPECIFIED },
     });
     await guest.write(1);
+    await site.service.setSpeed(job.id, 0n);
     const ended = await site.ended(job);
     const committed = chain.slice(lands + 1, top + 1).map(({ path }) => path);
     expect(ended).toMatchObject({ state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: active.path } });
