@@ -132,8 +132,9 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
     // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
     fail('FORMAT_UNKNOWN', { path, format: 'qcow2 version 2 with a backing file' });
   }
-  const chain = { allowed: site.allowed, source: site.disk.chain };
-  const backing = from.backing === undefined ? undefined : await ownChain(path, header, chain);
+  // For a whole copy too. Opened without it an image that holds nothing yet reads as zeroes, and QEMU 11.1 then leaves out
+  // the source's zeroes: whoever opens the image next, as its header says, sees the backing file in their place.
+  const backing = await ownChain(path, header, { allowed: site.allowed, source: site.disk.chain });
   return { path, plan: { ...plain, format: 'QCOW2', backing } };
 }
 

@@ -44,6 +44,7 @@ test('the table of differences: each occurs, each differs, and without it each c
       "a block device is one without COPY_DEV too": 10,
       "a block device is probed, and zeroes are no format": 12,
       "a folder is no destination, whatever the flags": 11,
+      "a full copy keeps the backing file of the image that is reused": 2,
       "a relative backing name is written": 2,
       "an empty base is none": 2,
       "sizes are compared before the start": 17,
