@@ -7,6 +7,7 @@ import { type Destination, nbdUri } from '../core/destination.ts';
 import { fail } from '../core/errors.ts';
 import type { ImageFormat } from '../core/job-options.ts';
 import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
+import { leavesZeroesOut } from '../core/qemu/features.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { ownChain, usableQcow2 } from './own-chain.ts';
@@ -132,9 +133,11 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
     // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
     fail('FORMAT_UNKNOWN', { path, format: 'qcow2 version 2 with a backing file' });
   }
-  // For a whole copy too. Opened without it an image that holds nothing yet reads as zeroes, and QEMU 11.1 then leaves out
-  // the source's zeroes: whoever opens the image next, as its header says, sees the backing file in their place.
-  const backing = await ownChain(path, header, { allowed: site.allowed, source: site.disk.chain });
+  // A whole copy needs none of it. But opened without it an image that holds nothing yet reads as zeroes, and where QEMU
+  // then leaves out the source's zeroes, whoever opens the image next, as its header says, sees its backing file there.
+  const needsChain = from.backing !== undefined || leavesZeroesOut(site.schema);
+  const chain = { allowed: site.allowed, source: site.disk.chain };
+  const backing = needsChain ? await ownChain(path, header, chain) : undefined;
   return { path, plan: { ...plain, format: 'QCOW2', backing } };
 }
 

@@ -12,7 +12,7 @@ import type { JobTable } from './job-table.ts';
 import { describeSite, type Site } from './site.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-type JobSite = Omit<Site, 'graphs' | 'allowed'>;
+type JobSite = Omit<Site, 'schema' | 'graphs' | 'allowed'>;
 
 /** Looks at a QEMU that can be asked; what goes wrong is in the log, and tried again when it is connected again. */
 export async function recoverLost(

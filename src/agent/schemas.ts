@@ -8,17 +8,17 @@ import type { Identity, VirtualMachine } from './virtual-machine.ts';
 export class Schemas {
   readonly #known = new Map<string, Promise<Schema | undefined>>();
 
-  /** Throws QEMU_TOO_OLD for a kind of job that this QEMU cannot do. */
+  /** What this QEMU has, where it tells. Throws QEMU_TOO_OLD for a kind of job that it cannot do. */
   async require(
     kind: JobKind,
     machine: Pick<VirtualMachine, 'name' | 'execute'>,
     { qemuVersion: version }: Pick<Identity, 'qemuVersion'>,
-  ): Promise<void> {
+  ): Promise<Schema | undefined> {
     const schema = await this.#of(version, async () => await machine.execute({ execute: 'query-qmp-schema' }));
     const need = schema && missing(schema, kind);
-    if (need === undefined) return;
+    if (need === undefined) return schema;
     const feature = [need.command, ...need.arguments].join(' ');
-    fail('QEMU_TOO_OLD', { version, domain: machine.name, feature, since: need.since });
+    return fail('QEMU_TOO_OLD', { version, domain: machine.name, feature, since: need.since });
   }
 
   /** Undefined for a QEMU that does not tell: it is taken to have all, and refuses by itself what it has not. */

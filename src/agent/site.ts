@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { BlockGraph, Disk, Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
+import type { Schema } from '../core/qemu/features.ts';
 import type { DomainGraph } from './graphs.ts';
 import type { Allowed } from './place.ts';
 import type { Identity, VirtualMachine } from './virtual-machine.ts';
@@ -11,6 +12,8 @@ export interface Site {
   readonly host: string;
   readonly machine: VirtualMachine;
   readonly identity: Identity;
+  /** Undefined for a QEMU that does not tell. */
+  readonly schema: Schema | undefined;
   readonly graph: BlockGraph;
   readonly disk: Disk;
   /** Of all domains: what they hold is no destination. */
@@ -55,7 +58,7 @@ export async function acceptedAt(site: Site): Promise<AcceptedAt> {
 /** For a job that may be there already. */
 export async function describeSite(
   job: string,
-  { host, machine, identity, disk }: Omit<Site, 'graph' | 'graphs' | 'allowed'>,
+  { host, machine, identity, disk }: Omit<Site, 'schema' | 'graph' | 'graphs' | 'allowed'>,
 ): Promise<AcceptedAt> {
   const { node, path, format } = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
   const deviceType = await machine.deviceType(disk.qdev);

@@ -73,7 +73,7 @@ export class Starts {
     const { domain, disk: address } = request.disk;
     const machine = machines.get(domain);
     return await machine.asking(async (identity) => {
-      await this.#schemas.require(kind, machine, identity);
+      const schema = await this.#schemas.require(kind, machine, identity);
       const graph = await machine.graph();
       const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
       refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
@@ -89,7 +89,7 @@ export class Starts {
       claim(`${machine.socketPath} ${disk.qdev}`, () => fail('BLOCK_COPY_ACTIVE', starting));
       try {
         const graphs = await graphsOf(machines);
-        const accepted = await prepare({ host, machine, identity, graph, disk, graphs, allowed });
+        const accepted = await prepare({ host, machine, identity, schema, graph, disk, graphs, allowed });
         const path = writtenBy(accepted);
         if (path !== undefined) {
           const user = await jobs.writerOf(path);

@@ -124,6 +124,13 @@ export const NEVER_REMOVED = {
 };
 
 /** Each that fits a case changes what is to be there in the end. */
+const KEEPS_BACKING: FinalDifference = {
+  name: 'a full copy keeps the backing file of the image that is reused',
+  why: 'as its header says; libvirt leaves it out until the next start, and QEMU 11.1 makes such a copy wrong',
+  when: (one) => one.final.chain !== undefined && chainOf(one, one.final.chain) !== one.final.chain,
+  ours: (final, one) => ({ ...final, chain: chainOf(one, final.chain ?? []) }),
+};
+
 export const FINAL_DIFFERENCES: readonly FinalDifference[] = [
   {
     name: 'an incomplete copy is removed by the job that made it',
@@ -135,19 +142,17 @@ export const FINAL_DIFFERENCES: readonly FinalDifference[] = [
       !steps.some((step) => 'wait' in step && step.wait === 'READY'),
     ours: ({ image: _image, identical: _identical, ...rest }) => rest,
   },
-  {
-    name: 'a full copy keeps the backing file of the image that is reused',
-    why: 'as its header says; libvirt leaves it out until the next start, and QEMU 11.1 makes such a copy wrong',
-    when: (one) => one.final.chain !== undefined && chainOf(one, one.final.chain) !== one.final.chain,
-    ours: (final, one) => ({ ...final, chain: chainOf(one, final.chain ?? []) }),
-  },
+  KEEPS_BACKING,
 ];
 
 /** The chain at a step or in the end, as it is with us. */
-export function chainOf({ dest }: OtherCase, chain: readonly string[]): readonly string[] {
-  return dest === 'over-other-v3' && chain[0] === DESTINATION ? [...chain, '/vm/dst/under.raw'] : chain;
+export function chainOf({ dest }: OtherCase, chain: readonly string[], zeroesLeftOut = true): readonly string[] {
+  return zeroesLeftOut && dest === 'over-other-v3' && chain[0] === DESTINATION
+    ? [...chain, '/vm/dst/under.raw']
+    : chain;
 }
 
-export function finalOf(one: OtherCase): Final {
-  return FINAL_DIFFERENCES.filter(({ when }) => when(one)).reduce((final, { ours }) => ours(final, one), one.final);
+export function finalOf(one: OtherCase, zeroesLeftOut: boolean): Final {
+  const differences = FINAL_DIFFERENCES.filter((difference) => zeroesLeftOut || difference !== KEEPS_BACKING);
+  return differences.filter(({ when }) => when(one)).reduce((final, { ours }) => ours(final, one), one.final);
 }

@@ -8,7 +8,7 @@ import { Metadata } from '@grpc/grpc-js';
 import type { ErrorReason } from '../../generated/blockjob/v1/error_reason.ts';
 import { BadRequest } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import type { ImageFormat } from './qemu.ts';
+import { type ImageFormat, run } from './qemu.ts';
 import { refusalOf } from './service.ts';
 
 type ReasonOf<Name> = Name extends `ERROR_REASON_${infer Rest}` ? Rest : never;
@@ -76,6 +76,15 @@ export interface Difference<Case> {
   readonly why: string;
   readonly when: (one: Case) => boolean;
   readonly ours: (one: Case) => Expected;
+  /** There is none where QEMU writes every zero. */
+  readonly whereZeroesAreLeftOut?: true;
+}
+
+/** Does the QEMU of this machine leave out zeroes where a target reads as zeroes? It does so since 10.1. */
+export async function leavesZeroesOut(): Promise<boolean> {
+  const { stdout } = await run('qemu-system-x86_64', ['--version']);
+  const [, major = '0', minor = '0'] = /version (\d+)\.(\d+)/.exec(stdout) ?? [];
+  return Number(major) > 10 || (Number(major) === 10 && Number(minor) >= 1);
 }
 
 interface Answer {

@@ -702,7 +702,8 @@ export interface Destination {
      * FIELD_INVALID.
      *
      * One that is reused is opened as `format` says or as its header proves, and never with a file that the header
-     * names but is in no allowed folder. Its own backing chain must be complete at the start, and is kept.
+     * names but is in no allowed folder. With shallow its own backing chain must be
+     * complete at the start; with a QEMU that leaves out zeroes (10.1 and newer) for any copy, and is kept then.
      */
     { $case: "file"; value: string }
     | //

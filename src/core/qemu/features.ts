@@ -47,6 +47,14 @@ export function missing(schema: Schema, kind: JobKind): Need | undefined {
   });
 }
 
+/**
+ * Does a mirror leave out the source's zeroes where its target reads as zeroes? It does so since it has that argument
+ * (10.1). A QEMU that does not tell is taken to.
+ */
+export function leavesZeroesOut(schema: Schema | undefined): boolean {
+  return schema?.get('blockdev-mirror')?.has('target-is-zero') ?? true;
+}
+
 /** The names of types in it are arbitrary numbers: they are only followed. */
 export function readSchema(reply: unknown): Schema {
   const entries = list(reply, 'query-qmp-schema');
