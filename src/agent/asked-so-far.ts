@@ -7,6 +7,11 @@ import type { Asked, Asking, Seen } from '../core/next-move.ts';
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
 /** A guest's own time-out for its disk is 30 seconds and more. */
 export const HOLD_LIMIT_MS = 5000;
+/**
+ * QEMU's NBD client can miss a cancel that comes while it finds out that its connection is broken, and then waits for a
+ * server that hangs (seen with QEMU 7.2): it is told again.
+ */
+const FORCE_AGAIN_MS = 2000;
 /** QEMU drains its disks in less. */
 export const PAUSE_LASTS_MS = 200;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
@@ -26,11 +31,14 @@ export class AskedSoFar {
   /** Since when the guest is held, or is not held any more; long ago when it never was. */
   #heldSince = -Infinity;
   #restMs = 0;
+  /** When an end by force was asked for, over the network. */
+  #forcedAt = Infinity;
   /** Since when the job is seen to be paused, and no error explains it. */
   #pausedSince: number | undefined;
 
   add(asking: Asking): void {
     this.#asked.add(asking);
+    if (asking === 'forceEnd') this.#forcedAt = performance.now();
   }
 
   /** QEMU refused it: it was as if never asked. */
@@ -56,6 +64,10 @@ export class AskedSoFar {
   now(job: Job, generation: number): Asked {
     const another = generation !== this.#generation || job.intent !== this.#intent;
     if (another) this.#asked.clear();
+    if (isNetwork(job) && performance.now() - this.#forcedAt > FORCE_AGAIN_MS) {
+      this.#forcedAt = Infinity;
+      for (const asking of ['yank', 'forceEnd'] as const) this.#asked.delete(asking);
+    }
     if (job.wantsPaused !== this.#wantsPaused)
       for (const asking of ['pause', 'resume'] as const) this.#asked.delete(asking);
     if (job.wantsBandwidth !== this.#wantsBandwidth) this.#asked.delete('speed');
@@ -92,6 +104,10 @@ export class AskedSoFar {
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
   }
+}
+
+function isNetwork({ accepted }: Job): boolean {
+  return accepted.destination?.target?.kind === 'nbd';
 }
 
 /** Until the job's own limit; time passes while no agent runs, too. Infinity: there is none. */

@@ -1,6 +1,9 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AskedSoFar, HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
-import { HELD, jobOf, RUNNING } from '../core/stories.ts';
+import type { AcceptedDestination } from '../../../src/core/journal-entry.ts';
+import type { Seen } from '../../../src/core/next-move.ts';
+import { FORCE, HELD, jobOf, jobWith, RUNNING, SEEN_AT, SOURCE } from '../core/stories.ts';
 
 const FREE = jobOf(RUNNING);
 const PAUSED = jobOf(RUNNING, HELD);
@@ -19,5 +22,70 @@ describe('a guest that was held', () => {
     expect(asked.now(FREE, 1).restsFromHold).toBe(true);
     vi.advanceTimersByTime(1);
     expect(asked.now(FREE, 1).restsFromHold).toBe(false);
+  });
+});
+
+describe('an end by force', () => {
+  const NBD: AcceptedDestination = {
+    node: 'n',
+    path: 'nbd://host:1/e',
+    format: 'RAW',
+    target: {
+      kind: 'nbd',
+      nbd: { server: { kind: 'tcp', host: 'host', port: 1 }, exportName: 'e', tlsCredentialsId: '', tlsHostname: '' },
+    },
+  };
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  test.each([
+    ['over the network is asked for again, and so is the yank', jobWith({ destination: NBD }, RUNNING, FORCE), false],
+    ['of a file is asked for once', jobOf(RUNNING, FORCE), true],
+  ] as const)('%s', (_name, job, stays) => {
+    const asked = new AskedSoFar();
+    asked.now(job, 1);
+    asked.add('yank');
+    asked.add('forceEnd');
+    vi.advanceTimersByTime(2000);
+    expect(asked.now(job, 1)).toMatchObject({ yank: true, forceEnd: true });
+    vi.advanceTimersByTime(1);
+    expect(asked.now(job, 1)).toMatchObject({ yank: stays, forceEnd: stays });
+  });
+});
+
+describe('a pause that no error explains', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  const seen = (job: { paused: boolean; ioStatus: 'ok' | 'nospace' }): Seen => ({
+    qemu: 'UP',
+    at: SEEN_AT,
+    job: {
+      status: 'paused',
+      error: undefined,
+      speedBytesPerSecond: 0,
+      remainingBytes: 1,
+      begun: true,
+      ...job,
+    },
+    deviceOn: 'SOURCE',
+    devicePath: SOURCE,
+    guestRuns: true,
+  });
+
+  test('lasts when it is still there a fifth of a second later, and begins anew after it was gone', () => {
+    const asked = new AskedSoFar();
+    const lasts = () => asked.now(FREE, 1).pauseLasts;
+    asked.see(seen({ paused: true, ioStatus: 'ok' }));
+    expect([lasts(), asked.isPausedSinceShortly]).toEqual([false, true]);
+    vi.advanceTimersByTime(200);
+    asked.see(seen({ paused: true, ioStatus: 'ok' }));
+    expect([lasts(), asked.isPausedSinceShortly]).toEqual([true, false]);
+    asked.see(seen({ paused: false, ioStatus: 'ok' }));
+    asked.see(seen({ paused: true, ioStatus: 'ok' }));
+    expect(lasts()).toBe(false);
+    vi.advanceTimersByTime(200);
+    asked.see(seen({ paused: true, ioStatus: 'nospace' }));
+    expect([lasts(), asked.isPausedSinceShortly]).toEqual([false, false]);
   });
 });
