@@ -30,7 +30,7 @@ $(INSTALLED): package.json package-lock.json .npmrc
 generate: $(INSTALLED) ## rewrite generated/ from proto/
 	@buf format -w proto
 	@buf generate
-	@buf build -o generated/blockjob.binpb --exclude-source-info
+	@buf build --exclude-path proto/etcd -o generated/blockjob.binpb --exclude-source-info
 
 .PHONY: format
 format: $(INSTALLED) ## format all sources
@@ -70,7 +70,7 @@ lint: $(INSTALLED) ## types, lint and format
 .PHONY: check-generated
 check-generated: $(INSTALLED) ## fail if generated/ is not what proto/ gives
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; buf generate -o "$$fresh"; \
-	buf build -o "$$fresh/generated/blockjob.binpb" --exclude-source-info; \
+	buf build --exclude-path proto/etcd -o "$$fresh/generated/blockjob.binpb" --exclude-source-info; \
 	diff -r generated "$$fresh/generated" || { echo "generated/ is stale or edited by hand: run make generate" >&2; exit 1; }
 
 .PHONY: breaking

@@ -27,6 +27,16 @@ export default defineConfig({
           maxWorkers: 2,
         },
       },
+      {
+        test: {
+          // Real etcds, which are killed, stopped and filled.
+          name: 'etcd',
+          include: ['test/etcd/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          maxWorkers: 2,
+        },
+      },
     ],
     // A race that shows once in a hundred runs is a bug of the code or of the test.
     retry: 0,

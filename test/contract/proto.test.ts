@@ -72,7 +72,8 @@ describe('the contract', () => {
   test('generated/ is what it gives', async () => {
     await using fresh = await testDir('bj-proto-');
     await buf(REPOSITORY, 'generate', '-o', fresh.path);
-    await buf(REPOSITORY, 'build', '-o', join(fresh.path, 'generated/blockjob.binpb'), '--exclude-source-info');
+    const contract = ['--exclude-path', 'proto/etcd', '-o', join(fresh.path, 'generated/blockjob.binpb')];
+    await buf(REPOSITORY, 'build', ...contract, '--exclude-source-info');
     const { stdout } = await run('diff', ['-r', join(REPOSITORY, 'generated'), join(fresh.path, 'generated')], {
       accept: [0, 1],
     });

@@ -33,7 +33,9 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     can_import google.protobuf || lacks python3-protobuf "the messages of that client"
     have socat || lacks socat "asks QEMU by hand, as docs/recovery.md does"
     have jq || lacks jq "reads journals and answers, as docs/recovery.md does"
-    have openssl || lacks openssl "makes the certificates of NBD servers with TLS"
+    have etcd || lacks etcd-server "the directory of a fleet"
+    have etcdctl || lacks etcd-client "a client of it that is not ours"
+    have openssl || lacks openssl "makes the certificates of servers with TLS"
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"
 fi
@@ -61,3 +63,7 @@ if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime -1 2>/d
 fi
 echo "setup: installing$missing" >&2
 $root DEBIAN_FRONTEND=noninteractive "$@" >&2 </dev/null
+# Debian starts what it installs; the tests start etcds of their own.
+case $missing in
+*etcd-server*) ! have systemctl || $root systemctl --quiet disable --now etcd >&2 2>/dev/null || true ;;
+esac

@@ -1,0 +1,93 @@
+/** gRPC's calls, as promises; and conversations, which end when they are told to. */
+import type { Client, ClientDuplexStream, Metadata, ServiceError } from '@grpc/grpc-js';
+import { type EtcdError, Refused, refusalOf, Unreachable } from './errors.ts';
+
+/** A method as generated/ describes it. */
+export interface Method<Request, Response> {
+  readonly path: string;
+  readonly requestSerialize: (request: Request) => Buffer;
+  readonly responseDeserialize: (bytes: Buffer) => Response;
+}
+
+/** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is as Date.now() counts. */
+export async function unary<Request, Response>(
+  client: Client,
+  { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
+  request: Request,
+  metadata: Metadata,
+  by: number,
+  signal: AbortSignal,
+): Promise<Response> {
+  const { promise, resolve, reject } = Promise.withResolvers<Response>();
+  const options = { deadline: by };
+  const done = (error: ServiceError | null, response?: Response) => {
+    if (response === undefined) reject(error ?? new TypeError(`${path} was answered with nothing`));
+    else resolve(response);
+  };
+  const call = orNotSent(path, () =>
+    client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, options, done),
+  );
+  const cancel = () => call.cancel();
+  signal.addEventListener('abort', cancel);
+  try {
+    if (signal.aborted) cancel();
+    return await promise;
+  } finally {
+    signal.removeEventListener('abort', cancel);
+  }
+}
+
+/** A channel that somebody else has left meanwhile throws. */
+function orNotSent<T>(what: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw new Unreachable(what, 'the connection was given up', { cause: error });
+  }
+}
+
+/** Called in the order in which things came; nothing comes after `over`, nor after end(). */
+export interface Hooks<Response> {
+  readonly answered: (response: Response) => void;
+  readonly over: (why: EtcdError) => void;
+}
+
+/** A stream in both directions. */
+export class Conversation<Request, Response> {
+  readonly #stream: ClientDuplexStream<Request, Response>;
+  #hooks: Hooks<Response> | undefined;
+
+  constructor(client: Client, method: Method<Request, Response>, metadata: Metadata, hooks: Hooks<Response>) {
+    const { path, requestSerialize, responseDeserialize } = method;
+    this.#hooks = hooks;
+    this.#stream = orNotSent(path, () =>
+      client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata),
+    );
+    this.#stream
+      .on('data', (response: Response) => this.#hooks?.answered(response))
+      .on('error', (error: ServiceError) => this.#over(reasonOf(path, error)))
+      .on('end', () => this.#over(new Unreachable(path, 'etcd has ended the stream')));
+  }
+
+  send(request: Request): void {
+    if (this.#hooks !== undefined) this.#stream.write(request);
+  }
+
+  /** May be repeated. */
+  end(): void {
+    this.#hooks = undefined;
+    this.#stream.cancel();
+  }
+
+  #over(why: EtcdError): void {
+    const hooks = this.#hooks;
+    this.end();
+    hooks?.over(why);
+  }
+}
+
+function reasonOf(what: string, error: ServiceError): EtcdError {
+  const why = refusalOf(error);
+  if (why !== undefined) return new Refused(what, why, error.details, { cause: error });
+  return new Unreachable(what, error.details, { cause: error });
+}

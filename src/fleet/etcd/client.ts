@@ -1,0 +1,209 @@
+/**
+ * etcd, as far as a directory needs it. Reads are repeated, at another member too, until their time is over. A change
+ * is sent once: if no answer comes it may have happened, and only its sender can know how to find out.
+ */
+import type { Client, Metadata } from '@grpc/grpc-js';
+import {
+  KVService,
+  type LeaseKeepAliveRequest,
+  type LeaseKeepAliveResponse,
+  LeaseService,
+  type WatchRequest,
+  type WatchResponse,
+  WatchService,
+} from '../../../generated/etcd/etcd.ts';
+import { pause, retryInMs } from './back-off.ts';
+import { Conversation, type Hooks, type Method, unary } from './call.ts';
+import { type Endpoint, parseEndpoint, type TlsFiles } from './endpoint.ts';
+import { Endpoints } from './endpoints.ts';
+import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, refusalOf, Unreachable } from './errors.ts';
+import { type Entry, endsOf, entryOf, type KeyRange } from './keys.ts';
+import { Login, type NameAndPassword } from './login.ts';
+import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts';
+
+export interface EtcdOptions {
+  /** As https://etcd1:2379; one at least. */
+  readonly endpoints: readonly string[];
+  readonly tls?: TlsFiles;
+  readonly login?: NameAndPassword;
+}
+
+export interface CallOptions {
+  /** 5,000 unless told. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A conversation, and what to do with the member if it fails. */
+export interface Opened<Request> {
+  send(request: Request): void;
+  /** Nothing more is heard. May be repeated. */
+  end(): void;
+  /** It went wrong: the next one goes to another member, and with a new token. */
+  failed(): void;
+}
+
+/** etcd itself gives a change up after about this time. */
+const TIMEOUT_MS = 5_000;
+/** A silent member is left after half of the time that remains, but not before this. */
+const SHORTEST_ATTEMPT_MS = 1_000;
+/** What etcd sends in one answer stays small. */
+const PAGE = 2_000n;
+
+export class Etcd implements Disposable {
+  readonly #endpoints: Endpoints;
+  readonly #login: Login;
+  readonly #closing = new AbortController();
+
+  /** Touches nothing yet. Throws RangeError when an endpoint makes no sense. */
+  constructor({ endpoints, tls, login }: EtcdOptions) {
+    const members = endpoints.map((text): Endpoint => {
+      const parsed = parseEndpoint(text);
+      if (typeof parsed === 'string') throw new RangeError(`etcd endpoint ${text}: ${parsed}`);
+      return parsed;
+    });
+    if (members.length === 0) throw new RangeError('Give one etcd endpoint at least.');
+    this.#endpoints = new Endpoints(members, tls);
+    this.#login = new Login(login);
+  }
+
+  /** All of a range as of one revision, however much it is. */
+  async readAll(range: KeyRange, options: CallOptions = {}): Promise<{ entries: Entry[]; revision: bigint }> {
+    const { key: first, rangeEnd } = endsOf(range);
+    const entries: Entry[] = [];
+    let revision = 0n;
+    for (let key: Buffer = first; ; ) {
+      const request = { key, rangeEnd, limit: PAGE, revision };
+      const page = await this.#call(KVService.range, request, { what: 'a read', changes: false, ...options });
+      if (revision === 0n) revision = page.header?.revision ?? 0n;
+      for (const one of page.kvs) entries.push(entryOf(one));
+      const last = page.kvs.at(-1);
+      if (!page.more || last === undefined) return { entries, revision };
+      // The least key that is greater.
+      key = Buffer.concat([last.key, Buffer.alloc(1)]);
+    }
+  }
+
+  /** Rejects with OutcomeUnknown only if it would change anything. */
+  async txn(txn: Txn, options: CallOptions = {}): Promise<TxnAnswer> {
+    const request = { compare: [...txn.when], success: [...txn.ifSo], failure: [...(txn.ifNot ?? [])] };
+    const what = { what: 'a transaction', changes: isChange(txn), ...options };
+    return answerOf(await this.#call(KVService.txn, request, what));
+  }
+
+  /** If the answer is lost then the lease ends by itself, with nothing on it: ask for another. */
+  async grantLease(ttlSeconds: number, options: CallOptions = {}): Promise<{ id: bigint; ttlSeconds: number }> {
+    const request = { TTL: BigInt(ttlSeconds), ID: 0n };
+    const answer = await this.#call(LeaseService.leaseGrant, request, { what: 'a lease', changes: true, ...options });
+    return { id: answer.ID, ttlSeconds: Number(answer.TTL) };
+  }
+
+  /** Ends a lease and deletes its keys; it is well if there is none. */
+  async revokeLease(id: bigint, options: CallOptions = {}): Promise<void> {
+    try {
+      const what = { what: 'the end of a lease', changes: false, ...options };
+      await this.#call(LeaseService.leaseRevoke, { ID: id }, what);
+    } catch (error) {
+      if (!(error instanceof Refused && error.why === 'lease-gone')) throw error;
+    }
+  }
+
+  async openWatch(hooks: Hooks<WatchResponse>, options: CallOptions = {}): Promise<Opened<WatchRequest>> {
+    return await this.#open('a watch', WatchService.watch, hooks, options);
+  }
+
+  async openKeepAlive(
+    hooks: Hooks<LeaseKeepAliveResponse>,
+    options: CallOptions = {},
+  ): Promise<Opened<LeaseKeepAliveRequest>> {
+    return await this.#open('a lease', LeaseService.leaseKeepAlive, hooks, options);
+  }
+
+  /** Ends all calls; conversations are ended by who opened them. */
+  close(): void {
+    this.#closing.abort();
+    this.#endpoints.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #open<Request, Response>(
+    what: string,
+    method: Method<Request, Response>,
+    hooks: Hooks<Response>,
+    options: CallOptions,
+  ): Promise<Opened<Request>> {
+    const { client, metadata } = await this.#connected(what, options);
+    // Without this a member that has lost the others goes on as if nothing had happened.
+    metadata.set('hasleader', 'true');
+    const conversation = new Conversation(client, method, metadata, hooks);
+    return {
+      send: (request) => conversation.send(request),
+      end: () => conversation.end(),
+      failed: () => {
+        conversation.end();
+        this.#endpoints.leave(client);
+        this.#login.forget(metadata);
+      },
+    };
+  }
+
+  /** A member, and who we are to it. */
+  async #connected(what: string, options: CallOptions): Promise<{ client: Client; metadata: Metadata }> {
+    const by = Date.now() + (options.timeoutMs ?? TIMEOUT_MS);
+    const signal = this.#until(options);
+    const client = await this.#endpoints.connected(what, by, signal);
+    try {
+      return { client, metadata: await this.#login.metadata(client, by, signal) };
+    } catch (error) {
+      throw this.#explain(what, false, client, error);
+    }
+  }
+
+  async #call<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
+    { what, changes, ...options }: CallOptions & { readonly what: string; readonly changes: boolean },
+  ): Promise<Response> {
+    const by = Date.now() + (options.timeoutMs ?? TIMEOUT_MS);
+    const signal = this.#until(options);
+    for (let failures = 0; ; failures += 1) {
+      try {
+        const { client, metadata } = await this.#connected(what, { ...options, timeoutMs: by - Date.now() });
+        return await unary(client, method, request, metadata, changes ? by : attemptEnd(by), signal).catch((error) => {
+          // Refused for the token alone, nothing has happened: once more, with a new one.
+          if (isServiceError(error) && isStaleToken(error) && this.#login.forget(metadata)) {
+            throw new Unreachable(what, error.details, { cause: error });
+          }
+          throw this.#explain(what, changes, client, error);
+        });
+      } catch (why) {
+        const waitMs = retryInMs(failures);
+        if (!(why instanceof Unreachable) || signal.aborted || Date.now() + waitMs >= by) throw why;
+        await pause(waitMs, signal);
+      }
+    }
+  }
+
+  /** gRPC's error in our words; a member that did not answer is left. */
+  #explain(what: string, changes: boolean, client: Client, error: unknown): unknown {
+    if (error instanceof EtcdError || !isServiceError(error)) return error;
+    const why = refusalOf(error);
+    if (why !== undefined) return new Refused(what, why, error.details, { cause: error });
+    this.#endpoints.leave(client);
+    return changes
+      ? new OutcomeUnknown(what, error.details, { cause: error })
+      : new Unreachable(what, error.details, { cause: error });
+  }
+
+  #until({ signal }: CallOptions): AbortSignal {
+    return signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
+  }
+}
+
+function attemptEnd(by: number): number {
+  const now = Date.now();
+  return Math.min(by, now + Math.max(SHORTEST_ATTEMPT_MS, (by - now) / 2));
+}

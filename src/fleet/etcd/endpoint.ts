@@ -1,0 +1,43 @@
+/** Where an etcd member is, and how it is spoken to. */
+import { type ChannelCredentials, credentials, experimental } from '@grpc/grpc-js';
+import { isLoopback } from '../../lib/address.ts';
+
+export interface Endpoint {
+  /** For gRPC. */
+  readonly target: string;
+  readonly secure: boolean;
+}
+
+/** PEM files. They are read again when they change: a new connection uses the new ones. */
+export interface TlsFiles {
+  /** The authorities that etcd's certificate may come from. */
+  readonly caFile: string;
+  /** Who we are, where etcd asks for a client certificate. Both or neither. */
+  readonly identity?: { readonly certificateFile: string; readonly privateKeyFile: string };
+  /** How often they are looked at. 10,000 unless told. */
+  readonly rereadMs?: number;
+}
+
+/** Understands https://HOST:PORT, and http://HOST:PORT on loopback; else gives the sentence that says what is wrong. */
+export function parseEndpoint(text: string): Endpoint | string {
+  const parts = /^(?<scheme>https?):\/\/(?<host>\[[0-9a-fA-F:]+\]|[^:/[\]]+):(?<port>\d{1,5})\/?$/.exec(text)?.groups;
+  const { scheme, host, port } = parts ?? {};
+  if (host === undefined || Number(port) > 65_535) return 'Give https://HOST:PORT, as https://etcd1:2379.';
+  // Tokens and passwords would be there for everybody to read.
+  if (scheme === 'http' && !isLoopback(host.replaceAll(/[[\]]/g, ''))) {
+    return `${host} is not loopback; etcd on another machine is spoken to with TLS only: https://${host}:${port}.`;
+  }
+  return { target: `dns:${host}:${port}`, secure: scheme === 'https' };
+}
+
+export function credentialsFor(tls: TlsFiles | undefined): { plain: ChannelCredentials; secure: ChannelCredentials } {
+  const plain = credentials.createInsecure();
+  if (tls === undefined) return { plain, secure: credentials.createSsl() };
+  const files = new experimental.FileWatcherCertificateProvider({
+    caCertificateFile: tls.caFile,
+    ...tls.identity,
+    refreshIntervalMs: tls.rereadMs ?? 10_000,
+  });
+  const identity = tls.identity === undefined ? null : files;
+  return { plain, secure: experimental.createCertificateProviderChannelCredentials(files, identity) };
+}

@@ -1,0 +1,116 @@
+/** The members of the etcd cluster, one of which is spoken to at a time; when it fails, the next one. */
+import { type ChannelCredentials, Client, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { KVService } from '../../../generated/etcd/etcd.ts';
+import { pause, retryInMs } from './back-off.ts';
+import { credentialsFor, type Endpoint, type TlsFiles } from './endpoint.ts';
+import { Unreachable } from './errors.ts';
+
+/** How long a member may take to answer a connection before the next one is tried. */
+const CONNECT_MS = 2_000;
+
+const CHANNEL = {
+  // A half-open connection is found in 9 seconds. Below 5 seconds etcd answers with GOAWAY: too many pings.
+  'grpc.keepalive_time_ms': 6_000,
+  'grpc.keepalive_timeout_ms': 3_000,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 2_000,
+  'grpc.max_receive_message_length': 64 * 1024 * 1024,
+  // A channel that is closed takes its connection along, and no proxy of the environment gets in between.
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.enable_http_proxy': 0,
+};
+
+export class Endpoints {
+  readonly #members: readonly Endpoint[];
+  readonly #credentials: { plain: ChannelCredentials; secure: ChannelCredentials };
+  #at: number;
+  #open: Client | undefined;
+  #closed = false;
+
+  constructor(members: readonly Endpoint[], tls: TlsFiles | undefined) {
+    this.#members = members;
+    this.#credentials = credentialsFor(tls);
+    // Not all clients of a fleet at the same member.
+    this.#at = Math.floor(Math.random() * members.length);
+  }
+
+  /** A member that is connected. Rejects with Unreachable when none is by then: `by` is as Date.now() counts. */
+  async connected(what: string, by: number, signal: AbortSignal): Promise<Client> {
+    for (let failures = 0; ; failures += 1) {
+      if (this.#closed || signal.aborted) throw new Unreachable(what, 'it was closed on this side');
+      this.#open ??= this.#connect();
+      const client = this.#open;
+      if (await isReady(client, Math.min(by, Date.now() + CONNECT_MS), signal)) return client;
+      const last = Date.now() >= by;
+      // Each member is tried once before there is any waiting.
+      const waitMs = failures + 1 < this.#members.length ? 0 : retryInMs(failures);
+      if (last || Date.now() + waitMs >= by) {
+        const why = await whyNot(client);
+        this.leave(client);
+        throw new Unreachable(what, why);
+      }
+      this.leave(client);
+      await pause(waitMs, signal);
+    }
+  }
+
+  /** That member has failed: others go to the next one. Calls under way go on as long as they can. */
+  leave(client: Client): void {
+    client.close();
+    if (this.#open !== client) return;
+    this.#open = undefined;
+    this.#at = (this.#at + 1) % this.#members.length;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#open?.close();
+    this.#open = undefined;
+  }
+
+  #connect(): Client {
+    const member = this.#members[this.#at];
+    if (member === undefined) throw new RangeError('There is no etcd endpoint');
+    return new Client(member.target, member.secure ? this.#credentials.secure : this.#credentials.plain, CHANNEL);
+  }
+}
+
+/** Connects, and says whether that worked by then. */
+async function isReady(client: Client, by: number, signal: AbortSignal): Promise<boolean> {
+  for (;;) {
+    const state = stateOf(client);
+    if (state === connectivityState.READY) return true;
+    if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) return false;
+    const { promise: changed, resolve } = Promise.withResolvers<boolean>();
+    const abort = () => resolve(false);
+    signal.addEventListener('abort', abort);
+    client.getChannel().watchConnectivityState(state, by, (error) => resolve(error === undefined));
+    const goOn = await changed;
+    signal.removeEventListener('abort', abort);
+    if (!goOn) return false;
+  }
+}
+
+function stateOf(client: Client): connectivityState {
+  try {
+    return client.getChannel().getConnectivityState(true);
+  } catch {
+    // Somebody else has left it meanwhile.
+    return connectivityState.SHUTDOWN;
+  }
+}
+
+/** What is in the way: gRPC tells it only to a call. This one reads nothing, should it get through after all. */
+async function whyNot(client: Client): Promise<string> {
+  const { path, requestSerialize, responseDeserialize } = KVService.range;
+  const nothing = { key: Buffer.alloc(1), rangeEnd: Buffer.alloc(0), limit: 1n, revision: 0n };
+  return await new Promise((resolve) => {
+    const done = (error: ServiceError | null) => resolve(error?.details ?? 'no connection in time');
+    const options = { deadline: Date.now() + 100 };
+    try {
+      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, nothing, new Metadata(), options, done);
+    } catch (error) {
+      resolve(String(error));
+    }
+  });
+}

@@ -1,0 +1,140 @@
+// A lease, kept alive for as long as we care.
+//
+//   granted ──► kept: each third of its time a renewal is sent and must be answered within another third; else
+//                     another member is asked, after a pause
+//          ──► gone:  etcd says that there is no such lease. Never concluded from silence: an etcd that was away
+//                     gives every lease its full time again when it is back
+//
+// What silence does mean is in `certainForMs`: a renewal counts from the moment at which it was sent, on a clock that
+// nobody sets, so the lease ends here before it ends at etcd.
+
+import type { LeaseKeepAliveResponse } from '../../../generated/etcd/etcd.ts';
+import { Wake } from '../../lib/wake.ts';
+import { pause, retryInMs } from './back-off.ts';
+import type { Etcd } from './client.ts';
+import { EtcdError, Unreachable } from './errors.ts';
+
+export interface LeaseHooks {
+  /** Once: etcd has no such lease any more. */
+  readonly gone: () => void;
+  /** For the log: a renewal failed, so many times in a row before this one; it goes on. */
+  readonly trouble: (why: EtcdError, failures: number) => void;
+}
+
+export class Lease implements AsyncDisposable {
+  readonly id: bigint;
+  readonly #etcd: Etcd;
+  readonly #hooks: LeaseHooks;
+  readonly #ttlMs: number;
+  readonly #wake = new Wake();
+  readonly #closing = new AbortController();
+  readonly #kept: Promise<void>;
+  #certainUntil: number;
+  #gone = false;
+
+  private constructor(etcd: Etcd, id: bigint, ttlMs: number, grantedAt: number, hooks: LeaseHooks) {
+    this.id = id;
+    this.#etcd = etcd;
+    this.#hooks = hooks;
+    this.#ttlMs = ttlMs;
+    this.#certainUntil = grantedAt + ttlMs;
+    this.#kept = this.#keep();
+  }
+
+  static async grant(etcd: Etcd, ttlSeconds: number, hooks: LeaseHooks, signal: AbortSignal): Promise<Lease> {
+    const sentAt = performance.now();
+    const granted = await etcd.grantLease(ttlSeconds, { signal });
+    return new Lease(etcd, granted.id, granted.ttlSeconds * 1000, sentAt, hooks);
+  }
+
+  /** For so many milliseconds from now the lease lives, whatever happens to us or to etcd. 0 or less: who knows. */
+  get certainForMs(): number {
+    return this.#gone ? 0 : this.#certainUntil - performance.now();
+  }
+
+  /** Ends it at once, and deletes its keys. Rejects when etcd does not answer; then it ends when its time is over. */
+  async revoke(timeoutMs: number): Promise<void> {
+    await this.close();
+    await this.#etcd.revokeLease(this.id, { timeoutMs });
+  }
+
+  /** Lets go of it: it ends when its time is over. May be repeated. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#kept;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #keep(): Promise<void> {
+    const { signal } = this.#closing;
+    const progress = { failures: 0 };
+    while (!signal.aborted && !this.#gone) {
+      try {
+        await this.#converse(progress);
+      } catch (error) {
+        if (!(error instanceof EtcdError)) throw error;
+        if (signal.aborted) return;
+        this.#hooks.trouble(error, progress.failures);
+        await pause(retryInMs(progress.failures++, this.#ttlMs / 6), signal);
+      }
+    }
+  }
+
+  /** Renews over one stream until the lease is gone or closed. Rejects when the stream is no good. */
+  async #converse(progress: { failures: number }): Promise<void> {
+    const answers: LeaseKeepAliveResponse[] = [];
+    const ends: EtcdError[] = [];
+    const hooks = {
+      answered: (answer: LeaseKeepAliveResponse) => {
+        answers.push(answer);
+        this.#wake.notify();
+      },
+      over: (why: EtcdError) => {
+        ends.push(why);
+        this.#wake.notify();
+      },
+    };
+    const thirdMs = this.#ttlMs / 3;
+    const opened = await this.#etcd.openKeepAlive(hooks, { timeoutMs: thirdMs, signal: this.#closing.signal });
+    try {
+      while (!this.#closing.signal.aborted) {
+        const sentAt = performance.now();
+        opened.send({ ID: this.id });
+        await this.#until(() => answers.length + ends.length > 0, thirdMs);
+        if (this.#closing.signal.aborted) return;
+        const answer = answers.shift();
+        if (answer === undefined)
+          throw ends[0] ?? new Unreachable('the renewal of a lease', `silent for ${thirdMs} ms`);
+        if (answer.TTL <= 0n) return this.#end();
+        this.#certainUntil = sentAt + Number(answer.TTL) * 1000;
+        progress.failures = 0;
+        await this.#until(() => ends.length > 0, sentAt + thirdMs - performance.now());
+      }
+    } catch (error) {
+      opened.failed();
+      throw error;
+    } finally {
+      opened.end();
+    }
+  }
+
+  #end(): void {
+    this.#gone = true;
+    this.#hooks.gone();
+  }
+
+  /** Waits for it, for the time to be over, or to be closed. */
+  async #until(done: () => boolean, timeoutMs: number): Promise<void> {
+    const by = performance.now() + timeoutMs;
+    const { signal } = this.#closing;
+    for (;;) {
+      const looked = this.#wake.now;
+      const leftMs = by - performance.now();
+      if (done() || signal.aborted || leftMs <= 0) return;
+      await this.#wake.after(looked, { timeoutMs: leftMs, signal });
+    }
+  }
+}

@@ -1,0 +1,60 @@
+/** Who we are to etcd where that is said by name and password: a token, taken anew when etcd knows it no more. */
+import { type Client, Metadata, status } from '@grpc/grpc-js';
+import { AuthService } from '../../../generated/etcd/etcd.ts';
+import { unary } from './call.ts';
+import { isServiceError } from './errors.ts';
+
+export interface NameAndPassword {
+  readonly name: string;
+  readonly password: string;
+}
+
+export class Login {
+  readonly #who: NameAndPassword | undefined;
+  /** The one that is used, or asked for. */
+  #asked: { readonly token: Promise<string | undefined>; known?: string | undefined } | undefined;
+
+  constructor(who: NameAndPassword | undefined) {
+    this.#who = who;
+  }
+
+  /** Goes with a call. Rejects as a call does. */
+  async metadata(client: Client, by: number, signal: AbortSignal): Promise<Metadata> {
+    const metadata = new Metadata();
+    if (this.#who === undefined) return metadata;
+    // One asks for all that wait.
+    const asked = (this.#asked ??= { token: authenticate(client, this.#who, by, signal) });
+    try {
+      asked.known = await asked.token;
+    } catch (error) {
+      if (this.#asked === asked) this.#asked = undefined;
+      throw error;
+    }
+    if (asked.known !== undefined) metadata.set('token', asked.known);
+    return metadata;
+  }
+
+  /** What went with that call is no good any more. False when nothing did, so that another try is like the first. */
+  forget(metadata: Metadata): boolean {
+    const [token] = metadata.get('token');
+    if (token === undefined) return false;
+    if (this.#asked?.known === token) this.#asked = undefined;
+    return true;
+  }
+}
+
+async function authenticate(
+  client: Client,
+  who: NameAndPassword,
+  by: number,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    const answer = await unary(client, AuthService.authenticate, { ...who }, new Metadata(), by, signal);
+    return answer.token;
+  } catch (error) {
+    // This etcd asks nobody who he is; as etcd's own clients do, we go on without a token.
+    if (isServiceError(error) && error.code === status.FAILED_PRECONDITION) return undefined;
+    throw error;
+  }
+}

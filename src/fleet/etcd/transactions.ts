@@ -1,0 +1,65 @@
+/** What is put into a transaction, as few words; and what comes out. */
+import {
+  type Compare,
+  Compare_CompareResult,
+  Compare_CompareTarget,
+  type RequestOp,
+  type TxnResponse,
+} from '../../../generated/etcd/etcd.ts';
+import { type Entry, endsOf, entryOf } from './keys.ts';
+
+export interface Txn {
+  /** All of them must hold. None: they hold. */
+  readonly when: readonly Compare[];
+  readonly ifSo: readonly RequestOp[];
+  readonly ifNot?: readonly RequestOp[];
+}
+
+export interface TxnAnswer {
+  /** Whether the comparisons held. */
+  readonly held: boolean;
+  /** Of the store, after it. The keys that it wrote have this as their modRevision. */
+  readonly revision: bigint;
+  /** What each read of the branch that was taken found, in order. */
+  readonly found: readonly (Entry | undefined)[];
+}
+
+/** The key was written last at this revision; 0: it does not exist. */
+export function modifiedAt(key: string, revision: bigint): Compare {
+  return {
+    result: Compare_CompareResult.EQUAL,
+    target: Compare_CompareTarget.MOD,
+    key: Buffer.from(key),
+    targetUnion: { $case: 'modRevision', value: revision },
+  };
+}
+
+export function absent(key: string): Compare {
+  return modifiedAt(key, 0n);
+}
+
+export function put(key: string, value: string, lease = 0n): RequestOp {
+  return { request: { $case: 'requestPut', value: { key: Buffer.from(key), value: Buffer.from(value), lease } } };
+}
+
+export function remove(key: string): RequestOp {
+  return { request: { $case: 'requestDeleteRange', value: endsOf({ key }) } };
+}
+
+export function read(key: string): RequestOp {
+  return { request: { $case: 'requestRange', value: { ...endsOf({ key }), limit: 1n, revision: 0n } } };
+}
+
+/** Whether it can change anything. */
+export function isChange({ ifSo, ifNot = [] }: Txn): boolean {
+  return [...ifSo, ...ifNot].some(({ request }) => request?.$case !== 'requestRange');
+}
+
+export function answerOf({ succeeded, header, responses }: TxnResponse): TxnAnswer {
+  const found = responses.flatMap(({ response }) => {
+    if (response?.$case !== 'responseRange') return [];
+    const [kv] = response.value.kvs;
+    return [kv === undefined ? undefined : entryOf(kv)];
+  });
+  return { held: succeeded, revision: header?.revision ?? 0n, found };
+}

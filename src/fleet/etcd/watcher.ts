@@ -1,0 +1,190 @@
+// Follows ranges of keys for as long as we care: reads them once, then hears every change, in order, whatever happens
+// to connections, members, and to etcd's own history.
+//
+//                      ┌──────────────── a pause ────────────────┐
+//                      ▼                                          │
+//   start() ──► opening ──► read what was never read ──► watching ┘ the stream ended: each range resumes after the
+//                      ▲                                   │        last change that it heard
+//                      └───────── compacted ───────────────┘ what it would resume from is gone: it is read again
+
+import { Wake } from '../../lib/wake.ts';
+import { pause, retryInMs } from './back-off.ts';
+import type { Etcd } from './client.ts';
+import { EtcdError } from './errors.ts';
+import type { Change, Entry, KeyRange } from './keys.ts';
+import { read } from './transactions.ts';
+import { WatchSession } from './watch-session.ts';
+
+/** What somebody makes of a range. Must not throw. */
+export interface Follower {
+  /** All that there is: what is not in it does not exist. Comes first, and again after a gap that cannot be told. */
+  readonly reset: (entries: readonly Entry[]) => void;
+  readonly changed: (changes: readonly Change[]) => void;
+}
+
+export interface WatcherHooks {
+  /** From now on what the followers have is true; or is not known to be, and why. */
+  readonly live: (live: boolean, why?: EtcdError) => void;
+}
+
+/** A read of one key that takes longer will not be answered, as by a member that has lost the others. */
+const QUICK_MS = 2_000;
+
+interface Followed {
+  readonly range: KeyRange;
+  readonly follower: Follower;
+  /** The first revision that it has not heard of; undefined: it must be read. */
+  next: bigint | undefined;
+  /** Its number in the present session. */
+  watch: bigint | undefined;
+}
+
+export class Watcher implements AsyncDisposable {
+  readonly #etcd: Etcd;
+  readonly #hooks: WatcherHooks;
+  readonly #followed = new Set<Followed>();
+  readonly #wake = new Wake();
+  readonly #closing = new AbortController();
+  #running: Promise<void> | undefined;
+  #live = false;
+  #heardAt = performance.now();
+  #failures = 0;
+
+  constructor(etcd: Etcd, hooks: WatcherHooks) {
+    this.#etcd = etcd;
+    this.#hooks = hooks;
+  }
+
+  /** Begins, and goes on trying until close(). A second call does nothing. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** From a revision on; without one it is read first. Disposing of what is returned ends it at once. */
+  follow(range: KeyRange, follower: Follower, next?: bigint): Disposable {
+    const one: Followed = { range, follower, next, watch: undefined };
+    this.#followed.add(one);
+    this.#wake.notify();
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#followed.delete(one)) this.#wake.notify();
+      },
+    };
+  }
+
+  /** When etcd was last heard, as performance.now() counts; before that, when this was made. */
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#running;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await this.#session();
+      } catch (error) {
+        if (!(error instanceof EtcdError)) throw error;
+        if (signal.aborted) return;
+        this.#enter(false, error);
+        await pause(retryInMs(this.#failures++), signal);
+      }
+    }
+  }
+
+  /** One stream, for as long as it lasts; rejects with what ended it. */
+  async #session(): Promise<void> {
+    const { signal } = this.#closing;
+    const ended: { why?: EtcdError } = {};
+    const watching = new Map<bigint, Followed>();
+    const session = await WatchSession.open(
+      this.#etcd,
+      {
+        changed: (watch, changes) => this.#changed(watching.get(watch), changes),
+        compacted: (watch) => {
+          const one = watching.get(watch);
+          if (one !== undefined) Object.assign(one, { next: undefined, watch: undefined });
+          this.#wake.notify();
+        },
+        heard: (answered) => {
+          this.#heardAt = performance.now();
+          if (answered && [...this.#followed].every((one) => one.watch !== undefined)) this.#enter(true);
+        },
+        over: (why) => {
+          ended.why = why;
+          this.#wake.notify();
+        },
+      },
+      signal,
+    );
+    try {
+      await this.#lookForGoneBack();
+      for (;;) {
+        const looked = this.#wake.now;
+        // It may have ended while something was read.
+        if (ended.why !== undefined) throw ended.why;
+        if (signal.aborted) return;
+        for (const [watch, one] of watching) {
+          if (this.#followed.has(one) && one.watch === watch) continue;
+          watching.delete(watch);
+          if (one.watch === watch) session.cancel(watch);
+        }
+        for (const one of this.#followed) {
+          if (one.watch !== undefined) continue;
+          one.next ??= await this.#read(one);
+          one.watch = session.create(one.range, one.next);
+          watching.set(one.watch, one);
+        }
+        await this.#wake.after(looked, { signal });
+      }
+    } finally {
+      session.end();
+      for (const one of this.#followed) one.watch = undefined;
+    }
+  }
+
+  /** An etcd that was restored from a backup has gone back; a watch from its future would hear nothing for long. */
+  async #lookForGoneBack(): Promise<void> {
+    const [first] = [...this.#followed].filter(({ next }) => next !== undefined);
+    if (first === undefined) return;
+    // One that we may read.
+    const key = 'key' in first.range ? first.range.key : first.range.prefix;
+    const options = { timeoutMs: QUICK_MS, signal: this.#closing.signal };
+    const now = await this.#etcd.txn({ when: [], ifSo: [read(key)] }, options);
+    for (const one of this.#followed) {
+      if (one.next !== undefined && one.next > now.revision + 1n) one.next = undefined;
+    }
+  }
+
+  async #read(one: Followed): Promise<bigint> {
+    const { entries, revision } = await this.#etcd.readAll(one.range, { signal: this.#closing.signal });
+    if (this.#followed.has(one)) one.follower.reset(entries);
+    return revision + 1n;
+  }
+
+  #changed(one: Followed | undefined, changes: readonly Change[]): void {
+    if (one === undefined || !this.#followed.has(one)) return;
+    const { next = 0n } = one;
+    const news = changes.filter(({ modRevision }) => modRevision >= next);
+    const last = news.at(-1);
+    if (last === undefined) return;
+    one.next = last.modRevision + 1n;
+    one.follower.changed(news);
+  }
+
+  #enter(live: boolean, why?: EtcdError): void {
+    if (live) this.#failures = 0;
+    // Each failure is told, since the reasons may differ.
+    if (live && this.#live) return;
+    this.#live = live;
+    this.#hooks.live(live, why);
+  }
+}

@@ -1,0 +1,264 @@
+/** The client against real etcds: what it reads, how it is let in, and what it says when etcd says no. */
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { Etcd, type EtcdOptions } from '../../src/fleet/etcd/client.ts';
+import { OutcomeUnknown, Refused, Unreachable } from '../../src/fleet/etcd/errors.ts';
+import { absent, modifiedAt, put, read, remove } from '../../src/fleet/etcd/transactions.ts';
+import { Watcher } from '../../src/fleet/etcd/watcher.ts';
+import { Wake } from '../../src/lib/wake.ts';
+import { Authority } from '../support/certificates.ts';
+import { EtcdServer } from '../support/etcd.ts';
+import { needs } from '../support/means.ts';
+import { testDir } from '../support/qemu.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { until } from '../support/until.ts';
+
+/** What a call was refused with. */
+async function refusal(call: Promise<unknown>): Promise<string> {
+  const error = await call.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof Refused) return error.why;
+  throw new Error(`not refused: ${String(error)}`, { cause: error });
+}
+
+const keyOf = (at: number) => `/many/${String(at).padStart(5, '0')}`;
+
+/** An etcd that lets in a user who may write below /ours/, whose token lives for two seconds. */
+async function withUsers(dir: string): Promise<EtcdServer> {
+  const login = ['--user', 'root:secret'];
+  const server = await EtcdServer.start({ dir, args: ['--auth-token-ttl', '2'], ctl: login });
+  await server.ctl('user', 'add', 'root:secret');
+  await server.ctl('user', 'grant-role', 'root', 'root');
+  await server.ctl('user', 'add', 'blockjob:word');
+  await server.ctl('role', 'add', 'blockjob');
+  await server.ctl('role', 'grant-permission', 'blockjob', '--prefix=true', 'readwrite', '/ours/');
+  await server.ctl('user', 'grant-role', 'blockjob', 'blockjob');
+  await server.ctl('auth', 'enable');
+  return server;
+}
+
+/** What is heard below /ours/, until it is disposed of. */
+class Heard implements AsyncDisposable {
+  readonly values: string[] = [];
+  live = false;
+  readonly #wake = new Wake();
+  readonly #watcher: Watcher;
+
+  constructor(etcd: Etcd) {
+    this.#watcher = new Watcher(etcd, {
+      live: (live) => {
+        this.live = live;
+        this.#wake.notify();
+      },
+    });
+    this.#watcher.follow(
+      { prefix: '/ours/' },
+      {
+        reset: () => {},
+        changed: (changes) => {
+          this.values.push(...changes.map(({ entry }) => entry?.value ?? ''));
+          this.#wake.notify();
+        },
+      },
+    );
+    this.#watcher.start();
+  }
+
+  async until(what: string, done: () => boolean): Promise<void> {
+    await until(what, this.#wake, done);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#watcher.close();
+  }
+}
+
+describe.skipIf(needs('etcd'))('the client of etcd', () => {
+  it('reads all of a range as of one revision, however much it is and whoever writes meanwhile', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await EtcdServer.start({ dir: dir.path });
+    using etcd = new Etcd({ endpoints: [server.url] });
+    for (let at = 0; at < 5_000; at += 100) {
+      const batch = Array.from({ length: 100 }, (_, more) => put(keyOf(at + more), 'old'));
+      await etcd.txn({ when: [], ifSo: batch });
+    }
+    const state = { reading: true };
+    const reader = (async () => {
+      const all = [];
+      for (let times = 0; times < 5; times += 1) all.push(await etcd.readAll({ prefix: '/many/' }));
+      state.reading = false;
+      return all;
+    })();
+    using writer = new Etcd({ endpoints: [server.url] });
+    for (let times = 0; state.reading; times += 1) {
+      const ifSo = Array.from({ length: 100 }, (_, more) => put(keyOf(more * 50), `new ${times}`));
+      await writer.txn({ when: [], ifSo });
+    }
+    for (const { entries } of await reader) {
+      expect(entries.map((one) => one.key)).toEqual(Array.from({ length: 5_000 }, (_, at) => keyOf(at)));
+      // Each transaction writes a hundred of them: a reader sees all or nothing of it.
+      expect(new Set(entries.filter((_, at) => at % 50 === 0).map(({ value }) => value)).size).toBe(1);
+    }
+  });
+
+  it('changes all or nothing, and only what is as it was seen', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await EtcdServer.start({ dir: dir.path });
+    using etcd = new Etcd({ endpoints: [server.url] });
+    const made = await etcd.txn({ when: [absent('/a')], ifSo: [put('/a', '1'), put('/b', '1')] });
+    expect(made.held).toBe(true);
+    const again = await etcd.txn({ when: [absent('/a')], ifSo: [put('/a', '2')], ifNot: [read('/a'), read('/c')] });
+    expect(again).toMatchObject({ held: false, found: [{ value: '1', modRevision: made.revision }, undefined] });
+    const stale = await etcd.txn({
+      when: [modifiedAt('/a', made.revision), modifiedAt('/b', made.revision - 1n)],
+      ifSo: [remove('/a')],
+    });
+    expect(stale.held).toBe(false);
+    expect(await etcd.txn({ when: [modifiedAt('/a', made.revision)], ifSo: [remove('/a')] })).toMatchObject({
+      held: true,
+    });
+    expect(await server.keys('/')).toEqual(['/b']);
+  });
+
+  it('goes to another member when one is gone, is cut off or hangs', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await EtcdServer.start({ dir: dir.path });
+    await using first = await TcpProxy.to(server.port);
+    await using second = await TcpProxy.to(server.port);
+    using etcd = new Etcd({ endpoints: [first.url, 'http://127.0.0.1:1', second.url] });
+    await etcd.txn({ when: [], ifSo: [put('/a', '1')] });
+    for (const harm of ['cut', 'hole'] as const) {
+      for (const [harmed, other] of [
+        [first, second],
+        [second, first],
+      ] as const) {
+        other.pass();
+        harmed[harm]();
+        // A read is repeated.
+        expect((await etcd.readAll({ key: '/a' }, { timeoutMs: 5_000 })).entries).toMatchObject([{ value: '1' }]);
+        await etcd.txn({ when: [], ifSo: [put('/a', '1')] });
+      }
+    }
+  });
+
+  it('does not repeat a change that got no answer, and says that it may have happened', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await EtcdServer.start({ dir: dir.path });
+    await using proxy = await TcpProxy.to(server.port);
+    using etcd = new Etcd({ endpoints: [proxy.url, server.url] });
+    using warm = new Etcd({ endpoints: [proxy.url] });
+    await warm.txn({ when: [], ifSo: [put('/a', '1')] });
+    proxy.hole();
+    const change = warm.txn({ when: [], ifSo: [put('/a', '2')] }, { timeoutMs: 1_000 });
+    await expect(change).rejects.toThrow(OutcomeUnknown);
+    await expect(warm.readAll({ key: '/a' }, { timeoutMs: 1_500 })).rejects.toThrow(Unreachable);
+    // One that cannot be sent has not happened, and is tried at the next member.
+    proxy.cut();
+    await etcd.txn({ when: [], ifSo: [put('/a', '3')] });
+    expect(await server.ctl('get', '/a', '--print-value-only')).toBe('3');
+  });
+
+  it('knows a full etcd from one that is away, and may still read and delete there', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await EtcdServer.start({ dir: dir.path, args: ['--quota-backend-bytes', '2000000'] });
+    using etcd = new Etcd({ endpoints: [server.url] });
+    await etcd.txn({ when: [], ifSo: [put('/a', '1')] });
+    const fill = async () => {
+      for (let at = 0; at < 50; at += 1) await etcd.txn({ when: [], ifSo: [put(`/fill/${at}`, 'x'.repeat(200_000))] });
+    };
+    expect(await refusal(fill())).toBe('no-space');
+    expect(await server.ctl('alarm', 'list')).toMatch(/NOSPACE/);
+    expect(await refusal(etcd.grantLease(10))).toBe('no-space');
+    expect(await etcd.txn({ when: [], ifSo: [remove('/a')] })).toMatchObject({ held: true });
+    expect((await etcd.readAll({ key: '/a' })).entries).toEqual([]);
+  });
+
+  it('logs in by name and password, and again when its token has expired or roles have changed', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await withUsers(dir.path);
+    using etcd = new Etcd({ endpoints: [server.url], login: { name: 'blockjob', password: 'word' } });
+    await using heard = new Heard(etcd);
+    await heard.until('live', () => heard.live);
+    // etcd looks for expired tokens every second: one of two seconds that is not used is gone after three.
+    await sleep(3_500);
+    await etcd.txn({ when: [], ifSo: [put('/ours/a', '1')] });
+    await heard.until('the change', () => heard.values.length === 1);
+    // Every change of users and roles makes all tokens old.
+    await server.ctl('role', 'add', 'another');
+    await etcd.txn({ when: [], ifSo: [put('/ours/a', '2')] });
+    await heard.until('the other change', () => heard.values.length === 2);
+    expect(await refusal(etcd.readAll({ key: '/theirs' }))).toBe('denied');
+    expect(await refusal(etcd.txn({ when: [], ifSo: [put('/theirs', '1')] }))).toBe('denied');
+  });
+
+  it('watches with a new token after a restart, when etcd knows none any more', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await withUsers(dir.path);
+    using etcd = new Etcd({ endpoints: [server.url], login: { name: 'blockjob', password: 'word' } });
+    await using heard = new Heard(etcd);
+    await heard.until('live', () => heard.live);
+    await server.restart();
+    await server.put('/ours/a', '1');
+    await heard.until('the change', () => heard.values.length === 1);
+    expect(heard.values).toEqual(['1']);
+  });
+
+  it('says who is not let in, and why', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await withUsers(dir.path);
+    const endpoints = [server.url];
+    using wrong = new Etcd({ endpoints, login: { name: 'blockjob', password: 'wrong' } });
+    expect(await refusal(wrong.readAll({ key: '/ours/a' }))).toBe('not-authenticated');
+    using nobody = new Etcd({ endpoints });
+    expect(await refusal(nobody.readAll({ key: '/ours/a' }))).toBe('not-authenticated');
+  });
+
+  it('speaks TLS with a certificate of its own, takes new ones from their files, and says what is wrong', async () => {
+    await using dir = await testDir('bj-etcd-');
+    const authority = await Authority.make(dir.path);
+    const server = await authority.sign('etcd');
+    const ours = await authority.sign('blockjob');
+    const itself = ['--cert-file', server.certificateFile, '--key-file', server.privateKeyFile];
+    const args = [...itself, '--trusted-ca-file', authority.caFile, '--client-cert-auth'];
+    const ctl = ['--cacert', authority.caFile, '--cert', ours.certificateFile, '--key', ours.privateKeyFile];
+    await using etcdServer = await EtcdServer.start({ dir: dir.path, args, secure: true, ctl });
+    const endpoints = [`https://localhost:${etcdServer.port}`];
+    const client = (tls: NonNullable<EtcdOptions['tls']>) => new Etcd({ endpoints, tls });
+
+    using etcd = client({ caFile: authority.caFile, identity: ours });
+    await etcd.txn({ when: [], ifSo: [put('/a', '1')] });
+    expect(await etcdServer.ctl('get', '/a', '--print-value-only')).toBe('1');
+
+    const stranger = await Authority.make(dir.path, 'other');
+    const theirs = await stranger.sign('stranger');
+    const quick = { timeoutMs: 2_000 };
+    using anonymous = client({ caFile: authority.caFile });
+    await expect(anonymous.readAll({ key: '/a' }, quick)).rejects.toThrow(/certificate required|bad certificate/);
+    using foreign = client({ caFile: authority.caFile, identity: theirs });
+    await expect(foreign.readAll({ key: '/a' }, quick)).rejects.toThrow(/unknown ca|bad certificate/);
+    using deceived = client({ caFile: stranger.caFile, identity: ours });
+    await expect(deceived.readAll({ key: '/a' }, quick)).rejects.toThrow(/unable to verify|self.signed/);
+
+    // New files, and a connection after that.
+    const rotating = { certificateFile: join(dir.path, 'r.pem'), privateKeyFile: join(dir.path, 'r.key') };
+    const install = async (pair: typeof rotating) => {
+      await copyFile(pair.certificateFile, rotating.certificateFile);
+      await copyFile(pair.privateKeyFile, rotating.privateKeyFile);
+    };
+    await install(theirs);
+    using rotated = client({ caFile: authority.caFile, identity: rotating, rereadMs: 200 });
+    await expect(rotated.readAll({ key: '/a' }, quick)).rejects.toThrow(Unreachable);
+    await install(ours);
+    expect((await rotated.readAll({ key: '/a' })).entries).toHaveLength(1);
+  });
+
+  it('sends neither password nor token over a network in the clear', () => {
+    expect(() => new Etcd({ endpoints: ['http://etcd1:2379'] })).toThrow(/with TLS only: https:\/\/etcd1:2379/);
+    expect(() => new Etcd({ endpoints: [] })).toThrow(RangeError);
+    expect(() => new Etcd({ endpoints: ['etcd1:2379'] })).toThrow(/https:\/\/HOST:PORT/);
+  });
+});

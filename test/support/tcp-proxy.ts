@@ -1,0 +1,76 @@
+/** A line between a client and a server that a test can cut, or turn into a hole that swallows everything. */
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+
+export class TcpProxy implements AsyncDisposable {
+  readonly port: number;
+  readonly #server: Server;
+  readonly #sockets: Set<Socket>;
+  #mode: 'pass' | 'cut' | 'hole' = 'pass';
+
+  private constructor(port: number, server: Server, sockets: Set<Socket>) {
+    this.port = port;
+    this.#server = server;
+    this.#sockets = sockets;
+  }
+
+  static async to(target: number): Promise<TcpProxy> {
+    const sockets = new Set<Socket>();
+    const server = createServer((client) => proxy.#join(client, target));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('no port');
+    const proxy = new TcpProxy(address.port, server, sockets);
+    return proxy;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  pass(): void {
+    this.#mode = 'pass';
+  }
+
+  /** Resets all connections, and all that are made. */
+  cut(): void {
+    this.#mode = 'cut';
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  /** Nothing comes through any more, and nobody is told. Connections of that time stay dead. */
+  hole(): void {
+    this.#mode = 'hole';
+    for (const socket of this.#sockets) socket.pause().removeAllListeners('data');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => {
+      this.#server.close(resolve);
+    });
+  }
+
+  #join(client: Socket, target: number): void {
+    this.#keep(client);
+    if (this.#mode === 'cut') client.resetAndDestroy();
+    if (this.#mode !== 'pass') return;
+    const server = connect(target, '127.0.0.1');
+    this.#keep(server);
+    for (const [one, other] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      one.setNoDelay(true);
+      one.on('data', (bytes: Buffer) => other.write(bytes));
+      one.on('close', () => other.destroy());
+    }
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => this.#sockets.delete(socket));
+  }
+}
