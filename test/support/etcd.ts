@@ -102,12 +102,12 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   /**
-   * Forgets all history up to now. At a revision of its own: before 3.5.18 etcd does not tell a watch that begins at
-   * that very revision of what was deleted there.
+   * Makes a change, and forgets all history up to it. It is a change of its own because etcd before 3.5.18 does not
+   * tell a watch that begins at that very revision of what was deleted there.
    */
-  async compact(): Promise<void> {
-    const answer = await this.ctl('put', 'compacted', 'up to here', '-w', 'json');
-    const { header } = JSON.parse(answer) as { header: { revision: number } };
+  async compact(...change: readonly string[]): Promise<void> {
+    const made = change.length > 0 ? change : ['put', 'compacted', 'up to here'];
+    const { header } = JSON.parse(await this.ctl(...made, '-w', 'json')) as { header: { revision: number } };
     await this.ctl('compact', String(header.revision));
   }
 

@@ -1,0 +1,68 @@
+/** What is known of hosts and domains: a fold of what the directory tells. Pure. */
+import type { Domain, Found, Host } from './directory.ts';
+
+export class Roster {
+  readonly #hosts = new Map<string, Host>();
+  readonly #domains = new Map<string, Domain>();
+  /** The ids of all domains of a name. */
+  readonly #named = new Map<string, Set<string>>();
+
+  host(name: string): Host | undefined {
+    return this.#hosts.get(name);
+  }
+
+  hosts(): readonly Host[] {
+    return [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  domains(): Iterable<Domain> {
+    return this.#domains.values();
+  }
+
+  find(domain: string): Found {
+    const byId = this.#domains.get(domain.toLowerCase()) ?? this.#domains.get(domain);
+    if (byId !== undefined) return this.#one(byId);
+    const named = [...(this.#named.get(domain) ?? [])].flatMap((id) => this.#domains.get(id) ?? []);
+    const [first, ...others] = named;
+    if (first === undefined) return { found: 'none' };
+    return others.length === 0 ? this.#one(first) : { found: 'several', domains: named };
+  }
+
+  setHost(name: string, host: Host | undefined): void {
+    if (host === undefined) this.#hosts.delete(name);
+    else this.#hosts.set(name, host);
+  }
+
+  setDomain(id: string, domain: Domain | undefined): void {
+    const before = this.#domains.get(id);
+    if (before !== undefined) this.#forgetName(before);
+    this.#domains.delete(id);
+    if (domain === undefined) return;
+    this.#domains.set(id, domain);
+    const named = this.#named.get(domain.name) ?? new Set();
+    this.#named.set(domain.name, named.add(id));
+  }
+
+  /** These and no others. */
+  resetHosts(hosts: readonly Host[]): void {
+    this.#hosts.clear();
+    for (const host of hosts) this.#hosts.set(host.name, host);
+  }
+
+  /** These and no others. */
+  resetDomains(domains: readonly Domain[]): void {
+    this.#domains.clear();
+    this.#named.clear();
+    for (const domain of domains) this.setDomain(domain.id, domain);
+  }
+
+  #one(domain: Domain): Found {
+    return { found: 'one', domain, host: this.#hosts.get(domain.host) };
+  }
+
+  #forgetName({ id, name }: Domain): void {
+    const named = this.#named.get(name);
+    named?.delete(id);
+    if (named?.size === 0) this.#named.delete(name);
+  }
+}

@@ -1,0 +1,359 @@
+/** Who is where and who may act, in a real etcd, through all that can happen to agents, gateways and etcd. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { HostNameTaken } from '../../src/fleet/directory.ts';
+import { Etcd } from '../../src/fleet/etcd/client.ts';
+import { put } from '../../src/fleet/etcd/transactions.ts';
+import { domainKey, domainValue, hostKey, hostValue, ownedKey } from '../../src/fleet/layout.ts';
+import { EtcdServer } from '../support/etcd.ts';
+import { domainOf, Gateway, Member, MemberProcess } from '../support/fleet.ts';
+import { needs } from '../support/means.ts';
+import { testDir } from '../support/qemu.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { until } from '../support/until.ts';
+
+const id = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+const ONE = id(1);
+const TWO = id(2);
+const THREE = id(3);
+
+/** An etcd in a folder of its own. */
+async function etcdServer(args: readonly string[] = []) {
+  const dir = await testDir('bj-etcd-');
+  const server = await EtcdServer.start({ dir: dir.path, args });
+  return Object.assign(server, {
+    [Symbol.asyncDispose]: async () => {
+      await server.signal('SIGKILL');
+      await dir[Symbol.asyncDispose]();
+    },
+  });
+}
+
+describe.skipIf(needs('etcd'))('agents in the directory', () => {
+  it('are found with their domains, by UUID and by name', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    await using a = Member.on(server.url, 'a');
+    await a.join();
+    await a.own(ONE, TWO);
+    await gateway.until('both', () => gateway.find(ONE).found === 'one' && gateway.find(TWO).found === 'one');
+    expect(gateway.find(ONE.toUpperCase())).toMatchObject({
+      domain: { id: ONE, name: `vm-${ONE}`, host: 'a' },
+      host: { name: 'a', address: 'a:50051', identity: 'spiffe://test/a', version: '1' },
+    });
+    expect(gateway.find(`vm-${TWO}`)).toMatchObject({ found: 'one', domain: { id: TWO } });
+    expect(gateway.find('vm-of-nobody')).toEqual({ found: 'none' });
+    expect(gateway.hosts().map(({ name }) => name)).toEqual(['a']);
+    expect(await a.verdict(ONE, gateway.domain(ONE).epoch)).toBe('may by directory');
+    expect(await a.verdict(ONE, gateway.domain(ONE).epoch - 1n)).toBe('other-epoch');
+    a.run(TWO);
+    await gateway.until('that one has ended', () => gateway.find(ONE).found === 'none');
+    expect(await a.verdict(ONE)).toBe('not-owner: undefined');
+    expect(await a.verdict(TWO)).toBe('may by directory');
+  });
+
+  it('are forgotten within their TTL and a second when they are killed; their domains are not', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    for (const ttl of [2, 5]) {
+      await using a = await MemberProcess.on(server.url, 'a', ttl, [ONE]);
+      await gateway.until('it', () => gateway.host('a') !== undefined);
+      expect(await a.signal('SIGKILL')).toBe('SIGKILL');
+      await gateway.until('that it is gone', () => gateway.host('a') === undefined, ttl * 1000 + 1000);
+      expect(gateway.find(ONE)).toMatchObject({ found: 'one', domain: { host: 'a' }, host: undefined });
+    }
+  });
+
+  it('go at once, with nothing left open, when they end in good order', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    await using a = await MemberProcess.on(server.url, 'a', 30, [ONE]);
+    await gateway.until('it', () => gateway.host('a') !== undefined);
+    expect(await a.signal('SIGTERM')).toBe(0);
+    await gateway.until('that it is gone', () => gateway.host('a') === undefined, 1_000);
+    expect(gateway.domain(ONE).host).toBe('a');
+  });
+
+  it('come back at once after a crash, with the epochs that they had, and give up what has ended meanwhile', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    await using before = await MemberProcess.on(server.url, 'a', 30, [ONE, TWO]);
+    await gateway.until('both', () => gateway.find(ONE).found === 'one' && gateway.find(TWO).found === 'one');
+    const { epoch } = gateway.domain(ONE);
+    await before.signal('SIGKILL');
+    await using after = Member.on(server.url, 'a');
+    after.advertise([{ id: ONE, name: `name of ${ONE}` }]);
+    await after.join(AbortSignal.timeout(3_000));
+    await gateway.until('that one has ended', () => gateway.find(TWO).found === 'none');
+    expect(gateway.domain(ONE).epoch).toBe(epoch);
+    expect(await after.verdict(ONE, epoch)).toBe('may by directory');
+    expect(await server.ctl('get', ownedKey('a'), '--print-value-only')).toBe(JSON.stringify([ONE]));
+
+    // One that does not know yet what runs gives up nothing.
+    await after.close();
+    await using slow = Member.on(server.url, 'a');
+    await slow.join();
+    expect(await server.keys(domainKey(''))).toEqual([domainKey(ONE)]);
+    slow.advertise([{ id: ONE, name: `name of ${ONE}` }]);
+    expect(await slow.verdict(ONE, epoch)).toBe('may by directory');
+  });
+
+  it('are refused when another one has their name, which is not disturbed, and let in when it has gone', async () => {
+    await using server = await etcdServer();
+    await using first = Member.on(server.url, 'a');
+    await first.join();
+    await first.own(ONE);
+    await using second = Member.on(server.url, 'a', { instance: 'another', ttlSeconds: 2 });
+    second.run(ONE);
+    await expect(second.join()).rejects.toThrow(HostNameTaken);
+    expect(second.standing).toMatchObject({ is: 'refused' });
+    expect(await second.verdict(ONE)).toBe('not-known');
+    expect(await first.verdict(ONE)).toBe('may by directory');
+    await first.close();
+    await until('that it is let in', second.changes, () => second.standing.is === 'member');
+    await until('that it has the domain', second.changes, () => second.owns(ONE));
+  });
+
+  it('yield to a newer process of the same instance, and do not fight for the name', async () => {
+    await using server = await etcdServer();
+    await using older = Member.on(server.url, 'a');
+    await older.join();
+    await older.own(ONE);
+    await using newer = Member.on(server.url, 'a');
+    await newer.own(ONE);
+    await until('that it yields', older.changes, () => older.standing.is === 'refused');
+    expect(await older.verdict(ONE)).toBe('not-known');
+    expect(await newer.verdict(ONE)).toBe('may by directory');
+    expect(newer.standing).toEqual({ is: 'member' });
+  });
+});
+
+describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
+  it('goes to the host that has seen it arrive, at a higher epoch, and the other one is told and refuses', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    await using a = Member.on(server.url, 'a');
+    await using b = Member.on(server.url, 'b');
+    await a.own(ONE);
+    await gateway.until('it', () => gateway.find(ONE).found === 'one');
+    const { epoch } = gateway.domain(ONE);
+
+    // That it runs on b too takes nothing from a.
+    b.run(ONE);
+    expect(await b.verdict(ONE)).toBe('not-owner: a');
+    expect(await a.verdict(ONE)).toBe('may by directory');
+
+    b.arrived(ONE);
+    await until('that b has it', b.changes, () => b.owns(ONE));
+    // Nobody has told a yet, or just: it asks.
+    expect(await a.verdict(ONE, epoch)).toBe('not-owner: b');
+    await until('that a knows', a.changes, () => !a.owns(ONE));
+    await gateway.until('the new owner', () => gateway.domain(ONE).host === 'b');
+    expect(gateway.domain(ONE).epoch).toBeGreaterThan(epoch);
+    expect(await b.verdict(ONE, epoch)).toBe('other-epoch');
+    expect(await b.verdict(ONE, gateway.domain(ONE).epoch)).toBe('may by directory');
+    expect(domainOf(await gateway.lookAgain(ONE, { timeoutMs: 1_000 }))).toEqual(gateway.domain(ONE));
+
+    // Its QEMU there ends. That is not the end of the domain, nor does an arrival count twice.
+    a.run();
+    await a.own(TWO);
+    expect(gateway.domain(ONE).host).toBe('b');
+    a.run(ONE, TWO);
+    expect(await a.verdict(ONE)).toBe('not-owner: b');
+    a.arrived(ONE);
+    await until('that a has it again', a.changes, () => a.owns(ONE));
+    await until('that b knows', b.changes, () => !b.owns(ONE));
+    expect(await b.verdict(ONE)).toBe('not-owner: a');
+  });
+
+  it('goes to whoever runs it when the owner has gone; a cut off owner has refused before, and takes nothing back', async () => {
+    await using server = await etcdServer();
+    await using proxy = await TcpProxy.to(server.port);
+    await using a = Member.on(proxy.url, 'a');
+    await using b = Member.on(server.url, 'b');
+    await a.own(ONE);
+    await b.join();
+    b.run(ONE);
+    expect(await b.verdict(ONE)).toBe('not-owner: a');
+    proxy.hole();
+    expect(await a.verdict(ONE)).toBe('may by lease');
+    let refused = Number.POSITIVE_INFINITY;
+    const refusing = (async () => {
+      await a.untilVerdict('not-known', ONE);
+      refused = performance.now();
+    })();
+    await until('that b has it', b.changes, () => b.owns(ONE));
+    expect(refused).toBeLessThan(performance.now());
+    await refusing;
+    proxy.pass();
+    await until('that a is back', a.changes, () => a.standing.is === 'member' && !a.owns(ONE), 15_000);
+    expect(await a.verdict(ONE)).toBe('not-owner: b');
+    expect(await b.verdict(ONE)).toBe('may by directory');
+  });
+
+  it('has one winner of many that see it arrive, and of many that find it free', async () => {
+    await using server = await etcdServer();
+    await using all = new AsyncDisposableStack();
+    using etcd = new Etcd({ endpoints: [server.url] });
+    const members = ['a', 'b', 'c', 'd', 'e'].map((name) => all.use(Member.on(server.url, name)));
+    await Promise.all(members.map((one) => one.join()));
+    for (const domain of [ONE, TWO, THREE]) {
+      for (const one of members) {
+        one.run(domain);
+        if (domain !== ONE) one.arrived(domain);
+      }
+      // Where several arrive each takes it from the one before; the last one has it. These wait for that.
+      await Promise.all(members.map((one) => one.verdict(domain)));
+      const verdicts = await Promise.all(members.map((one) => one.verdict(domain)));
+      expect([domain, verdicts.filter((one) => one === 'may by directory').length]).toEqual([domain, 1]);
+      if (domain !== ONE) continue;
+      // What was free was claimed once: nobody wrote over the winner, even for a moment.
+      const { entries } = await etcd.readAll({ key: domainKey(ONE) });
+      expect(entries.map(({ modRevision, createRevision }) => modRevision - createRevision)).toEqual([0n]);
+    }
+  });
+
+  it('is not given up by the one that had it when another has just taken it', async () => {
+    await using server = await etcdServer();
+    await using a = Member.on(server.url, 'a');
+    await using b = Member.on(server.url, 'b');
+    await b.own(THREE);
+    for (let round = 0; round < 10; round += 1) {
+      const moving = Array.from({ length: 20 }, (_, at) => id(100 + round * 20 + at));
+      await a.own(...moving);
+      // The one lets go of them, and the other has them, in the same moment.
+      a.run();
+      b.run(...moving);
+      for (const one of moving) b.arrived(one);
+      await until('that b has them', b.changes, () => moving.every((one) => b.owns(one)));
+      await a.untilVerdict('not-owner: undefined', moving[0] ?? '');
+      expect(await Promise.all(moving.map((one) => b.verdict(one)))).toEqual(moving.map(() => 'may by directory'));
+    }
+  });
+
+  it('is not taken over something that nobody understands', async () => {
+    await using server = await etcdServer();
+    await server.put(domainKey(ONE), 'of another time');
+    await server.put(hostKey('odd'), '[]');
+    await using gateway = await Gateway.on(server.url);
+    expect(gateway.find(ONE)).toEqual({ found: 'none' });
+    expect(gateway.hosts()).toEqual([]);
+    await using a = Member.on(server.url, 'a');
+    await a.own(TWO);
+    a.run(ONE, TWO);
+    expect(await a.verdict(ONE)).toBe('not-owner: unknown');
+    await server.ctl('del', domainKey(ONE));
+    await until('that it is free', a.changes, () => a.owns(ONE));
+  });
+});
+
+describe.skipIf(needs('etcd'))('when etcd', () => {
+  it('is away, gateways route by what they know, and agents act until their lease is over; then all heals by itself', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    await using a = Member.on(server.url, 'a');
+    await a.own(ONE, TWO);
+    await gateway.until('both', () => gateway.find(ONE).found === 'one' && gateway.find(TWO).found === 'one');
+    const known = [gateway.find(ONE), gateway.find(TWO)];
+
+    await server.signal('SIGKILL');
+    expect(await a.verdict(ONE)).toBe('may by lease');
+    await gateway.until('that it is not live', () => !gateway.freshness.live);
+    await a.untilVerdict('not-known', ONE);
+    expect([gateway.find(ONE), gateway.find(TWO)]).toEqual(known);
+    expect(gateway.freshness).toMatchObject({
+      live: false,
+      why: expect.stringMatching(/ECONNREFUSED|UNAVAILABLE|drop/i),
+    });
+    expect(gateway.freshness).toHaveProperty('forMs', expect.closeTo(2_500, -4));
+    await expect(gateway.lookAgain(ONE, { timeoutMs: 200 })).rejects.toThrow(/did not answer/);
+    // Meanwhile one domain ends and one begins.
+    a.run(ONE, THREE);
+
+    await server.start();
+    await server.compact();
+    await gateway.until('that it is live, with what is new', () => {
+      return gateway.freshness.live && gateway.find(THREE).found === 'one' && gateway.find(TWO).found === 'none';
+    });
+    expect(gateway.find(ONE)).toEqual(known[0]);
+    await a.untilVerdict('may by directory', ONE, gateway.domain(ONE).epoch);
+  });
+
+  it('is away, agents that start are not let in, and say why; they are as soon as it is back', async () => {
+    await using server = await etcdServer();
+    await server.signal('SIGKILL');
+    await using a = Member.on(server.url, 'a');
+    a.run(ONE);
+    await expect(a.join(AbortSignal.timeout(200))).rejects.toThrow(/timeout/);
+    expect(await a.verdict(ONE)).toBe('not-known');
+    await server.start();
+    await a.join(AbortSignal.timeout(15_000));
+    await until('that it has its domain', a.changes, () => a.owns(ONE));
+  });
+
+  it('hangs, agents still answer in time', async () => {
+    await using server = await etcdServer();
+    await using a = Member.on(server.url, 'a', { ttlSeconds: 10 });
+    await a.own(ONE);
+    await server.signal('SIGSTOP');
+    try {
+      const before = performance.now();
+      expect(await a.verdict(ONE)).toBe('may by lease');
+      expect(performance.now() - before).toBeLessThan(1_500);
+    } finally {
+      await server.signal('SIGCONT');
+    }
+    await a.untilVerdict('may by directory', ONE);
+  });
+
+  it('is full, members stay; those that come are told, and let in when there is space again', async () => {
+    await using server = await etcdServer(['--quota-backend-bytes', '2000000']);
+    await using gateway = await Gateway.on(server.url);
+    await using a = Member.on(server.url, 'a');
+    await a.own(ONE, TWO);
+    using filler = new Etcd({ endpoints: [server.url] });
+    const fill = async () => {
+      for (let at = 0; at < 50; at += 1)
+        await filler.txn({ when: [], ifSo: [put(`/fill/${at}`, 'x'.repeat(200_000))] });
+    };
+    await expect(fill()).rejects.toThrow(/database is full/);
+    await using b = Member.on(server.url, 'b');
+    await until('that b hears why', b.changes, () => b.standing.is === 'joining' && /full/.test(b.standing.why));
+    expect(await a.verdict(ONE)).toBe('may by directory');
+    // Longer than the lease: it is renewed.
+    await sleep(4_000);
+    expect(gateway.host('a')).toBeDefined();
+    // Deletions are taken in spite of it.
+    await server.compact('del', '/fill/', '--prefix');
+    await server.ctl('defrag');
+    await server.ctl('alarm', 'disarm');
+    await b.join(AbortSignal.timeout(10_000));
+  });
+});
+
+describe.skipIf(needs('etcd'))('a fleet of 1,000 hosts with 50 domains each', () => {
+  it('is in the memory of a gateway within seconds, and stays true', async () => {
+    await using server = await etcdServer();
+    using writer = new Etcd({ endpoints: [server.url] });
+    for (let n = 0; n < 1_000; n += 1) {
+      const host = { name: `host-${n}`, address: `10.0.0.1:${n}`, identity: '', version: '1', instance: `i-${n}` };
+      const domains = Array.from({ length: 50 }, (_, at) => ({ name: `vm-${n}-${at}`, id: id(n * 50 + at) }));
+      const ifSo = domains.map((one) =>
+        put(domainKey(one.id), domainValue({ ...one, host: host.name, instance: 'x' })),
+      );
+      await writer.txn({ when: [], ifSo: [put(hostKey(host.name), hostValue(host)), ...ifSo] });
+    }
+    const heapBefore = process.memoryUsage().heapUsed;
+    const begin = performance.now();
+    await using gateway = await Gateway.on(server.url);
+    const ms = Math.round(performance.now() - begin);
+    const heapMb = Math.round((process.memoryUsage().heapUsed - heapBefore) / 1e6);
+    console.info(`51,000 entries: ${ms} ms, ${heapMb} MB of heap, before any is collected`);
+    expect(gateway.hosts()).toHaveLength(1_000);
+    expect([...gateway.domains()]).toHaveLength(50_000);
+    expect(gateway.find('vm-999-49')).toMatchObject({ found: 'one', host: { address: '10.0.0.1:999' } });
+    expect(ms).toBeLessThan(20_000);
+    await server.ctl('del', domainKey(id(7)));
+    await gateway.until('a deletion', () => gateway.find(id(7)).found === 'none', 1_000);
+  });
+});
