@@ -1,7 +1,8 @@
 /** The VMs of this host as callers see them. */
-import type { Domain, DomainDisk, JobView } from '../core/block-jobs.ts';
+import type { Domain, DomainDisk } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail, failure } from '../core/errors.ts';
+import type { JobView } from '../core/job-view.ts';
 import type { CheckOperationRequest } from '../core/requests.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { inTime } from '../lib/in-time.ts';
@@ -24,8 +25,7 @@ export class Domains {
   }
 
   async list(): Promise<readonly Domain[]> {
-    const domains = await Promise.all(this.#machines.all.map(async (machine) => await this.#domain(machine)));
-    return domains.toSorted((a, b) => a.name.localeCompare(b.name));
+    return await Promise.all(this.#machines.all.map(async (machine) => await this.#domain(machine)));
   }
 
   async get(name: string, view: (log: JobLog) => JobView): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {

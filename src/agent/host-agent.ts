@@ -6,13 +6,14 @@ import type {
   Domain,
   DomainDisk,
   JobEvent,
-  JobView,
   Leftover,
+  Page,
   ReclaimResult,
   Started,
 } from '../core/block-jobs.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
+import type { JobView } from '../core/job-view.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
 import type {
@@ -21,6 +22,7 @@ import type {
   CommitRequest,
   CopyRequest,
   JobRef,
+  ListDomainsRequest,
   ListJobsRequest,
   ListLeftoversRequest,
   PauseRequest,
@@ -32,7 +34,7 @@ import type {
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
 import { parseCommit } from '../core/rules/commit.ts';
-import { page, stateFilter } from '../core/rules/list.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, page, stateFilter } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
@@ -127,8 +129,8 @@ export class HostAgent implements BlockJobs {
     return view ?? this.#view(log);
   }
 
-  async listJobs(request: ListJobsRequest, _call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }> {
-    const { domain, pageSize, pageToken } = request;
+  async listJobs(request: ListJobsRequest, _call: Call): Promise<Page<JobView>> {
+    const { domain } = request;
     await this.#jobs.complete();
     const uuid = domain === '' ? undefined : this.#machines.find(domain)?.uuid;
     const ofDomain = ({ accepted }: Job) =>
@@ -139,9 +141,10 @@ export class HostAgent implements BlockJobs {
     );
     const known = this.#machines.find(domain) !== undefined || this.#jobs.newestFirst.some(({ job }) => ofDomain(job));
     if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
-    const { items, nextPageToken } = page(wanted, ({ job }) => job.accepted.job, pageSize, pageToken);
-    await Promise.all(items.map(async (log) => await this.#progresses.refresh(log)));
-    return { jobs: await this.#viewsNow(items), nextPageToken };
+    const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#view(log)) };
+    const { items: logs, nextPageToken } = page(wanted, order, request);
+    await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
+    return { items: await this.#viewsNow(logs), nextPageToken, unreachableHosts: [] };
   }
 
   async abort(request: AbortRequest, { signal }: Call): Promise<JobView> {
@@ -197,12 +200,8 @@ export class HostAgent implements BlockJobs {
     await this.#domains.checkOperation(request);
   }
 
-  async listLeftovers(
-    { domain, pageSize, pageToken }: ListLeftoversRequest,
-    _call: Call,
-  ): Promise<{ leftovers: readonly Leftover[]; nextPageToken: string }> {
-    const { items, nextPageToken } = page(await this.#leftovers.list(domain), ({ id }) => id, pageSize, pageToken);
-    return { leftovers: items, nextPageToken };
+  async listLeftovers(request: ListLeftoversRequest, _call: Call): Promise<Page<Leftover>> {
+    return { ...page(await this.#leftovers.list(request.domain), OLDEST_FIRST, request), unreachableHosts: [] };
   }
 
   async reclaim(request: ReclaimRequest, _call: Call): Promise<readonly ReclaimResult[]> {
@@ -210,8 +209,9 @@ export class HostAgent implements BlockJobs {
     return await this.#leftovers.reclaim(request.ids, request.apply);
   }
 
-  async listDomains(_call: Call): Promise<readonly Domain[]> {
-    return await this.#domains.list();
+  async listDomains(request: ListDomainsRequest, _call: Call): Promise<Page<Domain>> {
+    const isHere = request.host === '' || request.host === this.#options.host;
+    return { ...page(isHere ? await this.#domains.list() : [], BY_NAME, request), unreachableHosts: [] };
   }
 
   async getDomain(name: string, _call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {

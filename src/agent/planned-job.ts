@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { PlannedJob } from '../core/block-jobs.ts';
 import type { Accepted } from '../core/journal-entry.ts';
-import { preview } from '../core/plans/preview.ts';
+import { inNotation, preview } from '../core/plans/preview.ts';
 
 /** Holds the place of the job's name, which is new for each job. */
 const UNNAMED = 'bj0000000000000000';
@@ -13,7 +13,13 @@ export function plannedJob(accepted: Accepted): PlannedJob {
   return {
     etag: etagOf(accepted),
     accepted: job,
-    steps: preview(job),
+    steps: preview(job).map(({ name, phase, run, undo, reason }) => ({
+      name,
+      phase,
+      run: run === undefined ? '' : inNotation(run),
+      undo: undo === undefined ? '' : inNotation(undo),
+      reason,
+    })),
     notes: because === undefined || job.destination === undefined ? [] : [`pauses the guest for the pivot: ${because}`],
   };
 }

@@ -1,20 +1,19 @@
 /**
- * The interface in the middle: what this service does, in its own words. One agent a host implements it; one
- * server exposes it. All its methods throw BlockJobError, and nothing else on purpose.
+ * The interface in the middle: what this service does, in its own words. The agent of a host implements it, the
+ * client of one that is elsewhere, and the fleet of all; one server exposes it. All its methods throw BlockJobError,
+ * and nothing else on purpose.
  */
-import type { Disk } from './chain.ts';
+import type { Disk, Image } from './chain.ts';
 import type { Failure } from './errors.ts';
-import type { Job } from './job.ts';
-import type { Accepted } from './journal-entry.ts';
+import type { JobView, PublicAccepted } from './job-view.ts';
 import type { PlannedStep } from './plans/preview.ts';
-import type { Progress } from './progress.ts';
-
 import type {
   AbortRequest,
   CheckOperationRequest,
   CommitRequest,
   CopyRequest,
   JobRef,
+  ListDomainsRequest,
   ListJobsRequest,
   ListLeftoversRequest,
   PauseRequest,
@@ -30,20 +29,20 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
-/** A job and how far it is. */
-export interface JobView {
-  readonly job: Job;
-  readonly progress: Progress | undefined;
-}
-
 /** What a start would do, if it were asked for now. Its job has no name yet: another holds the place. */
 export interface PlannedJob {
   /** Equal for equal plans. */
   readonly etag: string;
-  readonly accepted: Accepted;
-  readonly steps: readonly PlannedStep[];
+  readonly accepted: PublicAccepted;
+  readonly steps: readonly PlannedStepInWords[];
   /** What people should know, a sentence each. */
   readonly notes: readonly string[];
+}
+
+/** A step, its QMP commands and file operations as people write them; '' for none. */
+export interface PlannedStepInWords extends Pick<PlannedStep, 'name' | 'phase' | 'reason'> {
+  readonly run: string;
+  readonly undo: string;
 }
 
 /** With validate_only the plan, and nothing is changed. */
@@ -114,11 +113,25 @@ export interface Domain {
     | { readonly up: false; readonly why: Failure };
 }
 
+type PublicImage = Omit<Image, 'clusterSizeBytes' | 'extendedL2' | 'bitmaps'> & {
+  readonly bitmaps: readonly { readonly name: string }[];
+};
+
 export interface DomainDisk {
-  readonly disk: Disk;
+  /** Each `Disk` is one. */
+  readonly disk: Pick<Disk, 'id' | 'backend'> & { readonly chain: readonly PublicImage[] };
   /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
   readonly deviceType: string | undefined;
   readonly activeJob: JobView | undefined;
+}
+
+/** One page of a list. */
+export interface Page<Item> {
+  readonly items: readonly Item[];
+  /** '' for the last page. */
+  readonly nextPageToken: string;
+  /** Hosts that did not answer: what they have is missing. Always empty on a single host. */
+  readonly unreachableHosts: readonly string[];
 }
 
 export interface BlockJobs {
@@ -130,7 +143,7 @@ export interface BlockJobs {
   commit(request: CommitRequest, call: Call): Promise<Started>;
   getInfo(job: JobRef, call: Call): Promise<JobView>;
   /** Newest first. */
-  listJobs(request: ListJobsRequest, call: Call): Promise<{ jobs: readonly JobView[]; nextPageToken: string }>;
+  listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>>;
   abort(request: AbortRequest, call: Call): Promise<JobView>;
   /** Answers when QEMU has taken the limit; 0: none. */
   setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView>;
@@ -143,12 +156,10 @@ export interface BlockJobs {
   /** Resolves if the operation may be done now; it is not held open. */
   checkOperation(request: CheckOperationRequest, call: Call): Promise<void>;
   /** Oldest first. */
-  listLeftovers(
-    request: ListLeftoversRequest,
-    call: Call,
-  ): Promise<{ leftovers: readonly Leftover[]; nextPageToken: string }>;
+  listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>>;
   /** May be repeated: what is gone counts as removed. */
   reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]>;
-  listDomains(call: Call): Promise<readonly Domain[]>;
+  /** By name. */
+  listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>>;
   getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }>;
 }

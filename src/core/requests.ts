@@ -96,6 +96,13 @@ export interface PauseRequest {
   readonly requestId: string;
 }
 
+export interface ListDomainsRequest {
+  /** '' for all. */
+  readonly host: string;
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
 export interface ListJobsRequest {
   /** Name or UUID; '' for all. */
   readonly domain: string;

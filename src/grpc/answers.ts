@@ -28,11 +28,10 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
-import type { JobEvent, JobView, Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
+import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
-import type { Accepted } from '../core/journal-entry.ts';
+import type { JobView, PublicAccepted } from '../core/job-view.ts';
 import type { Outcome } from '../core/outcome.ts';
-import { inNotation } from '../core/plans/preview.ts';
 import type { Progress } from '../core/progress.ts';
 import { toEnum } from './enums.ts';
 import { statusOf } from './status.ts';
@@ -78,15 +77,15 @@ function fromPlannedJob({ etag, accepted, steps, notes }: PlannedJob): Plan {
     steps: steps.map(({ name, phase, run, undo, reason }) => ({
       name,
       phase: toEnum(PlanStep_Phase, 'PHASE', phase),
-      run: run === undefined ? '' : inNotation(run),
-      undo: undo === undefined ? '' : inNotation(undo),
+      run,
+      undo,
       reason,
     })),
     notes: [...notes],
   };
 }
 
-function fromDestination({ destination }: Accepted): JobMessage['destination'] {
+function fromDestination({ destination }: PublicAccepted): JobMessage['destination'] {
   if (destination?.target === undefined) return undefined;
   const { target } = destination;
   const format: ImageFormat = toEnum(ImageFormat, 'IMAGE_FORMAT', destination.format);
@@ -107,7 +106,7 @@ function fromNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpor
   };
 }
 
-function fromOptions({ options }: Accepted): JobOptions {
+function fromOptions({ options }: PublicAccepted): JobOptions {
   const { shallow, reuseExternal, relativeBacking, timeLimitMs, basePath, topPath, deleteCommitted } = options;
   return {
     shallow,

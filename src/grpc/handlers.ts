@@ -35,7 +35,6 @@ import type {
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs, Call, JobEvent, Started } from '../core/block-jobs.ts';
-import { page } from '../core/rules/list.ts';
 import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
 import { fromDomain } from './domain-answers.ts';
@@ -96,8 +95,8 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       job: fromJobView(await jobs.getInfo(toJobRef(job), call)),
     })),
     listJobs: unary<ListJobsRequest, ListJobsResponse>(context, 'ListJobs', async (request, call) => {
-      const { jobs: found, nextPageToken } = await jobs.listJobs(toListJobsRequest(request), call);
-      return { jobs: found.map(fromJobView), nextPageToken, unreachableHosts: [] };
+      const { items, nextPageToken, unreachableHosts } = await jobs.listJobs(toListJobsRequest(request), call);
+      return { jobs: items.map(fromJobView), nextPageToken, unreachableHosts: [...unreachableHosts] };
     }),
     watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, async function* (request, call) {
       for await (const event of jobs.watch(toWatchRequest(request), call)) {
@@ -128,8 +127,8 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       context,
       'ListLeftovers',
       async (request, call) => {
-        const { leftovers, nextPageToken } = await jobs.listLeftovers(request, call);
-        return { leftovers: leftovers.map(fromLeftover), nextPageToken, unreachableHosts: [] };
+        const { items, nextPageToken, unreachableHosts } = await jobs.listLeftovers(request, call);
+        return { leftovers: items.map(fromLeftover), nextPageToken, unreachableHosts: [...unreachableHosts] };
       },
     ),
     reclaim: unary<ReclaimRequest, ReclaimResponse>(
@@ -146,10 +145,9 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
 export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<DomainServiceServer> {
   return {
     listDomains: unary<ListDomainsRequest, ListDomainsResponse>(context, 'ListDomains', async (request, call) => {
-      const domains = await jobs.listDomains(call);
-      const wanted = domains.filter(({ host }) => request.host === '' || host === request.host);
-      const { items, nextPageToken } = page(wanted, ({ name }) => name, request.pageSize, request.pageToken);
-      return { domains: items.map((domain) => fromDomain(domain)), nextPageToken, unreachableHosts: [] };
+      const { items, nextPageToken, unreachableHosts } = await jobs.listDomains(request, call);
+      const domains = items.map((domain) => fromDomain(domain));
+      return { domains, nextPageToken, unreachableHosts: [...unreachableHosts] };
     }),
     getDomain: unary<GetDomainRequest, GetDomainResponse>(context, 'GetDomain', async (request, call: Call) => {
       const { domain, disks } = await jobs.getDomain(request.domain, call);

@@ -6,8 +6,8 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test, vi } from 'vitest';
 import { Journal } from '../../src/agent/journal.ts';
-import type { JobView } from '../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
+import type { JobView } from '../../src/core/job-view.ts';
 import { copyTo, PATIENT, TestAgent } from '../support/agent.ts';
 import { FakeQemu, type Line } from '../support/fake-qemu.ts';
 import { testDir } from '../support/qemu.ts';
@@ -66,7 +66,7 @@ async function world(onLine: (line: Line) => void = () => undefined, complaints?
       expect(qemu.rootOf('vd0')).toBe('vd0-0');
       expect((await readdir(dir)).filter((name) => name.startsWith('copy'))).toEqual(files);
       const all = { domain: '', states: [], pageSize: 0, pageToken: '' };
-      expect((await agent.agent.listJobs(all, PATIENT)).jobs).toEqual([]);
+      expect((await agent.agent.listJobs(all, PATIENT)).items).toEqual([]);
       expect(await readdir(agent.jobsFolder)).toEqual([]);
     },
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
@@ -190,9 +190,12 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     const answer = await here.start(format);
     expect(answer).toMatchObject({ failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: TEXT } } });
     const all = { domain: '', states: [], pageSize: 0, pageToken: '' };
-    const { jobs } = await here.agent.agent.listJobs(all, PATIENT);
+    const { items: jobs } = await here.agent.agent.listJobs(all, PATIENT);
     expect(jobs).toMatchObject([{ job: { state: 'FAILED', failure: { reason: 'QEMU_REFUSED' } } }]);
-    expect(jobs[0]?.job.steps.get('add-destination')).toBe('UNDO_FAILED');
+    const { items: leftovers } = await here.agent.agent.listLeftovers(all, PATIENT);
+    const job = jobs[0]?.job.accepted.job;
+    const nodes = leftovers.filter(({ kind, jobId }) => kind === 'NODE' && jobId === job);
+    expect(nodes.map(({ name }) => name)).toEqual([job, `${job}-file`]);
     expect(await readdir(here.agent.jobsFolder)).toHaveLength(1);
   });
 

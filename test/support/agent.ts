@@ -6,7 +6,8 @@ import { pino } from 'pino';
 import { HostAgent } from '../../src/agent/host-agent.ts';
 import { openJobs } from '../../src/agent/start-up.ts';
 import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
-import type { Call, JobView } from '../../src/core/block-jobs.ts';
+import type { Call } from '../../src/core/block-jobs.ts';
+import type { JobView } from '../../src/core/job-view.ts';
 import type { CopyRequest } from '../../src/core/requests.ts';
 
 export interface TestAgentOptions {

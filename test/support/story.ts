@@ -10,9 +10,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { JobView } from '../../src/core/block-jobs.ts';
 import { inWords } from '../../src/core/entry-words.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
+import type { JobView } from '../../src/core/job-view.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
 import type { AbortRequest, CopyRequest } from '../../src/core/requests.ts';
 import { copyTo, PATIENT, TestAgent } from './agent.ts';

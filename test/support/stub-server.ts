@@ -12,9 +12,10 @@ import { service as healthService } from 'grpc-health-check';
 import { pino } from 'pino';
 import { BlockJobServiceClient, type WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, JobEvent, JobView } from '../../src/core/block-jobs.ts';
+import type { BlockJobs, JobEvent } from '../../src/core/block-jobs.ts';
 import { begin, type Job } from '../../src/core/job.ts';
 import { plainOptions } from '../../src/core/job-options.ts';
+import type { JobView } from '../../src/core/job-view.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { testDir } from './qemu.ts';
 

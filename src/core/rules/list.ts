@@ -1,4 +1,6 @@
 /** The rules of the lists, and of a watch, that need nothing but the request. */
+import type { Domain, Leftover } from '../block-jobs.ts';
+import type { JobView } from '../job-view.ts';
 import type { ListJobsRequest, WatchRequest } from '../requests.ts';
 import { given, invalid, known, throwIfAny } from './rule.ts';
 
@@ -25,16 +27,60 @@ export function progressIntervalMs({ progressIntervalMs: asked }: WatchRequest):
   return asked;
 }
 
-/** One page of a list; a token names the first item of the next. Throws for a token of another list. */
+/** How the items of a list are told apart and ordered: by one key, the same on every host. */
+export interface Order<Item> {
+  readonly list: string;
+  readonly key: (item: Item) => string;
+  readonly descending?: true;
+}
+
+export const BY_AGE: Order<JobView> = {
+  list: 'jobs',
+  key: ({ job }) => `${job.createTime} ${job.accepted.job}`,
+  descending: true,
+};
+export const BY_NAME: Order<Domain> = { list: 'domains', key: ({ name, host }) => `${name} ${host}` };
+export const OLDEST_FIRST: Order<Leftover> = {
+  list: 'leftovers',
+  key: ({ createTime, id }) => `${createTime ?? ''} ${id}`,
+};
+
+/**
+ * One page of a list. A token is a place in the order, so it holds while items come and go, and on every host alike.
+ * Throws for a token of another list. `hasMore`: what follows is known to be elsewhere.
+ */
 export function page<Item>(
   all: readonly Item[],
-  key: (item: Item) => string,
-  asked: number,
-  token: string,
+  { list, key, descending }: Order<Item>,
+  asked: { readonly pageSize: number; readonly pageToken: string },
+  hasMore = false,
 ): { readonly items: readonly Item[]; readonly nextPageToken: string } {
-  const size = pageSize(asked);
-  const from = token === '' ? 0 : all.findIndex((item) => key(item) === token);
-  throwIfAny(from === -1 ? [invalid('page_token', 'is not of this list; begin anew without one')] : []);
-  const next = all[from + size];
-  return { items: all.slice(from, from + size), nextPageToken: next === undefined ? '' : key(next) };
+  const size = pageSize(asked.pageSize);
+  const after = placeOf(list, asked.pageToken);
+  const isAfter = (item: Item) => after === undefined || (descending === true ? key(item) < after : key(item) > after);
+  const sorted = all.filter(isAfter).toSorted((a, b) => (key(a) < key(b) === (descending === true) ? 1 : -1));
+  const items = sorted.slice(0, size);
+  const last = items.at(-1);
+  const isLast = last === undefined || (sorted.length <= size && !hasMore);
+  return { items, nextPageToken: isLast ? '' : tokenOf(list, key(last)) };
+}
+
+function tokenOf(list: string, place: string): string {
+  return encodeURIComponent(`${list} ${place}`.toWellFormed());
+}
+
+function placeOf(list: string, token: string): string | undefined {
+  if (token === '') return undefined;
+  const text = decoded(token);
+  throwIfAny(text.startsWith(`${list} `) ? [] : [invalid('page_token', 'is not of this list; begin anew without one')]);
+  return text.slice(list.length + 1);
+}
+
+/** '' for what was never encoded. */
+function decoded(token: string): string {
+  try {
+    return decodeURIComponent(token);
+  } catch {
+    return '';
+  }
 }

@@ -1,21 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import type { ListJobsRequest, WatchRequest } from '../../../../src/core/requests.ts';
-import { page, progressIntervalMs, stateFilter } from '../../../../src/core/rules/list.ts';
+import { type Order, page, progressIntervalMs, stateFilter } from '../../../../src/core/rules/list.ts';
 
 const LIST: ListJobsRequest = { domain: '', states: [], pageSize: 0, pageToken: '' };
 const WATCH: WatchRequest = { job: { jobId: 'bj1' }, afterRevision: undefined, progressIntervalMs: undefined };
 
-const key = (item: string) => item;
+const ORDER: Order<string> = { list: 'things', key: (item) => item };
 
 describe('a list', () => {
-  const items = Array.from({ length: 1001 }, (_, index) => `job${index}`);
+  const items = Array.from({ length: 1001 }, (_, index) => `job ${String(index).padStart(4, '0')}`);
 
-  it('holds every item once however small the pages are', () => {
+  it('holds every item once, in order, however small the pages are', () => {
+    const shuffled = items.toReversed();
     for (const size of [1, 7, 500]) {
       const seen: string[] = [];
       let token = '';
       do {
-        const { items: some, nextPageToken } = page(items, key, size, token);
+        const { items: some, nextPageToken } = page(shuffled, ORDER, { pageSize: size, pageToken: token });
         seen.push(...some);
         token = nextPageToken;
       } while (token !== '');
@@ -24,18 +25,43 @@ describe('a list', () => {
   });
 
   it('has 100 items a page if not said otherwise, and never more than 500', () => {
-    expect(page(items, key, 0, '').items).toHaveLength(100);
-    expect(page(items, key, 100_000, '').items).toHaveLength(500);
+    expect(page(items, ORDER, { pageSize: 0, pageToken: '' }).items).toHaveLength(100);
+    expect(page(items, ORDER, { pageSize: 100_000, pageToken: '' }).items).toHaveLength(500);
   });
 
   it('has no next page at its very end, nor when it is empty', () => {
-    expect(page(['a', 'b'], key, 2, '')).toEqual({ items: ['a', 'b'], nextPageToken: '' });
-    expect(page([], key, 0, '')).toEqual({ items: [], nextPageToken: '' });
+    const all = { pageSize: 2, pageToken: '' };
+    expect(page(['b', 'a'], ORDER, all)).toEqual({ items: ['a', 'b'], nextPageToken: '' });
+    expect(page([], ORDER, all)).toEqual({ items: [], nextPageToken: '' });
   });
 
   it('refuses a negative size and a token of another list', () => {
-    expect(() => page(items, key, -1, '')).toThrow('page_size: is negative');
-    expect(() => page(items, key, 0, 'elsewhere')).toThrow('page_token: is not of this list');
+    expect(() => page(items, ORDER, { pageSize: -1, pageToken: '' })).toThrow('page_size: is negative');
+    const { nextPageToken } = page(items, { ...ORDER, list: 'others' }, { pageSize: 1, pageToken: '' });
+    for (const pageToken of ['elsewhere', '%', '%ff', nextPageToken]) {
+      expect(() => page(items, ORDER, { pageSize: 0, pageToken })).toThrow('page_token: is not of this list');
+    }
+  });
+
+  it('goes on at its place though items come and go between two pages', () => {
+    const { nextPageToken } = page(['a', 'b', 'c'], ORDER, { pageSize: 2, pageToken: '' });
+    expect(page(['0', 'c', 'd'], ORDER, { pageSize: 2, pageToken: nextPageToken }).items).toEqual(['c', 'd']);
+  });
+
+  it('is of many hosts as of one: a full page has a next one where any of them has more', () => {
+    const asked = { pageSize: 2, pageToken: '' };
+    const newest: Order<string> = { ...ORDER, descending: true };
+    const hosts = [['e', 'b'], ['d', 'c', 'a'], []];
+    const pages = hosts.map((host) => page(host, newest, asked));
+    const merged = page(
+      pages.flatMap((one) => one.items),
+      newest,
+      asked,
+      pages.some(({ nextPageToken }) => nextPageToken !== ''),
+    );
+    expect(merged.items).toEqual(['e', 'd']);
+    const full = page(['d', 'c'], newest, asked, true);
+    expect(page(['b'], newest, { ...asked, pageToken: full.nextPageToken }).items).toEqual(['b']);
   });
 
   it('filters by states, all for none, and refuses one that it does not know', () => {
