@@ -68,7 +68,7 @@ export class JobSteps {
     for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
       const state = this.#job.steps.get(name);
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
-      await this.#log.append({ entry: 'undo-started', step: name });
+      await this.#log.append({ entry: 'undo-started', step: name, failure: why });
       try {
         // What could not be closed still uses what is below it.
         if ([...this.#job.steps.values()].includes('UNDO_FAILED')) fail('QEMU_REFUSED', LEFT_OPEN);

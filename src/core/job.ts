@@ -182,8 +182,9 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return { failure: entry.failure, endTime: entry.time };
     case 'ended':
       return { failure: entry.failure, endTime: entry.time };
-    case 'accepted':
     case 'undo-started':
+      return { failure: startFailure(job, entry.failure) };
+    case 'accepted':
     case 'asked-again':
       return {};
   }

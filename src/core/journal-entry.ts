@@ -80,7 +80,8 @@ export type EntryBody =
   | { readonly entry: 'step-refused'; readonly step: string; readonly failure: Failure }
   /** No answer: it may have happened. */
   | { readonly entry: 'step-unknown'; readonly step: string; readonly failure: Failure }
-  | { readonly entry: 'undo-started'; readonly step: string }
+  /** With why the start failed: what QEMU says of it is gone when it has been taken back. */
+  | { readonly entry: 'undo-started'; readonly step: string; readonly failure: Failure }
   | { readonly entry: 'undo-done'; readonly step: string }
   /** Could not be taken back; it is left over, and said so. */
   | { readonly entry: 'undo-failed'; readonly step: string; readonly failure: Failure }

@@ -72,7 +72,10 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
     { entry: 'step-unknown', step: 's', failure: FAILURE },
     ...(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
   ],
-  'undo-started': [{ entry: 'undo-started', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'undo-started': [
+    { entry: 'undo-started', step: 's', failure: FAILURE },
+    ...(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
+  ],
   'undo-done': [{ entry: 'undo-done', step: 's' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'undo-failed': [
     { entry: 'undo-failed', step: 's', failure: FAILURE },
@@ -225,6 +228,8 @@ describe('a job', () => {
     const unknown: EntryBody = { entry: 'step-unknown', step: 'start-mirror', failure: first };
     const second: EntryBody = { entry: 'step-refused', step: 'other', failure: FAILURE };
     expect(jobOf(unknown, second).failure).toEqual(first);
+    const undone: EntryBody = { entry: 'undo-started', step: 'start-mirror', failure: first };
+    expect(jobOf(undone, second).failure).toEqual(first);
     expect(jobOf(unknown, RUNNING).failure).toBeUndefined();
   });
 
