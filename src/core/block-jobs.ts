@@ -27,6 +27,10 @@ import type {
 export interface Call {
   /** Aborted when the caller has gone or its deadline has passed. */
   readonly signal: AbortSignal;
+  /** When the caller's patience ends; undefined: it has not said. */
+  readonly deadline?: Date;
+  /** Who asks, where that is known: as its certificate says, or as a gateway has passed it on. */
+  readonly caller?: string;
 }
 
 /** What a start would do, if it were asked for now. Its job has no name yet: another holds the place. */
@@ -71,7 +75,7 @@ export interface JobEvent extends JobView {
 export interface Leftover {
   /** The same as long as it exists. */
   readonly id: string;
-  readonly kind: 'FILE' | 'NODE' | 'QEMU_JOB';
+  readonly kind: 'FILE' | 'NODE' | 'BITMAP' | 'QEMU_JOB';
   readonly host: string;
   readonly domain: string;
   /** The job that made it. */

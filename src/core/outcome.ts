@@ -16,7 +16,7 @@ export type DestinationContent =
   | 'UNKNOWN';
 
 export interface Evidence {
-  readonly source: 'JOURNAL' | 'QEMU_JOB' | 'QEMU_GRAPH' | 'QEMU_PROCESS';
+  readonly source: 'JOURNAL' | 'QEMU_JOB' | 'QEMU_GRAPH' | 'QEMU_PROCESS' | 'FILE_SYSTEM';
   readonly text: string;
   /** The journal's revision that holds it. */
   readonly revision: number;

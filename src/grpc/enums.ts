@@ -1,4 +1,5 @@
 /** Enums of the contract ↔ names in the core; the compiler checks that each has the other. */
+import { fail } from '../core/errors.ts';
 import type { Given } from '../core/requests.ts';
 
 /** Unspecified is undefined; a number that no name has is told as such. */
@@ -18,4 +19,43 @@ export function toEnum<Prefix extends string, Name extends string, Value>(
   name: Name,
 ): Value {
   return values[`${prefix}_${name}`];
+}
+
+/** What was asked for, as the message has it: also a number that no name has. */
+export function numberOf<Prefix extends string, Name extends string, Value extends number>(
+  values: Readonly<Record<`${Prefix}_${Name}`, Value>>,
+  prefix: Prefix,
+  given: Given<Name>,
+): Value {
+  if (given === undefined) return 0 as Value;
+  return typeof given === 'string' ? toEnum(values, prefix, given) : (given.unrecognized as Value);
+}
+
+type Names<Values, Prefix extends string> = keyof Values extends infer Key
+  ? Key extends `${Prefix}_${infer Name}`
+    ? Exclude<Name, 'UNSPECIFIED'>
+    : never
+  : never;
+
+/** Undefined where a message says nothing. Throws for what only a newer service says. */
+export function nameOf<Values extends Readonly<Record<string, number>>, Prefix extends string>(
+  values: Values,
+  prefix: Prefix,
+  value: number,
+): Names<Values, Prefix> | undefined {
+  if (value === 0) return undefined;
+  const key = Object.keys(values).find((one) => values[one] === value && one.startsWith(`${prefix}_`));
+  if (key === undefined) fail('NOT_IMPLEMENTED', { feature: `${prefix} ${value}, which a newer server answers` });
+  return key.slice(prefix.length + 1) as Names<Values, Prefix>;
+}
+
+/** As nameOf, for what an answer always has. */
+export function namedOf<Values extends Readonly<Record<string, number>>, Prefix extends string>(
+  values: Values,
+  prefix: Prefix,
+  value: number,
+): Names<Values, Prefix> {
+  const name = nameOf(values, prefix, value);
+  if (name === undefined) fail('NOT_IMPLEMENTED', { feature: `an answer without ${prefix}` });
+  return name;
 }

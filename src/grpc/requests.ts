@@ -29,7 +29,7 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
-import { NBD_PORT } from '../core/destination.ts';
+import { type Destination, NBD_PORT } from '../core/destination.ts';
 import type { Job } from '../core/job.ts';
 import type {
   AbortRequest,
@@ -63,7 +63,7 @@ const STATES = [
 export function toCopyRequest(message: StartCopyRequest): CopyRequest {
   return {
     disk: toDiskRef(message.disk),
-    destination: toDestination(message.destination),
+    destination: toAskedDestination(message.destination),
     format: fromEnum(ImageFormat, 'IMAGE_FORMAT', ['RAW', 'QCOW2'], message.destination?.format ?? 0),
     shallow: message.shallow,
     reuseExternal: message.reuseExternal,
@@ -161,14 +161,22 @@ function toDiskRef(message: DiskRefMessage | undefined): DiskRef {
   return { domain: message?.domain ?? '', disk: message?.disk ?? '' };
 }
 
-function toDestination(message: DestinationMessage | undefined): AskedDestination | undefined {
+function toAskedDestination(message: DestinationMessage | undefined): AskedDestination | undefined {
+  const target = message?.target;
+  return target?.$case === 'nbd' ? { kind: 'nbd', nbd: toNbd(target.value) } : toTarget(message);
+}
+
+/** Undefined for none, and for an NBD export of no server. */
+export function toTarget(message: DestinationMessage | undefined): Destination | undefined {
   switch (message?.target?.$case) {
     case 'file':
       return { kind: 'file', path: message.target.value };
     case 'blockDevice':
       return { kind: 'block-device', path: message.target.value };
-    case 'nbd':
-      return { kind: 'nbd', nbd: toNbd(message.target.value) };
+    case 'nbd': {
+      const { server, ...nbd } = toNbd(message.target.value);
+      return server === undefined ? undefined : { kind: 'nbd', nbd: { server, ...nbd } };
+    }
     case undefined:
       return undefined;
   }

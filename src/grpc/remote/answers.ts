@@ -1,0 +1,242 @@
+/** Messages → core types: what a service elsewhere answers. */
+import {
+  Leftover_Kind,
+  type Leftover as LeftoverMessage,
+  type Plan,
+  PlanStep_Phase,
+  type ReclaimResult as ReclaimResultMessage,
+  type StartCopyResponse,
+} from '../../../generated/blockjob/v1/block_job_service.ts';
+import {
+  type Disk as DiskMessage,
+  type Domain as DomainMessage,
+  GuestState,
+} from '../../../generated/blockjob/v1/domain_service.ts';
+import {
+  Convergence,
+  DestinationContent,
+  type Destination as DestinationMessage,
+  Evidence_Source,
+  ImageFormat,
+  Job_State,
+  JobEvent_Type,
+  type JobEvent as JobEventMessage,
+  JobKind,
+  type Job as JobMessage,
+  OnNoSpace,
+  OnReady,
+  type JobOptions as OptionsMessage,
+  type Outcome as OutcomeMessage,
+  PauseGuest,
+  PauseReason,
+  type Progress as ProgressMessage,
+  WriteMode,
+} from '../../../generated/blockjob/v1/job.ts';
+import type { Duration } from '../../../generated/google/protobuf/duration.ts';
+import type {
+  Domain,
+  DomainDisk,
+  JobEvent,
+  Leftover,
+  PlannedJob,
+  ReclaimResult,
+  Started,
+} from '../../core/block-jobs.ts';
+import { fail } from '../../core/errors.ts';
+import type { JobOptions } from '../../core/job-options.ts';
+import type { JobView, PublicAccepted } from '../../core/job-view.ts';
+import type { Outcome } from '../../core/outcome.ts';
+import type { Progress } from '../../core/progress.ts';
+import { namedOf, nameOf } from '../enums.ts';
+import { toTarget } from '../requests.ts';
+import { failureOf } from './failure.ts';
+
+export function toJobView(message: JobMessage | undefined): JobView {
+  if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'an answer without a job' });
+  const bandwidthBytesPerSecond = Number(message.bandwidthBytesPerSecond);
+  return {
+    job: {
+      accepted: {
+        job: message.id,
+        kind: namedOf(JobKind, 'JOB_KIND', message.kind),
+        host: message.host,
+        domain: message.disk?.domain ?? '',
+        domainUuid: unlessEmpty(message.domainUuid),
+        disk: message.disk?.disk ?? '',
+        source: { path: message.sourcePath },
+        destination: toDestination(message.destination),
+        options: toOptions(message.options, bandwidthBytesPerSecond),
+      },
+      requestId: message.requestId,
+      state: namedOf(Job_State, 'STATE', message.state),
+      revision: Number(message.revision),
+      createTime: timeOf(message.createTime) ?? '',
+      readyTime: timeOf(message.readyTime),
+      endTime: timeOf(message.endTime),
+      pauseReason: nameOf(PauseReason, 'PAUSE_REASON', message.pauseReason),
+      bandwidthBytesPerSecond,
+      failure: message.error && failureOf(message.error),
+      outcome: toOutcome(message.outcome),
+    },
+    progress: message.progress && toProgress(message.progress),
+  };
+}
+
+export function toStarted({ job, plan }: StartCopyResponse): Started {
+  return plan === undefined ? toJobView(job) : toPlannedJob(plan);
+}
+
+function toPlannedJob(plan: Plan): PlannedJob {
+  return {
+    etag: plan.etag,
+    accepted: {
+      job: '',
+      kind: namedOf(JobKind, 'JOB_KIND', plan.kind),
+      host: '',
+      domain: '',
+      domainUuid: undefined,
+      disk: '',
+      source: { path: plan.sourcePath },
+      destination: toDestination(plan.destination),
+      options: toOptions(plan.options, 0),
+    },
+    steps: plan.steps.map(({ phase, ...step }) => ({ ...step, phase: namedOf(PlanStep_Phase, 'PHASE', phase) })),
+    notes: plan.notes,
+  };
+}
+
+function toDestination(message: DestinationMessage | undefined): PublicAccepted['destination'] {
+  const target = toTarget(message);
+  if (message === undefined || target === undefined) return undefined;
+  return { target, format: namedOf(ImageFormat, 'IMAGE_FORMAT', message.format) };
+}
+
+function toOptions(message: OptionsMessage | undefined, bandwidthBytesPerSecond: number): JobOptions {
+  if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'a job without options' });
+  const { granularityBytes, bufferBytes, timeLimit, writeMode, onReady, onNoSpace, pauseGuest, ...plain } = message;
+  return {
+    ...plain,
+    bandwidthBytesPerSecond,
+    granularityBytes: granularityBytes === 0n ? undefined : Number(granularityBytes),
+    bufferBytes: Number(bufferBytes),
+    timeLimitMs: msOf(timeLimit),
+    writeMode: namedOf(WriteMode, 'WRITE_MODE', writeMode),
+    onReady: namedOf(OnReady, 'ON_READY', onReady),
+    onNoSpace: namedOf(OnNoSpace, 'ON_NO_SPACE', onNoSpace),
+    pauseGuest: namedOf(PauseGuest, 'PAUSE_GUEST', pauseGuest),
+  };
+}
+
+function toProgress(message: ProgressMessage): Progress {
+  return {
+    currentBytes: Number(message.currentBytes),
+    endBytes: Number(message.endBytes),
+    percent: message.percent,
+    remainingBytes: Number(message.remainingBytes),
+    bytesPerSecond: Number(message.bytesPerSecond),
+    dirtyBytesPerSecond: Number(message.dirtyBytesPerSecond),
+    etaMs: msOf(message.eta),
+    convergence: namedOf(Convergence, 'CONVERGENCE', message.convergence),
+    sampleTime: timeOf(message.sampleTime) ?? '',
+  };
+}
+
+function toOutcome(message: OutcomeMessage | undefined): Outcome {
+  if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'a job without outcome' });
+  return {
+    guestWritesTo: unlessEmpty(message.guestWritesTo),
+    destinationContent: nameOf(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
+    asOf: timeOf(message.asOf),
+    destinationRemoved: message.destinationRemoved,
+    safeToDelete: message.safeToDelete,
+    evidence: message.evidence.map(({ source, text, revision }) => ({
+      source: namedOf(Evidence_Source, 'SOURCE', source),
+      text,
+      revision: Number(revision),
+    })),
+  };
+}
+
+export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
+  if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'an answer without an event' });
+  return {
+    ...toJobView(message.job),
+    type: namedOf(JobEvent_Type, 'TYPE', message.type),
+    time: timeOf(message.time) ?? '',
+    detail: message.detail,
+    ...(message.oldestRevision === 0n ? {} : { oldestRevision: Number(message.oldestRevision) }),
+  };
+}
+
+export function toLeftover(message: LeftoverMessage): Leftover {
+  return {
+    ...message,
+    kind: namedOf(Leftover_Kind, 'KIND', message.kind),
+    allocatedBytes: Number(message.allocatedBytes),
+    createTime: timeOf(message.createTime),
+  };
+}
+
+export function toReclaimResult({ leftover, error }: ReclaimResultMessage): ReclaimResult {
+  // Of what is gone the answer has the id and nothing else.
+  const isThere = leftover !== undefined && leftover.kind !== Leftover_Kind.KIND_UNSPECIFIED;
+  return {
+    id: leftover?.id ?? '',
+    leftover: isThere ? toLeftover(leftover) : undefined,
+    failure: error && failureOf(error),
+  };
+}
+
+export function toDomain(message: DomainMessage): Domain {
+  const { name, uuid, host, error } = message;
+  return {
+    name,
+    uuid: unlessEmpty(uuid),
+    host,
+    connection:
+      error === undefined
+        ? {
+            up: true,
+            qemuVersion: message.qemuVersion,
+            qemuPid: message.qemuPid === 0 ? undefined : message.qemuPid,
+            guestState: nameOf(GuestState, 'GUEST_STATE', message.guestState),
+          }
+        : { up: false, why: failureOf(error) },
+  };
+}
+
+export function toDomainDisk(message: DiskMessage): DomainDisk {
+  return {
+    disk: {
+      id: message.qdevId,
+      backend: message.blockBackend,
+      chain: message.chain.map((image) => ({
+        node: image.nodeName,
+        format: image.format,
+        path: image.path,
+        storage: image.storage === '' ? undefined : { node: image.storageNodeName, driver: image.storage },
+        virtualSizeBytes: Number(image.virtualSizeBytes),
+        allocatedBytes: Number(image.allocatedBytes),
+        readOnly: image.readOnly,
+        encrypted: image.encrypted,
+        backingFile: image.backingFile,
+        backingFormat: image.backingFormat,
+        bitmaps: image.bitmaps.map((name) => ({ name })),
+      })),
+    },
+    deviceType: unlessEmpty(message.deviceModel),
+    activeJob: message.job && toJobView(message.job),
+  };
+}
+
+function unlessEmpty(text: string): string | undefined {
+  return text === '' ? undefined : text;
+}
+
+function timeOf(date: Date | undefined): string | undefined {
+  return date?.toISOString();
+}
+
+function msOf(duration: Duration | undefined): number | undefined {
+  return duration && Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+}

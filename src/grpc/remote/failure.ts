@@ -1,0 +1,63 @@
+/** gRPC status with google.rpc details → BlockJobError: what a service elsewhere said is said here in the same words. */
+import { type ServiceError, status } from '@grpc/grpc-js';
+import type { Any } from '../../../generated/google/protobuf/any.ts';
+import { BadRequest, ErrorInfo } from '../../../generated/google/rpc/error_details.ts';
+import { Status } from '../../../generated/google/rpc/status.ts';
+import { catalogue, type Reason } from '../../core/catalogue.ts';
+import { BlockJobError, type Failure, failure, type Violation } from '../../core/errors.ts';
+
+/** Job.error, as it travels. */
+export function failureOf(rich: Status): Failure {
+  const info = detail(rich.details, 'ErrorInfo', ErrorInfo);
+  const reason = info?.reason ?? '';
+  // A newer service has a reason that this one has no code for: then its text has to do.
+  if (info === undefined || !isReason(reason)) {
+    return failure('QEMU_REFUSED', { doing: reason === '' ? 'unknown' : reason, qemuText: rich.message });
+  }
+  const violations = detail(rich.details, 'BadRequest', BadRequest)?.fieldViolations.map(
+    (one): Violation => ({
+      field: one.field,
+      reason: isReason(one.reason) ? one.reason : reason,
+      text: one.description,
+      metadata: {},
+    }),
+  );
+  const prefix = `${reason}: `;
+  return {
+    reason,
+    text: rich.message.startsWith(prefix) ? rich.message.slice(prefix.length) : rich.message,
+    metadata: info.metadata,
+    ...(violations === undefined ? {} : { violations }),
+  };
+}
+
+/** What a call ended with. `host` is where it went. Without details it comes from the way there, not from the service. */
+export function errorOf(error: ServiceError, host: string): BlockJobError {
+  const [bytes] = error.metadata.get('grpc-status-details-bin');
+  const rich = Buffer.isBuffer(bytes) ? decoded(bytes) : undefined;
+  if (rich !== undefined && detail(rich.details, 'ErrorInfo', ErrorInfo) !== undefined) {
+    return new BlockJobError(failureOf(rich), { cause: error });
+  }
+  if (error.code === status.UNIMPLEMENTED) {
+    return new BlockJobError(failure('NOT_IMPLEMENTED', { feature: error.details }), { cause: error });
+  }
+  const why = error.code === status.DEADLINE_EXCEEDED ? 'it did not answer in time' : error.details;
+  return new BlockJobError(failure('HOST_UNREACHABLE', { host, why }), { cause: error });
+}
+
+function decoded(bytes: Buffer): Status | undefined {
+  try {
+    return Status.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function isReason(text: string): text is Reason {
+  return Object.hasOwn(catalogue, text);
+}
+
+function detail<T>(details: readonly Any[], type: string, message: { decode(bytes: Uint8Array): T }): T | undefined {
+  const found = details.find(({ typeUrl }) => typeUrl === `type.googleapis.com/google.rpc.${type}`);
+  return found && message.decode(found.value);
+}

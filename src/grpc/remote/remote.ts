@@ -1,0 +1,221 @@
+/** BlockJobs that are elsewhere: each method is one call of the contract. */
+import {
+  type ChannelCredentials,
+  type ClientOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import { BlockJobServiceClient, type WatchJobResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
+import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
+import type {
+  BlockJobs,
+  Call,
+  Domain,
+  DomainDisk,
+  JobEvent,
+  Leftover,
+  Page,
+  ReclaimResult,
+  Started,
+} from '../../core/block-jobs.ts';
+import type { JobView } from '../../core/job-view.ts';
+import type {
+  AbortRequest,
+  CheckOperationRequest,
+  CommitRequest,
+  CopyRequest,
+  JobRef,
+  ListDomainsRequest,
+  ListJobsRequest,
+  ListLeftoversRequest,
+  PauseRequest,
+  RebaseRequest,
+  ReclaimRequest,
+  SetSpeedRequest,
+  WatchRequest,
+} from '../../core/requests.ts';
+import { toDomain, toDomainDisk, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
+import { errorOf } from './failure.ts';
+import {
+  fromAbortRequest,
+  fromCheckOperationRequest,
+  fromCommitRequest,
+  fromCopyRequest,
+  fromJobRef,
+  fromListJobsRequest,
+  fromPauseRequest,
+  fromRebaseRequest,
+  fromSetSpeedRequest,
+  fromWatchRequest,
+} from './requests.ts';
+
+/** Whose call this is, where a gateway passes it on. */
+export const CALLER_HEADER = 'blockjob-caller';
+
+const OPTIONS: ClientOptions = {
+  // A host that is gone without a word is found in this time; an answer may be a page of jobs.
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 5000,
+  'grpc.max_receive_message_length': 16 * 1024 * 1024,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 2000,
+  // What is done again, and what is not, is decided where it is known what was asked.
+  'grpc.enable_retries': 0,
+};
+
+export interface RemoteOptions {
+  /** For messages. */
+  readonly host: string;
+  /** As gRPC writes it: HOST:PORT, or unix:/PATH. */
+  readonly address: string;
+  readonly credentials: ChannelCredentials;
+}
+
+export class Remote implements BlockJobs, Disposable {
+  readonly #host: string;
+  readonly #jobs: BlockJobServiceClient;
+  readonly #domains: DomainServiceClient;
+
+  constructor({ host, address, credentials }: RemoteOptions) {
+    this.#host = host;
+    this.#jobs = new BlockJobServiceClient(address, credentials, OPTIONS);
+    this.#domains = new DomainServiceClient(address, credentials, {
+      ...OPTIONS,
+      channelOverride: this.#jobs.getChannel(),
+    });
+  }
+
+  async startCopy(request: CopyRequest, call: Call): Promise<Started> {
+    return toStarted(await this.#ask(call, this.#jobs.startCopy.bind(this.#jobs), fromCopyRequest(request)));
+  }
+
+  async rebase(request: RebaseRequest, call: Call): Promise<Started> {
+    return toStarted(await this.#ask(call, this.#jobs.rebase.bind(this.#jobs), fromRebaseRequest(request)));
+  }
+
+  async commit(request: CommitRequest, call: Call): Promise<Started> {
+    return toStarted(await this.#ask(call, this.#jobs.commit.bind(this.#jobs), fromCommitRequest(request)));
+  }
+
+  async getInfo(ref: JobRef, call: Call): Promise<JobView> {
+    return toJobView((await this.#ask(call, this.#jobs.getInfo.bind(this.#jobs), { job: fromJobRef(ref) })).job);
+  }
+
+  async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
+    const { jobs, ...page } = await this.#ask(call, this.#jobs.listJobs.bind(this.#jobs), fromListJobsRequest(request));
+    return { ...page, items: jobs.map(toJobView) };
+  }
+
+  async abort(request: AbortRequest, call: Call): Promise<JobView> {
+    return toJobView((await this.#ask(call, this.#jobs.abort.bind(this.#jobs), fromAbortRequest(request))).job);
+  }
+
+  async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
+    return toJobView((await this.#ask(call, this.#jobs.setSpeed.bind(this.#jobs), fromSetSpeedRequest(request))).job);
+  }
+
+  async pause(request: PauseRequest, call: Call): Promise<JobView> {
+    return toJobView((await this.#ask(call, this.#jobs.pause.bind(this.#jobs), fromPauseRequest(request))).job);
+  }
+
+  async resume(request: PauseRequest, call: Call): Promise<JobView> {
+    return toJobView((await this.#ask(call, this.#jobs.resume.bind(this.#jobs), fromPauseRequest(request))).job);
+  }
+
+  async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
+    const stream: ClientReadableStream<WatchJobResponse> = this.#jobs.watchJob(
+      fromWatchRequest(request),
+      metadataOf(call),
+      deadlineOf(call),
+    );
+    const leave = () => stream.cancel();
+    call.signal.addEventListener('abort', leave, { once: true });
+    if (call.signal.aborted) leave();
+    try {
+      for await (const { event } of stream) yield toJobEvent((event as WatchJobResponse['event']) ?? undefined);
+    } catch (error) {
+      if (call.signal.aborted && isServiceError(error) && error.code === status.CANCELLED) return;
+      throw isServiceError(error) ? errorOf(error, this.#host) : error;
+    } finally {
+      call.signal.removeEventListener('abort', leave);
+      stream.cancel();
+    }
+  }
+
+  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
+    await this.#ask(call, this.#domains.checkOperation.bind(this.#domains), fromCheckOperationRequest(request));
+  }
+
+  async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
+    const { leftovers, ...page } = await this.#ask(call, this.#jobs.listLeftovers.bind(this.#jobs), request);
+    return { ...page, items: leftovers.map(toLeftover) };
+  }
+
+  async reclaim({ ids, ...request }: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
+    const message = { ...request, leftoverIds: [...ids] };
+    const { results } = await this.#ask(call, this.#jobs.reclaim.bind(this.#jobs), message);
+    return results.map(toReclaimResult);
+  }
+
+  async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
+    const { domains, ...page } = await this.#ask(call, this.#domains.listDomains.bind(this.#domains), request);
+    return { ...page, items: domains.map(toDomain) };
+  }
+
+  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+    const { domain } = await this.#ask(call, this.#domains.getDomain.bind(this.#domains), { domain: name });
+    if (domain === undefined) throw new TypeError('an answer without a domain');
+    return { domain: toDomain(domain), disks: domain.disks.map(toDomainDisk) };
+  }
+
+  [Symbol.dispose](): void {
+    // One channel for both.
+    this.#jobs.close();
+  }
+
+  /** One unary call, which the caller's leaving cancels and the caller's deadline bounds. */
+  async #ask<Request, Response>(
+    call: Call,
+    rpc: (
+      request: Request,
+      metadata: Metadata,
+      options: { deadline?: Date },
+      callback: (error: ServiceError | null, response: Response) => void,
+    ) => ClientUnaryCall,
+    request: Request,
+  ): Promise<Response> {
+    call.signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<Response>();
+    const running = rpc(request, metadataOf(call), deadlineOf(call), (error, response) => {
+      if (error === null) resolve(response);
+      else
+        reject(
+          call.signal.aborted && error.code === status.CANCELLED ? call.signal.reason : errorOf(error, this.#host),
+        );
+    });
+    const leave = () => running.cancel();
+    call.signal.addEventListener('abort', leave, { once: true });
+    try {
+      return await promise;
+    } finally {
+      call.signal.removeEventListener('abort', leave);
+    }
+  }
+}
+
+function metadataOf({ caller }: Call): Metadata {
+  const metadata = new Metadata();
+  if (caller !== undefined) metadata.set(CALLER_HEADER, encodeURIComponent(caller.toWellFormed()));
+  return metadata;
+}
+
+function deadlineOf({ deadline }: Call): { deadline?: Date } {
+  return deadline === undefined ? {} : { deadline };
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && 'metadata' in error && 'code' in error;
+}

@@ -1,0 +1,136 @@
+/** Core types → messages: what is asked of a service elsewhere, in the words of the one who asked. */
+import {
+  type AbortRequest as AbortMessage,
+  CommitFlag,
+  type CommitRequest as CommitMessage,
+  type ListJobsRequest as ListJobsMessage,
+  type PauseRequest as PauseMessage,
+  RebaseFlag,
+  type RebaseRequest as RebaseMessage,
+  type SetSpeedRequest as SetSpeedMessage,
+  type StartCopyRequest,
+  type WatchJobRequest,
+} from '../../../generated/blockjob/v1/block_job_service.ts';
+import {
+  type CheckOperationRequest as CheckOperationMessage,
+  Operation,
+} from '../../../generated/blockjob/v1/domain_service.ts';
+import {
+  type Destination as DestinationMessage,
+  ImageFormat,
+  Job_State,
+  type JobRef as JobRefMessage,
+  type NbdDestination,
+  OnNoSpace,
+  OnReady,
+  PauseGuest,
+  WriteMode,
+} from '../../../generated/blockjob/v1/job.ts';
+import type { Duration } from '../../../generated/google/protobuf/duration.ts';
+import type {
+  AbortRequest,
+  AskedDestination,
+  CheckOperationRequest,
+  CommitRequest,
+  CopyRequest,
+  JobRef,
+  ListJobsRequest,
+  PauseRequest,
+  RebaseRequest,
+  SetSpeedRequest,
+  WatchRequest,
+} from '../../core/requests.ts';
+import { numberOf } from '../enums.ts';
+
+export function fromCopyRequest({ destination, format, timeLimitMs, ...request }: CopyRequest): StartCopyRequest {
+  return {
+    ...request,
+    destination: fromDestination(destination, format),
+    writeMode: numberOf(WriteMode, 'WRITE_MODE', request.writeMode),
+    onReady: numberOf(OnReady, 'ON_READY', request.onReady),
+    onNoSpace: numberOf(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
+    pauseGuest: fromPauseGuest(request.pauseGuest),
+    timeLimit: fromMs(timeLimitMs),
+  };
+}
+
+export function fromRebaseRequest({ flags, ...request }: RebaseRequest): RebaseMessage {
+  return { ...request, flags: flags.map((flag) => numberOf(RebaseFlag, 'REBASE_FLAG', flag)) };
+}
+
+export function fromCommitRequest({ flags, ...request }: CommitRequest): CommitMessage {
+  return { ...request, flags: flags.map((flag) => numberOf(CommitFlag, 'COMMIT_FLAG', flag)) };
+}
+
+export function fromAbortRequest({ job, pauseGuest, ...request }: AbortRequest): AbortMessage {
+  return { ...request, job: fromJobRef(job), pauseGuest: fromPauseGuest(pauseGuest) };
+}
+
+export function fromSetSpeedRequest({ job, ...request }: SetSpeedRequest): SetSpeedMessage {
+  return { ...request, job: fromJobRef(job) };
+}
+
+/** Pause, and Resume. */
+export function fromPauseRequest({ job, requestId }: PauseRequest): PauseMessage {
+  return { job: fromJobRef(job), requestId };
+}
+
+export function fromListJobsRequest({ states, ...request }: ListJobsRequest): ListJobsMessage {
+  return { ...request, stateFilter: states.map((state) => numberOf(Job_State, 'STATE', state)) };
+}
+
+export function fromCheckOperationRequest({ operation, ...request }: CheckOperationRequest): CheckOperationMessage {
+  return { ...request, operation: numberOf(Operation, 'OPERATION', operation) };
+}
+
+export function fromWatchRequest({ job, afterRevision, progressIntervalMs }: WatchRequest): WatchJobRequest {
+  return {
+    job: fromJobRef(job),
+    afterRevision: afterRevision === undefined ? undefined : BigInt(afterRevision),
+    progressInterval: fromMs(progressIntervalMs),
+  };
+}
+
+export function fromJobRef(ref: JobRef): JobRefMessage {
+  return {
+    ref: 'jobId' in ref ? { $case: 'jobId', value: ref.jobId } : { $case: 'disk', value: ref.disk },
+  };
+}
+
+function fromDestination(
+  destination: AskedDestination | undefined,
+  asked: CopyRequest['format'],
+): DestinationMessage | undefined {
+  const format: ImageFormat = numberOf(ImageFormat, 'IMAGE_FORMAT', asked);
+  if (destination === undefined) return format === 0 ? undefined : { target: undefined, format };
+  switch (destination.kind) {
+    case 'file':
+      return { target: { $case: 'file', value: destination.path }, format };
+    case 'block-device':
+      return { target: { $case: 'blockDevice', value: destination.path }, format };
+    case 'nbd':
+      return { target: { $case: 'nbd', value: fromNbd(destination.nbd) }, format };
+  }
+}
+
+function fromNbd({ server, ...more }: Extract<AskedDestination, { kind: 'nbd' }>['nbd']): NbdDestination {
+  switch (server?.kind) {
+    case 'tcp':
+      return { ...more, server: { $case: 'tcp', value: { host: server.host, port: server.port } } };
+    case 'unix':
+      return { ...more, server: { $case: 'unixSocket', value: server.path } };
+    case undefined:
+      return { ...more, server: undefined };
+  }
+}
+
+function fromPauseGuest(pauseGuest: CopyRequest['pauseGuest']): PauseGuest {
+  return numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest);
+}
+
+/** What is no duration goes on as one that no rule lets pass either. */
+function fromMs(ms: number | undefined): Duration | undefined {
+  if (ms === undefined) return undefined;
+  if (Number.isNaN(ms)) return { seconds: 1n, nanos: -1 };
+  return { seconds: BigInt(Math.trunc(ms / 1000)), nanos: (ms % 1000) * 1e6 };
+}

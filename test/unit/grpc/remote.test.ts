@@ -1,0 +1,273 @@
+/** What goes over the wire and comes back is what it was: a gateway answers as the agent behind it does. */
+import { type ServiceError, status } from '@grpc/grpc-js';
+import * as fc from 'fast-check';
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import {
+  AbortRequest,
+  CommitRequest,
+  ListJobsRequest,
+  RebaseRequest,
+  StartCopyRequest,
+  WatchJobRequest,
+} from '../../../generated/blockjob/v1/block_job_service.ts';
+import { CheckOperationRequest } from '../../../generated/blockjob/v1/domain_service.ts';
+import { Job as JobMessage } from '../../../generated/blockjob/v1/job.ts';
+import { Status } from '../../../generated/google/rpc/status.ts';
+import type { JobEvent, Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
+import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
+import { outcomeOf } from '../../../src/core/outcome.ts';
+import type { Progress } from '../../../src/core/progress.ts';
+import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult } from '../../../src/grpc/answers.ts';
+import { toJobEvent, toJobView, toLeftover, toReclaimResult } from '../../../src/grpc/remote/answers.ts';
+import { errorOf, failureOf } from '../../../src/grpc/remote/failure.ts';
+import {
+  fromAbortRequest,
+  fromCheckOperationRequest,
+  fromCommitRequest,
+  fromCopyRequest,
+  fromListJobsRequest,
+  fromRebaseRequest,
+  fromWatchRequest,
+} from '../../../src/grpc/remote/requests.ts';
+import {
+  toAbortRequest,
+  toCheckOperationRequest,
+  toCommitRequest,
+  toCopyRequest,
+  toListJobsRequest,
+  toRebaseRequest,
+  toWatchRequest,
+} from '../../../src/grpc/requests.ts';
+import { answerTo, statusOf } from '../../../src/grpc/status.ts';
+import { CONCLUDED, CREATED, jobOf, jobWith, RUNNING, STORIES } from '../core/stories.ts';
+
+const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
+const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const text = fc.string();
+const maybe = <T>(one: fc.Arbitrary<T>) => fc.option(one, { nil: undefined });
+const disk = fc.record({ domain: text, disk: text });
+const server = maybe(
+  fc.oneof(
+    text.map((value) => ({ $case: 'unixSocket', value }) as const),
+    fc.record({ host: text, port: fc.integer({ min: 1 }) }).map((value) => ({ $case: 'tcp', value }) as const),
+  ),
+);
+const nbd = fc.record({ server, exportName: text, tlsCredentialsId: text, tlsHostname: text });
+const target = maybe(
+  fc.oneof(
+    text.map((value) => ({ $case: 'file', value }) as const),
+    text.map((value) => ({ $case: 'blockDevice', value }) as const),
+    nbd.map((value) => ({ $case: 'nbd', value }) as const),
+  ),
+);
+const duration = maybe(fc.integer({ min: 0, max: 2 ** 31 }).map((ms) => ({ seconds: BigInt(ms), nanos: 5e6 })));
+const job = fc.oneof(
+  fc.string({ minLength: 1 }).map((value) => ({ ref: { $case: 'jobId', value } }) as const),
+  fc
+    .record({ domain: fc.string({ minLength: 1 }), disk: fc.string({ minLength: 1 }) })
+    .map((value) => ({ ref: { $case: 'disk', value } }) as const),
+);
+const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text };
+
+/** Each request, how it is read here, and how it is written for a service elsewhere. */
+const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: never) => unknown])[] = [
+  [
+    'StartCopy',
+    fc.record({
+      ...start,
+      destination: fc.record({ target, format: int }),
+      shallow: fc.boolean(),
+      reuseExternal: fc.boolean(),
+      relativeBacking: fc.boolean(),
+      bandwidthBytesPerSecond: uint64,
+      granularityBytes: uint64,
+      bufferBytes: uint64,
+      writeMode: int,
+      onReady: int,
+      onNoSpace: int,
+      timeLimit: duration,
+      pauseGuest: int,
+    }),
+    (message: StartCopyRequest) => [toCopyRequest(message), toCopyRequest(fromCopyRequest(toCopyRequest(message)))],
+  ],
+  [
+    'Rebase',
+    fc.record({ ...start, base: text, flags: fc.array(int), bandwidth: uint64 }),
+    (message: RebaseRequest) => [
+      toRebaseRequest(message),
+      toRebaseRequest(fromRebaseRequest(toRebaseRequest(message))),
+    ],
+  ],
+  [
+    'Commit',
+    fc.record({ ...start, base: text, top: text, flags: fc.array(int), bandwidth: uint64 }),
+    (message: CommitRequest) => [
+      toCommitRequest(message),
+      toCommitRequest(fromCommitRequest(toCommitRequest(message))),
+    ],
+  ],
+  [
+    'Abort',
+    fc.record({ job, pivot: fc.boolean(), async: fc.boolean(), force: fc.boolean(), pauseGuest: int, requestId: text }),
+    (message: AbortRequest) => [toAbortRequest(message), toAbortRequest(fromAbortRequest(toAbortRequest(message)))],
+  ],
+  [
+    'ListJobs',
+    fc.record({ domain: text, stateFilter: fc.array(int), pageSize: fc.integer(), pageToken: text }),
+    (message: ListJobsRequest) => [
+      toListJobsRequest(message),
+      toListJobsRequest(fromListJobsRequest(toListJobsRequest(message))),
+    ],
+  ],
+  [
+    'WatchJob',
+    fc.record({ job, afterRevision: maybe(uint64), progressInterval: duration }),
+    (message: WatchJobRequest) => [toWatchRequest(message), toWatchRequest(fromWatchRequest(toWatchRequest(message)))],
+  ],
+  [
+    'CheckOperation',
+    fc.record({ domain: text, disk: maybe(text), operation: int }),
+    (message: CheckOperationRequest) => [
+      toCheckOperationRequest(message),
+      toCheckOperationRequest(fromCheckOperationRequest(toCheckOperationRequest(message))),
+    ],
+  ],
+];
+
+describe('a request that is passed on', () => {
+  it.each(REQUESTS)('%s is what it was, with the numbers that nobody knows', (_name, message, bothOf) => {
+    fc.assert(
+      fc.property(message, (one) => {
+        const [here, there] = (bothOf as (message: unknown) => readonly unknown[])(one) as [unknown, unknown];
+        expect(there).toEqual(here);
+      }),
+    );
+  });
+});
+
+const PROGRESS: Progress = {
+  currentBytes: 5,
+  endBytes: 10,
+  percent: 50,
+  remainingBytes: 5,
+  bytesPerSecond: 1,
+  dirtyBytesPerSecond: 2,
+  etaMs: 1500,
+  convergence: 'CONVERGING',
+  sampleTime: '2026-01-01T00:00:00.000Z',
+};
+const nbdDestination = {
+  node: 'n',
+  path: 'nbd://host:1/e',
+  format: 'RAW',
+  target: {
+    kind: 'nbd',
+    nbd: { server: { kind: 'tcp', host: 'host', port: 1 }, exportName: 'e', tlsCredentialsId: '', tlsHostname: '' },
+  },
+} as const;
+const refusedJob = {
+  ...jobWith({ kind: 'PULL', destination: undefined, domainUuid: 'u' }, RUNNING),
+  failure: failure('NO_SPACE', { path: '/x', why: 'full' }),
+};
+const endedJob = jobOf(CREATED, RUNNING, CONCLUDED);
+const ended = {
+  ...endedJob,
+  outcome: outcomeOf(endedJob, CONCLUDED as Extract<typeof CONCLUDED, { entry: 'concluded' }>, 4),
+};
+const JOBS = [
+  ...STORIES.map(([, , entries]) => jobOf(...entries)),
+  jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
+  refusedJob,
+  ended,
+];
+
+describe('an answer that is passed on', () => {
+  it.each(JOBS.map((one) => [one.state, one] as const))('a job that is %s is the same message', (_state, one) => {
+    for (const progress of [undefined, PROGRESS, { ...PROGRESS, etaMs: undefined }]) {
+      const message = fromJobView({ job: one, progress });
+      const received = JobMessage.decode(JobMessage.encode(message).finish());
+      expect(fromJobView(toJobView(received))).toEqual(message);
+    }
+  });
+
+  it('an event, of COMPACTED too', () => {
+    const event: JobEvent = { job: ended, progress: undefined, type: 'STATE', time: PROGRESS.sampleTime, detail: 'd' };
+    for (const one of [event, { ...event, type: 'COMPACTED', oldestRevision: 3 } as const]) {
+      expect(fromJobEvent(toJobEvent(fromJobEvent(one)))).toEqual(fromJobEvent(one));
+    }
+  });
+
+  it('a leftover, and what became of it', () => {
+    const leftover: Leftover = {
+      id: 'file:1',
+      kind: 'FILE',
+      host: 'host1',
+      domain: 'vm1',
+      jobId: 'bj1',
+      name: '/x',
+      allocatedBytes: 5,
+      text: 'why',
+      blockedBy: '',
+      createTime: PROGRESS.sampleTime,
+    };
+    expect(toLeftover(fromLeftover(leftover))).toEqual(leftover);
+    const results: ReclaimResult[] = [
+      { id: 'file:1', leftover, failure: undefined },
+      { id: 'gone', leftover: undefined, failure: undefined },
+      { id: 'file:1', leftover, failure: failure('ACCESS_DENIED', { path: '/x', why: 'EPERM' }) },
+    ];
+    for (const result of results) expect(toReclaimResult(fromReclaimResult(result))).toEqual(result);
+  });
+
+  it('refuses what only a newer service can say', () => {
+    expect(() => toJobView({ ...fromJobView({ job: ended, progress: undefined }), state: 99 as never })).toThrow(
+      'NOT_IMPLEMENTED',
+    );
+  });
+});
+
+describe('a refusal that is passed on', () => {
+  const log = pino({ level: 'silent' });
+  const asReceived = (error: unknown): ServiceError => {
+    const { code, details, metadata } = answerTo(error, log);
+    return Object.assign(new Error(details ?? ''), { code, details: details ?? '', metadata }) as ServiceError;
+  };
+
+  it('has the reason, the words and the fields', () => {
+    const why = failure('DISK_NOT_FOUND', { domain: 'vm1', disk: 'x' });
+    expect(errorOf(asReceived(new BlockJobError(why)), 'host1').failure).toEqual(why);
+    const two = BlockJobError.ofViolations([
+      violation('a', 'FIELD_INVALID', { field: 'a', problem: 'is bad' }),
+      violation('b', 'FIELD_INVALID', { field: 'b', problem: 'is worse' }),
+    ]);
+    const passed = errorOf(asReceived(two), 'host1').failure;
+    expect(statusOf(passed)).toEqual(statusOf(two.failure));
+  });
+
+  it('of a way that broke names the host, of a method that is not there what it is', () => {
+    const broken = (code: status, details: string) =>
+      Object.assign(new Error(details), { code, details, metadata: asReceived(new Error('x')).metadata.clone() });
+    const plain = (code: status, details: string) => {
+      const error = broken(code, details);
+      error.metadata.remove('grpc-status-details-bin');
+      return errorOf(error as ServiceError, 'host1').failure;
+    };
+    expect(plain(status.UNAVAILABLE, 'Connection dropped')).toEqual(
+      failure('HOST_UNREACHABLE', { host: 'host1', why: 'Connection dropped' }),
+    );
+    expect(plain(status.DEADLINE_EXCEEDED, '').metadata['why']).toBe('it did not answer in time');
+    expect(plain(status.UNIMPLEMENTED, 'no such method').reason).toBe('NOT_IMPLEMENTED');
+  });
+
+  it('with details that are no message, or of a reason of tomorrow, is still said', () => {
+    const error = asReceived(new BlockJobError(failure('DRAINING', {})));
+    error.metadata.set('grpc-status-details-bin', Buffer.from([255]));
+    expect(errorOf(error, 'host1').reason).toBe('HOST_UNREACHABLE');
+    const rich = statusOf(failure('DRAINING', {}));
+    const tomorrow = Status.decode(Status.encode(rich).finish());
+    for (const one of tomorrow.details)
+      one.value = Buffer.from(one.value.toString('latin1').replace('DRAINING', 'TOMORROW'), 'latin1');
+    expect(failureOf(tomorrow).text).toContain('TOMORROW');
+  });
+});
