@@ -31,6 +31,8 @@ export interface Call {
   readonly deadline?: Date;
   /** Who asks, where that is known: as its certificate says, or as a gateway has passed it on. */
   readonly caller?: string;
+  /** At which epoch a gateway has heard that the domain is this host's. */
+  readonly epoch?: bigint;
 }
 
 /** What a start would do, if it were asked for now. Its job has no name yet: another holds the place. */

@@ -217,6 +217,11 @@ export const catalogue = {
     libvirt: '-',
     text: 'host {host} cannot be reached: {why}',
   },
+  DIRECTORY_UNREACHABLE: {
+    code: 'UNAVAILABLE',
+    libvirt: '-',
+    text: 'the directory does not answer ({why}), and {what} cannot be found without it',
+  },
   DRAINING: {
     code: 'UNAVAILABLE',
     libvirt: '-',

@@ -11,6 +11,8 @@ import type { JobView } from '../../src/core/job-view.ts';
 import type { CopyRequest } from '../../src/core/requests.ts';
 
 export interface TestAgentOptions {
+  /** host1 unless told. */
+  readonly host?: string;
   /** Journals go into `jobs` below it. */
   readonly dir: string;
   /** Domain name → QMP socket. */
@@ -44,7 +46,7 @@ export class TestAgent implements AsyncDisposable {
   }
 
   /** With the jobs that an agent before it left in `dir`. Every domain can be asked when this returns. */
-  static async start({ dir, qmp, allow, complaints: expected }: TestAgentOptions): Promise<TestAgent> {
+  static async start({ host = 'host1', dir, qmp, allow, complaints: expected }: TestAgentOptions): Promise<TestAgent> {
     const complaints: string[] = [];
     const sink = new Writable({
       write: (chunk: Buffer, _encoding, done) => {
@@ -58,7 +60,7 @@ export class TestAgent implements AsyncDisposable {
     const jobsFolder = join(dir, 'jobs');
     await mkdir(jobsFolder, { recursive: true });
     const agent = new HostAgent({
-      host: 'host1',
+      host,
       machines,
       jobsFolder,
       allowed: { folders: allow, nbdServers: [] },

@@ -365,6 +365,13 @@ export const ErrorReason = {
    */
   ERROR_REASON_DRAINING: 1403,
   /**
+   * ERROR_REASON_DIRECTORY_UNREACHABLE - UNAVAILABLE. The gateway does not know where that is, and the directory does not answer; what is known goes on.
+   * Do: repeat with the same request_id.
+   * libvirt: none.
+   * Keys: why, what.
+   */
+  ERROR_REASON_DIRECTORY_UNREACHABLE: 1404,
+  /**
    * ERROR_REASON_CALLER_UNKNOWN - UNAUTHENTICATED. The caller shows no identity that the policy could know: no certificate, or no name in it.
    * Do: use a client certificate with a SPIFFE id or DNS name.
    * libvirt: VIR_ERR_AUTH_FAILED.
@@ -424,6 +431,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_QEMU_UNREACHABLE = typeof ErrorReason.ERROR_REASON_QEMU_UNREACHABLE;
   export type ERROR_REASON_HOST_UNREACHABLE = typeof ErrorReason.ERROR_REASON_HOST_UNREACHABLE;
   export type ERROR_REASON_DRAINING = typeof ErrorReason.ERROR_REASON_DRAINING;
+  export type ERROR_REASON_DIRECTORY_UNREACHABLE = typeof ErrorReason.ERROR_REASON_DIRECTORY_UNREACHABLE;
   export type ERROR_REASON_CALLER_UNKNOWN = typeof ErrorReason.ERROR_REASON_CALLER_UNKNOWN;
   export type UNRECOGNIZED = typeof ErrorReason.UNRECOGNIZED;
 }
@@ -571,6 +579,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 1403:
     case "ERROR_REASON_DRAINING":
       return ErrorReason.ERROR_REASON_DRAINING;
+    case 1404:
+    case "ERROR_REASON_DIRECTORY_UNREACHABLE":
+      return ErrorReason.ERROR_REASON_DIRECTORY_UNREACHABLE;
     case 1601:
     case "ERROR_REASON_CALLER_UNKNOWN":
       return ErrorReason.ERROR_REASON_CALLER_UNKNOWN;
@@ -677,6 +688,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_HOST_UNREACHABLE";
     case ErrorReason.ERROR_REASON_DRAINING:
       return "ERROR_REASON_DRAINING";
+    case ErrorReason.ERROR_REASON_DIRECTORY_UNREACHABLE:
+      return "ERROR_REASON_DIRECTORY_UNREACHABLE";
     case ErrorReason.ERROR_REASON_CALLER_UNKNOWN:
       return "ERROR_REASON_CALLER_UNKNOWN";
     case ErrorReason.UNRECOGNIZED:

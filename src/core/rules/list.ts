@@ -42,7 +42,7 @@ export const BY_AGE: Order<JobView> = {
 export const BY_NAME: Order<Domain> = { list: 'domains', key: ({ name, host }) => `${name} ${host}` };
 export const OLDEST_FIRST: Order<Leftover> = {
   list: 'leftovers',
-  key: ({ createTime, id }) => `${createTime ?? ''} ${id}`,
+  key: ({ createTime, host, id }) => `${createTime ?? ''} ${host} ${id}`,
 };
 
 /**

@@ -1,0 +1,88 @@
+/** Which agent a call goes to: that of the host which has the domain, or the job. */
+import type { Call } from '../core/block-jobs.ts';
+import { BlockJobError, fail, failure } from '../core/errors.ts';
+import type { JobView } from '../core/job-view.ts';
+import type { JobRef } from '../core/requests.ts';
+import { invalidField } from '../core/rules/rule.ts';
+import type { Agent, Agents } from './agents.ts';
+import type { Directory, Found, Host } from './directory.ts';
+import { type JobPlaces, NOT_THERE } from './job-places.ts';
+
+/** How long a domain is looked for past the memory. */
+const LOOK_AGAIN_MS = 3000;
+/** An agent that says one of these has not begun: whoever has the domain now is asked instead. */
+const MOVED: ReadonlySet<string> = new Set(['NOT_OWNER', 'DOMAIN_NOT_FOUND']);
+
+export class Routes {
+  readonly #directory: Directory;
+  readonly #agents: Agents;
+  readonly #places: JobPlaces;
+
+  constructor(directory: Directory, agents: Agents, places: JobPlaces) {
+    this.#directory = directory;
+    this.#agents = agents;
+    this.#places = places;
+  }
+
+  async onJob(ref: JobRef, call: Call, act: (agent: Agent, call: Call) => Promise<JobView>): Promise<JobView> {
+    if ('disk' in ref) {
+      const view = await this.onDomain(ref.disk.domain, call, act);
+      this.#places.remember(view);
+      return view;
+    }
+    try {
+      return await act(this.#agents.of(await this.#places.hostOf(ref.jobId, call)), call);
+    } catch (error) {
+      if (error instanceof BlockJobError && error.reason === 'JOB_NOT_FOUND') this.#places.forget(ref.jobId);
+      throw error;
+    }
+  }
+
+  /** Asks the host of a domain; and once more, if that one says that the domain is elsewhere and the directory knows where. */
+  async onDomain<T>(domain: string, call: Call, act: (agent: Agent, call: Call) => Promise<T>): Promise<T> {
+    const found = this.#directory.find(domain);
+    const first = found.found === 'none' ? await this.#lookAgain(domain, call) : found;
+    const target = this.#targetOf(domain, first);
+    try {
+      return await act(this.#agents.of(target.host), { ...call, epoch: target.epoch });
+    } catch (error) {
+      if (!(error instanceof BlockJobError) || !MOVED.has(error.reason)) throw error;
+      const next = this.#targetOf(domain, await this.#lookAgain(domain, call));
+      if (next.host.name === target.host.name && next.epoch === target.epoch) throw error;
+      return await act(this.#agents.of(next.host), { ...call, epoch: next.epoch });
+    }
+  }
+
+  async #lookAgain(domain: string, call: Call): Promise<Found> {
+    try {
+      return await this.#directory.lookAgain(domain, { timeoutMs: LOOK_AGAIN_MS, signal: call.signal });
+    } catch (error) {
+      call.signal.throwIfAborted();
+      const why = error instanceof Error ? error.message : String(error);
+      throw new BlockJobError(failure('DIRECTORY_UNREACHABLE', { why, what: `domain ${domain}` }), { cause: error });
+    }
+  }
+
+  #targetOf(domain: string, found: Found): { readonly host: Host; readonly epoch: bigint } {
+    switch (found.found) {
+      case 'none': {
+        const { freshness } = this.#directory;
+        if (!freshness.live) fail('DIRECTORY_UNREACHABLE', { why: freshness.why, what: `domain ${domain}` });
+        return fail('DOMAIN_NOT_FOUND', { domain });
+      }
+      case 'several': {
+        const hosts = found.domains.map(({ host }) => host).join(', ');
+        throw invalidField('domain', `"${domain}" names several domains, on ${hosts}; give the UUID of one`);
+      }
+      case 'one': {
+        const { host, domain: one } = found;
+        if (host === undefined) fail('HOST_UNREACHABLE', { host: one.host, why: NOT_THERE });
+        return { host, epoch: one.epoch };
+      }
+    }
+  }
+
+  hostNamed(name: string): Host {
+    return this.#directory.host(name) ?? fail('HOST_UNREACHABLE', { host: name, why: NOT_THERE });
+  }
+}

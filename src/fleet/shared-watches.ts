@@ -1,0 +1,81 @@
+/** Who watches jobs through this gateway: each sees every revision once and in order, as an agent shows it. */
+import type { Call, JobEvent } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
+import type { JobView } from '../core/job-view.ts';
+import type { WatchRequest } from '../core/requests.ts';
+import { progressIntervalMs } from '../core/rules/list.ts';
+import { LinkedAbort } from '../lib/linked-abort.ts';
+import type { Agent } from './agents.ts';
+import { ENDED, SharedWatch } from './shared-watch.ts';
+
+/** Longer silence looks like a dead connection. */
+const HEARTBEAT_MS = 15_000;
+
+export class SharedWatches {
+  readonly #agentOf: (job: string, call: Call) => Promise<Agent>;
+  readonly #limit: number;
+  readonly #watches = new Map<string, SharedWatch>();
+
+  constructor(agentOf: (job: string, call: Call) => Promise<Agent>, watchersPerJob: number) {
+    this.#agentOf = agentOf;
+    this.#limit = watchersPerJob;
+  }
+
+  /** `view` is the job as its agent has just shown it. Ends after the event that ends the job. */
+  async *watch(view: JobView, request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {
+    const { accepted, revision: last } = view.job;
+    const { job } = accepted;
+    const { afterRevision } = request;
+    if (afterRevision !== undefined && afterRevision > last) {
+      fail('REVISION_UNKNOWN', { job, revision: String(afterRevision), last: String(last) });
+    }
+    const intervalMs = progressIntervalMs(request);
+    const shared = this.#watches.get(job) ?? new SharedWatch(job, this.#agentOf);
+    if (shared.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: String(this.#limit) });
+    this.#watches.set(job, shared);
+    using leaving = new DisposableStack();
+    leaving.use(shared.join(intervalMs));
+    leaving.defer(() => {
+      if (shared.watchers === 1) this.#watches.delete(job);
+    });
+
+    let cursor = afterRevision ?? last;
+    let [progressSent, sentAt]: [JobEvent | undefined, number] = [undefined, -Infinity];
+    if (afterRevision === undefined) {
+      yield { ...view, type: 'SNAPSHOT', time: new Date().toISOString(), detail: 'the job as it is' };
+      if (ENDED.has(view.job.state)) return;
+    }
+    while (!signal.aborted) {
+      const before = shared.changed.now;
+      if (cursor < shared.oldest - 1 && shared.compacted !== undefined) {
+        cursor = shared.oldest - 1;
+        yield shared.compacted;
+        continue;
+      }
+      const next = shared.at(cursor + 1);
+      if (next !== undefined) {
+        cursor += 1;
+        yield next;
+        if (ENDED.has(next.job.state)) return;
+        continue;
+      }
+      if (cursor === last && ENDED.has(view.job.state)) return;
+      if (shared.failed !== undefined) throw shared.failed;
+      const { progress } = shared;
+      const isNew = progress !== undefined && progress !== progressSent && progress.job.revision === cursor;
+      const dueInMs = sentAt + intervalMs - performance.now();
+      if (isNew && dueInMs <= 0) {
+        [progressSent, sentAt] = [progress, performance.now()];
+        yield progress;
+        continue;
+      }
+      using wait = new LinkedAbort(signal);
+      const timeoutMs = isNew ? dueInMs : HEARTBEAT_MS;
+      await shared.changed.after(before, { signal: wait.signal, timeoutMs });
+      if (!isNew && shared.changed.now === before && !signal.aborted) {
+        const now = shared.latest ?? { ...view, detail: '' };
+        yield { job: now.job, progress: now.progress, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };
+      }
+    }
+  }
+}
