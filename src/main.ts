@@ -1,10 +1,16 @@
 #!/usr/bin/env node
-import { runCommandLine } from './config.ts';
+import { runCommandLine } from './config/command-line.ts';
+import { HostNameTaken } from './fleet/directory.ts';
+import { agent } from './modes/agent.ts';
 import { embedded } from './modes/embedded.ts';
+import { gateway } from './modes/gateway.ts';
+
+/** sysexits.h, EX_CONFIG: a service manager must not try again before a person has. */
+const NEVER_RESTART = 78;
 
 try {
-  await runCommandLine(process.argv.slice(2), { embedded });
+  await runCommandLine(process.argv.slice(2), { embedded, agent, gateway });
 } catch (error) {
   process.stderr.write(`blockjobd: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  process.exitCode = error instanceof HostNameTaken ? NEVER_RESTART : 1;
 }

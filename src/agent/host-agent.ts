@@ -39,9 +39,9 @@ import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
 import { Domains } from './domains.ts';
-import { graphsOf, holderOf, notHeld } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { JobTable } from './job-table.ts';
+import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
 import { recoverLost } from './lost-journal.ts';
 import type { Allowed } from './place.ts';
@@ -53,6 +53,7 @@ import { type Change, changeDone, requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
 import { type Start, Starts } from './starts.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
 import { Watchers } from './watchers.ts';
@@ -65,6 +66,8 @@ export interface HostAgentOptions {
   /** Where copies may go. */
   readonly allowed: Allowed;
   readonly limits: Limits;
+  /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
+  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
   readonly logger: Logger;
 }
 
@@ -72,6 +75,7 @@ export class HostAgent implements BlockJobs {
   readonly #options: HostAgentOptions;
   readonly #machines: VirtualMachines;
   readonly #progresses: Progresses;
+  readonly #views: JobViews;
   readonly #jobs: JobTable;
   readonly #starts: Starts;
   readonly #watchers: Watchers;
@@ -82,6 +86,7 @@ export class HostAgent implements BlockJobs {
     this.#options = options;
     this.#machines = options.machines;
     this.#progresses = new Progresses(options.machines);
+    this.#views = new JobViews(options.machines, this.#progresses);
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
@@ -117,16 +122,16 @@ export class HostAgent implements BlockJobs {
 
   async #start(start: Start, call: Call): Promise<Started> {
     if (start.request.validateOnly) return await this.#starts.plan(start);
+    await this.#options.mayChange?.(this.#machines.get(start.request.disk.domain), call);
     const log = await this.#starts.start(start, call);
     if (log.refused) throw endedAs(log.job);
-    return this.#view(log);
+    return this.#views.of(log);
   }
 
   async getInfo(ref: JobRef, _call: Call): Promise<JobView> {
     const log = await this.#jobs.find(ref);
-    await this.#progresses.refresh(log);
-    const [view] = await this.#viewsNow([log]);
-    return view ?? this.#view(log);
+    const [view] = await this.#views.now([log]);
+    return view ?? this.#views.of(log);
   }
 
   async listJobs(request: ListJobsRequest, _call: Call): Promise<Page<JobView>> {
@@ -141,41 +146,52 @@ export class HostAgent implements BlockJobs {
     );
     const known = this.#machines.find(domain) !== undefined || this.#jobs.newestFirst.some(({ job }) => ofDomain(job));
     if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
-    const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#view(log)) };
+    const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#views.of(log)) };
     const { items: logs, nextPageToken } = page(wanted, order, request);
-    await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
-    return { items: await this.#viewsNow(logs), nextPageToken, unreachableHosts: [] };
+    return { items: await this.#views.now(logs), nextPageToken, unreachableHosts: [] };
   }
 
-  async abort(request: AbortRequest, { signal }: Call): Promise<JobView> {
+  async abort(request: AbortRequest, call: Call): Promise<JobView> {
     checkAbort(request);
-    const log = await this.#once('Abort', request, async (found, mark) => await requestEnd(found, request, mark));
+    const { signal } = call;
+    const log = await this.#once('Abort', request, async (found, mark) => {
+      // To break a job off is safe on whatever host.
+      if (request.pivot) await this.#mayChange(found, call);
+      await requestEnd(found, request, mark);
+    });
     while (!request.async && !log.ended && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     if (!request.async && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
-    return this.#view(log);
+    return this.#views.of(log);
   }
 
-  async setSpeed(request: SetSpeedRequest, { signal }: Call): Promise<JobView> {
+  async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
     const bandwidthBytesPerSecond = parseSetSpeed(request);
-    return await this.#change('SetSpeed', request, { entry: 'speed-requested', bandwidthBytesPerSecond }, signal);
+    return await this.#change('SetSpeed', request, { entry: 'speed-requested', bandwidthBytesPerSecond }, call);
   }
 
-  async pause(request: PauseRequest, { signal }: Call): Promise<JobView> {
+  async pause(request: PauseRequest, call: Call): Promise<JobView> {
     checkPause(request);
-    return await this.#change('Pause', request, { entry: 'pause-requested' }, signal);
+    return await this.#change('Pause', request, { entry: 'pause-requested' }, call);
   }
 
-  async resume(request: PauseRequest, { signal }: Call): Promise<JobView> {
+  async resume(request: PauseRequest, call: Call): Promise<JobView> {
     checkPause(request);
-    return await this.#change('Resume', request, { entry: 'resume-requested' }, signal);
+    return await this.#change('Resume', request, { entry: 'resume-requested' }, call);
   }
 
-  async #change(rpc: string, request: PauseRequest, change: Change, signal: AbortSignal): Promise<JobView> {
-    const log = await this.#once(rpc, request, async (found, mark) => await requestChange(found, change, mark));
-    await changeDone(log, change, signal);
-    return this.#view(log);
+  async #change(rpc: string, request: PauseRequest, change: Change, call: Call): Promise<JobView> {
+    const log = await this.#once(rpc, request, async (found, mark) => {
+      await this.#mayChange(found, call);
+      await requestChange(found, change, mark);
+    });
+    await changeDone(log, change, call.signal);
+    return this.#views.of(log);
+  }
+
+  async #mayChange({ job: { accepted } }: JobLog, call: Call): Promise<void> {
+    await this.#options.mayChange?.({ name: accepted.domain, uuid: accepted.domainUuid }, call);
   }
 
   async #once(
@@ -215,24 +231,7 @@ export class HostAgent implements BlockJobs {
   }
 
   async getDomain(name: string, _call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    return await this.#domains.get(name, (log) => this.#view(log));
-  }
-
-  /** What was safe to delete when a job ended may be in use again. */
-  async #viewsNow(logs: readonly JobLog[]): Promise<readonly JobView[]> {
-    const isNamed = logs.some(({ job }) => job.outcome.safeToDelete.length > 0);
-    const graphs = isNamed ? await graphsOf(this.#machines) : [];
-    return await Promise.all(
-      logs.map(async (log) => {
-        const { job, progress } = this.#view(log);
-        const safeToDelete = await notHeld(job.outcome.safeToDelete, async (path) => await holderOf(path, graphs));
-        return { job: { ...job, outcome: { ...job.outcome, safeToDelete } }, progress };
-      }),
-    );
-  }
-
-  #view(log: JobLog): JobView {
-    return { job: log.job, progress: this.#progresses.of(log.job) };
+    return await this.#domains.get(name, (log) => this.#views.of(log));
   }
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */

@@ -1,6 +1,6 @@
 /** The folder where the journals are, and the lock by which it has one service at a time. */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 export class StateFolder implements Disposable {
@@ -26,6 +26,16 @@ export class StateFolder implements Disposable {
       throw new Error(`cannot use the state folder ${folder}: ${hint}`, { cause: error });
     }
     return new StateFolder(folder, lock);
+  }
+
+  /** What this folder is known by: the same for each service that uses it, another one for each folder. */
+  async instance(): Promise<string> {
+    const path = join(dirname(this.jobsFolder), 'instance');
+    const known = await readFile(path, 'utf8').catch(() => '');
+    if (known !== '') return known.trim();
+    const instance = crypto.randomUUID();
+    await writeFile(path, `${instance}\n`, { mode: 0o600, flush: true });
+    return instance;
   }
 
   [Symbol.dispose](): void {

@@ -6,6 +6,7 @@ import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
+import { guestStateOf } from '../core/qemu/guest-state.ts';
 import {
   type QemuBlockJob,
   type QemuJob,
@@ -25,26 +26,6 @@ import { failureFrom } from './failures.ts';
 import { HeardEnds } from './heard-ends.ts';
 import { findListener, type ProcessFacts } from './qemu-process.ts';
 
-/** qapi/run-state.json, RunState, in our words. */
-const GUEST_STATES: Readonly<Record<string, GuestState>> = {
-  running: 'RUNNING',
-  paused: 'PAUSED',
-  prelaunch: 'PAUSED',
-  debug: 'PAUSED',
-  suspended: 'PAUSED',
-  'save-vm': 'PAUSED',
-  'restore-vm': 'PAUSED',
-  watchdog: 'PAUSED',
-  'io-error': 'IO_ERROR',
-  inmigrate: 'MIGRATING',
-  postmigrate: 'MIGRATING',
-  'finish-migrate': 'MIGRATING',
-  colo: 'MIGRATING',
-  shutdown: 'SHUT_OFF',
-  'guest-panicked': 'SHUT_OFF',
-  'internal-error': 'SHUT_OFF',
-};
-
 /** Who a QEMU said it is, over the present connection. */
 export interface Identity {
   readonly name: string | undefined;
@@ -63,6 +44,8 @@ export interface VirtualMachineOptions {
   readonly log: Logger;
   /** It has said who it is, and can be asked. */
   readonly onUp?: () => void;
+  /** As `wake`, for who looks at all of them. */
+  readonly onChange?: () => void;
 }
 
 export class VirtualMachine {
@@ -73,6 +56,7 @@ export class VirtualMachine {
   readonly #givenName: string | undefined;
   readonly #log: Logger;
   readonly #monitor: Monitor;
+  readonly #onChange: (() => void) | undefined;
   /** The last one, also while it is being tried again. */
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
@@ -80,7 +64,8 @@ export class VirtualMachine {
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
-  constructor({ socketPath, givenName, log, onUp }: VirtualMachineOptions) {
+  constructor({ socketPath, givenName, log, onUp, onChange }: VirtualMachineOptions) {
+    this.#onChange = onChange;
     this.socketPath = socketPath;
     this.#givenName = givenName;
     this.#log = log.child({ qmp: socketPath });
@@ -90,7 +75,7 @@ export class VirtualMachine {
     });
     this.#monitor.onEvent((event) => {
       this.heardEnds.take(event);
-      this.wake.notify();
+      this.#changed();
     });
     this.#monitor.onState((state) => {
       this.#identity = undefined;
@@ -103,9 +88,14 @@ export class VirtualMachine {
         });
       } else {
         if (state.state === 'disconnected') this.#log.debug({ why: state.error.message }, 'QMP is disconnected');
-        this.wake.notify();
+        this.#changed();
       }
     });
+  }
+
+  #changed(): void {
+    this.wake.notify();
+    this.#onChange?.();
   }
 
   start(): void {
@@ -160,7 +150,7 @@ export class VirtualMachine {
     this.#lastIdentity = this.#identity;
     this.#log.info({ domain: this.name, uuid: this.uuid, pid: facts?.process.pid }, 'QEMU is connected');
     onUp?.();
-    this.wake.notify();
+    this.#changed();
   }
 
   /** Rejects with the errors of src/qmp/errors.ts. */
@@ -193,7 +183,7 @@ export class VirtualMachine {
   }
 
   async guestState(): Promise<GuestState | undefined> {
-    return GUEST_STATES[readRunState(await this.execute({ execute: 'query-status' }))];
+    return guestStateOf(readRunState(await this.execute({ execute: 'query-status' })));
   }
 
   async graph(): Promise<BlockGraph> {

@@ -28,6 +28,8 @@ export class VirtualMachines {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #onUp: ((machine: VirtualMachine) => void) | undefined;
+  /** Notified at every event of any VM, and when VMs come and go. */
+  readonly changes = new Wake();
   /** Notified when a VM can be asked: only then is it known which one it is. */
   readonly arrivals = new Wake();
 
@@ -73,6 +75,7 @@ export class VirtualMachines {
         // A socket's file may be removed under a QEMU that is well: its connection decides.
         if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined) {
           this.#machines.delete(machine.socketPath);
+          this.changes.notify();
           await machine.close();
         }
       }
@@ -84,7 +87,14 @@ export class VirtualMachines {
       this.#onUp?.(machine);
       this.arrivals.notify();
     };
-    const machine: VirtualMachine = new VirtualMachine({ socketPath, givenName, log: this.#options.log, onUp });
+    const onChange = () => this.changes.notify();
+    const machine: VirtualMachine = new VirtualMachine({
+      socketPath,
+      givenName,
+      log: this.#options.log,
+      onUp,
+      onChange,
+    });
     this.#machines.set(socketPath, machine);
     machine.start();
   }

@@ -1,13 +1,22 @@
 /** One gRPC call as the rest of the service sees it: a signal for who waits, an answer or an error, an audit line. */
-import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  status,
+} from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { invalidField } from '../core/rules/rule.ts';
+import { peerOf } from './identity.ts';
 import { answerTo } from './status.ts';
 import { writeAll } from './stream.ts';
 
 export interface CallContext {
   readonly log: Logger;
+  /** Who is believed about callers: gateways, as their certificates name them. */
+  readonly gateways: ReadonlySet<string>;
   /** Both are aborted with DRAINING as their reason: streams when the server begins to shut down, calls at the last. */
   readonly endStreams: AbortSignal;
   readonly endCalls: AbortSignal;
@@ -35,20 +44,18 @@ export function unary<Request, Response>(
     answerUnary(context, call, handle).then(
       (response) => {
         if (audit !== undefined)
-          context.log.info({ ...audit(call.request), caller: call.getPeer() }, `audit: ${name} done`);
+          context.log.info({ ...audit(call.request), ...whoAsks(call, context) }, `audit: ${name} done`);
         callback(null, response);
       },
       (error: unknown) => {
         // Nobody reads the answer any more, and the end of a wait is no error.
         if (call.cancelled) return;
         const answer = answerTo(error, context.log);
-        const details = { rpc: name, caller: call.getPeer(), why: answer.details };
-        if (audit === undefined) context.log.debug(details, 'call refused');
-        else
-          context.log.info(
-            { ...(isWellFormed(call.request) ? audit(call.request) : {}), ...details },
-            `audit: ${name} refused`,
-          );
+        const details = { rpc: name, ...whoAsks(call, context), why: answer.details };
+        const isDenied = answer.code === status.PERMISSION_DENIED || answer.code === status.UNAUTHENTICATED;
+        const asked = audit !== undefined && isWellFormed(call.request) ? audit(call.request) : {};
+        if (audit === undefined && !isDenied) context.log.debug(details, 'call refused');
+        else context.log.info({ ...asked, ...details }, `audit: ${name} refused`);
         callback(answer);
       },
     );
@@ -56,17 +63,18 @@ export function unary<Request, Response>(
 }
 
 async function answerUnary<Request, Response>(
-  { endCalls }: CallContext,
+  context: CallContext,
   call: ServerUnaryCall<Request, Response>,
   handle: (request: Request, call: Call) => Promise<Response>,
 ): Promise<Response> {
   refuseMalformed(call.request);
+  const { endCalls } = context;
   const ends = Promise.withResolvers<never>();
   const end = () => ends.reject(endCalls.reason);
   endCalls.addEventListener('abort', end, { once: true });
   try {
     // The answer at the last does not wait for who does not listen to the signal, as a question to a QEMU that hangs.
-    return await Promise.race([handle(call.request, { signal: leaving(call, endCalls) }), ends.promise]);
+    return await Promise.race([handle(call.request, callOf(call, context, endCalls)), ends.promise]);
   } finally {
     endCalls.removeEventListener('abort', end);
   }
@@ -74,13 +82,14 @@ async function answerUnary<Request, Response>(
 
 export function serverStream<Request, Response>(
   context: CallContext,
+  name: string,
   handle: (request: Request, call: Call) => AsyncIterable<Response>,
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
-    const signal = leaving(call, context.endStreams);
     const run = async () => {
       refuseMalformed(call.request);
-      await writeAll(call, handle(call.request, { signal }), signal);
+      const asked = callOf(call, context, context.endStreams);
+      await writeAll(call, handle(call.request, asked), asked.signal);
       // The watcher resumes by revision where this ends too early.
       context.endStreams.throwIfAborted();
     };
@@ -88,17 +97,38 @@ export function serverStream<Request, Response>(
       () => call.end(),
       // destroy() would send no status at all, and the client would wait for ever.
       (error: unknown) => {
-        if (!call.cancelled) call.emit('error', answerTo(error, context.log));
+        if (call.cancelled) return;
+        const answer = answerTo(error, context.log);
+        const isDenied = answer.code === status.PERMISSION_DENIED || answer.code === status.UNAUTHENTICATED;
+        if (isDenied) context.log.info({ ...whoAsks(call, context), why: answer.details }, `audit: ${name} refused`);
+        call.emit('error', answer);
       },
     );
   };
 }
 
+type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+
+function callOf(call: AnyCall, { gateways }: CallContext, serverEnds: AbortSignal): Call {
+  const { caller, epoch } = peerOf(call, gateways);
+  const deadline = new Date(call.getDeadline());
+  return {
+    signal: leaving(call, serverEnds),
+    // Without one gRPC says that it is at infinity, which is no date.
+    ...(Number.isNaN(deadline.getTime()) ? {} : { deadline }),
+    ...(caller === undefined ? {} : { caller }),
+    ...(epoch === undefined ? {} : { epoch }),
+  };
+}
+
+/** For the audit log. */
+function whoAsks(call: AnyCall, { gateways }: CallContext): Readonly<Record<string, unknown>> {
+  const { caller, via } = peerOf(call, gateways);
+  return { caller, via, address: call.getPeer() };
+}
+
 /** Aborted when the caller has gone or its deadline has passed, or when the server ends. */
-function leaving(
-  call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>,
-  serverEnds: AbortSignal,
-): AbortSignal {
+function leaving(call: AnyCall, serverEnds: AbortSignal): AbortSignal {
   const left = new AbortController();
   // Comes at the normal end, too; then nobody listens any more.
   call.once('cancelled', () => left.abort());

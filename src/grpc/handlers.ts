@@ -98,7 +98,7 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       const { items, nextPageToken, unreachableHosts } = await jobs.listJobs(toListJobsRequest(request), call);
       return { jobs: items.map(fromJobView), nextPageToken, unreachableHosts: [...unreachableHosts] };
     }),
-    watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, async function* (request, call) {
+    watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, 'WatchJob', async function* (request, call) {
       for await (const event of jobs.watch(toWatchRequest(request), call)) {
         const message = messages.get(event) ?? { event: fromJobEvent(event) };
         messages.set(event, message);

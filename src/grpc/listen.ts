@@ -3,9 +3,10 @@ import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { type Server, ServerCredentials } from '@grpc/grpc-js';
 import type { Address } from '../lib/address.ts';
+import type { Certificates } from './certificates.ts';
 
 /** Gives the address that clients connect to, with the port that was chosen where 0 was asked for. */
-export async function bind(server: Server, listen: Address): Promise<string> {
+export async function bind(server: Server, listen: Address, certificates: Certificates | undefined): Promise<string> {
   const plain = ServerCredentials.createInsecure();
   if ('unixSocket' in listen) {
     await removeStaleSocket(listen.unixSocket);
@@ -19,7 +20,8 @@ export async function bind(server: Server, listen: Address): Promise<string> {
     return `unix:${listen.unixSocket}`;
   }
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
-  const port = await bindTo(server, `${host}:${listen.port}`, plain);
+  // Who can reach a unix socket its mode says; who can reach a port, only a certificate.
+  const port = await bindTo(server, `${host}:${listen.port}`, certificates?.forServer() ?? plain);
   return `${host}:${port}`;
 }
 

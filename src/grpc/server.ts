@@ -1,5 +1,7 @@
 /** Exposes BlockJobs: the services, health, reflection; and ends them so that no client is left in doubt. */
+import type { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { TLSSocket } from 'node:tls';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import {
@@ -18,6 +20,7 @@ import type { BlockJobs } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
 import type { Address } from '../lib/address.ts';
 import { Malformed } from './call.ts';
+import type { Certificates } from './certificates.ts';
 import { blockJobHandlers, domainHandlers } from './handlers.ts';
 import { bind } from './listen.ts';
 
@@ -43,12 +46,27 @@ const OPTIONS = {
   // channelz stays on: without it forceShutdown knows no sessions, and ends none (grpc-js 1.14).
 };
 
+export interface ServeOptions {
+  readonly listen: Address;
+  /** Undefined: plaintext, for a unix socket or loopback. */
+  readonly certificates?: Certificates;
+  /** Gateways that are believed about their callers, as their certificates name them. */
+  readonly gateways?: readonly string[];
+  readonly log: Logger;
+}
+
 /** Rejects when the address cannot be listened on. */
-export async function serve(jobs: BlockJobs, listen: Address, log: Logger): Promise<RunningServer> {
+export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<RunningServer> {
+  const { listen, certificates, gateways = [], log } = options;
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();
-  const context = { log, endStreams: endStreams.signal, endCalls: endCalls.signal };
+  const context = {
+    log,
+    gateways: new Set(gateways),
+    endStreams: endStreams.signal,
+    endCalls: endCalls.signal,
+  };
   const server = new Server(OPTIONS);
   server.addService(tolerant(BlockJobServiceService), { ...blockJobHandlers(jobs, context) });
   server.addService(tolerant(DomainServiceService), { ...domainHandlers(jobs, context) });
@@ -57,7 +75,8 @@ export async function serve(jobs: BlockJobs, listen: Address, log: Logger): Prom
   health.addToServer(server);
   reflection().addToServer(server);
 
-  const address = await bind(server, listen);
+  const address = await bind(server, listen, certificates);
+  tellOfRefusedConnections(server, log);
   log.info({ address }, 'serving');
   return {
     address,
@@ -78,6 +97,16 @@ export async function serve(jobs: BlockJobs, listen: Address, log: Logger): Prom
       log.info('drained');
     },
   };
+}
+
+/** gRPC does not tell of handshakes that fail; its servers do. */
+function tellOfRefusedConnections(server: Server, log: Logger): void {
+  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<EventEmitter, unknown> };
+  for (const one of http2Servers.keys()) {
+    one.on('tlsClientError', (error: Error, socket: TLSSocket) => {
+      log.info({ address: socket.remoteAddress, why: error.message }, 'audit: connection refused');
+    });
+  }
 }
 
 /** Bytes that are no message get an answer in our words, not the library's INTERNAL. */

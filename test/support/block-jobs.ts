@@ -72,7 +72,7 @@ async function waysIn(
   if (way === 'the agent of the host') return first.agent.agent;
   const servers = await Promise.all(
     hosts.map(async ({ host, agent }) => {
-      const server = await serve(agent.agent, { unixSocket: join(dir, `${host}.sock`) }, silent);
+      const server = await serve(agent.agent, { listen: { unixSocket: join(dir, `${host}.sock`) }, log: silent });
       opened.defer(async () => await server.drain(0));
       return { host, address: server.address };
     }),

@@ -68,7 +68,7 @@ export async function serving(transport: Transport, jobs: Partial<BlockJobs>): P
     },
   });
   const listen = transport === 'unix' ? { unixSocket: `${dir}/api.sock` } : { host: '127.0.0.1', port: 0 };
-  const server = await serve({ ...NOTHING, ...jobs }, listen, pino({ level: 'debug' }, sink));
+  const server = await serve({ ...NOTHING, ...jobs }, { listen, log: pino({ level: 'debug' }, sink) });
   let drained: Promise<void> | undefined;
   const drain = async (graceMs: number) => await (drained ??= server.drain(graceMs));
   cleanUp.defer(async () => await drain(0));

@@ -37,6 +37,7 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../../core/requests.ts';
+import { CALLER_HEADER, EPOCH_HEADER } from '../identity.ts';
 import { toDomain, toDomainDisk, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { errorOf } from './failure.ts';
 import {
@@ -51,9 +52,6 @@ import {
   fromSetSpeedRequest,
   fromWatchRequest,
 } from './requests.ts';
-
-/** Whose call this is, where a gateway passes it on. */
-export const CALLER_HEADER = 'blockjob-caller';
 
 const OPTIONS: ClientOptions = {
   // A host that is gone without a word is found in this time; an answer may be a page of jobs.
@@ -206,9 +204,10 @@ export class Remote implements BlockJobs, Disposable {
   }
 }
 
-function metadataOf({ caller }: Call): Metadata {
+function metadataOf({ caller, epoch }: Call): Metadata {
   const metadata = new Metadata();
   if (caller !== undefined) metadata.set(CALLER_HEADER, encodeURIComponent(caller.toWellFormed()));
+  if (epoch !== undefined) metadata.set(EPOCH_HEADER, String(epoch));
   return metadata;
 }
 

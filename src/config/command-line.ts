@@ -1,0 +1,81 @@
+/** The command line → Config, with every complaint in plain words. The only reader of it and of the environment. */
+import { Command, Option } from 'commander';
+import type { Modes } from './config.ts';
+import {
+  addEtcd,
+  addHost,
+  addServing,
+  type EtcdFlags,
+  etcdOf,
+  type HostFlags,
+  hostOf,
+  type ServingFlags,
+  servingOf,
+} from './options.ts';
+import { collect, parseAdvertised, parseCount, parseFile, parseTtl } from './values.ts';
+
+export const VERSION = '0.1.0';
+
+interface AgentFlags extends ServingFlags, HostFlags, EtcdFlags {
+  readonly gateway: readonly string[];
+  readonly advertise?: string;
+  readonly ttlSeconds: number;
+}
+
+interface GatewayFlags extends ServingFlags, EtcdFlags {
+  readonly hosts?: string;
+  readonly maxWatchers: number;
+}
+
+/** Runs the command that the arguments name; prints help, or what is wrong, and exits where there is none. */
+export async function runCommandLine(argv: readonly string[], modes: Modes): Promise<void> {
+  const program = new Command('blockjobd')
+    .description('Moves the disks of running QEMU virtual machines, and says truly how that ended.')
+    .version(VERSION)
+    .showHelpAfterError('(blockjobd --help tells more)');
+
+  addHost(addServing(program.command('serve')))
+    .description('serve the VMs of this machine: all there is to it on one machine')
+    .action(async (flags: ServingFlags & HostFlags, command: Command) => {
+      await modes.embedded({ mode: 'embedded', ...servingOf(flags, command), ...hostOf(flags, command) });
+    });
+
+  addEtcd(addHost(addServing(program.command('agent'))))
+    .description('serve the VMs of this machine as a host of a fleet, to gateways')
+    .addOption(
+      new Option(
+        '--gateway <name>',
+        'a gateway that is believed about its callers, as its certificate names it (repeatable)',
+      )
+        .argParser(collect((text) => text))
+        .default([], 'none'),
+    )
+    .addOption(
+      new Option('--advertise <host:port>', 'where gateways reach this agent; needed with --etcd').argParser(
+        parseAdvertised,
+      ),
+    )
+    .option('--ttl-seconds <seconds>', 'how long the directory believes in an agent that is silent', parseTtl, 15)
+    .action(async (flags: AgentFlags, command: Command) => {
+      const etcd = etcdOf(flags, command);
+      const { advertise, ttlSeconds } = flags;
+      if (etcd !== undefined && advertise === undefined) command.error('error: --etcd needs --advertise HOST:PORT');
+      const membership = etcd === undefined || advertise === undefined ? undefined : { etcd, advertise, ttlSeconds };
+      const config = { ...servingOf(flags, command), ...hostOf(flags, command) };
+      await modes.agent({ mode: 'agent', ...config, gateways: flags.gateway, membership });
+    });
+
+  addEtcd(addServing(program.command('gateway')))
+    .description('serve the VMs of a whole fleet; it has no state, and there may be any number')
+    .addOption(new Option('--hosts <file>', 'the hosts of a static site, instead of --etcd').argParser(parseFile))
+    .option('--max-watchers <number>', 'how many clients may watch one job here', parseCount, 100)
+    .action(async (flags: GatewayFlags, command: Command) => {
+      const etcd = etcdOf(flags, command);
+      const { hosts, maxWatchers: watchersPerJob } = flags;
+      if ((etcd === undefined) === (hosts === undefined)) command.error('error: give --etcd URL, or --hosts FILE');
+      const directory = etcd === undefined ? { file: hosts ?? '' } : { etcd };
+      await modes.gateway({ mode: 'gateway', ...servingOf(flags, command), directory, watchersPerJob });
+    });
+
+  await program.parseAsync([...argv], { from: 'user' });
+}

@@ -1,0 +1,68 @@
+/** What a mode is told: read from the command line, with nothing left to be checked. */
+import type { Limits } from '../core/limits.ts';
+import type { Address } from '../lib/address.ts';
+
+/** PEM files. */
+export interface TlsFiles {
+  readonly certificateFile: string;
+  readonly privateKeyFile: string;
+  readonly caFile: string;
+}
+
+/** How callers are served. */
+export interface ServingConfig {
+  readonly listen: Address;
+  /** Undefined: plaintext, on loopback or a unix socket. */
+  readonly tls: TlsFiles | undefined;
+  /** Undefined: whoever can connect may do everything. */
+  readonly policyFile: string | undefined;
+  readonly logLevel: string;
+  readonly drainMs: number;
+}
+
+/** The QEMUs of one machine, and what may be done with them. */
+export interface HostConfig {
+  readonly host: string;
+  readonly qmpFolder: string | undefined;
+  readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
+  readonly stateFolder: string;
+  /** Where copies may go. */
+  readonly allowed: {
+    readonly folders: readonly string[];
+    readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
+  };
+  readonly limits: Limits;
+}
+
+export interface EtcdConfig {
+  readonly endpoints: readonly string[];
+  readonly caFile: string | undefined;
+  readonly identity: { readonly certificateFile: string; readonly privateKeyFile: string } | undefined;
+  readonly login: { readonly name: string; readonly passwordFile: string } | undefined;
+}
+
+export interface EmbeddedConfig extends ServingConfig, HostConfig {
+  readonly mode: 'embedded';
+}
+
+export interface AgentConfig extends ServingConfig, HostConfig {
+  readonly mode: 'agent';
+  /** Gateways that are believed about their callers, as their certificates name them. */
+  readonly gateways: readonly string[];
+  /** Undefined: a static site, whose gateways have a file of the hosts. */
+  readonly membership:
+    | { readonly etcd: EtcdConfig; readonly advertise: string; readonly ttlSeconds: number }
+    | undefined;
+}
+
+export interface GatewayConfig extends ServingConfig {
+  readonly mode: 'gateway';
+  readonly directory: { readonly file: string } | { readonly etcd: EtcdConfig };
+  readonly watchersPerJob: number;
+}
+
+export interface Modes {
+  readonly embedded: (config: EmbeddedConfig) => Promise<void>;
+  readonly agent: (config: AgentConfig) => Promise<void>;
+  readonly gateway: (config: GatewayConfig) => Promise<void>;
+}

@@ -1,0 +1,182 @@
+/** The options that commands share, and what they come to. What excludes each other is complained of here. */
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { type Address, isLoopback } from '../lib/address.ts';
+import type { EtcdConfig, HostConfig, ServingConfig, TlsFiles } from './config.ts';
+import {
+  type AllowedDestination,
+  collect,
+  parseAllowed,
+  parseCount,
+  parseFile,
+  parseHostName,
+  parseListen,
+  parseNamed,
+  parseSeconds,
+} from './values.ts';
+
+export interface ServingFlags {
+  readonly listen: Address;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsCa?: string;
+  readonly policy?: string;
+  readonly logLevel: string;
+  readonly drainSeconds: number;
+}
+
+export function addServing(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--listen <address>', 'where clients connect: HOST:PORT or unix:/PATH; plaintext on loopback only')
+        .argParser(parseListen)
+        .default({ host: '127.0.0.1', port: 50051 } satisfies Address, '127.0.0.1:50051'),
+    )
+    .addOption(
+      new Option('--tls-cert <file>', 'our certificate, with those between it and its CA').argParser(parseFile),
+    )
+    .addOption(new Option('--tls-key <file>', 'its key').argParser(parseFile))
+    .addOption(new Option('--tls-ca <file>', 'the authorities whose certificates are accepted').argParser(parseFile))
+    .addOption(new Option('--policy <file>', 'who may do what on which domains; needs --tls-cert').argParser(parseFile))
+    .addOption(
+      new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
+        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+        .default('info'),
+    )
+    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10);
+}
+
+export function servingOf(flags: ServingFlags, command: Command): ServingConfig {
+  const { listen, policy } = flags;
+  const tls = tlsOf(flags, command);
+  if (tls === undefined && 'host' in listen && !isLoopback(listen.host)) {
+    command.error(
+      `error: ${listen.host} is not loopback; without TLS only 127.0.0.0/8, ::1 and localhost are served: ` +
+        'add --tls-cert, --tls-key and --tls-ca',
+    );
+  }
+  if (policy !== undefined && tls === undefined) {
+    command.error('error: --policy needs --tls-cert, --tls-key and --tls-ca: without them callers have no names');
+  }
+  if (policy !== undefined && 'unixSocket' in listen) {
+    command.error('error: --policy is for HOST:PORT: on a unix socket callers have no certificates');
+  }
+  return { listen, tls, policyFile: policy, logLevel: flags.logLevel, drainMs: flags.drainSeconds * 1000 };
+}
+
+function tlsOf({ tlsCert, tlsKey, tlsCa }: ServingFlags, command: Command): TlsFiles | undefined {
+  if (tlsCert === undefined && tlsKey === undefined && tlsCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined || tlsCa === undefined) {
+    command.error('error: give --tls-cert, --tls-key and --tls-ca together');
+  }
+  return { certificateFile: tlsCert, privateKeyFile: tlsKey, caFile: tlsCa };
+}
+
+export interface HostFlags {
+  readonly qmp: readonly { readonly name: string; readonly socketPath: string }[];
+  readonly qmpDir?: string;
+  readonly stateDir: string;
+  readonly allowDestination: readonly AllowedDestination[];
+  readonly maxJobs: number;
+  readonly maxWatchers: number;
+  readonly keepDays: number;
+  readonly keepJobs: number;
+  readonly hostName: string;
+}
+
+export function addHost(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--qmp <name=socket>', 'the QMP socket of a VM, under a name of your choice (repeatable)')
+        .argParser(collect(parseNamed))
+        .default([], 'none'),
+    )
+    .option('--qmp-dir <folder>', 'a folder of QMP sockets, one a VM; they may come and go')
+    .option('--state-dir <folder>', 'where the journals of the jobs are kept', '/var/lib/blockjobd')
+    .addOption(
+      new Option(
+        '--allow-destination <place>',
+        'copies may go below this FOLDER, or to nbd://HOST[:PORT], any with nbd://* (repeatable)',
+      )
+        .argParser(collect(parseAllowed))
+        .default([], 'none: every copy is refused'),
+    )
+    .option('--max-jobs <number>', 'how many jobs may run at a time', parseCount, 100)
+    .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
+    .option('--keep-days <days>', 'how long ended jobs are remembered; a day at least', parseCount, 30)
+    .option(
+      '--keep-jobs <number>',
+      'how many ended jobs are remembered, besides those of the last day',
+      parseCount,
+      1000,
+    )
+    .option('--host-name <name>', "this machine's name in Job.host", parseHostName, hostname());
+}
+
+export function hostOf(flags: HostFlags, command: Command): HostConfig {
+  if (flags.qmp.length === 0 && flags.qmpDir === undefined) {
+    command.error('error: name at least one VM: --qmp NAME=SOCKET, or --qmp-dir FOLDER');
+  }
+  return {
+    host: flags.hostName,
+    qmpFolder: flags.qmpDir === undefined ? undefined : resolve(flags.qmpDir),
+    qmpNamed: flags.qmp,
+    stateFolder: resolve(flags.stateDir),
+    allowed: {
+      folders: flags.allowDestination.flatMap((place) => ('folder' in place ? place.folder : [])),
+      nbdServers: flags.allowDestination.flatMap((place) => ('host' in place ? place : [])),
+    },
+    limits: {
+      jobs: flags.maxJobs,
+      watchersPerJob: flags.maxWatchers,
+      keep: { days: flags.keepDays, jobs: flags.keepJobs },
+    },
+  };
+}
+
+export interface EtcdFlags {
+  readonly etcd: readonly string[];
+  readonly etcdCa?: string;
+  readonly etcdCert?: string;
+  readonly etcdKey?: string;
+  readonly etcdUser?: string;
+  readonly etcdPasswordFile?: string;
+}
+
+export function addEtcd(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--etcd <url>', 'a member of the etcd that holds the directory, as https://etcd1:2379 (repeatable)')
+        .argParser(collect((text) => text))
+        .default([], 'none'),
+    )
+    .addOption(new Option('--etcd-ca <file>', "the authorities of etcd's certificate").argParser(parseFile))
+    .addOption(new Option('--etcd-cert <file>', 'our certificate for etcd').argParser(parseFile))
+    .addOption(new Option('--etcd-key <file>', 'its key').argParser(parseFile))
+    .option('--etcd-user <name>', 'our name in etcd, where it asks for a password')
+    .addOption(new Option('--etcd-password-file <file>', 'the file with the password').argParser(parseFile));
+}
+
+/** Undefined: no --etcd. */
+export function etcdOf(flags: EtcdFlags, command: Command): EtcdConfig | undefined {
+  const { etcd, etcdCa, etcdCert, etcdKey, etcdUser, etcdPasswordFile } = flags;
+  if (etcd.length === 0) return undefined;
+  if ((etcdCert === undefined) !== (etcdKey === undefined))
+    command.error('error: give --etcd-cert and --etcd-key together');
+  if ((etcdUser === undefined) !== (etcdPasswordFile === undefined)) {
+    command.error('error: give --etcd-user and --etcd-password-file together');
+  }
+  return {
+    endpoints: etcd,
+    caFile: etcdCa,
+    identity:
+      etcdCert === undefined || etcdKey === undefined
+        ? undefined
+        : { certificateFile: etcdCert, privateKeyFile: etcdKey },
+    login:
+      etcdUser === undefined || etcdPasswordFile === undefined
+        ? undefined
+        : { name: etcdUser, passwordFile: etcdPasswordFile },
+  };
+}

@@ -1,0 +1,70 @@
+/** The values of options, each with its complaint in plain words. */
+import { resolve } from 'node:path';
+import { InvalidArgumentError } from 'commander';
+import { type Address, parseAddress } from '../lib/address.ts';
+
+export function parseListen(text: string): Address {
+  const address = parseAddress(text);
+  if (typeof address === 'string') throw new InvalidArgumentError(address);
+  return address;
+}
+
+export function parseNamed(text: string): { name: string; socketPath: string } {
+  const at = text.indexOf('=');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');
+  return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
+}
+
+export type AllowedDestination =
+  | { readonly folder: string }
+  | { readonly host: string; readonly port: number | undefined };
+
+export function parseAllowed(text: string): AllowedDestination {
+  if (!text.startsWith('nbd://')) return { folder: resolve(text) };
+  const found = /^nbd:\/\/(\*|\[[0-9a-fA-F:.]+\]|[^:/[\]]+)(?::(\d{1,5}))?$/.exec(text);
+  const [, host, port] = found ?? [];
+  if (host === undefined) throw new InvalidArgumentError('Give nbd://HOST, nbd://HOST:PORT or nbd://*.');
+  return { host: host.replaceAll(/[[\]]/g, ''), port: port === undefined ? undefined : Number(port) };
+}
+
+export function parseHostName(text: string): string {
+  // It is a part of keys and of ids, and people type it.
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(text)) return text;
+  throw new InvalidArgumentError('Give a host name: letters, digits, ".", "-" and "_".');
+}
+
+export function parseAdvertised(text: string): string {
+  if (/^(\[[0-9a-fA-F:]+\]|[^:/[\]\s]+):\d{1,5}$/.test(text)) return text;
+  throw new InvalidArgumentError('Give HOST:PORT, where gateways reach this agent.');
+}
+
+export function parseFile(text: string): string {
+  if (text === '') throw new InvalidArgumentError('Give the path of a file.');
+  return resolve(text);
+}
+
+export function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0 && seconds <= 3600)) throw new InvalidArgumentError('Give 0 to 3600 seconds.');
+  return seconds;
+}
+
+/** A lease shorter than an election of etcd's would be lost with each. */
+export function parseTtl(text: string): number {
+  const seconds = Number(text);
+  if (Number.isInteger(seconds) && seconds >= 5 && seconds <= 600) return seconds;
+  throw new InvalidArgumentError('Give whole seconds from 5 to 600.');
+}
+
+export function parseCount(text: string): number {
+  const count = Number(text);
+  if (!(Number.isSafeInteger(count) && count >= 1 && count <= 1_000_000)) {
+    throw new InvalidArgumentError('Give a whole number from 1 to 1000000.');
+  }
+  return count;
+}
+
+/** For options that may be repeated. */
+export function collect<T>(parse: (text: string) => T) {
+  return (text: string, before: readonly T[]): readonly T[] => [...before, parse(text)];
+}

@@ -1,0 +1,26 @@
+/** QEMU's run state in our words. Source: qapi/run-state.json, RunState. */
+import type { GuestState } from '../block-jobs.ts';
+
+const GUEST_STATES: Readonly<Record<string, GuestState>> = {
+  running: 'RUNNING',
+  paused: 'PAUSED',
+  prelaunch: 'PAUSED',
+  debug: 'PAUSED',
+  suspended: 'PAUSED',
+  'save-vm': 'PAUSED',
+  'restore-vm': 'PAUSED',
+  watchdog: 'PAUSED',
+  'io-error': 'IO_ERROR',
+  inmigrate: 'MIGRATING',
+  postmigrate: 'MIGRATING',
+  'finish-migrate': 'MIGRATING',
+  colo: 'MIGRATING',
+  shutdown: 'SHUT_OFF',
+  'guest-panicked': 'SHUT_OFF',
+  'internal-error': 'SHUT_OFF',
+};
+
+/** Undefined for a state that is newer than this. */
+export function guestStateOf(runState: string): GuestState | undefined {
+  return GUEST_STATES[runState];
+}

@@ -1,0 +1,38 @@
+/** An agent's question before each change: is the domain still this host's? */
+import type { Call } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
+import { domainId, type Membership } from './directory.ts';
+
+/** A caller waits for the answer. */
+const PATIENCE_MS = 3000;
+
+export class Fence {
+  readonly #membership: Membership;
+  readonly #host: string;
+
+  constructor(membership: Membership, host: string) {
+    this.#membership = membership;
+    this.#host = host;
+  }
+
+  /** Rejects with NOT_OWNER, or with DIRECTORY_UNREACHABLE where nobody can say. */
+  async mayChange(domain: { readonly name: string; readonly uuid: string | undefined }, call: Call): Promise<void> {
+    const { name, uuid } = domain;
+    const { signal, epoch } = call;
+    const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
+      timeoutMs: PATIENCE_MS,
+      signal,
+      ...(epoch === undefined ? {} : { epoch }),
+    });
+    if (verdict.may) return;
+    const host = this.#host;
+    switch (verdict.why) {
+      case 'not-owner':
+        return fail('NOT_OWNER', { host, domain: name, owner: verdict.owner ?? 'a gateway' });
+      case 'other-epoch':
+        return fail('NOT_OWNER', { host, domain: name, owner: 'a gateway that has heard of the last change' });
+      case 'not-known':
+        return fail('DIRECTORY_UNREACHABLE', { why: verdict.text, what: `the owner of domain ${name}` });
+    }
+  }
+}

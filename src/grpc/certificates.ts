@@ -1,0 +1,120 @@
+/**
+ * Our certificate and the authorities that we trust, as their files have them now. A new pair is used for new
+ * connections, and those that there are go on; a pair that does not fit together (half of it is written yet) is not used.
+ */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import tls from 'node:tls';
+import {
+  type ChannelCredentials,
+  type experimental,
+  experimental as grpc,
+  type ServerCredentials,
+} from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { WatchedFiles } from '../lib/watched-files.ts';
+import { identitiesIn } from './identity.ts';
+
+type Provider = experimental.CertificateProvider;
+type CaListener = Parameters<Provider['addCaCertificateListener']>[0];
+type IdentityListener = Parameters<Provider['addIdentityCertificateListener']>[0];
+
+/** PEM files. */
+export interface TlsFiles {
+  readonly certificateFile: string;
+  readonly privateKeyFile: string;
+  readonly caFile: string;
+}
+
+interface Pems {
+  readonly certificate: Buffer;
+  readonly privateKey: Buffer;
+  readonly caCertificate: Buffer;
+}
+
+// gRPC makes its TLS contexts itself, and asks for no version: this is the one place where it can be told.
+tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
+
+export class Certificates implements Provider, Disposable {
+  readonly #files: TlsFiles;
+  readonly #log: Logger;
+  readonly #watched: WatchedFiles;
+  readonly #caListeners = new Set<CaListener>();
+  readonly #identityListeners = new Set<IdentityListener>();
+  #pems: Pems;
+
+  /** Throws with what is wrong with the files. */
+  constructor(files: TlsFiles, log: Logger) {
+    this.#files = files;
+    this.#log = log;
+    this.#pems = read(files);
+    this.#watched = new WatchedFiles(Object.values(files), () => this.#reread());
+  }
+
+  /** Who we are to others: the first SPIFFE id, else the first DNS name. */
+  get identity(): string | undefined {
+    return identitiesIn(new X509Certificate(this.#pems.certificate).subjectAltName)[0];
+  }
+
+  /** For a server that lets nobody in without a certificate of our authorities. */
+  forServer(): ServerCredentials {
+    return grpc.createCertificateProviderServerCredentials(this, this, true);
+  }
+
+  /** For a client. `identity`: the name that the server's certificate must bear; '' for the one it is reached by. */
+  forClient(identity: string): ChannelCredentials {
+    const checkServerIdentity = (host: string, certificate: tls.PeerCertificate) => {
+      if (identity === '') return tls.checkServerIdentity(host, certificate);
+      if (identitiesIn(certificate.subjectaltname).includes(identity)) return undefined;
+      return new Error(`the server at ${host} is not ${identity}, but ${certificate.subjectaltname ?? 'nobody'}`);
+    };
+    return grpc.createCertificateProviderChannelCredentials(this, this, { checkServerIdentity });
+  }
+
+  addCaCertificateListener(listener: CaListener): void {
+    this.#caListeners.add(listener);
+    process.nextTick(listener, this.#pems);
+  }
+
+  removeCaCertificateListener(listener: CaListener): void {
+    this.#caListeners.delete(listener);
+  }
+
+  addIdentityCertificateListener(listener: IdentityListener): void {
+    this.#identityListeners.add(listener);
+    process.nextTick(listener, this.#pems);
+  }
+
+  removeIdentityCertificateListener(listener: IdentityListener): void {
+    this.#identityListeners.delete(listener);
+  }
+
+  #reread(): void {
+    try {
+      const pems = read(this.#files);
+      const isSame = (key: keyof Pems) => pems[key].equals(this.#pems[key]);
+      if (isSame('certificate') && isSame('privateKey') && isSame('caCertificate')) return;
+      this.#pems = pems;
+      for (const listener of this.#caListeners) listener(pems);
+      for (const listener of this.#identityListeners) listener(pems);
+      this.#log.info({ identity: this.identity }, 'the certificates have changed; new connections use the new ones');
+    } catch (error) {
+      const wrong = error instanceof Error ? error.message : String(error);
+      this.#log.warn({ wrong }, 'the certificates stay as they were');
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#watched[Symbol.dispose]();
+  }
+}
+
+function read({ certificateFile, privateKeyFile, caFile }: TlsFiles): Pems {
+  const certificate = readFileSync(certificateFile);
+  const privateKey = readFileSync(privateKeyFile);
+  const caCertificate = readFileSync(caFile);
+  const fits = new X509Certificate(certificate).checkPrivateKey(createPrivateKey(privateKey));
+  if (!fits) throw new Error(`${privateKeyFile} is not the key of ${certificateFile}`);
+  tls.createSecureContext({ cert: certificate, key: privateKey, ca: caCertificate });
+  return { certificate, privateKey, caCertificate };
+}

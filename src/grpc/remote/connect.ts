@@ -1,0 +1,28 @@
+/** The way to a service elsewhere: with certificates, or in plaintext on this machine alone. */
+import { credentials } from '@grpc/grpc-js';
+import { fail } from '../../core/errors.ts';
+import { isLoopback, parseAddress } from '../../lib/address.ts';
+import type { Certificates } from '../certificates.ts';
+import { Remote } from './remote.ts';
+
+export interface Place {
+  readonly name: string;
+  readonly address: string;
+  /** The name that its certificate must bear; '' for the address's. */
+  readonly identity: string;
+}
+
+/** Connects when it is first asked. Throws HOST_UNREACHABLE for what may not be reached like that. */
+export function connect({ name, address, identity }: Place, certificates: Certificates | undefined): Remote {
+  const parsed = parseAddress(address);
+  const isLocal = typeof parsed === 'object' && ('unixSocket' in parsed || isLoopback(parsed.host));
+  if (certificates === undefined && !isLocal) {
+    fail('HOST_UNREACHABLE', { host: name, why: `${address} is not loopback, and this gateway has no certificates` });
+  }
+  const isPlain = certificates === undefined || address.startsWith('unix:');
+  return new Remote({
+    host: name,
+    address,
+    credentials: isPlain ? credentials.createInsecure() : certificates.forClient(identity),
+  });
+}

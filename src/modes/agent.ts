@@ -1,0 +1,76 @@
+/** One host of a fleet: its agent, its place in the directory, and a server for gateways. */
+import { HostAgent } from '../agent/host-agent.ts';
+import { openJobs } from '../agent/start-up.ts';
+import { StateFolder } from '../agent/state-folder.ts';
+import { VirtualMachines } from '../agent/virtual-machines.ts';
+import { WhoRunsHere } from '../agent/who-runs-here.ts';
+import { VERSION } from '../config/command-line.ts';
+import type { AgentConfig } from '../config/config.ts';
+import { domainId, type Membership } from '../fleet/directory.ts';
+import { EtcdMembership } from '../fleet/etcd-membership.ts';
+import { Fence } from '../fleet/fence.ts';
+import { StaticMembership } from '../fleet/static-membership.ts';
+import { openEtcd } from './etcd.ts';
+import { certificatesOf, logOf, serveUntil, stopRequested } from './serving.ts';
+
+/** A directory that does not answer must not keep an agent from its jobs. */
+const JOIN_MS = 5000;
+
+/** Resolves when the service has been asked to end, and has. Rejects with HostNameTaken. */
+export async function agent(config: AgentConfig): Promise<void> {
+  const log = logOf(config);
+  const stopped = stopRequested();
+  using certificates = certificatesOf(config, log);
+  using state = await StateFolder.take(config.stateFolder);
+  using etcd = config.membership && openEtcd(config.membership.etcd);
+  await using membership: Membership =
+    etcd === undefined || config.membership === undefined
+      ? new StaticMembership()
+      : new EtcdMembership({
+          etcd,
+          host: {
+            name: config.host,
+            address: config.membership.advertise,
+            identity: certificates?.identity ?? '',
+            version: VERSION,
+            instance: await state.instance(),
+          },
+          ttlSeconds: config.membership.ttlSeconds,
+          log,
+        });
+  const refused = membership.join().then(async () => await new Promise<never>(() => undefined));
+  // It is awaited below; until then a refusal is no unhandled one.
+  refused.catch(() => undefined);
+  await inTime(refused, JOIN_MS);
+
+  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log });
+  const fence = new Fence(membership, config.host);
+  const host = new HostAgent({
+    ...config,
+    machines,
+    jobsFolder: state.jobsFolder,
+    mayChange: async (domain, call) => await fence.mayChange(domain, call),
+    logger: log,
+  });
+  await machines.start();
+  await using _presence = new WhoRunsHere(machines, {
+    all: (domains) =>
+      membership.advertise(domains.map(({ name, uuid }) => ({ id: domainId(uuid ?? '', name, config.host), name }))),
+    arrived: ({ name, uuid }) => membership.arrived(domainId(uuid ?? '', name, config.host)),
+    log,
+  });
+  try {
+    await host.adopt(await openJobs(state.jobsFolder, log));
+    const nameOf = (domain: string) => machines.find(domain)?.name;
+    const until = Promise.race([stopped, refused]);
+    await serveUntil({ jobs: host, config, certificates, gateways: config.gateways, nameOf, until, log });
+  } finally {
+    await host.close();
+    await machines.close();
+  }
+}
+
+/** Rejects with HostNameTaken; else resolves when there is an answer, or none in time. */
+async function inTime(joined: Promise<never>, timeoutMs: number): Promise<void> {
+  await Promise.race([joined, new Promise<void>((resolve) => void setTimeout(resolve, timeoutMs))]);
+}

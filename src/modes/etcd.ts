@@ -1,0 +1,14 @@
+/** The client of the etcd that the configuration names. */
+import { readFileSync } from 'node:fs';
+import type { EtcdConfig } from '../config/config.ts';
+import { Etcd } from '../fleet/etcd/client.ts';
+
+export function openEtcd({ endpoints, caFile, identity, login }: EtcdConfig): Etcd {
+  return new Etcd({
+    endpoints,
+    ...(caFile === undefined ? {} : { tls: { caFile, ...(identity === undefined ? {} : { identity }) } }),
+    ...(login === undefined
+      ? {}
+      : { login: { name: login.name, password: readFileSync(login.passwordFile, 'utf8').trimEnd() } }),
+  });
+}

@@ -1,0 +1,54 @@
+/** What all modes have in common: a log, certificates, a policy, a server, and an end that leaves nobody in doubt. */
+import { type Logger, pino } from 'pino';
+import { Guarded } from '../access/guarded.ts';
+import { PolicyFile } from '../access/policy-file.ts';
+import type { ServingConfig } from '../config/config.ts';
+import type { BlockJobs } from '../core/block-jobs.ts';
+import { Certificates } from '../grpc/certificates.ts';
+import { serve } from '../grpc/server.ts';
+
+export function logOf({ logLevel }: ServingConfig): Logger {
+  return pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
+}
+
+/** Undefined: plaintext. Throws with what is wrong with the files. */
+export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificates | undefined {
+  return tls && new Certificates(tls, log);
+}
+
+export interface Served {
+  readonly jobs: BlockJobs;
+  readonly config: ServingConfig;
+  readonly certificates: Certificates | undefined;
+  readonly gateways?: readonly string[];
+  /** The name of a domain that was named by its UUID. */
+  readonly nameOf: (domain: string) => string | undefined;
+  /** Resolves or rejects: no more of this. */
+  readonly until: Promise<string>;
+  readonly log: Logger;
+}
+
+/** Serves until it is told to stop, and then lets calls end. */
+export async function serveUntil({ jobs, config, certificates, gateways, nameOf, until, log }: Served): Promise<void> {
+  using policy = config.policyFile === undefined ? undefined : new PolicyFile(config.policyFile, log);
+  const guarded = policy === undefined ? jobs : new Guarded({ jobs, policy: () => policy.now, nameOf });
+  const server = await serve(guarded, {
+    listen: config.listen,
+    log,
+    ...(certificates === undefined ? {} : { certificates }),
+    ...(gateways === undefined ? {} : { gateways }),
+  });
+  process.stdout.write(`blockjobd serves on ${server.address}\n`);
+  try {
+    log.info({ why: await until }, 'stopping; jobs go on in QEMU');
+  } finally {
+    await server.drain(config.drainMs);
+  }
+}
+
+/** The first SIGTERM or SIGINT drains; a second one is the system's own again, and kills. */
+export async function stopRequested(): Promise<string> {
+  return await new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+}
