@@ -31,7 +31,7 @@ export default defineConfig({
         test: {
           // Real etcds, which are killed, stopped and filled.
           name: 'etcd',
-          include: ['test/etcd/**/*.test.ts'],
+          include: ['test/etcd/**/*.test.ts', 'test/fleet/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
           maxWorkers: 2,

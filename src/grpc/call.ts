@@ -8,6 +8,7 @@ import {
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { peerOf } from './identity.ts';
 import { answerTo } from './status.ts';
@@ -17,6 +18,8 @@ export interface CallContext {
   readonly log: Logger;
   /** Who is believed about callers: gateways, as their certificates name them. */
   readonly gateways: ReadonlySet<string>;
+  /** Nobody else is answered. */
+  readonly onlyGateways: boolean;
   /** Both are aborted with DRAINING as their reason: streams when the server begins to shut down, calls at the last. */
   readonly endStreams: AbortSignal;
   readonly endCalls: AbortSignal;
@@ -109,8 +112,11 @@ export function serverStream<Request, Response>(
 
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
-function callOf(call: AnyCall, { gateways }: CallContext, serverEnds: AbortSignal): Call {
-  const { caller, epoch } = peerOf(call, gateways);
+function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEnds: AbortSignal): Call {
+  const { caller, via, epoch } = peerOf(call, gateways);
+  if (onlyGateways && via === undefined) {
+    fail('CALLER_UNKNOWN', { why: `${caller ?? 'it'} is no gateway that this agent was told of; ask a gateway` });
+  }
   const deadline = new Date(call.getDeadline());
   return {
     signal: leaving(call, serverEnds),

@@ -52,18 +52,21 @@ export interface ServeOptions {
   readonly certificates?: Certificates;
   /** Gateways that are believed about their callers, as their certificates name them. */
   readonly gateways?: readonly string[];
+  /** Nobody else is answered. */
+  readonly onlyGateways?: boolean;
   readonly log: Logger;
 }
 
 /** Rejects when the address cannot be listened on. */
 export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<RunningServer> {
-  const { listen, certificates, gateways = [], log } = options;
+  const { listen, certificates, gateways = [], onlyGateways = false, log } = options;
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();
   const context = {
     log,
     gateways: new Set(gateways),
+    onlyGateways,
     endStreams: endStreams.signal,
     endCalls: endCalls.signal,
   };

@@ -20,6 +20,7 @@ export interface Served {
   readonly jobs: BlockJobs;
   readonly config: ServingConfig;
   readonly certificates: Certificates | undefined;
+  /** Of an agent: with certificates, and without a policy, nobody else is answered. */
   readonly gateways?: readonly string[];
   /** The name of a domain that was named by its UUID. */
   readonly nameOf: (domain: string) => string | undefined;
@@ -36,7 +37,7 @@ export async function serveUntil({ jobs, config, certificates, gateways, nameOf,
     listen: config.listen,
     log,
     ...(certificates === undefined ? {} : { certificates }),
-    ...(gateways === undefined ? {} : { gateways }),
+    ...(gateways === undefined ? {} : { gateways, onlyGateways: certificates !== undefined && policy === undefined }),
   });
   process.stdout.write(`blockjobd serves on ${server.address}\n`);
   try {

@@ -23,12 +23,13 @@ import {
   type Outcome,
   PauseGuest,
 } from '../../generated/blockjob/v1/job.ts';
+import { byId, type Refusal, refusalOf } from '../support/caller.ts';
 import { complaints, graphOf, present } from '../support/checks.ts';
 import { GuestVm } from '../support/guest-vm.ts';
 import { AckedByTime, momentOf } from '../support/moments.ts';
 import { Admin, type ImageFormat as Format, isRunning, testDir, within } from '../support/qemu.ts';
 import { Random } from '../support/random.ts';
-import { byId, type Refusal, refusalOf, Service, type ServiceOptions } from '../support/service.ts';
+import { Service, type ServiceOptions } from '../support/service.ts';
 import { canMount, smallFileSystem } from '../support/small-file-system.ts';
 
 const DOMAIN = 'chaos';

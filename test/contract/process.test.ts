@@ -7,10 +7,11 @@ import { connect, createServer } from 'node:net';
 import { credentials, status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { DomainServiceClient, GetDomainRequest } from '../../generated/blockjob/v1/domain_service.ts';
+import { refusalOf } from '../support/caller.ts';
 import { FakeQemu } from '../support/fake-qemu.ts';
 import { run, type TestDir, testDir, within } from '../support/qemu.ts';
 import { HeldQmp, ScriptedQmp } from '../support/scripted-qmp.ts';
-import { REPOSITORY, refusalOf, Service } from '../support/service.ts';
+import { REPOSITORY, Service } from '../support/service.ts';
 import { TRANSPORTS } from '../support/stub-server.ts';
 
 interface Ended {

@@ -10,8 +10,8 @@ import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call, JobEvent } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
+import { refusalOf, refused } from '../support/caller.ts';
 import { within } from '../support/qemu.ts';
-import { refusalOf, refused } from '../support/service.ts';
 import { callRaw, collect, event, identity, serving, streamRaw, TRANSPORTS, VIEW } from '../support/stub-server.ts';
 
 const UNARY = [

@@ -29,10 +29,10 @@ import {
 } from '../../generated/blockjob/v1/domain_service.ts';
 import { catalogue } from '../../src/core/catalogue.ts';
 import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
+import { byId, refusalOf } from '../support/caller.ts';
 import { graphOf, hashOf, listing } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { within } from '../support/qemu.ts';
-import { byId, refusalOf } from '../support/service.ts';
 
 /** Of an answer; a start that has begun a job says which. */
 interface Answer {

@@ -26,6 +26,7 @@ import {
   PauseReason,
 } from '../../generated/blockjob/v1/job.ts';
 import { ErrorInfo } from '../../generated/google/rpc/error_details.ts';
+import { byId, errorOf, type Refusal, refused } from '../support/caller.ts';
 import {
   ChainTemplate,
   eventually,
@@ -39,7 +40,7 @@ import {
 } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type Qemu, run, startQemu, type TestDir, testDir } from '../support/qemu.ts';
-import { byId, errorOf, type Refusal, refused, Service } from '../support/service.ts';
+import { Service } from '../support/service.ts';
 import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
 
 const MIB = 1 << 20;

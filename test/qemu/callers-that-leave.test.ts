@@ -32,6 +32,7 @@ import {
 } from '../../generated/blockjob/v1/job.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
+import { byId, type Refusal, refusalOf, refused } from '../support/caller.ts';
 import {
   ChainTemplate,
   eventually,
@@ -44,7 +45,7 @@ import {
 } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type Qemu, startQemu, type TestDir, testDir, within } from '../support/qemu.ts';
-import { byId, type Refusal, refusalOf, refused, Service } from '../support/service.ts';
+import { Service } from '../support/service.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;

@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';
+import { byId, refused } from '../support/caller.ts';
 import { needs } from '../support/means.ts';
 import { makeChain, startQemu, testDir } from '../support/qemu.ts';
-import { byId, refused, Service } from '../support/service.ts';
+import { Service } from '../support/service.ts';
 
 const {
   OPERATION_SAVE: SAVE,

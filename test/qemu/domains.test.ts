@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GuestState } from '../../generated/blockjob/v1/domain_service.ts';
 import { ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { refused } from '../support/caller.ts';
 import { eventually, expectWell, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import {
@@ -19,7 +20,7 @@ import {
   startQemu,
   testDir,
 } from '../support/qemu.ts';
-import { refused, Service } from '../support/service.ts';
+import { Service } from '../support/service.ts';
 
 const MIB = 1 << 20;
 const STYLES: readonly Style[] = ['blockdev', 'drive'];

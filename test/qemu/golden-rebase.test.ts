@@ -7,6 +7,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
+import { byId } from '../support/caller.ts';
 import { expectWell, present } from '../support/checks.ts';
 import { type Accepted, isSame, leavesZeroesOut, reasonsOf } from '../support/golden.ts';
 import { DEVICE_BYTES, type SourceKind } from '../support/golden-images.ts';
@@ -24,7 +25,7 @@ import { type Devices, World } from '../support/golden-world.ts';
 import { LoopDevice } from '../support/loop-device.ts';
 import { needs } from '../support/means.ts';
 import { testDir } from '../support/qemu.ts';
-import { byId, Service } from '../support/service.ts';
+import { Service } from '../support/service.ts';
 
 const SOURCES = ['qcow2-chain', 'qcow2-chain-rel', 'raw'] as const satisfies readonly SourceKind[];
 const noDevices = needs('loop');

@@ -13,10 +13,10 @@ import {
   PauseGuest,
 } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
+import { byId, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf, journalEntries, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { within } from '../support/qemu.ts';
-import { byId, refused } from '../support/service.ts';
 import { whileStopped } from '../support/while-stopped.ts';
 
 const SLOW = 65_536n;

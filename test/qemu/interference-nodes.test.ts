@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { Site } from '../support/bench-qemu.ts';
+import { byId } from '../support/caller.ts';
 import { expectClean, graphOf } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type Act, metCopy, snapshotOf } from '../support/met-copy.ts';
-import { byId } from '../support/service.ts';
 import { whileStopped } from '../support/while-stopped.ts';
 
 let site: Site;

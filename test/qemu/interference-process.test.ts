@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
 import { MIB, Site } from '../support/bench-qemu.ts';
+import { byId, refusalOf, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf, monitorIn } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type MetCopy, metCopy, SOON_MS } from '../support/met-copy.ts';
 import { makeChain, startQemu, within } from '../support/qemu.ts';
-import { byId, refusalOf, refused } from '../support/service.ts';
 import { whileStopped } from '../support/while-stopped.ts';
 
 const { DESTINATION_CONTENT_COMPLETE, DESTINATION_CONTENT_UNKNOWN } = DestinationContent;

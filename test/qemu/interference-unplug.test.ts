@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
+import { byId } from '../support/caller.ts';
 import { eventually, expectClean, graphOf } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type MetCopy, metCopy, SOON_MS, snapshotOf } from '../support/met-copy.ts';
 import { within } from '../support/qemu.ts';
-import { byId } from '../support/service.ts';
 import { whileStopped } from '../support/while-stopped.ts';
 
 let site: Site;

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Leftover_Kind } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
+import { byId } from '../support/caller.ts';
 import { eventually, graphOf } from '../support/checks.ts';
-import { byId } from '../support/service.ts';
 
 const { KIND_FILE, KIND_NODE, KIND_QEMU_JOB } = Leftover_Kind;
 

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State, PauseGuest } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
+import { byId } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
 import { needs } from '../support/means.ts';
 import { run } from '../support/qemu.ts';
-import { byId, REPOSITORY } from '../support/service.ts';
+import { REPOSITORY } from '../support/service.ts';
 
 const page = new DocPage('recovery.md');
 const [ABBREVIATIONS = '', ...LOOKS] = page.section('1. First: look').commands;

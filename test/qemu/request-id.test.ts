@@ -12,8 +12,8 @@ import {
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
+import { byId, call, refused } from '../support/caller.ts';
 import { graphOf, present } from '../support/checks.ts';
-import { byId, call, refused } from '../support/service.ts';
 
 type Start = Parameters<typeof StartCopyRequest.fromPartial>[0];
 

@@ -7,9 +7,10 @@ import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { encodeLine } from '../../src/agent/journal.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
+import { byId, refused } from '../support/caller.ts';
 import { eventually, present } from '../support/checks.ts';
 import { run, testDir } from '../support/qemu.ts';
-import { byId, refused, Service } from '../support/service.ts';
+import { Service } from '../support/service.ts';
 import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
 
 const MOUNTS = canMount();

@@ -19,12 +19,12 @@ import {
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import { MIB } from '../support/bench-qemu.ts';
+import { byId, errorOf, type Refusal, refusalOf, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { NbdServer, type NbdServerOptions } from '../support/nbd-server.ts';
 import { testDir } from '../support/qemu.ts';
 import { expectRight, Rig, topOf } from '../support/rig.ts';
-import { byId, errorOf, type Refusal, refusalOf, refused } from '../support/service.ts';
 import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
 
 const { DESTINATION_CONTENT_PARTIAL: PARTIAL, DESTINATION_CONTENT_STALE: STALE } = DestinationContent;

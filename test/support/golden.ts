@@ -8,8 +8,8 @@ import { Metadata } from '@grpc/grpc-js';
 import type { ErrorReason } from '../../generated/blockjob/v1/error_reason.ts';
 import { BadRequest } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
+import { refusalOf } from './caller.ts';
 import { type ImageFormat, run } from './qemu.ts';
-import { refusalOf } from './service.ts';
 
 type ReasonOf<Name> = Name extends `ERROR_REASON_${infer Rest}` ? Rest : never;
 export type Reason = ReasonOf<keyof typeof ErrorReason>;

@@ -1,0 +1,249 @@
+/** A fleet of real processes on one machine: etcd, two hosts, two gateways, TLS everywhere. */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { credentials, status } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  DestinationContent,
+  Job_State,
+  type JobEvent,
+  JobEvent_Type,
+  OnReady,
+} from '../../generated/blockjob/v1/job.ts';
+import { byId, Caller, refusalOf, refused } from '../support/caller.ts';
+import { Authority } from '../support/certificates.ts';
+import { eventually, present } from '../support/checks.ts';
+import { type FleetHost, FleetSite, TTL_SECONDS } from '../support/fleet-site.ts';
+import { needs } from '../support/means.ts';
+import { within } from '../support/qemu.ts';
+import type { Service } from '../support/service.ts';
+
+/** Revisions only, once and in order from `from`; `leave` ends it. */
+async function follow(
+  caller: Caller,
+  job: string,
+  seen: JobEvent[],
+  leave: (event: JobEvent) => boolean,
+): Promise<void> {
+  const last = seen.at(-1)?.revision ?? 0n;
+  for await (const event of caller.watch(job, Number(last))) {
+    if (event.type !== JobEvent_Type.TYPE_PROGRESS && event.type !== JobEvent_Type.TYPE_HEARTBEAT) seen.push(event);
+    if (leave(event)) return;
+  }
+}
+
+function expectEachOnce(seen: readonly JobEvent[]): void {
+  expect(seen.map(({ revision }) => Number(revision))).toEqual(seen.map((_, index) => index + 1));
+}
+
+describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
+  let site: FleetSite;
+  let [h1, h2]: [FleetHost, FleetHost] = [] as never;
+  let [g1, g2]: [Service, Service] = [] as never;
+  let copies = 0;
+
+  beforeAll(async () => {
+    site = await FleetSite.open();
+    [h1, h2] = await Promise.all([site.host('h1'), site.host('h2')]);
+    const policy = await site.policy({
+      'spiffe://site/ops': { operate: ['*'] },
+      'spiffe://site/reader': { read: ['*'] },
+      'spiffe://site/team1': { operate: ['vm-h1'] },
+    });
+    [g1, g2] = await Promise.all([site.gateway('g1', policy), site.gateway('g2', policy)]);
+    for (const gateway of [g1, g2]) for (const { domain } of [h1, h2]) await gateway.domainUp(domain);
+  }, 120_000);
+  afterAll(async () => await site?.[Symbol.asyncDispose]());
+
+  const copyOf = (host: FleetHost, more: object = {}) => {
+    const path = join(site.dir, `copy-${(copies += 1)}`);
+    const target = { $case: 'file', value: path } as const;
+    return { disk: { domain: host.domain, disk: 'vd0' }, destination: { target }, ...more };
+  };
+
+  /** Starts a copy that ends by itself, as soon as that is allowed. */
+  async function startSoon(gateway: Service, host: FleetHost): Promise<void> {
+    let last: unknown;
+    const ask = async () =>
+      await gateway.startCopy(copyOf(host, { onReady: OnReady.ON_READY_FINISH })).catch((error: unknown) => {
+        last = error;
+        return undefined;
+      });
+    const job = await eventually(`a copy on ${host.name}`, ask).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${String(last)}`, { cause: last });
+    });
+    await gateway.until(job.id, 'STATE_COMPLETED');
+  }
+
+  test('a disk of host 2 is copied and pivoted through gateway 1, and the watch goes on through gateway 2 when 1 dies', async () => {
+    const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });
+    const g3 = await site.gateway('g1', policy);
+    await g3.domainUp(h2.domain);
+    const { id, host } = await g3.startCopy(copyOf(h2, { bandwidthBytesPerSecond: 4n << 20n }));
+    expect(host).toBe('h2');
+    const seen: JobEvent[] = [];
+    const broken = follow(g3, id, seen, () => false).catch((error: unknown) => error);
+    await eventually(
+      'the job runs',
+      async () => seen.some(({ job }) => job?.state === Job_State.STATE_RUNNING) || undefined,
+    );
+    await g3.kill();
+    expect(refusalOf(await broken).code).toBe(status.UNAVAILABLE);
+    await g2.setSpeed(id, 0n);
+    await follow(g2, id, seen, ({ job }) => job?.state === Job_State.STATE_READY);
+    const ended = await g2.abort({ job: byId(id), pivot: true });
+    expect(ended.outcome).toMatchObject({ destinationContent: DestinationContent.DESTINATION_CONTENT_COMPLETE });
+    await follow(g2, id, seen, ({ job }) => job?.state === Job_State.STATE_COMPLETED);
+    expectEachOnce(seen);
+  });
+
+  test('a watch goes on through the death of the agent, and its client notices nothing', async () => {
+    const { id } = await g1.startCopy(
+      copyOf(h1, { bandwidthBytesPerSecond: 65_536n, onReady: OnReady.ON_READY_FINISH }),
+    );
+    const seen: JobEvent[] = [];
+    const others: JobEvent[] = [];
+    const watching = Promise.all([seen, others].map(async (list) => await follow(g1, id, list, () => false)));
+    await eventually(
+      'it runs',
+      async () => seen.some(({ job }) => job?.state === Job_State.STATE_RUNNING) || undefined,
+    );
+    await h1.agent.kill();
+    await site.restartAgent(h1);
+    await eventually('the agent answers', async () => await g1.setSpeed(id, 0n).catch(() => undefined));
+    await within(30_000, 'the end of the watch', watching);
+    for (const list of [seen, others]) {
+      expectEachOnce(list);
+      expect(list.at(-1)?.job?.state).toBe(Job_State.STATE_COMPLETED);
+    }
+  });
+
+  test('lists are of the whole fleet, and name the hosts that do not answer', async () => {
+    expect((await g1.listDomains()).map(({ name, host }) => [name, host])).toEqual([
+      ['vm-h1', 'h1'],
+      ['vm-h2', 'h2'],
+    ]);
+    const { jobs, unreachableHosts } = await g1.listJobs();
+    expect(new Set(jobs.map(({ host }) => host))).toEqual(new Set(['h1', 'h2']));
+    expect(unreachableHosts).toEqual([]);
+    process.kill(h2.agent.pid, 'SIGSTOP');
+    try {
+      const partial = await within(8000, 'a partial list', g1.listJobs());
+      expect(partial.unreachableHosts).toEqual(['h2']);
+      expect(new Set(partial.jobs.map(({ host }) => host))).toEqual(new Set(['h1']));
+    } finally {
+      process.kill(h2.agent.pid, 'SIGCONT');
+    }
+    // It was silent for too long to be trusted at once.
+    await startSoon(g1, h2);
+    expect((await g1.listJobs()).unreachableHosts).toEqual([]);
+  });
+
+  test('who may only read cannot abort, and each its domains only; both are audited at the gateway', async () => {
+    const reader = await site.caller(g1.address, 'spiffe://site/reader');
+    const team1 = await site.caller(g1.address, 'spiffe://site/team1');
+    const nobody = await site.caller(g1.address, 'spiffe://site/nobody');
+    const { id } = await g1.startCopy(copyOf(h2));
+    expect((await reader.getInfo(id)).id).toBe(id);
+    expect(await refused(reader.abort({ job: byId(id) }))).toMatchObject({
+      code: status.PERMISSION_DENIED,
+      reason: 'CALLER_NOT_ALLOWED',
+      metadata: { caller: 'spiffe://site/reader', operation: 'operate', domain: 'vm-h2' },
+    });
+    expect((await refused(team1.getInfo(id))).reason).toBe('CALLER_NOT_ALLOWED');
+    expect((await refused(team1.startCopy(copyOf(h2)))).reason).toBe('CALLER_NOT_ALLOWED');
+    expect((await refused(team1.getDomain(present((await g1.getDomain(h2.domain)).uuid)))).reason).toBe(
+      'CALLER_NOT_ALLOWED',
+    );
+    expect((await team1.listDomains()).map(({ name }) => name)).toEqual(['vm-h1']);
+    expect((await team1.listJobs()).jobs.every(({ host }) => host === 'h1')).toBe(true);
+    expect(await nobody.listDomains()).toEqual([]);
+    expect((await g1.getInfo(id)).state).toBeLessThan(Job_State.STATE_CANCELLING);
+    await g1.abort({ job: byId(id), force: true });
+    const audit = g1.log.split('\n').filter((line) => line.includes('audit: Abort'));
+    expect(audit.some((line) => line.includes('refused') && line.includes('spiffe://site/reader'))).toBe(true);
+    expect(audit.some((line) => line.includes('done') && line.includes('spiffe://site/ops'))).toBe(true);
+    // The agent knows on whose behalf.
+    const there = h2.agent.log.split('\n').filter((line) => line.includes('audit: Abort done'));
+    expect(
+      there.some(
+        (line) => line.includes('"caller":"spiffe://site/ops"') && line.includes('"via":"spiffe://site/gateway/g1"'),
+      ),
+    ).toBe(true);
+  });
+
+  test('an agent answers gateways only, and believes nobody else about callers', async () => {
+    const direct = await site.caller(`localhost:${h1.port}`, 'spiffe://site/ops');
+    expect(await refused(direct.listJobs())).toMatchObject({ code: status.UNAUTHENTICATED, reason: 'CALLER_UNKNOWN' });
+  });
+
+  test('no certificate, one of another authority, or an expired one: no connection, and it is audited', async () => {
+    const other = await Authority.make(site.dir, 'other');
+    const expired = await site.channelOf(await site.authority.signExpired('late', 'spiffe://site/ops'));
+    const strangers = [
+      credentials.createSsl(await readFile(site.authority.caFile)),
+      await site.channel('spiffe://site/ops', other),
+      expired,
+      credentials.createInsecure(),
+    ];
+    for (const channel of strangers) {
+      const caller = new Caller(g1.address, channel);
+      expect((await refused(caller.listJobs())).code).toBe(status.UNAVAILABLE);
+      caller.close();
+    }
+    await eventually('the audit', async () => g1.log.includes('audit: connection refused') || undefined);
+    expect((await g1.listJobs()).unreachableHosts).toEqual([]);
+  });
+
+  test('a domain that another host has claimed is not changed by the one that lost it', async () => {
+    const uuid = (await g1.getDomain(h1.domain)).uuid;
+    const key = `/blockjob/v1/domains/${uuid}`;
+    const before = await site.etcd.ctl('get', key, '--print-value-only');
+    const taken = JSON.stringify({ ...(JSON.parse(before) as object), host: 'h2' });
+    await site.etcd.put(key, taken);
+    const refusal = await refused(g2.startCopy(copyOf(h1)));
+    expect(['NOT_OWNER', 'DOMAIN_NOT_FOUND']).toContain(refusal.reason);
+    await site.etcd.put(key, before);
+    await startSoon(g2, h1);
+  });
+
+  test('a second agent of the same name refuses to start', async () => {
+    await mkdir(join(site.dir, 'second'));
+    const second = site.startAgent('h1', h1.port + 1, ['--state-dir', join(site.dir, 'second')]);
+    await expect(second).rejects.toThrow('The host name h1 is taken');
+  });
+
+  test('with etcd down calls go on for as long as the lease, and then nothing is changed; when it is back all heals', async () => {
+    const running = await g1.startCopy(
+      copyOf(h2, { bandwidthBytesPerSecond: 65_536n, onReady: OnReady.ON_READY_FINISH }),
+    );
+    await site.etcd.signal('SIGKILL');
+    expect((await g1.getInfo(running.id)).id).toBe(running.id);
+    expect((await g1.listDomains()).length).toBe(2);
+    const refusal = await eventually('the agent trusts its lease no more', async () => {
+      return await g1.setSpeed(running.id, 65_536n).then(
+        () => undefined,
+        (error: unknown) => refusalOf(error),
+      );
+    });
+    expect(refusal).toMatchObject({ reason: 'DIRECTORY_UNREACHABLE', code: status.UNAVAILABLE });
+    // What runs goes on, and may be watched and ended.
+    expect((await g1.getInfo(running.id)).state).toBeGreaterThanOrEqual(Job_State.STATE_RUNNING);
+    await site.etcd.start();
+    await startSoon(g1, h1);
+    expect((await g1.until(running.id, 'STATE_COMPLETED')).job?.host).toBe('h2');
+  }, 90_000);
+
+  test('an agent that dies is forgotten within its TTL, and its calls are answered, not left hanging', async () => {
+    await h2.agent.kill();
+    const refusal = await within(5000, 'an answer', refused(g1.getDomain(h2.domain)));
+    expect(refusal).toMatchObject({ code: status.UNAVAILABLE, reason: 'HOST_UNREACHABLE' });
+    await within(
+      (TTL_SECONDS + 1) * 1000 + 1000,
+      'the directory forgets it',
+      eventually('gone', async () => ((await site.etcd.keys('/blockjob/v1/hosts/')).length === 1 ? true : undefined)),
+    );
+    await site.restartAgent(h2);
+    await g1.domainUp(h2.domain);
+  });
+});

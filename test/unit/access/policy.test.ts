@@ -1,0 +1,197 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { Guarded } from '../../../src/access/guarded.ts';
+import { Policy } from '../../../src/access/policy.ts';
+import { PolicyFile } from '../../../src/access/policy-file.ts';
+import type { BlockJobs, Call, Leftover } from '../../../src/core/block-jobs.ts';
+import { BlockJobError } from '../../../src/core/errors.ts';
+import { eventually } from '../../support/checks.ts';
+import { jobWith, RUNNING } from '../core/stories.ts';
+
+function policy(callers: object): Policy {
+  const read = Policy.read(JSON.stringify({ callers }));
+  if (typeof read === 'string') throw new Error(read);
+  return read;
+}
+
+describe('a policy', () => {
+  const some = policy({
+    'spiffe://site/backup': { operate: ['web*', 'db1'] },
+    'spiffe://site/*': { read: ['*'] },
+    'ops.example': { operate: ['*'], read: [] },
+  });
+
+  it.each([
+    ['spiffe://site/backup', 'operate', 'web1', true],
+    ['spiffe://site/backup', 'operate', 'web', true],
+    ['spiffe://site/backup', 'read', 'web1', true],
+    ['spiffe://site/backup', 'operate', 'db1', true],
+    ['spiffe://site/backup', 'operate', 'db10', false],
+    ['spiffe://site/backup', 'operate', 'aweb1', false],
+    ['spiffe://site/backup', 'read', 'db10', true],
+    ['spiffe://site/other', 'read', 'db10', true],
+    ['spiffe://site/other', 'operate', 'db10', false],
+    ['spiffe://elsewhere/backup', 'read', 'web1', false],
+    ['spiffe://site', 'read', 'web1', false],
+    ['ops.example', 'operate', 'x\ny', true],
+    ['opsXexample', 'read', 'web1', false],
+    ['', 'read', 'web1', false],
+  ] as const)('%s may %s %j: %s', (caller, right, domain, allowed) => {
+    expect(some.allows(caller, right, domain)).toBe(allowed);
+  });
+
+  it('takes what patterns are not by the letter', () => {
+    const odd = policy({ 'a(b)+[c]^$.|\\': { read: ['x.y?', 'a*b*c'] } });
+    expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'x.y?')).toBe(true);
+    expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'xzy')).toBe(false);
+    expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'a1b2c')).toBe(true);
+  });
+
+  it.each([
+    ['{', 'It is no JSON'],
+    ['[]', '"callers"'],
+    ['{"callers":[]}', '"callers"'],
+    ['{"callers":{},"rules":{}}', '"rules", which means nothing'],
+    ['{"callers":{"":{}}}', 'has no name'],
+    ['{"callers":{"a":[]}}', 'must be an object'],
+    ['{"callers":{"a":{"write":["*"]}}}', 'there are "read" and "operate"'],
+    ['{"callers":{"a":{"read":"*"}}}', 'must be lists'],
+    ['{"callers":{"a":{"operate":[""]}}}', 'must be lists'],
+  ])('%s: %s', (text, why) => {
+    expect(Policy.read(text)).toContain(why);
+  });
+
+  it('is read again when its file is replaced, and a wrong file changes nothing and is complained of', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'bj-policy-'));
+    const path = join(folder, 'policy.json');
+    const replace = async (text: string) => {
+      await writeFile(`${path}.new`, text);
+      await rename(`${path}.new`, path);
+    };
+    const lines: string[] = [];
+    const sink = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        lines.push(chunk.toString());
+        done();
+      },
+    });
+    try {
+      await replace('{"callers":{"a":{"read":["x"]}}}');
+      using file = new PolicyFile(path, pino(sink));
+      await replace('{"callers":{"a":{"read":["y"]}}}');
+      await eventually(
+        'the new one',
+        async () => (await Promise.resolve(file.now)).allows('a', 'read', 'y') || undefined,
+      );
+      await replace('{"callers":');
+      await eventually('the complaint', async () =>
+        (await Promise.resolve(lines)).some((line) => line.includes('stays as it was')) ? true : undefined,
+      );
+      expect(file.now.allows('a', 'read', 'y')).toBe(true);
+      expect(() => new PolicyFile(path, pino(sink))).toThrow('It is no JSON');
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+describe('what is guarded', () => {
+  const view = (domain: string) => ({ job: jobWith({ domain }, RUNNING), progress: undefined });
+  const leftover = (domain: string) => ({ id: domain, domain }) as Leftover;
+  const done: string[] = [];
+  const did = (what: string) => done.push(what);
+  const page = <T>(items: readonly T[]) => ({ items, nextPageToken: 'next', unreachableHosts: [] });
+  const jobs = {
+    startCopy: async () => (did('startCopy'), view('mine')),
+    rebase: async () => (did('rebase'), view('mine')),
+    commit: async () => (did('commit'), view('mine')),
+    getInfo: async ({ jobId }: { jobId: string }) => view(jobId),
+    abort: async () => (did('abort'), view('mine')),
+    setSpeed: async () => (did('setSpeed'), view('mine')),
+    pause: async () => (did('pause'), view('mine')),
+    resume: async () => (did('resume'), view('mine')),
+    listJobs: async () => page([view('mine'), view('theirs'), view('seen')]),
+    listDomains: async () => page([{ name: 'mine' }, { name: 'theirs' }, { name: 'seen' }]),
+    listLeftovers: async () => page([leftover('mine'), leftover('theirs')]),
+    reclaim: async ({ ids, apply }: { ids: string[]; apply: boolean }) => {
+      if (apply) did('reclaim');
+      return ids.map((id) => ({ id, leftover: leftover(id), failure: undefined }));
+    },
+    getDomain: async () => (did('getDomain'), {}),
+    checkOperation: async () => void did('checkOperation'),
+    async *watch({ job }: { job: { jobId: string } }) {
+      yield { ...view(job.jobId), type: 'STATE' };
+    },
+  } as unknown as BlockJobs;
+  const rules = policy({ me: { operate: ['mine'], read: ['seen'] } });
+  const nameOf = (domain: string) => ({ 'uuid-of-mine': 'mine', 'uuid-of-theirs': 'theirs' })[domain];
+  const guarded = new Guarded({ jobs, policy: () => rules, nameOf });
+  const me: Call = { signal: new AbortController().signal, caller: 'me' };
+  const nobody: Call = { signal: new AbortController().signal };
+
+  const operations = (domain: string, job: string) => {
+    const start = { disk: { domain, disk: 'd' } } as never;
+    const ref = { job: { jobId: job } } as never;
+    return [
+      async (call: Call) => await guarded.startCopy(start, call),
+      async (call: Call) => await guarded.rebase(start, call),
+      async (call: Call) => await guarded.commit(start, call),
+      async (call: Call) => await guarded.abort(ref, call),
+      async (call: Call) => await guarded.setSpeed(ref, call),
+      async (call: Call) => await guarded.pause(ref, call),
+      async (call: Call) => await guarded.resume(ref, call),
+      async (call: Call) => await guarded.reclaim({ ids: [job], apply: true, requestId: '' }, call),
+    ];
+  };
+  const readings = (domain: string, job: string) => [
+    async (call: Call) => await guarded.getInfo({ jobId: job }, call),
+    async (call: Call) => await guarded.getDomain(domain, call),
+    async (call: Call) => await guarded.checkOperation({ domain, disk: undefined, operation: undefined }, call),
+    async (call: Call) => {
+      for await (const _event of guarded.watch({ job: { jobId: job } } as never, call));
+    },
+  ];
+  const reasonOf = async (answer: Promise<unknown>) =>
+    await answer.then(
+      () => 'done',
+      (error: unknown) => (error instanceof BlockJobError ? error.reason : String(error)),
+    );
+
+  it('who may operate does, by name and by UUID, and reads', async () => {
+    for (const domain of ['mine', 'uuid-of-mine']) {
+      for (const ask of [...operations(domain, 'mine'), ...readings(domain, 'mine')])
+        expect(await reasonOf(ask(me))).toBe('done');
+    }
+  });
+
+  it('who may only read is refused all the rest, and nothing is done', async () => {
+    for (const ask of readings('seen', 'seen')) expect(await reasonOf(ask(me))).toBe('done');
+    done.length = 0;
+    for (const ask of operations('seen', 'seen')) expect(await reasonOf(ask(me))).toBe('CALLER_NOT_ALLOWED');
+    expect(done).toEqual([]);
+  });
+
+  it('who may nothing sees nothing; who has no name is told that', async () => {
+    done.length = 0;
+    for (const domain of ['theirs', 'uuid-of-theirs', 'unknown']) {
+      for (const ask of [...operations(domain, 'theirs'), ...readings(domain, 'theirs')]) {
+        expect(await reasonOf(ask(me))).toBe('CALLER_NOT_ALLOWED');
+        expect(await reasonOf(ask(nobody))).toBe('CALLER_UNKNOWN');
+      }
+    }
+    expect(done).toEqual([]);
+  });
+
+  it('lists show what the caller may read, and go on after it', async () => {
+    const asked = { domain: '', host: '', states: [], pageSize: 0, pageToken: '' };
+    expect((await guarded.listJobs(asked, me)).items.map(({ job }) => job.accepted.domain)).toEqual(['mine', 'seen']);
+    expect((await guarded.listDomains(asked, me)).items.map(({ name }) => name)).toEqual(['mine', 'seen']);
+    expect(await guarded.listLeftovers(asked, me)).toMatchObject({ items: [{ id: 'mine' }], nextPageToken: 'next' });
+    expect((await guarded.listJobs(asked, nobody)).items).toEqual([]);
+  });
+});
