@@ -1,0 +1,195 @@
+/** The port of a fleet: TLS 1.3 on both ends, certificates that change under it, and bytes that make no sense. */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { copyFile, readFile, rename } from 'node:fs/promises';
+import { connect as connectTcp } from 'node:net';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import * as fc from 'fast-check';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { BlockJobs, JobEvent } from '../../src/core/block-jobs.ts';
+import { Certificates } from '../../src/grpc/certificates.ts';
+import { connect } from '../../src/grpc/remote/connect.ts';
+import type { Remote } from '../../src/grpc/remote/remote.ts';
+import { type RunningServer, serve } from '../../src/grpc/server.ts';
+import { Wake } from '../../src/lib/wake.ts';
+import { PATIENT } from '../support/agent.ts';
+import { Authority, type Pair } from '../support/certificates.ts';
+import { eventually } from '../support/checks.ts';
+import { testDir } from '../support/qemu.ts';
+import { event } from '../support/stub-server.ts';
+
+const PAGE = { host: '', pageSize: 0, pageToken: '' };
+
+describe('a port with certificates', () => {
+  const opened = new AsyncDisposableStack();
+  const log: string[] = [];
+  const more = new Wake();
+  let authority: Authority;
+  let server: RunningServer;
+  let port: number;
+  let files: { certificateFile: string; privateKeyFile: string; caFile: string };
+  let client: Pair;
+  let remote: Remote;
+
+  beforeAll(async () => {
+    const { path: dir } = opened.use(await testDir());
+    authority = await Authority.make(dir);
+    client = await authority.sign('client', { uri: 'spiffe://site/client' });
+    files = { certificateFile: join(dir, 'now.pem'), privateKeyFile: join(dir, 'now.key'), caFile: authority.caFile };
+    await replace(await authority.sign('first', { uri: 'spiffe://site/server' }));
+    const sink = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        log.push(chunk.toString());
+        done();
+      },
+    });
+    const logger = pino({ level: 'debug' }, sink);
+    const jobs: Partial<BlockJobs> = {
+      listDomains: async () => await Promise.resolve({ items: [], nextPageToken: '', unreachableHosts: [] }),
+      async *watch(_request, { signal }): AsyncGenerator<JobEvent> {
+        for (let sent = 0; !signal.aborted; sent += 1) {
+          const before = more.now;
+          yield event('HEARTBEAT', String(sent));
+          await more.after(before, { signal });
+        }
+      },
+    };
+    const certificates = opened.use(new Certificates(files, logger));
+    server = await serve(jobs as BlockJobs, { listen: { host: '127.0.0.1', port: 0 }, certificates, log: logger });
+    opened.defer(async () => await server.drain(0));
+    port = Number(server.address.split(':').at(-1));
+    const mine = opened.use(new Certificates({ ...client, caFile: authority.caFile }, logger));
+    remote = opened.use(connect({ name: 'h', address: `localhost:${port}`, identity: 'spiffe://site/server' }, mine));
+  });
+  afterAll(async () => await opened.disposeAsync());
+
+  /** By name, as rotation does it, key first. */
+  async function replace(pair: Pair): Promise<void> {
+    await put(pair.privateKeyFile, files.privateKeyFile);
+    await put(pair.certificateFile, files.certificateFile);
+  }
+
+  async function tlsSocket(options: object = {}): Promise<TLSSocket> {
+    const [ca, cert, key] = await Promise.all(
+      [authority.caFile, client.certificateFile, client.privateKeyFile].map(async (file) => await readFile(file)),
+    );
+    const socket = connectTls({
+      host: '127.0.0.1',
+      port,
+      ca,
+      cert,
+      key,
+      servername: 'localhost',
+      ALPNProtocols: ['h2'],
+      ...options,
+    });
+    await Promise.race([
+      once(socket, 'secureConnect'),
+      once(socket, 'error').then(([error]) => Promise.reject(error as Error)),
+    ]);
+    return socket;
+  }
+
+  async function serial(): Promise<string> {
+    const socket = await tlsSocket();
+    const { serialNumber } = socket.getPeerCertificate();
+    socket.destroy();
+    return serialNumber;
+  }
+
+  test('speaks TLS 1.3 and nothing older', async () => {
+    const socket = await tlsSocket();
+    expect(socket.getProtocol()).toBe('TLSv1.3');
+    socket.destroy();
+    await expect(tlsSocket({ maxVersion: 'TLSv1.2', minVersion: 'TLSv1.2' })).rejects.toThrow();
+  });
+
+  test('is not taken for another server: the name that was expected is asked for', async () => {
+    using other = connect(
+      { name: 'h', address: `localhost:${port}`, identity: 'spiffe://site/other' },
+      opened.use(new Certificates({ ...client, caFile: authority.caFile }, pino({ level: 'silent' }))),
+    );
+    await expect(other.listDomains(PAGE, { ...PATIENT, deadline: new Date(Date.now() + 3000) })).rejects.toThrow(
+      'HOST_UNREACHABLE',
+    );
+    expect((await remote.listDomains(PAGE, PATIENT)).items).toEqual([]);
+  });
+
+  test('takes a new certificate without dropping a stream, and half of one not at all', async () => {
+    const leaving = new AbortController();
+    const seen: string[] = [];
+    const arrived = new Wake();
+    const watching = (async () => {
+      const request = { job: { jobId: 'x' }, afterRevision: undefined, progressIntervalMs: undefined };
+      for await (const { detail } of remote.watch(request, { signal: leaving.signal })) {
+        seen.push(detail);
+        arrived.notify();
+      }
+    })();
+    const first = await serial();
+    const second = await authority.sign('second', { uri: 'spiffe://site/server' });
+    // The key has come, and its certificate has not yet.
+    await put(second.privateKeyFile, files.privateKeyFile);
+    await eventually('the half is seen', async () =>
+      (await Promise.resolve(log)).some((line) => line.includes('the certificates stay as they were'))
+        ? true
+        : undefined,
+    );
+    expect(await serial()).toBe(first);
+    await put(second.certificateFile, files.certificateFile);
+    await eventually('the new one is used', async () => ((await serial()) === first ? undefined : true));
+    const count = seen.length;
+    more.notify();
+    while (seen.length === count) await arrived.after(arrived.now);
+    expect(seen.at(-1)).toBe(String(count));
+    leaving.abort();
+    await watching;
+  });
+
+  test('survives bytes that make no sense, before the handshake and behind it', async () => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 2000 }),
+      fc.constant(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')),
+      fc.constant(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')),
+      // A frame of HTTP/2 of any type, with any flags, on any stream.
+      fc
+        .tuple(fc.nat(255), fc.nat(255), fc.nat(), fc.uint8Array({ maxLength: 200 }))
+        .map(([type, flags, stream, payload]) => {
+          const head = Buffer.alloc(9);
+          head.writeUIntBE(payload.length, 0, 3);
+          head.writeUInt8(type, 3);
+          head.writeUInt8(flags, 4);
+          head.writeUInt32BE(stream % 2 ** 31, 5);
+          return Buffer.concat([
+            Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+            Buffer.alloc(3),
+            Buffer.from([4, 0, 0, 0, 0, 0]),
+            head,
+            payload,
+          ]);
+        }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.boolean(), fc.array(bytes, { minLength: 1, maxLength: 3 }), async (isSecure, chunks) => {
+        const socket = isSecure ? await tlsSocket() : connectTcp(port, '127.0.0.1');
+        socket.on('error', () => undefined);
+        for (const chunk of chunks) socket.write(chunk);
+        socket.end(randomBytes(3));
+        socket.resume();
+        await once(socket, 'close');
+      }),
+      { numRuns: 150 },
+    );
+    expect((await remote.listDomains(PAGE, PATIENT)).items).toEqual([]);
+    expect(log.filter((line) => line.includes('"msg":"a bug"'))).toEqual([]);
+    expect(log.some((line) => line.includes('audit: connection refused'))).toBe(true);
+  }, 60_000);
+});
+
+async function put(from: string, to: string): Promise<void> {
+  await copyFile(from, `${to}.new`);
+  await rename(`${to}.new`, to);
+}
