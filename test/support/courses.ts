@@ -1,7 +1,9 @@
 /** The courses that jobs take: each kind, from its start to its end, as callers and the world make them go. */
 import { writeFileSync } from 'node:fs';
-import type { JobView, Started } from '../../src/core/block-jobs.ts';
+import type { Started } from '../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
+import type { Job } from '../../src/core/job.ts';
+import type { JobView } from '../../src/core/job-view.ts';
 import type { AbortRequest, CommitFlag, CopyRequest, RebaseFlag } from '../../src/core/requests.ts';
 import { copyTo, PATIENT, type TestAgent } from './agent.ts';
 import type { FakeQemu } from './fake-qemu.ts';
@@ -275,8 +277,8 @@ async function abort({ agent }: TestAgent, job: string, more: Partial<AbortReque
   }
 }
 
-/** What is there of jobs. */
-export async function jobsOf({ agent }: TestAgent): Promise<readonly JobView['job'][]> {
+/** What is there of jobs: in the agent's own process, the whole of them. */
+export async function jobsOf({ agent }: TestAgent): Promise<readonly Job[]> {
   const all = { domain: '', states: [], pageSize: 0, pageToken: '' };
-  return (await agent.listJobs(all, PATIENT)).jobs.map(({ job }) => job);
+  return (await agent.listJobs(all, PATIENT)).items.map(({ job }) => job as Job);
 }

@@ -38,7 +38,7 @@ export async function expectJournals({ jobsFolder }: TestAgent, jobs: readonly s
 /** As a watcher is told: what is in the journal, whatever is looked up for other answers. */
 async function watched({ agent }: TestAgent, job: string): Promise<Job | undefined> {
   const request = { job: { jobId: job }, afterRevision: undefined, progressIntervalMs: undefined };
-  for await (const event of agent.watch(request, PATIENT)) return event.job;
+  for await (const event of agent.watch(request, PATIENT)) return event.job as Job;
   return undefined;
 }
 
@@ -148,7 +148,7 @@ async function expectNothingLost(truth: Truth, job: Job | undefined): Promise<vo
   if (unseen === true && job === undefined) return;
   const mayLeave = truth.mayLeave === true || unseen === true;
   if (!mayLeave) expect(inQemu(), 'left over in QEMU, which has refused nothing').toEqual([]);
-  const { leftovers } = await agent.agent.listLeftovers({ domain: '', pageSize: 0, pageToken: '' }, PATIENT);
+  const { items: leftovers } = await agent.agent.listLeftovers({ domain: '', pageSize: 0, pageToken: '' }, PATIENT);
   const listed = leftovers.map(({ name }) => name);
   expect(
     leftOver().filter((name) => !listed.includes(name)),
