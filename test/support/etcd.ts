@@ -116,6 +116,17 @@ export class EtcdServer implements AsyncDisposable {
   }
 }
 
+interface Place {
+  /** Of the member, and of its folder. */
+  readonly name: string;
+  readonly port: number;
+  readonly peer: string;
+}
+
+async function placeOf(name: string): Promise<Place> {
+  return { name, port: await freePort(), peer: `http://127.0.0.1:${await freePort()}` };
+}
+
 /** Free a moment ago; nobody else here takes ports. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

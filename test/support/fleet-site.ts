@@ -29,6 +29,7 @@ export class FleetSite implements AsyncDisposable {
   readonly hosts = new Map<string, FleetHost>();
   readonly #opened: AsyncDisposableStack;
   #policies = 0;
+  #callers = 0;
 
   private constructor(dir: string, authority: Authority, etcd: EtcdServer, opened: AsyncDisposableStack) {
     this.dir = dir;
@@ -107,7 +108,7 @@ export class FleetSite implements AsyncDisposable {
   }
 
   async channel(uri: string, by: Authority = this.authority): Promise<ChannelCredentials> {
-    const pair = await by.sign(encodeURIComponent(uri), { uri });
+    const pair = await by.sign(`caller-${(this.#callers += 1)}`, { uri });
     return await this.channelOf(pair);
   }
 
