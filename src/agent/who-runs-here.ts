@@ -1,6 +1,8 @@
-/** Which domains run on this host: told whenever that changes, for the directory of a fleet. */
+/**
+ * Which domains run on this host: told whenever that changes, for the directory of a fleet. One that migrates away is
+ * this host's until the other one has taken it: in between it would be nobody's, and be called unknown.
+ */
 import type { Logger } from 'pino';
-import type { GuestState } from '../core/block-jobs.ts';
 import { inTime } from '../lib/in-time.ts';
 import { isAlive } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -12,7 +14,7 @@ export interface Running {
 }
 
 export interface WhoRunsHereOptions {
-  /** All that run here now: neither those that migrate in, nor those that have migrated away. */
+  /** All that run here now, or have run here and not ended yet; not those that migrate in. */
   readonly all: (domains: readonly Running[]) => void;
   /** One was seen to go from "migrates in" to "runs". */
   readonly arrived: (domain: Running) => void;
@@ -28,7 +30,7 @@ export class WhoRunsHere implements AsyncDisposable {
   readonly #machines: VirtualMachines;
   readonly #options: WhoRunsHereOptions;
   readonly #stop = new AbortController();
-  readonly #states = new Map<VirtualMachine, GuestState>();
+  readonly #seen = new Map<VirtualMachine, Seen>();
   readonly #running: Promise<void>;
 
   constructor(machines: VirtualMachines, options: WhoRunsHereOptions) {
@@ -58,25 +60,35 @@ export class WhoRunsHere implements AsyncDisposable {
   async #look(): Promise<void> {
     const machines = this.#machines.all;
     const here = await Promise.all(machines.map(async (machine) => ((await this.#runs(machine)) ? [machine] : [])));
-    for (const known of this.#states.keys()) if (!machines.includes(known)) this.#states.delete(known);
+    for (const known of this.#seen.keys()) if (!machines.includes(known)) this.#seen.delete(known);
     this.#options.all(here.flat().map(({ name, uuid }) => ({ name, uuid })));
   }
 
   async #runs(machine: VirtualMachine): Promise<boolean> {
-    const before = this.#states.get(machine);
-    if (machine.identity === undefined) return await wasRunning(machine, before);
-    const state = await inTime(machine.guestState(), PATIENCE_MS);
-    // It does not answer: it is what it was.
-    if (state === undefined) return await wasRunning(machine, before);
-    this.#states.set(machine, state);
-    if (state === 'MIGRATING') return false;
-    if (before === 'MIGRATING') this.#options.arrived({ name: machine.name, uuid: machine.uuid });
-    return true;
+    const before = this.#seen.get(machine);
+    const { identity } = machine;
+    const state = identity && (await inTime(machine.guestState(), PATIENCE_MS));
+    // A QEMU that does not answer is what it was, for as long as its process lives.
+    if (identity === undefined || state === undefined) return before?.hasRun === true && (await mayLive(machine));
+    const { facts, generation } = identity;
+    const process =
+      facts === undefined ? `connection ${generation}` : `${facts.process.pid} ${facts.process.startTime}`;
+    const same = before?.process === process ? before : undefined;
+    const hasRun = same?.hasRun === true || state !== 'MIGRATING';
+    this.#seen.set(machine, { process, hasRun });
+    if (same?.hasRun === false && hasRun) this.#options.arrived({ name: machine.name, uuid: machine.uuid });
+    return hasRun;
   }
 }
 
-/** A QEMU that cannot be asked now is here for as long as its process lives, unless it was on its way. */
-async function wasRunning({ lastProcess }: VirtualMachine, before: GuestState | undefined): Promise<boolean> {
-  if (before === undefined || before === 'MIGRATING') return false;
+/** What was last seen of a VM. */
+interface Seen {
+  /** Another one behind the same socket is another VM. */
+  readonly process: string;
+  /** It did more than to migrate in. */
+  readonly hasRun: boolean;
+}
+
+async function mayLive({ lastProcess }: VirtualMachine): Promise<boolean> {
   return lastProcess === undefined || (await isAlive(lastProcess));
 }

@@ -1,10 +1,10 @@
 /** A fleet of real processes: an etcd, agents with a QEMU each, gateways, and callers with certificates of their own. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { Caller } from './caller.ts';
 import { Authority, type Pair } from './certificates.ts';
-import { monitorIn, present } from './checks.ts';
+import { eventually, monitorIn, present } from './checks.ts';
 import { EtcdServer, freePort } from './etcd.ts';
 import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from './qemu.ts';
 import { Service } from './service.ts';
@@ -17,7 +17,7 @@ export interface FleetHost {
   readonly qemu: Qemu;
   /** Of its one domain, `vm-NAME`, with one disk, `vd0`. */
   readonly domain: string;
-  readonly top: ChainImage;
+  readonly chain: readonly ChainImage[];
   readonly port: number;
   agent: Service;
 }
@@ -51,15 +51,31 @@ export class FleetSite implements AsyncDisposable {
     const domain = `vm-${name}`;
     const chain = await makeChain(this.dir, { prefix: name, formats: ['qcow2', 'qcow2'], sizeBytes: 8 * MIB });
     const disks = [{ id: 'vd0', bus: 'virtio-blk', chain }] as const;
-    const uuid = `00000000-0000-4000-8000-${Buffer.from(name.padEnd(6)).toString('hex')}`;
-    const extraArgs = [...monitorIn(this.dir, domain), '-uuid', uuid];
+    const sockets = this.#sockets(name);
+    await mkdir(sockets);
+    const extraArgs = monitorIn(sockets, domain);
     const qemu = this.#opened.use(await startQemu({ style: 'blockdev', name: domain, disks, extraArgs }));
     const port = await freePort();
     const agent = await this.startAgent(name, port);
-    const host = { name, qemu, domain, top: present(chain.at(-1)), port, agent };
+    const host = { name, qemu, domain, chain, port, agent };
     this.hosts.set(name, host);
     this.#opened.defer(async () => await host.agent.kill());
     return host;
+  }
+
+  /** Live migration of a host's domain to another host. */
+  async migrate({ qemu, domain, chain }: FleetHost, to: FleetHost): Promise<void> {
+    const uri = `unix:${join(this.dir, 'migration.sock')}`;
+    const disks = [{ id: 'vd0', bus: 'virtio-blk', chain }] as const;
+    const extraArgs = [...monitorIn(this.#sockets(to.name), domain), '-incoming', uri];
+    const target = await startQemu({ style: 'blockdev', name: domain, uuid: qemu.uuid, disks, extraArgs });
+    this.#opened.use(target);
+    await to.agent.domainUp(domain);
+    await qemu.admin.execute('migrate', { uri });
+    await eventually('it runs there', async () => {
+      const { status } = await target.admin.execute<{ status: string }>('query-status');
+      return status === 'running' ? true : undefined;
+    });
   }
 
   /** The same again, on the same state folder, as a service manager would. */
@@ -70,12 +86,7 @@ export class FleetSite implements AsyncDisposable {
   async startAgent(name: string, port: number, more: readonly string[] = []): Promise<Service> {
     const pair = await this.authority.sign(`agent-${name}`, { uri: `spiffe://site/agent/${name}` });
     const args = ['agent', '--host-name', name, '--listen', `127.0.0.1:${port}`, '--advertise', `localhost:${port}`];
-    args.push(
-      '--qmp',
-      `vm-${name}=${join(this.dir, `vm-${name}.sock`)}`,
-      '--state-dir',
-      join(this.dir, `state-${name}`),
-    );
+    args.push('--qmp-dir', this.#sockets(name), '--state-dir', join(this.dir, `state-${name}`));
     args.push('--allow-destination', this.dir, '--gateway', 'spiffe://site/gateway/g1');
     args.push('--gateway', 'spiffe://site/gateway/g2', '--etcd', this.etcd.url, '--ttl-seconds', String(TTL_SECONDS));
     const channel = await this.channel('spiffe://site/gateway/g1');
@@ -117,6 +128,10 @@ export class FleetSite implements AsyncDisposable {
       [this.authority.caFile, privateKeyFile, certificateFile].map(async (file) => await readFile(file)),
     );
     return credentials.createSsl(present(ca), present(key), present(certificate));
+  }
+
+  #sockets(host: string): string {
+    return join(this.dir, `qmp-${host}`);
   }
 
   #tls({ certificateFile, privateKeyFile }: Pair): string[] {
