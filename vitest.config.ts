@@ -6,7 +6,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/unit/**/*.test.ts', 'test/story/**/*.test.ts', 'test/fault/**/*.test.ts'],
+          include: [
+            'test/unit/**/*.test.ts',
+            'test/story/**/*.test.ts',
+            'test/fault/**/*.test.ts',
+            'test/deploy/**/*.test.ts',
+          ],
           testTimeout: 30_000,
           // Tests that run at once wait for most of their time: for a connection that is tried again.
           maxConcurrency: 12,

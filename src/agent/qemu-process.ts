@@ -52,7 +52,8 @@ async function realSocket(path: string): Promise<string> {
 }
 
 async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
-  const lines = await readFile('/proc/net/unix', 'utf8').catch(() => '');
+  // Not /proc/net, which is a link to this, and is missing where a service manager shows processes alone in /proc.
+  const lines = await readFile('/proc/self/net/unix', 'utf8').catch(() => '');
   return lines.split('\n').flatMap((line) => {
     // Num RefCount Protocol Flags Type St Inode Path
     const [, , , flags, , , inode, ...path] = line.trim().split(/\s+/);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
-export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop' | 'by-hand' | 'etcd';
+export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop' | 'by-hand' | 'etcd' | 'systemd';
 
 type Probe = readonly [program: string, args: readonly string[]];
 
@@ -36,6 +36,7 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['etcdctl', ['version']],
     ['openssl', ['version']],
   ],
+  systemd: [['systemd-analyze', ['--version']]],
   // A block device of one's own: as root, with a kernel that has loop devices.
   loop: [
     [

@@ -35,6 +35,7 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have jq || lacks jq "reads journals and answers, as docs/recovery.md does"
     have etcd || lacks etcd-server "the directory of a fleet"
     have etcdctl || lacks etcd-client "a client of it that is not ours"
+    have systemd-analyze || lacks systemd "checks the units of deploy/systemd"
     have openssl || lacks openssl "makes the certificates of servers with TLS"
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"

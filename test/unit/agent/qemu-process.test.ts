@@ -38,6 +38,10 @@ async function listenAt(folder: string, ...paths: readonly string[]): Promise<Li
   return { pid, child, kill, [Symbol.asyncDispose]: kill };
 }
 
+/** As ProcSubset=pid does. It takes root. */
+const HIDE = 'mount -t proc -o subset=pid proc /proc';
+const CAN_HIDE = spawnSync('unshare', ['-m', 'sh', '-c', HIDE]).status === 0;
+
 describe('the process behind a socket', () => {
   it('is found with its start, its folder and its owner', async () => {
     await using dir = await testDir();
@@ -115,6 +119,19 @@ describe('the process behind a socket', () => {
     await listener.kill();
     expect(await findListener(path)).toBeUndefined();
   });
+
+  it.skipIf(!CAN_HIDE)(
+    'is found where /proc shows processes and nothing else, as under our unit of systemd',
+    async () => {
+      await using dir = await testDir();
+      const path = join(dir.path, 'hidden.sock');
+      await using listener = await listenAt(dir.path, path);
+      const module = JSON.stringify(resolve('src/agent/qemu-process.ts'));
+      const ask = `import(${module}).then(async (it) => console.log((await it.findListener('${path}'))?.process.pid))`;
+      const inside = ['-m', 'sh', '-c', `${HIDE} && exec "$0" -e "$1"`, process.execPath, ask];
+      expect(spawnSync('unshare', inside, { encoding: 'utf8' }).stdout).toBe(`${listener.pid}\n`);
+    },
+  );
 
   it('may be this process', async () => {
     await using dir = await testDir();

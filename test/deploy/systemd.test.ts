@@ -1,0 +1,62 @@
+/** The units of deploy/systemd: what systemd says of them, and what they tell the service. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { needs } from '../support/means.ts';
+import { run, testDir } from '../support/qemu.ts';
+import { REPOSITORY } from '../support/service.ts';
+import { toldBy } from '../support/told.ts';
+
+const UNITS = ['blockjobd-agent.service', 'blockjobd-gateway.service'] as const;
+/** In tenths, as systemd counts it: 0 is closed, 100 open. What is left is the network, and V8's compiler. */
+const MOST_EXPOSED = 16;
+
+async function textOf(unit: string): Promise<string> {
+  return await readFile(join(REPOSITORY, 'deploy/systemd', unit), 'utf8');
+}
+
+/** The lines of a setting, in order; a line that ends with a backslash goes on. */
+function settings(text: string, name: string): readonly string[] {
+  const lines = text.replaceAll('\\\n', ' ').split('\n');
+  return lines.flatMap((line) => (line.startsWith(`${name}=`) ? [line.slice(name.length + 1)] : []));
+}
+
+describe.skipIf(needs('systemd'))('systemd', () => {
+  test.each(UNITS)('accepts %s, and finds it closed', async (unit) => {
+    await using dir = await testDir();
+    const path = join(dir.path, unit);
+    // It looks for the programs, and this machine may have its Node elsewhere.
+    await writeFile(path, (await textOf(unit)).replaceAll('/usr/bin/node', process.execPath));
+    const verified = await run('systemd-analyze', ['verify', path]);
+    expect(verified.stdout + verified.stderr).toBe('');
+    const judged = ['security', '--offline=true', '--no-pager', `--threshold=${MOST_EXPOSED}`, path];
+    await run('systemd-analyze', judged);
+  });
+});
+
+describe.each(UNITS)('%s', (unit) => {
+  test('tells the service what it understands', async () => {
+    const site: Readonly<Record<string, readonly string[]>> = {
+      agent: ['--etcd', 'https://etcd1:2379', '--advertise', 'h1:50051', '--gateway', 'spiffe://site/gateway'],
+      gateway: ['--etcd', 'https://etcd1:2379'],
+    };
+    const [node, main, mode = '', ...args] = settings(await textOf(unit), 'ExecStart').join(' ').split(/\s+/);
+    expect([node, main]).toEqual(['/usr/bin/node', '/opt/blockjobd/src/main.ts']);
+    expect(args.at(-1)).toBe('$OPTIONS');
+    const told = await toldBy([mode, ...args.slice(0, -1), ...(site[mode] ?? [])]);
+    expect(told).toMatchObject({ mode, tls: { certificateFile: '/etc/blockjobd/tls/cert.pem' } });
+    // Else systemd kills it while calls are being answered.
+    expect(told.drainMs).toBeLessThan(1000 * Number.parseInt(settings(await textOf(unit), 'TimeoutStopSec').join(), 10));
+  });
+
+  test('is bound to nothing else that starts and stops', async () => {
+    const text = await textOf(unit);
+    const bonds = ['PartOf', 'BindsTo', 'Requires', 'Requisite', 'Conflicts', 'StopPropagatedFrom'];
+    for (const bond of bonds) expect(settings(text, bond)).toEqual([]);
+  });
+});
+
+test('an agent whose name is taken is not started again', async () => {
+  const [status] = settings(await textOf('blockjobd-agent.service'), 'RestartPreventExitStatus');
+  expect(await readFile(join(REPOSITORY, 'src/main.ts'), 'utf8')).toContain(`const NEVER_RESTART = ${status};`);
+});
