@@ -40,13 +40,17 @@ describe.each(UNITS)('%s', (unit) => {
       agent: ['--etcd', 'https://etcd1:2379', '--advertise', 'h1:50051', '--gateway', 'spiffe://site/gateway'],
       gateway: ['--etcd', 'https://etcd1:2379'],
     };
-    const [node, main, mode = '', ...args] = settings(await textOf(unit), 'ExecStart').join(' ').split(/\s+/);
+    const [node, main, mode = '', ...args] = settings(await textOf(unit), 'ExecStart')
+      .join(' ')
+      .split(/\s+/);
     expect([node, main]).toEqual(['/usr/bin/node', '/opt/blockjobd/src/main.ts']);
     expect(args.at(-1)).toBe('$OPTIONS');
     const told = await toldBy([mode, ...args.slice(0, -1), ...(site[mode] ?? [])]);
     expect(told).toMatchObject({ mode, tls: { certificateFile: '/etc/blockjobd/tls/cert.pem' } });
     // Else systemd kills it while calls are being answered.
-    expect(told.drainMs).toBeLessThan(1000 * Number.parseInt(settings(await textOf(unit), 'TimeoutStopSec').join(), 10));
+    expect(told.drainMs).toBeLessThan(
+      1000 * Number.parseInt(settings(await textOf(unit), 'TimeoutStopSec').join(), 10),
+    );
   });
 
   test('is bound to nothing else that starts and stops', async () => {
