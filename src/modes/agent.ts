@@ -1,4 +1,5 @@
 /** One host of a fleet: its agent, its place in the directory, and a server for gateways. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HostAgent } from '../agent/host-agent.ts';
 import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
@@ -38,10 +39,11 @@ export async function agent(config: AgentConfig): Promise<void> {
           ttlSeconds: config.membership.ttlSeconds,
           log,
         });
-  const refused = membership.join().then(async () => await new Promise<never>(() => undefined));
+  const joined = membership.join();
+  const refused = joined.then(async () => await new Promise<never>(() => undefined));
   // It is awaited below; until then a refusal is no unhandled one.
   refused.catch(() => undefined);
-  await inTime(refused, JOIN_MS);
+  await Promise.race([joined, sleep(JOIN_MS, undefined, { ref: false })]);
 
   const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log });
   const fence = new Fence(membership, config.host);
@@ -68,9 +70,4 @@ export async function agent(config: AgentConfig): Promise<void> {
     await host.close();
     await machines.close();
   }
-}
-
-/** Rejects with HostNameTaken; else resolves when there is an answer, or none in time. */
-async function inTime(joined: Promise<never>, timeoutMs: number): Promise<void> {
-  await Promise.race([joined, new Promise<void>((resolve) => void setTimeout(resolve, timeoutMs))]);
 }
