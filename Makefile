@@ -54,6 +54,11 @@ chaos: $(INSTALLED) ## kill the service for as long as you like while all goes o
 	@bash test/support/setup.sh test
 	@CHAOS_KILLS=$(or $(KILLS),2000) $(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
 
+.PHONY: bench
+bench: $(INSTALLED) ## what a fleet of 1,000 hosts costs a gateway, and what a gateway costs a call (about two minutes)
+	@bash test/support/setup.sh test
+	@node test/bench/fleet.ts
+
 .PHONY: test-versions
 test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases (needs root; ONLY="11.1 commit": that one)
 	@bash test/support/setup.sh test
