@@ -54,9 +54,10 @@ import {
 } from './requests.ts';
 
 const OPTIONS: ClientOptions = {
-  // A host that is gone without a word is found in this time; an answer may be a page of jobs.
-  'grpc.keepalive_time_ms': 10_000,
-  'grpc.keepalive_timeout_ms': 5000,
+  // A host that is gone without a word, or hangs, is found in this time: callers wait for no longer. An answer may be a
+  // page of jobs.
+  'grpc.keepalive_time_ms': 3000,
+  'grpc.keepalive_timeout_ms': 3000,
   'grpc.max_receive_message_length': 16 * 1024 * 1024,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2000,
