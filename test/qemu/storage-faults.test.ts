@@ -86,10 +86,11 @@ function uriOf({ server }: NbdServer): string {
   return `nbd+unix:///disk0?socket=${server.value}`;
 }
 
-/** The job when QEMU has paused it. */
+/** The job when QEMU has paused it for an error; while QEMU drains its disks it may be paused before, for a moment. */
 async function paused(id: string): Promise<Job> {
+  const { PAUSE_REASON_NO_SPACE, PAUSE_REASON_IO_ERROR } = PauseReason;
   for await (const { job } of rig.service.watch(id)) {
-    if (job !== undefined && job.pauseReason !== PauseReason.PAUSE_REASON_UNSPECIFIED) return job;
+    if (job?.pauseReason === PAUSE_REASON_NO_SPACE || job?.pauseReason === PAUSE_REASON_IO_ERROR) return job;
   }
   throw new Error(`job ${id} was not paused, and has ended`);
 }
