@@ -7,6 +7,8 @@
  * What several entries allow adds up, and who may operate may read. Whatever no entry allows is refused.
  */
 
+import { isRecord } from '../lib/record.ts';
+
 export type Right = 'read' | 'operate';
 
 interface Entry {
@@ -68,8 +70,4 @@ function isNames(value: unknown): value is readonly string[] {
 function pattern(text: string): RegExp {
   const parts = text.split('*').map((part) => part.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`));
   return new RegExp(`^${parts.join('.*')}$`, 's');
-}
-
-function isRecord(value: unknown): value is Partial<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

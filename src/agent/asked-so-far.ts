@@ -1,6 +1,6 @@
 /** What QEMU was asked about a job, and for how long things have been as they are: the memory between two looks. */
 
-import type { Job } from '../core/job.ts';
+import { isOverNetwork, type Job } from '../core/job.ts';
 import type { Asked, Asking, Seen } from '../core/next-move.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
@@ -64,7 +64,7 @@ export class AskedSoFar {
   now(job: Job, generation: number): Asked {
     const another = generation !== this.#generation || job.intent !== this.#intent;
     if (another) this.#asked.clear();
-    if (isNetwork(job) && performance.now() - this.#forcedAt > FORCE_AGAIN_MS) {
+    if (isOverNetwork(job) && performance.now() - this.#forcedAt > FORCE_AGAIN_MS) {
       this.#forcedAt = Infinity;
       for (const asking of ['yank', 'forceEnd'] as const) this.#asked.delete(asking);
     }
@@ -104,10 +104,6 @@ export class AskedSoFar {
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
   }
-}
-
-function isNetwork({ accepted }: Job): boolean {
-  return accepted.destination?.target?.kind === 'nbd';
 }
 
 /** Until the job's own limit; time passes while no agent runs, too. Infinity: there is none. */

@@ -1,13 +1,7 @@
 /** What a mode is told: read from the command line, with nothing left to be checked. */
 import type { Limits } from '../core/limits.ts';
 import type { Address } from '../lib/address.ts';
-
-/** PEM files. */
-export interface TlsFiles {
-  readonly certificateFile: string;
-  readonly privateKeyFile: string;
-  readonly caFile: string;
-}
+import type { TlsFiles } from '../lib/tls-files.ts';
 
 /** How callers are served. */
 export interface ServingConfig {

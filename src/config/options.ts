@@ -3,7 +3,8 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Address, isLoopback } from '../lib/address.ts';
-import type { EtcdConfig, HostConfig, ServingConfig, TlsFiles } from './config.ts';
+import type { TlsFiles } from '../lib/tls-files.ts';
+import type { EtcdConfig, HostConfig, ServingConfig } from './config.ts';
 import {
   type AllowedDestination,
   collect,

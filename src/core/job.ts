@@ -47,8 +47,13 @@ export interface Job {
 
 const ENDED: ReadonlySet<JobState> = new Set(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED']);
 
-export function hasEnded(job: Job): boolean {
-  return ENDED.has(job.state);
+export function hasEnded({ state }: Pick<Job, 'state'>): boolean {
+  return ENDED.has(state);
+}
+
+/** What it writes is on another machine, or on a server of its own: it may hang, and take QEMU along. */
+export function isOverNetwork({ accepted }: Job): boolean {
+  return accepted.destination?.target?.kind === 'nbd';
 }
 
 /** What was to be done is done: the guest is on the destination, or a job without one has concluded without error. */

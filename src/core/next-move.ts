@@ -26,7 +26,7 @@
  *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
  *  PIVOTING                  standby, or under way                 wait
  */
-import type { Job } from './job.ts';
+import { isOverNetwork, type Job } from './job.ts';
 import type { Concluded, PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen } from './moves.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
@@ -236,7 +236,7 @@ function pauseBecause(job: Job, overdue: boolean): string | undefined {
     case 'AUTO':
       if (job.accepted.pauseGuestBecause !== undefined) return job.accepted.pauseGuestBecause;
       // `stop` waits for a network destination that hangs, for good.
-      if (!overdue || job.accepted.destination?.target?.kind === 'nbd') return undefined;
+      if (!overdue || isOverNetwork(job)) return undefined;
       return 'the guest writes faster than the copy follows';
   }
 }

@@ -8,8 +8,8 @@
  */
 import type { Call, JobEvent } from '../core/block-jobs.ts';
 import { BlockJobError } from '../core/errors.ts';
+import { hasEnded } from '../core/job.ts';
 import type { WatchRequest } from '../core/requests.ts';
-import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import type { Agent } from './agents.ts';
 import { isUnreachable } from './ask-all.ts';
@@ -17,8 +17,6 @@ import { isUnreachable } from './ask-all.ts';
 /** An agent restarts in a second or two; one that stays away longer is for the watcher to know. */
 const PATIENCE_MS = 30_000;
 const AGAIN_MS = { first: 100, longest: 2000 };
-
-export const ENDED: ReadonlySet<string> = new Set(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED']);
 
 export class SharedWatch {
   /** Notified at whatever there is to see. */
@@ -100,7 +98,8 @@ export class SharedWatch {
       const before = this.#lastHeard;
       try {
         await this.#read({ signal: AbortSignal.any([signal, this.#stream.signal]) });
-        if (ENDED.has(this.latest?.job.state ?? '') || signal.aborted) return;
+        const { latest } = this;
+        if ((latest !== undefined && hasEnded(latest.job)) || signal.aborted) return;
         if (this.#stream.signal.aborted) continue;
       } catch (error) {
         if (signal.aborted) return;
@@ -112,10 +111,9 @@ export class SharedWatch {
         }
       }
       if (this.#lastHeard !== before) pauseMs = AGAIN_MS.first;
-      using wait = new LinkedAbort(signal);
       const nothing = new Wake();
       // Many gateways come back to an agent that has been restarted: not all in the same instant.
-      await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal: wait.signal });
+      await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal });
     }
   }
 

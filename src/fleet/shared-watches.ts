@@ -1,12 +1,12 @@
 /** Who watches jobs through this gateway: each sees every revision once and in order, as an agent shows it. */
 import type { Call, JobEvent } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
+import { hasEnded } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
-import { LinkedAbort } from '../lib/linked-abort.ts';
 import type { Agent } from './agents.ts';
-import { ENDED, SharedWatch } from './shared-watch.ts';
+import { SharedWatch } from './shared-watch.ts';
 
 /** Longer silence looks like a dead connection. */
 const HEARTBEAT_MS = 15_000;
@@ -43,7 +43,7 @@ export class SharedWatches {
     let [progressSent, sentAt]: [JobEvent | undefined, number] = [undefined, -Infinity];
     if (afterRevision === undefined) {
       yield { ...view, type: 'SNAPSHOT', time: new Date().toISOString(), detail: 'the job as it is' };
-      if (ENDED.has(view.job.state)) return;
+      if (hasEnded(view.job)) return;
     }
     while (!signal.aborted) {
       const before = shared.changed.now;
@@ -56,10 +56,10 @@ export class SharedWatches {
       if (next !== undefined) {
         cursor += 1;
         yield next;
-        if (ENDED.has(next.job.state)) return;
+        if (hasEnded(next.job)) return;
         continue;
       }
-      if (cursor === last && ENDED.has(view.job.state)) return;
+      if (cursor === last && hasEnded(view.job)) return;
       if (shared.failed !== undefined) throw shared.failed;
       const { progress } = shared;
       const isNew = progress !== undefined && progress !== progressSent && progress.job.revision === cursor;
@@ -69,9 +69,8 @@ export class SharedWatches {
         yield progress;
         continue;
       }
-      using wait = new LinkedAbort(signal);
       const timeoutMs = isNew ? dueInMs : HEARTBEAT_MS;
-      await shared.changed.after(before, { signal: wait.signal, timeoutMs });
+      await shared.changed.after(before, { signal, timeoutMs });
       if (!isNew && shared.changed.now === before && !signal.aborted) {
         const now = shared.latest ?? { ...view, detail: '' };
         yield { job: now.job, progress: now.progress, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };

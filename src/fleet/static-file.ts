@@ -6,6 +6,7 @@
  * `identity`, the name in the agent's certificate, may be left out; so may `domains`, which are asked for anyway: those
  * that are listed, by name or UUID, are known before their host has answered.
  */
+import { isRecord } from '../lib/record.ts';
 import { type Domain, domainId, type Host } from './directory.ts';
 
 export interface StaticFile {
@@ -55,8 +56,4 @@ function readHost(name: string, value: unknown): { host: Host; listed: Domain[] 
     return { id, name: one, host: name, epoch: 0n };
   });
   return { host: { name, address, identity, version: '', instance: '' }, listed };
-}
-
-function isRecord(value: unknown): value is Partial<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

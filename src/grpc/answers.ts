@@ -27,12 +27,12 @@ import {
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
-import type { Duration } from '../../generated/google/protobuf/duration.ts';
 import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
 import type { JobView, PublicAccepted } from '../core/job-view.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Progress } from '../core/progress.ts';
+import { fromMs } from './durations.ts';
 import { toEnum } from './enums.ts';
 import { statusOf } from './status.ts';
 
@@ -137,10 +137,6 @@ function fromProgress(progress: Progress): ProgressMessage {
     convergence: toEnum(Convergence, 'CONVERGENCE', progress.convergence),
     sampleTime: date(progress.sampleTime),
   };
-}
-
-function fromMs(ms: number): Duration {
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: (ms % 1000) * 1e6 };
 }
 
 function fromOutcome(outcome: Outcome): OutcomeMessage {

@@ -4,6 +4,7 @@ import {
   type handleUnaryCall,
   type ServerUnaryCall,
   type ServerWritableStream,
+  type StatusObject,
   status,
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
@@ -55,9 +56,8 @@ export function unary<Request, Response>(
         if (call.cancelled) return;
         const answer = answerTo(error, context.log);
         const details = { rpc: name, ...whoAsks(call, context), why: answer.details };
-        const isDenied = answer.code === status.PERMISSION_DENIED || answer.code === status.UNAUTHENTICATED;
         const asked = audit !== undefined && isWellFormed(call.request) ? audit(call.request) : {};
-        if (audit === undefined && !isDenied) context.log.debug(details, 'call refused');
+        if (audit === undefined && !isDenied(answer)) context.log.debug(details, 'call refused');
         else context.log.info({ ...asked, ...details }, `audit: ${name} refused`);
         callback(answer);
       },
@@ -102,8 +102,8 @@ export function serverStream<Request, Response>(
       (error: unknown) => {
         if (call.cancelled) return;
         const answer = answerTo(error, context.log);
-        const isDenied = answer.code === status.PERMISSION_DENIED || answer.code === status.UNAUTHENTICATED;
-        if (isDenied) context.log.info({ ...whoAsks(call, context), why: answer.details }, `audit: ${name} refused`);
+        if (isDenied(answer))
+          context.log.info({ ...whoAsks(call, context), why: answer.details }, `audit: ${name} refused`);
         call.emit('error', answer);
       },
     );
@@ -125,6 +125,11 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
     ...(caller === undefined ? {} : { caller }),
     ...(epoch === undefined ? {} : { epoch }),
   };
+}
+
+/** What is refused for who asks is audited, of readings too. */
+function isDenied({ code }: Partial<StatusObject>): boolean {
+  return code === status.PERMISSION_DENIED || code === status.UNAUTHENTICATED;
 }
 
 /** For the audit log. */

@@ -12,19 +12,13 @@ import {
   type ServerCredentials,
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
+import type { TlsFiles } from '../lib/tls-files.ts';
 import { WatchedFiles } from '../lib/watched-files.ts';
 import { identitiesIn } from './identity.ts';
 
 type Provider = experimental.CertificateProvider;
 type CaListener = Parameters<Provider['addCaCertificateListener']>[0];
 type IdentityListener = Parameters<Provider['addIdentityCertificateListener']>[0];
-
-/** PEM files. */
-export interface TlsFiles {
-  readonly certificateFile: string;
-  readonly privateKeyFile: string;
-  readonly caFile: string;
-}
 
 interface Pems {
   readonly certificate: Buffer;

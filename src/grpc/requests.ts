@@ -28,7 +28,6 @@ import {
   PauseGuest,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
-import type { Duration } from '../../generated/google/protobuf/duration.ts';
 import { type Destination, NBD_PORT } from '../core/destination.ts';
 import type { Job } from '../core/job.ts';
 import type {
@@ -46,6 +45,7 @@ import type {
   WatchRequest,
 } from '../core/requests.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
+import { toMs } from './durations.ts';
 import { fromEnum } from './enums.ts';
 
 const STATES = [
@@ -198,12 +198,4 @@ function toNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdDestina
 
 function toPauseGuest(value: PauseGuest) {
   return fromEnum(PauseGuest, 'PAUSE_GUEST', ['AUTO', 'ALWAYS', 'NEVER'], value);
-}
-
-/** To the millisecond. NaN, which no rule lets pass, for what is no duration: duration.proto wants one sign. */
-function toMs(duration: Duration | undefined): number | undefined {
-  if (duration === undefined) return undefined;
-  const { seconds, nanos } = duration;
-  const isOneSign = seconds === 0n || nanos === 0 || seconds > 0n === nanos > 0;
-  return isOneSign && Math.abs(nanos) < 1e9 ? Number(seconds) * 1000 + Math.round(nanos / 1e6) : Number.NaN;
 }

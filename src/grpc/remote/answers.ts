@@ -32,7 +32,6 @@ import {
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
-import type { Duration } from '../../../generated/google/protobuf/duration.ts';
 import type {
   Domain,
   DomainDisk,
@@ -47,6 +46,7 @@ import type { JobOptions } from '../../core/job-options.ts';
 import type { JobView, PublicAccepted } from '../../core/job-view.ts';
 import type { Outcome } from '../../core/outcome.ts';
 import type { Progress } from '../../core/progress.ts';
+import { toMs } from '../durations.ts';
 import { namedOf, nameOf } from '../enums.ts';
 import { toTarget } from '../requests.ts';
 import { failureOf } from './failure.ts';
@@ -119,7 +119,7 @@ function toOptions(message: OptionsMessage | undefined, bandwidthBytesPerSecond:
     bandwidthBytesPerSecond,
     granularityBytes: granularityBytes === 0n ? undefined : Number(granularityBytes),
     bufferBytes: Number(bufferBytes),
-    timeLimitMs: msOf(timeLimit),
+    timeLimitMs: toMs(timeLimit),
     writeMode: namedOf(WriteMode, 'WRITE_MODE', writeMode),
     onReady: namedOf(OnReady, 'ON_READY', onReady),
     onNoSpace: namedOf(OnNoSpace, 'ON_NO_SPACE', onNoSpace),
@@ -135,7 +135,7 @@ function toProgress(message: ProgressMessage): Progress {
     remainingBytes: Number(message.remainingBytes),
     bytesPerSecond: Number(message.bytesPerSecond),
     dirtyBytesPerSecond: Number(message.dirtyBytesPerSecond),
-    etaMs: msOf(message.eta),
+    etaMs: toMs(message.eta),
     convergence: namedOf(Convergence, 'CONVERGENCE', message.convergence),
     sampleTime: timeOf(message.sampleTime) ?? '',
   };
@@ -235,8 +235,4 @@ function unlessEmpty(text: string): string | undefined {
 
 function timeOf(date: Date | undefined): string | undefined {
   return date?.toISOString();
-}
-
-function msOf(duration: Duration | undefined): number | undefined {
-  return duration && Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }

@@ -26,7 +26,6 @@ import {
   PauseGuest,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
-import type { Duration } from '../../../generated/google/protobuf/duration.ts';
 import type {
   AbortRequest,
   AskedDestination,
@@ -40,6 +39,7 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../../core/requests.ts';
+import { fromMs } from '../durations.ts';
 import { numberOf } from '../enums.ts';
 
 export function fromCopyRequest({ destination, format, timeLimitMs, ...request }: CopyRequest): StartCopyRequest {
@@ -50,7 +50,7 @@ export function fromCopyRequest({ destination, format, timeLimitMs, ...request }
     onReady: numberOf(OnReady, 'ON_READY', request.onReady),
     onNoSpace: numberOf(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
     pauseGuest: fromPauseGuest(request.pauseGuest),
-    timeLimit: fromMs(timeLimitMs),
+    timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
   };
 }
 
@@ -87,7 +87,7 @@ export function fromWatchRequest({ job, afterRevision, progressIntervalMs }: Wat
   return {
     job: fromJobRef(job),
     afterRevision: afterRevision === undefined ? undefined : BigInt(afterRevision),
-    progressInterval: fromMs(progressIntervalMs),
+    progressInterval: progressIntervalMs === undefined ? undefined : fromMs(progressIntervalMs),
   };
 }
 
@@ -126,11 +126,4 @@ function fromNbd({ server, ...more }: Extract<AskedDestination, { kind: 'nbd' }>
 
 function fromPauseGuest(pauseGuest: CopyRequest['pauseGuest']): PauseGuest {
   return numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest);
-}
-
-/** What is no duration goes on as one that no rule lets pass either. */
-function fromMs(ms: number | undefined): Duration | undefined {
-  if (ms === undefined) return undefined;
-  if (Number.isNaN(ms)) return { seconds: 1n, nanos: -1 };
-  return { seconds: BigInt(Math.trunc(ms / 1000)), nanos: (ms % 1000) * 1e6 };
 }
