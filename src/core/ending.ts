@@ -1,6 +1,6 @@
 /** How a job that has concluded has ended: by what was asked for, and by what is proved. */
 import { type Failure, failure } from './errors.ts';
-import type { Job } from './job.ts';
+import { isYanked, type Job } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 
 export interface Ending {
@@ -60,12 +60,6 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
   }
   if (isYanked(job)) return { state: 'CANCELLED', failure: undefined };
   return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
-}
-
-/** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */
-function isYanked({ intent, accepted: { destination } }: Job): boolean {
-  const isForced = intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
-  return isForced && destination?.target?.kind === 'nbd';
 }
 
 function cancelledAs({ accepted }: Job, { timeIsUp }: { readonly timeIsUp?: true }): Ending {

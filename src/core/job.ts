@@ -56,6 +56,13 @@ export function isOverNetwork({ accepted }: Job): boolean {
   return accepted.destination?.target?.kind === 'nbd';
 }
 
+/** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */
+export function isYanked(job: Job): boolean {
+  const { intent } = job;
+  const isForced = intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
+  return isForced && isOverNetwork(job);
+}
+
 /** What was to be done is done: the guest is on the destination, or a job without one has concluded without error. */
 export function hasSucceeded({ accepted, concluded }: Job): boolean {
   if (accepted.destination !== undefined) return concluded?.deviceOn === 'DESTINATION';
