@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { runCommandLine } from './config/command-line.ts';
+import { commandLine } from './config/command-line.ts';
 import { HostNameTaken } from './fleet/directory.ts';
 import { agent } from './modes/agent.ts';
 import { embedded } from './modes/embedded.ts';
@@ -9,7 +9,7 @@ import { gateway } from './modes/gateway.ts';
 const NEVER_RESTART = 78;
 
 try {
-  await runCommandLine(process.argv.slice(2), { embedded, agent, gateway });
+  await commandLine({ embedded, agent, gateway }).parseAsync();
 } catch (error) {
   process.stderr.write(`blockjobd: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = error instanceof HostNameTaken ? NEVER_RESTART : 1;

@@ -27,8 +27,8 @@ interface GatewayFlags extends ServingFlags, EtcdFlags {
   readonly maxWatchers: number;
 }
 
-/** Runs the command that the arguments name; prints help, or what is wrong, and exits where there is none. */
-export async function runCommandLine(argv: readonly string[], modes: Modes): Promise<void> {
+/** All commands. Parsed, it runs the one that the arguments name; or prints help, or what is wrong, and exits. */
+export function commandLine(modes: Modes): Command {
   const program = new Command('blockjobd')
     .description('Moves the disks of running QEMU virtual machines, and says truly how that ended.')
     .version(VERSION)
@@ -77,5 +77,5 @@ export async function runCommandLine(argv: readonly string[], modes: Modes): Pro
       await modes.gateway({ mode: 'gateway', ...servingOf(flags, command), directory, watchersPerJob });
     });
 
-  await program.parseAsync([...argv], { from: 'user' });
+  return program;
 }

@@ -1,5 +1,5 @@
 /** What a mode is told by a command line, without starting it. */
-import { runCommandLine } from '../../src/config/command-line.ts';
+import { commandLine } from '../../src/config/command-line.ts';
 import type { AgentConfig, EmbeddedConfig, GatewayConfig } from '../../src/config/config.ts';
 import { present } from './checks.ts';
 
@@ -12,6 +12,6 @@ export async function toldBy(args: readonly string[]): Promise<Config> {
     told = config;
     await Promise.resolve();
   };
-  await runCommandLine(args, { embedded: note, agent: note, gateway: note });
+  await commandLine({ embedded: note, agent: note, gateway: note }).parseAsync(args, { from: 'user' });
   return present(told);
 }
