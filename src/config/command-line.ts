@@ -68,7 +68,7 @@ export function commandLine(modes: Modes): Command {
   addEtcd(addServing(program.command('gateway')))
     .description('serve the VMs of a whole fleet; it has no state, and there may be any number')
     .addOption(new Option('--hosts <file>', 'the hosts of a static site, instead of --etcd').argParser(parseFile))
-    .option('--max-watchers <number>', 'how many clients may watch one job here', parseCount, 100)
+    .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
     .action(async (flags: GatewayFlags, command: Command) => {
       const etcd = etcdOf(flags, command);
       const { hosts, maxWatchers: watchersPerJob } = flags;

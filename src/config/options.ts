@@ -37,9 +37,15 @@ export function addServing(command: Command): Command {
     .addOption(
       new Option('--tls-cert <file>', 'our certificate, with those between it and its CA').argParser(parseFile),
     )
-    .addOption(new Option('--tls-key <file>', 'its key').argParser(parseFile))
+    .addOption(new Option('--tls-key <file>', 'the key of that certificate').argParser(parseFile))
     .addOption(new Option('--tls-ca <file>', 'the authorities whose certificates are accepted').argParser(parseFile))
-    .addOption(new Option('--policy <file>', 'who may do what on which domains; needs --tls-cert').argParser(parseFile))
+    .addOption(
+      new Option(
+        '--policy <file>',
+        'who may do what on which domains; needs --tls-cert. Without it whoever has a certificate may do everything; ' +
+          'of an agent, only its gateways may',
+      ).argParser(parseFile),
+    )
     .addOption(
       new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
@@ -154,7 +160,7 @@ export function addEtcd(command: Command): Command {
     )
     .addOption(new Option('--etcd-ca <file>', "the authorities of etcd's certificate").argParser(parseFile))
     .addOption(new Option('--etcd-cert <file>', 'our certificate for etcd').argParser(parseFile))
-    .addOption(new Option('--etcd-key <file>', 'its key').argParser(parseFile))
+    .addOption(new Option('--etcd-key <file>', 'the key of that certificate').argParser(parseFile))
     .option('--etcd-user <name>', 'our name in etcd, where it asks for a password')
     .addOption(new Option('--etcd-password-file <file>', 'the file with the password').argParser(parseFile));
 }
