@@ -24,7 +24,8 @@ export function checkCommand(run: Run): Command {
       const request = { domain, operation: OPERATIONS[operation], ...(disk === undefined ? {} : { disk }) };
       await session.client.checkOperation(request, { signal: session.signal });
       const what = disk === undefined ? domain : `${domain}/${disk}`;
-      session.tell({ type: 'check', domain, operation, disk, allowed: true }, `${what}: ${operation} may be done now`);
+      const check = { domain, operation, disk, allowed: true };
+      session.tell({ type: 'check', check }, `${what}: ${operation} may be done now`);
       return EXIT.done;
     });
   });

@@ -50,7 +50,10 @@ function reclaimCommand(run: Run): Command {
     await run(command, async (session) => {
       const { results } = await session.client.reclaim({ leftoverIds, apply }, { signal: session.signal });
       for (const one of results) {
-        session.tell({ type: 'reclaimed', isApplied: apply, ...jsonOfReclaimed(one) }, reclaimedInWords(one, apply));
+        session.tell(
+          { type: 'reclaimed', reclaimed: { isApplied: apply, ...jsonOfReclaimed(one) } },
+          reclaimedInWords(one, apply),
+        );
       }
       return results.every(({ reclaimed }) => reclaimed) ? EXIT.done : EXIT.refused;
     });
