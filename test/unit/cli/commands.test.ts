@@ -178,6 +178,17 @@ describe.concurrent('the exit code', () => {
   });
 
   it.each([
+    ['startCopy', COPY, 'interrupted; what was asked for may have been done all the same: blockjob jobs\n'],
+    ['listJobs', ['jobs'], 'interrupted\n'],
+  ] as const)('is 130 where nobody waits for the answer of %s', async (method, args, said) => {
+    const service = new StubService();
+    const stop = new AbortController();
+    service.refuse = () => stop.abort(new Interrupted('SIGINT'));
+    expect(await service.run(args, { signal: stop.signal })).toEqual({ code: 130, stdout: '', stderr: said });
+    expect(service.request(method)).toBeDefined();
+  });
+
+  it.each([
     ['an option that is not there', [...COPY, '--frmat', 'raw']],
     ['an argument that is missing', ['copy', 'vm1', 'vd0']],
     ['a destination too many', [...COPY, 'vd1']],
