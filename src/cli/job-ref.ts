@@ -13,6 +13,7 @@ export function jobRefOf(words: readonly string[]): JobRef {
 
 export function addJob(command: Command): Command {
   return command
+    .usage('[options] <job> | <domain> <disk>')
     .argument('<job>', 'the job’s id; or DOMAIN')
     .argument('[disk]', 'with DOMAIN: the disk, whose active or latest job is meant');
 }

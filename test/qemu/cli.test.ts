@@ -3,8 +3,9 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { BLOCKJOB, blockjob, objectsIn, type Ran, RunningCommand, startBlockjob } from '../support/cli.ts';
+import { DocPage } from '../support/doc-page.ts';
 import { needs } from '../support/means.ts';
-import { compareImages, makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
+import { compareImages, makeChain, type Qemu, startQemu, testDir } from '../support/qemu.ts';
 import { Service, type ServiceOptions } from '../support/service.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 
@@ -223,6 +224,23 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
   });
 });
 
+/** `blockjob` by its name, for shells: the environment in which there is one. */
+async function installed(it: Bench): Promise<Record<string, string>> {
+  await writeFile(join(it.dir, 'blockjob'), `#!/bin/sh\nexec ${process.execPath} ${BLOCKJOB} "$@"\n`);
+  await chmod(join(it.dir, 'blockjob'), 0o755);
+  const path = `${it.dir}${delimiter}${process.env['PATH'] ?? ''}`;
+  return { PATH: path, HOME: it.dir, BLOCKJOB_ADDRESS: it.service.address };
+}
+
+test.skipIf(needs('qemu', 'by-hand'))('docs/cli.md: the jobs that run, for a program', async () => {
+  await using it = await bench();
+  const id = jobIn(await it.run('copy', 'web1', 'vd0', it.dest, ...SLOWLY));
+  const line = /^ {4}(blockjob jobs .*jq .*)$/m.exec(new DocPage('cli.md').text)?.[1] ?? 'false';
+  const { code, stdout } = await new RunningCommand('bash', ['-c', line], await installed(it)).end();
+  expect(code).toBe(0);
+  expect(stdout).toMatch(new RegExp(`^${id}\tSTATE_RUNNING\t[0-9.]*\n$`));
+});
+
 /** What each shell answers to Tab after a line; its own way of being asked. */
 const SHELLS: readonly (readonly [string, (script: string, line: string) => readonly string[]])[] = [
   [
@@ -243,13 +261,7 @@ describe.skipIf(needs('qemu', 'shells'))('completion', { timeout: 60_000 }, () =
     await using it = await bench();
     const script = join(it.dir, `completion.${shell}`);
     await writeFile(script, (await blockjob(['completion', shell])).stdout);
-    await writeFile(join(it.dir, 'blockjob'), `#!/bin/sh\nexec ${process.execPath} ${BLOCKJOB} "$@"\n`);
-    await chmod(join(it.dir, 'blockjob'), 0o755);
-    const environment = {
-      PATH: `${it.dir}${delimiter}${process.env['PATH']}`,
-      BLOCKJOB_ADDRESS: it.service.address,
-      HOME: it.dir,
-    };
+    const environment = await installed(it);
     const complete = async (line: string) => {
       const { stdout, stderr } = await new RunningCommand(shell, ask(script, line), environment).end();
       expect(stderr).toBe('');
@@ -267,17 +279,15 @@ describe.skipIf(needs('qemu', 'shells'))('completion', { timeout: 60_000 }, () =
   });
 
   test('in a real zsh is loaded, and asks the command', async () => {
-    await using dir = await testDir('bj-zsh-');
-    const script = join(dir.path, '_blockjob');
+    await using it = await bench();
+    const script = join(it.dir, '_blockjob');
     await writeFile(script, (await blockjob(['completion', 'zsh'])).stdout);
-    await writeFile(join(dir.path, 'blockjob'), `#!/bin/sh\nexec ${process.execPath} ${BLOCKJOB} "$@"\n`);
-    await chmod(join(dir.path, 'blockjob'), 0o755);
-    const asks = `autoload -U compinit; compinit -u -d ${dir.path}/dump
+    const asks = `fpath=(${it.dir} $fpath); autoload -U compinit; compinit -u -d ${it.dir}/dump
       _describe() { print -l -- "\${(@P)2}" }
       words=(blockjob copy --fo); CURRENT=3
       autoload -U _blockjob; source ${script}
       (( $+functions[_blockjob] )) && _blockjob`;
-    const { stdout } = await run('zsh', ['-f', '-c', `fpath=(${dir.path} $fpath); PATH=${dir.path}:$PATH; ${asks}`]);
+    const { stdout } = await new RunningCommand('zsh', ['-f', '-c', asks], await installed(it)).end();
     expect(stdout).toBe('--format:of the destination\n');
   });
 });

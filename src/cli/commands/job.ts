@@ -50,8 +50,9 @@ function infoCommand(run: Run): Command {
 function speedCommand(run: Run): Command {
   const command = new Command('speed')
     .description('set a job’s speed limit, at once')
+    .usage('[options] <job> <limit> | <domain> <disk> <limit>')
     .argument('<job>', 'the job’s id; or DOMAIN DISK')
-    .argument('<words...>', 'the limit, as 100MiB or 1G; a number alone is MiB/s; 0 is none')
+    .argument('<limit...>', 'the limit, as 100MiB or 1G; a number alone is MiB/s; 0 is none')
     .option('--bytes', 'a limit without a unit is in bytes/s');
   return command.action(async () => {
     const { bytes = false }: { bytes?: boolean } = command.opts();

@@ -27,6 +27,7 @@ interface WatchFlags {
 export function watchCommand(run: Run): Command {
   const command = new Command('watch')
     .description('show a job’s progress until it ends; Ctrl-C ends the watching, not the job')
+    .usage('[options] <job> | <domain> <disk> | --all')
     .argument('[job]', 'the job’s id; or DOMAIN')
     .argument('[disk]', 'with DOMAIN: the disk, whose active or latest job is meant')
     .option('--all', 'all jobs that are active now, a bar each')

@@ -2,10 +2,17 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { Interrupted } from '../../../src/cli/terminal.ts';
+import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
-import { objectsIn, runInside } from '../../support/cli.ts';
+import { Certificates } from '../../../src/grpc/certificates.ts';
+import { serve } from '../../../src/grpc/server.ts';
+import { Authority } from '../../support/certificates.ts';
+import { blockjob, objectsIn, runInside } from '../../support/cli.ts';
+import { testDir } from '../../support/qemu.ts';
+import { serving } from '../../support/stub-server.ts';
 import { PIVOTED, StubService } from '../../support/stub-service.ts';
 import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
 
@@ -367,6 +374,34 @@ describe.concurrent('the other commands', () => {
     expect((await service.run(['jobs', '--active', '--limit', '5'])).stdout).toContain(
       `${JOB}  vm1/vd0  COPY  RUNNING`,
     );
+  });
+});
+
+describe('which service is meant', () => {
+  it('the environment says, and how results are told', async () => {
+    const service = new StubService();
+    await using server = await serving('unix', service.jobs);
+    const environment = { BLOCKJOB_ADDRESS: `unix:/nowhere.sock,${server.address}`, BLOCKJOB_OUTPUT: 'json' };
+    const ran = await blockjob(['jobs'], environment);
+    expect(ran.code).toBe(0);
+    expect(objectsIn(ran)).toMatchObject([{ type: 'job', job: { id: JOB } }]);
+    expect((await blockjob(['jobs', '--output', 'text'], environment)).stdout).toMatch(/^JOB /);
+  });
+
+  it('a context has its certificates, and they are used', async () => {
+    await using dir = await testDir('bj-context-');
+    const authority = await Authority.make(dir.path);
+    const pair = await authority.sign('both');
+    const log = pino({ level: 'silent' });
+    using certificates = new Certificates({ ...pair, caFile: authority.caFile }, log);
+    const { jobs } = new StubService();
+    const server = await serve(jobs as BlockJobs, { listen: { host: '127.0.0.1', port: 0 }, certificates, log });
+    await using _end = { [Symbol.asyncDispose]: async () => await server.drain(0) };
+    const config = join(dir.path, 'config.yaml');
+    const context = `{ address: "${server.address}", ca: ca.pem, cert: both.pem, key: both.key, server-name: localhost }`;
+    await writeFile(config, `current: x\ncontexts: { x: ${context} }\n`);
+    expect((await runInside(['jobs', '--config', config])).stdout).toContain(JOB);
+    expect((await runInside(['jobs', '--address', server.address])).code).toBe(7);
   });
 });
 
