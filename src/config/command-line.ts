@@ -13,8 +13,7 @@ import {
   servingOf,
 } from './options.ts';
 import { collect, parseAdvertised, parseCount, parseFile, parseTtl } from './values.ts';
-
-export const VERSION = '0.1.0';
+import { BUILD, VERSION } from './version.ts';
 
 interface AgentFlags extends ServingFlags, HostFlags, EtcdFlags {
   readonly gateway: readonly string[];
@@ -31,7 +30,7 @@ interface GatewayFlags extends ServingFlags, EtcdFlags {
 export function commandLine(modes: Modes): Command {
   const program = new Command('blockjobd')
     .description('Moves the disks of running QEMU virtual machines, and says truly how that ended.')
-    .version(VERSION)
+    .version(`blockjobd ${VERSION} (${BUILD})`)
     .showHelpAfterError('(blockjobd --help tells more)');
 
   addHost(addServing(program.command('serve')))
