@@ -12,7 +12,7 @@ interface Lock {
 }
 
 /** The commands, and where they begin. */
-const COMMANDS = { blockjobd: 'src/main.ts', blockjob: 'src/blockjob.ts' };
+const COMMANDS = { blockjobd: 'src/main.js', blockjob: 'src/blockjob.js' };
 const COMPILED = join(ROOT, 'dist/compiled');
 
 function copy(from: string, to: string, only: (path: string) => boolean = () => true): void {
@@ -47,11 +47,9 @@ function program(): void {
   }
   for (const name of ['README.md', 'docs']) copy(join(ROOT, name), join(PROGRAM, name));
   const { name, description, dependencies } = MANIFEST;
-  const there = Object.entries(COMMANDS).filter(([, main]) => existsSync(join(ROOT, main)));
-  const bin = Object.fromEntries(there.map(([command, main]) => [command, main.replace(/\.ts$/, '.js')]));
   const man = manPages(join(PROGRAM, 'man'));
-  common(PROGRAM, { name, description, build: revision(), bin, man, dependencies });
-  // What is installed is what was tested: the lock, but for what is for development.
+  common(PROGRAM, { name, description, build: revision(), bin: COMMANDS, man, dependencies });
+  // With it npm installs what was tested: the lock, but for what is for development.
   const lock = readJson(join(ROOT, 'package-lock.json')) as Lock;
   const own = readJson(join(PROGRAM, 'package.json'));
   const packages = Object.entries(lock.packages).filter(([path, { dev }]) => path !== '' && dev !== true);
@@ -79,6 +77,6 @@ function client(): void {
 rmSync(COMPILED, { recursive: true, force: true });
 run(ROOT, 'tsc', '-p', 'tsconfig.build.json');
 program();
-if (existsSync(join(ROOT, 'src/client'))) client();
+client();
 rmSync(COMPILED, { recursive: true });
 for (const folder of readdirSync(join(ROOT, 'dist'))) process.stdout.write(`dist/${folder}\n`);

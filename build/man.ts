@@ -2,32 +2,23 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { programIn } from '../src/cli/program.ts';
 import { commandLine } from '../src/config/command-line.ts';
 import { commitTime, MANIFEST } from './places.ts';
 
 /** What help does not tell. */
-interface About {
-  readonly files?: readonly (readonly [path: string, text: string])[];
-  readonly seeAlso: readonly string[];
-}
+const SEE_ALSO: Readonly<Record<string, string>> = { blockjobd: 'blockjob', blockjob: 'blockjobd' };
 
-const ABOUT: Readonly<Record<string, About>> = {
-  blockjobd: {
-    files: [
-      ['/var/lib/blockjobd', 'the journals of the jobs, unless --state-dir says otherwise'],
-      ['/etc/blockjobd', 'certificates, policy and OPTIONS of the systemd units'],
-    ],
-    seeAlso: ['blockjob(1)', 'qemu-img(1)', 'systemctl(1)'],
-  },
-  blockjob: { seeAlso: ['blockjobd(1)'] },
-};
-
-/** Text as roff has it: a backslash, a hyphen that is a minus, and a line that would begin with a control character. */
+/**
+ * Text as roff has it: a backslash, a hyphen that is a minus, letters beyond ASCII, and a line that would begin with a
+ * control character.
+ */
 function plain(text: string): string {
   return text
     .replaceAll('\\', '\\e')
     .replaceAll('-', '\\-')
-    .replaceAll('\n', ' ')
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll(/[^ -~]/gu, (one) => `\\[u${one.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}]`)
     .replace(/^(?=[.'])/, '\\&');
 }
 
@@ -35,33 +26,57 @@ function bold(text: string): string {
   return `\\fB${plain(text)}\\fR`;
 }
 
-/** Its own sentence; roff gives each a line. */
 function sentence(text: string): string {
   return `${plain(text.charAt(0).toUpperCase() + text.slice(1)).replace(/\.$/, '')}.`;
 }
 
-function options(command: Command): readonly string[] {
+/** Its arguments and options, each with what it means. */
+function terms(command: Command): readonly string[] {
   const help = command.createHelp();
-  const shown = help.visibleOptions(command).filter(({ long }) => long !== '--help');
-  return shown.flatMap((option) => ['.TP', bold(help.optionTerm(option)), sentence(help.optionDescription(option))]);
+  const given = help
+    .visibleArguments(command)
+    .map((argument) => [help.argumentTerm(argument), help.argumentDescription(argument)] as const);
+  const options = help
+    .visibleOptions(command)
+    .filter(({ long }) => long !== '--help')
+    .map((option) => [help.optionTerm(option), help.optionDescription(option)] as const);
+  return [...given, ...options].flatMap(([term, meaning]) => ['.TP', bold(term), sentence(meaning)]);
 }
 
-/** A command and those below it, each with its options. */
-function sections(command: Command, path: readonly string[]): readonly string[] {
-  const help = command.createHelp();
-  const usage = help.commandUsage(command).slice(path.slice(0, -1).join(' ').length).trim();
-  const below = help.visibleCommands(command).filter((one) => one.name() !== 'help');
-  const head =
-    path.length === 1
-      ? []
-      : [`.SS ${plain(path.slice(1).join(' '))}`, bold(usage), '.PP', sentence(command.description())];
-  return [...head, ...options(command), ...below.flatMap((one) => sections(one, [...path, one.name()]))];
+/** A command, and those below it. */
+function section(command: Command, above: string): readonly string[] {
+  const path = `${above} ${command.name()}`.trim();
+  const usage = `${path} ${command.usage()}`.replace('[options] [command]', '[command]');
+  return [
+    `.SS ${plain(path)}`,
+    bold(usage),
+    '.PP',
+    sentence(command.description()),
+    ...command.aliases().map((alias) => sentence(`also named ${alias}`)),
+    ...terms(command),
+    ...commandsOf(command).flatMap((one) => section(one, path)),
+  ];
 }
 
-export function manPage(program: Command): string {
+function commandsOf(command: Command): readonly Command[] {
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((one) => one.name() !== 'help');
+}
+
+/** What help says at its end. */
+function remarks(program: Command): string {
+  let said = '';
+  program.configureOutput({ writeOut: (text) => (said += text) });
+  program.outputHelp();
+  return said.replace(program.helpInformation(), '').trim();
+}
+
+function manPage(program: Command): string {
   const name = program.name();
-  const { files = [], seeAlso } = ABOUT[name] ?? { seeAlso: [] };
   const day = commitTime().toISOString().slice(0, 10);
+  const notes = remarks(program);
   return [
     `.TH ${name.toUpperCase()} 1 ${day} "${name} ${MANIFEST.version}" "User Commands"`,
     // Neither hyphens in words, nor lines that are stretched.
@@ -70,13 +85,15 @@ export function manPage(program: Command): string {
     '.SH NAME',
     `${plain(name)} \\- ${plain(program.description().replace(/\.$/, ''))}`,
     '.SH SYNOPSIS',
-    `${bold(name)} ${plain(program.createHelp().commandUsage(program).slice(name.length).trim())}`,
-    '.SH COMMANDS AND OPTIONS',
-    ...sections(program, [name]),
-    ...(files.length === 0 ? [] : ['.SH FILES']),
-    ...files.flatMap(([path, text]) => ['.TP', bold(path), sentence(text)]),
+    `${bold(name)} ${plain(program.usage())}`,
+    '.SH OPTIONS',
+    ...terms(program),
+    '.SH COMMANDS',
+    ...commandsOf(program).flatMap((command) => section(command, '')),
+    ...(notes === '' ? [] : ['.SH NOTES', plain(notes)]),
     '.SH SEE ALSO',
-    seeAlso.map((page) => plain(page)).join(', '),
+    `.BR ${SEE_ALSO[name]} (1),`,
+    plain('the documents in /usr/share/doc/blockjobd, or beside the package'),
     '',
   ].join('\n');
 }
@@ -88,7 +105,16 @@ async function unused(): Promise<void> {
 
 /** Writes a page for each command; gives their names below the folder's parent, as package.json has them. */
 export function manPages(folder: string): readonly string[] {
-  const programs = [commandLine({ embedded: unused, agent: unused, gateway: unused })];
+  const terminal = {
+    environment: {},
+    stdout: process.stdout,
+    stderr: process.stderr,
+    signal: new AbortController().signal,
+  };
+  const programs = [
+    commandLine({ embedded: unused, agent: unused, gateway: unused }),
+    programIn(terminal, () => undefined),
+  ];
   mkdirSync(folder, { recursive: true });
   return programs.map((program) => {
     writeFileSync(join(folder, `${program.name()}.1`), manPage(program));

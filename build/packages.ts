@@ -1,12 +1,12 @@
 /** dist/packages: the tarballs that npm publishes, the Debian package, and what is in them, as CycloneDX and SPDX. */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { debianPackage } from './debian.ts';
 import { CLIENT, MANIFEST, PACKAGES, PROGRAM, run } from './places.ts';
 
 rmSync(PACKAGES, { recursive: true, force: true });
 mkdirSync(PACKAGES, { recursive: true });
-for (const folder of [PROGRAM, CLIENT].filter(existsSync)) {
+for (const folder of [PROGRAM, CLIENT]) {
   run(folder, 'npm', 'pack', '--silent', '--pack-destination', PACKAGES);
 }
 for (const [format, ending] of [

@@ -1,5 +1,6 @@
 /** The command line → Config, with every complaint in plain words. The only reader of it and of the environment. */
 import { Command, Option } from 'commander';
+import { BUILD, VERSION } from '../lib/version.ts';
 import type { Modes } from './config.ts';
 import {
   addEtcd,
@@ -13,7 +14,6 @@ import {
   servingOf,
 } from './options.ts';
 import { collect, parseAdvertised, parseCount, parseFile, parseTtl } from './values.ts';
-import { BUILD, VERSION } from './version.ts';
 
 interface AgentFlags extends ServingFlags, HostFlags, EtcdFlags {
   readonly gateway: readonly string[];

@@ -6,11 +6,11 @@ import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import { WhoRunsHere } from '../agent/who-runs-here.ts';
 import type { AgentConfig } from '../config/config.ts';
-import { VERSION } from '../config/version.ts';
 import { domainId, type Membership } from '../fleet/directory.ts';
 import { EtcdMembership } from '../fleet/etcd-membership.ts';
 import { Fence } from '../fleet/fence.ts';
 import { StaticMembership } from '../fleet/static-membership.ts';
+import { VERSION } from '../lib/version.ts';
 import { openEtcd } from './etcd.ts';
 import { certificatesOf, logOf, serveUntil, stopRequested } from './serving.ts';
 

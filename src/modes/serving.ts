@@ -3,11 +3,12 @@ import { type Logger, pino } from 'pino';
 import { Guarded } from '../access/guarded.ts';
 import { PolicyFile } from '../access/policy-file.ts';
 import type { ServingConfig } from '../config/config.ts';
-import { BUILD, VERSION } from '../config/version.ts';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
+
+import { BUILD, VERSION } from '../lib/version.ts';
 import { type RunningPage, servePage } from '../page/page.ts';
 
 export function logOf({ logLevel }: ServingConfig): Logger {

@@ -3,7 +3,7 @@
  * in the middle of each watch, and started again: no entry of the journal is missed, and none is told twice.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { cp, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -74,6 +74,7 @@ class Running implements Disposable {
 const EXAMPLE: Readonly<Record<string, Example>> = {
   python: { program: PYTHON, args: [join(EXAMPLES, 'python/copy_disk.py')], env: { STUBS: join(CACHE, 'python') } },
   go: { program: join(CACHE, 'copydisk'), args: [] },
+  node: { program: process.execPath, args: [join(CACHE, 'node/copy-disk.js')] },
   shell: { program: 'bash', args: [join(EXAMPLES, 'shell/copy-disk.sh')], env: { PROTO } },
 };
 
@@ -94,6 +95,12 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
     await mkdir(CACHE, { recursive: true });
     await run(join(EXAMPLES, 'python/generate.sh'), [PROTO, join(CACHE, 'python')]);
     await run(join(EXAMPLES, 'go/build.sh'), [PROTO, join(CACHE, 'copydisk')]);
+    // As npm installs it, but for the registry: the client's dependencies are those of this repository.
+    await rm(join(CACHE, 'node'), { recursive: true, force: true });
+    await cp(join(EXAMPLES, 'node'), join(CACHE, 'node'), { recursive: true });
+    await cp(join(REPOSITORY, 'dist/blockjobd-client'), join(CACHE, 'node/node_modules/blockjobd-client'), {
+      recursive: true,
+    });
     ({ path: dir } = opened.use(await testDir()));
     chain = await makeChain(dir, { formats: ['qcow2'], sizeBytes: 8 * MIB });
     qemu = opened.use(

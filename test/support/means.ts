@@ -49,6 +49,8 @@ const PROBES: Record<Means, readonly Probe[]> = {
   packages: [
     ['dpkg-deb', ['--version']],
     ['strip', ['--version']],
+    // The Debian package is installed on a view of this machine.
+    ['unshare', ['--mount', 'true']],
     ['lintian', ['--version']],
     ['man', ['--version']],
     ['groff', ['--version']],
