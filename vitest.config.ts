@@ -37,6 +37,7 @@ export default defineConfig({
           // What is published: packages, and the examples, which are built from the published contract.
           name: 'packages',
           include: ['test/packages/**/*.test.ts', 'test/examples/**/*.test.ts'],
+          globalSetup: 'test/packages/build.ts',
           testTimeout: 120_000,
           hookTimeout: 240_000,
           maxWorkers: 1,

@@ -75,7 +75,7 @@ function client(): void {
 }
 
 rmSync(COMPILED, { recursive: true, force: true });
-run(ROOT, 'tsc', '-p', 'tsconfig.build.json');
+run(ROOT, join(ROOT, 'node_modules/.bin/tsc'), '-p', 'tsconfig.build.json');
 program();
 client();
 rmSync(COMPILED, { recursive: true });

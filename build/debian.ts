@@ -49,7 +49,7 @@ function compressed(path: string, text: string | Buffer): void {
 /** The program as npm installs it: what it needs and nothing else. */
 function program(): void {
   const home = staged(HOME);
-  for (const name of ['package.json', 'npm-shrinkwrap.json', 'generated', 'src']) {
+  for (const name of ['package.json', 'npm-shrinkwrap.json', 'deploy', 'generated', 'src']) {
     cpSync(join(PROGRAM, name), join(home, name), { recursive: true });
   }
   run(home, 'npm', 'ci', '--silent', '--omit=dev', '--ignore-scripts', '--no-bin-links');
@@ -74,7 +74,7 @@ function units(): void {
   const folder = join(ROOT, 'deploy/systemd');
   for (const name of readdirSync(folder)) {
     const text = readFileSync(join(folder, name), 'utf8')
-      .replaceAll('/usr/bin/node /opt/blockjobd/src/main.ts', '/usr/bin/blockjobd')
+      .replaceAll('/usr/bin/node /opt/blockjobd/src/main.js', '/usr/bin/blockjobd')
       .replaceAll('file:///opt/blockjobd/docs', `man:blockjobd(1) file://${DOCS}/docs`);
     writeFileSync(staged(`/usr/lib/systemd/system/${name}`), text);
   }
@@ -93,6 +93,17 @@ function documents(): void {
   const date = commitTime().toUTCString().replace('GMT', '+0000');
   const entry = `blockjobd (${MANIFEST.version}) unstable; urgency=medium\n\n  * ${buildName()}\n\n -- ${MAINTAINER}  ${date}\n`;
   compressed(`${DOCS}/changelog`, entry);
+}
+
+/** What shells load to complete the command's words. */
+function completions(): void {
+  for (const [shell, path] of [
+    ['bash', '/usr/share/bash-completion/completions/blockjob'],
+    ['fish', '/usr/share/fish/vendor_completions.d/blockjob.fish'],
+    ['zsh', '/usr/share/zsh/vendor-completions/_blockjob'],
+  ] as const) {
+    writeFileSync(staged(path), run(staged(HOME), process.execPath, 'src/blockjob.js', 'completion', shell));
+  }
 }
 
 function nodePackage(): string {
@@ -157,6 +168,7 @@ export function debianPackage(): void {
   node();
   units();
   documents();
+  completions();
   modes();
   control();
   const env = { ...process.env, SOURCE_DATE_EPOCH: String(Math.floor(commitTime().getTime() / 1000)) };

@@ -7,7 +7,6 @@ import type { BlockJobs } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
-
 import { BUILD, VERSION } from '../lib/version.ts';
 import { type RunningPage, servePage } from '../page/page.ts';
 

@@ -91,7 +91,6 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
   };
 
   beforeAll(async () => {
-    await run(process.execPath, [join(REPOSITORY, 'build/build.ts')]);
     await mkdir(CACHE, { recursive: true });
     await run(join(EXAMPLES, 'python/generate.sh'), [PROTO, join(CACHE, 'python')]);
     await run(join(EXAMPLES, 'go/build.sh'), [PROTO, join(CACHE, 'copydisk')]);

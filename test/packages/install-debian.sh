@@ -11,6 +11,9 @@ for unit in agent gateway; do
     grep -q '^ExecStart=/usr/bin/blockjobd ' "/usr/lib/systemd/system/blockjobd-$unit.service"
 done
 echo units verified
+for shell in bash-completion/completions/blockjob fish/vendor_completions.d/blockjob.fish zsh/vendor-completions/_blockjob; do
+    [ -s "/usr/share/$shell" ]
+done
 for page in blockjobd blockjob; do
     [ "$(man --warnings "$page" 2>&1 >/dev/null)" = '' ]
     MANWIDTH=80 man "$page" | grep -q "^NAME" && echo "man page of $page"

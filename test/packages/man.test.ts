@@ -1,7 +1,7 @@
 /** The manual pages: roff without a fault, and all that the commands themselves can tell. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { needs } from '../support/means.ts';
 import { run } from '../support/qemu.ts';
 import { REPOSITORY } from '../support/service.ts';
@@ -20,10 +20,6 @@ function listed(text: string, heading: string): readonly string[] {
 }
 
 describe.skipIf(needs('packages'))('the manual page', () => {
-  beforeAll(async () => {
-    await run(process.execPath, [join(REPOSITORY, 'build/build.ts')]);
-  });
-
   test.each([
     ['blockjobd', 'main.js'],
     ['blockjob', 'blockjob.js'],
