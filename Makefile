@@ -37,6 +37,15 @@ generate: $(INSTALLED) ## rewrite generated/ from proto/ and page/
 bundle-page = esbuild page/page.ts page/page.css --bundle --minify --format=esm --target=es2022 --log-level=warning --outdir=$(1) && \
 	cp page/index.html page/icon.svg $(1)
 
+.PHONY: build
+build: $(INSTALLED) ## compile to JavaScript: dist/blockjobd and dist/blockjobd-client, as npm publishes them
+	@node build/build.ts
+
+.PHONY: packages
+packages: build ## dist/packages: npm tarballs, a Debian package, and lists of all that is in them (SBOM)
+	@bash test/support/setup.sh test
+	@node build/packages.ts
+
 .PHONY: format
 format: $(INSTALLED) ## format all sources
 	@biome check --write --log-level=warn

@@ -34,6 +34,17 @@ export default defineConfig({
       },
       {
         test: {
+          // What is published: packages, and the examples, which are built from the published contract.
+          name: 'packages',
+          include: ['test/packages/**/*.test.ts', 'test/examples/**/*.test.ts'],
+          globalSetup: 'test/packages/build.ts',
+          testTimeout: 120_000,
+          hookTimeout: 240_000,
+          maxWorkers: 1,
+        },
+      },
+      {
+        test: {
           // Real etcds, which are killed, stopped and filled.
           name: 'etcd',
           include: ['test/etcd/**/*.test.ts', 'test/fleet/**/*.test.ts'],

@@ -1,5 +1,5 @@
 /**
- * Does the service here serve? For an orchestrator's probes, which have no certificate: `node health.ts HOST:PORT CERT
+ * Does the service here serve? For an orchestrator's probes, which have no certificate: `node health.js HOST:PORT CERT
  * KEY CA` asks grpc.health.v1.Health with the service's own, and ends with 0 or 1. It is started every few seconds, and
  * so it loads nothing.
  */

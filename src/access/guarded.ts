@@ -128,6 +128,12 @@ export class Guarded implements BlockJobs {
     return await this.#jobs.getDomain(domain, call);
   }
 
+  /** Refuses whom the policy does not name. */
+  mayAsk({ caller }: Call): void {
+    if (caller === undefined) refuseNameless();
+    if (!this.#options.policy().names(caller)) fail('CALLER_NOT_ALLOWED', { caller, operation: 'read', domain: '*' });
+  }
+
   #mayOperate({ domain }: DiskRef, call: Call): void {
     this.#may('operate', this.#nameOf(domain), call);
   }
@@ -143,11 +149,15 @@ export class Guarded implements BlockJobs {
 
   #may(operation: Right, domain: string, call: Call): void {
     if (this.#allows(operation, domain, call)) return;
-    if (call.caller === undefined) fail('CALLER_UNKNOWN', { why: 'it has neither a SPIFFE id nor a DNS name' });
+    if (call.caller === undefined) refuseNameless();
     fail('CALLER_NOT_ALLOWED', { caller: call.caller, operation, domain });
   }
 
   #allows(right: Right, domain: string, { caller }: Call): boolean {
     return caller !== undefined && this.#options.policy().allows(caller, right, domain);
   }
+}
+
+function refuseNameless(): never {
+  fail('CALLER_UNKNOWN', { why: 'it has neither a SPIFFE id nor a DNS name' });
 }

@@ -44,6 +44,11 @@ export class Policy {
     return new Policy(entries);
   }
 
+  /** Is anything said of this caller? */
+  names(caller: string): boolean {
+    return this.#entries.some((entry) => entry.caller.test(caller));
+  }
+
   allows(caller: string, right: Right, domain: string): boolean {
     return this.#entries.some(
       (entry) =>

@@ -1,5 +1,6 @@
 /** The command line: all commands, from which the help and the completion of shells are made, too. */
 import { Command, CommanderError } from 'commander';
+import { BUILD, VERSION } from '../lib/version.ts';
 import { checkCommand } from './commands/check.ts';
 import { contextCommand } from './commands/context.ts';
 import { jobCommands } from './commands/job.ts';
@@ -23,6 +24,7 @@ export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): 
   const run = runnerIn(terminal, ended);
   const program = addGlobals(new Command('blockjob'))
     .description('Moves the disks of running QEMU virtual machines: the command for blockjobd.')
+    .version(`blockjob ${VERSION} (${BUILD})`)
     .showHelpAfterError('(blockjob --help tells more)')
     .addHelpText('after', EXIT_CODES);
   const commands = [

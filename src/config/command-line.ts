@@ -1,5 +1,6 @@
 /** The command line → Config, with every complaint in plain words. The only reader of it and of the environment. */
 import { Command, Option } from 'commander';
+import { BUILD, VERSION } from '../lib/version.ts';
 import type { Modes } from './config.ts';
 import {
   addEtcd,
@@ -13,8 +14,6 @@ import {
   servingOf,
 } from './options.ts';
 import { collect, parseAdvertised, parseCount, parseFile, parseTtl } from './values.ts';
-
-export const VERSION = '0.1.0';
 
 interface AgentFlags extends ServingFlags, HostFlags, EtcdFlags {
   readonly gateway: readonly string[];
@@ -31,7 +30,7 @@ interface GatewayFlags extends ServingFlags, EtcdFlags {
 export function commandLine(modes: Modes): Command {
   const program = new Command('blockjobd')
     .description('Moves the disks of running QEMU virtual machines, and says truly how that ended.')
-    .version(VERSION)
+    .version(`blockjobd ${VERSION} (${BUILD})`)
     .showHelpAfterError('(blockjobd --help tells more)');
 
   addHost(addServing(program.command('serve')))

@@ -1,5 +1,5 @@
 /**
- * The two services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. Those that
+ * The services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. Those that
  * only read are in reading.ts.
  */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
@@ -21,9 +21,17 @@ import type {
   StartCopyResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_service.ts';
+import {
+  type GetServerInfoRequest,
+  type GetServerInfoResponse,
+  ServerMode,
+  type ServerServiceServer,
+} from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
+import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
+import { toEnum } from './enums.ts';
 import { readingOf } from './reading.ts';
 import {
   toAbortRequest,
@@ -112,5 +120,24 @@ export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<
     listDomains: unary(context, 'ListDomains', reading.listDomains),
     getDomain: unary(context, 'GetDomain', reading.getDomain),
     checkOperation: unary(context, 'CheckOperation', reading.checkOperation),
+  };
+}
+
+/** `mayAsk` throws for who may not. */
+export function serverHandlers(
+  info: ServerInfo,
+  mayAsk: (call: Call) => void,
+  context: CallContext,
+): Handlers<ServerServiceServer> {
+  return {
+    getServerInfo: unary<GetServerInfoRequest, GetServerInfoResponse>(
+      context,
+      'GetServerInfo',
+      async (_request, call): Promise<GetServerInfoResponse> => {
+        mayAsk(call);
+        const mode: ServerMode = toEnum(ServerMode, 'SERVER_MODE', info.mode);
+        return await Promise.resolve({ server: { ...info, mode, caller: call.caller ?? '' } });
+      },
+    ),
   };
 }

@@ -16,12 +16,14 @@ import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { BlockJobServiceService } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceService } from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs } from '../core/block-jobs.ts';
+import { ServerServiceService } from '../../generated/blockjob/v1/server_service.ts';
+import type { BlockJobs, Call } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
+import type { ServerInfo } from '../core/server-info.ts';
 import type { Address } from '../lib/address.ts';
 import { Malformed } from './call.ts';
 import type { Certificates } from './certificates.ts';
-import { blockJobHandlers, domainHandlers } from './handlers.ts';
+import { blockJobHandlers, domainHandlers, serverHandlers } from './handlers.ts';
 import { bind } from './listen.ts';
 
 export interface RunningServer {
@@ -31,7 +33,7 @@ export interface RunningServer {
   drain(graceMs: number): Promise<void>;
 }
 
-const SERVICES = ['blockjob.v1.BlockJobService', 'blockjob.v1.DomainService'];
+const SERVICES = ['blockjob.v1.BlockJobService', 'blockjob.v1.DomainService', 'blockjob.v1.ServerService'];
 const DESCRIPTORS = new URL('../../generated/blockjob.binpb', import.meta.url);
 
 /** A request is a few names and paths; what is larger is an error or an attack. */
@@ -47,6 +49,9 @@ const OPTIONS = {
 };
 
 export interface ServeOptions {
+  readonly info: ServerInfo;
+  /** Throws for who may not know it. */
+  readonly mayAskForInfo?: (call: Call) => void;
   readonly listen: Address;
   /** Undefined: plaintext, for a unix socket or loopback. */
   readonly certificates?: Certificates;
@@ -59,7 +64,15 @@ export interface ServeOptions {
 
 /** Rejects when the address cannot be listened on. */
 export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<RunningServer> {
-  const { listen, certificates, gateways = [], onlyGateways = false, log } = options;
+  const {
+    info,
+    mayAskForInfo = () => undefined,
+    listen,
+    certificates,
+    gateways = [],
+    onlyGateways = false,
+    log,
+  } = options;
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();
@@ -73,6 +86,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   const server = new Server(OPTIONS);
   server.addService(tolerant(BlockJobServiceService), { ...blockJobHandlers(jobs, context) });
   server.addService(tolerant(DomainServiceService), { ...domainHandlers(jobs, context) });
+  server.addService(tolerant(ServerServiceService), { ...serverHandlers(info, mayAskForInfo, context) });
   const names = ['', ...SERVICES];
   const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'SERVING'])));
   health.addToServer(server);

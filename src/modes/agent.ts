@@ -5,12 +5,12 @@ import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import { WhoRunsHere } from '../agent/who-runs-here.ts';
-import { VERSION } from '../config/command-line.ts';
 import type { AgentConfig } from '../config/config.ts';
 import { domainId, type Membership } from '../fleet/directory.ts';
 import { EtcdMembership } from '../fleet/etcd-membership.ts';
 import { Fence } from '../fleet/fence.ts';
 import { StaticMembership } from '../fleet/static-membership.ts';
+import { VERSION } from '../lib/version.ts';
 import { openEtcd } from './etcd.ts';
 import { certificatesOf, logOf, serveUntil, stopRequested } from './serving.ts';
 
@@ -65,7 +65,17 @@ export async function agent(config: AgentConfig): Promise<void> {
     await host.adopt(await openJobs(state.jobsFolder, log));
     const nameOf = (domain: string) => machines.find(domain)?.name;
     const until = Promise.race([stopped, refused]);
-    await serveUntil({ jobs: host, config, certificates, gateways: config.gateways, nameOf, until, log });
+    await serveUntil({
+      mode: 'AGENT',
+      jobs: host,
+      host: config.host,
+      config,
+      certificates,
+      gateways: config.gateways,
+      nameOf,
+      until,
+      log,
+    });
   } finally {
     await host.close();
     await machines.close();

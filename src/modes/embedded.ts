@@ -18,7 +18,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   try {
     await agent.adopt(await openJobs(state.jobsFolder, log));
     const nameOf = (domain: string) => machines.find(domain)?.name;
-    await serveUntil({ jobs: agent, config, certificates, nameOf, until, log });
+    await serveUntil({ mode: 'SERVE', jobs: agent, host: config.host, config, certificates, nameOf, until, log });
   } finally {
     await agent.close();
     await machines.close();

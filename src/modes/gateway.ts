@@ -1,4 +1,5 @@
 /** The way to a fleet: the directory, connections to agents, and a server. It keeps nothing that would be missed. */
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/config.ts';
 import { type Directory, domainId, type Host, type LocalDomain } from '../fleet/directory.ts';
@@ -29,7 +30,7 @@ export async function gateway(config: GatewayConfig): Promise<void> {
     const found = directory.find(domain);
     return found.found === 'one' ? found.domain.name : undefined;
   };
-  await serveUntil({ jobs: fleet, config, certificates, nameOf, until, log });
+  await serveUntil({ mode: 'GATEWAY', jobs: fleet, host: hostname(), config, certificates, nameOf, until, log });
 }
 
 async function openDirectory(

@@ -4,8 +4,10 @@ import { Guarded } from '../access/guarded.ts';
 import { PolicyFile } from '../access/policy-file.ts';
 import type { ServingConfig } from '../config/config.ts';
 import type { BlockJobs } from '../core/block-jobs.ts';
+import type { ServerInfo } from '../core/server-info.ts';
 import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
+import { BUILD, VERSION } from '../lib/version.ts';
 import { type RunningPage, servePage } from '../page/page.ts';
 
 export function logOf({ logLevel }: ServingConfig): Logger {
@@ -17,7 +19,8 @@ export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificate
   return tls && new Certificates(tls, log);
 }
 
-export interface Served {
+/** Names what is served, and where; the rest of what a server says of itself is this process's. */
+export interface Served extends Pick<ServerInfo, 'mode' | 'host'> {
   readonly jobs: BlockJobs;
   readonly config: ServingConfig;
   readonly certificates: Certificates | undefined;
@@ -31,10 +34,14 @@ export interface Served {
 }
 
 /** Serves until it is told to stop, and then lets calls end. */
-export async function serveUntil({ jobs, config, certificates, gateways, nameOf, until, log }: Served): Promise<void> {
+export async function serveUntil(served: Served): Promise<void> {
+  const { mode, host, jobs, config, certificates, gateways, nameOf, until, log } = served;
   using policy = config.policyFile === undefined ? undefined : new PolicyFile(config.policyFile, log);
-  const guarded = policy === undefined ? jobs : new Guarded({ jobs, policy: () => policy.now, nameOf });
-  const server = await serve(guarded, {
+  const guarded = policy && new Guarded({ jobs, policy: () => policy.now, nameOf });
+  const info = { version: VERSION, build: BUILD, mode, host, startTime: new Date(performance.timeOrigin) };
+  const server = await serve(guarded ?? jobs, {
+    info,
+    mayAskForInfo: (call) => guarded?.mayAsk(call),
     listen: config.listen,
     log,
     ...(certificates === undefined ? {} : { certificates }),

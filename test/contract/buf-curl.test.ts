@@ -6,12 +6,18 @@ import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { credentials, makeGenericClientConstructor, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bufCurl, decodeDetail, type Json } from '../support/buf.ts';
+import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, type Qemu, startQemu, testDir } from '../support/qemu.ts';
+import { makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
 import { Service } from '../support/service.ts';
 
 const JOBS = 'blockjob.v1.BlockJobService';
-const SERVICES = ['blockjob.v1.BlockJobService', 'blockjob.v1.DomainService', 'grpc.health.v1.Health'];
+const SERVICES = [
+  'blockjob.v1.BlockJobService',
+  'blockjob.v1.DomainService',
+  'blockjob.v1.ServerService',
+  'grpc.health.v1.Health',
+];
 const RPCS = [
   'Abort',
   'Commit',
@@ -62,13 +68,24 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
     });
 
     test('reports health', async () => {
-      for (const name of ['', ...SERVICES.slice(0, 2)])
+      for (const name of ['', ...SERVICES.slice(0, 3)])
         expect(await curl('grpc.health.v1.Health/Check', { service: name })).toMatchObject({
           code: 0,
           messages: [{ status: 'SERVING' }],
         });
       const unknown = await curl('grpc.health.v1.Health/Check', { service: 'nobody' });
       expect(unknown).toMatchObject({ code: 5 << 3, error: { code: 'not_found' } });
+    });
+
+    test('says which program it is', async () => {
+      const { messages } = await curl('blockjob.v1.ServerService/GetServerInfo', {});
+      const [{ server } = {}] = messages as readonly { readonly server?: Readonly<Record<string, string>> }[];
+      const { version, startTime, ...more } = present(server);
+      expect(more).toEqual({ build: 'dev', mode: 'SERVER_MODE_SERVE', host: 'host-under-test' });
+      expect(`blockjobd ${version} (dev)\n`).toBe((await run(process.execPath, ['src/main.ts', '--version'])).stdout);
+      const uptimeMs = Date.now() - Date.parse(String(startTime));
+      expect(uptimeMs).toBeGreaterThan(0);
+      expect(uptimeMs).toBeLessThan(120_000);
     });
 
     test('starts a copy, watches it, asks for it, and pivots', async () => {

@@ -3,16 +3,27 @@ import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { GetInfoRequest, StartCopyRequest, WatchJobRequest } from '../../generated/blockjob/v1/block_job_service.ts';
+import { ServerMode, ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call, JobEvent } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
 import { refusalOf, refused } from '../support/caller.ts';
 import { within } from '../support/qemu.ts';
-import { callRaw, collect, event, identity, serving, streamRaw, TRANSPORTS, VIEW } from '../support/stub-server.ts';
+import {
+  callRaw,
+  collect,
+  event,
+  INFO,
+  identity,
+  serving,
+  streamRaw,
+  TRANSPORTS,
+  VIEW,
+} from '../support/stub-server.ts';
 
 const UNARY = [
   'StartCopy',
@@ -124,6 +135,16 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     const { error, messages } = await collect(streamRaw(server.jobs, `${JOBS}/WatchJob`, bad));
     expect(messages).toEqual([]);
     expect(refusalOf(error)).toMatchObject({ code: status.INVALID_ARGUMENT, reason: 'FIELD_INVALID' });
+  });
+
+  test('says which program it is', async () => {
+    await using server = await serving(transport, {});
+    const client = new ServerServiceClient(server.address, credentials.createInsecure());
+    using _ = { [Symbol.dispose]: () => client.close() };
+    const answer = await new Promise((resolve, reject) => {
+      client.getServerInfo({}, (error, got) => (error === null ? resolve(got) : reject(error)));
+    });
+    expect(answer).toEqual({ server: { ...INFO, mode: ServerMode.SERVER_MODE_SERVE, caller: '' } });
   });
 
   test('a bug is INTERNAL, with an id that stands in the log with a stack, and with nothing of its inside', async () => {

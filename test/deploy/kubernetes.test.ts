@@ -121,7 +121,7 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
       .map((text) => text.replace(/^--[a-z-]+=/, ''))
       .filter((text) => text.startsWith('/'));
     const absent = named.filter((path) => !folders.some((folder) => path === folder || path.startsWith(`${folder}/`)));
-    expect(absent).toEqual(['/opt/blockjobd/deploy/health.ts']);
+    expect(absent).toEqual(['/opt/blockjobd/deploy/health.js']);
     const volumes = pod.volumes?.map(({ name }) => name);
     expect(container.volumeMounts?.map(({ name }) => name)).toEqual(volumes);
   });

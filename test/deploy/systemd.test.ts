@@ -43,7 +43,7 @@ describe.each(UNITS)('%s', (unit) => {
     const [node, main, mode = '', ...args] = settings(await textOf(unit), 'ExecStart')
       .join(' ')
       .split(/\s+/);
-    expect([node, main]).toEqual(['/usr/bin/node', '/opt/blockjobd/src/main.ts']);
+    expect([node, main]).toEqual(['/usr/bin/node', '/opt/blockjobd/src/main.js']);
     expect(args.at(-1)).toBe('$OPTIONS');
     const told = await toldBy([mode, ...args.slice(0, -1), ...(site[mode] ?? [])]);
     expect(told).toMatchObject({ mode, tls: { certificateFile: '/etc/blockjobd/tls/cert.pem' } });

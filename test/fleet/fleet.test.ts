@@ -10,6 +10,7 @@ import {
   JobEvent_Type,
   OnReady,
 } from '../../generated/blockjob/v1/job.ts';
+import { ServerMode } from '../../generated/blockjob/v1/server_service.ts';
 import { byId, Caller, refusalOf, refused } from '../support/caller.ts';
 import { Authority } from '../support/certificates.ts';
 import { eventually, present } from '../support/checks.ts';
@@ -74,6 +75,23 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     });
     await gateway.until(job.id, 'STATE_COMPLETED');
   }
+
+  test('each says which program it is, and who asks, to whom it knows', async () => {
+    const ops = 'spiffe://site/ops';
+    expect(await g1.serverInfo()).toMatchObject({ mode: ServerMode.SERVER_MODE_GATEWAY, caller: ops });
+    const gateway = 'spiffe://site/gateway/g1';
+    expect(await h2.agent.serverInfo()).toMatchObject({
+      mode: ServerMode.SERVER_MODE_AGENT,
+      host: 'h2',
+      caller: gateway,
+    });
+    const team = await site.caller(g1.address, 'spiffe://site/team1');
+    expect(await team.serverInfo()).toMatchObject({ caller: 'spiffe://site/team1' });
+    const stranger = await site.caller(g1.address, 'spiffe://site/stranger');
+    expect(await refused(stranger.serverInfo())).toMatchObject({ reason: 'CALLER_NOT_ALLOWED' });
+    const direct = await site.caller(h2.agent.address, ops);
+    expect(await refused(direct.serverInfo())).toMatchObject({ reason: 'CALLER_UNKNOWN' });
+  });
 
   test('a disk of host 2 is copied and pivoted through gateway 1, and the watch goes on through gateway 2 when 1 dies', async () => {
     const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });

@@ -19,7 +19,7 @@ import { PATIENT } from '../support/agent.ts';
 import { Authority, type Pair } from '../support/certificates.ts';
 import { eventually } from '../support/checks.ts';
 import { testDir } from '../support/qemu.ts';
-import { event } from '../support/stub-server.ts';
+import { event, INFO } from '../support/stub-server.ts';
 
 const PAGE = { host: '', pageSize: 0, pageToken: '' };
 
@@ -58,7 +58,8 @@ describe('a port with certificates', () => {
       },
     };
     const certificates = opened.use(new Certificates(files, logger));
-    server = await serve(jobs as BlockJobs, { listen: { host: '127.0.0.1', port: 0 }, certificates, log: logger });
+    const listen = { host: '127.0.0.1', port: 0 };
+    server = await serve(jobs as BlockJobs, { info: INFO, listen, certificates, log: logger });
     opened.defer(async () => await server.drain(0));
     port = Number(server.address.split(':').at(-1));
     const mine = opened.use(new Certificates({ ...client, caFile: authority.caFile }, logger));

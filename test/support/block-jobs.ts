@@ -12,6 +12,7 @@ import { serve } from '../../src/grpc/server.ts';
 import { PATIENT, TestAgent } from './agent.ts';
 import { monitorIn } from './checks.ts';
 import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from './qemu.ts';
+import { INFO } from './stub-server.ts';
 
 export const WAYS = ['the agent of the host', 'the agent, through gRPC', 'a fleet of two hosts'] as const;
 export type Way = (typeof WAYS)[number];
@@ -72,7 +73,11 @@ async function waysIn(
   if (way === 'the agent of the host') return first.agent.agent;
   const servers = await Promise.all(
     hosts.map(async ({ host, agent }) => {
-      const server = await serve(agent.agent, { listen: { unixSocket: join(dir, `${host}.sock`) }, log: silent });
+      const server = await serve(agent.agent, {
+        info: INFO,
+        listen: { unixSocket: join(dir, `${host}.sock`) },
+        log: silent,
+      });
       opened.defer(async () => await server.drain(0));
       return { host, address: server.address };
     }),

@@ -38,6 +38,7 @@ import {
   type ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import { type Job, Job_State, type JobEvent } from '../../generated/blockjob/v1/job.ts';
+import { type GetServerInfoResponse, ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
 import { BadRequest, ErrorInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import { within } from './qemu.ts';
@@ -58,16 +59,19 @@ export class Caller {
   readonly address: string;
   readonly blockJobs: BlockJobServiceClient;
   readonly domains: DomainServiceClient;
+  readonly server: ServerServiceClient;
 
   constructor(address: string, channel: ChannelCredentials = credentials.createInsecure()) {
     this.address = address;
     this.blockJobs = new BlockJobServiceClient(address, channel);
     this.domains = new DomainServiceClient(address, channel);
+    this.server = new ServerServiceClient(address, channel);
   }
 
   close(): void {
     this.blockJobs.close();
     this.domains.close();
+    this.server.close();
   }
 
   async startCopy(request: Request<typeof StartCopyRequest>): Promise<NonNullable<StartCopyResponse['job']>> {
@@ -149,6 +153,10 @@ export class Caller {
 
   async checkOperation(request: Request<typeof CheckOperationRequest>): Promise<void> {
     await call<CheckOperationResponse>(this.domains, 'checkOperation', CheckOperationRequest.fromPartial(request));
+  }
+
+  async serverInfo(): Promise<NonNullable<GetServerInfoResponse['server']>> {
+    return present((await call<GetServerInfoResponse>(this.server, 'getServerInfo', {})).server);
   }
 
   async listDomains(): Promise<ListDomainsResponse['domains']> {

@@ -6,7 +6,18 @@ import { join } from 'node:path';
 /** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
-export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop' | 'by-hand' | 'etcd' | 'systemd' | 'shells' | 'browser';
+export type Means =
+  | 'qemu'
+  | 'guest'
+  | 'python-grpc'
+  | 'loop'
+  | 'by-hand'
+  | 'etcd'
+  | 'systemd'
+  | 'shells'
+  | 'browser'
+  | 'go-grpc'
+  | 'packages';
 
 type Probe = readonly [program: string, args: readonly string[]];
 
@@ -25,6 +36,24 @@ const PROBES: Record<Means, readonly Probe[]> = {
     [PYTHON, ['-c', 'import grpc, google.protobuf']],
     ['protoc', ['--version']],
     ['sh', ['-c', 'command -v grpc_python_plugin']],
+  ],
+  'go-grpc': [
+    ['go', ['version']],
+    ['protoc-gen-go', ['--version']],
+    ['protoc-gen-go-grpc', ['--version']],
+    [
+      'sh',
+      ['-c', 'ls -d /usr/share/gocode/src/google.golang.org/grpc /usr/share/gocode/src/google.golang.org/protobuf'],
+    ],
+  ],
+  packages: [
+    ['dpkg-deb', ['--version']],
+    ['strip', ['--version']],
+    // The Debian package is installed on a view of this machine.
+    ['unshare', ['--mount', 'true']],
+    ['lintian', ['--version']],
+    ['man', ['--version']],
+    ['groff', ['--version']],
   ],
   // What a person asks QEMU and the service with.
   'by-hand': [

@@ -18,6 +18,8 @@ export interface ServiceOptions {
   readonly listen?: string;
   /** More of the command line. */
   readonly args?: readonly string[];
+  /** Node and the script to start, where that is not the source of this repository. */
+  readonly program?: readonly [node: string, main: string];
 }
 
 export class Service extends Caller implements AsyncDisposable {
@@ -38,17 +40,22 @@ export class Service extends Caller implements AsyncDisposable {
     for (const [name, path] of Object.entries(qmp)) args.push('--qmp', `${name}=${path}`);
     args.push(...(options.args ?? []));
     for (const folder of allow) args.push('--allow-destination', folder);
-    return await Service.run(args);
+    return await Service.run(args, options.program === undefined ? {} : { program: options.program });
   }
 
-  /** Any mode, with its command line; `reach` says how clients get to it. */
+  /** Any mode, with its command line; `reach` says how clients get to it, and what is started. */
   static async run(
     args: readonly string[],
-    reach: { readonly address?: string; readonly channel?: ChannelCredentials } = {},
+    reach: {
+      readonly address?: string;
+      readonly channel?: ChannelCredentials;
+      readonly program?: readonly [node: string, main: string];
+    } = {},
   ): Promise<Service> {
     // Many run at once, and few are looked at.
     const page = args.includes('--page') ? [] : ['--page', 'off'];
-    const child = spawn(process.execPath, ['src/main.ts', ...args, ...page], {
+    const [node, main] = reach.program ?? [process.execPath, 'src/main.ts'];
+    const child = spawn(node, [main, ...args, ...page], {
       cwd: REPOSITORY,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -44,6 +44,21 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have chromium || lacks chromium "shows the page, which is looked at"
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"
+    [ -e /usr/include/google/protobuf/duration.proto ] || lacks libprotobuf-dev "what the contract imports"
+    have go || lacks golang-go "builds the example in Go"
+    have protoc-gen-go || lacks protoc-gen-go "generates its messages"
+    have protoc-gen-go-grpc || lacks protoc-gen-go-grpc "generates its stubs"
+    for library in grpc protobuf genproto; do
+        [ -d /usr/share/gocode/src/google.golang.org/$library ] ||
+            lacks golang-google-$library-dev "a library of that example"
+    done
+    # Its older package has the same place.
+    grep -qs google.golang.org/protobuf /usr/share/gocode/src/github.com/golang/protobuf/ptypes/any/any.pb.go ||
+        lacks golang-github-golang-protobuf-1-5-dev "a library of that example"
+    have lintian || lacks lintian "judges the Debian package"
+    have man || lacks man-db "shows manual pages"
+    have groff && [ -e /usr/share/groff/current/tmac/an.tmac ] || lacks groff "checks manual pages"
+    have strip || lacks binutils "makes the Debian package's Node smaller"
 fi
 [ -n "$missing" ] || exit 0
 

@@ -16,11 +16,20 @@ import type { BlockJobs, JobEvent } from '../../src/core/block-jobs.ts';
 import { begin, type Job } from '../../src/core/job.ts';
 import { plainOptions } from '../../src/core/job-options.ts';
 import type { JobView } from '../../src/core/job-view.ts';
+import type { ServerInfo } from '../../src/core/server-info.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { testDir } from './qemu.ts';
 
 export const TRANSPORTS = ['unix', 'tcp'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
+
+export const INFO: ServerInfo = {
+  version: '1.2.3',
+  build: 'test',
+  mode: 'SERVE',
+  host: 'host1',
+  startTime: new Date('2026-01-02T03:04:05Z'),
+};
 
 const notAsked = () => {
   throw new Error('the test does not say what this does');
@@ -68,7 +77,7 @@ export async function serving(transport: Transport, jobs: Partial<BlockJobs>): P
     },
   });
   const listen = transport === 'unix' ? { unixSocket: `${dir}/api.sock` } : { host: '127.0.0.1', port: 0 };
-  const server = await serve({ ...NOTHING, ...jobs }, { listen, log: pino({ level: 'debug' }, sink) });
+  const server = await serve({ ...NOTHING, ...jobs }, { info: INFO, listen, log: pino({ level: 'debug' }, sink) });
   let drained: Promise<void> | undefined;
   const drain = async (graceMs: number) => await (drained ??= server.drain(graceMs));
   cleanUp.defer(async () => await drain(0));

@@ -91,7 +91,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   fleet: ['fleet', 'fleet/etcd', 'core', 'lib', 'node:*', 'pino'],
   'fleet/etcd': ['fleet/etcd', 'lib', 'generated/etcd', 'node:*', '@grpc/grpc-js'],
   client: ['client', 'generated', 'node:*', '@grpc/grpc-js'],
-  cli: ['cli', 'client', 'node:*', 'commander', 'cli-progress', 'yaml'],
+  cli: ['cli', 'client', 'lib', 'node:*', 'commander', 'cli-progress', 'yaml'],
   'blockjob.ts': ['cli', 'node:*'],
   access: ['access', 'core', 'lib', 'node:*', 'pino'],
   modes: [

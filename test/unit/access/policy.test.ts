@@ -100,6 +100,18 @@ describe('a policy', () => {
   });
 });
 
+describe('what a server says of itself', () => {
+  const rules = policy({ 'spiffe://site/*': { read: ['one'] }, nobody: {} });
+  const guarded = new Guarded({ jobs: {} as BlockJobs, policy: () => rules, nameOf: () => undefined });
+  const { signal } = new AbortController();
+
+  it('may be asked by whom the policy names, whatever it allows them', () => {
+    for (const caller of ['spiffe://site/a', 'nobody']) expect(() => guarded.mayAsk({ signal, caller })).not.toThrow();
+    expect(() => guarded.mayAsk({ signal, caller: 'stranger' })).toThrow('caller stranger may not read');
+    expect(() => guarded.mayAsk({ signal })).toThrow('neither a SPIFFE id nor a DNS name');
+  });
+});
+
 describe('what is guarded', () => {
   const view = (domain: string) => ({ job: jobWith({ domain }, RUNNING), progress: undefined });
   const leftover = (domain: string) => ({ id: domain, domain }) as Leftover;

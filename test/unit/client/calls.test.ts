@@ -11,7 +11,7 @@ import { serve } from '../../../src/grpc/server.ts';
 import { statusOf } from '../../../src/grpc/status.ts';
 import { Authority } from '../../support/certificates.ts';
 import { testDir } from '../../support/qemu.ts';
-import { serving, VIEW } from '../../support/stub-server.ts';
+import { INFO, serving, VIEW } from '../../support/stub-server.ts';
 import { TcpProxy } from '../../support/tcp-proxy.ts';
 
 const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
@@ -270,7 +270,12 @@ describe('with TLS', () => {
     const ca = authority.caFile;
     using certificates = new Certificates({ certificateFile: cert, privateKeyFile: key, caFile: ca }, log);
     const { jobs } = recording();
-    const server = await serve(jobs as BlockJobs, { listen: { host: '127.0.0.1', port: 0 }, certificates, log });
+    const server = await serve(jobs as BlockJobs, {
+      info: INFO,
+      listen: { host: '127.0.0.1', port: 0 },
+      certificates,
+      log,
+    });
     await using _end = { [Symbol.asyncDispose]: async () => await server.drain(0) };
     const { address } = server;
     using files = new BlockJobClient({ address, tls: { ca, cert, key } });

@@ -6,7 +6,7 @@ import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { type RunningServer, serve } from '../../../src/grpc/server.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ScriptedJob } from '../../support/scripted-job.ts';
-import { serving } from '../../support/stub-server.ts';
+import { INFO, serving } from '../../support/stub-server.ts';
 import { TcpProxy } from '../../support/tcp-proxy.ts';
 
 const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
@@ -280,7 +280,11 @@ class Home implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
-    this.#server = await serve(this.#jobs, { listen: { unixSocket: this.path }, log: pino({ level: 'silent' }) });
+    this.#server = await serve(this.#jobs, {
+      info: INFO,
+      listen: { unixSocket: this.path },
+      log: pino({ level: 'silent' }),
+    });
   }
 
   async stop(): Promise<void> {

@@ -2,11 +2,12 @@
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { revision } from '../../build/places.ts';
 import { run, testDir } from '../support/qemu.ts';
 import { REPOSITORY } from '../support/service.ts';
 
 interface Lock {
-  readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+  readonly packages: Readonly<Record<string, unknown>>;
 }
 
 async function linesOf(name: string): Promise<readonly string[]> {
@@ -22,18 +23,18 @@ test('the service runs on what is in the image', async () => {
   for (let at = 0; at < copies.length; at += 2) {
     const [from = '', to = ''] = copies.slice(at);
     expect(allowed).toContain(from);
-    await cp(join(REPOSITORY, from), join(image.path, to.endsWith('/') ? from : to), { recursive: true });
+    await cp(join(REPOSITORY, from), join(image.path, to), { recursive: true });
   }
-  const lock = JSON.parse((await linesOf('package-lock.json')).join('\n')) as Lock;
-  // As npm ci --omit=dev: no package of ours may need one that is for development only.
-  const packages = Object.entries(lock.packages).flatMap(([path, { dev }]) =>
-    path !== '' && dev !== true ? path : [],
-  );
+  // As npm ci does it: no package of ours may need one that is for development only.
+  const lock = JSON.parse(await readFile(join(image.path, 'npm-shrinkwrap.json'), 'utf8')) as Lock;
+  const packages = Object.keys(lock.packages).filter((path) => path !== '');
   for (const path of packages) await cp(join(REPOSITORY, path), join(image.path, path), { recursive: true });
   const [entry = ''] = stage.flatMap((line) => /^ENTRYPOINT (.*)$/.exec(line)?.[1] ?? []);
-  expect(JSON.parse(entry)).toEqual(['node', '/opt/blockjobd/src/main.ts']);
-  const { stdout } = await run(process.execPath, [join(image.path, 'src/main.ts'), 'gateway', '--help']);
+  expect(JSON.parse(entry)).toEqual(['node', '/opt/blockjobd/src/main.js']);
+  const main = join(image.path, 'src/main.js');
+  const { stdout } = await run(process.execPath, [main, 'gateway', '--help']);
   expect(stdout).toContain('serve the VMs of a whole fleet');
-  const probe = await run(process.execPath, [join(image.path, 'deploy/health.ts')], { accept: [1] });
+  expect((await run(process.execPath, [main, '--version'])).stdout).toContain(` (${revision()})\n`);
+  const probe = await run(process.execPath, [join(image.path, 'deploy/health.js')], { accept: [1] });
   expect(probe.stderr).toContain('ENOENT');
 });

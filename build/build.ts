@@ -1,0 +1,82 @@
+/**
+ * JavaScript that plain Node runs, in folders that are what npm publishes: the program (dist/blockjobd) and the client
+ * (dist/blockjobd-client). Paths between files are those of the repository.
+ */
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { manPages } from './man.ts';
+import { CLIENT, MANIFEST, PROGRAM, ROOT, readJson, revision, run } from './places.ts';
+
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+}
+
+/** The commands, and where they begin. */
+const COMMANDS = { blockjobd: 'src/main.js', blockjob: 'src/blockjob.js' };
+const COMPILED = join(ROOT, 'dist/compiled');
+
+function copy(from: string, to: string, only: (path: string) => boolean = () => true): void {
+  mkdirSync(dirname(to), { recursive: true });
+  cpSync(from, to, { recursive: true, filter: only });
+}
+
+function writeJson(path: string, content: unknown): void {
+  writeFileSync(path, `${JSON.stringify(content, undefined, 2)}\n`);
+}
+
+/** What both packages have. */
+function common(folder: string, manifest: object): void {
+  const { version, license, type, engines } = MANIFEST;
+  writeJson(join(folder, 'package.json'), { ...manifest, version, license, type, engines });
+  copy(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'));
+  copy(join(ROOT, 'proto/blockjob'), join(folder, 'proto/blockjob'));
+  // What errors are made of: not every language has it, and whoever has our contract is to need nothing else.
+  for (const name of ['code', 'error_details', 'status']) {
+    const path = `google/rpc/${name}.proto`;
+    copy(join(ROOT, 'node_modules/google-proto-files', path), join(folder, 'proto', path));
+  }
+}
+
+function program(): void {
+  rmSync(PROGRAM, { recursive: true, force: true });
+  copy(COMPILED, PROGRAM, (path) => !path.endsWith('.d.ts'));
+  // What the program reads when it runs.
+  for (const name of ['blockjob.binpb', 'page']) {
+    const from = join(ROOT, 'generated', name);
+    if (existsSync(from)) copy(from, join(PROGRAM, 'generated', name));
+  }
+  for (const name of ['README.md', 'docs']) copy(join(ROOT, name), join(PROGRAM, name));
+  const { name, description, dependencies } = MANIFEST;
+  const man = manPages(join(PROGRAM, 'man'));
+  common(PROGRAM, { name, description, build: revision(), bin: COMMANDS, man, dependencies });
+  // With it npm installs what was tested: the lock, but for what is for development.
+  const lock = readJson(join(ROOT, 'package-lock.json')) as Lock;
+  const own = readJson(join(PROGRAM, 'package.json'));
+  const packages = Object.entries(lock.packages).filter(([path, { dev }]) => path !== '' && dev !== true);
+  writeJson(join(PROGRAM, 'npm-shrinkwrap.json'), { ...lock, packages: { '': own, ...Object.fromEntries(packages) } });
+}
+
+/** The client, and of what is generated only what it needs, with types. */
+function client(): void {
+  rmSync(CLIENT, { recursive: true, force: true });
+  copy(join(COMPILED, 'src/client'), join(CLIENT, 'src/client'));
+  for (const name of ['blockjob', 'google']) copy(join(COMPILED, 'generated', name), join(CLIENT, 'generated', name));
+  copy(join(ROOT, 'docs/clients.md'), join(CLIENT, 'README.md'));
+  const needed = ['@bufbuild/protobuf', '@grpc/grpc-js'];
+  const dependencies = Object.fromEntries(needed.map((name) => [name, `^${MANIFEST.dependencies[name]}`]));
+  const types = './src/client/index.d.ts';
+  common(CLIENT, {
+    name: 'blockjobd-client',
+    description: 'A client of blockjobd: watches that go on, writes that are done once, errors as types.',
+    exports: { '.': { types, default: './src/client/index.js' }, './proto/*': './proto/*' },
+    types,
+    dependencies,
+  });
+}
+
+rmSync(COMPILED, { recursive: true, force: true });
+run(ROOT, join(ROOT, 'node_modules/.bin/tsc'), '-p', 'tsconfig.build.json');
+program();
+client();
+rmSync(COMPILED, { recursive: true });
+for (const folder of readdirSync(join(ROOT, 'dist'))) process.stdout.write(`dist/${folder}\n`);

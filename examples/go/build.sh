@@ -1,0 +1,12 @@
+#!/bin/sh
+# build.sh PROTO PROGRAM - builds the example with Debian's Go packages: golang-go, golang-google-grpc-dev,
+# golang-google-genproto-dev, golang-goprotobuf-dev. With modules instead: generate.sh into the module's folder, replace the
+# import of blockjob/v1 by its path below the module's, and "go mod tidy".
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$here/generate.sh" "$1" "$work/src"
+mkdir "$work/src/copydisk"
+cp "$here/copydisk.go" "$work/src/copydisk"
+GO111MODULE=off GOFLAGS= GOPATH="$work:/usr/share/gocode" go build -o "$2" copydisk

@@ -1,0 +1,218 @@
+// Copydisk copies a disk of a running VM, watches the copy whatever happens to the service, and moves the VM to it.
+//
+//	copydisk ADDRESS DOMAIN DISK DESTINATION [BYTES_PER_SECOND]
+//
+// ADDRESS is HOST:PORT. build.sh makes the stubs and builds it.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	blockjob "blockjob/v1"
+)
+
+const (
+	// A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken.
+	silence = 45 * time.Second
+	// Between two attempts to reach a service that is away.
+	pause = time.Second
+)
+
+// isAway tells "not now" from "no": the service is restarting, or cannot be reached, and the job goes on in QEMU.
+// Canceled is what our own watchdog makes of a silent watch.
+func isAway(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.Canceled
+}
+
+// untilItAnswers repeats a call while the service is away. That is safe for calls that change something, since each has
+// a request_id: what is repeated with the same id is done once, and gives the same answer.
+func untilItAnswers(call func() error) error {
+	for {
+		err := call()
+		if err == nil || !isAway(err) {
+			return err
+		}
+		fmt.Printf("not now: %s\n", status.Convert(err).Message())
+		time.Sleep(pause)
+	}
+}
+
+// newRequestID gives an id that nobody else has.
+func newRequestID() (string, error) {
+	bytes := make([]byte, 16)
+	_, err := rand.Read(bytes)
+	return fmt.Sprintf("%x", bytes), err
+}
+
+// watch gives every entry of the job's journal once and in order, and progress in between, until the job has ended.
+func watch(jobs blockjob.BlockJobServiceClient, job *blockjob.JobRef, each func(*blockjob.JobEvent) error) error {
+	revision := uint64(0)
+	for {
+		err := watchOnce(jobs, job, &revision, each)
+		if err == nil || !isAway(err) {
+			return err
+		}
+		fmt.Printf("the service is away; coming back after revision %d\n", revision)
+		time.Sleep(pause)
+	}
+}
+
+// watchOnce watches until the job has ended (nil) or the stream has; revision is always right to come back with.
+func watchOnce(
+	jobs blockjob.BlockJobServiceClient,
+	job *blockjob.JobRef,
+	revision *uint64,
+	each func(*blockjob.JobEvent) error,
+) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	after := *revision
+	stream, err := jobs.WatchJob(ctx, &blockjob.WatchJobRequest{Job: job, AfterRevision: &after})
+	if err != nil {
+		return err
+	}
+	for {
+		watchdog := time.AfterFunc(silence, cancel)
+		answer, err := stream.Recv()
+		watchdog.Stop()
+		if errors.Is(err, io.EOF) {
+			return nil // the server ends the stream after the event that ends the job
+		}
+		if err != nil {
+			return err
+		}
+		*revision = answer.Event.Revision
+		if err := each(answer.Event); err != nil {
+			return err
+		}
+	}
+}
+
+// explain says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo.
+func explain(err error) {
+	refused := status.Convert(err)
+	fmt.Printf("refused: %s\n", refused.Message())
+	for _, detail := range refused.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			fmt.Printf("reason %s %v\n", info.Reason, info.Metadata)
+		}
+	}
+}
+
+// tellOutcome says what is true on disk. The state alone says less: a copy may be complete though the job was cancelled.
+func tellOutcome(job *blockjob.Job) {
+	outcome := job.Outcome
+	fmt.Printf("%s: the guest writes to %s\n", job.State, orElse(outcome.GuestWritesTo, "we do not know what"))
+	fmt.Printf("the destination is %s\n", outcome.DestinationContent)
+	fmt.Printf("start the VM next time with %s\n", orElse(outcome.NextStartPath, "what its configuration says"))
+	for _, file := range outcome.SafeToDelete {
+		fmt.Printf("safe to delete: %s (%s)\n", file.Path, orElse(file.Warning, "at once"))
+	}
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+func copyDisk(jobs blockjob.BlockJobServiceClient, domain, disk, destination string, bandwidth uint64) (*blockjob.Job, error) {
+	startID, err := newRequestID()
+	if err != nil {
+		return nil, err
+	}
+	pivotID, err := newRequestID()
+	if err != nil {
+		return nil, err
+	}
+	start := &blockjob.StartCopyRequest{
+		Disk:                    &blockjob.DiskRef{Domain: domain, Disk: disk},
+		Destination:             &blockjob.Destination{Target: &blockjob.Destination_File{File: destination}},
+		BandwidthBytesPerSecond: bandwidth,
+		RequestId:               startID,
+	}
+	var job *blockjob.Job
+	err = untilItAnswers(func() error {
+		started, err := jobs.StartCopy(context.Background(), start)
+		job = started.GetJob()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	fmt.Printf("copy %s has started\n", job.Id)
+
+	ref := &blockjob.JobRef{Ref: &blockjob.JobRef_JobId{JobId: job.Id}}
+	pivot := &blockjob.AbortRequest{Job: ref, Pivot: true, RequestId: pivotID}
+	asked := false
+	err = watch(jobs, ref, func(event *blockjob.JobEvent) error {
+		job = event.Job
+		switch event.Type {
+		case blockjob.JobEvent_TYPE_PROGRESS:
+			fmt.Printf("%.1f %%\n", job.Progress.Percent)
+		case blockjob.JobEvent_TYPE_HEARTBEAT:
+		default:
+			fmt.Printf("revision %d: %s: %s\n", event.Revision, job.State, event.Detail)
+		}
+		if job.State != blockjob.Job_STATE_READY || asked {
+			return nil
+		}
+		// From READY on each write of the guest goes to both sides, and the VM may be moved at any moment.
+		asked = true
+		return untilItAnswers(func() error {
+			_, err := jobs.Abort(context.Background(), pivot)
+			return err
+		})
+	})
+	return job, err
+}
+
+func run(args []string) error {
+	if len(args) < 4 {
+		return errors.New("usage: copydisk ADDRESS DOMAIN DISK DESTINATION [BYTES_PER_SECOND]")
+	}
+	bandwidth := uint64(0)
+	if len(args) > 4 {
+		var err error
+		if bandwidth, err = strconv.ParseUint(args[4], 10, 64); err != nil {
+			return err
+		}
+	}
+	// Beyond one machine: grpc.WithTransportCredentials, with certificates.
+	connection, err := grpc.Dial(args[0], grpc.WithInsecure())
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	job, err := copyDisk(blockjob.NewBlockJobServiceClient(connection), args[1], args[2], args[3], bandwidth)
+	if err != nil {
+		explain(err)
+		return errors.New("nothing was changed by that call")
+	}
+	tellOutcome(job)
+	if job.State != blockjob.Job_STATE_COMPLETED {
+		return errors.New("the VM has not been moved")
+	}
+	return nil
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Copies a disk of a running VM, watches the copy whatever happens to the service, and moves the VM to it.
+
+    copy_disk.py ADDRESS DOMAIN DISK DESTINATION [BYTES_PER_SECOND]
+
+ADDRESS is HOST:PORT or unix:/PATH. The stubs in generated/ are made by generate.sh. Debian's python3-grpcio and
+python3-protobuf are enough to run it; with pip, grpcio and protobuf are.
+"""
+
+import os
+import sys
+import threading
+import time
+import uuid
+
+import grpc
+
+sys.path.insert(0, os.environ.get("STUBS", os.path.join(os.path.dirname(__file__), "generated")))
+from blockjob.v1 import block_job_service_pb2 as messages  # noqa: E402
+from blockjob.v1 import block_job_service_pb2_grpc as services  # noqa: E402
+from blockjob.v1.job_pb2 import Destination, DestinationContent, DiskRef, Job, JobEvent, JobRef  # noqa: E402
+from google.rpc import error_details_pb2, status_pb2  # noqa: E402
+
+# A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken.
+SILENCE_SECONDS = 45
+# Between two attempts to reach a service that is away.
+PAUSE_SECONDS = 1
+
+ENDED = (Job.STATE_COMPLETED, Job.STATE_CANCELLED, Job.STATE_FAILED, Job.STATE_UNRESOLVED)
+# These two are no entries of the job's journal: they carry the revision of the entry before them.
+NO_ENTRY = (JobEvent.TYPE_PROGRESS, JobEvent.TYPE_HEARTBEAT)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def is_away(error):
+    """UNAVAILABLE: the service is restarting, or cannot be reached. It is not a "no", and the job goes on in QEMU.
+
+    CANCELLED is what our own watchdog makes of a silent watch.
+    """
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def until_it_answers(call, request):
+    """Repeats a call while the service is away.
+
+    Safe for calls that change something, since each has a request_id: what is repeated with the same id is done once,
+    and gives the same answer.
+    """
+    while True:
+        try:
+            return call(request)
+        except grpc.RpcError as error:
+            if not is_away(error):
+                raise
+            say(f"not now: {error.details()}")
+            time.sleep(PAUSE_SECONDS)
+
+
+def watch(jobs, job):
+    """Yields every entry of the job's journal once and in order, and progress in between, until the job has ended."""
+    revision = 0
+    while True:
+        stream = jobs.WatchJob(messages.WatchJobRequest(job=job, after_revision=revision))
+        watchdog = threading.Timer(SILENCE_SECONDS, stream.cancel)
+        watchdog.start()
+        try:
+            for answer in stream:
+                watchdog.cancel()
+                watchdog = threading.Timer(SILENCE_SECONDS, stream.cancel)
+                watchdog.start()
+                revision = answer.event.revision  # always right to come back with
+                yield answer.event
+            return  # the server ends the stream after the event that ends the job
+        except grpc.RpcError as error:
+            if not is_away(error):
+                raise
+            say(f"the service is away; coming back after revision {revision}")
+            time.sleep(PAUSE_SECONDS)
+        finally:
+            watchdog.cancel()
+            stream.cancel()
+
+
+def explain(error):
+    """Says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo."""
+    say(f"refused: {error.details()}")
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    say(f"reason {info.reason} {dict(info.metadata)}")
+
+
+def tell_outcome(job):
+    """What is true on disk. The state alone says less: a copy may be complete though the job was cancelled."""
+    outcome = job.outcome
+    say(f"{Job.State.Name(job.state)}: the guest writes to {outcome.guest_writes_to or 'we do not know what'}")
+    say(f"the destination is {DestinationContent.Name(outcome.destination_content)}")
+    say(f"start the VM next time with {outcome.next_start_path or 'what its configuration says'}")
+    for file in outcome.safe_to_delete:
+        say(f"safe to delete: {file.path}" + (f" ({file.warning})" if file.warning else ""))
+
+
+def main(address, domain, disk, destination, bandwidth="0"):
+    with grpc.insecure_channel(address) as channel:  # beyond one machine: grpc.secure_channel, with certificates
+        jobs = services.BlockJobServiceStub(channel)
+        start = messages.StartCopyRequest(
+            disk=DiskRef(domain=domain, disk=disk),
+            destination=Destination(file=destination),
+            bandwidth_bytes_per_second=int(bandwidth),
+            request_id=str(uuid.uuid4()),
+        )
+        job = until_it_answers(jobs.StartCopy, start).job
+        say(f"copy {job.id} has started")
+
+        ref = JobRef(job_id=job.id)
+        pivot = messages.AbortRequest(job=ref, pivot=True, request_id=str(uuid.uuid4()))
+        asked = False
+        for event in watch(jobs, ref):
+            job = event.job
+            if event.type == JobEvent.TYPE_PROGRESS:
+                say(f"{job.progress.percent:.1f} %")
+            elif event.type not in NO_ENTRY:
+                say(f"revision {event.revision}: {Job.State.Name(job.state)}: {event.detail}")
+            if job.state == Job.STATE_READY and not asked:
+                # From READY on each write of the guest goes to both sides, and the VM may be moved at any moment.
+                asked = True
+                until_it_answers(jobs.Abort, pivot)
+        tell_outcome(job)
+        return 0 if job.state == Job.STATE_COMPLETED else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except grpc.RpcError as refused:
+        explain(refused)
+        sys.exit(1)

@@ -1,0 +1,150 @@
+/**
+ * The examples, built from the published contract alone, against the real service and a real QEMU. The service is killed
+ * in the middle of each watch, and started again: no entry of the journal is missed, and none is told twice.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { cp, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { present } from '../support/checks.ts';
+import { freePort } from '../support/etcd.ts';
+import { needs, PYTHON } from '../support/means.ts';
+import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir, within } from '../support/qemu.ts';
+import { REPOSITORY, Service } from '../support/service.ts';
+
+const MIB = 1 << 20;
+/** So slow that it is not done before it is told to be fast. */
+const SLOW = String(64 * 1024);
+const EXAMPLES = join(REPOSITORY, 'examples');
+const CACHE = join(REPOSITORY, '.cache/examples');
+/** What is published, and nothing else of this repository. */
+const PROTO = join(REPOSITORY, 'dist/blockjobd/proto');
+
+interface Example {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** An example under way, and the lines that it has printed. */
+class Running implements Disposable {
+  readonly lines: string[] = [];
+  readonly ended: Promise<number | null>;
+  readonly #child: ChildProcess;
+  #printed = Promise.withResolvers<void>();
+
+  constructor({ program, args, env }: Example, more: readonly string[]) {
+    const path = `${join(REPOSITORY, 'node_modules/.bin')}:${process.env['PATH']}`;
+    this.#child = spawn(program, [...args, ...more], { env: { ...process.env, PATH: path, ...env }, stdio: 'pipe' });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      createInterface({ input: present(stream ?? undefined) }).on('line', (line) => {
+        this.lines.push(line);
+        const printed = this.#printed;
+        this.#printed = Promise.withResolvers();
+        printed.resolve();
+      });
+    }
+    this.ended = new Promise((resolve, reject) => this.#child.on('close', resolve).on('error', reject));
+  }
+
+  /** Resolves with the first line that has this, now or later. */
+  async says(what: RegExp): Promise<string> {
+    const said = async () => {
+      for (;;) {
+        const printed = this.#printed.promise;
+        const found = this.lines.find((line) => what.test(line));
+        if (found !== undefined) return found;
+        await Promise.race([printed, this.ended]);
+        if (this.#child.exitCode !== null && !this.lines.some((line) => what.test(line))) {
+          throw new Error(`it has ended, and never said ${what}: ${this.lines.join('\n')}`);
+        }
+      }
+    };
+    return await within(30_000, `${what}`, said()).catch((error: unknown) => {
+      throw new Error(`${String(error)}; it said: ${this.lines.join('\n')}`);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+const EXAMPLE: Readonly<Record<string, Example>> = {
+  python: { program: PYTHON, args: [join(EXAMPLES, 'python/copy_disk.py')], env: { STUBS: join(CACHE, 'python') } },
+  go: { program: join(CACHE, 'copydisk'), args: [] },
+  node: { program: process.execPath, args: [join(CACHE, 'node/copy-disk.js')] },
+  shell: { program: 'bash', args: [join(EXAMPLES, 'shell/copy-disk.sh')], env: { PROTO } },
+};
+
+describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example', () => {
+  const opened = new AsyncDisposableStack();
+  let dir: string;
+  let qemu: Qemu;
+  let chain: readonly ChainImage[];
+  let service: Service;
+  let listen: string;
+  const start = async () => {
+    service = await Service.start({ dir, qmp: { vm1: qemu.qmpPath }, allow: [dir], listen });
+    await service.domainUp('vm1');
+  };
+
+  beforeAll(async () => {
+    await mkdir(CACHE, { recursive: true });
+    await run(join(EXAMPLES, 'python/generate.sh'), [PROTO, join(CACHE, 'python')]);
+    await run(join(EXAMPLES, 'go/build.sh'), [PROTO, join(CACHE, 'copydisk')]);
+    // As npm installs it, but for the registry: the client's dependencies are those of this repository.
+    await rm(join(CACHE, 'node'), { recursive: true, force: true });
+    await cp(join(EXAMPLES, 'node'), join(CACHE, 'node'), { recursive: true });
+    await cp(join(REPOSITORY, 'dist/blockjobd-client'), join(CACHE, 'node/node_modules/blockjobd-client'), {
+      recursive: true,
+    });
+    ({ path: dir } = opened.use(await testDir()));
+    chain = await makeChain(dir, { formats: ['qcow2'], sizeBytes: 8 * MIB });
+    qemu = opened.use(
+      await startQemu({ style: 'blockdev', name: 'vm1', disks: [{ id: 'vd0', bus: 'virtio-blk', chain }] }),
+    );
+    listen = `127.0.0.1:${await freePort()}`;
+    await start();
+    opened.defer(async () => await service.kill());
+  });
+  afterAll(async () => await opened.disposeAsync());
+
+  test.each(Object.keys(EXAMPLE))(
+    'in %s copies, watches through a restart, pivots, and tells the outcome',
+    async (name) => {
+      const destination = join(dir, `${name}.qcow2`);
+      const before = (await qemu.admin.block('vd0')).inserted?.file;
+      using example = new Running(present(EXAMPLE[name]), [service.address, 'vm1', 'vd0', destination, SLOW]);
+      const id = present(/copy (\S+) has started/.exec(await example.says(/has started/))?.[1]);
+      await example.says(/STATE_RUNNING/);
+      await example.says(/^\d+\.\d %$/);
+      await service.kill();
+      const away = await example.says(/the service is away; coming back after revision \d+/);
+      const last = Number(/\d+$/.exec(away)?.[0]);
+      await start();
+      await service.setSpeed(id, 0n);
+      expect(await within(60_000, 'the end of the example', example.ended)).toBe(0);
+
+      const revisions = example.lines.flatMap((line) => /^revision (\d+):/.exec(line)?.[1] ?? []).map(Number);
+      expect(revisions).toEqual(revisions.map((_, index) => index + 1));
+      expect(revisions.length).toBeGreaterThan(last);
+      const { job } = present(await service.until(id, 'STATE_COMPLETED'));
+      expect(revisions.at(-1)).toBe(Number(job?.revision));
+      expect(example.lines).toContain(`STATE_COMPLETED: the guest writes to ${destination}`);
+      expect(example.lines).toContain('the destination is DESTINATION_CONTENT_COMPLETE');
+      expect(example.lines).toContain(`start the VM next time with ${destination}`);
+      expect(example.lines.join('\n')).toContain(`safe to delete: ${before} (`);
+      expect((await qemu.admin.block('vd0')).inserted?.file).toBe(destination);
+    },
+  );
+
+  test.each(Object.keys(EXAMPLE))('in %s says why it is refused', async (name) => {
+    using example = new Running(present(EXAMPLE[name]), [service.address, 'nobody', 'vd0', join(dir, 'x')]);
+    expect(await within(30_000, 'the end of the example', example.ended)).toBe(1);
+    expect(example.lines[0]).toMatch(/^refused: DOMAIN_NOT_FOUND: .*"nobody"/);
+    expect(example.lines[1]).toMatch(/^reason DOMAIN_NOT_FOUND .*nobody/);
+    expect(example.lines.join('\n')).not.toMatch(/Traceback|goroutine|^ +at /m);
+  });
+});
