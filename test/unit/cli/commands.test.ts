@@ -12,7 +12,7 @@ import { serve } from '../../../src/grpc/server.ts';
 import { Authority } from '../../support/certificates.ts';
 import { blockjob, objectsIn, runInside } from '../../support/cli.ts';
 import { testDir } from '../../support/qemu.ts';
-import { serving } from '../../support/stub-server.ts';
+import { INFO, serving } from '../../support/stub-server.ts';
 import { PIVOTED, StubService } from '../../support/stub-service.ts';
 import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
 
@@ -395,7 +395,12 @@ describe('which service is meant', () => {
     const log = pino({ level: 'silent' });
     using certificates = new Certificates({ ...pair, caFile: authority.caFile }, log);
     const { jobs } = new StubService();
-    const server = await serve(jobs as BlockJobs, { listen: { host: '127.0.0.1', port: 0 }, certificates, log });
+    const server = await serve(jobs as BlockJobs, {
+      info: INFO,
+      listen: { host: '127.0.0.1', port: 0 },
+      certificates,
+      log,
+    });
     await using _end = { [Symbol.asyncDispose]: async () => await server.drain(0) };
     const config = join(dir.path, 'config.yaml');
     const context = `{ address: "${server.address}", ca: ca.pem, cert: both.pem, key: both.key, server-name: localhost }`;
