@@ -63,6 +63,17 @@ export default defineConfig({
           maxWorkers: 1,
         },
       },
+      {
+        test: {
+          // Fleets of containers, one at a time, when nothing else is running. The first hook builds their images.
+          name: 'containers',
+          include: ['test/containers/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 600_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
     ],
     // A race that shows once in a hundred runs is a bug of the code or of the test.
     retry: 0,

@@ -1,5 +1,5 @@
 /** A client of a service: each call as a promise, and what a refusal says. */
-import { type ChannelCredentials, type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ChannelOptions, type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import {
   AbortRequest,
   type AbortResponse,
@@ -61,11 +61,11 @@ export class Caller {
   readonly domains: DomainServiceClient;
   readonly server: ServerServiceClient;
 
-  constructor(address: string, channel: ChannelCredentials = credentials.createInsecure()) {
+  constructor(address: string, channel = credentials.createInsecure(), options: ChannelOptions = {}) {
     this.address = address;
-    this.blockJobs = new BlockJobServiceClient(address, channel);
-    this.domains = new DomainServiceClient(address, channel);
-    this.server = new ServerServiceClient(address, channel);
+    this.blockJobs = new BlockJobServiceClient(address, channel, options);
+    this.domains = new DomainServiceClient(address, channel, options);
+    this.server = new ServerServiceClient(address, channel, options);
   }
 
   close(): void {

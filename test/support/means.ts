@@ -17,7 +17,11 @@ export type Means =
   | 'shells'
   | 'browser'
   | 'go-grpc'
-  | 'packages';
+  | 'packages'
+  | 'docker';
+
+/** What the images of the tests are built upon. */
+export const BASE_IMAGE = 'debian:bookworm-slim';
 
 type Probe = readonly [program: string, args: readonly string[]];
 
@@ -75,6 +79,12 @@ const PROBES: Record<Means, readonly Probe[]> = {
   browser: [
     ['chromium', ['--version']],
     ['curl', ['--version']],
+  ],
+  // setup.sh pulls the image, or makes it.
+  docker: [
+    ['docker', ['version']],
+    ['docker', ['image', 'inspect', BASE_IMAGE]],
+    ['openssl', ['version']],
   ],
   // A block device of one's own: as root, with a kernel that has loop devices.
   loop: [

@@ -1,0 +1,20 @@
+/** The first thing that a look gives, in time; what nobody is told of has to be looked for. */
+import { setTimeout } from 'node:timers/promises';
+
+const AGAIN_MS = 100;
+
+/** `look` gives undefined, or rejects, for as long as it is not so. */
+export async function eventually<T>(what: string, timeoutMs: number, look: () => Promise<T | undefined>): Promise<T> {
+  const until = performance.now() + timeoutMs;
+  for (;;) {
+    let last: unknown;
+    try {
+      const found = await look();
+      if (found !== undefined) return found;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > until) throw new Error(`${what}: not within ${timeoutMs} ms`, { cause: last });
+    await setTimeout(AGAIN_MS);
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * The images of a fleet's machines, built from the files of this repository: no registry is asked for them. Their tag
+ * is what they are made of, so that one that is there is right, and one that is not is built.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GenericContainer } from 'testcontainers';
+import { BASE_IMAGE } from '../means.ts';
+import { run } from '../qemu.ts';
+import { REPOSITORY } from '../service.ts';
+
+export type ImageName = 'etcd' | 'gateway' | 'host';
+
+const HERE = import.meta.dirname;
+const CACHE = join(REPOSITORY, '.cache/docker');
+const NAMES: readonly ImageName[] = ['etcd', 'gateway', 'host'];
+/** What goes into the images as it is. */
+const SERVICE = ['package.json', 'package-lock.json', 'src', 'generated'];
+
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly version: string; readonly dev?: boolean }>>;
+}
+
+/** Gives their full names; builds those that are missing. */
+export async function images(): Promise<Readonly<Record<ImageName, string>>> {
+  const tag = await contentTag();
+  const named = { etcd: nameOf('etcd', tag), gateway: nameOf('gateway', tag), host: nameOf('host', tag) };
+  const there = (await docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}')).split('\n');
+  const missing = NAMES.filter((name) => !there.includes(named[name]));
+  if (missing.length > 0) {
+    const context = await makeContext();
+    for (const name of missing) {
+      const builder = GenericContainer.fromDockerfile(context).withTarget(name).withBuildArgs({ BASE: BASE_IMAGE });
+      await builder.build(named[name], { deleteOnExit: false });
+    }
+    await rm(context, { recursive: true });
+    // Those of earlier contents only take room.
+    const old = there.filter((one) => NAMES.some((name) => one.startsWith(nameOf(name, ''))));
+    for (const one of old) await run('docker', ['image', 'rm', one], { accept: [0, 1] });
+  }
+  return named;
+}
+
+export async function docker(...args: readonly string[]): Promise<string> {
+  return (await run('docker', [...args])).stdout.trim();
+}
+
+function nameOf(name: ImageName, tag: string): string {
+  return `blockjobd-test-${name}:${tag}`;
+}
+
+async function contentTag(): Promise<string> {
+  const hash = createHash('sha256').update(await docker('image', 'inspect', '--format', '{{.Id}}', BASE_IMAGE));
+  for (const path of [
+    ...SERVICE.map((name) => join(REPOSITORY, name)),
+    join(HERE, 'Dockerfile'),
+    join(HERE, 'machine'),
+  ]) {
+    for (const file of await filesOf(path)) hash.update(file.slice(REPOSITORY.length)).update(await readFile(file));
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function filesOf(path: string): Promise<readonly string[]> {
+  if (!(await stat(path)).isDirectory()) return [path];
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  return entries.flatMap((one) => (one.isFile() ? join(one.parentPath, one.name) : [])).toSorted();
+}
+
+async function makeContext(): Promise<string> {
+  const context = join(CACHE, 'context');
+  await rm(context, { recursive: true, force: true });
+  await mkdir(join(context, 'blockjobd'), { recursive: true });
+  await cp(join(HERE, 'Dockerfile'), join(context, 'Dockerfile'));
+  await cp(join(HERE, 'machine'), join(context, 'machine'), { recursive: true });
+  const lock = JSON.parse(await readFile(join(REPOSITORY, 'package-lock.json'), 'utf8')) as Lock;
+  // npm has installed them already; a container need not ask for them again.
+  const packages = Object.keys(lock.packages).filter((path) => path !== '' && lock.packages[path]?.dev !== true);
+  for (const path of [...SERVICE, ...packages]) {
+    await cp(join(REPOSITORY, path), join(context, 'blockjobd', path), { recursive: true });
+  }
+  await cp(await linuxNode(lock), join(context, 'node'));
+  return context;
+}
+
+/** The pinned Node, as npm has it for Linux on the machine that the containers run on. */
+async function linuxNode(lock: Lock): Promise<string> {
+  const version = lock.packages['node_modules/node']?.version;
+  const architecture = (await docker('version', '--format', '{{.Server.Arch}}')).replace('amd64', 'x64');
+  const folder = join(CACHE, `node-linux-${architecture}-${version}`);
+  const node = join(folder, 'package/bin/node');
+  if (!existsSync(node)) {
+    await mkdir(folder, { recursive: true });
+    await run('npm', ['pack', '--silent', '--pack-destination', folder, `node-linux-${architecture}@${version}`]);
+    await run('tar', ['-C', folder, '-xzf', join(folder, `node-linux-${architecture}-${version}.tgz`)]);
+  }
+  return node;
+}

@@ -1,0 +1,46 @@
+/** What must be true of a fleet whatever has happened to it: by its journals, and by who has watched etcd all the time. */
+import type { Journaled } from './host.ts';
+import type { Seen } from './observer.ts';
+import type { Site } from './site.ts';
+
+/** What a host has written down, the observer may have seen so much later. */
+const OBSERVED_WITHIN_MS = 1000;
+
+/** All that is wrong, in sentences. `started`: jobs that callers were told of, which all have ended. */
+export async function wrongs(site: Site, started: readonly string[]): Promise<readonly string[]> {
+  const journals = (await Promise.all(site.hosts.map(async (host) => await host.journals()))).flat();
+  const seen = await site.observer.seen();
+  if (seen.length === 0) return ['the observer has seen nothing'];
+  return [...lost(journals, started), ...unended(journals), ...trespasses(journals, seen)];
+}
+
+function lost(journals: readonly Journaled[], started: readonly string[]): readonly string[] {
+  return started.flatMap((id) => {
+    const hosts = journals.flatMap(({ job, host }) => (job === id ? host : []));
+    return hosts.length === 1 ? [] : `job ${id} is in the journals of ${hosts.join(', ') || 'nobody'}`;
+  });
+}
+
+function unended(journals: readonly Journaled[]): readonly string[] {
+  return journals.flatMap(({ job, entries }) => {
+    const last = entries.at(-1)?.entry ?? 'nothing';
+    const isOver = last === 'ended' || last === 'refused';
+    const hasGap = entries.some(({ revision }, at) => revision !== at + 1);
+    return [isOver ? [] : `the journal of job ${job} ends with "${last}"`, hasGap ? `job ${job} has a gap` : []].flat();
+  });
+}
+
+/** Jobs that a host began on a domain that was another's at that time. */
+function trespasses(journals: readonly Journaled[], seen: readonly Seen[]): readonly string[] {
+  return journals.flatMap(({ host, job, entries }) => {
+    const [first] = entries;
+    if (first?.entry !== 'accepted') return `job ${job} begins with "${first?.entry}"`;
+    const at = Date.parse(first.time);
+    const owners = seen.filter(({ key }) => key === `domains/${first.domainUuid}`);
+    const owner = owners.findLast((change) => change.at <= at)?.value?.['host'];
+    const becameOwner = owners.some((change) => {
+      return change.at > at && change.at < at + OBSERVED_WITHIN_MS && change.value?.['host'] === host;
+    });
+    return owner === host || becameOwner ? [] : `host ${host} began job ${job}, and the owner was ${owner ?? 'nobody'}`;
+  });
+}

@@ -1,0 +1,91 @@
+/** What each machine of a site is: what it runs, and with which command line. */
+import type { Vm } from './host.ts';
+import { type MachineOptions, TLS_FILES } from './machine.ts';
+import { WATCH } from './observer.ts';
+
+/** So long after it was last heard an agent is not believed in any more. */
+export const TTL_MS = 6000;
+export const OPERATOR = 'spiffe://site/client/operator';
+export const READER = 'spiffe://site/client/reader';
+/** The same folder on all hosts. */
+export const SHARED = '/var/lib/images/shared';
+/** Where agents and gateways listen. */
+export const PORT = 50051;
+
+export type Role = Pick<MachineOptions, 'command' | 'says'> & Partial<MachineOptions>;
+
+const ETCD_URL = 'https://etcd:2379';
+const POLICY = JSON.stringify({ callers: { [OPERATOR]: { operate: ['*'] }, [READER]: { read: ['*'] } } });
+const SERVING = flags({
+  listen: `0.0.0.0:${PORT}`,
+  'tls-cert': TLS_FILES.cert,
+  'tls-key': TLS_FILES.key,
+  'tls-ca': TLS_FILES.ca,
+  etcd: ETCD_URL,
+  'etcd-ca': TLS_FILES.ca,
+  'etcd-cert': TLS_FILES.cert,
+  'etcd-key': TLS_FILES.key,
+});
+/** So etcd's own client finds it. */
+const ETCDCTL = {
+  ETCDCTL_ENDPOINTS: ETCD_URL,
+  ETCDCTL_CACERT: TLS_FILES.ca,
+  ETCDCTL_CERT: TLS_FILES.cert,
+  ETCDCTL_KEY: TLS_FILES.key,
+};
+const ETCD = flags({
+  name: 'one',
+  'data-dir': '/var/lib/etcd',
+  logger: 'zap',
+  'log-outputs': 'stderr',
+  'listen-client-urls': 'https://0.0.0.0:2379',
+  'advertise-client-urls': ETCD_URL,
+  'cert-file': TLS_FILES.cert,
+  'key-file': TLS_FILES.key,
+  'client-cert-auth': 'true',
+  'trusted-ca-file': TLS_FILES.ca,
+});
+
+export function etcd(more: readonly string[]): Role {
+  return { command: [...ETCD, ...more], environment: ETCDCTL, says: /serving client (?:requests|traffic)/ };
+}
+
+export function observer(): Role {
+  return { entrypoint: ['sh', '-c', WATCH], command: [], environment: ETCDCTL, says: /watching/ };
+}
+
+export function gateway(): Role {
+  return {
+    command: [...SERVING, '--policy=/policy.json'],
+    content: [{ content: POLICY, target: '/policy.json' }],
+    ports: [PORT],
+    says: /blockjobd serves on/,
+  };
+}
+
+export function host(vms: readonly Vm[]): Role {
+  return { command: vms.map(({ name, uuid }) => `${name}=${uuid}`), ports: [PORT], says: /ready/ };
+}
+
+/** Two VMs whose names and UUIDs tell the host's number. */
+export function vmsOf(index: number): readonly [Vm, Vm] {
+  const vm = (letter: string): Vm => {
+    return { name: `h${index}-${letter}`, uuid: `${index}0000000-0000-4000-8000-00000000000${letter}` };
+  };
+  return [vm('a'), vm('b')];
+}
+
+/** The command line of a host's agent. */
+export function agentOf(name: string): readonly string[] {
+  const its = { 'host-name': name, advertise: `${name}:${PORT}`, 'ttl-seconds': String(TTL_MS / 1000) };
+  const gateways = ['g1', 'g2', 'inspector'].map((one) => `--gateway=${identityOf('gateway', one)}`);
+  return [...SERVING, ...flags(its), ...gateways, '--log-level=debug'];
+}
+
+export function identityOf(kind: string, name: string): string {
+  return `spiffe://site/${kind}/${name}`;
+}
+
+function flags(all: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(all).map(([name, value]) => `--${name}=${value}`);
+}

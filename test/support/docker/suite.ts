@@ -1,0 +1,40 @@
+/** A site for all tests of a suite: made before them, judged after them, shown when one fails. */
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { wrongs } from './judge.ts';
+import { Site, type SiteOptions } from './site.ts';
+
+export interface Suite {
+  readonly site: Site;
+  /** Jobs that callers were told of. */
+  readonly started: string[];
+}
+
+/** The last test, which is registered by `judge`, is that of what must be true whatever has happened. */
+export function siteOfSuite(options: SiteOptions = {}): Suite & { readonly judge: () => void } {
+  const started: string[] = [];
+  let site: Site | undefined;
+  const there = (): Site => {
+    if (site === undefined) throw new Error('there is no site yet');
+    return site;
+  };
+  beforeAll(async () => {
+    site = await Site.start(options);
+  });
+  afterAll(async () => {
+    await site?.[Symbol.asyncDispose]();
+  });
+  afterEach(async ({ task }) => {
+    if (task.result?.state === 'fail') console.error(await site?.logs());
+  });
+  return {
+    started,
+    get site() {
+      return there();
+    },
+    judge: () => {
+      it('has lost no job, and no domain had two owners', async () => {
+        expect(await wrongs(there(), started)).toEqual([]);
+      });
+    },
+  };
+}
