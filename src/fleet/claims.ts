@@ -80,8 +80,9 @@ export class Claims {
     for (const id of [...this.#here.keys(), ...this.#held.keys()]) this.#open.add(id);
   }
 
-  /** It is not in etcd as we thought. */
+  /** It is not in etcd as we thought: until it has been looked at again it is nobody's. */
   doubt(id: string): void {
+    this.#held.delete(id);
     this.#open.add(id);
     this.#options.changed();
   }

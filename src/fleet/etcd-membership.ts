@@ -98,6 +98,10 @@ export class EtcdMembership implements Membership {
   async mayAct(id: string, options: LookOptions & { readonly epoch?: bigint }): Promise<Verdict> {
     const by = performance.now() + options.timeoutMs;
     await this.#decided(id, by, options.signal);
+    if (this.#isOld(id, options.epoch)) {
+      this.#claims.doubt(id);
+      await this.#decided(id, by, options.signal);
+    }
     const epoch = this.#claims.epochOf(id);
     const registration = this.#registration;
     if (epoch === undefined || registration === undefined) return this.#notHeld(id);
@@ -208,6 +212,12 @@ export class EtcdMembership implements Membership {
     this.#claims.doubt(id);
     const owner = entry && readDomain(entry)?.host;
     return { may: false, why: 'not-owner', owner: owner === host.name ? undefined : owner };
+  }
+
+  /** Others have heard of a later change than ours. Our own list does not tell of one that leaves us the owner. */
+  #isOld(id: string, heard: bigint | undefined): boolean {
+    const epoch = this.#claims.epochOf(id);
+    return epoch !== undefined && heard !== undefined && heard > epoch;
   }
 
   #notHeld(id: string): Verdict {

@@ -231,6 +231,34 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     }
   });
 
+  it('is learnt again, with its epoch, when somebody has written over it by hand', async () => {
+    await using server = await etcdServer();
+    await using gateway = await Gateway.on(server.url);
+    await using a = Member.on(server.url, 'a');
+    await a.own(ONE);
+    await gateway.until('it', () => gateway.find(ONE).found === 'one');
+    const { epoch } = gateway.domain(ONE);
+    const rewrite = async () => {
+      const before = gateway.domain(ONE).epoch;
+      await server.put(domainKey(ONE), domainValue({ name: `vm-${ONE}`, host: 'a', instance: 'of a' }));
+      await gateway.until('the rewriting', () => gateway.domain(ONE).epoch > before);
+      return gateway.domain(ONE).epoch;
+    };
+
+    // A gateway may have heard of it before the owner, of which it then is not believed more than etcd says.
+    const second = await rewrite();
+    expect(await a.verdict(ONE, second)).toBe('may by directory');
+    expect(await a.verdict(ONE, epoch)).toBe('other-epoch');
+    expect(await a.verdict(ONE, second + 1n)).toBe('other-epoch');
+    expect(await a.verdict(ONE, second)).toBe('may by directory');
+
+    // Or after it: etcd itself says that it is not as it was.
+    const third = await rewrite();
+    expect(await a.verdict(ONE, second)).toBe('not-owner: undefined');
+    expect(await a.verdict(ONE, third)).toBe('may by directory');
+    expect(await a.verdict(ONE)).toBe('may by directory');
+  });
+
   it('is not taken over something that nobody understands', async () => {
     await using server = await etcdServer();
     await server.put(domainKey(ONE), 'of another time');
