@@ -12,6 +12,7 @@ import {
   type ServerCredentials,
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
+import '../lib/tls-1-3.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 import { WatchedFiles } from '../lib/watched-files.ts';
 import { identitiesIn } from './identity.ts';
@@ -25,9 +26,6 @@ interface Pems {
   readonly privateKey: Buffer;
   readonly caCertificate: Buffer;
 }
-
-// gRPC makes its TLS contexts itself, and asks for no version: this is the one place where it can be told.
-tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
 
 export class Certificates implements Provider, Disposable {
   readonly #files: TlsFiles;

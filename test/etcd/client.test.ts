@@ -1,7 +1,11 @@
 /** The client against real etcds: what it reads, how it is let in, and what it says when etcd says no. */
-import { copyFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { copyFile, readFile } from 'node:fs/promises';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer, type SecureVersion } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { Etcd, type EtcdOptions } from '../../src/fleet/etcd/client.ts';
 import { OutcomeUnknown, Refused, Unreachable } from '../../src/fleet/etcd/errors.ts';
@@ -254,6 +258,31 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     await expect(rotated.readAll({ key: '/a' }, quick)).rejects.toThrow(Unreachable);
     await install(ours);
     expect((await rotated.readAll({ key: '/a' })).entries).toHaveLength(1);
+  });
+
+  it('speaks TLS 1.3 and nothing older', async () => {
+    await using opened = new AsyncDisposableStack();
+    const { path: dir } = opened.use(await testDir('bj-etcd-'));
+    const authority = await Authority.make(dir);
+    const pair = await authority.sign('etcd');
+    const etcdServer = opened.use(await EtcdServer.start({ dir }));
+    const [cert, key] = await Promise.all([readFile(pair.certificateFile), readFile(pair.privateKeyFile)]);
+    /** Between us and etcd, as one that speaks no newer version. */
+    const upTo = async (maxVersion: SecureVersion): Promise<Etcd> => {
+      const front = createServer({ cert, key, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2', maxVersion }, (socket) => {
+        const behind = connect(etcdServer.port, '127.0.0.1');
+        pipeline(socket, behind, socket, () => undefined);
+      });
+      front.listen(0, '127.0.0.1');
+      await once(front, 'listening');
+      opened.defer(() => void front.close());
+      const { port } = front.address() as AddressInfo;
+      return opened.use(new Etcd({ endpoints: [`https://localhost:${port}`], tls: { caFile: authority.caFile } }));
+    };
+    expect((await (await upTo('TLSv1.3')).readAll({ key: '/a' })).entries).toEqual([]);
+    await expect((await upTo('TLSv1.2')).readAll({ key: '/a' }, { timeoutMs: 1_000 })).rejects.toThrow(
+      /protocol.version/,
+    );
   });
 
   it('sends neither password nor token over a network in the clear', () => {

@@ -1,6 +1,7 @@
 /** Where an etcd member is, and how it is spoken to. */
 import { type ChannelCredentials, credentials, experimental } from '@grpc/grpc-js';
 import { isLoopback } from '../../lib/address.ts';
+import '../../lib/tls-1-3.ts';
 
 export interface Endpoint {
   /** For gRPC. */
