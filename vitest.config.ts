@@ -65,12 +65,13 @@ export default defineConfig({
       },
       {
         test: {
-          // Fleets of containers, one at a time, when nothing else is running. The first hook builds their images.
+          // Fleets of containers, which mostly wait: two at a time, when nothing else is running.
           name: 'containers',
           include: ['test/containers/**/*.test.ts'],
+          globalSetup: ['test/support/docker/global-setup.ts'],
           testTimeout: 60_000,
-          hookTimeout: 600_000,
-          maxWorkers: 1,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },

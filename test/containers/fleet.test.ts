@@ -3,57 +3,94 @@ import { describe, expect, it } from 'vitest';
 import { Job_State, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
 import { refused } from '../support/caller.ts';
 import { Authority } from '../support/certificates.ts';
+import { eventually } from '../support/docker/eventually.ts';
 import { OPERATOR, READER } from '../support/docker/roles.ts';
-import { ENDED, tlsOf, watchThrough } from '../support/docker/site-caller.ts';
+import { follow, tlsOf } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
 import { needs } from '../support/means.ts';
 import { testDir, within } from '../support/qemu.ts';
 
 const UNAVAILABLE = 14;
 const PERMISSION_DENIED = 7;
+/** A connection takes two ways there and back before it may be used: two seconds are its limit. */
+const ONE_WAY_MS = 300;
+/** These are no entries of the journal. */
+const LIVE = new Set<unknown>([JobEvent_Type.TYPE_SNAPSHOT, JobEvent_Type.TYPE_PROGRESS, JobEvent_Type.TYPE_HEARTBEAT]);
+
+/** A line of machine/client.ts. */
+interface Said {
+  readonly job?: string;
+  readonly type?: number;
+  readonly revision?: number;
+  readonly state?: number;
+  readonly through?: string;
+  readonly lost?: string;
+}
 
 describe.skipIf(needs('docker'))('a fleet', () => {
   const suite = siteOfSuite();
 
-  it('copies and pivots through a gateway that is killed meanwhile; the watch goes on through another', async () => {
+  it('copies and pivots for a client elsewhere, whose watch goes on through gateway 2 when 1 is killed', async () => {
     const { site, started } = suite;
-    const [g1, g2] = site.gateways;
+    const [g1] = site.gateways;
     const [, h2] = site.hosts;
     const [vm] = h2.vms;
-    using first = await site.caller(g1);
-    using second = await site.caller(g2);
     const to = '/var/lib/images/moved.qcow2';
-    const { id } = await first.copy(vm.name, to, { mibPerSecond: 12 });
-    started.push(id);
-    const revisions: bigint[] = [];
-    let killed = false;
-    const watch = async () => {
-      for await (const { type, revision, job } of watchThrough([first, second], id)) {
-        if (type !== JobEvent_Type.TYPE_PROGRESS) revisions.push(revision);
-        if (!killed && type === JobEvent_Type.TYPE_PROGRESS) {
-          killed = true;
-          await h2.write(vm.name, 0x77, '50M', '1M');
-          await g1.kill();
-        }
-        if (job?.state === Job_State.STATE_READY && type === JobEvent_Type.TYPE_STATE) {
-          await second.pivot(id);
-        }
-        if (job !== undefined && ENDED.has(job.state)) return job;
-      }
-      throw new Error('the watch has ended before the job');
-    };
-    const job = await within(30_000, 'the end of the job', watch());
-    expect(killed).toBe(true);
-    expect(revisions).toEqual(revisions.map((_, at) => BigInt(at + 1)));
-    expect(job.state).toBe(Job_State.STATE_COMPLETED);
-    expect(job.outcome?.guestWritesTo).toBe(to);
+    const client = await site.client(vm.name, to);
+    await g1.kill();
+    await h2.write(vm.name, 0x77, '50M', '1M');
+    expect(await within(30_000, 'the end of the client', client.ended())).toBe(0);
+    const lines = (await client.logs()).trim().split('\n');
+    const said = lines.map((line): Said => JSON.parse(line));
+    const events = said.filter(({ type }) => type !== undefined);
+    expect([...new Set(events.map(({ through }) => through))]).toEqual(['g1:50051', 'g2:50051']);
+    expect(said.find(({ lost }) => lost !== undefined)).toEqual({ lost: 'g1:50051' });
+    // Each revision once, and all that there are.
+    const [{ job = '' } = {}] = events;
+    started.push(job);
+    const journal = (await h2.journals()).find((one) => one.job === job);
+    const revisions = events.filter(({ type }) => !LIVE.has(type)).map(({ revision }) => revision);
+    expect(revisions).toEqual(journal?.entries.map(({ revision }) => revision));
+    expect(events.at(-1)?.state).toBe(Job_State.STATE_COMPLETED);
+    expect(said.at(-1)).toEqual({ writesTo: to });
     expect(await h2.imageOf(vm.name)).toBe(to);
     await h2.expectBytes(to, 1, '0', '48M');
     await h2.expectBytes(to, 0x77, '50M', '1M');
 
     await g1.start();
-    await site.isWhole();
-  }, 60_000);
+    await site.isWhole(20_000);
+  });
+
+  it('reaches a host that is far away: slowly, and without losing it, while the others are as near as before', async () => {
+    const { site, started } = suite;
+    const [g1] = site.gateways;
+    const [, , h3] = site.hosts;
+    const [vm] = h3.vms;
+    using caller = await site.caller(g1);
+    const toNear = async () => await timed(caller.getDomain('h1-a'));
+    const toFar = async () => await timed(caller.getDomain(vm.name));
+    await h3.signalAgent('KILL');
+    await h3.startFarAgent(ONE_WAY_MS);
+    await site.isWhole(30_000);
+    const entries = (await site.observer.ofHost('h3')).length;
+    const to = '/var/lib/images/far.qcow2';
+    const { id } = await caller.copy(vm.name, to, { mibPerSecond: 4 });
+    started.push(id);
+    const { end } = await follow([caller], id);
+    for (let at = 0; at < 5; at += 1) {
+      expect(await toFar()).toBeGreaterThan(2 * ONE_WAY_MS);
+      expect(await toFar()).toBeLessThan(2 * ONE_WAY_MS + 1000);
+      expect(await toNear()).toBeLessThan(ONE_WAY_MS);
+    }
+    // It takes longer than two leases: the lease is renewed.
+    await eventually('the copy is ready', 30_000, async () => {
+      return (await caller.getInfo(id)).state === Job_State.STATE_READY || undefined;
+    });
+    expect((await caller.pivot(id)).outcome?.guestWritesTo).toBe(to);
+    expect((await within(5000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
+    await h3.expectBytes(to, 1, '0', '48M');
+    expect((await site.observer.ofHost('h3')).length).toBe(entries);
+  });
 
   it('lets nobody in without a certificate, with one of another authority, or with one that has expired', async () => {
     const { site } = suite;
@@ -98,3 +135,9 @@ describe.skipIf(needs('docker'))('a fleet', () => {
 
   suite.judge();
 });
+
+async function timed(answer: Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await answer;
+  return performance.now() - began;
+}

@@ -80,7 +80,7 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['chromium', ['--version']],
     ['curl', ['--version']],
   ],
-  // setup.sh pulls the image, or makes it.
+  // support/docker/ready.sh starts the one, and pulls or makes the other.
   docker: [
     ['docker', ['version']],
     ['docker', ['image', 'inspect', BASE_IMAGE]],

@@ -61,8 +61,8 @@ export class Service extends Caller implements AsyncDisposable {
     });
     const log: string[] = [];
     child.stderr.setEncoding('utf8').on('data', (text: string) => log.push(text));
-    const exited = once(child, 'exit').then(() => {
-      throw new Error(`blockjobd has ended: ${log.join('')}`);
+    const exited = once(child, 'exit').then(([status]) => {
+      throw new Error(`blockjobd has ended with status ${status}: ${log.join('')}`);
     });
     const [said] = await within(
       20_000,

@@ -59,15 +59,15 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have man || lacks man-db "shows manual pages"
     have groff && [ -e /usr/share/groff/current/tmac/an.tmac ] || lacks groff "checks manual pages"
     have strip || lacks binutils "makes the Debian package's Node smaller"
+    # Only root can do anything with them; where Docker answers already they are not needed.
+    if [ "$(id -u)" = 0 ] && ! docker version >/dev/null 2>&1; then
+        have dockerd || lacks docker.io "runs the machines of a fleet"
+        have docker || ! apt-cache show docker-cli >/dev/null 2>&1 || lacks docker-cli "asks it, since Debian 13"
+        have iptables || lacks iptables "their networks, and cuts between them"
+        have debootstrap || lacks debootstrap "makes their image where no registry has it"
+    fi
 fi
-# Docker is more than a package. Where it is not to be had, the tests that need it say so.
-with_docker() {
-    [ "$what" != test ] || sh "$(dirname "$0")/docker/ready.sh" || true
-}
-if [ -z "$missing" ]; then
-    with_docker
-    exit 0
-fi
+[ -n "$missing" ] || exit 0
 
 # shellcheck disable=SC2086 # a list of packages
 set -- apt-get install -y -q --no-install-recommends $missing
@@ -91,8 +91,8 @@ if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime -1 2>/d
 fi
 echo "setup: installing$missing" >&2
 $root DEBIAN_FRONTEND=noninteractive "$@" >&2 </dev/null
-# Debian starts what it installs; the tests start etcds of their own.
-case $missing in
-*etcd-server*) ! have systemctl || $root systemctl --quiet disable --now etcd >&2 2>/dev/null || true ;;
-esac
-with_docker
+# Debian starts what it installs; the tests start their own, and end it.
+if [ -d /run/systemd/system ]; then
+    case $missing in *etcd-server*) $root systemctl --quiet disable --now etcd >&2 || true ;; esac
+    case $missing in *docker.io*) $root systemctl --quiet disable --now docker.socket docker >&2 || true ;; esac
+fi

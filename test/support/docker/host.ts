@@ -2,6 +2,7 @@
 import type { JournalEntry } from '../../../src/core/journal-entry.ts';
 import { eventually } from './eventually.ts';
 import type { Machine } from './machine.ts';
+import { agentOf, slowLines } from './roles.ts';
 
 export interface Vm {
   readonly name: string;
@@ -18,20 +19,25 @@ export interface Journaled {
 export class Host {
   readonly machine: Machine;
   readonly vms: readonly [Vm, Vm];
-  readonly #agentArgs: readonly string[];
 
-  constructor(machine: Machine, vms: readonly [Vm, Vm], agentArgs: readonly string[]) {
+  constructor(machine: Machine, vms: readonly [Vm, Vm]) {
     this.machine = machine;
     this.vms = vms;
-    this.#agentArgs = agentArgs;
   }
 
   get name(): string {
     return this.machine.name;
   }
 
-  async startAgent(): Promise<void> {
-    await this.machine.exec('sh', '/opt/machine/agent.sh', ...this.#agentArgs);
+  async startAgent(args = agentOf(this.name)): Promise<void> {
+    await this.machine.exec('sh', '/opt/machine/agent.sh', ...args);
+  }
+
+  /** As startAgent(); whatever goes to it or to etcd takes so long on its way, and so does what comes back. */
+  async startFarAgent(ms: number): Promise<void> {
+    const lines = ['node', '/opt/machine/slow.mjs', String(ms), ...slowLines()].join(' ');
+    await this.machine.exec('sh', '-c', `${lines} >/var/log/blockjobd/slow 2>&1 </dev/null &`);
+    await this.startAgent(agentOf(this.name, { slow: true }));
   }
 
   async signalAgent(signal: 'KILL' | 'STOP' | 'CONT' | 'TERM'): Promise<void> {

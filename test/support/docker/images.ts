@@ -12,6 +12,7 @@ import { run } from '../qemu.ts';
 import { REPOSITORY } from '../service.ts';
 
 export type ImageName = 'etcd' | 'gateway' | 'host';
+export type Images = Readonly<Record<ImageName, string>>;
 
 const HERE = import.meta.dirname;
 const CACHE = join(REPOSITORY, '.cache/docker');
@@ -19,12 +20,16 @@ const NAMES: readonly ImageName[] = ['etcd', 'gateway', 'host'];
 /** What goes into the images as it is. */
 const SERVICE = ['package.json', 'package-lock.json', 'src', 'generated'];
 
+// For testcontainers: there may be no registry that has the container which would clean up, and what is published is here.
+process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
+process.env['TESTCONTAINERS_HOST_OVERRIDE'] = '127.0.0.1';
+
 interface Lock {
   readonly packages: Readonly<Record<string, { readonly version: string; readonly dev?: boolean }>>;
 }
 
 /** Gives their full names; builds those that are missing. */
-export async function images(): Promise<Readonly<Record<ImageName, string>>> {
+export async function images(): Promise<Images> {
   const tag = await contentTag();
   const named = { etcd: nameOf('etcd', tag), gateway: nameOf('gateway', tag), host: nameOf('host', tag) };
   const there = (await docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}')).split('\n');
@@ -53,11 +58,8 @@ function nameOf(name: ImageName, tag: string): string {
 
 async function contentTag(): Promise<string> {
   const hash = createHash('sha256').update(await docker('image', 'inspect', '--format', '{{.Id}}', BASE_IMAGE));
-  for (const path of [
-    ...SERVICE.map((name) => join(REPOSITORY, name)),
-    join(HERE, 'Dockerfile'),
-    join(HERE, 'machine'),
-  ]) {
+  const ours = ['Dockerfile', 'machine'].map((name) => join(HERE, name));
+  for (const path of [...SERVICE.map((name) => join(REPOSITORY, name)), ...ours]) {
     for (const file of await filesOf(path)) hash.update(file.slice(REPOSITORY.length)).update(await readFile(file));
   }
   return hash.digest('hex').slice(0, 16);

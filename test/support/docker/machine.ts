@@ -107,6 +107,11 @@ export class Machine {
     await docker('start', this.id);
   }
 
+  /** Resolves when what it runs has ended, with its exit status. */
+  async ended(): Promise<number> {
+    return Number(await docker('wait', this.id));
+  }
+
   async logs(): Promise<string> {
     const { stdout, stderr } = await run('docker', ['logs', this.id]);
     return stdout + stderr;

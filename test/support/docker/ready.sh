@@ -1,13 +1,14 @@
 #!/bin/sh
-# ready.sh - make Docker answer, and have the Debian image from which the images of the tests are built.
+# ready.sh start [IMAGE] - make Docker answer, and have the Debian image from which the images of the tests are built.
+# ready.sh stop          - stop the Docker that was started so; one that was there before is left alone.
 #
-# Where Docker answers and has the image or can pull it, nothing is installed or started.  Else, as root on Debian,
-# it installs docker.io, starts dockerd (which stays), and makes the image with debootstrap.
+# Where Docker answers, and has the image or can pull it, nothing is started or made.  Else, as root, it starts dockerd,
+# and makes the image with debootstrap; setup.sh installs what that takes.
 # Exits with 3, and says why, where Docker is not to be had; what that means the caller knows.
 set -eu
-image=${1:-debian:bookworm-slim}
+image=${2:-debian:bookworm-slim}
 release=bookworm
-dir=/var/lib/blockjobd-docker # logs; a lock
+dir=/var/lib/blockjobd-docker # logs; a lock; what was started
 
 say() { echo "docker: $*" >&2; }
 no() {
@@ -17,17 +18,6 @@ no() {
 have() { command -v "$1" >/dev/null; }
 answers() { timeout 15 docker version >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
-
-install() { # package…
-    have apt-get || no "$* is missing, and this is no Debian"
-    say "installing $*"
-    export DEBIAN_FRONTEND=noninteractive
-    if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime -1 2>/dev/null | head -n 1)" ]; then
-        apt-get update -q >"$dir/apt.log" 2>&1 || no "apt-get update has failed, see $dir/apt.log"
-    fi
-    apt-get install -y -q --no-install-recommends "$@" >>"$dir/apt.log" 2>&1 </dev/null ||
-        no "apt-get install has failed, see $dir/apt.log"
-}
 
 # A dockerd that was killed leaves files with its process id, and that of its containerd; the next one takes another
 # process with this id, or a dead one that nobody has waited for, for them, and does not start.
@@ -39,14 +29,17 @@ forget_dead() { # file, program
 }
 
 start() {
+    have dockerd && have iptables || no "Docker does not answer, and dockerd or iptables is not installed"
     if [ -d /run/systemd/system ]; then
         systemctl start docker || no "systemctl start docker has failed"
+        echo systemd >"$dir/started"
         return
     fi
     forget_dead /var/run/docker.pid dockerd
     forget_dead /var/run/docker/containerd/containerd.pid containerd
     say "starting dockerd, which logs to $dir/dockerd.log"
     setsid dockerd >"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
+    echo $! >"$dir/started"
     tries=150
     until answers; do
         tries=$((tries - 1))
@@ -58,10 +51,25 @@ start() {
     done
 }
 
+stop() {
+    started=$(cat "$dir/started" 2>/dev/null) || return 0
+    rm "$dir/started"
+    if [ "$started" = systemd ]; then
+        systemctl stop docker.socket docker
+    elif [ "$(cat "/proc/$started/comm" 2>/dev/null)" = dockerd ]; then
+        kill "$started"
+        tries=150
+        while [ "$(cat /var/run/docker.pid 2>/dev/null)" = "$started" ] && [ $tries != 0 ]; do
+            tries=$((tries - 1))
+            sleep 0.2
+        done
+    fi
+}
+
 # As docker pull would give it: without what nobody reads in a container.
 make_image() {
     is_root || no "$image cannot be pulled, and it takes root to make it"
-    have debootstrap || install debootstrap
+    have debootstrap || no "$image cannot be pulled, and debootstrap is not installed to make it"
     say "$image cannot be pulled: making it with debootstrap, which takes a minute or two"
     root=$dir/root
     rm -rf "$root"
@@ -73,6 +81,18 @@ make_image() {
     rm -rf "$root"
 }
 
+case ${1:-} in
+start) ;;
+stop)
+    stop
+    exit 0
+    ;;
+*)
+    echo "usage: ready.sh start [IMAGE] | stop" >&2
+    exit 2
+    ;;
+esac
+
 if ! answers; then
     [ -z "${DOCKER_HOST:-}" ] || no "nothing answers at DOCKER_HOST=$DOCKER_HOST"
     [ "$(uname -s)" = Linux ] && is_root || no "Docker does not answer; please start it"
@@ -80,7 +100,6 @@ if ! answers; then
     exec 9>"$dir/lock"
     flock 9
     if ! answers; then
-        have dockerd && have iptables || install docker.io iptables
         start
     fi
 fi

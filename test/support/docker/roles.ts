@@ -1,4 +1,5 @@
 /** What each machine of a site is: what it runs, and with which command line. */
+import { JobEvent_Type } from '../../../generated/blockjob/v1/job.ts';
 import type { Vm } from './host.ts';
 import { type MachineOptions, TLS_FILES } from './machine.ts';
 import { WATCH } from './observer.ts';
@@ -15,13 +16,15 @@ export const PORT = 50051;
 export type Role = Pick<MachineOptions, 'command' | 'says'> & Partial<MachineOptions>;
 
 const ETCD_URL = 'https://etcd:2379';
+/** Ports of a host's own loopback where a slow line begins: to etcd, and to its agent. */
+const SLOW_ETCD = 2379;
+const SLOW_AGENT = 50052;
 const POLICY = JSON.stringify({ callers: { [OPERATOR]: { operate: ['*'] }, [READER]: { read: ['*'] } } });
 const SERVING = flags({
   listen: `0.0.0.0:${PORT}`,
   'tls-cert': TLS_FILES.cert,
   'tls-key': TLS_FILES.key,
   'tls-ca': TLS_FILES.ca,
-  etcd: ETCD_URL,
   'etcd-ca': TLS_FILES.ca,
   'etcd-cert': TLS_FILES.cert,
   'etcd-key': TLS_FILES.key,
@@ -56,10 +59,19 @@ export function observer(): Role {
 
 export function gateway(): Role {
   return {
-    command: [...SERVING, '--policy=/policy.json'],
+    command: [...SERVING, `--etcd=${ETCD_URL}`, '--policy=/policy.json'],
     content: [{ content: POLICY, target: '/policy.json' }],
     ports: [PORT],
     says: /blockjobd serves on/,
+  };
+}
+
+/** Copies the disk of a VM and pivots; it is ready when it has seen that begin. */
+export function client(vm: string, file: string): Role {
+  return {
+    entrypoint: ['node', '/opt/blockjobd/test/support/docker/machine/client.ts'],
+    command: [vm, file],
+    says: new RegExp(`"type":${JobEvent_Type.TYPE_PROGRESS},`),
   };
 }
 
@@ -75,11 +87,21 @@ export function vmsOf(index: number): readonly [Vm, Vm] {
   return [vm('a'), vm('b')];
 }
 
-/** The command line of a host's agent. */
-export function agentOf(name: string): readonly string[] {
-  const its = { 'host-name': name, advertise: `${name}:${PORT}`, 'ttl-seconds': String(TTL_MS / 1000) };
+/** The command line of a host's agent. `slow`: by the lines of slowLines(), to it and from it. */
+export function agentOf(name: string, { slow = false } = {}): readonly string[] {
+  const its = {
+    'host-name': name,
+    advertise: `${name}:${slow ? SLOW_AGENT : PORT}`,
+    etcd: slow ? `https://127.0.0.1:${SLOW_ETCD}` : ETCD_URL,
+    'ttl-seconds': String(TTL_MS / 1000),
+  };
   const gateways = ['g1', 'g2', 'inspector'].map((one) => `--gateway=${identityOf('gateway', one)}`);
   return [...SERVING, ...flags(its), ...gateways, '--log-level=debug'];
+}
+
+/** For machine/slow.mjs. */
+export function slowLines(): readonly string[] {
+  return [`${SLOW_AGENT}=127.0.0.1:${PORT}`, `${SLOW_ETCD}=etcd:2379`];
 }
 
 export function identityOf(kind: string, name: string): string {

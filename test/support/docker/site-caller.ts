@@ -13,6 +13,8 @@ export const ENDED: ReadonlySet<number> = new Set([
   Job_State.STATE_UNRESOLVED,
 ]);
 
+const MIB = 1 << 20;
+
 /** A call that hangs is a failure; a watch goes on. */
 const SERVICE_CONFIG = {
   loadBalancingConfig: [],
@@ -49,7 +51,7 @@ export class SiteCaller extends Caller implements Disposable {
     return await this.startCopy({
       disk: { domain: vm, disk: 'virtio0' },
       destination: { target: { $case: 'file', value: file } },
-      bandwidthBytesPerSecond: BigInt(mibPerSecond) << 20n,
+      bandwidthBytesPerSecond: BigInt(Math.round(mibPerSecond * MIB)),
       ...rest,
     });
   }

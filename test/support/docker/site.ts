@@ -8,12 +8,13 @@
  * test run that was killed has left goes when the next site is made.
  */
 import { getContainerRuntimeClient, type StartedNetwork } from 'testcontainers';
+import { inject } from 'vitest';
 import { Authority, type Pair } from '../certificates.ts';
 import { isRunning, testDir } from '../qemu.ts';
 import { makeNetwork, makeVolume, removeAll } from './belongings.ts';
 import { eventually } from './eventually.ts';
 import { Host } from './host.ts';
-import { docker, images } from './images.ts';
+import { docker } from './images.ts';
 import { Machine } from './machine.ts';
 import { Observer } from './observer.ts';
 import * as roles from './roles.ts';
@@ -39,6 +40,8 @@ interface Parts {
   readonly observer: Observer;
   readonly gateways: readonly [Machine, Machine];
   readonly hosts: readonly [Host, Host, Host];
+  /** One more, of the gateways' image. */
+  readonly add: (kind: string, name: string, on: StartedNetwork[], role: roles.Role) => Promise<Machine>;
 }
 
 export interface SiteOptions {
@@ -55,6 +58,7 @@ export class Site implements AsyncDisposable {
   readonly hosts: readonly [Host, Host, Host];
   readonly #operator: Pair;
   readonly #inspector: Pair;
+  readonly #add: Parts['add'];
   readonly #made = new AsyncDisposableStack();
 
   private constructor(parts: Parts) {
@@ -66,15 +70,14 @@ export class Site implements AsyncDisposable {
     this.hosts = parts.hosts;
     this.#operator = parts.operator;
     this.#inspector = parts.inspector;
+    this.#add = parts.add;
   }
 
   /** Resolves when both gateways reach all VMs. */
   static async start({ etcd: etcdArgs = [] }: SiteOptions = {}): Promise<Site> {
-    // There may be no registry that has the container which would clean up.
-    process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
-    process.env['TESTCONTAINERS_HOST_OVERRIDE'] = '127.0.0.1';
     await removeAll((pid) => !isRunning(pid));
-    const named = await images();
+    const named = inject('images');
+    if (typeof named === 'string') throw new Error(`The images of the machines could not be built: ${named}`);
     const client = await getContainerRuntimeClient();
     await using made = new AsyncDisposableStack();
     made.defer(async () => await removeAll((pid) => pid === process.pid));
@@ -98,12 +101,12 @@ export class Site implements AsyncDisposable {
       const vms = roles.vmsOf(index);
       const role = { ...roles.host(vms), shared };
       const machine = await start(named.host, 'agent', name, [back, hosts, owning], role);
-      const one = new Host(machine, vms, roles.agentOf(name));
+      const one = new Host(machine, vms);
       await one.startAgent();
       return one;
     };
-    const gateway = async (name: string) =>
-      await start(named.gateway, 'gateway', name, [front, hosts, reading], roles.gateway());
+    const add: Parts['add'] = async (...more) => await start(named.gateway, ...more);
+    const gateway = async (name: string) => await add('gateway', name, [front, hosts, reading], roles.gateway());
 
     const etcd = await start(named.etcd, 'etcd', 'etcd', [owning, reading], roles.etcd(etcdArgs));
     const observer = await start(named.etcd, 'observer', 'observer', [reading], roles.observer());
@@ -120,6 +123,7 @@ export class Site implements AsyncDisposable {
       observer: new Observer(observer),
       hosts: await Promise.all(startedHosts),
       gateways: await Promise.all(startedGateways),
+      add,
     });
     await site.isWhole();
     site.#made.use(made.move());
@@ -129,6 +133,11 @@ export class Site implements AsyncDisposable {
   /** Of a gateway, or of an agent past them, with the operator's certificate unless another one is given. */
   async caller(to: Machine, tls = this.credentials(this.#operator)): Promise<SiteCaller> {
     return new SiteCaller(to.name, await to.port(roles.PORT), tls);
+  }
+
+  /** A machine of the operator's, which reaches gateways alone: its one program copies a disk and pivots. */
+  async client(vm: string, file: string): Promise<Machine> {
+    return await this.#add('client', 'operator', [this.networks.front], roles.client(vm, file));
   }
 
   /** Of an agent, which believes in this caller as in a gateway. */
