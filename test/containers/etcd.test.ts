@@ -67,6 +67,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     await h2.expectBytes(TO, 1, '0', '48M');
 
     await site.etcd.start();
+    await site.observer.watchAgain();
     const again = await eventually('it may be pivoted again', HEALS_MS, async () => await first.pivot(ready.id));
     expect(again.outcome?.guestWritesTo).toBe(TO);
     await eventually('that one too', HEALS_MS, async () => await second.setSpeed(goesOn.id, 0n));
@@ -77,7 +78,11 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     for (const { host, name } of [ready, goesOn]) expect(await host.imageOf(name)).toBe(TO);
     const ended = await within(10_000, 'the watches', Promise.all(watches.map(async ({ end }) => await end)));
     expect(ended.map(({ state }) => state)).toEqual(copies.map(() => Job_State.STATE_COMPLETED));
-    // Who is there and who owns what has not changed.
+    // Who is there and who owns what has not changed, as is seen by whoever sees what was written now.
+    await site.etcd.exec('etcdctl', 'put', '/blockjob/v1/now', '{}');
+    await eventually('it is seen', 5000, async () => {
+      return (await site.observer.seen()).find(({ key }) => key === 'now');
+    });
     for (const { name, vms } of site.hosts) {
       expect((await site.observer.ofHost(name)).length).toBe(1);
       for (const { uuid } of vms) expect((await site.observer.ownersOf(uuid)).length).toBe(1);

@@ -14,6 +14,8 @@ const UNAVAILABLE = 14;
 const PERMISSION_DENIED = 7;
 /** A connection takes two ways there and back before it may be used: two seconds are its limit. */
 const ONE_WAY_MS = 300;
+/** Two keepalives of the client, and room for a busy machine; where a connection is reset it takes no time. */
+const FOUND_OUT_MS = 12_000;
 /** These are no entries of the journal. */
 const LIVE = new Set<unknown>([JobEvent_Type.TYPE_SNAPSHOT, JobEvent_Type.TYPE_PROGRESS, JobEvent_Type.TYPE_HEARTBEAT]);
 
@@ -24,7 +26,7 @@ interface Said {
   readonly revision?: number;
   readonly state?: number;
   readonly through?: string;
-  readonly lost?: string;
+  readonly at: number;
 }
 
 describe.skipIf(needs('docker'))('a fleet', () => {
@@ -37,14 +39,16 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     const [vm] = h2.vms;
     const to = '/var/lib/images/moved.qcow2';
     const client = await site.client(vm.name, to);
+    const killedAt = Date.now();
     await g1.kill();
     await h2.write(vm.name, 0x77, '50M', '1M');
-    expect(await within(30_000, 'the end of the client', client.ended())).toBe(0);
+    expect(await within(20_000, 'the end of the client', client.ended())).toBe(0);
     const lines = (await client.logs()).trim().split('\n');
     const said = lines.map((line): Said => JSON.parse(line));
     const events = said.filter(({ type }) => type !== undefined);
     expect([...new Set(events.map(({ through }) => through))]).toEqual(['g1:50051', 'g2:50051']);
-    expect(said.find(({ lost }) => lost !== undefined)).toEqual({ lost: 'g1:50051' });
+    const goesOn = events.find(({ through }) => through === 'g2:50051');
+    expect((goesOn?.at ?? Number.NaN) - killedAt).toBeLessThan(FOUND_OUT_MS);
     // Each revision once, and all that there are.
     const [{ job = '' } = {}] = events;
     started.push(job);
@@ -52,7 +56,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     const revisions = events.filter(({ type }) => !LIVE.has(type)).map(({ revision }) => revision);
     expect(revisions).toEqual(journal?.entries.map(({ revision }) => revision));
     expect(events.at(-1)?.state).toBe(Job_State.STATE_COMPLETED);
-    expect(said.at(-1)).toEqual({ writesTo: to });
+    expect(said.at(-1)).toMatchObject({ writesTo: to });
     expect(await h2.imageOf(vm.name)).toBe(to);
     await h2.expectBytes(to, 1, '0', '48M');
     await h2.expectBytes(to, 0x77, '50M', '1M');

@@ -1,5 +1,5 @@
 /** What must be true of a fleet whatever has happened to it: by its journals, and by who has watched etcd all the time. */
-import type { Journaled } from './host.ts';
+import type { Host, Journaled } from './host.ts';
 import type { Seen } from './observer.ts';
 import type { Site } from './site.ts';
 
@@ -11,7 +11,27 @@ export async function wrongs(site: Site, started: readonly string[]): Promise<re
   const journals = (await Promise.all(site.hosts.map(async (host) => await host.journals()))).flat();
   const seen = await site.observer.seen();
   if (seen.length === 0) return ['the observer has seen nothing'];
-  return [...lost(journals, started), ...unended(journals), ...trespasses(journals, seen)];
+  const untrue = (await Promise.all(site.hosts.map(async (host) => await untrueOf(host, journals)))).flat();
+  return [...lost(journals, started), ...unended(journals), ...trespasses(journals, seen), ...untrue];
+}
+
+/** Where the last job of each VM left its guest, it writes now. */
+async function untrueOf(host: Host, journals: readonly Journaled[]): Promise<readonly string[]> {
+  const last = new Map<string, { job: string; time: string; writesTo: string | undefined }>();
+  for (const { job, entries } of journals.filter((one) => one.host === host.name)) {
+    const [first] = entries;
+    const end = entries.at(-1);
+    if (first?.entry !== 'accepted' || end?.entry !== 'ended') continue;
+    const { time, outcome } = end;
+    const before = last.get(first.domain);
+    if (before === undefined || before.time < time)
+      last.set(first.domain, { job, time, writesTo: outcome.guestWritesTo });
+  }
+  const found = [...last].map(async ([vm, { job, writesTo }]) => {
+    const image = await host.imageOf(vm);
+    return image === writesTo ? [] : [`job ${job} has ended with ${vm} on ${writesTo}, which is on ${image}`];
+  });
+  return (await Promise.all(found)).flat();
 }
 
 function lost(journals: readonly Journaled[], started: readonly string[]): readonly string[] {

@@ -38,8 +38,9 @@ class InNetworks extends GenericContainer {
   constructor(options: MachineOptions) {
     super(options.image);
     this.#options = options;
-    // A name that is gone from a network is not looked for outside of it.
+    // A name that is gone from a network is not looked for outside of it, nor for long.
     this.hostConfig.Dns = ['127.0.0.1'];
+    this.hostConfig.DnsOptions = ['timeout:1', 'attempts:1'];
   }
 
   protected override async beforeContainerCreated(): Promise<void> {

@@ -32,22 +32,20 @@ export class Observer {
     this.#machine = machine;
   }
 
-  /** All changes up to now, in order. */
+  /** After etcd was away for long: the longer it was, the longer etcdctl waits before it looks whether it is back. */
+  async watchAgain(): Promise<void> {
+    await this.#machine.exec('sh', '-c', `(${WATCH}) >/proc/1/fd/1 2>&1 &`);
+  }
+
+  /** All changes up to now, in order, as they were seen first. */
   async seen(): Promise<readonly Seen[]> {
     const lines = (await this.#machine.logs()).split('\n').filter((line) => /^\d+ \{/.test(line));
-    return lines.flatMap((line) => {
-      const [, at = '', json = ''] = /^(\d+) (.*)$/.exec(line) ?? [];
-      const { Events = [] } = JSON.parse(json) as WatchAnswer;
-      return Events.map(({ type, kv }): Seen => {
-        const text = Buffer.from(kv.value ?? '', 'base64').toString();
-        return {
-          at: Number(at),
-          revision: kv.mod_revision,
-          key: Buffer.from(kv.key, 'base64').toString().slice(ROOT.length),
-          value: type === 1 ? undefined : (JSON.parse(text) as Record<string, string>),
-        };
-      });
-    });
+    const all = new Map<string, Seen>();
+    for (const one of lines.flatMap(changesIn)) {
+      const id = `${one.key} ${one.revision}`;
+      if (!all.has(id)) all.set(id, one);
+    }
+    return [...all.values()].toSorted((one, other) => one.revision - other.revision);
   }
 
   /** The changes of a host's entry. */
@@ -60,4 +58,19 @@ export class Observer {
     const changes = (await this.seen()).filter(({ key, value }) => key === `domains/${id}` && value !== undefined);
     return changes.map(({ value, at }) => ({ host: value?.['host'], since: at }));
   }
+}
+
+/** In a line of what it prints. */
+function changesIn(line: string): readonly Seen[] {
+  const [, at = '', json = ''] = /^(\d+) (.*)$/.exec(line) ?? [];
+  const { Events = [] } = JSON.parse(json) as WatchAnswer;
+  return Events.map(({ type, kv }): Seen => {
+    const text = Buffer.from(kv.value ?? '', 'base64').toString();
+    return {
+      at: Number(at),
+      revision: kv.mod_revision,
+      key: Buffer.from(kv.key, 'base64').toString().slice(ROOT.length),
+      value: type === 1 ? undefined : (JSON.parse(text) as Record<string, string>),
+    };
+  });
 }

@@ -5,12 +5,11 @@
 import { BlockJobClient, fromMs, hasEnded, Job_State, JobEvent_Type } from '../../../../src/client/index.ts';
 
 const [, , domain = '', file = ''] = process.argv;
-const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const say = (line: object) => process.stdout.write(`${JSON.stringify({ ...line, at: Date.now() })}\n`);
 
 using client = new BlockJobClient({
   address: ['g1:50051', 'g2:50051'],
   tls: { ca: '/tls/ca.pem', cert: '/tls/cert.pem', key: '/tls/key.pem' },
-  onRetry: ({ address }) => say({ lost: address }),
 });
 const { job: started } = await client.startCopy({
   disk: { domain, disk: 'virtio0' },
