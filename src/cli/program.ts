@@ -6,6 +6,7 @@ import { contextCommand } from './commands/context.ts';
 import { jobCommands } from './commands/job.ts';
 import { leftoverCommands } from './commands/leftovers.ts';
 import { listCommands } from './commands/lists.ts';
+import { serverCommand } from './commands/server.ts';
 import { planCommand, startCommands } from './commands/start.ts';
 import { watchCommand } from './commands/watch.ts';
 import { candidatesFor } from './completion/candidates.ts';
@@ -33,6 +34,7 @@ export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): 
     watchCommand(run),
     ...listCommands(run),
     checkCommand(run),
+    serverCommand(run),
     planCommand(run),
     ...leftoverCommands(run),
     contextCommand(terminal),

@@ -35,6 +35,7 @@ import {
   type ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import type { JobEvent } from '../../generated/blockjob/v1/job.ts';
+import { GetServerInfoRequest, type GetServerInfoResponse } from '../../generated/blockjob/v1/server_service.ts';
 import { type Endpoint, Endpoints } from './endpoints.ts';
 import type { CallOptions, ConnectOptions } from './options.ts';
 import { ask, type Rpc } from './unary.ts';
@@ -138,6 +139,11 @@ export class BlockJobClient implements Disposable {
       request,
       options,
     );
+  }
+
+  /** Of the address that is in use. */
+  async getServerInfo(options?: CallOptions): Promise<GetServerInfoResponse> {
+    return await this.#read(GetServerInfoRequest, ({ server }) => server.getServerInfo.bind(server), {}, options);
   }
 
   close(): void {

@@ -4,6 +4,7 @@ import { createSecureContext } from 'node:tls';
 import { type ChannelCredentials, type ClientOptions, connectivityState, credentials } from '@grpc/grpc-js';
 import { BlockJobServiceClient } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
+import { ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
 import { BlockJobError } from './errors.ts';
 import type { ConnectOptions, Pem, TlsOptions } from './options.ts';
 
@@ -27,11 +28,14 @@ export class Endpoint implements Disposable {
   readonly address: string;
   readonly jobs: BlockJobServiceClient;
   readonly domains: DomainServiceClient;
+  readonly server: ServerServiceClient;
 
   constructor(address: string, channel: ChannelCredentials, options: ClientOptions) {
     this.address = address;
     this.jobs = new BlockJobServiceClient(address, channel, options);
-    this.domains = new DomainServiceClient(address, channel, { ...options, channelOverride: this.jobs.getChannel() });
+    const shared = { ...options, channelOverride: this.jobs.getChannel() };
+    this.domains = new DomainServiceClient(address, channel, shared);
+    this.server = new ServerServiceClient(address, channel, shared);
   }
 
   /** Resolves when there is a connection, or when it has failed: a call then says why. */
@@ -58,7 +62,7 @@ export class Endpoint implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    // One channel for both.
+    // One channel for all.
     this.jobs.close();
   }
 }

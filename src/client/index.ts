@@ -84,6 +84,12 @@ export {
   SafeToDelete,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
+export {
+  GetServerInfoRequest,
+  GetServerInfoResponse,
+  ServerInfo,
+  ServerMode,
+} from '../../generated/blockjob/v1/server_service.ts';
 export { BlockJobClient } from './client.ts';
 export { fromMs, toMs } from './durations.ts';
 export { BlockJobError, type Code, errorOfStatus, type FieldViolation, type Reason } from './errors.ts';

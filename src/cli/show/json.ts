@@ -22,6 +22,7 @@ export type Line = Plain & {
     | 'disk'
     | 'plan'
     | 'check'
+    | 'server'
     | 'leftover'
     | 'reclaimed'
     | 'context'

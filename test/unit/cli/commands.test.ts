@@ -266,6 +266,7 @@ describe.concurrent('--output json', () => {
     ['jobs', ['jobs'], 'job'],
     ['leftovers', ['leftovers'], 'leftover'],
     ['a check', ['check', 'vm1', 'save'], 'check'],
+    ['the server', ['server'], 'server'],
     ['a plan', ['plan', ...COPY], 'plan'],
   ])('of %s', async (_name, args, type) => {
     const service = new StubService();
@@ -364,6 +365,12 @@ describe.concurrent('the other commands', () => {
     expect(reclaimed.code).toBe(3);
     expect(reclaimed.stdout).toContain('gone: removed\n');
     expect(reclaimed.stdout).toContain('stays: ACCESS_DENIED');
+  });
+
+  it('server says what answers', async () => {
+    const { code, stdout } = await new StubService().run(['server']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Version: +\S+ \(.+\)\nMode: +serve\nHost: +\S+\nSince: +\d{4}-/);
   });
 
   it('domains, disks and jobs are tables', async () => {

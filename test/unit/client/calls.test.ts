@@ -86,6 +86,7 @@ describe('a call', () => {
     expect((await client.listLeftovers()).leftovers).toEqual([]);
     expect((await client.listDomains()).domains).toEqual([]);
     expect((await client.getDomain({ domain: 'vm1' })).domain?.name).toBe('vm1');
+    expect((await client.getServerInfo()).server?.version).toMatch(/^\d/);
     expect(await client.checkOperation({ domain: 'vm1', operation: 1 })).toEqual({});
     expect(asked.map(([method]) => method)).toEqual(
       'getInfo listJobs listLeftovers listDomains getDomain checkOperation'.split(' '),
