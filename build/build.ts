@@ -2,7 +2,7 @@
  * JavaScript that plain Node runs, in folders that are what npm publishes: the program (dist/blockjobd) and the client
  * (dist/blockjobd-client). Paths between files are those of the repository.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { manPages } from './man.ts';
 import { CLIENT, MANIFEST, PROGRAM, ROOT, readJson, revision, run } from './places.ts';
@@ -18,6 +18,10 @@ const COMPILED = join(ROOT, 'dist/compiled');
 function copy(from: string, to: string, only: (path: string) => boolean = () => true): void {
   mkdirSync(dirname(to), { recursive: true });
   cpSync(from, to, { recursive: true, filter: only });
+}
+
+function isNoType(path: string): boolean {
+  return !path.endsWith('.d.ts');
 }
 
 function writeJson(path: string, content: unknown): void {
@@ -39,13 +43,13 @@ function common(folder: string, manifest: object): void {
 
 function program(): void {
   rmSync(PROGRAM, { recursive: true, force: true });
-  copy(COMPILED, PROGRAM, (path) => !path.endsWith('.d.ts'));
-  // What the program reads when it runs.
-  for (const name of ['blockjob.binpb', 'page']) {
-    const from = join(ROOT, 'generated', name);
-    if (existsSync(from)) copy(from, join(PROGRAM, 'generated', name));
+  copy(COMPILED, PROGRAM, isNoType);
+  // What is generated as it is, and what the program reads when it runs.
+  for (const name of ['blockjob.binpb', 'es', 'page']) {
+    copy(join(ROOT, 'generated', name), join(PROGRAM, 'generated', name), isNoType);
   }
-  for (const name of ['README.md', 'docs']) copy(join(ROOT, name), join(PROGRAM, name));
+  for (const name of ['README.md', 'docs', 'deploy/kubernetes', 'deploy/systemd'])
+    copy(join(ROOT, name), join(PROGRAM, name));
   const { name, description, dependencies } = MANIFEST;
   const man = manPages(join(PROGRAM, 'man'));
   common(PROGRAM, { name, description, build: revision(), bin: COMMANDS, man, dependencies });
@@ -61,7 +65,8 @@ function client(): void {
   rmSync(CLIENT, { recursive: true, force: true });
   copy(join(COMPILED, 'src/client'), join(CLIENT, 'src/client'));
   for (const name of ['blockjob', 'google']) copy(join(COMPILED, 'generated', name), join(CLIENT, 'generated', name));
-  copy(join(ROOT, 'docs/clients.md'), join(CLIENT, 'README.md'));
+  const [, node = ''] = /^## Node\n\n([^]*?)\n## /m.exec(readFileSync(join(ROOT, 'docs/clients.md'), 'utf8')) ?? [];
+  writeFileSync(join(CLIENT, 'README.md'), `# blockjobd-client\n\n${node}`);
   const needed = ['@bufbuild/protobuf', '@grpc/grpc-js'];
   const dependencies = Object.fromEntries(needed.map((name) => [name, `^${MANIFEST.dependencies[name]}`]));
   const types = './src/client/index.d.ts';

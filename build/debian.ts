@@ -49,7 +49,7 @@ function compressed(path: string, text: string | Buffer): void {
 /** The program as npm installs it: what it needs and nothing else. */
 function program(): void {
   const home = staged(HOME);
-  for (const name of ['package.json', 'npm-shrinkwrap.json', 'deploy', 'generated', 'src']) {
+  for (const name of ['package.json', 'npm-shrinkwrap.json', 'deploy/health.js', 'generated', 'src']) {
     cpSync(join(PROGRAM, name), join(home, name), { recursive: true });
   }
   run(home, 'npm', 'ci', '--silent', '--omit=dev', '--ignore-scripts', '--no-bin-links');

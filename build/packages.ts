@@ -17,4 +17,6 @@ for (const [format, ending] of [
   writeFileSync(join(PACKAGES, `blockjobd-${MANIFEST.version}.${ending}.json`), run(PROGRAM, 'npm', ...args));
 }
 debianPackage();
-for (const name of readdirSync(PACKAGES).toSorted()) process.stdout.write(`dist/packages/${name}\n`);
+const names = readdirSync(PACKAGES).toSorted();
+writeFileSync(join(PACKAGES, 'SHA256SUMS'), run(PACKAGES, 'sha256sum', ...names));
+for (const name of [...names, 'SHA256SUMS']) process.stdout.write(`dist/packages/${name}\n`);
