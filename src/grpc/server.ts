@@ -19,6 +19,7 @@ import { DomainServiceService } from '../../generated/blockjob/v1/domain_service
 import type { BlockJobs } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
 import type { Address } from '../lib/address.ts';
+import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Malformed } from './call.ts';
 import type { Certificates } from './certificates.ts';
 import { blockJobHandlers, domainHandlers } from './handlers.ts';
@@ -54,17 +55,19 @@ export interface ServeOptions {
   readonly gateways?: readonly string[];
   /** Nobody else is answered. */
   readonly onlyGateways?: boolean;
+  readonly observer?: Observer;
   readonly log: Logger;
 }
 
 /** Rejects when the address cannot be listened on. */
 export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<RunningServer> {
-  const { listen, certificates, gateways = [], onlyGateways = false, log } = options;
+  const { listen, certificates, gateways = [], onlyGateways = false, observer = NOBODY, log } = options;
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();
   const context = {
     log,
+    observer,
     gateways: new Set(gateways),
     onlyGateways,
     endStreams: endStreams.signal,

@@ -1,16 +1,13 @@
-/** What all modes have in common: a log, certificates, a policy, a server, and an end that leaves nobody in doubt. */
-import { type Logger, pino } from 'pino';
+/** What all modes have in common: certificates, a policy, a server, and an end that leaves nobody in doubt. */
+import type { Logger } from 'pino';
 import { Guarded } from '../access/guarded.ts';
 import { PolicyFile } from '../access/policy-file.ts';
 import type { ServingConfig } from '../config/config.ts';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
+import type { Observer } from '../lib/observer.ts';
 import { type RunningPage, servePage } from '../page/page.ts';
-
-export function logOf({ logLevel }: ServingConfig): Logger {
-  return pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
-}
 
 /** Undefined: plaintext. Throws with what is wrong with the files. */
 export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificates | undefined {
@@ -27,15 +24,26 @@ export interface Served {
   readonly nameOf: (domain: string) => string | undefined;
   /** Resolves or rejects: no more of this. */
   readonly until: Promise<string>;
+  readonly observer: Observer;
   readonly log: Logger;
 }
 
 /** Serves until it is told to stop, and then lets calls end. */
-export async function serveUntil({ jobs, config, certificates, gateways, nameOf, until, log }: Served): Promise<void> {
+export async function serveUntil({
+  jobs,
+  config,
+  certificates,
+  gateways,
+  nameOf,
+  until,
+  observer,
+  log,
+}: Served): Promise<void> {
   using policy = config.policyFile === undefined ? undefined : new PolicyFile(config.policyFile, log);
   const guarded = policy === undefined ? jobs : new Guarded({ jobs, policy: () => policy.now, nameOf });
   const server = await serve(guarded, {
     listen: config.listen,
+    observer,
     log,
     ...(certificates === undefined ? {} : { certificates }),
     ...(gateways === undefined ? {} : { gateways, onlyGateways: certificates !== undefined && policy === undefined }),

@@ -28,7 +28,7 @@ class Serve implements AsyncDisposable {
   #heard = Promise.withResolvers<void>();
 
   constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, ['src/main.ts', 'serve', ...args], {
+    this.#child = spawn(process.execPath, ['src/main.ts', 'serve', '--metrics', 'off', ...args], {
       cwd: REPOSITORY,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

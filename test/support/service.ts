@@ -44,12 +44,17 @@ export class Service extends Caller implements AsyncDisposable {
   /** Any mode, with its command line; `reach` says how clients get to it. */
   static async run(
     args: readonly string[],
-    reach: { readonly address?: string; readonly channel?: ChannelCredentials } = {},
+    reach: {
+      readonly address?: string;
+      readonly channel?: ChannelCredentials;
+      readonly env?: Readonly<Record<string, string>>;
+    } = {},
   ): Promise<Service> {
-    // Many run at once, and few are looked at.
-    const page = args.includes('--page') ? [] : ['--page', 'off'];
-    const child = spawn(process.execPath, ['src/main.ts', ...args, ...page], {
+    // Many run at once, few are looked at, and no two share a port.
+    const off = ['--page', '--metrics'].flatMap((option) => (args.includes(option) ? [] : [option, 'off']));
+    const child = spawn(process.execPath, ['src/main.ts', ...args, ...off], {
       cwd: REPOSITORY,
+      env: { ...process.env, ...reach.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const log: string[] = [];
