@@ -27,10 +27,10 @@ export async function listen({ meters, host, port, log }: ListenerOptions): Prom
   try {
     await once(server, 'listening');
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new Error(`metrics cannot be served on ${host}:${port}: ${why}; give --metrics HOST:PORT or --metrics off`, {
-      cause: error,
-    });
+    const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+    const why = isTaken ? 'the port is in use' : String(error);
+    const text = `metrics cannot be served on ${host}:${port}: ${why}; give --metrics another HOST:PORT, or --metrics off`;
+    throw new Error(text, { cause: error });
   }
   // It is an object for a port.
   const { address, port: chosen } = server.address() as AddressInfo;

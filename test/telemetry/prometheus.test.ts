@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { byId, refused } from '../support/caller.ts';
@@ -228,19 +227,6 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
 });
 
 describe('the port of the metrics', () => {
-  test('that is in use is an error at the start, which says what to do', async () => {
-    await using dir = await testDir();
-    const port = await freePort();
-    const other = createServer().listen(port, '127.0.0.1');
-    const args = ['serve', '--listen', `unix:${dir.path}/s`, '--state-dir', dir.path, '--qmp', `vm=${dir.path}/none`];
-    const start = ['src/main.ts', ...args, '--metrics', `127.0.0.1:${port}`];
-    const { code, stderr } = await run('env', ['-C', REPOSITORY, process.execPath, ...start], { accept: [0, 1] });
-    other.close();
-    expect(code).toBe(1);
-    expect(stderr).toContain(`metrics cannot be served on 127.0.0.1:${port}`);
-    expect(stderr).toContain('give --metrics HOST:PORT or --metrics off');
-  });
-
   test('answers for /metrics, and for nothing else', async () => {
     await using dir = await testDir();
     const port = await freePort();
