@@ -26,6 +26,7 @@ export default defineConfig({
             'test/contract/**/*.test.ts',
             'test/demo/**/*.test.ts',
             'test/chaos/**/*.test.ts',
+            'test/telemetry/**/*.test.ts',
           ],
           testTimeout: 120_000,
           hookTimeout: 240_000,

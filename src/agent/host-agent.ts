@@ -1,5 +1,4 @@
 /** BlockJobs for the VMs of one host. */
-import type { Logger } from 'pino';
 import type {
   BlockJobs,
   Call,
@@ -39,8 +38,9 @@ import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
 import { Domains } from './domains.ts';
+import { Figures } from './figures.ts';
 import type { JobLog } from './job-log.ts';
-import { JobTable } from './job-table.ts';
+import { JobTable, type JobTableOptions } from './job-table.ts';
 import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
 import { recoverLost } from './lost-journal.ts';
@@ -58,20 +58,17 @@ import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
 import { Watchers } from './watchers.ts';
 
-export interface HostAgentOptions {
+export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'> {
   readonly host: string;
-  readonly machines: VirtualMachines;
-  /** Where the journals are. */
-  readonly jobsFolder: string;
   /** Where copies may go. */
   readonly allowed: Allowed;
   readonly limits: Limits;
   /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
   readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
-  readonly logger: Logger;
 }
 
 export class HostAgent implements BlockJobs {
+  readonly figures: Figures;
   readonly #options: HostAgentOptions;
   readonly #machines: VirtualMachines;
   readonly #progresses: Progresses;
@@ -92,6 +89,9 @@ export class HostAgent implements BlockJobs {
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
     this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs);
     this.#watchers = new Watchers(options.limits.watchersPerJob);
+    const [machines, jobs, views] = [this.#machines, this.#jobs, this.#views];
+    const [progresses, leftovers, watchers] = [this.#progresses, this.#leftovers, this.#watchers];
+    this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watchers });
   }
 
   /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */

@@ -6,6 +6,7 @@ import { BlockJobError } from '../core/errors.ts';
 import { advance, allows, begin, hasEnded, type Job } from '../core/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../core/journal-entry.ts';
 import { Lane } from '../lib/lane.ts';
+import type { Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { failureFrom } from './failures.ts';
 import { Journal, type ReadJournal } from './journal.ts';
@@ -28,8 +29,8 @@ export class JobLog {
   }
 
   /** The job exists when this returns. */
-  static async begin(folder: string, accepted: Accepted, request?: RequestMark): Promise<JobLog> {
-    const journal = await inWords(folder, async () => await Journal.create(folder, accepted.job));
+  static async begin(folder: string, accepted: Accepted, request?: RequestMark, observer?: Observer): Promise<JobLog> {
+    const journal = await inWords(folder, async () => await Journal.create(folder, accepted.job, observer));
     // The history that is lost had lower numbers, whatever they were: who comes back with one is told so.
     const revision = accepted.recovered === undefined ? 1 : Math.floor(Date.now() / 1000);
     const entry: JournalEntry = { revision, time: new Date().toISOString(), ...accepted, ...marked(request) };
@@ -43,8 +44,9 @@ export class JobLog {
   }
 
   /** To go on with a job that has not ended. */
-  static async reopen(folder: string, read: ReadJournal): Promise<JobLog> {
-    return new JobLog(await Journal.reopen(folder, read.job.accepted.job, read.wholeBytes), revisionsOf(read));
+  static async reopen(folder: string, read: ReadJournal, observer?: Observer): Promise<JobLog> {
+    const journal = await Journal.reopen(folder, read.job.accepted.job, read.wholeBytes, observer);
+    return new JobLog(journal, revisionsOf(read));
   }
 
   /** A job that has ended, to be looked at: nothing is written to its journal any more. */

@@ -6,6 +6,7 @@ import type { Job } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
 import type { Action, MadeFile, Step } from '../core/plans/step.ts';
+import { NOBODY, type Observer } from '../lib/observer.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
@@ -17,6 +18,7 @@ import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {
   readonly log: JobLog;
+  readonly observer?: Observer;
   /** Who has a file open now, by whatever name; undefined: no VM. */
   readonly holder: (path: string) => Promise<string | undefined>;
   readonly logger: Logger;
@@ -27,11 +29,13 @@ const LEFT_OPEN = { doing: 'taking back the start', qemuText: 'a node of the des
 export class JobSteps {
   readonly #log: JobLog;
   readonly #options: JobStepsOptions;
+  readonly #observer: Observer;
   /** Why the start was not gone on with, where the journal could not be told. */
   #stoppedBy: Failure | undefined;
 
   constructor(options: JobStepsOptions) {
     this.#options = options;
+    this.#observer = options.observer ?? NOBODY;
     this.#log = options.log;
   }
 
@@ -130,7 +134,8 @@ export class JobSteps {
     await this.#log.append({ entry: 'step-started', step: name });
     let made: MadeFile | undefined;
     try {
-      made = await how(run, this.#workplace(machine));
+      const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
+      made = await this.#observer.during(doing, async () => await how(run, this.#workplace(machine)));
     } catch (error) {
       const why = this.#failureOf(error, name);
       await this.#log.append({

@@ -2,11 +2,13 @@
 import type { Logger } from 'pino';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
+import type { Job } from '../core/job.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
 import type { JobRef } from '../core/requests.ts';
 import { toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
+import { NOBODY, type Observer } from '../lib/observer.ts';
 import { fileKey } from './files.ts';
 import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import { JobLog } from './job-log.ts';
@@ -28,12 +30,16 @@ export interface JobTableOptions {
   /** Where the journals are. */
   readonly jobsFolder: string;
   readonly limits: Pick<Limits, 'jobs' | 'keep'>;
+  readonly observer?: Observer;
+  /** Told of each job that has ended while it was looked after here. */
+  readonly onEnded?: (job: Job) => void;
   readonly logger: Logger;
 }
 
 export class JobTable {
   readonly requests = new RequestIds();
   readonly #options: JobTableOptions;
+  readonly #observer: Observer;
   /** Oldest first. */
   readonly #logs = new Map<string, JobLog>();
   readonly #running = new Map<string, { readonly job: RunningJob; readonly done: Promise<void> }>();
@@ -43,6 +49,7 @@ export class JobTable {
 
   constructor(options: JobTableOptions) {
     this.#options = options;
+    this.#observer = options.observer ?? NOBODY;
   }
 
   /** Throws TOO_MANY_JOBS. */
@@ -56,12 +63,12 @@ export class JobTable {
     this.refuseMore();
     this.#beginning += 1;
     try {
-      const log = await JobLog.begin(this.#options.jobsFolder, accepted, request);
+      const log = await JobLog.begin(this.#options.jobsFolder, accepted, request, this.#observer);
       this.#logs.set(accepted.job, log);
       const job = this.#runningJob(log);
       this.#lookAfter(log, job, async () => {
         await job.start();
-        await job.drive();
+        await this.#drive(job);
       });
       return log;
     } finally {
@@ -89,7 +96,7 @@ export class JobTable {
   /** A job that QEMU has, and that no journal tells of: from here on one does. */
   async recover(accepted: Accepted): Promise<void> {
     await setAside(this.#options.jobsFolder, accepted.job);
-    const log = await JobLog.begin(this.#options.jobsFolder, accepted);
+    const log = await JobLog.begin(this.#options.jobsFolder, accepted, undefined, this.#observer);
     await log.append({ entry: 'running' });
     this.#takeUp(log);
   }
@@ -99,7 +106,13 @@ export class JobTable {
     this.requests.learn(log);
     if (log.ended) return;
     const job = this.#runningJob(log);
-    this.#lookAfter(log, job, async () => await job.drive());
+    this.#options.progresses.goOn(log.job);
+    this.#lookAfter(log, job, async () => await this.#drive(job));
+  }
+
+  /** It outlives the call that began it. */
+  async #drive(job: RunningJob): Promise<void> {
+    await this.#observer.during({ does: 'look-after' }, async () => await job.drive());
   }
 
   get(job: string): JobLog | undefined {
@@ -159,6 +172,7 @@ export class JobTable {
     const { machines, progresses, logger } = this.#options;
     return new RunningJob({
       log,
+      observer: this.#observer,
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
@@ -179,6 +193,7 @@ export class JobTable {
 
   async #leave(log: JobLog): Promise<void> {
     const { accepted, steps } = log.job;
+    if (log.ended && !log.refused) this.#options.onEnded?.(log.job);
     const leftOver = [...steps.values()].includes('UNDO_FAILED');
     if (log.refused && !leftOver) {
       this.#logs.delete(accepted.job);

@@ -8,24 +8,27 @@ import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { fold, type Job } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
+import { NOBODY, type Observer } from '../lib/observer.ts';
 
 const SUFFIX = '.jsonl';
 
 export class Journal {
   readonly #file: FileHandle;
   readonly #path: string;
+  readonly #observer: Observer;
   #bytes: number;
 
-  private constructor(file: FileHandle, path: string, bytes: number) {
+  private constructor(file: FileHandle, path: string, bytes: number, observer: Observer) {
     this.#file = file;
     this.#path = path;
+    this.#observer = observer;
     this.#bytes = bytes;
   }
 
-  static async create(folder: string, job: string): Promise<Journal> {
+  static async create(folder: string, job: string, observer = NOBODY): Promise<Journal> {
     const path = join(folder, job + SUFFIX);
     const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-    const journal = new Journal(file, path, 0);
+    const journal = new Journal(file, path, 0, observer);
     try {
       await syncFolder(folder);
     } catch (error) {
@@ -36,11 +39,11 @@ export class Journal {
   }
 
   /** Opens a journal to go on after its last whole entry; what was torn behind it is cut off. */
-  static async reopen(folder: string, job: string, wholeBytes: number): Promise<Journal> {
+  static async reopen(folder: string, job: string, wholeBytes: number, observer = NOBODY): Promise<Journal> {
     const path = join(folder, job + SUFFIX);
     const file = await open(path, constants.O_WRONLY);
     await file.truncate(wholeBytes);
-    return new Journal(file, path, wholeBytes);
+    return new Journal(file, path, wholeBytes, observer);
   }
 
   get folder(): string {
@@ -56,7 +59,7 @@ export class Journal {
         const { bytesWritten } = await this.#file.write(line, written, line.length - written, this.#bytes + written);
         written += bytesWritten;
       }
-      await this.#file.datasync();
+      await this.#observer.during({ does: 'sync' }, async () => await this.#file.datasync());
     } catch (error) {
       await this.#file.truncate(this.#bytes).catch(() => undefined);
       throw error;

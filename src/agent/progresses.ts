@@ -30,7 +30,11 @@ export class Progresses {
   readonly changed = new Wake();
   readonly #machines: VirtualMachines;
   readonly #slots = new Map<string, Slot>();
+  /** Jobs that had copied before this process looked after them, and have not been asked since. */
+  readonly #copiedBefore = new Set<string>();
   readonly #polls = new Map<VirtualMachine, Poll>();
+
+  #copiedBytes = 0;
 
   constructor(machines: VirtualMachines) {
     this.#machines = machines;
@@ -39,6 +43,16 @@ export class Progresses {
   of(job: Job): Progress | undefined {
     const progress = this.#slots.get(job.accepted.job)?.progress;
     return progress !== undefined && job.state === 'COMPLETED' ? finished(progress) : progress;
+  }
+
+  /** What all jobs have copied since this process began, as far as it was asked for. */
+  get copiedBytes(): number {
+    return this.#copiedBytes;
+  }
+
+  /** The job began before this process did. */
+  goOn({ accepted }: Job): void {
+    this.#copiedBefore.add(accepted.job);
   }
 
   /** A job that ends keeps its last value, for those who look at it later. */
@@ -103,6 +117,9 @@ export class Progresses {
       if (job.status === 'concluded' || !isOurs(job.id)) continue;
       const before = this.#slots.get(job.id);
       const { speedBytesPerSecond } = job;
+      const known = before?.history.samples.at(-1)?.offsetBytes ?? 0;
+      const isKnown = !this.#copiedBefore.delete(job.id);
+      if (isKnown) this.#copiedBytes += Math.max(0, job.offsetBytes - known);
       isOtherLimit ||= before !== undefined && before.speedBytesPerSecond !== speedBytesPerSecond;
       const { history, progress } = observe(before?.history ?? NO_HISTORY, {
         ...now,

@@ -19,21 +19,17 @@ import { Refused } from '../qmp/errors.ts';
 import { AskedSoFar, HOLD_LIMIT_MS, PAUSE_LASTS_MS, timeLeftMs } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
-import { JobSteps } from './job-steps.ts';
+import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { look } from './look.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-export interface RunningJobOptions {
-  readonly log: JobLog;
+export interface RunningJobOptions extends JobStepsOptions {
   /** The VM of this job as it is now; undefined: there is none. */
   readonly machine: () => VirtualMachine | undefined;
   /** Notified when a VM comes, which may be this job's. */
   readonly arrivals: Wake;
-  /** Who has a file open now, by whatever name; undefined: no VM. */
-  readonly holder: (path: string) => Promise<string | undefined>;
   /** Told of what QEMU says on the way, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
-  readonly logger: Logger;
 }
 
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and while QEMU cannot be asked. */
@@ -59,7 +55,7 @@ export class RunningJob {
       domain: this.#job.accepted.domain,
       disk: this.#job.accepted.disk,
     });
-    this.#steps = new JobSteps({ log: this.#log, holder: options.holder, logger: this.#logger });
+    this.#steps = new JobSteps({ ...options, logger: this.#logger });
   }
 
   get #job(): Job {

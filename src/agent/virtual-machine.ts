@@ -19,6 +19,7 @@ import {
   readRunState,
   readUuid,
 } from '../core/qemu/replies.ts';
+import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { Monitor } from '../qmp/monitor.ts';
@@ -42,6 +43,7 @@ export interface VirtualMachineOptions {
   /** The name it was given with --qmp NAME=…; undefined: its own -name, or else the socket's file name. */
   readonly givenName: string | undefined;
   readonly log: Logger;
+  readonly observer?: Observer;
   /** It has said who it is, and can be asked. */
   readonly onUp?: () => void;
   /** As `wake`, for who looks at all of them. */
@@ -55,6 +57,7 @@ export class VirtualMachine {
   readonly socketPath: string;
   readonly #givenName: string | undefined;
   readonly #log: Logger;
+  readonly #observer: Observer;
   readonly #monitor: Monitor;
   readonly #onChange: (() => void) | undefined;
   /** The last one, also while it is being tried again. */
@@ -64,8 +67,9 @@ export class VirtualMachine {
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
-  constructor({ socketPath, givenName, log, onUp, onChange }: VirtualMachineOptions) {
+  constructor({ socketPath, givenName, log, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
     this.#onChange = onChange;
+    this.#observer = observer;
     this.socketPath = socketPath;
     this.#givenName = givenName;
     this.#log = log.child({ qmp: socketPath });
@@ -156,13 +160,17 @@ export class VirtualMachine {
   /** Rejects with the errors of src/qmp/errors.ts. */
   async execute(command: QmpCommand): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    return await this.#monitor.execute(command);
+    return await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
   }
 
   /** As execute, past every command that hangs: for the few that QEMU takes out of band. */
   async executeOutOfBand(command: QmpCommand): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    return await this.#monitor.executeOob(command);
+    return await this.#observer.during(this.#asks(command), async () => await this.#monitor.executeOob(command));
+  }
+
+  #asks({ execute: command }: QmpCommand) {
+    return { does: 'qmp', command, domain: this.name } as const;
   }
 
   async jobs(): Promise<readonly QemuJob[]> {

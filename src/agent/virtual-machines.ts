@@ -7,6 +7,7 @@ import { fail } from '../core/errors.ts';
 import type { Accepted, QemuProcess } from '../core/journal-entry.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
+import type { Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { isSame } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
@@ -16,6 +17,7 @@ export interface VirtualMachinesOptions {
   readonly folder: string | undefined;
   readonly named: readonly { readonly name: string; readonly socketPath: string }[];
   readonly log: Logger;
+  readonly observer?: Observer;
 }
 
 /** inotify tells at once; the look now and then is for file systems where it does not tell. */
@@ -27,6 +29,7 @@ export class VirtualMachines {
   readonly #scans = new Lane();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #reconnects = 0;
   #onUp: ((machine: VirtualMachine) => void) | undefined;
   /** Notified at every event of any VM, and when VMs come and go. */
   readonly changes = new Wake();
@@ -84,14 +87,17 @@ export class VirtualMachines {
 
   #add(socketPath: string, givenName: string | undefined): void {
     const onUp = () => {
+      if ((machine.identity?.generation ?? 1) > 1) this.#reconnects += 1;
       this.#onUp?.(machine);
       this.arrivals.notify();
     };
     const onChange = () => this.changes.notify();
+    const { log, observer } = this.#options;
     const machine: VirtualMachine = new VirtualMachine({
       socketPath,
       givenName,
-      log: this.#options.log,
+      log,
+      ...(observer === undefined ? {} : { observer }),
       onUp,
       onChange,
     });
@@ -103,6 +109,11 @@ export class VirtualMachines {
   onUp(listener: (machine: VirtualMachine) => void): void {
     this.#onUp = listener;
     for (const machine of this.all) if (machine.identity !== undefined) listener(machine);
+  }
+
+  /** How often one of them was lost and came back. */
+  get reconnects(): number {
+    return this.#reconnects;
   }
 
   get all(): readonly VirtualMachine[] {

@@ -9,6 +9,11 @@ export class Watchers {
     this.#limit = limit;
   }
 
+  /** Of all jobs. */
+  get count(): number {
+    return this.#counts.values().reduce((sum, one) => sum + one, 0);
+  }
+
   /** One place, to be given back. Throws TOO_MANY_WATCHERS. */
   take(job: string): Disposable {
     const count = this.#counts.get(job) ?? 0;

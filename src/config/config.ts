@@ -2,6 +2,7 @@
 import type { Limits } from '../core/limits.ts';
 import type { Address, Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
+import type { TracesConfig } from './environment.ts';
 
 /** How callers are served. */
 export interface ServingConfig {
@@ -13,6 +14,10 @@ export interface ServingConfig {
   /** Where the page is served; undefined: it is not. */
   readonly page: Port | undefined;
   readonly logLevel: string;
+  /** Where Prometheus asks; undefined: nowhere. */
+  readonly metrics: Port | undefined;
+  /** Undefined: none. */
+  readonly traces: TracesConfig | undefined;
   readonly drainMs: number;
 }
 

@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { type Address, isLoopback, type Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 import type { EtcdConfig, HostConfig, ServingConfig } from './config.ts';
+import { tracesIn } from './environment.ts';
 import {
   type AllowedDestination,
   collect,
@@ -13,6 +14,7 @@ import {
   parseFile,
   parseHostName,
   parseListen,
+  parseMetrics,
   parseNamed,
   parsePage,
   parseSeconds,
@@ -25,6 +27,7 @@ export interface ServingFlags {
   readonly tlsCa?: string;
   readonly policy?: string;
   readonly page: Port | 'off';
+  readonly metrics: Port | 'off';
   readonly logLevel: string;
   readonly drainSeconds: number;
 }
@@ -60,6 +63,11 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
         .default(page, page === 'off' ? page : `${page.host}:${page.port}`),
     )
     .addOption(
+      new Option('--metrics <address>', 'where Prometheus asks for metrics, in plain HTTP: HOST:PORT, or off')
+        .argParser(parseMetrics)
+        .default({ host: '127.0.0.1', port: 9464 }, '127.0.0.1:9464'),
+    )
+    .addOption(
       new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info'),
@@ -87,6 +95,8 @@ export function servingOf(flags: ServingFlags, command: Command): ServingConfig 
     tls,
     policyFile: policy,
     page: page === 'off' ? undefined : page,
+    metrics: flags.metrics === 'off' ? undefined : flags.metrics,
+    traces: tracesIn(process.env),
     logLevel: flags.logLevel,
     drainMs: flags.drainSeconds * 1000,
   };

@@ -22,6 +22,12 @@ export function parsePage(text: string): Port | 'off' {
   );
 }
 
+export function parseMetrics(text: string): Port | 'off' {
+  const address = text === 'off' ? text : parseAddress(text);
+  if (address === 'off' || (typeof address === 'object' && 'host' in address)) return address;
+  throw new InvalidArgumentError('Give HOST:PORT, as 127.0.0.1:9464, or off.');
+}
+
 export function parseNamed(text: string): { name: string; socketPath: string } {
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');

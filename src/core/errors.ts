@@ -1,5 +1,5 @@
 /** Errors of the catalogue: as plain data, which the journal keeps and which travels, and as what is thrown. */
-import { catalogue, type Reason } from './catalogue.ts';
+import { type Code as CatalogueCode, catalogue, type Reason } from './catalogue.ts';
 
 type Parameters<Text extends string> = Text extends `${string}{${infer Name}}${infer Rest}`
   ? Name | Parameters<Rest>
@@ -67,6 +67,15 @@ export class BlockJobError extends Error {
       violations,
     });
   }
+}
+
+/** As the call of a client ends. */
+export type Code = CatalogueCode | 'CANCELLED';
+
+/** The code with which a call ends in which this was thrown. */
+export function codeOf(error: unknown): Code {
+  if (error instanceof BlockJobError) return catalogue[error.reason].code;
+  return error instanceof Error && error.name === 'AbortError' ? 'CANCELLED' : 'INTERNAL';
 }
 
 /** Throws a reason of the catalogue. */

@@ -11,6 +11,7 @@ import type {
   Started,
 } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
+import type { FleetFigures } from '../core/figures.ts';
 import type { JobView } from '../core/job-view.ts';
 import type {
   AbortRequest,
@@ -48,6 +49,7 @@ import { type Agent, Agents } from './agents.ts';
 import { type Answers, askAll } from './ask-all.ts';
 import type { Directory, Host } from './directory.ts';
 import { JobPlaces, missingHosts } from './job-places.ts';
+import type { Reach } from './reach.ts';
 import { Routes } from './routes.ts';
 import { SharedWatches } from './shared-watches.ts';
 
@@ -176,6 +178,20 @@ export class Fleet implements BlockJobs, Disposable {
 
   async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
     return await this.#routes.onDomain(name, call, async (agent, asked) => await agent.getDomain(name, asked));
+  }
+
+  /** What there is now, in numbers. Hosts that did not answer are asked again: nobody else may do so for hours. */
+  figures(reach: Reach): FleetFigures {
+    const hosts = this.#directory.hosts();
+    reach.tryAgain(hosts, (host) => this.#agents.of(host));
+    const unreachable = hosts.filter(({ name }) => reach.isSilent(name)).length;
+    return {
+      reachable: hosts.length - unreachable,
+      unreachable,
+      missing: missingHosts(this.#directory).length,
+      watchers: this.#watches.watchers,
+      upstreamWatches: this.#watches.count,
+    };
   }
 
   [Symbol.dispose](): void {

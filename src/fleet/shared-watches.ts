@@ -21,6 +21,16 @@ export class SharedWatches {
     this.#limit = watchersPerJob;
   }
 
+  /** The streams from agents. */
+  get count(): number {
+    return this.#watches.size;
+  }
+
+  /** Who reads them. */
+  get watchers(): number {
+    return this.#watches.values().reduce((sum, { watchers }) => sum + watchers, 0);
+  }
+
   /** `view` is the job as its agent has just shown it. Ends after the event that ends the job. */
   async *watch(view: JobView, request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {
     const { accepted, revision: last } = view.job;

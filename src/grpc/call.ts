@@ -11,12 +11,14 @@ import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import { invalidField } from '../core/rules/rule.ts';
-import { peerOf } from './identity.ts';
+import type { Doing, Observer } from '../lib/observer.ts';
+import { peerOf, textOf } from './identity.ts';
 import { answerTo } from './status.ts';
 import { writeAll } from './stream.ts';
 
 export interface CallContext {
   readonly log: Logger;
+  readonly observer: Observer;
   /** Who is believed about callers: gateways, as their certificates name them. */
   readonly gateways: ReadonlySet<string>;
   /** Nobody else is answered. */
@@ -45,24 +47,34 @@ export function unary<Request, Response>(
   audit?: Audit<Request>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    answerUnary(context, call, handle).then(
-      (response) => {
+    const run = async () => {
+      try {
+        const response = await answerUnary(context, call, handle);
         if (audit !== undefined)
           context.log.info({ ...audit(call.request), ...whoAsks(call, context) }, `audit: ${name} done`);
-        callback(null, response);
-      },
-      (error: unknown) => {
+        return response;
+      } catch (error) {
         // Nobody reads the answer any more, and the end of a wait is no error.
-        if (call.cancelled) return;
+        if (call.cancelled) throw error;
         const answer = answerTo(error, context.log);
         const details = { rpc: name, ...whoAsks(call, context), why: answer.details };
         const asked = audit !== undefined && isWellFormed(call.request) ? audit(call.request) : {};
         if (audit === undefined && !isDenied(answer)) context.log.debug(details, 'call refused');
         else context.log.info({ ...asked, ...details }, `audit: ${name} refused`);
         callback(answer);
-      },
+        throw error;
+      }
+    };
+    context.observer.during(serving(call, name, false), run).then(
+      (response) => callback(null, response),
+      // It has been answered.
+      () => undefined,
     );
   };
+}
+
+function serving({ metadata }: AnyCall, rpc: string, isStream: boolean): Doing {
+  return { does: 'serve', rpc, isStream, header: (key) => textOf(metadata, key) };
 }
 
 async function answerUnary<Request, Response>(
@@ -90,22 +102,26 @@ export function serverStream<Request, Response>(
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
     const run = async () => {
-      refuseMalformed(call.request);
-      const asked = callOf(call, context, context.endStreams);
-      await writeAll(call, handle(call.request, asked), asked.signal);
-      // The watcher resumes by revision where this ends too early.
-      context.endStreams.throwIfAborted();
-    };
-    run().then(
-      () => call.end(),
-      // destroy() would send no status at all, and the client would wait for ever.
-      (error: unknown) => {
-        if (call.cancelled) return;
+      try {
+        refuseMalformed(call.request);
+        const asked = callOf(call, context, context.endStreams);
+        await writeAll(call, handle(call.request, asked), asked.signal);
+        // The watcher resumes by revision where this ends too early.
+        context.endStreams.throwIfAborted();
+      } catch (error) {
+        if (call.cancelled) throw error;
         const answer = answerTo(error, context.log);
         if (isDenied(answer))
           context.log.info({ ...whoAsks(call, context), why: answer.details }, `audit: ${name} refused`);
+        // destroy() would send no status at all, and the client would wait for ever.
         call.emit('error', answer);
-      },
+        throw error;
+      }
+    };
+    context.observer.during(serving(call, name, true), run).then(
+      () => call.end(),
+      // It has been answered.
+      () => undefined,
     );
   };
 }

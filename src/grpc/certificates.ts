@@ -48,6 +48,11 @@ export class Certificates implements Provider, Disposable {
     return identitiesIn(new X509Certificate(this.#pems.certificate).subjectAltName)[0];
   }
 
+  /** When our certificate ends. */
+  get ends(): Date {
+    return new Date(new X509Certificate(this.#pems.certificate).validTo);
+  }
+
   /** For a server that lets nobody in without a certificate of our authorities. */
   forServer(): ServerCredentials {
     return grpc.createCertificateProviderServerCredentials(this, this, true);

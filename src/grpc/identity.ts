@@ -44,7 +44,8 @@ function plain(value: string): string {
   return value.startsWith('"') ? String(JSON.parse(value)) : value;
 }
 
-function textOf(metadata: Metadata, header: string): string | undefined {
+/** The first value of a header. */
+export function textOf(metadata: Metadata, header: string): string | undefined {
   const [value] = metadata.get(header);
   return value === undefined ? undefined : value.toString();
 }

@@ -21,6 +21,7 @@ import type { BlockJobs, Call } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import type { Address } from '../lib/address.ts';
+import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Malformed } from './call.ts';
 import type { Certificates } from './certificates.ts';
 import { blockJobHandlers, domainHandlers, serverHandlers } from './handlers.ts';
@@ -59,6 +60,7 @@ export interface ServeOptions {
   readonly gateways?: readonly string[];
   /** Nobody else is answered. */
   readonly onlyGateways?: boolean;
+  readonly observer?: Observer;
   readonly log: Logger;
 }
 
@@ -71,6 +73,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     certificates,
     gateways = [],
     onlyGateways = false,
+    observer = NOBODY,
     log,
   } = options;
   setLogVerbosity(logVerbosity.NONE);
@@ -78,6 +81,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   const endCalls = new AbortController();
   const context = {
     log,
+    observer,
     gateways: new Set(gateways),
     onlyGateways,
     endStreams: endStreams.signal,

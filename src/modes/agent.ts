@@ -10,17 +10,22 @@ import { domainId, type Membership } from '../fleet/directory.ts';
 import { EtcdMembership } from '../fleet/etcd-membership.ts';
 import { Fence } from '../fleet/fence.ts';
 import { StaticMembership } from '../fleet/static-membership.ts';
+import { both } from '../lib/observer.ts';
 import { VERSION } from '../lib/version.ts';
+import { addDirectory, OwnershipMeters } from '../metrics/fleet.ts';
+import { HostMeters } from '../metrics/host.ts';
 import { openEtcd } from './etcd.ts';
-import { certificatesOf, logOf, serveUntil, stopRequested } from './serving.ts';
+import { certificatesOf, serveUntil, stopRequested } from './serving.ts';
+import { Telemetry } from './telemetry.ts';
 
 /** A directory that does not answer must not keep an agent from its jobs. */
 const JOIN_MS = 5000;
 
 /** Resolves when the service has been asked to end, and has. Rejects with HostNameTaken. */
 export async function agent(config: AgentConfig): Promise<void> {
-  const log = logOf(config);
   const stopped = stopRequested();
+  await using telemetry = await Telemetry.open(config);
+  const { log } = telemetry;
   using certificates = certificatesOf(config, log);
   using state = await StateFolder.take(config.stateFolder);
   using etcd = config.membership && openEtcd(config.membership.etcd);
@@ -45,15 +50,22 @@ export async function agent(config: AgentConfig): Promise<void> {
   refused.catch(() => undefined);
   await Promise.race([joined, sleep(JOIN_MS, undefined, { ref: false })]);
 
-  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log });
+  const meters = new HostMeters(telemetry.meters, async () => await host.figures.now());
+  const ownership = new OwnershipMeters(telemetry.meters);
+  addDirectory(telemetry.meters, () => membership.standing.is === 'member');
+  const observer = both(telemetry.observer, meters);
+  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
   const fence = new Fence(membership, config.host);
   const host = new HostAgent({
     ...config,
     machines,
     jobsFolder: state.jobsFolder,
-    mayChange: async (domain, call) => await fence.mayChange(domain, call),
+    mayChange: async (domain, call) => await ownership.asking(fence.mayChange(domain, call)),
+    observer,
+    onEnded: (job) => meters.ended(job),
     logger: log,
   });
+  await using _metrics = await telemetry.listen(certificates);
   await machines.start();
   await using _presence = new WhoRunsHere(machines, {
     all: (domains) =>
@@ -62,7 +74,7 @@ export async function agent(config: AgentConfig): Promise<void> {
     log,
   });
   try {
-    await host.adopt(await openJobs(state.jobsFolder, log));
+    await host.adopt(await openJobs(state.jobsFolder, log, observer));
     const nameOf = (domain: string) => machines.find(domain)?.name;
     const until = Promise.race([stopped, refused]);
     await serveUntil({
@@ -74,6 +86,7 @@ export async function agent(config: AgentConfig): Promise<void> {
       gateways: config.gateways,
       nameOf,
       until,
+      observer,
       log,
     });
   } finally {

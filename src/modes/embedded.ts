@@ -4,21 +4,45 @@ import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import type { EmbeddedConfig } from '../config/config.ts';
-import { certificatesOf, logOf, serveUntil, stopRequested } from './serving.ts';
+import { both } from '../lib/observer.ts';
+import { HostMeters } from '../metrics/host.ts';
+import { certificatesOf, serveUntil, stopRequested } from './serving.ts';
+import { Telemetry } from './telemetry.ts';
 
 /** Resolves when the service has been asked to end, and has. */
 export async function embedded(config: EmbeddedConfig): Promise<void> {
-  const log = logOf(config);
   const until = stopRequested();
+  await using telemetry = await Telemetry.open(config);
+  const { log } = telemetry;
   using certificates = certificatesOf(config, log);
   using state = await StateFolder.take(config.stateFolder);
-  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log });
-  const agent = new HostAgent({ ...config, machines, jobsFolder: state.jobsFolder, logger: log });
+  const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
+  const observer = both(telemetry.observer, meters);
+  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
+  const agent = new HostAgent({
+    ...config,
+    machines,
+    jobsFolder: state.jobsFolder,
+    observer,
+    onEnded: (job) => meters.ended(job),
+    logger: log,
+  });
+  await using _metrics = await telemetry.listen(certificates);
   await machines.start();
   try {
-    await agent.adopt(await openJobs(state.jobsFolder, log));
+    await agent.adopt(await openJobs(state.jobsFolder, log, observer));
     const nameOf = (domain: string) => machines.find(domain)?.name;
-    await serveUntil({ mode: 'SERVE', jobs: agent, host: config.host, config, certificates, nameOf, until, log });
+    await serveUntil({
+      mode: 'SERVE',
+      jobs: agent,
+      host: config.host,
+      config,
+      certificates,
+      nameOf,
+      until,
+      observer,
+      log,
+    });
   } finally {
     await agent.close();
     await machines.close();

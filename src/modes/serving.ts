@@ -1,5 +1,5 @@
-/** What all modes have in common: a log, certificates, a policy, a server, and an end that leaves nobody in doubt. */
-import { type Logger, pino } from 'pino';
+/** What all modes have in common: certificates, a policy, a server, and an end that leaves nobody in doubt. */
+import type { Logger } from 'pino';
 import { Guarded } from '../access/guarded.ts';
 import { PolicyFile } from '../access/policy-file.ts';
 import type { ServingConfig } from '../config/config.ts';
@@ -7,12 +7,9 @@ import type { BlockJobs } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
+import type { Observer } from '../lib/observer.ts';
 import { BUILD, VERSION } from '../lib/version.ts';
 import { type RunningPage, servePage } from '../page/page.ts';
-
-export function logOf({ logLevel }: ServingConfig): Logger {
-  return pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
-}
 
 /** Undefined: plaintext. Throws with what is wrong with the files. */
 export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificates | undefined {
@@ -30,12 +27,13 @@ export interface Served extends Pick<ServerInfo, 'mode' | 'host'> {
   readonly nameOf: (domain: string) => string | undefined;
   /** Resolves or rejects: no more of this. */
   readonly until: Promise<string>;
+  readonly observer: Observer;
   readonly log: Logger;
 }
 
 /** Serves until it is told to stop, and then lets calls end. */
 export async function serveUntil(served: Served): Promise<void> {
-  const { mode, host, jobs, config, certificates, gateways, nameOf, until, log } = served;
+  const { mode, host, jobs, config, certificates, gateways, nameOf, until, observer, log } = served;
   using policy = config.policyFile === undefined ? undefined : new PolicyFile(config.policyFile, log);
   const guarded = policy && new Guarded({ jobs, policy: () => policy.now, nameOf });
   const info = { version: VERSION, build: BUILD, mode, host, startTime: new Date(performance.timeOrigin) };
@@ -43,6 +41,7 @@ export async function serveUntil(served: Served): Promise<void> {
     info,
     mayAskForInfo: (call) => guarded?.mayAsk(call),
     listen: config.listen,
+    observer,
     log,
     ...(certificates === undefined ? {} : { certificates }),
     ...(gateways === undefined ? {} : { gateways, onlyGateways: certificates !== undefined && policy === undefined }),

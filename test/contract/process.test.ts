@@ -70,6 +70,8 @@ function flags(dir: TestDir, listen: string, ...more: readonly string[]): string
   return [
     '--page',
     'off',
+    '--metrics',
+    'off',
     '--listen',
     listen,
     '--state-dir',
@@ -102,6 +104,8 @@ describe('its command line', () => {
     [['--page', '[::]:50080'], "it has no callers' names"],
     [['--page', 'unix:/run/page.sock'], 'HOST:PORT'],
     [['--page', 'on'], 'HOST:PORT'],
+    [['--metrics', 'unix:/run/metrics.sock'], 'HOST:PORT'],
+    [['--metrics', 'on'], 'HOST:PORT'],
     [['--drain-seconds', '-1'], '0 to 3600'],
     [['--drain-seconds', 'soon'], '0 to 3600'],
     [['--log-level', 'loud'], 'Allowed choices'],
@@ -129,6 +133,11 @@ describe('its command line', () => {
     const pageInUse = await fails(...flags(dir, listen, '--log-level', 'silent', '--page', `127.0.0.1:${port}`));
     expect(pageInUse.code).toBe(1);
     expect(pageInUse.stderr).toMatch(/^blockjobd: the page cannot be served .*the port is in use; .* --page off\n$/);
+    const metricsInUse = await fails(...flags(dir, listen, '--log-level', 'silent', '--metrics', `127.0.0.1:${port}`));
+    expect(metricsInUse.code).toBe(1);
+    expect(metricsInUse.stderr).toMatch(
+      /^blockjobd: metrics cannot be served .*the port is in use; .* --metrics off\n$/,
+    );
     await writeFile(`${dir.path}/file`, '');
     const noFolder = await fails('--qmp', 'vm1=/x', '--state-dir', `${dir.path}/file`, '--log-level', 'silent');
     expect(noFolder.code).toBe(1);

@@ -112,7 +112,9 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
       ...(mode === 'agent' ? { host: 'node-a', membership: { advertise: '10.0.0.1:50051' } } : {}),
     });
     expect(told.drainMs).toBeLessThan(1000 * present(pod.terminationGracePeriodSeconds));
-    expect(told.listen).toEqual({ host: '0.0.0.0', port: container.ports?.[0]?.containerPort });
+    const portOf = (name: string) => container.ports?.find((port) => port.name === name)?.containerPort;
+    expect(told.listen).toEqual({ host: '0.0.0.0', port: portOf('grpc') });
+    expect(told.metrics).toEqual({ host: '0.0.0.0', port: portOf('metrics') });
   });
 
   test('has all the files that its options and its probes name', () => {

@@ -14,6 +14,7 @@ export type Means =
   | 'by-hand'
   | 'etcd'
   | 'systemd'
+  | 'prometheus'
   | 'shells'
   | 'browser'
   | 'go-grpc'
@@ -79,6 +80,10 @@ const PROBES: Record<Means, readonly Probe[]> = {
   browser: [
     ['chromium', ['--version']],
     ['curl', ['--version']],
+  ],
+  prometheus: [
+    ['prometheus', ['--version']],
+    ['promtool', ['--version']],
   ],
   // support/docker/ready.sh starts the one, and pulls or makes the other.
   docker: [

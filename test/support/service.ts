@@ -50,13 +50,15 @@ export class Service extends Caller implements AsyncDisposable {
       readonly address?: string;
       readonly channel?: ChannelCredentials;
       readonly program?: readonly [node: string, main: string];
+      readonly env?: Readonly<Record<string, string>>;
     } = {},
   ): Promise<Service> {
-    // Many run at once, and few are looked at.
-    const page = args.includes('--page') ? [] : ['--page', 'off'];
+    // Many run at once, few are looked at, and no two share a port.
+    const off = ['--page', '--metrics'].flatMap((option) => (args.includes(option) ? [] : [option, 'off']));
     const [node, main] = reach.program ?? [process.execPath, 'src/main.ts'];
-    const child = spawn(node, [main, ...args, ...page], {
+    const child = spawn(node, [main, ...args, ...off], {
       cwd: REPOSITORY,
+      env: { ...process.env, ...reach.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const log: string[] = [];

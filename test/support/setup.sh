@@ -35,6 +35,7 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have jq || lacks jq "reads journals and answers, as docs/recovery.md does"
     have etcd || lacks etcd-server "the directory of a fleet"
     have etcdctl || lacks etcd-client "a client of it that is not ours"
+    have prometheus && have promtool || lacks prometheus "asks for the metrics, and checks the alerts"
     have systemd-analyze || lacks systemd "checks the units of deploy/systemd"
     have openssl || lacks openssl "makes the certificates of servers with TLS"
     have script || lacks bsdutils "runs the command on a terminal"
@@ -94,5 +95,6 @@ $root DEBIAN_FRONTEND=noninteractive "$@" >&2 </dev/null
 # Debian starts what it installs; the tests start their own, and end it.
 if [ -d /run/systemd/system ]; then
     case $missing in *etcd-server*) $root systemctl --quiet disable --now etcd >&2 || true ;; esac
+    case $missing in *prometheus*) $root systemctl --quiet disable --now prometheus >&2 || true ;; esac
     case $missing in *docker.io*) $root systemctl --quiet disable --now docker.socket docker >&2 || true ;; esac
 fi

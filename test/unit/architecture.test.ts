@@ -94,21 +94,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['cli', 'client', 'lib', 'node:*', 'commander', 'cli-progress', 'yaml'],
   'blockjob.ts': ['cli', 'node:*'],
   access: ['access', 'core', 'lib', 'node:*', 'pino'],
-  modes: [
-    'modes',
-    'config',
-    'access',
-    'fleet',
-    'fleet/etcd',
-    'grpc',
-    'page',
-    'agent',
-    'qmp',
-    'core',
-    'lib',
-    'node:*',
-    'pino',
-  ],
+  metrics: ['metrics', 'core', 'lib', 'node:*', 'pino', 'prom-client'],
+  tracing: ['tracing', 'core', 'lib', 'pino', '@opentelemetry/api', '@opentelemetry/sdk-node'],
+  modes: 'modes config access fleet fleet/etcd grpc page agent qmp metrics tracing core lib node:* pino'.split(' '),
   config: ['config', 'core', 'lib', 'node:*', 'commander'],
   'main.ts': ['modes', 'config', 'fleet', 'node:*'],
 };
@@ -151,6 +139,12 @@ describe('the sources', () => {
       ({ from, what }) => ofGrpc.test(what) && !/^src\/(grpc|fleet\/etcd|client)\//.test(from),
     );
     expect(others.map(inWords)).toEqual([]);
+  });
+
+  it('load OpenTelemetry only when it is asked for: its part is imported by nobody at the start', () => {
+    const loads = imports.filter(({ what }) => what === 'src/tracing/open-telemetry.ts');
+    const lines = loads.map(({ from, line }) => sources.find(({ path }) => path === from)?.lines[line - 1]);
+    expect(lines).toEqual([expect.stringContaining('= await import(')]);
   });
 
   it('construct a logger in src/modes alone; others take its type', () => {
@@ -268,6 +262,10 @@ describe('these checks', () => {
     ['client', 'src/grpc/status.ts', false],
     ['modes', 'src/agent/host-agent.ts', true],
     ['modes', '@grpc/grpc-js', false],
+    ['modes', 'prom-client', false],
+    ['agent', 'src/metrics/meters.ts', false],
+    ['metrics', 'src/agent/host-agent.ts', false],
+    ['qmp', '@opentelemetry/api', false],
   ])('know whether src/%s may import %s', (part, what, expected) => {
     expect(mayImport({ from: `src/${part}/x.ts`, line: 1, names: [], what })).toBe(expected);
   });

@@ -2,6 +2,7 @@
 import { credentials } from '@grpc/grpc-js';
 import { fail } from '../../core/errors.ts';
 import { isLoopback, parseAddress } from '../../lib/address.ts';
+import type { Observer } from '../../lib/observer.ts';
 import type { Certificates } from '../certificates.ts';
 import { Remote } from './remote.ts';
 
@@ -13,7 +14,11 @@ export interface Place {
 }
 
 /** Connects when it is first asked. Throws HOST_UNREACHABLE for what may not be reached like that. */
-export function connect({ name, address, identity }: Place, certificates: Certificates | undefined): Remote {
+export function connect(
+  { name, address, identity }: Place,
+  certificates: Certificates | undefined,
+  observer?: Observer,
+): Remote {
   const parsed = parseAddress(address);
   const isLocal = typeof parsed === 'object' && ('unixSocket' in parsed || isLoopback(parsed.host));
   if (certificates === undefined && !isLocal) {
@@ -24,5 +29,6 @@ export function connect({ name, address, identity }: Place, certificates: Certif
     host: name,
     address,
     credentials: isPlain ? credentials.createInsecure() : certificates.forClient(identity),
+    ...(observer === undefined ? {} : { observer }),
   });
 }

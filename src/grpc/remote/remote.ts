@@ -37,9 +37,11 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../../core/requests.ts';
+import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER } from '../identity.ts';
 import { toDomain, toDomainDisk, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { errorOf } from './failure.ts';
+import { observed } from './observed.ts';
 import {
   fromAbortRequest,
   fromCheckOperationRequest,
@@ -71,6 +73,7 @@ export interface RemoteOptions {
   /** As gRPC writes it: HOST:PORT, or unix:/PATH. */
   readonly address: string;
   readonly credentials: ChannelCredentials;
+  readonly observer?: Observer;
 }
 
 export class Remote implements BlockJobs, Disposable {
@@ -78,11 +81,12 @@ export class Remote implements BlockJobs, Disposable {
   readonly #jobs: BlockJobServiceClient;
   readonly #domains: DomainServiceClient;
 
-  constructor({ host, address, credentials }: RemoteOptions) {
+  constructor({ host, address, credentials, observer = NOBODY }: RemoteOptions) {
     this.#host = host;
-    this.#jobs = new BlockJobServiceClient(address, credentials, OPTIONS);
+    const options = { ...OPTIONS, interceptors: [observed(observer, host)] };
+    this.#jobs = new BlockJobServiceClient(address, credentials, options);
     this.#domains = new DomainServiceClient(address, credentials, {
-      ...OPTIONS,
+      ...options,
       channelOverride: this.#jobs.getChannel(),
     });
   }

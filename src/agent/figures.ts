@@ -1,0 +1,61 @@
+/** What there is on this host now, in numbers. It is looked at when somebody asks. */
+import type { HostFigures } from '../core/figures.ts';
+import { inTime } from '../lib/in-time.ts';
+import type { JobTable } from './job-table.ts';
+import type { JobViews } from './job-views.ts';
+import type { Leftovers } from './leftovers.ts';
+import type { Progresses } from './progresses.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+import type { Watchers } from './watchers.ts';
+
+export interface FiguresOptions {
+  readonly machines: VirtualMachines;
+  readonly jobs: JobTable;
+  readonly views: JobViews;
+  readonly progresses: Progresses;
+  readonly leftovers: Leftovers;
+  readonly watchers: Watchers;
+}
+
+/** To find leftovers every QEMU is asked for its whole graph. */
+const LEFTOVERS_LAST_MS = 60_000;
+/** Whoever asks has a time-out, and the numbers of before are better than none. */
+const PATIENCE_MS = 3000;
+
+export class Figures {
+  readonly #options: FiguresOptions;
+  #leftovers: HostFigures['leftovers'] = [];
+  #lookedAt = -Infinity;
+
+  constructor(options: FiguresOptions) {
+    this.#options = options;
+  }
+
+  async now(): Promise<HostFigures> {
+    const { machines, jobs, views, progresses, watchers } = this.#options;
+    const active = jobs.newestFirst.filter(({ ended }) => !ended);
+    const [now] = await Promise.all([views.now(active), this.#lookForLeftovers()]);
+    const up = machines.all.filter(({ identity }) => identity !== undefined).length;
+    return {
+      jobs: now.map(({ job: { accepted, state, pauseReason, readyTime }, progress }) => ({
+        kind: accepted.kind,
+        state,
+        pauseReason,
+        readyTime,
+        progress,
+      })),
+      copiedBytes: progresses.copiedBytes,
+      links: { up, down: machines.all.length - up },
+      reconnects: machines.reconnects,
+      watchers: watchers.count,
+      leftovers: this.#leftovers,
+    };
+  }
+
+  async #lookForLeftovers(): Promise<void> {
+    if (performance.now() - this.#lookedAt < LEFTOVERS_LAST_MS) return;
+    this.#lookedAt = performance.now();
+    const found = await inTime(this.#options.leftovers.list(''), PATIENCE_MS);
+    this.#leftovers = found?.map(({ kind }) => kind) ?? this.#leftovers;
+  }
+}

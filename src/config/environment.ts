@@ -1,0 +1,26 @@
+/** What the environment says: whether traces are asked for. All else of OpenTelemetry's variables its SDK reads itself. */
+
+export interface TracesConfig {
+  /** Undefined: the variables name this service. */
+  readonly serviceName: string | undefined;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Any of these asks for traces. */
+const ASK_FOR_TRACES = [
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+  'OTEL_TRACES_EXPORTER',
+] as const;
+
+/** Undefined: no traces. */
+export function tracesIn(environment: Environment): TracesConfig | undefined {
+  const isDisabled = environment['OTEL_SDK_DISABLED']?.trim().toLowerCase() === 'true';
+  const isAsked = ASK_FOR_TRACES.some((name) => (environment[name] ?? '') !== '');
+  if (isDisabled || !isAsked || environment['OTEL_TRACES_EXPORTER'] === 'none') return undefined;
+  const isNamed =
+    (environment['OTEL_SERVICE_NAME'] ?? '') !== '' ||
+    /(^|,)\s*service\.name\s*=/.test(environment['OTEL_RESOURCE_ATTRIBUTES'] ?? '');
+  return { serviceName: isNamed ? undefined : 'blockjobd' };
+}

@@ -1,0 +1,33 @@
+/** Every call to a service elsewhere, for whoever looks on: what it asks, what it sends along, and how it ends. */
+import { InterceptingCall, type Interceptor, Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import type { Observer } from '../../lib/observer.ts';
+import { errorOf } from './failure.ts';
+
+export function observed(observer: Observer, host: string): Interceptor {
+  return (options, nextCall) => {
+    const { path, responseStream: isStream } = options.method_definition;
+    const rpc = path.slice(path.lastIndexOf('/') + 1);
+    return new InterceptingCall(nextCall(options), {
+      start: (metadata, _listener, next) => {
+        const ended = Promise.withResolvers<void>();
+        const onReceiveStatus = (how: StatusObject, tell: (how: StatusObject) => void) => {
+          if (how.code === status.OK) ended.resolve();
+          else ended.reject(whyEnded(how, host));
+          tell(how);
+        };
+        const setHeader = (name: string, value: string) => metadata.set(name, value);
+        const work = async () => {
+          next(metadata, { onReceiveStatus });
+          await ended.promise;
+        };
+        // The caller gets the status, and this promise is for who looks on.
+        observer.during({ does: 'ask', rpc, host, isStream, setHeader }, work).catch(() => undefined);
+      },
+    });
+  };
+}
+
+function whyEnded(how: StatusObject, host: string): Error {
+  if (how.code === status.CANCELLED) return new DOMException(how.details, 'AbortError');
+  return errorOf(Object.assign(new Error(how.details), { ...how, metadata: how.metadata ?? new Metadata() }), host);
+}

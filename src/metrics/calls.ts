@@ -1,0 +1,43 @@
+/** Calls of the contract: those that are answered, and those that a gateway makes to agents. */
+import { type Code, codeOf } from '../core/errors.ts';
+import type { Doing, Observer } from '../lib/observer.ts';
+import { type Meters, secondsFrom } from './meters.ts';
+
+/** A stream lasts for as long as somebody watches: it is counted, and says nothing of how fast we are. */
+export class CallMeters implements Observer {
+  readonly #does: 'serve' | 'ask';
+  readonly #ended;
+  readonly #seconds;
+
+  constructor(meters: Meters, does: 'serve' | 'ask') {
+    this.#does = does;
+    const [name, what] = does === 'serve' ? ['grpc', 'gRPC calls answered'] : ['upstream', 'gRPC calls to agents'];
+    this.#ended = meters.counter({
+      name: `${name}_calls_total`,
+      help: `${what}, by method and by the code that they ended with.`,
+      labels: ['method', 'code'],
+    });
+    this.#seconds = meters.histogram({
+      name: `${name}_call_seconds`,
+      help: `How long ${what} took, streams left out.`,
+      labels: ['method'],
+      buckets: secondsFrom(0.001, 60),
+    });
+  }
+
+  async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
+    if (doing.does !== this.#does) return await work();
+    const began = performance.now();
+    const method = doing.rpc;
+    let code: Code | 'OK' = 'OK';
+    try {
+      return await work();
+    } catch (error) {
+      code = codeOf(error);
+      throw error;
+    } finally {
+      this.#ended.inc({ method, code });
+      if (!doing.isStream) this.#seconds.observe({ method }, (performance.now() - began) / 1000);
+    }
+  }
+}

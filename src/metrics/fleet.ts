@@ -1,0 +1,60 @@
+/** What a gateway knows of its fleet, and how an agent stands in it. */
+
+import { BlockJobError } from '../core/errors.ts';
+import type { FleetFigures } from '../core/figures.ts';
+import type { Meters } from './meters.ts';
+
+const REFUSALS = ['NOT_OWNER', 'DIRECTORY_UNREACHABLE'] as const;
+
+export function addDirectory(meters: Meters, isLive: () => boolean): void {
+  const up = meters.gauge({
+    name: 'directory_up',
+    help: 'Of a gateway: whether what it knows of the fleet is of now. Of an agent: whether it is in the directory.',
+  });
+  meters.beforeEach(() => up.set(isLive() ? 1 : 0));
+}
+
+/** `look` is asked before each answer. */
+export function addFleet(meters: Meters, look: () => FleetFigures): void {
+  const hosts = meters.gauge({
+    name: 'hosts',
+    help: 'Hosts: reachable, unreachable when last asked, or missing (it owns domains, its agent is not in the directory).',
+    labels: ['state'],
+  });
+  const watchers = meters.gauge({ name: 'watchers', help: 'How many watch jobs here.' });
+  const upstream = meters.gauge({
+    name: 'upstream_watches',
+    help: 'Streams from agents that the watchers here share.',
+  });
+  meters.beforeEach(() => {
+    const now = look();
+    for (const state of ['reachable', 'unreachable', 'missing'] as const) hosts.set({ state }, now[state]);
+    watchers.set(now.watchers);
+    upstream.set(now.upstreamWatches);
+  });
+}
+
+/** Changes that an agent refused because the domain is not its own, or nobody could say. */
+export class OwnershipMeters {
+  readonly #refusals;
+
+  constructor(meters: Meters) {
+    this.#refusals = meters.counter({
+      name: 'ownership_refusals_total',
+      help: 'Changes refused as the domain is not this host’s (NOT_OWNER), or nobody could say (DIRECTORY_UNREACHABLE).',
+      labels: ['reason'],
+    });
+    for (const reason of REFUSALS) this.#refusals.inc({ reason }, 0);
+  }
+
+  /** Counts the refusal, where the question ends in one. */
+  async asking<T>(question: Promise<T>): Promise<T> {
+    try {
+      return await question;
+    } catch (error) {
+      const reason = error instanceof BlockJobError ? REFUSALS.find((one) => one === error.reason) : undefined;
+      if (reason !== undefined) this.#refusals.inc({ reason });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,161 @@
+/** The jobs and QEMUs of one host. */
+import type { HostFigures } from '../core/figures.ts';
+import { hasEnded, type Job, type JobState } from '../core/job.ts';
+import type { JobKind, PauseReason } from '../core/journal-entry.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { Convergence } from '../core/progress.ts';
+import type { Doing, Observer } from '../lib/observer.ts';
+import { type Meters, secondsFrom } from './meters.ts';
+
+const KINDS: readonly JobKind[] = ['COPY', 'PULL', 'COMMIT', 'ACTIVE_COMMIT'];
+const ACTIVE: readonly JobState[] = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
+const ENDED: readonly JobState[] = ['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED'];
+const PAUSES: readonly PauseReason[] = ['USER', 'NO_SPACE', 'IO_ERROR'];
+const CONVERGENCES: readonly Convergence[] = ['CONVERGING', 'STALLED', 'DIVERGING', 'SETTLED'];
+const OUTCOMES = ['COMPLETE', 'PARTIAL', 'STALE', 'UNKNOWN'] as const satisfies Outcome['destinationContent'][];
+const LEFTOVERS: readonly HostFigures['leftovers'][number][] = ['FILE', 'NODE', 'BITMAP', 'QEMU_JOB'];
+/** Of a job that makes no copy. */
+const NO_COPY = 'NONE';
+
+export class HostMeters implements Observer {
+  readonly #ended;
+  readonly #pivot;
+  readonly #commands;
+  readonly #syncs;
+
+  /** `look` is asked before each answer. */
+  constructor(meters: Meters, look: () => Promise<HostFigures>) {
+    this.#ended = meters.counter({
+      name: 'jobs_ended_total',
+      help: 'Jobs that ended, by what kind they were, how they ended, and what the destination is worth.',
+      labels: ['kind', 'state', 'outcome'],
+    });
+    // A counter that is not there before it counts hides its first event from increase().
+    for (const kind of KINDS) {
+      const outcomes = kind === 'COPY' || kind === 'ACTIVE_COMMIT' ? OUTCOMES : [NO_COPY];
+      for (const state of ENDED) for (const outcome of outcomes) this.#ended.inc({ kind, state, outcome }, 0);
+    }
+    this.#pivot = meters.histogram({
+      name: 'ready_to_pivot_seconds',
+      help: 'From READY until the guest was on the destination, its clean-up included; a person may have been waited for.',
+      buckets: secondsFrom(0.01, 86_400),
+    });
+    this.#commands = meters.histogram({
+      name: 'qmp_command_seconds',
+      help: 'How long QEMU took to answer a command, from the call on.',
+      labels: ['command'],
+      buckets: secondsFrom(0.001, 60),
+    });
+    this.#syncs = meters.histogram({
+      name: 'journal_sync_seconds',
+      help: 'How long it took until an entry of a journal was on stable storage.',
+      buckets: secondsFrom(0.0001, 10),
+    });
+    this.#lookAtEach(meters, look);
+  }
+
+  async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
+    if (doing.does !== 'qmp' && doing.does !== 'sync') return await work();
+    const began = performance.now();
+    try {
+      return await work();
+    } finally {
+      const seconds = (performance.now() - began) / 1000;
+      if (doing.does === 'qmp') this.#commands.observe({ command: doing.command }, seconds);
+      else this.#syncs.observe(seconds);
+    }
+  }
+
+  /** A job has ended, and is settled. */
+  ended({ accepted: { kind }, state, outcome, pivotRequested, readyTime, endTime }: Job): void {
+    this.#ended.inc({ kind, state, outcome: outcome.destinationContent ?? NO_COPY });
+    if (state !== 'COMPLETED' || !pivotRequested || readyTime === undefined || endTime === undefined) return;
+    this.#pivot.observe((Date.parse(endTime) - Date.parse(readyTime)) / 1000);
+  }
+
+  #lookAtEach(meters: Meters, look: () => Promise<HostFigures>): void {
+    const jobs = meters.gauge({
+      name: 'jobs',
+      help: 'Jobs that have not ended, by kind and state.',
+      labels: ['kind', 'state'],
+    });
+    const paused = meters.gauge({
+      name: 'jobs_paused',
+      help: 'Jobs that are paused, by why.',
+      labels: ['reason'],
+    });
+    const convergence = meters.gauge({
+      name: 'jobs_convergence',
+      help: 'Jobs that have not ended, by whether what is left to copy shrinks.',
+      labels: ['convergence'],
+    });
+    const current = meters.gauge({
+      name: 'jobs_current_bytes',
+      help: 'What the jobs that have not ended have copied, all together.',
+      labels: ['kind'],
+    });
+    const end = meters.gauge({
+      name: 'jobs_end_bytes',
+      help: 'What the jobs that have not ended have to copy as known now, all together.',
+      labels: ['kind'],
+    });
+    const longestReady = meters.gauge({
+      name: 'longest_ready_seconds',
+      help: 'How long the job has been READY that waits for its end longest; 0 if none waits.',
+    });
+    const copied = meters.counter({ name: 'copied_bytes_total', help: 'What jobs have copied.' });
+    const links = meters.gauge({
+      name: 'qmp_links',
+      help: 'QMP sockets, by whether their QEMU can be asked.',
+      labels: ['state'],
+    });
+    const reconnects = meters.counter({
+      name: 'qmp_reconnects_total',
+      help: 'How often a lost QMP connection came back.',
+    });
+    const watchers = meters.gauge({ name: 'watchers', help: 'How many watch jobs here.' });
+    const leftovers = meters.gauge({
+      name: 'leftovers',
+      help: 'What jobs made and could not take back, by what it is; looked for once a minute at most.',
+      labels: ['kind'],
+    });
+    meters.beforeEach(async () => {
+      const now = await look();
+      for (const kind of KINDS) {
+        const those = now.jobs.filter((job) => job.kind === kind);
+        for (const state of ACTIVE) jobs.set({ kind, state }, those.filter((job) => job.state === state).length);
+        current.set({ kind }, sum(those.map(({ progress }) => progress?.currentBytes ?? 0)));
+        end.set({ kind }, sum(those.map(({ progress }) => progress?.endBytes ?? 0)));
+      }
+      for (const reason of PAUSES) {
+        paused.set({ reason }, now.jobs.filter(({ pauseReason }) => pauseReason === reason).length);
+      }
+      for (const one of CONVERGENCES) {
+        const those = now.jobs.filter(({ progress }) => progress?.convergence === one);
+        convergence.set({ convergence: one }, those.length);
+      }
+      const ready = now.jobs.filter((job) => job.state === 'READY' && !hasEnded(job));
+      longestReady.set(Math.max(0, ...ready.map(({ readyTime }) => secondsSince(readyTime))));
+      setTo(copied, now.copiedBytes);
+      links.set({ state: 'up' }, now.links.up);
+      links.set({ state: 'down' }, now.links.down);
+      setTo(reconnects, now.reconnects);
+      watchers.set(now.watchers);
+      for (const kind of LEFTOVERS) leftovers.set({ kind }, now.leftovers.filter((one) => one === kind).length);
+    });
+  }
+}
+
+function secondsSince(time: string | undefined): number {
+  return time === undefined ? 0 : (Date.now() - Date.parse(time)) / 1000;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, one) => total + one, 0);
+}
+
+/** What is counted elsewhere. */
+function setTo(counter: { reset(): void; inc(value: number): void }, value: number): void {
+  counter.reset();
+  counter.inc(value);
+}

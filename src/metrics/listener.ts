@@ -1,0 +1,54 @@
+/** GET /metrics, on a port of its own, in plain HTTP: what is told there names nobody and nothing. */
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Logger } from 'pino';
+import type { Meters } from './meters.ts';
+
+export interface ListenerOptions {
+  readonly meters: Meters;
+  readonly host: string;
+  readonly port: number;
+  readonly log: Logger;
+}
+
+/** An answer is a second's work; who has not sent its question by then is not served. */
+const PATIENCE_MS = 10_000;
+
+/** Rejects with what to do, when the port cannot be listened on. */
+export async function listen({ meters, host, port, log }: ListenerOptions): Promise<AsyncDisposable> {
+  const server = createServer({ requestTimeout: PATIENCE_MS, headersTimeout: PATIENCE_MS }, (request, response) => {
+    answer(meters, request, response).catch((error: unknown) => {
+      log.error({ err: error }, 'the metrics cannot be told');
+      response.writeHead(500).end();
+    });
+  });
+  server.listen({ host, port });
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+    const why = isTaken ? 'the port is in use' : String(error);
+    const text = `metrics cannot be served on ${host}:${port}: ${why}; give --metrics another HOST:PORT, or --metrics off`;
+    throw new Error(text, { cause: error });
+  }
+  // It is an object for a port.
+  const { address, port: chosen } = server.address() as AddressInfo;
+  const url = `http://${address.includes(':') ? `[${address}]` : address}:${chosen}/metrics`;
+  log.info({ url }, 'metrics are served');
+  return {
+    [Symbol.asyncDispose]: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+async function answer(meters: Meters, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (url?.split('?', 1)[0] !== '/metrics') return void response.writeHead(404).end('see /metrics\n');
+  if (method !== 'GET') return void response.writeHead(405, { allow: 'GET' }).end();
+  const text = await meters.text();
+  response.writeHead(200, { 'content-type': meters.registry.contentType }).end(text);
+}

@@ -1,0 +1,68 @@
+/** A registry of our own, and what makes its meters: all begin with blockjob_, and have few label values. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export interface Description<Label extends string> {
+  /** Behind `blockjob_`; what it is measured in last. */
+  readonly name: string;
+  readonly help: string;
+  readonly labels?: readonly Label[];
+}
+
+/** They count things, and say that they count up. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
+export class Meters {
+  readonly registry = new Registry();
+  readonly #looks: (() => Promise<void> | void)[] = [];
+  #answer: Promise<string> | undefined;
+
+  /** Those of any process: its CPU, memory, open files, event loop and garbage. */
+  addProcess(): void {
+    collectDefaultMetrics({ register: this.registry });
+    for (const name of MISNAMED) this.registry.removeSingleMetric(name);
+  }
+
+  counter<Label extends string = never>(described: Description<Label>): Counter<Label> {
+    return new Counter(this.#configuration(described));
+  }
+
+  gauge<Label extends string = never>(described: Description<Label>): Gauge<Label> {
+    return new Gauge(this.#configuration(described));
+  }
+
+  histogram<Label extends string = never>(
+    described: Description<Label> & { readonly buckets: readonly number[] },
+  ): Histogram<Label> {
+    return new Histogram({ ...this.#configuration(described), buckets: [...described.buckets] });
+  }
+
+  /** Done before each answer: what is there now is looked at only when somebody asks. */
+  beforeEach(look: () => Promise<void> | void): void {
+    this.#looks.push(look);
+  }
+
+  /** All of them, in the text format of Prometheus. Who asks while others wait gets the same answer as they. */
+  async text(): Promise<string> {
+    this.#answer ??= this.#lookAndTell();
+    return await this.#answer;
+  }
+
+  async #lookAndTell(): Promise<string> {
+    try {
+      await Promise.all(this.#looks.map(async (look) => await look()));
+      return await this.registry.metrics();
+    } finally {
+      this.#answer = undefined;
+    }
+  }
+
+  #configuration<Label extends string>({ name, help, labels = [] }: Description<Label>) {
+    return { name: `blockjob_${name}`, help, labelNames: labels, registers: [this.registry] };
+  }
+}
+
+/** Seconds from the first to the last, each about three times the one before. */
+export function secondsFrom(first: number, last: number): readonly number[] {
+  const all = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 900, 3600, 14_400, 86_400];
+  return all.filter((one) => one >= first && one <= last);
+}

@@ -1,0 +1,57 @@
+/** The log, the meters and the traces of one service. */
+import { type Logger, pino } from 'pino';
+import type { AgentConfig, EmbeddedConfig, GatewayConfig } from '../config/config.ts';
+import type { Certificates } from '../grpc/certificates.ts';
+import { both, NOBODY, type Observer } from '../lib/observer.ts';
+import { VERSION } from '../lib/version.ts';
+import { CallMeters } from '../metrics/calls.ts';
+import { listen } from '../metrics/listener.ts';
+import { Meters } from '../metrics/meters.ts';
+import { addService } from '../metrics/service.ts';
+import type { Traces } from '../tracing/traces.ts';
+
+type Config = EmbeddedConfig | AgentConfig | GatewayConfig;
+
+export class Telemetry implements AsyncDisposable {
+  readonly log: Logger;
+  readonly meters = new Meters();
+  /** Sees calls that are served, and what the traces show. */
+  readonly observer: Observer;
+  readonly #config: Config;
+  readonly #traces: Traces | undefined;
+
+  private constructor(config: Config, traces: Traces | undefined) {
+    this.#config = config;
+    this.#traces = traces;
+    this.log = pino(
+      { level: config.logLevel, ...(traces === undefined ? {} : { mixin: () => traces.ids() }) },
+      pino.destination({ dest: 2, sync: true }),
+    );
+    this.observer = both(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
+    traces?.complainTo(this.log);
+  }
+
+  static async open(config: Config): Promise<Telemetry> {
+    return new Telemetry(config, await tracesOf(config));
+  }
+
+  /** Serves the metrics, if that is asked for. Rejects with what to do, when the port cannot be listened on. */
+  async listen(certificates: Certificates | undefined): Promise<AsyncDisposable | undefined> {
+    const { metrics, mode } = this.#config;
+    if (metrics === undefined) return undefined;
+    this.meters.addProcess();
+    addService(this.meters, { version: VERSION, mode, certificateEnds: () => certificates?.ends });
+    return await listen({ ...metrics, meters: this.meters, log: this.log });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#traces?.[Symbol.asyncDispose]();
+  }
+}
+
+/** OpenTelemetry is much to load: only who asks for it pays. */
+async function tracesOf({ traces }: Config): Promise<Traces | undefined> {
+  if (traces === undefined) return undefined;
+  const { openTraces } = await import('../tracing/open-telemetry.ts');
+  return openTraces({ ...traces, version: VERSION });
+}

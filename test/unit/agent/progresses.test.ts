@@ -1,0 +1,35 @@
+/** What jobs have copied, counted from what QEMU says of each. */
+import { pino } from 'pino';
+import { expect, it } from 'vitest';
+import { Progresses } from '../../../src/agent/progresses.ts';
+import { VirtualMachines } from '../../../src/agent/virtual-machines.ts';
+import type { QemuBlockJob } from '../../../src/core/qemu/replies.ts';
+import { JOB, jobOf } from '../core/stories.ts';
+
+function progresses(): Progresses {
+  return new Progresses(new VirtualMachines({ folder: undefined, named: [], log: pino({ level: 'silent' }) }));
+}
+
+function at(offsetBytes: number, more: Partial<QemuBlockJob> = {}): QemuBlockJob {
+  const running = { status: 'running', paused: false, ioStatus: 'ok', speedBytesPerSecond: 0 } as const;
+  return { id: JOB, ...running, offsetBytes, lengthBytes: 1000, ...more };
+}
+
+it('counts each byte of a job once, however often QEMU is asked, and those of several jobs', () => {
+  const here = progresses();
+  here.take([at(100)]);
+  here.take([at(100)]);
+  here.take([at(700), at(50, { id: 'bj00000000000000ff' }), at(9000, { id: 'not-ours' })]);
+  expect(here.copiedBytes).toBe(750);
+  here.forget(JOB);
+  expect(here.copiedBytes).toBe(750);
+});
+
+it('does not count again what a job had copied before this process began', () => {
+  const here = progresses();
+  here.goOn(jobOf());
+  here.take([at(600)]);
+  expect(here.copiedBytes).toBe(0);
+  here.take([at(650)]);
+  expect(here.copiedBytes).toBe(50);
+});
