@@ -78,6 +78,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   grpc: ['grpc', 'core', 'lib', 'generated', 'node:*', 'pino', '@grpc/*', '@bufbuild/protobuf*', 'grpc-health-check'],
   fleet: ['fleet', 'fleet/etcd', 'core', 'lib', 'node:*', 'pino'],
   'fleet/etcd': ['fleet/etcd', 'lib', 'generated/etcd', 'node:*', '@grpc/grpc-js'],
+  client: ['client', 'generated', 'node:*', '@grpc/grpc-js'],
   access: ['access', 'core', 'lib', 'node:*', 'pino'],
   modes: ['modes', 'config', 'access', 'fleet', 'fleet/etcd', 'grpc', 'agent', 'qmp', 'core', 'lib', 'node:*', 'pino'],
   config: ['config', 'core', 'lib', 'node:*', 'commander'],
@@ -116,9 +117,11 @@ describe('the sources', () => {
     expect([...parts].filter((part) => MAY_IMPORT[part] === undefined)).toEqual([]);
   });
 
-  it('import gRPC and what is generated in src/grpc alone, but for the client of etcd', () => {
+  it('import gRPC and what is generated in src/grpc alone, but for the clients: of etcd, and of the service', () => {
     const ofGrpc = /^@grpc\/|^grpc-|^generated\//;
-    const others = imports.filter(({ from, what }) => ofGrpc.test(what) && !/^src\/(grpc|fleet\/etcd)\//.test(from));
+    const others = imports.filter(
+      ({ from, what }) => ofGrpc.test(what) && !/^src\/(grpc|fleet\/etcd|client)\//.test(from),
+    );
     expect(others.map(inWords)).toEqual([]);
   });
 
@@ -227,6 +230,9 @@ describe('these checks', () => {
     ['fleet/etcd', 'generated/blockjob/v1/job.ts', false],
     ['grpc', 'generated/etcd/etcd.ts', false],
     ['grpc', 'src/agent/host-agent.ts', false],
+    ['client', 'generated/blockjob/v1/job.ts', true],
+    ['client', 'src/lib/wake.ts', false],
+    ['client', 'src/grpc/status.ts', false],
     ['modes', 'src/agent/host-agent.ts', true],
     ['modes', '@grpc/grpc-js', false],
   ])('know whether src/%s may import %s', (part, what, expected) => {

@@ -1,0 +1,175 @@
+/** The service, as an object: one method for each call of the contract, which says what it means. */
+import { randomUUID } from 'node:crypto';
+import {
+  AbortRequest,
+  type AbortResponse,
+  CommitRequest,
+  type CommitResponse,
+  type DeepPartial,
+  GetInfoRequest,
+  type GetInfoResponse,
+  ListJobsRequest,
+  type ListJobsResponse,
+  ListLeftoversRequest,
+  type ListLeftoversResponse,
+  PauseRequest,
+  type PauseResponse,
+  RebaseRequest,
+  type RebaseResponse,
+  ReclaimRequest,
+  type ReclaimResponse,
+  ResumeRequest,
+  type ResumeResponse,
+  SetSpeedRequest,
+  type SetSpeedResponse,
+  StartCopyRequest,
+  type StartCopyResponse,
+  WatchJobRequest,
+} from '../../generated/blockjob/v1/block_job_service.ts';
+import {
+  CheckOperationRequest,
+  type CheckOperationResponse,
+  GetDomainRequest,
+  type GetDomainResponse,
+  ListDomainsRequest,
+  type ListDomainsResponse,
+} from '../../generated/blockjob/v1/domain_service.ts';
+import type { JobEvent } from '../../generated/blockjob/v1/job.ts';
+import { type Endpoint, Endpoints } from './endpoints.ts';
+import type { CallOptions, ConnectOptions } from './options.ts';
+import { ask, type Rpc } from './unary.ts';
+import { type WatchOptions, watch } from './watch.ts';
+
+/**
+ * Writes get a request_id of their own unless they have one, and are repeated with it while the service is away: what
+ * is asked for is done once. Everything throws BlockJobError, or the reason of the caller's own signal.
+ */
+export class BlockJobClient implements Disposable {
+  readonly #options: ConnectOptions;
+  readonly #endpoints: Endpoints;
+
+  /** Connects when it is first asked. Throws where a certificate's file cannot be read. */
+  constructor(options: ConnectOptions) {
+    this.#options = options;
+    this.#endpoints = new Endpoints(options);
+  }
+
+  /** The address that is in use. */
+  get address(): string {
+    return this.#endpoints.current.address;
+  }
+
+  async startCopy(request: DeepPartial<StartCopyRequest>, options?: CallOptions): Promise<StartCopyResponse> {
+    return await this.#write(StartCopyRequest, ({ jobs }) => jobs.startCopy.bind(jobs), request, options);
+  }
+
+  async rebase(request: DeepPartial<RebaseRequest>, options?: CallOptions): Promise<RebaseResponse> {
+    return await this.#write(RebaseRequest, ({ jobs }) => jobs.rebase.bind(jobs), request, options);
+  }
+
+  async commit(request: DeepPartial<CommitRequest>, options?: CallOptions): Promise<CommitResponse> {
+    return await this.#write(CommitRequest, ({ jobs }) => jobs.commit.bind(jobs), request, options);
+  }
+
+  async getInfo(request: DeepPartial<GetInfoRequest>, options?: CallOptions): Promise<GetInfoResponse> {
+    return await this.#read(GetInfoRequest, ({ jobs }) => jobs.getInfo.bind(jobs), request, options);
+  }
+
+  async listJobs(request: DeepPartial<ListJobsRequest> = {}, options?: CallOptions): Promise<ListJobsResponse> {
+    return await this.#read(ListJobsRequest, ({ jobs }) => jobs.listJobs.bind(jobs), request, options);
+  }
+
+  async setSpeed(request: DeepPartial<SetSpeedRequest>, options?: CallOptions): Promise<SetSpeedResponse> {
+    return await this.#write(SetSpeedRequest, ({ jobs }) => jobs.setSpeed.bind(jobs), request, options);
+  }
+
+  async pause(request: DeepPartial<PauseRequest>, options?: CallOptions): Promise<PauseResponse> {
+    return await this.#write(PauseRequest, ({ jobs }) => jobs.pause.bind(jobs), request, options);
+  }
+
+  async resume(request: DeepPartial<ResumeRequest>, options?: CallOptions): Promise<ResumeResponse> {
+    return await this.#write(ResumeRequest, ({ jobs }) => jobs.resume.bind(jobs), request, options);
+  }
+
+  async abort(request: DeepPartial<AbortRequest>, options?: CallOptions): Promise<AbortResponse> {
+    return await this.#write(AbortRequest, ({ jobs }) => jobs.abort.bind(jobs), request, options);
+  }
+
+  /**
+   * The events of a job: every revision once and in order, also when server, gateway or network are lost meanwhile.
+   * Ends after the event that ends the job. Leaving the loop ends the watch, and touches no job.
+   */
+  watchJob(
+    request: DeepPartial<WatchJobRequest>,
+    options: WatchOptions = {},
+  ): AsyncGenerator<JobEvent, void, undefined> {
+    return watch(this.#endpoints, WatchJobRequest.fromPartial(request), { ...this.#options, ...options });
+  }
+
+  async listLeftovers(
+    request: DeepPartial<ListLeftoversRequest> = {},
+    options?: CallOptions,
+  ): Promise<ListLeftoversResponse> {
+    return await this.#read(ListLeftoversRequest, ({ jobs }) => jobs.listLeftovers.bind(jobs), request, options);
+  }
+
+  async reclaim(request: DeepPartial<ReclaimRequest>, options?: CallOptions): Promise<ReclaimResponse> {
+    return await this.#write(ReclaimRequest, ({ jobs }) => jobs.reclaim.bind(jobs), request, options);
+  }
+
+  async listDomains(
+    request: DeepPartial<ListDomainsRequest> = {},
+    options?: CallOptions,
+  ): Promise<ListDomainsResponse> {
+    return await this.#read(ListDomainsRequest, ({ domains }) => domains.listDomains.bind(domains), request, options);
+  }
+
+  async getDomain(request: DeepPartial<GetDomainRequest>, options?: CallOptions): Promise<GetDomainResponse> {
+    return await this.#read(GetDomainRequest, ({ domains }) => domains.getDomain.bind(domains), request, options);
+  }
+
+  async checkOperation(
+    request: DeepPartial<CheckOperationRequest>,
+    options?: CallOptions,
+  ): Promise<CheckOperationResponse> {
+    return await this.#read(
+      CheckOperationRequest,
+      ({ domains }) => domains.checkOperation.bind(domains),
+      request,
+      options,
+    );
+  }
+
+  close(): void {
+    this.#endpoints[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #read<Request, Response>(
+    type: Message<Request>,
+    rpc: (endpoint: Endpoint) => Rpc<Request, Response>,
+    request: DeepPartial<Request>,
+    options: CallOptions = {},
+  ): Promise<Response> {
+    const message = type.fromPartial(request);
+    return await ask(this.#endpoints, 'read', rpc, message, { ...this.#options, ...options });
+  }
+
+  async #write<Request extends { requestId: string }, Response>(
+    type: Message<Request>,
+    rpc: (endpoint: Endpoint) => Rpc<Request, Response>,
+    request: DeepPartial<Request>,
+    options: CallOptions = {},
+  ): Promise<Response> {
+    const message = type.fromPartial(request);
+    if (message.requestId === '') message.requestId = randomUUID();
+    return await ask(this.#endpoints, 'write', rpc, message, { ...this.#options, ...options });
+  }
+}
+
+interface Message<T> {
+  fromPartial(object: DeepPartial<T>): T;
+}

@@ -1,0 +1,92 @@
+/**
+ * A client of blockjobd for Node.
+ *
+ *   import { BlockJobClient } from 'blockjobd-client';
+ *
+ *   using client = new BlockJobClient({ address: ['gateway1:50051', 'gateway2:50051'], tls: { ca, cert, key } });
+ *   const { job } = await client.startCopy({
+ *     disk: { domain: 'web1', disk: 'virtio0' },
+ *     destination: { target: { $case: 'file', value: '/var/lib/images/web1-new.qcow2' } },
+ *   });
+ *   for await (const event of client.watchJob({ job: { ref: { $case: 'jobId', value: job.id } } })) …
+ */
+export {
+  AbortRequest,
+  AbortResponse,
+  CommitFlag,
+  CommitRequest,
+  CommitResponse,
+  GetInfoRequest,
+  GetInfoResponse,
+  Leftover,
+  Leftover_Kind,
+  ListJobsRequest,
+  ListJobsResponse,
+  ListLeftoversRequest,
+  ListLeftoversResponse,
+  PauseRequest,
+  PauseResponse,
+  Plan,
+  PlanStep,
+  PlanStep_Phase,
+  RebaseFlag,
+  RebaseRequest,
+  RebaseResponse,
+  ReclaimRequest,
+  ReclaimResponse,
+  ReclaimResult,
+  ResumeRequest,
+  ResumeResponse,
+  SetSpeedRequest,
+  SetSpeedResponse,
+  StartCopyRequest,
+  StartCopyResponse,
+  WatchJobRequest,
+  WatchJobResponse,
+} from '../../generated/blockjob/v1/block_job_service.ts';
+export {
+  CheckOperationRequest,
+  CheckOperationResponse,
+  Disk,
+  Domain,
+  GetDomainRequest,
+  GetDomainResponse,
+  GuestState,
+  Image,
+  ListDomainsRequest,
+  ListDomainsResponse,
+  Operation,
+} from '../../generated/blockjob/v1/domain_service.ts';
+export { ErrorReason } from '../../generated/blockjob/v1/error_reason.ts';
+export {
+  Convergence,
+  Destination,
+  DestinationContent,
+  DiskRef,
+  Evidence,
+  Evidence_Source,
+  ImageFormat,
+  Job,
+  Job_State,
+  JobEvent,
+  JobEvent_Type,
+  JobKind,
+  JobOptions,
+  JobRef,
+  NbdDestination,
+  NbdTcpServer,
+  OnNoSpace,
+  OnReady,
+  Outcome,
+  PauseGuest,
+  PauseReason,
+  Progress,
+  SafeToDelete,
+  WriteMode,
+} from '../../generated/blockjob/v1/job.ts';
+export { BlockJobClient } from './client.ts';
+export { fromMs, toMs } from './durations.ts';
+export { BlockJobError, type Code, errorOfStatus, type FieldViolation, type Reason } from './errors.ts';
+export { hasEnded } from './job.ts';
+export type { CallOptions, ConnectOptions, Endurance, Pem, Retry, TlsOptions } from './options.ts';
+export type { WatchOptions } from './watch.ts';

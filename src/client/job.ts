@@ -1,0 +1,14 @@
+/** What is read from a job again and again. */
+import { Job_State } from '../../generated/blockjob/v1/job.ts';
+
+const ENDS: ReadonlySet<Job_State> = new Set([
+  Job_State.STATE_COMPLETED,
+  Job_State.STATE_CANCELLED,
+  Job_State.STATE_FAILED,
+  Job_State.STATE_UNRESOLVED,
+]);
+
+/** No event follows, and the state never changes again. */
+export function hasEnded(state: Job_State): boolean {
+  return ENDS.has(state);
+}

@@ -1,0 +1,58 @@
+/** Tries again, at the next address and after a while, for as long as it makes sense. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Endpoint, Endpoints } from './endpoints.ts';
+import type { BlockJobError } from './errors.ts';
+import type { CallOptions } from './options.ts';
+
+const PATIENCE_MS = 30_000;
+const BACK_OFF_MS = { first: 100, longest: 2000 };
+
+export class Persistence {
+  readonly deadline: Date | undefined;
+  readonly #endpoints: Endpoints;
+  readonly #options: CallOptions;
+  #failures = 0;
+  #failingSince: number | undefined;
+
+  /** The deadline runs from now on. */
+  constructor(endpoints: Endpoints, options: CallOptions) {
+    this.#endpoints = endpoints;
+    this.#options = options;
+    this.deadline = options.timeoutMs === undefined ? undefined : new Date(Date.now() + options.timeoutMs);
+  }
+
+  /** The service is there. */
+  heard(): void {
+    this.#failures = 0;
+    this.#failingSince = undefined;
+  }
+
+  /** Resolves when it is time for the next attempt; throws the error if there is to be none. */
+  async after(error: BlockJobError, endpoint: Endpoint): Promise<void> {
+    const { signal, patienceMs = PATIENCE_MS, onRetry } = this.#options;
+    const now = performance.now();
+    this.#failingSince ??= now;
+    if (!error.mayPass || now - this.#failingSince > patienceMs) throw error;
+    this.#endpoints.leave(endpoint);
+    this.#failures += 1;
+    const delayMs = this.#delayMs(error);
+    if (this.deadline !== undefined && Date.now() + delayMs >= this.deadline.getTime()) throw error;
+    onRetry?.({ error, address: endpoint.address, delayMs });
+    try {
+      await sleep(delayMs, undefined, { signal });
+    } catch (aborted) {
+      signal?.throwIfAborted();
+      throw aborted;
+    }
+  }
+
+  /** Another address is asked at once; when all of them have failed it is time to wait. */
+  #delayMs({ retryDelayMs = 0 }: BlockJobError): number {
+    const { count } = this.#endpoints;
+    if (this.#failures % count !== 0) return 0;
+    const rounds = this.#failures / count;
+    const backOffMs = Math.min(BACK_OFF_MS.first * 2 ** (rounds - 1), BACK_OFF_MS.longest);
+    // Many clients come back to a server that has been restarted: not all in the same instant.
+    return Math.max(retryDelayMs, backOffMs) * (0.75 + Math.random() / 2);
+  }
+}

@@ -1,0 +1,63 @@
+/** One call with one answer: asked again where it did not come. */
+import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { Endpoint, Endpoints } from './endpoints.ts';
+import { BlockJobError, errorOfCall, wasNeverSent } from './errors.ts';
+import type { CallOptions } from './options.ts';
+import { Persistence } from './persistence.ts';
+
+export type Rpc<Request, Response> = (
+  request: Request,
+  metadata: Metadata,
+  options: { deadline?: Date },
+  callback: (error: ServiceError | null, response: Response) => void,
+) => ClientUnaryCall;
+
+/** A write must be safe to repeat: it bears a request_id. */
+export async function ask<Request, Response>(
+  endpoints: Endpoints,
+  kind: 'read' | 'write',
+  rpcOf: (endpoint: Endpoint) => Rpc<Request, Response>,
+  request: Request,
+  options: CallOptions,
+): Promise<Response> {
+  const persistence = new Persistence(endpoints, options);
+  let mayHaveHappened = false;
+  for (;;) {
+    const endpoint = endpoints.current;
+    try {
+      await endpoint.tried(options.signal);
+      return await once(rpcOf(endpoint), request, endpoint.address, persistence.deadline, options.signal);
+    } catch (error) {
+      if (!(error instanceof BlockJobError)) throw error;
+      const isLost = !error.isAnswer && error.cause !== undefined && !wasNeverSent(error);
+      mayHaveHappened ||= kind === 'write' && isLost;
+      // A refusal that stays is the answer to all attempts: the request_id makes them one.
+      const isOpen = mayHaveHappened && (error.mayPass || !error.isAnswer);
+      await persistence.after(
+        isOpen ? new BlockJobError(error, { cause: error.cause, mayHaveHappened }) : error,
+        endpoint,
+      );
+    }
+  }
+}
+
+async function once<Request, Response>(
+  rpc: Rpc<Request, Response>,
+  request: Request,
+  address: string,
+  deadline: Date | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Response> {
+  const { promise, resolve, reject } = Promise.withResolvers<Response>();
+  const running = rpc(request, new Metadata(), deadline === undefined ? {} : { deadline }, (error, response) => {
+    if (error === null) resolve(response);
+    else reject(signal?.aborted === true ? signal.reason : errorOfCall(error, address));
+  });
+  const leave = () => running.cancel();
+  signal?.addEventListener('abort', leave, { once: true });
+  try {
+    return await promise;
+  } finally {
+    signal?.removeEventListener('abort', leave);
+  }
+}

@@ -1,0 +1,111 @@
+/** A job's events, every revision once and in order, whatever is lost on the way: server, gateway or network. */
+import { Metadata } from '@grpc/grpc-js';
+import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
+import { type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
+import type { Endpoint, Endpoints } from './endpoints.ts';
+import { BlockJobError, errorOfCall, isServiceError } from './errors.ts';
+import { hasEnded } from './job.ts';
+import type { CallOptions } from './options.ts';
+import { Persistence } from './persistence.ts';
+
+/** The service sends something every 15 seconds. */
+const SILENCE_MS = 35_000;
+
+export interface WatchOptions extends CallOptions {
+  /** How long nothing may come before the connection counts as broken. The service sends something every 15 seconds. */
+  readonly silenceMs?: number | undefined;
+}
+
+/** Ends after the event that ends the job. */
+export async function* watch(
+  endpoints: Endpoints,
+  request: WatchJobRequest,
+  options: WatchOptions,
+): AsyncGenerator<JobEvent, void, undefined> {
+  const persistence = new Persistence(endpoints, options);
+  let next = request;
+  for (;;) {
+    const endpoint = endpoints.current;
+    try {
+      for await (const event of read(endpoint, next, options, persistence.deadline)) {
+        persistence.heard();
+        const cursor = cursorAfter(event, next.afterRevision);
+        if (cursor === 'seen') continue;
+        // From here on it is this job, also when the disk has got another one.
+        const id = event.job?.id;
+        next = { ...next, afterRevision: cursor, ...(id === undefined ? {} : { job: refTo(id) }) };
+        yield event;
+        if (isLast(event)) return;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof BlockJobError)) throw error;
+      await persistence.after(error, endpoint);
+    }
+  }
+}
+
+function refTo(value: string): NonNullable<WatchJobRequest['job']> {
+  return { ref: { $case: 'jobId', value } };
+}
+
+/** Where a watch that has seen this event goes on; or that it was seen before. Throws where events are missing. */
+function cursorAfter({ type, revision, oldestRevision }: JobEvent, cursor: bigint | undefined): bigint | 'seen' {
+  if (type === JobEvent_Type.TYPE_COMPACTED) return oldestRevision - 1n;
+  if (cursor === undefined) return revision;
+  if (isLive(type)) return revision < cursor ? 'seen' : cursor;
+  if (revision <= cursor) return 'seen';
+  if (revision === cursor + 1n) return revision;
+  throw BlockJobError.onTheWay('DATA_LOSS', `revision ${revision} came after ${cursor}`);
+}
+
+/** No entry of the journal: it repeats the revision of the one before it. */
+function isLive(type: JobEvent['type']): boolean {
+  const live: readonly JobEvent['type'][] = [
+    JobEvent_Type.TYPE_SNAPSHOT,
+    JobEvent_Type.TYPE_PROGRESS,
+    JobEvent_Type.TYPE_HEARTBEAT,
+    JobEvent_Type.TYPE_COMPACTED,
+  ];
+  return live.includes(type);
+}
+
+/** Live events show the job as it is now, which may be ahead of the entries that are still to come. */
+function isLast({ type, job }: JobEvent): boolean {
+  const isOfItsRevision = !isLive(type) || type === JobEvent_Type.TYPE_SNAPSHOT;
+  return isOfItsRevision && job !== undefined && hasEnded(job.state);
+}
+
+/** One stream, until it ends or breaks. */
+async function* read(
+  endpoint: Endpoint,
+  request: WatchJobRequest,
+  { signal, silenceMs = SILENCE_MS }: WatchOptions,
+  deadline: Date | undefined,
+): AsyncGenerator<JobEvent, void, undefined> {
+  await endpoint.tried(signal);
+  const stream = endpoint.jobs.watchJob(request, new Metadata(), deadline === undefined ? {} : { deadline });
+  const messages = (stream as AsyncIterable<WatchJobResponse>)[Symbol.asyncIterator]();
+  let isSilent = false;
+  const leave = () => stream.cancel();
+  signal?.addEventListener('abort', leave, { once: true });
+  try {
+    for (;;) {
+      // Runs while something is waited for, not while the reader is slow.
+      const timer = setTimeout(() => {
+        isSilent = true;
+        stream.cancel();
+      }, silenceMs);
+      const message = await messages.next().finally(() => clearTimeout(timer));
+      if (message.done === true) return;
+      if (message.value.event !== undefined) yield message.value.event;
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (isSilent) throw BlockJobError.onTheWay('UNAVAILABLE', `${endpoint.address}: silent for ${silenceMs} ms`);
+    throw isServiceError(error) ? errorOfCall(error, endpoint.address) : error;
+  } finally {
+    signal?.removeEventListener('abort', leave);
+    stream.cancel();
+  }
+}

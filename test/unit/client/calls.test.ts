@@ -1,0 +1,294 @@
+/** Calls with one answer: what they say, and what becomes of them when the service goes away meanwhile. */
+import { readFileSync } from 'node:fs';
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { BlockJobClient, BlockJobError, errorOfStatus, fromMs, type Retry, toMs } from '../../../src/client/index.ts';
+import type { BlockJobs } from '../../../src/core/block-jobs.ts';
+import { failure, BlockJobError as ServiceError, violation } from '../../../src/core/errors.ts';
+import type { CopyRequest } from '../../../src/core/requests.ts';
+import { Certificates } from '../../../src/grpc/certificates.ts';
+import { serve } from '../../../src/grpc/server.ts';
+import { statusOf } from '../../../src/grpc/status.ts';
+import { Authority } from '../../support/certificates.ts';
+import { testDir } from '../../support/qemu.ts';
+import { serving, VIEW } from '../../support/stub-server.ts';
+import { TcpProxy } from '../../support/tcp-proxy.ts';
+
+const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
+const DISK = { domain: 'vm1', disk: 'vd0' };
+const PAGE = { items: [], nextPageToken: '', unreachableHosts: [] };
+const UUID = /^[0-9a-f-]{36}$/;
+
+async function errorOf(call: Promise<unknown>): Promise<BlockJobError> {
+  const error: unknown = await call.then(
+    () => undefined,
+    (one: unknown) => one,
+  );
+  if (error instanceof BlockJobError) return error;
+  throw new Error('no BlockJobError', { cause: error });
+}
+
+const never = async () => await Promise.withResolvers<never>().promise;
+
+/** BlockJobs that write down what they are asked, and how. */
+function recording(): { jobs: Partial<BlockJobs>; asked: (readonly [string, string | undefined])[] } {
+  const asked: (readonly [string, string | undefined])[] = [];
+  const does =
+    <Answer>(method: string, answer: Answer) =>
+    async (request: unknown): Promise<Answer> => {
+      await Promise.resolve();
+      asked.push([method, (request as { requestId?: string }).requestId]);
+      return answer;
+    };
+  const domain = { name: 'vm1', uuid: '', host: 'h', connection: { up: false, why: OFFLINE } } as const;
+  const jobs: Partial<BlockJobs> = {
+    startCopy: does('startCopy', VIEW),
+    rebase: does('rebase', VIEW),
+    commit: does('commit', VIEW),
+    getInfo: does('getInfo', VIEW),
+    listJobs: does('listJobs', PAGE),
+    abort: does('abort', VIEW),
+    setSpeed: does('setSpeed', VIEW),
+    pause: does('pause', VIEW),
+    resume: does('resume', VIEW),
+    checkOperation: does('checkOperation', undefined),
+    listLeftovers: does('listLeftovers', PAGE),
+    reclaim: does('reclaim', []),
+    listDomains: does('listDomains', PAGE),
+    getDomain: does('getDomain', { domain, disks: [] }),
+  };
+  return { jobs, asked };
+}
+const OFFLINE = failure('QEMU_UNREACHABLE', { domain: 'vm1', why: 'a test' });
+
+describe('a call', () => {
+  it('is each one of the contract, and each write has a request_id of its own', async () => {
+    const { jobs, asked } = recording();
+    await using server = await serving('unix', jobs);
+    using client = new BlockJobClient({ address: server.address });
+    expect((await client.startCopy({ disk: DISK })).job?.id).toBe(VIEW.job.accepted.job);
+    expect((await client.rebase({ disk: DISK })).job).toBeDefined();
+    expect((await client.commit({ disk: DISK })).job).toBeDefined();
+    expect((await client.setSpeed({ job: JOB })).job).toBeDefined();
+    expect((await client.pause({ job: JOB })).job).toBeDefined();
+    expect((await client.resume({ job: JOB })).job).toBeDefined();
+    expect((await client.abort({ job: JOB })).job).toBeDefined();
+    expect((await client.reclaim({ leftoverIds: ['x'] })).results).toEqual([]);
+    const writes = asked.splice(0);
+    expect(writes.map(([method]) => method)).toEqual(
+      'startCopy rebase commit setSpeed pause resume abort reclaim'.split(' '),
+    );
+    for (const [, requestId] of writes) expect(requestId).toMatch(UUID);
+    expect(new Set(writes.map(([, requestId]) => requestId)).size).toBe(writes.length);
+
+    expect((await client.getInfo({ job: JOB })).job).toBeDefined();
+    expect((await client.listJobs()).jobs).toEqual([]);
+    expect((await client.listLeftovers()).leftovers).toEqual([]);
+    expect((await client.listDomains()).domains).toEqual([]);
+    expect((await client.getDomain({ domain: 'vm1' })).domain?.name).toBe('vm1');
+    expect(await client.checkOperation({ domain: 'vm1', operation: 1 })).toEqual({});
+    expect(asked.map(([method]) => method)).toEqual(
+      'getInfo listJobs listLeftovers listDomains getDomain checkOperation'.split(' '),
+    );
+  });
+
+  it('keeps the request_id that it is given', async () => {
+    const { jobs, asked } = recording();
+    await using server = await serving('unix', jobs);
+    using client = new BlockJobClient({ address: server.address });
+    await client.startCopy({ disk: DISK, requestId: 'mine' });
+    expect(asked).toEqual([['startCopy', 'mine']]);
+  });
+
+  it('that is refused says what the service said, and is not repeated', async () => {
+    let calls = 0;
+    await using server = await serving('unix', {
+      startCopy: async () => {
+        calls += 1;
+        await Promise.resolve();
+        throw ServiceError.ofViolations([
+          violation('disk', 'FIELD_INVALID', { field: 'disk', problem: 'is missing' }),
+          violation('destination.file', 'PATH_NOT_ABSOLUTE', { field: 'destination.file', path: 'x' }),
+        ]);
+      },
+    });
+    using client = new BlockJobClient({ address: server.address });
+    const error = await errorOf(client.startCopy({}));
+    expect(error).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      reason: 'FIELD_INVALID',
+      metadata: { field: 'disk', problem: 'is missing' },
+      isAnswer: true,
+      mayPass: false,
+      mayHaveHappened: false,
+    });
+    expect(error.violations).toEqual([
+      { field: 'disk', reason: 'FIELD_INVALID', text: 'disk: is missing' },
+      {
+        field: 'destination.file',
+        reason: 'PATH_NOT_ABSOLUTE',
+        text: 'destination.file must be an absolute path, not "x"',
+      },
+    ]);
+    expect(error.message).toBe(`FIELD_INVALID: ${error.text}`);
+    expect(calls).toBe(1);
+  });
+
+  it('whose answer is lost is repeated with the same request_id', async () => {
+    const ids: string[] = [];
+    const arrived = Promise.withResolvers<void>();
+    await using server = await serving('tcp', {
+      startCopy: async ({ requestId }: CopyRequest) => {
+        ids.push(requestId);
+        arrived.resolve();
+        // The first answer never comes.
+        if (ids.length === 1) await Promise.withResolvers<void>().promise;
+        return VIEW;
+      },
+    });
+    await using line = await TcpProxy.to(Number(server.address.split(':').at(-1)));
+    const retries: Retry[] = [];
+    using client = new BlockJobClient({ address: `127.0.0.1:${line.port}`, onRetry: (one) => retries.push(one) });
+    const started = client.startCopy({ disk: DISK });
+    await arrived.promise;
+    line.cut();
+    line.pass();
+    expect((await started).job?.id).toBe(VIEW.job.accepted.job);
+    expect(ids.length).toBe(2);
+    expect(ids[0]).toMatch(UUID);
+    expect(ids[1]).toBe(ids[0]);
+    expect(retries.map(({ error }) => [error.code, error.isAnswer, error.mayHaveHappened])).toEqual([
+      ['UNAVAILABLE', false, true],
+    ]);
+  });
+
+  it('comes back when RetryInfo says so', async () => {
+    let calls = 0;
+    await using server = await serving('unix', {
+      listJobs: async () => {
+        calls += 1;
+        await Promise.resolve();
+        if (calls === 1) throw new ServiceError(failure('DIRECTORY_UNREACHABLE', { why: 'a test', what: 'x' }));
+        return PAGE;
+      },
+    });
+    const retries: Retry[] = [];
+    using client = new BlockJobClient({ address: server.address, onRetry: (one) => retries.push(one) });
+    const before = performance.now();
+    await client.listJobs();
+    expect(performance.now() - before).toBeGreaterThan(700);
+    expect(retries.map(({ error }) => [error.reason, error.retryDelayMs])).toEqual([['DIRECTORY_UNREACHABLE', 1000]]);
+    expect(retries[0]?.delayMs).toBeGreaterThanOrEqual(750);
+    expect(calls).toBe(2);
+  });
+
+  it('ends with its deadline: what a write did then is not known, what a read did is nothing', async () => {
+    await using server = await serving('unix', { abort: never, getInfo: never });
+    using client = new BlockJobClient({ address: server.address });
+    const late = { code: 'DEADLINE_EXCEEDED', reason: '', isAnswer: false };
+    const write = await errorOf(client.abort({ job: JOB }, { timeoutMs: 200 }));
+    expect(write).toMatchObject({ ...late, mayHaveHappened: true });
+    const read = await errorOf(client.getInfo({ job: JOB }, { timeoutMs: 200 }));
+    expect(read).toMatchObject({ ...late, mayHaveHappened: false });
+  });
+
+  it('to nobody ends when its patience is over, having done nothing', async () => {
+    using client = new BlockJobClient({ address: ['unix:/nobody/a.sock', 'unix:/nobody/b.sock'], patienceMs: 300 });
+    const error = await errorOf(client.startCopy({ disk: DISK }));
+    expect(error).toMatchObject({ code: 'UNAVAILABLE', isAnswer: false, mayPass: true, mayHaveHappened: false });
+    expect(error.message).toContain('unix:/nobody/');
+    const read = await errorOf(client.startCopy({ disk: DISK }, { patienceMs: Infinity, timeoutMs: 300 }));
+    expect(read.code).toBe('UNAVAILABLE');
+  });
+
+  it('that was lost with the service may have happened', async () => {
+    const arrived = Promise.withResolvers<void>();
+    await using server = await serving('tcp', {
+      startCopy: async () => {
+        arrived.resolve();
+        return await Promise.withResolvers<never>().promise;
+      },
+    });
+    await using line = await TcpProxy.to(Number(server.address.split(':').at(-1)));
+    using client = new BlockJobClient({ address: `127.0.0.1:${line.port}`, patienceMs: 300 });
+    const started = errorOf(client.startCopy({ disk: DISK }));
+    await arrived.promise;
+    line.cut();
+    expect(await started).toMatchObject({ code: 'UNAVAILABLE', mayHaveHappened: true });
+  });
+
+  it('does not wait for long for a host that swallows what is sent to it', async () => {
+    const { jobs } = recording();
+    await using server = await serving('tcp', jobs);
+    await using mute = await TcpProxy.to(Number(server.address.split(':').at(-1)));
+    mute.hole();
+    using client = new BlockJobClient({ address: [`127.0.0.1:${mute.port}`, server.address] });
+    await client.listJobs();
+    expect(client.address).toBe(server.address);
+  });
+
+  it('ends with the reason of its signal', async () => {
+    const stop = new AbortController();
+    const left = Promise.withResolvers<void>();
+    await using server = await serving('unix', {
+      getInfo: async (_job, { signal }) => {
+        signal.addEventListener('abort', () => left.resolve());
+        stop.abort(new Error('enough'));
+        return await Promise.withResolvers<never>().promise;
+      },
+    });
+    using client = new BlockJobClient({ address: server.address });
+    await expect(client.getInfo({ job: JOB }, { signal: stop.signal })).rejects.toThrow('enough');
+    await left.promise;
+    await expect(client.getInfo({ job: JOB }, { signal: stop.signal })).rejects.toThrow('enough');
+    const soon = { signal: AbortSignal.timeout(200) };
+    using nobody = new BlockJobClient({ address: 'unix:/nobody/a.sock', patienceMs: Infinity });
+    await expect(nobody.getInfo({ job: JOB }, soon)).rejects.toThrow('timeout');
+  });
+});
+
+describe('with TLS', () => {
+  it('files and bytes do, the server must bear the name, and plaintext gets nowhere', async () => {
+    await using dir = await testDir('bj-client-tls-');
+    const authority = await Authority.make(dir.path);
+    const { certificateFile: cert, privateKeyFile: key } = await authority.sign('both');
+    const log = pino({ level: 'silent' });
+    const ca = authority.caFile;
+    using certificates = new Certificates({ certificateFile: cert, privateKeyFile: key, caFile: ca }, log);
+    const { jobs } = recording();
+    const server = await serve(jobs as BlockJobs, { listen: { host: '127.0.0.1', port: 0 }, certificates, log });
+    await using _end = { [Symbol.asyncDispose]: async () => await server.drain(0) };
+    const { address } = server;
+    using files = new BlockJobClient({ address, tls: { ca, cert, key } });
+    expect((await files.listJobs()).jobs).toEqual([]);
+    const pems = { ca: readFileSync(ca), cert: readFileSync(cert), key: readFileSync(key) };
+    using bytes = new BlockJobClient({ address, tls: { ...pems, serverName: 'localhost' } });
+    expect((await bytes.listJobs()).jobs).toEqual([]);
+
+    using other = new BlockJobClient({ address, tls: { ...pems, serverName: 'other' }, patienceMs: 0 });
+    expect((await errorOf(other.listJobs())).message).toContain('not in the cert');
+    using unsure = new BlockJobClient({ address, tls: {}, patienceMs: 0 });
+    expect((await errorOf(unsure.listJobs())).message).toContain('certificate');
+    using plain = new BlockJobClient({ address, patienceMs: 0 });
+    expect((await errorOf(plain.listJobs())).code).toBe('UNAVAILABLE');
+    expect(() => new BlockJobClient({ address, tls: { ca: '/nowhere.pem' } })).toThrow('ENOENT');
+  });
+});
+
+describe('what ended a job', () => {
+  it('is read as an error is', () => {
+    const error = errorOfStatus(statusOf(failure('NO_SPACE', { path: '/x', why: 'full' })));
+    expect(error).toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'NO_SPACE', metadata: { path: '/x' } });
+    expect(error.message).toBe('NO_SPACE: no space left for /x: full');
+    expect(errorOfStatus({ code: 99, message: 'of tomorrow', details: [] })).toMatchObject({
+      code: 'UNKNOWN',
+      reason: '',
+      message: 'of tomorrow',
+    });
+  });
+
+  it('and a duration is what it was', () => {
+    for (const ms of [0, 1, 999, 1000, 1500, 86_400_000]) expect(toMs(fromMs(ms))).toBe(ms);
+    expect(toMs(undefined)).toBeUndefined();
+  });
+});
