@@ -107,7 +107,7 @@ export function errorOfCall(error: ServiceError, address: string): BlockJobError
     return errorOfStatus(rich, error);
   }
   const code = codeOf(error.code);
-  const why = code === 'DEADLINE_EXCEEDED' ? 'it did not answer in time' : error.details;
+  const why = code === 'DEADLINE_EXCEEDED' ? 'it did not answer in time' : withoutChatter(error.details);
   return BlockJobError.onTheWay(code, `${address}: ${why}`, error);
 }
 
@@ -115,6 +115,11 @@ export function errorOfCall(error: ServiceError, address: string): BlockJobError
 export function wasNeverSent(error: BlockJobError): boolean {
   const { cause } = error;
   return isServiceError(cause) && /^(No connection established|Name resolution failed)/.test(cause.details);
+}
+
+/** What gRPC says of a connection that failed, without what it says around it. */
+function withoutChatter(details: string): string {
+  return /^No connection established\. Last error: (?:Error: )?([^]*?)\. Resolution note:/.exec(details)?.[1] ?? details;
 }
 
 export function isServiceError(error: unknown): error is ServiceError {

@@ -79,6 +79,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   fleet: ['fleet', 'fleet/etcd', 'core', 'lib', 'node:*', 'pino'],
   'fleet/etcd': ['fleet/etcd', 'lib', 'generated/etcd', 'node:*', '@grpc/grpc-js'],
   client: ['client', 'generated', 'node:*', '@grpc/grpc-js'],
+  cli: ['cli', 'client', 'node:*', 'commander', 'cli-progress', 'yaml'],
+  'blockjob.ts': ['cli', 'node:*'],
   access: ['access', 'core', 'lib', 'node:*', 'pino'],
   modes: ['modes', 'config', 'access', 'fleet', 'fleet/etcd', 'grpc', 'agent', 'qmp', 'core', 'lib', 'node:*', 'pino'],
   config: ['config', 'core', 'lib', 'node:*', 'commander'],
@@ -130,8 +132,8 @@ describe('the sources', () => {
     expect(logger.filter(({ names }) => names.join() !== 'Logger').map(inWords)).toEqual([]);
   });
 
-  it('read the environment and the command line in src/config and src/main.ts alone', () => {
-    const others = sources.filter(({ path }) => !/^src\/(config\/|main\.ts$)/.test(path));
+  it('read the environment and the command line in src/config and the two that are started alone', () => {
+    const others = sources.filter(({ path }) => !/^src\/(config\/|main\.ts$|blockjob\.ts$)/.test(path));
     expect(linesWith(ENVIRONMENT, others)).toEqual([]);
     expect(imports.filter(({ what, names }) => what === 'node:process' && names.length > 0).map(inWords)).toEqual([]);
   });
@@ -152,6 +154,8 @@ describe('the sources', () => {
     'src/agent/place.ts': ['open'],
     // Its own socket, when nobody listens there any more.
     'src/grpc/listen.ts': ['unlink'],
+    // Which context is in use, when it is told to.
+    'src/cli/config-file.ts': ['writeFile'],
   };
 
   it('change files in few places: journals, the destination, and the server’s own socket', () => {
@@ -231,6 +235,9 @@ describe('these checks', () => {
     ['grpc', 'generated/etcd/etcd.ts', false],
     ['grpc', 'src/agent/host-agent.ts', false],
     ['client', 'generated/blockjob/v1/job.ts', true],
+    ['cli', 'src/client/index.ts', true],
+    ['cli', 'src/core/job.ts', false],
+    ['cli', 'generated/blockjob/v1/job.ts', false],
     ['client', 'src/lib/wake.ts', false],
     ['client', 'src/grpc/status.ts', false],
     ['modes', 'src/agent/host-agent.ts', true],

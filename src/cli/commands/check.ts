@@ -1,0 +1,31 @@
+/** `blockjob check`: may an operation of another tool be done now? */
+import { Argument, Command } from 'commander';
+import { Operation } from '../../client/index.ts';
+import { EXIT } from '../exit.ts';
+import type { Run } from '../run.ts';
+
+const OPERATIONS = {
+  save: Operation.OPERATION_SAVE,
+  snapshot: Operation.OPERATION_SNAPSHOT,
+  revert: Operation.OPERATION_REVERT,
+  detach: Operation.OPERATION_DETACH,
+  resize: Operation.OPERATION_RESIZE,
+  migrate: Operation.OPERATION_MIGRATE,
+};
+
+export function checkCommand(run: Run): Command {
+  const command = new Command('check')
+    .description('ask whether a VM may be saved, snapshotted, migrated …, or a disk detached or resized now')
+    .argument('<domain>', 'the VM, by name or UUID')
+    .addArgument(new Argument('<operation>', 'what is to be done').choices(Object.keys(OPERATIONS)))
+    .argument('[disk]', 'needed for detach and resize; may be given for snapshot');
+  return command.action(async (domain: string, operation: keyof typeof OPERATIONS, disk?: string) => {
+    await run(command, async (session) => {
+      const request = { domain, operation: OPERATIONS[operation], ...(disk === undefined ? {} : { disk }) };
+      await session.client.checkOperation(request, { signal: session.signal });
+      const what = disk === undefined ? domain : `${domain}/${disk}`;
+      session.tell({ type: 'check', domain, operation, disk, allowed: true }, `${what}: ${operation} may be done now`);
+      return EXIT.done;
+    });
+  });
+}

@@ -1,0 +1,158 @@
+/** The commands that look at jobs and steer them. */
+import { Command, Option } from 'commander';
+import {
+  BlockJobError,
+  errorOfStatus,
+  hasEnded,
+  type Job,
+  Job_State,
+  type JobRef,
+  PauseGuest,
+} from '../../client/index.ts';
+import { EXIT, type ExitCode } from '../exit.ts';
+import { addJob, jobRefOf } from '../job-ref.ts';
+import type { Run } from '../run.ts';
+import type { Session } from '../session.ts';
+import { bandwidthIn, diskOf, jobInWords, stateOf } from '../show/job.ts';
+import { jsonOfJob, resultLine } from '../show/json.ts';
+import { outcomeInWords } from '../show/outcome.ts';
+import { PAUSE_GUEST } from '../starts/copy.ts';
+import { UsageError } from '../terminal.ts';
+import { bandwidthOf, parseBandwidth } from '../units.ts';
+import { exitCodeOf } from '../wait.ts';
+
+export function jobCommands(run: Run): Command[] {
+  return [infoCommand(run), speedCommand(run), ...pausing(run), pivotCommand(run), abortCommand(run)];
+}
+
+export function jobIn({ job }: { job?: Job | undefined }): Job {
+  if (job === undefined) throw new Error('an answer without a job');
+  return job;
+}
+
+function infoCommand(run: Run): Command {
+  const command = addJob(new Command('info'))
+    .description('show a job, running or ended: how far it is, and what is true on disk')
+    .option('--bytes', 'numbers in bytes')
+    .option('--evidence', 'also from what it was concluded');
+  return command.action(async () => {
+    const { bytes = false, evidence = false }: { bytes?: boolean; evidence?: boolean } = command.opts();
+    const ref = jobRefOf(command.args);
+    await run(command, async (session) => {
+      const job = jobIn(await session.client.getInfo({ job: ref }, { signal: session.signal }));
+      const outcome = outcomeInWords(job, { withEvidence: evidence });
+      session.tell({ type: 'job', job: jsonOfJob(job) }, [...jobInWords(job, { isInBytes: bytes }), ...outcome]);
+      return EXIT.done;
+    });
+  });
+}
+
+function speedCommand(run: Run): Command {
+  const command = new Command('speed')
+    .description('set a job’s speed limit, at once')
+    .argument('<job>', 'the job’s id; or DOMAIN DISK')
+    .argument('<words...>', 'the limit, as 100MiB or 1G; a number alone is MiB/s; 0 is none')
+    .option('--bytes', 'a limit without a unit is in bytes/s');
+  return command.action(async () => {
+    const { bytes = false }: { bytes?: boolean } = command.opts();
+    const limit = parseBandwidth(command.args.at(-1) ?? '');
+    const ref = jobRefOf(command.args.slice(0, -1));
+    await run(command, async (session) => {
+      const request = { job: ref, bandwidthBytesPerSecond: bandwidthOf(limit, bytes) };
+      const job = jobIn(await session.client.setSpeed(request, { signal: session.signal }));
+      const text = `${diskOf(job)}: speed limit ${bandwidthIn(job, bytes)}`;
+      session.tell({ type: 'job', job: jsonOfJob(job) }, text);
+      return EXIT.done;
+    });
+  });
+}
+
+function pausing(run: Run): Command[] {
+  const make = (name: 'pause' | 'resume', summary: string) => {
+    const command = addJob(new Command(name)).description(summary);
+    return command.action(async () => {
+      const ref = jobRefOf(command.args);
+      await run(command, async (session) => {
+        const { client, signal } = session;
+        const answer =
+          name === 'pause'
+            ? await client.pause({ job: ref }, { signal })
+            : await client.resume({ job: ref }, { signal });
+        const job = jobIn(answer);
+        session.tell({ type: 'job', job: jsonOfJob(job) }, `${diskOf(job)}: ${stateOf(job)}`);
+        return EXIT.done;
+      });
+    });
+  };
+  return [
+    make('pause', 'pause a job; the guest goes on'),
+    make('resume', 'continue a job that was paused, also for want of space'),
+  ];
+}
+
+function addPauseGuest(command: Command): Command {
+  return command.addOption(
+    new Option('--pause-guest <when>', 'for the instant of the end').choices(Object.keys(PAUSE_GUEST)),
+  );
+}
+
+interface EndFlags {
+  readonly pivot?: boolean;
+  readonly async?: boolean;
+  readonly force?: boolean;
+  readonly pauseGuest?: keyof typeof PAUSE_GUEST;
+}
+
+function pivotCommand(run: Run): Command {
+  const command = addPauseGuest(addJob(new Command('pivot')))
+    .description('make the guest run on the copy of a job that is READY; waits, and says what is true then')
+    .option('--async', 'do not wait for the end');
+  return command.action(async () => {
+    const ref = jobRefOf(command.args);
+    await run(command, async (session) => await end(session, ref, { ...command.opts(), pivot: true }));
+  });
+}
+
+function abortCommand(run: Run): Command {
+  const command = addPauseGuest(addJob(new Command('abort')))
+    .description('end a job without a pivot; the guest stays where it is')
+    .option('--async', 'do not wait for the end')
+    .option('--force', 'break off at once, for a destination that hangs: the copy is worth nothing then')
+    .option('--pivot', 'the same as blockjob pivot');
+  return command.action(async () => {
+    const ref = jobRefOf(command.args);
+    const flags: EndFlags = command.opts();
+    if (flags.pivot === true && flags.force === true) throw new UsageError('--pivot and --force exclude each other');
+    await run(command, async (session) => await end(session, ref, flags));
+  });
+}
+
+async function end(session: Session, ref: JobRef, flags: EndFlags): Promise<ExitCode> {
+  const { client, signal } = session;
+  const { pivot = false, async: isAsync = false, force = false, pauseGuest } = flags;
+  const pause = pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[pauseGuest];
+  try {
+    const request = { job: ref, pivot, async: isAsync, force, pauseGuest: pause };
+    return tellEnd(session, jobIn(await client.abort(request, { signal })), pivot);
+  } catch (error) {
+    // A pivot that fails answers with the job's own error: then the job has ended, and that is to be told.
+    if (!pivot || !(error instanceof BlockJobError) || !error.isAnswer) throw error;
+    const job = await client.getInfo({ job: ref }, { signal }).then(jobIn, () => undefined);
+    const isItsEnd = job?.error !== undefined && errorOfStatus(job.error).reason === error.reason;
+    if (job === undefined || !isItsEnd || !hasEnded(job.state)) throw error;
+    return tellEnd(session, job, pivot);
+  }
+}
+
+function tellEnd(session: Session, job: Job, isPivot: boolean): ExitCode {
+  if (!hasEnded(job.state)) {
+    const lines = [`${diskOf(job)}: ${stateOf(job)}`, `  How it ends:  blockjob watch ${job.id}`];
+    session.tell(resultLine(job, 'ending', EXIT.done), lines);
+    return EXIT.done;
+  }
+  const isTooLate = !isPivot && job.state === Job_State.STATE_COMPLETED;
+  const exitCode = isTooLate ? EXIT.failed : exitCodeOf(job, !isPivot);
+  const late = isTooLate ? ['Too late to end it: the job had come to its end before'] : [];
+  session.tell(resultLine(job, 'ended', exitCode), [...outcomeInWords(job), ...late]);
+  return exitCode;
+}

@@ -1,0 +1,93 @@
+/** The commands that list: domains, disks, jobs, leftovers. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { Job_State } from '../../client/index.ts';
+import { EXIT } from '../exit.ts';
+import { allPages, tellUnreachable } from '../pages.ts';
+import type { Run } from '../run.ts';
+import { diskInWords, domainRow } from '../show/domain.ts';
+import { JOB_HEADING, jobRow } from '../show/job.ts';
+import { jsonOfDisk, jsonOfDomain, jsonOfJob } from '../show/json.ts';
+import { stateName } from '../show/names.ts';
+import { table } from '../show/table.ts';
+import { ACTIVE } from './watch.ts';
+
+export function listCommands(run: Run): Command[] {
+  return [domainsCommand(run), disksCommand(run), jobsCommand(run)];
+}
+
+function domainsCommand(run: Run): Command {
+  const command = new Command('domains')
+    .description('list the VMs')
+    .option('--host <host>', 'those of one host of a fleet');
+  return command.action(async () => {
+    const { host = '' }: { host?: string } = command.opts();
+    await run(command, async (session) => {
+      const { client, signal } = session;
+      const { items, unreachableHosts } = await allPages(async (pageToken) => {
+        const { domains, ...page } = await client.listDomains({ host, pageToken }, { signal });
+        return { ...page, items: domains };
+      });
+      if (session.isJson)
+        for (const domain of items) session.tell({ type: 'domain', domain: jsonOfDomain(domain) }, []);
+      else session.tell({ type: 'domain' }, table(['DOMAIN', 'HOST', 'GUEST', 'QEMU', 'UUID'], items.map(domainRow)));
+      return tellUnreachable(session, unreachableHosts);
+    });
+  });
+}
+
+function disksCommand(run: Run): Command {
+  const command = new Command('disks')
+    .description('show the disks of a VM, each with its chain of images and its job')
+    .argument('<domain>', 'the VM, by name or UUID');
+  return command.action(async (name: string) => {
+    await run(command, async (session) => {
+      const { domain } = await session.client.getDomain({ domain: name }, { signal: session.signal });
+      const disks = domain?.disks ?? [];
+      for (const disk of disks) session.tell({ type: 'disk', disk: jsonOfDisk(disk) }, diskInWords(disk));
+      if (disks.length === 0) session.note(`${name} has no disks`);
+      return EXIT.done;
+    });
+  });
+}
+
+const STATES = new Map(Object.values(Job_State).map((state) => [stateName(state).toLowerCase(), state]));
+
+interface JobsFlags {
+  readonly active?: boolean;
+  readonly state?: readonly string[];
+  readonly limit?: number;
+}
+
+function jobsCommand(run: Run): Command {
+  const command = new Command('jobs')
+    .description('list jobs, newest first: active ones, and ended ones as long as they are kept')
+    .argument('[domain]', 'those of one VM')
+    .option('--active', 'active ones only')
+    .addOption(
+      new Option('--state <state...>', 'those in this state only').choices(
+        [...STATES.keys()].filter((name) => name !== 'unspecified' && name !== 'unrecognized'),
+      ),
+    )
+    .addOption(new Option('--limit <number>', 'the newest ones only').argParser(parseLimit));
+  return command.action(async (domain = '') => {
+    const { active = false, state = [], limit }: JobsFlags = command.opts();
+    const named = state.flatMap((name) => STATES.get(name) ?? []);
+    const stateFilter = active ? [...ACTIVE] : named;
+    await run(command, async (session) => {
+      const { client, signal } = session;
+      const { items, unreachableHosts } = await allPages(async (pageToken) => {
+        const { jobs, ...page } = await client.listJobs({ domain: String(domain), stateFilter, pageToken }, { signal });
+        return { ...page, items: jobs };
+      }, limit);
+      if (session.isJson) for (const job of items) session.tell({ type: 'job', job: jsonOfJob(job) }, []);
+      else session.tell({ type: 'job' }, table(JOB_HEADING, items.map(jobRow)));
+      return tellUnreachable(session, unreachableHosts);
+    });
+  });
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (Number.isSafeInteger(limit) && limit > 0) return limit;
+  throw new InvalidArgumentError('Give a whole number from 1.');
+}

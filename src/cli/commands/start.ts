@@ -1,0 +1,95 @@
+/** The commands that start jobs, and `plan`, which says what they would do. */
+import { Command } from 'commander';
+import { BlockJobError, type Job } from '../../client/index.ts';
+import { EXIT, type ExitCode, worstOf } from '../exit.ts';
+import { failureInWords } from '../failure.ts';
+import type { Run } from '../run.ts';
+import type { Session } from '../session.ts';
+import { jsonOfJob, jsonOfPlan } from '../show/json.ts';
+import { kindInWords } from '../show/names.ts';
+import { planInWords } from '../show/plan.ts';
+import { commit } from '../starts/commit.ts';
+import { copy } from '../starts/copy.ts';
+import { pull, rebase } from '../starts/rebase.ts';
+import { type Asked, addWaiting, type Start, type StartFlags } from '../starts/start.ts';
+import { waitFor } from '../wait.ts';
+
+const STARTS: readonly Start[] = [copy, pull, commit, rebase];
+
+export function startCommands(run: Run): Command[] {
+  return STARTS.map((start) => {
+    const command = addWaiting(start.define(described(start)));
+    if (start.alias !== undefined) command.alias(start.alias);
+    return command.action(async () => {
+      const flags: StartFlags = command.opts();
+      const asked = start.asked(command.args, flags);
+      await run(command, async (session) => await startAll(session, start, asked, flags));
+    });
+  });
+}
+
+export function planCommand(run: Run): Command {
+  const plan = new Command('plan').description('say step by step what a start would do, and change nothing');
+  for (const start of STARTS) {
+    const command = start.define(described(start));
+    plan.addCommand(
+      command.action(async () => {
+        const asked = start.asked(command.args, command.opts());
+        await run(command, async (session) => await planAll(session, asked));
+      }),
+    );
+  }
+  return plan;
+}
+
+function described({ name, summary, example }: Start): Command {
+  return new Command(name).description(summary).addHelpText('after', `\nExample:\n  ${example}`);
+}
+
+async function planAll(session: Session, asked: readonly Asked[]): Promise<ExitCode> {
+  const { client, signal } = session;
+  for (const one of asked) {
+    const { plan } = await one.send(client, true, { signal });
+    if (plan === undefined) throw new Error('an answer without a plan');
+    session.tell({ type: 'plan', plan: jsonOfPlan(plan) }, planInWords(one.label, plan));
+  }
+  return EXIT.done;
+}
+
+async function startAll(session: Session, start: Start, asked: readonly Asked[], flags: StartFlags): Promise<ExitCode> {
+  const { pivot, finish, keepOverlay, timeout } = flags;
+  const isWaiting = [flags.wait, pivot, finish, keepOverlay, timeout !== undefined].includes(true);
+  const started: Job[] = [];
+  for (const one of asked) {
+    try {
+      const { job } = await one.send(session.client, false, { signal: session.signal });
+      if (job === undefined) throw new Error('an answer without a job');
+      started.push(job);
+      tellStarted(session, one, job, isWaiting);
+    } catch (error) {
+      // Those that have been started go on, and are waited for.
+      if (started.length === 0 || !(error instanceof BlockJobError)) throw error;
+      const { lines, exitCode } = failureInWords(error);
+      session.note([`${one.label}: not started`, ...lines].join('\n'));
+      const rest = isWaiting ? await wait(session, start, started, flags) : EXIT.done;
+      return worstOf([exitCode, rest]);
+    }
+  }
+  return isWaiting ? await wait(session, start, started, flags) : EXIT.done;
+}
+
+async function wait(session: Session, start: Start, jobs: readonly Job[], flags: StartFlags): Promise<ExitCode> {
+  const { async: isAsync = false, verbose: isVerbose = false } = flags;
+  return await waitFor(session, jobs, { goal: start.goal(flags), isAsync, isVerbose });
+}
+
+function tellStarted(session: Session, { label }: Asked, job: Job, isWaiting: boolean): void {
+  const line = { type: 'job', job: jsonOfJob(job) } as const;
+  if (isWaiting) {
+    session.tell(line, []);
+    session.note(`${label}: ${kindInWords(job.kind)} started, job ${job.id}`);
+  } else {
+    const watch = `  Watch it:  blockjob watch ${job.id}`;
+    session.tell(line, [`${label}: ${kindInWords(job.kind)} started, job ${job.id}`, watch]);
+  }
+}

@@ -1,0 +1,78 @@
+/** What may come next on a command line: commands, options and their values, and names that the service knows. */
+import type { Argument, Command, Option } from 'commander';
+import type { Terminal } from '../terminal.ts';
+import { namesFor } from './names.ts';
+
+interface Candidate {
+  readonly value: string;
+  readonly about: string;
+}
+
+/** How far the words before the one that is typed have come. */
+interface Place {
+  readonly command: Command;
+  readonly positionals: readonly string[];
+  /** Waits for its value. */
+  readonly option: Option | undefined;
+  readonly flags: ReadonlyMap<string, string>;
+}
+
+/** Lines `VALUE<tab>DESCRIPTION`; none where the shell should offer files. */
+export async function candidatesFor(program: Command, words: readonly string[], terminal: Terminal): Promise<string[]> {
+  const current = words.at(-1) ?? '';
+  const place = placeAfter(program, words.slice(0, -1));
+  const all = await allAt(place, current, terminal);
+  return all.filter(({ value }) => value.startsWith(current)).map(({ value, about }) => `${value}\t${about}`);
+}
+
+function placeAfter(program: Command, words: readonly string[]): Place {
+  let command = program;
+  let option: Option | undefined;
+  const positionals: string[] = [];
+  const flags = new Map<string, string>();
+  for (const word of words) {
+    if (option !== undefined) {
+      flags.set(option.attributeName(), word);
+      option = undefined;
+    } else if (word.startsWith('-')) {
+      const found = optionsOf(command).find((one) => one.long === word || one.short === word);
+      if (found?.required === true) option = found;
+    } else {
+      const sub = command.commands.find((one) => one.name() === word || one.aliases().includes(word));
+      if (sub !== undefined && positionals.length === 0) command = sub;
+      else positionals.push(word);
+    }
+  }
+  return { command, positionals, option, flags };
+}
+
+async function allAt(place: Place, current: string, terminal: Terminal): Promise<Candidate[]> {
+  const { command, positionals, option, flags } = place;
+  if (option !== undefined) return choicesOf(option);
+  if (current.startsWith('-')) {
+    return optionsOf(command).map((one) => ({ value: one.long ?? one.flags, about: one.description }));
+  }
+  const subs = command.commands.map((one) => ({ value: one.name(), about: one.description() }));
+  if (subs.length > 0 && positionals.length === 0) return subs;
+  const argument = argumentAt(command, positionals.length);
+  if (argument === undefined) return [];
+  const choices = choicesOf(argument);
+  if (choices.length > 0) return choices;
+  const names = await namesFor(argument.name(), positionals, flags, terminal);
+  return names.map((value) => ({ value, about: '' }));
+}
+
+function argumentAt(command: Command, index: number): Argument | undefined {
+  const all = command.registeredArguments;
+  return all[index] ?? (all.at(-1)?.variadic === true ? all.at(-1) : undefined);
+}
+
+function choicesOf({ argChoices }: Option | Argument): Candidate[] {
+  return (argChoices ?? []).map((value) => ({ value, about: '' }));
+}
+
+/** Its own, and those of the commands above it. */
+function optionsOf(command: Command): Option[] {
+  const above = command.parent === null ? [] : optionsOf(command.parent);
+  return [...command.options, ...above].filter(({ hidden }) => !hidden);
+}

@@ -1,0 +1,64 @@
+/** What went wrong, in words with what to do next, and the exit code that says it to scripts. */
+import type { BlockJobError } from '../client/index.ts';
+import { EXIT, type ExitCode } from './exit.ts';
+
+export interface Told {
+  readonly lines: readonly string[];
+  /** Commands, or sentences; '' for none. */
+  readonly next: string;
+  readonly exitCode: ExitCode;
+}
+
+export function failureInWords(error: BlockJobError): Told {
+  const next = nextAfter(error);
+  const exitCode = exitCodeOf(error);
+  const lines = [`error: ${error.reason === '' ? error.text : `${error.text} (${error.reason})`}`];
+  if (error.violations.length > 1) lines.push(...error.violations.map(({ field, text }) => `  ${field}: ${text}`));
+  if (error.mayHaveHappened) lines.push('The answer was lost: what was asked for may have been done all the same.');
+  if (next !== '') lines.push(`Next: ${next}`);
+  return { lines, next, exitCode };
+}
+
+function exitCodeOf(error: BlockJobError): ExitCode {
+  if (error.mayHaveHappened || error.reason === 'BUG' || error.reason === 'JOB_LOST') return EXIT.unknown;
+  if (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED') return EXIT.unreachable;
+  return error.isAnswer || error.code === 'UNIMPLEMENTED' ? EXIT.refused : EXIT.unreachable;
+}
+
+type Words = Readonly<Record<string, string>>;
+
+/** What to do, by reason; the error's own text says what is wrong. */
+const NEXT: Readonly<Record<string, (words: Words) => string>> = {
+  DOMAIN_NOT_FOUND: () => 'blockjob domains',
+  DISK_NOT_FOUND: ({ domain }) => `blockjob disks ${domain ?? 'DOMAIN'}`,
+  BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',
+  JOB_NOT_FOUND: () => 'blockjob jobs',
+  BLOCK_COPY_ACTIVE: ({ job }) => `blockjob watch ${job ?? 'JOB'}, or blockjob abort ${job ?? 'JOB'}`,
+  BLOCK_JOB_ACTIVE: ({ job }) => `blockjob watch ${job ?? 'JOB'}`,
+  JOB_NOT_READY: ({ job }) => `blockjob watch ${job ?? 'JOB'} --ready, then blockjob pivot ${job ?? 'JOB'}`,
+  JOB_ENDING: ({ job }) => `blockjob watch ${job ?? 'JOB'}`,
+  JOB_ENDED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
+  PIVOT_UNSUPPORTED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
+  DESTINATION_EXISTS: () => 'name a new file, or add --reuse-external (its contents are overwritten)',
+  DESTINATION_MISSING: ({ path }) => `qemu-img create -f FORMAT ${path ?? 'DEST'} SIZE, or leave --reuse-external out`,
+  SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
+  FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
+  SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
+  NO_SPACE: () => 'make room where the destination is, or name another place',
+  TOO_MANY_JOBS: () => 'blockjob jobs --active',
+  REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or leave --request-id out`,
+  PLAN_CHANGED: () => 'blockjob plan with the same arguments',
+  JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
+  CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
+  CALLER_NOT_ALLOWED: () => 'ask who keeps the policy of this service',
+  QEMU_UNREACHABLE: () => 'is the VM running, and does nothing else hold its monitor? blockjob domains',
+  HOST_UNREACHABLE: () => 'blockjob domains says which hosts answer',
+  DRAINING: () => 'try again in a moment',
+};
+
+function nextAfter(error: BlockJobError): string {
+  if (error.mayHaveHappened) return 'blockjob jobs, before it is asked for again';
+  if (error.isAnswer) return NEXT[error.reason]?.(error.metadata) ?? '';
+  if (error.code === 'UNIMPLEMENTED') return 'what answers there is no blockjobd, or an older one';
+  return 'is blockjobd running there? --address, BLOCKJOB_ADDRESS or --context name another service';
+}

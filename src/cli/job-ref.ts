@@ -1,0 +1,18 @@
+/** JOB, or DOMAIN DISK. */
+import type { Command } from 'commander';
+import type { JobRef } from '../client/index.ts';
+import { UsageError } from './terminal.ts';
+
+/** One word is a job's id; two are a disk, whose active or latest job is meant. */
+export function jobRefOf(words: readonly string[]): JobRef {
+  const [first, disk, ...more] = words;
+  if (first === undefined || more.length > 0) throw new UsageError('give JOB, or DOMAIN DISK');
+  if (disk === undefined) return { ref: { $case: 'jobId', value: first } };
+  return { ref: { $case: 'disk', value: { domain: first, disk } } };
+}
+
+export function addJob(command: Command): Command {
+  return command
+    .argument('<job>', 'the job’s id; or DOMAIN')
+    .argument('[disk]', 'with DOMAIN: the disk, whose active or latest job is meant');
+}

@@ -1,0 +1,76 @@
+/** The command line: all commands, from which the help and the completion of shells are made, too. */
+import { Command, CommanderError } from 'commander';
+import { checkCommand } from './commands/check.ts';
+import { contextCommand } from './commands/context.ts';
+import { jobCommands } from './commands/job.ts';
+import { leftoverCommands } from './commands/leftovers.ts';
+import { listCommands } from './commands/lists.ts';
+import { planCommand, startCommands } from './commands/start.ts';
+import { watchCommand } from './commands/watch.ts';
+import { candidatesFor } from './completion/candidates.ts';
+import { completionCommand } from './completion/command.ts';
+import { EXIT, type ExitCode } from './exit.ts';
+import { runnerIn } from './run.ts';
+import { addGlobals } from './settings.ts';
+import { type Terminal, UsageError } from './terminal.ts';
+
+const EXIT_CODES = `
+Exit codes: 0 done as asked; 2 the command line; 3 refused, nothing changed; 4 the job ended otherwise; 5 unknown: look;
+6 --timeout is over; 7 no answer; 130 interrupted, the job goes on. docs/cli.md tells more.`;
+
+/** `ended` is told the exit code of the command that was run. */
+export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): Command {
+  const run = runnerIn(terminal, ended);
+  const program = addGlobals(new Command('blockjob'))
+    .description('Moves the disks of running QEMU virtual machines: the command for blockjobd.')
+    .showHelpAfterError('(blockjob --help tells more)')
+    .addHelpText('after', EXIT_CODES);
+  const commands = [
+    ...startCommands(run),
+    ...jobCommands(run),
+    watchCommand(run),
+    ...listCommands(run),
+    checkCommand(run),
+    planCommand(run),
+    ...leftoverCommands(run),
+    contextCommand(terminal),
+    completionCommand(terminal),
+  ];
+  for (const command of commands) program.addCommand(command);
+  prepare(program, terminal);
+  return program;
+}
+
+/** Runs one command line; the exit code. */
+export async function runCommandLine(argv: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  let exitCode: ExitCode = EXIT.done;
+  const program = programIn(terminal, (code) => {
+    exitCode = code;
+  });
+  // What shells ask is no command line: it ends in the middle of a word.
+  const [first, ...words] = argv;
+  if (first === '__complete') {
+    for (const line of await candidatesFor(program, words, terminal)) terminal.stdout.write(`${line}\n`);
+    return EXIT.done;
+  }
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (!(error instanceof UsageError)) throw error;
+    terminal.stderr.write(`error: ${error.message}\n`);
+    return EXIT.usage;
+  }
+}
+
+function prepare(command: Command, terminal: Terminal): void {
+  command
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => terminal.stdout.write(text),
+      writeErr: (text) => terminal.stderr.write(text),
+    });
+  for (const one of command.commands) prepare(one, terminal);
+}

@@ -1,0 +1,55 @@
+/** Runs one command: connects, lets it work, and makes an exit code of whatever happens. */
+import type { Command } from 'commander';
+import { BlockJobClient, BlockJobError, type ConnectOptions } from '../client/index.ts';
+import { EXIT, type ExitCode } from './exit.ts';
+import { failureInWords } from './failure.ts';
+import { Session } from './session.ts';
+import { connectionOf, type GlobalFlags } from './settings.ts';
+import { jsonOfError } from './show/json.ts';
+import { Interrupted, type Terminal, UsageError } from './terminal.ts';
+
+export type Run = (command: Command, work: (session: Session) => Promise<ExitCode>) => Promise<void>;
+
+/** `ended` is told the exit code. */
+export function runnerIn(terminal: Terminal, ended: (code: ExitCode) => void): Run {
+  return async (command, work) => {
+    const flags: GlobalFlags = command.optsWithGlobals();
+    using client = clientOf(await connectionOf(flags, terminal));
+    const session = new Session(client, flags.output === 'json', terminal);
+    try {
+      ended(await work(session));
+    } catch (error) {
+      ended(tell(session, error));
+    }
+  };
+}
+
+/** A certificate's file that cannot be read is a matter of the command line, too. */
+function clientOf(options: ConnectOptions): BlockJobClient {
+  try {
+    return new BlockJobClient(options);
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function tell(session: Session, error: unknown): ExitCode {
+  if (error instanceof BlockJobError) {
+    const { lines, next, exitCode } = failureInWords(error);
+    if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
+    for (const line of lines) session.note(line);
+    return exitCode;
+  }
+  if (error instanceof Interrupted) {
+    const text = 'interrupted; what was asked for may have been done all the same: blockjob jobs';
+    const exitCode = EXIT.interrupted;
+    if (session.isJson) session.tell({ type: 'error', error: { code: 'CANCELLED', text }, exitCode }, []);
+    session.note(text);
+    return exitCode;
+  }
+  if (error instanceof UsageError) throw error;
+  session.terminal.stderr.write(
+    `blockjob: a bug of this command: ${error instanceof Error ? error.stack : String(error)}\n`,
+  );
+  return EXIT.bug;
+}

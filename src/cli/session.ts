@@ -1,0 +1,33 @@
+/** One run of a command: the service that it asks, and how it tells what it got. */
+import type { BlockJobClient } from '../client/index.ts';
+import type { Line } from './show/json.ts';
+import type { Terminal } from './terminal.ts';
+
+export class Session {
+  readonly client: BlockJobClient;
+  readonly isJson: boolean;
+  readonly terminal: Terminal;
+
+  constructor(client: BlockJobClient, isJson: boolean, terminal: Terminal) {
+    this.client = client;
+    this.isJson = isJson;
+    this.terminal = terminal;
+  }
+
+  /** Aborted by Ctrl-C. */
+  get signal(): AbortSignal {
+    return this.terminal.signal;
+  }
+
+  /** A result: for programs as an object, for people as lines. */
+  tell(line: Line, text: string | readonly string[]): void {
+    const lines = typeof text === 'string' ? [text] : text;
+    const said = this.isJson ? [JSON.stringify(line)] : lines;
+    for (const one of said) this.terminal.stdout.write(`${one}\n`);
+  }
+
+  /** For people alone, and beside the result. */
+  note(text: string): void {
+    if (!this.isJson) this.terminal.stderr.write(`${text}\n`);
+  }
+}

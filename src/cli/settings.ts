@@ -1,0 +1,76 @@
+/** Which service is meant, and how results are told: from flags, the environment and the configuration file. */
+import { type Command, Option } from 'commander';
+import type { ConnectOptions } from '../client/index.ts';
+import { ConfigFile, type Context } from './config-file.ts';
+import { type Terminal, UsageError } from './terminal.ts';
+
+export interface GlobalFlags {
+  readonly address?: readonly string[];
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly serverName?: string;
+  readonly context?: string;
+  readonly config?: string;
+  readonly output?: 'text' | 'json';
+}
+
+const DEFAULT_ADDRESS = '127.0.0.1:50051';
+/** A service that restarts is back in a second or two; who types a command does not wait for longer. */
+const PATIENCE_MS = 3000;
+
+export function addGlobals(program: Command): Command {
+  return program
+    .addOption(
+      new Option('--address <address>', 'the service: HOST:PORT or unix:/PATH; repeated, the next one if one is lost')
+        .env('BLOCKJOB_ADDRESS')
+        .argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), ...text.split(',')]),
+    )
+    .addOption(new Option('--ca <file>', 'trust these authorities, and use TLS').env('BLOCKJOB_CA'))
+    .addOption(new Option('--cert <file>', 'the certificate that you are known by').env('BLOCKJOB_CERT'))
+    .addOption(new Option('--key <file>', 'its key').env('BLOCKJOB_KEY'))
+    .addOption(
+      new Option('--server-name <name>', 'the name that the service’s certificate must bear').env(
+        'BLOCKJOB_SERVER_NAME',
+      ),
+    )
+    .addOption(new Option('--context <name>', 'a context of the configuration file').env('BLOCKJOB_CONTEXT'))
+    .addOption(
+      new Option('--config <file>', 'the configuration file (~/.config/blockjob/config.yaml)').env('BLOCKJOB_CONFIG'),
+    )
+    .addOption(
+      new Option('--output <how>', 'text for people, json for programs: one object a line')
+        .choices(['text', 'json'])
+        .env('BLOCKJOB_OUTPUT'),
+    );
+}
+
+export async function configFileOf(flags: GlobalFlags, terminal: Terminal): Promise<ConfigFile> {
+  const { config } = flags;
+  return await ConfigFile.read(config ?? ConfigFile.pathIn(terminal), { mustExist: config !== undefined });
+}
+
+/** A flag or the environment goes before the context. */
+export async function connectionOf(flags: GlobalFlags, terminal: Terminal): Promise<ConnectOptions> {
+  const context = await contextOf(flags, terminal);
+  const { ca, cert, key, serverName } = { ...context, ...definedOf(flags) };
+  if ((cert === undefined) !== (key === undefined)) throw new UsageError('--cert and --key belong together');
+  const isTls = [ca, cert, serverName].some((one) => one !== undefined);
+  return {
+    address: flags.address ?? context?.address ?? [DEFAULT_ADDRESS],
+    ...(isTls ? { tls: { ca, cert, key, serverName } } : {}),
+    patienceMs: PATIENCE_MS,
+  };
+}
+
+/** None, where an address is given and no context is named: who says where says all. */
+async function contextOf(flags: GlobalFlags, terminal: Terminal): Promise<Context | undefined> {
+  if (flags.address !== undefined && flags.context === undefined) return undefined;
+  const file = await configFileOf(flags, terminal);
+  const name = flags.context ?? file.current;
+  return name === undefined ? undefined : file.context(name);
+}
+
+function definedOf({ ca, cert, key, serverName }: GlobalFlags): Partial<Context> {
+  return Object.fromEntries(Object.entries({ ca, cert, key, serverName }).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,62 @@
+/** One bar a job, on a terminal. */
+import cliProgress from 'cli-progress';
+import { fromMs, type Job, type JobEvent, type Retry } from '../../client/index.ts';
+import type { Session } from '../session.ts';
+import { bytes, duration, speed } from '../units.ts';
+import type { Display } from './display.ts';
+import { diskOf, stateOf } from './job.ts';
+
+export class Bars implements Display {
+  readonly progressInterval = fromMs(250);
+  readonly #bars: cliProgress.MultiBar;
+  readonly #of = new Map<string, cliProgress.SingleBar>();
+  #width = 0;
+  #lost: string | undefined;
+
+  constructor({ terminal }: Session) {
+    this.#bars = new cliProgress.MultiBar({
+      format: '{disk}  {bar} {percent} %  {state}{rest}',
+      stream: terminal.stderr,
+      barsize: 30,
+      barCompleteChar: '█',
+      barIncompleteChar: '░',
+      hideCursor: true,
+      // What a signal does is decided elsewhere.
+      gracefulExit: false,
+    });
+  }
+
+  show(_event: JobEvent, job: Job): void {
+    this.#lost = undefined;
+    this.#width = Math.max(this.#width, diskOf(job).length);
+    const percent = job.progress?.percent ?? 0;
+    const payload = {
+      disk: diskOf(job).padEnd(this.#width),
+      percent: percent.toFixed(1).padStart(5),
+      state: stateOf(job),
+      rest: restOf(job),
+    };
+    const bar = this.#of.get(job.id);
+    if (bar === undefined) this.#of.set(job.id, this.#bars.create(100, percent, payload));
+    else bar.update(percent, payload);
+  }
+
+  lost({ error }: Retry): void {
+    if (this.#lost === error.message) return;
+    this.#lost = error.message;
+    for (const bar of this.#of.values()) bar.update({ rest: `  no answer, trying again: ${error.message}` });
+  }
+
+  close(): void {
+    this.#bars.stop();
+  }
+}
+
+function restOf({ progress }: Job): string {
+  if (progress === undefined) return '';
+  const parts = [`${bytes(progress.currentBytes)}/${bytes(progress.endBytes)}`];
+  if (progress.bytesPerSecond > 0n) parts.push(speed(progress.bytesPerSecond));
+  const etaMs = progress.eta === undefined ? 0 : Number(progress.eta.seconds) * 1000 + progress.eta.nanos / 1e6;
+  if (etaMs > 0) parts.push(`${duration(etaMs)} left`);
+  return `  ${parts.join('  ')}`;
+}

@@ -1,0 +1,77 @@
+/** A job, in words. */
+import { Convergence, type Destination, errorOfStatus, hasEnded, type Job, toMs } from '../../client/index.ts';
+import { bytes, duration, speed } from '../units.ts';
+import { kindInWords, kindName, pauseName, stateName } from './names.ts';
+
+/** `web1/virtio0`. */
+export function diskOf({ disk }: Job): string {
+  return `${disk?.domain ?? '?'}/${disk?.disk ?? '?'}`;
+}
+
+/** How other commands name it. */
+export function refOf({ id }: Job): string {
+  return id;
+}
+
+/** `45.2 %, 1.2 GiB of 2.7 GiB, 120 MiB/s, 12 s left`. */
+export function progressOf(job: Job): string {
+  const { progress } = job;
+  if (progress === undefined) return '';
+  const { percent, currentBytes, endBytes, bytesPerSecond, eta, convergence } = progress;
+  const parts = [`${percent.toFixed(1)} %`, `${bytes(currentBytes)} of ${bytes(endBytes)}`];
+  if (bytesPerSecond > 0n) parts.push(speed(bytesPerSecond));
+  const etaMs = toMs(eta);
+  if (etaMs !== undefined && etaMs > 0) parts.push(`${duration(etaMs)} left`);
+  if (convergence === Convergence.CONVERGENCE_DIVERGING) parts.push('the guest writes faster than the job copies');
+  if (convergence === Convergence.CONVERGENCE_STALLED) parts.push('stalled');
+  return parts.join(', ');
+}
+
+/** `RUNNING`, `READY, paused: USER`. */
+export function stateOf({ state, pauseReason }: Job): string {
+  return pauseReason === 0 ? stateName(state) : `${stateName(state)}, paused: ${pauseName(pauseReason)}`;
+}
+
+export function destinationOf(destination: Destination | undefined): string {
+  const target = destination?.target;
+  if (target?.$case !== 'nbd') return target?.value ?? '';
+  const { server, exportName } = target.value;
+  if (server?.$case === 'unixSocket') return `nbd+unix:///${exportName}?socket=${server.value}`;
+  return `nbd://${server?.value.host ?? '?'}:${server?.value.port ?? '?'}/${exportName}`;
+}
+
+export function bandwidthIn({ bandwidthBytesPerSecond: limit }: Job, isInBytes: boolean): string {
+  if (limit === 0n) return 'none';
+  return isInBytes ? `${limit} B/s` : speed(limit);
+}
+
+/** `blockjob info`. */
+export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): string[] {
+  const { progress } = job;
+  const amount = progress && `${progress.currentBytes} of ${progress.endBytes} B`;
+  const rows: (readonly [string, string | undefined])[] = [
+    ['Job', job.id],
+    ['Disk', `${diskOf(job)} on ${job.host}`],
+    ['Kind', kindInWords(job.kind)],
+    ['State', stateOf(job)],
+    ['Progress', isInBytes && progress ? `${progress.percent.toFixed(1)} %, ${amount}` : progressOf(job)],
+    ['Speed limit', hasEnded(job.state) ? undefined : bandwidthIn(job, isInBytes)],
+    ['Source', job.sourcePath],
+    ['Destination', destinationOf(job.destination)],
+    ['Base', job.options?.basePath],
+    ['Started', job.createTime?.toISOString()],
+    ['Ready', job.readyTime?.toISOString()],
+    ['Ended', job.endTime?.toISOString()],
+    ['Error', job.error && errorOfStatus(job.error).message],
+  ];
+  return rows.flatMap(([name, value]) =>
+    value === undefined || value === '' ? [] : [`${`${name}:`.padEnd(13)}${value}`],
+  );
+}
+
+export const JOB_HEADING = ['JOB', 'DISK', 'KIND', 'STATE', 'PROGRESS', 'DESTINATION'];
+
+export function jobRow(job: Job): string[] {
+  const percent = job.progress === undefined ? '' : `${job.progress.percent.toFixed(1)} %`;
+  return [job.id, diskOf(job), kindName(job.kind), stateOf(job), percent, destinationOf(job.destination)];
+}

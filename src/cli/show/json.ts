@@ -1,0 +1,80 @@
+/** What programs read: one object a line, whose `type` says what it is; messages as proto's JSON has them. */
+import {
+  type BlockJobError,
+  Disk,
+  Domain,
+  errorOfStatus,
+  Job,
+  JobEvent,
+  Leftover,
+  Plan,
+  type ReclaimResult,
+} from '../../client/index.ts';
+import type { ExitCode } from '../exit.ts';
+
+type Plain = Readonly<Record<string, unknown>>;
+
+export type Line = Plain & {
+  readonly type:
+    | 'job'
+    | 'event'
+    | 'domain'
+    | 'disk'
+    | 'plan'
+    | 'check'
+    | 'leftover'
+    | 'reclaimed'
+    | 'context'
+    | 'result'
+    | 'unreachable'
+    | 'error';
+};
+
+/** An error in words, instead of google.rpc.Status with bytes in it. */
+export function jsonOfError(error: BlockJobError): Plain {
+  const { code, reason, text, metadata, violations } = error;
+  return { code, reason, text, metadata, violations, mayHaveHappened: error.mayHaveHappened };
+}
+
+export function jsonOfJob(job: Job): Plain {
+  return { ...withoutError(Job.toJSON(job)), ...(job.error && { error: jsonOfError(errorOfStatus(job.error)) }) };
+}
+
+export function jsonOfEvent(event: JobEvent): Plain {
+  return { ...(JobEvent.toJSON(event) as Plain), ...(event.job && { job: jsonOfJob(event.job) }) };
+}
+
+export function jsonOfDomain(domain: Domain): Plain {
+  const { error } = domain;
+  return { ...withoutError(Domain.toJSON(domain)), ...(error && { error: jsonOfError(errorOfStatus(error)) }) };
+}
+
+export function jsonOfDisk(disk: Disk): Plain {
+  return { ...(Disk.toJSON(disk) as Plain), ...(disk.job && { job: jsonOfJob(disk.job) }) };
+}
+
+export function jsonOfPlan(plan: Plan): Plain {
+  return Plan.toJSON(plan) as Plain;
+}
+
+export function jsonOfLeftover(leftover: Leftover): Plain {
+  return Leftover.toJSON(leftover) as Plain;
+}
+
+export function jsonOfReclaimed({ leftover, reclaimed, error }: ReclaimResult): Plain {
+  return {
+    leftover: leftover && jsonOfLeftover(leftover),
+    reclaimed,
+    ...(error && { error: jsonOfError(errorOfStatus(error)) }),
+  };
+}
+
+/** How a job has ended, or that nobody waits for it any more: the last line of a command that waits. */
+export function resultLine(job: Job | undefined, how: string, exitCode: ExitCode): Line {
+  return { type: 'result', how, exitCode, ...(job && { job: jsonOfJob(job) }) };
+}
+
+function withoutError(json: unknown): Plain {
+  const { error: _, ...rest } = json as Plain;
+  return rest;
+}

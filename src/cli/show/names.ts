@@ -1,0 +1,26 @@
+/** The names of the contract's numbers, as people read them: STATE_READY is READY. */
+import { DestinationContent, GuestState, Job_State, JobKind, Leftover_Kind, PauseReason } from '../../client/index.ts';
+
+function namesOf(values: Readonly<Record<string, number>>, prefix: string): (value: number) => string {
+  const names = new Map(Object.entries(values).map(([name, value]) => [value, name.replace(`${prefix}_`, '')]));
+  return (value) => names.get(value) ?? `${prefix} ${value}`;
+}
+
+export const stateName = namesOf(Job_State, 'STATE');
+export const kindName = namesOf(JobKind, 'JOB_KIND');
+export const pauseName = namesOf(PauseReason, 'PAUSE_REASON');
+export const contentName = namesOf(DestinationContent, 'DESTINATION_CONTENT');
+export const guestName = namesOf(GuestState, 'GUEST_STATE');
+export const leftoverName = namesOf(Leftover_Kind, 'KIND');
+
+/** As virsh calls them. */
+const KINDS: Readonly<Record<string, string>> = {
+  COPY: 'Block copy',
+  PULL: 'Block pull',
+  COMMIT: 'Block commit',
+  ACTIVE_COMMIT: 'Active block commit',
+};
+
+export function kindInWords(kind: JobKind): string {
+  return KINDS[kindName(kind)] ?? kindName(kind);
+}

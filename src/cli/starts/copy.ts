@@ -1,0 +1,108 @@
+/** `blockjob copy`: StartCopy, with the options of `virsh blockcopy`. */
+import { type Command, Option } from 'commander';
+import { fromMs, OnNoSpace, OnReady, PauseGuest, type StartCopyRequest, WriteMode } from '../../client/index.ts';
+import { type DestinationFlags, destinationFrom } from '../destination.ts';
+import { UsageError } from '../terminal.ts';
+import { bandwidthOf, parseSize } from '../units.ts';
+import { type Asked, addBandwidth, addStarting, addTimeout, type Start, type StartFlags } from './start.ts';
+
+interface CopyFlags extends StartFlags, DestinationFlags {
+  readonly dest?: string;
+  readonly shallow?: boolean;
+  readonly reuseExternal?: boolean;
+  readonly relative?: boolean;
+  readonly granularity?: bigint;
+  readonly bufSize?: bigint;
+  readonly synchronousWrites?: boolean;
+  readonly onNoSpace?: keyof typeof ON_NO_SPACE;
+  readonly pauseGuest?: keyof typeof PAUSE_GUEST;
+}
+
+const ON_NO_SPACE = { pause: OnNoSpace.ON_NO_SPACE_PAUSE, fail: OnNoSpace.ON_NO_SPACE_FAIL };
+export const PAUSE_GUEST = {
+  auto: PauseGuest.PAUSE_GUEST_AUTO,
+  always: PauseGuest.PAUSE_GUEST_ALWAYS,
+  never: PauseGuest.PAUSE_GUEST_NEVER,
+};
+
+export const copy: Start = {
+  name: 'copy',
+  alias: 'blockcopy',
+  summary: 'copy a disk to another image while the guest writes to it',
+  example: 'blockjob copy web1 virtio0 /var/lib/images/web1-new.qcow2 --wait --verbose --pivot',
+  define(command: Command): Command {
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
+      .argument('[dest...]', 'where the copy goes: /PATH, nbd://HOST/EXPORT; then perhaps DISK DEST of more disks')
+      .option('--dest <path>', 'where the copy goes, in virsh’s words')
+      .option('--shallow', 'copy the active image only, over the same backing file')
+      .option('--reuse-external', 'use an existing destination')
+      .option('--blockdev', 'the destination is a block device')
+      .addOption(new Option('--format <format>', 'of the destination').choices(['raw', 'qcow2']))
+      .option('--raw', 'the same as --format raw')
+      .option('--relative', 'with --shallow, name the backing file relative to the copy’s folder')
+      .option('--synchronous-writes', 'a guest’s write ends when the copy has it too: slower, and always converges');
+    addBandwidth(command)
+      .addOption(new Option('--granularity <size>', 'of dirty tracking: a power of two').argParser(parseSize))
+      .addOption(new Option('--buf-size <size>', 'how much is in flight (1MiB)').argParser(parseSize))
+      .option('--pivot', 'implies --wait; at READY the guest goes over to the copy, also if nobody waits any more')
+      .option('--finish', 'implies --wait; at READY the copy is ended, and the guest stays on the source');
+    addTimeout(command, 'cancel what is not done in this time, also if nobody waits any more')
+      .addOption(new Option('--on-no-space <what>', 'when the destination is full').choices(Object.keys(ON_NO_SPACE)))
+      .addOption(new Option('--pause-guest <when>', 'for the pivot').choices(Object.keys(PAUSE_GUEST)))
+      .option('--nbd-tls-creds <id>', 'the tls-creds-x509 object in QEMU')
+      .option('--nbd-tls-hostname <name>', 'the name that the NBD server’s certificate must bear')
+      .option('--transient-job', 'as with virsh; every job here is as such a one, and nothing has to be said');
+    return addStarting(command);
+  },
+  asked: (args, flags: CopyFlags) => {
+    const [domain = '', ...words] = args;
+    const pairs = pairsOf(flags.dest === undefined ? words : [...words, flags.dest]);
+    if (pairs.length > 1 && flags.requestId !== undefined) throw new UsageError('--request-id is for one disk');
+    if (flags.pivot === true && flags.finish === true) throw new UsageError('--pivot and --finish exclude each other');
+    return pairs.map(([disk, dest]) => askedFor(domain, disk, dest, flags));
+  },
+  goal: ({ pivot, finish }) => ({
+    // The service does it by itself.
+    atReady: 'nothing',
+    endsByItself: pivot === true || finish === true,
+    timeoutMs: undefined,
+  }),
+};
+
+function pairsOf(words: readonly string[]): (readonly [string, string])[] {
+  if (words.length < 2 || words.length % 2 !== 0) {
+    throw new UsageError('give DOMAIN DISK DEST, and for more disks DISK DEST again');
+  }
+  return words.flatMap((disk, index) => (index % 2 === 0 ? [[disk, words[index + 1] ?? ''] as const] : []));
+}
+
+function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags): Asked {
+  const request: Partial<StartCopyRequest> = {
+    disk: { domain, disk },
+    destination: destinationFrom(dest, flags),
+    shallow: flags.shallow ?? false,
+    reuseExternal: flags.reuseExternal ?? false,
+    relativeBacking: flags.relative ?? false,
+    bandwidthBytesPerSecond: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
+    granularityBytes: flags.granularity ?? 0n,
+    bufferBytes: flags.bufSize ?? 0n,
+    writeMode: flags.synchronousWrites === true ? WriteMode.WRITE_MODE_BLOCKING : WriteMode.WRITE_MODE_UNSPECIFIED,
+    onReady: onReadyOf(flags),
+    onNoSpace: flags.onNoSpace === undefined ? OnNoSpace.ON_NO_SPACE_UNSPECIFIED : ON_NO_SPACE[flags.onNoSpace],
+    pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
+    requestId: flags.requestId ?? '',
+    planEtag: flags.planEtag ?? '',
+    ...(flags.timeout === undefined ? {} : { timeLimit: fromMs(flags.timeout) }),
+  };
+  return {
+    label: `${domain}/${disk}`,
+    send: async (client, validateOnly, call) => await client.startCopy({ ...request, validateOnly }, call),
+  };
+}
+
+function onReadyOf({ pivot, finish }: CopyFlags): OnReady {
+  if (pivot === true) return OnReady.ON_READY_PIVOT;
+  return finish === true ? OnReady.ON_READY_FINISH : OnReady.ON_READY_HOLD;
+}

@@ -1,0 +1,93 @@
+/** `blockjob rebase`: Rebase, flag for flag; and `blockjob pull`, which is its older half under virsh's name. */
+import type { Command } from 'commander';
+import { RebaseFlag } from '../../client/index.ts';
+import { UsageError } from '../terminal.ts';
+import { bandwidthOf } from '../units.ts';
+import { type Asked, addBandwidth, addStarting, addTimeout, type Start, type StartFlags } from './start.ts';
+
+interface RebaseFlags extends StartFlags {
+  readonly base?: string;
+  readonly copy?: boolean;
+  readonly shallow?: boolean;
+  readonly reuseExternal?: boolean;
+  readonly copyRaw?: boolean;
+  readonly copyDev?: boolean;
+  readonly relative?: boolean;
+  readonly keepRelative?: boolean;
+}
+
+const CANCEL = 'cancel what is not done in this time, as long as this command runs';
+
+export const pull: Start = {
+  name: 'pull',
+  alias: 'blockpull',
+  summary: 'fill a disk from its backing chain, so that it needs it no more',
+  example: 'blockjob pull web1 virtio0 --base /var/lib/images/base.qcow2 --wait --verbose',
+  define(command: Command): Command {
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
+      .option('--base <image>', 'the image that becomes the backing file: a path, or DISK[INDEX]; without it none')
+      .option('--keep-relative', 'keep the chain’s relative name for the base');
+    return addStarting(addTimeout(addBandwidth(command), CANCEL));
+  },
+  asked: ([domain = '', disk = ''], { base = '', ...flags }: RebaseFlags) => [askedFor(domain, disk, base, flags)],
+  goal: ({ timeout }) => ({ atReady: 'nothing', endsByItself: true, timeoutMs: timeout }),
+};
+
+export const rebase: Start = {
+  name: 'rebase',
+  summary: 'libvirt’s virDomainBlockRebase: a pull down to BASE, or with --copy a copy to it',
+  example: 'blockjob rebase web1 virtio0 /new/snap2.qcow2 --copy --shallow --reuse-external --wait --pivot',
+  define(command: Command): Command {
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
+      .argument('[base]', 'an image of the chain; with --copy the destination')
+      .option('--copy', 'copy to BASE, instead of pulling from it')
+      .option('--shallow', 'with --copy, copy the active image only')
+      .option('--reuse-external', 'with --copy, use the existing file')
+      .option('--copy-raw', 'with --copy, the destination is raw')
+      .option('--copy-dev', 'with --copy, the destination must be a block device')
+      .option('--relative', 'write backing file names relative to the image’s folder')
+      .option('--pivot', 'implies --wait; at READY, go over to the copy')
+      .option('--finish', 'implies --wait; at READY, end the copy');
+    return addStarting(addTimeout(addBandwidth(command), CANCEL));
+  },
+  asked: ([domain = '', disk = '', base = ''], flags: RebaseFlags) => {
+    const { pivot, finish, copy } = flags;
+    if (pivot === true && finish === true) throw new UsageError('--pivot and --finish exclude each other');
+    if ((pivot === true || finish === true) && copy !== true) {
+      throw new UsageError('--pivot and --finish are for a copy: add --copy');
+    }
+    return [askedFor(domain, disk, base, flags)];
+  },
+  goal: ({ copy, pivot, finish, timeout }: RebaseFlags) => ({
+    atReady: pivot === true ? 'pivot' : finish === true ? 'end' : 'nothing',
+    endsByItself: copy !== true || pivot === true || finish === true,
+    timeoutMs: timeout,
+  }),
+};
+
+function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags): Asked {
+  const asked: readonly (readonly [boolean | undefined, RebaseFlag])[] = [
+    [flags.copy, RebaseFlag.REBASE_FLAG_COPY],
+    [flags.shallow, RebaseFlag.REBASE_FLAG_SHALLOW],
+    [flags.reuseExternal, RebaseFlag.REBASE_FLAG_REUSE_EXT],
+    [flags.copyRaw, RebaseFlag.REBASE_FLAG_COPY_RAW],
+    [flags.copyDev, RebaseFlag.REBASE_FLAG_COPY_DEV],
+    [flags.relative ?? flags.keepRelative, RebaseFlag.REBASE_FLAG_RELATIVE],
+  ];
+  const request = {
+    disk: { domain, disk },
+    base,
+    flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), RebaseFlag.REBASE_FLAG_BANDWIDTH_BYTES],
+    bandwidth: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
+    requestId: flags.requestId ?? '',
+    planEtag: flags.planEtag ?? '',
+  };
+  return {
+    label: `${domain}/${disk}`,
+    send: async (client, validateOnly, call) => await client.rebase({ ...request, validateOnly }, call),
+  };
+}

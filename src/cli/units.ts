@@ -1,0 +1,86 @@
+/** Sizes, speeds and times, as people write and read them. Units are those of virsh: K and KiB are 1024, KB is 1000. */
+import { InvalidArgumentError } from 'commander';
+
+const LETTERS = ['K', 'M', 'G', 'T', 'P', 'E'];
+const MIB = 1n << 20n;
+
+function multiplierOf(unit: string): bigint | undefined {
+  const upper = unit.toUpperCase();
+  if (upper === '' || upper === 'B') return 1n;
+  const found = /^([KMGTPE])(I?B)?$/.exec(upper);
+  const [, letter, rest] = found ?? [];
+  if (letter === undefined) return undefined;
+  return (rest === 'B' ? 1000n : 1024n) ** BigInt(LETTERS.indexOf(letter) + 1);
+}
+
+/** `plain`: what a number without a unit counts. */
+function parse(text: string, plain: bigint, example: string): bigint {
+  const [, whole = '', fraction, unit = ''] = /^(\d+)(\.\d+)?\s*([A-Za-z]*)$/.exec(text.trim()) ?? [];
+  const multiplier = unit === '' ? plain : multiplierOf(unit);
+  if (whole === '' || multiplier === undefined) throw new InvalidArgumentError(`Give ${example}.`);
+  if (fraction === undefined) return BigInt(whole) * multiplier;
+  return BigInt(Math.round(Number(`${whole}${fraction}`) * Number(multiplier)));
+}
+
+/** Bytes. */
+export function parseSize(text: string): bigint {
+  return parse(text, 1n, 'a size, as 65536, 64KiB or 1M');
+}
+
+/** Bytes a second. A number without a unit is MiB/s, as in virsh, or bytes with --bytes. */
+export function bandwidthOf(text: string, isInBytes: boolean): bigint {
+  const perSecond = text.trim().replace(/\/s(ec)?$/, '');
+  return parse(perSecond, isInBytes ? 1n : MIB, 'a speed, as 100MiB, 1.5G or 0 (no limit); a number alone is MiB/s');
+}
+
+/** Checks, and leaves the text: what a number without a unit counts another option says. */
+export function parseBandwidth(text: string): string {
+  bandwidthOf(text, false);
+  return text;
+}
+
+const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** Milliseconds. */
+export function parseDuration(text: string): number {
+  const whole = /^\d+(\.\d+)?$/.test(text) ? `${text}s` : text;
+  const parts = [...whole.matchAll(/(\d+(?:\.\d+)?)([smhd])/g)];
+  const isAll = parts.map(([part]) => part).join('') === whole;
+  const ms = parts.reduce((sum, [, count, unit]) => sum + Number(count) * (SECONDS[unit ?? ''] ?? 0) * 1000, 0);
+  if (!isAll || ms <= 0) throw new InvalidArgumentError('Give seconds, or a time as 90s, 5m or 1h30m.');
+  return ms;
+}
+
+export function bytes(count: bigint | number): string {
+  let value = Number(count);
+  let unit = 'B';
+  for (const letter of LETTERS) {
+    if (value < 1024) break;
+    value /= 1024;
+    unit = `${letter}iB`;
+  }
+  const digits = unit === 'B' || value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${unit}`;
+}
+
+export function speed(bytesPerSecond: bigint | number): string {
+  return `${bytes(bytesPerSecond)}/s`;
+}
+
+/** The two largest units: `2 h 5 min`. */
+export function duration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  const parts = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [seconds % 60, 's'],
+  ] as const;
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first === -1) return '0 s';
+  return parts
+    .slice(first, first + 2)
+    .filter(([count]) => count > 0)
+    .map(([count, unit]) => `${count} ${unit}`)
+    .join(' ');
+}

@@ -1,0 +1,86 @@
+/** Waits for jobs, and tells how each has ended, or how to go on where nobody waits any more. */
+import { BlockJobError, errorOfStatus, type Job, Job_State } from '../client/index.ts';
+import { EXIT, type ExitCode, worstOf } from './exit.ts';
+import { failureInWords } from './failure.ts';
+import { type Followed, type Following, follow } from './follow.ts';
+import type { Session } from './session.ts';
+import { displayFor } from './show/display.ts';
+import { diskOf } from './show/job.ts';
+import { jsonOfError, resultLine } from './show/json.ts';
+import { headlineOf, outcomeInWords } from './show/outcome.ts';
+import { Interrupted } from './terminal.ts';
+
+export interface Waiting extends Following {
+  readonly isVerbose: boolean;
+}
+
+export async function waitFor(session: Session, jobs: readonly Job[], waiting: Waiting): Promise<ExitCode> {
+  const display = displayFor(session, waiting);
+  let results: PromiseSettledResult<Followed>[];
+  try {
+    results = await Promise.allSettled(jobs.map(async (job) => await follow(session, job, waiting, display)));
+  } finally {
+    display.close();
+  }
+  const codes = results.map((result, index) => {
+    const job = jobs[index];
+    if (job === undefined) return EXIT.bug;
+    return result.status === 'fulfilled'
+      ? tellFollowed(session, result.value, waiting)
+      : tellLeft(session, job, result.reason);
+  });
+  return worstOf(codes);
+}
+
+function tellFollowed(session: Session, { job, how, isLate }: Followed, { goal }: Following): ExitCode {
+  if (how === 'ready') {
+    const lines = [
+      `${headlineOf(job)}; the job goes on`,
+      `  Go over to the copy:  blockjob pivot ${job.id}`,
+      `  End it without that:  blockjob abort ${job.id}`,
+    ];
+    session.tell(resultLine(job, 'ready', EXIT.done), lines);
+    return EXIT.done;
+  }
+  const exitCode = how === 'ending' || isLate ? EXIT.timedOut : exitCodeOf(job, goal.atReady === 'end');
+  const late = exitCode === EXIT.timedOut ? ['The time is over, and the job was cancelled'] : [];
+  session.tell(resultLine(job, how, exitCode), [...outcomeInWords(job), ...late]);
+  return exitCode;
+}
+
+/** Of a job that has ended. `isEndAsked`: an end without a pivot is what was asked for. */
+export function exitCodeOf(job: Job, isEndAsked: boolean): ExitCode {
+  switch (job.state) {
+    case Job_State.STATE_COMPLETED:
+      return EXIT.done;
+    case Job_State.STATE_CANCELLED: {
+      const isLate = job.error !== undefined && errorOfStatus(job.error).reason === 'TIME_LIMIT_REACHED';
+      if (isLate) return EXIT.timedOut;
+      return isEndAsked ? EXIT.done : EXIT.failed;
+    }
+    case Job_State.STATE_UNRESOLVED:
+      return EXIT.unknown;
+    default:
+      return EXIT.failed;
+  }
+}
+
+/** Nobody waits for the job any more: what happened, and how to go on. */
+function tellLeft(session: Session, job: Job, why: unknown): ExitCode {
+  if (why instanceof Interrupted) {
+    const lines = [
+      `${diskOf(job)}: Stopped watching; job ${job.id} goes on`,
+      `  Watch it again:  blockjob watch ${job.id}`,
+      `  End it:          blockjob abort ${job.id}`,
+    ];
+    session.tell(resultLine(job, 'interrupted', EXIT.interrupted), lines);
+    return EXIT.interrupted;
+  }
+  if (!(why instanceof BlockJobError)) throw why;
+  const { lines, exitCode } = failureInWords(why);
+  session.tell({ ...resultLine(job, 'lost', exitCode), error: jsonOfError(why) }, [
+    ...lines,
+    `${diskOf(job)}: job ${job.id} goes on as far as is known. Watch it again:  blockjob watch ${job.id}`,
+  ]);
+  return exitCode;
+}
