@@ -42,6 +42,23 @@ function brokenIn(page: string): string[] {
     .map((target) => `${relative(ROOT, page)}: ${target}`);
 }
 
+/** Sources of tests that read pages, all in one. */
+function readers(): string {
+  const tests = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' });
+  return tests
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => readFileSync(join(ROOT, 'test', name), 'utf8'))
+    .join('\n');
+}
+
+test('every page with commands for a shell is read by a test, which runs them', () => {
+  const sources = readers();
+  const withCommands = pages.filter((page) => /^```sh$/m.test(readFileSync(page, 'utf8')));
+  expect(withCommands.length).toBeGreaterThan(2);
+  const unread = withCommands.filter((page) => !sources.includes(`DocPage('${relative(join(ROOT, 'docs'), page)}')`));
+  expect(unread.map((page) => relative(ROOT, page))).toEqual([]);
+});
+
 test('every link of every page leads somewhere', () => {
   expect(pages.length).toBeGreaterThan(10);
   expect(pages.flatMap(brokenIn)).toEqual([]);
