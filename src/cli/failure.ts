@@ -21,14 +21,13 @@ export function failureInWords(error: BlockJobError): Told {
 
 function exitCodeOf(error: BlockJobError): ExitCode {
   if (error.mayHaveHappened || error.reason === 'BUG' || error.reason === 'JOB_LOST') return EXIT.unknown;
-  if (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED') return EXIT.unreachable;
-  return error.isAnswer || error.code === 'UNIMPLEMENTED' ? EXIT.refused : EXIT.unreachable;
+  return error.isAnswer && error.code !== 'UNAVAILABLE' ? EXIT.refused : EXIT.unreachable;
 }
 
 type Words = Readonly<Record<string, string>>;
 
 /** What to do, by reason; the error's own text says what is wrong. */
-const NEXT: Readonly<Record<string, (words: Words) => string>> = {
+export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   DOMAIN_NOT_FOUND: () => 'blockjob domains',
   DISK_NOT_FOUND: ({ domain }) => `blockjob disks ${domain ?? 'DOMAIN'}`,
   BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',

@@ -8,18 +8,23 @@ import { connectionOf, type GlobalFlags } from './settings.ts';
 import { jsonOfError } from './show/json.ts';
 import { Interrupted, type Terminal, UsageError } from './terminal.ts';
 
-export type Run = (command: Command, work: (session: Session) => Promise<ExitCode>) => Promise<void>;
+/** What `writes` may have been done, also where nobody has waited for the answer. */
+export type Run = (
+  command: Command,
+  kind: 'reads' | 'writes',
+  work: (session: Session) => Promise<ExitCode>,
+) => Promise<void>;
 
 /** `ended` is told the exit code. */
 export function runnerIn(terminal: Terminal, ended: (code: ExitCode) => void): Run {
-  return async (command, work) => {
+  return async (command, kind, work) => {
     const flags: GlobalFlags = command.optsWithGlobals();
     using client = clientOf(await connectionOf(flags, terminal));
     const session = new Session(client, flags.output === 'json', terminal);
     try {
       ended(await work(session));
     } catch (error) {
-      ended(tell(session, error));
+      ended(tell(session, kind, error));
     }
   };
 }
@@ -33,7 +38,7 @@ function clientOf(options: ConnectOptions): BlockJobClient {
   }
 }
 
-function tell(session: Session, error: unknown): ExitCode {
+function tell(session: Session, kind: 'reads' | 'writes', error: unknown): ExitCode {
   if (error instanceof BlockJobError) {
     const { lines, next, exitCode } = failureInWords(error);
     if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
@@ -41,7 +46,8 @@ function tell(session: Session, error: unknown): ExitCode {
     return exitCode;
   }
   if (error instanceof Interrupted) {
-    const text = 'interrupted; what was asked for may have been done all the same: blockjob jobs';
+    const isOpen = kind === 'writes' ? '; what was asked for may have been done all the same: blockjob jobs' : '';
+    const text = `interrupted${isOpen}`;
     const exitCode = EXIT.interrupted;
     if (session.isJson) session.tell({ type: 'error', error: { code: 'CANCELLED', text }, exitCode }, []);
     session.note(text);

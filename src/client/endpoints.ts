@@ -17,6 +17,8 @@ const OPTIONS: ClientOptions = {
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2000,
   'grpc.max_receive_message_length': 16 * 1024 * 1024,
+  // The service is where the address says, not behind the proxy by which this machine reads web pages.
+  'grpc.enable_http_proxy': 0,
   // What is done again, and what is not, is decided where it is known what was asked.
   'grpc.enable_retries': 0,
 };

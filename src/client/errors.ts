@@ -119,7 +119,9 @@ export function wasNeverSent(error: BlockJobError): boolean {
 
 /** What gRPC says of a connection that failed, without what it says around it. */
 function withoutChatter(details: string): string {
-  return /^No connection established\. Last error: (?:Error: )?([^]*?)\. Resolution note:/.exec(details)?.[1] ?? details;
+  return (
+    /^No connection established\. Last error: (?:Error: )?([^]*?)\. Resolution note:/.exec(details)?.[1] ?? details
+  );
 }
 
 export function isServiceError(error: unknown): error is ServiceError {

@@ -42,6 +42,9 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have etcdctl || lacks etcd-client "a client of it that is not ours"
     have systemd-analyze || lacks systemd "checks the units of deploy/systemd"
     have openssl || lacks openssl "makes the certificates of servers with TLS"
+    have script || lacks bsdutils "runs the command on a terminal"
+    have zsh || lacks zsh "completes the command, as its users' shells do"
+    have fish || lacks fish "completes the command, as its users' shells do"
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"
 fi

@@ -20,11 +20,12 @@ export function checkCommand(run: Run): Command {
     .addArgument(new Argument('<operation>', 'what is to be done').choices(Object.keys(OPERATIONS)))
     .argument('[disk]', 'needed for detach and resize; may be given for snapshot');
   return command.action(async (domain: string, operation: keyof typeof OPERATIONS, disk?: string) => {
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const request = { domain, operation: OPERATIONS[operation], ...(disk === undefined ? {} : { disk }) };
       await session.client.checkOperation(request, { signal: session.signal });
       const what = disk === undefined ? domain : `${domain}/${disk}`;
-      session.tell({ type: 'check', domain, operation, disk, allowed: true }, `${what}: ${operation} may be done now`);
+      const check = { domain, operation, disk, allowed: true };
+      session.tell({ type: 'check', check }, `${what}: ${operation} may be done now`);
       return EXIT.done;
     });
   });

@@ -14,7 +14,7 @@ export function contextCommand(terminal: Terminal): Command {
     const all = [...file.contexts].map(([name, { address }]) => ({ name, address, isCurrent: name === current }));
     const lines =
       flags.output === 'json'
-        ? all.map((one) => JSON.stringify({ type: 'context', ...one }))
+        ? all.map((one) => JSON.stringify({ type: 'context', context: one }))
         : table(
             ['', 'CONTEXT', 'ADDRESS'],
             all.map((one) => [one.isCurrent ? '*' : '', one.name, one.address.join(', ')]),

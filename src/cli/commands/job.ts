@@ -38,7 +38,7 @@ function infoCommand(run: Run): Command {
   return command.action(async () => {
     const { bytes = false, evidence = false }: { bytes?: boolean; evidence?: boolean } = command.opts();
     const ref = jobRefOf(command.args);
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const job = jobIn(await session.client.getInfo({ job: ref }, { signal: session.signal }));
       const outcome = outcomeInWords(job, { withEvidence: evidence });
       session.tell({ type: 'job', job: jsonOfJob(job) }, [...jobInWords(job, { isInBytes: bytes }), ...outcome]);
@@ -57,7 +57,7 @@ function speedCommand(run: Run): Command {
     const { bytes = false }: { bytes?: boolean } = command.opts();
     const limit = parseBandwidth(command.args.at(-1) ?? '');
     const ref = jobRefOf(command.args.slice(0, -1));
-    await run(command, async (session) => {
+    await run(command, 'writes', async (session) => {
       const request = { job: ref, bandwidthBytesPerSecond: bandwidthOf(limit, bytes) };
       const job = jobIn(await session.client.setSpeed(request, { signal: session.signal }));
       const text = `${diskOf(job)}: speed limit ${bandwidthIn(job, bytes)}`;
@@ -72,7 +72,7 @@ function pausing(run: Run): Command[] {
     const command = addJob(new Command(name)).description(summary);
     return command.action(async () => {
       const ref = jobRefOf(command.args);
-      await run(command, async (session) => {
+      await run(command, 'writes', async (session) => {
         const { client, signal } = session;
         const answer =
           name === 'pause'
@@ -109,7 +109,7 @@ function pivotCommand(run: Run): Command {
     .option('--async', 'do not wait for the end');
   return command.action(async () => {
     const ref = jobRefOf(command.args);
-    await run(command, async (session) => await end(session, ref, { ...command.opts(), pivot: true }));
+    await run(command, 'writes', async (session) => await end(session, ref, { ...command.opts(), pivot: true }));
   });
 }
 
@@ -123,7 +123,7 @@ function abortCommand(run: Run): Command {
     const ref = jobRefOf(command.args);
     const flags: EndFlags = command.opts();
     if (flags.pivot === true && flags.force === true) throw new UsageError('--pivot and --force exclude each other');
-    await run(command, async (session) => await end(session, ref, flags));
+    await run(command, 'writes', async (session) => await end(session, ref, flags));
   });
 }
 

@@ -17,7 +17,7 @@ function leftoversCommand(run: Run): Command {
     .description('list what jobs made and could not take back, and why')
     .argument('[domain]', 'those of one VM');
   return command.action(async (domain = '') => {
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const { client, signal } = session;
       const { items, unreachableHosts } = await allPages(async (pageToken) => {
         const { leftovers, ...page } = await client.listLeftovers({ domain: String(domain), pageToken }, { signal });
@@ -47,10 +47,13 @@ function reclaimCommand(run: Run): Command {
     .option('--apply', 'remove it');
   return command.action(async (leftoverIds: string[]) => {
     const { apply = false }: { apply?: boolean } = command.opts();
-    await run(command, async (session) => {
+    await run(command, 'writes', async (session) => {
       const { results } = await session.client.reclaim({ leftoverIds, apply }, { signal: session.signal });
       for (const one of results) {
-        session.tell({ type: 'reclaimed', isApplied: apply, ...jsonOfReclaimed(one) }, reclaimedInWords(one, apply));
+        session.tell(
+          { type: 'reclaimed', reclaimed: { isApplied: apply, ...jsonOfReclaimed(one) } },
+          reclaimedInWords(one, apply),
+        );
       }
       return results.every(({ reclaimed }) => reclaimed) ? EXIT.done : EXIT.refused;
     });

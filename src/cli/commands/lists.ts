@@ -21,7 +21,7 @@ function domainsCommand(run: Run): Command {
     .option('--host <host>', 'those of one host of a fleet');
   return command.action(async () => {
     const { host = '' }: { host?: string } = command.opts();
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const { client, signal } = session;
       const { items, unreachableHosts } = await allPages(async (pageToken) => {
         const { domains, ...page } = await client.listDomains({ host, pageToken }, { signal });
@@ -40,7 +40,7 @@ function disksCommand(run: Run): Command {
     .description('show the disks of a VM, each with its chain of images and its job')
     .argument('<domain>', 'the VM, by name or UUID');
   return command.action(async (name: string) => {
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const { domain } = await session.client.getDomain({ domain: name }, { signal: session.signal });
       const disks = domain?.disks ?? [];
       for (const disk of disks) session.tell({ type: 'disk', disk: jsonOfDisk(disk) }, diskInWords(disk));
@@ -73,7 +73,7 @@ function jobsCommand(run: Run): Command {
     const { active = false, state = [], limit }: JobsFlags = command.opts();
     const named = state.flatMap((name) => STATES.get(name) ?? []);
     const stateFilter = active ? [...ACTIVE] : named;
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const { client, signal } = session;
       const { items, unreachableHosts } = await allPages(async (pageToken) => {
         const { jobs, ...page } = await client.listJobs({ domain: String(domain), stateFilter, pageToken }, { signal });

@@ -23,7 +23,7 @@ export function startCommands(run: Run): Command[] {
     return command.action(async () => {
       const flags: StartFlags = command.opts();
       const asked = start.asked(command.args, flags);
-      await run(command, async (session) => await startAll(session, start, asked, flags));
+      await run(command, 'writes', async (session) => await startAll(session, start, asked, flags));
     });
   });
 }
@@ -35,7 +35,7 @@ export function planCommand(run: Run): Command {
     plan.addCommand(
       command.action(async () => {
         const asked = start.asked(command.args, command.opts());
-        await run(command, async (session) => await planAll(session, asked));
+        await run(command, 'reads', async (session) => await planAll(session, asked));
       }),
     );
   }

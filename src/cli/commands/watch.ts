@@ -37,7 +37,7 @@ export function watchCommand(run: Run): Command {
     const isAll = flags.all === true || flags.domain !== undefined;
     if (isAll === command.args.length > 0) throw new UsageError('give JOB, DOMAIN DISK, or --all');
     const ref = isAll ? undefined : jobRefOf(command.args);
-    await run(command, async (session) => {
+    await run(command, 'reads', async (session) => {
       const { client, signal } = session;
       if (ref !== undefined)
         return await watch(session, [jobIn(await client.getInfo({ job: ref }, { signal }))], flags);

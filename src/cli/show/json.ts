@@ -64,7 +64,7 @@ export function jsonOfLeftover(leftover: Leftover): Plain {
 export function jsonOfReclaimed({ leftover, reclaimed, error }: ReclaimResult): Plain {
   return {
     leftover: leftover && jsonOfLeftover(leftover),
-    reclaimed,
+    isReclaimed: reclaimed,
     ...(error && { error: jsonOfError(errorOfStatus(error)) }),
   };
 }

@@ -1,7 +1,7 @@
 /** Calls with one answer: what they say, and what becomes of them when the service goes away meanwhile. */
 import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { BlockJobClient, BlockJobError, errorOfStatus, fromMs, type Retry, toMs } from '../../../src/client/index.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { failure, BlockJobError as ServiceError, violation } from '../../../src/core/errors.ts';
@@ -225,6 +225,20 @@ describe('a call', () => {
     using client = new BlockJobClient({ address: [`127.0.0.1:${mute.port}`, server.address] });
     await client.listJobs();
     expect(client.address).toBe(server.address);
+  });
+
+  it('does not go by a web proxy', async () => {
+    const { jobs } = recording();
+    await using server = await serving('tcp', jobs);
+    for (const variable of ['grpc_proxy', 'http_proxy', 'https_proxy']) vi.stubEnv(variable, 'http://127.0.0.1:1');
+    vi.stubEnv('no_proxy', '');
+    vi.stubEnv('no_grpc_proxy', '');
+    try {
+      using client = new BlockJobClient({ address: server.address, patienceMs: 0 });
+      expect((await client.listJobs()).jobs).toEqual([]);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   it('ends with the reason of its signal', async () => {

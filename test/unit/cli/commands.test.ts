@@ -1,0 +1,398 @@
+/** What each command asks, says and ends with. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Interrupted } from '../../../src/cli/terminal.ts';
+import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { objectsIn, runInside } from '../../support/cli.ts';
+import { PIVOTED, StubService } from '../../support/stub-service.ts';
+import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
+
+const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;
+const DISK = { domain: 'vm1', disk: 'vd0' };
+
+describe.concurrent('copy', () => {
+  it('without --wait says what was started, and how to watch it', async () => {
+    const service = new StubService();
+    const ran = await service.run(COPY);
+    expect(ran).toEqual({
+      code: 0,
+      stdout: `vm1/vd0: Block copy started, job ${JOB}\n  Watch it:  blockjob watch ${JOB}\n`,
+      stderr: '',
+    });
+    expect(service.request('startCopy')).toMatchObject({
+      disk: DISK,
+      destination: { kind: 'file', path: DESTINATION },
+    });
+    expect(service.request('watch')).toBeUndefined();
+  });
+
+  it('--wait --pivot leaves the pivot to the service, and ends with what is true then', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
+    service.outcome = PIVOTED;
+    const ran = await service.run([...COPY, '--wait', '--pivot']);
+    expect(ran.code).toBe(0);
+    expect(ran.stdout.split('\n')).toEqual([
+      'vm1/vd0: Successfully pivoted',
+      `  The guest runs on ${DESTINATION}`,
+      `  Start the VM next time with ${DESTINATION} (its configuration may still name another image)`,
+      `  Safe to delete: ${SOURCE} (name the new image first)`,
+      '',
+    ]);
+    expect(ran.stderr).toBe(`vm1/vd0: Block copy started, job ${JOB}\n`);
+    expect(service.request('startCopy')).toMatchObject({ onReady: 'PIVOT' });
+    expect(service.request('abort')).toBeUndefined();
+  });
+
+  it('--verbose without a terminal says each change of state in a line', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
+    const { stderr } = await service.run([...COPY, '--verbose', '--pivot']);
+    expect(stderr.split('\n').slice(1, -1)).toEqual([
+      '00:00:01  vm1/vd0  RUNNING  50.0 %, 50.0 MiB of 100 MiB, 10.0 MiB/s, 5 s left',
+      '00:00:01  vm1/vd0  READY  50.0 %, 50.0 MiB of 100 MiB, 10.0 MiB/s, 5 s left',
+      '00:00:01  vm1/vd0  PIVOTING  50.0 %, 50.0 MiB of 100 MiB, 10.0 MiB/s, 5 s left',
+      '00:00:01  vm1/vd0  COMPLETED  100.0 %, 100 B of 100 B, 10.0 MiB/s',
+    ]);
+  });
+
+  it('on a terminal shows a bar', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
+    const { stderr } = await service.run([...COPY, '--verbose', '--pivot'], { isTTY: true });
+    expect(stderr).toContain('vm1/vd0  ██████████████████████████████ 100.0 %  COMPLETED');
+  });
+
+  it('several disks are several jobs, each with its end', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'COMPLETED'];
+    const ran = await service.run(['copy', 'vm1', 'vd0', '/new/a', 'vd1', '/new/b', '--finish']);
+    expect(ran.code).toBe(0);
+    const starts = service.asked.filter(({ method }) => method === 'startCopy').map(({ request }) => request);
+    expect(starts).toMatchObject([
+      { disk: DISK, destination: { path: '/new/a' } },
+      { disk: { domain: 'vm1', disk: 'vd1' }, destination: { path: '/new/b' } },
+    ]);
+    expect(ran.stdout.match(/Successfully copied/g)).toHaveLength(2);
+  });
+
+  it('of which the second is refused waits for the first, and says both', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'COMPLETED'];
+    let starts = 0;
+    service.refuse = (method) => {
+      if (method === 'startCopy') starts += 1;
+      if (starts === 2) throw new BlockJobError(failure('DISK_NOT_FOUND', { domain: 'vm1', disk: 'vd1' }));
+    };
+    const ran = await service.run(['copy', 'vm1', 'vd0', '/new/a', 'vd1', '/new/b', '--finish']);
+    expect(ran.code).toBe(3);
+    expect(ran.stdout).toContain('Successfully copied');
+    expect(ran.stderr).toContain('vm1/vd1: not started');
+  });
+});
+
+describe.concurrent('the exit code', () => {
+  const refused = new BlockJobError(failure('DESTINATION_EXISTS', { path: DESTINATION }));
+
+  it('is 3 where the service says no, with what to do next', async () => {
+    const service = new StubService();
+    service.refuse = () => {
+      throw refused;
+    };
+    expect(await service.run(COPY)).toEqual({
+      code: 3,
+      stdout: '',
+      stderr:
+        `error: destination ${DESTINATION} exists already and is left alone; name a new file, or ask for its reuse (DESTINATION_EXISTS)\n` +
+        'Next: name a new file, or add --reuse-external (its contents are overwritten)\n',
+    });
+  });
+
+  it('is 4 where the job fails, with why', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'FAILED'];
+    service.failure = failure('NO_SPACE', { path: DESTINATION, why: 'full' });
+    const ran = await service.run([...COPY, '--wait']);
+    expect(ran.code).toBe(4);
+    expect(ran.stdout).toContain('Block copy failed\n  Why: NO_SPACE: no space left for');
+    service.course = ['RUNNING', 'CANCELLED'];
+    service.failure = undefined;
+    expect((await service.run([...COPY, '--wait'])).code).toBe(4);
+  });
+
+  it('is 5 where nobody can know', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'UNRESOLVED'];
+    service.outcome = { ...PIVOTED, guestWritesTo: undefined, destinationContent: 'UNKNOWN', safeToDelete: [] };
+    const ran = await service.run([...COPY, '--pivot']);
+    expect(ran.code).toBe(5);
+    expect(ran.stdout).toContain('cannot be proved');
+    expect(ran.stdout).toContain('Nothing is known to be safe to delete');
+    expect(ran.stdout).toContain('is not known');
+  });
+
+  it('is 6 where the time is over: by the service for a copy, by the command for a pull', async () => {
+    const copying = new StubService();
+    copying.course = ['RUNNING', 'CANCELLING', 'CANCELLED'];
+    copying.failure = failure('TIME_LIMIT_REACHED', { job: JOB, timeLimit: '90 s' });
+    expect((await copying.run([...COPY, '--timeout', '90'])).code).toBe(6);
+    expect(copying.request('startCopy')).toMatchObject({ timeLimitMs: 90_000 });
+    expect(copying.request('abort')).toBeUndefined();
+    const pulling = new StubService();
+    pulling.kind = 'PULL';
+    expect((await pulling.run(['pull', 'vm1', 'vd0', '--timeout', '0.1'])).code).toBe(6);
+    expect(pulling.request('abort')).toMatchObject({ pivot: false, job: { jobId: JOB } });
+  });
+
+  it('is 7 where nobody answers', async () => {
+    const ran = await runInside(['--address', 'unix:/nowhere.sock', 'jobs']);
+    expect(ran.code).toBe(7);
+    expect(ran.stderr).toContain('is blockjobd running there?');
+  });
+
+  it('is 7, too, where a host of the fleet is missing in a list', async () => {
+    const service = new StubService();
+    const jobs = {
+      ...service.jobs,
+      listJobs: async () => await Promise.resolve({ items: [], nextPageToken: '', unreachableHosts: ['host2'] }),
+    };
+    const stub = Object.defineProperty(service, 'jobs', { value: jobs });
+    const ran = await stub.run(['jobs']);
+    expect(ran.code).toBe(7);
+    expect(ran.stderr).toContain('host2');
+  });
+
+  it('is 130 where somebody presses Ctrl-C: the job goes on, and how to go on is said', async () => {
+    const service = new StubService();
+    const stop = new AbortController();
+    const running = service.run([...COPY, '--wait'], { signal: stop.signal });
+    await service.isAsked('watch');
+    stop.abort(new Interrupted('SIGINT'));
+    const ran = await running;
+    expect(ran.code).toBe(130);
+    expect(ran.stdout).toContain(`Stopped watching; job ${JOB} goes on`);
+    expect(ran.stdout).toContain(`Watch it again:  blockjob watch ${JOB}`);
+    expect(service.request('abort')).toBeUndefined();
+  });
+
+  it.each([
+    ['startCopy', COPY, 'interrupted; what was asked for may have been done all the same: blockjob jobs\n'],
+    ['listJobs', ['jobs'], 'interrupted\n'],
+  ] as const)('is 130 where nobody waits for the answer of %s', async (method, args, said) => {
+    const service = new StubService();
+    const stop = new AbortController();
+    service.refuse = () => stop.abort(new Interrupted('SIGINT'));
+    expect(await service.run(args, { signal: stop.signal })).toEqual({ code: 130, stdout: '', stderr: said });
+    expect(service.request(method)).toBeDefined();
+  });
+
+  it.each([
+    ['an option that is not there', [...COPY, '--frmat', 'raw']],
+    ['an argument that is missing', ['copy', 'vm1', 'vd0']],
+    ['a destination too many', [...COPY, 'vd1']],
+    ['a speed that is none', [...COPY, '--bandwidth', 'fast']],
+    ['what excludes each other', [...COPY, '--pivot', '--finish']],
+    ['a format that is not there', [...COPY, '--format', 'vmdk']],
+    ['no job', ['watch']],
+    ['a job and all', ['watch', JOB, '--all']],
+    ['a certificate without its key', ['jobs', '--cert', '/x.pem']],
+    ['a certificate that is not there', ['jobs', '--ca', '/nowhere.pem']],
+    ['a context that is not there', ['jobs', '--context', 'nowhere']],
+    ['a configuration that is not there', ['jobs', '--config', '/nowhere.yaml']],
+    ['no command', ['frobnicate']],
+  ])('is 2 for %s, and nothing is asked', async (_what, args) => {
+    const { code, stderr, stdout } = await runInside(args);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/error: /);
+    expect(stdout).toBe('');
+  });
+});
+
+describe.concurrent('--output json', () => {
+  it('says each state as an event and ends with the result, an object a line', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
+    service.outcome = PIVOTED;
+    const ran = await service.run([...COPY, '--pivot', '--output', 'json']);
+    const objects = objectsIn(ran);
+    expect(objects.map(({ type }) => type)).toEqual(['job', 'event', 'event', 'event', 'event', 'result']);
+    expect(objects[1]).toMatchObject({
+      event: { type: 'TYPE_SNAPSHOT', revision: '1', job: { state: 'STATE_RUNNING' } },
+    });
+    expect(objects.at(-1)).toMatchObject({
+      how: 'ended',
+      exitCode: 0,
+      job: { id: JOB, state: 'STATE_COMPLETED', outcome: { guestWritesTo: DESTINATION } },
+    });
+    expect(ran.stderr).toBe('');
+  });
+
+  it('says an error in words, with its code', async () => {
+    const service = new StubService();
+    service.refuse = () => {
+      throw new BlockJobError(failure('DISK_NOT_FOUND', { domain: 'vm1', disk: 'x' }));
+    };
+    const ran = await service.run(['info', 'vm1', 'x', '--output', 'json']);
+    expect(objectsIn(ran)).toMatchObject([
+      {
+        type: 'error',
+        exitCode: 3,
+        next: 'blockjob disks vm1',
+        error: { code: 'NOT_FOUND', reason: 'DISK_NOT_FOUND', metadata: { disk: 'x' }, mayHaveHappened: false },
+      },
+    ]);
+  });
+
+  it('says why a job failed in words, too, not in bytes', async () => {
+    const service = new StubService();
+    service.course = ['FAILED'];
+    service.failure = failure('NO_SPACE', { path: '/x', why: 'full' });
+    const [info] = objectsIn(await service.run(['info', JOB, '--output', 'json']));
+    expect(info).toMatchObject({ type: 'job', job: { error: { reason: 'NO_SPACE', metadata: { path: '/x' } } } });
+  });
+
+  it.each([
+    ['domains', ['domains'], 'domain'],
+    ['disks', ['disks', 'vm1'], 'disk'],
+    ['jobs', ['jobs'], 'job'],
+    ['leftovers', ['leftovers'], 'leftover'],
+    ['a check', ['check', 'vm1', 'save'], 'check'],
+    ['a plan', ['plan', ...COPY], 'plan'],
+  ])('of %s', async (_name, args, type) => {
+    const service = new StubService();
+    const objects = objectsIn(await service.run([...args, '--output', 'json']));
+    expect(objects.map((one) => one['type'])).toEqual([type]);
+    expect(objects[0]?.[type]).toBeDefined();
+  });
+});
+
+describe.concurrent('the other commands', () => {
+  it('plan says the steps of each phase, what is to be known, and how to start just that', async () => {
+    const service = new StubService();
+    const { code, stdout } = await service.run(['plan', ...COPY, '--pivot']);
+    expect(code).toBe(0);
+    expect(stdout).toContain(
+      'To start:\n   1. create-destination: so\n        create the file\n        taken back by: remove',
+    );
+    expect(stdout).toContain('To pivot, when READY:\n   1. complete\n');
+    expect(stdout).toContain('To know:\n  - the guest is paused for the pivot\n');
+    expect(stdout).toContain('add --plan-etag e1');
+    expect(service.request('startCopy')).toMatchObject({ validateOnly: true, onReady: 'PIVOT' });
+    await service.run([...COPY, '--plan-etag', 'e1', '--request-id', 'mine']);
+    expect(service.request('startCopy')).toMatchObject({ validateOnly: false, planEtag: 'e1', requestId: 'mine' });
+  });
+
+  it('watch goes on until the end, or with --ready until READY', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'READY'];
+    const ready = await service.run(['watch', JOB, '--ready']);
+    expect(ready.code).toBe(0);
+    expect(ready.stdout).toContain('Now in mirroring phase; the job goes on');
+    service.go('CANCELLING', 'CANCELLED');
+    const ended = await service.run(['watch', 'vm1', 'vd0']);
+    expect(ended.code).toBe(4);
+    expect(ended.stdout).toContain('ended without a pivot; the copy is complete');
+    expect(service.request('getInfo')).toMatchObject({ job: { disk: DISK } });
+  });
+
+  it('watch --all has all that are active', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'COMPLETED'];
+    expect((await service.run(['watch', '--all', '--domain', 'vm1'])).code).toBe(0);
+    expect(service.request('listJobs')).toMatchObject({
+      domain: 'vm1',
+      states: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+    });
+  });
+
+  it('pivot and abort say how it ended; too late is not done', async () => {
+    const service = new StubService();
+    const pivoted = await service.run(['pivot', JOB, '--pause-guest', 'always']);
+    expect(pivoted.code).toBe(0);
+    expect(pivoted.stdout).toContain('Successfully pivoted');
+    expect(service.request('abort')).toMatchObject({ pivot: true, async: false, pauseGuest: 'ALWAYS' });
+    expect((await service.run(['abort', 'vm1', 'vd0', '--force'])).code).toBe(0);
+    expect(service.request('abort')).toMatchObject({ pivot: false, force: true, job: { disk: DISK } });
+    const later = await service.run(['pivot', JOB, '--async']);
+    expect(later).toMatchObject({ code: 0, stdout: `vm1/vd0: PIVOTING\n  How it ends:  blockjob watch ${JOB}\n` });
+  });
+
+  it('pivot of a job that fails in it tells that end', async () => {
+    const service = new StubService();
+    const why = failure('QEMU_REFUSED', { doing: 'job-complete', qemuText: 'no' });
+    service.course = ['READY', 'FAILED'];
+    service.failure = why;
+    service.refuse = (method) => {
+      if (method === 'abort') throw new BlockJobError(why);
+    };
+    const ran = await service.run(['pivot', JOB]);
+    expect(ran.code).toBe(4);
+    expect(ran.stdout).toContain('Block copy failed');
+  });
+
+  it('speed takes units, and a number alone as virsh does', async () => {
+    const service = new StubService();
+    await service.run(['speed', JOB, '1.5GiB']);
+    expect(service.request('setSpeed')).toMatchObject({ job: { jobId: JOB }, bandwidthBytesPerSecond: 3n << 29n });
+    await service.run(['speed', 'vm1', 'vd0', '10']);
+    expect(service.request('setSpeed')).toMatchObject({ job: { disk: DISK }, bandwidthBytesPerSecond: 10n << 20n });
+    await service.run(['speed', JOB, '10', '--bytes']);
+    expect(service.request('setSpeed')).toMatchObject({ bandwidthBytesPerSecond: 10n });
+  });
+
+  it('pause, resume, check, leftovers and reclaim', async () => {
+    const service = new StubService();
+    expect((await service.run(['pause', JOB])).stdout).toBe('vm1/vd0: RUNNING\n');
+    expect((await service.run(['resume', 'vm1', 'vd0'])).code).toBe(0);
+    expect(service.request('resume')).toMatchObject({ job: { disk: DISK } });
+    expect((await service.run(['check', 'vm1', 'detach', 'vd0'])).stdout).toBe('vm1/vd0: detach may be done now\n');
+    expect(service.request('checkOperation')).toMatchObject({ domain: 'vm1', disk: 'vd0', operation: 'DETACH' });
+    const left = await service.run(['leftovers', 'vm1']);
+    expect(left.stdout).toContain('file:1\n  FILE /copies/old.qcow2, 1.00 MiB, of vm1 on host1');
+    expect(left.stderr).toContain('blockjob reclaim --apply file:1');
+    const reclaimed = await service.run(['reclaim', 'gone', 'file:1', '--apply']);
+    expect(service.request('reclaim')).toMatchObject({ ids: ['gone', 'file:1'], apply: true });
+    expect(reclaimed.code).toBe(3);
+    expect(reclaimed.stdout).toContain('gone: removed\n');
+    expect(reclaimed.stdout).toContain('stays: ACCESS_DENIED');
+  });
+
+  it('domains, disks and jobs are tables', async () => {
+    const service = new StubService();
+    expect((await service.run(['domains'])).stdout).toMatch(/^DOMAIN +HOST.*\nvm1 +host1 +RUNNING +10\.0\.0/);
+    const { stdout } = await service.run(['disks', 'vm1']);
+    expect(stdout).toBe(`vd0  virtio-blk-pci, 1.00 GiB\n  [0] ${SOURCE}  (qcow2, 1.00 MiB on disk)\n`);
+    expect((await service.run(['jobs', '--active', '--limit', '5'])).stdout).toContain(
+      `${JOB}  vm1/vd0  COPY  RUNNING`,
+    );
+  });
+});
+
+describe('the configuration file', () => {
+  it('has contexts, whose files are relative to it; a flag goes before it', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'bj-config-'));
+    try {
+      const path = join(dir, 'config.yaml');
+      await writeFile(
+        path,
+        'current: here # where I am\ncontexts:\n  here: { address: "unix:/nowhere.sock" }\n  there:\n    address: [a:1, b:2]\n    ca: ca.pem\n',
+      );
+      const config = ['--config', path];
+      const list = await runInside(['context', ...config]);
+      expect(list.stdout).toBe('   CONTEXT  ADDRESS\n*  here     unix:/nowhere.sock\n   there    a:1, b:2\n');
+      expect((await runInside(['jobs', ...config])).stderr).toContain('/nowhere.sock');
+      const there = await runInside(['jobs', ...config, '--context', 'there']);
+      expect(there).toMatchObject({ code: 2, stderr: expect.stringContaining(join(dir, 'ca.pem')) as string });
+      expect((await runInside(['context', 'use', 'there', ...config])).code).toBe(0);
+      expect(await readFile(path, 'utf8')).toMatch(/^current: there # where I am\n/);
+      const service = new StubService();
+      expect((await service.run(['jobs', ...config])).code).toBe(0);
+      await writeFile(path, 'contexts: { x: { adress: y } }\n');
+      expect((await runInside(['jobs', ...config])).stderr).toContain('there is no adress');
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+});
