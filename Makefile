@@ -27,10 +27,15 @@ $(INSTALLED): package.json package-lock.json .npmrc
 	@touch $@
 
 .PHONY: generate
-generate: $(INSTALLED) ## rewrite generated/ from proto/
+generate: $(INSTALLED) ## rewrite generated/ from proto/ and page/
 	@buf format -w proto
 	@buf generate
 	@buf build --exclude-path proto/etcd -o generated/blockjob.binpb --exclude-source-info
+	@$(call bundle-page,generated/page)
+
+# What browsers get: one script and one style sheet, without maps. What protoc-gen-es makes is a part of it.
+bundle-page = esbuild page/page.ts page/page.css --bundle --minify --format=esm --target=es2022 --log-level=warning --outdir=$(1) && \
+	cp page/index.html page/icon.svg $(1)
 
 .PHONY: format
 format: $(INSTALLED) ## format all sources
@@ -68,15 +73,18 @@ test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of
 .PHONY: lint
 lint: $(INSTALLED) ## types, lint and format
 	@tsc -p .
+	@tsc -p page
+	@tsc -p test/page
 	@oxlint --type-aware --deny-warnings
 	@biome check --log-level=warn
 	@buf lint
 	@buf format -d --exit-code proto
 
 .PHONY: check-generated
-check-generated: $(INSTALLED) ## fail if generated/ is not what proto/ gives
+check-generated: $(INSTALLED) ## fail if generated/ is not what proto/ and page/ give
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; buf generate -o "$$fresh"; \
 	buf build --exclude-path proto/etcd -o "$$fresh/generated/blockjob.binpb" --exclude-source-info; \
+	$(call bundle-page,"$$fresh/generated/page"); \
 	diff -r generated "$$fresh/generated" || { echo "generated/ is stale or edited by hand: run make generate" >&2; exit 1; }
 
 .PHONY: breaking

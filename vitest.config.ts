@@ -42,6 +42,16 @@ export default defineConfig({
           maxWorkers: 2,
         },
       },
+      {
+        test: {
+          // A real Chromium that looks at the page, of real QEMUs too.
+          name: 'page',
+          include: ['test/page/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          maxWorkers: 1,
+        },
+      },
     ],
     // A race that shows once in a hundred runs is a bug of the code or of the test.
     retry: 0,

@@ -40,7 +40,7 @@ export function commandLine(modes: Modes): Command {
       await modes.embedded({ mode: 'embedded', ...servingOf(flags, command), ...hostOf(flags, command) });
     });
 
-  addEtcd(addHost(addServing(program.command('agent'))))
+  addEtcd(addHost(addServing(program.command('agent'), 'off')))
     .description('serve the VMs of this machine as a host of a fleet, to gateways')
     .addOption(
       new Option(

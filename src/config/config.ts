@@ -1,6 +1,6 @@
 /** What a mode is told: read from the command line, with nothing left to be checked. */
 import type { Limits } from '../core/limits.ts';
-import type { Address } from '../lib/address.ts';
+import type { Address, Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 
 /** How callers are served. */
@@ -10,6 +10,8 @@ export interface ServingConfig {
   readonly tls: TlsFiles | undefined;
   /** Undefined: whoever can connect may do everything. */
   readonly policyFile: string | undefined;
+  /** Where the page is served; undefined: it is not. */
+  readonly page: Port | undefined;
   readonly logLevel: string;
   readonly drainMs: number;
 }

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type Address, isLoopback } from '../lib/address.ts';
+import { type Address, isLoopback, type Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 import type { EtcdConfig, HostConfig, ServingConfig } from './config.ts';
 import {
@@ -14,6 +14,7 @@ import {
   parseHostName,
   parseListen,
   parseNamed,
+  parsePage,
   parseSeconds,
 } from './values.ts';
 
@@ -23,11 +24,15 @@ export interface ServingFlags {
   readonly tlsKey?: string;
   readonly tlsCa?: string;
   readonly policy?: string;
+  readonly page: Port | 'off';
   readonly logLevel: string;
   readonly drainSeconds: number;
 }
 
-export function addServing(command: Command): Command {
+const PAGE: Port = { host: '127.0.0.1', port: 50080 };
+
+/** `page`: where it is without a word; an agent, whose gateway shows the same, has it off. */
+export function addServing(command: Command, page: Port | 'off' = PAGE): Command {
   return command
     .addOption(
       new Option('--listen <address>', 'where clients connect: HOST:PORT or unix:/PATH; plaintext on loopback only')
@@ -47,6 +52,14 @@ export function addServing(command: Command): Command {
       ).argParser(parseFile),
     )
     .addOption(
+      new Option(
+        '--page <address>',
+        'where browsers see it all and change nothing: HOST:PORT on loopback, or off; an agent has it off unless told',
+      )
+        .argParser(parsePage)
+        .default(page, page === 'off' ? page : `${page.host}:${page.port}`),
+    )
+    .addOption(
       new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info'),
@@ -55,7 +68,7 @@ export function addServing(command: Command): Command {
 }
 
 export function servingOf(flags: ServingFlags, command: Command): ServingConfig {
-  const { listen, policy } = flags;
+  const { listen, policy, page } = flags;
   const tls = tlsOf(flags, command);
   if (tls === undefined && 'host' in listen && !isLoopback(listen.host)) {
     command.error(
@@ -69,7 +82,14 @@ export function servingOf(flags: ServingFlags, command: Command): ServingConfig 
   if (policy !== undefined && 'unixSocket' in listen) {
     command.error('error: --policy is for HOST:PORT: on a unix socket callers have no certificates');
   }
-  return { listen, tls, policyFile: policy, logLevel: flags.logLevel, drainMs: flags.drainSeconds * 1000 };
+  return {
+    listen,
+    tls,
+    policyFile: policy,
+    page: page === 'off' ? undefined : page,
+    logLevel: flags.logLevel,
+    drainMs: flags.drainSeconds * 1000,
+  };
 }
 
 function tlsOf({ tlsCert, tlsKey, tlsCa }: ServingFlags, command: Command): TlsFiles | undefined {

@@ -1,12 +1,25 @@
 /** The values of options, each with its complaint in plain words. */
 import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
-import { type Address, parseAddress } from '../lib/address.ts';
+import { type Address, isLoopback, type Port, parseAddress } from '../lib/address.ts';
 
 export function parseListen(text: string): Address {
   const address = parseAddress(text);
   if (typeof address === 'string') throw new InvalidArgumentError(address);
   return address;
+}
+
+export function parsePage(text: string): Port | 'off' {
+  if (text === 'off') return text;
+  const address = parseAddress(text);
+  if (typeof address === 'string' || 'unixSocket' in address) {
+    throw new InvalidArgumentError('Give HOST:PORT, as 127.0.0.1:50080, or off.');
+  }
+  if (isLoopback(address.host)) return address;
+  throw new InvalidArgumentError(
+    `${address.host} is not loopback, and the page shows all that there is to whoever asks: it has no callers' names. ` +
+      'Serve it on 127.0.0.1, and reach it through ssh -L.',
+  );
 }
 
 export function parseNamed(text: string): { name: string; socketPath: string } {

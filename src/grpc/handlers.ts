@@ -1,16 +1,13 @@
-/** The two services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. */
+/**
+ * The two services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. Those that
+ * only read are in reading.ts.
+ */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import type {
   AbortRequest,
   AbortResponse,
   BlockJobServiceServer,
   CommitRequest,
-  GetInfoRequest,
-  GetInfoResponse,
-  ListJobsRequest,
-  ListJobsResponse,
-  ListLeftoversRequest,
-  ListLeftoversResponse,
   PauseRequest,
   PauseResponse,
   RebaseRequest,
@@ -22,33 +19,19 @@ import type {
   SetSpeedResponse,
   StartCopyRequest,
   StartCopyResponse,
-  WatchJobRequest,
-  WatchJobResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
-import type {
-  CheckOperationRequest,
-  CheckOperationResponse,
-  DomainServiceServer,
-  GetDomainRequest,
-  GetDomainResponse,
-  ListDomainsRequest,
-  ListDomainsResponse,
-} from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, Call, JobEvent, Started } from '../core/block-jobs.ts';
-import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult, fromStarted } from './answers.ts';
+import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_service.ts';
+import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
+import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
-import { fromDomain } from './domain-answers.ts';
+import { readingOf } from './reading.ts';
 import {
   toAbortRequest,
-  toCheckOperationRequest,
   toCommitRequest,
   toCopyRequest,
-  toJobRef,
-  toListJobsRequest,
   toPauseRequest,
   toRebaseRequest,
   toSetSpeedRequest,
-  toWatchRequest,
 } from './requests.ts';
 
 type Handlers<Server extends UntypedServiceImplementation> = {
@@ -67,8 +50,7 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       async (request, call) => fromStarted(await run(request, call)),
       (request) => ({ domain: request.disk?.domain, disk: request.disk?.disk, ...audit(request) }),
     );
-  // All watchers of a job get the same events.
-  const messages = new WeakMap<JobEvent, WatchJobResponse>();
+  const reading = readingOf(jobs);
   return {
     startCopy: start<StartCopyRequest>(
       'StartCopy',
@@ -91,20 +73,9 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       async (request, call) => ({ job: fromJobView(await jobs.abort(toAbortRequest(request), call)) }),
       ({ job, pivot, force }) => ({ job: job?.ref?.value, pivot, force }),
     ),
-    getInfo: unary<GetInfoRequest, GetInfoResponse>(context, 'GetInfo', async ({ job }, call) => ({
-      job: fromJobView(await jobs.getInfo(toJobRef(job), call)),
-    })),
-    listJobs: unary<ListJobsRequest, ListJobsResponse>(context, 'ListJobs', async (request, call) => {
-      const { items, nextPageToken, unreachableHosts } = await jobs.listJobs(toListJobsRequest(request), call);
-      return { jobs: items.map(fromJobView), nextPageToken, unreachableHosts: [...unreachableHosts] };
-    }),
-    watchJob: serverStream<WatchJobRequest, WatchJobResponse>(context, 'WatchJob', async function* (request, call) {
-      for await (const event of jobs.watch(toWatchRequest(request), call)) {
-        const message = messages.get(event) ?? { event: fromJobEvent(event) };
-        messages.set(event, message);
-        yield message;
-      }
-    }),
+    getInfo: unary(context, 'GetInfo', reading.getInfo),
+    listJobs: unary(context, 'ListJobs', reading.listJobs),
+    watchJob: serverStream(context, 'WatchJob', reading.watchJob),
     setSpeed: unary<SetSpeedRequest, SetSpeedResponse>(
       context,
       'SetSpeed',
@@ -123,14 +94,7 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
       async (request, call) => ({ job: fromJobView(await jobs.resume(toPauseRequest(request), call)) }),
       ({ job }) => ({ job: job?.ref?.value }),
     ),
-    listLeftovers: unary<ListLeftoversRequest, ListLeftoversResponse>(
-      context,
-      'ListLeftovers',
-      async (request, call) => {
-        const { items, nextPageToken, unreachableHosts } = await jobs.listLeftovers(request, call);
-        return { leftovers: items.map(fromLeftover), nextPageToken, unreachableHosts: [...unreachableHosts] };
-      },
-    ),
+    listLeftovers: unary(context, 'ListLeftovers', reading.listLeftovers),
     reclaim: unary<ReclaimRequest, ReclaimResponse>(
       context,
       'Reclaim',
@@ -143,23 +107,10 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
 }
 
 export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<DomainServiceServer> {
+  const reading = readingOf(jobs);
   return {
-    listDomains: unary<ListDomainsRequest, ListDomainsResponse>(context, 'ListDomains', async (request, call) => {
-      const { items, nextPageToken, unreachableHosts } = await jobs.listDomains(request, call);
-      const domains = items.map((domain) => fromDomain(domain));
-      return { domains, nextPageToken, unreachableHosts: [...unreachableHosts] };
-    }),
-    getDomain: unary<GetDomainRequest, GetDomainResponse>(context, 'GetDomain', async (request, call: Call) => {
-      const { domain, disks } = await jobs.getDomain(request.domain, call);
-      return { domain: fromDomain(domain, disks) };
-    }),
-    checkOperation: unary<CheckOperationRequest, CheckOperationResponse>(
-      context,
-      'CheckOperation',
-      async (request, call) => {
-        await jobs.checkOperation(toCheckOperationRequest(request), call);
-        return {};
-      },
-    ),
+    listDomains: unary(context, 'ListDomains', reading.listDomains),
+    getDomain: unary(context, 'GetDomain', reading.getDomain),
+    checkOperation: unary(context, 'CheckOperation', reading.checkOperation),
   };
 }

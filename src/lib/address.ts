@@ -1,6 +1,11 @@
 /** Where a server listens, and a client connects: a unix socket, or a port. */
 
-export type Address = { readonly unixSocket: string } | { readonly host: string; readonly port: number };
+export interface Port {
+  readonly host: string;
+  readonly port: number;
+}
+
+export type Address = { readonly unixSocket: string } | Port;
 
 /** sockaddr_un.sun_path has 108 bytes, with the final NUL. */
 const LONGEST_SOCKET_BYTES = 107;

@@ -6,6 +6,7 @@ import type { ServingConfig } from '../config/config.ts';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
+import { type RunningPage, servePage } from '../page/page.ts';
 
 export function logOf({ logLevel }: ServingConfig): Logger {
   return pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
@@ -39,11 +40,16 @@ export async function serveUntil({ jobs, config, certificates, gateways, nameOf,
     ...(certificates === undefined ? {} : { certificates }),
     ...(gateways === undefined ? {} : { gateways, onlyGateways: certificates !== undefined && policy === undefined }),
   });
-  process.stdout.write(`blockjobd serves on ${server.address}\n`);
+  let page: RunningPage | undefined;
   try {
+    // Loopback is the operator's own: whoever is there sees all, whatever the policy says of callers from elsewhere.
+    page = config.page && (await servePage(jobs, config.page, log));
+    process.stdout.write(
+      `blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`,
+    );
     log.info({ why: await until }, 'stopping; jobs go on in QEMU');
   } finally {
-    await server.drain(config.drainMs);
+    await Promise.all([server.drain(config.drainMs), page?.drain()]);
   }
 }
 

@@ -67,7 +67,17 @@ class Serve implements AsyncDisposable {
 }
 
 function flags(dir: TestDir, listen: string, ...more: readonly string[]): string[] {
-  return ['--listen', listen, '--state-dir', `${dir.path}/state`, '--qmp', `vm1=${dir.path}/qmp.sock`, ...more];
+  return [
+    '--page',
+    'off',
+    '--listen',
+    listen,
+    '--state-dir',
+    `${dir.path}/state`,
+    '--qmp',
+    `vm1=${dir.path}/qmp.sock`,
+    ...more,
+  ];
 }
 
 async function fails(...given: readonly string[]): Promise<Ended> {
@@ -88,6 +98,10 @@ describe('its command line', () => {
     [['--listen', ''], 'HOST:PORT'],
     [['--qmp', 'vm1'], 'NAME=SOCKET'],
     [['--qmp', '=/x'], 'NAME=SOCKET'],
+    [['--page', '0.0.0.0:50080'], '0.0.0.0 is not loopback'],
+    [['--page', '[::]:50080'], "it has no callers' names"],
+    [['--page', 'unix:/run/page.sock'], 'HOST:PORT'],
+    [['--page', 'on'], 'HOST:PORT'],
     [['--drain-seconds', '-1'], '0 to 3600'],
     [['--drain-seconds', 'soon'], '0 to 3600'],
     [['--log-level', 'loud'], 'Allowed choices'],
@@ -111,6 +125,10 @@ describe('its command line', () => {
     const inUse = await fails(...flags(dir, `127.0.0.1:${port}`, '--log-level', 'silent'));
     expect(inUse.code).toBe(1);
     expect(inUse.stderr).toMatch(/^blockjobd: .*EADDRINUSE.*\n$/s);
+    const listen = `unix:${dir.path}/api.sock`;
+    const pageInUse = await fails(...flags(dir, listen, '--log-level', 'silent', '--page', `127.0.0.1:${port}`));
+    expect(pageInUse.code).toBe(1);
+    expect(pageInUse.stderr).toMatch(/^blockjobd: the page cannot be served .*the port is in use; .* --page off\n$/);
     await writeFile(`${dir.path}/file`, '');
     const noFolder = await fails('--qmp', 'vm1=/x', '--state-dir', `${dir.path}/file`, '--log-level', 'silent');
     expect(noFolder.code).toBe(1);

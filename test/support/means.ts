@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
-export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop' | 'by-hand' | 'etcd' | 'systemd' | 'shells';
+export type Means = 'qemu' | 'guest' | 'python-grpc' | 'loop' | 'by-hand' | 'etcd' | 'systemd' | 'shells' | 'browser';
 
 type Probe = readonly [program: string, args: readonly string[]];
 
@@ -43,6 +43,10 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['script', ['--version']],
   ],
   systemd: [['systemd-analyze', ['--version']]],
+  browser: [
+    ['chromium', ['--version']],
+    ['curl', ['--version']],
+  ],
   // A block device of one's own: as root, with a kernel that has loop devices.
   loop: [
     [

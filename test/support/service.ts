@@ -46,7 +46,9 @@ export class Service extends Caller implements AsyncDisposable {
     args: readonly string[],
     reach: { readonly address?: string; readonly channel?: ChannelCredentials } = {},
   ): Promise<Service> {
-    const child = spawn(process.execPath, ['src/main.ts', ...args], {
+    // Many run at once, and few are looked at.
+    const page = args.includes('--page') ? [] : ['--page', 'off'];
+    const child = spawn(process.execPath, ['src/main.ts', ...args, ...page], {
       cwd: REPOSITORY,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

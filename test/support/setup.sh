@@ -45,6 +45,8 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have script || lacks bsdutils "runs the command on a terminal"
     have zsh || lacks zsh "completes the command, as its users' shells do"
     have fish || lacks fish "completes the command, as its users' shells do"
+    have curl || lacks curl "asks the page's server by hand, as docs/page.md does"
+    have chromium || lacks chromium "shows the page, which is looked at"
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"
 fi

@@ -25,7 +25,7 @@ export type Transport = (typeof TRANSPORTS)[number];
 const notAsked = () => {
   throw new Error('the test does not say what this does');
 };
-const NOTHING: BlockJobs = {
+export const NOTHING: BlockJobs = {
   startCopy: notAsked,
   rebase: notAsked,
   commit: notAsked,

@@ -75,14 +75,40 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   lib: ['lib', 'node:*'],
   qmp: ['qmp', 'node:*'],
   agent: ['agent', 'core', 'qmp', 'lib', 'node:*', 'pino'],
-  grpc: ['grpc', 'core', 'lib', 'generated', 'node:*', 'pino', '@grpc/*', '@bufbuild/protobuf*', 'grpc-health-check'],
+  grpc: [
+    'grpc',
+    'core',
+    'lib',
+    'generated',
+    'node:*',
+    'pino',
+    '@grpc/*',
+    '@connectrpc/*',
+    '@bufbuild/protobuf*',
+    'grpc-health-check',
+  ],
+  page: ['page', 'grpc', 'core', 'lib', 'node:*', 'pino'],
   fleet: ['fleet', 'fleet/etcd', 'core', 'lib', 'node:*', 'pino'],
   'fleet/etcd': ['fleet/etcd', 'lib', 'generated/etcd', 'node:*', '@grpc/grpc-js'],
   client: ['client', 'generated', 'node:*', '@grpc/grpc-js'],
   cli: ['cli', 'client', 'node:*', 'commander', 'cli-progress', 'yaml'],
   'blockjob.ts': ['cli', 'node:*'],
   access: ['access', 'core', 'lib', 'node:*', 'pino'],
-  modes: ['modes', 'config', 'access', 'fleet', 'fleet/etcd', 'grpc', 'agent', 'qmp', 'core', 'lib', 'node:*', 'pino'],
+  modes: [
+    'modes',
+    'config',
+    'access',
+    'fleet',
+    'fleet/etcd',
+    'grpc',
+    'page',
+    'agent',
+    'qmp',
+    'core',
+    'lib',
+    'node:*',
+    'pino',
+  ],
   config: ['config', 'core', 'lib', 'node:*', 'commander'],
   'main.ts': ['modes', 'config', 'fleet', 'node:*'],
 };
@@ -120,7 +146,7 @@ describe('the sources', () => {
   });
 
   it('import gRPC and what is generated in src/grpc alone, but for the clients: of etcd, and of the service', () => {
-    const ofGrpc = /^@grpc\/|^grpc-|^generated\//;
+    const ofGrpc = /^@grpc\/|^@connectrpc\/|^grpc-|^generated\//;
     const others = imports.filter(
       ({ from, what }) => ofGrpc.test(what) && !/^src\/(grpc|fleet\/etcd|client)\//.test(from),
     );

@@ -1,0 +1,76 @@
+/** One job with all that has happened to it: its watch, taken up again behind the last revision that was seen. */
+import { type Job, type JobEvent, JobEvent_Type } from '../generated/es/blockjob/v1/job_pb.js';
+import { jobService, reasonOf, textOf } from './ask.ts';
+import type { History } from './history.ts';
+
+/** A journal is some dozens of lines; of one that is absurdly long the last are shown. */
+const MOST_ENTRIES = 500;
+
+const { STATE, STEP, SPEED, PAUSED, RESUMED, COMPACTED } = JobEvent_Type;
+const SHOWN: ReadonlySet<JobEvent_Type> = new Set([STATE, STEP, SPEED, PAUSED, RESUMED, COMPACTED]);
+
+export class JobWatch {
+  readonly jobId: string;
+  job: Job | undefined;
+  readonly entries: JobEvent[] = [];
+  /** Why there is no such job to be shown. */
+  refusal: string | undefined;
+  readonly #history: History;
+  readonly #changed: () => void;
+  #revision = 0n;
+  #isOver = false;
+  #running: AbortController | undefined;
+
+  constructor(jobId: string, history: History, changed: () => void) {
+    this.jobId = jobId;
+    this.#history = history;
+    this.#changed = changed;
+  }
+
+  /** Watches, unless it does so already, or there is nothing more to come. */
+  go(): void {
+    if (this.#running !== undefined || this.#isOver) return;
+    const running = new AbortController();
+    this.#running = running;
+    this.#watch(running.signal)
+      .catch((error: unknown) => {
+        // Else the next poll tells that the service is gone, and the one that succeeds starts this again.
+        if (running.signal.aborted || !['JOB_NOT_FOUND', 'REVISION_UNKNOWN'].includes(reasonOf(error))) return;
+        this.refusal = textOf(error);
+        this.#isOver = true;
+      })
+      .finally(() => {
+        if (this.#running === running) this.#running = undefined;
+        this.#changed();
+      });
+  }
+
+  close(): void {
+    this.#running?.abort();
+    this.#running = undefined;
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const job = { ref: { case: 'jobId', value: this.jobId } } as const;
+    // As it is now, at once: the journal tells of the past first.
+    this.#take((await jobService.getInfo({ job }, { signal, timeoutMs: 10_000 })).job);
+    this.#changed();
+    const request = { job, afterRevision: this.#revision };
+    for await (const { event } of jobService.watchJob(request, { signal })) {
+      if (event === undefined) continue;
+      this.#revision = event.revision;
+      if (SHOWN.has(event.type)) this.entries.push(event);
+      if (this.entries.length > MOST_ENTRIES) this.entries.shift();
+      this.#take(event.job);
+      this.#changed();
+    }
+    this.#isOver = true;
+  }
+
+  #take(job: Job | undefined): void {
+    if (job === undefined || job.revision < (this.job?.revision ?? 0n)) return;
+    const progress = job.progress ?? this.job?.progress;
+    this.job = progress === undefined ? job : { ...job, progress };
+    this.#history.add(job);
+  }
+}

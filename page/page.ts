@@ -1,0 +1,161 @@
+/** Starts the page: which view the address names, and what is shown of it each time that something is new. */
+import { type Child, h, patch } from './dom.ts';
+import { Live, type Opened } from './live.ts';
+import { heading, nameOf } from './parts.ts';
+import { Plots } from './plots.ts';
+import { domainView } from './views/domain.ts';
+import { domainsView } from './views/domains.ts';
+import { jobView } from './views/job.ts';
+import { jobsView } from './views/jobs.ts';
+import { leftoversView } from './views/leftovers.ts';
+import { clock } from './words.ts';
+
+const live = new Live(render);
+const plots = new Plots(live.history);
+let filter = '';
+
+const [main, nav, connection, skip] = ['main', 'nav', 'connection', 'skip'].map(byId) as [
+  HTMLElement,
+  HTMLElement,
+  HTMLElement,
+  HTMLElement,
+];
+
+type View = 'jobs' | 'domains' | 'leftovers';
+
+/** `#/jobs/ID`, `#/domains/NAME` and so on; whatever else means all jobs. */
+function route(): { readonly view: View; readonly name: string | undefined } {
+  const [, view = '', name] = location.hash.split('/');
+  const known = view === 'domains' || view === 'leftovers' ? view : 'jobs';
+  return { view: known, name: name === undefined || name === '' ? undefined : decoded(name) };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function openedBy({ view, name }: ReturnType<typeof route>): Opened {
+  if (name === undefined || view === 'leftovers') return undefined;
+  return view === 'jobs' ? { job: name } : { domain: name };
+}
+
+function render(): void {
+  const { view, name } = route();
+  patch(nav, navigation(view));
+  patch(connection, connectionNow());
+  document.body.classList.toggle('cut-off', live.cutOff !== undefined);
+  const content = live.isKnown ? contentOf(view, name) : waiting();
+  const next = document.createDocumentFragment();
+  next.append(...[outage(), ...content].filter((child) => child !== undefined && child !== false));
+  patch(main, next);
+  document.title = titleOf(view, name);
+  plots.draw();
+}
+
+function contentOf(view: View, name: string | undefined): Child[] {
+  if (view === 'domains') return name === undefined ? domainsView(live) : domainView(name, live.domain);
+  if (view === 'leftovers') return leftoversView(live);
+  return live.watch === undefined ? jobsView(live, filter) : jobView(live.watch);
+}
+
+function waiting(): Child[] {
+  return [heading('Jobs'), h('p', { class: 'none' }, 'Asking the service…')];
+}
+
+function navigation(view: View): HTMLElement {
+  const { running, leftovers } = live;
+  const links = [
+    ['jobs', '#/', 'Jobs', running.length],
+    ['domains', '#/domains', 'Virtual machines', 0],
+    ['leftovers', '#/leftovers', 'Leftovers', leftovers.length],
+  ] as const;
+  const items = links.map(([to, href, text, count]) =>
+    h(
+      'li',
+      {},
+      h(
+        'a',
+        { href, 'aria-current': to === view && 'page' },
+        text,
+        count > 0 && h('span', { class: 'count' }, String(count)),
+      ),
+    ),
+  );
+  return h('nav', {}, h('ul', {}, ...items));
+}
+
+/** Read out when it changes, and it changes only when the service goes or comes. */
+function connectionNow(): HTMLElement {
+  const text = live.cutOff !== undefined ? 'Cut off' : live.isKnown ? 'Live' : 'Connecting';
+  return h('p', {}, h('span', { class: text === 'Live' ? 'dot' : 'dot hollow' }), text);
+}
+
+function outage(): Child {
+  if (live.cutOff !== undefined) {
+    const { since, why } = live.cutOff;
+    return h(
+      'div',
+      { class: 'notice warn', 'data-key': 'outage' },
+      h('h2', {}, `Cut off from the service since ${clock(since)}`),
+      h(
+        'p',
+        {},
+        `What is shown is from then: ${why}. Jobs go on in QEMU, and this page goes on by itself when the service is back.`,
+      ),
+    );
+  }
+  if (live.unreachableHosts.length === 0) return undefined;
+  return h(
+    'div',
+    { class: 'notice warn', 'data-key': 'outage' },
+    h('h2', {}, 'Some hosts do not answer'),
+    h('p', {}, `What they have is missing here: ${live.unreachableHosts.join(', ')}.`),
+  );
+}
+
+function titleOf(view: View, name: string | undefined): string {
+  const job = live.watch?.job;
+  if (job !== undefined) return `${nameOf(job)} ${Math.floor(job.progress?.percent ?? 0)} % – blockjobd`;
+  const views = { jobs: `${live.running.length} running`, domains: 'Virtual machines', leftovers: 'Leftovers' };
+  return `${name ?? views[view]} – blockjobd`;
+}
+
+function byId(id: string): HTMLElement {
+  const found = document.getElementById(id);
+  if (found === null) throw new Error(`index.html has no ${id}`);
+  return found;
+}
+
+addEventListener('hashchange', () => {
+  filter = '';
+  live.open(openedBy(route()));
+  render();
+  // As a new page would be: read from its top.
+  scrollTo(0, 0);
+  main.querySelector<HTMLElement>('h1')?.focus({ preventScroll: true });
+});
+
+skip.addEventListener('click', (event) => {
+  event.preventDefault();
+  main.focus();
+});
+
+main.addEventListener('input', ({ target }) => {
+  if (!(target instanceof HTMLInputElement) || target.dataset['do'] !== 'filter') return;
+  filter = target.value;
+  render();
+});
+
+main.addEventListener('click', ({ target }) => {
+  if (target instanceof HTMLElement && target.dataset['do'] === 'more') live.showMoreEnded();
+});
+
+document.addEventListener('visibilitychange', () => live.look());
+
+live.open(openedBy(route()));
+render();
+void live.run();

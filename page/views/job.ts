@@ -1,0 +1,232 @@
+/** One job: how far it is, what is true on disk and how that is known, and all that has happened to it. */
+import { type Timestamp, timestampDate } from '@bufbuild/protobuf/wkt';
+import {
+  ImageFormat,
+  type Job,
+  Job_State,
+  type JobEvent,
+  type Outcome,
+} from '../../generated/es/blockjob/v1/job_pb.js';
+import { adviceOn } from '../advice.ts';
+import { type Child, h } from '../dom.ts';
+import type { JobWatch } from '../job-watch.ts';
+import {
+  bar,
+  chip,
+  destinationOf,
+  domainHref,
+  doneOf,
+  facts,
+  heading,
+  isEnded,
+  nameOf,
+  path,
+  section,
+  table,
+  when,
+} from '../parts.ts';
+import { reasonIn } from '../reasons.ts';
+import { bytes, CONTENTS, clock, EVIDENCE, KINDS, moment, percent, rate, stateWord } from '../words.ts';
+import { timeLeft } from './jobs.ts';
+
+export function jobView(watch: JobWatch): Child[] {
+  const { job, refusal } = watch;
+  const trail = h('p', { class: 'trail' }, h('a', { href: '#/' }, 'Jobs'), ' / ', watch.jobId);
+  if (refusal !== undefined) {
+    return [trail, heading('No such job'), h('p', { class: 'none' }, refusal)];
+  }
+  if (job === undefined) return [trail, heading('Job'), h('p', { class: 'none' }, 'Asking…')];
+  return [
+    trail,
+    heading(`${KINDS[job.kind]} of ${nameOf(job)}`, chip(stateWord(job.state, job.pauseReason))),
+    noticeOn(job),
+    isEnded(job) ? undefined : progressOf(job),
+    section('Where the data goes', flowOf(job)),
+    section('What is true on disk', outcomeOf(job)),
+    section('What has happened', journalOf(watch.entries)),
+    section('The job', detailsOf(job)),
+  ];
+}
+
+function noticeOn(job: Job): Child {
+  const advice = adviceOn(job);
+  const { error } = job;
+  if (advice === undefined && error === undefined) return undefined;
+  const reason = error === undefined ? '' : reasonIn(error.details);
+  return h(
+    'div',
+    { class: `notice ${advice?.tone ?? 'warn'}`, 'data-key': 'notice' },
+    h('h2', {}, advice?.title ?? 'Why it ended'),
+    error && h('p', { class: 'error' }, reason !== '' && h('code', {}, reason), ' ', error.message),
+    advice && h('p', {}, advice.text),
+  );
+}
+
+function progressOf(job: Job): HTMLElement {
+  const { progress, bandwidthBytesPerSecond: limit } = job;
+  return section(
+    'Progress',
+    h('div', { class: 'far' }, h('strong', {}, percent(progress?.percent ?? 0)), bar(job)),
+    facts(
+      [
+        ['Done', doneOf(job)],
+        ['Left', progress && bytes(progress.remainingBytes)],
+        ['Speed', progress && rate(progress.bytesPerSecond)],
+        ['Guest writes', progress && rate(progress.dirtyBytesPerSecond)],
+        ['Time left', timeLeft(job)],
+        ['Limit', limit === 0n ? 'none' : rate(limit)],
+      ],
+      'figures',
+    ),
+    h('div', { class: 'plots' }, plot(job, 'speed', 'Speed'), plot(job, 'left', 'Left to copy')),
+  );
+}
+
+function plot({ id, progress }: Job, what: 'speed' | 'left', title: string): HTMLElement {
+  const now =
+    progress === undefined
+      ? 'nothing is measured yet'
+      : what === 'speed'
+        ? `now ${rate(progress.bytesPerSecond)} copied, the guest writes ${rate(progress.dirtyBytesPerSecond)}`
+        : `now ${bytes(progress.remainingBytes)}`;
+  return h(
+    'figure',
+    {},
+    h('figcaption', {}, title),
+    h('div', {
+      class: 'plot',
+      role: 'img',
+      'aria-label': `${title} over time: ${now}`,
+      'data-kept': true,
+      'data-plot': what,
+      'data-job': id,
+    }),
+  );
+}
+
+/** Where from, where to, and on which of them the guest is. */
+function flowOf(job: Job): HTMLElement {
+  const to = destinationOf(job.destination);
+  const ends: (readonly [string, string])[] =
+    to === ''
+      ? [
+          ['Data of', job.options?.topPath === '' ? job.sourcePath : (job.options?.topPath ?? job.sourcePath)],
+          ['Base', job.options?.basePath ?? ''],
+        ]
+      : [
+          ['Source', job.sourcePath],
+          ['Destination', to],
+        ];
+  const guest = job.outcome?.guestWritesTo ?? '';
+  const boxes = ends
+    .filter(([, where]) => where !== '')
+    .map(([name, where]) =>
+      h(
+        'li',
+        { class: where === guest ? 'image live' : 'image' },
+        h('span', { class: 'what' }, name),
+        path(where),
+        where === guest && h('span', { class: 'tag' }, 'The guest writes here'),
+      ),
+    );
+  return h('ol', { class: 'flow' }, ...boxes);
+}
+
+function outcomeOf(job: Job): HTMLElement {
+  const { outcome } = job;
+  if (outcome === undefined) return h('p', { class: 'none' }, 'Nothing is known yet.');
+  const content = CONTENTS[outcome.destinationContent];
+  const hasCopy = destinationOf(job.destination) !== '';
+  return h(
+    'div',
+    {},
+    facts([
+      ['The guest writes to', path(outcome.guestWritesTo)],
+      ['The copy', hasCopy && copyIn(outcome, content.text)],
+      ['Complete as of', outcome.asOf && atTime(outcome.asOf)],
+      ['Start the VM next time with', isEnded(job) && outcome.nextStartPath !== '' && path(outcome.nextStartPath)],
+      ['May be deleted', safeToDelete(outcome)],
+    ]),
+    h('h3', {}, 'How that is known'),
+    outcome.evidence.length === 0
+      ? h('p', { class: 'none' }, 'There is no evidence yet; the journal and QEMU are asked when the job ends.')
+      : h(
+          'ul',
+          { class: 'evidence' },
+          ...outcome.evidence.map(({ source, text, revision }) =>
+            h(
+              'li',
+              {},
+              h('b', {}, EVIDENCE[source]),
+              ' ',
+              text,
+              revision > 0n && h('span', { class: 'sub' }, `revision ${revision}`),
+            ),
+          ),
+        ),
+  );
+}
+
+function copyIn(outcome: Outcome, text: string): Child {
+  if (outcome.destinationRemoved) return 'Removed: it was incomplete, and this job had made it.';
+  return h('span', {}, h('b', {}, CONTENTS[outcome.destinationContent].word), ': ', text);
+}
+
+function safeToDelete({ safeToDelete: files }: Outcome): Child {
+  if (files.length === 0) return 'Nothing';
+  return h(
+    'ul',
+    {},
+    ...files.map((file) =>
+      h('li', {}, path(file.path), file.warning !== '' && h('span', { class: 'sub' }, file.warning)),
+    ),
+  );
+}
+
+function journalOf(entries: readonly JobEvent[]): HTMLElement {
+  if (entries.length === 0) return h('p', { class: 'none' }, 'Asking…');
+  const rows = entries.map(({ revision, time, job, detail }) =>
+    h(
+      'tr',
+      { 'data-key': String(revision) },
+      h('td', { class: 'number' }, String(revision)),
+      h('td', { class: 'nowrap' }, time === undefined ? '' : clock(timestampDate(time))),
+      h('td', { class: 'nowrap' }, job === undefined ? '' : stateWord(job.state, job.pauseReason).word),
+      h('td', {}, detail),
+    ),
+  );
+  return table(
+    'The journal of this job',
+    [h('span', { class: 'number' }, 'No.'), 'Time', 'State', 'Entry'],
+    rows,
+    'journal',
+  );
+}
+
+function detailsOf(job: Job): HTMLElement {
+  const { options, destination } = job;
+  const switches = [
+    options?.shallow === true && 'shallow',
+    options?.reuseExternal === true && 'reuse_external',
+    options?.relativeBacking === true && 'relative_backing',
+    options?.deleteCommitted === true && 'delete_committed',
+  ].filter((one) => one !== false);
+  const format = destination?.format ?? ImageFormat.UNSPECIFIED;
+  return facts([
+    ['Id', h('code', {}, job.id)],
+    ['Domain', h('a', { href: domainHref(job.disk?.domain ?? '') }, job.disk?.domain ?? '')],
+    ['Host', job.host],
+    ['Format', format === ImageFormat.UNSPECIFIED ? undefined : (ImageFormat[format] ?? '').toLowerCase()],
+    ['Options', switches.join(', ')],
+    ['Started', job.createTime && atTime(job.createTime)],
+    ['Ready', job.readyTime && atTime(job.readyTime)],
+    ['Ended', job.endTime && atTime(job.endTime)],
+    ['Request id', job.requestId !== '' && h('code', {}, job.requestId)],
+    ['Measured', job.state === Job_State.RUNNING && job.progress?.sampleTime && when(job.progress.sampleTime)],
+  ]);
+}
+
+function atTime(time: Timestamp): Child {
+  const date = timestampDate(time);
+  return h('time', { datetime: date.toISOString() }, moment(date));
+}

@@ -1,0 +1,217 @@
+/** All jobs: those that run, those that need somebody first; and those that have ended, newest first. */
+import { timestampMs } from '@bufbuild/protobuf/wkt';
+import { Convergence, type Job, Job_State } from '../../generated/es/blockjob/v1/job_pb.js';
+import { adviceOn } from '../advice.ts';
+import { type Child, h } from '../dom.ts';
+import type { Live } from '../live.ts';
+import { bar, chip, destinationOf, doneOf, heading, jobHref, path, section, table, when } from '../parts.ts';
+import { CONTENTS, duration, KINDS, percent, rate, stateWord } from '../words.ts';
+import { domainsTable } from './domains.ts';
+
+/** So few are seen at a glance. */
+const FEW = 8;
+
+export function jobsView(live: Live, filter: string): Child[] {
+  const { running, ended } = live;
+  const isWanted = (job: Job) => textOf(job).includes(filter.toLowerCase());
+  const [shownRunning, shownEnded] = [running.filter(isWanted), ended.filter(isWanted)];
+  if (running.length + ended.length === 0) return emptyView(live);
+  const isMany = running.length + ended.length > FEW || filter !== '';
+  return [
+    heading('Jobs', h('p', { class: 'summary' }, summaryOf(live)), isMany && filterField()),
+    section(
+      'Running',
+      shownRunning.length === 0
+        ? h('p', { class: 'none' }, filter === '' ? 'No job runs now.' : 'No job that runs is like that.')
+        : runningTable(shownRunning),
+    ),
+    section(
+      'Ended',
+      shownEnded.length === 0
+        ? h('p', { class: 'none' }, filter === '' ? 'No job has ended yet.' : 'No ended job is like that.')
+        : endedTable(shownEnded),
+      live.hasMoreEnded && h('button', { type: 'button', 'data-do': 'more' }, 'Show older ones'),
+    ),
+  ];
+}
+
+function emptyView({ domains }: Live): Child[] {
+  return [
+    heading('Jobs'),
+    h(
+      'div',
+      { class: 'empty' },
+      h('h2', {}, 'Nothing is being moved'),
+      h(
+        'p',
+        {},
+        'No job runs, and none has ended. As soon as one is started, with ',
+        h('code', {}, 'StartCopy'),
+        ', ',
+        h('code', {}, 'Rebase'),
+        ' or ',
+        h('code', {}, 'Commit'),
+        ', it is here, with its progress and then its outcome.',
+      ),
+    ),
+    section(
+      'Virtual machines',
+      domains.length === 0
+        ? h(
+            'p',
+            { class: 'none' },
+            'The service has found none yet: is QEMU running, with a monitor of its own for it?',
+          )
+        : domainsTable(domains, []),
+    ),
+  ];
+}
+
+function summaryOf({ running, ended, hasMoreEnded }: Live): string {
+  const ready = running.filter(({ state }) => state === Job_State.READY).length;
+  const troubled = running.filter((job) => adviceOn(job)?.tone === 'warn').length;
+  const parts = [
+    `${running.length} running`,
+    ...(ready > 0 ? [`${ready} of them ready`] : []),
+    ...(troubled > 0 ? [`${troubled} in need of attention`] : []),
+    `${ended.length}${hasMoreEnded ? ' or more' : ''} ended`,
+  ];
+  return parts.join(' · ');
+}
+
+function filterField(): HTMLElement {
+  return h(
+    'label',
+    { class: 'filter' },
+    h('span', { class: 'hidden' }, 'Show only jobs with'),
+    h('input', {
+      type: 'search',
+      placeholder: 'Domain, disk, path or state',
+      'data-do': 'filter',
+      spellcheck: 'false',
+    }),
+  );
+}
+
+function textOf(job: Job): string {
+  const { word } = stateWord(job.state, job.pauseReason);
+  const words = [
+    job.disk?.domain,
+    job.disk?.disk,
+    job.id,
+    job.host,
+    job.sourcePath,
+    destinationOf(job.destination),
+    word,
+  ];
+  return words.join(' ').toLowerCase();
+}
+
+function runningTable(jobs: readonly Job[]): HTMLElement {
+  const inOrder = jobs.toSorted((a, b) => Number(isTroubled(b)) - Number(isTroubled(a)) || byName(a, b));
+  const heads = [
+    'Disk',
+    'State',
+    'Progress',
+    numeric('Speed'),
+    numeric('Guest writes'),
+    numeric('Time left'),
+    'Last minute',
+  ];
+  return table('Running jobs', heads, inOrder.map(runningRow), 'jobs running');
+}
+
+function runningRow(job: Job): HTMLElement {
+  const { progress } = job;
+  return h(
+    'tr',
+    { 'data-key': job.id },
+    diskCell(job),
+    h('td', {}, chip(stateWord(job.state, job.pauseReason))),
+    h(
+      'td',
+      { class: 'progress' },
+      bar(job),
+      h('span', { class: 'of' }, h('b', {}, percent(progress?.percent ?? 0)), ' ', doneOf(job)),
+    ),
+    h('td', { class: 'number' }, progress === undefined ? '–' : rate(progress.bytesPerSecond)),
+    h('td', { class: 'number' }, progress === undefined ? '–' : rate(progress.dirtyBytesPerSecond)),
+    h('td', { class: 'number' }, timeLeft(job)),
+    h(
+      'td',
+      {},
+      h('div', {
+        class: 'small-plot',
+        'data-kept': true,
+        'data-plot': 'small',
+        'data-job': job.id,
+        'aria-hidden': 'true',
+      }),
+    ),
+  );
+}
+
+export function timeLeft({ state, progress }: Job): string {
+  if (state === Job_State.READY) return 'in step';
+  if (state === Job_State.PIVOTING || state === Job_State.CANCELLING) return 'ending';
+  if (progress?.eta !== undefined) return duration(Number(progress.eta.seconds) + progress.eta.nanos / 1e9);
+  switch (progress?.convergence) {
+    case Convergence.STALLED:
+      return 'stalled';
+    case Convergence.DIVERGING:
+      return 'never like this';
+    default:
+      return '–';
+  }
+}
+
+function endedTable(jobs: readonly Job[]): HTMLElement {
+  const heads = ['Disk', 'Outcome', 'The guest writes to', 'Copy', numeric('Took'), 'Ended'];
+  return table('Ended jobs', heads, jobs.map(endedRow), 'jobs ended');
+}
+
+function endedRow(job: Job): HTMLElement {
+  const { outcome, error } = job;
+  const content = CONTENTS[outcome?.destinationContent ?? 0];
+  const took =
+    job.createTime && job.endTime ? duration((timestampMs(job.endTime) - timestampMs(job.createTime)) / 1000) : '–';
+  return h(
+    'tr',
+    { 'data-key': job.id },
+    diskCell(job),
+    h(
+      'td',
+      { class: 'outcome' },
+      chip(stateWord(job.state, job.pauseReason)),
+      error && h('p', { class: 'why' }, error.message),
+    ),
+    h('td', {}, path(outcome?.guestWritesTo ?? '')),
+    h('td', {}, outcome?.destinationRemoved === true ? 'Removed' : content.word),
+    h('td', { class: 'number' }, took),
+    h('td', { class: 'nowrap' }, when(job.endTime)),
+  );
+}
+
+function diskCell(job: Job): HTMLElement {
+  const to = destinationOf(job.destination);
+  return h(
+    'th',
+    { scope: 'row' },
+    h('a', { href: jobHref(job) }, h('b', {}, job.disk?.domain ?? ''), ' ', job.disk?.disk ?? ''),
+    h('span', { class: 'sub', title: to }, KINDS[job.kind], to === '' ? '' : ' to ', to !== '' && path(to)),
+  );
+}
+
+function numeric(text: string): HTMLElement {
+  return h('span', { class: 'number' }, text);
+}
+
+function isTroubled(job: Job): boolean {
+  return adviceOn(job)?.tone === 'warn';
+}
+
+function byName(a: Job, b: Job): number {
+  return `${a.disk?.domain} ${a.disk?.disk}`.localeCompare(`${b.disk?.domain} ${b.disk?.disk}`, 'en', {
+    numeric: true,
+  });
+}

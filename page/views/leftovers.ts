@@ -1,0 +1,36 @@
+/** What jobs made and could not take back. */
+import { Leftover_Kind } from '../../generated/es/blockjob/v1/block_job_service_pb.js';
+import { type Child, h } from '../dom.ts';
+import type { Live } from '../live.ts';
+import { heading, path, table, when } from '../parts.ts';
+import { bytes } from '../words.ts';
+
+const KINDS: Readonly<Record<Leftover_Kind, string>> = {
+  [Leftover_Kind.UNSPECIFIED]: '',
+  [Leftover_Kind.FILE]: 'File',
+  [Leftover_Kind.NODE]: 'Block node',
+  [Leftover_Kind.BITMAP]: 'Bitmap',
+  [Leftover_Kind.QEMU_JOB]: 'QEMU job',
+};
+
+export function leftoversView({ leftovers }: Live): Child[] {
+  const rows = leftovers.map((one) =>
+    h(
+      'tr',
+      { 'data-key': one.id },
+      h('th', { scope: 'row' }, path(one.name), h('span', { class: 'sub' }, KINDS[one.kind], ' of ', one.domain)),
+      h('td', {}, one.text),
+      h('td', {}, one.blockedBy === '' ? 'Yes, with Reclaim' : one.blockedBy),
+      h('td', { class: 'number' }, one.kind === Leftover_Kind.FILE ? bytes(one.allocatedBytes) : '–'),
+      h('td', { class: 'nowrap' }, when(one.createTime)),
+      h('td', {}, h('a', { href: `#/jobs/${encodeURIComponent(one.jobId)}` }, h('code', {}, one.jobId))),
+    ),
+  );
+  const heads = ['What', 'Why it is there', 'Can it go?', h('span', { class: 'number' }, 'Size'), 'Made', 'Job'];
+  return [
+    heading('Leftovers', h('p', { class: 'summary' }, 'What jobs made and could not take back')),
+    rows.length === 0
+      ? h('p', { class: 'none' }, 'Nothing is left over.')
+      : table('Leftovers', heads, rows, 'leftovers'),
+  ];
+}

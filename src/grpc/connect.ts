@@ -1,0 +1,121 @@
+/** The methods of the contract that only read, for browsers: through Connect, which is HTTP as they speak it. */
+import type { RequestListener } from 'node:http';
+import {
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
+import { compressionGzip, connectNodeAdapter } from '@connectrpc/connect-node';
+import type { MethodDefinition } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { BlockJobServiceService as Jobs } from '../../generated/blockjob/v1/block_job_service.ts';
+import { DomainServiceService as Domains } from '../../generated/blockjob/v1/domain_service.ts';
+import { BlockJobService } from '../../generated/es/blockjob/v1/block_job_service_pb.js';
+import { DomainService } from '../../generated/es/blockjob/v1/domain_service_pb.js';
+import { Status } from '../../generated/google/rpc/status.ts';
+import type { BlockJobs, Call } from '../core/block-jobs.ts';
+import { readingOf } from './reading.ts';
+import { answerTo } from './status.ts';
+
+/** A question is a name or two. */
+const LARGEST_REQUEST_BYTES = 64 * 1024;
+/** Numbered as gRPC's. */
+const CODES = Object.values(Code).filter((one) => typeof one === 'number');
+
+export interface ConnectOptions {
+  readonly log: Logger;
+  /** Aborted when the server ends: calls and streams end with its reason. */
+  readonly ends: AbortSignal;
+}
+
+/** Whatever else the contract has is not found here. */
+export function connectHandler(jobs: BlockJobs, options: ConnectOptions): RequestListener {
+  const reading = readingOf(jobs);
+  const handler = connectNodeAdapter({
+    grpc: false,
+    grpcWeb: false,
+    // A page elsewhere cannot send it without asking first, and is not answered then.
+    requireConnectProtocolHeader: true,
+    readMaxBytes: LARGEST_REQUEST_BYTES,
+    // Not Brotli, at whose best a page of jobs takes longer than its poll.
+    acceptCompression: [compressionGzip],
+    shutdownSignal: options.ends,
+    routes: (router) => {
+      const { getInfo, listJobs, watchJob, listLeftovers } = BlockJobService.method;
+      unary(router, getInfo, Jobs.getInfo, reading.getInfo, options);
+      unary(router, listJobs, Jobs.listJobs, reading.listJobs, options);
+      serverStream(router, watchJob, Jobs.watchJob, reading.watchJob, options);
+      unary(router, listLeftovers, Jobs.listLeftovers, reading.listLeftovers, options);
+      const { listDomains, getDomain, checkOperation } = DomainService.method;
+      unary(router, listDomains, Domains.listDomains, reading.listDomains, options);
+      unary(router, getDomain, Domains.getDomain, reading.getDomain, options);
+      unary(router, checkOperation, Domains.checkOperation, reading.checkOperation, options);
+    },
+  });
+  return (request, response) => handler(request, response);
+}
+
+function unary<Request, Response>(
+  router: ConnectRouter,
+  method: DescMethodUnary,
+  definition: MethodDefinition<Request, Response>,
+  handle: (request: Request, call: Call) => Promise<Response>,
+  options: ConnectOptions,
+): void {
+  const { take, give } = bridge(method, definition);
+  router.rpc(method, async (request, { signal }) => {
+    try {
+      return give(await handle(take(request), { signal }));
+    } catch (error) {
+      throw connectErrorOf(error, signal, options);
+    }
+  });
+}
+
+function serverStream<Request, Response>(
+  router: ConnectRouter,
+  method: DescMethodServerStreaming,
+  definition: MethodDefinition<Request, Response>,
+  handle: (request: Request, call: Call) => AsyncIterable<Response>,
+  options: ConnectOptions,
+): void {
+  const { take, give } = bridge(method, definition);
+  router.rpc(method, async function* (request, { signal }) {
+    try {
+      for await (const message of handle(take(request), { signal })) yield give(message);
+      // The watcher resumes by revision where this ends too early.
+      options.ends.throwIfAborted();
+    } catch (error) {
+      throw connectErrorOf(error, signal, options);
+    }
+  });
+}
+
+/** Between the messages of Connect's library and those of gRPC's: the bytes are the same. */
+function bridge<Request, Response>(
+  { input, output }: DescMethodUnary | DescMethodServerStreaming,
+  { requestDeserialize, responseSerialize }: MethodDefinition<Request, Response>,
+) {
+  return {
+    take: (message: MessageShape<typeof input>) => requestDeserialize(Buffer.from(toBinary(input, message))),
+    give: (message: Response) => fromBinary(output, responseSerialize(message)),
+  };
+}
+
+/** The same code, words and details as through gRPC. */
+function connectErrorOf(thrown: unknown, signal: AbortSignal, { log, ends }: ConnectOptions): ConnectError {
+  // Nobody reads the answer any more, and the end of a wait is no error.
+  if (signal.aborted && !ends.aborted) return ConnectError.from(signal.reason, Code.Canceled);
+  const { code, details: message, metadata } = answerTo(thrown, log);
+  const [bytes] = metadata.get('grpc-status-details-bin');
+  const { details } = Status.decode(Buffer.from(bytes ?? ''));
+  const error = new ConnectError(
+    message,
+    CODES.find((one) => String(one) === String(code)),
+  );
+  error.details = details.map(({ typeUrl, value }) => ({ type: typeUrl.slice(typeUrl.indexOf('/') + 1), value }));
+  return error;
+}

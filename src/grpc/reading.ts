@@ -1,0 +1,62 @@
+/** The methods of the contract that change nothing: message → core words → BlockJobs → message. */
+import type {
+  GetInfoRequest,
+  GetInfoResponse,
+  ListJobsRequest,
+  ListJobsResponse,
+  ListLeftoversRequest,
+  ListLeftoversResponse,
+  WatchJobRequest,
+  WatchJobResponse,
+} from '../../generated/blockjob/v1/block_job_service.ts';
+import type {
+  CheckOperationRequest,
+  CheckOperationResponse,
+  GetDomainRequest,
+  GetDomainResponse,
+  ListDomainsRequest,
+  ListDomainsResponse,
+} from '../../generated/blockjob/v1/domain_service.ts';
+import type { BlockJobs, Call, JobEvent } from '../core/block-jobs.ts';
+import { fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
+import { fromDomain } from './domain-answers.ts';
+import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
+
+/** Whatever they are called through: gRPC (handlers), or Connect (connect). */
+export function readingOf(jobs: BlockJobs) {
+  // All watchers of a job get the same events.
+  const messages = new WeakMap<JobEvent, WatchJobResponse>();
+  return {
+    getInfo: async ({ job }: GetInfoRequest, call: Call): Promise<GetInfoResponse> => {
+      return { job: fromJobView(await jobs.getInfo(toJobRef(job), call)) };
+    },
+    listJobs: async (request: ListJobsRequest, call: Call): Promise<ListJobsResponse> => {
+      const { items, nextPageToken, unreachableHosts } = await jobs.listJobs(toListJobsRequest(request), call);
+      return { jobs: items.map(fromJobView), nextPageToken, unreachableHosts: [...unreachableHosts] };
+    },
+    watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<WatchJobResponse> {
+      for await (const event of jobs.watch(toWatchRequest(request), call)) {
+        const message = messages.get(event) ?? { event: fromJobEvent(event) };
+        messages.set(event, message);
+        yield message;
+      }
+    },
+    listLeftovers: async (request: ListLeftoversRequest, call: Call): Promise<ListLeftoversResponse> => {
+      const { items, nextPageToken, unreachableHosts } = await jobs.listLeftovers(request, call);
+      return { leftovers: items.map(fromLeftover), nextPageToken, unreachableHosts: [...unreachableHosts] };
+    },
+    listDomains: async (request: ListDomainsRequest, call: Call): Promise<ListDomainsResponse> => {
+      const { items, nextPageToken, unreachableHosts } = await jobs.listDomains(request, call);
+      const domains = items.map((domain) => fromDomain(domain));
+      return { domains, nextPageToken, unreachableHosts: [...unreachableHosts] };
+    },
+    getDomain: async (request: GetDomainRequest, call: Call): Promise<GetDomainResponse> => {
+      const { domain, disks } = await jobs.getDomain(request.domain, call);
+      return { domain: fromDomain(domain, disks) };
+    },
+    checkOperation: async (request: CheckOperationRequest, call: Call): Promise<CheckOperationResponse> => {
+      await jobs.checkOperation(toCheckOperationRequest(request), call);
+      return {};
+    },
+  };
+}

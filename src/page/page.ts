@@ -1,0 +1,110 @@
+/** The page to look at: its files, and the contract's reading methods for it, on a port of this machine alone. */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { BlockJobs } from '../core/block-jobs.ts';
+import { BlockJobError, failure } from '../core/errors.ts';
+import { connectHandler } from '../grpc/connect.ts';
+import type { Port } from '../lib/address.ts';
+import { refusalOf } from './guard.ts';
+
+export interface RunningPage {
+  /** What a browser is pointed at, with the port that was chosen where 0 was asked for. */
+  readonly url: string;
+  /** Ends well: streams end with DRAINING, and the page comes back by itself. */
+  drain(): Promise<void>;
+}
+
+const FOLDER = new URL('../../generated/page/', import.meta.url);
+const FILES = [
+  ['/', 'index.html', 'text/html; charset=utf-8'],
+  ['/page.js', 'page.js', 'text/javascript; charset=utf-8'],
+  ['/page.css', 'page.css', 'text/css; charset=utf-8'],
+  ['/icon.svg', 'icon.svg', 'image/svg+xml'],
+] as const;
+
+/** The page is its own files and asks its own server; whatever a hostile name may bring with it does not run. */
+const HEADERS = {
+  'Content-Security-Policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; '),
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  'Cache-Control': 'no-cache',
+};
+
+/** How long answers under way may take at the end. */
+const GRACE_MS = 1000;
+
+/** Rejects, with what to do, when the port cannot be listened on. */
+export async function servePage(jobs: BlockJobs, at: Port, log: Logger): Promise<RunningPage> {
+  const ends = new AbortController();
+  const ask = connectHandler(jobs, { log, ends: ends.signal });
+  const files = new Map(
+    FILES.map(([path, name, type]) => [path as string, { body: readFileSync(new URL(name, FOLDER)), type }]),
+  );
+
+  const server = createServer((request: IncomingMessage, response: ServerResponse) => {
+    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    const refusal = refusalOf(request.headers);
+    if (refusal !== undefined) {
+      log.debug({ host: request.headers.host, origin: request.headers.origin, why: refusal }, 'page refused');
+      response.writeHead(403, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${refusal}\n`);
+      return;
+    }
+    const file = files.get(request.url?.replace(/\?.*/, '') ?? '');
+    if (file === undefined) {
+      ask(request, response);
+    } else if (request.method === 'GET' || request.method === 'HEAD') {
+      response.writeHead(200, { 'Content-Type': file.type, 'Content-Length': file.body.length });
+      response.end(request.method === 'HEAD' ? undefined : file.body);
+    } else {
+      response.writeHead(405, { Allow: 'GET, HEAD' }).end();
+    }
+  });
+  try {
+    await once(server.listen(at.port, at.host), 'listening');
+  } catch (error) {
+    throw new Error(
+      `the page cannot be served on ${inUrl(at.host)}:${at.port}: ${whyNot(error)}; ` +
+        'choose another port with --page HOST:PORT, or go without it: --page off',
+      { cause: error },
+    );
+  }
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : at.port;
+  const url = `http://${inUrl(at.host)}:${port}/`;
+  log.info({ url }, 'serving the page');
+  return {
+    url,
+    drain: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      ends.abort(new BlockJobError(failure('DRAINING', {})));
+      const timer = setTimeout(() => server.closeAllConnections(), GRACE_MS);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+function whyNot(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return 'code' in error && error.code === 'EADDRINUSE' ? 'the port is in use' : error.message;
+}
+
+function inUrl(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

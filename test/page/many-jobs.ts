@@ -1,0 +1,166 @@
+/** BlockJobs of any number of jobs that only seem to run: as many as no test machine has QEMUs for. */
+import { setInterval } from 'node:timers/promises';
+import type { BlockJobs, Domain, JobEvent } from '../../src/core/block-jobs.ts';
+import { type Call } from '../../src/core/block-jobs.ts';
+import { BlockJobError, failure } from '../../src/core/errors.ts';
+import type { JobView } from '../../src/core/job-view.ts';
+import { NOTHING, VIEW } from '../support/stub-server.ts';
+
+const GIB = 1024 ** 3;
+const MIB = 1024 ** 2;
+
+type State = JobView['job']['state'];
+
+export interface Shape {
+  readonly running: number;
+  readonly ended: number;
+  readonly domainName?: (index: number) => string;
+}
+
+export class ManyJobs {
+  readonly jobs: BlockJobs;
+  /** How many watches are open now. */
+  watches = 0;
+  readonly #shape: Shape;
+  readonly #began = Date.now();
+
+  constructor(shape: Shape) {
+    this.#shape = shape;
+    const page = { nextPageToken: '', unreachableHosts: [] };
+    this.jobs = {
+      ...NOTHING,
+      listJobs: async ({ states, pageSize }) => {
+        const wanted = this.#all().filter(({ job }) => states.includes(job.state));
+        const nextPageToken = wanted.length > pageSize ? 'more' : '';
+        return await Promise.resolve({ ...page, nextPageToken, items: wanted.slice(0, pageSize) });
+      },
+      getInfo: async (ref) => await Promise.resolve(this.#find('jobId' in ref ? ref.jobId : '')),
+      watch: ({ job }, call) => this.#watch('jobId' in job ? job.jobId : '', call),
+      listDomains: async () => await Promise.resolve({ ...page, items: this.#domains() }),
+      listLeftovers: async () => await Promise.resolve({ ...page, items: [] }),
+    };
+  }
+
+  #all(): JobView[] {
+    const { running, ended } = this.#shape;
+    return [
+      ...Array.from({ length: running }, (_, index) => this.#running(index)),
+      ...Array.from({ length: ended }, (_, index) => this.#ended(running + index)),
+    ];
+  }
+
+  #find(id: string): JobView {
+    const found = this.#all().find(({ job }) => job.accepted.job === id);
+    if (found === undefined) throw new BlockJobError(failure('JOB_NOT_FOUND', { job: id }));
+    return found;
+  }
+
+  async *#watch(id: string, { signal }: Call): AsyncIterable<JobEvent> {
+    this.watches += 1;
+    try {
+      yield { ...this.#find(id), type: 'STATE', time: new Date().toISOString(), detail: 'accepted' };
+      // As the service does by itself: the newest numbers, once a second.
+      for await (const _ of setInterval(1000, undefined, { signal })) {
+        yield { ...this.#find(id), type: 'PROGRESS', time: new Date().toISOString(), detail: '' };
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      this.watches -= 1;
+    }
+  }
+
+  #domains(): Domain[] {
+    return Array.from({ length: this.#shape.running + this.#shape.ended }, (_, index) => ({
+      name: this.#nameOf(index),
+      uuid: undefined,
+      host: 'host1',
+      connection: { up: true, qemuVersion: '10.0.2', qemuPid: 1000 + index, guestState: 'RUNNING' },
+    }));
+  }
+
+  #nameOf(index: number): string {
+    return this.#shape.domainName?.(index) ?? `web${index + 1}`;
+  }
+
+  #view(index: number, state: State): JobView {
+    const { job } = VIEW;
+    const domain = this.#nameOf(index);
+    const [from, to] = [`/srv/vm/${domain}/disk.qcow2`, `/mnt/fast/${domain}/disk.qcow2`];
+    const accepted = {
+      ...job.accepted,
+      job: `bj${String(index).padStart(16, '0')}`,
+      domain,
+      disk: 'virtio0',
+      source: { path: from },
+      destination: { target: { kind: 'file', path: to }, format: 'QCOW2' },
+    } as const;
+    const createTime = new Date(this.#began - (index + 2) * 60_000).toISOString();
+    const outcome = { ...job.outcome, guestWritesTo: from, destinationContent: 'PARTIAL' } as const;
+    return { job: { ...job, accepted, state, createTime, revision: 7, outcome }, progress: undefined };
+  }
+
+  #running(index: number): JobView {
+    const kinds = ['RUNNING', 'RUNNING', 'RUNNING', 'READY', 'RUNNING', 'PIVOTING', 'RUNNING'] as const;
+    const state = kinds[index % kinds.length] ?? 'RUNNING';
+    const view = this.#view(index, state);
+    const isPaused = state === 'RUNNING' && index % 17 === 4;
+    const isDiverging = state === 'RUNNING' && index % 23 === 8;
+    const seconds = (Date.now() - this.#began) / 1000;
+    const wave = Math.sin(seconds / 3 + index);
+    const endBytes = (20 + (index % 13) * 6) * GIB;
+    const bytesPerSecond = isPaused ? 0 : Math.round((110 + (index % 7) * 35 + 18 * wave) * MIB);
+    const dirtyBytesPerSecond = Math.round((isDiverging ? 420 : 3 + (index % 5) * 2 + wave) * MIB);
+    const done = state === 'RUNNING' ? 0.05 + ((index * 37) % 90) / 100 : 1;
+    const currentBytes = Math.min(endBytes, Math.round(endBytes * done + (isPaused ? 0 : seconds * bytesPerSecond)));
+    const remainingBytes = endBytes - currentBytes;
+    const isReady = state !== 'RUNNING';
+    const job = {
+      ...view.job,
+      ...(isPaused ? { pauseReason: 'NO_SPACE' as const } : {}),
+      ...(isReady ? { readyTime: view.job.createTime } : {}),
+      outcome: { ...view.job.outcome, destinationContent: isReady ? ('MIRRORED' as const) : ('PARTIAL' as const) },
+    };
+    return {
+      job,
+      progress: {
+        currentBytes,
+        endBytes,
+        percent: isReady ? 100 : Math.min(99.9, (100 * currentBytes) / endBytes),
+        remainingBytes,
+        bytesPerSecond: isReady ? dirtyBytesPerSecond : bytesPerSecond,
+        dirtyBytesPerSecond,
+        etaMs: isReady || isPaused || isDiverging ? undefined : Math.round((1000 * remainingBytes) / bytesPerSecond),
+        convergence: isReady ? 'SETTLED' : isDiverging ? 'DIVERGING' : isPaused ? 'STALLED' : 'CONVERGING',
+        sampleTime: new Date().toISOString(),
+      },
+    };
+  }
+
+  #ended(index: number): JobView {
+    const kinds = ['COMPLETED', 'COMPLETED', 'CANCELLED', 'COMPLETED', 'FAILED', 'COMPLETED', 'UNRESOLVED'] as const;
+    const state = kinds[index % kinds.length] ?? 'COMPLETED';
+    const view = this.#view(index, state);
+    const { source, destination } = view.job.accepted;
+    const to = destination?.target?.kind === 'file' ? destination.target.path : '';
+    const endTime = new Date(new Date(view.job.createTime).getTime() + 95_000 + index * 1000).toISOString();
+    const why = failure('NO_SPACE', { path: to, why: 'No space left on device; make room, and start it again' });
+    const isCopied = state === 'COMPLETED';
+    return {
+      job: {
+        ...view.job,
+        endTime,
+        failure: state === 'FAILED' ? why : undefined,
+        outcome: {
+          guestWritesTo: state === 'UNRESOLVED' ? undefined : isCopied ? to : source.path,
+          destinationContent: isCopied ? 'COMPLETE' : state === 'UNRESOLVED' ? 'UNKNOWN' : 'PARTIAL',
+          asOf: undefined,
+          destinationRemoved: state === 'FAILED' || state === 'CANCELLED',
+          safeToDelete: isCopied ? [{ path: source.path, warning: 'the running guest has left it' }] : [],
+          evidence: [{ source: 'QEMU_GRAPH', text: `the device is on ${isCopied ? to : source.path}`, revision: 7 }],
+        },
+      },
+      progress: undefined,
+    };
+  }
+}

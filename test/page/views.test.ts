@@ -1,0 +1,255 @@
+/** The page in a real Chromium, over services that only seem to have so many jobs: what people see, hear and press. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { servePage } from '../../src/page/page.ts';
+import { eventually, present } from '../support/checks.ts';
+import { needs } from '../support/means.ts';
+import { Chromium, type Look, type Scheme, type Shown } from './browser.ts';
+import { ManyJobs, type Shape } from './many-jobs.ts';
+
+const log = pino({ level: 'silent' });
+const LOOPBACK = { host: '127.0.0.1', port: 0 };
+const HUNDRED = { running: 60, ended: 40 };
+/** The first that has ended in FAILED. */
+const FAILED = '#/jobs/bj0000000000000060';
+const RUNNING = '#/jobs/bj0000000000000000';
+
+interface Seen extends AsyncDisposable {
+  readonly shown: Shown;
+  readonly many: ManyJobs;
+  readonly url: string;
+}
+
+describe.skipIf(needs('browser'))('the page', () => {
+  let chromium: Chromium;
+
+  beforeAll(async () => {
+    chromium = await Chromium.start();
+  });
+
+  afterAll(async () => {
+    await chromium[Symbol.asyncDispose]();
+  });
+
+  /** Whatever a test is about: the browser has nothing to complain of, and nobody else is asked. */
+  async function see(shape: Shape, hash = '', look: Look = {}): Promise<Seen> {
+    const many = new ManyJobs(shape);
+    const page = await servePage(many.jobs, LOOPBACK, log);
+    const shown = await chromium.open(page.url + hash, look);
+    return {
+      shown,
+      many,
+      url: page.url,
+      [Symbol.asyncDispose]: async () => {
+        await shown[Symbol.asyncDispose]();
+        await page.drain();
+        expect(shown.complaints).toEqual([]);
+        expect(shown.asked.filter((url) => !url.startsWith(page.url))).toEqual([]);
+      },
+    };
+  }
+
+  describe.each(['light', 'dark'] as const)('with %s colours', (scheme: Scheme) => {
+    test.each([
+      ['no job', { running: 0, ended: 0 }, '', 'Nothing is being moved'],
+      ['one copy', { running: 1, ended: 0 }, RUNNING, 'Left to copy'],
+      ['a hundred jobs', HUNDRED, '', 'web85'],
+      ['a failed one', HUNDRED, FAILED, 'NO_SPACE'],
+      ['all virtual machines', HUNDRED, '#/domains', '100 found'],
+    ] as const)('and %s is in nobody’s way', async (_what, shape, hash, text) => {
+      await using seen = await see(shape, hash, { scheme });
+      await seen.shown.shows(text);
+      const found = await seen.shown.accessibility();
+      expect(found.map(({ id, impact, nodes }) => [id, impact, nodes[0]?.html])).toEqual([]);
+    });
+  });
+
+  test('of a hundred jobs asks once a second, and opens one stream for the one that is open', async () => {
+    await using seen = await see(HUNDRED);
+    const { shown, many } = seen;
+    await shown.shows('60 running');
+    expect(await shown.texts('table.running tbody tr')).toHaveLength(60);
+    const { length: before } = shown.asked;
+    const began = performance.now();
+    await eventually('ten polls', () => (shown.asked.length >= before + 10 ? true : undefined));
+    // Some polls ask for what has ended, or for the virtual machines, too.
+    expect(performance.now() - began).toBeGreaterThan(5000);
+    expect(many.watches).toBe(0);
+    await shown.page.goto(seen.url + RUNNING);
+    await shown.shows('Copy of web1 virtio0');
+    await eventually('a watch', () => (many.watches === 1 ? true : undefined));
+    await shown.page.goto(`${seen.url}#/jobs/bj0000000000000001`);
+    await shown.shows('Copy of web2 virtio0');
+    await eventually('the other watch alone', () => (many.watches === 1 ? true : undefined));
+    await shown.page.goto(`${seen.url}#/`);
+    await eventually('no watch', () => (many.watches === 0 ? true : undefined));
+  });
+
+  test('shows those first that need somebody, and only those that are asked for', async () => {
+    await using seen = await see(HUNDRED);
+    const { shown } = seen;
+    await shown.shows('60 running');
+    const [first = '', ...others] = await shown.texts('table.running tbody tr');
+    expect(first).toContain('Paused: no space');
+    expect(others.at(-1)).toMatch(/^web60 /);
+    await shown.page.type('input[type=search]', 'WEB42');
+    await eventually('one row', async () =>
+      (await shown.texts('table.running tbody tr')).length === 1 ? true : undefined,
+    );
+    expect(await shown.text()).toContain('No ended job is like that.');
+    await shown.page.type('input[type=search]', 'x');
+    await shown.shows('No job that runs is like that.');
+  });
+
+  test('shows older ones when asked to', async () => {
+    await using seen = await see(HUNDRED);
+    const { shown } = seen;
+    await shown.shows('25 or more ended');
+    await shown.page.click('button');
+    await shown.shows('40 ended');
+    expect(await shown.texts('table.ended tbody tr')).toHaveLength(40);
+    expect(await shown.page.$$('button')).toHaveLength(0);
+  });
+
+  test('moves without taking away what somebody is at', async () => {
+    await using seen = await see(HUNDRED);
+    const { shown } = seen;
+    await shown.shows('60 running');
+    await shown.page.focus('table.running tbody tr:nth-child(9) a');
+    const speeds = async () => await shown.texts('table.running td.number');
+    const before = await speeds();
+    await eventually('other numbers', async () => (String(await speeds()) === String(before) ? undefined : true));
+    const at = await shown.page.evaluate(() => document.activeElement?.closest('tr')?.rowIndex);
+    expect(at).toBe(9);
+  });
+
+  test('is walked through with the keyboard alone', async () => {
+    await using seen = await see({ running: 2, ended: 1 });
+    const { shown } = seen;
+    const { keyboard } = shown.page;
+    const focused = async () =>
+      await shown.page.evaluate(() => {
+        const at = document.activeElement;
+        return at instanceof HTMLElement ? `${at.tagName} ${at.innerText.replaceAll(/\s+/g, ' ').slice(0, 40)}` : '';
+      });
+    const tab = async (times: number) => {
+      for (let count = 0; count < times; count += 1) await keyboard.press('Tab');
+    };
+    await shown.shows('2 running');
+    await tab(1);
+    expect(await focused()).toBe('A Skip to the content');
+    await keyboard.press('Enter');
+    expect(await focused()).toMatch(/^MAIN/);
+    await tab(2);
+    // The table scrolls where it is too wide, and so it can be reached; then its first job.
+    expect(await focused()).toBe('A web1 virtio0');
+    const outline = await shown.page.$eval(':focus', (one) => getComputedStyle(one).outlineStyle);
+    expect(outline).toBe('solid');
+    await keyboard.press('Enter');
+    await shown.shows('Copy of web1 virtio0', 'h1');
+    expect(await focused()).toBe('H1 Copy of web1 virtio0');
+    expect(await shown.page.title()).toMatch(/^web1 virtio0 \d+ % – blockjobd$/);
+    await keyboard.down('Shift');
+    await tab(1);
+    await keyboard.up('Shift');
+    expect(await focused()).toBe('A Jobs');
+    await keyboard.press('Enter');
+    await shown.shows('2 running');
+    await keyboard.down('Shift');
+    await tab(2);
+    await keyboard.up('Shift');
+    expect(await focused()).toBe('A Virtual machines');
+    await keyboard.press('Enter');
+    await shown.shows('3 found');
+    expect(await focused()).toBe('H1 Virtual machines');
+  });
+
+  test('has landmarks, one main heading, and tables with names', async () => {
+    await using seen = await see(HUNDRED);
+    await seen.shown.shows('60 running');
+    for (const landmark of ['header', 'nav', 'main', 'footer', 'h1']) {
+      expect(await seen.shown.page.$$(landmark)).toHaveLength(1);
+    }
+    expect(await seen.shown.page.$$eval('caption', (all) => all.map((one) => one.textContent))).toEqual([
+      'Running jobs',
+      'Ended jobs',
+    ]);
+  });
+
+  test('fits a telephone', async () => {
+    await using seen = await see(HUNDRED, RUNNING, { width: 390, height: 800 });
+    await seen.shown.shows('Left to copy');
+    expect(await seen.shown.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  });
+
+  test.each([
+    '<img src=x onerror=document.title=1>',
+    '"><script>document.title=1</script>',
+    "'); DROP TABLE",
+    '../..',
+    '%2F%',
+  ])('shows a name as it is, and as nothing else: %s', async (name) => {
+    await using seen = await see({ running: 1, ended: 1, domainName: () => name });
+    const { shown } = seen;
+    await shown.shows(name, 'table.running');
+    await shown.page.click('table.running a');
+    await shown.shows(name, 'h1');
+    await shown.shows(`/srv/vm/${name}/disk.qcow2`, 'code');
+    expect(await shown.page.$$('main img, main script')).toHaveLength(0);
+    expect(await shown.page.title()).toContain('blockjobd');
+  });
+
+  test('says what is not there', async () => {
+    await using seen = await see(HUNDRED, '#/jobs/bj-of-nobody');
+    // The browser tells of each answer that is a no.
+    await seen.shown.shows('No such job');
+    await seen.shown.shows('no job bj-of-nobody');
+    expect(seen.shown.complaints.splice(0).join()).toContain('404');
+  });
+
+  test('is not to be had by a page of another origin, nor by a name that only leads here', async () => {
+    await using seen = await see(HUNDRED);
+    const other = createServer((_request, response) => {
+      response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>another</title>');
+    });
+    await once(other.listen(0, '127.0.0.1'), 'listening');
+    using _ = {
+      [Symbol.dispose]: () => {
+        other.close();
+        other.closeAllConnections();
+      },
+    };
+    const address = present(other.address() ?? undefined);
+    const port = typeof address === 'object' ? address.port : 0;
+    await using stranger = await chromium.open(`http://127.0.0.1:${port}/`);
+    const answers = await stranger.page.evaluate(async (url) => {
+      const call = {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', 'Connect-Protocol-Version': '1' },
+        body: '{}',
+      };
+      const path = `${url}blockjob.v1.BlockJobService/ListJobs`;
+      const tries = [fetch(path, call), fetch(path, { method: 'POST', body: '{}' }), fetch(`${url}page.js`)];
+      return (await Promise.allSettled(tries)).map(({ status }) => status);
+    }, seen.url);
+    expect(answers).toEqual(['rejected', 'rejected', 'rejected']);
+    const rebound = seen.url.replace('127.0.0.1', 'rebound.example');
+    await using lured = await chromium.open(rebound);
+    expect(await lured.text('body')).toContain('this page is asked for by a name of this machine alone');
+  });
+
+  test('that nobody looks at asks for nothing', async () => {
+    await using seen = await see(HUNDRED, RUNNING);
+    const { shown, many } = seen;
+    await eventually('a watch', () => (many.watches === 1 ? true : undefined));
+    await using front = await chromium.open('about:blank');
+    await front.page.bringToFront();
+    await eventually('no watch', () => (many.watches === 0 ? true : undefined));
+    const { length } = shown.asked;
+    await shown.page.bringToFront();
+    await eventually('a watch again', () => (many.watches === 1 ? true : undefined));
+    expect(shown.asked.length).toBeGreaterThan(length);
+  });
+});
