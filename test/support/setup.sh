@@ -1,13 +1,13 @@
 #!/bin/sh
-# setup.sh demo|test - install what the demo or the tests need and this Debian machine lacks.
+# setup.sh demo|test|bench - install what the demo, the tests or the benchmarks need and this Debian machine lacks.
 #
 # Asks nothing.  Installs as root or through "sudo -n"; where neither works, it prints the line to run
 # and exits with 1.  When all is there it does nothing, quickly.
 set -eu
 what=${1:-}
 case $what in
-demo | test) ;;
-*) echo "usage: setup.sh demo|test" >&2; exit 2 ;;
+demo | test | bench) ;;
+*) echo "usage: setup.sh demo|test|bench" >&2; exit 2 ;;
 esac
 
 missing=
@@ -23,6 +23,11 @@ have gcc || lacks gcc "builds the one program of the test guest"
 [ -n "$(find /usr/lib /usr/lib64 -maxdepth 2 -name libc.a 2>/dev/null | head -n 1)" ] ||
     lacks libc6-dev "the static C library, for that program"
 [ -x /usr/bin/python3 ] || lacks python3 "runs the test guest and checks its disks"
+if [ "$what" = bench ]; then
+    have libvirtd || lacks libvirt-daemon "the peer with which copies are compared"
+    have virsh || lacks libvirt-clients "its command"
+    have etcd || lacks etcd-server "the directory of a fleet"
+fi
 if [ "$what" = test ]; then
     # Debian's python3, for which the packages are, not another one that comes first in PATH.
     can_import() {
@@ -94,6 +99,7 @@ echo "setup: installing$missing" >&2
 $root DEBIAN_FRONTEND=noninteractive "$@" >&2 </dev/null
 # Debian starts what it installs; the tests start their own, and end it.
 if [ -d /run/systemd/system ]; then
+    case $missing in *libvirt-daemon*) $root systemctl --quiet disable --now libvirtd >&2 || true ;; esac
     case $missing in *etcd-server*) $root systemctl --quiet disable --now etcd >&2 || true ;; esac
     case $missing in *prometheus*) $root systemctl --quiet disable --now prometheus >&2 || true ;; esac
     case $missing in *docker.io*) $root systemctl --quiet disable --now docker.socket docker >&2 || true ;; esac
