@@ -64,11 +64,12 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
   const measured = ready ? 100 : Math.min(99.9, Math.floor((currentBytes / endBytes) * 1000) / 10);
   const percent = Math.max(history.percent, measured);
 
-  const [first] = samples;
-  const seconds = first === undefined ? 0 : (sample.atMs - first.atMs) / 1000;
+  // Before QEMU has looked at the disk it says 0 of 0: what it finds then nobody has just written.
+  const first = samples.find(({ lengthBytes }) => lengthBytes > 0) ?? sample;
+  const seconds = (sample.atMs - first.atMs) / 1000;
   const rate = (bytes: number) => (seconds > 0 ? Math.max(0, Math.round(bytes / seconds)) : 0);
-  const bytesPerSecond = rate(sample.offsetBytes - (first?.offsetBytes ?? 0));
-  const dirtyBytesPerSecond = rate(sample.lengthBytes - (first?.lengthBytes ?? 0));
+  const bytesPerSecond = rate(sample.offsetBytes - first.offsetBytes);
+  const dirtyBytesPerSecond = rate(sample.lengthBytes - first.lengthBytes);
   const net = bytesPerSecond - dirtyBytesPerSecond;
   return {
     history: { samples, percent },

@@ -146,6 +146,12 @@ describe('rates', () => {
   });
 
   // An interval may be as long as an hour.
+  it('do not take what QEMU finds at the start for what the guest writes', () => {
+    const [, found, later] = progressOf(...series([0, 0], [MIB, 100 * MIB], [3 * MIB, 101 * MIB]));
+    expect(found).toMatchObject({ bytesPerSecond: 0, dirtyBytesPerSecond: 0, convergence: 'CONVERGING' });
+    expect(later).toMatchObject({ bytesPerSecond: 2 * MIB, dirtyBytesPerSecond: MIB, convergence: 'CONVERGING' });
+  });
+
   it('are there when samples are further apart than five seconds', () => {
     const [, second] = progressOf(
       { atMs: 0, offsetBytes: 0, lengthBytes: 100 * MIB },
