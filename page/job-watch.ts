@@ -15,6 +15,8 @@ export class JobWatch {
   readonly entries: JobEvent[] = [];
   /** Why there is no such job to be shown. */
   refusal: string | undefined;
+  /** Why it is not heard of now, though it is tried again and again. */
+  trouble: string | undefined;
   readonly #history: History;
   readonly #changed: () => void;
   #revision = 0n;
@@ -35,9 +37,11 @@ export class JobWatch {
     this.#watch(running.signal)
       .catch((error: unknown) => {
         // Else the next poll tells that the service is gone, and the one that succeeds starts this again.
-        if (running.signal.aborted || !['JOB_NOT_FOUND', 'REVISION_UNKNOWN'].includes(reasonOf(error))) return;
-        this.refusal = textOf(error);
-        this.#isOver = true;
+        const reason = reasonOf(error);
+        if (running.signal.aborted || reason === '' || reason === 'DRAINING') return;
+        this.#isOver = ['JOB_NOT_FOUND', 'REVISION_UNKNOWN'].includes(reason);
+        if (this.#isOver) this.refusal = textOf(error);
+        else this.trouble = textOf(error);
       })
       .finally(() => {
         if (this.#running === running) this.#running = undefined;
@@ -58,6 +62,7 @@ export class JobWatch {
     const request = { job, afterRevision: this.#revision };
     for await (const { event } of jobService.watchJob(request, { signal })) {
       if (event === undefined) continue;
+      this.trouble = undefined;
       this.#revision = event.revision;
       if (SHOWN.has(event.type)) this.entries.push(event);
       if (this.entries.length > MOST_ENTRIES) this.entries.shift();

@@ -63,7 +63,7 @@ function contentOf(view: View, name: string | undefined): Child[] {
 }
 
 function waiting(): Child[] {
-  return [heading('Jobs'), h('p', { class: 'none' }, 'Asking the service…')];
+  return [heading('blockjobd'), h('p', { class: 'none' }, 'Asking the service…')];
 }
 
 function navigation(view: View): HTMLElement {

@@ -5,6 +5,7 @@ import {
   type Job,
   Job_State,
   type JobEvent,
+  JobKind,
   type Outcome,
 } from '../../generated/es/blockjob/v1/job_pb.js';
 import { adviceOn } from '../advice.ts';
@@ -30,15 +31,17 @@ import { bytes, CONTENTS, clock, EVIDENCE, KINDS, moment, percent, rate, stateWo
 import { timeLeft } from './jobs.ts';
 
 export function jobView(watch: JobWatch): Child[] {
-  const { job, refusal } = watch;
+  const { job, refusal, trouble } = watch;
   const trail = h('p', { class: 'trail' }, h('a', { href: '#/' }, 'Jobs'), ' / ', watch.jobId);
   if (refusal !== undefined) {
     return [trail, heading('No such job'), h('p', { class: 'none' }, refusal)];
   }
-  if (job === undefined) return [trail, heading('Job'), h('p', { class: 'none' }, 'Asking…')];
+  if (job === undefined) return [trail, heading('Job'), h('p', { class: 'none' }, trouble ?? 'Asking…')];
   return [
     trail,
     heading(`${KINDS[job.kind]} of ${nameOf(job)}`, chip(stateWord(job.state, job.pauseReason))),
+    trouble !== undefined &&
+      h('p', { class: 'notice warn', 'data-key': 'trouble' }, `It cannot be asked for now: ${trouble}`),
     noticeOn(job),
     isEnded(job) ? undefined : progressOf(job),
     section('Where the data goes', flowOf(job)),
@@ -106,30 +109,41 @@ function plot({ id, progress }: Job, what: 'speed' | 'left', title: string): HTM
 
 /** Where from, where to, and on which of them the guest is. */
 function flowOf(job: Job): HTMLElement {
-  const to = destinationOf(job.destination);
-  const ends: (readonly [string, string])[] =
-    to === ''
-      ? [
-          ['Data of', job.options?.topPath === '' ? job.sourcePath : (job.options?.topPath ?? job.sourcePath)],
-          ['Base', job.options?.basePath ?? ''],
-        ]
-      : [
-          ['Source', job.sourcePath],
-          ['Destination', to],
-        ];
   const guest = job.outcome?.guestWritesTo ?? '';
-  const boxes = ends
-    .filter(([, where]) => where !== '')
-    .map(([name, where]) =>
-      h(
-        'li',
-        { class: where === guest ? 'image live' : 'image' },
-        h('span', { class: 'what' }, name),
-        path(where),
-        where === guest && h('span', { class: 'tag' }, 'The guest writes here'),
-      ),
-    );
+  const boxes = endsOf(job).map(([name, where]) =>
+    h(
+      'li',
+      { class: where === guest ? 'image live' : 'image' },
+      h('span', { class: 'what' }, name),
+      where.startsWith('/') || where.includes(':') ? path(where) : where,
+      where === guest && h('span', { class: 'tag' }, 'The guest writes here'),
+    ),
+  );
   return h('ol', { class: 'flow' }, ...boxes);
+}
+
+function endsOf({ kind, sourcePath, destination, options }: Job): readonly (readonly [name: string, where: string])[] {
+  const base = options?.basePath ?? '';
+  const top = options?.topPath ?? '';
+  switch (kind) {
+    case JobKind.COPY:
+    case JobKind.UNSPECIFIED:
+      return [
+        ['Source', sourcePath],
+        ['Destination', destinationOf(destination)],
+      ];
+    case JobKind.PULL:
+      return [
+        ['Data of', base === '' ? 'all images below' : `the images above ${base}`],
+        ['Goes into', sourcePath],
+      ];
+    case JobKind.COMMIT:
+    case JobKind.ACTIVE_COMMIT:
+      return [
+        ['Data of', top === '' ? sourcePath : top],
+        ['Goes into', base],
+      ];
+  }
 }
 
 function outcomeOf(job: Job): HTMLElement {

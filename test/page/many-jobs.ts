@@ -21,6 +21,8 @@ export class ManyJobs {
   readonly jobs: BlockJobs;
   /** How many watches are open now. */
   watches = 0;
+  /** Behind which revisions they were asked to go on, each in turn. */
+  readonly watchedAfter: (number | undefined)[] = [];
   readonly #shape: Shape;
   readonly #began = Date.now();
 
@@ -35,7 +37,10 @@ export class ManyJobs {
         return await Promise.resolve({ ...page, nextPageToken, items: wanted.slice(0, pageSize) });
       },
       getInfo: async (ref) => await Promise.resolve(this.#find('jobId' in ref ? ref.jobId : '')),
-      watch: ({ job }, call) => this.#watch('jobId' in job ? job.jobId : '', call),
+      watch: ({ job, afterRevision }, call) => {
+        this.watchedAfter.push(afterRevision);
+        return this.#watch('jobId' in job ? job.jobId : '', call);
+      },
       listDomains: async () => await Promise.resolve({ ...page, items: this.#domains() }),
       listLeftovers: async () => await Promise.resolve({ ...page, items: [] }),
     };

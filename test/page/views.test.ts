@@ -240,7 +240,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await lured.text('body')).toContain('this page is asked for by a name of this machine alone');
   });
 
-  test('that nobody looks at asks for nothing', async () => {
+  test('that nobody looks at asks for nothing, and then goes on where it was', async () => {
     await using seen = await see(HUNDRED, RUNNING);
     const { shown, many } = seen;
     await eventually('a watch', () => (many.watches === 1 ? true : undefined));
@@ -251,5 +251,6 @@ describe.skipIf(needs('browser'))('the page', () => {
     await shown.page.bringToFront();
     await eventually('a watch again', () => (many.watches === 1 ? true : undefined));
     expect(shown.asked.length).toBeGreaterThan(length);
+    expect(many.watchedAfter).toEqual([0, 7]);
   });
 });
