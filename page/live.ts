@@ -5,7 +5,8 @@
 import type { Leftover } from '../generated/es/blockjob/v1/block_job_service_pb.js';
 import type { Domain } from '../generated/es/blockjob/v1/domain_service_pb.js';
 import { type Job, Job_State } from '../generated/es/blockjob/v1/job_pb.js';
-import { domainService, jobService, reasonOf, textOf } from './ask.ts';
+import type { ServerInfo } from '../generated/es/blockjob/v1/server_service_pb.js';
+import { domainService, jobService, reasonOf, serverService, textOf } from './ask.ts';
 import { History } from './history.ts';
 import { JobWatch } from './job-watch.ts';
 
@@ -18,6 +19,7 @@ const POLL_MS = 1000;
 const ENDED_POLLS = 10;
 const DOMAINS_POLLS = 5;
 const LEFTOVERS_POLLS = 30;
+const SERVER_POLLS = 30;
 const OPENED_POLLS = 3;
 /** No answer for so long is none. */
 const PATIENCE = { timeoutMs: 10_000 };
@@ -33,6 +35,7 @@ export class Live {
   domains: readonly Domain[] = [];
   leftovers: readonly Leftover[] = [];
   unreachableHosts: readonly string[] = [];
+  server: ServerInfo | undefined;
   /** The first answer has come. */
   isKnown = false;
   /** Since when the service has not answered, and why; undefined: it does. */
@@ -96,6 +99,7 @@ export class Live {
       await this.#askForRunning();
       const isGone = before.some(({ id }) => !this.running.some((job) => job.id === id));
       if (isDue(ENDED_POLLS) || isGone) await this.#askForEnded();
+      if (isDue(SERVER_POLLS)) this.server = (await serverService.getServerInfo({}, PATIENCE)).server;
       if (isDue(DOMAINS_POLLS)) await this.#askForDomains();
       if (isDue(LEFTOVERS_POLLS)) await this.#askForLeftovers();
       if (opened !== undefined && 'domain' in opened && isDue(OPENED_POLLS)) await this.#askForDomain(opened.domain);

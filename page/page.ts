@@ -1,7 +1,8 @@
 /** Starts the page: which view the address names, and what is shown of it each time that something is new. */
+import { ServerMode } from '../generated/es/blockjob/v1/server_service_pb.js';
 import { type Child, h, patch } from './dom.ts';
 import { Live, type Opened } from './live.ts';
-import { heading, nameOf } from './parts.ts';
+import { heading, nameOf, when } from './parts.ts';
 import { Plots } from './plots.ts';
 import { domainView } from './views/domain.ts';
 import { domainsView } from './views/domains.ts';
@@ -14,12 +15,9 @@ const live = new Live(render);
 const plots = new Plots(live.history);
 let filter = '';
 
-const [main, nav, connection, skip] = ['main', 'nav', 'connection', 'skip'].map(byId) as [
-  HTMLElement,
-  HTMLElement,
-  HTMLElement,
-  HTMLElement,
-];
+const [main, nav, connection, skip, host, server] = ['main', 'nav', 'connection', 'skip', 'host', 'server'].map(
+  byId,
+) as [HTMLElement, HTMLElement, HTMLElement, HTMLElement, HTMLElement, HTMLElement];
 
 type View = 'jobs' | 'domains' | 'leftovers';
 
@@ -47,6 +45,8 @@ function render(): void {
   const { view, name } = route();
   patch(nav, navigation(view));
   patch(connection, connectionNow());
+  patch(host, h('p', {}, live.server?.host));
+  patch(server, serverNow());
   document.body.classList.toggle('cut-off', live.cutOff !== undefined);
   const content = live.isKnown ? contentOf(view, name) : waiting();
   const next = document.createDocumentFragment();
@@ -92,6 +92,14 @@ function navigation(view: View): HTMLElement {
 function connectionNow(): HTMLElement {
   const text = live.cutOff !== undefined ? 'Cut off' : live.isKnown ? 'Live' : 'Connecting';
   return h('p', {}, h('span', { class: text === 'Live' ? 'dot' : 'dot hollow' }), text);
+}
+
+/** Which program answers: that of another day may have come in between. */
+function serverNow(): HTMLElement {
+  if (live.server === undefined) return h('p');
+  const { version, build, mode, startTime } = live.server;
+  const name = ServerMode[mode]?.toLowerCase() ?? '';
+  return h('p', {}, `blockjobd ${version} (${build}), ${name}, started `, when(startTime));
 }
 
 function outage(): Child {

@@ -13,11 +13,14 @@ import type { MethodDefinition } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { BlockJobServiceService as Jobs } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceService as Domains } from '../../generated/blockjob/v1/domain_service.ts';
+import { ServerServiceService as Server } from '../../generated/blockjob/v1/server_service.ts';
 import { BlockJobService } from '../../generated/es/blockjob/v1/block_job_service_pb.js';
 import { DomainService } from '../../generated/es/blockjob/v1/domain_service_pb.js';
+import { ServerService } from '../../generated/es/blockjob/v1/server_service_pb.js';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
-import { readingOf } from './reading.ts';
+import type { ServerInfo } from '../core/server-info.ts';
+import { readingOf, serverInfoFor } from './reading.ts';
 import { answerTo } from './status.ts';
 
 /** A question is a name or two. */
@@ -26,6 +29,8 @@ const LARGEST_REQUEST_BYTES = 64 * 1024;
 const CODES = Object.values(Code).filter((one) => typeof one === 'number');
 
 export interface ConnectOptions {
+  /** What answers here. */
+  readonly info: ServerInfo;
   readonly log: Logger;
   /** Aborted when the server ends: calls and streams end with its reason. */
   readonly ends: AbortSignal;
@@ -53,6 +58,9 @@ export function connectHandler(jobs: BlockJobs, options: ConnectOptions): Reques
       unary(router, listDomains, Domains.listDomains, reading.listDomains, options);
       unary(router, getDomain, Domains.getDomain, reading.getDomain, options);
       unary(router, checkOperation, Domains.checkOperation, reading.checkOperation, options);
+      const { getServerInfo } = ServerService.method;
+      const tell = async () => await Promise.resolve(serverInfoFor(undefined, options.info));
+      unary(router, getServerInfo, Server.getServerInfo, tell, options);
     },
   });
   return (request, response) => handler(request, response);

@@ -24,15 +24,13 @@ import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_ser
 import {
   type GetServerInfoRequest,
   type GetServerInfoResponse,
-  ServerMode,
   type ServerServiceServer,
 } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
 import { type CallContext, serverStream, unary } from './call.ts';
-import { toEnum } from './enums.ts';
-import { readingOf } from './reading.ts';
+import { readingOf, serverInfoFor } from './reading.ts';
 import {
   toAbortRequest,
   toCommitRequest,
@@ -135,8 +133,7 @@ export function serverHandlers(
       'GetServerInfo',
       async (_request, call): Promise<GetServerInfoResponse> => {
         mayAsk(call);
-        const mode: ServerMode = toEnum(ServerMode, 'SERVER_MODE', info.mode);
-        return await Promise.resolve({ server: { ...info, mode, caller: call.caller ?? '' } });
+        return await Promise.resolve(serverInfoFor(call.caller, info));
       },
     ),
   };

@@ -17,9 +17,12 @@ import type {
   ListDomainsRequest,
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
+import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call, JobEvent } from '../core/block-jobs.ts';
+import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';
+import { toEnum } from './enums.ts';
 import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
 
 /** Whatever they are called through: gRPC (handlers), or Connect (connect). */
@@ -59,4 +62,10 @@ export function readingOf(jobs: BlockJobs) {
       return {};
     },
   };
+}
+
+/** What answers here, as this caller is told. */
+export function serverInfoFor(caller: string | undefined, info: ServerInfo): GetServerInfoResponse {
+  const mode: ServerMode = toEnum(ServerMode, 'SERVER_MODE', info.mode);
+  return { server: { ...info, mode, caller: caller ?? '' } };
 }

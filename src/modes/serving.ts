@@ -49,7 +49,7 @@ export async function serveUntil(served: Served): Promise<void> {
   let page: RunningPage | undefined;
   try {
     // Loopback is the operator's own: whoever is there sees all, whatever the policy says of callers from elsewhere.
-    page = config.page && (await servePage(jobs, config.page, log));
+    page = config.page && (await servePage(jobs, { at: config.page, info, log }));
     process.stdout.write(
       `blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`,
     );

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Logger } from 'pino';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
+import type { ServerInfo } from '../core/server-info.ts';
 import { connectHandler } from '../grpc/connect.ts';
 import type { Port } from '../lib/address.ts';
 import { refusalOf } from './guard.ts';
@@ -14,6 +15,12 @@ export interface RunningPage {
   readonly url: string;
   /** Ends well: streams end with DRAINING, and the page comes back by itself. */
   drain(): Promise<void>;
+}
+
+export interface PageOptions {
+  readonly at: Port;
+  readonly info: ServerInfo;
+  readonly log: Logger;
 }
 
 const FOLDER = new URL('../../generated/page/', import.meta.url);
@@ -49,9 +56,9 @@ const HEADERS = {
 const GRACE_MS = 1000;
 
 /** Rejects, with what to do, when the port cannot be listened on. */
-export async function servePage(jobs: BlockJobs, at: Port, log: Logger): Promise<RunningPage> {
+export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions): Promise<RunningPage> {
   const ends = new AbortController();
-  const ask = connectHandler(jobs, { log, ends: ends.signal });
+  const ask = connectHandler(jobs, { info, log, ends: ends.signal });
   const files = new Map(
     FILES.map(([path, name, type]) => [path as string, { body: readFileSync(new URL(name, FOLDER)), type }]),
   );

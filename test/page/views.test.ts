@@ -11,6 +11,7 @@ import { ManyJobs, type Shape } from './many-jobs.ts';
 
 const log = pino({ level: 'silent' });
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
+const INFO = { version: '1.2.3', build: 'dev', mode: 'SERVE', host: 'host1', startTime: new Date() } as const;
 const HUNDRED = { running: 60, ended: 40 };
 /** The first that has ended in FAILED. */
 const FAILED = '#/jobs/bj0000000000000060';
@@ -36,7 +37,7 @@ describe.skipIf(needs('browser'))('the page', () => {
   /** Whatever a test is about: the browser has nothing to complain of, and nobody else is asked. */
   async function see(shape: Shape, hash = '', look: Look = {}): Promise<Seen> {
     const many = new ManyJobs(shape);
-    const page = await servePage(many.jobs, LOOPBACK, log);
+    const page = await servePage(many.jobs, { at: LOOPBACK, info: INFO, log });
     const shown = await chromium.open(page.url + hash, look);
     return {
       shown,
@@ -164,6 +165,13 @@ describe.skipIf(needs('browser'))('the page', () => {
     await keyboard.press('Enter');
     await shown.shows('3 found');
     expect(await focused()).toBe('H1 Virtual machines');
+  });
+
+  test('says what answers, and where', async () => {
+    await using seen = await see(HUNDRED);
+    await seen.shown.shows('started', 'footer');
+    expect(await seen.shown.text('header')).toContain('blockjobd host1 Jobs');
+    expect(await seen.shown.text('footer')).toMatch(/blockjobd 1\.2\.3 \(dev\), serve, started just now/);
   });
 
   test('has landmarks, one main heading, and tables with names', async () => {

@@ -8,9 +8,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BlockJobService } from '../../../generated/es/blockjob/v1/block_job_service_pb.js';
 import { DomainService } from '../../../generated/es/blockjob/v1/domain_service_pb.js';
 import { Job_State, JobEvent_Type } from '../../../generated/es/blockjob/v1/job_pb.js';
+import { ServerService } from '../../../generated/es/blockjob/v1/server_service_pb.js';
 import { ErrorInfoSchema } from '../../../generated/es/google/rpc/error_details_pb.js';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import type { ServerInfo } from '../../../src/core/server-info.ts';
 import { type RunningPage, servePage } from '../../../src/page/page.ts';
 import { present } from '../../support/checks.ts';
 import { event, NOTHING, VIEW } from '../../support/stub-server.ts';
@@ -18,6 +20,7 @@ import { toldBy } from '../../support/told.ts';
 
 const log = pino({ level: 'silent' });
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
+const INFO: ServerInfo = { version: '1.2.3', build: 'dev', mode: 'SERVE', host: 'host1', startTime: new Date(0) };
 
 interface Answer {
   readonly status: number;
@@ -48,7 +51,7 @@ function clientsOf({ url }: RunningPage) {
 }
 
 async function serving(jobs: Partial<BlockJobs>): Promise<RunningPage & AsyncDisposable> {
-  const page = await servePage({ ...NOTHING, ...jobs }, LOOPBACK, log);
+  const page = await servePage({ ...NOTHING, ...jobs }, { at: LOOPBACK, info: INFO, log });
   return { ...page, [Symbol.asyncDispose]: async () => await page.drain() };
 }
 
@@ -56,7 +59,7 @@ describe('its server', () => {
   let page: RunningPage;
 
   beforeAll(async () => {
-    page = await servePage(NOTHING, LOOPBACK, log);
+    page = await servePage(NOTHING, { at: LOOPBACK, info: INFO, log });
   });
 
   afterAll(async () => {
@@ -125,8 +128,10 @@ describe('its server', () => {
     expect(await ask(page.url, {}, { method: 'HEAD' })).toMatchObject({ status: 200, body: '' });
   });
 
-  const READING = 'getInfo listJobs watchJob listLeftovers listDomains getDomain checkOperation'.split(' ');
-  const methods = [BlockJobService, DomainService].flatMap(({ typeName, methods: all }) =>
+  const READING = 'getInfo listJobs watchJob listLeftovers listDomains getDomain checkOperation getServerInfo'.split(
+    ' ',
+  );
+  const methods = [BlockJobService, DomainService, ServerService].flatMap(({ typeName, methods: all }) =>
     all.map(({ name, localName }) => ({ path: `${typeName}/${name}`, isReading: READING.includes(localName) })),
   );
 
@@ -279,7 +284,7 @@ describe('the option --page', () => {
     using _ = { [Symbol.dispose]: () => void other.close() };
     const address = other.address();
     const port = typeof address === 'object' ? present(address ?? undefined).port : 0;
-    await expect(servePage(NOTHING, { host: '127.0.0.1', port }, log)).rejects.toThrow(
+    await expect(servePage(NOTHING, { at: { host: '127.0.0.1', port }, info: INFO, log })).rejects.toThrow(
       `the page cannot be served on 127.0.0.1:${port}: the port is in use; choose another port with --page HOST:PORT, or go without it: --page off`,
     );
   });
