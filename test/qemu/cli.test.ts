@@ -29,12 +29,19 @@ interface Bench extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-/** A QEMU with a disk base ← top, and a service that knows it. */
+/** A QEMU with a disk base ← top and one that is raw, and a service that knows it. */
 async function bench(listen?: string): Promise<Bench> {
   await using resources = new AsyncDisposableStack();
   const dir = resources.use(await testDir('bj-cli-')).path;
   const chain = await makeChain(dir, { formats: ['qcow2', 'qcow2'], sizeBytes: 16 * MIB });
-  const disks = [{ id: 'vd0', bus: 'virtio-blk', chain }] as const;
+  const disks = [
+    { id: 'vd0', bus: 'virtio-blk', chain },
+    {
+      id: 'vd1',
+      bus: 'virtio-blk',
+      chain: await makeChain(dir, { prefix: 'b', formats: ['raw'], sizeBytes: 8 * MIB }),
+    },
+  ] as const;
   const qemu = resources.use(await startQemu({ style: 'blockdev', name: 'web1', disks }));
   const where = listen === undefined ? {} : { listen };
   const options: ServiceOptions = { dir, qmp: { web1: qemu.qmpPath }, allow: [dir], ...where };
@@ -165,6 +172,24 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(stdout.lastIndexOf(`${ESC}[?25h`)).toBeGreaterThan(stdout.lastIndexOf(`${ESC}[?25l`));
   });
 
+  test('copies several disks at once, with a bar each', async () => {
+    await using it = await bench();
+    const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} vd1 ${it.dest}.raw --verbose --pivot --bandwidth 4MiB`;
+    const { code, stdout } = await new RunningCommand('script', ['-qec', line, '/dev/null']).end();
+    expect(code).toBe(0);
+    // One below the other, both of them under way.
+    expect(stdout).toMatch(/web1\/vd0 .* RUNNING.*\r?\n.*web1\/vd1 .* RUNNING/);
+    expect(stdout.match(/Successfully pivoted/g)).toHaveLength(2);
+    const { disks } = await it.service.getDomain('web1');
+    expect(disks.map(({ path }) => path)).toEqual([it.dest, `${it.dest}.raw`]);
+  });
+
+  test('server says what answers', async () => {
+    await using it = await bench();
+    const { stdout } = await it.run('server');
+    expect(stdout).toMatch(/^Version: .*\nMode: +serve\nHost: +host-under-test\n/);
+  });
+
   test('--timeout cancels the job: 6, and nothing is left of the copy', async () => {
     await using it = await bench();
     const copied = await it.run('copy', 'web1', 'vd0', it.dest, '--timeout', '1', ...SLOWLY);
@@ -272,7 +297,7 @@ describe.skipIf(needs('qemu', 'shells'))('completion', { timeout: 60_000 }, () =
     expect(await complete('blockjob copy --fo')).toEqual(new Set(['--format']));
     expect(await complete('blockjob copy --format ')).toEqual(new Set(['raw', 'qcow2']));
     expect(await complete('blockjob copy ')).toEqual(new Set(['web1']));
-    expect(await complete('blockjob copy web1 ')).toEqual(new Set(['vd0']));
+    expect(await complete('blockjob copy web1 ')).toEqual(new Set(['vd0', 'vd1']));
     const id = jobIn(await it.run('copy', 'web1', 'vd0', it.dest, ...SLOWLY));
     expect(await complete('blockjob watch b')).toEqual(new Set([id]));
     expect(await complete('blockjob plan ')).toEqual(new Set(['copy', 'pull', 'commit', 'rebase']));
