@@ -63,6 +63,8 @@ const OPTIONS: ClientOptions = {
   'grpc.max_receive_message_length': 16 * 1024 * 1024,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2000,
+  // An agent is where the directory says, whatever proxy this machine reads web pages by.
+  'grpc.enable_http_proxy': 0,
   // What is done again, and what is not, is decided where it is known what was asked.
   'grpc.enable_retries': 0,
 };

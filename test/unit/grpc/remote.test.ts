@@ -2,7 +2,7 @@
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type {
   AbortRequest,
   CommitRequest,
@@ -20,6 +20,7 @@ import { outcomeOf } from '../../../src/core/outcome.ts';
 import type { Progress } from '../../../src/core/progress.ts';
 import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult } from '../../../src/grpc/answers.ts';
 import { toJobEvent, toJobView, toLeftover, toReclaimResult } from '../../../src/grpc/remote/answers.ts';
+import { connect } from '../../../src/grpc/remote/connect.ts';
 import { errorOf, failureOf } from '../../../src/grpc/remote/failure.ts';
 import {
   fromAbortRequest,
@@ -40,6 +41,7 @@ import {
   toWatchRequest,
 } from '../../../src/grpc/requests.ts';
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
+import { serving } from '../../support/stub-server.ts';
 import { CONCLUDED, CREATED, jobOf, jobWith, RUNNING, STORIES } from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
@@ -272,4 +274,20 @@ describe('a refusal that is passed on', () => {
       one.value = Buffer.from(one.value.toString('latin1').replace('DRAINING', 'TOMORROW'), 'latin1');
     expect(failureOf(tomorrow).text).toContain('TOMORROW');
   });
+});
+
+it('asks the service itself, not a web proxy of the environment', async () => {
+  await using stub = await serving('tcp', {
+    listDomains: async () => await Promise.resolve({ items: [], nextPageToken: '', unreachableHosts: [] }),
+  });
+  for (const variable of ['grpc_proxy', 'http_proxy', 'https_proxy']) vi.stubEnv(variable, 'http://127.0.0.1:1');
+  vi.stubEnv('no_proxy', '');
+  vi.stubEnv('no_grpc_proxy', '');
+  try {
+    using agent = connect({ name: 'host-a', address: stub.address, identity: '' }, undefined);
+    const asked = agent.listDomains({ host: '', pageSize: 0, pageToken: '' }, { signal: AbortSignal.timeout(10_000) });
+    await expect(asked).resolves.toMatchObject({ items: [] });
+  } finally {
+    vi.unstubAllEnvs();
+  }
 });
