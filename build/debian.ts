@@ -146,6 +146,7 @@ function control(): void {
   };
   const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
   writeFileSync(staged('/DEBIAN/control'), text.join(''));
+  chmodSync(staged('/DEBIAN'), 0o755);
   const sums = execFileSync('md5sum', [...files], { cwd: STAGE, encoding: 'utf8', maxBuffer: 1 << 26 });
   writeFileSync(staged('/DEBIAN/md5sums'), sums);
   for (const script of ['postinst', 'prerm', 'postrm']) {
@@ -156,6 +157,7 @@ function control(): void {
 
 /** The rights of all files, whatever umask they were made under: programs are those in the folders for programs. */
 function modes(): void {
+  chmodSync(STAGE, 0o755);
   for (const entry of readdirSync(STAGE, { recursive: true, withFileTypes: true })) {
     const isProgram = [join(STAGE, '/usr/bin'), join(STAGE, dirname(NODE))].includes(entry.parentPath);
     chmodSync(join(entry.parentPath, entry.name), entry.isDirectory() || isProgram ? 0o755 : 0o644);

@@ -122,7 +122,6 @@ export class HostAgent implements BlockJobs {
 
   async #start(start: Start, call: Call): Promise<Started> {
     if (start.request.validateOnly) return await this.#starts.plan(start);
-    await this.#options.mayChange?.(this.#machines.get(start.request.disk.domain), call);
     const log = await this.#starts.start(start, call);
     if (log.refused) throw endedAs(log.job);
     return this.#views.of(log);

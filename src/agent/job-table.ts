@@ -193,7 +193,6 @@ export class JobTable {
 
   async #leave(log: JobLog): Promise<void> {
     const { accepted, steps } = log.job;
-    if (log.ended && !log.refused) this.#options.onEnded?.(log.job);
     const leftOver = [...steps.values()].includes('UNDO_FAILED');
     if (log.refused && !leftOver) {
       this.#logs.delete(accepted.job);
@@ -204,6 +203,7 @@ export class JobTable {
     }
     this.#running.delete(accepted.job);
     await this.#forgetOld();
+    if (log.ended && !log.refused) this.#options.onEnded?.(log.job);
   }
 
   async #forgetOld(): Promise<void> {

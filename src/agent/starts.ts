@@ -13,6 +13,7 @@ import type { Allowed } from './place.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
 import { Schemas } from './schemas.ts';
 import type { Site } from './site.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface StartsOptions {
@@ -20,6 +21,8 @@ export interface StartsOptions {
   readonly machines: VirtualMachines;
   readonly jobs: JobTable;
   readonly allowed: Allowed;
+  /** Asked before a start changes anything: rejects where this host is not to do so. Undefined: all here is ours. */
+  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
 }
 
 export interface Start {
@@ -44,19 +47,19 @@ export class Starts {
    * Resolves when the job has been accepted by QEMU or refused; `log.refused` tells. Whoever waits may leave: the
    * start goes on to its end all the same.
    */
-  async start(start: Start, { signal }: Call): Promise<JobLog> {
-    const { jobs } = this.#options;
-    const log = await jobs.requests.once(
-      start.rpc,
-      start.request,
-      async (mark) =>
-        await this.#prepared(start, async (accepted) => {
-          if (start.request.planEtag !== '' && start.request.planEtag !== etagOf(accepted)) {
-            fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
-          }
-          return await jobs.begin(accepted, mark);
-        }),
-    );
+  async start(start: Start, call: Call): Promise<JobLog> {
+    const { jobs, machines, mayChange } = this.#options;
+    const { signal } = call;
+    // A start that is repeated is known by its id alone: its VM may be gone by now, or another host's.
+    const log = await jobs.requests.once(start.rpc, start.request, async (mark) => {
+      await mayChange?.(machines.get(start.request.disk.domain), call);
+      return await this.#prepared(start, async (accepted) => {
+        if (start.request.planEtag !== '' && start.request.planEtag !== etagOf(accepted)) {
+          fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
+        }
+        return await jobs.begin(accepted, mark);
+      });
+    });
     while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     signal.throwIfAborted();
     if (log.refused) await jobs.left(log);

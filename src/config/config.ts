@@ -4,6 +4,12 @@ import type { Address, Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 import type { TracesConfig } from './environment.ts';
 
+/** A port beside the one for callers. */
+export interface Sideline extends Port {
+  /** It is on the command line: without it there is no start. */
+  readonly isAsked: boolean;
+}
+
 /** How callers are served. */
 export interface ServingConfig {
   readonly listen: Address;
@@ -12,10 +18,10 @@ export interface ServingConfig {
   /** Undefined: whoever can connect may do everything. */
   readonly policyFile: string | undefined;
   /** Where the page is served; undefined: it is not. */
-  readonly page: Port | undefined;
+  readonly page: Sideline | undefined;
   readonly logLevel: string;
   /** Where Prometheus asks; undefined: nowhere. */
-  readonly metrics: Port | undefined;
+  readonly metrics: Sideline | undefined;
   /** Undefined: none. */
   readonly traces: TracesConfig | undefined;
   readonly drainMs: number;

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Address, isLoopback, type Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
-import type { EtcdConfig, HostConfig, ServingConfig } from './config.ts';
+import type { EtcdConfig, HostConfig, ServingConfig, Sideline } from './config.ts';
 import { tracesIn } from './environment.ts';
 import {
   type AllowedDestination,
@@ -57,7 +57,8 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
     .addOption(
       new Option(
         '--page <address>',
-        'where browsers see it all and change nothing: HOST:PORT on loopback, or off; an agent has it off unless told',
+        'where browsers see it all and change nothing: HOST:PORT on loopback, or off. Unless told it is off for an agent, ' +
+          'with --policy, and where --listen is a unix socket',
       )
         .argParser(parsePage)
         .default(page, page === 'off' ? page : `${page.host}:${page.port}`),
@@ -76,7 +77,14 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
 }
 
 export function servingOf(flags: ServingFlags, command: Command): ServingConfig {
-  const { listen, policy, page } = flags;
+  const { listen, policy } = flags;
+  const sideline = (name: 'page' | 'metrics'): Sideline | undefined => {
+    const port = flags[name];
+    return port === 'off' ? undefined : { ...port, isAsked: command.getOptionValueSource(name) !== 'default' };
+  };
+  const page = sideline('page');
+  // Where not every user of this machine may see all, it takes somebody's word that they may.
+  const isForAll = policy === undefined && 'host' in listen;
   const tls = tlsOf(flags, command);
   if (tls === undefined && 'host' in listen && !isLoopback(listen.host)) {
     command.error(
@@ -94,8 +102,8 @@ export function servingOf(flags: ServingFlags, command: Command): ServingConfig 
     listen,
     tls,
     policyFile: policy,
-    page: page === 'off' ? undefined : page,
-    metrics: flags.metrics === 'off' ? undefined : flags.metrics,
+    page: isForAll || page?.isAsked === true ? page : undefined,
+    metrics: sideline('metrics'),
     traces: tracesIn(process.env),
     logLevel: flags.logLevel,
     drainMs: flags.drainSeconds * 1000,

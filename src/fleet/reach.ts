@@ -34,12 +34,17 @@ export class Reach implements Observer {
 
   /** Asks those of the hosts that did not answer for as little as may be; how that ends is known the next time. */
   tryAgain(hosts: readonly Host[], agentOf: (host: Host) => Agent): void {
+    const names = new Set(hosts.map(({ name }) => name));
+    for (const gone of this.#silent.difference(names)) this.#silent.delete(gone);
+    for (const gone of this.#suspects.difference(names)) this.#suspects.delete(gone);
     for (const host of hosts.filter(({ name }) => this.#silent.has(name) || this.#suspects.has(name))) {
       this.#suspects.delete(host.name);
       const deadline = new Date(Date.now() + PATIENCE_MS);
       agentOf(host)
         .listDomains({ host: '', pageSize: 1, pageToken: '' }, { signal: NEVER, deadline })
-        .catch(() => undefined);
+        .catch((error: unknown) => {
+          if (error instanceof BlockJobError && error.reason === 'HOST_UNREACHABLE') this.#silent.add(host.name);
+        });
     }
   }
 }

@@ -82,8 +82,11 @@ export class SharedWatches {
       const timeoutMs = isNew ? dueInMs : HEARTBEAT_MS;
       await shared.changed.after(before, { signal, timeoutMs });
       if (!isNew && shared.changed.now === before && !signal.aborted) {
-        const now = shared.latest ?? { ...view, detail: '' };
-        yield { job: now.job, progress: now.progress, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };
+        // Whoever is cut off comes back with its revision: never one that this watcher has not been sent.
+        const seen = shared.at(cursor) ?? (cursor === last ? view : undefined);
+        if (seen === undefined) continue;
+        const { job: known, progress: latest } = seen;
+        yield { job: known, progress: latest, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };
       }
     }
   }

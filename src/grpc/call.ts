@@ -54,11 +54,15 @@ export function unary<Request, Response>(
           context.log.info({ ...audit(call.request), ...whoAsks(call, context) }, `audit: ${name} done`);
         return response;
       } catch (error) {
-        // Nobody reads the answer any more, and the end of a wait is no error.
-        if (call.cancelled) throw error;
+        // Nobody reads the answer any more, and the end of a wait is no error. What was asked for may be done all the same.
+        if (call.cancelled) {
+          if (audit !== undefined)
+            context.log.info({ ...auditOf(call, audit), ...whoAsks(call, context) }, `audit: ${name} left`);
+          throw error;
+        }
         const answer = answerTo(error, context.log);
         const details = { rpc: name, ...whoAsks(call, context), why: answer.details };
-        const asked = audit !== undefined && isWellFormed(call.request) ? audit(call.request) : {};
+        const asked = audit === undefined ? {} : auditOf(call, audit);
         if (audit === undefined && !isDenied(answer)) context.log.debug(details, 'call refused');
         else context.log.info({ ...asked, ...details }, `audit: ${name} refused`);
         callback(answer);
@@ -71,6 +75,11 @@ export function unary<Request, Response>(
       () => undefined,
     );
   };
+}
+
+/** Of a request that makes no sense nothing is told. */
+function auditOf<Request>({ request }: { readonly request: Request }, audit: Audit<Request>) {
+  return isWellFormed(request) ? audit(request) : {};
 }
 
 function serving({ metadata }: AnyCall, rpc: string, isStream: boolean): Doing {

@@ -40,6 +40,30 @@ export const NOBODY: Observer = {
   },
 };
 
+/** Whatever looks on may be at fault: the work is done once all the same, and ends as it ends. */
+export function harmless(observer: Observer, complain: (error: unknown) => void): Observer {
+  return {
+    async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
+      let running: Promise<T> | undefined;
+      const once = async () => await (running ??= work());
+      try {
+        return await observer.during(doing, once);
+      } catch (error) {
+        let own: unknown;
+        try {
+          const answer = await once();
+          complain(error);
+          return answer;
+        } catch (failure) {
+          own = failure;
+        }
+        if (own !== error) complain(error);
+        throw own;
+      }
+    },
+  };
+}
+
 /** Both look on, one around the other. */
 export function both(outer: Observer, inner: Observer): Observer {
   return {

@@ -10,7 +10,6 @@ import { domainId, type Membership } from '../fleet/directory.ts';
 import { EtcdMembership } from '../fleet/etcd-membership.ts';
 import { Fence } from '../fleet/fence.ts';
 import { StaticMembership } from '../fleet/static-membership.ts';
-import { both } from '../lib/observer.ts';
 import { VERSION } from '../lib/version.ts';
 import { addDirectory, OwnershipMeters } from '../metrics/fleet.ts';
 import { HostMeters } from '../metrics/host.ts';
@@ -53,7 +52,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   const meters = new HostMeters(telemetry.meters, async () => await host.figures.now());
   const ownership = new OwnershipMeters(telemetry.meters);
   addDirectory(telemetry.meters, () => membership.standing.is === 'member');
-  const observer = both(telemetry.observer, meters);
+  const observer = telemetry.with(meters);
   const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
   const fence = new Fence(membership, config.host);
   const host = new HostAgent({

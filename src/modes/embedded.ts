@@ -4,7 +4,6 @@ import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import type { EmbeddedConfig } from '../config/config.ts';
-import { both } from '../lib/observer.ts';
 import { HostMeters } from '../metrics/host.ts';
 import { certificatesOf, serveUntil, stopRequested } from './serving.ts';
 import { Telemetry } from './telemetry.ts';
@@ -17,7 +16,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   using certificates = certificatesOf(config, log);
   using state = await StateFolder.take(config.stateFolder);
   const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
-  const observer = both(telemetry.observer, meters);
+  const observer = telemetry.with(meters);
   const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
   const agent = new HostAgent({
     ...config,

@@ -23,7 +23,7 @@ export async function gateway(config: GatewayConfig): Promise<void> {
   const { log } = telemetry;
   using certificates = certificatesOf(config, log);
   const reach = new Reach();
-  const observer = both(both(telemetry.observer, new CallMeters(telemetry.meters, 'ask')), reach);
+  const observer = telemetry.with(both(new CallMeters(telemetry.meters, 'ask'), reach));
   const connectTo = (host: Host) => connect(host, certificates, observer);
   await using directories = new AsyncDisposableStack();
   const directory = await openDirectory(config, connectTo, directories, log);

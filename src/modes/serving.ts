@@ -10,6 +10,7 @@ import { serve } from '../grpc/server.ts';
 import type { Observer } from '../lib/observer.ts';
 import { BUILD, VERSION } from '../lib/version.ts';
 import { type RunningPage, servePage } from '../page/page.ts';
+import { beside } from './sideline.ts';
 
 /** Undefined: plaintext. Throws with what is wrong with the files. */
 export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificates | undefined {
@@ -49,7 +50,8 @@ export async function serveUntil(served: Served): Promise<void> {
   let page: RunningPage | undefined;
   try {
     // Loopback is the operator's own: whoever is there sees all, whatever the policy says of callers from elsewhere.
-    page = config.page && (await servePage(jobs, { at: config.page, info, log }));
+    const { page: at } = config;
+    page = at && (await beside(at, async () => await servePage(jobs, { at, info, log }), log));
     process.stdout.write(
       `blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`,
     );

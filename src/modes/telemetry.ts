@@ -2,13 +2,14 @@
 import { type Logger, pino } from 'pino';
 import type { AgentConfig, EmbeddedConfig, GatewayConfig } from '../config/config.ts';
 import type { Certificates } from '../grpc/certificates.ts';
-import { both, NOBODY, type Observer } from '../lib/observer.ts';
+import { both, harmless, NOBODY, type Observer } from '../lib/observer.ts';
 import { VERSION } from '../lib/version.ts';
 import { CallMeters } from '../metrics/calls.ts';
 import { listen } from '../metrics/listener.ts';
 import { Meters } from '../metrics/meters.ts';
 import { addService } from '../metrics/service.ts';
 import type { Traces } from '../tracing/traces.ts';
+import { beside } from './sideline.ts';
 
 type Config = EmbeddedConfig | AgentConfig | GatewayConfig;
 
@@ -16,7 +17,7 @@ export class Telemetry implements AsyncDisposable {
   readonly log: Logger;
   readonly meters = new Meters();
   /** Sees calls that are served, and what the traces show. */
-  readonly observer: Observer;
+  readonly #observer: Observer;
   readonly #config: Config;
   readonly #traces: Traces | undefined;
 
@@ -27,7 +28,7 @@ export class Telemetry implements AsyncDisposable {
       { level: config.logLevel, ...(traces === undefined ? {} : { mixin: () => traces.ids() }) },
       pino.destination({ dest: 2, sync: true }),
     );
-    this.observer = both(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
+    this.#observer = both(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
     traces?.complainTo(this.log);
   }
 
@@ -35,13 +36,22 @@ export class Telemetry implements AsyncDisposable {
     return new Telemetry(config, await tracesOf(config));
   }
 
-  /** Serves the metrics, if that is asked for. Rejects with what to do, when the port cannot be listened on. */
+  /** All that look on, and `more`: what they do wrong is a line in the log, and nobody else's trouble. */
+  with(more: Observer): Observer {
+    return harmless(both(this.#observer, more), (error) => this.log.error({ err: error }, 'measuring has failed'));
+  }
+
+  /** Serves the metrics, if that is asked for. Rejects with what to do, when the port was asked for and cannot be had. */
   async listen(certificates: Certificates | undefined): Promise<AsyncDisposable | undefined> {
     const { metrics, mode } = this.#config;
     if (metrics === undefined) return undefined;
     this.meters.addProcess();
     addService(this.meters, { version: VERSION, mode, certificateEnds: () => certificates?.ends });
-    return await listen({ ...metrics, meters: this.meters, log: this.log });
+    return await beside(
+      metrics,
+      async () => await listen({ ...metrics, meters: this.meters, log: this.log }),
+      this.log,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -145,6 +145,44 @@ describe('its command line', () => {
   });
 });
 
+/** Nobody else gets it, whoever has it. */
+async function occupied(port: number): Promise<Disposable> {
+  const holder = createServer();
+  const held = Promise.withResolvers<void>();
+  holder.once('error', () => held.resolve());
+  holder.listen(port, '127.0.0.1', () => held.resolve());
+  await held.promise;
+  return { [Symbol.dispose]: () => void holder.close() };
+}
+
+test('ports that nobody asked for are no reason not to serve, when others have them', async () => {
+  await using dir = await testDir('bj-serve-');
+  using _page = await occupied(50_080);
+  using _metrics = await occupied(9464);
+  await using serve = new Serve(['--listen', '127.0.0.1:0', '--state-dir', `${dir.path}/state`, '--qmp-dir', dir.path]);
+  await serve.says('blockjobd serves on');
+  serve.kill('SIGTERM');
+  const { code, stderr } = await serve.ended;
+  expect(code).toBe(0);
+  expect(stderr).toContain('the page cannot be served on 127.0.0.1:50080');
+  expect(stderr).toContain('metrics cannot be served on 127.0.0.1:9464');
+});
+
+test('there is no page unless asked for where not every user of the machine may see all', async () => {
+  await using dir = await testDir('bj-serve-');
+  const args = ['--listen', `unix:${dir.path}/api.sock`, '--state-dir', `${dir.path}/state`, '--qmp-dir', dir.path];
+  for (const [more, hasPage] of [
+    [[], false],
+    [['--page', '127.0.0.1:0'], true],
+  ] as const) {
+    await using serve = new Serve([...args, ...more, '--metrics', 'off']);
+    await serve.says('blockjobd serves on');
+    serve.kill('SIGTERM');
+    const { stderr } = await serve.ended;
+    expect(stderr.includes('its page is http://127.0.0.1:')).toBe(hasPage);
+  }
+});
+
 describe('its unix socket', () => {
   test("is its owner's alone, and goes with it", async () => {
     await using dir = await testDir('bj-serve-');

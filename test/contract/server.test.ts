@@ -341,6 +341,26 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await within(5000, 'the signal', left.promise)).toBeUndefined();
   });
 
+  test('a change whose caller leaves is in the audit log: it may be done all the same', async () => {
+    const entered = Promise.withResolvers<void>();
+    const left = Promise.withResolvers<void>();
+    await using server = await serving(transport, {
+      startCopy: async (_request, { signal }) => {
+        entered.resolve();
+        await once(signal, 'abort');
+        left.resolve();
+        throw signal.reason;
+      },
+    });
+    const request = StartCopyRequest.fromPartial({ disk: { domain: 'vm1', disk: 'vd0' } });
+    const running = server.jobs.startCopy(request, () => undefined);
+    await entered.promise;
+    running.cancel();
+    await left.promise;
+    await nextTurn();
+    expect(server.log).toContainEqual(expect.objectContaining({ msg: 'audit: StartCopy left' }));
+  });
+
   test('drains: NOT_SERVING, watches end UNAVAILABLE, calls under way get their answer, new ones are refused', async () => {
     const order: string[] = [];
     const underWay = Promise.withResolvers<void>();

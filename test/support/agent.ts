@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
-import { HostAgent } from '../../src/agent/host-agent.ts';
+import { HostAgent, type HostAgentOptions } from '../../src/agent/host-agent.ts';
 import { openJobs } from '../../src/agent/start-up.ts';
 import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
 import type { Call } from '../../src/core/block-jobs.ts';
@@ -18,6 +18,8 @@ export interface TestAgentOptions {
   /** Domain name → QMP socket. */
   readonly qmp: Readonly<Record<string, string>>;
   readonly allow: readonly string[];
+  /** As the agent of a fleet has one. */
+  readonly mayChange?: HostAgentOptions['mayChange'];
   /** Errors that the agent is to log. */
   readonly complaints?: RegExp;
 }
@@ -46,7 +48,8 @@ export class TestAgent implements AsyncDisposable {
   }
 
   /** With the jobs that an agent before it left in `dir`. Every domain can be asked when this returns. */
-  static async start({ host = 'host1', dir, qmp, allow, complaints: expected }: TestAgentOptions): Promise<TestAgent> {
+  static async start(options: TestAgentOptions): Promise<TestAgent> {
+    const { host = 'host1', dir, qmp, allow, mayChange, complaints: expected } = options;
     const complaints: string[] = [];
     const sink = new Writable({
       write: (chunk: Buffer, _encoding, done) => {
@@ -65,6 +68,7 @@ export class TestAgent implements AsyncDisposable {
       jobsFolder,
       allowed: { folders: allow, nbdServers: [] },
       limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000 } },
+      ...(mayChange && { mayChange }),
       logger,
     });
     const started = new TestAgent(agent, jobsFolder, machines, { heard: complaints, expected });

@@ -28,6 +28,8 @@ export function observed(observer: Observer, host: string): Interceptor {
 }
 
 function whyEnded(how: StatusObject, host: string): Error {
-  if (how.code === status.CANCELLED) return new DOMException(how.details, 'AbortError');
+  // Neither says that the host is silent: the caller had no more time for it.
+  if (how.code === status.CANCELLED || how.code === status.DEADLINE_EXCEEDED)
+    return new DOMException(how.details, 'AbortError');
   return errorOf(Object.assign(new Error(how.details), { ...how, metadata: how.metadata ?? new Metadata() }), host);
 }

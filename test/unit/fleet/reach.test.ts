@@ -27,12 +27,10 @@ const REFUSED = error(failure('JOB_NOT_FOUND', { job: 'x' }));
 const LEFT = new DOMException('', 'AbortError');
 
 /** Who is asked when somebody looks. */
-function askedAgain(reach: Reach): readonly string[] {
+function askedAgain(reach: Reach, hosts: readonly Host[] = [HOST], answer = async () => await Promise.resolve()) {
   const asked: string[] = [];
-  const agent = {
-    listDomains: async () => await Promise.reject(UNREACHABLE),
-  } as unknown as Agent;
-  reach.tryAgain([HOST], ({ name }) => {
+  const agent = { listDomains: answer } as unknown as Agent;
+  reach.tryAgain(hosts, ({ name }) => {
     asked.push(name);
     return agent;
   });
@@ -64,4 +62,22 @@ test('of a call whose caller has left nothing is known: the host is asked again,
   await calling(reach).fails(UNREACHABLE);
   await calling(reach).fails(LEFT);
   expect(reach.isSilent('h')).toBe(true);
+});
+
+test('a host that is slow for one caller is silent only if it does not answer when it is asked again', async () => {
+  const reach = new Reach();
+  await calling(reach).fails(LEFT);
+  const asked = Promise.withResolvers<void>();
+  askedAgain(reach, [HOST], async () => await asked.promise);
+  expect(reach.isSilent('h')).toBe(false);
+  asked.reject(UNREACHABLE);
+  await expect(asked.promise).rejects.toBe(UNREACHABLE);
+  expect(reach.isSilent('h')).toBe(true);
+});
+
+test('hosts that have left the directory are forgotten', async () => {
+  const reach = new Reach();
+  await calling(reach).fails(UNREACHABLE);
+  expect(askedAgain(reach, [])).toEqual([]);
+  expect(reach.isSilent('h')).toBe(false);
 });

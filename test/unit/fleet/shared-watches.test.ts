@@ -1,5 +1,5 @@
 /** Watches through a gateway, over an agent that does what the test says. */
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Call, JobEvent } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { JobView } from '../../../src/core/job-view.ts';
@@ -104,6 +104,39 @@ function follow(all: SharedWatches, from: number, asked: WatchRequest, signal = 
   };
   return { seen, done, reached };
 }
+
+/** What is seen of a job that is at revision 4, from the first revision on, until the watch ends. */
+async function heard(script: Script) {
+  vi.useFakeTimers();
+  const seen: string[] = [];
+  const stop = new AbortController();
+  const done = (async () => {
+    for await (const { type, job } of watches(script).watch(viewAt(4), request(0), { signal: stop.signal }))
+      seen.push(`${type} ${job.revision}`);
+  })().catch(() => undefined);
+  await vi.advanceTimersByTimeAsync(29_000);
+  stop.abort();
+  await done;
+  return seen;
+}
+
+describe('a heartbeat through a gateway', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('has the revision that the watcher was sent last: it comes back with that', async () => {
+    const script = new Script();
+    script.grow(3);
+    expect(await heard(script)).toEqual(['STATE 1', 'STATE 2', 'STATE 3', 'HEARTBEAT 3']);
+  });
+
+  it('does not come while nothing was sent yet, as when the agent is lost at once', async () => {
+    const script = new Script();
+    script.break(UNREACHABLE);
+    expect(await heard(script)).toEqual([]);
+  });
+});
 
 describe('watches of one job through a gateway', () => {
   it('have one stream from the agent, however many there are and wherever they begin', async () => {
