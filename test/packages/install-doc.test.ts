@@ -1,7 +1,7 @@
 /** docs/install.md and docs/clients.md: their commands and examples, run as they stand there on a view of this machine. */
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { revision } from '../../build/places.ts';
 import { present } from '../support/checks.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
@@ -20,12 +20,8 @@ async function shown(heading: string, folder: string): Promise<string> {
   return (await run(join(import.meta.dirname, 'chroot.sh'), inside)).stdout;
 }
 
-describe.skipIf(needs('qemu', 'packages', 'by-hand'))('docs/install.md', () => {
+describe.skipIf(needs('packages', 'by-hand'))('docs/install.md', () => {
   const build = `(${revision()})`;
-
-  beforeAll(async () => {
-    await run(process.execPath, [join(REPOSITORY, 'build/packages.ts')]);
-  });
 
   test('Debian', async () => {
     expect(await shown('Debian', PACKAGES)).toMatch(new RegExp(`^blockjobd \\S+ \\(${revision()}\\)$`, 'm'));

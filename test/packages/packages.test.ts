@@ -54,7 +54,6 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
   let debian: string;
 
   beforeAll(async () => {
-    await run(process.execPath, [join(REPOSITORY, 'build/packages.ts')]);
     const found = readdirSync(PACKAGES);
     debian = join(PACKAGES, present(found.find((name) => name.endsWith('.deb'))));
     ({ path: folder } = opened.use(await testDir('bj-packages-')));
