@@ -42,7 +42,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     const killedAt = Date.now();
     await g1.kill();
     await h2.write(vm.name, 0x77, '50M', '1M');
-    expect(await within(20_000, 'the end of the client', client.ended())).toBe(0);
+    expect(await within(30_000, 'the end of the client', client.ended())).toBe(0);
     const lines = (await client.logs()).trim().split('\n');
     const said = lines.map((line): Said => JSON.parse(line));
     const events = said.filter(({ type }) => type !== undefined);
