@@ -74,9 +74,9 @@ describe('the contract', () => {
     await buf(REPOSITORY, 'generate', '-o', fresh.path);
     const contract = ['--exclude-path', 'proto/etcd', '-o', join(fresh.path, 'generated/blockjob.binpb')];
     await buf(REPOSITORY, 'build', ...contract, '--exclude-source-info');
-    const { stdout } = await run('diff', ['-r', join(REPOSITORY, 'generated'), join(fresh.path, 'generated')], {
-      accept: [0, 1],
-    });
+    // The page is bundled, not generated from the contract; make check-generated holds it.
+    const folders = [join(REPOSITORY, 'generated'), join(fresh.path, 'generated')];
+    const { stdout } = await run('diff', ['-r', '-x', 'page', ...folders], { accept: [0, 1] });
     expect(stdout).toBe('');
   });
 

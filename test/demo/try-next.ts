@@ -17,9 +17,12 @@ export function linesToTry({ address, domain, disk, folder, kept }: Place): stri
     `"destination": {"file": "${folder}/next.qcow2"}, "bandwidth_bytes_per_second": 30000000, "granularity_bytes": 4096}`;
   const buf = (method: string, body: string) =>
     `  buf curl --protocol grpc --http2-prior-knowledge -d '${body}' http://${at}/blockjob.v1.${method}`;
+  const blockjob = (words: string) => `  npm run -s blockjob -- --address ${at} ${words}`;
   const grpcurl = (method: string, body: string) => `  grpcurl -plaintext -d '${body}' ${at} blockjob.v1.${method}`;
 
   const look = [
+    blockjob(`disks ${domain}`),
+    blockjob(`watch ${domain} ${disk}`),
     `  grpcurl -plaintext ${at} list`,
     grpcurl('DomainService/GetDomain', `{"domain": "${domain}"}`),
     buf('BlockJobService/ListJobs', '{}'),
@@ -33,7 +36,8 @@ export function linesToTry({ address, domain, disk, folder, kept }: Place): stri
     '',
     `VM and service go on until Ctrl-C. Try, in another terminal (buf is in node_modules/.bin):`,
     ...look,
-    'and the same once more, by hand:',
+    'and the same once more, by the command or by hand:',
+    blockjob(`copy ${domain} ${disk} ${folder}/third.qcow2 --bandwidth 30MiB --wait --verbose --pivot`),
     buf('BlockJobService/StartCopy', copy),
     grpcurl('BlockJobService/WatchJob', `${ref}}`),
     buf('BlockJobService/Abort', `${ref}, "pivot": true}`),
