@@ -25,7 +25,7 @@ export async function ask<Request, Response>(
   for (;;) {
     const endpoint = endpoints.current;
     try {
-      await endpoint.tried(options.signal);
+      await endpoint.tried(options.signal, persistence.deadline);
       return await once(rpcOf(endpoint), request, endpoint.address, persistence.deadline, options.signal);
     } catch (error) {
       if (!(error instanceof BlockJobError)) throw error;

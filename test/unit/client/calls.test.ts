@@ -261,6 +261,32 @@ describe('a call', () => {
     expect(client.address).toBe(server.address);
   });
 
+  it('keeps its deadline while there is no connection yet', async () => {
+    const { jobs } = recording();
+    await using server = await serving('tcp', jobs);
+    await using mute = await TcpProxy.to(Number(server.address.split(':').at(-1)));
+    mute.hole();
+    using client = new BlockJobClient({ address: `127.0.0.1:${mute.port}` });
+    const before = performance.now();
+    const error = await errorOf(client.startCopy({ disk: DISK }, { timeoutMs: 300 }));
+    expect(error).toMatchObject({ code: 'DEADLINE_EXCEEDED', mayHaveHappened: false });
+    const watched = errorOf(client.watchJob({ job: JOB }, { timeoutMs: 300 }).next());
+    expect(await watched).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(performance.now() - before).toBeLessThan(4000);
+  });
+
+  it('without patience is asked once', async () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(7);
+    try {
+      const retries: Retry[] = [];
+      using nobody = new BlockJobClient({ address: 'unix:/nobody/a.sock', onRetry: (one) => retries.push(one) });
+      expect((await errorOf(nobody.listJobs({}, { patienceMs: 0 }))).code).toBe('UNAVAILABLE');
+      expect(retries).toEqual([]);
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
   it('does not go by a web proxy', async () => {
     const { jobs } = recording();
     await using server = await serving('tcp', jobs);
