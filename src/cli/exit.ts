@@ -7,7 +7,7 @@ export const EXIT = {
   usage: 2,
   /** The service said no, and has changed nothing. */
   refused: 3,
-  /** The job has ended otherwise than was asked for. */
+  /** The job has ended otherwise than was asked for; or of several things that were, only some are done. */
   failed: 4,
   /** What has happened is not known: look before anything else is done. */
   unknown: 5,

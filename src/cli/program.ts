@@ -17,8 +17,9 @@ import { addGlobals } from './settings.ts';
 import { type Terminal, UsageError } from './terminal.ts';
 
 const EXIT_CODES = `
-Exit codes: 0 done as asked; 2 the command line; 3 refused, nothing changed; 4 the job ended otherwise; 5 unknown: look;
-6 --timeout is over; 7 no answer; 130 interrupted, the job goes on; 141 nobody reads. docs/cli.md tells more.`;
+Exit codes: 0 done as asked; 2 the command line; 3 refused, nothing changed; 4 the job ended otherwise, or not all was
+done; 5 unknown: look; 6 --timeout is over; 7 no answer; 130 interrupted, the job goes on; 141 nobody reads.
+docs/cli.md tells more.`;
 
 /** `ended` is told the exit code of the command that was run. */
 export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): Command {

@@ -93,10 +93,15 @@ describe.concurrent('copy', () => {
       if (method === 'startCopy') starts += 1;
       if (starts === 2) throw new BlockJobError(failure('DISK_NOT_FOUND', { domain: 'vm1', disk: 'vd1' }));
     };
-    const ran = await service.run(['copy', 'vm1', 'vd0', '/new/a', 'vd1', '/new/b', '--finish']);
-    expect(ran.code).toBe(3);
+    const args = ['copy', 'vm1', 'vd0', '/new/a', 'vd1', '/new/b', '--finish'];
+    const ran = await service.run(args);
+    expect(ran.code).toBe(4);
     expect(ran.stdout).toContain('Successfully copied');
     expect(ran.stderr).toContain('vm1/vd1: not started');
+    starts = 0;
+    const objects = objectsIn(await service.run([...args, '--output', 'json']));
+    expect(objects.map(({ type }) => type)).toEqual(['job', 'error', 'event', 'event', 'result']);
+    expect(objects[1]).toMatchObject({ exitCode: 4, error: { reason: 'DISK_NOT_FOUND', metadata: { disk: 'vd1' } } });
   });
 });
 
@@ -362,7 +367,8 @@ describe.concurrent('the other commands', () => {
     expect(left.stderr).toContain('blockjob reclaim --apply file:1');
     const reclaimed = await service.run(['reclaim', 'gone', 'file:1', '--apply']);
     expect(service.request('reclaim')).toMatchObject({ ids: ['gone', 'file:1'], apply: true });
-    expect(reclaimed.code).toBe(3);
+    expect(reclaimed.code).toBe(4);
+    expect((await service.run(['reclaim', 'gone', 'file:1'])).code).toBe(3);
     expect(reclaimed.stdout).toContain('gone: removed\n');
     expect(reclaimed.stdout).toContain('stays: ACCESS_DENIED');
   });
