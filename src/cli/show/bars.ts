@@ -5,6 +5,7 @@ import type { Session } from '../session.ts';
 import { bytes, duration, speed } from '../units.ts';
 import type { Display } from './display.ts';
 import { diskOf, stateOf } from './job.ts';
+import { visible } from './visible.ts';
 
 export class Bars implements Display {
   readonly progressInterval = fromMs(250);
@@ -28,10 +29,11 @@ export class Bars implements Display {
 
   show(_event: JobEvent, job: Job): void {
     this.#lost = undefined;
-    this.#width = Math.max(this.#width, diskOf(job).length);
+    const disk = visible(diskOf(job));
+    this.#width = Math.max(this.#width, disk.length);
     const percent = job.progress?.percent ?? 0;
     const payload = {
-      disk: diskOf(job).padEnd(this.#width),
+      disk: disk.padEnd(this.#width),
       percent: percent.toFixed(1).padStart(5),
       state: stateOf(job),
       rest: restOf(job),
@@ -44,7 +46,8 @@ export class Bars implements Display {
   lost({ error }: Retry): void {
     if (this.#lost === error.message) return;
     this.#lost = error.message;
-    for (const bar of this.#of.values()) bar.update({ rest: `  no answer, trying again: ${error.message}` });
+    const rest = `  no answer, trying again: ${visible(error.message)}`;
+    for (const bar of this.#of.values()) bar.update({ rest });
   }
 
   close(): void {
