@@ -1,5 +1,5 @@
 /** The command line: all commands, from which the help and the completion of shells are made, too. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { BUILD, VERSION } from '../lib/version.ts';
 import { checkCommand } from './commands/check.ts';
 import { contextCommand } from './commands/context.ts';
@@ -62,8 +62,10 @@ export async function runCommandLine(argv: readonly string[], terminal: Terminal
     await program.parseAsync([...argv], { from: 'user' });
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    if (!(error instanceof UsageError)) throw error;
+    // Thrown while options are read it comes as another error, which has been told.
+    const isUntold = error instanceof UsageError || error instanceof InvalidArgumentError;
+    if (!isUntold && error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (!isUntold) throw error;
     terminal.stderr.write(`error: ${error.message}\n`);
     return EXIT.usage;
   }

@@ -2,9 +2,8 @@
 import cliProgress from 'cli-progress';
 import { fromMs, type Job, type JobEvent, type Retry } from '../../client/index.ts';
 import type { Session } from '../session.ts';
-import { bytes, duration, speed } from '../units.ts';
 import type { Display } from './display.ts';
-import { diskOf, stateOf } from './job.ts';
+import { amountsOf, diskOf, stateOf } from './job.ts';
 import { visible } from './visible.ts';
 
 export class Bars implements Display {
@@ -36,7 +35,7 @@ export class Bars implements Display {
       disk: disk.padEnd(this.#width),
       percent: percent.toFixed(1).padStart(5),
       state: stateOf(job),
-      rest: restOf(job),
+      rest: job.progress === undefined ? '' : `  ${amountsOf(job.progress).join('  ')}`,
     };
     const bar = this.#of.get(job.id);
     if (bar === undefined) this.#of.set(job.id, this.#bars.create(100, percent, payload));
@@ -53,13 +52,4 @@ export class Bars implements Display {
   close(): void {
     this.#bars.stop();
   }
-}
-
-function restOf({ progress }: Job): string {
-  if (progress === undefined) return '';
-  const parts = [`${bytes(progress.currentBytes)}/${bytes(progress.endBytes)}`];
-  if (progress.bytesPerSecond > 0n) parts.push(speed(progress.bytesPerSecond));
-  const etaMs = progress.eta === undefined ? 0 : Number(progress.eta.seconds) * 1000 + progress.eta.nanos / 1e6;
-  if (etaMs > 0) parts.push(`${duration(etaMs)} left`);
-  return `  ${parts.join('  ')}`;
 }

@@ -69,7 +69,7 @@ describe.concurrent('copy', () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
     const { stderr } = await service.run([...COPY, '--verbose', '--pivot'], { isTTY: true });
-    expect(stderr).toContain('vm1/vd0  ██████████████████████████████ 100.0 %  COMPLETED');
+    expect(stderr).toContain('vm1/vd0  ██████████████████████████████ 100.0 %  COMPLETED  100 B of 100 B  10.0 MiB/s');
   });
 
   it('several disks are several jobs, each with its end', async () => {
@@ -205,6 +205,8 @@ describe.concurrent('the exit code', () => {
     ['an argument that is missing', ['copy', 'vm1', 'vd0']],
     ['a destination too many', [...COPY, 'vd1']],
     ['a speed that is none', [...COPY, '--bandwidth', 'fast']],
+    ['a limit that is none', ['speed', JOB, 'fast']],
+    ['an NBD URI that is none', ['copy', 'vm1', 'vd0', 'nbd://h/%']],
     ['what excludes each other', [...COPY, '--pivot', '--finish']],
     ['a format that is not there', [...COPY, '--format', 'vmdk']],
     ['no job', ['watch']],

@@ -199,8 +199,10 @@ describe('a call', () => {
     const error = await errorOf(client.startCopy({ disk: DISK }));
     expect(error).toMatchObject({ code: 'UNAVAILABLE', isAnswer: false, mayPass: true, mayHaveHappened: false });
     expect(error.message).toContain('unix:/nobody/');
-    const read = await errorOf(client.startCopy({ disk: DISK }, { patienceMs: Infinity, timeoutMs: 300 }));
-    expect(read.code).toBe('UNAVAILABLE');
+    const late = await errorOf(client.startCopy({ disk: DISK }, { patienceMs: Infinity, timeoutMs: 300 }));
+    // Between two attempts, or in one.
+    expect(['UNAVAILABLE', 'DEADLINE_EXCEEDED']).toContain(late.code);
+    expect(late.mayHaveHappened).toBe(false);
   });
 
   it('that was lost with the service may have happened', async () => {
