@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { EXIT } from './cli/exit.ts';
 import { runCommandLine } from './cli/program.ts';
 import { Interrupted } from './cli/terminal.ts';
 
@@ -10,8 +11,15 @@ const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(name, () => stop.abort(new Interrupted(name)));
 }
-// As `blockjob jobs | head` does it.
-process.stdout.on('error', () => process.exit(0));
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // As `blockjob jobs | head` does it.
+  if (error.code === 'EPIPE') process.exit(EXIT.unread);
+  // What was done is known to nobody then.
+  process.stderr.write(`error: the output cannot be written: ${error.message}\n`);
+  process.exit(EXIT.unknown);
+});
+// What is said there is beside the result, and does not change it.
+process.stderr.on('error', () => undefined);
 
 process.exitCode = await runCommandLine(process.argv.slice(2), {
   environment: process.env,

@@ -1,7 +1,8 @@
 #!/bin/sh
-# build.sh PROTO PROGRAM - builds the example with Debian's Go packages: golang-go, golang-google-grpc-dev,
-# golang-google-genproto-dev, golang-goprotobuf-dev. With modules instead: generate.sh into the module's folder, replace the
-# import of blockjob/v1 by its path below the module's, and "go mod tidy".
+# build.sh PROTO PROGRAM - builds the example with Debian's packages: golang-go, protoc-gen-go, protoc-gen-go-grpc,
+# golang-google-grpc-dev, golang-google-protobuf-dev, golang-google-genproto-dev, golang-github-golang-protobuf-1-5-dev,
+# protobuf-compiler, libprotobuf-dev. With modules instead: generate.sh into the module's folder, replace the import of
+# blockjob/v1 by its path below the module's, and "go mod tidy".
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)

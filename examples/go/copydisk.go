@@ -112,6 +112,21 @@ func explain(err error) {
 	}
 }
 
+// isRefusal tells whether the service itself has said no, and has changed nothing.
+func isRefusal(err error) bool {
+	refused := status.Convert(err)
+	switch refused.Code() {
+	case codes.Unavailable, codes.Internal, codes.Unknown:
+		return false
+	}
+	for _, detail := range refused.Details() {
+		if _, ok := detail.(*errdetails.ErrorInfo); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // tellOutcome says what is true on disk. The state alone says less: a copy may be complete though the job was cancelled.
 func tellOutcome(job *blockjob.Job) {
 	outcome := job.Outcome
@@ -201,7 +216,14 @@ func run(args []string) error {
 	job, err := copyDisk(blockjob.NewBlockJobServiceClient(connection), args[1], args[2], args[3], bandwidth)
 	if err != nil {
 		explain(err)
-		return errors.New("nothing was changed by that call")
+		switch {
+		case job != nil:
+			return fmt.Errorf("see what became of %s", job.Id)
+		case isRefusal(err):
+			return errors.New("nothing was changed by that call")
+		default:
+			return errors.New("it may have been done all the same: ask for the list of jobs")
+		}
 	}
 	tellOutcome(job)
 	if job.State != blockjob.Job_STATE_COMPLETED {

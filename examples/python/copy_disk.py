@@ -26,7 +26,6 @@ SILENCE_SECONDS = 45
 # Between two attempts to reach a service that is away.
 PAUSE_SECONDS = 1
 
-ENDED = (Job.STATE_COMPLETED, Job.STATE_CANCELLED, Job.STATE_FAILED, Job.STATE_UNRESOLVED)
 # These two are no entries of the job's journal: they carry the revision of the entry before them.
 NO_ENTRY = (JobEvent.TYPE_PROGRESS, JobEvent.TYPE_HEARTBEAT)
 

@@ -32,7 +32,8 @@ function nbdFrom(text: string, { nbdTlsCreds = '', nbdTlsHostname = '' }: Destin
   if (!URL.canParse(text)) throw new UsageError(`${text} is no NBD URI: give ${example}`);
   const url = new URL(text);
   const tls = { tlsCredentialsId: nbdTlsCreds, tlsHostname: nbdTlsHostname };
-  const exportName = decodeURIComponent(url.pathname.replace(/^\//, ''));
+  const exportName = decoded(url.pathname.replace(/^\//, ''));
+  if (exportName === undefined) throw new UsageError(`${text} is no NBD URI: a % in it is %25`);
   if (url.protocol === 'nbd+unix:') {
     const value = url.searchParams.get('socket');
     if (value === null) throw new UsageError(`${text} names no socket: give ${example}`);
@@ -41,4 +42,12 @@ function nbdFrom(text: string, { nbdTlsCreds = '', nbdTlsHostname = '' }: Destin
   if (url.hostname === '') throw new UsageError(`${text} names no host: give ${example}`);
   const host = url.hostname.replaceAll(/[[\]]/g, '');
   return { server: { $case: 'tcp', value: { host, port: Number(url.port) } } as const, exportName, ...tls };
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -7,7 +7,7 @@ export const EXIT = {
   usage: 2,
   /** The service said no, and has changed nothing. */
   refused: 3,
-  /** The job has ended otherwise than was asked for. */
+  /** The job has ended otherwise than was asked for; or of several things that were, only some are done. */
   failed: 4,
   /** What has happened is not known: look before anything else is done. */
   unknown: 5,
@@ -17,6 +17,8 @@ export const EXIT = {
   unreachable: 7,
   /** Ctrl-C: nobody watches any more, and the job goes on. */
   interrupted: 130,
+  /** Whoever read the output has gone; as SIGPIPE ends a process. */
+  unread: 141,
 } as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
@@ -24,12 +26,14 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** The first one counts where several things have ended differently. */
 const WORST_FIRST: readonly ExitCode[] = [
   EXIT.bug,
+  EXIT.usage,
   EXIT.unknown,
   EXIT.failed,
   EXIT.timedOut,
   EXIT.unreachable,
   EXIT.refused,
   EXIT.interrupted,
+  EXIT.unread,
 ];
 
 export function worstOf(codes: readonly ExitCode[]): ExitCode {

@@ -14,7 +14,7 @@ export function failureInWords(error: BlockJobError): Told {
   const exitCode = exitCodeOf(error);
   const lines = [`error: ${error.reason === '' ? error.text : `${error.text} (${error.reason})`}`];
   if (error.violations.length > 1) lines.push(...error.violations.map(({ field, text }) => `  ${field}: ${text}`));
-  if (error.mayHaveHappened) lines.push('The answer was lost: what was asked for may have been done all the same.');
+  if (error.mayHaveHappened) lines.push('An answer was lost: what was asked for may have been done all the same.');
   if (next !== '') lines.push(`Next: ${next}`);
   return { lines, next, exitCode };
 }

@@ -19,6 +19,8 @@ export interface Followed {
   readonly how: 'ended' | 'ready' | 'ending';
   /** This command has asked for its end, because of its --timeout. */
   readonly isLate: boolean;
+  /** This command has asked for what the goal has at READY. */
+  readonly isAsked: boolean;
 }
 
 /** Throws what the watch throws: the job goes on then. */
@@ -34,6 +36,15 @@ export async function follow(
   const ref = { ref: { $case: 'jobId', value: started.id } } as const;
   let isLate = false;
   let isAsked = false;
+  const followed = (job: Job, how: Followed['how']): Followed => ({ job, how, isLate, isAsked });
+  // Waits for the service as the watch does, which tells how the job ends, or has ended, where it is too late to ask.
+  const ask = async (pivot: boolean) => {
+    try {
+      await client.abort({ job: ref, pivot, async: true }, { signal, patienceMs: PATIENCE_MS });
+    } catch (error) {
+      if (!(error instanceof BlockJobError && error.reason.startsWith('JOB_END'))) throw error;
+    }
+  };
   const problem = Promise.withResolvers<never>();
   problem.promise.catch(() => undefined);
   const timer =
@@ -41,10 +52,7 @@ export async function follow(
       ? undefined
       : setTimeout(() => {
           isLate = true;
-          client.abort({ job: ref, async: true }, { signal }).catch((error: unknown) => {
-            // It has ended, or is about to: the watch tells how.
-            if (!(error instanceof BlockJobError && error.reason.startsWith('JOB_END'))) problem.reject(error);
-          });
+          ask(false).catch(problem.reject);
         }, goal.timeoutMs);
   const events = client.watchJob(
     { job: ref, progressInterval: display.progressInterval },
@@ -59,13 +67,13 @@ export async function follow(
       const { job } = next.value;
       if (job === undefined) continue;
       display.show(next.value, job);
-      if (hasEnded(job.state)) return { job, how: 'ended', isLate };
-      if (isAsync && job.state === Job_State.STATE_CANCELLING && !isAsked) return { job, how: 'ending', isLate };
+      if (hasEnded(job.state)) return followed(job, 'ended');
+      if (isAsync && job.state === Job_State.STATE_CANCELLING && !isAsked) return followed(job, 'ending');
       if (job.state !== Job_State.STATE_READY || isAsked || isLate) continue;
-      if (!goal.endsByItself) return { job, how: 'ready', isLate };
+      if (!goal.endsByItself) return followed(job, 'ready');
       if (goal.atReady !== 'nothing') {
         isAsked = true;
-        await client.abort({ job: ref, pivot: goal.atReady === 'pivot', async: true }, { signal });
+        await ask(goal.atReady === 'pivot');
       }
     }
   } finally {

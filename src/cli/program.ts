@@ -1,5 +1,5 @@
 /** The command line: all commands, from which the help and the completion of shells are made, too. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { BUILD, VERSION } from '../lib/version.ts';
 import { checkCommand } from './commands/check.ts';
 import { contextCommand } from './commands/context.ts';
@@ -17,8 +17,9 @@ import { addGlobals } from './settings.ts';
 import { type Terminal, UsageError } from './terminal.ts';
 
 const EXIT_CODES = `
-Exit codes: 0 done as asked; 2 the command line; 3 refused, nothing changed; 4 the job ended otherwise; 5 unknown: look;
-6 --timeout is over; 7 no answer; 130 interrupted, the job goes on. docs/cli.md tells more.`;
+Exit codes: 0 done as asked; 2 the command line; 3 refused, nothing changed; 4 the job ended otherwise, or not all was
+done; 5 unknown: look; 6 --timeout is over; 7 no answer; 130 interrupted, the job goes on; 141 nobody reads.
+docs/cli.md tells more.`;
 
 /** `ended` is told the exit code of the command that was run. */
 export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): Command {
@@ -61,8 +62,10 @@ export async function runCommandLine(argv: readonly string[], terminal: Terminal
     await program.parseAsync([...argv], { from: 'user' });
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    if (!(error instanceof UsageError)) throw error;
+    // Thrown while options are read it comes as another error, which has been told.
+    const isUntold = error instanceof UsageError || error instanceof InvalidArgumentError;
+    if (!isUntold && error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (!isUntold) throw error;
     terminal.stderr.write(`error: ${error.message}\n`);
     return EXIT.usage;
   }

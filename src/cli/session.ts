@@ -1,6 +1,7 @@
 /** One run of a command: the service that it asks, and how it tells what it got. */
 import type { BlockJobClient } from '../client/index.ts';
 import type { Line } from './show/json.ts';
+import { visible } from './show/visible.ts';
 import type { Terminal } from './terminal.ts';
 
 export class Session {
@@ -23,11 +24,11 @@ export class Session {
   tell(line: Line, text: string | readonly string[]): void {
     const lines = typeof text === 'string' ? [text] : text;
     const said = this.isJson ? [JSON.stringify(line)] : lines;
-    for (const one of said) this.terminal.stdout.write(`${one}\n`);
+    for (const one of said) this.terminal.stdout.write(`${visible(one)}\n`);
   }
 
-  /** For people alone, and beside the result. */
+  /** A line for people alone, and beside the result. */
   note(text: string): void {
-    if (!this.isJson) this.terminal.stderr.write(`${text}\n`);
+    if (!this.isJson) this.terminal.stderr.write(`${visible(text)}\n`);
   }
 }

@@ -1,5 +1,5 @@
 /** Waits for jobs, and tells how each has ended, or how to go on where nobody waits any more. */
-import { BlockJobError, errorOfStatus, type Job, Job_State } from '../client/index.ts';
+import { BlockJobError, DestinationContent, errorOfStatus, type Job, Job_State } from '../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from './exit.ts';
 import { failureInWords } from './failure.ts';
 import { type Followed, type Following, follow } from './follow.ts';
@@ -7,7 +7,8 @@ import type { Session } from './session.ts';
 import { displayFor } from './show/display.ts';
 import { diskOf } from './show/job.ts';
 import { jsonOfError, resultLine } from './show/json.ts';
-import { headlineOf, outcomeInWords } from './show/outcome.ts';
+import { hasPivoted, headlineOf, outcomeInWords } from './show/outcome.ts';
+import type { Goal } from './starts/start.ts';
 import { Interrupted } from './terminal.ts';
 
 export interface Waiting extends Following {
@@ -32,7 +33,8 @@ export async function waitFor(session: Session, jobs: readonly Job[], waiting: W
   return worstOf(codes);
 }
 
-function tellFollowed(session: Session, { job, how, isLate }: Followed, { goal }: Following): ExitCode {
+function tellFollowed(session: Session, followed: Followed, { goal }: Following): ExitCode {
+  const { job, how } = followed;
   if (how === 'ready') {
     const lines = [
       `${headlineOf(job)}; the job goes on`,
@@ -42,10 +44,23 @@ function tellFollowed(session: Session, { job, how, isLate }: Followed, { goal }
     session.tell(resultLine(job, 'ready', EXIT.done), lines);
     return EXIT.done;
   }
-  const exitCode = how === 'ending' || isLate ? EXIT.timedOut : exitCodeOf(job, goal.atReady === 'end');
+  const exitCode = how === 'ending' ? exitCodeOfEnding(followed) : exitCodeOfEnd(followed, goal);
   const late = exitCode === EXIT.timedOut ? ['The time is over, and the job was cancelled'] : [];
   session.tell(resultLine(job, how, exitCode), [...outcomeInWords(job), ...late]);
   return exitCode;
+}
+
+/** Somebody else may have cancelled it: then nobody's time was over. */
+function exitCodeOfEnding({ job, isLate }: Followed): ExitCode {
+  return isLate || job.options?.timeLimit !== undefined ? EXIT.timedOut : EXIT.failed;
+}
+
+function exitCodeOfEnd({ job, isLate, isAsked }: Followed, goal: Goal): ExitCode {
+  if (goal.keepsGuest && hasPivoted(job)) return EXIT.failed;
+  // Broken off by somebody else, before READY or after, it is not the copy that was asked for.
+  const isCopy = job.outcome?.destinationContent === DestinationContent.DESTINATION_CONTENT_COMPLETE;
+  const exitCode = exitCodeOf(job, goal.atReady === 'end' && isAsked && isCopy);
+  return isLate && exitCode === EXIT.failed && job.state === Job_State.STATE_CANCELLED ? EXIT.timedOut : exitCode;
 }
 
 /** Of a job that has ended. `isEndAsked`: an end without a pivot is what was asked for. */

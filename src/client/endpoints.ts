@@ -5,7 +5,7 @@ import { type ChannelCredentials, type ClientOptions, connectivityState, credent
 import { BlockJobServiceClient } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
 import { ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
-import { BlockJobError } from './errors.ts';
+import { BlockJobError, type Code } from './errors.ts';
 import type { ConnectOptions, Pem, TlsOptions } from './options.ts';
 
 /** A host that swallows what is sent to it must not keep the next address waiting. */
@@ -39,9 +39,10 @@ export class Endpoint implements Disposable {
   }
 
   /** Resolves when there is a connection, or when it has failed: a call then says why. */
-  async tried(signal: AbortSignal | undefined): Promise<void> {
+  async tried(signal: AbortSignal | undefined, deadline: Date | undefined): Promise<void> {
     const channel = this.jobs.getChannel();
-    const until = Date.now() + CONNECT_WITHIN_MS;
+    const patientUntil = Date.now() + CONNECT_WITHIN_MS;
+    const until = Math.min(patientUntil, deadline?.getTime() ?? Infinity);
     for (;;) {
       signal?.throwIfAborted();
       const state = channel.getConnectivityState(true);
@@ -51,7 +52,8 @@ export class Endpoint implements Disposable {
       signal?.addEventListener('abort', leave, { once: true });
       channel.watchConnectivityState(state, until, (late) => {
         if (late === undefined) resolve();
-        else reject(BlockJobError.onTheWay('UNAVAILABLE', `${this.address}: no connection in ${CONNECT_WITHIN_MS} ms`));
+        else if (until < patientUntil) reject(this.#lost('DEADLINE_EXCEEDED', 'no connection in time'));
+        else reject(this.#lost('UNAVAILABLE', `no connection in ${CONNECT_WITHIN_MS} ms`));
       });
       try {
         await promise;
@@ -59,6 +61,10 @@ export class Endpoint implements Disposable {
         signal?.removeEventListener('abort', leave);
       }
     }
+  }
+
+  #lost(code: Code, why: string): BlockJobError {
+    return BlockJobError.onTheWay(code, `${this.address}: ${why}`);
   }
 
   [Symbol.dispose](): void {

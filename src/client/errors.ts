@@ -37,6 +37,12 @@ export interface ErrorWords {
   readonly retryDelayMs: number | undefined;
 }
 
+/**
+ * A server that shuts down says the one, also of calls that are under way; a gateway the other, also of an agent whose
+ * answer was lost. The other reasons of UNAVAILABLE come before anything is done.
+ */
+const LOST: ReadonlySet<string> = new Set<Reason>(['DRAINING', 'HOST_UNREACHABLE']);
+
 export class BlockJobError extends Error implements ErrorWords {
   override readonly name = 'BlockJobError';
   readonly code: Code;
@@ -46,8 +52,8 @@ export class BlockJobError extends Error implements ErrorWords {
   readonly violations: readonly FieldViolation[];
   readonly retryDelayMs: number | undefined;
   /**
-   * The call was a write whose answer did not come: it may have been done all the same. Look, or repeat it with the
-   * same request_id. False: it has changed nothing.
+   * The call was a write whose answer did not come, from the service or from a host behind it: it may have been done
+   * all the same. Look, or repeat it with the same request_id. False: it has changed nothing.
    */
   readonly mayHaveHappened: boolean;
 
@@ -71,6 +77,17 @@ export class BlockJobError extends Error implements ErrorWords {
   get mayPass(): boolean {
     if (this.code === 'UNAVAILABLE') return true;
     return !this.isAnswer && (this.code === 'INTERNAL' || this.code === 'CANCELLED' || this.code === 'UNKNOWN');
+  }
+
+  /** Whether the call was done is not known: no answer came back, or none to the server that was asked. */
+  get isLost(): boolean {
+    if (this.isAnswer) return LOST.has(this.reason);
+    return this.cause !== undefined && !wasNeverSent(this);
+  }
+
+  /** The request was refused as such: no attempt of it can have been done. */
+  get isRefusalOfRequest(): boolean {
+    return this.reason === 'REQUEST_ID_REUSED' || this.violations.length > 0;
   }
 
   /** Says what happened on the way; the service has said nothing. */
@@ -111,8 +128,8 @@ export function errorOfCall(error: ServiceError, address: string): BlockJobError
   return BlockJobError.onTheWay(code, `${address}: ${why}`, error);
 }
 
-/** True: the request has not left, as there was no connection that it could have gone by. */
-export function wasNeverSent(error: BlockJobError): boolean {
+/** The request has not left, as there was no connection that it could have gone by. */
+function wasNeverSent(error: BlockJobError): boolean {
   const { cause } = error;
   return isServiceError(cause) && /^(No connection established|Name resolution failed)/.test(cause.details);
 }

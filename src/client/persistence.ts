@@ -32,7 +32,7 @@ export class Persistence {
     const { signal, patienceMs = PATIENCE_MS, onRetry } = this.#options;
     const now = performance.now();
     this.#failingSince ??= now;
-    if (!error.mayPass || now - this.#failingSince > patienceMs) throw error;
+    if (!error.mayPass || now - this.#failingSince >= patienceMs) throw error;
     this.#endpoints.leave(endpoint);
     this.#failures += 1;
     const delayMs = this.#delayMs(error);

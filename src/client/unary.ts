@@ -1,7 +1,7 @@
 /** One call with one answer: asked again where it did not come. */
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
 import type { Endpoint, Endpoints } from './endpoints.ts';
-import { BlockJobError, errorOfCall, wasNeverSent } from './errors.ts';
+import { BlockJobError, errorOfCall } from './errors.ts';
 import type { CallOptions } from './options.ts';
 import { Persistence } from './persistence.ts';
 
@@ -25,14 +25,13 @@ export async function ask<Request, Response>(
   for (;;) {
     const endpoint = endpoints.current;
     try {
-      await endpoint.tried(options.signal);
+      await endpoint.tried(options.signal, persistence.deadline);
       return await once(rpcOf(endpoint), request, endpoint.address, persistence.deadline, options.signal);
     } catch (error) {
       if (!(error instanceof BlockJobError)) throw error;
-      const isLost = !error.isAnswer && error.cause !== undefined && !wasNeverSent(error);
-      mayHaveHappened ||= kind === 'write' && isLost;
-      // A refusal that stays is the answer to all attempts: the request_id makes them one.
-      const isOpen = mayHaveHappened && (error.mayPass || !error.isAnswer);
+      mayHaveHappened ||= kind === 'write' && error.isLost;
+      // Another refusal may come from elsewhere: from a gateway that has lost the host, or a host that has lost the VM.
+      const isOpen = mayHaveHappened && !error.isRefusalOfRequest;
       await persistence.after(
         isOpen ? new BlockJobError(error, { cause: error.cause, mayHaveHappened }) : error,
         endpoint,

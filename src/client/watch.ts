@@ -83,7 +83,7 @@ async function* read(
   { signal, silenceMs = SILENCE_MS }: WatchOptions,
   deadline: Date | undefined,
 ): AsyncGenerator<JobEvent, void, undefined> {
-  await endpoint.tried(signal);
+  await endpoint.tried(signal, deadline);
   const stream = endpoint.jobs.watchJob(request, new Metadata(), deadline === undefined ? {} : { deadline });
   const messages = (stream as AsyncIterable<WatchJobResponse>)[Symbol.asyncIterator]();
   let isSilent = false;

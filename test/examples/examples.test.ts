@@ -3,9 +3,11 @@
  * in the middle of each watch, and started again: no entry of the journal is missed, and none is told twice.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cp, mkdir, rm } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { present } from '../support/checks.ts';
 import { freePort } from '../support/etcd.ts';
@@ -78,6 +80,11 @@ const EXAMPLE: Readonly<Record<string, Example>> = {
   shell: { program: 'bash', args: [join(EXAMPLES, 'shell/copy-disk.sh')], env: { PROTO } },
 };
 
+/** The Debian packages that a text names. */
+function packagesIn(text: string): string[] | undefined {
+  return text.match(/\b(?:golang|protoc|libprotobuf)-[a-z0-9-]+|protobuf-compiler/g)?.toSorted();
+}
+
 describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example', () => {
   const opened = new AsyncDisposableStack();
   let dir: string;
@@ -146,5 +153,26 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
     expect(example.lines[0]).toMatch(/^refused: DOMAIN_NOT_FOUND: .*"nobody"/);
     expect(example.lines[1]).toMatch(/^reason DOMAIN_NOT_FOUND .*nobody/);
     expect(example.lines.join('\n')).not.toMatch(/Traceback|goroutine|^ +at /m);
+  });
+
+  test('in go says that nothing was changed only where that is known', async () => {
+    using refused = new Running(present(EXAMPLE['go']), [service.address, 'nobody', 'vd0', join(dir, 'x')]);
+    expect(await within(30_000, 'the end of the example', refused.ended)).toBe(1);
+    expect(refused.lines.at(-1)).toBe('nothing was changed by that call');
+    const other = new Server();
+    const bind = promisify(other.bindAsync.bind(other));
+    using _end = { [Symbol.dispose]: () => other.forceShutdown() };
+    const port = await bind('127.0.0.1:0', ServerCredentials.createInsecure());
+    using example = new Running(present(EXAMPLE['go']), [`127.0.0.1:${port}`, 'vm1', 'vd0', join(dir, 'x')]);
+    expect(await within(30_000, 'the end of the example', example.ended)).toBe(1);
+    expect(example.lines[0]).toMatch(/^refused: /);
+    expect(example.lines.at(-1)).toMatch(/may have been done/);
+  });
+
+  test('in go names the same Debian packages on its page and in its build', async () => {
+    const page = await readFile(join(EXAMPLES, 'README.md'), 'utf8');
+    const build = await readFile(join(EXAMPLES, 'go/build.sh'), 'utf8');
+    const row = page.split('\n').find((line) => line.startsWith('| [Go]')) ?? '';
+    expect(packagesIn(build)).toEqual(packagesIn(row));
   });
 });

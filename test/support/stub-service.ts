@@ -85,6 +85,7 @@ export class StubService {
   course: State[] = ['RUNNING'];
   outcome: Outcome = OUTCOME;
   failure: Failure | undefined;
+  #timeLimitMs: number | undefined;
   /** Refuses, with what it throws, what a method is asked. */
   refuse: ((method: string) => void) | undefined;
   readonly #changed = new Wake();
@@ -112,7 +113,8 @@ export class StubService {
   viewAt(revision: number): JobView {
     const state = this.course[revision - 1] ?? 'STARTING';
     const hasEnded = ENDS.includes(state);
-    const accepted = { ...base.accepted, kind: this.kind };
+    const options = { ...base.accepted.options, timeLimitMs: this.#timeLimitMs };
+    const accepted = { ...base.accepted, kind: this.kind, options };
     return {
       job: {
         ...base,
@@ -149,7 +151,10 @@ export class StubService {
 
   get jobs(): Partial<BlockJobs> {
     return {
-      startCopy: async (request) => await this.#start('startCopy', request),
+      startCopy: async (request) => {
+        this.#timeLimitMs = request.timeLimitMs;
+        return await this.#start('startCopy', request);
+      },
       rebase: async (request) => await this.#start('rebase', request),
       commit: async (request) => await this.#start('commit', request),
       getInfo: async (job) => await this.#answer('getInfo', { job }, this.view),

@@ -6,6 +6,7 @@ import {
   hasEnded,
   type Job,
   Job_State,
+  JobKind,
   type JobRef,
   PauseGuest,
 } from '../../client/index.ts';
@@ -15,7 +16,7 @@ import type { Run } from '../run.ts';
 import type { Session } from '../session.ts';
 import { bandwidthIn, diskOf, jobInWords, stateOf } from '../show/job.ts';
 import { jsonOfJob, resultLine } from '../show/json.ts';
-import { outcomeInWords } from '../show/outcome.ts';
+import { hasPivoted, outcomeInWords } from '../show/outcome.ts';
 import { PAUSE_GUEST } from '../starts/copy.ts';
 import { UsageError } from '../terminal.ts';
 import { bandwidthOf, parseBandwidth } from '../units.ts';
@@ -151,7 +152,9 @@ function tellEnd(session: Session, job: Job, isPivot: boolean): ExitCode {
     session.tell(resultLine(job, 'ending', EXIT.done), lines);
     return EXIT.done;
   }
-  const isTooLate = !isPivot && job.state === Job_State.STATE_COMPLETED;
+  // A copy that was being finished has ended as is asked for here: the guest stays.
+  const isTooLate =
+    !isPivot && job.state === Job_State.STATE_COMPLETED && (job.kind !== JobKind.JOB_KIND_COPY || hasPivoted(job));
   const exitCode = isTooLate ? EXIT.failed : exitCodeOf(job, !isPivot);
   const late = isTooLate ? ['Too late to end it: the job had come to its end before'] : [];
   session.tell(resultLine(job, 'ended', exitCode), [...outcomeInWords(job), ...late]);

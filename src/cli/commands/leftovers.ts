@@ -55,7 +55,9 @@ function reclaimCommand(run: Run): Command {
           reclaimedInWords(one, apply),
         );
       }
-      return results.every(({ reclaimed }) => reclaimed) ? EXIT.done : EXIT.refused;
+      const removed = results.filter(({ reclaimed }) => reclaimed).length;
+      if (removed === results.length) return EXIT.done;
+      return apply && removed > 0 ? EXIT.failed : EXIT.refused;
     });
   });
 }

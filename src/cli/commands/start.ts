@@ -5,7 +5,7 @@ import { EXIT, type ExitCode, worstOf } from '../exit.ts';
 import { failureInWords } from '../failure.ts';
 import type { Run } from '../run.ts';
 import type { Session } from '../session.ts';
-import { jsonOfJob, jsonOfPlan } from '../show/json.ts';
+import { jsonOfError, jsonOfJob, jsonOfPlan } from '../show/json.ts';
 import { kindInWords } from '../show/names.ts';
 import { planInWords } from '../show/plan.ts';
 import { commit } from '../starts/commit.ts';
@@ -69,13 +69,20 @@ async function startAll(session: Session, start: Start, asked: readonly Asked[],
     } catch (error) {
       // Those that have been started go on, and are waited for.
       if (started.length === 0 || !(error instanceof BlockJobError)) throw error;
-      const { lines, exitCode } = failureInWords(error);
-      session.note([`${one.label}: not started`, ...lines].join('\n'));
-      const rest = isWaiting ? await wait(session, start, started, flags) : EXIT.done;
-      return worstOf([exitCode, rest]);
+      const exitCode = tellNotStarted(session, one, error);
+      return worstOf([exitCode, isWaiting ? await wait(session, start, started, flags) : EXIT.done]);
     }
   }
   return isWaiting ? await wait(session, start, started, flags) : EXIT.done;
+}
+
+/** Something has been changed before, so that `refused` would not be true. */
+function tellNotStarted(session: Session, { label }: Asked, error: BlockJobError): ExitCode {
+  const { lines, next, exitCode: alone } = failureInWords(error);
+  const exitCode = alone === EXIT.refused ? EXIT.failed : alone;
+  if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
+  for (const line of [`${label}: not started`, ...lines]) session.note(line);
+  return exitCode;
 }
 
 async function wait(session: Session, start: Start, jobs: readonly Job[], flags: StartFlags): Promise<ExitCode> {

@@ -56,6 +56,6 @@ export function watchCommand(run: Run): Command {
 }
 
 async function watch(session: Session, jobs: readonly Job[], { ready = false }: WatchFlags): Promise<ExitCode> {
-  const goal = { atReady: 'nothing', endsByItself: !ready, timeoutMs: undefined } as const;
+  const goal = { atReady: 'nothing', endsByItself: !ready, keepsGuest: false, timeoutMs: undefined } as const;
   return await waitFor(session, jobs, { goal, isAsync: false, isVerbose: true });
 }

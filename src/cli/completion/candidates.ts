@@ -1,5 +1,6 @@
 /** What may come next on a command line: commands, options and their values, and names that the service knows. */
 import type { Argument, Command, Option } from 'commander';
+import { visible } from '../show/visible.ts';
 import type { Terminal } from '../terminal.ts';
 import { namesFor } from './names.ts';
 
@@ -22,7 +23,7 @@ export async function candidatesFor(program: Command, words: readonly string[], 
   const current = words.at(-1) ?? '';
   const place = placeAfter(program, words.slice(0, -1));
   const all = await allAt(place, current, terminal);
-  return all.filter(({ value }) => value.startsWith(current)).map(({ value, about }) => `${value}\t${about}`);
+  return all.filter(({ value }) => value.startsWith(current)).map(({ value, about }) => `${visible(value)}\t${about}`);
 }
 
 function placeAfter(program: Command, words: readonly string[]): Place {

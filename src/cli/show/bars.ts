@@ -2,9 +2,9 @@
 import cliProgress from 'cli-progress';
 import { fromMs, type Job, type JobEvent, type Retry } from '../../client/index.ts';
 import type { Session } from '../session.ts';
-import { bytes, duration, speed } from '../units.ts';
 import type { Display } from './display.ts';
-import { diskOf, stateOf } from './job.ts';
+import { amountsOf, diskOf, stateOf } from './job.ts';
+import { visible } from './visible.ts';
 
 export class Bars implements Display {
   readonly progressInterval = fromMs(250);
@@ -28,13 +28,14 @@ export class Bars implements Display {
 
   show(_event: JobEvent, job: Job): void {
     this.#lost = undefined;
-    this.#width = Math.max(this.#width, diskOf(job).length);
+    const disk = visible(diskOf(job));
+    this.#width = Math.max(this.#width, disk.length);
     const percent = job.progress?.percent ?? 0;
     const payload = {
-      disk: diskOf(job).padEnd(this.#width),
+      disk: disk.padEnd(this.#width),
       percent: percent.toFixed(1).padStart(5),
       state: stateOf(job),
-      rest: restOf(job),
+      rest: job.progress === undefined ? '' : `  ${amountsOf(job.progress).join('  ')}`,
     };
     const bar = this.#of.get(job.id);
     if (bar === undefined) this.#of.set(job.id, this.#bars.create(100, percent, payload));
@@ -44,19 +45,11 @@ export class Bars implements Display {
   lost({ error }: Retry): void {
     if (this.#lost === error.message) return;
     this.#lost = error.message;
-    for (const bar of this.#of.values()) bar.update({ rest: `  no answer, trying again: ${error.message}` });
+    const rest = `  no answer, trying again: ${visible(error.message)}`;
+    for (const bar of this.#of.values()) bar.update({ rest });
   }
 
   close(): void {
     this.#bars.stop();
   }
-}
-
-function restOf({ progress }: Job): string {
-  if (progress === undefined) return '';
-  const parts = [`${bytes(progress.currentBytes)}/${bytes(progress.endBytes)}`];
-  if (progress.bytesPerSecond > 0n) parts.push(speed(progress.bytesPerSecond));
-  const etaMs = progress.eta === undefined ? 0 : Number(progress.eta.seconds) * 1000 + progress.eta.nanos / 1e6;
-  if (etaMs > 0) parts.push(`${duration(etaMs)} left`);
-  return `  ${parts.join('  ')}`;
 }

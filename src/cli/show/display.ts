@@ -76,6 +76,6 @@ class Objects extends Quiet {
   }
 }
 
-export function lostInWords(why: string): string {
+function lostInWords(why: string): string {
   return `the service does not answer (${why}); the jobs go on, and so does this when it is back`;
 }

@@ -1,5 +1,13 @@
 /** A job, in words. */
-import { Convergence, type Destination, errorOfStatus, hasEnded, type Job, toMs } from '../../client/index.ts';
+import {
+  Convergence,
+  type Destination,
+  errorOfStatus,
+  hasEnded,
+  type Job,
+  type Progress,
+  toMs,
+} from '../../client/index.ts';
 import { bytes, duration, speed } from '../units.ts';
 import { kindInWords, kindName, pauseName, stateName } from './names.ts';
 
@@ -8,23 +16,20 @@ export function diskOf({ disk }: Job): string {
   return `${disk?.domain ?? '?'}/${disk?.disk ?? '?'}`;
 }
 
-/** How other commands name it. */
-export function refOf({ id }: Job): string {
-  return id;
+/** `45.2 %, 1.2 GiB of 2.7 GiB, 120 MiB/s, 12 s left`. */
+export function progressOf({ progress }: Job): string {
+  return progress === undefined ? '' : [`${progress.percent.toFixed(1)} %`, ...amountsOf(progress)].join(', ');
 }
 
-/** `45.2 %, 1.2 GiB of 2.7 GiB, 120 MiB/s, 12 s left`. */
-export function progressOf(job: Job): string {
-  const { progress } = job;
-  if (progress === undefined) return '';
-  const { percent, currentBytes, endBytes, bytesPerSecond, eta, convergence } = progress;
-  const parts = [`${percent.toFixed(1)} %`, `${bytes(currentBytes)} of ${bytes(endBytes)}`];
+/** Without the percentage. */
+export function amountsOf({ currentBytes, endBytes, bytesPerSecond, eta, convergence }: Progress): string[] {
+  const parts = [`${bytes(currentBytes)} of ${bytes(endBytes)}`];
   if (bytesPerSecond > 0n) parts.push(speed(bytesPerSecond));
   const etaMs = toMs(eta);
   if (etaMs !== undefined && etaMs > 0) parts.push(`${duration(etaMs)} left`);
   if (convergence === Convergence.CONVERGENCE_DIVERGING) parts.push('the guest writes faster than the job copies');
   if (convergence === Convergence.CONVERGENCE_STALLED) parts.push('stalled');
-  return parts.join(', ');
+  return parts;
 }
 
 /** `RUNNING`, `READY, paused: USER`. */

@@ -68,6 +68,7 @@ export const commit: Start = {
   goal: (flags) => ({
     atReady: flags.pivot === true ? 'pivot' : flags.keepOverlay === true ? 'end' : 'nothing',
     endsByItself: !isActive(flags) || flags.pivot === true || flags.keepOverlay === true,
+    keepsGuest: flags.keepOverlay === true,
     timeoutMs: flags.timeout,
   }),
 };

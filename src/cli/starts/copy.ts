@@ -67,6 +67,7 @@ export const copy: Start = {
     // The service does it by itself.
     atReady: 'nothing',
     endsByItself: pivot === true || finish === true,
+    keepsGuest: finish === true,
     timeoutMs: undefined,
   }),
 };

@@ -32,7 +32,7 @@ export const pull: Start = {
     return addStarting(addTimeout(addBandwidth(command), CANCEL));
   },
   asked: ([domain = '', disk = ''], { base = '', ...flags }: RebaseFlags) => [askedFor(domain, disk, base, flags)],
-  goal: ({ timeout }) => ({ atReady: 'nothing', endsByItself: true, timeoutMs: timeout }),
+  goal: ({ timeout }) => ({ atReady: 'nothing', endsByItself: true, keepsGuest: false, timeoutMs: timeout }),
 };
 
 export const rebase: Start = {
@@ -65,6 +65,7 @@ export const rebase: Start = {
   goal: ({ copy, pivot, finish, timeout }: RebaseFlags) => ({
     atReady: pivot === true ? 'pivot' : finish === true ? 'end' : 'nothing',
     endsByItself: copy !== true || pivot === true || finish === true,
+    keepsGuest: finish === true,
     timeoutMs: timeout,
   }),
 };

@@ -17,6 +17,8 @@ export interface Goal {
   readonly atReady: AtReady;
   /** Come to an end by themselves, or by what is done at READY; else READY is as far as they get. */
   readonly endsByItself: boolean;
+  /** The guest is to stay where it is: a pivot, whoever asks for it, is not what was asked for. */
+  readonly keepsGuest: boolean;
   /** For jobs whose time the service does not bound: then this command ends them. */
   readonly timeoutMs: number | undefined;
 }

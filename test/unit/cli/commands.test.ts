@@ -69,7 +69,7 @@ describe.concurrent('copy', () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
     const { stderr } = await service.run([...COPY, '--verbose', '--pivot'], { isTTY: true });
-    expect(stderr).toContain('vm1/vd0  ██████████████████████████████ 100.0 %  COMPLETED');
+    expect(stderr).toContain('vm1/vd0  ██████████████████████████████ 100.0 %  COMPLETED  100 B of 100 B  10.0 MiB/s');
   });
 
   it('several disks are several jobs, each with its end', async () => {
@@ -93,10 +93,15 @@ describe.concurrent('copy', () => {
       if (method === 'startCopy') starts += 1;
       if (starts === 2) throw new BlockJobError(failure('DISK_NOT_FOUND', { domain: 'vm1', disk: 'vd1' }));
     };
-    const ran = await service.run(['copy', 'vm1', 'vd0', '/new/a', 'vd1', '/new/b', '--finish']);
-    expect(ran.code).toBe(3);
+    const args = ['copy', 'vm1', 'vd0', '/new/a', 'vd1', '/new/b', '--finish'];
+    const ran = await service.run(args);
+    expect(ran.code).toBe(4);
     expect(ran.stdout).toContain('Successfully copied');
     expect(ran.stderr).toContain('vm1/vd1: not started');
+    starts = 0;
+    const objects = objectsIn(await service.run([...args, '--output', 'json']));
+    expect(objects.map(({ type }) => type)).toEqual(['job', 'error', 'event', 'event', 'result']);
+    expect(objects[1]).toMatchObject({ exitCode: 4, error: { reason: 'DISK_NOT_FOUND', metadata: { disk: 'vd1' } } });
   });
 });
 
@@ -200,6 +205,8 @@ describe.concurrent('the exit code', () => {
     ['an argument that is missing', ['copy', 'vm1', 'vd0']],
     ['a destination too many', [...COPY, 'vd1']],
     ['a speed that is none', [...COPY, '--bandwidth', 'fast']],
+    ['a limit that is none', ['speed', JOB, 'fast']],
+    ['an NBD URI that is none', ['copy', 'vm1', 'vd0', 'nbd://h/%']],
     ['what excludes each other', [...COPY, '--pivot', '--finish']],
     ['a format that is not there', [...COPY, '--format', 'vmdk']],
     ['no job', ['watch']],
@@ -362,7 +369,8 @@ describe.concurrent('the other commands', () => {
     expect(left.stderr).toContain('blockjob reclaim --apply file:1');
     const reclaimed = await service.run(['reclaim', 'gone', 'file:1', '--apply']);
     expect(service.request('reclaim')).toMatchObject({ ids: ['gone', 'file:1'], apply: true });
-    expect(reclaimed.code).toBe(3);
+    expect(reclaimed.code).toBe(4);
+    expect((await service.run(['reclaim', 'gone', 'file:1'])).code).toBe(3);
     expect(reclaimed.stdout).toContain('gone: removed\n');
     expect(reclaimed.stdout).toContain('stays: ACCESS_DENIED');
   });

@@ -89,5 +89,6 @@ describe('a failure', () => {
     expect(worstOf([EXIT.done, EXIT.interrupted, EXIT.unknown, EXIT.failed])).toBe(EXIT.unknown);
     expect(worstOf([EXIT.done, EXIT.interrupted])).toBe(EXIT.interrupted);
     expect(worstOf([EXIT.done, EXIT.done])).toBe(EXIT.done);
+    for (const code of Object.values(EXIT)) expect(worstOf([EXIT.done, code])).toBe(code);
   });
 });

@@ -1358,8 +1358,9 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  * - A client's deadline, cancellation or disconnect ends the waiting, never the work. It never touches a job. Whoever
  *   does not get an answer to a write repeats it with the same request_id, or looks with ListJobs.
  * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong are
- *   reported all at once, as BadRequest field violations. A refused call has changed nothing and left
- *   nothing behind; only an Abort with pivot that waited may answer with the error of the job that it ended.
+ *   reported all at once, as BadRequest field violations. A refused call has changed nothing and left nothing
+ *   behind. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same request_id; and an Abort
+ *   with pivot that waited may answer with the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
  *   CALLER_NOT_ALLOWED, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED, NOT_OWNER,
  *   QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.

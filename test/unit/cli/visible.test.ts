@@ -1,0 +1,66 @@
+/** Names, paths and texts are others' words: a terminal shows them, and does nothing that they say. */
+import { describe, expect, it } from 'vitest';
+import { visible } from '../../../src/cli/show/visible.ts';
+import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { type Ran, runInside } from '../../support/cli.ts';
+import { serving } from '../../support/stub-server.ts';
+import { DOMAIN, StubService } from '../../support/stub-service.ts';
+
+// A title, a line of its own, an escape of one byte, and a name that reads backwards.
+const HOSTILE = 'vm\u001b]0;owned\u0007\nvm2\u009b2J\u007f\u202etxt\u2028';
+const SHOWN = 'vm\\u001b]0;owned\\u0007\\nvm2\\u009b2J\\u007f\\u202etxt\\u2028';
+const HIDDEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;
+
+/** A service whose VM has such a name, and which refuses with such a text. */
+function hostile(): StubService {
+  const service = new StubService();
+  const domain = { ...DOMAIN, name: HOSTILE };
+  const listDomains = async () => await Promise.resolve({ items: [domain], nextPageToken: '', unreachableHosts: [] });
+  const getInfo = async () =>
+    await Promise.reject(new BlockJobError(failure('QEMU_REFUSED', { doing: 'x', qemuText: HOSTILE })));
+  return Object.defineProperty(service, 'jobs', { value: { ...service.jobs, listDomains, getInfo } });
+}
+
+function linesOf({ stdout, stderr }: Ran): string[] {
+  return `${stdout}${stderr}`.split('\n').filter((line) => line !== '');
+}
+
+describe.concurrent('what others have named', () => {
+  it('is shown with escapes, and plain text as it is', () => {
+    expect(visible(HOSTILE)).toBe(SHOWN);
+    expect(visible('Zürich — ディスク "x" \\n')).toBe('Zürich — ディスク "x" \\n');
+  });
+
+  it.each([
+    ['a list', ['domains'], SHOWN],
+    ['an error', ['info', 'bj1'], SHOWN],
+    ['JSON', ['domains', '--output', 'json'], SHOWN],
+  ])('does nothing to a terminal in %s', async (_what, args, shown) => {
+    const lines = linesOf(await hostile().run(args));
+    expect(lines.filter((line) => HIDDEN.test(line))).toEqual([]);
+    expect(lines.some((line) => line.includes(shown))).toBe(true);
+  });
+
+  it('is in JSON what it was', async () => {
+    const { stdout } = await hostile().run(['domains', '--output', 'json']);
+    expect(JSON.parse(stdout)).toMatchObject({ domain: { name: HOSTILE } });
+  });
+
+  it('does nothing in a bar', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'COMPLETED'];
+    service.viewAt = (revision) => {
+      const view = StubService.prototype.viewAt.call(service, revision);
+      return { ...view, job: { ...view.job, accepted: { ...view.job.accepted, disk: 'vd\u009b2J' } } };
+    };
+    const { stderr } = await service.run(['watch', 'bj1'], { isTTY: true });
+    expect(stderr).toContain('vd\\u009b2J');
+    expect(stderr).not.toContain('\u009b');
+  });
+
+  it('is one candidate of a completion', async () => {
+    await using server = await serving('unix', hostile().jobs);
+    const { stdout } = await runInside(['__complete', '--address', server.address, 'disks', '']);
+    expect(stdout).toBe(`${SHOWN}\t\n`);
+  });
+});
