@@ -114,7 +114,7 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
     expect(told.drainMs).toBeLessThan(1000 * present(pod.terminationGracePeriodSeconds));
     const portOf = (name: string) => container.ports?.find((port) => port.name === name)?.containerPort;
     expect(told.listen).toEqual({ host: '0.0.0.0', port: portOf('grpc') });
-    expect(told.metrics).toEqual({ host: '0.0.0.0', port: portOf('metrics') });
+    expect(told.metrics).toEqual({ host: '0.0.0.0', port: portOf('metrics'), isAsked: true });
   });
 
   test('has all the files that its options and its probes name', () => {

@@ -269,11 +269,12 @@ describe('the option --page', () => {
   const SERVE = ['serve', '--qmp', 'vm1=/x'];
 
   test.each([
-    ['serve', SERVE, { host: '127.0.0.1', port: 50080 }],
-    ['gateway', ['gateway', '--hosts', '/x'], { host: '127.0.0.1', port: 50080 }],
+    ['serve', SERVE, { host: '127.0.0.1', port: 50080, isAsked: false }],
+    ['gateway', ['gateway', '--hosts', '/x'], { host: '127.0.0.1', port: 50080, isAsked: false }],
     ['agent, of which a gateway shows all', ['agent', '--qmp', 'vm1=/x'], undefined],
     ['serve --page off', [...SERVE, '--page', 'off'], undefined],
-    ['serve --page [::1]:1', [...SERVE, '--page', '[::1]:1'], { host: '::1', port: 1 }],
+    ['serve --page [::1]:1', [...SERVE, '--page', '[::1]:1'], { host: '::1', port: 1, isAsked: true }],
+    ["serve on a unix socket, which is its owner's alone", [...SERVE, '--listen', 'unix:/x'], undefined],
   ])('of %s comes to what it says', async (_what, args, page) => {
     expect((await toldBy(args)).page).toEqual(page);
   });
