@@ -8,7 +8,8 @@ _blockjob() {
     local line
     COMPREPLY=()
     while IFS= read -r line; do
-        COMPREPLY+=("\${line%%$'\\t'*}")
+        # Names are others' words: what a shell would execute in them stands there quoted.
+        COMPREPLY+=("$(printf %q "\${line%%$'\\t'*}")")
     done < <("\${COMP_WORDS[0]}" __complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _blockjob blockjob

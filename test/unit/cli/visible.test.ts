@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { visible } from '../../../src/cli/show/visible.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { type Ran, runInside } from '../../support/cli.ts';
+import { run } from '../../support/qemu.ts';
 import { serving } from '../../support/stub-server.ts';
 import { DOMAIN, StubService } from '../../support/stub-service.ts';
 
@@ -62,5 +63,14 @@ describe.concurrent('what others have named', () => {
     await using server = await serving('unix', hostile().jobs);
     const { stdout } = await runInside(['__complete', '--address', server.address, 'disks', '']);
     expect(stdout).toBe(`${SHOWN}\t\n`);
+  });
+
+  it('is a word for bash when it is completed, and no command', async () => {
+    const { stdout } = await runInside(['completion', 'bash']);
+    const script = `${stdout}
+blockjob() { printf '%s\\t\\n' '$(echo owned)' web1; }
+COMP_WORDS=(blockjob disks ''); COMP_CWORD=2; _blockjob
+printf '%s\\n' "\${COMPREPLY[@]}"; eval "echo \${COMPREPLY[0]}"`;
+    expect((await run('bash', ['-c', script])).stdout).toBe('\\$\\(echo\\ owned\\)\nweb1\n$(echo owned)\n');
   });
 });
