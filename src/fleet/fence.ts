@@ -6,17 +6,25 @@ import { domainId, type Membership } from './directory.ts';
 /** A caller waits for the answer. */
 const PATIENCE_MS = 3000;
 
+interface Asked {
+  readonly name: string;
+  readonly uuid: string | undefined;
+}
+
 export class Fence {
   readonly #membership: Membership;
   readonly #host: string;
+  readonly #isLeaving: (domain: Asked) => Promise<boolean>;
 
-  constructor(membership: Membership, host: string) {
+  /** `isLeaving`: its guest runs elsewhere by now, or is about to, whoever the directory still says has it. */
+  constructor(membership: Membership, host: string, isLeaving: (domain: Asked) => Promise<boolean>) {
     this.#membership = membership;
     this.#host = host;
+    this.#isLeaving = isLeaving;
   }
 
   /** Rejects with NOT_OWNER, or with DIRECTORY_UNREACHABLE where nobody can say. */
-  async mayChange(domain: { readonly name: string; readonly uuid: string | undefined }, call: Call): Promise<void> {
+  async mayChange(domain: Asked, call: Call): Promise<void> {
     const { name, uuid } = domain;
     const { signal, epoch } = call;
     const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
@@ -24,8 +32,11 @@ export class Fence {
       signal,
       ...(epoch === undefined ? {} : { epoch }),
     });
-    if (verdict.may) return;
     const host = this.#host;
+    if (verdict.may) {
+      if (!(await this.#isLeaving(domain))) return;
+      fail('NOT_OWNER', { host, domain: name, owner: 'the host that it migrates to' });
+    }
     switch (verdict.why) {
       case 'not-owner':
         return fail('NOT_OWNER', { host, domain: name, owner: verdict.owner ?? 'a gateway' });

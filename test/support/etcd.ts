@@ -1,5 +1,6 @@
 /** Real etcds, each a process of its own on loopback, which tests kill, stop and fill. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -127,14 +128,20 @@ async function placeOf(name: string): Promise<Place> {
   return { name, port: await freePort(), peer: `http://127.0.0.1:${await freePort()}` };
 }
 
-/** Free a moment ago; nobody else here takes ports. */
+/** Free a moment ago, and not of those that the system gives to connections: none of them takes it meanwhile. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  await new Promise((resolve) => {
-    server.close(resolve);
-  });
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+  for (let tries = 0; tries < 100; tries += 1) {
+    const port = randomInt(20_000, 32_768);
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    await new Promise((resolve) => {
+      server.close(resolve);
+    });
+    return port;
+  }
+  throw new Error('no port is free');
 }

@@ -513,7 +513,10 @@ describe('close', () => {
       await monitor.close();
       await hung;
     }
-    expect(handles()).toEqual(before);
+    // One that was there before may have ended by itself.
+    const more = handles();
+    for (const known of before) if (more.includes(known)) more.splice(more.indexOf(known), 1);
+    expect(more).toEqual([]);
   });
 });
 
