@@ -2,7 +2,7 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { type Server, ServerCredentials } from '@grpc/grpc-js';
-import type { Address } from '../lib/address.ts';
+import { type Address, inUrl } from '../lib/address.ts';
 import type { Certificates } from './certificates.ts';
 
 /** Gives the address that clients connect to, with the port that was chosen where 0 was asked for. */
@@ -19,7 +19,7 @@ export async function bind(server: Server, listen: Address, certificates: Certif
     }
     return `unix:${listen.unixSocket}`;
   }
-  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
+  const host = inUrl(listen.host);
   // Who can reach a unix socket its mode says; who can reach a port, only a certificate.
   const port = await bindTo(server, `${host}:${listen.port}`, certificates?.forServer() ?? plain);
   return `${host}:${port}`;

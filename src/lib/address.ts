@@ -25,6 +25,11 @@ export function parseAddress(text: string): Address | string {
   return { host, port };
 }
 
+/** As HOST stands before :PORT. */
+export function inUrl(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
 /** Plaintext is for this machine only. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);

@@ -49,16 +49,9 @@ export function harmless(observer: Observer, complain: (error: unknown) => void)
       try {
         return await observer.during(doing, once);
       } catch (error) {
-        let own: unknown;
-        try {
-          const answer = await once();
-          complain(error);
-          return answer;
-        } catch (failure) {
-          own = failure;
-        }
-        if (own !== error) complain(error);
-        throw own;
+        const [own] = await Promise.allSettled([once()]);
+        if (own.status === 'fulfilled' || own.reason !== error) complain(error);
+        return await once();
       }
     },
   };

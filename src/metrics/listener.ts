@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { inUrl } from '../lib/address.ts';
 import type { Meters } from './meters.ts';
 
 export interface ListenerOptions {
@@ -34,7 +35,7 @@ export async function listen({ meters, host, port, log }: ListenerOptions): Prom
   }
   // It is an object for a port.
   const { address, port: chosen } = server.address() as AddressInfo;
-  const url = `http://${address.includes(':') ? `[${address}]` : address}:${chosen}/metrics`;
+  const url = `http://${inUrl(address)}:${chosen}/metrics`;
   log.info({ url }, 'metrics are served');
   return {
     [Symbol.asyncDispose]: async () => {

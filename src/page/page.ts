@@ -7,7 +7,7 @@ import type { BlockJobs } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { connectHandler } from '../grpc/connect.ts';
-import type { Port } from '../lib/address.ts';
+import { inUrl, type Port } from '../lib/address.ts';
 import { refusalOf } from './guard.ts';
 
 export interface RunningPage {
@@ -110,8 +110,4 @@ export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions)
 function whyNot(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return 'code' in error && error.code === 'EADDRINUSE' ? 'the port is in use' : error.message;
-}
-
-function inUrl(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }
