@@ -25,7 +25,7 @@ $(INSTALLED): package.json package-lock.json .npmrc
 	@npm ci --loglevel=error
 	@npm rebuild node --ignore-scripts=false --loglevel=error
 	@# npm leaves out optional packages that do not suit the Node that it runs on. Now it runs on the pinned one.
-	@NODE_NO_WARNINGS=1 npm install --no-save --loglevel=error
+	@NODE_NO_WARNINGS=1 npm install --no-save --loglevel=error >/dev/null
 	@touch $@
 
 .PHONY: generate

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { linuxNode } from './node.ts';
 import { commitTime, MANIFEST, PACKAGES, PROGRAM, ROOT, readJson, run } from './places.ts';
 
 const STAGE = join(PACKAGES, '../debian');
@@ -66,7 +67,7 @@ function program(): void {
 
 /** The pinned Node, without what only a debugger reads. */
 function node(): void {
-  cpSync(join(ROOT, 'node_modules/node/bin/node'), staged(NODE));
+  cpSync(join(linuxNode(process.arch), 'bin/node'), staged(NODE));
   run(ROOT, 'strip', '--strip-unneeded', staged(NODE));
 }
 
@@ -86,8 +87,7 @@ function documents(): void {
   }
   cpSync(join(PROGRAM, 'docs'), staged(`${DOCS}/docs`), { recursive: true });
   cpSync(join(PROGRAM, 'proto'), staged('/usr/share/blockjobd/proto'), { recursive: true });
-  const licence = readFileSync(join(ROOT, 'node_modules/node/node_modules', nodePackage(), 'LICENSE'));
-  compressed(`${DOCS}/LICENSE.node`, licence);
+  compressed(`${DOCS}/LICENSE.node`, readFileSync(join(linuxNode(process.arch), 'LICENSE')));
   cpSync(join(SCRIPTS, 'copyright'), staged(`${DOCS}/copyright`));
   cpSync(join(SCRIPTS, 'lintian-overrides'), staged('/usr/share/lintian/overrides/blockjobd'));
   const date = commitTime().toUTCString().replace('GMT', '+0000');
@@ -104,10 +104,6 @@ function completions(): void {
   ] as const) {
     writeFileSync(staged(path), run(staged(HOME), process.execPath, 'src/blockjob.js', 'completion', shell));
   }
-}
-
-function nodePackage(): string {
-  return `node-linux-${process.arch}`;
 }
 
 function buildName(): string {

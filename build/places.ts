@@ -18,6 +18,7 @@ export interface Manifest {
   readonly type: string;
   readonly engines: Readonly<Record<string, string>>;
   readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
 }
 
 export const MANIFEST = readJson(join(ROOT, 'package.json')) as Manifest;

@@ -3,10 +3,10 @@
  * is what they are made of, so that one that is there is right, and one that is not is built.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GenericContainer } from 'testcontainers';
+import { linuxNode } from '../../../build/node.ts';
 import { BASE_IMAGE } from '../means.ts';
 import { run } from '../qemu.ts';
 import { REPOSITORY } from '../service.ts';
@@ -25,7 +25,7 @@ process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
 process.env['TESTCONTAINERS_HOST_OVERRIDE'] = '127.0.0.1';
 
 interface Lock {
-  readonly packages: Readonly<Record<string, { readonly version: string; readonly dev?: boolean }>>;
+  readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
 }
 
 /** Gives their full names; builds those that are missing. */
@@ -83,20 +83,7 @@ async function makeContext(): Promise<string> {
   for (const path of [...SERVICE, ...packages]) {
     await cp(join(REPOSITORY, path), join(context, 'blockjobd', path), { recursive: true });
   }
-  await cp(await linuxNode(lock), join(context, 'node'));
-  return context;
-}
-
-/** The pinned Node, as npm has it for Linux on the machine that the containers run on. */
-async function linuxNode(lock: Lock): Promise<string> {
-  const version = lock.packages['node_modules/node']?.version;
   const architecture = (await docker('version', '--format', '{{.Server.Arch}}')).replace('amd64', 'x64');
-  const folder = join(CACHE, `node-linux-${architecture}-${version}`);
-  const node = join(folder, 'package/bin/node');
-  if (!existsSync(node)) {
-    await mkdir(folder, { recursive: true });
-    await run('npm', ['pack', '--silent', '--pack-destination', folder, `node-linux-${architecture}@${version}`]);
-    await run('tar', ['-C', folder, '-xzf', join(folder, `node-linux-${architecture}-${version}.tgz`)]);
-  }
-  return node;
+  await cp(join(linuxNode(architecture), 'bin/node'), join(context, 'node'));
+  return context;
 }
