@@ -42,6 +42,7 @@ import { needs } from '../support/means.ts';
 import { type Qemu, run, startQemu, type TestDir, testDir } from '../support/qemu.ts';
 import { Service } from '../support/service.ts';
 import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
+import { stop } from '../support/while-stopped.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;
@@ -827,7 +828,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       try {
         await once(client, 'data');
         if (what === 'it does not run') {
-          process.kill(other.pid, 'SIGSTOP');
+          await stop(other.pid);
           client.destroy();
         }
         await run('ln', [other.qmpPath, join(sockets, 'held.sock')]);
@@ -873,7 +874,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         extraArgs: monitorIn(sockets, 'hung'),
       });
       await service.domainUp('hung');
-      process.kill(hung.pid, 'SIGSTOP');
+      await stop(hung.pid);
       try {
         const of = service.getDomain('vm');
         const list = service.listDomains();

@@ -46,6 +46,7 @@ import {
 import { needs } from '../support/means.ts';
 import { type Qemu, startQemu, type TestDir, testDir, within } from '../support/qemu.ts';
 import { Service } from '../support/service.ts';
+import { stop } from '../support/while-stopped.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;
@@ -168,8 +169,8 @@ const letGo = async ({ qemu }: Vm, id: string): Promise<void> => {
 };
 
 /** While it lasts, QEMU answers nothing. */
-function hanging({ qemu }: Vm): Disposable {
-  process.kill(qemu.pid, 'SIGSTOP');
+async function hanging({ qemu }: Vm): Promise<Disposable> {
+  await stop(qemu.pid);
   return { [Symbol.dispose]: () => void process.kill(qemu.pid, 'SIGCONT') };
 }
 
@@ -202,7 +203,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     test('during StartCopy: the copy starts all the same', async () => {
       await using vm = await aVm();
       {
-        using _ = hanging(vm);
+        using _ = await hanging(vm);
         expect(HEARS[how]).toContain(
           await leave(how, ({ client, metadata, options, done }) =>
             client.startCopy(StartCopyRequest.fromPartial(copyOf(vm)), metadata, options, done),
@@ -224,7 +225,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       await using vm = await aVm();
       const { id } = await service.startCopy(copyOf(vm));
       {
-        using _ = hanging(vm);
+        using _ = await hanging(vm);
         // An answer in spite of QEMU is as good.
         expect([...HEARS[how], status.OK]).toContain(
           await leave(how, ({ client, metadata, options, done }) =>
@@ -257,7 +258,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       await letGo(vm, id);
       await service.until(id, 'STATE_READY');
       {
-        using _ = hanging(vm);
+        using _ = await hanging(vm);
         expect(HEARS[how]).toContain(
           await leave(how, ({ client, metadata, options, done }) =>
             client.abort(AbortRequest.fromPartial({ job: byId(id), pivot }), metadata, options, done),
@@ -277,7 +278,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
   test('a QEMU that hangs keeps nobody from its jobs: GetInfo and ListJobs answer', async () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
-    using _ = hanging(vm);
+    using _ = await hanging(vm);
     await within(5000, 'the answers', Promise.all([service.getInfo(id), service.listJobs()]));
     expectWell(service);
   });
@@ -289,7 +290,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     await service.until(id, 'STATE_READY');
     let job: Job;
     {
-      using _ = hanging(vm);
+      using _ = await hanging(vm);
       job = await service.abort({ job: byId(id), pivot: true, async: true });
       expect(job.state).toBe(Job_State.STATE_PIVOTING);
       expect(job.outcome?.guestWritesTo).toBe('');
@@ -498,7 +499,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
         await service.until(id, 'STATE_READY');
       }
       if (at === 'PIVOTING') {
-        process.kill(vm.qemu.pid, 'SIGSTOP');
+        await stop(vm.qemu.pid);
         const pivot = { job: byId(id), pivot: true, async: true, pauseGuest: PauseGuest.PAUSE_GUEST_NEVER };
         expect((await service.abort(pivot)).state).toBe(Job_State.STATE_PIVOTING);
       }

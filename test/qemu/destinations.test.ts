@@ -393,7 +393,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       });
       await site.service.until(id, 'STATE_READY');
       const commands = await commandsOf(qemu);
-      server.hang();
+      await server.hang();
       await guest.write(1);
       const asked = await site.service.abort({ job: byId(id), force: true, async: true });
       // Before QEMU 6.0 nothing gets through to it until its server is back.

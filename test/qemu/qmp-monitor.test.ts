@@ -5,8 +5,10 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { Monitor } from '../../src/qmp/monitor.ts';
+import { present } from '../support/checks.ts';
 import { run, testDir } from '../support/qemu.ts';
 import { nextState } from '../support/scripted-qmp.ts';
+import { stop } from '../support/while-stopped.ts';
 
 interface BareQemu extends AsyncDisposable {
   readonly path: string;
@@ -92,7 +94,7 @@ describe('Monitor and a real QEMU', () => {
     await using monitor = new Monitor({ path: qemu.path });
     monitor.start();
     await monitor.ready(AbortSignal.timeout(10_000));
-    qemu.process.kill('SIGSTOP');
+    await stop(present(qemu.process.pid));
     await expect(monitor.execute({ execute: 'query-version' }, { timeoutMs: 100 })).rejects.toMatchObject({
       name: 'OutcomeUnknown',
       why: 'timeout',

@@ -10,6 +10,7 @@ import { DocPage, fencedIn } from '../support/doc-page.ts';
 import { needs } from '../support/means.ts';
 import { run } from '../support/qemu.ts';
 import { REPOSITORY } from '../support/service.ts';
+import { stop } from '../support/while-stopped.ts';
 
 const page = new DocPage('recovery.md');
 const [ABBREVIATIONS = '', ...LOOKS] = page.section('1. First: look').commands;
@@ -109,7 +110,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     await using machine = await site.machine();
     const here = await copied(machine);
     // Stopped, it hears of the pivot, and answers nothing.
-    process.kill(machine.qemu.pid, 'SIGSTOP');
+    await stop(machine.qemu.pid);
     await site.service.abort({ job: byId(here.job), pivot: true, async: true });
     process.kill(machine.qemu.pid, 'SIGKILL');
     await machine.qemu.exited;

@@ -405,7 +405,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       const id = await start(FULL, nbd(server));
       await rig.service.until(id, 'STATE_READY');
       // What is under way to it now does not come back: so the pivot cannot be done before the server dies.
-      server.hang();
+      await server.hang();
       await rig.vm.work(FULL, 64);
       const asked = await rig.service.abort({ job: byId(id), pivot: true, async: true });
       expect(asked.state).toBe(Job_State.STATE_PIVOTING);
@@ -437,7 +437,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await using server = await served(FULL);
       const id = await start(FULL, nbd(server), { writeMode });
       await rig.service.until(id, 'STATE_READY');
-      server.hang();
+      await server.hang();
       // In BLOCKING the guest's own write waits for the server now.
       if (writeMode === BACKGROUND) await rig.vm.work(FULL, 64);
       // With much under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until that is gone.

@@ -18,6 +18,7 @@ import {
   startQemu,
   testDir,
 } from '../support/qemu.ts';
+import { stop } from '../support/while-stopped.ts';
 
 const STYLES: readonly Style[] = ['blockdev', 'drive'];
 const BUSES: readonly Bus[] = ['virtio-blk', 'virtio-scsi', 'nvme', 'ide'];
@@ -95,7 +96,7 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
       const qemu = await startQemu({ style: 'blockdev', disks: [] });
       expect(isRunning(qemu.pid)).toBe(true);
       if (hang) {
-        process.kill(qemu.pid, 'SIGSTOP');
+        await stop(qemu.pid);
       }
       await qemu[Symbol.asyncDispose]();
       expect(isRunning(qemu.pid)).toBe(false);

@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { run, within } from './qemu.ts';
+import { stop } from './while-stopped.ts';
 
 const START_MS = 20_000;
 
@@ -74,10 +75,14 @@ export class EtcdServer implements AsyncDisposable {
     await within(START_MS, 'the start of etcd', serves);
   }
 
-  /** Resolves when it is gone, if the signal makes it go. */
+  /** Resolves when it is gone, if the signal makes it go, or when nothing of it runs any more, if it stops it. */
   async signal(signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (signal === 'SIGSTOP') {
+      await stop(child.pid);
+      return;
+    }
     const exit = once(child, 'exit');
     child.kill(signal);
     if (signal === 'SIGKILL' || signal === 'SIGTERM') await exit;

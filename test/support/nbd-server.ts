@@ -7,6 +7,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { eventually, present } from './checks.ts';
 import { run, within } from './qemu.ts';
+import { stop } from './while-stopped.ts';
 
 export interface NbdServerOptions {
   readonly folder: string;
@@ -58,8 +59,8 @@ export class NbdServer implements AsyncDisposable {
   }
 
   /** It goes on listening, and answers nothing any more. */
-  hang(): void {
-    this.#child.kill('SIGSTOP');
+  async hang(): Promise<void> {
+    await stop(present(this.#child.pid));
   }
 
   goOn(): void {

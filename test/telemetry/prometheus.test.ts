@@ -12,6 +12,7 @@ import { needs } from '../support/means.ts';
 import { Prometheus } from '../support/prometheus.ts';
 import { makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
 import { REPOSITORY, Service } from '../support/service.ts';
+import { stop } from '../support/while-stopped.ts';
 
 interface Panel {
   readonly id: number;
@@ -211,7 +212,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
   test('sees a QEMU that ends, and a host whose agent is away and back', async () => {
     await comes('blockjob_qmp_links{state="up"}', 1);
     await comes('blockjob_hosts{state="reachable"}', 1);
-    process.kill(agent.pid, 'SIGSTOP');
+    await stop(agent.pid);
     // It is asked, and has five seconds.
     expect((await gateway.listJobs()).unreachableHosts).toEqual(['h1']);
     await comes('blockjob_hosts{state="unreachable"}', 1);
