@@ -44,6 +44,7 @@ import { JobTable, type JobTableOptions } from './job-table.ts';
 import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
 import { recoverLost } from './lost-journal.ts';
+import { refuseMigratingPivot } from './migration.ts';
 import type { Allowed } from './place.ts';
 import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
@@ -140,13 +141,11 @@ export class HostAgent implements BlockJobs {
     const ofDomain = ({ accepted }: Job) =>
       domain === '' || accepted.domain === domain || accepted.domainUuid === (uuid ?? domain);
     const states = stateFilter(request);
-    const wanted = this.#jobs.newestFirst.filter(
-      ({ job }) => ofDomain(job) && (states.size === 0 || states.has(job.state)),
-    );
+    const isWanted = ({ job }: JobLog) => ofDomain(job) && (states.size === 0 || states.has(job.state));
     const known = this.#machines.find(domain) !== undefined || this.#jobs.newestFirst.some(({ job }) => ofDomain(job));
     if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
     const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#views.of(log)) };
-    const { items: logs, nextPageToken } = page(wanted, order, request);
+    const { items: logs, nextPageToken } = page(this.#jobs.newestFirst.filter(isWanted), order, request);
     return { items: await this.#views.now(logs), nextPageToken, unreachableHosts: [] };
   }
 
@@ -155,7 +154,10 @@ export class HostAgent implements BlockJobs {
     const { signal } = call;
     const log = await this.#once('Abort', request, async (found, mark) => {
       // To break a job off is safe on whatever host.
-      if (request.pivot) await this.#mayChange(found, call);
+      if (request.pivot) {
+        await this.#mayChange(found, call);
+        await refuseMigratingPivot(found, this.#machines);
+      }
       await requestEnd(found, request, mark);
     });
     while (!request.async && !log.ended && !signal.aborted) await log.changed.after(log.changed.now, { signal });

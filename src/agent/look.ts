@@ -3,6 +3,7 @@ import type { Job } from '../core/job.ts';
 import type { DeviceOn } from '../core/journal-entry.ts';
 import type { Seen } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
+import { migration } from './migration.ts';
 import { isAlive, isSame } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -22,7 +23,12 @@ export async function look(
   if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
     return undefined;
   const at = new Date().toISOString();
-  const [jobs, blockJobs, guestRuns] = await Promise.all([machine.jobs(), machine.blockJobs(), machine.guestRuns()]);
+  const [jobs, blockJobs, guestRuns, migrates] = await Promise.all([
+    machine.jobs(),
+    machine.blockJobs(),
+    machine.guestRuns(),
+    job.state === 'PIVOTING' ? migration(machine) : undefined,
+  ]);
   onBlockJobs(blockJobs);
   const listed = jobs.find((one) => one.id === accepted.job);
   const blockJob = blockJobs.find((one) => one.id === accepted.job);
@@ -44,6 +50,7 @@ export async function look(
     },
     ...place,
     guestRuns,
+    guestMigrates: migrates !== undefined,
   };
 }
 

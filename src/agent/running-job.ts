@@ -188,7 +188,8 @@ export class RunningJob {
 
   async #releaseGuest(machine: VirtualMachine | undefined): Promise<void> {
     try {
-      await machine?.execute({ execute: 'cont' });
+      // One that has left meanwhile runs elsewhere: continued here, too, two would write to its disks.
+      if ((await machine?.guestState()) !== 'MIGRATING') await machine?.execute({ execute: 'cont' });
     } catch (error) {
       // It has shut down or panicked meanwhile: no longer ours to continue.
       if (!(error instanceof Refused)) throw error;

@@ -9,6 +9,7 @@ import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import { type JobTable, writtenBy } from './job-table.ts';
+import { refuseMigrating } from './migration.ts';
 import type { Allowed } from './place.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
 import { Schemas } from './schemas.ts';
@@ -76,6 +77,7 @@ export class Starts {
     const { domain, disk: address } = request.disk;
     const machine = machines.get(domain);
     return await machine.asking(async (identity) => {
+      await refuseMigrating(machine);
       const schema = await this.#schemas.require(kind, machine, identity);
       const graph = await machine.graph();
       const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });

@@ -43,6 +43,7 @@ export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
+  GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
   NO_SPACE: () => 'make room where the destination is, or name another place',
   TOO_MANY_JOBS: () => 'blockjob jobs --active',
   REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or leave --request-id out`,

@@ -172,6 +172,11 @@ export const catalogue = {
     libvirt: '-',
     text: 'host {host} is not the owner of domain {domain}; ask {owner}',
   },
+  GUEST_MIGRATING: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_INVALID',
+    text: 'the guest of domain {domain} migrates, or has migrated away (QEMU: {status}), and its disks stay as they are here; ask again where it runs, when the migration has ended',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

@@ -28,6 +28,8 @@ export type Seen =
       readonly devicePath: string | undefined;
       /** The guest is running (query-status). */
       readonly guestRuns: boolean;
+      /** It is on its way to another QEMU, or there: asked only for a job that is to pivot. */
+      readonly guestMigrates: boolean;
     };
 
 /** What is asked of QEMU once, and then waited for. */

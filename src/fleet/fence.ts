@@ -14,18 +14,14 @@ interface Asked {
 export class Fence {
   readonly #membership: Membership;
   readonly #host: string;
-  readonly #isLeaving: (domain: Asked) => Promise<boolean>;
 
-  /** `isLeaving`: its guest runs elsewhere by now, or is about to, whoever the directory still says has it. */
-  constructor(membership: Membership, host: string, isLeaving: (domain: Asked) => Promise<boolean>) {
+  constructor(membership: Membership, host: string) {
     this.#membership = membership;
     this.#host = host;
-    this.#isLeaving = isLeaving;
   }
 
   /** Rejects with NOT_OWNER, or with DIRECTORY_UNREACHABLE where nobody can say. */
-  async mayChange(domain: Asked, call: Call): Promise<void> {
-    const { name, uuid } = domain;
+  async mayChange({ name, uuid }: Asked, call: Call): Promise<void> {
     const { signal, epoch } = call;
     const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
       timeoutMs: PATIENCE_MS,
@@ -33,10 +29,7 @@ export class Fence {
       ...(epoch === undefined ? {} : { epoch }),
     });
     const host = this.#host;
-    if (verdict.may) {
-      if (!(await this.#isLeaving(domain))) return;
-      fail('NOT_OWNER', { host, domain: name, owner: 'the host that it migrates to' });
-    }
+    if (verdict.may) return;
     switch (verdict.why) {
       case 'not-owner':
         return fail('NOT_OWNER', { host, domain: name, owner: verdict.owner ?? 'a gateway' });

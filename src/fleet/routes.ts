@@ -11,7 +11,7 @@ import { type JobPlaces, NOT_THERE } from './job-places.ts';
 /** How long a domain is looked for past the memory. */
 const LOOK_AGAIN_MS = 3000;
 /** An agent that says one of these has not begun: whoever has the domain now is asked instead. */
-const MOVED: ReadonlySet<string> = new Set(['NOT_OWNER', 'DOMAIN_NOT_FOUND']);
+const MOVED: ReadonlySet<string> = new Set(['NOT_OWNER', 'DOMAIN_NOT_FOUND', 'GUEST_MIGRATING']);
 
 export class Routes {
   readonly #directory: Directory;

@@ -54,10 +54,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   addDirectory(telemetry.meters, () => membership.standing.is === 'member');
   const observer = telemetry.with(meters);
   const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
-  const fence = new Fence(membership, config.host, async ({ name, uuid }) => {
-    const machine = machines.find(uuid ?? name);
-    return machine?.identity !== undefined && (await machine.guestState()) === 'MIGRATING';
-  });
+  const fence = new Fence(membership, config.host);
   const host = new HostAgent({
     ...config,
     machines,

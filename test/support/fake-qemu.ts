@@ -289,6 +289,8 @@ export class FakeQemu implements AsyncDisposable {
         return { UUID: '00000000-0000-0000-0000-000000000000' };
       case 'query-status':
         return { status: this.#running ? 'running' : 'paused', singlestep: false, running: this.#running };
+      case 'query-migrate':
+        return {};
       case 'query-jobs':
         return [...this.#jobs.values()].map((job) => job.asJob());
       case 'query-block-jobs':

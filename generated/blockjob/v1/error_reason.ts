@@ -289,6 +289,16 @@ export const ErrorReason = {
    */
   ERROR_REASON_JOB_ENDING: 913,
   /**
+   * ERROR_REASON_GUEST_MIGRATING - FAILED_PRECONDITION. The guest is on its way to another QEMU, has gone there, or has not arrived here, and the call
+   * was a start or a pivot. The other QEMU has opened the images as they were, and would never see what is done here.
+   * The status is QEMU's own word, of the migration or of the guest.
+   * Do: ask again where the guest runs, when the migration has ended.
+   * libvirt: VIR_ERR_OPERATION_INVALID ("domain is not running"), VIR_ERR_OPERATION_TIMEOUT (the migration has its
+   * lock).
+   * Keys: domain, status.
+   */
+  ERROR_REASON_GUEST_MIGRATING: 914,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -421,6 +431,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_NOT_OWNER = typeof ErrorReason.ERROR_REASON_NOT_OWNER;
   export type ERROR_REASON_JOB_ENDED = typeof ErrorReason.ERROR_REASON_JOB_ENDED;
   export type ERROR_REASON_JOB_ENDING = typeof ErrorReason.ERROR_REASON_JOB_ENDING;
+  export type ERROR_REASON_GUEST_MIGRATING = typeof ErrorReason.ERROR_REASON_GUEST_MIGRATING;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_REVISION_UNKNOWN = typeof ErrorReason.ERROR_REASON_REVISION_UNKNOWN;
@@ -549,6 +560,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 913:
     case "ERROR_REASON_JOB_ENDING":
       return ErrorReason.ERROR_REASON_JOB_ENDING;
+    case 914:
+    case "ERROR_REASON_GUEST_MIGRATING":
+      return ErrorReason.ERROR_REASON_GUEST_MIGRATING;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -668,6 +682,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_JOB_ENDED";
     case ErrorReason.ERROR_REASON_JOB_ENDING:
       return "ERROR_REASON_JOB_ENDING";
+    case ErrorReason.ERROR_REASON_GUEST_MIGRATING:
+      return "ERROR_REASON_GUEST_MIGRATING";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

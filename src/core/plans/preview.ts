@@ -160,6 +160,7 @@ function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: bool
     deviceOn: 'SOURCE',
     devicePath: job.accepted.source.path,
     guestRuns,
+    guestMigrates: false,
   };
 }
 

@@ -155,6 +155,7 @@ export type QmpCommand =
   | { readonly execute: 'query-block' }
   | { readonly execute: 'query-block-jobs' }
   | { readonly execute: 'query-jobs' }
+  | { readonly execute: 'query-migrate' }
   | { readonly execute: 'query-name' }
   | { readonly execute: 'query-named-block-nodes'; readonly arguments: { readonly flat: true } }
   | { readonly execute: 'query-qmp-schema' }

@@ -220,3 +220,8 @@ export function readUuid(reply: unknown): string | undefined {
 export function readRunState(reply: unknown): string {
   return requiredText(object(reply, 'query-status'), 'status', 'query-status');
 }
+
+/** qapi/migration.json, MigrationStatus: setup, active, completed, failed, … Undefined: there has been none. */
+export function readMigrationStatus(reply: unknown): string | undefined {
+  return text(object(reply, 'query-migrate')['status']);
+}

@@ -71,6 +71,7 @@ describe('a pause that no error explains', () => {
     deviceOn: 'SOURCE',
     devicePath: SOURCE,
     guestRuns: true,
+    guestMigrates: false,
   });
 
   test('lasts when it is still there a fifth of a second later, and begins anew after it was gone', () => {

@@ -22,6 +22,7 @@ class Machine {
   status: QemuJobStatus | undefined = 'ready';
   error: string | undefined;
   runs = true;
+  isElsewhere = false;
   node = 'top';
   readonly #answer: (machine: Machine, command: QmpCommand) => void;
 
@@ -49,12 +50,18 @@ class Machine {
     return this.runs;
   }
 
+  async guestState(): Promise<string> {
+    return this.isElsewhere ? 'MIGRATING' : 'PAUSED';
+  }
+
   async graph(): Promise<unknown> {
     const path = this.node === 'top' ? SOURCE : DESTINATION;
     return { disks: [{ qdev: ACCEPTED.qdev, chain: [{ node: this.node, path }] }] };
   }
 
   async execute(command: QmpCommand): Promise<unknown> {
+    if (command.execute === 'query-status') return { status: this.isElsewhere ? 'postmigrate' : 'running' };
+    if (command.execute === 'query-migrate') return {};
     this.commands.push(command.execute);
     if (command.execute === 'stop') this.runs = false;
     if (command.execute === 'cont') this.runs = true;
@@ -161,6 +168,19 @@ describe('a job that runs', () => {
     expect(machine.runs).toBe(true);
     expect(job.log.job).toMatchObject({ state: 'PIVOTING', guestHeld: false });
     expect(job.log.revisionOf('concluded')).toBeDefined();
+  });
+
+  it('does not continue a guest that was paused for its pivot and has migrated since: it runs elsewhere', async () => {
+    const machine = new Machine((self, { execute }) => {
+      if (execute !== 'job-complete') return;
+      self.conclude(undefined, JOB);
+      self.isElsewhere = true;
+    });
+    await using job = await driven(machine, [pivot('ALWAYS')]);
+    await job.driving;
+    expect(machine.commands.slice(0, 3)).toEqual(['stop', 'job-complete', 'job-dismiss']);
+    expect(machine.runs).toBe(false);
+    expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
   });
 
   it('is not looked for in another process under the same name, as while a guest migrates', async () => {

@@ -69,13 +69,14 @@ function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<O
     deviceOn: 'SOURCE',
     devicePath: SOURCE,
     guestRuns: true,
+    guestMigrates: false,
     ...more,
   };
 }
 
 /** QEMU is there, and has no such job. */
 function gone(deviceOn: DeviceOn = 'SOURCE', devicePath: string | undefined = SOURCE): Up {
-  return { qemu: 'UP', at: SEEN_AT, job: undefined, deviceOn, devicePath, guestRuns: true };
+  return { qemu: 'UP', at: SEEN_AT, job: undefined, deviceOn, devicePath, guestRuns: true, guestMigrates: false };
 }
 
 const WAIT: Move = { move: 'wait' };
@@ -249,6 +250,21 @@ describe('the next move', () => {
       'pivoting: held, and QEMU was asked',
       pivotingHeld,
       seen('ready', {}, { guestRuns: false }),
+      { complete: true },
+      WAIT,
+    ],
+    ['pivoting: the guest migrates', pivoting, seen('ready', {}, { guestMigrates: true }), {}, WAIT],
+    [
+      'pivoting: held, and the guest migrates',
+      pivotingHeld,
+      seen('ready', {}, { guestRuns: false, guestMigrates: true }),
+      {},
+      RELEASE,
+    ],
+    [
+      'pivoting: QEMU was asked before the guest migrated',
+      pivoting,
+      seen('ready', {}, { guestMigrates: true }),
       { complete: true },
       WAIT,
     ],
@@ -563,6 +579,17 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
           move.move !== 'hold-guest' ||
           (job.state === 'PIVOTING' && what.qemu === 'UP' && what.guestRuns && what.job?.ioStatus === 'ok'),
       ),
+    ).toEqual([]);
+  });
+
+  it('a guest that migrates is not moved to the destination, nor held for it', () => {
+    expect(
+      except(({ job, seen: what, asked }) => {
+        const moved = nextMove(job, what.qemu === 'UP' ? { ...what, guestMigrates: true } : what, asked);
+        const completes = moved.move === 'command' && moved.asks === 'complete';
+        const holds = moved.move === 'hold-guest' && !asked.complete;
+        return !completes && !holds;
+      }),
     ).toEqual([]);
   });
 

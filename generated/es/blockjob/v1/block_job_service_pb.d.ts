@@ -1390,7 +1390,8 @@ export declare const BlockJobService: GenService<{
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
-   * DISK_EMPTY, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED.
+   * DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD,
+   * PLAN_CHANGED.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -1440,8 +1441,8 @@ export declare const BlockJobService: GenService<{
    * holds there; Abort with pivot makes the guest run on `base`.
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
-   * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS,
-   * QEMU_TOO_OLD, PLAN_CHANGED; FIELD_INVALID where ACTIVE and `top` contradict each other.
+   * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
+   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED; FIELD_INVALID where ACTIVE and `top` contradict each other.
    * Idempotent with a request_id. A client that leaves does not stop the start.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Commit
@@ -1542,7 +1543,7 @@ export declare const BlockJobService: GenService<{
    * while the job is being cancelled is refused with JOB_ENDING.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
-   * pivot also with JOB_ENDING, JOB_NOT_READY and PIVOT_UNSUPPORTED: the job goes on then.
+   * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
    * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
    *
    * A client that leaves does not stop the ending: once it is written down, it is carried out, also across a restart

@@ -1,0 +1,36 @@
+/**
+ * A guest that goes to another QEMU. That one has opened its images as they were, and goes on with those: a pivot here
+ * would be lost to it, whatever this QEMU says of the job.
+ */
+import { fail } from '../core/errors.ts';
+import { migrationOf } from '../core/qemu/migration.ts';
+import { readMigrationStatus, readRunState } from '../core/qemu/replies.ts';
+import { inTime } from '../lib/in-time.ts';
+import { PATIENCE_MS } from './graphs.ts';
+import type { JobLog } from './job-log.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+/** QEMU's word for it, if the guest is between two QEMUs; undefined: it is here, and stays. */
+export async function migration(machine: VirtualMachine): Promise<string | undefined> {
+  const [status, migrate] = await Promise.all([
+    machine.execute({ execute: 'query-status' }),
+    machine.execute({ execute: 'query-migrate' }),
+  ]);
+  return migrationOf(readRunState(status), readMigrationStatus(migrate));
+}
+
+/** Throws GUEST_MIGRATING. */
+export async function refuseMigrating(machine: VirtualMachine): Promise<void> {
+  refuse(machine, await migration(machine));
+}
+
+/** Throws GUEST_MIGRATING where QEMU says so at once. It is asked again, and waited for, right before the pivot. */
+export async function refuseMigratingPivot({ job, ended }: JobLog, machines: VirtualMachines): Promise<void> {
+  const machine = ended ? undefined : machines.of(job.accepted);
+  if (machine !== undefined) refuse(machine, await inTime(migration(machine), PATIENCE_MS));
+}
+
+function refuse({ name: domain }: VirtualMachine, status: string | undefined): void {
+  if (status !== undefined) fail('GUEST_MIGRATING', { domain, status });
+}
