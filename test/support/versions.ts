@@ -29,6 +29,7 @@ const SUITES = [
   'lost-journal',
   'leftovers',
   'plans',
+  'migration',
   'guest-load',
 ] as const;
 const MARKS = { from: '<!-- results -->\n', to: '<!-- end of results -->' };
