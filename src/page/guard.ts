@@ -10,7 +10,8 @@ export function refusalOf(headers: IncomingHttpHeaders): string | undefined {
   // A page whose own name was made to lead here (DNS rebinding) comes with that name. The port may be another one: that
   // of a tunnel.
   const host = headers.host ?? '';
-  if (!isLoopback(hostNameIn(host))) {
+  // What answers a call makes a URL of it, and throws where that is none.
+  if (!isLoopback(hostNameIn(host)) || !URL.canParse(`http://${host}`)) {
     return 'this page is asked for by a name of this machine alone: http://127.0.0.1:PORT/ or http://localhost:PORT/';
   }
   if (headers.origin !== undefined && headers.origin !== `http://${host}`) return 'this page answers itself alone';

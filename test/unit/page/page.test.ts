@@ -82,6 +82,19 @@ describe('its server', () => {
     },
   );
 
+  test.each(['localhost:99999', '127.999.999.999', '[::1]:70000'])(
+    'refuses a name that is none, and goes on: "%s"',
+    async (host) => {
+      const call = { host, 'content-type': 'application/json', 'connect-protocol-version': '1' };
+      const { status } = await ask(`${page.url}blockjob.v1.DomainService/ListDomains`, call, {
+        method: 'POST',
+        body: '{}',
+      });
+      expect(status).toBe(403);
+      expect((await ask(page.url)).status).toBe(200);
+    },
+  );
+
   test.each([
     ['another site', { origin: 'https://evil.example' }],
     ['another port of this machine', { origin: 'http://127.0.0.1:1' }],
