@@ -14,6 +14,8 @@ export const HOLD_LIMIT_MS = 5000;
 const FORCE_AGAIN_MS = 2000;
 /** QEMU drains its disks in less. */
 export const PAUSE_LASTS_MS = 200;
+/** A host that may not move the guest asks again after so long. */
+const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
 const REST_PER_HOLD = 4;
 
@@ -31,6 +33,7 @@ export class AskedSoFar {
   /** Since when the guest is held, or is not held any more; long ago when it never was. */
   #heldSince = -Infinity;
   #restMs = 0;
+  #fencedUntil = -Infinity;
   /** When an end by force was asked for, over the network. */
   #forcedAt = Infinity;
   /** Since when the job is seen to be paused, and no error explains it. */
@@ -44,6 +47,11 @@ export class AskedSoFar {
   /** QEMU refused it: it was as if never asked. */
   delete(asking: Asking): void {
     this.#asked.delete(asking);
+  }
+
+  /** Who has the domain is another host, or not known: the guest is not to be moved now. */
+  fence(): void {
+    this.#fencedUntil = performance.now() + FENCED_MS;
   }
 
   /** What QEMU says now. */
@@ -101,6 +109,7 @@ export class AskedSoFar {
       pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
+      fenced: nowMs < this.#fencedUntil,
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
   }

@@ -54,7 +54,6 @@ import { type Change, changeDone, requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
 import { type Start, Starts } from './starts.ts';
-import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
 import { Watchers } from './watchers.ts';
@@ -64,8 +63,6 @@ export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'> {
   /** Where copies may go. */
   readonly allowed: Allowed;
   readonly limits: Limits;
-  /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
-  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
 }
 
 export class HostAgent implements BlockJobs {

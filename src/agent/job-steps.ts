@@ -1,5 +1,6 @@
 /** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
+import { carryBitmaps } from '../core/bitmaps.ts';
 import { ending, whatFailed } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
@@ -119,10 +120,19 @@ export class JobSteps {
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
   }
 
-  /** Does a step that is in no plan, and that the job can do without. Rejects while QEMU is unreachable. */
-  async once(step: Step, machine: VirtualMachine | undefined): Promise<void> {
-    await this.#run(step, machine, perform);
-    if (this.#job.steps.get(step.name) === 'UNKNOWN') throw new NotSent(step.name, 'the answer was lost');
+  /**
+   * A step that is in no plan: one that cannot be done costs the next backup its increment, and is no reason to stay.
+   * Rejects while QEMU is unreachable.
+   */
+  async carryBitmaps(machine: VirtualMachine | undefined): Promise<void> {
+    const { source, destination } = this.#job.accepted;
+    const nodes = (await machine?.graph())?.nodes;
+    const [from, to] = [nodes?.get(source.node), nodes?.get(destination?.node ?? '')];
+    const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
+    if (command === undefined) return;
+    const name = 'carry-bitmaps';
+    await this.#run({ name, run: { do: 'qmp', command } }, machine, perform);
+    if (this.#job.steps.get(name) === 'UNKNOWN') throw new NotSent(name, 'the answer was lost');
   }
 
   /** Does a step, writing down that it begins and how it went; false: it was not done. */

@@ -1,5 +1,6 @@
 /** Every job of this host, ended ones too, and who looks after those that run. */
 import type { Logger } from 'pino';
+import type { Call } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
@@ -30,6 +31,8 @@ export interface JobTableOptions {
   /** Where the journals are. */
   readonly jobsFolder: string;
   readonly limits: Pick<Limits, 'jobs' | 'keep'>;
+  /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
+  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
   readonly observer?: Observer;
   /** Told of each job that has ended while it was looked after here. */
   readonly onEnded?: (job: Job) => void;
@@ -169,13 +172,15 @@ export class JobTable {
   }
 
   #runningJob(log: JobLog): RunningJob {
-    const { machines, progresses, logger } = this.#options;
+    const { machines, progresses, mayChange, logger } = this.#options;
+    const { domain: name, domainUuid: uuid } = log.job.accepted;
     return new RunningJob({
       log,
       observer: this.#observer,
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
+      mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       logger,
     });

@@ -7,8 +7,8 @@
  *      look at QEMU ──► next-move(journal, QEMU) ──► write it down ──► do it ──────┘
  */
 import type { Logger } from 'pino';
-import { carryBitmaps } from '../core/bitmaps.ts';
 import type { Job } from '../core/job.ts';
+import { isForPivot } from '../core/moves.ts';
 import { type Asked, type Move, nextMove, type Seen } from '../core/next-move.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
@@ -28,6 +28,8 @@ export interface RunningJobOptions extends JobStepsOptions {
   readonly machine: () => VirtualMachine | undefined;
   /** Notified when a VM comes, which may be this job's. */
   readonly arrivals: Wake;
+  /** Asked right before the guest is moved: rejects where this host is not to do so. */
+  readonly mayPivot: (signal: AbortSignal) => Promise<void>;
   /** Told of what QEMU says on the way, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }
@@ -50,11 +52,8 @@ export class RunningJob {
   constructor(options: RunningJobOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#logger = options.logger.child({
-      job: this.#job.accepted.job,
-      domain: this.#job.accepted.domain,
-      disk: this.#job.accepted.disk,
-    });
+    const { job, domain, disk } = this.#job.accepted;
+    this.#logger = options.logger.child({ job, domain, disk });
     this.#steps = new JobSteps({ ...options, logger: this.#logger });
   }
 
@@ -155,6 +154,7 @@ export class RunningJob {
   }
 
   async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {
+    if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot())) return;
     switch (move.move) {
       case 'record':
         this.#logger.info({ entry: move.entry.entry }, 'job');
@@ -172,7 +172,8 @@ export class RunningJob {
         await this.#releaseGuest(machine);
         return;
       case 'carry-bitmaps':
-        await this.#carryBitmaps(machine);
+        await this.#steps.carryBitmaps(machine);
+        this.#asked.add('bitmaps');
         return;
       case 'yank':
         await this.#yank(move.command, machine);
@@ -186,6 +187,18 @@ export class RunningJob {
     }
   }
 
+  async #mayPivot(): Promise<boolean> {
+    try {
+      await this.#options.mayPivot(this.#stop.signal);
+      return true;
+    } catch (error) {
+      this.#logger.info({ why: String(error) }, 'the pivot waits');
+      this.#asked.fence();
+      await this.#pause();
+      return false;
+    }
+  }
+
   async #releaseGuest(machine: VirtualMachine | undefined): Promise<void> {
     try {
       // One that has left meanwhile runs elsewhere: continued here, too, two would write to its disks.
@@ -196,16 +209,6 @@ export class RunningJob {
       this.#logger.warn({ why: error.desc }, 'the guest that was paused for the pivot cannot be continued');
     }
     await this.#log.append({ entry: 'guest-released' });
-  }
-
-  /** A bitmap that cannot be carried over costs the next backup its increment, and is no reason to stay. */
-  async #carryBitmaps(machine: VirtualMachine | undefined): Promise<void> {
-    const { source, destination } = this.#job.accepted;
-    const nodes = (await machine?.graph())?.nodes;
-    const [from, to] = [nodes?.get(source.node), nodes?.get(destination?.node ?? '')];
-    const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
-    if (command !== undefined) await this.#steps.once({ name: 'carry-bitmaps', run: { do: 'qmp', command } }, machine);
-    this.#asked.add('bitmaps');
   }
 
   /** Where there is nothing to be yanked, the job can be ended as any other. */

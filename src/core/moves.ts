@@ -57,6 +57,8 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly heldTooLong: boolean;
   /** It was, and has to get on with its work before it may be paused again. */
   readonly restsFromHold: boolean;
+  /** This host was refused a moment ago to move the guest: its domain may be another's. */
+  readonly fenced: boolean;
 }
 
 export type Move =
@@ -72,3 +74,8 @@ export type Move =
   /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
   | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
   | { readonly move: 'settle' };
+
+/** Of a job that is to pivot: it goes on to where its guest will be on the destination. */
+export function isForPivot(move: Move): boolean {
+  return move.move === 'hold-guest' || (move.move === 'command' && move.asks === 'complete');
+}

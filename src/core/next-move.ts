@@ -21,7 +21,7 @@
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
  *  READY, on_ready           —                                     record pivot- or finish-requested
- *  PIVOTING                  the guest migrates                    release it, and wait for its end
+ *  PIVOTING                  the guest migrates, or is another's   release it, and wait
  *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
  *  PIVOTING                  guest held for too long               release it, and try again later
  *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
@@ -70,8 +70,9 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     case 'PIVOTING':
       if (pause === 'USER') return resume(job, asked);
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
-      // The QEMU that it goes to has opened the source: all that the guest wrote after a pivot would be missing there.
-      if (seen.guestMigrates && !asked.complete) return job.guestHeld ? { move: 'release-guest' } : WAIT;
+      // Where the guest is to go on the source has been opened: all that it wrote after a pivot would be missing there.
+      if ((seen.guestMigrates || asked.fenced) && !asked.complete)
+        return job.guestHeld ? { move: 'release-guest' } : WAIT;
       return pivot(job, seen.job, seen.guestRuns, asked);
     default:
       return WAIT;

@@ -142,6 +142,7 @@ const NOTHING: Asked = {
   pauseLasts: false,
   heldTooLong: false,
   restsFromHold: false,
+  fenced: false,
 };
 
 function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: boolean): Seen {

@@ -5,6 +5,7 @@ import { HeardEnds } from '../../../src/agent/heard-ends.ts';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { RunningJob } from '../../../src/agent/running-job.ts';
 import type { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
+import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { EntryBody, QemuProcess } from '../../../src/core/journal-entry.ts';
 import type { QmpCommand } from '../../../src/core/qemu/commands.ts';
 import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
@@ -80,7 +81,7 @@ class Machine {
 async function driven(
   machine: Machine,
   entries: readonly EntryBody[],
-  process?: QemuProcess,
+  { process, mayPivot = async () => undefined }: { process?: QemuProcess; mayPivot?: () => Promise<void> } = {},
 ): Promise<AsyncDisposable & { log: JobLog; driving: Promise<void> }> {
   await using resources = new AsyncDisposableStack();
   const dir = resources.use(await testDir());
@@ -92,6 +93,7 @@ async function driven(
     machine: () => machine as unknown as VirtualMachine,
     arrivals: new Wake(),
     holder: async () => undefined,
+    mayPivot,
     onBlockJobs: () => undefined,
     logger: pino({ level: 'silent' }),
   });
@@ -183,6 +185,42 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
   });
 
+  it.each(['NEVER', 'ALWAYS'] as const)(
+    'asks whose the guest is before it moves or pauses it (pause %s)',
+    async (pause) => {
+      const answers = [new BlockJobError(failure('NOT_OWNER', { host: 'h1', domain: 'vm', owner: 'h2' })), undefined];
+      const before: string[][] = [];
+      const machine = new Machine((self, { execute }) => {
+        if (execute === 'job-complete') self.conclude(undefined, JOB);
+      });
+      const mayPivot = async () => {
+        before.push([...machine.commands]);
+        const refusal = answers.shift();
+        if (refusal !== undefined) throw refusal;
+      };
+      await using job = await driven(machine, [pivot(pause)], { mayPivot });
+      await job.driving;
+      expect(before.slice(0, 2)).toEqual([[], []]);
+      expect(before.at(-1)).toEqual(pause === 'ALWAYS' ? ['stop'] : []);
+      expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
+    },
+  );
+
+  it('gives back a guest that it has paused when it may not move it any more', async () => {
+    let asked = 0;
+    const machine = new Machine((self, { execute }) => {
+      if (execute === 'job-complete') self.conclude(undefined, JOB);
+    });
+    const mayPivot = async () => {
+      asked += 1;
+      if (asked === 2) throw new BlockJobError(failure('DIRECTORY_UNREACHABLE', { why: 'a test', what: 'vm' }));
+    };
+    await using job = await driven(machine, [pivot('ALWAYS')], { mayPivot });
+    await job.driving;
+    expect(machine.commands.slice(0, 4)).toEqual(['stop', 'cont', 'stop', 'job-complete']);
+    expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
+  });
+
   it('is not looked for in another process under the same name, as while a guest migrates', async () => {
     const stat = await readFile('/proc/self/stat', 'utf8');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
@@ -196,7 +234,7 @@ describe('a job that runs', () => {
         return { process: { pid: process.pid, startTime: `${startTime}0` } };
       },
     };
-    const job = await driven(machine, [], { pid: process.pid, startTime });
+    const job = await driven(machine, [], { process: { pid: process.pid, startTime } });
     await looked.promise;
     await job[Symbol.asyncDispose]();
     expect(job.log.job).toMatchObject({ state: 'READY', concluded: undefined });

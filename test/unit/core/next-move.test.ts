@@ -39,6 +39,7 @@ const NOT_ASKED: Asked = {
   overdue: false,
   heldTooLong: false,
   restsFromHold: false,
+  fenced: false,
   timeIsUp: false,
   pauseLasts: false,
   // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
@@ -252,6 +253,14 @@ describe('the next move', () => {
       seen('ready', {}, { guestRuns: false }),
       { complete: true },
       WAIT,
+    ],
+    ['pivoting: the domain is another host’s', pivoting, seen('ready'), { fenced: true }, WAIT],
+    [
+      'pivoting: held, and the domain is another host’s',
+      pivotingHeld,
+      seen('ready', {}, { guestRuns: false }),
+      { fenced: true },
+      RELEASE,
     ],
     ['pivoting: the guest migrates', pivoting, seen('ready', {}, { guestMigrates: true }), {}, WAIT],
     [
@@ -582,10 +591,13 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     ).toEqual([]);
   });
 
-  it('a guest that migrates is not moved to the destination, nor held for it', () => {
+  it.each([
+    ['migrates', { guestMigrates: true }, {}],
+    ['may be another host’s', {}, { fenced: true }],
+  ])('a guest that %s is not moved to the destination, nor held for it', (_why, isSeen, isAsked) => {
     expect(
       except(({ job, seen: what, asked }) => {
-        const moved = nextMove(job, what.qemu === 'UP' ? { ...what, guestMigrates: true } : what, asked);
+        const moved = nextMove(job, what.qemu === 'UP' ? { ...what, ...isSeen } : what, { ...asked, ...isAsked });
         const completes = moved.move === 'command' && moved.asks === 'complete';
         const holds = moved.move === 'hold-guest' && !asked.complete;
         return !completes && !holds;
