@@ -130,6 +130,10 @@ export class VirtualMachine {
     return this.#trouble;
   }
 
+  get nobodyListens(): boolean {
+    return this.#monitor.nobodyListens;
+  }
+
   answersTo(domain: string): boolean {
     return this.name === domain || (this.uuid !== undefined && this.uuid.toLowerCase() === domain.toLowerCase());
   }

@@ -14,8 +14,11 @@ export interface Running {
 }
 
 export interface WhoRunsHereOptions {
-  /** All that run here now, or have run here and not ended yet; not those that migrate in. */
-  readonly all: (domains: readonly Running[]) => void;
+  /**
+   * Those that run here now, or have run here and not ended yet; not those that migrate in. `complete`: there is no
+   * QEMU of which it is not known yet who it is.
+   */
+  readonly known: (domains: readonly Running[], options: { readonly complete: boolean }) => void;
   /** One was seen to go from "migrates in" to "runs". */
   readonly arrived: (domain: Running) => void;
   readonly log: Logger;
@@ -61,7 +64,12 @@ export class WhoRunsHere implements AsyncDisposable {
     const machines = this.#machines.all;
     const here = await Promise.all(machines.map(async (machine) => ((await this.#runs(machine)) ? [machine] : [])));
     for (const known of this.#seen.keys()) if (!machines.includes(known)) this.#seen.delete(known);
-    this.#options.all(here.flat().map(({ name, uuid }) => ({ name, uuid })));
+    // A socket on which nobody listens hides nobody.
+    const complete = machines.every((machine) => this.#seen.has(machine) || machine.nobodyListens);
+    this.#options.known(
+      here.flat().map(({ name, uuid }) => ({ name, uuid })),
+      { complete },
+    );
   }
 
   async #runs(machine: VirtualMachine): Promise<boolean> {

@@ -41,8 +41,8 @@ export class Claims {
   readonly #contested = new Map<string, string>();
   /** Those that must be looked at. */
   readonly #open = new Set<string>();
-  /** Until the agent has said what runs here nothing is given up. */
-  #advertised = false;
+  /** Until the agent has known all that runs here nothing is given up. */
+  #complete = false;
   /** Our own list has not been read since we are registered. */
   #unread = true;
   #owned = NO_LIST;
@@ -52,9 +52,9 @@ export class Claims {
     this.#options = options;
   }
 
-  advertise(domains: readonly LocalDomain[]): void {
+  advertise(domains: readonly LocalDomain[], { complete }: { readonly complete: boolean }): void {
     const before = new Map(this.#here);
-    this.#advertised = true;
+    this.#complete ||= complete;
     this.#here.clear();
     for (const domain of domains) {
       this.#here.set(domain.id, domain);
@@ -112,8 +112,7 @@ export class Claims {
 
   /** Puts in order what is open. Rejects with EtcdError when it cannot be, or something changed meanwhile: once more. */
   async settle(hostEpoch: bigint, signal: AbortSignal): Promise<void> {
-    while (this.#advertised && (this.#unread || this.#open.size > 0)) {
-      const batch = [...this.#open].slice(0, BATCH);
+    for (let batch = this.#next(); this.#unread || batch.length > 0; batch = this.#next()) {
       const asked = new Map(batch.map((id) => [id, this.#here.get(id)]));
       const found = await look(this.#options.etcd, this.#options.host.name, batch, signal);
       this.#follow(found);
@@ -125,6 +124,10 @@ export class Claims {
       this.#unread = false;
       this.#options.changed();
     }
+  }
+
+  #next(): readonly string[] {
+    return [...this.#open].filter((id) => this.#complete || this.#here.has(id)).slice(0, BATCH);
   }
 
   close(): void {
@@ -177,11 +180,9 @@ export class Claims {
         this.#held.delete(id);
         ids.delete(id);
         ifSo.push(remove(domainKey(id)));
-      } else if (decision.do === 'keep') {
-        ids.add(id);
-        continue;
       } else {
-        ids.delete(id);
+        if (decision.do === 'keep') ids.add(id);
+        else ids.delete(id);
         continue;
       }
       when.push(modifiedAt(domainKey(id), domain.modRevision));

@@ -89,10 +89,10 @@ export interface Membership extends AsyncDisposable {
   /** Notified when standing, or what we own, may have changed. */
   readonly changes: Wake;
   /**
-   * All that run here now, from when they are all known; what was said before, by an agent before this one too, and is
-   * not repeated is given up. It is put in order as soon as may be.
+   * Those that are known to run here now. They are claimed as soon as may be. Once they were `complete`, that is nothing
+   * else may run here, what was said before, by an agent before this one too, and is not repeated is given up.
    */
-  advertise(domains: readonly LocalDomain[]): void;
+  advertise(domains: readonly LocalDomain[], options: { readonly complete: boolean }): void;
   /**
    * A domain that will be advertised was seen to go from "migrates in" to "runs": it is taken from its owner. Nothing
    * else takes a domain from a host that is there.

@@ -83,8 +83,8 @@ export class EtcdMembership implements Membership {
     return this.#standing;
   }
 
-  advertise(domains: readonly LocalDomain[]): void {
-    this.#claims.advertise(domains);
+  advertise(domains: readonly LocalDomain[], options: { readonly complete: boolean }): void {
+    this.#claims.advertise(domains, options);
   }
 
   arrived(id: string): void {

@@ -67,8 +67,11 @@ export async function agent(config: AgentConfig): Promise<void> {
   await using _metrics = await telemetry.listen(certificates);
   await machines.start();
   await using _presence = new WhoRunsHere(machines, {
-    all: (domains) =>
-      membership.advertise(domains.map(({ name, uuid }) => ({ id: domainId(uuid ?? '', name, config.host), name }))),
+    known: (domains, options) =>
+      membership.advertise(
+        domains.map(({ name, uuid }) => ({ id: domainId(uuid ?? '', name, config.host), name })),
+        options,
+      ),
     arrived: ({ name, uuid }) => membership.arrived(domainId(uuid ?? '', name, config.host)),
     log,
   });

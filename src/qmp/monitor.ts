@@ -12,7 +12,7 @@
 // to query what became of its jobs.
 
 import { retryInMs } from './back-off.ts';
-import { Disconnected, NotSent, type QmpError } from './errors.ts';
+import { ConnectFailed, Disconnected, NotSent, type QmpError } from './errors.ts';
 import { Listeners } from './listeners.ts';
 import type { Command, Greeting, QmpEvent } from './messages.ts';
 import { Session } from './session.ts';
@@ -56,6 +56,7 @@ export class Monitor implements AsyncDisposable {
   #retry: NodeJS.Timeout | undefined;
   #generation = 0;
   #failures = 0;
+  #lastError: QmpError | undefined;
 
   /** Touches nothing yet. Throws RangeError for an empty path, which Node would take for a TCP port. */
   constructor(options: MonitorOptions) {
@@ -78,6 +79,11 @@ export class Monitor implements AsyncDisposable {
   /** What is known now; `connecting` before start() too. */
   get state(): MonitorState {
     return this.#state;
+  }
+
+  /** The last attempt has found that there is no QEMU: no such socket, or one that was left behind. */
+  get nobodyListens(): boolean {
+    return this.#lastError instanceof ConnectFailed && ['absent', 'refused'].includes(this.#lastError.why);
   }
 
   /** Hears of every change from now on, synchronously and in order; not of the present state. */
@@ -159,6 +165,7 @@ export class Monitor implements AsyncDisposable {
     this.#session = new Session(this.#options, {
       onReady: (greeting) => {
         this.#failures = 0;
+        this.#lastError = undefined;
         this.#enter({ state: 'connected', greeting, generation: ++this.#generation });
       },
       onEvent: (event) => this.#events.emit(event),
@@ -172,6 +179,7 @@ export class Monitor implements AsyncDisposable {
   #retryLater(error: QmpError): void {
     const delayMs = retryInMs(this.#failures++);
     this.#retry = setTimeout(() => this.#connect(), delayMs);
+    this.#lastError = error;
     this.#enter({ state: 'disconnected', error, retryInMs: delayMs });
   }
 

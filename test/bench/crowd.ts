@@ -20,7 +20,7 @@ async function join(index: number): Promise<void> {
   const membership = new EtcdMembership({ etcd: new Etcd({ endpoints: [url] }), host, ttlSeconds: TTL_SECONDS, log });
   await membership.join();
   const here = Array.from({ length: Number(domains) }, (_, at) => ({ id: randomUUID(), name: `${name}-vm${at}` }));
-  membership.advertise(here);
+  membership.advertise(here, { complete: true });
   for (;;) {
     const looked = membership.changes.now;
     if (here.every(({ id }) => membership.owns(id))) return;

@@ -82,8 +82,13 @@ describe.skipIf(needs('etcd'))('agents in the directory', () => {
     const { epoch } = gateway.domain(ONE);
     await before.signal('SIGKILL');
     await using after = Member.on(server.url, 'a');
-    after.advertise([{ id: ONE, name: `name of ${ONE}` }]);
+    // Until all are known nothing is given up, and those that are can be changed.
+    after.advertise([], { complete: false });
     await after.join(AbortSignal.timeout(3_000));
+    after.advertise([{ id: ONE, name: `name of ${ONE}` }], { complete: false });
+    await until('that it has one', after.changes, () => after.owns(ONE));
+    expect(await server.keys(domainKey(''))).toEqual([domainKey(ONE), domainKey(TWO)]);
+    after.advertise([{ id: ONE, name: `name of ${ONE}` }], { complete: true });
     await gateway.until('that one has ended', () => gateway.find(TWO).found === 'none');
     expect(gateway.domain(ONE).epoch).toBe(epoch);
     expect(await after.verdict(ONE, epoch)).toBe('may by directory');
@@ -94,7 +99,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', () => {
     await using slow = Member.on(server.url, 'a');
     await slow.join();
     expect(await server.keys(domainKey(''))).toEqual([domainKey(ONE)]);
-    slow.advertise([{ id: ONE, name: `name of ${ONE}` }]);
+    slow.advertise([{ id: ONE, name: `name of ${ONE}` }], { complete: true });
     expect(await slow.verdict(ONE, epoch)).toBe('may by directory');
   });
 

@@ -16,7 +16,10 @@ const membership = new EtcdMembership({
   marginMs: 500,
   log: pino({ level: 'silent' }),
 });
-membership.advertise(ids.map((id) => ({ id, name: `name of ${id}` })));
+membership.advertise(
+  ids.map((id) => ({ id, name: `name of ${id}` })),
+  { complete: true },
+);
 process.once('SIGTERM', () => {
   void membership.close().then(() => etcd.close());
 });

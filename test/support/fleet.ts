@@ -38,7 +38,10 @@ export class Member extends EtcdMembership {
   }
 
   run(...ids: readonly string[]): void {
-    this.advertise(ids.map((id) => ({ id, name: `vm-${id}` })));
+    this.advertise(
+      ids.map((id) => ({ id, name: `vm-${id}` })),
+      { complete: true },
+    );
   }
 
   /** In words: `may by directory`, `not-owner: b`, `not-known`. */
