@@ -81,9 +81,9 @@ export class Monitor implements AsyncDisposable {
     return this.#state;
   }
 
-  /** The last attempt has found that there is no QEMU: no such socket, or one that was left behind. */
+  /** The last attempt has found that there is no QEMU: no such socket, one that was left behind, or another program's. */
   get nobodyListens(): boolean {
-    return this.#lastError instanceof ConnectFailed && ['absent', 'refused'].includes(this.#lastError.why);
+    return this.#lastError instanceof ConnectFailed && ['absent', 'refused', 'not-qmp'].includes(this.#lastError.why);
   }
 
   /** Hears of every change from now on, synchronously and in order; not of the present state. */

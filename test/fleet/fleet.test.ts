@@ -23,6 +23,11 @@ import { stop } from '../support/while-stopped.ts';
 /** What a host says whose guest is leaving it: of itself, or when the directory says so. */
 const GONE_FROM_HERE = ['GUEST_MIGRATING', 'NOT_OWNER'];
 
+/** Of an entry in etcd: when it was made and changed, as etcdctl prints it. */
+function revisionsIn(fields: string): readonly string[] {
+  return fields.match(/"(?:CreateRevision|ModRevision)" : \d+/g) ?? [];
+}
+
 /** Revisions only, once and in order from `from`; `leave` ends it. */
 async function follow(
   caller: Caller,
@@ -258,6 +263,8 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
   }, 90_000);
 
   test('an agent that dies is forgotten within its TTL, and its calls are answered, not left hanging', async () => {
+    const entry = async () => await site.etcd.ctl('get', `/blockjob/v1/domains/${h2.qemu.uuid}`, '-w', 'fields');
+    const before = await entry();
     await h2.agent.kill();
     const refusal = await within(5000, 'an answer', refused(g1.getDomain(h2.domain)));
     expect(refusal).toMatchObject({ code: status.UNAVAILABLE, reason: 'HOST_UNREACHABLE' });
@@ -268,6 +275,9 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     );
     await site.restartAgent(h2);
     await g1.domainUp(h2.domain);
+    await startSoon(g1, h2);
+    // It was never given up: nobody could have taken it meanwhile, and no gateway was told that it is not there.
+    expect(revisionsIn(await entry())).toEqual(revisionsIn(before));
   });
 
   test('a domain that migrates to another host has one owner: the one that lost it changes nothing', async () => {
