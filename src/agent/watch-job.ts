@@ -45,6 +45,7 @@ export async function* watchJob(
   }
   using _poll = progresses.poll(log, intervalMs);
   let progressSent = progresses.of(log.job);
+  let lastSentMs = performance.now();
 
   while (!signal.aborted) {
     // Taken before looking: what changes from here on ends the wait below.
@@ -55,6 +56,7 @@ export async function* watchJob(
       // What is told of the past has no progress: that is a latest value, and today's would be untrue there.
       const isNow = cursor === log.job.revision;
       yield eventOf(revision, isNow ? progresses.of(revision.job) : undefined);
+      lastSentMs = performance.now();
       continue;
     }
     if (hasEnded(log.at(cursor)?.job ?? log.job)) return;
@@ -62,25 +64,20 @@ export async function* watchJob(
     if (progress !== undefined && progress !== progressSent) {
       progressSent = progress;
       yield progressOf(log.job, progress);
+      lastSentMs = performance.now();
       continue;
     }
-    if (!(await changedInTime(signal, before, log, progresses)) && !signal.aborted) {
-      yield live('HEARTBEAT', { job: log.job, progress: progresses.of(log.job) }, '');
+    // What wakes it may be the progress of other jobs.
+    const timeoutMs = lastSentMs + HEARTBEAT_MS - performance.now();
+    if (timeoutMs > 0) {
+      using wait = new LinkedAbort(signal);
+      const options = { signal: wait.signal, timeoutMs };
+      await Promise.race([log.changed.after(before.log, options), progresses.changed.after(before.progress, options)]);
+      continue;
     }
+    yield live('HEARTBEAT', { job: log.job, progress: progresses.of(log.job) }, '');
+    lastSentMs = performance.now();
   }
-}
-
-/** False: nothing has changed for so long that the watcher needs a sign of life. */
-async function changedInTime(
-  signal: AbortSignal,
-  before: { log: number; progress: number },
-  log: JobLog,
-  progresses: Progresses,
-): Promise<boolean> {
-  using wait = new LinkedAbort(signal);
-  const options = { signal: wait.signal, timeoutMs: HEARTBEAT_MS };
-  await Promise.race([log.changed.after(before.log, options), progresses.changed.after(before.progress, options)]);
-  return log.changed.now !== before.log || progresses.changed.now !== before.progress;
 }
 
 function live(

@@ -40,13 +40,15 @@ export class SharedWatches {
       fail('REVISION_UNKNOWN', { job, revision: String(afterRevision), last: String(last) });
     }
     const intervalMs = progressIntervalMs(request);
-    const shared = this.#watches.get(job) ?? new SharedWatch(job, this.#agentOf);
+    const known = this.#watches.get(job);
+    // One that has failed stays for those who have not read yet why.
+    const shared = known === undefined || known.failed !== undefined ? new SharedWatch(job, this.#agentOf) : known;
     if (shared.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: String(this.#limit) });
     this.#watches.set(job, shared);
     using leaving = new DisposableStack();
     leaving.use(shared.join(intervalMs));
     leaving.defer(() => {
-      if (shared.watchers === 1) this.#watches.delete(job);
+      if (shared.watchers === 1 && this.#watches.get(job) === shared) this.#watches.delete(job);
     });
 
     let cursor = afterRevision ?? last;
@@ -55,17 +57,20 @@ export class SharedWatches {
       yield { ...view, type: 'SNAPSHOT', time: new Date().toISOString(), detail: 'the job as it is' };
       if (hasEnded(view.job)) return;
     }
+    let lastSentMs = performance.now();
     while (!signal.aborted) {
       const before = shared.changed.now;
       if (cursor < shared.oldest - 1 && shared.compacted !== undefined) {
         cursor = shared.oldest - 1;
         yield shared.compacted;
+        lastSentMs = performance.now();
         continue;
       }
       const next = shared.at(cursor + 1);
       if (next !== undefined) {
         cursor += 1;
         yield next;
+        lastSentMs = performance.now();
         if (hasEnded(next.job)) return;
         continue;
       }
@@ -77,17 +82,21 @@ export class SharedWatches {
       if (isNew && dueInMs <= 0) {
         [progressSent, sentAt] = [progress, performance.now()];
         yield progress;
+        lastSentMs = performance.now();
         continue;
       }
-      const timeoutMs = isNew ? dueInMs : HEARTBEAT_MS;
-      await shared.changed.after(before, { signal, timeoutMs });
-      if (!isNew && shared.changed.now === before && !signal.aborted) {
-        // Whoever is cut off comes back with its revision: never one that this watcher has not been sent.
-        const seen = shared.at(cursor) ?? (cursor === last ? view : undefined);
-        if (seen === undefined) continue;
-        const { job: known, progress: latest } = seen;
-        yield { job: known, progress: latest, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };
+      const silentInMs = lastSentMs + HEARTBEAT_MS - performance.now();
+      if (silentInMs > 0) {
+        await shared.changed.after(before, { signal, timeoutMs: isNew ? Math.min(dueInMs, silentInMs) : silentInMs });
+        continue;
       }
+      // Whoever is cut off comes back with its revision: never one that this watcher has not been sent.
+      const seen = shared.at(cursor) ?? (cursor === last ? view : undefined);
+      if (seen !== undefined) {
+        const { job: sent, progress: latest } = seen;
+        yield { job: sent, progress: latest, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };
+      }
+      lastSentMs = performance.now();
     }
   }
 }

@@ -222,7 +222,7 @@ describe('a watcher', () => {
 
   it('has a sign of life when nothing happens for long', async () => {
     await using job = await watched(RUNNING);
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const events = job.watch({ afterRevision: 2 });
     for (let beat = 0; beat < 3; beat += 1) {
       const beating = next(events);
@@ -231,6 +231,19 @@ describe('a watcher', () => {
     }
     await events.return(undefined);
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('has it also while there is news of other jobs all the time', async () => {
+    await using job = await watched(RUNNING);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const events = job.watch({ afterRevision: 2 });
+    const beating = next(events);
+    for (let second = 0; second < 16; second += 1) {
+      await vi.advanceTimersByTimeAsync(1000);
+      job.told.changed.notify();
+    }
+    expect(await beating).toMatchObject({ type: 'HEARTBEAT', job: { revision: 2 } });
+    await events.return(undefined);
   });
 
   it('that has gone ends without an error, and the job goes on', async () => {

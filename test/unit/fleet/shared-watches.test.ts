@@ -27,6 +27,7 @@ class Script {
   readonly asked: WatchRequest[] = [];
   readonly #changed = new Wake();
   #last = 1;
+  #progress = 0;
   #broken = 0;
   #why: BlockJobError | undefined;
   oldest = 1;
@@ -34,6 +35,11 @@ class Script {
 
   grow(to: number): void {
     this.#last = to;
+    this.#changed.notify();
+  }
+
+  tellProgress(): void {
+    this.#progress += 1;
     this.#changed.notify();
   }
 
@@ -56,6 +62,7 @@ class Script {
     this.open += 1;
     try {
       const broken = this.#broken;
+      let progress = this.#progress;
       let cursor = request.afterRevision ?? 0;
       if (cursor < this.oldest - 1) {
         cursor = this.oldest - 1;
@@ -68,6 +75,9 @@ class Script {
           cursor += 1;
           yield event('STATE', cursor);
           if (cursor >= ENDED_AT) return;
+        } else if (progress < this.#progress) {
+          progress += 1;
+          yield event('PROGRESS', cursor);
         } else await this.#changed.after(before, { signal });
       }
     } finally {
@@ -131,6 +141,27 @@ describe('a heartbeat through a gateway', () => {
     expect(await heard(script)).toEqual(['STATE 1', 'STATE 2', 'STATE 3', 'HEARTBEAT 3']);
   });
 
+  it('comes also to who wants progress seldom, beside one who wants it often', async () => {
+    vi.useFakeTimers();
+    const script = new Script();
+    script.grow(3);
+    const all = watches(script);
+    const stop = new AbortController();
+    const { signal } = stop;
+    const often = follow(all, 3, request(3, 1000), signal);
+    const seen: string[] = [];
+    const seldom = (async () => {
+      for await (const { type } of all.watch(viewAt(3), request(3, 60_000), { signal })) seen.push(type);
+    })();
+    for (let second = 0; second < 33; second += 1) {
+      await vi.advanceTimersByTimeAsync(1000);
+      script.tellProgress();
+    }
+    stop.abort();
+    await Promise.all([often.done, seldom]);
+    expect(seen).toEqual(['PROGRESS', 'HEARTBEAT', 'HEARTBEAT']);
+  });
+
   it('does not come while nothing was sent yet, as when the agent is lost at once', async () => {
     const script = new Script();
     script.break(UNREACHABLE);
@@ -177,6 +208,25 @@ describe('watches of one job through a gateway', () => {
     await one.reached(1);
     script.break(new BlockJobError(failure('JOB_NOT_FOUND', { job: JOB })));
     await expect(one.done).rejects.toThrow('JOB_NOT_FOUND');
+  });
+
+  it('begin anew when the stream before has failed, though somebody has not read yet that it did', async () => {
+    const script = new Script();
+    const all = watches(script);
+    const slow = all.watch(viewAt(1), request(0), { signal: new AbortController().signal });
+    await slow.next();
+    const one = follow(all, 1, request(0));
+    await one.reached(1);
+    script.break(new BlockJobError(failure('JOB_NOT_FOUND', { job: JOB })));
+    await expect(one.done).rejects.toThrow('JOB_NOT_FOUND');
+    script.heal();
+    const two = follow(all, 1, request(0));
+    await two.reached(1);
+    await expect(slow.next()).rejects.toThrow('JOB_NOT_FOUND');
+    expect(all.count).toBe(1);
+    script.grow(ENDED_AT);
+    await two.done;
+    expect(two.seen).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
   it('are told what is not kept any more', async () => {
