@@ -78,6 +78,8 @@ export class Claims {
   reopen(): void {
     this.#unread = true;
     for (const id of [...this.#here.keys(), ...this.#held.keys()]) this.#open.add(id);
+    // The new lease does not vouch for what was held under another one.
+    this.#held.clear();
   }
 
   /** It is not in etcd as we thought: until it has been looked at again it is nobody's. */

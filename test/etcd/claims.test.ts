@@ -1,0 +1,35 @@
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { Claims } from '../../src/fleet/claims.ts';
+import { Etcd } from '../../src/fleet/etcd/client.ts';
+import { put } from '../../src/fleet/etcd/transactions.ts';
+import { Watcher } from '../../src/fleet/etcd/watcher.ts';
+import { hostKey } from '../../src/fleet/layout.ts';
+import { EtcdServer } from '../support/etcd.ts';
+import { needs } from '../support/means.ts';
+import { testDir } from '../support/qemu.ts';
+
+const ONE = '00000000-0000-4000-8000-000000000001';
+
+describe.skipIf(needs('etcd'))('what a host has claimed', () => {
+  it('is not trusted after a new registration before it has been looked at', async () => {
+    await using dir = await testDir('bj-etcd-');
+    await using server = await EtcdServer.start({ dir: dir.path });
+    using etcd = new Etcd({ endpoints: [server.url] });
+    await using watcher = new Watcher(etcd, { live: () => undefined });
+    const host = { name: 'a', address: 'a:1', identity: '', version: '1', instance: 'of a' };
+    const claims = new Claims({ etcd, watcher, host, log: pino({ level: 'silent' }), changed: () => undefined });
+    const { signal } = new AbortController();
+    const { revision } = await etcd.txn({ when: [], ifSo: [put(hostKey('a'), 'is there')] });
+    claims.advertise([{ id: ONE, name: 'vm' }], { complete: true });
+    await claims.settle(revision, signal);
+    const epoch = claims.epochOf(ONE);
+    expect([epoch === undefined, claims.isPending(ONE)]).toEqual([false, false]);
+
+    claims.reopen();
+    expect([claims.epochOf(ONE), claims.isPending(ONE)]).toEqual([undefined, true]);
+    await claims.settle(revision, signal);
+    expect([claims.epochOf(ONE), claims.isPending(ONE)]).toEqual([epoch, false]);
+    claims.close();
+  });
+});
