@@ -143,7 +143,8 @@ export class Claims {
       { key: ownedKey(this.#options.host.name) },
       {
         reset: ([entry]) => this.#read(entry),
-        changed: (changes) => this.#read(changes.at(-1)?.entry),
+        // News may be older than what we wrote. What was read is not, or etcd has gone back, as to a backup.
+        changed: (changes) => this.#read(changes.at(-1)?.entry, this.#owned.modRevision),
       },
       revision + 1n,
     );
@@ -233,13 +234,12 @@ export class Claims {
   }
 
   /** Our list as it is in etcd: what is on it and does not run is to be given up, what is ours and not on it is lost. */
-  #read(entry: Entry | undefined): void {
+  #read(entry: Entry | undefined, notBefore = 0n): void {
     const list = listOf(entry);
-    if (entry !== undefined && list.modRevision < this.#owned.modRevision) return;
+    if (entry !== undefined && list.modRevision < notBefore) return;
     this.#owned = list;
     for (const id of list.ids) if (!this.#here.has(id)) this.#open.add(id);
-    for (const id of this.#held.keys()) {
-      if (list.ids.has(id)) continue;
+    for (const id of [...this.#held.keys()].filter((one) => !list.ids.has(one))) {
       this.#options.log.warn({ domain: id }, 'this host no longer owns the domain');
       this.#held.delete(id);
       this.#open.add(id);

@@ -324,6 +324,23 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     await until('that it has its domain', a.changes, () => a.owns(ONE));
   });
 
+  it('was restored from a backup, agents claim again what it has forgotten, and give up what ends', async () => {
+    await using server = await etcdServer();
+    await using a = Member.on(server.url, 'a');
+    await a.own(ONE);
+    const restore = await server.backUp();
+    await a.untilVerdict('may by directory', ONE);
+    await a.own(ONE, TWO);
+    await a.own(ONE, TWO, THREE);
+    await restore();
+    for (const one of [ONE, TWO, THREE]) await a.untilVerdict('may by directory', one);
+    expect(await server.keys(domainKey(''))).toEqual([ONE, TWO, THREE].map((one) => domainKey(one)));
+    a.run(TWO);
+    await using gateway = await Gateway.on(server.url);
+    await gateway.until('the end of two', () => [...gateway.domains()].length === 1);
+    expect(await a.verdict(TWO)).toBe('may by directory');
+  });
+
   it('hangs, agents still answer in time', async () => {
     await using server = await etcdServer();
     await using a = Member.on(server.url, 'a', { ttlSeconds: 10 });

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
+import { cp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -24,6 +25,7 @@ export interface EtcdServerOptions {
 export class EtcdServer implements AsyncDisposable {
   readonly url: string;
   readonly port: number;
+  readonly #data: string;
   readonly #args: readonly string[];
   readonly #ctl: readonly string[];
   #child: ChildProcess | undefined;
@@ -36,7 +38,8 @@ export class EtcdServer implements AsyncDisposable {
     this.port = one.port;
     this.url = `${secure ? 'https' : 'http'}://127.0.0.1:${one.port}`;
     this.#ctl = ['--endpoints', this.url, ...ctl];
-    const data = ['--name', one.name, '--data-dir', join(dir, one.name), '--logger', 'zap', '--log-outputs', 'stderr'];
+    this.#data = join(dir, one.name);
+    const data = ['--name', one.name, '--data-dir', this.#data, '--logger', 'zap', '--log-outputs', 'stderr'];
     const clients = ['--listen-client-urls', this.url, '--advertise-client-urls', this.url];
     const peers = ['--listen-peer-urls', one.peer, '--initial-advertise-peer-urls', one.peer];
     const cluster = ['--initial-cluster', all.map(({ name, peer }) => `${name}=${peer}`).join()];
@@ -91,6 +94,20 @@ export class EtcdServer implements AsyncDisposable {
   async restart(): Promise<void> {
     await this.signal('SIGKILL');
     await this.start();
+  }
+
+  /** Stops it for a moment and keeps a copy of its data; what is given brings it back to that. */
+  async backUp(): Promise<() => Promise<void>> {
+    const copy = `${this.#data}.backup`;
+    await this.signal('SIGTERM');
+    await cp(this.#data, copy, { recursive: true });
+    await this.start();
+    return async () => {
+      await this.signal('SIGKILL');
+      await rm(this.#data, { recursive: true });
+      await cp(copy, this.#data, { recursive: true });
+      await this.start();
+    };
   }
 
   /** etcd's own client: what it prints. */
