@@ -28,7 +28,9 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../core/requests.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
 import type { Policy, Right } from './policy.ts';
+import { type PageAsked, readablePage } from './readable-page.ts';
 
 export interface GuardedOptions {
   readonly jobs: BlockJobs;
@@ -69,8 +71,10 @@ export class Guarded implements BlockJobs {
   }
 
   async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
-    const page = await this.#jobs.listJobs(request, call);
-    return { ...page, items: page.items.filter(({ job }) => this.#allows('read', job.accepted.domain, call)) };
+    return await this.#readable(BY_AGE, request, call, {
+      ask: async (at) => await this.#jobs.listJobs({ ...request, ...at }, call),
+      domainOf: ({ job }) => job.accepted.domain,
+    });
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {
@@ -108,19 +112,27 @@ export class Guarded implements BlockJobs {
   }
 
   async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
-    const page = await this.#jobs.listLeftovers(request, call);
-    return { ...page, items: page.items.filter(({ domain }) => this.#allows('read', domain, call)) };
+    return await this.#readable(OLDEST_FIRST, request, call, {
+      ask: async (at) => await this.#jobs.listLeftovers({ ...request, ...at }, call),
+      domainOf: ({ domain }) => domain,
+    });
   }
 
   async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
     const dry = await this.#jobs.reclaim({ ...request, apply: false, requestId: '' }, call);
     for (const { leftover } of dry) if (leftover !== undefined) this.#may('operate', leftover.domain, call);
-    return request.apply ? await this.#jobs.reclaim(request, call) : dry;
+    if (!request.apply) return dry;
+    // Whatever turns up between the two looks nobody has been held against the policy for.
+    const ids = dry.filter(({ leftover }) => leftover !== undefined).map(({ id }) => id);
+    const done = ids.length === 0 ? [] : await this.#jobs.reclaim({ ...request, ids }, call);
+    return dry.map((one) => done.find(({ id }) => id === one.id) ?? one);
   }
 
   async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
-    const page = await this.#jobs.listDomains(request, call);
-    return { ...page, items: page.items.filter(({ name }) => this.#allows('read', name, call)) };
+    return await this.#readable(BY_NAME, request, call, {
+      ask: async (at) => await this.#jobs.listDomains({ ...request, ...at }, call),
+      domainOf: ({ name }) => name,
+    });
   }
 
   async getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
@@ -132,6 +144,20 @@ export class Guarded implements BlockJobs {
   mayAsk({ caller }: Call): void {
     if (caller === undefined) refuseNameless();
     if (!this.#options.policy().names(caller)) fail('CALLER_NOT_ALLOWED', { caller, operation: 'read', domain: '*' });
+  }
+
+  async #readable<Item>(
+    order: Order<Item>,
+    asked: PageAsked,
+    call: Call,
+    { ask, domainOf }: { ask: (at: PageAsked) => Promise<Page<Item>>; domainOf: (item: Item) => string },
+  ): Promise<Page<Item>> {
+    const mayRead = (item: Item) => this.#allows('read', domainOf(item), call);
+    const whileWanted = async (at: PageAsked) => {
+      call.signal.throwIfAborted();
+      return await ask(at);
+    };
+    return await readablePage(order, asked, { ask: whileWanted, mayRead });
   }
 
   #mayOperate({ domain }: DiskRef, call: Call): void {

@@ -8,7 +8,7 @@ const PAGE_SIZE = { default: 100, maximum: 500 };
 const PROGRESS_INTERVAL_MS = { minimum: 100, default: 1000, maximum: 3_600_000 };
 
 /** How many a page holds. Throws for a negative number. */
-function pageSize(asked: number): number {
+export function pageSize(asked: number): number {
   throwIfAny(asked < 0 ? [invalid('page_size', 'is negative; give 0 for the default')] : []);
   return Math.min(asked === 0 ? PAGE_SIZE.default : asked, PAGE_SIZE.maximum);
 }

@@ -8,8 +8,10 @@ import { describe, expect, it } from 'vitest';
 import { Guarded } from '../../../src/access/guarded.ts';
 import { Policy } from '../../../src/access/policy.ts';
 import { PolicyFile } from '../../../src/access/policy-file.ts';
-import type { BlockJobs, Call, Leftover } from '../../../src/core/block-jobs.ts';
+import type { BlockJobs, Call, Domain, Leftover } from '../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
+import type { ListDomainsRequest, ListJobsRequest, ListLeftoversRequest } from '../../../src/core/requests.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../../../src/core/rules/list.ts';
 import { eventually } from '../../support/checks.ts';
 import { jobWith, RUNNING } from '../core/stories.ts';
 
@@ -115,9 +117,13 @@ describe('what a server says of itself', () => {
 describe('what is guarded', () => {
   const view = (domain: string) => ({ job: jobWith({ domain }, RUNNING), progress: undefined });
   const leftover = (domain: string) => ({ id: domain, domain }) as Leftover;
+  let names: readonly string[] = ['mine', 'theirs', 'seen'];
   const done: string[] = [];
   const did = (what: string) => done.push(what);
-  const page = <T>(items: readonly T[]) => ({ items, nextPageToken: 'next', unreachableHosts: [] });
+  const pageOf = <T>(items: readonly T[], order: Order<T>, asked: { pageSize: number; pageToken: string }) => ({
+    ...page(items, order, asked),
+    unreachableHosts: [],
+  });
   const jobs = {
     startCopy: async () => (did('startCopy'), view('mine')),
     rebase: async () => (did('rebase'), view('mine')),
@@ -127,12 +133,22 @@ describe('what is guarded', () => {
     setSpeed: async () => (did('setSpeed'), view('mine')),
     pause: async () => (did('pause'), view('mine')),
     resume: async () => (did('resume'), view('mine')),
-    listJobs: async () => page([view('mine'), view('theirs'), view('seen')]),
-    listDomains: async () => page([{ name: 'mine' }, { name: 'theirs' }, { name: 'seen' }]),
-    listLeftovers: async () => page([leftover('mine'), leftover('theirs')]),
+    listJobs: async (asked: ListJobsRequest) => pageOf([view('mine'), view('theirs'), view('seen')], BY_AGE, asked),
+    listDomains: async (asked: ListDomainsRequest) =>
+      pageOf(
+        names.map((name) => ({ name, host: 'h' }) as Domain),
+        BY_NAME,
+        asked,
+      ),
+    listLeftovers: async (asked: ListLeftoversRequest) =>
+      pageOf([leftover('mine'), leftover('theirs')], OLDEST_FIRST, asked),
     reclaim: async ({ ids, apply }: { ids: string[]; apply: boolean }) => {
-      if (apply) did('reclaim');
-      return ids.map((id) => ({ id, leftover: leftover(id), failure: undefined }));
+      if (apply) did(`reclaim ${ids.join()}`);
+      return ids.map((id) => ({
+        id,
+        leftover: id === 'late' && !apply ? undefined : leftover(id),
+        failure: undefined,
+      }));
     },
     getDomain: async () => (did('getDomain'), {}),
     checkOperation: async () => void did('checkOperation'),
@@ -199,11 +215,50 @@ describe('what is guarded', () => {
     expect(done).toEqual([]);
   });
 
-  it('lists show what the caller may read, and go on after it', async () => {
+  it('lists show what the caller may read', async () => {
     const asked = { domain: '', host: '', states: [], pageSize: 0, pageToken: '' };
     expect((await guarded.listJobs(asked, me)).items.map(({ job }) => job.accepted.domain)).toEqual(['mine', 'seen']);
     expect((await guarded.listDomains(asked, me)).items.map(({ name }) => name)).toEqual(['mine', 'seen']);
-    expect(await guarded.listLeftovers(asked, me)).toMatchObject({ items: [{ id: 'mine' }], nextPageToken: 'next' });
+    expect(await guarded.listLeftovers(asked, me)).toMatchObject({ items: [{ id: 'mine' }], nextPageToken: '' });
     expect((await guarded.listJobs(asked, nobody)).items).toEqual([]);
+  });
+
+  it.each([1, 2, 3, 4, 5, 100])('lists in pages of %d name nothing but what the caller may read', async (pageSize) => {
+    const letters = 'abcdefghijklmnopqrstuvwxyz'.split('');
+    names = letters;
+    const readable = letters.filter((_name, at) => at % 3 === 1 || at > 20);
+    const some = policy({ some: { read: readable }, none: {}, all: { read: ['*'] } });
+    const lists = new Guarded({ jobs, policy: () => some, nameOf: () => undefined });
+    for (const [caller, expected] of [
+      ['some', readable],
+      ['none', []],
+      ['all', letters],
+    ] as const) {
+      const seen: string[] = [];
+      let pageToken = '';
+      do {
+        const found = await lists.listDomains({ host: '', pageSize, pageToken }, { ...me, caller });
+        seen.push(...found.items.map(({ name }) => name));
+        pageToken = found.nextPageToken;
+        // Each page but the last one is full, and its token is the place of its last item.
+        if (pageToken === '') continue;
+        expect(found.items).toHaveLength(pageSize);
+        expect(decodeURIComponent(pageToken)).toBe(`domains ${seen.at(-1)} h`);
+      } while (pageToken !== '');
+      expect(seen).toEqual(expected);
+    }
+  });
+
+  it('what turns up between the two looks of a Reclaim is not removed', async () => {
+    done.length = 0;
+    const ids = ['mine', 'late'];
+    const results = await guarded.reclaim({ ids, apply: true, requestId: '' }, me);
+    expect(done).toEqual(['reclaim mine']);
+    expect(results.map(({ id, leftover: found }) => [id, found?.domain])).toEqual([
+      ['mine', 'mine'],
+      ['late', undefined],
+    ]);
+    expect(await guarded.reclaim({ ids: ['late'], apply: true, requestId: '' }, me)).toMatchObject([{ id: 'late' }]);
+    expect(done).toEqual(['reclaim mine']);
   });
 });
