@@ -13,7 +13,9 @@ export const HOLD_LIMIT_MS = 5000;
  */
 const FORCE_AGAIN_MS = 2000;
 /** QEMU drains its disks in less. */
-export const PAUSE_LASTS_MS = 200;
+const PAUSE_LASTS_MS = 200;
+/** How soon it shows that a guest has stayed. */
+const MIGRATION_MS = 500;
 /** A host that may not move the guest asks again after so long. */
 const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
@@ -38,6 +40,7 @@ export class AskedSoFar {
   #forcedAt = Infinity;
   /** Since when the job is seen to be paused, and no error explains it. */
   #pausedSince: number | undefined;
+  #guestMigrates = false;
 
   add(asking: Asking): void {
     this.#asked.add(asking);
@@ -57,12 +60,14 @@ export class AskedSoFar {
   /** What QEMU says now. */
   see(seen: Seen): void {
     const isPaused = seen.qemu === 'UP' && seen.job?.paused === true && seen.job.ioStatus === 'ok';
+    this.#guestMigrates = seen.qemu === 'UP' && seen.guestMigrates;
     this.#pausedSince = isPaused ? (this.#pausedSince ?? performance.now()) : undefined;
   }
 
-  /** There is such a pause, and it is to be looked at again. */
-  get isPausedSinceShortly(): boolean {
-    return this.#pausedSince !== undefined && !this.#pauseLasts;
+  /** When to look again at what no event tells of: a pause that may pass, or a migration. */
+  get lookAgainMs(): number | undefined {
+    if (this.#pausedSince !== undefined && !this.#pauseLasts) return PAUSE_LASTS_MS;
+    return this.#guestMigrates ? MIGRATION_MS : undefined;
   }
 
   get #pauseLasts(): boolean {

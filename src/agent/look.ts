@@ -27,7 +27,7 @@ export async function look(
     machine.jobs(),
     machine.blockJobs(),
     machine.guestRuns(),
-    job.state === 'PIVOTING' ? migration(machine) : undefined,
+    migration(machine),
   ]);
   onBlockJobs(blockJobs);
   const listed = jobs.find((one) => one.id === accepted.job);
@@ -63,8 +63,9 @@ async function endedPull({ accepted }: Job, machine: VirtualMachine) {
   const { nodes, children } = await machine.graph();
   const below = children.get(accepted.source.node)?.find(({ edge }) => edge === 'backing')?.node;
   const isPulled = nodes.has(accepted.source.node) && below === accepted.baseNode;
-  if (isPulled) return { ...ended, error: undefined };
   const error = machine.heardEnds.errorOf(accepted.job);
+  // The chain is another one before QEMU has written it into the header, which may fail.
+  if (isPulled) return { ...ended, error };
   return error === undefined ? undefined : { ...ended, error };
 }
 

@@ -96,7 +96,12 @@ function fileSystemId(status: string, which: 'Uid' | 'Gid'): number | undefined 
 
 /** Undefined for a process that has ended, a zombie too. */
 async function startTimeOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch((error: unknown) => {
+    // That there is no file to spare for looking says nothing of the process.
+    if (!(error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')))
+      throw error;
+    return undefined;
+  });
   if (stat === undefined) return undefined;
   // The command's name is in parentheses and may hold anything; the fields after it do not.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

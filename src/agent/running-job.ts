@@ -16,7 +16,7 @@ import { urgentMove } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS, PAUSE_LASTS_MS, timeLeftMs } from './asked-so-far.ts';
+import { AskedSoFar, HOLD_LIMIT_MS, timeLeftMs } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
@@ -37,7 +37,6 @@ export interface RunningJobOptions extends JobStepsOptions {
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and while QEMU cannot be asked. */
 const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, unreachable: 1000 };
 
-/** A longer one fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export class RunningJob {
@@ -147,14 +146,14 @@ export class RunningJob {
     if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
     const { state, guestHeld } = this.#job;
     if (guestHeld) return LOOK_AGAIN_MS.held;
-    if (this.#asked.isPausedSinceShortly) return PAUSE_LASTS_MS;
+    if (this.#asked.lookAgainMs !== undefined) return this.#asked.lookAgainMs;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(this.#job);
     return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;
   }
 
   async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {
-    if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot())) return;
+    if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot(machine))) return;
     switch (move.move) {
       case 'record':
         this.#logger.info({ entry: move.entry.entry }, 'job');
@@ -187,10 +186,12 @@ export class RunningJob {
     }
   }
 
-  async #mayPivot(): Promise<boolean> {
+  async #mayPivot(machine: VirtualMachine | undefined): Promise<boolean> {
+    const [log, identity] = [this.#log.changed.now, machine?.identity];
     try {
       await this.#options.mayPivot(this.#stop.signal);
-      return true;
+      // The answer takes its time: what the move was decided on may not be so any more.
+      return this.#log.changed.now === log && machine?.identity === identity;
     } catch (error) {
       this.#logger.info({ why: String(error) }, 'the pivot waits');
       this.#asked.fence();
@@ -241,7 +242,6 @@ export class RunningJob {
     }
   }
 
-  /** What did not fit this instant may fit the next one. */
   async #pause(timeoutMs = 100): Promise<void> {
     const nothing = new Wake();
     await nothing.after(nothing.now, { timeoutMs, signal: this.#stop.signal });

@@ -28,7 +28,7 @@ export type Seen =
       readonly devicePath: string | undefined;
       /** The guest is running (query-status). */
       readonly guestRuns: boolean;
-      /** It is on its way to another QEMU, or there: asked only for a job that is to pivot. */
+      /** It is on its way to another QEMU, or there. */
       readonly guestMigrates: boolean;
     };
 

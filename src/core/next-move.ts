@@ -13,6 +13,7 @@
  *  concluded is written      —                                     settle: dismiss, close, end
  *  any                       concluded | job gone | process gone   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
+ *  not PIVOTING              the guest migrates                    wait, or break off if it is to be
  *  running                   another limit, paused, goes on        record speed | paused | resumed
  *  RUNNING, a pull           pending: all is read                  hold the guest, flush (`stop` does), job-finalize
  *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
@@ -27,8 +28,10 @@
  *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
  *  PIVOTING                  standby, or under way                 wait
  */
+
+import { conclusion } from './conclusion.ts';
 import { isOverNetwork, type Job } from './job.ts';
-import type { Concluded, PauseReason } from './journal-entry.ts';
+import type { PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen } from './moves.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
 
@@ -39,21 +42,25 @@ const WAIT: Move = { move: 'wait' };
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
   if (job.accepted.kind === 'PULL' && job.state === 'RUNNING' && isPending && job.concluded === undefined) {
-    return finalize(job, seen.guestRuns, asked);
+    return seen.guestMigrates ? WAIT : finalize(job, seen.guestRuns, asked);
   }
   const isBlocking = job.accepted.options.writeMode === 'BLOCKING';
-  const isEnding = job.state === 'PIVOTING' || (job.state === 'CANCELLING' && isBlocking && !asked.heldTooLong);
+  const concluded = conclusion(job, seen);
+  // The guest does not wait for a journal that cannot be written.
+  const mayBeHeld = !asked.heldTooLong || (job.state === 'PIVOTING' && concluded === undefined);
+  const isEnding = (job.state === 'PIVOTING' || (job.state === 'CANCELLING' && isBlocking)) && mayBeHeld;
   if (job.guestHeld && !(isEnding && job.concluded === undefined) && seen.qemu === 'UP') {
     return { move: 'release-guest' };
   }
   if (job.concluded !== undefined) return { move: 'settle' };
   if (job.state === 'STARTING') return start(job, seen, asked);
-  const concluded = conclusion(seen);
   if (concluded !== undefined) return { move: 'record', entry: concluded };
   if (seen.qemu === 'ENDED' || seen.job === undefined) return WAIT;
 
   const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
-  if (settled && job.readyTime === undefined) return { move: 'record', entry: { entry: 'ready', seenAt: seen.at } };
+  // What is copied after the guest has left is of no moment of its disk.
+  if (settled && job.readyTime === undefined && !seen.guestMigrates)
+    return { move: 'record', entry: { entry: 'ready', seenAt: seen.at } };
 
   if (asked.timeIsUp && isTimeBound(job)) {
     const force = job.state === 'PIVOTING';
@@ -64,9 +71,9 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   if (change !== undefined) return change;
   switch (job.state) {
     case 'READY':
-      return pause === undefined ? onReady(job) : WAIT;
+      return pause === undefined && !seen.guestMigrates ? onReady(job) : WAIT;
     case 'CANCELLING':
-      return cancel(job, { settled, pause, at: seen.at, guestRuns: seen.guestRuns }, asked);
+      return cancel(job, { ...seen, settled, pause }, asked);
     case 'PIVOTING':
       if (pause === 'USER') return resume(job, asked);
       if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
@@ -144,21 +151,6 @@ function finalize(job: Job, guestRuns: boolean, asked: Asked): Move {
   return { move: 'command', asks: 'flush', command: { execute: 'stop' } };
 }
 
-function conclusion(seen: Seen): Concluded | undefined {
-  const { devicePath } = seen;
-  if (seen.qemu === 'ENDED') {
-    return { entry: 'concluded', how: 'QEMU_ENDED', qemuError: undefined, deviceOn: 'NOWHERE', devicePath };
-  }
-  const where = { deviceOn: seen.deviceOn, devicePath };
-  if (seen.job === undefined || seen.job.status === 'null') {
-    return { entry: 'concluded', how: 'VANISHED', qemuError: undefined, ...where };
-  }
-  if (seen.job.status === 'concluded') {
-    return { entry: 'concluded', how: 'CONCLUDED', qemuError: seen.job.error, ...where };
-  }
-  return undefined;
-}
-
 function onReady(job: Job): Move {
   const { onReady: then, pauseGuest } = job.accepted.options;
   switch (then) {
@@ -180,6 +172,7 @@ function cancel(
     readonly pause: PauseReason | undefined;
     readonly at: string;
     readonly guestRuns: boolean;
+    readonly guestMigrates: boolean;
   },
   asked: Asked,
 ): Move {
@@ -187,6 +180,7 @@ function cancel(
   const { settled, pause } = now;
   const intent = job.intent?.entry === 'cancel-requested' ? job.intent : undefined;
   const force = intent?.force === true;
+  if (settled && !force && now.guestMigrates) return WAIT;
   // Only the unforced cancel after READY leaves a complete copy; a job that is paused refuses it, or waits in it.
   if (settled && !force && pause === 'USER') return resume(job, asked);
   if (settled && !force && pause === undefined) {
@@ -200,7 +194,7 @@ function cancel(
   if (asked.forceEnd) return WAIT;
   const pauseGuest = intent?.pauseGuest ?? options.pauseGuest;
   if (options.writeMode === 'BLOCKING' && pauseGuest !== 'NEVER' && now.guestRuns) {
-    return asked.restsFromHold ? WAIT : { move: 'hold-guest', because: BLOCKING_FAULT };
+    return asked.restsFromHold || now.guestMigrates ? WAIT : { move: 'hold-guest', because: BLOCKING_FAULT };
   }
   return { move: 'command', asks: 'forceEnd', command: { execute: 'job-cancel', arguments: { id } } };
 }

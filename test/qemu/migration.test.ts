@@ -138,7 +138,10 @@ describe.skipIf(needs('qemu'))('a guest that migrates', { timeout: 60_000 }, () 
     await using journey = await migrate(machine, CRAWLING);
     await journey.until('active');
     await service.setSpeed(job.id, 0n);
-    await it.until('STATE_PIVOTING');
+    const { id } = job;
+    await eventually('QEMU says ready', async () =>
+      (await graphOf(machine.qemu.admin)).jobs.includes(`${id} mirror ready`) ? true : undefined,
+    );
     // Each event makes the service look again, and what is asked after it is answered after that.
     for (let look = 0; look < 10; look += 1) {
       await machine.qemu.admin.execute('system_reset');

@@ -182,7 +182,12 @@ describe('a job that runs', () => {
     await job.driving;
     expect(machine.commands.slice(0, 3)).toEqual(['stop', 'job-complete', 'job-dismiss']);
     expect(machine.runs).toBe(false);
-    expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
+    // It may be on the old image: nothing is claimed, and nothing may be deleted.
+    expect(job.log.job).toMatchObject({
+      state: 'UNRESOLVED',
+      guestHeld: false,
+      outcome: { guestWritesTo: undefined, destinationContent: 'UNKNOWN', safeToDelete: [] },
+    });
   });
 
   it.each(['NEVER', 'ALWAYS'] as const)(
@@ -219,6 +224,26 @@ describe('a job that runs', () => {
     await job.driving;
     expect(machine.commands.slice(0, 4)).toEqual(['stop', 'cont', 'stop', 'job-complete']);
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
+  });
+
+  it('is not moved by what was decided before the question took its time: a cancel by force comes first', async () => {
+    const machine = new Machine((self, { execute }) => {
+      if (execute === 'job-complete') self.conclude(undefined, JOB);
+      if (execute === 'job-cancel') self.conclude('Operation canceled');
+    });
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    const mayPivot = async () => {
+      asked.resolve();
+      await answer.promise;
+    };
+    await using job = await driven(machine, [pivot('NEVER')], { mayPivot });
+    await asked.promise;
+    await job.log.append(FORCE);
+    answer.resolve();
+    await job.driving;
+    expect(machine.commands).not.toContain('job-complete');
+    expect(job.log.job).toMatchObject({ state: 'CANCELLED' });
   });
 
   it('is not looked for in another process under the same name, as while a guest migrates', async () => {

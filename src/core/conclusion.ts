@@ -1,0 +1,28 @@
+/** Whether QEMU has done with a job, and how. */
+import type { Job } from './job.ts';
+import type { Concluded } from './journal-entry.ts';
+import type { Seen } from './moves.ts';
+
+/** Undefined: it has not. */
+export function conclusion({ accepted: { kind } }: Job, seen: Seen): Concluded | undefined {
+  const { devicePath } = seen;
+  if (seen.qemu === 'ENDED') {
+    return { entry: 'concluded', how: 'QEMU_ENDED', qemuError: undefined, deviceOn: 'NOWHERE', devicePath };
+  }
+  // Whether it left before or after, and what it took along, nobody knows: it may be on the old images.
+  const isLost = seen.guestMigrates && seen.deviceOn === 'DESTINATION';
+  const where = isLost
+    ? ({ deviceOn: 'ELSEWHERE', devicePath: undefined } as const)
+    : { deviceOn: seen.deviceOn, devicePath };
+  if (seen.job === undefined || seen.job.status === 'null') {
+    return { entry: 'concluded', how: 'VANISHED', qemuError: undefined, ...where };
+  }
+  if (seen.job.status === 'concluded') {
+    const { error } = seen.job;
+    // Read while another QEMU may have written to the image already, a copy or a commit is of no moment of the disk. What
+    // QEMU calls a success is none then, and is taken for a result that nobody saw.
+    const isOfNoMoment = seen.guestMigrates && kind !== 'PULL' && error === undefined;
+    return { entry: 'concluded', how: isOfNoMoment ? 'VANISHED' : 'CONCLUDED', qemuError: error, ...where };
+  }
+  return undefined;
+}
