@@ -3,7 +3,7 @@ import type { Job } from '../core/job.ts';
 import type { DeviceOn } from '../core/journal-entry.ts';
 import type { Seen } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
-import { migration } from './migration.ts';
+import { guestOf } from './migration.ts';
 import { isAlive, isSame } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -23,12 +23,7 @@ export async function look(
   if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
     return undefined;
   const at = new Date().toISOString();
-  const [jobs, blockJobs, guestRuns, migrates] = await Promise.all([
-    machine.jobs(),
-    machine.blockJobs(),
-    machine.guestRuns(),
-    migration(machine),
-  ]);
+  const [jobs, blockJobs, guest] = await Promise.all([machine.jobs(), machine.blockJobs(), guestOf(machine)]);
   onBlockJobs(blockJobs);
   const listed = jobs.find((one) => one.id === accepted.job);
   const blockJob = blockJobs.find((one) => one.id === accepted.job);
@@ -49,8 +44,8 @@ export async function look(
       begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
     },
     ...place,
-    guestRuns,
-    guestMigrates: migrates !== undefined,
+    guestRuns: guest.runs,
+    guestMigrates: guest.migration !== undefined,
   };
 }
 
@@ -65,8 +60,7 @@ async function endedPull({ accepted }: Job, machine: VirtualMachine) {
   const isPulled = nodes.has(accepted.source.node) && below === accepted.baseNode;
   const error = machine.heardEnds.errorOf(accepted.job);
   // The chain is another one before QEMU has written it into the header, which may fail.
-  if (isPulled) return { ...ended, error };
-  return error === undefined ? undefined : { ...ended, error };
+  return isPulled || error !== undefined ? { ...ended, error } : undefined;
 }
 
 async function deviceOn(

@@ -11,26 +11,33 @@ import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
-/** QEMU's word for it, if the guest is between two QEMUs; undefined: it is here, and stays. */
-export async function migration(machine: VirtualMachine): Promise<string | undefined> {
+export interface Guest {
+  /** It is running (query-status). */
+  readonly runs: boolean;
+  /** QEMU's word for it, if the guest is between two QEMUs; undefined: it is here, and stays. */
+  readonly migration: string | undefined;
+}
+
+export async function guestOf(machine: VirtualMachine): Promise<Guest> {
   const [status, migrate] = await Promise.all([
     machine.execute({ execute: 'query-status' }),
     machine.execute({ execute: 'query-migrate' }),
   ]);
-  return migrationOf(readRunState(status), readMigrationStatus(migrate));
+  const runState = readRunState(status);
+  return { runs: runState === 'running', migration: migrationOf(runState, readMigrationStatus(migrate)) };
 }
 
 /** Throws GUEST_MIGRATING. */
 export async function refuseMigrating(machine: VirtualMachine): Promise<void> {
-  refuse(machine, await migration(machine));
+  refuse(machine, await guestOf(machine));
 }
 
 /** Throws GUEST_MIGRATING where QEMU says so at once. It is asked again, and waited for, right before the pivot. */
 export async function refuseMigratingPivot({ job, ended }: JobLog, machines: VirtualMachines): Promise<void> {
   const machine = ended ? undefined : machines.of(job.accepted);
-  if (machine !== undefined) refuse(machine, await inTime(migration(machine), PATIENCE_MS));
+  if (machine !== undefined) refuse(machine, await inTime(guestOf(machine), PATIENCE_MS));
 }
 
-function refuse({ name: domain }: VirtualMachine, status: string | undefined): void {
-  if (status !== undefined) fail('GUEST_MIGRATING', { domain, status });
+function refuse({ name: domain }: VirtualMachine, guest: Guest | undefined): void {
+  if (guest?.migration !== undefined) fail('GUEST_MIGRATING', { domain, status: guest.migration });
 }

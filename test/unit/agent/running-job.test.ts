@@ -47,10 +47,6 @@ class Machine {
     return [];
   }
 
-  async guestRuns(): Promise<boolean> {
-    return this.runs;
-  }
-
   async guestState(): Promise<string> {
     return this.isElsewhere ? 'MIGRATING' : 'PAUSED';
   }
@@ -61,7 +57,9 @@ class Machine {
   }
 
   async execute(command: QmpCommand): Promise<unknown> {
-    if (command.execute === 'query-status') return { status: this.isElsewhere ? 'postmigrate' : 'running' };
+    if (command.execute === 'query-status') {
+      return { status: this.isElsewhere ? 'postmigrate' : this.runs ? 'running' : 'paused' };
+    }
     if (command.execute === 'query-migrate') return {};
     this.commands.push(command.execute);
     if (command.execute === 'stop') this.runs = false;
