@@ -14,8 +14,10 @@ export const HOLD_LIMIT_MS = 5000;
 const FORCE_AGAIN_MS = 2000;
 /** QEMU drains its disks in less. */
 const PAUSE_LASTS_MS = 200;
-/** How soon it shows that a guest has stayed. */
-const MIGRATION_MS = 500;
+/** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
+const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, migrates: 500 };
+/** A longer one fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A host that may not move the guest asks again after so long. */
 const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
@@ -64,10 +66,15 @@ export class AskedSoFar {
     this.#pausedSince = isPaused ? (this.#pausedSince ?? performance.now()) : undefined;
   }
 
-  /** When to look again at what no event tells of: a pause that may pass, or a migration. */
-  get lookAgainMs(): number | undefined {
+  /** When to look again at the latest. Undefined: an event, a request or the connection will tell. */
+  lookAgainMs(job: Job): number | undefined {
+    const { state, guestHeld } = job;
+    if (guestHeld) return LOOK_AGAIN_MS.held;
     if (this.#pausedSince !== undefined && !this.#pauseLasts) return PAUSE_LASTS_MS;
-    return this.#guestMigrates ? MIGRATION_MS : undefined;
+    if (this.#guestMigrates) return LOOK_AGAIN_MS.migrates;
+    if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
+    const leftMs = timeLeftMs(job);
+    return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;
   }
 
   get #pauseLasts(): boolean {
@@ -121,7 +128,7 @@ export class AskedSoFar {
 }
 
 /** Until the job's own limit; time passes while no agent runs, too. Infinity: there is none. */
-export function timeLeftMs({ accepted, createTime }: Job): number {
+function timeLeftMs({ accepted, createTime }: Job): number {
   const { timeLimitMs } = accepted.options;
   return timeLimitMs === undefined ? Infinity : Date.parse(createTime) + timeLimitMs - Date.now();
 }

@@ -16,7 +16,7 @@ import { urgentMove } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS, timeLeftMs } from './asked-so-far.ts';
+import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
@@ -34,10 +34,8 @@ export interface RunningJobOptions extends JobStepsOptions {
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }
 
-/** When QEMU tells of nothing: while a job gets going, while its end waits, and while QEMU cannot be asked. */
-const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, unreachable: 1000 };
-
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** QEMU cannot be asked, or something failed that should not. */
+const TRY_AGAIN_MS = 1000;
 
 export class RunningJob {
   readonly #log: JobLog;
@@ -90,7 +88,7 @@ export class RunningJob {
           await this.#wait(machine, before);
         } else {
           this.#logger.error({ err: error }, 'a move of the job failed; trying again');
-          await this.#pause(LOOK_AGAIN_MS.unreachable);
+          await this.#pause(TRY_AGAIN_MS);
         }
       }
     }
@@ -133,23 +131,12 @@ export class RunningJob {
   ): Promise<void> {
     using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
     const { signal } = stopped;
-    const timeoutMs = this.#lookAgainMs(machine);
+    const timeoutMs = machine?.identity === undefined ? TRY_AGAIN_MS : this.#asked.lookAgainMs(this.#job);
     const timeout = timeoutMs === undefined ? {} : { timeoutMs };
     await Promise.race([
       this.#log.changed.after(before.log, { signal, ...timeout }),
       before.wake.after(before.machine, { signal }),
     ]);
-  }
-
-  /** Undefined: an event, a request or the connection will tell. */
-  #lookAgainMs(machine: VirtualMachine | undefined): number | undefined {
-    if (machine?.identity === undefined) return LOOK_AGAIN_MS.unreachable;
-    const { state, guestHeld } = this.#job;
-    if (guestHeld) return LOOK_AGAIN_MS.held;
-    if (this.#asked.lookAgainMs !== undefined) return this.#asked.lookAgainMs;
-    if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
-    const leftMs = timeLeftMs(this.#job);
-    return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;
   }
 
   async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {
@@ -242,6 +229,7 @@ export class RunningJob {
     }
   }
 
+  /** What did not fit this instant may fit the next one. */
   async #pause(timeoutMs = 100): Promise<void> {
     const nothing = new Wake();
     await nothing.after(nothing.now, { timeoutMs, signal: this.#stop.signal });

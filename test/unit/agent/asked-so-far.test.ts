@@ -78,15 +78,15 @@ describe('a pause that no error explains', () => {
     const asked = new AskedSoFar();
     const lasts = () => asked.now(FREE, 1).pauseLasts;
     asked.see(seen({ paused: true, ioStatus: 'ok' }));
-    expect([lasts(), asked.lookAgainMs]).toEqual([false, 200]);
+    expect([lasts(), asked.lookAgainMs(FREE)]).toEqual([false, 200]);
     vi.advanceTimersByTime(200);
     asked.see(seen({ paused: true, ioStatus: 'ok' }));
-    expect([lasts(), asked.lookAgainMs]).toEqual([true, undefined]);
+    expect([lasts(), asked.lookAgainMs(FREE)]).toEqual([true, undefined]);
     asked.see(seen({ paused: false, ioStatus: 'ok' }));
     asked.see(seen({ paused: true, ioStatus: 'ok' }));
     expect(lasts()).toBe(false);
     vi.advanceTimersByTime(200);
     asked.see(seen({ paused: true, ioStatus: 'nospace' }));
-    expect([lasts(), asked.lookAgainMs]).toEqual([false, undefined]);
+    expect([lasts(), asked.lookAgainMs(FREE)]).toEqual([false, undefined]);
   });
 });
