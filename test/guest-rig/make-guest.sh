@@ -1,13 +1,13 @@
 #!/bin/sh
-# make-guest.sh [OUTDIR] - build the test guest: OUTDIR/vmlinux, OUTDIR/initramfs, OUTDIR/accel.
+# make-guest.sh [OUTDIR] - build the test guest: OUTDIR/kernel, OUTDIR/initramfs, OUTDIR/accel.
 #
 # OUTDIR is .cache/guest in the repository when it is not given.  What is there already and still right
 # stays; any number of these may run at the same time.  Nothing is installed and nothing is asked; an
 # ordinary user can run it.
 #
-# Needs: Debian (apt-get, dpkg-deb), gcc with the static libc (libc6-dev), python3, qemu-system-x86,
-# qemu-utils.  The kernel is what linux-image-cloud-amd64 depends on today; set GUEST_DEBS to a folder
-# with that linux-image .deb to do without a network.
+# Needs: Debian (apt-get, dpkg-deb), gcc with the static libc (libc6-dev), python3, zstd, lz4, qemu-system-x86,
+# qemu-utils.  The kernel is what linux-image-cloud-amd64 depends on today, or Ubuntu's linux-image-virtual; set
+# GUEST_DEBS to a folder with that linux-image .deb (and its linux-modules .deb) to do without a network.
 # OUTDIR/accel says "kvm" or "tcg": the first under which this guest really comes up on this machine.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,9 +35,16 @@ own_lists() {
     mkdir -p "$out/apt/state/lists/partial" "$out/apt/cache/archives/partial"
     apt get update >&2
 }
+# What depends on the newest kernel: Debian's name, then Ubuntu's.
+meta_packages="linux-image-cloud-amd64 linux-image-virtual"
+depends() { # package, beginning of the name of what it depends on
+    apt cache depends "$1" 2>/dev/null | sed -n "s/^ *Depends: *\($2[0-9].*\)\$/\1/p" | head -n 1
+}
 kernel_package() {
-    apt cache depends linux-image-cloud-amd64 2>/dev/null |
-        sed -n 's/^ *Depends: *\(linux-image-[0-9].*\)$/\1/p' | head -n 1
+    for meta in $meta_packages; do
+        depends "$meta" linux-image- | grep . && return
+    done
+    true
 }
 downloaded() {
     find "$out/debs" -name "$1_*.deb" | sort -V | tail -n 1
@@ -51,10 +58,10 @@ download() {
 # 1. Which kernel, and is it built already?
 sources=$(cat "$here/make-guest.sh" "$here/mkboot.py" "$here/gwinit.c" | sha256sum | cut -c 1-16)
 built=
-[ -f "$out/built" ] && [ -f "$out/vmlinux" ] && [ -f "$out/initramfs" ] && built=$(cat "$out/built")
+[ -f "$out/built" ] && [ -f "$out/kernel" ] && [ -f "$out/initramfs" ] && built=$(cat "$out/built")
 deb=
 if [ -n "${GUEST_DEBS:-}" ]; then
-    deb=$(find "$GUEST_DEBS" -name 'linux-image-[0-9]*-cloud-*.deb' | sort -V | tail -n 1)
+    deb=$(find "$GUEST_DEBS" -name 'linux-image-[0-9]*.deb' | sort -V | tail -n 1)
     [ -n "$deb" ] || { say "no kernel package in $GUEST_DEBS"; exit 1; }
     package=$(basename "$deb" | sed 's/_.*//')
 elif [ "${built% *}" = "$sources" ] && [ "$out/built" -nt /var/lib/apt/lists ]; then
@@ -64,7 +71,11 @@ else
     # Without package lists, what is built is good enough.
     [ -n "$package" ] || [ "${built% *}" != "$sources" ] || package=${built#* }
     [ -n "$package" ] || { own_lists; package=$(kernel_package); }
-    [ -n "$package" ] || { say "apt knows no linux-image-cloud-amd64"; exit 1; }
+    [ -n "$package" ] || {
+        say "apt knows no kernel for the guest: looked for a package that depends on one: $meta_packages"
+        say "set GUEST_DEBS to a folder with a linux-image-*.deb, or add Debian's archive to apt's sources"
+        exit 1
+    }
     [ "$built" != "$sources $package" ] || touch "$out/built"
 fi
 
@@ -88,11 +99,26 @@ if [ "$built" != "$sources $package" ]; then
     rm -rf "$new" "$out/built" "$out/machine"
     mkdir "$new"
     dpkg-deb -x "$deb" "$new/x"
-    python3 "$here/mkboot.py" vmlinux "$(find "$new/x/boot" -name 'vmlinuz-*' | head -n 1)" "$new/vmlinux"
+    # Ubuntu has the modules in a package of their own.
+    case $package in
+    linux-image-*-generic)
+        modules=linux-modules-${package#linux-image-}
+        [ -n "${GUEST_DEBS:-}" ] || download "$modules"
+        dpkg-deb -x "$(find "${GUEST_DEBS:-$out/debs}" -name "${modules}_*.deb" | sort -V | tail -n 1)" "$new/x"
+        ;;
+    esac
+    # Debian 13 has them below usr/lib, older ones below lib.
+    modules=$(find "$new/x" -path '*/lib/modules' -type d | head -n 1)
+    image=$(find "$new/x/boot" -name 'vmlinuz-*' | head -n 1)
+    [ -n "$modules" ] && [ -n "$image" ] || {
+        say "$(basename "$deb") has no boot/vmlinuz-*, or no lib/modules: it is no kernel that this script knows"
+        exit 1
+    }
+    python3 "$here/mkboot.py" kernel "$image" "$new/kernel"
     gcc -O2 -Wall -Wextra -static -pthread -o "$new/init" "$here/gwinit.c"
-    python3 "$here/mkboot.py" initramfs "$new/initramfs" "$new/init" "$new/x/lib/modules" \
+    python3 "$here/mkboot.py" initramfs "$new/initramfs" "$new/init" "$modules" \
         virtio_pci virtio_blk virtio_scsi sd_mod nvme pvpanic-pci button evdev
-    mv "$new/vmlinux" "$new/initramfs" "$out/"
+    mv "$new/kernel" "$new/initramfs" "$out/"
     rm -rf "$new"
     echo "$sources $package" >"$out/built"
 fi

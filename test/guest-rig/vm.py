@@ -167,7 +167,7 @@ class VM:
              '-name', 'guest=' + self.name.replace(',', ',,'), '-uuid', self.uuid,
              '-machine', self.machine + ',hpet=off,smm=off' if self.machine in ('q35', 'pc') else self.machine,
              '-accel', self.accel, '-m', self.mem, '-smp', '1',
-             '-kernel', os.path.join(self.guest, 'vmlinux'), '-initrd', os.path.join(self.guest, 'initramfs'),
+             '-kernel', os.path.join(self.guest, 'kernel'), '-initrd', os.path.join(self.guest, 'initramfs'),
              '-append', CMDLINE + self.append,
              '-chardev', 'socket,id=con,path=%s,server=on,wait=off,logfile=%s,logappend=on' % (
                  self.path('console.sock'), self.path('console.log')), '-serial', 'chardev:con',

@@ -22,7 +22,10 @@ have qemu-img && have qemu-nbd && have qemu-io || lacks qemu-utils "makes, serve
 have gcc || lacks gcc "builds the one program of the test guest"
 [ -n "$(find /usr/lib /usr/lib64 -maxdepth 2 -name libc.a 2>/dev/null | head -n 1)" ] ||
     lacks libc6-dev "the static C library, for that program"
-[ -x /usr/bin/python3 ] || lacks python3 "runs the test guest and checks its disks"
+[ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import bz2, lzma' 2>/dev/null ||
+    lacks python3 "runs the test guest and checks its disks"
+have zstd || lacks zstd "unpacks the kernel of the test guest"
+have lz4 || lacks lz4 "unpacks that of an older Debian"
 if [ "$what" = bench ]; then
     have libvirtd || lacks libvirt-daemon "the peer with which copies are compared"
     have virsh || lacks libvirt-clients "its command"
