@@ -17,8 +17,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { linuxNode } from './node.ts';
 import { commitTime, MANIFEST, PACKAGES, PROGRAM, ROOT, readJson, run } from './places.ts';
+import { linuxNode } from './published.ts';
 
 const STAGE = join(PACKAGES, '../debian');
 const HOME = '/usr/lib/blockjobd';

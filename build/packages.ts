@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { debianPackage } from './debian.ts';
 import { CLIENT, MANIFEST, PACKAGES, PROGRAM, run } from './places.ts';
+import { npm } from './published.ts';
 
 rmSync(PACKAGES, { recursive: true, force: true });
 mkdirSync(PACKAGES, { recursive: true });
@@ -14,7 +15,7 @@ for (const [format, ending] of [
   ['spdx', 'spdx'],
 ] as const) {
   const args = ['sbom', '--package-lock-only', '--omit', 'dev', '--sbom-type', 'application', '--sbom-format', format];
-  writeFileSync(join(PACKAGES, `blockjobd-${MANIFEST.version}.${ending}.json`), run(PROGRAM, 'npm', ...args));
+  writeFileSync(join(PACKAGES, `blockjobd-${MANIFEST.version}.${ending}.json`), npm(PROGRAM, ...args));
 }
 debianPackage();
 const names = readdirSync(PACKAGES).toSorted();

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GenericContainer } from 'testcontainers';
-import { linuxNode } from '../../../build/node.ts';
+import { linuxNode } from '../../../build/published.ts';
 import { BASE_IMAGE } from '../means.ts';
 import { run } from '../qemu.ts';
 import { REPOSITORY } from '../service.ts';
