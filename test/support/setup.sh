@@ -11,8 +11,8 @@ demo | test | bench) ;;
 esac
 
 missing=
-lacks() { # package, reason
-    echo "setup: $1 is missing: $2" >&2
+lacks() { # package, reason; a package with a ? behind it is one that not every release has, or needs
+    echo "setup: ${1%\?} is missing: $2" >&2
     missing="$missing $1"
 }
 have() { command -v "$1" >/dev/null; }
@@ -28,6 +28,8 @@ have zstd || lacks zstd "unpacks the kernel of the test guest"
 have lz4 || lacks lz4 "unpacks that of an older Debian"
 if [ "$what" = bench ]; then
     have libvirtd || lacks libvirt-daemon "the peer with which copies are compared"
+    [ -n "$(find /usr/lib -path '*/connection-driver/libvirt_driver_qemu.so' 2>/dev/null)" ] ||
+        lacks libvirt-daemon-driver-qemu "its part for QEMU"
     have virsh || lacks libvirt-clients "its command"
     have etcd || lacks etcd-server "the directory of a fleet"
 fi
@@ -71,17 +73,15 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     # Only root can do anything with them; where Docker answers already they are not needed.
     if [ "$(id -u)" = 0 ] && ! docker version >/dev/null 2>&1; then
         have dockerd || lacks docker.io "runs the machines of a fleet"
-        have docker || ! apt-cache show docker-cli >/dev/null 2>&1 || lacks docker-cli "asks it, since Debian 13"
+        have docker || lacks "docker-cli?" "asks it; before Debian 13 it comes with docker.io"
         have iptables || lacks iptables "their networks, and cuts between them"
         have debootstrap || lacks debootstrap "makes their image where no registry has it"
     fi
 fi
 [ -n "$missing" ] || exit 0
 
-# shellcheck disable=SC2086 # a list of packages
-set -- apt-get install -y -q --no-install-recommends $missing
 if ! have apt-get; then
-    echo "setup: this is no Debian; please install the like of:$missing" >&2
+    echo "setup: this is no Debian; please install the like of:$(echo "$missing" | tr -d '?')" >&2
     exit 1
 elif [ "$(id -u)" = 0 ]; then
     root=env
@@ -89,7 +89,7 @@ elif have sudo && sudo -n true 2>/dev/null; then
     root="sudo -n env"
 else
     echo "setup: this needs root, and sudo is not there or wants a password. Please run, as root:" >&2
-    echo "    apt-get update && $*" >&2
+    echo "    apt-get update && apt-get install -y --no-install-recommends$(echo "$missing" | tr -d '?')" >&2
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
@@ -98,8 +98,19 @@ if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime -1 2>/d
     echo "setup: the package lists are missing or old: updating them" >&2
     $root DEBIAN_FRONTEND=noninteractive apt-get update -q >&2
 fi
-echo "setup: installing$missing" >&2
-$root DEBIAN_FRONTEND=noninteractive "$@" >&2 </dev/null
+# One name that apt does not know would keep all others away.
+known=
+for package in $missing; do
+    if apt-cache show "${package%\?}" >/dev/null 2>&1; then
+        known="$known ${package%\?}"
+    elif [ "$package" = "${package%\?}" ]; then
+        echo "setup: apt knows no $package here: what needs it cannot be done, and will say so" >&2
+    fi
+done
+[ -n "$known" ] || exit 0
+echo "setup: installing$known" >&2
+# shellcheck disable=SC2086 # a list of packages
+$root DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $known >&2 </dev/null
 # Debian starts what it installs; the tests start their own, and end it.
 if [ -d /run/systemd/system ]; then
     case $missing in *libvirt-daemon*) $root systemctl --quiet disable --now libvirtd >&2 || true ;; esac
