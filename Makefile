@@ -58,8 +58,13 @@ format: $(INSTALLED) ## format all sources
 test: lint check-generated breaking ## all of the checks: types, lint, contract, unit, story, fault, and real-QEMU suites
 	@bash test/support/setup.sh test
 	@rm -f $(REPORT)
-	@vitest run --reporter=default --reporter=json --outputFile.json=$(REPORT) || true
+	@vitest run --project '!newcomer' --reporter=default --reporter=json --outputFile.json=$(REPORT) || true
 	@node test/support/summary.ts $(REPORT)
+
+.PHONY: newcomer
+newcomer: $(INSTALLED) ## what README promises to somebody new, in fresh roots of Debian 12 and 13 (needs root; RELEASES=sid: in that one)
+	@bash test/support/setup.sh test
+	@NEWCOMER_RELEASES="$(or $(RELEASES),bookworm trixie)" vitest run --project newcomer
 
 .PHONY: unit
 unit: $(INSTALLED) ## only the tests that need no QEMU
@@ -77,9 +82,10 @@ bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; and what a flee
 	@node test/bench/fleet.ts
 
 .PHONY: test-versions
-test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases (needs root; ONLY="11.1 commit": that one)
+test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases, and newcomers to three (needs root; ONLY="11.1 commit": that one)
 	@bash test/support/setup.sh test
 	@node test/support/versions.ts $(ONLY)
+	@$(if $(ONLY),,$(MAKE) newcomer RELEASES="bookworm trixie sid")
 
 .PHONY: lint
 lint: $(INSTALLED) ## types, lint and format

@@ -46,6 +46,15 @@ export default defineConfig({
       },
       {
         test: {
+          // What README promises to somebody new, in fresh roots: `make newcomer`.
+          name: 'newcomer',
+          include: ['test/newcomer/**/*.test.ts'],
+          globalSetup: 'test/packages/build.ts',
+          maxWorkers: 1,
+        },
+      },
+      {
+        test: {
           // Real etcds, which are killed, stopped and filled.
           name: 'etcd',
           include: ['test/etcd/**/*.test.ts', 'test/fleet/**/*.test.ts'],

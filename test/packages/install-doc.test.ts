@@ -11,10 +11,11 @@ import { REPOSITORY, Service } from '../support/service.ts';
 
 const PACKAGES = join(REPOSITORY, 'dist/packages');
 const INSTALL = new DocPage('install.md');
+const README = new DocPage('../README.md');
 
-/** The commands of a section, in a folder, as root; whatever they change is gone afterwards. */
-async function shown(heading: string, folder: string): Promise<string> {
-  const [script = ''] = INSTALL.section(heading).commands;
+/** The first commands of a section, in a folder, as root; whatever they change is gone afterwards. */
+async function shown(heading: string, folder: string, page = INSTALL): Promise<string> {
+  const [script = ''] = page.section(heading).commands;
   const path = `export PATH=${dirname(process.execPath)}:$PATH DEBIAN_FRONTEND=noninteractive`;
   const inside = ['bash', '-euo', 'pipefail', '-c', `${path}; cd ${folder}; ${script}`];
   return (await run(join(import.meta.dirname, 'chroot.sh'), inside)).stdout;
@@ -35,6 +36,12 @@ describe.skipIf(needs('packages', 'by-hand'))('docs/install.md', () => {
     const said = await shown('From sources', REPOSITORY);
     expect(said).toContain(build);
     expect(said).toContain('(dev)');
+  });
+
+  test('README, on another Linux', async () => {
+    expect(await shown('Two minutes', REPOSITORY, README)).toMatch(
+      new RegExp(`^blockjobd \\S+ \\(${revision()}\\)$`, 'm'),
+    );
   });
 
   test('verify what you have', async () => {

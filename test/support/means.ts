@@ -19,6 +19,7 @@ export type Means =
   | 'browser'
   | 'go-grpc'
   | 'packages'
+  | 'fresh-root'
   | 'docker';
 
 /** What the images of the tests are built upon. */
@@ -59,6 +60,11 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['lintian', ['--version']],
     ['man', ['--version']],
     ['groff', ['--version']],
+  ],
+  // As root: another Debian in a folder, with mounts and processes of its own.
+  'fresh-root': [
+    ['debootstrap', ['--version']],
+    ['unshare', ['--mount', '--pid', '--fork', 'true']],
   ],
   // What a person asks QEMU and the service with.
   'by-hand': [

@@ -8,11 +8,10 @@ release=${1:?release} folder=${2:?folder}
 [ ! -x "$folder/bin/qemu-system-x86_64" ] || exit 0
 
 command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends debootstrap >&2
-# The mirror that this machine's apt uses; an old release may have moved to the archive.
-mirror=$(sed -n 's/^URIs: *\(http[^ ]*\/debian\) *$/\1/p; s/^deb \(\[[^]]*\] \)\?\(http[^ ]*\/debian\)\/\? .*/\2/p' \
-    /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
+# An old release may have moved to the archive.
+mirror=$("$(dirname "$0")/debian-mirror.sh")
 mkdir -p "$folder"
-for from in "${mirror:-http://deb.debian.org/debian}" http://deb.debian.org/debian http://archive.debian.org/debian; do
+for from in "$mirror" http://deb.debian.org/debian http://archive.debian.org/debian; do
     rm -rf "$folder/root"
     # Only unpacked: nothing of it is ever run in a root of its own, so nothing has to be set up.
     if debootstrap --foreign --variant=minbase --include=qemu-system-x86,qemu-utils "$release" "$folder/root" "$from" >"$folder/log" 2>&1
