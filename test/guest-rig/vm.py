@@ -9,6 +9,7 @@
   vm.py cmd DIR 'set rate=20'      a line for the guest's console (see gwinit.c); prints its answer
   vm.py pause DIR                  make the writers stop; returns when all is flushed and acknowledged
   vm.py mark DIR NAME              print, as JSON, the worst latencies since the last mark
+  vm.py report DIR                 what QEMU and the guest are at, for a reader who finds that it does not go on
   vm.py images DIR                 the images of each disk, base first, and its manifest
   vm.py stop DIR | vm.py kill DIR  quit through QMP | SIGKILL
   vm.py probe GUESTDIR             find the accelerator that really runs the guest, time its boot
@@ -18,7 +19,7 @@ SPEC: id=N[,size=256M][,fmt=qcow2|raw][,chain=1][,base=qcow2|raw][,bus=virtio|sc
 cache=auto is none (O_DIRECT) where the file system can do that.
 bad=20 makes the sector at 20 MiB of a raw disk (blockdev style) unreadable: whoever reads it gets EIO.
 chain=3 makes base <- snap1 <- snap2, each prefilled with its own generation in its own places.
-In DIR: qmp.sock (the product's), qmp2.sock (the checker's), console.sock, guest.log (what
+In DIR: qmp.sock (the product's), qmp2.sock (the checker's), qmp3.sock (report's), console.sock, guest.log (what
 check-disk.py --acked wants), console.log (kernel), qemu.log, vm.json, disks/dN-*.{qcow2,raw}, disks/dN.json.
 With --style blockdev the nodes are dN-0 (base) .. dN-K (top), protocol nodes dN-0-file ...; with
 --style drive the drive is driveN and node names are QEMU's own.  Device ids: diskN.  Name and UUID of the VM follow from DIR if not given.
@@ -40,7 +41,7 @@ import time
 import uuid
 
 from gwlib import BLK, Image, fill
-from qmp import QMP
+from qmp import QMP, QMPError
 
 CMDLINE = ('console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check noreplace-smp '
            'random.trust_cpu=on cryptomgr.notests initcall_blacklist=init_kprobe_trace,'
@@ -153,7 +154,7 @@ class VM:
                 with open(path) as f:
                     accel = f.read().split()[0]
         self.accel = accel
-        self.sock, self.sock2 = self.path('qmp.sock'), self.path('qmp2.sock')
+        self.sock, self.sock2, self.sock3 = (self.path('qmp%s.sock' % n) for n in ('', '2', '3'))
         self.log = self.path('guest.log')
 
     def path(self, name):
@@ -162,18 +163,24 @@ class VM:
     def disk(self, num):
         return next(d for d in self.disks if d.id == num)
 
+    def smp(self):
+        """Under TCG with room for one CPU QEMU leaves out the guest's memory barriers (before 8.1 all of them, later
+        still those of lock-prefixed instructions), though its I/O threads see the guest's memory, too: a doorbell that
+        the guest rings can be missed, and its I/O stands still for ever.  With room for two it keeps them."""
+        return '1,maxcpus=2' if self.accel.split(',')[0] == 'tcg' else '1'
+
     def command_line(self):
         c = ['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none',
              '-name', 'guest=' + self.name.replace(',', ',,'), '-uuid', self.uuid,
              '-machine', self.machine + ',hpet=off,smm=off' if self.machine in ('q35', 'pc') else self.machine,
-             '-accel', self.accel, '-m', self.mem, '-smp', '1',
+             '-accel', self.accel, '-m', self.mem, '-smp', self.smp(),
              '-kernel', os.path.join(self.guest, 'kernel'), '-initrd', os.path.join(self.guest, 'initramfs'),
              '-append', CMDLINE + self.append,
              '-chardev', 'socket,id=con,path=%s,server=on,wait=off,logfile=%s,logappend=on' % (
                  self.path('console.sock'), self.path('console.log')), '-serial', 'chardev:con',
              '-chardev', 'file,id=log,path=%s,append=on' % self.log,
              '-device', 'isa-debugcon,iobase=0xe9,chardev=log']
-        for n, s in enumerate((self.sock, self.sock2)):
+        for n, s in enumerate((self.sock, self.sock2, self.sock3)):
             c += ['-chardev', 'socket,id=qmp%d,path=%s,server=on,wait=off' % (n, s), '-mon', 'chardev=qmp%d,mode=control' % n]
         for i in range(len(self.disks) + 2 if self.machine == 'q35' else 0):      # two free ports for hotplug
             c += ['-device', 'pcie-root-port,id=rp%d,chassis=%d' % (i, i + 1)]
@@ -191,7 +198,7 @@ class VM:
         for d in self.disks:
             if create and not os.path.exists(d.manifest):
                 d.create()
-        for s in (self.sock, self.sock2, self.path('console.sock')):
+        for s in (self.sock, self.sock2, self.sock3, self.path('console.sock')):
             if os.path.exists(s):
                 os.unlink(s)
         at, t0 = self.log_size(), time.time()
@@ -295,6 +302,37 @@ class VM:
             out[num] = {k: int(v) for k, v in (x.split('=') for x in line.split()[2:])}
         return out
 
+    def report(self):
+        """What QEMU answers, what its threads do, and the last that the guest has said.  Never fails."""
+        out = ['%s, pid %s, %s' % (self.name, self.pid(), 'there' if self.alive() else 'gone')]
+        try:
+            q = QMP(self.sock3, timeout=3)
+            for command in ('query-status', 'query-block-jobs', 'query-jobs', 'query-blockstats'):
+                out.append('%s: %s' % (command, json.dumps(q.cmd(command))))
+            q.close()
+        except (OSError, ConnectionError, QMPError) as e:
+            out.append('QMP: %s' % e)
+        task = '/proc/%d/task' % self.pid()
+        for thread in sorted(os.listdir(task)) if os.path.isdir(task) else ():
+            out.append('thread %s: %s' % (thread, ', '.join(self.slurp('%s/%s/%s' % (task, thread, f)).strip() for f in ('comm', 'wchan', 'syscall'))))
+        try:
+            gdb = ['gdb', '-p', str(self.pid()), '-batch', '-ex', 'thread apply all backtrace 25']
+            text = subprocess.run(gdb, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30).stdout
+            out += [line for line in text.split('\n') if line.startswith(('Thread', '#'))]
+        except (OSError, subprocess.TimeoutExpired) as e:
+            out.append('gdb: %s' % e)
+        for name in ('guest.log', 'console.log', 'qemu.log'):
+            out += ['%s ends:' % name] + self.slurp(self.path(name))[-2000:].split('\n')[-10:]
+        return '\n'.join(out)
+
+    @staticmethod
+    def slurp(path):
+        try:
+            with open(path, 'rb') as f:
+                return f.read().decode('ascii', 'replace')
+        except OSError as e:
+            return '(%s)' % e
+
     def kill(self, sig=signal.SIGKILL):
         if self.alive():
             os.kill(self.pid(), sig)
@@ -380,7 +418,7 @@ def main():
     if '--' in argv:
         argv, extra = argv[:argv.index('--')], argv[argv.index('--') + 1:]
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('what', choices=('start', 'attach', 'cmd', 'pause', 'mark', 'images', 'stop', 'kill', 'probe'))
+    ap.add_argument('what', choices=('start', 'attach', 'cmd', 'pause', 'mark', 'report', 'images', 'stop', 'kill', 'probe'))
     ap.add_argument('dir')
     ap.add_argument('line', nargs='?')
     ap.add_argument('--guest')
@@ -413,6 +451,8 @@ def main():
         vm.pause()
     elif a.what == 'mark':
         print(json.dumps(vm.mark(a.line)))
+    elif a.what == 'report':
+        print(vm.report())
     elif a.what == 'images':
         for d in vm.load()['disks']:
             print(d['id'], d['manifest'], ' <- '.join('%(path)s(%(format)s)' % x for x in d['images']))

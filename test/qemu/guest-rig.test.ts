@@ -109,6 +109,21 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
     }
   });
 
+  test('a guest that does not go on is told of in full: what QEMU answers, what it does, what the guest said last', async () => {
+    await using vm = await GuestVm.start({ disks: ['id=1,size=16M'], append: 'gw.mode=seq gw.rate=20' });
+    const admin = await Admin.connect(connect(vm.checkerQmpPath), () => '');
+    await vm.work(1, 8);
+    await admin.execute('stop');
+    const waiting = vm.work(1, 1000, { timeoutMs: 0 });
+    await expect(waiting).rejects.toThrow(
+      /query-status: .*"paused"[^]*query-block-jobs: \[\][^]*query-jobs: \[\][^]*thread [^]*guest\.log ends:[^]*A 1 0 /,
+    );
+    // With room for one CPU TCG leaves out memory barriers, and a guest may stand still for ever.
+    const cpus = await admin.execute<unknown[]>('query-hotpluggable-cpus');
+    expect(cpus).toHaveLength(vm.accel === 'tcg' ? 2 : 1);
+    admin.close();
+  });
+
   test('a VM that cannot start says why and leaves nothing', async () => {
     const starting = GuestVm.start({ disks: ['id=1,size=16M'], extraArgs: ['-device', 'no-such-device'] });
     await expect(starting).rejects.toThrow(/did not start[^]*no-such-device/);

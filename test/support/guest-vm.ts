@@ -245,7 +245,9 @@ export class GuestVm implements AsyncDisposable {
 
   /** All writers stop after a flush; when this returns, all that they wrote is acknowledged. */
   async pause(): Promise<void> {
-    await this.#vm('pause');
+    await this.#vm('pause').catch(async (cause: unknown) => {
+      throw new Error(`${this.name} does not come to rest:\n${await this.#vm('report')}`, { cause });
+    });
   }
 
   async resume(): Promise<void> {
@@ -282,8 +284,8 @@ export class GuestVm implements AsyncDisposable {
     const until = Date.now() + timeoutMs;
     while (all.some((stream) => this.acknowledged(diskId, stream) < (goals[stream] ?? 0))) {
       if (Date.now() > until || !isRunning(this.pid)) {
-        const last = this.log().slice(-5).join('\n');
-        throw new Error(`${this.name} does not write ${operations} more operations to disk ${diskId}:\n${last}`);
+        const why = await this.#vm('report');
+        throw new Error(`${this.name} does not write ${operations} more operations to disk ${diskId}:\n${why}`);
       }
       await sleep(20);
     }
