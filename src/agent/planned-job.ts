@@ -2,14 +2,15 @@
 import { createHash } from 'node:crypto';
 import type { PlannedJob } from '../core/block-jobs.ts';
 import type { Accepted } from '../core/journal-entry.ts';
+import { notesOf } from '../core/plans/notes.ts';
 import { inNotation, preview } from '../core/plans/preview.ts';
+import type { StartRequest } from '../core/requests.ts';
 
 /** Holds the place of the job's name, which is new for each job. */
 const UNNAMED = 'bj0000000000000000';
 
-export function plannedJob(accepted: Accepted): PlannedJob {
+export function plannedJob(accepted: Accepted, request: StartRequest): PlannedJob {
   const job = unnamed(accepted);
-  const because = job.pauseGuestBecause;
   return {
     etag: etagOf(accepted),
     accepted: job,
@@ -20,7 +21,7 @@ export function plannedJob(accepted: Accepted): PlannedJob {
       undo: undo === undefined ? '' : inNotation(undo),
       reason,
     })),
-    notes: because === undefined || job.destination === undefined ? [] : [`pauses the guest for the pivot: ${because}`],
+    notes: notesOf(job, request),
   };
 }
 

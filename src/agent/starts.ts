@@ -69,7 +69,7 @@ export class Starts {
 
   /** What `start` would do now. Throws all that `start` would; changes nothing. */
   async plan(start: Start): Promise<PlannedJob> {
-    return await this.#prepared(start, async (accepted) => await Promise.resolve(plannedJob(accepted)));
+    return await this.#prepared(start, async (accepted) => await Promise.resolve(plannedJob(accepted, start.request)));
   }
 
   async #prepared<T>({ request, kind, prepare }: Start, use: (accepted: Accepted) => Promise<T>): Promise<T> {

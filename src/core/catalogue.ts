@@ -65,7 +65,7 @@ export const catalogue = {
   BUFFER_INVALID: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'buffer_bytes is {value}; the range is 0 (the default, 1 MiB) to {maximum}',
+    text: 'buffer_bytes is {value}; the range is 0 (the default, 16 MiB, to which less is raised) to {maximum}',
   },
   NOT_A_BLOCK_DEVICE: {
     code: 'INVALID_ARGUMENT',

@@ -29,6 +29,13 @@ export interface JobOptions {
   readonly deleteCommitted: boolean;
 }
 
+/**
+ * The least that QEMU's mirror is sound with: it has 16 pieces of work of 1 MiB under way. With less it begins pieces that
+ * wait for a buffer and that it counts nowhere, without end: what is left, and so READY, is not what it says, and on a slow
+ * destination it gathers memory until QEMU aborts (seen with 7.2, 10.0 and 11.1).
+ */
+export const LEAST_BUFFER_BYTES = 16 * 1024 * 1024;
+
 /** The options of a job that is asked for nothing but a limit: a pull, say. */
 export function plainOptions(bandwidthBytesPerSecond: number): JobOptions {
   return {
@@ -37,8 +44,8 @@ export function plainOptions(bandwidthBytesPerSecond: number): JobOptions {
     reuseExternal: false,
     relativeBacking: false,
     granularityBytes: undefined,
-    // QEMU's own default of 16 MiB makes a speed limit jump, and a slow target block the monitor for long.
-    bufferBytes: 1024 * 1024,
+    // Also what an active commit has: QEMU gives it this much, and takes no other wish.
+    bufferBytes: LEAST_BUFFER_BYTES,
     writeMode: 'BACKGROUND',
     onReady: 'HOLD',
     onNoSpace: 'FAIL',

@@ -416,9 +416,9 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await using machine = await site.machine();
       const { disk, dir, qemu } = machine;
       const path = join(dir, 'copy');
-      const options = { granularityBytes: 4096n, bufferBytes: 2n * BigInt(MIB), bandwidthBytesPerSecond: 65_536n };
+      const options = { granularityBytes: 4096n, bufferBytes: 32n * BigInt(MIB), bandwidthBytesPerSecond: 65_536n };
       const job = await site.service.startCopy({ disk, destination: file(path), ...options });
-      expect(job.options).toMatchObject({ granularityBytes: 4096n, bufferBytes: 2n * BigInt(MIB) });
+      expect(job.options).toMatchObject({ granularityBytes: 4096n, bufferBytes: 32n * BigInt(MIB) });
       const nodes = await qemu.admin.execute<{ 'dirty-bitmaps'?: { granularity: number; name?: string }[] }[]>(
         'query-named-block-nodes',
         { flat: true },

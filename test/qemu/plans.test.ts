@@ -197,6 +197,21 @@ describe('a plan', () => {
     expect((await site.service.startCopy({ ...request, planEtag: anew.etag })).sourcePath).toBe(overlay);
   });
 
+  test('tells that a buffer is raised to what QEMU is sound with', async () => {
+    await using machine = await site.machine();
+    const planned = async (bufferBytes: bigint) =>
+      await site.service.planOf('startCopy', copyOf(machine, { bufferBytes }));
+    for (const { wish, notes } of [
+      { wish: 0n, notes: [] },
+      { wish: 16_777_216n, notes: [] },
+      { wish: 16_777_215n, notes: [expect.stringContaining('buffer_bytes 16777215 is raised to 16777216')] },
+    ]) {
+      const plan = await planned(wish);
+      expect(plan.notes).toEqual(notes);
+      expect(plan.options?.bufferBytes).toBe(16_777_216n);
+    }
+  });
+
   test('of what would be refused is refused', async () => {
     await using machine = await site.machine();
     const nowhere = { destination: { target: { $case: 'file', value: '/nowhere/x' } } } as const;

@@ -6,22 +6,25 @@ export class TcpProxy implements AsyncDisposable {
   readonly port: number;
   readonly #server: Server;
   readonly #sockets: Set<Socket>;
+  /** How much comes through to the server in a second. */
+  readonly #bytesPerSecond: number;
   #mode: 'pass' | 'cut' | 'hole' = 'pass';
 
-  private constructor(port: number, server: Server, sockets: Set<Socket>) {
+  private constructor(port: number, server: Server, sockets: Set<Socket>, bytesPerSecond: number) {
+    this.#bytesPerSecond = bytesPerSecond;
     this.port = port;
     this.#server = server;
     this.#sockets = sockets;
   }
 
-  static async to(target: number): Promise<TcpProxy> {
+  static async to(target: number, { bytesPerSecond = Infinity } = {}): Promise<TcpProxy> {
     const sockets = new Set<Socket>();
     const server = createServer((client) => proxy.#join(client, target));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const address = server.address();
     if (address === null || typeof address === 'string') throw new Error('no port');
-    const proxy = new TcpProxy(address.port, server, sockets);
+    const proxy = new TcpProxy(address.port, server, sockets, bytesPerSecond);
     return proxy;
   }
 
@@ -63,9 +66,24 @@ export class TcpProxy implements AsyncDisposable {
       [server, client],
     ] as const) {
       one.setNoDelay(true);
-      one.on('data', (bytes: Buffer) => other.write(bytes));
       one.on('close', () => other.destroy());
     }
+    server.on('data', (bytes: Buffer) => client.write(bytes));
+    if (this.#bytesPerSecond === Infinity) client.on('data', (bytes: Buffer) => server.write(bytes));
+    else this.#slowly(client, server);
+  }
+
+  #slowly(client: Socket, server: Socket): void {
+    let freeAtMs = performance.now();
+    client.on('data', (bytes: Buffer) => {
+      client.pause();
+      freeAtMs = Math.max(freeAtMs, performance.now()) + (bytes.length / this.#bytesPerSecond) * 1000;
+      const timer = setTimeout(() => {
+        server.write(bytes);
+        if (this.#mode === 'pass') client.resume();
+      }, freeAtMs - performance.now());
+      client.once('close', () => clearTimeout(timer));
+    });
   }
 
   #keep(socket: Socket): void {

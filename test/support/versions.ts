@@ -31,6 +31,7 @@ const SUITES = [
   'plans',
   'migration',
   'guest-load',
+  'buffers',
 ] as const;
 const MARKS = { from: '<!-- results -->\n', to: '<!-- end of results -->' };
 

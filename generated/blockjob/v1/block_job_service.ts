@@ -273,9 +273,9 @@ export interface StartCopyRequest {
    */
   granularityBytes: bigint;
   /**
-   * Sets the data in flight in bytes: 1 to 268435456 (256 MiB), else BUFFER_INVALID; QEMU rounds up to the
-   * granularity. 0: 1 MiB, not QEMU's 16 MiB, so that speed limits are smooth and a slow destination does not hold
-   * up QEMU's monitor for long.
+   * Sets the data in flight in bytes: up to 268435456 (256 MiB), else BUFFER_INVALID; QEMU rounds up to the
+   * granularity, and allocates it while the copy runs. 0: 16 MiB, as QEMU has it. Less is raised to that, and the
+   * plan's notes say so: with less QEMU miscounts what is left, and can end itself on a slow destination.
    */
   bufferBytes: bigint;
   /** Says how guest writes reach the destination. UNSPECIFIED: BACKGROUND. */

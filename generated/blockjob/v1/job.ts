@@ -917,7 +917,7 @@ export interface JobOptions {
   relativeBacking: boolean;
   /** Gives the unit of dirty tracking in bytes: a power of two, 512 to 67108864. 0: QEMU's choice. COPY. */
   granularityBytes: bigint;
-  /** Gives the data in flight in bytes. COPY. */
+  /** Gives the data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT. */
   bufferBytes: bigint;
   /** Says how guest writes reach the destination. COPY. */
   writeMode: WriteMode;

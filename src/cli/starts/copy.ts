@@ -45,7 +45,7 @@ export const copy: Start = {
       .option('--synchronous-writes', 'a guest’s write ends when the copy has it too: slower, and always converges');
     addBandwidth(command)
       .addOption(new Option('--granularity <size>', 'of dirty tracking: a power of two').argParser(parseSize))
-      .addOption(new Option('--buf-size <size>', 'how much is in flight (1MiB)').argParser(parseSize))
+      .addOption(new Option('--buf-size <size>', 'how much is in flight (16MiB, and no less)').argParser(parseSize))
       .option('--pivot', 'implies --wait; at READY the guest goes over to the copy, also if nobody waits any more')
       .option('--finish', 'implies --wait; at READY the copy is ended, and the guest stays on the source');
     addTimeout(command, 'cancel what is not done in this time, also if nobody waits any more')

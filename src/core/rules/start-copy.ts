@@ -2,7 +2,7 @@
 
 import type { Destination, NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
-import { type ImageFormat, type JobOptions, plainOptions } from '../job-options.ts';
+import { type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
 import {
   absolutePath,
@@ -68,7 +68,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       reuseExternal: request.reuseExternal || destination.kind === 'nbd',
       relativeBacking: request.relativeBacking,
       granularityBytes: request.granularityBytes === 0n ? undefined : Number(request.granularityBytes),
-      bufferBytes: request.bufferBytes === 0n ? options.bufferBytes : Number(request.bufferBytes),
+      bufferBytes: Math.max(Number(request.bufferBytes), LEAST_BUFFER_BYTES),
       writeMode: given(request.writeMode) ?? 'BACKGROUND',
       onReady: given(request.onReady) ?? 'HOLD',
       onNoSpace,

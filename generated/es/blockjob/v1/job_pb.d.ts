@@ -555,7 +555,7 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
   granularityBytes: bigint;
 
   /**
-   * Gives the data in flight in bytes. COPY.
+   * Gives the data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT.
    *
    * @generated from field: uint64 buffer_bytes = 5;
    */

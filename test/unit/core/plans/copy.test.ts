@@ -118,7 +118,7 @@ describe('the plan of a copy', () => {
       createFile(10_737_418_240),
       addFile,
       addFormat({ driver: 'raw' }),
-      mirror({ speed: 0, 'buf-size': 1_048_576, 'on-target-error': 'enospc' }),
+      mirror({ speed: 0, 'buf-size': 16_777_216, 'on-target-error': 'enospc' }),
     ]);
   });
 
@@ -127,7 +127,7 @@ describe('the plan of a copy', () => {
       ...OPTIONS,
       bandwidthBytesPerSecond: 1000,
       granularityBytes: 4096,
-      bufferBytes: 65_536,
+      bufferBytes: 33_554_432,
       onNoSpace: 'FAIL',
     } as const;
     expect(planCopy(JOB, FROM, TO, options)).toEqual([
@@ -155,7 +155,7 @@ describe('the plan of a copy', () => {
         undo: { do: 'end-qmp-job', qemuJob: `${JOB}-create` },
       },
       addFormat({ driver: 'qcow2', backing: null }),
-      mirror({ speed: 1000, granularity: 4096, 'buf-size': 65_536, 'on-target-error': 'report' }),
+      mirror({ speed: 1000, granularity: 4096, 'buf-size': 33_554_432, 'on-target-error': 'report' }),
     ]);
   });
 

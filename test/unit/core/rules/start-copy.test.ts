@@ -50,7 +50,7 @@ describe('a copy as understood', () => {
         reuseExternal: false,
         relativeBacking: false,
         granularityBytes: undefined,
-        bufferBytes: 1_048_576,
+        bufferBytes: 16_777_216,
         writeMode: 'BACKGROUND',
         onReady: 'HOLD',
         onNoSpace: 'PAUSE',
@@ -69,7 +69,7 @@ describe('a copy as understood', () => {
       format: 'QCOW2',
       bandwidthBytesPerSecond: 1_000_000n,
       granularityBytes: 4096n,
-      bufferBytes: 65_536n,
+      bufferBytes: 33_554_432n,
       writeMode: 'BACKGROUND',
       onReady: 'PIVOT',
       onNoSpace: 'FAIL',
@@ -88,7 +88,7 @@ describe('a copy as understood', () => {
         timeLimitMs: 1000,
         bandwidthBytesPerSecond: 1_000_000,
         granularityBytes: 4096,
-        bufferBytes: 65_536,
+        bufferBytes: 33_554_432,
         onReady: 'PIVOT',
         onNoSpace: 'FAIL',
         pauseGuest: 'NEVER',
@@ -226,6 +226,13 @@ describe('what is wrong with a request', () => {
       expect(wrongWith({ bufferBytes: value })).toEqual(['buffer_bytes BUFFER_INVALID']);
   });
 
+  it('is nothing about a smaller buffer than QEMU is sound with: it is raised', () => {
+    const bytesOf = (bufferBytes: bigint) => parseStartCopy({ ...REQUEST, bufferBytes }).options.bufferBytes;
+    expect([0n, 1n, 16_777_215n, 16_777_216n, 16_777_217n].map(bytesOf)).toEqual([
+      16_777_216, 16_777_216, 16_777_216, 16_777_216, 16_777_217,
+    ]);
+  });
+
   it('is nothing about a speed of 0, 1 or 2^63-1', () => {
     for (const value of [0n, 1n, 2n ** 63n - 1n]) expect(wrongWith({ bandwidthBytesPerSecond: value })).toEqual([]);
   });
@@ -288,7 +295,7 @@ function complaintsAbout(request: CopyRequest): { understood: boolean; complaint
     const complaints = [
       ...(/^\/.*[^/]$/su.test(at) ? [] : [`path ${at}`]),
       ...(options.bandwidthBytesPerSecond >= 0 && options.bandwidthBytesPerSecond < 2 ** 63 ? [] : ['speed']),
-      ...(options.bufferBytes > 0 ? [] : ['buffer']),
+      ...(options.bufferBytes >= 16_777_216 ? [] : ['buffer']),
     ];
     return { understood: true, complaints };
   } catch (error) {

@@ -1,0 +1,20 @@
+/** What a plan is read for that its steps do not tell. */
+import { LEAST_BUFFER_BYTES } from '../job-options.ts';
+import type { Accepted } from '../journal-entry.ts';
+import type { CopyRequest, StartRequest } from '../requests.ts';
+
+export function notesOf(
+  { destination, pauseGuestBecause }: Accepted,
+  { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
+): readonly string[] {
+  const notes: string[] = [];
+  if (pauseGuestBecause !== undefined && destination !== undefined) {
+    notes.push(`pauses the guest for the pivot: ${pauseGuestBecause}`);
+  }
+  if (bufferBytes > 0n && bufferBytes < LEAST_BUFFER_BYTES) {
+    notes.push(
+      `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less QEMU can end itself, and the guest`,
+    );
+  }
+  return notes;
+}

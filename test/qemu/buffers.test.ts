@@ -1,0 +1,105 @@
+/**
+ * A copy to a slow destination is bounded in what it takes of QEMU, and its figures are true. With less than 16 MiB
+ * of buffers QEMU's mirror begins pieces of work that it counts nowhere, without end: it says that more is copied than
+ * there is, and gathers memory maps until the kernel gives no more and QEMU aborts, the guest with it.
+ */
+import { open, readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { ImageFormat } from '../../generated/blockjob/v1/job.ts';
+import { MIB, Site } from '../support/bench-qemu.ts';
+import { byId } from '../support/caller.ts';
+import { needs } from '../support/means.ts';
+import { NbdServer } from '../support/nbd-server.ts';
+import type { Admin } from '../support/qemu.ts';
+import { Rig } from '../support/rig.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+
+const KIB = 1024;
+const LOOPBACK = 'nbd://127.0.0.1';
+/** What sixteen pieces of work need, twice; without bounds it is that within two seconds, and thousands soon. */
+const MAPS_OF_A_COPY = 300;
+
+interface BlockJob {
+  readonly len: number;
+  readonly offset: number;
+  readonly ready: boolean;
+}
+
+async function mapsOf(pid: number): Promise<number> {
+  return (await readFile(`/proc/${pid}/maps`, 'latin1')).split('\n').length;
+}
+
+/** An export behind a slow line. */
+async function slow(folder: string, sizeBytes: number, bytesPerSecond: number) {
+  await using held = new AsyncDisposableStack();
+  const { server } = held.use(await NbdServer.start({ folder, sizeBytes, over: 'tcp' }));
+  if (server.$case !== 'tcp') throw new Error('not served over TCP');
+  const line = held.use(await TcpProxy.to(server.value.port, { bytesPerSecond }));
+  const ours = held.move();
+  const value = { host: '127.0.0.1', port: line.port };
+  const nbd = { server: { $case: 'tcp', value }, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' } as const;
+  return {
+    destination: { target: { $case: 'nbd', value: nbd }, format: ImageFormat.IMAGE_FORMAT_UNSPECIFIED } as const,
+    [Symbol.asyncDispose]: async () => await ours.disposeAsync(),
+  };
+}
+
+/** Looks at QEMU until the copy has come so far: what it holds grows no further, and no more is copied than there is. */
+async function expectBounded(
+  qemu: { pid: number; admin: Admin },
+  mapsBefore: number,
+  enough: (job: BlockJob) => boolean,
+) {
+  for (;;) {
+    const [job] = await qemu.admin.execute<[BlockJob]>('query-block-jobs');
+    expect(job.len - job.offset).toBeGreaterThanOrEqual(0);
+    expect((await mapsOf(qemu.pid)) - mapsBefore).toBeLessThan(MAPS_OF_A_COPY);
+    if (enough(job)) return;
+    await sleep(50);
+  }
+}
+
+/** Pieces of 192 KiB with a hole of 64 KiB behind each. */
+async function scatter(path: string, sizeBytes: number): Promise<void> {
+  await using file = await open(path, 'r+');
+  const piece = Buffer.alloc(192 * KIB, 'data');
+  for (let at = 0; at < sizeBytes; at += 256 * KIB) await file.write(piece, 0, piece.length, at);
+}
+
+describe('a copy to a slow destination, by defaults', { timeout: 60_000 }, () => {
+  test('of a disk of many small pieces: QEMU holds no more than its buffers', async () => {
+    const sizeBytes = 256 * MIB;
+    await using site = await Site.open([LOOPBACK]);
+    await using machine = await site.machine({ formats: ['raw'], sizeBytes });
+    await scatter(machine.top.path, sizeBytes);
+    await using server = await slow(machine.dir, sizeBytes, 24 * MIB);
+    const before = await mapsOf(machine.qemu.pid);
+    const { id } = await site.service.startCopy({ disk: machine.disk, destination: server.destination });
+    await expectBounded(machine.qemu, before, ({ len, offset }) => {
+      // Nobody writes: all of the disk is to be copied, once.
+      expect([0, sizeBytes]).toContain(len);
+      return offset > 96 * MIB;
+    });
+    await site.service.abort({ job: byId(id), force: true });
+  });
+
+  test.skipIf(needs('guest'))('while the guest writes: it is told truly how much is left', async () => {
+    const load = 'gw.mode=rand gw.bs=64 gw.batch=32 gw.rate=10';
+    await using rig = await Rig.start({
+      disks: ['id=1,fmt=raw,size=256M'],
+      append: load,
+      args: ['--allow-destination', LOOPBACK],
+    });
+    await rig.vm.work(1, 64);
+    await using server = await slow(rig.folder, 256 * MIB, 20 * MIB);
+    const before = await mapsOf(rig.vm.pid);
+    const disk = { domain: 'web1', disk: rig.vm.deviceId(1) };
+    const { id } = await rig.service.startCopy({ disk, destination: server.destination });
+    await expectBounded({ pid: rig.vm.pid, admin: rig.admin }, before, ({ offset }) => offset > 96 * MIB);
+    await rig.vm.work(1, 64);
+    await rig.service.abort({ job: byId(id), force: true });
+    await rig.vm.work(1, 64);
+    expect(rig.vm.ioErrors()).toBe(0);
+  });
+});
