@@ -8,6 +8,7 @@ import { isOurs } from '../core/plans/names.ts';
 import { finished, NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { inTime } from '../lib/in-time.ts';
+import { Timer } from '../lib/timer.ts';
 import { Wake } from '../lib/wake.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
@@ -22,7 +23,7 @@ interface Slot {
 
 interface Poll {
   readonly intervals: Set<{ readonly intervalMs: number }>;
-  timer: NodeJS.Timeout | undefined;
+  timer: Timer | undefined;
 }
 
 export class Progresses {
@@ -80,7 +81,7 @@ export class Progresses {
       [Symbol.dispose]: () => {
         poll.intervals.delete(interest);
         if (poll.intervals.size > 0) return;
-        clearTimeout(poll.timer);
+        poll.timer?.[Symbol.dispose]();
         this.#polls.delete(machine);
       },
     };
@@ -92,9 +93,9 @@ export class Progresses {
 
   /** The shortest interval that anybody wants; the next question waits for the last one's answer. */
   #schedule(machine: VirtualMachine, poll: Poll): void {
-    clearTimeout(poll.timer);
+    poll.timer?.[Symbol.dispose]();
     const intervalMs = Math.min(...[...poll.intervals].map((interest) => interest.intervalMs));
-    poll.timer = setTimeout(() => {
+    poll.timer = new Timer(() => {
       void this.#ask(machine)
         // Not to be asked now: its connection is being looked after elsewhere.
         .catch(() => undefined)

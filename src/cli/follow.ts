@@ -1,5 +1,6 @@
 /** Follows a job as far as it was asked for, and does at READY what the contract leaves to its client. */
 import { BlockJobError, hasEnded, type Job, Job_State } from '../client/index.ts';
+import { Timer } from '../lib/timer.ts';
 import type { Session } from './session.ts';
 import type { Display } from './show/display.ts';
 import type { Goal } from './starts/start.ts';
@@ -47,10 +48,10 @@ export async function follow(
   };
   const problem = Promise.withResolvers<never>();
   problem.promise.catch(() => undefined);
-  const timer =
+  using _timer =
     goal.timeoutMs === undefined
       ? undefined
-      : setTimeout(() => {
+      : new Timer(() => {
           isLate = true;
           ask(false).catch(problem.reject);
         }, goal.timeoutMs);
@@ -77,7 +78,6 @@ export async function follow(
       }
     }
   } finally {
-    clearTimeout(timer);
     stop.abort();
   }
 }

@@ -1,6 +1,14 @@
 /** Durations of the contract ↔ milliseconds. */
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
 
+/** setTimeout takes a little more, and fires at once for a longer time, and for ever. */
+const LONGEST_TIMER_MS = 24 * 24 * 60 * 60 * 1000;
+
+/** What setTimeout, and gRPC as a deadline, may be given of a time that somebody else has chosen. */
+export function forTimer(ms: number): number {
+  return Math.min(ms, LONGEST_TIMER_MS);
+}
+
 export function fromMs(ms: number): Duration {
   return { seconds: BigInt(Math.trunc(ms / 1000)), nanos: Math.round((ms % 1000) * 1e6) };
 }

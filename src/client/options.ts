@@ -39,7 +39,7 @@ export interface ConnectOptions extends Endurance {
 }
 
 export interface CallOptions extends Endurance {
-  /** The deadline, from now on, of all attempts together. Absent: none. It ends the waiting, never a job. */
+  /** The deadline, from now on, of all attempts together; 24 days at most. Absent: none. It ends the waiting, never a job. */
   readonly timeoutMs?: number | undefined;
   /** Ends the waiting, never a job; the call then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;

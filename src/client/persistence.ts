@@ -1,5 +1,6 @@
 /** Tries again, at the next address and after a while, for as long as it makes sense. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { forTimer } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
 import type { BlockJobError } from './errors.ts';
 import type { CallOptions } from './options.ts';
@@ -18,7 +19,9 @@ export class Persistence {
   constructor(endpoints: Endpoints, options: CallOptions) {
     this.#endpoints = endpoints;
     this.#options = options;
-    this.deadline = options.timeoutMs === undefined ? undefined : new Date(Date.now() + options.timeoutMs);
+    // gRPC's servers in Node take no longer one, and end the call at once: the bits that do not fit are cut off.
+    const { timeoutMs } = options;
+    this.deadline = timeoutMs === undefined ? undefined : new Date(Date.now() + forTimer(timeoutMs));
   }
 
   /** The service is there. */
@@ -39,7 +42,7 @@ export class Persistence {
     if (this.deadline !== undefined && Date.now() + delayMs >= this.deadline.getTime()) throw error;
     onRetry?.({ error, address: endpoint.address, delayMs });
     try {
-      await sleep(delayMs, undefined, { signal });
+      await sleep(forTimer(delayMs), undefined, { signal });
     } catch (aborted) {
       signal?.throwIfAborted();
       throw aborted;

@@ -2,6 +2,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
+import { forTimer } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
 import { BlockJobError, errorOfCall, isServiceError } from './errors.ts';
 import { hasEnded } from './job.ts';
@@ -95,7 +96,7 @@ async function* read(
       const timer = setTimeout(() => {
         isSilent = true;
         stream.cancel();
-      }, silenceMs);
+      }, forTimer(silenceMs));
       const message = await messages.next().finally(() => clearTimeout(timer));
       if (message.done === true) return;
       if (message.value.event !== undefined) yield message.value.event;

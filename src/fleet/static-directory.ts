@@ -3,6 +3,7 @@ import { watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
+import { abortAfter } from '../lib/timer.ts';
 import { Wake } from '../lib/wake.ts';
 import type { Directory, Domain, Found, Freshness, Host, LocalDomain, LookOptions } from './directory.ts';
 import { place } from './placement.ts';
@@ -133,7 +134,7 @@ export class StaticDirectory implements Directory {
   }
 
   async #askAll(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const ends = [AbortSignal.timeout(timeoutMs), this.#closing.signal, ...(signal === undefined ? [] : [signal])];
+    const ends = [abortAfter(timeoutMs), this.#closing.signal, ...(signal === undefined ? [] : [signal])];
     const until = AbortSignal.any(ends);
     const { hosts } = this.#file;
     const asked = performance.now();

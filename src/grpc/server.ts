@@ -22,6 +22,7 @@ import { BlockJobError, failure } from '../core/errors.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import type { Address } from '../lib/address.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
+import { Timer } from '../lib/timer.ts';
 import { Malformed } from './call.ts';
 import type { Certificates } from './certificates.ts';
 import { blockJobHandlers, domainHandlers, serverHandlers } from './handlers.ts';
@@ -109,12 +110,12 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       const draining = new BlockJobError(failure('DRAINING', {}));
       endStreams.abort(draining);
       const timers = [
-        setTimeout(() => endCalls.abort(draining), graceMs),
+        new Timer(() => endCalls.abort(draining), graceMs),
         // Whoever does not take its answer by then does not get one.
-        setTimeout(() => server.forceShutdown(), graceMs + LAST_MS),
+        new Timer(() => server.forceShutdown(), graceMs + LAST_MS),
       ];
       await closed;
-      for (const timer of timers) clearTimeout(timer);
+      for (const timer of timers) timer[Symbol.dispose]();
       log.info('drained');
     },
   };

@@ -2,6 +2,8 @@
  * "Something may have changed: look again." A waiter names the moment of its last look, so that a change between
  * looking and waiting is never missed.
  */
+import { Timer } from './timer.ts';
+
 export class Wake {
   #count = 0;
   #waiters: (() => void)[] = [];
@@ -24,13 +26,12 @@ export class Wake {
     if (this.#count !== since || signal?.aborted === true) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiters.push(resolve);
-    const timer = timeoutMs === undefined ? undefined : setTimeout(resolve, timeoutMs);
+    using _timer = timeoutMs === undefined ? undefined : new Timer(resolve, timeoutMs);
     const onAbort = () => resolve();
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       await promise;
     } finally {
-      clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
       this.#waiters = this.#waiters.filter((waiter) => waiter !== resolve);
     }

@@ -199,6 +199,28 @@ describe('the sources', () => {
     expect(linesWith(/@ts-|oxlint-disable|eslint-disable/, sources, 'lines')).toEqual([]);
   });
 
+  /** What setTimeout and its like are given elsewhere than in lib/timer, which takes any duration: they do not. */
+  const TIMERS: Readonly<Record<string, string>> = {
+    'src/lib/timer.ts': 'the helper itself',
+    'src/lib/watched-files.ts': 'a constant',
+    'src/agent/virtual-machines.ts': 'a constant',
+    'src/fleet/etcd/watch-session.ts': 'a constant',
+    'src/fleet/etcd/back-off.ts': 'at most a sixth of a lease of ten minutes',
+    'src/modes/agent.ts': 'a constant',
+    'src/page/page.ts': 'a constant',
+    'src/qmp/calls.ts': 'at most what setTimeout takes, as it imports nothing of src/lib',
+    'src/qmp/session.ts': 'constants',
+    'src/qmp/monitor.ts': 'at most the five seconds of its back-off',
+    'src/client/watch.ts': 'forTimer(), as it imports nothing of src/lib',
+    'src/client/persistence.ts': 'forTimer(), as it imports nothing of src/lib',
+  };
+
+  it('give a duration that somebody chose, or that was computed, to a timer of lib alone', () => {
+    const timers = /\b(setTimeout|setInterval)\b|AbortSignal\.timeout\b/;
+    const users = sources.filter(({ code }) => code.some((line) => timers.test(line))).map(({ path }) => path);
+    expect(users.toSorted()).toEqual(Object.keys(TIMERS).toSorted());
+  });
+
   /** Files that may be longer than 250 lines, each with its reason. */
   const LONG: ReadonlyMap<string, string> = new Map([
     ['src/core/catalogue.ts', 'one table: five lines for each reason of the contract'],

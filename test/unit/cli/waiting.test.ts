@@ -1,8 +1,9 @@
 /** What a command that waits ends with, where somebody else ends the job, or its time is over in the same moment. */
 import { describe, expect, it, vi } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { Overflows } from '../../support/overflows.ts';
 import { PIVOTED, StubService } from '../../support/stub-service.ts';
-import { DESTINATION, JOB } from '../core/stories.ts';
+import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
 
 const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;
 const FINISH = ['rebase', 'vm1', 'vd0', DESTINATION, '--copy', '--finish'] as const;
@@ -105,6 +106,20 @@ describe.concurrent('--timeout', () => {
     const ran = await service.run(['pull', 'vm1', 'vd0', '--timeout', '0.1']);
     expect(ran.stdout.includes('The time is over, and the job was cancelled')).toBe(state === 'CANCELLED');
     expect(ran.code).toBe(code);
+  });
+
+  it.each([
+    ['PULL', ['pull', 'vm1', 'vd0']],
+    ['PULL', ['rebase', 'vm1', 'vd0', '--wait']],
+    ['COMMIT', ['commit', 'vm1', 'vd0', '--top', SOURCE, '--wait']],
+  ] as const)('of weeks is not over at once: %s, %j', async (kind, args) => {
+    const service = new StubService();
+    service.kind = kind;
+    service.course = ['RUNNING', 'COMPLETED'];
+    using overflows = new Overflows();
+    expect((await service.run([...args, '--timeout', '600h'])).code).toBe(0);
+    expect(service.request('abort')).toBeUndefined();
+    expect(overflows.seen).toEqual([]);
   });
 
   it('is not over where there is none, and somebody else cancels', async () => {

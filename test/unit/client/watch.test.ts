@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { BlockJobClient, BlockJobError, type JobEvent, JobEvent_Type, type Retry } from '../../../src/client/index.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { type RunningServer, serve } from '../../../src/grpc/server.ts';
+import { Overflows } from '../../support/overflows.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ScriptedJob } from '../../support/scripted-job.ts';
 import { INFO, serving } from '../../support/stub-server.ts';
@@ -148,6 +149,20 @@ describe.concurrent('a watch', () => {
     const events = await rest(client.watchJob({ job: JOB }, { silenceMs: 100 }));
     expect(events).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
     await mute.opened(0);
+  });
+
+  it.each([Infinity, 2 ** 31])('has as much patience as it is told, for silence and altogether: %d ms', async (ms) => {
+    const job = new ScriptedJob();
+    await using server = await serving('unix', { watch: job.watch });
+    using client = new BlockJobClient({ address: server.address });
+    using overflows = new Overflows();
+    const events: JobEvent[] = [];
+    const watch = client.watchJob({ job: JOB }, { silenceMs: ms, timeoutMs: ms });
+    await through(watch, 1, events);
+    job.grow(6);
+    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(job.asked.length).toBe(1);
+    expect(overflows.seen).toEqual([]);
   });
 
   it('is not silent because its reader is slow', async () => {

@@ -3,10 +3,54 @@ import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Lane } from '../../../src/lib/lane.ts';
 import { LinkedAbort } from '../../../src/lib/linked-abort.ts';
+import { abortAfter, Timer } from '../../../src/lib/timer.ts';
 import { Wake } from '../../../src/lib/wake.ts';
 
 afterEach(() => {
   vi.useRealTimers();
+});
+
+describe('a timer', () => {
+  const DAY_MS = 24 * 60 * 60 * 1000;
+
+  it.each([1, 2 ** 31 - 1, 2 ** 31, 25 * DAY_MS, 600 * DAY_MS])('of %d ms fires then, and not before', (afterMs) => {
+    vi.useFakeTimers();
+    let fired = 0;
+    using _timer = new Timer(() => {
+      fired += 1;
+    }, afterMs);
+    vi.advanceTimersByTime(afterMs - 1);
+    expect(fired).toBe(0);
+    vi.advanceTimersByTime(1);
+    expect(fired).toBe(1);
+    vi.advanceTimersByTime(100 * DAY_MS);
+    expect(fired).toBe(1);
+  });
+
+  it('of infinity never fires, and one that is disposed of does not either', () => {
+    vi.useFakeTimers();
+    let fired = 0;
+    const fire = () => {
+      fired += 1;
+    };
+    using _never = new Timer(fire, Infinity);
+    const disposed = new Timer(fire, 30 * DAY_MS);
+    vi.advanceTimersByTime(29 * DAY_MS);
+    disposed[Symbol.dispose]();
+    vi.advanceTimersByTime(100 * DAY_MS);
+    expect(fired).toBe(0);
+    expect(vi.getTimerCount()).toBe(1);
+  });
+
+  it('is what a wait and a signal have, so that a long one is not over at once', async () => {
+    const [wake, long] = [new Wake(), abortAfter(600 * DAY_MS)];
+    const waited = wake.after(wake.now, { timeoutMs: 600 * DAY_MS }).then(() => 'over');
+    const soon = new Promise((resolve) => void setTimeout(resolve, 20, 'not yet'));
+    expect(await Promise.race([waited, soon])).toBe('not yet');
+    expect(long.aborted).toBe(false);
+    wake.notify();
+    await waited;
+  });
 });
 
 describe('a wake', () => {

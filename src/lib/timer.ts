@@ -1,0 +1,36 @@
+/**
+ * A timer for any duration that somebody gave or that was computed. Node's own takes at most 2^31-1 milliseconds, about
+ * 24.8 days, and fires at once for a longer one.
+ */
+
+/** The longest that setTimeout takes. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+export class Timer implements Disposable {
+  readonly #work: () => void;
+  readonly #endsAt: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Infinity: never. What is not above zero: as soon as possible. */
+  constructor(work: () => void, afterMs: number) {
+    this.#work = work;
+    this.#endsAt = performance.now() + afterMs;
+    this.#arm(afterMs);
+  }
+
+  #arm(leftMs: number): void {
+    const isLong = leftMs > LONGEST_MS;
+    const work = isLong ? () => this.#arm(this.#endsAt - performance.now()) : this.#work;
+    this.#timer = setTimeout(work, isLong ? LONGEST_MS : leftMs);
+  }
+
+  /** It does not fire any more. May be repeated. */
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Aborted with a TimeoutError when the time is over, as AbortSignal.timeout() does; and it keeps no process alive. */
+export function abortAfter(afterMs: number): AbortSignal {
+  return AbortSignal.timeout(Math.min(Math.max(0, Math.ceil(afterMs)), LONGEST_MS));
+}
