@@ -14,10 +14,10 @@ export const HOLD_LIMIT_MS = 5000;
 const FORCE_AGAIN_MS = 2000;
 /** QEMU drains its disks in less. */
 const PAUSE_LASTS_MS = 200;
+/** What QEMU refuses for longer it has not refused because of a race. */
+const REFUSES_MS = 2000;
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
 const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, migrates: 500 };
-/** A longer one fires at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A host that may not move the guest asks again after so long. */
 const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
@@ -25,6 +25,8 @@ const REST_PER_HOLD = 4;
 
 export class AskedSoFar {
   readonly #asked = new Set<Asking>();
+  /** Since when QEMU refuses it, and with what words. */
+  readonly #refused = new Map<Asking, { readonly since: number; readonly words: string }>();
   /** Over which connection it was asked: what a lost one swallowed is asked again. */
   #generation = 0;
   /** For which request: a cancel by force is not the cancel that was asked before. */
@@ -49,9 +51,19 @@ export class AskedSoFar {
     if (asking === 'forceEnd') this.#forcedAt = performance.now();
   }
 
-  /** QEMU refused it: it was as if never asked. */
-  delete(asking: Asking): void {
+  /** QEMU has said yes, or it has never come to QEMU: the same may be asked for anew. */
+  forget(...all: readonly Asking[]): void {
+    for (const asking of all) {
+      this.#asked.delete(asking);
+      this.#refused.delete(asking);
+    }
+  }
+
+  /** It is as if never asked, but for how long QEMU has been refusing it. */
+  refuse(asking: Asking, words: string): void {
+    const { since } = this.#refused.get(asking) ?? { since: performance.now() };
     this.#asked.delete(asking);
+    this.#refused.set(asking, { since, words });
   }
 
   /** Who has the domain is another host, or not known: the guest is not to be moved now. */
@@ -74,7 +86,7 @@ export class AskedSoFar {
     if (this.#guestMigrates) return LOOK_AGAIN_MS.migrates;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(job);
-    return leftMs > 0 && leftMs !== Infinity ? Math.min(leftMs, LONGEST_TIMER_MS) : undefined;
+    return leftMs > 0 && leftMs !== Infinity ? leftMs : undefined;
   }
 
   get #pauseLasts(): boolean {
@@ -83,14 +95,16 @@ export class AskedSoFar {
 
   now(job: Job, generation: number): Asked {
     const another = generation !== this.#generation || job.intent !== this.#intent;
-    if (another) this.#asked.clear();
+    if (another) {
+      this.#asked.clear();
+      this.#refused.clear();
+    }
     if (isOverNetwork(job) && performance.now() - this.#forcedAt > FORCE_AGAIN_MS) {
       this.#forcedAt = Infinity;
-      for (const asking of ['yank', 'forceEnd'] as const) this.#asked.delete(asking);
+      this.forget('yank', 'forceEnd');
     }
-    if (job.wantsPaused !== this.#wantsPaused)
-      for (const asking of ['pause', 'resume'] as const) this.#asked.delete(asking);
-    if (job.wantsBandwidth !== this.#wantsBandwidth) this.#asked.delete('speed');
+    if (job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
+    if (job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
     this.#generation = generation;
     this.#intent = job.intent;
     this.#wantsPaused = job.wantsPaused;
@@ -106,7 +120,9 @@ export class AskedSoFar {
       this.#heldSince = nowMs;
     }
     const heldMs = nowMs - this.#heldSince;
+    const refused = [...this.#refused].filter(([, { since }]) => nowMs - since > REFUSES_MS);
     return {
+      refused: Object.fromEntries(refused.map(([asking, { words }]) => [asking, words])),
       complete: this.#asked.has('complete'),
       end: this.#asked.has('end'),
       forceEnd: this.#asked.has('forceEnd'),

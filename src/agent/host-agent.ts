@@ -180,11 +180,14 @@ export class HostAgent implements BlockJobs {
   }
 
   async #change(rpc: string, request: PauseRequest, change: Change, call: Call): Promise<JobView> {
+    const asked: { at: number | undefined } = { at: undefined };
     const log = await this.#once(rpc, request, async (found, mark) => {
       await this.#mayChange(found, call);
-      await requestChange(found, change, mark);
+      asked.at = await requestChange(found, change, mark);
     });
-    await changeDone(log, change, call.signal);
+    // Who repeats a request waits for what the first one has led to.
+    const since = asked.at ?? log.revisionOfRequest(request.requestId);
+    if (since !== undefined) await changeDone(log, change, since, call.signal);
     return this.#views.of(log);
   }
 

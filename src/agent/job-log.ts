@@ -73,6 +73,11 @@ export class JobLog {
     return this.#revisions.find(({ entry }) => entry.entry === kind)?.entry.revision;
   }
 
+  /** The revision that a request has led to; undefined: none, as for '', which is no id. */
+  revisionOfRequest(id: string): number | undefined {
+    return this.#revisions.find(({ entry }) => entry.request?.id === id)?.entry.revision;
+  }
+
   /** The start came to nothing. */
   get refused(): boolean {
     return this.revisionOf('refused') !== undefined;

@@ -1,26 +1,56 @@
 /** SetSpeed, Pause and Resume: writes down what the caller wants, and waits until it is so. */
-import { fail } from '../core/errors.ts';
+import { BlockJobError, fail } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import type { EntryBody, RequestMark } from '../core/journal-entry.ts';
 import type { JobLog } from './job-log.ts';
 
 export type Change = Extract<EntryBody, { entry: 'speed-requested' | 'pause-requested' | 'resume-requested' }>;
 
-/** What is so already is no error. Who asks may leave: it is written down all the same. */
-export async function requestChange(log: JobLog, change: Change, mark: RequestMark | undefined): Promise<void> {
+/**
+ * What is so already is no error. Who asks may leave: it is written down all the same. Returns from which revision on
+ * is told what becomes of it; undefined: it is so already, and there was no need to write that down.
+ */
+export async function requestChange(
+  log: JobLog,
+  change: Change,
+  mark: RequestMark | undefined,
+): Promise<number | undefined> {
   await log.started();
-  if (isSo(log.job, change)) await log.noteAgain(mark);
-  else if ((await log.append(change, mark)) === undefined) refuse(log.job);
+  const isAlready = isSo(log.job, change);
+  if (isAlready && mark === undefined) return undefined;
+  const job = await log.append(isAlready ? { entry: 'asked-again' } : change, mark);
+  return job?.revision ?? refuse(log.job);
 }
 
-/** Resolves when nothing of the kind is wanted any more: QEMU has taken it, or another request has replaced it. */
-export async function changeDone(log: JobLog, change: Change, signal: AbortSignal): Promise<void> {
-  while (isWanted(log.job, change)) {
-    signal.throwIfAborted();
-    await log.changed.after(log.changed.now, { signal });
-    if (log.ended) refuse(log.job);
+/**
+ * Resolves when nothing of the kind was wanted any more after that revision: QEMU took it, or another request replaced
+ * it. Throws when it was given up. So the answer is the same whenever it is asked for, after the end of the job, too.
+ */
+export async function changeDone(log: JobLog, change: Change, since: number, signal: AbortSignal): Promise<void> {
+  for (let revision = since; ; ) {
+    const before = log.changed.now;
+    const then = log.at(revision);
+    if (then === undefined) {
+      signal.throwIfAborted();
+      await log.changed.after(before, { signal });
+    } else if (isWanted(then.job, change)) {
+      revision += 1;
+    } else {
+      if (then.entry.entry === 'change-refused') throw new BlockJobError(then.entry.failure);
+      if (ENDS.has(then.entry.entry)) refuse(log.job);
+      return;
+    }
   }
 }
+
+/** With these nothing is wanted any more, and it has not been done. */
+const ENDS: ReadonlySet<EntryBody['entry']> = new Set([
+  'pivot-requested',
+  'cancel-requested',
+  'finish-requested',
+  'concluded',
+  'ended',
+]);
 
 function isSo(job: Job, change: Change): boolean {
   if (hasEnded(job)) return false;

@@ -15,7 +15,7 @@ import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { urgentMove } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
-import { Refused } from '../qmp/errors.ts';
+import { NotSent, Refused } from '../qmp/errors.ts';
 import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobLog } from './job-log.ts';
@@ -210,22 +210,32 @@ export class RunningJob {
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
     this.#asked.add(move.asks);
-    const isDone = await this.#tell(move.command, machine);
-    if (isDone && move.proves === undefined) return;
-    if (isDone && move.proves !== undefined) await this.#log.append(move.proves);
-    this.#asked.delete(move.asks);
+    let refusal: Refused | undefined;
+    try {
+      refusal = await this.#tell(move.command, machine);
+    } catch (error) {
+      if (error instanceof NotSent) this.#asked.forget(move.asks);
+      throw error;
+    }
+    if (refusal !== undefined) {
+      this.#asked.refuse(move.asks, refusal.desc);
+    } else if (move.proves !== undefined) {
+      // Before it is written down, which may fail: then it is asked for once more.
+      this.#asked.forget(move.asks);
+      await this.#log.append(move.proves);
+    }
   }
 
-  /** False: QEMU refused. Its state has changed under the command: the next look tells to what. */
-  async #tell(command: QmpCommand, machine: VirtualMachine | undefined): Promise<boolean> {
+  /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
+  async #tell(command: QmpCommand, machine: VirtualMachine | undefined): Promise<Refused | undefined> {
     try {
       await machine?.execute(command);
-      return true;
+      return undefined;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.#logger.info({ command: command.execute, why: error.desc }, 'QEMU refused; looking again');
       await this.#pause();
-      return false;
+      return error;
     }
   }
 

@@ -100,6 +100,7 @@ const TYPE_OF: Partial<Record<JournalEntry['entry'], JobEvent['type']>> = {
   'pause-requested': 'STEP',
   'resume-requested': 'STEP',
   'speed-requested': 'STEP',
+  'change-refused': 'STEP',
   'asked-again': 'STEP',
   followed: 'STEP',
   speed: 'SPEED',

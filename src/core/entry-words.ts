@@ -35,6 +35,8 @@ export function inWords(entry: JournalEntry): string {
       return 'resume requested';
     case 'speed-requested':
       return `limit requested: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
+    case 'change-refused':
+      return `${entry.change === 'SPEED' ? 'the limit stays' : 'pause and resume are given up'}: ${entry.failure.text}`;
     case 'asked-again':
       return 'asked for again, and so already';
     case 'speed':

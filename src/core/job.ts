@@ -135,6 +135,8 @@ export function advance(job: Job, entry: JournalEntry): Job {
   return { ...next, outcome: outcomeNow(next) };
 }
 
+const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };
+
 function changes(job: Job, entry: JournalEntry): Partial<Job> {
   switch (entry.entry) {
     case 'step-started':
@@ -182,18 +184,21 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return {
         intent: entry,
         followedSinceAsked: false,
+        // A job that is to end is not to be paused before.
+        wantsPaused: job.wantsPaused === true ? undefined : job.wantsPaused,
         pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
       };
     case 'guest-held':
       return { guestHeld: true };
     case 'guest-released':
       return { guestHeld: false };
+    case 'change-refused':
+      return entry.change === 'SPEED' ? { wantsBandwidth: undefined } : { wantsPaused: undefined };
     case 'concluded':
-      return { concluded: entry, pauseReason: undefined };
+      return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
     case 'refused':
-      return { failure: entry.failure, endTime: entry.time };
     case 'ended':
-      return { failure: entry.failure, endTime: entry.time };
+      return { failure: entry.failure, endTime: entry.time, ...NOTHING_WANTED };
     case 'undo-started':
       return { failure: startFailure(job, entry.failure) };
     case 'accepted':

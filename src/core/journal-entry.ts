@@ -96,6 +96,8 @@ export type EntryBody =
   | { readonly entry: 'pause-requested' }
   | { readonly entry: 'resume-requested' }
   | { readonly entry: 'speed-requested'; readonly bandwidthBytesPerSecond: number }
+  /** QEMU does not take it: it is wanted no longer. */
+  | { readonly entry: 'change-refused'; readonly change: 'SPEED' | 'PAUSE'; readonly failure: Failure }
   /** A request with a request_id asked for what was so already, or under way: it is remembered, and changes nothing. */
   | { readonly entry: 'asked-again' }
   /** The limit as QEMU has it, whoever set it. */

@@ -11,19 +11,7 @@ export type Seen =
       readonly qemu: 'UP';
       /** When it was asked, RFC 3339: what it says was so then, or became so since. */
       readonly at: string;
-      readonly job:
-        | {
-            readonly status: QemuJobStatus;
-            readonly error: string | undefined;
-            readonly ioStatus: 'ok' | 'failed' | 'nospace';
-            readonly paused: boolean;
-            readonly speedBytesPerSecond: number;
-            /** What is left to copy. */
-            readonly remainingBytes: number;
-            /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
-            readonly begun: boolean;
-          }
-        | undefined;
+      readonly job: SeenJob | undefined;
       readonly deviceOn: DeviceOn;
       readonly devicePath: string | undefined;
       /** The guest is running (query-status). */
@@ -31,6 +19,19 @@ export type Seen =
       /** It is on its way to another QEMU, or there. */
       readonly guestMigrates: boolean;
     };
+
+/** The job, as QEMU lists it. */
+export interface SeenJob {
+  readonly status: QemuJobStatus;
+  readonly error: string | undefined;
+  readonly ioStatus: 'ok' | 'failed' | 'nospace';
+  readonly paused: boolean;
+  readonly speedBytesPerSecond: number;
+  /** What is left to copy. */
+  readonly remainingBytes: number;
+  /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
+  readonly begun: boolean;
+}
 
 /** What is asked of QEMU once, and then waited for. */
 export type Asking =
@@ -47,6 +48,8 @@ export type Asking =
 
 /** What was already done about the job over this connection, and for how long it has been as it is. */
 export interface Asked extends Readonly<Record<Asking, boolean>> {
+  /** What QEMU has refused for longer than a race explains, in its words. */
+  readonly refused: Readonly<Partial<Record<Asking, string>>>;
   /** The state has lasted too long: a start that does not get going, a pivot that finds no moment without dirt. */
   readonly overdue: boolean;
   /** The job's own time limit is over. */

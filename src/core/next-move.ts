@@ -16,24 +16,26 @@
  *  not PIVOTING              the guest migrates                    wait, or break off if it is to be
  *  running                   another limit, paused, goes on        record speed | paused | resumed
  *  RUNNING, a pull           pending: all is read                  hold the guest, flush (`stop` does), job-finalize
- *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
  *  its time is over          still there                           record cancel-requested
  *  CANCELLING, not by force  ready                                 record followed, then ask QEMU to end it
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
- *  READY, on_ready           —                                     record pivot- or finish-requested
  *  PIVOTING                  the guest migrates, or is another's   release it, and wait
  *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
  *  PIVOTING                  guest held for too long               release it, and try again later
  *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
  *  PIVOTING                  standby, or under way                 wait
+ *  other limit, pause wanted on its way out, or refuses it         record change-refused
+ *  other limit, pause wanted not so yet                            set-speed, job-pause, job-resume (once)
+ *  READY, on_ready           —                                     record pivot- or finish-requested
  */
 
 import { conclusion } from './conclusion.ts';
 import { isOverNetwork, type Job } from './job.ts';
 import type { PauseReason } from './journal-entry.ts';
-import type { Asked, Move, Seen } from './moves.ts';
+import type { Asked, Move, Seen, SeenJob } from './moves.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
+import { observed, pauseOf, resume, takesChanges, wished } from './wishes.ts';
 
 export type { Asked, Asking, Move, Seen } from './moves.ts';
 
@@ -42,7 +44,8 @@ const WAIT: Move = { move: 'wait' };
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
   if (job.accepted.kind === 'PULL' && job.state === 'RUNNING' && isPending && job.concluded === undefined) {
-    return seen.guestMigrates ? WAIT : finalize(job, seen.guestRuns, asked);
+    const move = seen.guestMigrates ? WAIT : finalize(job, seen.guestRuns, asked);
+    return move.move === 'wait' ? wished(job, undefined, 'pending', asked) : move;
   }
   const isBlocking = job.accepted.options.writeMode === 'BLOCKING';
   const concluded = conclusion(job, seen);
@@ -67,64 +70,37 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     return { move: 'record', entry: { entry: 'cancel-requested', force, timeIsUp: true } };
   }
   const pause = pauseOf(seen.job);
-  const change = changeOf(job, pause, seen.job.speedBytesPerSecond, asked);
-  if (change !== undefined) return change;
-  switch (job.state) {
-    case 'READY':
-      return pause === undefined && !seen.guestMigrates ? onReady(job) : WAIT;
-    case 'CANCELLING':
-      return cancel(job, { ...seen, settled, pause }, asked);
-    case 'PIVOTING':
-      if (pause === 'USER') return resume(job, asked);
-      if (pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
-      // Where the guest is to go on the source has been opened: all that it wrote after a pivot would be missing there.
-      if ((seen.guestMigrates || asked.fenced) && !asked.complete)
-        return job.guestHeld ? { move: 'release-guest' } : WAIT;
-      return pivot(job, seen.job, seen.guestRuns, asked);
-    default:
-      return WAIT;
-  }
+  const entry = observed(job, pause, seen.job.speedBytesPerSecond, asked);
+  if (entry !== undefined) return { move: 'record', entry };
+  // An end that was asked for comes before any change: one that QEMU does not take would keep it away for ever.
+  const end = endOf(job, { ...seen, job: seen.job, settled, pause }, asked);
+  if (end.move !== 'wait') return end;
+  const change = wished(job, pause, seen.job.status, asked);
+  if (change.move !== 'wait') return change;
+  return job.state === 'READY' && pause === undefined && !seen.guestMigrates ? onReady(job) : WAIT;
+}
+
+/** What QEMU says of a job that it has, and what follows from that. */
+interface Now extends Extract<Seen, { qemu: 'UP' }> {
+  readonly job: SeenJob;
+  readonly settled: boolean;
+  readonly pause: PauseReason | undefined;
+}
+
+/** What leads to the end that was asked for; `wait`: none was, or nothing is to be done for it now. */
+function endOf(job: Job, now: Now, asked: Asked): Move {
+  if (job.state === 'CANCELLING') return cancel(job, now, asked);
+  if (job.state !== 'PIVOTING') return WAIT;
+  if (now.pause === 'USER') return takesChanges(now.job.status) ? resume(job, asked) : WAIT;
+  if (now.pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
+  // Where the guest is to go on the source has been opened: all that it wrote after a pivot would be missing there.
+  if ((now.guestMigrates || asked.fenced) && !asked.complete) return job.guestHeld ? { move: 'release-guest' } : WAIT;
+  return pivot(job, now.job, now.guestRuns, asked);
 }
 
 /** With HOLD the limit is for READY, else for the end. */
 function isTimeBound({ state, accepted: { options } }: Job): boolean {
   return state === 'RUNNING' || (options.onReady !== 'HOLD' && (state === 'READY' || state === 'PIVOTING'));
-}
-
-function pauseOf({ paused, ioStatus }: { paused: boolean; ioStatus: 'ok' | 'failed' | 'nospace' }) {
-  if (!paused) return undefined;
-  return ioStatus === 'ok' ? 'USER' : ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
-}
-
-/** What callers want otherwise, and what others have made otherwise, in a job that goes on. */
-function changeOf(job: Job, pause: PauseReason | undefined, speed: number, asked: Asked): Move | undefined {
-  const { job: id } = job.accepted;
-  const { wantsBandwidth, wantsPaused } = job;
-  if (wantsBandwidth !== undefined) {
-    if (asked.speed) return undefined;
-    const command = { execute: 'block-job-set-speed', arguments: { device: id, speed: wantsBandwidth } } as const;
-    const proves = { entry: 'speed', bandwidthBytesPerSecond: wantsBandwidth } as const;
-    return { move: 'command', asks: 'speed', command, proves };
-  }
-  if (speed !== job.bandwidthBytesPerSecond) {
-    return { move: 'record', entry: { entry: 'speed', bandwidthBytesPerSecond: speed } };
-  }
-  if (wantsPaused === true && pause === undefined) {
-    if (asked.pause) return undefined;
-    const command = { execute: 'job-pause', arguments: { id } } as const;
-    return { move: 'command', asks: 'pause', command, proves: { entry: 'paused', reason: 'USER' } };
-  }
-  if (wantsPaused === false && pause !== undefined) return resume(job, asked);
-  if (pause === job.pauseReason && wantsPaused === undefined) return undefined;
-  if (pause === 'USER' && wantsPaused === undefined && !asked.pauseLasts) return undefined;
-  return { move: 'record', entry: pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause } };
-}
-
-/** Without room a job that was paused for want of it pauses again at once; that it was resumed is true all the same. */
-function resume(job: Job, asked: Asked): Move {
-  if (asked.resume) return WAIT;
-  const command = { execute: 'job-resume', arguments: { id: job.accepted.job } } as const;
-  return { move: 'command', asks: 'resume', command, proves: { entry: 'resumed' } };
 }
 
 function start(job: Job, seen: Seen, asked: Asked): Move {
@@ -165,21 +141,15 @@ function onReady(job: Job): Move {
 
 const BLOCKING_FAULT = 'QEMU can crash when a blocking copy is broken off under a busy guest (seen with QEMU 7.2)';
 
-function cancel(
-  job: Job,
-  now: {
-    readonly settled: boolean;
-    readonly pause: PauseReason | undefined;
-    readonly at: string;
-    readonly guestRuns: boolean;
-    readonly guestMigrates: boolean;
-  },
-  asked: Asked,
-): Move {
-  const { job: id, options } = job.accepted;
+function cancel(job: Job, now: Now, asked: Asked): Move {
+  const { job: id, options, destination } = job.accepted;
   const { settled, pause } = now;
+  const { status } = now.job;
   const intent = job.intent?.entry === 'cancel-requested' ? job.intent : undefined;
   const force = intent?.force === true;
+  if (status === 'aborting') return WAIT;
+  // The end of a copy that was asked for softly, and is under way: a cancel now would make rubbish of it.
+  if (!force && destination !== undefined && (status === 'waiting' || status === 'pending')) return WAIT;
   if (settled && !force && now.guestMigrates) return WAIT;
   // Only the unforced cancel after READY leaves a complete copy; a job that is paused refuses it, or waits in it.
   if (settled && !force && pause === 'USER') return resume(job, asked);

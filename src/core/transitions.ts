@@ -51,6 +51,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'pause-requested': ['RUNNING', 'READY'],
   'resume-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'speed-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'change-refused': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'asked-again': ANY_ACTIVE,
   speed: ANY_ACTIVE,
   'pivot-requested': ['READY'],

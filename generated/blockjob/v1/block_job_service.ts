@@ -4352,8 +4352,10 @@ export const BlockJobServiceService = {
    * Sets the speed limit of a job, at once. Any time before its end, also when READY or paused.
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
-   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: setting the same speed again changes nothing. A client that leaves may have set it or not.
+   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
+   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
+   * as the first one, also after the end of the job. A client that leaves may have set it or not.
    */
   setSpeed: {
     path: "/blockjob.v1.BlockJobService/SetSpeed" as const,
@@ -4368,8 +4370,9 @@ export const BlockJobServiceService = {
    * Pauses a job. The guest goes on; what it writes is copied after Resume. A READY job stays READY.
    * QEMU: job-pause. libvirt has no such call.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a paused job stays paused. A client that leaves may have paused it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
+   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    */
   pause: {
     path: "/blockjob.v1.BlockJobService/Pause" as const,
@@ -4384,8 +4387,8 @@ export const BlockJobServiceService = {
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a job that runs goes on. A client that leaves may have continued it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    */
   resume: {
     path: "/blockjob.v1.BlockJobService/Resume" as const,
@@ -4564,24 +4567,27 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * Sets the speed limit of a job, at once. Any time before its end, also when READY or paused.
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
-   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: setting the same speed again changes nothing. A client that leaves may have set it or not.
+   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
+   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
+   * as the first one, also after the end of the job. A client that leaves may have set it or not.
    */
   setSpeed: handleUnaryCall<SetSpeedRequest, SetSpeedResponse>;
   /**
    * Pauses a job. The guest goes on; what it writes is copied after Resume. A READY job stays READY.
    * QEMU: job-pause. libvirt has no such call.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a paused job stays paused. A client that leaves may have paused it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
+   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    */
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
   /**
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a job that runs goes on. A client that leaves may have continued it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    */
   resume: handleUnaryCall<ResumeRequest, ResumeResponse>;
   /**
@@ -4789,8 +4795,10 @@ export interface BlockJobServiceClient extends Client {
    * Sets the speed limit of a job, at once. Any time before its end, also when READY or paused.
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
-   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: setting the same speed again changes nothing. A client that leaves may have set it or not.
+   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
+   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
+   * as the first one, also after the end of the job. A client that leaves may have set it or not.
    */
   setSpeed(
     request: SetSpeedRequest,
@@ -4811,8 +4819,9 @@ export interface BlockJobServiceClient extends Client {
    * Pauses a job. The guest goes on; what it writes is copied after Resume. A READY job stays READY.
    * QEMU: job-pause. libvirt has no such call.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a paused job stays paused. A client that leaves may have paused it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
+   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    */
   pause(
     request: PauseRequest,
@@ -4833,8 +4842,8 @@ export interface BlockJobServiceClient extends Client {
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a job that runs goes on. A client that leaves may have continued it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    */
   resume(
     request: ResumeRequest,

@@ -127,6 +127,7 @@ function cleanUp(afterSuccess: Job, otherwise: Job): readonly PlannedStep[] {
 }
 
 const NOTHING: Asked = {
+  refused: {},
   complete: false,
   end: false,
   forceEnd: false,

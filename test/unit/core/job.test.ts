@@ -96,6 +96,10 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
     { entry: 'speed', bandwidthBytesPerSecond: 1 },
     ...(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
   ],
+  'change-refused': [
+    { entry: 'change-refused', change: 'SPEED', failure: FAILURE },
+    ...(['-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
+  ],
   'asked-again': [{ entry: 'asked-again' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'pivot-requested': [pivot(), '-', '-', 'PIVOTING', '-', '-'],
   'cancel-requested': [CANCEL, '-', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
@@ -148,6 +152,7 @@ describe('the table of states', () => {
       'pause-requested': true,
       'resume-requested': true,
       'speed-requested': true,
+      'change-refused': true,
       'asked-again': true,
       followed: true,
       speed: true,

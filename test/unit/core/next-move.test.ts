@@ -1,5 +1,6 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
+import { failure } from '../../../src/core/errors.ts';
 import { advance, allows, type Job } from '../../../src/core/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Asked, type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
@@ -30,6 +31,7 @@ type Up = Extract<Seen, { qemu: 'UP' }>;
 type SeenJob = NonNullable<Up['job']>;
 
 const NOT_ASKED: Asked = {
+  refused: {},
   complete: false,
   end: false,
   forceEnd: false,
@@ -473,6 +475,55 @@ describe('the next move', () => {
     expect(nextMove(wanted, seen('running'), { ...NOT_ASKED, speed: true })).toEqual(WAIT);
     expect(nextMove(jobOf(RUNNING), seen('running', { speedBytesPerSecond: 77 }), NOT_ASKED)).toEqual(record(SPEED));
     expect(nextMove(jobOf(RUNNING, SPEED), seen('running', { speedBytesPerSecond: 77 }), NOT_ASKED)).toEqual(WAIT);
+  });
+  describe.each<[string, EntryBody, 'SPEED' | 'PAUSE']>([
+    ['another limit', { entry: 'speed-requested', bandwidthBytesPerSecond: 77 }, 'SPEED'],
+    ['a pause', { entry: 'pause-requested' }, 'PAUSE'],
+  ])('%s that is wanted', (_name, wish, change) => {
+    const late = (state: string) => record({ entry: 'change-refused', change, failure: tooLate(state) });
+    const tooLate = (state: string) => failure('JOB_ENDING', { job: JOB, state });
+
+    it('does not keep an end away, and is asked for no more when QEMU does not take it', () => {
+      const ending = jobWith(PULL, RUNNING, wish, CANCEL);
+      expect(nextMove(ending, seen('pending'), NOT_ASKED)).toEqual(END_BY_FORCE);
+      expect(nextMove(ending, seen('running'), NOT_ASKED)).toEqual(END_BY_FORCE);
+      for (const status of ['waiting', 'pending', 'aborting'] as const) {
+        expect(nextMove(jobOf(RUNNING, wish), seen(status), NOT_ASKED)).toEqual(late('RUNNING'));
+      }
+    });
+
+    it('is answered while a pull waits for its guest, which migrates', () => {
+      const pulling = jobWith(PULL, RUNNING, wish);
+      expect(nextMove(pulling, seen('pending', {}, { guestMigrates: true }), NOT_ASKED)).toEqual(late('RUNNING'));
+    });
+
+    it('is given up in QEMU’s own words when it is refused for longer than a race explains', () => {
+      const asked = { ...NOT_ASKED, refused: { speed: 'no', pause: 'no' } };
+      const { move, ...rest } = nextMove(jobOf(RUNNING, wish), seen('running'), asked);
+      expect(move).toBe('record');
+      expect(rest).toMatchObject({
+        entry: { change, failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: 'no' } } },
+      });
+    });
+  });
+  it('a limit whose answer was lost is written down when QEMU has it', () => {
+    const wanted = jobOf(RUNNING, { entry: 'speed-requested', bandwidthBytesPerSecond: 77 });
+    const entry: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 77 };
+    expect(nextMove(wanted, seen('running', { speedBytesPerSecond: 77 }), { ...NOT_ASKED, speed: true })).toEqual(
+      record(entry),
+    );
+  });
+  it('an end that is on its way is not cancelled once more: a soft one would make rubbish of its copy', () => {
+    for (const status of ['waiting', 'pending'] as const) {
+      expect(nextMove(jobOf(RUNNING, READY, CANCEL, FOLLOWED), seen(status), NOT_ASKED)).toEqual(WAIT);
+      expect(nextMove(jobOf(RUNNING, READY, FORCE), seen(status), NOT_ASKED)).toEqual(END_BY_FORCE);
+    }
+    for (const job of [
+      jobOf(RUNNING, READY, FORCE),
+      jobWith({ options: { writeMode: 'BLOCKING' } }, RUNNING, CANCEL),
+    ]) {
+      expect(nextMove(job, seen('aborting'), NOT_ASKED)).toEqual(WAIT);
+    }
   });
   it('finished after READY, and out of space since: waits, as the copy is worth it', () => {
     const what = seen('standby', { ioStatus: 'nospace' });

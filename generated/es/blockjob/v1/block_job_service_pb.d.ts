@@ -1485,8 +1485,10 @@ export declare const BlockJobService: GenService<{
    * Sets the speed limit of a job, at once. Any time before its end, also when READY or paused.
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
-   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: setting the same speed again changes nothing. A client that leaves may have set it or not.
+   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
+   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
+   * as the first one, also after the end of the job. A client that leaves may have set it or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.SetSpeed
    */
@@ -1499,8 +1501,9 @@ export declare const BlockJobService: GenService<{
    * Pauses a job. The guest goes on; what it writes is copied after Resume. A READY job stays READY.
    * QEMU: job-pause. libvirt has no such call.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a paused job stays paused. A client that leaves may have paused it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
+   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Pause
    */
@@ -1513,8 +1516,8 @@ export declare const BlockJobService: GenService<{
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED.
-   * Idempotent: a job that runs goes on. A client that leaves may have continued it or not.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Resume
    */
