@@ -1,7 +1,8 @@
 # blockjobd: every command that a person or CI needs. `make` alone prints this list.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
+# Behind ssh bash would read its start-up files, and Debian's end it under -u.
+.SHELLFLAGS := --norc -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 
 # The pinned Node and the tools of node_modules come first, whatever the machine has.

@@ -44,7 +44,7 @@ describe.skipIf(needs('fresh-root', 'packages'))('on a fresh', () => {
 
     afterAll(async () => {
       await rm(folder, { recursive: true, force: true });
-    });
+    }, LIMIT_MS);
 
     test('`make demo` in a clone of this commit proves that nothing is lost', { timeout: LIMIT_MS }, async () => {
       const begun = performance.now();

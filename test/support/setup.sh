@@ -113,7 +113,7 @@ echo "setup: installing$known" >&2
 $root DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $known >&2 </dev/null
 # Debian starts what it installs; the tests start their own, and end it.
 if [ -d /run/systemd/system ]; then
-    case $missing in *libvirt-daemon*) $root systemctl --quiet disable --now libvirtd >&2 || true ;; esac
+    case $missing in *libvirt-daemon*) $root systemctl --quiet disable --now libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd >&2 || true ;; esac
     case $missing in *etcd-server*) $root systemctl --quiet disable --now etcd >&2 || true ;; esac
     case $missing in *prometheus*) $root systemctl --quiet disable --now prometheus >&2 || true ;; esac
     case $missing in *docker.io*) $root systemctl --quiet disable --now docker.socket docker >&2 || true ;; esac
