@@ -3,6 +3,7 @@ import type { Domain, DomainDisk } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
+import { guestStateOf } from '../core/qemu/guest-state.ts';
 import type { CheckOperationRequest } from '../core/requests.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { inTime } from '../lib/in-time.ts';
@@ -50,7 +51,8 @@ export class Domains {
       const why = failure('QEMU_UNREACHABLE', { domain: name, why: machine.trouble });
       return { name, uuid, host, connection: { up: false, why } };
     }
-    const guestState = await inTime(machine.guestState(), PATIENCE_MS);
+    const runState = await inTime(machine.runState(), PATIENCE_MS);
+    const guestState = runState === undefined ? undefined : guestStateOf(runState);
     const { qemuVersion, facts } = identity;
     return {
       name,

@@ -1,4 +1,7 @@
-/** Files: making a destination, taking it back, deleting what a commit has emptied. The only writer of files but the journal. */
+/**
+ * Files: making a destination, taking it back, deleting what a commit has emptied. The only writer of files but the
+ * journal and hold-file.
+ */
 import { type BigIntStats, constants } from 'node:fs';
 import { lstat, open, stat, unlink } from 'node:fs/promises';
 import { fail } from '../core/errors.ts';

@@ -43,7 +43,6 @@ import type { JobLog } from './job-log.ts';
 import { JobTable, type JobTableOptions } from './job-table.ts';
 import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
-import { recoverLost } from './lost-journal.ts';
 import { refuseMigratingPivot } from './migration.ts';
 import type { Allowed } from './place.ts';
 import { prepareCommit } from './prepare-commit.ts';
@@ -54,6 +53,7 @@ import { type Change, changeDone, requestChange } from './request-change.ts';
 import { requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
 import { type Start, Starts } from './starts.ts';
+import { takeUp } from './take-up.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
 import { Watchers } from './watchers.ts';
@@ -94,8 +94,9 @@ export class HostAgent implements BlockJobs {
 
   /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */
   async adopt(logs: readonly JobLog[]): Promise<void> {
+    await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
-    this.#machines.onUp((machine) => this.#jobs.waitFor(recoverLost(machine, this.#options, this.#jobs)));
+    this.#machines.onUp((machine) => this.#jobs.waitFor(takeUp(machine, this.#options, this.#jobs)));
   }
 
   async startCopy(request: CopyRequest, call: Call): Promise<Started> {
@@ -238,6 +239,7 @@ export class HostAgent implements BlockJobs {
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     await this.#jobs.close();
+    await this.#options.holds.close();
   }
 }
 

@@ -3,7 +3,7 @@
  * A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and loses nothing.
  */
 import { BlockJobError } from '../core/errors.ts';
-import { advance, allows, begin, hasEnded, type Job } from '../core/job.ts';
+import { advance, allows, begin, hasEnded, IllegalTransition, type Job } from '../core/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../core/journal-entry.ts';
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
@@ -92,18 +92,34 @@ export class JobLog {
     return this.#revisions.flatMap(({ entry }) => entry.request ?? []);
   }
 
+  /** Writes an entry. Rejects with IllegalTransition where the job's state does not allow it: nothing follows from it then. */
+  async append(body: EntryBody): Promise<Job> {
+    return await this.offer(body, {
+      otherwise: () => {
+        throw new IllegalTransition(`${body.entry} of job ${this.job.accepted.job} while ${this.job.state}`);
+      },
+    });
+  }
+
   /**
-   * Writes an entry, if the job's state still allows it, and `still` does; undefined: it does not, and nothing was
-   * written.
+   * Writes an entry, if the job's state still allows it, and `still` does: for what a request, or QEMU, may have made
+   * impossible meanwhile. Else `otherwise` says what then, and nothing was written.
    */
-  async append(
+  async offer<T>(
     body: EntryBody,
-    request?: RequestMark,
-    still: (job: Job) => boolean = () => true,
-  ): Promise<Job | undefined> {
+    {
+      request,
+      still = () => true,
+      otherwise,
+    }: {
+      readonly request?: RequestMark | undefined;
+      readonly still?: (job: Job) => boolean;
+      readonly otherwise: () => T;
+    },
+  ): Promise<Job | T> {
     return await this.#lane.run(async () => {
       const journal = this.#journal;
-      if (journal === undefined || !allows(this.job, body) || !still(this.job)) return undefined;
+      if (journal === undefined || !allows(this.job, body) || !still(this.job)) return otherwise();
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
         time: new Date().toISOString(),
@@ -120,7 +136,7 @@ export class JobLog {
 
   /** Of a request that changes nothing only its mark is written down. */
   async noteAgain(request: RequestMark | undefined): Promise<void> {
-    if (request !== undefined) await this.append({ entry: 'asked-again' }, request);
+    if (request !== undefined) await this.offer({ entry: 'asked-again' }, { request, otherwise: () => undefined });
   }
 
   /** A start is over in no time, one way or the other; then there is something to steer, or not. */

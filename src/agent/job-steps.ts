@@ -7,12 +7,14 @@ import type { Job } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
 import type { Action, MadeFile, Step } from '../core/plans/step.ts';
+import { isLive } from '../core/qemu/guest-state.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
 import { removeFile } from './files.ts';
 import { notHeld } from './graphs.ts';
+import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { writtenBy } from './job-table.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -22,6 +24,7 @@ export interface JobStepsOptions {
   readonly observer?: Observer;
   /** Who has a file open now, by whatever name; undefined: no VM. */
   readonly holder: (path: string) => Promise<string | undefined>;
+  readonly hold: JobHold;
   readonly logger: Logger;
 }
 
@@ -59,10 +62,10 @@ export class JobSteps {
 
   /** Pauses the guest first, if it runs. It is not continued here: that is the first thing done for a job that goes on. */
   async #performHeld(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
-    if (await workplace.machine?.guestRuns()) {
+    const { machine } = workplace;
+    if (machine !== undefined && isLive(await machine.runState())) {
       const because = 'QEMU can crash when a blocking copy starts under a busy guest (seen with QEMU 7.2)';
-      await this.#log.append({ entry: 'guest-held', because });
-      await workplace.machine?.execute({ execute: 'stop' });
+      await this.#options.hold.hold(because, machine);
     }
     return await perform(action, workplace);
   }

@@ -12,6 +12,7 @@ import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { fileKey } from './files.ts';
 import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
+import type { GuestHolds } from './guest-holds.ts';
 import { JobLog } from './job-log.ts';
 import { removeJournal, setAside } from './journal.ts';
 import type { Progresses } from './progresses.ts';
@@ -28,6 +29,7 @@ export function writtenBy({ destination, kind, options }: Accepted): string | un
 export interface JobTableOptions {
   readonly machines: VirtualMachines;
   readonly progresses: Progresses;
+  readonly holds: GuestHolds;
   /** Where the journals are. */
   readonly jobsFolder: string;
   readonly limits: Pick<Limits, 'jobs' | 'keep'>;
@@ -97,11 +99,19 @@ export class JobTable {
   }
 
   /** A job that QEMU has, and that no journal tells of: from here on one does. */
-  async recover(accepted: Accepted): Promise<void> {
+  async recover(accepted: Accepted, machine: VirtualMachine): Promise<void> {
     await setAside(this.#options.jobsFolder, accepted.job);
     const log = await JobLog.begin(this.#options.jobsFolder, accepted, undefined, this.#observer);
     await log.append({ entry: 'running' });
+    const because = this.#options.holds.becauseOf(machine, accepted.job);
+    // What has become of it is looked up and written down before its guest goes on.
+    if (because !== undefined) await log.append({ entry: 'guest-held', because });
     this.#takeUp(log);
+  }
+
+  /** Is somebody looking after this job who will let go of its guest? */
+  holdsGuest(job: string): boolean {
+    return this.#running.has(job) && this.#logs.get(job)?.job.guestHeld === true;
   }
 
   #takeUp(log: JobLog): void {
@@ -180,6 +190,7 @@ export class JobTable {
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
+      holdOf: (machine) => this.#options.holds.of(machine),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       logger,

@@ -2,6 +2,7 @@
 import type { Job } from '../core/job.ts';
 import type { DeviceOn } from '../core/journal-entry.ts';
 import type { Seen } from '../core/next-move.ts';
+import { isLive } from '../core/qemu/guest-state.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { guestOf } from './migration.ts';
 import { isAlive, isSame } from './qemu-process.ts';
@@ -44,9 +45,14 @@ export async function look(
       begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
     },
     ...place,
-    guestRuns: guest.runs,
+    guestRuns: mayRun(guest.runState, job.guestHeld),
     guestMigrates: guest.migration !== undefined,
   };
+}
+
+/** One that sleeps may be woken at any moment; held, it is still: QEMU before 9.0 leaves it `suspended` then. */
+function mayRun(runState: string, isHeld: boolean): boolean {
+  return isLive(runState) && !(isHeld && runState === 'suspended');
 }
 
 /**

@@ -41,7 +41,7 @@ async function recover(machine: VirtualMachine, host: string, table: JobTable): 
     const speed = blockJobs.find(({ id }) => id === job.id)?.speedBytesPerSecond ?? 0;
     const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
     if (accepted === undefined) continue;
-    await table.recover(accepted);
+    await table.recover(accepted, machine);
     recovered.push(job.id);
   }
   return recovered;

@@ -12,8 +12,8 @@ import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface Guest {
-  /** It is running (query-status). */
-  readonly runs: boolean;
+  /** QEMU's word for what it does (query-status). */
+  readonly runState: string;
   /** QEMU's word for it, if the guest is between two QEMUs; undefined: it is here, and stays. */
   readonly migration: string | undefined;
 }
@@ -24,7 +24,7 @@ export async function guestOf(machine: VirtualMachine): Promise<Guest> {
     machine.execute({ execute: 'query-migrate' }),
   ]);
   const runState = readRunState(status);
-  return { runs: runState === 'running', migration: migrationOf(runState, readMigrationStatus(migrate)) };
+  return { runState, migration: migrationOf(runState, readMigrationStatus(migrate)) };
 }
 
 /** Throws GUEST_MIGRATING. */

@@ -18,8 +18,9 @@ export async function requestChange(
   await log.started();
   const isAlready = isSo(log.job, change);
   if (isAlready && mark === undefined) return undefined;
-  const job = await log.append(isAlready ? { entry: 'asked-again' } : change, mark);
-  return job?.revision ?? refuse(log.job);
+  const entry = isAlready ? ({ entry: 'asked-again' } as const) : change;
+  const job = await log.offer(entry, { request: mark, otherwise: () => refuse(log.job) });
+  return job.revision;
 }
 
 /**

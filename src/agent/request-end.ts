@@ -34,7 +34,8 @@ export async function requestEnd(
     // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
     if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);
     if (pivot && state === 'CANCELLING') fail('JOB_ENDING', at);
-    if ((await log.append(entry, mark, isAsSeen)) !== undefined) return;
+    const written = await log.offer(entry, { request: mark, still: isAsSeen, otherwise: () => undefined });
+    if (written !== undefined) return;
     if (isAsSeen(log.job)) break;
   }
 

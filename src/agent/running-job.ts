@@ -18,12 +18,14 @@ import { Wake } from '../lib/wake.ts';
 import { NotSent, Refused } from '../qmp/errors.ts';
 import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
+import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { look } from './look.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-export interface RunningJobOptions extends JobStepsOptions {
+export interface RunningJobOptions extends Omit<JobStepsOptions, 'hold'> {
+  readonly holdOf: HoldOf;
   /** The VM of this job as it is now; undefined: there is none. */
   readonly machine: () => VirtualMachine | undefined;
   /** Notified when a VM comes, which may be this job's. */
@@ -39,6 +41,7 @@ const TRY_AGAIN_MS = 1000;
 
 export class RunningJob {
   readonly #log: JobLog;
+  readonly #hold: JobHold;
   readonly #steps: JobSteps;
   readonly #options: RunningJobOptions;
   readonly #logger: Logger;
@@ -51,7 +54,8 @@ export class RunningJob {
     this.#log = options.log;
     const { job, domain, disk } = this.#job.accepted;
     this.#logger = options.logger.child({ job, domain, disk });
-    this.#steps = new JobSteps({ ...options, logger: this.#logger });
+    this.#hold = new JobHold(options.log, options.holdOf);
+    this.#steps = new JobSteps({ ...options, hold: this.#hold, logger: this.#logger });
   }
 
   get #job(): Job {
@@ -80,6 +84,7 @@ export class RunningJob {
         // What is claimed of the end is what QEMU said after it was asked for.
         if (seen !== undefined && this.#log.changed.now !== before.log) continue;
         if (seen !== undefined) this.#asked.see(seen);
+        if (seen?.qemu === 'UP') await this.#hold.letGo(machine);
         const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
         if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
         else await this.#perform(move, seen?.qemu === 'ENDED' ? undefined : machine);
@@ -145,17 +150,16 @@ export class RunningJob {
       case 'record':
         this.#logger.info({ entry: move.entry.entry }, 'job');
         // What a request has made impossible meanwhile is decided anew at the next look.
-        if ((await this.#log.append(move.entry)) === undefined) await this.#pause();
+        await this.#log.offer(move.entry, { otherwise: async () => await this.#pause() });
         return;
       case 'command':
         await this.#command(move, machine);
         return;
       case 'hold-guest':
-        if (!this.#job.guestHeld) await this.#log.append({ entry: 'guest-held', because: move.because });
-        await this.#tell({ execute: 'stop' }, machine);
+        await this.#holdGuest(move, machine);
         return;
       case 'release-guest':
-        await this.#releaseGuest(machine);
+        await this.#hold.release(machine);
         return;
       case 'carry-bitmaps':
         await this.#steps.carryBitmaps(machine);
@@ -187,16 +191,10 @@ export class RunningJob {
     }
   }
 
-  async #releaseGuest(machine: VirtualMachine | undefined): Promise<void> {
-    try {
-      // One that has left meanwhile runs elsewhere: continued here, too, two would write to its disks.
-      if ((await machine?.guestState()) !== 'MIGRATING') await machine?.execute({ execute: 'cont' });
-    } catch (error) {
-      // It has shut down or panicked meanwhile: no longer ours to continue.
-      if (!(error instanceof Refused)) throw error;
-      this.#logger.warn({ why: error.desc }, 'the guest that was paused for the pivot cannot be continued');
-    }
-    await this.#log.append({ entry: 'guest-released' });
+  async #holdGuest(move: Extract<Move, { move: 'hold-guest' }>, machine: VirtualMachine | undefined): Promise<void> {
+    if (machine === undefined) return;
+    const refusal = await this.#refusalOf('stop', async () => await this.#hold.hold(move.because, machine));
+    if (refusal === undefined && move.asks !== undefined) this.#asked.add(move.asks);
   }
 
   /** Where there is nothing to be yanked, the job can be ended as any other. */
@@ -228,12 +226,16 @@ export class RunningJob {
 
   /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
   async #tell(command: QmpCommand, machine: VirtualMachine | undefined): Promise<Refused | undefined> {
+    return await this.#refusalOf(command.execute, async () => void (await machine?.execute(command)));
+  }
+
+  async #refusalOf(command: string, tell: () => Promise<void>): Promise<Refused | undefined> {
     try {
-      await machine?.execute(command);
+      await tell();
       return undefined;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      this.#logger.info({ command: command.execute, why: error.desc }, 'QEMU refused; looking again');
+      this.#logger.info({ command, why: error.desc }, 'QEMU refused; looking again');
       await this.#pause();
       return error;
     }

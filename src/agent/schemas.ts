@@ -3,7 +3,8 @@ import { fail } from '../core/errors.ts';
 import type { JobKind } from '../core/journal-entry.ts';
 import { missing, readSchema, type Schema } from '../core/qemu/features.ts';
 import { Refused } from '../qmp/errors.ts';
-import type { Identity, VirtualMachine } from './virtual-machine.ts';
+import type { Identity } from './identity.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 
 export class Schemas {
   readonly #known = new Map<string, Promise<Schema | undefined>>();

@@ -5,8 +5,9 @@ import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import type { Schema } from '../core/qemu/features.ts';
 import type { DomainGraph } from './graphs.ts';
+import type { Identity } from './identity.ts';
 import type { Allowed } from './place.ts';
-import type { Identity, VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface Site {
   readonly host: string;

@@ -5,10 +5,12 @@ import { DatabaseSync } from 'node:sqlite';
 
 export class StateFolder implements Disposable {
   readonly jobsFolder: string;
+  readonly holdsFolder: string;
   readonly #lock: DatabaseSync;
 
   private constructor(folder: string, lock: DatabaseSync) {
     this.jobsFolder = join(folder, 'jobs');
+    this.holdsFolder = join(folder, 'holds');
     this.#lock = lock;
   }
 

@@ -1,12 +1,10 @@
 /** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
 import { resolve } from 'node:path';
 import type { Logger } from 'pino';
-import type { GuestState } from '../core/block-jobs.ts';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
-import type { QmpCommand } from '../core/qemu/commands.ts';
-import { guestStateOf } from '../core/qemu/guest-state.ts';
+import type { GuestCommand, QmpCommand } from '../core/qemu/commands.ts';
 import {
   type QemuBlockJob,
   type QemuJob,
@@ -22,21 +20,11 @@ import {
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
-import { Monitor } from '../qmp/monitor.ts';
+import { Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
 import { HeardEnds } from './heard-ends.ts';
-import { findListener, type ProcessFacts } from './qemu-process.ts';
-
-/** Who a QEMU said it is, over the present connection. */
-export interface Identity {
-  readonly name: string | undefined;
-  readonly uuid: string | undefined;
-  readonly qemuVersion: string;
-  /** Undefined where /proc does not tell which process has the socket. */
-  readonly facts: ProcessFacts | undefined;
-  /** The connection's number; a new one may be another QEMU. */
-  readonly generation: number;
-}
+import type { Identity } from './identity.ts';
+import { findListener } from './qemu-process.ts';
 
 export interface VirtualMachineOptions {
   readonly socketPath: string;
@@ -167,13 +155,24 @@ export class VirtualMachine {
     return await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
   }
 
+  /** As execute: for the one hold of this VM, and for nobody else. */
+  async steer(command: GuestCommand): Promise<void> {
+    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
+    await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
+  }
+
+  /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
+  onEvent(listener: (event: QmpEvent) => void): void {
+    this.#monitor.onEvent(listener);
+  }
+
   /** As execute, past every command that hangs: for the few that QEMU takes out of band. */
   async executeOutOfBand(command: QmpCommand): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
     return await this.#observer.during(this.#asks(command), async () => await this.#monitor.executeOob(command));
   }
 
-  #asks({ execute: command }: QmpCommand) {
+  #asks({ execute: command }: QmpCommand | GuestCommand) {
     return { does: 'qmp', command, domain: this.name } as const;
   }
 
@@ -185,17 +184,14 @@ export class VirtualMachine {
     return readBlockJobs(await this.execute({ execute: 'query-block-jobs' }));
   }
 
-  async guestRuns(): Promise<boolean> {
-    return readRunState(await this.execute({ execute: 'query-status' })) === 'running';
+  /** QEMU's own word for the state of its guest: running, paused, suspended, … */
+  async runState(): Promise<string> {
+    return readRunState(await this.execute({ execute: 'query-status' }));
   }
 
   /** As it was when it was last asked for; undefined: never. */
   get lastGraph(): BlockGraph | undefined {
     return this.#lastGraph;
-  }
-
-  async guestState(): Promise<GuestState | undefined> {
-    return guestStateOf(readRunState(await this.execute({ execute: 'query-status' })));
   }
 
   async graph(): Promise<BlockGraph> {

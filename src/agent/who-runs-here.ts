@@ -3,6 +3,7 @@
  * this host's until the other one has taken it: in between it would be nobody's, and be called unknown.
  */
 import type { Logger } from 'pino';
+import { guestStateOf } from '../core/qemu/guest-state.ts';
 import { inTime } from '../lib/in-time.ts';
 import { isAlive } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -75,7 +76,8 @@ export class WhoRunsHere implements AsyncDisposable {
   async #runs(machine: VirtualMachine): Promise<boolean> {
     const before = this.#seen.get(machine);
     const { identity } = machine;
-    const state = identity && (await inTime(machine.guestState(), PATIENCE_MS));
+    const runState = identity && (await inTime(machine.runState(), PATIENCE_MS));
+    const state = runState === undefined ? undefined : guestStateOf(runState);
     // A QEMU that does not answer is what it was, for as long as its process lives.
     if (identity === undefined || state === undefined) return before?.hasRun === true && (await mayLive(machine));
     const { facts, generation } = identity;

@@ -14,7 +14,7 @@ export type Seen =
       readonly job: SeenJob | undefined;
       readonly deviceOn: DeviceOn;
       readonly devicePath: string | undefined;
-      /** The guest is running (query-status). */
+      /** The guest is running, or may wake up and run at any moment (query-status). */
       readonly guestRuns: boolean;
       /** It is on its way to another QEMU, or there. */
       readonly guestMigrates: boolean;
@@ -68,7 +68,8 @@ export type Move =
   | { readonly move: 'wait' }
   | { readonly move: 'record'; readonly entry: EntryBody }
   | { readonly move: 'undo-start' }
-  | { readonly move: 'hold-guest'; readonly because: string }
+  /** `asks`: what is done with it, as `stop` flushes all that was written, also where the guest was paused already. */
+  | { readonly move: 'hold-guest'; readonly because: string; readonly asks?: 'flush' }
   | { readonly move: 'release-guest' }
   /** The active image's bitmaps are to be on the destination when the guest is. */
   | { readonly move: 'carry-bitmaps' }

@@ -6,6 +6,7 @@
  *  job                       QEMU                                  move
  *  ------------------------  ------------------------------------  -----------------------------------------
  *  to be ended by force      a network destination, maybe hung     yank it, before anything is asked (urgent-move)
+ *  guest held                the job is over                       record concluded, then release the guest
  *  guest held                no end under way, or it is paused     release the guest
  *  STARTING                  has no job, or it failed at once      undo the start
  *  STARTING                  job has not got going yet             wait a little
@@ -15,7 +16,7 @@
  *  RUNNING, CANCELLING       ready or standby                      record ready
  *  not PIVOTING              the guest migrates                    wait, or break off if it is to be
  *  running                   another limit, paused, goes on        record speed | paused | resumed
- *  RUNNING, a pull           pending: all is read                  hold the guest, flush (`stop` does), job-finalize
+ *  RUNNING, a pull           pending: all is read                  hold the guest (which flushes all), job-finalize
  *  its time is over          still there                           record cancel-requested
  *  CANCELLING, not by force  ready                                 record followed, then ask QEMU to end it
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
@@ -44,6 +45,7 @@ const WAIT: Move = { move: 'wait' };
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
   if (job.accepted.kind === 'PULL' && job.state === 'RUNNING' && isPending && job.concluded === undefined) {
+    if (seen.guestMigrates && job.guestHeld) return { move: 'release-guest' };
     const move = seen.guestMigrates ? WAIT : finalize(job, seen.guestRuns, asked);
     return move.move === 'wait' ? wished(job, undefined, 'pending', asked) : move;
   }
@@ -51,7 +53,10 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   const concluded = conclusion(job, seen);
   // The guest does not wait for a journal that cannot be written.
   const mayBeHeld = !asked.heldTooLong || (job.state === 'PIVOTING' && concluded === undefined);
-  const isEnding = (job.state === 'PIVOTING' || (job.state === 'CANCELLING' && isBlocking)) && mayBeHeld;
+  // What has become of a job is written down before its guest goes on, also where a service that died has held it.
+  const hasToBeWritten = concluded !== undefined && job.state !== 'STARTING';
+  const isHeldFor = job.state === 'PIVOTING' || (job.state === 'CANCELLING' && isBlocking) || hasToBeWritten;
+  const isEnding = isHeldFor && mayBeHeld;
   if (job.guestHeld && !(isEnding && job.concluded === undefined) && seen.qemu === 'UP') {
     return { move: 'release-guest' };
   }
@@ -116,15 +121,14 @@ function start(job: Job, seen: Seen, asked: Asked): Move {
   return seen.job.begun || asked.overdue ? running : WAIT;
 }
 
+const FLUSH = 'what was pulled is flushed before the old images are left';
+
 /** The pull is all but done: what it wrote is flushed before the image lets go of those that had it. */
 function finalize(job: Job, guestRuns: boolean, asked: Asked): Move {
   const { job: id } = job.accepted;
   if (asked.finalize) return WAIT;
-  if (asked.flush) {
-    return { move: 'command', asks: 'finalize', command: { execute: 'job-finalize', arguments: { id } } };
-  }
-  if (guestRuns) return { move: 'hold-guest', because: 'what was pulled is flushed before the old images are left' };
-  return { move: 'command', asks: 'flush', command: { execute: 'stop' } };
+  if (!job.guestHeld || guestRuns || !asked.flush) return { move: 'hold-guest', because: FLUSH, asks: 'flush' };
+  return { move: 'command', asks: 'finalize', command: { execute: 'job-finalize', arguments: { id } } };
 }
 
 function onReady(job: Job): Move {

@@ -1,5 +1,6 @@
 /** One host of a fleet: its agent, its place in the directory, and a server for gateways. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { GuestHolds } from '../agent/guest-holds.ts';
 import { HostAgent } from '../agent/host-agent.ts';
 import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
@@ -59,6 +60,7 @@ export async function agent(config: AgentConfig): Promise<void> {
     ...config,
     machines,
     jobsFolder: state.jobsFolder,
+    holds: new GuestHolds(state.holdsFolder, log),
     mayChange: async (domain, call) => await ownership.asking(fence.mayChange(domain, call)),
     observer,
     onEnded: (job) => meters.ended(job),

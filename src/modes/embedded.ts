@@ -1,4 +1,5 @@
 /** One process for one machine: its agent, and a server for it. What goes first comes last. */
+import { GuestHolds } from '../agent/guest-holds.ts';
 import { HostAgent } from '../agent/host-agent.ts';
 import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
@@ -22,6 +23,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
     ...config,
     machines,
     jobsFolder: state.jobsFolder,
+    holds: new GuestHolds(state.holdsFolder, log),
     observer,
     onEnded: (job) => meters.ended(job),
     logger: log,

@@ -64,3 +64,13 @@ test('an agent whose name is taken is not started again', async () => {
   const [status] = settings(await textOf('blockjobd-agent.service'), 'RestartPreventExitStatus');
   expect(await readFile(join(REPOSITORY, 'src/main.ts'), 'utf8')).toContain(`const NEVER_RESTART = ${status};`);
 });
+
+test('an agent that dies is back at once, however often: a guest that it holds waits for it', async () => {
+  const text = await textOf('blockjobd-agent.service');
+  const [restart, after, limit] = ['Restart', 'RestartSec', 'StartLimitIntervalSec'].map((name) =>
+    settings(text, name),
+  );
+  expect([restart, limit]).toEqual([['always'], ['0']]);
+  const [, ms] = /^(\d+)ms$/.exec(after?.join() ?? '') ?? [];
+  expect(Number(ms)).toBeLessThanOrEqual(100);
+});

@@ -18,6 +18,8 @@ vi.setConfig({ testTimeout: 120_000 });
 interface Found {
   /** What is left of the journal. */
   readonly text: string;
+  /** What is written down of guests that are held. */
+  readonly holds: ReadonlyMap<string, string>;
   readonly world: SceneMoment;
   /** What has become of QEMU since, by itself or by another client. */
   readonly since?: (qemu: FakeQemu) => void;
@@ -27,11 +29,11 @@ interface Found {
 
 /** Another agent comes, and goes on with what it finds. */
 async function goOn(course: Course, scene: Scene, { job, before }: Recording, found: Found): Promise<void> {
-  const { text, world, since, unseen = false } = found;
+  const { text, holds, world, since, unseen = false } = found;
   scene.restore(world);
   since?.(scene.qemu);
   await using cleanUp = new AsyncDisposableStack();
-  const agent = cleanUp.use(await scene.agent({ job, text }));
+  const agent = cleanUp.use(await scene.agent({ job, text, holds }));
   if ((await jobsOf(agent)).length > 0) await drive(course, job, { agent, qemu: scene.qemu });
   const jobs = await expectTruth({ scene, agent, job, before, unseen, mayLeave: course.leaves === true });
   await cleanUp.disposeAsync();
@@ -42,6 +44,7 @@ interface Prefix {
   /** How many lines of the journal. */
   readonly count: number;
   readonly text: string;
+  readonly holds: Found['holds'];
   readonly world: SceneMoment;
   /** Which, in words. */
   readonly words: string;
@@ -54,7 +57,14 @@ function prefixes({ lines }: Recording): readonly Prefix[] {
     text += line.text;
     const count = index + 1;
     const step = 'step' in line.entry ? ` ${line.entry.step}` : '';
-    return { count, text, world: line.world, words: `${count} ${line.entry.entry}${step}`, next: lines[count] };
+    return {
+      count,
+      text,
+      holds: line.holds,
+      world: line.world,
+      words: `${count} ${line.entry.entry}${step}`,
+      next: lines[count],
+    };
   });
 }
 
@@ -107,14 +117,19 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
     const finds = async (name: string, found: Found) => {
       await cases.try(name, async () => await goOn(course, scene, recording, found));
     };
-    await finds('nothing', { text: '', world: recording.before });
-    await finds('the half of line 1', { text: lines[0]?.text.slice(0, 500) ?? '', world: recording.before });
-    for (const { count, text, words, world, next } of prefixes(recording)) {
-      await finds(`${words}, as it was then`, { text, world });
+    const holds = new Map<string, string>();
+    await finds('nothing', { text: '', holds, world: recording.before });
+    await finds('the half of line 1', { text: lines[0]?.text.slice(0, 500) ?? '', holds, world: recording.before });
+    for (const { count, text, holds: held, words, world, next } of prefixes(recording)) {
+      await finds(`${words}, as it was then`, { text, holds: held, world });
       if (next === undefined) continue;
       const cut = [1, Math.floor(next.text.length / 2), next.text.length - 1][count % 3] ?? 1;
       const torn = text + next.text.slice(0, cut);
-      await finds(`${words}, and ${cut} characters of ${next.entry.entry}`, { text: torn, world: next.world });
+      await finds(`${words}, and ${cut} characters of ${next.entry.entry}`, {
+        text: torn,
+        holds: next.holds,
+        world: next.world,
+      });
     }
     expect(cases.wrong).toEqual([]);
   });
@@ -129,9 +144,9 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
       await cases.try(name, async () => await goOn(course, scene, recording, found));
     };
     const runs = lines.findIndex(({ entry }) => entry.entry === 'running');
-    for (const { count, text, words, world, next } of prefixes(recording)) {
+    for (const { count, text, holds: held, words, world, next } of prefixes(recording)) {
       if (runs !== -1 && count > runs && next !== undefined) {
-        await finds(`${words}, as it was in the end`, { text, world: end, unseen: true });
+        await finds(`${words}, as it was in the end`, { text, holds: held, world: end, unseen: true });
       }
       for (const { name, in: statuses, does, dismissed = false } of SINCE) {
         if (!statuses.includes(statusIn(world, job) ?? '')) continue;
@@ -141,12 +156,12 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
         };
         // QEMU keeps nothing of a pull that has ended.
         const unseen = dismissed || scene.qemu.anyJob(job)?.type === 'stream';
-        await finds(`${words}, ${name}`, { text, world, since, unseen });
+        await finds(`${words}, ${name}`, { text, holds: held, world, since, unseen });
       }
     }
     await scene.qemu.die();
-    for (const { text, words, world } of prefixes(recording)) {
-      await finds(`${words}, QEMU is gone`, { text, world, unseen: true });
+    for (const { text, holds, words, world } of prefixes(recording)) {
+      await finds(`${words}, QEMU is gone`, { text, holds, world, unseen: true });
     }
     expect(cases.wrong).toEqual([]);
   });

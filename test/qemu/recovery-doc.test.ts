@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State, PauseGuest } from '../../generated/blockjob/v1/job.ts';
+import { writeHold } from '../../src/agent/hold-file.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
@@ -174,7 +175,12 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     const here = await copied(machine);
     const [, , held, go] = HELPS;
     await site.service.abort({ job: byId(here.job), pivot: true, pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS });
-    expect(await shown(held, here)).toEqual({ code: 0, text: '"entry":"guest-released"\n' });
+    expect(await shown(held, here)).toEqual({ code: 1, text: '' });
+    // As a service leaves it that dies in the hold.
+    const vm = { domain: machine.disk.domain, uuid: undefined, socket: '/qmp.sock', process: undefined };
+    const hold = { version: 1, boot: undefined, vm, holders: [], owesCont: true } as const;
+    await writeHold(join(site.stateFolder, 'holds'), hold);
+    expect(await shown(held, here)).toEqual({ code: 0, text: contains('"owesCont":true') });
     await machine.qemu.admin.execute('stop');
     expect(answer(await shown(go, here))).toEqual({ return: {} });
     expect(await machine.qemu.admin.execute('query-status')).toMatchObject({ status: 'running' });

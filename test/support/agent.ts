@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
+import { GuestHolds } from '../../src/agent/guest-holds.ts';
 import { HostAgent, type HostAgentOptions } from '../../src/agent/host-agent.ts';
 import { openJobs } from '../../src/agent/start-up.ts';
 import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
@@ -30,6 +31,7 @@ export const PATIENT: Call = { signal: new AbortController().signal };
 export class TestAgent implements AsyncDisposable {
   readonly agent: HostAgent;
   readonly jobsFolder: string;
+  readonly holdsFolder: string;
   readonly #machines: VirtualMachines;
   readonly #complaints: string[];
   readonly #expected: RegExp | undefined;
@@ -42,6 +44,7 @@ export class TestAgent implements AsyncDisposable {
   ) {
     this.agent = agent;
     this.jobsFolder = jobsFolder;
+    this.holdsFolder = join(jobsFolder, '..', 'holds');
     this.#machines = machines;
     this.#complaints = complaints.heard;
     this.#expected = complaints.expected;
@@ -66,6 +69,7 @@ export class TestAgent implements AsyncDisposable {
       host,
       machines,
       jobsFolder,
+      holds: new GuestHolds(join(dir, 'holds'), logger),
       allowed: { folders: allow, nbdServers: [] },
       limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000 } },
       ...(mayChange && { mayChange }),

@@ -53,8 +53,7 @@ const CLOSED = ['job-dismiss', DELETE, DELETE];
 /** After a pivot of a disk of two images: the nodes of both. */
 const LEFT = [...CLOSED, DELETE, DELETE];
 
-/** The second `stop` flushes, also where the guest was paused already. */
-const PULL = ['block-stream', 'stop', 'stop', 'job-finalize', 'cont', DELETE, DELETE];
+const PULL = ['block-stream', 'stop', 'job-finalize', 'cont', DELETE, DELETE];
 
 export const COURSES: readonly Course[] = [
   {

@@ -9,6 +9,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import { Wake } from '../../src/lib/wake.ts';
 import { FakeGraph, type GraphState } from './fake-graph.ts';
 import { FakeJob, type JobNodes, type JobState, type Json, Refusal, refuse } from './fake-job.ts';
 import { writeQcow2Header } from './fake-node.ts';
@@ -69,6 +70,8 @@ export class FakeQemu implements AsyncDisposable {
   /** The first is served, the others wait for their greeting, as with QEMU. */
   readonly #clients: Socket[] = [];
   #muted = false;
+  /** Notified when the guest is stopped or continued. */
+  readonly guestChanged = new Wake();
   #running = true;
   #afterReply: (() => void)[] = [];
 
@@ -342,6 +345,7 @@ export class FakeQemu implements AsyncDisposable {
     if (this.#running === running) return;
     this.#running = running;
     this.#event(event, {});
+    this.guestChanged.notify();
     // `stop` drains all devices, which stops every job for an instant.
     if (!running) for (const job of this.#jobs.values()) job.drained();
   }

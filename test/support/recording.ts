@@ -12,7 +12,13 @@ export interface Recording {
   /** Before there was any job. */
   readonly before: SceneMoment;
   /** Of the journal, each with its newline, and with the world as it was when it had been written. */
-  readonly lines: readonly { readonly text: string; readonly entry: JournalEntry; readonly world: SceneMoment }[];
+  readonly lines: readonly {
+    readonly text: string;
+    readonly entry: JournalEntry;
+    readonly world: SceneMoment;
+    /** What the agent had written down of guests that it held, by the names of the files. */
+    readonly holds: ReadonlyMap<string, string>;
+  }[];
   readonly end: SceneMoment;
 }
 
@@ -22,7 +28,7 @@ export interface Recording {
  */
 export async function record(course: Course, scene: Scene): Promise<Recording> {
   const before = scene.now;
-  const lines: { text: string; entry: JournalEntry; world: SceneMoment }[] = [];
+  const lines: Recording['lines'][number][] = [];
   const held: { agent?: TestAgent; journal?: string } = {};
   let files = before.files;
   const note = () => {
@@ -35,7 +41,7 @@ export async function record(course: Course, scene: Scene): Promise<Recording> {
     for (const text of texts.slice(lines.length)) {
       const entry = JSON.parse(text.slice(9)) as JournalEntry;
       files = filesAfter(files, entry, now.files);
-      lines.push({ text, entry, world: { qemu: now.qemu, files } });
+      lines.push({ text, entry, world: { qemu: now.qemu, files }, holds: holdsOf(held.agent) });
     }
     files = now.files;
   };
@@ -54,6 +60,12 @@ export async function record(course: Course, scene: Scene): Promise<Recording> {
   const [first] = lines;
   if (first?.entry.entry !== 'accepted') throw new Error('the course has no journal');
   return { job: first.entry.job, before, lines, end: scene.now };
+}
+
+function holdsOf(agent: TestAgent | undefined): ReadonlyMap<string, string> {
+  const folder = agent?.holdsFolder ?? '';
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
+  return new Map(names.map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
 }
 
 function filesAfter(files: SceneMoment['files'], entry: JournalEntry, now: SceneMoment['files']): SceneMoment['files'] {

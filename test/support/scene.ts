@@ -127,11 +127,17 @@ export class Scene implements AsyncDisposable {
   }
 
   /** An agent whose predecessor left this of a job's journal; one that does not find QEMU if that has died. */
-  async agent(journal?: { readonly job: string; readonly text: string }): Promise<TestAgent> {
+  async agent(journal?: {
+    readonly job: string;
+    readonly text: string;
+    readonly holds?: ReadonlyMap<string, string>;
+  }): Promise<TestAgent> {
     this.#agents += 1;
     const dir = join(this.#root, `agent-${this.#agents}`);
     mkdirSync(join(dir, 'jobs'), { recursive: true });
     if (journal !== undefined) writeFileSync(join(dir, 'jobs', `${journal.job}.jsonl`), journal.text);
+    if (journal?.holds !== undefined) mkdirSync(join(dir, 'holds'));
+    for (const [name, text] of journal?.holds ?? []) writeFileSync(join(dir, 'holds', name), text);
     return await TestAgent.start({ dir, qmp: this.qemu.alive ? { vm1: this.socketPath } : {}, allow: [this.dir] });
   }
 

@@ -166,6 +166,8 @@ describe('the sources', () => {
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals.
     'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'rename', 'unlink'],
+    // Which guests are held.
+    'src/agent/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // The folder itself, and what it is known by; the lock in it is SQLite's.
     'src/agent/state-folder.ts': ['mkdir', 'writeFile'],
     // The destination of a copy, and what a commit has emptied.
@@ -178,7 +180,7 @@ describe('the sources', () => {
     'src/cli/config-file.ts': ['writeFile'],
   };
 
-  it('change files in few places: journals, the destination, and the server’s own socket', () => {
+  it('change files in few places: journals, holds, the destination, and the server’s own socket', () => {
     const fileSystem = imports.filter(({ what }) => /^(node:)?fs\b/.test(what));
     const writing = fileSystem.flatMap((one) =>
       one.names

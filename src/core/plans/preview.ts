@@ -6,6 +6,7 @@ import { advance, begin, type Job } from '../job.ts';
 import type { Accepted, EntryBody } from '../journal-entry.ts';
 import type { Asked, Seen } from '../moves.ts';
 import { nextMove } from '../next-move.ts';
+import type { GuestCommand } from '../qemu/commands.ts';
 import { planSettling } from './settling.ts';
 import type { Action } from './step.ts';
 import { qmp } from './steps.ts';
@@ -14,7 +15,7 @@ export interface PlannedStep {
   readonly name: string;
   readonly phase: 'START' | 'FINISH' | 'PIVOT' | 'CANCEL' | 'CLEAN_UP';
   /** Undefined: what exactly, only the moment will tell. */
-  readonly run: Action | undefined;
+  readonly run: Action | { readonly do: 'guest'; readonly command: GuestCommand } | undefined;
   readonly undo?: Action;
   readonly reason: string;
 }
@@ -76,8 +77,9 @@ function end(
         break;
       case 'hold-guest':
         now = after(now, { entry: 'guest-held', because: move.because });
-        steps.push({ name: 'hold-guest', phase, run: qmp({ execute: 'stop' }), reason: move.because });
+        steps.push({ name: 'hold-guest', phase, run: guest({ execute: 'stop' }), reason: move.because });
         guestRuns = false;
+        if (move.asks !== undefined) asked[move.asks] = true;
         break;
       case 'carry-bitmaps':
         steps.push({
@@ -95,13 +97,17 @@ function end(
       default: {
         const ended = conclude(now, phase !== 'CANCEL');
         if (!guestRuns) {
-          const run = qmp({ execute: 'cont' });
+          const run = guest({ execute: 'cont' });
           steps.push({ name: 'release-guest', phase, run, reason: 'it goes on when the job has ended' });
         }
         return { job: ended, steps };
       }
     }
   }
+}
+
+function guest(command: GuestCommand): PlannedStep['run'] {
+  return { do: 'guest', command };
 }
 
 function conclude(job: Job, isDone: boolean): Job {
@@ -167,8 +173,9 @@ function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: bool
 }
 
 /** For people: a QMP command as QEMU takes it, or what is done to a file. */
-export function inNotation(action: Action): string {
+export function inNotation(action: NonNullable<PlannedStep['run']>): string {
   switch (action.do) {
+    case 'guest':
     case 'qmp':
     case 'qmp-job':
       return JSON.stringify(action.command);

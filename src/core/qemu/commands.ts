@@ -149,8 +149,6 @@ export type QmpCommand =
       readonly execute: 'block-job-cancel';
       readonly arguments: { readonly device: string; readonly force: false };
     }
-  | { readonly execute: 'stop' }
-  | { readonly execute: 'cont' }
   | { readonly execute: 'qom-get'; readonly arguments: { readonly path: string; readonly property: 'type' } }
   | { readonly execute: 'query-block' }
   | { readonly execute: 'query-block-jobs' }
@@ -162,3 +160,6 @@ export type QmpCommand =
   | { readonly execute: 'query-status' }
   | { readonly execute: 'query-uuid' }
   | { readonly execute: 'x-debug-query-block-graph' };
+
+/** What stops and continues a guest's CPUs. It is no QmpCommand: only the VM's one hold may send it (agent/guest-hold). */
+export type GuestCommand = { readonly execute: 'stop' } | { readonly execute: 'cont' };

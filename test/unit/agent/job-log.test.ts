@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { decodeJournal, Journal, type ReadJournal, readJournals } from '../../../src/agent/journal.ts';
+import { IllegalTransition } from '../../../src/core/job.ts';
 import type { EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CANCEL, JOB, jobOf, pivot, READY, RUNNING } from '../core/stories.ts';
@@ -38,10 +39,11 @@ describe('a job’s log', () => {
   it('writes what the state allows, and of all else nothing', async () => {
     await using dir = await testDir();
     const log = await JobLog.begin(dir.path, ACCEPTED);
-    expect(await log.append(READY)).toBeUndefined();
-    expect(await log.append(pivot())).toBeUndefined();
-    expect((await log.append(RUNNING))?.state).toBe('RUNNING');
-    expect(await log.append(RUNNING)).toBeUndefined();
+    await expect(log.append(READY)).rejects.toThrow(IllegalTransition);
+    await expect(log.append(pivot())).rejects.toThrow('pivot-requested of job');
+    expect(await log.offer(READY, { otherwise: () => 'not now' })).toBe('not now');
+    expect((await log.append(RUNNING)).state).toBe('RUNNING');
+    await expect(log.append(RUNNING)).rejects.toThrow(IllegalTransition);
     expect((await onDisk(dir.path)).entries.map(({ entry }) => entry)).toEqual(['accepted', 'running']);
     await log.close();
   });
@@ -51,7 +53,7 @@ describe('a job’s log', () => {
     const log = await JobLog.begin(dir.path, ACCEPTED);
     const names = Array.from({ length: 50 }, (_, index) => `step ${index}`);
     const jobs = await Promise.all(names.map(async (name) => await log.append(step(name))));
-    expect(jobs.map((job) => job?.revision)).toEqual(names.map((_, index) => index + 2));
+    expect(jobs.map((job) => job.revision)).toEqual(names.map((_, index) => index + 2));
     const { entries } = await onDisk(dir.path);
     expect(entries.slice(1)).toEqual(
       names.map((name, index) => expect.objectContaining({ step: name, revision: index + 2 })),
@@ -64,8 +66,11 @@ describe('a job’s log', () => {
     const log = await JobLog.begin(dir.path, ACCEPTED);
     await log.append(RUNNING);
     await log.append(READY);
-    const [pivoting, finishing] = await Promise.all([log.append(pivot()), log.append({ entry: 'finish-requested' })]);
-    expect([pivoting?.state, finishing]).toEqual(['PIVOTING', undefined]);
+    const answers = await Promise.all([
+      log.offer(pivot(), { otherwise: () => 'too late' }),
+      log.offer({ entry: 'finish-requested' }, { otherwise: () => 'too late' }),
+    ]);
+    expect(answers).toMatchObject([{ state: 'PIVOTING' }, 'too late']);
     await log.close();
   });
 
@@ -89,7 +94,7 @@ describe('a job’s log', () => {
     expect(log.changed.now).toBe(before + 1);
     // The next in the lane is not the worse for it.
     vi.restoreAllMocks();
-    expect((await log.append(READY))?.revision).toBe(3);
+    expect((await log.append(READY)).revision).toBe(3);
     await log.close();
   });
 
@@ -107,7 +112,7 @@ describe('a job’s log', () => {
       'READY',
       undefined,
     ]);
-    expect((await again.append(CANCEL))?.revision).toBe(4);
+    expect((await again.append(CANCEL)).revision).toBe(4);
     expect((await onDisk(dir.path)).job.state).toBe('CANCELLING');
     await again.close();
   });
@@ -130,8 +135,8 @@ describe('a job’s log', () => {
     const log = await JobLog.begin(dir.path, ACCEPTED);
     await log.append(RUNNING);
     await log.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome });
-    expect(await log.append(step('late'))).toBeUndefined();
-    expect(await log.append(CANCEL)).toBeUndefined();
+    await expect(log.append(step('late'))).rejects.toThrow(IllegalTransition);
+    expect(await log.offer(CANCEL, { otherwise: () => 'too late' })).toBe('too late');
     expect((await onDisk(dir.path)).entries).toHaveLength(3);
     await log.close();
   });

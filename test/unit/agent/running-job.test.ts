@@ -1,13 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { GuestHold, type HoldRecord } from '../../../src/agent/guest-hold.ts';
 import { HeardEnds } from '../../../src/agent/heard-ends.ts';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { RunningJob } from '../../../src/agent/running-job.ts';
 import type { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { FREE } from '../../../src/core/guest-hold.ts';
 import type { EntryBody, QemuProcess } from '../../../src/core/journal-entry.ts';
-import type { QmpCommand } from '../../../src/core/qemu/commands.ts';
+import type { GuestCommand, QmpCommand } from '../../../src/core/qemu/commands.ts';
 import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
 import { Wake } from '../../../src/lib/wake.ts';
 import { Refused } from '../../../src/qmp/errors.ts';
@@ -25,9 +27,10 @@ class Machine {
   runs = true;
   isElsewhere = false;
   node = 'top';
-  readonly #answer: (machine: Machine, command: QmpCommand) => void;
+  readonly #answer: (machine: Machine, command: QmpCommand | GuestCommand) => void;
+  #hear: (event: { readonly event: string }) => void = () => undefined;
 
-  constructor(answer: (machine: Machine, command: QmpCommand) => void) {
+  constructor(answer: (machine: Machine, command: QmpCommand | GuestCommand) => void) {
     this.#answer = answer;
   }
 
@@ -47,8 +50,20 @@ class Machine {
     return [];
   }
 
-  async guestState(): Promise<string> {
-    return this.isElsewhere ? 'MIGRATING' : 'PAUSED';
+  async runState(): Promise<string> {
+    return this.isElsewhere ? 'postmigrate' : this.runs ? 'running' : 'paused';
+  }
+
+  async steer({ execute }: GuestCommand): Promise<void> {
+    this.commands.push(execute);
+    if (this.runs !== (execute === 'cont')) this.#hear({ event: execute === 'stop' ? 'STOP' : 'RESUME' });
+    this.runs = execute === 'cont';
+    this.#answer(this, { execute });
+    this.wake.notify();
+  }
+
+  onEvent(listener: (event: { readonly event: string }) => void): void {
+    this.#hear = listener;
   }
 
   async graph(): Promise<unknown> {
@@ -57,13 +72,9 @@ class Machine {
   }
 
   async execute(command: QmpCommand): Promise<unknown> {
-    if (command.execute === 'query-status') {
-      return { status: this.isElsewhere ? 'postmigrate' : this.runs ? 'running' : 'paused' };
-    }
+    if (command.execute === 'query-status') return { status: await this.runState() };
     if (command.execute === 'query-migrate') return {};
     this.commands.push(command.execute);
-    if (command.execute === 'stop') this.runs = false;
-    if (command.execute === 'cont') this.runs = true;
     if (command.execute === 'job-dismiss') this.status = undefined;
     this.#answer(this, command);
     this.wake.notify();
@@ -86,14 +97,19 @@ async function driven(
   const log = await JobLog.begin(dir.path, { ...ACCEPTED, process });
   resources.defer(async () => await log.close());
   for (const entry of [RUNNING, READY, ...entries]) await log.append(entry);
+  const logger = pino({ level: 'silent' });
+  const record: HoldRecord = { hold: FREE, isSame: true, save: async () => undefined };
+  const hold = new GuestHold({ machine, record: () => record, logger });
+  resources.defer(async () => await hold.close());
   const running = new RunningJob({
     log,
+    holdOf: () => hold,
     machine: () => machine as unknown as VirtualMachine,
     arrivals: new Wake(),
     holder: async () => undefined,
     mayPivot,
     onBlockJobs: () => undefined,
-    logger: pino({ level: 'silent' }),
+    logger,
   });
   const driving = running.drive();
   resources.defer(async () => {
@@ -135,7 +151,7 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', outcome: { guestWritesTo: DESTINATION } });
   });
 
-  it('holds the guest for its pivot: written down before it is stopped, and continued before all that follows', async () => {
+  it('holds the guest for its pivot: all is written down before it is done, and what follows is of one that runs', async () => {
     const heldWhen: Record<string, boolean> = {};
     let log: JobLog | undefined;
     const machine = new Machine((self, { execute }) => {
@@ -147,7 +163,7 @@ describe('a job that runs', () => {
     await job.log.append(pivot('ALWAYS'));
     await job.driving;
     expect(machine.commands.slice(0, 4)).toEqual(['stop', 'job-complete', 'cont', 'job-dismiss']);
-    expect(heldWhen).toMatchObject({ stop: true, 'job-complete': true, cont: true, 'job-dismiss': false });
+    expect(heldWhen).toMatchObject({ stop: true, 'job-complete': true, cont: false, 'job-dismiss': false });
     expect(job.log.revisionOf('concluded')).toBeLessThan(job.log.revisionOf('guest-released') ?? 0);
     expect(machine.runs).toBe(true);
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });

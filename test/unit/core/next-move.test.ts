@@ -887,19 +887,28 @@ describe('a pull', () => {
     const pending = seen('pending');
     const still = seen('pending', {}, { guestRuns: false });
     expect(nextMove(job(RUNNING), pending, NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
-    // A guest that its owner has paused is flushed all the same; `stop` does so.
+    // A guest that its owner has paused is flushed all the same, and so is one that another service has left held.
     for (const entries of [[RUNNING, HELD], [RUNNING]])
-      expect(nextMove(job(...entries), still, NOT_ASKED)).toMatchObject({
-        asks: 'flush',
-        command: { execute: 'stop' },
-      });
+      expect(nextMove(job(...entries), still, NOT_ASKED)).toMatchObject({ move: 'hold-guest', asks: 'flush' });
     const flushed = { ...NOT_ASKED, flush: true, heldTooLong: true };
     const command = { execute: 'job-finalize', arguments: { id: JOB } };
     expect(nextMove(job(RUNNING, HELD), still, flushed)).toMatchObject({ asks: 'finalize', command });
     expect(nextMove(job(RUNNING, HELD), still, { ...flushed, finalize: true })).toEqual({ move: 'wait' });
-    expect(nextMove(job(RUNNING, HELD), seen('concluded', {}, { guestRuns: false }), flushed)).toEqual({
-      move: 'release-guest',
-    });
+    // What has continued it meanwhile was no one of us.
+    expect(nextMove(job(RUNNING, HELD), pending, flushed)).toMatchObject({ move: 'hold-guest' });
+    const over = seen('concluded', {}, { guestRuns: false });
+    expect(nextMove(job(RUNNING, HELD), over, NOT_ASKED)).toMatchObject({ entry: { entry: 'concluded' } });
+    for (const entries of [
+      [RUNNING, HELD],
+      [RUNNING, HELD, concluded()],
+    ])
+      expect(nextMove(job(...entries), over, flushed)).toEqual({ move: 'release-guest' });
+  });
+
+  it('lets go of a guest that begins to migrate: it would arrive paused', () => {
+    const leaving = seen('pending', {}, { guestRuns: false, guestMigrates: true });
+    expect(nextMove(job(RUNNING, HELD), leaving, NOT_ASKED)).toEqual({ move: 'release-guest' });
+    expect(nextMove(job(RUNNING), leaving, NOT_ASKED)).toEqual({ move: 'wait' });
   });
 
   it('that is cancelled while it waits is not finalized', () => {

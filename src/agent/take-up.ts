@@ -1,0 +1,20 @@
+/** What is done for a VM that can be asked, again or for the first time: what nobody looks after is found. */
+import type { Logger } from 'pino';
+import { inTime } from '../lib/in-time.ts';
+import { HOLD_LIMIT_MS } from './asked-so-far.ts';
+import type { GuestHolds } from './guest-holds.ts';
+import type { JobTable } from './job-table.ts';
+import { recoverLost } from './lost-journal.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+/** Never rejects. A guest that is held goes on when it is written down what its job has come to, or after its time. */
+export async function takeUp(
+  machine: VirtualMachine,
+  options: { readonly host: string; readonly holds: GuestHolds; readonly logger: Logger },
+  table: JobTable,
+): Promise<void> {
+  const recovery = recoverLost(machine, options, table);
+  await inTime(recovery, HOLD_LIMIT_MS);
+  await options.holds.found(machine, (job) => table.holdsGuest(job));
+  await recovery;
+}
