@@ -98,8 +98,9 @@ export class GuestHold {
         const { stopped } = await this.#steer('stop');
         record.hold = afterStop(next, { owed: owed(), stopped });
       } catch (error) {
-        const mayHaveStopped = !(error instanceof Refused) && isLive(runState);
-        record.hold = afterStop(next, { owed: owed(), stopped: mayHaveStopped });
+        // Its answer is lost, and with it maybe the event: it has stopped what ran.
+        const mayHaveRun = isLive(runState) || resumes !== this.#resumes;
+        record.hold = afterStop(next, { owed: owed(), stopped: mayHaveRun && !(error instanceof Refused) });
         throw error;
       } finally {
         if (record.hold.owesCont !== next.owesCont) await this.#note(record);

@@ -231,7 +231,7 @@ export class Chaos implements AsyncDisposable {
 
   /** What other clients of QEMU, and its host, may do to it. */
   async #meddle(id: string): Promise<void> {
-    const kind = this.#random.below(12);
+    const kind = this.#random.below(14);
     await sleep(this.#random.below(600));
     if (kind === 0) await quietly(this.#admin.execute('block-job-cancel', { device: id }));
     if (kind === 1) await quietly(this.#admin.execute('job-cancel', { id }));
@@ -248,6 +248,12 @@ export class Chaos implements AsyncDisposable {
     if (kind === 4) await quietly(this.#admin.execute('block-job-set-speed', { device: id, speed: 0 }));
     if (kind === 5) await quietly(this.#admin.execute('job-complete', { id }));
     if (kind === 6) await quietly(this.#admin.execute('job-dismiss', { id }));
+    if (kind === 7 || kind === 8) {
+      await this.#admin.execute('stop');
+      await sleep(this.#random.below(300));
+      // Also where the service has continued it meanwhile, which it cannot know to be wrong.
+      await this.#admin.execute('cont');
+    }
   }
 
   // ---- the service, and its deaths ----------------------------------------------------------------------

@@ -51,8 +51,10 @@ export class Scene implements AsyncDisposable {
   readonly socketPath: string;
   readonly #cleanUp: AsyncDisposableStack;
   #agents = 0;
+  /** Where the last agent keeps its state. */
+  agentFolder = '';
   /** Called at each command that comes to QEMU, before it is executed. */
-  onCommand: () => void = () => undefined;
+  onCommand: (execute: string) => void = () => undefined;
 
   private constructor(root: string, qemu: FakeQemu, source: string, cleanUp: AsyncDisposableStack) {
     this.#root = root;
@@ -79,8 +81,8 @@ export class Scene implements AsyncDisposable {
         name: 'vm1',
         disks: [{ id: 'vd0', bus, chain }],
         sizeBytes: SIZE_BYTES,
-        onLine: ({ line }) => {
-          if (line === 'command') held.scene?.onCommand();
+        onLine: (line) => {
+          if (line.line === 'command') held.scene?.onCommand(line.execute);
         },
       }),
     );
@@ -129,16 +131,25 @@ export class Scene implements AsyncDisposable {
   /** An agent whose predecessor left this of a job's journal; one that does not find QEMU if that has died. */
   async agent(journal?: {
     readonly job: string;
-    readonly text: string;
-    readonly holds?: ReadonlyMap<string, string>;
+    /** Undefined: the journal is lost. */
+    readonly text: string | undefined;
+    readonly holds?: ReadonlyMap<string, string> | undefined;
+    /** Errors that the agent is to log. */
+    readonly complaints?: RegExp;
   }): Promise<TestAgent> {
     this.#agents += 1;
     const dir = join(this.#root, `agent-${this.#agents}`);
+    this.agentFolder = dir;
     mkdirSync(join(dir, 'jobs'), { recursive: true });
-    if (journal !== undefined) writeFileSync(join(dir, 'jobs', `${journal.job}.jsonl`), journal.text);
+    if (journal?.text !== undefined) writeFileSync(join(dir, 'jobs', `${journal.job}.jsonl`), journal.text);
     if (journal?.holds !== undefined) mkdirSync(join(dir, 'holds'));
     for (const [name, text] of journal?.holds ?? []) writeFileSync(join(dir, 'holds', name), text);
-    return await TestAgent.start({ dir, qmp: this.qemu.alive ? { vm1: this.socketPath } : {}, allow: [this.dir] });
+    return await TestAgent.start({
+      dir,
+      qmp: this.qemu.alive ? { vm1: this.socketPath } : {},
+      allow: [this.dir],
+      ...(journal?.complaints && { complaints: journal.complaints }),
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

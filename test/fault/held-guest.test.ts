@@ -1,0 +1,129 @@
+/**
+ * A service died while it held the guest, and another one comes: the guest goes on, whatever is left of the job's
+ * journal, and what has become of the job is written down first.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { encodeLine, Journal } from '../../src/agent/journal.ts';
+import type { JournalEntry } from '../../src/core/journal-entry.ts';
+import { Cases } from '../support/cases.ts';
+import { COURSES, type Course } from '../support/courses.ts';
+import { type Recording, record } from '../support/recording.ts';
+import { Scene } from '../support/scene.ts';
+import { until } from '../support/until.ts';
+import { jobOf } from '../unit/core/stories.ts';
+
+vi.setConfig({ testTimeout: 120_000 });
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** In whose course the guest is held. */
+const HOLDING = COURSES.filter(({ commands }) => commands?.includes('stop'));
+
+type Line = Recording['lines'][number];
+
+/** What is left of the journal, of a job that is held still. */
+const LEFT: readonly {
+  readonly left: string;
+  readonly of: (text: string, last: JournalEntry) => string | undefined;
+  /** Of a service that kept no holds there are none. */
+  readonly before?: true;
+  readonly complaints?: RegExp;
+}[] = [
+  { left: 'all', of: (text) => text },
+  { left: 'all, by a service that told of it in journals alone', of: (text) => text, before: true },
+  { left: 'nothing', of: () => undefined },
+  {
+    left: 'all but a damaged byte',
+    of: (text) => text.replace('"accepted"', '"accepteD"'),
+    complaints: /the journal of this job cannot be used/,
+  },
+  { left: 'all, to an end that was written while the guest was held', of: ended },
+  { left: 'the same, by a service that told of it in journals alone', of: ended, before: true },
+];
+
+function ended(text: string, { revision }: JournalEntry): string {
+  const end = { entry: 'ended', state: 'UNRESOLVED', failure: undefined, outcome: jobOf().outcome } as const;
+  return text + encodeLine({ ...end, revision: revision + 1, time: '2026-02-03T03:07:13.208Z' });
+}
+
+/** Where the guest stands still by our doing: the journal up to there, and the world as it was when it was written. */
+function held({ lines }: Recording): readonly { readonly text: string; readonly line: Line; readonly world: Line }[] {
+  let text = '';
+  const found = lines.map((line, index) => {
+    text += line.text;
+    // As it has become by the next line, too: stopped, completed, and nobody wrote it down.
+    return [line, lines[index + 1]].flatMap((world) => (world === undefined ? [] : { text, line, world }));
+  });
+  return found.flat().filter(({ world }) => !world.world.qemu.running);
+}
+
+describe.each(HOLDING)('$name', (course) => {
+  test.each(LEFT)('of its journal is left: $left', async ({ of, before, complaints }) => {
+    await using scene = await Scene.begin(course.scene);
+    course.before?.(scene);
+    const recording = await record(course, scene);
+    const { job } = recording;
+    const cases = new Cases();
+    const worlds = held(recording);
+    expect(worlds.length).toBeGreaterThan(1);
+    for (const { text, line, world } of worlds) {
+      await cases.try(`${line.entry.revision} ${line.entry.entry}`, async () => {
+        scene.restore(world.world);
+        const holds = before === true ? undefined : world.holds;
+        const left = of(text, line.entry);
+        // A journal that says that the guest goes on is not that of one that is held.
+        if (before === true && line.entry.entry === 'guest-released') return;
+        await using _agent = await scene.agent({ job, text: left, holds, ...(complaints && { complaints }) });
+        await until('the guest runs', scene.qemu.guestChanged, () => scene.qemu.guestRuns);
+      });
+    }
+    expect(cases.wrong).toEqual([]);
+  });
+});
+
+describe('a pivot that has happened while nobody was there', () => {
+  const [course] = COURSES.filter(({ commands }) => commands?.includes('stop') && commands.includes('job-complete'));
+  if (course === undefined) throw new Error('there is no such course');
+
+  async function found() {
+    const scene = await Scene.begin(course?.scene);
+    const recording = await record(course as Course, scene);
+    const { lines, job } = recording;
+    const at = lines.findIndex(({ entry }) => entry.entry === 'concluded');
+    const text = lines
+      .slice(0, at)
+      .map((line) => line.text)
+      .join('');
+    const world = lines[at];
+    if (world === undefined) throw new Error('it has not concluded');
+    scene.restore(world.world);
+    return { scene, job, text, holds: world.holds };
+  }
+
+  test('is written down before the guest goes on', async () => {
+    const { scene, job, text, holds } = await found();
+    await using _scene = scene;
+    const at: Record<string, string> = {};
+    scene.onCommand = (command) => {
+      at[command] = readFileSync(join(scene.agentFolder, 'jobs', `${job}.jsonl`), 'utf8');
+    };
+    await using agent = await scene.agent({ job, text, holds });
+    await agent.until(job);
+    expect(at['cont']).toContain('"entry":"concluded"');
+  });
+
+  test('is waited for no longer than a guest waits for its disk, if it cannot be written down', async () => {
+    const { scene, job, text, holds } = await found();
+    await using _scene = scene;
+    const append = vi.spyOn(Journal.prototype, 'append');
+    append.mockRejectedValue(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }));
+    await using agent = await scene.agent({ job, text, holds, complaints: /a move of the job failed/ });
+    await until('the guest runs', scene.qemu.guestChanged, () => scene.qemu.guestRuns, 15_000);
+    append.mockRestore();
+    expect(await agent.until(job)).toBe('COMPLETED');
+  });
+});

@@ -1,0 +1,418 @@
+/**
+ * The hold of a guest, against a QEMU that stops and continues as a real one does and tells of it in its order: two jobs,
+ * another client, crashes, lost answers and a disk that is full, in whatever order.
+ */
+import * as fc from 'fast-check';
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { GuestHold, type HoldRecord } from '../../../src/agent/guest-hold.ts';
+import { FREE, type Hold } from '../../../src/core/guest-hold.ts';
+import type { GuestCommand } from '../../../src/core/qemu/commands.ts';
+import { OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
+
+const logger = pino({ level: 'silent' });
+const NEVER = new Promise<never>(() => undefined);
+
+type Who = 'us' | 'others';
+
+/** A guest, as QEMU since 9.0 treats it; before, `stop` leaves one that sleeps as it is. */
+class Guest {
+  state: string;
+  /** Who has stopped it, while it stands still. */
+  stoppedBy: Who | undefined;
+  readonly sent: string[] = [];
+  readonly isOld: boolean;
+  /** The state to which `cont` leads. */
+  #before = 'running';
+  readonly #hear = new Set<(event: { readonly event: string }) => void>();
+
+  constructor(state = 'running', isOld = false) {
+    this.state = state;
+    this.isOld = isOld;
+    if (state === 'paused') this.stoppedBy = 'others';
+  }
+
+  onEvent(listener: (event: { readonly event: string }) => void): void {
+    this.#hear.add(listener);
+  }
+
+  execute(command: 'stop' | 'cont', who: Who): void {
+    if (who === 'us') this.sent.push(command);
+    const stops = this.state === 'running' || (this.state === 'suspended' && !this.isOld);
+    if (command === 'stop' && stops) this.#become('paused', who, 'STOP');
+    const goesOn = this.state === 'paused' || this.state === 'prelaunch';
+    if (command === 'cont' && goesOn) this.#become(this.#before, undefined, 'RESUME');
+  }
+
+  #become(state: string, who: Who | undefined, event: string): void {
+    if (who !== undefined) this.#before = this.state;
+    this.state = state;
+    this.stoppedBy = who;
+    for (const listener of this.#hear) listener({ event });
+  }
+
+  async runState(): Promise<string> {
+    return await Promise.resolve(this.state);
+  }
+
+  async steer({ execute }: GuestCommand): Promise<void> {
+    this.execute(execute, 'us');
+    await Promise.resolve();
+  }
+}
+
+/** What is in memory, and what of it is on disk. */
+class Disk {
+  written: Hold = FREE;
+  isFull = false;
+
+  record(isSame = true): HoldRecord {
+    const record = {
+      hold: this.written,
+      isSame,
+      save: async () => {
+        if (this.isFull) throw new Error('ENOSPC');
+        this.written = await Promise.resolve(record.hold);
+      },
+    };
+    return record;
+  }
+}
+
+function holdOf(guest: Guest, disk = new Disk(), { isSame = true, limitMs = 60_000 } = {}): GuestHold {
+  const record = disk.record(isSame);
+  return new GuestHold({ machine: guest, record: () => record, logger, limitMs });
+}
+
+describe('the hold of a guest', () => {
+  it('is written down before its stop, and removed when the guest goes on', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    const onDisk: string[] = [];
+    guest.onEvent(({ event }) => void onDisk.push(`${event} ${disk.written.holders.map(({ job }) => job).join()}`));
+    await hold.hold('a', 'a test');
+    await hold.hold('b', 'a test');
+    await hold.release('a');
+    expect([guest.state, disk.written.holders.length]).toEqual(['paused', 1]);
+    await hold.release('b');
+    expect(onDisk).toEqual(['STOP a', 'RESUME b']);
+    expect([guest.state, disk.written]).toEqual(['running', FREE]);
+    expect(guest.sent).toEqual(['stop', 'stop', 'cont']);
+    await hold.close();
+  });
+
+  it('that cannot be written down stops nothing', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    disk.isFull = true;
+    await expect(hold.hold('a', 'a test')).rejects.toThrow('ENOSPC');
+    expect([guest.sent, hold.isFree]).toEqual([[], true]);
+    await hold.close();
+  });
+
+  it('that cannot be written down any more is let go of all the same', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    await hold.hold('a', 'a test');
+    disk.isFull = true;
+    await hold.release('a');
+    expect(guest.state).toBe('running');
+    disk.isFull = false;
+    // What is found of it afterwards is seen to run.
+    const next = holdOf(guest, disk);
+    await next.keepOnly(() => false);
+    expect([guest.sent, disk.written]).toEqual([['stop', 'cont'], FREE]);
+    await Promise.all([hold.close(), next.close()]);
+  });
+
+  it.each([
+    ['paused', 'paused', []],
+    ['prelaunch', 'prelaunch', []],
+    ['io-error', 'io-error', []],
+    ['guest-panicked', 'guest-panicked', []],
+    ['suspended', 'suspended', ['cont']],
+    ['running', 'running', ['cont']],
+  ])('of a guest that is %s leaves it %s', async (before, after, conts) => {
+    const guest = new Guest(before);
+    if (before === 'prelaunch') guest.stoppedBy = 'others';
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    await hold.release('a');
+    expect(guest.state).toBe(after);
+    expect(guest.sent).toEqual(['stop', ...conts]);
+    await hold.close();
+  });
+
+  it('of a guest that sleeps owes an old QEMU nothing', async () => {
+    const guest = new Guest('suspended', true);
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    await hold.release('a');
+    expect([guest.state, guest.sent]).toEqual(['suspended', ['stop']]);
+    await hold.close();
+  });
+
+  it.each(['io-error', 'guest-panicked', 'shutdown', 'internal-error', 'postmigrate', 'finish-migrate', 'colo'])(
+    'does not continue a guest that is %s when it is over',
+    async (state) => {
+      const guest = new Guest();
+      const hold = holdOf(guest);
+      await hold.hold('a', 'a test');
+      guest.state = state;
+      await hold.release('a');
+      expect([guest.sent, hold.isFree]).toEqual([['stop'], true]);
+      await hold.close();
+    },
+  );
+
+  it.each([
+    [true, 'running'],
+    [false, 'prelaunch'],
+  ])('continues a guest that was reset meanwhile, if it is proved to be that one (%s)', async (isSame, after) => {
+    const guest = new Guest();
+    const hold = holdOf(guest, new Disk(), { isSame });
+    await hold.hold('a', 'a test');
+    guest.state = 'prelaunch';
+    await hold.release('a');
+    expect(guest.state).toBe(after);
+    await hold.close();
+  });
+
+  it('stops no guest that is still to arrive: it would not run when it has', async () => {
+    const guest = new Guest('inmigrate');
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    await hold.release('a');
+    expect(guest.sent).toEqual([]);
+    await hold.close();
+  });
+
+  it('tries again when QEMU refuses to continue the guest, and goes on holding when it refuses to stop it', async () => {
+    const guest = new Guest();
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    const goesOn = Promise.withResolvers<void>();
+    guest.onEvent(({ event }) => (event === 'RESUME' ? goesOn.resolve() : undefined));
+    const steer = guest.steer.bind(guest);
+    const refusals = [new Refused('cont', 'GenericError', 'There is a dump in process, please wait.')];
+    guest.steer = async (command) => {
+      const refusal = refusals.pop();
+      if (refusal !== undefined) throw refusal;
+      await steer(command);
+    };
+    await hold.release('a');
+    expect(guest.state).toBe('paused');
+    await goesOn.promise;
+    refusals.push(new Refused('stop', 'GenericError', 'There is a dump in process, please wait.'));
+    await expect(hold.hold('a', 'a test')).rejects.toBeInstanceOf(Refused);
+    await hold.hold('a', 'a test');
+    await hold.release('a');
+    expect(guest.state).toBe('running');
+    await hold.close();
+  });
+
+  it('keeps its own limit, for a job that cannot let go', async () => {
+    const guest = new Guest();
+    const hold = holdOf(guest, new Disk(), { limitMs: 20 });
+    const goesOn = Promise.withResolvers<void>();
+    guest.onEvent(({ event }) => (event === 'RESUME' ? goesOn.resolve() : undefined));
+    await hold.hold('a', 'a test');
+    await goesOn.promise;
+    expect(guest.state).toBe('running');
+    await hold.close();
+  });
+
+  it('lets go when its service leaves', async () => {
+    const guest = new Guest();
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    await hold.close();
+    expect(guest.state).toBe('running');
+  });
+
+  it('leaves a guest to the client that has continued it, and that pauses it then: after a crash, too', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    await hold.hold('a', 'a test');
+    guest.execute('cont', 'others');
+    guest.execute('stop', 'others');
+    await hold.keepOnly(() => true);
+    expect(disk.written.owesCont).toBe(false);
+    const next = holdOf(guest, disk);
+    await next.keepOnly(() => false);
+    expect(guest.state).toBe('paused');
+    await Promise.all([hold.close(), next.close()]);
+    expect(guest.state).toBe('paused');
+  });
+});
+
+const JOBS = ['a', 'b'] as const;
+
+/** What a run does, and what it may hide. */
+interface Course {
+  readonly guest: string;
+  readonly isOld: boolean;
+  readonly others: readonly ('stop' | 'cont')[];
+  readonly crashes: number;
+  /** Of the commands, by their number: which answer is lost, before or after QEMU has done it. */
+  readonly lost: readonly (readonly [number, 'before' | 'after'])[];
+  /** Writes that fail, by their number. */
+  readonly full: readonly number[];
+}
+
+/** A service that may be killed at any moment, and the world around it, one thing at a time in any order. */
+class Run {
+  readonly guest: Guest;
+  readonly #course: Course;
+  readonly #at: fc.Scheduler;
+  #written: Hold = FREE;
+  #life = 0;
+  #commands = 0;
+  #writes = 0;
+  /** Another client has paused the guest, and not continued it. */
+  isTheirs: boolean;
+  /** Another client's `stop` has come where QEMU does not let anybody know. */
+  isAmbiguous = false;
+  /** Our `stop` has stopped a guest that its owner had paused, and continued since; it may be killed before it hears it. */
+  isUnheard = false;
+  #stopsUnderWay = 0;
+  #isDeaf = false;
+
+  constructor(course: Course, at: fc.Scheduler) {
+    this.#course = course;
+    this.#at = at;
+    this.guest = new Guest(course.guest, course.isOld);
+    this.isTheirs = course.guest === 'paused';
+  }
+
+  async moment(life: number): Promise<void> {
+    await this.#at.schedule(Promise.resolve());
+    if (life !== this.#life) await NEVER;
+  }
+
+  #service(life: number): GuestHold {
+    const { guest } = this;
+    const isOurs = () => life === this.#life;
+    let looked = '';
+    const record = {
+      hold: this.#written,
+      isSame: true,
+      save: async () => {
+        await this.moment(life);
+        this.#writes += 1;
+        if (this.#course.full.includes(this.#writes)) throw new Error('ENOSPC');
+        this.#written = record.hold;
+      },
+    };
+    const machine = {
+      onEvent: (listener: (event: { readonly event: string }) => void) =>
+        guest.onEvent((event) => (isOurs() && !this.#isDeaf ? listener(event) : undefined)),
+      runState: async () => {
+        await this.moment(life);
+        looked = guest.state;
+        return looked;
+      },
+      steer: async ({ execute }: GuestCommand) => {
+        this.#stopsUnderWay += execute === 'stop' ? 1 : 0;
+        await this.moment(life);
+        this.#stopsUnderWay -= execute === 'stop' ? 1 : 0;
+        this.#commands += 1;
+        const [, lost] = this.#course.lost.find(([number]) => number === this.#commands) ?? [];
+        const stood = guest.stoppedBy !== undefined;
+        // With the answer the events are lost.
+        this.#isDeaf = lost === 'after';
+        if (lost !== 'before') guest.execute(execute, 'us');
+        this.#isDeaf = false;
+        // Found paused by its owner, continued in this instant, and stopped by us: killed now, nobody knows.
+        if (!stood && execute === 'stop' && looked === 'paused' && this.#course.crashes > 0) this.isUnheard = true;
+        if (lost === undefined) return;
+        this.isAmbiguous = true;
+        throw new OutcomeUnknown(execute, 'disconnected');
+      },
+    };
+    return new GuestHold({ machine, record: () => record, logger, limitMs: 2 ** 30 });
+  }
+
+  other(command: 'stop' | 'cont'): void {
+    const before = this.guest.state;
+    this.guest.execute(command, 'others');
+    if (this.guest.state !== before) this.isTheirs = command === 'stop';
+    // Our own may have done it as well.
+    if (this.guest.state !== before && command === 'stop' && this.#stopsUnderWay > 0) this.isAmbiguous = true;
+  }
+
+  crash(): void {
+    this.#life += 1;
+    this.#stopsUnderWay = 0;
+    this.isAmbiguous = true;
+  }
+
+  /** One life of the service, which finds what the last one has left; its jobs hold the guest, and let go. */
+  async live(): Promise<void> {
+    const life = this.#life;
+    const hold = this.#service(life);
+    const untilDone = async (work: () => Promise<void>) => {
+      for (;;) {
+        try {
+          await work();
+          return;
+        } catch {
+          await this.moment(life);
+        }
+      }
+    };
+    await untilDone(async () => await hold.keepOnly((job) => job === 'a'));
+    await Promise.all(
+      JOBS.map(async (job) => {
+        await hold.hold(job, 'a test').catch(() => undefined);
+        await this.moment(life);
+        await untilDone(async () => await hold.release(job));
+      }),
+    );
+    if (!hold.isFree) throw new Error('somebody holds the guest still');
+    await hold.close();
+  }
+}
+
+const course: fc.Arbitrary<Course> = fc.record({
+  guest: fc.constantFrom('running', 'paused', 'suspended'),
+  isOld: fc.boolean(),
+  others: fc.array(fc.constantFrom('stop', 'cont'), { maxLength: 5 }),
+  crashes: fc.integer({ min: 0, max: 2 }),
+  lost: fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.constantFrom('before', 'after')), { maxLength: 2 }),
+  full: fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 2 }),
+});
+
+describe('whatever the order of two jobs, another client, crashes, lost answers and failed writes,', () => {
+  it('no guest is left paused that nobody else has paused, and none continued that is known to be another’s', async () => {
+    let theirs = 0;
+    await fc.assert(
+      fc.asyncProperty(course, fc.scheduler(), async (one, at) => {
+        const run = new Run(one, at);
+        const others = (async () => {
+          for (const command of one.others) {
+            await at.schedule(Promise.resolve());
+            run.other(command);
+          }
+        })();
+        const lives = (async () => {
+          let life = run.live();
+          for (let crashes = 0; crashes < one.crashes; crashes += 1) {
+            await at.schedule(Promise.resolve());
+            run.crash();
+            life = run.live();
+          }
+          await life;
+        })();
+        await at.waitFor(Promise.all([others, lives]));
+        const { stoppedBy, state } = run.guest;
+        expect(run.isUnheard || state !== 'paused' || stoppedBy !== 'us', 'paused by us alone').toBe(true);
+        if (!run.isTheirs || run.isAmbiguous) return;
+        theirs += 1;
+        expect(stoppedBy, 'who has paused it').toBe('others');
+      }),
+      { numRuns: 3000 },
+    );
+    expect(theirs, 'runs after which it is another’s').toBeGreaterThan(100);
+  });
+});
