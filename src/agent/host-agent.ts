@@ -239,7 +239,6 @@ export class HostAgent implements BlockJobs {
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     await this.#jobs.close();
-    await this.#options.holds.close();
   }
 }
 

@@ -242,5 +242,6 @@ export class JobTable {
     const running = [...this.#running.values()];
     for (const { job } of running) job.close();
     await Promise.all(running.map(async ({ done }) => await done));
+    await this.#options.holds.close();
   }
 }

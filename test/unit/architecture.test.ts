@@ -206,6 +206,7 @@ describe('the sources', () => {
     'src/lib/timer.ts': 'the helper itself',
     'src/lib/watched-files.ts': 'a constant',
     'src/agent/virtual-machines.ts': 'a constant',
+    'src/agent/guest-hold.ts': 'constants',
     'src/fleet/etcd/watch-session.ts': 'a constant',
     'src/fleet/etcd/back-off.ts': 'at most a sixth of a lease of ten minutes',
     'src/modes/agent.ts': 'a constant',
