@@ -1,0 +1,347 @@
+/**
+ * Every job can be ended: from whatever its journal says, whatever QEMU says, and whatever is wanted of it, the table
+ * of core/next-move leads to an end once one is asked for, in a bounded number of looks; and a job of which nobody
+ * wants anything either goes on, or waits for something that has a name.
+ */
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { AskedSoFar, HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
+import { ending } from '../../../src/core/ending.ts';
+import { failure } from '../../../src/core/errors.ts';
+import { advance, allows, hasEnded, isOverNetwork, isYanked, type Job } from '../../../src/core/job.ts';
+import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
+import { type Move, nextMove } from '../../../src/core/next-move.ts';
+import { urgentMove } from '../../../src/core/urgent-move.ts';
+import { ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/model-qemu.ts';
+import {
+  ACTIVE_COMMIT,
+  CANCEL,
+  COMMIT,
+  DESTINATION,
+  FORCE,
+  HELD,
+  jobWith,
+  OPTIONS,
+  PULL,
+  READY,
+  RUNNING,
+  STORIES,
+  timeOf,
+} from '../core/stories.ts';
+
+// The clock, as everything that waits reads it: a look takes no time, a wait as long as it says.
+let clockMs = 0;
+let createdMs = 0;
+beforeAll(() => {
+  // Not the mocks of the test runner, which keep every call.
+  Object.defineProperty(performance, 'now', { configurable: true, value: () => clockMs });
+  vi.stubGlobal(
+    'Date',
+    class extends Date {
+      static override now(): number {
+        return Date.parse(timeOf(1)) + clockMs - createdMs;
+      }
+    },
+  );
+});
+afterAll(() => {
+  Reflect.deleteProperty(performance, 'now');
+  vi.unstubAllGlobals();
+});
+
+// What a journal may say
+
+const NBD: Partial<Accepted> = {
+  destination: {
+    node: 'n',
+    path: DESTINATION,
+    format: 'RAW',
+    target: {
+      kind: 'nbd',
+      nbd: { server: { kind: 'tcp', host: 'h', port: 1 }, exportName: 'e', tlsCredentialsId: '', tlsHostname: '' },
+    },
+  },
+};
+const KINDS: Readonly<Record<string, Parameters<typeof jobWith>[0]>> = {
+  copy: {},
+  'blocking copy': { options: { writeMode: 'BLOCKING' } },
+  'copy over the network': NBD,
+  'blocking copy over the network': { ...NBD, options: { writeMode: 'BLOCKING' } },
+  pull: PULL,
+  commit: COMMIT,
+  'active commit': ACTIVE_COMMIT,
+};
+const STARTED: EntryBody = { entry: 'step-started', step: 'start-mirror' };
+const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters<typeof jobWith>[0]?])[] = [
+  ['starting, and QEMU may have it', [STARTED]],
+  ['running, then to pivot', [RUNNING], { options: { onReady: 'PIVOT' } }],
+  ['ready, to pivot', [RUNNING, READY], { options: { onReady: 'PIVOT' } }],
+  ['ready, to finish', [RUNNING, READY], { options: { onReady: 'FINISH' } }],
+];
+const WISHES: readonly (readonly EntryBody[])[] = [
+  [],
+  [{ entry: 'speed-requested', bandwidthBytesPerSecond: 7 }],
+  [{ entry: 'pause-requested' }],
+  [{ entry: 'speed-requested', bandwidthBytesPerSecond: 7 }, { entry: 'resume-requested' }],
+];
+const HOLDS = [
+  { name: '', held: false, forMs: 0 },
+  { name: ', its guest held', held: true, forMs: 0 },
+  { name: ', its guest held for too long', held: true, forMs: HOLD_LIMIT_MS + 1 },
+];
+
+function isEnd({ entry }: EntryBody): boolean {
+  return /^(pivot|cancel|finish)-requested$/.test(entry);
+}
+
+/** Undefined: no job can be like that. */
+function after(job: Job, ...entries: readonly EntryBody[]): Job | undefined {
+  let next = job;
+  for (const entry of entries) {
+    if (!allows(next, entry)) return undefined;
+    next = advance(next, { ...entry, revision: next.revision + 1, time: timeOf(next.revision + 1) });
+  }
+  return next;
+}
+
+interface Case {
+  readonly name: string;
+  readonly job: Job;
+  readonly heldForMs: number;
+}
+
+function* cases(): Generator<Case> {
+  const stories: typeof MORE_STORIES = [
+    ...STORIES.map(([name, , entries]) => [name, entries] as const),
+    ...MORE_STORIES,
+  ];
+  for (const [kind, accepted] of Object.entries(KINDS)) {
+    for (const [story, entries, more = {}] of stories) {
+      const isOneStep = accepted.destination === undefined && 'destination' in accepted;
+      if (isOneStep && (entries.includes(READY) || more.options !== undefined)) continue;
+      const begun = jobWith({ ...accepted, ...more, options: { ...accepted.options, ...more.options } });
+      // A request comes before the wish for an end, as the other way round it may not be allowed any more.
+      for (const [index, wishes] of WISHES.entries()) {
+        for (const { name, held, forMs } of HOLDS) {
+          const at = entries.findIndex(isEnd);
+          const [first, last] = at === -1 ? [entries, []] : [entries.slice(0, at), entries.slice(at)];
+          const isHeld = entries.includes(HELD);
+          const job = after(begun, ...first, ...wishes, ...last, ...(held && !isHeld ? [HELD] : []));
+          if (job === undefined || (isHeld && !held)) continue;
+          yield { name: `${kind}, ${story}, wishes ${index}${name}`, job, heldForMs: forMs };
+        }
+      }
+    }
+  }
+}
+
+// What QEMU may say
+
+const GUESTS = [
+  { guestRuns: true, guestMigrates: false },
+  { guestRuns: false, guestMigrates: false },
+  { guestRuns: true, guestMigrates: true },
+];
+const PLAIN: ModelState = {
+  status: 'running',
+  halt: undefined,
+  guestRuns: true,
+  guestMigrates: false,
+  hangs: 'NOT',
+  presence: 'UP',
+};
+
+function* worlds(job: Job): Generator<ModelState> {
+  const { kind } = job.accepted;
+  const isMirror = kind === 'COPY' || kind === 'ACTIVE_COMMIT';
+  yield { ...PLAIN, presence: 'ENDED' };
+  for (const status of ['ABSENT', ...QEMU_JOB_STATUSES] as const) {
+    if (!isMirror && (status === 'ready' || status === 'standby')) continue;
+    const stands = status === 'paused' || status === 'standby';
+    const halts = stands ? (['USER', 'NO_SPACE', 'DRAINED'] as const) : ([undefined] as const);
+    for (const halt of halts) {
+      for (const guest of GUESTS) yield { ...PLAIN, status, halt, ...guest };
+    }
+    if (!isOverNetwork(job) || !['running', 'ready'].includes(status)) continue;
+    for (const hangs of ['JOB', 'ALL'] as const) yield { ...PLAIN, status, hangs };
+  }
+}
+
+// What happens
+
+/** Who wants the job to end. */
+const ENDS: Readonly<Record<string, { readonly asks?: EntryBody; readonly timeLimitMs?: number }>> = {
+  nobody: {},
+  Abort: { asks: CANCEL },
+  'Abort with force': { asks: FORCE },
+  'the time limit': { timeLimitMs: 1 },
+};
+/** From whatever moment on; the most that any needs is twenty. */
+const MOST_LOOKS = 40;
+const MOST_REFUSALS = 30;
+/** After so many looks at which nothing happened nothing will. */
+const STILL_AFTER = 6;
+
+class Life {
+  readonly #asked = new AskedSoFar();
+  readonly #qemu: ModelQemu;
+  #job: Job;
+  #end: EntryBody | undefined;
+  refusals = 0;
+  looks = 0;
+  #stillFor = 0;
+
+  constructor(
+    { job: { accepted, ...job }, heldForMs }: Case,
+    world: ModelState,
+    { asks, timeLimitMs }: (typeof ENDS)[string],
+  ) {
+    createdMs = clockMs;
+    this.#job = { ...job, accepted: { ...accepted, options: { ...accepted.options, timeLimitMs } } };
+    this.#end = asks;
+    this.#qemu = new ModelQemu(accepted.kind, world, {
+      speed: OPTIONS.bandwidthBytesPerSecond,
+      pivots: job.pivotRequested,
+    });
+    this.#asked.now(this.#job, 1);
+    clockMs += heldForMs;
+  }
+
+  /** Undefined: as it should be. */
+  get wrong(): string | undefined {
+    for (; this.looks < MOST_LOOKS && this.#stillFor < STILL_AFTER && !hasEnded(this.#job); this.looks += 1)
+      this.#look();
+    if (this.refusals > MOST_REFUSALS) return `QEMU refused ${this.refusals} times`;
+    if (hasEnded(this.#job)) return this.#qemu.now.guestRuns || !this.#job.guestHeld ? undefined : 'left held';
+    const { state, wantsBandwidth, wantsPaused } = this.#job;
+    const why = this.#waitsFor();
+    if (why === undefined || (this.looks >= MOST_LOOKS && this.#qemu.now.hangs === 'NOT'))
+      return `${state}, QEMU ${JSON.stringify(this.#qemu.now)}`;
+    const isOpen = wantsBandwidth !== undefined || wantsPaused !== undefined;
+    return isOpen && !why.startsWith('an answer of QEMU') ? `${state}: a wish is not answered` : undefined;
+  }
+
+  /** What is to come from outside before the job goes on; undefined: nothing, and that is a dead end. */
+  #waitsFor(): string | undefined {
+    const { status, halt, guestMigrates, hangs } = this.#qemu.now;
+    const { state, intent, accepted } = this.#job;
+    const isForced = intent?.entry === 'cancel-requested' && intent.force;
+    if (hangs !== 'NOT') return isYanked(this.#job) ? undefined : 'an answer of QEMU, or force';
+    // It is paused before a blocking copy is broken off, which QEMU may not survive else; pause_guest NEVER says otherwise.
+    const isBlocking = accepted.options.writeMode === 'BLOCKING';
+    if (guestMigrates && (!isForced || isBlocking)) return 'the guest, which migrates';
+    if (halt === 'NO_SPACE' && intent?.entry !== 'cancel-requested') return 'space';
+    if (halt === 'USER' && intent === undefined) return 'Resume';
+    if (state === 'READY' && status === 'ready' && accepted.options.onReady === 'HOLD') return 'Abort';
+    return undefined;
+  }
+
+  #append(entry: EntryBody): boolean {
+    const next = after(this.#job, entry);
+    if (next === undefined) return false;
+    this.#job = next;
+    return true;
+  }
+
+  /** As agent/request-end does it: a pivot under way is broken off by force alone. */
+  #askForEnd(): void {
+    const end = this.#end;
+    if (end?.entry !== 'cancel-requested' || (!end.force && this.#job.state === 'PIVOTING')) return;
+    if (this.#append(end)) this.#end = undefined;
+  }
+
+  #look(): void {
+    this.#askForEnd();
+    const asked = () => this.#asked.now(this.#job, 1);
+    const urgent = urgentMove(this.#job, asked());
+    if (urgent !== undefined) return this.#perform(urgent);
+    const { seen } = this.#qemu;
+    if (seen === undefined) return this.#wait();
+    this.#asked.see(seen);
+    this.#perform(nextMove(this.#job, seen, asked()));
+  }
+
+  #wait(): void {
+    // Nothing is missed by looking later than that: the model tells of no event in between.
+    clockMs += Math.max(this.#asked.lookAgainMs(this.#job) ?? 0, 100 * 4 ** this.#stillFor);
+    this.#stillFor = this.#qemu.tick() ? 0 : this.#stillFor + 1;
+  }
+
+  /** As agent/running-job does it. */
+  #perform(move: Move): void {
+    if (move.move === 'wait') return this.#wait();
+    this.#stillFor = 0;
+    switch (move.move) {
+      case 'record':
+        if (!this.#append(move.entry)) clockMs += 100;
+        return;
+      case 'command': {
+        this.#asked.add(move.asks);
+        const refusal = this.#qemu.execute(move.command);
+        if (refusal !== undefined) {
+          this.refusals += 1;
+          this.#asked.refuse(move.asks, refusal);
+          clockMs += 100;
+          this.#qemu.tick();
+        } else if (move.proves !== undefined) {
+          this.#asked.forget(move.asks);
+          this.#append(move.proves);
+        }
+        return;
+      }
+      case 'hold-guest':
+        if (!this.#job.guestHeld && !this.#append({ entry: 'guest-held', because: move.because })) return;
+        this.#qemu.execute({ execute: 'stop' });
+        return;
+      case 'release-guest':
+        this.#qemu.execute({ execute: 'cont' });
+        this.#append({ entry: 'guest-released' });
+        return;
+      case 'carry-bitmaps':
+        this.#asked.add('bitmaps');
+        return;
+      case 'yank':
+        this.#asked.add('yank');
+        this.#qemu.execute(move.command);
+        return;
+      case 'undo-start':
+        this.#append({ entry: 'refused', failure: failure('BUG', { id: '1' }) });
+        return;
+      case 'settle': {
+        const { concluded } = this.#job;
+        if (concluded !== undefined)
+          this.#append({ entry: 'ended', outcome: this.#job.outcome, ...ending(this.#job, concluded) });
+        return;
+      }
+    }
+  }
+}
+
+const EVERY = [...cases()];
+const COMBINATIONS =
+  EVERY.map(({ job }) => [...worlds(job)].length).reduce((all, one) => all + one, 0) * Object.keys(ENDS).length;
+
+it(`every job ends, or waits for what has a name: ${COMBINATIONS} combinations`, { timeout: 120_000 }, () => {
+  const wrong: string[] = [];
+  let tried = 0;
+  for (const one of EVERY) {
+    for (const world of worlds(one.job)) {
+      for (const [asks, end] of Object.entries(ENDS)) {
+        tried += 1;
+        const life = new Life(one, world, end);
+        const why = life.wrong;
+        if (why === undefined) continue;
+        wrong.push(`${one.name}; ${JSON.stringify(world)}; its end wants ${asks}: ${why}, after ${life.looks} looks`);
+      }
+    }
+  }
+  expect(wrong.slice(0, 10), `${wrong.length} of ${tried}`).toEqual([]);
+  expect(tried).toBe(COMBINATIONS);
+});
+
+// A table that has lost rows proves less.
+it('the table is as large as it was', () => {
+  expect(new Set(EVERY.map(({ job }) => job.state))).toEqual(
+    new Set(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING']),
+  );
+  expect(COMBINATIONS).toBeGreaterThanOrEqual(236_600);
+});
