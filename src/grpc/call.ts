@@ -92,15 +92,17 @@ async function answerUnary<Request, Response>(
   handle: (request: Request, call: Call) => Promise<Response>,
 ): Promise<Response> {
   refuseMalformed(call.request);
-  const { endCalls } = context;
-  const ends = Promise.withResolvers<never>();
-  const end = () => ends.reject(endCalls.reason);
-  endCalls.addEventListener('abort', end, { once: true });
+  const asked = callOf(call, context, context.endCalls);
+  const { signal } = asked;
+  const leaves = Promise.withResolvers<never>();
+  const leave = () => leaves.reject(signal.reason);
+  signal.addEventListener('abort', leave, { once: true });
+  if (signal.aborted) leave();
   try {
-    // The answer at the last does not wait for who does not listen to the signal, as a question to a QEMU that hangs.
-    return await Promise.race([handle(call.request, callOf(call, context, endCalls)), ends.promise]);
+    // The end of a call does not wait for who does not listen to the signal, as a question to a QEMU that hangs.
+    return await Promise.race([handle(call.request, asked), leaves.promise]);
   } finally {
-    endCalls.removeEventListener('abort', end);
+    signal.removeEventListener('abort', leave);
   }
 }
 

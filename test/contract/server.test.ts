@@ -5,13 +5,19 @@ import { connect } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
-import { GetInfoRequest, StartCopyRequest, WatchJobRequest } from '../../generated/blockjob/v1/block_job_service.ts';
+import {
+  GetInfoRequest,
+  SetSpeedRequest,
+  StartCopyRequest,
+  WatchJobRequest,
+} from '../../generated/blockjob/v1/block_job_service.ts';
 import { ServerMode, ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call, JobEvent } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
 import { refusalOf, refused } from '../support/caller.ts';
+import { eventually } from '../support/checks.ts';
 import { within } from '../support/qemu.ts';
 import {
   callRaw,
@@ -359,6 +365,22 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     await left.promise;
     await nextTurn();
     expect(server.log).toContainEqual(expect.objectContaining({ msg: 'audit: StartCopy left' }));
+  });
+
+  test('a call ends when its caller leaves, also where nobody listens to that', async () => {
+    const entered = Promise.withResolvers<void>();
+    await using server = await serving(transport, {
+      setSpeed: async () => {
+        entered.resolve();
+        return await new Promise(() => undefined);
+      },
+    });
+    const running = server.jobs.setSpeed(SetSpeedRequest.fromPartial({ job: JOB }), () => undefined);
+    await entered.promise;
+    running.cancel();
+    const left = 'audit: SetSpeed left';
+    const isLeft = (line: unknown) => JSON.stringify(line).includes(left);
+    expect(await eventually(left, () => server.log.find(isLeft))).toMatchObject({ msg: left });
   });
 
   test('drains: NOT_SERVING, watches end UNAVAILABLE, calls under way get their answer, new ones are refused', async () => {
