@@ -71,6 +71,7 @@ const AWAY = [remove('c'), remove('c-file')];
 const SLOW = { speed: 1, 'buf-size': 65_536 };
 const SLOW_COMMIT = { speed: 1 };
 const DISMISS = job('dismiss');
+const SET_SPEED: Step = { execute: 'block-job-set-speed', arguments: { device: 'c', speed: 65_536 } };
 const SOFT: Step = { execute: 'block-job-cancel', arguments: { device: 'c', force: false }, until: 'concluded' };
 
 const STREAM: Step = {
@@ -273,6 +274,30 @@ const CASES: readonly Case[] = [
       DISMISS,
       ...AWAY,
       ...ASK,
+    ],
+  },
+  {
+    name: 'another limit, a pause, and that it goes on again',
+    format: 'qcow2',
+    script: [
+      ...MADE,
+      mirror({}, 'BLOCK_JOB_READY'),
+      job('resume'),
+      SET_SPEED,
+      ...ASK,
+      job('pause', 'standby'),
+      job('pause'),
+      ...ASK,
+      SET_SPEED,
+      job('resume', 'ready'),
+      job('resume'),
+      ...ASK,
+      job('cancel', 'concluded'),
+      SET_SPEED,
+      job('pause'),
+      job('resume'),
+      DISMISS,
+      ...AWAY,
     ],
   },
   {

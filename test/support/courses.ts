@@ -18,6 +18,8 @@ export interface Course {
   readonly start: (agent: TestAgent, scene: Scene) => Promise<Started>;
   /** What the job does by itself when QEMU runs it. */
   readonly does?: 'becomeReady' | 'reachEnd' | 'fail';
+  /** Meanwhile a caller wants another limit, a pause, and that it goes on: each with a request_id, by which it is repeated. */
+  readonly changes?: true;
   /** What a caller then asks for. */
   readonly end?: Partial<AbortRequest>;
   /** What goes wrong on the way. */
@@ -48,6 +50,7 @@ function commit(top: string, ...flags: readonly CommitFlag[]): Course['start'] {
 const [ADD, DELETE, MIRROR] = ['blockdev-add', 'blockdev-del', 'blockdev-mirror'] as const;
 const RAW = [ADD, ADD, MIRROR];
 const QCOW2 = [ADD, 'blockdev-create', 'job-dismiss', ADD, MIRROR];
+const CHANGED = ['block-job-set-speed', 'job-pause', 'job-resume'];
 /** After each end of a copy: the job, and the nodes of one of the two sides. */
 const CLOSED = ['job-dismiss', DELETE, DELETE];
 /** After a pivot of a disk of two images: the nodes of both. */
@@ -102,6 +105,21 @@ export const COURSES: readonly Course[] = [
     start: copy(),
     end: {},
     commands: [...QCOW2, 'job-cancel', ...CLOSED],
+  },
+  {
+    name: 'a copy that is slowed down, paused, resumed, and then pivoted',
+    start: copy({ format: 'RAW' }),
+    changes: true,
+    does: 'becomeReady',
+    end: { pivot: true, requestId: 'end' },
+    commands: [...RAW, ...CHANGED, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'a pull that is slowed down, paused, resumed, and then broken off',
+    start: rebase(''),
+    changes: true,
+    end: { requestId: 'end' },
+    commands: ['block-stream', ...CHANGED, 'job-cancel'],
   },
   {
     name: 'a copy into an empty file that was there, broken off',
@@ -245,13 +263,14 @@ export const FAILED_COURSES: readonly Course[] = [
 
 /** Goes on with a job, from wherever it is to its end, as its course says. Undefined: it has been forgotten. */
 export async function drive(
-  { does, end }: Course,
+  { does, changes, end }: Course,
   job: string,
   { agent, qemu, note = () => undefined }: { agent: TestAgent; qemu: FakeQemu; note?: () => void },
 ): Promise<JobView['job']['state'] | undefined> {
   try {
     await agent.until(job, 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING');
     note();
+    if (changes) await change(agent, job);
     const inQemu = qemu.anyJob(job);
     const statuses = does === 'fail' ? ['running', 'ready'] : ['running'];
     if (qemu.alive && does !== undefined && inQemu !== undefined && statuses.includes(inQemu.status))
@@ -263,6 +282,19 @@ export async function drive(
   } catch (error) {
     if (error instanceof BlockJobError && error.failure.reason === 'JOB_NOT_FOUND') return undefined;
     throw error;
+  }
+}
+
+async function change({ agent }: TestAgent, job: string): Promise<void> {
+  const named = (requestId: string) => ({ job: { jobId: job }, requestId });
+  for (const ask of [
+    async () => await agent.setSpeed({ ...named('speed'), bandwidthBytesPerSecond: 77n }, PATIENT),
+    async () => await agent.pause(named('pause'), PATIENT),
+    async () => await agent.resume(named('resume'), PATIENT),
+  ]) {
+    await ask().catch((error: unknown) => {
+      if (!(error instanceof BlockJobError)) throw error;
+    });
   }
 }
 

@@ -10,6 +10,9 @@
  */
 export type Json = Readonly<Record<string, unknown>>;
 
+/** A job may be paused, resumed and given another limit in these. */
+const GOES_ON = ['created', 'running', 'paused', 'ready', 'standby'];
+
 /** What QEMU says no with. */
 export class Refusal extends Error {
   readonly qemuClass: string;
@@ -57,6 +60,8 @@ export interface JobState {
   readonly status: string;
   readonly lengthBytes: number;
   readonly offsetBytes: number;
+  readonly speed: number;
+  readonly userPaused: boolean;
   readonly error: string | undefined;
   readonly end: End | undefined;
   readonly endTime: string | undefined;
@@ -73,6 +78,8 @@ export class FakeJob {
     status: 'undefined',
     lengthBytes: 0,
     offsetBytes: 0,
+    speed: 0,
+    userPaused: false,
     error: undefined,
     end: undefined,
     endTime: undefined,
@@ -168,7 +175,7 @@ export class FakeJob {
   }
 
   cancel(force: boolean): Json {
-    this.#allow('cancel', ['created', 'running', 'ready', 'pending']);
+    this.#allow('cancel', [...GOES_ON, 'pending']);
     const soft = this.status === 'ready' && !force;
     const end = () => {
       if (soft) this.conclude(['waiting', 'pending'], 'COPIED', { event: 'BLOCK_JOB_COMPLETED' });
@@ -177,6 +184,28 @@ export class FakeJob {
     // What waits for nothing ends within the command.
     if (this.status === 'pending' || this.#isCommit) end();
     else this.#hooks.afterReply(end);
+    return {};
+  }
+
+  setSpeed(speed: number): Json {
+    this.#allow('set-speed', GOES_ON);
+    this.#change({ speed });
+    return {};
+  }
+
+  pause(): Json {
+    this.#allow('pause', GOES_ON);
+    if (this.#state.userPaused) refuse('Job is already paused');
+    const paused = this.status === 'ready' ? 'standby' : 'paused';
+    this.#change({ userPaused: true });
+    this.enter(paused);
+    return {};
+  }
+
+  resume(): Json {
+    if (!this.#state.userPaused) refuse("Can't resume a job that was not paused");
+    this.#change({ userPaused: false });
+    this.enter(this.status === 'standby' ? 'ready' : 'running');
     return {};
   }
 
@@ -203,8 +232,8 @@ export class FakeJob {
   }
 
   #numbers(): Json {
-    const { lengthBytes, offsetBytes } = this.#state;
-    return { device: this.id, len: lengthBytes, offset: offsetBytes, speed: 0, type: this.type };
+    const { lengthBytes, offsetBytes, speed } = this.#state;
+    return { device: this.id, len: lengthBytes, offset: offsetBytes, speed, type: this.type };
   }
 
   asJob(): Json {
@@ -216,6 +245,13 @@ export class FakeJob {
 
   asBlockJob(): Json {
     const ready = this.status === 'ready' || this.status === 'standby';
-    return { ...this.#numbers(), status: this.status, ready, paused: false, busy: false, 'io-status': 'ok' };
+    return {
+      ...this.#numbers(),
+      status: this.status,
+      ready,
+      paused: this.#state.userPaused,
+      busy: false,
+      'io-status': 'ok',
+    };
   }
 }

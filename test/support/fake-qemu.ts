@@ -330,6 +330,12 @@ export class FakeQemu implements AsyncDisposable {
           job?.cancel(args['force'] === true) ?? refuse(`Block job '${text('device')}' not found`, 'DeviceNotActive')
         );
       }
+      case 'block-job-set-speed':
+        return this.job(text('device')).setSpeed(Number(args['speed']));
+      case 'job-pause':
+        return this.job(text('id')).pause();
+      case 'job-resume':
+        return this.job(text('id')).resume();
       case 'job-dismiss':
         return this.job(text('id')).dismiss();
       case 'stop':
