@@ -13,7 +13,7 @@ import {
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
 import { byId, call, refused } from '../support/caller.ts';
-import { graphOf, present } from '../support/checks.ts';
+import { eventually, graphOf, present } from '../support/checks.ts';
 
 type Start = Parameters<typeof StartCopyRequest.fromPartial>[0];
 
@@ -94,6 +94,35 @@ describe('a request_id', () => {
     expect(await refused(site.service.startCopy(wrong))).toMatchObject({ reason: 'DESTINATION_NOT_ALLOWED' });
     expect((await site.service.startCopy(copy(machine, 'free'))).requestId).toBe('free');
   });
+
+  test.each(['SetSpeed', 'Pause', 'Resume'] as const)(
+    'of a %s that nobody has done when the job ends is answered, also after a restart',
+    async (what) => {
+      await using machine = await site.machine({ sizeBytes: 8 * MIB });
+      const { id } = await site.service.startCopy(copy(machine, ''));
+      if (what === 'Resume') await site.service.pause(id);
+      const { revision } = await site.service.getInfo(id);
+      const asks = {
+        SetSpeed: async () => await site.service.setSpeed(id, 1_000_000n, `late-${id}`),
+        Pause: async () => await site.service.pause(id, `late-${id}`),
+        Resume: async () => await site.service.resume(id, `late-${id}`),
+      };
+      process.kill(machine.qemu.pid, 'SIGSTOP');
+      const first = asks[what]().catch((error: unknown) => error);
+      const isWritten = async () => (await site.service.getInfo(id)).revision > revision || undefined;
+      await eventually('it is written down', isWritten);
+      // QEMU has not taken it, and never will.
+      await site.restart('SIGKILL', undefined, async () => {
+        process.kill(machine.qemu.pid, 'SIGKILL');
+        await machine.qemu.exited;
+      });
+      await first;
+      // The end may not have been told yet.
+      expect((await refused(asks[what]())).reason).toMatch(/^JOB_END(ED|ING)$/);
+      await site.service.until(id, 'STATE_FAILED');
+      expect(await refused(asks[what]())).toMatchObject({ reason: 'JOB_ENDED', metadata: { job: id } });
+    },
+  );
 
   test('of an Abort, a SetSpeed and a Pause: what was done since stays as it is', async () => {
     await using machine = await site.machine({ sizeBytes: 8 * MIB });

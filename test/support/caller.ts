@@ -126,8 +126,8 @@ export class Caller {
     return present((await call<PauseResponse>(this.blockJobs, 'pause', request)).job);
   }
 
-  async resume(jobId: string): Promise<NonNullable<ResumeResponse['job']>> {
-    const request = ResumeRequest.fromPartial({ job: byId(jobId) });
+  async resume(jobId: string, requestId = ''): Promise<NonNullable<ResumeResponse['job']>> {
+    const request = ResumeRequest.fromPartial({ job: byId(jobId), requestId });
     return present((await call<ResumeResponse>(this.blockJobs, 'resume', request)).job);
   }
 
