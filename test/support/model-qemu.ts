@@ -5,7 +5,7 @@
  */
 import type { DeviceOn, JobKind } from '../../src/core/journal-entry.ts';
 import type { Seen, SeenJob } from '../../src/core/moves.ts';
-import type { QmpCommand } from '../../src/core/qemu/commands.ts';
+import type { GuestCommand, QmpCommand } from '../../src/core/qemu/commands.ts';
 import type { QemuJobStatus } from '../../src/core/qemu/replies.ts';
 
 export const QEMU_JOB_STATUSES = [
@@ -160,6 +160,11 @@ export class ModelQemu {
     this.#become({ status: 'aborting', halt: undefined });
   }
 
+  /** Of the hold of its VM: nothing of it is refused here. */
+  steer({ execute: command }: GuestCommand): void {
+    this.#become({ guestRuns: command === 'cont' });
+  }
+
   /** What QEMU refuses with; undefined: it is done, or will be. Commands that are not about the job are taken. */
   execute({ execute: command, ...rest }: QmpCommand): string | undefined {
     const { status, halt, hangs } = this.#now;
@@ -172,12 +177,6 @@ export class ModelQemu {
       return `Job in state '${status}' cannot accept command verb '${command}'`;
     }
     switch (command) {
-      case 'stop':
-        this.#become({ guestRuns: false });
-        return undefined;
-      case 'cont':
-        this.#become({ guestRuns: true });
-        return undefined;
       case 'block-job-cancel':
         if (isHalted) return 'The block job is currently paused';
         this.#completing = 'SOFT';

@@ -290,11 +290,12 @@ class Life {
       }
       case 'hold-guest':
         if (!this.#job.guestHeld && !this.#append({ entry: 'guest-held', because: move.because })) return;
-        this.#qemu.execute({ execute: 'stop' });
+        this.#qemu.steer({ execute: 'stop' });
+        if (move.asks !== undefined) this.#asked.add(move.asks);
         return;
       case 'release-guest':
-        this.#qemu.execute({ execute: 'cont' });
         this.#append({ entry: 'guest-released' });
+        this.#qemu.steer({ execute: 'cont' });
         return;
       case 'carry-bitmaps':
         this.#asked.add('bitmaps');
