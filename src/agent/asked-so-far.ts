@@ -1,6 +1,6 @@
 /** What QEMU was asked about a job, and for how long things have been as they are: the memory between two looks. */
 
-import { isOverNetwork, type Job } from '../core/job.ts';
+import { isForced, isOverNetwork, type Job } from '../core/job.ts';
 import type { Asked, Asking, Seen } from '../core/next-move.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
@@ -12,6 +12,8 @@ export const HOLD_LIMIT_MS = 5000;
  * server that hangs (seen with QEMU 7.2): it is told again.
  */
 const FORCE_AGAIN_MS = 2000;
+/** A QEMU that hangs on its storage may come back in less; whoever asks for force does not want to wait for ever. */
+const GIVE_UP_MS = 30_000;
 /** QEMU drains its disks in less. */
 const PAUSE_LASTS_MS = 200;
 /** What QEMU refuses for longer it has not refused because of a race. */
@@ -45,6 +47,10 @@ export class AskedSoFar {
   /** Since when the job is seen to be paused, and no error explains it. */
   #pausedSince: number | undefined;
   #guestMigrates = false;
+  /** When QEMU last said something. */
+  #heardAt = performance.now();
+  /** When the present end, or pivot, was asked for, as far as this service knows. */
+  #intentAt = performance.now();
 
   add(asking: Asking): void {
     this.#asked.add(asking);
@@ -73,6 +79,7 @@ export class AskedSoFar {
 
   /** What QEMU says now. */
   see(seen: Seen): void {
+    if (seen.qemu !== 'SILENT') this.#heardAt = performance.now();
     const isPaused = seen.qemu === 'UP' && seen.job?.paused === true && seen.job.ioStatus === 'ok';
     this.#guestMigrates = seen.qemu === 'UP' && seen.guestMigrates;
     this.#pausedSince = isPaused ? (this.#pausedSince ?? performance.now()) : undefined;
@@ -105,6 +112,7 @@ export class AskedSoFar {
     }
     if (job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
     if (job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
+    if (job.intent !== this.#intent) this.#intentAt = performance.now();
     this.#generation = generation;
     this.#intent = job.intent;
     this.#wantsPaused = job.wantsPaused;
@@ -121,6 +129,7 @@ export class AskedSoFar {
     }
     const heldMs = nowMs - this.#heldSince;
     const refused = [...this.#refused].filter(([, { since }]) => nowMs - since > REFUSES_MS);
+    const silentMs = nowMs - Math.max(this.#heardAt, this.#intentAt);
     return {
       refused: Object.fromEntries(refused.map(([asking, { words }]) => [asking, words])),
       complete: this.#asked.has('complete'),
@@ -137,6 +146,7 @@ export class AskedSoFar {
       pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
+      givenUp: isForced(job) && silentMs > GIVE_UP_MS,
       fenced: nowMs < this.#fencedUntil,
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };

@@ -2,7 +2,8 @@
 import type { BlockGraph } from '../core/chain.ts';
 import { inTime } from '../lib/in-time.ts';
 import { fileKey } from './files.ts';
-import { isAlive } from './qemu-process.ts';
+import { presenceOf } from './qemu-process.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface DomainGraph {
@@ -18,7 +19,7 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
   const graphs = machines.all.map(async (machine) => {
     const now = await inTime(machine.graph(), PATIENCE_MS);
     // One that hangs holds up nobody else; it holds its files all the same, as far as is known. One that has ended does not.
-    const holds = now !== undefined || machine.lastProcess === undefined || (await isAlive(machine.lastProcess));
+    const holds = now !== undefined || !(await hasEnded(machine));
     const graph = now ?? (holds ? machine.lastGraph : undefined);
     return graph === undefined ? [] : [{ domain: machine.name, socketPath: machine.socketPath, graph }];
   });
@@ -43,4 +44,8 @@ export async function holderOf(path: string, graphs: readonly DomainGraph[]): Pr
     }
   }
   return undefined;
+}
+
+async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
+  return lastProcess !== undefined && (await presenceOf(lastProcess)) === 'ENDED';
 }

@@ -6,7 +6,6 @@ import { inTime } from '../lib/in-time.ts';
 import { failureFrom, isUnreachable } from './failures.ts';
 import { GuestHold, type HoldRecord } from './guest-hold.ts';
 import {
-  bootId,
   type HeldGuest,
   type HeldVm,
   isNamedAfter,
@@ -17,7 +16,8 @@ import {
   writeHold,
 } from './hold-file.ts';
 import type { JobLog } from './job-log.ts';
-import { isAlive, isSame } from './qemu-process.ts';
+import { compare, presenceOf } from './qemu-process.ts';
+import { sight } from './sight.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 /** The guest of a QEMU that does not answer cannot be continued, and nobody waits for it for longer. */
@@ -46,7 +46,7 @@ export class GuestHolds {
 
   /** Reads what a service before this one has left: in files of their own, or, of one that kept none, in journals. */
   async find(logs: readonly JobLog[]): Promise<void> {
-    const boot = await bootId();
+    const { bootId: boot } = await sight();
     const files = await readHolds(this.#folder);
     const isOfThisBoot = ({ held }: { held: HeldGuest | undefined }) =>
       held?.boot === undefined || boot === undefined || held.boot === boot;
@@ -108,7 +108,7 @@ export class GuestHolds {
     }
     if (more.length > 0) this.#known = this.#known.filter((one) => !more.includes(one));
     const was = known.vm?.process;
-    const isProved = was !== undefined && process !== undefined && isSame(was, process);
+    const isProved = was !== undefined && process !== undefined && compare(was, process) === 'SAME';
     const save = async () => await this.#save(known, vm);
     return {
       isSame: isProved,
@@ -147,7 +147,7 @@ export class GuestHolds {
     for (const known of this.#known) {
       const { socket, process } = known.vm ?? {};
       if (isOf(known, machine) || socket !== machine.socketPath || process === undefined) continue;
-      if (await isAlive(process)) continue;
+      if ((await presenceOf(process)) !== 'ENDED') continue;
       this.#known = this.#known.filter((one) => one !== known);
       for (const file of known.files) await removeHold(this.#folder, file);
     }
@@ -175,8 +175,10 @@ function isOf({ vm, files }: Known, machine: VirtualMachine): boolean {
   const { process: was, socket, uuid, domain } = vm;
   const now = machine.lastProcess;
   if (was !== undefined && now !== undefined) {
+    const which = compare(was, now);
+    if (which !== 'UNKNOWN') return which === 'SAME';
     // In another pid namespace it has another number; no two begin at one socket within one tick of the clock.
-    return isSame(was, now) || (was.startTime === now.startTime && socket === machine.socketPath);
+    return was.startTime === now.startTime && socket === machine.socketPath;
   }
   if (uuid !== undefined && machine.uuid !== undefined && uuid !== machine.uuid) return false;
   return socket === undefined ? machine.answersTo(uuid ?? domain) : socket === machine.socketPath;

@@ -94,9 +94,3 @@ export async function writeHold(folder: string, held: HeldGuest): Promise<void> 
 export async function removeHold(folder: string, name: string): Promise<void> {
   await rm(join(folder, name), { force: true });
 }
-
-/** Undefined where the kernel does not tell. */
-export async function bootId(): Promise<string | undefined> {
-  const id = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
-  return id === '' ? undefined : id.trim();
-}

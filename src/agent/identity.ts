@@ -1,4 +1,8 @@
-import type { ProcessFacts } from './qemu-process.ts';
+/** Which VM is behind a QMP socket, and what it has of us: what is asked first over each new connection. */
+import { type QemuJob, readJobs, readName, readUuid } from '../core/qemu/replies.ts';
+import { Disconnected } from '../qmp/errors.ts';
+import type { Monitor } from '../qmp/monitor.ts';
+import { findListener, type ProcessFacts } from './qemu-process.ts';
 
 /** Who a QEMU said it is, over the present connection. */
 export interface Identity {
@@ -9,4 +13,27 @@ export interface Identity {
   readonly facts: ProcessFacts | undefined;
   /** The connection's number; a new one may be another QEMU. */
   readonly generation: number;
+}
+
+/** Rejects with the errors of src/qmp/errors.ts. */
+export async function identify(
+  monitor: Monitor,
+  socketPath: string,
+  generation: number,
+): Promise<{ readonly identity: Identity; readonly jobs: readonly QemuJob[] }> {
+  const { state } = monitor;
+  if (state.state !== 'connected') throw new Disconnected('ended');
+  const [name, uuid, jobs, facts] = await Promise.all([
+    monitor.execute({ execute: 'query-name' }),
+    monitor.execute({ execute: 'query-uuid' }),
+    monitor.execute({ execute: 'query-jobs' }),
+    findListener(socketPath),
+  ]);
+  const { qemu, package: packageName } = state.greeting.version;
+  const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
+  const qemuVersion = packageName === '' ? number : `${number} (${packageName})`;
+  return {
+    identity: { name: readName(name), uuid: readUuid(uuid), qemuVersion, facts, generation },
+    jobs: readJobs(jobs),
+  };
 }

@@ -19,7 +19,7 @@ import type { Progresses } from './progresses.ts';
 import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
-import { mayRun, type VirtualMachines } from './virtual-machines.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
 
 /** What a job writes beside the active image: a copy's destination, or the base of a commit. */
 export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
@@ -176,8 +176,9 @@ export class JobTable {
     return this.newestFirst.filter(
       ({ ended, job: { accepted } }) =>
         accepted.qdev === qdev &&
-        machine.answersTo(accepted.domainUuid ?? accepted.domain) &&
-        (ended || mayRun(machine, accepted.process)),
+        (ended
+          ? machine.answersTo(accepted.domainUuid ?? accepted.domain)
+          : this.#options.machines.mayBeOf(machine, accepted)),
     );
   }
 

@@ -1,34 +1,58 @@
 /** What QEMU says of one job, asked at one moment. */
 import type { Job } from '../core/job.ts';
-import type { DeviceOn } from '../core/journal-entry.ts';
+import type { Accepted, DeviceOn, QemuProcess } from '../core/journal-entry.ts';
 import type { Seen } from '../core/next-move.ts';
+import { isOfJob } from '../core/plans/names.ts';
 import { isLive } from '../core/qemu/guest-state.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
-import { guestOf } from './migration.ts';
-import { isAlive, isSame } from './qemu-process.ts';
+import { isUnreachable } from './failures.ts';
+import { type Guest, guestOf } from './migration.ts';
+import { compare, presenceOf } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-/** Undefined: QEMU cannot be asked now, and may well be alive. */
-export async function look(
-  job: Job,
-  machine: VirtualMachine | undefined,
-  onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void,
-): Promise<Seen | undefined> {
-  const { accepted } = job;
-  if (accepted.process !== undefined && !(await isAlive(accepted.process))) {
-    return { qemu: 'ENDED', devicePath: undefined };
+/** What one job's looks have in common. */
+export interface Looker {
+  /** The process of the journal, and what it was seen to be from here, which may be another namespace. */
+  readonly processes: QemuProcess[];
+  readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
+}
+
+export function lookerFor({ accepted: { process } }: Job, onBlockJobs: Looker['onBlockJobs']): Looker {
+  return { processes: process === undefined ? [] : [process], onBlockJobs };
+}
+
+export async function look(job: Job, machine: VirtualMachine | undefined, looker: Looker): Promise<Seen> {
+  try {
+    if (machine?.identity === undefined) return (await hasEnded(looker)) ? { qemu: 'ENDED' } : { qemu: 'SILENT' };
+    return await ask(job, machine, looker);
+  } catch (error) {
+    // What is lost in the middle of a look has told nothing.
+    if (!isUnreachable(error)) throw error;
+    return { qemu: 'SILENT' };
   }
-  if (machine?.identity === undefined) return undefined;
-  // Another process under the same name, as while a guest migrates: it knows nothing of this job.
-  const { facts } = machine.identity;
-  if (accepted.process !== undefined && facts !== undefined && !isSame(accepted.process, facts.process))
-    return undefined;
+}
+
+/** Any of them has ended, as is proved: they are one QEMU. */
+async function hasEnded({ processes }: Looker): Promise<boolean> {
+  const found = await Promise.all(processes.map(presenceOf));
+  return found.includes('ENDED');
+}
+
+async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<Seen> {
+  const { accepted } = job;
   const at = new Date().toISOString();
   const [jobs, blockJobs, guest] = await Promise.all([machine.jobs(), machine.blockJobs(), guestOf(machine)]);
-  onBlockJobs(blockJobs);
+  looker.onBlockJobs(blockJobs);
   const listed = jobs.find((one) => one.id === accepted.job);
   const blockJob = blockJobs.find((one) => one.id === accepted.job);
   const found = listed ?? (accepted.kind === 'PULL' ? await endedPull(job, machine) : undefined);
+  const process = machine.identity?.facts?.process;
+  if (!(await isIts(machine, accepted.job, looker))) {
+    const is = await whatElse(accepted, { isDone: found !== undefined, guest, looker });
+    if (is !== 'UP') return { qemu: is };
+  } else if (process !== undefined) {
+    if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
+  }
   const runs = listed !== undefined && listed.status !== 'concluded';
   // Where the device is matters when the job is over, and the graph is much to ask for at every event.
   const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
@@ -53,6 +77,35 @@ export async function look(
 /** One that sleeps may be woken at any moment; held, it is still: QEMU before 9.0 leaves it `suspended` then. */
 function mayRun(runState: string, isHeld: boolean): boolean {
   return isLive(runState) && !(isHeld && runState === 'suspended');
+}
+
+/**
+ * Is this the QEMU that runs the job, or ran it? It has the job, or a node of the job, or is the process that was seen to
+ * be it: whatever /proc says, the ids of jobs are random.
+ */
+async function isIts(machine: VirtualMachine, job: string, { processes }: Looker): Promise<boolean> {
+  if (machine.has(job)) return true;
+  const process = machine.identity?.facts?.process;
+  const isSame = process !== undefined && processes.some((one) => compare(one, process) === 'SAME');
+  const hasNode = async () => [...(await machine.graph()).nodes.keys()].some((node) => isOfJob(node, job));
+  if (!isSame && !(await hasNode())) return false;
+  // From now on it is known, for as long as the connection lasts.
+  machine.expect(job);
+  return true;
+}
+
+/** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
+async function whatElse(
+  { kind }: Accepted,
+  { isDone, guest, looker }: { readonly isDone: boolean; readonly guest: Guest; readonly looker: Looker },
+): Promise<Seen['qemu']> {
+  const presences = await Promise.all(looker.processes.map(presenceOf));
+  if (presences.includes('ENDED')) return 'ENDED';
+  // Of a pull QEMU keeps neither job nor node: what it has done is in the chain, whoever has that.
+  if (isDone) return 'UP';
+  // The job's own lives. Or this is the one that its guest goes to, which has its name, too.
+  if (presences.includes('UP') || guest.migration !== undefined) return 'SILENT';
+  return kind === 'PULL' ? 'UP' : 'ENDED';
 }
 
 /**

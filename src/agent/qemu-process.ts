@@ -6,6 +6,7 @@ import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { QemuProcess } from '../core/journal-entry.ts';
 import type { FileOwner } from '../core/plans/step.ts';
+import { FIRST_NAMESPACE, isThere, showsAll, sight } from './sight.ts';
 
 export interface ProcessFacts {
   readonly process: QemuProcess;
@@ -77,15 +78,17 @@ async function socketsOf(
 }
 
 async function factsOf(pid: number): Promise<ProcessFacts | undefined> {
-  const startTime = await startTimeOf(pid);
+  const stat = await statOf(pid);
   const workingDirectory = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   const uid = fileSystemId(status, 'Uid');
   const gid = fileSystemId(status, 'Gid');
-  if (startTime === undefined || workingDirectory === undefined || uid === undefined || gid === undefined) {
+  if (stat === undefined || stat.isDead || workingDirectory === undefined || uid === undefined || gid === undefined) {
     return undefined;
   }
-  return { process: { pid, startTime }, workingDirectory, owner: { uid, gid } };
+  const { bootId, pidNamespace } = await sight();
+  const seenFrom = { ...(bootId !== undefined && { bootId }), ...(pidNamespace !== undefined && { pidNamespace }) };
+  return { process: { pid, startTime: stat.startTime, ...seenFrom }, workingDirectory, owner: { uid, gid } };
 }
 
 /** The last of real, effective, saved and file system id: the one that counts for files. */
@@ -94,26 +97,55 @@ function fileSystemId(status: string, which: 'Uid' | 'Gid'): number | undefined 
   return found === undefined ? undefined : Number(found);
 }
 
-/** Undefined for a process that has ended, a zombie too. */
-async function startTimeOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch((error: unknown) => {
-    // That there is no file to spare for looking says nothing of the process.
-    if (!(error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')))
-      throw error;
-    return undefined;
-  });
-  if (stat === undefined) return undefined;
+/** What /proc shows of a process. Undefined: nothing, whether it is there or not. */
+async function statOf(pid: number): Promise<{ readonly startTime: string; readonly isDead: boolean } | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
   // The command's name is in parentheses and may hold anything; the fields after it do not.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const state = fields[0];
-  return state === 'Z' || state === 'X' ? undefined : fields[19];
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const startTime = fields?.[19];
+  return startTime === undefined ? undefined : { startTime, isDead: fields?.[0] === 'Z' || fields?.[0] === 'X' };
 }
 
-export function isSame(one: QemuProcess, other: QemuProcess): boolean {
-  return one.pid === other.pid && one.startTime === other.startTime;
+/** Are these two one process? UNKNOWN where they were seen from places whose numbers do not compare. */
+export function compare(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
+  if (one.bootId !== undefined && other.bootId !== undefined && one.bootId !== other.bootId) return 'OTHER';
+  const isEqual = one.pid === other.pid && one.startTime === other.startTime;
+  const isOfOnePlace = one.pidNamespace !== undefined && one.pidNamespace === other.pidNamespace;
+  if (isOfOnePlace) return isEqual ? 'SAME' : 'OTHER';
+  // In journals of before the place was written down, equal numbers are no chance.
+  const isOfTwoPlaces = one.pidNamespace !== undefined && other.pidNamespace !== undefined;
+  return isEqual && !isOfTwoPlaces ? 'SAME' : 'UNKNOWN';
 }
 
-/** Is this very process still there? */
-export async function isAlive(process: QemuProcess): Promise<boolean> {
-  return (await startTimeOf(process.pid)) === process.startTime;
+/**
+ * ENDED is proved: by another boot, or by the kernel, which has no such process in the namespace where it was seen. That
+ * /proc does not show a process proves nothing.
+ */
+export async function presenceOf(process: QemuProcess): Promise<'UP' | 'ENDED' | 'UNKNOWN'> {
+  const { bootId, pidNamespace } = await sight();
+  if (process.bootId !== undefined && bootId !== undefined && process.bootId !== bootId) return 'ENDED';
+  if (process.pidNamespace === undefined) return await presenceOfOlder(process, pidNamespace);
+  if (process.pidNamespace !== pidNamespace) return 'UNKNOWN';
+  if (!isThere(process.pid)) return 'ENDED';
+  const stat = await statOf(process.pid);
+  if (stat === undefined) return 'UNKNOWN';
+  return stat.isDead || stat.startTime !== process.startTime ? 'ENDED' : 'UP';
+}
+
+/**
+ * A journal of before the namespace was written down. That a process of this pid is not there is no proof: the service may
+ * have been in a container then. None of all processes of the host has this start: that is one.
+ */
+async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | undefined) {
+  const stat = await statOf(pid);
+  if (stat?.startTime === startTime && !stat.isDead) return 'UP';
+  if (from !== FIRST_NAMESPACE || !(await showsAll())) return 'UNKNOWN';
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const mayBe = await Promise.all(
+    pids.map(Number).map(async (one) => {
+      const found = await statOf(one);
+      return found === undefined ? isThere(one) : found.startTime === startTime && !found.isDead;
+    }),
+  );
+  return mayBe.includes(true) ? 'UNKNOWN' : 'ENDED';
 }

@@ -21,7 +21,7 @@ import { isUnreachable } from './failures.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
-import { look } from './look.ts';
+import { type Looker, look, lookerFor } from './look.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface RunningJobOptions extends Omit<JobStepsOptions, 'hold'> {
@@ -47,12 +47,14 @@ export class RunningJob {
   readonly #logger: Logger;
   readonly #stop = new AbortController();
   readonly #asked = new AskedSoFar();
+  readonly #looker: Looker;
   #leaveBy = Infinity;
 
   constructor(options: RunningJobOptions) {
     this.#options = options;
     this.#log = options.log;
     const { job, domain, disk } = this.#job.accepted;
+    this.#looker = lookerFor(this.#job, options.onBlockJobs);
     this.#logger = options.logger.child({ job, domain, disk });
     this.#hold = new JobHold(options.log, options.holdOf);
     this.#steps = new JobSteps({ ...options, hold: this.#hold, logger: this.#logger });
@@ -64,8 +66,10 @@ export class RunningJob {
 
   /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
   async start(): Promise<void> {
+    const machine = this.#options.machine();
+    machine?.expect(this.#job.accepted.job);
     try {
-      await this.#steps.begin(this.#options.machine());
+      await this.#steps.begin(machine);
     } catch (error) {
       // The journal cannot be written: nothing more is done, and `drive` takes back what was.
       this.#logger.error({ err: error }, 'the start of the job failed');
@@ -86,11 +90,12 @@ export class RunningJob {
         if (seen !== undefined) this.#asked.see(seen);
         if (seen?.qemu === 'UP') await this.#hold.letGo(machine);
         const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
-        if (move === undefined || move.move === 'wait') await this.#wait(machine, before);
-        else await this.#perform(move, seen?.qemu === 'ENDED' ? undefined : machine);
+        const isSilent = seen?.qemu === 'SILENT' || machine?.identity === undefined;
+        if (move === undefined || move.move === 'wait') await this.#wait(isSilent, before);
+        else await this.#perform(move, seen === undefined || seen.qemu === 'UP' ? machine : undefined);
       } catch (error) {
         if (isUnreachable(error)) {
-          await this.#wait(machine, before);
+          await this.#wait(true, before);
         } else {
           this.#logger.error({ err: error }, 'a move of the job failed; trying again');
           await this.#pause(TRY_AGAIN_MS);
@@ -116,7 +121,7 @@ export class RunningJob {
       }
       return undefined;
     };
-    return await Promise.race([look(this.#job, machine, this.#options.onBlockJobs), urgent()]);
+    return await Promise.race([look(this.#job, machine, this.#looker), urgent()]);
   }
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
@@ -131,12 +136,12 @@ export class RunningJob {
   }
 
   async #wait(
-    machine: VirtualMachine | undefined,
+    isSilent: boolean,
     before: { readonly log: number; readonly wake: Wake; readonly machine: number },
   ): Promise<void> {
     using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
     const { signal } = stopped;
-    const timeoutMs = machine?.identity === undefined ? TRY_AGAIN_MS : this.#asked.lookAgainMs(this.#job);
+    const timeoutMs = isSilent ? TRY_AGAIN_MS : this.#asked.lookAgainMs(this.#job);
     const timeout = timeoutMs === undefined ? {} : { timeoutMs };
     await Promise.race([
       this.#log.changed.after(before.log, { signal, ...timeout }),

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
+import { isOurs } from '../core/plans/names.ts';
 import type { GuestCommand, QmpCommand } from '../core/qemu/commands.ts';
 import {
   type QemuBlockJob,
@@ -12,10 +13,8 @@ import {
   readBlockJobs,
   readGraph,
   readJobs,
-  readName,
   readNodes,
   readRunState,
-  readUuid,
 } from '../core/qemu/replies.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
@@ -23,8 +22,7 @@ import { NotSent } from '../qmp/errors.ts';
 import { Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
 import { HeardEnds } from './heard-ends.ts';
-import type { Identity } from './identity.ts';
-import { findListener } from './qemu-process.ts';
+import { type Identity, identify } from './identity.ts';
 
 export interface VirtualMachineOptions {
   readonly socketPath: string;
@@ -52,6 +50,8 @@ export class VirtualMachine {
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
   #lastGraph: BlockGraph | undefined;
+  /** Of our jobs those that this very QEMU has, or has had, as was seen over the present connection. */
+  #jobsHere = new Set<string>();
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
@@ -71,12 +71,14 @@ export class VirtualMachine {
     });
     this.#monitor.onState((state) => {
       this.#identity = undefined;
+      this.#jobsHere = new Set();
       if (state.state === 'disconnected') this.#trouble = state.error.message;
       if (state.state === 'connected') {
         this.#trouble = 'it has not said yet who it is';
         this.#identify(state.generation, onUp).catch((error: unknown) => {
-          // The connection was lost again; the monitor makes a new one.
           this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
+          // Nobody would ask it again over this connection.
+          if (this.#monitor.state === state) this.#monitor.reconnect();
         });
       } else {
         if (state.state === 'disconnected') this.#log.debug({ why: state.error.message }, 'QMP is disconnected');
@@ -128,23 +130,12 @@ export class VirtualMachine {
 
   async #identify(generation: number, onUp: (() => void) | undefined): Promise<void> {
     const state = this.#monitor.state;
-    const [name, uuid, facts] = await Promise.all([
-      this.#monitor.execute({ execute: 'query-name' }),
-      this.#monitor.execute({ execute: 'query-uuid' }),
-      findListener(this.socketPath),
-    ]);
-    if (state.state !== 'connected' || this.#monitor.state !== state) return;
-    const { qemu, package: packageName } = state.greeting.version;
-    const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
-    this.#identity = {
-      name: readName(name),
-      uuid: readUuid(uuid),
-      qemuVersion: packageName === '' ? number : `${number} (${packageName})`,
-      facts,
-      generation,
-    };
+    const { identity, jobs } = await identify(this.#monitor, this.socketPath, generation);
+    if (this.#monitor.state !== state) return;
+    this.#note(jobs);
+    this.#identity = identity;
     this.#lastIdentity = this.#identity;
-    this.#log.info({ domain: this.name, uuid: this.uuid, pid: facts?.process.pid }, 'QEMU is connected');
+    this.#log.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
     onUp?.();
     this.#changed();
   }
@@ -177,7 +168,24 @@ export class VirtualMachine {
   }
 
   async jobs(): Promise<readonly QemuJob[]> {
-    return readJobs(await this.execute({ execute: 'query-jobs' }));
+    const before = this.#identity;
+    const jobs = readJobs(await this.execute({ execute: 'query-jobs' }));
+    if (this.#identity === before) this.#note(jobs);
+    return jobs;
+  }
+
+  #note(jobs: readonly QemuJob[]): void {
+    for (const { id } of jobs) if (isOurs(id)) this.#jobsHere.add(id);
+  }
+
+  /** A job is about to be started in this very QEMU. */
+  expect(job: string): void {
+    if (this.#identity !== undefined) this.#jobsHere.add(job);
+  }
+
+  /** It was seen to have this job, over the present connection: so it is the QEMU that runs it, whatever /proc says. */
+  has(job: string): boolean {
+    return this.#jobsHere.has(job);
   }
 
   async blockJobs(): Promise<readonly QemuBlockJob[]> {

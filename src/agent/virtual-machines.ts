@@ -9,7 +9,7 @@ import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
-import { isSame } from './qemu-process.ts';
+import { compare, presenceOf } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 export interface VirtualMachinesOptions {
@@ -75,8 +75,8 @@ export class VirtualMachines {
       for (const path of sockets) if (!this.#machines.has(path)) this.#add(path, undefined);
       for (const machine of this.#machines.values()) {
         const inFolder = machine.socketPath.startsWith(`${resolve(folder)}/`);
-        // A socket's file may be removed under a QEMU that is well: its connection decides.
-        if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined) {
+        // A socket's file may be removed under a QEMU that is well: its connection decides, and then its process.
+        if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined && !(await isUp(machine))) {
           this.#machines.delete(machine.socketPath);
           this.changes.notify();
           await machine.close();
@@ -128,9 +128,22 @@ export class VirtualMachines {
     return theOne(this.all.filter((machine) => machine.answersTo(domain)));
   }
 
-  /** The VM that runs a job: another process of the same name knows nothing of it. */
-  of({ domain, domainUuid, process }: Accepted): VirtualMachine | undefined {
+  /**
+   * The VM that runs a job: one that was seen to have it, whatever /proc says of its process, as the ids of jobs are
+   * random. Else one of that UUID, or of that name where there is none, which may be it. Undefined: none, or several.
+   */
+  of({ job, domain, domainUuid, process }: Accepted): VirtualMachine | undefined {
+    const has = this.all.find((machine) => machine.has(job) && isOfUuid(machine, domainUuid));
+    if (has !== undefined) return has;
     return theOne(this.all.filter((machine) => machine.answersTo(domainUuid ?? domain) && mayRun(machine, process)));
+  }
+
+  /** May this VM run the job? Another one is known to, or its process is another: then it does not. */
+  mayBeOf(machine: VirtualMachine, accepted: Accepted): boolean {
+    if (machine.has(accepted.job)) return true;
+    const { domain, domainUuid, process } = accepted;
+    const isElsewhere = this.of(accepted)?.has(accepted.job) === true;
+    return !isElsewhere && machine.answersTo(domainUuid ?? domain) && mayRun(machine, process);
   }
 
   /** Throws DOMAIN_NOT_FOUND, or FIELD_INVALID for a name that several have. */
@@ -151,10 +164,19 @@ export class VirtualMachines {
   }
 }
 
+/** Its process is there. Where nobody can tell, one that has neither socket nor connection counts as gone. */
+async function isUp({ lastProcess }: VirtualMachine): Promise<boolean> {
+  return lastProcess !== undefined && (await presenceOf(lastProcess)) === 'UP';
+}
+
 /** Is it this process, as far as anybody can tell? */
-export function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
+function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
   const now = identity?.facts?.process;
-  return process === undefined || now === undefined || isSame(process, now);
+  return process === undefined || now === undefined || compare(process, now) !== 'OTHER';
+}
+
+function isOfUuid({ uuid }: VirtualMachine, wanted: string | undefined): boolean {
+  return uuid === undefined || wanted === undefined || uuid.toLowerCase() === wanted.toLowerCase();
 }
 
 function theOne(found: readonly VirtualMachine[]): VirtualMachine | undefined {

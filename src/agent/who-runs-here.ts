@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import { guestStateOf } from '../core/qemu/guest-state.ts';
 import { inTime } from '../lib/in-time.ts';
-import { isAlive } from './qemu-process.ts';
+import { presenceOf } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
@@ -100,5 +100,5 @@ interface Seen {
 }
 
 async function mayLive({ lastProcess }: VirtualMachine): Promise<boolean> {
-  return lastProcess === undefined || (await isAlive(lastProcess));
+  return lastProcess === undefined || (await presenceOf(lastProcess)) !== 'ENDED';
 }

@@ -5,10 +5,9 @@ import type { Seen } from './moves.ts';
 
 /** Undefined: it has not. */
 export function conclusion({ accepted: { kind } }: Job, seen: Seen): Concluded | undefined {
+  if (seen.qemu === 'SILENT') return undefined;
+  if (seen.qemu === 'ENDED') return unseen('QEMU_ENDED');
   const { devicePath } = seen;
-  if (seen.qemu === 'ENDED') {
-    return { entry: 'concluded', how: 'QEMU_ENDED', qemuError: undefined, deviceOn: 'NOWHERE', devicePath };
-  }
   // Whether it left before or after, and what it took along, nobody knows: it may be on the old images.
   const isLost = seen.guestMigrates && seen.deviceOn === 'DESTINATION';
   const where = isLost
@@ -25,4 +24,14 @@ export function conclusion({ accepted: { kind } }: Job, seen: Seen): Concluded |
     return { entry: 'concluded', how: isOfNoMoment ? 'VANISHED' : 'CONCLUDED', qemuError: error, ...where };
   }
   return undefined;
+}
+
+/** With nobody left who could say where the guest's device is. */
+export function unseen(how: 'QEMU_ENDED' | 'GIVEN_UP'): Concluded {
+  return { entry: 'concluded', how, qemuError: undefined, deviceOn: 'NOWHERE', devicePath: undefined };
+}
+
+/** What is left to be done for it is done without QEMU. */
+export function isWithoutQemu({ how }: Concluded): boolean {
+  return how === 'QEMU_ENDED' || how === 'GIVEN_UP';
 }

@@ -28,6 +28,7 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
     const mayHaveSucceeded = job.pivotRequested || destination === undefined;
     return { state: mayHaveSucceeded ? 'UNRESOLVED' : 'FAILED', failure: lost('the QEMU process has ended') };
   }
+  if (how === 'GIVEN_UP') return { state: 'UNRESOLVED', failure: lost('its QEMU was silent, and it was given up') };
   if (how === 'VANISHED' && kind === 'PULL') {
     if (cancelled !== undefined) return cancelled;
     return concluded.deviceOn === 'SOURCE'
@@ -47,6 +48,8 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
   }
   if (how === 'VANISHED') {
     const why = lost('another client dismissed it');
+    // It was asked for, and nobody saw what came of it: it may have been done, and more since.
+    if (job.pivotRequested) return { state: 'UNRESOLVED', failure: why };
     return { state: cancelled === undefined ? 'FAILED' : 'CANCELLED', failure: why };
   }
   if (qemuError === undefined) {

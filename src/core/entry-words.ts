@@ -82,6 +82,7 @@ function concludedInWords(entry: Extract<JournalEntry, { entry: 'concluded' }>):
     CONCLUDED: 'QEMU concluded the job',
     VANISHED: 'the job is gone',
     QEMU_ENDED: 'QEMU has ended',
+    GIVEN_UP: 'QEMU is silent, and the job is given up',
   };
   const error = entry.qemuError === undefined ? '' : `: ${entry.qemuError}`;
   const place = entry.devicePath === undefined ? '' : `; the guest's device is on ${entry.devicePath}`;

@@ -58,9 +58,12 @@ export function isOverNetwork({ accepted }: Job): boolean {
 
 /** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */
 export function isYanked(job: Job): boolean {
-  const { intent } = job;
-  const isForced = intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
-  return isForced && isOverNetwork(job);
+  return isForced(job) && isOverNetwork(job);
+}
+
+/** Somebody, and not the job's own time limit, wants it broken off whatever that costs. */
+export function isForced({ intent }: Job): boolean {
+  return intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
 }
 
 /** What was to be done is done: the guest is on the destination, or a job without one has concluded without error. */

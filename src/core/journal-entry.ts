@@ -11,11 +11,18 @@ import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
 export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
 
-/** Which QEMU it was: a name may be given to another process, a pid and its start time never are. */
+/**
+ * Which QEMU it was: a name may be given to another process, a pid and its start time never are, for as long as the host
+ * runs and in the namespace in which they were seen.
+ */
 export interface QemuProcess {
   readonly pid: number;
   /** Clock ticks since boot, /proc/PID/stat field 22. */
   readonly startTime: string;
+  /** The host's boot; undefined where /proc does not tell, and in journals of before it was written down. */
+  readonly bootId?: string;
+  /** In which the pid is one, as `pid:[4026531836]`; undefined as above. */
+  readonly pidNamespace?: string;
 }
 
 /** The first entry: with it on disk the job exists. */
@@ -64,8 +71,11 @@ export type DeviceOn = 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE';
 /** How QEMU's job was seen to end. */
 export interface Concluded {
   readonly entry: 'concluded';
-  /** CONCLUDED: QEMU had the result. VANISHED: somebody dismissed it. QEMU_ENDED: the process is gone. */
-  readonly how: 'CONCLUDED' | 'VANISHED' | 'QEMU_ENDED';
+  /**
+   * CONCLUDED: QEMU had the result. VANISHED: somebody dismissed it. QEMU_ENDED: the process is gone. GIVEN_UP: QEMU
+   * could not be asked, and somebody did not want to wait any longer.
+   */
+  readonly how: 'CONCLUDED' | 'VANISHED' | 'QEMU_ENDED' | 'GIVEN_UP';
   readonly qemuError: string | undefined;
   readonly deviceOn: DeviceOn;
   /** The path of the image that the guest's device is on, as QEMU named it. */

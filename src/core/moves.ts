@@ -5,8 +5,10 @@ import type { QemuJobStatus } from './qemu/replies.ts';
 
 /** What QEMU says of one job, asked at one moment. */
 export type Seen =
-  /** The process that ran the job has ended. */
-  | { readonly qemu: 'ENDED'; readonly devicePath: string | undefined }
+  /** It cannot be asked, and nothing proves that it has ended: not seen is not gone. */
+  | { readonly qemu: 'SILENT' }
+  /** It is proved that the process which ran the job has ended. */
+  | { readonly qemu: 'ENDED' }
   | {
       readonly qemu: 'UP';
       /** When it was asked, RFC 3339: what it says was so then, or became so since. */
@@ -60,6 +62,8 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly heldTooLong: boolean;
   /** It was, and has to get on with its work before it may be paused again. */
   readonly restsFromHold: boolean;
+  /** An end by force was asked for, and QEMU has been silent since for as long as anybody should wait for it. */
+  readonly givenUp: boolean;
   /** This host was refused a moment ago to move the guest: its domain may be another's. */
   readonly fenced: boolean;
 }

@@ -6,13 +6,15 @@
  *  job                       QEMU                                  move
  *  ------------------------  ------------------------------------  -----------------------------------------
  *  to be ended by force      a network destination, maybe hung     yank it, before anything is asked (urgent-move)
+ *  to be ended by force      silent for too long                   record concluded: given up
+ *  any                       silent                                wait
  *  guest held                the job is over                       record concluded, then release the guest
  *  guest held                no end under way, or it is paused     release the guest
  *  STARTING                  has no job, or it failed at once      undo the start
  *  STARTING                  job has not got going yet             wait a little
  *  STARTING                  runs the job                          record running
  *  concluded is written      —                                     settle: dismiss, close, end
- *  any                       concluded | job gone | process gone   record concluded
+ *  any                       concluded | job gone | it has ended   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
  *  not PIVOTING              the guest migrates                    wait, or break off if it is to be
  *  running                   another limit, paused, goes on        record speed | paused | resumed
@@ -31,7 +33,7 @@
  *  READY, on_ready           —                                     record pivot- or finish-requested
  */
 
-import { conclusion } from './conclusion.ts';
+import { conclusion, isWithoutQemu, unseen } from './conclusion.ts';
 import { isOverNetwork, type Job } from './job.ts';
 import type { PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen, SeenJob } from './moves.ts';
@@ -43,6 +45,7 @@ export type { Asked, Asking, Move, Seen } from './moves.ts';
 const WAIT: Move = { move: 'wait' };
 
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
+  if (seen.qemu === 'SILENT') return silent(job, asked);
   const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
   if (job.accepted.kind === 'PULL' && job.state === 'RUNNING' && isPending && job.concluded === undefined) {
     if (seen.guestMigrates && job.guestHeld) return { move: 'release-guest' };
@@ -103,12 +106,18 @@ function endOf(job: Job, now: Now, asked: Asked): Move {
   return pivot(job, now.job, now.guestRuns, asked);
 }
 
+/** Nothing is known of QEMU, and so nothing is concluded from it: it may run the job, and come back. */
+function silent({ concluded, state }: Job, { givenUp }: Asked): Move {
+  if (concluded !== undefined) return isWithoutQemu(concluded) ? { move: 'settle' } : WAIT;
+  return givenUp && state === 'CANCELLING' ? { move: 'record', entry: unseen('GIVEN_UP') } : WAIT;
+}
+
 /** With HOLD the limit is for READY, else for the end. */
 function isTimeBound({ state, accepted: { options } }: Job): boolean {
   return state === 'RUNNING' || (options.onReady !== 'HOLD' && (state === 'READY' || state === 'PIVOTING'));
 }
 
-function start(job: Job, seen: Seen, asked: Asked): Move {
+function start(job: Job, seen: Exclude<Seen, { readonly qemu: 'SILENT' }>, asked: Asked): Move {
   const running: Move = { move: 'record', entry: { entry: 'running' } };
   // The job may have run, and been completed by another client: then the destination is no rubbish of a start.
   const last = job.steps.get(job.accepted.plan.at(-1)?.name ?? '');

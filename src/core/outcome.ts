@@ -1,6 +1,7 @@
 /**
  * What is true on disk. It is computed from evidence, at every moment of a job; UNKNOWN is allowed, a guess is not.
  */
+import { isWithoutQemu } from './conclusion.ts';
 import type { Job } from './job.ts';
 import type { Concluded } from './journal-entry.ts';
 
@@ -122,6 +123,7 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
         : `QEMU concluded the job: ${concluded.qemuError}`,
     VANISHED: 'the job was gone from QEMU before its result was read',
     QEMU_ENDED: 'the QEMU process that ran the job has ended',
+    GIVEN_UP: 'the QEMU that may run the job still could not be asked when it was given up',
   }[concluded.how];
   // QEMU keeps no result of a pull: the chain is the result.
   const isInChain = job.accepted.kind === 'PULL' && concluded.how === 'CONCLUDED' && concluded.qemuError === undefined;
@@ -137,7 +139,7 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
     ];
   }
   return [
-    { source: concluded.how === 'QEMU_ENDED' ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
+    { source: isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
     { source: 'QEMU_GRAPH', text: device, revision },
   ];
 }

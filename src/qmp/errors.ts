@@ -103,6 +103,7 @@ const disconnectReasons = {
   ended: 'QEMU closed the connection',
   failed: 'the connection broke',
   'not-qmp': 'what came is not QMP',
+  silent: 'QEMU did not answer over it',
   closed: 'it was closed on this side',
 } as const;
 

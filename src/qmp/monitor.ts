@@ -149,6 +149,15 @@ export class Monitor implements AsyncDisposable {
     await promise;
   }
 
+  /** Drops a connection over which QEMU has not answered what it must, and makes another one a little later. */
+  reconnect(): void {
+    if (this.#state.state !== 'connected') return;
+    void this.#session?.close();
+    // No sooner than after many failures: it was asked with patience already.
+    this.#failures = Infinity;
+    this.#retryLater(new Disconnected('silent'));
+  }
+
   /** Rejects all that is pending; resolves when timers and socket are gone. Never rejects; may be repeated. */
   async close(): Promise<void> {
     clearTimeout(this.#retry);

@@ -43,6 +43,8 @@ export class Site implements AsyncDisposable {
   #service: Service;
   /** Errors that the service is to log. */
   complaints?: RegExp;
+  /** What starts the service from its next start on, as in a namespace of its own; nothing unless told. */
+  under?: readonly string[];
 
   private constructor(service: Service, options: ServiceOptions, sockets: string, held: AsyncDisposableStack) {
     this.#service = service;
@@ -70,7 +72,7 @@ export class Site implements AsyncDisposable {
     if (how === 'SIGTERM') await this.#service.stop();
     else await this.#service.kill();
     await between?.();
-    this.#service = await Service.start(this.#options);
+    this.#service = await Service.start({ ...this.#options, ...(this.under && { under: this.under }) });
     if (domain !== undefined) await this.#service.domainUp(domain);
   }
 

@@ -89,11 +89,10 @@ export class ModelQemu {
     return true;
   }
 
-  /** Undefined: no answer. */
-  get seen(): Seen | undefined {
+  get seen(): Seen {
     const { presence, hangs, status, guestRuns, guestMigrates, halt } = this.#now;
-    if (presence === 'ENDED') return { qemu: 'ENDED', devicePath: undefined };
-    if (hangs === 'ALL') return undefined;
+    if (presence === 'ENDED') return { qemu: 'ENDED' };
+    if (hangs === 'ALL') return { qemu: 'SILENT' };
     const job: SeenJob | undefined =
       status === 'ABSENT'
         ? undefined

@@ -20,16 +20,28 @@ export interface ServiceOptions {
   readonly args?: readonly string[];
   /** Node and the script to start, where that is not the source of this repository. */
   readonly program?: readonly [node: string, main: string];
+  /** A command that starts it, as in a namespace of its own or as another user; nothing unless told. */
+  readonly under?: readonly string[];
+}
+
+interface Started {
+  readonly address: string;
+  readonly channel: ChannelCredentials | undefined;
 }
 
 export class Service extends Caller implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #log: string[];
+  readonly #isGroup: boolean;
 
-  private constructor(child: ChildProcess, log: string[], address: string, channel?: ChannelCredentials) {
+  private constructor(
+    child: ChildProcess,
+    { log, isGroup, address, channel }: Started & { readonly log: string[]; readonly isGroup: boolean },
+  ) {
     super(address, channel);
     this.#child = child;
     this.#log = log;
+    this.#isGroup = isGroup;
   }
 
   static async start(options: ServiceOptions): Promise<Service> {
@@ -40,7 +52,8 @@ export class Service extends Caller implements AsyncDisposable {
     for (const [name, path] of Object.entries(qmp)) args.push('--qmp', `${name}=${path}`);
     args.push(...(options.args ?? []));
     for (const folder of allow) args.push('--allow-destination', folder);
-    return await Service.run(args, options.program === undefined ? {} : { program: options.program });
+    const { program, under } = options;
+    return await Service.run(args, { ...(program && { program }), ...(under && { under }) });
   }
 
   /** Any mode, with its command line; `reach` says how clients get to it, and what is started. */
@@ -50,16 +63,20 @@ export class Service extends Caller implements AsyncDisposable {
       readonly address?: string;
       readonly channel?: ChannelCredentials;
       readonly program?: readonly [node: string, main: string];
+      readonly under?: readonly string[];
       readonly env?: Readonly<Record<string, string>>;
     } = {},
   ): Promise<Service> {
     // Many run at once, few are looked at, and no two share a port.
     const off = ['--page', '--metrics'].flatMap((option) => (args.includes(option) ? [] : [option, 'off']));
     const [node, main] = reach.program ?? [process.execPath, 'src/main.ts'];
-    const child = spawn(node, [main, ...args, ...off], {
+    const [command = node, ...rest] = [...(reach.under ?? []), node, main, ...args, ...off];
+    const child = spawn(command, rest, {
       cwd: REPOSITORY,
       env: { ...process.env, ...reach.env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      // What starts another process in between has to be ended with it.
+      detached: reach.under !== undefined,
     });
     const log: string[] = [];
     child.stderr.setEncoding('utf8').on('data', (text: string) => log.push(text));
@@ -74,7 +91,8 @@ export class Service extends Caller implements AsyncDisposable {
     exited.catch(() => undefined);
     const address = /serves on (\S+)/.exec(String(said))?.[1];
     if (address === undefined) throw new Error(`blockjobd says: ${String(said)}`);
-    return new Service(child, log, reach.address ?? address, reach.channel);
+    const isGroup = reach.under !== undefined;
+    return new Service(child, { log, isGroup, address: reach.address ?? address, channel: reach.channel });
   }
 
   get pid(): number {
@@ -95,21 +113,26 @@ export class Service extends Caller implements AsyncDisposable {
     this.close();
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode;
     const exited = once(this.#child, 'exit');
-    this.#child.kill('SIGTERM');
+    this.#signal('SIGTERM');
     try {
       await within(20_000, 'blockjobd ends after SIGTERM', exited);
     } catch (error) {
-      this.#child.kill('SIGKILL');
+      this.#signal('SIGKILL');
       throw error;
     }
     return this.#child.exitCode;
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.#isGroup) process.kill(-this.pid, signal);
+    else this.#child.kill(signal);
   }
 
   /** As the kernel or a power cut would: without a word. */
   async kill(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       const exited = once(this.#child, 'exit');
-      this.#child.kill('SIGKILL');
+      this.#signal('SIGKILL');
       await exited;
     }
     this.close();

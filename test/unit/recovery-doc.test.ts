@@ -105,7 +105,9 @@ test('its links lead somewhere', () => {
   );
   const targets = [...page.text.matchAll(/\]\((?!https:)([^)]+)\)/g)].map(([, target = '']) => target);
   const leads = (target: string) =>
-    target.startsWith('#') ? anchors.includes(target.slice(1)) : existsSync(join(REPOSITORY, 'docs', target));
+    target.startsWith('#')
+      ? anchors.includes(target.slice(1))
+      : existsSync(join(REPOSITORY, 'docs', target.split('#')[0] ?? ''));
   expect(targets.filter((target) => !leads(target))).toEqual([]);
 });
 
@@ -171,6 +173,7 @@ function* conclusions() {
 function* waysToConclude(hasDestination: boolean): Generator<Concluded> {
   const nowhere = { entry: 'concluded', deviceOn: 'NOWHERE', devicePath: undefined, qemuError: undefined } as const;
   yield { ...nowhere, how: 'QEMU_ENDED' };
+  yield { ...nowhere, how: 'GIVEN_UP' };
   const places = { SOURCE, DESTINATION, ELSEWHERE: `/other/${JOB}`, NOWHERE: undefined } as const;
   for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
     if (deviceOn === 'DESTINATION' && !hasDestination) continue;

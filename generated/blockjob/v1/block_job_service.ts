@@ -616,7 +616,7 @@ export interface AbortRequest {
   /**
    * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
    * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
-   * connection.
+   * connection. A job whose QEMU has been silent for 30 seconds then is given up: UNRESOLVED, and nothing is deleted.
    */
   force: boolean;
   /**

@@ -14,6 +14,10 @@ export function namesOf(job: string) {
   };
 }
 
+export function isOfJob(node: string, job: string): boolean {
+  return node === job || node.startsWith(`${job}-`);
+}
+
 /** Nodes of an image of the destination's own chain; the destination's backing image is number 1. */
 export function backingNamesOf(job: string, number: number) {
   const node = `${job}-b${number}`;

@@ -150,6 +150,7 @@ const NOTHING: Asked = {
   heldTooLong: false,
   restsFromHold: false,
   fenced: false,
+  givenUp: false,
 };
 
 function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: boolean): Seen {

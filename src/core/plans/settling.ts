@@ -2,6 +2,7 @@
  * What is left to do when QEMU has concluded a job and that is written down: dismiss it, then close what nobody uses
  * any more, each node before those it uses, then delete what the job may delete.
  */
+import { isWithoutQemu } from '../conclusion.ts';
 import { hasSucceeded, type Job } from '../job.ts';
 import type { Concluded } from '../journal-entry.ts';
 import type { Plan, Step } from './step.ts';
@@ -12,7 +13,7 @@ export function planSettling(job: Job): Plan {
   if (concluded === undefined) return [];
   const steps: Step[] = [];
   const success = hasSucceeded(job);
-  if (concluded.how !== 'QEMU_ENDED') {
+  if (!isWithoutQemu(concluded)) {
     // A stream or a commit holds its nodes until it is dismissed.
     steps.push({ name: 'dismiss-job', run: { do: 'end-qmp-job', qemuJob: accepted.job } });
     for (const node of success ? accepted.unused.afterSuccess : accepted.unused.otherwise) {

@@ -53,26 +53,43 @@ describe('an end by force', () => {
   });
 });
 
-describe('a pause that no error explains', () => {
+describe('a job whose QEMU is silent', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
   afterEach(() => void vi.useRealTimers());
 
-  const seen = (job: { paused: boolean; ioStatus: 'ok' | 'nospace' }): Seen => ({
-    qemu: 'UP',
-    at: SEEN_AT,
-    job: {
-      status: 'paused',
-      error: undefined,
-      speedBytesPerSecond: 0,
-      remainingBytes: 1,
-      begun: true,
-      ...job,
-    },
-    deviceOn: 'SOURCE',
-    devicePath: SOURCE,
-    guestRuns: true,
-    guestMigrates: false,
+  test('is given up half a minute after its end by force was asked for, and after QEMU was last heard', () => {
+    const asked = new AskedSoFar();
+    const isGivenUp = (job = jobOf(RUNNING, FORCE)) => asked.now(job, 1).givenUp;
+    asked.see({ qemu: 'SILENT' });
+    vi.advanceTimersByTime(60_000);
+    expect([isGivenUp(FREE), isGivenUp()]).toEqual([false, false]);
+    const forced = jobOf(RUNNING, FORCE);
+    asked.now(forced, 1);
+    vi.advanceTimersByTime(30_000);
+    expect(isGivenUp(forced)).toBe(false);
+    asked.see(seen({ paused: false, ioStatus: 'ok' }));
+    vi.advanceTimersByTime(30_000);
+    expect(isGivenUp(forced)).toBe(false);
+    vi.advanceTimersByTime(1);
+    expect(isGivenUp(forced)).toBe(true);
   });
+});
+
+function seen(job: { paused: boolean; ioStatus: 'ok' | 'nospace' }): Seen {
+  const common = {
+    status: 'paused',
+    error: undefined,
+    speedBytesPerSecond: 0,
+    remainingBytes: 1,
+    begun: true,
+  } as const;
+  const place = { deviceOn: 'SOURCE', devicePath: SOURCE } as const;
+  return { qemu: 'UP', at: SEEN_AT, job: { ...common, ...job }, ...place, guestRuns: true, guestMigrates: false };
+}
+
+describe('a pause that no error explains', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+  afterEach(() => void vi.useRealTimers());
 
   test('lasts when it is still there a fifth of a second later, and begins anew after it was gone', () => {
     const asked = new AskedSoFar();

@@ -255,7 +255,6 @@ class Life {
     const urgent = urgentMove(this.#job, asked());
     if (urgent !== undefined) return this.#perform(urgent);
     const { seen } = this.#qemu;
-    if (seen === undefined) return this.#wait();
     this.#asked.see(seen);
     this.#perform(nextMove(this.#job, seen, asked()));
   }

@@ -80,7 +80,7 @@ const anyBody: fc.Arbitrary<EntryBody> = fc.oneof(
   text.map((because) => ({ entry: 'guest-held', because }) as const),
   fc.record({
     entry: fc.constant('concluded' as const),
-    how: fc.constantFrom('CONCLUDED', 'VANISHED', 'QEMU_ENDED'),
+    how: fc.constantFrom('CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'),
     qemuError: fc.option(text, { nil: undefined }),
     deviceOn: fc.constantFrom('SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'),
     devicePath: fc.option(text, { nil: undefined }),

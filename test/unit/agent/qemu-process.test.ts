@@ -6,9 +6,12 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
-import { findListener, isAlive } from '../../../src/agent/qemu-process.ts';
+import { compare, findListener, presenceOf } from '../../../src/agent/qemu-process.ts';
 import { PYTHON } from '../../support/means.ts';
 import { testDir } from '../../support/qemu.ts';
+
+const BOOT_ID = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+const PID_NAMESPACE = readlinkSync('/proc/self/ns/pid');
 
 interface Listener extends AsyncDisposable {
   readonly pid: number;
@@ -49,7 +52,12 @@ describe('the process behind a socket', () => {
     await using listener = await listenAt('/', path);
     const stat = readFileSync(`/proc/${listener.pid}/stat`, 'utf8');
     expect(await findListener(path)).toEqual({
-      process: { pid: listener.pid, startTime: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] },
+      process: {
+        pid: listener.pid,
+        startTime: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19],
+        bootId: BOOT_ID,
+        pidNamespace: PID_NAMESPACE,
+      },
       workingDirectory: '/',
       owner: { uid: process.geteuid?.(), gid: process.getegid?.() },
     });
@@ -148,16 +156,85 @@ describe('the process behind a socket', () => {
 const HAS_PYTHON = spawnSync(PYTHON, ['--version']).status === 0;
 if (!HAS_PYTHON) console.warn('NOT TESTED, AS PYTHON IS MISSING: processes that have ended and are zombies');
 
+const MODULE = JSON.stringify(resolve('src/agent/qemu-process.ts'));
+const PID_NAMESPACE_OF_ITS_OWN = ['unshare', '--pid', '--fork', '--mount-proc', '--'] as const;
+const HIDDEN = [
+  'unshare',
+  '--mount',
+  'sh',
+  '-c',
+  'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"',
+  'sh',
+] as const;
+const CAN_UNSHARE = [PID_NAMESPACE_OF_ITS_OWN, HIDDEN].every(([command, ...args]) => {
+  return spawnSync(command, [...args, 'true']).status === 0;
+});
+if (!CAN_UNSHARE) console.warn('NOT TESTED, AS IT TAKES ROOT AND NAMESPACES: processes that /proc does not show');
+
 describe('a process', () => {
   it('is alive until it is killed, and another of the same pid is another', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'qmp.sock');
     await using listener = await listenAt('/', path);
     const { process: found } = (await findListener(path)) ?? { process: { pid: 0, startTime: '' } };
-    expect(await isAlive(found)).toBe(true);
-    expect(await isAlive({ ...found, startTime: `${Number(found.startTime) + 1}` })).toBe(false);
+    expect(await presenceOf(found)).toBe('UP');
+    expect(await presenceOf({ ...found, startTime: `${Number(found.startTime) + 1}` })).toBe('ENDED');
     await listener.kill();
-    expect(await isAlive(found)).toBe(false);
+    expect(await presenceOf(found)).toBe('ENDED');
+  });
+
+  it('of another boot has ended, whoever has its pid now', async () => {
+    const stat = readFileSync('/proc/self/stat', 'utf8');
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const own = { pid: process.pid, startTime, pidNamespace: PID_NAMESPACE };
+    expect(await presenceOf({ ...own, bootId: BOOT_ID })).toBe('UP');
+    expect(await presenceOf({ ...own, bootId: '00000000-0000-4000-8000-000000000000' })).toBe('ENDED');
+  });
+
+  // The largest that the kernel gives is less.
+  const NOBODY = 4_194_304;
+
+  it('that is not there has ended only in the namespace in which it was seen', async () => {
+    const gone = { pid: NOBODY, startTime: '1', bootId: BOOT_ID };
+    expect(await presenceOf({ ...gone, pidNamespace: PID_NAMESPACE })).toBe('ENDED');
+    expect(await presenceOf({ ...gone, pidNamespace: 'pid:[1]' })).toBe('UNKNOWN');
+  });
+
+  // From the host's own namespace all processes are seen, and none of them began then. (PROC_PID_INIT_INO)
+  it.skipIf(PID_NAMESPACE !== 'pid:[4026531836]')(
+    'of a journal that does not tell where it was seen has ended where no process of the host has its start',
+    async () => {
+      expect(await presenceOf({ pid: NOBODY, startTime: '1' })).toBe('ENDED');
+      const stat = readFileSync('/proc/self/stat', 'utf8');
+      const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+      // In a container it had another pid.
+      expect(await presenceOf({ pid: NOBODY, startTime })).toBe('UNKNOWN');
+    },
+  );
+
+  it.skipIf(!CAN_UNSHARE)('that /proc does not show, or that has another number here, has not ended', async () => {
+    const stat = readFileSync('/proc/self/stat', 'utf8');
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const own = { pid: process.pid, startTime, bootId: BOOT_ID, pidNamespace: PID_NAMESPACE };
+    const older = { pid: process.pid, startTime };
+    for (const [under, ...args] of [PID_NAMESPACE_OF_ITS_OWN, HIDDEN]) {
+      const ask = `import(${MODULE}).then(async (it) => {
+        for (const one of ${JSON.stringify([own, older])}) console.log(await it.presenceOf(one));
+      })`;
+      const { stdout } = spawnSync(under, [...args, process.execPath, '-e', ask], { encoding: 'utf8' });
+      expect(stdout).toBe('UNKNOWN\nUNKNOWN\n');
+    }
+  });
+
+  it('is one with another by number, start, boot and namespace, and nobody knows across two namespaces', () => {
+    const one = { pid: 1, startTime: '2', bootId: 'b', pidNamespace: 'pid:[1]' };
+    expect(compare(one, { ...one })).toBe('SAME');
+    expect(compare(one, { ...one, pid: 2 })).toBe('OTHER');
+    expect(compare(one, { ...one, startTime: '3' })).toBe('OTHER');
+    expect(compare(one, { ...one, bootId: 'c' })).toBe('OTHER');
+    expect(compare(one, { ...one, pidNamespace: 'pid:[2]' })).toBe('UNKNOWN');
+    expect(compare({ pid: 1, startTime: '2' }, one)).toBe('SAME');
+    expect(compare({ pid: 1, startTime: '3' }, one)).toBe('UNKNOWN');
   });
 
   it('is known though its own name looks like the fields behind it', async () => {
@@ -171,7 +248,7 @@ describe('a process', () => {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     expect(stat).toContain('(a) Z 1 (b)');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-    expect(await isAlive({ pid, startTime })).toBe(true);
+    expect(await presenceOf({ pid, startTime })).toBe('UP');
     child.stdin.end();
     await exited;
   });
@@ -197,13 +274,13 @@ sys.stdin.readline()
     const lines = createInterface({ input: child.stdout });
     const [first] = (await once(lines, 'line')) as [string];
     const [pid = '', startTime = ''] = first.split(' ');
-    const found = { pid: Number(pid), startTime };
-    expect(await isAlive(found)).toBe(true);
+    const found = { pid: Number(pid), startTime, pidNamespace: PID_NAMESPACE };
+    expect(await presenceOf(found)).toBe('UP');
     const zombie = once(lines, 'line');
     child.stdin.write('\n');
     await zombie;
     expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /);
-    expect(await isAlive(found)).toBe(false);
+    expect(await presenceOf(found)).toBe('ENDED');
     child.stdin.end('\n');
     await exited;
   });

@@ -34,6 +34,17 @@ class Machine {
     this.#answer = answer;
   }
 
+  /** Of the jobs that a look finds here. */
+  isIt = true;
+
+  has(): boolean {
+    return this.isIt;
+  }
+
+  expect(): void {
+    this.isIt = true;
+  }
+
   async jobs(): Promise<QemuJob[]> {
     const { status, error } = this;
     if (status === undefined) return [];
@@ -68,7 +79,7 @@ class Machine {
 
   async graph(): Promise<unknown> {
     const path = this.node === 'top' ? SOURCE : DESTINATION;
-    return { disks: [{ qdev: ACCEPTED.qdev, chain: [{ node: this.node, path }] }] };
+    return { nodes: new Map(), disks: [{ qdev: ACCEPTED.qdev, chain: [{ node: this.node, path }] }] };
   }
 
   async execute(command: QmpCommand): Promise<unknown> {
@@ -266,6 +277,7 @@ describe('a job that runs', () => {
     const looked = Promise.withResolvers<void>();
     const machine = new Machine(() => undefined);
     machine.status = undefined;
+    machine.isIt = false;
     machine.identity = {
       generation: 1,
       get facts() {

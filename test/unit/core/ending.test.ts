@@ -63,13 +63,15 @@ describe('the ending of a job', () => {
     ['a pivot that failed', PIVOT, 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
     ['a failure before the cancel', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
     ['dismissed by somebody', [RUNNING], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
-    ['a pivot gone, the guest on the source', PIVOT, 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
     ['a finish gone', [RUNNING, READY, FINISH], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
     ['unplugged', [RUNNING], 'CONCLUDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
     ['a pivot that failed, unplugged since', PIVOT, 'CONCLUDED', 'NOWHERE', IO_ERROR, 'FAILED JOB_LOST'],
     ['QEMU ended', [RUNNING], 'QEMU_ENDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
     ['QEMU ended while READY', [RUNNING, READY], 'QEMU_ENDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
 
+    ['a pivot gone, the guest on the source', PIVOT, 'VANISHED', 'SOURCE', undefined, 'UNRESOLVED JOB_LOST'],
+    ['given up', [RUNNING, FORCE], 'GIVEN_UP', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
+    ['given up in a pivot', [...PIVOT, FORCE], 'GIVEN_UP', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
     ['QEMU ended in a pivot', PIVOT, 'QEMU_ENDED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
     ['unplugged after a pivot, or before it', PIVOT, 'CONCLUDED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
     ['a pivot gone, and the disk, too', PIVOT, 'VANISHED', 'NOWHERE', undefined, 'UNRESOLVED JOB_LOST'],
@@ -155,7 +157,7 @@ interface Case extends Result {
 }
 
 const cases: readonly Case[] = STORIES.filter(([, state]) => state !== 'STARTING').flatMap(([story, , entries]) =>
-  (['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const).flatMap((how) =>
+  (['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const).flatMap((how) =>
     (['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const).flatMap((deviceOn) =>
       [undefined, CANCELED, NO_SPACE, IO_ERROR].map((qemuError) => ({
         name: `${story}; ${how}: ${qemuError ?? 'no error'}; on ${deviceOn}`,

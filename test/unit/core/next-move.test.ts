@@ -42,6 +42,7 @@ const NOT_ASKED: Asked = {
   heldTooLong: false,
   restsFromHold: false,
   fenced: false,
+  givenUp: false,
   timeIsUp: false,
   pauseLasts: false,
   // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
@@ -51,7 +52,8 @@ const NOT_ASKED: Asked = {
   finalize: false,
 };
 const STILL: EntryBody = { entry: 'followed', seenAt: SEEN_AT };
-const ENDED: Seen = { qemu: 'ENDED', devicePath: undefined };
+const ENDED: Seen = { qemu: 'ENDED' };
+const SILENT: Seen = { qemu: 'SILENT' };
 
 /** QEMU is there, its guest runs, and the job has this status. */
 function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<Omit<Up, 'qemu' | 'job'>> = {}): Up {
@@ -115,6 +117,7 @@ function concluded(result: Partial<Concluded> = {}): Concluded {
 }
 const NO_SPACE: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
 const LOST = concluded({ how: 'QEMU_ENDED', deviceOn: 'NOWHERE', devicePath: undefined });
+const GIVEN_UP = concluded({ how: 'GIVEN_UP', deviceOn: 'NOWHERE', devicePath: undefined });
 const VANISHED = concluded({ how: 'VANISHED' });
 
 describe('the next move', () => {
@@ -127,6 +130,14 @@ describe('the next move', () => {
 
   it.each<[string, Job, Seen, Partial<Asked>, Move]>([
     ['a start: QEMU has ended', starting, ENDED, {}, UNDO],
+    ['a start: QEMU is silent', starting, SILENT, { givenUp: true }, WAIT],
+    ['QEMU is silent', running, SILENT, {}, WAIT],
+    ['QEMU is silent in a pivot', pivotingHeld, SILENT, { overdue: true, heldTooLong: true }, WAIT],
+    ['QEMU is silent when it is to be ended by force', jobOf(RUNNING, FORCE), SILENT, {}, WAIT],
+    ['QEMU is silent for too long then', jobOf(RUNNING, FORCE), SILENT, { givenUp: true }, record(GIVEN_UP)],
+    ['the job is given up', jobOf(RUNNING, FORCE, GIVEN_UP), SILENT, {}, SETTLE],
+    ['QEMU is silent, and its result is known', jobOf(RUNNING, FORCE, concluded()), SILENT, { givenUp: true }, WAIT],
+    ['QEMU has ended, as is known', jobOf(RUNNING, LOST), SILENT, {}, SETTLE],
     ['a start: QEMU has no mirror', starting, gone(), {}, UNDO],
     ['a start: the mirror failed at once', starting, seen('concluded', { error: 'no' }), {}, UNDO],
     ['a start: the mirror has not got going', starting, seen('created', { begun: false }), {}, WAIT],

@@ -27,7 +27,7 @@ import {
 } from './stories.ts';
 
 const ELSEWHERE = '/vm/snapshot.qcow2';
-const HOWS = ['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const;
+const HOWS = ['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const;
 const ERRORS = [undefined, 'Operation canceled', 'No space left on device'] as const;
 /** Where a device can be, with the paths that QEMU can name for it then. */
 const PLACES: readonly (readonly [DeviceOn, string | undefined])[] = [
@@ -340,7 +340,7 @@ describe('the outcome of other jobs than copies', () => {
     expect(after.safeToDelete[0]?.warning).not.toBe('');
     expect(outcome(COMMIT, [RUNNING, deleted(SNAP)]).paths).toEqual([]);
     expect(outcome(COMMIT, [RUNNING], { qemuError: 'Input/output error' }).paths).toEqual([]);
-    for (const how of ['VANISHED', 'QEMU_ENDED'] as const)
+    for (const how of ['VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const)
       expect(outcome(COMMIT, [RUNNING], { how }).paths).toEqual([]);
   });
 

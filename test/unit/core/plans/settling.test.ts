@@ -42,13 +42,14 @@ describe('the plan that settles a job', () => {
     // Nothing of QEMU is left to be settled.
     ['QEMU_ENDED', 'NOWHERE', undefined, 'before READY', []],
     ['QEMU_ENDED', 'NOWHERE', undefined, 'after READY', []],
+    ['GIVEN_UP', 'NOWHERE', undefined, 'before READY', []],
   ])('%s, device on %s, error %s, %s: %j', (how, deviceOn, error, when, expected) => {
     const before = when === 'after READY' ? [RUNNING, READY] : [RUNNING];
     expect(settling(before, concluded(how, deviceOn, error))).toEqual(expected);
   });
 
   it('removes a file only if QEMU itself proved the copy unfinished and the device was seen on the source', () => {
-    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const) {
+    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const) {
       for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
         for (const error of [undefined, ERROR]) {
           for (const before of [[RUNNING], [RUNNING, READY]]) {
@@ -98,7 +99,7 @@ describe('a job that deletes what it has committed', () => {
   };
 
   it('does so only after a success that QEMU itself has told', () => {
-    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED'] as const) {
+    for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const) {
       for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
         for (const error of [undefined, 'Operation canceled']) {
           const end = concluded(how, deviceOn, error);

@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
+import { Wake } from '../../../src/lib/wake.ts';
+import { testDir } from '../../support/qemu.ts';
+import { type Connection, ScriptedQmp } from '../../support/scripted-qmp.ts';
+import { until } from '../../support/until.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
+afterEach(() => void vi.useRealTimers());
+
+const ANSWERS: Readonly<Record<string, unknown>> = {
+  'query-name': { name: 'web1' },
+  'query-uuid': { UUID: '11111111-2222-4333-8444-555555555555' },
+  'query-jobs': [],
+};
+
+async function answerWho(connection: Connection): Promise<void> {
+  for (const _ of Object.keys(ANSWERS)) {
+    const request = await connection.receive();
+    connection.reply(request, ANSWERS[request.execute ?? '']);
+  }
+}
+
+it('a QEMU that is silent right after the negotiation is asked again who it is, over another connection', async () => {
+  await using dir = await testDir();
+  await using qmp = await ScriptedQmp.listen(join(dir.path, 'qmp.sock'));
+  const changes = new Wake();
+  const machine = new VirtualMachine({
+    socketPath: qmp.path,
+    givenName: undefined,
+    log: pino({ level: 'silent' }),
+    onChange: () => changes.notify(),
+  });
+  machine.start();
+  try {
+    const silent = await qmp.connected();
+    for (const _ of Object.keys(ANSWERS)) await silent.receive();
+    await vi.advanceTimersByTimeAsync(59_000);
+    expect(qmp.connectionCount).toBe(1);
+    // A command's own time, and the longest wait before the next connection.
+    await vi.advanceTimersByTimeAsync(1_000);
+    await silent.closed;
+    expect(machine.trouble).toContain('QEMU did not answer');
+    await vi.advanceTimersByTimeAsync(5_000);
+    await answerWho(await qmp.connected());
+    await until('it is known who it is', changes, () => machine.identity !== undefined);
+    expect(machine.identity).toMatchObject({ name: 'web1', generation: 2 });
+  } finally {
+    await machine.close();
+  }
+});
