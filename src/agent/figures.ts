@@ -34,7 +34,7 @@ export class Figures {
   async now(): Promise<HostFigures> {
     const { machines, jobs, views, progresses, watchers } = this.#options;
     const active = jobs.newestFirst.filter(({ ended }) => !ended);
-    const [now] = await Promise.all([views.now(active), this.#lookForLeftovers()]);
+    const [now, others] = await Promise.all([views.now(active), jobs.others(), this.#lookForLeftovers()]);
     const up = machines.all.filter(({ identity }) => identity !== undefined).length;
     return {
       jobs: now.map(({ job: { accepted, state, pauseReason, readyTime }, progress }) => ({
@@ -48,6 +48,7 @@ export class Figures {
       links: { up, down: machines.all.length - up },
       reconnects: machines.reconnects,
       watchers: watchers.count,
+      strayFiles: others.length,
       leftovers: this.#leftovers,
     };
   }

@@ -45,7 +45,7 @@ export class JobLog {
 
   /** To go on with a job that has not ended. */
   static async reopen(folder: string, read: ReadJournal, observer?: Observer): Promise<JobLog> {
-    const journal = await Journal.reopen(folder, read.job.accepted.job, read.wholeBytes, observer);
+    const journal = await Journal.reopen(folder, read.job.accepted.job, read, observer);
     return new JobLog(journal, revisionsOf(read));
   }
 

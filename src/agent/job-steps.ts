@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { carryBitmaps } from '../core/bitmaps.ts';
 import { ending, whatFailed } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
-import type { Job } from '../core/job.ts';
+import { type Job, writtenBy } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
 import type { Action, MadeFile, Step } from '../core/plans/step.ts';
@@ -16,7 +16,6 @@ import { removeFile } from './files.ts';
 import { notHeld } from './graphs.ts';
 import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
-import { writtenBy } from './job-table.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {

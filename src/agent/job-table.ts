@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
-import type { Job } from '../core/job.ts';
+import { type Job, writtenBy } from '../core/job.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
 import type { JobRef } from '../core/requests.ts';
@@ -14,17 +14,12 @@ import { fileKey } from './files.ts';
 import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import type { GuestHolds } from './guest-holds.ts';
 import { JobLog } from './job-log.ts';
-import { removeJournal, setAside } from './journal.ts';
+import { othersIn, removeJournal, setAside } from './journal-folder.ts';
 import type { Progresses } from './progresses.ts';
 import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
-
-/** What a job writes beside the active image: a copy's destination, or the base of a commit. */
-export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
-  return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);
-}
 
 export interface JobTableOptions {
   readonly machines: VirtualMachines;
@@ -51,6 +46,8 @@ export class JobTable {
   /** Those whose first entry is being written. */
   #beginning = 0;
   readonly #recoveries = new Set<Promise<void>>();
+  /** Jobs of which a journal is begun anew. */
+  readonly #recovered = new Set<string>();
 
   constructor(options: JobTableOptions) {
     this.#options = options;
@@ -100,13 +97,20 @@ export class JobTable {
 
   /** A job that QEMU has, and that no journal tells of: from here on one does. */
   async recover(accepted: Accepted, machine: VirtualMachine): Promise<void> {
-    await setAside(this.#options.jobsFolder, accepted.job);
-    const log = await JobLog.begin(this.#options.jobsFolder, accepted, undefined, this.#observer);
-    await log.append({ entry: 'running' });
-    const because = this.#options.holds.becauseOf(machine, accepted.job);
-    // What has become of it is looked up and written down before its guest goes on.
-    if (because !== undefined) await log.append({ entry: 'guest-held', because });
-    this.#takeUp(log);
+    // Two monitors of one QEMU tell of it at once: it is looked after once.
+    if (this.#logs.has(accepted.job) || this.#recovered.has(accepted.job)) return;
+    this.#recovered.add(accepted.job);
+    try {
+      await setAside(this.#options.jobsFolder, accepted.job);
+      const log = await JobLog.begin(this.#options.jobsFolder, accepted, undefined, this.#observer);
+      await log.append({ entry: 'running' });
+      const because = this.#options.holds.becauseOf(machine, accepted.job);
+      // What has become of it is looked up and written down before its guest goes on.
+      if (because !== undefined) await log.append({ entry: 'guest-held', because });
+      this.#takeUp(log);
+    } finally {
+      this.#recovered.delete(accepted.job);
+    }
   }
 
   /** Is somebody looking after this job who will let go of its guest? */
@@ -130,6 +134,11 @@ export class JobTable {
 
   get(job: string): JobLog | undefined {
     return this.#logs.get(job);
+  }
+
+  /** What is in the folder of the journals and belongs to no job here. */
+  async others(): Promise<readonly string[]> {
+    return await othersIn(this.#options.jobsFolder, new Set(this.#logs.keys()));
   }
 
   get newestFirst(): readonly JobLog[] {

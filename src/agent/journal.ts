@@ -3,32 +3,44 @@
  * JSON. An entry is on disk (fsync) when `append` returns. A last line that was torn by a crash is not there.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { fail } from '../core/errors.ts';
 import { fold, type Job } from '../core/job.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 
-const SUFFIX = '.jsonl';
+export const SUFFIX = '.jsonl';
+
+/** Which file it is, whatever is at its name. */
+interface Opened {
+  readonly file: FileHandle;
+  readonly device: bigint;
+  readonly inode: bigint;
+}
 
 export class Journal {
-  readonly #file: FileHandle;
   readonly #path: string;
   readonly #observer: Observer;
+  #opened: Opened | undefined;
+  /** How much of it is whole entries. */
   #bytes: number;
+  /** What may be behind them, by us: of an append that failed, and could not be taken back. Else nothing. */
+  #torn: number;
 
-  private constructor(file: FileHandle, path: string, bytes: number, observer: Observer) {
-    this.#file = file;
+  private constructor(path: string, bytes: number, torn: number, observer: Observer) {
     this.#path = path;
     this.#observer = observer;
     this.#bytes = bytes;
+    this.#torn = torn;
   }
 
   static async create(folder: string, job: string, observer = NOBODY): Promise<Journal> {
-    const path = join(folder, job + SUFFIX);
-    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-    const journal = new Journal(file, path, 0, observer);
+    const journal = new Journal(join(folder, job + SUFFIX), 0, 0, observer);
+    journal.#opened = await identified(
+      await open(journal.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600),
+    );
     try {
       await syncFolder(folder);
     } catch (error) {
@@ -38,12 +50,19 @@ export class Journal {
     return journal;
   }
 
-  /** Opens a journal to go on after its last whole entry; what was torn behind it is cut off. */
-  static async reopen(folder: string, job: string, wholeBytes: number, observer = NOBODY): Promise<Journal> {
-    const path = join(folder, job + SUFFIX);
-    const file = await open(path, constants.O_WRONLY);
-    await file.truncate(wholeBytes);
-    return new Journal(file, path, wholeBytes, observer);
+  /**
+   * To go on after its last whole entry; what was torn behind it is cut off. One that cannot be opened is tried again at
+   * each append: its job is known all the same.
+   */
+  static async reopen(
+    folder: string,
+    job: string,
+    { wholeBytes, sizeBytes }: Pick<ReadJournal, 'wholeBytes' | 'sizeBytes'>,
+    observer = NOBODY,
+  ): Promise<Journal> {
+    const journal = new Journal(join(folder, job + SUFFIX), wholeBytes, sizeBytes - wholeBytes, observer);
+    await journal.#file().catch(() => undefined);
+    return journal;
   }
 
   get folder(): string {
@@ -53,40 +72,64 @@ export class Journal {
   /** On failure nothing of the entry remains, and it may be appended again. */
   async append(entry: JournalEntry): Promise<void> {
     const line = Buffer.from(encodeLine(entry));
+    const file = await this.#file();
     try {
+      this.#torn = Math.max(this.#torn, line.length);
       let written = 0;
       while (written < line.length) {
-        const { bytesWritten } = await this.#file.write(line, written, line.length - written, this.#bytes + written);
+        const { bytesWritten } = await file.write(line, written, line.length - written, this.#bytes + written);
         written += bytesWritten;
       }
-      await this.#observer.during({ does: 'sync' }, async () => await this.#file.datasync());
+      await this.#observer.during({ does: 'sync' }, async () => await file.datasync());
     } catch (error) {
-      await this.#file.truncate(this.#bytes).catch(() => undefined);
+      await this.#cut(file).catch(() => undefined);
       throw error;
     }
     this.#bytes += line.length;
+    this.#torn = Math.max(0, this.#torn - line.length);
+  }
+
+  /** The file, which nobody else has written to. Throws ACCESS_DENIED where somebody has. */
+  async #file(): Promise<FileHandle> {
+    this.#opened ??= await identified(await open(this.#path, constants.O_WRONLY | PLAIN));
+    const { file, device, inode } = this.#opened;
+    const there = await lstat(this.#path, { bigint: true }).catch((error: unknown) => {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+      return undefined;
+    });
+    const behind = there?.dev === device && there.ino === inode ? Number(there.size) - this.#bytes : -1;
+    if (behind < 0 || behind > this.#torn)
+      fail('ACCESS_DENIED', { path: this.#path, why: 'somebody else has changed this journal' });
+    if (behind > 0) await this.#cut(file);
+    return file;
+  }
+
+  async #cut(file: FileHandle): Promise<void> {
+    await file.truncate(this.#bytes);
+    this.#torn = 0;
   }
 
   async close(): Promise<void> {
-    await this.#file.close();
+    await this.#opened?.file.close();
   }
 
   async remove(): Promise<void> {
-    await this.#file.close();
+    await this.close();
     await unlink(this.#path);
   }
 }
 
-/** For a job that is to be forgotten. */
-export async function removeJournal(folder: string, job: string): Promise<void> {
-  await unlink(join(folder, job + SUFFIX));
-}
+/** A FIFO holds up whoever opens it, and a link leads elsewhere. */
+export const PLAIN = constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-/** Makes way for a new journal; one that nobody could read stays for a person to look at, under another name. */
-export async function setAside(folder: string, job: string): Promise<void> {
-  await rename(join(folder, job + SUFFIX), join(folder, `${job}.unreadable`)).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
-  });
+async function identified(file: FileHandle): Promise<Opened> {
+  try {
+    const { dev, ino } = await file.stat({ bigint: true });
+    return { file, device: dev, inode: ino };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
 }
 
 export function encodeLine(entry: JournalEntry): string {
@@ -108,6 +151,8 @@ export interface ReadJournal {
   readonly entries: readonly [JournalEntry, ...JournalEntry[]];
   /** How much of the file is whole entries. */
   readonly wholeBytes: number;
+  /** How much there is. */
+  readonly sizeBytes: number;
 }
 
 /** Undefined for a journal without a whole first entry: that job was never accepted. */
@@ -130,25 +175,8 @@ export function decodeJournal(text: string): ReadJournal | undefined {
   }
   const [first, ...rest] = entries;
   if (first === undefined) return undefined;
-  return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes };
-}
-
-/** Reads every journal of a state folder, which is made if it is not there. */
-export async function readJournals(
-  folder: string,
-): Promise<readonly { readonly id: string; readonly read: ReadJournal | Error | undefined }[]> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const names = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
-  return await Promise.all(
-    names.map(async (name) => {
-      const id = name.slice(0, -SUFFIX.length);
-      try {
-        return { id, read: decodeJournal(await readFile(join(folder, name), 'utf8')) };
-      } catch (error) {
-        return { id, read: error instanceof Error ? error : new Error(String(error)) };
-      }
-    }),
-  );
+  const sizeBytes = Buffer.byteLength(text);
+  return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes, sizeBytes };
 }
 
 /** A new file's name is on disk only when its folder is. */

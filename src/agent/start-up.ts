@@ -1,18 +1,57 @@
-/** What an agent finds of its former self: every journal in the state folder, oldest job first. */
+/**
+ * What an agent finds of its former self: every journal in the state folder, oldest job first. What is no journal there, or
+ * is one twice, is told, stays where it is, and keeps nobody from the rest.
+ */
 import type { Logger } from 'pino';
 import { hasEnded } from '../core/job.ts';
+import { isOurs } from '../core/plans/names.ts';
 import type { Observer } from '../lib/observer.ts';
 import { JobLog } from './job-log.ts';
-import { readJournals, removeJournal } from './journal.ts';
+import type { ReadJournal } from './journal.ts';
+import { type FoundJournal, nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
+
+interface Story {
+  readonly id: string;
+  readonly read: ReadJournal;
+}
 
 export async function openJobs(folder: string, log: Logger, observer?: Observer): Promise<readonly JobLog[]> {
+  const found = await readJournals(folder);
+  const tell = (id: string, err: unknown) => log.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
+  const stories = new Map<string, Story[]>();
+  for (const { id, read } of found) {
+    if (read instanceof Error) tell(id, read);
+    else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
+    else if (!isOurs(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
+    else stories.set(read.job.accepted.job, [...(stories.get(read.job.accepted.job) ?? []), { id, read }]);
+  }
   const logs: JobLog[] = [];
-  for (const { id, read } of await readJournals(folder)) {
-    // The file stays: what it still tells is for a person to read.
-    if (read instanceof Error) log.error({ job: id, err: read }, 'the journal of this job cannot be used');
-    // The job was never accepted: nothing was done for it, and its caller got no answer.
-    else if (read === undefined) await removeJournal(folder, id);
-    else logs.push(hasEnded(read.job) ? JobLog.ended(read) : await JobLog.reopen(folder, read, observer));
+  for (const [job, told] of stories) {
+    const one = theOne(job, told, found);
+    for (const { id } of told.filter((other) => other !== one)) tell(id, new Error(`a second journal of job ${job}`));
+    if (one === undefined) continue;
+    try {
+      if (one.id !== job) await nameAfterJob(folder, one.id, job);
+      logs.push(hasEnded(one.read.job) ? JobLog.ended(one.read) : await JobLog.reopen(folder, one.read, observer));
+    } catch (error) {
+      tell(one.id, error);
+    }
   }
   return logs.toSorted((a, b) => a.job.createTime.localeCompare(b.job.createTime));
+}
+
+/** The job was never accepted: nothing was done for it, and its caller got no answer. */
+async function forget(folder: string, id: string): Promise<void> {
+  if (!isOurs(id)) throw new Error('it holds no job');
+  await removeJournal(folder, id);
+}
+
+/**
+ * The id in a journal decides, and the file of that name. Another one may be older, and what it does not tell may have
+ * been done: it counts only where it is the only one, and was renamed.
+ */
+function theOne(job: string, told: readonly Story[], found: readonly FoundJournal[]): Story | undefined {
+  const own = told.find(({ id }) => id === job);
+  if (own !== undefined || found.some(({ id }) => id === job)) return own;
+  return told.length === 1 ? told[0] : undefined;
 }

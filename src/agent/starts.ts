@@ -2,13 +2,14 @@
 import type { Call, PlannedJob } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
+import { writtenBy } from '../core/job.ts';
 import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
-import { type JobTable, writtenBy } from './job-table.ts';
+import type { JobTable } from './job-table.ts';
 import { refuseMigrating } from './migration.ts';
 import type { Allowed } from './place.ts';
 import { etagOf, plannedJob } from './planned-job.ts';

@@ -1,7 +1,11 @@
 /** The folder where the journals are, and the lock by which it has one service at a time. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+
+/** Of a UUID and a newline, with room to spare. */
+const LONGEST_BYTES = 100;
 
 export class StateFolder implements Disposable {
   readonly jobsFolder: string;
@@ -18,11 +22,12 @@ export class StateFolder implements Disposable {
   static async take(folder: string): Promise<StateFolder> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // Node has no lock of its own that goes away with its process; SQLite's, the kernel's, does. It holds nothing.
-    const lock = new DatabaseSync(join(folder, 'lock'), { timeout: 0 });
+    let lock: DatabaseSync | undefined;
     try {
+      lock = new DatabaseSync(join(folder, 'lock'), { timeout: 0 });
       lock.exec('BEGIN EXCLUSIVE');
     } catch (error) {
-      lock.close();
+      lock?.close();
       const why = error instanceof Error ? error.message : String(error);
       const hint = /locked/.test(why) ? 'another blockjobd uses it; give each a --state-dir of its own' : why;
       throw new Error(`cannot use the state folder ${folder}: ${hint}`, { cause: error });
@@ -30,10 +35,13 @@ export class StateFolder implements Disposable {
     return new StateFolder(folder, lock);
   }
 
-  /** What this folder is known by: the same for each service that uses it, another one for each folder. */
+  /**
+   * What this folder is known by: the same for each service that uses it, another one for each folder. Throws, in words
+   * for people, where it is there and cannot be read: with another one this host would be another.
+   */
   async instance(): Promise<string> {
     const path = join(dirname(this.jobsFolder), 'instance');
-    const known = await readFile(path, 'utf8').catch(() => '');
+    const known = await readSmall(path);
     if (known !== '') return known.trim();
     const instance = crypto.randomUUID();
     await writeFile(path, `${instance}\n`, { mode: 0o600, flush: true });
@@ -42,5 +50,21 @@ export class StateFolder implements Disposable {
 
   [Symbol.dispose](): void {
     this.#lock.close();
+  }
+}
+
+/** What a file holds, '' for none. It is not waited for where somebody has made it a FIFO. */
+async function readSmall(path: string): Promise<string> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(LONGEST_BYTES + 1), 0, LONGEST_BYTES + 1, 0);
+    if (bytesRead > LONGEST_BYTES) throw new Error('it is too long');
+    return buffer.toString('utf8', 0, bytesRead);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`cannot use ${path}: ${why}; remove it, and this host is registered as a new one`, {
+      cause: error,
+    });
   }
 }

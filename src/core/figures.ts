@@ -25,6 +25,8 @@ export interface HostFigures {
   /** How often a QEMU that was connected came back, since this process began. */
   readonly reconnects: number;
   readonly watchers: number;
+  /** Files in the folder of the journals that are none, or of no job that is known. */
+  readonly strayFiles: number;
   readonly leftovers: readonly ('FILE' | 'NODE' | 'BITMAP' | 'QEMU_JOB')[];
 }
 

@@ -56,6 +56,11 @@ export function isOverNetwork({ accepted }: Job): boolean {
   return accepted.destination?.target?.kind === 'nbd';
 }
 
+/** What a job writes beside the active image: a copy's destination, or the base of a commit. */
+export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
+  return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);
+}
+
 /** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */
 export function isYanked(job: Job): boolean {
   return isForced(job) && isOverNetwork(job);

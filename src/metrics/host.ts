@@ -114,6 +114,10 @@ export class HostMeters implements Observer {
       help: 'How often a lost QMP connection came back.',
     });
     const watchers = meters.gauge({ name: 'watchers', help: 'How many watch jobs here.' });
+    const strayFiles = meters.gauge({
+      name: 'journal_stray_files',
+      help: 'Files in the folder of the journals that are none, or of no job that is known.',
+    });
     const leftovers = meters.gauge({
       name: 'leftovers',
       help: 'What jobs made and could not take back, by what it is; looked for once a minute at most.',
@@ -141,6 +145,7 @@ export class HostMeters implements Observer {
       links.set({ state: 'down' }, now.links.down);
       setTo(reconnects, now.reconnects);
       watchers.set(now.watchers);
+      strayFiles.set(now.strayFiles);
       for (const kind of LEFTOVERS) leftovers.set({ kind }, now.leftovers.filter((one) => one === kind).length);
     });
   }

@@ -165,11 +165,12 @@ describe('the sources', () => {
   /** Who changes files, what with, and which. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals.
-    'src/agent/journal.ts': ['FileHandle', 'mkdir', 'open', 'rename', 'unlink'],
+    'src/agent/journal.ts': ['FileHandle', 'open', 'unlink'],
+    'src/agent/journal-folder.ts': ['mkdir', 'open', 'rename', 'unlink'],
     // Which guests are held.
     'src/agent/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // The folder itself, and what it is known by; the lock in it is SQLite's.
-    'src/agent/state-folder.ts': ['mkdir', 'writeFile'],
+    'src/agent/state-folder.ts': ['mkdir', 'open', 'writeFile'],
     // The destination of a copy, and what a commit has emptied.
     'src/agent/files.ts': ['BigIntStats', 'open', 'unlink'],
     // Reads headers, and asks whether a device is free.

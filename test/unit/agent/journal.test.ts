@@ -1,8 +1,20 @@
-import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  copyFile,
+  mkdir,
+  open,
+  readFile,
+  rename,
+  symlink,
+  truncate,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { decodeJournal, encodeLine, Journal, JournalDamaged, readJournals } from '../../../src/agent/journal.ts';
+import { decodeJournal, encodeLine, Journal, JournalDamaged } from '../../../src/agent/journal.ts';
+import { readJournals } from '../../../src/agent/journal-folder.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { advance, allows, fold, IllegalTransition } from '../../../src/core/job.ts';
 import type { EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
@@ -288,8 +300,9 @@ describe('a journal on disk', () => {
     const path = join(dir.path, `${JOB}.jsonl`);
     for (let length = bytesOf(1); length <= WHOLE.length; length += 7) {
       await writeFile(path, WHOLE.subarray(0, length));
-      const { wholeBytes, job } = await readOne(dir.path);
-      const journal = await Journal.reopen(dir.path, JOB, wholeBytes);
+      const read = await readOne(dir.path);
+      const { wholeBytes, job } = read;
+      const journal = await Journal.reopen(dir.path, JOB, read);
       const next: JournalEntry = { entry: 'step-started', step: 's', revision: job.revision + 1, time: '' };
       await journal.append(next);
       await journal.close();
@@ -297,6 +310,44 @@ describe('a journal on disk', () => {
       const whole = WHOLE.subarray(0, wholeBytes).toString('utf8');
       expect(await readFile(path, 'utf8'), `torn at ${length}`).toBe(whole + encodeLine(next));
     }
+  });
+});
+
+describe('a journal that somebody else has changed', () => {
+  it.each<[what: string, change: (path: string) => Promise<unknown>]>([
+    ['has grown', async (path) => await appendFile(path, LINES[1] ?? '')],
+    ['has shrunk', async (path) => await truncate(path, 10)],
+    [
+      'is another file, as an editor makes one',
+      async (path) => {
+        await copyFile(path, `${path}~`);
+        await rename(`${path}~`, path);
+      },
+    ],
+    ['is a link now', async (path) => await rename(path, `${path}~`).then(() => symlink(`${path}~`, path))],
+    ['is gone', async (path) => await unlink(path)],
+  ])('as it %s, is not written to', async (_what, change) => {
+    await using dir = await testDir();
+    const path = join(dir.path, `${JOB}.jsonl`);
+    const journal = await Journal.create(dir.path, JOB);
+    await journal.append(ENTRIES[0]);
+    await change(path);
+    const after = await readFile(path, 'utf8').catch(() => undefined);
+    await expect(journal.append(SECOND)).rejects.toThrow('somebody else has changed');
+    expect(await readFile(path, 'utf8').catch(() => undefined)).toBe(after);
+    await journal.close();
+  });
+
+  it('between its being read and its being opened, is not written to', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, `${JOB}.jsonl`);
+    await writeFile(path, linesOf(0, 1));
+    const read = await readOne(dir.path);
+    await appendFile(path, LINES[2] ?? '');
+    const journal = await Journal.reopen(dir.path, JOB, read);
+    await expect(journal.append({ ...RUNNING, revision: 3, time: '' })).rejects.toThrow('somebody else has changed');
+    expect(await readFile(path, 'utf8')).toBe(linesOf(0, 1, 2));
+    await journal.close();
   });
 });
 
@@ -324,6 +375,6 @@ describe('the journals of a folder', () => {
     expect(found.get('empty')).toBeUndefined();
     expect(found.get('torn')).toBeUndefined();
     expect(found.get('damaged')).toBeInstanceOf(JournalDamaged);
-    expect(found.get('folder')).toMatchObject({ code: 'EISDIR' });
+    expect(found.get('folder')).toMatchObject({ message: 'it is no file' });
   });
 });

@@ -1,7 +1,7 @@
 /** What a caller of SetSpeed, Pause and Resume is answered, whenever it asks: the log of the job is all that is needed. */
 import { describe, expect, it } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
-import { readJournals } from '../../../src/agent/journal.ts';
+import { readJournals } from '../../../src/agent/journal-folder.ts';
 import { type Change, changeDone, requestChange } from '../../../src/agent/request-change.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';

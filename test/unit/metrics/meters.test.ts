@@ -15,6 +15,7 @@ const IDLE: HostFigures = {
   links: { up: 0, down: 0 },
   reconnects: 0,
   watchers: 0,
+  strayFiles: 0,
   leftovers: [],
 };
 
@@ -89,6 +90,7 @@ describe('a host', () => {
       links: { up: 3, down: 1 },
       reconnects: 2,
       watchers: 4,
+      strayFiles: 5,
       leftovers: ['FILE', 'FILE', 'NODE'],
     });
     const [seconds = '', ...more] = await told(meters, 'longest_ready');
@@ -108,6 +110,7 @@ describe('a host', () => {
       'blockjob_qmp_links{state="down"} 1',
       'blockjob_qmp_reconnects_total 2',
       'blockjob_watchers 4',
+      'blockjob_journal_stray_files 5',
       'blockjob_leftovers{kind="FILE"} 2',
       'blockjob_leftovers{kind="NODE"} 1',
     ]);
