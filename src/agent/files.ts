@@ -57,7 +57,16 @@ export async function mustBeAbsent(path: string): Promise<void> {
 }
 
 export async function isThere(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => undefined)) !== undefined;
+  return (await whatIsAt(path)) !== undefined;
+}
+
+/** Undefined: nothing. Rejects where that cannot be told: what is not seen may be there. */
+async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
+  return await lstat(path, { bigint: true }).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return undefined;
+    throw error;
+  });
 }
 
 /** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` names who has it open. */
@@ -75,8 +84,9 @@ export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): K
   return { path, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
 }
 
+/** Rejects where it cannot be told. */
 export async function isStill(file: KnownFile): Promise<boolean> {
-  const now = await lstat(file.path, { bigint: true }).catch(() => undefined);
+  const now = await whatIsAt(file.path);
   if (now === undefined) return false;
   const { device, inode, birthTimeNs } = knownAs(file.path, now);
   return inode === file.inode && device === file.device && birthTimeNs === file.birthTimeNs;

@@ -48,6 +48,7 @@ export class JobSteps {
 
   /** Does the plan's steps, up to the first that is not done. */
   async begin(machine: VirtualMachine | undefined): Promise<void> {
+    machine?.expect(this.#job.accepted.job);
     try {
       for (const step of this.#job.accepted.plan) {
         const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);

@@ -34,7 +34,7 @@ export class Leftovers {
   async list(domain: string): Promise<readonly Leftover[]> {
     const machine = domain === '' ? undefined : this.#machines.find(domain);
     const names = new Set([domain, machine?.name, machine?.uuid]);
-    const found = (await this.#look()).map(({ leftover }) => leftover);
+    const found = (await this.#look()).found.map(({ leftover }) => leftover);
     const isOfDomain = (leftover: Leftover) =>
       names.has(leftover.domain) || names.has(this.#jobs.get(leftover.jobId)?.job.accepted.domainUuid);
     return domain === '' ? found : found.filter(isOfDomain);
@@ -43,16 +43,32 @@ export class Leftovers {
   /** One after the other, what uses another first, whatever the order in which they were named. */
   async reclaim(ids: readonly string[], apply: boolean): Promise<readonly ReclaimResult[]> {
     const results = new Map<string, ReclaimResult>();
-    for (const { leftover, remove } of await this.#look()) {
+    const { found, silent } = await this.#look();
+    for (const { leftover, remove } of found) {
       if (ids.includes(leftover.id)) results.set(leftover.id, await reclaimed(leftover, apply ? remove : undefined));
     }
-    return ids.map((id) => results.get(id) ?? { id, leftover: undefined, failure: undefined });
+    const [unasked] = silent;
+    return ids.map((id) => {
+      const result = results.get(id);
+      // What is in a QEMU that did not answer is not gone.
+      if (result !== undefined || unasked === undefined || id.startsWith('file:'))
+        return result ?? { id, leftover: undefined, failure: undefined };
+      const why = { domain: unasked.name, why: 'what is left there cannot be looked for' };
+      return { id, leftover: undefined, failure: failure('QEMU_UNREACHABLE', why) };
+    });
   }
 
-  async #look(): Promise<readonly Found[]> {
-    const perMachine = this.#machines.all.map(async (machine) => (await inTime(this.#in(machine), PATIENCE_MS)) ?? []);
+  /** `silent`: those that might have more, and did not answer. */
+  async #look(): Promise<{ readonly found: readonly Found[]; readonly silent: readonly VirtualMachine[] }> {
+    const silent: VirtualMachine[] = [];
+    const perMachine = this.#machines.all.map(async (machine) => {
+      const found = await inTime(this.#in(machine), PATIENCE_MS);
+      if (found === undefined && !machine.nobodyListens) silent.push(machine);
+      return found ?? [];
+    });
     const found = [...(await this.#files()), ...(await Promise.all(perMachine)).flat()];
-    return found.toSorted((a, b) => (a.leftover.createTime ?? '').localeCompare(b.leftover.createTime ?? ''));
+    const byAge = (a: Found, b: Found) => (a.leftover.createTime ?? '').localeCompare(b.leftover.createTime ?? '');
+    return { found: found.toSorted(byAge), silent };
   }
 
   async #files(): Promise<readonly Found[]> {
@@ -60,7 +76,7 @@ export class Leftovers {
     const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
     const found = jobs.map(async (job): Promise<Found[]> => {
       const { madeFile: made, accepted } = job;
-      const path = await fileLeft(job);
+      const { path, trouble } = await fileLeft(job).catch((error: unknown) => unseen(job, error));
       if (path === undefined) return [];
       const holder = async () => await holderOf(path, await graphsOf(this.#machines));
       const leftover: Leftover = {
@@ -72,7 +88,7 @@ export class Leftovers {
         name: path,
         allocatedBytes: await allocated(path),
         text: `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
-        blockedBy: (await holderOf(path, graphs)) ?? unknown(job),
+        blockedBy: trouble ?? (await holderOf(path, graphs)) ?? unknown(job),
         createTime: job.createTime,
       };
       const remove = async () => {
@@ -87,19 +103,20 @@ export class Leftovers {
 
   async #in(machine: VirtualMachine): Promise<readonly Found[]> {
     const [jobs, graph] = await Promise.all([machine.jobs(), machine.graph()]);
-    const isActive = (job: string) => this.#jobs.get(job)?.ended === false;
-    return leftoversIn(graph, jobs, isActive).map(({ kind, name, job, text, blockedBy }): Found => {
-      const createTime = this.#jobs.get(job)?.job.createTime;
-      const common = { host: this.#host, domain: machine.name, jobId: job, name, allocatedBytes: 0, text, blockedBy };
-      const leftover = { id: `${kind === 'NODE' ? 'node' : 'job'}:${name}`, kind, ...common, createTime };
-      const action =
-        kind === 'NODE'
-          ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
-          : ({ do: 'end-qmp-job', qemuJob: name } as const);
-      const holder = async (path: string) => await holderOf(path, await graphsOf(this.#machines));
-      const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
-      return { leftover, remove: async () => void (await performAgain(action, workplace)) };
-    });
+    return leftoversIn(graph, jobs, (job) => this.#jobs.get(job)?.job).map(
+      ({ kind, name, job, text, blockedBy }): Found => {
+        const createTime = this.#jobs.get(job)?.job.createTime;
+        const common = { host: this.#host, domain: machine.name, jobId: job, name, allocatedBytes: 0, text, blockedBy };
+        const leftover = { id: `${kind === 'NODE' ? 'node' : 'job'}:${name}`, kind, ...common, createTime };
+        const action =
+          kind === 'NODE'
+            ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
+            : ({ do: 'end-qmp-job', qemuJob: name } as const);
+        const holder = async (path: string) => await holderOf(path, await graphsOf(this.#machines));
+        const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
+        return { leftover, remove: async () => void (await performAgain(action, workplace)) };
+      },
+    );
   }
 }
 
@@ -112,10 +129,21 @@ const WORTH = {
 };
 
 /** The file that the job made, or may have made: it is there, and whether it was made then was never written down. */
-async function fileLeft({ madeFile: made, steps, accepted }: Job): Promise<string | undefined> {
-  if (made !== undefined) return made.created && (await isStill(made)) ? made.path : undefined;
+async function fileLeft({ madeFile: made, steps, accepted }: Job): Promise<Left> {
+  if (made !== undefined) return { path: made.created && (await isStill(made)) ? made.path : undefined };
   const path = steps.get('create-destination') === 'UNDO_FAILED' ? accepted.destination?.path : undefined;
-  return path !== undefined && (await isThere(path)) ? path : undefined;
+  return { path: path !== undefined && (await isThere(path)) ? path : undefined };
+}
+
+/** `path` undefined: nothing is left. */
+interface Left {
+  readonly path: string | undefined;
+  readonly trouble?: string;
+}
+
+/** What cannot be looked at may be there. */
+function unseen({ madeFile, accepted }: Job, error: unknown): Left {
+  return { path: madeFile?.path ?? accepted.destination?.path, trouble: `it cannot be looked at: ${String(error)}` };
 }
 
 /** It may be what the guest wrote to last, or somebody else's. */

@@ -65,6 +65,9 @@ async function refuseShared(images: readonly Image[], { graph, graphs, disk, mac
   for (const image of images) {
     const key = await fileKey(image.path);
     for (const other of graphs) {
+      if (other.opens === 'UNKNOWN' || other.opens?.has(key) === true) {
+        fail('DESTINATION_IN_USE', { path: image.path, by: `domain ${other.domain}, whose QEMU cannot be asked` });
+      }
       const isHere = other.socketPath === machine.socketPath;
       for (const node of other.graph.nodes.values()) {
         if ((isHere && own.has(node.node)) || (await fileKey(node.path)) !== key) continue;

@@ -66,10 +66,8 @@ export class RunningJob {
 
   /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
   async start(): Promise<void> {
-    const machine = this.#options.machine();
-    machine?.expect(this.#job.accepted.job);
     try {
-      await this.#steps.begin(machine);
+      await this.#steps.begin(this.#options.machine());
     } catch (error) {
       // The journal cannot be written: nothing more is done, and `drive` takes back what was.
       this.#logger.error({ err: error }, 'the start of the job failed');
@@ -90,8 +88,7 @@ export class RunningJob {
         if (seen !== undefined) this.#asked.see(seen);
         if (seen?.qemu === 'UP') await this.#hold.letGo(machine);
         const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
-        const isSilent = seen?.qemu === 'SILENT' || machine?.identity === undefined;
-        if (move === undefined || move.move === 'wait') await this.#wait(isSilent, before);
+        if (move === undefined || move.move === 'wait') await this.#wait(seen?.qemu !== 'UP', before);
         else await this.#perform(move, seen === undefined || seen.qemu === 'UP' ? machine : undefined);
       } catch (error) {
         if (isUnreachable(error)) {

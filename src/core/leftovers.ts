@@ -1,5 +1,6 @@
 /** What a QEMU still holds of jobs that are over, and why it cannot be taken away now. Pure; files are the agent's. */
 import { type BlockGraph, topDown } from './chain.ts';
+import { hasEnded, type Job } from './job.ts';
 import type { QemuJob } from './qemu/replies.ts';
 
 export interface QemuLeftover {
@@ -12,20 +13,26 @@ export interface QemuLeftover {
   readonly blockedBy: string;
 }
 
-/** Each node before those it uses, so that they can be taken away in this order. `isActive`: of a job that goes on. */
+/**
+ * Each node before those it uses, so that they can be taken away in this order. `jobOf`: what is known of a job. One that
+ * goes on leaves nothing over; one that was given up while its QEMU was silent may run there still, and is to be cancelled.
+ */
 export function leftoversIn(
   graph: BlockGraph,
   jobs: readonly QemuJob[],
-  isActive: (job: string) => boolean,
+  jobOf: (job: string) => Job | undefined,
 ): readonly QemuLeftover[] {
   const ours = (name: string) => {
     const job = /^bj[0-9a-f]{16}(?=-|$)/.exec(name)?.[0];
-    return job !== undefined && !isActive(job) ? job : undefined;
+    const known = job === undefined ? undefined : jobOf(job);
+    return known === undefined || hasEnded(known) ? job : undefined;
   };
+  const isGivenUp = (job: string) => jobOf(job)?.concluded?.how === 'GIVEN_UP';
   const kept = jobs.flatMap(({ id, status }): QemuLeftover[] => {
     const job = ours(id);
     if (job === undefined) return [];
-    const blockedBy = status === 'concluded' ? '' : `it is ${status}; wait until it has concluded`;
+    const isFree = status === 'concluded' || isGivenUp(job);
+    const blockedBy = isFree ? '' : `it is ${status}; wait until it has concluded`;
     return [{ kind: 'QEMU_JOB', name: id, job, text: 'QEMU keeps this job, and nobody looks after it', blockedBy }];
   });
   const used = usedIn(graph);

@@ -8,6 +8,7 @@ import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.t
 import { type Machine, Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
 import { eventually, graphOf } from '../support/checks.ts';
+import { whileStopped } from '../support/while-stopped.ts';
 
 const { KIND_FILE, KIND_NODE, KIND_QEMU_JOB } = Leftover_Kind;
 
@@ -42,6 +43,19 @@ describe('leftovers', () => {
     );
     expect(existsSync(join(machine.dir, 'copy'))).toBe(true);
     expect((await site.service.getDomain(machine.disk.domain)).disks[0]?.nodeName).toBe(job.id);
+  });
+
+  test('in a QEMU that does not answer are not gone', async () => {
+    await using machine = await site.machine();
+    await whileStopped(machine.qemu.pid, async () => {
+      const [result] = await site.service.reclaim(['node:bj0123456789abcdef'], true);
+      expect(result).toMatchObject({
+        reclaimed: false,
+        error: { message: expect.stringContaining('cannot') as string },
+      });
+    });
+    const [result] = await site.service.reclaim(['node:bj0123456789abcdef'], true);
+    expect(result).toMatchObject({ reclaimed: true, error: undefined });
   });
 
   test('the file of a copy by force after READY: said, and removed when that is asked for', async () => {

@@ -1,15 +1,16 @@
 /** A service that does not see QEMU's process in /proc, or sees another: each line of docs/operations.md about it. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { access, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { Job_State } from '../../generated/blockjob/v1/job.ts';
+import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { encodeLine } from '../../src/agent/journal.ts';
-import type { EntryBody, JournalEntry } from '../../src/core/journal-entry.ts';
+import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/journal-entry.ts';
 import { Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
-import { eventually } from '../support/checks.ts';
+import { eventually, graphOf, monitorIn } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { metCopy } from '../support/met-copy.ts';
+import { startQemu } from '../support/qemu.ts';
 import { canSeeLess, HIDEPID, OTHER_UID, PID_NAMESPACE, seeAs } from '../support/sights.ts';
 
 async function entriesOf(journal: string): Promise<readonly JournalEntry[]> {
@@ -25,6 +26,21 @@ async function goOnWith(journal: string, ...bodies: readonly EntryBody[]): Promi
   const more = bodies.map((body, index): JournalEntry => ({ ...body, revision: last + 1 + index, time }));
   await writeFile(journal, [...entries, ...more].map(encodeLine).join(''));
 }
+
+/** A journal as it would be of another boot, or of a service that did not write down where it had seen QEMU. */
+async function withProcess(journal: string, change: (process: QemuProcess) => QemuProcess): Promise<void> {
+  const entries = await entriesOf(journal);
+  const changed = entries.map((entry) =>
+    entry.entry === 'accepted' && entry.process !== undefined ? { ...entry, process: change(entry.process) } : entry,
+  );
+  await writeFile(journal, changed.map(encodeLine).join(''));
+}
+
+const OLDER = ({ pid, startTime }: QemuProcess): QemuProcess => ({ pid, startTime });
+const REBOOTED = (process: QemuProcess): QemuProcess => ({
+  ...process,
+  bootId: '00000000-0000-4000-8000-000000000000',
+});
 
 const SIGHTS = [PID_NAMESPACE, HIDEPID, OTHER_UID];
 
@@ -44,6 +60,14 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       outcome: { guestWritesTo: path },
     });
     expect(await site.service.listLeftovers(domain)).toEqual([]);
+    // Whose QEMU's files are it does not know: a new one is its own.
+    const next = join(machine.dir, 'next');
+    const another = await site.service.startCopy({
+      disk: machine.disk,
+      destination: { target: { $case: 'file', value: next } },
+    });
+    expect((await stat(next)).uid).toBe(sight.uid ?? process.getuid?.());
+    await site.service.abort({ job: byId(another.id) });
     await machine.qemu[Symbol.asyncDispose]();
     await machine.guest.expectIn(path, 'qcow2');
   });
@@ -64,5 +88,94 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await eventually('the guest runs', async () =>
       (await admin.execute<{ status: string }>('query-status')).status === 'running' ? true : undefined,
     );
+  });
+
+  test(`${PID_NAMESPACE.name}, where its QEMU ends: the job waits, until the VM is back without it`, async () => {
+    await using site = await Site.open();
+    await using it = await metCopy(site, 'READY');
+    const { machine, job } = it;
+    const { name, uuid } = machine.qemu;
+    const { domain } = machine.disk;
+    await site.restart('SIGKILL', undefined, async () => {
+      const journal = join(site.stateFolder, 'jobs', `${job.id}.jsonl`);
+      await goOnWith(journal, { entry: 'pivot-requested', pauseGuest: 'NEVER' });
+      await seeAs(PID_NAMESPACE, site, machine);
+      process.kill(machine.qemu.pid, 'SIGKILL');
+      await machine.qemu.exited;
+    });
+    // It has looked, and found nobody.
+    await eventually('the socket is found dead', async () =>
+      (await site.service.getInfo(job.id)).state === Job_State.STATE_PIVOTING ? true : undefined,
+    );
+    expect((await site.service.getInfo(job.id)).endTime).toBeUndefined();
+    const disks = [{ id: 'disk0', bus: 'virtio-blk', chain: machine.chain }] as const;
+    await using _again = await startQemu({
+      style: 'blockdev',
+      name,
+      uuid,
+      disks,
+      extraArgs: monitorIn(site.sockets, domain),
+    });
+    expect(await it.ended()).toMatchObject({
+      state: Job_State.STATE_UNRESOLVED,
+      outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_UNKNOWN, safeToDelete: [] },
+    });
+  });
+});
+
+describe.skipIf(needs('qemu'))('a service that is started again', () => {
+  test.each([
+    ['on the journals of an older one', OLDER],
+    ['after a reboot of the host', REBOOTED],
+  ] as const)('%s, and whose QEMU has ended: says so', async (_when, change) => {
+    await using site = await Site.open();
+    await using it = await metCopy(site, 'READY');
+    const { machine, job } = it;
+    await site.restart('SIGTERM', undefined, async () => {
+      await withProcess(join(site.stateFolder, 'jobs', `${job.id}.jsonl`), change);
+      process.kill(machine.qemu.pid, 'SIGKILL');
+      await machine.qemu.exited;
+    });
+    expect((await it.ended()).state).toBe(Job_State.STATE_FAILED);
+  });
+
+  test('on the journals of an older one, and whose QEMU runs: goes on with its jobs', async () => {
+    await using site = await Site.open();
+    await using it = await metCopy(site, 'READY');
+    const { machine, job } = it;
+    await site.restart('SIGTERM', machine.disk.domain, async () => {
+      await withProcess(join(site.stateFolder, 'jobs', `${job.id}.jsonl`), OLDER);
+    });
+    expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_READY);
+    const ended = await site.service.abort({ job: byId(job.id), pivot: true });
+    expect(ended.state).toBe(Job_State.STATE_COMPLETED);
+  });
+
+  test('and whose QEMU cannot be asked: by force its job is given up, and cancelled when QEMU is back', async () => {
+    await using site = await Site.open();
+    await using it = await metCopy(site, 'READY');
+    const { machine, job, path } = it;
+    const { domain } = machine.disk;
+    const socket = join(site.sockets, `${domain}.sock`);
+    const away = join(machine.dir, 'away.sock');
+    await site.restart('SIGKILL', undefined, async () => await rename(socket, away));
+    expect(await site.service.abort({ job: byId(job.id), force: true })).toMatchObject({
+      state: Job_State.STATE_UNRESOLVED,
+      outcome: {
+        guestWritesTo: '',
+        destinationContent: DestinationContent.DESTINATION_CONTENT_UNKNOWN,
+        safeToDelete: [],
+      },
+    });
+    await access(path);
+    await rename(away, socket);
+    await site.service.domainUp(domain);
+    const left = (await site.service.listLeftovers(domain)).filter(({ id }) => id.startsWith('job:'));
+    expect(left).toMatchObject([{ id: `job:${job.id}`, blockedBy: '' }]);
+    await site.service.reclaim([`job:${job.id}`], true);
+    const { jobs, devices } = await graphOf(machine.qemu.admin);
+    expect(jobs).toEqual([]);
+    expect(Object.values(devices)).not.toContain(job.id);
+    await machine.guest.write(2);
   });
 });

@@ -2,7 +2,7 @@
 import { link, lstat, mkdir, open, readFile, rename, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createFile, deleteImage, fileKey, knownAs, removeFile } from '../../../src/agent/files.ts';
+import { createFile, deleteImage, fileKey, isStill, isThere, knownAs, removeFile } from '../../../src/agent/files.ts';
 import { holderOf } from '../../../src/agent/graphs.ts';
 import type { FileOwner, KnownFile, MadeFile } from '../../../src/core/plans/step.ts';
 import { anImage } from '../../support/image.ts';
@@ -14,6 +14,21 @@ const AS_ROOT = process.getuid?.() === 0;
 async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOver = false): Promise<MadeFile> {
   return await createFile({ do: 'create-file', path, takeOver, sizeBytes, owner });
 }
+
+describe('a file that cannot be looked at', () => {
+  it('is not taken for one that is gone', async () => {
+    await using dir = await testDir();
+    // A link that leads to itself: ELOOP on the way, whoever asks.
+    await symlink('loop', join(dir.path, 'loop'));
+    const path = join(dir.path, 'loop', 'x');
+    const image = { path, device: '1', inode: '2', birthTimeNs: '3' };
+    await expect(isStill(image)).rejects.toMatchObject({ code: 'ELOOP' });
+    await expect(isThere(path)).rejects.toMatchObject({ code: 'ELOOP' });
+    await expect(deleteImage(image, async () => undefined)).rejects.toMatchObject({ code: 'ELOOP' });
+    await expect(removeFile({ ...image, created: true })).rejects.toMatchObject({ code: 'ELOOP' });
+    expect(await isThere(join(dir.path, 'nothing'))).toBe(false);
+  });
+});
 
 describe('making the file', () => {
   it('gives it its size, its owner, and nobody else a look at it', async () => {

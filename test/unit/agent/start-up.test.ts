@@ -102,6 +102,16 @@ describe('a jobs folder', () => {
     }
   });
 
+  // As the service wrote it before it wrote down where it had seen the process.
+  it('has a journal of an older service: its job goes on', async () => {
+    await using dir = await testDir();
+    await copyFile(join(import.meta.dirname, 'before-namespaces.jsonl'), join(dir.path, `${JOB}.jsonl`));
+    expect(await opened(dir)).toEqual({ jobs: { [JOB]: 'PIVOTING' }, told: [] });
+    const [first = ''] = (await readFile(join(dir.path, `${JOB}.jsonl`), 'utf8')).split('\n');
+    expect(JSON.parse(first.slice(9))).toMatchObject({ process: { pid: 1234, startTime: '5678' } });
+    expect(first).not.toContain('pidNamespace');
+  });
+
   it('has a journal under another name: it gets its own back, as the id in it decides', async () => {
     await using dir = await withJob();
     const text = await readFile(join(dir.path, `${JOB}.jsonl`), 'utf8');
