@@ -7,7 +7,7 @@ import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { encodeLine } from '../../src/agent/journal.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
+import { byId, refusalOf, refused } from '../support/caller.ts';
 import { eventually, present } from '../support/checks.ts';
 import { run, testDir } from '../support/qemu.ts';
 import { Service } from '../support/service.ts';
@@ -46,6 +46,12 @@ describe('the state folder', () => {
     const refusal = await refused(site.service.startCopy(copyOf(other)));
     expect(refusal).toMatchObject({ reason: 'NO_SPACE', metadata: { path: join(small.path, 'jobs') } });
     expect(await readdir(other.dir)).not.toContain('copy');
+    // What is asked for again is written down, too, until the journal's own last block is full.
+    await eventually('the journal takes no more', async () => {
+      const again = site.service.setSpeed(job.id, 65_536n, crypto.randomUUID());
+      const refusalNow = await again.then(() => undefined, refusalOf);
+      return refusalNow?.reason === 'NO_SPACE' ? true : undefined;
+    });
     await guest.write(0);
     // It cannot be written down that the job is READY, and so nobody is told; QEMU goes on.
     await qemu.admin.execute('block-job-set-speed', { device: job.id, speed: 0 });
