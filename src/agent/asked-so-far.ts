@@ -2,11 +2,16 @@
 
 import { isForced, isOverNetwork, type Job } from '../core/job.ts';
 import type { Asked, Asking, Seen } from '../core/next-move.ts';
+import { Pace } from './pace.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
 /** A guest's own time-out for its disk is 30 seconds and more. */
 export const HOLD_LIMIT_MS = 5000;
+/** A hold ends by itself at its limit, and QEMU answers at once: after so long it waits for storage that hangs. */
+const HANGS_AFTER_MS = HOLD_LIMIT_MS + 1000;
+/** What `stop` may have to wait for, so that there is time for the pivot. */
+const UNDER_WAY_LIMIT_MS = HOLD_LIMIT_MS / 2;
 /**
  * QEMU's NBD client can miss a cancel that comes while it finds out that its connection is broken, and then waits for a
  * server that hangs (seen with QEMU 7.2): it is told again.
@@ -19,7 +24,7 @@ const PAUSE_LASTS_MS = 200;
 /** What QEMU refuses for longer it has not refused because of a race. */
 const REFUSES_MS = 2000;
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
-const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, migrates: 500 };
+const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, migrates: 500, pace: 250 };
 /** A host that may not move the guest asks again after so long. */
 const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
@@ -51,10 +56,18 @@ export class AskedSoFar {
   #heardAt = performance.now();
   /** When the present end, or pivot, was asked for, as far as this service knows. */
   #intentAt = performance.now();
+  /** Since the state is what it is: what was copied before tells nothing of the destination now. */
+  #pace = new Pace();
+  /** When QEMU was asked to end the copy. */
+  #endAskedAt = Infinity;
+  #copiesYankedAt = -Infinity;
+  /** Over this connection QEMU has said that the job goes on: the guest was where it was. */
+  #goesOn = false;
 
   add(asking: Asking): void {
     this.#asked.add(asking);
     if (asking === 'forceEnd') this.#forcedAt = performance.now();
+    if (asking === 'complete' || asking === 'end') this.#endAskedAt = performance.now();
   }
 
   /** QEMU has said yes, or it has never come to QEMU: the same may be asked for anew. */
@@ -77,9 +90,25 @@ export class AskedSoFar {
     this.#fencedUntil = performance.now() + FENCED_MS;
   }
 
+  /** So were the connections of all copies. */
+  yankedCopies(): void {
+    this.#copiesYankedAt = performance.now();
+  }
+
+  /** When it may be, at the earliest, that the guest waits for storage that hangs. */
+  mayHangInMs({ guestHeld }: Job, silentMs: number): number {
+    const nowMs = performance.now();
+    const waitsMs = Math.max(silentMs, guestHeld && this.#held ? nowMs - this.#heldSince : 0);
+    return Math.max(1, HANGS_AFTER_MS - waitsMs, this.#copiesYankedAt + FORCE_AGAIN_MS - nowMs);
+  }
+
   /** What QEMU says now. */
   see(seen: Seen): void {
     if (seen.qemu !== 'SILENT') this.#heardAt = performance.now();
+    if (seen.qemu === 'UP' && seen.job !== undefined) {
+      this.#pace.see(seen.job);
+      this.#goesOn = seen.job.status !== 'concluded';
+    }
     const isPaused = seen.qemu === 'UP' && seen.job?.paused === true && seen.job.ioStatus === 'ok';
     this.#guestMigrates = seen.qemu === 'UP' && seen.guestMigrates;
     this.#pausedSince = isPaused ? (this.#pausedSince ?? performance.now()) : undefined;
@@ -91,21 +120,28 @@ export class AskedSoFar {
     if (guestHeld) return LOOK_AGAIN_MS.held;
     if (this.#pausedSince !== undefined && !this.#pauseLasts) return PAUSE_LASTS_MS;
     if (this.#guestMigrates) return LOOK_AGAIN_MS.migrates;
+    if (state === 'PIVOTING' && this.#underWayMs(job) === undefined) return LOOK_AGAIN_MS.pace;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(job);
     return leftMs > 0 && leftMs !== Infinity ? leftMs : undefined;
+  }
+
+  #underWayMs({ accepted }: Job): number | undefined {
+    return this.#pace.underWayMs(accepted.options.bufferBytes);
   }
 
   get #pauseLasts(): boolean {
     return this.#pausedSince !== undefined && performance.now() - this.#pausedSince >= PAUSE_LASTS_MS;
   }
 
-  now(job: Job, generation: number): Asked {
+  /** `silentMs`: for how long QEMU has answered nothing that it was asked. */
+  now(job: Job, generation: number, silentMs = 0): Asked {
     const another = generation !== this.#generation || job.intent !== this.#intent;
     if (another) {
       this.#asked.clear();
       this.#refused.clear();
     }
+    if (generation !== this.#generation) this.#goesOn = false;
     if (isOverNetwork(job) && performance.now() - this.#forcedAt > FORCE_AGAIN_MS) {
       this.#forcedAt = Infinity;
       this.forget('yank', 'forceEnd');
@@ -120,6 +156,7 @@ export class AskedSoFar {
     const nowMs = performance.now();
     if (this.#state !== job.state) {
       this.#state = job.state;
+      this.#pace = new Pace();
       this.#since = nowMs;
     }
     if (this.#held !== job.guestHeld) {
@@ -129,7 +166,7 @@ export class AskedSoFar {
     }
     const heldMs = nowMs - this.#heldSince;
     const refused = [...this.#refused].filter(([, { since }]) => nowMs - since > REFUSES_MS);
-    const silentMs = nowMs - Math.max(this.#heardAt, this.#intentAt);
+    const unheardMs = nowMs - Math.max(this.#heardAt, this.#intentAt);
     return {
       refused: Object.fromEntries(refused.map(([asking, { words }]) => [asking, words])),
       complete: this.#asked.has('complete'),
@@ -146,10 +183,24 @@ export class AskedSoFar {
       pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
-      givenUp: isForced(job) && silentMs > GIVE_UP_MS,
+      givenUp: isForced(job) && unheardMs > GIVE_UP_MS,
+      waitsFarTooLong: this.#waitsFarTooLong(job, nowMs, silentMs),
+      endsTooLong: this.#hangsAtItsEnd(nowMs),
+      stopsSoon: (this.#underWayMs(job) ?? Infinity) <= UNDER_WAY_LIMIT_MS,
       fenced: nowMs < this.#fencedUntil,
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
+  }
+
+  #waitsFarTooLong({ guestHeld, state }: Job, nowMs: number, silentMs: number): boolean {
+    if (this.#asked.has('complete') || !(this.#goesOn || state === 'STARTING')) return false;
+    const waitsMs = Math.max(silentMs, guestHeld ? nowMs - this.#heldSince : 0);
+    return waitsMs > HANGS_AFTER_MS && nowMs - this.#copiesYankedAt > FORCE_AGAIN_MS;
+  }
+
+  #hangsAtItsEnd(nowMs: number): boolean {
+    const isAsked = this.#asked.has('complete') || this.#asked.has('end');
+    return isAsked && Math.min(nowMs - this.#endAskedAt, this.#pace.stillMs) > HANGS_AFTER_MS;
   }
 }
 

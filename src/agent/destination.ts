@@ -7,9 +7,10 @@ import { type Destination, nbdUri } from '../core/destination.ts';
 import { fail } from '../core/errors.ts';
 import type { ImageFormat } from '../core/job-options.ts';
 import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
-import { leavesZeroesOut } from '../core/qemu/features.ts';
+import { boundsNbdOpen, leavesZeroesOut } from '../core/qemu/features.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
+import { expectGreeting } from './nbd-greeting.ts';
 import { ownChain, usableQcow2 } from './own-chain.ts';
 import { checkAllowed, inWords, lookAt, lookAtExisting, type Place, readHeader, refuseUsed } from './place.ts';
 import type { Site } from './site.ts';
@@ -157,7 +158,8 @@ async function nbd({ nbd: to }: Extract<Destination, { kind: 'nbd' }>, site: Sit
     );
     if (!isAllowed) fail('DESTINATION_NOT_ALLOWED', { path });
   }
-  const storage = { driver: 'nbd', ...to } as const;
+  await expectGreeting(server, path);
+  const storage = { driver: 'nbd', ...to, opensInTime: boundsNbdOpen(site.schema) } as const;
   return { path, plan: { storage, format: 'RAW', make: undefined, backing: undefined, backingName: undefined } };
 }
 

@@ -51,6 +51,8 @@ export class JobSteps {
     machine?.expect(this.#job.accepted.job);
     try {
       for (const step of this.#job.accepted.plan) {
+        // `drive` takes back what was done.
+        if (this.#isCancelled) return;
         const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
         if (!(await this.#run(step, machine, how))) return;
       }
@@ -72,7 +74,7 @@ export class JobSteps {
 
   /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
   async takeBack(machine: VirtualMachine | undefined): Promise<void> {
-    const why = this.#job.failure ?? this.#stoppedBy ?? (await this.#failedAtOnce(machine));
+    const why = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? (await this.#failedAtOnce(machine));
     for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
       const state = this.#job.steps.get(name);
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
@@ -93,6 +95,15 @@ export class JobSteps {
       await this.#log.append({ entry: 'undo-done', step: name });
     }
     await this.#log.append({ entry: 'refused', failure: why });
+  }
+
+  get #cancelled(): Failure | undefined {
+    const job = this.#job.accepted.job;
+    return this.#isCancelled ? failure('JOB_ENDED', { job, state: 'CANCELLED' }) : undefined;
+  }
+
+  get #isCancelled(): boolean {
+    return this.#job.intent?.entry === 'cancel-requested';
   }
 
   /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
-import { type Job, writtenBy } from '../core/job.ts';
+import { hasEnded, isOverNetwork, type Job, writtenBy } from '../core/job.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
 import type { JobRef } from '../core/requests.ts';
@@ -201,10 +201,22 @@ export class JobTable {
       arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
       holdOf: (machine) => this.#options.holds.of(machine),
+      copiesBeside: () => this.#copiesBeside(log),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       logger,
     });
+  }
+
+  #copiesBeside({ job: { accepted } }: JobLog): readonly Job[] {
+    const machine = this.#options.machines.of(accepted);
+    const isBeside = (job: Job) =>
+      job.accepted.job !== accepted.job && this.#options.machines.of(job.accepted) === machine;
+    // Once a pivot was asked for, the guest may be on it at any moment.
+    return [...this.#logs.values()]
+      .map(({ job }) => job)
+      .filter((job) => !hasEnded(job) && job.concluded === undefined && !job.pivotRequested && isOverNetwork(job))
+      .filter(isBeside);
   }
 
   #lookAfter(log: JobLog, job: RunningJob, work: () => Promise<void>): void {

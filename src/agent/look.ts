@@ -66,6 +66,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
       paused: blockJob?.paused ?? false,
       speedBytesPerSecond: blockJob?.speedBytesPerSecond ?? job.bandwidthBytesPerSecond,
       remainingBytes: blockJob === undefined ? 0 : Math.max(0, blockJob.lengthBytes - blockJob.offsetBytes),
+      copiedBytes: blockJob?.offsetBytes ?? 0,
       begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
     },
     ...place,

@@ -3,6 +3,7 @@ import { onlyBelow } from '../core/chain.ts';
 import type { Destination } from '../core/destination.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy } from '../core/plans/copy.ts';
+import { canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
 import { acceptedAt, activeImage, type Site } from './site.ts';
@@ -34,6 +35,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
       otherwise: nodesOf(job, destination),
     },
     committed: [],
+    ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
     options,
     plan: planCopy(job, source, destination, options),
   };

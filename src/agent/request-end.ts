@@ -13,7 +13,8 @@ export async function requestEnd(
   { pivot, force, pauseGuest }: AbortRequest,
   mark: RequestMark | undefined,
 ): Promise<void> {
-  await log.started();
+  // A start may wait for storage for long; what has not begun can be taken back at any time.
+  if (pivot) await log.started();
   const paused = given(pauseGuest);
   const entry = pivot
     ? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO' } as const)

@@ -9,10 +9,9 @@
 import type { Logger } from 'pino';
 import type { Job } from '../core/job.ts';
 import { isForPivot } from '../core/moves.ts';
-import { type Asked, type Move, nextMove, type Seen } from '../core/next-move.ts';
+import { type Asked, type Move, nextMove } from '../core/next-move.ts';
 import type { QmpCommand } from '../core/qemu/commands.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
-import { urgentMove } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent, Refused } from '../qmp/errors.ts';
@@ -22,9 +21,10 @@ import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, lookerFor } from './look.ts';
+import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-export interface RunningJobOptions extends Omit<JobStepsOptions, 'hold'> {
+export interface RunningJobOptions extends Omit<JobStepsOptions, 'hold'>, Pick<UrgentMovesOptions, 'copiesBeside'> {
   readonly holdOf: HoldOf;
   /** The VM of this job as it is now; undefined: there is none. */
   readonly machine: () => VirtualMachine | undefined;
@@ -48,6 +48,7 @@ export class RunningJob {
   readonly #stop = new AbortController();
   readonly #asked = new AskedSoFar();
   readonly #looker: Looker;
+  readonly #urgent: UrgentMoves;
   #leaveBy = Infinity;
 
   constructor(options: RunningJobOptions) {
@@ -58,6 +59,7 @@ export class RunningJob {
     this.#logger = options.logger.child({ job, domain, disk });
     this.#hold = new JobHold(options.log, options.holdOf);
     this.#steps = new JobSteps({ ...options, hold: this.#hold, logger: this.#logger });
+    this.#urgent = new UrgentMoves({ ...options, asked: this.#asked, logger: this.#logger });
   }
 
   get #job(): Job {
@@ -66,8 +68,10 @@ export class RunningJob {
 
   /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
   async start(): Promise<void> {
+    const machine = this.#options.machine();
+    machine?.expect(this.#job.accepted.job);
     try {
-      await this.#steps.begin(this.#options.machine());
+      await this.#urgent.beside(machine, async () => await this.#steps.begin(machine));
     } catch (error) {
       // The journal cannot be written: nothing more is done, and `drive` takes back what was.
       this.#logger.error({ err: error }, 'the start of the job failed');
@@ -81,15 +85,17 @@ export class RunningJob {
       const wake = machine?.wake ?? this.#options.arrivals;
       const before = { log: this.#log.changed.now, wake, machine: wake.now };
       try {
-        const urgent = this.#urgent(machine);
-        const seen = urgent === undefined ? await this.#lookUntilUrgent(machine) : undefined;
+        const seen = await this.#urgent.beside(machine, async () => await look(this.#job, machine, this.#looker));
         // What is claimed of the end is what QEMU said after it was asked for.
-        if (seen !== undefined && this.#log.changed.now !== before.log) continue;
-        if (seen !== undefined) this.#asked.see(seen);
-        if (seen?.qemu === 'UP') await this.#hold.letGo(machine);
-        const move = urgent ?? (seen && nextMove(this.#job, seen, this.#askedNow(machine)));
-        if (move === undefined || move.move === 'wait') await this.#wait(seen?.qemu !== 'UP', before);
-        else await this.#perform(move, seen === undefined || seen.qemu === 'UP' ? machine : undefined);
+        if (this.#log.changed.now !== before.log) continue;
+        this.#asked.see(seen);
+        if (seen.qemu === 'UP') await this.#hold.letGo(machine);
+        const move = nextMove(this.#job, seen, this.#askedNow(machine));
+        if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
+        else {
+          const there = seen.qemu === 'UP' ? machine : undefined;
+          await this.#urgent.beside(there, async () => await this.#perform(move, there));
+        }
       } catch (error) {
         if (isUnreachable(error)) {
           await this.#wait(true, before);
@@ -103,22 +109,6 @@ export class RunningJob {
 
   #askedNow(machine: VirtualMachine | undefined): Asked {
     return this.#asked.now(this.#job, machine?.identity?.generation ?? 0);
-  }
-
-  #urgent(machine: VirtualMachine | undefined): Move | undefined {
-    return machine?.identity === undefined ? undefined : urgentMove(this.#job, this.#askedNow(machine));
-  }
-
-  /** A look may take for ever, where QEMU hangs on its storage. Undefined also when something is to be done first. */
-  async #lookUntilUrgent(machine: VirtualMachine | undefined): Promise<Seen | undefined> {
-    using looking = new LinkedAbort(undefined);
-    const urgent = async () => {
-      while (this.#urgent(machine) === undefined && !looking.signal.aborted) {
-        await this.#log.changed.after(this.#log.changed.now, { signal: looking.signal });
-      }
-      return undefined;
-    };
-    return await Promise.race([look(this.#job, machine, this.#looker), urgent()]);
   }
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
@@ -167,9 +157,6 @@ export class RunningJob {
         await this.#steps.carryBitmaps(machine);
         this.#asked.add('bitmaps');
         return;
-      case 'yank':
-        await this.#yank(move.command, machine);
-        return;
       case 'undo-start':
         await this.#steps.takeBack(machine);
         return;
@@ -197,15 +184,6 @@ export class RunningJob {
     if (machine === undefined) return;
     const refusal = await this.#refusalOf('stop', async () => await this.#hold.hold(move.because, machine));
     if (refusal === undefined && move.asks !== undefined) this.#asked.add(move.asks);
-  }
-
-  /** Where there is nothing to be yanked, the job can be ended as any other. */
-  async #yank(command: QmpCommand, machine: VirtualMachine | undefined): Promise<void> {
-    this.#asked.add('yank');
-    await machine?.executeOutOfBand(command).catch((error: unknown) => {
-      if (!(error instanceof Refused)) throw error;
-      this.#logger.info({ why: error.desc }, 'no connection to be broken');
-    });
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {

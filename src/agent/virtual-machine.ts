@@ -49,6 +49,8 @@ export class VirtualMachine {
   /** The last one, also while it is being tried again. */
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
+  #unanswered = 0;
+  #silentSince = 0;
   #lastGraph: BlockGraph | undefined;
   /** Of our jobs those that this very QEMU has, or has had, as was seen over the present connection. */
   #jobsHere = new Set<string>();
@@ -143,7 +145,19 @@ export class VirtualMachine {
   /** Rejects with the errors of src/qmp/errors.ts. */
   async execute(command: QmpCommand): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    return await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
+    if (this.#unanswered === 0) this.#silentSince = performance.now();
+    this.#unanswered += 1;
+    try {
+      return await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
+    } finally {
+      this.#unanswered -= 1;
+      this.#silentSince = performance.now();
+    }
+  }
+
+  /** For how long it has answered nothing that it was asked. */
+  get silentMs(): number {
+    return this.#unanswered === 0 ? 0 : performance.now() - this.#silentSince;
   }
 
   /** As execute: for the one hold of this VM, and for nobody else. */

@@ -40,6 +40,7 @@ export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   PIVOT_UNSUPPORTED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   DESTINATION_EXISTS: () => 'name a new file, or add --reuse-external (its contents are overwritten)',
   DESTINATION_MISSING: ({ path }) => `qemu-img create -f FORMAT ${path ?? 'DEST'} SIZE, or leave --reuse-external out`,
+  DESTINATION_UNREACHABLE: () => 'see that the NBD server runs, and is reached from the VM’s host',
   SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',

@@ -162,6 +162,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
     text: 'destination {path} is in use: {by}',
   },
+  DESTINATION_UNREACHABLE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'the NBD server of {path} does not answer: {why}',
+  },
   DISK_EMPTY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',

@@ -136,7 +136,7 @@ export function advance(job: Job, entry: JournalEntry): Job {
   const next: Job = {
     ...job,
     ...changes(job, entry),
-    state: stateAfter(job.state, entry),
+    state: stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested'),
     revision: entry.revision,
   };
   if (entry.entry === 'ended') return { ...next, outcome: entry.outcome };

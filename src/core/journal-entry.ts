@@ -50,6 +50,8 @@ export interface Accepted {
   readonly committed: readonly KnownFile[];
   /** The guest is to be paused for the instant of a pivot, and why; undefined: need not be. */
   readonly pauseGuestBecause: string | undefined;
+  /** QEMU has no yank: should this destination hang, nothing ends the `stop` that waits for it. */
+  readonly holdsWithoutBound?: true;
   readonly options: JobOptions;
   readonly plan: Plan;
   /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */

@@ -29,8 +29,9 @@ export interface SeenJob {
   readonly ioStatus: 'ok' | 'failed' | 'nospace';
   readonly paused: boolean;
   readonly speedBytesPerSecond: number;
-  /** What is left to copy. */
+  /** What is left to copy, and what has been: each write of the guest adds to both. */
   readonly remainingBytes: number;
+  readonly copiedBytes: number;
   /** It knows how much there is to copy: the checks that QEMU makes after its answer are behind it. */
   readonly begun: boolean;
 }
@@ -60,6 +61,12 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly pauseLasts: boolean;
   /** The guest has been paused for longer than anybody should wait for a disk. */
   readonly heldTooLong: boolean;
+  /** The guest is held, or QEMU is silent, for so long that it waits for storage that hangs; and the guest is not on the copy. */
+  readonly waitsFarTooLong: boolean;
+  /** QEMU was asked to end the copy, has nothing left to copy, and does not end it: the guest's disk waits meanwhile. */
+  readonly endsTooLong: boolean;
+  /** What is under way to the destination will soon be written, as far as can be seen: `stop` waits for it. */
+  readonly stopsSoon: boolean;
   /** It was, and has to get on with its work before it may be paused again. */
   readonly restsFromHold: boolean;
   /** An end by force was asked for, and QEMU has been silent since for as long as anybody should wait for it. */
@@ -77,8 +84,6 @@ export type Move =
   | { readonly move: 'release-guest' }
   /** The active image's bitmaps are to be on the destination when the guest is. */
   | { readonly move: 'carry-bitmaps' }
-  /** Out of band, as the monitor itself may hang. */
-  | { readonly move: 'yank'; readonly command: QmpCommand }
   /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
   | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
   | { readonly move: 'settle' };

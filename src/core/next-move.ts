@@ -5,9 +5,11 @@
  *
  *  job                       QEMU                                  move
  *  ------------------------  ------------------------------------  -----------------------------------------
- *  to be ended by force      a network destination, maybe hung     yank it, before anything is asked (urgent-move)
+ *  to be ended by force      a network destination, maybe hung     yank it, whatever else is waited for (urgent-move)
  *  to be ended by force      silent for too long                   record concluded: given up
  *  any                       silent                                wait
+ *  guest held far too long   waits for a network destination       yank all copies' that no guest is on (urgent-move)
+ *  asked to end              over the network, nothing left, stuck yank it (urgent-move)
  *  guest held                the job is over                       record concluded, then release the guest
  *  guest held                no end under way, or it is paused     release the guest
  *  STARTING                  has no job, or it failed at once      undo the start
@@ -24,6 +26,7 @@
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
  *  PIVOTING                  the guest migrates, or is another's   release it, and wait
+ *  PIVOTING                  guest to be paused, much under way    wait
  *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
  *  PIVOTING                  guest held for too long               release it, and try again later
  *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
@@ -192,10 +195,12 @@ function pivot(
   if (job.guestHeld && asked.heldTooLong) return { move: 'release-guest' };
   const because = pauseBecause(job, asked.overdue);
   if (because !== undefined && guestRuns && !(asked.complete && job.guestHeld)) {
-    return asked.restsFromHold ? WAIT : { move: 'hold-guest', because };
+    return asked.restsFromHold || !asked.stopsSoon ? WAIT : { move: 'hold-guest', because };
   }
   // standby is a drain by somebody else and passes; a completion asked for now would wait for it anyway.
   if (asked.complete || status !== 'ready') return WAIT;
+  // QEMU 10 and newer answer nothing any more if a destination hangs at this.
+  if (isOverNetwork(job) && !asked.stopsSoon) return WAIT;
   // A completion cannot be taken back, and waits for the rest: with a paused guest the rest comes first, in bounds.
   if (job.guestHeld && remainingBytes > 0) return WAIT;
   if (job.accepted.destination?.format === 'QCOW2' && !asked.bitmaps) return { move: 'carry-bitmaps' };
@@ -216,8 +221,7 @@ function pauseBecause(job: Job, overdue: boolean): string | undefined {
       return 'asked for by pause_guest ALWAYS';
     case 'AUTO':
       if (job.accepted.pauseGuestBecause !== undefined) return job.accepted.pauseGuestBecause;
-      // `stop` waits for a network destination that hangs, for good.
-      if (!overdue || isOverNetwork(job)) return undefined;
+      if (!overdue || job.accepted.holdsWithoutBound === true) return undefined;
       return 'the guest writes faster than the copy follows';
   }
 }

@@ -14,7 +14,8 @@
  *                  back, and the job is forgotten.
  * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
  * pivot-requested  by a caller, or by on_ready PIVOT.
- * cancel-requested may come too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
+ * cancel-requested stays STARTING until it is known whether QEMU has the job: what has not begun is taken back. It may come
+ *                  too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
  * ended            from any state: a job can fail, or be ended by somebody else, wherever it is. UNRESOLVED means
  *                  that what happened cannot be proved; the outcome says what is known.
  */
@@ -55,7 +56,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'asked-again': ANY_ACTIVE,
   speed: ANY_ACTIVE,
   'pivot-requested': ['READY'],
-  'cancel-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'cancel-requested': ANY_ACTIVE,
   'finish-requested': ['READY'],
   followed: ['CANCELLING'],
   'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
@@ -64,15 +65,17 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
 };
 
-export function stateAfter(state: JobState, entry: EntryBody): JobState {
+/** `isCancelled`: a cancel was asked for before. */
+export function stateAfter(state: JobState, entry: EntryBody, isCancelled: boolean): JobState {
   switch (entry.entry) {
     case 'running':
-      return 'RUNNING';
+      return isCancelled ? 'CANCELLING' : 'RUNNING';
     case 'ready':
       return state === 'RUNNING' ? 'READY' : state;
     case 'pivot-requested':
       return 'PIVOTING';
     case 'cancel-requested':
+      return state === 'STARTING' ? state : 'CANCELLING';
     case 'finish-requested':
       return 'CANCELLING';
     case 'refused':

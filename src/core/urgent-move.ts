@@ -1,11 +1,23 @@
 /** What cannot wait for an answer of QEMU: on a network destination that hangs it gives none. */
-import { isYanked, type Job } from './job.ts';
-import type { Asked, Move } from './moves.ts';
+import { isOverNetwork, isYanked, type Job } from './job.ts';
+import type { Asked } from './moves.ts';
 import { namesOf } from './plans/names.ts';
+import type { QmpCommand } from './qemu/commands.ts';
 
-export function urgentMove(job: Job, asked: Asked): Move | undefined {
-  const { accepted } = job;
-  if (!isYanked(job) || asked.yank || job.concluded !== undefined) return undefined;
-  const instances = [{ type: 'block-node', 'node-name': namesOf(accepted.job).file }] as const;
-  return { move: 'yank', command: { execute: 'yank', arguments: { instances } } };
+/** Whose connections are to be broken. */
+export type UrgentMove =
+  /** The job's own. */
+  | 'YANK'
+  /** Those of all copies in this QEMU on which no guest can be: `stop`, say, waits for every one of them. */
+  | 'YANK_COPIES';
+
+export function urgentMove(job: Job, asked: Asked): UrgentMove | undefined {
+  if (asked.waitsFarTooLong) return 'YANK_COPIES';
+  if (job.concluded !== undefined || !isOverNetwork(job) || asked.yank) return undefined;
+  return isYanked(job) || asked.endsTooLong ? 'YANK' : undefined;
+}
+
+export function yankOf(job: string): QmpCommand {
+  const instances = [{ type: 'block-node', 'node-name': namesOf(job).file }] as const;
+  return { execute: 'yank', arguments: { instances } };
 }

@@ -103,6 +103,7 @@ export class ModelQemu {
             paused: halt !== undefined,
             speedBytesPerSecond: this.#speed,
             remainingBytes: 0,
+            copiedBytes: 0,
             begun: status !== 'created',
           };
     return {

@@ -75,14 +75,16 @@ export class TcpProxy implements AsyncDisposable {
 
   #slowly(client: Socket, server: Socket): void {
     let freeAtMs = performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    client.on('close', () => clearTimeout(timer));
     client.on('data', (bytes: Buffer) => {
       client.pause();
       freeAtMs = Math.max(freeAtMs, performance.now()) + (bytes.length / this.#bytesPerSecond) * 1000;
-      const timer = setTimeout(() => {
+      const pass = () => {
         server.write(bytes);
         if (this.#mode === 'pass') client.resume();
-      }, freeAtMs - performance.now());
-      client.once('close', () => clearTimeout(timer));
+      };
+      timer = setTimeout(pass, Math.max(1, freeAtMs - performance.now()));
     });
   }
 

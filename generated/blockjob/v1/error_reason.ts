@@ -260,6 +260,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_DESTINATION_IN_USE: 909,
   /**
+   * ERROR_REASON_DESTINATION_UNREACHABLE - FAILED_PRECONDITION. The NBD server is not there, or does not greet within 5 seconds. The service itself asks, before
+   * QEMU is told of it: QEMU's guest would stand still until the server answers.
+   * Do: start it, or mend the way to it, from the domain's host.
+   * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU refuses), or none.
+   * Keys: path, why.
+   */
+  ERROR_REASON_DESTINATION_UNREACHABLE: 920,
+  /**
    * ERROR_REASON_DISK_EMPTY - FAILED_PRECONDITION. The disk has no medium.
    * Do: insert one.
    * libvirt: VIR_ERR_CONFIG_UNSUPPORTED.
@@ -427,6 +435,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_FORMAT_UNKNOWN = typeof ErrorReason.ERROR_REASON_FORMAT_UNKNOWN;
   export type ERROR_REASON_SIZE_MISMATCH = typeof ErrorReason.ERROR_REASON_SIZE_MISMATCH;
   export type ERROR_REASON_DESTINATION_IN_USE = typeof ErrorReason.ERROR_REASON_DESTINATION_IN_USE;
+  export type ERROR_REASON_DESTINATION_UNREACHABLE = typeof ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE;
   export type ERROR_REASON_DISK_EMPTY = typeof ErrorReason.ERROR_REASON_DISK_EMPTY;
   export type ERROR_REASON_NOT_OWNER = typeof ErrorReason.ERROR_REASON_NOT_OWNER;
   export type ERROR_REASON_JOB_ENDED = typeof ErrorReason.ERROR_REASON_JOB_ENDED;
@@ -548,6 +557,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 909:
     case "ERROR_REASON_DESTINATION_IN_USE":
       return ErrorReason.ERROR_REASON_DESTINATION_IN_USE;
+    case 920:
+    case "ERROR_REASON_DESTINATION_UNREACHABLE":
+      return ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE;
     case 910:
     case "ERROR_REASON_DISK_EMPTY":
       return ErrorReason.ERROR_REASON_DISK_EMPTY;
@@ -674,6 +686,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_SIZE_MISMATCH";
     case ErrorReason.ERROR_REASON_DESTINATION_IN_USE:
       return "ERROR_REASON_DESTINATION_IN_USE";
+    case ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE:
+      return "ERROR_REASON_DESTINATION_UNREACHABLE";
     case ErrorReason.ERROR_REASON_DISK_EMPTY:
       return "ERROR_REASON_DISK_EMPTY";
     case ErrorReason.ERROR_REASON_NOT_OWNER:

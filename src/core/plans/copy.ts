@@ -6,6 +6,9 @@ import { backingNamesOf, namesOf } from './names.ts';
 import type { FileOwner, Plan, Step } from './step.ts';
 import { addNode, startJob } from './steps.ts';
 
+/** A guest's own time-out for its disk is 30 seconds and more. */
+const OPEN_LIMIT_SECONDS = 5;
+
 export interface CopySource {
   readonly node: string;
   readonly virtualSizeBytes: number;
@@ -27,6 +30,8 @@ export type Storage =
       readonly exportName: string;
       readonly tlsCredentialsId: string;
       readonly tlsHostname: string;
+      /** QEMU takes a limit for how long it waits for the server when it opens it. */
+      readonly opensInTime: boolean;
     };
 
 /** An image that is below the destination, or is to be. */
@@ -104,7 +109,8 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
   return steps;
 }
 
-function nbdOptions({ server, exportName, tlsCredentialsId, tlsHostname }: Extract<Storage, { driver: 'nbd' }>) {
+function nbdOptions(storage: Extract<Storage, { driver: 'nbd' }>) {
+  const { server, exportName, tlsCredentialsId, tlsHostname, opensInTime } = storage;
   const address: NbdOptions['server'] =
     server.kind === 'tcp'
       ? { type: 'inet', host: server.host, port: String(server.port) }
@@ -117,6 +123,8 @@ function nbdOptions({ server, exportName, tlsCredentialsId, tlsHostname }: Extra
     ...(tlsHostname === '' ? {} : { 'tls-hostname': tlsHostname }),
     // A short outage of the network is waited for; a longer one is an I/O error, and no copy that hangs for ever.
     'reconnect-delay': 10,
+    // The guest's CPUs wait meanwhile.
+    ...(opensInTime ? { 'open-timeout': OPEN_LIMIT_SECONDS } : {}),
   } as const;
 }
 

@@ -4,12 +4,15 @@ import type { Accepted } from '../journal-entry.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(
-  { destination, pauseGuestBecause }: Accepted,
+  { destination, pauseGuestBecause, holdsWithoutBound }: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
   const notes: string[] = [];
   if (pauseGuestBecause !== undefined && destination !== undefined) {
     notes.push(`pauses the guest for the pivot: ${pauseGuestBecause}`);
+  }
+  if (holdsWithoutBound === true) {
+    notes.push('this QEMU has no yank: should the NBD server hang while the guest is paused, the guest waits for it');
   }
   if (bufferBytes > 0n && bufferBytes < LEAST_BUFFER_BYTES) {
     notes.push(

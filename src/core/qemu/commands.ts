@@ -31,6 +31,8 @@ export type NbdOptions = {
   readonly 'tls-hostname'?: string;
   /** In seconds. */
   readonly 'reconnect-delay': number;
+  /** In seconds; 7.0 has it. Without it QEMU waits for a server that says nothing for ever. */
+  readonly 'open-timeout'?: number;
 };
 
 /** A node's name, or none: never what the image's header says (a guest may have written that). */

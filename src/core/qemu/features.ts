@@ -6,7 +6,10 @@
 import type { JobKind } from '../journal-entry.ts';
 import { list, requiredText, text } from './replies.ts';
 
-/** Each command that QEMU has, with the names of its arguments. */
+/**
+ * Each command that QEMU has, with the names of its arguments. Where they depend on one of them, as on blockdev-add's
+ * driver, also `COMMAND CASE`, with those of that case alone.
+ */
 export type Schema = ReadonlyMap<string, ReadonlySet<string>>;
 
 export interface Need {
@@ -55,16 +58,35 @@ export function leavesZeroesOut(schema: Schema | undefined): boolean {
   return schema?.get('blockdev-mirror')?.has('target-is-zero') ?? true;
 }
 
+/** Can the time be bounded for which QEMU waits for an NBD server when it opens it (7.0)? */
+export function boundsNbdOpen(schema: Schema | undefined): boolean {
+  return schema?.get('blockdev-add nbd')?.has('open-timeout') ?? false;
+}
+
+/** Can a network connection that hangs be broken (6.0)? A QEMU that does not tell is taken to be able to. */
+export function canYank(schema: Schema | undefined): boolean {
+  return schema?.has('yank') ?? true;
+}
+
 /** The names of types in it are arbitrary numbers: they are only followed. */
 export function readSchema(reply: unknown): Schema {
-  const entries = list(reply, 'query-qmp-schema');
-  const byName = new Map(entries.map((entry) => [requiredText(entry, 'name', 'query-qmp-schema'), entry]));
+  const what = 'query-qmp-schema';
+  const entries = list(reply, what);
+  const byName = new Map(entries.map((entry) => [requiredText(entry, 'name', what), entry]));
+  const membersOf = (type: unknown) => {
+    const members = list(byName.get(text(type) ?? '')?.['members'] ?? [], what);
+    return new Set(members.flatMap((member) => text(member['name']) ?? []));
+  };
   const commands = entries.filter((entry) => entry['meta-type'] === 'command');
   return new Map(
-    commands.map((command) => {
-      const members = byName.get(text(command['arg-type']) ?? '')?.['members'] ?? [];
-      const names = list(members, 'query-qmp-schema').flatMap((member) => text(member['name']) ?? []);
-      return [requiredText(command, 'name', 'query-qmp-schema'), new Set(names)];
+    commands.flatMap((command) => {
+      const name = requiredText(command, 'name', what);
+      const type = command['arg-type'];
+      const cases = list(byName.get(text(type) ?? '')?.['variants'] ?? [], what);
+      return [
+        [name, membersOf(type)] as const,
+        ...cases.map((one) => [`${name} ${requiredText(one, 'case', what)}`, membersOf(one['type'])] as const),
+      ];
     }),
   );
 }

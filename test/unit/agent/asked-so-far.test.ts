@@ -1,12 +1,23 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AskedSoFar, HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
+import type { Job } from '../../../src/core/job.ts';
 import type { AcceptedDestination } from '../../../src/core/journal-entry.ts';
 import type { Seen } from '../../../src/core/next-move.ts';
-import { FORCE, HELD, jobOf, jobWith, RUNNING, SEEN_AT, SOURCE } from '../core/stories.ts';
+import { present } from '../../support/checks.ts';
+import { FORCE, HELD, jobOf, jobWith, pivot, READY, RUNNING, SEEN_AT, SOURCE } from '../core/stories.ts';
 
 const FREE = jobOf(RUNNING);
 const PAUSED = jobOf(RUNNING, HELD);
+const NBD: AcceptedDestination = {
+  node: 'n',
+  path: 'nbd://host:1/e',
+  format: 'RAW',
+  target: {
+    kind: 'nbd',
+    nbd: { server: { kind: 'tcp', host: 'host', port: 1 }, exportName: 'e', tlsCredentialsId: '', tlsHostname: '' },
+  },
+};
 
 describe('a guest that was held', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
@@ -26,15 +37,6 @@ describe('a guest that was held', () => {
 });
 
 describe('an end by force', () => {
-  const NBD: AcceptedDestination = {
-    node: 'n',
-    path: 'nbd://host:1/e',
-    format: 'RAW',
-    target: {
-      kind: 'nbd',
-      nbd: { server: { kind: 'tcp', host: 'host', port: 1 }, exportName: 'e', tlsCredentialsId: '', tlsHostname: '' },
-    },
-  };
   beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
   afterEach(() => void vi.useRealTimers());
 
@@ -81,6 +83,7 @@ function seen(job: { paused: boolean; ioStatus: 'ok' | 'nospace' }): Seen {
     error: undefined,
     speedBytesPerSecond: 0,
     remainingBytes: 1,
+    copiedBytes: 0,
     begun: true,
   } as const;
   const place = { deviceOn: 'SOURCE', devicePath: SOURCE } as const;
@@ -105,5 +108,85 @@ describe('a pause that no error explains', () => {
     vi.advanceTimersByTime(200);
     asked.see(seen({ paused: true, ioStatus: 'nospace' }));
     expect([lasts(), asked.lookAgainMs(FREE)]).toEqual([false, undefined]);
+  });
+});
+
+describe('a guest that waits for storage', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  const ready: Seen = {
+    qemu: 'UP',
+    at: SEEN_AT,
+    job: {
+      status: 'ready',
+      error: undefined,
+      ioStatus: 'ok',
+      paused: false,
+      speedBytesPerSecond: 0,
+      remainingBytes: 0,
+      copiedBytes: 1,
+      begun: true,
+    },
+    deviceOn: 'SOURCE',
+    devicePath: SOURCE,
+    guestRuns: true,
+    guestMigrates: false,
+  };
+  const pivoting = jobWith({ destination: NBD }, RUNNING, READY, pivot());
+  const held = jobWith({ destination: NBD }, RUNNING, READY, pivot(), HELD);
+
+  /** So long after QEMU has said that it goes on. */
+  function waits({
+    ms,
+    job = held,
+    silentMs = 0,
+    says = ready,
+  }: {
+    ms: number;
+    job?: Job;
+    silentMs?: number;
+    says?: Seen;
+  }) {
+    const asked = new AskedSoFar();
+    asked.now(job, 1);
+    asked.see(says);
+    vi.advanceTimersByTime(ms);
+    return { asked, is: () => asked.now(job, 1, silentMs).waitsFarTooLong };
+  }
+
+  test('a second longer than it may be held waits for storage, and is to be told again after two', () => {
+    expect(waits({ ms: 6000 }).is()).toBe(false);
+    const { asked, is } = waits({ ms: 6001 });
+    expect(is()).toBe(true);
+    asked.yankedCopies();
+    expect([is(), asked.mayHangInMs(held, 0)]).toEqual([false, 2000]);
+    vi.advanceTimersByTime(2001);
+    expect(is()).toBe(true);
+  });
+
+  test('so does one whose QEMU is silent, held or not', () => {
+    expect(waits({ ms: 0, job: pivoting, silentMs: 6000 }).is()).toBe(false);
+    expect(waits({ ms: 0, job: pivoting, silentMs: 6001 }).is()).toBe(true);
+  });
+
+  test('nothing is broken off where the guest may be on the copy', () => {
+    const { asked, is } = waits({ ms: 6001 });
+    asked.add('complete');
+    expect(is()).toBe(false);
+    const concluded = { ...ready, job: { ...present(ready.job), status: 'concluded' } } as const;
+    expect(waits({ ms: 6001, says: concluded }).is()).toBe(false);
+    expect(new AskedSoFar().now(held, 1, 9000).waitsFarTooLong).toBe(false);
+  });
+
+  test('a copy that was asked to end and stands still with nothing left is stuck', () => {
+    const { asked } = waits({ ms: 0, job: pivoting });
+    asked.add('complete');
+    asked.see(ready);
+    vi.advanceTimersByTime(6001);
+    asked.see(ready);
+    expect(asked.now(pivoting, 1).endsTooLong).toBe(true);
+    asked.see({ ...ready, job: { ...present(ready.job), copiedBytes: 2 } });
+    expect(asked.now(pivoting, 1).endsTooLong).toBe(false);
   });
 });

@@ -10,7 +10,7 @@ import { failure } from '../../../src/core/errors.ts';
 import { advance, allows, hasEnded, isOverNetwork, isYanked, type Job } from '../../../src/core/job.ts';
 import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Move, nextMove } from '../../../src/core/next-move.ts';
-import { urgentMove } from '../../../src/core/urgent-move.ts';
+import { type UrgentMove, urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
 import { ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/model-qemu.ts';
 import {
   ACTIVE_COMMIT,
@@ -189,6 +189,7 @@ class Life {
   refusals = 0;
   looks = 0;
   #stillFor = 0;
+  #heardMs = clockMs;
 
   constructor(
     { job: { accepted, ...job }, heldForMs }: Case,
@@ -251,12 +252,20 @@ class Life {
 
   #look(): void {
     this.#askForEnd();
-    const asked = () => this.#asked.now(this.#job, 1);
-    const urgent = urgentMove(this.#job, asked());
-    if (urgent !== undefined) return this.#perform(urgent);
     const { seen } = this.#qemu;
+    if (seen.qemu !== 'SILENT') this.#heardMs = clockMs;
+    const asked = () => this.#asked.now(this.#job, 1, clockMs - this.#heardMs);
+    const urgent = urgentMove(this.#job, asked());
+    if (urgent !== undefined) return this.#break(urgent);
     this.#asked.see(seen);
     this.#perform(nextMove(this.#job, seen, asked()));
+  }
+
+  /** As agent/urgent-moves does it. */
+  #break(urgent: UrgentMove): void {
+    if (urgent === 'YANK') this.#asked.add('yank');
+    else this.#asked.yankedCopies();
+    if (isOverNetwork(this.#job)) this.#qemu.execute(yankOf(this.#job.accepted.job));
   }
 
   #wait(): void {
@@ -298,10 +307,6 @@ class Life {
         return;
       case 'carry-bitmaps':
         this.#asked.add('bitmaps');
-        return;
-      case 'yank':
-        this.#asked.add('yank');
-        this.#qemu.execute(move.command);
         return;
       case 'undo-start':
         this.#append({ entry: 'refused', failure: failure('BUG', { id: '1' }) });

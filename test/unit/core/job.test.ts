@@ -102,7 +102,7 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
   ],
   'asked-again': [{ entry: 'asked-again' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'pivot-requested': [pivot(), '-', '-', 'PIVOTING', '-', '-'],
-  'cancel-requested': [CANCEL, '-', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
+  'cancel-requested': [CANCEL, 'STARTING', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
   'finish-requested': [FINISH, '-', '-', 'CANCELLING', '-', '-'],
   'guest-held': [HELD, 'STARTING', 'RUNNING', '-', 'PIVOTING', 'CANCELLING'],
   'guest-released': [{ entry: 'guest-released' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],

@@ -5,7 +5,7 @@ import { advance, allows, type Job } from '../../../src/core/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Asked, type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
 import type { QemuJobStatus } from '../../../src/core/qemu/replies.ts';
-import { urgentMove } from '../../../src/core/urgent-move.ts';
+import { urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
 import {
   ACTIVE_COMMIT,
   CANCEL,
@@ -40,6 +40,9 @@ const NOT_ASKED: Asked = {
   speed: false,
   overdue: false,
   heldTooLong: false,
+  waitsFarTooLong: false,
+  endsTooLong: false,
+  stopsSoon: true,
   restsFromHold: false,
   fenced: false,
   givenUp: false,
@@ -68,6 +71,7 @@ function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<O
       paused: job.ioStatus !== undefined && job.ioStatus !== 'ok',
       speedBytesPerSecond: OPTIONS.bandwidthBytesPerSecond,
       remainingBytes: 0,
+      copiedBytes: 0,
       begun: true,
       ...job,
     },
@@ -764,8 +768,7 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
         asked = { ...asked, [move.asks]: true };
         break;
       case 'carry-bitmaps':
-      case 'yank':
-        asked = { ...asked, bitmaps: asked.bitmaps || move.move === 'carry-bitmaps', yank: true };
+        asked = { ...asked, bitmaps: true };
         break;
     }
   }
@@ -857,6 +860,24 @@ describe('bitmaps', () => {
   });
 });
 
+describe('a start that is to be given up', () => {
+  const cancelled = (...entries: readonly EntryBody[]) => jobOf(...entries, CANCEL);
+
+  it('is taken back where QEMU has no job yet', () => {
+    expect(cancelled().state).toBe('STARTING');
+    expect(nextMove(cancelled(), { ...seen('running'), job: undefined }, NOT_ASKED)).toEqual({
+      move: 'undo-start',
+    });
+  });
+
+  it('ends as any other where QEMU has', () => {
+    expect(nextMove(cancelled(), seen('running'), NOT_ASKED)).toEqual({ move: 'record', entry: RUNNING });
+    const job = jobOf(CANCEL, RUNNING);
+    expect(job.state).toBe('CANCELLING');
+    expect(nextMove(job, seen('running'), NOT_ASKED)).toMatchObject({ move: 'command', asks: 'forceEnd' });
+  });
+});
+
 describe('what cannot wait for an answer', () => {
   const server = { kind: 'unix', path: '/s' } as const;
   const target = { kind: 'nbd', nbd: { server, exportName: '', tlsCredentialsId: '', tlsHostname: '' } } as const;
@@ -865,8 +886,8 @@ describe('what cannot wait for an answer', () => {
 
   it('is the yank of a network destination, at a cancel by force, once', () => {
     const instances = [{ type: 'block-node', 'node-name': `${JOB}-file` }];
-    const yank = { move: 'yank', command: { execute: 'yank', arguments: { instances } } };
-    expect(urgentMove(nbd(FORCE), NOT_ASKED)).toEqual(yank);
+    expect(yankOf(JOB)).toEqual({ execute: 'yank', arguments: { instances } });
+    expect(urgentMove(nbd(FORCE), NOT_ASKED)).toBe('YANK');
     expect(urgentMove(nbd(FORCE), { ...NOT_ASKED, yank: true })).toBeUndefined();
   });
 
@@ -877,10 +898,26 @@ describe('what cannot wait for an answer', () => {
     expect(urgentMove(jobOf(RUNNING, READY, FORCE), NOT_ASKED)).toBeUndefined();
   });
 
-  it('an overdue pivot to a network destination holds no guest: `stop` could wait for good', () => {
+  it('is the yank where QEMU was asked to end the copy, has nothing left, and does not end it', () => {
+    const endsTooLong = { ...NOT_ASKED, complete: true, endsTooLong: true };
+    expect(urgentMove(nbd(pivot()), endsTooLong)).toBe('YANK');
+    expect(urgentMove(jobOf(RUNNING, READY, pivot()), endsTooLong)).toBeUndefined();
+  });
+
+  it('is the yank of all copies where the guest waits for storage, of whatever job it is, again and again', () => {
+    const far = { ...NOT_ASKED, waitsFarTooLong: true, yank: true };
+    for (const job of [nbd(pivot(), HELD), jobOf(RUNNING, READY, pivot(), HELD)])
+      expect(urgentMove(job, far)).toBe('YANK_COPIES');
+  });
+
+  it('an overdue pivot to a network destination holds the guest, but where nothing would end that', () => {
     const overdue = { ...NOT_ASKED, overdue: true, complete: true };
-    expect(nextMove(nbd(pivot()), seen('ready'), overdue)).toEqual({ move: 'wait' });
-    expect(nextMove(jobOf(RUNNING, READY, pivot()), seen('ready'), overdue)).toMatchObject({ move: 'hold-guest' });
+    for (const job of [nbd(pivot()), jobOf(RUNNING, READY, pivot())]) {
+      expect(nextMove(job, seen('ready'), overdue)).toMatchObject({ move: 'hold-guest' });
+      expect(nextMove(job, seen('ready'), { ...overdue, stopsSoon: false })).toEqual({ move: 'wait' });
+    }
+    const unbounded = jobWith({ destination, holdsWithoutBound: true }, RUNNING, READY, pivot());
+    expect(nextMove(unbounded, seen('ready'), overdue)).toEqual({ move: 'wait' });
   });
 });
 

@@ -1390,8 +1390,8 @@ export declare const BlockJobService: GenService<{
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
-   * DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD,
-   * PLAN_CHANGED.
+   * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
+   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -1544,6 +1544,9 @@ export declare const BlockJobService: GenService<{
    *
    * An Abort without pivot while a pivot is under way tries to give the pivot up; it may come too late. One with pivot
    * while the job is being cancelled is refused with JOB_ENDING.
+   *
+   * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
+   * with JOB_ENDED. With pivot the end of the start is waited for.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
    * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.

@@ -793,7 +793,8 @@ export declare const JobSchema: GenMessage<Job>;
  *   PIVOTING   → CANCELLING   the pivot did not end, and Abort or the time limit gave it up
  *   CANCELLING → COMPLETED    on_ready FINISH is done; or the cancel came too late and the job had succeeded
  *   CANCELLING → FAILED       the job failed while it was being ended
- *   STARTING   → FAILED       the service died while starting, and its next start took the steps back
+ *   STARTING   → FAILED       the service died while starting, and its next start took the steps back; or an Abort did
+ *   STARTING   → CANCELLING   an Abort came when QEMU had the job already
  *   any        → UNRESOLVED   what happened cannot be proved
  *
  * COMPLETED, CANCELLED, FAILED and UNRESOLVED are ends: no event follows, and the state never changes again.

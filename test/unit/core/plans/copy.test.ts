@@ -213,7 +213,8 @@ describe('the plan of a copy to another destination', () => {
 
   it('reaches an NBD export, with TLS where it has credentials', () => {
     const server = { kind: 'tcp', host: 'h', port: 10_809 } as const;
-    const plain = { driver: 'nbd', server, exportName: 'd', tlsCredentialsId: '', tlsHostname: '' } as const;
+    const tls = { tlsCredentialsId: '', tlsHostname: '' };
+    const plain = { driver: 'nbd', server, exportName: 'd', ...tls, opensInTime: false } as const;
     const add = (storage: CopyDestination['storage']) =>
       commandsOf(JOB, FROM, { ...RAW, storage, ...AS_IT_IS }, OPTIONS)[0]?.arguments;
     expect(add(plain)).toEqual({
@@ -229,6 +230,7 @@ describe('the plan of a copy to another destination', () => {
       'tls-creds': 'tls0',
       'tls-hostname': 'x',
     });
+    expect(add({ ...plain, opensInTime: true })).toMatchObject({ 'open-timeout': 5 });
     expect(add({ ...plain, server: { kind: 'unix', path: '/s' } })).toMatchObject({
       server: { type: 'unix', path: '/s' },
     });

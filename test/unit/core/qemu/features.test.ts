@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { missing, readSchema, type Schema } from '../../../../src/core/qemu/features.ts';
+import { boundsNbdOpen, missing, readSchema, type Schema } from '../../../../src/core/qemu/features.ts';
 
 const VERSIONS = ['5.2', '7.2', '10.0', '11.1'];
 const KINDS = ['COPY', 'PULL', 'COMMIT', 'ACTIVE_COMMIT'] as const;
@@ -39,6 +39,12 @@ describe('features of a QEMU', () => {
     expect(schema.get('block-stream')).toContain('bottom');
     expect(schemaOf('5.2').get('block-stream')).not.toContain('bottom');
     expect(schema.has('no-such-command')).toBe(false);
+  });
+
+  it('whether QEMU bounds how long it waits for an NBD server is in the case nbd of blockdev-add', () => {
+    expect(VERSIONS.map((version) => boundsNbdOpen(schemaOf(version)))).toEqual([false, true, true, true]);
+    expect(schemaOf('7.2').get('blockdev-add file')).not.toContain('open-timeout');
+    expect(boundsNbdOpen(undefined)).toBe(false);
   });
 
   it('what lacks a command, or one argument of it, is too old, and which version has it is said', () => {

@@ -1,0 +1,85 @@
+/** What cannot wait for an answer of QEMU, done beside whatever waits for one. */
+import type { Logger } from 'pino';
+import { isOverNetwork, type Job } from '../core/job.ts';
+import type { Asked } from '../core/moves.ts';
+import { urgentMove, yankOf } from '../core/urgent-move.ts';
+import { LinkedAbort } from '../lib/linked-abort.ts';
+import { Refused } from '../qmp/errors.ts';
+import type { AskedSoFar } from './asked-so-far.ts';
+import { isUnreachable } from './failures.ts';
+import type { JobLog } from './job-log.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+export interface UrgentMovesOptions {
+  readonly log: JobLog;
+  readonly asked: AskedSoFar;
+  /** Other jobs of this QEMU that copy over the network, and on whose destination no guest can be yet. */
+  readonly copiesBeside: () => readonly Job[];
+  readonly logger: Logger;
+}
+
+export class UrgentMoves {
+  readonly #options: UrgentMovesOptions;
+
+  constructor(options: UrgentMovesOptions) {
+    this.#options = options;
+  }
+
+  /** Does the work, which may wait for QEMU for ever; what becomes urgent meanwhile is done at once. */
+  async beside<T>(machine: VirtualMachine | undefined, work: () => Promise<T>): Promise<T> {
+    if (machine === undefined) return await work();
+    await this.#act(machine);
+    using done = new LinkedAbort(undefined);
+    const minding = this.#mind(machine, done.signal);
+    try {
+      return await work();
+    } finally {
+      done[Symbol.dispose]();
+      await minding;
+    }
+  }
+
+  async #mind(machine: VirtualMachine, signal: AbortSignal): Promise<void> {
+    const { log, asked } = this.#options;
+    while (!signal.aborted) {
+      const since = log.changed.now;
+      await this.#act(machine);
+      await log.changed.after(since, { signal, timeoutMs: asked.mayHangInMs(log.job, machine.silentMs) });
+    }
+  }
+
+  /** Where there is nothing to be broken, the job can be ended as any other. */
+  async #act(machine: VirtualMachine): Promise<void> {
+    const { log, asked, copiesBeside } = this.#options;
+    const { identity } = machine;
+    if (identity === undefined) return;
+    const { accepted } = log.job;
+    const now: Asked = asked.now(log.job, identity.generation, machine.silentMs);
+    switch (urgentMove(log.job, now)) {
+      case undefined:
+        return;
+      case 'YANK':
+        asked.add('yank');
+        await this.#yank(accepted.job, machine);
+        return;
+      case 'YANK_COPIES':
+        asked.yankedCopies();
+        for (const { accepted: copy } of [log.job, ...copiesBeside()].filter(isOverNetwork))
+          await this.#yank(copy.job, machine);
+    }
+  }
+
+  async #yank(job: string, machine: VirtualMachine): Promise<void> {
+    const { logger } = this.#options;
+    try {
+      await machine.executeOutOfBand(yankOf(job));
+      logger.warn({ broken: job }, 'a connection that hangs is broken');
+    } catch (error) {
+      if (!(error instanceof Refused) && !isUnreachable(error)) throw error;
+      logger.info(
+        { broken: job, why: error instanceof Refused ? error.desc : String(error) },
+        'no connection to be broken',
+      );
+    }
+  }
+}

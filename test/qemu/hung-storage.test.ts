@@ -1,0 +1,252 @@
+/**
+ * Storage that hangs: it says nothing, and ends nothing. The guest, which has other disks and CPUs, waits for it no
+ * longer than a hold of it may take; the copy is what is given up.
+ */
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ImageFormat, Job_State, PauseGuest } from '../../generated/blockjob/v1/job.ts';
+import { MIB } from '../support/bench-qemu.ts';
+import { byId, refused } from '../support/caller.ts';
+import { eventually } from '../support/checks.ts';
+import { needs } from '../support/means.ts';
+import { NbdServer } from '../support/nbd-server.ts';
+import { testDir } from '../support/qemu.ts';
+import { expectRight, type Pause, Rig, topOf } from '../support/rig.ts';
+
+const LOOPBACK = 'nbd://127.0.0.1';
+const SIZE_MIB = 16;
+const [VIRTIO, NVME] = [1, 2];
+/** Of a hold, and what it takes to break a connection and to see that. A guest's own time-out is 30 seconds and more. */
+const BOUND_MS = 12_000;
+
+let rig: Rig;
+let hasYank: boolean;
+
+function at(port: number, disk: number) {
+  const server = { $case: 'tcp', value: { host: '127.0.0.1', port } } as const;
+  const nbd = { server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
+  return {
+    disk: { domain: 'web1', disk: rig.vm.deviceId(disk) },
+    destination: { target: { $case: 'nbd', value: nbd }, format: ImageFormat.IMAGE_FORMAT_UNSPECIFIED },
+  } as const;
+}
+
+/** Listens, says this to whoever comes, and nothing more. */
+async function mute(greeting: Buffer): Promise<AsyncDisposable & { readonly port: number }> {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.write(greeting);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const close = async () => await new Promise<void>((resolve) => server.close(() => resolve()));
+  const sockets = new Set<{ destroy: () => void }>();
+  server.on('connection', (socket) => sockets.add(socket));
+  return {
+    port,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      await close();
+    },
+  };
+}
+
+async function served(): Promise<NbdServer & { readonly port: number }> {
+  const folder = held.use(await testDir()).path;
+  const server = await NbdServer.start({ folder, sizeBytes: SIZE_MIB * MIB, over: 'tcp' });
+  if (server.server.$case !== 'tcp') throw new Error('not served over TCP');
+  return Object.assign(server, { port: server.server.value.port });
+}
+
+const held = new AsyncDisposableStack();
+
+/** The guest gets on with its work on both disks, and soon. */
+async function expectGuestWorks(): Promise<void> {
+  await Promise.all([VIRTIO, NVME].map(async (disk) => await rig.vm.work(disk, 32, { timeoutMs: BOUND_MS })));
+}
+
+async function expectUnharmed(): Promise<void> {
+  await rig.vm.pause();
+  for (const disk of [VIRTIO, NVME]) await expectRight(rig, disk, topOf(rig.vm, disk));
+  await rig.vm.resume();
+}
+
+async function ready(port: number, disk: number): Promise<string> {
+  const { id } = await rig.service.startCopy(at(port, disk));
+  await rig.service.until(id, 'STATE_READY');
+  return id;
+}
+
+async function pivot(id: string, pause: Pause): Promise<void> {
+  await rig.service.abort({ job: byId(id), pivot: true, async: true, pauseGuest: PauseGuest[`PAUSE_GUEST_${pause}`] });
+}
+
+async function giveUp(id: string): Promise<void> {
+  const { state } = await rig.service.abort({ job: byId(id), force: true });
+  expect(state).toBe(Job_State.STATE_CANCELLED);
+}
+
+describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 90_000 }, () => {
+  beforeAll(async () => {
+    const disks = [`id=${VIRTIO},size=${SIZE_MIB}M,fmt=raw`, `id=${NVME},size=${SIZE_MIB}M,fmt=raw,bus=nvme`];
+    const append = 'gw.mode=rand gw.bs=16 gw.batch=4 gw.rate=4';
+    rig = held.use(await Rig.start({ disks, append, args: ['--allow-destination', LOOPBACK] }));
+    const commands = await rig.admin.execute<{ name: string }[]>('query-commands');
+    hasYank = commands.some(({ name }) => name === 'yank');
+  });
+
+  afterAll(async () => {
+    await held.disposeAsync();
+  });
+
+  test('an NBD server that says nothing is never told to QEMU: the start is refused, and the guest goes on', async () => {
+    await using server = await mute(Buffer.alloc(0));
+    const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
+    await expectGuestWorks();
+    expect(await refusal).toMatchObject({
+      reason: 'DESTINATION_UNREACHABLE',
+      metadata: { path: `nbd://127.0.0.1:${server.port}/disk0`, why: 'it says nothing for 5 seconds' },
+    });
+    await expectGuestWorks();
+  });
+
+  test('one that is not there, and what is no NBD server, is refused at once', async () => {
+    const gone = await mute(Buffer.from('SSH-2.0-x\r\n'));
+    expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({
+      reason: 'DESTINATION_UNREACHABLE',
+      metadata: { why: 'what answers is no NBD server' },
+    });
+    await gone[Symbol.asyncDispose]();
+    expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({
+      reason: 'DESTINATION_UNREACHABLE',
+      metadata: { why: 'ECONNREFUSED' },
+    });
+  });
+
+  test('one that greets, and then says nothing, holds up the guest for five seconds', async ({ skip }) => {
+    skip(!hasYank, 'a QEMU that is as old has no bound for it');
+    await using server = await mute(Buffer.from('NBDMAGICIHAVEOPT\0\x03', 'latin1'));
+    const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
+    await expectGuestWorks();
+    expect(await refusal).toMatchObject({ reason: 'QEMU_REFUSED' });
+    await expectUnharmed();
+  });
+
+  test('a start that waits for storage is given up by Abort, and both calls are answered', async ({ skip }) => {
+    skip(!hasYank, 'a QEMU that is as old has no bound for it');
+    await using server = await mute(Buffer.from('NBDMAGICIHAVEOPT\0\x03', 'latin1'));
+    const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
+    const starting = await eventually('the start is under way', async () => {
+      const { jobs } = await rig.service.listJobs({ domain: 'web1' });
+      return jobs.find(({ state }) => state === Job_State.STATE_STARTING);
+    });
+    const [job] = await Promise.all([
+      rig.service.abort({ job: byId(starting.id), force: true }),
+      // It is written down at once, whatever QEMU waits for.
+      rig.service.until(starting.id, 'STATE_FAILED'),
+      expectGuestWorks(),
+    ]);
+    expect(job).toMatchObject({ id: starting.id, state: Job_State.STATE_FAILED });
+    expect(await refusal).toMatchObject({ code: expect.any(Number) });
+    await expectUnharmed();
+  });
+
+  describe.each([
+    { what: 'ALWAYS', disk: VIRTIO, pause: 'ALWAYS' },
+    { what: 'AUTO of an NVMe disk', disk: NVME, pause: 'AUTO' },
+  ] as const)('a pivot that pauses the guest, $what', ({ disk, pause }) => {
+    test('is not begun while the server hangs; an abort by force ends it', async () => {
+      await using server = await served();
+      const id = await ready(server.port, disk);
+      await server.hang();
+      // What is under way to it now does not come back.
+      await rig.vm.work(disk, 64);
+      const stops = rig.guestStops();
+      await pivot(id, pause);
+      await expectGuestWorks();
+      expect(rig.guestStops()).toBe(stops);
+      if (!hasYank) server.goOn();
+      await giveUp(id);
+      await expectUnharmed();
+    });
+  });
+
+  test('the server hangs when nothing is under way: a pause for the pivot ends by itself, and the job has failed', async ({
+    skip,
+  }) => {
+    skip(!hasYank, 'nothing ends it there');
+    await using server = await served();
+    const id = await ready(server.port, VIRTIO);
+    await rig.vm.work(VIRTIO, 64);
+    await rig.vm.pause();
+    await eventually('nothing is left to copy', async () => {
+      const [job] = await rig.admin.execute<{ len: number; offset: number }[]>('query-block-jobs');
+      return job?.len === job?.offset ? true : undefined;
+    });
+    await server.hang();
+    await pivot(id, 'ALWAYS');
+    await rig.service.until(id, 'STATE_FAILED');
+    expect((await rig.service.getInfo(id)).outcome?.guestWritesTo).toBe(topOf(rig.vm, VIRTIO).path);
+    await rig.vm.resume();
+    await expectGuestWorks();
+    await expectUnharmed();
+  });
+
+  test('nor does a pivot that does not pause the guest keep its disk from it', async ({ skip }) => {
+    skip(!hasYank, 'nothing ends it there');
+    await using server = await served();
+    const id = await ready(server.port, VIRTIO);
+    await rig.vm.work(VIRTIO, 64);
+    await rig.vm.pause();
+    await eventually('nothing is left to copy', async () => {
+      const [job] = await rig.admin.execute<{ len: number; offset: number }[]>('query-block-jobs');
+      return job?.len === job?.offset ? true : undefined;
+    });
+    await server.hang();
+    await pivot(id, 'NEVER');
+    await rig.vm.resume();
+    await expectGuestWorks();
+    await rig.service.until(id, 'STATE_FAILED');
+    expect((await rig.service.getInfo(id)).outcome?.guestWritesTo).toBe(topOf(rig.vm, VIRTIO).path);
+    await expectUnharmed();
+  });
+
+  test('nor does the start of a job on another disk, for which QEMU 10 and newer wait for all storage', async ({
+    skip,
+  }) => {
+    skip(!hasYank, 'nothing ends it there');
+    await using server = await served();
+    const other = await ready(server.port, NVME);
+    await server.hang();
+    await rig.vm.work(NVME, 64);
+    const starting = rig.copy(VIRTIO, rig.image('beside', 'raw'));
+    await expectGuestWorks();
+    const id = await starting;
+    await rig.service.until(id, 'STATE_READY');
+    expect((await rig.service.getInfo(id)).state).toBe(Job_State.STATE_READY);
+    // On some QEMUs the other one has been given up.
+    for (const job of [id, other]) await rig.service.abort({ job: byId(job), force: true }).catch(() => undefined);
+    await expectUnharmed();
+  });
+
+  test('a pause for one disk does not wait for the other one’s copy, whose server hangs', async ({ skip }) => {
+    skip(!hasYank, 'nothing ends it there');
+    await using server = await served();
+    const other = await ready(server.port, NVME);
+    const next = rig.image('next', 'raw');
+    const id = await rig.copy(VIRTIO, next);
+    await rig.service.until(id, 'STATE_READY');
+    await server.hang();
+    await rig.vm.work(NVME, 64);
+    await pivot(id, 'ALWAYS');
+    await expectGuestWorks();
+    await rig.service.until(other, 'STATE_FAILED');
+    expect((await rig.service.getInfo(other)).outcome?.guestWritesTo).toBe(topOf(rig.vm, NVME).path);
+    await rig.service.until(id, 'STATE_COMPLETED');
+    await rig.vm.pause();
+    await expectRight(rig, VIRTIO, next);
+    await expectRight(rig, NVME, topOf(rig.vm, NVME));
+    await rig.vm.resume();
+  });
+});
