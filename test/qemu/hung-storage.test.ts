@@ -248,5 +248,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 90_
     await expectRight(rig, VIRTIO, next);
     await expectRight(rig, NVME, topOf(rig.vm, NVME));
     await rig.vm.resume();
+    await using another = await served();
+    await giveUp(await ready(another.port, NVME));
   });
 });
