@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { NbdServer } from '../core/destination.ts';
 import { fail } from '../core/errors.ts';
+import { abortAfter } from '../lib/timer.ts';
 
 const GREETING = 'NBDMAGIC';
 /** As long as QEMU is given to open it, where it takes a limit. */
@@ -15,7 +16,7 @@ const LIMIT_MS = 5000;
 /** Throws DESTINATION_UNREACHABLE. `path` is for the message. */
 export async function expectGreeting(server: NbdServer, path: string, limitMs = LIMIT_MS): Promise<void> {
   const socket = connect(server.kind === 'unix' ? { path: server.path } : { host: server.host, port: server.port });
-  const limit = AbortSignal.timeout(limitMs);
+  const limit = abortAfter(limitMs);
   let said = '';
   try {
     const ended = once(socket, 'close', { signal: limit });

@@ -149,3 +149,11 @@ async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | u
   );
   return mayBe.includes(true) ? 'UNKNOWN' : 'ENDED';
 }
+
+/** What QEMU calls a file, as an absolute path; what is none, as a URI, stays as it is. `folder`: where QEMU was started. */
+export function absoluteIn(folder: string | undefined): (file: string) => string {
+  return (file) => {
+    const plain = folder !== undefined && file !== '' && !/^[a-z+]+:/i.test(file);
+    return plain ? resolve(folder, file) : file;
+  };
+}

@@ -44,7 +44,7 @@ export class UrgentMoves {
     while (!signal.aborted) {
       const since = log.changed.now;
       await this.#act(machine);
-      await log.changed.after(since, { signal, timeoutMs: asked.mayHangInMs(log.job, machine.silentMs) });
+      await log.changed.after(since, { signal, timeoutMs: asked.mayHangInMs(log.job, machine.silence.ms) });
     }
   }
 
@@ -54,7 +54,7 @@ export class UrgentMoves {
     const { identity } = machine;
     if (identity === undefined) return;
     const { accepted } = log.job;
-    const now: Asked = asked.now(log.job, identity.generation, machine.silentMs);
+    const now: Asked = asked.now(log.job, identity.generation, machine.silence.ms);
     switch (urgentMove(log.job, now)) {
       case undefined:
         return;

@@ -1,5 +1,4 @@
 /** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
-import { resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
@@ -22,7 +21,10 @@ import { NotSent } from '../qmp/errors.ts';
 import { Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
 import { HeardEnds } from './heard-ends.ts';
+
 import { type Identity, identify } from './identity.ts';
+import { absoluteIn } from './qemu-process.ts';
+import { Silence } from './silence.ts';
 
 export interface VirtualMachineOptions {
   readonly socketPath: string;
@@ -40,6 +42,7 @@ export class VirtualMachine {
   /** Notified at every event and at every change of the connection. */
   readonly wake = new Wake();
   readonly heardEnds = new HeardEnds();
+  readonly silence = new Silence();
   readonly socketPath: string;
   readonly #givenName: string | undefined;
   readonly #log: Logger;
@@ -49,8 +52,6 @@ export class VirtualMachine {
   /** The last one, also while it is being tried again. */
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
-  #unanswered = 0;
-  #silentSince = 0;
   #lastGraph: BlockGraph | undefined;
   /** Of our jobs those that this very QEMU has, or has had, as was seen over the present connection. */
   #jobsHere = new Set<string>();
@@ -144,26 +145,12 @@ export class VirtualMachine {
 
   /** Rejects with the errors of src/qmp/errors.ts. */
   async execute(command: QmpCommand): Promise<unknown> {
-    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    if (this.#unanswered === 0) this.#silentSince = performance.now();
-    this.#unanswered += 1;
-    try {
-      return await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
-    } finally {
-      this.#unanswered -= 1;
-      this.#silentSince = performance.now();
-    }
-  }
-
-  /** For how long it has answered nothing that it was asked. */
-  get silentMs(): number {
-    return this.#unanswered === 0 ? 0 : performance.now() - this.#silentSince;
+    return await this.#ask(command);
   }
 
   /** As execute: for the one hold of this VM, and for nobody else. */
   async steer(command: GuestCommand): Promise<void> {
-    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    await this.#observer.during(this.#asks(command), async () => await this.#monitor.execute(command));
+    await this.#ask(command);
   }
 
   /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
@@ -175,6 +162,12 @@ export class VirtualMachine {
   async executeOutOfBand(command: QmpCommand): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
     return await this.#observer.during(this.#asks(command), async () => await this.#monitor.executeOob(command));
+  }
+
+  async #ask(command: QmpCommand | GuestCommand): Promise<unknown> {
+    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
+    const ask = async () => await this.silence.during(async () => await this.#monitor.execute(command));
+    return await this.#observer.during(this.#asks(command), ask);
   }
 
   #asks({ execute: command }: QmpCommand | GuestCommand) {
@@ -223,11 +216,7 @@ export class VirtualMachine {
       this.execute({ execute: 'query-named-block-nodes', arguments: { flat: true } }),
       this.execute({ execute: 'x-debug-query-block-graph' }),
     ]);
-    const folder = this.#identity?.facts?.workingDirectory;
-    const absolute = (file: string) => {
-      const plain = folder !== undefined && file !== '' && !/^[a-z+]+:/i.test(file);
-      return plain ? resolve(folder, file) : file;
-    };
+    const absolute = absoluteIn(this.#identity?.facts?.workingDirectory);
     this.#lastGraph = readBlockGraph(readBlockDevices(devices), readNodes(nodes), readGraph(graph), absolute);
     return this.#lastGraph;
   }

@@ -19,7 +19,7 @@ import { ACCEPTED, CANCEL, DESTINATION, FORCE, JOB, pivot, READY, RUNNING, SOURC
 /** A QEMU as far as a job looks at it: it answers to commands as a test says. */
 class Machine {
   readonly wake = new Wake();
-  readonly silentMs = 0;
+  readonly silence = { ms: 0 };
   readonly heardEnds = new HeardEnds();
   identity: Readonly<Record<string, unknown>> = { generation: 1 };
   readonly commands: string[] = [];
