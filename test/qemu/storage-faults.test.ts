@@ -206,10 +206,13 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
 
   describe.skipIf(!canMount())('a destination without room', () => {
     test('before READY, FAIL: the job has failed, and says that there was no space', async () => {
-      await using small = await smallFileSystem(rig.folder, 8);
+      await using small = await smallFileSystem(rig.folder, 24);
       const path = join(small.path, 'copy');
-      // Slowly at first: a copy that fails within its first moments is a start that is refused.
-      const id = await start(FULL, file(path), { onNoSpace: FAIL, bandwidthBytesPerSecond: 65_536n });
+      // Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused.
+      const id = await start(FULL, file(path), {
+        onNoSpace: FAIL,
+        bandwidthBytesPerSecond: 65_536n,
+      });
       await rig.service.setSpeed(id, 0n);
       const { outcome } = await expectFailed(id, FULL, noSpace(path));
       expect(outcome).toMatchObject(REMOVED);
