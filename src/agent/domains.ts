@@ -8,6 +8,7 @@ import type { CheckOperationRequest } from '../core/requests.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { inTime } from '../lib/in-time.ts';
 import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
+import { deviceTypeOf } from './device-type.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
@@ -36,7 +37,7 @@ export class Domains {
       return await Promise.all(
         graph.disks.map(async (disk) => {
           const log = this.#jobs.activeOn(machine, disk.qdev);
-          const deviceType = await machine.deviceType(disk.qdev);
+          const deviceType = await deviceTypeOf(machine, disk.qdev);
           return { disk, deviceType, activeJob: log && view(log) };
         }),
       );

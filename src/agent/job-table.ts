@@ -3,14 +3,14 @@ import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
-import { hasEnded, isOverNetwork, type Job, writtenBy } from '../core/job.ts';
+import type { Job } from '../core/job.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
 import type { JobRef } from '../core/requests.ts';
 import { toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
-import { fileKey } from './files.ts';
+import { copiesBeside } from './copies-beside.ts';
 import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import type { GuestHolds } from './guest-holds.ts';
 import { JobLog } from './job-log.ts';
@@ -155,18 +155,6 @@ export class JobTable {
     return this.#onDevice(machine, qdev).find((log) => !log.ended);
   }
 
-  /** The job that writes this file or device now, whatever the names of it. */
-  async writerOf(path: string): Promise<string | undefined> {
-    const key = await fileKey(path);
-    for (const { ended, job } of this.newestFirst) {
-      const other = ended ? undefined : writtenBy(job.accepted);
-      if (other === undefined) continue;
-      // By name too: it may be made between the two looks.
-      if (other === path || (await fileKey(other)) === key) return `job ${job.accepted.job}`;
-    }
-    return undefined;
-  }
-
   /** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
   async find(ref: JobRef): Promise<JobLog> {
     if ('jobId' in ref && !this.#logs.has(ref.jobId)) await this.complete();
@@ -201,22 +189,11 @@ export class JobTable {
       arrivals: machines.arrivals,
       holder: async (path) => await holderOf(path, await graphsOf(machines)),
       holdOf: (machine) => this.#options.holds.of(machine),
-      copiesBeside: () => this.#copiesBeside(log),
+      copiesBeside: () => copiesBeside(log.job, this.newestFirst, machines),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       logger,
     });
-  }
-
-  #copiesBeside({ job: { accepted } }: JobLog): readonly Job[] {
-    const machine = this.#options.machines.of(accepted);
-    const isBeside = (job: Job) =>
-      job.accepted.job !== accepted.job && this.#options.machines.of(job.accepted) === machine;
-    // Once a pivot was asked for, the guest may be on it at any moment.
-    return [...this.#logs.values()]
-      .map(({ job }) => job)
-      .filter((job) => !hasEnded(job) && job.concluded === undefined && !job.pivotRequested && isOverNetwork(job))
-      .filter(isBeside);
   }
 
   #lookAfter(log: JobLog, job: RunningJob, work: () => Promise<void>): void {

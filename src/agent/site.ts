@@ -4,6 +4,7 @@ import type { BlockGraph, Disk, Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import type { Schema } from '../core/qemu/features.ts';
+import { deviceTypeOf } from './device-type.ts';
 import type { DomainGraph } from './graphs.ts';
 import type { Identity } from './identity.ts';
 import type { Allowed } from './place.ts';
@@ -62,7 +63,7 @@ export async function describeSite(
   { host, machine, identity, disk }: Omit<Site, 'schema' | 'graph' | 'graphs' | 'allowed'>,
 ): Promise<AcceptedAt> {
   const { node, path, format } = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
-  const deviceType = await machine.deviceType(disk.qdev);
+  const deviceType = await deviceTypeOf(machine, disk.qdev);
   return {
     entry: 'accepted',
     version: 2,

@@ -17,6 +17,7 @@ import { Schemas } from './schemas.ts';
 import type { Site } from './site.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
+import { writerOf } from './writer-of.ts';
 
 export interface StartsOptions {
   readonly host: string;
@@ -98,7 +99,7 @@ export class Starts {
         const accepted = await prepare({ host, machine, identity, schema, graph, disk, graphs, allowed });
         const path = writtenBy(accepted);
         if (path !== undefined) {
-          const user = await jobs.writerOf(path);
+          const user = await writerOf(path, jobs.newestFirst);
           if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
           for (const name of new Set([path, await fileKey(path)])) {
             claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));

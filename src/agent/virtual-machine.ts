@@ -221,14 +221,6 @@ export class VirtualMachine {
     return this.#lastGraph;
   }
 
-  /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
-  async deviceType(qdev: string): Promise<string | undefined> {
-    const path = qdev.startsWith('/') ? qdev.replace(/\/virtio-backend$/, '') : `/machine/peripheral/${qdev}`;
-    const command = { execute: 'qom-get', arguments: { path, property: 'type' } } as const;
-    const type = await this.execute(command).catch(() => undefined);
-    return typeof type === 'string' ? type : undefined;
-  }
-
   /** Does `work` on a QEMU that can be asked; what QEMU, or the way to it, has against it becomes our error. */
   async asking<T>(work: (identity: Identity) => Promise<T>): Promise<T> {
     if (this.#identity === undefined) fail('QEMU_UNREACHABLE', { domain: this.name, why: this.trouble });
