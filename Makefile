@@ -24,7 +24,9 @@ demo: $(INSTALLED) ## copy the disk of a real guest that keeps writing, pivot to
 $(INSTALLED): package.json package-lock.json .npmrc
 	@echo "installing the npm packages of package-lock.json into node_modules"
 	@npm ci --loglevel=error
-	@npm rebuild node --ignore-scripts=false --loglevel=error
+	@# The one install script that is needed is run by hand: npm runs none here, and since version 12 not when it is told to.
+	@(cd node_modules/node && node installArchSpecificPackage.js) >/dev/null
+	@npm rebuild node --loglevel=error >/dev/null
 	@# npm leaves out optional packages that do not suit the Node that it runs on. Now it runs on the pinned one.
 	@NODE_NO_WARNINGS=1 npm install --no-save --loglevel=error >/dev/null
 	@touch $@

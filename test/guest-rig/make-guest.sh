@@ -7,7 +7,8 @@
 #
 # Needs: Debian (apt-get, dpkg-deb), gcc with the static libc (libc6-dev), python3, zstd, lz4, qemu-system-x86,
 # qemu-utils.  The kernel is what linux-image-cloud-amd64 depends on today, or Ubuntu's linux-image-virtual; set
-# GUEST_DEBS to a folder with that linux-image .deb (and its linux-modules .deb) to do without a network.
+# GUEST_DEBS to a folder with that linux-image .deb, and its linux-binary and linux-modules .deb if it has such, to do
+# without a network.
 # OUTDIR/accel says "kvm" or "tcg": the first under which this guest really comes up on this machine.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,14 +38,13 @@ own_lists() {
 }
 # What depends on the newest kernel: Debian's name, then Ubuntu's.
 meta_packages="linux-image-cloud-amd64 linux-image-virtual"
-depends() { # package, beginning of the name of what it depends on
-    apt cache depends "$1" 2>/dev/null | sed -n "s/^ *Depends: *\($2[0-9].*\)\$/\1/p" | head -n 1
+depends() { # package, pattern of what it depends on
+    apt cache depends "$1" 2>/dev/null | sed -n "s/^ *Depends: *\($2\)\$/\1/p"
 }
 kernel_package() {
     for meta in $meta_packages; do
-        depends "$meta" linux-image- | grep . && return
-    done
-    true
+        depends "$meta" 'linux-image-[0-9].*' | grep . && return
+    done | head -n 1
 }
 downloaded() {
     find "$out/debs" -name "$1_*.deb" | sort -V | tail -n 1
@@ -81,37 +81,34 @@ fi
 
 # 2. Build it, aside; only what is complete gets its name.
 if [ "$built" != "$sources $package" ]; then
+    kernel=$package
     if [ -z "$deb" ]; then
-        deb=$(downloaded "$package")
-        if [ -z "$deb" ]; then
-            say "fetching $package"
-            download "$package" || {            # the archive has a newer one by now
+        if [ -z "$(downloaded "$kernel")" ]; then
+            say "fetching $kernel"
+            download "$kernel" || {             # the archive has a newer one by now
                 own_lists
-                newer=$(kernel_package)
-                download "$newer"
-                deb=$(downloaded "$newer")
+                kernel=$(kernel_package)
+                download "$kernel"
             }
-            deb=${deb:-$(downloaded "$package")}
         fi
+        # Ubuntu has the modules in a package of their own, Debian since Linux 7 the kernel, too.
+        for part in $(depends "$kernel" 'linux-\(binary\|modules\)-.*'); do
+            [ -n "$(downloaded "$part")" ] || download "$part"
+        done
     fi
-    say "building the guest from $(basename "$deb")"
+    say "building the guest from $kernel"
     new=$out/new
     rm -rf "$new" "$out/built" "$out/machine"
     mkdir "$new"
-    dpkg-deb -x "$deb" "$new/x"
-    # Ubuntu has the modules in a package of their own.
-    case $package in
-    linux-image-*-generic)
-        modules=linux-modules-${package#linux-image-}
-        [ -n "${GUEST_DEBS:-}" ] || download "$modules"
-        dpkg-deb -x "$(find "${GUEST_DEBS:-$out/debs}" -name "${modules}_*.deb" | sort -V | tail -n 1)" "$new/x"
-        ;;
-    esac
+    for kind in image binary modules; do
+        part=$(find "${GUEST_DEBS:-$out/debs}" -name "linux-$kind-${kernel#linux-image-}_*.deb" | sort -V | tail -n 1)
+        [ -z "$part" ] || dpkg-deb -x "$part" "$new/x"
+    done
     # Debian 13 has them below usr/lib, older ones below lib.
     modules=$(find "$new/x" -path '*/lib/modules' -type d | head -n 1)
-    image=$(find "$new/x/boot" -name 'vmlinuz-*' | head -n 1)
+    image=$(find "$new/x" -name 'vmlinuz*' -type f | head -n 1)
     [ -n "$modules" ] && [ -n "$image" ] || {
-        say "$(basename "$deb") has no boot/vmlinuz-*, or no lib/modules: it is no kernel that this script knows"
+        say "$kernel, and its linux-binary and linux-modules if there are any, have no vmlinuz or no lib/modules"
         exit 1
     }
     python3 "$here/mkboot.py" kernel "$image" "$new/kernel"

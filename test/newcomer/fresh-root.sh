@@ -15,6 +15,8 @@ part() { # name, command ...
 part debootstrap debootstrap --variant=minbase "$release" "$folder" "$("$here/../support/debian-mirror.sh")"
 # The root is thrown away soon: no need to wait for the disk at each package.
 echo force-unsafe-io >"$folder/etc/dpkg/dpkg.cfg.d/unsafe-io"
+# How this machine's apt comes to the archive: proxies, and whether it believes old lists.
+apt-config dump | grep -E '^Acquire::(https?::|Check-)' >"$folder/etc/apt/apt.conf.d/of-the-host" || true
 # All four are asked for in one go, after the base: debootstrap itself cannot order what npm depends on.
 part packages "$here/inside.sh" "$folder" sh -euc 'export DEBIAN_FRONTEND=noninteractive
     apt-get update -q

@@ -4,13 +4,13 @@
 set -eu
 if [ -z "${INSIDE:-}" ]; then
     root=$1
+    npm_config_registry=$(npm config get registry)
+    export npm_config_registry INSIDE=yes
     certificates=${NODE_EXTRA_CA_CERTS:-$(npm config get cafile)}
     if [ -r "$certificates" ]; then
         cp "$certificates" "$root/usr/local/share/certificates-of-the-host"
         export NODE_EXTRA_CA_CERTS=/usr/local/share/certificates-of-the-host npm_config_cafile=/usr/local/share/certificates-of-the-host
     fi
-    npm_config_registry=$(npm config get registry)
-    export npm_config_registry INSIDE=yes
     exec unshare --mount --pid --fork --kill-child "$0" "$@"
 fi
 root=$1
