@@ -17,7 +17,7 @@ import {
 import type { GuestCommand } from '../core/qemu/commands.ts';
 import { guestStateOf, isLive } from '../core/qemu/guest-state.ts';
 import { Lane } from '../lib/lane.ts';
-import { Refused } from '../qmp/errors.ts';
+import { NotSent, Refused } from '../qmp/errors.ts';
 import { HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 
@@ -33,8 +33,8 @@ export interface HoldRecord {
   hold: Hold;
   /** It is proved to be the process that was held. */
   readonly isSame: boolean;
-  /** Resolves when `hold` is on disk; one that is free is on none. */
-  save(): Promise<void>;
+  /** Resolves when this is on disk, whatever `hold` has become meanwhile; one that is free is on none. */
+  save(hold: Hold): Promise<void>;
 }
 
 export interface GuestHoldOptions {
@@ -53,9 +53,9 @@ export class GuestHold {
   readonly #lane = new Lane();
   readonly #limits = new Map<string, NodeJS.Timeout>();
   #retry: NodeJS.Timeout | undefined;
-  /** The command of ours that is under way, and whether a guest that ran has been stopped since. */
-  #under: { readonly command: 'stop' | 'cont'; stopped: boolean } | undefined;
-  /** How often somebody else was heard to continue the guest. */
+  /** A command of ours is under way: whether a guest that ran has been stopped since. */
+  #under: { stopped: boolean } | undefined;
+  /** How often the guest was heard to be continued. */
   #resumes = 0;
   #isClosed = false;
 
@@ -66,15 +66,17 @@ export class GuestHold {
 
   /** QEMU tells what a command caused before it answers. Whose command it was it does not tell. */
   #heard(event: string): void {
-    if (event === 'STOP' && this.#under !== undefined) this.#under.stopped = true;
-    if (event !== 'RESUME' || this.#under?.command === 'cont') return;
-    if (this.#under !== undefined) this.#under.stopped = false;
+    const under = this.#under;
+    if (event === 'STOP' && under !== undefined) under.stopped = true;
+    if (event !== 'RESUME') return;
+    if (under !== undefined) under.stopped = false;
     this.#resumes += 1;
     const record = this.#options.record();
     if (!record.hold.owesCont) return;
-    // If it stands still again, somebody else wanted that: also a service that comes after us is to know.
+    // By us or not, it was continued. If it stands still again, somebody else wanted that: a service that comes after us
+    // is to know it, too. While a command of ours is under way, it is written down with what that has done.
     record.hold = afterResume(record.hold);
-    void this.#lane.run(async () => await this.#note(record));
+    if (under === undefined) void this.#lane.run(async () => await this.#note(record));
   }
 
   /**
@@ -84,28 +86,34 @@ export class GuestHold {
   async hold(job: string, because: string): Promise<void> {
     await this.#lane.run(async () => {
       const { machine } = this.#options;
-      const resumes = this.#resumes;
+      const atLook = this.#resumes;
       const runState = await machine.runState();
       const record = this.#options.record();
       const before = record.hold;
-      const next = beforeStop(before, { job, because, since: new Date().toISOString() }, runState);
-      await this.#write(record, next);
-      this.#limit(job);
+      const atStart = this.#resumes;
       // In a guest that has not arrived it would stop nothing, and keep it from running when it has.
-      if (guestStateOf(runState) === 'MIGRATING') return;
-      const owed = () => before.owesCont && resumes === this.#resumes;
+      const sends = guestStateOf(runState) !== 'MIGRATING';
+      const mayStop = () => sends && (isLive(runState) || atLook !== this.#resumes);
+      const next = () => beforeStop(before, { job, because, since: new Date().toISOString() }, mayStop());
+      let written = before;
+      let isSent = false;
+      let stopped = false;
       try {
-        const { stopped } = await this.#steer('stop');
-        record.hold = afterStop(next, { owed: owed(), stopped });
+        written = await this.#write(record, next());
+        // Heard to be continued while that was written: now `stop` would stop it.
+        if (mayStop() && !written.owesCont) written = await this.#write(record, next());
+        this.#limit(job);
+        isSent = sends;
+        if (isSent) ({ stopped } = await this.#steer('stop'));
       } catch (error) {
         // Its answer is lost, and with it maybe the event: it has stopped what ran.
-        const mayHaveRun = isLive(runState) || resumes !== this.#resumes;
-        record.hold = afterStop(next, { owed: owed(), stopped: mayHaveRun && !(error instanceof Refused) });
+        stopped = isSent && mayStop() && !(error instanceof Refused || error instanceof NotSent);
         throw error;
       } finally {
-        if (record.hold.owesCont !== next.owesCont) await this.#note(record);
+        record.hold = afterStop(written, { owed: before.owesCont && atStart === this.#resumes, stopped });
+        if (record.hold.owesCont !== written.owesCont) await this.#note(record);
         // Counted from when the guest could be continued again.
-        this.#limit(job);
+        if (written !== before) this.#limit(job);
       }
     });
   }
@@ -171,7 +179,7 @@ export class GuestHold {
   }
 
   async #steer(command: 'stop' | 'cont'): Promise<{ readonly stopped: boolean }> {
-    const under = { command, stopped: false };
+    const under = { stopped: false };
     this.#under = under;
     try {
       await this.#options.machine.steer({ execute: command });
@@ -181,21 +189,16 @@ export class GuestHold {
     }
   }
 
-  async #write(record: HoldRecord, next: Hold): Promise<void> {
-    const before = record.hold;
+  async #write(record: HoldRecord, next: Hold): Promise<Hold> {
+    await record.save(next);
     record.hold = next;
-    try {
-      await record.save();
-    } catch (error) {
-      record.hold = { holders: before.holders, owesCont: before.owesCont && record.hold.owesCont };
-      throw error;
-    }
+    return next;
   }
 
   /** What has happened already is not undone by a disk that is full. */
   async #note(record: HoldRecord): Promise<void> {
     try {
-      await record.save();
+      await record.save(record.hold);
     } catch (error) {
       this.#options.logger.error({ err: error }, 'what became of the hold of a guest cannot be written down');
     }

@@ -109,7 +109,7 @@ export class GuestHolds {
     if (more.length > 0) this.#known = this.#known.filter((one) => !more.includes(one));
     const was = known.vm?.process;
     const isProved = was !== undefined && process !== undefined && compare(was, process) === 'SAME';
-    const save = async () => await this.#save(known, vm);
+    const save = async (hold: Hold) => await this.#save(known, vm, hold);
     return {
       isSame: isProved,
       save,
@@ -122,8 +122,7 @@ export class GuestHolds {
     };
   }
 
-  async #save(known: Known, vm: HeldVm): Promise<void> {
-    const { hold } = known;
+  async #save(known: Known, vm: HeldVm, hold: Hold): Promise<void> {
     const name = nameOf(vm);
     try {
       if (!isFree(hold)) {

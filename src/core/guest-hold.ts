@@ -6,10 +6,10 @@
  *            `stop`                 `stop`                                     `cont`, if it is owed
  *
  * Each hold sends `stop`: it stops a guest that runs, and one that stands still it leaves as it is. Whether it was
- * ours that stopped it, the STOP event before its answer tells. A RESUME that is not ours ends what we owe: what has
- * continued our guest was another client, and if it stands still again, that was no one of us either.
+ * ours that stopped it, the STOP event before its answer tells. A RESUME ends what we owe: the guest was continued, by us
+ * or by another client, and if it stands still again, that was no one of us.
  */
-import { isLive, isStoppedByStop } from './qemu/guest-state.ts';
+import { isStoppedByStop } from './qemu/guest-state.ts';
 
 export interface Holder {
   readonly job: string;
@@ -30,10 +30,10 @@ export function isFree({ holders, owesCont }: Hold): boolean {
   return holders.length === 0 && !owesCont;
 }
 
-/** To be written down before `stop`: if its answer is lost, it has stopped what ran. */
-export function beforeStop(hold: Hold, holder: Holder, runState: string): Hold {
+/** To be written down before `stop`, and kept until its answer. `mayStop`: it may find a guest that runs. */
+export function beforeStop(hold: Hold, holder: Holder, mayStop: boolean): Hold {
   const others = hold.holders.filter(({ job }) => job !== holder.job);
-  return { holders: [...others, holder], owesCont: hold.owesCont || isLive(runState) };
+  return { holders: [...others, holder], owesCont: hold.owesCont || mayStop };
 }
 
 /** QEMU has answered. `owed`: before this `stop`. `stopped`: a guest that ran was stopped while it was under way. */
@@ -45,7 +45,7 @@ export function withoutHolder({ holders, owesCont }: Hold, job: string): Hold {
   return { holders: holders.filter((holder) => holder.job !== job), owesCont };
 }
 
-/** Somebody else has continued the guest. */
+/** The guest was continued. */
 export function afterResume({ holders }: Hold): Hold {
   return { holders, owesCont: false };
 }

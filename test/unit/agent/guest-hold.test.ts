@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { GuestHold, type HoldRecord } from '../../../src/agent/guest-hold.ts';
 import { FREE, type Hold } from '../../../src/core/guest-hold.ts';
 import type { GuestCommand } from '../../../src/core/qemu/commands.ts';
-import { OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
+import { NotSent, OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
 
 const logger = pino({ level: 'silent' });
 const NEVER = new Promise<never>(() => undefined);
@@ -65,14 +65,16 @@ class Guest {
 class Disk {
   written: Hold = FREE;
   isFull = false;
+  onSave: (() => void) | undefined;
 
   record(isSame = true): HoldRecord {
     const record = {
       hold: this.written,
       isSame,
-      save: async () => {
+      save: async (hold: Hold) => {
+        this.onSave?.();
         if (this.isFull) throw new Error('ENOSPC');
-        this.written = await Promise.resolve(record.hold);
+        this.written = await Promise.resolve(hold);
       },
     };
     return record;
@@ -244,6 +246,80 @@ describe('the hold of a guest', () => {
     await Promise.all([hold.close(), next.close()]);
     expect(guest.state).toBe('paused');
   });
+
+  it.each([
+    ['running', 'stop and cont'],
+    ['paused', 'cont'],
+  ])(
+    'of a guest that is %s, and gets %s while it is written down, owes its cont before its stop',
+    async (state, gets) => {
+      const [guest, disk] = [new Guest(state), new Disk()];
+      const hold = holdOf(guest, disk);
+      disk.onSave = () => {
+        disk.onSave = undefined;
+        if (gets !== 'cont') guest.execute('stop', 'others');
+        guest.execute('cont', 'others');
+      };
+      const steer = guest.steer.bind(guest);
+      const killed = Promise.withResolvers<void>();
+      guest.steer = async (command) => {
+        await steer(command);
+        killed.resolve();
+        await NEVER;
+      };
+      void hold.hold('a', 'a test');
+      await killed.promise;
+      expect([guest.state, disk.written.owesCont]).toEqual(['paused', true]);
+      guest.steer = steer;
+      const next = holdOf(guest, disk);
+      await next.keepOnly(() => false);
+      expect([guest.state, disk.written]).toEqual(['running', FREE]);
+      await next.close();
+    },
+  );
+
+  it('that finds no room to owe the cont of a guest continued meanwhile leaves it running', async () => {
+    const [guest, disk] = [new Guest('paused'), new Disk()];
+    const hold = holdOf(guest, disk);
+    let saves = 0;
+    disk.onSave = () => {
+      saves += 1;
+      if (saves === 1) guest.execute('cont', 'others');
+      disk.isFull = saves === 2;
+    };
+    await expect(hold.hold('a', 'a test')).rejects.toThrow('ENOSPC');
+    expect([guest.sent, guest.state]).toEqual([[], 'running']);
+    await hold.release('a');
+    expect([guest.sent, hold.isFree, disk.written]).toEqual([[], true, FREE]);
+    await hold.close();
+  });
+
+  it('owes nothing to a guest that another client continues, and pauses, while its cont is not sent', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    await hold.hold('a', 'a test');
+    const steer = guest.steer.bind(guest);
+    guest.steer = async ({ execute }) => {
+      guest.execute('cont', 'others');
+      guest.execute('stop', 'others');
+      return await Promise.reject(new NotSent(execute, 'disconnected'));
+    };
+    await expect(hold.release('a')).rejects.toBeInstanceOf(NotSent);
+    expect(disk.written).toEqual(FREE);
+    guest.steer = steer;
+    await hold.release('a');
+    expect([guest.state, guest.sent]).toEqual(['paused', ['stop']]);
+    await hold.close();
+  });
+
+  it('owes nothing for a stop that was not sent', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    guest.steer = async ({ execute }) => await Promise.reject(new NotSent(execute, 'disconnected'));
+    await expect(hold.hold('a', 'a test')).rejects.toBeInstanceOf(NotSent);
+    expect(disk.written).toMatchObject({ holders: [{ job: 'a' }], owesCont: false });
+    await hold.close();
+  });
 });
 
 const JOBS = ['a', 'b'] as const;
@@ -254,8 +330,8 @@ interface Course {
   readonly isOld: boolean;
   readonly others: readonly ('stop' | 'cont')[];
   readonly crashes: number;
-  /** Of the commands, by their number: which answer is lost, before or after QEMU has done it. */
-  readonly lost: readonly (readonly [number, 'before' | 'after'])[];
+  /** Of the commands, by their number: which is never sent, or loses its answer before or after QEMU has done it. */
+  readonly lost: readonly (readonly [number, 'unsent' | 'before' | 'after'])[];
   /** Writes that fail, by their number. */
   readonly full: readonly number[];
 }
@@ -273,9 +349,18 @@ class Run {
   isTheirs: boolean;
   /** Another client's `stop` has come where QEMU does not let anybody know. */
   isAmbiguous = false;
-  /** Our `stop` has stopped a guest that its owner had paused, and continued since; it may be killed before it hears it. */
-  isUnheard = false;
-  #stopsUnderWay = 0;
+  /**
+   * It has come when a command of ours was on its way. A `stop` may have done it as well; a `cont` undoes it, as QEMU has
+   * none that only continues what we have stopped.
+   */
+  isSameInstant = false;
+  /**
+   * Our `stop` met a guest that its owner had paused when it was sent, and had continued when it came. Nobody knows that
+   * before QEMU tells it; never, where the service is killed before it is written down, or loses what QEMU tells.
+   */
+  unheard: 'still' | 'for ever' | undefined;
+  /** One of our commands may be on its way to QEMU. */
+  #isUnderWay = false;
   #isDeaf = false;
 
   constructor(course: Course, at: fc.Scheduler) {
@@ -283,6 +368,9 @@ class Run {
     this.#at = at;
     this.guest = new Guest(course.guest, course.isOld);
     this.isTheirs = course.guest === 'paused';
+    this.guest.onEvent(({ event }) => {
+      if (event === 'RESUME') this.unheard = undefined;
+    });
   }
 
   async moment(life: number): Promise<void> {
@@ -293,15 +381,15 @@ class Run {
   #service(life: number): GuestHold {
     const { guest } = this;
     const isOurs = () => life === this.#life;
-    let looked = '';
     const record = {
       hold: this.#written,
       isSame: true,
-      save: async () => {
+      save: async (hold: Hold) => {
         await this.moment(life);
         this.#writes += 1;
         if (this.#course.full.includes(this.#writes)) throw new Error('ENOSPC');
-        this.#written = record.hold;
+        this.#written = hold;
+        if (hold.owesCont && this.unheard === 'still') this.unheard = undefined;
       },
     };
     const machine = {
@@ -309,22 +397,22 @@ class Run {
         guest.onEvent((event) => (isOurs() && !this.#isDeaf ? listener(event) : undefined)),
       runState: async () => {
         await this.moment(life);
-        looked = guest.state;
-        return looked;
+        return guest.state;
       },
       steer: async ({ execute }: GuestCommand) => {
-        this.#stopsUnderWay += execute === 'stop' ? 1 : 0;
-        await this.moment(life);
-        this.#stopsUnderWay -= execute === 'stop' ? 1 : 0;
         this.#commands += 1;
         const [, lost] = this.#course.lost.find(([number]) => number === this.#commands) ?? [];
-        const stood = guest.stoppedBy !== undefined;
         // With the answer the events are lost.
         this.#isDeaf = lost === 'after';
+        this.#isUnderWay = lost !== 'unsent';
+        const wasTheirs = guest.stoppedBy === 'others';
+        await this.moment(life);
+        this.#isUnderWay = false;
+        const ran = guest.stoppedBy === undefined;
+        if (lost === 'unsent') throw new NotSent(execute, 'disconnected');
         if (lost !== 'before') guest.execute(execute, 'us');
+        if (wasTheirs && ran && guest.stoppedBy === 'us') this.unheard = this.#isDeaf ? 'for ever' : 'still';
         this.#isDeaf = false;
-        // Found paused by its owner, continued in this instant, and stopped by us: killed now, nobody knows.
-        if (!stood && execute === 'stop' && looked === 'paused' && this.#course.crashes > 0) this.isUnheard = true;
         if (lost === undefined) return;
         this.isAmbiguous = true;
         throw new OutcomeUnknown(execute, 'disconnected');
@@ -336,14 +424,16 @@ class Run {
   other(command: 'stop' | 'cont'): void {
     const before = this.guest.state;
     this.guest.execute(command, 'others');
-    if (this.guest.state !== before) this.isTheirs = command === 'stop';
-    // Our own may have done it as well.
-    if (this.guest.state !== before && command === 'stop' && this.#stopsUnderWay > 0) this.isAmbiguous = true;
+    if (this.guest.state === before) return;
+    this.isTheirs = command === 'stop';
+    this.isSameInstant = this.#isUnderWay;
   }
 
   crash(): void {
     this.#life += 1;
-    this.#stopsUnderWay = 0;
+    this.#isDeaf = false;
+    if (this.unheard === 'still') this.unheard = 'for ever';
+    this.#isUnderWay = false;
     this.isAmbiguous = true;
   }
 
@@ -379,7 +469,9 @@ const course: fc.Arbitrary<Course> = fc.record({
   isOld: fc.boolean(),
   others: fc.array(fc.constantFrom('stop', 'cont'), { maxLength: 5 }),
   crashes: fc.integer({ min: 0, max: 2 }),
-  lost: fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.constantFrom('before', 'after')), { maxLength: 2 }),
+  lost: fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.constantFrom('unsent', 'before', 'after')), {
+    maxLength: 2,
+  }),
   full: fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 2 }),
 });
 
@@ -406,8 +498,8 @@ describe('whatever the order of two jobs, another client, crashes, lost answers 
         })();
         await at.waitFor(Promise.all([others, lives]));
         const { stoppedBy, state } = run.guest;
-        expect(run.isUnheard || state !== 'paused' || stoppedBy !== 'us', 'paused by us alone').toBe(true);
-        if (!run.isTheirs || run.isAmbiguous) return;
+        expect(run.unheard === 'for ever' || state !== 'paused' || stoppedBy !== 'us', 'paused by us alone').toBe(true);
+        if (!run.isTheirs || run.isAmbiguous || run.isSameInstant) return;
         theirs += 1;
         expect(stoppedBy, 'who has paused it').toBe('others');
       }),
