@@ -15,6 +15,7 @@ const AFTER: Readonly<Record<string, string>> = {
   NO_SPACE: 'Make room at the destination, or name another one, and start the job again.',
   ACCESS_DENIED: 'Give QEMU the right to the file, and start the job again.',
   JOB_LOST: 'Look whether the VM runs still, and start the job again.',
+  NOT_ON_DISK: 'Keep all images, and read the outcome: what was written may not be on disk.',
   BUG: "Look into the service's log for that id, please, and report it.",
 };
 

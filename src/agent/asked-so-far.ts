@@ -177,7 +177,6 @@ export class AskedSoFar {
       speed: this.#asked.has('speed'),
       bitmaps: this.#asked.has('bitmaps'),
       yank: this.#asked.has('yank'),
-      flush: this.#asked.has('flush'),
       finalize: this.#asked.has('finalize'),
       timeIsUp: timeLeftMs(job) <= 0,
       pauseLasts: this.#pauseLasts,

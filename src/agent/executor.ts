@@ -1,10 +1,11 @@
 /** Does what plans say: the one place where a step of a plan becomes a QMP command or a file operation. */
 
-import { BlockJobError } from '../core/errors.ts';
-import type { Action, MadeFile } from '../core/plans/step.ts';
+import { BlockJobError, fail } from '../core/errors.ts';
+import type { Action, LetGo, MadeFile } from '../core/plans/step.ts';
 import { Refused } from '../qmp/errors.ts';
 import { refused } from './failures.ts';
-import { createFile, deleteImage, mustBeAbsent, removeFile } from './files.ts';
+import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
+import { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface Workplace {
@@ -30,7 +31,11 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
       if (made === undefined) await mustBeAbsent(action.path);
       else await removeFile(made);
       return undefined;
+    case 'sync-file':
+      await syncFile(action.path);
+      return undefined;
     case 'delete-image':
+      if (action.letGo !== undefined) await mustBeLetGo(action.letGo);
       await deleteImage(action.image, workplace.holder);
       return undefined;
     case 'qmp':
@@ -58,6 +63,15 @@ export async function performAgain(action: Action, workplace: Workplace): Promis
     if (error instanceof Refused && /failed to find node/i.test(error.desc)) return undefined;
     throw error;
   }
+}
+
+/** Between the proof and the deletion somebody may have changed the header, or lost it. */
+async function mustBeLetGo({ job, handover }: LetGo): Promise<void> {
+  await using storage = new StableStorage();
+  const header = await storage.readBack(handover);
+  if (header.is === 'NEW') return;
+  const why = header.is === 'OLD' ? `its header names ${header.backingFile || 'no image'}` : header.why;
+  fail('NOT_ON_DISK', { job, path: handover.overlay.path, why });
 }
 
 /** Cancels the job if it still runs, waits for its end, and dismisses it. One that is not there has well ended. */

@@ -3,7 +3,8 @@
  * journal and hold-file.
  */
 import { type BigIntStats, constants } from 'node:fs';
-import { lstat, open, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, stat, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { fail } from '../core/errors.ts';
 import type { Action, KnownFile, MadeFile } from '../core/plans/step.ts';
 
@@ -27,6 +28,7 @@ export async function createFile({
     if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
     await handle.sync();
+    if (created) await syncFolderOf(path);
     return { ...knownAs(path, stats), created };
   } catch (error) {
     if (created) await unlink(path);
@@ -41,6 +43,7 @@ export async function removeFile(made: MadeFile): Promise<void> {
   if (!(await isStill(made))) return;
   if (made.created) {
     await unlink(made.path);
+    await syncFolderOf(made.path);
     return;
   }
   const handle = await open(made.path, constants.O_RDWR | constants.O_NOFOLLOW);
@@ -78,6 +81,41 @@ export async function deleteImage(
   const by = await holder(image.path);
   if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });
   await unlink(image.path);
+  await syncFolderOf(image.path);
+}
+
+/** Opened to be synced. Undefined for what is no file or device here, or none that this service may open. */
+export async function openToSync(path: string): Promise<FileHandle | undefined> {
+  if (!path.startsWith('/')) return undefined;
+  // A FIFO would wait for somebody who writes to it.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
+  const stats = await handle?.stat();
+  if (stats?.isFile() === true || stats?.isBlockDevice() === true) return handle;
+  await handle?.close();
+  return undefined;
+}
+
+/** Rejects with the file system's error. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await openToSync(path);
+  try {
+    await handle?.sync();
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** A name that is new or gone is so after a power cut only if its folder is synced. */
+async function syncFolderOf(path: string): Promise<void> {
+  // Not every file system has folders that can be opened or synced; those names are as stable as they can be.
+  const handle = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY).catch(() => undefined);
+  try {
+    await handle?.sync().catch((error: unknown) => {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EINVAL')) throw error;
+    });
+  } finally {
+    await handle?.close();
+  }
 }
 
 export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): KnownFile {

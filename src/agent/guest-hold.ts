@@ -80,8 +80,8 @@ export class GuestHold {
   }
 
   /**
-   * Resolves when QEMU has answered `stop`: the guest stands still, and all that was written is flushed. Rejects with
-   * NO_SPACE, ACCESS_DENIED, … where it cannot be written down, and has not stopped the guest then; else as `execute`.
+   * Resolves when QEMU has answered `stop`: the guest stands still. Rejects with NO_SPACE, ACCESS_DENIED, … where it
+   * cannot be written down, and has not stopped the guest then; else as `execute`.
    */
   async hold(job: string, because: string): Promise<void> {
     await this.#lane.run(async () => {

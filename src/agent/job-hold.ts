@@ -21,7 +21,7 @@ export class JobHold {
     return this.#log.job.accepted.job;
   }
 
-  /** Resolves when the guest stands still, and all that was written is flushed. Rejects as the hold does. */
+  /** Resolves when the guest stands still. Rejects as the hold does. */
   async hold(because: string, machine: VirtualMachine): Promise<void> {
     if (!this.#log.job.guestHeld) await this.#log.append({ entry: 'guest-held', because });
     this.#letsGo = false;

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { carryBitmaps } from '../core/bitmaps.ts';
 import { ending, whatFailed } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
-import { type Job, writtenBy } from '../core/job.ts';
+import { type Job, type StepState, writtenBy } from '../core/job.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
 import type { Action, MadeFile, Step } from '../core/plans/step.ts';
@@ -25,6 +25,11 @@ export interface JobStepsOptions {
   readonly holder: (path: string) => Promise<string | undefined>;
   readonly hold: JobHold;
   readonly logger: Logger;
+}
+
+/** A step that is not to be done again. */
+function isOver(step: StepState | undefined): boolean {
+  return step === 'DONE' || step === 'REFUSED';
 }
 
 const LEFT_OPEN = { doing: 'taking back the start', qemuText: 'a node of the destination is still open' };
@@ -120,8 +125,9 @@ export class JobSteps {
   async settle(machine: VirtualMachine | undefined): Promise<void> {
     const { concluded } = this.#job;
     if (concluded === undefined) return;
-    for (const step of planSettling(this.#job)) {
-      if (['DONE', 'REFUSED'].includes(this.#job.steps.get(step.name) ?? '')) continue;
+    for (;;) {
+      const step = planSettling(this.#job).find(({ name }) => !isOver(this.#job.steps.get(name)));
+      if (step === undefined) break;
       await this.#run(step, machine, performAgain);
       // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
       if (this.#job.steps.get(step.name) === 'UNKNOWN') return;

@@ -1,4 +1,5 @@
 /** What QEMU says of one job, asked at one moment. */
+import { type HeaderOnDisk, handoverOf } from '../core/handover.ts';
 import type { Job } from '../core/job.ts';
 import type { Accepted, DeviceOn, QemuProcess } from '../core/journal-entry.ts';
 import type { Seen } from '../core/next-move.ts';
@@ -8,6 +9,7 @@ import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { isUnreachable } from './failures.ts';
 import { type Guest, guestOf } from './migration.ts';
 import { compare, presenceOf } from './qemu-process.ts';
+import type { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 /** What one job's looks have in common. */
@@ -15,15 +17,18 @@ export interface Looker {
   /** The process of the journal, and what it was seen to be from here, which may be another namespace. */
   readonly processes: QemuProcess[];
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
+  /** Reads back what is on disk. */
+  readonly storage: StableStorage;
 }
 
-export function lookerFor({ accepted: { process } }: Job, onBlockJobs: Looker['onBlockJobs']): Looker {
-  return { processes: process === undefined ? [] : [process], onBlockJobs };
+export function lookerFor({ accepted: { process } }: Job, options: Omit<Looker, 'processes'>): Looker {
+  return { ...options, processes: process === undefined ? [] : [process] };
 }
 
 export async function look(job: Job, machine: VirtualMachine | undefined, looker: Looker): Promise<Seen> {
   try {
-    if (machine?.identity === undefined) return (await hasEnded(looker)) ? { qemu: 'ENDED' } : { qemu: 'SILENT' };
+    if (machine?.identity === undefined)
+      return (await hasEnded(looker)) ? await whatIsLeft(job, looker) : { qemu: 'SILENT' };
     return await ask(job, machine, looker);
   } catch (error) {
     // What is lost in the middle of a look has told nothing.
@@ -38,6 +43,17 @@ async function hasEnded({ processes }: Looker): Promise<boolean> {
   return found.includes('ENDED');
 }
 
+async function whatIsLeft(job: Job, looker: Looker): Promise<Seen> {
+  // A start that came to nothing has written no header.
+  const header = job.state === 'STARTING' ? undefined : await headerOf(job, looker);
+  return { qemu: 'ENDED', ...(header && { header }) };
+}
+
+async function headerOf({ accepted }: Job, { storage }: Looker): Promise<HeaderOnDisk | undefined> {
+  const handover = handoverOf(accepted);
+  return handover && (await storage.readBack(handover));
+}
+
 async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<Seen> {
   const { accepted } = job;
   const at = new Date().toISOString();
@@ -49,13 +65,15 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const process = machine.identity?.facts?.process;
   if (!(await isIts(machine, accepted.job, looker))) {
     const is = await whatElse(accepted, { isDone: found !== undefined, guest, looker });
-    if (is !== 'UP') return { qemu: is };
+    if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker) : { qemu: is };
   } else if (process !== undefined) {
     if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
   }
   const runs = listed !== undefined && listed.status !== 'concluded';
   // Where the device is matters when the job is over, and the graph is much to ask for at every event.
   const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
+  // Before all is flushed it proves nothing.
+  const header = !runs && job.flushed === 'HEADER' ? await headerOf(job, looker) : undefined;
   return {
     qemu: 'UP',
     at,
@@ -70,6 +88,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
       begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
     },
     ...place,
+    ...(header && { header }),
     guestRuns: mayRun(guest.runState, job.guestHeld),
     guestMigrates: guest.migration !== undefined,
   };

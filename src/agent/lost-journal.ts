@@ -1,6 +1,6 @@
 /** A job of this service that QEMU has, and no journal tells of: what it is, as far as QEMU itself shows. */
 import type { Logger } from 'pino';
-import { type Disk, onlyBelow, topDown } from '../core/chain.ts';
+import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../core/chain.ts';
 import type { Destination } from '../core/destination.ts';
 import { plainOptions } from '../core/job-options.ts';
 import type { Accepted, AcceptedDestination, JobKind } from '../core/journal-entry.ts';
@@ -9,7 +9,7 @@ import type { QemuJob } from '../core/qemu/replies.ts';
 import { formatOf } from './destination.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobTable } from './job-table.ts';
-import { describeSite, type Site } from './site.ts';
+import { describeSite, imageNode, type Site } from './site.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 type JobSite = Omit<Site, 'schema' | 'graphs' | 'allowed'>;
@@ -64,13 +64,14 @@ async function recoverJob(
   const destination = destinationOf(job.id, kind, { disk, graph, base: below });
   if (destination === undefined && (kind === 'COPY' || kind === 'ACTIVE_COMMIT')) return undefined;
   const kept = kind === 'COPY' ? [job.id] : below === undefined ? [] : [below.node];
-  const top = kind === 'PULL' ? disk.chain[1] : kind === 'COMMIT' ? used[0] : active;
+  const top = kind === 'PULL' ? disk.chain[1] : kind === 'COMMIT' ? belowFilter(job.id, disk, graph) : active;
   const isAbove = top !== undefined && top !== below;
   return {
     ...(await describeSite(job.id, { ...site, disk })),
     kind,
     destination,
     ...(kind === 'PULL' && below !== undefined ? { baseNode: below.node } : {}),
+    ...handoverIn(kind, { disk, top, below }),
     unused: {
       afterSuccess: isAbove ? onlyBelow(graph, disk, top.node, kept) : [],
       otherwise: kind === 'COPY' ? topDown(graph, job.id).filter((node) => node.startsWith(job.id)) : [],
@@ -84,6 +85,26 @@ async function recoverJob(
     },
     plan: [],
     recovered: true,
+  };
+}
+
+/** The highest image that a commit of lower images moves: its filter is on it. The job itself has the active one, too. */
+function belowFilter(job: string, { chain }: Disk, { children }: BlockGraph): Image | undefined {
+  const below = children.get(namesOf(job).filter)?.map(({ node }) => node) ?? [];
+  return chain.find(({ node }) => below.includes(node));
+}
+
+/** By which name the header is to know what is below it, only the journal knew: it may be any name of that file. */
+function handoverIn(
+  kind: JobKind,
+  { disk, top, below }: { readonly disk: Disk; readonly top: Image | undefined; readonly below: Image | undefined },
+): Pick<Accepted, 'handover'> {
+  const above = kind === 'PULL' ? 0 : disk.chain.findIndex((image) => image === top) - 1;
+  const overlay = kind === 'PULL' || kind === 'COMMIT' ? disk.chain[above] : undefined;
+  const data = kind === 'PULL' ? overlay : below;
+  if (overlay === undefined || data === undefined) return {};
+  return {
+    handover: { data: imageNode(data), overlay: imageNode(overlay), backingFile: below?.path ?? '' },
   };
 }
 

@@ -11,7 +11,7 @@ import { invalidField } from '../core/rules/rule.ts';
 import { formatOf } from './destination.ts';
 import { fileKey, knownAs } from './files.ts';
 import { checkAllowed } from './place.ts';
-import { acceptedAt, activeImage, type Site } from './site.ts';
+import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
 
 export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;
@@ -32,6 +32,9 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
     ...accepted,
     kind: isActive ? 'ACTIVE_COMMIT' : 'COMMIT',
     destination: isActive ? { node: base.node, path: base.path, format, target: undefined } : undefined,
+    ...(backingFile === undefined
+      ? {}
+      : { handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile } }),
     unused: { afterSuccess: onlyBelow(graph, disk, top.node, [base.node]), otherwise: [] },
     committed,
     options,

@@ -5,13 +5,14 @@ import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type PullBase, planPull } from '../core/plans/pull.ts';
 import type { PullSpec } from '../core/rules/rebase.ts';
-import { acceptedAt, activeImage, type Site } from './site.ts';
+import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
 
 export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;
   const top = activeImage(site);
   const at = spec.base === '' ? undefined : baseIndex(spec.base, site);
   const base = at === undefined ? undefined : disk.chain[at];
+  const below = base && pullBase(base, at ?? 0, spec, site);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, basePath: base?.path ?? '' };
   const pulled = disk.chain[1];
@@ -20,6 +21,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
     ...accepted,
     kind: 'PULL',
     destination: undefined,
+    handover: { data: imageNode(top), overlay: imageNode(top), backingFile: below?.backingFile ?? '' },
     ...(base === undefined ? {} : { baseNode: base.node }),
     unused: {
       afterSuccess: isPulled ? onlyBelow(graph, disk, pulled.node, base === undefined ? [] : [base.node]) : [],
@@ -27,7 +29,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
     },
     committed: [],
     options,
-    plan: planPull(accepted.job, top.node, base && pullBase(base, at ?? 0, spec, site), options),
+    plan: planPull(accepted.job, top.node, below, options),
   };
 }
 

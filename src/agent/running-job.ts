@@ -21,6 +21,7 @@ import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, lookerFor } from './look.ts';
+import { StableStorage } from './stable-storage.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -49,13 +50,14 @@ export class RunningJob {
   readonly #asked = new AskedSoFar();
   readonly #looker: Looker;
   readonly #urgent: UrgentMoves;
+  readonly #storage = new StableStorage();
   #leaveBy = Infinity;
 
   constructor(options: RunningJobOptions) {
     this.#options = options;
     this.#log = options.log;
     const { job, domain, disk } = this.#job.accepted;
-    this.#looker = lookerFor(this.#job, options.onBlockJobs);
+    this.#looker = lookerFor(this.#job, { onBlockJobs: options.onBlockJobs, storage: this.#storage });
     this.#logger = options.logger.child({ job, domain, disk });
     this.#hold = new JobHold(options.log, options.holdOf);
     this.#steps = new JobSteps({ ...options, hold: this.#hold, logger: this.#logger });
@@ -80,6 +82,7 @@ export class RunningJob {
 
   /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
   async drive(): Promise<void> {
+    await using _open = this.#storage;
     while (!this.#log.ended && !this.#mayLeave) {
       const machine = this.#options.machine();
       const wake = machine?.wake ?? this.#options.arrivals;
@@ -157,6 +160,9 @@ export class RunningJob {
         await this.#steps.carryBitmaps(machine);
         this.#asked.add('bitmaps');
         return;
+      case 'flush':
+        if (machine !== undefined) await this.#log.append(await this.#storage.carryOut(move, this.#job, machine));
+        return;
       case 'undo-start':
         await this.#steps.takeBack(machine);
         return;
@@ -182,8 +188,7 @@ export class RunningJob {
 
   async #holdGuest(move: Extract<Move, { move: 'hold-guest' }>, machine: VirtualMachine | undefined): Promise<void> {
     if (machine === undefined) return;
-    const refusal = await this.#refusalOf('stop', async () => await this.#hold.hold(move.because, machine));
-    if (refusal === undefined && move.asks !== undefined) this.#asked.add(move.asks);
+    await this.#refusalOf('stop', async () => await this.#hold.hold(move.because, machine));
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {

@@ -35,6 +35,11 @@ export function activeImage({ machine, disk }: Site): Image {
   return top;
 }
 
+/** As the journal names an image. */
+export function imageNode({ node, path, format }: Image): { node: string; path: string; format: string } {
+  return { node, path, format };
+}
+
 /** What the first entry of a job says of where it is. */
 type AcceptedAt = Pick<
   Accepted,

@@ -19,8 +19,11 @@ export function failureInWords(error: BlockJobError): Told {
   return { lines, next, exitCode };
 }
 
+/** Nobody knows what has happened, or not for certain. */
+const UNKNOWN: ReadonlySet<string> = new Set(['BUG', 'JOB_LOST', 'NOT_ON_DISK']);
+
 function exitCodeOf(error: BlockJobError): ExitCode {
-  if (error.mayHaveHappened || error.reason === 'BUG' || error.reason === 'JOB_LOST') return EXIT.unknown;
+  if (error.mayHaveHappened || UNKNOWN.has(error.reason)) return EXIT.unknown;
   return error.isAnswer && error.code !== 'UNAVAILABLE' ? EXIT.refused : EXIT.unreachable;
 }
 
@@ -50,6 +53,7 @@ export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or leave --request-id out`,
   PLAN_CHANGED: () => 'blockjob plan with the same arguments',
   JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
+  NOT_ON_DISK: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
   CALLER_NOT_ALLOWED: () => 'ask who keeps the policy of this service',
   QEMU_UNREACHABLE: () => 'is the VM running, and does nothing else hold its monitor? blockjob domains',

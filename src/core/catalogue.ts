@@ -272,6 +272,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_OPERATION_FAILED',
     text: 'job {job} ended unseen: {why}; read the outcome before you touch a file',
   },
+  NOT_ON_DISK: {
+    code: 'ABORTED',
+    libvirt: '-',
+    text: 'job {job} is not proved to be on stable storage: {path}: {why}; read the outcome before you touch a file',
+  },
   BUG: {
     code: 'INTERNAL',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',

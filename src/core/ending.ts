@@ -1,49 +1,47 @@
 /** How a job that has concluded has ended: by what was asked for, and by what is proved. */
 import { type Failure, failure } from './errors.ts';
+import { handoverOf } from './handover.ts';
 import { isYanked, type Job } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
+import { hasSucceeded, isUnsynced } from './proof.ts';
 
 export interface Ending {
   readonly state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
   readonly failure: Failure | undefined;
 }
 
+const GIVEN_UP = 'its QEMU was silent, and it was given up';
+
 /** What QEMU could not do any more when it gave a job up. */
 export type FailedTo = 'read' | 'write';
 
 /** That the job is gone, or that the device is where it was wanted, is never a success by itself. */
 export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): Ending {
-  const { job: id, kind, destination } = job.accepted;
+  const { job: id, destination } = job.accepted;
   const { how, qemuError } = concluded;
   const lost = (why: string) => failure('JOB_LOST', { job: id, why });
   const cancelled = job.intent?.entry === 'cancel-requested' ? cancelledAs(job, job.intent) : undefined;
 
+  if (destination === undefined) return endingByItself(job, concluded, cancelled, failedTo);
+  if (isUnsynced(job)) {
+    const why = 'it could not be synced after QEMU had written it';
+    return { state: 'UNRESOLVED', failure: failure('NOT_ON_DISK', { job: id, path: destination.path, why }) };
+  }
   if (concluded.deviceOn === 'DESTINATION') {
     if (qemuError === undefined) return { state: 'COMPLETED', failure: undefined };
     return { state: 'UNRESOLVED', failure: failureOf(job, qemuError, failedTo) };
   }
   if (how === 'QEMU_ENDED') {
-    // With a pivot under way, nothing on disk tells which side the guest wrote to last; and a job that ends by itself
-    // may have done so a moment before.
-    const mayHaveSucceeded = job.pivotRequested || destination === undefined;
-    return { state: mayHaveSucceeded ? 'UNRESOLVED' : 'FAILED', failure: lost('the QEMU process has ended') };
+    // With a pivot under way, nothing on disk tells which side the guest wrote to last.
+    return { state: job.pivotRequested ? 'UNRESOLVED' : 'FAILED', failure: lost('the QEMU process has ended') };
   }
-  if (how === 'GIVEN_UP') return { state: 'UNRESOLVED', failure: lost('its QEMU was silent, and it was given up') };
-  if (how === 'VANISHED' && kind === 'PULL') {
-    if (cancelled !== undefined) return cancelled;
-    return concluded.deviceOn === 'SOURCE'
-      ? { state: 'FAILED', failure: lost('it is gone, and the chain is as it was') }
-      : { state: 'UNRESOLVED', failure: lost('it is gone, and the disk is not on its image') };
-  }
-  if (how === 'VANISHED' && destination === undefined) {
-    return cancelled ?? { state: 'UNRESOLVED', failure: lost('another client dismissed it') };
-  }
-  if (destination !== undefined && concluded.deviceOn === 'NOWHERE') {
+  if (how === 'GIVEN_UP') return { state: 'UNRESOLVED', failure: lost(GIVEN_UP) };
+  if (concluded.deviceOn === 'NOWHERE') {
     // Pivoted before that, it had the guest's last writes on the destination.
     const mayHavePivoted = job.pivotRequested && qemuError === undefined;
     return { state: mayHavePivoted ? 'UNRESOLVED' : 'FAILED', failure: lost('the disk was unplugged') };
   }
-  if (destination !== undefined && concluded.deviceOn === 'ELSEWHERE') {
+  if (concluded.deviceOn === 'ELSEWHERE') {
     return { state: 'UNRESOLVED', failure: lost('the disk is on another image') };
   }
   if (how === 'VANISHED') {
@@ -53,9 +51,7 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
     return { state: cancelled === undefined ? 'FAILED' : 'CANCELLED', failure: why };
   }
   if (qemuError === undefined) {
-    if (destination === undefined || job.intent?.entry === 'finish-requested') {
-      return { state: 'COMPLETED', failure: undefined };
-    }
+    if (job.intent?.entry === 'finish-requested') return { state: 'COMPLETED', failure: undefined };
     return cancelled ?? { state: 'CANCELLED', failure: lost('another client ended it without a pivot') };
   }
   if (qemuError === 'Operation canceled') {
@@ -63,6 +59,43 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
   }
   if (isYanked(job)) return { state: 'CANCELLED', failure: undefined };
   return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
+}
+
+/** A pull, or a commit of lower images: done is what the header on disk says, and nothing else. */
+function endingByItself(
+  job: Job,
+  concluded: Concluded,
+  cancelled: Ending | undefined,
+  failedTo: FailedTo | undefined,
+): Ending {
+  const { job: id, kind, source } = job.accepted;
+  const { how, qemuError, header } = concluded;
+  const lost = (why: string) => failure('JOB_LOST', { job: id, why });
+  // What could not be flushed was broken off by us, whatever its end is called.
+  const broken: Ending | undefined =
+    job.flushFailure === undefined ? cancelled : { state: 'FAILED', failure: job.flushFailure };
+  if (qemuError === 'Operation canceled') {
+    return broken ?? { state: 'CANCELLED', failure: lost('another client cancelled it') };
+  }
+  if (qemuError !== undefined) return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
+  if (hasSucceeded(job)) return { state: 'COMPLETED', failure: undefined };
+  const path = handoverOf(job.accepted)?.overlay.path ?? source.path;
+  if (how === 'CONCLUDED') {
+    const why = {
+      NEW: 'its data was not flushed',
+      OLD: 'its header, read back, still names another image',
+      UNKNOWN: header?.is === 'UNKNOWN' ? header.why : '',
+      NONE: 'its header was not read back',
+    }[header?.is ?? 'NONE'];
+    return { state: 'UNRESOLVED', failure: failure('NOT_ON_DISK', { job: id, path, why }) };
+  }
+  const gone = {
+    QEMU_ENDED: 'the QEMU process has ended',
+    GIVEN_UP,
+    VANISHED: kind === 'PULL' ? 'it is gone' : 'another client dismissed it',
+  }[how];
+  if (header?.is === 'OLD') return broken ?? { state: 'FAILED', failure: lost(`${gone}, and the chain is as it was`) };
+  return { state: 'UNRESOLVED', failure: lost(gone) };
 }
 
 function cancelledAs({ accepted }: Job, { timeIsUp }: { readonly timeIsUp?: true }): Ending {

@@ -54,6 +54,12 @@ export function inWords(entry: JournalEntry): string {
       return `guest paused for an instant: ${entry.because}`;
     case 'guest-released':
       return 'guest continued';
+    case 'flushed':
+      return entry.what === 'DATA'
+        ? 'what was moved is on stable storage, before the old images are let go'
+        : 'the header that lets go of the old images is on stable storage';
+    case 'flush-failed':
+      return `not known to be on stable storage: ${entry.failure.text}`;
     case 'concluded':
       return concludedInWords(entry);
     case 'ended':
@@ -86,5 +92,17 @@ function concludedInWords(entry: Extract<JournalEntry, { entry: 'concluded' }>):
   };
   const error = entry.qemuError === undefined ? '' : `: ${entry.qemuError}`;
   const place = entry.devicePath === undefined ? '' : `; the guest's device is on ${entry.devicePath}`;
-  return `${how[entry.how]}${error}${place}`;
+  return `${how[entry.how]}${error}${place}${headerInWords(entry)}`;
+}
+
+function headerInWords({ header }: Extract<JournalEntry, { entry: 'concluded' }>): string {
+  if (header === undefined) return '';
+  switch (header.is) {
+    case 'NEW':
+      return '; read back from disk, the old images are let go';
+    case 'OLD':
+      return `; read back from disk, the header names ${header.backingFile || 'no image'}`;
+    case 'UNKNOWN':
+      return `; the header could not be read back: ${header.why}`;
+  }
 }

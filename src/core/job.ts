@@ -1,6 +1,6 @@
 /** A job is the fold of its journal: each entry changes it a little, through the one table of transitions. */
 import type { Failure } from './errors.ts';
-import type { Accepted, Concluded, EntryBody, JournalEntry, PauseReason } from './journal-entry.ts';
+import type { Accepted, Concluded, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
 import { type Outcome, outcomeNow } from './outcome.ts';
 import type { MadeFile } from './plans/step.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
@@ -40,6 +40,10 @@ export interface Job {
   readonly pivotRequested: boolean;
   /** The guest is stopped, or about to be, by us. */
   readonly guestHeld: boolean;
+  /** How much of a pull, or of a commit of lower images, is known to be on stable storage. */
+  readonly flushed: Flushed | undefined;
+  /** Why the rest is not. */
+  readonly flushFailure: Failure | undefined;
   readonly concluded: Concluded | undefined;
   readonly failure: Failure | undefined;
   readonly outcome: Outcome;
@@ -69,12 +73,6 @@ export function isYanked(job: Job): boolean {
 /** Somebody, and not the job's own time limit, wants it broken off whatever that costs. */
 export function isForced({ intent }: Job): boolean {
   return intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
-}
-
-/** What was to be done is done: the guest is on the destination, or a job without one has concluded without error. */
-export function hasSucceeded({ accepted, concluded }: Job): boolean {
-  if (accepted.destination !== undefined) return concluded?.deviceOn === 'DESTINATION';
-  return concluded?.how === 'CONCLUDED' && concluded.qemuError === undefined;
 }
 
 /** A journal that tells an impossible story: damaged, or written by a bug. */
@@ -112,6 +110,8 @@ export function begin(entry: JournalEntry): Job {
     intent: undefined,
     pivotRequested: false,
     guestHeld: false,
+    flushed: undefined,
+    flushFailure: undefined,
     concluded: undefined,
     failure: undefined,
   };
@@ -202,6 +202,10 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return { guestHeld: false };
     case 'change-refused':
       return entry.change === 'SPEED' ? { wantsBandwidth: undefined } : { wantsPaused: undefined };
+    case 'flushed':
+      return { flushed: entry.what };
+    case 'flush-failed':
+      return { flushFailure: entry.failure };
     case 'concluded':
       return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
     case 'refused':

@@ -4,6 +4,7 @@
  */
 import type { Destination } from './destination.ts';
 import type { Failure } from './errors.ts';
+import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { ImageFormat, JobOptions, PauseGuest } from './job-options.ts';
 import type { Outcome } from './outcome.ts';
 import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
@@ -44,6 +45,8 @@ export interface Accepted {
   readonly destination: AcceptedDestination | undefined;
   /** What is below the active image after a pull; undefined: nothing, or this is no pull. */
   readonly baseNode?: string;
+  /** Of a pull, or of a commit of lower images. Undefined also in journals that an older service has begun. */
+  readonly handover?: Handover;
   /** Nodes that nobody uses when the job is over, each before those it uses. */
   readonly unused: { readonly afterSuccess: readonly string[]; readonly otherwise: readonly string[] };
   /** The images whose data a commit moves down, as far as they are local files. */
@@ -67,6 +70,9 @@ export interface AcceptedDestination {
   readonly target: Destination | undefined;
 }
 
+/** DATA: before the header that lets go of the old images was written. HEADER: that one, too. */
+export type Flushed = 'DATA' | 'HEADER';
+
 /** Where the guest's device was when the job had concluded. */
 export type DeviceOn = 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE';
 
@@ -82,6 +88,8 @@ export interface Concluded {
   readonly deviceOn: DeviceOn;
   /** The path of the image that the guest's device is on, as QEMU named it. */
   readonly devicePath: string | undefined;
+  /** What the header that lets go of the old images says, read back from disk. Undefined: it was not read. */
+  readonly header?: HeaderOnDisk;
 }
 
 export type EntryBody =
@@ -130,6 +138,10 @@ export type EntryBody =
   /** Written before `stop`: whoever finds a guest stopped by us continues it. */
   | { readonly entry: 'guest-held'; readonly because: string }
   | { readonly entry: 'guest-released' }
+  /** All that QEMU had for these images is on stable storage: it was asked, and no error was heard. */
+  | { readonly entry: 'flushed'; readonly what: Flushed }
+  /** It is not, or nobody can say. */
+  | { readonly entry: 'flush-failed'; readonly failure: Failure }
   | Concluded
   | {
       readonly entry: 'ended';

@@ -1,5 +1,6 @@
 /** The words of core/next-move: what it is told, and what it can say. */
-import type { DeviceOn, EntryBody } from './journal-entry.ts';
+import type { HeaderOnDisk, NodeOfImage } from './handover.ts';
+import type { DeviceOn, EntryBody, Flushed } from './journal-entry.ts';
 import type { QmpCommand } from './qemu/commands.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
 
@@ -8,7 +9,7 @@ export type Seen =
   /** It cannot be asked, and nothing proves that it has ended: not seen is not gone. */
   | { readonly qemu: 'SILENT' }
   /** It is proved that the process which ran the job has ended. */
-  | { readonly qemu: 'ENDED' }
+  | { readonly qemu: 'ENDED'; readonly header?: HeaderOnDisk }
   | {
       readonly qemu: 'UP';
       /** When it was asked, RFC 3339: what it says was so then, or became so since. */
@@ -16,6 +17,8 @@ export type Seen =
       readonly job: SeenJob | undefined;
       readonly deviceOn: DeviceOn;
       readonly devicePath: string | undefined;
+      /** Of a job that does not run any more and was flushed; undefined: it was not read. */
+      readonly header?: HeaderOnDisk;
       /** The guest is running, or may wake up and run at any moment (query-status). */
       readonly guestRuns: boolean;
       /** It is on its way to another QEMU, or there. */
@@ -37,17 +40,7 @@ export interface SeenJob {
 }
 
 /** What is asked of QEMU once, and then waited for. */
-export type Asking =
-  | 'complete'
-  | 'end'
-  | 'forceEnd'
-  | 'pause'
-  | 'resume'
-  | 'speed'
-  | 'bitmaps'
-  | 'yank'
-  | 'flush'
-  | 'finalize';
+export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed' | 'bitmaps' | 'yank' | 'finalize';
 
 /** What was already done about the job over this connection, and for how long it has been as it is. */
 export interface Asked extends Readonly<Record<Asking, boolean>> {
@@ -79,11 +72,12 @@ export type Move =
   | { readonly move: 'wait' }
   | { readonly move: 'record'; readonly entry: EntryBody }
   | { readonly move: 'undo-start' }
-  /** `asks`: what is done with it, as `stop` flushes all that was written, also where the guest was paused already. */
-  | { readonly move: 'hold-guest'; readonly because: string; readonly asks?: 'flush' }
+  | { readonly move: 'hold-guest'; readonly because: string }
   | { readonly move: 'release-guest' }
   /** The active image's bitmaps are to be on the destination when the guest is. */
   | { readonly move: 'carry-bitmaps' }
+  /** Each of the images is put on stable storage, in this order, and errors are heard. What came of it is written down. */
+  | { readonly move: 'flush'; readonly what: Flushed; readonly images: readonly NodeOfImage[] }
   /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
   | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
   | { readonly move: 'settle' };

@@ -15,12 +15,14 @@
  *  STARTING                  has no job, or it failed at once      undo the start
  *  STARTING                  job has not got going yet             wait a little
  *  STARTING                  runs the job                          record running
- *  concluded is written      —                                     settle: dismiss, close, end
+ *  concluded is written      —                                     settle: sync, dismiss, close, delete, end
+ *  RUNNING, pull or commit   pending: all is moved                 flush the data; then job-finalize
+ *  its flush has failed      pending                               job-cancel: the old images stay
+ *  pull or commit            concluded | job gone                  flush the header, then read it back
  *  any                       concluded | job gone | it has ended   record concluded
  *  RUNNING, CANCELLING       ready or standby                      record ready
  *  not PIVOTING              the guest migrates                    wait, or break off if it is to be
  *  running                   another limit, paused, goes on        record speed | paused | resumed
- *  RUNNING, a pull           pending: all is read                  hold the guest (which flushes all), job-finalize
  *  its time is over          still there                           record cancel-requested
  *  CANCELLING, not by force  ready                                 record followed, then ask QEMU to end it
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
@@ -37,6 +39,7 @@
  */
 
 import { conclusion, isWithoutQemu, unseen } from './conclusion.ts';
+import { finalize, proveHeader } from './hand-over.ts';
 import { isOverNetwork, type Job } from './job.ts';
 import type { PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen, SeenJob } from './moves.ts';
@@ -49,12 +52,6 @@ const WAIT: Move = { move: 'wait' };
 
 export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   if (seen.qemu === 'SILENT') return silent(job, asked);
-  const isPending = seen.qemu === 'UP' && seen.job?.status === 'pending';
-  if (job.accepted.kind === 'PULL' && job.state === 'RUNNING' && isPending && job.concluded === undefined) {
-    if (seen.guestMigrates && job.guestHeld) return { move: 'release-guest' };
-    const move = seen.guestMigrates ? WAIT : finalize(job, seen.guestRuns, asked);
-    return move.move === 'wait' ? wished(job, undefined, 'pending', asked) : move;
-  }
   const isBlocking = job.accepted.options.writeMode === 'BLOCKING';
   const concluded = conclusion(job, seen);
   // The guest does not wait for a journal that cannot be written.
@@ -68,8 +65,12 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   }
   if (job.concluded !== undefined) return { move: 'settle' };
   if (job.state === 'STARTING') return start(job, seen, asked);
-  if (concluded !== undefined) return { move: 'record', entry: concluded };
+  if (concluded !== undefined) return proveHeader(job, seen, concluded) ?? { move: 'record', entry: concluded };
   if (seen.qemu === 'ENDED' || seen.job === undefined) return WAIT;
+  if (job.accepted.destination === undefined && job.state === 'RUNNING' && seen.job.status === 'pending') {
+    const move = seen.guestMigrates ? WAIT : finalize(job, asked);
+    return move.move === 'wait' ? wished(job, undefined, 'pending', asked) : move;
+  }
 
   const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
   // What is copied after the guest has left is of no moment of its disk.
@@ -131,16 +132,6 @@ function start(job: Job, seen: Exclude<Seen, { readonly qemu: 'SILENT' }>, asked
   // QEMU checks some things, as the sizes, only after it has answered: that is still a refusal.
   if (seen.job.status === 'concluded' && seen.job.error !== undefined) return { move: 'undo-start' };
   return seen.job.begun || asked.overdue ? running : WAIT;
-}
-
-const FLUSH = 'what was pulled is flushed before the old images are left';
-
-/** The pull is all but done: what it wrote is flushed before the image lets go of those that had it. */
-function finalize(job: Job, guestRuns: boolean, asked: Asked): Move {
-  const { job: id } = job.accepted;
-  if (asked.finalize) return WAIT;
-  if (!job.guestHeld || guestRuns || !asked.flush) return { move: 'hold-guest', because: FLUSH, asks: 'flush' };
-  return { move: 'command', asks: 'finalize', command: { execute: 'job-finalize', arguments: { id } } };
 }
 
 function onReady(job: Job): Move {

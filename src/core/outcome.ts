@@ -2,8 +2,10 @@
  * What is true on disk. It is computed from evidence, at every moment of a job; UNKNOWN is allowed, a guess is not.
  */
 import { isWithoutQemu } from './conclusion.ts';
+import { handoverOf } from './handover.ts';
 import type { Job } from './job.ts';
 import type { Concluded } from './journal-entry.ts';
+import { hasSucceeded, isUnsynced } from './proof.ts';
 
 export type DestinationContent =
   /** Not a copy yet: rubbish if the job ended. */
@@ -80,12 +82,12 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     .map(({ path }) => ({ path, warning: COMMITTED }));
 
   if (destination === undefined) {
-    const succeeded = concluded.how === 'CONCLUDED' && concluded.qemuError === undefined;
-    return { ...known, destinationContent: undefined, safeToDelete: succeeded ? left : [] };
+    return { ...known, destinationContent: undefined, safeToDelete: hasSucceeded(job) ? left : [] };
   }
   const unknown = { ...known, destinationContent: 'UNKNOWN', safeToDelete: [] } as const;
   // A failure that moved the guest all the same: neither side is to be touched before a person has looked.
   if (concluded.deviceOn === 'DESTINATION' && concluded.qemuError !== undefined) return unknown;
+  if (isUnsynced(job)) return unknown;
   if (concluded.deviceOn === 'DESTINATION') {
     const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
     const top = isDeleted ? [] : [{ path: source.path, warning: LEFT }];
@@ -131,15 +133,31 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
     concluded.devicePath === undefined
       ? `no device ${job.accepted.disk} was there to look at`
       : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
+  const header = headerEvidence(job, concluded, revision);
   if (isInChain) {
     const chain = 'what was to be pulled is no longer below the active image';
     return [
       { source: 'QEMU_GRAPH', text: chain, revision },
       { source: 'QEMU_GRAPH', text: device, revision },
+      ...header,
     ];
   }
   return [
     { source: isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
     { source: 'QEMU_GRAPH', text: device, revision },
+    ...header,
   ];
+}
+
+/** What decides of a pull, or of a commit of lower images. */
+function headerEvidence(job: Job, { header }: Concluded, revision: number): readonly Evidence[] {
+  const handover = handoverOf(job.accepted);
+  if (header === undefined || handover === undefined) return [];
+  const { overlay, backingFile } = handover;
+  const named = header.is === 'OLD' ? header.backingFile : backingFile;
+  const text =
+    header.is === 'UNKNOWN'
+      ? `the header of ${overlay.path} is not proved to be on disk: ${header.why}`
+      : `the header of ${overlay.path}, read back from disk, names ${named === '' ? 'no backing image' : named}`;
+  return [{ source: 'FILE_SYSTEM', text, revision }];
 }

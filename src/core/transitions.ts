@@ -16,6 +16,7 @@
  * pivot-requested  by a caller, or by on_ready PIVOT.
  * cancel-requested stays STARTING until it is known whether QEMU has the job: what has not begun is taken back. It may come
  *                  too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
+ * flushed          of a pull, or a commit of lower images: before its last step, and after it. The state stays.
  * ended            from any state: a job can fail, or be ended by somebody else, wherever it is. UNRESOLVED means
  *                  that what happened cannot be proved; the outcome says what is known.
  */
@@ -61,6 +62,8 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   followed: ['CANCELLING'],
   'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
+  flushed: ['RUNNING', 'CANCELLING'],
+  'flush-failed': ['RUNNING', 'CANCELLING'],
   concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
 };

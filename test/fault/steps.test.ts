@@ -47,7 +47,9 @@ async function live(course: Course, scene: Scene, fault?: Fault): Promise<void> 
   const job = started !== undefined && 'job' in started ? started.job.accepted.job : '';
   if (job !== '') await drive(course, job, { agent, qemu: scene.qemu });
   expect(scene.qemu.pendingFaults, 'faults that did not happen').toBe(0);
-  const jobs = await expectTruth({ scene, agent, job, before, mayLeave: fault?.how === 'refused' });
+  const isRefused = fault?.how === 'refused';
+  const unflushed = isRefused && fault?.command === 'blockdev-reopen';
+  const jobs = await expectTruth({ scene, agent, job, before, unflushed, mayLeave: isRefused });
   await cleanUp.disposeAsync();
   await expectJournals(agent, jobs);
 }

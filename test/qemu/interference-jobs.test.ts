@@ -57,7 +57,8 @@ const ROWS: readonly Row[] = [
   // It waits to be flushed before it lets go of what it has pulled; another client does not wait.
   ['pull', 'RUNNING', 'faster, job-finalize, unseen', 'COMPLETED, UNSPECIFIED'],
   ['commit', 'RUNNING', 'job-cancel', 'CANCELLED, UNSPECIFIED', CANCELLED],
-  ['commit', 'RUNNING', 'job-cancel, job-dismiss, unseen', 'UNRESOLVED, UNSPECIFIED', DISMISSED],
+  // The header on disk tells that it was not done.
+  ['commit', 'RUNNING', 'job-cancel, job-dismiss, unseen', 'FAILED, UNSPECIFIED', DISMISSED],
   ['commit', 'RUNNING', 'faster', 'COMPLETED, UNSPECIFIED'],
   ['active commit', 'RUNNING', 'job-cancel', 'CANCELLED, PARTIAL', CANCELLED],
   ['active commit', 'READY', 'block-job-cancel', 'CANCELLED, COMPLETE', ENDED],

@@ -1,8 +1,9 @@
 /** What a real QEMU takes in which status of a job, and refuses: as test/support/model-qemu.ts says, of which the proof lives that every job ends. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { QmpCommand } from '../../src/core/qemu/commands.ts';
+import { flushesOf } from '../../src/core/qemu/flush.ts';
 import type { QemuJobStatus } from '../../src/core/qemu/replies.ts';
-import { eventually } from '../support/checks.ts';
+import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { ModelQemu, type ModelState, VERBS } from '../support/model-qemu.ts';
 import { type Qemu, startQemu } from '../support/qemu.ts';
@@ -68,6 +69,8 @@ function model(status: (typeof STAYS)[number]): ModelQemu {
     guestMigrates: false,
     hangs: 'NOT',
     presence: 'UP',
+    header: 'OLD',
+    flushes: true,
   };
   return new ModelQemu('COPY', state, { speed: 0, pivots: true });
 }
@@ -88,6 +91,12 @@ describe.skipIf(needs('qemu'))('the model of QEMU is true', { timeout: 60_000 },
       expect(kindOf(real), real).toBe(kindOf(said));
     },
   );
+
+  test('a flush whose error is heard is refused in these words', async () => {
+    const { command: flush } = present(flushesOf(`${await jobIn('ready')}-to`)[0]);
+    const real = await tried(flush.execute, { ...('arguments' in flush ? flush.arguments : {}) });
+    expect(real).toContain(present(model('ready').execute(flush)));
+  });
 });
 
 /** It is taken, or refused: because of the status, or of what else is wrong. */

@@ -56,7 +56,9 @@ const CLOSED = ['job-dismiss', DELETE, DELETE];
 /** After a pivot of a disk of two images: the nodes of both. */
 const LEFT = [...CLOSED, DELETE, DELETE];
 
-const PULL = ['block-stream', 'stop', 'job-finalize', 'cont', DELETE, DELETE];
+/** Flushes a node: before the header that lets go of the old images is written, and after it. */
+const FLUSH = 'blockdev-reopen';
+const PULL = ['block-stream', FLUSH, 'job-finalize', FLUSH, DELETE, DELETE];
 
 export const COURSES: readonly Course[] = [
   {
@@ -176,7 +178,7 @@ export const COURSES: readonly Course[] = [
     scene: { images: 3 },
     start: commit('disk-1.qcow2', 'DELETE'),
     does: 'reachEnd',
-    commands: ['block-commit', ...CLOSED],
+    commands: ['block-commit', FLUSH, 'job-finalize', FLUSH, FLUSH, ...CLOSED],
   },
   {
     name: 'a commit of a lower image that is broken off',

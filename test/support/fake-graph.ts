@@ -1,7 +1,7 @@
 /** The block graph of the fake QEMU (fake-qemu.ts): its nodes, the guest's devices on them, and who uses whom. */
 import { existsSync, statSync } from 'node:fs';
 import { type FakeJob, type JobNodes, type Json, refuse } from './fake-job.ts';
-import { describeNode, type Node, qcow2SizeBytes } from './fake-node.ts';
+import { describeNode, type Node, qcow2SizeBytes, writeBackingFile } from './fake-node.ts';
 import { type DiskSpec, qdevOf } from './qemu.ts';
 
 /** A guest's device: has a root in the graph. */
@@ -130,6 +130,12 @@ export class FakeGraph {
     this.#drop(name);
   }
 
+  /** As the service asks for it, it flushes the node and is refused: nothing of the node changes. */
+  reopen(name: string): never {
+    if (!this.#nodes.has(name)) refuse(`Failed to find node with node-name='${name}'`);
+    return refuse('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+  }
+
   /** For a node that a job reads, or has above it. */
   #refuseBusy(name: string): void {
     const user = [...this.#jobs()].find(
@@ -167,7 +173,7 @@ export class FakeGraph {
   }
 
   /** A pull's nodes. */
-  stream(into: string, base: string | undefined): JobNodes {
+  stream(into: string, base: string | undefined, backingFile: string): JobNodes {
     const top = this.#node(into);
     this.#refuseBusy(top.name);
     this.#filters += 1;
@@ -189,6 +195,7 @@ export class FakeGraph {
       },
       end: (done) => {
         if (done) this.#setBacking(top.name, base);
+        if (done) writeBackingFile(top.path, backingFile);
         this.#moveRoot(filter, top.name);
         this.#drop(filter);
       },
@@ -196,7 +203,7 @@ export class FakeGraph {
   }
 
   /** The nodes of a commit of lower images. */
-  commit(device: string, from: string, to: string, filter: string): JobNodes {
+  commit(device: string, [from, to]: readonly [string, string], filter: string, backingFile: string): JobNodes {
     const chain = this.#backingChain(this.#node(device).name);
     const [top, base] = [this.#node(from), this.#node(to)];
     const overlay = chain[chain.indexOf(top.name) - 1];
@@ -219,6 +226,7 @@ export class FakeGraph {
       },
       end: (done) => {
         this.#setBacking(overlay, done ? base.name : top.name);
+        if (done) writeBackingFile(this.#node(overlay).path, backingFile);
         this.#put({ ...base, readOnly: true });
         this.#drop(filter);
       },

@@ -4,7 +4,7 @@
  *              becomeReady          job-complete, block-job-cancel
  *   running ──────────────► ready ─────────────────────────────────► waiting, pending, concluded
  *      │  │ reachEnd (a pull, a commit of lower images)                       ▲
- *      │  └─────────────────────────► waiting, pending ── job-finalize, or by itself
+ *      │  └─────────────────────────► waiting, pending ── job-finalize, or by itself (auto-finalize)
  *      │ job-cancel, fail (also from ready and pending)
  *      └────────────────────────────────────────────────────────────► aborting, concluded
  */
@@ -49,6 +49,15 @@ export interface JobNodes {
   readonly end: (done: boolean) => void;
 }
 
+/** What a command says of the job that it starts. */
+export interface JobSpec {
+  readonly id: string;
+  readonly type: string;
+  readonly nodes: JobNodes | undefined;
+  /** Without job-finalize; without job-dismiss. */
+  readonly ends: { readonly byItself: boolean; readonly dismissed: boolean };
+}
+
 export interface JobHooks {
   readonly event: (event: string, data: Json) => void;
   readonly afterReply: (work: () => void) => void;
@@ -71,8 +80,7 @@ export class FakeJob {
   readonly id: string;
   readonly type: string;
   readonly nodes: JobNodes | undefined;
-  /** A pull waits for job-finalize, and is dismissed by itself. */
-  readonly #isPull: boolean;
+  readonly #ends: JobSpec['ends'];
   readonly #hooks: JobHooks;
   #state: JobState = {
     status: 'undefined',
@@ -85,11 +93,11 @@ export class FakeJob {
     endTime: undefined,
   };
 
-  constructor(id: string, type: string, nodes: JobNodes | undefined, hooks: JobHooks) {
+  constructor({ id, type, nodes, ends }: JobSpec, hooks: JobHooks) {
     this.id = id;
     this.type = type;
     this.nodes = nodes;
-    this.#isPull = type === 'stream';
+    this.#ends = ends;
     this.#hooks = hooks;
   }
 
@@ -141,7 +149,7 @@ export class FakeJob {
   /** All is pulled, or committed. */
   reachEnd(): void {
     this.#change({ offsetBytes: this.#state.lengthBytes });
-    if (!this.#isPull) {
+    if (this.#ends.byItself) {
       this.conclude(['waiting', 'pending'], 'DONE', { event: 'BLOCK_JOB_COMPLETED' });
       return;
     }
@@ -223,7 +231,7 @@ export class FakeJob {
     const why = error === undefined || event === 'BLOCK_JOB_CANCELLED' ? {} : { error };
     if (event !== undefined) this.#hooks.event(event, { ...this.#numbers(), ...why });
     this.enter('concluded');
-    if (this.#isPull) this.dismiss();
+    if (this.#ends.dismissed) this.dismiss();
   }
 
   #allow(verb: string, statuses: readonly string[]): void {

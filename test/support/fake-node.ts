@@ -1,6 +1,7 @@
 /** A node of the fake QEMU (fake-qemu.ts), and of an image's file as much as a node needs: is it qcow2, how large? */
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import type { Json } from './fake-job.ts';
+import { qcow2 } from './qcow2-header.ts';
 
 export interface Node {
   readonly name: string;
@@ -35,6 +36,14 @@ export function writeQcow2Header(path: string, sizeBytes: number): void {
   header.writeUInt32BE(3, 4);
   header.writeBigUInt64BE(BigInt(sizeBytes), 24);
   writeFileSync(path, header);
+}
+
+/** The image names another one below it from now on; '' for none. */
+export function writeBackingFile(path: string, backingFile: string): void {
+  const size = BigInt(qcow2SizeBytes(path) ?? 0);
+  const file = openSync(path, 'r+');
+  writeSync(file, qcow2({ size, backingFile, ...(backingFile === '' ? {} : { backingFormat: 'qcow2' }) }), 0);
+  closeSync(file);
 }
 
 export function qcow2SizeBytes(path: string): number | undefined {

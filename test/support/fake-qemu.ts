@@ -310,6 +310,8 @@ export class FakeQemu implements AsyncDisposable {
         return this.#graph.add(args);
       case 'blockdev-del':
         return this.#graph.delete(text('node-name'));
+      case 'blockdev-reopen':
+        return this.#graph.reopen(String((args['options'] as readonly Json[])[0]?.['node-name']));
       case 'blockdev-create':
         return this.#create(args);
       case 'blockdev-mirror':
@@ -364,7 +366,7 @@ export class FakeQemu implements AsyncDisposable {
 
   #create({ 'job-id': given, options }: Json): void {
     const { file, size } = options as Json;
-    const job = this.#newJob(String(given), 'create', undefined);
+    const job = this.#newJob({ 'job-id': given }, 'create', undefined);
     const path = this.pathOf(String(file));
     const fault = this.#fault('job of blockdev-create');
     if (path === undefined) {
@@ -382,7 +384,7 @@ export class FakeQemu implements AsyncDisposable {
 
   #mirror(args: Json): void {
     const [source, target] = [String(args['device']), String(args['target'])];
-    const job = this.#newJob(String(args['job-id']), 'mirror', () =>
+    const job = this.#newJob(args, 'mirror', () =>
       this.#graph.mirror(source, target, String(args['filter-node-name'])),
     );
     const sizeOf = (node: string) => this.#graph.nodes.get(node)?.sizeBytes ?? 0;
@@ -393,9 +395,11 @@ export class FakeQemu implements AsyncDisposable {
     });
   }
 
-  #stream({ 'job-id': id, device, 'base-node': base }: Json): void {
-    const nodes = () => this.#graph.stream(String(device), typeof base === 'string' ? base : undefined);
-    const job = this.#newJob(String(id), 'stream', nodes);
+  #stream(args: Json): void {
+    const { device, 'base-node': base, 'backing-file': name } = args;
+    const backingFile = typeof name === 'string' ? name : '';
+    const nodes = () => this.#graph.stream(String(device), typeof base === 'string' ? base : undefined, backingFile);
+    const job = this.#newJob(args, 'stream', nodes);
     this.#begin('block-stream', job, () => void (job.lengthBytes = this.#options.sizeBytes));
   }
 
@@ -404,8 +408,10 @@ export class FakeQemu implements AsyncDisposable {
       String(args[key]),
     ) as [string, string, string, string];
     const nodes = () =>
-      top === device ? this.#graph.mirror(top, base, filter) : this.#graph.commit(device, top, base, filter);
-    const job = this.#newJob(String(args['job-id']), 'commit', nodes);
+      top === device
+        ? this.#graph.mirror(top, base, filter)
+        : this.#graph.commit(device, [top, base], filter, String(args['backing-file']));
+    const job = this.#newJob(args, 'commit', nodes);
     this.#begin('block-commit', job, () => void (job.lengthBytes = this.#options.sizeBytes));
   }
 
@@ -418,14 +424,19 @@ export class FakeQemu implements AsyncDisposable {
     });
   }
 
-  #newJob(id: string, type: string, nodes: (() => JobNodes) | undefined): FakeJob {
+  #newJob(args: Json, type: string, nodes: (() => JobNodes) | undefined): FakeJob {
+    const id = String(args['job-id']);
     const held = nodes?.();
     if (this.#jobs.has(id)) refuse(`Job ID '${id}' already in use`);
-    const job = new FakeJob(id, type, held, {
-      event: (event, data) => this.#event(event, data),
-      afterReply: (work) => void this.#afterReply.push(work),
-      dismissed: () => void (this.#jobs = new Map([...this.#jobs].filter(([other]) => other !== id))),
-    });
+    const ends = { byItself: args['auto-finalize'] !== false, dismissed: args['auto-dismiss'] === true };
+    const job = new FakeJob(
+      { id, type, nodes: held, ends },
+      {
+        event: (event, data) => this.#event(event, data),
+        afterReply: (work) => void this.#afterReply.push(work),
+        dismissed: () => void (this.#jobs = new Map([...this.#jobs].filter(([other]) => other !== id))),
+      },
+    );
     held?.begin();
     this.#jobs = new Map(this.#jobs).set(id, job);
     this.#everyJob = [...this.#everyJob, job];

@@ -3,6 +3,7 @@
  * status is QEMU's JobVerbTable (job.c); test/qemu/model-is-true.test.ts holds that to a real one. What takes time
  * happens at a `tick`, one step each.
  */
+import type { HeaderOnDisk } from '../../src/core/handover.ts';
 import type { DeviceOn, JobKind } from '../../src/core/journal-entry.ts';
 import type { Seen, SeenJob } from '../../src/core/moves.ts';
 import type { GuestCommand, QmpCommand } from '../../src/core/qemu/commands.ts';
@@ -40,7 +41,7 @@ export const VERBS: Readonly<Partial<Record<QmpCommand['execute'], readonly Qemu
 export const GOES_ON_FROM_PENDING: Readonly<Record<JobKind, boolean>> = {
   COPY: true,
   ACTIVE_COMMIT: true,
-  COMMIT: true,
+  COMMIT: false,
   PULL: false,
 };
 
@@ -55,6 +56,9 @@ export interface ModelState {
   /** QEMU hangs on a network destination: no command but a yank gets through to the job, or no answer comes at all. */
   readonly hangs: 'NOT' | 'JOB' | 'ALL';
   readonly presence: 'UP' | 'ENDED';
+  /** Of a pull, or of a commit of lower images: what its header says on disk, and whether its images can be flushed. */
+  readonly header: HeaderOnDisk['is'];
+  readonly flushes: boolean;
 }
 
 export class ModelQemu {
@@ -117,6 +121,13 @@ export class ModelQemu {
     };
   }
 
+  /** Whoever reads it, and QEMU need not live for that. */
+  get header(): HeaderOnDisk {
+    const { header } = this.#now;
+    if (header === 'NEW') return { is: header };
+    return header === 'OLD' ? { is: header, backingFile: '/vm/old' } : { is: header, why: 'it cannot be read' };
+  }
+
   /** Something happens by itself; false: nothing does, whatever time passes. */
   tick(): boolean {
     const { status, halt, hangs, presence } = this.#now;
@@ -152,7 +163,8 @@ export class ModelQemu {
 
   #conclude(): true {
     if (this.#error === undefined && this.#completing === 'PIVOT') this.#deviceOn = 'DESTINATION';
-    return this.#become({ status: 'concluded', halt: undefined });
+    const isWritten = this.#error === undefined && !GOES_ON_FROM_PENDING[this.#kind] && this.#now.header === 'OLD';
+    return this.#become({ status: 'concluded', halt: undefined, ...(isWritten ? { header: 'NEW' } : {}) });
   }
 
   #abort(error: string): void {
@@ -207,6 +219,11 @@ export class ModelQemu {
           this.#speed = rest.arguments.speed;
         }
         return undefined;
+      // The node is flushed first; what else is asked for cannot be done.
+      case 'blockdev-reopen':
+        return this.#now.flushes
+          ? 'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap'
+          : 'Input/output error';
       default:
         return undefined;
     }

@@ -3,14 +3,18 @@
  * to an earlier moment, files and all. An agent comes and goes; each has a state folder of its own.
  */
 import {
+  closeSync,
   existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
+  readSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { TestAgent } from './agent.ts';
@@ -27,6 +31,24 @@ export const SIZE_BYTES = 1024 * 1024;
 interface File {
   readonly inode: number;
   readonly sizeBytes: number;
+  /** Its first bytes: which image it names below it. */
+  readonly head: string;
+}
+
+const HEAD_BYTES = 1024;
+
+function headOf(path: string): string {
+  const file = openSync(path, 'r');
+  const bytes = Buffer.alloc(HEAD_BYTES);
+  const read = readSync(file, bytes);
+  closeSync(file);
+  return bytes.toString('latin1', 0, read);
+}
+
+function writeHead(path: string, head: string): void {
+  const file = openSync(path, 'r+');
+  writeSync(file, Buffer.from(head, 'latin1'), 0, head.length, 0);
+  closeSync(file);
 }
 
 export interface SceneMoment {
@@ -71,7 +93,9 @@ export class Scene implements AsyncDisposable {
     for (const folder of ['images', 'kept']) mkdirSync(join(root, folder));
     const chain = Array.from({ length: images }, (_, index) => {
       const path = join(root, 'images', `disk-${index}.qcow2`);
-      writeFileSync(path, qcow2({ size: BigInt(SIZE_BYTES) }));
+      const below = join(root, 'images', `disk-${index - 1}.qcow2`);
+      const backing = index === 0 ? {} : { backingFile: below, backingFormat: 'qcow2' };
+      writeFileSync(path, qcow2({ size: BigInt(SIZE_BYTES), ...backing }));
       return { format: 'qcow2', path } as const;
     });
     const held: { scene?: Scene } = {};
@@ -108,7 +132,7 @@ export class Scene implements AsyncDisposable {
     const files = readdirSync(this.dir).map((name): [string, File] => {
       this.keep(this.path(name));
       const { ino, size } = lstatSync(this.path(name));
-      return [name, { inode: ino, sizeBytes: size }];
+      return [name, { inode: ino, sizeBytes: size, head: headOf(this.path(name)) }];
     });
     return { qemu: this.qemu.now, files: new Map(files) };
   }
@@ -122,9 +146,10 @@ export class Scene implements AsyncDisposable {
     for (const name of readdirSync(this.dir)) {
       if (lstatSync(this.path(name)).ino !== files.get(name)?.inode) unlinkSync(this.path(name));
     }
-    for (const [name, { inode, sizeBytes }] of files) {
+    for (const [name, { inode, sizeBytes, head }] of files) {
       if (!existsSync(this.path(name))) linkSync(kept.get(inode) ?? '', this.path(name));
       if (lstatSync(this.path(name)).size !== sizeBytes) truncateSync(this.path(name), sizeBytes);
+      if (headOf(this.path(name)) !== head) writeHead(this.path(name), head);
     }
   }
 

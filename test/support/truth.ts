@@ -20,6 +20,8 @@ export interface Truth {
   readonly unseen?: boolean;
   /** QEMU has refused something: a node or a job may stay in it, and is in the list of leftovers. */
   readonly mayLeave?: boolean;
+  /** QEMU has refused a flush: what it has done is called UNRESOLVED, or was broken off. */
+  readonly unflushed?: boolean;
 }
 
 /** Of an agent that has gone: a journal of each job that there is, to its end, and of no other. */
@@ -102,13 +104,13 @@ function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome,
 }
 
 /** Nothing was hidden: all is known, and said. */
-function expectAllKnown({ scene, job: id }: Truth, { state, outcome, intent, accepted }: Job): void {
+function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, intent, accepted }: Job): void {
   const { qemu } = scene;
   const end = qemu.anyJob(id)?.state.end;
   const content = accepted.destination === undefined ? undefined : outcome.destinationContent;
   switch (end) {
     case 'DONE':
-      expect(state).toBe('COMPLETED');
+      expect(state).toBe(unflushed === true ? 'UNRESOLVED' : 'COMPLETED');
       if (accepted.destination !== undefined) expect(content).toBe('COMPLETE');
       break;
     case 'COPIED':

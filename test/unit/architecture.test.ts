@@ -172,7 +172,9 @@ describe('the sources', () => {
     // The folder itself, and what it is known by; the lock in it is SQLite's.
     'src/agent/state-folder.ts': ['mkdir', 'open', 'writeFile'],
     // The destination of a copy, and what a commit has emptied.
-    'src/agent/files.ts': ['BigIntStats', 'open', 'unlink'],
+    'src/agent/files.ts': ['BigIntStats', 'FileHandle', 'open', 'unlink'],
+    // Keeps open what it syncs, and writes nothing.
+    'src/agent/stable-storage.ts': ['FileHandle'],
     // Reads headers, and asks whether a device is free.
     'src/agent/place.ts': ['open'],
     // Its own socket, when nobody listens there any more.

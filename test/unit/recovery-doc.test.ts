@@ -16,10 +16,13 @@ import {
   CANCEL,
   COMMIT,
   CREATED,
+  DATA_FLUSHED,
   DESTINATION,
   FINISH,
   FOLLOWED,
   FORCE,
+  HANDOVER,
+  HEADER_FLUSHED,
   JOB,
   jobWith,
   PULL,
@@ -161,13 +164,28 @@ function* conclusions() {
     const hasDestination = !('destination' in more && more.destination === undefined);
     const lives = [...BEFORE_READY, ...(hasDestination ? AFTER_READY.map((life) => [READY, ...life]) : [])];
     for (const life of lives) {
-      for (const concluded of waysToConclude(hasDestination)) {
-        const isCopy = more.kind === undefined;
-        yield { accepted: more, entries: [...(isCopy ? [CREATED] : []), RUNNING, ...life], concluded };
-        yield { accepted: { ...more, recovered: true } as const, entries: [RUNNING, ...life], concluded };
-      }
+      for (const told of waysToConclude(hasDestination))
+        for (const concluded of hasDestination ? [told] : headersOf(told)) {
+          const isCopy = more.kind === undefined;
+          const flushed = hasDestination ? [] : [DATA_FLUSHED, HEADER_FLUSHED];
+          const handover = hasDestination ? {} : { handover: HANDOVER };
+          const accepted = { ...more, ...handover };
+          yield { accepted, entries: [...(isCopy ? [CREATED] : []), RUNNING, ...life, ...flushed], concluded };
+          yield {
+            accepted: { ...accepted, recovered: true } as const,
+            entries: [RUNNING, ...life, ...flushed],
+            concluded,
+          };
+        }
     }
   }
+}
+
+/** What may be on disk of a job that ends in a header. */
+function headersOf(concluded: Concluded): readonly Concluded[] {
+  if (concluded.qemuError !== undefined) return [concluded];
+  const headers = [{ is: 'NEW' }, { is: 'OLD', backingFile: LOWER }, { is: 'UNKNOWN', why: 'said the test' }] as const;
+  return headers.map((header) => ({ ...concluded, header }));
 }
 
 function* waysToConclude(hasDestination: boolean): Generator<Concluded> {

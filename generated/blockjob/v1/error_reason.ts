@@ -322,6 +322,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_JOB_LOST: 1002,
   /**
+   * ERROR_REASON_NOT_ON_DISK - ABORTED. Only in Job.error, and in the answer of an Abort that waited: QEMU has done the job, and it is not proved
+   * that what it has come to is on stable storage. Nothing was deleted, and nothing is to be.
+   * Do: read Job.outcome, and docs/recovery.md ("What nobody knows"), before a file is touched.
+   * libvirt: none.
+   * Keys: job, path, why.
+   */
+  ERROR_REASON_NOT_ON_DISK: 1003,
+  /**
    * ERROR_REASON_REVISION_UNKNOWN - OUT_OF_RANGE. after_revision is greater than the job's revision: it belongs to another job, or the journal lost
    * its end.
    * Do: watch without it.
@@ -443,6 +451,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_GUEST_MIGRATING = typeof ErrorReason.ERROR_REASON_GUEST_MIGRATING;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
+  export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
   export type ERROR_REASON_REVISION_UNKNOWN = typeof ErrorReason.ERROR_REASON_REVISION_UNKNOWN;
   export type ERROR_REASON_QEMU_TOO_OLD = typeof ErrorReason.ERROR_REASON_QEMU_TOO_OLD;
   export type ERROR_REASON_NOT_IMPLEMENTED = typeof ErrorReason.ERROR_REASON_NOT_IMPLEMENTED;
@@ -581,6 +590,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 1002:
     case "ERROR_REASON_JOB_LOST":
       return ErrorReason.ERROR_REASON_JOB_LOST;
+    case 1003:
+    case "ERROR_REASON_NOT_ON_DISK":
+      return ErrorReason.ERROR_REASON_NOT_ON_DISK;
     case 1101:
     case "ERROR_REASON_REVISION_UNKNOWN":
       return ErrorReason.ERROR_REASON_REVISION_UNKNOWN;
@@ -702,6 +714,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:
       return "ERROR_REASON_JOB_LOST";
+    case ErrorReason.ERROR_REASON_NOT_ON_DISK:
+      return "ERROR_REASON_NOT_ON_DISK";
     case ErrorReason.ERROR_REASON_REVISION_UNKNOWN:
       return "ERROR_REASON_REVISION_UNKNOWN";
     case ErrorReason.ERROR_REASON_QEMU_TOO_OLD:

@@ -27,7 +27,9 @@ export function planCommit(job: string, nodes: CommitNodes, options: JobOptions)
         speed: options.bandwidthBytesPerSecond,
         'on-error': 'report',
         'filter-node-name': namesOf(job).filter,
-        'auto-finalize': true,
+        // Of lower images the last step is the header of the one above them. It waits until the data is on stable storage: QEMU
+        // writes that header first (core/next-move, PENDING). Of the active one it would freeze the guest's disk.
+        'auto-finalize': nodes.backingFile === undefined,
         'auto-dismiss': false,
       },
     }),

@@ -2,6 +2,8 @@
  * What a job would do, from its start to each of its ends, found out by the very functions that would do it: nothing
  * here knows what a job does.
  */
+
+import { handoverOf } from '../handover.ts';
 import { advance, begin, type Job } from '../job.ts';
 import type { Accepted, EntryBody } from '../journal-entry.ts';
 import type { Asked, Seen } from '../moves.ts';
@@ -26,7 +28,7 @@ const READY: readonly EntryBody[] = [{ entry: 'running' }, { entry: 'ready', see
 const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 
 export function preview(accepted: Accepted): readonly PlannedStep[] {
-  const { kind, destination, options, plan } = accepted;
+  const { destination, options, plan } = accepted;
   const start = plan.map(
     ({ name, run, undo, holdsGuest }): PlannedStep => ({
       name,
@@ -39,8 +41,7 @@ export function preview(accepted: Accepted): readonly PlannedStep[] {
   const running = jobAfter(accepted, [{ entry: 'running' }]);
   const cancelled = end(jobAfter(accepted, [{ entry: 'running' }, CANCEL]), 'running', 'CANCEL', 'before it is done');
   if (destination === undefined) {
-    const byItself = { job: conclude(running, true), steps: [] };
-    const finished = kind === 'PULL' ? end(running, 'pending', 'FINISH', '') : byItself;
+    const finished = end(running, 'pending', 'FINISH', '');
     return [...start, ...finished.steps, ...cancelled.steps, ...cleanUp(finished.job, cancelled.job)];
   }
   const request = { entry: 'pivot-requested', pauseGuest: options.pauseGuest } as const;
@@ -61,7 +62,7 @@ function after(job: Job, entry: EntryBody): Job {
 /** Asks what to do, and does as if, until QEMU has been told all. */
 function end(
   job: Job,
-  status: 'running' | 'ready' | 'pending',
+  begins: Status,
   phase: PlannedStep['phase'],
   reason: string,
 ): { readonly job: Job; readonly steps: readonly PlannedStep[] } {
@@ -69,6 +70,7 @@ function end(
   const asked: Record<string, boolean> = {};
   let now = job;
   let guestRuns = true;
+  let status = begins;
   for (;;) {
     const move = nextMove(now, seen(now, status, guestRuns), { ...NOTHING, ...asked });
     switch (move.move) {
@@ -79,7 +81,6 @@ function end(
         now = after(now, { entry: 'guest-held', because: move.because });
         steps.push({ name: 'hold-guest', phase, run: guest({ execute: 'stop' }), reason: move.because });
         guestRuns = false;
-        if (move.asks !== undefined) asked[move.asks] = true;
         break;
       case 'carry-bitmaps':
         steps.push({
@@ -93,9 +94,14 @@ function end(
       case 'command':
         steps.push({ name: move.command.execute, phase, run: qmp(move.command), reason });
         asked[move.asks] = true;
+        if (move.asks === 'finalize') status = 'concluded';
+        break;
+      case 'flush':
+        now = after(now, { entry: 'flushed', what: move.what });
+        steps.push({ name: `flush-${move.what.toLowerCase()}`, phase, run: undefined, reason: FLUSH[move.what] });
         break;
       default: {
-        const ended = conclude(now, phase !== 'CANCEL');
+        const ended = now.concluded === undefined ? conclude(now, phase !== 'CANCEL') : now;
         if (!guestRuns) {
           const run = guest({ execute: 'cont' });
           steps.push({ name: 'release-guest', phase, run, reason: 'it goes on when the job has ended' });
@@ -105,6 +111,13 @@ function end(
     }
   }
 }
+
+type Status = 'running' | 'ready' | 'pending' | 'concluded';
+
+const FLUSH = {
+  DATA: 'what was moved is on stable storage before the old images are let go; an error is heard, and ends the job',
+  HEADER: 'the header that lets go of the old images is on stable storage, and read back, before the job is done',
+};
 
 function guest(command: GuestCommand): PlannedStep['run'] {
   return { do: 'guest', command };
@@ -142,7 +155,6 @@ const NOTHING: Asked = {
   speed: false,
   bitmaps: false,
   yank: false,
-  flush: false,
   finalize: false,
   overdue: false,
   timeIsUp: false,
@@ -156,7 +168,7 @@ const NOTHING: Asked = {
   givenUp: false,
 };
 
-function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: boolean): Seen {
+function seen(job: Job, status: Status, guestRuns: boolean): Seen {
   return {
     qemu: 'UP',
     at: NO_TIME,
@@ -172,6 +184,7 @@ function seen(job: Job, status: 'running' | 'ready' | 'pending', guestRuns: bool
     },
     deviceOn: 'SOURCE',
     devicePath: job.accepted.source.path,
+    ...(job.flushed === 'HEADER' && handoverOf(job.accepted) !== undefined ? { header: { is: 'NEW' } } : {}),
     guestRuns,
     guestMigrates: false,
   };
@@ -192,6 +205,8 @@ export function inNotation(action: NonNullable<PlannedStep['run']>): string {
         : `create ${action.path}, which must not be there, with ${action.sizeBytes} bytes`;
     case 'remove-file':
       return `remove ${action.path}, if it is the very file that ${action.madeBy} made`;
+    case 'sync-file':
+      return `sync ${action.path}`;
     case 'delete-image':
       return `delete ${action.image.path}, if it is that very file still and no VM has it open`;
   }

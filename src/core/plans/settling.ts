@@ -1,10 +1,13 @@
 /**
- * What is left to do when QEMU has concluded a job and that is written down: dismiss it, then close what nobody uses
- * any more, each node before those it uses, then delete what the job may delete.
+ * What is left to do when QEMU has concluded a job and that is written down: sync what it wrote, dismiss it, then close
+ * what nobody uses any more, each node before those it uses, then delete what the job may delete. What is to be done
+ * depends on what was done: a plan is made anew after each step.
  */
 import { isWithoutQemu } from '../conclusion.ts';
-import { hasSucceeded, type Job } from '../job.ts';
-import type { Concluded } from '../journal-entry.ts';
+import { handoverOf } from '../handover.ts';
+import type { Job } from '../job.ts';
+import type { AcceptedDestination, Concluded } from '../journal-entry.ts';
+import { hasSucceeded, isUnsynced, SYNC_STEP } from '../proof.ts';
 import type { Plan, Step } from './step.ts';
 import { deleteNode } from './steps.ts';
 
@@ -12,18 +15,21 @@ export function planSettling(job: Job): Plan {
   const { accepted, concluded } = job;
   if (concluded === undefined) return [];
   const steps: Step[] = [];
-  const success = hasSucceeded(job);
+  // QEMU has flushed it, and would have said if it could not; that it reached the disk the file system says, too.
+  if (isCopied(job)) steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path: job.accepted.destination.path } });
   if (!isWithoutQemu(concluded)) {
     // A stream or a commit holds its nodes until it is dismissed.
     steps.push({ name: 'dismiss-job', run: { do: 'end-qmp-job', qemuJob: accepted.job } });
-    for (const node of success ? accepted.unused.afterSuccess : accepted.unused.otherwise) {
+    for (const node of isDone(job) ? accepted.unused.afterSuccess : accepted.unused.otherwise) {
       // QEMU named this one itself: it goes away with what it belongs to, and nobody else may delete it.
       if (!node.startsWith('#')) steps.push({ name: `close-${node}`, run: deleteNode(node) });
     }
   }
-  if (success && isProved(concluded) && accepted.options.deleteCommitted) {
+  if (hasSucceeded(job) && isProved(concluded) && !isUnsynced(job) && accepted.options.deleteCommitted) {
+    const handover = handoverOf(accepted);
+    const letGo = handover === undefined ? {} : { letGo: { job: accepted.job, handover } };
     for (const image of accepted.committed) {
-      steps.push({ name: `delete-${image.path}`, run: { do: 'delete-image', image } });
+      steps.push({ name: `delete-${image.path}`, run: { do: 'delete-image', image, ...letGo } });
     }
   }
   if (accepted.kind === 'COPY' && accepted.destination !== undefined && isRubbish(job)) {
@@ -34,6 +40,21 @@ export function planSettling(job: Job): Plan {
     });
   }
   return steps;
+}
+
+/** The destination, a file or a device of this host, is to be a whole copy, or the guest is on it. */
+function isCopied(job: Job): job is Job & { accepted: { destination: AcceptedDestination } } {
+  const { accepted, concluded } = job;
+  const isHere = accepted.destination?.path.startsWith('/') === true;
+  const isSuccess = concluded !== undefined && concluded.qemuError === undefined;
+  return isHere && isSuccess && (concluded.how === 'CONCLUDED' || concluded.deviceOn === 'DESTINATION');
+}
+
+/** For QEMU it is: what it does not use any more can be closed, whatever is proved of the disk. */
+function isDone(job: Job): boolean {
+  const { accepted, concluded } = job;
+  if (accepted.destination !== undefined) return hasSucceeded(job);
+  return concluded?.how === 'CONCLUDED' && concluded.qemuError === undefined;
 }
 
 /** Seen by us, and without error: enough to delete what somebody wants deleted. */

@@ -2,6 +2,7 @@
  * A plan is data: what to do, step by step, and how to take each step back. It is journaled with the job, so that
  * recovery depends on what was planned then, not on what today's code would plan.
  */
+import type { Handover } from '../handover.ts';
 import type { QmpCommand } from '../qemu/commands.ts';
 
 /** One thing to do. Each may be repeated: done twice it is as if done once. */
@@ -23,8 +24,21 @@ export type Action =
     }
   /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
   | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
+  /** Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU. */
+  | { readonly do: 'sync-file'; readonly path: string }
   /** Deletes an image that a commit has emptied, if it is that very file still and no VM has it open. */
-  | { readonly do: 'delete-image'; readonly image: KnownFile };
+  | {
+      readonly do: 'delete-image';
+      readonly image: KnownFile;
+      /** That header is read back once more. Undefined: the guest itself has left the image. */
+      readonly letGo?: LetGo;
+    };
+
+/** By which header, and by which job's, an image is let go. */
+export interface LetGo {
+  readonly job: string;
+  readonly handover: Handover;
+}
 
 export interface FileOwner {
   readonly uid: number;

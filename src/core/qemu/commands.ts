@@ -98,6 +98,24 @@ type BitmapAction =
 export type QmpCommand =
   | { readonly execute: 'blockdev-add'; readonly arguments: BlockdevOptions }
   | { readonly execute: 'blockdev-del'; readonly arguments: { readonly 'node-name': string } }
+  /** To be refused: see core/qemu/flush. */
+  | {
+      readonly execute: 'blockdev-reopen';
+      readonly arguments: {
+        readonly options: readonly [
+          {
+            readonly driver: 'null-co';
+            readonly 'node-name': string;
+            readonly 'detect-zeroes': 'unmap';
+            readonly discard: 'ignore';
+          },
+        ];
+      };
+    }
+  | {
+      readonly execute: 'x-blockdev-reopen';
+      readonly arguments: { readonly driver: 'null-co'; readonly 'node-name': string };
+    }
   | {
       readonly execute: 'blockdev-create';
       readonly arguments: {
@@ -123,7 +141,7 @@ export type QmpCommand =
       readonly arguments: ChainJob & {
         readonly 'top-node': string;
         readonly 'filter-node-name': string;
-        readonly 'auto-finalize': true;
+        readonly 'auto-finalize': boolean;
         readonly 'auto-dismiss': false;
       };
     }

@@ -1,15 +1,20 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import { ending, type FailedTo } from '../../../src/core/ending.ts';
+import { failure } from '../../../src/core/errors.ts';
 import type { Accepted, Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
+import { outcomeOf } from '../../../src/core/outcome.ts';
 import {
   ACTIVE_COMMIT,
   BASE,
   CANCEL,
   COMMIT,
+  DATA_FLUSHED,
   DESTINATION,
   FINISH,
   FORCE,
+  HANDOVER,
+  HEADER_FLUSHED,
   jobOf,
   jobWith,
   PULL,
@@ -24,12 +29,12 @@ const CANCELED = 'Operation canceled';
 const NO_SPACE = 'No space left on device';
 const IO_ERROR = 'Input/output error';
 
-type Result = Pick<Concluded, 'how' | 'deviceOn' | 'qemuError'>;
+type Result = Pick<Concluded, 'how' | 'deviceOn' | 'qemuError' | 'header'>;
 
 function endOf(entries: readonly EntryBody[], result: Result): string {
   const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
-  const { state, failure } = ending(jobOf(...entries, concluded), concluded);
-  return failure === undefined ? state : `${state} ${failure.reason}`;
+  const { state, failure: why } = ending(jobOf(...entries, concluded), concluded);
+  return why === undefined ? state : `${state} ${why.reason}`;
 }
 
 const PIVOT = [RUNNING, READY, pivot()];
@@ -212,42 +217,70 @@ describe('in every case', () => {
 });
 
 describe('the ending of a job that ends by itself', () => {
-  const end = (kind: typeof PULL, entries: readonly EntryBody[], result: Result): string => {
+  const end = (kind: Partial<Accepted>, entries: readonly EntryBody[], result: Result): string => {
     const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
     const { options: _options, ...more } = kind;
-    const { state, failure } = ending(jobWith(more, ...entries, concluded), concluded);
-    return failure === undefined ? state : `${state} ${failure.reason}`;
+    const job = jobWith({ ...more, handover: HANDOVER }, ...entries, concluded);
+    const { state, failure: why } = ending(job, concluded);
+    return why === undefined ? state : `${state} ${why.reason}`;
   };
   const at = (how: Concluded['how'], qemuError?: string): Result => ({ how, deviceOn: 'SOURCE', qemuError });
 
-  it.each<[string, readonly EntryBody[], Result, pull: string, commit: string]>([
-    ['done', [RUNNING], at('CONCLUDED'), 'COMPLETED', 'COMPLETED'],
-    ['cancelled too late', [RUNNING, CANCEL], at('CONCLUDED'), 'COMPLETED', 'COMPLETED'],
-    ['cancelled', [RUNNING, CANCEL], at('CONCLUDED', CANCELED), 'CANCELLED', 'CANCELLED'],
-    ['cancelled by somebody', [RUNNING], at('CONCLUDED', CANCELED), 'CANCELLED JOB_LOST', 'CANCELLED JOB_LOST'],
-    ['no space', [RUNNING], at('CONCLUDED', NO_SPACE), 'FAILED NO_SPACE', 'FAILED NO_SPACE'],
-    ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED QEMU_REFUSED', 'FAILED QEMU_REFUSED'],
-    // Of a pull the chain tells that it was not done; of a commit nothing does.
-    ['gone', [RUNNING], at('VANISHED'), 'FAILED JOB_LOST', 'UNRESOLVED JOB_LOST'],
-    [
-      'gone with its disk',
-      [RUNNING],
-      { ...at('VANISHED'), deviceOn: 'NOWHERE' },
-      'UNRESOLVED JOB_LOST',
-      'UNRESOLVED JOB_LOST',
-    ],
-    ['cancelled, and gone', [RUNNING, CANCEL], at('VANISHED'), 'CANCELLED', 'CANCELLED'],
-    [
-      'QEMU ended',
-      [RUNNING],
-      { ...at('QEMU_ENDED'), deviceOn: 'NOWHERE' },
-      'UNRESOLVED JOB_LOST',
-      'UNRESOLVED JOB_LOST',
-    ],
+  const NEW = { header: { is: 'NEW' } } as const;
+  const OLD = { header: { is: 'OLD', backingFile: '/vm/mid.qcow2' } } as const;
+  const UNREAD = { header: { is: 'UNKNOWN', why: 'Input/output error' } } as const;
+  const nowhere = { deviceOn: 'NOWHERE' } as const;
+  const FLUSHED = [RUNNING, DATA_FLUSHED, HEADER_FLUSHED];
+  const BROKEN: EntryBody = { entry: 'flush-failed', failure: failure('NO_SPACE', { path: BASE, why: 'full' }) };
+
+  it.each<[string, readonly EntryBody[], Result, ends: string]>([
+    ['done', FLUSHED, { ...at('CONCLUDED'), ...NEW }, 'COMPLETED'],
+    ['cancelled too late', [...FLUSHED, CANCEL], { ...at('CONCLUDED'), ...NEW }, 'COMPLETED'],
     // The data is where it should be, whatever the device has done since.
-    ['done, unplugged', [RUNNING], { ...at('CONCLUDED'), deviceOn: 'NOWHERE' }, 'COMPLETED', 'COMPLETED'],
-  ])('%s', (_name, entries, result, pull, commit) => {
-    expect([end(PULL, entries, result), end(COMMIT, entries, result)]).toEqual([pull, commit]);
+    ['done, unplugged', FLUSHED, { ...at('CONCLUDED'), ...NEW, ...nowhere }, 'COMPLETED'],
+    // QEMU's word alone is none.
+    ['done, and not flushed', [RUNNING], { ...at('CONCLUDED'), ...NEW }, 'UNRESOLVED NOT_ON_DISK'],
+    ['done, and the header is the old one', FLUSHED, { ...at('CONCLUDED'), ...OLD }, 'UNRESOLVED NOT_ON_DISK'],
+    ['done, and the header cannot be read', FLUSHED, { ...at('CONCLUDED'), ...UNREAD }, 'UNRESOLVED NOT_ON_DISK'],
+    ['done, as an older service has it', [RUNNING], at('CONCLUDED'), 'UNRESOLVED NOT_ON_DISK'],
+    ['cancelled', [RUNNING, CANCEL], at('CONCLUDED', CANCELED), 'CANCELLED'],
+    ['cancelled by somebody', [RUNNING], at('CONCLUDED', CANCELED), 'CANCELLED JOB_LOST'],
+    ['broken off as its flush failed', [RUNNING, BROKEN], at('CONCLUDED', CANCELED), 'FAILED NO_SPACE'],
+    [
+      'the flush of its header failed',
+      [RUNNING, DATA_FLUSHED, BROKEN],
+      { ...at('CONCLUDED'), ...UNREAD },
+      'UNRESOLVED NOT_ON_DISK',
+    ],
+    ['no space', [RUNNING], at('CONCLUDED', NO_SPACE), 'FAILED NO_SPACE'],
+    ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED QEMU_REFUSED'],
+    // The header tells what nobody saw.
+    ['gone, done', FLUSHED, { ...at('VANISHED'), ...NEW }, 'COMPLETED'],
+    ['gone, not done', FLUSHED, { ...at('VANISHED'), ...OLD }, 'FAILED JOB_LOST'],
+    ['gone, who knows', FLUSHED, { ...at('VANISHED'), ...UNREAD }, 'UNRESOLVED JOB_LOST'],
+    ['gone, and the header was not read', [RUNNING], at('VANISHED'), 'UNRESOLVED JOB_LOST'],
+    ['gone with its disk, not done', FLUSHED, { ...at('VANISHED'), ...OLD, ...nowhere }, 'FAILED JOB_LOST'],
+    ['cancelled, and gone, not done', [...FLUSHED, CANCEL], { ...at('VANISHED'), ...OLD }, 'CANCELLED'],
+    ['cancelled, and gone, done', [...FLUSHED, CANCEL], { ...at('VANISHED'), ...NEW }, 'COMPLETED'],
+    ['QEMU ended, not done', [RUNNING], { ...at('QEMU_ENDED'), ...OLD, ...nowhere }, 'FAILED JOB_LOST'],
+    ['QEMU ended, done', [RUNNING, DATA_FLUSHED], { ...at('QEMU_ENDED'), ...NEW, ...nowhere }, 'COMPLETED'],
+    // Another client let it finish, or an older service: what the header leads to may not be there.
+    ['QEMU ended, done without a flush', [RUNNING], { ...at('QEMU_ENDED'), ...NEW, ...nowhere }, 'UNRESOLVED JOB_LOST'],
+    ['QEMU ended, who knows', [RUNNING], { ...at('QEMU_ENDED'), ...UNREAD, ...nowhere }, 'UNRESOLVED JOB_LOST'],
+  ])('%s', (_name, entries, result, ends) => {
+    expect([end(PULL, entries, result), end(COMMIT, entries, result)]).toEqual([ends, ends]);
+  });
+
+  it('what could not be synced after a copy is proved by nobody', () => {
+    const unsynced: EntryBody = {
+      entry: 'step-refused',
+      step: 'sync-destination',
+      failure: failure('QEMU_REFUSED', { doing: 'x', qemuText: 'y' }),
+    };
+    const concluded: Concluded = { ...at('CONCLUDED'), entry: 'concluded', deviceOn: 'DESTINATION', devicePath: BASE };
+    const job = jobWith({}, ...PIVOT, concluded, unsynced);
+    expect(ending(job, concluded)).toMatchObject({ state: 'UNRESOLVED', failure: { reason: 'NOT_ON_DISK' } });
+    expect(outcomeOf(job, concluded, job.revision)).toMatchObject({ destinationContent: 'UNKNOWN', safeToDelete: [] });
   });
 
   it('an active commit ends as a copy does', () => {

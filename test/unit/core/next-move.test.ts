@@ -8,11 +8,16 @@ import type { QemuJobStatus } from '../../../src/core/qemu/replies.ts';
 import { urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
 import {
   ACTIVE_COMMIT,
+  BASE,
   CANCEL,
+  COMMIT,
+  DATA_FLUSHED,
   DESTINATION,
   FINISH,
   FOLLOWED,
   FORCE,
+  HANDOVER,
+  HEADER_FLUSHED,
   HELD,
   JOB,
   jobOf,
@@ -51,7 +56,6 @@ const NOT_ASKED: Asked = {
   // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
   bitmaps: true,
   yank: false,
-  flush: false,
   finalize: false,
 };
 const STILL: EntryBody = { entry: 'followed', seenAt: SEEN_AT };
@@ -767,6 +771,9 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
       case 'command':
         asked = { ...asked, [move.asks]: true };
         break;
+      case 'flush':
+        write({ entry: 'flushed', what: move.what });
+        break;
       case 'carry-bitmaps':
         asked = { ...asked, bitmaps: true };
         break;
@@ -921,42 +928,73 @@ describe('what cannot wait for an answer', () => {
   });
 });
 
-describe('a pull', () => {
-  const job = (...entries: readonly EntryBody[]) => jobWith(PULL, ...entries);
+describe.each([
+  ['a pull', PULL],
+  ['a commit of lower images', COMMIT],
+] as const)('%s', (_name, kind) => {
+  const { data, overlay } = HANDOVER;
+  const job = (...entries: readonly EntryBody[]) => jobWith({ ...kind, handover: HANDOVER }, ...entries);
+  const none = { ...seen('running'), job: undefined };
+  const failed: EntryBody = { entry: 'flush-failed', failure: failure('NO_SPACE', { path: data.path, why: 'full' }) };
+  const NEW = { is: 'NEW' } as const;
 
-  it('that is done before its start is answered has run, and has concluded', () => {
+  it('that is done before its start is answered has run', () => {
     expect(nextMove(job(), seen('concluded'), NOT_ASKED)).toEqual({ move: 'record', entry: RUNNING });
-    expect(nextMove(job(RUNNING), seen('concluded'), NOT_ASKED)).toMatchObject({
-      entry: { how: 'CONCLUDED', qemuError: undefined },
+  });
+
+  it('is finalized when what it moved is flushed, and never before; the guest runs on', () => {
+    const pending = seen('pending');
+    const flush = { move: 'flush', what: 'DATA', images: [data] };
+    expect(nextMove(job(RUNNING), pending, NOT_ASKED)).toEqual(flush);
+    expect(nextMove(job(RUNNING), pending, { ...NOT_ASKED, finalize: true })).toEqual(flush);
+    const command = { execute: 'job-finalize', arguments: { id: JOB } };
+    expect(nextMove(job(RUNNING, DATA_FLUSHED), pending, NOT_ASKED)).toMatchObject({ asks: 'finalize', command });
+    expect(nextMove(job(RUNNING, DATA_FLUSHED), pending, { ...NOT_ASKED, finalize: true })).toEqual({ move: 'wait' });
+  });
+
+  it('whose flush fails is broken off, once, and keeps the images that it had', () => {
+    const command = { execute: 'job-cancel', arguments: { id: JOB } };
+    expect(nextMove(job(RUNNING, failed), seen('pending'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd', command });
+    const asked = { ...NOT_ASKED, forceEnd: true };
+    expect(nextMove(job(RUNNING, failed), seen('pending'), asked)).toEqual({ move: 'wait' });
+  });
+
+  it.each([
+    ['concluded', seen('concluded')],
+    ['gone', none],
+  ])('that is %s has concluded only when its header is flushed, and read back', (_how, what) => {
+    const flush = { move: 'flush', what: 'HEADER', images: [data, overlay] };
+    for (const before of [[RUNNING], [RUNNING, DATA_FLUSHED], [RUNNING, DATA_FLUSHED, CANCEL]])
+      expect(nextMove(job(...before), what, NOT_ASKED)).toEqual(flush);
+    const read = { ...what, header: NEW };
+    expect(nextMove(job(RUNNING, DATA_FLUSHED, HEADER_FLUSHED), read, NOT_ASKED)).toMatchObject({
+      move: 'record',
+      entry: { entry: 'concluded', header: NEW },
+    });
+    // Nothing more can be found out.
+    expect(nextMove(job(RUNNING, failed), what, NOT_ASKED)).toMatchObject({
+      entry: { entry: 'concluded', header: { is: 'UNKNOWN', why: expect.stringContaining('full') as string } },
     });
   });
 
-  it('is finalized when all that it wrote is flushed, with the guest held, and never before', () => {
-    const pending = seen('pending');
-    const still = seen('pending', {}, { guestRuns: false });
-    expect(nextMove(job(RUNNING), pending, NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
-    // A guest that its owner has paused is flushed all the same, and so is one that another service has left held.
-    for (const entries of [[RUNNING, HELD], [RUNNING]])
-      expect(nextMove(job(...entries), still, NOT_ASKED)).toMatchObject({ move: 'hold-guest', asks: 'flush' });
-    const flushed = { ...NOT_ASKED, flush: true, heldTooLong: true };
-    const command = { execute: 'job-finalize', arguments: { id: JOB } };
-    expect(nextMove(job(RUNNING, HELD), still, flushed)).toMatchObject({ asks: 'finalize', command });
-    expect(nextMove(job(RUNNING, HELD), still, { ...flushed, finalize: true })).toEqual({ move: 'wait' });
-    // What has continued it meanwhile was no one of us.
-    expect(nextMove(job(RUNNING, HELD), pending, flushed)).toMatchObject({ move: 'hold-guest' });
-    const over = seen('concluded', {}, { guestRuns: false });
-    expect(nextMove(job(RUNNING, HELD), over, NOT_ASKED)).toMatchObject({ entry: { entry: 'concluded' } });
-    for (const entries of [
-      [RUNNING, HELD],
-      [RUNNING, HELD, concluded()],
-    ])
-      expect(nextMove(job(...entries), over, flushed)).toEqual({ move: 'release-guest' });
+  it('that gave up, or whose QEMU is gone, has nothing to be flushed', () => {
+    expect(nextMove(job(RUNNING), seen('concluded', { error: 'x' }), NOT_ASKED)).toMatchObject({
+      entry: { entry: 'concluded', qemuError: 'x' },
+    });
+    const OLD = { is: 'OLD', backingFile: '/vm/mid.qcow2' } as const;
+    for (const header of [NEW, OLD])
+      expect(nextMove(job(RUNNING), { ...ENDED, header }, NOT_ASKED)).toMatchObject({
+        entry: { how: 'QEMU_ENDED', header },
+      });
   });
 
-  it('lets go of a guest that begins to migrate: it would arrive paused', () => {
-    const leaving = seen('pending', {}, { guestRuns: false, guestMigrates: true });
-    expect(nextMove(job(RUNNING, HELD), leaving, NOT_ASKED)).toEqual({ move: 'release-guest' });
-    expect(nextMove(job(RUNNING), leaving, NOT_ASKED)).toEqual({ move: 'wait' });
+  it('of an older service that has held the guest releases it first', () => {
+    const still = seen('pending', {}, { guestRuns: false });
+    expect(nextMove(job(RUNNING, HELD), still, NOT_ASKED)).toEqual({ move: 'release-guest' });
+  });
+
+  it('waits while the guest migrates', () => {
+    expect(nextMove(job(RUNNING), seen('pending', {}, { guestMigrates: true }), NOT_ASKED)).toEqual({ move: 'wait' });
   });
 
   it('that is cancelled while it waits is not finalized', () => {
@@ -965,6 +1003,33 @@ describe('a pull', () => {
 
   it('that QEMU gives up at once is refused; so is one that is not there', () => {
     expect(nextMove(job(), seen('concluded', { error: 'x' }), NOT_ASKED)).toEqual({ move: 'undo-start' });
-    expect(nextMove(job(), { ...seen('running'), job: undefined }, NOT_ASKED)).toEqual({ move: 'undo-start' });
+    expect(nextMove(job(), none, NOT_ASKED)).toEqual({ move: 'undo-start' });
   });
+});
+
+it('a commit that concludes while the guest migrates is of no moment: its header is not looked for', () => {
+  const job = jobWith({ ...COMMIT, handover: HANDOVER }, RUNNING);
+  const move = nextMove(job, seen('concluded', {}, { guestMigrates: true }), NOT_ASKED);
+  expect(move).toMatchObject({ move: 'record', entry: { how: 'VANISHED' } });
+  expect(move).not.toHaveProperty('entry.header');
+});
+
+it('a pull of an older service is flushed and read back as any other: its plan says which header', () => {
+  const command = {
+    execute: 'block-stream',
+    arguments: {
+      'job-id': JOB,
+      device: 'top',
+      'backing-file': BASE,
+      speed: 0,
+      'on-error': 'report',
+      'auto-finalize': false,
+      'auto-dismiss': true,
+    },
+  } as const;
+  const plan = [{ name: 'start-pull', run: { do: 'qmp', command } }] as const;
+  const images = [{ node: 'top', path: SOURCE, format: 'qcow2' }];
+  const move = (...entries: readonly EntryBody[]) => jobWith({ ...PULL, plan }, ...entries);
+  expect(nextMove(move(RUNNING), seen('pending'), NOT_ASKED)).toEqual({ move: 'flush', what: 'DATA', images });
+  expect(nextMove(move(RUNNING), seen('concluded'), NOT_ASKED)).toEqual({ move: 'flush', what: 'HEADER', images });
 });

@@ -1,7 +1,7 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
-import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
+import type { Accepted, Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Outcome, outcomeOf } from '../../../src/core/outcome.ts';
 import {
   ACTIVE_COMMIT,
@@ -9,10 +9,13 @@ import {
   CANCEL,
   COMMIT,
   CREATED,
+  DATA_FLUSHED,
   DESTINATION,
   FINISH,
   FOLLOWED,
   FORCE,
+  HANDOVER,
+  HEADER_FLUSHED,
   jobOf,
   jobWith,
   MADE,
@@ -282,21 +285,24 @@ describe('the outcome of other jobs than copies', () => {
   const known = (path: string) => ({ path, device: '7', inode: path, birthTimeNs: '1' });
   const SNAP = '/vm/snap1.qcow2';
   const outcome = (
-    kind: typeof PULL,
+    kind: Partial<Accepted>,
     entries: readonly EntryBody[],
     result: Partial<Concluded> = {},
-  ): Pick<Outcome, 'destinationContent' | 'safeToDelete' | 'asOf' | 'guestWritesTo'> & { paths: readonly string[] } => {
+  ): Pick<Outcome, 'destinationContent' | 'safeToDelete' | 'asOf' | 'guestWritesTo' | 'evidence'> & {
+    paths: readonly string[];
+  } => {
     const concluded: Concluded = {
       entry: 'concluded',
       how: 'CONCLUDED',
       deviceOn: 'SOURCE',
       qemuError: undefined,
       devicePath: SOURCE,
+      ...(kind.destination === undefined && 'destination' in kind ? { header: { is: 'NEW' } } : {}),
       ...result,
     };
     const committed = kind.kind === 'PULL' ? [] : [known(SOURCE), known(SNAP)].slice(kind.kind === 'COMMIT' ? 1 : 0);
     const { options: _options, ...more } = kind;
-    const job = jobWith({ ...more, committed }, ...entries, concluded);
+    const job = jobWith({ ...more, committed, handover: HANDOVER }, ...entries, concluded);
     const found = outcomeOf(job, concluded, job.revision);
     return { ...found, paths: found.safeToDelete.map(({ path }) => path) };
   };
@@ -334,14 +340,32 @@ describe('the outcome of other jobs than copies', () => {
     ]);
   });
 
-  it('after a commit its images are safe to delete, with a warning; not those that are deleted, nor before a success', () => {
-    const after = outcome(COMMIT, [RUNNING]);
+  const FLUSHED = [RUNNING, DATA_FLUSHED, HEADER_FLUSHED];
+
+  it('after a commit its images are safe to delete, with a warning; not those that are deleted, nor before a proof', () => {
+    const after = outcome(COMMIT, FLUSHED);
     expect(after).toMatchObject({ destinationContent: undefined, paths: [SNAP] });
     expect(after.safeToDelete[0]?.warning).not.toBe('');
-    expect(outcome(COMMIT, [RUNNING, deleted(SNAP)]).paths).toEqual([]);
-    expect(outcome(COMMIT, [RUNNING], { qemuError: 'Input/output error' }).paths).toEqual([]);
-    for (const how of ['VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const)
-      expect(outcome(COMMIT, [RUNNING], { how }).paths).toEqual([]);
+    expect(outcome(COMMIT, [...FLUSHED, deleted(SNAP)]).paths).toEqual([]);
+    expect(outcome(COMMIT, FLUSHED, { qemuError: 'Input/output error' }).paths).toEqual([]);
+    expect(outcome(COMMIT, [RUNNING]).paths).toEqual([]);
+    for (const header of [
+      { is: 'OLD', backingFile: SNAP },
+      { is: 'UNKNOWN', why: 'x' },
+    ] as const)
+      for (const how of HOWS) expect(outcome(COMMIT, FLUSHED, { how, header }).paths).toEqual([]);
+  });
+
+  it('the evidence of both is the header, as it was read back from disk', () => {
+    const told = (header: Concluded['header']) => {
+      const { evidence } = outcome(COMMIT, FLUSHED, header === undefined ? {} : { header });
+      return evidence.filter(({ source }) => source === 'FILE_SYSTEM').map(({ text }) => text);
+    };
+    expect(told({ is: 'NEW' })).toEqual([`the header of ${SOURCE}, read back from disk, names ${BASE}`]);
+    expect(told({ is: 'OLD', backingFile: '' })).toEqual([
+      `the header of ${SOURCE}, read back from disk, names no backing image`,
+    ]);
+    expect(told({ is: 'UNKNOWN', why: 'no' })).toEqual([`the header of ${SOURCE} is not proved to be on disk: no`]);
   });
 
   it('after the pivot of an active commit the base is the disk, and all above it is left', () => {

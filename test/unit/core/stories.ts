@@ -1,4 +1,5 @@
 /** Jobs to test with: each is the fold of a real journal, so none is in a state that no job can be in. */
+import type { Handover } from '../../../src/core/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job.ts';
 import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
 import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
@@ -39,14 +40,22 @@ export const ACCEPTED: Accepted = {
 };
 
 /** What the kinds have instead of a copy's destination. */
-export const PULL: Partial<Accepted> = { kind: 'PULL', destination: undefined, plan: [] };
-export const COMMIT: Partial<Accepted> = { kind: 'COMMIT', destination: undefined, plan: [] };
+export const PULL = { kind: 'PULL', destination: undefined, plan: [] } as const satisfies Partial<Accepted>;
+export const COMMIT = { kind: 'COMMIT', destination: undefined, plan: [] } as const satisfies Partial<Accepted>;
 export const ACTIVE_COMMIT: Partial<Accepted> = {
   kind: 'ACTIVE_COMMIT',
   destination: { node: 'base', path: '/vm/base.qcow2', format: 'QCOW2', target: undefined },
   plan: [],
 };
 export const BASE = '/vm/base.qcow2';
+/** As of a commit into the base; whose header is whose does not matter to a fold. */
+export const HANDOVER: Handover = {
+  data: { node: 'base', path: BASE },
+  overlay: { node: 'top', path: SOURCE, format: 'qcow2' },
+  backingFile: BASE,
+};
+export const DATA_FLUSHED: EntryBody = { entry: 'flushed', what: 'DATA' };
+export const HEADER_FLUSHED: EntryBody = { entry: 'flushed', what: 'HEADER' };
 
 export const MADE: MadeFile = { path: DESTINATION, created: true, device: '7', inode: '42', birthTimeNs: '1' };
 export const CREATED: EntryBody = { entry: 'step-done', step: 'create-destination', made: MADE };

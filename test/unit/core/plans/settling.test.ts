@@ -2,7 +2,19 @@
 import { describe, expect, it } from 'vitest';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/journal-entry.ts';
 import { planSettling } from '../../../../src/core/plans/settling.ts';
-import { CREATED, DESTINATION, JOB, jobOf, jobWith, OPTIONS, READY, RUNNING } from '../stories.ts';
+import {
+  CREATED,
+  DATA_FLUSHED,
+  DESTINATION,
+  HANDOVER,
+  HEADER_FLUSHED,
+  JOB,
+  jobOf,
+  jobWith,
+  OPTIONS,
+  READY,
+  RUNNING,
+} from '../stories.ts';
 
 const blockdevDel = (node: string) => ({
   do: 'qmp',
@@ -19,20 +31,20 @@ const settling = (before: readonly EntryBody[], end: Concluded) =>
   planSettling(jobOf(CREATED, ...before, end)).map(({ name }) => name);
 
 describe('the plan that settles a job', () => {
-  const DISMISS = 'dismiss-job';
+  const [SYNC, DISMISS] = ['sync-destination', 'dismiss-job'] as const;
   const OF_SOURCE = ['close-top', 'close-top-file'];
   const OF_DESTINATION = [`close-${JOB}`, `close-${JOB}-file`];
   const ERROR = 'Input/output error';
 
   it.each<[Concluded['how'], DeviceOn, string | undefined, 'before READY' | 'after READY', readonly string[]]>([
     // A pivot: the source is what nobody uses any more.
-    ['CONCLUDED', 'DESTINATION', undefined, 'after READY', [DISMISS, ...OF_SOURCE]],
-    ['VANISHED', 'DESTINATION', undefined, 'after READY', [DISMISS, ...OF_SOURCE]],
+    ['CONCLUDED', 'DESTINATION', undefined, 'after READY', [SYNC, DISMISS, ...OF_SOURCE]],
+    ['VANISHED', 'DESTINATION', undefined, 'after READY', [SYNC, DISMISS, ...OF_SOURCE]],
     ['CONCLUDED', 'DESTINATION', ERROR, 'before READY', [DISMISS, ...OF_SOURCE]],
     // An end without a pivot: the destination is, and its file is a copy, or was one.
-    ['CONCLUDED', 'SOURCE', undefined, 'after READY', [DISMISS, ...OF_DESTINATION]],
+    ['CONCLUDED', 'SOURCE', undefined, 'after READY', [SYNC, DISMISS, ...OF_DESTINATION]],
     ['CONCLUDED', 'SOURCE', ERROR, 'after READY', [DISMISS, ...OF_DESTINATION]],
-    ['CONCLUDED', 'SOURCE', undefined, 'before READY', [DISMISS, ...OF_DESTINATION]],
+    ['CONCLUDED', 'SOURCE', undefined, 'before READY', [SYNC, DISMISS, ...OF_DESTINATION]],
     // The one case in which the file is rubbish for certain.
     ['CONCLUDED', 'SOURCE', ERROR, 'before READY', [DISMISS, ...OF_DESTINATION, 'remove-destination']],
     // QEMU's result was not seen, or the device was not: nothing is removed.
@@ -88,15 +100,19 @@ describe('the plan that settles a job', () => {
 
 describe('a job that deletes what it has committed', () => {
   const image = { path: '/vm/snap1.qcow2', device: '7', inode: '1', birthTimeNs: '1' };
-  const deletes = (kind: 'COMMIT' | 'ACTIVE_COMMIT', end: Concluded, deleteCommitted = true) => {
+  const deletes = (
+    kind: 'COMMIT' | 'ACTIVE_COMMIT',
+    end: Concluded,
+    { deleteCommitted = true, more = [] }: { deleteCommitted?: boolean; more?: readonly EntryBody[] } = {},
+  ) => {
     const destination =
       kind === 'COMMIT' ? undefined : ({ node: 'base', path: '/vm/base', format: 'RAW', target: undefined } as const);
     const options = { ...OPTIONS, deleteCommitted };
-    const before = kind === 'COMMIT' ? [RUNNING] : [RUNNING, READY];
-    return planSettling(jobWith({ kind, destination, committed: [image], options, plan: [] }, ...before, end)).filter(
-      ({ run }) => run.do === 'delete-image',
-    );
+    const before = kind === 'COMMIT' ? [RUNNING, DATA_FLUSHED, HEADER_FLUSHED] : [RUNNING, READY];
+    const accepted = { kind, destination, committed: [image], options, plan: [], handover: HANDOVER } as const;
+    return planSettling(jobWith(accepted, ...before, end, ...more)).filter(({ run }) => run.do === 'delete-image');
   };
+  const NEW = { header: { is: 'NEW' } } as const;
 
   it('does so only after a success that QEMU itself has told', () => {
     for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const) {
@@ -110,10 +126,25 @@ describe('a job that deletes what it has committed', () => {
             error,
             proved && deviceOn === 'DESTINATION' ? 1 : 0,
           ]);
-          expect([how, error, deletes('COMMIT', end).length]).toEqual([how, error, proved ? 1 : 0]);
-          expect(deletes('COMMIT', end, false)).toEqual([]);
+          expect([how, error, deletes('COMMIT', { ...end, ...NEW }).length]).toEqual([how, error, proved ? 1 : 0]);
+          expect(deletes('COMMIT', { ...end, ...NEW }, { deleteCommitted: false })).toEqual([]);
         }
       }
     }
+  });
+
+  it('does so only after the header that lets go of it was read back, and reads it again right before', () => {
+    const done = concluded('CONCLUDED', 'SOURCE', undefined);
+    const OLD = { is: 'OLD', backingFile: image.path } as const;
+    for (const header of [{}, { header: OLD }, { header: { is: 'UNKNOWN', why: 'x' } }] as const)
+      expect(deletes('COMMIT', { ...done, ...header })).toEqual([]);
+    const letGo = { job: JOB, handover: HANDOVER };
+    expect(deletes('COMMIT', { ...done, ...NEW })).toMatchObject([{ run: { image, letGo } }]);
+  });
+
+  it('does not so after an active commit whose base could not be synced', () => {
+    const failure = { reason: 'BUG', text: 'x', metadata: {} } as const;
+    const more = [{ entry: 'step-refused', step: 'sync-destination', failure }] as const;
+    expect(deletes('ACTIVE_COMMIT', concluded('CONCLUDED', 'DESTINATION', undefined), { more })).toEqual([]);
   });
 });

@@ -1,0 +1,119 @@
+/**
+ * Puts what QEMU has written for a job on stable storage, and reads back what is there.
+ *
+ * The files are synced here first: that is the long part, and holds up nobody. QEMU's own flush, which waits for its
+ * disk and holds up the VM meanwhile, then finds little to do. They are synced again after it, for a disk whose cache
+ * mode leaves flushes out. A file stays open from the first time on: so this hears an error of its write-back also
+ * where QEMU has heard it first, and kept it to itself.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { resolveFrom } from '../core/chain-images.ts';
+import { BlockJobError, type Failure } from '../core/errors.ts';
+import { type Handover, type HeaderOnDisk, headerOnDisk, type NodeOfImage, writtenImages } from '../core/handover.ts';
+import type { Job } from '../core/job.ts';
+import type { EntryBody } from '../core/journal-entry.ts';
+import type { Move } from '../core/moves.ts';
+import { flushesOf } from '../core/qemu/flush.ts';
+import { Refused } from '../qmp/errors.ts';
+import { refused } from './failures.ts';
+import { fileKey, openToSync } from './files.ts';
+import { readHeader } from './place.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+interface FlushOptions {
+  /** What these nodes had is on stable storage already: one that is gone by now has nothing more. */
+  readonly mayBeGone: boolean;
+}
+
+export class StableStorage implements AsyncDisposable {
+  readonly #open = new Map<string, FileHandle>();
+
+  /** Resolves to what is to be written down of it. Rejects while QEMU is unreachable. */
+  async carryOut(
+    { what, images }: Extract<Move, { move: 'flush' }>,
+    { flushed }: Pick<Job, 'flushed'>,
+    machine: Pick<VirtualMachine, 'execute'>,
+  ): Promise<EntryBody> {
+    // What was flushed is there, whoever has closed its node since.
+    const failed = await this.#flush(images, machine, { mayBeGone: flushed === 'DATA' });
+    return failed === undefined ? { entry: 'flushed', what } : { entry: 'flush-failed', failure: failed };
+  }
+
+  /** Undefined: all is there. */
+  async #flush(
+    images: readonly NodeOfImage[],
+    machine: Pick<VirtualMachine, 'execute'>,
+    options: FlushOptions,
+  ): Promise<Failure | undefined> {
+    for (const image of images) {
+      const failed =
+        (await this.#sync(image.path)) ?? (await flushNode(image, machine, options)) ?? (await this.#sync(image.path));
+      if (failed !== undefined) return failed;
+    }
+    return undefined;
+  }
+
+  /** What is in the page cache only is put on disk first: what is read is what a power cut leaves. */
+  async readBack(handover: Handover): Promise<HeaderOnDisk> {
+    const { path } = handover.overlay;
+    for (const image of writtenImages(handover)) {
+      const failed = await this.#sync(image.path);
+      if (failed !== undefined) return { is: 'UNKNOWN', why: failed.text };
+    }
+    try {
+      return await headerOnDisk(handover, await readHeader(path), async (named, wanted) => {
+        const found = resolveFrom(path, named);
+        return found !== undefined && (await fileKey(found)) === (await fileKey(wanted));
+      });
+    } catch (error) {
+      // Whatever the file system has against it: nothing is proved then.
+      return { is: 'UNKNOWN', why: error instanceof BlockJobError ? error.failure.text : String(error) };
+    }
+  }
+
+  /** Of a file that is not here, or that this service may not open, QEMU's flush has to do. */
+  async #sync(path: string): Promise<Failure | undefined> {
+    const handle = this.#open.get(path) ?? (await openToSync(path));
+    if (handle === undefined) return undefined;
+    this.#open.set(path, handle);
+    try {
+      await handle.sync();
+      return undefined;
+    } catch (error) {
+      return notFlushed(path, 'GenericError', error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const handles = [...this.#open.values()];
+    this.#open.clear();
+    await Promise.all(handles.map(async (handle) => await handle.close()));
+  }
+}
+
+function notFlushed(path: string, qemuClass: string, why: string): Failure {
+  return refused(qemuClass, why, { domain: '', path, doing: `flushing ${path}` });
+}
+
+/** QEMU has one of the two commands, and refuses it in its own words once the flush is done. */
+async function flushNode(
+  { node, path }: NodeOfImage,
+  machine: Pick<VirtualMachine, 'execute'>,
+  { mayBeGone }: FlushOptions,
+): Promise<Failure | undefined> {
+  let why = { qemuClass: 'CommandNotFound', desc: 'QEMU has no flush whose error is heard' };
+  for (const { command, flushed } of flushesOf(node)) {
+    try {
+      await machine.execute(command);
+      return notFlushed(path, 'GenericError', `QEMU did ${command.execute}, which it was to refuse`);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      if (flushed.test(error.desc)) return undefined;
+      if (error.qemuClass === 'CommandNotFound') continue;
+      if (mayBeGone && /failed to find node/i.test(error.desc)) return undefined;
+      why = { qemuClass: error.qemuClass, desc: error.desc };
+      break;
+    }
+  }
+  return notFlushed(path, why.qemuClass, why.desc);
+}
