@@ -11,6 +11,7 @@ export type Means =
   | 'guest'
   | 'python-grpc'
   | 'loop'
+  | 'power-cut'
   | 'by-hand'
   | 'etcd'
   | 'systemd'
@@ -97,6 +98,17 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['docker', ['image', 'inspect', BASE_IMAGE]],
     ['openssl', ['version']],
   ],
+  // A file system of one's own whose power can be cut: as root, with loop devices, and with ext4.
+  'power-cut': [
+    [PYTHON, ['--version']],
+    [
+      'sh',
+      [
+        '-ec',
+        'd=$(mktemp -d); trap "umount -l $d/m 2>/dev/null; rm -r $d" EXIT; mkdir $d/m; truncate -s 8M $d/f; mkfs.ext4 -q -F $d/f; mount -o loop $d/f $d/m',
+      ],
+    ],
+  ],
   // A block device of one's own: as root, with a kernel that has loop devices.
   loop: [
     [
@@ -136,7 +148,7 @@ export function needs(...all: readonly Means[]): boolean {
     const reason = obstacle(means);
     if (reason !== undefined) {
       const text = `${means} is not to be had here (${reason}); test/support/setup.sh test may help`;
-      if (process.env['CI'] && means !== 'loop') {
+      if (process.env['CI'] && means !== 'loop' && means !== 'power-cut') {
         throw new Error(text);
       }
       console.warn(`NOT TESTED! THIS SUITE IS SKIPPED FOR WANT OF ${means.toUpperCase()}: ${text}`);

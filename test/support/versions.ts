@@ -30,6 +30,7 @@ const SUITES = [
   'leftovers',
   'plans',
   'migration',
+  'stable-storage',
   'guest-load',
   'buffers',
 ] as const;
