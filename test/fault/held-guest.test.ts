@@ -39,7 +39,7 @@ const LEFT: readonly {
   {
     left: 'all but a damaged byte',
     of: (text) => text.replace('"accepted"', '"accepteD"'),
-    complaints: /the journal of this job cannot be used/,
+    complaints: /this file cannot be used/,
   },
   { left: 'all, to an end that was written while the guest was held', of: ended },
   { left: 'the same, by a service that told of it in journals alone', of: ended, before: true },

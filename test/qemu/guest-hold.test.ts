@@ -160,7 +160,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
       await site.service.abort({ job: byId(id), pivot: true, async: true, pauseGuest });
       await killed.promise;
       expect(await runState(vm.qemu.admin)).toBe('paused');
-      site.complaints = /the journal of this job cannot be used/;
+      site.complaints = /this file cannot be used/;
       const path = join(site.stateFolder, 'jobs', `${id}.jsonl`);
       await site.restart('SIGKILL', vm.name, async () => {
         expect(await readdir(join(site.stateFolder, 'holds'))).toHaveLength(1);
