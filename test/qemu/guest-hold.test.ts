@@ -56,8 +56,14 @@ async function proxied(before: (admin: Admin) => BeforeCommand): Promise<Vm> {
   return { ...vm, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
 }
 
-async function pulled(service: Service, vm: Vm, disk: string): Promise<Job_State> {
-  const { id } = await service.rebase({ disk: { domain: vm.name, disk } });
+/** Moves the disk to a new file of that name, with the guest held for the pivot. */
+async function pivoted(service: Service, vm: Vm, disk: string, name = `${disk}-copy`): Promise<Job_State> {
+  const { id } = await service.startCopy({
+    disk: { domain: vm.name, disk },
+    destination: { target: { $case: 'file', value: join(vm.dir, name) } },
+    onReady: OnReady.ON_READY_PIVOT,
+    pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS,
+  });
   for await (const _event of service.watch(id));
   return (await service.getInfo(id)).state;
 }
@@ -71,59 +77,50 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test(`pulls on four disks at once leave the guest running, ${ROUNDS} times`, async () => {
+  test(`pivots of four disks at once leave the guest running, ${ROUNDS} times`, async () => {
     await using vm = await vmOf(4, (name) => monitorIn(site.sockets, name));
     const { admin } = vm.qemu;
     await site.service.domainUp(vm.name);
-    const tops = new Map(vm.disks.map((disk) => [disk, `${disk}-1`]));
     for (let round = 0; round < ROUNDS; round += 1) {
-      const states = await Promise.all(vm.disks.map(async (disk) => await pulled(site.service, vm, disk)));
+      const states = await Promise.all(
+        vm.disks.map(async (disk) => await pivoted(site.service, vm, disk, `${disk}-r${round}`)),
+      );
       expect(states).toEqual(vm.disks.map(() => Job_State.STATE_COMPLETED));
       expect(await runState(admin), `after round ${round}`).toBe('running');
-      for (const disk of vm.disks) {
-        const node = `${disk}-r${round}`;
-        await admin.execute('blockdev-snapshot-sync', {
-          'node-name': present(tops.get(disk)),
-          'snapshot-file': join(vm.dir, `${node}.qcow2`),
-          'snapshot-node-name': node,
-        });
-        tops.set(disk, node);
-      }
     }
     expect(await readdir(join(site.stateFolder, 'holds'))).toEqual([]);
   });
 
-  test('a guest that another client has paused, and continues just as we stop it, runs in the end', async () => {
+  test('a guest that another client pauses and continues just as we stop it, runs in the end', async () => {
     let stops = 0;
     await using vm = await proxied((admin) => async (execute) => {
       stops += execute === 'stop' ? 1 : 0;
-      if (execute === 'stop' && stops === 1) await admin.execute('cont');
+      if (execute === 'stop' && stops === 1) for (const command of ['stop', 'cont']) await admin.execute(command);
       return true;
     });
-    await vm.qemu.admin.execute('stop');
-    expect(await pulled(site.service, vm, 'disk0')).toBe(Job_State.STATE_COMPLETED);
+    expect(await pivoted(site.service, vm, 'disk0')).toBe(Job_State.STATE_COMPLETED);
     expect([stops > 0, await runState(vm.qemu.admin)]).toEqual([true, 'running']);
   });
 
   test('a guest that another client has paused stays paused', async () => {
     await using vm = await proxied(() => async () => await Promise.resolve(true));
     await vm.qemu.admin.execute('stop');
-    expect(await pulled(site.service, vm, 'disk0')).toBe(Job_State.STATE_COMPLETED);
+    expect(await pivoted(site.service, vm, 'disk0')).toBe(Job_State.STATE_COMPLETED);
     expect(await runState(vm.qemu.admin)).toBe('paused');
   });
 
   test('a guest that another client continues while it is held, and pauses then, stays paused', async () => {
     let seen = 0;
     await using vm = await proxied((admin) => async (execute) => {
-      seen += execute === 'job-finalize' ? 1 : 0;
-      if (execute === 'job-finalize') for (const command of ['cont', 'stop']) await admin.execute(command);
+      seen += execute === 'job-complete' ? 1 : 0;
+      if (execute === 'job-complete') for (const command of ['cont', 'stop']) await admin.execute(command);
       return true;
     });
-    expect(await pulled(site.service, vm, 'disk0')).toBe(Job_State.STATE_COMPLETED);
+    expect(await pivoted(site.service, vm, 'disk0')).toBe(Job_State.STATE_COMPLETED);
     expect([seen, await runState(vm.qemu.admin)]).toEqual([1, 'paused']);
   });
 
-  test('two services on one QEMU, each with a pull, leave the guest running', async () => {
+  test('two services on one QEMU, each with pivots, leave the guest running', async () => {
     await using other = await Site.open();
     const second = (name: string) => [
       '-chardev',
@@ -135,7 +132,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     const services = [site.service, other.service];
     for (const service of services) await service.domainUp(vm.name);
     const states = await Promise.all(
-      vm.disks.map(async (disk, index) => await pulled(present(services[index % 2]), vm, disk)),
+      vm.disks.map(async (disk, index) => await pivoted(present(services[index % 2]), vm, disk)),
     );
     expect(states).toEqual(vm.disks.map(() => Job_State.STATE_COMPLETED));
     expect(await runState(vm.qemu.admin)).toBe('running');
