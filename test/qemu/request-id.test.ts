@@ -125,7 +125,7 @@ describe('a request_id', () => {
   );
 
   test('of an Abort, a SetSpeed and a Pause: what was done since stays as it is', async () => {
-    await using machine = await site.machine({ sizeBytes: 8 * MIB });
+    await using machine = await site.machine({ sizeBytes: 64 * MIB });
     const { id } = await site.service.startCopy(copy(machine, 'steered'));
     await site.service.setSpeed(id, 1_000_000n, 'faster');
     await site.service.setSpeed(id, 100_000n);
