@@ -39,7 +39,7 @@
  */
 
 import { conclusion, isWithoutQemu, unseen } from './conclusion.ts';
-import { finalize, proveHeader } from './hand-over.ts';
+import { finalize, proveHeader } from './handover-moves.ts';
 import { isOverNetwork, type Job } from './job.ts';
 import type { PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen, SeenJob } from './moves.ts';
