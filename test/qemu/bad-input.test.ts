@@ -156,7 +156,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     await mkdir(join(images, 'vm'));
     const chain = await template.copyTo(join(images, 'vm'));
     source = present(chain.at(-1)).path;
-    await writeFile(join(images, 'full.raw'), Buffer.alloc(16 * MIB, 'guest data'));
+    await writeFile(join(images, 'full.raw'), Buffer.alloc(32 * MIB, 'guest data'));
     await writeFile(join(images, 'cd.iso'), Buffer.alloc(MIB, 'cd'));
     await writeFile(here('none.raw'), '');
     service = held.use(await Service.start({ dir: state.path, qmpDir: sockets, allow: [work] }));
@@ -536,12 +536,17 @@ describe.skipIf(needs('qemu'))('bad input', () => {
   });
 
   describe.skipIf(!MOUNTS)('a file system that fills up in the middle', () => {
-    const start = async (path: string, onNoSpace: OnNoSpace, name: 'qcow2' | 'raw') =>
-      await service.startCopy({
+    /** Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused. */
+    const start = async (path: string, onNoSpace: OnNoSpace, name: 'qcow2' | 'raw') => {
+      const job = await service.startCopy({
         disk: { domain: 'vm', disk: 'full0' },
         destination: { target: file(path), format: name === 'raw' ? RAW : QCOW2 },
         onNoSpace,
+        bandwidthBytesPerSecond: SLOW,
       });
+      await service.setSpeed(job.id, 0n);
+      return job;
+    };
 
     test.each(['qcow2', 'raw'] as const)('PAUSE, %s: goes on when there is space, or is aborted', async (name) => {
       await using small = await smallFileSystem(work, 8);
@@ -591,7 +596,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     });
 
     test.each(['qcow2', 'raw'] as const)('FAIL, %s: FAILED with NO_SPACE, the guest unharmed', async (name) => {
-      await using small = await smallFileSystem(work, 8);
+      await using small = await smallFileSystem(work, 24);
       const path = join(small.path, 'new');
       const before = await graphOf(qemu.admin);
       const { id } = await start(path, OnNoSpace.ON_NO_SPACE_FAIL, name);
