@@ -60,8 +60,10 @@ serve
 blockjob speed "$job" 0 >"$work/speed.log"
 blockjob watch "$job" --ready >"$work/watch.log" 2>&1
 blockjob pivot "$job" >"$work/pivot.log" 2>&1
-blockjob info "$job" | grep -q COMPLETED && echo "the copy that began before has been pivoted after"
-qemu-io -r -U -c 'read -P 7 0 64M' "$work/new.qcow2" | grep -q '64 MiB' && echo "the copy is right"
+blockjob info "$job" >"$work/info.log"
+grep -q COMPLETED "$work/info.log" && echo "the copy that began before has been pivoted after"
+qemu-io -r -U -c 'read -P 7 0 64M' "$work/new.qcow2" >"$work/read.log"
+grep -q '64 MiB' "$work/read.log" && echo "the copy is right"
 
 for pid in $services; do kill "$pid"; done
 wait
