@@ -105,7 +105,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     const strangers = {
       none: site.credentials(undefined),
       other: tlsOf(site.authority.caFile, await other.sign('stranger', { uri: OPERATOR })),
-      expired: site.credentials(await site.authority.sign('expired', { uri: OPERATOR, days: -1 })),
+      expired: site.credentials(await site.authority.sign('expired', { uri: OPERATOR, days: 0 })),
     };
     for (const to of [g1, h1.machine]) {
       for (const [kind, tls] of Object.entries(strangers)) {

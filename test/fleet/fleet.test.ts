@@ -212,7 +212,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
 
   test('no certificate, one of another authority, or an expired one: no connection, and it is audited', async () => {
     const other = await Authority.make(site.dir, 'other');
-    const expired = await site.channelOf(await site.authority.sign('late', { uri: 'spiffe://site/ops', days: -1 }));
+    const expired = await site.channelOf(await site.authority.sign('late', { uri: 'spiffe://site/ops', days: 0 }));
     const strangers = [
       credentials.createSsl(await readFile(site.authority.caFile)),
       await site.channel('spiffe://site/ops', other),

@@ -383,14 +383,14 @@ async function play(path: string, dir: string, script: readonly Step[], at: (ste
   using _ = { [Symbol.dispose]: () => void socket.destroy() };
   const lines = linesOf(socket);
   const heard: Json[] = [];
-  const greeting = await within(10_000, 'the greeting', lines.next());
-  expect(greeting.value).toHaveProperty('QMP.version.qemu.major', 7);
+  await within(10_000, 'the greeting', lines.next());
   for (const [id, { execute, arguments: args, until }] of [
     { execute: 'qmp_capabilities' } as Step,
     ...script,
   ].entries()) {
     const step = { execute, arguments: JSON.parse(JSON.stringify(args ?? {}).replaceAll('DIR', dir)) as Json, id };
     socket.write(`${JSON.stringify(step)}\n`);
+    const sentAt = heard.length;
     let [answered, refused, seen] = [false, false, until === undefined];
     while (!answered || !(seen || refused)) {
       const { value } = await within(
@@ -399,8 +399,10 @@ async function play(path: string, dir: string, script: readonly Step[], at: (ste
         lines.next(),
       );
       if (value === undefined) throw new Error(`the connection has ended at ${execute}`);
-      heard.push(normal(execute, value));
-      if (value['id'] === id) {
+      const isAnswer = value['id'] === id;
+      // QEMU 7.2 gives it before it tells what the job has come to, QEMU 10 may give it after.
+      heard.splice(isAnswer && execute === 'blockdev-create' ? sentAt : heard.length, 0, normal(execute, value));
+      if (isAnswer) {
         answered = true;
         refused = 'error' in value;
         if (!refused) at({ execute, ...(until === undefined ? {} : { until }) });
@@ -448,6 +450,9 @@ function normal(execute: string, message: Json): Json {
 function normalReturn(execute: string, value: unknown): unknown {
   const list = value as Json[];
   switch (execute) {
+    case 'query-status':
+      // QEMU before 9.0 has `singlestep`, too, which nobody reads.
+      return pick(value as Json, ['status', 'running']);
     case 'query-jobs':
       return list.map((one) => pick(one, ['id', 'type', 'status', 'error']));
     case 'query-block-jobs':

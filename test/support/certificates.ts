@@ -11,7 +11,7 @@ export interface SignOptions {
   /** Its SPIFFE id. */
   readonly uri?: string;
   readonly dns?: string;
-  /** Below 0: it has expired. */
+  /** 0: it expires as it is made. */
   readonly days?: number;
 }
 

@@ -291,7 +291,7 @@ export class FakeQemu implements AsyncDisposable {
       case 'query-uuid':
         return { UUID: '00000000-0000-0000-0000-000000000000' };
       case 'query-status':
-        return { status: this.#running ? 'running' : 'paused', singlestep: false, running: this.#running };
+        return { status: this.#running ? 'running' : 'paused', running: this.#running };
       case 'query-migrate':
         return {};
       case 'query-jobs':
