@@ -87,7 +87,7 @@ async function giveUp(id: string): Promise<void> {
   expect(state).toBe(Job_State.STATE_CANCELLED);
 }
 
-describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 90_000 }, () => {
+describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240_000 }, () => {
   beforeAll(async () => {
     const disks = [`id=${VIRTIO},size=${SIZE_MIB}M,fmt=raw`, `id=${NVME},size=${SIZE_MIB}M,fmt=raw,bus=nvme`];
     const append = 'gw.mode=rand gw.bs=16 gw.batch=4 gw.rate=4';

@@ -204,7 +204,7 @@ export class Caller {
       for await (const event of this.watch(jobId)) if (wanted.includes(present(event.job).state)) return event;
       throw new Error(`job ${jobId} has ended otherwise: ${JSON.stringify(await this.getInfo(jobId), bigintAsText)}`);
     })();
-    return await within(60_000, `job ${jobId} ${states.join(' or ')}`, found);
+    return await within(180_000, `job ${jobId} ${states.join(' or ')}`, found);
   }
 }
 

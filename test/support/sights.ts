@@ -4,6 +4,7 @@ import { chmod, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Machine, Site } from './bench-qemu.ts';
 import { run } from './qemu.ts';
+import { REPOSITORY } from './service.ts';
 
 export interface Sight {
   readonly name: string;
@@ -13,10 +14,14 @@ export interface Sight {
   readonly uid: number | undefined;
 }
 
-/** A mount of its own: an option that is changed at the host's would be changed for all. */
-const HIDDEN = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"';
 const NOBODY = 65534;
 const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+/** A clone may be in a home that only its owner enters; mounted anew others see of that home the clone, and nothing else. */
+const ENTERED = `cd / && if ! ${AS_NOBODY.join(' ')} test -r ${REPOSITORY}/package.json; then
+  home=$(echo ${REPOSITORY} | cut -d/ -f1,2) clone=$(mktemp -d)
+  mount --bind ${REPOSITORY} "$clone" && mount -t tmpfs -o mode=755 tmpfs "$home"
+  mkdir -p ${REPOSITORY} && mount --bind "$clone" ${REPOSITORY} && umount "$clone" && rmdir "$clone"
+fi && cd ${REPOSITORY}`;
 
 export const PID_NAMESPACE: Sight = {
   name: 'a pid namespace of its own',
@@ -25,10 +30,15 @@ export const PID_NAMESPACE: Sight = {
 };
 export const HIDEPID: Sight = {
   name: 'hidepid, as another user',
-  under: ['unshare', '--mount', 'sh', '-c', HIDDEN, 'sh', ...AS_NOBODY],
+  // A mount of its own: an option that is changed at the host's would be changed for all.
+  under: inMounts(`${ENTERED} && mount -t proc -o hidepid=2 proc /proc`),
   uid: NOBODY,
 };
-export const OTHER_UID: Sight = { name: 'another user', under: AS_NOBODY, uid: NOBODY };
+export const OTHER_UID: Sight = { name: 'another user', under: inMounts(ENTERED), uid: NOBODY };
+
+function inMounts(script: string): readonly string[] {
+  return ['unshare', '--mount', 'sh', '-c', `${script} && exec "$@"`, 'sh', ...AS_NOBODY];
+}
 
 /** Lets the service be run like this from its next start on. */
 export async function seeAs({ under, uid }: Sight, site: Site, machine: Machine): Promise<void> {
