@@ -1,7 +1,7 @@
 /** What QEMU says of one job, asked at one moment. */
 import { type HeaderOnDisk, handoverOf } from '../core/handover.ts';
 import type { Job } from '../core/job.ts';
-import type { Accepted, DeviceOn, QemuProcess } from '../core/journal-entry.ts';
+import type { DeviceOn, QemuProcess } from '../core/journal-entry.ts';
 import type { Seen } from '../core/next-move.ts';
 import { isOfJob } from '../core/plans/names.ts';
 import { isLive } from '../core/qemu/guest-state.ts';
@@ -64,7 +64,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const found = listed ?? (accepted.kind === 'PULL' ? await endedPull(job, machine) : undefined);
   const process = machine.identity?.facts?.process;
   if (!(await isIts(machine, accepted.job, looker))) {
-    const is = await whatElse(accepted, { isDone: found !== undefined, guest, looker });
+    const is = await whatElse(job, { isDone: found !== undefined, guest, looker });
     if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker) : { qemu: is };
   } else if (process !== undefined) {
     if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
@@ -116,7 +116,7 @@ async function isIts(machine: VirtualMachine, job: string, { processes }: Looker
 
 /** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
 async function whatElse(
-  { kind }: Accepted,
+  { accepted: { kind }, concluded }: Job,
   { isDone, guest, looker }: { readonly isDone: boolean; readonly guest: Guest; readonly looker: Looker },
 ): Promise<Seen['qemu']> {
   const presences = await Promise.all(looker.processes.map(presenceOf));
@@ -125,7 +125,8 @@ async function whatElse(
   if (isDone) return 'UP';
   // The job's own lives. Or this is the one that its guest goes to, which has its name, too.
   if (presences.includes('UP') || guest.migration !== undefined) return 'SILENT';
-  return kind === 'PULL' ? 'UP' : 'ENDED';
+  // Its result is written down, and so it may be dismissed; the nodes that a commit leaves have names of the VM's own.
+  return kind === 'PULL' || concluded !== undefined ? 'UP' : 'ENDED';
 }
 
 /**

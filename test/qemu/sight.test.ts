@@ -3,16 +3,17 @@ import { readlinkSync } from 'node:fs';
 import { access, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { encodeLine } from '../../src/agent/journal.ts';
 import { FIRST_NAMESPACE } from '../../src/agent/sight.ts';
 import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/journal-entry.ts';
 import { Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
-import { eventually, graphOf, monitorIn } from '../support/checks.ts';
+import { eventually, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { metCopy } from '../support/met-copy.ts';
-import { startQemu } from '../support/qemu.ts';
+import { startQemu, within } from '../support/qemu.ts';
 import { canSeeLess, HIDEPID, OTHER_UID, PID_NAMESPACE, seeAs } from '../support/sights.ts';
 
 async function entriesOf(journal: string): Promise<readonly JournalEntry[]> {
@@ -92,6 +93,41 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await eventually('the guest runs', async () =>
       (await admin.execute<{ status: string }>('query-status')).status === 'running' ? true : undefined,
     );
+  });
+
+  test(`${PID_NAMESPACE.name}: closes what a commit has left, though QEMU has neither its job nor a node of its name`, async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const { admin } = machine.qemu;
+    const [base] = machine.chain;
+    const { id } = await site.service.commit({ disk: machine.disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
+    await site.service.until(id, 'STATE_READY');
+    await site.restart('SIGKILL', machine.disk.domain, async () => {
+      await admin.execute('job-complete', { id });
+      await eventually('the commit concludes', async () =>
+        (await graphOf(admin)).jobs.includes(`${id} commit concluded`) ? true : undefined,
+      );
+      const concluded: EntryBody = {
+        entry: 'concluded',
+        how: 'CONCLUDED',
+        qemuError: undefined,
+        deviceOn: 'DESTINATION',
+        devicePath: base?.path,
+      };
+      const dismissing: EntryBody = { entry: 'step-started', step: 'dismiss-job' };
+      const journal = join(site.stateFolder, 'jobs', `${id}.jsonl`);
+      await goOnWith(journal, { entry: 'pivot-requested', pauseGuest: 'NEVER' }, concluded, dismissing);
+      await admin.execute('job-dismiss', { id });
+      await seeAs(PID_NAMESPACE, site, machine);
+    });
+    const job = await within(
+      20_000,
+      'the end of the job',
+      site.ended(present((await site.service.listJobs()).jobs[0])),
+    );
+    expect(job).toMatchObject({ state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: base?.path } });
+    const { nodes } = await graphOf(admin);
+    expect(nodes.filter((node) => machine.chain.slice(1).some(({ path }) => node.endsWith(path)))).toEqual([]);
   });
 
   test(`${PID_NAMESPACE.name}, where its QEMU ends: the job waits, until the VM is back without it`, async () => {
