@@ -116,7 +116,7 @@ async function isIts(machine: VirtualMachine, job: string, { processes }: Looker
 
 /** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
 async function whatElse(
-  { accepted: { kind }, concluded }: Job,
+  { accepted: { kind }, state, concluded }: Job,
   { isDone, guest, looker }: { readonly isDone: boolean; readonly guest: Guest; readonly looker: Looker },
 ): Promise<Seen['qemu']> {
   const presences = await Promise.all(looker.processes.map(presenceOf));
@@ -125,8 +125,9 @@ async function whatElse(
   if (isDone) return 'UP';
   // The job's own lives. Or this is the one that its guest goes to, which has its name, too.
   if (presences.includes('UP') || guest.migration !== undefined) return 'SILENT';
-  // Its result is written down, and so it may be dismissed; the nodes that a commit leaves have names of the VM's own.
-  return kind === 'PULL' || concluded !== undefined ? 'UP' : 'ENDED';
+  // That it has nothing of the job proves nothing before QEMU was seen to run it, nor when its result is written down:
+  // then it may be dismissed, and the nodes that a commit leaves have names of the VM's own.
+  return kind === 'PULL' || state === 'STARTING' || concluded !== undefined ? 'UP' : 'ENDED';
 }
 
 /**

@@ -9,7 +9,7 @@ import { encodeLine } from '../../src/agent/journal.ts';
 import { FIRST_NAMESPACE } from '../../src/agent/sight.ts';
 import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/journal-entry.ts';
 import { Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
+import { byId, refused } from '../support/caller.ts';
 import { eventually, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { metCopy } from '../support/met-copy.ts';
@@ -128,6 +128,47 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     expect(job).toMatchObject({ state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: base?.path } });
     const { nodes } = await graphOf(admin);
     expect(nodes.filter((node) => machine.chain.slice(1).some(({ path }) => node.endsWith(path)))).toEqual([]);
+  });
+
+  test(`${PID_NAMESPACE.name}: takes back a start of which QEMU has nothing, and does not say that QEMU has ended`, async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const { admin } = machine.qemu;
+    const path = join(machine.dir, 'copy');
+    const request = {
+      disk: machine.disk,
+      destination: { target: { $case: 'file', value: path } },
+      bandwidthBytesPerSecond: 65_536n,
+      requestId: 'one',
+    } as const;
+    const { id } = await site.service.startCopy(request);
+    await site.restart('SIGKILL', machine.disk.domain, async () => {
+      await admin.execute('job-cancel', { id });
+      await eventually('the copy is cancelled', async () =>
+        (await graphOf(admin)).jobs.includes(`${id} mirror concluded`) ? true : undefined,
+      );
+      await admin.execute('job-dismiss', { id });
+      const nodes = (await graphOf(admin)).nodes.map((node) => node.split(' ')[0] ?? '');
+      // What uses another one has the shorter name.
+      for (const node of nodes.filter((one) => one.startsWith(id)))
+        await admin.execute('blockdev-del', { 'node-name': node });
+      const journal = join(site.stateFolder, 'jobs', `${id}.jsonl`);
+      const entries = await entriesOf(journal);
+      const made = entries.findIndex(({ entry }) => entry === 'step-done');
+      await writeFile(
+        journal,
+        entries
+          .slice(0, made + 1)
+          .map(encodeLine)
+          .join(''),
+      );
+      await seeAs(PID_NAMESPACE, site, machine);
+    });
+    expect(await refused(site.service.startCopy(request))).toMatchObject({
+      reason: 'QEMU_REFUSED',
+      metadata: { qemuText: 'the job is gone' },
+    });
+    await expect(access(path)).rejects.toThrow('ENOENT');
   });
 
   test(`${PID_NAMESPACE.name}, where its QEMU ends: the job waits, until the VM is back without it`, async () => {
