@@ -1,4 +1,5 @@
 /** One job's part in the hold of its guest: what its journal tells of it, and that it lets go, whatever comes between. */
+import { DRAIN } from '../core/qemu/drain.ts';
 import type { GuestHold } from './guest-hold.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -21,8 +22,9 @@ export class JobHold {
     return this.#log.job.accepted.job;
   }
 
-  /** Resolves when the guest stands still. Rejects as the hold does. */
+  /** Resolves when the guest stands still. Rejects as the hold does. What hangs keeps it from being begun. */
   async hold(because: string, machine: VirtualMachine): Promise<void> {
+    await machine.execute(DRAIN);
     if (!this.#log.job.guestHeld) await this.#log.append({ entry: 'guest-held', because });
     this.#letsGo = false;
     await this.#holdOf(machine).hold(this.#job, because);

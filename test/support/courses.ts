@@ -50,6 +50,8 @@ function commit(top: string, ...flags: readonly CommitFlag[]): Course['start'] {
 const [ADD, DELETE, MIRROR] = ['blockdev-add', 'blockdev-del', 'blockdev-mirror'] as const;
 const RAW = [ADD, ADD, MIRROR];
 const QCOW2 = [ADD, 'blockdev-create', 'job-dismiss', ADD, MIRROR];
+/** The guest is paused, when all that is under way has been written. */
+const HELD = ['transaction', 'stop'];
 const CHANGED = ['block-job-set-speed', 'job-pause', 'job-resume'];
 /** After each end of a copy: the job, and the nodes of one of the two sides. */
 const CLOSED = ['job-dismiss', DELETE, DELETE];
@@ -80,7 +82,7 @@ export const COURSES: readonly Course[] = [
     scene: { bus: 'nvme' },
     start: copy({ format: 'RAW', onReady: 'PIVOT' }),
     does: 'becomeReady',
-    commands: [...RAW, 'stop', 'job-complete', 'cont', ...LEFT],
+    commands: [...RAW, ...HELD, 'job-complete', 'cont', ...LEFT],
   },
   {
     name: 'a copy that finishes by on_ready',
@@ -134,7 +136,7 @@ export const COURSES: readonly Course[] = [
     name: 'a blocking copy, broken off',
     start: copy({ format: 'RAW', writeMode: 'BLOCKING' }),
     end: {},
-    commands: [ADD, ADD, 'stop', MIRROR, 'cont', 'stop', 'job-cancel', 'cont', ...CLOSED],
+    commands: [ADD, ADD, ...HELD, MIRROR, 'cont', ...HELD, 'job-cancel', 'cont', ...CLOSED],
   },
   {
     name: 'Rebase with SHALLOW: a copy over the image below, and its pivot',

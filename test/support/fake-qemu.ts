@@ -340,6 +340,8 @@ export class FakeQemu implements AsyncDisposable {
         return this.job(text('id')).resume();
       case 'job-dismiss':
         return this.job(text('id')).dismiss();
+      case 'transaction':
+        return;
       case 'stop':
         return this.#setRunning(false, 'STOP');
       case 'cont':

@@ -200,9 +200,10 @@ export class GuestVm implements AsyncDisposable {
       },
       () => null,
     );
-    started.defer(() => endKeeper(keeper, exited));
+    const qemuLog = join(dir, 'qemu.log');
+    started.defer(() => endKeeper(keeper, exited, qemuLog));
     const early = exited.then(() => {
-      throw new Error(`the VM did not start: ${complaints.trim()}\n${readLog(join(dir, 'qemu.log'))}`);
+      throw new Error(`the VM did not start: ${complaints.trim()}\n${readLog(qemuLog)}`);
     });
     const facts: Facts = JSON.parse(await within(START_MS, 'start of the VM', Promise.race([first.promise, early])));
     return new GuestVm(dir, style, facts, keeper, exited, started.move());
@@ -342,12 +343,14 @@ function readLog(path: string): string {
 /** SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, as Python tells them. */
 const CRASHES: readonly unknown[] = [-6, -7, -8, -4, -11];
 
-async function endKeeper(keeper: ChildProcess, exited: Promise<number | null>): Promise<void> {
+async function endKeeper(keeper: ChildProcess, exited: Promise<number | null>, qemuLog: string): Promise<void> {
   keeper.stdin?.end();
   try {
     const status = await within(STOP_MS, `end of a VM's keeper, pid ${keeper.pid}`, exited);
     if (CRASHES.includes(status)) {
-      throw new Error(`QEMU has crashed (signal ${-(status ?? 0)})`);
+      // The first line is its command line.
+      const last = readLog(qemuLog).trim().split('\n').slice(1).slice(-10).join('\n');
+      throw new Error(`QEMU has crashed (signal ${-(status ?? 0)}), and said:\n${last}`);
     }
   } finally {
     keeper.kill('SIGKILL'); // if it is still there; QEMU goes with it: it is on a leash

@@ -175,8 +175,15 @@ describe('a job that runs', () => {
     log = job.log;
     await job.log.append(pivot('ALWAYS'));
     await job.driving;
-    expect(machine.commands.slice(0, 4)).toEqual(['stop', 'job-complete', 'cont', 'job-dismiss']);
-    expect(heldWhen).toMatchObject({ stop: true, 'job-complete': true, cont: false, 'job-dismiss': false });
+    expect(machine.commands.slice(0, 5)).toEqual(['transaction', 'stop', 'job-complete', 'cont', 'job-dismiss']);
+    // What hangs is found out, and broken off, while the guest runs.
+    expect(heldWhen).toMatchObject({
+      transaction: false,
+      stop: true,
+      'job-complete': true,
+      cont: false,
+      'job-dismiss': false,
+    });
     expect(job.log.revisionOf('concluded')).toBeLessThan(job.log.revisionOf('guest-released') ?? 0);
     expect(machine.runs).toBe(true);
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
@@ -207,7 +214,7 @@ describe('a job that runs', () => {
     });
     await using job = await driven(machine, [pivot('ALWAYS')]);
     await job.driving;
-    expect(machine.commands.slice(0, 3)).toEqual(['stop', 'job-complete', 'job-dismiss']);
+    expect(machine.commands.slice(0, 4)).toEqual(['transaction', 'stop', 'job-complete', 'job-dismiss']);
     expect(machine.runs).toBe(false);
     // It may be on the old image: nothing is claimed, and nothing may be deleted.
     expect(job.log.job).toMatchObject({
@@ -233,7 +240,7 @@ describe('a job that runs', () => {
       await using job = await driven(machine, [pivot(pause)], { mayPivot });
       await job.driving;
       expect(before.slice(0, 2)).toEqual([[], []]);
-      expect(before.at(-1)).toEqual(pause === 'ALWAYS' ? ['stop'] : []);
+      expect(before.at(-1)).toEqual(pause === 'ALWAYS' ? ['transaction', 'stop'] : []);
       expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
     },
   );
@@ -249,7 +256,8 @@ describe('a job that runs', () => {
     };
     await using job = await driven(machine, [pivot('ALWAYS')], { mayPivot });
     await job.driving;
-    expect(machine.commands.slice(0, 4)).toEqual(['stop', 'cont', 'stop', 'job-complete']);
+    const held = ['transaction', 'stop'];
+    expect(machine.commands.slice(0, 6)).toEqual([...held, 'cont', ...held, 'job-complete']);
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
   });
 
