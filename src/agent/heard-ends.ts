@@ -4,7 +4,7 @@
  * does QEMU keep what it failed at: its result is the error's text alone.
  */
 import type { FailedTo } from '../core/ending.ts';
-import { isOurs } from '../core/plans/names.ts';
+import { isJobId } from '../core/plans/names.ts';
 import type { QmpEvent } from '../qmp/monitor.ts';
 
 /** Of jobs that ended so long ago nobody asks. */
@@ -20,7 +20,7 @@ export class HeardEnds {
 
   take({ event, data }: QmpEvent): void {
     const id = data?.['device'];
-    if (typeof id !== 'string' || !isOurs(id)) return;
+    if (typeof id !== 'string' || !isJobId(id)) return;
     const heard = heardIn(event, data ?? {});
     if (heard === undefined) return;
     this.#heard.set(id, { ...this.#heard.get(id), ...heard });

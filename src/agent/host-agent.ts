@@ -10,7 +10,7 @@ import type {
   ReclaimResult,
   Started,
 } from '../core/block-jobs.ts';
-import { BlockJobError, fail, failure } from '../core/errors.ts';
+import { fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
@@ -50,16 +50,18 @@ import { prepareCopy } from './prepare-copy.ts';
 import { preparePull } from './prepare-pull.ts';
 import { Progresses } from './progresses.ts';
 import { type Change, changeDone, requestChange } from './request-change.ts';
-import { requestEnd } from './request-end.ts';
+import { endedAs, requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
 import { type Start, Starts } from './starts.ts';
 import { takeUp } from './take-up.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
 import { Watchers } from './watchers.ts';
+import { type Owners, WhoseJobs } from './whose-jobs.ts';
 
 export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'> {
   readonly host: string;
+  readonly owners: Owners;
   /** Where copies may go. */
   readonly allowed: Allowed;
   readonly limits: Limits;
@@ -72,6 +74,7 @@ export class HostAgent implements BlockJobs {
   readonly #progresses: Progresses;
   readonly #views: JobViews;
   readonly #jobs: JobTable;
+  readonly #whose: WhoseJobs;
   readonly #starts: Starts;
   readonly #watchers: Watchers;
   readonly #domains: Domains;
@@ -83,9 +86,10 @@ export class HostAgent implements BlockJobs {
     this.#progresses = new Progresses(options.machines);
     this.#views = new JobViews(options.machines, this.#progresses);
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
+    this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
-    this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs);
+    this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs, this.#whose);
     this.#watchers = new Watchers(options.limits.watchersPerJob);
     const [machines, jobs, views] = [this.#machines, this.#jobs, this.#views];
     const [progresses, leftovers, watchers] = [this.#progresses, this.#leftovers, this.#watchers];
@@ -96,7 +100,8 @@ export class HostAgent implements BlockJobs {
   async adopt(logs: readonly JobLog[]): Promise<void> {
     await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
-    this.#machines.onUp((machine) => this.#jobs.waitFor(takeUp(machine, this.#options, this.#jobs)));
+    const options = { ...this.#options, whose: this.#whose };
+    this.#machines.onUp((machine) => this.#jobs.waitFor(takeUp(machine, options, this.#jobs)));
   }
 
   async startCopy(request: CopyRequest, call: Call): Promise<Started> {
@@ -240,10 +245,4 @@ export class HostAgent implements BlockJobs {
   async close(): Promise<void> {
     await this.#jobs.close();
   }
-}
-
-/** What a caller gets who asked for something else than this ending. */
-function endedAs(job: Job): BlockJobError {
-  const { accepted, state } = job;
-  return new BlockJobError(job.failure ?? failure('JOB_ENDED', { job: accepted.job, state }));
 }

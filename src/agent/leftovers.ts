@@ -13,6 +13,7 @@ import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
+import type { WhoseJobs } from './whose-jobs.ts';
 
 interface Found {
   readonly leftover: Leftover;
@@ -23,11 +24,13 @@ export class Leftovers {
   readonly #host: string;
   readonly #machines: VirtualMachines;
   readonly #jobs: JobTable;
+  readonly #whose: WhoseJobs;
 
-  constructor(host: string, machines: VirtualMachines, jobs: JobTable) {
+  constructor(host: string, machines: VirtualMachines, jobs: JobTable, whose: WhoseJobs) {
     this.#host = host;
     this.#machines = machines;
     this.#jobs = jobs;
+    this.#whose = whose;
   }
 
   /** Oldest first; '' for all domains, those that are gone too. */
@@ -103,20 +106,22 @@ export class Leftovers {
 
   async #in(machine: VirtualMachine): Promise<readonly Found[]> {
     const [jobs, graph] = await Promise.all([machine.jobs(), machine.graph()]);
-    return leftoversIn(graph, jobs, (job) => this.#jobs.get(job)?.job).map(
-      ({ kind, name, job, text, blockedBy }): Found => {
-        const createTime = this.#jobs.get(job)?.job.createTime;
-        const common = { host: this.#host, domain: machine.name, jobId: job, name, allocatedBytes: 0, text, blockedBy };
-        const leftover = { id: `${kind === 'NODE' ? 'node' : 'job'}:${name}`, kind, ...common, createTime };
-        const action =
-          kind === 'NODE'
-            ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
-            : ({ do: 'end-qmp-job', qemuJob: name } as const);
-        const holder = async (path: string) => await holderOf(path, await graphsOf(this.#machines));
-        const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
-        return { leftover, remove: async () => void (await performAgain(action, workplace)) };
-      },
-    );
+    const known = {
+      of: (job: string) => this.#jobs.get(job)?.job,
+      isOurs: (job: string) => this.#whose.isOurs(job),
+    };
+    return leftoversIn(graph, jobs, known).map(({ kind, name, job, text, blockedBy }): Found => {
+      const createTime = this.#jobs.get(job)?.job.createTime;
+      const common = { host: this.#host, domain: machine.name, jobId: job, name, allocatedBytes: 0, text, blockedBy };
+      const leftover = { id: `${kind === 'NODE' ? 'node' : 'job'}:${name}`, kind, ...common, createTime };
+      const action =
+        kind === 'NODE'
+          ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
+          : ({ do: 'end-qmp-job', qemuJob: name } as const);
+      const holder = async (path: string) => await holderOf(path, await graphsOf(this.#machines));
+      const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
+      return { leftover, remove: async () => void (await performAgain(action, workplace)) };
+    });
   }
 }
 

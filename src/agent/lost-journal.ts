@@ -1,40 +1,61 @@
-/** A job of this service that QEMU has, and no journal tells of: what it is, as far as QEMU itself shows. */
+/**
+ * A job that QEMU has, and no journal tells of: what it is, as far as QEMU itself shows. Only those are taken up that began
+ * in this service's own state folder, as their ids say. Another service may drive the others.
+ */
 import type { Logger } from 'pino';
 import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../core/chain.ts';
 import type { Destination } from '../core/destination.ts';
 import { plainOptions } from '../core/job-options.ts';
 import type { Accepted, AcceptedDestination, JobKind } from '../core/journal-entry.ts';
-import { isOurs, namesOf } from '../core/plans/names.ts';
+import { isJobId, namesOf } from '../core/plans/names.ts';
 import type { QemuJob } from '../core/qemu/replies.ts';
 import { formatOf } from './destination.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobTable } from './job-table.ts';
 import { describeSite, imageNode, type Site } from './site.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
+import type { WhoseJobs } from './whose-jobs.ts';
 
-type JobSite = Omit<Site, 'schema' | 'graphs' | 'allowed'>;
+type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed'>;
 
 /** Looks at a QEMU that can be asked; what goes wrong is in the log, and tried again when it is connected again. */
 export async function recoverLost(
   machine: VirtualMachine,
-  { host, logger }: { readonly host: string; readonly logger: Logger },
+  { host, whose, logger }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
   table: JobTable,
 ): Promise<void> {
   const log = logger.child({ domain: machine.name });
   try {
-    const jobs = await recover(machine, host, table);
-    for (const job of jobs) log.warn({ job }, 'found in QEMU, its journal is lost');
+    const { recovered, left } = await recover(machine, { host, whose }, table);
+    for (const job of recovered) log.warn({ job }, 'found in QEMU, its journal is lost');
+    for (const job of left) log.warn({ job }, 'a job of another state folder: it is left alone');
   } catch (error) {
     if (isUnreachable(error)) log.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
     else log.error({ err: error }, 'jobs without a journal cannot be taken up');
   }
 }
 
-async function recover(machine: VirtualMachine, host: string, table: JobTable): Promise<readonly string[]> {
+interface Found {
+  /** Taken up: their ids. */
+  readonly recovered: readonly string[];
+  /** Of others. */
+  readonly left: readonly string[];
+}
+
+async function recover(
+  machine: VirtualMachine,
+  { host, whose }: { readonly host: string; readonly whose: WhoseJobs },
+  table: JobTable,
+): Promise<Found> {
   const { identity } = machine;
   const jobs = identity === undefined ? [] : await machine.jobs();
-  const lost = jobs.filter(({ id }) => isOurs(id) && table.get(id) === undefined);
-  if (identity === undefined || lost.length === 0) return [];
+  const lost: QemuJob[] = [];
+  const left: string[] = [];
+  for (const job of jobs.filter(({ id }) => isJobId(id) && table.get(id) === undefined)) {
+    if (await whose.wasOurs(job.id)) lost.push(job);
+    else left.push(job.id);
+  }
+  if (identity === undefined || lost.length === 0) return { recovered: [], left };
   const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
   const recovered: string[] = [];
   for (const job of lost) {
@@ -44,7 +65,7 @@ async function recover(machine: VirtualMachine, host: string, table: JobTable): 
     await table.recover(accepted, machine);
     recovered.push(job.id);
   }
-  return recovered;
+  return { recovered, left };
 }
 
 /** Undefined: it is on no disk any more, so nobody can tell what it has done; its rests are leftovers. */

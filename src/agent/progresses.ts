@@ -4,7 +4,7 @@
  */
 import type { Job } from '../core/job.ts';
 import { hasEnded } from '../core/job.ts';
-import { isOurs } from '../core/plans/names.ts';
+import { isJobId } from '../core/plans/names.ts';
 import { finished, NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { inTime } from '../lib/in-time.ts';
@@ -115,7 +115,7 @@ export class Progresses {
     let isOtherLimit = false;
     const now = { atMs: performance.now(), time: new Date().toISOString() };
     for (const job of blockJobs) {
-      if (job.status === 'concluded' || !isOurs(job.id)) continue;
+      if (job.status === 'concluded' || !isJobId(job.id)) continue;
       const before = this.#slots.get(job.id);
       const { speedBytesPerSecond } = job;
       const known = before?.history.samples.at(-1)?.offsetBytes ?? 0;

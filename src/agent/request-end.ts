@@ -1,11 +1,17 @@
 /** Abort: writes down what the caller wants, if the job's state allows it. The job itself sees to the rest. */
 
-import { fail } from '../core/errors.ts';
+import { BlockJobError, fail, failure } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { AbortRequest } from '../core/requests.ts';
 import { given } from '../core/rules/rule.ts';
 import type { JobLog } from './job-log.ts';
+
+/** What a caller gets who asked for something else than this ending. */
+export function endedAs(job: Job): BlockJobError {
+  const { accepted, state } = job;
+  return new BlockJobError(job.failure ?? failure('JOB_ENDED', { job: accepted.job, state }));
+}
 
 /** Asked for again, it is under way already, and that is no error. Who asks may leave: it is written down all the same. */
 export async function requestEnd(

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { BlockGraph, Disk, Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
+import { OWNER_DIGITS } from '../core/plans/names.ts';
 import type { Schema } from '../core/qemu/features.ts';
 import { deviceTypeOf } from './device-type.ts';
 import type { DomainGraph } from './graphs.ts';
@@ -12,6 +13,8 @@ import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface Site {
   readonly host: string;
+  /** Whose new jobs are, as `ownerOf` reads it in their ids. */
+  readonly owner: string;
   readonly machine: VirtualMachine;
   readonly identity: Identity;
   /** Undefined for a QEMU that does not tell. */
@@ -22,6 +25,9 @@ export interface Site {
   readonly graphs: readonly DomainGraph[];
   readonly allowed: Allowed;
 }
+
+/** Two digits each; the first of the sixteen are the owner's. */
+const OWN_BYTES = (16 - OWNER_DIGITS) / 2;
 
 const NVME_FAULT = 'QEMU can crash when a busy NVMe disk pivots while the guest runs (seen with QEMU 7.2)';
 
@@ -59,13 +65,13 @@ type AcceptedAt = Pick<
 /** For a new job. Throws for a disk that no job can be started on. */
 export async function acceptedAt(site: Site): Promise<AcceptedAt> {
   activeImage(site);
-  return await describeSite(`bj${randomBytes(8).toString('hex')}`, site);
+  return await describeSite(`bj${site.owner}${randomBytes(OWN_BYTES).toString('hex')}`, site);
 }
 
 /** For a job that may be there already. */
 export async function describeSite(
   job: string,
-  { host, machine, identity, disk }: Omit<Site, 'schema' | 'graph' | 'graphs' | 'allowed'>,
+  { host, machine, identity, disk }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
 ): Promise<AcceptedAt> {
   const { node, path, format } = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
   const deviceType = await deviceTypeOf(machine, disk.qdev);

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { hasEnded } from '../core/job.ts';
-import { isOurs } from '../core/plans/names.ts';
+import { isJobId } from '../core/plans/names.ts';
 import type { Observer } from '../lib/observer.ts';
 import { JobLog } from './job-log.ts';
 import type { ReadJournal } from './journal.ts';
@@ -22,7 +22,7 @@ export async function openJobs(folder: string, log: Logger, observer?: Observer)
   for (const { id, read } of found) {
     if (read instanceof Error) tell(id, read);
     else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
-    else if (!isOurs(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
+    else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
     else stories.set(read.job.accepted.job, [...(stories.get(read.job.accepted.job) ?? []), { id, read }]);
   }
   const logs: JobLog[] = [];
@@ -42,7 +42,7 @@ export async function openJobs(folder: string, log: Logger, observer?: Observer)
 
 /** The job was never accepted: nothing was done for it, and its caller got no answer. */
 async function forget(folder: string, id: string): Promise<void> {
-  if (!isOurs(id)) throw new Error('it holds no job');
+  if (!isJobId(id)) throw new Error('it holds no job');
   await removeJournal(folder, id);
 }
 

@@ -17,10 +17,12 @@ import { Schemas } from './schemas.ts';
 import type { Site } from './site.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
+import type { Owners } from './whose-jobs.ts';
 import { writerOf } from './writer-of.ts';
 
 export interface StartsOptions {
   readonly host: string;
+  readonly owners: Owners;
   readonly machines: VirtualMachines;
   readonly jobs: JobTable;
   readonly allowed: Allowed;
@@ -75,7 +77,7 @@ export class Starts {
   }
 
   async #prepared<T>({ request, kind, prepare }: Start, use: (accepted: Accepted) => Promise<T>): Promise<T> {
-    const { machines, jobs, host, allowed } = this.#options;
+    const { machines, jobs, host, owners, allowed } = this.#options;
     const { domain, disk: address } = request.disk;
     const machine = machines.get(domain);
     return await machine.asking(async (identity) => {
@@ -96,7 +98,17 @@ export class Starts {
       claim(`${machine.socketPath} ${disk.qdev}`, () => fail('BLOCK_COPY_ACTIVE', starting));
       try {
         const graphs = await graphsOf(machines);
-        const accepted = await prepare({ host, machine, identity, schema, graph, disk, graphs, allowed });
+        const accepted = await prepare({
+          host,
+          owner: owners.own,
+          machine,
+          identity,
+          schema,
+          graph,
+          disk,
+          graphs,
+          allowed,
+        });
         const path = writtenBy(accepted);
         if (path !== undefined) {
           const user = await writerOf(path, jobs.newestFirst);

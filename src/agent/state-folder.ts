@@ -1,8 +1,10 @@
 /** The folder where the journals are, and the lock by which it has one service at a time. */
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { OWNER_DIGITS } from '../core/plans/names.ts';
 
 /** Of a UUID and a newline, with room to spare. */
 const LONGEST_BYTES = 100;
@@ -21,11 +23,12 @@ export class StateFolder implements Disposable {
   /** Makes the folder where there is none. Throws, in words for people, while another service has it. */
   static async take(folder: string): Promise<StateFolder> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    // Node has no lock of its own that goes away with its process; SQLite's, the kernel's, does. It holds nothing.
+    // Node has no lock of its own that goes away with its process; SQLite's, the kernel's, does. It holds nothing, and
+    // writes nothing either: a folder that is full can be locked.
     let lock: DatabaseSync | undefined;
     try {
       lock = new DatabaseSync(join(folder, 'lock'), { timeout: 0 });
-      lock.exec('BEGIN EXCLUSIVE');
+      lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
     } catch (error) {
       lock?.close();
       const why = error instanceof Error ? error.message : String(error);
@@ -48,9 +51,23 @@ export class StateFolder implements Disposable {
     return instance;
   }
 
+  /** What the ids of the jobs begin with that are begun from this folder: another one for each folder. Throws as `instance`. */
+  async owner(): Promise<string> {
+    const instance = await this.instance().catch((error: unknown) => {
+      // Jobs that run are looked after also from a folder that is full. No new one begins there.
+      if (isNoRoom(error)) return crypto.randomUUID();
+      throw error;
+    });
+    return createHash('sha256').update(instance).digest('hex').slice(0, OWNER_DIGITS);
+  }
+
   [Symbol.dispose](): void {
     this.#lock.close();
   }
+}
+
+function isNoRoom(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS'].includes(String(error.code));
 }
 
 /** What a file holds, '' for none. It is not waited for where somebody has made it a FIFO. */

@@ -6,11 +6,12 @@ import type { GuestHolds } from './guest-holds.ts';
 import type { JobTable } from './job-table.ts';
 import { recoverLost } from './lost-journal.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
+import type { WhoseJobs } from './whose-jobs.ts';
 
 /** Never rejects. A guest that is held goes on when it is written down what its job has come to, or after its time. */
 export async function takeUp(
   machine: VirtualMachine,
-  options: { readonly host: string; readonly holds: GuestHolds; readonly logger: Logger },
+  options: { readonly host: string; readonly whose: WhoseJobs; readonly holds: GuestHolds; readonly logger: Logger },
   table: JobTable,
 ): Promise<void> {
   const recovery = recoverLost(machine, options, table);

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
-import { isOurs } from '../core/plans/names.ts';
+import { isJobId } from '../core/plans/names.ts';
 import type { GuestCommand, QmpCommand } from '../core/qemu/commands.ts';
 import {
   type QemuBlockJob,
@@ -182,7 +182,7 @@ export class VirtualMachine {
   }
 
   #note(jobs: readonly QemuJob[]): void {
-    for (const { id } of jobs) if (isOurs(id)) this.#jobsHere.add(id);
+    for (const { id } of jobs) if (isJobId(id)) this.#jobsHere.add(id);
   }
 
   /** A job is about to be started in this very QEMU. */

@@ -33,6 +33,8 @@ export interface HostConfig {
   readonly qmpFolder: string | undefined;
   readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
   readonly stateFolder: string;
+  /** Whose jobs are taken up beside those of the folder itself: their state folders are lost. */
+  readonly adopts: readonly string[];
   /** Where copies may go. */
   readonly allowed: {
     readonly folders: readonly string[];

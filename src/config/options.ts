@@ -16,6 +16,7 @@ import {
   parseListen,
   parseMetrics,
   parseNamed,
+  parseOwner,
   parsePage,
   parseSeconds,
 } from './values.ts';
@@ -122,6 +123,7 @@ export interface HostFlags {
   readonly qmp: readonly { readonly name: string; readonly socketPath: string }[];
   readonly qmpDir?: string;
   readonly stateDir: string;
+  readonly adoptJobsOf: readonly string[];
   readonly allowDestination: readonly AllowedDestination[];
   readonly maxJobs: number;
   readonly maxWatchers: number;
@@ -139,6 +141,14 @@ export function addHost(command: Command): Command {
     )
     .option('--qmp-dir <folder>', 'a folder of QMP sockets, one a VM; they may come and go')
     .option('--state-dir <folder>', 'where the journals of the jobs are kept', '/var/lib/blockjobd')
+    .addOption(
+      new Option(
+        '--adopt-jobs-of <digits>',
+        'take up jobs whose state folder is lost for good: the six digits after bj in their ids (repeatable)',
+      )
+        .argParser(collect(parseOwner))
+        .default([], 'none'),
+    )
     .addOption(
       new Option(
         '--allow-destination <place>',
@@ -168,6 +178,7 @@ export function hostOf(flags: HostFlags, command: Command): HostConfig {
     qmpFolder: flags.qmpDir === undefined ? undefined : resolve(flags.qmpDir),
     qmpNamed: flags.qmp,
     stateFolder: resolve(flags.stateDir),
+    adopts: flags.adoptJobsOf,
     allowed: {
       folders: flags.allowDestination.flatMap((place) => ('folder' in place ? place.folder : [])),
       nbdServers: flags.allowDestination.flatMap((place) => ('host' in place ? place : [])),

@@ -34,6 +34,11 @@ export function parseNamed(text: string): { name: string; socketPath: string } {
   return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
 }
 
+export function parseOwner(text: string): string {
+  if (/^[0-9a-f]{6}$/.test(text)) return text;
+  throw new InvalidArgumentError('Give six of the digits 0-9 and a-f: those after bj in the id of a job.');
+}
+
 export type AllowedDestination =
   | { readonly folder: string }
   | { readonly host: string; readonly port: number | undefined };

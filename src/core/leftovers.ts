@@ -13,18 +13,26 @@ export interface QemuLeftover {
   readonly blockedBy: string;
 }
 
+/** What is known of jobs. */
+export interface KnownJobs {
+  readonly of: (job: string) => Job | undefined;
+  /** It is ours to clean up: what another service drives leaves nothing over here. */
+  readonly isOurs: (job: string) => boolean;
+}
+
 /**
- * Each node before those it uses, so that they can be taken away in this order. `jobOf`: what is known of a job. One that
- * goes on leaves nothing over; one that was given up while its QEMU was silent may run there still, and is to be cancelled.
+ * Each node before those it uses, so that they can be taken away in this order. A job that goes on leaves nothing over; one
+ * that was given up while its QEMU was silent may run there still, and is to be cancelled.
  */
 export function leftoversIn(
   graph: BlockGraph,
   jobs: readonly QemuJob[],
-  jobOf: (job: string) => Job | undefined,
+  { of: jobOf, isOurs }: KnownJobs,
 ): readonly QemuLeftover[] {
   const ours = (name: string) => {
     const job = /^bj[0-9a-f]{16}(?=-|$)/.exec(name)?.[0];
-    const known = job === undefined ? undefined : jobOf(job);
+    if (job === undefined || !isOurs(job)) return undefined;
+    const known = jobOf(job);
     return known === undefined || hasEnded(known) ? job : undefined;
   };
   const isGivenUp = (job: string) => jobOf(job)?.concluded?.how === 'GIVEN_UP';

@@ -59,6 +59,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   const host = new HostAgent({
     ...config,
     machines,
+    owners: { own: await state.owner(), adopted: config.adopts },
     jobsFolder: state.jobsFolder,
     holds: new GuestHolds(state.holdsFolder, log),
     mayChange: async (domain, call) => await ownership.asking(fence.mayChange(domain, call)),

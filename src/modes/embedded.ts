@@ -22,6 +22,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   const agent = new HostAgent({
     ...config,
     machines,
+    owners: { own: await state.owner(), adopted: config.adopts },
     jobsFolder: state.jobsFolder,
     holds: new GuestHolds(state.holdsFolder, log),
     observer,

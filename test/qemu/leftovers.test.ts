@@ -131,7 +131,10 @@ describe('leftovers', () => {
   test('nodes and jobs that an earlier service made, and no journal knows', async () => {
     await using machine = await site.machine();
     const { admin } = machine.qemu;
-    const job = 'bj00112233445566ff';
+    const other = await site.service.startCopy(copyOf(machine));
+    await site.service.abort({ job: byId(other.id) });
+    // Of this folder.
+    const job = `${other.id.slice(0, 8)}2233445566`;
     const path = join(machine.dir, 'file');
     await writeFile(path, Buffer.alloc(1 << 20));
     await admin.execute('blockdev-add', { driver: 'file', 'node-name': `${job}-file`, filename: path });

@@ -76,7 +76,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
 
   test('are all in the sections that are run here', () => {
     const all = [[ABBREVIATIONS], LOOKS, READS, HELPS, FINDS, LEFTOVERS];
-    expect(all.map(({ length }) => length)).toEqual([1, 5, 2, 4, 5, 3]);
+    expect(all.map(({ length }) => length)).toEqual([1, 5, 2, 5, 5, 3]);
     expect(page.sections.flatMap(({ commands }) => commands)).toEqual(all.flat());
   });
 
@@ -168,6 +168,12 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(existsSync(copyIn(machine))).toBe(true);
     expect(answer(await shown(remove, here))).toEqual([true, null]);
     expect(existsSync(copyIn(machine))).toBe(false);
+  });
+
+  test('help: whose the jobs are that QEMU has', async () => {
+    await using machine = await site.machine();
+    const here = await copied(machine);
+    expect(await shown(HELPS[4], here)).toEqual({ code: 0, text: `${here.job.slice(2, 8)} ${here.job}\n` });
   });
 
   test('help: a guest that is paused, by this service or by somebody else', async () => {

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { encodeLine } from '../../src/agent/journal.ts';
+import { StateFolder } from '../../src/agent/state-folder.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
 import { byId, refusalOf, refused } from '../support/caller.ts';
@@ -68,6 +69,16 @@ describe('the state folder', () => {
     await qemu[Symbol.asyncDispose]();
     await guest.expectIn(join(machine.dir, 'copy'), 'qcow2');
     expect((await site.service.startCopy(copyOf(other))).state).toBe(Job_State.STATE_RUNNING);
+  });
+
+  test.skipIf(!MOUNTS)('that is full, and does not say yet whose its jobs are, is used all the same', async () => {
+    await using dir = await testDir();
+    await using small = await smallFileSystem(dir.path, 1);
+    (await StateFolder.take(small.path))[Symbol.dispose]();
+    await fill(small.path);
+    using state = await StateFolder.take(small.path);
+    await expect(state.instance()).rejects.toThrow(/ENOSPC/);
+    expect(await state.owner()).toMatch(/^[0-9a-f]{6}$/);
   });
 
   test.skipIf(!MOUNTS)('that has become read-only refuses new jobs, and says why', async () => {

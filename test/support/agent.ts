@@ -68,6 +68,7 @@ export class TestAgent implements AsyncDisposable {
     const agent = new HostAgent({
       host,
       machines,
+      owners: { own: 'c0ffee', adopted: [] },
       jobsFolder,
       holds: new GuestHolds(join(dir, 'holds'), logger),
       allowed: { folders: allow, nbdServers: [] },

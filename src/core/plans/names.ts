@@ -1,9 +1,20 @@
 /** Names in QEMU by rule, so that "did it happen?" is a look-up. A node name has at most 31 characters. */
 
-/** Job ids: a letter first, as QEMU wants it, and short, as node names are made of it. */
-export function isOurs(qemuJob: string): boolean {
+/**
+ * A job that a blockjobd began, this one or another. Job ids: a letter first, as QEMU wants it, and short, as node names
+ * are made of it.
+ */
+export function isJobId(qemuJob: string): boolean {
   return /^bj[0-9a-f]{16}$/.test(qemuJob);
 }
+
+/** Whose a job is: the first digits of its id are those of the state folder from which it was begun. */
+export function ownerOf(job: string): string {
+  return job.slice(2, 2 + OWNER_DIGITS);
+}
+
+/** Of sixteen: the others are the job's own. */
+export const OWNER_DIGITS = 6;
 
 export function namesOf(job: string) {
   return {

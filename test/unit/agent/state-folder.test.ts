@@ -25,6 +25,19 @@ describe('what a state folder is known by', () => {
   });
 });
 
+describe('whose the jobs of a state folder are', () => {
+  it('is the same each time, and another for each folder', async () => {
+    await using one = await testDir();
+    await using two = await testDir();
+    using here = await StateFolder.take(one.path);
+    using there = await StateFolder.take(two.path);
+    const owner = await here.owner();
+    expect(owner).toMatch(/^[0-9a-f]{6}$/);
+    expect(await here.owner()).toBe(owner);
+    expect(await there.owner()).not.toBe(owner);
+  });
+});
+
 describe('a state folder', () => {
   it.each<[what: string, make: (path: string) => Promise<unknown>]>([
     ['a folder', async (path) => await mkdir(path)],

@@ -8,7 +8,7 @@ import {
   nodesOf,
   planCopy,
 } from '../../../../src/core/plans/copy.ts';
-import { backingNamesOf, isOurs, namesOf } from '../../../../src/core/plans/names.ts';
+import { backingNamesOf, isJobId, namesOf } from '../../../../src/core/plans/names.ts';
 import { DESTINATION, JOB, OPTIONS } from '../stories.ts';
 
 const FROM: CopySource = {
@@ -305,7 +305,7 @@ describe('names in QEMU', () => {
         (hex) => {
           const { node, file, filter, create } = namesOf(`bj${hex}`);
           expect(new Set([node, file, filter, create]).size).toBe(4);
-          expect(isOurs(`bj${hex}`)).toBe(true);
+          expect(isJobId(`bj${hex}`)).toBe(true);
           const deepest = backingNamesOf(`bj${hex}`, 200);
           for (const name of [node, file, filter, deepest.node, deepest.file]) {
             expect(name.length).toBeLessThanOrEqual(31);
