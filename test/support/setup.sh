@@ -66,6 +66,7 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     # Its older package has the same place.
     grep -qs google.golang.org/protobuf /usr/share/gocode/src/github.com/golang/protobuf/ptypes/any/any.pb.go ||
         lacks golang-github-golang-protobuf-1-5-dev "a library of that example"
+    have mkfs.ext4 || [ -x /usr/sbin/mkfs.ext4 ] || lacks e2fsprogs "makes a file system whose power can be cut"
     have lintian || lacks lintian "judges the Debian package"
     have man || lacks man-db "shows manual pages"
     have groff && [ -e /usr/share/groff/current/tmac/an.tmac ] || lacks groff "checks manual pages"

@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { compare, findListener, presenceOf } from '../../../src/agent/qemu-process.ts';
 import { PYTHON } from '../../support/means.ts';
 import { testDir } from '../../support/qemu.ts';
+import { HIDEPID } from '../../support/sights.ts';
 
 const BOOT_ID = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 const PID_NAMESPACE = readlinkSync('/proc/self/ns/pid');
@@ -158,15 +159,7 @@ if (!HAS_PYTHON) console.warn('NOT TESTED, AS PYTHON IS MISSING: processes that 
 
 const MODULE = JSON.stringify(resolve('src/agent/qemu-process.ts'));
 const PID_NAMESPACE_OF_ITS_OWN = ['unshare', '--pid', '--fork', '--mount-proc', '--'] as const;
-const HIDDEN = [
-  'unshare',
-  '--mount',
-  'sh',
-  '-c',
-  'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"',
-  'sh',
-] as const;
-const CAN_UNSHARE = [PID_NAMESPACE_OF_ITS_OWN, HIDDEN].every(([command, ...args]) => {
+const CAN_UNSHARE = [PID_NAMESPACE_OF_ITS_OWN, HIDEPID.under].every(([command = '', ...args]) => {
   return spawnSync(command, [...args, 'true']).status === 0;
 });
 if (!CAN_UNSHARE) console.warn('NOT TESTED, AS IT TAKES ROOT AND NAMESPACES: processes that /proc does not show');
@@ -217,7 +210,7 @@ describe('a process', () => {
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
     const own = { pid: process.pid, startTime, bootId: BOOT_ID, pidNamespace: PID_NAMESPACE };
     const older = { pid: process.pid, startTime };
-    for (const [under, ...args] of [PID_NAMESPACE_OF_ITS_OWN, HIDDEN]) {
+    for (const [under = '', ...args] of [PID_NAMESPACE_OF_ITS_OWN, HIDEPID.under]) {
       const ask = `import(${MODULE}).then(async (it) => {
         for (const one of ${JSON.stringify([own, older])}) console.log(await it.presenceOf(one));
       })`;
