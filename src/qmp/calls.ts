@@ -11,11 +11,12 @@ import { encode } from './framing.ts';
 import type { Command, Reply } from './messages.ts';
 
 /**
- * One that QEMU executes and seven in its queue. With one more it stops reading, out-of-band commands too
- * (QEMU docs/interop/qmp-spec, "Out-of-band execution"). Without oob it reads one at a time and any bound would
- * do; this one keeps the others here, where a lost connection leaves them NotSent.
+ * At the eighth in its queue QEMU stops reading, out-of-band commands too (QEMU docs/interop/qmp-spec, "Out-of-band
+ * execution"). That it takes one out to execute it does not count: while it hangs in a command of another monitor, all
+ * of ours are in the queue. Without oob it reads one at a time and any bound would do; this one keeps the others here,
+ * where a lost connection leaves them NotSent.
  */
-const maxInBand = 8;
+const maxInBand = 7;
 
 /** setTimeout takes no more; a longer delay would fire at once. About 24 days. */
 const maxTimeoutMs = 2 ** 31 - 1;
@@ -41,7 +42,7 @@ export class Calls {
     this.#write = write;
   }
 
-  /** Writes the command as soon as fewer than eight are unanswered; resolves with QEMU's return value. */
+  /** Writes the command as soon as fewer than seven are unanswered; resolves with QEMU's return value. */
   execute(command: Command, timeoutMs: number): Promise<unknown> {
     return this.#call('execute', command, timeoutMs, (call) => {
       this.#waiting.add(call);

@@ -107,7 +107,7 @@ export class Monitor implements AsyncDisposable {
 
   /**
    * Executes the command and resolves with QEMU's return value. Commands are answered in the order of the
-   * calls; at most eight are with QEMU at a time and the others wait here.
+   * calls; at most seven are with QEMU at a time and the others wait here.
    *
    * Rejects with Refused (nothing changed), NotSent (not connected, or timed out before its turn: certainly
    * did not happen, may be repeated) or OutcomeUnknown (may have happened: query before anything else). After

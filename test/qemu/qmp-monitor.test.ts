@@ -20,9 +20,8 @@ async function bareQemu(): Promise<BareQemu> {
   await using stack = new AsyncDisposableStack();
   const path = `${stack.use(await testDir()).path}/qmp.sock`;
   const nothing = ['-machine', 'none', '-nodefaults', '-display', 'none'];
-  const child = spawn('qemu-system-x86_64', [...nothing, '-qmp', `unix:${path},server=on,wait=off`], {
-    stdio: 'ignore',
-  });
+  const monitors = [path, another(path)].flatMap((one) => ['-qmp', `unix:${one},server=on,wait=off`]);
+  const child = spawn('qemu-system-x86_64', [...nothing, ...monitors], { stdio: 'ignore' });
   const exited = once(child, 'exit');
   stack.defer(async () => {
     child.kill('SIGKILL');
@@ -31,6 +30,11 @@ async function bareQemu(): Promise<BareQemu> {
   await once(child, 'spawn');
   const moved = stack.move();
   return { path, process: child, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+/** A second one of the same QEMU. */
+function another(path: string): string {
+  return `${path}.2`;
 }
 
 describe('Monitor and a real QEMU', () => {
@@ -104,15 +108,24 @@ describe('Monitor and a real QEMU', () => {
     expect(monitor.state).toMatchObject({ state: 'connected', generation: 1 });
   });
 
-  it('an out-of-band command is answered while QEMU hangs in one command and seven others wait in it', async () => {
+  it.each([
+    ['of ours', (path: string) => path],
+    ['of another monitor, so that none of ours is begun', another],
+  ])('an out-of-band command is answered while QEMU hangs in one command %s and many wait', async (_whose, whose) => {
     await using qemu = await bareQemu();
     await using monitor = new Monitor({ path: qemu.path });
-    monitor.start();
-    await monitor.ready(AbortSignal.timeout(10_000));
+    await using second = new Monitor({ path: another(qemu.path) });
+    for (const one of [monitor, second]) {
+      one.start();
+      await one.ready(AbortSignal.timeout(10_000));
+    }
     // To open a named pipe blocks QEMU's main loop until somebody opens the other end.
     const pipe = `${qemu.path}.pipe`;
     await run('mkfifo', [pipe]);
-    const hung = monitor.execute({ execute: 'pmemsave', arguments: { val: 0, size: 1, filename: pipe } });
+    const hanging = whose(qemu.path) === qemu.path ? monitor : second;
+    const hung = hanging.execute({ execute: 'pmemsave', arguments: { val: 0, size: 1, filename: pipe } });
+    // So it has come to QEMU before any of ours.
+    if (hanging !== monitor) await second.executeOob({ execute: 'query-yank' });
     const waiting = Array.from({ length: 20 }, () => monitor.execute({ execute: 'query-version' }));
     expect(await monitor.executeOob({ execute: 'query-yank' }, { timeoutMs: 10_000 })).toBeInstanceOf(Array);
     const [, result] = await Promise.all([readFile(pipe), Promise.allSettled([hung]), ...waiting]);

@@ -84,11 +84,11 @@ describe('a command', () => {
 
   it('keeps the arguments that it had when it was called, though it has to wait', async () => {
     await using t = await connected();
-    const blocking = executeMany(t.monitor, 8);
+    const blocking = executeMany(t.monitor, 7);
     const args = { speed: 1 };
     const waiting = t.monitor.execute({ execute: 'set', arguments: args });
     args.speed = 2;
-    const requests = await receive(t.qemu, 8);
+    const requests = await receive(t.qemu, 7);
     for (const request of requests) t.qemu.reply(request);
     const request = await t.qemu.receive();
     expect(request.arguments).toEqual({ speed: 1 });
@@ -105,33 +105,33 @@ describe('a command', () => {
   });
 });
 
-describe('at most eight commands are with QEMU', () => {
+describe('at most seven commands are with QEMU', () => {
   it('and the others are written in order, each after an answer; an out-of-band command passes them', async () => {
     await using t = await connected();
-    const answers = executeMany(t.monitor, 11);
+    const answers = executeMany(t.monitor, 10);
     const oob = t.monitor.executeOob({ execute: 'yank' });
-    const first = await receive(t.qemu, 9);
-    expect(names(first)).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', 'yank']);
-    expect(first[8]).toHaveProperty('exec-oob', 'yank');
+    const first = await receive(t.qemu, 8);
+    expect(names(first)).toEqual(['0', '1', '2', '3', '4', '5', '6', 'yank']);
+    expect(first[7]).toHaveProperty('exec-oob', 'yank');
     // The answer to an out-of-band command frees no slot: what is written next follows the other answers.
-    for (const request of [first[8], first[3], first[0]]) if (request) t.qemu.reply(request, request.id);
+    for (const request of [first[7], first[3], first[0]]) if (request) t.qemu.reply(request, request.id);
     await oob;
     const second = await receive(t.qemu, 2);
-    expect(names(second)).toEqual(['8', '9']);
-    for (const request of first.filter((_, index) => ![0, 3, 8].includes(index))) t.qemu.reply(request);
+    expect(names(second)).toEqual(['7', '8']);
+    for (const request of first.filter((_, index) => ![0, 3, 7].includes(index))) t.qemu.reply(request);
     const third = await t.qemu.receive();
-    expect(third.execute).toBe('10');
+    expect(third.execute).toBe('9');
     for (const request of [...second, third]) t.qemu.reply(request);
     await Promise.all(answers);
   });
 
   it('a command that times out before its turn is NotSent and is never written', async () => {
     await using t = await connected();
-    const answers = executeMany(t.monitor, 8);
+    const answers = executeMany(t.monitor, 7);
     const waiting = t.monitor.execute({ execute: 'too late' }, { timeoutMs: 20 });
     await expect(waiting).rejects.toBeInstanceOf(NotSent);
     const next = t.monitor.execute({ execute: 'next' });
-    for (const request of await receive(t.qemu, 8)) t.qemu.reply(request);
+    for (const request of await receive(t.qemu, 7)) t.qemu.reply(request);
     await Promise.all(answers);
     const request = await t.qemu.receive();
     expect(request.execute).toBe('next');
@@ -141,17 +141,17 @@ describe('at most eight commands are with QEMU', () => {
 
   it('a command that timed out keeps its place with QEMU until its late answer', async () => {
     await using t = await connected({ commandTimeoutMs: 20 });
-    const hung = await Promise.allSettled(executeMany(t.monitor, 8));
-    expect(hung.map(({ status }) => status)).toEqual(Array(8).fill('rejected'));
+    const hung = await Promise.allSettled(executeMany(t.monitor, 7));
+    expect(hung.map(({ status }) => status)).toEqual(Array(7).fill('rejected'));
     const next = t.monitor.execute({ execute: 'next' }, { timeoutMs: 10_000 });
     const oob = t.monitor.executeOob({ execute: 'yank' }, { timeoutMs: 10_000 });
-    const requests = await receive(t.qemu, 9);
+    const requests = await receive(t.qemu, 8);
     expect(names(requests).at(-1)).toBe('yank');
     for (const request of requests) t.qemu.reply(request);
     t.qemu.reply(await t.qemu.receive(), 'done');
     expect(await next).toBe('done');
     await oob;
-    expect(t.strays).toHaveLength(8);
+    expect(t.strays).toHaveLength(7);
   });
 });
 
@@ -253,7 +253,7 @@ it('no interleaving of events and answers, under any fragmentation, loses or reo
   const heard: unknown[] = [];
   t.monitor.onEvent(({ data }) => heard.push(data['n']));
   const run = fc.record({
-    commandCount: fc.integer({ min: 1, max: 8 }),
+    commandCount: fc.integer({ min: 1, max: 7 }),
     eventCount: fc.nat({ max: 12 }),
     refused: fc.infiniteStream(fc.boolean()),
     order: fc.infiniteStream(fc.nat()),

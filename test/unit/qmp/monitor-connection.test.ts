@@ -222,18 +222,18 @@ describe('a connection that breaks', () => {
     t.monitor.start();
     const first = await t.server.connected();
     await t.monitor.ready();
-    const written = Array.from({ length: 8 }, () => t.monitor.execute({ execute: 'written' }));
+    const written = Array.from({ length: 7 }, () => t.monitor.execute({ execute: 'written' }));
     const oob = t.monitor.executeOob({ execute: 'yank' });
     const waiting = t.monitor.execute({ execute: 'waiting' });
     const settled = Promise.allSettled([...written, oob, waiting]);
-    for (let n = 0; n < 9; n++) await first.receive();
+    for (let n = 0; n < 8; n++) await first.receive();
     first.destroy();
     const reasons = (await settled).map((one) => (one.status === 'rejected' ? (one.reason as unknown) : one));
-    for (const reason of reasons.slice(0, 9)) {
+    for (const reason of reasons.slice(0, 8)) {
       expect(reason).toBeInstanceOf(OutcomeUnknown);
       expect(reason).toMatchObject({ why: 'disconnected', cause: { name: 'Disconnected' } });
     }
-    expect(reasons[9]).toBeInstanceOf(NotSent);
+    expect(reasons[8]).toBeInstanceOf(NotSent);
 
     const second = await t.server.connected();
     await t.monitor.ready();
@@ -464,11 +464,11 @@ describe('close', () => {
     const qemu = await t.server.connected();
     await t.monitor.ready();
     t.monitor.onState(({ state }) => states.push(state));
-    const pending = Promise.allSettled(Array.from({ length: 9 }, (_, n) => t.monitor.execute({ execute: `${n}` })));
+    const pending = Promise.allSettled(Array.from({ length: 8 }, (_, n) => t.monitor.execute({ execute: `${n}` })));
     await Promise.all([t.monitor.close(), t.monitor.close()]);
     const reasons = (await pending).map((one) => (one.status === 'rejected' ? String(one.reason) : ''));
-    expect(reasons.slice(0, 8)).toEqual(Array(8).fill(expect.stringMatching(/^OutcomeUnknown/)));
-    expect(reasons[8]).toMatch(/^NotSent/);
+    expect(reasons.slice(0, 7)).toEqual(Array(7).fill(expect.stringMatching(/^OutcomeUnknown/)));
+    expect(reasons[7]).toMatch(/^NotSent/);
     expect(states).toEqual(['closed']);
     await qemu.closed;
   });
