@@ -207,7 +207,11 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await pivot(id, 'NEVER');
     await rig.vm.resume();
     await expectGuestWorks();
-    await rig.service.until(id, 'STATE_FAILED');
+    // Where the guest wrote before QEMU had come to the copy's end, only the copy hangs, until somebody breaks it off.
+    const [hanging] = await rig.admin.execute<{ len: number; offset: number }[]>('query-block-jobs');
+    const isLeft = hanging !== undefined && hanging.len > hanging.offset;
+    if (isLeft) await rig.service.abort({ job: byId(id), force: true });
+    else await rig.service.until(id, 'STATE_FAILED');
     expect((await rig.service.getInfo(id)).outcome?.guestWritesTo).toBe(topOf(rig.vm, VIRTIO).path);
     await expectUnharmed();
   });
