@@ -20,8 +20,8 @@ import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
+import { Formats } from './formats.ts';
 import { HeardEnds } from './heard-ends.ts';
-
 import { type Identity, identify } from './identity.ts';
 import { absoluteIn } from './qemu-process.ts';
 import { Silence } from './silence.ts';
@@ -44,6 +44,7 @@ export class VirtualMachine {
   readonly heardEnds = new HeardEnds();
   readonly silence = new Silence();
   readonly socketPath: string;
+  readonly #formats = new Formats(this);
   readonly #givenName: string | undefined;
   readonly #log: Logger;
   readonly #observer: Observer;
@@ -145,12 +146,12 @@ export class VirtualMachine {
 
   /** Rejects with the errors of src/qmp/errors.ts. */
   async execute(command: QmpCommand): Promise<unknown> {
-    return await this.#ask(command);
+    return await this.#formats.around(command, async () => await this.#ask(command));
   }
 
   /** As execute: for the one hold of this VM, and for nobody else. */
   async steer(command: GuestCommand): Promise<void> {
-    await this.#ask(command);
+    await this.#formats.around(command, async () => await this.#ask(command));
   }
 
   /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
@@ -210,12 +211,11 @@ export class VirtualMachine {
   }
 
   async graph(): Promise<BlockGraph> {
+    const allNodes = { execute: 'query-named-block-nodes', arguments: { flat: true } } as const;
     // Sent together: QEMU answers them one after the other, with nothing of ours in between.
-    const [devices, nodes, graph] = await Promise.all([
-      this.execute({ execute: 'query-block' }),
-      this.execute({ execute: 'query-named-block-nodes', arguments: { flat: true } }),
-      this.execute({ execute: 'x-debug-query-block-graph' }),
-    ]);
+    const together = [{ execute: 'query-block' }, allNodes, { execute: 'x-debug-query-block-graph' }] as const;
+    const ask = async () => await Promise.all(together.map(async (command) => await this.#ask(command)));
+    const [devices, nodes, graph] = await this.#formats.around(allNodes, ask);
     const absolute = absoluteIn(this.#identity?.facts?.workingDirectory);
     this.#lastGraph = readBlockGraph(readBlockDevices(devices), readNodes(nodes), readGraph(graph), absolute);
     return this.#lastGraph;

@@ -56,6 +56,14 @@ async function proxied(before: (admin: Admin) => BeforeCommand): Promise<Vm> {
   return { ...vm, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
 }
 
+/** Copies the disk to a new image until the copy is READY. */
+async function copied(service: Service, vm: Vm, disk: string, name = `${disk}-copy`): Promise<string> {
+  const target = { $case: 'file', value: join(vm.dir, name) } as const;
+  const { id } = await service.startCopy({ disk: { domain: vm.name, disk }, destination: { target } });
+  await service.until(id, 'STATE_READY');
+  return id;
+}
+
 /** Moves the disk to a new file of that name, with the guest held for the pivot. */
 async function pivoted(service: Service, vm: Vm, disk: string, name = `${disk}-copy`): Promise<Job_State> {
   const { id } = await service.startCopy({
@@ -89,6 +97,28 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
       expect(await runState(admin), `after round ${round}`).toBe('running');
     }
     expect(await readdir(join(site.stateFolder, 'holds'))).toEqual([]);
+  });
+
+  test(`a guest that is held while new images are formatted beside it runs on, ${ROUNDS} times`, async () => {
+    await using vm = await vmOf(4, (name) => monitorIn(site.sockets, name));
+    await site.service.domainUp(vm.name);
+    const [moved = '', ...others] = vm.disks;
+    const over = new AbortController();
+    const copies = others.map(async (disk) => {
+      for (let round = 0; !over.signal.aborted; round += 1) {
+        const id = await copied(site.service, vm, disk, `${disk}-r${round}`);
+        await site.service.abort({ job: byId(id) });
+      }
+    });
+    try {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        expect(await pivoted(site.service, vm, moved, `${moved}-r${round}`)).toBe(Job_State.STATE_COMPLETED);
+      }
+    } finally {
+      over.abort();
+      await Promise.all(copies);
+    }
+    expect(await runState(vm.qemu.admin)).toBe('running');
   });
 
   test('a guest that another client pauses and continues just as we stop it, runs in the end', async () => {
@@ -131,8 +161,17 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     await using vm = await vmOf(4, (name) => [...monitorIn(site.sockets, name), ...second(name)]);
     const services = [site.service, other.service];
     for (const service of services) await service.domainUp(vm.name);
+    const copies: { readonly service: Service; readonly id: string }[] = [];
+    // One after the other: no service is told before the other one formats an image (src/agent/formats.ts).
+    for (const [index, disk] of vm.disks.entries()) {
+      const service = present(services[index % 2]);
+      copies.push({ service, id: await copied(service, vm, disk) });
+    }
     const states = await Promise.all(
-      vm.disks.map(async (disk, index) => await pivoted(present(services[index % 2]), vm, disk)),
+      copies.map(async ({ service, id }) => {
+        await service.abort({ job: byId(id), pivot: true, pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS });
+        return (await service.getInfo(id)).state;
+      }),
     );
     expect(states).toEqual(vm.disks.map(() => Job_State.STATE_COMPLETED));
     expect(await runState(vm.qemu.admin)).toBe('running');

@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest';
+import { Formats } from '../../../src/agent/formats.ts';
+import type { GuestCommand, QmpCommand } from '../../../src/core/qemu/commands.ts';
+import { DRAIN } from '../../../src/core/qemu/drain.ts';
+import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
+import { Wake } from '../../../src/lib/wake.ts';
+import { NotSent } from '../../../src/qmp/errors.ts';
+
+const CREATE: QmpCommand = {
+  execute: 'blockdev-create',
+  arguments: { 'job-id': 'c', options: { driver: 'qcow2', file: 'f', size: 1 } },
+};
+const STOP: GuestCommand = { execute: 'stop' };
+const NODES: QmpCommand = { execute: 'query-named-block-nodes', arguments: { flat: true } };
+
+/** A QEMU that answers a command when a test says so. */
+function qemu(limitMs = 60_000) {
+  const sent: string[] = [];
+  const answers: PromiseWithResolvers<string>[] = [];
+  const wake = new Wake();
+  let listed: readonly QemuJob[] = [];
+  const formats = new Formats({ wake, jobs: async () => await Promise.resolve(listed) }, limitMs);
+  const send = async (command: QmpCommand | GuestCommand) =>
+    await formats.around(command, async () => {
+      sent.push(command.execute);
+      const answer = Promise.withResolvers<string>();
+      answers.push(answer);
+      return await answer.promise;
+    });
+  const has = (type: string, status: QemuJobStatus, id = 'c') => {
+    listed = [{ id, type, status, error: undefined, currentBytes: 0, endBytes: 1 }];
+    wake.notify();
+  };
+  const answer = () => answers.shift()?.resolve('answered');
+  return { sent, send, has, answer };
+}
+
+const turn = async () => await new Promise(setImmediate);
+
+describe('beside an image that is being formatted', () => {
+  it.each([STOP, DRAIN, NODES])('QEMU is not sent $execute', async (command) => {
+    const { sent, send, has, answer } = qemu();
+    for (const [type, status] of [['create', 'concluded'] as const, ['mirror', 'ready'] as const]) {
+      for (const live of ['created', 'running', 'paused'] as const) has('create', live);
+      const answered = send(command);
+      await turn();
+      expect(sent).toEqual([]);
+      has(type, status);
+      await turn();
+      expect(sent.splice(0)).toEqual([command.execute]);
+      answer();
+      expect(await answered).toBe('answered');
+    }
+  });
+
+  it('nothing waits for long: while it hangs each is refused at once, until another one is seen', async () => {
+    const { sent, send, has } = qemu(20);
+    has('create', 'running');
+    const why = new NotSent('stop', 'QEMU formats an image for long, job c');
+    await expect(send(STOP)).rejects.toThrow(why);
+    await expect(send(STOP)).rejects.toThrow(why);
+    has('create', 'running', 'd');
+    const stopped = send(STOP);
+    has('create', 'concluded', 'd');
+    await turn();
+    expect(sent).toEqual(['stop']);
+    void stopped;
+  });
+
+  it('all else is sent at once', async () => {
+    const { sent, send, has } = qemu();
+    has('create', 'running');
+    void send(STOP);
+    for (const execute of ['query-jobs', 'query-block'] as const) void send({ execute });
+    void send({ execute: 'cont' });
+    await turn();
+    expect(sent).toEqual(['query-jobs', 'query-block', 'cont']);
+  });
+});
+
+it('an image is formatted when the guest has been stopped, and what comes next waits until that is listed', async () => {
+  const { sent, send, has, answer } = qemu();
+  const stopped = send(STOP);
+  const created = send(CREATE);
+  void send(NODES);
+  await turn();
+  expect(sent).toEqual(['stop']);
+  answer();
+  expect(await stopped).toBe('answered');
+  await turn();
+  expect(sent).toEqual(['stop', 'blockdev-create']);
+  has('create', 'running');
+  answer();
+  expect(await created).toBe('answered');
+  await turn();
+  expect(sent).toEqual(['stop', 'blockdev-create']);
+  has('create', 'concluded');
+  await turn();
+  expect(sent).toEqual(['stop', 'blockdev-create', 'query-named-block-nodes']);
+});
