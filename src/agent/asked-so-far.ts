@@ -38,6 +38,7 @@ export class AskedSoFar {
   #generation = 0;
   /** For which request: a cancel by force is not the cancel that was asked before. */
   #intent: Job['intent'];
+  #giveUpRequested = false;
   #wantsPaused: Job['wantsPaused'];
   #wantsBandwidth: Job['wantsBandwidth'];
   #state: Job['state'] = 'STARTING';
@@ -54,7 +55,7 @@ export class AskedSoFar {
   #guestMigrates = false;
   /** When QEMU last said something. */
   #heardAt = performance.now();
-  /** When the present end, or pivot, was asked for, as far as this service knows. */
+  /** When the present end or pivot was asked for, or the job given up, as far as this service knows. */
   #intentAt = performance.now();
   /** Since the state is what it is: what was copied before tells nothing of the destination now. */
   #pace = new Pace();
@@ -148,7 +149,9 @@ export class AskedSoFar {
     }
     if (job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
     if (job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
-    if (job.intent !== this.#intent) this.#intentAt = performance.now();
+    if (job.intent !== this.#intent || job.giveUpRequested !== this.#giveUpRequested)
+      this.#intentAt = performance.now();
+    this.#giveUpRequested = job.giveUpRequested;
     this.#generation = generation;
     this.#intent = job.intent;
     this.#wantsPaused = job.wantsPaused;
@@ -182,7 +185,7 @@ export class AskedSoFar {
       pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
-      givenUp: isForced(job) && unheardMs > GIVE_UP_MS,
+      givenUp: (isForced(job) || job.giveUpRequested) && unheardMs > GIVE_UP_MS,
       waitsFarTooLong: this.#waitsFarTooLong(job, nowMs, silentMs),
       endsTooLong: this.#hangsAtItsEnd(nowMs),
       stopsSoon: (this.#underWayMs(job) ?? Infinity) <= UNDER_WAY_LIMIT_MS,

@@ -2,11 +2,14 @@
 
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { Action, LetGo, MadeFile } from '../core/plans/step.ts';
+import type { QemuJob } from '../core/qemu/replies.ts';
 import { Refused } from '../qmp/errors.ts';
 import { refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
 import { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
+
+const LOOK_AGAIN_MS = 1000;
 
 export interface Workplace {
   readonly domain: string;
@@ -44,7 +47,7 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
     case 'qmp-job': {
       if (machine === undefined) return undefined;
       await machine.execute(action.command);
-      const job = await machine.jobUntil(action.qemuJob, (one) => one === undefined || one.status === 'concluded');
+      const job = await untilConcluded(machine, action.qemuJob);
       await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
       if (job?.error === undefined) return undefined;
       throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
@@ -79,8 +82,18 @@ async function endJob(machine: VirtualMachine, id: string): Promise<void> {
   const first = (await machine.jobs()).find((job) => job.id === id);
   if (first === undefined) return;
   if (first.status !== 'concluded') await ignoringLateness(machine, 'job-cancel', id);
-  const job = await machine.jobUntil(id, (one) => one === undefined || one.status === 'concluded');
+  const job = await untilConcluded(machine, id);
   if (job !== undefined) await ignoringLateness(machine, 'job-dismiss', id);
+}
+
+/** Looks again at each event, and now and then: a QEMU that hangs tells of nothing. Undefined: somebody dismissed it. */
+async function untilConcluded(machine: VirtualMachine, id: string): Promise<QemuJob | undefined> {
+  for (;;) {
+    const before = machine.wake.now;
+    const job = (await machine.jobs()).find((one) => one.id === id);
+    if (job === undefined || job.status === 'concluded') return job;
+    await machine.wake.after(before, { timeoutMs: LOOK_AGAIN_MS });
+  }
 }
 
 /** The job may end, or be dismissed by another client, between the look and the command. */

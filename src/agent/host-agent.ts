@@ -127,7 +127,7 @@ export class HostAgent implements BlockJobs {
   async #start(start: Start, call: Call): Promise<Started> {
     if (start.request.validateOnly) return await this.#starts.plan(start);
     const log = await this.#starts.start(start, call);
-    if (log.refused) throw endedAs(log.job);
+    if (log.neverRan) throw endedAs(log.job);
     return this.#views.of(log);
   }
 

@@ -83,6 +83,11 @@ export class JobLog {
     return this.revisionOf('refused') !== undefined;
   }
 
+  /** It has ended, and QEMU was never seen to run it. */
+  get neverRan(): boolean {
+    return this.ended && this.revisionOf('running') === undefined;
+  }
+
   get ended(): boolean {
     return hasEnded(this.job);
   }

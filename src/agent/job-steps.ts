@@ -121,12 +121,15 @@ export class JobSteps {
     return refused('GenericError', error ?? 'the job is gone', { ...this.#about, doing });
   }
 
-  /** Dismisses the job, closes what nobody uses any more, and writes down how it ended. */
-  async settle(machine: VirtualMachine | undefined): Promise<void> {
+  /**
+   * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: it is silent, and not
+   * waited for.
+   */
+  async settle(machine: VirtualMachine | undefined, { leavesQemu = false } = {}): Promise<void> {
     const { concluded } = this.#job;
     if (concluded === undefined) return;
     for (;;) {
-      const step = planSettling(this.#job).find(({ name }) => !isOver(this.#job.steps.get(name)));
+      const step = planSettling(this.#job, { leavesQemu }).find(({ name }) => !isOver(this.#job.steps.get(name)));
       if (step === undefined) break;
       await this.#run(step, machine, performAgain);
       // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
@@ -135,7 +138,7 @@ export class JobSteps {
     const failedTo = machine?.heardEnds.failedTo(this.#job.accepted.job);
     const { state, failure: why } = ending(this.#job, concluded, failedTo);
     const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
-    const safeToDelete = await notHeld(outcome.safeToDelete, this.#options.holder);
+    const safeToDelete = leavesQemu ? [] : await notHeld(outcome.safeToDelete, this.#options.holder);
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
   }

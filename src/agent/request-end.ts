@@ -7,6 +7,12 @@ import type { AbortRequest } from '../core/requests.ts';
 import { given } from '../core/rules/rule.ts';
 import type { JobLog } from './job-log.ts';
 
+/** Its end is known already. What is left to be done for it in QEMU is waited for no longer, should that stay silent. */
+async function giveUp(log: JobLog, mark: RequestMark | undefined): Promise<void> {
+  if (log.job.giveUpRequested) await log.noteAgain(mark);
+  else await log.offer({ entry: 'give-up-requested' }, { request: mark, otherwise: () => undefined });
+}
+
 /** What a caller gets who asked for something else than this ending. */
 export function endedAs(job: Job): BlockJobError {
   const { accepted, state } = job;
@@ -31,6 +37,10 @@ export async function requestEnd(
     const isAsSeen = (job: Job) => job.state === state && job.intent === intent;
     const at = { job: accepted.job, state };
     if (log.ended) fail('JOB_ENDED', at);
+    if (force && log.job.concluded !== undefined) {
+      await giveUp(log, mark);
+      return;
+    }
     if (pivot && accepted.destination === undefined) {
       fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
     }

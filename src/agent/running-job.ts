@@ -169,6 +169,9 @@ export class RunningJob {
       case 'settle':
         await this.#steps.settle(machine);
         return;
+      case 'leave':
+        await this.#steps.settle(undefined, { leavesQemu: true });
+        return;
     }
   }
 

@@ -232,16 +232,6 @@ export class VirtualMachine {
     }
   }
 
-  /** Asks for a QEMU job until `enough` says so; looks again at each event. */
-  async jobUntil(id: string, enough: (job: QemuJob | undefined) => boolean): Promise<QemuJob | undefined> {
-    for (;;) {
-      const before = this.wake.now;
-      const job = (await this.jobs()).find((one) => one.id === id);
-      if (enough(job)) return job;
-      await this.wake.after(before);
-    }
-  }
-
   async close(): Promise<void> {
     await this.#monitor.close();
   }

@@ -46,6 +46,8 @@ export function inWords(entry: JournalEntry): string {
     case 'cancel-requested':
       if (entry.timeIsUp) return 'cancel requested: the time limit is over';
       return entry.force ? 'cancel requested, by force' : 'cancel requested';
+    case 'give-up-requested':
+      return 'what is left in QEMU is not waited for, should it stay silent';
     case 'finish-requested':
       return 'ready, and to be finished without a pivot';
     case 'followed':

@@ -45,6 +45,8 @@ export interface Job {
   /** Why the rest is not. */
   readonly flushFailure: Failure | undefined;
   readonly concluded: Concluded | undefined;
+  /** What is left to be done for it in QEMU is not waited for. */
+  readonly giveUpRequested: boolean;
   readonly failure: Failure | undefined;
   readonly outcome: Outcome;
 }
@@ -113,6 +115,7 @@ export function begin(entry: JournalEntry): Job {
     flushed: undefined,
     flushFailure: undefined,
     concluded: undefined,
+    giveUpRequested: false,
     failure: undefined,
   };
   return { ...job, outcome: outcomeNow(job) };
@@ -120,7 +123,11 @@ export function begin(entry: JournalEntry): Job {
 
 /** May this be written now? The one question that decides every race between a caller and QEMU. */
 export function allows(job: Job, entry: EntryBody): boolean {
-  return ALLOWED[entry.entry].includes(job.state) && !(job.concluded !== undefined && isRequest(entry));
+  if (!ALLOWED[entry.entry].includes(job.state)) return false;
+  if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
+  // Of what has not begun nobody has seen an end: it is taken back, or given up.
+  if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
+  return !(job.concluded !== undefined && isRequest(entry));
 }
 
 function isRequest(entry: EntryBody): boolean {
@@ -206,6 +213,8 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return { flushed: entry.what };
     case 'flush-failed':
       return { flushFailure: entry.failure };
+    case 'give-up-requested':
+      return { giveUpRequested: true };
     case 'concluded':
       return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
     case 'refused':

@@ -131,6 +131,8 @@ export type EntryBody =
       /** The service itself asked, as the job's time was over. */
       readonly timeIsUp?: true;
     }
+  /** The job is over, its QEMU is silent, and somebody does not want to wait until what is left there is closed. */
+  | { readonly entry: 'give-up-requested' }
   /** on_ready FINISH: end as a cancel after READY does, with a complete copy, because that was asked for. */
   | { readonly entry: 'finish-requested' }
   /** Written before QEMU is asked to end a READY copy: at that moment the copy followed the guest still. */

@@ -62,7 +62,7 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly stopsSoon: boolean;
   /** It was, and has to get on with its work before it may be paused again. */
   readonly restsFromHold: boolean;
-  /** An end by force was asked for, and QEMU has been silent since for as long as anybody should wait for it. */
+  /** By force: an end was asked for, or not to wait for what is left of one. QEMU has been silent since for long enough. */
   readonly givenUp: boolean;
   /** This host was refused a moment ago to move the guest: its domain may be another's. */
   readonly fenced: boolean;
@@ -80,7 +80,9 @@ export type Move =
   | { readonly move: 'flush'; readonly what: Flushed; readonly images: readonly NodeOfImage[] }
   /** `proves` is true, and to be written down, as soon as QEMU has said yes. */
   | { readonly move: 'command'; readonly command: QmpCommand; readonly asks: Asking; readonly proves?: EntryBody }
-  | { readonly move: 'settle' };
+  | { readonly move: 'settle' }
+  /** As settle, but what is to be done in QEMU is left as it is, and so nothing is deleted. */
+  | { readonly move: 'leave' };
 
 /** Of a job that is to pivot: it goes on to where its guest will be on the destination. */
 export function isForPivot(move: Move): boolean {

@@ -7,6 +7,7 @@
  *  ------------------------  ------------------------------------  -----------------------------------------
  *  to be ended by force      a network destination, maybe hung     yank it, whatever else is waited for (urgent-move)
  *  to be ended by force      silent for too long                   record concluded: given up
+ *  concluded, given up       silent for too long                   leave: sync, end; what QEMU has stays
  *  any                       silent                                wait
  *  guest held far too long   waits for a network destination       yank all copies' that no guest is on (urgent-move)
  *  asked to end              over the network, nothing left, stuck yank it (urgent-move)
@@ -111,9 +112,10 @@ function endOf(job: Job, now: Now, asked: Asked): Move {
 }
 
 /** Nothing is known of QEMU, and so nothing is concluded from it: it may run the job, and come back. */
-function silent({ concluded, state }: Job, { givenUp }: Asked): Move {
-  if (concluded !== undefined) return isWithoutQemu(concluded) ? { move: 'settle' } : WAIT;
-  return givenUp && state === 'CANCELLING' ? { move: 'record', entry: unseen('GIVEN_UP') } : WAIT;
+function silent({ concluded }: Job, { givenUp }: Asked): Move {
+  if (concluded !== undefined && isWithoutQemu(concluded)) return { move: 'settle' };
+  if (!givenUp) return WAIT;
+  return concluded === undefined ? { move: 'record', entry: unseen('GIVEN_UP') } : { move: 'leave' };
 }
 
 /** With HOLD the limit is for READY, else for the end. */

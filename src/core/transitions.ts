@@ -12,6 +12,7 @@
  *
  * running          QEMU has accepted the job: only now is the start answered. A start that is refused is taken
  *                  back, and the job is forgotten.
+ * concluded        QEMU has done with it, and what is left is to clean up. Of a STARTING job: it was given up. The state stays.
  * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
  * pivot-requested  by a caller, or by on_ready PIVOT.
  * cancel-requested stays STARTING until it is known whether QEMU has the job: what has not begun is taken back. It may come
@@ -58,13 +59,14 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   speed: ANY_ACTIVE,
   'pivot-requested': ['READY'],
   'cancel-requested': ANY_ACTIVE,
+  'give-up-requested': ANY_ACTIVE,
   'finish-requested': ['READY'],
   followed: ['CANCELLING'],
   'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
   flushed: ['RUNNING', 'CANCELLING'],
   'flush-failed': ['RUNNING', 'CANCELLING'],
-  concluded: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  concluded: ANY_ACTIVE,
   ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
 };
 

@@ -234,31 +234,69 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
     expect(ended.state).toBe(Job_State.STATE_COMPLETED);
   });
 
-  test('and whose QEMU cannot be asked: by force its job is given up, and cancelled when QEMU is back', async () => {
+  test('and whose QEMU cannot be asked: by force its jobs are given up, and cancelled when QEMU is back', async () => {
     await using site = await Site.open();
-    await using it = await metCopy(site, 'READY');
-    const { machine, job, path } = it;
-    const { domain } = machine.disk;
-    const socket = join(site.sockets, `${domain}.sock`);
-    const away = join(machine.dir, 'away.sock');
-    await site.restart('SIGKILL', undefined, async () => await rename(socket, away));
-    expect(await site.service.abort({ job: byId(job.id), force: true })).toMatchObject({
+    await using starting = await metCopy(site, 'RUNNING');
+    await using ready = await metCopy(site, 'READY');
+    await using pivoted = await metCopy(site, 'READY');
+    const socketOf = ({ machine }: typeof ready) => join(site.sockets, `${machine.disk.domain}.sock`);
+    const awayOf = ({ machine }: typeof ready) => join(machine.dir, 'away.sock');
+    const journalOf = ({ job }: typeof ready) => join(site.stateFolder, 'jobs', `${job.id}.jsonl`);
+    const all = [starting, ready, pivoted];
+    await site.restart('SIGKILL', undefined, async () => {
+      const entries = await entriesOf(journalOf(starting));
+      const begun = entries.slice(
+        0,
+        entries.findIndex(({ entry }) => entry === 'running'),
+      );
+      await writeFile(journalOf(starting), begun.map(encodeLine).join(''));
+      const { admin } = pivoted.machine.qemu;
+      await admin.execute('job-complete', { id: pivoted.job.id });
+      await eventually('the pivot concludes', async () =>
+        (await graphOf(admin)).jobs.includes(`${pivoted.job.id} mirror concluded`) ? true : undefined,
+      );
+      await goOnWith(
+        journalOf(pivoted),
+        { entry: 'pivot-requested', pauseGuest: 'NEVER' },
+        {
+          entry: 'concluded',
+          how: 'CONCLUDED',
+          qemuError: undefined,
+          deviceOn: 'DESTINATION',
+          devicePath: pivoted.path,
+        },
+      );
+      for (const one of all) await rename(socketOf(one), awayOf(one));
+    });
+    const abort = async ({ job }: typeof ready) =>
+      await site.service.abort({ job: byId(job.id), force: true, requestId: `end-${job.id}` });
+    const ended = await Promise.all(all.map(abort));
+    const unknown = {
       state: Job_State.STATE_UNRESOLVED,
       outcome: {
         guestWritesTo: '',
         destinationContent: DestinationContent.DESTINATION_CONTENT_UNKNOWN,
         safeToDelete: [],
       },
-    });
-    await access(path);
-    await rename(away, socket);
-    await site.service.domainUp(domain);
-    const left = (await site.service.listLeftovers(domain)).filter(({ id }) => id.startsWith('job:'));
-    expect(left).toMatchObject([{ id: `job:${job.id}`, blockedBy: '' }]);
-    await site.service.reclaim([`job:${job.id}`], true);
-    const { jobs, devices } = await graphOf(machine.qemu.admin);
-    expect(jobs).toEqual([]);
-    expect(Object.values(devices)).not.toContain(job.id);
-    await machine.guest.write(2);
+    };
+    expect(ended).toMatchObject([
+      unknown,
+      unknown,
+      { state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: pivoted.path, safeToDelete: [] } },
+    ]);
+    expect(await Promise.all(all.map(abort))).toEqual(ended);
+    for (const { path } of all) await access(path);
+    for (const one of all) {
+      const { domain } = one.machine.disk;
+      await rename(awayOf(one), socketOf(one));
+      await site.service.domainUp(domain);
+      const left = (await site.service.listLeftovers(domain)).filter(({ id }) => id.startsWith('job:'));
+      expect(left).toMatchObject([{ id: `job:${one.job.id}`, blockedBy: '' }]);
+      await site.service.reclaim([`job:${one.job.id}`], true);
+      const { jobs, devices } = await graphOf(one.machine.qemu.admin);
+      expect(jobs).toEqual([]);
+      expect(Object.values(devices).includes(one.job.id)).toBe(one === pivoted);
+      await one.machine.guest.write(2);
+    }
   });
 });

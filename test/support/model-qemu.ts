@@ -55,7 +55,8 @@ export interface ModelState {
   readonly guestMigrates: boolean;
   /** QEMU hangs on a network destination: no command but a yank gets through to the job, or no answer comes at all. */
   readonly hangs: 'NOT' | 'JOB' | 'ALL';
-  readonly presence: 'UP' | 'ENDED';
+  /** SILENT: nobody can ask it, and nothing proves that it has ended. */
+  readonly presence: 'UP' | 'SILENT' | 'ENDED';
   /** Of a pull, or of a commit of lower images: what its header says on disk, and whether its images can be flushed. */
   readonly header: HeaderOnDisk['is'];
   readonly flushes: boolean;
@@ -96,7 +97,7 @@ export class ModelQemu {
   get seen(): Seen {
     const { presence, hangs, status, guestRuns, guestMigrates, halt } = this.#now;
     if (presence === 'ENDED') return { qemu: 'ENDED' };
-    if (hangs === 'ALL') return { qemu: 'SILENT' };
+    if (presence === 'SILENT' || hangs === 'ALL') return { qemu: 'SILENT' };
     const job: SeenJob | undefined =
       status === 'ABSENT'
         ? undefined
@@ -131,7 +132,7 @@ export class ModelQemu {
   /** Something happens by itself; false: nothing does, whatever time passes. */
   tick(): boolean {
     const { status, halt, hangs, presence } = this.#now;
-    if (presence === 'ENDED' || hangs !== 'NOT') return false;
+    if (presence !== 'UP' || hangs !== 'NOT') return false;
     if (halt === 'DRAINED')
       return this.#become({ halt: undefined, status: status === 'standby' ? 'ready' : 'running' });
     switch (status) {

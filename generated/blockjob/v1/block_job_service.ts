@@ -617,6 +617,7 @@ export interface AbortRequest {
    * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
    * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
    * connection. A job whose QEMU has been silent for 30 seconds then is given up: UNRESOLVED, and nothing is deleted.
+   * One that is over already, and is only to be cleaned up in QEMU, ends then as it was told to have ended.
    */
   force: boolean;
   /**
@@ -4419,7 +4420,8 @@ export const BlockJobServiceService = {
    * while the job is being cancelled is refused with JOB_ENDING.
    *
    * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
-   * with JOB_ENDED. With pivot the end of the start is waited for.
+   * with JOB_ENDED. With pivot the end of the start is waited for. Where QEMU is silent nothing can be taken back: only
+   * `force` gives it up then.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
    * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
@@ -4613,7 +4615,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * while the job is being cancelled is refused with JOB_ENDING.
    *
    * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
-   * with JOB_ENDED. With pivot the end of the start is waited for.
+   * with JOB_ENDED. With pivot the end of the start is waited for. Where QEMU is silent nothing can be taken back: only
+   * `force` gives it up then.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
    * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
@@ -4886,7 +4889,8 @@ export interface BlockJobServiceClient extends Client {
    * while the job is being cancelled is refused with JOB_ENDING.
    *
    * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
-   * with JOB_ENDED. With pivot the end of the start is waited for.
+   * with JOB_ENDED. With pivot the end of the start is waited for. Where QEMU is silent nothing can be taken back: only
+   * `force` gives it up then.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
    * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.

@@ -11,12 +11,14 @@ import { hasSucceeded, isUnsynced, SYNC_STEP } from '../proof.ts';
 import type { Plan, Step } from './step.ts';
 import { deleteNode } from './steps.ts';
 
-export function planSettling(job: Job): Plan {
+export function planSettling(job: Job, { leavesQemu = false }: { readonly leavesQemu?: boolean } = {}): Plan {
   const { accepted, concluded } = job;
   if (concluded === undefined) return [];
   const steps: Step[] = [];
   // QEMU has flushed it, and would have said if it could not; that it reached the disk the file system says, too.
   if (isCopied(job)) steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path: job.accepted.destination.path } });
+  // QEMU may have the files open: nothing is deleted, and what it keeps is a leftover.
+  if (leavesQemu) return steps;
   if (!isWithoutQemu(concluded)) {
     // A stream or a commit holds its nodes until it is dismissed.
     steps.push({ name: 'dismiss-job', run: { do: 'end-qmp-job', qemuJob: accepted.job } });

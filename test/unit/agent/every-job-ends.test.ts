@@ -27,6 +27,7 @@ import {
   jobWith,
   OPTIONS,
   PULL,
+  pivot,
   READY,
   RUNNING,
   STORIES,
@@ -86,10 +87,15 @@ const MORE_OF_ONE_STEP: readonly (readonly [string, readonly EntryBody[]])[] = [
   ['cancelled, its data flushed', [RUNNING, DATA_FLUSHED, CANCEL]],
   ['cancelled, its header flushed', [RUNNING, DATA_FLUSHED, CANCEL, HEADER_FLUSHED]],
 ];
+function concludedOn(deviceOn: 'SOURCE' | 'DESTINATION', qemuError?: string): EntryBody {
+  return { entry: 'concluded', how: 'CONCLUDED', qemuError, deviceOn, devicePath: '/vm/image' };
+}
 const STARTED: EntryBody = { entry: 'step-started', step: 'start-mirror' };
 const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters<typeof jobWith>[0]?])[] = [
   ['starting, and QEMU may have it', [STARTED]],
   ['running, then to pivot', [RUNNING], { options: { onReady: 'PIVOT' } }],
+  ['concluded, broken off', [RUNNING, concludedOn('SOURCE', 'Operation canceled')]],
+  ['concluded, pivoted', [RUNNING, READY, pivot(), concludedOn('DESTINATION')]],
   ['ready, to pivot', [RUNNING, READY], { options: { onReady: 'PIVOT' } }],
   ['ready, to finish', [RUNNING, READY], { options: { onReady: 'FINISH' } }],
 ];
@@ -179,6 +185,7 @@ function* worlds(job: Job): Generator<ModelState> {
   const { kind } = job.accepted;
   const isMirror = kind === 'COPY' || kind === 'ACTIVE_COMMIT';
   yield { ...PLAIN, presence: 'ENDED' };
+  yield { ...PLAIN, presence: 'SILENT' };
   if (handoverOf(job.accepted) !== undefined) {
     for (const disk of DISKS) yield { ...PLAIN, presence: 'ENDED', ...disk };
     for (const status of ['ABSENT', 'pending', 'concluded'] as const)
@@ -260,9 +267,11 @@ class Life {
 
   /** What is to come from outside before the job goes on; undefined: nothing, and that is a dead end. */
   #waitsFor(): string | undefined {
-    const { status, halt, guestMigrates, hangs } = this.#qemu.now;
+    const { status, halt, guestMigrates, hangs, presence } = this.#qemu.now;
     const { state, intent, accepted } = this.#job;
     const isForced = intent?.entry === 'cancel-requested' && intent.force;
+    const isGivenUp = (isForced && intent.timeIsUp === undefined) || this.#job.giveUpRequested;
+    if (presence === 'SILENT') return isGivenUp ? undefined : 'an answer of QEMU, or force';
     if (hangs !== 'NOT') return isYanked(this.#job) ? undefined : 'an answer of QEMU, or force';
     // It is paused before a blocking copy is broken off, which QEMU may not survive else; pause_guest NEVER says otherwise.
     const isBlocking = accepted.options.writeMode === 'BLOCKING';
@@ -282,7 +291,9 @@ class Life {
 
   /** As agent/request-end does it: a pivot under way is broken off by force alone. */
   #askForEnd(): void {
-    const end = this.#end;
+    const isOver = this.#job.concluded !== undefined;
+    const end: EntryBody | undefined = this.#end === FORCE && isOver ? { entry: 'give-up-requested' } : this.#end;
+    if (end?.entry === 'give-up-requested' && this.#append(end)) this.#end = undefined;
     if (end?.entry !== 'cancel-requested' || (!end.force && this.#job.state === 'PIVOTING')) return;
     if (this.#append(end)) this.#end = undefined;
   }
@@ -302,7 +313,8 @@ class Life {
     const seen = this.#seen;
     if (seen.qemu !== 'SILENT') this.#heardMs = clockMs;
     const asked = () => this.#asked.now(this.#job, 1, clockMs - this.#heardMs);
-    const urgent = urgentMove(this.#job, asked());
+    // Of one that nobody can ask nothing can be broken.
+    const urgent = this.#qemu.now.presence === 'SILENT' ? undefined : urgentMove(this.#job, asked());
     if (urgent !== undefined) return this.#break(urgent);
     this.#asked.see(seen);
     this.#perform(nextMove(this.#job, seen, asked()));
@@ -368,7 +380,8 @@ class Life {
       case 'undo-start':
         this.#append({ entry: 'refused', failure: failure('BUG', { id: '1' }) });
         return;
-      case 'settle': {
+      case 'settle':
+      case 'leave': {
         const { concluded } = this.#job;
         if (concluded !== undefined)
           this.#append({ entry: 'ended', outcome: this.#job.outcome, ...ending(this.#job, concluded) });

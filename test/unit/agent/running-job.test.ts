@@ -52,12 +52,6 @@ class Machine {
     return [{ id: JOB, type: 'mirror', status, error, currentBytes: 1, endBytes: 1 }];
   }
 
-  async jobUntil(_id: string, is: (job: QemuJob | undefined) => boolean): Promise<QemuJob | undefined> {
-    const [job] = await this.jobs();
-    if (!is(job)) throw new Error('this job does not end by waiting');
-    return job;
-  }
-
   async blockJobs(): Promise<[]> {
     return [];
   }

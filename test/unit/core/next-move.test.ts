@@ -95,6 +95,7 @@ function gone(deviceOn: DeviceOn = 'SOURCE', devicePath: string | undefined = SO
 const WAIT: Move = { move: 'wait' };
 const UNDO: Move = { move: 'undo-start' };
 const SETTLE: Move = { move: 'settle' };
+const LEAVE: Move = { move: 'leave' };
 const RELEASE: Move = { move: 'release-guest' };
 const hold = (because: string): Move => ({ move: 'hold-guest', because });
 const record = (entry: EntryBody): Move => ({ move: 'record', entry });
@@ -138,13 +139,21 @@ describe('the next move', () => {
 
   it.each<[string, Job, Seen, Partial<Asked>, Move]>([
     ['a start: QEMU has ended', starting, ENDED, {}, UNDO],
-    ['a start: QEMU is silent', starting, SILENT, { givenUp: true }, WAIT],
+    ['a start: QEMU is silent', starting, SILENT, {}, WAIT],
+    ['a start: QEMU is silent for too long', jobOf(FORCE), SILENT, { givenUp: true }, record(GIVEN_UP)],
     ['QEMU is silent', running, SILENT, {}, WAIT],
     ['QEMU is silent in a pivot', pivotingHeld, SILENT, { overdue: true, heldTooLong: true }, WAIT],
     ['QEMU is silent when it is to be ended by force', jobOf(RUNNING, FORCE), SILENT, {}, WAIT],
     ['QEMU is silent for too long then', jobOf(RUNNING, FORCE), SILENT, { givenUp: true }, record(GIVEN_UP)],
     ['the job is given up', jobOf(RUNNING, FORCE, GIVEN_UP), SILENT, {}, SETTLE],
-    ['QEMU is silent, and its result is known', jobOf(RUNNING, FORCE, concluded()), SILENT, { givenUp: true }, WAIT],
+    ['QEMU is silent, and its result is known', jobOf(RUNNING, FORCE, concluded()), SILENT, {}, WAIT],
+    [
+      'QEMU is silent for too long, and its result is known',
+      jobOf(RUNNING, concluded()),
+      SILENT,
+      { givenUp: true },
+      LEAVE,
+    ],
     ['QEMU has ended, as is known', jobOf(RUNNING, LOST), SILENT, {}, SETTLE],
     ['a start: QEMU has no mirror', starting, gone(), {}, UNDO],
     ['a start: the mirror failed at once', starting, seen('concluded', { error: 'no' }), {}, UNDO],
@@ -754,6 +763,7 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
     switch (move.move) {
       case 'wait':
       case 'settle':
+      case 'leave':
       case 'undo-start':
         return moves;
       case 'record':

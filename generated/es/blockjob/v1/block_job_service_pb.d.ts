@@ -831,6 +831,7 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
    * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
    * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
    * connection. A job whose QEMU has been silent for 30 seconds then is given up: UNRESOLVED, and nothing is deleted.
+   * One that is over already, and is only to be cleaned up in QEMU, ends then as it was told to have ended.
    *
    * @generated from field: bool force = 4;
    */
@@ -1546,7 +1547,8 @@ export declare const BlockJobService: GenService<{
    * while the job is being cancelled is refused with JOB_ENDING.
    *
    * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
-   * with JOB_ENDED. With pivot the end of the start is waited for.
+   * with JOB_ENDED. With pivot the end of the start is waited for. Where QEMU is silent nothing can be taken back: only
+   * `force` gives it up then.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
    * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
