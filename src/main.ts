@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './config/file-threads.ts';
 import { commandLine } from './config/command-line.ts';
 import { HostNameTaken } from './fleet/directory.ts';
 import { agent } from './modes/agent.ts';

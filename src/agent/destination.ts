@@ -1,6 +1,5 @@
 /** May a copy go there, and how is QEMU to get at it? Everything is checked, nothing is changed. */
 import { constants } from 'node:fs';
-import { access, realpath, statfs } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import type { Image } from '../core/chain.ts';
 import { type Destination, nbdUri } from '../core/destination.ts';
@@ -10,6 +9,7 @@ import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
 import { boundsNbdOpen, leavesZeroesOut } from '../core/qemu/features.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
+import { access, realpath, statfs } from './disk-files.ts';
 import { expectGreeting } from './nbd-greeting.ts';
 import { ownChain, usableQcow2 } from './own-chain.ts';
 import { checkAllowed, inWords, lookAt, lookAtExisting, type Place, readHeader, refuseUsed } from './place.ts';

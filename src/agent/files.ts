@@ -3,10 +3,10 @@
  * journal and hold-file.
  */
 import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, lstat, open, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fail } from '../core/errors.ts';
 import type { Action, KnownFile, MadeFile } from '../core/plans/step.ts';
+import { type DiskFile, lstat, open, stat, unlink } from './disk-files.ts';
 
 /**
  * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
@@ -24,7 +24,7 @@ export async function createFile({
   const created = !takeOver;
   try {
     if (created && owner !== undefined && process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid);
-    const stats = await handle.stat({ bigint: true });
+    const stats = await handle.stat();
     if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
     await handle.sync();
@@ -65,7 +65,7 @@ export async function isThere(path: string): Promise<boolean> {
 
 /** Undefined: nothing. Rejects where that cannot be told: what is not seen may be there. */
 async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
-  return await lstat(path, { bigint: true }).catch((error: unknown) => {
+  return await lstat(path).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
       return undefined;
     throw error;
@@ -85,7 +85,7 @@ export async function deleteImage(
 }
 
 /** Opened to be synced. Undefined for what is no file or device here, or none that this service may open. */
-export async function openToSync(path: string): Promise<FileHandle | undefined> {
+export async function openToSync(path: string): Promise<DiskFile | undefined> {
   if (!path.startsWith('/')) return undefined;
   // A FIFO would wait for somebody who writes to it.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
@@ -132,7 +132,7 @@ export async function isStill(file: KnownFile): Promise<boolean> {
 
 /** The same for each name of one file or device; of what is no file that is there, the name itself. */
 export async function fileKey(path: string): Promise<string> {
-  const there = path.startsWith('/') ? await stat(path, { bigint: true }).catch(() => undefined) : undefined;
+  const there = path.startsWith('/') ? await stat(path).catch(() => undefined) : undefined;
   if (there === undefined) return path;
   return there.isBlockDevice() ? `device ${there.rdev}` : `file ${there.dev}:${there.ino}`;
 }

@@ -1,11 +1,11 @@
 /** What jobs made and could not take back: found anew at each look, and removed only after another one. */
-import { stat } from 'node:fs/promises';
 import type { Leftover, ReclaimResult } from '../core/block-jobs.ts';
 import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import { leftoversIn } from '../core/leftovers.ts';
 import { mayHaveLeftOver } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
+import { stat } from './disk-files.ts';
 import { performAgain } from './executor.ts';
 import { failureFrom } from './failures.ts';
 import { isStill, isThere, removeFile } from './files.ts';
@@ -182,5 +182,5 @@ function failureOf(error: unknown, { domain, name }: Leftover): Failure {
 
 async function allocated(path: string): Promise<number> {
   const stats = await stat(path).catch(() => undefined);
-  return stats === undefined ? 0 : stats.blocks * 512;
+  return stats === undefined ? 0 : Number(stats.blocks) * 512;
 }

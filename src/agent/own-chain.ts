@@ -3,12 +3,12 @@
  * the driver that its overlay names and each with its backing image given: QEMU never opens what a header says, and
  * whoever wrote the header names no file outside the allowed folders.
  */
-import { realpath } from 'node:fs/promises';
 import type { Image } from '../core/chain.ts';
 import { resolveFrom } from '../core/chain-images.ts';
 import { fail } from '../core/errors.ts';
 import { type Qcow2Header, READ_ONLY_DRIVERS } from '../core/image-header.ts';
 import type { Backing } from '../core/plans/copy.ts';
+import { realpath } from './disk-files.ts';
 import { fileKey } from './files.ts';
 import { type Allowed, checkAllowed, lookAt, readHeader } from './place.ts';
 

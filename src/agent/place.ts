@@ -1,9 +1,10 @@
 /** What is at a path, without symbolic links, and whether a destination may be there. Changes nothing. */
 import { constants } from 'node:fs';
-import { lstat, open, readFile, realpath, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BlockJobError, fail } from '../core/errors.ts';
 import { HEADER_BYTES, type ImageHeader, readImageHeader } from '../core/image-header.ts';
+import { lstat, open, realpath, stat } from './disk-files.ts';
 import { failureFrom } from './failures.ts';
 import { type DomainGraph, holderOf } from './graphs.ts';
 
@@ -31,13 +32,13 @@ export async function lookAt(path: string): Promise<Place> {
     throw asBlockJobError(error, path);
   });
   if (there === undefined) return { path: real, is: 'NOTHING', sizeBytes: 0 };
-  if (there.isFile()) return { path: real, is: 'FILE', sizeBytes: there.size };
+  if (there.isFile()) return { path: real, is: 'FILE', sizeBytes: Number(there.size) };
   if (there.isDirectory()) return { path: real, is: 'FOLDER', sizeBytes: 0 };
   // /dev/disk/by-id and the names of LVM are links to devices.
   const target = await realpath(real).catch(() => undefined);
   const behind = target === undefined ? undefined : await stat(target).catch(() => undefined);
   if (target !== undefined && behind?.isBlockDevice() === true) {
-    return { path: target, is: 'DEVICE', sizeBytes: await deviceBytes(behind.rdev) };
+    return { path: target, is: 'DEVICE', sizeBytes: await deviceBytes(Number(behind.rdev)) };
   }
   return { path: real, is: there.isSymbolicLink() ? 'LINK' : 'OTHER', sizeBytes: 0 };
 }

@@ -1,5 +1,4 @@
 /** From a commit that makes sense to one that can be begun. */
-import { lstat, realpath } from 'node:fs/promises';
 import { findDisk, type Image, onlyBelow, topDown } from '../core/chain.ts';
 import { imageIndex, relativeName } from '../core/chain-images.ts';
 import { fail } from '../core/errors.ts';
@@ -9,6 +8,7 @@ import type { KnownFile } from '../core/plans/step.ts';
 import type { CommitSpec } from '../core/rules/commit.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { formatOf } from './destination.ts';
+import { lstat, realpath } from './disk-files.ts';
 import { fileKey, knownAs } from './files.ts';
 import { checkAllowed } from './place.ts';
 import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
@@ -98,7 +98,7 @@ async function knownFiles(images: readonly Image[]): Promise<readonly KnownFile[
   const known = await Promise.all(
     images.map(async ({ path }) => {
       const real = await realpath(path).catch(() => undefined);
-      const stats = real === undefined ? undefined : await lstat(real, { bigint: true }).catch(() => undefined);
+      const stats = real === undefined ? undefined : await lstat(real).catch(() => undefined);
       return real === undefined || stats?.isFile() !== true ? [] : [knownAs(real, stats)];
     }),
   );

@@ -6,7 +6,6 @@
  * mode leaves flushes out. A file stays open from the first time on: so this hears an error of its write-back also
  * where QEMU has heard it first, and kept it to itself.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { resolveFrom } from '../core/chain-images.ts';
 import { BlockJobError, type Failure } from '../core/errors.ts';
 import { type Handover, type HeaderOnDisk, headerOnDisk, type NodeOfImage, writtenImages } from '../core/handover.ts';
@@ -15,6 +14,7 @@ import type { EntryBody } from '../core/journal-entry.ts';
 import type { Move } from '../core/moves.ts';
 import { flushesOf } from '../core/qemu/flush.ts';
 import { Refused } from '../qmp/errors.ts';
+import type { DiskFile } from './disk-files.ts';
 import { refused } from './failures.ts';
 import { fileKey, openToSync } from './files.ts';
 import { readHeader } from './place.ts';
@@ -26,7 +26,7 @@ interface FlushOptions {
 }
 
 export class StableStorage implements AsyncDisposable {
-  readonly #open = new Map<string, FileHandle>();
+  readonly #open = new Map<string, DiskFile>();
 
   /** Resolves to what is to be written down of it. Rejects while QEMU is unreachable. */
   async carryOut(

@@ -1,0 +1,64 @@
+/**
+ * The file systems that disks of VMs are on. One of them may hang for ever, as NFS does whose server is away, and each call
+ * to it keeps a thread. So these calls have a share of the threads, and what they leave is for journals: jobs of other
+ * disks go on, and all can be asked for.
+ */
+import type { BigIntStats, StatsFs } from 'node:fs';
+import * as all from 'node:fs/promises';
+import pLimit from 'p-limit';
+
+/** Of the 64 that src/config/file-threads.ts asks for; look-ups of hosts' names can take 32. */
+const THREADS = 24;
+const inTurn = pLimit(THREADS);
+
+export const lstat = async (path: string): Promise<BigIntStats> =>
+  await inTurn(async () => await all.lstat(path, { bigint: true }));
+
+export const stat = async (path: string): Promise<BigIntStats> =>
+  await inTurn(async () => await all.stat(path, { bigint: true }));
+
+export const statfs = async (path: string): Promise<StatsFs> => await inTurn(async () => await all.statfs(path));
+
+export const realpath = async (path: string): Promise<string> => await inTurn(async () => await all.realpath(path));
+
+export const access = async (path: string, mode: number): Promise<void> =>
+  await inTurn(async () => await all.access(path, mode));
+
+export const unlink = async (path: string): Promise<void> => await inTurn(async () => await all.unlink(path));
+
+export const open = async (path: string, flags: number, mode?: number): Promise<DiskFile> =>
+  new DiskFile(await inTurn(async () => await all.open(path, flags, mode)));
+
+/** One that is open. */
+export class DiskFile {
+  readonly #handle: all.FileHandle;
+
+  constructor(handle: all.FileHandle) {
+    this.#handle = handle;
+  }
+
+  async stat(): Promise<BigIntStats> {
+    return await inTurn(async () => await this.#handle.stat({ bigint: true }));
+  }
+
+  async chown(uid: number, gid: number): Promise<void> {
+    await inTurn(async () => await this.#handle.chown(uid, gid));
+  }
+
+  async truncate(sizeBytes: number): Promise<void> {
+    await inTurn(async () => await this.#handle.truncate(sizeBytes));
+  }
+
+  async sync(): Promise<void> {
+    await inTurn(async () => await this.#handle.sync());
+  }
+
+  /** As FileHandle.read. */
+  async read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }> {
+    return await inTurn(async () => await this.#handle.read(buffer, offset, length, position));
+  }
+
+  async close(): Promise<void> {
+    await inTurn(async () => await this.#handle.close());
+  }
+}
