@@ -142,7 +142,9 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       requestId: 'one',
     } as const;
     const { id } = await site.service.startCopy(request);
-    await site.restart('SIGKILL', machine.disk.domain, async () => {
+    const socket = join(site.sockets, `${machine.disk.domain}.sock`);
+    const away = join(machine.dir, 'away.sock');
+    await site.restart('SIGKILL', undefined, async () => {
       await admin.execute('job-cancel', { id });
       await eventually('the copy is cancelled', async () =>
         (await graphOf(admin)).jobs.includes(`${id} mirror concluded`) ? true : undefined,
@@ -163,8 +165,13 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
           .join(''),
       );
       await seeAs(PID_NAMESPACE, site, machine);
+      await rename(socket, away);
     });
-    expect(await refused(site.service.startCopy(request))).toMatchObject({
+    // Asked for again while it is there still: once it is taken back, the same would start a new one.
+    const again = refused(site.service.startCopy(request));
+    expect((await site.service.getInfo(id)).state).toBe(Job_State.STATE_STARTING);
+    await rename(away, socket);
+    expect(await again).toMatchObject({
       reason: 'QEMU_REFUSED',
       metadata: { qemuText: 'the job is gone' },
     });
