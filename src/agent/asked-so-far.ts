@@ -149,6 +149,7 @@ export class AskedSoFar {
     }
     if (job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
     if (job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
+    if (job.giveUpRequested !== this.#giveUpRequested) this.forget('yank');
     if (job.intent !== this.#intent || job.giveUpRequested !== this.#giveUpRequested)
       this.#intentAt = performance.now();
     this.#giveUpRequested = job.giveUpRequested;
@@ -194,8 +195,9 @@ export class AskedSoFar {
     };
   }
 
-  #waitsFarTooLong({ guestHeld, state }: Job, nowMs: number, silentMs: number): boolean {
-    if (this.#asked.has('complete') || !(this.#goesOn || state === 'STARTING')) return false;
+  #waitsFarTooLong({ guestHeld, state, concluded }: Job, nowMs: number, silentMs: number): boolean {
+    const isUnderWay = !this.#asked.has('complete') && (this.#goesOn || state === 'STARTING');
+    if (!isUnderWay && concluded === undefined) return false;
     const waitsMs = Math.max(silentMs, guestHeld ? nowMs - this.#heldSince : 0);
     return waitsMs > HANGS_AFTER_MS && nowMs - this.#copiesYankedAt > FORCE_AGAIN_MS;
   }

@@ -1,9 +1,10 @@
 /** Of the jobs of one QEMU those whose connections may be broken, as the guest waits for one of them and nobody knows which. */
-import { hasEnded, isOverNetwork, type Job } from '../core/job.ts';
+import type { Job } from '../core/job.ts';
+import { mayBeBroken } from '../core/urgent-move.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
-/** Other copies over the network, on whose destination no guest can be: once a pivot was asked for, it may be at any moment. */
+/** Other copies over the network, on whose destination no guest can be. */
 export function copiesBeside(
   { accepted }: Job,
   logs: readonly JobLog[],
@@ -12,6 +13,6 @@ export function copiesBeside(
   const machine = machines.of(accepted);
   return logs
     .map(({ job }) => job)
-    .filter((job) => !hasEnded(job) && job.concluded === undefined && !job.pivotRequested && isOverNetwork(job))
+    .filter(mayBeBroken)
     .filter((job) => job.accepted.job !== accepted.job && machines.of(job.accepted) === machine);
 }

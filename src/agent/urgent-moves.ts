@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import { isOverNetwork, type Job } from '../core/job.ts';
 import type { Asked } from '../core/moves.ts';
-import { urgentMove, yankOf } from '../core/urgent-move.ts';
+import { mayBeBroken, urgentMove, yankOf } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Refused } from '../qmp/errors.ts';
 import type { AskedSoFar } from './asked-so-far.ts';
@@ -62,10 +62,13 @@ export class UrgentMoves {
         asked.add('yank');
         await this.#yank(accepted.job, machine);
         return;
-      case 'YANK_COPIES':
+      case 'YANK_COPIES': {
         asked.yankedCopies();
-        for (const { accepted: copy } of [log.job, ...copiesBeside()].filter(isOverNetwork))
+        // Its own pivot was not asked for over this connection yet.
+        const own = log.job.concluded === undefined ? isOverNetwork(log.job) : mayBeBroken(log.job);
+        for (const { accepted: copy } of [...(own ? [log.job] : []), ...copiesBeside()])
           await this.#yank(copy.job, machine);
+      }
     }
   }
 

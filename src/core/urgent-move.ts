@@ -1,5 +1,5 @@
 /** What cannot wait for an answer of QEMU: on a network destination that hangs it gives none. */
-import { isOverNetwork, isYanked, type Job } from './job.ts';
+import { hasEnded, isOverNetwork, isYanked, type Job } from './job.ts';
 import type { Asked } from './moves.ts';
 import { namesOf } from './plans/names.ts';
 import type { QmpCommand } from './qemu/commands.ts';
@@ -13,8 +13,19 @@ export type UrgentMove =
 
 export function urgentMove(job: Job, asked: Asked): UrgentMove | undefined {
   if (asked.waitsFarTooLong) return 'YANK_COPIES';
-  if (job.concluded !== undefined || !isOverNetwork(job) || asked.yank) return undefined;
+  if (!isOverNetwork(job) || asked.yank) return undefined;
+  // Its node is still to be closed, which waits for the server, too.
+  if (job.concluded !== undefined) return job.giveUpRequested && mayBeBroken(job) ? 'YANK' : undefined;
   return isYanked(job) || asked.endsTooLong ? 'YANK' : undefined;
+}
+
+/**
+ * Its connection may be broken, and harms no guest: none can be on its destination. Once a pivot was asked for, one may be
+ * at any moment, until it is known where the disk is.
+ */
+export function mayBeBroken(job: Job): boolean {
+  if (!isOverNetwork(job) || hasEnded(job)) return false;
+  return job.concluded === undefined ? !job.pivotRequested : job.concluded.deviceOn === 'SOURCE';
 }
 
 export function yankOf(job: string): QmpCommand {

@@ -5,7 +5,7 @@ import { advance, allows, type Job } from '../../../src/core/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Asked, type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
 import type { QemuJobStatus } from '../../../src/core/qemu/replies.ts';
-import { urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
+import { mayBeBroken, urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
 import {
   ACTIVE_COMMIT,
   BASE,
@@ -925,6 +925,26 @@ describe('what cannot wait for an answer', () => {
     const far = { ...NOT_ASKED, waitsFarTooLong: true, yank: true };
     for (const job of [nbd(pivot(), HELD), jobOf(RUNNING, READY, pivot(), HELD)])
       expect(urgentMove(job, far)).toBe('YANK_COPIES');
+  });
+
+  it('is the yank of one that is over, and whose node is not closed, by force, and where the guest is on its source', () => {
+    const GIVE_UP: EntryBody = { entry: 'give-up-requested' };
+    const over = (deviceOn: DeviceOn) => nbd(concluded({ deviceOn, qemuError: undefined }));
+    const byForce = (deviceOn: DeviceOn) => nbd(concluded({ deviceOn, qemuError: undefined }), GIVE_UP);
+    expect(urgentMove(over('SOURCE'), NOT_ASKED)).toBeUndefined();
+    expect(urgentMove(byForce('SOURCE'), NOT_ASKED)).toBe('YANK');
+    expect(urgentMove(byForce('SOURCE'), { ...NOT_ASKED, yank: true })).toBeUndefined();
+    for (const elsewhere of ['DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const)
+      expect(urgentMove(byForce(elsewhere), NOT_ASKED)).toBeUndefined();
+  });
+
+  it('breaks no connection of a copy on which a guest may be', () => {
+    expect(mayBeBroken(nbd())).toBe(true);
+    expect(mayBeBroken(nbd(pivot()))).toBe(false);
+    expect(mayBeBroken(nbd(pivot(), concluded({ deviceOn: 'SOURCE' })))).toBe(true);
+    for (const deviceOn of ['DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const)
+      expect(mayBeBroken(nbd(pivot(), concluded({ deviceOn })))).toBe(false);
+    expect(mayBeBroken(jobOf(RUNNING))).toBe(false);
   });
 
   it('an overdue pivot to a network destination holds the guest, but where nothing would end that', () => {
