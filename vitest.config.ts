@@ -1,7 +1,27 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** What takes a minute and more, the longest first: begun last, one would run on alone when all else is over. */
+const LONG = ['chaos/chaos', 'qemu/guest-load', 'qemu/storage-faults', 'demo/demo', 'qemu/golden-other', 'qemu/cli'];
+
+function rank({ moduleId }: TestSpecification): number {
+  const at = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+  return at === -1 ? LONG.length : at;
+}
+
+function group({ project }: TestSpecification): number {
+  return project.config.sequence.groupOrder;
+}
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return await Promise.resolve(files.toSorted((a, b) => group(a) - group(b) || rank(a) - rank(b)));
+  }
+}
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
