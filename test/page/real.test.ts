@@ -119,10 +119,9 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     await using full = await NbdServer.start({ folder: site.dir, sizeBytes: 64 * MIB, over: 'unix', fault });
     await using shown = await chromium.open(site.url);
     await shown.shows('Nothing is being moved');
-    const nbd = { server: full.server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
     await site.service.startCopy({
       disk: { domain: site.name, disk: 'virtio0' },
-      destination: { target: { $case: 'nbd', value: nbd } },
+      destination: { target: { $case: 'nbd', value: full.target } },
       onNoSpace: OnNoSpace.ON_NO_SPACE_FAIL,
     });
     await shown.shows(/web1 virtio0.* Failed no space left/, 'table.ended');

@@ -325,7 +325,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
     ] as const)('over $over, pivot $pivot', async ({ over, pivot }) => {
       await using machine = await site.machine();
       await using server = await NbdServer.start({ folder: machine.dir, sizeBytes: SIZE, over });
-      const nbd = { server: server.server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
+      const nbd = server.target;
       const job = await copied(machine, { target: { $case: 'nbd', value: nbd }, format: 0 }, {}, pivot);
       expect(job.destination).toEqual({ target: { $case: 'nbd', value: nbd }, format: RAW });
       if (pivot) expect(job.outcome?.guestWritesTo).toMatch(over === 'unix' ? /^nbd\+unix:/ : /^nbd:\/\/127/);
@@ -346,7 +346,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
         over: 'tcp',
         tls: ends.server,
       });
-      const plain = { server: server.server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
+      const plain = server.target;
       const before = await graphOf(machine.qemu.admin);
       const without = { target: { $case: 'nbd', value: plain }, format: 0 } as const;
       expect((await refused(site.service.startCopy({ disk: machine.disk, destination: without }))).reason).toBe(

@@ -7,9 +7,10 @@ import { Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
 import { eventually, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type Admin, makeChain, type Qemu, startQemu, testDir } from '../support/qemu.ts';
+import { type Admin, makeChain, startQemu, testDir } from '../support/qemu.ts';
 import { type BeforeCommand, QmpProxy } from '../support/qmp-proxy.ts';
 import type { Service } from '../support/service.ts';
+import { type VmOfDisks, vmOfDisks } from '../support/vm-of-disks.ts';
 
 const MIB = 1 << 20;
 /** The more, the surer: a long run is for `make chaos`. */
@@ -21,34 +22,10 @@ async function runState(admin: Admin): Promise<string> {
   return (await admin.execute<{ status: string }>('query-status')).status;
 }
 
-interface Vm extends AsyncDisposable {
-  readonly qemu: Qemu;
-  readonly name: string;
-  readonly dir: string;
-  readonly disks: readonly string[];
-}
-
-/** With a number of disks, each of two images. */
-async function vmOf(count: number, args: (name: string) => readonly string[]): Promise<Vm> {
+/** One disk, and a test between the service and QEMU. */
+async function proxied(before: (admin: Admin) => BeforeCommand): Promise<VmOfDisks> {
   await using started = new AsyncDisposableStack();
-  const { path: dir } = started.use(await testDir());
-  const name = `h${dir.slice(-6)}`;
-  const ids = Array.from({ length: count }, (_, index) => `disk${index}`);
-  const disks = await Promise.all(
-    ids.map(async (id) => {
-      const chain = await makeChain(dir, { formats: ['qcow2', 'qcow2'], sizeBytes: 4 * MIB, prefix: id });
-      return { id, bus: 'virtio-blk', chain } as const;
-    }),
-  );
-  const qemu = started.use(await startQemu({ style: 'blockdev', name, disks, extraArgs: args(name) }));
-  const kept = started.move();
-  return { qemu, name, dir, disks: ids, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
-}
-
-/** The same, with a test between the service and QEMU. */
-async function proxied(before: (admin: Admin) => BeforeCommand): Promise<Vm> {
-  await using started = new AsyncDisposableStack();
-  const vm = started.use(await vmOf(1, () => []));
+  const vm = started.use(await vmOfDisks(1, () => []));
   const { qemu, name } = vm;
   started.use(await QmpProxy.between(join(site.sockets, `${name}.sock`), qemu.qmpPath, before(qemu.admin)));
   await site.service.domainUp(name);
@@ -57,7 +34,7 @@ async function proxied(before: (admin: Admin) => BeforeCommand): Promise<Vm> {
 }
 
 /** Copies the disk to a new image until the copy is READY. */
-async function copied(service: Service, vm: Vm, disk: string, name = `${disk}-copy`): Promise<string> {
+async function copied(service: Service, vm: VmOfDisks, disk: string, name = `${disk}-copy`): Promise<string> {
   const target = { $case: 'file', value: join(vm.dir, name) } as const;
   const { id } = await service.startCopy({ disk: { domain: vm.name, disk }, destination: { target } });
   await service.until(id, 'STATE_READY');
@@ -65,7 +42,7 @@ async function copied(service: Service, vm: Vm, disk: string, name = `${disk}-co
 }
 
 /** Moves the disk to a new file of that name, with the guest held for the pivot. */
-async function pivoted(service: Service, vm: Vm, disk: string, name = `${disk}-copy`): Promise<Job_State> {
+async function pivoted(service: Service, vm: VmOfDisks, disk: string, name = `${disk}-copy`): Promise<Job_State> {
   const { id } = await service.startCopy({
     disk: { domain: vm.name, disk },
     destination: { target: { $case: 'file', value: join(vm.dir, name) } },
@@ -86,7 +63,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
   });
 
   test(`pivots of four disks at once leave the guest running, ${ROUNDS} times`, async () => {
-    await using vm = await vmOf(4, (name) => monitorIn(site.sockets, name));
+    await using vm = await vmOfDisks(4, (name) => monitorIn(site.sockets, name));
     const { admin } = vm.qemu;
     await site.service.domainUp(vm.name);
     for (let round = 0; round < ROUNDS; round += 1) {
@@ -100,7 +77,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
   });
 
   test(`a guest that is held while new images are formatted beside it runs on, ${ROUNDS} times`, async () => {
-    await using vm = await vmOf(4, (name) => monitorIn(site.sockets, name));
+    await using vm = await vmOfDisks(4, (name) => monitorIn(site.sockets, name));
     await site.service.domainUp(vm.name);
     const [moved = '', ...others] = vm.disks;
     const over = new AbortController();
@@ -158,7 +135,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
       '-mon',
       'chardev=second,mode=control',
     ];
-    await using vm = await vmOf(4, (name) => [...monitorIn(site.sockets, name), ...second(name)]);
+    await using vm = await vmOfDisks(4, (name) => [...monitorIn(site.sockets, name), ...second(name)]);
     const services = [site.service, other.service];
     for (const service of services) await service.domainUp(vm.name);
     const copies: { readonly service: Service; readonly id: string }[] = [];
@@ -188,10 +165,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
         killed.resolve();
         return await Promise.resolve(false);
       });
-      const target = { $case: 'file', value: join(vm.dir, 'copy') } as const;
-      const disk = { domain: vm.name, disk: 'disk0' };
-      const { id } = await site.service.startCopy({ disk, destination: { target } });
-      await site.service.until(id, 'STATE_READY');
+      const id = await copied(site.service, vm, 'disk0');
       const pauseGuest = PauseGuest.PAUSE_GUEST_ALWAYS;
       await site.service.abort({ job: byId(id), pivot: true, async: true, pauseGuest });
       await killed.promise;

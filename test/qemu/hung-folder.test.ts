@@ -2,12 +2,13 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
+import { Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
 import { eventually, monitorIn } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { FragileFileSystem } from '../support/power-cut.ts';
-import { makeChain, run, startQemu, testDir, within } from '../support/qemu.ts';
+import { run, testDir, within } from '../support/qemu.ts';
+import { vmOfDisks } from '../support/vm-of-disks.ts';
 
 /** More than Node has threads for files, unless it is told otherwise. */
 const DISKS = 6;
@@ -20,16 +21,8 @@ test.skipIf(needs('qemu', 'power-cut'))(
     await using folder = await testDir();
     await using fs = await FragileFileSystem.make(folder.path, 32 + 8 * DISKS);
     await using other = await site.machine();
-    const ids = Array.from({ length: DISKS }, (_, index) => `disk${index}`);
-    const disks = await Promise.all(
-      ids.map(async (id) => {
-        const chain = await makeChain(folder.path, { formats: ['qcow2'], sizeBytes: 4 * MIB, prefix: id });
-        return { id, bus: 'virtio-blk', chain } as const;
-      }),
-    );
-    const domain = 'hung';
-    const extraArgs = monitorIn(site.sockets, domain);
-    await using _qemu = await startQemu({ style: 'blockdev', name: domain, disks, extraArgs });
+    await using hung = await vmOfDisks(DISKS, (name) => monitorIn(site.sockets, name));
+    const { name: domain, disks } = hung;
     await site.service.domainUp(domain);
     const { service } = site;
     const copy = async (disk: string): Promise<Job> =>
@@ -44,7 +37,7 @@ test.skipIf(needs('qemu', 'power-cut'))(
     let starts: Promise<Job[]> | undefined;
     await run('fsfreeze', ['--freeze', fs.path]);
     try {
-      starts = Promise.all(ids.map(copy));
+      starts = Promise.all(disks.map(copy));
       await eventually('all of them have begun', async () =>
         (await startingNow()).length === DISKS ? true : undefined,
       );
@@ -59,7 +52,7 @@ test.skipIf(needs('qemu', 'power-cut'))(
       await service.until(id, 'STATE_READY');
       const ended = await within(SOON_MS, 'its pivot', service.abort({ job: byId(id), pivot: true }));
       expect(ended.state).toBe(Job_State.STATE_COMPLETED);
-      expect(await startingNow()).toEqual(ids.map(() => Job_State.STATE_STARTING));
+      expect(await startingNow()).toEqual(disks.map(() => Job_State.STATE_STARTING));
     } finally {
       await run('fsfreeze', ['--unfreeze', fs.path]);
       for (const { id } of (await starts) ?? []) {

@@ -8,7 +8,7 @@ import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.t
 import { encodeLine } from '../../src/agent/journal.ts';
 import { FIRST_NAMESPACE } from '../../src/agent/sight.ts';
 import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/journal-entry.ts';
-import { Site } from '../support/bench-qemu.ts';
+import { type Machine, Site } from '../support/bench-qemu.ts';
 import { byId, refused } from '../support/caller.ts';
 import { eventually, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
@@ -21,13 +21,32 @@ async function entriesOf(journal: string): Promise<readonly JournalEntry[]> {
   return lines.map((line) => JSON.parse(line.slice(9)) as JournalEntry);
 }
 
+async function write(journal: string, entries: readonly JournalEntry[]): Promise<void> {
+  await writeFile(journal, entries.map(encodeLine).join(''));
+}
+
+/** Where QEMU's socket is, and where nobody looks for it. */
+function socketsOf(site: Site, { dir, disk }: Machine) {
+  return [join(site.sockets, `${disk.domain}.sock`), join(dir, 'away.sock')] as const;
+}
+
+async function takeSocketAway(site: Site, machine: Machine): Promise<void> {
+  const [here, away] = socketsOf(site, machine);
+  await rename(here, away);
+}
+
+async function giveSocketBack(site: Site, machine: Machine): Promise<void> {
+  const [here, away] = socketsOf(site, machine);
+  await rename(away, here);
+}
+
 /** As a service leaves it that dies right after these entries. */
 async function goOnWith(journal: string, ...bodies: readonly EntryBody[]): Promise<void> {
   const entries = await entriesOf(journal);
   const last = entries.at(-1)?.revision ?? 0;
   const time = new Date().toISOString();
   const more = bodies.map((body, index): JournalEntry => ({ ...body, revision: last + 1 + index, time }));
-  await writeFile(journal, [...entries, ...more].map(encodeLine).join(''));
+  await write(journal, [...entries, ...more]);
 }
 
 /** A journal as it would be of another boot, or of a service that did not write down where it had seen QEMU. */
@@ -36,7 +55,7 @@ async function withProcess(journal: string, change: (process: QemuProcess) => Qe
   const changed = entries.map((entry) =>
     entry.entry === 'accepted' && entry.process !== undefined ? { ...entry, process: change(entry.process) } : entry,
   );
-  await writeFile(journal, changed.map(encodeLine).join(''));
+  await write(journal, changed);
 }
 
 const OLDER = ({ pid, startTime }: QemuProcess): QemuProcess => ({ pid, startTime });
@@ -142,8 +161,6 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       requestId: 'one',
     } as const;
     const { id } = await site.service.startCopy(request);
-    const socket = join(site.sockets, `${machine.disk.domain}.sock`);
-    const away = join(machine.dir, 'away.sock');
     await site.restart('SIGKILL', undefined, async () => {
       await admin.execute('job-cancel', { id });
       await eventually('the copy is cancelled', async () =>
@@ -157,20 +174,14 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       const journal = join(site.stateFolder, 'jobs', `${id}.jsonl`);
       const entries = await entriesOf(journal);
       const made = entries.findIndex(({ entry }) => entry === 'step-done');
-      await writeFile(
-        journal,
-        entries
-          .slice(0, made + 1)
-          .map(encodeLine)
-          .join(''),
-      );
+      await write(journal, entries.slice(0, made + 1));
       await seeAs(PID_NAMESPACE, site, machine);
-      await rename(socket, away);
+      await takeSocketAway(site, machine);
     });
     // Asked for again while it is there still: once it is taken back, the same would start a new one.
     const again = refused(site.service.startCopy(request));
     expect((await site.service.getInfo(id)).state).toBe(Job_State.STATE_STARTING);
-    await rename(away, socket);
+    await giveSocketBack(site, machine);
     expect(await again).toMatchObject({
       reason: 'QEMU_REFUSED',
       metadata: { qemuText: 'the job is gone' },
@@ -246,22 +257,14 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
     await using starting = await metCopy(site, 'RUNNING');
     await using ready = await metCopy(site, 'READY');
     await using pivoted = await metCopy(site, 'READY');
-    const socketOf = ({ machine }: typeof ready) => join(site.sockets, `${machine.disk.domain}.sock`);
-    const awayOf = ({ machine }: typeof ready) => join(machine.dir, 'away.sock');
     const journalOf = ({ job }: typeof ready) => join(site.stateFolder, 'jobs', `${job.id}.jsonl`);
     const all = [starting, ready, pivoted];
     await site.restart('SIGKILL', undefined, async () => {
       const entries = await entriesOf(journalOf(starting));
-      const begun = entries.slice(
-        0,
-        entries.findIndex(({ entry }) => entry === 'running'),
-      );
-      await writeFile(journalOf(starting), begun.map(encodeLine).join(''));
-      const { admin } = pivoted.machine.qemu;
-      await admin.execute('job-complete', { id: pivoted.job.id });
-      await eventually('the pivot concludes', async () =>
-        (await graphOf(admin)).jobs.includes(`${pivoted.job.id} mirror concluded`) ? true : undefined,
-      );
+      const runs = entries.findIndex(({ entry }) => entry === 'running');
+      await write(journalOf(starting), entries.slice(0, runs));
+      await pivoted.execute(['job-complete', { id: pivoted.job.id }]);
+      await pivoted.concluded();
       await goOnWith(
         journalOf(pivoted),
         { entry: 'pivot-requested', pauseGuest: 'NEVER' },
@@ -273,7 +276,7 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
           devicePath: pivoted.path,
         },
       );
-      for (const one of all) await rename(socketOf(one), awayOf(one));
+      for (const one of all) await takeSocketAway(site, one.machine);
     });
     const abort = async ({ job }: typeof ready) =>
       await site.service.abort({ job: byId(job.id), force: true, requestId: `end-${job.id}` });
@@ -295,7 +298,7 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
     for (const { path } of all) await access(path);
     for (const one of all) {
       const { domain } = one.machine.disk;
-      await rename(awayOf(one), socketOf(one));
+      await giveSocketBack(site, one.machine);
       await site.service.domainUp(domain);
       const left = (await site.service.listLeftovers(domain)).filter(({ id }) => id.startsWith('job:'));
       expect(left).toMatchObject([{ id: `job:${one.job.id}`, blockedBy: '' }]);

@@ -58,6 +58,11 @@ export class NbdServer implements AsyncDisposable {
     return new NbdServer(file, server, child);
   }
 
+  /** The export, as a request names it. */
+  get target() {
+    return { server: this.server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
+  }
+
   /** It goes on listening, and answers nothing any more. */
   async hang(): Promise<void> {
     await stop(present(this.#child.pid));
