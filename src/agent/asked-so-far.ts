@@ -149,9 +149,9 @@ export class AskedSoFar {
     }
     if (job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
     if (job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
-    if (job.giveUpRequested !== this.#giveUpRequested) this.forget('yank');
-    if (job.intent !== this.#intent || job.giveUpRequested !== this.#giveUpRequested)
-      this.#intentAt = performance.now();
+    const isGivenUp = job.giveUpRequested !== this.#giveUpRequested;
+    if (isGivenUp) this.forget('yank');
+    if (isGivenUp || job.intent !== this.#intent) this.#intentAt = performance.now();
     this.#giveUpRequested = job.giveUpRequested;
     this.#generation = generation;
     this.#intent = job.intent;

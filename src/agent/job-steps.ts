@@ -122,8 +122,8 @@ export class JobSteps {
   }
 
   /**
-   * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: it is silent, and not
-   * waited for.
+   * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: QEMU is silent, so it
+   * is asked for nothing, and nothing is deleted.
    */
   async settle(machine: VirtualMachine | undefined, { leavesQemu = false } = {}): Promise<void> {
     const { concluded } = this.#job;

@@ -49,7 +49,7 @@ export class Starts {
   }
 
   /**
-   * Resolves when the job has been accepted by QEMU or refused; `log.refused` tells. Whoever waits may leave: the
+   * Resolves when QEMU has accepted the job, or it was refused or given up (`log.neverRan`). Whoever waits may leave: the
    * start goes on to its end all the same.
    */
   async start(start: Start, call: Call): Promise<JobLog> {

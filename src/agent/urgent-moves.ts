@@ -64,10 +64,10 @@ export class UrgentMoves {
         return;
       case 'YANK_COPIES': {
         asked.yankedCopies();
-        // Its own pivot was not asked for over this connection yet.
-        const own = log.job.concluded === undefined ? isOverNetwork(log.job) : mayBeBroken(log.job);
-        for (const { accepted: copy } of [...(own ? [log.job] : []), ...copiesBeside()])
-          await this.#yank(copy.job, machine);
+        // Its own pivot, if it goes on, was not asked for over this connection.
+        const isOwn = log.job.concluded === undefined ? isOverNetwork(log.job) : mayBeBroken(log.job);
+        if (isOwn) await this.#yank(accepted.job, machine);
+        for (const copy of copiesBeside()) await this.#yank(copy.accepted.job, machine);
       }
     }
   }

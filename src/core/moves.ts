@@ -62,7 +62,7 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly stopsSoon: boolean;
   /** It was, and has to get on with its work before it may be paused again. */
   readonly restsFromHold: boolean;
-  /** By force: an end was asked for, or not to wait for what is left of one. QEMU has been silent since for long enough. */
+  /** Somebody wants the end by force, or not to wait for the clean-up, and QEMU has been silent since for long enough. */
   readonly givenUp: boolean;
   /** This host was refused a moment ago to move the guest: its domain may be another's. */
   readonly fenced: boolean;

@@ -831,7 +831,7 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
    * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
    * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
    * connection. A job whose QEMU has been silent for 30 seconds then is given up: UNRESOLVED, and nothing is deleted.
-   * One that is over already, and is only to be cleaned up in QEMU, ends then as it was told to have ended.
+   * A job that is over, and only waits to be cleaned up in QEMU, ends then with the result that QEMU had told.
    *
    * @generated from field: bool force = 4;
    */
