@@ -76,28 +76,6 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     expect(await readdir(join(site.stateFolder, 'holds'))).toEqual([]);
   });
 
-  test(`a guest that is held while new images are formatted beside it runs on, ${ROUNDS} times`, async () => {
-    await using vm = await vmOfDisks(4, (name) => monitorIn(site.sockets, name));
-    await site.service.domainUp(vm.name);
-    const [moved = '', ...others] = vm.disks;
-    const over = new AbortController();
-    const copies = others.map(async (disk) => {
-      for (let round = 0; !over.signal.aborted; round += 1) {
-        const id = await copied(site.service, vm, disk, `${disk}-r${round}`);
-        await site.service.abort({ job: byId(id) });
-      }
-    });
-    try {
-      for (let round = 0; round < ROUNDS; round += 1) {
-        expect(await pivoted(site.service, vm, moved, `${moved}-r${round}`)).toBe(Job_State.STATE_COMPLETED);
-      }
-    } finally {
-      over.abort();
-      await Promise.all(copies);
-    }
-    expect(await runState(vm.qemu.admin)).toBe('running');
-  });
-
   test('a guest that another client pauses and continues just as we stop it, runs in the end', async () => {
     let stops = 0;
     await using vm = await proxied((admin) => async (execute) => {

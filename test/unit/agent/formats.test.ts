@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Formats } from '../../../src/agent/formats.ts';
 import type { GuestCommand, QmpCommand } from '../../../src/core/qemu/commands.ts';
 import { DRAIN } from '../../../src/core/qemu/drain.ts';
@@ -11,6 +11,7 @@ const CREATE: QmpCommand = {
   arguments: { 'job-id': 'c', options: { driver: 'qcow2', file: 'f', size: 1 } },
 };
 const STOP: GuestCommand = { execute: 'stop' };
+const CONT: GuestCommand = { execute: 'cont' };
 const NODES: QmpCommand = { execute: 'query-named-block-nodes', arguments: { flat: true } };
 
 /** A QEMU that answers a command when a test says so. */
@@ -38,7 +39,7 @@ function qemu(limitMs = 60_000) {
 const turn = async () => await new Promise(setImmediate);
 
 describe('beside an image that is being formatted', () => {
-  it.each([STOP, DRAIN, NODES])('QEMU is not sent $execute', async (command) => {
+  it.each([STOP, DRAIN, CONT, NODES])('QEMU is not sent $execute', async (command) => {
     const { sent, send, has, answer } = qemu();
     for (const [type, status] of [['create', 'concluded'] as const, ['mirror', 'ready'] as const]) {
       for (const live of ['created', 'running', 'paused'] as const) has('create', live);
@@ -72,9 +73,26 @@ describe('beside an image that is being formatted', () => {
     has('create', 'running');
     void send(STOP);
     for (const execute of ['query-jobs', 'query-block'] as const) void send({ execute });
-    void send({ execute: 'cont' });
     await turn();
-    expect(sent).toEqual(['query-jobs', 'query-block', 'cont']);
+    expect(sent).toEqual(['query-jobs', 'query-block']);
+  });
+
+  it('the guest is continued in the end, while others wait on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const { sent, send, has } = qemu();
+    has('create', 'running');
+    void send(NODES);
+    void send(CONT);
+    await turn();
+    await vi.advanceTimersByTimeAsync(999);
+    await turn();
+    expect(sent).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    await turn();
+    expect(sent).toEqual(['cont']);
   });
 });
 
