@@ -24,7 +24,15 @@ const PAUSE_LASTS_MS = 200;
 /** What QEMU refuses for longer it has not refused because of a race. */
 const REFUSES_MS = 2000;
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
-const LOOK_AGAIN_MS = { STARTING: 20, PIVOTING: 500, CANCELLING: 500, held: 10, migrates: 500, pace: 250 };
+const LOOK_AGAIN_MS = {
+  STARTING: 20,
+  PIVOTING: 500,
+  CANCELLING: 500,
+  held: 10,
+  migrates: 500,
+  pace: 250,
+  network: 2000,
+};
 /** A host that may not move the guest asks again after so long. */
 const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
@@ -62,8 +70,6 @@ export class AskedSoFar {
   /** When QEMU was asked to end the copy. */
   #endAskedAt = Infinity;
   #copiesYankedAt = -Infinity;
-  /** Over this connection QEMU has said that the job goes on: the guest was where it was. */
-  #goesOn = false;
 
   add(asking: Asking): void {
     this.#asked.add(asking);
@@ -106,10 +112,7 @@ export class AskedSoFar {
   /** What QEMU says now. */
   see(seen: Seen): void {
     if (seen.qemu !== 'SILENT') this.#heardAt = performance.now();
-    if (seen.qemu === 'UP' && seen.job !== undefined) {
-      this.#pace.see(seen.job);
-      this.#goesOn = seen.job.status !== 'concluded';
-    }
+    if (seen.qemu === 'UP' && seen.job !== undefined) this.#pace.see(seen.job);
     const isPaused = seen.qemu === 'UP' && seen.job?.paused === true && seen.job.ioStatus === 'ok';
     this.#guestMigrates = seen.qemu === 'UP' && seen.guestMigrates;
     this.#pausedSince = isPaused ? (this.#pausedSince ?? performance.now()) : undefined;
@@ -124,7 +127,9 @@ export class AskedSoFar {
     if (state === 'PIVOTING' && this.#underWayMs(job) === undefined) return LOOK_AGAIN_MS.pace;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(job);
-    return leftMs > 0 && leftMs !== Infinity ? leftMs : undefined;
+    // No event tells of a server that hangs, and another client's command may wait for it, and the guest with that.
+    const inMs = Math.min(leftMs > 0 ? leftMs : Infinity, isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity);
+    return inMs === Infinity ? undefined : inMs;
   }
 
   #underWayMs({ accepted }: Job): number | undefined {
@@ -135,14 +140,16 @@ export class AskedSoFar {
     return this.#pausedSince !== undefined && performance.now() - this.#pausedSince >= PAUSE_LASTS_MS;
   }
 
-  /** `silentMs`: for how long QEMU has answered nothing that it was asked. */
-  now(job: Job, generation: number, silentMs = 0): Asked {
+  /**
+   * `silentMs`: for how long QEMU has answered nothing that it was asked. `isUnderWay`: QEMU has told over the present
+   * connection that the job is, and of no end since.
+   */
+  now(job: Job, generation: number, { silentMs = 0, isUnderWay = false } = {}): Asked {
     const another = generation !== this.#generation || job.intent !== this.#intent;
     if (another) {
       this.#asked.clear();
       this.#refused.clear();
     }
-    if (generation !== this.#generation) this.#goesOn = false;
     if (isOverNetwork(job) && performance.now() - this.#forcedAt > FORCE_AGAIN_MS) {
       this.#forcedAt = Infinity;
       this.forget('yank', 'forceEnd');
@@ -187,7 +194,7 @@ export class AskedSoFar {
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
       givenUp: (isForced(job) || job.giveUpRequested) && unheardMs > GIVE_UP_MS,
-      waitsFarTooLong: this.#waitsFarTooLong(job, nowMs, silentMs),
+      waitsFarTooLong: this.#waitsFarTooLong(job, { nowMs, silentMs, isUnderWay }),
       endsTooLong: this.#hangsAtItsEnd(nowMs),
       stopsSoon: (this.#underWayMs(job) ?? Infinity) <= UNDER_WAY_LIMIT_MS,
       fenced: nowMs < this.#fencedUntil,
@@ -195,9 +202,16 @@ export class AskedSoFar {
     };
   }
 
-  #waitsFarTooLong({ guestHeld, state, concluded }: Job, nowMs: number, silentMs: number): boolean {
-    const isUnderWay = !this.#asked.has('complete') && (this.#goesOn || state === 'STARTING');
-    if (!isUnderWay && concluded === undefined) return false;
+  #waitsFarTooLong(
+    { guestHeld, state, concluded }: Job,
+    {
+      nowMs,
+      silentMs,
+      isUnderWay,
+    }: { readonly nowMs: number; readonly silentMs: number; readonly isUnderWay: boolean },
+  ): boolean {
+    const guestStays = !this.#asked.has('complete') && (isUnderWay || state === 'STARTING');
+    if (!guestStays && concluded === undefined) return false;
     const waitsMs = Math.max(silentMs, guestHeld ? nowMs - this.#heldSince : 0);
     return waitsMs > HANGS_AFTER_MS && nowMs - this.#copiesYankedAt > FORCE_AGAIN_MS;
   }

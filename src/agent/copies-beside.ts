@@ -11,8 +11,14 @@ export function copiesBeside(
   machines: Pick<VirtualMachines, 'of'>,
 ): readonly Job[] {
   const machine = machines.of(accepted);
-  return logs
-    .map(({ job }) => job)
-    .filter(mayBeBroken)
-    .filter((job) => job.accepted.job !== accepted.job && machines.of(job.accepted) === machine);
+  return (
+    logs
+      .map(({ job }) => job)
+      .filter(mayBeBroken)
+      .filter((job) => job.accepted.job !== accepted.job && machines.of(job.accepted) === machine)
+      // Another client may have completed one while nobody of us listened.
+      .filter(({ state, concluded, accepted: { job } }) => {
+        return concluded !== undefined || state === 'STARTING' || machine?.isUnderWay(job) === true;
+      })
+  );
 }

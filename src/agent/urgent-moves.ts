@@ -54,7 +54,8 @@ export class UrgentMoves {
     const { identity } = machine;
     if (identity === undefined) return;
     const { accepted } = log.job;
-    const now: Asked = asked.now(log.job, identity.generation, machine.silence.ms);
+    const isUnderWay = machine.isUnderWay(accepted.job);
+    const now: Asked = asked.now(log.job, identity.generation, { silentMs: machine.silence.ms, isUnderWay });
     switch (urgentMove(log.job, now)) {
       case undefined:
         return;

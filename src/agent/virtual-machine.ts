@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
-import { isJobId } from '../core/plans/names.ts';
 import type { GuestCommand, QmpCommand } from '../core/qemu/commands.ts';
 import {
   type QemuBlockJob,
@@ -23,6 +22,7 @@ import { failureFrom } from './failures.ts';
 import { Formats } from './formats.ts';
 import { HeardEnds } from './heard-ends.ts';
 import { type Identity, identify } from './identity.ts';
+import { JobsHere } from './jobs-here.ts';
 import { absoluteIn } from './qemu-process.ts';
 import { Silence } from './silence.ts';
 
@@ -55,7 +55,7 @@ export class VirtualMachine {
   #identity: Identity | undefined;
   #lastGraph: BlockGraph | undefined;
   /** Of our jobs those that this very QEMU has, or has had, as was seen over the present connection. */
-  #jobsHere = new Set<string>();
+  #jobsHere = new JobsHere();
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
@@ -71,11 +71,12 @@ export class VirtualMachine {
     });
     this.#monitor.onEvent((event) => {
       this.heardEnds.take(event);
+      this.#jobsHere.take(event);
       this.#changed();
     });
     this.#monitor.onState((state) => {
       this.#identity = undefined;
-      this.#jobsHere = new Set();
+      this.#jobsHere = new JobsHere();
       if (state.state === 'disconnected') this.#trouble = state.error.message;
       if (state.state === 'connected') {
         this.#trouble = 'it has not said yet who it is';
@@ -136,7 +137,7 @@ export class VirtualMachine {
     const state = this.#monitor.state;
     const { identity, jobs } = await identify(this.#monitor, this.socketPath, generation);
     if (this.#monitor.state !== state) return;
-    this.#note(jobs);
+    this.#jobsHere.listed(jobs);
     this.#identity = identity;
     this.#lastIdentity = this.#identity;
     this.#log.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
@@ -178,22 +179,23 @@ export class VirtualMachine {
   async jobs(): Promise<readonly QemuJob[]> {
     const before = this.#identity;
     const jobs = readJobs(await this.execute({ execute: 'query-jobs' }));
-    if (this.#identity === before) this.#note(jobs);
+    if (this.#identity === before) this.#jobsHere.listed(jobs);
     return jobs;
-  }
-
-  #note(jobs: readonly QemuJob[]): void {
-    for (const { id } of jobs) if (isJobId(id)) this.#jobsHere.add(id);
   }
 
   /** A job is about to be started in this very QEMU. */
   expect(job: string): void {
-    if (this.#identity !== undefined) this.#jobsHere.add(job);
+    if (this.#identity !== undefined) this.#jobsHere.know(job);
   }
 
   /** It was seen to have this job, over the present connection: so it is the QEMU that runs it, whatever /proc says. */
   has(job: string): boolean {
     return this.#jobsHere.has(job);
+  }
+
+  /** It was under way when QEMU last told, over the present connection: the guest is where it was. */
+  isUnderWay(job: string): boolean {
+    return this.#jobsHere.isUnderWay(job);
   }
 
   async blockJobs(): Promise<readonly QemuBlockJob[]> {

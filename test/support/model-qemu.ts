@@ -23,7 +23,7 @@ export const QEMU_JOB_STATUSES = [
   'null',
 ] as const satisfies readonly QemuJobStatus[];
 
-const GOES_ON: readonly QemuJobStatus[] = ['created', 'running', 'paused', 'ready', 'standby'];
+export const GOES_ON: readonly QemuJobStatus[] = ['created', 'running', 'paused', 'ready', 'standby'];
 
 /** Which command is taken in which status. */
 export const VERBS: Readonly<Partial<Record<QmpCommand['execute'], readonly QemuJobStatus[]>>> = {

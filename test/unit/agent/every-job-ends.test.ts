@@ -13,7 +13,7 @@ import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
 import { flushesOf } from '../../../src/core/qemu/flush.ts';
 import { type UrgentMove, urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
-import { ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/model-qemu.ts';
+import { GOES_ON, ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/model-qemu.ts';
 import {
   ACTIVE_COMMIT,
   CANCEL,
@@ -227,6 +227,7 @@ class Life {
   looks = 0;
   #stillFor = 0;
   #heardMs = clockMs;
+  #isUnderWay = false;
 
   constructor(
     { job: { accepted, ...job }, heldForMs }: Case,
@@ -312,7 +313,9 @@ class Life {
     this.#askForEnd();
     const seen = this.#seen;
     if (seen.qemu !== 'SILENT') this.#heardMs = clockMs;
-    const asked = () => this.#asked.now(this.#job, 1, clockMs - this.#heardMs);
+    if (seen.qemu === 'UP') this.#isUnderWay = GOES_ON.some((status) => status === this.#qemu.now.status);
+    const hears = { silentMs: clockMs - this.#heardMs, isUnderWay: this.#isUnderWay };
+    const asked = () => this.#asked.now(this.#job, 1, hears);
     // Of one that nobody can ask nothing can be broken.
     const urgent = this.#qemu.now.presence === 'SILENT' ? undefined : urgentMove(this.#job, asked());
     if (urgent !== undefined) return this.#break(urgent);

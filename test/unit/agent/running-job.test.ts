@@ -42,6 +42,10 @@ class Machine {
     return this.isIt;
   }
 
+  isUnderWay(): boolean {
+    return this.isIt && this.status !== 'concluded';
+  }
+
   expect(): void {
     this.isIt = true;
   }
