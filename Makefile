@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 # The pinned Node and the tools of node_modules come first, whatever the machine has.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+# Hundreds of services and clients are started by the tests: what Node has compiled once is kept.
+export NODE_COMPILE_CACHE := $(CURDIR)/.cache/node-compile
 INSTALLED := node_modules/.installed
 REPORT := .cache/test-report.json
 

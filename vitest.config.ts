@@ -4,6 +4,9 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** What takes a minute and more, the longest first: begun last, one would run on alone when all else is over. */
 const LONG = ['chaos/chaos', 'qemu/guest-load', 'qemu/storage-faults', 'demo/demo', 'qemu/golden-other', 'qemu/cli'];
 
+/** Two cores do two files at a time, whatever they test. Vitest wants one number for all that runs side by side. */
+const WORKERS = 2;
+
 function rank({ moduleId }: TestSpecification): number {
   const at = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
   return at === -1 ? LONG.length : at;
@@ -33,13 +36,14 @@ export default defineConfig({
             'test/deploy/**/*.test.ts',
           ],
           testTimeout: 30_000,
+          maxWorkers: WORKERS,
           // Tests that run at once wait for most of their time: for a connection that is tried again.
           maxConcurrency: 12,
         },
       },
       {
         test: {
-          // Real QEMUs and real guests: two cores do two files at a time.
+          // Real QEMUs and real guests.
           name: 'qemu',
           include: [
             'test/qemu/**/*.test.ts',
@@ -50,7 +54,7 @@ export default defineConfig({
           ],
           testTimeout: 120_000,
           hookTimeout: 240_000,
-          maxWorkers: 2,
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -61,7 +65,7 @@ export default defineConfig({
           globalSetup: 'test/packages/build.ts',
           testTimeout: 120_000,
           hookTimeout: 240_000,
-          maxWorkers: 1,
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -70,7 +74,7 @@ export default defineConfig({
           name: 'newcomer',
           include: ['test/newcomer/**/*.test.ts'],
           globalSetup: 'test/packages/build.ts',
-          maxWorkers: 1,
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -80,7 +84,7 @@ export default defineConfig({
           include: ['test/etcd/**/*.test.ts', 'test/fleet/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          maxWorkers: 2,
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -90,18 +94,18 @@ export default defineConfig({
           include: ['test/page/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 60_000,
-          maxWorkers: 1,
+          maxWorkers: WORKERS,
         },
       },
       {
         test: {
-          // Fleets of containers, which mostly wait: two at a time, when nothing else is running.
+          // Fleets of containers, which mostly wait, when nothing else is running.
           name: 'containers',
           include: ['test/containers/**/*.test.ts'],
           globalSetup: ['test/support/docker/global-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: WORKERS,
           sequence: { groupOrder: 1 },
         },
       },
