@@ -13,6 +13,7 @@ import { access, realpath, statfs } from './disk-files.ts';
 import { expectGreeting } from './nbd-greeting.ts';
 import { ownChain, usableQcow2 } from './own-chain.ts';
 import { checkAllowed, inWords, lookAt, lookAtExisting, type Place, readHeader, refuseUsed } from './place.ts';
+import { refuseSeenOtherwise } from './prove-file.ts';
 import type { Site } from './site.ts';
 
 /** Less than this left, and not even an image's metadata fits. */
@@ -51,6 +52,7 @@ export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Sit
   if (options.reuseExternal) await checkAllowed(place.path, site.allowed);
   if (place.is === 'FOLDER') throw invalidField('destination.file', 'names a folder; add the name of the file');
   const path = destination.path;
+  await refuseSeenOtherwise(place, site.machine);
   if (place.is === 'DEVICE') {
     await checkAllowed(place.path, site.allowed);
     await refuseUsed(place, site.graphs);

@@ -17,6 +17,8 @@ export const lstat = async (path: string): Promise<BigIntStats> =>
 export const stat = async (path: string): Promise<BigIntStats> =>
   await inTurn(async () => await all.stat(path, { bigint: true }));
 
+export const readlink = async (path: string): Promise<string> => await inTurn(async () => await all.readlink(path));
+
 export const statfs = async (path: string): Promise<StatsFs> => await inTurn(async () => await all.statfs(path));
 
 export const realpath = async (path: string): Promise<string> => await inTurn(async () => await all.realpath(path));
@@ -35,6 +37,10 @@ export class DiskFile {
 
   constructor(handle: all.FileHandle) {
     this.#handle = handle;
+  }
+
+  get descriptor(): number {
+    return this.#handle.fd;
   }
 
   async stat(): Promise<BigIntStats> {

@@ -6,6 +6,7 @@ import type { QemuJob } from '../core/qemu/replies.ts';
 import { Refused } from '../qmp/errors.ts';
 import { refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
+import { proveFile } from './prove-file.ts';
 import { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -33,6 +34,9 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
       // It may have been made, and that never been written down: a file that is not known as ours stays.
       if (made === undefined) await mustBeAbsent(action.path);
       else await removeFile(made);
+      return undefined;
+    case 'prove-file':
+      if (machine !== undefined) await proveFile(action, machine);
       return undefined;
     case 'sync-file':
       await syncFile(action.path);

@@ -6,7 +6,9 @@ import { type BigIntStats, constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { fail } from '../core/errors.ts';
 import type { Action, KnownFile, MadeFile } from '../core/plans/step.ts';
-import { type DiskFile, lstat, open, stat, unlink } from './disk-files.ts';
+import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
+import { identify } from './file-identity.ts';
+import { processWith } from './open-files.ts';
 
 /**
  * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
@@ -72,13 +74,13 @@ async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
   });
 }
 
-/** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` names who has it open. */
+/** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` or /proc names who has it open. */
 export async function deleteImage(
   image: KnownFile,
   holder: (path: string) => Promise<string | undefined>,
 ): Promise<void> {
   if (!(await isStill(image))) return;
-  const by = await holder(image.path);
+  const by = (await holder(image.path)) ?? (await processWith(image.path));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });
   await unlink(image.path);
   await syncFolderOf(image.path);
@@ -132,7 +134,5 @@ export async function isStill(file: KnownFile): Promise<boolean> {
 
 /** The same for each name of one file or device; of what is no file that is there, the name itself. */
 export async function fileKey(path: string): Promise<string> {
-  const there = path.startsWith('/') ? await stat(path).catch(() => undefined) : undefined;
-  if (there === undefined) return path;
-  return there.isBlockDevice() ? `device ${there.rdev}` : `file ${there.dev}:${there.ino}`;
+  return (await identify(path))?.key ?? path;
 }

@@ -1,8 +1,8 @@
 /** The block graphs of all VMs that can be asked: what any of them holds is in use. */
-import { readdir } from 'node:fs/promises';
 import type { BlockGraph } from '../core/chain.ts';
 import { inTime } from '../lib/in-time.ts';
-import { fileKey } from './files.ts';
+import { type FileIdentity, identify, overlaps } from './file-identity.ts';
+import { isLocked, isOpen, type OpenFiles, openFilesOf, soughtAt } from './open-files.ts';
 import { findListener, presenceOf } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -12,8 +12,8 @@ export interface DomainGraph {
   readonly socketPath: string;
   /** Of a QEMU that has never been asked it is empty. */
   readonly graph: BlockGraph;
-  /** What such a one has open, as file keys, or that nobody can tell. */
-  readonly opens?: ReadonlySet<string> | 'UNKNOWN';
+  /** What it has open, by whatever name, where /proc shows it. UNKNOWN: nor has it ever been asked. */
+  readonly opens: OpenFiles | 'UNKNOWN' | undefined;
 }
 
 /** QEMU answers in milliseconds; one that takes longer drains a slow disk, or is stopped. */
@@ -23,13 +23,13 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
   const graphs = machines.all.map(async (machine): Promise<DomainGraph[]> => {
     const { name: domain, socketPath, lastGraph } = machine;
     const now = await inTime(machine.graph(), PATIENCE_MS);
-    if (now !== undefined) return [{ domain, socketPath, graph: now }];
+    if (now !== undefined) return [{ domain, socketPath, graph: now, opens: await machine.openFiles() }];
     // One that hangs holds up nobody else; it holds its files all the same, as far as is known. One that has ended does not.
     if (await hasEnded(machine)) return [];
-    if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph }];
+    if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph, opens: await machine.openFiles() }];
     return machine.nobodyListens
       ? []
-      : [{ domain, socketPath, graph: NO_GRAPH, opens: await openedBehind(socketPath) }];
+      : [{ domain, socketPath, graph: NO_GRAPH, opens: (await openedBehind(socketPath)) ?? 'UNKNOWN' }];
   });
   return (await Promise.all(graphs)).flat();
 }
@@ -37,33 +37,46 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
 const NO_GRAPH: BlockGraph = { disks: [], nodes: new Map(), children: new Map(), jobNodes: new Map() };
 
 /** What the process that listens there has open, where /proc shows it. */
-async function openedBehind(socketPath: string): Promise<ReadonlySet<string> | 'UNKNOWN'> {
+async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> {
   const pid = (await findListener(socketPath))?.process.pid;
-  const descriptors = pid === undefined ? undefined : await readdir(`/proc/${pid}/fd`).catch(() => undefined);
-  if (descriptors === undefined) return 'UNKNOWN';
-  return new Set(await Promise.all(descriptors.map(async (one) => await fileKey(`/proc/${pid}/fd/${one}`))));
+  return pid === undefined ? undefined : await openFilesOf(pid);
 }
 
-/** Of the files, those that no VM has open. */
-export async function notHeld<File extends { readonly path: string }>(
-  files: readonly File[],
-  holder: (path: string) => Promise<string | undefined>,
-): Promise<readonly File[]> {
-  const found = await Promise.all(files.map(async (file) => ((await holder(file.path)) === undefined ? [file] : [])));
-  return found.flat();
-}
-
-/** Which node of which VM has this file or device open, by whatever name; undefined: none. */
+/** Which node of which VM has this file or device open, by whatever name, or who else has locked it; undefined: none. */
 export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
-  const key = await fileKey(path);
+  const by = await domainWith(path, graphs);
+  if (by !== undefined) return by;
+  const file = await identify(path);
+  return file !== undefined && (await isLocked(file)) ? 'a process of this host that has locked it' : undefined;
+}
+
+/** As holderOf, of those VMs alone. */
+export async function domainWith(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
+  const sought = await soughtAt(path);
   for (const { domain, graph, opens } of graphs) {
-    const mayHold = opens === 'UNKNOWN' ? key !== path : opens?.has(key) === true;
-    if (mayHold) return `domain ${domain}, whose QEMU cannot be asked`;
-    for (const node of graph.nodes.values()) {
-      if ((await fileKey(node.path)) === key) return `node ${node.node} of domain ${domain}`;
+    const unasked = `domain ${domain}, whose QEMU cannot be asked`;
+    if (opens === 'UNKNOWN') {
+      if (sought !== undefined) return unasked;
+      continue;
     }
+    const node = await nodeOf(path, sought?.identity, graph);
+    if (node !== undefined) return `node ${node} of domain ${domain}`;
+    if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) continue;
+    return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
   }
   return undefined;
+}
+
+async function nodeOf(path: string, file: FileIdentity | undefined, graph: BlockGraph): Promise<string | undefined> {
+  for (const node of graph.nodes.values()) {
+    if (file === undefined ? node.path === path : await isFile(node.path, file)) return node.node;
+  }
+  return undefined;
+}
+
+async function isFile(path: string, file: FileIdentity): Promise<boolean> {
+  const found = await identify(path);
+  return found !== undefined && overlaps(found, file);
 }
 
 async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {

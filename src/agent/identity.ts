@@ -1,8 +1,8 @@
 /** Which VM is behind a QMP socket, and what it has of us: what is asked first over each new connection. */
-import { type QemuJob, readJobs, readName, readUuid } from '../core/qemu/replies.ts';
-import { Disconnected } from '../qmp/errors.ts';
+import { type QemuJob, readCpuThreads, readJobs, readName, readUuid } from '../core/qemu/replies.ts';
+import { Disconnected, Refused } from '../qmp/errors.ts';
 import type { Monitor } from '../qmp/monitor.ts';
-import { findListener, type ProcessFacts } from './qemu-process.ts';
+import { findListener, hasThread, type ProcessFacts } from './qemu-process.ts';
 
 /** Who a QEMU said it is, over the present connection. */
 export interface Identity {
@@ -11,6 +11,8 @@ export interface Identity {
   readonly qemuVersion: string;
   /** Undefined where /proc does not tell which process has the socket. */
   readonly facts: ProcessFacts | undefined;
+  /** That process is QEMU itself, and none that passes its monitor on: one of its threads runs a virtual CPU. */
+  readonly isItself: boolean;
   /** The connection's number; a new one may be another QEMU. */
   readonly generation: number;
 }
@@ -23,17 +25,30 @@ export async function identify(
 ): Promise<{ readonly identity: Identity; readonly jobs: readonly QemuJob[] }> {
   const { state } = monitor;
   if (state.state !== 'connected') throw new Disconnected('ended');
-  const [name, uuid, jobs, facts] = await Promise.all([
+  const [name, uuid, jobs, threads, facts] = await Promise.all([
     monitor.execute({ execute: 'query-name' }),
     monitor.execute({ execute: 'query-uuid' }),
     monitor.execute({ execute: 'query-jobs' }),
+    cpuThreads(monitor),
     findListener(socketPath),
   ]);
+  const [thread] = threads;
+  const isItself = facts !== undefined && thread !== undefined && (await hasThread(facts.process.pid, thread));
   const { qemu, package: packageName } = state.greeting.version;
   const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
   const qemuVersion = packageName === '' ? number : `${number} (${packageName})`;
   return {
-    identity: { name: readName(name), uuid: readUuid(uuid), qemuVersion, facts, generation },
+    identity: { name: readName(name), uuid: readUuid(uuid), qemuVersion, facts, isItself, generation },
     jobs: readJobs(jobs),
   };
+}
+
+/** None where there are no CPUs yet (`-preconfig`). */
+async function cpuThreads(monitor: Monitor): Promise<readonly number[]> {
+  try {
+    return readCpuThreads(await monitor.execute({ execute: 'query-cpus-fast' }));
+  } catch (error) {
+    if (error instanceof Refused) return [];
+    throw error;
+  }
 }

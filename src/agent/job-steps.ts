@@ -13,7 +13,7 @@ import { NotSent } from '../qmp/errors.ts';
 import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
 import { removeFile } from './files.ts';
-import { notHeld } from './graphs.ts';
+import { freeFiles } from './free-files.ts';
 import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -138,7 +138,7 @@ export class JobSteps {
     const failedTo = machine?.heardEnds.failedTo(this.#job.accepted.job);
     const { state, failure: why } = ending(this.#job, concluded, failedTo);
     const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
-    const safeToDelete = leavesQemu ? [] : await notHeld(outcome.safeToDelete, this.#options.holder);
+    const safeToDelete = leavesQemu ? [] : await freeFiles(this.#job, outcome.safeToDelete, this.#options.holder);
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
   }

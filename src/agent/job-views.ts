@@ -1,6 +1,7 @@
 /** Jobs as callers see them: each with its progress, and with nothing called safe to delete that is in use again. */
 import type { JobView } from '../core/job-view.ts';
-import { graphsOf, holderOf, notHeld } from './graphs.ts';
+import { freeFiles } from './free-files.ts';
+import { graphsOf, holderOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { Progresses } from './progresses.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -23,10 +24,11 @@ export class JobViews {
     await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
     const isNamed = logs.some(({ job }) => job.outcome.safeToDelete.length > 0);
     const graphs = isNamed ? await graphsOf(this.#machines) : [];
+    const holder = async (path: string) => await holderOf(path, graphs);
     return await Promise.all(
       logs.map(async (log) => {
         const { outcome } = log.job;
-        const safeToDelete = await notHeld(outcome.safeToDelete, async (path) => await holderOf(path, graphs));
+        const safeToDelete = await freeFiles(log.job, outcome.safeToDelete, holder);
         return { job: { ...log.job, outcome: { ...outcome, safeToDelete } }, progress: this.of(log).progress };
       }),
     );

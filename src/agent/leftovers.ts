@@ -11,6 +11,7 @@ import { failureFrom } from './failures.ts';
 import { isStill, isThere, removeFile } from './files.ts';
 import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
+import { processWith } from './open-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import type { WhoseJobs } from './whose-jobs.ts';
@@ -81,7 +82,7 @@ export class Leftovers {
       const { madeFile: made, accepted } = job;
       const { path, trouble } = await fileLeft(job).catch((error: unknown) => unseen(job, error));
       if (path === undefined) return [];
-      const holder = async () => await holderOf(path, await graphsOf(this.#machines));
+      const holder = async () => (await holderOf(path, await graphsOf(this.#machines))) ?? (await processWith(path));
       const leftover: Leftover = {
         id: `file:${accepted.job}`,
         kind: 'FILE',

@@ -7,6 +7,7 @@ import { HEADER_BYTES, type ImageHeader, readImageHeader } from '../core/image-h
 import { lstat, open, realpath, stat } from './disk-files.ts';
 import { failureFrom } from './failures.ts';
 import { type DomainGraph, holderOf } from './graphs.ts';
+import { processWith } from './open-files.ts';
 
 export interface Place {
   /** Without symbolic links: the path that was checked is the one that is used. */
@@ -72,7 +73,8 @@ async function nearestFolder(folder: string): Promise<string> {
 /** Throws DESTINATION_IN_USE if any VM has this file or device open, by whatever name, or the host itself. */
 export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): Promise<void> {
   const { path } = place;
-  const by = await holderOf(path, graphs);
+  // A device is opened by many who only look at it; the kernel tells below who has it for itself.
+  const by = (await holderOf(path, graphs)) ?? (place.is === 'DEVICE' ? undefined : await processWith(path));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
   if (place.is !== 'DEVICE') return;
   try {

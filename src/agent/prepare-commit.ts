@@ -8,8 +8,9 @@ import type { KnownFile } from '../core/plans/step.ts';
 import type { CommitSpec } from '../core/rules/commit.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { formatOf } from './destination.ts';
-import { lstat, realpath } from './disk-files.ts';
-import { fileKey, knownAs } from './files.ts';
+import { fileKey } from './files.ts';
+import { domainWith } from './graphs.ts';
+import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
 import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
 
@@ -21,10 +22,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const isActive = topAt === 0;
   const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
-  const committed = await knownFiles(disk.chain.slice(topAt, baseAt));
-  if (spec.options.deleteCommitted) {
-    for (const { path } of committed) await checkAllowed(path, site.allowed);
-  }
+  const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, basePath: base.path, topPath: top.path };
   const backingFile = isActive ? undefined : nameForOverlay(topAt, baseAt, spec, site);
@@ -63,46 +61,44 @@ function imageAt(index: number, { disk }: Site): Image {
 }
 
 /** A commit changes images that others may have below theirs: what they show would be no moment of any disk. */
-async function refuseShared(images: readonly Image[], { graph, graphs, disk, machine }: Site): Promise<void> {
+async function refuseShared(images: readonly Image[], site: Site): Promise<void> {
+  const { graph, graphs, disk, machine } = site;
   const own = new Set(disk.chain[0] === undefined ? [] : topDown(graph, disk.chain[0].node));
+  const others = graphs.filter(({ socketPath }) => socketPath !== machine.socketPath);
+  const here = `of domain ${machine.name}`;
   for (const image of images) {
+    const refuse = (by: string) => fail('DESTINATION_IN_USE', { path: image.path, by });
+    const by = await domainWith(image.path, others);
+    if (by !== undefined) refuse(by);
     const key = await fileKey(image.path);
-    for (const other of graphs) {
-      if (other.opens === 'UNKNOWN' || other.opens?.has(key) === true) {
-        fail('DESTINATION_IN_USE', { path: image.path, by: `domain ${other.domain}, whose QEMU cannot be asked` });
-      }
-      const isHere = other.socketPath === machine.socketPath;
-      for (const node of other.graph.nodes.values()) {
-        if ((isHere && own.has(node.node)) || (await fileKey(node.path)) !== key) continue;
-        const by = `node ${node.node} of domain ${other.domain} reads it`;
-        fail('DESTINATION_IN_USE', { path: image.path, by });
-      }
-      if (!isHere) continue;
-      // An overlay that no device is on: exported for a backup, maybe.
-      for (const [parent, below] of graph.children) {
-        if (own.has(parent) || below.every(({ node }) => node !== image.node)) continue;
-        fail('DESTINATION_IN_USE', { path: image.path, by: `node ${parent} of domain ${other.domain} reads it` });
-      }
-      const sharer = other.graph.disks.find(
-        ({ qdev, chain }) => qdev !== disk.qdev && chain.some(({ node }) => node === image.node),
-      );
-      if (sharer !== undefined) {
-        fail('DESTINATION_IN_USE', { path: image.path, by: `disk ${sharer.id} of domain ${other.domain} reads it` });
-      }
+    for (const node of graph.nodes.values()) {
+      if (!own.has(node.node) && (await fileKey(node.path)) === key) refuse(`node ${node.node} ${here}`);
     }
+    // An overlay that no device is on: exported for a backup, maybe.
+    for (const [parent, below] of graph.children) {
+      if (own.has(parent) || below.every(({ node }) => node !== image.node)) continue;
+      refuse(`node ${parent} ${here} reads it`);
+    }
+    const sharer = graph.disks.find(
+      ({ qdev, chain }) => qdev !== disk.qdev && chain.some(({ node }) => node === image.node),
+    );
+    if (sharer !== undefined) refuse(`disk ${sharer.id} ${here} reads it`);
   }
 }
 
-/** Those that are local files: the others nobody here can delete. */
-async function knownFiles(images: readonly Image[]): Promise<readonly KnownFile[]> {
-  const known = await Promise.all(
-    images.map(async ({ path }) => {
-      const real = await realpath(path).catch(() => undefined);
-      const stats = real === undefined ? undefined : await lstat(real).catch(() => undefined);
-      return real === undefined || stats?.isFile() !== true ? [] : [knownAs(real, stats)];
-    }),
-  );
-  return known.flat();
+/** Those that are files of this host. Throws where one is to be deleted, and is not to be or not proved to be QEMU's. */
+async function committedFiles(
+  images: readonly Image[],
+  { options }: CommitSpec,
+  { machine, allowed }: Site,
+): Promise<readonly KnownFile[]> {
+  const files = await knownFiles(images, machine);
+  const proved = files.filter((file) => typeof file !== 'string');
+  if (!options.deleteCommitted) return proved;
+  const path = images.find((_image, at) => files[at] === 'NOT_PROVED')?.path;
+  if (path !== undefined) fail('FILE_NOT_KNOWN', { path, domain: machine.name });
+  for (const file of proved) await checkAllowed(file.path, allowed);
+  return proved;
 }
 
 /** What the header of the image above the top is to say. */

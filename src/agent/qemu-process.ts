@@ -106,6 +106,16 @@ async function statOf(pid: number): Promise<{ readonly startTime: string; readon
   return startTime === undefined ? undefined : { startTime, isDead: fields?.[0] === 'Z' || fields?.[0] === 'X' };
 }
 
+/** Is this one of its threads, as the innermost pid namespace that it is in counts them? */
+export async function hasThread(pid: number, thread: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const found = threads.map(async (one) => {
+    const status = await readFile(`/proc/${pid}/task/${one}/status`, 'utf8').catch(() => '');
+    return Number(/^NSpid:.*?(\d+)$/m.exec(status)?.[1]) === thread;
+  });
+  return (await Promise.all(found)).includes(true);
+}
+
 /** Are these two one process? UNKNOWN where they were seen from places whose numbers do not compare. */
 export function compare(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
   if (one.bootId !== undefined && other.bootId !== undefined && one.bootId !== other.bootId) return 'OTHER';

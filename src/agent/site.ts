@@ -8,6 +8,7 @@ import type { Schema } from '../core/qemu/features.ts';
 import { deviceTypeOf } from './device-type.ts';
 import type { DomainGraph } from './graphs.ts';
 import type { Identity } from './identity.ts';
+import { knownSource } from './known-file.ts';
 import type { Allowed } from './place.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -59,6 +60,7 @@ type AcceptedAt = Pick<
   | 'disk'
   | 'qdev'
   | 'source'
+  | 'sourceFile'
   | 'pauseGuestBecause'
 >;
 
@@ -73,8 +75,9 @@ export async function describeSite(
   job: string,
   { host, machine, identity, disk }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
 ): Promise<AcceptedAt> {
-  const { node, path, format } = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
+  const active = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
   const deviceType = await deviceTypeOf(machine, disk.qdev);
+  const sourceFile = await knownSource(active, machine);
   return {
     entry: 'accepted',
     version: 2,
@@ -85,7 +88,8 @@ export async function describeSite(
     process: identity.facts?.process,
     disk: disk.id,
     qdev: disk.qdev,
-    source: { node, path, format },
+    source: imageNode(active),
+    ...(sourceFile && { sourceFile }),
     pauseGuestBecause: deviceType?.startsWith('nvme') === true ? NVME_FAULT : undefined,
   };
 }

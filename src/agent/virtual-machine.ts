@@ -19,10 +19,12 @@ import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
+import { namesOfFdsets } from './fdsets.ts';
 import { Formats } from './formats.ts';
 import { HeardEnds } from './heard-ends.ts';
 import { type Identity, identify } from './identity.ts';
 import { JobsHere } from './jobs-here.ts';
+import { type OpenFiles, openFilesOf } from './open-files.ts';
 import { absoluteIn } from './qemu-process.ts';
 import { Silence } from './silence.ts';
 
@@ -218,9 +220,18 @@ export class VirtualMachine {
     const together = [{ execute: 'query-block' }, allNodes, { execute: 'x-debug-query-block-graph' }] as const;
     const ask = async () => await Promise.all(together.map(async (command) => await this.#ask(command)));
     const [devices, nodes, graph] = await this.#formats.around(allNodes, ask);
+    const found = readNodes(nodes);
     const absolute = absoluteIn(this.#identity?.facts?.workingDirectory);
-    this.#lastGraph = readBlockGraph(readBlockDevices(devices), readNodes(nodes), readGraph(graph), absolute);
+    const sets = await namesOfFdsets(found, this);
+    const nameOf = (file: string) => sets.get(file) ?? absolute(file);
+    this.#lastGraph = readBlockGraph(readBlockDevices(devices), found, readGraph(graph), nameOf);
     return this.#lastGraph;
+  }
+
+  /** What it has open, and how its names are to be read; undefined where /proc does not tell. */
+  async openFiles(): Promise<OpenFiles | undefined> {
+    const { facts, isItself } = this.#lastIdentity ?? {};
+    return facts === undefined || isItself !== true ? undefined : await openFilesOf(facts.process.pid);
   }
 
   /** Does `work` on a QEMU that can be asked; what QEMU, or the way to it, has against it becomes our error. */

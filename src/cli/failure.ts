@@ -47,6 +47,8 @@ export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
+  PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
+  FILE_NOT_KNOWN: () => 'leave --delete out',
   GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
   NO_SPACE: () => 'make room where the destination is, or name another place',
   TOO_MANY_JOBS: () => 'blockjob jobs --active',

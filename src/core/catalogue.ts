@@ -182,6 +182,16 @@ export const catalogue = {
     libvirt: 'VIR_ERR_OPERATION_INVALID',
     text: 'the guest of domain {domain} migrates, or has migrated away (QEMU: {status}), and its disks stay as they are here; ask again where it runs, when the migration has ended',
   },
+  PATH_DIFFERS_IN_QEMU: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: '{path} is not the same file for the QEMU of domain {domain} as for this service (containers, chroots, PrivateTmp); name one that both see alike',
+  },
+  FILE_NOT_KNOWN: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: '{path} is not proved to be the file that the QEMU of domain {domain} has open: it was renamed or replaced; leave its deletion out',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

@@ -41,6 +41,8 @@ export interface Accepted {
   readonly disk: string;
   readonly qdev: string;
   readonly source: { readonly node: string; readonly path: string; readonly format: string };
+  /** The source's file or device. Undefined: none of this host, not proved to be the one that QEMU has, or an older journal. */
+  readonly sourceFile?: KnownFile;
   /** Where a pivot puts the guest: a copy's destination, or an active commit's base. Undefined: there is no pivot. */
   readonly destination: AcceptedDestination | undefined;
   /** What is below the active image after a pull; undefined: nothing, or this is no pull. */

@@ -304,7 +304,7 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
       const where = transport === 'unix' ? address(dir) : `127.0.0.1:${await freePort()}`;
       await using serve = new Serve(flags(dir, where, '--drain-seconds', seconds));
       const qmp = await hung.connected();
-      for (const answer of [{ name: 'vm1' }, { UUID: '00000000-0000-0000-0000-000000000000' }, []])
+      for (const answer of [{ name: 'vm1' }, { UUID: '00000000-0000-0000-0000-000000000000' }, [], []])
         qmp.reply(await qmp.receive(), answer);
       await serve.says('QEMU is connected');
       const client = new DomainServiceClient(where, credentials.createInsecure());

@@ -54,6 +54,7 @@ const ROWS: readonly Row[] = [
     steps: [
       'START create-destination',
       'START add-destination-file',
+      'START prove-destination',
       'START format-destination',
       'START add-destination',
       'START start-mirror',
@@ -74,6 +75,7 @@ const ROWS: readonly Row[] = [
     steps: [
       'START create-destination',
       'START add-destination-file',
+      'START prove-destination',
       'START format-destination',
       'START add-destination',
       'START start-mirror',

@@ -1,5 +1,5 @@
 /** The folder of the journals: one service has it, a full one refuses new jobs and harms no running one, old jobs go. */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -18,6 +18,15 @@ const MOUNTS = canMount();
 
 function copyOf({ disk, dir }: Machine, name = 'copy') {
   return { disk, destination: { target: { $case: 'file', value: join(dir, name) } } } as const;
+}
+
+const MOST_ID_LENGTH = 128;
+
+/** So that entries of so many bytes and an id fill what is left: the last one, the last two, or one more. */
+function idLength(left: number, entryBytes: number | undefined): number {
+  if (entryBytes === undefined || left > 2 * (entryBytes + MOST_ID_LENGTH)) return 36;
+  const entries = left > entryBytes + MOST_ID_LENGTH ? 2 : 1;
+  return Math.min(Math.max(Math.floor(left / entries) - entryBytes, 1), MOST_ID_LENGTH);
 }
 
 describe('the state folder', () => {
@@ -47,10 +56,20 @@ describe('the state folder', () => {
     const refusal = await refused(site.service.startCopy(copyOf(other)));
     expect(refusal).toMatchObject({ reason: 'NO_SPACE', metadata: { path: join(small.path, 'jobs') } });
     expect(await readdir(other.dir)).not.toContain('copy');
-    // What is asked for again is written down, too, until the journal's own last block is full.
+    // What is asked for again is written down, too, until the journal's own last block is full to its last bytes.
+    const { bsize } = await statfs(small.path);
+    const journal = join(small.path, 'jobs', `${job.id}.jsonl`);
+    const left = async () => bsize - ((await stat(journal)).size % bsize);
+    let entryBytes: number | undefined;
     await eventually('the journal takes no more', async () => {
-      const again = site.service.setSpeed(job.id, 65_536n, crypto.randomUUID());
+      const id = crypto
+        .randomUUID()
+        .padEnd(MOST_ID_LENGTH, '-')
+        .slice(0, idLength(await left(), entryBytes));
+      const before = await left();
+      const again = site.service.setSpeed(job.id, 65_536n, id);
       const refusalNow = await again.then(() => undefined, refusalOf);
+      entryBytes = before - (await left()) - id.length;
       return refusalNow?.reason === 'NO_SPACE' ? true : undefined;
     });
     await guest.write(0);

@@ -24,8 +24,12 @@ export class FakeGraph {
   #nodes: ReadonlyMap<string, Node> = new Map();
   #backends: readonly Backend[] = [];
   #filters = 0;
+  /** Is told which files it has open, whenever that changes. */
+  readonly #opens: (paths: readonly string[]) => void;
+  #open = '';
 
-  constructor(disks: readonly DiskSpec[], sizeBytes: number, jobs: Jobs) {
+  constructor(disks: readonly DiskSpec[], sizeBytes: number, jobs: Jobs, opens: (paths: readonly string[]) => void) {
+    this.#opens = opens;
     this.#sizeBytes = sizeBytes;
     this.#jobs = jobs;
     for (const disk of disks) this.#plug(disk);
@@ -39,6 +43,15 @@ export class FakeGraph {
   restore({ nodes, backends }: GraphState): void {
     this.#nodes = nodes;
     this.#backends = backends;
+    this.#openFiles();
+  }
+
+  #openFiles(): void {
+    const paths = [...new Set([...this.#nodes.values()].map(({ path }) => path))].filter((path) => existsSync(path));
+    const open = paths.toSorted().join('\n');
+    if (open === this.#open) return;
+    this.#open = open;
+    this.#opens(paths);
   }
 
   get nodes(): ReadonlyMap<string, Node> {
@@ -86,6 +99,7 @@ export class FakeGraph {
 
   #put(node: Node): void {
     this.#nodes = new Map(this.#nodes).set(node.name, node);
+    this.#openFiles();
   }
 
   #putFilter(name: string, driver: string, above: Node, edge: 'backing' | 'file'): void {
@@ -94,6 +108,7 @@ export class FakeGraph {
 
   #drop(name: string): void {
     this.#nodes = new Map([...this.#nodes].filter(([other]) => other !== name));
+    this.#openFiles();
   }
 
   #node(name: string): Node {

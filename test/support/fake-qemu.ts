@@ -8,7 +8,9 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { join } from 'node:path';
 import { Wake } from '../../src/lib/wake.ts';
 import { FakeGraph, type GraphState } from './fake-graph.ts';
 import { FakeJob, type JobNodes, type JobState, type Json, Refusal, refuse } from './fake-job.ts';
@@ -34,11 +36,20 @@ export interface Moment {
 
 const NOTHING: GraphState = { nodes: new Map(), backends: [] };
 
+/** Nobody notifies it. */
+const TO_WAIT_ON = new Int32Array(new SharedArrayBuffer(4));
+
 const LISTENER = `
   const server = require('node:net').createServer({ pauseOnConnect: true }, (socket) => {
     process.send('connection', socket);
   });
   server.listen(process.argv[1], () => process.send('listening'));
+  const { closeSync, openSync } = require('node:fs');
+  const open = new Map();
+  process.on('message', (paths) => {
+    for (const [path, descriptor] of open) if (!paths.includes(path)) closeSync(descriptor), open.delete(path);
+    for (const path of paths) if (!open.has(path)) open.set(path, openSync(path));
+  });
   process.on('disconnect', () => process.exit());`;
 
 /** Questions, and the negotiation: they change nothing. */
@@ -67,6 +78,8 @@ export class FakeQemu implements AsyncDisposable {
   readonly #faults: { readonly command: string; nth: number; readonly how: 'before' | 'after' | 'die' | Refusal }[] =
     [];
   #changes: string[] = [];
+  /** Which file each path was when it was opened. */
+  #open: ReadonlyMap<string, string> = new Map();
   /** The first is served, the others wait for their greeting, as with QEMU. */
   readonly #clients: Socket[] = [];
   #muted = false;
@@ -78,7 +91,12 @@ export class FakeQemu implements AsyncDisposable {
   private constructor(options: FakeQemuOptions, child: ChildProcess) {
     this.#options = options;
     this.#process = child;
-    this.#graph = new FakeGraph(options.disks, options.sizeBytes, () => this.#jobs.values());
+    this.#graph = new FakeGraph(
+      options.disks,
+      options.sizeBytes,
+      () => this.#jobs.values(),
+      (paths) => this.#holdOpen(paths),
+    );
     child.on('message', (_message, socket) => {
       if (socket instanceof Socket) this.#arrived(socket);
     });
@@ -205,6 +223,23 @@ export class FakeQemu implements AsyncDisposable {
     await this.die();
   }
 
+  /** As a real one has its files: /proc shows them, by the time a command is answered. */
+  #holdOpen(paths: readonly string[]): void {
+    if (!this.alive) return;
+    this.#process.send([...paths]);
+    const before = this.#open;
+    this.#open = new Map(paths.map((path) => [path, before.get(path) ?? fileAt(path) ?? '']));
+    const now = new Set(this.#open.values());
+    const gone = [...before.values()].filter((file) => !now.has(file));
+    const folder = `/proc/${this.#process.pid}/fd`;
+    const isShown = () => {
+      const shown = new Set(readdirSync(folder).map((name) => fileAt(join(folder, name))));
+      return [...now].every((file) => shown.has(file)) && !gone.some((file) => shown.has(file));
+    };
+    // A command is answered in one piece, and its process needs the processor for this.
+    while (this.alive && !isShown()) Atomics.wait(TO_WAIT_ON, 0, 0, 1);
+  }
+
   // The wire
 
   #arrived(client: Socket): void {
@@ -288,6 +323,8 @@ export class FakeQemu implements AsyncDisposable {
         return {};
       case 'query-name':
         return { name: this.#options.name };
+      case 'query-cpus-fast':
+        return [{ 'thread-id': this.#process.pid }];
       case 'query-uuid':
         return { UUID: '00000000-0000-0000-0000-000000000000' };
       case 'query-status':
@@ -445,4 +482,10 @@ export class FakeQemu implements AsyncDisposable {
     for (const status of ['created', 'running']) job.enter(status);
     return job;
   }
+}
+
+/** Of a descriptor, too, which may be closed while all are looked at. */
+function fileAt(path: string): string | undefined {
+  const there = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return there && `${there.dev}:${there.ino}`;
 }

@@ -274,6 +274,8 @@ export interface QemuOptions {
   uuid?: string;
   disks: readonly DiskSpec[];
   extraArgs?: readonly string[];
+  /** What starts it, as with descriptors of its own. */
+  under?: readonly string[];
 }
 
 export interface Exit {
@@ -402,7 +404,7 @@ export async function startQemu(options: QemuOptions): Promise<Qemu> {
   const log = join(dir, 'qemu.log');
   const printed = (): string => readFileSync(log, 'utf8');
   const fd = openSync(log, 'a');
-  const [program = '', ...rest] = [...LEASH, 'qemu-system-x86_64', ...args];
+  const [program = '', ...rest] = [...LEASH, ...(options.under ?? []), 'qemu-system-x86_64', ...args];
   const child = spawn(program, rest, { stdio: ['ignore', fd, fd] });
   closeSync(fd);
   const exited = new Promise<Exit>((resolve) => {

@@ -139,7 +139,6 @@ export class Scene implements AsyncDisposable {
 
   /** Puts it back to that moment: for while no agent is there. */
   restore({ qemu, files }: SceneMoment): void {
-    this.qemu.restore(qemu);
     const kept = new Map(
       readdirSync(join(this.#root, 'kept')).map((name) => [Number(name.split('-')[0]), join(this.#root, 'kept', name)]),
     );
@@ -151,6 +150,8 @@ export class Scene implements AsyncDisposable {
       if (lstatSync(this.path(name)).size !== sizeBytes) truncateSync(this.path(name), sizeBytes);
       if (headOf(this.path(name)) !== head) writeHead(this.path(name), head);
     }
+    // It opens what is there.
+    this.qemu.restore(qemu);
   }
 
   /** An agent whose predecessor left this of a job's journal; one that does not find QEMU if that has died. */

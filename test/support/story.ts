@@ -8,7 +8,7 @@
  * QEMU heard of it. Questions to QEMU are left out, since how often it is asked depends on time.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inWords } from '../../src/core/entry-words.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
@@ -44,6 +44,7 @@ export class Story implements AsyncDisposable {
     await using cleanUp = new AsyncDisposableStack();
     const { path: dir } = cleanUp.use(await testDir('bj-story-'));
     const held: { story?: Story } = {};
+    await writeFile(`${dir}/disk.qcow2`, '');
     const spec = {
       id: 'vd0',
       bus: 'virtio-blk',

@@ -175,6 +175,11 @@ describe('the sources', () => {
     'src/agent/disk-files.ts': ['BigIntStats', 'StatsFs', 'all'],
     // The destination of a copy, and what a commit has emptied.
     'src/agent/files.ts': ['BigIntStats', 'DiskFile', 'open', 'unlink'],
+    // Types alone.
+    'src/agent/file-identity.ts': ['BigIntStats'],
+    'src/agent/known-file.ts': ['BigIntStats'],
+    // Opens the name of a file, to ask what the kernel calls it.
+    'src/agent/open-files.ts': ['open'],
     // Keeps open what it syncs, and writes nothing.
     'src/agent/stable-storage.ts': ['DiskFile'],
     // Reads headers, and asks whether a device is free.
@@ -192,7 +197,8 @@ describe('the sources', () => {
     'src/agent/journal-folder.ts': 'the state folder',
     'src/agent/hold-file.ts': 'the state folder',
     'src/agent/state-folder.ts': 'the state folder',
-    'src/agent/graphs.ts': '/proc',
+    'src/agent/file-identity.ts': '/sys',
+    'src/agent/open-files.ts': '/proc',
     'src/agent/qemu-process.ts': '/proc',
     'src/agent/sight.ts': '/proc',
     'src/agent/place.ts': '/sys',

@@ -307,6 +307,22 @@ export const ErrorReason = {
    */
   ERROR_REASON_GUEST_MIGRATING: 914,
   /**
+   * ERROR_REASON_PATH_DIFFERS_IN_QEMU - FAILED_PRECONDITION. The path is another file for QEMU than for this service, or none: QEMU is in another mount
+   * namespace or chroot, or the service has a temporary folder of its own (PrivateTmp). Nothing was written.
+   * Do: name a path in a folder that both see alike.
+   * libvirt: none.
+   * Keys: path, domain.
+   */
+  ERROR_REASON_PATH_DIFFERS_IN_QEMU: 915,
+  /**
+   * ERROR_REASON_FILE_NOT_KNOWN - FAILED_PRECONDITION. An image is to be deleted, and the file of this path is not proved to be the one that QEMU has
+   * open: it was renamed or replaced. Where /proc does not show what QEMU has open: it takes another room than QEMU says.
+   * Do: leave the deletion out.
+   * libvirt: none.
+   * Keys: path, domain.
+   */
+  ERROR_REASON_FILE_NOT_KNOWN: 916,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -449,6 +465,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_JOB_ENDED = typeof ErrorReason.ERROR_REASON_JOB_ENDED;
   export type ERROR_REASON_JOB_ENDING = typeof ErrorReason.ERROR_REASON_JOB_ENDING;
   export type ERROR_REASON_GUEST_MIGRATING = typeof ErrorReason.ERROR_REASON_GUEST_MIGRATING;
+  export type ERROR_REASON_PATH_DIFFERS_IN_QEMU = typeof ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU;
+  export type ERROR_REASON_FILE_NOT_KNOWN = typeof ErrorReason.ERROR_REASON_FILE_NOT_KNOWN;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -584,6 +602,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 914:
     case "ERROR_REASON_GUEST_MIGRATING":
       return ErrorReason.ERROR_REASON_GUEST_MIGRATING;
+    case 915:
+    case "ERROR_REASON_PATH_DIFFERS_IN_QEMU":
+      return ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU;
+    case 916:
+    case "ERROR_REASON_FILE_NOT_KNOWN":
+      return ErrorReason.ERROR_REASON_FILE_NOT_KNOWN;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -710,6 +734,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_JOB_ENDING";
     case ErrorReason.ERROR_REASON_GUEST_MIGRATING:
       return "ERROR_REASON_GUEST_MIGRATING";
+    case ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU:
+      return "ERROR_REASON_PATH_DIFFERS_IN_QEMU";
+    case ErrorReason.ERROR_REASON_FILE_NOT_KNOWN:
+      return "ERROR_REASON_FILE_NOT_KNOWN";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

@@ -91,6 +91,13 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
       ? { ...nbdOptions(storage), ...common }
       : { driver: storage.driver, filename: storage.filename, ...common };
   steps.push(addNode('add-destination-file', file));
+  if (storage.driver !== 'nbd') {
+    const isNew = make?.new === 'FILE';
+    steps.push({
+      name: 'prove-destination',
+      run: { do: 'prove-file', node: names.file, path: storage.filename, isNew },
+    });
+  }
   if (make !== undefined && destination.format === 'QCOW2') steps.push(format(job, source, destination.backingName));
   const backing = addBacking(job, destination.backing, 1, cache, steps);
   const overlay = {

@@ -205,6 +205,8 @@ export function inNotation(action: NonNullable<PlannedStep['run']>): string {
         : `create ${action.path}, which must not be there, with ${action.sizeBytes} bytes`;
     case 'remove-file':
       return `remove ${action.path}, if it is the very file that ${action.madeBy} made`;
+    case 'prove-file':
+      return `prove that node ${action.node} has open what is at ${action.path}`;
     case 'sync-file':
       return `sync ${action.path}`;
     case 'delete-image':

@@ -22,6 +22,11 @@ export type Action =
       readonly sizeBytes: number;
       readonly owner: FileOwner | undefined;
     }
+  /**
+   * Proves that the node has open what this service sees at that path, before anything is written through it: in another
+   * mount namespace the same path is another file. Where /proc does not tell, QEMU's own word for it has to do.
+   */
+  | { readonly do: 'prove-file'; readonly node: string; readonly path: string; readonly isNew: boolean }
   /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
   | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
   /** Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU. */

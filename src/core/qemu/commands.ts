@@ -172,6 +172,8 @@ export type QmpCommand =
   | { readonly execute: 'qom-get'; readonly arguments: { readonly path: string; readonly property: 'type' } }
   | { readonly execute: 'query-block' }
   | { readonly execute: 'query-block-jobs' }
+  | { readonly execute: 'query-cpus-fast' }
+  | { readonly execute: 'query-fdsets' }
   | { readonly execute: 'query-jobs' }
   | { readonly execute: 'query-migrate' }
   | { readonly execute: 'query-name' }

@@ -206,6 +206,24 @@ export function readGraph(reply: unknown): QemuGraph {
   };
 }
 
+/** The threads of the virtual CPUs, as QEMU's own pid namespace counts them. */
+export function readCpuThreads(reply: unknown): readonly number[] {
+  return list(reply, 'query-cpus-fast').map((cpu) => number(cpu['thread-id']));
+}
+
+/** Descriptors that QEMU was handed. */
+export interface QemuFdset {
+  readonly id: number;
+  readonly descriptors: readonly number[];
+}
+
+export function readFdsets(reply: unknown): readonly QemuFdset[] {
+  return list(reply, 'query-fdsets').map((set) => ({
+    id: number(set['fdset-id']),
+    descriptors: list(set['fds'] ?? [], 'query-fdsets').map((one) => number(one['fd'])),
+  }));
+}
+
 export function readName(reply: unknown): string | undefined {
   return text(object(reply, 'query-name')['name']);
 }

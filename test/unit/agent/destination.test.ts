@@ -22,8 +22,9 @@ async function checkNewFile(
 ) {
   const site = {
     identity: { facts: undefined },
+    machine: { name: 'vm', openFiles: async () => await Promise.resolve(undefined) },
     disk: { id: 'vd0', chain: [TOP] },
-    graphs: graphs.map((one) => ({ socketPath: '/run/vm.sock', ...one })),
+    graphs: graphs.map((one) => ({ socketPath: '/run/vm.sock', opens: undefined, ...one })),
     allowed: { folders, nbdServers: [] },
   } as unknown as Site;
   const spec = { destination: { kind: 'file', path }, format: undefined, options: plainOptions(0) } as const;

@@ -198,7 +198,7 @@ async function known(path: string): Promise<KnownFile> {
 function holderIn(...paths: readonly string[]) {
   const nodes = paths.map((path, at) => [`n${at}`, anImage({ node: `n${at}`, path })] as const);
   const graph = { disks: [], nodes: new Map(nodes), children: new Map(), jobNodes: new Map() };
-  return async (path: string) => await holderOf(path, [{ domain: 'vm', socketPath: '/q', graph }]);
+  return async (path: string) => await holderOf(path, [{ domain: 'vm', socketPath: '/q', graph, opens: undefined }]);
 }
 
 describe('deleting an image that a commit has emptied', () => {

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
-import { compare, findListener, presenceOf } from '../../../src/agent/qemu-process.ts';
+import { compare, findListener, hasThread, presenceOf } from '../../../src/agent/qemu-process.ts';
 import { PYTHON } from '../../support/means.ts';
 import { testDir } from '../../support/qemu.ts';
 import { HIDEPID } from '../../support/sights.ts';
@@ -45,6 +45,27 @@ async function listenAt(folder: string, ...paths: readonly string[]): Promise<Li
 /** As ProcSubset=pid does. It takes root. */
 const HIDE = 'mount -t proc -o subset=pid proc /proc';
 const CAN_HIDE = spawnSync('unshare', ['-m', 'sh', '-c', HIDE]).status === 0;
+
+describe('a thread', () => {
+  it('is of one process', async () => {
+    expect(await hasThread(process.pid, process.pid)).toBe(true);
+    expect(await hasThread(process.pid, process.ppid)).toBe(false);
+    expect(await hasThread(process.ppid, process.pid)).toBe(false);
+  });
+
+  it.skipIf(!CAN_HIDE)('has the number that it has in its own namespace', async () => {
+    const print = 'read -r pid rest < /proc/self/stat; echo $pid; exec sleep 1000';
+    const outer = spawn('unshare', ['--pid', '--fork', '--kill-child', 'sh', '-c', print], { stdio: 'pipe' });
+    try {
+      // A /proc of before the namespace: it prints what this process calls it.
+      const [line] = (await once(createInterface({ input: outer.stdout }), 'line')) as [string];
+      expect([await hasThread(Number(line), 1), await hasThread(Number(line), Number(line))]).toEqual([true, false]);
+    } finally {
+      outer.kill('SIGKILL');
+      await once(outer, 'exit');
+    }
+  });
+});
 
 describe('the process behind a socket', () => {
   it('is found with its start, its folder and its owner', async () => {

@@ -14,6 +14,7 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
   'query-name': { name: 'web1' },
   'query-uuid': { UUID: '11111111-2222-4333-8444-555555555555' },
   'query-jobs': [],
+  'query-cpus-fast': [],
 };
 
 async function answerWho(connection: Connection): Promise<void> {

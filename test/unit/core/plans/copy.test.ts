@@ -59,6 +59,10 @@ const addFile = {
   },
   undo: blockdevDel(`${JOB}-file`),
 };
+const prove = (path: string, isNew: boolean) => ({
+  name: 'prove-destination',
+  run: { do: 'prove-file', node: `${JOB}-file`, path, isNew },
+});
 const addFormat = (options: object) => ({
   name: 'add-destination',
   run: {
@@ -117,6 +121,7 @@ describe('the plan of a copy', () => {
     expect(planCopy(JOB, FROM, RAW, OPTIONS)).toEqual([
       createFile(10_737_418_240),
       addFile,
+      prove(DESTINATION, true),
       addFormat({ driver: 'raw' }),
       mirror({ speed: 0, 'buf-size': 16_777_216, 'on-target-error': 'enospc' }),
     ]);
@@ -133,6 +138,7 @@ describe('the plan of a copy', () => {
     expect(planCopy(JOB, FROM, TO, options)).toEqual([
       createFile(0),
       addFile,
+      prove(DESTINATION, true),
       {
         name: 'format-destination',
         run: {
@@ -168,11 +174,12 @@ describe('the plan of a copy', () => {
     expect(JSON.stringify(format)).not.toMatch(/cluster-size|extended-l2/);
   });
 
-  it('has step names that differ, an undo for each, and survives its journey through the journal', () => {
+  it('has step names that differ, an undo for each that changes something, and survives its journey through the journal', () => {
     for (const to of [TO, RAW, { ...TO, ...AS_IT_IS }, { ...TO, backing: OWN_CHAIN }]) {
       const plan = planCopy(JOB, FROM, to, OPTIONS);
       expect(new Set(plan.map(({ name }) => name)).size).toBe(plan.length);
-      expect(plan.every(({ undo }) => undo !== undefined)).toBe(true);
+      const changes = plan.filter(({ run }) => run.do !== 'prove-file');
+      expect(changes.every(({ undo }) => undo !== undefined)).toBe(true);
       expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
       expect(plan.at(-1)?.name).toBe('start-mirror');
     }
@@ -192,8 +199,14 @@ describe('the plan of a copy', () => {
 describe('the plan of a copy to another destination', () => {
   it('uses what is there as it is: no file is made, nothing is formatted', () => {
     const plan = planCopy(JOB, FROM, { ...TO, ...AS_IT_IS }, OPTIONS);
-    expect(plan.map(({ name }) => name)).toEqual(['add-destination-file', 'add-destination', 'start-mirror']);
-    expect(plan[1]).toEqual(addFormat({ driver: 'qcow2', backing: null }));
+    expect(plan.map(({ name }) => name)).toEqual([
+      'add-destination-file',
+      'prove-destination',
+      'add-destination',
+      'start-mirror',
+    ]);
+    expect(plan[1]).toEqual(prove(DESTINATION, false));
+    expect(plan[2]).toEqual(addFormat({ driver: 'qcow2', backing: null }));
   });
 
   it('gives a block device a header only where that was planned', () => {
@@ -201,6 +214,7 @@ describe('the plan of a copy to another destination', () => {
     const names = (to: CopyDestination) => planCopy(JOB, FROM, to, OPTIONS).map(({ name }) => name);
     expect(names({ ...device, make: { new: 'HEADER' } })).toEqual([
       'add-destination-file',
+      'prove-destination',
       'format-destination',
       'add-destination',
       'start-mirror',
@@ -257,6 +271,7 @@ describe('the plan of a copy to another destination', () => {
     const plan = planCopy(JOB, { ...FROM, topOnly: true }, to, OPTIONS);
     expect(plan.map(({ name }) => name)).toEqual([
       'add-destination-file',
+      'prove-destination',
       'add-backing-2-file',
       'add-backing-2',
       'add-backing-1-file',

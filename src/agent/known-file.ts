@@ -1,0 +1,65 @@
+/** Files of a chain by more than their names: proved to be those that QEMU has open. */
+import type { BigIntStats } from 'node:fs';
+import type { Image } from '../core/chain.ts';
+import type { KnownFile } from '../core/plans/step.ts';
+import { lstat, realpath } from './disk-files.ts';
+import { identityOf } from './file-identity.ts';
+import { knownAs } from './files.ts';
+import { inodeAt, isOpen, type SoughtFile } from './open-files.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+/** NONE: no file of this host. NOT_PROVED: there is one, and QEMU has another. */
+export type Known = KnownFile | 'NONE' | 'NOT_PROVED';
+
+type Asked = Pick<VirtualMachine, 'openFiles' | 'graph'>;
+
+/** Regular files, as many as there are images, in their order: a device's node is nothing to be deleted. */
+export async function knownFiles(images: readonly Image[], machine: Asked): Promise<readonly Known[]> {
+  const files = images.map(async ({ node, path }) => ({ node, found: await fileAt(path, (stats) => stats.isFile()) }));
+  return await proved(await Promise.all(files), machine);
+}
+
+/** A file or a device; undefined: not known to be QEMU's. */
+export async function knownSource({ node, path }: Image, machine: Asked): Promise<KnownFile | undefined> {
+  const found = await fileAt(path, (stats) => stats.isFile() || stats.isBlockDevice());
+  const [known] = await proved([{ node, found }], machine);
+  return typeof known === 'object' ? known : undefined;
+}
+
+async function proved(files: readonly { node: string; found: Found | undefined }[], machine: Asked) {
+  const opens = await machine.openFiles();
+  // Where /proc does not tell, QEMU's word has to do: what it says of the file's size lies between two looks at it.
+  const { nodes } = opens === undefined ? await machine.graph() : {};
+  return await Promise.all(
+    files.map(async ({ node, found }): Promise<Known> => {
+      if (found === undefined) return 'NONE';
+      const isProved = opens ? await isOpen(opens, await sought(found)) : await saysTheSame(nodes?.get(node), found);
+      return isProved ? knownAs(found.path, found.stats) : 'NOT_PROVED';
+    }),
+  );
+}
+
+interface Found {
+  /** Without symbolic links. */
+  readonly path: string;
+  readonly stats: BigIntStats;
+}
+
+async function fileAt(path: string, isOne: (stats: BigIntStats) => boolean): Promise<Found | undefined> {
+  const real = path.startsWith('/') ? await realpath(path).catch(() => undefined) : undefined;
+  const stats = real === undefined ? undefined : await lstat(real).catch(() => undefined);
+  return real === undefined || stats === undefined || !isOne(stats) ? undefined : { path: real, stats };
+}
+
+async function sought({ path, stats }: Found): Promise<SoughtFile> {
+  const identity = await identityOf(stats);
+  return { identity, inode: identity.isFile ? await inodeAt(path) : undefined };
+}
+
+const BLOCK_BYTES = 512;
+
+async function saysTheSame(image: Image | undefined, { path, stats: before }: Found): Promise<boolean> {
+  const after = await lstat(path).catch(() => undefined);
+  const seen = image === undefined ? undefined : image.allocatedBytes / BLOCK_BYTES;
+  return seen !== undefined && after !== undefined && before.blocks <= seen && seen <= after.blocks;
+}

@@ -1,0 +1,127 @@
+/** What a process has open, and where its paths lead: the one proof that a file which is meant is the file that QEMU has. */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { open, stat } from './disk-files.ts';
+import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from './file-identity.ts';
+
+/** As /proc tells it, which asks no file system of disks. */
+export interface OpenFiles {
+  /** Where the process's paths begin: '' for our own root. */
+  readonly root: string;
+  readonly files: readonly OpenFile[];
+}
+
+interface OpenFile {
+  readonly descriptor: number;
+  /** Leads to the very file, whatever is at its name. */
+  readonly link: string;
+  /** Its name now, and of one that has none any more its last, marked ` (deleted)`. */
+  readonly name: string;
+  /** As the kernel counts it; undefined before Linux 5.14. */
+  readonly inode: string | undefined;
+}
+
+export interface SoughtFile {
+  readonly identity: FileIdentity;
+  /** As in OpenFile. Of some file systems stat tells another. */
+  readonly inode: string | undefined;
+}
+
+/** Opens only the name of a file: needs no right to read it, and waits for nobody (fcntl.h; Node has no word for it). */
+const O_PATH = 0o10_000_000;
+
+/** Undefined: /proc does not show it. */
+export async function openFilesOf(pid: number): Promise<OpenFiles | undefined> {
+  const [root, descriptors] = await Promise.all([rootOf(pid), readdir(`/proc/${pid}/fd`).catch(() => undefined)]);
+  if (root === undefined || descriptors === undefined) return undefined;
+  return { root, files: await filesOf(pid, descriptors) };
+}
+
+async function filesOf(pid: number | string, descriptors: readonly string[]): Promise<readonly OpenFile[]> {
+  const files = descriptors.map(async (descriptor): Promise<OpenFile[]> => {
+    const link = `/proc/${pid}/fd/${descriptor}`;
+    // It may be closed meanwhile; sockets and their like have no path.
+    const name = await readlink(link).catch(() => '');
+    if (!name.startsWith('/')) return [];
+    return [{ descriptor: Number(descriptor), link, name, inode: await inodeIn(`/proc/${pid}/fdinfo/${descriptor}`) }];
+  });
+  return (await Promise.all(files)).flat();
+}
+
+async function inodeIn(fdinfo: string): Promise<string | undefined> {
+  return /^ino:\s*(\d+)$/m.exec(await readFile(fdinfo, 'utf8').catch(() => ''))?.[1];
+}
+
+/** Where the paths of a process begin: '' for our own root; undefined: /proc does not tell. */
+async function rootOf(pid: number): Promise<string | undefined> {
+  try {
+    const own = await readlink('/proc/self/ns/mnt');
+    const isOurs = (await readlink(`/proc/${pid}/ns/mnt`)) === own && (await readlink(`/proc/${pid}/root`)) === '/';
+    return isOurs ? '' : `/proc/${pid}/root`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined: there is no file of this name here. */
+export async function soughtAt(path: string): Promise<SoughtFile | undefined> {
+  const identity = await identify(path);
+  if (identity === undefined) return undefined;
+  // A device may be open by another node of it.
+  return { identity, inode: identity.isFile ? await inodeAt(path) : undefined };
+}
+
+/** As fdinfo would tell it. */
+export async function inodeAt(path: string): Promise<string | undefined> {
+  const handle = await open(path, O_PATH).catch(() => undefined);
+  try {
+    return handle && (await inodeIn(`/proc/self/fdinfo/${handle.descriptor}`));
+  } finally {
+    await handle?.close();
+  }
+}
+
+export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: SoughtFile): Promise<boolean> {
+  // Only of these is their file system asked: that of another one may hang.
+  const candidates = files.filter(({ inode, name }) => {
+    const isOther = inode !== undefined && sought.inode !== undefined && inode !== sought.inode;
+    // It may be a loop device over the file that is sought.
+    return !isOther || name.startsWith('/dev/');
+  });
+  const found = await Promise.all(
+    candidates.map(async ({ link }) => {
+      // One that has been closed, or on a file system that we may not look at: there the file sought is not.
+      const there = await stat(link).catch(() => undefined);
+      const isFile = there !== undefined && (there.isFile() || there.isBlockDevice());
+      return isFile && overlaps(await identityOf(there), sought.identity);
+    }),
+  );
+  return found.includes(true);
+}
+
+/** Who of this host has the file at this path open, of the processes that /proc shows: `pid 123 (qemu-nbd)`. Not we. */
+export async function processWith(path: string): Promise<string | undefined> {
+  const sought = await soughtAt(path);
+  if (sought === undefined) return undefined;
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  for (const pid of pids) {
+    if (Number(pid) === process.pid) continue;
+    const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
+    if (!(await isOpen({ files: await filesOf(pid, descriptors) }, sought))) continue;
+    const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+    return `pid ${pid} (${name.trim()})`;
+  }
+  return undefined;
+}
+
+/**
+ * Is this file locked, as QEMU locks its images, by whomever? Of some file systems (overlay, btrfs) the kernel tells another
+ * device than stat does; and QEMU may have been told not to lock.
+ */
+export async function isLocked(file: FileIdentity): Promise<boolean> {
+  const lines = (await readFile('/proc/locks', 'utf8').catch(() => '')).split('\n');
+  return lines.some((line) => {
+    const [, major = '', minor = '', inode] = / ([0-9a-f]+):([0-9a-f]+):(\d+) /.exec(line) ?? [];
+    const device = deviceNumber(Number.parseInt(major, 16), Number.parseInt(minor, 16));
+    return inode !== undefined && `file ${device}:${inode}` === file.key;
+  });
+}
