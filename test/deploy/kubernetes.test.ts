@@ -97,6 +97,8 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
     });
     const writable = container.volumeMounts?.flatMap(({ readOnly, mountPath }) => (readOnly === true ? [] : mountPath));
     expect(writable).toEqual(mode === 'agent' ? ['/var/lib/images', '/var/lib/blockjobd'] : []);
+    const images = container.volumeMounts?.find(({ mountPath }) => mountPath === '/var/lib/images');
+    expect(images?.mountPropagation).toBe(mode === 'agent' ? 'HostToContainer' : undefined);
     expect([pod.hostPID, pod.hostNetwork]).toEqual(mode === 'agent' ? [true, true] : [undefined, undefined]);
   });
 
