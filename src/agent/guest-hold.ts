@@ -5,36 +5,32 @@
  */
 import type { Logger } from 'pino';
 import {
-  afterResume,
-  afterStop,
-  beforeStop,
   FREE,
   type Hold,
+  heardBeside,
   isFree,
   mustContinue,
+  owesAfter,
+  owesBefore,
+  type Stop,
   withoutHolder,
 } from '../core/guest-hold.ts';
 import type { GuestCommand } from '../core/qemu/commands.ts';
 import { guestStateOf, isLive } from '../core/qemu/guest-state.ts';
 import { Lane } from '../lib/lane.ts';
-import { NotSent, Refused } from '../qmp/errors.ts';
+import { NotSent, OutcomeUnknown, Refused } from '../qmp/errors.ts';
 import { HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
+import { type HoldRecord, WrittenHold } from './written-hold.ts';
 
 /** What a hold needs of its VM. */
 export interface Holdable {
+  /** Undefined while QEMU cannot be asked; the hold is told when it can. */
+  readonly identity: unknown;
   runState(): Promise<string>;
-  steer(command: GuestCommand): Promise<void>;
+  /** `atTurn` is asked when the command is about to be sent, for which it may have waited: is it wanted still? */
+  steer(command: GuestCommand, atTurn: () => boolean): Promise<void>;
   onEvent(listener: (event: { readonly event: string }) => void): void;
-}
-
-/** What is known of the hold of the process that answers now, also from before this service was started. */
-export interface HoldRecord {
-  hold: Hold;
-  /** It is proved to be the process that was held. */
-  readonly isSame: boolean;
-  /** Resolves when this is on disk, whatever `hold` has become meanwhile; one that is free is on none. */
-  save(hold: Hold): Promise<void>;
 }
 
 export interface GuestHoldOptions {
@@ -52,31 +48,31 @@ export class GuestHold {
   readonly #options: GuestHoldOptions;
   readonly #lane = new Lane();
   readonly #limits = new Map<string, NodeJS.Timeout>();
+  readonly #hold: WrittenHold;
   #retry: NodeJS.Timeout | undefined;
-  /** A command of ours is under way: whether a guest that ran has been stopped since. */
-  #under: { stopped: boolean } | undefined;
+  /** Of ours, which QEMU may still have to do. */
+  #stop: Stop | undefined;
   /** How often the guest was heard to be continued. */
   #resumes = 0;
   #isClosed = false;
 
   constructor(options: GuestHoldOptions) {
     this.#options = options;
+    this.#hold = new WrittenHold(options.record, options.logger);
     options.machine.onEvent(({ event }) => this.#heard(event));
   }
 
   /** QEMU tells what a command caused before it answers. Whose command it was it does not tell. */
   #heard(event: string): void {
-    const under = this.#under;
-    if (event === 'STOP' && under !== undefined) under.stopped = true;
-    if (event !== 'RESUME') return;
-    if (under !== undefined) under.stopped = false;
-    this.#resumes += 1;
-    const record = this.#options.record();
-    if (!record.hold.owesCont) return;
-    // By us or not, it was continued. If it stands still again, somebody else wanted that: a service that comes after us
-    // is to know it, too. While a command of ours is under way, it is written down with what that has done.
-    record.hold = afterResume(record.hold);
-    if (under === undefined) void this.#lane.run(async () => await this.#note(record));
+    if (event === 'RESUME') this.#resumes += 1;
+    if (this.#stop !== undefined) {
+      this.#stop = heardBeside(this.#stop, event);
+      if (this.#stop.is !== 'BEING_WRITTEN_DOWN') this.#hold.owe(owesBefore(this.#stop));
+    } else if (event === 'RESUME') {
+      // By us or not, it was continued. If it stands still again, somebody else wanted that: who comes after us is to
+      // know it, too.
+      this.#hold.owe(false);
+    }
   }
 
   /**
@@ -84,38 +80,72 @@ export class GuestHold {
    * cannot be written down, and has not stopped the guest then; else as `execute`.
    */
   async hold(job: string, because: string): Promise<void> {
-    await this.#lane.run(async () => {
-      const { machine } = this.#options;
+    await this.#inTurn(async () => {
       const atLook = this.#resumes;
-      const runState = await machine.runState();
-      const record = this.#options.record();
-      const before = record.hold;
-      const atStart = this.#resumes;
+      const runState = await this.#look();
       // In a guest that has not arrived it would stop nothing, and keep it from running when it has.
       const sends = guestStateOf(runState) !== 'MIGRATING';
-      const mayStop = () => sends && (isLive(runState) || atLook !== this.#resumes);
-      const next = () => beforeStop(before, { job, because, since: new Date().toISOString() }, mayStop());
-      let written = before;
-      let isSent = false;
-      let stopped = false;
+      const mayStop = sends && (isLive(runState) || atLook !== this.#resumes);
+      this.#stop = { is: 'BEING_WRITTEN_DOWN', owed: this.#hold.now.owesCont, mayStop, stopped: false };
+      const holder = { job, because, since: new Date().toISOString() };
+      // A guest that is continued meanwhile our `stop` would stop.
+      const isOwed = () => this.#stop !== undefined && owesBefore(this.#stop);
+      const write = async () => await this.#hold.add(holder, isOwed);
       try {
-        written = await this.#write(record, next());
-        // Heard to be continued while that was written: now `stop` would stop it.
-        if (mayStop() && !written.owesCont) written = await this.#write(record, next());
+        await write();
         this.#limit(job);
-        isSent = sends;
-        if (isSent) ({ stopped } = await this.#steer('stop'));
-      } catch (error) {
-        // Its answer is lost, and with it maybe the event: it has stopped what ran.
-        stopped = isSent && mayStop() && !(error instanceof Refused || error instanceof NotSent);
-        throw error;
+        if (sends) await this.#sendStop(isOwed, write);
       } finally {
-        record.hold = afterStop(written, { owed: before.owesCont && atStart === this.#resumes, stopped });
-        if (record.hold.owesCont !== written.owesCont) await this.#note(record);
+        if (this.#stop?.is === 'BEING_WRITTEN_DOWN') this.#answered(false);
         // Counted from when the guest could be continued again.
-        if (written !== before) this.#limit(job);
+        if (this.#hold.now.holders.some((one) => one.job === job)) this.#limit(job);
       }
     });
+  }
+
+  async #sendStop(isOwed: () => boolean, write: () => Promise<void>): Promise<void> {
+    for (;;) {
+      this.#stopIs('WAITING');
+      let isWritten = true;
+      try {
+        await this.#options.machine.steer({ execute: 'stop' }, () => {
+          // It may have waited for its turn for long.
+          isWritten = !isOwed() || this.#hold.isOwedOnDisk;
+          if (isWritten) this.#stopIs('SENT');
+          return isWritten;
+        });
+        this.#answered(true);
+        return;
+      } catch (error) {
+        if (isWritten) {
+          if (error instanceof Refused || error instanceof NotSent) this.#answered(false);
+          // Its answer is lost, and with it maybe the event: it has stopped what ran. Or, while QEMU is silent, it will.
+          else if (!(error instanceof OutcomeUnknown && error.why === 'timeout')) this.#stop = undefined;
+          throw error;
+        }
+      }
+      this.#stopIs('BEING_WRITTEN_DOWN');
+      await write();
+    }
+  }
+
+  #stopIs(is: Stop['is']): void {
+    if (this.#stop === undefined) return;
+    this.#stop = { ...this.#stop, is };
+    if (is !== 'BEING_WRITTEN_DOWN') this.#hold.owe(owesBefore(this.#stop));
+  }
+
+  #answered(isDone: boolean): void {
+    if (this.#stop === undefined) return;
+    this.#hold.owe(isDone ? owesAfter(this.#stop) : this.#stop.owed);
+    this.#stop = undefined;
+  }
+
+  /** QEMU answers one after the other: what it was told before this it has done. */
+  async #look(): Promise<string> {
+    const runState = await this.#options.machine.runState();
+    this.#stop = undefined;
+    return runState;
   }
 
   /**
@@ -123,13 +153,13 @@ export class GuestHold {
    * asked; then it is to be told again, by whomever. What QEMU refuses the hold itself tries again.
    */
   async release(job: string): Promise<void> {
-    await this.#lane.run(async () => await this.#keep((other) => other !== job));
+    await this.#inTurn(async () => await this.#keep((other) => other !== job));
   }
 
   /** All others let go: after a crash, jobs that nobody looks after any more. */
   async keepOnly(isKept: (job: string) => boolean): Promise<void> {
-    await this.#lane.run(async () => {
-      const { holders } = this.#options.record().hold;
+    await this.#inTurn(async () => {
+      const { holders } = this.#hold.now;
       const gone = holders.map(({ job }) => job).filter((job) => !isKept(job));
       if (gone.length > 0) this.#options.logger.warn({ jobs: gone }, 'a guest is held for jobs that are over');
       for (const { job } of holders) if (isKept(job) && !this.#limits.has(job)) this.#limit(job);
@@ -138,69 +168,55 @@ export class GuestHold {
   }
 
   async #keep(isKept: (job: string) => boolean): Promise<void> {
-    const record = this.#options.record();
-    const { holders } = record.hold;
-    for (const { job } of holders) {
-      if (isKept(job)) continue;
+    const before = this.#hold.now;
+    const gone = before.holders.map(({ job }) => job).filter((job) => !isKept(job));
+    for (const job of gone) {
       clearTimeout(this.#limits.get(job));
       this.#limits.delete(job);
-      record.hold = withoutHolder(record.hold, job);
     }
-    if (record.hold.holders.length === 0) await this.#settle(record);
-    else if (record.hold.holders.length < holders.length) await this.#note(record);
+    const left = gone.reduce(withoutHolder, before);
+    if (left.holders.length === 0) await this.#settle(left);
+    else if (gone.length > 0) this.#hold.become(left);
   }
 
   /** The last hold has gone: the guest goes on first. Not written down, it is found once more, and seen to run. */
-  async #settle(record: HoldRecord): Promise<void> {
+  async #settle(left: Hold): Promise<void> {
     clearTimeout(this.#retry);
+    this.#hold.now = left;
     const { machine, logger } = this.#options;
     try {
-      const runState = record.hold.owesCont ? await machine.runState() : '';
-      if (mustContinue(record.hold, runState, record.isSame)) await this.#steer('cont');
+      const runState = left.owesCont || this.#stop !== undefined ? await this.#look() : '';
+      const isToGoOn = mustContinue(this.#hold.now, runState, this.#hold.isSame);
+      // Continued by somebody else before its turn, it is not ours to continue any more.
+      if (isToGoOn) await machine.steer({ execute: 'cont' }, () => this.#hold.now.owesCont);
     } catch (error) {
-      await this.#note(record);
-      if (!(error instanceof Refused)) throw error;
-      logger.warn({ why: error.desc }, 'the guest that was held cannot be continued; trying again');
-      this.#tryAgain();
-      return;
+      if (this.#hold.now.owesCont || this.#stop !== undefined) {
+        this.#hold.become(this.#hold.now);
+        // Of a QEMU that is silent nobody tells when it answers again.
+        if (machine.identity !== undefined) this.#tryAgain();
+        if (!(error instanceof Refused)) throw error;
+        logger.warn({ why: error.desc }, 'the guest that was held cannot be continued; trying again');
+        return;
+      }
     }
-    record.hold = FREE;
-    await this.#note(record);
+    this.#hold.become(FREE);
   }
 
   #tryAgain(): void {
     if (this.#isClosed) return;
     this.#retry = setTimeout(() => {
-      this.#lane
-        .run(async () => await this.#keep(() => true))
-        // Whoever finds it when it can be asked again has it settled.
-        .catch((error: unknown) => this.#options.logger.info({ err: error }, 'the guest cannot be continued now'));
+      this.#inTurn(async () => await this.#keep(() => true)).catch((error: unknown) =>
+        this.#options.logger.debug({ err: error }, 'the guest cannot be continued now'),
+      );
     }, TRY_AGAIN_MS);
   }
 
-  async #steer(command: 'stop' | 'cont'): Promise<{ readonly stopped: boolean }> {
-    const under = { stopped: false };
-    this.#under = under;
+  /** One thing at a time. Returns when what has come of it is written down, too; others need not wait for that. */
+  async #inTurn(work: () => Promise<void>): Promise<void> {
     try {
-      await this.#options.machine.steer({ execute: command });
-      return under;
+      await this.#lane.run(work);
     } finally {
-      this.#under = undefined;
-    }
-  }
-
-  async #write(record: HoldRecord, next: Hold): Promise<Hold> {
-    await record.save(next);
-    record.hold = next;
-    return next;
-  }
-
-  /** What has happened already is not undone by a disk that is full. */
-  async #note(record: HoldRecord): Promise<void> {
-    try {
-      await record.save(record.hold);
-    } catch (error) {
-      this.#options.logger.error({ err: error }, 'what became of the hold of a guest cannot be written down');
+      await this.#hold.done();
     }
   }
 
@@ -217,7 +233,7 @@ export class GuestHold {
   }
 
   get isFree(): boolean {
-    return isFree(this.#options.record().hold);
+    return isFree(this.#hold.now);
   }
 
   /** Lets go for all jobs: whoever leaves keeps no limit any more. */

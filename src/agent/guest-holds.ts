@@ -4,7 +4,7 @@ import { BlockJobError } from '../core/errors.ts';
 import { both, FREE, type Hold, isFree } from '../core/guest-hold.ts';
 import { inTime } from '../lib/in-time.ts';
 import { failureFrom, isUnreachable } from './failures.ts';
-import { GuestHold, type HoldRecord } from './guest-hold.ts';
+import { GuestHold } from './guest-hold.ts';
 import {
   type HeldGuest,
   type HeldVm,
@@ -19,6 +19,7 @@ import type { JobLog } from './job-log.ts';
 import { compare, presenceOf } from './qemu-process.ts';
 import { sight } from './sight.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
+import type { HoldRecord } from './written-hold.ts';
 
 /** The guest of a QEMU that does not answer cannot be continued, and nobody waits for it for longer. */
 const LEAVE_MS = 2000;

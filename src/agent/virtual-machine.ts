@@ -17,7 +17,7 @@ import {
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
-import { Monitor, type QmpEvent } from '../qmp/monitor.ts';
+import { type ExecuteOptions, Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
 import { namesOfFdsets } from './fdsets.ts';
 import { Formats } from './formats.ts';
@@ -152,9 +152,9 @@ export class VirtualMachine {
     return await this.#formats.around(command, async () => await this.#ask(command));
   }
 
-  /** As execute: for the one hold of this VM, and for nobody else. */
-  async steer(command: GuestCommand): Promise<void> {
-    await this.#formats.around(command, async () => await this.#ask(command));
+  /** As execute: for the one hold of this VM, and for nobody else. `atTurn`: right before it is sent; is it to be still? */
+  async steer(command: GuestCommand, atTurn: () => boolean): Promise<void> {
+    await this.#formats.around(command, async () => await this.#ask(command, { atTurn }));
   }
 
   /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
@@ -168,9 +168,9 @@ export class VirtualMachine {
     return await this.#observer.during(this.#asks(command), async () => await this.#monitor.executeOob(command));
   }
 
-  async #ask(command: QmpCommand | GuestCommand): Promise<unknown> {
+  async #ask(command: QmpCommand | GuestCommand, options: ExecuteOptions = {}): Promise<unknown> {
     if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    const ask = async () => await this.silence.during(async () => await this.#monitor.execute(command));
+    const ask = async () => await this.silence.during(async () => await this.#monitor.execute(command, options));
     return await this.#observer.during(this.#asks(command), ask);
   }
 

@@ -7,7 +7,7 @@
  *
  * Each hold sends `stop`: it stops a guest that runs, and one that stands still it leaves as it is. Whether it was
  * ours that stopped it, the STOP event before its answer tells. A RESUME ends what we owe: the guest was continued, by us
- * or by another client, and if it stands still again, that was no one of us.
+ * or by another client, and if it stands still again, that was no one of us; unless a `stop` of ours is still to come.
  */
 import { isStoppedByStop } from './qemu/guest-state.ts';
 
@@ -30,24 +30,46 @@ export function isFree({ holders, owesCont }: Hold): boolean {
   return holders.length === 0 && !owesCont;
 }
 
-/** To be written down before `stop`, and kept until its answer. `mayStop`: it may find a guest that runs. */
-export function beforeStop(hold: Hold, holder: Holder, mayStop: boolean): Hold {
-  const others = hold.holders.filter(({ job }) => job !== holder.job);
-  return { holders: [...others, holder], owesCont: hold.owesCont || mayStop };
+/** A `stop` of ours, until it is known that QEMU has nothing more to do for it. */
+export interface Stop {
+  /** WAITING to be sent, which may take long. SENT: QEMU has it, and what stops the guest may be it. */
+  readonly is: 'BEING_WRITTEN_DOWN' | 'WAITING' | 'SENT';
+  /** The guest stood still by our doing before, and nobody has continued it since. */
+  readonly owed: boolean;
+  /** It finds a guest that runs, as far as is known. */
+  readonly mayStop: boolean;
+  /** A guest that ran was stopped since it was sent. */
+  readonly stopped: boolean;
 }
 
-/** QEMU has answered. `owed`: before this `stop`. `stopped`: a guest that ran was stopped while it was under way. */
-export function afterStop({ holders }: Hold, how: { readonly owed: boolean; readonly stopped: boolean }): Hold {
-  return { holders, owesCont: how.owed || how.stopped };
+/** Others stop and continue the guest meanwhile. */
+export function heardBeside(stop: Stop, event: string): Stop {
+  switch (event) {
+    case 'STOP':
+      return stop.is === 'SENT' ? { ...stop, stopped: true } : { ...stop, mayStop: false };
+    case 'RESUME':
+      return { ...stop, owed: false, mayStop: true, stopped: false };
+    default:
+      return stop;
+  }
+}
+
+/** Is a `cont` owed as long as it may come still? What is on disk says so then. */
+export function owesBefore({ owed, mayStop, stopped }: Stop): boolean {
+  return owed || mayStop || stopped;
+}
+
+/** And when QEMU has answered it? */
+export function owesAfter({ owed, stopped }: Stop): boolean {
+  return owed || stopped;
+}
+
+export function withHolder({ holders, owesCont }: Hold, holder: Holder): Hold {
+  return { holders: [...holders.filter(({ job }) => job !== holder.job), holder], owesCont };
 }
 
 export function withoutHolder({ holders, owesCont }: Hold, job: string): Hold {
   return { holders: holders.filter((holder) => holder.job !== job), owesCont };
-}
-
-/** The guest was continued. */
-export function afterResume({ holders }: Hold): Hold {
-  return { holders, owesCont: false };
 }
 
 /** What is known of one VM from two sides: nobody is forgotten, and nothing that is owed. */

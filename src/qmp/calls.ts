@@ -2,7 +2,7 @@
 //
 //              a slot is free         the reply
 //   waiting ──────────────────► written ────────► return, or Refused
-//      │ time-out, lost            ├─ lost ──────► OutcomeUnknown 'disconnected'
+//      │ time-out, lost, unwanted  ├─ lost ──────► OutcomeUnknown 'disconnected'
 //      ▼                           └─ time-out ──► OutcomeUnknown 'timeout'
 //   NotSent                           its slot is kept: QEMU still has the command. Its late reply is dropped
 
@@ -25,6 +25,7 @@ type Call = {
   readonly id: number;
   readonly command: string;
   readonly line: string;
+  readonly atTurn: (() => boolean) | undefined;
   readonly timer: NodeJS.Timeout;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: QmpError) => void;
@@ -43,19 +44,21 @@ export class Calls {
   }
 
   /** Writes the command as soon as fewer than seven are unanswered; resolves with QEMU's return value. */
-  execute(command: Command, timeoutMs: number): Promise<unknown> {
-    return this.#call('execute', command, timeoutMs, (call) => {
+  execute(command: Command, timeoutMs: number, atTurn?: () => boolean): Promise<unknown> {
+    const send = (call: Call) => {
       this.#waiting.add(call);
       this.#writeWaiting();
-    });
+    };
+    return this.#call('execute', command, { timeoutMs, atTurn, send });
   }
 
   /** Writes the command at once, past all that wait. */
   executeOob(command: Command, timeoutMs: number): Promise<unknown> {
-    return this.#call('exec-oob', command, timeoutMs, (call) => {
+    const send = (call: Call) => {
       this.#outOfBand.set(call.id, call);
       this.#write(call.line);
-    });
+    };
+    return this.#call('exec-oob', command, { timeoutMs, atTurn: undefined, send });
   }
 
   /** Hands a reply to its caller; false when nobody waits for it: never asked, or timed out since. */
@@ -89,8 +92,7 @@ export class Calls {
   #call(
     member: 'execute' | 'exec-oob',
     { execute: command, arguments: args }: Command,
-    timeoutMs: number,
-    send: (call: Call) => void,
+    { timeoutMs, atTurn, send }: Pick<Call, 'atTurn'> & { timeoutMs: number; send: (call: Call) => void },
   ): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const id = ++this.#lastId;
@@ -98,7 +100,7 @@ export class Calls {
       // Encoded now, so that the caller may change its arguments afterwards.
       const line = encode({ [member]: command, arguments: args, id });
       const timer = setTimeout(() => this.#expire(call), Math.min(timeoutMs, maxTimeoutMs));
-      const call: Call = { id, command, line, timer, resolve, reject, timedOut: false };
+      const call: Call = { id, command, line, atTurn, timer, resolve, reject, timedOut: false };
       send(call);
     } catch (cause) {
       reject(new NotSent(command, 'its arguments cannot be written as JSON', { cause }));
@@ -110,6 +112,11 @@ export class Calls {
     for (const call of this.#waiting) {
       if (this.#inBand.size >= maxInBand) return;
       this.#waiting.delete(call);
+      if (call.atTurn?.() === false) {
+        clearTimeout(call.timer);
+        call.reject(new NotSent(call.command, 'it is not wanted any more'));
+        continue;
+      }
       this.#inBand.set(call.id, call);
       this.#write(call.line);
     }

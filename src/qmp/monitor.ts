@@ -45,6 +45,11 @@ export type MonitorOptions = {
 export type ExecuteOptions = {
   /** From the call on, the wait for a free slot included. `commandTimeoutMs` of the monitor unless told. */
   readonly timeoutMs?: number;
+  /**
+   * Asked right before the command is written, for which it may have waited long: is it wanted still? What is heard from
+   * then on it may have caused. Must not throw.
+   */
+  readonly atTurn?: () => boolean;
 };
 
 export class Monitor implements AsyncDisposable {
@@ -109,14 +114,14 @@ export class Monitor implements AsyncDisposable {
    * Executes the command and resolves with QEMU's return value. Commands are answered in the order of the
    * calls; at most seven are with QEMU at a time and the others wait here.
    *
-   * Rejects with Refused (nothing changed), NotSent (not connected, or timed out before its turn: certainly
+   * Rejects with Refused (nothing changed), NotSent (not connected, timed out or unwanted before its turn: certainly
    * did not happen, may be repeated) or OutcomeUnknown (may have happened: query before anything else). After
    * a time-out the connection stays, and the late answer is dropped. Source: QEMU docs/interop/qmp-spec,
    * "Issuing Commands".
    */
   execute(command: Command, options: ExecuteOptions = {}): Promise<unknown> {
-    const timeoutMs = options.timeoutMs ?? this.#options.commandTimeoutMs;
-    return this.#session?.execute(command, timeoutMs) ?? neverStarted(command);
+    const { timeoutMs = this.#options.commandTimeoutMs, atTurn } = options;
+    return this.#session?.execute(command, timeoutMs, atTurn) ?? neverStarted(command);
   }
 
   /**
@@ -124,7 +129,7 @@ export class Monitor implements AsyncDisposable {
    * answer. QEMU refuses it for all but a few commands (`yank`, `query-yank`, `migrate-pause`,
    * `migrate-recover`), and for all when its greeting did not offer `oob`.
    */
-  executeOob(command: Command, options: ExecuteOptions = {}): Promise<unknown> {
+  executeOob(command: Command, options: Pick<ExecuteOptions, 'timeoutMs'> = {}): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? this.#options.commandTimeoutMs;
     return this.#session?.executeOob(command, timeoutMs) ?? neverStarted(command);
   }

@@ -71,9 +71,9 @@ export class Session {
   }
 
   /** As Monitor.execute; NotSent in every state but ready. */
-  execute(command: Command, timeoutMs: number): Promise<unknown> {
+  execute(command: Command, timeoutMs: number, atTurn?: () => boolean): Promise<unknown> {
     const state = this.#state;
-    return state.is === 'ready' ? state.calls.execute(command, timeoutMs) : refuse(command, state);
+    return state.is === 'ready' ? state.calls.execute(command, timeoutMs, atTurn) : refuse(command, state);
   }
 
   /** As Monitor.executeOob; NotSent in every state but ready. */

@@ -5,7 +5,8 @@
 import * as fc from 'fast-check';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { GuestHold, type HoldRecord } from '../../../src/agent/guest-hold.ts';
+import { GuestHold } from '../../../src/agent/guest-hold.ts';
+import type { HoldRecord } from '../../../src/agent/written-hold.ts';
 import { FREE, type Hold } from '../../../src/core/guest-hold.ts';
 import type { GuestCommand } from '../../../src/core/qemu/commands.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
@@ -20,6 +21,7 @@ class Guest {
   state: string;
   /** Who has stopped it, while it stands still. */
   stoppedBy: Who | undefined;
+  readonly identity = {};
   readonly sent: string[] = [];
   readonly isOld: boolean;
   /** The state to which `cont` leads. */
@@ -55,7 +57,8 @@ class Guest {
     return await Promise.resolve(this.state);
   }
 
-  async steer({ execute }: GuestCommand): Promise<void> {
+  async steer({ execute }: GuestCommand, atTurn: () => boolean): Promise<void> {
+    if (!atTurn()) throw new NotSent(execute, 'it is not wanted any more');
     this.execute(execute, 'us');
     await Promise.resolve();
   }
@@ -65,6 +68,7 @@ class Guest {
 class Disk {
   written: Hold = FREE;
   isFull = false;
+  hangs: Promise<void> | undefined;
   onSave: (() => void) | undefined;
 
   record(isSame = true): HoldRecord {
@@ -73,6 +77,7 @@ class Disk {
       isSame,
       save: async (hold: Hold) => {
         this.onSave?.();
+        await this.hangs;
         if (this.isFull) throw new Error('ENOSPC');
         this.written = await Promise.resolve(hold);
       },
@@ -84,6 +89,22 @@ class Disk {
 function holdOf(guest: Guest, disk = new Disk(), { isSame = true, limitMs = 60_000 } = {}): GuestHold {
   const record = disk.record(isSame);
   return new GuestHold({ machine: guest, record: () => record, logger, limitMs });
+}
+
+/** QEMU hangs: what it is asked it answers when it does so no longer, one after the other. */
+function silentFrom(guest: Guest) {
+  const [steer, runState] = [guest.steer.bind(guest), guest.runState.bind(guest)];
+  const late: (() => Promise<unknown>)[] = [];
+  guest.steer = async (command, atTurn) => {
+    atTurn();
+    late.push(async () => await steer(command, () => true));
+    return await Promise.reject(new OutcomeUnknown(command.execute, 'timeout'));
+  };
+  guest.runState = async () => await Promise.reject(new OutcomeUnknown('query-status', 'timeout'));
+  return async () => {
+    Object.assign(guest, { steer, runState });
+    for (const one of late) await one();
+  };
 }
 
 describe('the hold of a guest', () => {
@@ -197,10 +218,10 @@ describe('the hold of a guest', () => {
     guest.onEvent(({ event }) => (event === 'RESUME' ? goesOn.resolve() : undefined));
     const steer = guest.steer.bind(guest);
     const refusals = [new Refused('cont', 'GenericError', 'There is a dump in process, please wait.')];
-    guest.steer = async (command) => {
+    guest.steer = async (...command) => {
       const refusal = refusals.pop();
       if (refusal !== undefined) throw refusal;
-      await steer(command);
+      await steer(...command);
     };
     await hold.release('a');
     expect(guest.state).toBe('paused');
@@ -262,8 +283,8 @@ describe('the hold of a guest', () => {
       };
       const steer = guest.steer.bind(guest);
       const killed = Promise.withResolvers<void>();
-      guest.steer = async (command) => {
-        await steer(command);
+      guest.steer = async (...command) => {
+        await steer(...command);
         killed.resolve();
         await NEVER;
       };
@@ -304,11 +325,125 @@ describe('the hold of a guest', () => {
       guest.execute('stop', 'others');
       return await Promise.reject(new NotSent(execute, 'disconnected'));
     };
-    await expect(hold.release('a')).rejects.toBeInstanceOf(NotSent);
+    await hold.release('a');
     expect(disk.written).toEqual(FREE);
     guest.steer = steer;
     await hold.release('a');
     expect([guest.state, guest.sent]).toEqual(['paused', ['stop']]);
+    await hold.close();
+  });
+
+  /** What another client does while our `stop` is on its way, and how far that has come by then. */
+  const BESIDE: readonly {
+    readonly when: string;
+    readonly before: string;
+    readonly others: readonly ('stop' | 'cont')[];
+    readonly isSent: boolean;
+    readonly owes: boolean;
+    readonly after: string;
+  }[] = [
+    { when: 'waits to be sent', before: 'paused', others: ['cont'], isSent: false, owes: true, after: 'running' },
+    { when: 'is with QEMU', before: 'paused', others: ['cont'], isSent: true, owes: true, after: 'running' },
+    { when: 'waits to be sent', before: 'running', others: ['stop'], isSent: false, owes: false, after: 'paused' },
+    {
+      when: 'waits to be sent',
+      before: 'paused',
+      others: ['cont', 'stop'],
+      isSent: false,
+      owes: false,
+      after: 'paused',
+    },
+  ];
+
+  it.each(BESIDE)(
+    'of a guest that is $before, and gets $others while our stop $when, owes a cont then, on disk: $owes',
+    async ({ before, others, isSent, owes, after }) => {
+      const [guest, disk] = [new Guest(before), new Disk()];
+      const hold = holdOf(guest, disk);
+      const steer = guest.steer.bind(guest);
+      const waits = Promise.withResolvers<void>();
+      const turn = Promise.withResolvers<void>();
+      guest.steer = async (command, atTurn) => {
+        if (isSent) atTurn();
+        for (const one of others) guest.execute(one, 'others');
+        waits.resolve();
+        await turn.promise;
+        await steer(command, isSent ? () => true : atTurn);
+      };
+      const held = hold.hold('a', 'a test');
+      await waits.promise;
+      await new Promise(setImmediate);
+      expect(disk.written.owesCont, 'should it be killed now').toBe(owes);
+      turn.resolve();
+      await held;
+      guest.steer = steer;
+      await hold.release('a');
+      expect(guest.state).toBe(after);
+      await hold.close();
+    },
+  );
+
+  it('continues a guest that a stop has found running, of which QEMU was silent for too long to be waited for', async () => {
+    const [guest, disk] = [new Guest('paused'), new Disk()];
+    const hold = holdOf(guest, disk);
+    let answer: (() => Promise<void>) | undefined;
+    disk.onSave = () => {
+      answer ??= silentFrom(guest);
+    };
+    await expect(hold.hold('a', 'a test')).rejects.toBeInstanceOf(OutcomeUnknown);
+    expect(disk.written.owesCont).toBe(false);
+    // When it answers again, the guest's owner comes first.
+    guest.execute('cont', 'others');
+    await answer?.();
+    expect(guest.stoppedBy).toBe('us');
+    await hold.release('a');
+    expect([guest.state, disk.written]).toEqual(['running', FREE]);
+    await hold.close();
+  });
+
+  it('continues a guest by itself when QEMU answers again, should nobody come back for that', async () => {
+    const guest = new Guest();
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    const goesOn = Promise.withResolvers<void>();
+    guest.onEvent(({ event }) => (event === 'RESUME' ? goesOn.resolve() : undefined));
+    const answer = silentFrom(guest);
+    await expect(hold.release('a')).rejects.toBeInstanceOf(OutcomeUnknown);
+    await answer();
+    await goesOn.promise;
+    expect(guest.state).toBe('running');
+    await hold.close();
+  });
+
+  it('continues a guest, though what is written down of it hangs', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    await hold.hold('a', 'a test');
+    await hold.hold('b', 'a test');
+    const disks = Promise.withResolvers<void>();
+    disk.hangs = disks.promise;
+    const goesOn = Promise.withResolvers<void>();
+    guest.onEvent(({ event }) => (event === 'RESUME' ? goesOn.resolve() : undefined));
+    const released = Promise.all(['a', 'b'].map(async (job) => await hold.release(job)));
+    await goesOn.promise;
+    disks.resolve();
+    await released;
+    expect(disk.written).toEqual(FREE);
+    await hold.close();
+  });
+
+  it('sends no cont to a guest that another client continues, and pauses, before its turn', async () => {
+    const guest = new Guest();
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    const steer = guest.steer.bind(guest);
+    guest.steer = async (...command) => {
+      guest.execute('cont', 'others');
+      guest.execute('stop', 'others');
+      await steer(...command);
+    };
+    await hold.release('a');
+    expect([guest.state, guest.stoppedBy, guest.sent]).toEqual(['paused', 'others', ['stop']]);
     await hold.close();
   });
 
@@ -330,8 +465,11 @@ interface Course {
   readonly isOld: boolean;
   readonly others: readonly ('stop' | 'cont')[];
   readonly crashes: number;
-  /** Of the commands, by their number: which is never sent, or loses its answer before or after QEMU has done it. */
-  readonly lost: readonly (readonly [number, 'unsent' | 'before' | 'after'])[];
+  /**
+   * Of the commands, by their number: which is never sent, loses its answer before or after QEMU has done it, or is done
+   * when it was waited for for too long.
+   */
+  readonly lost: readonly (readonly [number, 'unsent' | 'before' | 'after' | 'late'])[];
   /** Writes that fail, by their number. */
   readonly full: readonly number[];
 }
@@ -345,18 +483,22 @@ class Run {
   #life = 0;
   #commands = 0;
   #writes = 0;
+  /** Writes that have begun, and not ended. */
+  #writing = 0;
+  /** QEMU is silent, and has this still to do: before all that it is asked later. */
+  #late: (() => void) | undefined;
   /** Another client has paused the guest, and not continued it. */
   isTheirs: boolean;
   /** Another client's `stop` has come where QEMU does not let anybody know. */
   isAmbiguous = false;
   /**
-   * It has come when a command of ours was on its way. A `stop` may have done it as well; a `cont` undoes it, as QEMU has
+   * It has come when a command of ours was with QEMU. A `stop` may have done it as well; a `cont` undoes it, as QEMU has
    * none that only continues what we have stopped.
    */
   isSameInstant = false;
   /**
-   * Our `stop` met a guest that its owner had paused when it was sent, and had continued when it came. Nobody knows that
-   * before QEMU tells it; never, where the service is killed before it is written down, or loses what QEMU tells.
+   * Our `stop` met a guest that its owner had paused when it was sent, and had continued when it came. QEMU tells that at
+   * once, and at once it is written down; nobody knows it where the service is killed in between, or loses what QEMU tells.
    */
   unheard: 'still' | 'for ever' | undefined;
   /** One of our commands may be on its way to QEMU. */
@@ -385,7 +527,9 @@ class Run {
       hold: this.#written,
       isSame: true,
       save: async (hold: Hold) => {
+        this.#writing += 1;
         await this.moment(life);
+        this.#writing -= 1;
         this.#writes += 1;
         if (this.#course.full.includes(this.#writes)) throw new Error('ENOSPC');
         this.#written = hold;
@@ -395,30 +539,47 @@ class Run {
     const machine = {
       onEvent: (listener: (event: { readonly event: string }) => void) =>
         guest.onEvent((event) => (isOurs() && !this.#isDeaf ? listener(event) : undefined)),
+      // Whoever waits for a QEMU that cannot be asked tells the hold when it can.
+      identity: undefined,
       runState: async () => {
         await this.moment(life);
+        this.#doLate();
         return guest.state;
       },
-      steer: async ({ execute }: GuestCommand) => {
+      steer: async ({ execute }: GuestCommand, atTurn: () => boolean) => {
         this.#commands += 1;
         const [, lost] = this.#course.lost.find(([number]) => number === this.#commands) ?? [];
+        await this.moment(life);
+        if (lost === 'unsent' || !atTurn()) throw new NotSent(execute, 'a test');
         // With the answer the events are lost.
         this.#isDeaf = lost === 'after';
-        this.#isUnderWay = lost !== 'unsent';
+        this.#isUnderWay = true;
         const wasTheirs = guest.stoppedBy === 'others';
+        const done = () => {
+          this.#isUnderWay = false;
+          const ran = guest.stoppedBy === undefined;
+          if (lost !== 'before') guest.execute(execute, 'us');
+          if (wasTheirs && ran && guest.stoppedBy === 'us') this.unheard = this.#isDeaf ? 'for ever' : 'still';
+          this.#isDeaf = false;
+        };
         await this.moment(life);
-        this.#isUnderWay = false;
-        const ran = guest.stoppedBy === undefined;
-        if (lost === 'unsent') throw new NotSent(execute, 'disconnected');
-        if (lost !== 'before') guest.execute(execute, 'us');
-        if (wasTheirs && ran && guest.stoppedBy === 'us') this.unheard = this.#isDeaf ? 'for ever' : 'still';
-        this.#isDeaf = false;
+        if (lost === 'late') this.#late = done;
+        else {
+          this.#doLate();
+          done();
+        }
         if (lost === undefined) return;
         this.isAmbiguous = true;
-        throw new OutcomeUnknown(execute, 'disconnected');
+        throw new OutcomeUnknown(execute, lost === 'late' ? 'timeout' : 'disconnected');
       },
     };
     return new GuestHold({ machine, record: () => record, logger, limitMs: 2 ** 30 });
+  }
+
+  #doLate(): void {
+    const late = this.#late;
+    this.#late = undefined;
+    late?.();
   }
 
   other(command: 'stop' | 'cont'): void {
@@ -432,7 +593,9 @@ class Run {
   crash(): void {
     this.#life += 1;
     this.#isDeaf = false;
-    if (this.unheard === 'still') this.unheard = 'for ever';
+    this.#late = undefined;
+    if (this.unheard === 'still') this.unheard = this.#writing > 0 ? 'for ever' : undefined;
+    this.#writing = 0;
     this.#isUnderWay = false;
     this.isAmbiguous = true;
   }
@@ -469,7 +632,7 @@ const course: fc.Arbitrary<Course> = fc.record({
   isOld: fc.boolean(),
   others: fc.array(fc.constantFrom('stop', 'cont'), { maxLength: 5 }),
   crashes: fc.integer({ min: 0, max: 2 }),
-  lost: fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.constantFrom('unsent', 'before', 'after')), {
+  lost: fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.constantFrom('unsent', 'before', 'after', 'late')), {
     maxLength: 2,
   }),
   full: fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 2 }),

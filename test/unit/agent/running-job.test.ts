@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { GuestHold, type HoldRecord } from '../../../src/agent/guest-hold.ts';
+import { GuestHold } from '../../../src/agent/guest-hold.ts';
 import { HeardEnds } from '../../../src/agent/heard-ends.ts';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { RunningJob } from '../../../src/agent/running-job.ts';
 import type { VirtualMachine } from '../../../src/agent/virtual-machine.ts';
+import type { HoldRecord } from '../../../src/agent/written-hold.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { FREE } from '../../../src/core/guest-hold.ts';
 import type { EntryBody, QemuProcess } from '../../../src/core/journal-entry.ts';
@@ -64,7 +65,8 @@ class Machine {
     return this.isElsewhere ? 'postmigrate' : this.runs ? 'running' : 'paused';
   }
 
-  async steer({ execute }: GuestCommand): Promise<void> {
+  async steer({ execute }: GuestCommand, atTurn: () => boolean): Promise<void> {
+    atTurn();
     this.commands.push(execute);
     if (this.runs !== (execute === 'cont')) this.#hear({ event: execute === 'stop' ? 'STOP' : 'RESUME' });
     this.runs = execute === 'cont';
