@@ -154,6 +154,8 @@ export class RunningJob {
         await this.#holdGuest(move, machine);
         return;
       case 'release-guest':
+        // They may have changed by the next time.
+        this.#asked.forget('bitmaps');
         await this.#hold.release(machine);
         return;
       case 'carry-bitmaps':

@@ -30,7 +30,8 @@
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
  *  PIVOTING                  the guest migrates, or is another's   release it, and wait
  *  PIVOTING                  guest to be paused, much under way    wait
- *  PIVOTING                  ready, guest to be paused             hold the guest, and wait for the rest
+ *  PIVOTING                  ready, guest to be paused             carry the bitmaps over, hold the guest, wait for the rest
+ *  PIVOTING                  guest held, bitmaps to be carried     release it, and begin anew
  *  PIVOTING                  guest held for too long               release it, and try again later
  *  PIVOTING                  ready                                 carry the bitmaps over, then job-complete
  *  PIVOTING                  standby, or under way                 wait
@@ -185,10 +186,13 @@ function pivot(
   asked: Asked,
 ): Move {
   if (status === 'waiting' || status === 'pending' || status === 'aborting') return WAIT;
-  if (job.guestHeld && asked.heldTooLong) return { move: 'release-guest' };
+  const carries = job.accepted.destination?.format === 'QCOW2' && !asked.bitmaps && !asked.complete;
+  // That waits for others' formats, and drains the disks: no guest is held for it.
+  if (job.guestHeld && (asked.heldTooLong || carries)) return { move: 'release-guest' };
   const because = pauseBecause(job, asked.overdue);
   if (because !== undefined && guestRuns && !(asked.complete && job.guestHeld)) {
-    return asked.restsFromHold || !asked.stopsSoon ? WAIT : { move: 'hold-guest', because };
+    if (asked.restsFromHold || !asked.stopsSoon) return WAIT;
+    return carries ? { move: 'carry-bitmaps' } : { move: 'hold-guest', because };
   }
   // standby is a drain by somebody else and passes; a completion asked for now would wait for it anyway.
   if (asked.complete || status !== 'ready') return WAIT;
@@ -196,7 +200,7 @@ function pivot(
   if (isOverNetwork(job) && !asked.stopsSoon) return WAIT;
   // A completion cannot be taken back, and waits for the rest: with a paused guest the rest comes first, in bounds.
   if (job.guestHeld && remainingBytes > 0) return WAIT;
-  if (job.accepted.destination?.format === 'QCOW2' && !asked.bitmaps) return { move: 'carry-bitmaps' };
+  if (carries) return { move: 'carry-bitmaps' };
   return {
     move: 'command',
     asks: 'complete',

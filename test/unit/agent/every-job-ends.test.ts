@@ -371,6 +371,7 @@ class Life {
         this.#qemu.steer({ execute: 'stop' });
         return;
       case 'release-guest':
+        this.#asked.forget('bitmaps');
         this.#append({ entry: 'guest-released' });
         this.#qemu.steer({ execute: 'cont' });
         return;

@@ -1,5 +1,10 @@
+import { pino } from 'pino';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
 import { Formats } from '../../../src/agent/formats.ts';
+import { GuestHold, type Holdable } from '../../../src/agent/guest-hold.ts';
+import type { HoldRecord } from '../../../src/agent/written-hold.ts';
+import { FREE } from '../../../src/core/guest-hold.ts';
 import type { GuestCommand, QmpCommand } from '../../../src/core/qemu/commands.ts';
 import { DRAIN } from '../../../src/core/qemu/drain.ts';
 import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
@@ -28,12 +33,14 @@ function qemu(limitMs = 60_000) {
       answers.push(answer);
       return await answer.promise;
     });
+  const sendAtOnce = async (command: GuestCommand) =>
+    await formats.around(command, async () => void sent.push(command.execute));
   const has = (type: string, status: QemuJobStatus, id = 'c') => {
     listed = [{ id, type, status, error: undefined, currentBytes: 0, endBytes: 1 }];
     wake.notify();
   };
   const answer = () => answers.shift()?.resolve('answered');
-  return { sent, send, has, answer };
+  return { sent, send, sendAtOnce, has, answer };
 }
 
 const turn = async () => await new Promise(setImmediate);
@@ -94,6 +101,36 @@ describe('beside an image that is being formatted', () => {
     await turn();
     expect(sent).toEqual(['cont']);
   });
+});
+
+it('a guest that is held goes on at its limit, and a second, when an image is formatted then and that hangs', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const { sent, send, sendAtOnce, has } = qemu(5000);
+  const hears: ((event: { readonly event: string }) => void)[] = [];
+  const machine: Holdable = {
+    identity: {},
+    onEvent: (listener) => void hears.push(listener),
+    runState: async () => await Promise.resolve(sent.includes('stop') ? 'paused' : 'running'),
+    steer: async (command, atTurn) => {
+      atTurn();
+      await sendAtOnce(command);
+      for (const hear of hears) hear({ event: command.execute === 'stop' ? 'STOP' : 'RESUME' });
+    },
+  };
+  const record: HoldRecord = { hold: FREE, isSame: true, save: async () => undefined };
+  const hold = new GuestHold({ machine, record: () => record, logger: pino({ level: 'silent' }) });
+  await hold.hold('a', 'a test');
+  has('create', 'running');
+  // The job cannot look at the graph, and so it does not let go.
+  const looked = send(NODES).catch((error: unknown) => error);
+  await vi.advanceTimersByTimeAsync(2 * HOLD_LIMIT_MS + 1000);
+  expect(await looked).toBeInstanceOf(NotSent);
+  expect(sent).toEqual(['stop', 'cont']);
+  has('create', 'concluded');
+  await hold.close();
 });
 
 it('an image is formatted when the guest has been stopped, and what comes next waits until that is listed', async () => {

@@ -741,12 +741,20 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     expect(except(({ job, move }) => move.move !== 'undo-start' || job.state === 'STARTING')).toEqual([]);
   });
 
+  it('a guest that is held waits for its disks alone, and not for bitmaps', () => {
+    const carries = ({ job, seen: what, asked }: Combination) =>
+      nextMove(job, what, { ...asked, bitmaps: false }).move === 'carry-bitmaps';
+    expect(except((one) => !one.job.guestHeld || !carries(one))).toEqual([]);
+    expect(except((one) => !carries(one))).not.toEqual([]);
+  });
+
   it('only what the job’s state allows is written down', () => {
     expect(except(({ job, move }) => move.move !== 'record' || allows(job, move.entry))).toEqual([]);
   });
 
   it('moves come to an end: done one after the other, they never go in circles while QEMU stays as it is', () => {
     expect(except((one) => movesUntilRest(one) <= 12)).toEqual([]);
+    expect(except((one) => movesUntilRest({ ...one, asked: { ...one.asked, bitmaps: false } }) <= 12)).toEqual([]);
   });
 });
 
@@ -866,6 +874,18 @@ describe('bitmaps', () => {
     expect(nextMove(job, ready, asked)).toEqual({ move: 'carry-bitmaps' });
     expect(nextMove(job, ready, NOT_ASKED)).toMatchObject({ asks: 'complete' });
     expect(nextMove(jobWith(ACTIVE_COMMIT, RUNNING, READY, pivot()), ready, asked)).toEqual({ move: 'carry-bitmaps' });
+  });
+
+  it('are carried over before the guest is held: one that is held already goes on first', () => {
+    const job = jobOf(RUNNING, READY, pivot('ALWAYS'));
+    const heldJob = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD);
+    const held = seen('ready', {}, { guestRuns: false });
+    expect(nextMove(job, ready, asked)).toEqual({ move: 'carry-bitmaps' });
+    expect(nextMove(job, ready, { ...asked, stopsSoon: false })).toEqual({ move: 'wait' });
+    expect(nextMove(job, ready, NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
+    expect(nextMove(heldJob, held, asked)).toEqual({ move: 'release-guest' });
+    expect(nextMove(heldJob, held, { ...asked, complete: true })).toEqual({ move: 'wait' });
+    expect(nextMove(heldJob, held, NOT_ASKED)).toMatchObject({ asks: 'complete' });
   });
 
   it('stay where they are without a pivot, and where raw cannot hold them', () => {
