@@ -63,8 +63,9 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const blockJob = blockJobs.find((one) => one.id === accepted.job);
   const found = listed ?? (accepted.kind === 'PULL' ? await endedPull(job, machine) : undefined);
   const process = machine.identity?.facts?.process;
-  if (!(await isIts(machine, accepted.job, looker))) {
-    const is = await whatElse(job, { isDone: found !== undefined, guest, looker });
+  const isKnown = await isIts(machine, accepted.job, looker);
+  if (!isKnown) {
+    const is = await whatElse(job, { isDone: found !== undefined, guest, looker, machine });
     if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker) : { qemu: is };
   } else if (process !== undefined) {
     if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
@@ -72,6 +73,8 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const runs = listed !== undefined && listed.status !== 'concluded';
   // Where the device is matters when the job is over, and the graph is much to ask for at every event.
   const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
+  // Another client may have moved the guest there, and dismissed the job; or another QEMU may have begun there.
+  const isProved = isKnown || place.deviceOn !== 'DESTINATION';
   // Before all is flushed it proves nothing.
   const header = !runs && job.flushed === 'HEADER' ? await headerOf(job, looker) : undefined;
   return {
@@ -88,6 +91,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
       begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
     },
     ...place,
+    ...(isProved ? {} : { deviceOn: 'ELSEWHERE' }),
     ...(header && { header }),
     guestRuns: mayRun(guest.runState, job.guestHeld),
     guestMigrates: guest.migration !== undefined,
@@ -116,9 +120,20 @@ async function isIts(machine: VirtualMachine, job: string, { processes }: Looker
 
 /** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
 async function whatElse(
-  { accepted: { kind }, state, concluded }: Job,
-  { isDone, guest, looker }: { readonly isDone: boolean; readonly guest: Guest; readonly looker: Looker },
+  job: Job,
+  {
+    isDone,
+    guest,
+    looker,
+    machine,
+  }: {
+    readonly isDone: boolean;
+    readonly guest: Guest;
+    readonly looker: Looker;
+    readonly machine: VirtualMachine;
+  },
 ): Promise<Seen['qemu']> {
+  const { accepted, state, concluded } = job;
   const presences = await Promise.all(looker.processes.map(presenceOf));
   if (presences.includes('ENDED')) return 'ENDED';
   // Of a pull QEMU keeps neither job nor node: what it has done is in the chain, whoever has that.
@@ -127,7 +142,9 @@ async function whatElse(
   if (presences.includes('UP') || guest.migration !== undefined) return 'SILENT';
   // That it has nothing of the job proves nothing before QEMU was seen to run it, nor when its result is written down:
   // then it may be dismissed, and the nodes that a commit leaves have names of the VM's own.
-  return kind === 'PULL' || state === 'STARTING' || concluded !== undefined ? 'UP' : 'ENDED';
+  if (accepted.kind === 'PULL' || state === 'STARTING' || concluded !== undefined) return 'UP';
+  // Another QEMU of the VM begins on the source, unless somebody knew that the guest had left it.
+  return (await deviceOn(job, machine)).deviceOn === 'DESTINATION' ? 'UP' : 'ENDED';
 }
 
 /**

@@ -149,6 +149,30 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     expect(nodes.filter((node) => machine.chain.slice(1).some(({ path }) => node.endsWith(path)))).toEqual([]);
   });
 
+  test(`${PID_NAMESPACE.name}: claims nothing of a commit that another client has completed, and dismissed`, async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const { admin } = machine.qemu;
+    const [base] = machine.chain;
+    const { id } = await site.service.commit({ disk: machine.disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
+    await site.service.until(id, 'STATE_READY');
+    await site.restart('SIGKILL', machine.disk.domain, async () => {
+      await admin.execute('job-complete', { id });
+      await eventually('the commit concludes', async () =>
+        (await graphOf(admin)).jobs.includes(`${id} commit concluded`) ? true : undefined,
+      );
+      await admin.execute('job-dismiss', { id });
+      await seeAs(PID_NAMESPACE, site, machine);
+    });
+    const job = await site.ended(await site.service.getInfo(id));
+    // The guest is on the base: what was above it is no moment of the disk, and not to be started with.
+    expect(job).toMatchObject({
+      state: Job_State.STATE_UNRESOLVED,
+      outcome: { guestWritesTo: base?.path, nextStartPath: base?.path, safeToDelete: [] },
+    });
+    expect(job.outcome?.evidence.map(({ text }) => text)).not.toContain('the QEMU process that ran the job has ended');
+  });
+
   test(`${PID_NAMESPACE.name}: takes back a start of which QEMU has nothing, and does not say that QEMU has ended`, async () => {
     await using site = await Site.open();
     await using machine = await site.machine();
