@@ -1,10 +1,11 @@
 /** A folder whose file system hangs, as NFS does whose server is away: here one that is frozen. Others are not held up. */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
-import { eventually, monitorIn } from '../support/checks.ts';
+import { eventually, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { FragileFileSystem } from '../support/power-cut.ts';
 import { run, testDir, within } from '../support/qemu.ts';
@@ -15,7 +16,7 @@ const DISKS = 6;
 const SOON_MS = 20_000;
 
 test.skipIf(needs('qemu', 'power-cut'))(
-  `${DISKS} copies to a folder that hangs: jobs of another VM start and end, all can be asked for, and go on when it does`,
+  `${DISKS} copies to a folder that hangs: jobs of another VM start and end, all can be asked for, and go on or are given up when it is back`,
   async () => {
     await using site = await Site.open();
     await using folder = await testDir();
@@ -34,10 +35,11 @@ test.skipIf(needs('qemu', 'power-cut'))(
       const { jobs } = await service.listJobs();
       return jobs.filter((job) => job.disk?.domain === domain).map(({ state }) => state);
     };
-    let starts: Promise<Job[]> | undefined;
+    let starts: Promise<PromiseSettledResult<Job>[]> | undefined;
+    let givenUp: Promise<Job> | undefined;
     await run('fsfreeze', ['--freeze', fs.path]);
     try {
-      starts = Promise.all(disks.map(copy));
+      starts = Promise.allSettled(disks.map(copy));
       await eventually('all of them have begun', async () =>
         (await startingNow()).length === DISKS ? true : undefined,
       );
@@ -52,10 +54,21 @@ test.skipIf(needs('qemu', 'power-cut'))(
       await service.until(id, 'STATE_READY');
       const ended = await within(SOON_MS, 'its pivot', service.abort({ job: byId(id), pivot: true }));
       expect(ended.state).toBe(Job_State.STATE_COMPLETED);
+      const one = present((await service.listJobs()).jobs.find((job) => job.disk?.domain === domain));
+      givenUp = service.abort({ job: byId(one.id), force: true });
+      await eventually('it is written down', async () =>
+        (await service.getInfo(one.id)).revision > one.revision ? true : undefined,
+      );
+      // It is not waited for, and does not end before the folder is back.
       expect(await startingNow()).toEqual(disks.map(() => Job_State.STATE_STARTING));
     } finally {
       await run('fsfreeze', ['--unfreeze', fs.path]);
-      for (const { id } of (await starts) ?? []) {
+      const gone = await givenUp;
+      expect(gone?.state).toBe(Job_State.STATE_FAILED);
+      expect(await readdir(fs.path)).not.toContain(gone?.disk?.disk);
+      const started = (await starts)?.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []));
+      expect(started).toHaveLength(DISKS - 1);
+      for (const { id } of started ?? []) {
         await service.until(id, 'STATE_READY');
         await service.abort({ job: byId(id) });
       }

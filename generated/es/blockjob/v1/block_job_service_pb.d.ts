@@ -1543,15 +1543,19 @@ export declare const BlockJobService: GenService<{
    * COMPLETED); with pivot only if the job is COMPLETED, else with the error that Job.error holds.
    * A job that is paused is broken off as with `force`: Resume it first, for a complete copy.
    *
-   * An Abort without pivot while a pivot is under way tries to give the pivot up; it may come too late. One with pivot
-   * while the job is being cancelled is refused with JOB_ENDING.
+   * Without `force` a READY copy ends when it has all that the guest has written. As long as the guest writes faster
+   * than it follows, or its destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
+   *
+   * An Abort with `force` while a pivot is under way tries to give the pivot up; it may come too late. One without is
+   * refused with JOB_ENDING then, as one with pivot is while the job is being cancelled.
    *
    * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
    * with JOB_ENDED. With pivot the end of the start is waited for. Where QEMU is silent nothing can be taken back: only
-   * `force` gives it up then.
+   * `force` gives it up then. Where the folder of the destination hangs for the service itself, all of this waits for
+   * the folder, with `force`, too.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, FLAGS_EXCLUSIVE (pivot and force); with
-   * pivot also with JOB_ENDING, JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
+   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
+   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
    * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
    *
    * A client that leaves does not stop the ending: once it is written down, it is carried out, also across a restart
