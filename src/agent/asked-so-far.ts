@@ -23,6 +23,8 @@ const GIVE_UP_MS = 30_000;
 const PAUSE_LASTS_MS = 200;
 /** What QEMU refuses for longer it has not refused because of a race. */
 const REFUSES_MS = 2000;
+/** And is asked for again so much later: it may refuse for as long as it drains its disks for a server that hangs. */
+const REFUSED_AGAIN_MS = 5000;
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
 const LOOK_AGAIN_MS = {
   STARTING: 20,
@@ -40,8 +42,8 @@ const REST_PER_HOLD = 4;
 
 export class AskedSoFar {
   readonly #asked = new Set<Asking>();
-  /** Since when QEMU refuses it, and with what words. */
-  readonly #refused = new Map<Asking, { readonly since: number; readonly words: string }>();
+  /** Since when QEMU refuses it, when it did so last, and with what words. */
+  readonly #refused = new Map<Asking, { readonly since: number; readonly last: number; readonly words: string }>();
   /** Over which connection it was asked: what a lost one swallowed is asked again. */
   #generation = 0;
   /** For which request: a cancel by force is not the cancel that was asked before. */
@@ -85,11 +87,24 @@ export class AskedSoFar {
     }
   }
 
-  /** It is as if never asked, but for how long QEMU has been refusing it. */
-  refuse(asking: Asking, words: string): void {
-    const { since } = this.#refused.get(asking) ?? { since: performance.now() };
+  /** QEMU has said yes, and does it. */
+  accept(asking: Asking): void {
+    this.#refused.delete(asking);
+  }
+
+  /** It is as if never asked, but for how long QEMU has been refusing it. Returns whether these words are new. */
+  refuse(asking: Asking, words: string): boolean {
+    const last = performance.now();
+    const before = this.#refused.get(asking);
     this.#asked.delete(asking);
-    this.#refused.set(asking, { since, words });
+    this.#refused.set(asking, { since: before?.since ?? last, last, words });
+    return before?.words !== words;
+  }
+
+  #isAsked(asking: Asking): boolean {
+    if (this.#asked.has(asking)) return true;
+    const { since, last } = this.#refused.get(asking) ?? { since: 0, last: 0 };
+    return last - since > REFUSES_MS && performance.now() - last < REFUSED_AGAIN_MS;
   }
 
   /** Who has the domain is another host, or not known: the guest is not to be moved now. */
@@ -127,8 +142,12 @@ export class AskedSoFar {
     if (state === 'PIVOTING' && this.#underWayMs(job) === undefined) return LOOK_AGAIN_MS.pace;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
     const leftMs = timeLeftMs(job);
-    // No event tells of a server that hangs, and another client's command may wait for it, and the guest with that.
-    const inMs = Math.min(leftMs > 0 ? leftMs : Infinity, isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity);
+    const inMs = Math.min(
+      leftMs > 0 ? leftMs : Infinity,
+      this.#refused.size > 0 ? REFUSED_AGAIN_MS : Infinity,
+      // No event tells of a server that hangs, and another client's command may wait for it, and the guest with that.
+      isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity,
+    );
     return inMs === Infinity ? undefined : inMs;
   }
 
@@ -154,8 +173,9 @@ export class AskedSoFar {
       this.#forcedAt = Infinity;
       this.forget('yank', 'forceEnd');
     }
-    if (job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
-    if (job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
+    // A wish that is given up changes nothing of what QEMU refuses.
+    if (job.wantsPaused !== undefined && job.wantsPaused !== this.#wantsPaused) this.forget('pause', 'resume');
+    if (job.wantsBandwidth !== undefined && job.wantsBandwidth !== this.#wantsBandwidth) this.forget('speed');
     const isGivenUp = job.giveUpRequested !== this.#giveUpRequested;
     if (isGivenUp) this.forget('yank');
     if (isGivenUp || job.intent !== this.#intent) this.#intentAt = performance.now();
@@ -180,15 +200,15 @@ export class AskedSoFar {
     const unheardMs = nowMs - Math.max(this.#heardAt, this.#intentAt);
     return {
       refused: Object.fromEntries(refused.map(([asking, { words }]) => [asking, words])),
-      complete: this.#asked.has('complete'),
-      end: this.#asked.has('end'),
-      forceEnd: this.#asked.has('forceEnd'),
-      pause: this.#asked.has('pause'),
-      resume: this.#asked.has('resume'),
-      speed: this.#asked.has('speed'),
-      bitmaps: this.#asked.has('bitmaps'),
-      yank: this.#asked.has('yank'),
-      finalize: this.#asked.has('finalize'),
+      complete: this.#isAsked('complete'),
+      end: this.#isAsked('end'),
+      forceEnd: this.#isAsked('forceEnd'),
+      pause: this.#isAsked('pause'),
+      resume: this.#isAsked('resume'),
+      speed: this.#isAsked('speed'),
+      bitmaps: this.#isAsked('bitmaps'),
+      yank: this.#isAsked('yank'),
+      finalize: this.#isAsked('finalize'),
       timeIsUp: timeLeftMs(job) <= 0,
       pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),

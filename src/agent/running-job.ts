@@ -193,7 +193,8 @@ export class RunningJob {
 
   async #holdGuest(move: Extract<Move, { move: 'hold-guest' }>, machine: VirtualMachine | undefined): Promise<void> {
     if (machine === undefined) return;
-    await this.#refusalOf('stop', async () => await this.#hold.hold(move.because, machine));
+    const refusal = await this.#refusalOf(async () => await this.#hold.hold(move.because, machine));
+    if (refusal !== undefined) this.#logRefusal('info', refusal);
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
@@ -206,8 +207,12 @@ export class RunningJob {
       throw error;
     }
     if (refusal !== undefined) {
-      this.#asked.refuse(move.asks, refusal.desc);
-    } else if (move.proves !== undefined) {
+      const isNews = this.#asked.refuse(move.asks, refusal.desc);
+      this.#logRefusal(isNews ? 'info' : 'debug', refusal);
+      return;
+    }
+    this.#asked.accept(move.asks);
+    if (move.proves !== undefined) {
       // Before it is written down, which may fail: then it is asked for once more.
       this.#asked.forget(move.asks);
       await this.#log.append(move.proves);
@@ -216,19 +221,22 @@ export class RunningJob {
 
   /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
   async #tell(command: QmpCommand, machine: VirtualMachine | undefined): Promise<Refused | undefined> {
-    return await this.#refusalOf(command.execute, async () => void (await machine?.execute(command)));
+    return await this.#refusalOf(async () => void (await machine?.execute(command)));
   }
 
-  async #refusalOf(command: string, tell: () => Promise<void>): Promise<Refused | undefined> {
+  async #refusalOf(tell: () => Promise<void>): Promise<Refused | undefined> {
     try {
       await tell();
       return undefined;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      this.#logger.info({ command, why: error.desc }, 'QEMU refused; looking again');
       await this.#pause();
       return error;
     }
+  }
+
+  #logRefusal(level: 'info' | 'debug', { command, desc }: Refused): void {
+    this.#logger[level]({ command, why: desc }, 'QEMU refused; looking again');
   }
 
   /** What did not fit this instant may fit the next one. */

@@ -53,8 +53,11 @@ export interface ModelState {
   readonly halt: Halt | undefined;
   readonly guestRuns: boolean;
   readonly guestMigrates: boolean;
-  /** QEMU hangs on a network destination: no command but a yank gets through to the job, or no answer comes at all. */
-  readonly hangs: 'NOT' | 'JOB' | 'ALL';
+  /**
+   * QEMU hangs on a network destination: no command but a yank gets through to the job; a drain waits for it, and so the job
+   * looks as if somebody had paused it; or no answer comes at all.
+   */
+  readonly hangs: 'NOT' | 'JOB' | 'DRAIN' | 'ALL';
   /** SILENT: nobody can ask it, and nothing proves that it has ended. */
   readonly presence: 'UP' | 'SILENT' | 'ENDED';
   /** Of a pull, or of a commit of lower images: what its header says on disk, and whether its images can be flushed. */
@@ -105,7 +108,7 @@ export class ModelQemu {
             status,
             error: this.#error,
             ioStatus: halt === 'NO_SPACE' ? 'nospace' : 'ok',
-            paused: halt !== undefined,
+            paused: halt !== undefined || hangs === 'DRAIN',
             speedBytesPerSecond: this.#speed,
             remainingBytes: 0,
             copiedBytes: 0,

@@ -60,6 +60,34 @@ test('a copy over the network is looked at every two seconds: no event tells tha
   expect(new AskedSoFar().lookAgainMs(jobOf(RUNNING, READY))).toBe(undefined);
 });
 
+describe('what QEMU refuses', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  test('is asked for again at once for two seconds, and then each five; it is news when the words are', () => {
+    const asked = new AskedSoFar();
+    const isAsked = () => asked.now(FREE, 1).resume;
+    const refuse = (words = 'not paused') => {
+      asked.add('resume');
+      return asked.refuse('resume', words);
+    };
+    isAsked();
+    expect(refuse()).toBe(true);
+    vi.advanceTimersByTime(2000);
+    expect([refuse(), isAsked()]).toEqual([false, false]);
+    vi.advanceTimersByTime(1);
+    expect([refuse(), isAsked()]).toEqual([false, true]);
+    // Nothing else may wake the job in time.
+    expect(asked.lookAgainMs(FREE)).toBe(5000);
+    vi.advanceTimersByTime(4999);
+    expect(isAsked()).toBe(true);
+    vi.advanceTimersByTime(1);
+    expect([isAsked(), refuse('other words'), isAsked()]).toEqual([false, true, true]);
+    asked.accept('resume');
+    expect([isAsked(), asked.lookAgainMs(FREE)]).toEqual([false, undefined]);
+  });
+});
+
 describe('a job whose QEMU is silent', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
   afterEach(() => void vi.useRealTimers());
