@@ -164,18 +164,17 @@ export class VirtualMachine {
 
   /** As execute, past every command that hangs: for the few that QEMU takes out of band. */
   async executeOutOfBand(command: QmpCommand): Promise<unknown> {
-    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    return await this.#observer.during(this.#asks(command), async () => await this.#monitor.executeOob(command));
+    return await this.#during(command, async () => await this.#monitor.executeOob(command));
   }
 
   async #ask(command: QmpCommand | GuestCommand, options: ExecuteOptions = {}): Promise<unknown> {
-    if (this.#identity === undefined) throw new NotSent(command.execute, this.trouble);
-    const ask = async () => await this.silence.during(async () => await this.#monitor.execute(command, options));
-    return await this.#observer.during(this.#asks(command), ask);
+    const execute = async () => await this.#monitor.execute(command, options);
+    return await this.#during(command, async () => await this.silence.during(execute));
   }
 
-  #asks({ execute: command }: QmpCommand | GuestCommand) {
-    return { does: 'qmp', command, domain: this.name } as const;
+  async #during<T>({ execute: command }: QmpCommand | GuestCommand, ask: () => Promise<T>): Promise<T> {
+    if (this.#identity === undefined) throw new NotSent(command, this.trouble);
+    return await this.#observer.during({ does: 'qmp', command, domain: this.name }, ask);
   }
 
   async jobs(): Promise<readonly QemuJob[]> {
@@ -185,7 +184,7 @@ export class VirtualMachine {
     return jobs;
   }
 
-  /** A job is about to be started in this very QEMU. */
+  /** A job is about to be started here. */
   expect(job: string): void {
     if (this.#identity !== undefined) this.#jobsHere.know(job);
   }
@@ -221,9 +220,8 @@ export class VirtualMachine {
     const ask = async () => await Promise.all(together.map(async (command) => await this.#ask(command)));
     const [devices, nodes, graph] = await this.#formats.around(allNodes, ask);
     const found = readNodes(nodes);
-    const absolute = absoluteIn(this.#identity?.facts?.workingDirectory);
     const sets = await namesOfFdsets(found, this);
-    const nameOf = (file: string) => sets.get(file) ?? absolute(file);
+    const nameOf = (file: string) => sets.get(file) ?? absoluteIn(this.#identity?.facts?.workingDirectory)(file);
     this.#lastGraph = readBlockGraph(readBlockDevices(devices), found, readGraph(graph), nameOf);
     return this.#lastGraph;
   }

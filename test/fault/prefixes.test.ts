@@ -12,8 +12,8 @@ import { type Recording, record } from '../support/recording.ts';
 import { Scene, type SceneMoment } from '../support/scene.ts';
 import { expectJournals, expectTruth } from '../support/truth.ts';
 
-// Each test tries a hundred cases, one after the other.
-vi.setConfig({ testTimeout: 120_000 });
+// Each test tries a hundred cases, one after the other, and twelve tests share a core.
+vi.setConfig({ testTimeout: 600_000 });
 
 interface Found {
   /** What is left of the journal. */

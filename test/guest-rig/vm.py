@@ -43,6 +43,8 @@ import uuid
 from gwlib import BLK, Image, fill
 from qmp import QMP, QMPError
 
+# A guest may wait for a copy's storage for 12 seconds, and its console with it; busy machines take their time, too.
+ANSWER_S = 30
 CMDLINE = ('console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check noreplace-smp '
            'random.trust_cpu=on cryptomgr.notests initcall_blacklist=init_kprobe_trace,'
            'load_system_certificate_list,cubictcp_register,i8042_init ')
@@ -249,11 +251,11 @@ class VM:
     def log_size(self):
         return os.path.getsize(self.log) if os.path.exists(self.log) else 0
 
-    def log_wait(self, regex, start=0, timeout=10):
+    def log_wait(self, regex, start=0, timeout=ANSWER_S):
         """The first whole guest.log line from byte `start` on that matches regex."""
         return self.log_lines(regex, start, timeout)[-1]
 
-    def log_lines(self, regex, start=0, timeout=10):
+    def log_lines(self, regex, start=0, timeout=ANSWER_S):
         """All whole guest.log lines from byte `start` on, up to the first that matches regex."""
         end, rx = time.time() + timeout, re.compile(regex, re.M)
         while True:
@@ -270,7 +272,7 @@ class VM:
                 raise TimeoutError('guest.log: no /%s/%s' % (regex, '; QEMU has exited' if gone else ''))
             time.sleep(0.01)
 
-    def cmd(self, line, timeout=10):
+    def cmd(self, line, timeout=ANSWER_S):
         """Send a console line, return the guest's answer: its lines '# ...', 'M name ...' or '? what is wrong'."""
         at, last = self.log_size(), line.split()[0] in ('poweroff', 'reboot', 'panic')
         end = 'end-%x' % time.monotonic_ns()           # not a command: the guest says '? end-...' to it
@@ -285,14 +287,14 @@ class VM:
         finally:
             con.close()
 
-    def pause(self, timeout=30):
+    def pause(self, timeout=ANSWER_S):
         """Make all writers stop after a flush; everything is acknowledged then."""
         at = self.log_size()
         self.cmd('pause', timeout)
         for num in self.ids():
             self.log_wait(r'^I %d ' % num, at, timeout)
 
-    def mark(self, name, timeout=10):
+    def mark(self, name, timeout=ANSWER_S):
         """{disk: {wmax, fmax, ops, kb, inflight, t}} since the previous mark (times in us)."""
         at = self.log_size()
         self.cmd('mark ' + name, timeout)
