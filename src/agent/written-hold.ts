@@ -73,6 +73,8 @@ export class WrittenHold {
   }
 
   async #save(record: HoldRecord, hold: Hold): Promise<void> {
+    // From here on either may be what is found.
+    if (!hold.owesCont) this.#isOwedOnDisk = false;
     await record.save(hold);
     this.#isOwedOnDisk = hold.owesCont;
   }

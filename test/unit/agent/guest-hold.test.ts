@@ -447,6 +447,32 @@ describe('the hold of a guest', () => {
     await hold.close();
   });
 
+  it('sends no stop while it is being written down that nothing is owed', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const hold = holdOf(guest, disk);
+    const steer = guest.steer.bind(guest);
+    const turns: boolean[] = [];
+    guest.steer = async (command, atTurn) => {
+      const [begun, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      if (turns.length === 0) {
+        disk.onSave = begun.resolve;
+        disk.hangs = goesOn.promise;
+        guest.execute('stop', 'others');
+        await begun.promise;
+        guest.execute('cont', 'others');
+      }
+      const isSent = steer(command, () => {
+        turns.push(atTurn());
+        return turns.at(-1) === true;
+      });
+      goesOn.resolve();
+      await isSent;
+    };
+    await hold.hold('a', 'a test');
+    expect([turns, disk.written.owesCont]).toEqual([[false, true], true]);
+    await hold.close();
+  });
+
   it('owes nothing for a stop that was not sent', async () => {
     const [guest, disk] = [new Guest(), new Disk()];
     const hold = holdOf(guest, disk);
