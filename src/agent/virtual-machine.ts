@@ -27,6 +27,7 @@ import { JobsHere } from './jobs-here.ts';
 import { type OpenFiles, openFilesOf } from './open-files.ts';
 import { absoluteIn } from './qemu-process.ts';
 import { Silence } from './silence.ts';
+import { WhyPaused } from './why-paused.ts';
 
 export interface VirtualMachineOptions {
   readonly socketPath: string;
@@ -42,16 +43,16 @@ export interface VirtualMachineOptions {
 
 export class VirtualMachine {
   /** Notified at every event and at every change of the connection. */
-  readonly wake = new Wake();
+  readonly wake: Wake;
   readonly heardEnds = new HeardEnds();
   readonly silence = new Silence();
+  readonly #whyPaused = new WhyPaused();
   readonly socketPath: string;
   readonly #formats = new Formats(this);
   readonly #givenName: string | undefined;
   readonly #log: Logger;
   readonly #observer: Observer;
   readonly #monitor: Monitor;
-  readonly #onChange: (() => void) | undefined;
   /** The last one, also while it is being tried again. */
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
@@ -62,7 +63,7 @@ export class VirtualMachine {
   #lastIdentity: Identity | undefined;
 
   constructor({ socketPath, givenName, log, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
-    this.#onChange = onChange;
+    this.wake = new Wake(onChange);
     this.#observer = observer;
     this.socketPath = socketPath;
     this.#givenName = givenName;
@@ -72,31 +73,24 @@ export class VirtualMachine {
       onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
     });
     this.#monitor.onEvent((event) => {
-      this.heardEnds.take(event);
-      this.#jobsHere.take(event);
-      this.#changed();
+      for (const hears of [this.heardEnds, this.#jobsHere, this.#whyPaused]) hears.take(event);
+      this.wake.notify();
     });
     this.#monitor.onState((state) => {
       this.#identity = undefined;
       this.#jobsHere = new JobsHere();
-      if (state.state === 'disconnected') this.#trouble = state.error.message;
-      if (state.state === 'connected') {
-        this.#trouble = 'it has not said yet who it is';
-        this.#identify(state.generation, onUp).catch((error: unknown) => {
-          this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
-          // Nobody would ask it again over this connection.
-          if (this.#monitor.state === state) this.#monitor.reconnect();
-        });
-      } else {
-        if (state.state === 'disconnected') this.#log.debug({ why: state.error.message }, 'QMP is disconnected');
-        this.#changed();
+      if (state.state === 'disconnected') {
+        this.#trouble = state.error.message;
+        this.#log.debug({ why: this.#trouble }, 'QMP is disconnected');
       }
+      if (state.state !== 'connected') return this.wake.notify();
+      this.#trouble = 'it has not said yet who it is';
+      this.#identify(state.generation, onUp).catch((error: unknown) => {
+        this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
+        // Nobody would ask it again over this connection.
+        if (this.#monitor.state === state) this.#monitor.reconnect();
+      });
     });
-  }
-
-  #changed(): void {
-    this.wake.notify();
-    this.#onChange?.();
   }
 
   start(): void {
@@ -144,7 +138,7 @@ export class VirtualMachine {
     this.#lastIdentity = this.#identity;
     this.#log.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
     onUp?.();
-    this.#changed();
+    this.wake.notify();
   }
 
   /** Rejects with the errors of src/qmp/errors.ts. */
@@ -154,7 +148,11 @@ export class VirtualMachine {
 
   /** As execute: for the one hold of this VM, and for nobody else. `atTurn`: right before it is sent; is it to be still? */
   async steer(command: GuestCommand, atTurn: () => boolean): Promise<void> {
-    await this.#formats.around(command, async () => await this.#ask(command, { atTurn }));
+    await this.#formats.around(command, async () => {
+      // Right before it, as QEMU answers in order; and the guest does not wait for the answer.
+      if (command.execute === 'cont') this.blockJobs().catch(() => undefined);
+      await this.#ask(command, { atTurn });
+    });
   }
 
   /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
@@ -200,7 +198,7 @@ export class VirtualMachine {
   }
 
   async blockJobs(): Promise<readonly QemuBlockJob[]> {
-    return readBlockJobs(await this.execute({ execute: 'query-block-jobs' }));
+    return await this.#whyPaused.of(async () => readBlockJobs(await this.execute({ execute: 'query-block-jobs' })));
   }
 
   /** QEMU's own word for the state of its guest: running, paused, suspended, … */

@@ -83,7 +83,7 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
     const force = job.state === 'PIVOTING';
     return { move: 'record', entry: { entry: 'cancel-requested', force, timeIsUp: true } };
   }
-  const pause = pauseOf(seen.job);
+  const pause = pauseOf(seen.job, job.pauseReason);
   const entry = observed(job, pause, seen.job.speedBytesPerSecond, asked);
   if (entry !== undefined) return { move: 'record', entry };
   // An end that was asked for comes before any change: one that QEMU does not take would keep it away for ever.

@@ -7,9 +7,11 @@ import type { QemuJobStatus } from './qemu/replies.ts';
 
 const WAIT: Move = { move: 'wait' };
 
-export function pauseOf({ paused, ioStatus }: SeenJob): PauseReason | undefined {
+/** `before`: as far as it is written down. QEMU forgets at each `cont` of the guest for which error a job is paused. */
+export function pauseOf({ paused, ioStatus }: SeenJob, before: PauseReason | undefined): PauseReason | undefined {
   if (!paused) return undefined;
-  return ioStatus === 'ok' ? 'USER' : ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
+  if (ioStatus === 'ok') return before ?? 'USER';
+  return ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
 }
 
 /** What others have made otherwise, and what has become of a wish. */

@@ -7,6 +7,12 @@ import { Timer } from './timer.ts';
 export class Wake {
   #count = 0;
   #waiters: (() => void)[] = [];
+  readonly #also: (() => void) | undefined;
+
+  /** `also` is told of each change, too. */
+  constructor(also?: () => void) {
+    this.#also = also;
+  }
 
   /** The moment, to be taken before looking. */
   get now(): number {
@@ -18,6 +24,7 @@ export class Wake {
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const wake of waiters) wake();
+    this.#also?.();
   }
 
   /** Resolves at the first change after `since`, when `timeoutMs` is over, or when the signal is aborted. */

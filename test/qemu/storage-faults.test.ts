@@ -231,7 +231,10 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
         state: Job_State.STATE_RUNNING,
         pauseReason: PauseReason.PAUSE_REASON_NO_SPACE,
       });
+      // QEMU forgets then why it has paused the job: nobody is to think that somebody wanted that.
+      for (const command of ['stop', 'cont']) await rig.admin.execute(command);
       await rig.vm.work(FULL, 64);
+      expect((await rig.service.getInfo(id)).pauseReason).toBe(PauseReason.PAUSE_REASON_NO_SPACE);
       const job = await rig.service.abort({ job: byId(id) });
       expect(job).toMatchObject({ state: Job_State.STATE_CANCELLED, error: undefined, outcome: REMOVED });
       expect(existsSync(path)).toBe(false);

@@ -52,3 +52,42 @@ it('a QEMU that is silent right after the negotiation is asked again who it is, 
     await machine.close();
   }
 });
+
+it('is asked for its jobs right before its guest is continued: then it forgets why they are paused', async () => {
+  await using dir = await testDir();
+  await using qmp = await ScriptedQmp.listen(join(dir.path, 'qmp.sock'));
+  const changes = new Wake();
+  const machine = new VirtualMachine({
+    socketPath: qmp.path,
+    givenName: undefined,
+    log: pino({ level: 'silent' }),
+    onChange: () => changes.notify(),
+  });
+  machine.start();
+  try {
+    const connection = await qmp.connected();
+    await answerWho(connection);
+    await until('it is known who it is', changes, () => machine.identity !== undefined);
+    const continued = machine.steer({ execute: 'cont' }, () => true);
+    connection.reply(await connection.receive(), []);
+    const [asked, cont] = [await connection.receive(), await connection.receive()];
+    expect([asked.execute, cont.execute]).toEqual(['query-block-jobs', 'cont']);
+    const job = {
+      device: 'bj0123456789abcdef',
+      type: 'mirror',
+      status: 'paused',
+      paused: true,
+      len: 1,
+      offset: 0,
+      speed: 0,
+    };
+    connection.reply(asked, [{ ...job, 'io-status': 'nospace' }]);
+    connection.reply(cont, {});
+    await continued;
+    const jobs = machine.blockJobs();
+    connection.reply(await connection.receive(), [{ ...job, 'io-status': 'ok' }]);
+    expect(await jobs).toMatchObject([{ paused: true, ioStatus: 'nospace' }]);
+  } finally {
+    await machine.close();
+  }
+});

@@ -865,6 +865,24 @@ describe('a blocking copy', () => {
   });
 });
 
+describe('a job that waits for an error to be mended', () => {
+  const noSpace: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
+  const forgotten = seen('paused', { paused: true, ioStatus: 'ok' });
+  const asked = { ...NOT_ASKED, pauseLasts: true };
+
+  it('waits for it still when QEMU has forgotten that, as at each cont', () => {
+    expect(nextMove(jobOf(RUNNING, noSpace), forgotten, asked)).toEqual({ move: 'wait' });
+    const pivoting = jobOf(RUNNING, READY, pivot(), noSpace);
+    const standing = seen('standby', { paused: true, ioStatus: 'ok' });
+    expect(nextMove(pivoting, standing, asked)).toEqual({ move: 'wait' });
+  });
+
+  it('is one that somebody has paused, where it went on in between', () => {
+    const job = jobOf(RUNNING, noSpace, { entry: 'resumed' });
+    expect(nextMove(job, forgotten, asked)).toEqual({ move: 'record', entry: { entry: 'paused', reason: 'USER' } });
+  });
+});
+
 describe('bitmaps', () => {
   const asked = { ...NOT_ASKED, bitmaps: false };
   const ready = seen('ready');
