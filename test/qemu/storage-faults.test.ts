@@ -67,6 +67,16 @@ async function start(disk: number, target: Target, options: Options = {}): Promi
   return id;
 }
 
+/**
+ * Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused. What
+ * fails is to be behind these.
+ */
+async function startSlowly(disk: number, target: Target, options: Options = {}): Promise<string> {
+  const id = await start(disk, target, { ...options, bandwidthBytesPerSecond: 65_536n });
+  await rig.service.setSpeed(id, 0n);
+  return id;
+}
+
 const file = (path: string) => ({ $case: 'file', value: path }) as const;
 
 /** An export that is as large as the disk. */
@@ -208,12 +218,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
     test('before READY, FAIL: the job has failed, and says that there was no space', async () => {
       await using small = await smallFileSystem(rig.folder, 24);
       const path = join(small.path, 'copy');
-      // Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused.
-      const id = await start(FULL, file(path), {
-        onNoSpace: FAIL,
-        bandwidthBytesPerSecond: 65_536n,
-      });
-      await rig.service.setSpeed(id, 0n);
+      const id = await startSlowly(FULL, file(path), { onNoSpace: FAIL });
       const { outcome } = await expectFailed(id, FULL, noSpace(path));
       expect(outcome).toMatchObject(REMOVED);
       expect(existsSync(path)).toBe(false);
@@ -317,7 +322,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
   describe('a disk with a sector that cannot be read', () => {
     test('the job has failed, and names the disk', async () => {
       const path = join(rig.folder, 'worn');
-      const id = await start(WORN, file(path), { bandwidthBytesPerSecond: BigInt(8 * MIB) });
+      const id = await startSlowly(WORN, file(path));
       const source = topOf(rig.vm, WORN).path;
       const { outcome } = await expectFailed(
         id,
@@ -348,8 +353,8 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
     test.each(['EIO', 'ENOSPC'] as const)(
       'before READY, %s: the job has failed, and names the export',
       async (errno) => {
-        await using server = await served(FULL, { atByte: 12 * MIB, errno });
-        const id = await start(FULL, nbd(server), { onNoSpace: FAIL, bandwidthBytesPerSecond: BigInt(16 * MIB) });
+        await using server = await served(FULL, { atByte: 24 * MIB, errno });
+        const id = await startSlowly(FULL, nbd(server), { onNoSpace: FAIL });
         const uri = uriOf(server);
         const error = errno === 'EIO' ? ioError(`copying: writing ${uri}`, uri) : noSpace(uri);
         const { outcome } = await expectFailed(id, FULL, error);
