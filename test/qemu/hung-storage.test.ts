@@ -185,10 +185,13 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
       return job?.len === job?.offset ? true : undefined;
     });
     await server.hang();
+    const stops = rig.guestStops();
     await pivot(id, 'ALWAYS');
+    await eventually('the guest is paused', async () => await Promise.resolve(rig.guestStops() > stops || undefined));
+    // What it writes next shows QEMU that the connection is broken.
+    await rig.vm.resume();
     await rig.service.until(id, 'STATE_FAILED');
     expect((await rig.service.getInfo(id)).outcome?.guestWritesTo).toBe(topOf(rig.vm, VIRTIO).path);
-    await rig.vm.resume();
     await expectGuestWorks();
     await expectUnharmed();
   });
