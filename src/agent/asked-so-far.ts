@@ -23,7 +23,7 @@ const GIVE_UP_MS = 30_000;
 const PAUSE_LASTS_MS = 200;
 /** What QEMU refuses for longer it has not refused because of a race. */
 const REFUSES_MS = 2000;
-/** And is asked for again so much later: it may refuse for as long as it drains its disks for a server that hangs. */
+/** Then it is asked for again so much later: QEMU may refuse it while it drains its disks for a server that hangs. */
 const REFUSED_AGAIN_MS = 5000;
 /** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
 const LOOK_AGAIN_MS = {
@@ -39,6 +39,16 @@ const LOOK_AGAIN_MS = {
 const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
 const REST_PER_HOLD = 4;
+
+/** Of QEMU, over the present connection. */
+export interface Heard {
+  /** For how long it has answered nothing that it was asked. */
+  readonly silentMs: number;
+  /** It has told that the job is under way, and of no end since. */
+  readonly isUnderWay: boolean;
+}
+
+const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false };
 
 export class AskedSoFar {
   readonly #asked = new Set<Asking>();
@@ -159,11 +169,7 @@ export class AskedSoFar {
     return this.#pausedSince !== undefined && performance.now() - this.#pausedSince >= PAUSE_LASTS_MS;
   }
 
-  /**
-   * `silentMs`: for how long QEMU has answered nothing that it was asked. `isUnderWay`: QEMU has told over the present
-   * connection that the job is, and of no end since.
-   */
-  now(job: Job, generation: number, { silentMs = 0, isUnderWay = false } = {}): Asked {
+  now(job: Job, generation: number, heard = NOTHING_HEARD): Asked {
     const another = generation !== this.#generation || job.intent !== this.#intent;
     if (another) {
       this.#asked.clear();
@@ -214,7 +220,7 @@ export class AskedSoFar {
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
       givenUp: (isForced(job) || job.giveUpRequested) && unheardMs > GIVE_UP_MS,
-      waitsFarTooLong: this.#waitsFarTooLong(job, { nowMs, silentMs, isUnderWay }),
+      waitsFarTooLong: this.#waitsFarTooLong(job, nowMs, heard),
       endsTooLong: this.#hangsAtItsEnd(nowMs),
       stopsSoon: (this.#underWayMs(job) ?? Infinity) <= UNDER_WAY_LIMIT_MS,
       fenced: nowMs < this.#fencedUntil,
@@ -222,14 +228,7 @@ export class AskedSoFar {
     };
   }
 
-  #waitsFarTooLong(
-    { guestHeld, state, concluded }: Job,
-    {
-      nowMs,
-      silentMs,
-      isUnderWay,
-    }: { readonly nowMs: number; readonly silentMs: number; readonly isUnderWay: boolean },
-  ): boolean {
+  #waitsFarTooLong({ guestHeld, state, concluded }: Job, nowMs: number, { silentMs, isUnderWay }: Heard): boolean {
     const guestStays = !this.#asked.has('complete') && (isUnderWay || state === 'STARTING');
     if (!guestStays && concluded === undefined) return false;
     const waitsMs = Math.max(silentMs, guestHeld ? nowMs - this.#heldSince : 0);

@@ -3,10 +3,9 @@
  * guest is where it was: of a job that ends QEMU tells before it moves the guest.
  */
 import { isJobId } from '../core/plans/names.ts';
-import type { QemuJob, QemuJobStatus } from '../core/qemu/replies.ts';
+import type { QemuJob } from '../core/qemu/replies.ts';
+import { takesChanges } from '../core/wishes.ts';
 import type { QmpEvent } from '../qmp/monitor.ts';
-
-const UNDER_WAY: readonly unknown[] = ['created', 'running', 'paused', 'ready', 'standby'] satisfies QemuJobStatus[];
 
 export class JobsHere {
   readonly #isUnderWay = new Map<string, boolean>();
@@ -14,13 +13,13 @@ export class JobsHere {
   take({ event, data }: QmpEvent): void {
     const { id, status } = data ?? {};
     if (event !== 'JOB_STATUS_CHANGE' || typeof id !== 'string' || !this.has(id)) return;
-    this.#isUnderWay.set(id, UNDER_WAY.includes(status));
+    this.#isUnderWay.set(id, typeof status === 'string' && takesChanges(status));
   }
 
   /** All that QEMU lists now. */
   listed(jobs: readonly QemuJob[]): void {
     for (const id of this.#isUnderWay.keys()) this.#isUnderWay.set(id, false);
-    for (const { id, status } of jobs) if (isJobId(id)) this.#isUnderWay.set(id, UNDER_WAY.includes(status));
+    for (const { id, status } of jobs) if (isJobId(id)) this.#isUnderWay.set(id, takesChanges(status));
   }
 
   /** It is known by other signs that QEMU has, or had, this job. */

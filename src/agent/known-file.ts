@@ -5,7 +5,7 @@ import type { KnownFile } from '../core/plans/step.ts';
 import { lstat, realpath } from './disk-files.ts';
 import { identityOf } from './file-identity.ts';
 import { knownAs } from './files.ts';
-import { inodeAt, isOpen, type SoughtFile } from './open-files.ts';
+import { isOpen, type OpenFiles, soughtAs } from './open-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 /** NONE: no file of this host. NOT_PROVED: there is one, and QEMU has another. */
@@ -33,7 +33,7 @@ async function proved(files: readonly { node: string; found: Found | undefined }
   return await Promise.all(
     files.map(async ({ node, found }): Promise<Known> => {
       if (found === undefined) return 'NONE';
-      const isProved = opens ? await isOpen(opens, await sought(found)) : await saysTheSame(nodes?.get(node), found);
+      const isProved = opens ? await isOpenedBy(opens, found) : await saysTheSame(nodes?.get(node), found);
       return isProved ? knownAs(found.path, found.stats) : 'NOT_PROVED';
     }),
   );
@@ -51,9 +51,8 @@ async function fileAt(path: string, isOne: (stats: BigIntStats) => boolean): Pro
   return real === undefined || stats === undefined || !isOne(stats) ? undefined : { path: real, stats };
 }
 
-async function sought({ path, stats }: Found): Promise<SoughtFile> {
-  const identity = await identityOf(stats);
-  return { identity, inode: identity.isFile ? await inodeAt(path) : undefined };
+async function isOpenedBy(opens: OpenFiles, { path, stats }: Found): Promise<boolean> {
+  return await isOpen(opens, await soughtAs(await identityOf(stats), path));
 }
 
 const BLOCK_BYTES = 512;

@@ -65,13 +65,17 @@ async function rootOf(pid: number): Promise<string | undefined> {
 /** Undefined: there is no file of this name here. */
 export async function soughtAt(path: string): Promise<SoughtFile | undefined> {
   const identity = await identify(path);
-  if (identity === undefined) return undefined;
+  return identity && (await soughtAs(identity, path));
+}
+
+/** `identity`: what is at the path. */
+export async function soughtAs(identity: FileIdentity, path: string): Promise<SoughtFile> {
   // A device may be open by another node of it.
   return { identity, inode: identity.isFile ? await inodeAt(path) : undefined };
 }
 
 /** As fdinfo would tell it. */
-export async function inodeAt(path: string): Promise<string | undefined> {
+async function inodeAt(path: string): Promise<string | undefined> {
   const handle = await open(path, O_PATH).catch(() => undefined);
   try {
     return handle && (await inodeIn(`/proc/self/fdinfo/${handle.descriptor}`));

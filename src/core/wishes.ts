@@ -47,7 +47,7 @@ export function wished(job: Job, pause: PauseReason | undefined, status: QemuJob
 }
 
 /** QEMU's JobVerbTable (job.c): to be paused, resumed or given another limit, a job must not be on its way out. */
-export function takesChanges(status: QemuJobStatus): boolean {
+export function takesChanges(status: string): boolean {
   return ['created', 'running', 'paused', 'ready', 'standby'].includes(status);
 }
 

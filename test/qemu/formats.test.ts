@@ -2,14 +2,14 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Job_State, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
+import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
 import { monitorIn } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import type { Admin } from '../support/qemu.ts';
 import { QmpProxy } from '../support/qmp-proxy.ts';
-import { type VmOfDisks, vmOfDisks } from '../support/vm-of-disks.ts';
+import { pivoted, vmOfDisks } from '../support/vm-of-disks.ts';
 
 const MIB = 1 << 20;
 /** The more, the surer: before `cont` was kept apart, QEMU 7.2 crashed in half of the runs of 120. */
@@ -18,17 +18,6 @@ const ROUNDS = 8;
 const LAST_OF_A_LOOK = 'x-debug-query-block-graph';
 
 let site: Site;
-
-/** Moves the disk to a new file of that name, with the guest held for the pivot. */
-async function pivoted(vm: VmOfDisks, disk: string, name: string): Promise<Job_State> {
-  const job = await site.service.startCopy({
-    disk: { domain: vm.name, disk },
-    destination: { target: { $case: 'file', value: join(vm.dir, name) } },
-    onReady: OnReady.ON_READY_PIVOT,
-    pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS,
-  });
-  return (await site.ended(job)).state;
-}
 
 /** Another client begins to format an image, on storage that takes a few writes a second. */
 async function slowFormat(admin: Admin, path: string): Promise<void> {
@@ -64,7 +53,7 @@ describe.skipIf(needs('qemu'))('beside new images that are formatted', () => {
     });
     const pivots = async () => {
       for (let round = 0; round < ROUNDS; round += 1) {
-        expect(await pivoted(vm, moved, `${moved}-r${round}`)).toBe(Job_State.STATE_COMPLETED);
+        expect(await pivoted(site.service, vm, moved, `${moved}-r${round}`)).toBe(Job_State.STATE_COMPLETED);
       }
     };
     await Promise.all([pivots().finally(() => over.abort()), ...copies]);
@@ -94,7 +83,7 @@ describe.skipIf(needs('qemu'))('beside new images that are formatted', () => {
     });
     started.use(proxy);
     await site.service.domainUp(vm.name);
-    expect(await pivoted(vm, 'disk0', 'copy')).toBe(Job_State.STATE_COMPLETED);
+    expect(await pivoted(site.service, vm, 'disk0', 'copy')).toBe(Job_State.STATE_COMPLETED);
     // On a busy machine a few writes may take longer than a guest waits for them.
     expect(contAt - formatsSince > 1000 ? ['concluded'] : seen).toEqual(['concluded']);
     expect(seen).toHaveLength(1);

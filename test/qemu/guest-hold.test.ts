@@ -10,7 +10,7 @@ import { needs } from '../support/means.ts';
 import { type Admin, makeChain, startQemu, testDir } from '../support/qemu.ts';
 import { type BeforeCommand, QmpProxy } from '../support/qmp-proxy.ts';
 import type { Service } from '../support/service.ts';
-import { type VmOfDisks, vmOfDisks } from '../support/vm-of-disks.ts';
+import { pivoted, type VmOfDisks, vmOfDisks } from '../support/vm-of-disks.ts';
 
 const MIB = 1 << 20;
 /** The more, the surer: a long run is for `make chaos`. */
@@ -39,18 +39,6 @@ async function copied(service: Service, vm: VmOfDisks, disk: string, name = `${d
   const { id } = await service.startCopy({ disk: { domain: vm.name, disk }, destination: { target } });
   await service.until(id, 'STATE_READY');
   return id;
-}
-
-/** Moves the disk to a new file of that name, with the guest held for the pivot. */
-async function pivoted(service: Service, vm: VmOfDisks, disk: string, name = `${disk}-copy`): Promise<Job_State> {
-  const { id } = await service.startCopy({
-    disk: { domain: vm.name, disk },
-    destination: { target: { $case: 'file', value: join(vm.dir, name) } },
-    onReady: OnReady.ON_READY_PIVOT,
-    pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS,
-  });
-  for await (const _event of service.watch(id));
-  return (await service.getInfo(id)).state;
 }
 
 describe.skipIf(needs('qemu'))('one hold a VM', () => {

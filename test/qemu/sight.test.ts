@@ -13,7 +13,7 @@ import { byId, refused } from '../support/caller.ts';
 import { eventually, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { metCopy } from '../support/met-copy.ts';
-import { startQemu, within } from '../support/qemu.ts';
+import { type Admin, startQemu, within } from '../support/qemu.ts';
 import { canSeeLess, HIDEPID, OTHER_UID, PID_NAMESPACE, seeAs } from '../support/sights.ts';
 
 async function entriesOf(journal: string): Promise<readonly JournalEntry[]> {
@@ -68,6 +68,20 @@ const REBOOTED = (process: QemuProcess): QemuProcess => ({
 const SEES_THE_HOST = readlinkSync('/proc/self/ns/pid') === FIRST_NAMESPACE;
 const SIGHTS = [PID_NAMESPACE, HIDEPID, OTHER_UID];
 
+async function readyCommit(site: Site, { disk }: Machine): Promise<string> {
+  const { id } = await site.service.commit({ disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
+  await site.service.until(id, 'STATE_READY');
+  return id;
+}
+
+/** By another client; the result is there to be read. */
+async function completedByAnother(admin: Admin, id: string): Promise<void> {
+  await admin.execute('job-complete', { id });
+  await eventually('the commit concludes', async () =>
+    (await graphOf(admin)).jobs.includes(`${id} commit concluded`) ? true : undefined,
+  );
+}
+
 describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again where it has', () => {
   test.each(SIGHTS)('$name: goes on with a copy, pivots it, and sees its guest go on', async (sight) => {
     await using site = await Site.open();
@@ -119,13 +133,9 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await using machine = await site.machine();
     const { admin } = machine.qemu;
     const [base] = machine.chain;
-    const { id } = await site.service.commit({ disk: machine.disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
-    await site.service.until(id, 'STATE_READY');
+    const id = await readyCommit(site, machine);
     await site.restart('SIGKILL', machine.disk.domain, async () => {
-      await admin.execute('job-complete', { id });
-      await eventually('the commit concludes', async () =>
-        (await graphOf(admin)).jobs.includes(`${id} commit concluded`) ? true : undefined,
-      );
+      await completedByAnother(admin, id);
       const concluded: EntryBody = {
         entry: 'concluded',
         how: 'CONCLUDED',
@@ -154,13 +164,9 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await using machine = await site.machine();
     const { admin } = machine.qemu;
     const [base] = machine.chain;
-    const { id } = await site.service.commit({ disk: machine.disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
-    await site.service.until(id, 'STATE_READY');
+    const id = await readyCommit(site, machine);
     await site.restart('SIGKILL', machine.disk.domain, async () => {
-      await admin.execute('job-complete', { id });
-      await eventually('the commit concludes', async () =>
-        (await graphOf(admin)).jobs.includes(`${id} commit concluded`) ? true : undefined,
-      );
+      await completedByAnother(admin, id);
       await admin.execute('job-dismiss', { id });
       await seeAs(PID_NAMESPACE, site, machine);
     });

@@ -316,7 +316,7 @@ export const ErrorReason = {
   ERROR_REASON_PATH_DIFFERS_IN_QEMU: 915,
   /**
    * ERROR_REASON_FILE_NOT_KNOWN - FAILED_PRECONDITION. An image is to be deleted, and the file of this path is not proved to be the one that QEMU has
-   * open: it was renamed or replaced. Where /proc does not show what QEMU has open: it takes another room than QEMU says.
+   * open: it was renamed or replaced. Where /proc does not show what QEMU has open, its allocated size is not QEMU's.
    * Do: leave the deletion out.
    * libvirt: none.
    * Keys: path, domain.

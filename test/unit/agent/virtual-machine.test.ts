@@ -17,6 +17,14 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
   'query-cpus-fast': [],
 };
 
+function machineAt(socketPath: string) {
+  const changes = new Wake();
+  const log = pino({ level: 'silent' });
+  const machine = new VirtualMachine({ socketPath, givenName: undefined, log, onChange: () => changes.notify() });
+  machine.start();
+  return { machine, changes };
+}
+
 async function answerWho(connection: Connection): Promise<void> {
   for (const _ of Object.keys(ANSWERS)) {
     const request = await connection.receive();
@@ -27,14 +35,7 @@ async function answerWho(connection: Connection): Promise<void> {
 it('a QEMU that is silent right after the negotiation is asked again who it is, over another connection', async () => {
   await using dir = await testDir();
   await using qmp = await ScriptedQmp.listen(join(dir.path, 'qmp.sock'));
-  const changes = new Wake();
-  const machine = new VirtualMachine({
-    socketPath: qmp.path,
-    givenName: undefined,
-    log: pino({ level: 'silent' }),
-    onChange: () => changes.notify(),
-  });
-  machine.start();
+  const { machine, changes } = machineAt(qmp.path);
   try {
     const silent = await qmp.connected();
     for (const _ of Object.keys(ANSWERS)) await silent.receive();
@@ -56,14 +57,7 @@ it('a QEMU that is silent right after the negotiation is asked again who it is, 
 it('is asked for its jobs right before its guest is continued: then it forgets why they are paused', async () => {
   await using dir = await testDir();
   await using qmp = await ScriptedQmp.listen(join(dir.path, 'qmp.sock'));
-  const changes = new Wake();
-  const machine = new VirtualMachine({
-    socketPath: qmp.path,
-    givenName: undefined,
-    log: pino({ level: 'silent' }),
-    onChange: () => changes.notify(),
-  });
-  machine.start();
+  const { machine, changes } = machineAt(qmp.path);
   try {
     const connection = await qmp.connected();
     await answerWho(connection);
