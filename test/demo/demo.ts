@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { DestinationContent, type Job, Job_State, JobEvent_Type, OnReady } from '../../generated/blockjob/v1/job.ts';
 import { GuestVm } from '../support/guest-vm.ts';
@@ -26,6 +27,9 @@ const LIMIT_MIB = 40;
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rate=6 gw.rd=10';
 /** The guest goes on, on the new disk, for as many operations: some seconds' worth. */
 const OPERATIONS_AFTER = 1500;
+
+/** A signal that ended the VM or the service comes to the demo within this. */
+const CTRL_C_MS = 2000;
 
 const STATE_WORDS: Partial<Record<Job_State, string>> = {
   [Job_State.STATE_STARTING]: 'STARTING   the job is written down, and QEMU is being asked',
@@ -218,7 +222,9 @@ async function main(): Promise<number> {
   try {
     code = await Promise.race([story(demo).then(() => 0), signalled.promise]);
   } catch (error) {
-    [code, trouble] = [1, error];
+    // A Ctrl-C goes to the VM and the service too, and what becomes of them may be heard of first.
+    code = await Promise.race([signalled.promise, setTimeout(CTRL_C_MS, 1)]);
+    if (code === 1) trouble = error;
   }
   if (code > 1) screen.plain('\nEnding the VM and the service.');
   screen.mute();
