@@ -5,33 +5,57 @@ import type { ChainImage } from './qemu.ts';
 
 /** Notes all the time what the guest has acknowledged: so a moment of the host's clock has its place in the log. */
 export class AckedByTime implements Disposable {
+  /** One for each time at which there was more. */
   readonly #samples: { readonly timeMs: number; readonly sequence: number }[] = [];
   readonly #timer: NodeJS.Timeout;
   readonly #log: number;
-  readonly #start: string;
+  readonly #acked: string;
+  readonly #atRest: string;
+  readonly #buffer = Buffer.alloc(1 << 20);
   #read = 0;
   #rest = '';
   #sequence = 0;
+  #rests = 0;
 
   constructor(vm: GuestVm, disk: number) {
     this.#log = openSync(vm.logPath, 'r');
-    this.#start = `A ${disk} 0 `;
+    this.#acked = `A ${disk} 0 `;
+    this.#atRest = `I ${disk} 0 `;
     this.#timer = setInterval(() => {
       this.#readOn(); // before the clock is read: it was so at that time
+      if (this.#samples.at(-1)?.sequence === this.#sequence) return;
       this.#samples.push({ timeMs: Date.now(), sequence: this.#sequence });
     }, 5);
   }
 
   /** The log grows by thousands of lines a second: each is read once. */
   #readOn(): void {
-    const buffer = Buffer.alloc(1 << 20);
     for (let bytes = -1; bytes !== 0; this.#read += bytes) {
-      bytes = readSync(this.#log, buffer, 0, buffer.length, this.#read);
-      const lines = (this.#rest + buffer.toString('latin1', 0, bytes)).split('\n');
+      bytes = readSync(this.#log, this.#buffer, 0, this.#buffer.length, this.#read);
+      const lines = (this.#rest + this.#buffer.toString('latin1', 0, bytes)).split('\n');
       this.#rest = lines.pop() ?? '';
-      const last = lines.findLast((line) => line.startsWith(this.#start));
-      if (last !== undefined) this.#sequence = Number(last.slice(this.#start.length));
+      for (const line of lines) {
+        if (line.startsWith(this.#acked)) this.#sequence = Number(line.slice(this.#acked.length));
+        if (line.startsWith(this.#atRest)) this.#rests += 1;
+      }
     }
+  }
+
+  /** The last operation that is acknowledged. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** How often the disk's writer has come to rest. */
+  get rests(): number {
+    return this.#rests;
+  }
+
+  /** Each time in which the disk's writer has waited for more than `ms`, until now. */
+  waits(ms: number): readonly { readonly fromMs: number; readonly toMs: number }[] {
+    const times = [...this.#samples.map(({ timeMs }) => timeMs), Date.now()];
+    const spans = times.slice(1).map((toMs, index) => ({ fromMs: times[index] ?? toMs, toMs }));
+    return spans.filter(({ fromMs, toMs }) => toMs - fromMs > ms);
   }
 
   /** An operation that was acknowledged by then; the guest has done some milliseconds' work since, at most. */

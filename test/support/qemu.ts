@@ -99,12 +99,15 @@ export async function testDir(prefix = 'bj-', parent = tmpdir()): Promise<TestDi
 export interface QmpEvent {
   event: string;
   data: Record<string, unknown>;
+  /** When QEMU sent it, by the host's clock. */
+  timeMs: number;
 }
 
 interface QmpMessage {
   QMP?: unknown;
   event?: string;
   data?: Record<string, unknown>;
+  timestamp?: { seconds: number; microseconds: number };
   id?: number;
   return?: unknown;
   error?: { class: string; desc: string };
@@ -171,7 +174,9 @@ export class Admin {
 
   #take(message: QmpMessage): void {
     if (message.event !== undefined) {
-      this.events.push({ event: message.event, data: message.data ?? {} });
+      const { event, data = {}, timestamp } = message;
+      const timeMs = timestamp === undefined ? Date.now() : timestamp.seconds * 1000 + timestamp.microseconds / 1000;
+      this.events.push({ event, data, timeMs });
       return;
     }
     const waiter = this.#waiters.get(message.QMP === undefined ? (message.id ?? -1) : 0);

@@ -1,0 +1,152 @@
+/** Those who want something of one job: who starts it, steers it, watches all of it, and ends it as each of them likes. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
+import { type Job, Job_State, JobEvent_Type, OnNoSpace, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
+import { byId } from '../support/caller.ts';
+import { present } from '../support/checks.ts';
+import type { Random } from '../support/random.ts';
+import type { Service } from '../support/service.ts';
+import type { Destination } from './destination.ts';
+import type { FormatTurns } from './format-turns.ts';
+import { type Killer, refusalIn } from './killer.ts';
+import type { LiveDisk } from './live-disk.ts';
+import type { Plan } from './plan.ts';
+import { type Verdict, WrongOutcome } from './wrong.ts';
+
+export interface CallersParts {
+  readonly random: Random;
+  readonly killer: Killer;
+  readonly verdict: Verdict;
+  readonly disk: LiveDisk;
+  readonly turns: FormatTurns;
+  readonly plan: Plan;
+}
+
+export class Callers {
+  /** How many events of the job have been told. */
+  events = 0;
+  readonly #random: Random;
+  readonly #killer: Killer;
+  readonly #verdict: Verdict;
+  readonly #disk: LiveDisk;
+  readonly #turns: FormatTurns;
+  readonly #plan: Plan;
+
+  constructor({ random, killer, verdict, disk, turns, plan }: CallersParts) {
+    this.#random = random;
+    this.#killer = killer;
+    this.#verdict = verdict;
+    this.#disk = disk;
+    this.#turns = turns;
+    this.#plan = plan;
+  }
+
+  /** With one request_id, until somebody answers; a text: why it was refused. */
+  async start(requestId: string, destination: Destination): Promise<Job | string> {
+    const ask = async () =>
+      await this.#killer.persist(async (service) => await this.#start(service, requestId, destination));
+    const { what, format } = this.#plan;
+    const started = await (what.includes('copy') && format === 'qcow2' ? this.#turns.formatting(ask) : ask());
+    return 'reason' in started ? started.message : started;
+  }
+
+  async #start(service: Service, requestId: string, { request }: Destination): Promise<Job> {
+    const { what, onReady, limit } = this.#plan;
+    const common = { disk: this.#disk.ref, requestId };
+    switch (what) {
+      case 'pull':
+        return await service.rebase({ ...common, flags: [64], bandwidth: limit });
+      case 'active commit':
+      case 'commit': {
+        const flags = [CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES];
+        const active = what === 'commit' ? [] : [CommitFlag.COMMIT_FLAG_ACTIVE];
+        const top = what === 'commit' ? `${this.#disk.ref.disk}[1]` : '';
+        return await service.commit({ ...common, top, flags: [...flags, ...active], bandwidth: limit });
+      }
+      default:
+        return await service.startCopy({
+          ...common,
+          destination: request,
+          shallow: what === 'shallow copy',
+          onReady,
+          onNoSpace: OnNoSpace.ON_NO_SPACE_FAIL,
+          granularityBytes: 4096n,
+          bandwidthBytesPerSecond: limit,
+        });
+    }
+  }
+
+  async steer(id: string): Promise<void> {
+    const { paused, limit } = this.#plan;
+    await sleep(this.#random.below(400));
+    if (paused) {
+      await this.#killer.persist(async (service) => await service.pause(id));
+      await sleep(this.#random.below(200));
+      await this.#killer.persist(async (service) => await service.resume(id));
+    }
+    if (limit > 0n) await this.#killer.persist(async (service) => await service.setSpeed(id, 0n));
+  }
+
+  /** Waits until it is READY or over, and lets several end it, until it is over. */
+  async end(id: string): Promise<Job> {
+    const { onReady, what, early, patienceMs } = this.#plan;
+    const byItself = onReady !== OnReady.ON_READY_HOLD || what === 'pull' || what === 'commit';
+    const impatientMs = Date.now() + patienceMs;
+    for (;;) {
+      const job = await this.#killer.persist(async (service) => await service.getInfo(id));
+      if ('reason' in job) throw new WrongOutcome(`job ${id} is lost: ${job.message}`);
+      if (isOver(job)) return job;
+      const isReady = job.state === Job_State.STATE_READY;
+      if (isReady) this.#killer.enters(this.#disk.id, 'READY');
+      if (Date.now() > impatientMs) {
+        this.#killer.enters(this.#disk.id, 'ENDING');
+        await this.#killer.persist(async (service) => await service.abort({ job: byId(id), force: true, async: true }));
+        await sleep(200);
+      } else if ((isReady && !byItself) || (early && job.state === Job_State.STATE_RUNNING)) {
+        await sleep(this.#random.below(300));
+        this.#killer.enters(this.#disk.id, 'ENDING');
+        const many = Array.from({ length: 1 + this.#random.below(3) }, async () => await this.#oneEnds(id));
+        await Promise.all(many);
+      } else await sleep(50);
+    }
+  }
+
+  async #oneEnds(id: string): Promise<void> {
+    const { early, staysWhereItIs } = this.#plan;
+    await sleep(this.#random.below(30));
+    const pivot = !early && !staysWhereItIs && this.#random.chance(0.7);
+    const force = !pivot && this.#random.chance(0.3);
+    const pauseGuest = this.#random.of([PauseGuest.PAUSE_GUEST_AUTO, PauseGuest.PAUSE_GUEST_ALWAYS]);
+    await this.#killer.persist(
+      async (service) => await service.abort({ job: byId(id), pivot, force, pauseGuest, async: true }),
+    );
+  }
+
+  /** Comes back with the last revision whenever the stream breaks: each one once, in order, to the end. */
+  async watch(id: string): Promise<void> {
+    let last = 0;
+    for (;;) {
+      this.#verdict.check();
+      try {
+        for await (const { type, revision, job } of this.#killer.service.watch(id, last)) {
+          this.events += 1;
+          const isEntry = type !== JobEvent_Type.TYPE_PROGRESS && type !== JobEvent_Type.TYPE_HEARTBEAT;
+          if (Number(revision) !== (isEntry ? last + 1 : last)) {
+            throw new WrongOutcome(`job ${id}: revision ${revision} follows ${last}`);
+          }
+          last = Number(revision);
+          if (isOver(present(job))) return;
+          // Leaves in the middle, as callers do.
+          if (this.#random.chance(0.02)) break;
+        }
+      } catch (error) {
+        if (error instanceof WrongOutcome || refusalIn(error) !== undefined) throw error;
+        await sleep(20);
+      }
+    }
+  }
+}
+
+function isOver({ state }: Job): boolean {
+  return state >= Job_State.STATE_COMPLETED;
+}

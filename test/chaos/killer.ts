@@ -1,0 +1,203 @@
+/**
+ * The service, and its deaths: SIGKILL at any instant, and a new service on the same journals, which may see less of
+ * QEMU than the one before. In a phase in which few have died yet, one is killed on purpose.
+ */
+import { chmod, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Refusal, refusalOf } from '../support/caller.ts';
+import { complaints } from '../support/checks.ts';
+import { run } from '../support/qemu.ts';
+import type { Random } from '../support/random.ts';
+import { Service, type ServiceOptions } from '../support/service.ts';
+import type { Sight } from '../support/sights.ts';
+import type { Waits } from './waits.ts';
+import { type Verdict, WrongOutcome } from './wrong.ts';
+
+/** Where the job of a disk was when the service was killed, as far as a caller could tell. */
+export const PHASES = ['STARTING', 'RUNNING', 'READY', 'ENDING', 'ENDED'] as const;
+export type Phase = (typeof PHASES)[number];
+
+const LOGS = 4;
+const LOG_LINES = 60;
+
+export interface KillerParts {
+  readonly random: Random;
+  readonly verdict: Verdict;
+  readonly waits: Waits;
+  readonly domain: string;
+  /** Its sockets, and its disks. */
+  readonly vmFolder: string;
+  readonly service: ServiceOptions;
+  /** Ways to see less; none: each sees all. */
+  readonly sights: readonly Sight[];
+}
+
+export class Killer implements AsyncDisposable {
+  /** Of each phase, and by what the next one saw. */
+  readonly phases: Map<Phase, number> = new Map(PHASES.map((phase) => [phase, 0]));
+  readonly sights = new Map<string, number>();
+  readonly #parts: KillerParts;
+  readonly #now = new Map<number, Phase>();
+  readonly #killing = new AbortController();
+  /** What the last ones have said before they died. */
+  readonly #said: string[] = [];
+  #kills = 0;
+  #lastMs = 0;
+  #service: Service;
+  #ended: () => void;
+  #dying: Promise<void> | undefined;
+  #calm = 0;
+  #goesOn: Promise<void> = Promise.resolve();
+
+  private constructor(parts: KillerParts, service: Service) {
+    this.#parts = parts;
+    this.#service = service;
+    this.#ended = parts.waits.lives.open();
+  }
+
+  static async start(parts: KillerParts): Promise<Killer> {
+    const service = await Service.start(parts.service);
+    await service.domainUp(parts.domain);
+    return new Killer(parts, service);
+  }
+
+  get kills(): number {
+    return this.#kills;
+  }
+
+  /** When the last service died. */
+  get lastMs(): number {
+    return this.#lastMs;
+  }
+
+  get service(): Service {
+    return this.#service;
+  }
+
+  /** The end of what each of the last services has logged. */
+  get log(): string {
+    return [...this.#said, this.#service.log]
+      .map((log) => log.split('\n').slice(-LOG_LINES).join('\n'))
+      .join('\n---\n');
+  }
+
+  /** Kills now and then, until it is told to stop. */
+  begin(): void {
+    this.#goesOn = this.#goOn();
+  }
+
+  async end(): Promise<void> {
+    this.#killing.abort();
+    await this.#goesOn;
+    await this.#dying;
+  }
+
+  async #goOn(): Promise<void> {
+    const { random, domain, verdict } = this.#parts;
+    const { signal } = this.#killing;
+    while (!signal.aborted && !verdict.isWrong) {
+      // On a machine that is busy with other things a service that only ever lives for moments would never get anywhere.
+      if (random.chance(0.5)) await this.#service.domainUp(domain).catch(() => undefined);
+      await sleep(50 + random.below(400), undefined, { signal }).catch(() => undefined);
+      await this.#kill();
+    }
+  }
+
+  /** Nobody is killed meanwhile: what is to be done within a bound takes one that lives. */
+  async calm<T>(work: () => Promise<T>): Promise<T> {
+    this.#calm += 1;
+    try {
+      await this.#dying;
+      // One that comes to a QEMU that hangs already can do nothing (docs/operations.md).
+      await this.#service.domainUp(this.#parts.domain).catch(() => undefined);
+      return await work();
+    } finally {
+      this.#calm -= 1;
+    }
+  }
+
+  /** The job of this disk is there from now on. */
+  enters(disk: number, phase: Phase): void {
+    this.#now.set(disk, phase);
+    const counts = [...this.phases.values()];
+    const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
+    const isRare = (this.phases.get(phase) ?? 0) < mean / 2;
+    if (phase === 'ENDED' || !this.#parts.random.chance(isRare ? 0.6 : 0.2)) return;
+    void sleep(this.#parts.random.below(60)).then(async () => await this.#kill());
+  }
+
+  /** SIGKILL, and a new service; one at a time. */
+  async #kill(): Promise<void> {
+    if (this.#calm > 0 || this.#killing.signal.aborted) return;
+    this.#dying ??= this.#die().finally(() => {
+      this.#dying = undefined;
+    });
+    await this.#dying;
+  }
+
+  async #die(): Promise<void> {
+    const { verdict, random, sights, service, waits } = this.#parts;
+    if (verdict.isWrong) return;
+    try {
+      this.noComplaints();
+      this.#kills += 1;
+      for (const phase of this.#now.values()) this.phases.set(phase, (this.phases.get(phase) ?? 0) + 1);
+      this.#ended();
+      await this.#service.kill();
+      this.#said.push(this.#service.log);
+      this.#said.splice(0, this.#said.length - LOGS);
+      this.#lastMs = Date.now();
+      const sight = random.chance(0.3) ? sights[random.below(sights.length)] : undefined;
+      if (sight !== undefined) this.sights.set(sight.name, (this.sights.get(sight.name) ?? 0) + 1);
+      if (sight?.uid !== undefined) await this.#giveTo(sight.uid);
+      this.#service = await Service.start({ ...service, ...(sight && { under: sight.under }) });
+      this.#ended = waits.lives.open();
+    } catch (error) {
+      verdict.found(error);
+    }
+  }
+
+  /** As it would be where the service is to run as this user. */
+  async #giveTo(uid: number): Promise<void> {
+    const { service, vmFolder } = this.#parts;
+    // One that another user left there may be alive, as far as this one can tell.
+    await rm(join(service.dir, 'api.sock'), { force: true });
+    await run('chown', ['-R', `${uid}`, service.dir, join(vmFolder, 'disks')]);
+    for (const folder of [service.dir, vmFolder]) await chmod(folder, 0o777);
+    for (const socket of Object.values(service.qmp ?? {})) await chmod(socket, 0o666);
+  }
+
+  /** Asks again until some service answers; a typed refusal is an answer. */
+  async persist<T>(ask: (service: Service) => Promise<T>): Promise<T | Refusal> {
+    for (;;) {
+      this.#parts.verdict.check();
+      try {
+        return await ask(this.#service);
+      } catch (error) {
+        const refusal = refusalIn(error);
+        if (refusal !== undefined) return refusal;
+        await sleep(20);
+      }
+    }
+  }
+
+  /** What the service logs as an error is a bug, or something lost. */
+  noComplaints(): void {
+    const [first] = complaints(this.#service);
+    if (first !== undefined) throw new WrongOutcome(`the service complains: ${first}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+    await this.#service.stop();
+  }
+}
+
+/** Undefined: there is no service at the moment, or it has not found its QEMU yet. */
+export function refusalIn(error: unknown): Refusal | undefined {
+  if (error instanceof Error && error.message === 'Channel has been shut down') return undefined;
+  const refusal = refusalOf(error);
+  // Without a reason it comes from gRPC itself.
+  return ['', 'QEMU_UNREACHABLE', 'DOMAIN_NOT_FOUND'].includes(refusal.reason) ? undefined : refusal;
+}

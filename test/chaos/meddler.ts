@@ -1,0 +1,112 @@
+/** What other clients of QEMU, and its host, do to it while jobs run. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Lane } from '../../src/lib/lane.ts';
+import { type Admin, isRunning } from '../support/qemu.ts';
+import { stop } from '../support/while-stopped.ts';
+import type { FormatTurns } from './format-turns.ts';
+import type { Killer } from './killer.ts';
+import type { Meddling, Plan } from './plan.ts';
+import { BOUND_MS, type Waits } from './waits.ts';
+import { WrongOutcome } from './wrong.ts';
+
+/** In the same instant, give or take what a busy machine takes. */
+const INSTANT_MS = 2000;
+
+export class Meddler {
+  /** How often it has continued a guest that nobody else could know to be wanted running. */
+  lookedAgain = 0;
+  readonly #admin: Admin;
+  readonly #pid: number;
+  readonly #waits: Waits;
+  readonly #killer: Killer;
+  /** Of the whole VM it is one at a time. */
+  readonly #turns = new Lane();
+  readonly #formats: FormatTurns;
+  #troubles = 0;
+  #continuedMs = 0;
+
+  constructor(parts: { admin: Admin; pid: number; waits: Waits; killer: Killer; turns: FormatTurns }) {
+    this.#admin = parts.admin;
+    this.#pid = parts.pid;
+    this.#waits = parts.waits;
+    this.#killer = parts.killer;
+    this.#formats = parts.turns;
+  }
+
+  async meddle(id: string, meddling: Plan['meddling']): Promise<void> {
+    if (meddling === undefined) return;
+    const { what, afterMs, forMs } = meddling;
+    await sleep(afterMs);
+    if (what === 'freeze') await this.#alone(async () => await this.#freeze(forMs));
+    else if (what === 'stop') await this.#alone(async () => await this.#pause(forMs));
+    else await this.#toJob(id, what, forMs);
+  }
+
+  async #alone(work: () => Promise<void>): Promise<void> {
+    await this.#turns.run(async () => await this.#waits.others.during(work));
+  }
+
+  /** Storage hangs meanwhile: QEMU 7.2 does not bear a `stop` in which a copy fails (docs/versions.md). */
+  async withoutPauses<T>(work: () => Promise<T>): Promise<T> {
+    this.#troubles += 1;
+    try {
+      return await work();
+    } finally {
+      this.#troubles -= 1;
+    }
+  }
+
+  async #freeze(forMs: number): Promise<void> {
+    await stop(this.#pid);
+    await sleep(forMs);
+    process.kill(this.#pid, 'SIGCONT');
+  }
+
+  async #pause(forMs: number): Promise<void> {
+    const stopped = await this.#formats.apart(async () => {
+      if (this.#troubles > 0) return false;
+      await this.#admin.execute('stop');
+      return true;
+    });
+    if (!stopped) return;
+    await sleep(forMs);
+    // Also where the service has continued it meanwhile, which it cannot know to be wrong.
+    await this.#admin.execute('cont');
+    this.#continuedMs = Date.now();
+  }
+
+  async #toJob(id: string, what: Exclude<Meddling, 'freeze' | 'stop'>, forMs: number): Promise<void> {
+    const byDevice = what.startsWith('block-job');
+    const speed = what === 'block-job-set-speed' ? { speed: 0 } : {};
+    await quietly(this.#admin.execute(what, { ...(byDevice ? { device: id } : { id }), ...speed }));
+    if (what !== 'job-pause') return;
+    await sleep(forMs);
+    await quietly(this.#admin.execute('job-resume', { id }));
+  }
+
+  /** The guest runs, or soon does: nobody else keeps it paused. */
+  async expectRunning(what: string): Promise<void> {
+    await this.#turns.run(async () => {
+      const by = Date.now() + 2 * BOUND_MS;
+      for (;;) {
+        if (!isRunning(this.#pid)) throw new WrongOutcome(`${what}: QEMU has died`);
+        this.#waits.checkPauses();
+        const { status } = await this.#admin.execute<{ status: string }>('query-status');
+        if (status === 'running') return;
+        if (Date.now() > by) {
+          // Whoever continues guests by hand in such an instant looks whether it runs: docs/operations.md.
+          if (status !== 'paused' || Math.abs(this.#killer.lastMs - this.#continuedMs) > INSTANT_MS) {
+            throw new WrongOutcome(`${what}: the guest is ${status}`);
+          }
+          this.lookedAgain += 1;
+          await this.#waits.others.during(async () => await this.#admin.execute('cont'));
+        } else await sleep(20);
+      }
+    });
+  }
+}
+
+/** What QEMU says to a meddler is not our business. */
+async function quietly(work: Promise<unknown>): Promise<void> {
+  await work.catch(() => undefined);
+}

@@ -1,0 +1,121 @@
+/** What a round is to be: decided by the seed, from what the disk is like by then. Pure. */
+import { OnReady } from '../../generated/blockjob/v1/job.ts';
+import type { ImageFormat } from '../support/qemu.ts';
+import type { Random } from '../support/random.ts';
+
+export type Bus = 'virtio' | 'nvme';
+export type Kind = 'copy' | 'shallow copy' | 'pull' | 'active commit' | 'commit';
+/** Where a copy goes: to a file, to one on a file system that is too small, or to an NBD server. */
+export type Place = 'file' | 'tight' | 'nbd';
+/** It says nothing any more, until it goes on; all that is sent to it is lost; or it has reset all connections. */
+export type Trouble = 'hangs' | 'loses all' | 'is cut off';
+
+/** What other clients of QEMU, and its host, do to it. */
+const TO_A_JOB = [
+  'block-job-cancel',
+  'job-cancel',
+  'job-pause',
+  'block-job-set-speed',
+  'job-complete',
+  'job-dismiss',
+] as const;
+const TO_A_VM = ['freeze', 'stop'] as const;
+export type Meddling = (typeof TO_A_JOB)[number] | (typeof TO_A_VM)[number];
+
+export interface Plan {
+  readonly what: Kind;
+  readonly place: Place;
+  readonly format: ImageFormat;
+  readonly onReady: OnReady;
+  /** Bytes a second; 0n: none. */
+  readonly limit: bigint;
+  /** Nobody pivots it. */
+  readonly staysWhereItIs: boolean;
+  /** It is to end before it is READY. */
+  readonly early: boolean;
+  readonly paused: boolean;
+  /** When somebody loses patience, and ends it by force. */
+  readonly patienceMs: number;
+  readonly trouble: { readonly what: Trouble; readonly afterMs: number } | undefined;
+  readonly meddling: { readonly what: Meddling; readonly afterMs: number; readonly forMs: number } | undefined;
+}
+
+/** What there is to decide about. */
+export interface Situation {
+  /** How many images the disk's chain has. */
+  readonly images: number;
+  readonly isOnNbd: boolean;
+  readonly bus: Bus;
+  readonly canBeTight: boolean;
+}
+
+const SLOW = 4n << 20n;
+const PATIENCE_MS = 40_000;
+const { ON_READY_HOLD: HOLD, ON_READY_PIVOT: PIVOT, ON_READY_FINISH: FINISH } = OnReady;
+
+export function planOf(random: Random, situation: Situation): Plan {
+  const what = kindOf(random, situation);
+  const place = placeOf(random, what, situation);
+  const trouble = place === 'nbd' && random.chance(0.7) ? troubleOf(random) : undefined;
+  // A server that is gone for good must not have become the guest's own disk.
+  const staysWhereItIs = trouble !== undefined && trouble.what !== 'hangs';
+  const onReady = staysWhereItIs ? random.of([HOLD, FINISH]) : random.of([HOLD, HOLD, PIVOT, FINISH]);
+  const limit = random.chance(0.5) ? SLOW : 0n;
+  return {
+    what,
+    place,
+    format: place === 'nbd' || (what === 'copy' && random.chance(0.4)) ? 'raw' : 'qcow2',
+    onReady: what.includes('copy') ? onReady : HOLD,
+    limit,
+    staysWhereItIs,
+    early: onReady === HOLD && random.chance(0.15),
+    paused: random.chance(0.2),
+    patienceMs: trouble === undefined ? PATIENCE_MS : trouble.afterMs + 500 + random.below(12_000),
+    trouble,
+    meddling: meddlingOf(random, situation.bus, staysWhereItIs),
+  };
+}
+
+/** A job that is to be done; when, and who dies meanwhile, is left to chance. */
+export function planOfCut(random: Random, what: Kind, onReady: OnReady): Plan {
+  return {
+    what,
+    place: 'file',
+    format: 'qcow2',
+    onReady,
+    limit: random.chance(0.5) ? SLOW : 0n,
+    staysWhereItIs: false,
+    early: false,
+    paused: false,
+    patienceMs: PATIENCE_MS,
+    trouble: undefined,
+    meddling: undefined,
+  };
+}
+
+function kindOf(random: Random, { images, isOnNbd }: Situation): Kind {
+  // Its server is to be gone some day.
+  if (isOnNbd) return 'copy';
+  const kinds: [Kind, ...Kind[]] = ['copy', 'copy', 'shallow copy', 'pull', 'active commit', 'commit'];
+  const kind = random.of(kinds);
+  const enough = { copy: 1, 'shallow copy': 2, pull: 2, 'active commit': 2, commit: 3 }[kind];
+  return images >= enough ? kind : 'copy';
+}
+
+function placeOf(random: Random, what: Kind, { isOnNbd, canBeTight }: Situation): Place {
+  if (what !== 'copy' || isOnNbd) return 'file';
+  const place = random.of<Place>(['file', 'file', 'file', 'nbd', 'nbd', 'tight']);
+  return place === 'tight' && !canBeTight ? 'file' : place;
+}
+
+function troubleOf(random: Random): NonNullable<Plan['trouble']> {
+  return { what: random.of<Trouble>(['hangs', 'hangs', 'loses all', 'is cut off']), afterMs: random.below(2500) };
+}
+
+function meddlingOf(random: Random, bus: Bus, staysWhereItIs: boolean): Plan['meddling'] {
+  if (!random.chance(0.6)) return undefined;
+  const what = random.chance(0.4) ? random.of(TO_A_VM) : random.of(TO_A_JOB);
+  // Pivoted under a busy guest by somebody who does not pause it, an NVMe disk can make QEMU crash.
+  if (what === 'job-complete' && (bus === 'nvme' || staysWhereItIs)) return undefined;
+  return { what, afterMs: random.below(600), forMs: random.below(what === 'freeze' ? 1500 : 300) };
+}

@@ -1,0 +1,127 @@
+/** What the service has said of a round is true: of QEMU's graph, of the files, and of each block. */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { DestinationContent, type Job, type Outcome } from '../../generated/blockjob/v1/job.ts';
+import { graphOf, present } from '../support/checks.ts';
+import type { GuestVm } from '../support/guest-vm.ts';
+import { type AckedByTime, momentOf } from '../support/moments.ts';
+import type { Admin, ChainImage } from '../support/qemu.ts';
+import type { Destination } from './destination.ts';
+import type { FormatTurns } from './format-turns.ts';
+import type { Killer } from './killer.ts';
+import type { LiveDisk } from './live-disk.ts';
+import type { Kind } from './plan.ts';
+import { WrongOutcome } from './wrong.ts';
+
+const { DESTINATION_CONTENT_COMPLETE: COMPLETE } = DestinationContent;
+
+export interface Round {
+  readonly name: string;
+  readonly what: Kind;
+  readonly destination: Destination;
+  /** Undefined: the start was refused. */
+  readonly job: Job | undefined;
+  readonly acked: AckedByTime;
+  /** What was acknowledged when the job had ended. */
+  readonly to: number;
+}
+
+export class Proof {
+  readonly #vm: GuestVm;
+  readonly #admin: Admin;
+  readonly #killer: Killer;
+  readonly #disk: LiveDisk;
+  readonly #turns: FormatTurns;
+
+  constructor(parts: { vm: GuestVm; admin: Admin; killer: Killer; disk: LiveDisk; turns: FormatTurns }) {
+    this.#vm = parts.vm;
+    this.#admin = parts.admin;
+    this.#killer = parts.killer;
+    this.#disk = parts.disk;
+    this.#turns = parts.turns;
+  }
+
+  /** The disk is at rest. How many files are gone in the end. */
+  async of(round: Round): Promise<number> {
+    const { name, job, destination } = round;
+    await this.#settled(name, job);
+    const { images } = await this.#disk.chain();
+    const [top] = images;
+    const base = present(images.at(-1));
+    const guestIsOn = this.#disk.bytesOf(top);
+    if (job === undefined) await this.#nothingUntold(name, destination);
+    else this.#outcome(round, present(job.outcome), images);
+    await this.#intact(`${name}: the guest's disk`, guestIsOn);
+    if (job !== undefined) await this.#moment(round, job, base);
+    const gone = await this.#takeAway(job?.outcome?.safeToDelete ?? []);
+    if (gone > 0) await this.#intact(`${name}: after the deletions, the guest's disk`, guestIsOn);
+    return gone;
+  }
+
+  /** No job; of the nodes of ours and of the disk's images only those that the guest needs. */
+  async #settled(name: string, job: Job | undefined): Promise<void> {
+    const { jobs, nodes } = await this.#turns.apart(async () => await graphOf(this.#admin));
+    if (job !== undefined && jobs.some((one) => one.startsWith(job.id))) {
+      throw new WrongOutcome(`${name}: QEMU still has ${jobs.join()}`);
+    }
+    const { nodes: needed } = await this.#disk.chain();
+    const unused = nodes.filter((node) => {
+      const [label = '', driver, file = ''] = node.split(' ');
+      const isOfJob = job !== undefined && label.startsWith(job.id);
+      return (isOfJob || (driver === 'file' && this.#disk.owns(file))) && !needed.includes(label);
+    });
+    if (unused.length > 0) throw new WrongOutcome(`${name}: QEMU still has ${unused.join(', ')}`);
+  }
+
+  /** Killed before it had written down that it made the file, the service cannot know it as its own: it tells of it. */
+  async #nothingUntold(name: string, { image, isNbd }: Destination): Promise<void> {
+    if (isNbd || !existsSync(image.path)) return;
+    const left = await this.#killer.persist(async (service) => await service.listLeftovers());
+    const isTold = 'reason' in left ? false : left.some((one) => one.name === image.path);
+    if (!isTold) throw new WrongOutcome(`${name}: a refused start left ${image.path}, and nothing tells of it`);
+    await rm(image.path);
+  }
+
+  #outcome({ name, destination }: Round, outcome: Outcome, images: readonly ChainImage[]): void {
+    const { guestWritesTo, destinationContent, destinationRemoved, safeToDelete } = outcome;
+    const guestIsOn = present(images[0]).path;
+    if (guestWritesTo !== '' && guestWritesTo !== guestIsOn) {
+      throw new WrongOutcome(`${name}: the guest is said to write to ${guestWritesTo}, and is on ${guestIsOn}`);
+    }
+    if (destinationRemoved && existsSync(destination.image.path)) {
+      throw new WrongOutcome(`${name}: ${destination.image.path} is not removed`);
+    }
+    if (destinationContent === COMPLETE && outcome.asOf === undefined && guestWritesTo !== guestIsOn) {
+      throw new WrongOutcome(`${name}: a live disk on which the guest is not`);
+    }
+    const held = safeToDelete.filter(({ path }) => images.some((image) => image.path === path));
+    if (held.length > 0) throw new WrongOutcome(`${name}: said to be safe to delete, and in use: ${held[0]?.path}`);
+  }
+
+  /** What is complete as of a moment shows one, and none before. */
+  async #moment({ what, destination, acked, to }: Round, { outcome }: Job, base: ChainImage): Promise<void> {
+    if (outcome?.destinationContent !== COMPLETE || outcome.asOf === undefined) return;
+    // The base of a commit that was not pivoted is below the guest's disk, and shows the moment as well.
+    const image = what === 'active commit' ? base : destination.image;
+    // QEMU has open what is the base, and what is below a shallow copy; a server has its image.
+    const live = what === 'active commit' || what === 'shallow copy' || destination.isNbd;
+    await momentOf(this.#vm, this.#disk.id, image, { from: acked.at(outcome.asOf), to, live });
+  }
+
+  async #takeAway(safe: readonly { readonly path: string }[]): Promise<number> {
+    // Whose an NBD export is, the service cannot know; its server ends with it.
+    for (const { path } of safe) if (path.startsWith('/')) await rm(path);
+    const leftovers = await this.#killer.persist(async (service) => await service.listLeftovers());
+    if ('reason' in leftovers) throw new WrongOutcome(`leftovers cannot be listed: ${leftovers.message}`);
+    // Those of the other disks are theirs.
+    const ids = leftovers.filter(({ name }) => this.#disk.owns(name)).map(({ id }) => id);
+    if (ids.length > 0) await this.#killer.persist(async (service) => await service.reclaim(ids, true));
+    return safe.length + ids.length;
+  }
+
+  /** Every block that the guest was told is on disk. */
+  async #intact(what: string, { path: image, format }: ChainImage): Promise<void> {
+    const { ok, text } = await this.#vm.check(this.#disk.id, { image, format, live: true });
+    if (!ok) throw new WrongOutcome(`${what}, ${image}, has lost blocks: ${text}`);
+  }
+}

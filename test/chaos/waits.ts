@@ -1,0 +1,103 @@
+/**
+ * How long the guest was kept waiting by nobody but the service: each life of it keeps the bounds of
+ * docs/operations.md anew, and what others do to the guest meanwhile does not count.
+ */
+import type { Admin } from '../support/qemu.ts';
+import { WrongOutcome } from './wrong.ts';
+
+/** Of a hold, or a command that waits for storage, and what it takes to break a connection and to see that. */
+export const BOUND_MS = 12_000;
+
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Times of which the end may not be known yet. */
+export class Spans {
+  readonly #spans: { fromMs: number; toMs: number }[] = [];
+
+  /** From now on; until what is returned is called. */
+  open(): () => void {
+    const span = { fromMs: Date.now(), toMs: Infinity };
+    this.#spans.push(span);
+    return () => {
+      span.toMs = Date.now();
+    };
+  }
+
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    const close = this.open();
+    try {
+      return await work();
+    } finally {
+      close();
+    }
+  }
+
+  add(span: Span): void {
+    this.#spans.push({ ...span });
+  }
+
+  within({ fromMs, toMs }: Span): readonly Span[] {
+    return this.#spans
+      .map((span) => ({ fromMs: Math.max(span.fromMs, fromMs), toMs: Math.min(span.toMs, toMs) }))
+      .filter((span) => span.toMs > span.fromMs);
+  }
+}
+
+/** How much of the span none of the others covers. */
+export function uncovered(span: Span, others: readonly Span[]): number {
+  let left = 0;
+  let { fromMs } = span;
+  for (const other of others.toSorted((a, b) => a.fromMs - b.fromMs)) {
+    left += Math.max(0, Math.min(other.fromMs, span.toMs) - fromMs);
+    fromMs = Math.max(fromMs, other.toMs);
+  }
+  return left + Math.max(0, span.toMs - fromMs);
+}
+
+export class Waits {
+  /** When there was a service. */
+  readonly lives = new Spans();
+  /** When somebody else kept the guest, or its disk. */
+  readonly others = new Spans();
+  readonly #admin: Admin;
+  /** Of the events, how many have been looked at. */
+  #seen = 0;
+  #stoppedMs: number | undefined;
+  #longestMs = 0;
+
+  constructor(admin: Admin) {
+    this.#admin = admin;
+  }
+
+  /** The longest that a guest's CPUs were stopped, or a disk waited, in one life of the service. */
+  get longestMs(): number {
+    return this.#longestMs;
+  }
+
+  check(what: string, span: Span): void {
+    for (const life of this.lives.within(span)) {
+      const waitedMs = uncovered(life, this.others.within(life));
+      this.#longestMs = Math.max(this.#longestMs, waitedMs);
+      if (waitedMs > BOUND_MS) {
+        const since = new Date(life.fromMs).toISOString();
+        throw new WrongOutcome(`${what} for ${Math.round(waitedMs)} ms, since ${since}, under a service that lives`);
+      }
+    }
+  }
+
+  /** Of all pauses that QEMU has told of since the last time, the one that goes on with them. */
+  checkPauses(): void {
+    const events = this.#admin.events.slice(this.#seen);
+    this.#seen += events.length;
+    for (const { event, timeMs } of events) {
+      if (event === 'STOP') this.#stoppedMs ??= timeMs;
+      if (event !== 'RESUME' || this.#stoppedMs === undefined) continue;
+      this.check('the guest was paused', { fromMs: this.#stoppedMs, toMs: timeMs });
+      this.#stoppedMs = undefined;
+    }
+    if (this.#stoppedMs !== undefined) this.check('the guest is paused', { fromMs: this.#stoppedMs, toMs: Date.now() });
+  }
+}
