@@ -1,5 +1,4 @@
 /** What QEMU was asked about a job, and for how long things have been as they are: the memory between two looks. */
-
 import { isForced, isOverNetwork, type Job } from '../core/job.ts';
 import type { Asked, Asking, Seen } from '../core/next-move.ts';
 import { Pace } from './pace.ts';
@@ -46,9 +45,10 @@ export interface Heard {
   readonly silentMs: number;
   /** It has told that the job is under way, and of no end since. */
   readonly isUnderWay: boolean;
+  readonly connectionBroken: boolean;
 }
 
-const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false };
+const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
 
 export class AskedSoFar {
   readonly #asked = new Set<Asking>();
@@ -224,6 +224,7 @@ export class AskedSoFar {
       endsTooLong: this.#hangsAtItsEnd(nowMs),
       stopsSoon: (this.#underWayMs(job) ?? Infinity) <= UNDER_WAY_LIMIT_MS,
       fenced: nowMs < this.#fencedUntil,
+      connectionBroken: heard.connectionBroken,
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
   }

@@ -9,16 +9,15 @@ export function copiesBeside(
   { accepted }: Job,
   logs: readonly JobLog[],
   machines: Pick<VirtualMachines, 'of'>,
-): readonly Job[] {
+): readonly JobLog[] {
   const machine = machines.of(accepted);
   return (
     logs
-      .map(({ job }) => job)
-      .filter(mayBeBroken)
-      .filter((job) => job.accepted.job !== accepted.job && machines.of(job.accepted) === machine)
+      .filter(({ job }) => mayBeBroken(job))
+      .filter(({ job }) => job.accepted.job !== accepted.job && machines.of(job.accepted) === machine)
       // Another client may have completed one while nobody of us listened.
-      .filter(({ state, concluded, accepted: { job } }) => {
-        return concluded !== undefined || state === 'STARTING' || machine?.isUnderWay(job) === true;
+      .filter(({ job: { state, concluded, accepted: own } }) => {
+        return concluded !== undefined || state === 'STARTING' || machine?.isUnderWay(own.job) === true;
       })
   );
 }

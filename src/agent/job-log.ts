@@ -19,6 +19,7 @@ export interface Revision {
 
 export class JobLog {
   readonly changed = new Wake();
+  #connectionBroken = false;
   readonly #journal: Journal | undefined;
   readonly #lane = new Lane();
   readonly #revisions: [Revision, ...Revision[]];
@@ -86,6 +87,16 @@ export class JobLog {
   /** It has ended, and QEMU was never seen to run it. */
   get neverRan(): boolean {
     return this.ended && this.revisionOf('running') === undefined;
+  }
+
+  /** The connection to its destination was broken for the guest's sake, and nothing comes over it any more. */
+  get connectionBroken(): boolean {
+    return this.#connectionBroken;
+  }
+
+  connectionIsBroken(): void {
+    this.#connectionBroken = true;
+    this.changed.notify();
   }
 
   get ended(): boolean {

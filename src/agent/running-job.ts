@@ -111,7 +111,9 @@ export class RunningJob {
   }
 
   #askedNow(machine: VirtualMachine | undefined): Asked {
-    return this.#asked.now(this.#job, machine?.identity?.generation ?? 0);
+    const { connectionBroken } = this.#log;
+    const heard = { silentMs: 0, isUnderWay: false, connectionBroken };
+    return this.#asked.now(this.#job, machine?.identity?.generation ?? 0, heard);
   }
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */

@@ -1,6 +1,6 @@
 /** What cannot wait for an answer of QEMU, done beside whatever waits for one. */
 import type { Logger } from 'pino';
-import { isOverNetwork, type Job } from '../core/job.ts';
+import { isOverNetwork } from '../core/job.ts';
 import type { Asked } from '../core/moves.ts';
 import { mayBeBroken, urgentMove, yankOf } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
@@ -14,7 +14,7 @@ export interface UrgentMovesOptions {
   readonly log: JobLog;
   readonly asked: AskedSoFar;
   /** Other jobs of this QEMU that copy over the network, and on whose destination no guest can be yet. */
-  readonly copiesBeside: () => readonly Job[];
+  readonly copiesBeside: () => readonly JobLog[];
   readonly logger: Logger;
 }
 
@@ -55,7 +55,8 @@ export class UrgentMoves {
     if (identity === undefined) return;
     const { accepted } = log.job;
     const isUnderWay = machine.isUnderWay(accepted.job);
-    const now: Asked = asked.now(log.job, identity.generation, { silentMs: machine.silence.ms, isUnderWay });
+    const heard = { silentMs: machine.silence.ms, isUnderWay, connectionBroken: log.connectionBroken };
+    const now: Asked = asked.now(log.job, identity.generation, heard);
     switch (urgentMove(log.job, now)) {
       case undefined:
         return;
@@ -67,23 +68,27 @@ export class UrgentMoves {
         asked.yankedCopies();
         // Its own pivot, if it goes on, was not asked for over this connection.
         const isOwn = log.job.concluded === undefined ? isOverNetwork(log.job) : mayBeBroken(log.job);
-        if (isOwn) await this.#yank(accepted.job, machine);
-        for (const copy of copiesBeside()) await this.#yank(copy.accepted.job, machine);
+        for (const copy of [...(isOwn ? [log] : []), ...copiesBeside()]) {
+          if (await this.#yank(copy.job.accepted.job, machine)) copy.connectionIsBroken();
+        }
       }
     }
   }
 
-  async #yank(job: string, machine: VirtualMachine): Promise<void> {
+  /** Returns whether there was a connection. */
+  async #yank(job: string, machine: VirtualMachine): Promise<boolean> {
     const { logger } = this.#options;
     try {
       await machine.executeOutOfBand(yankOf(job));
       logger.warn({ broken: job }, 'a connection that hangs is broken');
+      return true;
     } catch (error) {
       if (!(error instanceof Refused) && !isUnreachable(error)) throw error;
       logger.info(
         { broken: job, why: error instanceof Refused ? error.desc : String(error) },
         'no connection to be broken',
       );
+      return false;
     }
   }
 }

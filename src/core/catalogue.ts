@@ -165,7 +165,7 @@ export const catalogue = {
   DESTINATION_UNREACHABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} does not answer: {why}',
+    text: 'the NBD server of {path} is not reached: {why}',
   },
   DISK_EMPTY: {
     code: 'FAILED_PRECONDITION',

@@ -2,7 +2,7 @@
 import { type Failure, failure } from './errors.ts';
 import { handoverOf } from './handover.ts';
 import { isYanked, type Job } from './job.ts';
-import type { Accepted, Concluded } from './journal-entry.ts';
+import type { Accepted, Concluded, EntryBody } from './journal-entry.ts';
 import { hasSucceeded, isUnsynced } from './proof.ts';
 
 export interface Ending {
@@ -48,7 +48,7 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
     const why = lost('another client dismissed it');
     // It was asked for, and nobody saw what came of it: it may have been done, and more since.
     if (job.pivotRequested) return { state: 'UNRESOLVED', failure: why };
-    return { state: cancelled === undefined ? 'FAILED' : 'CANCELLED', failure: why };
+    return { state: cancelled?.state ?? 'FAILED', failure: why };
   }
   if (qemuError === undefined) {
     if (job.intent?.entry === 'finish-requested') return { state: 'COMPLETED', failure: undefined };
@@ -58,6 +58,8 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
     return cancelled ?? { state: 'CANCELLED', failure: lost('another client cancelled it') };
   }
   if (isYanked(job)) return { state: 'CANCELLED', failure: undefined };
+  // What QEMU heard then tells nobody why.
+  if (cancelled?.state === 'FAILED') return cancelled;
   return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
 }
 
@@ -98,7 +100,14 @@ function endingByItself(
   return { state: 'UNRESOLVED', failure: lost(gone) };
 }
 
-function cancelledAs({ accepted }: Job, { timeIsUp }: { readonly timeIsUp?: true }): Ending {
+type CancelRequested = Extract<EntryBody, { entry: 'cancel-requested' }>;
+
+function cancelledAs({ accepted }: Job, { timeIsUp, connectionBroken }: CancelRequested): Ending {
+  if (connectionBroken) {
+    const why = 'the guest waited for storage that hangs, so that the connections of its copies were broken';
+    const path = accepted.destination?.path ?? '';
+    return { state: 'FAILED', failure: failure('DESTINATION_UNREACHABLE', { path, why }) };
+  }
   if (timeIsUp === undefined) return { state: 'CANCELLED', failure: undefined };
   const timeLimit = `${(accepted.options.timeLimitMs ?? 0) / 1000} seconds`;
   return { state: 'CANCELLED', failure: failure('TIME_LIMIT_REACHED', { job: accepted.job, timeLimit }) };

@@ -45,6 +45,7 @@ export function inWords(entry: JournalEntry): string {
       return 'pivot requested';
     case 'cancel-requested':
       if (entry.timeIsUp) return 'cancel requested: the time limit is over';
+      if (entry.connectionBroken) return 'cancel requested: the connection to its destination was broken';
       return entry.force ? 'cancel requested, by force' : 'cancel requested';
     case 'give-up-requested':
       return 'what is left in QEMU is not waited for, should it stay silent';

@@ -72,9 +72,10 @@ export function isYanked(job: Job): boolean {
   return isForced(job) && isOverNetwork(job);
 }
 
-/** Somebody, and not the job's own time limit, wants it broken off whatever that costs. */
+/** Somebody, and not the service itself, wants it broken off whatever that costs. */
 export function isForced({ intent }: Job): boolean {
-  return intent?.entry === 'cancel-requested' && intent.force && intent.timeIsUp === undefined;
+  if (intent?.entry !== 'cancel-requested' || !intent.force) return false;
+  return intent.timeIsUp === undefined && intent.connectionBroken === undefined;
 }
 
 /** A journal that tells an impossible story: damaged, or written by a bug. */

@@ -132,6 +132,8 @@ export type EntryBody =
       readonly pauseGuest?: PauseGuest;
       /** The service itself asked, as the job's time was over. */
       readonly timeIsUp?: true;
+      /** So it did, as it had broken the connection to the destination: the guest waited for storage that hangs. */
+      readonly connectionBroken?: true;
     }
   /** The job is over, its QEMU is silent, and somebody does not want to wait until what is left there is closed. */
   | { readonly entry: 'give-up-requested' }

@@ -64,6 +64,8 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly restsFromHold: boolean;
   /** Somebody wants the end by force, or not to wait for the clean-up, and QEMU has been silent since for long enough. */
   readonly givenUp: boolean;
+  /** Its connection was broken, since the guest waited for one, and nobody knew for which: nothing comes over it any more. */
+  readonly connectionBroken: boolean;
   /** This host was refused a moment ago to move the guest: its domain may be another's. */
   readonly fenced: boolean;
 }

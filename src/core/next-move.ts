@@ -25,6 +25,7 @@
  *  not PIVOTING              the guest migrates                    wait, or break off if it is to be
  *  running                   another limit, paused, goes on        record speed | paused | resumed
  *  its time is over          still there                           record cancel-requested
+ *  its connection is broken  still there                           record cancel-requested, by force
  *  CANCELLING, not by force  ready                                 record followed, then ask QEMU to end it
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
@@ -82,6 +83,10 @@ export function nextMove(job: Job, seen: Seen, asked: Asked): Move {
   if (asked.timeIsUp && isTimeBound(job)) {
     const force = job.state === 'PIVOTING';
     return { move: 'record', entry: { entry: 'cancel-requested', force, timeIsUp: true } };
+  }
+  // QEMU itself finds out when it next writes there, and until then such a copy looks READY.
+  if (asked.connectionBroken && job.state !== 'CANCELLING' && !asked.complete) {
+    return { move: 'record', entry: { entry: 'cancel-requested', force: true, connectionBroken: true } };
   }
   const pause = pauseOf(seen.job, job.pauseReason);
   const entry = observed(job, pause, seen.job.speedBytesPerSecond, asked);

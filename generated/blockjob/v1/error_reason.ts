@@ -261,7 +261,8 @@ export const ErrorReason = {
   ERROR_REASON_DESTINATION_IN_USE: 909,
   /**
    * ERROR_REASON_DESTINATION_UNREACHABLE - FAILED_PRECONDITION. The NBD server is not there, or does not greet within 5 seconds. The service itself asks, before
-   * QEMU is told of it: QEMU's guest would stand still until the server answers.
+   * QEMU is told of it: QEMU's guest would stand still until the server answers. Or, of a copy
+   * that has failed: the guest waited for storage that hangs, and the service broke the connections of its copies.
    * Do: start it, or mend the way to it, from the domain's host.
    * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU refuses), or none.
    * Keys: path, why.

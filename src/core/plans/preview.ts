@@ -166,6 +166,7 @@ const NOTHING: Asked = {
   restsFromHold: false,
   fenced: false,
   givenUp: false,
+  connectionBroken: false,
 };
 
 function seen(job: Job, status: Status, guestRuns: boolean): Seen {

@@ -185,7 +185,7 @@ describe('a guest that waits for storage', () => {
     asked.now(job, 1);
     asked.see(ready);
     vi.advanceTimersByTime(ms);
-    return { asked, is: () => asked.now(job, 1, { silentMs, isUnderWay }).waitsFarTooLong };
+    return { asked, is: () => asked.now(job, 1, { silentMs, isUnderWay, connectionBroken: false }).waitsFarTooLong };
   }
 
   test('a second longer than it may be held waits for storage, and is to be told again after two', () => {

@@ -230,6 +230,7 @@ class Life {
   #stillFor = 0;
   #heardMs = clockMs;
   #isUnderWay = false;
+  #connectionBroken = false;
 
   constructor(
     { job: { accepted, ...job }, heldForMs }: Case,
@@ -316,7 +317,11 @@ class Life {
     const seen = this.#seen;
     if (seen.qemu !== 'SILENT') this.#heardMs = clockMs;
     if (seen.qemu === 'UP') this.#isUnderWay = GOES_ON.some((status) => status === this.#qemu.now.status);
-    const hears = { silentMs: clockMs - this.#heardMs, isUnderWay: this.#isUnderWay };
+    const hears = {
+      silentMs: clockMs - this.#heardMs,
+      isUnderWay: this.#isUnderWay,
+      connectionBroken: this.#connectionBroken,
+    };
     const asked = () => this.#asked.now(this.#job, 1, hears);
     // Of one that nobody can ask nothing can be broken.
     const urgent = this.#qemu.now.presence === 'SILENT' ? undefined : urgentMove(this.#job, asked());
@@ -329,7 +334,9 @@ class Life {
   #break(urgent: UrgentMove): void {
     if (urgent === 'YANK') this.#asked.add('yank');
     else this.#asked.yankedCopies();
-    if (isOverNetwork(this.#job)) this.#qemu.execute(yankOf(this.#job.accepted.job));
+    if (!isOverNetwork(this.#job)) return;
+    this.#qemu.execute(yankOf(this.#job.accepted.job));
+    this.#connectionBroken ||= urgent === 'YANK_COPIES';
   }
 
   #wait(): void {

@@ -291,6 +291,24 @@ describe('the ending of a job that ends by itself', () => {
   });
 });
 
+describe('the ending of a copy whose connection was broken for the guest’s sake', () => {
+  const broken: EntryBody = { entry: 'cancel-requested', force: true, connectionBroken: true };
+
+  it.each([CANCELED, 'Input/output error'])('is FAILED, and says why, whatever QEMU says: %s', (qemuError) => {
+    const concluded: Concluded = {
+      entry: 'concluded',
+      devicePath: undefined,
+      how: 'CONCLUDED',
+      deviceOn: 'SOURCE',
+      qemuError,
+    };
+    expect(ending(jobWith({}, RUNNING, READY, broken, concluded), concluded)).toMatchObject({
+      state: 'FAILED',
+      failure: { reason: 'DESTINATION_UNREACHABLE' },
+    });
+  });
+});
+
 describe('the ending of a job whose time is over', () => {
   const timeIsUp: EntryBody = { entry: 'cancel-requested', force: false, timeIsUp: true };
   const end = (entries: readonly EntryBody[], result: Result) => {

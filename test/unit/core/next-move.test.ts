@@ -51,6 +51,7 @@ const NOT_ASKED: Asked = {
   restsFromHold: false,
   fenced: false,
   givenUp: false,
+  connectionBroken: false,
   timeIsUp: false,
   pauseLasts: false,
   // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
@@ -933,12 +934,32 @@ describe('a start that is to be given up', () => {
   });
 });
 
-describe('what cannot wait for an answer', () => {
-  const server = { kind: 'unix', path: '/s' } as const;
-  const target = { kind: 'nbd', nbd: { server, exportName: '', tlsCredentialsId: '', tlsHostname: '' } } as const;
-  const destination = { node: JOB, path: 'nbd+unix:///?socket=/s', format: 'RAW', target } as const;
-  const nbd = (...entries: readonly EntryBody[]) => jobWith({ destination }, RUNNING, READY, ...entries);
+const server = { kind: 'unix', path: '/s' } as const;
+const target = { kind: 'nbd', nbd: { server, exportName: '', tlsCredentialsId: '', tlsHostname: '' } } as const;
+const NBD = { node: JOB, path: 'nbd+unix:///?socket=/s', format: 'RAW', target } as const;
+const nbd = (...entries: readonly EntryBody[]) => jobWith({ destination: NBD }, RUNNING, READY, ...entries);
 
+describe('a copy whose connection was broken for the guest’s sake', () => {
+  const broken = { ...NOT_ASKED, connectionBroken: true };
+  const end = { move: 'record', entry: { entry: 'cancel-requested', force: true, connectionBroken: true } };
+
+  it.each([
+    ['runs', jobWith({ destination: NBD }, RUNNING), 'running'],
+    ['is READY', nbd(), 'ready'],
+    ['is to be pivoted, and QEMU was not asked to', nbd(pivot()), 'ready'],
+  ] as const)('and that %s is broken off, though QEMU has not noticed', (_what, job, status) => {
+    expect(nextMove(job, seen(status), broken)).toEqual(end);
+  });
+
+  it('is let alone where it is on its way out, or the guest may be on it', () => {
+    expect(nextMove(nbd(pivot()), seen('ready'), { ...broken, complete: true })).toEqual({ move: 'wait' });
+    expect(nextMove(nbd(FORCE), seen('ready'), broken)).toMatchObject({
+      asks: 'forceEnd',
+    });
+  });
+});
+
+describe('what cannot wait for an answer', () => {
   it('is the yank of a network destination, at a cancel by force, once', () => {
     const instances = [{ type: 'block-node', 'node-name': `${JOB}-file` }];
     expect(yankOf(JOB)).toEqual({ execute: 'yank', arguments: { instances } });
@@ -991,7 +1012,7 @@ describe('what cannot wait for an answer', () => {
       expect(nextMove(job, seen('ready'), overdue)).toMatchObject({ move: 'hold-guest' });
       expect(nextMove(job, seen('ready'), { ...overdue, stopsSoon: false })).toEqual({ move: 'wait' });
     }
-    const unbounded = jobWith({ destination, holdsWithoutBound: true }, RUNNING, READY, pivot());
+    const unbounded = jobWith({ destination: NBD, holdsWithoutBound: true }, RUNNING, READY, pivot());
     expect(nextMove(unbounded, seen('ready'), overdue)).toEqual({ move: 'wait' });
   });
 });
