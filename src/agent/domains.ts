@@ -27,7 +27,7 @@ export class Domains {
   }
 
   async list(): Promise<readonly Domain[]> {
-    return await Promise.all(this.#machines.all.map(async (machine) => await this.#domain(machine)));
+    return await Promise.all(this.#machines.domains.map(async (machine) => await this.#domain(machine)));
   }
 
   async get(name: string, view: (log: JobLog) => JobView): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {

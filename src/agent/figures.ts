@@ -35,7 +35,8 @@ export class Figures {
     const { machines, jobs, views, progresses, watchers } = this.#options;
     const active = jobs.newestFirst.filter(({ ended }) => !ended);
     const [now, others] = await Promise.all([views.now(active), jobs.others(), this.#lookForLeftovers()]);
-    const up = machines.all.filter(({ identity }) => identity !== undefined).length;
+    const domains = machines.domains;
+    const up = domains.filter(({ identity }) => identity !== undefined).length;
     return {
       jobs: now.map(({ job: { accepted, state, pauseReason, readyTime }, progress }) => ({
         kind: accepted.kind,
@@ -45,7 +46,7 @@ export class Figures {
         progress,
       })),
       copiedBytes: progresses.copiedBytes,
-      links: { up, down: machines.all.length - up },
+      links: { up, down: domains.length - up },
       reconnects: machines.reconnects,
       watchers: watchers.count,
       strayFiles: others.length,

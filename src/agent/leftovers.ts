@@ -67,7 +67,7 @@ export class Leftovers {
     const silent: VirtualMachine[] = [];
     const perMachine = this.#machines.all.map(async (machine) => {
       const found = await inTime(this.#in(machine), PATIENCE_MS);
-      if (found === undefined && !machine.nobodyListens) silent.push(machine);
+      if (found === undefined && !machine.nobodyListens && !machine.neighbour.isOne) silent.push(machine);
       return found ?? [];
     });
     const found = [...(await this.#files()), ...(await Promise.all(perMachine)).flat()];

@@ -27,7 +27,7 @@ const LISTENING = 0x10000;
 export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
   const wanted = await realSocket(socketPath);
   const listeners = await listeningSockets();
-  const candidates = listeners.filter((socket) => basename(socket.path) === basename(socketPath));
+  const candidates = listeners.filter((socket) => basename(socket.path) === basename(wanted));
   if (candidates.length === 0) return undefined;
   const links = new Map(candidates.map((socket) => [`socket:[${socket.inode}]`, socket.path]));
   const found = new Map<string, ProcessFacts>();
@@ -46,8 +46,11 @@ export async function findListener(socketPath: string): Promise<ProcessFacts | u
   return newest;
 }
 
-/** The socket's path without symbolic links on the way: /var/run is /run, and each may be the one that was bound. */
+/** The socket's path without symbolic links: /var/run is /run, and each may be the one that was bound. */
 async function realSocket(path: string): Promise<string> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real !== undefined) return real;
+  // Its file may have been removed.
   const folder = await realpath(dirname(path)).catch(() => dirname(path));
   return join(folder, basename(path));
 }

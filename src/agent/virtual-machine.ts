@@ -1,37 +1,28 @@
 /** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
 import type { Logger } from 'pino';
-import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
+import type { BlockGraph } from '../core/chain.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
 import type { GuestCommand, QmpCommand } from '../core/qemu/commands.ts';
-import {
-  type QemuBlockJob,
-  type QemuJob,
-  readBlockDevices,
-  readBlockJobs,
-  readGraph,
-  readJobs,
-  readNodes,
-  readRunState,
-} from '../core/qemu/replies.ts';
+import { type QemuBlockJob, type QemuJob, readBlockJobs, readJobs, readRunState } from '../core/qemu/replies.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent } from '../qmp/errors.ts';
 import { type ExecuteOptions, Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
-import { namesOfFdsets } from './fdsets.ts';
 import { Formats } from './formats.ts';
+import { ALL_NODES, GRAPH_QUESTIONS, graphFrom } from './graph-questions.ts';
 import { HeardEnds } from './heard-ends.ts';
 import { type Identity, identify } from './identity.ts';
 import { JobsHere } from './jobs-here.ts';
+import { Neighbour } from './neighbour.ts';
 import { type OpenFiles, openFilesOf } from './open-files.ts';
-import { absoluteIn } from './qemu-process.ts';
 import { Silence } from './silence.ts';
 import { WhyPaused } from './why-paused.ts';
 
 export interface VirtualMachineOptions {
   readonly socketPath: string;
-  /** The name it was given with --qmp NAME=…; undefined: its own -name, or else the socket's file name. */
+  /** As in --qmp NAME=…; undefined: its own -name, or its file's; it lies in a folder where others may be no monitors. */
   readonly givenName: string | undefined;
   readonly log: Logger;
   readonly observer?: Observer;
@@ -48,6 +39,7 @@ export class VirtualMachine {
   readonly silence = new Silence();
   readonly #whyPaused = new WhyPaused();
   readonly socketPath: string;
+  readonly neighbour: Neighbour;
   readonly #formats = new Formats(this);
   readonly #givenName: string | undefined;
   readonly #log: Logger;
@@ -70,8 +62,10 @@ export class VirtualMachine {
     this.#log = log.child({ qmp: socketPath });
     this.#monitor = new Monitor({
       path: socketPath,
+      mayBeAnother: givenName === undefined,
       onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
     });
+    this.neighbour = new Neighbour(this.#monitor, this.#log);
     this.#monitor.onEvent((event) => {
       for (const hears of [this.heardEnds, this.#jobsHere, this.#whyPaused]) hears.take(event);
       this.wake.notify();
@@ -79,16 +73,13 @@ export class VirtualMachine {
     this.#monitor.onState((state) => {
       this.#identity = undefined;
       this.#jobsHere = new JobsHere();
-      if (state.state === 'disconnected') {
-        this.#trouble = state.error.message;
-        this.#log.debug({ why: this.#trouble }, 'QMP is disconnected');
-      }
+      if (state.state === 'disconnected') this.#trouble = state.error.message;
       if (state.state !== 'connected') return this.wake.notify();
       this.#trouble = 'it has not said yet who it is';
       this.#identify(state.generation, onUp).catch((error: unknown) => {
         this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
         // Nobody would ask it again over this connection.
-        if (this.#monitor.state === state) this.#monitor.reconnect();
+        if (this.#monitor.state === state) this.neighbour.didNotSay(error);
       });
     });
   }
@@ -135,6 +126,7 @@ export class VirtualMachine {
     if (this.#monitor.state !== state) return;
     this.#jobsHere.listed(jobs);
     this.#identity = identity;
+    this.neighbour.isMachine();
     this.#lastIdentity = this.#identity;
     this.#log.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
     onUp?.();
@@ -212,15 +204,9 @@ export class VirtualMachine {
   }
 
   async graph(): Promise<BlockGraph> {
-    const allNodes = { execute: 'query-named-block-nodes', arguments: { flat: true } } as const;
-    // Sent together: QEMU answers them one after the other, with nothing of ours in between.
-    const together = [{ execute: 'query-block' }, allNodes, { execute: 'x-debug-query-block-graph' }] as const;
-    const ask = async () => await Promise.all(together.map(async (command) => await this.#ask(command)));
-    const [devices, nodes, graph] = await this.#formats.around(allNodes, ask);
-    const found = readNodes(nodes);
-    const sets = await namesOfFdsets(found, this);
-    const nameOf = (file: string) => sets.get(file) ?? absoluteIn(this.#identity?.facts?.workingDirectory)(file);
-    this.#lastGraph = readBlockGraph(readBlockDevices(devices), found, readGraph(graph), nameOf);
+    const ask = async () => await Promise.all(GRAPH_QUESTIONS.map(async (command) => await this.#ask(command)));
+    const answers = await this.#formats.around(ALL_NODES, ask);
+    this.#lastGraph = await graphFrom(answers, this, this.#identity?.facts?.workingDirectory);
     return this.#lastGraph;
   }
 

@@ -1,6 +1,6 @@
 /** Which QEMUs run here: those named on the command line, and the sockets that come and go in a folder. */
 import { type FSWatcher, watch } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { fail } from '../core/errors.ts';
@@ -8,6 +8,7 @@ import type { Accepted, QemuProcess } from '../core/journal-entry.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
+import { fits } from '../lib/pattern.ts';
 import { Wake } from '../lib/wake.ts';
 import { compare, presenceOf } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
@@ -15,6 +16,8 @@ import { VirtualMachine } from './virtual-machine.ts';
 export interface VirtualMachinesOptions {
   /** A folder whose sockets are QMP monitors, one a VM; undefined: none. */
   readonly folder: string | undefined;
+  /** Which names in the folder are looked at; undefined: all. */
+  readonly pattern?: string | undefined;
   readonly named: readonly { readonly name: string; readonly socketPath: string }[];
   readonly log: Logger;
   readonly observer?: Observer;
@@ -26,6 +29,8 @@ const RESCAN_MS = 2000;
 export class VirtualMachines {
   readonly #options: VirtualMachinesOptions;
   readonly #machines = new Map<string, VirtualMachine>();
+  /** Path → which file it was when the folder was looked at last. */
+  readonly #files = new Map<string, string>();
   readonly #scans = new Lane();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -70,19 +75,48 @@ export class VirtualMachines {
 
   async #scan(folder: string): Promise<void> {
     await this.#scans.run(async () => {
-      const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-      const sockets = new Set(entries.filter((entry) => entry.isSocket()).map((entry) => join(folder, entry.name)));
-      for (const path of sockets) if (!this.#machines.has(path)) this.#add(path, undefined);
+      const sockets = await this.#socketsIn(folder);
+      for (const [path, file] of sockets) {
+        const known = this.#files.get(path);
+        this.#files.set(path, file);
+        if (!this.#machines.has(path)) this.#add(path, undefined);
+        else if (known !== file) this.#machines.get(path)?.neighbour.tryAgain();
+      }
       for (const machine of this.#machines.values()) {
         const inFolder = machine.socketPath.startsWith(`${resolve(folder)}/`);
         // A socket's file may be removed under a QEMU that is well: its connection decides, and then its process.
         if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined && !(await isUp(machine))) {
           this.#machines.delete(machine.socketPath);
+          this.#files.delete(machine.socketPath);
           this.changes.notify();
           await machine.close();
         }
       }
     });
+  }
+
+  /** Path → which file it is. Of several names of one socket the first, and of a link and what it leads to that. */
+  async #socketsIn(folder: string): Promise<ReadonlyMap<string, string>> {
+    const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+    const names = entries
+      .filter((entry) => (entry.isSocket() || entry.isSymbolicLink()) && fits(entry.name, this.#options.pattern ?? '*'))
+      .toSorted((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()) || (a.name < b.name ? -1 : 1));
+    const named = this.#options.named.map(({ socketPath }) => resolve(socketPath));
+    const taken = new Map<string, string>();
+    const sockets = new Map<string, string>();
+    for (const path of [...named, ...names.map(({ name }) => join(folder, name))]) {
+      const found = await stat(path, { bigint: true }).catch(() => undefined);
+      if (found?.isSocket() !== true) continue;
+      const inode = `${found.dev}:${found.ino}`;
+      const other = taken.get(inode);
+      if (other !== undefined && other !== path) {
+        this.#options.log.debug({ socket: path, other }, 'a second name of a socket is not looked at');
+        continue;
+      }
+      taken.set(inode, path);
+      sockets.set(path, `${inode}:${found.ctimeNs}`);
+    }
+    return sockets;
   }
 
   #add(socketPath: string, givenName: string | undefined): void {
@@ -120,12 +154,17 @@ export class VirtualMachines {
     return [...this.#machines.values()];
   }
 
+  /** Those that are VMs, or may be: without the other sockets of the folder. */
+  get domains(): readonly VirtualMachine[] {
+    return this.all.filter(({ neighbour }) => !neighbour.isOne);
+  }
+
   /**
    * The VM of a name or UUID. Of several (a guest that migrates has two QEMUs here for a while), one that can be
    * asked comes first; two that can be asked are nobody's.
    */
   find(domain: string): VirtualMachine | undefined {
-    return theOne(this.all.filter((machine) => machine.answersTo(domain)));
+    return theOne(this.domains.filter((machine) => machine.answersTo(domain)));
   }
 
   /**
@@ -150,7 +189,7 @@ export class VirtualMachines {
   get(domain: string): VirtualMachine {
     const found = this.find(domain);
     if (found !== undefined) return found;
-    const several = this.all.filter((machine) => machine.answersTo(domain)).length;
+    const several = this.domains.filter((machine) => machine.answersTo(domain)).length;
     if (several === 0) fail('DOMAIN_NOT_FOUND', { domain });
     throw invalidField('domain', `"${domain}" names ${several} domains; give the UUID of one`);
   }

@@ -65,8 +65,10 @@ export class WhoRunsHere implements AsyncDisposable {
     const machines = this.#machines.all;
     const here = await Promise.all(machines.map(async (machine) => ((await this.#runs(machine)) ? [machine] : [])));
     for (const known of this.#seen.keys()) if (!machines.includes(known)) this.#seen.delete(known);
-    // A socket on which nobody listens hides nobody.
-    const complete = machines.every((machine) => this.#seen.has(machine) || machine.nobodyListens);
+    // A socket on which nobody listens, or something else, hides nobody.
+    const complete = machines.every(
+      (machine) => this.#seen.has(machine) || machine.nobodyListens || machine.neighbour.isOne,
+    );
     this.#options.known(
       here.flat().map(({ name, uuid }) => ({ name, uuid })),
       { complete },

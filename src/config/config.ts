@@ -31,6 +31,8 @@ export interface ServingConfig {
 export interface HostConfig {
   readonly host: string;
   readonly qmpFolder: string | undefined;
+  /** Which of the folder's sockets; undefined: all. */
+  readonly qmpPattern: string | undefined;
   readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
   readonly stateFolder: string;
   /** Whose jobs are taken up beside those of the folder itself: their state folders are lost. */

@@ -18,6 +18,7 @@ import {
   parseNamed,
   parseOwner,
   parsePage,
+  parsePattern,
   parseSeconds,
 } from './values.ts';
 
@@ -122,6 +123,7 @@ function tlsOf({ tlsCert, tlsKey, tlsCa }: ServingFlags, command: Command): TlsF
 export interface HostFlags {
   readonly qmp: readonly { readonly name: string; readonly socketPath: string }[];
   readonly qmpDir?: string;
+  readonly qmpPattern?: string;
   readonly stateDir: string;
   readonly adoptJobsOf: readonly string[];
   readonly allowDestination: readonly AllowedDestination[];
@@ -140,6 +142,11 @@ export function addHost(command: Command): Command {
         .default([], 'none'),
     )
     .option('--qmp-dir <folder>', 'a folder of QMP sockets, one a VM; they may come and go')
+    .option(
+      '--qmp-pattern <pattern>',
+      'which sockets of --qmp-dir are asked, by their names: * stands for any text, as in *.qmp',
+      parsePattern,
+    )
     .option('--state-dir <folder>', 'where the journals of the jobs are kept', '/var/lib/blockjobd')
     .addOption(
       new Option(
@@ -173,9 +180,12 @@ export function hostOf(flags: HostFlags, command: Command): HostConfig {
   if (flags.qmp.length === 0 && flags.qmpDir === undefined) {
     command.error('error: name at least one VM: --qmp NAME=SOCKET, or --qmp-dir FOLDER');
   }
+  if (flags.qmpPattern !== undefined && flags.qmpDir === undefined)
+    command.error('error: --qmp-pattern needs --qmp-dir');
   return {
     host: flags.hostName,
     qmpFolder: flags.qmpDir === undefined ? undefined : resolve(flags.qmpDir),
+    qmpPattern: flags.qmpPattern,
     qmpNamed: flags.qmp,
     stateFolder: resolve(flags.stateDir),
     adopts: flags.adoptJobsOf,

@@ -34,6 +34,11 @@ export function parseNamed(text: string): { name: string; socketPath: string } {
   return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
 }
 
+export function parsePattern(text: string): string {
+  if (text !== '' && !text.includes('/')) return text;
+  throw new InvalidArgumentError('Give the name of a socket without its folder, with * for any text, as *.qmp.');
+}
+
 export function parseOwner(text: string): string {
   if (/^[0-9a-f]{6}$/.test(text)) return text;
   throw new InvalidArgumentError('Give six of the digits 0-9 and a-f: those after bj in the id of a job.');

@@ -54,7 +54,8 @@ export async function agent(config: AgentConfig): Promise<void> {
   const ownership = new OwnershipMeters(telemetry.meters);
   addDirectory(telemetry.meters, () => membership.standing.is === 'member');
   const observer = telemetry.with(meters);
-  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
+  const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
+  const machines = new VirtualMachines({ folder, pattern, named, log, observer });
   const fence = new Fence(membership, config.host);
   const host = new HostAgent({
     ...config,

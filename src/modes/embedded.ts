@@ -18,7 +18,8 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   using state = await StateFolder.take(config.stateFolder);
   const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
   const observer = telemetry.with(meters);
-  const machines = new VirtualMachines({ folder: config.qmpFolder, named: config.qmpNamed, log, observer });
+  const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
+  const machines = new VirtualMachines({ folder, pattern, named, log, observer });
   const agent = new HostAgent({
     ...config,
     machines,

@@ -1,14 +1,36 @@
 // How long to wait before the next attempt to connect.
 
+import { ConnectFailed, Disconnected, type QmpError } from './errors.ts';
+
 const firstMs = 100;
 const maxMs = 5_000;
 
+/** For a socket that greets nobody and whose client may be another: who waits for it is in the way of others. */
+export const MAX_UNSURE_MS = 60_000;
+
+/** For a socket that is no monitor. */
+const GIVEN_UP_MS = 300_000;
+
 /**
  * Milliseconds until the next attempt after so many failures in a row (0 or more): doubles from 100 ms to 5
- * s, of which a random half is taken off, so that a host full of restarted VMs is not called by all its
- * clients at once.
+ * s (or to `mostMs`), of which a random half is taken off, so that a host full of restarted VMs is not called
+ * by all its clients at once.
  */
-export function retryInMs(failures: number, random: number = Math.random()): number {
-  const fullMs = Math.min(maxMs, firstMs * 2 ** failures);
+export function retryInMs(failures: number, random: number = Math.random(), mostMs: number = maxMs): number {
+  return lessByChance(Math.min(mostMs, firstMs * 2 ** failures), random);
+}
+
+/** As retryInMs, for what has been given up. */
+export function retryGivenUpInMs(random: number = Math.random()): number {
+  return lessByChance(GIVEN_UP_MS, random);
+}
+
+function lessByChance(fullMs: number, random: number): number {
   return Math.round(fullMs * (1 - random / 2));
+}
+
+/** What is behind the socket is no monitor. Once it has been one, what is wrong now is taken for a trouble of that. */
+export function showsAnother(error: QmpError, generation: number): boolean {
+  if (error instanceof Disconnected) return error.why === 'of-no-use';
+  return error instanceof ConnectFailed && generation === 0 && ['not-qmp', 'silent'].includes(error.why);
 }

@@ -66,6 +66,8 @@ const connectAdvice = {
   denied: 'permission denied: let this user read and write the socket',
   busy: 'another client holds this QMP socket, or QEMU does not run; give the agent a monitor of its own',
   'not-qmp': 'this does not speak QMP: the path must be a monitor with mode=control',
+  silent:
+    'it takes connections and does not greet: this is no QMP monitor, or one behind a proxy that another client holds',
   failed: 'the connection could not be made',
 } as const;
 
@@ -104,6 +106,7 @@ const disconnectReasons = {
   failed: 'the connection broke',
   'not-qmp': 'what came is not QMP',
   silent: 'QEMU did not answer over it',
+  'of-no-use': 'what answers over it is not what was sought',
   closed: 'it was closed on this side',
 } as const;
 

@@ -8,9 +8,10 @@ const defaultMaxMessageBytes = 64 * 1024 * 1024;
 /**
  * Cuts the incoming bytes, in any fragmentation, into JSON messages.
  *
- * QEMU ends each message with CRLF and never breaks one over two lines (QEMU docs/interop/qmp-spec). A chunk
- * is looked at once and a line is joined once, so the time is linear in the bytes however they arrive. A line
- * is decoded only when it is whole, so a character that two chunks share is never cut.
+ * QEMU ends each message with CRLF (QEMU docs/interop/qmp-spec). A monitor with `pretty=on` breaks it over many
+ * lines: the first is `{` alone, the last `}` alone, and those between are indented. A chunk is looked at once
+ * and a line is joined once, so the time is linear in the bytes however they arrive. A line is decoded only when
+ * it is whole, so a character that two chunks share is never cut.
  *
  * Numbers: QEMU's integers have 64 bits, JSON.parse keeps 53. A `speed` may be 2^63-1: it arrives as the
  * nearest double, and whoever uses such a field has to clamp it.
@@ -19,17 +20,19 @@ export class Framing {
   readonly #maxMessageBytes: number;
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   #parts: Buffer[] = [];
-  #partBytes = 0;
+  #messageBytes = 0;
+  /** Those of a message that has more lines to come. */
+  readonly #lines: string[] = [];
   #broken: FramingError | undefined;
 
-  /** `maxMessageBytes`: the longest line that is accepted, 64 MiB unless told. */
+  /** `maxMessageBytes`: the longest message that is accepted, 64 MiB unless told. */
   constructor(limits: { readonly maxMessageBytes?: number } = {}) {
     this.#maxMessageBytes = limits.maxMessageBytes ?? defaultMaxMessageBytes;
   }
 
   /** Bytes of a message that has begun and not ended. Above 0 at the end of the stream: it was cut off. */
   get unfinishedBytes(): number {
-    return this.#partBytes;
+    return this.#messageBytes;
   }
 
   /**
@@ -44,8 +47,8 @@ export class Framing {
       let start = 0;
       for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
         this.#keep(chunk.subarray(start, end));
-        const line = this.#takeLine();
-        if (line.trim() !== '') messages.push(JSON.parse(line));
+        const message = this.#takeMessage();
+        if (message !== undefined) messages.push(JSON.parse(message));
         start = end + 1;
       }
       if (start < chunk.length) this.#keep(chunk.subarray(start));
@@ -59,18 +62,24 @@ export class Framing {
   }
 
   #keep(part: Buffer): void {
-    this.#partBytes += part.length;
-    if (this.#partBytes > this.#maxMessageBytes) {
+    this.#messageBytes += part.length;
+    if (this.#messageBytes > this.#maxMessageBytes) {
       throw new RangeError(`it is longer than ${this.#maxMessageBytes} bytes`);
     }
     this.#parts.push(part);
   }
 
-  #takeLine(): string {
-    const line = this.#decoder.decode(Buffer.concat(this.#parts, this.#partBytes));
+  /** What the line that has just ended makes whole; undefined: nothing yet. */
+  #takeMessage(): string | undefined {
+    const line = this.#decoder.decode(Buffer.concat(this.#parts)).replace(/\r$/, '');
     this.#parts = [];
-    this.#partBytes = 0;
-    return line;
+    if (this.#lines.length > 0 || line === '{') {
+      this.#lines.push(line);
+      if (line !== '}') return undefined;
+    }
+    this.#messageBytes = 0;
+    const message = this.#lines.length === 0 ? line : this.#lines.splice(0).join('\n');
+    return message.trim() === '' ? undefined : message;
   }
 }
 

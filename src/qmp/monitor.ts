@@ -11,7 +11,7 @@
 // OutcomeUnknown) and events that QEMU sent while nobody listened. So a caller that sees a new generation has
 // to query what became of its jobs.
 
-import { retryInMs } from './back-off.ts';
+import { MAX_UNSURE_MS, retryGivenUpInMs, retryInMs, showsAnother } from './back-off.ts';
 import { ConnectFailed, Disconnected, NotSent, type QmpError } from './errors.ts';
 import { Listeners } from './listeners.ts';
 import type { Command, Greeting, QmpEvent } from './messages.ts';
@@ -34,6 +34,8 @@ export type MonitorOptions = {
   readonly connectTimeoutMs?: number;
   /** 5,000 unless told: the only way to see that another client holds the monitor. */
   readonly greetingTimeoutMs?: number;
+  /** The socket may be no monitor, as one that lies in the same folder: see `isGivenUp`. Not unless told. */
+  readonly mayBeAnother?: boolean;
   /** 60,000 unless told: a QEMU that drains a slow disk is silent for tens of seconds. */
   readonly commandTimeoutMs?: number;
   /** 64 MiB unless told. A longer message ends the connection. */
@@ -52,6 +54,9 @@ export type ExecuteOptions = {
   readonly atTurn?: () => boolean;
 };
 
+/** From when a connection is seen to be taken until the greeting. */
+const SILENCE_MS = 1_000;
+
 export class Monitor implements AsyncDisposable {
   readonly #options: Required<MonitorOptions>;
   readonly #states = new Listeners<MonitorState>((error) => this.#reportThrown('state', error));
@@ -62,6 +67,7 @@ export class Monitor implements AsyncDisposable {
   #generation = 0;
   #failures = 0;
   #lastError: QmpError | undefined;
+  #isGivenUp = false;
 
   /** Touches nothing yet. Throws RangeError for an empty path, which Node would take for a TCP port. */
   constructor(options: MonitorOptions) {
@@ -70,6 +76,7 @@ export class Monitor implements AsyncDisposable {
       path: options.path,
       connectTimeoutMs: options.connectTimeoutMs ?? 2_000,
       greetingTimeoutMs: options.greetingTimeoutMs ?? 5_000,
+      mayBeAnother: options.mayBeAnother ?? false,
       commandTimeoutMs: options.commandTimeoutMs ?? 60_000,
       maxMessageBytes: options.maxMessageBytes ?? 64 * 1024 * 1024,
       onStray: options.onStray ?? (() => {}),
@@ -94,6 +101,11 @@ export class Monitor implements AsyncDisposable {
   /** Hears of every change from now on, synchronously and in order; not of the present state. */
   onState(listener: (state: MonitorState) => void): Disposable {
     return this.#states.add(listener);
+  }
+
+  /** The socket may be no monitor, and has shown that it is none: for minutes it is left to its own clients. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp;
   }
 
   /**
@@ -163,6 +175,23 @@ export class Monitor implements AsyncDisposable {
     this.#retryLater(new Disconnected('silent'));
   }
 
+  /** As reconnect: what answers is not what was sought, as `detail` says. */
+  giveUp(detail: string): void {
+    if (this.#state.state !== 'connected') return;
+    void this.#session?.close();
+    this.#failures = Infinity;
+    this.#retryLater(new Disconnected('of-no-use', detail));
+  }
+
+  /** Another file has taken the socket's name: what was given up may be a monitor now. */
+  tryAgain(): void {
+    if (!this.#isGivenUp || this.#state.state !== 'disconnected') return;
+    clearTimeout(this.#retry);
+    this.#failures = 0;
+    this.#isGivenUp = false;
+    this.#connect();
+  }
+
   /** Rejects all that is pending; resolves when timers and socket are gone. Never rejects; may be repeated. */
   async close(): Promise<void> {
     clearTimeout(this.#retry);
@@ -176,22 +205,29 @@ export class Monitor implements AsyncDisposable {
   }
 
   #connect(): void {
-    this.#session = new Session(this.#options, {
-      onReady: (greeting) => {
-        this.#failures = 0;
-        this.#lastError = undefined;
-        this.#enter({ state: 'connected', greeting, generation: ++this.#generation });
+    const isUnsure = this.#options.mayBeAnother && this.#generation === 0;
+    this.#session = new Session(
+      { ...this.#options, silenceTimeoutMs: isUnsure ? SILENCE_MS : undefined },
+      {
+        onReady: (greeting) => {
+          this.#failures = 0;
+          this.#lastError = undefined;
+          this.#isGivenUp = false;
+          this.#enter({ state: 'connected', greeting, generation: ++this.#generation });
+        },
+        onEvent: (event) => this.#events.emit(event),
+        onStray: this.#options.onStray,
+        onClosed: (error) => this.#retryLater(error),
       },
-      onEvent: (event) => this.#events.emit(event),
-      onStray: this.#options.onStray,
-      onClosed: (error) => this.#retryLater(error),
-    });
+    );
     // Told only now, so that a listener that closes the monitor finds the session.
     this.#enter({ state: 'connecting' });
   }
 
   #retryLater(error: QmpError): void {
-    const delayMs = retryInMs(this.#failures++);
+    this.#isGivenUp = this.#options.mayBeAnother && showsAnother(error, this.#generation);
+    const mostMs = this.#options.mayBeAnother && this.#generation === 0 ? MAX_UNSURE_MS : undefined;
+    const delayMs = this.#isGivenUp ? retryGivenUpInMs() : retryInMs(this.#failures++, undefined, mostMs);
     this.#retry = setTimeout(() => this.#connect(), delayMs);
     this.#lastError = error;
     this.#enter({ state: 'disconnected', error, retryInMs: delayMs });

@@ -16,12 +16,15 @@ import { Calls } from './calls.ts';
 import { ConnectFailed, Disconnected, FramingError, NotSent, type QmpError } from './errors.ts';
 import { encode, Framing } from './framing.ts';
 import { type Command, type Greeting, type Message, type QmpEvent, read } from './messages.ts';
+import { Queue } from './queue.ts';
 
 export type SessionOptions = {
   readonly path: string;
   readonly connectTimeoutMs: number;
   /** For the greeting, and once more for the answer to the negotiation. */
   readonly greetingTimeoutMs: number;
+  /** For the greeting, once the other end is seen to have taken the connection; undefined: no less than that. */
+  readonly silenceTimeoutMs: number | undefined;
   readonly maxMessageBytes: number;
 };
 
@@ -50,13 +53,16 @@ export class Session {
   readonly #socket = new Socket();
   readonly #framing: Framing;
   readonly #socketGone = Promise.withResolvers<void>();
+  readonly #queue: Queue;
   #state: State;
+  #silence: NodeJS.Timeout | undefined;
 
   /** Begins to connect. */
   constructor(options: SessionOptions, hooks: SessionHooks) {
     this.#options = options;
     this.#hooks = hooks;
     this.#framing = new Framing(options);
+    this.#queue = new Queue(options.path);
     this.#state = {
       is: 'connecting',
       timer: this.#failAfter(options.connectTimeoutMs, 'failed', 'no connection'),
@@ -66,8 +72,14 @@ export class Session {
       .on('data', (chunk: Buffer) => this.#received(chunk))
       .on('end', () => this.#ended())
       .on('error', (error) => this.#broke(error))
-      .on('close', () => this.#socketGone.resolve())
-      .connect({ path: options.path });
+      .on('close', () => this.#socketGone.resolve());
+    if (options.silenceTimeoutMs === undefined) this.#socket.connect({ path: options.path });
+    else void this.#connectAfterALook();
+  }
+
+  async #connectAfterALook(): Promise<void> {
+    await this.#queue.look();
+    if (this.#state.is === 'connecting') this.#socket.connect({ path: this.#options.path });
   }
 
   /** As Monitor.execute; NotSent in every state but ready. */
@@ -92,6 +104,24 @@ export class Session {
     if (this.#state.is !== 'connecting') return;
     const timer = this.#failAfter(this.#options.greetingTimeoutMs, 'busy', 'no greeting');
     this.#enter({ is: 'greeting', timer });
+    this.#leaveIfSilent(this.#state, false);
+  }
+
+  /**
+   * QEMU greets in the moment in which it takes a connection. What takes it and says nothing is a guest's console, or
+   * its agent, which others wait for. It is looked at twice, as ours may have been taken just now.
+   */
+  #leaveIfSilent(greeting: State, wasPassed: boolean): void {
+    const { path, silenceTimeoutMs } = this.#options;
+    if (silenceTimeoutMs === undefined) return;
+    const look = async () => {
+      const passed = await this.#queue.isPassed();
+      if (this.#state !== greeting) return;
+      if (passed && wasPassed) {
+        this.#end(new ConnectFailed(path, 'silent', `no greeting within ${silenceTimeoutMs} ms`));
+      } else this.#leaveIfSilent(greeting, passed);
+    };
+    this.#silence = setTimeout(() => void look(), silenceTimeoutMs / 2);
   }
 
   #received(chunk: Buffer): void {
@@ -177,6 +207,7 @@ export class Session {
 
   #enter(next: State): void {
     if ('timer' in this.#state) clearTimeout(this.#state.timer);
+    clearTimeout(this.#silence);
     this.#state = next;
   }
 

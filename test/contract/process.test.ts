@@ -100,6 +100,8 @@ describe('its command line', () => {
     [['--listen', ''], 'HOST:PORT'],
     [['--qmp', 'vm1'], 'NAME=SOCKET'],
     [['--qmp', '=/x'], 'NAME=SOCKET'],
+    [['--qmp', 'vm1=/x', '--qmp-pattern', '*.qmp'], 'needs --qmp-dir'],
+    [['--qmp-dir', '/x', '--qmp-pattern', 'x/*.qmp'], 'without its folder'],
     [['--page', '0.0.0.0:50080'], '0.0.0.0 is not loopback'],
     [['--page', '[::]:50080'], "it has no callers' names"],
     [['--page', 'unix:/run/page.sock'], 'HOST:PORT'],

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { retryInMs } from '../../../src/qmp/back-off.ts';
+import { retryGivenUpInMs, retryInMs } from '../../../src/qmp/back-off.ts';
 
 it('the wait doubles from 100 ms to 5 s', () => {
   const waits = Array.from({ length: 8 }, (_, failures) => retryInMs(failures, 0));
@@ -15,4 +15,9 @@ it('up to half of the wait is left to chance, after any number of failures', () 
       expect(retryInMs(failures, random)).toBeLessThanOrEqual(fullMs);
     }),
   );
+});
+
+it('what has been given up is left alone for two and a half minutes at least', () => {
+  expect(retryGivenUpInMs(0)).toBe(300_000);
+  expect(retryGivenUpInMs(0.999)).toBeGreaterThanOrEqual(150_000);
 });

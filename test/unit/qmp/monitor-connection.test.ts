@@ -378,6 +378,80 @@ describe('the monitor keeps on trying', () => {
   });
 });
 
+describe('a socket that may be no monitor', () => {
+  const MINUTES_MS = 150_000;
+  const unsure = { mayBeAnother: true };
+
+  it('and takes connections without a word is left alone for minutes, long before it would be busy', async () => {
+    await using t = await rig({ ...unsure, greetingTimeoutMs: 60_000 });
+    const failure = nextState(t.monitor, 'disconnected');
+    t.monitor.start();
+    const other = await t.server.accept();
+    expect(await failure).toMatchObject({
+      error: { why: 'silent' },
+      retryInMs: expect.toSatisfy((ms) => ms >= MINUTES_MS),
+    });
+    expect(t.monitor.isGivenUp).toBe(true);
+    await other.closed;
+  });
+
+  it('and says something else is left alone for minutes', async () => {
+    await using t = await rig(unsure);
+    const failure = nextState(t.monitor, 'disconnected');
+    t.monitor.start();
+    (await t.server.accept()).write('RFB 003.008\n');
+    expect(await failure).toMatchObject({
+      error: { why: 'not-qmp' },
+      retryInMs: expect.toSatisfy((ms) => ms >= MINUTES_MS),
+    });
+  });
+
+  it('and whose client may be another is not given up', async () => {
+    await using dir = await testDir();
+    await using held = await HeldQmp.hold(`${dir.path}/qmp.sock`);
+    await using monitor = new Monitor({ path: held.path, greetingTimeoutMs: 2_500, ...unsure });
+    const failure = nextState(monitor, 'disconnected');
+    monitor.start();
+    expect(await failure).toMatchObject({ error: { why: 'busy' }, retryInMs: expect.toSatisfy((ms) => ms <= 100) });
+    expect(monitor.isGivenUp).toBe(false);
+  });
+
+  it('is tried at once when its name is another file, and is a monitor then', async () => {
+    await using t = await rig(unsure);
+    const failure = nextState(t.monitor, 'disconnected');
+    t.monitor.start();
+    (await t.server.accept()).write('login: \n');
+    await failure;
+    t.monitor.tryAgain();
+    await t.server.connected();
+    await t.monitor.ready();
+    expect(t.monitor.isGivenUp).toBe(false);
+  });
+
+  it('and has been one is none that is given up: what is wrong now is its trouble', async () => {
+    await using t = await rig(unsure);
+    t.monitor.start();
+    const qemu = await t.server.connected();
+    await t.monitor.ready();
+    qemu.end();
+    const failure = nextState(t.monitor, 'disconnected');
+    (await t.server.accept()).write('garbage\n');
+    await failure;
+    const again = nextState(t.monitor, 'disconnected');
+    expect(await again).toMatchObject({ error: { why: 'not-qmp' } });
+    expect(t.monitor.isGivenUp).toBe(false);
+  });
+
+  it('but is asked as ever where its owner has named it', async () => {
+    await using t = await rig();
+    const failure = nextState(t.monitor, 'disconnected');
+    t.monitor.start();
+    (await t.server.accept()).write('garbage\n');
+    expect(await failure).toMatchObject({ error: { why: 'not-qmp' }, retryInMs: expect.toSatisfy((ms) => ms <= 100) });
+    expect(t.monitor.isGivenUp).toBe(false);
+  });
+});
+
 describe('ready', () => {
   it('resolves at once when connected, rejects with the reason of the signal, and when closed', async () => {
     await using t = await rig();

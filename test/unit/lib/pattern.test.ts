@@ -1,0 +1,36 @@
+import * as fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { fits } from '../../../src/lib/pattern.ts';
+
+it.each([
+  ['*', '', true],
+  ['*', 'web1.qmp', true],
+  ['*.qmp', 'web1.qmp', true],
+  ['*.qmp', 'web1.qmp.old', false],
+  ['*.qmp', 'web1qmp', false],
+  ['web1', 'web1', true],
+  ['web1', 'web12', false],
+  ['a*a', 'a', false],
+  ['a*a', 'aa', true],
+  ['a*b*a', 'aba', true],
+  ['a*ab*b', 'aab', false],
+  ['a.c', 'abc', false],
+])('%s and "%s": %s', (pattern, text, does) => {
+  expect(fits(text, pattern)).toBe(does);
+});
+
+it('is what a regular expression of it says', () => {
+  const few = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 8 });
+  const texts = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 });
+  fc.assert(
+    fc.property(few, texts, (pattern, text) => {
+      const expected = new RegExp(`^${pattern.replaceAll('*', '.*')}$`).test(text);
+      expect(fits(text, pattern)).toBe(expected);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+it('takes no longer for many stars', () => {
+  expect(fits('a'.repeat(100_000), `${'*a'.repeat(10_000)}*b`)).toBe(false);
+});
