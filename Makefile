@@ -81,9 +81,10 @@ chaos: $(INSTALLED) ## kill the service for as long as you like while all goes o
 	@CHAOS_KILLS=$(or $(KILLS),2000) $(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
 
 .PHONY: bench
-bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; and what a fleet of 1,000 hosts costs (about five minutes)
+bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; and what a fleet of 1,000 hosts costs (about five minutes)
 	@bash test/support/setup.sh bench
 	@node test/bench/copy.ts
+	@node test/bench/deep.ts
 	@node test/bench/fleet.ts
 
 .PHONY: test-versions

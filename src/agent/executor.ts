@@ -6,6 +6,7 @@ import type { QemuJob } from '../core/qemu/replies.ts';
 import { Refused } from '../qmp/errors.ts';
 import { refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
+import type { Holder } from './graphs.ts';
 import { proveFile } from './prove-file.ts';
 import { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -21,7 +22,7 @@ export interface Workplace {
   /** The file that this job made, if it made one. */
   readonly made: MadeFile | undefined;
   /** Who has a file open now, by whatever name; undefined: no VM. */
-  readonly holder: (path: string) => Promise<string | undefined>;
+  readonly holder: () => Promise<Holder>;
 }
 
 /** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
@@ -43,7 +44,7 @@ export async function perform(action: Action, workplace: Workplace): Promise<Mad
       return undefined;
     case 'delete-image':
       if (action.letGo !== undefined) await mustBeLetGo(action.letGo);
-      await deleteImage(action.image, workplace.holder);
+      await deleteImage(action.image, await workplace.holder());
       return undefined;
     case 'qmp':
       await machine?.execute(action.command);

@@ -8,6 +8,7 @@ import { fail } from '../core/errors.ts';
 import type { Action, KnownFile, MadeFile } from '../core/plans/step.ts';
 import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
 import { identify } from './file-identity.ts';
+import type { Holder } from './graphs.ts';
 import { processWith } from './open-files.ts';
 
 /**
@@ -75,10 +76,7 @@ async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
 }
 
 /** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` or /proc names who has it open. */
-export async function deleteImage(
-  image: KnownFile,
-  holder: (path: string) => Promise<string | undefined>,
-): Promise<void> {
+export async function deleteImage(image: KnownFile, holder: Holder): Promise<void> {
   if (!(await isStill(image))) return;
   const by = (await holder(image.path)) ?? (await processWith(image.path));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });

@@ -3,6 +3,7 @@ import type { Job } from '../core/job.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { KnownFile } from '../core/plans/step.ts';
 import { fileKey, isStill } from './files.ts';
+import type { Holder } from './graphs.ts';
 
 type Named = Outcome['safeToDelete'];
 
@@ -10,7 +11,7 @@ type Named = Outcome['safeToDelete'];
 export async function freeFiles(
   { accepted, madeFile }: Pick<Job, 'accepted' | 'madeFile'>,
   files: Named,
-  holder: (path: string) => Promise<string | undefined>,
+  holder: Holder,
 ): Promise<Named> {
   const { source, sourceFile, committed } = accepted;
   const known = new Map<string, KnownFile>(committed.map((file) => [file.path, file]));

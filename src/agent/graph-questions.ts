@@ -10,7 +10,7 @@ export const ALL_NODES = { execute: 'query-named-block-nodes', arguments: { flat
 
 /** To be sent together: QEMU answers them one after the other, with nothing of ours in between. */
 export const GRAPH_QUESTIONS = [
-  { execute: 'query-block' },
+  { execute: 'query-blockstats' },
   ALL_NODES,
   { execute: 'x-debug-query-block-graph' },
 ] as const;

@@ -42,16 +42,43 @@ async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> 
   return pid === undefined ? undefined : await openFilesOf(pid);
 }
 
-/** Which node of which VM has this file or device open, by whatever name, or who else has locked it; undefined: none. */
-export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
-  const by = await domainWith(path, graphs);
-  if (by !== undefined) return by;
-  const file = await identify(path);
-  return file !== undefined && (await isLocked(file)) ? 'a process of this host that has locked it' : undefined;
+/** Who has the file or device at a path open; undefined: nobody that is known. */
+export type Holder = (path: string) => Promise<string | undefined>;
+
+/** Which node of which VM has it open, by whatever name, or who else has locked it. For as many paths as are asked for now. */
+export function holderAmong(graphs: readonly DomainGraph[]): Holder {
+  const look = lookOnce();
+  return async (path) => {
+    const by = await domainWith(path, graphs, look);
+    if (by !== undefined) return by;
+    const file = await look(path);
+    return file !== undefined && (await isLocked(file)) ? 'a process of this host that has locked it' : undefined;
+  };
 }
 
-/** As holderOf, of those VMs alone. */
-export async function domainWith(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
+/** As holderAmong, for one path. */
+export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
+  return await holderAmong(graphs)(path);
+}
+
+type Look = (path: string) => Promise<FileIdentity | undefined>;
+
+/** Which file each path is, looked at once: for one answer about many files, which takes no longer than that. */
+export function lookOnce(): Look {
+  const seen = new Map<string, Promise<FileIdentity | undefined>>();
+  return async (path) => {
+    const known = seen.get(path) ?? identify(path);
+    seen.set(path, known);
+    return await known;
+  };
+}
+
+/** As holderAmong, of those VMs alone. */
+export async function domainWith(
+  path: string,
+  graphs: readonly DomainGraph[],
+  look: Look = identify,
+): Promise<string | undefined> {
   const sought = await soughtAt(path);
   for (const { domain, graph, opens } of graphs) {
     const unasked = `domain ${domain}, whose QEMU cannot be asked`;
@@ -59,7 +86,7 @@ export async function domainWith(path: string, graphs: readonly DomainGraph[]): 
       if (sought !== undefined) return unasked;
       continue;
     }
-    const node = await nodeOf(path, sought?.identity, graph);
+    const node = await nodeOf(path, sought?.identity, graph, look);
     if (node !== undefined) return `node ${node} of domain ${domain}`;
     if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) continue;
     return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
@@ -67,15 +94,15 @@ export async function domainWith(path: string, graphs: readonly DomainGraph[]): 
   return undefined;
 }
 
-async function nodeOf(path: string, file: FileIdentity | undefined, graph: BlockGraph): Promise<string | undefined> {
-  for (const node of graph.nodes.values()) {
-    if (file === undefined ? node.path === path : await isFile(node.path, file)) return node.node;
+async function nodeOf(path: string, file: FileIdentity | undefined, { nodes }: BlockGraph, look: Look) {
+  for (const node of nodes.values()) {
+    if (file === undefined ? node.path === path : await isFile(node.path, file, look)) return node.node;
   }
   return undefined;
 }
 
-async function isFile(path: string, file: FileIdentity): Promise<boolean> {
-  const found = await identify(path);
+async function isFile(path: string, file: FileIdentity, look: Look): Promise<boolean> {
+  const found = await look(path);
   return found !== undefined && overlaps(found, file);
 }
 

@@ -14,6 +14,7 @@ import { perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
 import { removeFile } from './files.ts';
 import { freeFiles } from './free-files.ts';
+import type { Holder } from './graphs.ts';
 import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -22,7 +23,8 @@ export interface JobStepsOptions {
   readonly log: JobLog;
   readonly observer?: Observer;
   /** Who has a file open now, by whatever name; undefined: no VM. */
-  readonly holder: (path: string) => Promise<string | undefined>;
+  /** Who has which files open now. */
+  readonly holder: () => Promise<Holder>;
   readonly hold: JobHold;
   readonly logger: Logger;
 }
@@ -138,7 +140,8 @@ export class JobSteps {
     const failedTo = machine?.heardEnds.failedTo(this.#job.accepted.job);
     const { state, failure: why } = ending(this.#job, concluded, failedTo);
     const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
-    const safeToDelete = leavesQemu ? [] : await freeFiles(this.#job, outcome.safeToDelete, this.#options.holder);
+    const named = leavesQemu ? [] : outcome.safeToDelete;
+    const safeToDelete = named.length === 0 ? [] : await freeFiles(this.#job, named, await this.#options.holder());
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
   }

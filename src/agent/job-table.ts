@@ -11,7 +11,7 @@ import { toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { copiesBeside } from './copies-beside.ts';
-import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
+import { graphsOf, holderAmong, PATIENCE_MS } from './graphs.ts';
 import type { GuestHolds } from './guest-holds.ts';
 import { JobLog } from './job-log.ts';
 import { othersIn, removeJournal, setAside } from './journal-folder.ts';
@@ -187,7 +187,7 @@ export class JobTable {
       observer: this.#observer,
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
-      holder: async (path) => await holderOf(path, await graphsOf(machines)),
+      holder: async () => holderAmong(await graphsOf(machines)),
       holdOf: (machine) => this.#options.holds.of(machine),
       copiesBeside: () => copiesBeside(log.job, this.newestFirst, machines),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),

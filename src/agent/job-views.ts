@@ -1,7 +1,7 @@
 /** Jobs as callers see them: each with its progress, and with nothing called safe to delete that is in use again. */
 import type { JobView } from '../core/job-view.ts';
 import { freeFiles } from './free-files.ts';
-import { graphsOf, holderOf } from './graphs.ts';
+import { graphsOf, holderAmong } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { Progresses } from './progresses.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -24,7 +24,7 @@ export class JobViews {
     await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
     const isNamed = logs.some(({ job }) => job.outcome.safeToDelete.length > 0);
     const graphs = isNamed ? await graphsOf(this.#machines) : [];
-    const holder = async (path: string) => await holderOf(path, graphs);
+    const holder = holderAmong(graphs);
     return await Promise.all(
       logs.map(async (log) => {
         const { outcome } = log.job;

@@ -9,7 +9,7 @@ import { stat } from './disk-files.ts';
 import { performAgain } from './executor.ts';
 import { failureFrom } from './failures.ts';
 import { isStill, isThere, removeFile } from './files.ts';
-import { graphsOf, holderOf, PATIENCE_MS } from './graphs.ts';
+import { graphsOf, holderAmong, holderOf, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
 import { processWith } from './open-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -78,6 +78,7 @@ export class Leftovers {
   async #files(): Promise<readonly Found[]> {
     const jobs = this.#jobs.newestFirst.map(({ job }) => job).filter((job) => hasEnded(job) && mayHaveLeftOver(job));
     const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
+    const holderNow = holderAmong(graphs);
     const found = jobs.map(async (job): Promise<Found[]> => {
       const { madeFile: made, accepted } = job;
       const { path, trouble } = await fileLeft(job).catch((error: unknown) => unseen(job, error));
@@ -92,7 +93,7 @@ export class Leftovers {
         name: path,
         allocatedBytes: await allocated(path),
         text: `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
-        blockedBy: trouble ?? (await holderOf(path, graphs)) ?? unknown(job),
+        blockedBy: trouble ?? (await holderNow(path)) ?? unknown(job),
         createTime: job.createTime,
       };
       const remove = async () => {
@@ -119,7 +120,7 @@ export class Leftovers {
         kind === 'NODE'
           ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
           : ({ do: 'end-qmp-job', qemuJob: name } as const);
-      const holder = async (path: string) => await holderOf(path, await graphsOf(this.#machines));
+      const holder = async () => holderAmong(await graphsOf(this.#machines));
       const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
       return { leftover, remove: async () => void (await performAgain(action, workplace)) };
     });

@@ -9,7 +9,7 @@ import type { CommitSpec } from '../core/rules/commit.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { formatOf } from './destination.ts';
 import { fileKey } from './files.ts';
-import { domainWith } from './graphs.ts';
+import { domainWith, lookOnce } from './graphs.ts';
 import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
 import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
@@ -66,14 +66,15 @@ async function refuseShared(images: readonly Image[], site: Site): Promise<void>
   const own = new Set(disk.chain[0] === undefined ? [] : topDown(graph, disk.chain[0].node));
   const others = graphs.filter(({ socketPath }) => socketPath !== machine.socketPath);
   const here = `of domain ${machine.name}`;
+  const look = lookOnce();
+  const foreign = new Map<string, string>();
+  for (const { node, path } of graph.nodes.values()) if (!own.has(node)) foreign.set(await fileKey(path), node);
   for (const image of images) {
     const refuse = (by: string) => fail('DESTINATION_IN_USE', { path: image.path, by });
-    const by = await domainWith(image.path, others);
+    const by = await domainWith(image.path, others, look);
     if (by !== undefined) refuse(by);
-    const key = await fileKey(image.path);
-    for (const node of graph.nodes.values()) {
-      if (!own.has(node.node) && (await fileKey(node.path)) === key) refuse(`node ${node.node} ${here}`);
-    }
+    const other = foreign.get(await fileKey(image.path));
+    if (other !== undefined) refuse(`node ${other} ${here}`);
     // An overlay that no device is on: exported for a backup, maybe.
     for (const [parent, below] of graph.children) {
       if (own.has(parent) || below.every(({ node }) => node !== image.node)) continue;

@@ -100,6 +100,7 @@ export function readBlockGraph(
       },
     ]),
   );
+  const byName = new Map(nodes.map((node) => [node.name, node]));
   const byId = new Map(graph.nodes.map((node) => [node.id, node]));
   const children = new Map<string, { edge: string; node: string }[]>();
   const jobsOn = new Map<string, string[]>();
@@ -126,7 +127,7 @@ export function readBlockGraph(
     .map((device): Disk => {
       const filters: string[] = [];
       const chain: Image[] = [];
-      let node = device.inserted ? rootOf.get(device.device === '' ? device.qdev : device.device) : undefined;
+      let node = device.node !== undefined ? rootOf.get(device.device === '' ? device.qdev : device.device) : undefined;
       while (node !== undefined) {
         const image = images.get(node);
         // A filter of a running job may be unnamed, and then query-named-block-nodes has it under '#block…'.
@@ -143,6 +144,7 @@ export function readBlockGraph(
         }
       }
       const [top, ...below] = chain;
+      const on = device.node === undefined ? undefined : byName.get(device.node);
       const users = [...filters, ...chain.map((image) => image.node)].flatMap((name) => jobsOn.get(name) ?? []);
       return {
         id: idOf(device.qdev),
@@ -151,8 +153,8 @@ export function readBlockGraph(
         chain: top === undefined ? [] : [top, ...below],
         filters,
         blockJobs: [...new Set(users)],
-        cacheDirect: device.cacheDirect,
-        detectZeroes: device.detectZeroes,
+        cacheDirect: on?.cacheDirect ?? false,
+        detectZeroes: on?.detectZeroes ?? 'off',
       };
     });
   const jobNodes = new Map<string, string[]>();

@@ -3,7 +3,7 @@
  *
  *   StartCopy (server) ──► StartCopy (client, a gateway's) ──traceparent──► StartCopy (server, the agent's)
  *                                              step add-destination ◄──────────┤
- *                                                └── QMP blockdev-add          └──► QMP query-block …
+ *                                                └── QMP blockdev-add          └──► QMP query-jobs …
  */
 import {
   type Attributes,

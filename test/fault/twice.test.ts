@@ -76,7 +76,7 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
           path: '',
           machine,
           made: job.madeFile,
-          holder: async () => await Promise.resolve(undefined),
+          holder: async () => await Promise.resolve(async () => await Promise.resolve(undefined)),
         };
         scene.restore(world);
         const isStart = entry.entry === 'step-started' && job.accepted.plan.some(({ name }) => name === entry.step);

@@ -29,7 +29,7 @@ interface Case {
 const ASK: readonly Step[] = [
   { execute: 'query-jobs' },
   { execute: 'query-block-jobs' },
-  { execute: 'query-block' },
+  { execute: 'query-blockstats' },
   { execute: 'query-named-block-nodes', arguments: { flat: true } },
   { execute: 'x-debug-query-block-graph' },
 ];
@@ -457,8 +457,8 @@ function normalReturn(execute: string, value: unknown): unknown {
       return list.map((one) => pick(one, ['id', 'type', 'status', 'error']));
     case 'query-block-jobs':
       return list.map((one) => pick(one, ['device', 'type', 'status', 'ready', 'paused', 'io-status']));
-    case 'query-block':
-      return list.map(({ device, qdev, inserted }) => ({ device, qdev, ...node(inserted as Json) }));
+    case 'query-blockstats':
+      return list.map((one) => pick(one, ['device', 'qdev', 'node-name']));
     case 'query-named-block-nodes':
       return list.map(node).toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)));
     case 'x-debug-query-block-graph':
@@ -471,7 +471,7 @@ function normalReturn(execute: string, value: unknown): unknown {
 function node(one: Json): Json {
   const image = one['image'] as Json;
   return {
-    ...pick(one, ['node-name', 'drv', 'ro', 'encrypted', 'detect_zeroes']),
+    ...pick(one, ['node-name', 'drv', 'ro', 'encrypted', 'cache', 'detect_zeroes']),
     size: one['drv'] === 'file' ? '' : image['virtual-size'],
   };
 }

@@ -68,8 +68,8 @@ export class FakeGraph {
     return [name, ...children.flatMap(({ node }) => this.below(node))];
   }
 
-  queryBlock(): readonly Json[] {
-    return this.#backends.map(({ qdev, root }) => ({ device: '', qdev, inserted: describeNode(this.#named(root)) }));
+  queryDevices(): readonly Json[] {
+    return this.#backends.map(({ qdev, root }) => ({ device: '', qdev, 'node-name': this.#named(root).name }));
   }
 
   /** QEMU does not tell of a filter that it named itself. */

@@ -337,8 +337,8 @@ export class FakeQemu implements AsyncDisposable {
         return [...this.#jobs.values()].filter(({ nodes }) => nodes !== undefined).map((job) => job.asBlockJob());
       case 'query-named-block-nodes':
         return this.#graph.queryNodes();
-      case 'query-block':
-        return this.#graph.queryBlock();
+      case 'query-blockstats':
+        return this.#graph.queryDevices();
       case 'x-debug-query-block-graph':
         return this.#graph.query();
       case 'qom-get':

@@ -87,7 +87,7 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
     const atAgent = only(toAgent.spanId);
     expect(lineOf(atAgent)).toBe('the-agent SERVER StartCopy');
     const parts = below(atAgent.spanId);
-    expect(parts.map(lineOf)).toContain('the-agent CLIENT QMP query-block');
+    expect(parts.map(lineOf)).toContain('the-agent CLIENT QMP query-blockstats');
     const steps = parts.filter(({ name }) => name.startsWith('step '));
     expect(steps.every(({ attributes }) => attributes['blockjob.job'] === id)).toBe(true);
     const commands = steps.flatMap(({ spanId }) => below(spanId).map(({ name }) => name));

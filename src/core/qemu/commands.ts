@@ -170,8 +170,8 @@ export type QmpCommand =
       readonly arguments: { readonly device: string; readonly force: false };
     }
   | { readonly execute: 'qom-get'; readonly arguments: { readonly path: string; readonly property: 'type' } }
-  | { readonly execute: 'query-block' }
   | { readonly execute: 'query-block-jobs' }
+  | { readonly execute: 'query-blockstats' }
   | { readonly execute: 'query-cpus-fast' }
   | { readonly execute: 'query-fdsets' }
   | { readonly execute: 'query-jobs' }

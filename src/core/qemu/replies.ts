@@ -92,29 +92,26 @@ export function readBlockJobs(reply: unknown): readonly QemuBlockJob[] {
   }));
 }
 
-/** One device of query-block: a disk as the guest has it. */
+/** A disk as the guest has it. */
 export interface QemuBlockDevice {
   /** The block backend's name: a -drive id; '' for -blockdev disks. */
   readonly device: string;
   /** qdev id or QOM path; '' for a drive that no device uses. */
   readonly qdev: string;
-  readonly inserted: boolean;
-  readonly cacheDirect: boolean;
-  readonly detectZeroes: string;
+  /** The node that it is on, past filters that QEMU put there by itself; undefined: no medium. */
+  readonly node: string | undefined;
 }
 
+/**
+ * From query-blockstats. query-block has the same devices, and each image of their chains, for each of which QEMU goes
+ * down the whole chain: all that is in query-named-block-nodes, too.
+ */
 export function readBlockDevices(reply: unknown): readonly QemuBlockDevice[] {
-  return list(reply, 'query-block').map((entry) => {
-    const inserted = entry['inserted'] === undefined ? undefined : object(entry['inserted'], 'query-block');
-    const cache = inserted?.['cache'] === undefined ? {} : object(inserted['cache'], 'query-block');
-    return {
-      device: text(entry['device']) ?? '',
-      qdev: text(entry['qdev']) ?? '',
-      inserted: inserted !== undefined,
-      cacheDirect: cache['direct'] === true,
-      detectZeroes: text(inserted?.['detect_zeroes']) ?? 'off',
-    };
-  });
+  return list(reply, 'query-blockstats').map((entry) => ({
+    device: text(entry['device']) ?? '',
+    qdev: text(entry['qdev']) ?? '',
+    node: text(entry['node-name']),
+  }));
 }
 
 /** A dirty bitmap of a node (qapi/block-core.json, BlockDirtyInfo). */
@@ -136,6 +133,8 @@ export interface QemuNode {
   /** As QEMU names it: a path, or a `json:{…}` or `nbd://…` pseudo file name. */
   readonly file: string;
   readonly readOnly: boolean;
+  readonly cacheDirect: boolean;
+  readonly detectZeroes: string;
   readonly virtualSizeBytes: number;
   readonly allocatedBytes: number;
   readonly clusterSizeBytes: number | undefined;
@@ -150,6 +149,7 @@ export interface QemuNode {
 export function readNodes(reply: unknown): readonly QemuNode[] {
   return list(reply, 'query-named-block-nodes').map((node) => {
     const image = object(node['image'], 'query-named-block-nodes');
+    const cache = node['cache'] === undefined ? {} : object(node['cache'], 'query-named-block-nodes');
     const specific = image['format-specific'] === undefined ? {} : object(image['format-specific'], 'format-specific');
     const data = specific['data'] === undefined ? {} : object(specific['data'], 'format-specific');
     return {
@@ -157,6 +157,8 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       driver: text(node['drv']) ?? '',
       file: text(node['file']) ?? '',
       readOnly: node['ro'] === true,
+      cacheDirect: cache['direct'] === true,
+      detectZeroes: text(node['detect_zeroes']) ?? 'off',
       virtualSizeBytes: number(image['virtual-size']),
       allocatedBytes: number(image['actual-size']),
       clusterSizeBytes: typeof image['cluster-size'] === 'number' ? image['cluster-size'] : undefined,

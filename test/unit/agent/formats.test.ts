@@ -79,9 +79,9 @@ describe('beside an image that is being formatted', () => {
     const { sent, send, has } = qemu();
     has('create', 'running');
     void send(STOP);
-    for (const execute of ['query-jobs', 'query-block'] as const) void send({ execute });
+    for (const execute of ['query-jobs', 'query-blockstats'] as const) void send({ execute });
     await turn();
-    expect(sent).toEqual(['query-jobs', 'query-block']);
+    expect(sent).toEqual(['query-jobs', 'query-blockstats']);
   });
 
   it('the guest is continued in the end, while others wait on', async () => {

@@ -119,7 +119,7 @@ async function driven(
     machine: () => machine as unknown as VirtualMachine,
     arrivals: new Wake(),
     copiesBeside: () => [],
-    holder: async () => undefined,
+    holder: async () => async () => await Promise.resolve(undefined),
     mayPivot,
     onBlockJobs: () => undefined,
     logger,

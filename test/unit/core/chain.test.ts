@@ -9,7 +9,7 @@ function recorded(name: string, folder = '/vm'): BlockGraph {
   const path = join(import.meta.dirname, 'fixtures', `${name}.json`);
   const replies: Readonly<Record<string, unknown>> = JSON.parse(readFileSync(path, 'utf8'));
   return readBlockGraph(
-    readBlockDevices(replies['query-block']),
+    readBlockDevices(replies['query-blockstats']),
     readNodes(replies['query-named-block-nodes']),
     readGraph(replies['x-debug-query-block-graph']),
     (file) => (file.startsWith('/') || file.startsWith('json:') ? file : `${folder}/${file}`),
