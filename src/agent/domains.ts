@@ -12,6 +12,7 @@ import { deviceTypeOf } from './device-type.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
+import { refuseMoved } from './managed.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
@@ -74,6 +75,8 @@ export class Domains {
       const site = { machine, table: this.#jobs, jobs };
       if (address !== undefined && disk !== undefined) refuseBusyDisk(disk, site);
       else refuseBusyDomain(graph, site);
+      const disks = address === undefined || disk === undefined ? graph.disks : [disk];
+      await refuseMoved(disks, { machine, graph, table: this.#jobs });
     });
   }
 }

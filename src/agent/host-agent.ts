@@ -44,7 +44,6 @@ import { JobTable, type JobTableOptions } from './job-table.ts';
 import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
 import { refuseMigratingPivot } from './migration.ts';
-import type { Allowed } from './place.ts';
 import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
 import { preparePull } from './prepare-pull.ts';
@@ -52,18 +51,14 @@ import { Progresses } from './progresses.ts';
 import { type Change, changeDone, requestChange } from './request-change.ts';
 import { endedAs, requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
-import { type Start, Starts } from './starts.ts';
+import { type Start, Starts, type StartsOptions } from './starts.ts';
 import { takeUp } from './take-up.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import { watchJob } from './watch-job.ts';
 import { Watchers } from './watchers.ts';
-import { type Owners, WhoseJobs } from './whose-jobs.ts';
+import { WhoseJobs } from './whose-jobs.ts';
 
-export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'> {
-  readonly host: string;
-  readonly owners: Owners;
-  /** Where copies may go. */
-  readonly allowed: Allowed;
+export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'>, Omit<StartsOptions, 'jobs'> {
   readonly limits: Limits;
 }
 

@@ -10,6 +10,7 @@ import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
+import { refuseManaged } from './managed.ts';
 import { refuseMigrating } from './migration.ts';
 import type { Allowed } from './place.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
@@ -26,6 +27,8 @@ export interface StartsOptions {
   readonly machines: VirtualMachines;
   readonly jobs: JobTable;
   readonly allowed: Allowed;
+  /** On VMs of libvirt, too. */
+  readonly allowManaged: boolean;
   /** Asked before a start changes anything: rejects where this host is not to do so. Undefined: all here is ours. */
   readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
 }
@@ -77,7 +80,7 @@ export class Starts {
   }
 
   async #prepared<T>({ request, kind, prepare }: Start, use: (accepted: Accepted) => Promise<T>): Promise<T> {
-    const { machines, jobs, host, owners, allowed } = this.#options;
+    const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
     const { domain, disk: address } = request.disk;
     const machine = machines.get(domain);
     return await machine.asking(async (identity) => {
@@ -85,6 +88,7 @@ export class Starts {
       const schema = await this.#schemas.require(kind, machine, identity);
       const graph = await machine.graph();
       const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
+      if (!allowManaged) await refuseManaged(machine, graph);
       refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
       jobs.refuseMore();
       const claims: string[] = [];

@@ -29,14 +29,21 @@ function exitCodeOf(error: BlockJobError): ExitCode {
 
 type Words = Readonly<Record<string, string>>;
 
+/** QEMU has it, and no blockjobd began it. A copy of libvirt's that another client ends, libvirt takes for broken off. */
+function isForeign(job: string): boolean {
+  return !/^bj[0-9a-f]{16}$/.test(job) && job !== 'that is being started';
+}
+const OF_ANOTHER = 'it is the job of another client, as libvirt or a backup: that one ends it';
+
 /** What to do, by reason; the error's own text says what is wrong. */
 export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   DOMAIN_NOT_FOUND: () => 'blockjob domains',
   DISK_NOT_FOUND: ({ domain }) => `blockjob disks ${domain ?? 'DOMAIN'}`,
   BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',
   JOB_NOT_FOUND: () => 'blockjob jobs',
-  BLOCK_COPY_ACTIVE: ({ job }) => `blockjob watch ${job ?? 'JOB'}, or blockjob abort ${job ?? 'JOB'}`,
-  BLOCK_JOB_ACTIVE: ({ job }) => `blockjob watch ${job ?? 'JOB'}`,
+  BLOCK_COPY_ACTIVE: ({ job = '' }) =>
+    isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}, or blockjob abort ${job}`,
+  BLOCK_JOB_ACTIVE: ({ job = '' }) => (isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}`),
   JOB_NOT_READY: ({ job }) => `blockjob watch ${job ?? 'JOB'} --ready, then blockjob pivot ${job ?? 'JOB'}`,
   JOB_ENDING: ({ job }) => `blockjob watch ${job ?? 'JOB'}`,
   JOB_ENDED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
@@ -49,6 +56,7 @@ export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
   PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
   FILE_NOT_KNOWN: () => 'leave --delete out',
+  MANAGED_BY_LIBVIRT: () => 'virsh blockcopy, virsh blockpull or virsh blockcommit',
   GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
   NO_SPACE: () => 'make room where the destination is, or name another place',
   TOO_MANY_JOBS: () => 'blockjob jobs --active',

@@ -2,17 +2,8 @@
 import { Command, Option } from 'commander';
 import { BUILD, VERSION } from '../lib/version.ts';
 import type { Modes } from './config.ts';
-import {
-  addEtcd,
-  addHost,
-  addServing,
-  type EtcdFlags,
-  etcdOf,
-  type HostFlags,
-  hostOf,
-  type ServingFlags,
-  servingOf,
-} from './options.ts';
+import { addEtcd, type EtcdFlags, etcdOf } from './etcd-options.ts';
+import { addHost, addServing, type HostFlags, hostOf, type ServingFlags, servingOf } from './options.ts';
 import { collect, parseAdvertised, parseCount, parseFile, parseTtl } from './values.ts';
 
 interface AgentFlags extends ServingFlags, HostFlags, EtcdFlags {

@@ -42,6 +42,8 @@ export interface HostConfig {
     readonly folders: readonly string[];
     readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
   };
+  /** Jobs may be started on VMs of libvirt, too. */
+  readonly allowManaged: boolean;
   readonly limits: Limits;
 }
 

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Address, isLoopback, type Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
-import type { EtcdConfig, HostConfig, ServingConfig, Sideline } from './config.ts';
+import type { HostConfig, ServingConfig, Sideline } from './config.ts';
 import { tracesIn } from './environment.ts';
 import {
   type AllowedDestination,
@@ -127,6 +127,7 @@ export interface HostFlags {
   readonly stateDir: string;
   readonly adoptJobsOf: readonly string[];
   readonly allowDestination: readonly AllowedDestination[];
+  readonly allowLibvirtManaged?: boolean;
   readonly maxJobs: number;
   readonly maxWatchers: number;
   readonly keepDays: number;
@@ -164,6 +165,10 @@ export function addHost(command: Command): Command {
         .argParser(collect(parseAllowed))
         .default([], 'none: every copy is refused'),
     )
+    .option(
+      '--allow-libvirt-managed',
+      'start jobs on VMs of libvirt, too, which then does not know on which images they are',
+    )
     .option('--max-jobs <number>', 'how many jobs may run at a time', parseCount, 100)
     .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
     .option('--keep-days <days>', 'how long ended jobs are remembered; a day at least', parseCount, 30)
@@ -193,56 +198,11 @@ export function hostOf(flags: HostFlags, command: Command): HostConfig {
       folders: flags.allowDestination.flatMap((place) => ('folder' in place ? place.folder : [])),
       nbdServers: flags.allowDestination.flatMap((place) => ('host' in place ? place : [])),
     },
+    allowManaged: flags.allowLibvirtManaged === true,
     limits: {
       jobs: flags.maxJobs,
       watchersPerJob: flags.maxWatchers,
       keep: { days: flags.keepDays, jobs: flags.keepJobs },
     },
-  };
-}
-
-export interface EtcdFlags {
-  readonly etcd: readonly string[];
-  readonly etcdCa?: string;
-  readonly etcdCert?: string;
-  readonly etcdKey?: string;
-  readonly etcdUser?: string;
-  readonly etcdPasswordFile?: string;
-}
-
-export function addEtcd(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--etcd <url>', 'a member of the etcd that holds the directory, as https://etcd1:2379 (repeatable)')
-        .argParser(collect((text) => text))
-        .default([], 'none'),
-    )
-    .addOption(new Option('--etcd-ca <file>', "the authorities of etcd's certificate").argParser(parseFile))
-    .addOption(new Option('--etcd-cert <file>', 'our certificate for etcd').argParser(parseFile))
-    .addOption(new Option('--etcd-key <file>', 'the key of that certificate').argParser(parseFile))
-    .option('--etcd-user <name>', 'our name in etcd, where it asks for a password')
-    .addOption(new Option('--etcd-password-file <file>', 'the file with the password').argParser(parseFile));
-}
-
-/** Undefined: no --etcd. */
-export function etcdOf(flags: EtcdFlags, command: Command): EtcdConfig | undefined {
-  const { etcd, etcdCa, etcdCert, etcdKey, etcdUser, etcdPasswordFile } = flags;
-  if (etcd.length === 0) return undefined;
-  if ((etcdCert === undefined) !== (etcdKey === undefined))
-    command.error('error: give --etcd-cert and --etcd-key together');
-  if ((etcdUser === undefined) !== (etcdPasswordFile === undefined)) {
-    command.error('error: give --etcd-user and --etcd-password-file together');
-  }
-  return {
-    endpoints: etcd,
-    caFile: etcdCa,
-    identity:
-      etcdCert === undefined || etcdKey === undefined
-        ? undefined
-        : { certificateFile: etcdCert, privateKeyFile: etcdKey },
-    login:
-      etcdUser === undefined || etcdPasswordFile === undefined
-        ? undefined
-        : { name: etcdUser, passwordFile: etcdPasswordFile },
   };
 }

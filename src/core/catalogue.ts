@@ -182,6 +182,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_OPERATION_INVALID',
     text: 'the guest of domain {domain} migrates, or has migrated away (QEMU: {status}), and its disks stay as they are here; ask again where it runs, when the migration has ended',
   },
+  MANAGED_BY_LIBVIRT: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'libvirt manages domain {domain} (its QEMU has {sign}), and {why}; let libvirt do it, as by virsh blockcopy',
+  },
   PATH_DIFFERS_IN_QEMU: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',

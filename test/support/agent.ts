@@ -72,6 +72,7 @@ export class TestAgent implements AsyncDisposable {
       jobsFolder,
       holds: new GuestHolds(join(dir, 'holds'), logger),
       allowed: { folders: allow, nbdServers: [] },
+      allowManaged: false,
       limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000 } },
       ...(mayChange && { mayChange }),
       logger,

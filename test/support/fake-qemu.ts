@@ -323,6 +323,8 @@ export class FakeQemu implements AsyncDisposable {
         return {};
       case 'query-name':
         return { name: this.#options.name };
+      case 'query-chardev':
+        return [];
       case 'query-cpus-fast':
         return [{ 'thread-id': this.#process.pid }];
       case 'query-uuid':

@@ -1618,7 +1618,7 @@ export const DomainServiceService = {
   },
   /**
    * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
-   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-block, query-named-block-nodes.
+   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
    * nothing.
@@ -1639,6 +1639,9 @@ export const DomainServiceService = {
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
    * another job does. The answer is true for this moment; it holds nothing.
+   *
+   * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
+   * beside it.
    *
    * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
    * that leaves touches nothing.
@@ -1666,7 +1669,7 @@ export interface DomainServiceServer extends UntypedServiceImplementation {
   listDomains: handleUnaryCall<ListDomainsRequest, ListDomainsResponse>;
   /**
    * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
-   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-block, query-named-block-nodes.
+   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
    * nothing.
@@ -1679,6 +1682,9 @@ export interface DomainServiceServer extends UntypedServiceImplementation {
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
    * another job does. The answer is true for this moment; it holds nothing.
+   *
+   * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
+   * beside it.
    *
    * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
    * that leaves touches nothing.
@@ -1710,7 +1716,7 @@ export interface DomainServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
-   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-block, query-named-block-nodes.
+   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
    * nothing.
@@ -1737,6 +1743,9 @@ export interface DomainServiceClient extends Client {
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
    * another job does. The answer is true for this moment; it holds nothing.
+   *
+   * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
+   * beside it.
    *
    * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
    * that leaves touches nothing.

@@ -308,6 +308,15 @@ export const ErrorReason = {
    */
   ERROR_REASON_GUEST_MIGRATING: 914,
   /**
+   * ERROR_REASON_MANAGED_BY_LIBVIRT - FAILED_PRECONDITION. libvirt manages the VM, and hears nothing of what is done beside it. A start is refused, unless the
+   * server has --allow-libvirt-managed. CheckOperation is, where a job of this service has moved a disk: libvirt would go
+   * on with the image that it knows, after a save or a migration without any error.
+   * Do: let libvirt do it (virsh blockcopy, blockpull, blockcommit).
+   * libvirt: none.
+   * Keys: domain, sign, why.
+   */
+  ERROR_REASON_MANAGED_BY_LIBVIRT: 940,
+  /**
    * ERROR_REASON_PATH_DIFFERS_IN_QEMU - FAILED_PRECONDITION. The path is another file for QEMU than for this service, or none: QEMU is in another mount
    * namespace or chroot, or the service has a temporary folder of its own (PrivateTmp). Nothing was written.
    * Do: name a path in a folder that both see alike.
@@ -466,6 +475,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_JOB_ENDED = typeof ErrorReason.ERROR_REASON_JOB_ENDED;
   export type ERROR_REASON_JOB_ENDING = typeof ErrorReason.ERROR_REASON_JOB_ENDING;
   export type ERROR_REASON_GUEST_MIGRATING = typeof ErrorReason.ERROR_REASON_GUEST_MIGRATING;
+  export type ERROR_REASON_MANAGED_BY_LIBVIRT = typeof ErrorReason.ERROR_REASON_MANAGED_BY_LIBVIRT;
   export type ERROR_REASON_PATH_DIFFERS_IN_QEMU = typeof ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU;
   export type ERROR_REASON_FILE_NOT_KNOWN = typeof ErrorReason.ERROR_REASON_FILE_NOT_KNOWN;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -603,6 +613,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 914:
     case "ERROR_REASON_GUEST_MIGRATING":
       return ErrorReason.ERROR_REASON_GUEST_MIGRATING;
+    case 940:
+    case "ERROR_REASON_MANAGED_BY_LIBVIRT":
+      return ErrorReason.ERROR_REASON_MANAGED_BY_LIBVIRT;
     case 915:
     case "ERROR_REASON_PATH_DIFFERS_IN_QEMU":
       return ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU;
@@ -735,6 +748,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_JOB_ENDING";
     case ErrorReason.ERROR_REASON_GUEST_MIGRATING:
       return "ERROR_REASON_GUEST_MIGRATING";
+    case ErrorReason.ERROR_REASON_MANAGED_BY_LIBVIRT:
+      return "ERROR_REASON_MANAGED_BY_LIBVIRT";
     case ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU:
       return "ERROR_REASON_PATH_DIFFERS_IN_QEMU";
     case ErrorReason.ERROR_REASON_FILE_NOT_KNOWN:

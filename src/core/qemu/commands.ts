@@ -172,6 +172,7 @@ export type QmpCommand =
   | { readonly execute: 'qom-get'; readonly arguments: { readonly path: string; readonly property: 'type' } }
   | { readonly execute: 'query-block-jobs' }
   | { readonly execute: 'query-blockstats' }
+  | { readonly execute: 'query-chardev' }
   | { readonly execute: 'query-cpus-fast' }
   | { readonly execute: 'query-fdsets' }
   | { readonly execute: 'query-jobs' }

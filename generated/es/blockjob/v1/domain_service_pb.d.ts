@@ -568,7 +568,7 @@ export declare const DomainService: GenService<{
   },
   /**
    * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
-   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-block, query-named-block-nodes.
+   * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
    * nothing.
@@ -587,6 +587,9 @@ export declare const DomainService: GenService<{
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
    * another job does. The answer is true for this moment; it holds nothing.
+   *
+   * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
+   * beside it.
    *
    * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
    * that leaves touches nothing.

@@ -1,0 +1,50 @@
+/** The options that say where the directory is. */
+import { type Command, Option } from 'commander';
+import type { EtcdConfig } from './config.ts';
+import { collect, parseFile } from './values.ts';
+
+export interface EtcdFlags {
+  readonly etcd: readonly string[];
+  readonly etcdCa?: string;
+  readonly etcdCert?: string;
+  readonly etcdKey?: string;
+  readonly etcdUser?: string;
+  readonly etcdPasswordFile?: string;
+}
+
+export function addEtcd(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--etcd <url>', 'a member of the etcd that holds the directory, as https://etcd1:2379 (repeatable)')
+        .argParser(collect((text) => text))
+        .default([], 'none'),
+    )
+    .addOption(new Option('--etcd-ca <file>', "the authorities of etcd's certificate").argParser(parseFile))
+    .addOption(new Option('--etcd-cert <file>', 'our certificate for etcd').argParser(parseFile))
+    .addOption(new Option('--etcd-key <file>', 'the key of that certificate').argParser(parseFile))
+    .option('--etcd-user <name>', 'our name in etcd, where it asks for a password')
+    .addOption(new Option('--etcd-password-file <file>', 'the file with the password').argParser(parseFile));
+}
+
+/** Undefined: no --etcd. */
+export function etcdOf(flags: EtcdFlags, command: Command): EtcdConfig | undefined {
+  const { etcd, etcdCa, etcdCert, etcdKey, etcdUser, etcdPasswordFile } = flags;
+  if (etcd.length === 0) return undefined;
+  if ((etcdCert === undefined) !== (etcdKey === undefined))
+    command.error('error: give --etcd-cert and --etcd-key together');
+  if ((etcdUser === undefined) !== (etcdPasswordFile === undefined)) {
+    command.error('error: give --etcd-user and --etcd-password-file together');
+  }
+  return {
+    endpoints: etcd,
+    caFile: etcdCa,
+    identity:
+      etcdCert === undefined || etcdKey === undefined
+        ? undefined
+        : { certificateFile: etcdCert, privateKeyFile: etcdKey },
+    login:
+      etcdUser === undefined || etcdPasswordFile === undefined
+        ? undefined
+        : { name: etcdUser, passwordFile: etcdPasswordFile },
+  };
+}
