@@ -11,6 +11,7 @@ import { invalidField } from '../core/rules/rule.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { access, realpath, statfs } from './disk-files.ts';
 import { expectGreeting } from './nbd-greeting.ts';
+import { newFileAccess } from './new-file-access.ts';
 import { ownChain, usableQcow2 } from './own-chain.ts';
 import { checkAllowed, inWords, lookAt, lookAtExisting, type Place, readHeader, refuseUsed } from './place.ts';
 import { refuseSeenOtherwise } from './prove-file.ts';
@@ -25,6 +26,8 @@ export interface CheckedDestination {
   /** Without symbolic links; the NBD URI of an export. */
   readonly path: string;
   readonly plan: CopyDestination;
+  /** What the VM's manager has to set on it before the next start. */
+  readonly toSet?: readonly string[];
 }
 
 /** The disk that is copied: its active image, and what is below it if only that one is copied. */
@@ -82,9 +85,11 @@ async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site)
   if (bavail * bsize < LEAST_FREE_BYTES) {
     fail('NO_SPACE', { path: place.path, why: `its file system has ${bavail * bsize} bytes left` });
   }
-  const make = { new: 'FILE', takeOver, owner: site.identity.facts?.owner } as const;
+  const { toSet, ...given } = await newFileAccess(place.path, from.top, site);
+  const make = { new: 'FILE', takeOver, ...given } as const;
   const storage = { driver: 'file', filename: place.path } as const;
-  return { path: place.path, plan: { storage, format, make, ...(await sourceBacking(format, spec, place, from)) } };
+  const backing = await sourceBacking(format, spec, place, from);
+  return { path: place.path, plan: { storage, format, make, ...backing }, toSet: takeOver ? [] : toSet };
 }
 
 /** A new image is put over the source's backing image, if only the active one is copied. */

@@ -51,6 +51,10 @@ export class DiskFile {
     await inTurn(async () => await this.#handle.chown(uid, gid));
   }
 
+  async chmod(mode: number): Promise<void> {
+    await inTurn(async () => await this.#handle.chmod(mode));
+  }
+
   async truncate(sizeBytes: number): Promise<void> {
     await inTurn(async () => await this.#handle.truncate(sizeBytes));
   }

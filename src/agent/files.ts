@@ -5,7 +5,8 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { fail } from '../core/errors.ts';
-import type { Action, KnownFile, MadeFile } from '../core/plans/step.ts';
+import { PRIVATE } from '../core/plans/file-access.ts';
+import type { Action, FileOwner, KnownFile, MadeFile } from '../core/plans/step.ts';
 import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
 import { identify } from './file-identity.ts';
 import type { Holder } from './graphs.ts';
@@ -20,13 +21,15 @@ export async function createFile({
   takeOver,
   sizeBytes,
   owner,
+  mode = PRIVATE,
 }: Extract<Action, { do: 'create-file' }>): Promise<MadeFile> {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  // Only QEMU and its owner need it; the guest's data is nobody else's to read.
-  const handle = await open(path, takeOver ? O_RDWR | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL, 0o600);
+  // Nobody else may open it while it is being made.
+  const handle = await open(path, takeOver ? O_RDWR | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL, PRIVATE);
   const created = !takeOver;
   try {
-    if (created && owner !== undefined && process.getuid?.() === 0) await handle.chown(owner.uid, owner.gid);
+    if (created && owner !== undefined && mayGiveAs(owner)) await handle.chown(owner.uid, owner.gid);
+    if (created && mode !== PRIVATE) await handle.chmod(mode);
     const stats = await handle.stat();
     if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
@@ -39,6 +42,10 @@ export async function createFile({
   } finally {
     await handle.close();
   }
+}
+
+function mayGiveAs({ uid }: FileOwner): boolean {
+  return process.geteuid?.() === 0 || process.geteuid?.() === uid;
 }
 
 /** Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again. */

@@ -12,7 +12,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const { graph, disk } = site;
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
-  const { path, plan: destination } = await checkDestination(spec, { top, backing }, site);
+  const { path, plan: destination, toSet = [] } = await checkDestination(spec, { top, backing }, site);
   const accepted = await acceptedAt(site);
   const { job } = accepted;
   const source: CopySource = {
@@ -35,6 +35,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
       otherwise: nodesOf(job, destination),
     },
     committed: [],
+    ...(toSet.length === 0 ? {} : { toSet }),
     ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
     options,
     plan: planCopy(job, source, destination, options),

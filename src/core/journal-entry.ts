@@ -57,6 +57,8 @@ export interface Accepted {
   readonly pauseGuestBecause: string | undefined;
   /** QEMU has no yank: should this destination hang, nothing ends the `stop` that waits for it. */
   readonly holdsWithoutBound?: true;
+  /** What a new destination lacks for the VM's next start, and the VM's manager has to give, in words. */
+  readonly toSet?: readonly string[];
   readonly options: JobOptions;
   readonly plan: Plan;
   /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */

@@ -134,6 +134,10 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
       ? `no device ${job.accepted.disk} was there to look at`
       : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
   const header = headerEvidence(job, concluded, revision);
+  const isThere = job.steps.get('remove-destination') !== 'DONE';
+  const toSet = (isThere ? (job.accepted.toSet ?? []) : []).map(
+    (text) => ({ source: 'JOURNAL', text, revision: 1 }) as const,
+  );
   if (isInChain) {
     const chain = 'what was to be pulled is no longer below the active image';
     return [
@@ -146,6 +150,7 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
     { source: isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
     { source: 'QEMU_GRAPH', text: device, revision },
     ...header,
+    ...toSet,
   ];
 }
 

@@ -57,8 +57,9 @@ export interface CopyDestination {
     | {
         readonly new: 'FILE';
         readonly takeOver: boolean;
-        /** As whom QEMU opens it; undefined: not known, or nobody else than we. */
+        /** Undefined: nobody else than we. */
         readonly owner: FileOwner | undefined;
+        readonly mode: number;
       }
     /** A block device gets a header. */
     | { readonly new: 'HEADER' };
@@ -76,12 +77,12 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
   const { storage, make } = destination;
   if (make?.new === 'FILE' && storage.driver !== 'nbd') {
     const path = storage.filename;
-    const { takeOver, owner } = make;
+    const { takeOver, owner, mode } = make;
     // raw: the file is the disk. qcow2 grows by itself.
     const sizeBytes = destination.format === 'RAW' ? source.virtualSizeBytes : 0;
     steps.push({
       name: 'create-destination',
-      run: { do: 'create-file', path, takeOver, sizeBytes, owner },
+      run: { do: 'create-file', path, takeOver, sizeBytes, owner, mode },
       undo: { do: 'remove-file', path, madeBy: 'create-destination' },
     });
   }

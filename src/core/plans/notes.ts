@@ -4,7 +4,7 @@ import type { Accepted } from '../journal-entry.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(
-  { destination, pauseGuestBecause, holdsWithoutBound }: Accepted,
+  { destination, pauseGuestBecause, holdsWithoutBound, toSet = [] }: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
   const notes: string[] = [];
@@ -19,5 +19,5 @@ export function notesOf(
       `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less QEMU can end itself, and the guest`,
     );
   }
-  return notes;
+  return [...notes, ...toSet];
 }

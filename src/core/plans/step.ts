@@ -21,6 +21,8 @@ export type Action =
       readonly takeOver: boolean;
       readonly sizeBytes: number;
       readonly owner: FileOwner | undefined;
+      /** Undefined, as in older journals: 0600. */
+      readonly mode?: number;
     }
   /**
    * Proves that the node has open what this service sees at that path, before anything is written through it: in another

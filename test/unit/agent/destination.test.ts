@@ -22,7 +22,11 @@ async function checkNewFile(
 ) {
   const site = {
     identity: { facts: undefined },
-    machine: { name: 'vm', openFiles: async () => await Promise.resolve(undefined) },
+    machine: {
+      name: 'vm',
+      openFiles: async () => await Promise.resolve(undefined),
+      graph: async () => await Promise.resolve({ nodes: new Map() }),
+    },
     disk: { id: 'vd0', chain: [TOP] },
     graphs: graphs.map((one) => ({ socketPath: '/run/vm.sock', opens: undefined, ...one })),
     allowed: { folders, nbdServers: [] },

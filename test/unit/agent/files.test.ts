@@ -44,6 +44,18 @@ describe('making the file', () => {
     expect({ uid, gid }).toEqual(owner ?? ours);
   });
 
+  it('gives it the mode that is asked for, whatever the umask is', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    const before = process.umask(0o077);
+    try {
+      await createFile({ do: 'create-file', path, takeOver: false, sizeBytes: 0, owner: undefined, mode: 0o664 });
+    } finally {
+      process.umask(before);
+    }
+    expect((await stat(path)).mode & 0o777).toBe(0o664);
+  });
+
   it('takes over a file of zero length, and says that it is not ours', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');

@@ -24,7 +24,7 @@ const OWNER = { uid: 107, gid: 108 };
 const TO: CopyDestination = {
   storage: { driver: 'file', filename: DESTINATION },
   format: 'QCOW2',
-  make: { new: 'FILE', takeOver: false, owner: OWNER },
+  make: { new: 'FILE', takeOver: false, owner: OWNER, mode: 0o640 },
   backing: undefined,
   backingName: undefined,
 };
@@ -35,7 +35,7 @@ const CACHE = { direct: true, 'no-flush': false };
 
 const createFile = (sizeBytes: number) => ({
   name: 'create-destination',
-  run: { do: 'create-file', path: DESTINATION, takeOver: false, sizeBytes, owner: OWNER },
+  run: { do: 'create-file', path: DESTINATION, takeOver: false, sizeBytes, owner: OWNER, mode: 0o640 },
   undo: { do: 'remove-file', path: DESTINATION, madeBy: 'create-destination' },
 });
 const blockdevDel = (node: string) => ({
