@@ -121,5 +121,5 @@ rewrite-stories: $(INSTALLED) ## rewrite test/story/*.txt; commit them only if y
 	@REWRITE_STORIES=1 vitest run --project unit test/story
 
 .PHONY: rewrite-docs
-rewrite-docs: $(INSTALLED) ## rewrite docs/errors.md from the catalogue, docs/configuration.md from the command line
-	@REWRITE_DOCS=1 vitest run --project unit test/unit/docs.test.ts test/unit/configuration-doc.test.ts
+rewrite-docs: $(INSTALLED) ## rewrite the tables of docs: errors.md, configuration.md, disks.md
+	@REWRITE_DOCS=1 vitest run --project unit test/unit/docs.test.ts test/unit/configuration-doc.test.ts test/unit/disks-doc.test.ts

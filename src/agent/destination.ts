@@ -109,7 +109,9 @@ async function sourceBacking(
 async function relativeTo(image: string, backing: string): Promise<string> {
   if (!backing.startsWith('/')) fail('RELATIVE_UNSUPPORTED', { why: `${backing} is no local file` });
   const folder = await inWords(backing, async () => await realpath(dirname(backing)));
-  return relative(dirname(image), join(folder, basename(backing)));
+  const name = relative(dirname(image), join(folder, basename(backing)));
+  // QEMU takes what stands before the first colon for a protocol.
+  return /^[^/]*:/.test(name) ? `./${name}` : name;
 }
 
 async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {

@@ -15,14 +15,17 @@ type Asked = Pick<VirtualMachine, 'openFiles' | 'graph'>;
 
 /** Regular files, as many as there are images, in their order: a device's node is nothing to be deleted. */
 export async function knownFiles(images: readonly Image[], machine: Asked): Promise<readonly Known[]> {
-  const files = images.map(async ({ node, path }) => ({ node, found: await fileAt(path, (stats) => stats.isFile()) }));
+  const files = images.map(async (image) => ({
+    node: image.node,
+    found: await fileOf(image, (stats) => stats.isFile()),
+  }));
   return await proved(await Promise.all(files), machine);
 }
 
 /** A file or a device; undefined: not known to be QEMU's. */
-export async function knownSource({ node, path }: Image, machine: Asked): Promise<KnownFile | undefined> {
-  const found = await fileAt(path, (stats) => stats.isFile() || stats.isBlockDevice());
-  const [known] = await proved([{ node, found }], machine);
+export async function knownSource(image: Image, machine: Asked): Promise<KnownFile | undefined> {
+  const found = await fileOf(image, (stats) => stats.isFile() || stats.isBlockDevice());
+  const [known] = await proved([{ node: image.node, found }], machine);
   return typeof known === 'object' ? known : undefined;
 }
 
@@ -45,7 +48,9 @@ interface Found {
   readonly stats: BigIntStats;
 }
 
-async function fileAt(path: string, isOne: (stats: BigIntStats) => boolean): Promise<Found | undefined> {
+async function fileOf({ path, isPart }: Image, isOne: (stats: BigIntStats) => boolean): Promise<Found | undefined> {
+  // What else such a file holds is somebody else's: it is no file of this image.
+  if (isPart) return undefined;
   const real = path.startsWith('/') ? await realpath(path).catch(() => undefined) : undefined;
   const stats = real === undefined ? undefined : await lstat(real).catch(() => undefined);
   return real === undefined || stats === undefined || !isOne(stats) ? undefined : { path: real, stats };

@@ -27,7 +27,12 @@ export async function ownChain(
   header: Qcow2Header,
   options: OwnChainOptions,
 ): Promise<Backing | undefined> {
-  const source = await Promise.all(options.source.map(async ({ path: one }) => await fileKey(one)));
+  const source = await Promise.all(
+    // By its name alone somebody finds something else than such a node shows.
+    options.source.map(async ({ path: one, isPart, layers }, at) =>
+      at > 0 && (isPart || layers.length > 0) ? '' : await fileKey(one),
+    ),
+  );
   return await below(path, header, new Set([await fileKey(path)]), source, options);
 }
 

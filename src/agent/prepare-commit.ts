@@ -1,6 +1,8 @@
 /** From a commit that makes sense to one that can be begun. */
 import { findDisk, type Image, onlyBelow, topDown } from '../core/chain.ts';
 import { imageIndex, relativeName } from '../core/chain-images.ts';
+import { refuseUnfit } from '../core/disks/judge.ts';
+import { commitUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { planCommit } from '../core/plans/commit.ts';
@@ -12,7 +14,7 @@ import { fileKey } from './files.ts';
 import { domainWith, lookOnce } from './graphs.ts';
 import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
-import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
+import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
 export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;
@@ -20,12 +22,14 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const { top: topAt, base: baseAt } = range(spec, site);
   const [top, base] = [imageAt(topAt, site), imageAt(baseAt, site)];
   const isActive = topAt === 0;
+  refuseUnfit(commitUses(disk.chain, { topAt, baseAt, deletes: spec.options.deleteCommitted }));
   const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, basePath: base.path, topPath: top.path };
   const backingFile = isActive ? undefined : nameForOverlay(topAt, baseAt, spec, site);
+  if (backingFile !== undefined) refuseLongName(backingFile, imageAt(topAt - 1, site));
   return {
     ...accepted,
     kind: isActive ? 'ACTIVE_COMMIT' : 'COMMIT',

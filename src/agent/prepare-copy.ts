@@ -1,31 +1,40 @@
 /** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
 import { onlyBelow } from '../core/chain.ts';
 import type { Destination } from '../core/destination.ts';
+import { refuseUnfit } from '../core/disks/judge.ts';
+import { copyUses } from '../core/disks/uses.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy } from '../core/plans/copy.ts';
 import { canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
-import { acceptedAt, activeImage, type Site } from './site.ts';
+import { acceptedAt, activeImage, refuseLongName, type Site } from './site.ts';
 
 export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
+  const topOnly = backing !== undefined;
+  refuseUnfit(copyUses(disk.chain, { topOnly, isNamed: false }));
   const { path, plan: destination, toSet = [] } = await checkDestination(spec, { top, backing }, site);
+  const { backingName } = destination;
+  refuseUnfit(copyUses(disk.chain, { topOnly, isNamed: backingName !== undefined }));
+  // The header has clusters as the source's has, where it is qcow2, too.
+  const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
+  if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
   const accepted = await acceptedAt(site);
   const { job } = accepted;
   const source: CopySource = {
     node: top.node,
     virtualSizeBytes: top.virtualSizeBytes,
-    clusterSizeBytes: top.clusterSizeBytes,
+    clusterSizeBytes,
     extendedL2: top.extendedL2,
     cacheDirect: disk.cacheDirect,
     detectZeroes: disk.detectZeroes,
-    topOnly: backing !== undefined,
+    topOnly,
   };
   const shared = sharedNode(destination.backing);
-  const options = { ...spec.options, basePath: destination.backingName === undefined ? '' : (backing?.path ?? '') };
+  const options = { ...spec.options, basePath: backingName === undefined ? '' : (backing?.path ?? '') };
   return {
     ...accepted,
     kind: 'COPY',

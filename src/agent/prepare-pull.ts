@@ -1,18 +1,22 @@
 /** From a pull that makes sense to one that can be begun. */
 import { findDisk, onlyBelow } from '../core/chain.ts';
 import { imageIndex, relativeName } from '../core/chain-images.ts';
+import { refuseUnfit } from '../core/disks/judge.ts';
+import { pullUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type PullBase, planPull } from '../core/plans/pull.ts';
 import type { PullSpec } from '../core/rules/rebase.ts';
-import { acceptedAt, activeImage, imageNode, type Site } from './site.ts';
+import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
 export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;
   const top = activeImage(site);
   const at = spec.base === '' ? undefined : baseIndex(spec.base, site);
   const base = at === undefined ? undefined : disk.chain[at];
+  refuseUnfit(pullUses(disk.chain, at));
   const below = base && pullBase(base, at ?? 0, spec, site);
+  if (below !== undefined) refuseLongName(below.backingFile, top);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, basePath: base?.path ?? '' };
   const pulled = disk.chain[1];

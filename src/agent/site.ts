@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { BlockGraph, Disk, Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
+import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../core/image-header.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { OWNER_DIGITS } from '../core/plans/names.ts';
 import type { Schema } from '../core/qemu/features.ts';
@@ -40,6 +41,16 @@ export function activeImage({ machine, disk }: Site): Image {
   const [filter] = disk.filters;
   if (filter !== undefined) fail('NOT_IMPLEMENTED', { feature: `jobs of a disk below a filter node (${filter})` });
   return top;
+}
+
+/** Throws for a name for which there is no room in the header that is to have it: QEMU would only say so at the end. */
+export function refuseLongName(
+  name: string,
+  { path, clusterSizeBytes }: Pick<Image, 'path' | 'clusterSizeBytes'>,
+): void {
+  const maximum = longestBackingFile(clusterSizeBytes ?? DEFAULT_CLUSTER_BYTES);
+  const bytes = bytesOf(name);
+  if (bytes > maximum) fail('NAME_TOO_LONG', { name, bytes: String(bytes), path, maximum: String(maximum) });
 }
 
 /** As the journal names an image. */

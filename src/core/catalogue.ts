@@ -197,6 +197,16 @@ export const catalogue = {
     libvirt: '-',
     text: '{path} is not proved to be the file that the QEMU of domain {domain} has open: it was renamed or replaced; leave its deletion out',
   },
+  IMAGE_UNSUITABLE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: '{path} (node {node}) is {what}, and cannot {use}: {why}; {wayOut}',
+  },
+  NAME_TOO_LONG: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'the name {name} has {bytes} bytes, and the header of {path} has room for {maximum}; use relative names or shorter paths',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

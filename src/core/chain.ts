@@ -24,7 +24,12 @@ export interface Image {
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly readOnly: boolean;
+  /** It, or one of its layers. */
   readonly encrypted: boolean;
+  /** Drivers of the nodes between it and its storage, top down: luks, throttle, raw with an offset, … Mostly none. */
+  readonly layers: readonly string[];
+  /** It shows a part of its file, and not all of it: raw with offset or size, or what is inside of such a one. */
+  readonly isPart: boolean;
   /** As the image's metadata have them; '' where they have none. */
   readonly backingFile: string;
   readonly backingFormat: string;
@@ -94,6 +99,8 @@ export function readBlockGraph(
         extendedL2: node.extendedL2,
         readOnly: node.readOnly,
         encrypted: node.encrypted,
+        layers: [],
+        isPart: false,
         backingFile: node.backingFile,
         backingFormat: node.backingFormat,
         bitmaps: node.bitmaps,
@@ -116,10 +123,10 @@ export function readBlockGraph(
   const childOf = (node: string, ...edges: string[]) =>
     children.get(node)?.find((child) => edges.includes(child.edge))?.node;
 
-  /** The node that holds the bytes: the last one along the `file` edges; blkdebug's is called `image`. */
-  const storageOf = (node: string): Image | undefined => {
-    const below = childOf(node, 'file', 'image');
-    return below === undefined ? undefined : (storageOf(below) ?? images.get(below));
+  /** The nodes below this one down to its bytes, along the `file` edges; blkdebug's is called `image`. */
+  const wayDown = (node: string): readonly Image[] => {
+    const below = images.get(childOf(node, 'file', 'image') ?? '');
+    return below === undefined ? [] : [below, ...wayDown(below.node)];
   };
 
   const disks = devices
@@ -136,10 +143,19 @@ export function readBlockGraph(
           if (chain.length === 0) filters.push(node);
           node = childOf(node, 'backing', 'file');
         } else {
-          const storage = storageOf(node);
+          const way = wayDown(node);
+          const storage = way.at(-1);
+          const layers = way.slice(0, -1);
           // QEMU names an overlay by its options (`json:{…}`) where its header does not say the same.
           const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
-          chain.push({ ...image, path, storage: storage && { node: storage.node, driver: storage.format } });
+          chain.push({
+            ...image,
+            path,
+            storage: storage && { node: storage.node, driver: storage.format },
+            encrypted: [image, ...layers].some(({ encrypted }) => encrypted),
+            layers: layers.map(({ format }) => format),
+            isPart: way.some((below, at) => isPartOf((at === 0 ? image : way[at - 1]) ?? image, below)),
+          });
           node = childOf(node, 'backing');
         }
       }
@@ -160,6 +176,14 @@ export function readBlockGraph(
   const jobNodes = new Map<string, string[]>();
   for (const [node, jobs] of jobsOn) for (const job of jobs) jobNodes.set(job, [...(jobNodes.get(job) ?? []), node]);
   return { disks, nodes: images, children, jobNodes };
+}
+
+/**
+ * Raw shows all that is below it, but for what its offset and size leave out. By these QEMU tells them only in a `json:` name, as
+ * numbers or as text, and not where that name is too long; by the sizes it always shows.
+ */
+function isPartOf(image: Image, below: Image): boolean {
+  return image.format === 'raw' && image.virtualSizeBytes !== below.virtualSizeBytes;
 }
 
 /** `vd0` of `/machine/peripheral/vd0/virtio-backend`; a path that holds no id stays as it is. */

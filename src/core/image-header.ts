@@ -55,6 +55,20 @@ const EXTENSION = { end: 0, backingFormat: 0xe2792aca };
 const INCOMPATIBLE_EXTERNAL_DATA = 1n << 2n;
 /** qcow2.rst: "at most 1023 bytes". */
 const LONGEST_BACKING_FILE = 1023;
+/** Of a header and its extensions: 136 with a format's name alone; bitmaps, encryption and a data file's name have theirs. */
+const OTHER_BYTES = 256;
+/** QEMU's own choice. */
+export const DEFAULT_CLUSTER_BYTES = 65_536;
+
+/** What QEMU is sure to have room for: in small clusters the name shares the first one with all else that the header has. */
+export function longestBackingFile(clusterBytes: number): number {
+  return Math.min(LONGEST_BACKING_FILE, clusterBytes - OTHER_BYTES);
+}
+
+/** As QEMU counts a name. */
+export function bytesOf(name: string): number {
+  return encodeURIComponent(name).replaceAll(/%[0-9A-F]{2}/g, '.').length;
+}
 
 export function readImageHeader(bytes: Uint8Array): ImageHeader {
   if (startsWith(bytes, 0, QCOW2_MAGIC)) return qcow2(bytes);

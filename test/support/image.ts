@@ -13,6 +13,8 @@ export function anImage(of: Partial<Image> & Pick<Image, 'path'>): Image {
     extendedL2: false,
     readOnly: false,
     encrypted: false,
+    layers: [],
+    isPart: false,
     backingFile: '',
     backingFormat: '',
     bitmaps: [],

@@ -333,6 +333,22 @@ export const ErrorReason = {
    */
   ERROR_REASON_FILE_NOT_KNOWN: 916,
   /**
+   * ERROR_REASON_IMAGE_UNSUITABLE - FAILED_PRECONDITION. An image of the disk's chain is of a kind that the job cannot use as it would have to: of an
+   * unknown driver, for example, or a part of a file, which a header cannot name. docs/disks.md lists the kinds.
+   * Do: what wayOut says. kind is the row there.
+   * libvirt: none (it writes the name of the file).
+   * Keys: path, node, kind, what, use, why, wayOut.
+   */
+  ERROR_REASON_IMAGE_UNSUITABLE: 930,
+  /**
+   * ERROR_REASON_NAME_TOO_LONG - FAILED_PRECONDITION. A header would have to hold a backing file's name for which it has no room: 1,023 bytes, and less
+   * in images with clusters of less than 2 KiB.
+   * Do: name it relatively, or by a shorter path.
+   * libvirt: VIR_ERR_INTERNAL_ERROR, or the job fails when its work is done.
+   * Keys: name, bytes, path, maximum.
+   */
+  ERROR_REASON_NAME_TOO_LONG: 931,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -478,6 +494,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_MANAGED_BY_LIBVIRT = typeof ErrorReason.ERROR_REASON_MANAGED_BY_LIBVIRT;
   export type ERROR_REASON_PATH_DIFFERS_IN_QEMU = typeof ErrorReason.ERROR_REASON_PATH_DIFFERS_IN_QEMU;
   export type ERROR_REASON_FILE_NOT_KNOWN = typeof ErrorReason.ERROR_REASON_FILE_NOT_KNOWN;
+  export type ERROR_REASON_IMAGE_UNSUITABLE = typeof ErrorReason.ERROR_REASON_IMAGE_UNSUITABLE;
+  export type ERROR_REASON_NAME_TOO_LONG = typeof ErrorReason.ERROR_REASON_NAME_TOO_LONG;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -622,6 +640,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 916:
     case "ERROR_REASON_FILE_NOT_KNOWN":
       return ErrorReason.ERROR_REASON_FILE_NOT_KNOWN;
+    case 930:
+    case "ERROR_REASON_IMAGE_UNSUITABLE":
+      return ErrorReason.ERROR_REASON_IMAGE_UNSUITABLE;
+    case 931:
+    case "ERROR_REASON_NAME_TOO_LONG":
+      return ErrorReason.ERROR_REASON_NAME_TOO_LONG;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -754,6 +778,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_PATH_DIFFERS_IN_QEMU";
     case ErrorReason.ERROR_REASON_FILE_NOT_KNOWN:
       return "ERROR_REASON_FILE_NOT_KNOWN";
+    case ErrorReason.ERROR_REASON_IMAGE_UNSUITABLE:
+      return "ERROR_REASON_IMAGE_UNSUITABLE";
+    case ErrorReason.ERROR_REASON_NAME_TOO_LONG:
+      return "ERROR_REASON_NAME_TOO_LONG";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

@@ -7,6 +7,7 @@ import { readHeader } from '../../../src/agent/place.ts';
 import type { Image } from '../../../src/core/chain.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import type { Backing } from '../../../src/core/plans/copy.ts';
+import { anImage } from '../../support/image.ts';
 import { qcow2 } from '../../support/qcow2-header.ts';
 import { testDir } from '../../support/qemu.ts';
 
@@ -19,7 +20,12 @@ async function world() {
   await writeFile(join(secret, 'key'), 'the key of the host');
   await writeFile(join(dir.path, 'snap1'), qcow2());
   await writeFile(join(dir.path, 'top'), qcow2());
-  const source = ['top', 'snap1'].map((node) => ({ node, path: join(dir.path, node) }) as unknown as Image);
+  await writeFile(join(dir.path, 'box'), qcow2());
+  const source: readonly Image[] = [
+    anImage({ node: 'top', path: join(dir.path, 'top') }),
+    anImage({ node: 'snap1', path: join(dir.path, 'snap1') }),
+    anImage({ node: 'part', path: join(dir.path, 'box'), isPart: true }),
+  ];
   const options = { allowed: { folders: [pool], nbdServers: [] }, source };
   const image = async (name: string, backingFile: string, backingFormat = 'qcow2') =>
     await writeFile(join(pool, name), qcow2({ backingFile, backingFormat }));
@@ -56,6 +62,12 @@ describe("a destination's own chain", () => {
       storage: 'file',
       below: { is: 'IMAGE', path: join(here.pool, 'base'), driver: 'raw', storage: 'file', below: undefined },
     });
+  });
+
+  it('shares no image that is a part of a file: by that name the whole file is meant, which may be anything', async () => {
+    await using here = await world();
+    await here.image('over-part', '../box');
+    expect(await here.below('over-part')).toBe('DESTINATION_NOT_ALLOWED');
   });
 
   it('ends where there is none, and at an image of the disk itself, which is shared', async () => {

@@ -60,8 +60,11 @@ function parametersOf(text: string): string[] {
   return [...text.matchAll(/\{(\w+)\}/g)].flatMap(([, name]) => name ?? []);
 }
 
-/** Words that one reason has beyond its text: QEMU's class is for programs, not for the sentence. */
-const BEYOND_THE_TEXT: Partial<Record<Reason, readonly string[]>> = { QEMU_REFUSED: ['qemuClass'] };
+/** Words that a reason has beyond its text, for programs: QEMU's class, a row of docs/disks.md. */
+const BEYOND_THE_TEXT: Partial<Record<Reason, readonly string[]>> = {
+  QEMU_REFUSED: ['qemuClass'],
+  IMAGE_UNSUITABLE: ['kind'],
+};
 
 function namesErrorOfLibvirt(reason: Reason): void {
   expect(catalogue[reason].libvirt).toBe(inProto.get(reason)?.libvirt);

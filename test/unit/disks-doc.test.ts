@@ -1,0 +1,40 @@
+/** docs/disks.md is the table of src/core/disks: `make rewrite-docs` writes its rows, this holds them. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { type Fate, KINDS, type Kind } from '../../src/core/disks/kinds.ts';
+import type { Role } from '../../src/core/disks/uses.ts';
+
+const PAGE = join(import.meta.dirname, '../../docs/disks.md');
+const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'NAMED', 'LEFT', 'DELETED'];
+
+function cell(fate: Fate): string {
+  switch (fate.is) {
+    case 'CARRIED':
+      return `carried over: ${fate.note}`;
+    case 'KEPT':
+      return fate.note === '' ? 'kept' : `kept: ${fate.note}`;
+    case 'REFUSED':
+      return `**refused**: ${fate.why}`;
+  }
+}
+
+function rows(): string {
+  const kinds: readonly (readonly [string, Kind])[] = Object.entries(KINDS);
+  return kinds
+    .map(
+      ([name, { title, fates }]) => `| ${name}: ${title} | ${ROLES.map((role) => cell(fates[role])).join(' | ')} |\n`,
+    )
+    .join('');
+}
+
+/** Below the table's heading, up to its end. */
+const TABLE = /(?<=^\| image \|.*\n\|[-|]+\|\n)(?:\|.*\n)*/m;
+
+test('docs/disks.md has exactly the rows of the table', () => {
+  const page = readFileSync(PAGE, 'utf8');
+  const right = page.replace(TABLE, rows());
+  if (process.env['REWRITE_DOCS'] !== undefined) writeFileSync(PAGE, right);
+  expect(TABLE.test(page)).toBe(true);
+  expect(readFileSync(PAGE, 'utf8')).toBe(right);
+});
