@@ -1,7 +1,7 @@
 /** From a commit that makes sense to one that can be begun. */
 import { findDisk, type Image, onlyBelow, topDown } from '../core/chain.ts';
 import { imageIndex, relativeName } from '../core/chain-images.ts';
-import { refuseUnfit } from '../core/disks/judge.ts';
+import { asAccepted, judge } from '../core/disks/judge.ts';
 import { commitUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
@@ -22,12 +22,13 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const { top: topAt, base: baseAt } = range(spec, site);
   const [top, base] = [imageAt(topAt, site), imageAt(baseAt, site)];
   const isActive = topAt === 0;
-  refuseUnfit(commitUses(disk.chain, { topAt, baseAt, deletes: spec.options.deleteCommitted }));
+  const uses = commitUses(disk.chain, { topAt, baseAt, deletes: spec.options.deleteCommitted });
+  const { accept, ...losses } = asAccepted(judge(uses, spec.accept));
   const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
   const accepted = await acceptedAt(site);
-  const options = { ...spec.options, basePath: base.path, topPath: top.path };
+  const options = { ...spec.options, accept, basePath: base.path, topPath: top.path };
   const backingFile = isActive ? undefined : nameForOverlay(topAt, baseAt, spec, site);
   if (backingFile !== undefined) refuseLongName(backingFile, imageAt(topAt - 1, site));
   return {
@@ -39,6 +40,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
       : { handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile } }),
     unused: { afterSuccess: onlyBelow(graph, disk, top.node, [base.node]), otherwise: [] },
     committed,
+    ...losses,
     options,
     plan: planCommit(accepted.job, { active: active.node, top: top.node, base: base.node, backingFile }, options),
   };

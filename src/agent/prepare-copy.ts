@@ -1,7 +1,7 @@
 /** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
 import { onlyBelow } from '../core/chain.ts';
 import type { Destination } from '../core/destination.ts';
-import { refuseUnfit } from '../core/disks/judge.ts';
+import { asAccepted, judge } from '../core/disks/judge.ts';
 import { copyUses } from '../core/disks/uses.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy } from '../core/plans/copy.ts';
@@ -15,10 +15,10 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
   const topOnly = backing !== undefined;
-  refuseUnfit(copyUses(disk.chain, { topOnly, isNamed: false }));
+  judge(copyUses(disk.chain, { topOnly, isNamed: false }), spec.accept);
   const { path, plan: destination, toSet = [] } = await checkDestination(spec, { top, backing }, site);
   const { backingName } = destination;
-  refuseUnfit(copyUses(disk.chain, { topOnly, isNamed: backingName !== undefined }));
+  const lost = judge(copyUses(disk.chain, { topOnly, isNamed: backingName !== undefined }), spec.accept);
   // The header has clusters as the source's has, where it is qcow2, too.
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
@@ -34,7 +34,8 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     topOnly,
   };
   const shared = sharedNode(destination.backing);
-  const options = { ...spec.options, basePath: backingName === undefined ? '' : (backing?.path ?? '') };
+  const { accept, ...losses } = asAccepted(lost);
+  const options = { ...spec.options, accept, basePath: backingName === undefined ? '' : (backing?.path ?? '') };
   return {
     ...accepted,
     kind: 'COPY',
@@ -46,6 +47,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     committed: [],
     ...(toSet.length === 0 ? {} : { toSet }),
     ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
+    ...losses,
     options,
     plan: planCopy(job, source, destination, options),
   };

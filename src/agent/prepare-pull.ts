@@ -1,7 +1,7 @@
 /** From a pull that makes sense to one that can be begun. */
 import { findDisk, onlyBelow } from '../core/chain.ts';
 import { imageIndex, relativeName } from '../core/chain-images.ts';
-import { refuseUnfit } from '../core/disks/judge.ts';
+import { asAccepted, judge } from '../core/disks/judge.ts';
 import { pullUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
@@ -14,11 +14,11 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
   const top = activeImage(site);
   const at = spec.base === '' ? undefined : baseIndex(spec.base, site);
   const base = at === undefined ? undefined : disk.chain[at];
-  refuseUnfit(pullUses(disk.chain, at));
+  const { accept, ...losses } = asAccepted(judge(pullUses(disk.chain, at), spec.accept));
   const below = base && pullBase(base, at ?? 0, spec, site);
   if (below !== undefined) refuseLongName(below.backingFile, top);
   const accepted = await acceptedAt(site);
-  const options = { ...spec.options, basePath: base?.path ?? '' };
+  const options = { ...spec.options, accept, basePath: base?.path ?? '' };
   const pulled = disk.chain[1];
   const isPulled = pulled !== undefined && pulled !== base;
   return {
@@ -32,6 +32,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
       otherwise: [],
     },
     committed: [],
+    ...losses,
     options,
     plan: planPull(accepted.job, top.node, below, options),
   };

@@ -59,6 +59,7 @@ export {
 } from '../../generated/blockjob/v1/domain_service.ts';
 export { ErrorReason } from '../../generated/blockjob/v1/error_reason.ts';
 export {
+  Accept,
   Convergence,
   Destination,
   DestinationContent,

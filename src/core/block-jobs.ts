@@ -119,7 +119,7 @@ export interface Domain {
     | { readonly up: false; readonly why: Failure };
 }
 
-type PublicImage = Omit<Image, 'clusterSizeBytes' | 'extendedL2' | 'layers' | 'isPart' | 'bitmaps'> & {
+type PublicImage = Omit<Image, 'clusterSizeBytes' | 'extendedL2' | 'layers' | 'isPart' | 'snapshots' | 'bitmaps'> & {
   readonly bitmaps: readonly { readonly name: string }[];
 };
 

@@ -200,12 +200,17 @@ export const catalogue = {
   IMAGE_UNSUITABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} (node {node}) is {what}, and cannot {use}: {why}; {wayOut}',
+    text: '{path} (node {node}) {what}, and cannot {use}: {why}; {wayOut}',
   },
   NAME_TOO_LONG: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
     text: 'the name {name} has {bytes} bytes, and the header of {path} has room for {maximum}; use relative names or shorter paths',
+  },
+  LOSS_NOT_ACCEPTED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: '{path} (node {node}) {what}: {why}; {wayOut}, or accept {accept}',
   },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',

@@ -30,6 +30,8 @@ export interface Image {
   readonly layers: readonly string[];
   /** It shows a part of its file, and not all of it: raw with offset or size, or what is inside of such a one. */
   readonly isPart: boolean;
+  /** Names of the snapshots inside of it. */
+  readonly snapshots: readonly string[];
   /** As the image's metadata have them; '' where they have none. */
   readonly backingFile: string;
   readonly backingFormat: string;
@@ -101,6 +103,7 @@ export function readBlockGraph(
         encrypted: node.encrypted,
         layers: [],
         isPart: false,
+        snapshots: node.snapshots,
         backingFile: node.backingFile,
         backingFormat: node.backingFormat,
         bitmaps: node.bitmaps,

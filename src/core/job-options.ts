@@ -6,6 +6,9 @@ export type OnReady = 'HOLD' | 'PIVOT' | 'FINISH';
 export type OnNoSpace = 'PAUSE' | 'FAIL';
 export type PauseGuest = 'AUTO' | 'ALWAYS' | 'NEVER';
 
+/** What would be lost, and may be. */
+export type Accept = 'LOSES_ENCRYPTION' | 'LOSES_INTERNAL_SNAPSHOTS' | 'SHARED_WRITER';
+
 /** One set for all kinds of jobs; what a kind does not have is as `plainOptions` says. */
 export interface JobOptions {
   /** Bytes a second; 0: no limit. */
@@ -27,6 +30,8 @@ export interface JobOptions {
   /** The highest image whose data a commit moves. */
   readonly topPath: string;
   readonly deleteCommitted: boolean;
+  /** What is lost, as was accepted. Undefined also in journals of before it could be. */
+  readonly accept?: readonly Accept[];
 }
 
 /**

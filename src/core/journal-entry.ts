@@ -3,6 +3,7 @@
  * 1, 2, 3 … without gaps. An entry is on disk before anything follows from it.
  */
 import type { Destination } from './destination.ts';
+import type { Loss } from './disks/judge.ts';
 import type { Failure } from './errors.ts';
 import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { ImageFormat, JobOptions, PauseGuest } from './job-options.ts';
@@ -59,6 +60,8 @@ export interface Accepted {
   readonly holdsWithoutBound?: true;
   /** What a new destination lacks for the VM's next start, and the VM's manager has to give, in words. */
   readonly toSet?: readonly string[];
+  /** What is lost, as was accepted. Undefined: nothing. */
+  readonly losses?: readonly Loss[];
   readonly options: JobOptions;
   readonly plan: Plan;
   /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */

@@ -2,6 +2,7 @@
  * What is true on disk. It is computed from evidence, at every moment of a job; UNKNOWN is allowed, a guess is not.
  */
 import { isWithoutQemu } from './conclusion.ts';
+import type { Loss } from './disks/judge.ts';
 import { handoverOf } from './handover.ts';
 import type { Job } from './job.ts';
 import type { Concluded } from './journal-entry.ts';
@@ -70,16 +71,16 @@ const COMMITTED =
 
 /** The outcome of a job that QEMU has concluded, or that was seen to be gone. */
 export function outcomeOf(job: Job, concluded: Concluded, revision: number): Outcome {
-  const { source, destination, committed } = job.accepted;
+  const { source, destination, committed, losses = [] } = job.accepted;
   const known = {
     guestWritesTo: concluded.devicePath,
     destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
-    evidence: evidenceOf(job, concluded, revision),
+    evidence: [...evidenceOf(job, concluded, revision), ...losses.map(inEvidence)],
     asOf: undefined,
   };
   const left = committed
     .filter(({ path }) => path !== source.path && job.steps.get(`delete-${path}`) !== 'DONE')
-    .map(({ path }) => ({ path, warning: COMMITTED }));
+    .map(({ path }) => ({ path, warning: warningOf(COMMITTED, path, job) }));
 
   if (destination === undefined) {
     return { ...known, destinationContent: undefined, safeToDelete: hasSucceeded(job) ? left : [] };
@@ -90,7 +91,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   if (isUnsynced(job)) return unknown;
   if (concluded.deviceOn === 'DESTINATION') {
     const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
-    const top = isDeleted ? [] : [{ path: source.path, warning: LEFT }];
+    const top = isDeleted ? [] : [{ path: source.path, warning: warningOf(LEFT, source.path, job) }];
     return { ...known, destinationContent: 'COMPLETE', safeToDelete: [...top, ...left] };
   }
   // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
@@ -110,6 +111,14 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
     safeToDelete: isOurs ? [rubbish] : [],
   };
+}
+
+function warningOf(warning: string, path: string, { accepted: { losses = [] } }: Job): string {
+  return [warning, ...losses.filter((loss) => loss.path === path).map(({ text }) => `it ${text}`)].join('; ');
+}
+
+function inEvidence({ accept, path, text }: Loss): Evidence {
+  return { source: 'JOURNAL', text: `${accept} was accepted: ${path} ${text}`, revision: 1 };
 }
 
 function followingOf({ followed }: Job): readonly Evidence[] {

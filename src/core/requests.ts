@@ -1,7 +1,7 @@
 /** What callers ask for, as they asked: nothing is checked yet. */
 import type { Destination, NbdExport } from './destination.ts';
 import type { Job } from './job.ts';
-import type { ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
+import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 
 export interface DiskRef {
   /** The domain's name or UUID. */
@@ -34,6 +34,7 @@ export interface StartRequest {
   readonly requestId: string;
   readonly validateOnly: boolean;
   readonly planEtag: string;
+  readonly accept: readonly Given<Accept>[];
 }
 
 /** StartCopy as it was asked for. */

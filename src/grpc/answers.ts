@@ -8,6 +8,7 @@ import {
   type StartCopyResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
+  Accept,
   Convergence,
   DestinationContent,
   Evidence_Source,
@@ -122,6 +123,7 @@ function fromOptions({ options }: PublicAccepted): JobOptions {
     basePath,
     topPath,
     deleteCommitted,
+    accept: (options.accept ?? []).map((one) => toEnum(Accept, 'ACCEPT', one)),
   };
 }
 

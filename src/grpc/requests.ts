@@ -17,6 +17,7 @@ import {
   Operation,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import {
+  Accept,
   type Destination as DestinationMessage,
   type DiskRef as DiskRefMessage,
   ImageFormat,
@@ -79,6 +80,7 @@ export function toCopyRequest(message: StartCopyRequest): CopyRequest {
     requestId: message.requestId,
     validateOnly: message.validateOnly,
     planEtag: message.planEtag,
+    accept: toAccept(message.accept),
   };
 }
 
@@ -87,14 +89,16 @@ const COMMIT_FLAGS = ['SHALLOW', 'DELETE', 'ACTIVE', 'RELATIVE', 'BANDWIDTH_BYTE
 
 export function toRebaseRequest(message: RebaseMessage): RebaseRequest {
   const { base, bandwidth, requestId, validateOnly, planEtag } = message;
+  const accept = toAccept(message.accept);
   const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', REBASE_FLAGS, flag));
-  return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag };
+  return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag, accept };
 }
 
 export function toCommitRequest(message: CommitMessage): CommitRequest {
   const { base, top, bandwidth, requestId, validateOnly, planEtag } = message;
+  const accept = toAccept(message.accept);
   const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', COMMIT_FLAGS, flag));
-  return { disk: toDiskRef(message.disk), base, top, flags, bandwidth, requestId, validateOnly, planEtag };
+  return { disk: toDiskRef(message.disk), base, top, flags, bandwidth, requestId, validateOnly, planEtag, accept };
 }
 
 export function toAbortRequest(message: AbortMessage): AbortRequest {
@@ -194,6 +198,12 @@ function toNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdDestina
     case undefined:
       return { server: undefined, ...more };
   }
+}
+
+const ACCEPTS = ['LOSES_ENCRYPTION', 'LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'] as const;
+
+function toAccept(values: readonly Accept[]) {
+  return values.map((value) => fromEnum(Accept, 'ACCEPT', ACCEPTS, value));
 }
 
 function toPauseGuest(value: PauseGuest) {

@@ -44,7 +44,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
   const disk = () => ({ domain: here.qemu.name, disk: 'vd0' });
   const copy = (name: string, more: Partial<CopyRequest> = {}) =>
     copyTo(join(here.dir, name), { disk: disk(), ...more });
-  const start = { requestId: '', validateOnly: false, planEtag: '', bandwidth: 0n };
+  const start = { requestId: '', validateOnly: false, planEtag: '', bandwidth: 0n, accept: [] };
   const rebase = (more: Partial<RebaseRequest>): RebaseRequest => ({
     disk: disk(),
     base: '',

@@ -97,7 +97,7 @@ function chain(paths: readonly string[]): readonly object[] {
 }
 
 describe.each(['blockdev', 'drive'] as const)('sources of other formats, style %s', (style) => {
-  test.each(['vhdx', 'vdi', 'vpc', 'vmdk', 'qed', 'qcow', 'parallels'])('%s', async (format) => {
+  test.each(['vhdx', 'vdi', 'vpc', 'vmdk', 'qed', 'qcow'])('%s', async (format) => {
     await using dir = await testDir();
     const image = join(dir.path, 'image');
     await run('qemu-img', ['create', '-q', '-f', format, image, String(64 * MIB)]);

@@ -33,7 +33,7 @@ const MIB = 1024 * 1024;
 const SIZE_BYTES = 8 * MIB;
 const LIMIT_MS = 60_000;
 const DISK = { domain: 'vm1', disk: 'disk0' };
-const PLAIN = { disk: DISK, base: '', bandwidth: 0n, requestId: '', validateOnly: false, planEtag: '' };
+const PLAIN = { disk: DISK, base: '', bandwidth: 0n, requestId: '', validateOnly: false, planEtag: '', accept: [] };
 
 type Kind = 'pull' | 'commit';
 type Job = JobView['job'];

@@ -137,6 +137,7 @@ export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyReque
     requestId: '',
     validateOnly: false,
     planEtag: '',
+    accept: [],
     ...more,
   };
 }

@@ -31,7 +31,7 @@ export interface Course {
 }
 
 const DISK = { domain: 'vm1', disk: 'vd0' };
-const PLAIN = { disk: DISK, base: '', bandwidth: 0n, requestId: '', validateOnly: false, planEtag: '' };
+const PLAIN = { disk: DISK, base: '', bandwidth: 0n, requestId: '', validateOnly: false, planEtag: '', accept: [] };
 
 function copy(more: Partial<CopyRequest> = {}): Course['start'] {
   return async ({ agent }, scene) => await agent.startCopy(copyTo(scene.path('copy'), more), PATIENT);

@@ -15,6 +15,7 @@ export function anImage(of: Partial<Image> & Pick<Image, 'path'>): Image {
     encrypted: false,
     layers: [],
     isPart: false,
+    snapshots: [],
     backingFile: '',
     backingFormat: '',
     bitmaps: [],

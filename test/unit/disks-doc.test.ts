@@ -6,7 +6,7 @@ import { type Fate, KINDS, type Kind } from '../../src/core/disks/kinds.ts';
 import type { Role } from '../../src/core/disks/uses.ts';
 
 const PAGE = join(import.meta.dirname, '../../docs/disks.md');
-const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'NAMED', 'LEFT', 'DELETED'];
+const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'LEFT', 'DELETED'];
 
 function cell(fate: Fate): string {
   switch (fate.is) {
@@ -16,6 +16,8 @@ function cell(fate: Fate): string {
       return fate.note === '' ? 'kept' : `kept: ${fate.note}`;
     case 'REFUSED':
       return `**refused**: ${fate.why}`;
+    case 'LOST':
+      return `**refused** unless ${fate.accept} is accepted: ${fate.why}`;
   }
 }
 

@@ -21,6 +21,9 @@ import { Duration } from "../../google/protobuf/duration.ts";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import { Status } from "../../google/rpc/status.ts";
 import {
+  Accept,
+  acceptFromJSON,
+  acceptToJSON,
   Destination,
   DiskRef,
   Job,
@@ -303,6 +306,8 @@ export interface StartCopyRequest {
   pauseGuest: PauseGuest;
   /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. */
   planEtag: string;
+  /** Names losses that the caller accepts. Empty: none. */
+  accept: Accept[];
 }
 
 /** Answers StartCopy. */
@@ -341,6 +346,8 @@ export interface RebaseRequest {
   validateOnly: boolean;
   /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. */
   planEtag: string;
+  /** Names losses that the caller accepts. Empty: none. */
+  accept: Accept[];
 }
 
 /** Answers Rebase. */
@@ -383,6 +390,8 @@ export interface CommitRequest {
   validateOnly: boolean;
   /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. */
   planEtag: string;
+  /** Names losses that the caller accepts. Empty: none. */
+  accept: Accept[];
 }
 
 /** Answers Commit. */
@@ -816,6 +825,7 @@ function createBaseStartCopyRequest(): StartCopyRequest {
     validateOnly: false,
     pauseGuest: 0,
     planEtag: "",
+    accept: [],
   };
 }
 
@@ -877,6 +887,13 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     }
     if (message.planEtag !== "") {
       writer.uint32(130).string(message.planEtag);
+    }
+    if (message.accept.length !== 0) {
+      writer.uint32(138).fork();
+      for (const v of message.accept) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1022,6 +1039,24 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
             message.planEtag = reader.string();
             continue;
           }
+          case 17: {
+            if (tag === 136) {
+              message.accept.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 138) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.accept.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1104,6 +1139,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
         : isSet(object.plan_etag)
         ? globalThis.String(object.plan_etag)
         : "",
+      accept: globalThis.Array.isArray(object?.accept)
+        ? object.accept.map((e: any) => acceptFromJSON(e))
+        : [],
     };
   },
 
@@ -1157,6 +1195,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.planEtag !== "") {
       obj.planEtag = message.planEtag;
     }
+    if (message.accept?.length) {
+      obj.accept = message.accept.map((e) => acceptToJSON(e));
+    }
     return obj;
   },
 
@@ -1192,6 +1233,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.pauseGuest = object.pauseGuest ?? 0;
     message.planEtag = object.planEtag ?? "";
+    message.accept = object.accept?.map((e) => e) || [];
     return message;
   },
 };
@@ -1282,7 +1324,16 @@ export const StartCopyResponse: MessageFns<StartCopyResponse> = {
 };
 
 function createBaseRebaseRequest(): RebaseRequest {
-  return { disk: undefined, base: "", flags: [], bandwidth: 0n, requestId: "", validateOnly: false, planEtag: "" };
+  return {
+    disk: undefined,
+    base: "",
+    flags: [],
+    bandwidth: 0n,
+    requestId: "",
+    validateOnly: false,
+    planEtag: "",
+    accept: [],
+  };
 }
 
 export const RebaseRequest: MessageFns<RebaseRequest> = {
@@ -1314,6 +1365,13 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     }
     if (message.planEtag !== "") {
       writer.uint32(58).string(message.planEtag);
+    }
+    if (message.accept.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.accept) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1397,6 +1455,24 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
             message.planEtag = reader.string();
             continue;
           }
+          case 8: {
+            if (tag === 64) {
+              message.accept.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.accept.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1430,6 +1506,9 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
         : isSet(object.plan_etag)
         ? globalThis.String(object.plan_etag)
         : "",
+      accept: globalThis.Array.isArray(object?.accept)
+        ? object.accept.map((e: any) => acceptFromJSON(e))
+        : [],
     };
   },
 
@@ -1456,6 +1535,9 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     if (message.planEtag !== "") {
       obj.planEtag = message.planEtag;
     }
+    if (message.accept?.length) {
+      obj.accept = message.accept.map((e) => acceptToJSON(e));
+    }
     return obj;
   },
 
@@ -1471,6 +1553,7 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     message.requestId = object.requestId ?? "";
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
+    message.accept = object.accept?.map((e) => e) || [];
     return message;
   },
 };
@@ -1570,6 +1653,7 @@ function createBaseCommitRequest(): CommitRequest {
     requestId: "",
     validateOnly: false,
     planEtag: "",
+    accept: [],
   };
 }
 
@@ -1605,6 +1689,13 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     }
     if (message.planEtag !== "") {
       writer.uint32(66).string(message.planEtag);
+    }
+    if (message.accept.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.accept) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1696,6 +1787,24 @@ export const CommitRequest: MessageFns<CommitRequest> = {
             message.planEtag = reader.string();
             continue;
           }
+          case 9: {
+            if (tag === 72) {
+              message.accept.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.accept.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1730,6 +1839,9 @@ export const CommitRequest: MessageFns<CommitRequest> = {
         : isSet(object.plan_etag)
         ? globalThis.String(object.plan_etag)
         : "",
+      accept: globalThis.Array.isArray(object?.accept)
+        ? object.accept.map((e: any) => acceptFromJSON(e))
+        : [],
     };
   },
 
@@ -1759,6 +1871,9 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     if (message.planEtag !== "") {
       obj.planEtag = message.planEtag;
     }
+    if (message.accept?.length) {
+      obj.accept = message.accept.map((e) => acceptToJSON(e));
+    }
     return obj;
   },
 
@@ -1775,6 +1890,7 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     message.requestId = object.requestId ?? "";
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
+    message.accept = object.accept?.map((e) => e) || [];
     return message;
   },
 };
@@ -4250,7 +4366,7 @@ export const BlockJobServiceService = {
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
-   * MANAGED_BY_LIBVIRT.
+   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -4305,8 +4421,8 @@ export const BlockJobServiceService = {
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
-   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT;
-   * FIELD_INVALID where ACTIVE and `top` contradict each other.
+   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT,
+   * LOSS_NOT_ACCEPTED; FIELD_INVALID where ACTIVE and `top` contradict each other.
    * Idempotent with a request_id. A client that leaves does not stop the start.
    */
   commit: {
@@ -4515,7 +4631,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
-   * MANAGED_BY_LIBVIRT.
+   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -4554,8 +4670,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
-   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT;
-   * FIELD_INVALID where ACTIVE and `top` contradict each other.
+   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT,
+   * LOSS_NOT_ACCEPTED; FIELD_INVALID where ACTIVE and `top` contradict each other.
    * Idempotent with a request_id. A client that leaves does not stop the start.
    */
   commit: handleUnaryCall<CommitRequest, CommitResponse>;
@@ -4683,7 +4799,7 @@ export interface BlockJobServiceClient extends Client {
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
-   * MANAGED_BY_LIBVIRT.
+   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -4750,8 +4866,8 @@ export interface BlockJobServiceClient extends Client {
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
-   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT;
-   * FIELD_INVALID where ACTIVE and `top` contradict each other.
+   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT,
+   * LOSS_NOT_ACCEPTED; FIELD_INVALID where ACTIVE and `top` contradict each other.
    * Idempotent with a request_id. A client that leaves does not stop the start.
    */
   commit(

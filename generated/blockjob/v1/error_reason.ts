@@ -349,6 +349,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_NAME_TOO_LONG: 931,
   /**
+   * ERROR_REASON_LOSS_NOT_ACCEPTED - FAILED_PRECONDITION. Something would be lost: the encryption of contents, for example, or snapshots. docs/disks.md
+   * lists what, and where.
+   * Do: what wayOut says; or repeat the start, and accept it: accept names the value of Accept.
+   * libvirt: none (it is lost).
+   * Keys: path, node, what, why, wayOut, accept.
+   */
+  ERROR_REASON_LOSS_NOT_ACCEPTED: 932,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -496,6 +504,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_FILE_NOT_KNOWN = typeof ErrorReason.ERROR_REASON_FILE_NOT_KNOWN;
   export type ERROR_REASON_IMAGE_UNSUITABLE = typeof ErrorReason.ERROR_REASON_IMAGE_UNSUITABLE;
   export type ERROR_REASON_NAME_TOO_LONG = typeof ErrorReason.ERROR_REASON_NAME_TOO_LONG;
+  export type ERROR_REASON_LOSS_NOT_ACCEPTED = typeof ErrorReason.ERROR_REASON_LOSS_NOT_ACCEPTED;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -646,6 +655,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 931:
     case "ERROR_REASON_NAME_TOO_LONG":
       return ErrorReason.ERROR_REASON_NAME_TOO_LONG;
+    case 932:
+    case "ERROR_REASON_LOSS_NOT_ACCEPTED":
+      return ErrorReason.ERROR_REASON_LOSS_NOT_ACCEPTED;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -782,6 +794,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_IMAGE_UNSUITABLE";
     case ErrorReason.ERROR_REASON_NAME_TOO_LONG:
       return "ERROR_REASON_NAME_TOO_LONG";
+    case ErrorReason.ERROR_REASON_LOSS_NOT_ACCEPTED:
+      return "ERROR_REASON_LOSS_NOT_ACCEPTED";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

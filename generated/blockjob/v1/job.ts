@@ -458,6 +458,69 @@ export function pauseGuestToJSON(object: PauseGuest): string {
   }
 }
 
+/**
+ * Names what would be lost, and may be. A start that would lose it is refused with LOSS_NOT_ACCEPTED unless the request
+ * accepts just that; docs/disks.md says where. What is not lost need not be accepted: it has no effect then.
+ */
+export const Accept = {
+  /** ACCEPT_UNSPECIFIED - Is refused: FIELD_INVALID. */
+  ACCEPT_UNSPECIFIED: 0,
+  /** ACCEPT_LOSES_ENCRYPTION - Contents that are encrypted where they are may be written where they are not. */
+  ACCEPT_LOSES_ENCRYPTION: 1,
+  /** ACCEPT_LOSES_INTERNAL_SNAPSHOTS - Snapshots inside of a qcow2 image may be left behind in it, or be broken. */
+  ACCEPT_LOSES_INTERNAL_SNAPSHOTS: 2,
+  /** ACCEPT_SHARED_WRITER - Somebody else may write to the disk's file: what is written there after the guest has left it, the guest never sees. */
+  ACCEPT_SHARED_WRITER: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Accept = typeof Accept[keyof typeof Accept];
+
+export namespace Accept {
+  export type ACCEPT_UNSPECIFIED = typeof Accept.ACCEPT_UNSPECIFIED;
+  export type ACCEPT_LOSES_ENCRYPTION = typeof Accept.ACCEPT_LOSES_ENCRYPTION;
+  export type ACCEPT_LOSES_INTERNAL_SNAPSHOTS = typeof Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS;
+  export type ACCEPT_SHARED_WRITER = typeof Accept.ACCEPT_SHARED_WRITER;
+  export type UNRECOGNIZED = typeof Accept.UNRECOGNIZED;
+}
+
+export function acceptFromJSON(object: any): Accept {
+  switch (object) {
+    case 0:
+    case "ACCEPT_UNSPECIFIED":
+      return Accept.ACCEPT_UNSPECIFIED;
+    case 1:
+    case "ACCEPT_LOSES_ENCRYPTION":
+      return Accept.ACCEPT_LOSES_ENCRYPTION;
+    case 2:
+    case "ACCEPT_LOSES_INTERNAL_SNAPSHOTS":
+      return Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS;
+    case 3:
+    case "ACCEPT_SHARED_WRITER":
+      return Accept.ACCEPT_SHARED_WRITER;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return Accept.UNRECOGNIZED;
+  }
+}
+
+export function acceptToJSON(object: Accept): string {
+  switch (object) {
+    case Accept.ACCEPT_UNSPECIFIED:
+      return "ACCEPT_UNSPECIFIED";
+    case Accept.ACCEPT_LOSES_ENCRYPTION:
+      return "ACCEPT_LOSES_ENCRYPTION";
+    case Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS:
+      return "ACCEPT_LOSES_INTERNAL_SNAPSHOTS";
+    case Accept.ACCEPT_SHARED_WRITER:
+      return "ACCEPT_SHARED_WRITER";
+    case Accept.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 /** Says whether a job will reach its end at the present rates. */
 export const Convergence = {
   /** CONVERGENCE_UNSPECIFIED - Not known yet: too few samples. */
@@ -941,6 +1004,8 @@ export interface JobOptions {
   topPath: string;
   /** Deletes the committed images after success. COMMIT, ACTIVE_COMMIT. */
   deleteCommitted: boolean;
+  /** Gives what is lost, as was accepted. What was accepted and is not lost is left out. */
+  accept: Accept[];
 }
 
 /**
@@ -2540,6 +2605,7 @@ function createBaseJobOptions(): JobOptions {
     basePath: "",
     topPath: "",
     deleteCommitted: false,
+    accept: [],
   };
 }
 
@@ -2589,6 +2655,13 @@ export const JobOptions: MessageFns<JobOptions> = {
     }
     if (message.deleteCommitted !== false) {
       writer.uint32(104).bool(message.deleteCommitted);
+    }
+    if (message.accept.length !== 0) {
+      writer.uint32(114).fork();
+      for (const v of message.accept) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -2710,6 +2783,24 @@ export const JobOptions: MessageFns<JobOptions> = {
             message.deleteCommitted = reader.bool();
             continue;
           }
+          case 14: {
+            if (tag === 112) {
+              message.accept.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 114) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.accept.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2785,6 +2876,9 @@ export const JobOptions: MessageFns<JobOptions> = {
         : isSet(object.delete_committed)
         ? globalThis.Boolean(object.delete_committed)
         : false,
+      accept: globalThis.Array.isArray(object?.accept)
+        ? object.accept.map((e: any) => acceptFromJSON(e))
+        : [],
     };
   },
 
@@ -2829,6 +2923,9 @@ export const JobOptions: MessageFns<JobOptions> = {
     if (message.deleteCommitted !== false) {
       obj.deleteCommitted = message.deleteCommitted;
     }
+    if (message.accept?.length) {
+      obj.accept = message.accept.map((e) => acceptToJSON(e));
+    }
     return obj;
   },
 
@@ -2856,6 +2953,7 @@ export const JobOptions: MessageFns<JobOptions> = {
     message.basePath = object.basePath ?? "";
     message.topPath = object.topPath ?? "";
     message.deleteCommitted = object.deleteCommitted ?? false;
+    message.accept = object.accept?.map((e) => e) || [];
     return message;
   },
 };

@@ -57,6 +57,7 @@ export const commit: Start = {
       bandwidth: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
       requestId: flags.requestId ?? '',
       planEtag: flags.planEtag ?? '',
+      accept: [...(flags.accept ?? [])],
     };
     return [
       {

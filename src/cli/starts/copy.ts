@@ -95,6 +95,7 @@ function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags):
     pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
     requestId: flags.requestId ?? '',
     planEtag: flags.planEtag ?? '',
+    accept: [...(flags.accept ?? [])],
     ...(flags.timeout === undefined ? {} : { timeLimit: fromMs(flags.timeout) }),
   };
   return {

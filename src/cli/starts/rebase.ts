@@ -86,6 +86,7 @@ function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags
     bandwidth: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
     requestId: flags.requestId ?? '',
     planEtag: flags.planEtag ?? '',
+    accept: [...(flags.accept ?? [])],
   };
   return {
     label: `${domain}/${disk}`,

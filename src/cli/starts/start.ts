@@ -1,6 +1,6 @@
 /** What the commands that start a job have in common: each is used to start, and by `plan` to ask what that would do. */
-import { type Command, Option } from 'commander';
-import type { BlockJobClient, CallOptions, StartCopyResponse } from '../../client/index.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { Accept, type BlockJobClient, type CallOptions, type StartCopyResponse } from '../../client/index.ts';
 import { parseBandwidth, parseDuration } from '../units.ts';
 
 /** What is done when the job is READY, by this command: the service does it by itself where the contract lets it. */
@@ -48,6 +48,22 @@ export interface StartFlags {
   readonly bytes?: boolean;
   readonly planEtag?: string;
   readonly requestId?: string;
+  readonly accept?: readonly Accept[];
+}
+
+const ACCEPT = {
+  'loses-encryption': Accept.ACCEPT_LOSES_ENCRYPTION,
+  'loses-internal-snapshots': Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS,
+  'shared-writer': Accept.ACCEPT_SHARED_WRITER,
+} as const;
+
+function isAccept(word: string): word is keyof typeof ACCEPT {
+  return Object.hasOwn(ACCEPT, word);
+}
+
+function parseAccept(word: string, before: readonly Accept[] = []): readonly Accept[] {
+  if (!isAccept(word)) throw new InvalidArgumentError(`Allowed choices are ${Object.keys(ACCEPT).join(', ')}.`);
+  return [...before, ACCEPT[word]];
 }
 
 export function addBandwidth(command: Command): Command {
@@ -69,6 +85,11 @@ export function addTimeout(command: Command, what: string): Command {
 
 export function addStarting(command: Command): Command {
   return command
+    .addOption(
+      new Option('--accept <loss>', 'start although this is lost; may be given several times')
+        .choices(Object.keys(ACCEPT))
+        .argParser(parseAccept),
+    )
     .option('--plan-etag <etag>', 'start only if the plan is still this one')
     .option('--request-id <id>', 'name this action yourself, so that repeating the command is harmless');
 }

@@ -1,12 +1,22 @@
 /** May an operation do with a disk's images what it would do? The table says it (kinds.ts). */
-import { BlockJobError, failure } from '../errors.ts';
+import { BlockJobError, fail, failure } from '../errors.ts';
+import type { Accept } from '../job-options.ts';
 import { KINDS, type Kind, type KindName } from './kinds.ts';
 import type { Operation, Role, Uses } from './uses.ts';
 
+/** What is lost, as was accepted. */
+export interface Loss {
+  readonly accept: Accept;
+  readonly path: string;
+  /** As a sentence goes on that begins with the path. */
+  readonly text: string;
+}
+
 const IN_WORDS: Readonly<Record<Role, string>> = {
-  READ: 'be read into another one',
+  READ: 'be read into another image',
   FILLED: 'take the data of others',
   RELINKED: 'get another backing file',
+  CUT: 'be cut off from what is below it',
   NAMED: 'be named as a backing file, or to start from',
   LEFT: 'be left',
   DELETED: 'be deleted',
@@ -19,19 +29,37 @@ const WAY_OUT: Readonly<Record<Operation, string>> = {
   COMMIT: 'commit other images of the chain, without their deletion; or copy the disk',
 };
 
-/** Throws for the first image that is refused in one of its roles. */
-export function refuseUnfit({ operation, uses }: Uses): void {
+/** For the job's journal and its options. */
+export function asAccepted(losses: readonly Loss[]): {
+  readonly losses?: readonly Loss[];
+  readonly accept: readonly Accept[];
+} {
+  const accept = [...new Set(losses.map((loss) => loss.accept))];
+  return losses.length === 0 ? { accept } : { losses, accept };
+}
+
+/** What is lost of what was accepted. Throws for the first image that is refused in one of its roles. */
+export function judge({ operation, uses, into }: Uses, accepted: ReadonlySet<Accept>): readonly Loss[] {
+  const losses: Loss[] = [];
   for (const { image, roles } of uses) {
     for (const [kind, { of, fates }] of Object.entries(KINDS) as [KindName, Kind][]) {
       const what = of(image);
       if (what === undefined) continue;
       for (const role of roles) {
         const fate = fates[role];
-        if (fate.is !== 'REFUSED') continue;
         const { path, node } = image;
-        const words = { path, node, what, use: IN_WORDS[role], why: fate.why, wayOut: WAY_OUT[operation] };
-        throw new BlockJobError(failure('IMAGE_UNSUITABLE', words, { kind }));
+        if (fate.is === 'REFUSED') {
+          const words = { path, node, what, use: IN_WORDS[role], why: fate.why, wayOut: WAY_OUT[operation] };
+          throw new BlockJobError(failure('IMAGE_UNSUITABLE', words, { kind }));
+        }
+        if (fate.is !== 'LOST' || fate.unless?.(into) === true) continue;
+        const { why, accept, wayOut } = fate;
+        if (!accepted.has(accept)) fail('LOSS_NOT_ACCEPTED', { path, node, what, why, wayOut, accept });
+        if (!losses.some((loss) => loss.accept === accept && loss.path === path)) {
+          losses.push({ accept, path, text: `${what}: ${why}` });
+        }
       }
     }
   }
+  return losses;
 }

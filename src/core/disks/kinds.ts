@@ -3,6 +3,7 @@
  * refused as UNKNOWN. docs/disks.md is this table in words, and is held to it.
  */
 import type { Image } from '../chain.ts';
+import type { Accept } from '../job-options.ts';
 import type { Role } from './uses.ts';
 
 export type Fate =
@@ -11,12 +12,21 @@ export type Fate =
   /** It stays as it is. */
   | { readonly is: 'KEPT'; readonly note: string }
   /** `why`: the end of a sentence that begins with the image. */
-  | { readonly is: 'REFUSED'; readonly why: string };
+  | { readonly is: 'REFUSED'; readonly why: string }
+  /** Refused unless the caller accepts it. */
+  | {
+      readonly is: 'LOST';
+      readonly why: string;
+      readonly accept: Accept;
+      readonly wayOut: string;
+      /** Nothing is lost where this image takes it. */
+      readonly unless?: (into: Image | undefined) => boolean;
+    };
 
 export interface Kind {
-  /** For people: what such an image is. */
+  /** For people: what such an image is or has. */
   readonly title: string;
-  /** What of this kind the image is or has, for people; undefined: it is none. */
+  /** The same of this image, as a sentence goes on that begins with it; undefined: it is of another kind. */
   readonly of: (image: Image) => string | undefined;
   readonly fates: Readonly<Record<Role, Fate>>;
 }
@@ -78,21 +88,33 @@ const carried = (note: string) => ({ is: 'CARRIED', note }) as const;
 const kept = (note: string) => ({ is: 'KEPT', note }) as const;
 const refused = (why: string) => ({ is: 'REFUSED', why }) as const;
 
-const notKnown = refused('it is of no kind that this service knows what to do with');
+const notKnown = refused('it is not known what would become of it');
+const readable = {
+  is: 'LOST',
+  why: 'its contents would be readable in an image that is not encrypted',
+  accept: 'LOSES_ENCRYPTION',
+  wayOut: 'encrypt what is below that image',
+  unless: (into: Image | undefined) => into?.encrypted === true,
+} as const;
+const snapshots = (why: string) =>
+  ({ is: 'LOST', why, accept: 'LOSES_INTERNAL_SNAPSHOTS', wayOut: 'delete them first' }) as const;
 
 export const KINDS = {
   UNKNOWN: {
-    title: 'of a driver that is not listed here, or on one',
-    of: ({ format, layers, storage }) =>
-      FORMATS.has(format) || STORAGES.has(format)
-        ? [...layers.filter((driver) => !LAYERS.has(driver)), ...notIn(STORAGES, storage?.driver)]
-            .map((driver) => `on a node of driver ${driver}`)
-            .at(0)
-        : `of driver ${format}`,
+    title: 'of a driver that is not named here, or on a node of such a one',
+    of: ({ format, layers, storage }) => {
+      if (!FORMATS.has(format) && !STORAGES.has(format)) return `is of driver ${format}`;
+      const unknown = layers.find((driver) => !LAYERS.has(driver));
+      if (unknown !== undefined) return `is on a node of driver ${unknown}`;
+      return storage === undefined || STORAGES.has(storage.driver)
+        ? undefined
+        : `is on a node of driver ${storage.driver}`;
+    },
     fates: {
       READ: notKnown,
       FILLED: notKnown,
       RELINKED: notKnown,
+      CUT: notKnown,
       NAMED: notKnown,
       LEFT: notKnown,
       DELETED: notKnown,
@@ -100,20 +122,51 @@ export const KINDS = {
   },
   PART: {
     title: 'a part of a file: raw with `offset` or `size`, or an image inside of such a part',
-    of: ({ isPart }) => (isPart ? 'a part of that file only (raw with offset or size)' : undefined),
+    of: ({ isPart }) => (isPart ? 'is a part of that file only (raw with offset or size)' : undefined),
     fates: {
       READ: carried('the part, and nothing else of the file; the result is an image of its own'),
       FILLED: kept('only the part is written'),
       RELINKED: refused('what its header says cannot be read back'),
+      CUT: kept(''),
       NAMED: refused('by the name of the file somebody who opens it finds other contents'),
       LEFT: kept('the file is never called safe to delete: it holds more'),
       DELETED: refused('the file holds more'),
     },
   },
+  ENCRYPTED: {
+    title: 'encrypted: luks, or qcow2 with encryption',
+    of: ({ encrypted }) => (encrypted ? 'is encrypted' : undefined),
+    fates: {
+      READ: readable,
+      FILLED: kept('what it takes is encrypted'),
+      RELINKED: kept('it stays encrypted'),
+      CUT: kept(''),
+      NAMED: kept('whoever opens the result needs its secret, as before'),
+      LEFT: kept(''),
+      DELETED: kept('it is deleted'),
+    },
+  },
+  SNAPSHOTS: {
+    title: 'qcow2 with internal snapshots',
+    of: ({ snapshots: names }) =>
+      names.length === 0 ? undefined : `has internal snapshots (${names.slice(0, SHOWN).join(', ')}${more(names)})`,
+    fates: {
+      READ: kept('they stay in it'),
+      FILLED: kept(''),
+      RELINKED: kept(''),
+      CUT: snapshots('what they have from the images below would be gone from them'),
+      NAMED: kept(''),
+      LEFT: snapshots('the image with which the guest goes on has none of them'),
+      DELETED: snapshots('no other image has them'),
+    },
+  },
 } as const satisfies Readonly<Record<string, Kind>>;
 
-export type KindName = keyof typeof KINDS;
+/** So many are named. */
+const SHOWN = 5;
 
-function notIn(set: ReadonlySet<string>, driver: string | undefined): readonly string[] {
-  return driver === undefined || set.has(driver) ? [] : [driver];
+function more(names: readonly string[]): string {
+  return names.length > SHOWN ? `, and ${names.length - SHOWN} more` : '';
 }
+
+export type KindName = keyof typeof KINDS;

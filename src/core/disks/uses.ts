@@ -10,6 +10,8 @@ export type Role =
   | 'FILLED'
   /** Its header gets another backing file. */
   | 'RELINKED'
+  /** What is below it shows other contents afterwards, or nothing: what it held alone is in it. */
+  | 'CUT'
   /** Its name is written into a header, or is told as that of the image which the guest goes on with. */
   | 'NAMED'
   /** The guest leaves it, and it may be called safe to delete. */
@@ -26,6 +28,8 @@ export interface Uses {
   readonly operation: Operation;
   /** The chain from the top down. */
   readonly uses: readonly Use[];
+  /** What takes what is read. Undefined: a destination, which nobody knows to be encrypted. */
+  readonly into: Image | undefined;
 }
 
 export function copyUses(chain: readonly Image[], to: { readonly topOnly: boolean; readonly isNamed: boolean }): Uses {
@@ -34,17 +38,19 @@ export function copyUses(chain: readonly Image[], to: { readonly topOnly: boolea
     if (!to.topOnly) return use(image, 'READ');
     return at === 1 && to.isNamed ? use(image, 'NAMED') : use(image);
   });
-  return { operation: 'COPY', uses };
+  return { operation: 'COPY', uses, into: undefined };
 }
 
 /** `baseAt`: undefined for none. */
 export function pullUses(chain: readonly Image[], baseAt: number | undefined): Uses {
+  // Down to the image just below nothing is pulled.
+  const cuts = baseAt === 1 || chain.length === 1 ? [] : (['CUT'] as const);
   const uses = chain.map((image, at) => {
-    if (at === 0) return use(image, 'FILLED', 'RELINKED');
+    if (at === 0) return use(image, 'FILLED', 'RELINKED', ...cuts);
     if (at === baseAt) return use(image, 'NAMED');
     return baseAt === undefined || at < baseAt ? use(image, 'READ') : use(image);
   });
-  return { operation: 'PULL', uses };
+  return { operation: 'PULL', uses, into: chain[0] };
 }
 
 export function commitUses(
@@ -56,7 +62,7 @@ export function commitUses(
     if (at >= topAt && at < baseAt) return use(image, 'READ', 'LEFT', ...(deletes ? (['DELETED'] as const) : []));
     return at === baseAt ? use(image, 'FILLED', 'NAMED') : use(image);
   });
-  return { operation: 'COMMIT', uses };
+  return { operation: 'COMMIT', uses, into: chain[baseAt] };
 }
 
 function use(image: Image, ...roles: readonly Role[]): Use {

@@ -4,10 +4,10 @@ import type { Accepted } from '../journal-entry.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(
-  { destination, pauseGuestBecause, holdsWithoutBound, toSet = [] }: Accepted,
+  { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [] }: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
-  const notes: string[] = [];
+  const notes = losses.map(({ accept, path, text }) => `${accept} is accepted: ${path} ${text}`);
   if (pauseGuestBecause !== undefined && destination !== undefined) {
     notes.push(`pauses the guest for the pivot: ${pauseGuestBecause}`);
   }

@@ -140,6 +140,8 @@ export interface QemuNode {
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly encrypted: boolean;
+  /** Names of the snapshots inside of it. */
+  readonly snapshots: readonly string[];
   /** As the image's metadata have them; '' where they have none. */
   readonly backingFile: string;
   readonly backingFormat: string;
@@ -164,6 +166,7 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       clusterSizeBytes: typeof image['cluster-size'] === 'number' ? image['cluster-size'] : undefined,
       extendedL2: data['extended-l2'] === true,
       encrypted: image['encrypted'] === true,
+      snapshots: list(image['snapshots'] ?? [], 'snapshots').map((one) => text(one['name']) ?? ''),
       backingFile: text(image['backing-filename']) ?? '',
       backingFormat: text(image['backing-filename-format']) ?? '',
       bitmaps: list(node['dirty-bitmaps'] ?? [], 'dirty-bitmaps').flatMap(readBitmap),

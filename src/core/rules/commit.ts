@@ -1,8 +1,8 @@
 /** The rules of Commit that need nothing but the request. Source: libvirt's virDomainBlockCommit. */
 
-import { type JobOptions, plainOptions } from '../job-options.ts';
+import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { CommitRequest } from '../requests.ts';
-import { bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
+import { acceptOf, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 
 export interface CommitSpec {
   /** As they were given; '' for none. */
@@ -13,23 +13,27 @@ export interface CommitSpec {
   /** The top is the active image, and is meant to be. */
   readonly active: boolean;
   readonly options: JobOptions;
+  readonly accept: ReadonlySet<Accept>;
 }
 
 /** Throws all that is wrong with the request, at once. */
 export function parseCommit(request: CommitRequest): CommitSpec {
   const { flags, violations } = flagsOf(request.flags);
+  const { accept, ...accepted } = acceptOf(request);
   const unit = flags.has('BANDWIDTH_BYTES') ? 'BYTES' : 'MIB';
   throwIfAny([
     ...diskRules(request),
     ...violations,
     ...bandwidthIn(unit, request.bandwidth),
     ...requestIdRules(request),
+    ...accepted.violations,
   ]);
   return {
     base: request.base,
     top: request.top,
     shallow: flags.has('SHALLOW'),
     active: flags.has('ACTIVE'),
+    accept,
     options: {
       ...plainOptions(bytesPerSecond(unit, request.bandwidth)),
       shallow: flags.has('SHALLOW'),

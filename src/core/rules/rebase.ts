@@ -4,15 +4,25 @@
  */
 
 import { type Violation, violation } from '../errors.ts';
-import { type JobOptions, plainOptions } from '../job-options.ts';
+import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { RebaseFlag, RebaseRequest } from '../requests.ts';
-import { absolutePath, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
+import {
+  absolutePath,
+  acceptOf,
+  bandwidthIn,
+  bytesPerSecond,
+  diskRules,
+  flagsOf,
+  requestIdRules,
+  throwIfAny,
+} from './rule.ts';
 import { type CopySpec, relativeBacking } from './start-copy.ts';
 
 export interface PullSpec {
   /** As it was given; '' for none. */
   readonly base: string;
   readonly options: JobOptions;
+  readonly accept: ReadonlySet<Accept>;
 }
 
 export type RebaseSpec =
@@ -24,6 +34,7 @@ const COPY_ONLY = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY_DEV'] as const sati
 /** Throws all that is wrong with the request, at once. */
 export function parseRebase(request: RebaseRequest): RebaseSpec {
   const { flags, violations } = flagsOf(request.flags);
+  const { accept, ...accepted } = acceptOf(request);
   const unit = flags.has('BANDWIDTH_BYTES') ? 'BYTES' : 'MIB';
   const copy = flags.has('COPY');
   throwIfAny([
@@ -32,14 +43,17 @@ export function parseRebase(request: RebaseRequest): RebaseSpec {
     ...violations,
     ...bandwidthIn(unit, request.bandwidth),
     ...requestIdRules(request),
+    ...accepted.violations,
   ]);
   const options = plainOptions(bytesPerSecond(unit, request.bandwidth));
   const relative = flags.has('RELATIVE');
-  if (!copy) return { does: 'pull', pull: { base: request.base, options: { ...options, relativeBacking: relative } } };
+  if (!copy)
+    return { does: 'pull', pull: { base: request.base, accept, options: { ...options, relativeBacking: relative } } };
   return {
     does: 'copy',
     copy: {
       destination: { kind: 'file', path: request.base, ...(flags.has('COPY_DEV') ? { mustBeDevice: true } : {}) },
+      accept,
       format: flags.has('COPY_RAW') ? 'RAW' : undefined,
       options: {
         ...options,

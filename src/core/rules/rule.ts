@@ -1,7 +1,8 @@
 /** Rule words: each looks at a request and says what is wrong with it, so that all is reported at once. */
 
 import { BlockJobError, type Violation, violation } from '../errors.ts';
-import type { DiskRef, Given } from '../requests.ts';
+import type { Accept } from '../job-options.ts';
+import type { DiskRef, Given, StartRequest } from '../requests.ts';
 
 export const INT64_MAX = 2n ** 63n - 1n;
 
@@ -58,6 +59,13 @@ export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
     ...required('disk.domain', disk.domain, 'the name or UUID of a running domain'),
     ...required('disk.disk', disk.disk, 'a disk of the domain'),
   ];
+}
+
+/** What the caller accepts; and what is wrong with that. */
+export function acceptOf({ accept: asked }: Pick<StartRequest, 'accept'>) {
+  const accept: ReadonlySet<Accept> = new Set(asked.flatMap((one) => given(one) ?? []));
+  const missing = asked.includes(undefined) ? [invalid('accept', 'holds a value that is unspecified')] : [];
+  return { accept, violations: [...asked.flatMap((one) => known('accept', one)), ...missing] };
 }
 
 /** The flags that are known, each once; and what is wrong with the others. */

@@ -2,10 +2,11 @@
 
 import type { Destination, NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
-import { type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
+import { type Accept, type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
 import {
   absolutePath,
+  acceptOf,
   bandwidth,
   bandwidthOf,
   diskRules,
@@ -22,6 +23,7 @@ export interface CopySpec {
   readonly destination: Destination;
   readonly format: ImageFormat | undefined;
   readonly options: JobOptions;
+  readonly accept: ReadonlySet<Accept>;
 }
 
 /** A larger one only holds more of the guest's writes back; QEMU allocates it. */
@@ -33,6 +35,7 @@ const TIME_LIMIT_RANGE_MS = { minimum: 1000, maximum: 30 * 24 * 3600 * 1000 };
 export function parseStartCopy(request: CopyRequest): CopySpec {
   const onNoSpace = given(request.onNoSpace) ?? 'PAUSE';
   const { target, violations } = destinationOf(request);
+  const accepted = acceptOf(request);
   throwIfAny([
     ...diskRules(request),
     ...violations,
@@ -54,12 +57,14 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash at that end; use PAUSE')]
       : []),
     ...requestIdRules(request),
+    ...accepted.violations,
   ]);
   const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
   // Unreachable: what has no target has a violation. The compiler is told so.
   const destination = target ?? { kind: 'file', path: '' };
   return {
     destination,
+    accept: accepted.accept,
     format: given(request.format),
     options: {
       ...options,

@@ -13,6 +13,7 @@ import {
   GuestState,
 } from '../../../generated/blockjob/v1/domain_service.ts';
 import {
+  Accept,
   Convergence,
   DestinationContent,
   type Destination as DestinationMessage,
@@ -113,7 +114,8 @@ function toDestination(message: DestinationMessage | undefined): PublicAccepted[
 
 function toOptions(message: OptionsMessage | undefined, bandwidthBytesPerSecond: number): JobOptions {
   if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'a job without options' });
-  const { granularityBytes, bufferBytes, timeLimit, writeMode, onReady, onNoSpace, pauseGuest, ...plain } = message;
+  const { granularityBytes, bufferBytes, timeLimit, writeMode, onReady, onNoSpace, pauseGuest, accept, ...plain } =
+    message;
   return {
     ...plain,
     bandwidthBytesPerSecond,
@@ -124,6 +126,7 @@ function toOptions(message: OptionsMessage | undefined, bandwidthBytesPerSecond:
     onReady: namedOf(OnReady, 'ON_READY', onReady),
     onNoSpace: namedOf(OnNoSpace, 'ON_NO_SPACE', onNoSpace),
     pauseGuest: namedOf(PauseGuest, 'PAUSE_GUEST', pauseGuest),
+    accept: accept.map((one) => namedOf(Accept, 'ACCEPT', one)),
   };
 }
 

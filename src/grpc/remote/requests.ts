@@ -16,6 +16,7 @@ import {
   Operation,
 } from '../../../generated/blockjob/v1/domain_service.ts';
 import {
+  Accept,
   type Destination as DestinationMessage,
   ImageFormat,
   Job_State,
@@ -37,6 +38,7 @@ import type {
   PauseRequest,
   RebaseRequest,
   SetSpeedRequest,
+  StartRequest,
   WatchRequest,
 } from '../../core/requests.ts';
 import { fromMs } from '../durations.ts';
@@ -50,16 +52,29 @@ export function fromCopyRequest({ destination, format, timeLimitMs, ...request }
     onReady: numberOf(OnReady, 'ON_READY', request.onReady),
     onNoSpace: numberOf(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
     pauseGuest: fromPauseGuest(request.pauseGuest),
+    accept: fromAccept(request.accept),
     timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
   };
 }
 
-export function fromRebaseRequest({ flags, ...request }: RebaseRequest): RebaseMessage {
-  return { ...request, flags: flags.map((flag) => numberOf(RebaseFlag, 'REBASE_FLAG', flag)) };
+export function fromRebaseRequest({ flags, accept, ...request }: RebaseRequest): RebaseMessage {
+  return {
+    ...request,
+    accept: fromAccept(accept),
+    flags: flags.map((flag) => numberOf(RebaseFlag, 'REBASE_FLAG', flag)),
+  };
 }
 
-export function fromCommitRequest({ flags, ...request }: CommitRequest): CommitMessage {
-  return { ...request, flags: flags.map((flag) => numberOf(CommitFlag, 'COMMIT_FLAG', flag)) };
+export function fromCommitRequest({ flags, accept, ...request }: CommitRequest): CommitMessage {
+  return {
+    ...request,
+    accept: fromAccept(accept),
+    flags: flags.map((flag) => numberOf(CommitFlag, 'COMMIT_FLAG', flag)),
+  };
+}
+
+function fromAccept(accept: StartRequest['accept']): Accept[] {
+  return accept.map((one) => numberOf(Accept, 'ACCEPT', one));
 }
 
 export function fromAbortRequest({ job, pauseGuest, ...request }: AbortRequest): AbortMessage {

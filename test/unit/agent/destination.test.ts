@@ -31,7 +31,12 @@ async function checkNewFile(
     graphs: graphs.map((one) => ({ socketPath: '/run/vm.sock', opens: undefined, ...one })),
     allowed: { folders, nbdServers: [] },
   } as unknown as Site;
-  const spec = { destination: { kind: 'file', path }, format: undefined, options: plainOptions(0) } as const;
+  const spec = {
+    destination: { kind: 'file', path },
+    format: undefined,
+    options: plainOptions(0),
+    accept: new Set<never>(),
+  } as const;
   const { path: real, plan } = await checkDestination(spec, { top: TOP, backing: undefined }, site);
   return { path: real, takeOver: plan.make?.new === 'FILE' && plan.make.takeOver };
 }

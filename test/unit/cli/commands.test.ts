@@ -299,6 +299,20 @@ describe.concurrent('the other commands', () => {
     expect(service.request('startCopy')).toMatchObject({ validateOnly: false, planEtag: 'e1', requestId: 'mine' });
   });
 
+  it('accept what is lost in so many words, and nothing else', async () => {
+    const service = new StubService();
+    const accept = ['--accept', 'loses-encryption', '--accept', 'shared-writer'];
+    await service.run([...COPY, ...accept]);
+    await service.run(['pull', 'web1', 'vd0', '--accept', 'loses-internal-snapshots']);
+    await service.run(['commit', 'web1', 'vd0', ...accept]);
+    expect(service.request('startCopy')).toMatchObject({ accept: ['LOSES_ENCRYPTION', 'SHARED_WRITER'] });
+    expect(service.request('rebase')).toMatchObject({ accept: ['LOSES_INTERNAL_SNAPSHOTS'] });
+    expect(service.request('commit')).toMatchObject({ accept: ['LOSES_ENCRYPTION', 'SHARED_WRITER'] });
+    const { code, stderr } = await service.run([...COPY, '--accept', 'everything']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('Allowed choices are loses-encryption');
+  });
+
   it('watch goes on until the end, or with --ready until READY', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY'];

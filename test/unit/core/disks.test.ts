@@ -1,40 +1,46 @@
 /** Each kind of image in each role. */
 import { describe, expect, it } from 'vitest';
 import type { Image } from '../../../src/core/chain.ts';
-import { refuseUnfit } from '../../../src/core/disks/judge.ts';
+import { judge } from '../../../src/core/disks/judge.ts';
 import { KINDS, type Kind, type KindName } from '../../../src/core/disks/kinds.ts';
 import { commitUses, copyUses, pullUses, type Role, type Uses } from '../../../src/core/disks/uses.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
+import type { Accept } from '../../../src/core/job-options.ts';
 import { anImage } from '../../support/image.ts';
 
 const file = { node: 'file', driver: 'file' };
 
 /** One of each kind, and what it may not be used for. */
-const ROWS: Readonly<Record<KindName, readonly [images: readonly Partial<Image>[], refused: string]>> = {
+const ROWS: Readonly<
+  Record<KindName, readonly [images: readonly Partial<Image>[], refused: string, lost?: string, accept?: Accept]>
+> = {
   UNKNOWN: [
     [
       { format: 'quorum', storage: undefined },
       { format: 'qcow2', storage: { node: 'x', driver: 'vvfat' } },
       { format: 'raw', layers: ['raw', 'blkverify'], storage: file },
     ],
-    'READ FILLED RELINKED NAMED LEFT DELETED',
+    'READ FILLED RELINKED CUT NAMED LEFT DELETED',
   ],
   PART: [[{ format: 'raw', isPart: true, storage: file }], 'RELINKED NAMED DELETED'],
+  ENCRYPTED: [[{ encrypted: true }], '', 'READ', 'LOSES_ENCRYPTION'],
+  SNAPSHOTS: [[{ snapshots: ['monday', ''] }], '', 'CUT LEFT DELETED', 'LOSES_INTERNAL_SNAPSHOTS'],
 };
 
-const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'NAMED', 'LEFT', 'DELETED'];
+const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'LEFT', 'DELETED'];
 
-function refusal(uses: Uses): string | undefined {
+function refusal(uses: Uses, accepted: readonly Accept[] = []): string | undefined {
   try {
-    refuseUnfit(uses);
+    judge(uses, new Set(accepted));
     return undefined;
   } catch (error) {
-    if (error instanceof BlockJobError) return `${error.reason} ${error.failure.metadata['kind']}`;
-    throw error;
+    if (!(error instanceof BlockJobError)) throw error;
+    const { reason, metadata } = error.failure;
+    return `${reason} ${metadata['kind'] ?? metadata['accept']}`;
   }
 }
 
-describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refused]) => {
+describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refused, lost = '', accept]) => {
   it.each(images)('%j is one, and of no other kind', (like) => {
     const image = anImage({ path: '/i', ...like });
     const kinds = Object.entries(KINDS as Readonly<Record<string, Kind>>).filter(
@@ -46,15 +52,57 @@ describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refus
   it.each(ROLES)('as %s', (role) => {
     for (const like of images) {
       const image = anImage({ path: '/i', ...like });
-      const found = refusal({ operation: 'COPY', uses: [{ image, roles: new Set([role]) }] });
-      expect(found).toBe(refused.split(' ').includes(role) ? `IMAGE_UNSUITABLE ${kind}` : undefined);
+      const uses = { operation: 'COPY', uses: [{ image, roles: new Set([role]) }], into: undefined } as const;
+      const isLost = lost.split(' ').includes(role);
+      const right = refused.split(' ').includes(role) ? `IMAGE_UNSUITABLE ${kind}` : undefined;
+      expect(refusal(uses)).toBe(isLost ? `LOSS_NOT_ACCEPTED ${accept}` : right);
+      expect(refusal(uses, ['LOSES_ENCRYPTION', 'LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'])).toBe(right);
     }
+  });
+});
+
+describe('what is lost', () => {
+  const [secret, plain] = [anImage({ path: '/s', encrypted: true, snapshots: ['a'] }), anImage({ path: '/p' })];
+
+  it('is accepted by its own name, and by no other', () => {
+    const uses = copyUses([secret], { topOnly: false, isNamed: false });
+    expect(refusal(uses, ['LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'])).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
+    expect(refusal(uses, ['LOSES_ENCRYPTION'])).toBe('LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS');
+    const losses = judge(uses, new Set(['LOSES_ENCRYPTION', 'LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'] as const));
+    expect(losses.map(({ accept, path }) => [accept, path])).toEqual([
+      ['LOSES_ENCRYPTION', '/s'],
+      ['LOSES_INTERNAL_SNAPSHOTS', '/s'],
+    ]);
+  });
+
+  it('is told once of an image that is left and deleted', () => {
+    const uses = commitUses([anImage({ path: '/t', snapshots: ['a'] }), plain], { topAt: 0, baseAt: 1, deletes: true });
+    expect(judge(uses, new Set(['LOSES_INTERNAL_SNAPSHOTS'] as const))).toHaveLength(1);
+  });
+
+  it('is no encryption where the image that takes the contents is encrypted', () => {
+    const under = anImage({ path: '/u', encrypted: true });
+    expect(refusal(pullUses([under, under], undefined))).toBeUndefined();
+    expect(refusal(pullUses([plain, under], undefined))).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
+    expect(refusal(commitUses([under, plain], { topAt: 0, baseAt: 1, deletes: false }))).toBe(
+      'LOSS_NOT_ACCEPTED LOSES_ENCRYPTION',
+    );
+    // Copied alone, a plain overlay of it has nothing of it.
+    expect(refusal(copyUses([plain, under], { topOnly: true, isNamed: true }))).toBeUndefined();
+  });
+
+  it('are no snapshots where nothing is cut off from what is below', () => {
+    const one = anImage({ path: '/i', snapshots: ['a'] });
+    expect(refusal(pullUses([one], undefined))).toBeUndefined();
+    expect(refusal(pullUses([one, plain, plain], 1))).toBeUndefined();
+    expect(refusal(pullUses([one, plain, plain], 2))).toBe('LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS');
+    expect(refusal(commitUses([one, plain, one], { topAt: 1, baseAt: 2, deletes: true }))).toBeUndefined();
   });
 });
 
 it.each(['raw', 'qcow2', 'vmdk', 'file', 'host_device'])('a plain image of driver %s is used for all', (format) => {
   const image = anImage({ path: '/i', format, storage: file });
-  expect(refusal({ operation: 'COMMIT', uses: [{ image, roles: new Set(ROLES) }] })).toBeUndefined();
+  expect(refusal({ operation: 'COMMIT', uses: [{ image, roles: new Set(ROLES) }], into: image })).toBeUndefined();
 });
 
 function inWords({ uses }: Uses): string[] {
@@ -68,8 +116,8 @@ describe('what an operation does with each image, the active one first', () => {
     ['a whole copy', copyUses(chain, { topOnly: false, isNamed: false }), ['READ LEFT', 'READ', 'READ', 'READ']],
     ['a shallow copy', copyUses(chain, { topOnly: true, isNamed: true }), ['READ LEFT', 'NAMED', '', '']],
     ['one with a chain of its own', copyUses(chain, { topOnly: true, isNamed: false }), ['READ LEFT', '', '', '']],
-    ['a pull', pullUses(chain, undefined), ['FILLED RELINKED', 'READ', 'READ', 'READ']],
-    ['a pull to a base', pullUses(chain, 2), ['FILLED RELINKED', 'READ', 'NAMED', '']],
+    ['a pull', pullUses(chain, undefined), ['FILLED RELINKED CUT', 'READ', 'READ', 'READ']],
+    ['a pull to a base', pullUses(chain, 2), ['FILLED RELINKED CUT', 'READ', 'NAMED', '']],
     [
       'a commit of lower images',
       commitUses(chain, { topAt: 1, baseAt: 3, deletes: false }),

@@ -70,7 +70,7 @@ const job = fc.oneof(
     .record({ domain: fc.string({ minLength: 1 }), disk: fc.string({ minLength: 1 }) })
     .map((value) => ({ ref: { $case: 'disk', value } }) as const),
 );
-const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text };
+const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text, accept: fc.array(int) };
 
 /** Each request, how it is read here, and how it is written for a service elsewhere. */
 const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: never) => unknown])[] = [

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Destination, DiskRef, Job, Job_State, JobEvent, JobKind, JobOptions, JobRef, OnNoSpace, OnReady, PauseGuest, WriteMode } from "./job_pb.js";
+import type { Accept, Destination, DiskRef, Job, Job_State, JobEvent, JobKind, JobOptions, JobRef, OnNoSpace, OnReady, PauseGuest, WriteMode } from "./job_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../google/rpc/status_pb.js";
 
@@ -141,6 +141,13 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * @generated from field: string plan_etag = 16;
    */
   planEtag: string;
+
+  /**
+   * Names losses that the caller accepts. Empty: none.
+   *
+   * @generated from field: repeated blockjob.v1.Accept accept = 17;
+   */
+  accept: Accept[];
 };
 
 /**
@@ -234,6 +241,13 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
    * @generated from field: string plan_etag = 7;
    */
   planEtag: string;
+
+  /**
+   * Names losses that the caller accepts. Empty: none.
+   *
+   * @generated from field: repeated blockjob.v1.Accept accept = 8;
+   */
+  accept: Accept[];
 };
 
 /**
@@ -334,6 +348,13 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
    * @generated from field: string plan_etag = 8;
    */
   planEtag: string;
+
+  /**
+   * Names losses that the caller accepts. Empty: none.
+   *
+   * @generated from field: repeated blockjob.v1.Accept accept = 9;
+   */
+  accept: Accept[];
 };
 
 /**
@@ -1393,7 +1414,7 @@ export declare const BlockJobService: GenService<{
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
-   * MANAGED_BY_LIBVIRT.
+   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -1444,8 +1465,8 @@ export declare const BlockJobService: GenService<{
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
-   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT;
-   * FIELD_INVALID where ACTIVE and `top` contradict each other.
+   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT,
+   * LOSS_NOT_ACCEPTED; FIELD_INVALID where ACTIVE and `top` contradict each other.
    * Idempotent with a request_id. A client that leaves does not stop the start.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Commit

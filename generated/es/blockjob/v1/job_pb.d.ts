@@ -618,6 +618,13 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
    * @generated from field: bool delete_committed = 13;
    */
   deleteCommitted: boolean;
+
+  /**
+   * Gives what is lost, as was accepted. What was accepted and is not lost is left out.
+   *
+   * @generated from field: repeated blockjob.v1.Accept accept = 14;
+   */
+  accept: Accept[];
 };
 
 /**
@@ -1315,6 +1322,47 @@ export enum PauseGuest {
  * Describes the enum blockjob.v1.PauseGuest.
  */
 export declare const PauseGuestSchema: GenEnum<PauseGuest>;
+
+/**
+ * Names what would be lost, and may be. A start that would lose it is refused with LOSS_NOT_ACCEPTED unless the request
+ * accepts just that; docs/disks.md says where. What is not lost need not be accepted: it has no effect then.
+ *
+ * @generated from enum blockjob.v1.Accept
+ */
+export enum Accept {
+  /**
+   * Is refused: FIELD_INVALID.
+   *
+   * @generated from enum value: ACCEPT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Contents that are encrypted where they are may be written where they are not.
+   *
+   * @generated from enum value: ACCEPT_LOSES_ENCRYPTION = 1;
+   */
+  LOSES_ENCRYPTION = 1,
+
+  /**
+   * Snapshots inside of a qcow2 image may be left behind in it, or be broken.
+   *
+   * @generated from enum value: ACCEPT_LOSES_INTERNAL_SNAPSHOTS = 2;
+   */
+  LOSES_INTERNAL_SNAPSHOTS = 2,
+
+  /**
+   * Somebody else may write to the disk's file: what is written there after the guest has left it, the guest never sees.
+   *
+   * @generated from enum value: ACCEPT_SHARED_WRITER = 3;
+   */
+  SHARED_WRITER = 3,
+}
+
+/**
+ * Describes the enum blockjob.v1.Accept.
+ */
+export declare const AcceptSchema: GenEnum<Accept>;
 
 /**
  * Says whether a job will reach its end at the present rates.

@@ -14,6 +14,7 @@ const REQUEST: CommitRequest = {
   requestId: '',
   validateOnly: false,
   planEtag: '',
+  accept: [],
 };
 const FLAGS: readonly CommitFlag[] = ['SHALLOW', 'DELETE', 'ACTIVE', 'RELATIVE', 'BANDWIDTH_BYTES'];
 
@@ -49,12 +50,19 @@ describe('a commit as understood', () => {
   it('what is wrong is told at once', () => {
     expect(reasons({})).toEqual([]);
     expect(
-      reasons({ disk: { domain: '', disk: 'x' }, flags: [{ unrecognized: 3 }], bandwidth: 2n ** 43n, requestId: ' ' }),
+      reasons({
+        disk: { domain: '', disk: 'x' },
+        flags: [{ unrecognized: 3 }],
+        bandwidth: 2n ** 43n,
+        requestId: ' ',
+        accept: [{ unrecognized: 9 }],
+      }),
     ).toEqual([
       'disk.domain FIELD_INVALID',
       'flags FIELD_INVALID',
       'bandwidth BANDWIDTH_OUT_OF_RANGE',
       'request_id FIELD_INVALID',
+      'accept FIELD_INVALID',
     ]);
   });
 });

@@ -23,6 +23,7 @@ const REQUEST: RebaseRequest = {
   requestId: '',
   validateOnly: false,
   planEtag: '',
+  accept: [],
 };
 
 function reasons(request: Partial<RebaseRequest>): readonly string[] {
@@ -116,13 +117,14 @@ describe('bandwidth', () => {
 describe('all that is wrong', () => {
   it('is told at once', () => {
     const request = { disk: { domain: '', disk: '' }, base: 'x', bandwidth: 2n ** 64n - 1n, requestId: ' ' };
-    expect(reasons({ ...request, flags: ['COPY', 'RELATIVE'] })).toEqual([
+    expect(reasons({ ...request, flags: ['COPY', 'RELATIVE'], accept: [undefined] })).toEqual([
       'disk.domain FIELD_INVALID',
       'disk.disk FIELD_INVALID',
       'relative_backing RELATIVE_UNSUPPORTED',
       'base PATH_NOT_ABSOLUTE',
       'bandwidth BANDWIDTH_OUT_OF_RANGE',
       'request_id FIELD_INVALID',
+      'accept FIELD_INVALID',
     ]);
   });
 });

@@ -24,6 +24,7 @@ const REQUEST: CopyRequest = {
   requestId: '',
   validateOnly: false,
   planEtag: '',
+  accept: [],
 };
 
 /** Field and reason of all that is wrong, in order. */
@@ -44,6 +45,7 @@ describe('a copy as understood', () => {
     expect(parseStartCopy(REQUEST)).toEqual({
       destination: { kind: 'file', path: '/copies/disk.qcow2' },
       format: undefined,
+      accept: new Set(),
       options: {
         bandwidthBytesPerSecond: 0,
         shallow: false,
@@ -77,10 +79,12 @@ describe('a copy as understood', () => {
       shallow: true,
       relativeBacking: true,
       timeLimitMs: 1000,
+      accept: ['SHARED_WRITER', 'LOSES_ENCRYPTION', 'SHARED_WRITER'],
     };
     expect(parseStartCopy(given)).toEqual({
       destination: { kind: 'file', path: '/copies/disk.qcow2' },
       format: 'QCOW2',
+      accept: new Set(['SHARED_WRITER', 'LOSES_ENCRYPTION']),
       options: {
         ...parseStartCopy(REQUEST).options,
         shallow: true,
@@ -169,6 +173,8 @@ describe('what is wrong with a request', () => {
     ['a time limit below a second', { timeLimitMs: 999 }, 'time_limit FIELD_INVALID'],
     ['a time limit beyond 30 days', { timeLimitMs: 30 * 86_400_000 + 1 }, 'time_limit FIELD_INVALID'],
     ['a time limit that is no number', { timeLimitMs: Number.NaN }, 'time_limit FIELD_INVALID'],
+    ['a loss that is none', { accept: [undefined] }, 'accept FIELD_INVALID'],
+    ['a loss that nobody knows', { accept: ['SHARED_WRITER', { unrecognized: 9 }] }, 'accept FIELD_INVALID'],
     ['a request id with a space', { requestId: 'a b' }, 'request_id FIELD_INVALID'],
     ['a request id with a letter that is no ASCII', { requestId: 'é' }, 'request_id FIELD_INVALID'],
     ['a request id with a line break', { requestId: 'x\n' }, 'request_id FIELD_INVALID'],
@@ -285,6 +291,7 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
   requestId: fc.string(),
   validateOnly: fc.boolean(),
   planEtag: fc.string(),
+  accept: fc.array(given('LOSES_ENCRYPTION', 'SHARED_WRITER')),
 });
 
 /** What is not as it should be about the answer to a request; throws what is neither an answer nor a refusal. */
