@@ -1,5 +1,6 @@
 /** Files that QEMU was handed as descriptors: it calls them `/dev/fdset/N`, a name that means nothing to anybody else. */
-import { type QemuFdset, type QemuNode, readFdsets } from '../core/qemu/replies.ts';
+import { type QemuNode } from '../core/qemu/block-replies.ts';
+import { type QemuFdset, readFdsets } from '../core/qemu/replies.ts';
 import type { OpenFiles } from './open-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 

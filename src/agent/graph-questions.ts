@@ -1,6 +1,6 @@
 /** What a QEMU is asked for its block graph, and what its answers say. */
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
-import { readBlockDevices, readGraph, readNodes } from '../core/qemu/replies.ts';
+import { readBlockDevices, readGraph, readNodes } from '../core/qemu/block-replies.ts';
 import { namesOfFdsets } from './fdsets.ts';
 import { absoluteIn } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';

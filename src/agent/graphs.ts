@@ -94,9 +94,31 @@ export async function domainWith(
   return undefined;
 }
 
-async function nodeOf(path: string, file: FileIdentity | undefined, { nodes }: BlockGraph, look: Look) {
+export async function nodeOf(
+  path: string,
+  file: FileIdentity | undefined,
+  { nodes }: Pick<BlockGraph, 'nodes'>,
+  look: Look = identify,
+): Promise<string | undefined> {
   for (const node of nodes.values()) {
     if (file === undefined ? node.path === path : await isFile(node.path, file, look)) return node.node;
+  }
+  return undefined;
+}
+
+/** Which VM may write to this file or device, by whatever name. */
+export async function domainThatWrites(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
+  const sought = await soughtAt(path);
+  if (sought === undefined) return undefined;
+  for (const { domain, graph, opens } of graphs) {
+    if (opens === 'UNKNOWN') continue;
+    // What QEMU calls read-only it may have opened otherwise, and the other way round: the kernel tells.
+    const files = opens?.files.filter(({ isWritable }) => isWritable);
+    const writable = new Map([...graph.nodes].filter(([, { readOnly }]) => !readOnly));
+    const writes = files
+      ? await isOpen({ files }, sought)
+      : (await nodeOf(path, sought.identity, { ...graph, nodes: writable })) !== undefined;
+    if (writes) return `domain ${domain}`;
   }
   return undefined;
 }

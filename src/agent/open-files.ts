@@ -1,4 +1,5 @@
 /** What a process has open, and where its paths lead: the one proof that a file which is meant is the file that QEMU has. */
+import { constants } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from './file-identity.ts';
@@ -18,6 +19,7 @@ interface OpenFile {
   readonly name: string;
   /** As the kernel counts it; undefined before Linux 5.14. */
   readonly inode: string | undefined;
+  readonly isWritable: boolean;
 }
 
 export interface SoughtFile {
@@ -42,13 +44,16 @@ async function filesOf(pid: number | string, descriptors: readonly string[]): Pr
     // It may be closed meanwhile; sockets and their like have no path.
     const name = await readlink(link).catch(() => '');
     if (!name.startsWith('/')) return [];
-    return [{ descriptor: Number(descriptor), link, name, inode: await inodeIn(`/proc/${pid}/fdinfo/${descriptor}`) }];
+    return [{ descriptor: Number(descriptor), link, name, ...(await infoIn(`/proc/${pid}/fdinfo/${descriptor}`)) }];
   });
   return (await Promise.all(files)).flat();
 }
 
-async function inodeIn(fdinfo: string): Promise<string | undefined> {
-  return /^ino:\s*(\d+)$/m.exec(await readFile(fdinfo, 'utf8').catch(() => ''))?.[1];
+async function infoIn(fdinfo: string): Promise<Pick<OpenFile, 'inode' | 'isWritable'>> {
+  const info = await readFile(fdinfo, 'utf8').catch(() => '');
+  // In octal; the last two bits are O_ACCMODE.
+  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+  return { inode: /^ino:\s*(\d+)$/m.exec(info)?.[1], isWritable: (flags & 3) !== constants.O_RDONLY };
 }
 
 /** Where the paths of a process begin: '' for our own root; undefined: /proc does not tell. */
@@ -78,7 +83,7 @@ export async function soughtAs(identity: FileIdentity, path: string): Promise<So
 async function inodeAt(path: string): Promise<string | undefined> {
   const handle = await open(path, O_PATH).catch(() => undefined);
   try {
-    return handle && (await inodeIn(`/proc/self/fdinfo/${handle.descriptor}`));
+    return handle && (await infoIn(`/proc/self/fdinfo/${handle.descriptor}`)).inode;
   } finally {
     await handle?.close();
   }
@@ -102,15 +107,22 @@ export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: Sought
   return found.includes(true);
 }
 
-/** Who of this host has the file at this path open, of the processes that /proc shows: `pid 123 (qemu-nbd)`. Not we. */
-export async function processWith(path: string): Promise<string | undefined> {
+/**
+ * Who of this host has the file at this path open, of the processes that /proc shows: `pid 123 (qemu-nbd)`. Not we, nor
+ * `besides`. `toWrite`: only who may write to it.
+ */
+export async function processWith(
+  path: string,
+  { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
+): Promise<string | undefined> {
   const sought = await soughtAt(path);
   if (sought === undefined) return undefined;
   const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
   for (const pid of pids) {
-    if (Number(pid) === process.pid) continue;
+    if (Number(pid) === process.pid || Number(pid) === besides) continue;
     const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
-    if (!(await isOpen({ files: await filesOf(pid, descriptors) }, sought))) continue;
+    const files = (await filesOf(pid, descriptors)).filter(({ isWritable }) => isWritable || !toWrite);
+    if (!(await isOpen({ files }, sought))) continue;
     const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
     return `pid ${pid} (${name.trim()})`;
   }

@@ -14,6 +14,7 @@ import { fileKey } from './files.ts';
 import { domainWith, lookOnce } from './graphs.ts';
 import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
+import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
 export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accepted> {
@@ -22,7 +23,8 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const { top: topAt, base: baseAt } = range(spec, site);
   const [top, base] = [imageAt(topAt, site), imageAt(baseAt, site)];
   const isActive = topAt === 0;
-  const uses = commitUses(disk.chain, { topAt, baseAt, deletes: spec.options.deleteCommitted });
+  const sharedBy = isActive ? await sharedWriter(site) : undefined;
+  const uses = commitUses(disk.chain, { topAt, baseAt, deletes: spec.options.deleteCommitted, sharedBy });
   const { accept, ...losses } = asAccepted(judge(uses, spec.accept));
   const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);

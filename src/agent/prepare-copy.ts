@@ -8,6 +8,7 @@ import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy 
 import { canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
+import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, refuseLongName, type Site } from './site.ts';
 
 export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted> {
@@ -15,10 +16,11 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
   const topOnly = backing !== undefined;
-  judge(copyUses(disk.chain, { topOnly, isNamed: false }), spec.accept);
+  const sharedBy = await sharedWriter(site);
+  judge(copyUses(disk.chain, { topOnly, isNamed: false, sharedBy }), spec.accept);
   const { path, plan: destination, toSet = [] } = await checkDestination(spec, { top, backing }, site);
   const { backingName } = destination;
-  const lost = judge(copyUses(disk.chain, { topOnly, isNamed: backingName !== undefined }), spec.accept);
+  const lost = judge(copyUses(disk.chain, { topOnly, isNamed: backingName !== undefined, sharedBy }), spec.accept);
   // The header has clusters as the source's has, where it is qcow2, too.
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });

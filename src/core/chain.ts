@@ -8,7 +8,7 @@
  *
  * The edges come from x-debug-query-block-graph, since file names do not tell which node is whose child.
  */
-import type { QemuBitmap, QemuBlockDevice, QemuGraph, QemuNode } from './qemu/replies.ts';
+import type { QemuBitmap, QemuBlockDevice, QemuGraph, QemuNode } from './qemu/block-replies.ts';
 
 /** One image of a chain. */
 export interface Image {
@@ -55,6 +55,8 @@ export interface Disk {
   /** The host's page cache is bypassed (cache.direct). */
   readonly cacheDirect: boolean;
   readonly detectZeroes: string;
+  /** The device lets others write to its image (share-rw). */
+  readonly sharesWrites: boolean;
 }
 
 export interface BlockGraph {
@@ -114,13 +116,14 @@ export function readBlockGraph(
   const byId = new Map(graph.nodes.map((node) => [node.id, node]));
   const children = new Map<string, { edge: string; node: string }[]>();
   const jobsOn = new Map<string, string[]>();
-  const rootOf = new Map<string, string>();
+  const rootOf = new Map<string, { readonly node: string; readonly sharesWrites: boolean }>();
   for (const edge of graph.edges) {
     const parent = byId.get(edge.parent);
     const child = byId.get(edge.child);
     if (parent === undefined || child === undefined) continue;
-    if (parent.type === 'block-backend') rootOf.set(parent.name, child.name);
-    else if (parent.type === 'block-job') jobsOn.set(child.name, [...(jobsOn.get(child.name) ?? []), parent.name]);
+    if (parent.type === 'block-backend') {
+      rootOf.set(parent.name, { node: child.name, sharesWrites: edge.sharesWrites });
+    } else if (parent.type === 'block-job') jobsOn.set(child.name, [...(jobsOn.get(child.name) ?? []), parent.name]);
     else children.set(parent.name, [...(children.get(parent.name) ?? []), { edge: edge.name, node: child.name }]);
   }
   const childOf = (node: string, ...edges: string[]) =>
@@ -137,7 +140,9 @@ export function readBlockGraph(
     .map((device): Disk => {
       const filters: string[] = [];
       const chain: Image[] = [];
-      let node = device.node !== undefined ? rootOf.get(device.device === '' ? device.qdev : device.device) : undefined;
+      const root =
+        device.node !== undefined ? rootOf.get(device.device === '' ? device.qdev : device.device) : undefined;
+      let node = root?.node;
       while (node !== undefined) {
         const image = images.get(node);
         // A filter of a running job may be unnamed, and then query-named-block-nodes has it under '#block…'.
@@ -174,6 +179,7 @@ export function readBlockGraph(
         blockJobs: [...new Set(users)],
         cacheDirect: on?.cacheDirect ?? false,
         detectZeroes: on?.detectZeroes ?? 'off',
+        sharesWrites: root?.sharesWrites === true,
       };
     });
   const jobNodes = new Map<string, string[]>();

@@ -43,7 +43,7 @@ async function costsAt(depth: number): Promise<Readonly<Record<'shown' | 'commit
   const half = present(chain[depth / 2]).path;
   const flags = [] as const;
   const disk = { domain: 'vm1', disk: 'vd0' };
-  const start = { requestId: '', timeLimitMs: undefined, validateOnly: false, planEtag: '' };
+  const start = { requestId: '', timeLimitMs: undefined, validateOnly: false, planEtag: '', accept: [] };
   const request = { ...start, disk, base: half, top: present(chain[depth - 2]).path, flags, bandwidth: 0n };
   const committed = await cost(async () => {
     const started = await jobs.commit(request, PATIENT);

@@ -27,7 +27,7 @@ export interface Kind {
   /** For people: what such an image is or has. */
   readonly title: string;
   /** The same of this image, as a sentence goes on that begins with it; undefined: it is of another kind. */
-  readonly of: (image: Image) => string | undefined;
+  readonly of: (image: Image, sharedBy: string | undefined) => string | undefined;
   readonly fates: Readonly<Record<Role, Fate>>;
 }
 
@@ -99,6 +99,13 @@ const readable = {
 const snapshots = (why: string) =>
   ({ is: 'LOST', why, accept: 'LOSES_INTERNAL_SNAPSHOTS', wayOut: 'delete them first' }) as const;
 
+const shared = {
+  is: 'LOST',
+  why: 'what others write to it may be missing in the copy, and the guest never sees what they write when it has left it',
+  accept: 'SHARED_WRITER',
+  wayOut: 'end the other use',
+} as const;
+
 export const KINDS = {
   UNKNOWN: {
     title: 'of a driver that is not named here, or on a node of such a one',
@@ -158,6 +165,20 @@ export const KINDS = {
       NAMED: kept(''),
       LEFT: snapshots('the image with which the guest goes on has none of them'),
       DELETED: snapshots('no other image has them'),
+    },
+  },
+  SHARED: {
+    title:
+      'active, and somebody else may write to it: `share-rw`, another VM, process or node that has it open for writing',
+    of: (_image, sharedBy) => sharedBy,
+    fates: {
+      READ: shared,
+      FILLED: kept(''),
+      RELINKED: kept(''),
+      CUT: kept(''),
+      NAMED: kept(''),
+      LEFT: shared,
+      DELETED: shared,
     },
   },
 } as const satisfies Readonly<Record<string, Kind>>;

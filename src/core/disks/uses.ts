@@ -22,6 +22,8 @@ export type Role =
 export interface Use {
   readonly image: Image;
   readonly roles: ReadonlySet<Role>;
+  /** Who else may write to it, as a sentence goes on that begins with it. */
+  readonly sharedBy?: string | undefined;
 }
 
 export interface Uses {
@@ -32,9 +34,12 @@ export interface Uses {
   readonly into: Image | undefined;
 }
 
-export function copyUses(chain: readonly Image[], to: { readonly topOnly: boolean; readonly isNamed: boolean }): Uses {
-  const uses = chain.map((image, at) => {
-    if (at === 0) return use(image, 'READ', 'LEFT');
+export function copyUses(
+  chain: readonly Image[],
+  to: { readonly topOnly: boolean; readonly isNamed: boolean; readonly sharedBy: string | undefined },
+): Uses {
+  const uses = chain.map((image, at): Use => {
+    if (at === 0) return { ...use(image, 'READ', 'LEFT'), sharedBy: to.sharedBy };
     if (!to.topOnly) return use(image, 'READ');
     return at === 1 && to.isNamed ? use(image, 'NAMED') : use(image);
   });
@@ -55,11 +60,20 @@ export function pullUses(chain: readonly Image[], baseAt: number | undefined): U
 
 export function commitUses(
   chain: readonly Image[],
-  { topAt, baseAt, deletes }: { readonly topAt: number; readonly baseAt: number; readonly deletes: boolean },
+  what: {
+    readonly topAt: number;
+    readonly baseAt: number;
+    readonly deletes: boolean;
+    readonly sharedBy: string | undefined;
+  },
 ): Uses {
-  const uses = chain.map((image, at) => {
+  const { topAt, baseAt, deletes, sharedBy } = what;
+  const uses = chain.map((image, at): Use => {
     if (at === topAt - 1) return use(image, 'RELINKED');
-    if (at >= topAt && at < baseAt) return use(image, 'READ', 'LEFT', ...(deletes ? (['DELETED'] as const) : []));
+    if (at >= topAt && at < baseAt) {
+      const left = use(image, 'READ', 'LEFT', ...(deletes ? (['DELETED'] as const) : []));
+      return at === 0 ? { ...left, sharedBy } : left;
+    }
     return at === baseAt ? use(image, 'FILLED', 'NAMED') : use(image);
   });
   return { operation: 'COMMIT', uses, into: chain[baseAt] };

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { carryBitmaps } from '../../../src/core/bitmaps.ts';
 import type { Image } from '../../../src/core/chain.ts';
-import type { QemuBitmap } from '../../../src/core/qemu/replies.ts';
+import type { QemuBitmap } from '../../../src/core/qemu/block-replies.ts';
 import { anImage } from '../../support/image.ts';
 
 const BITMAP: QemuBitmap = {

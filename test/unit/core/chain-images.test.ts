@@ -16,6 +16,7 @@ const DISK: Disk = {
   backend: '',
   chain: CHAIN,
   filters: [],
+  sharesWrites: false,
   blockJobs: [],
   cacheDirect: false,
   detectZeroes: 'off',

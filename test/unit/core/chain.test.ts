@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type BlockGraph, type Disk, findDisk, readBlockGraph, topDown } from '../../../src/core/chain.ts';
-import { readBlockDevices, readGraph, readNodes } from '../../../src/core/qemu/replies.ts';
+import { readBlockDevices, readGraph, readNodes } from '../../../src/core/qemu/block-replies.ts';
 
 /** What a QEMU 7.2 with working directory /vm answered, as it was; `about` says how it had been started. */
 function recorded(name: string, folder = '/vm'): BlockGraph {

@@ -25,6 +25,7 @@ const ROWS: Readonly<
   PART: [[{ format: 'raw', isPart: true, storage: file }], 'RELINKED NAMED DELETED'],
   ENCRYPTED: [[{ encrypted: true }], '', 'READ', 'LOSES_ENCRYPTION'],
   SNAPSHOTS: [[{ snapshots: ['monday', ''] }], '', 'CUT LEFT DELETED', 'LOSES_INTERNAL_SNAPSHOTS'],
+  SHARED: [[{}], '', 'READ LEFT DELETED', 'SHARED_WRITER'],
 };
 
 const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'LEFT', 'DELETED'];
@@ -41,10 +42,12 @@ function refusal(uses: Uses, accepted: readonly Accept[] = []): string | undefin
 }
 
 describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refused, lost = '', accept]) => {
+  const sharedBy = kind === 'SHARED' ? 'is shared' : undefined;
+
   it.each(images)('%j is one, and of no other kind', (like) => {
     const image = anImage({ path: '/i', ...like });
     const kinds = Object.entries(KINDS as Readonly<Record<string, Kind>>).filter(
-      ([, { of }]) => of(image) !== undefined,
+      ([, { of }]) => of(image, sharedBy) !== undefined,
     );
     expect(kinds.map(([name]) => name)).toEqual([kind]);
   });
@@ -52,7 +55,7 @@ describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refus
   it.each(ROLES)('as %s', (role) => {
     for (const like of images) {
       const image = anImage({ path: '/i', ...like });
-      const uses = { operation: 'COPY', uses: [{ image, roles: new Set([role]) }], into: undefined } as const;
+      const uses = { operation: 'COPY', uses: [{ image, roles: new Set([role]), sharedBy }], into: undefined } as const;
       const isLost = lost.split(' ').includes(role);
       const right = refused.split(' ').includes(role) ? `IMAGE_UNSUITABLE ${kind}` : undefined;
       expect(refusal(uses)).toBe(isLost ? `LOSS_NOT_ACCEPTED ${accept}` : right);
@@ -65,7 +68,7 @@ describe('what is lost', () => {
   const [secret, plain] = [anImage({ path: '/s', encrypted: true, snapshots: ['a'] }), anImage({ path: '/p' })];
 
   it('is accepted by its own name, and by no other', () => {
-    const uses = copyUses([secret], { topOnly: false, isNamed: false });
+    const uses = copyUses([secret], { topOnly: false, isNamed: false, sharedBy: undefined });
     expect(refusal(uses, ['LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'])).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
     expect(refusal(uses, ['LOSES_ENCRYPTION'])).toBe('LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS');
     const losses = judge(uses, new Set(['LOSES_ENCRYPTION', 'LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'] as const));
@@ -76,7 +79,12 @@ describe('what is lost', () => {
   });
 
   it('is told once of an image that is left and deleted', () => {
-    const uses = commitUses([anImage({ path: '/t', snapshots: ['a'] }), plain], { topAt: 0, baseAt: 1, deletes: true });
+    const uses = commitUses([anImage({ path: '/t', snapshots: ['a'] }), plain], {
+      topAt: 0,
+      baseAt: 1,
+      deletes: true,
+      sharedBy: undefined,
+    });
     expect(judge(uses, new Set(['LOSES_INTERNAL_SNAPSHOTS'] as const))).toHaveLength(1);
   });
 
@@ -84,11 +92,11 @@ describe('what is lost', () => {
     const under = anImage({ path: '/u', encrypted: true });
     expect(refusal(pullUses([under, under], undefined))).toBeUndefined();
     expect(refusal(pullUses([plain, under], undefined))).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
-    expect(refusal(commitUses([under, plain], { topAt: 0, baseAt: 1, deletes: false }))).toBe(
+    expect(refusal(commitUses([under, plain], { topAt: 0, baseAt: 1, deletes: false, sharedBy: undefined }))).toBe(
       'LOSS_NOT_ACCEPTED LOSES_ENCRYPTION',
     );
     // Copied alone, a plain overlay of it has nothing of it.
-    expect(refusal(copyUses([plain, under], { topOnly: true, isNamed: true }))).toBeUndefined();
+    expect(refusal(copyUses([plain, under], { topOnly: true, isNamed: true, sharedBy: undefined }))).toBeUndefined();
   });
 
   it('are no snapshots where nothing is cut off from what is below', () => {
@@ -96,7 +104,9 @@ describe('what is lost', () => {
     expect(refusal(pullUses([one], undefined))).toBeUndefined();
     expect(refusal(pullUses([one, plain, plain], 1))).toBeUndefined();
     expect(refusal(pullUses([one, plain, plain], 2))).toBe('LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS');
-    expect(refusal(commitUses([one, plain, one], { topAt: 1, baseAt: 2, deletes: true }))).toBeUndefined();
+    expect(
+      refusal(commitUses([one, plain, one], { topAt: 1, baseAt: 2, deletes: true, sharedBy: undefined })),
+    ).toBeUndefined();
   });
 });
 
@@ -113,19 +123,31 @@ describe('what an operation does with each image, the active one first', () => {
   const chain = ['/3', '/2', '/1', '/0'].map((path) => anImage({ path }));
 
   it.each<[string, Uses, readonly string[]]>([
-    ['a whole copy', copyUses(chain, { topOnly: false, isNamed: false }), ['READ LEFT', 'READ', 'READ', 'READ']],
-    ['a shallow copy', copyUses(chain, { topOnly: true, isNamed: true }), ['READ LEFT', 'NAMED', '', '']],
-    ['one with a chain of its own', copyUses(chain, { topOnly: true, isNamed: false }), ['READ LEFT', '', '', '']],
+    [
+      'a whole copy',
+      copyUses(chain, { topOnly: false, isNamed: false, sharedBy: undefined }),
+      ['READ LEFT', 'READ', 'READ', 'READ'],
+    ],
+    [
+      'a shallow copy',
+      copyUses(chain, { topOnly: true, isNamed: true, sharedBy: undefined }),
+      ['READ LEFT', 'NAMED', '', ''],
+    ],
+    [
+      'one with a chain of its own',
+      copyUses(chain, { topOnly: true, isNamed: false, sharedBy: undefined }),
+      ['READ LEFT', '', '', ''],
+    ],
     ['a pull', pullUses(chain, undefined), ['FILLED RELINKED CUT', 'READ', 'READ', 'READ']],
     ['a pull to a base', pullUses(chain, 2), ['FILLED RELINKED CUT', 'READ', 'NAMED', '']],
     [
       'a commit of lower images',
-      commitUses(chain, { topAt: 1, baseAt: 3, deletes: false }),
+      commitUses(chain, { topAt: 1, baseAt: 3, deletes: false, sharedBy: undefined }),
       ['RELINKED', 'READ LEFT', 'READ LEFT', 'FILLED NAMED'],
     ],
     [
       'a commit of the active image, which is deleted',
-      commitUses(chain, { topAt: 0, baseAt: 1, deletes: true }),
+      commitUses(chain, { topAt: 0, baseAt: 1, deletes: true, sharedBy: undefined }),
       ['READ LEFT DELETED', 'FILLED NAMED', '', ''],
     ],
   ])('%s', (_name, uses, roles) => {

@@ -1,11 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { readBlockDevices, readGraph, readNodes } from '../../../src/core/qemu/block-replies.ts';
 import {
-  readBlockDevices,
   readBlockJobs,
-  readGraph,
   readJobs,
   readName,
-  readNodes,
   readRunState,
   readUuid,
   UnexpectedReply,
