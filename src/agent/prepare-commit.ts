@@ -1,6 +1,6 @@
 /** From a commit that makes sense to one that can be begun. */
 import { findDisk, type Image, onlyBelow, topDown } from '../core/chain.ts';
-import { imageIndex, relativeName } from '../core/chain-images.ts';
+import { imageIndex } from '../core/chain-images.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { commitUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
@@ -14,6 +14,7 @@ import { fileKey } from './files.ts';
 import { domainWith, lookOnce } from './graphs.ts';
 import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
+import { keptName } from './relative-name.ts';
 import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
@@ -31,7 +32,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base.path, topPath: top.path };
-  const backingFile = isActive ? undefined : nameForOverlay(topAt, baseAt, spec, site);
+  const backingFile = isActive ? undefined : await nameForOverlay(topAt, baseAt, spec, site);
   if (backingFile !== undefined) refuseLongName(backingFile, imageAt(topAt - 1, site));
   return {
     ...accepted,
@@ -111,10 +112,6 @@ async function committedFiles(
 }
 
 /** What the header of the image above the top is to say. */
-function nameForOverlay(topAt: number, baseAt: number, { options }: CommitSpec, site: Site): string {
-  const base = imageAt(baseAt, site).path;
-  if (!options.relativeBacking) return base;
-  const name = relativeName(site.disk.chain, topAt - 1, baseAt);
-  if (name !== undefined) return name;
-  fail('RELATIVE_UNSUPPORTED', { why: `the chain of disk ${site.disk.id} does not name ${base} relatively` });
+async function nameForOverlay(topAt: number, baseAt: number, { options }: CommitSpec, site: Site): Promise<string> {
+  return options.relativeBacking ? await keptName(site, topAt - 1, baseAt) : imageAt(baseAt, site).path;
 }

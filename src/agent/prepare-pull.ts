@@ -1,12 +1,13 @@
 /** From a pull that makes sense to one that can be begun. */
-import { findDisk, onlyBelow } from '../core/chain.ts';
-import { imageIndex, relativeName } from '../core/chain-images.ts';
+import { findDisk, type Image, onlyBelow } from '../core/chain.ts';
+import { imageIndex } from '../core/chain-images.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { pullUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type PullBase, planPull } from '../core/plans/pull.ts';
 import type { PullSpec } from '../core/rules/rebase.ts';
+import { keptName } from './relative-name.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
 export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted> {
@@ -15,7 +16,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
   const at = spec.base === '' ? undefined : baseIndex(spec.base, site);
   const base = at === undefined ? undefined : disk.chain[at];
   const { accept, ...losses } = asAccepted(judge(pullUses(disk.chain, at), spec.accept));
-  const below = base && pullBase(base, at ?? 0, spec, site);
+  const below = base && (await pullBase(base, at ?? 0, spec, site));
   if (below !== undefined) refuseLongName(below.backingFile, top);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base?.path ?? '' };
@@ -44,9 +45,6 @@ function baseIndex(name: string, { graph, disk }: Site): number {
   return at;
 }
 
-function pullBase(base: { node: string; path: string }, at: number, { options }: PullSpec, { disk }: Site): PullBase {
-  if (!options.relativeBacking) return { node: base.node, backingFile: base.path };
-  const backingFile = relativeName(disk.chain, 0, at);
-  if (backingFile !== undefined) return { node: base.node, backingFile };
-  fail('RELATIVE_UNSUPPORTED', { why: `the chain of disk ${disk.id} does not name ${base.path} relatively` });
+async function pullBase(base: Image, at: number, { options }: PullSpec, site: Site): Promise<PullBase> {
+  return { node: base.node, backingFile: options.relativeBacking ? await keptName(site, 0, at) : base.path };
 }

@@ -119,7 +119,10 @@ export interface Domain {
     | { readonly up: false; readonly why: Failure };
 }
 
-type PublicImage = Omit<Image, 'clusterSizeBytes' | 'extendedL2' | 'layers' | 'isPart' | 'snapshots' | 'bitmaps'> & {
+type PublicImage = Omit<
+  Image,
+  'clusterSizeBytes' | 'extendedL2' | 'layers' | 'filters' | 'isPart' | 'dataFile' | 'snapshots' | 'bitmaps'
+> & {
   readonly bitmaps: readonly { readonly name: string }[];
 };
 

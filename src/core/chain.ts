@@ -28,8 +28,12 @@ export interface Image {
   readonly encrypted: boolean;
   /** Drivers of the nodes between it and its storage, top down: luks, throttle, raw with an offset, … Mostly none. */
   readonly layers: readonly string[];
+  /** Drivers of the filters right above it. */
+  readonly filters: readonly string[];
   /** It shows a part of its file, and not all of it: raw with offset or size, or what is inside of such a one. */
   readonly isPart: boolean;
+  /** The file that has its contents, where that is another one; '' mostly. */
+  readonly dataFile: string;
   /** Names of the snapshots inside of it. */
   readonly snapshots: readonly string[];
   /** As the image's metadata have them; '' where they have none. */
@@ -104,7 +108,9 @@ export function readBlockGraph(
         readOnly: node.readOnly,
         encrypted: node.encrypted,
         layers: [],
+        filters: [],
         isPart: false,
+        dataFile: node.dataFile,
         snapshots: node.snapshots,
         backingFile: node.backingFile,
         backingFormat: node.backingFormat,
@@ -139,6 +145,7 @@ export function readBlockGraph(
     .filter((device) => device.qdev !== '')
     .map((device): Disk => {
       const filters: string[] = [];
+      let above: string[] = [];
       const chain: Image[] = [];
       const root =
         device.node !== undefined ? rootOf.get(device.device === '' ? device.qdev : device.device) : undefined;
@@ -149,6 +156,7 @@ export function readBlockGraph(
         if (image === undefined) break;
         if (FILTER_DRIVERS.has(image.format)) {
           if (chain.length === 0) filters.push(node);
+          above.push(image.format);
           node = childOf(node, 'backing', 'file');
         } else {
           const way = wayDown(node);
@@ -162,8 +170,10 @@ export function readBlockGraph(
             storage: storage && { node: storage.node, driver: storage.format },
             encrypted: [image, ...layers].some(({ encrypted }) => encrypted),
             layers: layers.map(({ format }) => format),
+            filters: above,
             isPart: way.some((below, at) => isPartOf((at === 0 ? image : way[at - 1]) ?? image, below)),
           });
+          above = [];
           node = childOf(node, 'backing');
         }
       }

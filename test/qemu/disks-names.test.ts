@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
+import { CommitFlag, RebaseFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, ImageFormat } from '../../generated/blockjob/v1/job.ts';
 import { sameContents, startWith } from '../support/any-disk.ts';
 import { MIB, Site } from '../support/bench-qemu.ts';
@@ -76,6 +76,31 @@ describe('a backing file whose name looks like a protocol', () => {
     // As who starts the VM next opens it.
     const { stdout } = await run('qemu-img', ['info', '--backing-chain', '--output=json', copy]);
     expect(JSON.parse(stdout)).toMatchObject([{ 'backing-filename': './nbd:base' }, { format: 'qcow2' }]);
+  });
+});
+
+describe('a relative name that leads to another file than QEMU has open', () => {
+  test('is not kept', async () => {
+    await using dir = await testDir();
+    const [base, other, middle, top] = ['base', 'other', 'middle', 'top'].map((name) => join(dir.path, name));
+    const paths = [other ?? '', middle ?? '', top ?? ''];
+    for (const path of [base ?? '', other ?? ''])
+      await run('qemu-img', ['create', '-q', '-f', 'qcow2', path, String(MIB)]);
+    for (const [path, below] of [
+      [middle ?? '', 'base'],
+      [top ?? '', 'middle'],
+    ] as const) {
+      await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', below, path]);
+    }
+    const name = `m${dir.path.slice(-6)}`;
+    await using qemu = await startWith(site, 'blockdev', { name, nodes: chain(paths), drive: '' });
+    const disk = { domain: name, disk: 'disk0' };
+    const unsupported = { reason: 'RELATIVE_UNSUPPORTED' };
+    const pull = { disk, base: 'disk0[2]', flags: [RebaseFlag.REBASE_FLAG_RELATIVE] };
+    expect(await refused(site.service.rebase(pull))).toMatchObject(unsupported);
+    const commit = { disk, top: 'disk0[1]', base: 'disk0[2]', flags: [CommitFlag.COMMIT_FLAG_RELATIVE] };
+    expect(await refused(site.service.commit(commit))).toMatchObject(unsupported);
+    expect(await qemu.admin.execute('query-jobs')).toEqual([]);
   });
 });
 

@@ -14,6 +14,8 @@ export function anImage(of: Partial<Image> & Pick<Image, 'path'>): Image {
     readOnly: false,
     encrypted: false,
     layers: [],
+    filters: [],
+    dataFile: '',
     isPart: false,
     snapshots: [],
     backingFile: '',

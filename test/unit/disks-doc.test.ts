@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { FORMATS, LAYERS, STORAGES } from '../../src/core/disks/drivers.ts';
 import { type Fate, KINDS, type Kind } from '../../src/core/disks/kinds.ts';
 import type { Role } from '../../src/core/disks/uses.ts';
 
@@ -29,6 +30,11 @@ function rows(): string {
     )
     .join('');
 }
+
+test('docs/disks.md names each driver that is known', () => {
+  const words = new Set(readFileSync(PAGE, 'utf8').split(/[^a-z0-9_-]+/));
+  expect([...FORMATS, ...STORAGES, ...LAYERS].filter((driver) => !words.has(driver))).toEqual([]);
+});
 
 /** Below the table's heading, up to its end. */
 const TABLE = /(?<=^\| image \|.*\n\|[-|]+\|\n)(?:\|.*\n)*/m;

@@ -4,6 +4,7 @@
  */
 import type { Image } from '../chain.ts';
 import type { Accept } from '../job-options.ts';
+import { FILTERS, isKnown, LAYERS, STORAGES } from './drivers.ts';
 import type { Role } from './uses.ts';
 
 export type Fate =
@@ -31,64 +32,16 @@ export interface Kind {
   readonly fates: Readonly<Record<Role, Fate>>;
 }
 
-/** Images that QEMU reads; qcow2 and raw it also makes here. */
-const FORMATS: ReadonlySet<string> = new Set([
-  'raw',
-  'qcow2',
-  'qcow',
-  'qed',
-  'vmdk',
-  'vdi',
-  'vpc',
-  'vhdx',
-  'parallels',
-  'luks',
-  'dmg',
-  'cloop',
-  'bochs',
-]);
-
-/** What holds bytes, and shows all of them as they are: also an image by itself. */
-const STORAGES: ReadonlySet<string> = new Set([
-  'file',
-  'host_device',
-  'host_cdrom',
-  'nbd',
-  'rbd',
-  'iscsi',
-  'nfs',
-  'ssh',
-  'http',
-  'https',
-  'ftp',
-  'ftps',
-  'gluster',
-  'nvme',
-  'io_uring',
-  'nvme-io_uring',
-  'virtio-blk-vfio-pci',
-  'virtio-blk-vhost-user',
-  'virtio-blk-vhost-vdpa',
-  'null-co',
-  'null-aio',
-]);
-
-/** Between an image and its storage: they change nothing of what is there, or only how it is written down. */
-const LAYERS: ReadonlySet<string> = new Set([
-  'raw',
-  'luks',
-  'throttle',
-  'copy-on-read',
-  'preallocate',
-  'compress',
-  'blkdebug',
-]);
+/** As headers have them: a path, or a URI. */
+const HAS_NAME = /^(\/|[a-z][a-z0-9+.-]*:\/\/)/;
 
 const carried = (note: string) => ({ is: 'CARRIED', note }) as const;
 const kept = (note: string) => ({ is: 'KEPT', note }) as const;
 const refused = (why: string) => ({ is: 'REFUSED', why }) as const;
 
 const notKnown = refused('it is not known what would become of it');
+const filtered = refused('it is not known what would become of the filter');
+const notHere = 'it is no file of this host';
 const readable = {
   is: 'LOST',
   why: 'its contents would be readable in an image that is not encrypted',
@@ -110,7 +63,7 @@ export const KINDS = {
   UNKNOWN: {
     title: 'of a driver that is not named here, or on a node of such a one',
     of: ({ format, layers, storage }) => {
-      if (!FORMATS.has(format) && !STORAGES.has(format)) return `is of driver ${format}`;
+      if (!isKnown(format)) return `is of driver ${format}`;
       const unknown = layers.find((driver) => !LAYERS.has(driver));
       if (unknown !== undefined) return `is on a node of driver ${unknown}`;
       return storage === undefined || STORAGES.has(storage.driver)
@@ -125,6 +78,85 @@ export const KINDS = {
       NAMED: notKnown,
       LEFT: notKnown,
       DELETED: notKnown,
+    },
+  },
+  FILTERED: {
+    title: 'right below a filter: throttle, copy-on-read, another client’s backup, …',
+    of: ({ filters: [filter] }) => (filter === undefined ? undefined : `is below a filter node (${filter})`),
+    fates: {
+      READ: carried('without the filter'),
+      FILLED: filtered,
+      RELINKED: filtered,
+      CUT: filtered,
+      NAMED: filtered,
+      LEFT: filtered,
+      DELETED: filtered,
+    },
+  },
+  LAYERED: {
+    title: 'on a throttle, copy-on-read, preallocate, compress or blkdebug node',
+    of: ({ layers }) => layers.find((driver) => FILTERS.has(driver)) && 'is on a filter node',
+    fates: {
+      READ: carried('without that node: the result has no limits of it'),
+      FILLED: kept('through that node'),
+      RELINKED: kept(''),
+      CUT: kept(''),
+      NAMED: kept('who opens the result has no such node, unless told'),
+      LEFT: kept(''),
+      DELETED: kept('it is deleted'),
+    },
+  },
+  NAMELESS: {
+    title: 'on storage that only QEMU’s options describe (`json:` in its name), as NBD with TLS',
+    of: ({ path }) => (HAS_NAME.test(path) ? undefined : 'has no name but options of QEMU'),
+    fates: {
+      READ: carried(''),
+      FILLED: kept(''),
+      RELINKED: refused(notHere),
+      CUT: kept(''),
+      NAMED: refused('QEMU does not open an image of a format by such a name'),
+      LEFT: kept('it is not called safe to delete'),
+      DELETED: refused(notHere),
+    },
+  },
+  REMOTE: {
+    title: 'on a network, with a URI',
+    of: ({ path }) => (HAS_NAME.test(path) && !path.startsWith('/') ? 'is on a network' : undefined),
+    fates: {
+      READ: carried(''),
+      FILLED: kept(''),
+      RELINKED: refused(notHere),
+      CUT: kept(''),
+      NAMED: kept('by its URI'),
+      LEFT: kept('it is not called safe to delete'),
+      DELETED: refused(notHere),
+    },
+  },
+  OTHER: {
+    title: 'of another format than raw and qcow2',
+    of: ({ format }) =>
+      format === 'raw' || format === 'qcow2' || !isKnown(format) ? undefined : `is of format ${format}`,
+    fates: {
+      READ: carried('a destination is raw or qcow2: FORMAT_UNKNOWN until one is chosen'),
+      FILLED: kept('FORMAT_UNKNOWN for the base of a commit'),
+      RELINKED: refused('its header cannot be read back'),
+      CUT: kept(''),
+      NAMED: kept('with its format'),
+      LEFT: kept(''),
+      DELETED: kept('it is deleted'),
+    },
+  },
+  DATA_FILE: {
+    title: 'qcow2 with an external data file',
+    of: ({ dataFile }) => (dataFile === '' ? undefined : `has its contents in ${dataFile}`),
+    fates: {
+      READ: carried('the result has all in one file'),
+      FILLED: kept('in the data file'),
+      RELINKED: kept(''),
+      CUT: kept(''),
+      NAMED: kept('its own header names its data file'),
+      LEFT: kept('its data file is not called safe to delete with it'),
+      DELETED: kept('its data file stays'),
     },
   },
   PART: {

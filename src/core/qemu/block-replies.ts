@@ -49,6 +49,8 @@ export interface QemuNode {
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly encrypted: boolean;
+  /** The file that has the image's contents, where that is another one; '' where not. */
+  readonly dataFile: string;
   /** Names of the snapshots inside of it. */
   readonly snapshots: readonly string[];
   /** As the image's metadata have them; '' where they have none. */
@@ -75,6 +77,7 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       clusterSizeBytes: typeof image['cluster-size'] === 'number' ? image['cluster-size'] : undefined,
       extendedL2: data['extended-l2'] === true,
       encrypted: image['encrypted'] === true,
+      dataFile: text(data['data-file']) ?? '',
       snapshots: list(image['snapshots'] ?? [], 'snapshots').map((one) => text(one['name']) ?? ''),
       backingFile: text(image['backing-filename']) ?? '',
       backingFormat: text(image['backing-filename-format']) ?? '',

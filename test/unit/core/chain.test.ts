@@ -72,6 +72,12 @@ describe('disks of -drive', () => {
     expect(diskOf(graph, 'vd0')).toMatchObject({ cacheDirect: false, detectZeroes: 'off' });
   });
 
+  it('are plain: whole files, with nothing between an image and its file, and no others write to them', () => {
+    const images = [graph, recorded('blockdev')].flatMap(({ disks }) => disks.flatMap(({ chain }) => [...chain]));
+    expect(images.filter(({ isPart, layers, encrypted }) => isPart || encrypted || layers.length > 0)).toEqual([]);
+    expect(graph.disks.filter(({ sharesWrites }) => sharesWrites)).toEqual([]);
+  });
+
   it('are empty without a medium, and then have no image that an empty name could find', () => {
     expect(diskOf(graph, 'cd0').chain).toEqual([]);
     expect(findDisk(graph, '')).toBeUndefined();
@@ -94,6 +100,7 @@ describe('disks of -blockdev', () => {
 
   it('have a throttle filter beside the chain, not in it', () => {
     expect(graph.disks.map(({ filters }) => filters)).toEqual([[], ['b-throttle'], [], [], [], []]);
+    expect(graph.disks.map(({ chain }) => chain[0]?.filters.join())).toEqual(['', 'throttle', '', '', '', undefined]);
   });
 
   // QEMU names such a node json:{…}: with relative backing names the header and the graph differ for it.
