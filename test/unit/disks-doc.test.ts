@@ -12,7 +12,7 @@ const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'L
 function cell(fate: Fate): string {
   switch (fate.is) {
     case 'CARRIED':
-      return `carried over: ${fate.note}`;
+      return fate.note === '' ? 'carried over' : `carried over: ${fate.note}`;
     case 'KEPT':
       return fate.note === '' ? 'kept' : `kept: ${fate.note}`;
     case 'REFUSED':

@@ -385,3 +385,22 @@ describe('the outcome of other jobs than copies', () => {
     });
   });
 });
+
+describe('what was lost, as was accepted', () => {
+  const losses = [{ accept: 'LOSES_ENCRYPTION', path: SOURCE, text: 'is encrypted: so' }] as const;
+  const concluded = { entry: 'concluded', how: 'CONCLUDED', qemuError: undefined } as const;
+  const onCopy = { ...concluded, deviceOn: 'DESTINATION', devicePath: DESTINATION } as const;
+  const ended = (accepted: Parameters<typeof jobWith>[0]) => {
+    const job = jobWith(accepted, RUNNING, READY, pivot('AUTO'), onCopy);
+    return outcomeOf(job, onCopy, job.revision);
+  };
+
+  it('is evidence, and a warning of the image that had it', () => {
+    const { evidence, safeToDelete } = ended({ losses });
+    expect(evidence.map(({ text }) => text)).toContain(`LOSES_ENCRYPTION was accepted: ${SOURCE} is encrypted: so`);
+    expect(safeToDelete.map(({ warning }) => warning.endsWith('; it is encrypted: so'))).toEqual([true]);
+    expect(ended({}).safeToDelete.map(({ warning }) => warning.includes('encrypted'))).toEqual([false]);
+    const other = ended({ losses: [{ ...losses[0], path: '/other' }] });
+    expect(other.safeToDelete.map(({ warning }) => warning.includes('encrypted'))).toEqual([false]);
+  });
+});
