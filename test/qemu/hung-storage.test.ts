@@ -87,6 +87,15 @@ async function giveUp(id: string): Promise<void> {
   expect(state).toBe(Job_State.STATE_CANCELLED);
 }
 
+/** The guest writes nothing, and QEMU has nothing to write after it. */
+async function untilNothingIsUnderWay(): Promise<void> {
+  await rig.vm.pause();
+  await eventually('nothing is left to copy', async () => {
+    const [job] = await rig.admin.execute<{ len: number; offset: number; busy: boolean }[]>('query-block-jobs');
+    return job !== undefined && job.len === job.offset && !job.busy ? true : undefined;
+  });
+}
+
 describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240_000 }, () => {
   beforeAll(async () => {
     const disks = [`id=${VIRTIO},size=${SIZE_MIB}M,fmt=raw`, `id=${NVME},size=${SIZE_MIB}M,fmt=raw,bus=nvme`];
@@ -179,11 +188,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await using server = await served();
     const id = await ready(server.port, VIRTIO);
     await rig.vm.work(VIRTIO, 64);
-    await rig.vm.pause();
-    await eventually('nothing is left to copy', async () => {
-      const [job] = await rig.admin.execute<{ len: number; offset: number }[]>('query-block-jobs');
-      return job?.len === job?.offset ? true : undefined;
-    });
+    await untilNothingIsUnderWay();
     await server.hang();
     const stops = rig.guestStops();
     await pivot(id, 'ALWAYS');
@@ -201,11 +206,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await using server = await served();
     const id = await ready(server.port, VIRTIO);
     await rig.vm.work(VIRTIO, 64);
-    await rig.vm.pause();
-    await eventually('nothing is left to copy', async () => {
-      const [job] = await rig.admin.execute<{ len: number; offset: number }[]>('query-block-jobs');
-      return job?.len === job?.offset ? true : undefined;
-    });
+    await untilNothingIsUnderWay();
     await server.hang();
     await pivot(id, 'NEVER');
     await rig.vm.resume();
