@@ -231,6 +231,7 @@ function detailsOf(job: Job): HTMLElement {
     ['Domain', h('a', { href: domainHref(job.disk?.domain ?? '') }, job.disk?.domain ?? '')],
     ['Host', job.host],
     ['Format', format === ImageFormat.UNSPECIFIED ? undefined : (ImageFormat[format] ?? '').toLowerCase()],
+    ['Encryption', destination?.encryption && `LUKS, secret ${destination.encryption.secretId || 'not known'}`],
     ['Options', switches.join(', ')],
     ['Started', job.createTime && atTime(job.createTime)],
     ['Ready', job.readyTime && atTime(job.readyTime)],

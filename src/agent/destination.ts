@@ -2,8 +2,9 @@
 import { constants } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import type { Image } from '../core/chain.ts';
-import { type Destination, nbdUri } from '../core/destination.ts';
+import { type Destination, type Encryption, nbdUri } from '../core/destination.ts';
 import { fail } from '../core/errors.ts';
+import type { Qcow2Header } from '../core/image-header.ts';
 import type { ImageFormat } from '../core/job-options.ts';
 import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
 import { boundsNbdOpen, leavesZeroesOut } from '../core/qemu/features.ts';
@@ -77,7 +78,7 @@ export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Sit
 }
 
 async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
-  const format = spec.format ?? sourceFormat(from.top);
+  const { encryption, format = sourceFormat(from.top) } = spec;
   const takeOver = place.is === 'FILE';
   const folder = dirname(place.path);
   await inWords(place.path, async () => await access(takeOver ? place.path : folder, constants.W_OK));
@@ -89,7 +90,7 @@ async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site)
   const make = { new: 'FILE', takeOver, ...given } as const;
   const storage = { driver: 'file', filename: place.path } as const;
   const backing = await sourceBacking(format, spec, place, from);
-  return { path: place.path, plan: { storage, format, make, ...backing }, toSet: takeOver ? [] : toSet };
+  return { path: place.path, plan: { storage, format, encryption, make, ...backing }, toSet: takeOver ? [] : toSet };
 }
 
 /** A new image is put over the source's backing image, if only the active one is copied. */
@@ -123,7 +124,8 @@ async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site):
   const header = await readHeader(place.path);
   if (header.format === 'QCOW2') return await existing(spec, place, from, site);
   const backing = await sourceBacking('QCOW2', spec, place, from);
-  return { path: place.path, plan: { storage, format: 'QCOW2', make: { new: 'HEADER' }, ...backing } };
+  const { encryption } = spec;
+  return { path: place.path, plan: { storage, format: 'QCOW2', encryption, make: { new: 'HEADER' }, ...backing } };
 }
 
 /** What is there is used as it is: as raw where that was said, and else only as what its header proves. */
@@ -131,13 +133,15 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   const { path } = place;
   const storage: Storage = { driver: place.is === 'DEVICE' ? 'host_device' : 'file', filename: path };
   const sourceBytes = from.top.virtualSizeBytes;
-  const plain = { storage, make: undefined, backing: undefined, backingName: undefined };
+  const { encryption } = spec;
+  const plain = { storage, encryption, make: undefined, backing: undefined, backingName: undefined };
   if (spec.format === 'RAW') {
     const destinationBytes = Math.ceil(place.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
     checkSizes(path, destinationBytes, sourceBytes);
     return { path, plan: { ...plain, format: 'RAW' } };
   }
-  const header = usableQcow2(path, await readHeader(path));
+  const header = usableQcow2(path, await readHeader(path), { encrypted: true });
+  refuseOtherEncryption(path, header.encryption, encryption);
   checkSizes(path, header.virtualSizeBytes, sourceBytes);
   if (from.backing === undefined && header.version === 2 && header.backingFile !== '') {
     // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
@@ -149,6 +153,16 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   const chain = { allowed: site.allowed, source: site.disk.chain };
   const backing = needsChain ? await ownChain(path, header, chain) : undefined;
   return { path, plan: { ...plain, format: 'QCOW2', backing } };
+}
+
+/** What is encrypted is opened only with a secret that was named, and what is not is never taken for it. */
+function refuseOtherEncryption(path: string, is: Qcow2Header['encryption'], asked: Encryption | undefined): void {
+  if ((is === 'NONE') === (asked === undefined)) return;
+  const [what, wayOut] =
+    is === 'NONE'
+      ? ['is not encrypted', 'leave its encryption out, or name one that is']
+      : ['is encrypted with LUKS', 'name its secret (destination.encryption of StartCopy)'];
+  fail('ENCRYPTION_MISMATCH', { path, what, wayOut });
 }
 
 function checkSizes(path: string, destinationBytes: number, sourceBytes: number): void {
@@ -169,7 +183,14 @@ async function nbd({ nbd: to }: Extract<Destination, { kind: 'nbd' }>, site: Sit
   }
   await expectGreeting(server, path);
   const storage = { driver: 'nbd', ...to, opensInTime: boundsNbdOpen(site.schema) } as const;
-  return { path, plan: { storage, format: 'RAW', make: undefined, backing: undefined, backingName: undefined } };
+  const plan = {
+    format: 'RAW',
+    encryption: undefined,
+    make: undefined,
+    backing: undefined,
+    backingName: undefined,
+  } as const;
+  return { path, plan: { storage, ...plan } };
 }
 
 function sourceFormat({ format, path }: Image): ImageFormat {

@@ -34,6 +34,12 @@ export function refused(
     return failure('ACCESS_DENIED', { path: about.path, why: desc }, qemu);
   }
   if (/failed to get .*lock/i.test(desc)) return failure('DESTINATION_IN_USE', { path: about.path, by: desc }, qemu);
+  // It had the secret when the plan was made.
+  const secretId = /(?:no secret|object) with id '([^']*)'/i.exec(desc)?.[1];
+  if (secretId !== undefined) {
+    return failure('SECRET_NOT_FOUND', { secretId, domain: about.domain, why: desc }, qemu);
+  }
+  if (/cannot unlock any keyslot/i.test(desc)) return failure('SECRET_WRONG', { path: about.path }, qemu);
   // Only an NBD server tells its size too late to be asked before.
   if (/different sizes/i.test(desc)) {
     const sizes = { destinationBytes: 'another number of', sourceBytes: 'its own' };

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../core/chain.ts';
-import type { Destination } from '../core/destination.ts';
+import { type Destination, encryptionOf, keyNeeded } from '../core/destination.ts';
 import { plainOptions } from '../core/job-options.ts';
 import type { Accepted, AcceptedDestination, JobKind } from '../core/journal-entry.ts';
 import { isJobId, namesOf } from '../core/plans/names.ts';
@@ -99,6 +99,7 @@ async function recoverJob(
     },
     // What was to be deleted, and which file was made, only the journal knew: nothing is.
     committed: [],
+    ...(destination?.encryption && { toSet: [keyNeeded(destination.path, destination.encryption)] }),
     options: {
       ...plainOptions(speedBytesPerSecond),
       basePath: kind === 'COPY' ? '' : (below?.path ?? ''),
@@ -152,12 +153,17 @@ function destinationOf(
   const image = kind === 'COPY' ? graph.nodes.get(namesOf(job).node) : base;
   const format = image && formatOf(image.format);
   if (image === undefined || format === undefined || image.node === disk.chain[0]?.node) return undefined;
-  const storage = graph.nodes.get(namesOf(job).file)?.format;
+  if (kind !== 'COPY') return { node: image.node, path: image.path, format, target: undefined };
+  const storage = graph.nodes.get(namesOf(job).file);
+  // Of one that is encrypted QEMU has a name that is made of its options.
+  const path = image.path.startsWith('json:') ? (storage?.path ?? image.path) : image.path;
+  const encryption = image.encrypted ? encryptionOf(image.path) : undefined;
   return {
     node: image.node,
-    path: image.path,
+    path,
     format,
-    target: kind === 'COPY' ? targetOf(storage, image.path) : undefined,
+    ...(encryption && { encryption }),
+    target: targetOf(storage?.format, path),
   };
 }
 

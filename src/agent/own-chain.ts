@@ -71,8 +71,12 @@ async function below(
   return { is: 'IMAGE', path, driver: 'qcow2', storage, below: under };
 }
 
-/** Throws FORMAT_UNKNOWN for all but a plain qcow2. */
-export function usableQcow2(path: string, header: Awaited<ReturnType<typeof readHeader>>): Qcow2Header {
+/** Throws FORMAT_UNKNOWN for all but a plain qcow2, or with `encrypted` one with LUKS. */
+export function usableQcow2(
+  path: string,
+  header: Awaited<ReturnType<typeof readHeader>>,
+  mayBe: { readonly encrypted?: true } = {},
+): Qcow2Header {
   const no = (format: string) => fail('FORMAT_UNKNOWN', { path, format });
   switch (header.format) {
     case 'NONE':
@@ -84,6 +88,7 @@ export function usableQcow2(path: string, header: Awaited<ReturnType<typeof read
     case 'QCOW2':
       // QEMU would open the file that the header names.
       if (header.externalData) return no('qcow2 with an external data file');
-      return header.encrypted ? no('qcow2, encrypted') : header;
+      if (header.encryption === 'NONE' || (header.encryption === 'LUKS' && mayBe.encrypted)) return header;
+      return no(`qcow2, encrypted with ${header.encryption}`);
   }
 }

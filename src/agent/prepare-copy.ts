@@ -1,6 +1,6 @@
 /** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
 import { onlyBelow } from '../core/chain.ts';
-import type { Destination } from '../core/destination.ts';
+import { type Destination, keyNeeded } from '../core/destination.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { copyUses } from '../core/disks/uses.ts';
 import type { Accepted } from '../core/journal-entry.ts';
@@ -8,6 +8,7 @@ import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy 
 import { canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
+import { requireSecret } from './secrets.ts';
 import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, refuseLongName, type Site } from './site.ts';
 
@@ -15,12 +16,18 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const { graph, disk } = site;
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
-  const topOnly = backing !== undefined;
-  const sharedBy = await sharedWriter(site);
-  judge(copyUses(disk.chain, { topOnly, isNamed: false, sharedBy }), spec.accept);
-  const { path, plan: destination, toSet = [] } = await checkDestination(spec, { top, backing }, site);
+  const { encryption } = spec;
+  const how = {
+    topOnly: backing !== undefined,
+    isEncrypted: encryption !== undefined,
+    sharedBy: await sharedWriter(site),
+  };
+  judge(copyUses(disk.chain, { ...how, isNamed: false }), spec.accept);
+  if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
+  const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
+  const toSet = encryption === undefined ? lacks : [...lacks, keyNeeded(path, encryption)];
   const { backingName } = destination;
-  const lost = judge(copyUses(disk.chain, { topOnly, isNamed: backingName !== undefined, sharedBy }), spec.accept);
+  const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined }), spec.accept);
   // The header has clusters as the source's has, where it is qcow2, too.
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
@@ -33,7 +40,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     extendedL2: top.extendedL2,
     cacheDirect: disk.cacheDirect,
     detectZeroes: disk.detectZeroes,
-    topOnly,
+    topOnly: how.topOnly,
   };
   const shared = sharedNode(destination.backing);
   const { accept, ...losses } = asAccepted(lost);
@@ -41,7 +48,13 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   return {
     ...accepted,
     kind: 'COPY',
-    destination: { node: job, path, format: destination.format, target: targetOf(destination, spec.destination) },
+    destination: {
+      node: job,
+      path,
+      format: destination.format,
+      ...(encryption && { encryption }),
+      target: targetOf(destination, spec.destination),
+    },
     unused: {
       afterSuccess: onlyBelow(graph, disk, top.node, shared === undefined ? [] : [shared]),
       otherwise: nodesOf(job, destination),

@@ -6,6 +6,7 @@ export interface DestinationFlags {
   readonly blockdev?: boolean;
   readonly format?: 'raw' | 'qcow2';
   readonly raw?: boolean;
+  readonly encryptionSecret?: string;
   readonly nbdTlsCreds?: string;
   readonly nbdTlsHostname?: string;
 }
@@ -17,7 +18,8 @@ export function destinationFrom(text: string, flags: DestinationFlags): Destinat
     throw new UsageError('--raw and --format qcow2 exclude each other');
   const named = flags.raw === true ? 'raw' : flags.format;
   const format = named === undefined ? ImageFormat.IMAGE_FORMAT_UNSPECIFIED : FORMATS[named];
-  return { target: targetOf(text, flags), format };
+  const encryption = flags.encryptionSecret === undefined ? undefined : { secretId: flags.encryptionSecret };
+  return { target: targetOf(text, flags), format, encryption };
 }
 
 function targetOf(text: string, flags: DestinationFlags): NonNullable<Destination['target']> {

@@ -212,6 +212,21 @@ export const catalogue = {
     libvirt: '-',
     text: '{path} (node {node}) {what}: {why}; {wayOut}, or accept {accept}',
   },
+  SECRET_NOT_FOUND: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_NO_SECRET',
+    text: 'the QEMU of domain {domain} has no secret {secretId} ({why}); add the object to it, or name another one',
+  },
+  SECRET_WRONG: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'the key of the secret that was named does not open {path}; name the one that has its key',
+  },
+  ENCRYPTION_MISMATCH: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+    text: 'destination {path} {what}; {wayOut}',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

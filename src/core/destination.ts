@@ -23,6 +23,23 @@ export type Destination =
   | { readonly kind: 'block-device'; readonly path: string }
   | { readonly kind: 'nbd'; readonly nbd: NbdExport };
 
+/** LUKS, inside of a qcow2 image. */
+export interface Encryption {
+  /** The id of a secret object that QEMU has: the key never passes through here. '': not known, as the journal was lost. */
+  readonly secretId: string;
+}
+
+/** What whoever starts a VM from it has to know. */
+export function keyNeeded(path: string, { secretId }: Encryption): string {
+  const which = secretId === '' ? 'the key' : `the key that secret ${secretId} has`;
+  return `${path} is encrypted: start the VM from it with ${which} (encrypt.key-secret)`;
+}
+
+/** Of a qcow2 node with LUKS, by the name that QEMU gives it: it is made of the node's options. */
+export function encryptionOf(name: string): Encryption {
+  return { secretId: /"encrypt\.key-secret": "([^"]*)"/.exec(name)?.[1] ?? '' };
+}
+
 /** The port that is registered for NBD. */
 export const NBD_PORT = 10809;
 

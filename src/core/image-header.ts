@@ -15,7 +15,7 @@ export interface Qcow2Header {
   readonly backingFormat: string;
   /** The guest's data is in another file, which the header names. */
   readonly externalData: boolean;
-  readonly encrypted: boolean;
+  readonly encryption: 'NONE' | 'AES' | 'LUKS';
 }
 
 export type ImageHeader =
@@ -53,6 +53,8 @@ const MAGICS: readonly (readonly [name: string, offset: number, bytes: string])[
 
 const EXTENSION = { end: 0, backingFormat: 0xe2792aca };
 const INCOMPATIBLE_EXTERNAL_DATA = 1n << 2n;
+/** By number. */
+const ENCRYPTIONS = ['NONE', 'AES', 'LUKS'] as const;
 /** qcow2.rst: "at most 1023 bytes". */
 const LONGEST_BACKING_FILE = 1023;
 /** Of a header and its extensions: 136 with a format's name alone; bitmaps, encryption and a data file's name have theirs. */
@@ -106,6 +108,8 @@ function qcow2(bytes: Uint8Array): ImageHeader {
   const end = nameAt === 0 ? Math.min(bytes.length, 2 ** clusterBits) : nameAt;
   const backingFormat = extension(view, headerBytes, end);
   if (backingFile === undefined || backingFormat === undefined) return damaged('a name in its header is no UTF-8');
+  const encryption = ENCRYPTIONS[view.getUint32(32)];
+  if (encryption === undefined) return damaged(`its encryption has the number ${view.getUint32(32)}`);
   const incompatible = version === 2 ? 0n : view.getBigUint64(72);
   return {
     format: 'QCOW2',
@@ -114,7 +118,7 @@ function qcow2(bytes: Uint8Array): ImageHeader {
     backingFile,
     backingFormat,
     externalData: (incompatible & INCOMPATIBLE_EXTERNAL_DATA) !== 0n,
-    encrypted: view.getUint32(32) !== 0,
+    encryption,
   };
 }
 

@@ -1,5 +1,5 @@
 /** A job as its callers see it: all but how it is done. A gateway knows no more of it than they. */
-import type { Destination } from './destination.ts';
+import type { Destination, Encryption } from './destination.ts';
 import type { Job } from './job.ts';
 import type { ImageFormat } from './job-options.ts';
 import type { Accepted } from './journal-entry.ts';
@@ -10,7 +10,13 @@ type AcceptedFacts = Pick<Accepted, 'job' | 'kind' | 'host' | 'domain' | 'domain
 /** What was accepted, or what a plan would have accepted. Each `Accepted` is one. */
 export interface PublicAccepted extends AcceptedFacts {
   readonly source: { readonly path: string };
-  readonly destination: { readonly target: Destination | undefined; readonly format: ImageFormat } | undefined;
+  readonly destination:
+    | {
+        readonly target: Destination | undefined;
+        readonly format: ImageFormat;
+        readonly encryption?: Encryption;
+      }
+    | undefined;
 }
 
 type JobFacts = Pick<

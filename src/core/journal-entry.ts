@@ -2,7 +2,7 @@
  * What is written down of a job, and nothing else. One entry is one line of the job's journal and one revision:
  * 1, 2, 3 … without gaps. An entry is on disk before anything follows from it.
  */
-import type { Destination } from './destination.ts';
+import type { Destination, Encryption } from './destination.ts';
 import type { Loss } from './disks/judge.ts';
 import type { Failure } from './errors.ts';
 import type { Handover, HeaderOnDisk } from './handover.ts';
@@ -73,6 +73,8 @@ export interface AcceptedDestination {
   /** The absolute path without symbolic links, or the NBD URI. */
   readonly path: string;
   readonly format: ImageFormat;
+  /** Undefined: it is not encrypted. */
+  readonly encryption?: Encryption;
   /** Undefined for the base of an active commit. */
   readonly target: Destination | undefined;
 }

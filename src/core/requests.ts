@@ -1,5 +1,5 @@
 /** What callers ask for, as they asked: nothing is checked yet. */
-import type { Destination, NbdExport } from './destination.ts';
+import type { Destination, Encryption, NbdExport } from './destination.ts';
 import type { Job } from './job.ts';
 import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 
@@ -41,6 +41,7 @@ export interface StartRequest {
 export interface CopyRequest extends StartRequest {
   readonly destination: AskedDestination | undefined;
   readonly format: Given<ImageFormat>;
+  readonly encryption: Encryption | undefined;
   readonly shallow: boolean;
   readonly reuseExternal: boolean;
   readonly relativeBacking: boolean;

@@ -88,11 +88,11 @@ function fromPlannedJob({ etag, accepted, steps, notes }: PlannedJob): Plan {
 
 function fromDestination({ destination }: PublicAccepted): JobMessage['destination'] {
   if (destination?.target === undefined) return undefined;
-  const { target } = destination;
+  const { target, encryption } = destination;
   const format: ImageFormat = toEnum(ImageFormat, 'IMAGE_FORMAT', destination.format);
-  if (target.kind === 'nbd') return { target: { $case: 'nbd', value: fromNbd(target.nbd) }, format };
+  if (target.kind === 'nbd') return { target: { $case: 'nbd', value: fromNbd(target.nbd) }, format, encryption };
   const $case = target.kind === 'file' ? 'file' : 'blockDevice';
-  return { target: { $case, value: target.path }, format };
+  return { target: { $case, value: target.path }, format, encryption };
 }
 
 function fromNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExport): NbdDestination {

@@ -66,6 +66,7 @@ export function toCopyRequest(message: StartCopyRequest): CopyRequest {
     disk: toDiskRef(message.disk),
     destination: toAskedDestination(message.destination),
     format: fromEnum(ImageFormat, 'IMAGE_FORMAT', ['RAW', 'QCOW2'], message.destination?.format ?? 0),
+    encryption: message.destination?.encryption,
     shallow: message.shallow,
     reuseExternal: message.reuseExternal,
     relativeBacking: message.relativeBacking,

@@ -125,6 +125,7 @@ export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyReque
     format: undefined,
     shallow: false,
     reuseExternal: false,
+    encryption: undefined,
     relativeBacking: false,
     bandwidthBytesPerSecond: 0n,
     granularityBytes: 0n,

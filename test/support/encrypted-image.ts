@@ -1,11 +1,35 @@
 /** Encrypted images, for QEMUs that have the secret `s0`. */
+import { refusalOf } from './caller.ts';
 import { run } from './qemu.ts';
 
-const SECRET = ['secret,id=s0,data=hunter2'] as const;
+/** The key, which is to be found nowhere. */
+export const KEY = 'hunter2';
+const SECRET = [`secret,id=s0,data=${KEY}`] as const;
 export const WITH_SECRET: readonly string[] = ['-object', ...SECRET];
+/** Also one that is of no use, and an object that is no secret. */
+export const WITH_OTHERS: readonly string[] = [
+  ...WITH_SECRET,
+  '-object',
+  'secret,id=other,data=no-key-of-it',
+  '-object',
+  'iothread,id=io0',
+];
+/** For programs that begin with nothing but the key. */
+export const COLD: readonly string[] = ['--object', ...SECRET, '--image-opts'];
 
 /** QEMU measures its own speed first, which it cannot on a machine that gives it no time: then it is asked again. */
 const NOT_MEASURED = 'Unable to get accurate CPU usage';
+
+/** A start that formats with LUKS, for which QEMU measures its speed, too. */
+export async function startEncrypted<T>(start: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await start();
+    } catch (error) {
+      if (!refusalOf(error).message.includes(NOT_MEASURED)) throw error;
+    }
+  }
+}
 
 export async function makeEncrypted(
   path: string,

@@ -1,5 +1,6 @@
 /** A service whose jobs go the way that a test says, and which writes down what it is asked; over real gRPC. */
 import type { BlockJobs, Call, Domain, DomainDisk, JobEvent, PlannedJob, Started } from '../../src/core/block-jobs.ts';
+import type { Encryption } from '../../src/core/destination.ts';
 import { type Failure, failure } from '../../src/core/errors.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
@@ -85,6 +86,8 @@ export class StubService {
   course: State[] = ['RUNNING'];
   outcome: Outcome = OUTCOME;
   failure: Failure | undefined;
+  /** Of a copy's destination; undefined: none. */
+  encryption: Encryption | undefined;
   #timeLimitMs: number | undefined;
   /** Refuses, with what it throws, what a method is asked. */
   refuse: ((method: string) => void) | undefined;
@@ -114,7 +117,9 @@ export class StubService {
     const state = this.course[revision - 1] ?? 'STARTING';
     const hasEnded = ENDS.includes(state);
     const options = { ...base.accepted.options, timeLimitMs: this.#timeLimitMs };
-    const accepted = { ...base.accepted, kind: this.kind, options };
+    const { destination } = base.accepted;
+    const encrypted = destination && { ...destination, ...(this.encryption && { encryption: this.encryption }) };
+    const accepted = { ...base.accepted, destination: encrypted, kind: this.kind, options };
     return {
       job: {
         ...base,

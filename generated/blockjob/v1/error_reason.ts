@@ -357,6 +357,29 @@ export const ErrorReason = {
    */
   ERROR_REASON_LOSS_NOT_ACCEPTED: 932,
   /**
+   * ERROR_REASON_SECRET_NOT_FOUND - FAILED_PRECONDITION. The destination is to be encrypted with the key of an object that the domain's QEMU does not have,
+   * or that is no secret. It may also have been removed while the job was being started; all is taken back then.
+   * Do: give QEMU the secret (object-add), or name another one.
+   * libvirt: VIR_ERR_NO_SECRET.
+   * Keys: secretId, domain, why.
+   */
+  ERROR_REASON_SECRET_NOT_FOUND: 950,
+  /**
+   * ERROR_REASON_SECRET_WRONG - FAILED_PRECONDITION. QEMU cannot open the destination, which is encrypted, with the key of the secret. It is as it was.
+   * Do: name the secret that has the image's key.
+   * libvirt: VIR_ERR_INTERNAL_ERROR.
+   * Keys: path.
+   */
+  ERROR_REASON_SECRET_WRONG: 951,
+  /**
+   * ERROR_REASON_ENCRYPTION_MISMATCH - FAILED_PRECONDITION. A destination that is to be reused is encrypted, and the request names no secret; or it is not, and
+   * the request names one.
+   * Do: what wayOut says.
+   * libvirt: VIR_ERR_CONFIG_UNSUPPORTED.
+   * Keys: path, what, wayOut.
+   */
+  ERROR_REASON_ENCRYPTION_MISMATCH: 952,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -505,6 +528,9 @@ export namespace ErrorReason {
   export type ERROR_REASON_IMAGE_UNSUITABLE = typeof ErrorReason.ERROR_REASON_IMAGE_UNSUITABLE;
   export type ERROR_REASON_NAME_TOO_LONG = typeof ErrorReason.ERROR_REASON_NAME_TOO_LONG;
   export type ERROR_REASON_LOSS_NOT_ACCEPTED = typeof ErrorReason.ERROR_REASON_LOSS_NOT_ACCEPTED;
+  export type ERROR_REASON_SECRET_NOT_FOUND = typeof ErrorReason.ERROR_REASON_SECRET_NOT_FOUND;
+  export type ERROR_REASON_SECRET_WRONG = typeof ErrorReason.ERROR_REASON_SECRET_WRONG;
+  export type ERROR_REASON_ENCRYPTION_MISMATCH = typeof ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -658,6 +684,15 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 932:
     case "ERROR_REASON_LOSS_NOT_ACCEPTED":
       return ErrorReason.ERROR_REASON_LOSS_NOT_ACCEPTED;
+    case 950:
+    case "ERROR_REASON_SECRET_NOT_FOUND":
+      return ErrorReason.ERROR_REASON_SECRET_NOT_FOUND;
+    case 951:
+    case "ERROR_REASON_SECRET_WRONG":
+      return ErrorReason.ERROR_REASON_SECRET_WRONG;
+    case 952:
+    case "ERROR_REASON_ENCRYPTION_MISMATCH":
+      return ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -796,6 +831,12 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_NAME_TOO_LONG";
     case ErrorReason.ERROR_REASON_LOSS_NOT_ACCEPTED:
       return "ERROR_REASON_LOSS_NOT_ACCEPTED";
+    case ErrorReason.ERROR_REASON_SECRET_NOT_FOUND:
+      return "ERROR_REASON_SECRET_NOT_FOUND";
+    case ErrorReason.ERROR_REASON_SECRET_WRONG:
+      return "ERROR_REASON_SECRET_WRONG";
+    case ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH:
+      return "ERROR_REASON_ENCRYPTION_MISMATCH";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

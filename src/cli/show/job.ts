@@ -45,6 +45,12 @@ export function destinationOf(destination: Destination | undefined): string {
   return `nbd://${server?.value.host ?? '?'}:${server?.value.port ?? '?'}/${exportName}`;
 }
 
+/** `LUKS, secret s0`; '' for none. */
+export function encryptionOf(destination: Destination | undefined): string {
+  if (destination?.encryption === undefined) return '';
+  return `LUKS, secret ${destination.encryption.secretId || '?'}`;
+}
+
 export function bandwidthIn({ bandwidthBytesPerSecond: limit }: Job, isInBytes: boolean): string {
   if (limit === 0n) return 'none';
   return isInBytes ? `${limit} B/s` : speed(limit);
@@ -63,6 +69,7 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['Speed limit', hasEnded(job.state) ? undefined : bandwidthIn(job, isInBytes)],
     ['Source', job.sourcePath],
     ['Destination', destinationOf(job.destination)],
+    ['Encryption', encryptionOf(job.destination)],
     ['Base', job.options?.basePath],
     ['Started', job.createTime?.toISOString()],
     ['Ready', job.readyTime?.toISOString()],

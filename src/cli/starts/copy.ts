@@ -41,6 +41,7 @@ export const copy: Start = {
       .option('--blockdev', 'the destination is a block device')
       .addOption(new Option('--format <format>', 'of the destination').choices(['raw', 'qcow2']))
       .option('--raw', 'the same as --format raw')
+      .option('--encryption-secret <id>', 'encrypt it (qcow2 with LUKS) with the key of this secret object in QEMU')
       .option('--relative', 'with --shallow, name the backing file relative to the copy’s folder')
       .option('--synchronous-writes', 'a guest’s write ends when the copy has it too: slower, and always converges');
     addBandwidth(command)

@@ -5,7 +5,7 @@
 import type { Image } from '../chain.ts';
 import type { Accept } from '../job-options.ts';
 import { FILTERS, isKnown, LAYERS, STORAGES } from './drivers.ts';
-import type { Role } from './uses.ts';
+import type { Into, Role } from './uses.ts';
 
 export type Fate =
   /** What it has is in the result. */
@@ -21,7 +21,7 @@ export type Fate =
       readonly accept: Accept;
       readonly wayOut: string;
       /** Nothing is lost where this image takes it. */
-      readonly unless?: (into: Image | undefined) => boolean;
+      readonly unless?: (into: Into) => boolean;
     };
 
 export interface Kind {
@@ -46,8 +46,8 @@ const readable = {
   is: 'LOST',
   why: 'its contents would be readable in an image that is not encrypted',
   accept: 'LOSES_ENCRYPTION',
-  wayOut: 'encrypt what is below that image',
-  unless: (into: Image | undefined) => into?.encrypted === true,
+  wayOut: 'copy the disk to a destination that is encrypted, too (destination.encryption of StartCopy)',
+  unless: (into: Into) => into?.encrypted === true,
 } as const;
 const snapshots = (why: string) =>
   ({ is: 'LOST', why, accept: 'LOSES_INTERNAL_SNAPSHOTS', wayOut: 'delete them first' }) as const;

@@ -26,24 +26,31 @@ export interface Use {
   readonly sharedBy?: string | undefined;
 }
 
+/** What takes what is read. */
+export type Into = Pick<Image, 'encrypted'> | undefined;
+
 export interface Uses {
   readonly operation: Operation;
   /** The chain from the top down. */
   readonly uses: readonly Use[];
-  /** What takes what is read. Undefined: a destination, which nobody knows to be encrypted. */
-  readonly into: Image | undefined;
+  readonly into: Into;
 }
 
 export function copyUses(
   chain: readonly Image[],
-  to: { readonly topOnly: boolean; readonly isNamed: boolean; readonly sharedBy: string | undefined },
+  to: {
+    readonly topOnly: boolean;
+    readonly isNamed: boolean;
+    readonly isEncrypted: boolean;
+    readonly sharedBy: string | undefined;
+  },
 ): Uses {
   const uses = chain.map((image, at): Use => {
     if (at === 0) return { ...use(image, 'READ', 'LEFT'), sharedBy: to.sharedBy };
     if (!to.topOnly) return use(image, 'READ');
     return at === 1 && to.isNamed ? use(image, 'NAMED') : use(image);
   });
-  return { operation: 'COPY', uses, into: undefined };
+  return { operation: 'COPY', uses, into: { encrypted: to.isEncrypted } };
 }
 
 /** `baseAt`: undefined for none. */

@@ -1,7 +1,8 @@
 /** The plan of a copy: its destination is made or opened, and then the mirror begins. */
-import type { NbdServer } from '../destination.ts';
+import type { Encryption, NbdServer } from '../destination.ts';
 import type { ImageFormat, JobOptions } from '../job-options.ts';
 import type { BackingStorage, BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
+import { format, luksKey } from './format.ts';
 import { backingNamesOf, namesOf } from './names.ts';
 import type { FileOwner, Plan, Step } from './step.ts';
 import { addNode, startJob } from './steps.ts';
@@ -50,6 +51,7 @@ export type Backing =
 export interface CopyDestination {
   readonly storage: Storage;
   readonly format: ImageFormat;
+  readonly encryption: Encryption | undefined;
   /** What is to be made of it; undefined: it is used as it is. */
   readonly make:
     | undefined
@@ -99,7 +101,7 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
       run: { do: 'prove-file', node: names.file, path: storage.filename, isNew },
     });
   }
-  if (make !== undefined && destination.format === 'QCOW2') steps.push(format(job, source, destination.backingName));
+  if (make !== undefined && destination.format === 'QCOW2') steps.push(format(job, source, destination));
   const backing = addBacking(job, destination.backing, 1, cache, steps);
   const overlay = {
     'node-name': names.node,
@@ -111,7 +113,12 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
   steps.push(
     destination.format === 'RAW'
       ? addNode('add-destination', { driver: 'raw', ...overlay })
-      : addNode('add-destination', { driver: 'qcow2', ...overlay, backing: backing ?? null }),
+      : addNode('add-destination', {
+          driver: 'qcow2',
+          ...overlay,
+          backing: backing ?? null,
+          ...(destination.encryption && { encrypt: luksKey(destination.encryption) }),
+        }),
   );
   steps.push(mirror(job, source, options));
   return steps;
@@ -134,32 +141,6 @@ function nbdOptions(storage: Extract<Storage, { driver: 'nbd' }>) {
     // The guest's CPUs wait meanwhile.
     ...(opensInTime ? { 'open-timeout': OPEN_LIMIT_SECONDS } : {}),
   } as const;
-}
-
-function format(job: string, source: CopySource, backing: CopyDestination['backingName']): Step {
-  const names = namesOf(job);
-  return {
-    name: 'format-destination',
-    run: {
-      do: 'qmp-job',
-      command: {
-        execute: 'blockdev-create',
-        arguments: {
-          'job-id': names.create,
-          options: {
-            driver: 'qcow2',
-            file: names.file,
-            size: source.virtualSizeBytes,
-            ...(source.clusterSizeBytes === undefined ? {} : { 'cluster-size': source.clusterSizeBytes }),
-            ...(source.extendedL2 ? { 'extended-l2': true } : {}),
-            ...(backing === undefined ? {} : { 'backing-file': backing.file, 'backing-fmt': backing.format }),
-          },
-        },
-      },
-      qemuJob: names.create,
-    },
-    undo: { do: 'end-qmp-job', qemuJob: names.create },
-  };
 }
 
 /** Opens the destination's own chain, the lowest image first; the node that backs what is above. */

@@ -4,7 +4,7 @@ import type { Accepted } from '../journal-entry.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(
-  { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [] }: Accepted,
+  { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [], plan }: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
   const notes = losses.map(({ accept, path, text }) => `${accept} is accepted: ${path} ${text}`);
@@ -13,6 +13,12 @@ export function notesOf(
   }
   if (holdsWithoutBound === true) {
     notes.push('this QEMU has no yank: should the NBD server hang while the guest is paused, the guest waits for it');
+  }
+  if (destination?.encryption !== undefined && plan.some(({ name }) => name === 'format-destination')) {
+    notes.push(
+      'QEMU makes the key of the new image first: its monitor and the guest’s I/O stand still for about three seconds; ' +
+        'an image that qemu-img has made before, and that is reused, avoids that',
+    );
   }
   if (bufferBytes > 0n && bufferBytes < LEAST_BUFFER_BYTES) {
     notes.push(

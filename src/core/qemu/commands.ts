@@ -35,13 +35,22 @@ export type NbdOptions = {
   readonly 'open-timeout'?: number;
 };
 
+/** The id of an object that QEMU has: its key is never ours. */
+type LuksKey = { readonly format: 'luks'; readonly 'key-secret': string };
+
 /** A node's name, or none: never what the image's header says (a guest may have written that). */
 type BackingNode = { readonly backing: string | null };
 
 export type BlockdevOptions =
   | (Writable & { readonly driver: BackingStorage; readonly filename: string })
   | (Writable & NbdOptions)
-  | (Writable & BackingNode & { readonly driver: 'qcow2'; readonly file: string; readonly 'detect-zeroes': string })
+  | (Writable &
+      BackingNode & {
+        readonly driver: 'qcow2';
+        readonly file: string;
+        readonly 'detect-zeroes': string;
+        readonly encrypt?: LuksKey;
+      })
   | (Writable & { readonly driver: 'raw'; readonly file: string; readonly 'detect-zeroes': string })
   | (ReadOnly & { readonly driver: BackingStorage; readonly filename: string })
   | (ReadOnly & BackingNode & { readonly driver: 'qcow2'; readonly file: string })
@@ -128,6 +137,8 @@ export type QmpCommand =
           readonly 'extended-l2'?: boolean;
           readonly 'backing-file'?: string;
           readonly 'backing-fmt'?: string;
+          /** In milliseconds. */
+          readonly encrypt?: LuksKey & { readonly 'iter-time': number };
         };
       };
     }
@@ -170,6 +181,7 @@ export type QmpCommand =
       readonly arguments: { readonly device: string; readonly force: false };
     }
   | { readonly execute: 'qom-get'; readonly arguments: { readonly path: string; readonly property: 'type' } }
+  | { readonly execute: 'qom-list'; readonly arguments: { readonly path: '/objects' } }
   | { readonly execute: 'query-block-jobs' }
   | { readonly execute: 'query-blockstats' }
   | { readonly execute: 'query-chardev' }

@@ -110,6 +110,16 @@ export function readFdsets(reply: unknown): readonly QemuFdset[] {
   }));
 }
 
+/** Each object that QEMU was given, by its id: its type. qom-list also has the properties of the folder itself. */
+export function readObjects(reply: unknown): ReadonlyMap<string, string> {
+  return new Map(
+    list(reply, 'qom-list').flatMap(({ name, type }) => {
+      const [, child] = /^child<(.+)>$/.exec(text(type) ?? '') ?? [];
+      return child === undefined ? [] : [[text(name) ?? '', child] as const];
+    }),
+  );
+}
+
 export function readName(reply: unknown): string | undefined {
   return text(object(reply, 'query-name')['name']);
 }

@@ -55,6 +55,7 @@ export function parseRebase(request: RebaseRequest): RebaseSpec {
       destination: { kind: 'file', path: request.base, ...(flags.has('COPY_DEV') ? { mustBeDevice: true } : {}) },
       accept,
       format: flags.has('COPY_RAW') ? 'RAW' : undefined,
+      encryption: undefined,
       options: {
         ...options,
         shallow: flags.has('SHALLOW'),

@@ -1,6 +1,6 @@
 /** The rules of StartCopy that need nothing but the request, and what a request that keeps them means. */
 
-import type { Destination, NbdExport } from '../destination.ts';
+import type { Destination, Encryption, NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
@@ -22,6 +22,7 @@ import {
 export interface CopySpec {
   readonly destination: Destination;
   readonly format: ImageFormat | undefined;
+  readonly encryption: Encryption | undefined;
   readonly options: JobOptions;
   readonly accept: ReadonlySet<Accept>;
 }
@@ -40,6 +41,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...diskRules(request),
     ...violations,
     ...known('destination.format', request.format),
+    ...encryptionRules(request),
     ...known('write_mode', request.writeMode),
     ...known('on_ready', request.onReady),
     ...known('on_no_space', request.onNoSpace),
@@ -65,7 +67,9 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
   return {
     destination,
     accept: accepted.accept,
-    format: given(request.format),
+    // Nothing else holds LUKS here.
+    format: given(request.format) ?? (request.encryption && 'QCOW2'),
+    encryption: request.encryption,
     options: {
       ...options,
       shallow: request.shallow,
@@ -127,7 +131,7 @@ function nbdRules({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpo
     ...(exportName.length > 4096 || hasNul(exportName)
       ? [invalid(`${field}.export_name`, 'is longer than 4096 bytes, or holds a NUL byte')]
       : []),
-    ...(/^([A-Za-z][A-Za-z0-9._-]{0,126})?$/.test(tlsCredentialsId)
+    ...(tlsCredentialsId === '' || isObjectId(tlsCredentialsId)
       ? []
       : [invalid(`${field}.tls_credentials_id`, 'is no id of an object in QEMU')]),
     ...(tlsHostname !== '' && tlsCredentialsId === ''
@@ -135,6 +139,29 @@ function nbdRules({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpo
       : []),
     ...(hasNul(tlsHostname) || tlsHostname.length > 253 ? [invalid(`${field}.tls_hostname`, 'is no host name')] : []),
   ];
+}
+
+function encryptionRules({ encryption, format, destination }: CopyRequest): Violation[] {
+  if (encryption === undefined) return [];
+  const field = 'destination.encryption';
+  const only =
+    destination?.kind === 'nbd'
+      ? 'is not done over NBD, whose exports are raw here'
+      : format === 'RAW'
+        ? 'is for QCOW2, which holds it; format is RAW'
+        : undefined;
+  return [
+    ...(only === undefined ? [] : [invalid(field, only)]),
+    // What is no id may be a key that somebody took for one: it is not repeated.
+    ...(isObjectId(encryption.secretId)
+      ? []
+      : [invalid(`${field}.secret_id`, 'is no id of an object in QEMU; give that of a secret which it has')]),
+  ];
+}
+
+/** As QEMU wants them. */
+function isObjectId(text: string): boolean {
+  return /^[A-Za-z][A-Za-z0-9._-]{0,126}$/.test(text);
 }
 
 function hasNul(text: string): boolean {

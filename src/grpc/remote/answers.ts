@@ -109,7 +109,12 @@ function toPlannedJob(plan: Plan): PlannedJob {
 function toDestination(message: DestinationMessage | undefined): PublicAccepted['destination'] {
   const target = toTarget(message);
   if (message === undefined || target === undefined) return undefined;
-  return { target, format: namedOf(ImageFormat, 'IMAGE_FORMAT', message.format) };
+  const { encryption } = message;
+  return {
+    target,
+    format: namedOf(ImageFormat, 'IMAGE_FORMAT', message.format),
+    ...(encryption === undefined ? {} : { encryption }),
+  };
 }
 
 function toOptions(message: OptionsMessage | undefined, bandwidthBytesPerSecond: number): JobOptions {

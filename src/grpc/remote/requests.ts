@@ -44,10 +44,11 @@ import type {
 import { fromMs } from '../durations.ts';
 import { numberOf } from '../enums.ts';
 
-export function fromCopyRequest({ destination, format, timeLimitMs, ...request }: CopyRequest): StartCopyRequest {
+export function fromCopyRequest(asked: CopyRequest): StartCopyRequest {
+  const { destination, format, encryption, timeLimitMs, ...request } = asked;
   return {
     ...request,
-    destination: fromDestination(destination, format),
+    destination: fromDestination(destination, { format, encryption }),
     writeMode: numberOf(WriteMode, 'WRITE_MODE', request.writeMode),
     onReady: numberOf(OnReady, 'ON_READY', request.onReady),
     onNoSpace: numberOf(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
@@ -114,17 +115,23 @@ export function fromJobRef(ref: JobRef): JobRefMessage {
 
 function fromDestination(
   destination: AskedDestination | undefined,
-  asked: CopyRequest['format'],
+  asked: Pick<CopyRequest, 'format' | 'encryption'>,
 ): DestinationMessage | undefined {
-  const format: ImageFormat = numberOf(ImageFormat, 'IMAGE_FORMAT', asked);
-  if (destination === undefined) return format === 0 ? undefined : { target: undefined, format };
+  const { encryption } = asked;
+  const format: ImageFormat = numberOf(ImageFormat, 'IMAGE_FORMAT', asked.format);
+  const target = destination && fromTarget(destination);
+  if (target === undefined && format === 0 && encryption === undefined) return undefined;
+  return { target, format, encryption };
+}
+
+function fromTarget(destination: AskedDestination): NonNullable<DestinationMessage['target']> {
   switch (destination.kind) {
     case 'file':
-      return { target: { $case: 'file', value: destination.path }, format };
+      return { $case: 'file', value: destination.path };
     case 'block-device':
-      return { target: { $case: 'blockDevice', value: destination.path }, format };
+      return { $case: 'blockDevice', value: destination.path };
     case 'nbd':
-      return { target: { $case: 'nbd', value: fromNbd(destination.nbd) }, format };
+      return { $case: 'nbd', value: fromNbd(destination.nbd) };
   }
 }
 

@@ -34,6 +34,7 @@ async function checkNewFile(
   const spec = {
     destination: { kind: 'file', path },
     format: undefined,
+    encryption: undefined,
     options: plainOptions(0),
     accept: new Set<never>(),
   } as const;

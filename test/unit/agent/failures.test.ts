@@ -37,6 +37,9 @@ describe('what QEMU says', () => {
     ['chown: Operation not permitted', 'ACCESS_DENIED'],
     ['Failed to get "write" lock', 'DESTINATION_IN_USE'],
     ['Failed to get shared "write" lock', 'DESTINATION_IN_USE'],
+    ["No secret with id 's0'", 'SECRET_NOT_FOUND'],
+    ["Object with id 's0' is not a secret", 'SECRET_NOT_FOUND'],
+    ['Invalid password, cannot unlock any keyslot', 'SECRET_WRONG'],
     ['Duplicate nodes with node-name', 'QEMU_REFUSED'],
   ])('%s: %s, with the text and the class', (desc, reason) => {
     const found = failureFrom(new Refused('blockdev-add', 'GenericError', desc), ABOUT);

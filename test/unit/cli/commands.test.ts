@@ -53,6 +53,20 @@ describe.concurrent('copy', () => {
     expect(service.request('abort')).toBeUndefined();
   });
 
+  it('says of an encrypted destination by which secret it is opened', async () => {
+    const service = new StubService();
+    service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
+    service.outcome = PIVOTED;
+    service.encryption = { secretId: 's0' };
+    const { stdout } = await service.run([...COPY, '--encryption-secret', 's0', '--wait', '--pivot']);
+    expect(stdout).toContain(
+      `with ${DESTINATION} (its configuration may still name another image), which is encrypted: LUKS, secret s0`,
+    );
+    expect((await service.run(['info', JOB])).stdout).toContain('Encryption:  LUKS, secret s0');
+    service.encryption = { secretId: '' };
+    expect((await service.run(['info', JOB])).stdout).toContain('Encryption:  LUKS, secret ?');
+  });
+
   it('--verbose without a terminal says each change of state in a line', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];

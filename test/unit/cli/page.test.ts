@@ -121,6 +121,7 @@ const COPY: Readonly<Record<string, Held>> = {
     await asks('copy vm1 vd0 nbd://h:10810/e --nbd-tls-creds tls0', 'startCopy', {
       destination: { kind: 'nbd', nbd: { ...nbd, server: { kind: 'tcp', host: 'h', port: 10_810 } } },
     })(service);
+    await asks(`${copy} --encryption-secret s0`, 'startCopy', { encryption: { secretId: 's0' } })(service);
     await asks('copy vm1 vd0 nbd+unix:///e?socket=/run/n.sock', 'startCopy', {
       destination: { kind: 'nbd', nbd: { server: { kind: 'unix', path: '/run/n.sock' } } },
     })(service);

@@ -36,6 +36,9 @@ const ROWS: Readonly<
 
 const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'LEFT', 'DELETED'];
 
+/** A whole copy to a new file. */
+const PLAINLY = { topOnly: false, isNamed: false, isEncrypted: false, sharedBy: undefined };
+
 function refusal(uses: Uses, accepted: readonly Accept[] = []): string | undefined {
   try {
     judge(uses, new Set(accepted));
@@ -74,7 +77,7 @@ describe('what is lost', () => {
   const [secret, plain] = [anImage({ path: '/s', encrypted: true, snapshots: ['a'] }), anImage({ path: '/p' })];
 
   it('is accepted by its own name, and by no other', () => {
-    const uses = copyUses([secret], { topOnly: false, isNamed: false, sharedBy: undefined });
+    const uses = copyUses([secret], PLAINLY);
     expect(refusal(uses, ['LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'])).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
     expect(refusal(uses, ['LOSES_ENCRYPTION'])).toBe('LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS');
     const losses = judge(uses, new Set(['LOSES_ENCRYPTION', 'LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'] as const));
@@ -101,8 +104,10 @@ describe('what is lost', () => {
     expect(refusal(commitUses([under, plain], { topAt: 0, baseAt: 1, deletes: false, sharedBy: undefined }))).toBe(
       'LOSS_NOT_ACCEPTED LOSES_ENCRYPTION',
     );
+    expect(refusal(copyUses([under, under], { ...PLAINLY, isEncrypted: true }))).toBeUndefined();
+    expect(refusal(copyUses([plain, under], PLAINLY))).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
     // Copied alone, a plain overlay of it has nothing of it.
-    expect(refusal(copyUses([plain, under], { topOnly: true, isNamed: true, sharedBy: undefined }))).toBeUndefined();
+    expect(refusal(copyUses([plain, under], { ...PLAINLY, topOnly: true, isNamed: true }))).toBeUndefined();
   });
 
   it('are no snapshots where nothing is cut off from what is below', () => {
@@ -129,21 +134,9 @@ describe('what an operation does with each image, the active one first', () => {
   const chain = ['/3', '/2', '/1', '/0'].map((path) => anImage({ path }));
 
   it.each<[string, Uses, readonly string[]]>([
-    [
-      'a whole copy',
-      copyUses(chain, { topOnly: false, isNamed: false, sharedBy: undefined }),
-      ['READ LEFT', 'READ', 'READ', 'READ'],
-    ],
-    [
-      'a shallow copy',
-      copyUses(chain, { topOnly: true, isNamed: true, sharedBy: undefined }),
-      ['READ LEFT', 'NAMED', '', ''],
-    ],
-    [
-      'one with a chain of its own',
-      copyUses(chain, { topOnly: true, isNamed: false, sharedBy: undefined }),
-      ['READ LEFT', '', '', ''],
-    ],
+    ['a whole copy', copyUses(chain, PLAINLY), ['READ LEFT', 'READ', 'READ', 'READ']],
+    ['a shallow copy', copyUses(chain, { ...PLAINLY, topOnly: true, isNamed: true }), ['READ LEFT', 'NAMED', '', '']],
+    ['one with a chain of its own', copyUses(chain, { ...PLAINLY, topOnly: true }), ['READ LEFT', '', '', '']],
     ['a pull', pullUses(chain, undefined), ['FILLED RELINKED CUT', 'READ', 'READ', 'READ']],
     ['a pull to a base', pullUses(chain, 2), ['FILLED RELINKED CUT', 'READ', 'NAMED', '']],
     [

@@ -12,7 +12,7 @@ const PLAIN = {
   backingFile: '',
   backingFormat: '',
   externalData: false,
-  encrypted: false,
+  encryption: 'NONE',
 };
 
 describe('the name of a backing file', () => {
@@ -47,13 +47,15 @@ describe('a qcow2 header', () => {
     expect(readImageHeader(qcow2({ incompatible: 4n }))).toEqual({ ...PLAIN, externalData: true });
     // Of version 2 the same bytes are something else.
     expect(readImageHeader(qcow2({ version: 2, backingFormat: 'raw' }))).toMatchObject({ externalData: false });
-    expect(readImageHeader(qcow2({ crypt: 2 }))).toEqual({ ...PLAIN, encrypted: true });
+    expect(readImageHeader(qcow2({ crypt: 1 }))).toEqual({ ...PLAIN, encryption: 'AES' });
+    expect(readImageHeader(qcow2({ crypt: 2 }))).toEqual({ ...PLAIN, encryption: 'LUKS' });
   });
 
   it.each<[string, Uint8Array]>([
     ['cut off', qcow2().subarray(0, 71)],
     ['of version 3, cut off', qcow2().subarray(0, 103)],
     ['of version 4', qcow2({ version: 4 })],
+    ['of an encryption that nobody knows', qcow2({ crypt: 3 })],
     ['with clusters of 256 bytes', qcow2({ clusterBits: 8 })],
     ['with clusters of 4 MiB', qcow2({ clusterBits: 22 })],
     ['with more bytes than there are', qcow2({ size: 2n ** 63n })],

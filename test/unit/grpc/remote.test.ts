@@ -78,7 +78,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
     'StartCopy',
     fc.record({
       ...start,
-      destination: fc.record({ target, format: int }),
+      destination: fc.record({ target, format: int, encryption: maybe(fc.record({ secretId: text })) }),
       shallow: fc.boolean(),
       reuseExternal: fc.boolean(),
       relativeBacking: fc.boolean(),
@@ -168,6 +168,12 @@ const nbdDestination = {
     nbd: { server: { kind: 'tcp', host: 'host', port: 1 }, exportName: 'e', tlsCredentialsId: '', tlsHostname: '' },
   },
 } as const;
+const fileDestination = {
+  node: 'n',
+  path: '/copy',
+  format: 'QCOW2',
+  target: { kind: 'file', path: '/copy' },
+} as const;
 const refusedJob = {
   ...jobWith({ kind: 'PULL', destination: undefined, domainUuid: 'u' }, RUNNING),
   failure: failure('NO_SPACE', { path: '/x', why: 'full' }),
@@ -180,6 +186,7 @@ const ended = {
 const JOBS = [
   ...STORIES.map(([, , entries]) => jobOf(...entries)),
   jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
+  jobWith({ destination: { ...fileDestination, encryption: { secretId: 's0' } } }, RUNNING),
   refusedJob,
   ended,
 ];

@@ -178,6 +178,31 @@ export declare type NbdTcpServer = Message<"blockjob.v1.NbdTcpServer"> & {
 export declare const NbdTcpServerSchema: GenMessage<NbdTcpServer>;
 
 /**
+ * Says how a destination is encrypted: with LUKS (AES-256, as QEMU chooses it), inside of a qcow2 image.
+ *
+ * The key itself never passes through this service: QEMU takes it from an object that it has.
+ *
+ * @generated from message blockjob.v1.Encryption
+ */
+export declare type Encryption = Message<"blockjob.v1.Encryption"> & {
+  /**
+   * Names a `secret` or `secret_keyring` object that the QEMU process has already, as by `-object secret,id=…`.
+   * Required, at most 127 letters, digits, '.', '_' and '-', a letter first: FIELD_INVALID. SECRET_NOT_FOUND if that QEMU
+   * has none, when it is asked or when it opens the destination. Whoever starts the VM from the destination gives it the
+   * same key. Empty only in a Job: not known, as its journal was lost.
+   *
+   * @generated from field: string secret_id = 1;
+   */
+  secretId: string;
+};
+
+/**
+ * Describes the message blockjob.v1.Encryption.
+ * Use `create(EncryptionSchema)` to create a new message.
+ */
+export declare const EncryptionSchema: GenMessage<Encryption>;
+
+/**
  * Says where a copy goes.
  *
  * Files and devices must lie under a folder that the host's configuration allows, symbolic links resolved; else
@@ -240,6 +265,19 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
    * @generated from field: blockjob.v1.ImageFormat format = 4;
    */
   format: ImageFormat;
+
+  /**
+   * Encrypts the destination. Absent: it is not encrypted, and what is encrypted is not copied to it: LOSS_NOT_ACCEPTED.
+   * For qcow2 only: UNSPECIFIED format means QCOW2 then; RAW, and nbd, are refused with FIELD_INVALID.
+   *
+   * One that is created, or gets a header, is made so. While QEMU derives the key, its monitor and the guest's I/O
+   * stand still, about three seconds; the plan's notes say so. One that is reused must be qcow2 with LUKS, and the secret
+   * must open it: ENCRYPTION_MISMATCH and SECRET_WRONG. One that is encrypted is not reused without its secret:
+   * ENCRYPTION_MISMATCH.
+   *
+   * @generated from field: blockjob.v1.Encryption encryption = 5;
+   */
+  encryption?: Encryption | undefined;
 };
 
 /**

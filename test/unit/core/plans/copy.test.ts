@@ -24,6 +24,7 @@ const OWNER = { uid: 107, gid: 108 };
 const TO: CopyDestination = {
   storage: { driver: 'file', filename: DESTINATION },
   format: 'QCOW2',
+  encryption: undefined,
   make: { new: 'FILE', takeOver: false, owner: OWNER, mode: 0o640 },
   backing: undefined,
   backingName: undefined,
@@ -223,6 +224,19 @@ describe('the plan of a copy to another destination', () => {
     expect(commandsOf(JOB, FROM, { ...device, ...AS_IT_IS }, OPTIONS)[0]).toMatchObject({
       arguments: { driver: 'host_device', filename: '/dev/vdb', discard: 'unmap' },
     });
+  });
+
+  it('has a key of QEMU’s by its id, to make the image with and to open it', () => {
+    const to = { ...TO, encryption: { secretId: 's0' } };
+    const key = { format: 'luks', 'key-secret': 's0' };
+    const [, create, add] = commandsOf(JOB, FROM, to, OPTIONS);
+    expect(create).toMatchObject({
+      execute: 'blockdev-create',
+      arguments: { options: { driver: 'qcow2', encrypt: { ...key, 'iter-time': 200 } } },
+    });
+    expect(add).toMatchObject({ execute: 'blockdev-add', arguments: { driver: 'qcow2', backing: null, encrypt: key } });
+    expect(commandsOf(JOB, FROM, { ...to, ...AS_IT_IS }, OPTIONS)[1]).toEqual(add);
+    expect(JSON.stringify(planCopy(JOB, FROM, TO, OPTIONS))).not.toContain('encrypt');
   });
 
   it('reaches an NBD export, with TLS where it has credentials', () => {

@@ -10,6 +10,7 @@ const REQUEST: CopyRequest = {
   disk: { domain: 'vm1', disk: 'vd0' },
   destination: { kind: 'file', path: '/copies/disk.qcow2' },
   format: undefined,
+  encryption: undefined,
   shallow: false,
   reuseExternal: false,
   relativeBacking: false,
@@ -26,6 +27,8 @@ const REQUEST: CopyRequest = {
   planEtag: '',
   accept: [],
 };
+
+const KEY = { secretId: 's0' };
 
 /** Field and reason of all that is wrong, in order. */
 function wrongWith(request: Partial<CopyRequest>): string[] {
@@ -45,6 +48,7 @@ describe('a copy as understood', () => {
     expect(parseStartCopy(REQUEST)).toEqual({
       destination: { kind: 'file', path: '/copies/disk.qcow2' },
       format: undefined,
+      encryption: undefined,
       accept: new Set(),
       options: {
         bandwidthBytesPerSecond: 0,
@@ -152,6 +156,16 @@ describe('what is wrong with a request', () => {
     ['credentials that are no id', nbd({ tlsCredentialsId: '-x' }), 'destination.nbd.tls_credentials_id FIELD_INVALID'],
     ['a TLS name without TLS', nbd({ tlsHostname: 'h' }), 'destination.nbd.tls_hostname FIELD_INVALID'],
     ['QCOW2 over NBD', { ...nbd({}), format: 'QCOW2' }, 'destination.format FIELD_INVALID'],
+    ['encryption over NBD', { ...nbd({}), encryption: KEY }, 'destination.encryption FIELD_INVALID'],
+    ['encryption of raw', { format: 'RAW', encryption: KEY }, 'destination.encryption FIELD_INVALID'],
+    ...['', '-x', '1', 'a b', 'a/b', `a${'b'.repeat(127)}`, 'Zm9vYmFy+w=='].map(
+      (secretId) =>
+        [
+          `a secret by the id "${secretId}"`,
+          { encryption: { secretId } },
+          'destination.encryption.secret_id FIELD_INVALID',
+        ] satisfies [string, Partial<CopyRequest>, string],
+    ),
     ['a format of the future', { format: NEWER }, 'destination.format FIELD_INVALID'],
     ['a write mode of the future', { writeMode: NEWER }, 'write_mode FIELD_INVALID'],
     ['an on_ready of the future', { onReady: NEWER }, 'on_ready FIELD_INVALID'],
@@ -239,6 +253,19 @@ describe('what is wrong with a request', () => {
     ]);
   });
 
+  it('is nothing about encryption of qcow2, which is the format then', () => {
+    for (const format of [undefined, 'QCOW2'] as const)
+      expect(parseStartCopy({ ...REQUEST, format, encryption: KEY })).toMatchObject({
+        format: 'QCOW2',
+        encryption: KEY,
+      });
+  });
+
+  it('does not repeat what may be a key that somebody took for an id', () => {
+    const request = { ...REQUEST, encryption: { secretId: 'Zm9vYmFy+w==' } };
+    expect(() => parseStartCopy(request)).toThrow(/destination.encryption.secret_id: (?!.*Zm9v)/);
+  });
+
   it('is nothing about a speed of 0, 1 or 2^63-1', () => {
     for (const value of [0n, 1n, 2n ** 63n - 1n]) expect(wrongWith({ bandwidthBytesPerSecond: value })).toEqual([]);
   });
@@ -274,6 +301,7 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
     }),
   ),
   format: given('RAW', 'QCOW2'),
+  encryption: fc.option(fc.record({ secretId: fc.string() }), { nil: undefined }),
   shallow: fc.boolean(),
   reuseExternal: fc.boolean(),
   relativeBacking: fc.boolean(),
