@@ -58,7 +58,7 @@ export interface Accepted {
   readonly pauseGuestBecause: string | undefined;
   /** QEMU has no yank: should this destination hang, nothing ends the `stop` that waits for it. */
   readonly holdsWithoutBound?: true;
-  /** What a new destination lacks for the VM's next start, and the VM's manager has to give, in words. */
+  /** What a destination lacks for the VM's next start, or needs then, and the VM's manager has to give, in words. */
   readonly toSet?: readonly string[];
   /** What is lost, as was accepted. Undefined: nothing. */
   readonly losses?: readonly Loss[];
