@@ -156,7 +156,7 @@ function destinationOf(
   if (kind !== 'COPY') return { node: image.node, path: image.path, format, target: undefined };
   const storage = graph.nodes.get(namesOf(job).file);
   // Of one that is encrypted QEMU has a name that is made of its options.
-  const path = image.path.startsWith('json:') ? (storage?.path ?? image.path) : image.path;
+  const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
   const encryption = image.encrypted ? encryptionOf(image.path) : undefined;
   return {
     node: image.node,

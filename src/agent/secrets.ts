@@ -14,6 +14,6 @@ export async function requireSecret(
   const reply = await machine.execute({ execute: 'qom-list', arguments: { path: '/objects' } });
   const type = readObjects(reply).get(secretId);
   if (type !== undefined && IS_SECRET.test(type)) return;
-  const why = type === undefined ? 'it has no object of that id' : `that object is a ${type}`;
+  const why = type === undefined ? 'it has no object of that id' : `that object is of type ${type}`;
   fail('SECRET_NOT_FOUND', { secretId, domain: machine.name, why });
 }

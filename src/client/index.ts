@@ -64,6 +64,7 @@ export {
   Destination,
   DestinationContent,
   DiskRef,
+  Encryption,
   Evidence,
   Evidence_Source,
   ImageFormat,

@@ -8,7 +8,7 @@ import { Accept, DestinationContent, ImageFormat, Job_State } from '../../genera
 import { startWith } from '../support/any-disk.ts';
 import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
 import { bigintAsText, byId, errorOf, refused } from '../support/caller.ts';
-import { expectClean, graphOf, hashOf, journalEntries, monitorIn } from '../support/checks.ts';
+import { eventually, expectClean, graphOf, hashOf, journalEntries, monitorIn } from '../support/checks.ts';
 import { COLD, KEY, makeEncrypted, startEncrypted, WITH_OTHERS } from '../support/encrypted-image.ts';
 import { makeChain, type Qemu, run, type Style, startQemu, testDir } from '../support/qemu.ts';
 import { QmpProxy } from '../support/qmp-proxy.ts';
@@ -327,6 +327,46 @@ describe('a secret', () => {
 });
 
 describe('the service is killed', () => {
+  test('while QEMU makes the key: all is taken back', async () => {
+    await using dir = await testDir();
+    const name = `m${dir.path.slice(-6)}`;
+    const chain = await makeChain(dir.path, { formats: ['qcow2'], sizeBytes: MIB });
+    await using qemu = await startQemu({
+      style: 'blockdev',
+      name,
+      disks: [{ id: 'disk0', bus: 'virtio-blk', chain }],
+      extraArgs: [...monitorIn(dir.path, name), ...WITH_OTHERS],
+    });
+    const sent = Promise.withResolvers<void>();
+    await using _proxy = await QmpProxy.between(
+      join(site.sockets, `${name}.sock`),
+      join(dir.path, `${name}.sock`),
+      async (command) => {
+        if (command === 'blockdev-create') setImmediate(sent.resolve);
+        return await Promise.resolve(true);
+      },
+    );
+    await site.service.domainUp(name);
+    const before = await graphOf(qemu.admin);
+    const path = join(dir.path, 'copy');
+    const disk = { domain: name, disk: 'disk0' };
+    const answer = refused(site.service.startCopy({ disk, destination: { target: target(path), encryption: s0 } }));
+    await sent.promise;
+    await site.restart('SIGKILL', undefined, async () => {
+      await Promise.resolve(expect(existsSync(path)).toBe(true));
+    });
+    await answer;
+    await site.service.domainUp(name, 90_000);
+    // Nobody was told of the job: when all has been taken back it is no more.
+    await eventually(
+      'the start is taken back',
+      async () => ((await site.service.listJobs({ domain: name })).jobs.length === 0 ? true : undefined),
+      90_000,
+    );
+    expect(existsSync(path)).toBe(false);
+    expect(await graphOf(qemu.admin)).toEqual(before);
+  });
+
   test.each(['kept', 'lost'] as const)(
     'while it copies, its journal is %s: the copy goes on, and stays encrypted',
     async (journal) => {
