@@ -5,6 +5,7 @@
  */
 import type { Image } from '../core/chain.ts';
 import { resolveFrom } from '../core/chain-images.ts';
+import { STORAGES } from '../core/disks/drivers.ts';
 import { fail } from '../core/errors.ts';
 import { type Qcow2Header, READ_ONLY_DRIVERS } from '../core/image-header.ts';
 import type { Backing } from '../core/plans/copy.ts';
@@ -54,8 +55,14 @@ async function below(
   const key = await fileKey(path);
   const shared = source.indexOf(key);
   if (shared === 0) fail('DESTINATION_IN_USE', { path, by: 'the disk itself; it cannot back its own copy' });
-  const node = options.source[shared]?.node;
-  if (node !== undefined) return { is: 'NODE', node };
+  const own = options.source[shared];
+  if (own !== undefined) {
+    // QEMU has it as it should be; but who opens the destination next goes by its header.
+    const isSame = backingFormat === '' || backingFormat === (STORAGES.has(own.format) ? 'raw' : own.format);
+    if (!isSame)
+      fail('FORMAT_UNKNOWN', { path, format: `${backingFormat}, says the header of ${image}: it is ${own.format}` });
+    return { is: 'NODE', node: own.node };
+  }
   await checkAllowed(path, options.allowed);
   if (above.has(key)) fail('FORMAT_UNKNOWN', { path, format: 'a chain that comes back to itself' });
   if (above.size > DEEPEST) fail('FORMAT_UNKNOWN', { path, format: `a chain of more than ${DEEPEST} images` });

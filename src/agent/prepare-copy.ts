@@ -8,6 +8,7 @@ import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy 
 import { canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
+import { lookAtReused } from './reused.ts';
 import { requireSecret } from './secrets.ts';
 import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, refuseLongName, type Site } from './site.ts';
@@ -26,6 +27,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
   const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
   const toSet = encryption === undefined ? lacks : [...lacks, keyNeeded(path, encryption)];
+  const reused = how.topOnly ? await lookAtReused(path, destination, site) : undefined;
   const { backingName } = destination;
   const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined }), spec.accept);
   // The header has clusters as the source's has, where it is qcow2, too.
@@ -62,6 +64,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     committed: [],
     ...(toSet.length === 0 ? {} : { toSet }),
     ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
+    ...(reused && { reused }),
     ...losses,
     options,
     plan: planCopy(job, source, destination, options),

@@ -227,6 +227,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
     text: 'destination {path} {what}; {wayOut}',
   },
+  REUSED_UNLIKE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: {why}; make it anew, or copy the whole disk',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

@@ -16,6 +16,8 @@ export interface Qcow2Header {
   /** The guest's data is in another file, which the header names. */
   readonly externalData: boolean;
   readonly encryption: 'NONE' | 'AES' | 'LUKS';
+  /** The table of its tables: all zeroes, and nothing of the guest's is in it. */
+  readonly tables: { readonly offset: number; readonly bytes: number };
 }
 
 export type ImageHeader =
@@ -55,6 +57,7 @@ const EXTENSION = { end: 0, backingFormat: 0xe2792aca };
 const INCOMPATIBLE_EXTERNAL_DATA = 1n << 2n;
 /** By number. */
 const ENCRYPTIONS = ['NONE', 'AES', 'LUKS'] as const;
+const TABLE_ENTRY_BYTES = 8;
 /** qcow2.rst: "at most 1023 bytes". */
 const LONGEST_BACKING_FILE = 1023;
 /** Of a header and its extensions: 136 with a format's name alone; bitmaps, encryption and a data file's name have theirs. */
@@ -119,6 +122,7 @@ function qcow2(bytes: Uint8Array): ImageHeader {
     backingFormat,
     externalData: (incompatible & INCOMPATIBLE_EXTERNAL_DATA) !== 0n,
     encryption,
+    tables: { offset: Number(view.getBigUint64(40)), bytes: view.getUint32(36) * TABLE_ENTRY_BYTES },
   };
 }
 

@@ -9,6 +9,7 @@ import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { ImageFormat, JobOptions, PauseGuest } from './job-options.ts';
 import type { Outcome } from './outcome.ts';
 import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
+import type { Reused } from './reuse.ts';
 
 export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
@@ -60,6 +61,8 @@ export interface Accepted {
   readonly holdsWithoutBound?: true;
   /** What a destination lacks for the VM's next start, or needs then, and the VM's manager has to give, in words. */
   readonly toSet?: readonly string[];
+  /** Of a shallow copy into what was there. Undefined: nothing is taken over from there, or an older journal. */
+  readonly reused?: Reused;
   /** What is lost, as was accepted. Undefined: nothing. */
   readonly losses?: readonly Loss[];
   readonly options: JobOptions;

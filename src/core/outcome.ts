@@ -7,6 +7,7 @@ import { handoverOf } from './handover.ts';
 import type { Job } from './job.ts';
 import type { Concluded } from './journal-entry.ts';
 import { hasSucceeded, isUnsynced } from './proof.ts';
+import { restsOnWord, reusedInWords } from './reuse.ts';
 
 export type DestinationContent =
   /** Not a copy yet: rubbish if the job ended. */
@@ -75,7 +76,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   const known = {
     guestWritesTo: concluded.devicePath,
     destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
-    evidence: [...evidenceOf(job, concluded, revision), ...losses.map(inEvidence)],
+    evidence: [...evidenceOf(job, concluded, revision), ...takenOver(job), ...losses.map(inEvidence)],
     asOf: undefined,
   };
   const left = committed
@@ -91,7 +92,9 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   if (isUnsynced(job)) return unknown;
   if (concluded.deviceOn === 'DESTINATION') {
     const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
-    const top = isDeleted ? [] : [{ path: source.path, warning: warningOf(LEFT, source.path, job) }];
+    // Nobody deletes the only right disk because somebody was mistaken about the other one.
+    const isKept = isDeleted || restsOnWord(job.accepted) !== undefined;
+    const top = isKept ? [] : [{ path: source.path, warning: warningOf(LEFT, source.path, job) }];
     return { ...known, destinationContent: 'COMPLETE', safeToDelete: [...top, ...left] };
   }
   // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
@@ -111,6 +114,12 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
     destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
     safeToDelete: isOurs ? [rubbish] : [],
   };
+}
+
+/** What was at the destination before, and is a part of the copy. */
+function takenOver({ accepted }: Job): readonly Evidence[] {
+  const text = reusedInWords(accepted);
+  return text === undefined ? [] : [{ source: 'JOURNAL', text, revision: 1 }];
 }
 
 function warningOf(warning: string, path: string, { accepted: { losses = [] } }: Job): string {

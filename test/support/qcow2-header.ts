@@ -11,6 +11,8 @@ export interface Qcow2 {
   readonly incompatible?: bigint;
   readonly crypt?: number;
   readonly headerBytes?: number;
+  readonly tableAt?: bigint;
+  readonly tableEntries?: number;
 }
 
 /** A header as QEMU writes it (docs/interop/qcow2.rst). */
@@ -24,6 +26,8 @@ export function qcow2(of: Qcow2 = {}): Uint8Array {
   view.setUint32(20, clusterBits);
   view.setBigUint64(24, size);
   view.setUint32(32, of.crypt ?? 0);
+  view.setUint32(36, of.tableEntries ?? 0);
+  view.setBigUint64(40, of.tableAt ?? 0n);
   const headerBytes = version === 2 ? 72 : 104;
   if (version > 2) {
     view.setBigUint64(72, of.incompatible ?? 0n);

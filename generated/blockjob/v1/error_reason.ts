@@ -380,6 +380,15 @@ export const ErrorReason = {
    */
   ERROR_REASON_ENCRYPTION_MISMATCH: 952,
   /**
+   * ERROR_REASON_REUSED_UNLIKE - FAILED_PRECONDITION. A shallow copy into what is there (reuse_external) writes what the active image holds, and leaves all
+   * else as it is: it must show what the image below the active one shows. What is there holds nothing, and has no backing
+   * file, or one of another size, or one that is further down in the guest's chain. Nothing was changed.
+   * Do: make it anew, over the right image or with its contents; or copy the whole disk, without shallow.
+   * libvirt: none (the copy is another disk, and nobody says so).
+   * Keys: path, backing, why.
+   */
+  ERROR_REASON_REUSED_UNLIKE: 955,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -531,6 +540,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_SECRET_NOT_FOUND = typeof ErrorReason.ERROR_REASON_SECRET_NOT_FOUND;
   export type ERROR_REASON_SECRET_WRONG = typeof ErrorReason.ERROR_REASON_SECRET_WRONG;
   export type ERROR_REASON_ENCRYPTION_MISMATCH = typeof ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
+  export type ERROR_REASON_REUSED_UNLIKE = typeof ErrorReason.ERROR_REASON_REUSED_UNLIKE;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -693,6 +703,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 952:
     case "ERROR_REASON_ENCRYPTION_MISMATCH":
       return ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
+    case 955:
+    case "ERROR_REASON_REUSED_UNLIKE":
+      return ErrorReason.ERROR_REASON_REUSED_UNLIKE;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -837,6 +850,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_SECRET_WRONG";
     case ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH:
       return "ERROR_REASON_ENCRYPTION_MISMATCH";
+    case ErrorReason.ERROR_REASON_REUSED_UNLIKE:
+      return "ERROR_REASON_REUSED_UNLIKE";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

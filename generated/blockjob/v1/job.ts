@@ -981,8 +981,10 @@ export interface Outcome {
   /**
    * Lists the files that may be deleted: an incomplete copy that this job made, or the active image that the guest has
    * provably left (not the images below it, which others may share). Each is proved to be the very file that QEMU had open.
-   * None is named that any known QEMU has open now, by whatever name, or that somebody on this host has locked. Nothing is
-   * deleted by the service because it stands here.
+   * None is named that any known QEMU has open now, by whatever name, or that somebody on this host has locked; nor the
+   * source of a shallow copy that is right only if the caller was right about what was at its destination (see
+   * StartCopyRequest.shallow), nor that of a copy whose journal was lost. Nothing is deleted by the service because it
+   * stands here.
    */
   safeToDelete: SafeToDelete[];
   /** Lists what this was concluded from. Never empty once the job has ended. */

@@ -2,12 +2,16 @@
 import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { Accepted } from '../journal-entry.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
+import { reusedInWords } from '../reuse.ts';
 
 export function notesOf(
-  { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [], plan }: Accepted,
+  accepted: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
+  const { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [], plan } = accepted;
+  const taken = reusedInWords(accepted);
   const notes = losses.map(({ accept, path, text }) => `${accept} is accepted: ${path} ${text}`);
+  if (taken !== undefined) notes.push(taken);
   if (pauseGuestBecause !== undefined && destination !== undefined) {
     notes.push(`pauses the guest for the pivot: ${pauseGuestBecause}`);
   }

@@ -20,10 +20,12 @@ async function world() {
   await writeFile(join(secret, 'key'), 'the key of the host');
   await writeFile(join(dir.path, 'snap1'), qcow2());
   await writeFile(join(dir.path, 'top'), qcow2());
+  await writeFile(join(dir.path, 'plain'), 'as the guest wrote it');
   await writeFile(join(dir.path, 'box'), qcow2());
   const source: readonly Image[] = [
     anImage({ node: 'top', path: join(dir.path, 'top') }),
     anImage({ node: 'snap1', path: join(dir.path, 'snap1') }),
+    anImage({ node: 'plain', path: join(dir.path, 'plain'), format: 'file' }),
     anImage({ node: 'part', path: join(dir.path, 'box'), isPart: true }),
   ];
   const options = { allowed: { folders: [pool], nbdServers: [] }, source };
@@ -81,6 +83,20 @@ describe("a destination's own chain", () => {
     expect(await here.below('over-hard')).toEqual({ is: 'NODE', node: 'snap1' });
     await here.image('over-active', '../top');
     expect(await here.below('over-active')).toBe('DESTINATION_IN_USE');
+  });
+
+  it('ends at an image of the disk only if its header takes that for what it is', async () => {
+    await using here = await world();
+    await here.image('as-raw', '../snap1', 'raw');
+    expect(await here.below('as-raw')).toBe('FORMAT_UNKNOWN');
+    await here.image('middle', '../snap1', 'raw');
+    await here.image('over-middle', 'middle');
+    expect(await here.below('over-middle')).toBe('FORMAT_UNKNOWN');
+    await here.image('unsaid', '../snap1', '');
+    expect(await here.below('unsaid')).toEqual({ is: 'NODE', node: 'snap1' });
+    // A disk may be on the file itself, without a node of a format.
+    await here.image('plain', '../plain', 'raw');
+    expect(await here.below('plain')).toEqual({ is: 'NODE', node: 'plain' });
   });
 
   it.each([

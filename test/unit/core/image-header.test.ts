@@ -13,6 +13,7 @@ const PLAIN = {
   backingFormat: '',
   externalData: false,
   encryption: 'NONE',
+  tables: { offset: 0, bytes: 0 },
 };
 
 describe('the name of a backing file', () => {

@@ -35,8 +35,10 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * Copies the active image only. A destination that is created gets the source's backing image as backing file; one
-   * that is reused must already show that image's contents, and keeps its own backing file. Into a raw destination:
-   * SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
+   * that is reused must already show that image's contents, and keeps its own backing file. That it does is the caller's
+   * word: what contradicts it at first sight is refused with REUSED_UNLIKE, and no old image is called safe to delete on
+   * it. Not on that word alone: where it holds nothing, and its backing file is that very image. Outcome.evidence says
+   * which. Into a raw destination: SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
    * libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
    *
    * @generated from field: bool shallow = 3;
@@ -44,7 +46,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   shallow: boolean;
 
   /**
-   * Uses an existing destination instead of creating one. libvirt: VIR_DOMAIN_BLOCK_COPY_REUSE_EXT.
+   * Uses an existing destination instead of creating one. Without shallow all of its contents are overwritten, and what was
+   * there does not matter. libvirt: VIR_DOMAIN_BLOCK_COPY_REUSE_EXT.
    *
    * @generated from field: bool reuse_external = 4;
    */
@@ -1414,7 +1417,8 @@ export declare const BlockJobService: GenService<{
    * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
-   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH.
+   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
+   * REUSED_UNLIKE.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
