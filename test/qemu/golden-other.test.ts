@@ -115,6 +115,7 @@ test('the tables: what is left out, and each difference, occurs; and each differ
       "a drive without a medium is said to be one": 1,
       "a full copy keeps the backing file of the image that is reused": 1,
       "a qcow2 of version 2 with a backing file takes no full copy": 2,
+      "an empty image over nothing is not taken for the image below the active one": 2,
       "an incomplete copy is removed by the job that made it": 2,
       "sizes are compared before the start": 6,
       "what a job did not make is never removed": 1,

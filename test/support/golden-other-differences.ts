@@ -96,6 +96,17 @@ export const DIFFERENCES: readonly StepDifference[] = [
     ours: refused('FORMAT_UNKNOWN'),
   },
   {
+    name: 'an empty image over nothing is not taken for the image below the active one',
+    why: 'REUSED_UNLIKE: libvirt takes whatever is there, and the copy is another disk',
+    when: (one, step) => {
+      if (step.error !== undefined || !isStart(step) || one.dest !== 'qcow2-empty' || one.source !== 'qcow2-chain')
+        return false;
+      const ask = askOf(step);
+      return ask.rpc === 'startCopy' && ask.shallow && ask.reuseExternal && ask.format !== ImageFormat.IMAGE_FORMAT_RAW;
+    },
+    ours: refused('REUSED_UNLIKE'),
+  },
+  {
     name: 'sizes are compared before the start',
     why: 'SIZE_MISMATCH: libvirt starts the job, which fails',
     when: (one, step) => libvirts(one, step).verdict === 'started and failed',
