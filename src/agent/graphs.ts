@@ -51,8 +51,8 @@ export function holderAmong(graphs: readonly DomainGraph[]): Holder {
   return async (path) => {
     const by = await domainWith(path, graphs, look);
     if (by !== undefined) return by;
-    const file = await look(path);
-    return file !== undefined && (await isLocked(file)) ? 'a process of this host that has locked it' : undefined;
+    const sought = await soughtAt(path);
+    return sought !== undefined && (await isLocked(sought)) ? 'a process of this host that has locked it' : undefined;
   };
 }
 

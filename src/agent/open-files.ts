@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from './file-identity.ts';
+import { type Mount, mounts } from './mounts.ts';
 
 /** As /proc tells it, which asks no file system of disks. */
 export interface OpenFiles {
@@ -26,6 +27,14 @@ export interface SoughtFile {
   readonly identity: FileIdentity;
   /** As in OpenFile. Of some file systems stat tells another. */
   readonly inode: string | undefined;
+  /** The name itself: of a device another one than that of other nodes of it. */
+  readonly name: AsKernelHas;
+}
+
+/** Undefined: /proc does not tell. */
+interface AsKernelHas {
+  readonly inode: string | undefined;
+  readonly mount: Mount | undefined;
 }
 
 /** Opens only the name of a file: needs no right to read it, and waits for nobody (fcntl.h; Node has no word for it). */
@@ -53,7 +62,11 @@ async function infoIn(fdinfo: string): Promise<Pick<OpenFile, 'inode' | 'isWrita
   const info = await readFile(fdinfo, 'utf8').catch(() => '');
   // In octal; the last two bits are O_ACCMODE.
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  return { inode: /^ino:\s*(\d+)$/m.exec(info)?.[1], isWritable: (flags & 3) !== constants.O_RDONLY };
+  return { inode: inodeIn(info), isWritable: (flags & 3) !== constants.O_RDONLY };
+}
+
+function inodeIn(fdinfo: string): string | undefined {
+  return /^ino:\s*(\d+)$/m.exec(fdinfo)?.[1];
 }
 
 /** Where the paths of a process begin: '' for our own root; undefined: /proc does not tell. */
@@ -75,17 +88,21 @@ export async function soughtAt(path: string): Promise<SoughtFile | undefined> {
 
 /** `identity`: what is at the path. */
 export async function soughtAs(identity: FileIdentity, path: string): Promise<SoughtFile> {
+  const name = await asKernelHas(path);
   // A device may be open by another node of it.
-  return { identity, inode: identity.isFile ? await inodeAt(path) : undefined };
+  return { identity, inode: identity.isFile ? name.inode : undefined, name };
 }
 
-/** As fdinfo would tell it. */
-async function inodeAt(path: string): Promise<string | undefined> {
+/** As fdinfo tells it. */
+export async function asKernelHas(path: string): Promise<AsKernelHas> {
   const handle = await open(path, O_PATH).catch(() => undefined);
+  if (handle === undefined) return { inode: undefined, mount: undefined };
   try {
-    return handle && (await infoIn(`/proc/self/fdinfo/${handle.descriptor}`)).inode;
+    const info = await readFile(`/proc/self/fdinfo/${handle.descriptor}`, 'utf8').catch(() => '');
+    const id = /^mnt_id:\s*(\d+)$/m.exec(info)?.[1];
+    return { inode: inodeIn(info), mount: id === undefined ? undefined : (await mounts()).get(id) };
   } finally {
-    await handle?.close();
+    await handle.close();
   }
 }
 
@@ -130,14 +147,19 @@ export async function processWith(
 }
 
 /**
- * Is this file locked, as QEMU locks its images, by whomever? Of some file systems (overlay, btrfs) the kernel tells another
- * device than stat does; and QEMU may have been told not to lock.
+ * Is this file locked, as QEMU locks its images, by whomever? The kernel tells of locks by its own device and inode, which are
+ * others than those of `stat` on overlay and btrfs. QEMU may have been told not to lock.
  */
-export async function isLocked(file: FileIdentity): Promise<boolean> {
+export async function isLocked({ identity, name: { inode, mount } }: SoughtFile): Promise<boolean> {
+  const own = inode === undefined || mount === undefined ? undefined : `${mount.device}:${inode}`;
   const lines = (await readFile('/proc/locks', 'utf8').catch(() => '')).split('\n');
   return lines.some((line) => {
-    const [, major = '', minor = '', inode] = / ([0-9a-f]+):([0-9a-f]+):(\d+) /.exec(line) ?? [];
-    const device = deviceNumber(Number.parseInt(major, 16), Number.parseInt(minor, 16));
-    return inode !== undefined && `file ${device}:${inode}` === file.key;
+    const found = / ([0-9a-f]+):([0-9a-f]+):(\d+) /.exec(line);
+    if (found === null) return false;
+    const [, major = '', minor = '', locked = ''] = found;
+    const key = `${deviceNumber(Number.parseInt(major, 16), Number.parseInt(minor, 16))}:${locked}`;
+    // udev locks devices for moments, and otherwise than QEMU does.
+    if (!identity.isFile && line.includes(' FLOCK ')) return false;
+    return key === own || `file ${key}` === identity.key;
   });
 }

@@ -12,6 +12,7 @@ import { LoopDevice } from '../support/loop-device.ts';
 import { needs } from '../support/means.ts';
 import { run, startQemu } from '../support/qemu.ts';
 import { PID_NAMESPACE } from '../support/sights.ts';
+import { canMount, overlayFileSystem } from '../support/small-file-system.ts';
 
 const { DESTINATION_CONTENT_COMPLETE: COMPLETE } = DestinationContent;
 const TREASURE = Buffer.alloc(MIB, 0x77);
@@ -237,6 +238,22 @@ describe('a file by another name', () => {
       ],
     });
     expect((await site.service.getInfo(job.id)).outcome?.safeToDelete).toEqual([]);
+  });
+
+  test.skipIf(!canMount())('nor one on an overlay that such a one has locked', async () => {
+    await using machine = await site.machine();
+    await using overlay = await overlayFileSystem(machine.dir);
+    const left = join(overlay.path, 'left.qcow2');
+    await pivoted(machine, left);
+    const job = await pivoted(machine, join(machine.dir, 'copy'));
+    const named = async () => (await site.service.getInfo(job.id)).outcome?.safeToDelete.map(({ path }) => path);
+    expect(await named()).toEqual([left]);
+    const image = { path: left, format: 'qcow2' } as const;
+    await using _stranger = await startQemu({
+      style: 'blockdev',
+      disks: [{ id: 'disk0', bus: 'virtio-blk', chain: [image] }],
+    });
+    expect(await named()).toEqual([]);
   });
 
   test('a disk of descriptors: its files are known by their real names', async () => {

@@ -27,6 +27,19 @@ export async function smallFileSystem(
   };
 }
 
+/** An overlay of two file systems, where `stat` tells other devices than the kernel does of its locks. */
+export async function overlayFileSystem(folder: string): Promise<{ path: string } & AsyncDisposable> {
+  await using started = new AsyncDisposableStack();
+  const upper = started.use(await smallFileSystem(folder, 64));
+  const path = join(upper.path, 'merged');
+  const [lower, top, work] = [join(folder, 'lower'), join(upper.path, 'upper'), join(upper.path, 'work')];
+  for (const one of [path, lower, top, work]) await mkdir(one);
+  await run('mount', ['-t', 'overlay', '-o', `lowerdir=${lower},upperdir=${top},workdir=${work}`, 'overlay', path]);
+  started.defer(async () => void (await run('umount', ['-l', path])));
+  const held = started.move();
+  return { path, [Symbol.asyncDispose]: async () => await held.disposeAsync() };
+}
+
 /** Takes all the room there is, in a file that can be removed again. */
 export async function fill(folder: string): Promise<string> {
   const { bavail, bsize } = await statfs(folder);
