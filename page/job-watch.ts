@@ -49,27 +49,43 @@ export class JobWatch {
       });
   }
 
+  /** Of one that has ended others may have made something else since: its disk is another, and so are its files. */
+  async lookAgain(): Promise<void> {
+    if (!this.#isOver || this.refusal !== undefined) return;
+    await this.#askNow(undefined);
+  }
+
   close(): void {
     this.#running?.abort();
     this.#running = undefined;
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    const job = { ref: { case: 'jobId', value: this.jobId } } as const;
     // As it is now, at once: the journal tells of the past first.
-    this.#take((await jobService.getInfo({ job }, { signal, timeoutMs: 10_000 })).job);
+    await this.#askNow(signal);
     this.#changed();
-    const request = { job, afterRevision: this.#revision };
+    const request = { job: this.#ref, afterRevision: this.#revision };
     for await (const { event } of jobService.watchJob(request, { signal })) {
       if (event === undefined) continue;
       this.trouble = undefined;
       this.#revision = event.revision;
       if (SHOWN.has(event.type)) this.entries.push(event);
       if (this.entries.length > MOST_ENTRIES) this.entries.shift();
-      this.#take(event.job);
+      // What was so then is no news of what is so now.
+      const isPast = SHOWN.has(event.type) && event.revision <= (this.job?.revision ?? 0n);
+      if (!isPast) this.#take(event.job);
       this.#changed();
     }
     this.#isOver = true;
+  }
+
+  get #ref() {
+    return { ref: { case: 'jobId', value: this.jobId } } as const;
+  }
+
+  async #askNow(signal: AbortSignal | undefined): Promise<void> {
+    const options = { timeoutMs: 10_000, ...(signal && { signal }) };
+    this.#take((await jobService.getInfo({ job: this.#ref }, options)).job);
   }
 
   #take(job: Job | undefined): void {

@@ -103,6 +103,7 @@ export class Live {
       if (isDue(DOMAINS_POLLS)) await this.#askForDomains();
       if (isDue(LEFTOVERS_POLLS)) await this.#askForLeftovers();
       if (opened !== undefined && 'domain' in opened && isDue(OPENED_POLLS)) await this.#askForDomain(opened.domain);
+      if (isDue(OPENED_POLLS)) await this.watch?.lookAgain();
       this.#polls += 1;
       this.isKnown = true;
       this.cutOff = undefined;

@@ -155,10 +155,10 @@ function outcomeOf(job: Job): HTMLElement {
     'div',
     {},
     facts([
-      ['The guest writes to', path(outcome.guestWritesTo)],
+      ...guestIn(job, outcome),
       ['The copy', hasCopy && copyIn(outcome, content.text)],
+      ['The copy has changed', changedBy(outcome.destinationChangedByJobId)],
       ['Complete as of', outcome.asOf && atTime(outcome.asOf)],
-      ['Start the VM next time with', isEnded(job) && outcome.nextStartPath !== '' && path(outcome.nextStartPath)],
       ['May be deleted', safeToDelete(outcome)],
     ]),
     h('h3', {}, 'How that is known'),
@@ -179,6 +179,20 @@ function outcomeOf(job: Job): HTMLElement {
           ),
         ),
   );
+}
+
+/** An ended job knows where the guest was when it ended; where it is a later one may know. */
+function guestIn(job: Job, { guestWritesTo, nextStartPath, guestAsOf, guestChangedByJobId: by }: Outcome) {
+  const [ended, next] = [isEnded(job), path(nextStartPath)];
+  const rows: [string, Child][] = [[by === '' ? 'The guest writes to' : 'The guest wrote to', path(guestWritesTo)]];
+  if (by !== '') rows.push(['That has changed', changedBy(by)]);
+  else if (ended && nextStartPath !== '') rows.push(['Start the VM next time with', next]);
+  if (ended) rows.push([by === '' ? 'That was so' : 'Until then, as of', guestAsOf && atTime(guestAsOf)]);
+  return rows;
+}
+
+function changedBy(job: string): Child {
+  return job !== '' && h('span', {}, 'by job ', h('a', { href: `#/jobs/${encodeURIComponent(job)}` }, job));
 }
 
 function copyIn(outcome: Outcome, text: string): Child {

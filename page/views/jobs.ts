@@ -185,11 +185,21 @@ function endedRow(job: Job): HTMLElement {
       chip(stateWord(job.state, job.pauseReason)),
       error && h('p', { class: 'why' }, error.message),
     ),
-    h('td', {}, path(outcome?.guestWritesTo ?? '')),
-    h('td', {}, outcome?.destinationRemoved === true ? 'Removed' : content.word),
+    h('td', {}, path(outcome?.guestWritesTo ?? ''), changedSince(outcome?.guestChangedByJobId)),
+    h(
+      'td',
+      {},
+      outcome?.destinationRemoved === true ? 'Removed' : content.word,
+      changedSince(outcome?.destinationChangedByJobId),
+    ),
     h('td', { class: 'number' }, took),
     h('td', { class: 'nowrap' }, when(job.endTime)),
   );
+}
+
+/** What stands there is history: a later job knows better. */
+function changedSince(by: string | undefined): Child {
+  return by !== undefined && by !== '' && h('span', { class: 'sub' }, 'until a later job');
 }
 
 function diskCell(job: Job): HTMLElement {

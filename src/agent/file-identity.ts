@@ -6,6 +6,7 @@
 import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { keyOfFile } from '../core/used-file.ts';
 import { lstat, readlink, stat } from './disk-files.ts';
 
 export interface FileIdentity {
@@ -33,7 +34,7 @@ export async function identify(path: string, root = '', sys = '/sys'): Promise<F
 
 export async function identityOf(stats: BigIntStats, sys = '/sys'): Promise<FileIdentity> {
   if (stats.isBlockDevice()) return await deviceIdentity(Number(stats.rdev), sys);
-  const key = `file ${stats.dev}:${stats.ino}`;
+  const key = keyOfFile(stats.dev, stats.ino);
   return { isFile: true, key, keys: new Set([key]) };
 }
 

@@ -79,8 +79,8 @@ export class HostAgent implements BlockJobs {
     this.#options = options;
     this.#machines = options.machines;
     this.#progresses = new Progresses(options.machines);
-    this.#views = new JobViews(options.machines, this.#progresses);
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
+    this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
@@ -123,13 +123,13 @@ export class HostAgent implements BlockJobs {
     if (start.request.validateOnly) return await this.#starts.plan(start);
     const log = await this.#starts.start(start, call);
     if (log.neverRan) throw endedAs(log.job);
-    return this.#views.of(log);
+    return await this.#views.of(log.job);
   }
 
   async getInfo(ref: JobRef, _call: Call): Promise<JobView> {
     const log = await this.#jobs.find(ref);
     const [view] = await this.#views.now([log]);
-    return view ?? this.#views.of(log);
+    return view ?? this.#views.asWritten(log);
   }
 
   async listJobs(request: ListJobsRequest, _call: Call): Promise<Page<JobView>> {
@@ -142,7 +142,7 @@ export class HostAgent implements BlockJobs {
     const isWanted = ({ job }: JobLog) => ofDomain(job) && (states.size === 0 || states.has(job.state));
     const known = this.#machines.find(domain) !== undefined || this.#jobs.newestFirst.some(({ job }) => ofDomain(job));
     if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
-    const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#views.of(log)) };
+    const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#views.asWritten(log)) };
     const { items: logs, nextPageToken } = page(this.#jobs.newestFirst.filter(isWanted), order, request);
     return { items: await this.#views.now(logs), nextPageToken, unreachableHosts: [] };
   }
@@ -162,7 +162,7 @@ export class HostAgent implements BlockJobs {
     if (!request.async && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
-    return this.#views.of(log);
+    return await this.#views.of(log.job);
   }
 
   async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
@@ -189,7 +189,7 @@ export class HostAgent implements BlockJobs {
     // Who repeats a request waits for what the first one has led to.
     const since = asked.at ?? log.revisionOfRequest(request.requestId);
     if (since !== undefined) await changeDone(log, change, since, call.signal);
-    return this.#views.of(log);
+    return await this.#views.of(log.job);
   }
 
   async #mayChange({ job: { accepted } }: JobLog, call: Call): Promise<void> {
@@ -211,7 +211,8 @@ export class HostAgent implements BlockJobs {
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
     const log = await this.#jobs.find(request.job);
     using _place = this.#watchers.take(log.job.accepted.job);
-    yield* watchJob(log, this.#progresses, request, call);
+    const [progresses, views] = [this.#progresses, this.#views];
+    yield* watchJob(log, { progresses, now: async (job) => await views.of(job) }, request, call);
   }
 
   async checkOperation(request: CheckOperationRequest, _call: Call): Promise<void> {
@@ -233,7 +234,7 @@ export class HostAgent implements BlockJobs {
   }
 
   async getDomain(name: string, _call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    return await this.#domains.get(name, (log) => this.#views.of(log));
+    return await this.#domains.get(name, (log) => this.#views.asWritten(log));
   }
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */

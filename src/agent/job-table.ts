@@ -11,10 +11,11 @@ import { toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { copiesBeside } from './copies-beside.ts';
-import { graphsOf, holderAmong, PATIENCE_MS } from './graphs.ts';
+import { PATIENCE_MS } from './graphs.ts';
 import type { GuestHolds } from './guest-holds.ts';
 import { JobLog } from './job-log.ts';
 import { othersIn, removeJournal, setAside } from './journal-folder.ts';
+import { holderSince } from './later-holder.ts';
 import type { Progresses } from './progresses.ts';
 import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
@@ -141,6 +142,10 @@ export class JobTable {
     return await othersIn(this.#options.jobsFolder, new Set(this.#logs.keys()));
   }
 
+  get oldestFirst(): readonly Job[] {
+    return [...this.#logs.values()].map(({ job }) => job);
+  }
+
   get newestFirst(): readonly JobLog[] {
     return [...this.#logs.values()].toReversed();
   }
@@ -187,7 +192,7 @@ export class JobTable {
       observer: this.#observer,
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
-      holder: async () => holderAmong(await graphsOf(machines)),
+      holder: async () => await holderSince(log.job.accepted.job, machines, () => this.oldestFirst),
       holdOf: (machine) => this.#options.holds.of(machine),
       copiesBeside: () => copiesBeside(log.job, this.newestFirst, machines),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
@@ -208,8 +213,7 @@ export class JobTable {
 
   async #leave(log: JobLog): Promise<void> {
     const { accepted, steps } = log.job;
-    const leftOver = [...steps.values()].includes('UNDO_FAILED');
-    if (log.refused && !leftOver) {
+    if (log.refused && ![...steps.values()].includes('UNDO_FAILED')) {
       this.#logs.delete(accepted.job);
       this.#options.progresses.forget(accepted.job);
       await log.remove();
@@ -223,8 +227,7 @@ export class JobTable {
 
   async #forgetOld(): Promise<void> {
     const { limits, jobsFolder, progresses, logger } = this.#options;
-    const jobs = [...this.#logs.values()].map(({ job }) => job);
-    for (const { accepted } of toForget(jobs, limits.keep, Date.now())) {
+    for (const { accepted } of toForget(this.oldestFirst, limits.keep, Date.now())) {
       const log = this.#logs.get(accepted.job);
       if (log === undefined) continue;
       this.#logs.delete(accepted.job);

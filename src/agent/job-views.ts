@@ -1,36 +1,85 @@
-/** Jobs as callers see them: each with its progress, and with nothing called safe to delete that is in use again. */
+/** Jobs as callers see them: each with its progress, and with what other jobs, and whoever has files open, have made of it. */
+import { hasEnded, type Job } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
+import { LaterJobs } from '../core/later-jobs.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { Progress } from '../core/progress.ts';
+import { inTime } from '../lib/in-time.ts';
 import { freeFiles } from './free-files.ts';
-import { graphsOf, holderAmong } from './graphs.ts';
+import { graphsOf, type Holder, holderAmong } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
+import type { JobTable } from './job-table.ts';
+import { orLaterJob } from './later-holder.ts';
 import type { Progresses } from './progresses.ts';
+import { namesOf } from './used-files.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
+
+/** What is on storage that hangs is not named: an answer does not wait for it. */
+const PATIENCE_MS = 5000;
 
 export class JobViews {
   readonly #machines: VirtualMachines;
   readonly #progresses: Progresses;
+  readonly #jobs: JobTable;
 
-  constructor(machines: VirtualMachines, progresses: Progresses) {
+  constructor(machines: VirtualMachines, progresses: Progresses, jobs: JobTable) {
     this.#machines = machines;
     this.#progresses = progresses;
+    this.#jobs = jobs;
   }
 
-  of(log: JobLog): JobView {
+  /** As its journal has it: of one that goes on, that is what holds now. */
+  asWritten(log: JobLog): JobView {
     return { job: log.job, progress: this.#progresses.of(log.job) };
   }
 
-  /** Asks QEMU how far they are, and what is in use now. */
+  /** As it is now, as far as that is known without asking QEMU how far it is. */
+  async of(job: Job): Promise<JobView> {
+    const [view] = await this.#views([job]);
+    return view ?? { job, progress: undefined };
+  }
+
+  /** Asks QEMU how far they are, too. */
   async now(logs: readonly JobLog[]): Promise<readonly JobView[]> {
     await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
-    const isNamed = logs.some(({ job }) => job.outcome.safeToDelete.length > 0);
-    const graphs = isNamed ? await graphsOf(this.#machines) : [];
-    const holder = holderAmong(graphs);
+    return await this.#views(logs.map(({ job }) => job));
+  }
+
+  async #views(jobs: readonly Job[]): Promise<readonly JobView[]> {
+    const views = jobs.map((job) => ({ job, progress: this.#progresses.of(job) }));
+    if (!jobs.some(hasEnded)) return views.map(({ job, progress }) => goingOn(job, progress));
+    const isNamed = jobs.some(({ outcome }) => outcome.safeToDelete.length > 0);
+    const holder = holderAmong(isNamed ? await graphsOf(this.#machines) : []);
+    const later = new LaterJobs(this.#jobs.oldestFirst);
     return await Promise.all(
-      logs.map(async (log) => {
-        const { outcome } = log.job;
-        const safeToDelete = await freeFiles(log.job, outcome.safeToDelete, holder);
-        return { job: { ...log.job, outcome: { ...outcome, safeToDelete } }, progress: this.of(log).progress };
+      views.map(async ({ job, progress }) => {
+        if (!hasEnded(job)) return goingOn(job, progress);
+        return { job: { ...job, outcome: await outcomeNow(job, holder, later) }, progress };
       }),
     );
   }
+}
+
+/** While QEMU has the job and goes on with it, its guest is where it was. */
+function goingOn(job: Job, progress: Progress | undefined): JobView {
+  const { outcome } = job;
+  const seenAt = outcome.guestWritesTo === undefined ? undefined : progress?.sampleTime;
+  const isNewer = seenAt !== undefined && (outcome.guestAsOf === undefined || seenAt > outcome.guestAsOf);
+  return { job: isNewer ? { ...job, outcome: { ...outcome, guestAsOf: seenAt } } : job, progress };
+}
+
+async function outcomeNow(job: Job, holder: Holder, later: LaterJobs): Promise<Outcome> {
+  const { accepted, outcome } = job;
+  const id = accepted.job;
+  const path = accepted.destination?.path;
+  const names = path === undefined ? undefined : ((await inTime(namesOf(path), PATIENCE_MS)) ?? { path });
+  const free = freeFiles(job, outcome.safeToDelete, orLaterJob(holder, id, later));
+  const guestChangedBy = later.thatMoved(job);
+  const destinationChangedBy = names && later.withFile(id, names);
+  return {
+    ...outcome,
+    safeToDelete: outcome.safeToDelete.length === 0 ? [] : ((await inTime(free, PATIENCE_MS)) ?? []),
+    ...(guestChangedBy === undefined ? {} : { guestChangedBy }),
+    ...(destinationChangedBy === undefined ? {} : { destinationChangedBy }),
+  };
 }

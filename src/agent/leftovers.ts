@@ -2,6 +2,7 @@
 import type { Leftover, ReclaimResult } from '../core/block-jobs.ts';
 import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
+import { LaterJobs } from '../core/later-jobs.ts';
 import { leftoversIn } from '../core/leftovers.ts';
 import { mayHaveLeftOver } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
@@ -9,15 +10,19 @@ import { stat } from './disk-files.ts';
 import { performAgain } from './executor.ts';
 import { failureFrom } from './failures.ts';
 import { isStill, isThere, removeFile } from './files.ts';
-import { graphsOf, holderAmong, holderOf, PATIENCE_MS } from './graphs.ts';
+import { graphsOf, holderAmong, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
+import { holderSince, usedBy } from './later-holder.ts';
 import { processWith } from './open-files.ts';
+import { namesOf } from './used-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import type { WhoseJobs } from './whose-jobs.ts';
 
 interface Found {
   readonly leftover: Leftover;
+  /** A later job has made the file a disk, or a copy: it is left over no more. */
+  readonly isTaken?: true;
   readonly remove: () => Promise<void>;
 }
 
@@ -38,7 +43,7 @@ export class Leftovers {
   async list(domain: string): Promise<readonly Leftover[]> {
     const machine = domain === '' ? undefined : this.#machines.find(domain);
     const names = new Set([domain, machine?.name, machine?.uuid]);
-    const found = (await this.#look()).found.map(({ leftover }) => leftover);
+    const found = (await this.#look()).found.filter(({ isTaken }) => isTaken !== true).map(({ leftover }) => leftover);
     const isOfDomain = (leftover: Leftover) =>
       names.has(leftover.domain) || names.has(this.#jobs.get(leftover.jobId)?.job.accepted.domainUuid);
     return domain === '' ? found : found.filter(isOfDomain);
@@ -79,11 +84,16 @@ export class Leftovers {
     const jobs = this.#jobs.newestFirst.map(({ job }) => job).filter((job) => hasEnded(job) && mayHaveLeftOver(job));
     const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
     const holderNow = holderAmong(graphs);
+    const laterNow = new LaterJobs(this.#jobs.oldestFirst);
     const found = jobs.map(async (job): Promise<Found[]> => {
       const { madeFile: made, accepted } = job;
       const { path, trouble } = await fileLeft(job).catch((error: unknown) => unseen(job, error));
       if (path === undefined) return [];
-      const holder = async () => (await holderOf(path, await graphsOf(this.#machines))) ?? (await processWith(path));
+      const holder = async () => {
+        const now = await holderSince(accepted.job, this.#machines, () => this.#jobs.oldestFirst);
+        return (await now(path)) ?? (await processWith(path));
+      };
+      const user = laterNow.withFile(accepted.job, await namesOf(path));
       const leftover: Leftover = {
         id: `file:${accepted.job}`,
         kind: 'FILE',
@@ -93,7 +103,7 @@ export class Leftovers {
         name: path,
         allocatedBytes: await allocated(path),
         text: `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
-        blockedBy: trouble ?? (await holderNow(path)) ?? unknown(job),
+        blockedBy: trouble ?? (await holderNow(path)) ?? (user === undefined ? unknown(job) : usedBy(user)),
         createTime: job.createTime,
       };
       const remove = async () => {
@@ -101,7 +111,7 @@ export class Leftovers {
         if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
         if (made !== undefined) await removeFile(made);
       };
-      return [{ leftover, remove }];
+      return [{ leftover, remove, ...(user === undefined ? {} : { isTaken: true }) }];
     });
     return (await Promise.all(found)).flat();
   }

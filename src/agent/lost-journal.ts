@@ -13,6 +13,7 @@ import { formatOf } from './destination.ts';
 import { isUnreachable } from './failures.ts';
 import type { JobTable } from './job-table.ts';
 import { describeSite, imageNode, type Site } from './site.ts';
+import { usedFiles } from './used-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { WhoseJobs } from './whose-jobs.ts';
 
@@ -87,7 +88,7 @@ async function recoverJob(
   const kept = kind === 'COPY' ? [job.id] : below === undefined ? [] : [below.node];
   const top = kind === 'PULL' ? disk.chain[1] : kind === 'COMMIT' ? belowFilter(job.id, disk, graph) : active;
   const isAbove = top !== undefined && top !== below;
-  return {
+  const accepted: Accepted = {
     ...(await describeSite(job.id, { ...site, disk })),
     kind,
     destination,
@@ -108,6 +109,7 @@ async function recoverJob(
     plan: [],
     recovered: true,
   };
+  return { ...accepted, uses: await usedFiles(accepted, disk) };
 }
 
 /** The highest image that a commit of lower images moves: its filter is on it. The job itself has the active one, too. */

@@ -16,6 +16,7 @@ import type { Allowed } from './place.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
 import { Schemas } from './schemas.ts';
 import type { Site } from './site.ts';
+import { usedFiles } from './used-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 import type { Owners } from './whose-jobs.ts';
@@ -121,7 +122,7 @@ export class Starts {
             claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));
           }
         }
-        return await use(accepted);
+        return await use({ ...accepted, uses: await usedFiles(accepted, disk) });
       } finally {
         for (const one of claims) this.#claims.delete(one);
       }

@@ -3,6 +3,7 @@ import type { Call, JobEvent } from '../core/block-jobs.ts';
 import { inWords } from '../core/entry-words.ts';
 import { fail } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
+import type { JobView } from '../core/job-view.ts';
 import type { JournalEntry } from '../core/journal-entry.ts';
 import type { Progress } from '../core/progress.ts';
 import type { WatchRequest } from '../core/requests.ts';
@@ -14,10 +15,16 @@ import type { Progresses } from './progresses.ts';
 /** Longer silence looks like a dead connection. */
 const HEARTBEAT_MS = 15_000;
 
+export interface WatchedThrough {
+  readonly progresses: Progresses;
+  /** The job as callers are shown it now; what its journal says of an ended one may be so no more. */
+  readonly now: (job: Job) => Promise<JobView>;
+}
+
 /** Ends after the event that ended the job, or when the caller has gone. */
 export async function* watchJob(
   log: JobLog,
-  progresses: Progresses,
+  { progresses, now }: WatchedThrough,
   request: WatchRequest,
   { signal }: Call,
 ): AsyncGenerator<JobEvent> {
@@ -34,14 +41,13 @@ export async function* watchJob(
   let cursor = afterRevision ?? last;
   if (cursor < log.oldest - 1) {
     cursor = log.oldest - 1;
-    const view = { job: log.job, progress: undefined };
+    const { job } = await now(log.job);
     const detail = 'what was before is not kept any more';
-    yield { ...live('COMPACTED', view, detail), oldestRevision: log.oldest };
+    yield { ...live('COMPACTED', { job, progress: undefined }, detail), oldestRevision: log.oldest };
   }
   if (afterRevision === undefined) {
     await progresses.refresh(log);
-    const job = log.at(last)?.job ?? log.job;
-    yield live('SNAPSHOT', { job, progress: progresses.of(job) }, 'the job as it is');
+    yield live('SNAPSHOT', await now(log.at(last)?.job ?? log.job), 'the job as it is');
   }
   using _poll = progresses.poll(log, intervalMs);
   let progressSent = progresses.of(log.job);

@@ -44,7 +44,7 @@ export interface Job {
   readonly flushed: Flushed | undefined;
   /** Why the rest is not. */
   readonly flushFailure: Failure | undefined;
-  readonly concluded: Concluded | undefined;
+  readonly concluded: (Concluded & { readonly time: string }) | undefined;
   /** What is left to be done for it in QEMU is not waited for. */
   readonly giveUpRequested: boolean;
   readonly failure: Failure | undefined;
@@ -119,7 +119,7 @@ export function begin(entry: JournalEntry): Job {
     giveUpRequested: false,
     failure: undefined,
   };
-  return { ...job, outcome: outcomeNow(job) };
+  return { ...job, outcome: outcomeNow(job, entry.time) };
 }
 
 /** May this be written now? The one question that decides every race between a caller and QEMU. */
@@ -148,7 +148,7 @@ export function advance(job: Job, entry: JournalEntry): Job {
     revision: entry.revision,
   };
   if (entry.entry === 'ended') return { ...next, outcome: entry.outcome };
-  return { ...next, outcome: outcomeNow(next) };
+  return { ...next, outcome: outcomeNow(next, entry.time) };
 }
 
 const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };

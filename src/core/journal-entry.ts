@@ -10,6 +10,7 @@ import type { ImageFormat, JobOptions, PauseGuest } from './job-options.ts';
 import type { Outcome } from './outcome.ts';
 import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
 import type { Reused } from './reuse.ts';
+import type { UsedFile } from './used-file.ts';
 
 export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
@@ -65,6 +66,8 @@ export interface Accepted {
   readonly reused?: Reused;
   /** What is lost, as was accepted. Undefined: nothing. */
   readonly losses?: readonly Loss[];
+  /** What older jobs say of these files is over. Undefined in older journals. */
+  readonly uses?: readonly UsedFile[];
   readonly options: JobOptions;
   readonly plan: Plan;
   /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */

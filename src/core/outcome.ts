@@ -30,6 +30,12 @@ export interface Evidence {
 export interface Outcome {
   /** The image that the guest's device writes to; undefined where that is not known, or no guest is left. */
   readonly guestWritesTo: string | undefined;
+  /** When that was written down, RFC 3339. Undefined in older journals. */
+  readonly guestAsOf?: string;
+  /** The newest later job of the disk that has moved the guest, or found it elsewhere: told when it is asked for. */
+  readonly guestChangedBy?: string;
+  /** The newest later job that has had the destination in its disk, or has written to it: as above. */
+  readonly destinationChangedBy?: string;
   /** Undefined for a job that makes no copy: a pull, or a commit of lower images. */
   readonly destinationContent: DestinationContent | undefined;
   /** The moment as of which a COMPLETE copy is true, RFC 3339. Undefined: it is the live disk. */
@@ -40,8 +46,8 @@ export interface Outcome {
   readonly evidence: readonly Evidence[];
 }
 
-/** The outcome while the job has not concluded. */
-export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
+/** The outcome while the job has not ended, as of its last entry. */
+export function outcomeNow(job: Omit<Job, 'outcome'>, at: string): Outcome {
   const evidence: Evidence = {
     source: 'JOURNAL',
     text: job.readyTime === undefined ? 'QEMU has not reported READY' : 'QEMU reported READY',
@@ -50,6 +56,7 @@ export function outcomeNow(job: Omit<Job, 'outcome'>): Outcome {
   return {
     // In the instant of a pivot either side may be the guest's: only the conclusion tells.
     guestWritesTo: job.pivotRequested ? undefined : job.accepted.source.path,
+    guestAsOf: at,
     destinationContent: contentNow(job),
     asOf: undefined,
     destinationRemoved: false,
@@ -75,6 +82,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   const { source, destination, committed, losses = [] } = job.accepted;
   const known = {
     guestWritesTo: concluded.devicePath,
+    ...(job.concluded && { guestAsOf: job.concluded.time }),
     destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
     evidence: [...evidenceOf(job, concluded, revision), ...takenOver(job), ...losses.map(inEvidence)],
     asOf: undefined,

@@ -1,5 +1,7 @@
 /** Which jobs that have ended are remembered, and for how long. */
 import { hasEnded, type Job } from './job.ts';
+import { LaterJobs } from './later-jobs.ts';
+import { namesOfKnown } from './used-file.ts';
 
 export interface Retention {
   /** Longer ago, and a job is forgotten. */
@@ -10,16 +12,32 @@ export interface Retention {
 
 const DAY_MS = 86_400_000;
 
-/** Those to be forgotten. A request id is good for a day at least, and what a job has left over is told by its journal. */
+/**
+ * Those to be forgotten, of all jobs, oldest first. A request id is good for a day at least, and what a job has left over is
+ * told by its journal. One that has changed what an older one says is kept with that: alone, the older one would be believed.
+ */
 export function toForget(jobs: readonly Job[], { days, jobs: most }: Retention, nowMs: number): readonly Job[] {
   const ended = jobs
     .filter((job) => hasEnded(job))
     .map((job) => ({ job, ageMs: nowMs - Date.parse(job.endTime ?? job.createTime) }))
     .toSorted((a, b) => a.ageMs - b.ageMs);
-  return ended
+  const old = ended
     .filter(({ ageMs }, index) => ageMs > DAY_MS && (ageMs > days * DAY_MS || index >= most))
     .map(({ job }) => job)
     .filter((job) => !mayHaveLeftOver(job));
+  if (old.length === 0) return old;
+  const goes = new Set(old);
+  const later = new LaterJobs(jobs);
+  const stays = jobs.filter((job) => hasEnded(job) && !goes.has(job));
+  const needed = new Set(stays.flatMap((job) => changersOf(job, later)));
+  return old.filter(({ accepted }) => !needed.has(accepted.job));
+}
+
+function changersOf(job: Job, later: LaterJobs): readonly (string | undefined)[] {
+  const { accepted, madeFile, outcome } = job;
+  const known = [...accepted.committed, accepted.sourceFile ?? [], madeFile ?? []].flat().map(namesOfKnown);
+  const named = [...known, ...outcome.safeToDelete].map((file) => later.withFile(accepted.job, file));
+  return [...named, later.thatMoved(job)];
 }
 
 /** The service made a file for it, and did not see it become a copy, nor removed it. */

@@ -62,7 +62,7 @@ export class SharedWatches {
       const before = shared.changed.now;
       if (cursor < shared.oldest - 1 && shared.compacted !== undefined) {
         cursor = shared.oldest - 1;
-        yield shared.compacted;
+        yield { ...shared.compacted, job: view.job };
         lastSentMs = performance.now();
         continue;
       }

@@ -157,6 +157,9 @@ function fromOutcome(outcome: Outcome): OutcomeMessage {
     })),
     destinationRemoved: outcome.destinationRemoved,
     nextStartPath: outcome.guestWritesTo ?? '',
+    guestAsOf: date(outcome.guestAsOf),
+    guestChangedByJobId: outcome.guestChangedBy ?? '',
+    destinationChangedByJobId: outcome.destinationChangedBy ?? '',
   };
 }
 

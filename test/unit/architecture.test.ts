@@ -198,6 +198,7 @@ describe('the sources', () => {
     'src/agent/hold-file.ts': 'the state folder',
     'src/agent/state-folder.ts': 'the state folder',
     'src/agent/file-identity.ts': '/sys',
+    'src/agent/mounts.ts': '/proc',
     'src/agent/new-file-access.ts': '/proc',
     'src/agent/open-files.ts': '/proc',
     'src/agent/qemu-process.ts': '/proc',

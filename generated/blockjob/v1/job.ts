@@ -981,10 +981,11 @@ export interface Outcome {
   /**
    * Lists the files that may be deleted: an incomplete copy that this job made, or the active image that the guest has
    * provably left (not the images below it, which others may share). Each is proved to be the very file that QEMU had open.
-   * None is named that any known QEMU has open now, by whatever name, or that somebody on this host has locked; nor the
-   * source of a shallow copy that is right only if the caller was right about what was at its destination (see
-   * StartCopyRequest.shallow), nor that of a copy whose journal was lost. Nothing is deleted by the service because it
-   * stands here.
+   * None is named that any known QEMU has open now, by whatever name, that somebody on this host has locked, or that a job begun
+   * later has had in its disk or in its copy, also if that VM is off now; nor the source of a shallow copy that is right only
+   * if the caller was right about what was at its destination (see StartCopyRequest.shallow), nor that of a copy whose
+   * journal was lost. Looked at anew for each answer; in a journal entry's event it is what held then, and stays: ask GetInfo
+   * before you delete. Nothing is deleted by the service because it stands here.
    */
   safeToDelete: SafeToDelete[];
   /** Lists what this was concluded from. Never empty once the job has ended. */
@@ -996,6 +997,25 @@ export interface Outcome {
    * pivot. Empty: not known.
    */
   nextStartPath: string;
+  /**
+   * Says as of when guest_writes_to and next_start_path are true, by the host's clock. Of a job that has ended: when its end
+   * was written down. Of one that goes on: of its last entry, or when QEMU was last seen to go on with it.
+   */
+  guestAsOf?:
+    | Date
+    | undefined;
+  /**
+   * Names the newest later job of this disk that has moved the guest since, may have, or began when it was elsewhere already:
+   * guest_writes_to and next_start_path are history then, and that job's outcome is to be read. Empty: none is known on this
+   * host. Never set in a journal entry's event, nor while the job goes on. What others than jobs do with a disk (its VM is
+   * started with another image, or moves to another host) nobody tells here: see guest_as_of.
+   */
+  guestChangedByJobId: string;
+  /**
+   * Names the newest later job that has had the destination in its disk, or has written to it: destination_content is of the
+   * time before. Empty: none is known on this host. Never set in a journal entry's event, nor while the job goes on.
+   */
+  destinationChangedByJobId: string;
 }
 
 /** Gives a job's options as understood, after the rules and the defaults: what was really done. */
@@ -2518,6 +2538,9 @@ function createBaseOutcome(): Outcome {
     evidence: [],
     destinationRemoved: false,
     nextStartPath: "",
+    guestAsOf: undefined,
+    guestChangedByJobId: "",
+    destinationChangedByJobId: "",
   };
 }
 
@@ -2543,6 +2566,15 @@ export const Outcome: MessageFns<Outcome> = {
     }
     if (message.nextStartPath !== "") {
       writer.uint32(58).string(message.nextStartPath);
+    }
+    if (message.guestAsOf !== undefined) {
+      Timestamp.encode(toTimestamp(message.guestAsOf), writer.uint32(66).fork()).join();
+    }
+    if (message.guestChangedByJobId !== "") {
+      writer.uint32(74).string(message.guestChangedByJobId);
+    }
+    if (message.destinationChangedByJobId !== "") {
+      writer.uint32(82).string(message.destinationChangedByJobId);
     }
     return writer;
   },
@@ -2616,6 +2648,30 @@ export const Outcome: MessageFns<Outcome> = {
             message.nextStartPath = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.guestAsOf = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.guestChangedByJobId = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.destinationChangedByJobId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2663,6 +2719,21 @@ export const Outcome: MessageFns<Outcome> = {
         : isSet(object.next_start_path)
         ? globalThis.String(object.next_start_path)
         : "",
+      guestAsOf: isSet(object.guestAsOf)
+        ? fromJsonTimestamp(object.guestAsOf)
+        : isSet(object.guest_as_of)
+        ? fromJsonTimestamp(object.guest_as_of)
+        : undefined,
+      guestChangedByJobId: isSet(object.guestChangedByJobId)
+        ? globalThis.String(object.guestChangedByJobId)
+        : isSet(object.guest_changed_by_job_id)
+        ? globalThis.String(object.guest_changed_by_job_id)
+        : "",
+      destinationChangedByJobId: isSet(object.destinationChangedByJobId)
+        ? globalThis.String(object.destinationChangedByJobId)
+        : isSet(object.destination_changed_by_job_id)
+        ? globalThis.String(object.destination_changed_by_job_id)
+        : "",
     };
   },
 
@@ -2689,6 +2760,15 @@ export const Outcome: MessageFns<Outcome> = {
     if (message.nextStartPath !== "") {
       obj.nextStartPath = message.nextStartPath;
     }
+    if (message.guestAsOf !== undefined) {
+      obj.guestAsOf = message.guestAsOf.toISOString();
+    }
+    if (message.guestChangedByJobId !== "") {
+      obj.guestChangedByJobId = message.guestChangedByJobId;
+    }
+    if (message.destinationChangedByJobId !== "") {
+      obj.destinationChangedByJobId = message.destinationChangedByJobId;
+    }
     return obj;
   },
 
@@ -2704,6 +2784,9 @@ export const Outcome: MessageFns<Outcome> = {
     message.evidence = object.evidence?.map((e) => Evidence.fromPartial(e)) || [];
     message.destinationRemoved = object.destinationRemoved ?? false;
     message.nextStartPath = object.nextStartPath ?? "";
+    message.guestAsOf = object.guestAsOf ?? undefined;
+    message.guestChangedByJobId = object.guestChangedByJobId ?? "";
+    message.destinationChangedByJobId = object.destinationChangedByJobId ?? "";
     return message;
   },
 };

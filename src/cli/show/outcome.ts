@@ -57,21 +57,37 @@ export function outcomeInWords(job: Job, { withEvidence = false } = {}): string[
   const lines = [headlineOf(job)];
   if (error !== undefined) lines.push(`  Why: ${errorOfStatus(error).message}`);
   if (outcome === undefined) return lines;
-  const { guestWritesTo, nextStartPath, safeToDelete, evidence } = outcome;
-  if (guestWritesTo !== '') lines.push(`  The guest runs on ${guestWritesTo}`);
+  const { safeToDelete, evidence, destinationChangedByJobId: changedBy } = outcome;
+  lines.push(...guestInWords(job, outcome));
+  const content = contentInWords(job, outcome);
+  if (content !== '') lines.push(`  ${content}`);
+  if (changedBy !== '')
+    lines.push(`  Job ${changedBy} has used the destination since: what it holds now, that one says`);
+  for (const { path, warning } of safeToDelete) {
+    lines.push(`  Safe to delete: ${path}${warning === '' ? '' : ` (${warning})`}`);
+  }
+  if (hasEnded(job.state) && safeToDelete.length === 0) lines.push('  Nothing is known to be safe to delete');
+  if (withEvidence) lines.push(...evidence.map(({ text }) => `  Evidence: ${text}`));
+  return lines;
+}
+
+function guestInWords(job: Job, outcome: Outcome): string[] {
+  const { guestWritesTo, nextStartPath, guestAsOf, guestChangedByJobId: changedBy } = outcome;
+  if (changedBy !== '') {
+    const then = guestAsOf === undefined ? '' : ` as of ${guestAsOf.toISOString()}`;
+    const was = guestWritesTo === '' ? [] : [`  The guest ran on ${guestWritesTo}${then}`];
+    return [
+      ...was,
+      `  That has changed since. Where it runs, and what the VM must be started with, says job ${changedBy}`,
+    ];
+  }
+  const lines = guestWritesTo === '' ? [] : [`  The guest runs on ${guestWritesTo}`];
   if (nextStartPath !== '') {
     const why = hasPivoted(job) ? ' (its configuration may still name another image)' : '';
     const encryption = hasPivoted(job) ? encryptionOf(job.destination) : '';
     const key = encryption === '' ? '' : `, which is encrypted: ${encryption}`;
     lines.push(`  Start the VM next time with ${nextStartPath}${why}${key}`);
   } else if (hasEnded(job.state)) lines.push('  What the VM must be started with next time is not known');
-  const content = contentInWords(job, outcome);
-  if (content !== '') lines.push(`  ${content}`);
-  for (const { path, warning } of safeToDelete) {
-    lines.push(`  Safe to delete: ${path}${warning === '' ? '' : ` (${warning})`}`);
-  }
-  if (hasEnded(job.state) && safeToDelete.length === 0) lines.push('  Nothing is known to be safe to delete');
-  if (withEvidence) lines.push(...evidence.map(({ text }) => `  Evidence: ${text}`));
   return lines;
 }
 

@@ -151,8 +151,12 @@ function toProgress(message: ProgressMessage): Progress {
 
 function toOutcome(message: OutcomeMessage | undefined): Outcome {
   if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'a job without outcome' });
+  const { guestAsOf, guestChangedByJobId, destinationChangedByJobId } = message;
   return {
     guestWritesTo: unlessEmpty(message.guestWritesTo),
+    ...(guestAsOf === undefined ? {} : { guestAsOf: guestAsOf.toISOString() }),
+    ...(guestChangedByJobId === '' ? {} : { guestChangedBy: guestChangedByJobId }),
+    ...(destinationChangedByJobId === '' ? {} : { destinationChangedBy: destinationChangedByJobId }),
     destinationContent: nameOf(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
     asOf: timeOf(message.asOf),
     destinationRemoved: message.destinationRemoved,

@@ -2,8 +2,9 @@ import { getEventListeners } from 'node:events';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import type { Progresses } from '../../../src/agent/progresses.ts';
-import { watchJob } from '../../../src/agent/watch-job.ts';
+import { type WatchedThrough, watchJob } from '../../../src/agent/watch-job.ts';
 import type { JobEvent } from '../../../src/core/block-jobs.ts';
+import type { Job } from '../../../src/core/job.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';
 import { NO_HISTORY, observe, type Progress } from '../../../src/core/progress.ts';
 import type { WatchRequest } from '../../../src/core/requests.ts';
@@ -54,6 +55,12 @@ class Told {
   }
 }
 
+function through(told: Told): WatchedThrough {
+  const progresses = told as unknown as Progresses;
+  const now = async (job: Job) => await Promise.resolve({ job, progress: told.of() });
+  return { progresses, now };
+}
+
 interface Watched extends AsyncDisposable {
   readonly log: JobLog;
   readonly told: Told;
@@ -77,7 +84,7 @@ async function watched(...entries: readonly EntryBody[]): Promise<Watched> {
     watch: (request = {}) =>
       watchJob(
         log,
-        told as unknown as Progresses,
+        through(told),
         { job: { jobId: JOB }, afterRevision: undefined, progressIntervalMs: undefined, ...request },
         { signal: caller.signal },
       ),
@@ -153,7 +160,7 @@ describe('a watcher', () => {
     const from = async (afterRevision: number) => {
       const request = { job: { jobId: JOB }, afterRevision, progressIntervalMs: undefined };
       const call = { signal: new AbortController().signal };
-      const events = await allOf(watchJob(log, new Told() as unknown as Progresses, request, call));
+      const events = await allOf(watchJob(log, through(new Told()), request, call));
       return events.map(({ type, job, oldestRevision }) => `${type} ${oldestRevision ?? job.revision - oldest}`);
     };
     const [first, ...rest] = ['STATE 0', 'STATE 1', 'STATE 2', 'STATE 3'];

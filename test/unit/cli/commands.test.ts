@@ -19,6 +19,24 @@ import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
 const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;
 const DISK = { domain: 'vm1', disk: 'vd0' };
 
+describe.concurrent('info', () => {
+  it('of a job after which a later one has moved the guest says what was, as of when, and which job knows more', async () => {
+    const service = new StubService();
+    service.course = ['COMPLETED'];
+    const guestAsOf = '2026-01-02T03:04:05.000Z';
+    service.outcome = { ...PIVOTED, guestAsOf, guestChangedBy: 'bj2', destinationChangedBy: 'bj3', safeToDelete: [] };
+    const { stdout } = await service.run(['info', JOB]);
+    expect(stdout.split('\n').slice(-6)).toEqual([
+      'vm1/vd0: Successfully pivoted',
+      `  The guest ran on ${DESTINATION} as of ${guestAsOf}`,
+      '  That has changed since. Where it runs, and what the VM must be started with, says job bj2',
+      '  Job bj3 has used the destination since: what it holds now, that one says',
+      '  Nothing is known to be safe to delete',
+      '',
+    ]);
+  });
+});
+
 describe.concurrent('copy', () => {
   it('without --wait says what was started, and how to watch it', async () => {
     const service = new StubService();

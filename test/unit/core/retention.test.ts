@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
+import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
 import { toForget } from '../../../src/core/retention.ts';
-import { CONCLUDED, CREATED, ended, jobOf, RUNNING } from './stories.ts';
+import { CONCLUDED, CREATED, DESTINATION, ended, jobOf, jobWith, RUNNING } from './stories.ts';
 
 const DAY_MS = 86_400_000;
 const NOW = Date.parse('2026-06-01T00:00:00Z');
@@ -31,5 +32,20 @@ describe('ended jobs', () => {
     const stale = { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endTime: endedAgo(90).endTime };
     const running = { ...jobOf(RUNNING), createTime: '2020-01-01T00:00:00Z' };
     expect(days([stale, running], { days: 30, jobs: 1 })).toEqual([]);
+  });
+
+  it('are kept while an older one is, of which they have made something else: without them it would be believed', () => {
+    const old = (job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): Job => {
+      const { options: _options, ...given } = accepted;
+      const made = jobWith({ ...given, job }, ...entries, CONCLUDED, ended('CANCELLED'));
+      return { ...made, endTime: endedAgo(90).endTime };
+    };
+    const stale = old('bj1', {}, CREATED, RUNNING);
+    const onIt = { source: { node: 'copy', path: DESTINATION, format: 'qcow2' } } as const;
+    const others = [old('bj2', { ...onIt, domain: 'vm2' }, RUNNING), old('bj3', { domain: 'vm3' }, RUNNING)];
+    expect(toForget([stale, ...others], { days: 30, jobs: 100 }, NOW).map(({ accepted }) => accepted.job)).toEqual([
+      'bj3',
+    ]);
+    expect(toForget(others, { days: 30, jobs: 100 }, NOW).map(({ accepted }) => accepted.job)).toEqual(['bj2', 'bj3']);
   });
 });

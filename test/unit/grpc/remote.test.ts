@@ -183,12 +183,17 @@ const ended = {
   ...endedJob,
   outcome: outcomeOf(endedJob, CONCLUDED as Extract<typeof CONCLUDED, { entry: 'concluded' }>, 4),
 };
+const changedSince = {
+  ...ended,
+  outcome: { ...ended.outcome, guestChangedBy: 'bj2', destinationChangedBy: 'bj3' },
+};
 const JOBS = [
   ...STORIES.map(([, , entries]) => jobOf(...entries)),
   jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
   jobWith({ destination: { ...fileDestination, encryption: { secretId: 's0' } } }, RUNNING),
   refusedJob,
   ended,
+  changedSince,
 ];
 
 describe('an answer that is passed on', () => {

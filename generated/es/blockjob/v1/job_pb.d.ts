@@ -523,10 +523,11 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   /**
    * Lists the files that may be deleted: an incomplete copy that this job made, or the active image that the guest has
    * provably left (not the images below it, which others may share). Each is proved to be the very file that QEMU had open.
-   * None is named that any known QEMU has open now, by whatever name, or that somebody on this host has locked; nor the
-   * source of a shallow copy that is right only if the caller was right about what was at its destination (see
-   * StartCopyRequest.shallow), nor that of a copy whose journal was lost. Nothing is deleted by the service because it
-   * stands here.
+   * None is named that any known QEMU has open now, by whatever name, that somebody on this host has locked, or that a job begun
+   * later has had in its disk or in its copy, also if that VM is off now; nor the source of a shallow copy that is right only
+   * if the caller was right about what was at its destination (see StartCopyRequest.shallow), nor that of a copy whose
+   * journal was lost. Looked at anew for each answer; in a journal entry's event it is what held then, and stays: ask GetInfo
+   * before you delete. Nothing is deleted by the service because it stands here.
    *
    * @generated from field: repeated blockjob.v1.SafeToDelete safe_to_delete = 4;
    */
@@ -553,6 +554,32 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
    * @generated from field: string next_start_path = 7;
    */
   nextStartPath: string;
+
+  /**
+   * Says as of when guest_writes_to and next_start_path are true, by the host's clock. Of a job that has ended: when its end
+   * was written down. Of one that goes on: of its last entry, or when QEMU was last seen to go on with it.
+   *
+   * @generated from field: google.protobuf.Timestamp guest_as_of = 8;
+   */
+  guestAsOf?: Timestamp | undefined;
+
+  /**
+   * Names the newest later job of this disk that has moved the guest since, may have, or began when it was elsewhere already:
+   * guest_writes_to and next_start_path are history then, and that job's outcome is to be read. Empty: none is known on this
+   * host. Never set in a journal entry's event, nor while the job goes on. What others than jobs do with a disk (its VM is
+   * started with another image, or moves to another host) nobody tells here: see guest_as_of.
+   *
+   * @generated from field: string guest_changed_by_job_id = 9;
+   */
+  guestChangedByJobId: string;
+
+  /**
+   * Names the newest later job that has had the destination in its disk, or has written to it: destination_content is of the
+   * time before. Empty: none is known on this host. Never set in a journal entry's event, nor while the job goes on.
+   *
+   * @generated from field: string destination_changed_by_job_id = 10;
+   */
+  destinationChangedByJobId: string;
 };
 
 /**

@@ -1,0 +1,25 @@
+/** A job that was begun later and has a file in its disk, or in its copy, has it: its VM may be off, and nobody have it open. */
+import type { Job } from '../core/job.ts';
+import { LaterJobs } from '../core/later-jobs.ts';
+import { graphsOf, type Holder, holderAmong } from './graphs.ts';
+import { namesOf } from './used-files.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+/** Who has a file now, of the VMs and the jobs that were begun after this one. `jobs`: oldest first. */
+export async function holderSince(job: string, machines: VirtualMachines, jobs: () => readonly Job[]): Promise<Holder> {
+  return orLaterJob(holderAmong(await graphsOf(machines)), job, new LaterJobs(jobs()));
+}
+
+/** `holder`, or else a job that was begun after `job`. */
+export function orLaterJob(holder: Holder, job: string, later: LaterJobs): Holder {
+  return async (path) => {
+    const by = await holder(path);
+    if (by !== undefined) return by;
+    const user = later.withFile(job, await namesOf(path));
+    return user === undefined ? undefined : usedBy(user);
+  };
+}
+
+export function usedBy(job: string): string {
+  return `job ${job}, which has used it since`;
+}

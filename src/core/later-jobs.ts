@@ -1,0 +1,80 @@
+/**
+ * What newer jobs have made of what an older one says. That a file is safe to delete ends where a job begun since has it in
+ * its disk, or writes to it, for good: its VM may be off now, and nobody have it open. Where the guest is ends with the
+ * job that moves it.
+ */
+import { hasEnded, type Job } from './job.ts';
+import { type FileNames, namesOfKnown, type UsedFile } from './used-file.ts';
+
+export class LaterJobs {
+  readonly #jobs: readonly Job[];
+  readonly #at: ReadonlyMap<string, number>;
+  /** By paths, keys, and the keys of all that the files are made of: the place of the newest job that uses such a one. */
+  readonly #paths = new Map<string, number>();
+  readonly #keys = new Map<string, number>();
+  readonly #parts = new Map<string, number>();
+  readonly #ofDomain = new Map<string, number[]>();
+
+  /** Oldest first. */
+  constructor(jobs: readonly Job[]) {
+    this.#jobs = jobs;
+    this.#at = new Map(jobs.map(({ accepted }, at) => [accepted.job, at]));
+    for (const [at, job] of jobs.entries()) {
+      for (const { path, key, keys = [] } of usesOf(job)) {
+        this.#paths.set(path, at);
+        if (key !== undefined) this.#keys.set(key, at);
+        for (const part of keys) this.#parts.set(part, at);
+      }
+      for (const name of domainNames(job)) this.#ofDomain.set(name, [...(this.#ofDomain.get(name) ?? []), at]);
+    }
+  }
+
+  /** The newest job, begun after this one, that has had the file in its disk, or in what it wrote a copy to. */
+  withFile(job: string, { path, key = '', keys = [] }: FileNames): string | undefined {
+    const found = [this.#paths.get(path), this.#parts.get(key), ...keys.map((one) => this.#keys.get(one))];
+    const newest = Math.max(...found.map((at) => at ?? -1));
+    return newest > (this.#at.get(job) ?? Infinity) ? this.#jobs[newest]?.accepted.job : undefined;
+  }
+
+  /** The newest one of the same disk that has moved the guest from where this job left it, may have, or found it elsewhere. */
+  thatMoved(job: Job): string | undefined {
+    const since = this.#at.get(job.accepted.job) ?? Infinity;
+    const later = domainNames(job).flatMap((name) => this.#ofDomain.get(name) ?? []);
+    for (const at of [...new Set(later)].toSorted((a, b) => b - a)) {
+      const other = this.#jobs[at];
+      if (at <= since || other === undefined) break;
+      const isOfDisk = other.accepted.disk === job.accepted.disk;
+      if (isOfDisk && mayHaveMoved(other, job.outcome.guestWritesTo)) return other.accepted.job;
+    }
+    return undefined;
+  }
+}
+
+function domainNames({ accepted: { domain, domainUuid } }: Job): readonly string[] {
+  return [`name ${domain}`, ...(domainUuid === undefined ? [] : [`uuid ${domainUuid.toLowerCase()}`])];
+}
+
+function mayHaveMoved({ accepted, concluded, pivotRequested }: Job, from: string | undefined): boolean {
+  if (accepted.source.path !== from) return true;
+  return concluded?.devicePath === undefined ? pivotRequested : concluded.devicePath !== from;
+}
+
+function usesOf(job: Job): readonly UsedFile[] {
+  const { accepted, madeFile } = job;
+  const made: readonly UsedFile[] = madeFile === undefined ? [] : [{ ...namesOfKnown(madeFile), as: 'COPY' }];
+  const uses = [...(accepted.uses ?? usesBefore(job)), ...made];
+  return isRubbish(job) ? uses.filter(({ as }) => as === 'DISK') : uses;
+}
+
+/** Of journals that do not tell. */
+function usesBefore({ accepted: { source, destination, committed, options } }: Job): readonly UsedFile[] {
+  const paths = [source.path, ...committed.map(({ path }) => path), options.basePath, options.topPath];
+  const disk = paths.filter((path) => path !== '').map((path) => ({ path, as: 'DISK' }) as const);
+  return destination === undefined ? disk : [...disk, { path: destination.path, as: 'COPY' }];
+}
+
+/** What it wrote to is neither a disk nor a copy of one. */
+function isRubbish(job: Job): boolean {
+  const { destinationContent: content } = job.outcome;
+  return job.accepted.kind === 'COPY' && hasEnded(job) && (content === 'PARTIAL' || content === 'STALE');
+}
