@@ -1,11 +1,12 @@
 /** Of the files that a job's outcome calls safe to delete those that are so still: names change, and so do holders. */
 import type { Job } from '../core/job.ts';
-import type { Outcome } from '../core/outcome.ts';
+import { onShared, type SafeFile } from '../core/outcome.ts';
 import type { KnownFile } from '../core/plans/step.ts';
 import { fileKey, isStill } from './files.ts';
 import type { Holder } from './graphs.ts';
+import { sharedStorage } from './shared-storage.ts';
 
-type Named = Outcome['safeToDelete'];
+type Named = readonly SafeFile[];
 
 /** What is no longer that very file, or was never proved to be, is not named; nor what anybody may have open. */
 export async function freeFiles(
@@ -26,5 +27,13 @@ export async function freeFiles(
       return (await holder(path)) === undefined;
     }),
   );
-  return files.filter((_file, at) => free[at]);
+  return await Promise.all(files.filter((_file, at) => free[at]).map(warned));
+}
+
+/** Once: what was written down with its warning is shown with it. */
+async function warned(file: SafeFile): Promise<SafeFile> {
+  const storage = file.sharedStorage ?? (await sharedStorage(file.path));
+  if (file.sharedStorage !== undefined || storage === undefined) return file;
+  const warning = [file.warning, onShared(storage)].filter((text) => text !== '').join('; ');
+  return { ...file, warning, sharedStorage: storage };
 }

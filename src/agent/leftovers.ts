@@ -4,6 +4,7 @@ import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import { LaterJobs } from '../core/later-jobs.ts';
 import { leftoversIn } from '../core/leftovers.ts';
+import { onShared } from '../core/outcome.ts';
 import { mayHaveLeftOver } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { stat } from './disk-files.ts';
@@ -14,6 +15,7 @@ import { graphsOf, holderAmong, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
 import { holderSince, usedBy } from './later-holder.ts';
 import { processWith } from './open-files.ts';
+import { sharedStorage } from './shared-storage.ts';
 import { namesOf } from './used-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -93,6 +95,8 @@ export class Leftovers {
         const now = await holderSince(accepted.job, this.#machines, () => this.#jobs.oldestFirst);
         return (await now(path)) ?? (await processWith(path));
       };
+      const storage = await sharedStorage(path);
+      const shared = storage === undefined ? [] : [onShared(storage)];
       const user = laterNow.withFile(accepted.job, await namesOf(path));
       const leftover: Leftover = {
         id: `file:${accepted.job}`,
@@ -102,7 +106,10 @@ export class Leftovers {
         jobId: accepted.job,
         name: path,
         allocatedBytes: await allocated(path),
-        text: `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
+        text: [
+          `${WORTH[job.outcome.destinationContent ?? 'UNKNOWN']}: job ${accepted.job} is ${job.state}`,
+          ...shared,
+        ].join('; '),
         blockedBy: trouble ?? (await holderNow(path)) ?? (user === undefined ? unknown(job) : usedBy(user)),
         createTime: job.createTime,
       };

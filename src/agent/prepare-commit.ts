@@ -4,7 +4,7 @@ import { imageIndex } from '../core/chain-images.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { commitUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
-import type { Accepted } from '../core/journal-entry.ts';
+import type { Accepted, CommittedFile } from '../core/journal-entry.ts';
 import { planCommit } from '../core/plans/commit.ts';
 import type { KnownFile } from '../core/plans/step.ts';
 import type { CommitSpec } from '../core/rules/commit.ts';
@@ -15,6 +15,7 @@ import { domainWith, lookOnce } from './graphs.ts';
 import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
 import { keptName } from './relative-name.ts';
+import { sharedStorage } from './shared-storage.ts';
 import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
@@ -101,14 +102,19 @@ async function committedFiles(
   images: readonly Image[],
   { options }: CommitSpec,
   { machine, allowed }: Site,
-): Promise<readonly KnownFile[]> {
+): Promise<readonly CommittedFile[]> {
   const files = await knownFiles(images, machine);
   const proved = files.filter((file) => typeof file !== 'string');
   if (!options.deleteCommitted) return proved;
   const path = images.find((_image, at) => files[at] === 'NOT_PROVED')?.path;
   if (path !== undefined) fail('FILE_NOT_KNOWN', { path, domain: machine.name });
   for (const file of proved) await checkAllowed(file.path, allowed);
-  return proved;
+  return await Promise.all(proved.map(onItsStorage));
+}
+
+async function onItsStorage(file: KnownFile): Promise<CommittedFile> {
+  const storage = await sharedStorage(file.path);
+  return storage === undefined ? file : { ...file, sharedStorage: storage };
 }
 
 /** What the header of the image above the top is to say. */

@@ -29,6 +29,11 @@ export interface QemuProcess {
   readonly pidNamespace?: string;
 }
 
+export interface CommittedFile extends KnownFile {
+  /** As in SafeFile. */
+  readonly sharedStorage?: string;
+}
+
 /** The first entry: with it on disk the job exists. */
 export interface Accepted {
   readonly entry: 'accepted';
@@ -55,7 +60,7 @@ export interface Accepted {
   /** Nodes that nobody uses when the job is over, each before those it uses. */
   readonly unused: { readonly afterSuccess: readonly string[]; readonly otherwise: readonly string[] };
   /** The images whose data a commit moves down, as far as they are local files. */
-  readonly committed: readonly KnownFile[];
+  readonly committed: readonly CommittedFile[];
   /** The guest is to be paused for the instant of a pivot, and why; undefined: need not be. */
   readonly pauseGuestBecause: string | undefined;
   /** QEMU has no yank: should this destination hang, nothing ends the `stop` that waits for it. */

@@ -27,6 +27,13 @@ export interface Evidence {
   readonly revision: number;
 }
 
+export interface SafeFile {
+  readonly path: string;
+  readonly warning: string;
+  /** Which other hosts may have, too, and were not asked: `nfs4`. Then the warning says so. Undefined: this host alone has it. */
+  readonly sharedStorage?: string;
+}
+
 export interface Outcome {
   /** The image that the guest's device writes to; undefined where that is not known, or no guest is left. */
   readonly guestWritesTo: string | undefined;
@@ -42,8 +49,13 @@ export interface Outcome {
   readonly asOf: string | undefined;
   /** This job made the destination's file, and removed it again: it never became a copy. */
   readonly destinationRemoved: boolean;
-  readonly safeToDelete: readonly { readonly path: string; readonly warning: string }[];
+  readonly safeToDelete: readonly SafeFile[];
   readonly evidence: readonly Evidence[];
+}
+
+/** What is true of a file on such storage, as a sentence goes on. */
+export function onShared(storage: string): string {
+  return `it is on ${storage}: other hosts may have it open, and were not asked`;
 }
 
 /** The outcome while the job has not ended, as of its last entry. */

@@ -149,7 +149,7 @@ function fromOutcome(outcome: Outcome): OutcomeMessage {
         ? DestinationContent.DESTINATION_CONTENT_UNSPECIFIED
         : toEnum(DestinationContent, 'DESTINATION_CONTENT', outcome.destinationContent),
     asOf: date(outcome.asOf),
-    safeToDelete: [...outcome.safeToDelete],
+    safeToDelete: outcome.safeToDelete.map(({ sharedStorage = '', ...file }) => ({ ...file, sharedStorage })),
     evidence: outcome.evidence.map((one) => ({
       source: toEnum(Evidence_Source, 'SOURCE', one.source),
       text: one.text,

@@ -11,6 +11,7 @@ export type Means =
   | 'guest'
   | 'python-grpc'
   | 'loop'
+  | 'fuse'
   | 'power-cut'
   | 'by-hand'
   | 'etcd'
@@ -109,6 +110,8 @@ const PROBES: Record<Means, readonly Probe[]> = {
       ],
     ],
   ],
+  // A file system in user space, of one file: as root, with a QEMU of 6.0 or later.
+  fuse: [['sh', ['-ec', 'test -w /dev/fuse; qemu-storage-daemon --help | grep -qF "[type=]fuse"']]],
   // A block device of one's own: as root, with a kernel that has loop devices.
   loop: [
     [
@@ -148,7 +151,7 @@ export function needs(...all: readonly Means[]): boolean {
     const reason = obstacle(means);
     if (reason !== undefined) {
       const text = `${means} is not to be had here (${reason}); test/support/setup.sh test may help`;
-      if (process.env['CI'] && means !== 'loop' && means !== 'power-cut') {
+      if (process.env['CI'] && !['loop', 'fuse', 'power-cut'].includes(means)) {
         throw new Error(text);
       }
       console.warn(`NOT TESTED! THIS SUITE IS SKIPPED FOR WANT OF ${means.toUpperCase()}: ${text}`);

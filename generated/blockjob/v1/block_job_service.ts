@@ -172,7 +172,8 @@ export const CommitFlag = {
   COMMIT_FLAG_SHALLOW: 1,
   /**
    * COMMIT_FLAG_DELETE - Deletes the committed images after success; only those that no known domain's graph holds. The others stay, and
-   * Outcome.safe_to_delete says what may be deleted when. They must lie in allowed folders: DESTINATION_NOT_ALLOWED.
+   * Outcome.safe_to_delete says what may be deleted when. They must lie in allowed folders: DESTINATION_NOT_ALLOWED. Other
+   * hosts are not asked: of storage that they may have, too, the plan's notes say so.
    */
   COMMIT_FLAG_DELETE: 2,
   /** COMMIT_FLAG_ACTIVE - Allows, and demands, that `top` is the active image. Without it the active image is refused with FIELD_INVALID. */
@@ -688,7 +689,10 @@ export interface Leftover {
   name: string;
   /** Counts the bytes that a file takes on disk. 0 for other kinds. */
   allocatedBytes: bigint;
-  /** Says why it is still there, in one sentence for people. */
+  /**
+   * Says why it is still there, in one sentence for people; of a file on storage that other hosts may have, too, also that they
+   * were not asked.
+   */
   text: string;
   /** Says why it cannot be removed now, for instance which domain holds it. Empty: it can. */
   blockedBy: string;
@@ -4609,8 +4613,8 @@ export const BlockJobServiceService = {
   /**
    * Removes leftovers, or, unless `apply` is set, says what it would remove.
    *
-   * Everything is checked again before it is removed: made by a job of this service, and held by no graph of any
-   * known domain. One leftover's failure does not stop the others; the answer says it for each.
+   * Everything is checked again before it is removed: made by a job of this service, held by no graph of any known domain, and
+   * in no disk or copy of a later job. One leftover's failure does not stop the others; the answer says it for each.
    * Idempotent: what is gone already counts as reclaimed. A client that leaves does not stop the work.
    */
   reclaim: {
@@ -4786,8 +4790,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
   /**
    * Removes leftovers, or, unless `apply` is set, says what it would remove.
    *
-   * Everything is checked again before it is removed: made by a job of this service, and held by no graph of any
-   * known domain. One leftover's failure does not stop the others; the answer says it for each.
+   * Everything is checked again before it is removed: made by a job of this service, held by no graph of any known domain, and
+   * in no disk or copy of a later job. One leftover's failure does not stop the others; the answer says it for each.
    * Idempotent: what is gone already counts as reclaimed. A client that leaves does not stop the work.
    */
   reclaim: handleUnaryCall<ReclaimRequest, ReclaimResponse>;
@@ -5100,8 +5104,8 @@ export interface BlockJobServiceClient extends Client {
   /**
    * Removes leftovers, or, unless `apply` is set, says what it would remove.
    *
-   * Everything is checked again before it is removed: made by a job of this service, and held by no graph of any
-   * known domain. One leftover's failure does not stop the others; the answer says it for each.
+   * Everything is checked again before it is removed: made by a job of this service, held by no graph of any known domain, and
+   * in no disk or copy of a later job. One leftover's failure does not stop the others; the answer says it for each.
    * Idempotent: what is gone already counts as reclaimed. A client that leaves does not stop the work.
    */
   reclaim(

@@ -955,6 +955,13 @@ export interface SafeToDelete {
    * a pivot changes the running QEMU only.
    */
   warning: string;
+  /**
+   * Names the kind of storage that the file is on, where other hosts may have it, too: the type of its file system as mount(8)
+   * has it (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Whether they have it open was not
+   * asked, and `warning` says so, too; nor are the other hosts of a fleet. Empty: a file system of this host alone, as far as
+   * it does not itself export it.
+   */
+  sharedStorage: string;
 }
 
 /**
@@ -2445,7 +2452,7 @@ export const Evidence: MessageFns<Evidence> = {
 };
 
 function createBaseSafeToDelete(): SafeToDelete {
-  return { path: "", warning: "" };
+  return { path: "", warning: "", sharedStorage: "" };
 }
 
 export const SafeToDelete: MessageFns<SafeToDelete> = {
@@ -2455,6 +2462,9 @@ export const SafeToDelete: MessageFns<SafeToDelete> = {
     }
     if (message.warning !== "") {
       writer.uint32(18).string(message.warning);
+    }
+    if (message.sharedStorage !== "") {
+      writer.uint32(26).string(message.sharedStorage);
     }
     return writer;
   },
@@ -2488,6 +2498,14 @@ export const SafeToDelete: MessageFns<SafeToDelete> = {
             message.warning = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sharedStorage = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2504,6 +2522,11 @@ export const SafeToDelete: MessageFns<SafeToDelete> = {
     return {
       path: isSet(object.path) ? globalThis.String(object.path) : "",
       warning: isSet(object.warning) ? globalThis.String(object.warning) : "",
+      sharedStorage: isSet(object.sharedStorage)
+        ? globalThis.String(object.sharedStorage)
+        : isSet(object.shared_storage)
+        ? globalThis.String(object.shared_storage)
+        : "",
     };
   },
 
@@ -2515,6 +2538,9 @@ export const SafeToDelete: MessageFns<SafeToDelete> = {
     if (message.warning !== "") {
       obj.warning = message.warning;
     }
+    if (message.sharedStorage !== "") {
+      obj.sharedStorage = message.sharedStorage;
+    }
     return obj;
   },
 
@@ -2525,6 +2551,7 @@ export const SafeToDelete: MessageFns<SafeToDelete> = {
     const message = createBaseSafeToDelete();
     message.path = object.path ?? "";
     message.warning = object.warning ?? "";
+    message.sharedStorage = object.sharedStorage ?? "";
     return message;
   },
 };

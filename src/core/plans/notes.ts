@@ -1,6 +1,7 @@
 /** What a plan is read for that its steps do not tell. */
 import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { Accepted } from '../journal-entry.ts';
+import { onShared } from '../outcome.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 import { reusedInWords } from '../reuse.ts';
 
@@ -8,7 +9,7 @@ export function notesOf(
   accepted: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
-  const { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [], plan } = accepted;
+  const { destination, pauseGuestBecause, holdsWithoutBound, losses = [], toSet = [], plan, committed, options } = accepted;
   const taken = reusedInWords(accepted);
   const notes = losses.map(({ accept, path, text }) => `${accept} is accepted: ${path} ${text}`);
   if (taken !== undefined) notes.push(taken);
@@ -28,6 +29,9 @@ export function notesOf(
     notes.push(
       `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less QEMU can end itself, and the guest`,
     );
+  }
+  for (const { path, sharedStorage } of options.deleteCommitted ? committed : []) {
+    if (sharedStorage !== undefined) notes.push(`deletes ${path}; ${onShared(sharedStorage)}`);
   }
   return [...notes, ...toSet];
 }

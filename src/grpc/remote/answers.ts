@@ -160,7 +160,10 @@ function toOutcome(message: OutcomeMessage | undefined): Outcome {
     destinationContent: nameOf(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
     asOf: timeOf(message.asOf),
     destinationRemoved: message.destinationRemoved,
-    safeToDelete: message.safeToDelete,
+    safeToDelete: message.safeToDelete.map(({ sharedStorage, ...file }) => ({
+      ...file,
+      ...(sharedStorage === '' ? {} : { sharedStorage }),
+    })),
     evidence: message.evidence.map(({ source, text, revision }) => ({
       source: namedOf(Evidence_Source, 'SOURCE', source),
       text,

@@ -185,7 +185,15 @@ const ended = {
 };
 const changedSince = {
   ...ended,
-  outcome: { ...ended.outcome, guestChangedBy: 'bj2', destinationChangedBy: 'bj3' },
+  outcome: {
+    ...ended.outcome,
+    guestChangedBy: 'bj2',
+    destinationChangedBy: 'bj3',
+    safeToDelete: [
+      { path: '/a', warning: '' },
+      { path: '/b', warning: 'on nfs4', sharedStorage: 'nfs4' },
+    ],
+  },
 };
 const JOBS = [
   ...STORIES.map(([, , entries]) => jobOf(...entries)),

@@ -1014,7 +1014,8 @@ export declare type Leftover = Message<"blockjob.v1.Leftover"> & {
   allocatedBytes: bigint;
 
   /**
-   * Says why it is still there, in one sentence for people.
+   * Says why it is still there, in one sentence for people; of a file on storage that other hosts may have, too, also that they
+   * were not asked.
    *
    * @generated from field: string text = 8;
    */
@@ -1342,7 +1343,8 @@ export enum CommitFlag {
 
   /**
    * Deletes the committed images after success; only those that no known domain's graph holds. The others stay, and
-   * Outcome.safe_to_delete says what may be deleted when. They must lie in allowed folders: DESTINATION_NOT_ALLOWED.
+   * Outcome.safe_to_delete says what may be deleted when. They must lie in allowed folders: DESTINATION_NOT_ALLOWED. Other
+   * hosts are not asked: of storage that they may have, too, the plan's notes say so.
    *
    * @generated from enum value: COMMIT_FLAG_DELETE = 2;
    */
@@ -1632,8 +1634,8 @@ export declare const BlockJobService: GenService<{
   /**
    * Removes leftovers, or, unless `apply` is set, says what it would remove.
    *
-   * Everything is checked again before it is removed: made by a job of this service, and held by no graph of any
-   * known domain. One leftover's failure does not stop the others; the answer says it for each.
+   * Everything is checked again before it is removed: made by a job of this service, held by no graph of any known domain, and
+   * in no disk or copy of a later job. One leftover's failure does not stop the others; the answer says it for each.
    * Idempotent: what is gone already counts as reclaimed. A client that leaves does not stop the work.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Reclaim

@@ -480,6 +480,16 @@ export declare type SafeToDelete = Message<"blockjob.v1.SafeToDelete"> & {
    * @generated from field: string warning = 2;
    */
   warning: string;
+
+  /**
+   * Names the kind of storage that the file is on, where other hosts may have it, too: the type of its file system as mount(8)
+   * has it (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Whether they have it open was not
+   * asked, and `warning` says so, too; nor are the other hosts of a fleet. Empty: a file system of this host alone, as far as
+   * it does not itself export it.
+   *
+   * @generated from field: string shared_storage = 3;
+   */
+  sharedStorage: string;
 };
 
 /**
