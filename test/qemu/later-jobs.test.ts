@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DestinationContent, type Job, type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
 import { byId } from '../support/caller.ts';
@@ -72,45 +72,57 @@ afterAll(async () => {
   await site[Symbol.asyncDispose]();
 });
 
-describe.each(['blockdev', 'drive'] as const)('style %s', (style: Style) => {
-  test('a copy there and back: the older job names no live disk, and which job knows where the guest is', async () => {
-    await using machine = await site.machine({ style });
-    const [here, there] = [machine.top.path, join(machine.dir, 'there')];
-    const first = await pivoted(machine, there);
-    expect([named(first), first.outcome?.guestChangedByJobId]).toEqual([[here], '']);
-    const told = await eventsOf(first.id, 0);
-    const second = await pivoted(machine, here, { reuseExternal: true });
-    expect(named(second)).toEqual([there]);
+/** There and back: the guest is on the image that the first job calls safe to delete. */
+async function thereAndBack(machine: Machine) {
+  const [here, there] = [machine.top.path, join(machine.dir, 'there')];
+  const first = await pivoted(machine, there);
+  expect([named(first), first.outcome?.guestChangedByJobId]).toEqual([[here], '']);
+  const told = await eventsOf(first.id, 0);
+  const second = await pivoted(machine, here, { reuseExternal: true });
+  expect(named(second)).toEqual([there]);
 
-    const expectShown = async () => {
-      for (const { outcome } of await shown(first)) {
-        expect(outcome).toMatchObject({
-          safeToDelete: [],
-          guestWritesTo: there,
-          nextStartPath: there,
-          guestAsOf: first.outcome?.guestAsOf,
-          guestChangedByJobId: second.id,
-          destinationChangedByJobId: second.id,
-        });
-      }
-      for (const { outcome } of await shown(second)) {
-        expect(outcome).toMatchObject({ safeToDelete: [{ path: there }], guestWritesTo: here });
-        expect([outcome?.guestChangedByJobId, outcome?.destinationChangedByJobId]).toEqual(['', '']);
-      }
-    };
+  const expectShown = async () => {
+    for (const { outcome } of await shown(first)) {
+      expect(outcome).toMatchObject({
+        safeToDelete: [],
+        guestWritesTo: there,
+        nextStartPath: there,
+        guestAsOf: first.outcome?.guestAsOf,
+        guestChangedByJobId: second.id,
+        destinationChangedByJobId: second.id,
+      });
+    }
+    for (const { outcome } of await shown(second)) {
+      expect(outcome).toMatchObject({ safeToDelete: [{ path: there }], guestWritesTo: here });
+      expect([outcome?.guestChangedByJobId, outcome?.destinationChangedByJobId]).toEqual(['', '']);
+    }
+  };
+  return { first, told, expectShown };
+}
+
+test.each(['blockdev', 'drive'] as const)(
+  'a copy there and back: the older job names no live disk, and which job knows where the guest is; style %s',
+  async (style: Style) => {
+    await using machine = await site.machine({ style });
+    const { expectShown } = await thereAndBack(machine);
     await expectShown();
     await quit(machine);
     await expectShown();
-    await site.restart('SIGTERM', undefined);
-    await expectShown();
+  },
+);
 
-    const events = await eventsOf(first.id, 0);
-    expect(events).toEqual(told);
-    const end = present(events.at(-1));
-    expect([named(present(end.job)), end.job?.outcome?.guestChangedByJobId]).toEqual([[here], '']);
-    expect(end.job?.outcome?.guestAsOf?.getTime()).toBeLessThanOrEqual(present(end.time).getTime());
-    for (const { time, job } of events.slice(0, 3)) expect(job?.outcome?.guestAsOf).toEqual(time);
-  });
+test('the same after a restart; what the events of its entries say has not changed', async () => {
+  await using machine = await site.machine();
+  const { first, told, expectShown } = await thereAndBack(machine);
+  await quit(machine);
+  await site.restart('SIGTERM', undefined);
+  await expectShown();
+  const events = await eventsOf(first.id, 0);
+  expect(events).toEqual(told);
+  const end = present(events.at(-1));
+  expect([named(present(end.job)), end.job?.outcome?.guestChangedByJobId]).toEqual([[machine.top.path], '']);
+  expect(end.job?.outcome?.guestAsOf?.getTime()).toBeLessThanOrEqual(present(end.time).getTime());
+  for (const { time, job } of events.slice(0, 3)) expect(job?.outcome?.guestAsOf).toEqual(time);
 });
 
 test('an image that was renamed over the old one: the VM is off, and it is not named', async () => {
