@@ -41,9 +41,9 @@ export function asAccepted(losses: readonly Loss[]): {
 /** What is lost of what was accepted. Throws for the first image that is refused in one of its roles. */
 export function judge({ operation, uses, into }: Uses, accepted: ReadonlySet<Accept>): readonly Loss[] {
   const losses: Loss[] = [];
-  for (const { image, roles, sharedBy } of uses) {
+  for (const { image, roles, ...beside } of uses) {
     for (const [kind, { of, fates }] of Object.entries(KINDS) as [KindName, Kind][]) {
-      const what = of(image, sharedBy);
+      const what = of(image, beside);
       if (what === undefined) continue;
       for (const role of roles) {
         const fate = fates[role];

@@ -5,7 +5,7 @@
 import type { Image } from '../chain.ts';
 import type { Accept } from '../job-options.ts';
 import { FILTERS, isKnown, LAYERS, STORAGES } from './drivers.ts';
-import type { Into, Role } from './uses.ts';
+import type { Beside, Into, Role } from './uses.ts';
 
 export type Fate =
   /** What it has is in the result. */
@@ -28,7 +28,7 @@ export interface Kind {
   /** For people: what such an image is or has. */
   readonly title: string;
   /** The same of this image, as a sentence goes on that begins with it; undefined: it is of another kind. */
-  readonly of: (image: Image, sharedBy: string | undefined) => string | undefined;
+  readonly of: (image: Image, beside: Beside) => string | undefined;
   readonly fates: Readonly<Record<Role, Fate>>;
 }
 
@@ -172,6 +172,19 @@ export const KINDS = {
       DELETED: refused('the file holds more'),
     },
   },
+  LONGER: {
+    title: 'longer than an image above it that a pull or a commit takes away',
+    of: (_image, { hiddenBy }) => hiddenBy,
+    fates: {
+      READ: carried(''),
+      FILLED: kept(''),
+      RELINKED: kept(''),
+      CUT: kept(''),
+      NAMED: refused('behind the end of that image the guest sees zeroes, and would see what this one has there'),
+      LEFT: kept(''),
+      DELETED: kept('it is deleted'),
+    },
+  },
   ENCRYPTED: {
     title: 'encrypted: luks, or qcow2 with encryption',
     of: ({ encrypted }) => (encrypted ? 'is encrypted' : undefined),
@@ -202,7 +215,7 @@ export const KINDS = {
   SHARED: {
     title:
       'active, and somebody else may write to it: `share-rw`, another VM, process or node that has it open for writing',
-    of: (_image, sharedBy) => sharedBy,
+    of: (_image, { sharedBy }) => sharedBy,
     fates: {
       READ: shared,
       FILLED: kept(''),

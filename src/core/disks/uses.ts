@@ -19,11 +19,17 @@ export type Role =
   /** It is deleted. */
   | 'DELETED';
 
-export interface Use {
+/** What is not in the image itself, each as a sentence goes on that begins with it. */
+export interface Beside {
+  /** Who else may write to it. */
+  readonly sharedBy?: string | undefined;
+  /** Which image above it, that is taken away, hides a part of it. */
+  readonly hiddenBy?: string | undefined;
+}
+
+export interface Use extends Beside {
   readonly image: Image;
   readonly roles: ReadonlySet<Role>;
-  /** Who else may write to it, as a sentence goes on that begins with it. */
-  readonly sharedBy?: string | undefined;
 }
 
 /** What takes what is read. */
@@ -59,7 +65,7 @@ export function pullUses(chain: readonly Image[], baseAt: number | undefined): U
   const cuts = baseAt === 1 || chain.length === 1 ? [] : (['CUT'] as const);
   const uses = chain.map((image, at) => {
     if (at === 0) return use(image, 'FILLED', 'RELINKED', ...cuts);
-    if (at === baseAt) return use(image, 'NAMED');
+    if (at === baseAt) return { ...use(image, 'NAMED'), hiddenBy: hiddenBy(image, chain.slice(1, at), chain[0]) };
     return baseAt === undefined || at < baseAt ? use(image, 'READ') : use(image);
   });
   return { operation: 'PULL', uses, into: chain[0] };
@@ -81,9 +87,21 @@ export function commitUses(
       const left = use(image, 'READ', 'LEFT', ...(deletes ? (['DELETED'] as const) : []));
       return at === 0 ? { ...left, sharedBy } : left;
     }
-    return at === baseAt ? use(image, 'FILLED', 'NAMED') : use(image);
+    if (at !== baseAt) return use(image);
+    const over = topAt === 0 ? undefined : chain[topAt - 1];
+    return { ...use(image, 'FILLED', 'NAMED'), hiddenBy: hiddenBy(image, chain.slice(topAt, baseAt), over) };
   });
   return { operation: 'COMMIT', uses, into: chain[baseAt] };
+}
+
+/**
+ * Behind the end of a shorter image the guest sees zeroes, whatever is below; no longer so when that image is gone.
+ * `over`: what is above those images, and shows no more than its own size; undefined: the guest is on the base then.
+ */
+function hiddenBy(base: Image, gone: readonly Image[], over: Image | undefined): string | undefined {
+  const end = Math.min(base.virtualSizeBytes, over?.virtualSizeBytes ?? Infinity);
+  const short = gone.find(({ virtualSizeBytes }) => virtualSizeBytes < end);
+  return short && `is longer than ${short.path}, which is above it`;
 }
 
 function use(image: Image, ...roles: readonly Role[]): Use {

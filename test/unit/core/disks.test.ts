@@ -29,6 +29,7 @@ const ROWS: Readonly<
   OTHER: [[{ format: 'vmdk' }, { format: 'file' }], 'RELINKED'],
   DATA_FILE: [[{ dataFile: '/data' }], ''],
   PART: [[{ format: 'raw', isPart: true, storage: file }], 'RELINKED NAMED DELETED'],
+  LONGER: [[{}], 'NAMED'],
   ENCRYPTED: [[{ encrypted: true }], '', 'READ', 'LOSES_ENCRYPTION'],
   SNAPSHOTS: [[{ snapshots: ['monday', ''] }], '', 'CUT LEFT DELETED', 'LOSES_INTERNAL_SNAPSHOTS'],
   SHARED: [[{}], '', 'READ LEFT DELETED', 'SHARED_WRITER'],
@@ -51,12 +52,12 @@ function refusal(uses: Uses, accepted: readonly Accept[] = []): string | undefin
 }
 
 describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refused, lost = '', accept]) => {
-  const sharedBy = kind === 'SHARED' ? 'is shared' : undefined;
+  const beside = { SHARED: { sharedBy: 'is shared' }, LONGER: { hiddenBy: 'is longer' } }[kind] ?? {};
 
   it.each(images)('%j is one, and of no other kind', (like) => {
     const image = anImage({ path: '/i', ...like });
     const kinds = Object.entries(KINDS as Readonly<Record<string, Kind>>).filter(
-      ([, { of }]) => of(image, sharedBy) !== undefined,
+      ([, { of }]) => of(image, beside) !== undefined,
     );
     expect(kinds.map(([name]) => name)).toEqual([kind]);
   });
@@ -64,7 +65,11 @@ describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refus
   it.each(ROLES)('as %s', (role) => {
     for (const like of images) {
       const image = anImage({ path: '/i', ...like });
-      const uses = { operation: 'COPY', uses: [{ image, roles: new Set([role]), sharedBy }], into: undefined } as const;
+      const uses = {
+        operation: 'COPY',
+        uses: [{ image, roles: new Set([role]), ...beside }],
+        into: undefined,
+      } as const;
       const isLost = lost.split(' ').includes(role);
       const right = refused.split(' ').includes(role) ? `IMAGE_UNSUITABLE ${kind}` : undefined;
       expect(refusal(uses)).toBe(isLost ? `LOSS_NOT_ACCEPTED ${accept}` : right);
@@ -118,6 +123,40 @@ describe('what is lost', () => {
     expect(
       refusal(commitUses([one, plain, one], { topAt: 1, baseAt: 2, deletes: true, sharedBy: undefined })),
     ).toBeUndefined();
+  });
+});
+
+/** From the top down. */
+function sized(...sizes: readonly number[]): readonly Image[] {
+  return sizes.map((virtualSizeBytes, at) => anImage({ path: `/${at}`, virtualSizeBytes }));
+}
+
+function commitRefusal(chain: readonly Image[], topAt: number, baseAt: number): string | undefined {
+  return refusal(commitUses(chain, { topAt, baseAt, deletes: false, sharedBy: undefined }));
+}
+
+describe('an image that is longer than one above it', () => {
+  const LONGER = 'IMAGE_UNSUITABLE LONGER';
+
+  it('is not shown in its whole length by a pull that takes the short one away', () => {
+    expect(refusal(pullUses(sized(3, 2, 3), 2))).toBe(LONGER);
+    expect(refusal(pullUses(sized(3, 3, 2, 3), 3))).toBe(LONGER);
+    expect(refusal(pullUses(sized(2, 2, 3), 2))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 2, 2), 2))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 3, 2, 3), 2))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 2, 3), undefined))).toBeUndefined();
+  });
+
+  it('nor by a commit', () => {
+    expect(commitRefusal(sized(3, 2, 3), 1, 2)).toBe(LONGER);
+    expect(commitRefusal(sized(3, 3, 2, 3), 1, 3)).toBe(LONGER);
+    expect(commitRefusal(sized(2, 2, 3), 1, 2)).toBeUndefined();
+    expect(commitRefusal(sized(3, 2, 2, 3), 1, 2)).toBeUndefined();
+  });
+
+  it('nor does a guest get a longer disk when it is committed', () => {
+    expect(commitRefusal(sized(2, 3), 0, 1)).toBe(LONGER);
+    expect(commitRefusal(sized(3, 2), 0, 1)).toBeUndefined();
   });
 });
 
