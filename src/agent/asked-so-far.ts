@@ -1,7 +1,9 @@
 /** What QEMU was asked about a job, and for how long things have been as they are: the memory between two looks. */
-import { isForced, isOverNetwork, type Job } from '../core/job.ts';
+import type { Job } from '../core/job.ts';
+import { isForced, isOverNetwork } from '../core/job-facts.ts';
 import type { Asked, Asking, Seen } from '../core/next-move.ts';
 import { Pace } from './pace.ts';
+import { timeLeftMs } from './time-left.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
@@ -51,6 +53,8 @@ export interface Heard {
 const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
 
 export class AskedSoFar {
+  /** As it was right before the guest was to be moved. */
+  destinationMoved = false;
   readonly #asked = new Set<Asking>();
   /** Since when QEMU refuses it, when it did so last, and with what words. */
   readonly #refused = new Map<Asking, { readonly since: number; readonly last: number; readonly words: string }>();
@@ -225,6 +229,7 @@ export class AskedSoFar {
       stopsSoon: (this.#underWayMs(job) ?? Infinity) <= UNDER_WAY_LIMIT_MS,
       fenced: nowMs < this.#fencedUntil,
       connectionBroken: heard.connectionBroken,
+      destinationMoved: this.destinationMoved,
       restsFromHold: !job.guestHeld && heldMs < this.#restMs,
     };
   }
@@ -240,10 +245,4 @@ export class AskedSoFar {
     const isAsked = this.#asked.has('complete') || this.#asked.has('end');
     return isAsked && Math.min(nowMs - this.#endAskedAt, this.#pace.stillMs) > HANGS_AFTER_MS;
   }
-}
-
-/** Until the job's own limit; time passes while no agent runs, too. Infinity: there is none. */
-function timeLeftMs({ accepted, createTime }: Job): number {
-  const { timeLimitMs } = accepted.options;
-  return timeLimitMs === undefined ? Infinity : Date.parse(createTime) + timeLimitMs - Date.now();
 }

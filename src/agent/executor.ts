@@ -1,17 +1,25 @@
 /** Does what plans say: the one place where a step of a plan becomes a QMP command or a file operation. */
 
 import { BlockJobError, fail } from '../core/errors.ts';
-import type { Action, LetGo, MadeFile } from '../core/plans/step.ts';
+import type { Action, KnownFile, LetGo, MadeFile } from '../core/plans/step.ts';
 import type { QemuJob } from '../core/qemu/replies.ts';
 import { Refused } from '../qmp/errors.ts';
 import { refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
 import type { Holder } from './graphs.ts';
-import { proveFile } from './prove-file.ts';
+import { mustBeInPlace, proveFile } from './prove-file.ts';
 import { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 const LOOK_AGAIN_MS = 1000;
+
+/** What a step has found out of files. */
+export interface Done {
+  /** The file that it made. */
+  readonly made?: MadeFile;
+  /** The file that QEMU has open. */
+  readonly proved?: KnownFile;
+}
 
 export interface Workplace {
   readonly domain: string;
@@ -26,49 +34,51 @@ export interface Workplace {
 }
 
 /** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
-export async function perform(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
+export async function perform(action: Action, workplace: Workplace): Promise<Done> {
   const { machine, made, domain, path } = workplace;
   switch (action.do) {
     case 'create-file':
-      return await createFile(action);
+      return { made: await createFile(action) };
     case 'remove-file':
       // It may have been made, and that never been written down: a file that is not known as ours stays.
       if (made === undefined) await mustBeAbsent(action.path);
       else await removeFile(made);
-      return undefined;
-    case 'prove-file':
-      if (machine !== undefined) await proveFile(action, machine);
-      return undefined;
+      return {};
+    case 'prove-file': {
+      const proved = machine && (await proveFile(action, machine));
+      return proved === undefined ? {} : { proved };
+    }
     case 'sync-file':
+      if (action.file !== undefined) await mustBeInPlace(action.file, machine);
       await syncFile(action.path);
-      return undefined;
+      return {};
     case 'delete-image':
       if (action.letGo !== undefined) await mustBeLetGo(action.letGo);
       await deleteImage(action.image, await workplace.holder());
-      return undefined;
+      return {};
     case 'qmp':
       await machine?.execute(action.command);
-      return undefined;
+      return {};
     case 'qmp-job': {
-      if (machine === undefined) return undefined;
+      if (machine === undefined) return {};
       await machine.execute(action.command);
       const job = await untilConcluded(machine, action.qemuJob);
       await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
-      if (job?.error === undefined) return undefined;
+      if (job?.error === undefined) return {};
       throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
     }
     case 'end-qmp-job':
       if (machine !== undefined) await endJob(machine, action.qemuJob);
-      return undefined;
+      return {};
   }
 }
 
 /** As perform, for an undo or a clean-up: what is already as it should be is done. */
-export async function performAgain(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
+export async function performAgain(action: Action, workplace: Workplace): Promise<Done> {
   try {
     return await perform(action, workplace);
   } catch (error) {
-    if (error instanceof Refused && /failed to find node/i.test(error.desc)) return undefined;
+    if (error instanceof Refused && /failed to find node/i.test(error.desc)) return {};
     throw error;
   }
 }

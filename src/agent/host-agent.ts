@@ -48,6 +48,7 @@ import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
 import { preparePull } from './prepare-pull.ts';
 import { Progresses } from './progresses.ts';
+import { refuseMovedPivot } from './prove-file.ts';
 import { type Change, changeDone, requestChange } from './request-change.ts';
 import { endedAs, requestEnd } from './request-end.ts';
 import type { Site } from './site.ts';
@@ -155,6 +156,7 @@ export class HostAgent implements BlockJobs {
       if (request.pivot) {
         await this.#mayChange(found, call);
         await refuseMigratingPivot(found, this.#machines);
+        await refuseMovedPivot(found, this.#machines);
       }
       await requestEnd(found, request, mark);
     });

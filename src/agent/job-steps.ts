@@ -3,14 +3,15 @@ import type { Logger } from 'pino';
 import { carryBitmaps } from '../core/bitmaps.ts';
 import { ending, whatFailed } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
-import { type Job, type StepState, writtenBy } from '../core/job.ts';
+import type { Job, StepState } from '../core/job.ts';
+import { writtenBy } from '../core/job-facts.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
-import type { Action, MadeFile, Step } from '../core/plans/step.ts';
+import type { Action, Step } from '../core/plans/step.ts';
 import { isLive } from '../core/qemu/guest-state.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { NotSent } from '../qmp/errors.ts';
-import { perform, performAgain, type Workplace } from './executor.ts';
+import { type Done, perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
 import { removeFile } from './files.ts';
 import { freeFiles } from './free-files.ts';
@@ -70,7 +71,7 @@ export class JobSteps {
   }
 
   /** Pauses the guest first, if it runs. It is not continued here: that is the first thing done for a job that goes on. */
-  async #performHeld(action: Action, workplace: Workplace): Promise<MadeFile | undefined> {
+  async #performHeld(action: Action, workplace: Workplace): Promise<Done> {
     const { machine } = workplace;
     if (machine !== undefined && isLive(await machine.runState())) {
       const because = 'QEMU can crash when a blocking copy starts under a busy guest (seen with QEMU 7.2)';
@@ -165,13 +166,13 @@ export class JobSteps {
   async #run(
     { name, run }: Step,
     machine: VirtualMachine | undefined,
-    how: (action: Action, workplace: Workplace) => Promise<MadeFile | undefined>,
+    how: (action: Action, workplace: Workplace) => Promise<Done>,
   ): Promise<boolean> {
     await this.#log.append({ entry: 'step-started', step: name });
-    let made: MadeFile | undefined;
+    let done: Done;
     try {
       const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
-      made = await this.#observer.during(doing, async () => await how(run, this.#workplace(machine)));
+      done = await this.#observer.during(doing, async () => await how(run, this.#workplace(machine)));
     } catch (error) {
       const why = this.#failureOf(error, name);
       await this.#log.append({
@@ -182,10 +183,10 @@ export class JobSteps {
       return false;
     }
     try {
-      await this.#log.append({ entry: 'step-done', step: name, ...(made === undefined ? {} : { made }) });
+      await this.#log.append({ entry: 'step-done', step: name, ...done });
     } catch (error) {
       // Not written down, the file would be nobody's.
-      if (made !== undefined) await removeFile(made);
+      if (done.made !== undefined) await removeFile(done.made);
       throw error;
     }
     return true;

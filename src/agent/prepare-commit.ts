@@ -4,7 +4,8 @@ import { imageIndex } from '../core/chain-images.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { commitUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
-import type { Accepted, CommittedFile } from '../core/journal-entry.ts';
+import type { ImageFormat } from '../core/job-options.ts';
+import type { Accepted, AcceptedDestination, CommittedFile } from '../core/journal-entry.ts';
 import { planCommit } from '../core/plans/commit.ts';
 import type { KnownFile } from '../core/plans/step.ts';
 import type { CommitSpec } from '../core/rules/commit.ts';
@@ -38,7 +39,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   return {
     ...accepted,
     kind: isActive ? 'ACTIVE_COMMIT' : 'COMMIT',
-    destination: isActive ? { node: base.node, path: base.path, format, target: undefined } : undefined,
+    destination: isActive ? await asDestination(base, format, site) : undefined,
     ...(backingFile === undefined
       ? {}
       : { handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile } }),
@@ -48,6 +49,12 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
     options,
     plan: planCommit(accepted.job, { active: active.node, top: top.node, base: base.node, backingFile }, options),
   };
+}
+
+async function asDestination(base: Image, format: ImageFormat, { machine }: Site): Promise<AcceptedDestination> {
+  const [file] = await knownFiles([base], machine);
+  const known = typeof file === 'object' ? { file } : {};
+  return { node: base.node, path: base.path, format, target: undefined, ...known };
 }
 
 /** Which images of the chain, by index. */

@@ -1,36 +1,67 @@
 /** The file that is meant and the file that QEMU has open are proved to be one, before anything is written through QEMU. */
 import { dirname } from 'node:path';
 import { fail } from '../core/errors.ts';
-import type { Action } from '../core/plans/step.ts';
+import type { Job } from '../core/job.ts';
+import type { Action, KnownFile } from '../core/plans/step.ts';
 import { stat } from './disk-files.ts';
 import { identify, overlaps } from './file-identity.ts';
+import { isStill, knownAs } from './files.ts';
+import type { JobLog } from './job-log.ts';
 import { isOpen, soughtAt } from './open-files.ts';
 import type { Place } from './place.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
 
 /** QEMU counts a raw file in whole sectors, and stat what a file takes in blocks. */
 const SECTOR_BYTES = 512;
 
-/** Of a node that was just opened. Throws PATH_DIFFERS_IN_QEMU. */
+/** Of a node that was just opened. Undefined: it is a device. Throws PATH_DIFFERS_IN_QEMU. */
 export async function proveFile(
   { node, path, isNew }: Extract<Action, { do: 'prove-file' }>,
   machine: VirtualMachine,
-): Promise<void> {
+): Promise<KnownFile | undefined> {
   const differs = () => fail('PATH_DIFFERS_IN_QEMU', { path, domain: machine.name });
   const ours = (await soughtAt(path)) ?? differs();
+  const there = await stat(path);
+  const known = ours.identity.isFile ? knownAs(path, there) : undefined;
   const opens = await machine.openFiles();
   if (opens !== undefined) {
     if (!(await isOpen(opens, ours))) differs();
-    return;
+    return known;
   }
   // A device tells its size in other ways, and is one for all who see it.
-  if (!ours.identity.isFile) return;
-  const there = await stat(path);
+  if (known === undefined) return undefined;
   const seen = (await machine.graph()).nodes.get(node);
   const isAsLarge = seen?.virtualSizeBytes === Math.ceil(Number(there.size) / SECTOR_BYTES) * SECTOR_BYTES;
   // What was just made holds nothing; what was there before may hold anything.
   const isEmpty = !isNew || seen?.allocatedBytes === Number(there.blocks) * SECTOR_BYTES;
   if (!isAsLarge || !isEmpty) differs();
+  return known;
+}
+
+/**
+ * Is the file that was proved to be QEMU's no longer at its name? Of some network file systems the inode is another at each
+ * look: then what QEMU has open decides. Rejects where it cannot be told.
+ */
+export async function hasMoved(
+  { destinationFile: file }: Pick<Job, 'destinationFile'>,
+  machine: VirtualMachine | undefined,
+): Promise<boolean> {
+  if (file === undefined || (await isStill(file))) return false;
+  const opens = await machine?.openFiles();
+  const there = opens && (await soughtAt(file.path));
+  return opens === undefined || there === undefined || !(await isOpen(opens, there));
+}
+
+/** Throws DESTINATION_MOVED. */
+export async function mustBeInPlace(file: KnownFile, machine: VirtualMachine | undefined): Promise<void> {
+  if (await hasMoved({ destinationFile: file }, machine)) fail('DESTINATION_MOVED', { path: file.path });
+}
+
+/** As a caller asks for the pivot: the job stays READY. It is looked at again right before the guest is moved. */
+export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachines): Promise<void> {
+  const { state, accepted, destinationFile } = job;
+  if (state === 'READY' && destinationFile !== undefined) await mustBeInPlace(destinationFile, machines.of(accepted));
 }
 
 /** Before anything is made: at the path is the same for both, or nothing in a folder that is. Throws PATH_DIFFERS_IN_QEMU. */

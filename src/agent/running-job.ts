@@ -21,6 +21,7 @@ import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, lookerFor } from './look.ts';
+import { hasMoved } from './prove-file.ts';
 import { StableStorage } from './stable-storage.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -111,8 +112,7 @@ export class RunningJob {
   }
 
   #askedNow(machine: VirtualMachine | undefined): Asked {
-    const { connectionBroken } = this.#log;
-    const heard = { silentMs: 0, isUnderWay: false, connectionBroken };
+    const heard = { silentMs: 0, isUnderWay: false, connectionBroken: this.#log.connectionBroken };
     return this.#asked.now(this.#job, machine?.identity?.generation ?? 0, heard);
   }
 
@@ -182,9 +182,10 @@ export class RunningJob {
   async #mayPivot(machine: VirtualMachine | undefined): Promise<boolean> {
     const [log, identity] = [this.#log.changed.now, machine?.identity];
     try {
+      this.#asked.destinationMoved = await hasMoved(this.#job, machine);
       await this.#options.mayPivot(this.#stop.signal);
       // The answer takes its time: what the move was decided on may not be so any more.
-      return this.#log.changed.now === log && machine?.identity === identity;
+      return !this.#asked.destinationMoved && this.#log.changed.now === log && machine?.identity === identity;
     } catch (error) {
       this.#logger.info({ why: String(error) }, 'the pivot waits');
       this.#asked.fence();

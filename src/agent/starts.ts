@@ -2,7 +2,7 @@
 import type { Call, PlannedJob } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
-import { writtenBy } from '../core/job.ts';
+import { writtenBy } from '../core/job-facts.ts';
 import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
 import { refuseBusyDisk } from './busy.ts';

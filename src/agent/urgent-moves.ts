@@ -1,6 +1,6 @@
 /** What cannot wait for an answer of QEMU, done beside whatever waits for one. */
 import type { Logger } from 'pino';
-import { isOverNetwork } from '../core/job.ts';
+import { isOverNetwork } from '../core/job-facts.ts';
 import type { Asked } from '../core/moves.ts';
 import { mayBeBroken, urgentMove, yankOf } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';

@@ -1,5 +1,5 @@
 /** Who of us writes to a file. */
-import { writtenBy } from '../core/job.ts';
+import { writtenBy } from '../core/job-facts.ts';
 import { fileKey } from './files.ts';
 import type { JobLog } from './job-log.ts';
 

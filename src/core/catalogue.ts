@@ -232,6 +232,11 @@ export const catalogue = {
     libvirt: '-',
     text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: {why}; make it anew, or copy the whole disk',
   },
+  DESTINATION_MOVED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: '{path} is no longer the file that QEMU writes to: it was removed, renamed or replaced; give that file its name back, or abort the job',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

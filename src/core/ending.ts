@@ -1,8 +1,9 @@
 /** How a job that has concluded has ended: by what was asked for, and by what is proved. */
 import { type Failure, failure } from './errors.ts';
 import { handoverOf } from './handover.ts';
-import { isYanked, type Job } from './job.ts';
-import type { Accepted, Concluded, EntryBody } from './journal-entry.ts';
+import type { Job } from './job.ts';
+import { isYanked } from './job-facts.ts';
+import type { Accepted, Concluded } from './journal-entry.ts';
 import { hasSucceeded, isUnsynced } from './proof.ts';
 
 export interface Ending {
@@ -24,8 +25,7 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
 
   if (destination === undefined) return endingByItself(job, concluded, cancelled, failedTo);
   if (isUnsynced(job)) {
-    const why = 'it could not be synced after QEMU had written it';
-    return { state: 'UNRESOLVED', failure: failure('NOT_ON_DISK', { job: id, path: destination.path, why }) };
+    return { state: 'UNRESOLVED', failure: unsynced(job, destination.path) };
   }
   if (concluded.deviceOn === 'DESTINATION') {
     if (qemuError === undefined) return { state: 'COMPLETED', failure: undefined };
@@ -100,13 +100,23 @@ function endingByItself(
   return { state: 'UNRESOLVED', failure: lost(gone) };
 }
 
-type CancelRequested = Extract<EntryBody, { entry: 'cancel-requested' }>;
+function unsynced({ accepted, syncFailure }: Job, path: string): Failure {
+  if (syncFailure?.reason === 'DESTINATION_MOVED') return syncFailure;
+  const why = 'it could not be synced after QEMU had written it';
+  return failure('NOT_ON_DISK', { job: accepted.job, path, why });
+}
 
-function cancelledAs({ accepted }: Job, { timeIsUp, connectionBroken }: CancelRequested): Ending {
+function cancelledAs(
+  { accepted }: Job,
+  { timeIsUp, connectionBroken, destinationMoved }: Extract<Job['intent'], { readonly entry: 'cancel-requested' }>,
+): Ending {
+  const path = accepted.destination?.path ?? '';
   if (connectionBroken) {
     const why = 'the guest waited for storage that hangs, so that the connections of its copies were broken';
-    const path = accepted.destination?.path ?? '';
     return { state: 'FAILED', failure: failure('DESTINATION_UNREACHABLE', { path, why }) };
+  }
+  if (destinationMoved) {
+    return { state: 'FAILED', failure: failure('DESTINATION_MOVED', { path }) };
   }
   if (timeIsUp === undefined) return { state: 'CANCELLED', failure: undefined };
   const timeLimit = `${(accepted.options.timeLimitMs ?? 0) / 1000} seconds`;

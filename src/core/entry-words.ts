@@ -44,6 +44,7 @@ export function inWords(entry: JournalEntry): string {
     case 'pivot-requested':
       return 'pivot requested';
     case 'cancel-requested':
+      if (entry.destinationMoved) return 'cancel requested: the destination is no longer at its name';
       if (entry.timeIsUp) return 'cancel requested: the time limit is over';
       if (entry.connectionBroken) return 'cancel requested: the connection to its destination was broken';
       return entry.force ? 'cancel requested, by force' : 'cancel requested';

@@ -2,7 +2,8 @@
 import type { Failure } from './errors.ts';
 import type { Accepted, Concluded, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
 import { type Outcome, outcomeNow } from './outcome.ts';
-import type { MadeFile } from './plans/step.ts';
+import type { KnownFile, MadeFile } from './plans/step.ts';
+import { SYNC_STEP } from './proof.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
 export type { JobState } from './transitions.ts';
@@ -32,6 +33,8 @@ export interface Job {
   readonly wantsBandwidth: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
   readonly madeFile: MadeFile | undefined;
+  /** What is written, as QEMU has it open. Undefined: no file of this host, or not known, as in older journals. */
+  readonly destinationFile: KnownFile | undefined;
   /** What was asked for while the job runs; undefined: go on. */
   readonly intent:
     | Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>
@@ -44,6 +47,8 @@ export interface Job {
   readonly flushed: Flushed | undefined;
   /** Why the rest is not. */
   readonly flushFailure: Failure | undefined;
+  /** Why what a copy or an active commit has written is not known to be on stable storage, at its name. */
+  readonly syncFailure: Failure | undefined;
   readonly concluded: (Concluded & { readonly time: string }) | undefined;
   /** What is left to be done for it in QEMU is not waited for. */
   readonly giveUpRequested: boolean;
@@ -55,27 +60,6 @@ const ENDED: ReadonlySet<JobState> = new Set(['COMPLETED', 'CANCELLED', 'FAILED'
 
 export function hasEnded({ state }: Pick<Job, 'state'>): boolean {
   return ENDED.has(state);
-}
-
-/** What it writes is on another machine, or on a server of its own: it may hang, and take QEMU along. */
-export function isOverNetwork({ accepted }: Job): boolean {
-  return accepted.destination?.target?.kind === 'nbd';
-}
-
-/** What a job writes beside the active image: a copy's destination, or the base of a commit. */
-export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
-  return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);
-}
-
-/** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */
-export function isYanked(job: Job): boolean {
-  return isForced(job) && isOverNetwork(job);
-}
-
-/** Somebody, and not the service itself, wants it broken off whatever that costs. */
-export function isForced({ intent }: Job): boolean {
-  if (intent?.entry !== 'cancel-requested' || !intent.force) return false;
-  return intent.timeIsUp === undefined && intent.connectionBroken === undefined;
 }
 
 /** A journal that tells an impossible story: damaged, or written by a bug. */
@@ -110,11 +94,13 @@ export function begin(entry: JournalEntry): Job {
     wantsBandwidth: undefined,
     steps: new Map(),
     madeFile: undefined,
+    destinationFile: entry.destination?.file,
     intent: undefined,
     pivotRequested: false,
     guestHeld: false,
     flushed: undefined,
     flushFailure: undefined,
+    syncFailure: undefined,
     concluded: undefined,
     giveUpRequested: false,
     failure: undefined,
@@ -161,9 +147,14 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return {
         steps: withStep(job, entry.step, 'DONE'),
         madeFile: entry.made ?? job.madeFile,
+        destinationFile: entry.proved ?? job.destinationFile,
       };
     case 'step-refused':
-      return { steps: withStep(job, entry.step, 'REFUSED'), failure: startFailure(job, entry.failure) };
+      return {
+        steps: withStep(job, entry.step, 'REFUSED'),
+        failure: startFailure(job, entry.failure),
+        syncFailure: entry.step === SYNC_STEP ? entry.failure : job.syncFailure,
+      };
     case 'step-unknown':
       return { steps: withStep(job, entry.step, 'UNKNOWN'), failure: startFailure(job, entry.failure) };
     case 'undo-done':

@@ -88,6 +88,8 @@ export interface AcceptedDestination {
   readonly encryption?: Encryption;
   /** Undefined for the base of an active commit. */
   readonly target: Destination | undefined;
+  /** The base's, where it is proved to be the one that QEMU has. A copy's is known when QEMU has opened it. */
+  readonly file?: KnownFile;
 }
 
 /** DATA: before the header that lets go of the old images was written. HEADER: that one, too. */
@@ -115,7 +117,7 @@ export interface Concluded {
 export type EntryBody =
   | Accepted
   | { readonly entry: 'step-started'; readonly step: string }
-  | { readonly entry: 'step-done'; readonly step: string; readonly made?: MadeFile }
+  | { readonly entry: 'step-done'; readonly step: string; readonly made?: MadeFile; readonly proved?: KnownFile }
   /** QEMU or the file system said no: nothing changed. */
   | { readonly entry: 'step-refused'; readonly step: string; readonly failure: Failure }
   /** No answer: it may have happened. */
@@ -152,6 +154,8 @@ export type EntryBody =
       readonly timeIsUp?: true;
       /** So it did, as it had broken the connection to the destination: the guest waited for storage that hangs. */
       readonly connectionBroken?: true;
+      /** The service itself asked: the destination's file is no longer at its name. */
+      readonly destinationMoved?: true;
     }
   /** The job is over, its QEMU is silent, and somebody does not want to wait until what is left there is closed. */
   | { readonly entry: 'give-up-requested' }

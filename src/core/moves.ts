@@ -68,6 +68,8 @@ export interface Asked extends Readonly<Record<Asking, boolean>> {
   readonly connectionBroken: boolean;
   /** This host was refused a moment ago to move the guest: its domain may be another's. */
   readonly fenced: boolean;
+  /** Seen right before the guest was to be moved: the destination's file is no longer at its name. */
+  readonly destinationMoved: boolean;
 }
 
 export type Move =

@@ -30,6 +30,7 @@
  *  CANCELLING                still there                           ask QEMU to end it (once a connection)
  *  CANCELLING, BLOCKING      to be broken off                      hold the guest first
  *  PIVOTING                  the guest migrates, or is another's   release it, and wait
+ *  PIVOTING                  the destination's file has moved      record cancel-requested: the guest stays
  *  PIVOTING                  guest to be paused, much under way    wait
  *  PIVOTING                  ready, guest to be paused             carry the bitmaps over, hold the guest, wait for the rest
  *  PIVOTING                  guest held, bitmaps to be carried     release it, and begin anew
@@ -43,7 +44,8 @@
 
 import { conclusion, isWithoutQemu, unseen } from './conclusion.ts';
 import { finalize, proveHeader } from './handover-moves.ts';
-import { isOverNetwork, type Job } from './job.ts';
+import type { Job } from './job.ts';
+import { isOverNetwork } from './job-facts.ts';
 import type { PauseReason } from './journal-entry.ts';
 import type { Asked, Move, Seen, SeenJob } from './moves.ts';
 import type { QemuJobStatus } from './qemu/replies.ts';
@@ -114,6 +116,9 @@ function endOf(job: Job, now: Now, asked: Asked): Move {
   if (now.pause !== undefined) return job.guestHeld ? { move: 'release-guest' } : WAIT;
   // Where the guest is to go on the source has been opened: all that it wrote after a pivot would be missing there.
   if ((now.guestMigrates || asked.fenced) && !asked.complete) return job.guestHeld ? { move: 'release-guest' } : WAIT;
+  if (asked.destinationMoved && !asked.complete) {
+    return { move: 'record', entry: { entry: 'cancel-requested', force: true, destinationMoved: true } };
+  }
   return pivot(job, now.job, now.guestRuns, asked);
 }
 

@@ -1,5 +1,6 @@
 /** What cannot wait for an answer of QEMU: on a network destination that hangs it gives none. */
-import { hasEnded, isOverNetwork, isYanked, type Job } from './job.ts';
+import { hasEnded, type Job } from './job.ts';
+import { isOverNetwork, isYanked } from './job-facts.ts';
 import type { Asked } from './moves.ts';
 import { namesOf } from './plans/names.ts';
 import type { QmpCommand } from './qemu/commands.ts';

@@ -4556,7 +4556,8 @@ export const BlockJobServiceService = {
    * the folder, with `force`, too.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
-   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
+   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED: the job goes on
+   * then.
    * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
    *
    * A client that leaves does not stop the ending: once it is written down, it is carried out, also across a restart
@@ -4758,7 +4759,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * the folder, with `force`, too.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
-   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
+   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED: the job goes on
+   * then.
    * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
    *
    * A client that leaves does not stop the ending: once it is written down, it is carried out, also across a restart
@@ -5039,7 +5041,8 @@ export interface BlockJobServiceClient extends Client {
    * the folder, with `force`, too.
    *
    * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
-   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED and GUEST_MIGRATING: the job goes on then.
+   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED: the job goes on
+   * then.
    * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
    *
    * A client that leaves does not stop the ending: once it is written down, it is carried out, also across a restart

@@ -389,6 +389,15 @@ export const ErrorReason = {
    */
   ERROR_REASON_REUSED_UNLIKE: 955,
   /**
+   * ERROR_REASON_DESTINATION_MOVED - FAILED_PRECONDITION. The copy is in a file whose name is gone or is another file's now: it was removed, renamed or
+   * replaced while the job ran. A guest that went over to it would be on a disk that nobody finds at its next start. Also
+   * what became of a job by itself: FAILED, and the guest stays where it is; UNRESOLVED, where that was seen too late.
+   * Do: give the file its name back (docs/recovery.md), or abort the job.
+   * libvirt: none (it pivots).
+   * Keys: path.
+   */
+  ERROR_REASON_DESTINATION_MOVED: 970,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -541,6 +550,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_SECRET_WRONG = typeof ErrorReason.ERROR_REASON_SECRET_WRONG;
   export type ERROR_REASON_ENCRYPTION_MISMATCH = typeof ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
   export type ERROR_REASON_REUSED_UNLIKE = typeof ErrorReason.ERROR_REASON_REUSED_UNLIKE;
+  export type ERROR_REASON_DESTINATION_MOVED = typeof ErrorReason.ERROR_REASON_DESTINATION_MOVED;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -706,6 +716,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 955:
     case "ERROR_REASON_REUSED_UNLIKE":
       return ErrorReason.ERROR_REASON_REUSED_UNLIKE;
+    case 970:
+    case "ERROR_REASON_DESTINATION_MOVED":
+      return ErrorReason.ERROR_REASON_DESTINATION_MOVED;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -852,6 +865,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_ENCRYPTION_MISMATCH";
     case ErrorReason.ERROR_REASON_REUSED_UNLIKE:
       return "ERROR_REASON_REUSED_UNLIKE";
+    case ErrorReason.ERROR_REASON_DESTINATION_MOVED:
+      return "ERROR_REASON_DESTINATION_MOVED";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

@@ -165,6 +165,7 @@ const NOTHING: Asked = {
   stopsSoon: true,
   restsFromHold: false,
   fenced: false,
+  destinationMoved: false,
   givenUp: false,
   connectionBroken: false,
 };

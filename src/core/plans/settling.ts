@@ -16,7 +16,10 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
   if (concluded === undefined) return [];
   const steps: Step[] = [];
   // QEMU has flushed it, and would have said if it could not; that it reached the disk the file system says, too.
-  if (isCopied(job)) steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path: job.accepted.destination.path } });
+  if (isCopied(job)) {
+    const file = job.destinationFile && { file: job.destinationFile };
+    steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path: job.accepted.destination.path, ...file } });
+  }
   // QEMU may have the files open: nothing is deleted, and what it keeps is a leftover.
   if (leavesQemu) return steps;
   if (!isWithoutQemu(concluded)) {

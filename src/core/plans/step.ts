@@ -31,8 +31,11 @@ export type Action =
   | { readonly do: 'prove-file'; readonly node: string; readonly path: string; readonly isNew: boolean }
   /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
   | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
-  /** Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU. */
-  | { readonly do: 'sync-file'; readonly path: string }
+  /**
+   * Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU.
+   * `file`: what has to be at the path still.
+   */
+  | { readonly do: 'sync-file'; readonly path: string; readonly file?: KnownFile }
   /** Deletes an image that a commit has emptied, if it is that very file still and no VM has it open. */
   | {
       readonly do: 'delete-image';

@@ -309,6 +309,24 @@ describe('the ending of a copy whose connection was broken for the guest’s sak
   });
 });
 
+describe('the ending of a copy whose file has moved', () => {
+  const MOVED: EntryBody = { entry: 'cancel-requested', force: true, destinationMoved: true };
+
+  it('is FAILED, and says why', () => {
+    const concluded: Concluded = {
+      entry: 'concluded',
+      how: 'CONCLUDED',
+      deviceOn: 'SOURCE',
+      qemuError: CANCELED,
+      devicePath: SOURCE,
+    };
+    expect(ending(jobWith({}, ...PIVOT, MOVED, concluded), concluded)).toMatchObject({
+      state: 'FAILED',
+      failure: { reason: 'DESTINATION_MOVED' },
+    });
+  });
+});
+
 describe('the ending of a job whose time is over', () => {
   const timeIsUp: EntryBody = { entry: 'cancel-requested', force: false, timeIsUp: true };
   const end = (entries: readonly EntryBody[], result: Result) => {

@@ -50,6 +50,7 @@ const NOT_ASKED: Asked = {
   stopsSoon: true,
   restsFromHold: false,
   fenced: false,
+  destinationMoved: false,
   givenUp: false,
   connectionBroken: false,
   timeIsUp: false,
@@ -800,6 +801,21 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
   }
   return Number.POSITIVE_INFINITY;
 }
+
+describe('a destination that has moved', () => {
+  const moved = { ...NOT_ASKED, destinationMoved: true };
+
+  it('is no place for the guest: the job is cancelled', () => {
+    const entry = { entry: 'cancel-requested', force: true, destinationMoved: true };
+    expect(nextMove(jobWith({}, RUNNING, READY, pivot()), seen('ready'), moved)).toEqual({ move: 'record', entry });
+  });
+
+  it('changes nothing once QEMU was asked for the pivot', () => {
+    expect(nextMove(jobWith({}, RUNNING, READY, pivot()), seen('ready'), { ...moved, complete: true })).toEqual({
+      move: 'wait',
+    });
+  });
+});
 
 describe('a job with a time limit', () => {
   const options = { timeLimitMs: 1000 };

@@ -1,0 +1,113 @@
+/** The copy is in a file, and the file is known by its name only: whoever takes the name away takes the disk's next start. */
+import { link, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
+import { DestinationContent, type Job, Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
+import { type Machine, Site } from '../support/bench-qemu.ts';
+import { byId, errorOf, refused } from '../support/caller.ts';
+import { present } from '../support/checks.ts';
+import { needs } from '../support/means.ts';
+
+const MOVED = 'DESTINATION_MOVED';
+
+const ACTS: readonly [what: string, act: (path: string) => Promise<void>][] = [
+  ['removed', async (path) => await rm(path)],
+  ['renamed', async (path) => await rename(path, `${path}.aside`)],
+  [
+    'replaced by another',
+    async (path) => {
+      await rename(path, `${path}.aside`);
+      await writeFile(path, 'a file of somebody else');
+    },
+  ],
+];
+
+describe.skipIf(needs('qemu'))('a destination that is', () => {
+  let site: Site;
+  beforeAll(async () => {
+    site = await Site.open();
+  });
+  afterAll(async () => {
+    await site?.[Symbol.asyncDispose]();
+  });
+
+  async function readyCopy(
+    { disk, dir }: Machine,
+    onReady = OnReady.ON_READY_HOLD,
+  ): Promise<{ job: Job; path: string }> {
+    const path = join(dir, 'copy');
+    const job = await site.service.startCopy({
+      disk,
+      destination: { target: { $case: 'file', value: path } },
+      onReady,
+    });
+    if (onReady === OnReady.ON_READY_HOLD) await site.service.until(job.id, 'STATE_READY');
+    return { job, path };
+  }
+
+  const pivot = async ({ id }: Job) => await site.service.abort({ job: byId(id), pivot: true });
+
+  test.each(ACTS)('%s while READY is no disk to go over to; with its name back it is', async (_what, act) => {
+    await using machine = await site.machine();
+    const { job, path } = await readyCopy(machine);
+    await link(path, `${path}.kept`);
+    await act(path);
+    expect(await refused(pivot(job))).toMatchObject({ reason: MOVED, metadata: { path } });
+    expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_READY);
+    await rename(`${path}.kept`, path);
+    expect(await pivot(job)).toMatchObject({ state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: path } });
+  });
+
+  test('removed before a copy pivots by itself: the guest stays, and the copy has failed', async () => {
+    await using machine = await site.machine();
+    const path = join(machine.dir, 'copy');
+    const { id } = await site.service.startCopy({
+      disk: machine.disk,
+      destination: { target: { $case: 'file', value: path } },
+      bandwidthBytesPerSecond: 65_536n,
+      onReady: OnReady.ON_READY_PIVOT,
+    });
+    await rm(path);
+    await site.service.setSpeed(id, 0n);
+    const job = await site.ended({ id } as Job);
+    expect(errorOf(job)).toMatchObject({ reason: MOVED });
+    expect(job).toMatchObject({
+      state: Job_State.STATE_FAILED,
+      outcome: { guestWritesTo: machine.top.path, destinationContent: DestinationContent.DESTINATION_CONTENT_STALE },
+    });
+    const { inserted } = await machine.qemu.admin.block('disk0');
+    expect(inserted?.image.filename).toBe(machine.top.path);
+  });
+
+  test.each(['FINISH', 'an abort'])('removed before %s is no complete copy', async (how) => {
+    await using machine = await site.machine();
+    const path = join(machine.dir, 'copy');
+    const { id } = await site.service.startCopy({
+      disk: machine.disk,
+      destination: { target: { $case: 'file', value: path } },
+      ...(how === 'FINISH' ? { bandwidthBytesPerSecond: 65_536n, onReady: OnReady.ON_READY_FINISH } : {}),
+    });
+    if (how !== 'FINISH') await site.service.until(id, 'STATE_READY');
+    await rm(path);
+    if (how === 'FINISH') await site.service.setSpeed(id, 0n);
+    else await site.service.abort({ job: byId(id) });
+    const job = await site.ended({ id } as Job);
+    expect(errorOf(job)).toMatchObject({ reason: MOVED });
+    expect(job).toMatchObject({
+      state: Job_State.STATE_UNRESOLVED,
+      outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_UNKNOWN, safeToDelete: [] },
+    });
+  });
+
+  test('removed, and the base of an active commit: the guest stays on the overlay', async () => {
+    await using machine = await site.machine();
+    const { id } = await site.service.commit({ disk: machine.disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
+    await site.service.until(id, 'STATE_READY');
+    const base = present(machine.chain[0]).path;
+    await rename(base, `${base}.aside`);
+    expect(await refused(pivot({ id } as Job))).toMatchObject({ reason: MOVED, metadata: { path: base } });
+    await rename(`${base}.aside`, base);
+    expect(await pivot({ id } as Job)).toMatchObject({ state: Job_State.STATE_COMPLETED });
+  });
+});
