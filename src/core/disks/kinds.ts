@@ -35,6 +35,9 @@ export interface Kind {
 /** As headers have them: a path, or a URI. */
 const HAS_NAME = /^(\/|[a-z][a-z0-9+.-]*:\/\/)/;
 
+/** QEMU writes it where a name is no UTF-8. */
+const REPLACED = '\uFFFD';
+
 const carried = (note: string) => ({ is: 'CARRIED', note }) as const;
 const kept = (note: string) => ({ is: 'KEPT', note }) as const;
 const refused = (why: string) => ({ is: 'REFUSED', why }) as const;
@@ -117,6 +120,19 @@ export const KINDS = {
       NAMED: refused('QEMU does not open an image of a format by such a name'),
       LEFT: kept('it is not called safe to delete'),
       DELETED: refused(notHere),
+    },
+  },
+  MISNAMED: {
+    title: 'of a name that is no UTF-8, and that QEMU does not tell whole',
+    of: ({ path }) => (path.includes(REPLACED) ? 'has a name that is no UTF-8' : undefined),
+    fates: {
+      READ: carried(''),
+      FILLED: kept(''),
+      RELINKED: refused('its header cannot be read back'),
+      CUT: kept(''),
+      NAMED: refused('the name that QEMU tells leads to another file, or to none'),
+      LEFT: kept('it is not called safe to delete'),
+      DELETED: refused('it is not known which file it is'),
     },
   },
   REMOTE: {

@@ -25,6 +25,7 @@ const ROWS: Readonly<
   FILTERED: [[{ filters: ['throttle'] }], 'FILLED RELINKED CUT NAMED LEFT DELETED'],
   LAYERED: [[{ layers: ['throttle'], storage: file }], ''],
   NAMELESS: [[{ path: 'json:{"driver":"nbd"}' }, { path: '' }], 'RELINKED NAMED DELETED'],
+  MISNAMED: [[{ path: '/vm/n\uFFFD.qcow2' }], 'RELINKED NAMED DELETED'],
   REMOTE: [[{ path: 'nbd://host:10809/x' }, { path: 'nbd+unix:///x?socket=/s' }], 'RELINKED DELETED'],
   OTHER: [[{ format: 'vmdk' }, { format: 'file' }], 'RELINKED'],
   DATA_FILE: [[{ dataFile: '/data' }], ''],
