@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/expect-expect */
 /**
  * What an older job says ends with what a newer one does: that a file is safe to delete, also while the VM is off and nobody
  * has it open, and where the guest is. What the events of its entries say never changes.

@@ -21,8 +21,10 @@ export class FuseFile implements AsyncDisposable {
     const child = spawn(
       'qemu-storage-daemon',
       [
-        ...['--blockdev', `driver=file,node-name=file,filename=${file}`],
-        ...['--export', `type=fuse,id=fuse,node-name=file,mountpoint=${path},writable=on,growable=on`],
+        '--blockdev',
+        `driver=file,node-name=file,filename=${file}`,
+        '--export',
+        `type=fuse,id=fuse,node-name=file,mountpoint=${path},writable=on,growable=on`,
       ],
       { stdio: 'ignore' },
     );

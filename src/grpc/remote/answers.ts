@@ -8,11 +8,6 @@ import {
   type StartCopyResponse,
 } from '../../../generated/blockjob/v1/block_job_service.ts';
 import {
-  type Disk as DiskMessage,
-  type Domain as DomainMessage,
-  GuestState,
-} from '../../../generated/blockjob/v1/domain_service.ts';
-import {
   Accept,
   Convergence,
   DestinationContent,
@@ -33,15 +28,7 @@ import {
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
-import type {
-  Domain,
-  DomainDisk,
-  JobEvent,
-  Leftover,
-  PlannedJob,
-  ReclaimResult,
-  Started,
-} from '../../core/block-jobs.ts';
+import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import type { JobView, PublicAccepted } from '../../core/job-view.ts';
@@ -202,49 +189,7 @@ export function toReclaimResult({ leftover, error }: ReclaimResultMessage): Recl
   };
 }
 
-export function toDomain(message: DomainMessage): Domain {
-  const { name, uuid, host, error } = message;
-  return {
-    name,
-    uuid: unlessEmpty(uuid),
-    host,
-    connection:
-      error === undefined
-        ? {
-            up: true,
-            qemuVersion: message.qemuVersion,
-            qemuPid: message.qemuPid === 0 ? undefined : message.qemuPid,
-            guestState: nameOf(GuestState, 'GUEST_STATE', message.guestState),
-          }
-        : { up: false, why: failureOf(error) },
-  };
-}
-
-export function toDomainDisk(message: DiskMessage): DomainDisk {
-  return {
-    disk: {
-      id: message.qdevId,
-      backend: message.blockBackend,
-      chain: message.chain.map((image) => ({
-        node: image.nodeName,
-        format: image.format,
-        path: image.path,
-        storage: image.storage === '' ? undefined : { node: image.storageNodeName, driver: image.storage },
-        virtualSizeBytes: Number(image.virtualSizeBytes),
-        allocatedBytes: Number(image.allocatedBytes),
-        readOnly: image.readOnly,
-        encrypted: image.encrypted,
-        backingFile: image.backingFile,
-        backingFormat: image.backingFormat,
-        bitmaps: image.bitmaps.map((name) => ({ name })),
-      })),
-    },
-    deviceType: unlessEmpty(message.deviceModel),
-    activeJob: message.job && toJobView(message.job),
-  };
-}
-
-function unlessEmpty(text: string): string | undefined {
+export function unlessEmpty(text: string): string | undefined {
   return text === '' ? undefined : text;
 }
 

@@ -39,7 +39,8 @@ import type {
 } from '../../core/requests.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER } from '../identity.ts';
-import { toDomain, toDomainDisk, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
+import { toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
+import { toDomain, toDomainDisk } from './domains.ts';
 import { errorOf } from './failure.ts';
 import { observed } from './observed.ts';
 import {

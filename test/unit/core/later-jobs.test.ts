@@ -1,3 +1,4 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 /** What newer jobs have made of what an older one says. */
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
