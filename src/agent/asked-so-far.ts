@@ -50,7 +50,7 @@ export interface Heard {
   readonly connectionBroken: boolean;
 }
 
-const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
+export const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
 
 export class AskedSoFar {
   /** As it was right before the guest was to be moved. */

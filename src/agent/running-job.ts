@@ -15,7 +15,7 @@ import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent, Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
+import { AskedSoFar, HOLD_LIMIT_MS, NOTHING_HEARD } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
@@ -112,8 +112,8 @@ export class RunningJob {
   }
 
   #askedNow(machine: VirtualMachine | undefined): Asked {
-    const heard = { silentMs: 0, isUnderWay: false, connectionBroken: this.#log.connectionBroken };
-    return this.#asked.now(this.#job, machine?.identity?.generation ?? 0, heard);
+    const { job, connectionBroken } = this.#log;
+    return this.#asked.now(job, machine?.identity?.generation ?? 0, { ...NOTHING_HEARD, connectionBroken });
   }
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
@@ -134,9 +134,8 @@ export class RunningJob {
     using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
     const { signal } = stopped;
     const timeoutMs = isSilent ? TRY_AGAIN_MS : this.#asked.lookAgainMs(this.#job);
-    const timeout = timeoutMs === undefined ? {} : { timeoutMs };
     await Promise.race([
-      this.#log.changed.after(before.log, { signal, ...timeout }),
+      this.#log.changed.after(before.log, { signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) }),
       before.wake.after(before.machine, { signal }),
     ]);
   }

@@ -184,6 +184,8 @@ describe('the sources', () => {
     'src/agent/stable-storage.ts': ['DiskFile'],
     // Reads headers, and asks whether a device is free.
     'src/agent/place.ts': ['open'],
+    // Reads whether an image holds anything.
+    'src/agent/reused.ts': ['open'],
     // Its own socket, when nobody listens there any more.
     'src/grpc/listen.ts': ['unlink'],
     // Which context is in use, when it is told to.
