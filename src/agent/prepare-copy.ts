@@ -1,6 +1,6 @@
 /** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
 import { onlyBelow } from '../core/chain.ts';
-import { type Destination, keyNeeded } from '../core/destination.ts';
+import { type Destination, keyNeeded, keyNeededBelow } from '../core/destination.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { copyUses } from '../core/disks/uses.ts';
 import type { Accepted } from '../core/journal-entry.ts';
@@ -26,7 +26,6 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   judge(copyUses(disk.chain, { ...how, isNamed: false }), spec.accept);
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
   const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
-  const toSet = encryption === undefined ? lacks : [...lacks, keyNeeded(path, encryption)];
   const reused = how.topOnly ? await lookAtReused(path, destination, site) : undefined;
   const { backingName } = destination;
   const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined }), spec.accept);
@@ -45,6 +44,12 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     topOnly: how.topOnly,
   };
   const shared = sharedNode(destination.backing);
+  const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
+  const toSet = [
+    ...lacks,
+    ...(encryption === undefined ? [] : [keyNeeded(path, encryption)]),
+    ...under.flatMap((image) => (image.encrypted ? [keyNeededBelow(path, image.path)] : [])),
+  ];
   const { accept, ...losses } = asAccepted(lost);
   const options = { ...spec.options, accept, basePath: backingName === undefined ? '' : (backing?.path ?? '') };
   return {

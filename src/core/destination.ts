@@ -35,6 +35,11 @@ export function keyNeeded(path: string, { secretId }: Encryption): string {
   return `${path} is encrypted: start the VM from it with ${which} (encrypt.key-secret)`;
 }
 
+/** As keyNeeded, of an image that is below it. */
+export function keyNeededBelow(path: string, below: string): string {
+  return `${below}, below ${path}, is encrypted with a key of its own: start the VM with that one, too, as before`;
+}
+
 /** Of a qcow2 node with LUKS, by the name that QEMU gives it: it is made of the node's options. */
 export function encryptionOf(name: string): Encryption {
   return { secretId: /"encrypt\.key-secret": "([^"]*)"/.exec(name)?.[1] ?? '' };

@@ -202,6 +202,11 @@ describe('a chain with an encrypted image', () => {
     await site.service.until(id, 'STATE_READY');
     const job = await site.service.abort({ job: byId(id), pivot: true });
     expect(job.options?.basePath).toBe(base);
+    const evidence = job.outcome?.evidence.map(({ text }) => text) ?? [];
+    expect(evidence).toContainEqual(expect.stringMatching(/copy is encrypted: start the VM/));
+    expect(evidence).toContainEqual(
+      expect.stringContaining(`${base}, below ${path}, is encrypted with a key of its own`),
+    );
     await qemu[Symbol.asyncDispose]();
     await writeFile(plain, Buffer.alloc(MIB).fill(0x53, 0, 65_536));
     await expectCold(path, plain, ',backing.encrypt.key-secret=s0');
