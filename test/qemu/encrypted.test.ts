@@ -4,7 +4,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, RebaseFlag, StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
-import { Accept, DestinationContent, ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { Accept, DestinationContent, ImageFormat, Job_State, WriteMode } from '../../generated/blockjob/v1/job.ts';
 import { startWith } from '../support/any-disk.ts';
 import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
 import { bigintAsText, byId, errorOf, refused } from '../support/caller.ts';
@@ -16,7 +16,6 @@ import { QmpProxy } from '../support/qmp-proxy.ts';
 const { IMAGE_FORMAT_QCOW2, IMAGE_FORMAT_RAW } = ImageFormat;
 const GUEST = '/machine/peripheral/disk0/virtio-backend';
 const s0 = { secretId: 's0' };
-const STYLES = ['blockdev', 'drive'] as const;
 
 let site: Site;
 
@@ -73,12 +72,15 @@ function oracleOf({ dir }: Machine): string {
   return join(dir, 'oracle-disk0');
 }
 
-describe.each(STYLES)('a plain disk, style %s', (style: Style) => {
+describe.each<[Style, WriteMode]>([
+  ['blockdev', WriteMode.WRITE_MODE_BACKGROUND],
+  ['drive', WriteMode.WRITE_MODE_BLOCKING],
+])('a plain disk, style %s, write mode %i', (style, writeMode) => {
   test('is copied to an encrypted destination under a writing guest, which goes on there', async () => {
     await using machine = await site.machine({ style, extraArgs: WITH_OTHERS });
     const { disk, dir, guest, qemu } = machine;
     const path = join(dir, 'copy');
-    const request = { disk, destination: { target: target(path), encryption: s0 } };
+    const request = { disk, destination: { target: target(path), encryption: s0 }, writeMode };
     const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(request));
     expect(plan.destination).toMatchObject({ format: IMAGE_FORMAT_QCOW2, encryption: s0 });
     expect(plan.notes.join()).toMatch(/stand still for about three seconds.*copy is encrypted: start the VM/);
