@@ -6,6 +6,7 @@ import { pullUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type PullBase, planPull } from '../core/plans/pull.ts';
+import { pullsToSubclusters } from '../core/qemu/features.ts';
 import type { PullSpec } from '../core/rules/rebase.ts';
 import { keptName } from './relative-name.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
@@ -15,7 +16,8 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
   const top = activeImage(site);
   const at = spec.base === '' ? undefined : baseIndex(spec.base, site);
   const base = at === undefined ? undefined : disk.chain[at];
-  const { accept, ...losses } = asAccepted(judge(pullUses(disk.chain, at), spec.accept));
+  const uses = pullUses(disk.chain, { baseAt: at, toSubclusters: pullsToSubclusters(site.schema) });
+  const { accept, ...losses } = asAccepted(judge(uses, spec.accept));
   const below = base && (await pullBase(base, at ?? 0, spec, site));
   if (below !== undefined) refuseLongName(below.backingFile, top);
   const accepted = await acceptedAt(site);

@@ -201,6 +201,19 @@ export const KINDS = {
       DELETED: kept('it is deleted'),
     },
   },
+  SUBCLUSTERS: {
+    title: 'qcow2 with extended L2 entries, into which a QEMU before 8.2 is to pull',
+    of: (_image, { endsQemu }) => endsQemu,
+    fates: {
+      READ: carried(''),
+      FILLED: refused('this QEMU can crash when it pulls into a cluster that is written in part'),
+      RELINKED: kept(''),
+      CUT: kept(''),
+      NAMED: kept(''),
+      LEFT: kept(''),
+      DELETED: kept('it is deleted'),
+    },
+  },
   ENCRYPTED: {
     title: 'encrypted: luks, or qcow2 with encryption',
     of: ({ encrypted }) => (encrypted ? 'is encrypted' : undefined),

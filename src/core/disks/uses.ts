@@ -25,6 +25,8 @@ export interface Beside {
   readonly sharedBy?: string | undefined;
   /** Which image above it, that is taken away, hides a part of it. */
   readonly hiddenBy?: string | undefined;
+  /** Why QEMU ends when the image is filled by a pull. */
+  readonly endsQemu?: string | undefined;
 }
 
 export interface Use extends Beside {
@@ -59,12 +61,18 @@ export function copyUses(
   return { operation: 'COPY', uses, into: { encrypted: to.isEncrypted } };
 }
 
-/** `baseAt`: undefined for none. */
-export function pullUses(chain: readonly Image[], baseAt: number | undefined): Uses {
+/** `baseAt`: undefined for none. `toSubclusters`: can this QEMU pull into parts of clusters? */
+export function pullUses(
+  chain: readonly Image[],
+  { baseAt, toSubclusters }: { readonly baseAt: number | undefined; readonly toSubclusters: boolean },
+): Uses {
   // Down to the image just below nothing is pulled.
   const cuts = baseAt === 1 || chain.length === 1 ? [] : (['CUT'] as const);
   const uses = chain.map((image, at) => {
-    if (at === 0) return use(image, 'FILLED', 'RELINKED', ...cuts);
+    if (at === 0) {
+      const endsQemu = image.extendedL2 && cuts.length > 0 && !toSubclusters ? 'has extended L2 entries' : undefined;
+      return { ...use(image, 'FILLED', 'RELINKED', ...cuts), endsQemu };
+    }
     if (at === baseAt) return { ...use(image, 'NAMED'), hiddenBy: hiddenBy(image, chain.slice(1, at), chain[0]) };
     return baseAt === undefined || at < baseAt ? use(image, 'READ') : use(image);
   });

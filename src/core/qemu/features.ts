@@ -68,6 +68,14 @@ export function canYank(schema: Schema | undefined): boolean {
   return schema?.has('yank') ?? true;
 }
 
+/**
+ * Can it pull into clusters that are written in part (qcow2 with extended L2 entries)? 5.2 and 7.2 end themselves when
+ * they try, 10.0 does it. None tells; so a command tells that came in between, in 8.2.
+ */
+export function pullsToSubclusters(schema: Schema | undefined): boolean {
+  return schema?.has('block-job-change') ?? false;
+}
+
 /** The names of types in it are arbitrary numbers: they are only followed. */
 export function readSchema(reply: unknown): Schema {
   const what = 'query-qmp-schema';

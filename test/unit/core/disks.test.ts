@@ -31,6 +31,7 @@ const ROWS: Readonly<
   DATA_FILE: [[{ dataFile: '/data' }], ''],
   PART: [[{ format: 'raw', isPart: true, storage: file }], 'RELINKED NAMED DELETED'],
   LONGER: [[{}], 'NAMED'],
+  SUBCLUSTERS: [[{}], 'FILLED'],
   ENCRYPTED: [[{ encrypted: true }], '', 'READ', 'LOSES_ENCRYPTION'],
   SNAPSHOTS: [[{ snapshots: ['monday', ''] }], '', 'CUT LEFT DELETED', 'LOSES_INTERNAL_SNAPSHOTS'],
   SHARED: [[{}], '', 'READ LEFT DELETED', 'SHARED_WRITER'],
@@ -53,7 +54,10 @@ function refusal(uses: Uses, accepted: readonly Accept[] = []): string | undefin
 }
 
 describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refused, lost = '', accept]) => {
-  const beside = { SHARED: { sharedBy: 'is shared' }, LONGER: { hiddenBy: 'is longer' } }[kind] ?? {};
+  const beside =
+    { SHARED: { sharedBy: 'is shared' }, LONGER: { hiddenBy: 'is longer' }, SUBCLUSTERS: { endsQemu: 'has some' } }[
+      kind
+    ] ?? {};
 
   it.each(images)('%j is one, and of no other kind', (like) => {
     const image = anImage({ path: '/i', ...like });
@@ -105,8 +109,10 @@ describe('what is lost', () => {
 
   it('is no encryption where the image that takes the contents is encrypted', () => {
     const under = anImage({ path: '/u', encrypted: true });
-    expect(refusal(pullUses([under, under], undefined))).toBeUndefined();
-    expect(refusal(pullUses([plain, under], undefined))).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
+    expect(refusal(pullUses([under, under], { baseAt: undefined, toSubclusters: true }))).toBeUndefined();
+    expect(refusal(pullUses([plain, under], { baseAt: undefined, toSubclusters: true }))).toBe(
+      'LOSS_NOT_ACCEPTED LOSES_ENCRYPTION',
+    );
     expect(refusal(commitUses([under, plain], { topAt: 0, baseAt: 1, deletes: false, sharedBy: undefined }))).toBe(
       'LOSS_NOT_ACCEPTED LOSES_ENCRYPTION',
     );
@@ -118,13 +124,28 @@ describe('what is lost', () => {
 
   it('are no snapshots where nothing is cut off from what is below', () => {
     const one = anImage({ path: '/i', snapshots: ['a'] });
-    expect(refusal(pullUses([one], undefined))).toBeUndefined();
-    expect(refusal(pullUses([one, plain, plain], 1))).toBeUndefined();
-    expect(refusal(pullUses([one, plain, plain], 2))).toBe('LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS');
+    expect(refusal(pullUses([one], { baseAt: undefined, toSubclusters: true }))).toBeUndefined();
+    expect(refusal(pullUses([one, plain, plain], { baseAt: 1, toSubclusters: true }))).toBeUndefined();
+    expect(refusal(pullUses([one, plain, plain], { baseAt: 2, toSubclusters: true }))).toBe(
+      'LOSS_NOT_ACCEPTED LOSES_INTERNAL_SNAPSHOTS',
+    );
     expect(
       refusal(commitUses([one, plain, one], { topAt: 1, baseAt: 2, deletes: true, sharedBy: undefined })),
     ).toBeUndefined();
   });
+});
+
+it('an image with extended L2 entries is filled by a pull where QEMU can do that, and not read into others alone', () => {
+  const [packed, plain] = [anImage({ path: '/e', extendedL2: true }), anImage({ path: '/p' })];
+  const pull = (chain: readonly Image[], toSubclusters: boolean, baseAt?: number) =>
+    refusal(pullUses(chain, { baseAt, toSubclusters }));
+  expect(pull([packed, plain], false)).toBe('IMAGE_UNSUITABLE SUBCLUSTERS');
+  expect(pull([packed, plain, plain], false, 2)).toBe('IMAGE_UNSUITABLE SUBCLUSTERS');
+  expect(pull([packed, plain], true)).toBeUndefined();
+  expect(pull([plain, packed], false)).toBeUndefined();
+  // Nothing is pulled.
+  expect(pull([packed], false)).toBeUndefined();
+  expect(pull([packed, plain], false, 1)).toBeUndefined();
 });
 
 /** From the top down. */
@@ -140,12 +161,12 @@ describe('an image that is longer than one above it', () => {
   const LONGER = 'IMAGE_UNSUITABLE LONGER';
 
   it('is not shown in its whole length by a pull that takes the short one away', () => {
-    expect(refusal(pullUses(sized(3, 2, 3), 2))).toBe(LONGER);
-    expect(refusal(pullUses(sized(3, 3, 2, 3), 3))).toBe(LONGER);
-    expect(refusal(pullUses(sized(2, 2, 3), 2))).toBeUndefined();
-    expect(refusal(pullUses(sized(3, 2, 2), 2))).toBeUndefined();
-    expect(refusal(pullUses(sized(3, 3, 2, 3), 2))).toBeUndefined();
-    expect(refusal(pullUses(sized(3, 2, 3), undefined))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 2, 3), { baseAt: 2, toSubclusters: true }))).toBe(LONGER);
+    expect(refusal(pullUses(sized(3, 3, 2, 3), { baseAt: 3, toSubclusters: true }))).toBe(LONGER);
+    expect(refusal(pullUses(sized(2, 2, 3), { baseAt: 2, toSubclusters: true }))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 2, 2), { baseAt: 2, toSubclusters: true }))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 3, 2, 3), { baseAt: 2, toSubclusters: true }))).toBeUndefined();
+    expect(refusal(pullUses(sized(3, 2, 3), { baseAt: undefined, toSubclusters: true }))).toBeUndefined();
   });
 
   it('nor by a commit', () => {
@@ -177,8 +198,16 @@ describe('what an operation does with each image, the active one first', () => {
     ['a whole copy', copyUses(chain, PLAINLY), ['READ LEFT', 'READ', 'READ', 'READ']],
     ['a shallow copy', copyUses(chain, { ...PLAINLY, topOnly: true, isNamed: true }), ['READ LEFT', 'NAMED', '', '']],
     ['one with a chain of its own', copyUses(chain, { ...PLAINLY, topOnly: true }), ['READ LEFT', '', '', '']],
-    ['a pull', pullUses(chain, undefined), ['FILLED RELINKED CUT', 'READ', 'READ', 'READ']],
-    ['a pull to a base', pullUses(chain, 2), ['FILLED RELINKED CUT', 'READ', 'NAMED', '']],
+    [
+      'a pull',
+      pullUses(chain, { baseAt: undefined, toSubclusters: true }),
+      ['FILLED RELINKED CUT', 'READ', 'READ', 'READ'],
+    ],
+    [
+      'a pull to a base',
+      pullUses(chain, { baseAt: 2, toSubclusters: true }),
+      ['FILLED RELINKED CUT', 'READ', 'NAMED', ''],
+    ],
     [
       'a commit of lower images',
       commitUses(chain, { topAt: 1, baseAt: 3, deletes: false, sharedBy: undefined }),
