@@ -80,6 +80,11 @@ chaos: $(INSTALLED) ## kill the service for as long as you like while all goes o
 	@bash test/support/setup.sh test
 	@CHAOS_KILLS=$(or $(KILLS),2000) $(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
 
+.PHONY: graphs
+graphs: $(INSTALLED) ## move random graphs of disks for as long as you like, and compare each byte (ROUNDS=1000 SEED=7)
+	@bash test/support/setup.sh test
+	@GRAPHS_ROUNDS=$(or $(ROUNDS),500) $(if $(SEED),GRAPHS_SEED=$(SEED)) vitest run --project qemu test/graphs
+
 .PHONY: bench
 bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; and what a fleet of 1,000 hosts costs (about five minutes)
 	@bash test/support/setup.sh bench

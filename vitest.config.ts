@@ -2,7 +2,15 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** What takes a minute and more, the longest first: begun last, one would run on alone when all else is over. */
-const LONG = ['chaos/chaos', 'qemu/guest-load', 'qemu/storage-faults', 'demo/demo', 'qemu/golden-other', 'qemu/cli'];
+const LONG = [
+  'chaos/chaos',
+  'graphs/graphs',
+  'qemu/guest-load',
+  'qemu/storage-faults',
+  'demo/demo',
+  'qemu/golden-other',
+  'qemu/cli',
+];
 
 /** Two cores do two files at a time, whatever they test. Vitest wants one number for all that runs side by side. */
 const WORKERS = 2;
@@ -50,6 +58,7 @@ export default defineConfig({
             'test/contract/**/*.test.ts',
             'test/demo/**/*.test.ts',
             'test/chaos/**/*.test.ts',
+            'test/graphs/**/*.test.ts',
             'test/telemetry/**/*.test.ts',
           ],
           testTimeout: 120_000,

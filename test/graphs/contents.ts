@@ -1,0 +1,65 @@
+/** What a disk shows, byte by byte. It is written down when it is written, and QEMU is never asked. */
+import type { Random } from '../support/random.ts';
+
+export const SECTOR = 512;
+
+/** Of one byte, over and over. */
+export interface Extent {
+  readonly at: number;
+  readonly bytes: number;
+  readonly byte: number;
+}
+
+export class Contents {
+  readonly #bytes: Buffer;
+
+  private constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  static empty(sizeBytes: number): Contents {
+    return new Contents(Buffer.alloc(sizeBytes));
+  }
+
+  get sizeBytes(): number {
+    return this.#bytes.length;
+  }
+
+  write({ at, bytes, byte }: Extent): void {
+    this.#bytes.fill(byte, at, at + bytes);
+  }
+
+  put(at: number, bytes: Uint8Array): void {
+    this.#bytes.set(bytes, at);
+  }
+
+  /** The same in a disk of another size: what a smaller one does not have, a larger one shows as zeroes. */
+  resized(sizeBytes: number): Contents {
+    const bytes = Buffer.alloc(sizeBytes);
+    this.#bytes.copy(bytes);
+    return new Contents(bytes);
+  }
+
+  copy(): Contents {
+    return this.resized(this.sizeBytes);
+  }
+
+  /** Where bytes differ first; undefined: nowhere. */
+  differsFrom(other: Uint8Array): string | undefined {
+    const size = this.sizeBytes;
+    if (other.length !== size) return `${other.length} bytes instead of ${size}`;
+    const at = this.#bytes.findIndex((byte, index) => byte !== other[index]);
+    return at === -1 ? undefined : `at ${at} (sector ${at / SECTOR}) ${other[at]} instead of ${this.#bytes[at]}`;
+  }
+
+  /** A piece of one byte somewhere, as long as it goes on. */
+  someExtent(random: Random): Extent {
+    const at = random.below(Math.max(1, Math.floor(this.sizeBytes / SECTOR))) * SECTOR;
+    const byte = this.#bytes[at] ?? 0;
+    let end = at;
+    while (end + SECTOR <= this.sizeBytes && this.#bytes.subarray(end, end + SECTOR).every((one) => one === byte)) {
+      end += SECTOR;
+    }
+    return { at, bytes: end - at, byte };
+  }
+}

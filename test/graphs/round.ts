@@ -1,0 +1,185 @@
+/**
+ * A random graph, and some moves of it. After each: what the service has said is true, byte by byte and file by file.
+ *
+ *   make images ─► start QEMU ─► write ─► [ move, with writes meanwhile ─► proof ]… ─► end QEMU ─► proof ─► start again
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ImageFormat, type Job } from '../../generated/blockjob/v1/job.ts';
+import { graphOf } from '../support/checks.ts';
+import type { Qemu } from '../support/qemu.ts';
+import type { Random } from '../support/random.ts';
+import type { Service } from '../support/service.ts';
+import { after, type Chain, chainOf, type Link, without } from './chain.ts';
+import { expectShows, expectSnapshot } from './cold.ts';
+import { Contents } from './contents.ts';
+import { type GraphPlan, graphPlan } from './graph-plan.ts';
+import { makeImages } from './images.ts';
+import { type Move, moveOf } from './move.ts';
+import { expectTrue } from './proof.ts';
+import { startOf } from './request.ts';
+import { isDone, Steering, stateOf } from './steering.ts';
+import { Guest, startAgain, startVm, told } from './vm.ts';
+import { look, touched } from './world.ts';
+import { must } from './wrong.ts';
+
+export interface Place {
+  readonly service: Service;
+  readonly sockets: string;
+  /** All files of the round, and nothing else. */
+  readonly folder: string;
+  /** For what the proof needs. */
+  readonly scratch: string;
+  readonly canLoop: boolean;
+}
+
+export interface Tally {
+  /** How each kind of move has ended, or why it was refused. */
+  readonly ends: Map<string, number>;
+  done: number;
+}
+
+export async function round(name: string, random: Random, place: Place, tally: Tally): Promise<void> {
+  const plan = graphPlan(random, place.canLoop);
+  const said = [`${name}: ${plan.style}${plan.isExplicit ? ' explicit' : ''} ${plan.images.map(told).join(' <- ')}`];
+  try {
+    await using one = await Round.start(name, random, place, plan);
+    for (let number = 1 + random.below(3); number > 0; number -= 1) {
+      const move = moveOf(random, one.chain.length, number);
+      said.push(JSON.stringify(move));
+      const end = await one.move(move);
+      said.push(end);
+      const sign = `${move.what}: ${end}`;
+      if (end === 'COMPLETED') tally.done += 1;
+      tally.ends.set(sign, (tally.ends.get(sign) ?? 0) + 1);
+    }
+    await one.end();
+  } catch (error) {
+    throw new Error(said.join('\n  '), { cause: error });
+  }
+}
+
+class Round implements AsyncDisposable {
+  readonly #name: string;
+  readonly #random: Random;
+  readonly #place: Place;
+  readonly #qemu: Qemu;
+  readonly #guest: Guest;
+  readonly #open: AsyncDisposableStack;
+  readonly #late = new Set<string>();
+  chain: Chain;
+
+  private constructor(
+    parts: { name: string; random: Random; place: Place; qemu: Qemu; guest: Guest; chain: Chain },
+    open: AsyncDisposableStack,
+  ) {
+    this.#name = parts.name;
+    this.#random = parts.random;
+    this.#place = parts.place;
+    this.#qemu = parts.qemu;
+    this.#guest = parts.guest;
+    this.chain = parts.chain;
+    this.#open = open;
+  }
+
+  static async start(name: string, random: Random, place: Place, plan: GraphPlan): Promise<Round> {
+    await using open = new AsyncDisposableStack();
+    const images = await makeImages(plan.images, place.folder, open.use(new DisposableStack()));
+    const chain = chainOf(images);
+    const shows = (images.at(-1)?.shows ?? Contents.empty(0)).copy();
+    // Else nothing that follows would say anything.
+    await expectShows('as it was made', chain[0], shows, place);
+    const qemu = open.use(await startVm(plan, images, { name, sockets: place.sockets }));
+    await place.service.domainUp(name);
+    // What is discarded in such an image shows what is below it again.
+    const mayDiscard = !plan.images.some(({ options }) => options.includes('compat=0.10'));
+    const guest = new Guest(qemu, random, { shows, mayDiscard });
+    await guest.write();
+    return new Round({ name, random, place, qemu, guest, chain }, open.move());
+  }
+
+  /** How it ended, in a word. */
+  async move(move: Move): Promise<string> {
+    const { folder, service } = this.#place;
+    const copy = move.what === 'copy' ? join(folder, move.folder, move.name) : undefined;
+    if (copy !== undefined) await mkdir(dirname(copy), { recursive: true });
+    const start = await startOf({
+      domain: this.#name,
+      move,
+      chain: this.chain,
+      copy,
+      shows: this.#guest.shows,
+      scratch: this.#place.scratch,
+    });
+    const [files, graph] = [await look(folder), await graphOf(this.#qemu.admin)];
+    const unchanged = async () => {
+      const now = touched(files, await look(folder));
+      must(now.length === 0, `a refused start: ${now.join(', ')}`);
+      const graphNow = await graphOf(this.#qemu.admin);
+      must(JSON.stringify(graph) === JSON.stringify(graphNow), `a refused start: ${graphNow.nodes.join(', ')}`);
+      const left = await service.listLeftovers(this.#name);
+      must(left.length === 0, `a refused start leaves ${left.map((one) => one.name).join(', ')}`);
+    };
+    const steering = new Steering(service, this.#guest, this.#random);
+    const ended = await steering.run(move, start, unchanged);
+    if ('refusal' in ended) {
+      if (copy !== undefined) await rm(copy, { force: true });
+      return ended.refusal.metadata['kind'] ?? ended.refusal.reason;
+    }
+    const { job, lost } = ended;
+    const made = copy === undefined ? undefined : madeBy(copy, job);
+    const before = this.chain;
+    if (!isDone(move, job)) this.#brokenOff(move);
+    this.chain = without(lost.snapshotsOf, isDone(move, job) ? after(before, move, made) : before);
+    const { shows } = this.#guest;
+    await expectTrue({
+      move,
+      job,
+      before,
+      late: this.#late,
+      after: this.chain,
+      made,
+      files,
+      shows,
+      admin: this.#qemu.admin,
+      folder,
+      scratch: this.#place.scratch,
+    });
+    await this.#guest.reads(2);
+    // It is over the images of this disk, which go on changing.
+    if (copy !== undefined && this.chain[0].path !== copy && existsSync(copy)) await rm(copy);
+    await this.#guest.write();
+    return stateOf(job);
+  }
+
+  /** What QEMU has written to the base by then it may still have to flush. */
+  #brokenOff(move: Move): void {
+    if (move.what !== 'commit') return;
+    for (const file of this.chain[move.base]?.files ?? []) this.#late.add(file);
+  }
+
+  /** QEMU is gone, in one way or another; what is left is the disk, and it can be started. */
+  async end(): Promise<void> {
+    if (this.#random.chance(0.5)) process.kill(this.#qemu.pid, 'SIGKILL');
+    else await this.#qemu.admin.execute('quit').catch(() => undefined);
+    await this.#qemu.exited;
+    const { shows } = this.#guest;
+    await expectShows('when QEMU has ended', this.chain[0], shows, this.#place);
+    for (const link of this.chain) await expectSnapshot(link, this.#place);
+    await using again = await startAgain(this.chain[0].open, `${this.#name}-again`);
+    const guest = new Guest(again, this.#random, { shows, mayDiscard: false });
+    await guest.reads(3);
+    await guest.write();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#open.disposeAsync();
+  }
+}
+
+function madeBy(path: string, { destination }: Job): Link {
+  const driver = destination?.format === ImageFormat.IMAGE_FORMAT_RAW ? 'raw' : 'qcow2';
+  const open = { driver, file: { driver: 'file', filename: path } };
+  return { path, format: driver, files: [path], open, snapshot: undefined };
+}

@@ -1,0 +1,117 @@
+/** A job from its start to its end, with what its guest writes meanwhile. */
+import { Accept, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { byId, errorOf, type Refusal, refusalOf } from '../support/caller.ts';
+import type { Random } from '../support/random.ts';
+import type { Service } from '../support/service.ts';
+import type { Move } from './move.ts';
+import type { Start } from './request.ts';
+import type { Guest } from './vm.ts';
+import { must, WrongOutcome } from './wrong.ts';
+
+/** What a graph, or a move of it, may be refused for. */
+const REASONS: ReadonlySet<string> = new Set([
+  'IMAGE_UNSUITABLE',
+  'SHALLOW_INTO_RAW',
+  'RELATIVE_UNSUPPORTED',
+  'FORMAT_UNKNOWN',
+  'SIZE_MISMATCH',
+  'NAME_TOO_LONG',
+]);
+/** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
+const CANNOT_GROW = 'committing: Invalid argument';
+const ACCEPTS: Readonly<Record<string, Accept>> = {
+  LOSES_INTERNAL_SNAPSHOTS: Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS,
+  SHARED_WRITER: Accept.ACCEPT_SHARED_WRITER,
+};
+const { STATE_COMPLETED: COMPLETED, STATE_CANCELLED: CANCELLED } = Job_State;
+
+export interface Lost {
+  /** Of which images snapshots are lost. */
+  readonly snapshotsOf: ReadonlySet<string>;
+}
+
+export type Ended = { readonly job: Job; readonly lost: Lost } | { readonly refusal: Refusal };
+
+export class Steering {
+  readonly #service: Service;
+  readonly #guest: Guest;
+  readonly #random: Random;
+
+  constructor(service: Service, guest: Guest, random: Random) {
+    this.#service = service;
+    this.#guest = guest;
+    this.#random = random;
+  }
+
+  async run(move: Move, start: Start, expectUntouched: () => Promise<void>): Promise<Ended> {
+    const accept: Accept[] = [];
+    const snapshotsOf = new Set<string>();
+    for (;;) {
+      const started = await start(this.#service, accept).catch(refusalOf);
+      if (!('reason' in started)) {
+        await this.#steer(move, started);
+        const job = await this.#over(started);
+        this.#expectEnd(move, job);
+        return { job, lost: { snapshotsOf } };
+      }
+      await expectUntouched();
+      const loss = started.metadata['accept'] ?? '';
+      const one = ACCEPTS[loss];
+      if (started.reason !== 'LOSS_NOT_ACCEPTED' || one === undefined) {
+        must(mayRefuse(started), `refused with ${started.reason}: ${started.message}`);
+        return { refusal: started };
+      }
+      must(!accept.includes(one), `${loss} is accepted, and still refused`);
+      accept.push(one);
+      if (one === Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS) snapshotsOf.add(started.metadata['path'] ?? '');
+    }
+  }
+
+  async #steer(move: Move, { id }: Job): Promise<void> {
+    const isEarly = move.ending === 'early';
+    if (move.isSlow || isEarly) {
+      if (this.#random.chance(0.7)) await this.#guest.write();
+      if (isEarly) return await this.#abort(id, false, this.#random.chance(0.3));
+      await this.#service.setSpeed(id, 0n).catch(refusalOf);
+    }
+    if (move.ending === 'done' || move.ending === 'pivots itself' || move.ending === 'finishes itself') return;
+    await this.#service.until(id, 'STATE_READY');
+    await this.#guest.write();
+    await this.#abort(id, move.ending === 'pivot', move.ending === 'force');
+  }
+
+  /** It may have ended by itself meanwhile. */
+  async #abort(id: string, pivot: boolean, force: boolean): Promise<void> {
+    const job = await this.#service.abort({ job: byId(id), pivot, force }).catch(refusalOf);
+    if ('reason' in job) must(['JOB_ENDED', 'JOB_ENDING'].includes(job.reason), `not ended: ${job.message}`);
+  }
+
+  async #over({ id }: Job): Promise<Job> {
+    for await (const _event of this.#service.watch(id));
+    return await this.#service.getInfo(id);
+  }
+
+  /** Nothing has gone wrong: so it has done what it was to do, or was broken off as it was to be. */
+  #expectEnd(move: Move, job: Job): void {
+    const mayEnd = ['early', 'finish', 'force'].includes(move.ending) ? [COMPLETED, CANCELLED] : [COMPLETED];
+    if (mayEnd.some((state) => state === job.state)) return;
+    throw new WrongOutcome(`${stateOf(job)}: ${errorOf(job)?.message}`);
+  }
+}
+
+function mayRefuse({ reason, message }: Refusal): boolean {
+  return REASONS.has(reason) || message.includes(CANNOT_GROW);
+}
+
+/** Is the chain now as the move was to make it? */
+export function isDone({ ending }: Move, { state }: Job): boolean {
+  return state === COMPLETED && !['finish', 'finishes itself', 'force'].includes(ending);
+}
+
+export function stateOf({ state }: Job): string {
+  return (
+    Object.entries(Job_State)
+      .find(([, value]) => value === state)?.[0]
+      .replace('STATE_', '') ?? ''
+  );
+}
