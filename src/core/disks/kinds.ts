@@ -3,26 +3,9 @@
  * refused as UNKNOWN. docs/disks.md is this table in words, and is held to it.
  */
 import type { Image } from '../chain.ts';
-import type { Accept } from '../job-options.ts';
 import { FILTERS, isKnown, LAYERS, STORAGES } from './drivers.ts';
+import { carried, type Fate, kept, refused } from './fates.ts';
 import type { Beside, Into, Role } from './uses.ts';
-
-export type Fate =
-  /** What it has is in the result. */
-  | { readonly is: 'CARRIED'; readonly note: string }
-  /** It stays as it is. */
-  | { readonly is: 'KEPT'; readonly note: string }
-  /** `why`: the end of a sentence that begins with the image. */
-  | { readonly is: 'REFUSED'; readonly why: string }
-  /** Refused unless the caller accepts it. */
-  | {
-      readonly is: 'LOST';
-      readonly why: string;
-      readonly accept: Accept;
-      readonly wayOut: string;
-      /** Nothing is lost where this image takes it. */
-      readonly unless?: (into: Into) => boolean;
-    };
 
 export interface Kind {
   /** For people: what such an image is or has. */
@@ -37,10 +20,6 @@ const HAS_NAME = /^(\/|[a-z][a-z0-9+.-]*:\/\/)/;
 
 /** QEMU writes it where a name is no UTF-8. */
 const REPLACED = '\uFFFD';
-
-const carried = (note: string) => ({ is: 'CARRIED', note }) as const;
-const kept = (note: string) => ({ is: 'KEPT', note }) as const;
-const refused = (why: string) => ({ is: 'REFUSED', why }) as const;
 
 const notKnown = refused('it is not known what would become of it');
 const filtered = refused('it is not known what would become of the filter');
