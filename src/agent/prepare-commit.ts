@@ -15,6 +15,7 @@ import { fileKey } from './files.ts';
 import { domainWith, lookOnce } from './graphs.ts';
 import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
+import { refuseOtherFile } from './prove-file.ts';
 import { keptName } from './relative-name.ts';
 import { sharedStorage } from './shared-storage.ts';
 import { sharedWriter } from './shared-writer.ts';
@@ -32,6 +33,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
+  if (!isActive) await refuseOtherFile(imageAt(topAt - 1, site), site.machine);
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base.path, topPath: top.path };
   const backingFile = isActive ? undefined : await nameForOverlay(topAt, baseAt, spec, site);

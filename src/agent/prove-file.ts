@@ -1,5 +1,6 @@
 /** The file that is meant and the file that QEMU has open are proved to be one, before anything is written through QEMU. */
 import { dirname } from 'node:path';
+import type { Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Action, KnownFile } from '../core/plans/step.ts';
@@ -62,6 +63,16 @@ export async function mustBeInPlace(file: KnownFile, machine: VirtualMachine | u
 export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachines): Promise<void> {
   const { state, accepted, destinationFile } = job;
   if (state === 'READY' && destinationFile !== undefined) await mustBeInPlace(destinationFile, machines.of(accepted));
+}
+
+/** Of an image whose header is read back by its name in the end. Throws PATH_DIFFERS_IN_QEMU. */
+export async function refuseOtherFile({ path }: Pick<Image, 'path'>, machine: VirtualMachine): Promise<void> {
+  const opens = await machine.openFiles();
+  if (opens === undefined) return;
+  const ours = await soughtAt(path);
+  if (ours === undefined || !(await isOpen(opens, ours))) {
+    fail('PATH_DIFFERS_IN_QEMU', { path, domain: machine.name });
+  }
 }
 
 /** Before anything is made: at the path is the same for both, or nothing in a folder that is. Throws PATH_DIFFERS_IN_QEMU. */

@@ -1,6 +1,6 @@
 /** A path is a name; a file is what QEMU has open. Real mount namespaces, chroots, descriptors and loop devices. */
 import { existsSync, readFileSync } from 'node:fs';
-import { link, mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -203,6 +203,22 @@ describe('a file by another name', () => {
     expect(job.state).toBe(Job_State.STATE_COMPLETED);
     expect(job.outcome?.safeToDelete).toEqual([]);
     expect(readFileSync(middle).equals(TREASURE)).toBe(true);
+  });
+
+  test('an image that was replaced gets no new header: it could not be read back', async () => {
+    await using machine = await site.machine();
+    const { disk, top } = machine;
+    const differs = (path: string) => ({ reason: 'PATH_DIFFERS_IN_QEMU', metadata: { path, domain: disk.domain } });
+    await rename(top.path, `${top.path}.moved`);
+    // With the header that it had before.
+    await copyFile(`${top.path}.moved`, top.path);
+    const before = readFileSync(top.path);
+    expect(await refused(site.service.rebase({ disk }))).toMatchObject(differs(top.path));
+    const lower = site.service.commit({ disk, top: 'disk0[1]', base: 'disk0[2]' });
+    expect(await refused(lower)).toMatchObject(differs(top.path));
+    await rename(`${top.path}.moved`, top.path);
+    expect((await site.ended(await site.service.rebase({ disk }))).state).toBe(Job_State.STATE_COMPLETED);
+    expect(readFileSync(top.path).equals(before)).toBe(false);
   });
 
   test('the new image under the old one’s name: the guest’s disk is never called safe to delete', async () => {
