@@ -1,5 +1,6 @@
 /** What QEMU, the monitor and the file system say when they say no, in the words of the catalogue. */
 import { BlockJobError, type Failure, failure } from '../core/errors.ts';
+import { isNoRoom } from '../core/qemu/no-room.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { NotSent, OutcomeUnknown, QmpError, Refused } from '../qmp/errors.ts';
 
@@ -29,7 +30,7 @@ export function refused(
   about: { domain: string; path: string; doing: string },
 ): Failure {
   const qemu = { qemuClass, qemuText: desc };
-  if (/no space left/i.test(desc)) return failure('NO_SPACE', { path: about.path, why: desc }, qemu);
+  if (isNoRoom(desc)) return failure('NO_SPACE', { path: about.path, why: desc }, qemu);
   if (/permission denied|operation not permitted|read-only file system/i.test(desc)) {
     return failure('ACCESS_DENIED', { path: about.path, why: desc }, qemu);
   }

@@ -5,6 +5,7 @@ import type { Job } from './job.ts';
 import { isYanked } from './job-facts.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import { hasSucceeded, isUnsynced } from './proof.ts';
+import { isNoRoom } from './qemu/no-room.ts';
 
 export interface Ending {
   readonly state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
@@ -125,7 +126,7 @@ function cancelledAs(
 
 function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | undefined): Failure {
   const { doing, path } = whatFailed(accepted, failedTo);
-  if (/no space left/i.test(qemuText)) return failure('NO_SPACE', { path: imageWritten(accepted), why: qemuText });
+  if (isNoRoom(qemuText)) return failure('NO_SPACE', { path: imageWritten(accepted), why: qemuText });
   return failure('QEMU_REFUSED', { doing, qemuText }, path === undefined ? {} : { path });
 }
 

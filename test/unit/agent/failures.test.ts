@@ -32,6 +32,8 @@ describe('what the file system says', () => {
 describe('what QEMU says', () => {
   it.each([
     ['Could not resize file: No space left on device', 'NO_SPACE'],
+    ['Could not resize file: Disk quota exceeded', 'NO_SPACE'],
+    ['Could not resize file: File too large', 'NO_SPACE'],
     ["Could not open '/copies/disk': Permission denied", 'ACCESS_DENIED'],
     ['Could not open: Read-only file system', 'ACCESS_DENIED'],
     ['chown: Operation not permitted', 'ACCESS_DENIED'],

@@ -64,6 +64,8 @@ describe('the ending of a job', () => {
     ['a finish cancelled by somebody', [RUNNING, READY, FINISH], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED JOB_LOST'],
 
     ['no space', [RUNNING], 'CONCLUDED', 'SOURCE', NO_SPACE, 'FAILED NO_SPACE'],
+    ['a full quota', [RUNNING], 'CONCLUDED', 'SOURCE', 'Disk quota exceeded', 'FAILED NO_SPACE'],
+    ['a longest file', [RUNNING], 'CONCLUDED', 'SOURCE', 'File too large', 'FAILED NO_SPACE'],
     ['an I/O error', [RUNNING], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
     ['a pivot that failed', PIVOT, 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
     ['a failure before the cancel', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],

@@ -1,0 +1,30 @@
+/** A file that may not grow, though its file system has room: the longest that QEMU may write, or a quota. */
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Site } from '../support/bench-qemu.ts';
+import { errorOf, refusalOf } from '../support/caller.ts';
+import { needs } from '../support/means.ts';
+import { run } from '../support/qemu.ts';
+
+describe.skipIf(needs('qemu'))('a destination that may not grow', () => {
+  let site: Site;
+  beforeAll(async () => {
+    site = await Site.open();
+  });
+  afterAll(async () => {
+    await site?.[Symbol.asyncDispose]();
+  });
+
+  test('has no space, and leaves nothing', async () => {
+    await using machine = await site.machine();
+    await run('prlimit', ['--pid', String(machine.qemu.pid), '--fsize=1048576:unlimited']);
+    const path = join(machine.dir, 'copy');
+    const started = site.service.startCopy({
+      disk: machine.disk,
+      destination: { target: { $case: 'file', value: path } },
+    });
+    const why = await started.then(async (job) => errorOf(await site.ended(job)), refusalOf);
+    expect(why).toMatchObject({ reason: 'NO_SPACE', metadata: { path, why: 'File too large' } });
+    expect(await site.service.listLeftovers(machine.disk.domain)).toEqual([]);
+  });
+});
