@@ -1,5 +1,6 @@
 /** Who else may write to a disk's active image: what they write there the guest does not see once it has left it. */
 import { topDown } from '../core/chain.ts';
+import { mayShareWrites } from './device-type.ts';
 import { domainThatWrites, nodeOf } from './graphs.ts';
 import { processWith, soughtAt } from './open-files.ts';
 import { activeImage, type Site } from './site.ts';
@@ -8,7 +9,8 @@ import { activeImage, type Site } from './site.ts';
 export async function sharedWriter(site: Site): Promise<string | undefined> {
   const { disk, graph, graphs, machine, identity } = site;
   const top = activeImage(site);
-  if (disk.sharesWrites) return 'may be written by others, as its device says (share-rw)';
+  if (disk.sharesWrites && (await mayShareWrites(machine, disk.qdev)))
+    return 'may be written by others, as its device says (share-rw)';
   // What else is in the file of a part has users of its own.
   if (top.isPart) return undefined;
   const sought = await soughtAt(top.path);

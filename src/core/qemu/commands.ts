@@ -180,7 +180,10 @@ export type QmpCommand =
       readonly execute: 'block-job-cancel';
       readonly arguments: { readonly device: string; readonly force: false };
     }
-  | { readonly execute: 'qom-get'; readonly arguments: { readonly path: string; readonly property: 'type' } }
+  | {
+      readonly execute: 'qom-get';
+      readonly arguments: { readonly path: string; readonly property: 'type' | 'share-rw' };
+    }
   | { readonly execute: 'qom-list'; readonly arguments: { readonly path: '/objects' } }
   | { readonly execute: 'query-block-jobs' }
   | { readonly execute: 'query-blockstats' }
