@@ -54,7 +54,7 @@ export async function perform(action: Action, workplace: Workplace): Promise<Don
       return {};
     case 'delete-image':
       if (action.letGo !== undefined) await mustBeLetGo(action.letGo);
-      await deleteImage(action.image, await workplace.holder());
+      await deleteImage(action, await workplace.holder());
       return {};
     case 'qmp':
       await machine?.execute(action.command);

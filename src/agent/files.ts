@@ -5,6 +5,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { fail } from '../core/errors.ts';
+import { LEAST_HEADER_BYTES, snapshotCount } from '../core/image-header.ts';
 import { PRIVATE } from '../core/plans/file-access.ts';
 import type { Action, FileOwner, KnownFile, MadeFile } from '../core/plans/step.ts';
 import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
@@ -82,13 +83,37 @@ async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
   });
 }
 
-/** Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` or /proc names who has it open. */
-export async function deleteImage(image: KnownFile, holder: Holder): Promise<void> {
+/**
+ * Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` or /proc names who has it open, or if
+ * it has internal snapshots that nobody has accepted to lose.
+ */
+export async function deleteImage(
+  { image, losesSnapshots }: Pick<Extract<Action, { do: 'delete-image' }>, 'image' | 'losesSnapshots'>,
+  holder: Holder,
+): Promise<void> {
   if (!(await isStill(image))) return;
+  if (losesSnapshots !== true && (await hasSnapshots(image.path))) {
+    fail('DESTINATION_IN_USE', { path: image.path, by: 'internal snapshots, which were taken while the job ran' });
+  }
   const by = (await holder(image.path)) ?? (await processWith(image.path));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });
   await unlink(image.path);
   await syncFolderOf(image.path);
+}
+
+/**
+ * Internal snapshots in it now. Their loss is accepted or refused when a job is started; one that somebody takes while it
+ * runs nobody has accepted to lose. Rejects where it cannot be told.
+ */
+export async function hasSnapshots(path: string): Promise<boolean> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const buffer = new Uint8Array(LEAST_HEADER_BYTES);
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
+    return snapshotCount(buffer.subarray(0, bytesRead)) > 0;
+  } finally {
+    await handle.close();
+  }
 }
 
 /** Opened to be synced. Undefined for what is no file or device here, or none that this service may open. */

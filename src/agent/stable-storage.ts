@@ -7,7 +7,8 @@
  * where QEMU has heard it first, and kept it to itself.
  */
 import { resolveFrom } from '../core/chain-images.ts';
-import { BlockJobError, type Failure } from '../core/errors.ts';
+import { losesSnapshots } from '../core/disks/judge.ts';
+import { BlockJobError, type Failure, failure } from '../core/errors.ts';
 import { type Handover, type HeaderOnDisk, headerOnDisk, type NodeOfImage, writtenImages } from '../core/handover.ts';
 import type { Job } from '../core/job.ts';
 import type { EntryBody } from '../core/journal-entry.ts';
@@ -16,7 +17,7 @@ import { flushesOf } from '../core/qemu/flush.ts';
 import { Refused } from '../qmp/errors.ts';
 import type { DiskFile } from './disk-files.ts';
 import { refused } from './failures.ts';
-import { fileKey, openToSync } from './files.ts';
+import { fileKey, hasSnapshots, openToSync } from './files.ts';
 import { readHeader } from './place.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -31,9 +32,11 @@ export class StableStorage implements AsyncDisposable {
   /** Resolves to what is to be written down of it. Rejects while QEMU is unreachable. */
   async carryOut(
     { what, images }: Extract<Move, { move: 'flush' }>,
-    { flushed }: Pick<Job, 'flushed'>,
+    { flushed, accepted }: Pick<Job, 'flushed' | 'accepted'>,
     machine: Pick<VirtualMachine, 'execute'>,
   ): Promise<EntryBody> {
+    const lost = what === 'DATA' ? await snapshotsCut(accepted) : undefined;
+    if (lost !== undefined) return { entry: 'flush-failed', failure: lost };
     // What was flushed is there, whoever has closed its node since.
     const failed = await this.#flush(images, machine, { mayBeGone: flushed === 'DATA' });
     return failed === undefined ? { entry: 'flushed', what } : { entry: 'flush-failed', failure: failed };
@@ -116,4 +119,18 @@ async function flushNode(
     }
   }
   return notFlushed(path, why.qemuClass, why.desc);
+}
+
+/** A pull takes away what is below its image, and with that what a snapshot shows which was taken since the start. */
+async function snapshotsCut({ kind, source, losses, unused }: Job['accepted']): Promise<Failure | undefined> {
+  const cuts = kind === 'PULL' && unused.afterSuccess.length > 0 && source.format === 'qcow2';
+  if (!cuts || losesSnapshots(losses) || !(await hasSnapshots(source.path).catch(() => false))) return undefined;
+  return failure('LOSS_NOT_ACCEPTED', {
+    path: source.path,
+    node: source.node,
+    what: 'has internal snapshots, which were taken while the job ran',
+    why: 'what they have from the images below would be gone from them',
+    wayOut: 'delete them, and pull again',
+    accept: 'LOSES_INTERNAL_SNAPSHOTS',
+  });
 }

@@ -37,6 +37,9 @@ export const HEADER_BYTES = 2 * 1024 * 1024;
  */
 export const READ_ONLY_DRIVERS: ReadonlySet<string> = new Set(['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'parallels']);
 
+/** Of version 2; later ones have more. */
+export const LEAST_HEADER_BYTES = 72;
+
 const QCOW2_MAGIC = 'QFI\xfb';
 const MAGICS: readonly (readonly [name: string, offset: number, bytes: string])[] = [
   ['qed', 0, 'QED\0'],
@@ -81,13 +84,20 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader {
   return other === undefined ? { format: 'NONE' } : { format: 'OTHER', name: other[0] };
 }
 
+/** How many internal snapshots a qcow2 image has, by the first bytes of it. 0 for other images. */
+export function snapshotCount(bytes: Uint8Array): number {
+  if (!startsWith(bytes, 0, QCOW2_MAGIC) || bytes.length < LEAST_HEADER_BYTES) return 0;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return view.getUint32(4) === 1 ? 0 : view.getUint32(60);
+}
+
 function startsWith(bytes: Uint8Array, offset: number, magic: string): boolean {
   return Array.from(magic, (character) => character.charCodeAt(0)).every((byte, at) => bytes[offset + at] === byte);
 }
 
 function qcow2(bytes: Uint8Array): ImageHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length < 72) return damaged('its header is cut off');
+  if (bytes.length < LEAST_HEADER_BYTES) return damaged('its header is cut off');
   const version = view.getUint32(4);
   if (version === 1) return { format: 'OTHER', name: 'qcow' };
   if (version !== 2 && version !== 3) return damaged(`it has version ${version}`);

@@ -38,6 +38,11 @@ export function asAccepted(losses: readonly Loss[]): {
   return losses.length === 0 ? { accept } : { losses, accept };
 }
 
+/** Internal snapshots of this disk's images may be lost: that was accepted. */
+export function losesSnapshots(losses: readonly Loss[] | undefined): boolean {
+  return losses?.some(({ accept }) => accept === 'LOSES_INTERNAL_SNAPSHOTS') === true;
+}
+
 /** What is lost of what was accepted. Throws for the first image that is refused in one of its roles. */
 export function judge({ operation, uses, into }: Uses, accepted: ReadonlySet<Accept>): readonly Loss[] {
   const losses: Loss[] = [];

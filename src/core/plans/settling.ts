@@ -4,6 +4,7 @@
  * depends on what was done: a plan is made anew after each step.
  */
 import { isWithoutQemu } from '../conclusion.ts';
+import { losesSnapshots } from '../disks/judge.ts';
 import { handoverOf } from '../handover.ts';
 import type { Job } from '../job.ts';
 import type { AcceptedDestination, Concluded } from '../journal-entry.ts';
@@ -33,8 +34,12 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
   if (hasSucceeded(job) && isProved(concluded) && !isUnsynced(job) && accepted.options.deleteCommitted) {
     const handover = handoverOf(accepted);
     const letGo = handover === undefined ? {} : { letGo: { job: accepted.job, handover } };
+    const loses = losesSnapshots(accepted.losses) ? ({ losesSnapshots: true } as const) : {};
+    // From the top down: an image that stays needs what is below it.
     for (const image of accepted.committed) {
-      steps.push({ name: `delete-${image.path}`, run: { do: 'delete-image', image, ...letGo } });
+      const name = `delete-${image.path}`;
+      steps.push({ name, run: { do: 'delete-image', image, ...letGo, ...loses } });
+      if (job.steps.get(name) === 'REFUSED') break;
     }
   }
   if (accepted.kind === 'COPY' && accepted.destination !== undefined && isRubbish(job)) {

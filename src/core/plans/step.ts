@@ -42,6 +42,8 @@ export type Action =
       readonly image: KnownFile;
       /** That header is read back once more. Undefined: the guest itself has left the image. */
       readonly letGo?: LetGo;
+      /** That internal snapshots go with it was accepted. */
+      readonly losesSnapshots?: true;
     };
 
 /** By which header, and by which job's, an image is let go. */

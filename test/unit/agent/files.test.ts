@@ -24,7 +24,7 @@ describe('a file that cannot be looked at', () => {
     const image = { path, device: '1', inode: '2', birthTimeNs: '3' };
     await expect(isStill(image)).rejects.toMatchObject({ code: 'ELOOP' });
     await expect(isThere(path)).rejects.toMatchObject({ code: 'ELOOP' });
-    await expect(deleteImage(image, async () => undefined)).rejects.toMatchObject({ code: 'ELOOP' });
+    await expect(deleteImage({ image }, async () => undefined)).rejects.toMatchObject({ code: 'ELOOP' });
     await expect(removeFile({ ...image, created: true })).rejects.toMatchObject({ code: 'ELOOP' });
     expect(await isThere(join(dir.path, 'nothing'))).toBe(false);
   });
@@ -217,9 +217,9 @@ describe('deleting an image that a commit has emptied', () => {
   it('deletes that very file, once and again', async () => {
     await using dir = await testDir();
     const image = await known(join(dir.path, 'x'));
-    await deleteImage(image, holderIn(join(dir.path, 'other'), 'nbd://host/x'));
+    await deleteImage({ image }, holderIn(join(dir.path, 'other'), 'nbd://host/x'));
     await expect(lstat(image.path)).rejects.toThrow('ENOENT');
-    await deleteImage(image, holderIn());
+    await deleteImage({ image }, holderIn());
   });
 
   it('leaves alone what a VM has open, by whatever name', async () => {
@@ -228,7 +228,7 @@ describe('deleting an image that a commit has emptied', () => {
     await link(image.path, join(dir.path, 'hard'));
     await symlink(image.path, join(dir.path, 'soft'));
     for (const name of ['x', 'hard', 'soft']) {
-      await expect(deleteImage(image, holderIn(join(dir.path, name)))).rejects.toMatchObject({
+      await expect(deleteImage({ image }, holderIn(join(dir.path, name)))).rejects.toMatchObject({
         reason: 'DESTINATION_IN_USE',
       });
     }
@@ -240,11 +240,11 @@ describe('deleting an image that a commit has emptied', () => {
     const image = await known(join(dir.path, 'x'));
     await rename(image.path, join(dir.path, 'moved'));
     await writeFile(image.path, 'precious');
-    await deleteImage(image, holderIn());
+    await deleteImage({ image }, holderIn());
     expect(await readFile(image.path, 'utf8')).toBe('precious');
     await rm(image.path);
     await symlink(join(dir.path, 'moved'), image.path);
-    await deleteImage(image, holderIn());
+    await deleteImage({ image }, holderIn());
     expect(await readFile(join(dir.path, 'moved'), 'utf8')).toBe('an image');
   });
 

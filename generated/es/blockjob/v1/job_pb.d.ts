@@ -536,8 +536,9 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
    * None is named that any known QEMU has open now, by whatever name, that somebody on this host has locked, or that a job begun
    * later has had in its disk or in its copy, also if that VM is off now; nor the source of a shallow copy that is right only
    * if the caller was right about what was at its destination (see StartCopyRequest.shallow), nor that of a copy whose
-   * journal was lost. Looked at anew for each answer; in a journal entry's event it is what held then, and stays: ask GetInfo
-   * before you delete. Nothing is deleted by the service because it stands here.
+   * journal was lost; nor one with internal snapshots that were taken while the job ran. Looked at anew for each answer; in a
+   * journal entry's event it is what held then, and stays: ask GetInfo before you delete. Nothing is deleted by the service
+   * because it stands here.
    *
    * @generated from field: repeated blockjob.v1.SafeToDelete safe_to_delete = 4;
    */
