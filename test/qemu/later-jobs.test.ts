@@ -1,4 +1,3 @@
-/* oxlint-disable vitest/expect-expect */
 /**
  * What an older job says ends with what a newer one does: that a file is safe to delete, also while the VM is off and nobody
  * has it open, and where the guest is. What the events of its entries say never changes.
@@ -105,10 +104,11 @@ test.each(['blockdev', 'drive'] as const)(
   'a copy there and back: the older job names no live disk, and which job knows where the guest is; style %s',
   async (style: Style) => {
     await using machine = await site.machine({ style });
-    const { expectShown } = await thereAndBack(machine);
+    const { first, expectShown } = await thereAndBack(machine);
     await expectShown();
     await quit(machine);
     await expectShown();
+    expect(named(await site.service.getInfo(first.id))).toEqual([]);
   },
 );
 

@@ -1,4 +1,3 @@
-/* oxlint-disable unicorn/consistent-function-scoping */
 /** What newer jobs have made of what an older one says. */
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
@@ -52,9 +51,11 @@ const BACK = {
 
 const first = ended('bj1', {}, PIVOTED, ON_COPY);
 
+const uses = (...files: readonly UsedFile[]) => ({ ...BACK, uses: files });
+const moved = (later: Job, job = first) => new LaterJobs([job, later]).thatMoved(job);
+
 describe('a file', () => {
   const named: FileNames = { path: SOURCE, key: 'file 1:2', keys: ['file 1:2'] };
-  const uses = (...files: readonly UsedFile[]) => ({ ...BACK, uses: files });
   const by = (later: Job, file = named) => new LaterJobs([first, later]).withFile('bj1', file);
 
   it('is that of a later job which has it in its disk, by path, key, or what either is made of', () => {
@@ -121,8 +122,6 @@ describe('a file', () => {
 });
 
 describe('where the guest is', () => {
-  const moved = (later: Job, job = first) => new LaterJobs([job, later]).thatMoved(job);
-
   it('is told by the later job that has moved it, or may have', () => {
     const back: Place = { deviceOn: 'DESTINATION', devicePath: SOURCE };
     const stays: Place = { deviceOn: 'SOURCE', devicePath: DESTINATION };

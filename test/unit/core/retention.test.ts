@@ -1,4 +1,3 @@
-/* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
 import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
@@ -12,6 +11,13 @@ const NOW = Date.parse('2026-06-01T00:00:00Z');
 function endedAgo(days: number): Job {
   const job = jobOf(RUNNING, CONCLUDED, ended('CANCELLED'));
   return { ...job, endTime: new Date(NOW - days * DAY_MS).toISOString() };
+}
+
+/** One that ended long ago, whatever it was. */
+function old(job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): Job {
+  const { options: _options, ...given } = accepted;
+  const made = jobWith({ ...given, job }, ...entries, CONCLUDED, ended('CANCELLED'));
+  return { ...made, endTime: endedAgo(90).endTime };
 }
 
 const days = (jobs: readonly Job[], keep: { days: number; jobs: number }) =>
@@ -36,11 +42,6 @@ describe('ended jobs', () => {
   });
 
   it('are kept while an older one is, of which they have made something else: without them it would be believed', () => {
-    const old = (job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): Job => {
-      const { options: _options, ...given } = accepted;
-      const made = jobWith({ ...given, job }, ...entries, CONCLUDED, ended('CANCELLED'));
-      return { ...made, endTime: endedAgo(90).endTime };
-    };
     const stale = old('bj1', {}, CREATED, RUNNING);
     const onIt = { source: { node: 'copy', path: DESTINATION, format: 'qcow2' } } as const;
     const others = [old('bj2', { ...onIt, domain: 'vm2' }, RUNNING), old('bj3', { domain: 'vm3' }, RUNNING)];
