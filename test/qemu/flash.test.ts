@@ -25,8 +25,10 @@ describe.skipIf(needs('qemu'))('a flash chip', () => {
     await run('qemu-io', ['-f', 'raw', '-c', 'write -P 0x17 0 528k', variables]);
     const name = `m${dir.slice(-6)}`;
     const flash = [
-      ...['-drive', `if=pflash,unit=0,format=raw,readonly=on,file=${code}`],
-      ...['-drive', `if=pflash,unit=1,format=raw,file=${variables}`],
+      '-drive',
+      `if=pflash,unit=0,format=raw,readonly=on,file=${code}`,
+      '-drive',
+      `if=pflash,unit=1,format=raw,file=${variables}`,
     ];
     const extraArgs = [...monitorIn(site.sockets, name), ...flash];
     const qemu = await startQemu({ style: 'drive', name, disks: [], extraArgs });

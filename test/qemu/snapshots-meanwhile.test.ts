@@ -21,11 +21,6 @@ describe.skipIf(needs('qemu'))('a snapshot that is taken meanwhile', () => {
     await site?.[Symbol.asyncDispose]();
   });
 
-  async function takeSnapshot({ qemu, top }: Machine): Promise<void> {
-    await qemu.admin.execute('human-monitor-command', { 'command-line': 'savevm before-update' });
-    expect(await snapshotsIn(top.path)).toContain('before-update');
-  }
-
   async function pivoted({ id }: { readonly id: string }) {
     const job = await site.service.abort({ job: byId(id), pivot: true });
     expect(job.state).toBe(Job_State.STATE_COMPLETED);
@@ -72,6 +67,11 @@ describe.skipIf(needs('qemu'))('a snapshot that is taken meanwhile', () => {
     expect(stdout).toContain(`backing file: ${present(machine.chain[1]).path}`);
   });
 });
+
+async function takeSnapshot({ qemu, top }: Machine): Promise<void> {
+  await qemu.admin.execute('human-monitor-command', { 'command-line': 'savevm before-update' });
+  expect(await snapshotsIn(top.path)).toContain('before-update');
+}
 
 /** Of that image alone, whoever has its chain open. */
 async function snapshotsIn(path: string): Promise<string> {

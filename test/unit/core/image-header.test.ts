@@ -2,7 +2,7 @@
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bytesOf, longestBackingFile, readImageHeader } from '../../../src/core/image-header.ts';
+import { bytesOf, longestBackingFile, readImageHeader, snapshotCount } from '../../../src/core/image-header.ts';
 import { qcow2 } from '../../support/qcow2-header.ts';
 
 const PLAIN = {
@@ -29,6 +29,18 @@ describe('the name of a backing file', () => {
 
   it('is counted in bytes', () => {
     expect(['', '/a b', '/größe', '/😀%41'].map(bytesOf)).toEqual([0, 4, 8, 8]);
+  });
+});
+
+describe('the number of internal snapshots', () => {
+  it('is in the first bytes of a qcow2 header, and nowhere else', () => {
+    const bytes = qcow2();
+    new DataView(bytes.buffer).setUint32(60, 3);
+    expect([bytes, bytes.subarray(0, 71), bytes.subarray(1), qcow2(), new Uint8Array()].map(snapshotCount)).toEqual([
+      3, 0, 0, 0, 0,
+    ]);
+    new DataView(bytes.buffer).setUint32(4, 1);
+    expect(snapshotCount(bytes)).toBe(0);
   });
 });
 
