@@ -9,7 +9,7 @@ import { WrongOutcome } from './wrong.ts';
 export interface Viewer {
   readonly scratch: string;
   /** What starts the process, where names mean something else than here. */
-  readonly under?: readonly string[] | undefined;
+  readonly under?: readonly string[];
   /** A QEMU has it open, and writes nothing now. */
   readonly isLive?: boolean;
 }

@@ -41,7 +41,7 @@ export interface CommitMove {
 
 export type Move = CopyMove | PullMove | CommitMove;
 
-const FOLDERS = ['', 'one', 'out', 'deep/er', 'new, folder'] as const;
+const FOLDERS = ['', 'one', 'out', 'deep/er', 'new, folder', 'images/new'] as const;
 const NAMES = ['copy', 'nbd:copy', 'c o,p=y', 'ü', 'm'.repeat(230)] as const;
 
 /** `depth`: the images of the chain. */

@@ -9,6 +9,7 @@ import { type Chain, type Link, mayChange, mayGo } from './chain.ts';
 import { expectShows, expectSnapshot } from './cold.ts';
 import type { Contents } from './contents.ts';
 import type { Move } from './move.ts';
+import type { View } from './view.ts';
 import { look, touched, type World } from './world.ts';
 import { must } from './wrong.ts';
 
@@ -29,17 +30,18 @@ export interface Moved {
   readonly admin: Admin;
   readonly folder: string;
   readonly scratch: string;
+  readonly view: View;
 }
 
 /** The guest writes nothing meanwhile. */
 export async function expectTrue(moved: Moved): Promise<void> {
-  const { job, after, made, files, shows, admin, folder, scratch, before, move } = moved;
+  const { job, after, made, files, shows, admin, folder, scratch, before, move, view } = moved;
   const { outcome } = job;
   if (outcome === undefined) throw new Error('no outcome');
-  const viewer = { scratch, isLive: true };
+  const viewer = { scratch, under: view.under, isLive: true };
   const [active] = after;
-  const may = [...mayChange(before, move), ...mayGo(before, move), ...(made ? [made] : [])].flatMap(
-    (link) => link.files,
+  const may = [...mayChange(before, move), ...mayGo(before, move), ...(made ? [made] : [])].flatMap((link) =>
+    link.files.map(view.outside),
   );
   const changed = touched(files, await look(folder), new Set([...may, ...moved.late]));
   must(changed.length === 0, `not to be touched: ${changed.join(', ')}`);
@@ -62,6 +64,8 @@ export async function expectTrue(moved: Moved): Promise<void> {
   for (const { path } of outcome.safeToDelete) {
     const held = after.find((link) => link.path === path || link.files.includes(path));
     must(held === undefined, `called safe to delete, and in use: ${path}`);
+    // By that name everybody finds the file that QEMU had, and not another one.
+    must(view.outside(path) === path, `called safe to delete, and another file: ${path}`);
     if (!path.startsWith('/dev/')) await rm(path);
   }
   await expectShows('after the deletions', active, shows, viewer);

@@ -37,6 +37,7 @@ export interface Asked {
   readonly copy: string | undefined;
   readonly shows: Contents;
   readonly scratch: string;
+  readonly under: readonly string[];
 }
 
 /** An image that is to be reused is made. */
@@ -95,7 +96,7 @@ function copyStart({ domain }: Asked, move: CopyMove, copy: string): Start {
 }
 
 /** Empty; or, for a shallow copy, with what the chain below the active image shows. */
-async function makeReused(path: string, move: CopyMove, { chain, shows, scratch }: Asked): Promise<void> {
+async function makeReused(path: string, move: CopyMove, { chain, shows, scratch, under }: Asked): Promise<void> {
   const format = move.format === 'raw' ? 'raw' : 'qcow2';
   const [, below] = chain;
   const size = String(shows.sizeBytes);
@@ -111,7 +112,7 @@ async function makeReused(path: string, move: CopyMove, { chain, shows, scratch 
   }
   const flat = join(scratch, 'flat');
   const bytes = Buffer.alloc(shows.sizeBytes);
-  const shown = await read([`json:${JSON.stringify(below.open)}`], { scratch, isLive: true });
+  const shown = await read([`json:${JSON.stringify(below.open)}`], { scratch, under, isLive: true });
   shown.copy(bytes);
   await writeFile(flat, bytes);
   await run('qemu-img', ['convert', '-f', 'raw', '-O', format, flat, path]);

@@ -4,8 +4,8 @@
  *   make images ─► start QEMU ─► write ─► [ move, with writes meanwhile ─► proof ]… ─► end QEMU ─► proof ─► start again
  */
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ImageFormat, type Job } from '../../generated/blockjob/v1/job.ts';
 import { graphOf } from '../support/checks.ts';
 import type { Qemu } from '../support/qemu.ts';
@@ -20,6 +20,7 @@ import { type Move, moveOf } from './move.ts';
 import { expectTrue } from './proof.ts';
 import { startOf } from './request.ts';
 import { isDone, Steering, stateOf } from './steering.ts';
+import { hide, PLAIN, type View } from './view.ts';
 import { Guest, startAgain, startVm, told } from './vm.ts';
 import { look, touched } from './world.ts';
 import { must } from './wrong.ts';
@@ -32,6 +33,8 @@ export interface Place {
   /** For what the proof needs. */
   readonly scratch: string;
   readonly canLoop: boolean;
+  /** QEMU is in a mount namespace of its own. */
+  readonly isApart: boolean;
 }
 
 export interface Tally {
@@ -41,7 +44,7 @@ export interface Tally {
 }
 
 export async function round(name: string, random: Random, place: Place, tally: Tally): Promise<void> {
-  const plan = graphPlan(random, place.canLoop);
+  const plan = graphPlan(random, place.canLoop && !place.isApart);
   const said = [`${name}: ${plan.style}${plan.isExplicit ? ' explicit' : ''} ${plan.images.map(told).join(' <- ')}`];
   try {
     await using one = await Round.start(name, random, place, plan);
@@ -67,11 +70,12 @@ class Round implements AsyncDisposable {
   readonly #qemu: Qemu;
   readonly #guest: Guest;
   readonly #open: AsyncDisposableStack;
+  readonly #view: View;
   readonly #late = new Set<string>();
   chain: Chain;
 
   private constructor(
-    parts: { name: string; random: Random; place: Place; qemu: Qemu; guest: Guest; chain: Chain },
+    parts: { name: string; random: Random; place: Place; qemu: Qemu; guest: Guest; chain: Chain; view: View },
     open: AsyncDisposableStack,
   ) {
     this.#name = parts.name;
@@ -79,31 +83,33 @@ class Round implements AsyncDisposable {
     this.#place = parts.place;
     this.#qemu = parts.qemu;
     this.#guest = parts.guest;
+    this.#view = parts.view;
     this.chain = parts.chain;
     this.#open = open;
   }
 
   static async start(name: string, random: Random, place: Place, plan: GraphPlan): Promise<Round> {
     await using open = new AsyncDisposableStack();
-    const images = await makeImages(plan.images, place.folder, open.use(new DisposableStack()));
+    const folder = join(place.folder, 'images');
+    const images = await makeImages(plan.images, folder, open.use(new DisposableStack()));
     const chain = chainOf(images);
     const shows = (images.at(-1)?.shows ?? Contents.empty(0)).copy();
     // Else nothing that follows would say anything.
     await expectShows('as it was made', chain[0], shows, place);
-    const qemu = open.use(await startVm(plan, images, { name, sockets: place.sockets }));
+    const view = place.isApart ? await hide(folder, random) : PLAIN;
+    const qemu = open.use(await startVm(plan, images, { name, sockets: place.sockets, under: view.under }));
     await place.service.domainUp(name);
     // What is discarded in such an image shows what is below it again.
     const mayDiscard = !plan.images.some(({ options }) => options.includes('compat=0.10'));
     const guest = new Guest(qemu, random, { shows, mayDiscard });
     await guest.write();
-    return new Round({ name, random, place, qemu, guest, chain }, open.move());
+    return new Round({ name, random, place, qemu, guest, chain, view }, open.move());
   }
 
   /** How it ended, in a word. */
   async move(move: Move): Promise<string> {
     const { folder, service } = this.#place;
     const copy = move.what === 'copy' ? join(folder, move.folder, move.name) : undefined;
-    if (copy !== undefined) await mkdir(dirname(copy), { recursive: true });
     const start = await startOf({
       domain: this.#name,
       move,
@@ -111,6 +117,7 @@ class Round implements AsyncDisposable {
       copy,
       shows: this.#guest.shows,
       scratch: this.#place.scratch,
+      under: this.#view.under,
     });
     const [files, graph] = [await look(folder), await graphOf(this.#qemu.admin)];
     const unchanged = async () => {
@@ -145,6 +152,7 @@ class Round implements AsyncDisposable {
       admin: this.#qemu.admin,
       folder,
       scratch: this.#place.scratch,
+      view: this.#view,
     });
     await this.#guest.reads(2);
     // It is over the images of this disk, which go on changing.
@@ -156,18 +164,21 @@ class Round implements AsyncDisposable {
   /** What QEMU has written to the base by then it may still have to flush. */
   #brokenOff(move: Move): void {
     if (move.what !== 'commit') return;
-    for (const file of this.chain[move.base]?.files ?? []) this.#late.add(file);
+    for (const file of this.chain[move.base]?.files ?? []) this.#late.add(this.#view.outside(file));
   }
 
   /** QEMU is gone, in one way or another; what is left is the disk, and it can be started. */
   async end(): Promise<void> {
-    if (this.#random.chance(0.5)) process.kill(this.#qemu.pid, 'SIGKILL');
+    // Images of other formats may need a repair then.
+    const isCrashSafe = ['raw', 'qcow2'].includes(this.chain[0].format);
+    if (isCrashSafe && this.#random.chance(0.5)) process.kill(this.#qemu.pid, 'SIGKILL');
     else await this.#qemu.admin.execute('quit').catch(() => undefined);
     await this.#qemu.exited;
     const { shows } = this.#guest;
-    await expectShows('when QEMU has ended', this.chain[0], shows, this.#place);
-    for (const link of this.chain) await expectSnapshot(link, this.#place);
-    await using again = await startAgain(this.chain[0].open, `${this.#name}-again`);
+    const viewer = { scratch: this.#place.scratch, under: this.#view.under };
+    await expectShows('when QEMU has ended', this.chain[0], shows, viewer);
+    for (const link of this.chain) await expectSnapshot(link, viewer);
+    await using again = await startAgain(this.chain[0].open, `${this.#name}-again`, this.#view.under);
     const guest = new Guest(again, this.#random, { shows, mayDiscard: false });
     await guest.reads(3);
     await guest.write();

@@ -16,6 +16,9 @@ const REASONS: ReadonlySet<string> = new Set([
   'FORMAT_UNKNOWN',
   'SIZE_MISMATCH',
   'NAME_TOO_LONG',
+  // In a mount namespace of QEMU's own.
+  'PATH_DIFFERS_IN_QEMU',
+  'FILE_NOT_KNOWN',
 ]);
 /** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
 const CANNOT_GROW = 'committing: Invalid argument';

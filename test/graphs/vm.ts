@@ -16,7 +16,7 @@ export interface Where {
   /** For a monitor that the service finds. */
   readonly sockets: string;
   /** What starts QEMU, as in a mount namespace of its own. */
-  readonly under?: readonly string[];
+  readonly under: readonly string[];
 }
 
 export async function startVm(
@@ -30,7 +30,7 @@ export async function startVm(
     style: plan.style,
     name,
     disks: [],
-    ...(under && { under }),
+    under,
     extraArgs: [
       // Nothing runs in it: the test writes.
       '-S',
@@ -44,12 +44,12 @@ export async function startVm(
 }
 
 /** As it is started the next time, by somebody who knows its image and format alone. */
-export async function startAgain(image: object, name: string, under?: readonly string[]): Promise<Qemu> {
+export async function startAgain(image: object, name: string, under: readonly string[]): Promise<Qemu> {
   return await startQemu({
     style: 'blockdev',
     name,
     disks: [],
-    ...(under && { under }),
+    under,
     extraArgs: ['-S', ...blockdev({ ...image, 'node-name': 'top' }), '-device', `virtio-blk-pci,id=${DISK},drive=top`],
   });
 }
