@@ -49,6 +49,8 @@ const NAMES: readonly [string, ...string[]] = [
 ];
 const FOLDERS = ['', '', 'one', 'two', 'deep/er', 'sp ace,comma'] as const;
 const LONG_FOLDER = Array.from({ length: 4 }, () => 'd'.repeat(230)).join('/');
+/** Its size would be one of cylinders, heads and sectors. */
+const OPTIONS: Partial<Record<Format, readonly string[]>> = { vpc: ['force_size=on'] };
 const OTHERS = ['qcow', 'qed', 'vmdk', 'vdi', 'vpc', 'vhdx', 'parallels'] as const;
 
 /** `canLoop`: there are block devices. */
@@ -91,7 +93,8 @@ function imagePlan(random: Random, { at, depth, sizeBytes, isExplicit, isLong, c
   const isLoop = canLoop && !isLong && (format === 'raw' || format === 'qcow2') && random.chance(0.08);
   const folder = random.of(FOLDERS);
   const isOdd = format === 'raw' && !isLoop && depth > 1 && random.chance(0.3);
-  const qcow2 = format === 'qcow2' ? qcow2Plan(random, isBase) : { options: [], dataFile: 'none' as const };
+  const qcow2 =
+    format === 'qcow2' ? qcow2Plan(random, isBase) : { options: OPTIONS[format] ?? [], dataFile: 'none' as const };
   const isPart = format === 'raw' && !isLoop && isExplicit && random.chance(0.2);
   // What is compressed is written once.
   const hasSnapshot = format === 'qcow2' && qcow2.dataFile === 'none' && random.chance(0.12);
