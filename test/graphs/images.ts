@@ -48,7 +48,7 @@ async function makeImage(plan: ImagePlan, folder: string, below: Image | undefin
   let path = file;
   if (plan.on === 'loop') {
     await using made = await open(file, 'wx');
-    await made.truncate(plan.format === 'raw' ? plan.sizeBytes : 12 * MIB);
+    await made.truncate(plan.format === 'raw' ? plan.sizeBytes : 24 * MIB);
     path = devices.use(await LoopDevice.over(file)).path;
   }
   const storage = { driver: plan.on === 'loop' ? 'host_device' : 'file', filename: path };
