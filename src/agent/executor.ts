@@ -2,16 +2,15 @@
 
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { Action, KnownFile, LetGo, MadeFile } from '../core/plans/step.ts';
-import type { QemuJob } from '../core/qemu/replies.ts';
 import { Refused } from '../qmp/errors.ts';
+import { type Comparing, compare, endComparison } from './compare.ts';
 import { refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
 import type { Holder } from './graphs.ts';
 import { mustBeInPlace, proveFile } from './prove-file.ts';
+import { endJob, ignoringLateness, untilConcluded } from './qemu-jobs.ts';
 import { StableStorage } from './stable-storage.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
-
-const LOOK_AGAIN_MS = 1000;
 
 /** What a step has found out of files. */
 export interface Done {
@@ -31,6 +30,8 @@ export interface Workplace {
   readonly made: MadeFile | undefined;
   /** Who has a file open now, by whatever name; undefined: no VM. */
   readonly holder: () => Promise<Holder>;
+  /** What a comparison asks, and tells. Undefined where there is none. */
+  readonly comparing?: Comparing;
 }
 
 /** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
@@ -67,6 +68,13 @@ export async function perform(action: Action, workplace: Workplace): Promise<Don
       if (job?.error === undefined) return {};
       throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
     }
+    case 'compare':
+      if (workplace.comparing === undefined) throw new Error('nobody looks after the comparison');
+      if (machine !== undefined) await compare(action.comparison, machine, workplace.comparing);
+      return {};
+    case 'end-comparison':
+      if (machine !== undefined) await endComparison(action.job, machine);
+      return {};
     case 'end-qmp-job':
       if (machine !== undefined) await endJob(machine, action.qemuJob);
       return {};
@@ -90,32 +98,4 @@ async function mustBeLetGo({ job, handover }: LetGo): Promise<void> {
   if (header.is === 'NEW') return;
   const why = header.is === 'OLD' ? `its header names ${header.backingFile || 'no image'}` : header.why;
   fail('NOT_ON_DISK', { job, path: handover.overlay.path, why });
-}
-
-/** Cancels the job if it still runs, waits for its end, and dismisses it. One that is not there has well ended. */
-async function endJob(machine: VirtualMachine, id: string): Promise<void> {
-  const first = (await machine.jobs()).find((job) => job.id === id);
-  if (first === undefined) return;
-  if (first.status !== 'concluded') await ignoringLateness(machine, 'job-cancel', id);
-  const job = await untilConcluded(machine, id);
-  if (job !== undefined) await ignoringLateness(machine, 'job-dismiss', id);
-}
-
-/** Looks again at each event, and now and then: a QEMU that hangs tells of nothing. Undefined: somebody dismissed it. */
-async function untilConcluded(machine: VirtualMachine, id: string): Promise<QemuJob | undefined> {
-  for (;;) {
-    const before = machine.wake.now;
-    const job = (await machine.jobs()).find((one) => one.id === id);
-    if (job === undefined || job.status === 'concluded') return job;
-    await machine.wake.after(before, { timeoutMs: LOOK_AGAIN_MS });
-  }
-}
-
-/** The job may end, or be dismissed by another client, between the look and the command. */
-async function ignoringLateness(machine: VirtualMachine, execute: 'job-cancel' | 'job-dismiss', id: string) {
-  try {
-    await machine.execute({ execute, arguments: { id } });
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-  }
 }

@@ -1,16 +1,18 @@
 /** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
 import { carryBitmaps } from '../core/bitmaps.ts';
-import { ending, whatFailed } from '../core/ending.ts';
-import { type Failure, fail, failure } from '../core/errors.ts';
+import { ending, timeIsUp, whatFailed } from '../core/ending.ts';
+import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import type { Job, StepState } from '../core/job.ts';
 import { writtenBy } from '../core/job-facts.ts';
 import { outcomeOf } from '../core/outcome.ts';
 import { planSettling } from '../core/plans/settling.ts';
 import type { Action, Step } from '../core/plans/step.ts';
 import { isLive } from '../core/qemu/guest-state.ts';
+import { VERIFY_STEP } from '../core/reuse.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { NotSent } from '../qmp/errors.ts';
+import { type Comparing, refuseOtherChain } from './compare.ts';
 import { type Done, perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
 import { removeFile } from './files.ts';
@@ -18,15 +20,22 @@ import { freeFiles } from './free-files.ts';
 import type { Holder } from './graphs.ts';
 import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
+import { refuseMigrating } from './migration.ts';
+import { timeLeftMs } from './time-left.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {
   readonly log: JobLog;
   readonly observer?: Observer;
-  /** Who has a file open now, by whatever name; undefined: no VM. */
   /** Who has which files open now. */
   readonly holder: () => Promise<Holder>;
   readonly hold: JobHold;
+  /** Told how much has been compared, of how much. */
+  readonly onVerified?: (bytes: number, ofBytes: number) => void;
+  /** Rejects where this host is not to go on with a start that has taken its time. */
+  readonly mayPivot: (signal: AbortSignal) => Promise<void>;
+  /** Aborted when the agent ends, and the job is left to the next one. */
+  readonly leaving: AbortSignal;
   readonly logger: Logger;
 }
 
@@ -82,7 +91,8 @@ export class JobSteps {
 
   /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
   async takeBack(machine: VirtualMachine | undefined): Promise<void> {
-    const why = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? (await this.#failedAtOnce(machine));
+    const known = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? this.#brokenOff;
+    const why = known ?? (await this.#failedAtOnce(machine));
     for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
       const state = this.#job.steps.get(name);
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
@@ -108,6 +118,12 @@ export class JobSteps {
   get #cancelled(): Failure | undefined {
     const job = this.#job.accepted.job;
     return this.#isCancelled ? failure('JOB_ENDED', { job, state: 'CANCELLED' }) : undefined;
+  }
+
+  /** The service that began it did not see it end. */
+  get #brokenOff(): Failure | undefined {
+    if (this.#job.steps.get(VERIFY_STEP) !== 'STARTED') return undefined;
+    return failure('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service was started anew' });
   }
 
   get #isCancelled(): boolean {
@@ -193,7 +209,29 @@ export class JobSteps {
   }
 
   #workplace(machine: VirtualMachine | undefined): Workplace {
-    return { ...this.#about, machine, made: this.#job.madeFile, holder: this.#options.holder };
+    const { holder } = this.#options;
+    return { ...this.#about, machine, made: this.#job.madeFile, holder, comparing: this.#comparing(machine) };
+  }
+
+  /** A comparison may take hours: what was true when the start was prepared is looked at again when it is done. */
+  #comparing(machine: VirtualMachine | undefined): Comparing {
+    const { leaving, onVerified, mayPivot } = this.#options;
+    const { accepted } = this.#job;
+    const { path } = this.#about;
+    return {
+      mayGoOn: () => {
+        if (this.#cancelled !== undefined) throw new BlockJobError(this.#cancelled);
+        if (timeLeftMs(this.#job) <= 0) throw new BlockJobError(timeIsUp(accepted));
+        if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path, why: 'the service ends' });
+      },
+      onProgress: (bytes, ofBytes) => onVerified?.(bytes, ofBytes),
+      whenEqual: async () => {
+        if (machine === undefined) return;
+        await mayPivot(leaving);
+        await refuseMigrating(machine);
+        await refuseOtherChain(accepted, machine);
+      },
+    };
   }
 
   /** For messages. */

@@ -197,6 +197,7 @@ export class JobTable {
       copiesBeside: () => copiesBeside(log.job, this.newestFirst, machines),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
+      onVerified: (bytes, ofBytes) => progresses.verify(log.job, bytes, ofBytes),
       logger,
     });
   }

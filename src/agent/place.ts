@@ -3,11 +3,13 @@ import { constants } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BlockJobError, fail } from '../core/errors.ts';
-import { HEADER_BYTES, type ImageHeader, readImageHeader } from '../core/image-header.ts';
+import { HEADER_BYTES, type ImageHeader, type Qcow2Header, readImageHeader } from '../core/image-header.ts';
 import { lstat, open, realpath, stat } from './disk-files.ts';
 import { failureFrom } from './failures.ts';
 import { type DomainGraph, holderOf } from './graphs.ts';
 import { processWith } from './open-files.ts';
+
+const CHUNK_BYTES = 1024 * 1024;
 
 export interface Place {
   /** Without symbolic links: the path that was checked is the one that is used. */
@@ -100,6 +102,23 @@ export async function readHeader(path: string): Promise<ImageHeader> {
       await handle.close();
     }
   });
+}
+
+/** Are so many bytes there, and all of them zeroes? */
+export async function isZero(path: string, { offset, bytes }: Qcow2Header['tables']): Promise<boolean> {
+  const handle = await inWords(path, async () => await open(path, constants.O_RDONLY));
+  try {
+    const buffer = new Uint8Array(CHUNK_BYTES);
+    for (let at = 0; at < bytes; ) {
+      const wanted = Math.min(buffer.length, bytes - at);
+      const { bytesRead } = await handle.read(buffer, 0, wanted, offset + at);
+      if (bytesRead === 0 || buffer.subarray(0, bytesRead).some((byte) => byte !== 0)) return false;
+      at += bytesRead;
+    }
+    return true;
+  } finally {
+    await handle.close();
+  }
 }
 
 /** What the file system has against it becomes our error. */

@@ -3,9 +3,10 @@ import { onlyBelow } from '../core/chain.ts';
 import { type Destination, keyNeeded, keyNeededBelow } from '../core/destination.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { copyUses } from '../core/disks/uses.ts';
+import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy } from '../core/plans/copy.ts';
-import { canYank } from '../core/qemu/features.ts';
+import { canCompare, canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
 import { lookAtReused } from './reused.ts';
@@ -26,7 +27,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   judge(copyUses(disk.chain, { ...how, isNamed: false }), spec.accept);
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
   const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
-  const reused = how.topOnly ? await lookAtReused(path, destination, site) : undefined;
+  const reused = how.topOnly ? await lookAtReused(path, destination, spec.options, site) : undefined;
   const { backingName } = destination;
   const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined }), spec.accept);
   // The header has clusters as the source's has, where it is qcow2, too.
@@ -43,6 +44,11 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     detectZeroes: disk.detectZeroes,
     topOnly: how.topOnly,
   };
+  const verify =
+    reused?.by === 'COMPARED' && backing !== undefined
+      ? { node: backing.node, path: backing.path, bytes: backing.virtualSizeBytes }
+      : undefined;
+  if (verify !== undefined && !canCompare(site.schema)) refuseComparison(site);
   const shared = sharedNode(destination.backing);
   const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
   const toSet = [
@@ -72,8 +78,13 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     ...(reused && { reused }),
     ...losses,
     options,
-    plan: planCopy(job, source, destination, options),
+    plan: planCopy(job, source, { ...destination, ...(verify && { verify }) }, options),
   };
+}
+
+function refuseComparison({ identity, machine }: Site): never {
+  const feature = 'driver quorum, by which verify_reused compares (some vendors leave it out)';
+  fail('QEMU_TOO_OLD', { version: identity.qemuVersion, domain: machine.name, feature, since: '2.0' });
 }
 
 /** What was asked for, as it was found: a device may have been named as a file, or by a link. */

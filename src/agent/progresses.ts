@@ -5,7 +5,7 @@
 import type { Job } from '../core/job.ts';
 import { hasEnded } from '../core/job.ts';
 import { isJobId } from '../core/plans/names.ts';
-import { finished, NO_HISTORY, observe, type Progress, type ProgressHistory } from '../core/progress.ts';
+import { finished, NO_HISTORY, observe, type Progress, type ProgressHistory, verifying } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { inTime } from '../lib/in-time.ts';
 import { Timer } from '../lib/timer.ts';
@@ -59,6 +59,13 @@ export class Progresses {
   /** A job that ends keeps its last value, for those who look at it later. */
   forget(job: string): void {
     this.#slots.delete(job);
+  }
+
+  /** It is not copied yet, but compared. */
+  verify({ accepted }: Job, bytes: number, ofBytes: number): void {
+    const progress = verifying(bytes, ofBytes, new Date().toISOString());
+    this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0 });
+    this.changed.notify();
   }
 
   /** Asks QEMU now; where it does not answer at once, the last value stays. */

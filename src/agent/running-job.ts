@@ -26,7 +26,9 @@ import { StableStorage } from './stable-storage.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-export interface RunningJobOptions extends Omit<JobStepsOptions, 'hold'>, Pick<UrgentMovesOptions, 'copiesBeside'> {
+export interface RunningJobOptions
+  extends Omit<JobStepsOptions, 'hold' | 'leaving'>,
+    Pick<UrgentMovesOptions, 'copiesBeside'> {
   readonly holdOf: HoldOf;
   /** The VM of this job as it is now; undefined: there is none. */
   readonly machine: () => VirtualMachine | undefined;
@@ -61,7 +63,7 @@ export class RunningJob {
     this.#looker = lookerFor(this.#job, { onBlockJobs: options.onBlockJobs, storage: this.#storage });
     this.#logger = options.logger.child({ job, domain, disk });
     this.#hold = new JobHold(options.log, options.holdOf);
-    this.#steps = new JobSteps({ ...options, hold: this.#hold, logger: this.#logger });
+    this.#steps = new JobSteps({ ...options, hold: this.#hold, leaving: this.#stop.signal, logger: this.#logger });
     this.#urgent = new UrgentMoves({ ...options, asked: this.#asked, logger: this.#logger });
   }
 

@@ -230,7 +230,17 @@ export const catalogue = {
   REUSED_UNLIKE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: {why}; make it anew, or copy the whole disk',
+    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: {why}; make it anew, have it compared (verify_reused), or copy the whole disk',
+  },
+  REUSED_DIFFERS: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: they differ first in the sector at byte {offset}; make it anew, or copy the whole disk',
+  },
+  VERIFY_BROKEN_OFF: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'the comparison of {path} was broken off: {why}; nothing was copied. Start again',
   },
   DESTINATION_MOVED: {
     code: 'FAILED_PRECONDITION',

@@ -109,19 +109,22 @@ function unsynced({ accepted, syncFailure }: Job, path: string): Failure {
 
 function cancelledAs(
   { accepted }: Job,
-  { timeIsUp, connectionBroken, destinationMoved }: Extract<Job['intent'], { readonly entry: 'cancel-requested' }>,
+  intent: Extract<Job['intent'], { readonly entry: 'cancel-requested' }>,
 ): Ending {
   const path = accepted.destination?.path ?? '';
-  if (connectionBroken) {
+  if (intent.connectionBroken) {
     const why = 'the guest waited for storage that hangs, so that the connections of its copies were broken';
     return { state: 'FAILED', failure: failure('DESTINATION_UNREACHABLE', { path, why }) };
   }
-  if (destinationMoved) {
+  if (intent.destinationMoved) {
     return { state: 'FAILED', failure: failure('DESTINATION_MOVED', { path }) };
   }
-  if (timeIsUp === undefined) return { state: 'CANCELLED', failure: undefined };
-  const timeLimit = `${(accepted.options.timeLimitMs ?? 0) / 1000} seconds`;
-  return { state: 'CANCELLED', failure: failure('TIME_LIMIT_REACHED', { job: accepted.job, timeLimit }) };
+  if (intent.timeIsUp === undefined) return { state: 'CANCELLED', failure: undefined };
+  return { state: 'CANCELLED', failure: timeIsUp(accepted) };
+}
+
+export function timeIsUp({ job, options }: Pick<Accepted, 'job' | 'options'>): Failure {
+  return failure('TIME_LIMIT_REACHED', { job, timeLimit: `${(options.timeLimitMs ?? 0) / 1000} seconds` });
 }
 
 function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | undefined): Failure {

@@ -16,6 +16,8 @@ export interface JobOptions {
   readonly shallow: boolean;
   readonly reuseExternal: boolean;
   readonly relativeBacking: boolean;
+  /** What is taken over from a destination is compared before the start. Undefined also in older journals. */
+  readonly verifyReused?: boolean;
   /** Undefined: QEMU chooses (the destination's cluster size, 4 KiB to 64 KiB). */
   readonly granularityBytes: number | undefined;
   readonly bufferBytes: number;

@@ -113,7 +113,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   if (concluded.deviceOn === 'DESTINATION') {
     const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
     // Nobody deletes the only right disk because somebody was mistaken about the other one.
-    const isKept = isDeleted || restsOnWord(job.accepted) !== undefined;
+    const isKept = isDeleted || restsOnWord(job) !== undefined;
     const top = isKept ? [] : [{ path: source.path, warning: warningOf(LEFT, source.path, job) }];
     return { ...known, destinationContent: 'COMPLETE', safeToDelete: [...top, ...left] };
   }
@@ -137,8 +137,8 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
 }
 
 /** What was at the destination before, and is a part of the copy. */
-function takenOver({ accepted }: Job): readonly Evidence[] {
-  const text = reusedInWords(accepted);
+function takenOver(job: Job): readonly Evidence[] {
+  const text = reusedInWords(job);
   return text === undefined ? [] : [{ source: 'JOURNAL', text, revision: 1 }];
 }
 

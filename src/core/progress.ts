@@ -28,6 +28,8 @@ export interface Progress {
   readonly convergence: Convergence;
   /** When QEMU was asked, RFC 3339. */
   readonly sampleTime: string;
+  /** How much of what is taken over has been compared, before the copy begins. */
+  readonly verified?: { readonly bytes: number; readonly ofBytes: number };
 }
 
 export interface Sample {
@@ -84,6 +86,22 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
       sampleTime: sample.time,
       convergence: ready ? 'SETTLED' : converges(net, bytesPerSecond, seconds),
     },
+  };
+}
+
+/** Of a job that does not copy yet: it is found out whether it may. */
+export function verifying(bytes: number, ofBytes: number, sampleTime: string): Progress {
+  return {
+    currentBytes: 0,
+    endBytes: 1,
+    percent: 0,
+    remainingBytes: 0,
+    bytesPerSecond: 0,
+    dirtyBytesPerSecond: 0,
+    etaMs: undefined,
+    convergence: 'CONVERGING',
+    sampleTime,
+    verified: { bytes, ofBytes },
   };
 }
 

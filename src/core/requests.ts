@@ -45,6 +45,7 @@ export interface CopyRequest extends StartRequest {
   readonly shallow: boolean;
   readonly reuseExternal: boolean;
   readonly relativeBacking: boolean;
+  readonly verifyReused: boolean;
   readonly bandwidthBytesPerSecond: bigint;
   readonly granularityBytes: bigint;
   readonly bufferBytes: bigint;

@@ -113,6 +113,7 @@ function fromOptions({ options }: PublicAccepted): JobOptions {
     shallow,
     reuseExternal,
     relativeBacking,
+    verifyReused: options.verifyReused ?? false,
     granularityBytes: BigInt(options.granularityBytes ?? 0),
     bufferBytes: BigInt(options.bufferBytes),
     writeMode: toEnum(WriteMode, 'WRITE_MODE', options.writeMode),
@@ -138,6 +139,8 @@ function fromProgress(progress: Progress): ProgressMessage {
     eta: progress.etaMs === undefined ? undefined : fromMs(progress.etaMs),
     convergence: toEnum(Convergence, 'CONVERGENCE', progress.convergence),
     sampleTime: date(progress.sampleTime),
+    verifiedBytes: BigInt(progress.verified?.bytes ?? 0),
+    toVerifyBytes: BigInt(progress.verified?.ofBytes ?? 0),
   };
 }
 

@@ -70,6 +70,7 @@ export function toCopyRequest(message: StartCopyRequest): CopyRequest {
     shallow: message.shallow,
     reuseExternal: message.reuseExternal,
     relativeBacking: message.relativeBacking,
+    verifyReused: message.verifyReused,
     bandwidthBytesPerSecond: message.bandwidthBytesPerSecond,
     granularityBytes: message.granularityBytes,
     bufferBytes: message.bufferBytes,

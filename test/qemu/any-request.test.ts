@@ -141,6 +141,7 @@ function requests(machine: Machine) {
     shallow: fc.boolean(),
     reuseExternal: fc.boolean(),
     relativeBacking: fc.boolean(),
+    verifyReused: fc.boolean(),
     bandwidthBytesPerSecond: uint64,
     granularityBytes: uint64,
     bufferBytes: uint64,

@@ -1,3 +1,4 @@
+/* oxlint-disable unicorn/consistent-function-scoping */
 /**
  * Destinations that are there already: what of them becomes a part of the copy, and on whose word. Results are opened cold, by
  * their headers alone.
@@ -7,13 +8,14 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { ImageFormat, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { startWith } from '../support/any-disk.ts';
 import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
 import { byId, refused } from '../support/caller.ts';
-import { graphOf, hashOf, present } from '../support/checks.ts';
+import { eventually, graphOf, hashOf, present } from '../support/checks.ts';
 import { LoopDevice } from '../support/loop-device.ts';
 import { needs } from '../support/means.ts';
 import { NbdServer } from '../support/nbd-server.ts';
-import { run, type Style } from '../support/qemu.ts';
+import { run, type Style, testDir } from '../support/qemu.ts';
 
 const { IMAGE_FORMAT_RAW: RAW, IMAGE_FORMAT_QCOW2: QCOW2, IMAGE_FORMAT_UNSPECIFIED: ANY } = ImageFormat;
 const STYLES: readonly Style[] = ['blockdev', 'drive'];
@@ -54,6 +56,13 @@ async function moved(machine: Machine, path: string, format: ImageFormat = ANY):
   await site.service.until(id, 'STATE_READY');
   await machine.guest.write(1);
   return await site.service.abort({ job: byId(id), pivot: true });
+}
+
+/** Another byte there; done twice, the one that was. */
+async function flip(path: string, at: number): Promise<void> {
+  await using image = await open(path, 'r+');
+  const { buffer } = await image.read(Buffer.alloc(1), 0, 1, at);
+  await image.write(Buffer.of((buffer[0] ?? 0) ^ 1), 0, 1, at);
 }
 
 const words = (job: Job) => present(job.outcome).evidence.map(({ text }) => text);
@@ -190,4 +199,204 @@ describe.skipIf(needs('qemu'))('a whole copy into what is there, full of somethi
       await guest.expectIn(at, isQcow2 ? 'qcow2' : 'raw');
     },
   );
+});
+
+describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) => {
+  /** The chain in another folder, as it is, and an image over it. */
+  async function copiedChain(machine: Machine): Promise<{ readonly path: string; readonly below: string }> {
+    const pool = join(machine.dir, 'pool');
+    await mkdir(pool);
+    const below = join(pool, 'snap1');
+    await copyFile(base(machine), join(pool, 'base'));
+    await copyFile(snap1(machine), below);
+    await qemuImg('rebase', '-q', '-u', '-F', 'qcow2', '-b', join(pool, 'base'), below);
+    return { path: await over(machine, below), below };
+  }
+
+  const verified = (machine: Machine, path: string, format: ImageFormat = ANY) => ({
+    ...request(machine, path, format),
+    verifyReused: true,
+  });
+
+  /** What a start leaves that comes to nothing. */
+  async function expectNothing(machine: Machine, before: unknown): Promise<void> {
+    expect(await graphOf(machine.qemu.admin)).toEqual(before);
+    expect((await site.service.listJobs({ domain: machine.disk.domain })).jobs).toEqual([]);
+    expect(await site.service.listLeftovers(machine.disk.domain)).toEqual([]);
+  }
+
+  /** Compares for long, and says when it is under way. */
+  async function slowly(machine: Machine) {
+    const { path } = await copiedChain(machine);
+    const before = await graphOf(machine.qemu.admin);
+    const answer = refused(site.service.startCopy({ ...verified(machine, path), bandwidthBytesPerSecond: 65_536n }));
+    const job = await eventually('a comparison', async () => {
+      const { jobs } = await site.service.listJobs({ domain: machine.disk.domain });
+      return jobs.find(({ progress }) => progress !== undefined && progress.toVerifyBytes > 0n);
+    });
+    return { answer, job, before, path };
+  }
+
+  test('what is the same is proved, and the old image may go', async () => {
+    await using machine = await site.machine({ style });
+    const { path } = await copiedChain(machine);
+    const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(verified(machine, path)));
+    expect(plan.notes).toEqual([
+      `${path} is compared with ${snap1(machine)} before the copy begins, and all of both is read for it`,
+    ]);
+    expect(plan.steps.map(({ name }) => name).slice(-99, -1)).toContain('verify-reused');
+    await machine.guest.write(0);
+    const { id, options } = await site.service.startCopy(verified(machine, path));
+    expect(options?.verifyReused).toBe(true);
+    await site.service.until(id, 'STATE_READY');
+    await machine.guest.write(1);
+    const job = await site.service.abort({ job: byId(id), pivot: true });
+    expect(safe(job)).toEqual([machine.top.path]);
+    expect(words(job)).toContain(
+      `${path} showed what ${snap1(machine)} shows: all of both was compared before the copy began`,
+    );
+    await machine.qemu[Symbol.asyncDispose]();
+    await run(
+      'rm',
+      machine.chain.map((image) => image.path),
+    );
+    await machine.guest.expectIn(path, 'qcow2');
+  });
+
+  test.each([0, 1_234_432, SIZE - 512])(
+    'one sector is found that differs, at byte %i, in each of three places',
+    async (at) => {
+      await using machine = await site.machine({ style });
+      const { path, below } = await copiedChain(machine);
+      const before = await graphOf(machine.qemu.admin);
+      const change = async (image: string) => {
+        // Another byte than whichever is there.
+        const { stdout } = await run('qemu-io', ['-f', 'qcow2', '-c', `read -v ${at} 512`, image]);
+        const byte = Number.parseInt(/^[0-9a-f]{8}: {2}([0-9a-f]{2})/m.exec(stdout)?.[1] ?? '', 16);
+        await fill(image, 'qcow2', `write -P ${(byte + 1) % 256} ${at} 512`);
+      };
+      for (const [image, format] of [
+        [below, ANY],
+        [path, ANY],
+      ] as const) {
+        const kept = `${image}.kept`;
+        await copyFile(image, kept);
+        await change(image);
+        const answer = await refused(site.service.startCopy(verified(machine, path, format)));
+        expect(answer).toMatchObject({
+          reason: 'REUSED_DIFFERS',
+          metadata: { path, backing: snap1(machine), offset: String(at) },
+        });
+        await copyFile(kept, image);
+      }
+      const flat = join(machine.dir, 'flat');
+      await qemuImg('convert', '-U', '-fqcow2', '-Oraw', snap1(machine), flat);
+      await flip(flat, at + 511);
+      const answer = await refused(site.service.startCopy(verified(machine, flat, RAW)));
+      expect([answer.reason, answer.metadata['offset']]).toEqual(['REUSED_DIFFERS', String(at)]);
+      await expectNothing(machine, before);
+    },
+  );
+
+  test('it can be ended: the start is answered with that, and nothing is left', async () => {
+    await using machine = await site.machine({ style });
+    const { answer, job, before } = await slowly(machine);
+    expect([job.state, job.progress?.toVerifyBytes]).toEqual([Job_State.STATE_STARTING, BigInt(SIZE)]);
+    // The guest goes on meanwhile.
+    await machine.guest.write(0);
+    await site.service.abort({ job: byId(job.id) });
+    expect(await answer).toMatchObject({ reason: 'JOB_ENDED' });
+    await expectNothing(machine, before);
+    await machine.qemu[Symbol.asyncDispose]();
+    await machine.guest.expectIn(machine.top.path, 'qcow2');
+  });
+
+  test('a time limit ends it, too', async () => {
+    await using machine = await site.machine({ style });
+    const { path } = await copiedChain(machine);
+    const before = await graphOf(machine.qemu.admin);
+    const limits = { bandwidthBytesPerSecond: 65_536n, timeLimit: { seconds: 1n, nanos: 0 } };
+    const answer = await refused(site.service.startCopy({ ...verified(machine, path), ...limits }));
+    expect(answer).toMatchObject({ reason: 'TIME_LIMIT_REACHED' });
+    await expectNothing(machine, before);
+  });
+
+  test('another client that ends it has found no difference', async () => {
+    await using machine = await site.machine({ style });
+    const { answer, job, before } = await slowly(machine);
+    await machine.qemu.admin.execute('job-cancel', { id: `${job.id}-verify` });
+    expect(await answer).toMatchObject({ reason: 'VERIFY_BROKEN_OFF', metadata: { why: 'another client ended it' } });
+    await expectNothing(machine, before);
+  });
+
+  test.each(['SIGTERM', 'SIGKILL'] as const)('a service that is restarted by %s takes the start back', async (how) => {
+    await using machine = await site.machine({ style });
+    const { answer, before, path } = await slowly(machine);
+    answer.catch(() => undefined);
+    await site.restart(how, machine.disk.domain);
+    await eventually('the start is taken back', async () => {
+      const { jobs } = await site.service.listJobs({ domain: machine.disk.domain });
+      return jobs.length === 0 ? true : undefined;
+    });
+    await expectNothing(machine, before);
+    const { id } = await site.service.startCopy(verified(machine, path));
+    await site.service.until(id, 'STATE_READY');
+    expect((await site.service.abort({ job: byId(id) })).options?.verifyReused).toBe(true);
+  });
+
+  test('over NBD, and of nothing but a copy that takes something over', async () => {
+    await using machine = await site.machine({ style });
+    const { disk, dir } = machine;
+    await using server = await NbdServer.start({ folder: dir, sizeBytes: SIZE, over: 'unix' });
+    const destination = { target: { $case: 'nbd', value: server.target }, format: RAW } as const;
+    const start = { disk, destination, shallow: true, verifyReused: true };
+    expect(await refused(site.service.startCopy(start))).toMatchObject({ reason: 'REUSED_DIFFERS' });
+    await qemuImg('convert', '-n', '-U', '-fqcow2', '-Oraw', snap1(machine), server.file);
+    const { id } = await site.service.startCopy(start);
+    await site.service.until(id, 'STATE_READY');
+    const job = await site.service.abort({ job: byId(id), pivot: true });
+    expect(words(job).filter((text) => text.includes('compared before'))).toHaveLength(1);
+    await machine.qemu[Symbol.asyncDispose]();
+    await machine.guest.expectIn(server.file, 'raw');
+  });
+});
+
+describe.skipIf(needs('qemu'))('verify_reused over an image that is shorter than the disk', () => {
+  test('what is behind its end is compared with zeroes', async () => {
+    await using dir = await testDir();
+    const [lower, top, there] = ['lower', 'top', 'there'].map((name) => join(dir.path, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await qemuImg('create', '-qfqcow2', lower, String(MIB));
+    await fill(lower, 'qcow2', `write -P 1 0 ${MIB}`);
+    await qemuImg('create', '-qfqcow2', '-Fqcow2', '-b', lower, top, String(SIZE));
+    await qemuImg('convert', '-fqcow2', '-Oraw', top, there);
+    const name = `m${dir.path.slice(-6)}`;
+    const nodes = [
+      { driver: 'qcow2', 'node-name': 'lower', file: { driver: 'file', filename: lower }, 'read-only': true },
+      { driver: 'qcow2', file: { driver: 'file', filename: top }, backing: 'lower' },
+    ];
+    await using qemu = await startWith(site, 'blockdev', { name, nodes, drive: '' });
+    const start = {
+      disk: { domain: name, disk: 'disk0' },
+      destination: file(there, RAW),
+      shallow: true,
+      reuseExternal: true,
+      verifyReused: true,
+    };
+    const before = await graphOf(qemu.admin);
+    for (const at of [3 * MIB, MIB, MIB - 512]) {
+      await flip(there, at);
+      const answer = await refused(site.service.startCopy(start));
+      expect([answer.reason, answer.metadata['offset']]).toEqual(['REUSED_DIFFERS', String(at)]);
+      await flip(there, at);
+    }
+    expect(await graphOf(qemu.admin)).toEqual(before);
+    const { id } = await site.service.startCopy(start);
+    await site.service.until(id, 'STATE_READY');
+    const job = await site.service.abort({ job: byId(id), pivot: true });
+    expect(safe(job)).toEqual([top]);
+  });
 });

@@ -127,6 +127,7 @@ export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyReque
     reuseExternal: false,
     encryption: undefined,
     relativeBacking: false,
+    verifyReused: false,
     bandwidthBytesPerSecond: 0n,
     granularityBytes: 0n,
     bufferBytes: 0n,

@@ -258,8 +258,8 @@ export interface StartCopyRequest {
    * Copies the active image only. A destination that is created gets the source's backing image as backing file; one
    * that is reused must already show that image's contents, and keeps its own backing file. That it does is the caller's
    * word: what contradicts it at first sight is refused with REUSED_UNLIKE, and no old image is called safe to delete on
-   * it. Not on that word alone: where it holds nothing, and its backing file is that very image. Outcome.evidence says
-   * which. Into a raw destination: SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
+   * it. Not on that word alone: with verify_reused, and where it holds nothing and its backing file is that very image.
+   * Outcome.evidence says which. Into a raw destination: SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
    * libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
    */
   shallow: boolean;
@@ -314,6 +314,19 @@ export interface StartCopyRequest {
   planEtag: string;
   /** Names losses that the caller accepts. Empty: none. */
   accept: Accept[];
+  /**
+   * Compares what a shallow copy takes over from its destination before it begins: with shallow, and with reuse_external or
+   * nbd only, else FIELD_INVALID. All that the destination shows is read, and all of the image below the active one, by QEMU
+   * itself, within bandwidth_bytes_per_second; zeroes are left out. What differs is refused with REUSED_DIFFERS, which names
+   * the first sector. Then the outcome does not rest on the caller's word.
+   *
+   * The call waits for it, which may be long; the job is STARTING, and Progress.verified_bytes says how far that is. A
+   * client that leaves does not end it. Abort does, and time_limit, which begins with it (TIME_LIMIT_REACHED is the answer
+   * then). So does a restart of the service: VERIFY_BROKEN_OFF, and the start is taken back. QEMU needs its driver quorum,
+   * which some vendors leave out: QEMU_TOO_OLD. Where the destination holds nothing, and its backing file is the very
+   * image, nothing is read.
+   */
+  verifyReused: boolean;
 }
 
 /** Answers StartCopy. */
@@ -835,6 +848,7 @@ function createBaseStartCopyRequest(): StartCopyRequest {
     pauseGuest: 0,
     planEtag: "",
     accept: [],
+    verifyReused: false,
   };
 }
 
@@ -903,6 +917,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
         writer.int32(v);
       }
       writer.join();
+    }
+    if (message.verifyReused !== false) {
+      writer.uint32(144).bool(message.verifyReused);
     }
     return writer;
   },
@@ -1066,6 +1083,14 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
 
             break;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.verifyReused = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1151,6 +1176,11 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
+      verifyReused: isSet(object.verifyReused)
+        ? globalThis.Boolean(object.verifyReused)
+        : isSet(object.verify_reused)
+        ? globalThis.Boolean(object.verify_reused)
+        : false,
     };
   },
 
@@ -1207,6 +1237,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
+    if (message.verifyReused !== false) {
+      obj.verifyReused = message.verifyReused;
+    }
     return obj;
   },
 
@@ -1243,6 +1276,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     message.pauseGuest = object.pauseGuest ?? 0;
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
+    message.verifyReused = object.verifyReused ?? false;
     return message;
   },
 };
@@ -4376,7 +4410,7 @@ export const BlockJobServiceService = {
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
    * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
-   * REUSED_UNLIKE.
+   * REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -4643,7 +4677,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
    * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
-   * REUSED_UNLIKE.
+   * REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *
@@ -4813,7 +4847,7 @@ export interface BlockJobServiceClient extends Client {
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
    * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
-   * REUSED_UNLIKE.
+   * REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *

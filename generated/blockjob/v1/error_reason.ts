@@ -383,11 +383,28 @@ export const ErrorReason = {
    * ERROR_REASON_REUSED_UNLIKE - FAILED_PRECONDITION. A shallow copy into what is there (reuse_external) writes what the active image holds, and leaves all
    * else as it is: it must show what the image below the active one shows. What is there holds nothing, and has no backing
    * file, or one of another size, or one that is further down in the guest's chain. Nothing was changed.
-   * Do: make it anew, over the right image or with its contents; or copy the whole disk, without shallow.
+   * Do: make it anew, over the right image or with its contents; have it compared (verify_reused); or copy the whole disk,
+   * without shallow.
    * libvirt: none (the copy is another disk, and nobody says so).
    * Keys: path, backing, why.
    */
   ERROR_REASON_REUSED_UNLIKE: 955,
+  /**
+   * ERROR_REASON_REUSED_DIFFERS - FAILED_PRECONDITION. verify_reused has compared the destination with the image below the active one, and they differ:
+   * offset is the byte at which the first sector begins that does. Nothing was copied.
+   * Do: make it anew, over the right image or with its contents; or copy the whole disk, without shallow.
+   * libvirt: none.
+   * Keys: path, backing, offset.
+   */
+  ERROR_REASON_REUSED_DIFFERS: 956,
+  /**
+   * ERROR_REASON_VERIFY_BROKEN_OFF - FAILED_PRECONDITION. verify_reused was comparing when the service was started anew or ended, or another client ended QEMU's job for
+   * it. Nothing was copied, and the start is taken back.
+   * Do: start again.
+   * libvirt: none.
+   * Keys: path, why.
+   */
+  ERROR_REASON_VERIFY_BROKEN_OFF: 957,
   /**
    * ERROR_REASON_DESTINATION_MOVED - FAILED_PRECONDITION. The copy is in a file whose name is gone or is another file's now: it was removed, renamed or
    * replaced while the job ran. A guest that went over to it would be on a disk that nobody finds at its next start. Also
@@ -550,6 +567,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_SECRET_WRONG = typeof ErrorReason.ERROR_REASON_SECRET_WRONG;
   export type ERROR_REASON_ENCRYPTION_MISMATCH = typeof ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
   export type ERROR_REASON_REUSED_UNLIKE = typeof ErrorReason.ERROR_REASON_REUSED_UNLIKE;
+  export type ERROR_REASON_REUSED_DIFFERS = typeof ErrorReason.ERROR_REASON_REUSED_DIFFERS;
+  export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
   export type ERROR_REASON_DESTINATION_MOVED = typeof ErrorReason.ERROR_REASON_DESTINATION_MOVED;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
@@ -716,6 +735,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 955:
     case "ERROR_REASON_REUSED_UNLIKE":
       return ErrorReason.ERROR_REASON_REUSED_UNLIKE;
+    case 956:
+    case "ERROR_REASON_REUSED_DIFFERS":
+      return ErrorReason.ERROR_REASON_REUSED_DIFFERS;
+    case 957:
+    case "ERROR_REASON_VERIFY_BROKEN_OFF":
+      return ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
     case 970:
     case "ERROR_REASON_DESTINATION_MOVED":
       return ErrorReason.ERROR_REASON_DESTINATION_MOVED;
@@ -865,6 +890,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_ENCRYPTION_MISMATCH";
     case ErrorReason.ERROR_REASON_REUSED_UNLIKE:
       return "ERROR_REASON_REUSED_UNLIKE";
+    case ErrorReason.ERROR_REASON_REUSED_DIFFERS:
+      return "ERROR_REASON_REUSED_DIFFERS";
+    case ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF:
+      return "ERROR_REASON_VERIFY_BROKEN_OFF";
     case ErrorReason.ERROR_REASON_DESTINATION_MOVED:
       return "ERROR_REASON_DESTINATION_MOVED";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:

@@ -857,7 +857,16 @@ export interface Progress {
   /** Says whether the job will ever get there. */
   convergence: Convergence;
   /** Says when these numbers were measured, by the host's clock. If it is old, QEMU has not answered since. */
-  sampleTime?: Date | undefined;
+  sampleTime?:
+    | Date
+    | undefined;
+  /**
+   * Counts the bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
+   * then.
+   */
+  verifiedBytes: bigint;
+  /** Counts the bytes that are to be compared. 0: nothing is, or it has been done. */
+  toVerifyBytes: bigint;
 }
 
 /** Names something that the outcome was concluded from. */
@@ -1061,6 +1070,8 @@ export interface JobOptions {
   deleteCommitted: boolean;
   /** Gives what is lost, as was accepted. What was accepted and is not lost is left out. */
   accept: Accept[];
+  /** Compares what is taken over from the destination before it is copied to. COPY. */
+  verifyReused: boolean;
 }
 
 /**
@@ -2105,6 +2116,8 @@ function createBaseProgress(): Progress {
     eta: undefined,
     convergence: 0,
     sampleTime: undefined,
+    verifiedBytes: 0n,
+    toVerifyBytes: 0n,
   };
 }
 
@@ -2151,6 +2164,18 @@ export const Progress: MessageFns<Progress> = {
     }
     if (message.sampleTime !== undefined) {
       Timestamp.encode(toTimestamp(message.sampleTime), writer.uint32(74).fork()).join();
+    }
+    if (message.verifiedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.verifiedBytes) !== message.verifiedBytes) {
+        throw new globalThis.Error("value provided for field message.verifiedBytes of type uint64 too large");
+      }
+      writer.uint32(144).uint64(message.verifiedBytes);
+    }
+    if (message.toVerifyBytes !== 0n) {
+      if (BigInt.asUintN(64, message.toVerifyBytes) !== message.toVerifyBytes) {
+        throw new globalThis.Error("value provided for field message.toVerifyBytes of type uint64 too large");
+      }
+      writer.uint32(152).uint64(message.toVerifyBytes);
     }
     return writer;
   },
@@ -2240,6 +2265,22 @@ export const Progress: MessageFns<Progress> = {
             message.sampleTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.verifiedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.toVerifyBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2287,6 +2328,16 @@ export const Progress: MessageFns<Progress> = {
         : isSet(object.sample_time)
         ? fromJsonTimestamp(object.sample_time)
         : undefined,
+      verifiedBytes: isSet(object.verifiedBytes)
+        ? BigInt(object.verifiedBytes)
+        : isSet(object.verified_bytes)
+        ? BigInt(object.verified_bytes)
+        : 0n,
+      toVerifyBytes: isSet(object.toVerifyBytes)
+        ? BigInt(object.toVerifyBytes)
+        : isSet(object.to_verify_bytes)
+        ? BigInt(object.to_verify_bytes)
+        : 0n,
     };
   },
 
@@ -2319,6 +2370,12 @@ export const Progress: MessageFns<Progress> = {
     if (message.sampleTime !== undefined) {
       obj.sampleTime = message.sampleTime.toISOString();
     }
+    if (message.verifiedBytes !== 0n) {
+      obj.verifiedBytes = message.verifiedBytes.toString();
+    }
+    if (message.toVerifyBytes !== 0n) {
+      obj.toVerifyBytes = message.toVerifyBytes.toString();
+    }
     return obj;
   },
 
@@ -2344,6 +2401,12 @@ export const Progress: MessageFns<Progress> = {
     message.eta = (object.eta !== undefined && object.eta !== null) ? Duration.fromPartial(object.eta) : undefined;
     message.convergence = object.convergence ?? 0;
     message.sampleTime = object.sampleTime ?? undefined;
+    message.verifiedBytes = (object.verifiedBytes !== undefined && object.verifiedBytes !== null)
+      ? BigInt(object.verifiedBytes)
+      : 0n;
+    message.toVerifyBytes = (object.toVerifyBytes !== undefined && object.toVerifyBytes !== null)
+      ? BigInt(object.toVerifyBytes)
+      : 0n;
     return message;
   },
 };
@@ -2835,6 +2898,7 @@ function createBaseJobOptions(): JobOptions {
     topPath: "",
     deleteCommitted: false,
     accept: [],
+    verifyReused: false,
   };
 }
 
@@ -2891,6 +2955,9 @@ export const JobOptions: MessageFns<JobOptions> = {
         writer.int32(v);
       }
       writer.join();
+    }
+    if (message.verifyReused !== false) {
+      writer.uint32(144).bool(message.verifyReused);
     }
     return writer;
   },
@@ -3030,6 +3097,14 @@ export const JobOptions: MessageFns<JobOptions> = {
 
             break;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.verifyReused = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3108,6 +3183,11 @@ export const JobOptions: MessageFns<JobOptions> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
+      verifyReused: isSet(object.verifyReused)
+        ? globalThis.Boolean(object.verifyReused)
+        : isSet(object.verify_reused)
+        ? globalThis.Boolean(object.verify_reused)
+        : false,
     };
   },
 
@@ -3155,6 +3235,9 @@ export const JobOptions: MessageFns<JobOptions> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
+    if (message.verifyReused !== false) {
+      obj.verifyReused = message.verifyReused;
+    }
     return obj;
   },
 
@@ -3183,6 +3266,7 @@ export const JobOptions: MessageFns<JobOptions> = {
     message.topPath = object.topPath ?? "";
     message.deleteCommitted = object.deleteCommitted ?? false;
     message.accept = object.accept?.map((e) => e) || [];
+    message.verifyReused = object.verifyReused ?? false;
     return message;
   },
 };

@@ -22,7 +22,9 @@ export function progressOf({ progress }: Job): string {
 }
 
 /** Without the percentage. */
-export function amountsOf({ currentBytes, endBytes, bytesPerSecond, eta, convergence }: Progress): string[] {
+export function amountsOf(progress: Progress): string[] {
+  const { currentBytes, endBytes, bytesPerSecond, eta, convergence, verifiedBytes, toVerifyBytes } = progress;
+  if (toVerifyBytes > 0n) return [`compared ${bytes(verifiedBytes)} of ${bytes(toVerifyBytes)}`];
   const parts = [`${bytes(currentBytes)} of ${bytes(endBytes)}`];
   if (bytesPerSecond > 0n) parts.push(speed(bytesPerSecond));
   const etaMs = toMs(eta);

@@ -11,6 +11,7 @@ interface CopyFlags extends StartFlags, DestinationFlags {
   readonly shallow?: boolean;
   readonly reuseExternal?: boolean;
   readonly relative?: boolean;
+  readonly verifyReused?: boolean;
   readonly granularity?: bigint;
   readonly bufSize?: bigint;
   readonly synchronousWrites?: boolean;
@@ -38,6 +39,7 @@ export const copy: Start = {
       .option('--dest <path>', 'where the copy goes, in virsh’s words')
       .option('--shallow', 'copy the active image only, over the same backing file')
       .option('--reuse-external', 'use an existing destination')
+      .option('--verify-reused', 'with --shallow and --reuse-external, compare first what is taken over from it')
       .option('--blockdev', 'the destination is a block device')
       .addOption(new Option('--format <format>', 'of the destination').choices(['raw', 'qcow2']))
       .option('--raw', 'the same as --format raw')
@@ -87,6 +89,7 @@ function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags):
     shallow: flags.shallow ?? false,
     reuseExternal: flags.reuseExternal ?? false,
     relativeBacking: flags.relative ?? false,
+    verifyReused: flags.verifyReused ?? false,
     bandwidthBytesPerSecond: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
     granularityBytes: flags.granularity ?? 0n,
     bufferBytes: flags.bufSize ?? 0n,

@@ -1,7 +1,9 @@
 /** The plan of a copy: its destination is made or opened, and then the mirror begins. */
+import type { Comparison } from '../comparison.ts';
 import type { Encryption, NbdServer } from '../destination.ts';
 import type { ImageFormat, JobOptions } from '../job-options.ts';
 import type { BackingStorage, BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
+import { compareFirst } from './compare-first.ts';
 import { format, luksKey } from './format.ts';
 import { backingNamesOf, namesOf } from './names.ts';
 import type { FileOwner, Plan, Step } from './step.ts';
@@ -68,6 +70,8 @@ export interface CopyDestination {
   readonly backing: Backing | undefined;
   /** What a new header says of the backing image. */
   readonly backingName: { readonly file: string; readonly format: string } | undefined;
+  /** What it has to show before the copy begins. */
+  readonly verify?: Comparison['backing'];
 }
 
 export function planCopy(job: string, source: CopySource, destination: CopyDestination, options: JobOptions): Plan {
@@ -120,6 +124,7 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
           ...(destination.encryption && { encrypt: luksKey(destination.encryption) }),
         }),
   );
+  steps.push(...compareFirst(job, source, destination, options));
   steps.push(mirror(job, source, options));
   return steps;
 }

@@ -3,7 +3,7 @@ import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { Accepted } from '../journal-entry.ts';
 import { onShared } from '../outcome.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
-import { reusedInWords } from '../reuse.ts';
+import { willBeReused } from '../reuse.ts';
 
 export function notesOf(
   accepted: Accepted,
@@ -19,7 +19,7 @@ export function notesOf(
     committed,
     options,
   } = accepted;
-  const taken = reusedInWords(accepted);
+  const taken = willBeReused(accepted);
   const notes = losses.map(({ accept, path, text }) => `${accept} is accepted: ${path} ${text}`);
   if (taken !== undefined) notes.push(taken);
   if (pauseGuestBecause !== undefined && destination !== undefined) {

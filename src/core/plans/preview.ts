@@ -209,6 +209,12 @@ export function inNotation(action: NonNullable<PlannedStep['run']>): string {
       return `remove ${action.path}, if it is the very file that ${action.madeBy} made`;
     case 'prove-file':
       return `prove that node ${action.node} has open what is at ${action.path}`;
+    case 'compare': {
+      const { destination, backing } = action.comparison;
+      return `compare what ${destination.node} (${destination.path}) shows, ${destination.bytes} bytes, with ${backing.node} (${backing.path})`;
+    }
+    case 'end-comparison':
+      return 'end the comparison, and close what it has opened';
     case 'sync-file':
       return `sync ${action.path}`;
     case 'delete-image':

@@ -2,6 +2,7 @@
  * A plan is data: what to do, step by step, and how to take each step back. It is journaled with the job, so that
  * recovery depends on what was planned then, not on what today's code would plan.
  */
+import type { Comparison } from '../comparison.ts';
 import type { Handover } from '../handover.ts';
 import type { QmpCommand } from '../qemu/commands.ts';
 
@@ -29,6 +30,10 @@ export type Action =
    * mount namespace the same path is another file. Where /proc does not tell, QEMU's own word for it has to do.
    */
   | { readonly do: 'prove-file'; readonly node: string; readonly path: string; readonly isNew: boolean }
+  /** Proves that two nodes show the same, before one of them is taken for the other. Takes as long as to read both. */
+  | { readonly do: 'compare'; readonly comparison: Comparison }
+  /** Ends a comparison that is under way, and closes what it has opened. */
+  | { readonly do: 'end-comparison'; readonly job: string }
   /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
   | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
   /**

@@ -54,6 +54,31 @@ export type BlockdevOptions =
   | (Writable & { readonly driver: 'raw'; readonly file: string; readonly 'detect-zeroes': string })
   | (ReadOnly & { readonly driver: BackingStorage; readonly filename: string })
   | (ReadOnly & BackingNode & { readonly driver: 'qcow2'; readonly file: string })
+  /** A part of another node. */
+  | {
+      readonly driver: 'raw';
+      readonly 'node-name': string;
+      readonly file: string;
+      readonly offset: number;
+      readonly size: number;
+      readonly 'read-only': true;
+    }
+  /** Zeroes, and nothing: all that is written is forgotten. */
+  | {
+      readonly driver: 'null-co';
+      readonly 'node-name': string;
+      readonly size: number;
+      readonly 'read-zeroes'?: true;
+      readonly 'read-only'?: true;
+    }
+  /** Reads where its children are equal. */
+  | {
+      readonly driver: 'quorum';
+      readonly 'node-name': string;
+      readonly children: readonly [string, string];
+      readonly 'vote-threshold': 2;
+      readonly 'read-only': true;
+    }
   /** raw, and the formats of the allow-list in core/image-header. */
   | (ReadOnly & { readonly driver: string; readonly file: string });
 

@@ -63,6 +63,11 @@ export function boundsNbdOpen(schema: Schema | undefined): boolean {
   return schema?.get('blockdev-add nbd')?.has('open-timeout') ?? false;
 }
 
+/** Can it compare two nodes? Some vendors leave that driver out. A QEMU that does not tell is taken to be able to. */
+export function canCompare(schema: Schema | undefined): boolean {
+  return schema?.has('blockdev-add quorum') ?? true;
+}
+
 /** Can a network connection that hangs be broken (6.0)? A QEMU that does not tell is taken to be able to. */
 export function canYank(schema: Schema | undefined): boolean {
   return schema?.has('yank') ?? true;

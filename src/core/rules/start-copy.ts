@@ -55,6 +55,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       reuse: request.reuseExternal,
       raw: request.format === 'RAW' || request.destination?.kind === 'nbd',
     }),
+    ...verifyReused(request),
     ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
       ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash at that end; use PAUSE')]
       : []),
@@ -76,6 +77,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       // What is served over the network is there already.
       reuseExternal: request.reuseExternal || destination.kind === 'nbd',
       relativeBacking: request.relativeBacking,
+      verifyReused: request.verifyReused,
       granularityBytes: request.granularityBytes === 0n ? undefined : Number(request.granularityBytes),
       bufferBytes: Math.max(Number(request.bufferBytes), LEAST_BUFFER_BYTES),
       writeMode: given(request.writeMode) ?? 'BACKGROUND',
@@ -177,6 +179,13 @@ export function relativeBacking(asked: boolean, copy: { shallow: boolean; reuse:
       ? 'a raw image has no backing file'
       : 'a copy that is not shallow has no backing file';
   return [violation('relative_backing', 'RELATIVE_UNSUPPORTED', { why })];
+}
+
+function verifyReused({ verifyReused: asked, shallow, reuseExternal, destination }: CopyRequest): Violation[] {
+  if (!asked || (shallow && (reuseExternal || destination?.kind === 'nbd'))) return [];
+  const why =
+    'is for a shallow copy into what is there (shallow, reuse_external): another one takes nothing over from it';
+  return [invalid('verify_reused', why)];
 }
 
 function granularity(value: bigint): Violation[] {

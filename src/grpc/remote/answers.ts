@@ -133,6 +133,9 @@ function toProgress(message: ProgressMessage): Progress {
     etaMs: toMs(message.eta),
     convergence: namedOf(Convergence, 'CONVERGENCE', message.convergence),
     sampleTime: timeOf(message.sampleTime) ?? '',
+    ...(message.toVerifyBytes > 0n && {
+      verified: { bytes: Number(message.verifiedBytes), ofBytes: Number(message.toVerifyBytes) },
+    }),
   };
 }
 

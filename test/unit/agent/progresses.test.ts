@@ -33,3 +33,14 @@ it('does not count again what a job had copied before this process began', () =>
   here.take([at(650)]);
   expect(here.copiedBytes).toBe(50);
 });
+
+it('tells how far a comparison is, until the copy has begun', () => {
+  const here = progresses();
+  here.verify(jobOf(), 512, 4096);
+  expect(here.of(jobOf())).toMatchObject({ percent: 0, currentBytes: 0, verified: { bytes: 512, ofBytes: 4096 } });
+  here.verify(jobOf(), 4096, 4096);
+  here.take([at(100)]);
+  expect(here.of(jobOf())).toMatchObject({ percent: 10, currentBytes: 100 });
+  expect(here.of(jobOf())?.verified).toBeUndefined();
+  expect(here.copiedBytes).toBe(100);
+});

@@ -345,6 +345,14 @@ describe.concurrent('the other commands', () => {
     expect(stderr).toContain('Allowed choices are loses-encryption');
   });
 
+  it('a copy is compared first where that is asked for', async () => {
+    const service = new StubService();
+    await service.run([...COPY, '--shallow', '--reuse-external', '--verify-reused']);
+    expect(service.request('startCopy')).toMatchObject({ shallow: true, reuseExternal: true, verifyReused: true });
+    await service.run(COPY);
+    expect(service.request('startCopy')).toMatchObject({ verifyReused: false });
+  });
+
   it('watch goes on until the end, or with --ready until READY', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY'];

@@ -1,10 +1,10 @@
 /** On whose word a copy rests, and what that word is good for. */
 import { describe, expect, it } from 'vitest';
-import type { Concluded } from '../../../src/core/journal-entry.ts';
+import type { Accepted, Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
 import { type Outcome, outcomeOf } from '../../../src/core/outcome.ts';
 import { notesOf } from '../../../src/core/plans/notes.ts';
 import type { Plan } from '../../../src/core/plans/step.ts';
-import type { Reused } from '../../../src/core/reuse.ts';
+import { type Reused, VERIFY_STEP } from '../../../src/core/reuse.ts';
 import { ACCEPTED, DESTINATION, jobWith, pivot, READY, RUNNING, SOURCE } from './stories.ts';
 
 type Changes = Parameters<typeof jobWith>[0];
@@ -18,14 +18,14 @@ const ON_COPY: Concluded = {
   devicePath: DESTINATION,
 };
 
-function pivoted(changes: Changes): Outcome {
-  const job = jobWith(changes, RUNNING, READY, pivot('AUTO'), ON_COPY);
+function pivoted(changes: Changes, ...before: readonly EntryBody[]): Outcome {
+  const job = jobWith(changes, ...before, RUNNING, READY, pivot('AUTO'), ON_COPY);
   return outcomeOf(job, ON_COPY, job.revision);
 }
 
 /** The old images that may go, and what is said of what was taken over. */
-function told(changes: Changes): readonly [readonly string[], string | undefined] {
-  const { safeToDelete, evidence } = pivoted(changes);
+function told(changes: Changes, ...before: readonly EntryBody[]): readonly [readonly string[], string | undefined] {
+  const { safeToDelete, evidence } = pivoted(changes, ...before);
   const others = pivoted({}).evidence.map(({ text }) => text);
   return [
     safeToDelete.map(({ path }) => path),
@@ -59,6 +59,16 @@ describe('what was at the destination before', () => {
   it('that is proved lets go of it, and is said', () => {
     const [safe, text] = told(by('SAME_FILE'));
     expect([safe, text?.includes('its backing file is /vm/snap1 itself')]).toEqual([[SOURCE], true]);
+  });
+
+  it('that was compared lets go of it; only that it was to be compared does not', () => {
+    const done: EntryBody = { entry: 'step-done', step: VERIFY_STEP };
+    const started: EntryBody = { entry: 'step-started', step: VERIFY_STEP };
+    const [safe, text] = told(by('COMPARED'), started, done);
+    expect([safe, text?.includes('all of both was compared')]).toEqual([[SOURCE], true]);
+    expect(told(by('COMPARED'), started)).toEqual([[], expect.stringContaining('it was not compared')]);
+    const accepted = { ...ACCEPTED, ...by('COMPARED') } as Accepted;
+    expect(notesOf(accepted, REQUEST)).toEqual([expect.stringContaining('is compared with /vm/snap1 before')]);
   });
 
   it('of which there is none is not spoken of', () => {

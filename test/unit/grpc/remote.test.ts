@@ -82,6 +82,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
       shallow: fc.boolean(),
       reuseExternal: fc.boolean(),
       relativeBacking: fc.boolean(),
+      verifyReused: fc.boolean(),
       bandwidthBytesPerSecond: uint64,
       granularityBytes: uint64,
       bufferBytes: uint64,

@@ -37,8 +37,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * Copies the active image only. A destination that is created gets the source's backing image as backing file; one
    * that is reused must already show that image's contents, and keeps its own backing file. That it does is the caller's
    * word: what contradicts it at first sight is refused with REUSED_UNLIKE, and no old image is called safe to delete on
-   * it. Not on that word alone: where it holds nothing, and its backing file is that very image. Outcome.evidence says
-   * which. Into a raw destination: SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
+   * it. Not on that word alone: with verify_reused, and where it holds nothing and its backing file is that very image.
+   * Outcome.evidence says which. Into a raw destination: SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
    * libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
    *
    * @generated from field: bool shallow = 3;
@@ -151,6 +151,22 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * @generated from field: repeated blockjob.v1.Accept accept = 17;
    */
   accept: Accept[];
+
+  /**
+   * Compares what a shallow copy takes over from its destination before it begins: with shallow, and with reuse_external or
+   * nbd only, else FIELD_INVALID. All that the destination shows is read, and all of the image below the active one, by QEMU
+   * itself, within bandwidth_bytes_per_second; zeroes are left out. What differs is refused with REUSED_DIFFERS, which names
+   * the first sector. Then the outcome does not rest on the caller's word.
+   *
+   * The call waits for it, which may be long; the job is STARTING, and Progress.verified_bytes says how far that is. A
+   * client that leaves does not end it. Abort does, and time_limit, which begins with it (TIME_LIMIT_REACHED is the answer
+   * then). So does a restart of the service: VERIFY_BROKEN_OFF, and the start is taken back. QEMU needs its driver quorum,
+   * which some vendors leave out: QEMU_TOO_OLD. Where the destination holds nothing, and its backing file is the very
+   * image, nothing is read.
+   *
+   * @generated from field: bool verify_reused = 18;
+   */
+  verifyReused: boolean;
 };
 
 /**
@@ -1420,7 +1436,7 @@ export declare const BlockJobService: GenService<{
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, IMAGE_UNSUITABLE, NAME_TOO_LONG,
    * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
-   * REUSED_UNLIKE.
+   * REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF.
    *
    * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
    *

@@ -364,6 +364,21 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
    * @generated from field: google.protobuf.Timestamp sample_time = 9;
    */
   sampleTime?: Timestamp | undefined;
+
+  /**
+   * Counts the bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
+   * then.
+   *
+   * @generated from field: uint64 verified_bytes = 18;
+   */
+  verifiedBytes: bigint;
+
+  /**
+   * Counts the bytes that are to be compared. 0: nothing is, or it has been done.
+   *
+   * @generated from field: uint64 to_verify_bytes = 19;
+   */
+  toVerifyBytes: bigint;
 };
 
 /**
@@ -703,6 +718,13 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
    * @generated from field: repeated blockjob.v1.Accept accept = 14;
    */
   accept: Accept[];
+
+  /**
+   * Compares what is taken over from the destination before it is copied to. COPY.
+   *
+   * @generated from field: bool verify_reused = 18;
+   */
+  verifyReused: boolean;
 };
 
 /**

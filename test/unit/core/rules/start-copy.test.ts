@@ -14,6 +14,7 @@ const REQUEST: CopyRequest = {
   shallow: false,
   reuseExternal: false,
   relativeBacking: false,
+  verifyReused: false,
   bandwidthBytesPerSecond: 0n,
   granularityBytes: 0n,
   bufferBytes: 0n,
@@ -55,6 +56,7 @@ describe('a copy as understood', () => {
         shallow: false,
         reuseExternal: false,
         relativeBacking: false,
+        verifyReused: false,
         granularityBytes: undefined,
         bufferBytes: 16_777_216,
         writeMode: 'BACKGROUND',
@@ -183,6 +185,8 @@ describe('what is wrong with a request', () => {
       { relativeBacking: true, shallow: true, reuseExternal: true },
       'relative_backing RELATIVE_UNSUPPORTED',
     ],
+    ['a comparison for a whole copy', { verifyReused: true, reuseExternal: true }, 'verify_reused FIELD_INVALID'],
+    ['a comparison with what is made', { verifyReused: true, shallow: true }, 'verify_reused FIELD_INVALID'],
     ['BLOCKING that is to FAIL', { writeMode: 'BLOCKING', onNoSpace: 'FAIL' }, 'on_no_space FIELD_INVALID'],
     ['a time limit below a second', { timeLimitMs: 999 }, 'time_limit FIELD_INVALID'],
     ['a time limit beyond 30 days', { timeLimitMs: 30 * 86_400_000 + 1 }, 'time_limit FIELD_INVALID'],
@@ -266,6 +270,11 @@ describe('what is wrong with a request', () => {
     expect(() => parseStartCopy(request)).toThrow(/destination.encryption.secret_id: (?!.*Zm9v)/);
   });
 
+  it('is nothing about a comparison for a shallow copy into what is there, which an NBD export always is', () => {
+    expect(wrongWith({ verifyReused: true, shallow: true, reuseExternal: true })).toEqual([]);
+    expect(wrongWith({ ...nbd({}), verifyReused: true, shallow: true })).toEqual([]);
+  });
+
   it('is nothing about a speed of 0, 1 or 2^63-1', () => {
     for (const value of [0n, 1n, 2n ** 63n - 1n]) expect(wrongWith({ bandwidthBytesPerSecond: value })).toEqual([]);
   });
@@ -305,6 +314,7 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
   shallow: fc.boolean(),
   reuseExternal: fc.boolean(),
   relativeBacking: fc.boolean(),
+  verifyReused: fc.boolean(),
   bandwidthBytesPerSecond: fc.bigInt(),
   granularityBytes: fc.oneof(
     fc.bigInt(),

@@ -1,0 +1,20 @@
+/** The step before a copy in which what it takes over from its destination is compared with what that has to be. */
+import { nbdUri } from '../destination.ts';
+import type { JobOptions } from '../job-options.ts';
+import { VERIFY_STEP } from '../reuse.ts';
+import type { CopyDestination, CopySource } from './copy.ts';
+import { namesOf } from './names.ts';
+import type { Step } from './step.ts';
+
+export function compareFirst(
+  job: string,
+  { virtualSizeBytes }: CopySource,
+  { storage, verify: backing }: CopyDestination,
+  { bandwidthBytesPerSecond }: JobOptions,
+): readonly Step[] {
+  if (backing === undefined) return [];
+  const path = storage.driver === 'nbd' ? nbdUri(storage) : storage.filename;
+  const destination = { node: namesOf(job).node, path, bytes: virtualSizeBytes };
+  const comparison = { job, destination, backing, bandwidthBytesPerSecond };
+  return [{ name: VERIFY_STEP, run: { do: 'compare', comparison }, undo: { do: 'end-comparison', job } }];
+}
