@@ -12,7 +12,7 @@ import {
 } from '../core/comparison.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
-import { Refused } from '../qmp/errors.ts';
+import { isNoSuchNode } from './failures.ts';
 import { endJob } from './qemu-jobs.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -97,7 +97,7 @@ export async function endComparison(job: string, machine: VirtualMachine): Promi
     try {
       await machine.execute({ execute: 'blockdev-del', arguments: { 'node-name': node } });
     } catch (error) {
-      if (!(error instanceof Refused && /failed to find node/i.test(error.desc))) throw error;
+      if (!isNoSuchNode(error)) throw error;
     }
   }
 }

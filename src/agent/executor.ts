@@ -2,9 +2,8 @@
 
 import { BlockJobError, fail } from '../core/errors.ts';
 import type { Action, KnownFile, LetGo, MadeFile } from '../core/plans/step.ts';
-import { Refused } from '../qmp/errors.ts';
 import { type Comparing, compare, endComparison } from './compare.ts';
-import { refused } from './failures.ts';
+import { isNoSuchNode, refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
 import type { Holder } from './graphs.ts';
 import { mustBeInPlace, proveFile } from './prove-file.ts';
@@ -86,7 +85,7 @@ export async function performAgain(action: Action, workplace: Workplace): Promis
   try {
     return await perform(action, workplace);
   } catch (error) {
-    if (error instanceof Refused && /failed to find node/i.test(error.desc)) return {};
+    if (isNoSuchNode(error)) return {};
     throw error;
   }
 }

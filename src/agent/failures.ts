@@ -9,6 +9,11 @@ export function isUnreachable(error: unknown): boolean {
   return error instanceof OutcomeUnknown || error instanceof NotSent;
 }
 
+/** QEMU has no node of this name; 5.2 says it in other words than those after it. */
+export function isNoSuchNode(error: unknown): boolean {
+  return error instanceof Refused && /(?:failed to|cannot) find node/i.test(error.desc);
+}
+
 /** Undefined for what is none of these: a bug. */
 export function failureFrom(
   error: unknown,
@@ -41,8 +46,8 @@ export function refused(
     return failure('SECRET_NOT_FOUND', { secretId, domain: about.domain, why: desc }, qemu);
   }
   if (/cannot unlock any keyslot/i.test(desc)) return failure('SECRET_WRONG', { path: about.path }, qemu);
-  // Only an NBD server tells its size too late to be asked before.
-  if (/different sizes/i.test(desc)) {
+  // Only an NBD server tells its size too late to be asked before: to a mirror, or to a comparison.
+  if (/different sizes|smaller or equal to the actual size/i.test(desc)) {
     const sizes = { destinationBytes: 'another number of', sourceBytes: 'its own' };
     return failure('SIZE_MISMATCH', { path: about.path, ...sizes }, qemu);
   }

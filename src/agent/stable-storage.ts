@@ -16,7 +16,7 @@ import type { Move } from '../core/moves.ts';
 import { flushesOf } from '../core/qemu/flush.ts';
 import { Refused } from '../qmp/errors.ts';
 import type { DiskFile } from './disk-files.ts';
-import { refused } from './failures.ts';
+import { isNoSuchNode, refused } from './failures.ts';
 import { fileKey, hasSnapshots, openToSync } from './files.ts';
 import { readHeader } from './place.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -113,7 +113,7 @@ async function flushNode(
       if (!(error instanceof Refused)) throw error;
       if (flushed.test(error.desc)) return undefined;
       if (error.qemuClass === 'CommandNotFound') continue;
-      if (mayBeGone && /failed to find node/i.test(error.desc)) return undefined;
+      if (mayBeGone && isNoSuchNode(error)) return undefined;
       why = { qemuClass: error.qemuClass, desc: error.desc };
       break;
     }

@@ -347,6 +347,13 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
   test('over NBD, and of nothing but a copy that takes something over', async () => {
     await using machine = await site.machine({ style });
     const { disk, dir } = machine;
+    await mkdir(join(dir, 'small'));
+    await using small = await NbdServer.start({ folder: join(dir, 'small'), sizeBytes: SIZE / 2, over: 'unix' });
+    const tooSmall = { target: { $case: 'nbd', value: small.target }, format: RAW } as const;
+    const before = await graphOf(machine.qemu.admin);
+    const toSmall = site.service.startCopy({ disk, destination: tooSmall, shallow: true, verifyReused: true });
+    expect(await refused(toSmall)).toMatchObject({ reason: 'SIZE_MISMATCH' });
+    await expectNothing(machine, before);
     await using server = await NbdServer.start({ folder: dir, sizeBytes: SIZE, over: 'unix' });
     const destination = { target: { $case: 'nbd', value: server.target }, format: RAW } as const;
     const start = { disk, destination, shallow: true, verifyReused: true };

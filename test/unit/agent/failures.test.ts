@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { failureFrom, isUnreachable, refused } from '../../../src/agent/failures.ts';
+import { failureFrom, isNoSuchNode, isUnreachable, refused } from '../../../src/agent/failures.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
 
@@ -29,7 +29,17 @@ describe('what the file system says', () => {
   });
 });
 
+const said = (desc: string) => isNoSuchNode(new Refused('blockdev-del', 'GenericError', desc));
+
 describe('what QEMU says', () => {
+  it('of a node that it does not have, is known in the words of all its versions', () => {
+    // 5.2, twice, and those after it.
+    const words = ['Cannot find node x', "Cannot find node named 'x'", "Failed to find node with node-name='x'"];
+    expect(words.map(said)).toEqual([true, true, true]);
+    expect(said('Node x is in use')).toBe(false);
+    expect(isNoSuchNode(new Error('Cannot find node x'))).toBe(false);
+  });
+
   it.each([
     ['Could not resize file: No space left on device', 'NO_SPACE'],
     ['Could not resize file: Disk quota exceeded', 'NO_SPACE'],
