@@ -47,7 +47,7 @@ export function refused(
   }
   if (/cannot unlock any keyslot/i.test(desc)) return failure('SECRET_WRONG', { path: about.path }, qemu);
   // Only an NBD server tells its size too late to be asked before: to a mirror, or to a comparison.
-  if (/different sizes|smaller or equal to the actual size/i.test(desc)) {
+  if (/different sizes|smaller or equal to the\s+actual size/i.test(desc)) {
     const sizes = { destinationBytes: 'another number of', sourceBytes: 'its own' };
     return failure('SIZE_MISMATCH', { path: about.path, ...sizes }, qemu);
   }

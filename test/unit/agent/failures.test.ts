@@ -52,6 +52,10 @@ describe('what QEMU says', () => {
     ["No secret with id 's0'", 'SECRET_NOT_FOUND'],
     ["Object with id 's0' is not a secret", 'SECRET_NOT_FOUND'],
     ['Invalid password, cannot unlock any keyslot', 'SECRET_WRONG'],
+    [
+      'The sum of offset (0) and size (8) has to be smaller or equal to the  actual size of the containing file (4)',
+      'SIZE_MISMATCH',
+    ],
     ['Duplicate nodes with node-name', 'QEMU_REFUSED'],
   ])('%s: %s, with the text and the class', (desc, reason) => {
     const found = failureFrom(new Refused('blockdev-add', 'GenericError', desc), ABOUT);
