@@ -32,7 +32,7 @@ export interface JobStepsOptions {
   readonly hold: JobHold;
   /** Told how much has been compared, of how much. */
   readonly onVerified?: (bytes: number, ofBytes: number) => void;
-  /** Rejects where this host is not to go on with a start that has taken its time. */
+  /** Asked right before the guest is moved, or after a start that has taken its time: rejects where this host is not to. */
   readonly mayPivot: (signal: AbortSignal) => Promise<void>;
   /** Aborted when the agent ends, and the job is left to the next one. */
   readonly leaving: AbortSignal;
@@ -217,12 +217,11 @@ export class JobSteps {
   #comparing(machine: VirtualMachine | undefined): Comparing {
     const { leaving, onVerified, mayPivot } = this.#options;
     const { accepted } = this.#job;
-    const { path } = this.#about;
     return {
       mayGoOn: () => {
         if (this.#cancelled !== undefined) throw new BlockJobError(this.#cancelled);
         if (timeLeftMs(this.#job) <= 0) throw new BlockJobError(timeIsUp(accepted));
-        if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path, why: 'the service ends' });
+        if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service ends' });
       },
       onProgress: (bytes, ofBytes) => onVerified?.(bytes, ofBytes),
       whenEqual: async () => {

@@ -175,13 +175,11 @@ export class JobTable {
 
   /** Of this process, and those that ended in one before it. */
   #onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
-    return this.newestFirst.filter(
-      ({ ended, job: { accepted } }) =>
-        accepted.qdev === qdev &&
-        (ended
-          ? machine.answersTo(accepted.domainUuid ?? accepted.domain)
-          : this.#options.machines.mayBeOf(machine, accepted)),
-    );
+    const { machines } = this.#options;
+    return this.newestFirst.filter(({ ended, job: { accepted } }) => {
+      if (accepted.qdev !== qdev) return false;
+      return ended ? machine.answersTo(accepted.domainUuid ?? accepted.domain) : machines.mayBeOf(machine, accepted);
+    });
   }
 
   #runningJob(log: JobLog): RunningJob {

@@ -34,8 +34,6 @@ export interface RunningJobOptions
   readonly machine: () => VirtualMachine | undefined;
   /** Notified when a VM comes, which may be this job's. */
   readonly arrivals: Wake;
-  /** Asked right before the guest is moved: rejects where this host is not to do so. */
-  readonly mayPivot: (signal: AbortSignal) => Promise<void>;
   /** Told of what QEMU says on the way, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }

@@ -135,10 +135,12 @@ describe('what is lost', () => {
   });
 });
 
+function pull(chain: readonly Image[], toSubclusters: boolean, baseAt?: number): string | undefined {
+  return refusal(pullUses(chain, { baseAt, toSubclusters }));
+}
+
 it('an image with extended L2 entries is filled by a pull where QEMU can do that, and not read into others alone', () => {
   const [packed, plain] = [anImage({ path: '/e', extendedL2: true }), anImage({ path: '/p' })];
-  const pull = (chain: readonly Image[], toSubclusters: boolean, baseAt?: number) =>
-    refusal(pullUses(chain, { baseAt, toSubclusters }));
   expect(pull([packed, plain], false)).toBe('IMAGE_UNSUITABLE SUBCLUSTERS');
   expect(pull([packed, plain, plain], false, 2)).toBe('IMAGE_UNSUITABLE SUBCLUSTERS');
   expect(pull([packed, plain], true)).toBeUndefined();
