@@ -49,11 +49,11 @@ export async function perform(action: Action, workplace: Workplace): Promise<Don
       return proved === undefined ? {} : { proved };
     }
     case 'sync-file':
-      if (action.file !== undefined) await mustBeInPlace(action.file, machine);
+      if (action.file !== undefined) await mustBeInPlace([action.file], machine);
       await syncFile(action.path);
       return {};
     case 'delete-image':
-      if (action.letGo !== undefined) await mustBeLetGo(action.letGo);
+      if (action.letGo !== undefined) await mustBeLetGo(action.letGo, machine);
       await deleteImage(action, await workplace.holder());
       return {};
     case 'qmp':
@@ -91,9 +91,9 @@ export async function performAgain(action: Action, workplace: Workplace): Promis
 }
 
 /** Between the proof and the deletion somebody may have changed the header, or lost it. */
-async function mustBeLetGo({ job, handover }: LetGo): Promise<void> {
+async function mustBeLetGo({ job, handover, named }: LetGo, machine: VirtualMachine | undefined): Promise<void> {
   await using storage = new StableStorage();
-  const header = await storage.readBack(handover);
+  const header = await storage.readBack(handover, named, machine);
   if (header.is === 'NEW') return;
   const why = header.is === 'OLD' ? `its header names ${header.backingFile || 'no image'}` : header.why;
   fail('NOT_ON_DISK', { job, path: handover.overlay.path, why });

@@ -22,6 +22,11 @@ export async function knownFiles(images: readonly Image[], machine: Asked): Prom
   return await proved(await Promise.all(files), machine);
 }
 
+/** Those of which it is known. */
+export async function namedFiles(images: readonly Image[], machine: Asked): Promise<readonly KnownFile[]> {
+  return (await knownFiles(images, machine)).filter((file) => typeof file === 'object');
+}
+
 /** A file or a device; undefined: not known to be QEMU's. */
 export async function knownSource(image: Image, machine: Asked): Promise<KnownFile | undefined> {
   const found = await fileOf(image, (stats) => stats.isFile() || stats.isBlockDevice());

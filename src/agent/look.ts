@@ -28,7 +28,7 @@ export function lookerFor({ accepted: { process } }: Job, options: Omit<Looker, 
 export async function look(job: Job, machine: VirtualMachine | undefined, looker: Looker): Promise<Seen> {
   try {
     if (machine?.identity === undefined)
-      return (await hasEnded(looker)) ? await whatIsLeft(job, looker) : { qemu: 'SILENT' };
+      return (await hasEnded(looker)) ? await whatIsLeft(job, looker, machine) : { qemu: 'SILENT' };
     return await ask(job, machine, looker);
   } catch (error) {
     // What is lost in the middle of a look has told nothing.
@@ -43,15 +43,19 @@ async function hasEnded({ processes }: Looker): Promise<boolean> {
   return found.includes('ENDED');
 }
 
-async function whatIsLeft(job: Job, looker: Looker): Promise<Seen> {
+async function whatIsLeft(job: Job, looker: Looker, machine: VirtualMachine | undefined): Promise<Seen> {
   // A start that came to nothing has written no header.
-  const header = job.state === 'STARTING' ? undefined : await headerOf(job, looker);
+  const header = job.state === 'STARTING' ? undefined : await headerOf(job, looker, machine);
   return { qemu: 'ENDED', ...(header && { header }) };
 }
 
-async function headerOf({ accepted }: Job, { storage }: Looker): Promise<HeaderOnDisk | undefined> {
+async function headerOf(
+  { accepted }: Job,
+  { storage }: Looker,
+  machine: VirtualMachine | undefined,
+): Promise<HeaderOnDisk | undefined> {
   const handover = handoverOf(accepted);
-  return handover && (await storage.readBack(handover));
+  return handover && (await storage.readBack(handover, accepted.named ?? [], machine));
 }
 
 async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<Seen> {
@@ -66,7 +70,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const isKnown = await isIts(machine, accepted.job, looker);
   if (!isKnown) {
     const is = await whatElse(job, { isDone: found !== undefined, guest, looker, machine });
-    if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker) : { qemu: is };
+    if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker, undefined) : { qemu: is };
   } else if (process !== undefined) {
     if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
   }
@@ -76,7 +80,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   // Another client may have moved the guest there, and dismissed the job; or another QEMU may have begun there.
   const isProved = isKnown || place.deviceOn !== 'DESTINATION';
   // Before all is flushed it proves nothing.
-  const header = !runs && job.flushed === 'HEADER' ? await headerOf(job, looker) : undefined;
+  const header = !runs && job.flushed === 'HEADER' ? await headerOf(job, looker, machine) : undefined;
   return {
     qemu: 'UP',
     at,

@@ -13,7 +13,7 @@ import { invalidField } from '../core/rules/rule.ts';
 import { formatOf } from './destination.ts';
 import { fileKey } from './files.ts';
 import { domainWith, lookOnce } from './graphs.ts';
-import { knownFiles } from './known-file.ts';
+import { knownFiles, namedFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
 import { refuseOtherFile } from './prove-file.ts';
 import { keptName } from './relative-name.ts';
@@ -44,7 +44,10 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
     destination: isActive ? await asDestination(base, format, site) : undefined,
     ...(backingFile === undefined
       ? {}
-      : { handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile } }),
+      : {
+          handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile },
+          named: await namedFiles([imageAt(topAt - 1, site), base], site.machine),
+        }),
     unused: { afterSuccess: onlyBelow(graph, disk, top.node, [base.node]), otherwise: [] },
     committed,
     ...losses,

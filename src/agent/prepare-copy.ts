@@ -9,6 +9,7 @@ import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy 
 import { canCompare, canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
+import { namedFiles } from './known-file.ts';
 import { lookAtReused } from './reused.ts';
 import { requireSecret } from './secrets.ts';
 import { sharedWriter } from './shared-writer.ts';
@@ -76,6 +77,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     ...(toSet.length === 0 ? {} : { toSet }),
     ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
     ...(reused && { reused }),
+    ...(backing && backingName !== undefined ? { named: await namedFiles([backing], site.machine) } : {}),
     ...losses,
     options,
     plan: planCopy(job, source, { ...destination, ...(verify && { verify }) }, options),

@@ -8,6 +8,7 @@ import type { Accepted } from '../core/journal-entry.ts';
 import { type PullBase, planPull } from '../core/plans/pull.ts';
 import { pullsToSubclusters } from '../core/qemu/features.ts';
 import type { PullSpec } from '../core/rules/rebase.ts';
+import { namedFiles } from './known-file.ts';
 import { refuseOtherFile } from './prove-file.ts';
 import { keptName } from './relative-name.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
@@ -37,6 +38,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
       otherwise: [],
     },
     committed: [],
+    named: await namedFiles(base === undefined ? [top] : [top, base], site.machine),
     ...losses,
     options,
     plan: planPull(accepted.job, top.node, below, options),

@@ -40,29 +40,43 @@ export async function proveFile(
   return known;
 }
 
+/** By whose names the disk is to be opened when the job is done. */
+export function namesOf({
+  accepted,
+  destinationFile,
+}: Pick<Job, 'accepted' | 'destinationFile'>): readonly KnownFile[] {
+  return [...(destinationFile === undefined ? [] : [destinationFile]), ...(accepted.named ?? [])];
+}
+
 /**
- * Is the file that was proved to be QEMU's no longer at its name? Of some network file systems the inode is another at each
- * look: then what QEMU has open decides. Rejects where it cannot be told.
+ * The first of these files, which were proved to be QEMU's, that is no longer at its name. Of some network file systems the
+ * inode is another at each look: then what QEMU has open decides. Rejects where it cannot be told.
  */
-export async function hasMoved(
-  { destinationFile: file }: Pick<Job, 'destinationFile'>,
-  machine: VirtualMachine | undefined,
-): Promise<boolean> {
-  if (file === undefined || (await isStill(file))) return false;
-  const opens = await machine?.openFiles();
-  const there = opens && (await soughtAt(file.path));
-  return opens === undefined || there === undefined || !(await isOpen(opens, there));
+export async function movedOf(
+  files: readonly KnownFile[],
+  machine: Pick<VirtualMachine, 'openFiles'> | undefined,
+): Promise<KnownFile | undefined> {
+  for (const file of files) {
+    if (await isStill(file)) continue;
+    const opens = await machine?.openFiles();
+    const there = opens && (await soughtAt(file.path));
+    if (opens === undefined || there === undefined || !(await isOpen(opens, there))) return file;
+  }
+  return undefined;
 }
 
 /** Throws DESTINATION_MOVED. */
-export async function mustBeInPlace(file: KnownFile, machine: VirtualMachine | undefined): Promise<void> {
-  if (await hasMoved({ destinationFile: file }, machine)) fail('DESTINATION_MOVED', { path: file.path });
+export async function mustBeInPlace(
+  files: readonly KnownFile[],
+  machine: Pick<VirtualMachine, 'openFiles'> | undefined,
+): Promise<void> {
+  const moved = await movedOf(files, machine);
+  if (moved !== undefined) fail('DESTINATION_MOVED', { path: moved.path });
 }
 
 /** As a caller asks for the pivot: the job stays READY. It is looked at again right before the guest is moved. */
 export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachines): Promise<void> {
-  const { state, accepted, destinationFile } = job;
-  if (state === 'READY' && destinationFile !== undefined) await mustBeInPlace(destinationFile, machines.of(accepted));
+  if (job.state === 'READY') await mustBeInPlace(namesOf(job), machines.of(job.accepted));
 }
 
 /** Of an image whose header is read back by its name in the end. Throws PATH_DIFFERS_IN_QEMU. */

@@ -13,18 +13,22 @@ import { type Handover, type HeaderOnDisk, headerOnDisk, type NodeOfImage, writt
 import type { Job } from '../core/job.ts';
 import type { EntryBody } from '../core/journal-entry.ts';
 import type { Move } from '../core/moves.ts';
+import type { KnownFile } from '../core/plans/step.ts';
 import { flushesOf } from '../core/qemu/flush.ts';
 import { Refused } from '../qmp/errors.ts';
 import type { DiskFile } from './disk-files.ts';
 import { isNoSuchNode, refused } from './failures.ts';
 import { fileKey, hasSnapshots, openToSync } from './files.ts';
 import { readHeader } from './place.ts';
+import { movedOf, mustBeInPlace } from './prove-file.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 interface FlushOptions {
   /** What these nodes had is on stable storage already: one that is gone by now has nothing more. */
   readonly mayBeGone: boolean;
 }
+
+type Opens = Pick<VirtualMachine, 'openFiles'>;
 
 export class StableStorage implements AsyncDisposable {
   readonly #open = new Map<string, DiskFile>();
@@ -33,9 +37,9 @@ export class StableStorage implements AsyncDisposable {
   async carryOut(
     { what, images }: Extract<Move, { move: 'flush' }>,
     { flushed, accepted }: Pick<Job, 'flushed' | 'accepted'>,
-    machine: Pick<VirtualMachine, 'execute'>,
+    machine: Pick<VirtualMachine, 'execute'> & Opens,
   ): Promise<EntryBody> {
-    const lost = what === 'DATA' ? await snapshotsCut(accepted) : undefined;
+    const lost = what === 'DATA' ? ((await movedAway(accepted, machine)) ?? (await snapshotsCut(accepted))) : undefined;
     if (lost !== undefined) return { entry: 'flush-failed', failure: lost };
     // What was flushed is there, whoever has closed its node since.
     const failed = await this.#flush(images, machine, { mayBeGone: flushed === 'DATA' });
@@ -57,13 +61,15 @@ export class StableStorage implements AsyncDisposable {
   }
 
   /** What is in the page cache only is put on disk first: what is read is what a power cut leaves. */
-  async readBack(handover: Handover): Promise<HeaderOnDisk> {
+  async readBack(handover: Handover, files: readonly KnownFile[], machine: Opens | undefined): Promise<HeaderOnDisk> {
     const { path } = handover.overlay;
     for (const image of writtenImages(handover)) {
       const failed = await this.#sync(image.path);
       if (failed !== undefined) return { is: 'UNKNOWN', why: failed.text };
     }
     try {
+      // By these names whoever opens the disk next finds something else.
+      await mustBeInPlace(files, machine);
       return await headerOnDisk(handover, await readHeader(path), async (named, wanted) => {
         const found = resolveFrom(path, named);
         return found !== undefined && (await fileKey(found)) === (await fileKey(wanted));
@@ -119,6 +125,12 @@ async function flushNode(
     }
   }
   return notFlushed(path, why.qemuClass, why.desc);
+}
+
+/** The old images are kept then: by the names of the new ones the disk would not be found. */
+async function movedAway({ named = [] }: Job['accepted'], machine: Opens): Promise<Failure | undefined> {
+  const moved = await movedOf(named, machine);
+  return moved && failure('DESTINATION_MOVED', { path: moved.path });
 }
 
 /** A pull takes away what is below its image, and with that what a snapshot shows which was taken since the start. */

@@ -245,7 +245,7 @@ export const catalogue = {
   DESTINATION_MOVED: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} is no longer the file that QEMU writes to: it was removed, renamed or replaced; give that file its name back, or abort the job',
+    text: '{path} is no longer the file that QEMU has open: it was removed, renamed or replaced; give that file its name back, or abort the job',
   },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',

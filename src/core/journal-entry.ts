@@ -73,6 +73,11 @@ export interface Accepted {
   readonly losses?: readonly Loss[];
   /** What older jobs say of these files is over. Undefined in older journals. */
   readonly uses?: readonly UsedFile[];
+  /**
+   * Images by whose names the disk is opened next, as far as they are files that QEMU is proved to have: those whose headers
+   * a job changes, and those that a header names then. They have to be at these names in the end. Undefined in older journals.
+   */
+  readonly named?: readonly KnownFile[];
   readonly options: JobOptions;
   readonly plan: Plan;
   /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */

@@ -100,6 +100,18 @@ describe.skipIf(needs('qemu'))('a destination that is', () => {
     });
   });
 
+  test('over an image that was renamed: its header names what nobody finds', async () => {
+    await using machine = await site.machine();
+    const below = present(machine.chain.at(-2)).path;
+    const target = { $case: 'file', value: join(machine.dir, 'copy') } as const;
+    const job = await site.service.startCopy({ disk: machine.disk, destination: { target }, shallow: true });
+    await site.service.until(job.id, 'STATE_READY');
+    await rename(below, `${below}.aside`);
+    expect(await refused(pivot(job))).toMatchObject({ reason: MOVED, metadata: { path: below } });
+    await rename(`${below}.aside`, below);
+    expect(await pivot(job)).toMatchObject({ state: Job_State.STATE_COMPLETED });
+  });
+
   test('removed, and the base of an active commit: the guest stays on the overlay', async () => {
     await using machine = await site.machine();
     const { id } = await site.service.commit({ disk: machine.disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });

@@ -406,9 +406,10 @@ export const ErrorReason = {
    */
   ERROR_REASON_VERIFY_BROKEN_OFF: 957,
   /**
-   * ERROR_REASON_DESTINATION_MOVED - FAILED_PRECONDITION. The copy is in a file whose name is gone or is another file's now: it was removed, renamed or
-   * replaced while the job ran. A guest that went over to it would be on a disk that nobody finds at its next start. Also
-   * what became of a job by itself: FAILED, and the guest stays where it is; UNRESOLVED, where that was seen too late.
+   * ERROR_REASON_DESTINATION_MOVED - FAILED_PRECONDITION. The copy, or an image that its header names, is in a file whose name is gone or is another file's now:
+   * it was removed, renamed or replaced while the job ran. A guest that went over to it would be on a disk that nobody finds at
+   * its next start. Also what became of a job by itself: FAILED, and the guest stays where it is; UNRESOLVED, where that was
+   * seen too late. Of a pull, or a commit of lower images: the image whose header changes, or the one that it is to name.
    * Do: give the file its name back (docs/recovery.md), or abort the job.
    * libvirt: none (it pivots).
    * Keys: path.

@@ -33,7 +33,7 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
   }
   if (hasSucceeded(job) && isProved(concluded) && !isUnsynced(job) && accepted.options.deleteCommitted) {
     const handover = handoverOf(accepted);
-    const letGo = handover === undefined ? {} : { letGo: { job: accepted.job, handover } };
+    const letGo = handover === undefined ? {} : { letGo: { job: accepted.job, handover, named: accepted.named ?? [] } };
     const loses = losesSnapshots(accepted.losses) ? ({ losesSnapshots: true } as const) : {};
     // From the top down: an image that stays needs what is below it.
     for (const image of accepted.committed) {

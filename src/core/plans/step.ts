@@ -55,6 +55,8 @@ export type Action =
 export interface LetGo {
   readonly job: string;
   readonly handover: Handover;
+  /** As in Accepted. */
+  readonly named: readonly KnownFile[];
 }
 
 export interface FileOwner {
