@@ -7,11 +7,11 @@ import {
   type Part,
   partsOf,
   readPart,
-  SECTOR_BYTES,
   type Sides,
 } from '../core/comparison.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
+import { SECTOR_BYTES } from '../core/sectors.ts';
 import { isNoSuchNode } from './failures.ts';
 import { endJob } from './qemu-jobs.ts';
 import type { VirtualMachine } from './virtual-machine.ts';

@@ -10,6 +10,7 @@ import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
 import { boundsNbdOpen, leavesZeroesOut } from '../core/qemu/features.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
+import { wholeSectors } from '../core/sectors.ts';
 import { access, realpath, statfs } from './disk-files.ts';
 import { expectGreeting } from './nbd-greeting.ts';
 import { newFileAccess } from './new-file-access.ts';
@@ -20,8 +21,6 @@ import type { Site } from './site.ts';
 
 /** Less than this left, and not even an image's metadata fits. */
 const LEAST_FREE_BYTES = 1024 * 1024;
-/** QEMU rounds an image's size up to whole sectors. */
-const SECTOR_BYTES = 512;
 
 export interface CheckedDestination {
   /** Without symbolic links; the NBD URI of an export. */
@@ -136,7 +135,7 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   const { encryption } = spec;
   const plain = { storage, encryption, make: undefined, backing: undefined, backingName: undefined };
   if (spec.format === 'RAW') {
-    const destinationBytes = Math.ceil(place.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
+    const destinationBytes = wholeSectors(place.sizeBytes);
     checkSizes(path, destinationBytes, sourceBytes);
     return { path, plan: { ...plain, format: 'RAW' } };
   }

@@ -4,6 +4,7 @@ import type { Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Action, KnownFile } from '../core/plans/step.ts';
+import { SECTOR_BYTES, wholeSectors } from '../core/sectors.ts';
 import { stat } from './disk-files.ts';
 import { identify, overlaps } from './file-identity.ts';
 import { isStill, knownAs } from './files.ts';
@@ -12,9 +13,6 @@ import { isOpen, soughtAt } from './open-files.ts';
 import type { Place } from './place.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
-
-/** QEMU counts a raw file in whole sectors, and stat what a file takes in blocks. */
-const SECTOR_BYTES = 512;
 
 /** Of a node that was just opened. Undefined: it is a device. Throws PATH_DIFFERS_IN_QEMU. */
 export async function proveFile(
@@ -33,7 +31,7 @@ export async function proveFile(
   // A device tells its size in other ways, and is one for all who see it.
   if (known === undefined) return undefined;
   const seen = (await machine.graph()).nodes.get(node);
-  const isAsLarge = seen?.virtualSizeBytes === Math.ceil(Number(there.size) / SECTOR_BYTES) * SECTOR_BYTES;
+  const isAsLarge = seen?.virtualSizeBytes === wholeSectors(Number(there.size));
   // What was just made holds nothing; what was there before may hold anything.
   const isEmpty = !isNew || seen?.allocatedBytes === Number(there.blocks) * SECTOR_BYTES;
   if (!isAsLarge || !isEmpty) differs();

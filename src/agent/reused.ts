@@ -7,12 +7,12 @@ import { fail } from '../core/errors.ts';
 import type { JobOptions } from '../core/job-options.ts';
 import type { Backing, CopyDestination } from '../core/plans/copy.ts';
 import type { Reused } from '../core/reuse.ts';
+import { wholeSectors } from '../core/sectors.ts';
 import { stat } from './disk-files.ts';
 import { knownSource } from './known-file.ts';
 import { isZero, lookAt, readHeader } from './place.ts';
 import type { Site } from './site.ts';
 
-const SECTOR_BYTES = 512;
 /** What stat counts. */
 const BLOCK_BYTES = 512n;
 /** QEMU writes so many zeroes into a raw file that it makes, to find out how direct writes must be aligned. */
@@ -78,7 +78,7 @@ export async function holdsNothing(path: string, format: string): Promise<boolea
 
 /** As the guest would see it; undefined for formats whose headers are not read here. */
 async function sizeOf({ path, driver }: Extract<Backing, { is: 'IMAGE' }>): Promise<number | undefined> {
-  if (driver === 'raw') return Math.ceil((await lookAt(path)).sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
+  if (driver === 'raw') return wholeSectors((await lookAt(path)).sizeBytes);
   if (driver !== 'qcow2') return undefined;
   const header = await readHeader(path);
   return header.format === 'QCOW2' ? header.virtualSizeBytes : undefined;

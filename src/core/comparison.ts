@@ -10,6 +10,7 @@
 
 import { LEAST_BUFFER_BYTES } from './job-options.ts';
 import type { BlockdevOptions, QmpCommand } from './qemu/commands.ts';
+import { SECTOR_BYTES, wholeSectors } from './sectors.ts';
 
 /** What shows the disk as the guest would see it, and what it is to be equal to: the image below the active one. */
 export interface Comparison {
@@ -35,7 +36,6 @@ const LEAST_PART_BYTES = 1024 * 1024 * 1024;
 /** So that what has to be read again to find a difference is little, and a large disk is not cut into thousands. */
 const MOST_PARTS = 64;
 const MIB = 1024 * 1024;
-export const SECTOR_BYTES = 512;
 
 export function partsOf({ destination, backing }: Pick<Comparison, 'destination' | 'backing'>): readonly Part[] {
   const end = destination.bytes;
@@ -56,7 +56,7 @@ function cut(from: number, to: number, step: number, other: Part['to']): readonl
 export async function firstDifference(part: Part, differs: (part: Part) => Promise<boolean>): Promise<Part> {
   let { offset, bytes } = part;
   while (bytes > SECTOR_BYTES) {
-    const half = Math.ceil(bytes / SECTOR_BYTES / 2) * SECTOR_BYTES;
+    const half = wholeSectors(bytes / 2);
     if (await differs({ ...part, offset, bytes: half })) bytes = half;
     else [offset, bytes] = [offset + half, bytes - half];
   }
