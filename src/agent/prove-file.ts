@@ -1,7 +1,7 @@
 /** The file that is meant and the file that QEMU has open are proved to be one, before anything is written through QEMU. */
 import { dirname } from 'node:path';
 import type { Image } from '../core/chain.ts';
-import { fail } from '../core/errors.ts';
+import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Action, KnownFile } from '../core/plans/step.ts';
 import { SECTOR_BYTES, wholeSectors } from '../core/sectors.ts';
@@ -38,43 +38,38 @@ export async function proveFile(
   return known;
 }
 
-/** By whose names the disk is to be opened when the job is done. */
-export function namesOf({
-  accepted,
-  destinationFile,
-}: Pick<Job, 'accepted' | 'destinationFile'>): readonly KnownFile[] {
-  return [...(destinationFile === undefined ? [] : [destinationFile]), ...(accepted.named ?? [])];
+type Opens = Pick<VirtualMachine, 'openFiles'>;
+
+/** The files by whose names the disk is opened when the job is done. */
+export function filesToFind(job: Pick<Job, 'accepted' | 'destinationFile'>): readonly KnownFile[] {
+  return [job.destinationFile ?? [], job.accepted.named ?? []].flat();
 }
 
 /**
- * The first of these files, which were proved to be QEMU's, that is no longer at its name. Of some network file systems the
+ * Undefined: all of these files, which were proved to be QEMU's, are at their names still. Of some network file systems the
  * inode is another at each look: then what QEMU has open decides. Rejects where it cannot be told.
  */
-export async function movedOf(
-  files: readonly KnownFile[],
-  machine: Pick<VirtualMachine, 'openFiles'> | undefined,
-): Promise<KnownFile | undefined> {
+export async function movedAway(files: readonly KnownFile[], machine: Opens | undefined): Promise<Failure | undefined> {
   for (const file of files) {
     if (await isStill(file)) continue;
+    const { path } = file;
     const opens = await machine?.openFiles();
-    const there = opens && (await soughtAt(file.path));
-    if (opens === undefined || there === undefined || !(await isOpen(opens, there))) return file;
+    const there = opens && (await soughtAt(path));
+    if (opens === undefined || there === undefined || !(await isOpen(opens, there)))
+      return failure('DESTINATION_MOVED', { path });
   }
   return undefined;
 }
 
 /** Throws DESTINATION_MOVED. */
-export async function mustBeInPlace(
-  files: readonly KnownFile[],
-  machine: Pick<VirtualMachine, 'openFiles'> | undefined,
-): Promise<void> {
-  const moved = await movedOf(files, machine);
-  if (moved !== undefined) fail('DESTINATION_MOVED', { path: moved.path });
+export async function mustBeInPlace(files: readonly KnownFile[], machine: Opens | undefined): Promise<void> {
+  const moved = await movedAway(files, machine);
+  if (moved !== undefined) throw new BlockJobError(moved);
 }
 
 /** As a caller asks for the pivot: the job stays READY. It is looked at again right before the guest is moved. */
 export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachines): Promise<void> {
-  if (job.state === 'READY') await mustBeInPlace(namesOf(job), machines.of(job.accepted));
+  if (job.state === 'READY') await mustBeInPlace(filesToFind(job), machines.of(job.accepted));
 }
 
 /** Of an image whose header is read back by its name in the end. Throws PATH_DIFFERS_IN_QEMU. */

@@ -20,7 +20,7 @@ import type { DiskFile } from './disk-files.ts';
 import { isNoSuchNode, refused } from './failures.ts';
 import { fileKey, hasSnapshots, openToSync } from './files.ts';
 import { readHeader } from './place.ts';
-import { movedOf, mustBeInPlace } from './prove-file.ts';
+import { movedAway, mustBeInPlace } from './prove-file.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 interface FlushOptions {
@@ -39,7 +39,7 @@ export class StableStorage implements AsyncDisposable {
     { flushed, accepted }: Pick<Job, 'flushed' | 'accepted'>,
     machine: Pick<VirtualMachine, 'execute'> & Opens,
   ): Promise<EntryBody> {
-    const lost = what === 'DATA' ? ((await movedAway(accepted, machine)) ?? (await snapshotsCut(accepted))) : undefined;
+    const lost = what === 'DATA' ? await lossOf(accepted, machine) : undefined;
     if (lost !== undefined) return { entry: 'flush-failed', failure: lost };
     // What was flushed is there, whoever has closed its node since.
     const failed = await this.#flush(images, machine, { mayBeGone: flushed === 'DATA' });
@@ -127,10 +127,10 @@ async function flushNode(
   return notFlushed(path, why.qemuClass, why.desc);
 }
 
-/** The old images are kept then: by the names of the new ones the disk would not be found. */
-async function movedAway({ named = [] }: Job['accepted'], machine: Opens): Promise<Failure | undefined> {
-  const moved = await movedOf(named, machine);
-  return moved && failure('DESTINATION_MOVED', { path: moved.path });
+/** Why the header is not to change: what is lost by it. The old images are kept then. */
+async function lossOf(accepted: Job['accepted'], machine: Opens): Promise<Failure | undefined> {
+  // By the names of the new ones the disk would not be found.
+  return (await movedAway(accepted.named ?? [], machine)) ?? (await snapshotsCut(accepted));
 }
 
 /** A pull takes away what is below its image, and with that what a snapshot shows which was taken since the start. */
