@@ -2,7 +2,7 @@
 import type { BlockGraph } from '../core/chain.ts';
 import { inTime } from '../lib/in-time.ts';
 import { type FileIdentity, identify, overlaps } from './file-identity.ts';
-import { isLocked, isOpen, type OpenFiles, openFilesOf, soughtAt } from './open-files.ts';
+import { isLocked, isOpen, type OpenFiles, openFilesOf, type SoughtFile, soughtAt } from './open-files.ts';
 import { findListener, presenceOf } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -49,9 +49,9 @@ export type Holder = (path: string) => Promise<string | undefined>;
 export function holderAmong(graphs: readonly DomainGraph[]): Holder {
   const look = lookOnce();
   return async (path) => {
-    const by = await domainWith(path, graphs, look);
-    if (by !== undefined) return by;
     const sought = await soughtAt(path);
+    const by = await domainHaving(path, sought, graphs, look);
+    if (by !== undefined) return by;
     return sought !== undefined && (await isLocked(sought)) ? 'a process of this host that has locked it' : undefined;
   };
 }
@@ -79,14 +79,26 @@ export async function domainWith(
   graphs: readonly DomainGraph[],
   look: Look = identify,
 ): Promise<string | undefined> {
-  const sought = await soughtAt(path);
+  return await domainHaving(path, await soughtAt(path), graphs, look);
+}
+
+/** What is not here is known by its name alone. */
+async function domainHaving(
+  path: string,
+  sought: SoughtFile | undefined,
+  graphs: readonly DomainGraph[],
+  look: Look,
+): Promise<string | undefined> {
   for (const { domain, graph, opens } of graphs) {
     const unasked = `domain ${domain}, whose QEMU cannot be asked`;
     if (opens === 'UNKNOWN') {
       if (sought !== undefined) return unasked;
       continue;
     }
-    const node = await nodeOf(path, sought?.identity, graph, look);
+    const node =
+      sought === undefined
+        ? [...graph.nodes.values()].find((one) => one.path === path)?.node
+        : await nodeWith(sought.identity, graph, look);
     if (node !== undefined) return `node ${node} of domain ${domain}`;
     if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) continue;
     return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
@@ -94,22 +106,24 @@ export async function domainWith(
   return undefined;
 }
 
-export async function nodeOf(
-  path: string,
-  file: FileIdentity | undefined,
+/** The node whose file or device this is, or overlaps it. */
+export async function nodeWith(
+  file: FileIdentity,
   { nodes }: Pick<BlockGraph, 'nodes'>,
   look: Look = identify,
 ): Promise<string | undefined> {
-  for (const node of nodes.values()) {
-    if (file === undefined ? node.path === path : await isFile(node.path, file, look)) return node.node;
+  for (const { node, path } of nodes.values()) {
+    const found = await look(path);
+    if (found !== undefined && overlaps(found, file)) return node;
   }
   return undefined;
 }
 
 /** Which VM may write to this file or device, by whatever name. */
-export async function domainThatWrites(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
-  const sought = await soughtAt(path);
-  if (sought === undefined) return undefined;
+export async function domainThatWrites(
+  sought: SoughtFile,
+  graphs: readonly DomainGraph[],
+): Promise<string | undefined> {
   for (const { domain, graph, opens } of graphs) {
     if (opens === 'UNKNOWN') continue;
     // What QEMU calls read-only it may have opened otherwise, and the other way round: the kernel tells.
@@ -117,15 +131,10 @@ export async function domainThatWrites(path: string, graphs: readonly DomainGrap
     const writable = new Map([...graph.nodes].filter(([, { readOnly }]) => !readOnly));
     const writes = files
       ? await isOpen({ files }, sought)
-      : (await nodeOf(path, sought.identity, { ...graph, nodes: writable })) !== undefined;
+      : (await nodeWith(sought.identity, { nodes: writable })) !== undefined;
     if (writes) return `domain ${domain}`;
   }
   return undefined;
-}
-
-async function isFile(path: string, file: FileIdentity, look: Look): Promise<boolean> {
-  const found = await look(path);
-  return found !== undefined && overlaps(found, file);
 }
 
 async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {

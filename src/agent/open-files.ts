@@ -124,16 +124,17 @@ export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: Sought
   return found.includes(true);
 }
 
-/**
- * Who of this host has the file at this path open, of the processes that /proc shows: `pid 123 (qemu-nbd)`. Not we, nor
- * `besides`. `toWrite`: only who may write to it.
- */
-export async function processWith(
-  path: string,
+/** Who of this host has the file at this path open, of the processes that /proc shows: `pid 123 (qemu-nbd)`. Not we. */
+export async function processWith(path: string): Promise<string | undefined> {
+  const sought = await soughtAt(path);
+  return sought && (await processHaving(sought));
+}
+
+/** As processWith. Not `besides` either; `toWrite`: only who may write to it. */
+export async function processHaving(
+  sought: SoughtFile,
   { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
 ): Promise<string | undefined> {
-  const sought = await soughtAt(path);
-  if (sought === undefined) return undefined;
   const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
   for (const pid of pids) {
     if (Number(pid) === process.pid || Number(pid) === besides) continue;

@@ -1,8 +1,8 @@
 /** Who else may write to a disk's active image: what they write there the guest does not see once it has left it. */
 import { topDown } from '../core/chain.ts';
 import { mayShareWrites } from './device-type.ts';
-import { domainThatWrites, nodeOf } from './graphs.ts';
-import { processWith, soughtAt } from './open-files.ts';
+import { domainThatWrites, nodeWith } from './graphs.ts';
+import { processHaving, soughtAt } from './open-files.ts';
 import { activeImage, type Site } from './site.ts';
 
 /** As a sentence goes on that begins with the image; undefined: nobody is known. */
@@ -17,17 +17,17 @@ export async function sharedWriter(site: Site): Promise<string | undefined> {
   if (sought === undefined) return undefined;
   const own = new Set(topDown(graph, top.node));
   const others = new Map([...graph.nodes].filter(([node, { readOnly }]) => !readOnly && !own.has(node)));
-  const node = await nodeOf(top.path, sought.identity, { nodes: others });
+  const node = await nodeWith(sought.identity, { nodes: others });
   if (node !== undefined) return by(`node ${node} of the same QEMU`);
   const domain = await domainThatWrites(
-    top.path,
+    sought,
     graphs.filter(({ socketPath }) => socketPath !== machine.socketPath),
   );
   if (domain !== undefined) return by(domain);
   // QEMU itself must be known among the processes, or it would be taken for another one. A device many have open.
   const pid = identity.isItself ? identity.facts?.process.pid : undefined;
   if (pid === undefined || !sought.identity.isFile) return undefined;
-  const who = await processWith(top.path, { besides: pid, toWrite: true });
+  const who = await processHaving(sought, { besides: pid, toWrite: true });
   return who && by(who);
 }
 
