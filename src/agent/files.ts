@@ -150,6 +150,9 @@ async function syncFolderOf(path: string): Promise<void> {
   }
 }
 
+/** Of file systems that keep none. */
+const NO_BIRTH_TIME = '0';
+
 export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): KnownFile {
   return { path, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
 }
@@ -159,7 +162,9 @@ export async function isStill(file: KnownFile): Promise<boolean> {
   const now = await whatIsAt(file.path);
   if (now === undefined) return false;
   const { device, inode, birthTimeNs } = knownAs(file.path, now);
-  return inode === file.inode && device === file.device && birthTimeNs === file.birthTimeNs;
+  if (inode !== file.inode || birthTimeNs !== file.birthTimeNs) return false;
+  // A disk's number may be another one after a boot, or where it was mounted again.
+  return device === file.device || birthTimeNs !== NO_BIRTH_TIME;
 }
 
 /** The same for each name of one file or device; of what is no file that is there, the name itself. */

@@ -41,13 +41,18 @@ export class FragileFileSystem implements AsyncDisposable {
 
   /**
    * The power is back. What is mounted now is a copy of the device: the file system that was shut down may live on where
-   * somebody has it open, or in another mount namespace, and would be found again.
+   * somebody has it open, or in another mount namespace, and would be found again. Its number is another one, as that of a
+   * disk may be after a boot.
    */
   async restore(): Promise<void> {
-    await run('umount', ['--lazy', this.path]);
-    const copy = `${this.#device}.copy`;
+    const [copy, back] = [`${this.#device}.copy`, `${this.path}.back`];
     await run('cp', ['--sparse=always', this.#device, copy]);
-    await run('mount', ['-o', 'loop', copy, this.path]);
+    await mkdir(back);
+    // While the first one holds its loop device, so that this one gets another.
+    await run('mount', ['-o', 'loop', copy, back]);
+    await run('umount', ['--lazy', this.path]);
+    await run('mount', ['--bind', back, this.path]);
+    await run('umount', [back]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

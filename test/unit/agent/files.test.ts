@@ -30,6 +30,26 @@ describe('a file that cannot be looked at', () => {
   });
 });
 
+describe('a file that was known before a boot', () => {
+  it('is known again though its disk has another number, and not at another time of birth', async () => {
+    await using dir = await testDir();
+    const path = join(dir.path, 'x');
+    await writeFile(path, '');
+    const before = knownAs(path, await stat(path, { bigint: true }));
+    expect(await isStill({ ...before, device: '1' })).toBe(true);
+    expect(await isStill({ ...before, birthTimeNs: '1' })).toBe(false);
+    expect(await isStill({ ...before, inode: '1' })).toBe(false);
+  });
+
+  it('is not known again by its inode alone, where the file system keeps no time of birth', async () => {
+    const path = '/proc/self/status';
+    const before = knownAs(path, await stat(path, { bigint: true }));
+    expect(before.birthTimeNs).toBe('0');
+    expect(await isStill(before)).toBe(true);
+    expect(await isStill({ ...before, device: '1' })).toBe(false);
+  });
+});
+
 describe('making the file', () => {
   it('gives it its size, its owner, and nobody else a look at it', async () => {
     await using dir = await testDir();
@@ -182,7 +202,7 @@ describe('removing the file', () => {
   it('does not follow a file that was moved, and does not touch one on another file system', async () => {
     await using dir = await testDir();
     const made = await making(join(dir.path, 'x'), 4096, undefined);
-    const elsewhere: MadeFile = { ...made, device: `${made.device}1` };
+    const elsewhere: MadeFile = { ...made, device: `${made.device}1`, birthTimeNs: `${made.birthTimeNs}1` };
     await removeFile(elsewhere);
     expect((await stat(made.path)).size).toBe(4096);
     await rename(made.path, join(dir.path, 'moved'));
