@@ -1,6 +1,7 @@
 /** What a process has open, and where its paths lead: the one proof that a file which is meant is the file that QEMU has. */
-import { constants } from 'node:fs';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFile, readlink } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from './file-identity.ts';
 import { type Mount, mounts } from './mounts.ts';
@@ -20,6 +21,8 @@ interface OpenFile {
   readonly name: string;
   /** As the kernel counts it; undefined before Linux 5.14. */
   readonly inode: string | undefined;
+  /** The kernel's number of the mount that it was opened in. */
+  readonly mount: string | undefined;
   readonly isWritable: boolean;
 }
 
@@ -42,27 +45,39 @@ const O_PATH = 0o10_000_000;
 
 /** Undefined: /proc does not show it. */
 export async function openFilesOf(pid: number): Promise<OpenFiles | undefined> {
-  const [root, descriptors] = await Promise.all([rootOf(pid), readdir(`/proc/${pid}/fd`).catch(() => undefined)]);
-  if (root === undefined || descriptors === undefined) return undefined;
-  return { root, files: await filesOf(pid, descriptors) };
+  const [root, files] = [await rootOf(pid), filesOf(pid)];
+  return root === undefined || files === undefined ? undefined : { root, files };
 }
 
-async function filesOf(pid: number | string, descriptors: readonly string[]): Promise<readonly OpenFile[]> {
-  const files = descriptors.map(async (descriptor): Promise<OpenFile[]> => {
+/**
+ * At once, without a thread for each of the hundreds of looks: /proc is memory of the kernel, and waits for no storage.
+ * Undefined: /proc does not show it.
+ */
+function filesOf(pid: number | string): readonly OpenFile[] | undefined {
+  const descriptors = ifShown(() => readdirSync(`/proc/${pid}/fd`));
+  return descriptors?.flatMap((descriptor) => {
     const link = `/proc/${pid}/fd/${descriptor}`;
     // It may be closed meanwhile; sockets and their like have no path.
-    const name = await readlink(link).catch(() => '');
-    if (!name.startsWith('/')) return [];
-    return [{ descriptor: Number(descriptor), link, name, ...(await infoIn(`/proc/${pid}/fdinfo/${descriptor}`)) }];
+    const name = ifShown(() => readlinkSync(link));
+    if (name?.startsWith('/') !== true) return [];
+    const info = ifShown(() => readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8')) ?? '';
+    // In octal; the last two bits are O_ACCMODE.
+    const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+    const isWritable = (flags & 3) !== constants.O_RDONLY;
+    return [{ descriptor: Number(descriptor), link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
   });
-  return (await Promise.all(files)).flat();
 }
 
-async function infoIn(fdinfo: string): Promise<Pick<OpenFile, 'inode' | 'isWritable'>> {
-  const info = await readFile(fdinfo, 'utf8').catch(() => '');
-  // In octal; the last two bits are O_ACCMODE.
-  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  return { inode: inodeIn(info), isWritable: (flags & 3) !== constants.O_RDONLY };
+function ifShown<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
+}
+
+function mountIn(fdinfo: string): string | undefined {
+  return /^mnt_id:\s*(\d+)$/m.exec(fdinfo)?.[1];
 }
 
 function inodeIn(fdinfo: string): string | undefined {
@@ -99,7 +114,7 @@ export async function asKernelHas(path: string): Promise<AsKernelHas> {
   if (handle === undefined) return { inode: undefined, mount: undefined };
   try {
     const info = await readFile(`/proc/self/fdinfo/${handle.descriptor}`, 'utf8').catch(() => '');
-    const id = /^mnt_id:\s*(\d+)$/m.exec(info)?.[1];
+    const id = mountIn(info);
     return { inode: inodeIn(info), mount: id === undefined ? undefined : (await mounts()).get(id) };
   } finally {
     await handle.close();
@@ -135,12 +150,21 @@ export async function processHaving(
   sought: SoughtFile,
   { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
 ): Promise<string | undefined> {
-  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const pids = (ifShown(() => readdirSync('/proc')) ?? []).filter((name) => /^\d+$/.test(name));
+  // Most processes have the same few open, as /dev/null: of one mount and inode each is looked at once.
+  const others = new Set<string>();
   for (const pid of pids) {
     if (Number(pid) === process.pid || Number(pid) === besides) continue;
-    const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
-    const files = (await filesOf(pid, descriptors)).filter(({ isWritable }) => isWritable || !toWrite);
-    if (!(await isOpen({ files }, sought))) continue;
+    // On a host of many VMs this takes long: calls are answered in between.
+    await setImmediate();
+    const files = (filesOf(pid) ?? []).filter((file) => {
+      const isKnown = file.inode !== undefined && others.has(`${file.mount}:${file.inode}`);
+      return !isKnown && (file.isWritable || !toWrite);
+    });
+    if (!(await isOpen({ files }, sought))) {
+      for (const { mount, inode } of files) others.add(`${mount}:${inode}`);
+      continue;
+    }
     const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
     return `pid ${pid} (${name.trim()})`;
   }

@@ -20,17 +20,15 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
   const { encryption } = spec;
-  const how = {
-    topOnly: backing !== undefined,
-    isEncrypted: encryption !== undefined,
-    sharedBy: await sharedWriter(site),
-  };
-  judge(copyUses(disk.chain, { ...how, isNamed: false }), spec.accept);
+  const how = { topOnly: backing !== undefined, isEncrypted: encryption !== undefined };
+  judge(copyUses(disk.chain, { ...how, isNamed: false, sharedBy: undefined }), spec.accept);
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
   const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
   const reused = how.topOnly ? await lookAtReused(path, destination, spec.options, site) : undefined;
   const { backingName } = destination;
-  const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined }), spec.accept);
+  // Last, as it looks at all processes of the host.
+  const sharedBy = await sharedWriter(site);
+  const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined, sharedBy }), spec.accept);
   // The header has clusters as the source's has, where it is qcow2, too.
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
