@@ -9,7 +9,7 @@ import { Certificates } from '../grpc/certificates.ts';
 import { serve } from '../grpc/server.ts';
 import type { Observer } from '../lib/observer.ts';
 import { BUILD, VERSION } from '../lib/version.ts';
-import { type RunningPage, servePage } from '../page/page.ts';
+import type { RunningPage, servePage } from '../page/page.ts';
 import { beside } from './sideline.ts';
 
 /** Undefined: plaintext. Throws with what is wrong with the files. */
@@ -51,7 +51,7 @@ export async function serveUntil(served: Served): Promise<void> {
   try {
     // Loopback is the operator's own: whoever is there sees all, whatever the policy says of callers from elsewhere.
     const { page: at } = config;
-    page = at && (await beside(at, async () => await servePage(jobs, { at, info, log }), log));
+    page = at && (await beside(at, async () => await pageOf(jobs, { at, info, log }), log));
     process.stdout.write(
       `blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`,
     );
@@ -59,6 +59,12 @@ export async function serveUntil(served: Served): Promise<void> {
   } finally {
     await Promise.all([server.drain(config.drainMs), page?.drain()]);
   }
+}
+
+/** Browsers need a protocol of their own, which is much to load: only who has a page pays. */
+async function pageOf(...served: Parameters<typeof servePage>): Promise<RunningPage> {
+  const { servePage } = await import('../page/page.ts');
+  return await servePage(...served);
 }
 
 /** The first SIGTERM or SIGINT drains; a second one is the system's own again, and kills. */
