@@ -15,6 +15,9 @@ const LONG = [
 /** Two cores do two files at a time, whatever they test. Vitest wants one number for all that runs side by side. */
 const WORKERS = 2;
 
+/** Services are started as bundles. */
+const BUNDLE = 'test/support/bundle.ts';
+
 function rank({ moduleId }: TestSpecification): number {
   const at = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
   return at === -1 ? LONG.length : at;
@@ -61,6 +64,7 @@ export default defineConfig({
             'test/graphs/**/*.test.ts',
             'test/telemetry/**/*.test.ts',
           ],
+          globalSetup: BUNDLE,
           testTimeout: 120_000,
           hookTimeout: 240_000,
           maxWorkers: WORKERS,
@@ -91,6 +95,7 @@ export default defineConfig({
           // Real etcds, which are killed, stopped and filled.
           name: 'etcd',
           include: ['test/etcd/**/*.test.ts', 'test/fleet/**/*.test.ts'],
+          globalSetup: BUNDLE,
           testTimeout: 60_000,
           hookTimeout: 60_000,
           maxWorkers: WORKERS,
@@ -101,6 +106,7 @@ export default defineConfig({
           // A real Chromium that looks at the page, of real QEMUs too.
           name: 'page',
           include: ['test/page/**/*.test.ts'],
+          globalSetup: BUNDLE,
           testTimeout: 120_000,
           hookTimeout: 60_000,
           maxWorkers: WORKERS,

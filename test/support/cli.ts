@@ -1,14 +1,13 @@
 /** `blockjob`, run as people run it: a process of its own; or within the test's process, where a test looks inside. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { type Readable, Writable } from 'node:stream';
 import { runCommandLine } from '../../src/cli/program.ts';
 import { Wake } from '../../src/lib/wake.ts';
+import { program } from './bundle.ts';
 import { within } from './qemu.ts';
-import { REPOSITORY } from './service.ts';
 import { until } from './until.ts';
 
-export const BLOCKJOB = join(REPOSITORY, 'src/blockjob.ts');
+export const BLOCKJOB = program('blockjob');
 
 /** What a command has said, and what it ended with. */
 export interface Ran {

@@ -145,7 +145,10 @@ function alone(dir: string): readonly string[] {
 async function loadedWith(env: Readonly<Record<string, string>>): Promise<readonly string[]> {
   await using dir = await testDir();
   const coverage = join(dir.path, 'coverage');
-  const service = await Service.run(alone(dir.path), { env: { ...env, NODE_V8_COVERAGE: coverage } });
+  const service = await Service.run(alone(dir.path), {
+    env: { ...env, NODE_V8_COVERAGE: coverage },
+    program: [process.execPath, 'src/main.ts'],
+  });
   expect(await service.stop()).toBe(0);
   const [file] = await readdir(coverage);
   const { result } = JSON.parse(await readFile(join(coverage, present(file)), 'utf8')) as {
