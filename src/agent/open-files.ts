@@ -1,10 +1,10 @@
 /** What a process has open, and where its paths lead: the one proof that a file which is meant is the file that QEMU has. */
-import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
-import { setImmediate } from 'node:timers/promises';
 import { open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from './file-identity.ts';
 import { type Mount, mounts } from './mounts.ts';
+import { descriptorsOf, infoOf, processes } from './proc.ts';
 
 /** As /proc tells it, which asks no file system of disks. */
 export interface OpenFiles {
@@ -49,31 +49,17 @@ export async function openFilesOf(pid: number): Promise<OpenFiles | undefined> {
   return root === undefined || files === undefined ? undefined : { root, files };
 }
 
-/**
- * At once, without a thread for each of the hundreds of looks: /proc is memory of the kernel, and waits for no storage.
- * Undefined: /proc does not show it.
- */
-function filesOf(pid: number | string): readonly OpenFile[] | undefined {
-  const descriptors = ifShown(() => readdirSync(`/proc/${pid}/fd`));
-  return descriptors?.flatMap((descriptor) => {
-    const link = `/proc/${pid}/fd/${descriptor}`;
-    // It may be closed meanwhile; sockets and their like have no path.
-    const name = ifShown(() => readlinkSync(link));
-    if (name?.startsWith('/') !== true) return [];
-    const info = ifShown(() => readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8')) ?? '';
+/** Undefined: /proc does not show it. */
+function filesOf(pid: number): readonly OpenFile[] | undefined {
+  return descriptorsOf(pid)?.flatMap(({ number: descriptor, link, name }) => {
+    // Sockets and their like have no path.
+    if (!name.startsWith('/')) return [];
+    const info = infoOf(pid, descriptor);
     // In octal; the last two bits are O_ACCMODE.
     const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
     const isWritable = (flags & 3) !== constants.O_RDONLY;
-    return [{ descriptor: Number(descriptor), link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
+    return [{ descriptor, link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
   });
-}
-
-function ifShown<T>(look: () => T): T | undefined {
-  try {
-    return look();
-  } catch {
-    return undefined;
-  }
 }
 
 function mountIn(fdinfo: string): string | undefined {
@@ -113,7 +99,7 @@ export async function asKernelHas(path: string): Promise<AsKernelHas> {
   const handle = await open(path, O_PATH).catch(() => undefined);
   if (handle === undefined) return { inode: undefined, mount: undefined };
   try {
-    const info = await readFile(`/proc/self/fdinfo/${handle.descriptor}`, 'utf8').catch(() => '');
+    const info = infoOf('self', handle.descriptor);
     const id = mountIn(info);
     return { inode: inodeIn(info), mount: id === undefined ? undefined : (await mounts()).get(id) };
   } finally {
@@ -150,13 +136,10 @@ export async function processHaving(
   sought: SoughtFile,
   { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
 ): Promise<string | undefined> {
-  const pids = (ifShown(() => readdirSync('/proc')) ?? []).filter((name) => /^\d+$/.test(name));
   // Most processes have the same few open, as /dev/null: of one mount and inode each is looked at once.
   const others = new Set<string>();
-  for (const pid of pids) {
-    if (Number(pid) === process.pid || Number(pid) === besides) continue;
-    // On a host of many VMs this takes long: calls are answered in between.
-    await setImmediate();
+  for await (const pid of processes()) {
+    if (pid === process.pid || pid === besides) continue;
     const files = (filesOf(pid) ?? []).filter((file) => {
       const isKnown = file.inode !== undefined && others.has(`${file.mount}:${file.inode}`);
       return !isKnown && (file.isWritable || !toWrite);

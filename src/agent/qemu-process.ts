@@ -3,9 +3,10 @@
  * its start time is never given again until the host boots.
  */
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { QemuProcess } from '../core/journal-entry.ts';
 import type { FileOwner } from '../core/plans/step.ts';
+import { descriptorsOf, processes } from './proc.ts';
 import { FIRST_NAMESPACE, isThere, showsAll, sight } from './sight.ts';
 
 export interface ProcessFacts {
@@ -27,22 +28,28 @@ const LISTENING = 0x10000;
 export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
   const wanted = await realSocket(socketPath);
   const listeners = await listeningSockets();
-  const candidates = listeners.filter((socket) => basename(socket.path) === basename(wanted));
-  if (candidates.length === 0) return undefined;
-  const links = new Map(candidates.map((socket) => [`socket:[${socket.inode}]`, socket.path]));
-  const found = new Map<string, ProcessFacts>();
-  for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/.test(pid)) continue;
-    const bound = await socketsOf(pid, links);
-    const facts = bound.length === 0 ? undefined : await factsOf(Number(pid));
+  // Named the same. What a relative name means only its process knows.
+  const links = new Map<string, string>();
+  for (const { inode, path } of listeners) {
+    if (basename(path) !== basename(wanted)) continue;
+    if (!isAbsolute(path) || (await realSocket(path)) === wanted) links.set(`socket:[${inode}]`, path);
+  }
+  const found: ProcessFacts[] = [];
+  for await (const pid of processes()) {
+    if (links.size === 0) break;
+    const bound = descriptorsOf(pid)?.filter(({ name }) => links.has(name)) ?? [];
+    const facts = bound.length === 0 ? undefined : await factsOf(pid);
     if (facts === undefined) continue;
-    for (const { link, path } of bound) {
-      const isWanted = (await realSocket(resolve(facts.workingDirectory, path))) === wanted;
-      if (isWanted && !found.has(link)) found.set(link, facts);
+    for (const { name } of bound) {
+      const path = resolve(facts.workingDirectory, links.get(name) ?? '');
+      if ((await realSocket(path)) !== wanted) continue;
+      // Whoever has it, too, has it from this one.
+      links.delete(name);
+      found.push(facts);
     }
   }
   // A socket that has lost its name to a later one still says that it has it.
-  const [newest] = [...found.values()].toSorted((a, b) => Number(b.process.startTime) - Number(a.process.startTime));
+  const [newest] = found.toSorted((a, b) => Number(b.process.startTime) - Number(a.process.startTime));
   return newest;
 }
 
@@ -63,20 +70,6 @@ async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
     const [, , , flags, , , inode, ...path] = line.trim().split(/\s+/);
     if (flags === undefined || inode === undefined || path.length === 0) return [];
     return (Number.parseInt(flags, 16) & LISTENING) === 0 ? [] : [{ inode, path: path.join(' ') }];
-  });
-}
-
-async function socketsOf(
-  pid: string,
-  links: ReadonlyMap<string, string>,
-): Promise<readonly { readonly link: string; readonly path: string }[]> {
-  const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
-  const targets = await Promise.all(
-    descriptors.map(async (descriptor) => await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '')),
-  );
-  return targets.flatMap((link) => {
-    const path = links.get(link);
-    return path === undefined ? [] : [{ link, path }];
   });
 }
 

@@ -160,7 +160,9 @@ describe('the sources', () => {
 
   /** Those that change nothing. */
   const READING = new Set(
-    'access constants FSWatcher lstat readdir readFile readFileSync readlink realpath stat statfs watch'.split(' '),
+    'access constants FSWatcher lstat readdir readdirSync readFile readFileSync readlink readlinkSync realpath stat statfs watch'.split(
+      ' ',
+    ),
   );
   /** Who changes files, what with, and which. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {

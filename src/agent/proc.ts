@@ -1,0 +1,47 @@
+/**
+ * What /proc tells of the processes of this host. It is memory of the kernel and waits for no storage, so it is read at once:
+ * a thread for each of hundreds of looks would cost most of what a start costs.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+
+export interface Descriptor {
+  readonly number: number;
+  /** Leads to the very file, whatever is at its name. */
+  readonly link: string;
+  /** What the kernel calls it: a path, or `socket:[4711]` and the like. */
+  readonly name: string;
+}
+
+/** Of all processes that /proc shows. On a host of many VMs this takes long: calls are answered in between. */
+export async function* processes(): AsyncGenerator<number> {
+  for (const name of ifShown(() => readdirSync('/proc')) ?? []) {
+    if (!/^\d+$/.test(name)) continue;
+    await setImmediate();
+    yield Number(name);
+  }
+}
+
+/** Undefined: /proc does not show them. */
+export function descriptorsOf(pid: number): readonly Descriptor[] | undefined {
+  const numbers = ifShown(() => readdirSync(`/proc/${pid}/fd`));
+  return numbers?.flatMap((number) => {
+    const link = `/proc/${pid}/fd/${number}`;
+    // It may be closed meanwhile.
+    const name = ifShown(() => readlinkSync(link));
+    return name === undefined ? [] : [{ number: Number(number), link, name }];
+  });
+}
+
+/** What the kernel says of an open descriptor; '' where it says nothing. */
+export function infoOf(pid: number | 'self', descriptor: number): string {
+  return ifShown(() => readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8')) ?? '';
+}
+
+function ifShown<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
+}
