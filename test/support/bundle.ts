@@ -49,7 +49,7 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
 }
 
 /** What Node is to run; without a bundle the source itself. */
-export function program(name: (typeof PROGRAMS)[number]): string {
+export function scriptOf(name: (typeof PROGRAMS)[number]): string {
   const folder = process.env[FOLDER];
   return folder === undefined ? join(REPOSITORY, 'src', `${name}.ts`) : join(folder, `${name}.mjs`);
 }

@@ -3,11 +3,11 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { type Readable, Writable } from 'node:stream';
 import { runCommandLine } from '../../src/cli/program.ts';
 import { Wake } from '../../src/lib/wake.ts';
-import { program } from './bundle.ts';
+import { scriptOf } from './bundle.ts';
 import { within } from './qemu.ts';
 import { until } from './until.ts';
 
-export const BLOCKJOB = program('blockjob');
+export const BLOCKJOB = scriptOf('blockjob');
 
 /** What a command has said, and what it ended with. */
 export interface Ran {

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { ChannelCredentials } from '@grpc/grpc-js';
-import { program } from './bundle.ts';
+import { scriptOf } from './bundle.ts';
 import { Caller } from './caller.ts';
 import { isRunning, within } from './qemu.ts';
 
@@ -70,7 +70,7 @@ export class Service extends Caller implements AsyncDisposable {
   ): Promise<Service> {
     // Many run at once, few are looked at, and no two share a port.
     const off = ['--page', '--metrics'].flatMap((option) => (args.includes(option) ? [] : [option, 'off']));
-    const [node, main] = reach.program ?? [process.execPath, program('main')];
+    const [node, main] = reach.program ?? [process.execPath, scriptOf('main')];
     const [command = node, ...rest] = [...(reach.under ?? []), node, main, ...args, ...off];
     const child = spawn(command, rest, {
       cwd: REPOSITORY,
