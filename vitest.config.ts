@@ -18,6 +18,9 @@ const WORKERS = 2;
 /** Services are started as bundles. */
 const BUNDLE = 'test/support/bundle.ts';
 
+/** Of a fleet's tests, which mostly wait for leases to run out, when nothing else is running. */
+const WAITING_WORKERS = 4;
+
 function rank({ moduleId }: TestSpecification): number {
   const at = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
   return at === -1 ? LONG.length : at;
@@ -98,7 +101,8 @@ export default defineConfig({
           globalSetup: BUNDLE,
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          maxWorkers: WORKERS,
+          maxWorkers: WAITING_WORKERS,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -114,13 +118,13 @@ export default defineConfig({
       },
       {
         test: {
-          // Fleets of containers, which mostly wait, when nothing else is running.
+          // Fleets of containers.
           name: 'containers',
           include: ['test/containers/**/*.test.ts'],
           globalSetup: ['test/support/docker/global-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          maxWorkers: WORKERS,
+          maxWorkers: WAITING_WORKERS,
           sequence: { groupOrder: 1 },
         },
       },
