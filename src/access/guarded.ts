@@ -29,7 +29,8 @@ import type {
   WatchRequest,
 } from '../core/requests.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
-import type { Policy, Right } from './policy.ts';
+import type { Right } from '../core/rights.ts';
+import type { Policy } from './policy.ts';
 import { type PageAsked, readablePage } from './readable-page.ts';
 
 export interface GuardedOptions {

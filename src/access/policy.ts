@@ -7,18 +7,25 @@
  * What several entries allow adds up, and who may operate may read. Whatever no entry allows is refused.
  */
 
+import { fits } from '../core/pattern.ts';
+import { allows, type Grant, type Right } from '../core/rights.ts';
 import { isRecord } from '../lib/record.ts';
 
-export type Right = 'read' | 'operate';
+/** The longest SPIFFE id. */
+const LONGEST_CALLER = 2048;
+const LONGEST_DOMAIN = 1024;
+/** What one caller may do travels with each of its calls from gateway to agent. */
+const LARGEST_GRANT_BYTES = 16 * 1024;
+const MOST_REMEMBERED = 1000;
+const SPIFFE = 'spiffe://';
 
-interface Entry {
-  readonly caller: RegExp;
-  readonly read: readonly RegExp[];
-  readonly operate: readonly RegExp[];
+interface Entry extends Grant {
+  readonly caller: string;
 }
 
 export class Policy {
   readonly #entries: readonly Entry[];
+  readonly #grants = new Map<string, Grant>();
 
   private constructor(entries: readonly Entry[]) {
     this.#entries = entries;
@@ -41,38 +48,82 @@ export class Policy {
       if (typeof entry === 'string') return entry;
       entries.push(entry);
     }
-    return new Policy(entries);
+    return tooMuch(entries) ?? new Policy(entries);
   }
 
   /** Is anything said of this caller? */
   names(caller: string): boolean {
-    return this.#entries.some((entry) => entry.caller.test(caller));
+    return this.#entries.some((entry) => isOf(entry, caller));
+  }
+
+  grantOf(caller: string): Grant {
+    const known = this.#grants.get(caller);
+    if (known !== undefined) return known;
+    const grant = sum(this.#entries.filter((entry) => isOf(entry, caller)));
+    // It is asked for again and again, of few callers.
+    if (this.#grants.size >= MOST_REMEMBERED) this.#grants.clear();
+    this.#grants.set(caller, grant);
+    return grant;
   }
 
   allows(caller: string, right: Right, domain: string): boolean {
-    return this.#entries.some(
-      (entry) =>
-        entry.caller.test(caller) &&
-        [...entry.operate, ...(right === 'read' ? entry.read : [])].some((allowed) => allowed.test(domain)),
-    );
+    return allows(this.grantOf(caller), right, domain);
   }
+}
+
+/** A pattern is of one kind of name, so that no DNS name can look like a SPIFFE id, or the other way round; * is of all. */
+function isOf({ caller: pattern }: Entry, caller: string): boolean {
+  if (pattern === '*') return caller !== '';
+  return pattern.startsWith(SPIFFE) === caller.startsWith(SPIFFE) && fits(caller, pattern);
+}
+
+function sum(entries: readonly Grant[]): Grant {
+  const all = (right: Right) => [...new Set(entries.flatMap((entry) => entry[right]))];
+  return { read: all('read'), operate: all('operate') };
+}
+
+/** Of any caller: what is said of all patterns that could be its, and of it alone. */
+function tooMuch(entries: readonly Entry[]): string | undefined {
+  const shared = bytesOf(sum(entries.filter(isShared)));
+  if (shared > LARGEST_GRANT_BYTES) return `Callers with a * ${tooMany(shared)}`;
+  const largest = entries.find((entry) => !isShared(entry) && shared + bytesOf(sum([entry])) > LARGEST_GRANT_BYTES);
+  if (largest === undefined) return undefined;
+  const bytes = shared + bytesOf(sum([largest]));
+  return `Caller ${largest.caller}, with what is said of callers with a *, ${tooMany(bytes)}`;
+}
+
+function tooMany(bytes: number): string {
+  return `may have ${bytes} bytes of names of domains, and ${LARGEST_GRANT_BYTES} is the most for one: use *.`;
+}
+
+function isShared({ caller }: Entry): boolean {
+  return caller.includes('*');
+}
+
+function bytesOf(grant: Grant): number {
+  return Buffer.byteLength(JSON.stringify(grant));
 }
 
 function readEntry(caller: string, rights: unknown): Entry | string {
   if (caller === '') return 'A caller has no name.';
+  if (caller.length > LONGEST_CALLER) return `The name of a caller is longer than ${LONGEST_CALLER}: ${cut(caller)}.`;
+  if (!caller.startsWith(SPIFFE) && /[:/]/.test(caller)) {
+    return `Caller ${caller} is neither a SPIFFE id (${SPIFFE}…), nor a DNS name, nor *.`;
+  }
   if (!isRecord(rights)) return `What ${caller} may do must be an object.`;
   const unknown = Object.keys(rights).find((key) => key !== 'read' && key !== 'operate');
   if (unknown !== undefined) return `Caller ${caller} has "${unknown}"; there are "read" and "operate".`;
   const { read = [], operate = [] } = rights;
   if (!isNames(read) || !isNames(operate)) return `What ${caller} may read and operate must be lists of domain names.`;
-  return { caller: pattern(caller), read: read.map(pattern), operate: operate.map(pattern) };
+  const long = [...read, ...operate].find((name) => name.length > LONGEST_DOMAIN);
+  if (long !== undefined) return `Caller ${caller} has a domain longer than ${LONGEST_DOMAIN}: ${cut(long)}.`;
+  return { caller, read, operate };
 }
 
 function isNames(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '');
 }
 
-function pattern(text: string): RegExp {
-  const parts = text.split('*').map((part) => part.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`));
-  return new RegExp(`^${parts.join('.*')}$`, 's');
+function cut(text: string): string {
+  return `${text.slice(0, 60)}…`;
 }

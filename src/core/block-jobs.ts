@@ -22,6 +22,7 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from './requests.ts';
+import type { Rights } from './rights.ts';
 
 /** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
 export interface Call {
@@ -31,6 +32,8 @@ export interface Call {
   readonly deadline?: Date;
   /** Who asks, where that is known: as its certificate says, or as a gateway has passed it on. */
   readonly caller?: string;
+  /** Each of them has to allow what is done. Undefined: no policy says who may do what. */
+  readonly rights?: readonly Rights[];
   /** At which epoch a gateway has heard that the domain is this host's. */
   readonly epoch?: bigint;
 }

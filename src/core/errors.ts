@@ -47,10 +47,13 @@ export function violation<R extends Reason>(field: string, reason: R, metadata: 
 export class BlockJobError extends Error {
   override readonly name = 'BlockJobError';
   readonly failure: Failure;
+  /** Why the caller is told that something is not there which is: for our own log, and never for an answer. */
+  readonly hides: Failure | undefined;
 
-  constructor(why: Failure, options?: { cause?: unknown }) {
+  constructor(why: Failure, { hides, ...options }: { cause?: unknown; hides?: Failure } = {}) {
     super(`${why.reason}: ${why.text}`, options);
     this.failure = why;
+    this.hides = hides;
   }
 
   get reason(): Reason {

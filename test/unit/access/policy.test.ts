@@ -54,7 +54,38 @@ describe('a policy', () => {
     expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'a1b2c')).toBe(true);
   });
 
+  it('knows DNS names from SPIFFE ids, whatever a pattern would fit', () => {
+    const kinds = policy({ '*.example': { read: ['a'] }, 's*': { read: ['b'] }, 'spiffe://*': { read: ['c'] }, '*': {} });
+    const reads = (caller: string) => ['a', 'b', 'c'].filter((domain) => kinds.allows(caller, 'read', domain)).join('');
+    expect(reads('ops.example')).toBe('a');
+    expect(reads('spiffe://site/ops.example')).toBe('c');
+    expect(reads('site.example')).toBe('ab');
+    expect(kinds.names('other')).toBe(true);
+    expect(kinds.names('spiffe://other')).toBe(true);
+  });
+
+  it('is asked in no time, whatever its patterns and the names', () => {
+    const slow = policy({ me: { read: [`*a*b*${'a'.repeat(500)}b*`] } });
+    const began = performance.now();
+    expect(slow.allows('me', 'read', 'a'.repeat(320_000))).toBe(false);
+    expect(performance.now() - began).toBeLessThan(1000);
+  });
+
+  it('bounds the names in it, and how many one caller may have', () => {
+    const names = (count: number) => Array.from({ length: count }, (_, at) => `vm${String(at).padStart(6, '0')}`);
+    const read = (callers: object) => Policy.read(JSON.stringify({ callers }));
+    expect(read({ me: { read: ['a'.repeat(1025)] } })).toContain('Caller me has a domain longer than 1024');
+    expect(read({ ['a'.repeat(2049)]: {} })).toContain('The name of a caller is longer than 2048');
+    expect(read({ me: { read: names(1400) }, you: { read: names(1400) } })).toBeInstanceOf(Policy);
+    expect(read({ 'me*': { read: names(1500) } })).toContain('Callers with a * may have 165');
+    expect(read({ '*': { operate: names(700) }, me: { read: names(800) } })).toContain(
+      'Caller me, with what is said of callers with a *, may have',
+    );
+  });
+
   it.each([
+    ['{"callers":{"http://a":{}}}', 'is neither a SPIFFE id'],
+    ['{"callers":{"spiffe:*":{}}}', 'is neither a SPIFFE id'],
     ['{', 'It is no JSON'],
     ['[]', '"callers"'],
     ['{"callers":[]}', '"callers"'],

@@ -1,0 +1,42 @@
+/** What a caller may do on which domains: asked by the domain that was found, at the moment when it is acted on. */
+import type { Call } from './block-jobs.ts';
+import { BlockJobError, type Failure, failure } from './errors.ts';
+import { fits } from './pattern.ts';
+
+export type Right = 'read' | 'operate';
+
+/** Patterns of the names of domains. Who may operate may read. */
+export interface Grant {
+  readonly read: readonly string[];
+  readonly operate: readonly string[];
+}
+
+/** As they are now. */
+export type Rights = () => Grant;
+
+export function allows({ read, operate }: Grant, right: Right, domain: string): boolean {
+  const isOne = (pattern: string) => fits(domain, pattern);
+  return operate.some(isOne) || (right === 'read' && read.some(isOne));
+}
+
+/** Where no policy was asked, everything. */
+export function may({ rights = [] }: Call, right: Right, domain: string): boolean {
+  return rights.every((now) => allows(now(), right, domain));
+}
+
+/** Throws CALLER_NOT_ALLOWED. Only of a domain that the caller may read: of the others it learns nothing. */
+export function refuseReader(call: Call, domain: string): void {
+  if (!may(call, 'operate', domain)) throw new BlockJobError(notAllowed(call, 'operate', domain));
+}
+
+/**
+ * Throws the answer of a thing that is not there. `domain`: whose it is, where it is there and the caller may not read
+ * it; that is for our own log alone.
+ */
+export function notThere(why: Failure, call: Call, domain: string | undefined): never {
+  throw new BlockJobError(why, domain === undefined ? {} : { hides: notAllowed(call, 'read', domain) });
+}
+
+function notAllowed({ caller = '' }: Call, operation: Right, domain: string): Failure {
+  return failure('CALLER_NOT_ALLOWED', { caller, operation, domain });
+}
