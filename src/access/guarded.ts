@@ -28,8 +28,8 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../core/requests.ts';
-import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
 import type { Right } from '../core/rights.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
 import type { Policy } from './policy.ts';
 import { type PageAsked, readablePage } from './readable-page.ts';
 

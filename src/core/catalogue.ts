@@ -247,6 +247,11 @@ export const catalogue = {
     libvirt: '-',
     text: '{path} is no longer the file that QEMU has open: it was removed, renamed or replaced; give that file its name back, or abort the job',
   },
+  GATEWAY_HEADER_INVALID: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'header {header} of gateway {gateway} says nothing: {why}; nothing was done. Look at the version of the gateway',
+  },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',

@@ -9,7 +9,7 @@ import {
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
-import { fail } from '../core/errors.ts';
+import { BlockJobError, fail } from '../core/errors.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { peerOf, textOf } from './identity.ts';
@@ -61,9 +61,9 @@ export function unary<Request, Response>(
           throw error;
         }
         const answer = answerTo(error, context.log);
-        const details = { rpc: name, ...whoAsks(call, context), why: answer.details };
+        const details = { rpc: name, ...whoAsks(call, context), why: answer.details, ...hiddenBy(error) };
         const asked = audit === undefined ? {} : auditOf(call, audit);
-        if (audit === undefined && !isDenied(answer)) context.log.debug(details, 'call refused');
+        if (audit === undefined && !isDenied(answer, error)) context.log.debug(details, 'call refused');
         else context.log.info({ ...asked, ...details }, `audit: ${name} refused`);
         callback(answer);
         throw error;
@@ -122,8 +122,10 @@ export function serverStream<Request, Response>(
       } catch (error) {
         if (call.cancelled) throw error;
         const answer = answerTo(error, context.log);
-        if (isDenied(answer))
-          context.log.info({ ...whoAsks(call, context), why: answer.details }, `audit: ${name} refused`);
+        if (isDenied(answer, error)) {
+          const details = { ...whoAsks(call, context), why: answer.details, ...hiddenBy(error) };
+          context.log.info(details, `audit: ${name} refused`);
+        }
         // destroy() would send no status at all, and the client would wait for ever.
         call.emit('error', answer);
         throw error;
@@ -140,7 +142,8 @@ export function serverStream<Request, Response>(
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
 function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEnds: AbortSignal): Call {
-  const { caller, via, epoch } = peerOf(call, gateways);
+  const { caller, via, epoch, grant, wrong } = peerOf(call, gateways);
+  if (wrong !== undefined) throw new BlockJobError(wrong);
   if (onlyGateways && via === undefined) {
     fail('CALLER_UNKNOWN', { why: `${caller ?? 'it'} is no gateway that this agent was told of; ask a gateway` });
   }
@@ -150,13 +153,19 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
     // Without one gRPC says that it is at infinity, which is no date.
     ...(Number.isNaN(deadline.getTime()) ? {} : { deadline }),
     ...(caller === undefined ? {} : { caller }),
+    ...(grant === undefined ? {} : { rights: [() => grant] }),
     ...(epoch === undefined ? {} : { epoch }),
   };
 }
 
 /** What is refused for who asks is audited, of readings too. */
-function isDenied({ code }: Partial<StatusObject>): boolean {
-  return code === status.PERMISSION_DENIED || code === status.UNAUTHENTICATED;
+function isDenied({ code }: Partial<StatusObject>, error: unknown): boolean {
+  return code === status.PERMISSION_DENIED || code === status.UNAUTHENTICATED || 'hides' in hiddenBy(error);
+}
+
+/** For our own log: what the caller is told is not there, and is. */
+function hiddenBy(error: unknown): { readonly hides?: string } {
+  return error instanceof BlockJobError && error.hides !== undefined ? { hides: error.hides.text } : {};
 }
 
 /** For the audit log. */

@@ -1,10 +1,15 @@
 /** Who a caller is: as its certificate says, or as a gateway that is trusted with it has passed it on. */
 import type { Metadata } from '@grpc/grpc-js';
+import { type Failure, failure } from '../core/errors.ts';
+import type { Grant } from '../core/rights.ts';
+import { isRecord } from '../lib/record.ts';
 
 /** Whose call this is, where a gateway passes it on; percent-encoded. */
 export const CALLER_HEADER = 'blockjob-caller';
 /** At which epoch the gateway has heard that the domain is the host's. */
 export const EPOCH_HEADER = 'blockjob-epoch';
+/** What the gateway's policy allows that caller, as JSON. */
+export const RIGHTS_HEADER = 'blockjob-rights-bin';
 
 export interface Peer {
   /** On whose behalf; undefined: there are no certificates here, or it has no name. */
@@ -12,6 +17,10 @@ export interface Peer {
   /** The gateway that says so. */
   readonly via: string | undefined;
   readonly epoch: bigint | undefined;
+  /** Undefined: the gateway has no policy. */
+  readonly grant: Grant | undefined;
+  /** What is wrong with the headers of a gateway. */
+  readonly wrong: Failure | undefined;
 }
 
 interface Asked {
@@ -19,29 +28,107 @@ interface Asked {
   getAuthContext(): { readonly sslPeerCertificate?: { readonly subjectaltname?: string | undefined } | undefined };
 }
 
-/** `gateways`: who is believed about callers and epochs. */
+/** `gateways`: who is believed about callers, epochs and rights. Never throws: who sends nonsense is answered, too. */
 export function peerOf(call: Asked, gateways: ReadonlySet<string>): Peer {
   const names = identitiesIn(call.getAuthContext().sslPeerCertificate?.subjectaltname);
   const gateway = names.find((name) => gateways.has(name));
-  if (gateway === undefined) return { caller: names[0], via: undefined, epoch: undefined };
-  const caller = textOf(call.metadata, CALLER_HEADER);
-  const epoch = textOf(call.metadata, EPOCH_HEADER);
-  return {
-    caller: caller === undefined ? gateway : decodeURIComponent(caller),
-    via: gateway,
-    epoch: epoch === undefined ? undefined : BigInt(epoch),
-  };
+  const nothing = { epoch: undefined, grant: undefined, wrong: undefined };
+  if (gateway === undefined) return { caller: names[0], via: undefined, ...nothing };
+  try {
+    const caller = readHeader(call.metadata, CALLER_HEADER, callerIn);
+    const epoch = readHeader(call.metadata, EPOCH_HEADER, epochIn);
+    const grant = readHeader(call.metadata, RIGHTS_HEADER, grantIn);
+    return { caller: caller ?? gateway, via: gateway, epoch, grant, wrong: undefined };
+  } catch (error) {
+    if (!(error instanceof WrongHeader)) throw error;
+    const { header, message: why } = error;
+    return {
+      caller: undefined,
+      via: gateway,
+      ...nothing,
+      wrong: failure('GATEWAY_HEADER_INVALID', { gateway, header, why }),
+    };
+  }
 }
 
-/** SPIFFE ids first, then DNS names, as Node writes a subjectAltName: a value with a comma is a JSON string. */
+class WrongHeader extends Error {
+  override readonly name = 'WrongHeader';
+  readonly header: string;
+
+  constructor(header: string, why: string) {
+    super(why);
+    this.header = header;
+  }
+}
+
+/** Undefined: it was not sent. Throws WrongHeader for what says nothing, and for one that says two things. */
+function readHeader<T>(metadata: Metadata, header: string, read: (text: string) => T | undefined): T | undefined {
+  const [value, ...more] = metadata.get(header);
+  if (value === undefined) return undefined;
+  if (more.length > 0) throw new WrongHeader(header, `it was sent ${more.length + 1} times`);
+  const found = read(value.toString());
+  if (found === undefined) throw new WrongHeader(header, 'it cannot be read');
+  return found;
+}
+
+function callerIn(text: string): string | undefined {
+  try {
+    const caller = decodeURIComponent(text);
+    return caller === '' ? undefined : caller;
+  } catch {
+    return undefined;
+  }
+}
+
+function epochIn(text: string): bigint | undefined {
+  return /^\d{1,19}$/.test(text) ? BigInt(text) : undefined;
+}
+
+function grantIn(text: string): Grant | undefined {
+  try {
+    const grant: unknown = JSON.parse(text);
+    if (!isRecord(grant)) return undefined;
+    const { read, operate } = grant;
+    return isNames(read) && isNames(operate) ? { read, operate } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === 'string');
+}
+
+/**
+ * SPIFFE ids first, then DNS names, as Node writes a subjectAltName: a value with a comma is a JSON string. Each has the
+ * form of its kind: nothing that calls itself a DNS name passes for a SPIFFE id, whoever signed it.
+ */
 export function identitiesIn(subjectAltName: string | undefined): readonly string[] {
   const found = [...(subjectAltName ?? '').matchAll(/(?:^|, )(URI|DNS):("(?:[^"\\]|\\.)*"|[^,]*)/g)];
   const named = (kind: string) => found.flatMap(([, what, value]) => (what === kind ? [plain(value ?? '')] : []));
-  return [...named('URI').filter((uri) => uri.startsWith('spiffe://')), ...named('DNS')];
+  return [...named('URI').filter(isSpiffeId), ...named('DNS').filter(isDnsName)];
 }
 
+/** As the SPIFFE standard has it: a trust domain, and a path of plain segments. */
+function isSpiffeId(text: string): boolean {
+  const [scheme, none, domain = '', ...path] = text.split('/');
+  const isPath = path.every((segment) => /^[\w.-]+$/.test(segment) && segment !== '.' && segment !== '..');
+  return scheme === 'spiffe:' && none === '' && /^[a-z0-9._-]{1,255}$/.test(domain) && isPath && text.length <= 2048;
+}
+
+/** With a * in the first place, perhaps. */
+function isDnsName(text: string): boolean {
+  return /^(\*\.)?[\w-]+(\.[\w-]+)*\.?$/.test(text) && text.length <= 255;
+}
+
+/** '' for what is no JSON string after all: no name is that. */
 function plain(value: string): string {
-  return value.startsWith('"') ? String(JSON.parse(value)) : value;
+  if (!value.startsWith('"')) return value;
+  try {
+    return String(JSON.parse(value));
+  } catch {
+    return '';
+  }
 }
 
 /** The first value of a header. */

@@ -158,7 +158,8 @@ export const ErrorReason = {
    */
   ERROR_REASON_DESTINATION_NOT_ALLOWED: 701,
   /**
-   * ERROR_REASON_CALLER_NOT_ALLOWED - PERMISSION_DENIED. The policy does not let this caller do this with this domain.
+   * ERROR_REASON_CALLER_NOT_ALLOWED - PERMISSION_DENIED. The policy does not let this caller do this with this domain, which it may read. Of one that it may
+   * not read it is told that there is none.
    * Do: have the policy changed.
    * libvirt: VIR_ERR_OPERATION_DENIED on a read-only connection, VIR_ERR_ACCESS_DENIED by polkit.
    * Keys: caller, operation, domain.
@@ -416,6 +417,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_DESTINATION_MOVED: 970,
   /**
+   * ERROR_REASON_GATEWAY_HEADER_INVALID - FAILED_PRECONDITION. The gateway by which the call came sent the agent a header that cannot be read: whose call it is,
+   * what its caller may do, or what it knows of the domain.
+   * Do: see that gateway and agent are of versions that know each other; gateways are upgraded first.
+   * libvirt: none.
+   * Keys: gateway, header, why.
+   */
+  ERROR_REASON_GATEWAY_HEADER_INVALID: 990,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -571,6 +580,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_REUSED_DIFFERS = typeof ErrorReason.ERROR_REASON_REUSED_DIFFERS;
   export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
   export type ERROR_REASON_DESTINATION_MOVED = typeof ErrorReason.ERROR_REASON_DESTINATION_MOVED;
+  export type ERROR_REASON_GATEWAY_HEADER_INVALID = typeof ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -745,6 +755,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 970:
     case "ERROR_REASON_DESTINATION_MOVED":
       return ErrorReason.ERROR_REASON_DESTINATION_MOVED;
+    case 990:
+    case "ERROR_REASON_GATEWAY_HEADER_INVALID":
+      return ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -897,6 +910,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_VERIFY_BROKEN_OFF";
     case ErrorReason.ERROR_REASON_DESTINATION_MOVED:
       return "ERROR_REASON_DESTINATION_MOVED";
+    case ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID:
+      return "ERROR_REASON_GATEWAY_HEADER_INVALID";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

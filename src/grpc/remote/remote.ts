@@ -38,7 +38,7 @@ import type {
   WatchRequest,
 } from '../../core/requests.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
-import { CALLER_HEADER, EPOCH_HEADER } from '../identity.ts';
+import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
 import { toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
 import { errorOf } from './failure.ts';
@@ -212,9 +212,11 @@ export class Remote implements BlockJobs, Disposable {
   }
 }
 
-function metadataOf({ caller, epoch }: Call): Metadata {
+function metadataOf({ caller, rights, epoch }: Call): Metadata {
   const metadata = new Metadata();
   if (caller !== undefined) metadata.set(CALLER_HEADER, encodeURIComponent(caller.toWellFormed()));
+  // As they are at this moment.
+  for (const now of rights ?? []) metadata.add(RIGHTS_HEADER, Buffer.from(JSON.stringify(now())));
   if (epoch !== undefined) metadata.set(EPOCH_HEADER, String(epoch));
   return metadata;
 }

@@ -55,7 +55,12 @@ describe('a policy', () => {
   });
 
   it('knows DNS names from SPIFFE ids, whatever a pattern would fit', () => {
-    const kinds = policy({ '*.example': { read: ['a'] }, 's*': { read: ['b'] }, 'spiffe://*': { read: ['c'] }, '*': {} });
+    const kinds = policy({
+      '*.example': { read: ['a'] },
+      's*': { read: ['b'] },
+      'spiffe://*': { read: ['c'] },
+      '*': {},
+    });
     const reads = (caller: string) => ['a', 'b', 'c'].filter((domain) => kinds.allows(caller, 'read', domain)).join('');
     expect(reads('ops.example')).toBe('a');
     expect(reads('spiffe://site/ops.example')).toBe('c');

@@ -1,7 +1,7 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { Metadata } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
-import { CALLER_HEADER, EPOCH_HEADER, identitiesIn, peerOf } from '../../../src/grpc/identity.ts';
+import { CALLER_HEADER, EPOCH_HEADER, identitiesIn, peerOf, RIGHTS_HEADER } from '../../../src/grpc/identity.ts';
 
 describe('the names in a certificate', () => {
   it.each([
@@ -12,8 +12,14 @@ describe('the names in a certificate', () => {
     ['URI:https://site/x, DNS:b', ['b']],
     ['URI:spiffe://site/x, URI:spiffe://site/y', ['spiffe://site/x', 'spiffe://site/y']],
     // As Node writes a name with a comma, which is not the start of another name.
-    ['DNS:"evil, URI:spiffe://site/ops"', ['evil, URI:spiffe://site/ops']],
-    ['URI:"spiffe://site/a, DNS:b", DNS:c', ['spiffe://site/a, DNS:b', 'c']],
+    ['DNS:"evil, URI:spiffe://site/ops"', []],
+    ['URI:"spiffe://site/a, DNS:b", DNS:c', ['c']],
+    // Of the other kind, or of none.
+    ['DNS:spiffe://site/ops, DNS:b', ['b']],
+    ['URI:ops.example', []],
+    ['DNS:"\\x"', []],
+    ['URI:spiffe://Site/x, URI:spiffe://site/../x, URI:spiffe://site/x/, URI:spiffe://site/x?y, URI:spiffe://', []],
+    ['URI:spiffe://site, DNS:*.example, DNS:a b, DNS:a..b', ['spiffe://site', '*.example']],
     ['email:x@y, URI:spiffe://site/x', ['spiffe://site/x']],
   ])('%j', (text, names) => {
     expect(identitiesIn(text)).toEqual(names);
@@ -22,7 +28,7 @@ describe('the names in a certificate', () => {
 
 describe('who asks', () => {
   const GATEWAYS = new Set(['spiffe://site/gateway/g1']);
-  const call = (subjectaltname: string | undefined, headers: Record<string, string> = {}) => {
+  const call = (subjectaltname: string | undefined, headers: Record<string, string | Buffer> = {}) => {
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
     return {
@@ -30,7 +36,13 @@ describe('who asks', () => {
       getAuthContext: () => (subjectaltname === undefined ? {} : { sslPeerCertificate: { subjectaltname } }),
     };
   };
-  const headers = { [CALLER_HEADER]: encodeURIComponent('spiffe://site/ops'), [EPOCH_HEADER]: '7' };
+  const MINE = { read: ['web*'], operate: [] };
+  const headers = {
+    [CALLER_HEADER]: encodeURIComponent('spiffe://site/ops'),
+    [EPOCH_HEADER]: '7',
+    [RIGHTS_HEADER]: Buffer.from(JSON.stringify(MINE)),
+  };
+  const gateway = 'URI:spiffe://site/gateway/g1';
 
   it('is who its certificate names, and nobody in plaintext', () => {
     expect(peerOf(call('URI:spiffe://site/x'), GATEWAYS)).toEqual({ caller: 'spiffe://site/x' });
@@ -38,11 +50,11 @@ describe('who asks', () => {
   });
 
   it('is whom a gateway names, or the gateway itself', () => {
-    const gateway = 'URI:spiffe://site/gateway/g1';
     expect(peerOf(call(gateway, headers), GATEWAYS)).toEqual({
       caller: 'spiffe://site/ops',
       via: 'spiffe://site/gateway/g1',
       epoch: 7n,
+      grant: MINE,
     });
     expect(peerOf(call(gateway), GATEWAYS)).toMatchObject({
       caller: 'spiffe://site/gateway/g1',
@@ -52,6 +64,34 @@ describe('who asks', () => {
 
   it('nobody else is believed about whose call it is', () => {
     expect(peerOf(call('URI:spiffe://site/x', headers), GATEWAYS)).toEqual({ caller: 'spiffe://site/x' });
+    expect(peerOf(call('DNS:spiffe://site/gateway/g1', headers), GATEWAYS)).toEqual({});
     expect(peerOf(call(undefined, headers), GATEWAYS)).toEqual({});
+  });
+
+  it.each([
+    [CALLER_HEADER, '%'],
+    [CALLER_HEADER, '%ff'],
+    [CALLER_HEADER, ''],
+    [EPOCH_HEADER, ''],
+    [EPOCH_HEADER, '-1'],
+    [EPOCH_HEADER, '0x10'],
+    [EPOCH_HEADER, '1'.repeat(20)],
+    [RIGHTS_HEADER, Buffer.from('{')],
+    [RIGHTS_HEADER, Buffer.from('null')],
+    [RIGHTS_HEADER, Buffer.from('{"read":["*"]}')],
+    [RIGHTS_HEADER, Buffer.from('{"read":[],"operate":[1]}')],
+  ])('a gateway that sends %s: %j is told that this says nothing', (header, value) => {
+    const peer = peerOf(call(gateway, { ...headers, [header]: value }), GATEWAYS);
+    expect(peer).toMatchObject({
+      via: 'spiffe://site/gateway/g1',
+      wrong: { reason: 'GATEWAY_HEADER_INVALID', metadata: { header } },
+    });
+    expect([peer.caller, peer.epoch, peer.grant]).toEqual([undefined, undefined, undefined]);
+  });
+
+  it('a gateway that names two callers names none', () => {
+    const asked = call(gateway, headers);
+    asked.metadata.add(CALLER_HEADER, 'spiffe%3A%2F%2Fsite%2Fother');
+    expect(peerOf(asked, GATEWAYS).wrong).toMatchObject({ metadata: { why: 'it was sent 2 times' } });
   });
 });

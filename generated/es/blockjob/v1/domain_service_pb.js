@@ -108,7 +108,8 @@ export const GuestState = /*@__PURE__*/
  *
  * All calls only read, may be repeated, and are not affected by a client that leaves: its deadline or disconnect ends
  * the answer and never touches a job. Besides the reasons named at each call, every call may fail with FIELD_INVALID,
- * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG.
+ * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. What the policy does not let a
+ * caller read is not there for it: each call answers as for a name that nothing has.
  *
  * @generated from service blockjob.v1.DomainService
  */

@@ -50,7 +50,7 @@ export const ServerMode = /*@__PURE__*/
  * Says what answers here: which program, of which version, and since when.
  *
  * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. It fails with
- * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, NOT_IMPLEMENTED and BUG alone.
+ * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, NOT_IMPLEMENTED and BUG alone.
  *
  * @generated from service blockjob.v1.ServerService
  */

@@ -1,0 +1,89 @@
+/** Who asks, on a port with certificates: names of another kind, and gateways whose headers make no sense. */
+import { readFile } from 'node:fs/promises';
+import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { PauseRequest, WatchJobRequest } from '../../generated/blockjob/v1/block_job_service.ts';
+import type { BlockJobs } from '../../src/core/block-jobs.ts';
+import { Certificates } from '../../src/grpc/certificates.ts';
+import { serve } from '../../src/grpc/server.ts';
+import { byId, Caller, refusalOf, refused } from '../support/caller.ts';
+import { Authority, type SignOptions } from '../support/certificates.ts';
+import { testDir } from '../support/qemu.ts';
+import { INFO } from '../support/stub-server.ts';
+
+const GATEWAY = 'spiffe://site/gateway/g1';
+const log = pino({ level: 'silent' });
+const opened = new AsyncDisposableStack();
+let authority: Authority;
+let address: string;
+let count = 0;
+
+beforeAll(async () => {
+  const { path: dir } = opened.use(await testDir());
+  authority = await Authority.make(dir);
+  const pair = await authority.sign('server', { uri: 'spiffe://site/server' });
+  const certificates = opened.use(new Certificates({ ...pair, caFile: authority.caFile }, log));
+  const jobs: Partial<BlockJobs> = {
+    listDomains: async () => await Promise.resolve({ items: [], nextPageToken: '', unreachableHosts: [] }),
+  };
+  const listen = { host: '127.0.0.1', port: 0 };
+  const server = await serve(jobs as BlockJobs, { info: INFO, listen, certificates, gateways: [GATEWAY], log });
+  opened.defer(async () => await server.drain(0));
+  address = `localhost:${server.address.split(':').at(-1)}`;
+});
+afterAll(async () => await opened.disposeAsync());
+
+async function callerWith(names: SignOptions): Promise<Caller> {
+  const pair = await authority.sign(`caller-${(count += 1)}`, names);
+  const [ca, key, certificate] = await Promise.all(
+    [authority.caFile, pair.privateKeyFile, pair.certificateFile].map(async (file) => await readFile(file)),
+  );
+  const caller = new Caller(address, credentials.createSsl(ca ?? null, key, certificate));
+  opened.defer(() => caller.close());
+  return caller;
+}
+
+test('a DNS name that looks like a SPIFFE id is none, of a caller or of a gateway', async () => {
+  for (const dns of ['spiffe://site/ops', GATEWAY]) {
+    const caller = await callerWith({ dns });
+    expect((await caller.serverInfo()).caller).toBe('');
+  }
+  expect((await (await callerWith({ dns: 'ops.example' })).serverInfo()).caller).toBe('ops.example');
+});
+
+const unary = async (ask: (done: (error: ServiceError | null) => void) => unknown) =>
+  await refused(
+    new Promise<void>((resolve, reject) => {
+      ask((error) => (error === null ? resolve() : reject(error)));
+    }),
+  );
+
+test.each([
+  ['blockjob-caller', '%'],
+  ['blockjob-caller', '%ff'],
+  ['blockjob-epoch', 'x'],
+  ['blockjob-epoch', '1.5'],
+  ['blockjob-rights-bin', Buffer.from('{')],
+])('a gateway that sends %s: %s is answered: a question, a change and a watch', async (header, value) => {
+  const gateway = await callerWith({ uri: GATEWAY });
+  const metadata = new Metadata();
+  metadata.set(header, value);
+  // Without an answer it ends with DEADLINE_EXCEEDED.
+  const options = { deadline: Date.now() + 5000 };
+  const list = await unary((done) =>
+    gateway.domains.listDomains({ host: '', pageSize: 0, pageToken: '' }, metadata, options, done),
+  );
+  const pause = await unary((done) =>
+    gateway.blockJobs.pause(PauseRequest.fromPartial({ job: byId('bj0') }), metadata, options, done),
+  );
+  const stream = gateway.blockJobs.watchJob(WatchJobRequest.fromPartial({ job: byId('bj0') }), metadata, options);
+  const watch = await new Promise<unknown>((resolve) => void stream.on('error', resolve).on('end', resolve).resume());
+  for (const answer of [list, pause, refusalOf(watch)]) {
+    expect(answer).toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      reason: 'GATEWAY_HEADER_INVALID',
+      metadata: { gateway: GATEWAY, header },
+    });
+  }
+});
