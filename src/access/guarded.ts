@@ -1,4 +1,7 @@
-/** BlockJobs for callers who may not all do everything: each call is held against the policy before it goes on. */
+/**
+ * BlockJobs for callers who may not all do everything. Whoever looks for a domain or a job asks the policy, by what was
+ * found: each call brings it along. Here callers get to know nothing that the policy, as it is by then, keeps from them.
+ */
 import type {
   BlockJobs,
   Call,
@@ -10,14 +13,13 @@ import type {
   ReclaimResult,
   Started,
 } from '../core/block-jobs.ts';
-import { fail } from '../core/errors.ts';
+import { type Failure, fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
 import type {
   AbortRequest,
   CheckOperationRequest,
   CommitRequest,
   CopyRequest,
-  DiskRef,
   JobRef,
   ListDomainsRequest,
   ListJobsRequest,
@@ -26,163 +28,180 @@ import type {
   RebaseRequest,
   ReclaimRequest,
   SetSpeedRequest,
+  StartRequest,
   WatchRequest,
 } from '../core/requests.ts';
-import type { Right } from '../core/rights.ts';
+import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
 import type { Policy } from './policy.ts';
 import { type PageAsked, readablePage } from './readable-page.ts';
 
-export interface GuardedOptions {
-  readonly jobs: BlockJobs;
-  /** As it is now. */
-  readonly policy: () => Policy;
-  /** The name of a domain that was named by its UUID; undefined: nobody here knows it. */
-  readonly nameOf: (domain: string) => string | undefined;
+/** A policy that may change while a call goes on. */
+export interface LivePolicy {
+  readonly now: Policy;
+  onChange(listener: () => void): Disposable;
 }
 
 export class Guarded implements BlockJobs {
   readonly #jobs: BlockJobs;
-  readonly #options: GuardedOptions;
+  readonly #policy: LivePolicy;
 
-  constructor(options: GuardedOptions) {
-    this.#jobs = options.jobs;
-    this.#options = options;
+  constructor(jobs: BlockJobs, policy: LivePolicy) {
+    this.#jobs = jobs;
+    this.#policy = policy;
   }
 
   async startCopy(request: CopyRequest, call: Call): Promise<Started> {
-    this.#mayOperate(request.disk, call);
-    return await this.#jobs.startCopy(request, call);
+    return await this.#started(request, call, async (held) => await this.#jobs.startCopy(request, held));
   }
 
   async rebase(request: RebaseRequest, call: Call): Promise<Started> {
-    this.#mayOperate(request.disk, call);
-    return await this.#jobs.rebase(request, call);
+    return await this.#started(request, call, async (held) => await this.#jobs.rebase(request, held));
   }
 
   async commit(request: CommitRequest, call: Call): Promise<Started> {
-    this.#mayOperate(request.disk, call);
-    return await this.#jobs.commit(request, call);
+    return await this.#started(request, call, async (held) => await this.#jobs.commit(request, held));
   }
 
   async getInfo(ref: JobRef, call: Call): Promise<JobView> {
-    const view = await this.#jobs.getInfo(ref, call);
-    this.#may('read', view.job.accepted.domain, call);
-    return view;
+    return await this.#shown(ref, call, async (held) => await this.#jobs.getInfo(ref, held));
   }
 
   async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
-    return await this.#readable(BY_AGE, request, call, {
-      ask: async (at) => await this.#jobs.listJobs({ ...request, ...at }, call),
+    const held = this.#held(call);
+    return await readable(BY_AGE, request, held, {
+      ask: async (at) => await this.#jobs.listJobs({ ...request, ...at }, held),
       domainOf: ({ job }) => job.accepted.domain,
     });
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {
-    await this.#mayEnd(request.job, call);
-    return await this.#jobs.abort(request, call);
+    return await this.#shown(request.job, call, async (held) => await this.#jobs.abort(request, held));
   }
 
   async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
-    await this.#mayEnd(request.job, call);
-    return await this.#jobs.setSpeed(request, call);
+    return await this.#shown(request.job, call, async (held) => await this.#jobs.setSpeed(request, held));
   }
 
   async pause(request: PauseRequest, call: Call): Promise<JobView> {
-    await this.#mayEnd(request.job, call);
-    return await this.#jobs.pause(request, call);
+    return await this.#shown(request.job, call, async (held) => await this.#jobs.pause(request, held));
   }
 
   async resume(request: PauseRequest, call: Call): Promise<JobView> {
-    await this.#mayEnd(request.job, call);
-    return await this.#jobs.resume(request, call);
+    return await this.#shown(request.job, call, async (held) => await this.#jobs.resume(request, held));
   }
 
+  /** Ends, as for a job that is not there, when the policy does not allow its caller to read it any more. */
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
-    await this.getInfo(request.job, call);
-    for await (const event of this.#jobs.watch(request, call)) {
-      // What was allowed when the watch began may not be any more.
-      this.#may('read', event.job.accepted.domain, call);
+    const held = this.#held(call);
+    const { domain } = (await this.#jobs.getInfo(request.job, held)).job.accepted;
+    const refuse = () => mustRead(held, domain, unknownFor(request.job));
+    refuse();
+    const revoked = new AbortController();
+    using _changes = this.#policy.onChange(() => {
+      if (!may(held, 'read', domain)) revoked.abort();
+    });
+    const signal = AbortSignal.any([call.signal, revoked.signal]);
+    for await (const event of this.#jobs.watch(request, { ...held, signal })) {
+      refuse();
       yield event;
     }
+    refuse();
   }
 
   async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
-    this.#may('read', this.#nameOf(request.domain), call);
-    await this.#jobs.checkOperation(request, call);
+    await this.#jobs.checkOperation(request, this.#held(call));
   }
 
   async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
-    return await this.#readable(OLDEST_FIRST, request, call, {
-      ask: async (at) => await this.#jobs.listLeftovers({ ...request, ...at }, call),
+    const held = this.#held(call);
+    return await readable(OLDEST_FIRST, request, held, {
+      ask: async (at) => await this.#jobs.listLeftovers({ ...request, ...at }, held),
       domainOf: ({ domain }) => domain,
     });
   }
 
   async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
-    const dry = await this.#jobs.reclaim({ ...request, apply: false, requestId: '' }, call);
-    for (const { leftover } of dry) if (leftover !== undefined) this.#may('operate', leftover.domain, call);
+    const held = this.#held(call);
+    const looked = await this.#jobs.reclaim({ ...request, apply: false, requestId: '' }, held);
+    const gone = (id: string): ReclaimResult => ({ id, leftover: undefined, failure: undefined });
+    const isHidden = ({ leftover }: ReclaimResult) => leftover !== undefined && !may(held, 'read', leftover.domain);
+    const dry = looked.map((one) => (isHidden(one) ? gone(one.id) : one));
+    for (const { leftover } of dry) {
+      if (leftover !== undefined) mustOperate(held, leftover.domain, unknownDomain(leftover.domain));
+    }
     if (!request.apply) return dry;
     // Whatever turns up between the two looks nobody has been held against the policy for.
     const ids = dry.filter(({ leftover }) => leftover !== undefined).map(({ id }) => id);
-    const done = ids.length === 0 ? [] : await this.#jobs.reclaim({ ...request, ids }, call);
+    const done = ids.length === 0 ? [] : await this.#jobs.reclaim({ ...request, ids }, held);
     return dry.map((one) => done.find(({ id }) => id === one.id) ?? one);
   }
 
   async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
-    return await this.#readable(BY_NAME, request, call, {
-      ask: async (at) => await this.#jobs.listDomains({ ...request, ...at }, call),
+    const held = this.#held(call);
+    return await readable(BY_NAME, request, held, {
+      ask: async (at) => await this.#jobs.listDomains({ ...request, ...at }, held),
       domainOf: ({ name }) => name,
     });
   }
 
-  async getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    this.#may('read', this.#nameOf(domain), call);
-    return await this.#jobs.getDomain(domain, call);
+  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+    const held = this.#held(call);
+    const found = await this.#jobs.getDomain(name, held);
+    mustRead(held, found.domain.name, unknownDomain(name));
+    return found;
   }
 
   /** Refuses whom the policy does not name. */
   mayAsk({ caller }: Call): void {
     if (caller === undefined) refuseNameless();
-    if (!this.#options.policy().names(caller)) fail('CALLER_NOT_ALLOWED', { caller, operation: 'read', domain: '*' });
+    if (!this.#policy.now.names(caller)) fail('CALLER_NOT_ALLOWED', { caller, operation: 'read', domain: '*' });
   }
 
-  async #readable<Item>(
-    order: Order<Item>,
-    asked: PageAsked,
-    call: Call,
-    { ask, domainOf }: { ask: (at: PageAsked) => Promise<Page<Item>>; domainOf: (item: Item) => string },
-  ): Promise<Page<Item>> {
-    const mayRead = (item: Item) => this.#allows('read', domainOf(item), call);
-    const whileWanted = async (at: PageAsked) => {
-      call.signal.throwIfAborted();
-      return await ask(at);
-    };
-    return await readablePage(order, asked, { ask: whileWanted, mayRead });
+  /** With what its caller may do, as the policy has it whenever that is asked. */
+  #held(call: Call): Call {
+    const { caller, rights = [] } = call;
+    if (caller === undefined) refuseNameless();
+    return { ...call, rights: [...rights, () => this.#policy.now.grantOf(caller)] };
   }
 
-  #mayOperate({ domain }: DiskRef, call: Call): void {
-    this.#may('operate', this.#nameOf(domain), call);
+  /** A call may take for hours, and its caller be allowed less by then. */
+  async #shown(ref: JobRef, call: Call, ask: (held: Call) => Promise<JobView>): Promise<JobView> {
+    const held = this.#held(call);
+    const view = await ask(held);
+    mustRead(held, view.job.accepted.domain, unknownFor(ref));
+    return view;
   }
 
-  async #mayEnd(ref: JobRef, call: Call): Promise<void> {
-    const { job } = await this.#jobs.getInfo(ref, call);
-    this.#may('operate', job.accepted.domain, call);
+  async #started({ disk }: StartRequest, call: Call, ask: (held: Call) => Promise<Started>): Promise<Started> {
+    const held = this.#held(call);
+    const started = await ask(held);
+    const { domain } = 'etag' in started ? started.accepted : started.job.accepted;
+    mustRead(held, domain, unknownDomain(disk.domain));
+    return started;
   }
+}
 
-  #nameOf(domain: string): string {
-    return this.#options.nameOf(domain) ?? domain;
-  }
+async function readable<Item>(
+  order: Order<Item>,
+  asked: PageAsked,
+  held: Call,
+  { ask, domainOf }: { ask: (at: PageAsked) => Promise<Page<Item>>; domainOf: (item: Item) => string },
+): Promise<Page<Item>> {
+  const mayRead = (item: Item) => may(held, 'read', domainOf(item));
+  const whileWanted = async (at: PageAsked) => {
+    held.signal.throwIfAborted();
+    return await ask(at);
+  };
+  return await readablePage(order, asked, { ask: whileWanted, mayRead });
+}
 
-  #may(operation: Right, domain: string, call: Call): void {
-    if (this.#allows(operation, domain, call)) return;
-    if (call.caller === undefined) refuseNameless();
-    fail('CALLER_NOT_ALLOWED', { caller: call.caller, operation, domain });
-  }
+function mustRead(call: Call, domain: string, unknown: Failure): void {
+  if (!may(call, 'read', domain)) notThere(unknown, call, domain);
+}
 
-  #allows(right: Right, domain: string, { caller }: Call): boolean {
-    return caller !== undefined && this.#options.policy().allows(caller, right, domain);
-  }
+function unknownDomain(domain: string): Failure {
+  return failure('DOMAIN_NOT_FOUND', { domain });
 }
 
 function refuseNameless(): never {

@@ -8,6 +8,7 @@ export class PolicyFile implements Disposable {
   readonly #path: string;
   readonly #log: Logger;
   readonly #watched: WatchedFiles;
+  readonly #listeners = new Set<() => void>();
   #text: string;
   #policy: Policy;
 
@@ -26,6 +27,14 @@ export class PolicyFile implements Disposable {
     return this.#policy;
   }
 
+  /** Told when the policy is another one. */
+  onChange(listener: () => void): Disposable {
+    // Its own, though the same function may be told twice.
+    const own = () => listener();
+    this.#listeners.add(own);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
+  }
+
   #reread(): void {
     try {
       const text = readFileSync(this.#path, 'utf8');
@@ -34,6 +43,7 @@ export class PolicyFile implements Disposable {
       const policy = Policy.read(text);
       if (typeof policy === 'string') throw new Error(policy);
       this.#policy = policy;
+      for (const listener of this.#listeners) listener();
       this.#log.info({ path: this.#path }, 'the policy has changed');
     } catch (error) {
       const wrong = error instanceof Error ? error.message : String(error);

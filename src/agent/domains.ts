@@ -1,14 +1,16 @@
 /** The VMs of this host as callers see them. */
-import type { Domain, DomainDisk } from '../core/block-jobs.ts';
+import type { Call, Domain, DomainDisk } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
 import { guestStateOf } from '../core/qemu/guest-state.ts';
 import type { CheckOperationRequest } from '../core/requests.ts';
+import { may } from '../core/rights.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { inTime } from '../lib/in-time.ts';
 import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
 import { deviceTypeOf } from './device-type.ts';
+import { isReadable } from './find-job.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
@@ -27,19 +29,24 @@ export class Domains {
     this.#jobs = jobs;
   }
 
-  async list(): Promise<readonly Domain[]> {
-    return await Promise.all(this.#machines.domains.map(async (machine) => await this.#domain(machine)));
+  async list(call: Call): Promise<readonly Domain[]> {
+    const readable = this.#machines.domains.filter(({ name }) => may(call, 'read', name));
+    return await Promise.all(readable.map(async (machine) => await this.#domain(machine)));
   }
 
-  async get(name: string, view: (log: JobLog) => JobView): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    const machine = this.#machines.get(name);
+  async get(
+    name: string,
+    call: Call,
+    view: (log: JobLog) => JobView,
+  ): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+    const machine = this.#machines.get(name, call);
     const disks = await machine.asking(async () => {
       const graph = await machine.graph();
       return await Promise.all(
         graph.disks.map(async (disk) => {
           const log = this.#jobs.activeOn(machine, disk.qdev);
           const deviceType = await deviceTypeOf(machine, disk.qdev);
-          return { disk, deviceType, activeJob: log && view(log) };
+          return { disk, deviceType, activeJob: log && isReadable(log, call) ? view(log) : undefined };
         }),
       );
     });
@@ -64,9 +71,9 @@ export class Domains {
     };
   }
 
-  async checkOperation(request: CheckOperationRequest): Promise<void> {
+  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
     const address = parseCheckOperation(request);
-    const machine = this.#machines.get(request.domain);
+    const machine = this.#machines.get(request.domain, call);
     await machine.asking(async () => {
       const [graph, jobs] = await Promise.all([machine.graph(), machine.jobs()]);
       const named = request.disk ?? address;

@@ -57,7 +57,7 @@ export class Figures {
   async #lookForLeftovers(): Promise<void> {
     if (performance.now() - this.#lookedAt < LEFTOVERS_LAST_MS) return;
     this.#lookedAt = performance.now();
-    const found = await inTime(this.#options.leftovers.list(''), PATIENCE_MS);
+    const found = await inTime(this.#options.leftovers.all(), PATIENCE_MS);
     this.#leftovers = found?.map(({ kind }) => kind) ?? this.#leftovers;
   }
 }

@@ -10,8 +10,6 @@ import type {
   ReclaimResult,
   Started,
 } from '../core/block-jobs.ts';
-import { fail } from '../core/errors.ts';
-import type { Job } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
@@ -30,19 +28,22 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../core/requests.ts';
+import { mustOperate, unknownFor } from '../core/rights.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
 import { parseCommit } from '../core/rules/commit.ts';
-import { BY_AGE, BY_NAME, OLDEST_FIRST, page, stateFilter } from '../core/rules/list.ts';
+import { BY_NAME, OLDEST_FIRST, page } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
 import { Domains } from './domains.ts';
 import { Figures } from './figures.ts';
+import { findJob, type Known } from './find-job.ts';
 import type { JobLog } from './job-log.ts';
 import { JobTable, type JobTableOptions } from './job-table.ts';
 import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
+import { listJobs } from './list-jobs.ts';
 import { refuseMigratingPivot } from './migration.ts';
 import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
@@ -121,37 +122,27 @@ export class HostAgent implements BlockJobs {
   }
 
   async #start(start: Start, call: Call): Promise<Started> {
-    if (start.request.validateOnly) return await this.#starts.plan(start);
+    if (start.request.validateOnly) return await this.#starts.plan(start, call);
     const log = await this.#starts.start(start, call);
     if (log.neverRan) throw endedAs(log.job);
     return await this.#views.of(log.job);
   }
 
-  async getInfo(ref: JobRef, _call: Call): Promise<JobView> {
-    const log = await this.#jobs.find(ref);
+  async getInfo(ref: JobRef, call: Call): Promise<JobView> {
+    const log = await findJob(ref, call, this.#known);
     const [view] = await this.#views.now([log]);
     return view ?? this.#views.asWritten(log);
   }
 
-  async listJobs(request: ListJobsRequest, _call: Call): Promise<Page<JobView>> {
-    const { domain } = request;
-    await this.#jobs.complete();
-    const uuid = domain === '' ? undefined : this.#machines.find(domain)?.uuid;
-    const ofDomain = ({ accepted }: Job) =>
-      domain === '' || accepted.domain === domain || accepted.domainUuid === (uuid ?? domain);
-    const states = stateFilter(request);
-    const isWanted = ({ job }: JobLog) => ofDomain(job) && (states.size === 0 || states.has(job.state));
-    const known = this.#machines.find(domain) !== undefined || this.#jobs.newestFirst.some(({ job }) => ofDomain(job));
-    if (domain !== '' && !known) fail('DOMAIN_NOT_FOUND', { domain });
-    const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(this.#views.asWritten(log)) };
-    const { items: logs, nextPageToken } = page(this.#jobs.newestFirst.filter(isWanted), order, request);
-    return { items: await this.#views.now(logs), nextPageToken, unreachableHosts: [] };
+  async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
+    const { items, nextPageToken } = await listJobs(request, call, this.#known);
+    return { items: await this.#views.now(items), nextPageToken, unreachableHosts: [] };
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {
     checkAbort(request);
     const { signal } = call;
-    const log = await this.#once('Abort', request, async (found, mark) => {
+    const log = await this.#once('Abort', request, call, async (found, mark) => {
       // To break a job off is safe on whatever host.
       if (request.pivot) {
         await this.#mayChange(found, call);
@@ -184,14 +175,18 @@ export class HostAgent implements BlockJobs {
 
   async #change(rpc: string, request: PauseRequest, change: Change, call: Call): Promise<JobView> {
     const asked: { at: number | undefined } = { at: undefined };
-    const log = await this.#once(rpc, request, async (found, mark) => {
+    const log = await this.#once(rpc, request, call, async (found, mark) => {
       await this.#mayChange(found, call);
       asked.at = await requestChange(found, change, mark);
     });
     // Who repeats a request waits for what the first one has led to.
-    const since = asked.at ?? log.revisionOfRequest(request.requestId);
+    const since = asked.at ?? log.revisionOfRequest(request.requestId, call.caller);
     if (since !== undefined) await changeDone(log, change, since, call.signal);
     return await this.#views.of(log.job);
+  }
+
+  get #known(): Known & { readonly views: JobViews } {
+    return { jobs: this.#jobs, machines: this.#machines, views: this.#views };
   }
 
   async #mayChange({ job: { accepted } }: JobLog, call: Call): Promise<void> {
@@ -201,42 +196,47 @@ export class HostAgent implements BlockJobs {
   async #once(
     rpc: string,
     request: PauseRequest,
+    call: Call,
     act: (log: JobLog, mark: RequestMark | undefined) => Promise<void>,
   ): Promise<JobLog> {
-    return await this.#jobs.requests.once(rpc, request, async (mark) => {
-      const log = await this.#jobs.find(request.job);
-      await act(log, mark);
-      return log;
+    const log = await this.#jobs.requests.once({ rpc, request, call }, async (mark) => {
+      const found = await findJob(request.job, call, this.#known);
+      mustOperate(call, found.job.accepted.domain, unknownFor(request.job));
+      await act(found, mark);
+      return found;
     });
+    // Also of what was asked for before: it may not be the caller's any more.
+    mustOperate(call, log.job.accepted.domain, unknownFor(request.job));
+    return log;
   }
 
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
-    const log = await this.#jobs.find(request.job);
+    const log = await findJob(request.job, call, this.#known);
     using _place = this.#watchers.take(log.job.accepted.job);
     const [progresses, views] = [this.#progresses, this.#views];
     yield* watchJob(log, { progresses, now: async (job) => await views.of(job) }, request, call);
   }
 
-  async checkOperation(request: CheckOperationRequest, _call: Call): Promise<void> {
-    await this.#domains.checkOperation(request);
+  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
+    await this.#domains.checkOperation(request, call);
   }
 
-  async listLeftovers(request: ListLeftoversRequest, _call: Call): Promise<Page<Leftover>> {
-    return { ...page(await this.#leftovers.list(request.domain), OLDEST_FIRST, request), unreachableHosts: [] };
+  async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
+    return { ...page(await this.#leftovers.list(request.domain, call), OLDEST_FIRST, request), unreachableHosts: [] };
   }
 
-  async reclaim(request: ReclaimRequest, _call: Call): Promise<readonly ReclaimResult[]> {
+  async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
     checkReclaim(request);
-    return await this.#leftovers.reclaim(request.ids, request.apply);
+    return await this.#leftovers.reclaim(request, call);
   }
 
-  async listDomains(request: ListDomainsRequest, _call: Call): Promise<Page<Domain>> {
+  async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
     const isHere = request.host === '' || request.host === this.#options.host;
-    return { ...page(isHere ? await this.#domains.list() : [], BY_NAME, request), unreachableHosts: [] };
+    return { ...page(isHere ? await this.#domains.list(call) : [], BY_NAME, request), unreachableHosts: [] };
   }
 
-  async getDomain(name: string, _call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    return await this.#domains.get(name, (log) => this.#views.asWritten(log));
+  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+    return await this.#domains.get(name, call, (log) => this.#views.asWritten(log));
   }
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */

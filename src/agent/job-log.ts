@@ -75,8 +75,9 @@ export class JobLog {
   }
 
   /** The revision that a request has led to; undefined: none, as for '', which is no id. */
-  revisionOfRequest(id: string): number | undefined {
-    return this.#revisions.find(({ entry }) => entry.request?.id === id)?.entry.revision;
+  revisionOfRequest(id: string, caller = ''): number | undefined {
+    const isIt = ({ entry: { request } }: Revision) => request?.id === id && (request.caller ?? caller) === caller;
+    return this.#revisions.find(isIt)?.entry.revision;
   }
 
   /** The start came to nothing. */

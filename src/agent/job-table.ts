@@ -1,12 +1,10 @@
 /** Every job of this host, ended ones too, and who looks after those that run. */
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
-import { findDisk } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
-import type { JobRef } from '../core/requests.ts';
 import { toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
@@ -157,24 +155,11 @@ export class JobTable {
 
   /** The job that runs on a device now. */
   activeOn(machine: VirtualMachine, qdev: string): JobLog | undefined {
-    return this.#onDevice(machine, qdev).find((log) => !log.ended);
+    return this.onDevice(machine, qdev).find((log) => !log.ended);
   }
 
-  /** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
-  async find(ref: JobRef): Promise<JobLog> {
-    if ('jobId' in ref && !this.#logs.has(ref.jobId)) await this.complete();
-    if ('jobId' in ref) return this.#logs.get(ref.jobId) ?? fail('JOB_NOT_FOUND', { job: ref.jobId });
-    const { domain, disk: address } = ref.disk;
-    const machine = this.#options.machines.get(domain);
-    const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
-    if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
-    const onDisk = this.#onDevice(machine, qdev);
-    const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
-    return found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` });
-  }
-
-  /** Of this process, and those that ended in one before it. */
-  #onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
+  /** The jobs of a device, newest first: those of this process, and those that ended in one before it. */
+  onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
     const { machines } = this.#options;
     return this.newestFirst.filter(({ ended, job: { accepted } }) => {
       if (accepted.qdev !== qdev) return false;

@@ -1,11 +1,13 @@
 /** What jobs made and could not take back: found anew at each look, and removed only after another one. */
-import type { Leftover, ReclaimResult } from '../core/block-jobs.ts';
+import type { Call, Leftover, ReclaimResult } from '../core/block-jobs.ts';
 import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import { hasEnded, type Job } from '../core/job.ts';
 import { LaterJobs } from '../core/later-jobs.ts';
 import { leftoversIn } from '../core/leftovers.ts';
 import { onShared } from '../core/outcome.ts';
+import type { ReclaimRequest } from '../core/requests.ts';
 import { mayHaveLeftOver } from '../core/retention.ts';
+import { may, mustOperate } from '../core/rights.ts';
 import { inTime } from '../lib/in-time.ts';
 import { stat } from './disk-files.ts';
 import { performAgain } from './executor.ts';
@@ -42,23 +44,31 @@ export class Leftovers {
   }
 
   /** Oldest first; '' for all domains, those that are gone too. */
-  async list(domain: string): Promise<readonly Leftover[]> {
-    const machine = domain === '' ? undefined : this.#machines.find(domain);
+  async list(domain: string, call: Call): Promise<readonly Leftover[]> {
+    const machine = domain === '' ? undefined : this.#machines.find(domain, call);
     const names = new Set([domain, machine?.name, machine?.uuid]);
-    const found = (await this.#look()).found.filter(({ isTaken }) => isTaken !== true).map(({ leftover }) => leftover);
+    const found = (await this.all()).filter((leftover) => may(call, 'read', leftover.domain));
     const isOfDomain = (leftover: Leftover) =>
       names.has(leftover.domain) || names.has(this.#jobs.get(leftover.jobId)?.job.accepted.domainUuid);
     return domain === '' ? found : found.filter(isOfDomain);
   }
 
+  /** Whoever asks. */
+  async all(): Promise<readonly Leftover[]> {
+    return (await this.#look()).found.filter(({ isTaken }) => isTaken !== true).map(({ leftover }) => leftover);
+  }
+
   /** One after the other, what uses another first, whatever the order in which they were named. */
-  async reclaim(ids: readonly string[], apply: boolean): Promise<readonly ReclaimResult[]> {
+  async reclaim({ ids, apply }: Omit<ReclaimRequest, 'requestId'>, call: Call): Promise<readonly ReclaimResult[]> {
     const results = new Map<string, ReclaimResult>();
-    const { found, silent } = await this.#look();
+    const looked = await this.#look();
+    const found = looked.found.filter(({ leftover: { id, domain } }) => ids.includes(id) && may(call, 'read', domain));
+    for (const { leftover } of found)
+      mustOperate(call, leftover.domain, failure('DOMAIN_NOT_FOUND', { domain: leftover.domain }));
     for (const { leftover, remove } of found) {
-      if (ids.includes(leftover.id)) results.set(leftover.id, await reclaimed(leftover, apply ? remove : undefined));
+      results.set(leftover.id, await reclaimed(leftover, apply ? remove : undefined));
     }
-    const [unasked] = silent;
+    const [unasked] = looked.silent.filter(({ name }) => may(call, 'read', name));
     return ids.map((id) => {
       const result = results.get(id);
       // What is in a QEMU that did not answer is not gone.

@@ -1,10 +1,11 @@
 /** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
 import type { Call, PlannedJob } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
-import { fail } from '../core/errors.ts';
+import { fail, failure } from '../core/errors.ts';
 import { writtenBy } from '../core/job-facts.ts';
 import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
+import { mustOperate } from '../core/rights.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { fileKey } from './files.ts';
 import { graphsOf } from './graphs.ts';
@@ -60,15 +61,22 @@ export class Starts {
     const { jobs, machines, mayChange } = this.#options;
     const { signal } = call;
     // A start that is repeated is known by its id alone: its VM may be gone by now, or another host's.
-    const log = await jobs.requests.once(start.rpc, start.request, async (mark) => {
-      await mayChange?.(machines.get(start.request.disk.domain), call);
-      return await this.#prepared(start, async (accepted) => {
-        if (start.request.planEtag !== '' && start.request.planEtag !== etagOf(accepted)) {
+    const { rpc, request } = start;
+    const { domain } = request.disk;
+    const unknown = failure('DOMAIN_NOT_FOUND', { domain });
+    const log = await jobs.requests.once({ rpc, request, call }, async (mark) => {
+      const machine = machines.get(domain, call);
+      mustOperate(call, machine.name, unknown);
+      await mayChange?.(machine, call);
+      return await this.#prepared(start, call, async (accepted) => {
+        if (request.planEtag !== '' && request.planEtag !== etagOf(accepted)) {
           fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
         }
         return await jobs.begin(accepted, mark);
       });
     });
+    // Also of what was asked for before: it may not be the caller's any more.
+    mustOperate(call, log.job.accepted.domain, unknown);
     while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
     signal.throwIfAborted();
     if (log.refused) await jobs.left(log);
@@ -76,14 +84,24 @@ export class Starts {
   }
 
   /** What `start` would do now. Throws all that `start` would; changes nothing. */
-  async plan(start: Start): Promise<PlannedJob> {
-    return await this.#prepared(start, async (accepted) => await Promise.resolve(plannedJob(accepted, start.request)));
+  async plan(start: Start, call: Call): Promise<PlannedJob> {
+    return await this.#prepared(
+      start,
+      call,
+      async (accepted) => await Promise.resolve(plannedJob(accepted, start.request)),
+    );
   }
 
-  async #prepared<T>({ request, kind, prepare }: Start, use: (accepted: Accepted) => Promise<T>): Promise<T> {
+  async #prepared<T>(
+    { request, kind, prepare }: Start,
+    call: Call,
+    use: (accepted: Accepted) => Promise<T>,
+  ): Promise<T> {
     const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
     const { domain, disk: address } = request.disk;
-    const machine = machines.get(domain);
+    const machine = machines.get(domain, call);
+    const unknown = failure('DOMAIN_NOT_FOUND', { domain });
+    mustOperate(call, machine.name, unknown);
     return await machine.asking(async (identity) => {
       await refuseMigrating(machine);
       const schema = await this.#schemas.require(kind, machine, identity);
@@ -122,6 +140,9 @@ export class Starts {
             claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));
           }
         }
+        // What was found at the beginning may have another name by now, or another QEMU its socket.
+        mustOperate(call, accepted.domain, unknown);
+        mustOperate(call, machine.name, unknown);
         return await use({ ...accepted, uses: await usedFiles(accepted, disk) });
       } finally {
         for (const one of claims) this.#claims.delete(one);

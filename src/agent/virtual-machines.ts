@@ -3,9 +3,11 @@ import { type FSWatcher, watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
-import { fail } from '../core/errors.ts';
+import type { Call } from '../core/block-jobs.ts';
+import { failure } from '../core/errors.ts';
 import type { Accepted, QemuProcess } from '../core/journal-entry.ts';
 import { fits } from '../core/pattern.ts';
+import { may, notThere } from '../core/rights.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
@@ -163,8 +165,13 @@ export class VirtualMachines {
    * The VM of a name or UUID. Of several (a guest that migrates has two QEMUs here for a while), one that can be
    * asked comes first; two that can be asked are nobody's.
    */
-  find(domain: string): VirtualMachine | undefined {
-    return theOne(this.domains.filter((machine) => machine.answersTo(domain)));
+  find(domain: string, call: Call): VirtualMachine | undefined {
+    return theOne(this.#named(domain, call));
+  }
+
+  /** What the caller may not read is not there. */
+  #named(domain: string, call: Call): readonly VirtualMachine[] {
+    return this.domains.filter((machine) => machine.answersTo(domain) && may(call, 'read', machine.name));
   }
 
   /**
@@ -186,12 +193,18 @@ export class VirtualMachines {
   }
 
   /** Throws DOMAIN_NOT_FOUND, or FIELD_INVALID for a name that several have. */
-  get(domain: string): VirtualMachine {
-    const found = this.find(domain);
+  get(domain: string, call: Call): VirtualMachine {
+    const named = this.#named(domain, call);
+    const found = theOne(named);
     if (found !== undefined) return found;
-    const several = this.domains.filter((machine) => machine.answersTo(domain)).length;
-    if (several === 0) fail('DOMAIN_NOT_FOUND', { domain });
-    throw invalidField('domain', `"${domain}" names ${several} domains; give the UUID of one`);
+    if (named.length > 0)
+      throw invalidField('domain', `"${domain}" names ${named.length} domains; give the UUID of one`);
+    return notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, this.nameOf(domain));
+  }
+
+  /** Whoever asks: for our own log. */
+  nameOf(domain: string): string | undefined {
+    return this.domains.find((machine) => machine.answersTo(domain))?.name;
   }
 
   async close(): Promise<void> {

@@ -187,6 +187,8 @@ export type EntryBody =
 export interface RequestMark {
   readonly id: string;
   readonly digest: string;
+  /** Whose id it is; '' where callers have no names. Undefined: written by a version that did not tell them apart. */
+  readonly caller?: string;
 }
 
 export type JournalEntry = EntryBody & {

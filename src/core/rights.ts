@@ -2,6 +2,7 @@
 import type { Call } from './block-jobs.ts';
 import { BlockJobError, type Failure, failure } from './errors.ts';
 import { fits } from './pattern.ts';
+import type { JobRef } from './requests.ts';
 
 export type Right = 'read' | 'operate';
 
@@ -24,8 +25,9 @@ export function may({ rights = [] }: Call, right: Right, domain: string): boolea
   return rights.every((now) => allows(now(), right, domain));
 }
 
-/** Throws CALLER_NOT_ALLOWED. Only of a domain that the caller may read: of the others it learns nothing. */
-export function refuseReader(call: Call, domain: string): void {
+/** Throws CALLER_NOT_ALLOWED for who may read the domain, and `unknown`, as if it were not there, for who may not. */
+export function mustOperate(call: Call, domain: string, unknown: Failure): void {
+  if (!may(call, 'read', domain)) notThere(unknown, call, domain);
   if (!may(call, 'operate', domain)) throw new BlockJobError(notAllowed(call, 'operate', domain));
 }
 
@@ -35,6 +37,13 @@ export function refuseReader(call: Call, domain: string): void {
  */
 export function notThere(why: Failure, call: Call, domain: string | undefined): never {
   throw new BlockJobError(why, domain === undefined ? {} : { hides: notAllowed(call, 'read', domain) });
+}
+
+/** What there is not, where that means nothing. */
+export function unknownFor(ref: JobRef): Failure {
+  return 'jobId' in ref
+    ? failure('JOB_NOT_FOUND', { job: ref.jobId })
+    : failure('DOMAIN_NOT_FOUND', { domain: ref.disk.domain });
 }
 
 function notAllowed({ caller = '' }: Call, operation: Right, domain: string): Failure {

@@ -40,6 +40,9 @@ export interface LookOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Is a domain of this name there for who asks? */
+export type Seeing = (name: string) => boolean;
+
 /** What a gateway asks. All but ready() and lookAgain() answer at once, from memory, whether or not it is live. */
 export interface Directory extends AsyncDisposable {
   /** Resolves when everything has been read once; before that nothing is known. Rejects with the signal's reason. */
@@ -51,10 +54,10 @@ export interface Directory extends AsyncDisposable {
   /** By name. */
   hosts(): readonly Host[];
   domains(): Iterable<Domain>;
-  /** By UUID, in any case, or by name. */
-  find(domain: string): Found;
+  /** By UUID, in any case, or by name: of those that are seen, which is all unless told. */
+  find(domain: string, sees?: Seeing): Found;
   /** Asks past the memory: for when a host says that a domain is not its own. Rejects when there is no answer. */
-  lookAgain(domain: string, options: LookOptions): Promise<Found>;
+  lookAgain(domain: string, options: LookOptions & { readonly sees?: Seeing }): Promise<Found>;
 }
 
 /** A domain that runs here: not one that migrates in, nor one that has migrated away. */

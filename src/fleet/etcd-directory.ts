@@ -1,7 +1,7 @@
 /** The directory in etcd, as a gateway follows it: all of it in memory, true while etcd answers, useful when it does not. */
 import type { Logger } from 'pino';
 import { Wake } from '../lib/wake.ts';
-import type { Directory, Domain, Found, Freshness, Host, LookOptions } from './directory.ts';
+import type { Directory, Domain, Found, Freshness, Host, LookOptions, Seeing } from './directory.ts';
 import type { Etcd } from './etcd/client.ts';
 import type { Change, Entry } from './etcd/keys.ts';
 import { read } from './etcd/transactions.ts';
@@ -66,19 +66,22 @@ export class EtcdDirectory implements Directory {
     return this.#roster.domains();
   }
 
-  find(domain: string): Found {
-    return this.#roster.find(domain);
+  find(domain: string, sees?: Seeing): Found {
+    return this.#roster.find(domain, sees);
   }
 
   /** A name that is not known is not looked for: nothing but the memory has the names. */
-  async lookAgain(domain: string, options: LookOptions): Promise<Found> {
-    const known = this.find(domain);
+  async lookAgain(
+    domain: string,
+    { sees = () => true, ...options }: LookOptions & { readonly sees?: Seeing },
+  ): Promise<Found> {
+    const known = this.find(domain, sees);
     if (known.found === 'several') return known;
     const id = known.found === 'one' ? known.domain.id : domain.toLowerCase();
     if (known.found === 'none' && !UUID.test(id)) return known;
     const { found } = await this.#etcd.txn({ when: [], ifSo: [read(domainKey(id))] }, options);
     const now = found[0] && this.#domainOf(found[0]);
-    if (now === undefined) return { found: 'none' };
+    if (now === undefined || !sees(now.name)) return { found: 'none' };
     const owner = await this.#etcd.txn({ when: [], ifSo: [read(hostKey(now.host))] }, options);
     return { found: 'one', domain: now, host: owner.found[0] && readHost(owner.found[0]) };
   }

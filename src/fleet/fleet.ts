@@ -50,7 +50,7 @@ import { type Answers, askAll } from './ask-all.ts';
 import type { Directory, Host } from './directory.ts';
 import { JobPlaces, missingHosts } from './job-places.ts';
 import type { Reach } from './reach.ts';
-import { Routes } from './routes.ts';
+import { Routes, seenBy } from './routes.ts';
 import { SharedWatches } from './shared-watches.ts';
 
 export interface FleetOptions {
@@ -72,7 +72,7 @@ export class Fleet implements BlockJobs, Disposable {
     this.#places = new JobPlaces(directory, this.#agents);
     this.#routes = new Routes(directory, this.#agents, this.#places);
     this.#watches = new SharedWatches(
-      async (job, call) => this.#agents.of(await this.#places.hostOf(job, call)),
+      async (job, call) => this.#agents.of((await this.#places.of(job, call)).host),
       watchersPerJob,
     );
   }
@@ -93,7 +93,7 @@ export class Fleet implements BlockJobs, Disposable {
   }
 
   async getInfo(ref: JobRef, call: Call): Promise<JobView> {
-    return await this.#routes.onJob(ref, call, async (agent, asked) => await agent.getInfo(ref, asked));
+    return await this.#routes.onJob(ref, 'read', call, async (agent, asked) => await agent.getInfo(ref, asked));
   }
 
   async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
@@ -101,7 +101,8 @@ export class Fleet implements BlockJobs, Disposable {
     // A domain that has moved has left its ended jobs where it was.
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(request, asked));
     const { domain } = request;
-    const isKnown = domain === '' || all.answers.length > 0 || this.#directory.find(domain).found !== 'none';
+    const isKnown =
+      domain === '' || all.answers.length > 0 || this.#directory.find(domain, seenBy(call)).found !== 'none';
     if (!isKnown && all.unreachable.length === 0) fail('DOMAIN_NOT_FOUND', { domain });
     const merged = merge(all, BY_AGE, request);
     for (const view of merged.items) this.#places.remember(view);
@@ -110,22 +111,22 @@ export class Fleet implements BlockJobs, Disposable {
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {
     checkAbort(request);
-    return await this.#routes.onJob(request.job, call, async (agent, asked) => await agent.abort(request, asked));
+    return await this.#operate(request.job, call, async (agent, asked) => await agent.abort(request, asked));
   }
 
   async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
     parseSetSpeed(request);
-    return await this.#routes.onJob(request.job, call, async (agent, asked) => await agent.setSpeed(request, asked));
+    return await this.#operate(request.job, call, async (agent, asked) => await agent.setSpeed(request, asked));
   }
 
   async pause(request: PauseRequest, call: Call): Promise<JobView> {
     checkPause(request);
-    return await this.#routes.onJob(request.job, call, async (agent, asked) => await agent.pause(request, asked));
+    return await this.#operate(request.job, call, async (agent, asked) => await agent.pause(request, asked));
   }
 
   async resume(request: PauseRequest, call: Call): Promise<JobView> {
     checkPause(request);
-    return await this.#routes.onJob(request.job, call, async (agent, asked) => await agent.resume(request, asked));
+    return await this.#operate(request.job, call, async (agent, asked) => await agent.resume(request, asked));
   }
 
   async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
@@ -137,11 +138,8 @@ export class Fleet implements BlockJobs, Disposable {
 
   async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
     parseCheckOperation(request);
-    await this.#routes.onDomain(
-      request.domain,
-      call,
-      async (agent, asked) => await agent.checkOperation(request, asked),
-    );
+    const ask = async (agent: Agent, asked: Call) => await agent.checkOperation(request, asked);
+    await this.#routes.onDomain(request.domain, 'read', call, ask);
   }
 
   async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
@@ -177,7 +175,7 @@ export class Fleet implements BlockJobs, Disposable {
   }
 
   async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    return await this.#routes.onDomain(name, call, async (agent, asked) => await agent.getDomain(name, asked));
+    return await this.#routes.onDomain(name, 'read', call, async (agent, asked) => await agent.getDomain(name, asked));
   }
 
   /** What there is now, in numbers. Hosts that did not answer are asked again: nobody else may do so for hours. */
@@ -198,12 +196,16 @@ export class Fleet implements BlockJobs, Disposable {
     this.#agents[Symbol.dispose]();
   }
 
+  async #operate(ref: JobRef, call: Call, act: (agent: Agent, call: Call) => Promise<JobView>): Promise<JobView> {
+    return await this.#routes.onJob(ref, 'operate', call, act);
+  }
+
   async #start(
     { disk }: CopyRequest | RebaseRequest | CommitRequest,
     call: Call,
     start: (agent: Agent, call: Call) => Promise<Started>,
   ): Promise<Started> {
-    const started = await this.#routes.onDomain(disk.domain, call, start);
+    const started = await this.#routes.onDomain(disk.domain, 'operate', call, start);
     if (!('etag' in started)) this.#places.remember(started);
     return started;
   }

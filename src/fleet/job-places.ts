@@ -2,9 +2,15 @@
 import type { Call } from '../core/block-jobs.ts';
 import { type BlockJobError, fail } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
+import { may } from '../core/rights.ts';
 import type { Agents } from './agents.ts';
 import { askAll } from './ask-all.ts';
 import type { Directory, Host } from './directory.ts';
+
+interface Place {
+  readonly host: string;
+  readonly domain: string;
+}
 
 /** A memory only: what is forgotten is asked for again. */
 const REMEMBERED = 100_000;
@@ -12,7 +18,7 @@ const REMEMBERED = 100_000;
 export class JobPlaces {
   readonly #directory: Directory;
   readonly #agents: Agents;
-  readonly #hosts = new Map<string, string>();
+  readonly #places = new Map<string, Place>();
 
   constructor(directory: Directory, agents: Agents) {
     this.#directory = directory;
@@ -20,37 +26,43 @@ export class JobPlaces {
   }
 
   remember({ job: { accepted } }: JobView): void {
-    this.#hosts.delete(accepted.job);
-    this.#hosts.set(accepted.job, accepted.host);
-    const [oldest] = this.#hosts.keys();
-    if (this.#hosts.size > REMEMBERED && oldest !== undefined) this.#hosts.delete(oldest);
+    const { job, host, domain } = accepted;
+    this.#places.delete(job);
+    this.#places.set(job, { host, domain });
+    const [oldest] = this.#places.keys();
+    if (this.#places.size > REMEMBERED && oldest !== undefined) this.#places.delete(oldest);
   }
 
-  /** The host that has the job, if it is there now. Throws JOB_NOT_FOUND, or HOST_UNREACHABLE where that is not proved. */
-  async hostOf(job: string, call: Call): Promise<Host> {
-    const name = this.#hosts.get(job);
-    if (name === undefined) return await this.#search(job, call);
-    return this.#directory.host(name) ?? fail('HOST_UNREACHABLE', { host: name, why: NOT_THERE });
+  /**
+   * The host that has the job, if it is there now, and the job's domain. Throws JOB_NOT_FOUND, or HOST_UNREACHABLE where
+   * that is not proved. One that the caller may not read is looked for as one that there is not.
+   */
+  async of(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
+    const known = this.#places.get(job);
+    if (known === undefined || !may(call, 'read', known.domain)) return await this.#search(job, call);
+    const host = this.#directory.host(known.host);
+    return { host: host ?? fail('HOST_UNREACHABLE', { host: known.host, why: NOT_THERE }), domain: known.domain };
   }
 
   /** It is not where it was remembered. */
   forget(job: string): void {
-    this.#hosts.delete(job);
+    this.#places.delete(job);
   }
 
-  async #search(job: string, call: Call): Promise<Host> {
+  async #search(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
+    const mayRead = ({ job: { accepted } }: JobView) => may(call, 'read', accepted.domain);
     const hosts = this.#directory.hosts();
     const ask = await askAll(
       hosts,
       (host) => this.#agents.of(host),
       async (agent, asked) => await agent.getInfo({ jobId: job }, asked),
       call,
-      () => true,
+      mayRead,
     );
-    const [found] = ask.answers;
+    const found = ask.answers.find(({ answer }) => mayRead(answer));
     if (found !== undefined) {
       this.remember(found.answer);
-      return found.host;
+      return { host: found.host, domain: found.answer.job.accepted.domain };
     }
     const other = ask.refusals.find(({ reason }: BlockJobError) => reason !== 'JOB_NOT_FOUND');
     if (other !== undefined) throw other;

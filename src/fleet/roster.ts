@@ -1,5 +1,5 @@
 /** What is known of hosts and domains: a fold of what the directory tells. Pure. */
-import type { Domain, Found, Host } from './directory.ts';
+import type { Domain, Found, Host, Seeing } from './directory.ts';
 
 export class Roster {
   readonly #hosts = new Map<string, Host>();
@@ -19,10 +19,11 @@ export class Roster {
     return this.#domains.values();
   }
 
-  find(domain: string): Found {
+  find(domain: string, sees: Seeing = () => true): Found {
     const byId = this.#domains.get(domain.toLowerCase()) ?? this.#domains.get(domain);
-    if (byId !== undefined) return this.#one(byId);
-    const named = [...(this.#named.get(domain) ?? [])].flatMap((id) => this.#domains.get(id) ?? []);
+    if (byId !== undefined && sees(byId.name)) return this.#one(byId);
+    const ids = sees(domain) ? [...(this.#named.get(domain) ?? [])] : [];
+    const named = ids.flatMap((id) => this.#domains.get(id) ?? []);
     const [first, ...others] = named;
     if (first === undefined) return { found: 'none' };
     return others.length === 0 ? this.#one(first) : { found: 'several', domains: named };

@@ -3,9 +3,10 @@ import type { Call } from '../core/block-jobs.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { JobRef } from '../core/requests.ts';
+import { may, mustOperate, notThere, type Right, unknownFor } from '../core/rights.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { Agent, Agents } from './agents.ts';
-import type { Directory, Found, Host } from './directory.ts';
+import type { Directory, Found, Host, Seeing } from './directory.ts';
 import { type JobPlaces, NOT_THERE } from './job-places.ts';
 
 /** How long a domain is looked for past the memory. */
@@ -24,14 +25,21 @@ export class Routes {
     this.#places = places;
   }
 
-  async onJob(ref: JobRef, call: Call, act: (agent: Agent, call: Call) => Promise<JobView>): Promise<JobView> {
+  async onJob(
+    ref: JobRef,
+    right: Right,
+    call: Call,
+    act: (agent: Agent, call: Call) => Promise<JobView>,
+  ): Promise<JobView> {
     if ('disk' in ref) {
-      const view = await this.onDomain(ref.disk.domain, call, act);
+      const view = await this.onDomain(ref.disk.domain, right, call, act);
       this.#places.remember(view);
       return view;
     }
+    const { host, domain } = await this.#places.of(ref.jobId, call);
+    if (right === 'operate') mustOperate(call, domain, unknownFor(ref));
     try {
-      return await act(this.#agents.of(await this.#places.hostOf(ref.jobId, call)), call);
+      return await act(this.#agents.of(host), call);
     } catch (error) {
       if (error instanceof BlockJobError && error.reason === 'JOB_NOT_FOUND') this.#places.forget(ref.jobId);
       throw error;
@@ -39,15 +47,20 @@ export class Routes {
   }
 
   /** Asks the host of a domain; and once more, if that one says that the domain is elsewhere and the directory knows where. */
-  async onDomain<T>(domain: string, call: Call, act: (agent: Agent, call: Call) => Promise<T>): Promise<T> {
-    const found = this.#directory.find(domain);
+  async onDomain<T>(
+    domain: string,
+    right: Right,
+    call: Call,
+    act: (agent: Agent, call: Call) => Promise<T>,
+  ): Promise<T> {
+    const found = this.#directory.find(domain, seenBy(call));
     const first = found.found === 'none' ? await this.#lookAgain(domain, call) : found;
-    const target = this.#targetOf(domain, first);
+    const target = this.#targetOf(domain, right, call, first);
     try {
       return await act(this.#agents.of(target.host), { ...call, epoch: target.epoch });
     } catch (error) {
       if (!(error instanceof BlockJobError) || !MOVED.has(error.reason)) throw error;
-      const next = this.#targetOf(domain, await this.#lookAgain(domain, call));
+      const next = this.#targetOf(domain, right, call, await this.#lookAgain(domain, call));
       if (next.host.name === target.host.name && next.epoch === target.epoch) throw error;
       return await act(this.#agents.of(next.host), { ...call, epoch: next.epoch });
     }
@@ -55,7 +68,8 @@ export class Routes {
 
   async #lookAgain(domain: string, call: Call): Promise<Found> {
     try {
-      return await this.#directory.lookAgain(domain, { timeoutMs: LOOK_AGAIN_MS, signal: call.signal });
+      const options = { timeoutMs: LOOK_AGAIN_MS, signal: call.signal, sees: seenBy(call) };
+      return await this.#directory.lookAgain(domain, options);
     } catch (error) {
       call.signal.throwIfAborted();
       const why = error instanceof Error ? error.message : String(error);
@@ -63,12 +77,15 @@ export class Routes {
     }
   }
 
-  #targetOf(domain: string, found: Found): { readonly host: Host; readonly epoch: bigint } {
+  /** Whoever has the domain now asks once more, by what runs there. */
+  #targetOf(domain: string, right: Right, call: Call, found: Found): { readonly host: Host; readonly epoch: bigint } {
+    const unknown = failure('DOMAIN_NOT_FOUND', { domain });
     switch (found.found) {
       case 'none': {
         const { freshness } = this.#directory;
         if (!freshness.live) fail('DIRECTORY_UNREACHABLE', { why: freshness.why, what: `domain ${domain}` });
-        return fail('DOMAIN_NOT_FOUND', { domain });
+        const hidden = this.#directory.find(domain);
+        return notThere(unknown, call, hidden.found === 'one' ? hidden.domain.name : undefined);
       }
       case 'several': {
         const hosts = found.domains.map(({ host }) => host).join(', ');
@@ -76,6 +93,7 @@ export class Routes {
       }
       case 'one': {
         const { host, domain: one } = found;
+        if (right === 'operate') mustOperate(call, one.name, unknown);
         if (host === undefined) fail('HOST_UNREACHABLE', { host: one.host, why: NOT_THERE });
         return { host, epoch: one.epoch };
       }
@@ -85,4 +103,9 @@ export class Routes {
   hostNamed(name: string): Host {
     return this.#directory.host(name) ?? fail('HOST_UNREACHABLE', { host: name, why: NOT_THERE });
   }
+}
+
+/** Also for our own directory a domain that the caller may not read is none. */
+export function seenBy(call: Call): Seeing {
+  return (name) => may(call, 'read', name);
 }

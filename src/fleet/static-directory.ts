@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { abortAfter } from '../lib/timer.ts';
 import { Wake } from '../lib/wake.ts';
-import type { Directory, Domain, Found, Freshness, Host, LocalDomain, LookOptions } from './directory.ts';
+import type { Directory, Domain, Found, Freshness, Host, LocalDomain, LookOptions, Seeing } from './directory.ts';
 import { place } from './placement.ts';
 import { Roster } from './roster.ts';
 import { readStaticFile, type StaticFile } from './static-file.ts';
@@ -79,13 +79,16 @@ export class StaticDirectory implements Directory {
     return this.#roster.domains();
   }
 
-  find(domain: string): Found {
-    return this.#roster.find(domain);
+  find(domain: string, sees?: Seeing): Found {
+    return this.#roster.find(domain, sees);
   }
 
-  async lookAgain(domain: string, { timeoutMs, signal }: LookOptions): Promise<Found> {
+  async lookAgain(
+    domain: string,
+    { timeoutMs, signal, sees }: LookOptions & { readonly sees?: Seeing },
+  ): Promise<Found> {
     await this.#askAll(timeoutMs, signal);
-    return this.find(domain);
+    return this.find(domain, sees);
   }
 
   async close(): Promise<void> {

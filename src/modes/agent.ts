@@ -81,7 +81,6 @@ export async function agent(config: AgentConfig): Promise<void> {
   });
   try {
     await host.adopt(await openJobs(state.jobsFolder, log, observer));
-    const nameOf = (domain: string) => machines.find(domain)?.name;
     const until = Promise.race([stopped, refused]);
     await serveUntil({
       mode: 'AGENT',
@@ -90,7 +89,6 @@ export async function agent(config: AgentConfig): Promise<void> {
       config,
       certificates,
       gateways: config.gateways,
-      nameOf,
       until,
       observer,
       log,

@@ -34,14 +34,12 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   await machines.start();
   try {
     await agent.adopt(await openJobs(state.jobsFolder, log, observer));
-    const nameOf = (domain: string) => machines.find(domain)?.name;
     await serveUntil({
       mode: 'SERVE',
       jobs: agent,
       host: config.host,
       config,
       certificates,
-      nameOf,
       until,
       observer,
       log,

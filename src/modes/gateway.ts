@@ -34,17 +34,12 @@ export async function gateway(config: GatewayConfig): Promise<void> {
   // Before that nothing is known, and every answer would be a guess.
   const isReady = await Promise.race([directory.ready().then(() => true), until.then(() => false)]);
   if (!isReady) return;
-  const nameOf = (domain: string) => {
-    const found = directory.find(domain);
-    return found.found === 'one' ? found.domain.name : undefined;
-  };
   await serveUntil({
     mode: 'GATEWAY',
     jobs: fleet,
     host: hostname(),
     config,
     certificates,
-    nameOf,
     until,
     observer,
     log,

@@ -24,8 +24,6 @@ export interface Served extends Pick<ServerInfo, 'mode' | 'host'> {
   readonly certificates: Certificates | undefined;
   /** Of an agent: with certificates, and without a policy, nobody else is answered. */
   readonly gateways?: readonly string[];
-  /** The name of a domain that was named by its UUID. */
-  readonly nameOf: (domain: string) => string | undefined;
   /** Resolves or rejects: no more of this. */
   readonly until: Promise<string>;
   readonly observer: Observer;
@@ -34,9 +32,9 @@ export interface Served extends Pick<ServerInfo, 'mode' | 'host'> {
 
 /** Serves until it is told to stop, and then lets calls end. */
 export async function serveUntil(served: Served): Promise<void> {
-  const { mode, host, jobs, config, certificates, gateways, nameOf, until, observer, log } = served;
+  const { mode, host, jobs, config, certificates, gateways, until, observer, log } = served;
   using policy = config.policyFile === undefined ? undefined : new PolicyFile(config.policyFile, log);
-  const guarded = policy && new Guarded({ jobs, policy: () => policy.now, nameOf });
+  const guarded = policy && new Guarded(jobs, policy);
   const info = { version: VERSION, build: BUILD, mode, host, startTime: new Date(performance.timeOrigin) };
   const server = await serve(guarded ?? jobs, {
     info,

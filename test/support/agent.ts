@@ -93,7 +93,7 @@ export class TestAgent implements AsyncDisposable {
 
   /** Resolves when the domain can be asked. */
   async connected(domain: string): Promise<void> {
-    const machine = this.#machines.get(domain);
+    const machine = this.#machines.get(domain, PATIENT);
     while (machine.identity === undefined) await machine.wake.after(machine.wake.now);
   }
 

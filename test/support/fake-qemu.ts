@@ -63,6 +63,8 @@ const GREETING = {
 export interface FakeQemuOptions {
   readonly socketPath: string;
   readonly name: string;
+  /** All zeros, as of QEMU without -uuid, unless told. */
+  readonly uuid?: string;
   readonly disks: readonly DiskSpec[];
   readonly sizeBytes: number;
   readonly onLine?: (line: Line) => void;
@@ -328,7 +330,7 @@ export class FakeQemu implements AsyncDisposable {
       case 'query-cpus-fast':
         return [{ 'thread-id': this.#process.pid }];
       case 'query-uuid':
-        return { UUID: '00000000-0000-0000-0000-000000000000' };
+        return { UUID: this.#options.uuid ?? '00000000-0000-0000-0000-000000000000' };
       case 'query-status':
         return { status: this.#running ? 'running' : 'paused', running: this.#running };
       case 'query-migrate':

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { Guarded } from '../../../src/access/guarded.ts';
+import { Guarded, type LivePolicy } from '../../../src/access/guarded.ts';
 import { Policy } from '../../../src/access/policy.ts';
 import { PolicyFile } from '../../../src/access/policy-file.ts';
 import type { BlockJobs, Call, Domain, Leftover } from '../../../src/core/block-jobs.ts';
-import { BlockJobError } from '../../../src/core/errors.ts';
+import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { ListDomainsRequest, ListJobsRequest, ListLeftoversRequest } from '../../../src/core/requests.ts';
+import { may, mustOperate, notThere, type Right } from '../../../src/core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../../../src/core/rules/list.ts';
 import { eventually } from '../../support/checks.ts';
 import { jobWith, RUNNING } from '../core/stories.ts';
@@ -19,6 +20,10 @@ function policy(callers: object): Policy {
   const read = Policy.read(JSON.stringify({ callers }));
   if (typeof read === 'string') throw new Error(read);
   return read;
+}
+
+function fixed(rules: Policy): LivePolicy {
+  return { now: rules, onChange: () => ({ [Symbol.dispose]: () => undefined }) };
 }
 
 describe('a policy', () => {
@@ -140,7 +145,7 @@ describe('a policy', () => {
 
 describe('what a server says of itself', () => {
   const rules = policy({ 'spiffe://site/*': { read: ['one'] }, nobody: {} });
-  const guarded = new Guarded({ jobs: {} as BlockJobs, policy: () => rules, nameOf: () => undefined });
+  const guarded = new Guarded({} as BlockJobs, fixed(rules));
   const { signal } = new AbortController();
 
   it('may be asked by whom the policy names, whatever it allows them', () => {
@@ -160,15 +165,35 @@ describe('what is guarded', () => {
     ...page(items, order, asked),
     unreachableHosts: [],
   });
+  /** As an agent does it: whatever a caller names, the policy is asked by what that is. */
+  const found = (domain: string, call: Call, right: Right) => {
+    const name = { 'uuid-of-mine': 'mine', 'uuid-of-theirs': 'theirs' }[domain] ?? domain;
+    const unknown = failure('DOMAIN_NOT_FOUND', { domain });
+    if (right === 'operate') mustOperate(call, name, unknown);
+    else if (!may(call, 'read', name)) notThere(unknown, call, name);
+    return view(name);
+  };
+  type OnDisk = { readonly disk: { readonly domain: string } };
+  type OnJob = { readonly job: { readonly jobId: string } };
+  const start = (what: string) => async (request: OnDisk, call: Call) => {
+    const started = found(request.disk.domain, call, 'operate');
+    did(what);
+    return started;
+  };
+  const change = (what: string) => async (request: OnJob, call: Call) => {
+    const changed = found(request.job.jobId, call, 'operate');
+    did(what);
+    return changed;
+  };
   const jobs = {
-    startCopy: async () => (did('startCopy'), view('mine')),
-    rebase: async () => (did('rebase'), view('mine')),
-    commit: async () => (did('commit'), view('mine')),
-    getInfo: async ({ jobId }: { jobId: string }) => view(jobId),
-    abort: async () => (did('abort'), view('mine')),
-    setSpeed: async () => (did('setSpeed'), view('mine')),
-    pause: async () => (did('pause'), view('mine')),
-    resume: async () => (did('resume'), view('mine')),
+    startCopy: start('startCopy'),
+    rebase: start('rebase'),
+    commit: start('commit'),
+    getInfo: async ({ jobId }: OnJob['job'], call: Call) => found(jobId, call, 'read'),
+    abort: change('abort'),
+    setSpeed: change('setSpeed'),
+    pause: change('pause'),
+    resume: change('resume'),
     listJobs: async (asked: ListJobsRequest) => pageOf([view('mine'), view('theirs'), view('seen')], BY_AGE, asked),
     listDomains: async (asked: ListDomainsRequest) =>
       pageOf(
@@ -186,15 +211,16 @@ describe('what is guarded', () => {
         failure: undefined,
       }));
     },
-    getDomain: async () => (did('getDomain'), {}),
-    checkOperation: async () => void did('checkOperation'),
-    async *watch({ job }: { job: { jobId: string } }) {
+    getDomain: async (domain: string, call: Call) => ({
+      domain: { name: found(domain, call, 'read').job.accepted.domain },
+    }),
+    checkOperation: async ({ domain }: { domain: string }, call: Call) => void found(domain, call, 'read'),
+    async *watch({ job }: OnJob) {
       yield { ...view(job.jobId), type: 'STATE' };
     },
   } as unknown as BlockJobs;
   const rules = policy({ me: { operate: ['mine'], read: ['seen'] } });
-  const nameOf = (domain: string) => ({ 'uuid-of-mine': 'mine', 'uuid-of-theirs': 'theirs' })[domain];
-  const guarded = new Guarded({ jobs, policy: () => rules, nameOf });
+  const guarded = new Guarded(jobs, fixed(rules));
   const me: Call = { signal: new AbortController().signal, caller: 'me' };
   const nobody: Call = { signal: new AbortController().signal };
 
@@ -209,9 +235,10 @@ describe('what is guarded', () => {
       async (call: Call) => await guarded.setSpeed(ref, call),
       async (call: Call) => await guarded.pause(ref, call),
       async (call: Call) => await guarded.resume(ref, call),
-      async (call: Call) => await guarded.reclaim({ ids: [job], apply: true, requestId: '' }, call),
     ];
   };
+  const reclaim = async (id: string, call: Call) =>
+    await guarded.reclaim({ ids: [id], apply: true, requestId: '' }, call);
   const readings = (domain: string, job: string) => [
     async (call: Call) => await guarded.getInfo({ jobId: job }, call),
     async (call: Call) => await guarded.getDomain(domain, call),
@@ -231,23 +258,29 @@ describe('what is guarded', () => {
       for (const ask of [...operations(domain, 'mine'), ...readings(domain, 'mine')])
         expect(await reasonOf(ask(me))).toBe('done');
     }
+    done.length = 0;
+    expect(await reclaim('mine', me)).toMatchObject([{ leftover: { id: 'mine' } }]);
+    expect(done).toEqual(['reclaim mine']);
   });
 
   it('who may only read is refused all the rest, and nothing is done', async () => {
     for (const ask of readings('seen', 'seen')) expect(await reasonOf(ask(me))).toBe('done');
     done.length = 0;
     for (const ask of operations('seen', 'seen')) expect(await reasonOf(ask(me))).toBe('CALLER_NOT_ALLOWED');
+    expect(await reasonOf(reclaim('seen', me))).toBe('CALLER_NOT_ALLOWED');
     expect(done).toEqual([]);
   });
 
-  it('who may nothing sees nothing; who has no name is told that', async () => {
+  it('for who may not read it nothing is there; who has no name is told that', async () => {
     done.length = 0;
     for (const domain of ['theirs', 'uuid-of-theirs', 'unknown']) {
       for (const ask of [...operations(domain, 'theirs'), ...readings(domain, 'theirs')]) {
-        expect(await reasonOf(ask(me))).toBe('CALLER_NOT_ALLOWED');
+        expect(await reasonOf(ask(me))).toMatch(/^(DOMAIN|JOB)_NOT_FOUND$/);
         expect(await reasonOf(ask(nobody))).toBe('CALLER_UNKNOWN');
       }
     }
+    expect(await reclaim('theirs', me)).toEqual([{ id: 'theirs' }]);
+    expect(await reasonOf(reclaim('theirs', nobody))).toBe('CALLER_UNKNOWN');
     expect(done).toEqual([]);
   });
 
@@ -256,7 +289,30 @@ describe('what is guarded', () => {
     expect((await guarded.listJobs(asked, me)).items.map(({ job }) => job.accepted.domain)).toEqual(['mine', 'seen']);
     expect((await guarded.listDomains(asked, me)).items.map(({ name }) => name)).toEqual(['mine', 'seen']);
     expect(await guarded.listLeftovers(asked, me)).toMatchObject({ items: [{ id: 'mine' }], nextPageToken: '' });
-    expect((await guarded.listJobs(asked, nobody)).items).toEqual([]);
+    expect(await reasonOf(guarded.listJobs(asked, nobody))).toBe('CALLER_UNKNOWN');
+  });
+
+  it('what answers when its caller may read it no more, answers as if it were not there', async () => {
+    let now = policy({ me: { operate: ['mine'] } });
+    const taken = {
+      ...jobs,
+      abort: async (...[request, call]: Parameters<BlockJobs['abort']>) => {
+        const view = await jobs.abort(request, call);
+        now = policy({});
+        return view;
+      },
+    };
+    const changing = new Guarded(taken, {
+      ...fixed(now),
+      get now() {
+        return now;
+      },
+    });
+    const answer = changing.abort({ job: { jobId: 'mine' } } as never, me);
+    await expect(answer).rejects.toMatchObject({
+      failure: { reason: 'JOB_NOT_FOUND' },
+      hides: { reason: 'CALLER_NOT_ALLOWED' },
+    });
   });
 
   it.each([1, 2, 3, 4, 5, 100])('lists in pages of %d name nothing but what the caller may read', async (pageSize) => {
@@ -264,7 +320,7 @@ describe('what is guarded', () => {
     names = letters;
     const readable = letters.filter((_name, at) => at % 3 === 1 || at > 20);
     const some = policy({ some: { read: readable }, none: {}, all: { read: ['*'] } });
-    const lists = new Guarded({ jobs, policy: () => some, nameOf: () => undefined });
+    const lists = new Guarded(jobs, fixed(some));
     for (const [caller, expected] of [
       ['some', readable],
       ['none', []],

@@ -20,7 +20,7 @@ async function ask(before: Found, after: Found, refusals: Readonly<Record<string
   const directory = looks as unknown as Directory;
   const routes = new Routes(directory, agents, new JobPlaces(directory, agents));
   const asked: string[] = [];
-  const answer = routes.onDomain('vm', CALL, async (agent, { epoch }) => {
+  const answer = routes.onDomain('vm', 'read', CALL, async (agent, { epoch }) => {
     const { host } = agent as unknown as { readonly host: string };
     asked.push(`${host} @${epoch}`);
     const refusal = refusals[host];

@@ -1,0 +1,44 @@
+/** Which job a caller means: of those that it may read. */
+import type { Call } from '../core/block-jobs.ts';
+import { findDisk } from '../core/chain.ts';
+import { fail, failure } from '../core/errors.ts';
+import type { JobRef } from '../core/requests.ts';
+import { may, notThere } from '../core/rights.ts';
+import type { JobLog } from './job-log.ts';
+import type { JobTable } from './job-table.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+export interface Known {
+  readonly jobs: JobTable;
+  readonly machines: VirtualMachines;
+}
+
+/** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
+export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known): Promise<JobLog> {
+  if ('jobId' in ref) return await jobOfId(ref.jobId, call, jobs);
+  const { domain, disk: address } = ref.disk;
+  const machine = machines.get(domain, call);
+  const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
+  if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
+  // A VM may have had another name when it had a job.
+  const onDisk = jobs.onDevice(machine, qdev).filter((log) => isReadable(log, call));
+  const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
+  return found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` });
+}
+
+async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog> {
+  const readable = () => {
+    const log = jobs.get(job);
+    return log !== undefined && isReadable(log, call) ? log : undefined;
+  };
+  const known = readable();
+  if (known !== undefined) return known;
+  // Also for one that is there and may not be read: how long that takes would tell of it.
+  await jobs.complete();
+  const found = readable();
+  return found ?? notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.get(job)?.job.accepted.domain);
+}
+
+export function isReadable({ job }: JobLog, call: Call): boolean {
+  return may(call, 'read', job.accepted.domain);
+}

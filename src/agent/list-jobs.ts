@@ -1,0 +1,36 @@
+/** The jobs of a page: of those that the caller may read. */
+import type { Call } from '../core/block-jobs.ts';
+import { failure } from '../core/errors.ts';
+import type { ListJobsRequest } from '../core/requests.ts';
+import { notThere } from '../core/rights.ts';
+import { BY_AGE, page, stateFilter } from '../core/rules/list.ts';
+import { isReadable, type Known } from './find-job.ts';
+import type { JobLog } from './job-log.ts';
+import type { JobViews } from './job-views.ts';
+
+/** Newest first. Throws DOMAIN_NOT_FOUND for a domain that there is not, and that no job was on. */
+export async function listJobs(
+  request: ListJobsRequest,
+  call: Call,
+  { jobs, machines, views }: Known & { readonly views: JobViews },
+): Promise<{ readonly items: readonly JobLog[]; readonly nextPageToken: string }> {
+  const { domain } = request;
+  const states = stateFilter(request);
+  await jobs.complete();
+  const machine = domain === '' ? undefined : machines.find(domain, call);
+  const wanted = machine?.uuid ?? domain;
+  const isOfDomain = ({ job: { accepted } }: JobLog) =>
+    domain === '' || accepted.domain === domain || accepted.domainUuid === wanted;
+  const ofDomain = jobs.newestFirst.filter(isOfDomain);
+  const readable = ofDomain.filter((log) => isReadable(log, call));
+  if (domain !== '' && machine === undefined && readable.length === 0) {
+    const hidden = machines.nameOf(domain) ?? ofDomain[0]?.job.accepted.domain;
+    notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, hidden);
+  }
+  const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(views.asWritten(log)) };
+  return page(
+    readable.filter(({ job }) => states.size === 0 || states.has(job.state)),
+    order,
+    request,
+  );
+}
