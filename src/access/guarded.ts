@@ -124,9 +124,8 @@ export class Guarded implements BlockJobs {
   async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
     const held = this.#held(call);
     const looked = await this.#jobs.reclaim({ ...request, apply: false, requestId: '' }, held);
-    const gone = (id: string): ReclaimResult => ({ id, leftover: undefined, failure: undefined });
     const isHidden = ({ leftover }: ReclaimResult) => leftover !== undefined && !may(held, 'read', leftover.domain);
-    const dry = looked.map((one) => (isHidden(one) ? gone(one.id) : one));
+    const dry = looked.map((one) => (isHidden(one) ? { id: one.id, leftover: undefined, failure: undefined } : one));
     for (const { leftover } of dry) {
       if (leftover !== undefined) mustOperate(held, leftover.domain, unknownDomain(leftover.domain));
     }

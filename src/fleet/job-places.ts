@@ -1,8 +1,8 @@
 /** Which host has a job: remembered, and found out by asking all of them. */
 import type { Call } from '../core/block-jobs.ts';
-import { type BlockJobError, fail } from '../core/errors.ts';
+import { type BlockJobError, fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
-import { may } from '../core/rights.ts';
+import { may, notThere } from '../core/rights.ts';
 import type { Agents } from './agents.ts';
 import { askAll } from './ask-all.ts';
 import type { Directory, Host } from './directory.ts';
@@ -71,7 +71,7 @@ export class JobPlaces {
     if (silent.length > 0) fail('HOST_UNREACHABLE', { host: silent.join(', '), why: `job ${job} may be there` });
     const { freshness } = this.#directory;
     if (!freshness.live) fail('DIRECTORY_UNREACHABLE', { why: freshness.why, what: `job ${job}` });
-    return fail('JOB_NOT_FOUND', { job });
+    return notThere(failure('JOB_NOT_FOUND', { job }), call, this.#places.get(job)?.domain);
   }
 }
 

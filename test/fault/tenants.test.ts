@@ -1,0 +1,114 @@
+/** Tenants who share a host: each is asked for by what was found, at the moment when it is acted on. */
+import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { refusalOf, refused } from '../support/caller.ts';
+import { Tenants, UUIDS, WAYS } from '../support/tenants.ts';
+
+let tenants: Tenants;
+beforeEach(async () => {
+  tenants = await Tenants.open();
+}, 60_000);
+afterEach(async () => await tenants[Symbol.asyncDispose]());
+
+const toFile = (path: string) => ({ target: { $case: 'file' as const, value: path } });
+
+test('a VM that a gateway has not heard of is asked for by its name, not by the UUID that names it', async () => {
+  // Its UUID begins with an a, and its caller may operate what does.
+  const caller = await tenants.caller('a gateway', 'a');
+  const disk = { domain: UUIDS.theirs, disk: 'vd0' };
+  const answer = await refused(caller.startCopy({ disk, destination: toFile(join(tenants.dir, 'copy')) }));
+  expect(answer).toMatchObject({
+    code: status.NOT_FOUND,
+    reason: 'DOMAIN_NOT_FOUND',
+    metadata: { domain: UUIDS.theirs },
+  });
+  expect(tenants.qemus.theirs.changes).toEqual([]);
+});
+
+describe.each(WAYS)('%s', (way) => {
+  test('who may read it and no more is told just that, by whatever name', async () => {
+    await tenants.startTheirs('once');
+    const reader = await tenants.caller(way, 'reader');
+    const { running } = tenants.jobs;
+    const disk = { domain: UUIDS.theirs, disk: 'vd0' };
+    const changes = tenants.qemus.theirs.changes.length;
+    for (const ask of [
+      async () => await reader.startCopy({ disk, destination: toFile('/nowhere/copy') }),
+      async () => await reader.rebase({ disk }),
+      async () => await reader.commit({ disk }),
+      async () => await reader.abort({ job: { ref: { $case: 'disk', value: disk } } }),
+      async () => await reader.abort({ job: { ref: { $case: 'jobId', value: running } } }),
+      async () => await reader.setSpeed(running, 1n),
+      async () => await reader.pause(running),
+      async () => await reader.resume(running),
+      async () =>
+        await reader.reclaim(
+          (await reader.listLeftovers()).map(({ id }) => id),
+          true,
+        ),
+    ]) {
+      expect(await refused(ask())).toMatchObject({
+        code: status.PERMISSION_DENIED,
+        reason: 'CALLER_NOT_ALLOWED',
+        metadata: { caller: 'spiffe://site/reader', operation: 'operate', domain: 'theirs' },
+      });
+    }
+    expect(tenants.qemus.theirs.changes).toHaveLength(changes);
+  });
+
+  test('a start is asked for again when something was waited for meanwhile', async () => {
+    const me = await tenants.caller(way, 'me');
+    tenants.beforeChange = () => tenants.policy.becomes({ 'spiffe://site/me': { read: ['mine'] } });
+    const disk = { domain: 'mine', disk: 'vd0' };
+    const answer = await me.startCopy({ disk, destination: toFile(join(tenants.dir, 'copy')) }).then(
+      (job) => job.disk?.domain,
+      (error: unknown) => refusalOf(error).reason,
+    );
+    // What a gateway sends along is as of its call: the agent goes by that.
+    expect(answer).toBe(way === 'an agent' ? 'CALLER_NOT_ALLOWED' : 'mine');
+  });
+
+  test('request_ids are each caller’s own', async () => {
+    await tenants.startTheirs('once');
+    const [me, ops] = [await tenants.caller(way, 'me'), await tenants.caller(way, 'ops')];
+    const request = (more: object = {}) => ({
+      disk: { domain: 'mine', disk: 'vd0' },
+      destination: toFile(join(tenants.dir, 'my-copy')),
+      requestId: 'once',
+      ...more,
+    });
+    const { id } = await me.startCopy(request());
+    expect(await me.startCopy(request())).toMatchObject({ id });
+    // Its own job is named to a caller, and nobody else's.
+    expect(await refused(me.pause(id, 'once'))).toMatchObject({ reason: 'REQUEST_ID_REUSED', metadata: { job: id } });
+    expect(await refused(ops.pause(id, 'once'))).toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+      metadata: { job: tenants.jobs.running },
+    });
+    // What a caller may not read any more it gets by no id.
+    tenants.policy.becomes({ 'spiffe://site/me': { operate: ['other'] } });
+    expect(await refused(me.startCopy(request()))).toMatchObject({ reason: 'DOMAIN_NOT_FOUND' });
+    expect(await refused(me.pause(id, 'once'))).toMatchObject({ reason: 'JOB_NOT_FOUND' });
+  });
+
+  test('a watch ends when its caller is taken out of the policy, as if the job were not there', async () => {
+    await tenants.startTheirs('once');
+    const ops = await tenants.caller(way, 'ops');
+    const { running } = tenants.jobs;
+    const seen: unknown[] = [];
+    const ended = await refused(
+      (async () => {
+        for await (const event of ops.watch(running)) {
+          seen.push(event);
+          // Nothing happens from here on but that.
+          tenants.policy.becomes({ 'spiffe://site/other': { operate: ['*'] } });
+        }
+      })(),
+    );
+    expect(ended).toMatchObject({ reason: 'JOB_NOT_FOUND', metadata: { job: running } });
+    expect(seen).toHaveLength(1);
+    // The job is none of the policy's business.
+    expect(tenants.qemus.theirs.jobs).toContain(running);
+  });
+});
