@@ -5,6 +5,7 @@ import { HostNameTaken } from './fleet/directory.ts';
 import { agent } from './modes/agent.ts';
 import { embedded } from './modes/embedded.ts';
 import { gateway } from './modes/gateway.ts';
+import { say } from './modes/log.ts';
 
 /** sysexits.h, EX_CONFIG: a service manager must not try again before a person has. */
 const NEVER_RESTART = 78;
@@ -12,6 +13,6 @@ const NEVER_RESTART = 78;
 try {
   await commandLine({ embedded, agent, gateway }).parseAsync();
 } catch (error) {
-  process.stderr.write(`blockjobd: ${error instanceof Error ? error.message : String(error)}\n`);
+  say(`blockjobd: ${error instanceof Error ? error.message : String(error)}\n`, 2);
   process.exitCode = error instanceof HostNameTaken ? NEVER_RESTART : 1;
 }

@@ -1,4 +1,4 @@
-/** What every mode tells: what it is, and until when its certificate is good. */
+/** What every mode tells: what it is, until when its certificate is good, and what its log lacks. */
 import type { Meters } from './meters.ts';
 
 export interface ServiceFacts {
@@ -6,14 +6,26 @@ export interface ServiceFacts {
   readonly mode: string;
   /** When our certificate ends; undefined: there is none. */
   readonly certificateEnds: () => Date | undefined;
+  /** Of the log, as nobody read them in time. */
+  readonly linesDropped: () => number;
 }
 
-export function addService(meters: Meters, { version, mode, certificateEnds }: ServiceFacts): void {
+export function addService(meters: Meters, { version, mode, certificateEnds, linesDropped }: ServiceFacts): void {
   const build = meters.gauge({ name: 'build_info', help: 'What runs here; always 1.', labels: ['version', 'mode'] });
   build.set({ version, mode }, 1);
   const ends = meters.gauge({
     name: 'certificate_expires_timestamp_seconds',
     help: 'When the certificate of this service ends, as Unix time; 0 without one.',
   });
-  meters.beforeEach(() => ends.set((certificateEnds()?.getTime() ?? 0) / 1000));
+  const dropped = meters.counter({
+    name: 'log_lines_dropped_total',
+    help: 'Lines that are missing in the log, as nobody read them in time.',
+  });
+  let told = 0;
+  meters.beforeEach(() => {
+    ends.set((certificateEnds()?.getTime() ?? 0) / 1000);
+    const lines = linesDropped();
+    dropped.inc(lines - told);
+    told = lines;
+  });
 }

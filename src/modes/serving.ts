@@ -10,6 +10,7 @@ import { serve } from '../grpc/server.ts';
 import type { Observer } from '../lib/observer.ts';
 import { BUILD, VERSION } from '../lib/version.ts';
 import type { RunningPage, servePage } from '../page/page.ts';
+import { say } from './log.ts';
 import { beside } from './sideline.ts';
 
 /** Undefined: plaintext. Throws with what is wrong with the files. */
@@ -50,9 +51,7 @@ export async function serveUntil(served: Served): Promise<void> {
     // Loopback is the operator's own: whoever is there sees all, whatever the policy says of callers from elsewhere.
     const { page: at } = config;
     page = at && (await beside(at, async () => await pageOf(jobs, { at, info, log }), log));
-    process.stdout.write(
-      `blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`,
-    );
+    say(`blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`, 1);
     log.info({ why: await until }, 'stopping; jobs go on in QEMU');
   } finally {
     await Promise.all([server.drain(config.drainMs), page?.drain()]);

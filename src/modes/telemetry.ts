@@ -1,5 +1,5 @@
 /** The log, the meters and the traces of one service. */
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
 import type { AgentConfig, EmbeddedConfig, GatewayConfig } from '../config/config.ts';
 import type { Certificates } from '../grpc/certificates.ts';
 import { both, harmless, NOBODY, type Observer } from '../lib/observer.ts';
@@ -9,27 +9,29 @@ import { listen } from '../metrics/listener.ts';
 import { Meters } from '../metrics/meters.ts';
 import { addService } from '../metrics/service.ts';
 import type { Traces } from '../tracing/traces.ts';
+import { type Log, openLog } from './log.ts';
 import { beside } from './sideline.ts';
 
 type Config = EmbeddedConfig | AgentConfig | GatewayConfig;
 
 export class Telemetry implements AsyncDisposable {
-  readonly log: Logger;
   readonly meters = new Meters();
   /** Sees calls that are served, and what the traces show. */
   readonly #observer: Observer;
   readonly #config: Config;
   readonly #traces: Traces | undefined;
+  readonly #log: Log;
 
   private constructor(config: Config, traces: Traces | undefined) {
     this.#config = config;
     this.#traces = traces;
-    this.log = pino(
-      { level: config.logLevel, ...(traces === undefined ? {} : { mixin: () => traces.ids() }) },
-      pino.destination({ dest: 2, sync: true }),
-    );
+    this.#log = openLog({ level: config.logLevel, ...(traces === undefined ? {} : { mixin: () => traces.ids() }) });
     this.#observer = both(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
     traces?.complainTo(this.log);
+  }
+
+  get log(): Logger {
+    return this.#log.log;
   }
 
   static async open(config: Config): Promise<Telemetry> {
@@ -46,7 +48,12 @@ export class Telemetry implements AsyncDisposable {
     const { metrics, mode } = this.#config;
     if (metrics === undefined) return undefined;
     this.meters.addProcess();
-    addService(this.meters, { version: VERSION, mode, certificateEnds: () => certificates?.ends });
+    addService(this.meters, {
+      version: VERSION,
+      mode,
+      certificateEnds: () => certificates?.ends,
+      linesDropped: this.#log.dropped,
+    });
     return await beside(
       metrics,
       async () => await listen({ ...metrics, meters: this.meters, log: this.log }),

@@ -16,7 +16,7 @@ const never = async () => await Promise.reject(new Error('nobody asks'));
 
 function addCommon(meters: Meters): void {
   void new CallMeters(meters, 'serve');
-  addService(meters, { version: '1', mode: 'agent', certificateEnds: () => undefined });
+  addService(meters, { version: '1', mode: 'agent', certificateEnds: () => undefined, linesDropped: () => 0 });
 }
 
 /** As src/modes constructs them. */
