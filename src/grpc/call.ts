@@ -13,11 +13,14 @@ import { BlockJobError, fail } from '../core/errors.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { peerOf, textOf } from './identity.ts';
-import { answerTo } from './status.ts';
+import type { Refusals } from './refusals.ts';
+import { answerTo, reasonIn } from './status.ts';
 import { writeAll } from './stream.ts';
 
 export interface CallContext {
   readonly log: Logger;
+  /** Where what is refused is written, or counted. */
+  readonly refusals: Refusals;
   readonly observer: Observer;
   /** Who is believed about callers: gateways, as their certificates name them. */
   readonly gateways: ReadonlySet<string>;
@@ -56,15 +59,16 @@ export function unary<Request, Response>(
       } catch (error) {
         // Nobody reads the answer any more, and the end of a wait is no error. What was asked for may be done all the same.
         if (call.cancelled) {
-          if (audit !== undefined)
-            context.log.info({ ...auditOf(call, audit), ...whoAsks(call, context) }, `audit: ${name} left`);
+          const asked = audit && auditOf(call, audit);
+          if (asked !== undefined) noteRefused(context, call, 'left', asked, `audit: ${name} left`);
           throw error;
         }
         const answer = answerTo(error, context.log);
-        const details = { rpc: name, ...whoAsks(call, context), why: answer.details, ...hiddenBy(error) };
-        const asked = audit === undefined ? {} : auditOf(call, audit);
-        if (audit === undefined && !isDenied(answer, error)) context.log.debug(details, 'call refused');
-        else context.log.info({ ...asked, ...details }, `audit: ${name} refused`);
+        const details = { rpc: name, why: answer.details, ...hiddenBy(error) };
+        const isAudited = audit !== undefined || isDenied(answer, error);
+        const asked = audit === undefined ? details : { ...auditOf(call, audit), ...details };
+        if (isAudited) noteRefused(context, call, reasonIn(answer), asked, `audit: ${name} refused`);
+        else context.log.debug({ ...details, ...whoAsks(call, context) }, 'call refused');
         callback(answer);
         throw error;
       }
@@ -123,8 +127,8 @@ export function serverStream<Request, Response>(
         if (call.cancelled) throw error;
         const answer = answerTo(error, context.log);
         if (isDenied(answer, error)) {
-          const details = { ...whoAsks(call, context), why: answer.details, ...hiddenBy(error) };
-          context.log.info(details, `audit: ${name} refused`);
+          const details = { why: answer.details, ...hiddenBy(error) };
+          noteRefused(context, call, reasonIn(answer), details, `audit: ${name} refused`);
         }
         // destroy() would send no status at all, and the client would wait for ever.
         call.emit('error', answer);
@@ -168,8 +172,15 @@ function hiddenBy(error: unknown): { readonly hides?: string } {
   return error instanceof BlockJobError && error.hides !== undefined ? { hides: error.hides.text } : {};
 }
 
+function noteRefused(context: CallContext, call: AnyCall, reason: string, asked: object, message: string): void {
+  const { caller, via, address } = whoAsks(call, context);
+  // The port is another one for each connection.
+  const who = caller ?? address.replace(/:\d+$/, '');
+  context.refusals.note({ who, reason }, () => context.log.info({ ...asked, caller, via, address }, message));
+}
+
 /** For the audit log. */
-function whoAsks(call: AnyCall, { gateways }: CallContext): Readonly<Record<string, unknown>> {
+function whoAsks(call: AnyCall, { gateways }: CallContext) {
   const { caller, via } = peerOf(call, gateways);
   return { caller, via, address: call.getPeer() };
 }

@@ -1,7 +1,5 @@
 /** Exposes BlockJobs: the services, health, reflection; and ends them so that no client is left in doubt. */
-import type { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type { TLSSocket } from 'node:tls';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import {
@@ -26,7 +24,9 @@ import { Timer } from '../lib/timer.ts';
 import { Malformed } from './call.ts';
 import type { Certificates } from './certificates.ts';
 import { blockJobHandlers, domainHandlers, serverHandlers } from './handlers.ts';
+import { tellOfRefused } from './handshakes.ts';
 import { bind } from './listen.ts';
+import { Refusals } from './refusals.ts';
 
 export interface RunningServer {
   /** What clients connect to, with the port that was chosen where 0 was asked for. */
@@ -80,8 +80,10 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();
+  const refusals = new Refusals(log);
   const context = {
     log,
+    refusals,
     observer,
     gateways: new Set(gateways),
     onlyGateways,
@@ -98,7 +100,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   reflection().addToServer(server);
 
   const address = await bind(server, listen, certificates);
-  tellOfRefusedConnections(server, log);
+  tellOfRefused(server, log, refusals);
   log.info({ address }, 'serving');
   return {
     address,
@@ -116,19 +118,10 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       ];
       await closed;
       for (const timer of timers) timer[Symbol.dispose]();
+      refusals[Symbol.dispose]();
       log.info('drained');
     },
   };
-}
-
-/** gRPC does not tell of handshakes that fail; its servers do. */
-function tellOfRefusedConnections(server: Server, log: Logger): void {
-  const { http2Servers } = server as unknown as { readonly http2Servers: ReadonlyMap<EventEmitter, unknown> };
-  for (const one of http2Servers.keys()) {
-    one.on('tlsClientError', (error: Error, socket: TLSSocket) => {
-      log.info({ address: socket.remoteAddress, why: error.message }, 'audit: connection refused');
-    });
-  }
 }
 
 /** Bytes that are no message get an answer in our words, not the library's INTERNAL. */

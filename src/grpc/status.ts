@@ -67,6 +67,11 @@ export function answerTo(error: unknown, log: Logger): StatusObject {
   return answer(failure('BUG', { id }));
 }
 
+/** The reason that an answer bears, for those who count them. */
+export function reasonIn({ details }: Pick<StatusObject, 'details'>): string {
+  return details.split(':', 1)[0] ?? '';
+}
+
 function answer(why: Failure): StatusObject {
   // The status line and the rich status say the same: clients refuse a call's status where they differ.
   const message = short(`${why.reason}: ${why.text}`);

@@ -21,9 +21,17 @@ export interface LogOptions {
   readonly mixin?: () => object;
 }
 
-export function openLog({ level, mixin }: LogOptions): Log {
+export function openLog(options: LogOptions): Log {
   const out = new Outlet(2);
-  const log = pino(
+  const log = logInto(out, options);
+  out.onGap = (lines) => log.error({ lines }, 'the log was not read in time, and lines are missing here');
+  endWith(log, out);
+  return { log, dropped: () => out.dropped };
+}
+
+/** A log whose lines are cut. */
+export function logInto(out: { write(line: string): void }, { level, mixin }: LogOptions): Logger {
+  return pino(
     {
       level,
       ...(mixin === undefined ? {} : { mixin }),
@@ -41,9 +49,6 @@ export function openLog({ level, mixin }: LogOptions): Log {
     },
     out,
   );
-  out.onGap = (lines) => log.error({ lines }, 'the log was not read in time, and lines are missing here');
-  endWith(log, out);
-  return { log, dropped: () => out.dropped };
 }
 
 /** A line for people, on standard output or error. */

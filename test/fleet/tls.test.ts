@@ -21,6 +21,8 @@ import { eventually } from '../support/checks.ts';
 import { testDir } from '../support/qemu.ts';
 import { event, INFO } from '../support/stub-server.ts';
 
+/** An address with the port, whichever it is. */
+const PORT = expect.stringMatching(/:[1-9]\d*$/) as unknown;
 const PAGE = { host: '', pageSize: 0, pageToken: '' };
 
 describe('a port with certificates', () => {
@@ -150,6 +152,62 @@ describe('a port with certificates', () => {
     await watching;
   });
 
+  /** What the log has of connections from there that were refused: something. */
+  async function linesFrom(address: string): Promise<readonly object[]> {
+    const lines = () =>
+      log.flatMap((line) => {
+        const { msg, ...told } = JSON.parse(line) as { readonly msg: string; readonly address?: string };
+        return msg === 'audit: connection refused' && told.address?.startsWith(`${address}:`) === true ? [told] : [];
+      });
+    await eventually('the line', async () => ((await Promise.resolve(lines())).length > 0 ? true : undefined));
+    // What else is told is told before this.
+    expect((await remote.listDomains(PAGE, PATIENT)).items).toEqual([]);
+    return lines();
+  }
+
+  describe('a connection that is refused is one line, which says from where and why', () => {
+    const uri = 'spiffe://site/client';
+    const strangers: Readonly<Record<string, () => Promise<object>>> = {
+      'its certificate has expired': async () => await certified(await authority.sign('late', { uri, days: 0 })),
+      'its certificate is of another authority': async () => {
+        const { path } = opened.use(await testDir());
+        return await certified(await (await Authority.make(path, 'other')).sign('stranger', { uri }));
+      },
+      'its certificate is not for clients (extendedKeyUsage lacks clientAuth)': async () =>
+        await certified(await authority.sign('misused', { uri, usage: 'serverAuth' })),
+      'it has sent no certificate': async () => await Promise.resolve({ cert: undefined, key: undefined }),
+      'it does not speak TLS 1.3': async () => await Promise.resolve({ maxVersion: 'TLSv1.2', minVersion: 'TLSv1.2' }),
+      'it does not speak HTTP/2': async () => await Promise.resolve({ ALPNProtocols: ['x'] }),
+    };
+    const plain: Readonly<Record<string, string>> = {
+      'it speaks plain HTTP, and this port takes TLS alone': 'GET / HTTP/1.1\r\nHost: x\r\n\r\n',
+      'what it speaks is no TLS, as gRPC in plaintext': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+    };
+
+    /** Each from an address of its own, whose lines are told from those of others. */
+    let stranger = 1;
+
+    test.each(Object.entries(strangers))('%s', async (why, options) => {
+      stranger += 1;
+      const localAddress = `127.0.0.${stranger}`;
+      // The server says no when the client has what it needs.
+      const socket = await tlsSocket({ ...(await options()), localAddress }).catch(() => undefined);
+      socket?.on('error', () => undefined).resume();
+      expect(await linesFrom(localAddress)).toEqual([expect.objectContaining({ why, address: PORT })]);
+      socket?.destroy();
+    });
+
+    test.each(Object.entries(plain))('%s', async (why, bytes) => {
+      stranger += 1;
+      const localAddress = `127.0.0.${stranger}`;
+      const socket = connectTcp({ port, host: '127.0.0.1', localAddress });
+      socket.on('error', () => undefined).resume();
+      socket.write(bytes);
+      expect(await linesFrom(localAddress)).toEqual([expect.objectContaining({ why, address: PORT })]);
+      socket.destroy();
+    });
+  });
+
   test('survives bytes that make no sense, before the handshake and behind it', async () => {
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 2000 }),
@@ -193,4 +251,8 @@ describe('a port with certificates', () => {
 async function put(from: string, to: string): Promise<void> {
   await copyFile(from, `${to}.new`);
   await rename(`${to}.new`, to);
+}
+
+async function certified(pair: Pair): Promise<object> {
+  return { cert: await readFile(pair.certificateFile), key: await readFile(pair.privateKeyFile) };
 }

@@ -13,6 +13,8 @@ export interface SignOptions {
   readonly dns?: string;
   /** 0: it expires as it is made. */
   readonly days?: number;
+  /** What it is for. */
+  readonly usage?: string;
 }
 
 const KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
@@ -36,14 +38,17 @@ export class Authority {
   }
 
   /** A certificate for both ends, for this machine or the one of that name. */
-  async sign(name: string, { uri, dns = 'localhost', days = 2 }: SignOptions = {}): Promise<Pair> {
+  async sign(
+    name: string,
+    { uri, dns = 'localhost', days = 2, usage = 'serverAuth,clientAuth' }: SignOptions = {},
+  ): Promise<Pair> {
     const pair = { certificateFile: join(this.#dir, `${name}.pem`), privateKeyFile: join(this.#dir, `${name}.key`) };
     const request = join(this.#dir, `${name}.csr`);
     const names = [`DNS:${dns}`, 'IP:127.0.0.1', ...(uri === undefined ? [] : [`URI:${uri}`])];
     const extensions = [
       `subjectAltName=${names.join()}`,
       'basicConstraints=critical,CA:false',
-      'extendedKeyUsage=serverAuth,clientAuth',
+      `extendedKeyUsage=${usage}`,
     ].flatMap((extension) => ['-addext', extension]);
     const files = ['-keyout', pair.privateKeyFile, '-out', request];
     await run('openssl', ['req', '-new', ...KEY, ...files, '-subj', `/CN=${name}`, ...extensions]);

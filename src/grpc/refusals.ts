@@ -1,0 +1,71 @@
+/**
+ * Refusals in the audit log. Each of one caller is a line until there are more than anybody reads; then they are counted,
+ * and a line a minute says how many: who is refused must not fill the disk.
+ */
+import type { Logger } from 'pino';
+import { Timer } from '../lib/timer.ts';
+
+export interface Refused {
+  /** By what a caller is known here: its name, or the address that it comes from. */
+  readonly who: string;
+  /** `refused`, `left`: what became of it. */
+  readonly reason: string;
+}
+
+/** Of one caller, in one period. */
+const MOST_LINES = 10;
+const PERIOD_MS = 60_000;
+/** All others are one. Names cost nothing where there are no certificates to make them dear. */
+const MOST_CALLERS = 1000;
+const OTHERS = 'others';
+const MOST_REASONS = 20;
+
+interface Period {
+  count: number;
+  readonly beyond: Map<string, number>;
+  readonly timer: Timer;
+}
+
+export class Refusals implements Disposable {
+  readonly #log: Logger;
+  readonly #periodMs: number;
+  readonly #periods = new Map<string, Period>();
+
+  constructor(log: Logger, periodMs = PERIOD_MS) {
+    this.#log = log;
+    this.#periodMs = periodMs;
+  }
+
+  /** Writes the line, or counts it. */
+  note({ who, reason }: Refused, write: () => void): void {
+    const key = this.#periods.has(who) || this.#periods.size < MOST_CALLERS ? who : OTHERS;
+    const period = this.#periods.get(key) ?? this.#begin(key);
+    period.count += 1;
+    if (period.count <= MOST_LINES) return write();
+    const isKnown = period.beyond.has(reason) || period.beyond.size < MOST_REASONS;
+    const counted = isKnown ? reason : OTHERS;
+    period.beyond.set(counted, (period.beyond.get(counted) ?? 0) + 1);
+  }
+
+  #begin(who: string): Period {
+    const timer = new Timer(() => this.#sumUp(who), this.#periodMs);
+    const period = { count: 0, beyond: new Map<string, number>(), timer };
+    this.#periods.set(who, period);
+    return period;
+  }
+
+  #sumUp(who: string): void {
+    const period = this.#periods.get(who);
+    this.#periods.delete(who);
+    period?.timer[Symbol.dispose]();
+    if (period === undefined || period.beyond.size === 0) return;
+    const more = period.count - MOST_LINES;
+    const seconds = this.#periodMs / 1000;
+    this.#log.info({ who, more, seconds, reasons: Object.fromEntries(period.beyond) }, 'audit: more was refused');
+  }
+
+  /** Says what it has counted. */
+  [Symbol.dispose](): void {
+    for (const who of this.#periods.keys()) this.#sumUp(who);
+  }
+}
