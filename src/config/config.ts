@@ -10,6 +10,16 @@ export interface Sideline extends Port {
   readonly isAsked: boolean;
 }
 
+export interface DoorConfig {
+  readonly connections: number;
+  /** Of one address. */
+  readonly peerConnections: number;
+  /** Calls at a time on one connection. */
+  readonly streams: number;
+  /** How old a connection gets. */
+  readonly connectionMs: number;
+}
+
 /** How callers are served. */
 export interface ServingConfig {
   readonly listen: Address;
@@ -25,6 +35,8 @@ export interface ServingConfig {
   /** Undefined: none. */
   readonly traces: TracesConfig | undefined;
   readonly drainMs: number;
+  /** How much callers may use up. */
+  readonly door: DoorConfig;
 }
 
 /** The QEMUs of one machine, and what may be done with them. */

@@ -9,6 +9,7 @@ import { tracesIn } from './environment.ts';
 import {
   type AllowedDestination,
   collect,
+  parseAge,
   parseAllowed,
   parseCount,
   parseFile,
@@ -20,6 +21,7 @@ import {
   parsePage,
   parsePattern,
   parseSeconds,
+  parseStreams,
 } from './values.ts';
 
 export interface ServingFlags {
@@ -32,6 +34,10 @@ export interface ServingFlags {
   readonly metrics: Port | 'off';
   readonly logLevel: string;
   readonly drainSeconds: number;
+  readonly maxConnections: number;
+  readonly maxHostConnections: number;
+  readonly maxStreams: number;
+  readonly maxConnectionSeconds: number;
 }
 
 const PAGE: Port = { host: '127.0.0.1', port: 50080 };
@@ -75,7 +81,21 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info'),
     )
-    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10);
+    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10)
+    .option('--max-connections <number>', 'how many connections of callers there may be', parseCount, 500)
+    .option('--max-host-connections <number>', 'how many of them may be from one address', parseCount, 100)
+    .option(
+      '--max-streams <number>',
+      'how many calls a connection may have at a time; a gateway may have more',
+      parseStreams,
+      100,
+    )
+    .option(
+      '--max-connection-seconds <seconds>',
+      'how old a connection may be; then it is made anew, with the certificates of now',
+      parseAge,
+      3600,
+    );
 }
 
 export function servingOf(flags: ServingFlags, command: Command): ServingConfig {
@@ -109,6 +129,12 @@ export function servingOf(flags: ServingFlags, command: Command): ServingConfig 
     traces: tracesIn(process.env),
     logLevel: flags.logLevel,
     drainMs: flags.drainSeconds * 1000,
+    door: {
+      connections: flags.maxConnections,
+      peerConnections: flags.maxHostConnections,
+      streams: flags.maxStreams,
+      connectionMs: flags.maxConnectionSeconds * 1000,
+    },
   };
 }
 

@@ -78,6 +78,20 @@ export function parseSeconds(text: string): number {
   return seconds;
 }
 
+/** With fewer a client that watches a few jobs could ask nothing more; with more a connection could use up the memory. */
+export function parseStreams(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 10 && count <= 10_000) return count;
+  throw new InvalidArgumentError('Give a whole number from 10 to 10000.');
+}
+
+/** Node's timers take no more than 24 days. */
+export function parseAge(text: string): number {
+  const seconds = Number(text);
+  if (Number.isInteger(seconds) && seconds >= 60 && seconds <= 1_000_000) return seconds;
+  throw new InvalidArgumentError('Give whole seconds from 60 to 1000000.');
+}
+
 /** A lease shorter than an election of etcd's would be lost with each. */
 export function parseTtl(text: string): number {
   const seconds = Number(text);

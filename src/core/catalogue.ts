@@ -287,6 +287,11 @@ export const catalogue = {
     libvirt: '-',
     text: 'job {job} has {limit} watchers already; close one',
   },
+  TOO_MANY_CALLS: {
+    code: 'RESOURCE_EXHAUSTED',
+    libvirt: '-',
+    text: 'too many calls at a time: {full}',
+  },
   QEMU_UNREACHABLE: {
     code: 'UNAVAILABLE',
     libvirt: 'VIR_ERR_OPERATION_INVALID',

@@ -10,7 +10,6 @@ import {
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
-import { invalidField } from '../core/rules/rule.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { peerOf, textOf } from './identity.ts';
 import type { Refusals } from './refusals.ts';
@@ -31,12 +30,12 @@ export interface CallContext {
   readonly endCalls: AbortSignal;
 }
 
-/** Stands for a request whose bytes are no message of its type. */
-export class Malformed {
-  readonly why: string;
+/** Stands for a request that is no message of its type, or holds more than it may. */
+export class Refused {
+  readonly why: BlockJobError;
 
-  constructor(error: unknown) {
-    this.why = error instanceof Error ? error.message : String(error);
+  constructor(why: BlockJobError) {
+    this.why = why;
   }
 }
 
@@ -95,7 +94,7 @@ async function answerUnary<Request, Response>(
   call: ServerUnaryCall<Request, Response>,
   handle: (request: Request, call: Call) => Promise<Response>,
 ): Promise<Response> {
-  refuseMalformed(call.request);
+  throwIfRefused(call.request);
   const asked = callOf(call, context, context.endCalls);
   const { signal } = asked;
   const leaves = Promise.withResolvers<never>();
@@ -118,7 +117,7 @@ export function serverStream<Request, Response>(
   return (call) => {
     const run = async () => {
       try {
-        refuseMalformed(call.request);
+        throwIfRefused(call.request);
         const asked = callOf(call, context, context.endStreams);
         await writeAll(call, handle(call.request, asked), asked.signal);
         // The watcher resumes by revision where this ends too early.
@@ -194,9 +193,9 @@ function leaving(call: AnyCall, serverEnds: AbortSignal): AbortSignal {
 }
 
 function isWellFormed(request: unknown): boolean {
-  return !(request instanceof Malformed);
+  return !(request instanceof Refused);
 }
 
-function refuseMalformed(request: unknown): void {
-  if (request instanceof Malformed) throw invalidField('message', `cannot be decoded: ${request.why}`);
+function throwIfRefused(request: unknown): void {
+  if (request instanceof Refused) throw request.why;
 }

@@ -20,6 +20,7 @@ import { ServerService } from '../../generated/es/blockjob/v1/server_service_pb.
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
+import { decoded } from './bounded.ts';
 import { readingOf, serverInfoFor } from './reading.ts';
 import { answerTo } from './status.ts';
 
@@ -105,11 +106,11 @@ function serverStream<Request, Response>(
 /** Between the messages of Connect's library and those of gRPC's: the bytes are the same. */
 function bridge<Request, Response>(
   { input, output }: DescMethodUnary | DescMethodServerStreaming,
-  { requestDeserialize, responseSerialize }: MethodDefinition<Request, Response>,
+  definition: MethodDefinition<Request, Response>,
 ) {
   return {
-    take: (message: MessageShape<typeof input>) => requestDeserialize(Buffer.from(toBinary(input, message))),
-    give: (message: Response) => fromBinary(output, responseSerialize(message)),
+    take: (message: MessageShape<typeof input>) => decoded(definition, Buffer.from(toBinary(input, message))),
+    give: (message: Response) => fromBinary(output, definition.responseSerialize(message)),
   };
 }
 

@@ -1,7 +1,7 @@
 /** Exposes BlockJobs: the services, health, reflection; and ends them so that no client is left in doubt. */
-import { readFileSync } from 'node:fs';
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import type { ServerHttp2Session } from 'node:http2';
+import { toBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import {
   logVerbosity,
   Server,
@@ -21,10 +21,14 @@ import type { ServerInfo } from '../core/server-info.ts';
 import type { Address } from '../lib/address.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Timer } from '../lib/timer.ts';
-import { Malformed } from './call.ts';
+import { CONTRACT, decoded } from './bounded.ts';
+import { Refused } from './call.ts';
 import type { Certificates } from './certificates.ts';
+import { Door } from './door/door.ts';
+import { DEFAULT_LIMITS, type DoorLimits, REQUEST_BYTES, SESSION_MIB } from './door/limits.ts';
 import { blockJobHandlers, domainHandlers, serverHandlers } from './handlers.ts';
 import { tellOfRefused } from './handshakes.ts';
+import { identitiesIn } from './identity.ts';
 import { bind } from './listen.ts';
 import { Refusals } from './refusals.ts';
 
@@ -36,13 +40,10 @@ export interface RunningServer {
 }
 
 const SERVICES = ['blockjob.v1.BlockJobService', 'blockjob.v1.DomainService', 'blockjob.v1.ServerService'];
-const DESCRIPTORS = new URL('../../generated/blockjob.binpb', import.meta.url);
 
-/** A request is a few names and paths; what is larger is an error or an attack. */
-const LARGEST_REQUEST_BYTES = 1024 * 1024;
 const LAST_MS = 1000;
 const OPTIONS = {
-  'grpc.max_receive_message_length': LARGEST_REQUEST_BYTES,
+  'grpc.max_receive_message_length': REQUEST_BYTES,
   // A client that vanished without a word is found in this time, and what it watched is let go.
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
@@ -61,6 +62,8 @@ export interface ServeOptions {
   readonly gateways?: readonly string[];
   /** Nobody else is answered. */
   readonly onlyGateways?: boolean;
+  /** How much callers may use up. */
+  readonly limits?: Partial<DoorLimits>;
   readonly observer?: Observer;
   readonly log: Logger;
 }
@@ -77,6 +80,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     observer = NOBODY,
     log,
   } = options;
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
   const endCalls = new AbortController();
@@ -90,16 +94,25 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     endStreams: endStreams.signal,
     endCalls: endCalls.signal,
   };
-  const server = new Server(OPTIONS);
+  const server = new Server({
+    ...OPTIONS,
+    'grpc.max_concurrent_streams': limits.streams,
+    'grpc.max_connection_age_ms': limits.connectionMs,
+    'grpc.max_connection_age_grace_ms': limits.graceMs,
+    'grpc-node.max_session_memory': gateways.length === 0 ? SESSION_MIB.plain : SESSION_MIB.gateway,
+  });
+  const isGateway = (session: ServerHttp2Session) => namesOf(session).some((name) => context.gateways.has(name));
+  const door = new Door(server, { limits, isGateway, log });
   server.addService(tolerant(BlockJobServiceService), { ...blockJobHandlers(jobs, context) });
   server.addService(tolerant(DomainServiceService), { ...domainHandlers(jobs, context) });
   server.addService(tolerant(ServerServiceService), { ...serverHandlers(info, mayAskForInfo, context) });
   const names = ['', ...SERVICES];
   const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'SERVING'])));
-  health.addToServer(server);
+  addHealth(health, server);
   reflection().addToServer(server);
 
   const address = await bind(server, listen, certificates);
+  door.guard();
   tellOfRefused(server, log, refusals);
   log.info({ address }, 'serving');
   return {
@@ -119,26 +132,55 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       await closed;
       for (const timer of timers) timer[Symbol.dispose]();
       refusals[Symbol.dispose]();
+      door[Symbol.dispose]();
       log.info('drained');
     },
   };
 }
 
-/** Bytes that are no message get an answer in our words, not the library's INTERNAL. */
+/** By its certificate, whoever is at the other end. */
+function namesOf({ socket }: ServerHttp2Session): readonly string[] {
+  return 'getPeerCertificate' in socket ? identitiesIn(socket.getPeerCertificate().subjectaltname) : [];
+}
+
+/** Bytes that are no message, or one that is too large, get an answer in our words, not the library's INTERNAL. */
 function tolerant<Implementation extends UntypedServiceImplementation>(
   service: ServiceDefinition<Implementation>,
 ): ServiceDefinition<Implementation> {
   const methods = Object.entries<ServiceDefinition[string]>(service).map(([name, method]) => {
     const requestDeserialize = (bytes: Buffer): unknown => {
       try {
-        return method.requestDeserialize(bytes);
+        return decoded(method, bytes);
       } catch (error) {
-        return new Malformed(error);
+        if (error instanceof BlockJobError) return new Refused(error);
+        throw error;
       }
     };
     return [name, { ...method, requestDeserialize, ...(method.responseStream ? encodedOnce(method) : {}) }];
   });
   return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
+}
+
+/** Longer than the name of any service. */
+const SERVICE_NAME_BYTES = 256;
+
+/** A service that nobody knows is watched under its name, which is kept: so it is cut, and still nobody knows it. */
+function addHealth(health: HealthImplementation, server: Server): void {
+  const addService: Server['addService'] = (service, implementation) => {
+    const methods = Object.entries<ServiceDefinition[string]>(service).map(([name, method]) => {
+      const requestDeserialize = (bytes: Buffer): unknown => {
+        try {
+          const { service: asked } = method.requestDeserialize(bytes) as { readonly service: string };
+          return { service: asked.slice(0, SERVICE_NAME_BYTES) };
+        } catch {
+          return { service: 'what is no message' };
+        }
+      };
+      return [name, { ...method, requestDeserialize }];
+    });
+    server.addService(Object.fromEntries(methods) as ServiceDefinition, implementation);
+  };
+  health.addToServer({ addService });
 }
 
 /** What goes to many watchers is one message, and is encoded for the first of them. */
@@ -158,8 +200,7 @@ function encodedOnce({ responseSerialize }: ServiceDefinition[string]) {
  * (grpc-node issue 2958). It takes the original descriptors just as well.
  */
 function reflection(): ReflectionService {
-  const files = fromBinary(FileDescriptorSetSchema, readFileSync(DESCRIPTORS)).file;
-  const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file)));
+  const fileDescriptorProtos = CONTRACT.file.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file)));
   const descriptors = {
     format: 'Protocol Buffer 3 EnumDescriptorProto' as const,
     type: {},

@@ -4,12 +4,17 @@ import type { Logger } from 'pino';
 import type { Any } from '../../generated/google/protobuf/any.ts';
 import { BadRequest, ErrorInfo, PreconditionFailure, RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import { type Code, catalogue } from '../core/catalogue.ts';
+import { type Code, catalogue, type Reason } from '../core/catalogue.ts';
 import { BlockJobError, type Failure, failure } from '../core/errors.ts';
 
 const DOMAIN = 'blockjob';
-/** When to come back after UNAVAILABLE: an agent restarts, and a gateway finds another, in about this time. */
+/**
+ * When to come back after UNAVAILABLE: an agent restarts, and a gateway finds another, in about this time; and what others
+ * have used up is looked for again.
+ */
 const RETRY_SECONDS = 1n;
+/** What others have used up, and give back. */
+const PASSES: ReadonlySet<Reason> = new Set(['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS']);
 /** Clients built on grpc-core lose a status whose details pass 8 KB, so no text may be longer than this. */
 const LONGEST_TEXT = 1000;
 
@@ -48,7 +53,7 @@ export function statusOf(why: Failure): Status {
     const violations = [{ type: why.reason, subject: short(subject), description: short(why.text, 300) }];
     details.push(any('PreconditionFailure', PreconditionFailure.encode({ violations }).finish()));
   }
-  if (code === 'UNAVAILABLE') {
+  if (code === 'UNAVAILABLE' || PASSES.has(why.reason)) {
     details.push(any('RetryInfo', RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()));
   }
   return { code: CODES[code], message: short(why.text), details };

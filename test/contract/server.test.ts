@@ -113,12 +113,13 @@ function proxy(): unknown {
 }
 
 describe.each(TRANSPORTS)('over %s', (transport) => {
-  test('a message above 1 MiB is refused, one of nearly that size is read', async () => {
+  test('a message above 160 KiB is refused, and in a smaller one a text that is longer than it may be', async () => {
     await using server = await serving(transport, {
       startCopy: async () => await Promise.reject(new BlockJobError(failure('DOMAIN_NOT_FOUND', { domain: 'x' }))),
     });
-    expect(await startCopyError(server.jobs, sized(1024 * 1024))).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
-    expect(await startCopyError(server.jobs, sized(1024 * 1024 - 100))).toMatchObject({ code: status.NOT_FOUND });
+    expect(await startCopyError(server.jobs, sized(160 * 1024))).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+    expect(await startCopyError(server.jobs, sized(150 * 1024))).toMatchObject({ code: status.INVALID_ARGUMENT });
+    expect(await startCopyError(server.jobs, sized(100))).toMatchObject({ code: status.NOT_FOUND });
   });
 
   test('bytes that are no message: FIELD_INVALID, from every rpc', async () => {

@@ -208,13 +208,13 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     const on = (disk: string, domain = 'vm'): StartRequest => copy(here('new'), { disk: { domain, disk } });
 
     const ROWS: readonly Row[] = [
-      ...['nobody', 'VM', 'vm ', long, ...hostile].map(
+      ...['nobody', 'VM', 'vm ', long.slice(0, 1024), ...hostile].map(
         (domain): Row => ({
           what: `no domain ${JSON.stringify(domain).slice(0, 40)}`,
           ask: () => on('disk0', domain),
           code: 'NOT_FOUND',
           reason: 'DOMAIN_NOT_FOUND',
-          metadata: () => ({ domain: domain === long ? `${'x'.repeat(1000)}…` : domain }),
+          metadata: () => ({ domain: domain.length > 1000 ? `${'x'.repeat(1000)}…` : domain }),
         }),
       ),
       ...['nothing', 'DISK0', 'disk0-1-file', '/machine', long, ...hostile].map(

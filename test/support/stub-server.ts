@@ -17,6 +17,7 @@ import { begin, type Job } from '../../src/core/job.ts';
 import { plainOptions } from '../../src/core/job-options.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { ServerInfo } from '../../src/core/server-info.ts';
+import type { DoorLimits } from '../../src/grpc/door/limits.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { testDir } from './qemu.ts';
 
@@ -66,7 +67,11 @@ export interface StubServer extends AsyncDisposable {
 
 const Health = makeGenericClientConstructor(healthService, 'Health');
 
-export async function serving(transport: Transport, jobs: Partial<BlockJobs>): Promise<StubServer> {
+export async function serving(
+  transport: Transport,
+  jobs: Partial<BlockJobs>,
+  limits: Partial<DoorLimits> = {},
+): Promise<StubServer> {
   await using cleanUp = new AsyncDisposableStack();
   const { path: dir } = cleanUp.use(await testDir('bj-stub-'));
   const log: Record<string, unknown>[] = [];
@@ -77,13 +82,14 @@ export async function serving(transport: Transport, jobs: Partial<BlockJobs>): P
     },
   });
   const listen = transport === 'unix' ? { unixSocket: `${dir}/api.sock` } : { host: '127.0.0.1', port: 0 };
-  const server = await serve({ ...NOTHING, ...jobs }, { info: INFO, listen, log: pino({ level: 'debug' }, sink) });
+  const options = { info: INFO, listen, limits, log: pino({ level: 'debug' }, sink) };
+  const server = await serve({ ...NOTHING, ...jobs }, options);
   let drained: Promise<void> | undefined;
   const drain = async (graceMs: number) => await (drained ??= server.drain(graceMs));
   cleanUp.defer(async () => await drain(0));
-  const options = [server.address, credentials.createInsecure()] as const;
-  const clients = { jobs: new BlockJobServiceClient(...options), domains: new DomainServiceClient(...options) };
-  const health = new Health(...options);
+  const reach = [server.address, credentials.createInsecure()] as const;
+  const clients = { jobs: new BlockJobServiceClient(...reach), domains: new DomainServiceClient(...reach) };
+  const health = new Health(...reach);
   cleanUp.defer(() => {
     for (const client of [...Object.values(clients), health]) client.close();
   });

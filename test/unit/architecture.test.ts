@@ -247,6 +247,8 @@ describe('the sources', () => {
     'src/agent/guest-hold.ts': 'constants',
     'src/fleet/etcd/watch-session.ts': 'a constant',
     'src/fleet/etcd/back-off.ts': 'at most a sixth of a lease of ten minutes',
+    'src/grpc/door/door.ts': 'a constant',
+    'src/grpc/door/tally.ts': 'a constant',
     'src/modes/agent.ts': 'a constant',
     'src/modes/outlet.ts': 'constants',
     'src/page/page.ts': 'a constant',

@@ -15,7 +15,7 @@ function page(): string {
 
 Every refused call carries a \`google.rpc.ErrorInfo\` with domain \`blockjob\`, one of these reasons, and in its metadata
 each word that varies in the text (\`marked\` here). Wrong arguments come all at once, as \`BadRequest\` field violations;
-FAILED_PRECONDITION comes with a \`PreconditionFailure\`, UNAVAILABLE with a \`RetryInfo\`. \`Job.error\` of a job that ended
+FAILED_PRECONDITION comes with a \`PreconditionFailure\`, UNAVAILABLE and what begins with TOO_MANY with a \`RetryInfo\`. \`Job.error\` of a job that ended
 badly has the same form. A refused call has changed nothing; UNAVAILABLE says that it may have.
 
 | reason | gRPC code | what is wrong, and what to do | libvirt |

@@ -304,15 +304,15 @@ export interface StartCopyRequest {
   timeLimit?:
     | Duration
     | undefined;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
   /** Checks and plans only. See the service. */
   validateOnly: boolean;
   /** Says whether the guest is paused for the pivot of on_ready PIVOT. UNSPECIFIED: AUTO. Other on_ready: no effect. */
   pauseGuest: PauseGuest;
-  /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. */
+  /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes. */
   planEtag: string;
-  /** Names losses that the caller accepts. Empty: none. */
+  /** Names losses that the caller accepts. Empty: none. At most 64. */
   accept: Accept[];
   /**
    * Compares what a shallow copy takes over from its destination before it begins: with shallow, and with reuse_external or
@@ -350,22 +350,23 @@ export interface RebaseRequest {
    * the folder of the image above it, or as `disk[2]` (the index in the chain, top = 0; libvirt counts from 1);
    * BASE_NOT_IN_CHAIN if it is not below the top. Empty: none, the disk is flattened.
    * With COPY: the absolute path of the destination; BASE_REQUIRED if empty, PATH_NOT_ABSOLUTE if relative.
+   * At most 4096 bytes.
    */
   base: string;
-  /** Gives the flags. */
+  /** Gives the flags. At most 64. */
   flags: RebaseFlag[];
   /**
    * Limits the speed. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to
    * 2^63-1. Else BANDWIDTH_OUT_OF_RANGE: never wrapped, never cut. 0: unlimited.
    */
   bandwidth: bigint;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
   /** Checks and plans only. See the service. */
   validateOnly: boolean;
-  /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. */
+  /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes. */
   planEtag: string;
-  /** Names losses that the caller accepts. Empty: none. */
+  /** Names losses that the caller accepts. Empty: none. At most 64. */
   accept: Accept[];
 }
 
@@ -388,28 +389,28 @@ export interface CommitRequest {
   /**
    * Names the image that takes the data, as Rebase names its base. Must be below `top`: BASE_NOT_IN_CHAIN. Read by no
    * other disk and no other domain: DESTINATION_IN_USE. Raw or qcow2: FORMAT_UNKNOWN.
-   * Empty: the chain's last image, or with SHALLOW the one just below `top`.
+   * Empty: the chain's last image, or with SHALLOW the one just below `top`. At most 4096 bytes.
    */
   base: string;
   /**
    * Names the highest image whose data moves, as Rebase names its base, or by the disk's name. Empty: the active image, which
-   * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN.
+   * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN. At most 4096 bytes.
    */
   top: string;
-  /** Gives the flags. */
+  /** Gives the flags. At most 64. */
   flags: CommitFlag[];
   /**
    * Limits the speed. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to
    * 2^63-1. Else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
    */
   bandwidth: bigint;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
   /** Checks and plans only. See the service. */
   validateOnly: boolean;
-  /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. */
+  /** Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes. */
   planEtag: string;
-  /** Names losses that the caller accepts. Empty: none. */
+  /** Names losses that the caller accepts. Empty: none. At most 64. */
   accept: Accept[];
 }
 
@@ -555,15 +556,15 @@ export interface GetInfoResponse {
 
 /** Asks for jobs. */
 export interface ListJobsRequest {
-  /** Names a domain, by name or UUID. Empty: all domains. */
+  /** Names a domain, by name or UUID. Empty: all domains. At most 1024 bytes. */
   domain: string;
-  /** Lists jobs in these states only. Empty: all states. */
+  /** Lists jobs in these states only. Empty: all states. At most 64. */
   stateFilter: Job_State[];
   /** Bounds the number of jobs in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID. */
   pageSize: number;
   /**
    * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page.
+   * Empty: the first page. At most 8192 bytes.
    */
   pageToken: string;
 }
@@ -586,7 +587,7 @@ export interface SetSpeedRequest {
     | undefined;
   /** Limits the speed, in bytes per second: 0 to 2^63-1, else BANDWIDTH_OUT_OF_RANGE. 0: unlimited. */
   bandwidthBytesPerSecond: bigint;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
 }
 
@@ -602,7 +603,7 @@ export interface PauseRequest {
   job?:
     | JobRef
     | undefined;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
 }
 
@@ -618,7 +619,7 @@ export interface ResumeRequest {
   job?:
     | JobRef
     | undefined;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
 }
 
@@ -653,7 +654,7 @@ export interface AbortRequest {
    * a copy in write_mode BLOCKING, where some QEMU versions crash under load.
    */
   pauseGuest: PauseGuest;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
 }
 
@@ -783,11 +784,11 @@ export function leftover_KindToJSON(object: Leftover_Kind): string {
 
 /** Asks for leftovers. */
 export interface ListLeftoversRequest {
-  /** Names a domain, by name or UUID. Empty: all, those that are gone too. */
+  /** Names a domain, by name or UUID. Empty: all, those that are gone too. At most 1024 bytes. */
   domain: string;
   /** Bounds the number in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID. */
   pageSize: number;
-  /** Goes on after the page that gave this next_page_token. Empty: the first page. */
+  /** Goes on after the page that gave this next_page_token. Empty: the first page. At most 8192 bytes. */
   pageToken: string;
 }
 
@@ -803,11 +804,11 @@ export interface ListLeftoversResponse {
 
 /** Asks to remove leftovers. */
 export interface ReclaimRequest {
-  /** Names them by Leftover.id. At least 1, at most 500; else FIELD_INVALID. */
+  /** Names them by Leftover.id. At least 1, at most 500, each at most 320 bytes; else FIELD_INVALID. */
   leftoverIds: string[];
   /** Removes them. Not set: only says what would be done. */
   apply: boolean;
-  /** Names this action. See the service. */
+  /** Names this action. See the service. At most 128 bytes. */
   requestId: string;
 }
 
@@ -4385,6 +4386,11 @@ export const ReclaimResult: MessageFns<ReclaimResult> = {
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.
+ * - A text has at most the bytes that its field says, and a list at most the elements; a request has at most 163840 bytes
+ *   in all. More is refused with FIELD_INVALID, before anything else is looked at; of a request that is too long in all
+ *   nothing is read: RESOURCE_EXHAUSTED.
+ * - A connection may have 100 calls at a time, unless the server is told otherwise, and of these 80 watches. Beyond what
+ *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
  * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is

@@ -266,13 +266,13 @@ export interface Image {
 
 /** Asks for domains. */
 export interface ListDomainsRequest {
-  /** Names a host. Empty: all hosts. */
+  /** Names a host. Empty: all hosts. At most 253 bytes. */
   host: string;
   /** Bounds the number of domains in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID. */
   pageSize: number;
   /**
    * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page.
+   * Empty: the first page. At most 8192 bytes.
    */
   pageToken: string;
 }
@@ -289,7 +289,7 @@ export interface ListDomainsResponse {
 
 /** Asks for a domain. */
 export interface GetDomainRequest {
-  /** Names the domain, by name or UUID. Required. */
+  /** Names the domain, by name or UUID. Required. At most 1024 bytes. */
   domain: string;
 }
 
@@ -301,11 +301,11 @@ export interface GetDomainResponse {
 
 /** Asks whether an operation may be done. */
 export interface CheckOperationRequest {
-  /** Names the domain, by name or UUID. Required. */
+  /** Names the domain, by name or UUID. Required. At most 1024 bytes. */
   domain: string;
   /**
    * Names the disk, as DiskRef.disk does. Required for DETACH and RESIZE, may be given for SNAPSHOT; for the others
-   * it changes nothing. Absent: all disks.
+   * it changes nothing. Absent: all disks. At most 4096 bytes.
    */
   disk?:
     | string

@@ -195,6 +195,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_TOO_MANY_WATCHERS: 803,
   /**
+   * ERROR_REASON_TOO_MANY_CALLS - RESOURCE_EXHAUSTED, with RetryInfo. More calls are under way than one connection, one host or the server may have.
+   * Nothing was looked at. Of the calls that a connection may have, a fifth is kept for those that are no watches.
+   * Do: try again; open more connections for many watches, or share them.
+   * libvirt: none.
+   * Keys: full.
+   */
+  ERROR_REASON_TOO_MANY_CALLS: 985,
+  /**
    * ERROR_REASON_BLOCK_COPY_ACTIVE - FAILED_PRECONDITION. A copy or an active commit runs on the disk, or for CheckOperation on the domain. A job of
    * another client of QEMU counts too.
    * Do: wait for its end, or Abort it.
@@ -552,6 +560,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_NO_SPACE = typeof ErrorReason.ERROR_REASON_NO_SPACE;
   export type ERROR_REASON_TOO_MANY_JOBS = typeof ErrorReason.ERROR_REASON_TOO_MANY_JOBS;
   export type ERROR_REASON_TOO_MANY_WATCHERS = typeof ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS;
+  export type ERROR_REASON_TOO_MANY_CALLS = typeof ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
   export type ERROR_REASON_BLOCK_COPY_ACTIVE = typeof ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE;
   export type ERROR_REASON_BLOCK_JOB_ACTIVE = typeof ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE;
   export type ERROR_REASON_JOB_NOT_READY = typeof ErrorReason.ERROR_REASON_JOB_NOT_READY;
@@ -671,6 +680,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 803:
     case "ERROR_REASON_TOO_MANY_WATCHERS":
       return ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS;
+    case 985:
+    case "ERROR_REASON_TOO_MANY_CALLS":
+      return ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
     case 901:
     case "ERROR_REASON_BLOCK_COPY_ACTIVE":
       return ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE;
@@ -854,6 +866,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_TOO_MANY_JOBS";
     case ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS:
       return "ERROR_REASON_TOO_MANY_WATCHERS";
+    case ErrorReason.ERROR_REASON_TOO_MANY_CALLS:
+      return "ERROR_REASON_TOO_MANY_CALLS";
     case ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE:
       return "ERROR_REASON_BLOCK_COPY_ACTIVE";
     case ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE:

@@ -685,7 +685,7 @@ export function destinationContentToJSON(object: DestinationContent): string {
 export interface DiskRef {
   /**
    * Names the domain: QEMU's `-name`, or the UUID (36 characters, any case). Required.
-   * A name that more than one domain bears is refused with FIELD_INVALID; use the UUID then.
+   * A name that more than one domain bears is refused with FIELD_INVALID; use the UUID then. At most 1024 bytes.
    */
   domain: string;
   /**
@@ -694,7 +694,7 @@ export interface DiskRef {
    * 2. the block backend's name (`drive0`);
    * 3. the node name of the active image;
    * 4. the absolute path of the active image (libvirt takes this one, or its target name).
-   * Prefer the first: the last two change with every pivot.
+   * Prefer the first: the last two change with every pivot. At most 4096 bytes.
    */
   disk: string;
 }
@@ -704,7 +704,7 @@ export interface JobRef {
   /** Says how the job is named. */
   ref?:
     | //
-    /** Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. */
+    /** Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. At most 64 bytes. */
     { $case: "jobId"; value: string }
     | //
     /**
@@ -723,23 +723,23 @@ export interface NbdDestination {
     /** Names host and port. */
     { $case: "tcp"; value: NbdTcpServer }
     | //
-    /** Gives the absolute path of a unix socket on the domain's host. PATH_NOT_ABSOLUTE otherwise. */
+    /** Gives the absolute path of a unix socket on the domain's host. PATH_NOT_ABSOLUTE otherwise. At most 4096 bytes. */
     { $case: "unixSocket"; value: string }
     | undefined;
-  /** Names the export. Up to 4096 bytes, may be empty: the server's default export. */
+  /** Names the export. At most 4096 bytes, may be empty: the server's default export. */
   exportName: string;
   /**
    * Names a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`).
-   * Empty: no TLS. Only with tcp, unless the QEMU allows TLS on unix sockets.
+   * Empty: no TLS. Only with tcp, unless the QEMU allows TLS on unix sockets. At most 127 bytes.
    */
   tlsCredentialsId: string;
-  /** Gives the host name that the server's certificate must bear. Empty: tcp.host. */
+  /** Gives the host name that the server's certificate must bear. Empty: tcp.host. At most 253 bytes. */
   tlsHostname: string;
 }
 
 /** Names a TCP endpoint. */
 export interface NbdTcpServer {
-  /** Gives a host name or an IP address, as the domain's host resolves it. Required. */
+  /** Gives a host name or an IP address, as the domain's host resolves it. Required. At most 253 bytes. */
   host: string;
   /** Gives the port, 1 to 65535. 0 means 10809, the registered port of NBD. */
   port: number;
@@ -782,6 +782,7 @@ export interface Destination {
      * One that is reused is opened as `format` says or as its header proves, and never with a file that the header
      * names but is in no allowed folder. With shallow its own backing chain must be
      * complete at the start; with a QEMU that leaves out zeroes (10.1 and newer) for any copy, and is kept then.
+     * At most 4096 bytes.
      */
     { $case: "file"; value: string }
     | //
@@ -791,7 +792,7 @@ export interface Destination {
      *
      * Its contents are overwritten; it is never removed. It is formatted (given a header) only with reuse_external;
      * without that only RAW is written, and another format is refused with DESTINATION_EXISTS. A raw copy needs a
-     * device of exactly the disk's size: SIZE_MISMATCH.
+     * device of exactly the disk's size: SIZE_MISMATCH. At most 4096 bytes.
      */
     { $case: "blockDevice"; value: string }
     | //

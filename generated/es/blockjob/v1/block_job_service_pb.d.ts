@@ -118,7 +118,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   timeLimit?: Duration | undefined;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 13;
    */
@@ -139,14 +139,14 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   pauseGuest: PauseGuest;
 
   /**
-   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan.
+   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes.
    *
    * @generated from field: string plan_etag = 16;
    */
   planEtag: string;
 
   /**
-   * Names losses that the caller accepts. Empty: none.
+   * Names losses that the caller accepts. Empty: none. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 17;
    */
@@ -220,13 +220,14 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
    * the folder of the image above it, or as `disk[2]` (the index in the chain, top = 0; libvirt counts from 1);
    * BASE_NOT_IN_CHAIN if it is not below the top. Empty: none, the disk is flattened.
    * With COPY: the absolute path of the destination; BASE_REQUIRED if empty, PATH_NOT_ABSOLUTE if relative.
+   * At most 4096 bytes.
    *
    * @generated from field: string base = 2;
    */
   base: string;
 
   /**
-   * Gives the flags.
+   * Gives the flags. At most 64.
    *
    * @generated from field: repeated blockjob.v1.RebaseFlag flags = 3;
    */
@@ -241,7 +242,7 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
   bandwidth: bigint;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 5;
    */
@@ -255,14 +256,14 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
   validateOnly: boolean;
 
   /**
-   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan.
+   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes.
    *
    * @generated from field: string plan_etag = 7;
    */
   planEtag: string;
 
   /**
-   * Names losses that the caller accepts. Empty: none.
+   * Names losses that the caller accepts. Empty: none. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 8;
    */
@@ -318,7 +319,7 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
   /**
    * Names the image that takes the data, as Rebase names its base. Must be below `top`: BASE_NOT_IN_CHAIN. Read by no
    * other disk and no other domain: DESTINATION_IN_USE. Raw or qcow2: FORMAT_UNKNOWN.
-   * Empty: the chain's last image, or with SHALLOW the one just below `top`.
+   * Empty: the chain's last image, or with SHALLOW the one just below `top`. At most 4096 bytes.
    *
    * @generated from field: string base = 2;
    */
@@ -326,14 +327,14 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
 
   /**
    * Names the highest image whose data moves, as Rebase names its base, or by the disk's name. Empty: the active image, which
-   * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN.
+   * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN. At most 4096 bytes.
    *
    * @generated from field: string top = 3;
    */
   top: string;
 
   /**
-   * Gives the flags.
+   * Gives the flags. At most 64.
    *
    * @generated from field: repeated blockjob.v1.CommitFlag flags = 4;
    */
@@ -348,7 +349,7 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
   bandwidth: bigint;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 6;
    */
@@ -362,14 +363,14 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
   validateOnly: boolean;
 
   /**
-   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan.
+   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes.
    *
    * @generated from field: string plan_etag = 8;
    */
   planEtag: string;
 
   /**
-   * Names losses that the caller accepts. Empty: none.
+   * Names losses that the caller accepts. Empty: none. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 9;
    */
@@ -622,14 +623,14 @@ export declare const GetInfoResponseSchema: GenMessage<GetInfoResponse>;
  */
 export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
   /**
-   * Names a domain, by name or UUID. Empty: all domains.
+   * Names a domain, by name or UUID. Empty: all domains. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
   domain: string;
 
   /**
-   * Lists jobs in these states only. Empty: all states.
+   * Lists jobs in these states only. Empty: all states. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Job.State state_filter = 2;
    */
@@ -644,7 +645,7 @@ export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
 
   /**
    * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page.
+   * Empty: the first page. At most 8192 bytes.
    *
    * @generated from field: string page_token = 4;
    */
@@ -712,7 +713,7 @@ export declare type SetSpeedRequest = Message<"blockjob.v1.SetSpeedRequest"> & {
   bandwidthBytesPerSecond: bigint;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 3;
    */
@@ -759,7 +760,7 @@ export declare type PauseRequest = Message<"blockjob.v1.PauseRequest"> & {
   job?: JobRef | undefined;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 2;
    */
@@ -806,7 +807,7 @@ export declare type ResumeRequest = Message<"blockjob.v1.ResumeRequest"> & {
   job?: JobRef | undefined;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 2;
    */
@@ -886,7 +887,7 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
   pauseGuest: PauseGuest;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 6;
    */
@@ -1112,7 +1113,7 @@ export declare const Leftover_KindSchema: GenEnum<Leftover_Kind>;
  */
 export declare type ListLeftoversRequest = Message<"blockjob.v1.ListLeftoversRequest"> & {
   /**
-   * Names a domain, by name or UUID. Empty: all, those that are gone too.
+   * Names a domain, by name or UUID. Empty: all, those that are gone too. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
@@ -1126,7 +1127,7 @@ export declare type ListLeftoversRequest = Message<"blockjob.v1.ListLeftoversReq
   pageSize: number;
 
   /**
-   * Goes on after the page that gave this next_page_token. Empty: the first page.
+   * Goes on after the page that gave this next_page_token. Empty: the first page. At most 8192 bytes.
    *
    * @generated from field: string page_token = 3;
    */
@@ -1180,7 +1181,7 @@ export declare const ListLeftoversResponseSchema: GenMessage<ListLeftoversRespon
  */
 export declare type ReclaimRequest = Message<"blockjob.v1.ReclaimRequest"> & {
   /**
-   * Names them by Leftover.id. At least 1, at most 500; else FIELD_INVALID.
+   * Names them by Leftover.id. At least 1, at most 500, each at most 320 bytes; else FIELD_INVALID.
    *
    * @generated from field: repeated string leftover_ids = 1;
    */
@@ -1194,7 +1195,7 @@ export declare type ReclaimRequest = Message<"blockjob.v1.ReclaimRequest"> & {
   apply: boolean;
 
   /**
-   * Names this action. See the service.
+   * Names this action. See the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 3;
    */
@@ -1410,6 +1411,11 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.
+ * - A text has at most the bytes that its field says, and a list at most the elements; a request has at most 163840 bytes
+ *   in all. More is refused with FIELD_INVALID, before anything else is looked at; of a request that is too long in all
+ *   nothing is read: RESOURCE_EXHAUSTED.
+ * - A connection may have 100 calls at a time, unless the server is told otherwise, and of these 80 watches. Beyond what
+ *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
  * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is

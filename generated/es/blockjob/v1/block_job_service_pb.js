@@ -286,6 +286,11 @@ export const CommitFlag = /*@__PURE__*/
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.
+ * - A text has at most the bytes that its field says, and a list at most the elements; a request has at most 163840 bytes
+ *   in all. More is refused with FIELD_INVALID, before anything else is looked at; of a request that is too long in all
+ *   nothing is read: RESOURCE_EXHAUSTED.
+ * - A connection may have 100 calls at a time, unless the server is told otherwise, and of these 80 watches. Beyond what
+ *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
  * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is

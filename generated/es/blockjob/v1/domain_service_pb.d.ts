@@ -277,7 +277,7 @@ export declare const ImageSchema: GenMessage<Image>;
  */
 export declare type ListDomainsRequest = Message<"blockjob.v1.ListDomainsRequest"> & {
   /**
-   * Names a host. Empty: all hosts.
+   * Names a host. Empty: all hosts. At most 253 bytes.
    *
    * @generated from field: string host = 1;
    */
@@ -292,7 +292,7 @@ export declare type ListDomainsRequest = Message<"blockjob.v1.ListDomainsRequest
 
   /**
    * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page.
+   * Empty: the first page. At most 8192 bytes.
    *
    * @generated from field: string page_token = 3;
    */
@@ -346,7 +346,7 @@ export declare const ListDomainsResponseSchema: GenMessage<ListDomainsResponse>;
  */
 export declare type GetDomainRequest = Message<"blockjob.v1.GetDomainRequest"> & {
   /**
-   * Names the domain, by name or UUID. Required.
+   * Names the domain, by name or UUID. Required. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
@@ -386,7 +386,7 @@ export declare const GetDomainResponseSchema: GenMessage<GetDomainResponse>;
  */
 export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationRequest"> & {
   /**
-   * Names the domain, by name or UUID. Required.
+   * Names the domain, by name or UUID. Required. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
@@ -394,7 +394,7 @@ export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationR
 
   /**
    * Names the disk, as DiskRef.disk does. Required for DETACH and RESIZE, may be given for SNAPSHOT; for the others
-   * it changes nothing. Absent: all disks.
+   * it changes nothing. Absent: all disks. At most 4096 bytes.
    *
    * @generated from field: optional string disk = 2;
    */

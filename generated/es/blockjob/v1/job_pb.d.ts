@@ -30,7 +30,7 @@ export declare const file_blockjob_v1_job: GenFile;
 export declare type DiskRef = Message<"blockjob.v1.DiskRef"> & {
   /**
    * Names the domain: QEMU's `-name`, or the UUID (36 characters, any case). Required.
-   * A name that more than one domain bears is refused with FIELD_INVALID; use the UUID then.
+   * A name that more than one domain bears is refused with FIELD_INVALID; use the UUID then. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
@@ -42,7 +42,7 @@ export declare type DiskRef = Message<"blockjob.v1.DiskRef"> & {
    * 2. the block backend's name (`drive0`);
    * 3. the node name of the active image;
    * 4. the absolute path of the active image (libvirt takes this one, or its target name).
-   * Prefer the first: the last two change with every pivot.
+   * Prefer the first: the last two change with every pivot. At most 4096 bytes.
    *
    * @generated from field: string disk = 2;
    */
@@ -68,7 +68,7 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
    */
   ref: {
     /**
-     * Names the job by Job.id. The only name that keeps its meaning when the disk gets another job.
+     * Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. At most 64 bytes.
      *
      * @generated from field: string job_id = 1;
      */
@@ -113,7 +113,7 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
     case: "tcp";
   } | {
     /**
-     * Gives the absolute path of a unix socket on the domain's host. PATH_NOT_ABSOLUTE otherwise.
+     * Gives the absolute path of a unix socket on the domain's host. PATH_NOT_ABSOLUTE otherwise. At most 4096 bytes.
      *
      * @generated from field: string unix_socket = 2;
      */
@@ -122,7 +122,7 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Names the export. Up to 4096 bytes, may be empty: the server's default export.
+   * Names the export. At most 4096 bytes, may be empty: the server's default export.
    *
    * @generated from field: string export_name = 3;
    */
@@ -130,14 +130,14 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
 
   /**
    * Names a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`).
-   * Empty: no TLS. Only with tcp, unless the QEMU allows TLS on unix sockets.
+   * Empty: no TLS. Only with tcp, unless the QEMU allows TLS on unix sockets. At most 127 bytes.
    *
    * @generated from field: string tls_credentials_id = 4;
    */
   tlsCredentialsId: string;
 
   /**
-   * Gives the host name that the server's certificate must bear. Empty: tcp.host.
+   * Gives the host name that the server's certificate must bear. Empty: tcp.host. At most 253 bytes.
    *
    * @generated from field: string tls_hostname = 5;
    */
@@ -157,7 +157,7 @@ export declare const NbdDestinationSchema: GenMessage<NbdDestination>;
  */
 export declare type NbdTcpServer = Message<"blockjob.v1.NbdTcpServer"> & {
   /**
-   * Gives a host name or an IP address, as the domain's host resolves it. Required.
+   * Gives a host name or an IP address, as the domain's host resolves it. Required. At most 253 bytes.
    *
    * @generated from field: string host = 1;
    */
@@ -229,6 +229,7 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
      * One that is reused is opened as `format` says or as its header proves, and never with a file that the header
      * names but is in no allowed folder. With shallow its own backing chain must be
      * complete at the start; with a QEMU that leaves out zeroes (10.1 and newer) for any copy, and is kept then.
+     * At most 4096 bytes.
      *
      * @generated from field: string file = 1;
      */
@@ -241,7 +242,7 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
      *
      * Its contents are overwritten; it is never removed. It is formatted (given a header) only with reuse_external;
      * without that only RAW is written, and another format is refused with DESTINATION_EXISTS. A raw copy needs a
-     * device of exactly the disk's size: SIZE_MISMATCH.
+     * device of exactly the disk's size: SIZE_MISMATCH. At most 4096 bytes.
      *
      * @generated from field: string block_device = 2;
      */

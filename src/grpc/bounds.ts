@@ -1,0 +1,70 @@
+/**
+ * How long each text of a request may be, in bytes of UTF-8, and how many there may be of each list: the one table, which
+ * proto/ says to callers. What is longer is refused before anything looks at it.
+ */
+
+/** As QEMU has it, or a UUID. */
+const DOMAIN = 1024;
+/** A path with its end, as the kernel takes it (PATH_MAX); a name of a disk or an image may be one. */
+const PATH = 4096;
+const HOST = 253;
+const REQUEST_ID = 128;
+const ETAG = 128;
+/** Opaque to callers: a place in a list, in which each byte of two names may take three. */
+const PAGE_TOKEN = 8192;
+/** Of an object in QEMU. */
+const OBJECT_ID = 127;
+/** An element a flag; a few may be there twice. */
+const FLAGS = 64;
+
+interface Bound {
+  /** Of one text. */
+  readonly bytes?: number;
+  /** Of a list. */
+  readonly count?: number;
+}
+
+export const BOUNDS: Readonly<Record<string, Bound>> = {
+  'blockjob.v1.DiskRef.domain': { bytes: DOMAIN },
+  'blockjob.v1.DiskRef.disk': { bytes: PATH },
+  'blockjob.v1.JobRef.job_id': { bytes: 64 },
+  'blockjob.v1.Destination.file': { bytes: PATH },
+  'blockjob.v1.Destination.block_device': { bytes: PATH },
+  'blockjob.v1.Encryption.secret_id': { bytes: OBJECT_ID },
+  'blockjob.v1.NbdDestination.unix_socket': { bytes: PATH },
+  'blockjob.v1.NbdDestination.export_name': { bytes: PATH },
+  'blockjob.v1.NbdDestination.tls_credentials_id': { bytes: OBJECT_ID },
+  'blockjob.v1.NbdDestination.tls_hostname': { bytes: HOST },
+  'blockjob.v1.NbdTcpServer.host': { bytes: HOST },
+  'blockjob.v1.StartCopyRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.StartCopyRequest.plan_etag': { bytes: ETAG },
+  'blockjob.v1.StartCopyRequest.accept': { count: FLAGS },
+  'blockjob.v1.RebaseRequest.base': { bytes: PATH },
+  'blockjob.v1.RebaseRequest.flags': { count: FLAGS },
+  'blockjob.v1.RebaseRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.RebaseRequest.plan_etag': { bytes: ETAG },
+  'blockjob.v1.RebaseRequest.accept': { count: FLAGS },
+  'blockjob.v1.CommitRequest.base': { bytes: PATH },
+  'blockjob.v1.CommitRequest.top': { bytes: PATH },
+  'blockjob.v1.CommitRequest.flags': { count: FLAGS },
+  'blockjob.v1.CommitRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.CommitRequest.plan_etag': { bytes: ETAG },
+  'blockjob.v1.CommitRequest.accept': { count: FLAGS },
+  'blockjob.v1.ListJobsRequest.domain': { bytes: DOMAIN },
+  'blockjob.v1.ListJobsRequest.state_filter': { count: FLAGS },
+  'blockjob.v1.ListJobsRequest.page_token': { bytes: PAGE_TOKEN },
+  'blockjob.v1.SetSpeedRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.PauseRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.ResumeRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.AbortRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.ListLeftoversRequest.domain': { bytes: DOMAIN },
+  'blockjob.v1.ListLeftoversRequest.page_token': { bytes: PAGE_TOKEN },
+  // The id of a leftover on a host: a node's or a job's name in QEMU, and the host's name.
+  'blockjob.v1.ReclaimRequest.leftover_ids': { bytes: 320, count: 500 },
+  'blockjob.v1.ReclaimRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.ListDomainsRequest.host': { bytes: HOST },
+  'blockjob.v1.ListDomainsRequest.page_token': { bytes: PAGE_TOKEN },
+  'blockjob.v1.GetDomainRequest.domain': { bytes: DOMAIN },
+  'blockjob.v1.CheckOperationRequest.domain': { bytes: DOMAIN },
+  'blockjob.v1.CheckOperationRequest.disk': { bytes: PATH },
+};

@@ -1,0 +1,224 @@
+/**
+ * Between Node's HTTP/2 and gRPC: who may connect, how many calls there may be, and whose turn it is. What nobody may have
+ * costs no more than a refusal: gRPC sees only what has come in.
+ */
+import type { EventEmitter } from 'node:events';
+import {
+  constants,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type SecureServerOptions,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Server } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { BlockJobError, failure } from '../../core/errors.ts';
+import { answerTo } from '../status.ts';
+import { Connection, type Kind } from './connection.ts';
+import {
+  ARRIVING,
+  type DoorLimits,
+  HANDSHAKE_MS,
+  HEADER_BYTES,
+  HEADERS,
+  HELD_BYTES,
+  LASTING,
+  UNARY,
+  WINDOW_BYTES,
+} from './limits.ts';
+import { Shares } from './shares.ts';
+import { Tally } from './tally.ts';
+import { Turns } from './turns.ts';
+
+/** What grpc-js keeps to itself: it passes on few of Node's options, and tells nobody of streams. */
+interface Inside {
+  readonly commonServerOptions: SecureServerOptions;
+  readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
+  readonly handlers: ReadonlyMap<string, { readonly type: Kind }>;
+}
+
+export interface DoorOptions {
+  readonly limits: DoorLimits;
+  /** Who brings the watches of many. */
+  readonly isGateway: (session: ServerHttp2Session) => boolean;
+  readonly log: Logger;
+}
+
+/** How often it is looked who does not take what is sent. */
+const LOOK_MS = 250;
+
+const sum = (numbers: Iterable<number>) => Iterator.from(numbers).reduce((all, one) => all + one, 0);
+
+export class Door implements Disposable {
+  readonly #inside: Inside;
+  readonly #limits: DoorLimits;
+  readonly #isGateway: (session: ServerHttp2Session) => boolean;
+  readonly #log: Logger;
+  readonly #connections = new Map<ServerHttp2Session, Connection>();
+  readonly #sockets: Shares;
+  readonly #unary = new Shares(UNARY);
+  readonly #lasting = new Shares(LASTING);
+  readonly #arrivals = new Shares(ARRIVING);
+  /** By what is full: in a flood there is no time to write each anew. */
+  readonly #refusals = new Map<string, OutgoingHttpHeaders>();
+  readonly #turns = new Turns<Connection>((connection) => connection.mayHaveMore);
+  readonly #tally: Tally;
+  #looking: NodeJS.Timeout | undefined;
+
+  /** Before the server listens. */
+  constructor(server: Server, { limits, isGateway, log }: DoorOptions) {
+    this.#inside = server as unknown as Inside;
+    this.#limits = limits;
+    this.#isGateway = isGateway;
+    this.#log = log;
+    this.#sockets = new Shares({ inAll: limits.connections, ofOne: limits.peerConnections });
+    this.#tally = new Tally(log);
+    Object.assign(this.#inside.commonServerOptions, {
+      handshakeTimeout: HANDSHAKE_MS,
+      maxHeaderListPairs: HEADERS,
+      settings: {
+        maxConcurrentStreams: limits.streams,
+        maxHeaderListSize: HEADER_BYTES,
+        initialWindowSize: WINDOW_BYTES,
+      },
+    } satisfies SecureServerOptions);
+  }
+
+  /** When the server listens, and before it has heard of anybody. */
+  guard(): void {
+    this.#looking = setInterval(() => this.#look(), LOOK_MS).unref();
+    for (const server of this.#inside.http2Servers.keys()) {
+      standBefore(server, 'connection', (pass, [socket]) => {
+        if (this.#letsIn(socket as Socket)) pass();
+      });
+      server.on('session', (session) => this.#meet(session));
+      standBefore(server, 'stream', (pass, [stream, headers]) => {
+        this.#come(stream as ServerHttp2Stream, headers as IncomingHttpHeaders, pass);
+      });
+    }
+  }
+
+  #letsIn(socket: Socket): boolean {
+    const peer = peerOf(socket);
+    if (!this.#sockets.take(peer)) {
+      this.#tally.count('connections', peer);
+      socket.destroy();
+      return false;
+    }
+    socket.once('close', () => this.#sockets.giveBack(peer));
+    return true;
+  }
+
+  #meet(session: ServerHttp2Session): void {
+    const isGateway = this.#isGateway(session);
+    const streams = isGateway ? Math.max(LASTING.inAll, this.#limits.streams) : this.#limits.streams;
+    if (isGateway) session.settings({ maxConcurrentStreams: streams });
+    const connection = new Connection(session, peerOf(session.socket), { streams, arrivals: this.#arrivals });
+    this.#connections.set(session, connection);
+    session.once('close', () => {
+      this.#connections.delete(session);
+      this.#turns.forget(connection);
+    });
+  }
+
+  #come(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, pass: () => void): void {
+    // It has a close as well, and that is what is listened to.
+    stream.on('error', () => undefined);
+    const connection = stream.session && this.#connections.get(stream.session as ServerHttp2Session);
+    if (connection === undefined) {
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    if (sizeOf(headers) > HEADER_BYTES) {
+      this.#tally.count('headers', connection.peer);
+      stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      return;
+    }
+    const kind = this.#inside.handlers.get(String(headers[':path']))?.type ?? 'unary';
+    const places = kind === 'unary' ? this.#unary : this.#lasting;
+    const full = whatIsFull(connection, { kind, places, stream });
+    if (full !== undefined) {
+      this.#tally.count('calls', connection.peer);
+      this.#refuse(stream, full);
+      return;
+    }
+    stream.once('close', () => {
+      places.giveBack(connection.peer);
+      this.#turns.again();
+    });
+    this.#turns.take(connection, () => {
+      if (!stream.destroyed) pass();
+    });
+  }
+
+  #refuse(stream: ServerHttp2Stream, full: string): void {
+    const trailers = this.#refusals.get(full) ?? this.#trailersOf(full);
+    this.#refusals.set(full, trailers);
+    stream.respond(trailers, { endStream: true });
+  }
+
+  #trailersOf(full: string): OutgoingHttpHeaders {
+    const { code, details, metadata } = answerTo(new BlockJobError(failure('TOO_MANY_CALLS', { full })), this.#log);
+    return {
+      ':status': constants.HTTP_STATUS_OK,
+      'content-type': 'application/grpc+proto',
+      'grpc-status': code,
+      'grpc-message': encodeURI(details),
+      ...metadata.toHttp2Headers(),
+    };
+  }
+
+  /** Whoever keeps others waiting is not waited for; whoever has most of what waits goes, where that is too much in all. */
+  #look(): void {
+    for (const connection of this.#connections.values()) connection.endStale(this.#limits);
+    const held = [...this.#connections.values()].map((one) => [one, one.held.unsent + one.held.unread] as const);
+    if (sum(held.map(([, bytes]) => bytes)) > HELD_BYTES.inAll) {
+      const [[most] = []] = held.toSorted(([, a], [, b]) => b - a);
+      this.#tally.count('answers not taken', most?.peer ?? '');
+      most?.end();
+    }
+    this.#turns.again();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#looking);
+    this.#tally[Symbol.dispose]();
+  }
+}
+
+/** Undefined: it has its places, and gives them back when it closes. */
+function whatIsFull(
+  connection: Connection,
+  { kind, places, stream }: { readonly kind: Kind; readonly places: Shares; readonly stream: ServerHttp2Stream },
+): string | undefined {
+  if (kind !== 'unary' && connection.lasting >= connection.mostLasting)
+    return `this connection has ${connection.mostLasting} watches; open another one`;
+  if (!places.take(connection.peer)) return 'your host, or all together, have as many calls under way as may be';
+  if (connection.add(stream, kind)) return undefined;
+  places.giveBack(connection.peer);
+  return 'your host, or all together, have begun as many calls as may wait for the rest of them';
+}
+
+/** Whoever listens now hears of an event only when `ask` passes it on. */
+function standBefore(server: EventEmitter, event: string, ask: (pass: () => void, heard: readonly unknown[]) => void) {
+  const listeners = server.listeners(event);
+  server.removeAllListeners(event);
+  server.on(event, (...heard: unknown[]) => {
+    ask(() => {
+      for (const listener of listeners) listener.call(server, ...heard);
+    }, heard);
+  });
+}
+
+/** Who is at the other end: a host, or whoever may use the unix socket. */
+function peerOf(socket: { readonly remoteAddress?: string | undefined }): string {
+  return socket.remoteAddress ?? 'unix';
+}
+
+/** As HTTP/2 counts. */
+function sizeOf(headers: IncomingHttpHeaders): number {
+  return sum(Object.entries(headers).map(([name, value]) => name.length + String(value).length + 32));
+}

@@ -1,0 +1,254 @@
+/** What callers may use up: connections, calls and time; and that nobody else notices who wants more. */
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import { describe, expect, test } from 'vitest';
+import { BlockJobServiceClient, WatchJobRequest } from '../../generated/blockjob/v1/block_job_service.ts';
+import type { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
+import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
+import { Status } from '../../generated/google/rpc/status.ts';
+import type { BlockJobs } from '../../src/core/block-jobs.ts';
+import { Certificates } from '../../src/grpc/certificates.ts';
+import { serve } from '../../src/grpc/server.ts';
+import { Wake } from '../../src/lib/wake.ts';
+import { refusalOf } from '../support/caller.ts';
+import { Authority } from '../support/certificates.ts';
+import { eventually } from '../support/checks.ts';
+import { message } from '../support/http2-frames.ts';
+import { testDir, within } from '../support/qemu.ts';
+import { collect, event, INFO, NOTHING, serving, TRANSPORTS } from '../support/stub-server.ts';
+
+const LIST = '/blockjob.v1.DomainService/ListDomains';
+const WATCH = WatchJobRequest.fromPartial({ job: { ref: { $case: 'jobId', value: 'x' } } });
+const EMPTY = { items: [], nextPageToken: '', unreachableHosts: [] };
+const listed: Partial<BlockJobs> = { listDomains: async () => await Promise.resolve(EMPTY) };
+
+const long: Partial<BlockJobs> = {
+  listDomains: async () => await Promise.resolve({ ...EMPTY, nextPageToken: 'x'.repeat(100_000) }),
+};
+
+const portOf = ({ address }: { readonly address: string }) => Number(address.split(':').at(-1));
+
+async function list(client: DomainServiceClient): Promise<number> {
+  return await new Promise((resolve) => {
+    client.listDomains(
+      { host: '', pageSize: 0, pageToken: '' },
+      new Metadata(),
+      { deadline: Date.now() + 20_000 },
+      (error) => {
+        resolve(error?.code ?? status.OK);
+      },
+    );
+  });
+}
+
+/** Whether it is let in: then the server says something, as HTTP/2 wants it. */
+async function isLetIn(socket: Socket): Promise<boolean> {
+  socket.on('error', () => undefined);
+  return await new Promise((resolve) => {
+    socket.once('data', () => resolve(true)).once('close', () => resolve(false));
+  });
+}
+
+describe('connections', () => {
+  test('of one address there are so many, and the others have their own', async () => {
+    await using server = await serving('tcp', listed, { connections: 5, peerConnections: 2 });
+    const from = (localAddress: string) => connect({ port: portOf(server), host: '127.0.0.1', localAddress });
+    const first = [from('127.0.0.5'), from('127.0.0.5')];
+    expect(await Promise.all(first.map(isLetIn))).toEqual([true, true]);
+    expect(await isLetIn(from('127.0.0.5'))).toBe(false);
+    const others = [from('127.0.0.6'), from('127.0.0.6'), from('127.0.0.7')];
+    expect(await Promise.all(others.map(isLetIn))).toEqual([true, true, true]);
+    // And so many in all.
+    expect(await isLetIn(from('127.0.0.8'))).toBe(false);
+    first[0]?.destroy();
+    await eventually('the place is free', async () => (await isLetIn(from('127.0.0.8'))) || undefined);
+    for (const socket of [...first, ...others]) socket.destroy();
+    await server.drain(0);
+    expect(server.log).toContainEqual(
+      expect.objectContaining({
+        msg: 'audit: too many',
+        refused: expect.objectContaining({ 'connections of 127.0.0.5': 1 }) as unknown,
+      }),
+    );
+  });
+
+  test('with certificates their places are given back, too', async () => {
+    await using dir = await testDir();
+    const authority = await Authority.make(dir.path);
+    const pair = await authority.sign('both', { uri: 'spiffe://site/both' });
+    const log = pino({ level: 'silent' });
+    using certificates = new Certificates({ ...pair, caFile: authority.caFile }, log);
+    const listen = { host: '127.0.0.1', port: 0 };
+    const limits = { peerConnections: 2 };
+    const server = await serve({ ...NOTHING, ...listed }, { info: INFO, listen, certificates, limits, log });
+    const [cert, key, ca] = await Promise.all(
+      [pair.certificateFile, pair.privateKeyFile, authority.caFile].map(async (file) => await readFile(file)),
+    );
+    let letIn = 0;
+    for (let round = 0; round < 5; round += 1) {
+      const sockets = await Promise.all(
+        Array.from({ length: 2 }, async () => {
+          return await eventually('it is let in', async () => {
+            const socket = connectTls({
+              port: portOf(server),
+              host: '127.0.0.1',
+              ALPNProtocols: ['h2'],
+              cert,
+              key,
+              ca,
+            });
+            return (await isLetIn(socket)) ? socket : undefined;
+          });
+        }),
+      );
+      letIn += sockets.length;
+      const closed = sockets.map(async (socket) => await once(socket, 'close'));
+      for (const socket of sockets) socket.end();
+      await Promise.all(closed);
+    }
+    expect(letIn).toBe(10);
+    await server.drain(0);
+  });
+
+  test('one that is old is made anew: calls end on it, a watch is told to come back', async () => {
+    await using server = await serving(
+      'tcp',
+      {
+        ...listed,
+        async *watch(_request, { signal }) {
+          yield event('HEARTBEAT', 'one');
+          await once(signal, 'abort');
+        },
+      },
+      { connectionMs: 300, graceMs: 300 },
+    );
+    const { error, messages } = await within(20_000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
+    expect({ code: error?.code, messages: messages.length }).toEqual({ code: status.UNAVAILABLE, messages: 1 });
+    expect(await list(server.domains)).toBe(status.OK);
+  });
+
+  test.each(TRANSPORTS)('that are new every moment lose no call, over %s', async (transport) => {
+    await using server = await serving(transport, listed, { connectionMs: 50, graceMs: 5000 });
+    const until = performance.now() + 1500;
+    const codes = new Set<number>();
+    while (performance.now() < until) codes.add(await list(server.domains));
+    expect([...codes]).toEqual([status.OK]);
+  });
+});
+
+/** How many calls are in it at a time, until it is opened. */
+class Gate {
+  readonly #wake = new Wake();
+  #isOpen = false;
+  inside = 0;
+  most = 0;
+
+  async pass(): Promise<void> {
+    this.inside += 1;
+    this.most = Math.max(this.most, this.inside);
+    const before = this.#wake.now;
+    if (!this.#isOpen) await this.#wake.after(before);
+    this.inside -= 1;
+  }
+
+  open(): void {
+    this.#isOpen = true;
+    this.#wake.notify();
+  }
+}
+
+/** Whether by an error or not. */
+async function endOf(call: ClientHttp2Stream): Promise<void> {
+  await new Promise<void>((resolve) => {
+    call.once('close', resolve);
+  });
+}
+
+describe('calls', () => {
+  test('on one connection there are so many at a time, and none is lost', async () => {
+    const gate = new Gate();
+    const listDomains = async () => {
+      await gate.pass();
+      return EMPTY;
+    };
+    await using server = await serving('tcp', { listDomains }, { streams: 10 });
+    const calls = Array.from({ length: 50 }, async () => await list(server.domains));
+    await eventually('ten are in it', () => gate.inside === 10 || undefined);
+    gate.open();
+    expect(new Set(await Promise.all(calls))).toEqual(new Set([status.OK]));
+    expect(gate.most).toBe(10);
+  });
+
+  test('of watches a connection has so many that it can still ask', async () => {
+    await using server = await serving(
+      'tcp',
+      {
+        ...listed,
+        async *watch(_request, { signal }) {
+          yield event('HEARTBEAT', 'one');
+          await once(signal, 'abort');
+        },
+      },
+      { streams: 10 },
+    );
+    const watches = Array.from({ length: 8 }, () => server.jobs.watchJob(WATCH));
+    await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
+    const { error } = await collect(server.jobs.watchJob(WATCH));
+    expect(refusalOf(error)).toMatchObject({ code: status.RESOURCE_EXHAUSTED, reason: 'TOO_MANY_CALLS' });
+    const [bytes] = (error as ServiceError).metadata.get('grpc-status-details-bin');
+    const details = Status.decode(Buffer.from(bytes ?? '')).details;
+    const retry = details.find(({ typeUrl }) => typeUrl.endsWith('RetryInfo'));
+    expect(RetryInfo.decode(retry?.value ?? Buffer.alloc(0)).retryDelay?.seconds).toBe(1n);
+    expect(await list(server.domains)).toBe(status.OK);
+    const other = new BlockJobServiceClient(server.address, credentials.createInsecure(), {
+      'grpc.use_local_subchannel_pool': 1,
+    });
+    const watch = other.watchJob(WATCH);
+    await once(watch, 'data');
+    for (const one of [...watches, watch]) one.on('error', () => undefined).cancel();
+    other.close();
+  });
+
+  test('that begin and do not go on are ended', async () => {
+    await using server = await serving('tcp', listed, { requestMs: 300 });
+    const client = connectHttp2(`http://${server.address}`);
+    const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };
+    const call = client.request(headers, { endStream: false });
+    call.on('error', () => undefined);
+    await within(10_000, 'its end', endOf(call));
+    // ENHANCE_YOUR_CALM, which gRPC's clients take for RESOURCE_EXHAUSTED.
+    expect(call.rstCode).toBe(11);
+    expect(await list(server.domains)).toBe(status.OK);
+    client.destroy();
+  });
+
+  test('whose answers nobody takes are ended', async () => {
+    await using server = await serving('tcp', long, { answerMs: 300 });
+    const client = connectHttp2(`http://${server.address}`, { settings: { initialWindowSize: 0 } });
+    const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };
+    const call = client.request(headers, { endStream: false });
+    call.on('error', () => undefined);
+    call.end(message(Buffer.alloc(0)));
+    await within(10_000, 'its end', endOf(call));
+    expect(call.rstCode).toBe(11);
+    client.destroy();
+  });
+
+  test('have few headers', async () => {
+    await using server = await serving('tcp', listed);
+    const client = connectHttp2(`http://${server.address}`);
+    const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };
+    const call = client.request({ ...headers, 'x-large': 'x'.repeat(8200) }, { endStream: false });
+    call.on('error', () => undefined);
+    call.end(message(Buffer.alloc(0)));
+    await within(10_000, 'its end', endOf(call));
+    expect(call.rstCode).toBe(11);
+    client.destroy();
+    expect(await list(server.domains)).toBe(status.OK);
+  });
+});

@@ -1,0 +1,167 @@
+/** How long what is in a request may be: the table, the contract's comments, and what is refused are one. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { clone, create, createFileRegistry, type DescField, type DescMessage, fromBinary } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import {
+  FieldDescriptorProto_Label,
+  FieldDescriptorProto_Type,
+  FieldDescriptorProtoSchema,
+  FileDescriptorSetSchema,
+} from '@bufbuild/protobuf/wkt';
+import { describe, expect, test } from 'vitest';
+import { BlockJobServiceService as Jobs } from '../../../generated/blockjob/v1/block_job_service.ts';
+import { DomainServiceService as Domains } from '../../../generated/blockjob/v1/domain_service.ts';
+import { ServerServiceService as Server } from '../../../generated/blockjob/v1/server_service.ts';
+import { BlockJobError } from '../../../src/core/errors.ts';
+import { CONTRACT, decoded, shapesOf } from '../../../src/grpc/bounded.ts';
+import { BOUNDS } from '../../../src/grpc/bounds.ts';
+import { REQUEST_BYTES } from '../../../src/grpc/door/limits.ts';
+import { BUF } from '../../support/buf.ts';
+import { run, testDir } from '../../support/qemu.ts';
+import { REPOSITORY } from '../../support/service.ts';
+
+const METHODS = [...Object.values(Jobs), ...Object.values(Domains), ...Object.values(Server)];
+const registry = createFileRegistry(CONTRACT);
+
+/** A field that a request of a method has, however deep, with those on the way to it. */
+interface Place {
+  readonly path: string;
+  readonly way: readonly DescField[];
+  readonly bound: (typeof BOUNDS)[string];
+}
+
+function placesIn(path: string, message: DescMessage, way: readonly DescField[] = []): Place[] {
+  return message.fields.flatMap((field) => {
+    const here = [...way, field];
+    const bound = BOUNDS[`${message.typeName}.${field.name}`];
+    if (field.message !== undefined) return placesIn(path, field.message, here);
+    return bound === undefined ? [] : [{ path, way: here, bound }];
+  });
+}
+
+const PLACES = METHODS.flatMap(({ path }) => {
+  const [, service = '', name = ''] = path.split('/');
+  const method = registry.getService(service)?.methods.find((one) => one.name === name);
+  return method === undefined ? [] : placesIn(path, method.input);
+});
+const inWords = ({ path, way }: Place) => `${path} ${way.map(({ name }) => name).join('.')}`;
+
+/** A request in which this is given so many times, each of so many bytes. */
+function request({ way }: Place, { bytes, count }: { readonly bytes: number; readonly count: number }): Buffer {
+  const [leaf, ...above] = way.toReversed();
+  if (leaf === undefined) throw new Error('no way');
+  let inner = new BinaryWriter();
+  for (let at = 0; at < count; at += 1) {
+    if (leaf.enum === undefined) inner.tag(leaf.number, WireType.LengthDelimited).bytes(Buffer.alloc(bytes, 'x'));
+    else inner.tag(leaf.number, WireType.Varint).int32(1);
+  }
+  for (const { number } of above) {
+    inner = new BinaryWriter().tag(number, WireType.LengthDelimited).bytes(inner.finish());
+  }
+  return Buffer.from(inner.finish());
+}
+
+/** The field that is refused and why, or undefined. */
+function refused({ path }: Place, bytes: Buffer): unknown {
+  const method = METHODS.find((one) => one.path === path);
+  if (method === undefined) throw new Error(`no method ${path}`);
+  try {
+    decoded<unknown>(method, bytes);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof BlockJobError)) throw error;
+    return { reason: error.reason, field: error.failure.metadata['field'] };
+  }
+}
+
+test('each row of the table is a field of a request', () => {
+  const reached = PLACES.map(({ way }) => way.at(-1)).map((field) => `${field?.parent.typeName}.${field?.name}`);
+  expect([...new Set(reached)].toSorted()).toEqual(Object.keys(BOUNDS).toSorted());
+});
+
+describe.each(PLACES.map((place) => ({ what: inWords(place), place })))('$what', ({ place }) => {
+  const { bytes = 1, count = 1 } = place.bound;
+  const field = place.way.map(({ name }) => name).join('.');
+
+  test('takes what is as long as it may be', () => {
+    expect(refused(place, request(place, { bytes, count }))).toBeUndefined();
+  });
+
+  test('is refused with one more', () => {
+    const beyond = {
+      byte: place.bound.bytes && { bytes: bytes + 1, count: 1 },
+      element: place.bound.count && { bytes: 1, count: count + 1 },
+    };
+    for (const sizes of Object.values(beyond).filter((one) => typeof one === 'object'))
+      expect(refused(place, request(place, sizes))).toEqual({ reason: 'FIELD_INVALID', field });
+  });
+});
+
+/** So many states, as numbers that come together. */
+const pack = (count: number) =>
+  new BinaryWriter().tag(2, WireType.LengthDelimited).bytes(Buffer.alloc(count, 1)).finish();
+
+test('numbers that are packed are counted, too, and those of several packs together', () => {
+  const place = PLACES.find((one) => inWords(one).endsWith('ListJobs state_filter'));
+  if (place === undefined) throw new Error('no such field');
+  expect(refused(place, Buffer.from(pack(64)))).toBeUndefined();
+  const is = { reason: 'FIELD_INVALID', field: 'state_filter' };
+  expect(refused(place, Buffer.from(pack(65)))).toEqual(is);
+  expect(refused(place, Buffer.concat([pack(40), pack(40)]))).toEqual(is);
+});
+
+test('ten of the things that are wrong are told', () => {
+  const place = PLACES.find((one) => inWords(one).endsWith('Reclaim leftover_ids'));
+  if (place === undefined) throw new Error('no such field');
+  const many = request(place, { bytes: 321, count: 400 });
+  const reclaim = () => decoded<unknown>(Jobs.reclaim, many);
+  expect(reclaim).toThrow(BlockJobError);
+  expect(reclaim).toThrow(/(is longer than 320 bytes.*){10}/);
+});
+
+test('the longest request fits into a message, and a message is not much longer', () => {
+  const sizes = METHODS.map(({ path }) => {
+    const places = PLACES.filter((one) => one.path === path);
+    return places.reduce((all, { bound: { bytes = 1, count = 1 } }) => all + count * (bytes + 3) + 16, 0);
+  });
+  expect(Math.max(...sizes)).toBeLessThan(REQUEST_BYTES);
+  expect(Math.max(...sizes)).toBeGreaterThan(REQUEST_BYTES / 2);
+});
+
+test('a text that has no bound is found at once', () => {
+  const contract = clone(FileDescriptorSetSchema, CONTRACT);
+  const message = contract.file
+    .flatMap(({ messageType }) => messageType)
+    .find(({ name }) => name === 'GetDomainRequest');
+  message?.field.push(
+    create(FieldDescriptorProtoSchema, {
+      name: 'fresh',
+      number: 9,
+      type: FieldDescriptorProto_Type.STRING,
+      label: FieldDescriptorProto_Label.OPTIONAL,
+    }),
+  );
+  expect(() => shapesOf(contract)).toThrow('blockjob.v1.GetDomainRequest.fresh: a text has a bound in bytes');
+});
+
+test('the contract says each bound at its field', async () => {
+  await using dir = await testDir('bj-bounds-');
+  const built = join(dir.path, 'contract.binpb');
+  await run('sh', ['-c', 'cd "$1" && exec "$2" build --path proto/blockjob -o "$3"', 'sh', REPOSITORY, BUF, built]);
+  const written = fromBinary(FileDescriptorSetSchema, await readFile(built)).file.flatMap((file) =>
+    file.messageType.flatMap((message, at) =>
+      message.field.map(({ name }, index) => {
+        // Fields (2) of a message (4), by their places in the file.
+        const path = [4, at, 2, index].join();
+        const comment = file.sourceCodeInfo?.location.find((one) => one.path.join() === path)?.leadingComments;
+        return { name: `${file.package}.${message.name}.${name}`, comment };
+      }),
+    ),
+  );
+  for (const [name, { bytes, count }] of Object.entries(BOUNDS)) {
+    const said = written.find((one) => one.name === name)?.comment?.replaceAll(/\s+/g, ' ');
+    const numbers = [...(said ?? '').matchAll(/at most (\d+)/gi)].map(([, number]) => Number(number));
+    expect({ name, said, numbers }).toMatchObject({ numbers: [count, bytes].filter((one) => one !== undefined) });
+  }
+});
