@@ -8,12 +8,14 @@ import type {
   Domain,
   DomainDisk,
   JobEvent,
+  JobsPage,
   Leftover,
   Page,
   ReclaimResult,
   Started,
 } from '../core/block-jobs.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
+import { type ForeignJobs, readable as readableForeign, together } from '../core/foreign-job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type {
   AbortRequest,
@@ -67,12 +69,16 @@ export class Guarded implements BlockJobs {
     return await this.#shown(ref, call, async (held) => await this.#jobs.getInfo(ref, held));
   }
 
-  async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
+  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
     const held = this.#held(call);
-    return await readable(BY_AGE, request, held, {
-      ask: async (at) => await this.#jobs.listJobs({ ...request, ...at }, held),
-      domainOf: ({ job }) => job.accepted.domain,
-    });
+    const foreign: ForeignJobs[] = [];
+    const ask = async (at: PageAsked) => {
+      const found = await this.#jobs.listJobs({ ...request, ...at }, held);
+      foreign.push(found);
+      return found;
+    };
+    const page = await readable(BY_AGE, request, held, { ask, domainOf: ({ job }) => job.accepted.domain });
+    return { ...page, ...readableForeign(together(foreign), (domain) => may(held, 'read', domain)) };
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {

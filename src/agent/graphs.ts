@@ -137,6 +137,6 @@ export async function domainThatWrites(
   return undefined;
 }
 
-async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
+export async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
   return lastProcess !== undefined && (await presenceOf(lastProcess)) === 'ENDED';
 }

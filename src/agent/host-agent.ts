@@ -5,6 +5,7 @@ import type {
   Domain,
   DomainDisk,
   JobEvent,
+  JobsPage,
   Leftover,
   Page,
   ReclaimResult,
@@ -134,9 +135,8 @@ export class HostAgent implements BlockJobs {
     return view ?? this.#views.asWritten(log);
   }
 
-  async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
-    const { items, nextPageToken } = await listJobs(request, call, this.#known);
-    return { items: await this.#views.now(items), nextPageToken, unreachableHosts: [] };
+  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
+    return await listJobs(request, call, { ...this.#known, host: this.#options.host, whose: this.#whose });
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {

@@ -1,10 +1,11 @@
-/** The jobs of a page: of those that the caller may read. */
-import type { Call } from '../core/block-jobs.ts';
+/** The jobs of this host, page by page, and with the first page what its QEMUs have of others' jobs: of what the caller may read. */
+import type { Call, JobsPage } from '../core/block-jobs.ts';
 import { failure } from '../core/errors.ts';
 import type { ListJobsRequest } from '../core/requests.ts';
 import { notThere } from '../core/rights.ts';
 import { BY_AGE, page, stateFilter } from '../core/rules/list.ts';
 import { isReadable, type Known } from './find-job.ts';
+import { type ForeignSite, foreignJobs } from './foreign-jobs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobViews } from './job-views.ts';
 
@@ -12,15 +13,16 @@ import type { JobViews } from './job-views.ts';
 export async function listJobs(
   request: ListJobsRequest,
   call: Call,
-  { jobs, machines, views }: Known & { readonly views: JobViews },
-): Promise<{ readonly items: readonly JobLog[]; readonly nextPageToken: string }> {
+  site: Known & ForeignSite & { readonly views: JobViews },
+): Promise<JobsPage> {
+  const { jobs, machines, views } = site;
   const { domain } = request;
   const states = stateFilter(request);
   await jobs.complete();
   const machine = domain === '' ? undefined : machines.find(domain, call);
-  const wanted = machine?.uuid ?? domain;
+  const uuid = machine?.uuid ?? domain;
   const isOfDomain = ({ job: { accepted } }: JobLog) =>
-    domain === '' || accepted.domain === domain || accepted.domainUuid === wanted;
+    domain === '' || accepted.domain === domain || accepted.domainUuid === uuid;
   const ofDomain = jobs.newestFirst.filter(isOfDomain);
   const readable = ofDomain.filter((log) => isReadable(log, call));
   if (domain !== '' && machine === undefined && readable.length === 0) {
@@ -28,9 +30,8 @@ export async function listJobs(
     notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, hidden);
   }
   const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(views.asWritten(log)) };
-  return page(
-    readable.filter(({ job }) => states.size === 0 || states.has(job.state)),
-    order,
-    request,
-  );
+  const wanted = readable.filter(({ job }) => states.size === 0 || states.has(job.state));
+  const { items: logs, nextPageToken } = page(wanted, order, request);
+  const [items, foreign] = await Promise.all([views.now(logs), foreignJobs(request, call, site)]);
+  return { items, nextPageToken, unreachableHosts: [], ...foreign };
 }

@@ -6,8 +6,14 @@ import type { JobTable } from './job-table.ts';
 import { compare } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-async function signIn(machine: VirtualMachine, { nodes }: BlockGraph): Promise<string | undefined> {
+async function signIn(machine: VirtualMachine, { nodes }: Pick<BlockGraph, 'nodes'>): Promise<string | undefined> {
   return signOfLibvirt(await machine.execute({ execute: 'query-chardev' }), nodes.keys());
+}
+
+/** As far as that is known without a look at the nodes now. */
+export async function isManaged(machine: VirtualMachine): Promise<boolean> {
+  const nodes: BlockGraph['nodes'] = machine.lastGraph?.nodes ?? new Map();
+  return (await signIn(machine, { nodes })) !== undefined;
 }
 
 /** Throws MANAGED_BY_LIBVIRT. */

@@ -25,9 +25,13 @@ export async function allPages<Item>(
 }
 
 /** A list without the hosts that do not answer is not what was asked for. */
-export function tellUnreachable(session: Session, hosts: readonly string[]): ExitCode {
-  if (hosts.length === 0) return EXIT.done;
-  if (session.isJson) session.tell({ type: 'unreachable', hosts, exitCode: EXIT.unreachable }, []);
-  session.note(`these hosts do not answer, and what they have is missing here: ${hosts.join(', ')}`);
-  return EXIT.unreachable;
+export function tellUnreachable(session: Session, hosts: readonly string[], domains: readonly string[] = []): ExitCode {
+  const exitCode = hosts.length === 0 ? EXIT.done : EXIT.unreachable;
+  if (domains.length > 0)
+    session.note(`these VMs do not answer, and jobs of other clients there are missing here: ${domains.join(', ')}`);
+  if (hosts.length > 0)
+    session.note(`these hosts do not answer, and what they have is missing here: ${hosts.join(', ')}`);
+  if (session.isJson && hosts.length + domains.length > 0)
+    session.tell({ type: 'unreachable', hosts, ...(domains.length > 0 && { domains }), exitCode }, []);
+  return exitCode;
 }

@@ -16,6 +16,7 @@ export {
   CommitFlag,
   CommitRequest,
   CommitResponse,
+  ForeignJob,
   GetInfoRequest,
   GetInfoResponse,
   Leftover,

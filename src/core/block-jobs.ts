@@ -5,6 +5,7 @@
  */
 import type { Disk, Image } from './chain.ts';
 import type { Failure } from './errors.ts';
+import type { ForeignJobs } from './foreign-job.ts';
 import type { JobView, PublicAccepted } from './job-view.ts';
 import type { PlannedStep } from './plans/preview.ts';
 import type {
@@ -146,6 +147,9 @@ export interface Page<Item> {
   readonly unreachableHosts: readonly string[];
 }
 
+/** The first page has the foreign jobs, and no other. */
+export interface JobsPage extends Page<JobView>, ForeignJobs {}
+
 export interface BlockJobs {
   /** Answers when QEMU has accepted the job; a start that is refused changes nothing. */
   startCopy(request: CopyRequest, call: Call): Promise<Started>;
@@ -155,7 +159,7 @@ export interface BlockJobs {
   commit(request: CommitRequest, call: Call): Promise<Started>;
   getInfo(job: JobRef, call: Call): Promise<JobView>;
   /** Newest first. */
-  listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>>;
+  listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage>;
   abort(request: AbortRequest, call: Call): Promise<JobView>;
   /** Answers when QEMU has taken the limit; 0: none. */
   setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView>;

@@ -5,6 +5,7 @@ import type {
   Domain,
   DomainDisk,
   JobEvent,
+  JobsPage,
   Leftover,
   Page,
   ReclaimResult,
@@ -12,6 +13,7 @@ import type {
 } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import type { FleetFigures } from '../core/figures.ts';
+import { together } from '../core/foreign-job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type {
   AbortRequest,
@@ -96,7 +98,7 @@ export class Fleet implements BlockJobs, Disposable {
     return await this.#routes.onJob(ref, 'read', call, async (agent, asked) => await agent.getInfo(ref, asked));
   }
 
-  async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
+  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
     stateFilter(request);
     // A domain that has moved has left its ended jobs where it was.
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(request, asked));
@@ -106,7 +108,7 @@ export class Fleet implements BlockJobs, Disposable {
     if (!isKnown && all.unreachable.length === 0) fail('DOMAIN_NOT_FOUND', { domain });
     const merged = merge(all, BY_AGE, request);
     for (const view of merged.items) this.#places.remember(view);
-    return merged;
+    return { ...merged, ...together(all.answers.map(({ answer }) => answer)) };
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {

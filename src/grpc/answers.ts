@@ -1,5 +1,6 @@
 /** Core types → messages. */
 import {
+  type ForeignJob as ForeignJobMessage,
   Leftover_Kind,
   Leftover as LeftoverMessage,
   type Plan,
@@ -30,6 +31,7 @@ import {
 } from '../../generated/blockjob/v1/job.ts';
 import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
+import type { ForeignJob } from '../core/foreign-job.ts';
 import type { JobView, PublicAccepted } from '../core/job-view.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Progress } from '../core/progress.ts';
@@ -174,6 +176,22 @@ export function fromJobEvent(event: JobEvent): JobEventMessage {
     job: fromJobView(event),
     detail: event.detail,
     oldestRevision: BigInt(event.oldestRevision ?? 0),
+  };
+}
+
+export function fromForeignJob(foreign: ForeignJob): ForeignJobMessage {
+  const { id, host, domain, disk, type, status } = foreign;
+  return {
+    id,
+    disk: { domain, disk: disk ?? '' },
+    domainUuid: foreign.domainUuid ?? '',
+    host,
+    type,
+    status,
+    current: BigInt(foreign.currentBytes),
+    end: BigInt(foreign.endBytes),
+    error: foreign.error ?? '',
+    managedByLibvirt: foreign.isOfLibvirt,
   };
 }
 

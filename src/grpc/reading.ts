@@ -20,7 +20,7 @@ import type {
 import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call, JobEvent } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
-import { fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
+import { fromForeignJob, fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';
 import { toEnum } from './enums.ts';
 import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
@@ -34,8 +34,14 @@ export function readingOf(jobs: BlockJobs) {
       return { job: fromJobView(await jobs.getInfo(toJobRef(job), call)) };
     },
     listJobs: async (request: ListJobsRequest, call: Call): Promise<ListJobsResponse> => {
-      const { items, nextPageToken, unreachableHosts } = await jobs.listJobs(toListJobsRequest(request), call);
-      return { jobs: items.map(fromJobView), nextPageToken, unreachableHosts: [...unreachableHosts] };
+      const { items, ...page } = await jobs.listJobs(toListJobsRequest(request), call);
+      return {
+        jobs: items.map(fromJobView),
+        nextPageToken: page.nextPageToken,
+        unreachableHosts: [...page.unreachableHosts],
+        foreignJobs: page.foreignJobs.map(fromForeignJob),
+        unreachableDomains: [...page.unreachableDomains],
+      };
     },
     watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<WatchJobResponse> {
       for await (const event of jobs.watch(toWatchRequest(request), call)) {

@@ -1,5 +1,6 @@
 /** One suite for all that is BlockJobs: what a caller gets does not depend on how many there are in between. */
 import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobEvent, Started } from '../../src/core/block-jobs.ts';
@@ -8,7 +9,7 @@ import type { JobView } from '../../src/core/job-view.ts';
 import type { CommitRequest, CopyRequest, RebaseRequest, WatchRequest } from '../../src/core/requests.ts';
 import { copyTo, PATIENT } from '../support/agent.ts';
 import { WAYS, type World, world } from '../support/block-jobs.ts';
-import { present } from '../support/checks.ts';
+import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 
 const PAGE = { pageSize: 0, pageToken: '' };
@@ -225,6 +226,28 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect((await refusal(here.jobs.checkOperation(request, PATIENT))).reason).toBe('BLOCK_COPY_ACTIVE');
     await here.jobs.abort({ job: { jobId: job.accepted.job }, pivot: false, ...abort, force: true }, PATIENT);
     await here.jobs.checkOperation(request, PATIENT);
+  });
+
+  test('jobs of other clients are listed, of each host, in the order of hosts', async () => {
+    for (const [host, { admin }] of here.qemus) {
+      const options = { driver: 'file', filename: join(here.dir, `foreign-${host}`), size: 0 };
+      await writeFile(options.filename, '');
+      await admin.execute('blockdev-create', { 'job-id': `of-${host}`, options });
+    }
+    const asked = { domain: '', states: [], ...PAGE };
+    const listed = async () => (await here.jobs.listJobs(asked, PATIENT)).foreignJobs;
+    const hosts = [...here.qemus.keys()];
+    const all = await eventually('all have concluded', async () => {
+      const found = await listed();
+      return found.length === hosts.length && found.every(({ status }) => status === 'concluded') ? found : undefined;
+    });
+    expect(all).toMatchObject(
+      hosts.map((host) => ({ id: `of-${host}`, host, domain: `vm-of-${host}`, type: 'create', isOfLibvirt: false })),
+    );
+    const ofOne = await here.jobs.listJobs({ ...asked, domain: here.qemu.name }, PATIENT);
+    expect(ofOne.foreignJobs.map(({ id }) => id)).toEqual([`of-${here.host}`]);
+    for (const [host, { admin }] of here.qemus) await admin.execute('job-dismiss', { id: `of-${host}` });
+    expect(await listed()).toEqual([]);
   });
 
   test('domains, their disks, jobs and leftovers are listed', async () => {

@@ -3,6 +3,7 @@ import { setInterval } from 'node:timers/promises';
 import type { BlockJobs, Domain, JobEvent } from '../../src/core/block-jobs.ts';
 import { type Call } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
+import { NO_FOREIGN_JOBS } from '../../src/core/foreign-job.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import { NOTHING, VIEW } from '../support/stub-server.ts';
 
@@ -34,7 +35,7 @@ export class ManyJobs {
       listJobs: async ({ states, pageSize }) => {
         const wanted = this.#all().filter(({ job }) => states.includes(job.state));
         const nextPageToken = wanted.length > pageSize ? 'more' : '';
-        return await Promise.resolve({ ...page, nextPageToken, items: wanted.slice(0, pageSize) });
+        return await Promise.resolve({ ...page, ...NO_FOREIGN_JOBS, nextPageToken, items: wanted.slice(0, pageSize) });
       },
       getInfo: async (ref) => await Promise.resolve(this.#find('jobId' in ref ? ref.jobId : '')),
       watch: ({ job, afterRevision }, call) => {

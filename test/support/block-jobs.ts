@@ -24,6 +24,8 @@ export interface World extends AsyncDisposable {
   readonly qemu: Qemu;
   readonly top: ChainImage;
   readonly dir: string;
+  /** Of each host; its one domain is `vm-of-HOST`. */
+  readonly qemus: ReadonlyMap<string, Qemu>;
 }
 
 const MIB = 1 << 20;
@@ -38,7 +40,8 @@ export async function world(way: Way): Promise<World> {
   if (last === undefined) throw new Error('no host');
   const jobs = await waysIn(way, hosts, dir, opened);
   const held = opened.move();
-  return { jobs, ...last, dir, [Symbol.asyncDispose]: async () => await held.disposeAsync() };
+  const qemus = new Map(hosts.map(({ host, qemu }) => [host, qemu]));
+  return { jobs, ...last, qemus, dir, [Symbol.asyncDispose]: async () => await held.disposeAsync() };
 }
 
 interface RunningHost {

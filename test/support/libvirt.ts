@@ -43,15 +43,17 @@ export class Libvirt implements AsyncDisposable {
     if (isRoot) await chown(path, NOBODY, NOBODY);
   }
 
-  /** Starts a VM without a guest, with one qcow2 image as disk `vda`. */
-  async create(name: string, image: string): Promise<void> {
+  /** Starts a VM without a guest, with one qcow2 image as disk `vda`. `monitor`: where QEMU has one for somebody else. */
+  async create(name: string, image: string, monitor?: string): Promise<void> {
     const xml = join(this.dir, `${name}.xml`);
+    const qmp = `<qemu:arg value='-qmp'/><qemu:arg value='unix:${monitor},server=on,wait=off'/>`;
+    const more = monitor === undefined ? '' : `<qemu:commandline>${qmp}</qemu:commandline>`;
     await writeFile(
       xml,
-      `<domain type='qemu'><name>${name}</name><memory unit='MiB'>32</memory>
+      `<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>${name}</name><memory unit='MiB'>32</memory>
 <os><type arch='x86_64' machine='q35'>hvm</type></os><devices><disk type='file' device='disk'>
 <driver name='qemu' type='qcow2' discard='unmap'/><source file='${image}'/><target dev='vda' bus='virtio'/></disk>
-</devices></domain>`,
+</devices>${more}</domain>`,
     );
     await this.virsh(['create', xml]);
     this.#held.defer(async () => {

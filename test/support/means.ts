@@ -15,6 +15,7 @@ export type Means =
   | 'power-cut'
   | 'by-hand'
   | 'etcd'
+  | 'libvirt'
   | 'systemd'
   | 'prometheus'
   | 'shells'
@@ -77,6 +78,16 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['etcd', ['--version']],
     ['etcdctl', ['version']],
     ['openssl', ['version']],
+  ],
+  // As root it runs as nobody, with files of its own.
+  libvirt: [
+    ['libvirtd', ['--version']],
+    ['virsh', ['--version']],
+    [
+      'sh',
+      ['-c', 'test -n "$(find /usr/lib /usr/lib64 -path "*/connection-driver/libvirt_driver_qemu.so" 2>/dev/null)"'],
+    ],
+    ['setpriv', ['--version']],
   ],
   shells: [
     ['bash', ['--version']],

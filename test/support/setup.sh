@@ -26,11 +26,13 @@ have gcc || lacks gcc "builds the one program of the test guest"
     lacks python3 "runs the test guest and checks its disks"
 have zstd || lacks zstd "unpacks the kernel of the test guest"
 have lz4 || lacks lz4 "unpacks that of an older Debian"
-if [ "$what" = bench ]; then
-    have libvirtd || lacks libvirt-daemon "the peer with which copies are compared"
+if [ "$what" != demo ]; then
+    have libvirtd || lacks libvirt-daemon "the peer with which copies are compared, and whose jobs are shown"
     [ -n "$(find /usr/lib -path '*/connection-driver/libvirt_driver_qemu.so' 2>/dev/null)" ] ||
         lacks libvirt-daemon-driver-qemu "its part for QEMU"
     have virsh || lacks libvirt-clients "its command"
+fi
+if [ "$what" = bench ]; then
     have etcd || lacks etcd-server "the directory of a fleet"
 fi
 if [ "$what" = test ]; then

@@ -2,6 +2,7 @@
 import type { BlockJobs, Call, Domain, DomainDisk, JobEvent, PlannedJob, Started } from '../../src/core/block-jobs.ts';
 import type { Encryption } from '../../src/core/destination.ts';
 import { type Failure, failure } from '../../src/core/errors.ts';
+import { type ForeignJobs, NO_FOREIGN_JOBS } from '../../src/core/foreign-job.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
 import type { AbortRequest, StartRequest, WatchRequest } from '../../src/core/requests.ts';
@@ -88,6 +89,8 @@ export class StubService {
   failure: Failure | undefined;
   /** Of a copy's destination; undefined: none. */
   encryption: Encryption | undefined;
+  /** Beside its job. */
+  foreign: ForeignJobs = NO_FOREIGN_JOBS;
   #timeLimitMs: number | undefined;
   /** Refuses, with what it throws, what a method is asked. */
   refuse: ((method: string) => void) | undefined;
@@ -163,7 +166,7 @@ export class StubService {
       rebase: async (request) => await this.#start('rebase', request),
       commit: async (request) => await this.#start('commit', request),
       getInfo: async (job) => await this.#answer('getInfo', { job }, this.view),
-      listJobs: async (request) => await this.#answer('listJobs', request, page(this.view)),
+      listJobs: async (request) => await this.#answer('listJobs', request, { ...page(this.view), ...this.foreign }),
       setSpeed: async (request) => await this.#answer('setSpeed', request, this.view),
       pause: async (request) => await this.#answer('pause', request, this.view),
       resume: async (request) => await this.#answer('resume', request, this.view),

@@ -569,6 +569,54 @@ export interface ListJobsRequest {
   pageToken: string;
 }
 
+/**
+ * Is a job that a QEMU has, and that another client of it has begun: libvirt, a backup tool, another blockjobd. What it is
+ * for nobody has told this service, which keeps nothing of it: once QEMU has forgotten it, it is not listed any more.
+ */
+export interface ForeignJob {
+  /**
+   * Gives its id in QEMU, as the other client has named it. Unique in its domain only. No JobRef: calls that name it by
+   * job_id are refused with JOB_NOT_FOUND.
+   */
+  id: string;
+  /**
+   * Names the domain, and the disk by its DomainService name. The disk is empty where it cannot be told: of a job that uses no
+   * image (create, snapshot-save), that uses those of several disks or of none, or that has concluded; and while QEMU cannot
+   * be asked for its nodes within one second.
+   */
+  disk?:
+    | DiskRef
+    | undefined;
+  /** Gives the domain's UUID, lower case. Empty if QEMU was started without one. */
+  domainUuid: string;
+  /** Names the host that it runs on. */
+  host: string;
+  /** Gives QEMU's word for its kind: "mirror", "stream", "commit", "backup", "create", "amend", "snapshot-save" … */
+  type: string;
+  /**
+   * Gives QEMU's word for its status: "running", "paused", "ready", "concluded" … One that is "concluded" is over, and waits
+   * for its client to dismiss it.
+   */
+  status: string;
+  /**
+   * Counts how far it is, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
+   * query-block-jobs calls offset.
+   */
+  current: bigint;
+  /**
+   * Counts in the same unit where its end is. It grows while the guest writes to a disk that is mirrored. 0: QEMU does not
+   * know yet. QEMU: total-progress, which query-block-jobs calls len.
+   */
+  end: bigint;
+  /** Gives QEMU's text of what went wrong, of one that is "concluded". Empty: nothing, or it is not over. */
+  error: string;
+  /**
+   * Is true if libvirt manages the VM: then the job is most likely libvirt's own, and starts are refused with
+   * MANAGED_BY_LIBVIRT.
+   */
+  managedByLibvirt: boolean;
+}
+
 /** Answers ListJobs. */
 export interface ListJobsResponse {
   /** Gives the jobs, newest first. */
@@ -577,6 +625,16 @@ export interface ListJobsResponse {
   nextPageToken: string;
   /** Names the hosts that did not answer: their jobs are missing here. Always empty on a single host. */
   unreachableHosts: string[];
+  /**
+   * Gives the foreign jobs, by host, domain and id. All of them on the first page, whatever page_size says, and none on later
+   * ones; none if state_filter names states of ended jobs only. Asked from QEMU now.
+   */
+  foreignJobs: ForeignJob[];
+  /**
+   * Names the domains whose QEMU did not answer within one second: their foreign jobs are missing here. Their own jobs are
+   * listed all the same, with what was last known of them. Only where foreign jobs are listed.
+   */
+  unreachableDomains: string[];
 }
 
 /** Asks for another speed. */
@@ -2607,8 +2665,246 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
   },
 };
 
+function createBaseForeignJob(): ForeignJob {
+  return {
+    id: "",
+    disk: undefined,
+    domainUuid: "",
+    host: "",
+    type: "",
+    status: "",
+    current: 0n,
+    end: 0n,
+    error: "",
+    managedByLibvirt: false,
+  };
+}
+
+export const ForeignJob: MessageFns<ForeignJob> = {
+  encode(message: ForeignJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.disk !== undefined) {
+      DiskRef.encode(message.disk, writer.uint32(18).fork()).join();
+    }
+    if (message.domainUuid !== "") {
+      writer.uint32(26).string(message.domainUuid);
+    }
+    if (message.host !== "") {
+      writer.uint32(34).string(message.host);
+    }
+    if (message.type !== "") {
+      writer.uint32(42).string(message.type);
+    }
+    if (message.status !== "") {
+      writer.uint32(50).string(message.status);
+    }
+    if (message.current !== 0n) {
+      if (BigInt.asUintN(64, message.current) !== message.current) {
+        throw new globalThis.Error("value provided for field message.current of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.current);
+    }
+    if (message.end !== 0n) {
+      if (BigInt.asUintN(64, message.end) !== message.end) {
+        throw new globalThis.Error("value provided for field message.end of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.end);
+    }
+    if (message.error !== "") {
+      writer.uint32(74).string(message.error);
+    }
+    if (message.managedByLibvirt !== false) {
+      writer.uint32(80).bool(message.managedByLibvirt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForeignJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForeignJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.disk = DiskRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.domainUuid = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.status = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.current = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.end = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.managedByLibvirt = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForeignJob {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      disk: isSet(object.disk) ? DiskRef.fromJSON(object.disk) : undefined,
+      domainUuid: isSet(object.domainUuid)
+        ? globalThis.String(object.domainUuid)
+        : isSet(object.domain_uuid)
+        ? globalThis.String(object.domain_uuid)
+        : "",
+      host: isSet(object.host) ? globalThis.String(object.host) : "",
+      type: isSet(object.type) ? globalThis.String(object.type) : "",
+      status: isSet(object.status) ? globalThis.String(object.status) : "",
+      current: isSet(object.current) ? BigInt(object.current) : 0n,
+      end: isSet(object.end) ? BigInt(object.end) : 0n,
+      error: isSet(object.error) ? globalThis.String(object.error) : "",
+      managedByLibvirt: isSet(object.managedByLibvirt)
+        ? globalThis.Boolean(object.managedByLibvirt)
+        : isSet(object.managed_by_libvirt)
+        ? globalThis.Boolean(object.managed_by_libvirt)
+        : false,
+    };
+  },
+
+  toJSON(message: ForeignJob): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.disk !== undefined) {
+      obj.disk = DiskRef.toJSON(message.disk);
+    }
+    if (message.domainUuid !== "") {
+      obj.domainUuid = message.domainUuid;
+    }
+    if (message.host !== "") {
+      obj.host = message.host;
+    }
+    if (message.type !== "") {
+      obj.type = message.type;
+    }
+    if (message.status !== "") {
+      obj.status = message.status;
+    }
+    if (message.current !== 0n) {
+      obj.current = message.current.toString();
+    }
+    if (message.end !== 0n) {
+      obj.end = message.end.toString();
+    }
+    if (message.error !== "") {
+      obj.error = message.error;
+    }
+    if (message.managedByLibvirt !== false) {
+      obj.managedByLibvirt = message.managedByLibvirt;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForeignJob>): ForeignJob {
+    return ForeignJob.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForeignJob>): ForeignJob {
+    const message = createBaseForeignJob();
+    message.id = object.id ?? "";
+    message.disk = (object.disk !== undefined && object.disk !== null) ? DiskRef.fromPartial(object.disk) : undefined;
+    message.domainUuid = object.domainUuid ?? "";
+    message.host = object.host ?? "";
+    message.type = object.type ?? "";
+    message.status = object.status ?? "";
+    message.current = (object.current !== undefined && object.current !== null) ? BigInt(object.current) : 0n;
+    message.end = (object.end !== undefined && object.end !== null) ? BigInt(object.end) : 0n;
+    message.error = object.error ?? "";
+    message.managedByLibvirt = object.managedByLibvirt ?? false;
+    return message;
+  },
+};
+
 function createBaseListJobsResponse(): ListJobsResponse {
-  return { jobs: [], nextPageToken: "", unreachableHosts: [] };
+  return { jobs: [], nextPageToken: "", unreachableHosts: [], foreignJobs: [], unreachableDomains: [] };
 }
 
 export const ListJobsResponse: MessageFns<ListJobsResponse> = {
@@ -2621,6 +2917,12 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
     }
     for (const v of message.unreachableHosts) {
       writer.uint32(26).string(v!);
+    }
+    for (const v of message.foreignJobs) {
+      ForeignJob.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.unreachableDomains) {
+      writer.uint32(42).string(v!);
     }
     return writer;
   },
@@ -2662,6 +2964,22 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
             message.unreachableHosts.push(reader.string());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.foreignJobs.push(ForeignJob.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.unreachableDomains.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2687,6 +3005,16 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
         : globalThis.Array.isArray(object?.unreachable_hosts)
         ? object.unreachable_hosts.map((e: any) => globalThis.String(e))
         : [],
+      foreignJobs: globalThis.Array.isArray(object?.foreignJobs)
+        ? object.foreignJobs.map((e: any) => ForeignJob.fromJSON(e))
+        : globalThis.Array.isArray(object?.foreign_jobs)
+        ? object.foreign_jobs.map((e: any) => ForeignJob.fromJSON(e))
+        : [],
+      unreachableDomains: globalThis.Array.isArray(object?.unreachableDomains)
+        ? object.unreachableDomains.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.unreachable_domains)
+        ? object.unreachable_domains.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2701,6 +3029,12 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
     if (message.unreachableHosts?.length) {
       obj.unreachableHosts = message.unreachableHosts;
     }
+    if (message.foreignJobs?.length) {
+      obj.foreignJobs = message.foreignJobs.map((e) => ForeignJob.toJSON(e));
+    }
+    if (message.unreachableDomains?.length) {
+      obj.unreachableDomains = message.unreachableDomains;
+    }
     return obj;
   },
 
@@ -2712,6 +3046,8 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
     message.jobs = object.jobs?.map((e) => Job.fromPartial(e)) || [];
     message.nextPageToken = object.nextPageToken ?? "";
     message.unreachableHosts = object.unreachableHosts?.map((e) => e) || [];
+    message.foreignJobs = object.foreignJobs?.map((e) => ForeignJob.fromPartial(e)) || [];
+    message.unreachableDomains = object.unreachableDomains?.map((e) => e) || [];
     return message;
   },
 };
@@ -4507,6 +4843,9 @@ export const BlockJobServiceService = {
    * Lists jobs, active and ended, newest first by create_time. Ended jobs are kept until they are pruned by age or
    * number. A job that starts while pages are being read may be missed; none is listed twice.
    *
+   * Beside them, foreign jobs: those that a QEMU has now and that another client has begun, as libvirt. They are shown, so
+   * that nobody takes their disks for free; no call of this service ends or changes one. QEMU: query-jobs.
+   *
    * Fails with DOMAIN_NOT_FOUND only if `domain` is given and has no kept job either.
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -4742,6 +5081,9 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * Lists jobs, active and ended, newest first by create_time. Ended jobs are kept until they are pruned by age or
    * number. A job that starts while pages are being read may be missed; none is listed twice.
    *
+   * Beside them, foreign jobs: those that a QEMU has now and that another client has begun, as libvirt. They are shown, so
+   * that nobody takes their disks for free; no call of this service ends or changes one. QEMU: query-jobs.
+   *
    * Fails with DOMAIN_NOT_FOUND only if `domain` is given and has no kept job either.
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -4967,6 +5309,9 @@ export interface BlockJobServiceClient extends Client {
   /**
    * Lists jobs, active and ended, newest first by create_time. Ended jobs are kept until they are pruned by age or
    * number. A job that starts while pages are being read may be missed; none is listed twice.
+   *
+   * Beside them, foreign jobs: those that a QEMU has now and that another client has begun, as libvirt. They are shown, so
+   * that nobody takes their disks for free; no call of this service ends or changes one. QEMU: query-jobs.
    *
    * Fails with DOMAIN_NOT_FOUND only if `domain` is given and has no kept job either.
    * Changes nothing; may be repeated. A client that leaves touches nothing.

@@ -1,12 +1,13 @@
 /** The commands that list: domains, disks, jobs, leftovers. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { Job_State } from '../../client/index.ts';
+import { type ForeignJob, Job_State } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
 import type { Run } from '../run.ts';
 import { diskInWords, domainRow } from '../show/domain.ts';
+import { foreignInWords } from '../show/foreign-job.ts';
 import { JOB_HEADING, jobRow } from '../show/job.ts';
-import { jsonOfDisk, jsonOfDomain, jsonOfJob } from '../show/json.ts';
+import { jsonOfDisk, jsonOfDomain, jsonOfForeign, jsonOfJob } from '../show/json.ts';
 import { stateName } from '../show/names.ts';
 import { table } from '../show/table.ts';
 import { ACTIVE } from './watch.ts';
@@ -60,7 +61,9 @@ interface JobsFlags {
 
 function jobsCommand(run: Run): Command {
   const command = new Command('jobs')
-    .description('list jobs, newest first: active ones, and ended ones as long as they are kept')
+    .description(
+      'list jobs, newest first: active ones, and ended ones as long as they are kept; and those of other clients',
+    )
     .argument('[domain]', 'those of one VM')
     .option('--active', 'active ones only')
     .addOption(
@@ -75,13 +78,22 @@ function jobsCommand(run: Run): Command {
     const stateFilter = active ? [...ACTIVE] : named;
     await run(command, 'reads', async (session) => {
       const { client, signal } = session;
+      const foreign: ForeignJob[] = [];
+      const silent: string[] = [];
       const { items, unreachableHosts } = await allPages(async (pageToken) => {
-        const { jobs, ...page } = await client.listJobs({ domain: String(domain), stateFilter, pageToken }, { signal });
+        const { jobs, foreignJobs, unreachableDomains, ...page } = await client.listJobs(
+          { domain: String(domain), stateFilter, pageToken },
+          { signal },
+        );
+        foreign.push(...foreignJobs);
+        silent.push(...unreachableDomains);
         return { ...page, items: jobs };
       }, limit);
-      if (session.isJson) for (const job of items) session.tell({ type: 'job', job: jsonOfJob(job) }, []);
-      else session.tell({ type: 'job' }, table(JOB_HEADING, items.map(jobRow)));
-      return tellUnreachable(session, unreachableHosts);
+      if (session.isJson) {
+        for (const job of items) session.tell({ type: 'job', job: jsonOfJob(job) }, []);
+        for (const job of foreign) session.tell({ type: 'foreign', foreign: jsonOfForeign(job) }, []);
+      } else session.tell({ type: 'job' }, [...table(JOB_HEADING, items.map(jobRow)), ...foreignInWords(foreign)]);
+      return tellUnreachable(session, unreachableHosts, silent);
     });
   });
 }

@@ -4,6 +4,7 @@ import {
   Disk,
   Domain,
   errorOfStatus,
+  ForeignJob,
   Job,
   JobEvent,
   Leftover,
@@ -17,6 +18,7 @@ type Plain = Readonly<Record<string, unknown>>;
 export type Line = Plain & {
   readonly type:
     | 'job'
+    | 'foreign'
     | 'event'
     | 'domain'
     | 'disk'
@@ -39,6 +41,10 @@ export function jsonOfError(error: BlockJobError): Plain {
 
 export function jsonOfJob(job: Job): Plain {
   return { ...withoutError(Job.toJSON(job)), ...(job.error && { error: jsonOfError(errorOfStatus(job.error)) }) };
+}
+
+export function jsonOfForeign(job: ForeignJob): Plain {
+  return ForeignJob.toJSON(job) as Plain;
 }
 
 export function jsonOfEvent(event: JobEvent): Plain {

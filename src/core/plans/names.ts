@@ -8,6 +8,11 @@ export function isJobId(qemuJob: string): boolean {
   return /^bj[0-9a-f]{16}$/.test(qemuJob);
 }
 
+/** Of which job of a blockjobd a job in QEMU is one: the job itself, or a step of it. Undefined: another client's. */
+export function jobOf(qemuJob: string): string | undefined {
+  return /^(bj[0-9a-f]{16})(?:-|$)/.exec(qemuJob)?.[1];
+}
+
 /** Whose a job is: the first digits of its id are those of the state folder from which it was begun. */
 export function ownerOf(job: string): string {
   return job.slice(2, 2 + OWNER_DIGITS);

@@ -1,5 +1,6 @@
 /** The rules of the lists, and of a watch, that need nothing but the request. */
 import type { Domain, Leftover } from '../block-jobs.ts';
+import { hasEnded, type JobState } from '../job.ts';
 import type { JobView } from '../job-view.ts';
 import type { ListJobsRequest, WatchRequest } from '../requests.ts';
 import { given, invalid, known, throwIfAny } from './rule.ts';
@@ -14,9 +15,15 @@ export function pageSize(asked: number): number {
 }
 
 /** The states to list. Throws for those that nobody knows. */
-export function stateFilter({ states }: ListJobsRequest): ReadonlySet<string> {
+export function stateFilter({ states }: ListJobsRequest): ReadonlySet<JobState> {
   throwIfAny(states.flatMap((state) => known('state_filter', state)));
   return new Set(states.flatMap((state) => given(state) ?? []));
+}
+
+/** Foreign jobs have no state of ours, and go on, or QEMU would not have them. They are all on the first page. */
+export function showsForeign(request: ListJobsRequest): boolean {
+  const states = stateFilter(request);
+  return request.pageToken === '' && (states.size === 0 || [...states].some((state) => !hasEnded({ state })));
 }
 
 /** How often progress is sent. Throws when out of range. */

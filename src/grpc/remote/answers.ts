@@ -1,5 +1,6 @@
 /** Messages → core types: what a service elsewhere answers. */
 import {
+  type ForeignJob as ForeignJobMessage,
   Leftover_Kind,
   type Leftover as LeftoverMessage,
   type Plan,
@@ -30,6 +31,7 @@ import {
 } from '../../../generated/blockjob/v1/job.ts';
 import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
+import type { ForeignJob } from '../../core/foreign-job.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import type { JobView, PublicAccepted } from '../../core/job-view.ts';
 import type { Outcome } from '../../core/outcome.ts';
@@ -170,6 +172,24 @@ export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
     time: timeOf(message.time) ?? '',
     detail: message.detail,
     ...(message.oldestRevision === 0n ? {} : { oldestRevision: Number(message.oldestRevision) }),
+  };
+}
+
+export function toForeignJob(message: ForeignJobMessage): ForeignJob {
+  const { id, host, type, disk } = message;
+  return {
+    id,
+    host,
+    domain: disk?.domain ?? '',
+    domainUuid: unlessEmpty(message.domainUuid),
+    disk: unlessEmpty(disk?.disk ?? ''),
+    type,
+    // Another QEMU's word, whichever it is.
+    status: message.status as ForeignJob['status'],
+    currentBytes: Number(message.current),
+    endBytes: Number(message.end),
+    error: unlessEmpty(message.error),
+    isOfLibvirt: message.managedByLibvirt,
   };
 }
 

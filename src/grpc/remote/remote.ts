@@ -16,6 +16,7 @@ import type {
   Domain,
   DomainDisk,
   JobEvent,
+  JobsPage,
   Leftover,
   Page,
   ReclaimResult,
@@ -39,7 +40,7 @@ import type {
 } from '../../core/requests.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
-import { toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
+import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
 import { errorOf } from './failure.ts';
 import { observed } from './observed.ts';
@@ -110,9 +111,10 @@ export class Remote implements BlockJobs, Disposable {
     return toJobView((await this.#ask(call, this.#jobs.getInfo.bind(this.#jobs), { job: fromJobRef(ref) })).job);
   }
 
-  async listJobs(request: ListJobsRequest, call: Call): Promise<Page<JobView>> {
-    const { jobs, ...page } = await this.#ask(call, this.#jobs.listJobs.bind(this.#jobs), fromListJobsRequest(request));
-    return { ...page, items: jobs.map(toJobView) };
+  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
+    const message = fromListJobsRequest(request);
+    const { jobs, foreignJobs, ...page } = await this.#ask(call, this.#jobs.listJobs.bind(this.#jobs), message);
+    return { ...page, items: jobs.map(toJobView), foreignJobs: foreignJobs.map(toForeignJob) };
   }
 
   async abort(request: AbortRequest, call: Call): Promise<JobView> {

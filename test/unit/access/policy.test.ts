@@ -10,6 +10,7 @@ import { Policy } from '../../../src/access/policy.ts';
 import { PolicyFile } from '../../../src/access/policy-file.ts';
 import type { BlockJobs, Call, Domain, Leftover } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { type ForeignJob, type ForeignJobs, NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import type { ListDomainsRequest, ListJobsRequest, ListLeftoversRequest } from '../../../src/core/requests.ts';
 import { may, mustOperate, notThere, type Right } from '../../../src/core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../../../src/core/rules/list.ts';
@@ -158,6 +159,10 @@ describe('what a server says of itself', () => {
 describe('what is guarded', () => {
   const view = (domain: string) => ({ job: jobWith({ domain }, RUNNING), progress: undefined });
   const leftover = (domain: string) => ({ id: domain, domain }) as Leftover;
+  const foreign: ForeignJobs = {
+    foreignJobs: ['mine', 'seen', 'theirs'].map((domain) => ({ domain, id: domain, host: 'h' }) as ForeignJob),
+    unreachableDomains: ['mine', 'theirs'],
+  };
   let names: readonly string[] = ['mine', 'theirs', 'seen'];
   const done: string[] = [];
   const did = (what: string) => done.push(what);
@@ -194,7 +199,10 @@ describe('what is guarded', () => {
     setSpeed: change('setSpeed'),
     pause: change('pause'),
     resume: change('resume'),
-    listJobs: async (asked: ListJobsRequest) => pageOf([view('mine'), view('theirs'), view('seen')], BY_AGE, asked),
+    listJobs: async (asked: ListJobsRequest) => ({
+      ...pageOf([view('mine'), view('theirs'), view('seen')], BY_AGE, asked),
+      ...(asked.pageToken === '' ? foreign : NO_FOREIGN_JOBS),
+    }),
     listDomains: async (asked: ListDomainsRequest) =>
       pageOf(
         names.map((name) => ({ name, host: 'h' }) as Domain),
@@ -313,6 +321,16 @@ describe('what is guarded', () => {
       failure: { reason: 'JOB_NOT_FOUND' },
       hides: { reason: 'CALLER_NOT_ALLOWED' },
     });
+  });
+
+  it('foreign jobs are those of VMs that the caller may read, all on the first page', async () => {
+    const asked = { domain: '', states: [], pageSize: 1, pageToken: '' };
+    const first = await guarded.listJobs(asked, me);
+    expect(first.foreignJobs.map(({ domain }) => domain)).toEqual(['mine', 'seen']);
+    expect(first.unreachableDomains).toEqual(['mine']);
+    expect(first.nextPageToken).not.toBe('');
+    expect(await guarded.listJobs({ ...asked, pageToken: first.nextPageToken }, me)).toMatchObject(NO_FOREIGN_JOBS);
+    expect(await guarded.listJobs(asked, nobody)).toMatchObject(NO_FOREIGN_JOBS);
   });
 
   it.each([1, 2, 3, 4, 5, 100])('lists in pages of %d name nothing but what the caller may read', async (pageSize) => {

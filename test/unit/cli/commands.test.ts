@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { Interrupted } from '../../../src/cli/terminal.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { type ForeignJob, NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import { Certificates } from '../../../src/grpc/certificates.ts';
 import { serve } from '../../../src/grpc/server.ts';
 import { Authority } from '../../support/certificates.ts';
@@ -200,7 +201,8 @@ describe.concurrent('the exit code', () => {
     const service = new StubService();
     const jobs = {
       ...service.jobs,
-      listJobs: async () => await Promise.resolve({ items: [], nextPageToken: '', unreachableHosts: ['host2'] }),
+      listJobs: async () =>
+        await Promise.resolve({ items: [], nextPageToken: '', unreachableHosts: ['host2'], ...NO_FOREIGN_JOBS }),
     };
     const stub = Object.defineProperty(service, 'jobs', { value: jobs });
     const ran = await stub.run(['jobs']);
@@ -443,6 +445,53 @@ describe.concurrent('the other commands', () => {
     expect((await service.run(['jobs', '--active', '--limit', '5'])).stdout).toContain(
       `${JOB}  vm1/vd0  COPY  RUNNING`,
     );
+  });
+});
+
+describe('jobs of other clients', () => {
+  const foreign: ForeignJob = {
+    id: 'drive-virtio-disk0',
+    host: 'host1',
+    domain: 'vm1',
+    domainUuid: undefined,
+    disk: 'vd0',
+    type: 'mirror',
+    status: 'running',
+    error: undefined,
+    currentBytes: 1 << 20,
+    endBytes: 4 << 20,
+    isOfLibvirt: true,
+  };
+  const save = { ...foreign, id: 'save', disk: undefined, type: 'snapshot-save', status: 'concluded' } as const;
+  const unknown = { ...save, error: 'no space', endBytes: 0, isOfLibvirt: false };
+  const service = new StubService();
+  service.foreign = { foreignJobs: [foreign, unknown], unreachableDomains: ['vm2'] };
+
+  it('are shown below ours, with nothing to end them by; a VM that does not answer is said', async () => {
+    const { stdout, stderr, code } = await service.run(['jobs']);
+    expect(
+      stdout
+        .split('\n')
+        .slice(1)
+        .map((line) => line.replaceAll(/ {2,}/g, '|')),
+    ).toEqual([
+      expect.stringContaining(JOB),
+      '',
+      'Not of this service, and shown only: who has begun them ends them.',
+      'FOREIGN JOB|DISK|KIND|STATUS|PROGRESS|BEGUN BY',
+      'drive-virtio-disk0|vm1/vd0|mirror|running|25.0 %|libvirt, most likely',
+      'save|vm1|snapshot-save|concluded: no space|another client',
+      '',
+    ]);
+    expect(stderr).toBe('these VMs do not answer, and jobs of other clients there are missing here: vm2\n');
+    expect(code).toBe(0);
+  });
+
+  it('are objects of a type of their own for programs', async () => {
+    const objects = objectsIn(await service.run(['jobs', '--output', 'json']));
+    expect(objects.map(({ type }) => type)).toEqual(['job', 'foreign', 'foreign', 'unreachable']);
+    expect(objects[1]).toMatchObject({ foreign: { id: foreign.id, current: '1048576', managedByLibvirt: true } });
+    expect(objects[3]).toEqual({ type: 'unreachable', hosts: [], domains: ['vm2'], exitCode: 0 });
   });
 });
 

@@ -5,6 +5,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { BlockJobClient, BlockJobError, errorOfStatus, fromMs, type Retry, toMs } from '../../../src/client/index.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { failure, BlockJobError as ServiceError, violation } from '../../../src/core/errors.ts';
+import { NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import type { CopyRequest } from '../../../src/core/requests.ts';
 import { Certificates } from '../../../src/grpc/certificates.ts';
 import { serve } from '../../../src/grpc/server.ts';
@@ -17,6 +18,7 @@ import { TcpProxy } from '../../support/tcp-proxy.ts';
 const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
 const DISK = { domain: 'vm1', disk: 'vd0' };
 const PAGE = { items: [], nextPageToken: '', unreachableHosts: [] };
+const JOBS_PAGE = { ...PAGE, ...NO_FOREIGN_JOBS };
 const UUID = /^[0-9a-f-]{36}$/;
 
 async function errorOf(call: Promise<unknown>): Promise<BlockJobError> {
@@ -46,7 +48,7 @@ function recording(): { jobs: Partial<BlockJobs>; asked: (readonly [string, stri
     rebase: does('rebase', VIEW),
     commit: does('commit', VIEW),
     getInfo: does('getInfo', VIEW),
-    listJobs: does('listJobs', PAGE),
+    listJobs: does('listJobs', JOBS_PAGE),
     abort: does('abort', VIEW),
     setSpeed: does('setSpeed', VIEW),
     pause: does('pause', VIEW),
@@ -171,7 +173,7 @@ describe('a call', () => {
         calls += 1;
         await Promise.resolve();
         if (calls === 1) throw new ServiceError(failure('DIRECTORY_UNREACHABLE', { why: 'a test', what: 'x' }));
-        return PAGE;
+        return JOBS_PAGE;
       },
     });
     const retries: Retry[] = [];

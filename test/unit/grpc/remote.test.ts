@@ -16,10 +16,17 @@ import { Job as JobMessage } from '../../../generated/blockjob/v1/job.ts';
 import { Status } from '../../../generated/google/rpc/status.ts';
 import type { JobEvent, Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
+import type { ForeignJob } from '../../../src/core/foreign-job.ts';
 import { outcomeOf } from '../../../src/core/outcome.ts';
 import type { Progress } from '../../../src/core/progress.ts';
-import { fromJobEvent, fromJobView, fromLeftover, fromReclaimResult } from '../../../src/grpc/answers.ts';
-import { toJobEvent, toJobView, toLeftover, toReclaimResult } from '../../../src/grpc/remote/answers.ts';
+import {
+  fromForeignJob,
+  fromJobEvent,
+  fromJobView,
+  fromLeftover,
+  fromReclaimResult,
+} from '../../../src/grpc/answers.ts';
+import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult } from '../../../src/grpc/remote/answers.ts';
 import { connect } from '../../../src/grpc/remote/connect.ts';
 import { errorOf, failureOf } from '../../../src/grpc/remote/failure.ts';
 import {
@@ -241,6 +248,24 @@ describe('an answer that is passed on', () => {
       { id: 'file:1', leftover, failure: failure('ACCESS_DENIED', { path: '/x', why: 'EPERM' }) },
     ];
     for (const result of results) expect(toReclaimResult(fromReclaimResult(result))).toEqual(result);
+  });
+
+  it('foreign jobs, in the words of QEMU', () => {
+    const known: ForeignJob = {
+      id: 'drive-virtio-disk0',
+      host: 'host-a',
+      domain: 'vm1',
+      domainUuid: 'u',
+      disk: 'vd0',
+      type: 'mirror',
+      status: 'concluded',
+      error: 'no space',
+      currentBytes: 7,
+      endBytes: 2 ** 40,
+      isOfLibvirt: true,
+    };
+    const least = { ...known, domainUuid: undefined, disk: undefined, error: undefined, isOfLibvirt: false };
+    for (const one of [known, least]) expect(toForeignJob(fromForeignJob(one))).toEqual(one);
   });
 
   it('refuses what only a newer service can say', () => {

@@ -12,6 +12,7 @@ import { ServerService } from '../../../generated/es/blockjob/v1/server_service_
 import { ErrorInfoSchema } from '../../../generated/es/google/rpc/error_details_pb.js';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import type { ServerInfo } from '../../../src/core/server-info.ts';
 import { type RunningPage, servePage } from '../../../src/page/page.ts';
 import { present } from '../../support/checks.ts';
@@ -179,7 +180,12 @@ describe('an answer', () => {
     await using page = await serving({
       listJobs: async (request) => {
         asked.push(request);
-        return await Promise.resolve({ items: [VIEW], nextPageToken: 'more', unreachableHosts: ['host2'] });
+        return await Promise.resolve({
+          items: [VIEW],
+          nextPageToken: 'more',
+          unreachableHosts: ['host2'],
+          ...NO_FOREIGN_JOBS,
+        });
       },
     });
     const { jobs } = clientsOf(page);

@@ -659,6 +659,97 @@ export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
 export declare const ListJobsRequestSchema: GenMessage<ListJobsRequest>;
 
 /**
+ * Is a job that a QEMU has, and that another client of it has begun: libvirt, a backup tool, another blockjobd. What it is
+ * for nobody has told this service, which keeps nothing of it: once QEMU has forgotten it, it is not listed any more.
+ *
+ * @generated from message blockjob.v1.ForeignJob
+ */
+export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
+  /**
+   * Gives its id in QEMU, as the other client has named it. Unique in its domain only. No JobRef: calls that name it by
+   * job_id are refused with JOB_NOT_FOUND.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Names the domain, and the disk by its DomainService name. The disk is empty where it cannot be told: of a job that uses no
+   * image (create, snapshot-save), that uses those of several disks or of none, or that has concluded; and while QEMU cannot
+   * be asked for its nodes within one second.
+   *
+   * @generated from field: blockjob.v1.DiskRef disk = 2;
+   */
+  disk?: DiskRef | undefined;
+
+  /**
+   * Gives the domain's UUID, lower case. Empty if QEMU was started without one.
+   *
+   * @generated from field: string domain_uuid = 3;
+   */
+  domainUuid: string;
+
+  /**
+   * Names the host that it runs on.
+   *
+   * @generated from field: string host = 4;
+   */
+  host: string;
+
+  /**
+   * Gives QEMU's word for its kind: "mirror", "stream", "commit", "backup", "create", "amend", "snapshot-save" …
+   *
+   * @generated from field: string type = 5;
+   */
+  type: string;
+
+  /**
+   * Gives QEMU's word for its status: "running", "paused", "ready", "concluded" … One that is "concluded" is over, and waits
+   * for its client to dismiss it.
+   *
+   * @generated from field: string status = 6;
+   */
+  status: string;
+
+  /**
+   * Counts how far it is, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
+   * query-block-jobs calls offset.
+   *
+   * @generated from field: uint64 current = 7;
+   */
+  current: bigint;
+
+  /**
+   * Counts in the same unit where its end is. It grows while the guest writes to a disk that is mirrored. 0: QEMU does not
+   * know yet. QEMU: total-progress, which query-block-jobs calls len.
+   *
+   * @generated from field: uint64 end = 8;
+   */
+  end: bigint;
+
+  /**
+   * Gives QEMU's text of what went wrong, of one that is "concluded". Empty: nothing, or it is not over.
+   *
+   * @generated from field: string error = 9;
+   */
+  error: string;
+
+  /**
+   * Is true if libvirt manages the VM: then the job is most likely libvirt's own, and starts are refused with
+   * MANAGED_BY_LIBVIRT.
+   *
+   * @generated from field: bool managed_by_libvirt = 10;
+   */
+  managedByLibvirt: boolean;
+};
+
+/**
+ * Describes the message blockjob.v1.ForeignJob.
+ * Use `create(ForeignJobSchema)` to create a new message.
+ */
+export declare const ForeignJobSchema: GenMessage<ForeignJob>;
+
+/**
  * Answers ListJobs.
  *
  * @generated from message blockjob.v1.ListJobsResponse
@@ -684,6 +775,22 @@ export declare type ListJobsResponse = Message<"blockjob.v1.ListJobsResponse"> &
    * @generated from field: repeated string unreachable_hosts = 3;
    */
   unreachableHosts: string[];
+
+  /**
+   * Gives the foreign jobs, by host, domain and id. All of them on the first page, whatever page_size says, and none on later
+   * ones; none if state_filter names states of ended jobs only. Asked from QEMU now.
+   *
+   * @generated from field: repeated blockjob.v1.ForeignJob foreign_jobs = 4;
+   */
+  foreignJobs: ForeignJob[];
+
+  /**
+   * Names the domains whose QEMU did not answer within one second: their foreign jobs are missing here. Their own jobs are
+   * listed all the same, with what was last known of them. Only where foreign jobs are listed.
+   *
+   * @generated from field: repeated string unreachable_domains = 5;
+   */
+  unreachableDomains: string[];
 };
 
 /**
@@ -1524,6 +1631,9 @@ export declare const BlockJobService: GenService<{
   /**
    * Lists jobs, active and ended, newest first by create_time. Ended jobs are kept until they are pruned by age or
    * number. A job that starts while pages are being read may be missed; none is listed twice.
+   *
+   * Beside them, foreign jobs: those that a QEMU has now and that another client has begun, as libvirt. They are shown, so
+   * that nobody takes their disks for free; no call of this service ends or changes one. QEMU: query-jobs.
    *
    * Fails with DOMAIN_NOT_FOUND only if `domain` is given and has no kept job either.
    * Changes nothing; may be repeated. A client that leaves touches nothing.

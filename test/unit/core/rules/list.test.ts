@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { ListJobsRequest, WatchRequest } from '../../../../src/core/requests.ts';
-import { type Order, page, progressIntervalMs, stateFilter } from '../../../../src/core/rules/list.ts';
+import { type Order, page, progressIntervalMs, showsForeign, stateFilter } from '../../../../src/core/rules/list.ts';
 
 const LIST: ListJobsRequest = { domain: '', states: [], pageSize: 0, pageToken: '' };
 const WATCH: WatchRequest = { job: { jobId: 'bj1' }, afterRevision: undefined, progressIntervalMs: undefined };
 
 const ORDER: Order<string> = { list: 'things', key: (item) => item };
+
+const shown = (more: Partial<ListJobsRequest>) => showsForeign({ ...LIST, ...more });
 
 describe('a list', () => {
   const items = Array.from({ length: 1001 }, (_, index) => `job ${String(index).padStart(4, '0')}`);
@@ -68,6 +70,16 @@ describe('a list', () => {
     expect(stateFilter(LIST)).toEqual(new Set());
     expect(stateFilter({ ...LIST, states: ['READY', undefined, 'READY'] })).toEqual(new Set(['READY']));
     expect(() => stateFilter({ ...LIST, states: [{ unrecognized: 99 }] })).toThrow('state_filter: has no value 99');
+  });
+
+  it('has foreign jobs on its first page, unless ended jobs alone are asked for', () => {
+    const { nextPageToken } = page(['a', 'b'], { ...ORDER, list: 'jobs' }, { pageSize: 1, pageToken: '' });
+    expect([shown({}), shown({ states: ['RUNNING'] }), shown({ states: ['COMPLETED', 'READY'] })]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect([shown({ pageToken: nextPageToken }), shown({ states: ['COMPLETED', 'FAILED'] })]).toEqual([false, false]);
   });
 });
 
