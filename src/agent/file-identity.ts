@@ -27,9 +27,14 @@ const MOST_LINKS = 40;
  */
 export async function identify(path: string, root = '', sys = '/sys'): Promise<FileIdentity | undefined> {
   if (!path.startsWith('/')) return undefined;
-  const real = root === '' ? path : await resolveIn(root, path).catch(() => undefined);
+  const real = await inRoot(root, path).catch(() => undefined);
   const there = real === undefined ? undefined : await stat(real).catch(() => undefined);
   return there === undefined ? undefined : await identityOf(there, sys);
+}
+
+/** Where a process finds what it calls so whose root is there. Rejects where it cannot be followed. */
+export async function inRoot(root: string, path: string): Promise<string> {
+  return root === '' ? path : await resolveIn(root, path);
 }
 
 export async function identityOf(stats: BigIntStats, sys = '/sys'): Promise<FileIdentity> {

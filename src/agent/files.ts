@@ -8,7 +8,7 @@ import { fail } from '../core/errors.ts';
 import { LEAST_HEADER_BYTES, snapshotCount } from '../core/image-header.ts';
 import { PRIVATE } from '../core/plans/file-access.ts';
 import type { Action, FileOwner, KnownFile, MadeFile } from '../core/plans/step.ts';
-import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
+import { type DiskFile, lstat, open, stat, unlink } from './disk-files.ts';
 import { identify } from './file-identity.ts';
 import type { Holder } from './graphs.ts';
 import { processWith } from './open-files.ts';
@@ -76,7 +76,11 @@ export async function isThere(path: string): Promise<boolean> {
 
 /** Undefined: nothing. Rejects where that cannot be told: what is not seen may be there. */
 async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
-  return await lstat(path).catch((error: unknown) => {
+  return await orNothing(lstat(path));
+}
+
+async function orNothing(found: Promise<BigIntStats>): Promise<BigIntStats | undefined> {
+  return await found.catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
       return undefined;
     throw error;
@@ -160,11 +164,20 @@ export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): K
 /** Rejects where it cannot be told. */
 export async function isStill(file: KnownFile): Promise<boolean> {
   const now = await whatIsAt(file.path);
-  if (now === undefined) return false;
+  return now !== undefined && isThat(file, now);
+}
+
+function isThat(file: KnownFile, now: BigIntStats): boolean {
   const { device, inode, birthTimeNs } = knownAs(file.path, now);
   if (inode !== file.inode || birthTimeNs !== file.birthTimeNs) return false;
   // A disk's number may be another one after a boot, or where it was mounted again.
   return device === file.device || birthTimeNs !== NO_BIRTH_TIME;
+}
+
+/** Who opens it by its name finds that very file: a link may lead there, too. Rejects where it cannot be told. */
+export async function isFoundAs(file: KnownFile): Promise<boolean> {
+  const now = await orNothing(stat(file.path));
+  return now !== undefined && isThat(file, now);
 }
 
 /** The same for each name of one file or device; of what is no file that is there, the name itself. */

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
 import { open, stat } from './disk-files.ts';
-import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from './file-identity.ts';
+import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
 import { type Mount, mounts } from './mounts.ts';
 import { descriptorsOf, infoOf, processes } from './proc.ts';
 
@@ -81,10 +81,10 @@ async function rootOf(pid: number): Promise<string | undefined> {
   }
 }
 
-/** Undefined: there is no file of this name here. */
-export async function soughtAt(path: string): Promise<SoughtFile | undefined> {
-  const identity = await identify(path);
-  return identity && (await soughtAs(identity, path));
+/** Undefined: there is no file of this name; here, or for a process whose root that is. */
+export async function soughtAt(path: string, root = ''): Promise<SoughtFile | undefined> {
+  const identity = await identify(path, root);
+  return identity && (await soughtAs(identity, await inRoot(root, path)));
 }
 
 /** `identity`: what is at the path. */

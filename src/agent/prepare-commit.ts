@@ -12,10 +12,10 @@ import type { CommitSpec } from '../core/rules/commit.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { formatOf } from './destination.ts';
 import { fileKey } from './files.ts';
+import { foundByName } from './found-by-name.ts';
 import { domainWith, lookOnce } from './graphs.ts';
-import { knownFiles, namedFiles } from './known-file.ts';
+import { knownFiles } from './known-file.ts';
 import { checkAllowed } from './place.ts';
-import { refuseOtherFile } from './prove-file.ts';
 import { keptName } from './relative-name.ts';
 import { sharedStorage } from './shared-storage.ts';
 import { sharedWriter } from './shared-writer.ts';
@@ -33,7 +33,9 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
-  if (!isActive) await refuseOtherFile(imageAt(topAt - 1, site), site.machine);
+  const stays = [...disk.chain.slice(0, topAt), ...disk.chain.slice(baseAt)];
+  const { machine } = site;
+  const named = await foundByName(stays, isActive ? { machine } : { relinked: imageAt(topAt - 1, site), machine });
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base.path, topPath: top.path };
   const backingFile = isActive ? undefined : await nameForOverlay(topAt, baseAt, spec, site);
@@ -46,8 +48,8 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
       ? {}
       : {
           handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile },
-          named: await namedFiles([imageAt(topAt - 1, site), base], site.machine),
         }),
+    named,
     unused: { afterSuccess: onlyBelow(graph, disk, top.node, [base.node]), otherwise: [] },
     committed,
     ...losses,

@@ -6,10 +6,13 @@ import { copyUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { type Backing, type CopyDestination, type CopySource, nodesOf, planCopy } from '../core/plans/copy.ts';
+import type { KnownFile } from '../core/plans/step.ts';
 import { canCompare, canYank } from '../core/qemu/features.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';
 import { checkDestination } from './destination.ts';
-import { namedFiles } from './known-file.ts';
+import { stat } from './disk-files.ts';
+import { knownAs } from './files.ts';
+import { foundByName } from './found-by-name.ts';
 import { lookAtReused } from './reused.ts';
 import { requireSecret } from './secrets.ts';
 import { sharedWriter } from './shared-writer.ts';
@@ -29,9 +32,12 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   // Last, as it looks at all processes of the host.
   const sharedBy = await sharedWriter(site);
   const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined, sharedBy }), spec.accept);
+  const shared = sharedNode(destination.backing);
+  const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
   // The header has clusters as the source's has, where it is qcow2, too.
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
+  const named = [...(await ownFiles(destination.backing)), ...(await foundByName(under, { machine: site.machine }))];
   const accepted = await acceptedAt(site);
   const { job } = accepted;
   const source: CopySource = {
@@ -48,8 +54,6 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
       ? { node: backing.node, path: backing.path, bytes: backing.virtualSizeBytes }
       : undefined;
   if (verify !== undefined && !canCompare(site.schema)) refuseComparison(site);
-  const shared = sharedNode(destination.backing);
-  const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
   const toSet = [
     ...lacks,
     ...(encryption === undefined ? [] : [keyNeeded(path, encryption)]),
@@ -75,7 +79,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     ...(toSet.length === 0 ? {} : { toSet }),
     ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
     ...(reused && { reused }),
-    ...(backing && backingName !== undefined ? { named: await namedFiles([backing], site.machine) } : {}),
+    ...(named.length === 0 ? {} : { named }),
     ...losses,
     options,
     plan: planCopy(job, source, { ...destination, ...(verify && { verify }) }, options),
@@ -91,6 +95,12 @@ function refuseComparison({ identity, machine }: Site): never {
 function targetOf({ storage }: CopyDestination, asked: Destination): Destination {
   if (storage.driver === 'nbd') return asked;
   return { kind: storage.driver === 'file' ? 'file' : 'block-device', path: storage.filename };
+}
+
+/** Of the chain that a destination has of its own: QEMU does not have them open yet. */
+async function ownFiles(backing: Backing | undefined): Promise<readonly KnownFile[]> {
+  if (backing?.is !== 'IMAGE') return [];
+  return [knownAs(backing.path, await stat(backing.path)), ...(await ownFiles(backing.below))];
 }
 
 /** The image of the source's chain on which the destination's ends: it stays. */

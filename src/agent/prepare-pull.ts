@@ -8,8 +8,7 @@ import type { Accepted } from '../core/journal-entry.ts';
 import { type PullBase, planPull } from '../core/plans/pull.ts';
 import { pullsToSubclusters } from '../core/qemu/features.ts';
 import type { PullSpec } from '../core/rules/rebase.ts';
-import { namedFiles } from './known-file.ts';
-import { refuseOtherFile } from './prove-file.ts';
+import { foundByName } from './found-by-name.ts';
 import { keptName } from './relative-name.ts';
 import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
 
@@ -22,7 +21,8 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
   const { accept, ...losses } = asAccepted(judge(uses, spec.accept));
   const below = base && (await pullBase(base, at ?? 0, spec, site));
   if (below !== undefined) refuseLongName(below.backingFile, top);
-  await refuseOtherFile(top, site.machine);
+  const found = [top, ...(at === undefined ? [] : disk.chain.slice(at))];
+  const named = await foundByName(found, { relinked: top, machine: site.machine });
   const accepted = await acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base?.path ?? '' };
   const pulled = disk.chain[1];
@@ -38,7 +38,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
       otherwise: [],
     },
     committed: [],
-    named: await namedFiles(base === undefined ? [top] : [top, base], site.machine),
+    named,
     ...losses,
     options,
     plan: planPull(accepted.job, top.node, below, options),

@@ -1,13 +1,12 @@
 /** The file that is meant and the file that QEMU has open are proved to be one, before anything is written through QEMU. */
 import { dirname } from 'node:path';
-import type { Image } from '../core/chain.ts';
 import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Action, KnownFile } from '../core/plans/step.ts';
 import { SECTOR_BYTES, wholeSectors } from '../core/sectors.ts';
 import { stat } from './disk-files.ts';
 import { identify, overlaps } from './file-identity.ts';
-import { isStill, knownAs } from './files.ts';
+import { isFoundAs, knownAs } from './files.ts';
 import type { JobLog } from './job-log.ts';
 import { isOpen, soughtAt } from './open-files.ts';
 import type { Place } from './place.ts';
@@ -47,14 +46,14 @@ export function filesToFind(job: Pick<Job, 'accepted' | 'destinationFile'>): rea
 
 /**
  * Undefined: all of these files, which were proved to be QEMU's, are at their names still. Of some network file systems the
- * inode is another at each look: then what QEMU has open decides. Rejects where it cannot be told.
+ * inode is another at each look, and some names only QEMU finds: then what QEMU has open there decides. Rejects where it cannot be told.
  */
 export async function movedAway(files: readonly KnownFile[], machine: Opens | undefined): Promise<Failure | undefined> {
   for (const file of files) {
-    if (await isStill(file)) continue;
+    if (await isFoundAs(file)) continue;
     const { path } = file;
     const opens = await machine?.openFiles();
-    const there = opens && (await soughtAt(path));
+    const there = opens && (await soughtAt(path, opens.root));
     if (opens === undefined || there === undefined || !(await isOpen(opens, there)))
       return failure('DESTINATION_MOVED', { path });
   }
@@ -70,16 +69,6 @@ export async function mustBeInPlace(files: readonly KnownFile[], machine: Opens 
 /** As a caller asks for the pivot: the job stays READY. It is looked at again right before the guest is moved. */
 export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachines): Promise<void> {
   if (job.state === 'READY') await mustBeInPlace(filesToFind(job), machines.of(job.accepted));
-}
-
-/** Of an image whose header is read back by its name in the end. Throws PATH_DIFFERS_IN_QEMU. */
-export async function refuseOtherFile({ path }: Pick<Image, 'path'>, machine: VirtualMachine): Promise<void> {
-  const opens = await machine.openFiles();
-  if (opens === undefined) return;
-  const ours = await soughtAt(path);
-  if (ours === undefined || !(await isOpen(opens, ours))) {
-    fail('PATH_DIFFERS_IN_QEMU', { path, domain: machine.name });
-  }
 }
 
 /** Before anything is made: at the path is the same for both, or nothing in a folder that is. Throws PATH_DIFFERS_IN_QEMU. */

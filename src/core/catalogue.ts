@@ -227,6 +227,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
     text: 'destination {path} {what}; {wayOut}',
   },
+  HEADER_DIFFERS: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'the header of {path} (node {node}) says {says}, and QEMU has {has} below it: who opens the disk by its headers finds another disk; copy the whole disk instead, or have the header say what the guest has (qemu-img rebase -u, while the VM is off)',
+  },
   REUSED_UNLIKE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',

@@ -74,8 +74,8 @@ export interface Accepted {
   /** What older jobs say of these files is over. Undefined in older journals. */
   readonly uses?: readonly UsedFile[];
   /**
-   * Images by whose names the disk is opened next, as far as they are files that QEMU is proved to have: those whose headers
-   * a job changes, and those that a header names then. They have to be at these names in the end. Undefined in older journals.
+   * Files by whose names the disk is opened next, beside the destination, as far as they are proved to be QEMU's: all images that
+   * stay in its chain. They have to be at these names in the end. Undefined in older journals; those have the first ones only.
    */
   readonly named?: readonly KnownFile[];
   readonly options: JobOptions;

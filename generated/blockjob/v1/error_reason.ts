@@ -389,6 +389,15 @@ export const ErrorReason = {
    */
   ERROR_REASON_ENCRYPTION_MISMATCH: 952,
   /**
+   * ERROR_REASON_HEADER_DIFFERS - FAILED_PRECONDITION. The header of an image that stays in the disk's chain names another backing file, or another format of it,
+   * than QEMU has below it: it was given one when it was started (-blockdev), or when somebody took a snapshot. The guest would go
+   * on well, and who opens the disk by its headers next finds another disk. Nothing was changed.
+   * Do: copy the whole disk; or have the header say what the guest has (qemu-img rebase -u), while the VM is off.
+   * libvirt: none (its own XML keeps the chain).
+   * Keys: path, node, says, has.
+   */
+  ERROR_REASON_HEADER_DIFFERS: 980,
+  /**
    * ERROR_REASON_REUSED_UNLIKE - FAILED_PRECONDITION. A shallow copy into what is there (reuse_external) writes what the active image holds, and leaves all
    * else as it is: it must show what the image below the active one shows. What is there holds nothing, and has no backing
    * file, or one of another size, or one that is further down in the guest's chain. Nothing was changed.
@@ -585,6 +594,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_SECRET_NOT_FOUND = typeof ErrorReason.ERROR_REASON_SECRET_NOT_FOUND;
   export type ERROR_REASON_SECRET_WRONG = typeof ErrorReason.ERROR_REASON_SECRET_WRONG;
   export type ERROR_REASON_ENCRYPTION_MISMATCH = typeof ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
+  export type ERROR_REASON_HEADER_DIFFERS = typeof ErrorReason.ERROR_REASON_HEADER_DIFFERS;
   export type ERROR_REASON_REUSED_UNLIKE = typeof ErrorReason.ERROR_REASON_REUSED_UNLIKE;
   export type ERROR_REASON_REUSED_DIFFERS = typeof ErrorReason.ERROR_REASON_REUSED_DIFFERS;
   export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
@@ -755,6 +765,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 952:
     case "ERROR_REASON_ENCRYPTION_MISMATCH":
       return ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
+    case 980:
+    case "ERROR_REASON_HEADER_DIFFERS":
+      return ErrorReason.ERROR_REASON_HEADER_DIFFERS;
     case 955:
     case "ERROR_REASON_REUSED_UNLIKE":
       return ErrorReason.ERROR_REASON_REUSED_UNLIKE;
@@ -916,6 +929,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_SECRET_WRONG";
     case ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH:
       return "ERROR_REASON_ENCRYPTION_MISMATCH";
+    case ErrorReason.ERROR_REASON_HEADER_DIFFERS:
+      return "ERROR_REASON_HEADER_DIFFERS";
     case ErrorReason.ERROR_REASON_REUSED_UNLIKE:
       return "ERROR_REASON_REUSED_UNLIKE";
     case ErrorReason.ERROR_REASON_REUSED_DIFFERS:

@@ -1,0 +1,79 @@
+/**
+ * The images by whose names alone somebody opens the disk when a job is done: each is at its name, as QEMU finds it, and each
+ * header leads to the image that QEMU has below. Else the guest would go on well, and its disk would not start again.
+ */
+import type { Image } from '../core/chain.ts';
+import { fileNamed, namesFormat } from '../core/disks/header-names.ts';
+import { fail } from '../core/errors.ts';
+import type { KnownFile } from '../core/plans/step.ts';
+import { stat } from './disk-files.ts';
+import { identify, inRoot } from './file-identity.ts';
+import { knownAs } from './files.ts';
+import { namedFiles } from './known-file.ts';
+import { isOpen, type OpenFiles, soughtAt } from './open-files.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+/**
+ * `images`: from the top down to the last one. `relinked`: that whose header the job writes. Throws HEADER_DIFFERS, or
+ * PATH_DIFFERS_IN_QEMU.
+ */
+export async function foundByName(
+  images: readonly Image[],
+  { relinked, machine }: { readonly relinked?: Image; readonly machine: VirtualMachine },
+): Promise<readonly KnownFile[]> {
+  const opens = await machine.openFiles();
+  // Where /proc does not tell, those of which QEMU's word tells it.
+  const files =
+    opens === undefined ? await namedFiles(images, machine) : await provedFiles(images, relinked, opens, machine.name);
+  await refuseOtherHeaders(images, relinked, opens?.root ?? '');
+  return files;
+}
+
+async function provedFiles(
+  images: readonly Image[],
+  relinked: Image | undefined,
+  opens: OpenFiles,
+  domain: string,
+): Promise<readonly KnownFile[]> {
+  const files = images.map(async (image) => {
+    // Its header is read back here, by this name.
+    const root = image === relinked ? '' : opens.root;
+    const paths = [image.path, image.dataFile].filter((path) => path.startsWith('/'));
+    return await Promise.all(paths.map(async (path) => await proved(path, { ...opens, root }, domain)));
+  });
+  return (await Promise.all(files)).flat();
+}
+
+/** As a process finds it whose root that is. */
+async function proved(path: string, opens: OpenFiles, domain: string): Promise<KnownFile> {
+  const differs = () => fail('PATH_DIFFERS_IN_QEMU', { path, domain });
+  const there = await soughtAt(path, opens.root);
+  if (there === undefined || !(await isOpen(opens, there))) differs();
+  return knownAs(path, await stat(await inRoot(opens.root, path)).catch(differs));
+}
+
+async function refuseOtherHeaders(images: readonly Image[], relinked: Image | undefined, root: string): Promise<void> {
+  for (const [at, image] of images.entries()) {
+    if (image === relinked) continue;
+    const below = images[at + 1];
+    const { path, node, backingFile } = image;
+    if (await leadsTo(image, below, root)) continue;
+    const says = backingFile === '' ? 'no backing file' : `${backingFile}${withFormat(image)}`;
+    const has = below === undefined ? 'nothing' : `${below.path} as ${below.format}`;
+    fail('HEADER_DIFFERS', { path, node, says, has });
+  }
+}
+
+function withFormat({ backingFormat }: Image): string {
+  return backingFormat === '' ? '' : ` as ${backingFormat}`;
+}
+
+async function leadsTo(image: Image, below: Image | undefined, root: string): Promise<boolean> {
+  if (below === undefined || image.backingFile === '') return below === undefined && image.backingFile === '';
+  if (!namesFormat(image, below)) return false;
+  const named = fileNamed(image);
+  // Of what is no local file nobody can say whether two names are one.
+  if (named === undefined || !below.path.startsWith('/') || named === below.path) return true;
+  const [one, other] = await Promise.all([identify(named, root), identify(below.path, root)]);
+  return one !== undefined && one.key === other?.key;
+}
