@@ -15,7 +15,16 @@ import { access, realpath, statfs } from './disk-files.ts';
 import { expectGreeting } from './nbd-greeting.ts';
 import { newFileAccess } from './new-file-access.ts';
 import { ownChain, usableQcow2 } from './own-chain.ts';
-import { checkAllowed, inWords, lookAt, lookAtExisting, type Place, readHeader, refuseUsed } from './place.ts';
+import {
+  checkAllowed,
+  inWords,
+  lookAt,
+  lookAtExisting,
+  mustBeWithin,
+  type Place,
+  readHeader,
+  refuseUsed,
+} from './place.ts';
 import { refuseSeenOtherwise } from './prove-file.ts';
 import type { Site } from './site.ts';
 
@@ -52,12 +61,15 @@ export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Sit
   if (destination.kind === 'nbd') return await nbd(destination, site);
   await checkAllowed(destination.path, site.allowed);
   const place = options.reuseExternal ? await lookAtExisting(destination.path) : await lookAt(destination.path);
-  if (options.reuseExternal) await checkAllowed(place.path, site.allowed);
+  await mustBeWithin(
+    place,
+    site.allowed,
+    place.is === 'DEVICE' || options.reuseExternal ? place.path : destination.path,
+  );
   if (place.is === 'FOLDER') throw invalidField('destination.file', 'names a folder; add the name of the file');
   const path = destination.path;
   await refuseSeenOtherwise(place, site.machine);
   if (place.is === 'DEVICE') {
-    await checkAllowed(place.path, site.allowed);
     await refuseUsed(place, site.graphs);
     return await device(spec, place, from, site);
   }
@@ -115,12 +127,12 @@ async function relativeTo(image: string, backing: string): Promise<string> {
 }
 
 async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
-  const storage = { driver: 'host_device', filename: place.path } as const;
+  const storage = { driver: 'host_device', filename: place.path, ...foundAs(place) } as const;
   const format = spec.format ?? (spec.options.reuseExternal ? undefined : sourceFormat(from.top));
   // A header on it would be an image for whoever looks next: only where its reuse was asked for.
   if (format === 'QCOW2' && !spec.options.reuseExternal) fail('DESTINATION_EXISTS', { path: place.path });
   if (format !== 'QCOW2') return await existing({ ...spec, format }, place, from, site);
-  const header = await readHeader(place.path);
+  const header = await readHeader(place.path, place.file);
   if (header.format === 'QCOW2') return await existing(spec, place, from, site);
   const backing = await sourceBacking('QCOW2', spec, place, from);
   const { encryption } = spec;
@@ -130,7 +142,8 @@ async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site):
 /** What is there is used as it is: as raw where that was said, and else only as what its header proves. */
 async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
   const { path } = place;
-  const storage: Storage = { driver: place.is === 'DEVICE' ? 'host_device' : 'file', filename: path };
+  const driver = place.is === 'DEVICE' ? 'host_device' : 'file';
+  const storage: Storage = { driver, filename: path, ...foundAs(place) };
   const sourceBytes = from.top.virtualSizeBytes;
   const { encryption } = spec;
   const plain = { storage, encryption, make: undefined, backing: undefined, backingName: undefined };
@@ -139,7 +152,7 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
     checkSizes(path, destinationBytes, sourceBytes);
     return { path, plan: { ...plain, format: 'RAW' } };
   }
-  const header = usableQcow2(path, await readHeader(path), { encrypted: true });
+  const header = usableQcow2(path, await readHeader(path, place.file), { encrypted: true });
   refuseOtherEncryption(path, header.encryption, encryption);
   checkSizes(path, header.virtualSizeBytes, sourceBytes);
   if (from.backing === undefined && header.version === 2 && header.backingFile !== '') {
@@ -152,6 +165,11 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   const chain = { allowed: site.allowed, source: site.disk.chain };
   const backing = needsChain ? await ownChain(path, header, chain) : undefined;
   return { path, plan: { ...plain, format: 'QCOW2', backing } };
+}
+
+/** QEMU is to open just what was looked at. */
+function foundAs({ file }: Place): Pick<Place, 'file'> {
+  return file === undefined ? {} : { file };
 }
 
 /** What is encrypted is opened only with a secret that was named, and what is not is never taken for it. */

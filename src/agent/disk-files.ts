@@ -32,7 +32,7 @@ export const open = async (path: string, flags: number, mode?: number): Promise<
   new DiskFile(await inTurn(async () => await all.open(path, flags, mode)));
 
 /** One that is open. */
-export class DiskFile {
+export class DiskFile implements AsyncDisposable {
   readonly #handle: all.FileHandle;
 
   constructor(handle: all.FileHandle) {
@@ -70,5 +70,9 @@ export class DiskFile {
 
   async close(): Promise<void> {
     await inTurn(async () => await this.#handle.close());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }

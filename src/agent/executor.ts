@@ -6,6 +6,7 @@ import { type Comparing, compare, endComparison } from './compare.ts';
 import { isNoSuchNode, refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
 import type { Holder } from './graphs.ts';
+import type { MadeIn } from './made-in.ts';
 import { mustBeInPlace, proveFile } from './prove-file.ts';
 import { endJob, ignoringLateness, untilConcluded } from './qemu-jobs.ts';
 import { StableStorage } from './stable-storage.ts';
@@ -27,6 +28,7 @@ export interface Workplace {
   readonly machine: VirtualMachine | undefined;
   /** The file that this job made, if it made one. */
   readonly made: MadeFile | undefined;
+  readonly madeIn: MadeIn;
   /** Who has a file open now, by whatever name; undefined: no VM. */
   readonly holder: () => Promise<Holder>;
   /** What a comparison asks, and tells. Undefined where there is none. */
@@ -35,18 +37,21 @@ export interface Workplace {
 
 /** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
 export async function perform(action: Action, workplace: Workplace): Promise<Done> {
-  const { machine, made, domain, path } = workplace;
+  const { machine, made, madeIn, domain, path } = workplace;
   switch (action.do) {
-    case 'create-file':
-      return { made: await createFile(action) };
+    case 'create-file': {
+      const { made: now, folder } = await createFile(action);
+      await madeIn.keep(folder);
+      return { made: now };
+    }
     case 'remove-file':
       // It may have been made, and that never been written down: a file that is not known as ours stays.
       if (made === undefined) await mustBeAbsent(action.path);
-      else await removeFile(made);
+      else await removeFile(made, madeIn.folder);
       return {};
     case 'prove-file': {
-      const proved = machine && (await proveFile(action, machine));
-      return proved === undefined ? {} : { proved };
+      const proved = machine && (await proveFile(action, machine, action.file ?? made));
+      return proved === undefined || action.isBacking === true ? {} : { proved };
     }
     case 'sync-file':
       if (action.file !== undefined) await mustBeInPlace([action.file], machine);

@@ -8,40 +8,52 @@ import { fail } from '../core/errors.ts';
 import { LEAST_HEADER_BYTES, snapshotCount } from '../core/image-header.ts';
 import { PRIVATE } from '../core/plans/file-access.ts';
 import type { Action, FileOwner, KnownFile, MadeFile } from '../core/plans/step.ts';
-import { type DiskFile, lstat, open, stat, unlink } from './disk-files.ts';
+import { type DiskFile, lstat, open, stat } from './disk-files.ts';
 import { identify } from './file-identity.ts';
 import type { Holder } from './graphs.ts';
 import { processWith } from './open-files.ts';
+import { PinnedFolder } from './pinned-folder.ts';
+
+export interface Made {
+  readonly made: MadeFile;
+  /** The one that it is in: whoever gets it closes it. */
+  readonly folder: PinnedFolder;
+}
 
 /**
  * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
- * zero length. Rejects with the file system's error; then there is no new file.
+ * zero length. Rejects with the file system's error, or with PATH_REPLACED; then there is no new file.
  */
-export async function createFile({
-  path,
-  takeOver,
-  sizeBytes,
-  owner,
-  mode = PRIVATE,
-}: Extract<Action, { do: 'create-file' }>): Promise<MadeFile> {
-  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+export async function createFile(action: Extract<Action, { do: 'create-file' }>): Promise<Made> {
+  const folder = await PinnedFolder.of(action.path);
+  try {
+    return { made: await createIn(folder, action), folder };
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function createIn(
+  folder: PinnedFolder,
+  { path, takeOver, sizeBytes, owner, mode = PRIVATE }: Extract<Action, { do: 'create-file' }>,
+): Promise<MadeFile> {
+  const { O_RDWR, O_CREAT, O_EXCL } = constants;
   // Nobody else may open it while it is being made.
-  const handle = await open(path, takeOver ? O_RDWR | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL, PRIVATE);
+  await using handle = await folder.open(path, takeOver ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, PRIVATE);
   const created = !takeOver;
+  const stats = await handle.stat();
   try {
     if (created && owner !== undefined && mayGiveAs(owner)) await handle.chown(owner.uid, owner.gid);
     if (created && mode !== PRIVATE) await handle.chmod(mode);
-    const stats = await handle.stat();
     if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
     await handle.sync();
-    if (created) await syncFolderOf(path);
+    if (created) await folder.sync();
     return { ...knownAs(path, stats), created };
   } catch (error) {
-    if (created) await unlink(path);
+    if (created) await removeIn(folder, knownAs(path, stats));
     throw error;
-  } finally {
-    await handle.close();
   }
 }
 
@@ -49,20 +61,44 @@ function mayGiveAs({ uid }: FileOwner): boolean {
   return process.geteuid?.() === 0 || process.geteuid?.() === uid;
 }
 
-/** Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again. */
-export async function removeFile(made: MadeFile): Promise<void> {
-  if (!(await isStill(made))) return;
+/**
+ * Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again.
+ * `madeIn`: the folder, where it is held since; else it is found by its name.
+ */
+export async function removeFile(made: MadeFile, madeIn?: PinnedFolder): Promise<void> {
+  await using found = madeIn === undefined ? await folderOf(made.path) : undefined;
+  const folder = madeIn ?? found;
+  if (folder === undefined) return;
   if (made.created) {
-    await unlink(made.path);
-    await syncFolderOf(made.path);
+    await removeIn(folder, made);
     return;
   }
-  const handle = await open(made.path, constants.O_RDWR | constants.O_NOFOLLOW);
-  try {
-    await handle.truncate(0);
-  } finally {
-    await handle.close();
-  }
+  if (!(await isIn(folder, made))) return;
+  await using handle = await folder.open(made.path, constants.O_RDWR | constants.O_NONBLOCK);
+  if (isSame(made, await handle.stat())) await handle.truncate(0);
+}
+
+async function removeIn(folder: PinnedFolder, file: KnownFile): Promise<void> {
+  if (!(await isIn(folder, file))) return;
+  await folder.unlink(file.path);
+  await folder.sync();
+}
+
+async function isIn(folder: PinnedFolder, file: KnownFile): Promise<boolean> {
+  const there = await folder.lstat(file.path);
+  return there !== undefined && isSame(file, there);
+}
+
+/** Undefined: there is none. Rejects where that cannot be told. */
+async function folderOf(path: string): Promise<PinnedFolder | undefined> {
+  return await PinnedFolder.open(dirname(path)).catch(ifAbsent);
+}
+
+/** For errors of a look. Throws all others: what is not seen may be there. */
+function ifAbsent(error: unknown): undefined {
+  if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+    return undefined;
+  throw error;
 }
 
 /** Throws DESTINATION_EXISTS for anything at `path`, whose maker is not known. */
@@ -74,17 +110,9 @@ export async function isThere(path: string): Promise<boolean> {
   return (await whatIsAt(path)) !== undefined;
 }
 
-/** Undefined: nothing. Rejects where that cannot be told: what is not seen may be there. */
+/** Undefined: nothing. Rejects where that cannot be told. */
 async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
-  return await orNothing(lstat(path));
-}
-
-async function orNothing(found: Promise<BigIntStats>): Promise<BigIntStats | undefined> {
-  return await found.catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return undefined;
-    throw error;
-  });
+  return await lstat(path).catch(ifAbsent);
 }
 
 /**
@@ -95,14 +123,16 @@ export async function deleteImage(
   { image, losesSnapshots }: Pick<Extract<Action, { do: 'delete-image' }>, 'image' | 'losesSnapshots'>,
   holder: Holder,
 ): Promise<void> {
-  if (!(await isStill(image))) return;
-  if (losesSnapshots !== true && (await hasSnapshots(image.path))) {
+  await using folder = await folderOf(image.path);
+  if (folder === undefined || !(await isIn(folder, image))) return;
+  if (losesSnapshots !== true && (await hasSnapshots(folder.in(image.path)))) {
     fail('DESTINATION_IN_USE', { path: image.path, by: 'internal snapshots, which were taken while the job ran' });
   }
-  const by = (await holder(image.path)) ?? (await processWith(image.path));
+  // By its name, and as the file that is deleted, wherever the name leads.
+  const here = folder.in(image.path);
+  const by = (await holder(image.path)) ?? (await holder(here)) ?? (await processWith(here));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });
-  await unlink(image.path);
-  await syncFolderOf(image.path);
+  await removeIn(folder, image);
 }
 
 /**
@@ -141,19 +171,6 @@ export async function syncFile(path: string): Promise<void> {
   }
 }
 
-/** A name that is new or gone is so after a power cut only if its folder is synced. */
-async function syncFolderOf(path: string): Promise<void> {
-  // Not every file system has folders that can be opened or synced; those names are as stable as they can be.
-  const handle = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY).catch(() => undefined);
-  try {
-    await handle?.sync().catch((error: unknown) => {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EINVAL')) throw error;
-    });
-  } finally {
-    await handle?.close();
-  }
-}
-
 /** Of file systems that keep none. */
 const NO_BIRTH_TIME = '0';
 
@@ -164,10 +181,10 @@ export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): K
 /** Rejects where it cannot be told. */
 export async function isStill(file: KnownFile): Promise<boolean> {
   const now = await whatIsAt(file.path);
-  return now !== undefined && isThat(file, now);
+  return now !== undefined && isSame(file, now);
 }
 
-function isThat(file: KnownFile, now: BigIntStats): boolean {
+export function isSame(file: KnownFile, now: BigIntStats): boolean {
   const { device, inode, birthTimeNs } = knownAs(file.path, now);
   if (inode !== file.inode || birthTimeNs !== file.birthTimeNs) return false;
   // A disk's number may be another one after a boot, or where it was mounted again.
@@ -176,8 +193,8 @@ function isThat(file: KnownFile, now: BigIntStats): boolean {
 
 /** Who opens it by its name finds that very file: a link may lead there, too. Rejects where it cannot be told. */
 export async function isFoundAs(file: KnownFile): Promise<boolean> {
-  const now = await orNothing(stat(file.path));
-  return now !== undefined && isThat(file, now);
+  const now = await stat(file.path).catch(ifAbsent);
+  return now !== undefined && isSame(file, now);
 }
 
 /** The same for each name of one file or device; of what is no file that is there, the name itself. */

@@ -1,8 +1,8 @@
 /** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
 import { carryBitmaps } from '../core/bitmaps.ts';
-import { ending, timeIsUp, whatFailed } from '../core/ending.ts';
-import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
+import { ending, whatFailed } from '../core/ending.ts';
+import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job, StepState } from '../core/job.ts';
 import { writtenBy } from '../core/job-facts.ts';
 import { outcomeOf } from '../core/outcome.ts';
@@ -12,7 +12,7 @@ import { isLive } from '../core/qemu/guest-state.ts';
 import { VERIFY_STEP } from '../core/reuse.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { NotSent } from '../qmp/errors.ts';
-import { type Comparing, refuseOtherChain } from './compare.ts';
+import { comparingFor } from './comparing.ts';
 import { type Done, perform, performAgain, type Workplace } from './executor.ts';
 import { failureFrom, isUnreachable, refused } from './failures.ts';
 import { removeFile } from './files.ts';
@@ -20,8 +20,7 @@ import { freeFiles } from './free-files.ts';
 import type { Holder } from './graphs.ts';
 import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
-import { refuseMigrating } from './migration.ts';
-import { timeLeftMs } from './time-left.ts';
+import { MadeIn } from './made-in.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {
@@ -47,6 +46,7 @@ function isOver(step: StepState | undefined): boolean {
 const LEFT_OPEN = { doing: 'taking back the start', qemuText: 'a node of the destination is still open' };
 
 export class JobSteps {
+  readonly madeIn = new MadeIn();
   readonly #log: JobLog;
   readonly #options: JobStepsOptions;
   readonly #observer: Observer;
@@ -73,6 +73,7 @@ export class JobSteps {
         const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
         if (!(await this.#run(step, machine, how))) return;
       }
+      await this.madeIn[Symbol.asyncDispose]();
     } catch (error) {
       this.#stoppedBy = this.#failureOf(error, 'starting the job');
       throw error;
@@ -202,7 +203,7 @@ export class JobSteps {
       await this.#log.append({ entry: 'step-done', step: name, ...done });
     } catch (error) {
       // Not written down, the file would be nobody's.
-      if (done.made !== undefined) await removeFile(done.made);
+      if (done.made !== undefined) await removeFile(done.made, this.madeIn.folder);
       throw error;
     }
     return true;
@@ -210,27 +211,9 @@ export class JobSteps {
 
   #workplace(machine: VirtualMachine | undefined): Workplace {
     const { holder } = this.#options;
-    return { ...this.#about, machine, made: this.#job.madeFile, holder, comparing: this.#comparing(machine) };
-  }
-
-  /** A comparison may take hours: what was true when the start was prepared is looked at again when it is done. */
-  #comparing(machine: VirtualMachine | undefined): Comparing {
-    const { leaving, onVerified, mayPivot } = this.#options;
-    const { accepted } = this.#job;
-    return {
-      mayGoOn: () => {
-        if (this.#cancelled !== undefined) throw new BlockJobError(this.#cancelled);
-        if (timeLeftMs(this.#job) <= 0) throw new BlockJobError(timeIsUp(accepted));
-        if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service ends' });
-      },
-      onProgress: (bytes, ofBytes) => onVerified?.(bytes, ofBytes),
-      whenEqual: async () => {
-        if (machine === undefined) return;
-        await mayPivot(leaving);
-        await refuseMigrating(machine);
-        await refuseOtherChain(accepted, machine);
-      },
-    };
+    const now = () => ({ job: this.#job, cancelled: this.#cancelled, path: this.#about.path });
+    const comparing = comparingFor(machine, { ...this.#options, now });
+    return { ...this.#about, machine, made: this.#job.madeFile, madeIn: this.madeIn, holder, comparing };
   }
 
   /** For messages. */

@@ -16,6 +16,7 @@ import { isStill, isThere, removeFile } from './files.ts';
 import { graphsOf, holderAmong, PATIENCE_MS } from './graphs.ts';
 import type { JobTable } from './job-table.ts';
 import { holderSince, usedBy } from './later-holder.ts';
+import { MadeIn } from './made-in.ts';
 import { processWith } from './open-files.ts';
 import { sharedStorage } from './shared-storage.ts';
 import { namesOf } from './used-files.ts';
@@ -148,7 +149,8 @@ export class Leftovers {
           ? ({ do: 'qmp', command: { execute: 'blockdev-del', arguments: { 'node-name': name } } } as const)
           : ({ do: 'end-qmp-job', qemuJob: name } as const);
       const holder = async () => holderAmong(await graphsOf(this.#machines));
-      const workplace = { domain: machine.name, path: name, machine, made: undefined, holder };
+      const madeIn = new MadeIn();
+      const workplace = { domain: machine.name, path: name, machine, made: undefined, madeIn, holder };
       return { leftover, remove: async () => void (await performAgain(action, workplace)) };
     });
   }

@@ -1,9 +1,10 @@
 /** What a process has open, and where its paths lead: the one proof that a file which is meant is the file that QEMU has. */
 import { constants } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
-import { open, stat } from './disk-files.ts';
+import { type DiskFile, open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
 import { type Mount, mounts } from './mounts.ts';
+import { O_PATH } from './pinned-folder.ts';
 import { descriptorsOf, infoOf, processes } from './proc.ts';
 
 /** As /proc tells it, which asks no file system of disks. */
@@ -39,9 +40,6 @@ interface AsKernelHas {
   readonly inode: string | undefined;
   readonly mount: Mount | undefined;
 }
-
-/** Opens only the name of a file: needs no right to read it, and waits for nobody (fcntl.h; Node has no word for it). */
-const O_PATH = 0o10_000_000;
 
 /** Undefined: /proc does not show it. */
 export async function openFilesOf(pid: number): Promise<OpenFiles | undefined> {
@@ -89,7 +87,15 @@ export async function soughtAt(path: string, root = ''): Promise<SoughtFile | un
 
 /** `identity`: what is at the path. */
 export async function soughtAs(identity: FileIdentity, path: string): Promise<SoughtFile> {
-  const name = await asKernelHas(path);
+  return soughtBy(identity, await asKernelHas(path));
+}
+
+/** What is open, and nothing else that may come to be at its name. */
+export async function soughtIn(file: DiskFile): Promise<SoughtFile> {
+  return soughtBy(await identityOf(await file.stat()), await kernelsWordFor(file));
+}
+
+function soughtBy(identity: FileIdentity, name: AsKernelHas): SoughtFile {
   // A device may be open by another node of it.
   return { identity, inode: identity.isFile ? name.inode : undefined, name };
 }
@@ -99,12 +105,16 @@ export async function asKernelHas(path: string): Promise<AsKernelHas> {
   const handle = await open(path, O_PATH).catch(() => undefined);
   if (handle === undefined) return { inode: undefined, mount: undefined };
   try {
-    const info = infoOf('self', handle.descriptor);
-    const id = mountIn(info);
-    return { inode: inodeIn(info), mount: id === undefined ? undefined : (await mounts()).get(id) };
+    return await kernelsWordFor(handle);
   } finally {
     await handle.close();
   }
+}
+
+async function kernelsWordFor({ descriptor }: DiskFile): Promise<AsKernelHas> {
+  const info = infoOf('self', descriptor);
+  const id = mountIn(info);
+  return { inode: inodeIn(info), mount: id === undefined ? undefined : (await mounts()).get(id) };
 }
 
 export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: SoughtFile): Promise<boolean> {

@@ -9,9 +9,8 @@ import { STORAGES } from '../core/disks/drivers.ts';
 import { fail } from '../core/errors.ts';
 import { type Qcow2Header, READ_ONLY_DRIVERS } from '../core/image-header.ts';
 import type { Backing } from '../core/plans/copy.ts';
-import { realpath } from './disk-files.ts';
 import { fileKey } from './files.ts';
-import { type Allowed, checkAllowed, lookAt, readHeader } from './place.ts';
+import { type Allowed, checkAllowed, lookAtExisting, mustBeWithin, readHeader } from './place.ts';
 
 /** Deeper ones are slow with QEMU, too. */
 const DEEPEST = 200;
@@ -51,7 +50,9 @@ async function below(
     // An image of the disk itself is the guest's already.
     if (!source.includes(await fileKey(named))) throw error;
   });
-  const path = await realpath(named).catch(() => fail('DESTINATION_MISSING', { path: named }));
+  const place = await lookAtExisting(named).catch(() => fail('DESTINATION_MISSING', { path: named }));
+  const { path, is, file } = place;
+  if (is === 'NOTHING' || is === 'LINK') fail('DESTINATION_MISSING', { path: named });
   const key = await fileKey(path);
   const shared = source.indexOf(key);
   if (shared === 0) fail('DESTINATION_IN_USE', { path, by: 'the disk itself; it cannot back its own copy' });
@@ -63,19 +64,19 @@ async function below(
       fail('FORMAT_UNKNOWN', { path, format: `${backingFormat}, says the header of ${image}: it is ${own.format}` });
     return { is: 'NODE', node: own.node };
   }
-  await checkAllowed(path, options.allowed);
+  await mustBeWithin(place, options.allowed, path);
   if (above.has(key)) fail('FORMAT_UNKNOWN', { path, format: 'a chain that comes back to itself' });
   if (above.size > DEEPEST) fail('FORMAT_UNKNOWN', { path, format: `a chain of more than ${DEEPEST} images` });
-  const { is } = await lookAt(path);
   if (is !== 'FILE' && is !== 'DEVICE') fail('FORMAT_UNKNOWN', { path, format: 'neither file nor block device' });
   // Probed it could be anything that a guest wrote there.
   if (backingFormat === '') fail('FORMAT_UNKNOWN', { path, format: `not named by the header of ${image}` });
   if (!READ_ONLY_DRIVERS.has(backingFormat)) fail('FORMAT_UNKNOWN', { path, format: backingFormat });
   const storage = is === 'FILE' ? 'file' : 'host_device';
-  if (backingFormat !== 'qcow2') return { is: 'IMAGE', path, driver: backingFormat, storage, below: undefined };
-  const header = usableQcow2(path, await readHeader(path));
+  const found = { is: 'IMAGE', path, storage, ...(file && { file }) } as const;
+  if (backingFormat !== 'qcow2') return { ...found, driver: backingFormat, below: undefined };
+  const header = usableQcow2(path, await readHeader(path, file));
   const under = await below(path, header, new Set([...above, key]), source, options);
-  return { is: 'IMAGE', path, driver: 'qcow2', storage, below: under };
+  return { ...found, driver: 'qcow2', below: under };
 }
 
 /** Throws FORMAT_UNKNOWN for all but a plain qcow2, or with `encrypted` one with LUKS. */

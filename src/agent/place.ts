@@ -4,19 +4,24 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BlockJobError, fail } from '../core/errors.ts';
 import { HEADER_BYTES, type ImageHeader, type Qcow2Header, readImageHeader } from '../core/image-header.ts';
-import { lstat, open, realpath, stat } from './disk-files.ts';
+import type { KnownFile } from '../core/plans/step.ts';
+import { type DiskFile, open, realpath } from './disk-files.ts';
 import { failureFrom } from './failures.ts';
+import { isSame, knownAs } from './files.ts';
 import { type DomainGraph, holderOf } from './graphs.ts';
 import { processWith } from './open-files.ts';
+import { nameOf, O_PATH, PinnedFolder } from './pinned-folder.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
 
 export interface Place {
-  /** Without symbolic links: the path that was checked is the one that is used. */
+  /** Without symbolic links: the path that was checked is the one that is used, and has none then either. */
   readonly path: string;
   /** LINK: one that leads to no block device. */
   readonly is: 'NOTHING' | 'FILE' | 'DEVICE' | 'FOLDER' | 'LINK' | 'OTHER';
   readonly sizeBytes: number;
+  /** Of a file or a device: which. */
+  readonly file?: KnownFile;
 }
 
 export interface Allowed {
@@ -28,20 +33,19 @@ export interface Allowed {
 
 /** Throws ACCESS_DENIED, or DESTINATION_MISSING where a folder on the way is missing. */
 export async function lookAt(path: string): Promise<Place> {
-  const folder = await inWords(dirname(path), async () => await realpath(dirname(path)));
-  const real = join(folder, basename(path));
-  const there = await lstat(real).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw asBlockJobError(error, path);
-  });
+  await using folder = await inWords(dirname(path), async () => await PinnedFolder.open(dirname(path)));
+  const real = join(folder.path, basename(path));
+  const there = await inWords(path, async () => await folder.lstat(path));
   if (there === undefined) return { path: real, is: 'NOTHING', sizeBytes: 0 };
-  if (there.isFile()) return { path: real, is: 'FILE', sizeBytes: Number(there.size) };
+  if (there.isFile()) return { path: real, is: 'FILE', sizeBytes: Number(there.size), file: knownAs(real, there) };
   if (there.isDirectory()) return { path: real, is: 'FOLDER', sizeBytes: 0 };
   // /dev/disk/by-id and the names of LVM are links to devices.
-  const target = await realpath(real).catch(() => undefined);
-  const behind = target === undefined ? undefined : await stat(target).catch(() => undefined);
-  if (target !== undefined && behind?.isBlockDevice() === true) {
-    return { path: target, is: 'DEVICE', sizeBytes: await deviceBytes(Number(behind.rdev)) };
+  await using behind = await open(folder.in(path), O_PATH).catch(() => undefined);
+  const device = await behind?.stat();
+  if (behind !== undefined && device?.isBlockDevice() === true) {
+    const target = await nameOf(behind);
+    const sizeBytes = await deviceBytes(Number(device.rdev));
+    return { path: target, is: 'DEVICE', sizeBytes, file: knownAs(target, device) };
   }
   return { path: real, is: there.isSymbolicLink() ? 'LINK' : 'OTHER', sizeBytes: 0 };
 }
@@ -58,11 +62,22 @@ async function deviceBytes(rdev: number): Promise<number> {
   return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
 }
 
-/** Says no to what is outside the allowed folders before it says anything else: what exists there is not told. */
+/**
+ * Says no to what is outside the allowed folders before it says anything else: what exists there is not told. It says yes to
+ * a name: what is found there may be elsewhere a moment later, and mustBeWithin is for that.
+ */
 export async function checkAllowed(path: string, { folders }: Allowed): Promise<void> {
-  const nearest = await nearestFolder(dirname(path));
+  await refuseOutside(await nearestFolder(dirname(path)), folders, path);
+}
+
+/** `place`: what was found, by its path without links. `path`: as it was asked for. Throws DESTINATION_NOT_ALLOWED. */
+export async function mustBeWithin({ path: real }: Place, { folders }: Allowed, path: string): Promise<void> {
+  await refuseOutside(dirname(real), folders, path);
+}
+
+async function refuseOutside(folder: string, folders: readonly string[], path: string): Promise<void> {
   const allowed = await Promise.all(folders.map(async (one) => await realpath(one).catch(() => undefined)));
-  const isIn = (folder: string) => nearest === folder || nearest.startsWith(folder === '/' ? '/' : `${folder}/`);
+  const isIn = (one: string) => folder === one || folder.startsWith(one === '/' ? '/' : `${one}/`);
   if (!allowed.some((one) => one !== undefined && isIn(one))) fail('DESTINATION_NOT_ALLOWED', { path });
 }
 
@@ -88,37 +103,42 @@ export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): 
   }
 }
 
-export async function readHeader(path: string): Promise<ImageHeader> {
+/** `file`: which has to be at the path. Throws PATH_REPLACED where another one is. */
+export async function readHeader(path: string, file?: KnownFile): Promise<ImageHeader> {
   return await inWords(path, async () => {
-    const handle = await open(path, constants.O_RDONLY);
-    try {
-      const buffer = new Uint8Array(HEADER_BYTES);
-      let length = 0;
-      for (let bytesRead = -1; bytesRead !== 0 && length < buffer.length; length += bytesRead) {
-        ({ bytesRead } = await handle.read(buffer, length, buffer.length - length, length));
-      }
-      return readImageHeader(buffer.subarray(0, length));
-    } finally {
-      await handle.close();
+    await using handle = await openKnown(path, file);
+    const buffer = new Uint8Array(HEADER_BYTES);
+    let length = 0;
+    for (let bytesRead = -1; bytesRead !== 0 && length < buffer.length; length += bytesRead) {
+      ({ bytesRead } = await handle.read(buffer, length, buffer.length - length, length));
     }
+    return readImageHeader(buffer.subarray(0, length));
   });
 }
 
-/** Are so many bytes there, and all of them zeroes? */
-export async function isZero(path: string, { offset, bytes }: Qcow2Header['tables']): Promise<boolean> {
-  const handle = await inWords(path, async () => await open(path, constants.O_RDONLY));
-  try {
-    const buffer = new Uint8Array(CHUNK_BYTES);
-    for (let at = 0; at < bytes; ) {
-      const wanted = Math.min(buffer.length, bytes - at);
-      const { bytesRead } = await handle.read(buffer, 0, wanted, offset + at);
-      if (bytesRead === 0 || buffer.subarray(0, bytesRead).some((byte) => byte !== 0)) return false;
-      at += bytesRead;
-    }
-    return true;
-  } finally {
-    await handle.close();
+/** Are so many bytes there, and all of them zeroes? `file`: as in readHeader. */
+export async function isZero(
+  path: string,
+  { offset, bytes }: Qcow2Header['tables'],
+  file?: KnownFile,
+): Promise<boolean> {
+  await using handle = await inWords(path, async () => await openKnown(path, file));
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  for (let at = 0; at < bytes; ) {
+    const wanted = Math.min(buffer.length, bytes - at);
+    const { bytesRead } = await handle.read(buffer, 0, wanted, offset + at);
+    if (bytesRead === 0 || buffer.subarray(0, bytesRead).some((byte) => byte !== 0)) return false;
+    at += bytesRead;
   }
+  return true;
+}
+
+async function openKnown(path: string, file: KnownFile | undefined): Promise<DiskFile> {
+  // A FIFO would wait for somebody who writes to it.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (file === undefined || isSame(file, await handle.stat())) return handle;
+  await handle.close();
+  fail('PATH_REPLACED', { path });
 }
 
 /** What the file system has against it becomes our error. */

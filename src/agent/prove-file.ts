@@ -4,24 +4,34 @@ import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Action, KnownFile } from '../core/plans/step.ts';
 import { SECTOR_BYTES, wholeSectors } from '../core/sectors.ts';
-import { stat } from './disk-files.ts';
 import { identify, overlaps } from './file-identity.ts';
-import { isFoundAs, knownAs } from './files.ts';
+import { isFoundAs, isSame, knownAs } from './files.ts';
 import type { JobLog } from './job-log.ts';
-import { isOpen, soughtAt } from './open-files.ts';
+import { isOpen, soughtAt, soughtIn } from './open-files.ts';
+import { O_PATH, PinnedFolder } from './pinned-folder.ts';
 import type { Place } from './place.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
-/** Of a node that was just opened. Undefined: it is a device. Throws PATH_DIFFERS_IN_QEMU. */
+/**
+ * Of a node that was just opened. Undefined: it is a device. `meant`: what was made, or looked at, before QEMU was told its name.
+ * Throws PATH_REPLACED where that is not at the path, and PATH_DIFFERS_IN_QEMU where QEMU has opened something else.
+ */
 export async function proveFile(
   { node, path, isNew }: Extract<Action, { do: 'prove-file' }>,
-  machine: VirtualMachine,
+  machine: Pick<VirtualMachine, 'name' | 'openFiles' | 'graph'>,
+  meant: KnownFile | undefined,
 ): Promise<KnownFile | undefined> {
   const differs = () => fail('PATH_DIFFERS_IN_QEMU', { path, domain: machine.name });
-  const ours = (await soughtAt(path)) ?? differs();
-  const there = await stat(path);
-  const known = ours.identity.isFile ? knownAs(path, there) : undefined;
+  await using folder = await PinnedFolder.of(path);
+  await using there = await folder.open(path, O_PATH).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return differs();
+    throw error;
+  });
+  const stats = await there.stat();
+  if (stats.isSymbolicLink() || (meant !== undefined && !isSame(meant, stats))) fail('PATH_REPLACED', { path });
+  const ours = await soughtIn(there);
+  const known = ours.identity.isFile ? knownAs(path, stats) : undefined;
   const opens = await machine.openFiles();
   if (opens !== undefined) {
     if (!(await isOpen(opens, ours))) differs();
@@ -30,9 +40,9 @@ export async function proveFile(
   // A device tells its size in other ways, and is one for all who see it.
   if (known === undefined) return undefined;
   const seen = (await machine.graph()).nodes.get(node);
-  const isAsLarge = seen?.virtualSizeBytes === wholeSectors(Number(there.size));
+  const isAsLarge = seen?.virtualSizeBytes === wholeSectors(Number(stats.size));
   // What was just made holds nothing; what was there before may hold anything.
-  const isEmpty = !isNew || seen?.allocatedBytes === Number(there.blocks) * SECTOR_BYTES;
+  const isEmpty = !isNew || seen?.allocatedBytes === Number(stats.blocks) * SECTOR_BYTES;
   if (!isAsLarge || !isEmpty) differs();
   return known;
 }

@@ -6,6 +6,7 @@ import type { Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { JobOptions } from '../core/job-options.ts';
 import type { Backing, CopyDestination } from '../core/plans/copy.ts';
+import type { KnownFile } from '../core/plans/step.ts';
 import type { Reused } from '../core/reuse.ts';
 import { wholeSectors } from '../core/sectors.ts';
 import { stat } from './disk-files.ts';
@@ -32,7 +33,8 @@ export async function lookAtReused(
   const word: Reused = { by: 'WORD', path, backing: below.path };
   // Only its server knows what an export holds, and each block of a device holds something.
   const isEmpty =
-    storage.driver !== 'nbd' && (await holdsNothing(storage.filename, format === 'QCOW2' ? 'qcow2' : 'raw'));
+    storage.driver !== 'nbd' &&
+    (await holdsNothing(storage.filename, format === 'QCOW2' ? 'qcow2' : 'raw', storage.file));
   const other: Reused = verifyReused === true ? { ...word, by: 'COMPARED' } : word;
   if (!isEmpty) return other;
   const unlike = (why: string) => fail('REUSED_UNLIKE', { path, backing: below.path, why });
@@ -65,21 +67,21 @@ async function areEmpty(images: readonly Image[]): Promise<boolean> {
 }
 
 /** Of a qcow2 it is proved, and of a raw file likely. False: it may hold something. */
-export async function holdsNothing(path: string, format: string): Promise<boolean> {
+export async function holdsNothing(path: string, format: string, file?: KnownFile): Promise<boolean> {
   if (format === 'qcow2') {
-    const header = await readHeader(path);
+    const header = await readHeader(path, file);
     if (header.format !== 'QCOW2' || header.tables.bytes > MOST_TABLE_BYTES) return false;
-    return await isZero(path, header.tables);
+    return await isZero(path, header.tables, file);
   }
   const there = await stat(path).catch(() => undefined);
   if (format !== 'raw' || there?.isFile() !== true || there.blocks * BLOCK_BYTES > FIRST_BYTES) return false;
-  return await isZero(path, { offset: 0, bytes: Math.min(Number(there.size), FIRST_BYTES) });
+  return await isZero(path, { offset: 0, bytes: Math.min(Number(there.size), FIRST_BYTES) }, file);
 }
 
 /** As the guest would see it; undefined for formats whose headers are not read here. */
-async function sizeOf({ path, driver }: Extract<Backing, { is: 'IMAGE' }>): Promise<number | undefined> {
+async function sizeOf({ path, driver, file }: Extract<Backing, { is: 'IMAGE' }>): Promise<number | undefined> {
   if (driver === 'raw') return wholeSectors((await lookAt(path)).sizeBytes);
   if (driver !== 'qcow2') return undefined;
-  const header = await readHeader(path);
+  const header = await readHeader(path, file);
   return header.format === 'QCOW2' ? header.virtualSizeBytes : undefined;
 }

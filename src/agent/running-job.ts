@@ -10,7 +10,6 @@ import type { Logger } from 'pino';
 import type { Job } from '../core/job.ts';
 import { isForPivot } from '../core/moves.ts';
 import { type Asked, type Move, nextMove } from '../core/next-move.ts';
-import type { QmpCommand } from '../core/qemu/commands.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
@@ -84,6 +83,7 @@ export class RunningJob {
   /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
   async drive(): Promise<void> {
     await using _open = this.#storage;
+    await using _madeIn = this.#steps.madeIn;
     while (!this.#log.ended && !this.#mayLeave) {
       const machine = this.#options.machine();
       const wake = machine?.wake ?? this.#options.arrivals;
@@ -203,7 +203,7 @@ export class RunningJob {
     this.#asked.add(move.asks);
     let refusal: Refused | undefined;
     try {
-      refusal = await this.#tell(move.command, machine);
+      refusal = await this.#refusalOf(async () => void (await machine?.execute(move.command)));
     } catch (error) {
       if (error instanceof NotSent) this.#asked.forget(move.asks);
       throw error;
@@ -222,10 +222,6 @@ export class RunningJob {
   }
 
   /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
-  async #tell(command: QmpCommand, machine: VirtualMachine | undefined): Promise<Refused | undefined> {
-    return await this.#refusalOf(async () => void (await machine?.execute(command)));
-  }
-
   async #refusalOf(tell: () => Promise<void>): Promise<Refused | undefined> {
     try {
       await tell();

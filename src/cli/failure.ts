@@ -55,6 +55,7 @@ export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
   PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
+  PATH_REPLACED: () => 'start again, in a folder where nobody else renames things',
   FILE_NOT_KNOWN: () => 'leave --delete out',
   MANAGED_BY_LIBVIRT: () => 'virsh blockcopy, virsh blockpull or virsh blockcommit',
   GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',

@@ -337,6 +337,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_NO_SUPPORT',
     text: 'this server does not do {feature} yet; nothing was changed',
   },
+  PATH_REPLACED: {
+    code: 'ABORTED',
+    libvirt: '-',
+    text: '{path} is no longer what it was a moment ago: a link or another file was put in its place, or in that of a folder on its way; start again, and let nobody else rename things there',
+  },
   PLAN_CHANGED: {
     code: 'ABORTED',
     libvirt: '-',

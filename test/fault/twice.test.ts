@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { performAgain, type Workplace } from '../../src/agent/executor.ts';
 import { isUnreachable } from '../../src/agent/failures.ts';
+import { MadeIn } from '../../src/agent/made-in.ts';
 import { VirtualMachine } from '../../src/agent/virtual-machine.ts';
 import { fold, type Job } from '../../src/core/job.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
@@ -71,11 +72,13 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
         const job = first && fold([first, ...rest]);
         const action = job && begun(job, entry, planSettling(job));
         if (job === undefined || action === undefined) continue;
+        await using madeIn = new MadeIn();
         const workplace: Workplace = {
           domain: 'vm1',
           path: '',
           machine,
           made: job.madeFile,
+          madeIn,
           holder: async () => await Promise.resolve(async () => await Promise.resolve(undefined)),
         };
         scene.restore(world);

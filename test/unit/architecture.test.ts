@@ -178,16 +178,17 @@ describe('the sources', () => {
     // For those that follow: each call in its turn.
     'src/agent/disk-files.ts': ['BigIntStats', 'StatsFs', 'all'],
     // The destination of a copy, and what a commit has emptied.
-    'src/agent/files.ts': ['BigIntStats', 'DiskFile', 'open', 'unlink'],
+    'src/agent/files.ts': ['BigIntStats', 'DiskFile', 'open'],
+    'src/agent/pinned-folder.ts': ['BigIntStats', 'DiskFile', 'open', 'unlink'],
     // Types alone.
     'src/agent/file-identity.ts': ['BigIntStats'],
     'src/agent/known-file.ts': ['BigIntStats'],
     // Opens the name of a file, to ask what the kernel calls it.
-    'src/agent/open-files.ts': ['open'],
+    'src/agent/open-files.ts': ['DiskFile', 'open'],
     // Keeps open what it syncs, and writes nothing.
     'src/agent/stable-storage.ts': ['DiskFile'],
     // Reads headers, and asks whether a device is free.
-    'src/agent/place.ts': ['open'],
+    'src/agent/place.ts': ['DiskFile', 'open'],
     // Reads whether an image holds anything.
     'src/agent/reused.ts': ['open'],
     // Its own socket, when nobody listens there any more.
@@ -207,6 +208,7 @@ describe('the sources', () => {
     'src/agent/mounts.ts': '/proc',
     'src/agent/new-file-access.ts': '/proc',
     'src/agent/open-files.ts': '/proc',
+    'src/agent/pinned-folder.ts': '/proc',
     'src/agent/qemu-process.ts': '/proc',
     'src/agent/sight.ts': '/proc',
     'src/agent/place.ts': '/sys',

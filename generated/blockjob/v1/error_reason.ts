@@ -442,6 +442,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_GATEWAY_HEADER_INVALID: 990,
   /**
+   * ERROR_REASON_PATH_REPLACED - ABORTED. Between the check of a path and its use somebody has put a link or another file in its place, or
+   * in that of a folder on its way. Nothing was written there, and what was made is removed.
+   * Do: start again; name a folder in which nobody else may rename things.
+   * libvirt: none.
+   * Keys: path.
+   */
+  ERROR_REASON_PATH_REPLACED: 1000,
+  /**
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
@@ -600,6 +608,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
   export type ERROR_REASON_DESTINATION_MOVED = typeof ErrorReason.ERROR_REASON_DESTINATION_MOVED;
   export type ERROR_REASON_GATEWAY_HEADER_INVALID = typeof ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
+  export type ERROR_REASON_PATH_REPLACED = typeof ErrorReason.ERROR_REASON_PATH_REPLACED;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
   export type ERROR_REASON_NOT_ON_DISK = typeof ErrorReason.ERROR_REASON_NOT_ON_DISK;
@@ -783,6 +792,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 990:
     case "ERROR_REASON_GATEWAY_HEADER_INVALID":
       return ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
+    case 1000:
+    case "ERROR_REASON_PATH_REPLACED":
+      return ErrorReason.ERROR_REASON_PATH_REPLACED;
     case 1001:
     case "ERROR_REASON_PLAN_CHANGED":
       return ErrorReason.ERROR_REASON_PLAN_CHANGED;
@@ -941,6 +953,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_DESTINATION_MOVED";
     case ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID:
       return "ERROR_REASON_GATEWAY_HEADER_INVALID";
+    case ErrorReason.ERROR_REASON_PATH_REPLACED:
+      return "ERROR_REASON_PATH_REPLACED";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:
       return "ERROR_REASON_PLAN_CHANGED";
     case ErrorReason.ERROR_REASON_JOB_LOST:

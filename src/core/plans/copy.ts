@@ -6,7 +6,7 @@ import type { BackingStorage, BlockdevOptions, NbdOptions } from '../qemu/comman
 import { compareFirst } from './compare-first.ts';
 import { format, luksKey } from './format.ts';
 import { backingNamesOf, namesOf } from './names.ts';
-import type { FileOwner, Plan, Step } from './step.ts';
+import type { FileOwner, KnownFile, Plan, Step } from './step.ts';
 import { addNode, startJob } from './steps.ts';
 
 /** A guest's own time-out for its disk is 30 seconds and more. */
@@ -26,7 +26,12 @@ export interface CopySource {
 
 /** How QEMU gets at the destination's bytes. */
 export type Storage =
-  | { readonly driver: 'file' | 'host_device'; readonly filename: string }
+  | {
+      readonly driver: 'file' | 'host_device';
+      readonly filename: string;
+      /** What is there, and is used as it is. */
+      readonly file?: KnownFile;
+    }
   | {
       readonly driver: 'nbd';
       readonly server: NbdServer;
@@ -47,6 +52,8 @@ export type Backing =
       readonly path: string;
       readonly driver: string;
       readonly storage: BackingStorage;
+      /** What was found there: no other is opened. */
+      readonly file?: KnownFile;
       readonly below: Backing | undefined;
     };
 
@@ -102,7 +109,13 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
     const isNew = make?.new === 'FILE';
     steps.push({
       name: 'prove-destination',
-      run: { do: 'prove-file', node: names.file, path: storage.filename, isNew },
+      run: {
+        do: 'prove-file',
+        node: names.file,
+        path: storage.filename,
+        isNew,
+        ...(storage.file && { file: storage.file }),
+      },
     });
   }
   if (make !== undefined && destination.format === 'QCOW2') steps.push(format(job, source, destination));
@@ -171,6 +184,12 @@ function addBacking(
       cache,
     }),
   );
+  const { path, file } = backing;
+  if (file !== undefined) {
+    // What it shows the guest would see.
+    const run = { do: 'prove-file', node: names.file, path, isNew: false, file, isBacking: true } as const;
+    steps.push({ name: `prove-backing-${number}`, run });
+  }
   const image = {
     'node-name': names.node,
     file: names.file,

@@ -29,7 +29,16 @@ export type Action =
    * Proves that the node has open what this service sees at that path, before anything is written through it: in another
    * mount namespace the same path is another file. Where /proc does not tell, QEMU's own word for it has to do.
    */
-  | { readonly do: 'prove-file'; readonly node: string; readonly path: string; readonly isNew: boolean }
+  | {
+      readonly do: 'prove-file';
+      readonly node: string;
+      readonly path: string;
+      readonly isNew: boolean;
+      /** What was looked at when the plan was made. Undefined: what was made since, or an older journal. */
+      readonly file?: KnownFile;
+      /** An image below the destination: to be read, and no copy. */
+      readonly isBacking?: true;
+    }
   /** Proves that two nodes show the same, before one of them is taken for the other. Takes as long as to read both. */
   | { readonly do: 'compare'; readonly comparison: Comparison }
   /** Ends a comparison that is under way, and closes what it has opened. */

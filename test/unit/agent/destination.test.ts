@@ -129,7 +129,7 @@ describe('a new destination', () => {
     const folder = join(dir.path, 'missing');
     expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}`);
     await writeFile(folder, 'a file');
-    expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}/x`);
+    expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}`);
     await symlink(join(dir.path, 'nothing'), join(dir.path, 'dangling'));
     expect(await checked(join(dir.path, 'dangling', 'x'), [dir.path])).toMatch(/^DESTINATION_MISSING /);
   });

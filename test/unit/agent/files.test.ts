@@ -10,9 +10,15 @@ import { testDir } from '../../support/qemu.ts';
 
 const AS_ROOT = process.getuid?.() === 0;
 
+async function makingIt(action: Parameters<typeof createFile>[0]): Promise<MadeFile> {
+  const { made: file, folder } = await createFile(action);
+  await folder[Symbol.asyncDispose]();
+  return file;
+}
+
 /** A new file, or one that is there with zero length. */
 async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOver = false): Promise<MadeFile> {
-  return await createFile({ do: 'create-file', path, takeOver, sizeBytes, owner });
+  return await makingIt({ do: 'create-file', path, takeOver, sizeBytes, owner });
 }
 
 describe('a file that cannot be looked at', () => {
@@ -69,7 +75,7 @@ describe('making the file', () => {
     const path = join(dir.path, 'x');
     const before = process.umask(0o077);
     try {
-      await createFile({ do: 'create-file', path, takeOver: false, sizeBytes: 0, owner: undefined, mode: 0o664 });
+      await makingIt({ do: 'create-file', path, takeOver: false, sizeBytes: 0, owner: undefined, mode: 0o664 });
     } finally {
       process.umask(before);
     }

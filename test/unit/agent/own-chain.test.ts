@@ -1,12 +1,14 @@
 /** The chain of a reused image, from the attacker's side: nothing outside the allowed folders is ever to be opened. */
-import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { link, lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { knownAs } from '../../../src/agent/files.ts';
 import { ownChain, usableQcow2 } from '../../../src/agent/own-chain.ts';
 import { readHeader } from '../../../src/agent/place.ts';
 import type { Image } from '../../../src/core/chain.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import type { Backing } from '../../../src/core/plans/copy.ts';
+import type { KnownFile } from '../../../src/core/plans/step.ts';
 import { anImage } from '../../support/image.ts';
 import { qcow2 } from '../../support/qcow2-header.ts';
 import { testDir } from '../../support/qemu.ts';
@@ -49,6 +51,10 @@ async function world() {
   };
 }
 
+async function known(path: string): Promise<KnownFile> {
+  return knownAs(path, await lstat(path, { bigint: true }));
+}
+
 describe("a destination's own chain", () => {
   it('is opened image by image, each as the header above it says, with relative names seen from its folder', async () => {
     await using here = await world();
@@ -60,9 +66,17 @@ describe("a destination's own chain", () => {
     expect(await here.below('top')).toEqual({
       is: 'IMAGE',
       path: join(here.pool, 'sub', 'mid'),
+      file: await known(join(here.pool, 'sub', 'mid')),
       driver: 'qcow2',
       storage: 'file',
-      below: { is: 'IMAGE', path: join(here.pool, 'base'), driver: 'raw', storage: 'file', below: undefined },
+      below: {
+        is: 'IMAGE',
+        path: join(here.pool, 'base'),
+        file: await known(join(here.pool, 'base')),
+        driver: 'raw',
+        storage: 'file',
+        below: undefined,
+      },
     });
   });
 

@@ -210,6 +210,31 @@ describe('the plan of a copy to another destination', () => {
     expect(plan[2]).toEqual(addFormat({ driver: 'qcow2', backing: null }));
   });
 
+  it('has QEMU prove of all that was looked at that it has opened just that, before any of it is shown or written', () => {
+    const known = (path: string) => ({ path, device: '1', inode: '2', birthTimeNs: '3' });
+    const below = {
+      is: 'IMAGE',
+      path: '/b',
+      driver: 'raw',
+      storage: 'file',
+      file: known('/b'),
+      below: undefined,
+    } as const;
+    const storage = { driver: 'file', filename: DESTINATION, file: known(DESTINATION) } as const;
+    const plan = planCopy(JOB, FROM, { ...TO, ...AS_IT_IS, storage, backing: below }, OPTIONS);
+    expect(plan.map(({ name }) => name)).toEqual([
+      'add-destination-file',
+      'prove-destination',
+      'add-backing-1-file',
+      'prove-backing-1',
+      'add-backing-1',
+      'add-destination',
+      'start-mirror',
+    ]);
+    expect(plan[1]?.run).toEqual({ ...prove(DESTINATION, false).run, file: known(DESTINATION) });
+    expect(plan[3]?.run).toMatchObject({ do: 'prove-file', path: '/b', file: known('/b'), isBacking: true });
+  });
+
   it('gives a block device a header only where that was planned', () => {
     const device = { ...TO, storage: { driver: 'host_device', filename: '/dev/vdb' } } as const;
     const names = (to: CopyDestination) => planCopy(JOB, FROM, to, OPTIONS).map(({ name }) => name);

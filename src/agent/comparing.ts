@@ -1,0 +1,35 @@
+/** A comparison may take hours: what was true when the start was prepared is looked at again while it goes on, and at its end. */
+import { timeIsUp } from '../core/ending.ts';
+import { BlockJobError, type Failure, fail } from '../core/errors.ts';
+import type { Job } from '../core/job.ts';
+import { type Comparing, refuseOtherChain } from './compare.ts';
+import { refuseMigrating } from './migration.ts';
+import { timeLeftMs } from './time-left.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+export interface ComparingOptions {
+  readonly onVerified?: (bytes: number, ofBytes: number) => void;
+  readonly mayPivot: (signal: AbortSignal) => Promise<void>;
+  readonly leaving: AbortSignal;
+  /** Of the job that it is for, now. */
+  readonly now: () => { readonly job: Job; readonly cancelled: Failure | undefined; readonly path: string };
+}
+
+export function comparingFor(machine: VirtualMachine | undefined, options: ComparingOptions): Comparing {
+  const { leaving, onVerified, mayPivot, now } = options;
+  return {
+    mayGoOn: () => {
+      const { job, cancelled, path } = now();
+      if (cancelled !== undefined) throw new BlockJobError(cancelled);
+      if (timeLeftMs(job) <= 0) throw new BlockJobError(timeIsUp(job.accepted));
+      if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path, why: 'the service ends' });
+    },
+    onProgress: (bytes, ofBytes) => onVerified?.(bytes, ofBytes),
+    whenEqual: async () => {
+      if (machine === undefined) return;
+      await mayPivot(leaving);
+      await refuseMigrating(machine);
+      await refuseOtherChain(now().job.accepted, machine);
+    },
+  };
+}
