@@ -3,11 +3,13 @@
  * `stop`, and removed when the guest goes on. It is found without any journal.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Hold } from '../core/guest-hold.ts';
 import type { QemuProcess } from '../core/journal-entry.ts';
-import { syncFolder } from './journal.ts';
+import { PLAIN, syncFolder } from './journal.ts';
+import { isOwn } from './own-files.ts';
 
 /** Which VM it is, as a job's journal tells it too. */
 export interface HeldVm {
@@ -56,7 +58,9 @@ export async function readHolds(folder: string): Promise<readonly HoldFile[] | u
 
 async function readHold(path: string): Promise<HeldGuest | undefined> {
   try {
-    const read = JSON.parse(await readFile(path, 'utf8')) as HeldGuest;
+    await using file = await open(path, constants.O_RDONLY | PLAIN);
+    const read = isOwn(await file.stat()) ? (JSON.parse(await file.readFile('utf8')) as HeldGuest) : undefined;
+    if (read === undefined) return undefined;
     // Read from a file, it may be any: an older or a newer service wrote it.
     const version: number = read.version;
     const isWhole = version === 1 && Array.isArray(read.holders) && typeof read.vm.domain === 'string';

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeJournal, PLAIN, type ReadJournal, SUFFIX, syncFolder } from './journal.ts';
+import { isOwn } from './own-files.ts';
 
 /** What is found under a name: a journal, undefined for none that was ever accepted, or why it is not to be used. */
 export interface FoundJournal {
@@ -33,6 +34,7 @@ async function readOne(folder: string, name: string): Promise<FoundJournal> {
     await using file = await open(join(folder, name), constants.O_RDONLY | PLAIN);
     const stats = await file.stat();
     if (!stats.isFile()) throw new Error('it is no file');
+    if (!isOwn(stats)) throw new Error(`it belongs to user ${stats.uid}`);
     if (stats.size > LONGEST_BYTES) throw new Error(`no journal has ${stats.size} bytes`);
     const bytes = await file.readFile();
     const read = decodeJournal(bytes.toString('utf8'));

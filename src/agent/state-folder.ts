@@ -5,6 +5,7 @@ import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { OWNER_DIGITS } from '../core/plans/names.ts';
+import { closeToOthers, isOwn, lockHolder, makePlainFile } from './own-files.ts';
 
 /** Of a UUID and a newline, with room to spare. */
 const LONGEST_BYTES = 100;
@@ -12,30 +13,39 @@ const LONGEST_BYTES = 100;
 export class StateFolder implements Disposable {
   readonly jobsFolder: string;
   readonly holdsFolder: string;
+  /** What others could get at until now. */
+  readonly wasOpen: readonly string[];
   readonly #lock: DatabaseSync;
 
-  private constructor(folder: string, lock: DatabaseSync) {
+  private constructor(folder: string, lock: DatabaseSync, wasOpen: readonly string[]) {
     this.jobsFolder = join(folder, 'jobs');
     this.holdsFolder = join(folder, 'holds');
     this.#lock = lock;
+    this.wasOpen = wasOpen;
   }
 
-  /** Makes the folder where there is none. Throws, in words for people, while another service has it. */
+  /**
+   * Makes the folder where there is none, and closes it to others. Throws, in words for people, while another service has it,
+   * and where others keep a say in it.
+   */
   static async take(folder: string): Promise<StateFolder> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // Node has no lock of its own that goes away with its process; SQLite's, the kernel's, does. It holds nothing, and
     // writes nothing either: a folder that is full can be locked.
     let lock: DatabaseSync | undefined;
+    const path = join(folder, 'lock');
     try {
-      lock = new DatabaseSync(join(folder, 'lock'), { timeout: 0 });
+      const wasOpen = await closeToOthers(folder, ['lock', 'instance', 'jobs', 'holds']);
+      await makePlainFile(path);
+      lock = new DatabaseSync(path, { timeout: 0 });
       lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
+      return new StateFolder(folder, lock, wasOpen);
     } catch (error) {
       lock?.close();
       const why = error instanceof Error ? error.message : String(error);
-      const hint = /locked/.test(why) ? 'another blockjobd uses it; give each a --state-dir of its own' : why;
+      const hint = /locked/.test(why) ? await whoHas(path) : why;
       throw new Error(`cannot use the state folder ${folder}: ${hint}`, { cause: error });
     }
-    return new StateFolder(folder, lock);
   }
 
   /**
@@ -64,6 +74,15 @@ export class StateFolder implements Disposable {
   [Symbol.dispose](): void {
     this.#lock.close();
   }
+}
+
+async function whoHas(lock: string): Promise<string> {
+  const holder = await lockHolder(lock);
+  const by = holder === undefined ? '' : ` (its lock is held by pid ${holder.pid}, ${holder.name})`;
+  if (holder === undefined || isOwn(holder))
+    return `another blockjobd uses it; give each a --state-dir of its own${by}`;
+  const who = `pid ${holder.pid} (${holder.name}) of user ${holder.uid}`;
+  return `${who} holds its lock, got at it while the folder was open to others, and is no blockjobd of ours: end that process`;
 }
 
 function isNoRoom(error: unknown): boolean {

@@ -28,6 +28,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   const { log } = telemetry;
   using certificates = certificatesOf(config, log);
   using state = await StateFolder.take(config.stateFolder);
+  for (const path of state.wasOpen) log.warn({ path }, 'others could get at this until now; it is closed to them');
   using etcd = config.membership && openEtcd(config.membership.etcd);
   await using membership: Membership =
     etcd === undefined || config.membership === undefined

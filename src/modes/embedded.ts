@@ -16,6 +16,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   const { log } = telemetry;
   using certificates = certificatesOf(config, log);
   using state = await StateFolder.take(config.stateFolder);
+  for (const path of state.wasOpen) log.warn({ path }, 'others could get at this until now; it is closed to them');
   const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
   const observer = telemetry.with(meters);
   const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;

@@ -173,6 +173,8 @@ describe('the sources', () => {
     'src/agent/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // Standard output and error.
     'src/modes/outlet.ts': ['fstatSync', 'openSync', 'write', 'writeSync'],
+    // That nobody else may.
+    'src/agent/own-files.ts': ['Stats', 'chmod', 'open'],
     // The folder itself, and what it is known by; the lock in it is SQLite's.
     'src/agent/state-folder.ts': ['mkdir', 'open', 'writeFile'],
     // For those that follow: each call in its turn.
@@ -204,6 +206,7 @@ describe('the sources', () => {
     'src/agent/journal-folder.ts': 'the state folder',
     'src/agent/hold-file.ts': 'the state folder',
     'src/agent/state-folder.ts': 'the state folder',
+    'src/agent/own-files.ts': 'the state folder',
     'src/agent/file-identity.ts': '/sys',
     'src/agent/mounts.ts': '/proc',
     'src/agent/new-file-access.ts': '/proc',
