@@ -201,7 +201,7 @@ export const ErrorReason = {
    * libvirt: none.
    * Keys: full.
    */
-  ERROR_REASON_TOO_MANY_CALLS: 985,
+  ERROR_REASON_TOO_MANY_CALLS: 804,
   /**
    * ERROR_REASON_BLOCK_COPY_ACTIVE - FAILED_PRECONDITION. A copy or an active commit runs on the disk, or for CheckOperation on the domain. A job of
    * another client of QEMU counts too.
@@ -699,7 +699,7 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 803:
     case "ERROR_REASON_TOO_MANY_WATCHERS":
       return ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS;
-    case 985:
+    case 804:
     case "ERROR_REASON_TOO_MANY_CALLS":
       return ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
     case 901:
