@@ -86,11 +86,12 @@ graphs: $(INSTALLED) ## move random graphs of disks for as long as you like, and
 	@GRAPHS_ROUNDS=$(or $(ROUNDS),500) $(if $(SEED),GRAPHS_SEED=$(SEED)) vitest run --project qemu test/graphs
 
 .PHONY: bench
-bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; and what a fleet of 1,000 hosts costs (about five minutes)
+bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; what a fleet of 1,000 hosts costs; a call beside floods (about seven minutes)
 	@bash test/support/setup.sh bench
 	@node test/bench/copy.ts
 	@node test/bench/deep.ts
 	@node test/bench/fleet.ts
+	@node test/bench/floods.ts
 
 .PHONY: test-versions
 test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases, and newcomers to three (needs root; ONLY="11.1 commit": that one)

@@ -1,5 +1,4 @@
 /** HTTP/2 as bytes, for clients that misbehave as no library lets them: RFC 9113, and of HPACK only plain literals. */
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 export const TYPE = {
@@ -98,7 +97,9 @@ export class Frames implements Disposable {
     const socket = connect({ port, host: '127.0.0.1', localAddress: from });
     // It is closed on whoever floods: that is what is looked for.
     socket.on('error', () => undefined);
-    await once(socket, 'connect');
+    await new Promise<void>((resolve) => {
+      socket.once('connect', resolve).once('close', () => resolve());
+    });
     socket.resume();
     socket.write(Buffer.concat([PREFACE, settings(values), frame(TYPE.settings, FLAG.ack, 0)]));
     return new Frames(socket);
@@ -120,7 +121,13 @@ export class Frames implements Disposable {
     if (!this.isOpen) return;
     this.#socket.write(Buffer.concat(frames));
     if (this.#socket.writableLength <= MOST_UNSENT_BYTES) return;
-    await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]);
+    await new Promise<void>((resolve) => {
+      const goOn = () => {
+        this.#socket.off('drain', goOn).off('close', goOn);
+        resolve();
+      };
+      this.#socket.on('drain', goOn).on('close', goOn);
+    });
   }
 
   [Symbol.dispose](): void {

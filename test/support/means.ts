@@ -11,6 +11,7 @@ export type Means =
   | 'guest'
   | 'python-grpc'
   | 'loop'
+  | 'cgroup'
   | 'fuse'
   | 'power-cut'
   | 'by-hand'
@@ -120,6 +121,17 @@ const PROBES: Record<Means, readonly Probe[]> = {
         'd=$(mktemp -d); trap "umount -l $d/m 2>/dev/null; rm -r $d" EXIT; mkdir $d/m; truncate -s 8M $d/f; mkfs.ext4 -q -F $d/f; mount -o loop $d/f $d/m',
       ],
     ],
+  ],
+  // A group of processes whose memory is bounded: as root.
+  cgroup: [
+    [
+      'sh',
+      [
+        '-ec',
+        'cd /sys/fs/cgroup; if grep -qs memory cgroup.controllers; then echo +memory >cgroup.subtree_control; else cd memory; fi; mkdir blockjobd-probe-$$; rmdir blockjobd-probe-$$',
+      ],
+    ],
+    ['openssl', ['version']],
   ],
   // A file system in user space, of one file: as root, with a QEMU of 6.0 or later.
   fuse: [['sh', ['-ec', 'test -w /dev/fuse; qemu-storage-daemon --help | grep -qF "[type=]fuse"']]],

@@ -1,0 +1,68 @@
+/**
+ * make bench: how long a call takes of a client that asks now and then, alone, and beside each way to use up a server that
+ * comes from elsewhere; and how much memory the server takes at the most.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { present } from '../support/checks.ts';
+import { askUntil } from '../support/good-client.ts';
+import { type MemoryCgroup, memoryCgroup } from '../support/memory-cgroup.ts';
+import { testDir } from '../support/qemu.ts';
+import { Service } from '../support/service.ts';
+
+const MAY_HAVE = 512 * 1024 * 1024;
+const SECONDS = 5;
+const DOMAINS = 40;
+const PROGRAM = join(import.meta.dirname, '../support/flood.ts');
+const FLOODS = [
+  'calls',
+  'calls at once',
+  'half-open calls',
+  'half messages',
+  'headers',
+  'windows at zero',
+  'slow readers',
+  'health watches',
+  'pings',
+  'settings',
+  'rapid reset',
+  'continuation',
+  'gzip bombs',
+  'connections',
+];
+
+async function flood(name: string, { address }: Service): Promise<void> {
+  const port = address.split(':').at(-1) ?? '';
+  const child = spawn(process.execPath, [PROGRAM, name, port, String(SECONDS)], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  await once(child, 'exit');
+}
+
+async function peakMib({ pid }: Service): Promise<string> {
+  const found = /^VmHWM:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'));
+  return `${Math.round(Number(found?.[1]) / 1024)} MiB`;
+}
+
+/** A server for each, which is small again then. */
+async function row(cgroup: MemoryCgroup, name: string, trial: (service: Service) => Promise<void>): Promise<string> {
+  await using dir = await testDir();
+  const qmp = Object.fromEntries(
+    Array.from({ length: DOMAINS }, (_, at) => [`vm-${at}`, join(dir.path, `none-${at}.sock`)]),
+  );
+  const { under } = cgroup;
+  const args = ['--log-level', 'info'];
+  await using service = await Service.start({ dir: dir.path, qmp, allow: [], listen: '127.0.0.1:0', under, args });
+  const { tookMs, lost } = await askUntil(trial(service), service.address);
+  const at = (share: number) => `${present(tookMs[Math.floor(share * (tookMs.length - 1))]).toFixed(1)} ms`;
+  return `| ${name} | ${at(0.5)} | ${at(0.99)} | ${tookMs.length} | ${lost.length} | ${await peakMib(service)} |\n`;
+}
+
+await using cgroup = await memoryCgroup(MAY_HAVE);
+process.stdout.write(`\nA client's call beside a flood of ${SECONDS} s, with 512 MiB for the server:\n\n`);
+process.stdout.write('| beside | median | 99 % | calls | lost | the most memory |\n|---|---|---|---|---|---|\n');
+process.stdout.write(await row(cgroup, 'nothing', async () => await sleep(SECONDS * 1000)));
+for (const name of FLOODS) process.stdout.write(await row(cgroup, name, async (service) => await flood(name, service)));
