@@ -42,6 +42,15 @@ async function flood(name: string, { address }: Service, tls: readonly string[] 
   return JSON.parse(said.trim().split('\n').at(-1) ?? '');
 }
 
+/** What is not as it should be when the trial is over. */
+async function trialOf(one: Service, trial: () => Promise<unknown>, channel = credentials.createInsecure()) {
+  const { lost, tookMs } = await askUntil(trial(), one.address, channel);
+  const peak = peakBytes(one);
+  return { lost, isAlive: one.alive, isSmall: peak < STAYS_BELOW || peak, hasAsked: tookMs.length > 0 };
+}
+
+const WELL = { lost: [], isAlive: true, isSmall: true, hasAsked: true };
+
 describe.skipIf(needs('cgroup'))('a flood of', () => {
   const opened = new AsyncDisposableStack();
   let cgroup: MemoryCgroup;
@@ -63,14 +72,6 @@ describe.skipIf(needs('cgroup'))('a flood of', () => {
     );
     return await Service.start({ dir, qmp, allow: [], listen, under, args: ['--log-level', 'info', ...args] });
   }
-
-  /** What is not as it should be when the trial is over. */
-  async function trialOf(one: Service, trial: () => Promise<unknown>, channel = credentials.createInsecure()) {
-    const { lost, tookMs } = await askUntil(trial(), one.address, channel);
-    const peak = peakBytes(one);
-    return { lost, isAlive: one.alive, isSmall: peak < STAYS_BELOW || peak, hasAsked: tookMs.length > 0 };
-  }
-  const WELL = { lost: [], isAlive: true, isSmall: true, hasAsked: true };
 
   test('calls that are all right, from a client that would have 400 at a time', async () => {
     let told: unknown;

@@ -233,12 +233,12 @@ describe('what is guarded', () => {
   const nobody: Call = { signal: new AbortController().signal };
 
   const operations = (domain: string, job: string) => {
-    const start = { disk: { domain, disk: 'd' } } as never;
+    const request = { disk: { domain, disk: 'd' } } as never;
     const ref = { job: { jobId: job } } as never;
     return [
-      async (call: Call) => await guarded.startCopy(start, call),
-      async (call: Call) => await guarded.rebase(start, call),
-      async (call: Call) => await guarded.commit(start, call),
+      async (call: Call) => await guarded.startCopy(request, call),
+      async (call: Call) => await guarded.rebase(request, call),
+      async (call: Call) => await guarded.commit(request, call),
       async (call: Call) => await guarded.abort(ref, call),
       async (call: Call) => await guarded.setSpeed(ref, call),
       async (call: Call) => await guarded.pause(ref, call),
@@ -305,9 +305,9 @@ describe('what is guarded', () => {
     const taken = {
       ...jobs,
       abort: async (...[request, call]: Parameters<BlockJobs['abort']>) => {
-        const view = await jobs.abort(request, call);
+        const shown = await jobs.abort(request, call);
         now = policy({});
-        return view;
+        return shown;
       },
     };
     const changing = new Guarded(taken, {
@@ -346,12 +346,12 @@ describe('what is guarded', () => {
       const seen: string[] = [];
       let pageToken = '';
       do {
-        const found = await lists.listDomains({ host: '', pageSize, pageToken }, { ...me, caller });
-        seen.push(...found.items.map(({ name }) => name));
-        pageToken = found.nextPageToken;
+        const one = await lists.listDomains({ host: '', pageSize, pageToken }, { ...me, caller });
+        seen.push(...one.items.map(({ name }) => name));
+        pageToken = one.nextPageToken;
         // Each page but the last one is full, and its token is the place of its last item.
         if (pageToken === '') continue;
-        expect(found.items).toHaveLength(pageSize);
+        expect(one.items).toHaveLength(pageSize);
         expect(decodeURIComponent(pageToken)).toBe(`domains ${seen.at(-1)} h`);
       } while (pageToken !== '');
       expect(seen).toEqual(expected);
@@ -363,7 +363,7 @@ describe('what is guarded', () => {
     const ids = ['mine', 'late'];
     const results = await guarded.reclaim({ ids, apply: true, requestId: '' }, me);
     expect(done).toEqual(['reclaim mine']);
-    expect(results.map(({ id, leftover: found }) => [id, found?.domain])).toEqual([
+    expect(results.map(({ id, leftover: what }) => [id, what?.domain])).toEqual([
       ['mine', 'mine'],
       ['late', undefined],
     ]);
