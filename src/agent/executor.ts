@@ -54,7 +54,7 @@ export async function perform(action: Action, workplace: Workplace): Promise<Don
       return proved === undefined || action.isBacking === true ? {} : { proved };
     }
     case 'sync-file':
-      if (action.file !== undefined) await mustBeInPlace([action.file], machine);
+      await mustBeInPlace(action.files, machine);
       await syncFile(action.path);
       return {};
     case 'delete-image':

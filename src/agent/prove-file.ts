@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
+import { filesToFind } from '../core/job-facts.ts';
 import type { Action, KnownFile } from '../core/plans/step.ts';
 import { SECTOR_BYTES, wholeSectors } from '../core/sectors.ts';
 import { identify, overlaps } from './file-identity.ts';
@@ -49,11 +50,6 @@ export async function proveFile(
 
 type Opens = Pick<VirtualMachine, 'openFiles'>;
 
-/** The files by whose names the disk is opened when the job is done. */
-export function filesToFind(job: Pick<Job, 'accepted' | 'destinationFile'>): readonly KnownFile[] {
-  return [job.destinationFile ?? [], job.accepted.named ?? []].flat();
-}
-
 /**
  * Undefined: all of these files, which were proved to be QEMU's, are at their names still. Of some network file systems the
  * inode is another at each look, and some names only QEMU finds: then what QEMU has open there decides. Rejects where it cannot be told.
@@ -74,6 +70,11 @@ export async function movedAway(files: readonly KnownFile[], machine: Opens | un
 export async function mustBeInPlace(files: readonly KnownFile[], machine: Opens | undefined): Promise<void> {
   const moved = await movedAway(files, machine);
   if (moved !== undefined) throw new BlockJobError(moved);
+}
+
+/** Who opens the disk, or the copy, by its names when the job is done finds it. */
+export async function isFoundByName(job: Job, machine: Opens | undefined): Promise<boolean> {
+  return (await movedAway(filesToFind(job), machine)) === undefined;
 }
 
 /** As a caller asks for the pivot: the job stays READY. It is looked at again right before the guest is moved. */

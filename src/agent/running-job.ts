@@ -20,7 +20,7 @@ import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, lookerFor } from './look.ts';
-import { filesToFind, movedAway } from './prove-file.ts';
+import { isFoundByName } from './prove-file.ts';
 import { StableStorage } from './stable-storage.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -181,7 +181,7 @@ export class RunningJob {
   async #mayPivot(machine: VirtualMachine | undefined): Promise<boolean> {
     const [log, identity] = [this.#log.changed.now, machine?.identity];
     try {
-      this.#asked.destinationMoved = (await movedAway(filesToFind(this.#job), machine)) !== undefined;
+      this.#asked.destinationMoved = !(await isFoundByName(this.#job, machine));
       await this.#options.mayPivot(this.#stop.signal);
       // The answer takes its time: what the move was decided on may not be so any more.
       return !this.#asked.destinationMoved && this.#log.changed.now === log && machine?.identity === identity;

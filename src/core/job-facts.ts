@@ -1,6 +1,7 @@
 /** What follows from what a job's journal says. */
 import type { Job } from './job.ts';
 import type { Accepted } from './journal-entry.ts';
+import type { KnownFile } from './plans/step.ts';
 
 /** What it writes is on another machine, or on a server of its own: it may hang, and take QEMU along. */
 export function isOverNetwork({ accepted }: Job): boolean {
@@ -10,6 +11,11 @@ export function isOverNetwork({ accepted }: Job): boolean {
 /** What a job writes beside the active image: a copy's destination, or the base of a commit. */
 export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
   return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);
+}
+
+/** The files by whose names the disk, or the copy, is opened when the job is done. */
+export function filesToFind(job: Pick<Job, 'accepted' | 'destinationFile'>): readonly KnownFile[] {
+  return [job.destinationFile ?? [], job.accepted.named ?? []].flat();
 }
 
 /** Broken off by force, and with it the connection to a network destination: QEMU takes that for an I/O error. */

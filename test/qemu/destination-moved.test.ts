@@ -100,6 +100,23 @@ describe.skipIf(needs('qemu'))('a destination that is', () => {
     });
   });
 
+  test('over an image that was renamed before it was ended is no complete copy', async () => {
+    await using machine = await site.machine();
+    const base = present(machine.chain[0]).path;
+    const target = { $case: 'file', value: join(machine.dir, 'copy') } as const;
+    const { id } = await site.service.startCopy({ disk: machine.disk, destination: { target }, shallow: true });
+    await site.service.until(id, 'STATE_READY');
+    await rename(base, `${base}.aside`);
+    await site.service.abort({ job: byId(id) });
+    const job = await site.ended({ id } as Job);
+    expect(errorOf(job)).toMatchObject({ reason: MOVED, metadata: { path: base } });
+    expect(job).toMatchObject({
+      state: Job_State.STATE_UNRESOLVED,
+      outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_UNKNOWN, safeToDelete: [] },
+    });
+    await rename(`${base}.aside`, base);
+  });
+
   test('over an image that was renamed: its header names what nobody finds', async () => {
     await using machine = await site.machine();
     const below = present(machine.chain.at(-2)).path;

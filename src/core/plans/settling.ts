@@ -7,6 +7,7 @@ import { isWithoutQemu } from '../conclusion.ts';
 import { losesSnapshots } from '../disks/judge.ts';
 import { handoverOf } from '../handover.ts';
 import type { Job } from '../job.ts';
+import { filesToFind } from '../job-facts.ts';
 import type { AcceptedDestination, Concluded } from '../journal-entry.ts';
 import { hasSucceeded, isUnsynced, SYNC_STEP } from '../proof.ts';
 import type { Plan, Step } from './step.ts';
@@ -18,8 +19,8 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
   const steps: Step[] = [];
   // QEMU has flushed it, and would have said if it could not; that it reached the disk the file system says, too.
   if (isCopied(job)) {
-    const file = job.destinationFile && { file: job.destinationFile };
-    steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path: job.accepted.destination.path, ...file } });
+    const { path } = job.accepted.destination;
+    steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path, files: filesToFind(job) } });
   }
   // QEMU may have the files open: nothing is deleted, and what it keeps is a leftover.
   if (leavesQemu) return steps;

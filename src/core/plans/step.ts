@@ -49,7 +49,8 @@ export type Action =
    * Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU.
    * `file`: what has to be at the path still.
    */
-  | { readonly do: 'sync-file'; readonly path: string; readonly file?: KnownFile }
+  /** `files`: have to be at their names. */
+  | { readonly do: 'sync-file'; readonly path: string; readonly files: readonly KnownFile[] }
   /** Deletes an image that a commit has emptied, if it is that very file still and no VM has it open. */
   | {
       readonly do: 'delete-image';
