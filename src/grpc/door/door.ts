@@ -64,7 +64,7 @@ export class Door implements Disposable {
   readonly #arrivals = new Shares(ARRIVING);
   /** By what is full: in a flood there is no time to write each anew. */
   readonly #refusals = new Map<string, OutgoingHttpHeaders>();
-  readonly #turns = new Turns<Connection>((connection) => connection.mayHaveMore);
+  readonly #turns = new Turns<Connection>();
   readonly #tally: Tally;
   #looking: NodeJS.Timeout | undefined;
 

@@ -1,26 +1,30 @@
-/** Calls come in by turns: one of each connection, then of each again. So a thousand of one wait for themselves. */
-export class Turns<Connection> {
-  readonly #mayCome: (connection: Connection) => boolean;
-  readonly #waiting = new Map<Connection, (() => void)[]>();
+/**
+ * Calls come in by turns: one of each peer, and of a peer's connections each in its turn. So whoever has a thousand of them, on
+ * however many connections, waits for himself.
+ */
+export class Turns<Connection extends { readonly peer: string; readonly mayHaveMore: boolean }> {
+  /** By peer; the connection whose turn is next comes first. */
+  readonly #waiting = new Map<string, Map<Connection, (() => void)[]>>();
   #isComing = false;
 
-  /** `mayCome`: whether a connection is given more now. Whoever changes that calls `again`. */
-  constructor(mayCome: (connection: Connection) => boolean) {
-    this.#mayCome = mayCome;
-  }
-
   take(connection: Connection, come: () => void): void {
-    const before = this.#waiting.get(connection);
-    if (before === undefined) this.#waiting.set(connection, [come]);
+    const { peer } = connection;
+    const ofPeer = this.#waiting.get(peer) ?? new Map<Connection, (() => void)[]>();
+    this.#waiting.set(peer, ofPeer);
+    const before = ofPeer.get(connection);
+    if (before === undefined) ofPeer.set(connection, [come]);
     else before.push(come);
     this.again();
   }
 
   /** Nothing of it comes any more. */
   forget(connection: Connection): void {
-    this.#waiting.delete(connection);
+    const ofPeer = this.#waiting.get(connection.peer);
+    ofPeer?.delete(connection);
+    if (ofPeer?.size === 0) this.#waiting.delete(connection.peer);
   }
 
+  /** A connection may have more now. */
   again(): void {
     if (this.#isComing || this.#waiting.size === 0) return;
     this.#isComing = true;
@@ -32,14 +36,17 @@ export class Turns<Connection> {
 
   /** Whether anybody came. */
   #turn(): boolean {
-    let came = false;
-    for (const [connection, calls] of this.#waiting) {
-      if (!this.#mayCome(connection)) continue;
-      const next = calls.shift();
-      if (calls.length === 0) this.#waiting.delete(connection);
-      came = true;
-      next?.();
-    }
-    return came;
+    const next = [...this.#waiting.values()].flatMap((ofPeer) => {
+      const found = ofPeer.entries().find(([{ mayHaveMore }]) => mayHaveMore);
+      if (found === undefined) return [];
+      const [connection, calls] = found;
+      const come = calls.shift();
+      ofPeer.delete(connection);
+      if (calls.length > 0) ofPeer.set(connection, calls);
+      else this.forget(connection);
+      return come ?? [];
+    });
+    for (const come of next) come();
+    return next.length > 0;
   }
 }

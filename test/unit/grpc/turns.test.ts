@@ -2,42 +2,56 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Turns } from '../../../src/grpc/door/turns.ts';
 
-/** What has come after so many turns. */
+class Line {
+  readonly peer: string;
+  mayHaveMore = true;
+
+  constructor(peer: string) {
+    this.peer = peer;
+  }
+}
+
 async function after(turns: number): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await nextTurn();
 }
 
-test('one of each connection in a turn, however many calls one has', async () => {
+test('one of each peer in a turn, however many calls and connections one has', async () => {
   const came: string[] = [];
-  const turns = new Turns<string>(() => true);
-  for (let call = 1; call <= 3; call += 1) turns.take('many', () => came.push(`many ${call}`));
-  turns.take('few', () => came.push('few 1'));
+  const turns = new Turns<Line>();
+  const [first, second, other] = [new Line('many'), new Line('many'), new Line('few')];
+  for (let call = 1; call <= 3; call += 1) turns.take(first, () => came.push(`first ${call}`));
+  turns.take(second, () => came.push('second 1'));
+  turns.take(other, () => came.push('other 1'));
   expect(came).toEqual([]);
   await after(1);
-  expect(came).toEqual(['many 1', 'few 1']);
-  await after(2);
-  expect(came).toEqual(['many 1', 'few 1', 'many 2', 'many 3']);
+  expect(came).toEqual(['first 1', 'other 1']);
+  await after(3);
+  expect(came).toEqual(['first 1', 'other 1', 'second 1', 'first 2', 'first 3']);
 });
 
-test('a connection that may have no more waits, and others do not', async () => {
+test('a connection that may have no more waits, and others do not, of the same peer too', async () => {
   const came: string[] = [];
-  const full = new Set(['slow']);
-  const turns = new Turns<string>((connection) => !full.has(connection));
-  turns.take('slow', () => came.push('slow'));
-  turns.take('other', () => came.push('other'));
+  const turns = new Turns<Line>();
+  const [slow, quick] = [new Line('peer'), new Line('peer')];
+  slow.mayHaveMore = false;
+  turns.take(slow, () => came.push('slow'));
+  turns.take(quick, () => came.push('quick'));
   await after(3);
-  expect(came).toEqual(['other']);
-  full.clear();
+  expect(came).toEqual(['quick']);
+  slow.mayHaveMore = true;
   turns.again();
   await after(1);
-  expect(came).toEqual(['other', 'slow']);
+  expect(came).toEqual(['quick', 'slow']);
 });
 
 test('of a connection that is forgotten nothing comes', async () => {
   const came: string[] = [];
-  const turns = new Turns<string>(() => true);
-  turns.take('gone', () => came.push('gone'));
-  turns.forget('gone');
+  const turns = new Turns<Line>();
+  const [gone, stays] = [new Line('gone'), new Line('stays')];
+  turns.take(gone, () => came.push('gone'));
+  turns.take(stays, () => came.push('stays'));
+  turns.forget(gone);
+  turns.forget(gone);
   await after(2);
-  expect(came).toEqual([]);
+  expect(came).toEqual(['stays']);
 });
