@@ -108,7 +108,8 @@ export class EtcdMembership implements Membership {
     if (options.epoch !== undefined && options.epoch !== epoch) return { may: false, why: 'other-epoch', epoch };
     if (!this.#trusts(registration)) return notKnown('the lease in the directory was not renewed in time');
     try {
-      return await this.#ask(id, epoch, registration, { ...options, timeoutMs: by - performance.now() });
+      const verdict = await this.#ask(id, epoch, registration, { ...options, timeoutMs: by - performance.now() });
+      return verdict.may ? this.#stillTrue(id, verdict, registration) : verdict;
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       if (!this.#trusts(registration)) return notKnown(`the directory does not answer: ${error.message}`);
@@ -212,6 +213,12 @@ export class EtcdMembership implements Membership {
     this.#claims.doubt(id);
     const owner = entry && readDomain(entry)?.host;
     return { may: false, why: 'not-owner', owner: owner === host.name ? undefined : owner };
+  }
+
+  /** An answer may be long on its way: what was so when it was given may have ended since, or been heard of by now. */
+  #stillTrue(id: string, verdict: Verdict & { readonly may: true }, registration: Registration): Verdict {
+    if (!this.#trusts(registration)) return notKnown('the directory answered too late to be believed');
+    return this.#claims.epochOf(id) === verdict.epoch ? verdict : this.#notHeld(id);
   }
 
   /** Others have heard of a later change than ours. Our own list does not tell of one that leaves us the owner. */

@@ -8,7 +8,9 @@ export class TcpProxy implements AsyncDisposable {
   readonly #sockets: Set<Socket>;
   /** How much comes through to the server in a second. */
   readonly #bytesPerSecond: number;
-  #mode: 'pass' | 'cut' | 'hole' = 'pass';
+  #mode: 'pass' | 'cut' | 'hole' | 'late' | 'deaf' = 'pass';
+  /** What servers have answered while answers are late. */
+  readonly #late: (() => void)[] = [];
 
   private constructor(port: number, server: Server, sockets: Set<Socket>, bytesPerSecond: number) {
     this.#bytesPerSecond = bytesPerSecond;
@@ -34,6 +36,17 @@ export class TcpProxy implements AsyncDisposable {
 
   pass(): void {
     this.#mode = 'pass';
+    for (const deliver of this.#late.splice(0)) deliver();
+  }
+
+  /** Questions come through, and their answers only with `pass`. */
+  late(): void {
+    this.#mode = 'late';
+  }
+
+  /** As late, and no question comes through any more. */
+  deaf(): void {
+    this.#mode = 'deaf';
   }
 
   /** Resets all connections, and all that are made. */
@@ -58,7 +71,7 @@ export class TcpProxy implements AsyncDisposable {
   #join(client: Socket, target: number): void {
     this.#keep(client);
     if (this.#mode === 'cut') client.resetAndDestroy();
-    if (this.#mode !== 'pass') return;
+    if (this.#mode !== 'pass' && this.#mode !== 'late') return;
     const server = connect(target, '127.0.0.1');
     this.#keep(server);
     for (const [one, other] of [
@@ -68,8 +81,12 @@ export class TcpProxy implements AsyncDisposable {
       one.setNoDelay(true);
       one.on('close', () => other.destroy());
     }
-    server.on('data', (bytes: Buffer) => client.write(bytes));
-    if (this.#bytesPerSecond === Infinity) client.on('data', (bytes: Buffer) => server.write(bytes));
+    server.on('data', (bytes: Buffer) => {
+      if (this.#mode === 'pass') client.write(bytes);
+      else this.#late.push(() => client.write(bytes));
+    });
+    const pass = (bytes: Buffer) => void (this.#mode !== 'deaf' && server.write(bytes));
+    if (this.#bytesPerSecond === Infinity) client.on('data', pass);
     else this.#slowly(client, server);
   }
 
