@@ -9,6 +9,8 @@ import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface DomainGraph {
   readonly domain: string;
+  /** Who asks may not read it: that it has a file is told, and not which it is. */
+  readonly isHidden?: true;
   readonly socketPath: string;
   /** Of a QEMU that has never been asked it is empty. */
   readonly graph: BlockGraph;
@@ -89,21 +91,30 @@ async function domainHaving(
   graphs: readonly DomainGraph[],
   look: Look,
 ): Promise<string | undefined> {
-  for (const { domain, graph, opens } of graphs) {
-    const unasked = `domain ${domain}, whose QEMU cannot be asked`;
-    if (opens === 'UNKNOWN') {
-      if (sought !== undefined) return unasked;
-      continue;
-    }
-    const node =
-      sought === undefined
-        ? [...graph.nodes.values()].find((one) => one.path === path)?.node
-        : await nodeWith(sought.identity, graph, look);
-    if (node !== undefined) return `node ${node} of domain ${domain}`;
-    if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) continue;
-    return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
+  for (const one of graphs) {
+    const by = await whereOf(path, sought, one, look);
+    if (by !== undefined) return one.isHidden ? HIDDEN : by;
   }
   return undefined;
+}
+
+const HIDDEN = 'another domain';
+
+async function whereOf(
+  path: string,
+  sought: SoughtFile | undefined,
+  { domain, graph, opens }: DomainGraph,
+  look: Look,
+): Promise<string | undefined> {
+  const unasked = `domain ${domain}, whose QEMU cannot be asked`;
+  if (opens === 'UNKNOWN') return sought === undefined ? undefined : unasked;
+  const node =
+    sought === undefined
+      ? [...graph.nodes.values()].find((one) => one.path === path)?.node
+      : await nodeWith(sought.identity, graph, look);
+  if (node !== undefined) return `node ${node} of domain ${domain}`;
+  if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) return undefined;
+  return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
 }
 
 /** The node whose file or device this is, or overlaps it. */
@@ -124,7 +135,7 @@ export async function domainThatWrites(
   sought: SoughtFile,
   graphs: readonly DomainGraph[],
 ): Promise<string | undefined> {
-  for (const { domain, graph, opens } of graphs) {
+  for (const { domain, isHidden, graph, opens } of graphs) {
     if (opens === 'UNKNOWN') continue;
     // What QEMU calls read-only it may have opened otherwise, and the other way round: the kernel tells.
     const files = opens?.files.filter(({ isWritable }) => isWritable);
@@ -132,7 +143,7 @@ export async function domainThatWrites(
     const writes = files
       ? await isOpen({ files }, sought)
       : (await nodeWith(sought.identity, { nodes: writable })) !== undefined;
-    if (writes) return `domain ${domain}`;
+    if (writes) return isHidden ? HIDDEN : `domain ${domain}`;
   }
   return undefined;
 }

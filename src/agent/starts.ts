@@ -5,9 +5,10 @@ import { fail, failure } from '../core/errors.ts';
 import { writtenBy } from '../core/job-facts.ts';
 import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
-import { mustOperate } from '../core/rights.ts';
+import { may, mustOperate } from '../core/rights.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { fileKey } from './files.ts';
+import { isReadable } from './find-job.ts';
 import { graphsOf } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
@@ -120,7 +121,8 @@ export class Starts {
       // From here to the journal's first entry the disk is taken, though no job says so yet.
       claim(`${machine.socketPath} ${disk.qdev}`, () => fail('BLOCK_COPY_ACTIVE', starting));
       try {
-        const graphs = await graphsOf(machines);
+        const all = await graphsOf(machines);
+        const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
         const accepted = await prepare({
           host,
           owner: owners.own,
@@ -135,7 +137,8 @@ export class Starts {
         const path = writtenBy(accepted);
         if (path !== undefined) {
           const user = await writerOf(path, jobs.newestFirst);
-          if (user !== undefined) fail('DESTINATION_IN_USE', { path, by: user });
+          const by = user && (isReadable(user, call) ? `job ${user.job.accepted.job}` : 'another job');
+          if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
           for (const name of new Set([path, await fileKey(path)])) {
             claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));
           }

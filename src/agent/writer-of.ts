@@ -4,13 +4,13 @@ import { fileKey } from './files.ts';
 import type { JobLog } from './job-log.ts';
 
 /** The job that writes this file or device now, whatever the names of it. */
-export async function writerOf(path: string, logs: readonly JobLog[]): Promise<string | undefined> {
+export async function writerOf(path: string, logs: readonly JobLog[]): Promise<JobLog | undefined> {
   const key = await fileKey(path);
-  for (const { ended, job } of logs) {
-    const other = ended ? undefined : writtenBy(job.accepted);
+  for (const log of logs) {
+    const other = log.ended ? undefined : writtenBy(log.job.accepted);
     if (other === undefined) continue;
     // By name too: it may be made between the two looks.
-    if (other === path || (await fileKey(other)) === key) return `job ${job.accepted.job}`;
+    if (other === path || (await fileKey(other)) === key) return log;
   }
   return undefined;
 }

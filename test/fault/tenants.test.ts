@@ -69,6 +69,22 @@ describe.each(WAYS)('%s', (way) => {
     expect(answer).toBe(way === 'an agent' ? 'CALLER_NOT_ALLOWED' : 'mine');
   });
 
+  test('a file is in use by a domain without a name, for who may not read it', async () => {
+    await tenants.startTheirs('once');
+    const [me, ops] = [await tenants.caller(way, 'me'), await tenants.caller(way, 'ops')];
+    const { running } = tenants.jobs;
+    const used = { disk: join(tenants.dir, 'theirs.qcow2'), copy: join(tenants.dir, 'copy-once') };
+    for (const path of Object.values(used)) {
+      const request = { disk: { domain: 'mine', disk: 'vd0' }, destination: toFile(path), reuseExternal: true };
+      const [theirs, own] = [await refused(me.startCopy(request)), await refused(ops.startCopy(request))];
+      for (const answer of [theirs, own]) expect(answer).toMatchObject({ reason: 'DESTINATION_IN_USE' });
+      expect(own.message).toContain('domain theirs');
+      const told = JSON.stringify(theirs).replaceAll(path, '');
+      for (const word of ['theirs', running]) expect(told).not.toContain(word);
+      expect(theirs.metadata).toEqual({ path, by: 'another domain' });
+    }
+  });
+
   test('request_ids are each caller’s own', async () => {
     await tenants.startTheirs('once');
     const [me, ops] = [await tenants.caller(way, 'me'), await tenants.caller(way, 'ops')];
