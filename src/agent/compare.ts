@@ -9,6 +9,7 @@ import {
   readPart,
   type Sides,
 } from '../core/comparison.ts';
+import { LOOK } from '../core/errno.ts';
 import { fail } from '../core/errors.ts';
 import type { Accepted } from '../core/journal-entry.ts';
 import { SECTOR_BYTES } from '../core/sectors.ts';
@@ -44,7 +45,7 @@ export async function compare(comparison: Comparison, machine: VirtualMachine, c
       ['BACKING', backing],
     ] as const) {
       const doing = `comparing: reading ${path} at byte ${offset}`;
-      if (!(await isRead(sector, side))) fail('QEMU_REFUSED', { doing, qemuText: 'Input/output error' });
+      if (!(await isRead(sector, side))) fail('STORAGE_FAILED', { doing, why: 'Input/output error', wayOut: LOOK });
     }
     if (await isRead(sector, 'BOTH')) broken(comparison, `byte ${offset} could be read only now`);
     fail('REUSED_DIFFERS', { path: destination.path, backing: backing.path, offset: String(offset) });

@@ -92,7 +92,8 @@ async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site)
   const { encryption, format = sourceFormat(from.top) } = spec;
   const takeOver = place.is === 'FILE';
   const folder = dirname(place.path);
-  await inWords(place.path, async () => await access(takeOver ? place.path : folder, constants.W_OK));
+  const written = takeOver ? place.path : folder;
+  await inWords(written, async () => await access(written, constants.W_OK));
   const { bavail, bsize } = await inWords(place.path, async () => await statfs(folder));
   if (bavail * bsize < LEAST_FREE_BYTES) {
     fail('NO_SPACE', { path: place.path, why: `its file system has ${bavail * bsize} bytes left` });

@@ -1,7 +1,9 @@
 /** What QEMU, the monitor and the file system say when they say no, in the words of the catalogue. */
+
+import { errnoIn, failureOfErrno } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure } from '../core/errors.ts';
+import { isNbd, nbdFailure } from '../core/qemu/nbd-words.ts';
 import { isNoRoom } from '../core/qemu/no-room.ts';
-import { invalidField } from '../core/rules/rule.ts';
 import { NotSent, OutcomeUnknown, QmpError, Refused } from '../qmp/errors.ts';
 
 /** QEMU cannot be asked now, or its answer was lost: what was asked may have happened. */
@@ -25,6 +27,15 @@ export function failureFrom(
   return fileSystem(error, about.path);
 }
 
+/** What speaks against writing into a folder of the service's own. Undefined: a bug. */
+export function stateFailureFrom(error: unknown, path: string): Failure | undefined {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  // There is no destination of a caller's that could be missing, or be there.
+  if (!ANY_FILE.has(code)) return failureFrom(error, { domain: '', path, doing: '' });
+  const wayOut = 'somebody has changed the state folder: put back what was there, and restart the service';
+  return failure('STORAGE_FAILED', { doing: `writing into ${path}`, why: code, wayOut }, { path });
+}
+
 /**
  * QEMU's texts are for people and may change; they only choose between a better and a general reason here, and
  * travel whole in the metadata.
@@ -35,6 +46,8 @@ export function refused(
   about: { domain: string; path: string; doing: string },
 ): Failure {
   const qemu = { qemuClass, qemuText: desc };
+  const overNbd = isNbd(about.path) ? nbdFailure(desc, about) : undefined;
+  if (overNbd !== undefined) return { ...overNbd, metadata: { ...overNbd.metadata, ...qemu } };
   if (isNoRoom(desc)) return failure('NO_SPACE', { path: about.path, why: desc }, qemu);
   if (/permission denied|operation not permitted|read-only file system/i.test(desc)) {
     return failure('ACCESS_DENIED', { path: about.path, why: desc }, qemu);
@@ -51,30 +64,22 @@ export function refused(
     const sizes = { destinationBytes: 'another number of', sourceBytes: 'its own' };
     return failure('SIZE_MISMATCH', { path: about.path, ...sizes }, qemu);
   }
+  const ofSystem = systemFailure(desc, about);
+  if (ofSystem !== undefined) return { ...ofSystem, metadata: { ...ofSystem.metadata, ...qemu } };
   return failure('QEMU_REFUSED', { doing: about.doing, qemuText: desc }, { qemuClass });
 }
 
+/** QEMU may mean any of the files that it uses: so of files that are there or not it is believed in its own words alone. */
+const ANY_FILE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG']);
+
+function systemFailure(desc: string, { path, domain }: { path: string; domain: string }): Failure | undefined {
+  const errno = errnoIn(desc);
+  if (errno === undefined || ANY_FILE.has(errno)) return undefined;
+  return failureOfErrno(errno, { path, said: desc, call: '', who: `the QEMU of domain ${domain}` });
+}
+
 function fileSystem(error: unknown, path: string): Failure | undefined {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return failure('DESTINATION_MISSING', { path });
-    case 'EEXIST':
-    case 'EISDIR':
-      return failure('DESTINATION_EXISTS', { path });
-    case 'EACCES':
-    case 'EPERM':
-    case 'EROFS':
-    case 'ELOOP':
-      return failure('ACCESS_DENIED', { path, why: code });
-    case 'ENAMETOOLONG':
-      return invalidField('destination.file', 'is too long for its file system').failure;
-    case 'ENOSPC':
-    case 'EDQUOT':
-    case 'EFBIG':
-      return failure('NO_SPACE', { path, why: code });
-    default:
-      return undefined;
-  }
+  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
+  const call = 'syscall' in error && typeof error.syscall === 'string' ? error.syscall : '';
+  return failureOfErrno(error.code, { path, said: error.code, call, who: 'the service' });
 }

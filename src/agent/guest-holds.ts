@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { BlockJobError } from '../core/errors.ts';
 import { both, FREE, type Hold, isFree } from '../core/guest-hold.ts';
 import { inTime } from '../lib/in-time.ts';
-import { failureFrom, isUnreachable } from './failures.ts';
+import { isUnreachable, stateFailureFrom } from './failures.ts';
 import { GuestHold } from './guest-hold.ts';
 import {
   type HeldGuest,
@@ -137,7 +137,7 @@ export class GuestHolds {
       }
       known.vm = vm;
     } catch (error) {
-      const why = failureFrom(error, { domain: vm.domain, path: this.#folder, doing: 'writing down a hold' });
+      const why = stateFailureFrom(error, this.#folder);
       throw why === undefined ? error : new BlockJobError(why, { cause: error });
     }
   }

@@ -8,7 +8,7 @@ import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../core/jou
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
-import { failureFrom } from './failures.ts';
+import { stateFailureFrom } from './failures.ts';
 import { Journal, type ReadJournal } from './journal.ts';
 
 /** The job as it was when it had this entry. */
@@ -176,7 +176,7 @@ async function inWords<T>(folder: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
   } catch (error) {
-    const why = failureFrom(error, { domain: '', path: folder, doing: 'writing the journal' });
+    const why = stateFailureFrom(error, folder);
     throw why === undefined ? error : new BlockJobError(why, { cause: error });
   }
 }

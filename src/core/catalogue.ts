@@ -167,6 +167,26 @@ export const catalogue = {
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
     text: 'the NBD server of {path} is not reached: {why}',
   },
+  TLS_CREDENTIALS_UNUSABLE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: {why}; add tls-creds-x509 with endpoint=client to it, or name another one',
+  },
+  NBD_REFUSED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_INTERNAL_ERROR',
+    text: 'the NBD server of {path} is there, and QEMU does not get the export: {why}; {wayOut}',
+  },
+  STORAGE_FAILED: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_SYSTEM_ERROR',
+    text: 'storage failed: {doing}: {why}; {wayOut}',
+  },
+  FILE_TOO_LARGE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_SYSTEM_ERROR',
+    text: '{path} may not become as long as it has to: {why}; its file system, or a limit of a process (RLIMIT_FSIZE), has no longer files, whatever room there is',
+  },
   DISK_EMPTY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
@@ -281,6 +301,11 @@ export const catalogue = {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
     text: 'no space left for {path}: {why}',
+  },
+  LIMIT_REACHED: {
+    code: 'RESOURCE_EXHAUSTED',
+    libvirt: 'VIR_ERR_SYSTEM_ERROR',
+    text: '{who} has come to a limit of the system, at {path}: {why}; {wayOut}',
   },
   TOO_MANY_JOBS: {
     code: 'RESOURCE_EXHAUSTED',

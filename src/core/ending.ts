@@ -1,4 +1,5 @@
 /** How a job that has concluded has ended: by what was asked for, and by what is proved. */
+import { errnoIn, isOfStorage, LOOK } from './errno.ts';
 import { type Failure, failure } from './errors.ts';
 import { handoverOf } from './handover.ts';
 import type { Job } from './job.ts';
@@ -129,7 +130,13 @@ export function timeIsUp({ job, options }: Pick<Accepted, 'job' | 'options'>): F
 
 function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | undefined): Failure {
   const { doing, path } = whatFailed(accepted, failedTo);
-  if (isNoRoom(qemuText)) return failure('NO_SPACE', { path: imageWritten(accepted), why: qemuText });
+  const written = imageWritten(accepted);
+  if (isNoRoom(qemuText)) return failure('NO_SPACE', { path: written, why: qemuText });
+  const errno = errnoIn(qemuText);
+  if (errno === 'EFBIG') return failure('FILE_TOO_LARGE', { path: written, why: qemuText });
+  if (errno !== undefined && isOfStorage(errno)) {
+    return failure('STORAGE_FAILED', { doing, why: qemuText, wayOut: LOOK }, path === undefined ? {} : { path });
+  }
   return failure('QEMU_REFUSED', { doing, qemuText }, path === undefined ? {} : { path });
 }
 

@@ -160,7 +160,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     await using here = await world(() => undefined, /the start of the job failed/);
     using _full = fullAtEntry(nth);
     const answer = await here.start(format);
-    const metadata = { path: here.agent.jobsFolder, why: 'ENOSPC' };
+    const metadata = { path: here.agent.jobsFolder, why: 'ENOSPC: the file system is full' };
     expect(answer).toMatchObject({ failure: { reason: 'NO_SPACE', metadata } });
     await here.expectNothingLeft();
   });

@@ -474,7 +474,10 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         const refusal = await unchanged(() => service.startCopy(copy(join(folder, 'new'), {}, format)));
         expect(seen(refusal)).toEqual({
           ...DENIED,
-          metadata: { path: join(folder, 'new'), why: MOUNTS ? 'EROFS' : 'EACCES' },
+          metadata: {
+            path: folder,
+            why: expect.stringMatching(MOUNTS ? /^EROFS .*read-only$/ : /^EACCES /) as string,
+          },
         });
       }
     });
@@ -505,9 +508,9 @@ describe.skipIf(needs('qemu'))('bad input', () => {
             folder: here('limited'),
             own: false,
           });
-          expect(seen(refusal)).toMatchObject({ code: 'INTERNAL', reason: 'QEMU_REFUSED' });
+          expect(seen(refusal)).toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'LIMIT_REACHED' });
           expect(refusal.metadata).toMatchObject({
-            doing: 'add-destination-file',
+            who: expect.stringContaining('QEMU') as string,
             qemuClass: 'GenericError',
             qemuText: expect.stringContaining('Too many open files') as string,
           });

@@ -1,8 +1,10 @@
 /** StartCopy to every kind of destination, with every option: files that are there, block devices, NBD, limits. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping, unicorn/no-useless-spread */
+
 import { constants, existsSync } from 'node:fs';
 import { mkdir, open, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
@@ -350,8 +352,13 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       const before = await graphOf(machine.qemu.admin);
       const without = { target: { $case: 'nbd', value: plain }, format: 0 } as const;
       expect((await refused(site.service.startCopy({ disk: machine.disk, destination: without }))).reason).toBe(
-        'QEMU_REFUSED',
+        'NBD_REFUSED',
       );
+      const unknown = { target: { $case: 'nbd', value: { ...plain, tlsCredentialsId: 'none' } }, format: 0 } as const;
+      expect(await refused(site.service.startCopy({ disk: machine.disk, destination: unknown }))).toMatchObject({
+        code: status.FAILED_PRECONDITION,
+        reason: 'TLS_CREDENTIALS_UNUSABLE',
+      });
       expect(await graphOf(machine.qemu.admin)).toEqual(before);
       const nbd = { ...plain, tlsCredentialsId: 'tls0' };
       await copied(machine, { target: { $case: 'nbd', value: nbd }, format: 0 }, {}, true);
@@ -370,7 +377,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
           )
         ).reason;
       expect(await start({ server: server.server, exportName: 'disk0' })).toBe('SIZE_MISMATCH');
-      expect(await start({ server: server.server, exportName: 'no such' })).toBe('QEMU_REFUSED');
+      expect(await start({ server: server.server, exportName: 'no such' })).toBe('NBD_REFUSED');
       expect(await start({ server: { $case: 'tcp', value: { host: '127.0.0.2', port: 1 } } })).toBe(
         'DESTINATION_NOT_ALLOWED',
       );

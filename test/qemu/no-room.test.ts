@@ -15,7 +15,7 @@ describe.skipIf(needs('qemu'))('a destination that may not grow', () => {
     await site?.[Symbol.asyncDispose]();
   });
 
-  test('has no space, and leaves nothing', async () => {
+  test('is too long, and leaves nothing', async () => {
     await using machine = await site.machine();
     await run('prlimit', ['--pid', String(machine.qemu.pid), '--fsize=1048576:unlimited']);
     const path = join(machine.dir, 'copy');
@@ -24,7 +24,7 @@ describe.skipIf(needs('qemu'))('a destination that may not grow', () => {
       destination: { target: { $case: 'file', value: path } },
     });
     const why = await started.then(async (job) => errorOf(await site.ended(job)), refusalOf);
-    expect(why).toMatchObject({ reason: 'NO_SPACE', metadata: { path, why: 'File too large' } });
+    expect(why).toMatchObject({ reason: 'FILE_TOO_LARGE', metadata: { path } });
     expect(await site.service.listLeftovers(machine.disk.domain)).toEqual([]);
   });
 });

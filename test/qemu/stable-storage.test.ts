@@ -310,7 +310,7 @@ describe.skipIf(needs('qemu'))('what cannot be flushed', () => {
   test.each([
     ['pull', 'write', NO_SPACE, 'NO_SPACE'],
     ['commit', 'write', NO_SPACE, 'NO_SPACE'],
-    ['commit', 'flush', IO_ERROR, 'QEMU_REFUSED'],
+    ['commit', 'flush', IO_ERROR, 'STORAGE_FAILED'],
   ] as const)(
     'a %s whose data cannot be put on disk (%s, errno %i) is FAILED: %s, and the chain stays',
     async (kind, iotype, errno, reason) => {

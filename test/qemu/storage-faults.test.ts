@@ -170,9 +170,9 @@ const noSpace = (path: string) => ({
 });
 
 const ioError = (doing: string, path: string) => ({
-  code: status.INTERNAL,
-  reason: 'QEMU_REFUSED',
-  metadata: { doing, path, qemuText: EIO },
+  code: status.FAILED_PRECONDITION,
+  reason: 'STORAGE_FAILED',
+  metadata: { doing, path, why: EIO },
 });
 
 /** Each request is noted, though it changes nothing. */
@@ -195,7 +195,11 @@ async function fullState() {
   const jobs = join(small.path, 'jobs');
   const held = open.move();
   return {
-    noRoom: { code: status.RESOURCE_EXHAUSTED, reason: 'NO_SPACE', metadata: { path: jobs, why: 'ENOSPC' } },
+    noRoom: {
+      code: status.RESOURCE_EXHAUSTED,
+      reason: 'NO_SPACE',
+      metadata: { path: jobs, why: 'ENOSPC: the file system is full' },
+    },
     /** Leaves room for no more than a short entry of these jobs, though the last page of a journal may have had some. */
     fill: async (...ids: readonly string[]) => {
       const filler = await fill(small.path);

@@ -181,6 +181,13 @@ export const ErrorReason = {
    */
   ERROR_REASON_NO_SPACE: 801,
   /**
+   * ERROR_REASON_LIMIT_REACHED - RESOURCE_EXHAUSTED. The service, or QEMU (key who), has come to a limit of the system: of open files, or of memory.
+   * Do: raise it; the text says which (key wayOut).
+   * libvirt: VIR_ERR_SYSTEM_ERROR.
+   * Keys: who, path, why, wayOut.
+   */
+  ERROR_REASON_LIMIT_REACHED: 895,
+  /**
    * ERROR_REASON_TOO_MANY_JOBS - RESOURCE_EXHAUSTED. The host runs as many jobs as its configuration allows.
    * Do: wait for one to end.
    * libvirt: none.
@@ -277,6 +284,36 @@ export const ErrorReason = {
    * Keys: path, why.
    */
   ERROR_REASON_DESTINATION_UNREACHABLE: 920,
+  /**
+   * ERROR_REASON_TLS_CREDENTIALS_UNUSABLE - FAILED_PRECONDITION. The domain's QEMU has no TLS credentials of that id, or they are not for a client.
+   * Do: add the object to QEMU (tls-creds-x509, endpoint=client), or name another one.
+   * libvirt: VIR_ERR_INTERNAL_ERROR.
+   * Keys: domain, path, why.
+   */
+  ERROR_REASON_TLS_CREDENTIALS_UNUSABLE: 995,
+  /**
+   * ERROR_REASON_NBD_REFUSED - FAILED_PRECONDITION. The NBD server is there, and QEMU and it are not at one: it has no such export, serves it to be
+   * read only, wants TLS or has none, or one of the two does not accept the other's certificate.
+   * Do: what the text says (key wayOut).
+   * libvirt: VIR_ERR_INTERNAL_ERROR.
+   * Keys: path, why, wayOut.
+   */
+  ERROR_REASON_NBD_REFUSED: 996,
+  /**
+   * ERROR_REASON_STORAGE_FAILED - FAILED_PRECONDITION. Storage failed: an input/output error, a stale handle, a device or a server that is gone; of a
+   * disk, or of the service's own state folder. Of a job that has failed: the guest goes on on its source.
+   * Do: what the text says (key wayOut).
+   * libvirt: VIR_ERR_SYSTEM_ERROR.
+   * Keys: doing, why, wayOut.
+   */
+  ERROR_REASON_STORAGE_FAILED: 997,
+  /**
+   * ERROR_REASON_FILE_TOO_LARGE - FAILED_PRECONDITION. The file would be longer than its file system, or a limit of a process, allows.
+   * Do: use another file system, or lift the limit.
+   * libvirt: VIR_ERR_SYSTEM_ERROR.
+   * Keys: path, why.
+   */
+  ERROR_REASON_FILE_TOO_LARGE: 998,
   /**
    * ERROR_REASON_DISK_EMPTY - FAILED_PRECONDITION. The disk has no medium.
    * Do: insert one.
@@ -575,6 +612,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_CALLER_NOT_ALLOWED = typeof ErrorReason.ERROR_REASON_CALLER_NOT_ALLOWED;
   export type ERROR_REASON_ACCESS_DENIED = typeof ErrorReason.ERROR_REASON_ACCESS_DENIED;
   export type ERROR_REASON_NO_SPACE = typeof ErrorReason.ERROR_REASON_NO_SPACE;
+  export type ERROR_REASON_LIMIT_REACHED = typeof ErrorReason.ERROR_REASON_LIMIT_REACHED;
   export type ERROR_REASON_TOO_MANY_JOBS = typeof ErrorReason.ERROR_REASON_TOO_MANY_JOBS;
   export type ERROR_REASON_TOO_MANY_WATCHERS = typeof ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS;
   export type ERROR_REASON_TOO_MANY_CALLS = typeof ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
@@ -588,6 +626,10 @@ export namespace ErrorReason {
   export type ERROR_REASON_SIZE_MISMATCH = typeof ErrorReason.ERROR_REASON_SIZE_MISMATCH;
   export type ERROR_REASON_DESTINATION_IN_USE = typeof ErrorReason.ERROR_REASON_DESTINATION_IN_USE;
   export type ERROR_REASON_DESTINATION_UNREACHABLE = typeof ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE;
+  export type ERROR_REASON_TLS_CREDENTIALS_UNUSABLE = typeof ErrorReason.ERROR_REASON_TLS_CREDENTIALS_UNUSABLE;
+  export type ERROR_REASON_NBD_REFUSED = typeof ErrorReason.ERROR_REASON_NBD_REFUSED;
+  export type ERROR_REASON_STORAGE_FAILED = typeof ErrorReason.ERROR_REASON_STORAGE_FAILED;
+  export type ERROR_REASON_FILE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_FILE_TOO_LARGE;
   export type ERROR_REASON_DISK_EMPTY = typeof ErrorReason.ERROR_REASON_DISK_EMPTY;
   export type ERROR_REASON_NOT_OWNER = typeof ErrorReason.ERROR_REASON_NOT_OWNER;
   export type ERROR_REASON_JOB_ENDED = typeof ErrorReason.ERROR_REASON_JOB_ENDED;
@@ -693,6 +735,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 801:
     case "ERROR_REASON_NO_SPACE":
       return ErrorReason.ERROR_REASON_NO_SPACE;
+    case 895:
+    case "ERROR_REASON_LIMIT_REACHED":
+      return ErrorReason.ERROR_REASON_LIMIT_REACHED;
     case 802:
     case "ERROR_REASON_TOO_MANY_JOBS":
       return ErrorReason.ERROR_REASON_TOO_MANY_JOBS;
@@ -732,6 +777,18 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 920:
     case "ERROR_REASON_DESTINATION_UNREACHABLE":
       return ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE;
+    case 995:
+    case "ERROR_REASON_TLS_CREDENTIALS_UNUSABLE":
+      return ErrorReason.ERROR_REASON_TLS_CREDENTIALS_UNUSABLE;
+    case 996:
+    case "ERROR_REASON_NBD_REFUSED":
+      return ErrorReason.ERROR_REASON_NBD_REFUSED;
+    case 997:
+    case "ERROR_REASON_STORAGE_FAILED":
+      return ErrorReason.ERROR_REASON_STORAGE_FAILED;
+    case 998:
+    case "ERROR_REASON_FILE_TOO_LARGE":
+      return ErrorReason.ERROR_REASON_FILE_TOO_LARGE;
     case 910:
     case "ERROR_REASON_DISK_EMPTY":
       return ErrorReason.ERROR_REASON_DISK_EMPTY;
@@ -887,6 +944,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_ACCESS_DENIED";
     case ErrorReason.ERROR_REASON_NO_SPACE:
       return "ERROR_REASON_NO_SPACE";
+    case ErrorReason.ERROR_REASON_LIMIT_REACHED:
+      return "ERROR_REASON_LIMIT_REACHED";
     case ErrorReason.ERROR_REASON_TOO_MANY_JOBS:
       return "ERROR_REASON_TOO_MANY_JOBS";
     case ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS:
@@ -913,6 +972,14 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_DESTINATION_IN_USE";
     case ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE:
       return "ERROR_REASON_DESTINATION_UNREACHABLE";
+    case ErrorReason.ERROR_REASON_TLS_CREDENTIALS_UNUSABLE:
+      return "ERROR_REASON_TLS_CREDENTIALS_UNUSABLE";
+    case ErrorReason.ERROR_REASON_NBD_REFUSED:
+      return "ERROR_REASON_NBD_REFUSED";
+    case ErrorReason.ERROR_REASON_STORAGE_FAILED:
+      return "ERROR_REASON_STORAGE_FAILED";
+    case ErrorReason.ERROR_REASON_FILE_TOO_LARGE:
+      return "ERROR_REASON_FILE_TOO_LARGE";
     case ErrorReason.ERROR_REASON_DISK_EMPTY:
       return "ERROR_REASON_DISK_EMPTY";
     case ErrorReason.ERROR_REASON_NOT_OWNER:

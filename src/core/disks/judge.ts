@@ -24,10 +24,21 @@ const IN_WORDS: Readonly<Record<Role, string>> = {
 
 /** What asks for less. */
 const WAY_OUT: Readonly<Record<Operation, string>> = {
-  COPY: 'copy the whole chain instead (without shallow), or to a destination that is there with a chain of its own',
+  COPY: 'give the disk an image of a kind that can',
   PULL: 'pull without a base, or down to another one; or copy the disk',
   COMMIT: 'commit other images of the chain, without their deletion; or copy the disk',
 };
+
+/** Only a shallow copy names another image of the chain. */
+const NOT_SHALLOW =
+  'copy the whole chain instead (without shallow), or to a destination that is there with a chain of its own';
+/** Refused in each role, so that nothing that is asked for instead would do. */
+const KNOWN_ALONE = 'give the disk images and nodes of drivers that are known here (docs/disks.md)';
+
+function wayOutOf(kind: KindName, role: Role, operation: Operation): string {
+  if (kind === 'UNKNOWN') return KNOWN_ALONE;
+  return operation === 'COPY' && role === 'NAMED' ? NOT_SHALLOW : WAY_OUT[operation];
+}
 
 /** For the job's journal and its options. */
 export function asAccepted(losses: readonly Loss[]): {
@@ -54,7 +65,14 @@ export function judge({ operation, uses, into }: Uses, accepted: ReadonlySet<Acc
         const fate = fates[role];
         const { path, node } = image;
         if (fate.is === 'REFUSED') {
-          const words = { path, node, what, use: IN_WORDS[role], why: fate.why, wayOut: WAY_OUT[operation] };
+          const words = {
+            path,
+            node,
+            what,
+            use: IN_WORDS[role],
+            why: fate.why,
+            wayOut: wayOutOf(kind, role, operation),
+          };
           throw new BlockJobError(failure('IMAGE_UNSUITABLE', words, { kind }));
         }
         if (fate.is !== 'LOST' || fate.unless?.(into) === true) continue;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { failureFrom, isNoSuchNode, isUnreachable, refused } from '../../../src/agent/failures.ts';
+import { failureFrom, isNoSuchNode, isUnreachable, refused, stateFailureFrom } from '../../../src/agent/failures.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
 
@@ -8,7 +8,6 @@ const ABOUT = { domain: 'vm1', path: '/copies/disk', doing: 'blockdev-add' };
 describe('what the file system says', () => {
   it.each([
     ['ENOENT', 'DESTINATION_MISSING'],
-    ['ENOTDIR', 'DESTINATION_MISSING'],
     ['EEXIST', 'DESTINATION_EXISTS'],
     ['EISDIR', 'DESTINATION_EXISTS'],
     ['EACCES', 'ACCESS_DENIED'],
@@ -17,7 +16,11 @@ describe('what the file system says', () => {
     ['ELOOP', 'ACCESS_DENIED'],
     ['ENOSPC', 'NO_SPACE'],
     ['EDQUOT', 'NO_SPACE'],
-    ['EFBIG', 'NO_SPACE'],
+    ['EFBIG', 'FILE_TOO_LARGE'],
+    ['EMFILE', 'LIMIT_REACHED'],
+    ['ENFILE', 'LIMIT_REACHED'],
+    ['EIO', 'STORAGE_FAILED'],
+    ['ESTALE', 'STORAGE_FAILED'],
   ])('%s is %s, with the path', (code, reason) => {
     const error = Object.assign(new Error(`${code}: no`), { code });
     expect(failureFrom(error, ABOUT)).toMatchObject({ reason, metadata: { path: '/copies/disk' } });
@@ -26,6 +29,70 @@ describe('what the file system says', () => {
   it('is a bug if it is anything else', () => {
     for (const error of [new Error('x'), Object.assign(new Error('x'), { code: 'EINVAL' }), 'ENOSPC', undefined, null])
       expect(failureFrom(error, ABOUT)).toBeUndefined();
+  });
+});
+
+const failed = (code: string, syscall: string) => Object.assign(new Error(code), { code, syscall });
+
+describe('what the file system says is told with what to do', () => {
+  it.each([
+    ['EPERM', 'fchown', 'EPERM (fchown): chown: only root'],
+    ['EPERM', 'open', 'EPERM (open): the file is immutable'],
+    ['EROFS', 'open', 'the file system is read-only'],
+    ['EMFILE', 'open', 'the service has come to a limit of the system, at /copies/disk: EMFILE; raise its limit'],
+    ['ENFILE', 'open', 'fs.file-max'],
+    ['ESTALE', 'fdatasync', 'storage failed: using /copies/disk: ESTALE; its server knows it no longer'],
+    ['EIO', 'fdatasync', 'see the log of the kernel'],
+    ['EFBIG', 'ftruncate', 'has no longer files, whatever room there is'],
+    ['ENOTDIR', 'open', 'destination.file: goes through a file as if it was a folder'],
+  ])('%s of %s: %s', (code, syscall, words) => {
+    expect(failureFrom(failed(code, syscall), ABOUT)?.text).toContain(words);
+  });
+});
+
+it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG'])(
+  '%s of the state folder is no destination',
+  (code) => {
+    const error = Object.assign(new Error(code), { code });
+    expect(stateFailureFrom(error, '/state/jobs')).toMatchObject({
+      reason: 'STORAGE_FAILED',
+      metadata: { path: '/state/jobs', why: code },
+    });
+  },
+);
+
+/** Each as QEMU 5.2, 7.2, 10.0 and 11.1 say it, where it is not the same. */
+describe('what QEMU says of an NBD server', () => {
+  const about = { ...ABOUT, path: 'nbds://h:1/disk0' };
+  it.each([
+    ["No TLS credentials with id 'nope'", 'TLS_CREDENTIALS_UNUSABLE'],
+    ["Object with id 'sec0' is not TLS credentials", 'TLS_CREDENTIALS_UNUSABLE'],
+    ['Expecting TLS credentials with a client endpoint', 'TLS_CREDENTIALS_UNUSABLE'],
+    ['Expected TLS credentials for a client endpoint', 'TLS_CREDENTIALS_UNUSABLE'],
+    ['Requested export not available', 'NBD_REFUSED'],
+    ['Denied by server for option 5 (starttls)', 'NBD_REFUSED'],
+    ['TLS negotiation required before option 7 (go)', 'NBD_REFUSED'],
+    ['Failed to read option reply: Cannot read from TLS channel: Software caused connection abort', 'NBD_REFUSED'],
+    [
+      'Failed to read option reply: Cannot read from TLS channel: The TLS connection was non-properly terminated.',
+      'NBD_REFUSED',
+    ],
+    ["The certificate hasn't got a known issuer", 'NBD_REFUSED'],
+    ['Certificate does not match the hostname other.example', 'NBD_REFUSED'],
+    ["Parameter 'tls-hostname' is unexpected", 'NBD_REFUSED'],
+    ['TLS only supported over IP sockets', 'NBD_REFUSED'],
+    ['NBD export is read-only', 'NBD_REFUSED'],
+    ['Could not open image: Permission denied', 'NBD_REFUSED'],
+    ["Failed to connect to '127.0.0.1:1': Connection refused", 'DESTINATION_UNREACHABLE'],
+    ["Failed to connect to '/x/nbd.sock': No such file or directory", 'DESTINATION_UNREACHABLE'],
+    ['Failed to read option reply: Unable to read from socket: Connection reset by peer', 'DESTINATION_UNREACHABLE'],
+    ['Bad server magic received: 0x42028186125300', 'DESTINATION_UNREACHABLE'],
+    ['Bad initial magic received: 0x6761726261676521', 'DESTINATION_UNREACHABLE'],
+    ['address resolution failed for no.such:1: Name or service not known', 'DESTINATION_UNREACHABLE'],
+    ['Failed to create socket family 2: Too many open files', 'LIMIT_REACHED'],
+  ])('%s: %s', (desc, reason) => {
+    const found = refused('GenericError', desc, about);
+    expect(found).toMatchObject({ reason, metadata: { qemuText: desc, qemuClass: 'GenericError', path: about.path } });
   });
 });
 
@@ -43,7 +110,12 @@ describe('what QEMU says', () => {
   it.each([
     ['Could not resize file: No space left on device', 'NO_SPACE'],
     ['Could not resize file: Disk quota exceeded', 'NO_SPACE'],
-    ['Could not resize file: File too large', 'NO_SPACE'],
+    ['Could not resize file: File too large', 'FILE_TOO_LARGE'],
+    ["Could not open '/copies/disk': Too many open files", 'LIMIT_REACHED'],
+    ["Could not open '/copies/disk': Too many open files in system", 'LIMIT_REACHED'],
+    ['Could not read image: Input/output error', 'STORAGE_FAILED'],
+    ["Could not open '/copies/disk': Stale file handle", 'STORAGE_FAILED'],
+    ["Could not open '/copies/disk': No such file or directory", 'QEMU_REFUSED'],
     ["Could not open '/copies/disk': Permission denied", 'ACCESS_DENIED'],
     ['Could not open: Read-only file system', 'ACCESS_DENIED'],
     ['chown: Operation not permitted', 'ACCESS_DENIED'],

@@ -65,10 +65,10 @@ describe('the ending of a job', () => {
 
     ['no space', [RUNNING], 'CONCLUDED', 'SOURCE', NO_SPACE, 'FAILED NO_SPACE'],
     ['a full quota', [RUNNING], 'CONCLUDED', 'SOURCE', 'Disk quota exceeded', 'FAILED NO_SPACE'],
-    ['a longest file', [RUNNING], 'CONCLUDED', 'SOURCE', 'File too large', 'FAILED NO_SPACE'],
-    ['an I/O error', [RUNNING], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
-    ['a pivot that failed', PIVOT, 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
-    ['a failure before the cancel', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED QEMU_REFUSED'],
+    ['a longest file', [RUNNING], 'CONCLUDED', 'SOURCE', 'File too large', 'FAILED FILE_TOO_LARGE'],
+    ['an I/O error', [RUNNING], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED STORAGE_FAILED'],
+    ['a pivot that failed', PIVOT, 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED STORAGE_FAILED'],
+    ['a failure before the cancel', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', IO_ERROR, 'FAILED STORAGE_FAILED'],
     ['dismissed by somebody', [RUNNING], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
     ['a finish gone', [RUNNING, READY, FINISH], 'VANISHED', 'SOURCE', undefined, 'FAILED JOB_LOST'],
     ['unplugged', [RUNNING], 'CONCLUDED', 'NOWHERE', undefined, 'FAILED JOB_LOST'],
@@ -151,8 +151,8 @@ describe('an I/O error', () => {
     ['a pull', PULL, 'read', 'pulling', undefined],
     ['a copy that nobody was heard to fail', {}, undefined, 'copying', undefined],
   ] as const)('of %s %j: names the image at a %s: %s', (_name, kind, failedTo, doing, path) => {
-    const metadata = { doing, qemuText: IO_ERROR, ...(path === undefined ? {} : { path }) };
-    expect(of(kind, failedTo)).toMatchObject({ reason: 'QEMU_REFUSED', metadata });
+    const metadata = { doing, why: IO_ERROR, ...(path === undefined ? {} : { path }) };
+    expect(of(kind, failedTo)).toMatchObject({ reason: 'STORAGE_FAILED', metadata });
     expect(of(kind, failedTo)?.metadata['path']).toBe(path);
   });
 });
@@ -255,7 +255,7 @@ describe('the ending of a job that ends by itself', () => {
       'UNRESOLVED NOT_ON_DISK',
     ],
     ['no space', [RUNNING], at('CONCLUDED', NO_SPACE), 'FAILED NO_SPACE'],
-    ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED QEMU_REFUSED'],
+    ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED STORAGE_FAILED'],
     // The header tells what nobody saw.
     ['gone, done', FLUSHED, { ...at('VANISHED'), ...NEW }, 'COMPLETED'],
     ['gone, not done', FLUSHED, { ...at('VANISHED'), ...OLD }, 'FAILED JOB_LOST'],

@@ -1,0 +1,87 @@
+/**
+ * What an error number of the system means for who asked, in one table: of the service's own calls Node tells the number, of
+ * QEMU's its texts tell the same in the C library's words. None of these is a bug of ours.
+ */
+import { type Failure, failure } from './errors.ts';
+import { invalidField } from './rules/rule.ts';
+
+export interface About {
+  readonly path: string;
+  /** As the number, or QEMU's whole text. */
+  readonly said: string;
+  /** The system call that failed; '' where nobody tells. */
+  readonly call: string;
+  /** Who ran into it. */
+  readonly who: string;
+}
+
+type Row = readonly [words: string, of: (about: About) => Failure];
+
+const denied =
+  (hint: string) =>
+  ({ path, said, call }: About): Failure => {
+    // Only who made the file may give it to somebody else: the folder's mode has nothing to do with it.
+    const isChown = call.includes('chown');
+    const what = isChown ? 'chown: only root, or who has CAP_CHOWN, gives a file to another user' : hint;
+    return failure('ACCESS_DENIED', { path, why: `${said}${call === '' ? '' : ` (${call})`}: ${what}` });
+  };
+const noSpace =
+  (hint: string) =>
+  ({ path, said }: About): Failure =>
+    failure('NO_SPACE', { path, why: `${said}: ${hint}` });
+const broken =
+  (hint: string) =>
+  ({ path, said }: About): Failure =>
+    failure('STORAGE_FAILED', { doing: `using ${path}`, why: said, wayOut: hint }, { path });
+const limit =
+  (hint: string) =>
+  ({ path, said, who }: About): Failure =>
+    failure('LIMIT_REACHED', { who, path, why: said, wayOut: hint });
+const missing = ({ path }: About): Failure => failure('DESTINATION_MISSING', { path });
+const exists = ({ path }: About): Failure => failure('DESTINATION_EXISTS', { path });
+const invalid = (problem: string) => (): Failure => invalidField('destination.file', problem).failure;
+
+export const LOOK = 'see the log of the kernel, and the storage below it';
+
+const ROWS: Readonly<Record<string, Row>> = {
+  ENOENT: ['No such file or directory', missing],
+  ENOTDIR: ['Not a directory', invalid('goes through a file as if it was a folder')],
+  EEXIST: ['File exists', exists],
+  EISDIR: ['Is a directory', exists],
+  ENAMETOOLONG: ['File name too long', invalid('is too long for its file system')],
+  EACCES: ['Permission denied', denied('its mode, or that of a folder on the way, does not allow it')],
+  EPERM: ['Operation not permitted', denied('the file is immutable, or a security policy forbids it')],
+  EROFS: ['Read-only file system', denied('the file system is read-only')],
+  ELOOP: ['Too many levels of symbolic links', denied('it is a symbolic link')],
+  ENOSPC: ['No space left on device', noSpace('the file system is full')],
+  EDQUOT: ['Disk quota exceeded', noSpace('the quota is used up')],
+  EFBIG: ['File too large', ({ path, said }) => failure('FILE_TOO_LARGE', { path, why: said })],
+  EMFILE: ['Too many open files', limit('raise its limit of open files (LimitNOFILE, ulimit -n)')],
+  ENFILE: ['Too many open files in system', limit('raise the limit of the whole host (fs.file-max)')],
+  ENOMEM: ['Cannot allocate memory', limit('give it more memory')],
+  EIO: ['Input/output error', broken(LOOK)],
+  EREMOTEIO: ['Remote I/O error', broken(LOOK)],
+  EUCLEAN: ['Structure needs cleaning', broken('its file system is damaged: check it')],
+  ESTALE: ['Stale file handle', broken('its server knows it no longer: mount it again')],
+  ENXIO: ['No such device or address', broken('its device is gone')],
+  ENODEV: ['No such device', broken('its device is gone')],
+  ETIMEDOUT: ['Connection timed out', broken('its server does not answer')],
+  ENOTCONN: ['Transport endpoint is not connected', broken('what serves its file system is gone: mount it again')],
+  EHOSTDOWN: ['Host is down', broken('its server does not answer')],
+};
+
+/** The storage itself has failed. */
+export function isOfStorage(errno: string): boolean {
+  return failureOfErrno(errno, { path: '', said: '', call: '', who: '' })?.reason === 'STORAGE_FAILED';
+}
+
+/** Undefined for a number that is in no row. */
+export function failureOfErrno(errno: string, about: About): Failure | undefined {
+  return ROWS[errno]?.[1](about);
+}
+
+/** The number that QEMU's text ends with, in words; undefined: none. */
+export function errnoIn(qemuText: string): string | undefined {
+  const text = qemuText.trimEnd();
+  return Object.entries(ROWS).find(([, [words]]) => text.toLowerCase().endsWith(words.toLowerCase()))?.[0];
+}
