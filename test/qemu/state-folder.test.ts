@@ -1,6 +1,7 @@
 /** The folder of the journals: one service has it, a full one refuses new jobs and harms no running one, old jobs go. */
-import { readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
@@ -10,6 +11,7 @@ import type { JournalEntry } from '../../src/core/journal-entry.ts';
 import { type Machine, Site } from '../support/bench-qemu.ts';
 import { byId, refusalOf, refused } from '../support/caller.ts';
 import { eventually, present } from '../support/checks.ts';
+import { FragileFileSystem } from '../support/power-cut.ts';
 import { run, testDir } from '../support/qemu.ts';
 import { Service } from '../support/service.ts';
 import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
@@ -98,6 +100,41 @@ describe('the state folder', () => {
     using state = await StateFolder.take(small.path);
     await expect(state.instance()).rejects.toThrow(/ENOSPC/);
     expect(await state.owner()).toMatch(/^[0-9a-f]{6}$/);
+  });
+
+  test.skipIf(!MOUNTS)('whose disk fails refuses new jobs in those words, and as no bug of the service', async () => {
+    await using dir = await testDir();
+    await using fragile = await FragileFileSystem.make(dir.path, 16);
+    await using site = await Site.open([], ['--state-dir', fragile.path]);
+    await using machine = await site.machine();
+    await fragile.cut();
+    expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      reason: 'STORAGE_FAILED',
+      metadata: { why: 'EIO' },
+    });
+    expect(await readdir(machine.dir)).not.toContain('copy');
+    expect(site.service.log).not.toContain('"msg":"a bug"');
+  });
+
+  test('that is gone, or a service with too many files open, is no bug of the service', async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const jobs = join(site.stateFolder, 'jobs');
+    await rename(jobs, `${jobs}.away`);
+    expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
+      reason: 'STORAGE_FAILED',
+      metadata: { path: jobs, why: 'ENOENT' },
+    });
+    await rename(`${jobs}.away`, jobs);
+    const open = await readdir(`/proc/${site.service.pid}/fd`);
+    await run('prlimit', ['--pid', String(site.service.pid), `--nofile=${Math.min(...open.map(Number)) + 1}:`]);
+    expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
+      code: status.RESOURCE_EXHAUSTED,
+      reason: 'LIMIT_REACHED',
+    });
+    expect(await readdir(machine.dir)).not.toContain('copy');
+    expect(site.service.log).not.toContain('"msg":"a bug"');
   });
 
   test.skipIf(!MOUNTS)('that has become read-only refuses new jobs, and says why', async () => {
