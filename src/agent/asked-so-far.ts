@@ -2,6 +2,8 @@
 import type { Job } from '../core/job.ts';
 import { isForced, isOverNetwork } from '../core/job-facts.ts';
 import type { Asked, Asking, Seen } from '../core/next-move.ts';
+import { type Heard, NOTHING_HEARD } from './heard.ts';
+import type { HostClock } from './host-clock.ts';
 import { Pace } from './pace.ts';
 import { timeLeftMs } from './time-left.ts';
 
@@ -41,20 +43,10 @@ const FENCED_MS = 1000;
 /** Between two holds the guest gets so many times as long for its work as it was held. */
 const REST_PER_HOLD = 4;
 
-/** Of QEMU, over the present connection. */
-export interface Heard {
-  /** For how long it has answered nothing that it was asked. */
-  readonly silentMs: number;
-  /** It has told that the job is under way, and of no end since. */
-  readonly isUnderWay: boolean;
-  readonly connectionBroken: boolean;
-}
-
-export const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
-
 export class AskedSoFar {
   /** As it was right before the guest was to be moved. */
   destinationMoved = false;
+  readonly #clock: HostClock;
   readonly #asked = new Set<Asking>();
   /** Since when QEMU refuses it, when it did so last, and with what words. */
   readonly #refused = new Map<Asking, { readonly since: number; readonly last: number; readonly words: string }>();
@@ -86,6 +78,10 @@ export class AskedSoFar {
   /** When QEMU was asked to end the copy. */
   #endAskedAt = Infinity;
   #copiesYankedAt = -Infinity;
+
+  constructor(clock: HostClock) {
+    this.#clock = clock;
+  }
 
   add(asking: Asking): void {
     this.#asked.add(asking);
@@ -155,7 +151,7 @@ export class AskedSoFar {
     if (this.#guestMigrates) return LOOK_AGAIN_MS.migrates;
     if (state === 'PIVOTING' && this.#underWayMs(job) === undefined) return LOOK_AGAIN_MS.pace;
     if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
-    const leftMs = timeLeftMs(job);
+    const leftMs = timeLeftMs(job, this.#clock);
     const inMs = Math.min(
       leftMs > 0 ? leftMs : Infinity,
       this.#refused.size > 0 ? REFUSED_AGAIN_MS : Infinity,
@@ -219,7 +215,7 @@ export class AskedSoFar {
       bitmaps: this.#isAsked('bitmaps'),
       yank: this.#isAsked('yank'),
       finalize: this.#isAsked('finalize'),
-      timeIsUp: timeLeftMs(job) <= 0,
+      timeIsUp: timeLeftMs(job, this.#clock) <= 0,
       pauseLasts: this.#pauseLasts,
       overdue: nowMs - this.#since > (OVERDUE_MS[job.state] ?? Infinity),
       heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,

@@ -3,6 +3,7 @@ import { timeIsUp } from '../core/ending.ts';
 import { BlockJobError, type Failure, fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import { type Comparing, refuseOtherChain } from './compare.ts';
+import type { HostClock } from './host-clock.ts';
 import { refuseMigrating } from './migration.ts';
 import { timeLeftMs } from './time-left.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -12,16 +13,21 @@ export interface ComparingOptions {
   readonly mayPivot: (signal: AbortSignal) => Promise<void>;
   readonly leaving: AbortSignal;
   /** Of the job that it is for, now. */
-  readonly now: () => { readonly job: Job; readonly cancelled: Failure | undefined; readonly path: string };
+  readonly now: () => {
+    readonly job: Job;
+    readonly clock: HostClock;
+    readonly cancelled: Failure | undefined;
+    readonly path: string;
+  };
 }
 
 export function comparingFor(machine: VirtualMachine | undefined, options: ComparingOptions): Comparing {
   const { leaving, onVerified, mayPivot, now } = options;
   return {
     mayGoOn: () => {
-      const { job, cancelled, path } = now();
+      const { job, clock, cancelled, path } = now();
       if (cancelled !== undefined) throw new BlockJobError(cancelled);
-      if (timeLeftMs(job) <= 0) throw new BlockJobError(timeIsUp(job.accepted));
+      if (timeLeftMs(job, clock) <= 0) throw new BlockJobError(timeIsUp(job.accepted));
       if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path, why: 'the service ends' });
     },
     onProgress: (bytes, ofBytes) => onVerified?.(bytes, ofBytes),

@@ -38,11 +38,11 @@ export class Figures {
     const domains = machines.domains;
     const up = domains.filter(({ identity }) => identity !== undefined).length;
     return {
-      jobs: now.map(({ job: { accepted, state, pauseReason, readyTime }, progress }) => ({
+      jobs: now.map(({ job: { accepted, state, pauseReason }, progress }, at) => ({
         kind: accepted.kind,
         state,
         pauseReason,
-        readyTime,
+        readyForMs: active[at]?.readyForMs,
         progress,
       })),
       copiedBytes: progresses.copiedBytes,

@@ -87,10 +87,9 @@ export class GuestHold {
       const sends = guestStateOf(runState) !== 'MIGRATING';
       const mayStop = sends && (isLive(runState) || atLook !== this.#resumes);
       this.#stop = { is: 'BEING_WRITTEN_DOWN', owed: this.#hold.now.owesCont, mayStop, stopped: false };
-      const holder = { job, because, since: new Date().toISOString() };
       // A guest that is continued meanwhile our `stop` would stop.
       const isOwed = () => this.#stop !== undefined && owesBefore(this.#stop);
-      const write = async () => await this.#hold.add(holder, isOwed);
+      const write = async () => await this.#hold.add({ job, because }, isOwed);
       try {
         await write();
         this.#limit(job);

@@ -5,10 +5,12 @@
 import { BlockJobError } from '../core/errors.ts';
 import { advance, allows, begin, hasEnded, IllegalTransition, type Job } from '../core/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../core/journal-entry.ts';
+import { epochSeconds, timestamp } from '../lib/clock.ts';
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
 import { stateFailureFrom } from './failures.ts';
+import type { HostClock } from './host-clock.ts';
 import { Journal, type ReadJournal } from './journal.ts';
 
 /** The job as it was when it had this entry. */
@@ -17,42 +19,64 @@ export interface Revision {
   readonly job: Job;
 }
 
+/** Where journals are, and what is needed to write them. */
+export interface Journals {
+  readonly folder: string;
+  readonly clock: HostClock;
+  readonly observer?: Observer;
+}
+
+/** No journal has as many entries, also where the host's clock says 1970. */
+const ABOVE_ALL_LOST = 2 ** 30;
+
+/** From which something is counted: for how long it has waited for its pivot, and for how long it is remembered. */
+const COUNTED: ReadonlySet<EntryBody['entry']> = new Set(['ready', 'refused', 'ended']);
+
 export class JobLog {
   readonly changed = new Wake();
   #connectionBroken = false;
+  readonly clock: HostClock;
   readonly #journal: Journal | undefined;
   readonly #lane = new Lane();
   readonly #revisions: [Revision, ...Revision[]];
+  /** When the last entry was written, as performance.now() counts; before this process began. */
+  #writtenMs = -Infinity;
 
-  private constructor(journal: Journal | undefined, revisions: [Revision, ...Revision[]]) {
+  private constructor(clock: HostClock, journal: Journal | undefined, revisions: [Revision, ...Revision[]]) {
+    this.clock = clock;
     this.#journal = journal;
     this.#revisions = revisions;
   }
 
   /** The job exists when this returns. */
-  static async begin(folder: string, accepted: Accepted, request?: RequestMark, observer?: Observer): Promise<JobLog> {
+  static async begin(
+    { folder, clock, observer }: Journals,
+    accepted: Accepted,
+    request?: RequestMark,
+  ): Promise<JobLog> {
     const journal = await inWords(folder, async () => await Journal.create(folder, accepted.job, observer));
     // The history that is lost had lower numbers, whatever they were: who comes back with one is told so.
-    const revision = accepted.recovered === undefined ? 1 : Math.floor(Date.now() / 1000);
-    const entry: JournalEntry = { revision, time: new Date().toISOString(), ...accepted, ...marked(request) };
+    const revision = accepted.recovered === undefined ? 1 : Math.max(ABOVE_ALL_LOST, epochSeconds());
+    const dated = { revision, time: timestamp(), clock: clock.stamp() };
+    const entry: JournalEntry = { ...dated, ...accepted, ...marked(request) };
     try {
       await inWords(folder, async () => await journal.append(entry));
     } catch (error) {
       await journal.remove();
       throw error;
     }
-    return new JobLog(journal, [{ entry, job: begin(entry) }]);
+    return new JobLog(clock, journal, [{ entry, job: begin(entry) }]);
   }
 
   /** To go on with a job that has not ended. */
-  static async reopen(folder: string, read: ReadJournal, observer?: Observer): Promise<JobLog> {
+  static async reopen({ folder, clock, observer }: Journals, read: ReadJournal): Promise<JobLog> {
     const journal = await Journal.reopen(folder, read.job.accepted.job, read, observer);
-    return new JobLog(journal, revisionsOf(read));
+    return new JobLog(clock, journal, revisionsOf(read));
   }
 
   /** A job that has ended, to be looked at: nothing is written to its journal any more. */
-  static ended(read: ReadJournal): JobLog {
-    return new JobLog(undefined, revisionsOf(read));
+  static ended({ clock }: Journals, read: ReadJournal): JobLog {
+    return new JobLog(clock, undefined, revisionsOf(read));
   }
 
   get job(): Job {
@@ -104,6 +128,16 @@ export class JobLog {
     return hasEnded(this.job);
   }
 
+  get writtenMs(): number {
+    return this.#writtenMs;
+  }
+
+  /** For how long it has been READY; undefined: it is not, or its journal does not tell. */
+  get readyForMs(): number | undefined {
+    const { state, readyMs } = this.job;
+    return state === 'READY' && readyMs !== undefined ? this.clock.nowMs - readyMs : undefined;
+  }
+
   /** The requests that have led to an entry. */
   get requests(): readonly RequestMark[] {
     return this.#revisions.flatMap(({ entry }) => entry.request ?? []);
@@ -139,13 +173,15 @@ export class JobLog {
       if (journal === undefined || !allows(this.job, body) || !still(this.job)) return otherwise();
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
-        time: new Date().toISOString(),
+        time: timestamp(),
+        ...(COUNTED.has(body.entry) && { clock: this.clock.stamp() }),
         ...body,
         ...marked(request),
       };
       await inWords(journal.folder, async () => await journal.append(entry));
       const job = advance(this.job, entry);
       this.#revisions.push({ entry, job });
+      this.#writtenMs = performance.now();
       this.changed.notify();
       return job;
     });

@@ -211,7 +211,8 @@ export class JobSteps {
 
   #workplace(machine: VirtualMachine | undefined): Workplace {
     const { holder } = this.#options;
-    const now = () => ({ job: this.#job, cancelled: this.#cancelled, path: this.#about.path });
+    const { clock } = this.#log;
+    const now = () => ({ job: this.#job, clock, cancelled: this.#cancelled, path: this.#about.path });
     const comparing = comparingFor(machine, { ...this.#options, now });
     return { ...this.#about, machine, made: this.#job.madeFile, madeIn: this.madeIn, holder, comparing };
   }

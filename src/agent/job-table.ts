@@ -11,7 +11,7 @@ import { NOBODY, type Observer } from '../lib/observer.ts';
 import { copiesBeside } from './copies-beside.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { GuestHolds } from './guest-holds.ts';
-import { JobLog } from './job-log.ts';
+import { JobLog, type Journals } from './job-log.ts';
 import { othersIn, removeJournal, setAside } from './journal-folder.ts';
 import { holderSince } from './later-holder.ts';
 import type { Progresses } from './progresses.ts';
@@ -24,8 +24,7 @@ export interface JobTableOptions {
   readonly machines: VirtualMachines;
   readonly progresses: Progresses;
   readonly holds: GuestHolds;
-  /** Where the journals are. */
-  readonly jobsFolder: string;
+  readonly journals: Journals;
   readonly limits: Pick<Limits, 'jobs' | 'keep'>;
   /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
   readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
@@ -64,7 +63,7 @@ export class JobTable {
     this.refuseMore();
     this.#beginning += 1;
     try {
-      const log = await JobLog.begin(this.#options.jobsFolder, accepted, request, this.#observer);
+      const log = await JobLog.begin(this.#options.journals, accepted, request);
       this.#logs.set(accepted.job, log);
       const job = this.#runningJob(log);
       this.#lookAfter(log, job, async () => {
@@ -100,8 +99,8 @@ export class JobTable {
     if (this.#logs.has(accepted.job) || this.#recovered.has(accepted.job)) return;
     this.#recovered.add(accepted.job);
     try {
-      await setAside(this.#options.jobsFolder, accepted.job);
-      const log = await JobLog.begin(this.#options.jobsFolder, accepted, undefined, this.#observer);
+      await setAside(this.#options.journals.folder, accepted.job);
+      const log = await JobLog.begin(this.#options.journals, accepted);
       await log.append({ entry: 'running' });
       const because = this.#options.holds.becauseOf(machine, accepted.job);
       // What has become of it is looked up and written down before its guest goes on.
@@ -137,7 +136,7 @@ export class JobTable {
 
   /** What is in the folder of the journals and belongs to no job here. */
   async others(): Promise<readonly string[]> {
-    return await othersIn(this.#options.jobsFolder, new Set(this.#logs.keys()));
+    return await othersIn(this.#options.journals.folder, new Set(this.#logs.keys()));
   }
 
   get oldestFirst(): readonly Job[] {
@@ -210,14 +209,14 @@ export class JobTable {
   }
 
   async #forgetOld(): Promise<void> {
-    const { limits, jobsFolder, progresses, logger } = this.#options;
-    for (const { accepted } of toForget(this.oldestFirst, limits.keep, Date.now())) {
+    const { limits, journals, progresses, logger } = this.#options;
+    for (const { accepted } of toForget(this.oldestFirst, limits.keep, journals.clock.nowMs)) {
       const log = this.#logs.get(accepted.job);
       if (log === undefined) continue;
       this.#logs.delete(accepted.job);
       this.requests.forget(log);
       progresses.forget(accepted.job);
-      await removeJournal(jobsFolder, accepted.job).catch((error: unknown) => {
+      await removeJournal(journals.folder, accepted.job).catch((error: unknown) => {
         logger.warn({ err: error, job: accepted.job }, 'the journal of a job that ended long ago cannot be removed');
       });
     }

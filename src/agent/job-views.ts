@@ -45,27 +45,28 @@ export class JobViews {
     return await this.#views(logs.map(({ job }) => job));
   }
 
+  /** While QEMU has the job and goes on with it, its guest is where it was. */
+  #goingOn({ job, progress }: { readonly job: Job; readonly progress: Progress | undefined }): JobView {
+    const { outcome } = job;
+    const guestAsOf = outcome.guestWritesTo === undefined ? undefined : progress?.sampleTime;
+    const writtenMs = this.#jobs.get(job.accepted.job)?.writtenMs ?? -Infinity;
+    const isNewer = guestAsOf !== undefined && this.#progresses.seenMs(job) > writtenMs;
+    return { job: isNewer ? { ...job, outcome: { ...outcome, guestAsOf } } : job, progress };
+  }
+
   async #views(jobs: readonly Job[]): Promise<readonly JobView[]> {
     const views = jobs.map((job) => ({ job, progress: this.#progresses.of(job) }));
-    if (!jobs.some(hasEnded)) return views.map(({ job, progress }) => goingOn(job, progress));
+    if (!jobs.some(hasEnded)) return views.map((view) => this.#goingOn(view));
     const isNamed = jobs.some(({ outcome }) => outcome.safeToDelete.length > 0);
     const holder = holderAmong(isNamed ? await graphsOf(this.#machines) : []);
     const later = new LaterJobs(this.#jobs.oldestFirst);
     return await Promise.all(
       views.map(async ({ job, progress }) => {
-        if (!hasEnded(job)) return goingOn(job, progress);
+        if (!hasEnded(job)) return this.#goingOn({ job, progress });
         return { job: { ...job, outcome: await outcomeNow(job, holder, later) }, progress };
       }),
     );
   }
-}
-
-/** While QEMU has the job and goes on with it, its guest is where it was. */
-function goingOn(job: Job, progress: Progress | undefined): JobView {
-  const { outcome } = job;
-  const seenAt = outcome.guestWritesTo === undefined ? undefined : progress?.sampleTime;
-  const isNewer = seenAt !== undefined && (outcome.guestAsOf === undefined || seenAt > outcome.guestAsOf);
-  return { job: isNewer ? { ...job, outcome: { ...outcome, guestAsOf: seenAt } } : job, progress };
 }
 
 async function outcomeNow(job: Job, holder: Holder, later: LaterJobs): Promise<Outcome> {

@@ -6,6 +6,7 @@ import type { Seen } from '../core/next-move.ts';
 import { isOfJob } from '../core/plans/names.ts';
 import { isLive } from '../core/qemu/guest-state.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
+import { timestamp } from '../lib/clock.ts';
 import { isUnreachable } from './failures.ts';
 import { type Guest, guestOf } from './migration.ts';
 import { compare, presenceOf } from './qemu-process.ts';
@@ -60,7 +61,7 @@ async function headerOf(
 
 async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<Seen> {
   const { accepted } = job;
-  const at = new Date().toISOString();
+  const at = timestamp();
   const [jobs, blockJobs, guest] = await Promise.all([machine.jobs(), machine.blockJobs(), guestOf(machine)]);
   looker.onBlockJobs(blockJobs);
   const listed = jobs.find((one) => one.id === accepted.job);

@@ -7,6 +7,7 @@ import { hasEnded } from '../core/job.ts';
 import { isJobId } from '../core/plans/names.ts';
 import { finished, NO_HISTORY, observe, type Progress, type ProgressHistory, verifying } from '../core/progress.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
+import { timestamp } from '../lib/clock.ts';
 import { inTime } from '../lib/in-time.ts';
 import { Timer } from '../lib/timer.ts';
 import { Wake } from '../lib/wake.ts';
@@ -46,6 +47,11 @@ export class Progresses {
     return progress !== undefined && job.state === 'COMPLETED' ? finished(progress) : progress;
   }
 
+  /** When QEMU last said how far it is, as performance.now() counts. */
+  seenMs({ accepted }: Job): number {
+    return this.#slots.get(accepted.job)?.history.samples.at(-1)?.atMs ?? -Infinity;
+  }
+
   /** What all jobs have copied since this process began, as far as it was asked for. */
   get copiedBytes(): number {
     return this.#copiedBytes;
@@ -63,7 +69,7 @@ export class Progresses {
 
   /** It is not copied yet, but compared. */
   verify({ accepted }: Job, bytes: number, ofBytes: number): void {
-    const progress = verifying(bytes, ofBytes, new Date().toISOString());
+    const progress = verifying(bytes, ofBytes, timestamp());
     this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0 });
     this.changed.notify();
   }
@@ -120,7 +126,7 @@ export class Progresses {
   /** Takes in what QEMU said, whoever asked; true: a job has another limit than before. */
   take(blockJobs: readonly QemuBlockJob[]): boolean {
     let isOtherLimit = false;
-    const now = { atMs: performance.now(), time: new Date().toISOString() };
+    const now = { atMs: performance.now(), time: timestamp() };
     for (const job of blockJobs) {
       if (job.status === 'concluded' || !isJobId(job.id)) continue;
       const before = this.#slots.get(job.id);

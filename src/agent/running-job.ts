@@ -14,8 +14,9 @@ import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent, Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS, NOTHING_HEARD } from './asked-so-far.ts';
+import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
+import { NOTHING_HEARD } from './heard.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
@@ -47,7 +48,7 @@ export class RunningJob {
   readonly #options: RunningJobOptions;
   readonly #logger: Logger;
   readonly #stop = new AbortController();
-  readonly #asked = new AskedSoFar();
+  readonly #asked: AskedSoFar;
   readonly #looker: Looker;
   readonly #urgent: UrgentMoves;
   readonly #storage = new StableStorage();
@@ -56,6 +57,7 @@ export class RunningJob {
   constructor(options: RunningJobOptions) {
     this.#options = options;
     this.#log = options.log;
+    this.#asked = new AskedSoFar(options.log.clock);
     const { job, domain, disk } = this.#job.accepted;
     this.#looker = lookerFor(this.#job, { onBlockJobs: options.onBlockJobs, storage: this.#storage });
     this.#logger = options.logger.child({ job, domain, disk });
@@ -132,12 +134,9 @@ export class RunningJob {
     before: { readonly log: number; readonly wake: Wake; readonly machine: number },
   ): Promise<void> {
     using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
-    const { signal } = stopped;
     const timeoutMs = isSilent ? TRY_AGAIN_MS : this.#asked.lookAgainMs(this.#job);
-    await Promise.race([
-      this.#log.changed.after(before.log, { signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) }),
-      before.wake.after(before.machine, { signal }),
-    ]);
+    const options = { signal: stopped.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
+    await Promise.race([this.#log.changed.after(before.log, options), before.wake.after(before.machine, options)]);
   }
 
   async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {

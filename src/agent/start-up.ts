@@ -3,10 +3,9 @@
  * is one twice, is told, stays where it is, and keeps nobody from the rest.
  */
 import type { Logger } from 'pino';
-import { hasEnded } from '../core/job.ts';
+import { hasEnded, type Job } from '../core/job.ts';
 import { isJobId } from '../core/plans/names.ts';
-import type { Observer } from '../lib/observer.ts';
-import { JobLog } from './job-log.ts';
+import { JobLog, type Journals } from './job-log.ts';
 import type { ReadJournal } from './journal.ts';
 import { type FoundJournal, nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
 
@@ -15,7 +14,8 @@ interface Story {
   readonly read: ReadJournal;
 }
 
-export async function openJobs(folder: string, log: Logger, observer?: Observer): Promise<readonly JobLog[]> {
+export async function openJobs(journals: Journals, log: Logger): Promise<readonly JobLog[]> {
+  const { folder, clock } = journals;
   const found = await readJournals(folder);
   const tell = (id: string, err: unknown) => log.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
   const stories = new Map<string, Story[]>();
@@ -30,14 +30,20 @@ export async function openJobs(folder: string, log: Logger, observer?: Observer)
     const one = theOne(job, told, found);
     for (const { id } of told.filter((other) => other !== one)) tell(id, new Error(`a second journal of job ${job}`));
     if (one === undefined) continue;
+    for (const { clock: stamp } of one.read.entries) if (stamp !== undefined) clock.learn(stamp);
     try {
       if (one.id !== job) await nameAfterJob(folder, one.id, job);
-      logs.push(hasEnded(one.read.job) ? JobLog.ended(one.read) : await JobLog.reopen(folder, one.read, observer));
+      logs.push(hasEnded(one.read.job) ? JobLog.ended(journals, one.read) : await JobLog.reopen(journals, one.read));
     } catch (error) {
       tell(one.id, error);
     }
   }
-  return logs.toSorted((a, b) => a.job.createTime.localeCompare(b.job.createTime));
+  return logs.toSorted((a, b) => byAge(a.job, b.job));
+}
+
+/** The host's clock may have gone back between two jobs: it counts only where neither tells more. */
+function byAge(a: Job, b: Job): number {
+  return (a.beganMs ?? -1) - (b.beganMs ?? -1) || a.createTime.localeCompare(b.createTime);
 }
 
 /** The job was never accepted: nothing was done for it, and its caller got no answer. */

@@ -8,6 +8,7 @@ import type { JournalEntry } from '../core/journal-entry.ts';
 import type { Progress } from '../core/progress.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
+import { timestamp } from '../lib/clock.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import type { JobLog, Revision } from './job-log.ts';
 import type { Progresses } from './progresses.ts';
@@ -91,7 +92,7 @@ function live(
   view: Pick<JobEvent, 'job' | 'progress'>,
   detail: string,
 ): JobEvent {
-  return { ...view, type, time: new Date().toISOString(), detail };
+  return { ...view, type, time: timestamp(), detail };
 }
 
 /** What is neither a step nor one of these has changed the job's state, or what is asked of it. */

@@ -1,6 +1,7 @@
 /** The hold of one VM's guest, as it is and as it is on disk: what is written down comes in the order in which it happened. */
 import type { Logger } from 'pino';
 import { type Hold, type Holder, withHolder } from '../core/guest-hold.ts';
+import { timestamp } from '../lib/clock.ts';
 import { Lane } from '../lib/lane.ts';
 
 /** What is known of the hold of the process that answers now, also from before this service was started. */
@@ -58,7 +59,8 @@ export class WrittenHold {
   }
 
   /** Returns when it is on disk that the job holds the guest, and that a `cont` is owed, if one is by then. */
-  async add(holder: Holder, isOwed: () => boolean): Promise<void> {
+  async add(by: Omit<Holder, 'since'>, isOwed: () => boolean): Promise<void> {
+    const holder = { ...by, since: timestamp() };
     const record = this.#record();
     let owesCont: boolean;
     do {

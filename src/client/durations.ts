@@ -9,6 +9,16 @@ export function forTimer(ms: number): number {
   return Math.min(ms, LONGEST_TIMER_MS);
 }
 
+/** The host's time at a moment of `performance.now()`: gRPC takes a deadline so, and it is wrong as soon as somebody sets the clock. */
+export function dateAt(atMs: number): Date {
+  return new Date(Date.now() + atMs - performance.now());
+}
+
+/** Of a call; Infinity: none. */
+export function deadlineOf(atMs: number): { deadline?: Date } {
+  return atMs === Infinity ? {} : { deadline: dateAt(atMs) };
+}
+
 export function fromMs(ms: number): Duration {
   return { seconds: BigInt(Math.trunc(ms / 1000)), nanos: Math.round((ms % 1000) * 1e6) };
 }

@@ -5,6 +5,7 @@ import { type ChannelCredentials, type ClientOptions, connectivityState, credent
 import { BlockJobServiceClient } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
 import { ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
+import { dateAt } from './durations.ts';
 import { BlockJobError, type Code } from './errors.ts';
 import type { ConnectOptions, Pem, TlsOptions } from './options.ts';
 
@@ -39,10 +40,10 @@ export class Endpoint implements Disposable {
   }
 
   /** Resolves when there is a connection, or when it has failed: a call then says why. */
-  async tried(signal: AbortSignal | undefined, deadline: Date | undefined): Promise<void> {
+  async tried(signal: AbortSignal | undefined, deadlineMs: number): Promise<void> {
     const channel = this.jobs.getChannel();
-    const patientUntil = Date.now() + CONNECT_WITHIN_MS;
-    const until = Math.min(patientUntil, deadline?.getTime() ?? Infinity);
+    const patientUntil = performance.now() + CONNECT_WITHIN_MS;
+    const until = Math.min(patientUntil, deadlineMs);
     for (;;) {
       signal?.throwIfAborted();
       const state = channel.getConnectivityState(true);
@@ -50,7 +51,7 @@ export class Endpoint implements Disposable {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const leave = () => reject(signal?.reason);
       signal?.addEventListener('abort', leave, { once: true });
-      channel.watchConnectivityState(state, until, (late) => {
+      channel.watchConnectivityState(state, dateAt(until), (late) => {
         if (late === undefined) resolve();
         else if (until < patientUntil) reject(this.#lost('DEADLINE_EXCEEDED', 'no connection in time'));
         else reject(this.#lost('UNAVAILABLE', `no connection in ${CONNECT_WITHIN_MS} ms`));

@@ -9,7 +9,8 @@ const PATIENCE_MS = 30_000;
 const BACK_OFF_MS = { first: 100, longest: 2000 };
 
 export class Persistence {
-  readonly deadline: Date | undefined;
+  /** As performance.now() counts; Infinity: none. */
+  readonly deadlineMs: number;
   readonly #endpoints: Endpoints;
   readonly #options: CallOptions;
   #failures = 0;
@@ -21,7 +22,7 @@ export class Persistence {
     this.#options = options;
     // gRPC's servers in Node take no longer one, and end the call at once: the bits that do not fit are cut off.
     const { timeoutMs } = options;
-    this.deadline = timeoutMs === undefined ? undefined : new Date(Date.now() + forTimer(timeoutMs));
+    this.deadlineMs = timeoutMs === undefined ? Infinity : performance.now() + forTimer(timeoutMs);
   }
 
   /** The service is there. */
@@ -39,7 +40,7 @@ export class Persistence {
     this.#endpoints.leave(endpoint);
     this.#failures += 1;
     const delayMs = this.#delayMs(error);
-    if (this.deadline !== undefined && Date.now() + delayMs >= this.deadline.getTime()) throw error;
+    if (performance.now() + delayMs >= this.deadlineMs) throw error;
     onRetry?.({ error, address: endpoint.address, delayMs });
     try {
       await sleep(forTimer(delayMs), undefined, { signal });

@@ -1,5 +1,6 @@
 /** One call with one answer: asked again where it did not come. */
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { deadlineOf } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
 import { BlockJobError, errorOfCall } from './errors.ts';
 import type { CallOptions } from './options.ts';
@@ -25,8 +26,8 @@ export async function ask<Request, Response>(
   for (;;) {
     const endpoint = endpoints.current;
     try {
-      await endpoint.tried(options.signal, persistence.deadline);
-      return await once(rpcOf(endpoint), request, endpoint.address, persistence.deadline, options.signal);
+      await endpoint.tried(options.signal, persistence.deadlineMs);
+      return await once(rpcOf(endpoint), request, endpoint.address, persistence.deadlineMs, options.signal);
     } catch (error) {
       if (!(error instanceof BlockJobError)) throw error;
       mayHaveHappened ||= kind === 'write' && error.isLost;
@@ -44,11 +45,11 @@ async function once<Request, Response>(
   rpc: Rpc<Request, Response>,
   request: Request,
   address: string,
-  deadline: Date | undefined,
+  deadlineMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Response> {
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
-  const running = rpc(request, new Metadata(), deadline === undefined ? {} : { deadline }, (error, response) => {
+  const running = rpc(request, new Metadata(), deadlineOf(deadlineMs), (error, response) => {
     if (error === null) resolve(response);
     else reject(signal?.aborted === true ? signal.reason : errorOfCall(error, address));
   });

@@ -2,7 +2,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
-import { forTimer } from './durations.ts';
+import { deadlineOf, forTimer } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
 import { BlockJobError, errorOfCall, isServiceError } from './errors.ts';
 import { hasEnded } from './job.ts';
@@ -28,7 +28,7 @@ export async function* watch(
   for (;;) {
     const endpoint = endpoints.current;
     try {
-      for await (const event of read(endpoint, next, options, persistence.deadline)) {
+      for await (const event of read(endpoint, next, options, persistence.deadlineMs)) {
         persistence.heard();
         const cursor = cursorAfter(event, next.afterRevision);
         if (cursor === 'seen') continue;
@@ -82,10 +82,10 @@ async function* read(
   endpoint: Endpoint,
   request: WatchJobRequest,
   { signal, silenceMs = SILENCE_MS }: WatchOptions,
-  deadline: Date | undefined,
+  deadlineMs: number,
 ): AsyncGenerator<JobEvent, void, undefined> {
-  await endpoint.tried(signal, deadline);
-  const stream = endpoint.jobs.watchJob(request, new Metadata(), deadline === undefined ? {} : { deadline });
+  await endpoint.tried(signal, deadlineMs);
+  const stream = endpoint.jobs.watchJob(request, new Metadata(), deadlineOf(deadlineMs));
   const messages = (stream as AsyncIterable<WatchJobResponse>)[Symbol.asyncIterator]();
   let isSilent = false;
   const leave = () => stream.cancel();

@@ -197,7 +197,12 @@ export function addHost(command: Command): Command {
     )
     .option('--max-jobs <number>', 'how many jobs may run at a time', parseCount, 100)
     .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
-    .option('--keep-days <days>', 'how long ended jobs are remembered; a day at least', parseCount, 30)
+    .option(
+      '--keep-days <days>',
+      'how long ended jobs are remembered, in days that the host was up; a day at least',
+      parseCount,
+      30,
+    )
     .option(
       '--keep-jobs <number>',
       'how many ended jobs are remembered, besides those of the last day',

@@ -29,8 +29,8 @@ import type { Rights } from './rights.ts';
 export interface Call {
   /** Aborted when the caller has gone or its deadline has passed. */
   readonly signal: AbortSignal;
-  /** When the caller's patience ends; undefined: it has not said. */
-  readonly deadline?: Date;
+  /** When the caller's patience ends, as performance.now() counts; undefined: it has not said. */
+  readonly deadlineMs?: number;
   /** Who asks, where that is known: as its certificate says, or as a gateway has passed it on. */
   readonly caller?: string;
   /** Each of them has to allow what is done. Undefined: no policy says who may do what. */

@@ -9,8 +9,8 @@ export interface JobFigures {
   readonly kind: JobKind;
   readonly state: JobState;
   readonly pauseReason: PauseReason | undefined;
-  /** RFC 3339. */
-  readonly readyTime: string | undefined;
+  /** For how long it has been READY. Undefined: it is not, or that is not known. */
+  readonly readyForMs: number | undefined;
   /** Undefined: QEMU has not been asked yet. */
   readonly progress:
     | { readonly currentBytes: number; readonly endBytes: number; readonly convergence: Convergence }

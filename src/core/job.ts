@@ -18,6 +18,10 @@ export interface Job {
   readonly state: JobState;
   readonly revision: number;
   readonly createTime: string;
+  /** When it was begun, READY, and over, by the clock of the state folder. Undefined: not yet, or an older journal. */
+  readonly beganMs: number | undefined;
+  readonly readyMs: number | undefined;
+  readonly endedMs: number | undefined;
   readonly readyTime: string | undefined;
   readonly readyRevision: number | undefined;
   /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
@@ -83,6 +87,9 @@ export function begin(entry: JournalEntry): Job {
     state: 'STARTING',
     revision: entry.revision,
     createTime: entry.time,
+    beganMs: entry.clock?.ms,
+    readyMs: undefined,
+    endedMs: undefined,
     readyTime: undefined,
     readyRevision: undefined,
     followed: undefined,
@@ -167,6 +174,7 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'ready':
       return {
         readyTime: entry.time,
+        readyMs: entry.clock?.ms,
         readyRevision: entry.revision,
         pauseReason: undefined,
         ...followed(job, entry),
@@ -211,7 +219,7 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
       return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
     case 'refused':
     case 'ended':
-      return { failure: entry.failure, endTime: entry.time, ...NOTHING_WANTED };
+      return { failure: entry.failure, endTime: entry.time, endedMs: entry.clock?.ms, ...NOTHING_WANTED };
     case 'undo-started':
       return { failure: startFailure(job, entry.failure) };
     case 'accepted':

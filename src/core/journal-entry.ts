@@ -195,6 +195,18 @@ export type JournalEntry = EntryBody & {
   readonly revision: number;
   /** Of a request without request_id there is none. */
   readonly request?: RequestMark;
-  /** RFC 3339, UTC, milliseconds. */
+  /** By the host's clock, for people: RFC 3339, UTC, milliseconds. */
   readonly time: string;
+  /** Of the first entry, of READY, and of the last one. Undefined in older journals. */
+  readonly clock?: ClockStamp;
 };
+
+/** When that was by a clock that nobody can set: src/agent/host-clock.ts. */
+export interface ClockStamp {
+  /** Of two entries in one state folder the later one has more. */
+  readonly ms: number;
+  /** For how long the host had been up. */
+  readonly upMs: number;
+  /** Where that counts: another boot, or another time namespace, begins anew. */
+  readonly counts: string;
+}

@@ -13,14 +13,15 @@ export interface Retention {
 const DAY_MS = 86_400_000;
 
 /**
- * Those to be forgotten, of all jobs, oldest first. A request id is good for a day at least, and what a job has left over is
+ * Those to be forgotten, of all jobs, oldest first. `nowMs` is by the clock of the state folder, which nobody can set: of jobs
+ * whose older journals do not tell when they ended by it, it counts from when it began itself. A request id is good for a day at least, and what a job has left over is
  * told by its journal. One that has changed what an older one says is kept with that: alone, the older one would be believed.
  */
 export function toForget(jobs: readonly Job[], { days, jobs: most }: Retention, nowMs: number): readonly Job[] {
   const ended = jobs
     .filter((job) => hasEnded(job))
-    .map((job) => ({ job, ageMs: nowMs - Date.parse(job.endTime ?? job.createTime) }))
-    .toSorted((a, b) => a.ageMs - b.ageMs);
+    .map((job) => ({ job, ageMs: nowMs - (job.endedMs ?? 0) }))
+    .toSorted((a, b) => a.ageMs - b.ageMs || (b.job.endTime ?? '').localeCompare(a.job.endTime ?? ''));
   const old = ended
     .filter(({ ageMs }, index) => ageMs > DAY_MS && (ageMs > days * DAY_MS || index >= most))
     .map(({ job }) => job)

@@ -30,7 +30,7 @@ export async function askAll<T>(
     for (const host of waiting) {
       if (signal.aborted) return;
       try {
-        const answer = await ask(agentOf(host), { ...call, signal, deadline: soon(call.deadline) });
+        const answer = await ask(agentOf(host), { ...call, signal, deadlineMs: soon(call.deadlineMs) });
         answers.push({ host, answer });
         if (enough(answer)) done.abort();
       } catch (error) {
@@ -51,6 +51,6 @@ export function isUnreachable({ reason }: BlockJobError): boolean {
   return reason === 'HOST_UNREACHABLE' || reason === 'DRAINING';
 }
 
-function soon(deadline: Date | undefined): Date {
-  return new Date(Math.min(deadline?.getTime() ?? Infinity, Date.now() + PATIENCE_MS));
+function soon(deadlineMs: number | undefined): number {
+  return Math.min(deadlineMs ?? Infinity, performance.now() + PATIENCE_MS);
 }

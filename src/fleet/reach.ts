@@ -39,9 +39,9 @@ export class Reach implements Observer {
     for (const gone of this.#suspects.difference(names)) this.#suspects.delete(gone);
     for (const host of hosts.filter(({ name }) => this.#silent.has(name) || this.#suspects.has(name))) {
       this.#suspects.delete(host.name);
-      const deadline = new Date(Date.now() + PATIENCE_MS);
+      const deadlineMs = performance.now() + PATIENCE_MS;
       agentOf(host)
-        .listDomains({ host: '', pageSize: 1, pageToken: '' }, { signal: NEVER, deadline })
+        .listDomains({ host: '', pageSize: 1, pageToken: '' }, { signal: NEVER, deadlineMs })
         .catch((error: unknown) => {
           if (error instanceof BlockJobError && error.reason === 'HOST_UNREACHABLE') this.#silent.add(host.name);
         });

@@ -5,6 +5,7 @@ import { hasEnded } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
+import { timestamp } from '../lib/clock.ts';
 import type { Agent } from './agents.ts';
 import { SharedWatch } from './shared-watch.ts';
 
@@ -54,7 +55,7 @@ export class SharedWatches {
     let cursor = afterRevision ?? last;
     let [progressSent, sentAt]: [JobEvent | undefined, number] = [undefined, -Infinity];
     if (afterRevision === undefined) {
-      yield { ...view, type: 'SNAPSHOT', time: new Date().toISOString(), detail: 'the job as it is' };
+      yield { ...view, type: 'SNAPSHOT', time: timestamp(), detail: 'the job as it is' };
       if (hasEnded(view.job)) return;
     }
     let lastSentMs = performance.now();
@@ -94,7 +95,7 @@ export class SharedWatches {
       const seen = shared.at(cursor) ?? (cursor === last ? view : undefined);
       if (seen !== undefined) {
         const { job: sent, progress: latest } = seen;
-        yield { job: sent, progress: latest, type: 'HEARTBEAT', time: new Date().toISOString(), detail: '' };
+        yield { job: sent, progress: latest, type: 'HEARTBEAT', time: timestamp(), detail: '' };
       }
       lastSentMs = performance.now();
     }

@@ -10,6 +10,7 @@ import {
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
+import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { peerOf, textOf } from './identity.ts';
 import type { Refusals } from './refusals.ts';
@@ -150,11 +151,11 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
   if (onlyGateways && via === undefined) {
     fail('CALLER_UNKNOWN', { why: `${caller ?? 'it'} is no gateway that this agent was told of; ask a gateway` });
   }
-  const deadline = new Date(call.getDeadline());
+  const deadlineMs = momentOf(call.getDeadline());
   return {
     signal: leaving(call, serverEnds),
-    // Without one gRPC says that it is at infinity, which is no date.
-    ...(Number.isNaN(deadline.getTime()) ? {} : { deadline }),
+    // Without one gRPC says that it is at infinity.
+    ...(deadlineMs === Infinity ? {} : { deadlineMs }),
     ...(caller === undefined ? {} : { caller }),
     ...(grant === undefined ? {} : { rights: [() => grant] }),
     ...(epoch === undefined ? {} : { epoch }),

@@ -1,6 +1,6 @@
 /** The jobs and QEMUs of one host. */
 import type { HostFigures } from '../core/figures.ts';
-import { hasEnded, type Job, type JobState } from '../core/job.ts';
+import type { Job, JobState } from '../core/job.ts';
 import type { JobKind, PauseReason } from '../core/journal-entry.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Convergence } from '../core/progress.ts';
@@ -67,10 +67,10 @@ export class HostMeters implements Observer {
   }
 
   /** A job has ended, and is settled. */
-  ended({ accepted: { kind }, state, outcome, pivotRequested, readyTime, endTime }: Job): void {
+  ended({ accepted: { kind }, state, outcome, pivotRequested, readyMs, endedMs }: Job): void {
     this.#ended.inc({ kind, state, outcome: outcome.destinationContent ?? NO_COPY });
-    if (state !== 'COMPLETED' || !pivotRequested || readyTime === undefined || endTime === undefined) return;
-    this.#pivot.observe((Date.parse(endTime) - Date.parse(readyTime)) / 1000);
+    if (state !== 'COMPLETED' || !pivotRequested || readyMs === undefined || endedMs === undefined) return;
+    this.#pivot.observe((endedMs - readyMs) / 1000);
   }
 
   #lookAtEach(meters: Meters, look: () => Promise<HostFigures>): void {
@@ -138,8 +138,7 @@ export class HostMeters implements Observer {
         const those = now.jobs.filter(({ progress }) => progress?.convergence === one);
         convergence.set({ convergence: one }, those.length);
       }
-      const ready = now.jobs.filter((job) => job.state === 'READY' && !hasEnded(job));
-      longestReady.set(Math.max(0, ...ready.map(({ readyTime }) => secondsSince(readyTime))));
+      longestReady.set(Math.max(0, ...now.jobs.map(({ readyForMs = 0 }) => readyForMs / 1000)));
       setTo(copied, now.copiedBytes);
       links.set({ state: 'up' }, now.links.up);
       links.set({ state: 'down' }, now.links.down);
@@ -149,10 +148,6 @@ export class HostMeters implements Observer {
       for (const kind of LEFTOVERS) leftovers.set({ kind }, now.leftovers.filter((one) => one === kind).length);
     });
   }
-}
-
-function secondsSince(time: string | undefined): number {
-  return time === undefined ? 0 : (Date.now() - Date.parse(time)) / 1000;
 }
 
 function sum(numbers: readonly number[]): number {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GuestHolds } from '../agent/guest-holds.ts';
 import { HostAgent } from '../agent/host-agent.ts';
+import { HostClock } from '../agent/host-clock.ts';
 import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
@@ -55,6 +56,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   const ownership = new OwnershipMeters(telemetry.meters);
   addDirectory(telemetry.meters, () => membership.standing.is === 'member');
   const observer = telemetry.with(meters);
+  const journals = { folder: state.jobsFolder, clock: new HostClock(), observer };
   const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
   const machines = new VirtualMachines({ folder, pattern, named, log, observer });
   const fence = new Fence(membership, config.host);
@@ -62,7 +64,7 @@ export async function agent(config: AgentConfig): Promise<void> {
     ...config,
     machines,
     owners: { own: await state.owner(), adopted: config.adopts },
-    jobsFolder: state.jobsFolder,
+    journals,
     holds: new GuestHolds(state.holdsFolder, log),
     mayChange: async (domain, call) => await ownership.asking(fence.mayChange(domain, call)),
     observer,
@@ -81,7 +83,7 @@ export async function agent(config: AgentConfig): Promise<void> {
     log,
   });
   try {
-    await host.adopt(await openJobs(state.jobsFolder, log, observer));
+    await host.adopt(await openJobs(journals, log));
     const until = Promise.race([stopped, refused]);
     await serveUntil({
       mode: 'AGENT',

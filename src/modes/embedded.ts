@@ -1,6 +1,7 @@
 /** One process for one machine: its agent, and a server for it. What goes first comes last. */
 import { GuestHolds } from '../agent/guest-holds.ts';
 import { HostAgent } from '../agent/host-agent.ts';
+import { HostClock } from '../agent/host-clock.ts';
 import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
@@ -19,13 +20,14 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   for (const path of state.wasOpen) log.warn({ path }, 'others could get at this until now; it is closed to them');
   const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
   const observer = telemetry.with(meters);
+  const journals = { folder: state.jobsFolder, clock: new HostClock(), observer };
   const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
   const machines = new VirtualMachines({ folder, pattern, named, log, observer });
   const agent = new HostAgent({
     ...config,
     machines,
     owners: { own: await state.owner(), adopted: config.adopts },
-    jobsFolder: state.jobsFolder,
+    journals,
     holds: new GuestHolds(state.holdsFolder, log),
     observer,
     onEnded: (job) => meters.ended(job),
@@ -34,7 +36,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   await using _metrics = await telemetry.listen(certificates);
   await machines.start();
   try {
-    await agent.adopt(await openJobs(state.jobsFolder, log, observer));
+    await agent.adopt(await openJobs(journals, log));
     await serveUntil({
       mode: 'SERVE',
       jobs: agent,

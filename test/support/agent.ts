@@ -5,6 +5,7 @@ import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { GuestHolds } from '../../src/agent/guest-holds.ts';
 import { HostAgent, type HostAgentOptions } from '../../src/agent/host-agent.ts';
+import { HostClock } from '../../src/agent/host-clock.ts';
 import { openJobs } from '../../src/agent/start-up.ts';
 import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
 import type { Call } from '../../src/core/block-jobs.ts';
@@ -65,11 +66,12 @@ export class TestAgent implements AsyncDisposable {
     const machines = new VirtualMachines({ folder: undefined, named, log: logger });
     const jobsFolder = join(dir, 'jobs');
     await mkdir(jobsFolder, { recursive: true });
+    const journals = { folder: jobsFolder, clock: new HostClock() };
     const agent = new HostAgent({
       host,
       machines,
       owners: { own: 'c0ffee', adopted: [] },
-      jobsFolder,
+      journals,
       holds: new GuestHolds(join(dir, 'holds'), logger),
       allowed: { folders: allow, nbdServers: [] },
       allowManaged: false,
@@ -80,7 +82,7 @@ export class TestAgent implements AsyncDisposable {
     const started = new TestAgent(agent, jobsFolder, machines, { heard: complaints, expected });
     await machines.start();
     await Promise.all(Object.keys(qmp).map(async (domain) => await started.connected(domain)));
-    await agent.adopt(await openJobs(jobsFolder, logger));
+    await agent.adopt(await openJobs(journals, logger));
     return started;
   }
 

@@ -270,6 +270,19 @@ describe('the sources', () => {
     expect(users.toSorted()).toEqual(Object.keys(TIMERS).toSorted());
   });
 
+  /** Who reads the host's clock, which can be set at any moment, or reckons with what it has said. */
+  const HOST_CLOCK: Readonly<Record<string, string>> = {
+    'src/lib/clock.ts': 'the helper itself',
+    'src/metrics/service.ts': 'when the certificate ends, for who scrapes',
+    'src/client/durations.ts': 'deadlines of gRPC, as it imports nothing of src/lib',
+  };
+
+  it('read the host’s clock in one place, and reckon with it nowhere', () => {
+    const reading = /\bDate\.(now|parse)\b|\bnew Date\(\)|\bgetTime\(|\btimeOrigin\b.*[-+]/;
+    const users = sources.filter(({ code }) => code.some((line) => reading.test(line))).map(({ path }) => path);
+    expect(users.toSorted()).toEqual(Object.keys(HOST_CLOCK).toSorted());
+  });
+
   /** Files that may be longer than 250 lines, each with its reason. */
   const LONG: ReadonlyMap<string, string> = new Map([
     ['src/core/catalogue.ts', 'one table: five lines for each reason of the contract'],

@@ -297,7 +297,8 @@ export interface StartCopyRequest {
    */
   onNoSpace: OnNoSpace;
   /**
-   * Bounds the time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). Time paused counts.
+   * Bounds the time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). Time paused counts, and so does time
+   * in which the service was down. It is counted by a clock that nobody can set: a host's clock that jumps changes nothing.
    * 1 second to 30 days, else FIELD_INVALID. Absent: no limit. When it is over, the service ends the job without a
    * pivot: CANCELLED, with the error TIME_LIMIT_REACHED. Not a call's deadline: that never touches a job.
    */

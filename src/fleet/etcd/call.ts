@@ -1,5 +1,6 @@
 /** gRPC's calls, as promises; and conversations, which end when they are told to. */
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from '@grpc/grpc-js';
+import { dateAt } from '../../lib/clock.ts';
 import { type EtcdError, Refused, refusalOf, Unreachable } from './errors.ts';
 
 /** A method as generated/ describes it. */
@@ -9,7 +10,7 @@ export interface Method<Request, Response> {
   readonly responseDeserialize: (bytes: Buffer) => Response;
 }
 
-/** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is as Date.now() counts. */
+/** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is as performance.now() counts. */
 export async function unary<Request, Response>(
   client: Client,
   { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
@@ -19,7 +20,7 @@ export async function unary<Request, Response>(
   signal: AbortSignal,
 ): Promise<Response> {
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
-  const options = { deadline: by };
+  const options = { deadline: dateAt(by) };
   const done = (error: ServiceError | null, response?: Response) => {
     if (response === undefined) reject(error ?? new TypeError(`${path} was answered with nothing`));
     else resolve(response);

@@ -152,7 +152,7 @@ export class Etcd implements Disposable {
 
   /** A member, and who we are to it. */
   async #connected(what: string, options: CallOptions): Promise<{ client: Client; metadata: Metadata }> {
-    const by = Date.now() + (options.timeoutMs ?? TIMEOUT_MS);
+    const by = performance.now() + (options.timeoutMs ?? TIMEOUT_MS);
     const signal = this.#until(options);
     const client = await this.#endpoints.connected(what, by, signal);
     try {
@@ -167,11 +167,11 @@ export class Etcd implements Disposable {
     request: Request,
     { what, changes, ...options }: CallOptions & { readonly what: string; readonly changes: boolean },
   ): Promise<Response> {
-    const by = Date.now() + (options.timeoutMs ?? TIMEOUT_MS);
+    const by = performance.now() + (options.timeoutMs ?? TIMEOUT_MS);
     const signal = this.#until(options);
     for (let failures = 0; ; failures += 1) {
       try {
-        const { client, metadata } = await this.#connected(what, { ...options, timeoutMs: by - Date.now() });
+        const { client, metadata } = await this.#connected(what, { ...options, timeoutMs: by - performance.now() });
         return await unary(client, method, request, metadata, changes ? by : attemptEnd(by), signal).catch((error) => {
           // Refused for the token alone, nothing has happened: once more, with a new one.
           if (isServiceError(error) && isStaleToken(error) && this.#login.forget(metadata)) {
@@ -181,7 +181,7 @@ export class Etcd implements Disposable {
         });
       } catch (why) {
         const waitMs = retryInMs(failures);
-        if (!(why instanceof Unreachable) || signal.aborted || Date.now() + waitMs >= by) throw why;
+        if (!(why instanceof Unreachable) || signal.aborted || performance.now() + waitMs >= by) throw why;
         await pause(waitMs, signal);
       }
     }
@@ -204,6 +204,6 @@ export class Etcd implements Disposable {
 }
 
 function attemptEnd(by: number): number {
-  const now = Date.now();
+  const now = performance.now();
   return Math.min(by, now + Math.max(SHORTEST_ATTEMPT_MS, (by - now) / 2));
 }

@@ -1,6 +1,7 @@
 /** The members of the etcd cluster, one of which is spoken to at a time; when it fails, the next one. */
 import { type ChannelCredentials, Client, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { KVService } from '../../../generated/etcd/etcd.ts';
+import { dateAt } from '../../lib/clock.ts';
 import { pause, retryInMs } from './back-off.ts';
 import { credentialsFor, type Endpoint, type TlsFiles } from './endpoint.ts';
 import { Unreachable } from './errors.ts';
@@ -34,17 +35,17 @@ export class Endpoints {
     this.#at = Math.floor(Math.random() * members.length);
   }
 
-  /** A member that is connected. Rejects with Unreachable when none is by then: `by` is as Date.now() counts. */
+  /** A member that is connected. Rejects with Unreachable when none is by then: `by` is as performance.now() counts. */
   async connected(what: string, by: number, signal: AbortSignal): Promise<Client> {
     for (let failures = 0; ; failures += 1) {
       if (this.#closed || signal.aborted) throw new Unreachable(what, 'it was closed on this side');
       this.#open ??= this.#connect();
       const client = this.#open;
-      if (await isReady(client, Math.min(by, Date.now() + CONNECT_MS), signal)) return client;
-      const last = Date.now() >= by;
+      if (await isReady(client, Math.min(by, performance.now() + CONNECT_MS), signal)) return client;
+      const last = performance.now() >= by;
       // Each member is tried once before there is any waiting.
       const waitMs = failures + 1 < this.#members.length ? 0 : retryInMs(failures);
-      if (last || Date.now() + waitMs >= by) {
+      if (last || performance.now() + waitMs >= by) {
         const why = await whyNot(client);
         this.leave(client);
         throw new Unreachable(what, why);
@@ -84,7 +85,7 @@ async function isReady(client: Client, by: number, signal: AbortSignal): Promise
     const { promise: changed, resolve } = Promise.withResolvers<boolean>();
     const abort = () => resolve(false);
     signal.addEventListener('abort', abort);
-    client.getChannel().watchConnectivityState(state, by, (error) => resolve(error === undefined));
+    client.getChannel().watchConnectivityState(state, dateAt(by), (error) => resolve(error === undefined));
     const goOn = await changed;
     signal.removeEventListener('abort', abort);
     if (!goOn) return false;
@@ -106,7 +107,7 @@ async function whyNot(client: Client): Promise<string> {
   const nothing = { key: Buffer.alloc(1), rangeEnd: Buffer.alloc(0), limit: 1n, revision: 0n };
   return await new Promise((resolve) => {
     const done = (error: ServiceError | null) => resolve(error?.details ?? 'no connection in time');
-    const options = { deadline: Date.now() + 100 };
+    const options = { deadline: dateAt(performance.now() + 100) };
     try {
       client.makeUnaryRequest(path, requestSerialize, responseDeserialize, nothing, new Metadata(), options, done);
     } catch (error) {

@@ -38,6 +38,7 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from '../../core/requests.ts';
+import { dateAt } from '../../lib/clock.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
 import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
@@ -223,8 +224,8 @@ function metadataOf({ caller, rights, epoch }: Call): Metadata {
   return metadata;
 }
 
-function deadlineOf({ deadline }: Call): { deadline?: Date } {
-  return deadline === undefined ? {} : { deadline };
+function deadlineOf({ deadlineMs }: Call): { deadline?: Date } {
+  return deadlineMs === undefined ? {} : { deadline: dateAt(deadlineMs) };
 }
 
 function isServiceError(error: unknown): error is ServiceError {

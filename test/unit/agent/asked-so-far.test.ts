@@ -1,6 +1,8 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
+
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AskedSoFar, HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
+import { HostClock } from '../../../src/agent/host-clock.ts';
 import type { Job } from '../../../src/core/job.ts';
 import type { AcceptedDestination } from '../../../src/core/journal-entry.ts';
 import type { Seen } from '../../../src/core/next-move.ts';
@@ -24,7 +26,7 @@ describe('a guest that was held', () => {
   afterEach(() => void vi.useRealTimers());
 
   test.each([10, HOLD_LIMIT_MS])('for %d ms gets four times as long for its work', (heldMs) => {
-    const asked = new AskedSoFar();
+    const asked = new AskedSoFar(new HostClock());
     expect(asked.now(FREE, 1).restsFromHold).toBe(false);
     asked.now(PAUSED, 1);
     vi.advanceTimersByTime(heldMs);
@@ -44,7 +46,7 @@ describe('an end by force', () => {
     ['over the network is asked for again, and so is the yank', jobWith({ destination: NBD }, RUNNING, FORCE), false],
     ['of a file is asked for once', jobOf(RUNNING, FORCE), true],
   ] as const)('%s', (_name, job, stays) => {
-    const asked = new AskedSoFar();
+    const asked = new AskedSoFar(new HostClock());
     asked.now(job, 1);
     asked.add('yank');
     asked.add('forceEnd');
@@ -56,8 +58,8 @@ describe('an end by force', () => {
 });
 
 test('a copy over the network is looked at every two seconds: no event tells that its server hangs', () => {
-  expect(new AskedSoFar().lookAgainMs(jobWith({ destination: NBD }, RUNNING, READY))).toBe(2000);
-  expect(new AskedSoFar().lookAgainMs(jobOf(RUNNING, READY))).toBe(undefined);
+  expect(new AskedSoFar(new HostClock()).lookAgainMs(jobWith({ destination: NBD }, RUNNING, READY))).toBe(2000);
+  expect(new AskedSoFar(new HostClock()).lookAgainMs(jobOf(RUNNING, READY))).toBe(undefined);
 });
 
 describe('what QEMU refuses', () => {
@@ -65,7 +67,7 @@ describe('what QEMU refuses', () => {
   afterEach(() => void vi.useRealTimers());
 
   test('is asked for again at once for two seconds, and then each five; it is news when the words are', () => {
-    const asked = new AskedSoFar();
+    const asked = new AskedSoFar(new HostClock());
     const isAsked = () => asked.now(FREE, 1).resume;
     const refuse = (words = 'not paused') => {
       asked.add('resume');
@@ -93,7 +95,7 @@ describe('a job whose QEMU is silent', () => {
   afterEach(() => void vi.useRealTimers());
 
   test('is given up half a minute after its end by force was asked for, and after QEMU was last heard', () => {
-    const asked = new AskedSoFar();
+    const asked = new AskedSoFar(new HostClock());
     const isGivenUp = (job = jobOf(RUNNING, FORCE)) => asked.now(job, 1).givenUp;
     asked.see({ qemu: 'SILENT' });
     vi.advanceTimersByTime(60_000);
@@ -128,7 +130,7 @@ describe('a pause that no error explains', () => {
   afterEach(() => void vi.useRealTimers());
 
   test('lasts when it is still there a fifth of a second later, and begins anew after it was gone', () => {
-    const asked = new AskedSoFar();
+    const asked = new AskedSoFar(new HostClock());
     const lasts = () => asked.now(FREE, 1).pauseLasts;
     asked.see(seen({ paused: true, ioStatus: 'ok' }));
     expect([lasts(), asked.lookAgainMs(FREE)]).toEqual([false, 200]);
@@ -181,7 +183,7 @@ describe('a guest that waits for storage', () => {
     silentMs?: number;
     isUnderWay?: boolean;
   }) {
-    const asked = new AskedSoFar();
+    const asked = new AskedSoFar(new HostClock());
     asked.now(job, 1);
     asked.see(ready);
     vi.advanceTimersByTime(ms);

@@ -3,8 +3,9 @@
  * of core/next-move leads to an end once one is asked for, in a bounded number of looks; and a job of which nobody
  * wants anything either goes on, or waits for something that has a name.
  */
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { AskedSoFar, HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
+import { HostClock } from '../../../src/agent/host-clock.ts';
 import { ending } from '../../../src/core/ending.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { handoverOf } from '../../../src/core/handover.ts';
@@ -37,23 +38,12 @@ import {
 
 // The clock, as everything that waits reads it: a look takes no time, a wait as long as it says.
 let clockMs = 0;
-let createdMs = 0;
+const KERNEL = { upMs: () => clockMs, counts: '' };
 beforeAll(() => {
   // Not the mocks of the test runner, which keep every call.
   Object.defineProperty(performance, 'now', { configurable: true, value: () => clockMs });
-  vi.stubGlobal(
-    'Date',
-    class extends Date {
-      static override now(): number {
-        return Date.parse(timeOf(1)) + clockMs - createdMs;
-      }
-    },
-  );
 });
-afterAll(() => {
-  Reflect.deleteProperty(performance, 'now');
-  vi.unstubAllGlobals();
-});
+afterAll(() => void Reflect.deleteProperty(performance, 'now'));
 
 // What a journal may say
 
@@ -222,7 +212,7 @@ const MOST_REFUSALS = 30;
 const STILL_AFTER = 6;
 
 class Life {
-  readonly #asked = new AskedSoFar();
+  readonly #asked = new AskedSoFar(new HostClock(KERNEL));
   readonly #qemu: ModelQemu;
   #job: Job;
   #end: EntryBody | undefined;
@@ -238,7 +228,6 @@ class Life {
     world: ModelState,
     { asks, timeLimitMs }: (typeof ENDS)[string],
   ) {
-    createdMs = clockMs;
     this.#job = { ...job, accepted: { ...accepted, options: { ...accepted.options, timeLimitMs } } };
     this.#end = asks;
     this.#qemu = new ModelQemu(accepted.kind, world, {

@@ -6,6 +6,7 @@ import { decodeJournal, Journal, type ReadJournal } from '../../../src/agent/jou
 import { readJournals } from '../../../src/agent/journal-folder.ts';
 import { IllegalTransition } from '../../../src/core/job.ts';
 import type { EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
+import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CANCEL, JOB, jobOf, pivot, READY, RUNNING } from '../core/stories.ts';
 
@@ -24,7 +25,7 @@ const step = (name: string): EntryBody => ({ entry: 'step-started', step: name }
 describe('a job’s log', () => {
   it('has the job on disk when it begins', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     expect(log.job).toMatchObject({ state: 'STARTING', revision: 1 });
     expect((await onDisk(dir.path)).job).toEqual(log.job);
     await log.close();
@@ -33,13 +34,13 @@ describe('a job’s log', () => {
   it('leaves nothing of a job that could not be written down', async () => {
     await using dir = await testDir();
     vi.spyOn(Journal.prototype, 'append').mockRejectedValueOnce(new Error('ENOSPC'));
-    await expect(JobLog.begin(dir.path, ACCEPTED)).rejects.toThrow('ENOSPC');
+    await expect(JobLog.begin(journalsIn(dir.path), ACCEPTED)).rejects.toThrow('ENOSPC');
     expect(await readJournals(dir.path)).toEqual([]);
   });
 
   it('writes what the state allows, and of all else nothing', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await expect(log.append(READY)).rejects.toThrow(IllegalTransition);
     await expect(log.append(pivot())).rejects.toThrow('pivot-requested of job');
     expect(await log.offer(READY, { otherwise: () => 'not now' })).toBe('not now');
@@ -51,7 +52,7 @@ describe('a job’s log', () => {
 
   it('keeps the order of entries that are appended at once, their revisions without gaps', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     const names = Array.from({ length: 50 }, (_, index) => `step ${index}`);
     const jobs = await Promise.all(names.map(async (name) => await log.append(step(name))));
     expect(jobs.map((job) => job.revision)).toEqual(names.map((_, index) => index + 2));
@@ -64,7 +65,7 @@ describe('a job’s log', () => {
 
   it('lets only one of two requests win that come at once', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(RUNNING);
     await log.append(READY);
     const answers = await Promise.all([
@@ -77,7 +78,7 @@ describe('a job’s log', () => {
 
   it('shows an entry to nobody before it is on disk, and never one that is not', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     const real: (entry: JournalEntry) => Promise<void> = Reflect.get(Journal.prototype, 'append');
     const seen: number[] = [];
     vi.spyOn(Journal.prototype, 'append').mockImplementation(async function observed(this: Journal, entry) {
@@ -101,11 +102,11 @@ describe('a job’s log', () => {
 
   it('goes on where its journal ends', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(RUNNING);
     await log.append(READY);
     await log.close();
-    const again = await JobLog.reopen(dir.path, await onDisk(dir.path));
+    const again = await JobLog.reopen(journalsIn(dir.path), await onDisk(dir.path));
     expect(again.job).toEqual(log.job);
     expect([1, 2, 3, 4].map((revision) => again.at(revision)?.job.state)).toEqual([
       'STARTING',
@@ -120,7 +121,7 @@ describe('a job’s log', () => {
 
   it('knows whether the job has ended, was refused, and when something happened first', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(step('a'));
     await log.append(step('b'));
     expect([log.revisionOf('step-started'), log.revisionOf('ready')]).toEqual([2, undefined]);
@@ -133,7 +134,7 @@ describe('a job’s log', () => {
 
   it('takes nothing after the end', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(RUNNING);
     await log.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome });
     await expect(log.append(step('late'))).rejects.toThrow(IllegalTransition);

@@ -6,6 +6,7 @@ import { type Change, changeDone, requestChange } from '../../../src/agent/reque
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';
 import { present } from '../../support/checks.ts';
+import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CANCEL, CONCLUDED, ended, JOB, pivot, READY, RUNNING } from '../core/stories.ts';
 
@@ -57,7 +58,7 @@ describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], strin
 ])('%s', (_name, change, before, after, expected) => {
   it('is answered at once, and the same when it is repeated after its end and after a restart', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, ACCEPTED);
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     for (const entry of [RUNNING, ...before]) await log.append(entry);
     const since = present(await requestChange(log, change, MARK));
     const first = answer(changeDone(log, change, since, new AbortController().signal));
@@ -69,7 +70,7 @@ describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], strin
     await log.close();
     const [{ read } = { read: undefined }] = await readJournals(dir.path);
     if (read === undefined || read instanceof Error) throw new Error('the journal cannot be read');
-    const again = JobLog.ended(read);
+    const again = JobLog.ended(journalsIn(dir.path), read);
     const then = again.revisionOfRequest(MARK.id);
     const late = expected === 'JOB_ENDING' ? 'JOB_ENDED' : expected;
     expect(await answer(changeDone(again, change, present(then), AT_ONCE))).toBe(late);
@@ -79,7 +80,7 @@ describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], strin
 
 it('a change that is asked for after the end is refused, with and without a request_id', async () => {
   await using dir = await testDir();
-  const log = await JobLog.begin(dir.path, ACCEPTED);
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
   for (const entry of [RUNNING, ...END]) await log.append(entry);
   for (const change of [SPEED, PAUSE, RESUME]) {
     for (const mark of [undefined, MARK]) {

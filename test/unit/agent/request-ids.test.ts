@@ -4,6 +4,7 @@ import { RequestIds } from '../../../src/agent/request-ids.ts';
 import type { Call } from '../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import type { RequestMark } from '../../../src/core/journal-entry.ts';
+import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED } from '../core/stories.ts';
 
@@ -51,7 +52,7 @@ it.each([
 ])('an id %s is found again in a journal by those whose it may be', async (_whose, caller, expected) => {
   await using dir = await testDir();
   const { id, digest } = await markOf(by('ops', '*'));
-  const log = await JobLog.begin(dir.path, ACCEPTED, { id, digest, ...(caller === undefined ? {} : { caller }) });
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED, { id, digest, ...(caller === undefined ? {} : { caller }) });
   const answers = async (asked: typeof request) => {
     const each = { ops: by('ops', '*'), me: by('me', domain), other: by('other', 'else'), nobody: by(undefined) };
     const found: Record<string, string> = {};
@@ -71,7 +72,7 @@ it.each([
 
 it('an id that is in use just now is in use for its caller alone', async () => {
   await using dir = await testDir();
-  const log = await JobLog.begin(dir.path, ACCEPTED);
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
   const ids = new RequestIds();
   const { promise, resolve } = Promise.withResolvers<JobLog>();
   const first = ids.once({ rpc: 'Pause', request, call: by('ops', '*') }, async () => await promise);

@@ -14,6 +14,7 @@ import type { GuestCommand, QmpCommand } from '../../../src/core/qemu/commands.t
 import type { QemuJob, QemuJobStatus } from '../../../src/core/qemu/replies.ts';
 import { Wake } from '../../../src/lib/wake.ts';
 import { Refused } from '../../../src/qmp/errors.ts';
+import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CANCEL, DESTINATION, FORCE, JOB, pivot, READY, RUNNING, SOURCE } from '../core/stories.ts';
 
@@ -106,7 +107,7 @@ async function driven(
 ): Promise<AsyncDisposable & { log: JobLog; driving: Promise<void> }> {
   await using resources = new AsyncDisposableStack();
   const dir = resources.use(await testDir());
-  const log = await JobLog.begin(dir.path, { ...ACCEPTED, process });
+  const log = await JobLog.begin(journalsIn(dir.path), { ...ACCEPTED, process });
   resources.defer(async () => await log.close());
   for (const entry of [RUNNING, READY, ...entries]) await log.append(entry);
   const logger = pino({ level: 'silent' });

@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeLine } from '../../../src/agent/journal.ts';
 import { openJobs } from '../../../src/agent/start-up.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';
+import { journalsIn } from '../../support/journals.ts';
 import { run, type TestDir, testDir } from '../../support/qemu.ts';
 import { ACCEPTED, JOB, journalOf, READY, RUNNING } from '../core/stories.ts';
 
@@ -29,7 +30,7 @@ async function opened(dir: TestDir): Promise<{ jobs: Record<string, string>; tol
       done();
     },
   });
-  const logs = await openJobs(dir.path, pino(sink));
+  const logs = await openJobs(journalsIn(dir.path), pino(sink));
   for (const log of logs) await log.close();
   return { jobs: Object.fromEntries(logs.map(({ job }) => [job.accepted.job, job.state])), told: told.toSorted() };
 }

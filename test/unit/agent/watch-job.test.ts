@@ -9,6 +9,7 @@ import type { EntryBody } from '../../../src/core/journal-entry.ts';
 import { NO_HISTORY, observe, type Progress } from '../../../src/core/progress.ts';
 import type { WatchRequest } from '../../../src/core/requests.ts';
 import { Wake } from '../../../src/lib/wake.ts';
+import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, JOB, jobOf, READY, RUNNING } from '../core/stories.ts';
 
@@ -71,7 +72,7 @@ interface Watched extends AsyncDisposable {
 async function watched(...entries: readonly EntryBody[]): Promise<Watched> {
   await using resources = new AsyncDisposableStack();
   const dir = resources.use(await testDir());
-  const log = await JobLog.begin(dir.path, ACCEPTED);
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
   resources.defer(async () => await log.close());
   for (const entry of entries) await log.append(entry);
   const told = new Told();
@@ -153,7 +154,7 @@ describe('a watcher', () => {
 
   it('that comes back after the journal was lost is told so, once, and has all that is known since', async () => {
     await using dir = await testDir();
-    const log = await JobLog.begin(dir.path, { ...ACCEPTED, recovered: true });
+    const log = await JobLog.begin(journalsIn(dir.path), { ...ACCEPTED, recovered: true });
     for (const entry of [RUNNING, READY, END]) await log.append(entry);
     const { oldest } = log;
     expect(oldest).toBeGreaterThan(1_000_000);

@@ -5,23 +5,24 @@ import { toForget } from '../../../src/core/retention.ts';
 import { CONCLUDED, CREATED, DESTINATION, ended, jobOf, jobWith, RUNNING } from './stories.ts';
 
 const DAY_MS = 86_400_000;
-const NOW = Date.parse('2026-06-01T00:00:00Z');
+/** By the clock of the state folder; what the host's says does not count. */
+const NOW = 1000 * DAY_MS;
 
 /** A job that ended so many days ago, and left nothing. */
 function endedAgo(days: number): Job {
   const job = jobOf(RUNNING, CONCLUDED, ended('CANCELLED'));
-  return { ...job, endTime: new Date(NOW - days * DAY_MS).toISOString() };
+  return { ...job, endedMs: NOW - days * DAY_MS };
 }
 
 /** One that ended long ago, whatever it was. */
 function old(job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): Job {
   const { options: _options, ...given } = accepted;
   const made = jobWith({ ...given, job }, ...entries, CONCLUDED, ended('CANCELLED'));
-  return { ...made, endTime: endedAgo(90).endTime };
+  return { ...made, endedMs: NOW - 90 * DAY_MS };
 }
 
 const days = (jobs: readonly Job[], keep: { days: number; jobs: number }) =>
-  toForget(jobs, keep, NOW).map(({ endTime }) => (NOW - Date.parse(endTime ?? '')) / DAY_MS);
+  toForget(jobs, keep, NOW).map(({ endedMs = NOW }) => (NOW - endedMs) / DAY_MS);
 
 describe('ended jobs', () => {
   it('are forgotten when they are too old', () => {
@@ -35,8 +36,29 @@ describe('ended jobs', () => {
     expect(days(jobs, { days: 1, jobs: 1 })).toEqual([2, 3]);
   });
 
+  it('are as old as the clock of the state folder says, whatever the host’s said when they ended', () => {
+    const ahead = { ...endedAgo(2), endTime: '2099-01-01T00:00:00Z' };
+    const behind = { ...endedAgo(29), endTime: '1970-01-01T00:00:00Z' };
+    expect(days([ahead, behind], { days: 30, jobs: 100 })).toEqual([]);
+    expect(days([ahead, behind], { days: 30, jobs: 1 })).toEqual([29]);
+  });
+
+  it('of older journals are as old as that clock, and in the order in which they ended', () => {
+    const [first, second] = ['2026-01-01', '2026-01-02'].map((day) => {
+      return { ...jobOf(RUNNING, CONCLUDED, ended('CANCELLED')), endTime: `${day}T00:00:00Z` };
+    });
+    const of = (nowMs: number) =>
+      toForget(
+        [first, second].flatMap((one) => one ?? []),
+        { days: 30, jobs: 1 },
+        nowMs,
+      ).map(({ endTime }) => endTime);
+    expect(of(DAY_MS)).toEqual([]);
+    expect(of(2 * DAY_MS)).toEqual(['2026-01-01T00:00:00Z']);
+  });
+
   it('are kept while they may have left something over, and while they run', () => {
-    const stale = { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endTime: endedAgo(90).endTime };
+    const stale = { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endedMs: NOW - 90 * DAY_MS };
     const running = { ...jobOf(RUNNING), createTime: '2020-01-01T00:00:00Z' };
     expect(days([stale, running], { days: 30, jobs: 1 })).toEqual([]);
   });

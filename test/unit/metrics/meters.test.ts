@@ -65,7 +65,7 @@ describe('a host', () => {
     const { meters, host } = hostWith();
     const job = jobOf(RUNNING, READY);
     const outcome = { ...job.outcome, destinationContent: 'COMPLETE' } as const;
-    const times = { readyTime: '2026-01-01T00:00:00Z', endTime: '2026-01-01T00:00:02Z' };
+    const times = { readyMs: 1000, endedMs: 3000 };
     host.ended({ ...job, ...times, state: 'COMPLETED', outcome, pivotRequested: true });
     host.ended({ ...job, ...times, state: 'CANCELLED', outcome });
     host.ended({ ...job, state: 'FAILED', outcome: { ...outcome, destinationContent: 'UNKNOWN' } });
@@ -78,13 +78,13 @@ describe('a host', () => {
   });
 
   it('shows the jobs that there are: their states, pauses, progress, and who waits longest', async () => {
-    const readyTime = new Date(Date.now() - 3_600_000).toISOString();
+    const readyForMs = 3_600_000;
     const progress = { currentBytes: 30, endBytes: 40, convergence: 'SETTLED' } as const;
     const { meters } = hostWith({
       jobs: [
-        { kind: 'COPY', state: 'READY', pauseReason: undefined, readyTime, progress },
-        { kind: 'COPY', state: 'RUNNING', pauseReason: 'NO_SPACE', readyTime: undefined, progress },
-        { kind: 'PULL', state: 'STARTING', pauseReason: undefined, readyTime: undefined, progress: undefined },
+        { kind: 'COPY', state: 'READY', pauseReason: undefined, readyForMs, progress },
+        { kind: 'COPY', state: 'RUNNING', pauseReason: 'NO_SPACE', readyForMs: undefined, progress },
+        { kind: 'PULL', state: 'STARTING', pauseReason: undefined, readyForMs: undefined, progress: undefined },
       ],
       copiedBytes: 60,
       links: { up: 3, down: 1 },
