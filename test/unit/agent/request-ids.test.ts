@@ -52,7 +52,11 @@ it.each([
 ])('an id %s is found again in a journal by those whose it may be', async (_whose, caller, expected) => {
   await using dir = await testDir();
   const { id, digest } = await markOf(by('ops', '*'));
-  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED, { id, digest, ...(caller === undefined ? {} : { caller }) });
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED, {
+    id,
+    digest,
+    ...(caller === undefined ? {} : { caller }),
+  });
   const answers = async (asked: typeof request) => {
     const each = { ops: by('ops', '*'), me: by('me', domain), other: by('other', 'else'), nobody: by(undefined) };
     const found: Record<string, string> = {};
