@@ -10,12 +10,13 @@ import { testDir } from '../support/qemu.ts';
 
 const SIZE = 16 * 1024 * 1024;
 
+const object = (id: string, more: string) => ['-object', `${more},id=${id}`];
+
 describe.skipIf(needs('qemu'))('an NBD server that QEMU does not get', () => {
   test('is told with what to do, and no job is left', async () => {
     await using site = await Site.open(['nbd://127.0.0.1']);
     await using credentials = await testDir();
     const ends = await tlsCredentials(credentials.path);
-    const object = (id: string, more: string) => ['-object', `${more},id=${id}`];
     await using machine = await site.machine({
       extraArgs: [
         ...object('client0', `tls-creds-x509,endpoint=client,dir=${ends.client},verify-peer=yes`),
