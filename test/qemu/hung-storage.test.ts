@@ -138,7 +138,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await using server = await mute(Buffer.from('NBDMAGICIHAVEOPT\0\x03', 'latin1'));
     const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
     await expectGuestWorks();
-    expect(await refusal).toMatchObject({ reason: 'QEMU_REFUSED' });
+    expect(await refusal).toMatchObject({ reason: 'DESTINATION_UNREACHABLE' });
     await expectUnharmed();
   });
 
