@@ -14,7 +14,7 @@ import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { peerOf, textOf } from './identity.ts';
 import type { Refusals } from './refusals.ts';
-import { answerTo, reasonIn } from './status.ts';
+import { answerTo, hides, reasonIn } from './status.ts';
 import { writeAll } from './stream.ts';
 
 export interface CallContext {
@@ -169,7 +169,8 @@ function isDenied({ code }: Partial<StatusObject>, error: unknown): boolean {
 
 /** For our own log: what the caller is told is not there, and is. */
 function hiddenBy(error: unknown): { readonly hides?: string } {
-  return error instanceof BlockJobError && error.hides !== undefined ? { hides: error.hides.text } : {};
+  const hidden = hides(error);
+  return hidden === undefined ? {} : { hides: hidden.text };
 }
 
 function noteRefused(context: CallContext, call: AnyCall, reason: string, asked: object, message: string): void {

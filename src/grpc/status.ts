@@ -77,6 +77,16 @@ export function reasonIn({ details }: Pick<StatusObject, 'details'>): string {
   return details.split(':', 1)[0] ?? '';
 }
 
+/** What an error keeps from the caller, for our own log. */
+export function hides(error: unknown): Failure | undefined {
+  try {
+    return error instanceof BlockJobError ? error.hides : undefined;
+  } catch {
+    // A hostile one does not want to be looked at.
+    return undefined;
+  }
+}
+
 function answer(why: Failure): StatusObject {
   // The status line and the rich status say the same: clients refuse a call's status where they differ.
   const message = short(`${why.reason}: ${why.text}`);
