@@ -85,6 +85,14 @@ describe.each(WAYS)('%s', (way) => {
     }
   });
 
+  test('a caller with as many names as a policy takes is served', async () => {
+    const me = await tenants.caller(way, 'me');
+    const others = Array.from({ length: 360 }, (_, at) => `vm${String(at).padStart(6, '0')}`);
+    tenants.policy.becomes({ 'spiffe://site/me': { operate: [...others, 'mine'] } });
+    expect((await me.getDomain('mine')).name).toBe('mine');
+    expect((await me.listDomains()).map(({ name }) => name)).toEqual(['mine']);
+  });
+
   test('request_ids are each caller’s own', async () => {
     await tenants.startTheirs('once');
     const [me, ops] = [await tenants.caller(way, 'me'), await tenants.caller(way, 'ops')];
