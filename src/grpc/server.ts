@@ -1,5 +1,6 @@
 /** Exposes BlockJobs: the services, health, reflection; and ends them so that no client is left in doubt. */
 import type { ServerHttp2Session } from 'node:http2';
+import { TLSSocket } from 'node:tls';
 import { toBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import {
@@ -140,7 +141,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
 
 /** By its certificate, whoever is at the other end. */
 function namesOf({ socket }: ServerHttp2Session): readonly string[] {
-  return 'getPeerCertificate' in socket ? identitiesIn(socket.getPeerCertificate().subjectaltname) : [];
+  return socket instanceof TLSSocket ? identitiesIn(socket.getPeerCertificate().subjectaltname) : [];
 }
 
 /** Bytes that are no message, or one that is too large, get an answer in our words, not the library's INTERNAL. */

@@ -13,6 +13,7 @@ import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs } from '../../src/core/block-jobs.ts';
 import { Certificates } from '../../src/grpc/certificates.ts';
+import { connect as connectRemote } from '../../src/grpc/remote/connect.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { Wake } from '../../src/lib/wake.ts';
 import { refusalOf } from '../support/caller.ts';
@@ -168,6 +169,50 @@ async function endOf(call: ClientHttp2Stream): Promise<void> {
     call.once('close', resolve);
   });
 }
+
+test('a gateway has the watches of many on its one connection to an agent, and can still ask', async () => {
+  await using dir = await testDir();
+  const authority = await Authority.make(dir.path);
+  const log = pino({ level: 'silent' });
+  const caFile = authority.caFile;
+  using ofAgent = new Certificates({ ...(await authority.sign('agent', { uri: 'spiffe://site/agent' })), caFile }, log);
+  using ofGateway = new Certificates({ ...(await authority.sign('gate', { uri: 'spiffe://site/gate' })), caFile }, log);
+  const jobs: Partial<BlockJobs> = {
+    ...listed,
+    async *watch(_request, { signal }) {
+      yield event('HEARTBEAT', 'one');
+      await once(signal, 'abort');
+    },
+  };
+  const server = await serve(
+    { ...NOTHING, ...jobs },
+    {
+      info: INFO,
+      listen: { host: '127.0.0.1', port: 0 },
+      certificates: ofAgent,
+      gateways: ['spiffe://site/gate'],
+      onlyGateways: true,
+      log,
+    },
+  );
+  const place = { name: 'host1', address: `localhost:${portOf(server)}`, identity: 'spiffe://site/agent' };
+  {
+    using remote = connectRemote(place, ofGateway);
+    const leaves = new AbortController();
+    const request = { job: { jobId: 'x' }, afterRevision: undefined, progressIntervalMs: undefined };
+    const watches = Array.from({ length: 2000 }, async () => {
+      const events = remote.watch(request, { signal: leaves.signal })[Symbol.asyncIterator]();
+      return { first: await events.next(), events };
+    });
+    const begun = await Promise.all(watches);
+    expect(begun.filter(({ first }) => first.value !== undefined)).toHaveLength(2000);
+    const { signal } = new AbortController();
+    expect(await remote.listDomains({ host: '', pageSize: 0, pageToken: '' }, { signal })).toMatchObject({ items: [] });
+    leaves.abort();
+    await Promise.allSettled(begun.map(async ({ events }) => await events.next()));
+  }
+  await server.drain(0);
+});
 
 describe('calls', () => {
   test('on one connection there are so many at a time, and none is lost', async () => {

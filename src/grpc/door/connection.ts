@@ -9,7 +9,7 @@ export type Kind = 'unary' | 'serverStream' | 'clientStream' | 'bidi';
 interface Call {
   readonly kind: Kind;
   readonly bornAt: number;
-  /** All of its request is there; where that is itself a stream it has no end but the call's. */
+  /** All of its request has been read. */
   isThere: boolean;
   /** Since when an answer waits for its caller. */
   unsentSince: number | undefined;
@@ -21,7 +21,10 @@ export class Connection {
   readonly mostLasting: number;
   readonly #session: ServerHttp2Session;
   readonly #calls = new Map<ServerHttp2Stream, Call>();
-  /** Those of them whose requests are not there yet. */
+  readonly #unary = new Set<ServerHttp2Stream>();
+  /** Those whose requests have not been read. */
+  readonly #coming = new Set<ServerHttp2Stream>();
+  /** Those of them that are being read, and are not there yet. */
   readonly #arriving = new Set<ServerHttp2Stream>();
   readonly #arrivals: Shares;
   #lasting = 0;
@@ -38,41 +41,60 @@ export class Connection {
     return this.#lasting;
   }
 
-  /** What waits here: to be sent, and to be read. */
-  get held(): { readonly unsent: number; readonly unread: number } {
-    let [unsent, unread] = [0, 0];
-    for (const { writableLength, readableLength } of this.#calls.keys()) {
-      unsent += writableLength;
-      unread += readableLength;
-    }
-    return { unsent, unread };
+  /** What waits here, to be sent or to be read. */
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const { writableLength, readableLength } of this.#calls.keys()) bytes += writableLength + readableLength;
+    return bytes;
   }
 
+  /** Whether answers are taken. Of a watch one message waits at the most, and a gateway has thousands: they are left out. */
   get mayHaveMore(): boolean {
-    return this.held.unsent < HELD_BYTES.ofOne;
+    let unsent = 0;
+    for (const { writableLength } of this.#unary) unsent += writableLength;
+    return unsent < HELD_BYTES.ofOne;
   }
 
-  /** False: too many are on their way. */
-  add(stream: ServerHttp2Stream, kind: Kind): boolean {
-    // Their ends are seen here before gRPC reads them.
-    for (const one of this.#arriving) if (one.state.remoteClose === 1) this.#hasArrived(one);
-    if (this.held.unread >= HELD_BYTES.ofOne || !this.#arrivals.take(this.peer)) return false;
+  /** Whether it has no more unread than it may. */
+  get isRead(): boolean {
+    let unread = 0;
+    for (const { readableLength } of this.#coming) unread += readableLength;
+    return unread < HELD_BYTES.ofOne;
+  }
+
+  /** `changed`: more may come now. */
+  add(stream: ServerHttp2Stream, kind: Kind, changed: () => void): void {
+    // Where the request is itself a stream, it is never there, and is not waited for.
     const isThere = kind === 'bidi' || kind === 'clientStream';
     const isLasting = kind !== 'unary';
-    this.#arriving.add(stream);
     this.#calls.set(stream, { kind, bornAt: performance.now(), isThere, unsentSince: undefined });
-    if (isThere) this.#hasArrived(stream);
     if (isLasting) this.#lasting += 1;
-    stream.once('end', () => this.#hasArrived(stream));
-    stream.once('close', () => {
+    else this.#unary.add(stream);
+    if (!isThere) this.#coming.add(stream);
+    const arrived = () => {
       this.#hasArrived(stream);
+      changed();
+    };
+    stream.once('end', arrived);
+    stream.once('close', () => {
       this.#calls.delete(stream);
+      this.#unary.delete(stream);
       if (isLasting) this.#lasting -= 1;
+      arrived();
     });
+  }
+
+  /** Whether its request is there, or is one of the few that are read before they are. */
+  mayBeRead(stream: ServerHttp2Stream): boolean {
+    const call = this.#calls.get(stream);
+    if (call === undefined || call.isThere || stream.state.remoteClose === 1) return true;
+    if (!this.#arrivals.take(this.peer)) return false;
+    this.#arriving.add(stream);
     return true;
   }
 
   #hasArrived(stream: ServerHttp2Stream): void {
+    this.#coming.delete(stream);
     if (this.#arriving.delete(stream)) this.#arrivals.giveBack(this.peer);
     const call = this.#calls.get(stream);
     if (call !== undefined) call.isThere = true;

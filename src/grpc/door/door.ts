@@ -139,18 +139,19 @@ export class Door implements Disposable {
     }
     const kind = this.#inside.handlers.get(String(headers[':path']))?.type ?? 'unary';
     const places = kind === 'unary' ? this.#unary : this.#lasting;
-    const full = whatIsFull(connection, { kind, places, stream });
+    const full = whatIsFull(connection, kind, places);
     if (full !== undefined) {
       this.#tally.count('calls', connection.peer);
       this.#refuse(stream, full);
       return;
     }
-    stream.once('close', () => {
-      places.giveBack(connection.peer);
-      this.#turns.again();
-    });
-    this.#turns.take(connection, () => {
-      if (!stream.destroyed) pass();
+    connection.add(stream, kind, () => this.#turns.again());
+    stream.once('close', () => places.giveBack(connection.peer));
+    this.#turns.take(connection, {
+      mayCome: () => stream.destroyed || connection.mayBeRead(stream),
+      come: () => {
+        if (!stream.destroyed) pass();
+      },
     });
   }
 
@@ -174,7 +175,7 @@ export class Door implements Disposable {
   /** Whoever keeps others waiting is not waited for; whoever has most of what waits goes, where that is too much in all. */
   #look(): void {
     for (const connection of this.#connections.values()) connection.endStale(this.#limits);
-    const held = [...this.#connections.values()].map((one) => [one, one.held.unsent + one.held.unread] as const);
+    const held = [...this.#connections.values()].map((one) => [one, one.heldBytes] as const);
     if (sum(held.map(([, bytes]) => bytes)) > HELD_BYTES.inAll) {
       const [[most] = []] = held.toSorted(([, a], [, b]) => b - a);
       this.#tally.count('answers not taken', most?.peer ?? '');
@@ -189,17 +190,12 @@ export class Door implements Disposable {
   }
 }
 
-/** Undefined: it has its places, and gives them back when it closes. */
-function whatIsFull(
-  connection: Connection,
-  { kind, places, stream }: { readonly kind: Kind; readonly places: Shares; readonly stream: ServerHttp2Stream },
-): string | undefined {
+/** Undefined: it has its place, and gives it back when it closes. */
+function whatIsFull(connection: Connection, kind: Kind, places: Shares): string | undefined {
   if (kind !== 'unary' && connection.lasting >= connection.mostLasting)
     return `this connection has ${connection.mostLasting} watches; open another one`;
-  if (!places.take(connection.peer)) return 'your host, or all together, have as many calls under way as may be';
-  if (connection.add(stream, kind)) return undefined;
-  places.giveBack(connection.peer);
-  return 'your host, or all together, have begun as many calls as may wait for the rest of them';
+  if (!connection.isRead) return 'this connection has more calls than are read';
+  return places.take(connection.peer) ? undefined : 'your host, or all together, have as many under way as may be';
 }
 
 /** Whoever listens now hears of an event only when `ask` passes it on. */

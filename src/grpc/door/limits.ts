@@ -36,7 +36,7 @@ export const HANDSHAKE_MS = 10_000;
 /** Watchers are many behind one address, as of a gateway: what is left is for the others. */
 export const LASTING = { inAll: 3000, ofOne: 2500 };
 export const UNARY = { inAll: 1000, ofOne: 500 };
-/** Requests that have begun, and are not there. A client sends both in one go. */
+/** Requests that are read before they are there; the others wait for their ends. */
 export const ARRIVING = { inAll: 200, ofOne: 100 };
 
 /** What waits to be sent, or to be read. A connection that has this much is given no more to do. */

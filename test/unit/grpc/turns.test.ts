@@ -11,6 +11,8 @@ class Line {
   }
 }
 
+const call = (come: () => void, mayCome = () => true) => ({ come, mayCome });
+
 async function after(turns: number): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await nextTurn();
 }
@@ -19,9 +21,20 @@ test('one of each peer in a turn, however many calls and connections one has', a
   const came: string[] = [];
   const turns = new Turns<Line>();
   const [first, second, other] = [new Line('many'), new Line('many'), new Line('few')];
-  for (let call = 1; call <= 3; call += 1) turns.take(first, () => came.push(`first ${call}`));
-  turns.take(second, () => came.push('second 1'));
-  turns.take(other, () => came.push('other 1'));
+  for (let at = 1; at <= 3; at += 1) {
+    turns.take(
+      first,
+      call(() => came.push(`first ${at}`)),
+    );
+  }
+  turns.take(
+    second,
+    call(() => came.push('second 1')),
+  );
+  turns.take(
+    other,
+    call(() => came.push('other 1')),
+  );
   expect(came).toEqual([]);
   await after(1);
   expect(came).toEqual(['first 1', 'other 1']);
@@ -34,8 +47,14 @@ test('a connection that may have no more waits, and others do not, of the same p
   const turns = new Turns<Line>();
   const [slow, quick] = [new Line('peer'), new Line('peer')];
   slow.mayHaveMore = false;
-  turns.take(slow, () => came.push('slow'));
-  turns.take(quick, () => came.push('quick'));
+  turns.take(
+    slow,
+    call(() => came.push('slow')),
+  );
+  turns.take(
+    quick,
+    call(() => came.push('quick')),
+  );
   await after(3);
   expect(came).toEqual(['quick']);
   slow.mayHaveMore = true;
@@ -48,10 +67,40 @@ test('of a connection that is forgotten nothing comes', async () => {
   const came: string[] = [];
   const turns = new Turns<Line>();
   const [gone, stays] = [new Line('gone'), new Line('stays')];
-  turns.take(gone, () => came.push('gone'));
-  turns.take(stays, () => came.push('stays'));
+  turns.take(
+    gone,
+    call(() => came.push('gone')),
+  );
+  turns.take(
+    stays,
+    call(() => came.push('stays')),
+  );
   turns.forget(gone);
   turns.forget(gone);
   await after(2);
   expect(came).toEqual(['stays']);
+});
+
+test('a call that is not ready is passed by', async () => {
+  const came: string[] = [];
+  const turns = new Turns<Line>();
+  const line = new Line('peer');
+  let isThere = false;
+  turns.take(
+    line,
+    call(
+      () => came.push('half'),
+      () => isThere,
+    ),
+  );
+  turns.take(
+    line,
+    call(() => came.push('whole')),
+  );
+  await after(3);
+  expect(came).toEqual(['whole']);
+  isThere = true;
+  turns.again();
+  await after(1);
+  expect(came).toEqual(['whole', 'half']);
 });
