@@ -85,6 +85,11 @@ graphs: $(INSTALLED) ## move random graphs of disks for as long as you like, and
 	@bash test/support/setup.sh test
 	@GRAPHS_ROUNDS=$(or $(ROUNDS),500) $(if $(SEED),GRAPHS_SEED=$(SEED)) vitest run --project qemu test/graphs
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## ask a service with a QEMU whatever there is to ask, well, nearly and not at all formed (REQUESTS=50000 SEED=7)
+	@bash test/support/setup.sh test
+	@FUZZ_REQUESTS=$(or $(REQUESTS),1000000) $(if $(SEED),FUZZ_SEED=$(SEED)) vitest run --project qemu test/qemu/any-request.test.ts
+
 .PHONY: bench
 bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; what a fleet of 1,000 hosts costs; a call beside floods (about seven minutes)
 	@bash test/support/setup.sh bench

@@ -206,8 +206,28 @@ const RPCS = [
 ] satisfies readonly Rpc[];
 /** Those that may find a QEMU to work on are worth more tries. */
 const RUNS: Partial<Record<Rpc, number>> = { startCopy: 400, rebase: 400, commit: 200 };
+/** `make fuzz`: so many requests in all, a third of each of the three kinds; of the seed that is given. */
+const EACH = Math.ceil(Number(process.env['FUZZ_REQUESTS'] ?? 0) / 3 / RPCS.length);
+const SEED = process.env['FUZZ_SEED'];
+const DAY_MS = 86_400_000;
 
-describe.skipIf(needs('qemu'))('any request', () => {
+/** How often something is tried, and for how long. */
+const tries = (numRuns: number) => ({
+  numRuns: EACH === 0 ? numRuns : EACH,
+  endOnFailure: false,
+  ...(EACH === 0 ? { interruptAfterTimeLimit: 60_000 } : {}),
+  ...(SEED === undefined ? {} : { seed: Number(SEED) }),
+});
+
+/** A byte that is another one, or an end that comes too early. */
+const harm = fc.record({ at: fc.nat(), becomes: fc.option(fc.nat(255), { nil: undefined }) });
+
+function harmed(bytes: Uint8Array, { at, becomes }: { readonly at: number; readonly becomes: number | undefined }) {
+  const place = at % bytes.length;
+  return becomes === undefined ? bytes.subarray(0, place) : bytes.with(place, becomes);
+}
+
+describe.skipIf(needs('qemu'))('any request', { timeout: EACH === 0 ? 120_000 : DAY_MS }, () => {
   let site: Site;
   let machine: Machine;
   let before: unknown;
@@ -285,7 +305,7 @@ describe.skipIf(needs('qemu'))('any request', () => {
       fc.asyncProperty(arbitrary as fc.Arbitrary<object>, async (request) => {
         await answered(rpc, encode(fromPartial(request)).finish());
       }),
-      { numRuns: RUNS[rpc] ?? 150, endOnFailure: false, interruptAfterTimeLimit: 60_000 },
+      tries(RUNS[rpc] ?? 150),
     );
     expect(await state()).toEqual(before);
   });
@@ -295,7 +315,20 @@ describe.skipIf(needs('qemu'))('any request', () => {
       fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 200 }), async (bytes) => {
         await answered(rpc, bytes);
       }),
-      { numRuns: 40 },
+      tries(40),
+    );
+    expect(await state()).toEqual(before);
+  });
+
+  test.each(RPCS)('%s: bytes that are nearly a message', async (rpc) => {
+    const [type, arbitrary] = requests(machine)[rpc];
+    const { fromPartial, encode }: Codec = type as unknown as Codec;
+    await fc.assert(
+      fc.asyncProperty(arbitrary as fc.Arbitrary<object>, harm, async (request, how) => {
+        const bytes = encode(fromPartial(request)).finish();
+        await answered(rpc, bytes.length === 0 ? bytes : harmed(bytes, how));
+      }),
+      tries(60),
     );
     expect(await state()).toEqual(before);
   });
