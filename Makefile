@@ -91,10 +91,11 @@ fuzz: $(INSTALLED) ## ask a service with a QEMU whatever there is to ask, well, 
 	@FUZZ_REQUESTS=$(or $(REQUESTS),1000000) $(if $(SEED),FUZZ_SEED=$(SEED)) vitest run --project qemu test/qemu/any-request.test.ts
 
 .PHONY: bench
-bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; what a fleet of 1,000 hosts costs; a call beside floods (about seven minutes)
+bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; many journals; what a fleet of 1,000 hosts costs; a call beside floods (about eight minutes)
 	@bash test/support/setup.sh bench
 	@node test/bench/copy.ts
 	@node test/bench/deep.ts
+	@node test/bench/journals.ts
 	@node test/bench/fleet.ts
 	@node test/bench/floods.ts
 

@@ -33,7 +33,7 @@ export class Figures {
 
   async now(): Promise<HostFigures> {
     const { machines, jobs, views, progresses, watchers } = this.#options;
-    const active = jobs.newestFirst.filter(({ ended }) => !ended);
+    const active = jobs.known.active;
     const [now, others] = await Promise.all([views.now(active), jobs.others(), this.#lookForLeftovers()]);
     const domains = machines.domains;
     const up = domains.filter(({ identity }) => identity !== undefined).length;

@@ -4,6 +4,7 @@ import { findDisk } from '../core/chain.ts';
 import { fail, failure } from '../core/errors.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, notThere } from '../core/rights.ts';
+import { type EndedJob, openedLog } from './ended-job.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -21,24 +22,26 @@ export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known
   const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
   if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
   // A VM may have had another name when it had a job.
-  const onDisk = jobs.onDevice(machine, qdev).filter((log) => isReadable(log, call));
+  const onDisk = jobs.onDevice(machine, qdev, jobs.known.newestFirst).filter((log) => isReadable(log, call));
   const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
-  return found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` });
+  return await openedLog(found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` }));
 }
 
 async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog> {
   const readable = () => {
-    const log = jobs.get(job);
+    const log = jobs.known.get(job);
     return log !== undefined && isReadable(log, call) ? log : undefined;
   };
   const known = readable();
-  if (known !== undefined) return known;
+  if (known !== undefined) return await openedLog(known);
   // Also for one that is there and may not be read: how long that takes would tell of it.
   await jobs.complete();
   const found = readable();
-  return found ?? notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.get(job)?.job.accepted.domain);
+  return found === undefined
+    ? notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.known.get(job)?.job.accepted.domain)
+    : await openedLog(found);
 }
 
-export function isReadable({ job }: JobLog, call: Call): boolean {
+export function isReadable({ job }: JobLog | EndedJob, call: Call): boolean {
   return may(call, 'read', job.accepted.domain);
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { BlockJobError } from '../core/errors.ts';
 import { both, FREE, type Hold, isFree } from '../core/guest-hold.ts';
 import { inTime } from '../lib/in-time.ts';
+import type { EndedJob } from './ended-job.ts';
 import { isUnreachable, stateFailureFrom } from './failures.ts';
 import { GuestHold } from './guest-hold.ts';
 import {
@@ -46,7 +47,7 @@ export class GuestHolds {
   }
 
   /** Reads what a service before this one has left: in files of their own, or, of one that kept none, in journals. */
-  async find(logs: readonly JobLog[]): Promise<void> {
+  async find(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     const { bootId: boot } = await sight();
     const files = await readHolds(this.#folder);
     const isOfThisBoot = ({ held }: { held: HeldGuest | undefined }) =>
@@ -159,7 +160,7 @@ export class GuestHolds {
   }
 }
 
-function heldIn({ job: { accepted, createTime: since } }: JobLog, boot: string | undefined): HeldGuest {
+function heldIn({ job: { accepted, createTime: since } }: JobLog | EndedJob, boot: string | undefined): HeldGuest {
   return {
     version: 1,
     boot,

@@ -38,6 +38,7 @@ import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
 import { Domains } from './domains.ts';
+import type { EndedJob } from './ended-job.ts';
 import { Figures } from './figures.ts';
 import { findJob, type Known } from './find-job.ts';
 import type { JobLog } from './job-log.ts';
@@ -95,7 +96,7 @@ export class HostAgent implements BlockJobs {
   }
 
   /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */
-  async adopt(logs: readonly JobLog[]): Promise<void> {
+  async adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
     const options = { ...this.#options, whose: this.#whose };

@@ -9,9 +9,11 @@ import { toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { copiesBeside } from './copies-beside.ts';
+import { EndedJob } from './ended-job.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { GuestHolds } from './guest-holds.ts';
 import { JobLog, type Journals } from './job-log.ts';
+import { JobsInMemory } from './jobs-in-memory.ts';
 import { othersIn, removeJournal, setAside } from './journal-folder.ts';
 import { holderSince } from './later-holder.ts';
 import type { Progresses } from './progresses.ts';
@@ -35,11 +37,10 @@ export interface JobTableOptions {
 }
 
 export class JobTable {
-  readonly requests = new RequestIds();
+  readonly requests = new RequestIds((job) => this.known.get(job));
   readonly #options: JobTableOptions;
   readonly #observer: Observer;
-  /** Oldest first. */
-  readonly #logs = new Map<string, JobLog>();
+  readonly known: JobsInMemory;
   readonly #running = new Map<string, { readonly job: RunningJob; readonly done: Promise<void> }>();
   /** Those whose first entry is being written. */
   #beginning = 0;
@@ -49,6 +50,7 @@ export class JobTable {
 
   constructor(options: JobTableOptions) {
     this.#options = options;
+    this.known = new JobsInMemory(options.logger);
     this.#observer = options.observer ?? NOBODY;
   }
 
@@ -64,7 +66,7 @@ export class JobTable {
     this.#beginning += 1;
     try {
       const log = await JobLog.begin(this.#options.journals, accepted, request);
-      this.#logs.set(accepted.job, log);
+      this.known.set(accepted.job, log);
       const job = this.#runningJob(log);
       this.#lookAfter(log, job, async () => {
         await job.start();
@@ -77,7 +79,7 @@ export class JobTable {
   }
 
   /** Takes up jobs that a journal tells of, oldest first, and forgets those that ended long ago. */
-  async adopt(logs: readonly JobLog[]): Promise<void> {
+  async adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     for (const log of logs) this.#takeUp(log);
     await this.#forgetOld();
   }
@@ -96,7 +98,7 @@ export class JobTable {
   /** A job that QEMU has, and that no journal tells of: from here on one does. */
   async recover(accepted: Accepted, machine: VirtualMachine): Promise<void> {
     // Two monitors of one QEMU tell of it at once: it is looked after once.
-    if (this.#logs.has(accepted.job) || this.#recovered.has(accepted.job)) return;
+    if (this.known.has(accepted.job) || this.#recovered.has(accepted.job)) return;
     this.#recovered.add(accepted.job);
     try {
       await setAside(this.#options.journals.folder, accepted.job);
@@ -113,13 +115,13 @@ export class JobTable {
 
   /** Is somebody looking after this job who will let go of its guest? */
   holdsGuest(job: string): boolean {
-    return this.#running.has(job) && this.#logs.get(job)?.job.guestHeld === true;
+    return this.#running.has(job) && this.known.get(job)?.job.guestHeld === true;
   }
 
-  #takeUp(log: JobLog): void {
-    this.#logs.set(log.job.accepted.job, log);
+  #takeUp(log: JobLog | EndedJob): void {
+    this.known.set(log.job.accepted.job, log);
     this.requests.learn(log);
-    if (log.ended) return;
+    if (log instanceof EndedJob || log.ended) return;
     const job = this.#runningJob(log);
     this.#options.progresses.goOn(log.job);
     this.#lookAfter(log, job, async () => await this.#drive(job));
@@ -130,21 +132,9 @@ export class JobTable {
     await this.#observer.during({ does: 'look-after' }, async () => await job.drive());
   }
 
-  get(job: string): JobLog | undefined {
-    return this.#logs.get(job);
-  }
-
   /** What is in the folder of the journals and belongs to no job here. */
   async others(): Promise<readonly string[]> {
-    return await othersIn(this.#options.journals.folder, new Set(this.#logs.keys()));
-  }
-
-  get oldestFirst(): readonly Job[] {
-    return [...this.#logs.values()].map(({ job }) => job);
-  }
-
-  get newestFirst(): readonly JobLog[] {
-    return [...this.#logs.values()].toReversed();
+    return await othersIn(this.#options.journals.folder, this.known.ids);
   }
 
   /** Resolves when nobody looks after the job any more: of a start that came to nothing, nothing is left then. */
@@ -154,13 +144,13 @@ export class JobTable {
 
   /** The job that runs on a device now. */
   activeOn(machine: VirtualMachine, qdev: string): JobLog | undefined {
-    return this.onDevice(machine, qdev).find((log) => !log.ended);
+    return this.onDevice(machine, qdev, this.known.active)[0];
   }
 
-  /** The jobs of a device, newest first: those of this process, and those that ended in one before it. */
-  onDevice(machine: VirtualMachine, qdev: string): readonly JobLog[] {
+  /** Those of a device: of this process, and those that ended in one before it. */
+  onDevice<T extends JobLog | EndedJob>(machine: VirtualMachine, qdev: string, logs: readonly T[]): readonly T[] {
     const { machines } = this.#options;
-    return this.newestFirst.filter(({ ended, job: { accepted } }) => {
+    return logs.filter(({ ended, job: { accepted } }) => {
       if (accepted.qdev !== qdev) return false;
       return ended ? machine.answersTo(accepted.domainUuid ?? accepted.domain) : machines.mayBeOf(machine, accepted);
     });
@@ -174,9 +164,9 @@ export class JobTable {
       observer: this.#observer,
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
-      holder: async () => await holderSince(log.job.accepted.job, machines, () => this.oldestFirst),
+      holder: async () => await holderSince(log.job.accepted.job, machines, () => this.known.later),
       holdOf: (machine) => this.#options.holds.of(machine),
-      copiesBeside: () => copiesBeside(log.job, this.newestFirst, machines),
+      copiesBeside: () => copiesBeside(log.job, this.known.active, machines),
       mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       onVerified: (bytes, ofBytes) => progresses.verify(log.job, bytes, ofBytes),
@@ -197,11 +187,12 @@ export class JobTable {
   async #leave(log: JobLog): Promise<void> {
     const { accepted, steps } = log.job;
     if (log.refused && ![...steps.values()].includes('UNDO_FAILED')) {
-      this.#logs.delete(accepted.job);
+      this.known.delete(accepted.job);
       this.#options.progresses.forget(accepted.job);
       await log.remove();
     } else {
       await log.close();
+      if (log.ended) this.known.set(accepted.job, EndedJob.of(this.#options.journals, log));
     }
     this.#running.delete(accepted.job);
     await this.#forgetOld();
@@ -210,10 +201,10 @@ export class JobTable {
 
   async #forgetOld(): Promise<void> {
     const { limits, journals, progresses, logger } = this.#options;
-    for (const { accepted } of toForget(this.oldestFirst, limits.keep, journals.clock.nowMs)) {
-      const log = this.#logs.get(accepted.job);
+    for (const { accepted } of toForget(this.known.oldestFirst, limits.keep, journals.clock.nowMs)) {
+      const log = this.known.get(accepted.job);
       if (log === undefined) continue;
-      this.#logs.delete(accepted.job);
+      this.known.delete(accepted.job);
       this.requests.forget(log);
       progresses.forget(accepted.job);
       await removeJournal(journals.folder, accepted.job).catch((error: unknown) => {

@@ -1,7 +1,7 @@
 /** Jobs as callers see them: each with its progress, and with what other jobs, and whoever has files open, have made of it. */
 import { hasEnded, type Job } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
-import { LaterJobs } from '../core/later-jobs.ts';
+import type { LaterJobs } from '../core/later-jobs.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Progress } from '../core/progress.ts';
 import { inTime } from '../lib/in-time.ts';
@@ -49,7 +49,7 @@ export class JobViews {
   #goingOn({ job, progress }: { readonly job: Job; readonly progress: Progress | undefined }): JobView {
     const { outcome } = job;
     const guestAsOf = outcome.guestWritesTo === undefined ? undefined : progress?.sampleTime;
-    const writtenMs = this.#jobs.get(job.accepted.job)?.writtenMs ?? -Infinity;
+    const writtenMs = this.#jobs.known.writtenMs(job.accepted.job);
     const isNewer = guestAsOf !== undefined && this.#progresses.seenMs(job) > writtenMs;
     return { job: isNewer ? { ...job, outcome: { ...outcome, guestAsOf } } : job, progress };
   }
@@ -59,7 +59,7 @@ export class JobViews {
     if (!jobs.some(hasEnded)) return views.map((view) => this.#goingOn(view));
     const isNamed = jobs.some(({ outcome }) => outcome.safeToDelete.length > 0);
     const holder = holderAmong(isNamed ? await graphsOf(this.#machines) : []);
-    const later = new LaterJobs(this.#jobs.oldestFirst);
+    const later = this.#jobs.known.later;
     return await Promise.all(
       views.map(async ({ job, progress }) => {
         if (!hasEnded(job)) return this.#goingOn({ job, progress });

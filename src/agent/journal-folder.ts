@@ -1,7 +1,8 @@
 /** The folder of the journals, one file a job, and whatever else somebody has put there. */
-import { constants } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { decodeJournal, PLAIN, type ReadJournal, SUFFIX, syncFolder } from './journal.ts';
 import { isOwn } from './own-files.ts';
 
@@ -10,35 +11,80 @@ export interface FoundJournal {
   /** The file's name. It is the job's id, unless somebody has changed it. */
   readonly id: string;
   readonly read: ReadJournal | Error | undefined;
+  /** Of what it was read from. */
+  readonly stats?: BigIntStats;
 }
 
-/** Reads every journal of a state folder, which is made if it is not there. */
-export async function readJournals(folder: string): Promise<readonly FoundJournal[]> {
+/**
+ * Reads the journals of a state folder, which is made if it is not there, one after the other: each once, and none is kept.
+ * `known`: of which there is no need, as it is unchanged; the others are opened.
+ * A turn in the pool of threads for each would take longer than the reading; nobody is served yet, so it is done here and now.
+ */
+export async function* readJournals<T = never>(
+  folder: string,
+  known: (id: string, stats: BigIntStats) => T | undefined = () => undefined,
+): AsyncGenerator<FoundJournal | T> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const names = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
-  const found: FoundJournal[] = [];
-  for (let at = 0; at < names.length; at += AT_ONCE) {
-    found.push(...(await Promise.all(names.slice(at, at + AT_ONCE).map(async (name) => await readOne(folder, name)))));
+  // One for all: what each had of its own would stay in memory until somebody cleans up.
+  let room = Buffer.allocUnsafe(64 * 1024);
+  for (const [at, name] of names.entries()) {
+    // Monitors connect meanwhile, and a guest may wait for its `cont`.
+    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    const path = join(folder, name);
+    const there = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    const isKnown = there && known(name.slice(0, -SUFFIX.length), there);
+    yield isKnown ??
+      found(name, () => {
+        const file = openSync(path, READING);
+        try {
+          const stats = fstatSync(file, { bigint: true });
+          refuseOther(stats);
+          const size = Number(stats.size);
+          if (size > room.length) room = Buffer.allocUnsafe(size);
+          let read = 0;
+          for (let more = -1; more !== 0 && read < size; read += more)
+            more = readSync(file, room, read, size - read, read);
+          return { bytes: room.subarray(0, read), stats };
+        } finally {
+          closeSync(file);
+        }
+      });
   }
-  return found;
 }
 
-/** A process may have some hundred files open. */
-const AT_ONCE = 32;
+/** Reads one of them, when somebody asks for it, without anybody waiting for it who does not. */
+export async function readJournal(folder: string, name: string): Promise<FoundJournal> {
+  try {
+    await using file = await open(join(folder, name), READING);
+    const stats = await file.stat({ bigint: true });
+    refuseOther(stats);
+    const bytes = await file.readFile();
+    return found(name, () => ({ bytes, stats }));
+  } catch (error) {
+    return found(name, () => {
+      throw error;
+    });
+  }
+}
+
+/** A millisecond of work, or some. */
+const AT_ONCE = 16;
 /** Ten thousand times what a job writes. */
 const LONGEST_BYTES = 64 * 1024 * 1024;
+const READING = constants.O_RDONLY | PLAIN;
 
-async function readOne(folder: string, name: string): Promise<FoundJournal> {
+function refuseOther(stats: BigIntStats): void {
+  if (!stats.isFile()) throw new Error('it is no file');
+  if (!isOwn(stats)) throw new Error(`it belongs to user ${stats.uid}`);
+  if (stats.size > LONGEST_BYTES) throw new Error(`no journal has ${stats.size} bytes`);
+}
+
+function found(name: string, read: () => { readonly bytes: Buffer; readonly stats: BigIntStats }): FoundJournal {
   const id = name.slice(0, -SUFFIX.length);
   try {
-    await using file = await open(join(folder, name), constants.O_RDONLY | PLAIN);
-    const stats = await file.stat();
-    if (!stats.isFile()) throw new Error('it is no file');
-    if (!isOwn(stats)) throw new Error(`it belongs to user ${stats.uid}`);
-    if (stats.size > LONGEST_BYTES) throw new Error(`no journal has ${stats.size} bytes`);
-    const bytes = await file.readFile();
-    const read = decodeJournal(bytes.toString('utf8'));
-    return { id, read: read && { ...read, sizeBytes: bytes.length } };
+    const { bytes, stats } = read();
+    return { id, read: decodeJournal(bytes), stats };
   } catch (error) {
     // That there is nothing to spare for looking says nothing of the journal.
     if (error instanceof Error && 'code' in error && ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(error.code)))

@@ -137,7 +137,7 @@ export function encodeLine(entry: JournalEntry): string {
   return `${checksum(json)} ${json}\n`;
 }
 
-function checksum(json: string): string {
+export function checksum(json: string | Buffer): string {
   return crc32(json).toString(16).padStart(8, '0');
 }
 
@@ -155,28 +155,29 @@ export interface ReadJournal {
   readonly sizeBytes: number;
 }
 
+const NEWLINE = 10;
+/** The checksum and a space. */
+const HEAD_BYTES = 9;
+
 /** Undefined for a journal without a whole first entry: that job was never accepted. */
-export function decodeJournal(text: string): ReadJournal | undefined {
+export function decodeJournal(bytes: Buffer): ReadJournal | undefined {
   const entries: JournalEntry[] = [];
   let wholeBytes = 0;
-  const lines = text.split('\n');
-  for (const [index, line] of lines.entries()) {
-    // What follows the last newline was torn.
-    if (index === lines.length - 1) break;
-    const json = line.slice(9);
-    if (line.slice(0, 9) !== `${checksum(json)} `) {
+  // What follows the last newline was torn.
+  for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, wholeBytes)) {
+    const json = bytes.subarray(wholeBytes + HEAD_BYTES, end);
+    if (bytes.toString('latin1', wholeBytes, Math.min(wholeBytes + HEAD_BYTES, end)) !== `${checksum(json)} `) {
       // A write that was cut short leaves no newline; what has one, or holds two entries, was changed.
-      const isLast = index === lines.length - 2;
-      if (isLast && !/[0-9a-f]{8} \{/.test(json)) break;
-      throw new JournalDamaged(`line ${index + 1} does not match its checksum`);
+      const isLast = bytes.indexOf(NEWLINE, end + 1) === -1;
+      if (isLast && !/[0-9a-f]{8} \{/.test(json.toString())) break;
+      throw new JournalDamaged(`line ${entries.length + 1} does not match its checksum`);
     }
-    entries.push(JSON.parse(json) as JournalEntry);
-    wholeBytes += Buffer.byteLength(line) + 1;
+    entries.push(JSON.parse(json.toString()) as JournalEntry);
+    wholeBytes = end + 1;
   }
   const [first, ...rest] = entries;
   if (first === undefined) return undefined;
-  const sizeBytes = Buffer.byteLength(text);
-  return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes, sizeBytes };
+  return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes, sizeBytes: bytes.length };
 }
 
 /** A new file's name is on disk only when its folder is. */

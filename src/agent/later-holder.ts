@@ -1,13 +1,12 @@
 /** A job that was begun later and has a file in its disk, or in its copy, has it: its VM may be off, and nobody have it open. */
-import type { Job } from '../core/job.ts';
-import { LaterJobs } from '../core/later-jobs.ts';
+import type { LaterJobs } from '../core/later-jobs.ts';
 import { graphsOf, type Holder, holderAmong } from './graphs.ts';
 import { namesOf } from './used-files.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
-/** Who has a file now, of the VMs and the jobs that were begun after this one. `jobs`: oldest first. */
-export async function holderSince(job: string, machines: VirtualMachines, jobs: () => readonly Job[]): Promise<Holder> {
-  return orLaterJob(holderAmong(await graphsOf(machines)), job, new LaterJobs(jobs()));
+/** Who has a file now, of the VMs and the jobs that were begun after this one. */
+export async function holderSince(job: string, machines: VirtualMachines, later: () => LaterJobs): Promise<Holder> {
+  return orLaterJob(holderAmong(await graphsOf(machines)), job, later());
 }
 
 /** `holder`, or else a job that was begun after `job`. */

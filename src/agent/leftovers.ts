@@ -1,8 +1,8 @@
 /** What jobs made and could not take back: found anew at each look, and removed only after another one. */
 import type { Call, Leftover, ReclaimResult } from '../core/block-jobs.ts';
 import { BlockJobError, type Failure, fail, failure } from '../core/errors.ts';
-import { hasEnded, type Job } from '../core/job.ts';
-import { LaterJobs } from '../core/later-jobs.ts';
+import { hasEnded } from '../core/job.ts';
+import type { KnownJob } from '../core/known-job.ts';
 import { leftoversIn } from '../core/leftovers.ts';
 import { onShared } from '../core/outcome.ts';
 import type { ReclaimRequest } from '../core/requests.ts';
@@ -50,7 +50,7 @@ export class Leftovers {
     const names = new Set([domain, machine?.name, machine?.uuid]);
     const found = (await this.all()).filter((leftover) => may(call, 'read', leftover.domain));
     const isOfDomain = (leftover: Leftover) =>
-      names.has(leftover.domain) || names.has(this.#jobs.get(leftover.jobId)?.job.accepted.domainUuid);
+      names.has(leftover.domain) || names.has(this.#jobs.known.get(leftover.jobId)?.job.accepted.domainUuid);
     return domain === '' ? found : found.filter(isOfDomain);
   }
 
@@ -94,16 +94,18 @@ export class Leftovers {
   }
 
   async #files(): Promise<readonly Found[]> {
-    const jobs = this.#jobs.newestFirst.map(({ job }) => job).filter((job) => hasEnded(job) && mayHaveLeftOver(job));
+    const jobs = this.#jobs.known.newestFirst
+      .map(({ job }) => job)
+      .filter((job) => hasEnded(job) && mayHaveLeftOver(job));
     const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
     const holderNow = holderAmong(graphs);
-    const laterNow = new LaterJobs(this.#jobs.oldestFirst);
+    const laterNow = this.#jobs.known.later;
     const found = jobs.map(async (job): Promise<Found[]> => {
       const { madeFile: made, accepted } = job;
       const { path, trouble } = await fileLeft(job).catch((error: unknown) => unseen(job, error));
       if (path === undefined) return [];
       const holder = async () => {
-        const now = await holderSince(accepted.job, this.#machines, () => this.#jobs.oldestFirst);
+        const now = await holderSince(accepted.job, this.#machines, () => this.#jobs.known.later);
         return (await now(path)) ?? (await processWith(path));
       };
       const storage = await sharedStorage(path);
@@ -137,11 +139,11 @@ export class Leftovers {
   async #in(machine: VirtualMachine): Promise<readonly Found[]> {
     const [jobs, graph] = await Promise.all([machine.jobs(), machine.graph()]);
     const known = {
-      of: (job: string) => this.#jobs.get(job)?.job,
+      of: (job: string) => this.#jobs.known.get(job)?.job,
       isOurs: (job: string) => this.#whose.isOurs(job),
     };
     return leftoversIn(graph, jobs, known).map(({ kind, name, job, text, blockedBy }): Found => {
-      const createTime = this.#jobs.get(job)?.job.createTime;
+      const createTime = this.#jobs.known.get(job)?.job.createTime;
       const common = { host: this.#host, domain: machine.name, jobId: job, name, allocatedBytes: 0, text, blockedBy };
       const leftover = { id: `${kind === 'NODE' ? 'node' : 'job'}:${name}`, kind, ...common, createTime };
       const action =
@@ -165,7 +167,7 @@ const WORTH = {
 };
 
 /** The file that the job made, or may have made: it is there, and whether it was made then was never written down. */
-async function fileLeft({ madeFile: made, steps, accepted }: Job): Promise<Left> {
+async function fileLeft({ madeFile: made, steps, accepted }: KnownJob): Promise<Left> {
   if (made !== undefined) return { path: made.created && (await isStill(made)) ? made.path : undefined };
   const path = steps.get('create-destination') === 'UNDO_FAILED' ? accepted.destination?.path : undefined;
   return { path: path !== undefined && (await isThere(path)) ? path : undefined };
@@ -178,12 +180,12 @@ interface Left {
 }
 
 /** What cannot be looked at may be there. */
-function unseen({ madeFile, accepted }: Job, error: unknown): Left {
+function unseen({ madeFile, accepted }: KnownJob, error: unknown): Left {
   return { path: madeFile?.path ?? accepted.destination?.path, trouble: `it cannot be looked at: ${String(error)}` };
 }
 
 /** It may be what the guest wrote to last, or somebody else's. */
-function unknown({ outcome: { destinationContent }, madeFile }: Job): string {
+function unknown({ outcome: { destinationContent }, madeFile }: KnownJob): string {
   if (madeFile === undefined) {
     return 'the service ended before it had written down that it made this file: look at it, and remove it yourself';
   }

@@ -4,6 +4,7 @@ import { failure } from '../core/errors.ts';
 import type { ListJobsRequest } from '../core/requests.ts';
 import { notThere } from '../core/rights.ts';
 import { BY_AGE, page, stateFilter } from '../core/rules/list.ts';
+import type { EndedJob } from './ended-job.ts';
 import { isReadable, type Known } from './find-job.ts';
 import { type ForeignSite, foreignJobs } from './foreign-jobs.ts';
 import type { JobLog } from './job-log.ts';
@@ -21,17 +22,19 @@ export async function listJobs(
   await jobs.complete();
   const machine = domain === '' ? undefined : machines.find(domain, call);
   const uuid = machine?.uuid ?? domain;
-  const isOfDomain = ({ job: { accepted } }: JobLog) =>
+  const isOfDomain = ({ job: { accepted } }: JobLog | EndedJob) =>
     domain === '' || accepted.domain === domain || accepted.domainUuid === uuid;
-  const ofDomain = jobs.newestFirst.filter(isOfDomain);
+  const ofDomain = jobs.known.newestFirst.filter(isOfDomain);
   const readable = ofDomain.filter((log) => isReadable(log, call));
   if (domain !== '' && machine === undefined && readable.length === 0) {
     const hidden = machines.nameOf(domain) ?? ofDomain[0]?.job.accepted.domain;
     notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, hidden);
   }
-  const order = { ...BY_AGE, key: (log: JobLog) => BY_AGE.key(views.asWritten(log)) };
   const wanted = readable.filter(({ job }) => states.size === 0 || states.has(job.state));
-  const { items: logs, nextPageToken } = page(wanted, order, request);
-  const [items, foreign] = await Promise.all([views.now(logs), foreignJobs(request, call, site)]);
+  const { items: logs, nextPageToken } = page(wanted, BY_AGE, request);
+  const [items, foreign] = await Promise.all([
+    views.now(await jobs.known.openAll(logs)),
+    foreignJobs(request, call, site),
+  ]);
   return { items, nextPageToken, unreachableHosts: [], ...foreign };
 }

@@ -52,7 +52,7 @@ async function recover(
   const jobs = identity === undefined ? [] : await machine.jobs();
   const lost: QemuJob[] = [];
   const left: string[] = [];
-  for (const job of jobs.filter(({ id }) => isJobId(id) && table.get(id) === undefined)) {
+  for (const job of jobs.filter(({ id }) => isJobId(id) && !table.known.has(id))) {
     if (await whose.wasOurs(job.id)) lost.push(job);
     else left.push(job.id);
   }

@@ -36,7 +36,11 @@ export async function refuseMoved(
 }
 
 /** A job of ours has moved it, in this very QEMU as far as anybody can tell. */
-function isMoved({ qdev }: Disk, machine: VirtualMachine, { newestFirst }: JobTable): boolean {
+function isMoved(
+  { qdev }: Disk,
+  machine: VirtualMachine,
+  { known: { newestFirst } }: Pick<JobTable, 'known'>,
+): boolean {
   const now = machine.identity?.facts?.process;
   return newestFirst.some(({ ended, job: { accepted, outcome } }) => {
     const { domain, domainUuid, process, source } = accepted;

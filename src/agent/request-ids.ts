@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
+import { type EndedJob, openedLog } from './ended-job.ts';
 import { isReadable } from './find-job.ts';
 import type { JobLog } from './job-log.ts';
 
@@ -19,13 +20,19 @@ interface Asked {
 
 interface Done {
   readonly digest: string;
-  readonly log: JobLog;
+  readonly log: JobLog | EndedJob;
 }
 
 export class RequestIds {
   /** What the journals say, by caller and id; jobs that were refused, and then forgotten, have left their ids free. */
-  readonly #done = new Map<string, Done>();
+  readonly #done = new Map<string, { readonly digest: string; readonly job: string }>();
+  readonly #find: (job: string) => JobLog | EndedJob | undefined;
   readonly #underWay = new Map<string, { readonly digest: string; readonly log: Promise<JobLog> }>();
+
+  /** `find`: a job that is known; of one that has ended its journal is read. */
+  constructor(find: (job: string) => JobLog | EndedJob | undefined) {
+    this.#find = find;
+  }
 
   /**
    * The job that the request is about: `act` writes the mark down with what it does, unless an earlier request of the
@@ -38,14 +45,16 @@ export class RequestIds {
     const digest = digestOf(rpc, request);
     const reused = (job: string) => fail('REQUEST_ID_REUSED', { requestId: id, job });
     const done = this.#doneBy(call, id);
-    if (done !== undefined) return done.digest === digest ? done.log : reused(done.log.job.accepted.job);
+    if (done !== undefined) {
+      return done.digest === digest ? await openedLog(done.log) : reused(done.log.job.accepted.job);
+    }
     const key = keyOf(caller, id);
     const underWay = this.#underWay.get(key);
     if (underWay !== undefined) return underWay.digest === digest ? await underWay.log : reused('not known yet');
     const log = act({ id, digest, caller });
     this.#underWay.set(key, { digest, log });
     try {
-      this.#done.set(key, { digest, log: await log });
+      this.#done.set(key, { digest, job: (await log).job.accepted.job });
       return await log;
     } finally {
       this.#underWay.delete(key);
@@ -57,18 +66,24 @@ export class RequestIds {
    * may not read, or not any more, tells it nothing.
    */
   #doneBy(call: Call, id: string): Done | undefined {
-    const found = [this.#done.get(keyOf(call.caller ?? '', id)), this.#done.get(keyOf(undefined, id))];
-    return found.find((done) => done !== undefined && !done.log.refused && isReadable(done.log, call));
+    const found = [keyOf(call.caller ?? '', id), keyOf(undefined, id)].flatMap((key): readonly Done[] => {
+      const done = this.#done.get(key);
+      const log = done && this.#find(done.job);
+      return log === undefined ? [] : [{ digest: done?.digest ?? '', log }];
+    });
+    return found.find(({ log }) => !log.refused && isReadable(log, call));
   }
 
   /** Takes up what an earlier service wrote down. */
-  learn(log: JobLog): void {
-    for (const { id, digest, caller } of log.requests) this.#done.set(keyOf(caller, id), { digest, log });
+  learn({ requests, job: { accepted } }: JobLog | EndedJob): void {
+    for (const { id, digest, caller } of requests) this.#done.set(keyOf(caller, id), { digest, job: accepted.job });
   }
 
   /** Of a job whose journal is removed. */
-  forget(log: JobLog): void {
-    for (const [key, done] of this.#done) if (done.log === log) this.#done.delete(key);
+  forget({ requests, job: { accepted } }: JobLog | EndedJob): void {
+    for (const { id, caller } of requests) {
+      if (this.#done.get(keyOf(caller, id))?.job === accepted.job) this.#done.delete(keyOf(caller, id));
+    }
   }
 }
 

@@ -2,47 +2,84 @@
  * What an agent finds of its former self: every journal in the state folder, oldest job first. What is no journal there, or
  * is one twice, is told, stays where it is, and keeps nobody from the rest.
  */
+import { dirname } from 'node:path';
 import type { Logger } from 'pino';
-import { hasEnded, type Job } from '../core/job.ts';
+import { hasEnded } from '../core/job.ts';
+import type { ClockStamp } from '../core/journal-entry.ts';
+import type { KnownJob } from '../core/known-job.ts';
 import { isJobId } from '../core/plans/names.ts';
+import { withSmallYoungSpace } from '../lib/heap.ts';
+import { EndedJob, toldIn } from './ended-job.ts';
 import { JobLog, type Journals } from './job-log.ts';
 import type { ReadJournal } from './journal.ts';
-import { type FoundJournal, nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
+import { nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
+import { type Indexed, JournalIndex, stampOf } from './journal-index.ts';
 
+/** What a file tells: of a job that has ended no more than is to be known of it at any moment. */
 interface Story {
   readonly id: string;
-  readonly read: ReadJournal;
+  readonly told: EndedJob | ReadJournal;
 }
 
-export async function openJobs(journals: Journals, log: Logger): Promise<readonly JobLog[]> {
+export async function openJobs(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+  return await withSmallYoungSpace(async () => await open(journals, log));
+}
+
+async function open(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
   const { folder, clock } = journals;
-  const found = await readJournals(folder);
   const tell = (id: string, err: unknown) => log.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
   const stories = new Map<string, Story[]>();
-  for (const { id, read } of found) {
+  const names = new Set<string>();
+  const index = await JournalIndex.read(dirname(folder));
+  const indexed: Indexed[] = [];
+  const learn = ({ id, told, clock: stamp }: Indexed) => {
+    if (stamp !== undefined) clock.learn(stamp);
+    const { job } = told.job.accepted;
+    stories.set(job, [...(stories.get(job) ?? []), { id, told: new EndedJob(journals, told) }]);
+  };
+  for await (const found of readJournals(folder, (id, stats) => index.find(id, stats))) {
+    names.add(found.id);
+    if ('told' in found) {
+      indexed.push(found);
+      learn(found);
+      continue;
+    }
+    const { id, read, stats } = found;
     if (read instanceof Error) tell(id, read);
     else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
     else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
-    else stories.set(read.job.accepted.job, [...(stories.get(read.job.accepted.job) ?? []), { id, read }]);
+    else if (stats !== undefined && hasEnded(read.job)) {
+      const told = { id, stamp: stampOf(stats), told: toldIn(read), clock: lastStamp(read) };
+      indexed.push(told);
+      learn(told);
+    } else {
+      const stamp = lastStamp(read);
+      if (stamp !== undefined) clock.learn(stamp);
+      stories.set(read.job.accepted.job, [...(stories.get(read.job.accepted.job) ?? []), { id, told: read }]);
+    }
   }
-  const logs: JobLog[] = [];
-  for (const [job, told] of stories) {
-    const one = theOne(job, told, found);
-    for (const { id } of told.filter((other) => other !== one)) tell(id, new Error(`a second journal of job ${job}`));
+  await index.save(indexed).catch((err: unknown) => log.warn({ err }, 'the next start will have to read each journal'));
+  const jobs: (JobLog | EndedJob)[] = [];
+  for (const [job, all] of stories) {
+    const one = theOne(job, all, names);
+    for (const { id } of all.filter((other) => other !== one)) tell(id, new Error(`a second journal of job ${job}`));
     if (one === undefined) continue;
-    for (const { clock: stamp } of one.read.entries) if (stamp !== undefined) clock.learn(stamp);
     try {
       if (one.id !== job) await nameAfterJob(folder, one.id, job);
-      logs.push(hasEnded(one.read.job) ? JobLog.ended(journals, one.read) : await JobLog.reopen(journals, one.read));
+      jobs.push(one.told instanceof EndedJob ? one.told : await JobLog.reopen(journals, one.told));
     } catch (error) {
       tell(one.id, error);
     }
   }
-  return logs.toSorted((a, b) => byAge(a.job, b.job));
+  return jobs.toSorted((a, b) => byAge(a.job, b.job));
+}
+
+function lastStamp({ entries }: ReadJournal): ClockStamp | undefined {
+  return entries.findLast(({ clock }) => clock !== undefined)?.clock;
 }
 
 /** The host's clock may have gone back between two jobs: it counts only where neither tells more. */
-function byAge(a: Job, b: Job): number {
+function byAge(a: KnownJob, b: KnownJob): number {
   return (a.beganMs ?? -1) - (b.beganMs ?? -1) || a.createTime.localeCompare(b.createTime);
 }
 
@@ -56,8 +93,8 @@ async function forget(folder: string, id: string): Promise<void> {
  * The id in a journal decides, and the file of that name. Another one may be older, and what it does not tell may have
  * been done: it counts only where it is the only one, and was renamed.
  */
-function theOne(job: string, told: readonly Story[], found: readonly FoundJournal[]): Story | undefined {
+function theOne(job: string, told: readonly Story[], names: ReadonlySet<string>): Story | undefined {
   const own = told.find(({ id }) => id === job);
-  if (own !== undefined || found.some(({ id }) => id === job)) return own;
+  if (own !== undefined || names.has(job)) return own;
   return told.length === 1 ? told[0] : undefined;
 }

@@ -136,7 +136,7 @@ export class Starts {
         });
         const path = writtenBy(accepted);
         if (path !== undefined) {
-          const user = await writerOf(path, jobs.newestFirst);
+          const user = await writerOf(path, jobs.known.active);
           const by = user && (isReadable(user, call) ? `job ${user.job.accepted.job}` : 'another job');
           if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
           for (const name of new Set([path, await fileKey(path)])) {

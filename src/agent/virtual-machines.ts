@@ -28,6 +28,9 @@ export interface VirtualMachinesOptions {
 /** inotify tells at once; the look now and then is for file systems where it does not tell. */
 const RESCAN_MS = 2000;
 
+/** By what the VM of a job is found. */
+type Sought = Pick<Accepted, 'job' | 'domain' | 'domainUuid' | 'process'>;
+
 export class VirtualMachines {
   readonly #options: VirtualMachinesOptions;
   readonly #machines = new Map<string, VirtualMachine>();
@@ -178,14 +181,14 @@ export class VirtualMachines {
    * The VM that runs a job: one that was seen to have it, whatever /proc says of its process, as the ids of jobs are
    * random. Else one of that UUID, or of that name where there is none, which may be it. Undefined: none, or several.
    */
-  of({ job, domain, domainUuid, process }: Accepted): VirtualMachine | undefined {
+  of({ job, domain, domainUuid, process }: Sought): VirtualMachine | undefined {
     const has = this.all.find((machine) => machine.has(job) && isOfUuid(machine, domainUuid));
     if (has !== undefined) return has;
     return theOne(this.all.filter((machine) => machine.answersTo(domainUuid ?? domain) && mayRun(machine, process)));
   }
 
   /** May this VM run the job? Another one is known to, or its process is another: then it does not. */
-  mayBeOf(machine: VirtualMachine, accepted: Accepted): boolean {
+  mayBeOf(machine: VirtualMachine, accepted: Sought): boolean {
     if (machine.has(accepted.job)) return true;
     const { domain, domainUuid, process } = accepted;
     const isElsewhere = this.of(accepted)?.has(accepted.job) === true;

@@ -12,16 +12,16 @@ export interface Owners {
 
 export class WhoseJobs {
   readonly #owners: ReadonlySet<string>;
-  readonly #jobs: Pick<JobTable, 'get' | 'others'>;
+  readonly #jobs: Pick<JobTable, 'known' | 'others'>;
 
-  constructor({ own, adopted }: Owners, jobs: Pick<JobTable, 'get' | 'others'>) {
+  constructor({ own, adopted }: Owners, jobs: Pick<JobTable, 'known' | 'others'>) {
     this.#owners = new Set([own, ...adopted]);
     this.#jobs = jobs;
   }
 
   /** Another service drives a job that is not, or does so when it is started again. */
   isOurs(job: string): boolean {
-    return this.#jobs.get(job) !== undefined || this.#owners.has(ownerOf(job));
+    return this.#jobs.known.has(job) || this.#owners.has(ownerOf(job));
   }
 
   /** As isOurs, also where nothing but the name of a journal that cannot be read tells it. */

@@ -3,11 +3,12 @@
  * its disk, or writes to it, for good: its VM may be off now, and nobody have it open. Where the guest is ends with the
  * job that moves it.
  */
-import { hasEnded, type Job } from './job.ts';
+import { hasEnded } from './job.ts';
+import type { KnownJob } from './known-job.ts';
 import { type FileNames, namesOfKnown, type UsedFile } from './used-file.ts';
 
 export class LaterJobs {
-  readonly #jobs: readonly Job[];
+  readonly #jobs: readonly KnownJob[];
   readonly #at: ReadonlyMap<string, number>;
   /** By paths, keys, and the keys of all that the files are made of: the place of the newest job that uses such a one. */
   readonly #paths = new Map<string, number>();
@@ -16,7 +17,7 @@ export class LaterJobs {
   readonly #ofDomain = new Map<string, number[]>();
 
   /** Oldest first. */
-  constructor(jobs: readonly Job[]) {
+  constructor(jobs: readonly KnownJob[]) {
     this.#jobs = jobs;
     this.#at = new Map(jobs.map(({ accepted }, at) => [accepted.job, at]));
     for (const [at, job] of jobs.entries()) {
@@ -25,7 +26,11 @@ export class LaterJobs {
         if (key !== undefined) this.#keys.set(key, at);
         for (const part of keys) this.#parts.set(part, at);
       }
-      for (const name of domainNames(job)) this.#ofDomain.set(name, [...(this.#ofDomain.get(name) ?? []), at]);
+      for (const name of domainNames(job)) {
+        const places = this.#ofDomain.get(name);
+        if (places === undefined) this.#ofDomain.set(name, [at]);
+        else places.push(at);
+      }
     }
   }
 
@@ -37,7 +42,7 @@ export class LaterJobs {
   }
 
   /** The newest one of the same disk that has moved the guest from where this job left it, may have, or found it elsewhere. */
-  thatMoved(job: Job): string | undefined {
+  thatMoved(job: KnownJob): string | undefined {
     const since = this.#at.get(job.accepted.job) ?? Infinity;
     const later = domainNames(job).flatMap((name) => this.#ofDomain.get(name) ?? []);
     for (const at of [...new Set(later)].toSorted((a, b) => b - a)) {
@@ -50,16 +55,16 @@ export class LaterJobs {
   }
 }
 
-function domainNames({ accepted: { domain, domainUuid } }: Job): readonly string[] {
+function domainNames({ accepted: { domain, domainUuid } }: KnownJob): readonly string[] {
   return [`name ${domain}`, ...(domainUuid === undefined ? [] : [`uuid ${domainUuid.toLowerCase()}`])];
 }
 
-function mayHaveMoved({ accepted, concluded, pivotRequested }: Job, from: string | undefined): boolean {
+function mayHaveMoved({ accepted, concluded, pivotRequested }: KnownJob, from: string | undefined): boolean {
   if (accepted.source.path !== from) return true;
   return concluded?.devicePath === undefined ? pivotRequested : concluded.devicePath !== from;
 }
 
-function usesOf(job: Job): readonly UsedFile[] {
+function usesOf(job: KnownJob): readonly UsedFile[] {
   const { accepted, madeFile } = job;
   const made: readonly UsedFile[] = madeFile === undefined ? [] : [{ ...namesOfKnown(madeFile), as: 'COPY' }];
   const uses = [...(accepted.uses ?? usesBefore(job)), ...made];
@@ -67,14 +72,14 @@ function usesOf(job: Job): readonly UsedFile[] {
 }
 
 /** Of journals that do not tell. */
-function usesBefore({ accepted: { source, destination, committed, options } }: Job): readonly UsedFile[] {
+function usesBefore({ accepted: { source, destination, committed, options } }: KnownJob): readonly UsedFile[] {
   const paths = [source.path, ...committed.map(({ path }) => path), options.basePath, options.topPath];
   const disk = paths.filter((path) => path !== '').map((path) => ({ path, as: 'DISK' }) as const);
   return destination === undefined ? disk : [...disk, { path: destination.path, as: 'COPY' }];
 }
 
 /** What it wrote to is neither a disk nor a copy of one. */
-function isRubbish(job: Job): boolean {
+function isRubbish(job: KnownJob): boolean {
   const { destinationContent: content } = job.outcome;
   return job.accepted.kind === 'COPY' && hasEnded(job) && (content === 'PARTIAL' || content === 'STALE');
 }

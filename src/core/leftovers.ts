@@ -1,6 +1,7 @@
 /** What a QEMU still holds of jobs that are over, and why it cannot be taken away now. Pure; files are the agent's. */
 import { type BlockGraph, topDown } from './chain.ts';
-import { hasEnded, type Job } from './job.ts';
+import { hasEnded } from './job.ts';
+import type { KnownJob } from './known-job.ts';
 import type { QemuJob } from './qemu/replies.ts';
 
 export interface QemuLeftover {
@@ -15,7 +16,7 @@ export interface QemuLeftover {
 
 /** What is known of jobs. */
 export interface KnownJobs {
-  readonly of: (job: string) => Job | undefined;
+  readonly of: (job: string) => KnownJob | undefined;
   /** It is ours to clean up: what another service drives leaves nothing over here. */
   readonly isOurs: (job: string) => boolean;
 }

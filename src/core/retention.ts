@@ -1,5 +1,6 @@
 /** Which jobs that have ended are remembered, and for how long. */
-import { hasEnded, type Job } from './job.ts';
+import { hasEnded } from './job.ts';
+import type { KnownJob } from './known-job.ts';
 import { LaterJobs } from './later-jobs.ts';
 import { namesOfKnown } from './used-file.ts';
 
@@ -17,7 +18,11 @@ const DAY_MS = 86_400_000;
  * whose older journals do not tell when they ended by it, it counts from when it began itself. A request id is good for a day at least, and what a job has left over is
  * told by its journal. One that has changed what an older one says is kept with that: alone, the older one would be believed.
  */
-export function toForget(jobs: readonly Job[], { days, jobs: most }: Retention, nowMs: number): readonly Job[] {
+export function toForget(
+  jobs: readonly KnownJob[],
+  { days, jobs: most }: Retention,
+  nowMs: number,
+): readonly KnownJob[] {
   const ended = jobs
     .filter((job) => hasEnded(job))
     .map((job) => ({ job, ageMs: nowMs - (job.endedMs ?? 0) }))
@@ -34,7 +39,7 @@ export function toForget(jobs: readonly Job[], { days, jobs: most }: Retention, 
   return old.filter(({ accepted }) => !needed.has(accepted.job));
 }
 
-function changersOf(job: Job, later: LaterJobs): readonly (string | undefined)[] {
+function changersOf(job: KnownJob, later: LaterJobs): readonly (string | undefined)[] {
   const { accepted, madeFile, outcome } = job;
   const known = [...accepted.committed, accepted.sourceFile ?? [], madeFile ?? []].flat().map(namesOfKnown);
   const named = [...known, ...outcome.safeToDelete].map((file) => later.withFile(accepted.job, file));
@@ -42,7 +47,7 @@ function changersOf(job: Job, later: LaterJobs): readonly (string | undefined)[]
 }
 
 /** The service made a file for it, and did not see it become a copy, nor removed it. */
-export function mayHaveLeftOver({ madeFile, outcome, steps }: Job): boolean {
+export function mayHaveLeftOver({ madeFile, outcome, steps }: KnownJob): boolean {
   const isRubbish = madeFile?.created === true && outcome.destinationContent !== 'COMPLETE';
   return (isRubbish && !outcome.destinationRemoved) || [...steps.values()].includes('UNDO_FAILED');
 }

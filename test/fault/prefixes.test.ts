@@ -176,7 +176,7 @@ test('a journal that was torn anywhere is read up to the line before', async () 
   for (const { text, entry } of lines) {
     const before = entry.entry === 'accepted' ? '' : (first?.text ?? '');
     for (let cut = 0; cut < text.length; cut += 1) {
-      const read = decodeJournal(before + text.slice(0, cut));
+      const read = decodeJournal(Buffer.from(before + text.slice(0, cut)));
       const whole = before === '' ? [undefined, undefined] : [1, before.length];
       expect([read?.entries.length, read?.wholeBytes]).toEqual(whole);
     }

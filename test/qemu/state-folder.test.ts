@@ -220,6 +220,9 @@ describe('the state folder', () => {
 async function age(path: string, days: number): Promise<void> {
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
   const entries = lines.map((line) => JSON.parse(line.slice(9)) as JournalEntry);
-  const older = (time: string) => new Date(Date.parse(time) - days * 86_400_000).toISOString();
-  await writeFile(path, entries.map((entry) => encodeLine({ ...entry, time: older(entry.time) })).join(''));
+  const older = (entry: JournalEntry): JournalEntry => {
+    const { clock } = entry;
+    return { ...entry, ...(clock && { clock: { ...clock, ms: clock.ms - days * 86_400_000 } }) };
+  };
+  await writeFile(path, entries.map((entry) => encodeLine(older(entry))).join(''));
 }

@@ -30,7 +30,7 @@ export async function expectJournals({ jobsFolder }: TestAgent, jobs: readonly s
   expect(names, 'the journals').toEqual(jobs.map((job) => `${job}.jsonl`));
   for (const name of names) {
     const text = await readFile(join(jobsFolder, name), 'utf8');
-    const read = decodeJournal(text);
+    const read = decodeJournal(Buffer.from(text));
     expect(read?.wholeBytes, 'the bytes of the journal that are whole').toBe(Buffer.byteLength(text));
     expect(read && hasEnded(read.job), 'the journal goes to the end').toBe(true);
   }

@@ -166,9 +166,11 @@ describe('the sources', () => {
   );
   /** Who changes files, what with, and which. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {
-    // Journals.
+    // Journals, and what is known of them.
     'src/agent/journal.ts': ['FileHandle', 'open', 'unlink'],
-    'src/agent/journal-folder.ts': ['mkdir', 'open', 'rename', 'unlink'],
+    'src/agent/journal-folder.ts':
+      'BigIntStats closeSync fstatSync lstatSync mkdir open openSync readSync rename unlink'.split(' '),
+    'src/agent/journal-index.ts': ['BigIntStats', 'open', 'rename', 'unlink'],
     // Which guests are held.
     'src/agent/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // Standard output and error.
@@ -204,6 +206,7 @@ describe('the sources', () => {
     'src/agent/disk-files.ts': 'those of disks',
     'src/agent/journal.ts': 'the state folder',
     'src/agent/journal-folder.ts': 'the state folder',
+    'src/agent/journal-index.ts': 'the state folder',
     'src/agent/hold-file.ts': 'the state folder',
     'src/agent/state-folder.ts': 'the state folder',
     'src/agent/own-files.ts': 'the state folder',

@@ -41,7 +41,9 @@ export interface Order<Item> {
   readonly descending?: true;
 }
 
-export const BY_AGE: Order<JobView> = {
+export const BY_AGE: Order<{
+  readonly job: Pick<JobView['job'], 'createTime'> & { readonly accepted: { readonly job: string } };
+}> = {
   list: 'jobs',
   key: ({ job }) => `${job.createTime} ${job.accepted.job}`,
   descending: true,

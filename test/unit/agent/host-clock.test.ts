@@ -3,11 +3,13 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { openedLog } from '../../../src/agent/ended-job.ts';
 import { HostClock, type Kernel } from '../../../src/agent/host-clock.ts';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { openJobs } from '../../../src/agent/start-up.ts';
 import { timeLeftMs } from '../../../src/agent/time-left.ts';
 import type { Accepted } from '../../../src/core/journal-entry.ts';
+import { present } from '../../support/checks.ts';
 import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CONCLUDED, ended, jobWith, OPTIONS, RUNNING } from '../core/stories.ts';
@@ -92,9 +94,10 @@ describe('a host’s clock that is set', () => {
     vi.setSystemTime(new Date(then));
     expect(timeLeftMs(log.job, log.clock)).toBe(10_000);
     up(4000);
-    const [again] = await openJobs(journalsIn(dir.path, new HostClock(kernel)), pino({ level: 'silent' }));
-    expect(again && timeLeftMs(again.job, again.clock)).toBe(6000);
-    await again?.close();
+    const [found] = await openJobs(journalsIn(dir.path, new HostClock(kernel)), pino({ level: 'silent' }));
+    const again = await openedLog(present(found));
+    expect(timeLeftMs(again.job, again.clock)).toBe(6000);
+    await again.close();
   });
 
   it('leaves the jobs of a folder in the order in which they were begun', async () => {

@@ -3,10 +3,9 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
 import { decodeJournal, Journal, type ReadJournal } from '../../../src/agent/journal.ts';
-import { readJournals } from '../../../src/agent/journal-folder.ts';
 import { IllegalTransition } from '../../../src/core/job.ts';
 import type { EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
-import { journalsIn } from '../../support/journals.ts';
+import { allJournals, journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CANCEL, JOB, jobOf, pivot, READY, RUNNING } from '../core/stories.ts';
 
@@ -15,7 +14,7 @@ afterEach(() => {
 });
 
 async function onDisk(folder: string): Promise<ReadJournal> {
-  const read = decodeJournal(await readFile(join(folder, `${JOB}.jsonl`), 'utf8'));
+  const read = decodeJournal(await readFile(join(folder, `${JOB}.jsonl`)));
   if (read === undefined) throw new Error('the job was never accepted');
   return read;
 }
@@ -35,7 +34,7 @@ describe('a job’s log', () => {
     await using dir = await testDir();
     vi.spyOn(Journal.prototype, 'append').mockRejectedValueOnce(new Error('ENOSPC'));
     await expect(JobLog.begin(journalsIn(dir.path), ACCEPTED)).rejects.toThrow('ENOSPC');
-    expect(await readJournals(dir.path)).toEqual([]);
+    expect(await allJournals(dir.path)).toEqual([]);
   });
 
   it('writes what the state allows, and of all else nothing', async () => {
@@ -129,7 +128,7 @@ describe('a job’s log', () => {
     await log.append({ entry: 'refused', failure: { reason: 'BUG', text: '', metadata: {} } });
     expect([log.refused, log.ended]).toEqual([true, true]);
     await log.remove();
-    expect(await readJournals(dir.path)).toEqual([]);
+    expect(await allJournals(dir.path)).toEqual([]);
   });
 
   it('takes nothing after the end', async () => {

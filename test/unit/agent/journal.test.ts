@@ -14,10 +14,10 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { decodeJournal, encodeLine, Journal, JournalDamaged } from '../../../src/agent/journal.ts';
-import { readJournals } from '../../../src/agent/journal-folder.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { advance, allows, fold, IllegalTransition } from '../../../src/core/job.ts';
 import type { EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
+import { allJournals } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import {
   ACCEPTED,
@@ -53,11 +53,11 @@ function linesOf(...indices: number[]): string {
 const changed = (at: number, to: (byte: number) => number) => {
   const bytes = Buffer.from(WHOLE);
   bytes.writeUInt8(to(bytes.readUInt8(at)), at);
-  return () => decodeJournal(bytes.toString('utf8'));
+  return () => decodeJournal(bytes);
 };
 
 async function readOne(folder: string) {
-  const [one] = await readJournals(folder);
+  const [one] = await allJournals(folder);
   if (one === undefined || one.read === undefined || one.read instanceof Error)
     throw new Error('no whole journal', { cause: one?.read });
   return one.read;
@@ -117,7 +117,7 @@ describe('a journal in bytes', () => {
     fc.assert(
       fc.property(anyJournal, (entries) => {
         const written = entries.map(encodeLine).join('');
-        const read = decodeJournal(written);
+        const read = decodeJournal(Buffer.from(written));
         expect(read?.entries).toEqual(entries);
         expect(read?.job).toEqual(fold(entries));
         expect(read?.wholeBytes).toBe(Buffer.byteLength(written));
@@ -134,7 +134,7 @@ describe('a journal in bytes', () => {
   it('keeps all that is whole, wherever it was torn', () => {
     for (let length = 0; length < WHOLE.length; length += 1) {
       const whole = LINES.findIndex((_, index) => bytesOf(index + 1) > length);
-      const read = decodeJournal(WHOLE.subarray(0, length).toString('utf8'));
+      const read = decodeJournal(WHOLE.subarray(0, length));
       expect(read?.entries, `${length} bytes`).toEqual(whole === 0 ? undefined : ENTRIES.slice(0, whole));
       expect(read?.wholeBytes).toBe(whole === 0 ? undefined : bytesOf(whole));
     }
@@ -143,9 +143,9 @@ describe('a journal in bytes', () => {
   it('does not count a last line that does not match its checksum, nor zeroes that a crash left behind', () => {
     const torn = Buffer.from(WHOLE);
     torn.fill(0, bytesOf(3) + 20, WHOLE.length - 1);
-    expect(decodeJournal(torn.toString('utf8'))?.entries).toEqual(ENTRIES.slice(0, 3));
+    expect(decodeJournal(torn)?.entries).toEqual(ENTRIES.slice(0, 3));
     const zeroes = Buffer.concat([WHOLE, Buffer.alloc(100)]);
-    const read = decodeJournal(zeroes.toString('utf8'));
+    const read = decodeJournal(zeroes);
     expect(read?.entries).toEqual(ENTRIES);
     expect(read?.wholeBytes).toBe(WHOLE.length);
   });
@@ -178,8 +178,8 @@ describe('a journal in bytes', () => {
 
   it('is refused when a line is missing, twice there, or of another place', () => {
     for (const wrong of [linesOf(0, 2), linesOf(0, 1, 1), linesOf(0, 2, 1), linesOf(1, 2)])
-      expect(() => decodeJournal(wrong)).toThrow(IllegalTransition);
-    expect(() => decodeJournal(`${linesOf(0)}\n${linesOf(1)}`)).toThrow(JournalDamaged);
+      expect(() => decodeJournal(Buffer.from(wrong))).toThrow(IllegalTransition);
+    expect(() => decodeJournal(Buffer.from(`${linesOf(0)}\n${linesOf(1)}`))).toThrow(JournalDamaged);
   });
 });
 
@@ -238,7 +238,7 @@ describe('a journal on disk', () => {
 
     sync.mockRejectedValueOnce(new Error('EIO'));
     await expect(Journal.create(dir.path, 'bj2')).rejects.toThrow('EIO');
-    expect((await readJournals(dir.path)).map(({ id }) => id)).toEqual([JOB]);
+    expect((await allJournals(dir.path)).map(({ id }) => id)).toEqual([JOB]);
   });
 
   it('is whole after a write that broke off in the middle, and takes the entry again', async () => {
@@ -355,7 +355,7 @@ describe('the journals of a folder', () => {
   it('are none in a folder that is not there yet; it is made, for its owner alone', async () => {
     await using dir = await testDir();
     const folder = join(dir.path, 'state', 'jobs');
-    expect(await readJournals(folder)).toEqual([]);
+    expect(await allJournals(folder)).toEqual([]);
     await using handle = await open(folder);
     expect((await handle.stat()).mode & 0o777).toBe(0o700);
   });
@@ -369,7 +369,7 @@ describe('the journals of a folder', () => {
     await writeFile(join(dir.path, 'damaged.jsonl'), WHOLE.toString('utf8').replace('"running"', '"runninG"'));
     await mkdir(join(dir.path, 'folder.jsonl'));
     await writeFile(join(dir.path, 'README'), 'hello');
-    const found = new Map((await readJournals(dir.path)).map(({ id, read }) => [id, read]));
+    const found = new Map((await allJournals(dir.path)).map(({ id, read }) => [id, read]));
     expect([...found.keys()].toSorted()).toEqual(['damaged', 'empty', 'folder', 'torn', 'whole']);
     expect(found.get('whole')).toMatchObject({ job: { state: 'READY' }, wholeBytes: WHOLE.length });
     expect(found.get('empty')).toBeUndefined();

@@ -1,12 +1,11 @@
 /** What a caller of SetSpeed, Pause and Resume is answered, whenever it asks: the log of the job is all that is needed. */
 import { describe, expect, it } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
-import { readJournals } from '../../../src/agent/journal-folder.ts';
 import { type Change, changeDone, requestChange } from '../../../src/agent/request-change.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';
 import { present } from '../../support/checks.ts';
-import { journalsIn } from '../../support/journals.ts';
+import { allJournals, journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, CANCEL, CONCLUDED, ended, JOB, pivot, READY, RUNNING } from '../core/stories.ts';
 
@@ -68,7 +67,7 @@ describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], strin
 
     for (const entry of END) if (!log.ended) await log.append(entry).catch(() => undefined);
     await log.close();
-    const [{ read } = { read: undefined }] = await readJournals(dir.path);
+    const [{ read } = { read: undefined }] = await allJournals(dir.path);
     if (read === undefined || read instanceof Error) throw new Error('the journal cannot be read');
     const again = JobLog.ended(journalsIn(dir.path), read);
     const then = again.revisionOfRequest(MARK.id);

@@ -38,7 +38,7 @@ async function markOf(call: Call): Promise<RequestMark> {
     if (mark !== undefined) marks.push(mark);
     return await Promise.reject(new Error('not now'));
   };
-  await new RequestIds().once({ rpc: 'Pause', request, call }, act).catch(() => undefined);
+  await new RequestIds(() => undefined).once({ rpc: 'Pause', request, call }, act).catch(() => undefined);
   const [mark] = marks;
   if (mark === undefined) throw new Error('there is no mark');
   return mark;
@@ -61,7 +61,7 @@ it.each([
     const each = { ops: by('ops', '*'), me: by('me', domain), other: by('other', 'else'), nobody: by(undefined) };
     const found: Record<string, string> = {};
     for (const [name, call] of Object.entries(each)) {
-      const ids = new RequestIds();
+      const ids = new RequestIds(() => log);
       ids.learn(log);
       found[name] = await told(ids, call, asked, log);
     }
@@ -77,7 +77,7 @@ it.each([
 it('an id that is in use just now is in use for its caller alone', async () => {
   await using dir = await testDir();
   const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
-  const ids = new RequestIds();
+  const ids = new RequestIds(() => log);
   const { promise, resolve } = Promise.withResolvers<JobLog>();
   const first = ids.once({ rpc: 'Pause', request, call: by('ops', '*') }, async () => await promise);
   const again = told(ids, by('ops', '*'), request, log);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { openedLog } from '../../../src/agent/ended-job.ts';
 import { encodeLine } from '../../../src/agent/journal.ts';
 import { openJobs } from '../../../src/agent/start-up.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';
@@ -31,7 +32,7 @@ async function opened(dir: TestDir): Promise<{ jobs: Record<string, string>; tol
     },
   });
   const logs = await openJobs(journalsIn(dir.path), pino(sink));
-  for (const log of logs) await log.close();
+  for (const log of logs) await (await openedLog(log)).close();
   return { jobs: Object.fromEntries(logs.map(({ job }) => [job.accepted.job, job.state])), told: told.toSorted() };
 }
 

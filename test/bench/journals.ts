@@ -1,0 +1,76 @@
+/**
+ * make bench: how long a service takes to its first answer, and how much memory, where 10,000 jobs have ended before it. The
+ * journals are like one that it has written itself, of a copy with pivot. By turns with an empty folder, in one run.
+ */
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { OnReady } from '../../generated/blockjob/v1/job.ts';
+import { Site } from '../support/bench-qemu.ts';
+import { present } from '../support/checks.ts';
+import { manyJournals } from '../support/many-journals.ts';
+import { testDir } from '../support/qemu.ts';
+import { Service } from '../support/service.ts';
+
+const JOURNALS = 10_000;
+const ROUNDS = 5;
+const KEPT = ['--keep-jobs', String(2 * JOURNALS)];
+const TICK_MS = 10;
+
+interface Start {
+  readonly wallMs: number;
+  readonly cpuMs: number;
+  readonly mib: number;
+}
+
+/** What the service writes of a copy with pivot. */
+async function oneJournal(): Promise<string> {
+  await using site = await Site.open();
+  await using machine = await site.machine();
+  const destination = { target: { $case: 'file', value: join(machine.dir, 'copy') } } as const;
+  const request = { disk: machine.disk, destination, onReady: OnReady.ON_READY_PIVOT, requestId: 'move' };
+  await site.ended(await site.service.startCopy(request));
+  const folder = join(site.stateFolder, 'jobs');
+  return await readFile(join(folder, present((await readdir(folder))[0])), 'utf8');
+}
+
+/** From nothing to the answer to a question about a job. */
+async function start(dir: string): Promise<Start> {
+  const begun = performance.now();
+  await using service = await Service.start({ dir, qmpDir: dir, allow: [], args: KEPT });
+  await service.listJobs({ pageSize: 1 });
+  const wallMs = performance.now() - begun;
+  const [stat, status] = await Promise.all(
+    ['stat', 'status'].map(async (name) => await readFile(`/proc/${service.pid}/${name}`, 'utf8')),
+  );
+  const [user, system] = present(stat).split(') ')[1]?.split(' ').slice(11, 13).map(Number) ?? [];
+  const kib = /^VmRSS:\s+(\d+)/m.exec(present(status))?.[1];
+  return { wallMs, cpuMs: (present(user) + present(system)) * TICK_MS, mib: Number(kib) / 1024 };
+}
+
+function median(samples: readonly number[]): number {
+  return present(samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)]);
+}
+
+await using full = await testDir();
+await using empty = await testDir();
+const state = join(full.path, 'state');
+await manyJournals(join(state, 'jobs'), await oneJournal(), JOURNALS);
+const cases: Readonly<Record<string, () => Promise<Start>>> = {
+  'no journal': async () => await start(empty.path),
+  [`${JOURNALS} journals, each read`]: async () => {
+    await rm(join(state, 'ended-jobs'), { force: true });
+    return await start(full.path);
+  },
+  [`${JOURNALS} journals, at the next start`]: async () => await start(full.path),
+};
+const measured = new Map<string, Start[]>(Object.keys(cases).map((name) => [name, []]));
+for (let round = 0; round < ROUNDS; round += 1) {
+  for (const [name, once] of Object.entries(cases)) present(measured.get(name)).push(await once());
+}
+process.stdout.write(`\nFrom nothing to the first answer, ${ROUNDS} rounds, medians:\n\n`);
+process.stdout.write('| in the state folder | time | CPU time | memory |\n|---|---|---|---|\n');
+for (const [name, starts] of measured) {
+  const seconds = (of: (one: Start) => number) => `${(median(starts.map(of)) / 1000).toFixed(2)} s`;
+  const mib = Math.round(median(starts.map((one) => one.mib)));
+  process.stdout.write(`| ${name} | ${seconds((one) => one.wallMs)} | ${seconds((one) => one.cpuMs)} | ${mib} MiB |\n`);
+}
