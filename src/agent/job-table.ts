@@ -4,8 +4,9 @@ import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
 import type { Accepted, RequestMark } from '../core/journal-entry.ts';
+import type { KnownJob } from '../core/known-job.ts';
 import type { Limits } from '../core/limits.ts';
-import { toForget } from '../core/retention.ts';
+import { mayHaveLeftOver, toForget } from '../core/retention.ts';
 import { inTime } from '../lib/in-time.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { copiesBeside } from './copies-beside.ts';
@@ -101,7 +102,7 @@ export class JobTable {
     if (this.known.has(accepted.job) || this.#recovered.has(accepted.job)) return;
     this.#recovered.add(accepted.job);
     try {
-      await setAside(this.#options.journals.folder, accepted.job);
+      await setAside(this.#options.journals.folder, accepted.job, 'unreadable');
       const log = await JobLog.begin(this.#options.journals, accepted);
       await log.append({ entry: 'running' });
       const because = this.#options.holds.becauseOf(machine, accepted.job);
@@ -202,15 +203,25 @@ export class JobTable {
   async #forgetOld(): Promise<void> {
     const { limits, journals, progresses, logger } = this.#options;
     for (const { accepted } of toForget(this.known.oldestFirst, limits.keep, journals.clock.nowMs)) {
-      const log = this.known.get(accepted.job);
-      if (log === undefined) continue;
+      const job = this.known.get(accepted.job);
+      if (job === undefined) continue;
       this.known.delete(accepted.job);
-      this.requests.forget(log);
+      this.requests.forget(job);
       progresses.forget(accepted.job);
-      await removeJournal(journals.folder, accepted.job).catch((error: unknown) => {
+      await this.#letGo(job.job).catch((error: unknown) => {
         logger.warn({ err: error, job: accepted.job }, 'the journal of a job that ended long ago cannot be removed');
       });
     }
+  }
+
+  /** What a job may have left over its journal tells on, to people. */
+  async #letGo(job: KnownJob): Promise<void> {
+    const { journals, logger } = this.#options;
+    const id = job.accepted.job;
+    if (!mayHaveLeftOver(job)) return await removeJournal(journals.folder, id);
+    const file = job.madeFile?.path ?? job.accepted.destination?.path;
+    logger.warn({ job: id, file }, 'there are too many jobs that have left something over: this one is listed no more');
+    await setAside(journals.folder, id, 'leftover');
   }
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */

@@ -98,12 +98,15 @@ export async function removeJournal(folder: string, job: string): Promise<void> 
   await unlink(join(folder, job + SUFFIX));
 }
 
-/** Makes way for a new journal; one that nobody could read stays for a person to look at, under another name. */
-export async function setAside(folder: string, job: string): Promise<void> {
+/**
+ * A journal that nobody could read makes way for a new one; that of a job which has left something over, when there are too many
+ * of them, is forgotten. Either stays for a person to look at, under another name.
+ */
+export async function setAside(folder: string, job: string, as: 'unreadable' | 'leftover'): Promise<void> {
   const taken = new Set(await readdir(folder));
   if (!taken.has(job + SUFFIX)) return;
-  const free = ['', ...Array.from(taken, (_, index) => `.${index + 1}`)].map((number) => `${job}.unreadable${number}`);
-  await rename(join(folder, job + SUFFIX), join(folder, free.find((name) => !taken.has(name)) ?? `${job}.unreadable`));
+  const free = ['', ...Array.from(taken, (_, index) => `.${index + 1}`)].map((number) => `${job}.${as}${number}`);
+  await rename(join(folder, job + SUFFIX), join(folder, free.find((name) => !taken.has(name)) ?? `${job}.${as}`));
 }
 
 /** Gives a journal the name that the job in it has: nothing may be there. */

@@ -158,6 +158,7 @@ export interface HostFlags {
   readonly maxWatchers: number;
   readonly keepDays: number;
   readonly keepJobs: number;
+  readonly keepLeftovers: number;
   readonly hostName: string;
 }
 
@@ -209,6 +210,12 @@ export function addHost(command: Command): Command {
       parseCount,
       1000,
     )
+    .option(
+      '--keep-leftovers <number>',
+      'how many ended jobs that may have left something over are remembered, however old; one at least',
+      parseCount,
+      1000,
+    )
     .option('--host-name <name>', "this machine's name in Job.host", parseHostName, hostname());
 }
 
@@ -233,7 +240,7 @@ export function hostOf(flags: HostFlags, command: Command): HostConfig {
     limits: {
       jobs: flags.maxJobs,
       watchersPerJob: flags.maxWatchers,
-      keep: { days: flags.keepDays, jobs: flags.keepJobs },
+      keep: { days: flags.keepDays, jobs: flags.keepJobs, leftovers: flags.keepLeftovers },
     },
   };
 }

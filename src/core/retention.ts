@@ -9,6 +9,8 @@ export interface Retention {
   readonly days: number;
   /** No more than so many ended jobs; but none of the last day is forgotten. */
   readonly jobs: number;
+  /** So many of those that may have left something over, the newest ones, are kept in any case, and no more. */
+  readonly leftovers: number;
 }
 
 const DAY_MS = 86_400_000;
@@ -20,17 +22,18 @@ const DAY_MS = 86_400_000;
  */
 export function toForget(
   jobs: readonly KnownJob[],
-  { days, jobs: most }: Retention,
+  { days, jobs: most, leftovers }: Retention,
   nowMs: number,
 ): readonly KnownJob[] {
   const ended = jobs
     .filter((job) => hasEnded(job))
     .map((job) => ({ job, ageMs: nowMs - (job.endedMs ?? 0) }))
     .toSorted((a, b) => a.ageMs - b.ageMs || (b.job.endTime ?? '').localeCompare(a.job.endTime ?? ''));
-  const old = ended
-    .filter(({ ageMs }, index) => ageMs > DAY_MS && (ageMs > days * DAY_MS || index >= most))
-    .map(({ job }) => job)
-    .filter((job) => !mayHaveLeftOver(job));
+  const isOld = (ageMs: number, index: number) => ageMs > DAY_MS && (ageMs > days * DAY_MS || index >= most);
+  const plain = ended.filter(({ ageMs, job }, index) => isOld(ageMs, index) && !mayHaveLeftOver(job));
+  const left = ended.filter(({ job }) => mayHaveLeftOver(job));
+  const tooMany = left.filter(({ ageMs }, index) => ageMs > DAY_MS && index >= leftovers);
+  const old = [...plain, ...tooMany].map(({ job }) => job);
   if (old.length === 0) return old;
   const goes = new Set(old);
   const later = new LaterJobs(jobs);

@@ -214,6 +214,28 @@ describe('the state folder', () => {
     });
     expect((await site.service.startCopy({ ...copyOf(machine, 'x'), requestId: 'old' })).id).not.toBe(old);
   });
+
+  test('has no more jobs that may have left something than it is told, and says where what they left is', async () => {
+    await using site = await Site.open([], ['--keep-leftovers', '1']);
+    await using machine = await site.machine();
+    const ended: string[] = [];
+    for (const name of ['first', 'second']) {
+      const { id } = await site.service.startCopy(copyOf(machine, name));
+      await site.service.until(id, 'STATE_READY');
+      await site.service.abort({ job: byId(id), force: true });
+      ended.push(id);
+    }
+    const [first, second] = [present(ended[0]), present(ended[1])];
+    const jobs = join(site.stateFolder, 'jobs');
+    await site.restart('SIGTERM', machine.disk.domain, async () => {
+      await age(join(jobs, `${first}.jsonl`), 3);
+    });
+    expect(await refused(site.service.getInfo(first))).toMatchObject({ reason: 'JOB_NOT_FOUND' });
+    expect(await site.service.listLeftovers()).toMatchObject([{ jobId: second }]);
+    expect((await readdir(jobs)).toSorted()).toEqual([`${first}.leftover`, `${second}.jsonl`].toSorted());
+    expect(await readdir(machine.dir)).toEqual(expect.arrayContaining(['first', 'second']));
+    expect(site.service.log).toContain(join(machine.dir, 'first'));
+  });
 });
 
 /** Makes a journal so many days older. */

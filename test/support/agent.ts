@@ -75,7 +75,7 @@ export class TestAgent implements AsyncDisposable {
       holds: new GuestHolds(join(dir, 'holds'), logger),
       allowed: { folders: allow, nbdServers: [] },
       allowManaged: false,
-      limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000 } },
+      limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000, leftovers: 1000 } },
       ...(mayChange && { mayChange }),
       logger,
     });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
 import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
-import { toForget } from '../../../src/core/retention.ts';
+import { type Retention, toForget } from '../../../src/core/retention.ts';
 import { CONCLUDED, CREATED, DESTINATION, ended, jobOf, jobWith, RUNNING } from './stories.ts';
 
 const DAY_MS = 86_400_000;
@@ -21,26 +21,26 @@ function old(job: string, accepted: Partial<Accepted>, ...entries: readonly Entr
   return { ...made, endedMs: NOW - 90 * DAY_MS };
 }
 
-const days = (jobs: readonly Job[], keep: { days: number; jobs: number }) =>
+const days = (jobs: readonly Job[], keep: Retention) =>
   toForget(jobs, keep, NOW).map(({ endedMs = NOW }) => (NOW - endedMs) / DAY_MS);
 
 describe('ended jobs', () => {
   it('are forgotten when they are too old', () => {
-    expect(days([endedAgo(29), endedAgo(31), endedAgo(90)], { days: 30, jobs: 100 })).toEqual([31, 90]);
+    expect(days([endedAgo(29), endedAgo(31), endedAgo(90)], { days: 30, jobs: 100, leftovers: 10 })).toEqual([31, 90]);
   });
 
   it('are forgotten when there are too many: the oldest, and none of the last day', () => {
     const jobs = [endedAgo(3), endedAgo(0.5), endedAgo(2), endedAgo(0.1), endedAgo(0.9)];
-    expect(days(jobs, { days: 30, jobs: 4 })).toEqual([3]);
-    expect(days(jobs, { days: 30, jobs: 1 })).toEqual([2, 3]);
-    expect(days(jobs, { days: 1, jobs: 1 })).toEqual([2, 3]);
+    expect(days(jobs, { days: 30, jobs: 4, leftovers: 10 })).toEqual([3]);
+    expect(days(jobs, { days: 30, jobs: 1, leftovers: 10 })).toEqual([2, 3]);
+    expect(days(jobs, { days: 1, jobs: 1, leftovers: 10 })).toEqual([2, 3]);
   });
 
   it('are as old as the clock of the state folder says, whatever the host’s said when they ended', () => {
     const ahead = { ...endedAgo(2), endTime: '2099-01-01T00:00:00Z' };
     const behind = { ...endedAgo(29), endTime: '1970-01-01T00:00:00Z' };
-    expect(days([ahead, behind], { days: 30, jobs: 100 })).toEqual([]);
-    expect(days([ahead, behind], { days: 30, jobs: 1 })).toEqual([29]);
+    expect(days([ahead, behind], { days: 30, jobs: 100, leftovers: 10 })).toEqual([]);
+    expect(days([ahead, behind], { days: 30, jobs: 1, leftovers: 10 })).toEqual([29]);
   });
 
   it('of older journals are as old as that clock, and in the order in which they ended', () => {
@@ -50,7 +50,7 @@ describe('ended jobs', () => {
     const of = (nowMs: number) =>
       toForget(
         [first, second].flatMap((one) => one ?? []),
-        { days: 30, jobs: 1 },
+        { days: 30, jobs: 1, leftovers: 10 },
         nowMs,
       ).map(({ endTime }) => endTime);
     expect(of(DAY_MS)).toEqual([]);
@@ -60,16 +60,30 @@ describe('ended jobs', () => {
   it('are kept while they may have left something over, and while they run', () => {
     const stale = { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endedMs: NOW - 90 * DAY_MS };
     const running = { ...jobOf(RUNNING), createTime: '2020-01-01T00:00:00Z' };
-    expect(days([stale, running], { days: 30, jobs: 1 })).toEqual([]);
+    expect(days([stale, running], { days: 30, jobs: 1, leftovers: 10 })).toEqual([]);
+  });
+
+  it('that may have left something over are bounded by number: the oldest go, and none of the last day', () => {
+    const left = (daysAgo: number) => ({
+      ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')),
+      endedMs: NOW - daysAgo * DAY_MS,
+    });
+    const all = [left(400), left(90), left(3), left(0.5)];
+    expect(days(all, { days: 1, jobs: 1, leftovers: 4 })).toEqual([]);
+    expect(days(all, { days: 1, jobs: 1, leftovers: 2 })).toEqual([90, 400]);
+    expect(days([...all, endedAgo(2)], { days: 1, jobs: 9, leftovers: 1 })).toEqual([2, 3, 90, 400]);
   });
 
   it('are kept while an older one is, of which they have made something else: without them it would be believed', () => {
     const stale = old('bj1', {}, CREATED, RUNNING);
     const onIt = { source: { node: 'copy', path: DESTINATION, format: 'qcow2' } } as const;
     const others = [old('bj2', { ...onIt, domain: 'vm2' }, RUNNING), old('bj3', { domain: 'vm3' }, RUNNING)];
-    expect(toForget([stale, ...others], { days: 30, jobs: 100 }, NOW).map(({ accepted }) => accepted.job)).toEqual([
+    expect(
+      toForget([stale, ...others], { days: 30, jobs: 100, leftovers: 10 }, NOW).map(({ accepted }) => accepted.job),
+    ).toEqual(['bj3']);
+    expect(toForget(others, { days: 30, jobs: 100, leftovers: 10 }, NOW).map(({ accepted }) => accepted.job)).toEqual([
+      'bj2',
       'bj3',
     ]);
-    expect(toForget(others, { days: 30, jobs: 100 }, NOW).map(({ accepted }) => accepted.job)).toEqual(['bj2', 'bj3']);
   });
 });
