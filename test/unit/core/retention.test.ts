@@ -14,6 +14,11 @@ function endedAgo(days: number): Job {
   return { ...job, endedMs: NOW - days * DAY_MS };
 }
 
+/** The same, but it has made a file that is no copy. */
+function leftAgo(days: number): Job {
+  return { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endedMs: NOW - days * DAY_MS };
+}
+
 /** One that ended long ago, whatever it was. */
 function old(job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): Job {
   const { options: _options, ...given } = accepted;
@@ -64,11 +69,7 @@ describe('ended jobs', () => {
   });
 
   it('that may have left something over are bounded by number: the oldest go, and none of the last day', () => {
-    const left = (daysAgo: number) => ({
-      ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')),
-      endedMs: NOW - daysAgo * DAY_MS,
-    });
-    const all = [left(400), left(90), left(3), left(0.5)];
+    const all = [leftAgo(400), leftAgo(90), leftAgo(3), leftAgo(0.5)];
     expect(days(all, { days: 1, jobs: 1, leftovers: 4 })).toEqual([]);
     expect(days(all, { days: 1, jobs: 1, leftovers: 2 })).toEqual([90, 400]);
     expect(days([...all, endedAgo(2)], { days: 1, jobs: 9, leftovers: 1 })).toEqual([2, 3, 90, 400]);
