@@ -5,6 +5,7 @@
  */
 import type { FailedTo } from '../core/ending.ts';
 import { isJobId } from '../core/plans/names.ts';
+import { cut } from '../qmp/messages.ts';
 import type { QmpEvent } from '../qmp/monitor.ts';
 
 /** Of jobs that ended so long ago nobody asks. */
@@ -45,7 +46,7 @@ function heardIn(event: string, data: Readonly<Record<string, unknown>>): Heard 
     case 'BLOCK_JOB_CANCELLED':
       return { error: 'Operation canceled' };
     case 'BLOCK_JOB_COMPLETED':
-      return typeof error === 'string' ? { error } : undefined;
+      return typeof error === 'string' ? { error: cut(error) } : undefined;
     case 'BLOCK_JOB_ERROR':
       // Another action than report is no end: the job is paused.
       return action === 'report' ? { failedTo: operation === 'read' ? 'read' : 'write' } : undefined;

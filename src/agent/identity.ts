@@ -38,9 +38,14 @@ export async function identify(
   const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
   const qemuVersion = packageName === '' ? number : `${number} (${packageName})`;
   return {
-    identity: { name: readName(name), uuid: readUuid(uuid), qemuVersion, facts, isItself, generation },
+    identity: { name: short(readName(name)), uuid: short(readUuid(uuid)), qemuVersion, facts, isItself, generation },
     jobs: readJobs(jobs),
   };
+}
+
+/** What is longer is no name: it would be kept, and be in each answer and line of the log. */
+function short(text: string | undefined): string | undefined {
+  return text === undefined || text.length > 1024 ? undefined : text;
 }
 
 /** None where there are no CPUs yet (`-preconfig`). */

@@ -7,6 +7,8 @@ import type { QemuJob } from '../core/qemu/replies.ts';
 import { takesChanges } from '../core/wishes.ts';
 import type { QmpEvent } from '../qmp/monitor.ts';
 
+const KEPT = 10_000;
+
 export class JobsHere {
   readonly #isUnderWay = new Map<string, boolean>();
 
@@ -20,6 +22,9 @@ export class JobsHere {
   listed(jobs: readonly QemuJob[]): void {
     for (const id of this.#isUnderWay.keys()) this.#isUnderWay.set(id, false);
     for (const { id, status } of jobs) if (isJobId(id)) this.#isUnderWay.set(id, takesChanges(status));
+    // Of what is long over nobody asks whether it was here.
+    const [...known] = this.#isUnderWay.keys();
+    for (const id of known.slice(0, -KEPT)) this.#isUnderWay.delete(id);
   }
 
   /** It is known by other signs that QEMU has, or had, this job. */

@@ -7,7 +7,8 @@ import type { GuestCommand, QmpCommand } from '../core/qemu/commands.ts';
 import { type QemuBlockJob, type QemuJob, readBlockJobs, readJobs, readRunState } from '../core/qemu/replies.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
-import { NotSent } from '../qmp/errors.ts';
+import type { Budget } from '../qmp/budget.ts';
+import { Disconnected, NotSent, type QmpError } from '../qmp/errors.ts';
 import { type ExecuteOptions, Monitor, type QmpEvent } from '../qmp/monitor.ts';
 import { failureFrom } from './failures.ts';
 import { Formats } from './formats.ts';
@@ -25,6 +26,8 @@ export interface VirtualMachineOptions {
   /** As in --qmp NAME=…; undefined: its own -name, or its file's; it lies in a folder where others may be no monitors. */
   readonly givenName: string | undefined;
   readonly log: Logger;
+  /** What its QEMU may make us hold, together with those of others. */
+  readonly budget?: Budget;
   readonly observer?: Observer;
   /** It has said who it is, and can be asked. */
   readonly onUp?: () => void;
@@ -54,7 +57,7 @@ export class VirtualMachine {
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
-  constructor({ socketPath, givenName, log, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
+  constructor({ socketPath, givenName, log, budget, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
     this.wake = new Wake(onChange);
     this.#observer = observer;
     this.socketPath = socketPath;
@@ -63,6 +66,7 @@ export class VirtualMachine {
     this.#monitor = new Monitor({
       path: socketPath,
       mayBeAnother: givenName === undefined,
+      ...(budget === undefined ? {} : { budget }),
       onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
     });
     this.neighbour = new Neighbour(this.#monitor, this.#log);
@@ -73,7 +77,7 @@ export class VirtualMachine {
     this.#monitor.onState((state) => {
       this.#identity = undefined;
       this.#jobsHere = new JobsHere();
-      if (state.state === 'disconnected') this.#trouble = state.error.message;
+      if (state.state === 'disconnected') this.#disconnected(state.error);
       if (state.state !== 'connected') return this.wake.notify();
       this.#trouble = 'it has not said yet who it is';
       this.#identify(state.generation, onUp).catch((error: unknown) => {
@@ -86,6 +90,12 @@ export class VirtualMachine {
 
   start(): void {
     this.#monitor.start();
+  }
+
+  #disconnected(error: QmpError): void {
+    this.#trouble = error.message;
+    // It may be what there was no room for.
+    if (error instanceof Disconnected && error.why === 'too-much') this.#lastGraph = undefined;
   }
 
   get name(): string {

@@ -12,6 +12,8 @@ import { invalidField } from '../core/rules/rule.ts';
 import { Lane } from '../lib/lane.ts';
 import type { Observer } from '../lib/observer.ts';
 import { Wake } from '../lib/wake.ts';
+import { Budget } from '../qmp/budget.ts';
+import { tellNamesakes } from './namesakes.ts';
 import { compare, presenceOf } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
@@ -37,6 +39,7 @@ export class VirtualMachines {
   /** Path → which file it was when the folder was looked at last. */
   readonly #files = new Map<string, string>();
   readonly #scans = new Lane();
+  readonly #budget = new Budget();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #reconnects = 0;
@@ -127,6 +130,7 @@ export class VirtualMachines {
   #add(socketPath: string, givenName: string | undefined): void {
     const onUp = () => {
       if ((machine.identity?.generation ?? 1) > 1) this.#reconnects += 1;
+      tellNamesakes(machine, this.all, this.#options.log);
       this.#onUp?.(machine);
       this.arrivals.notify();
     };
@@ -136,6 +140,7 @@ export class VirtualMachines {
       socketPath,
       givenName,
       log,
+      budget: this.#budget,
       ...(observer === undefined ? {} : { observer }),
       onUp,
       onChange,
@@ -182,7 +187,9 @@ export class VirtualMachines {
    * random. Else one of that UUID, or of that name where there is none, which may be it. Undefined: none, or several.
    */
   of({ job, domain, domainUuid, process }: Sought): VirtualMachine | undefined {
-    const has = this.all.find((machine) => machine.has(job) && isOfUuid(machine, domainUuid));
+    const having = this.all.filter((machine) => machine.has(job) && isOfUuid(machine, domainUuid));
+    // Ids of jobs are told to callers: of several that claim one, the process that had it when it began.
+    const has = having.find((machine) => isProcess(machine, process)) ?? having[0];
     if (has !== undefined) return has;
     return theOne(this.all.filter((machine) => machine.answersTo(domainUuid ?? domain) && mayRun(machine, process)));
   }
@@ -228,6 +235,12 @@ async function isUp({ lastProcess }: VirtualMachine): Promise<boolean> {
 function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
   const now = identity?.facts?.process;
   return process === undefined || now === undefined || compare(process, now) !== 'OTHER';
+}
+
+/** It is known to be this process. */
+function isProcess({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
+  const now = identity?.facts?.process;
+  return process !== undefined && now !== undefined && compare(process, now) === 'SAME';
 }
 
 function isOfUuid({ uuid }: VirtualMachine, wanted: string | undefined): boolean {

@@ -5,7 +5,10 @@ import { ConnectFailed, Disconnected, type QmpError } from './errors.ts';
 const firstMs = 100;
 const maxMs = 5_000;
 
-/** For a socket that greets nobody and whose client may be another: who waits for it is in the way of others. */
+/** A connection that has lasted so long was one. */
+const WELL_MS = 5_000;
+
+/** For a socket that greets nobody and whose client may be another: who waits for it is in the way of others. And for what is broken. */
 export const MAX_UNSURE_MS = 60_000;
 
 /** For a socket that is no monitor. */
@@ -33,4 +36,15 @@ function lessByChance(fullMs: number, random: number): number {
 export function showsAnother(error: QmpError, generation: number): boolean {
   if (error instanceof Disconnected) return error.why === 'of-no-use';
   return error instanceof ConnectFailed && generation === 0 && ['not-qmp', 'silent'].includes(error.why);
+}
+
+/** What was heard is no QMP, or more than there is room for: it is as likely to be so the next time. */
+export function isBroken(error: QmpError): boolean {
+  if (error instanceof Disconnected) return error.why === 'not-qmp' || error.why === 'too-much';
+  return error instanceof ConnectFailed && error.why === 'not-qmp';
+}
+
+/** A connection that has ended so, after so long, was one over which QEMU could be asked: the next one may be, too. */
+export function provesWell(error: QmpError, lastedMs: number): boolean {
+  return lastedMs >= WELL_MS && error instanceof Disconnected && ['ended', 'failed'].includes(error.why);
 }

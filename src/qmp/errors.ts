@@ -106,6 +106,7 @@ const disconnectReasons = {
   failed: 'the connection broke',
   'not-qmp': 'what came is not QMP',
   silent: 'QEMU did not answer over it',
+  'too-much': 'it has more to say than there is room for',
   'of-no-use': 'what answers over it is not what was sought',
   closed: 'it was closed on this side',
 } as const;

@@ -3,7 +3,14 @@
 import { FramingError } from './errors.ts';
 
 const newline = 0x0a;
-const defaultMaxMessageBytes = 64 * 1024 * 1024;
+const defaultMaxMessageBytes = 16 * 1024 * 1024;
+/** As much as a value of a short message may cost when it is read: only longer ones are counted before. */
+const uncountedBytes = 1024 * 1024;
+/** A QEMU with 10,000 nodes says fewer; a message of brackets alone would be half a gigabyte of objects. */
+const maxValues = 512 * 1024;
+/** What a line of a message costs beside its bytes. */
+const lineBytes = 32;
+const smallBytes = 16 * 1024;
 
 /**
  * Cuts the incoming bytes, in any fragmentation, into JSON messages.
@@ -18,6 +25,7 @@ const defaultMaxMessageBytes = 64 * 1024 * 1024;
  */
 export class Framing {
   readonly #maxMessageBytes: number;
+  readonly #hold: (bytes: number) => void;
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   #parts: Buffer[] = [];
   #messageBytes = 0;
@@ -25,9 +33,13 @@ export class Framing {
   readonly #lines: string[] = [];
   #broken: FramingError | undefined;
 
-  /** `maxMessageBytes`: the longest message that is accepted, 64 MiB unless told. */
-  constructor(limits: { readonly maxMessageBytes?: number } = {}) {
+  /**
+   * `maxMessageBytes`: the longest message that is accepted, 16 MiB unless told. `hold`: told how long the present one is by
+   * now.
+   */
+  constructor(limits: { readonly maxMessageBytes?: number; readonly hold?: (bytes: number) => void } = {}) {
     this.#maxMessageBytes = limits.maxMessageBytes ?? defaultMaxMessageBytes;
+    this.#hold = limits.hold ?? (() => {});
   }
 
   /** Bytes of a message that has begun and not ended. Above 0 at the end of the stream: it was cut off. */
@@ -48,13 +60,13 @@ export class Framing {
       for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
         this.#keep(chunk.subarray(start, end));
         const message = this.#takeMessage();
-        if (message !== undefined) messages.push(JSON.parse(message));
+        if (message !== undefined) messages.push(parse(message));
         start = end + 1;
       }
       if (start < chunk.length) this.#keep(chunk.subarray(start));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      this.#parts = [];
+      this.drop();
       this.#broken = new FramingError(`Not a QMP message: ${reason}`, messages, { cause: error });
       throw this.#broken;
     }
@@ -66,7 +78,20 @@ export class Framing {
     if (this.#messageBytes > this.#maxMessageBytes) {
       throw new RangeError(`it is longer than ${this.#maxMessageBytes} bytes`);
     }
+    this.#hold(this.#messageBytes + this.#lines.length * lineBytes);
     this.#parts.push(part);
+    // Many small pieces would cost more than what is in them: those of like size become one.
+    for (;;) {
+      const [one, other] = [this.#parts.at(-2), this.#parts.at(-1)];
+      if (one === undefined || other === undefined || one.length > other.length || other.length > smallBytes) return;
+      this.#parts.splice(-2, 2, Buffer.concat([one, other]));
+    }
+  }
+
+  /** Nothing of the message that has begun is held any more. */
+  drop(): void {
+    this.#parts = [];
+    this.#lines.length = 0;
   }
 
   /** What the line that has just ended makes whole; undefined: nothing yet. */
@@ -81,6 +106,23 @@ export class Framing {
     const message = this.#lines.length === 0 ? line : this.#lines.splice(0).join('\n');
     return message.trim() === '' ? undefined : message;
   }
+}
+
+function parse(message: string): unknown {
+  if (message.length > uncountedBytes && valuesIn(message) > maxValues)
+    throw new RangeError(`it has more than ${maxValues} values`);
+  return JSON.parse(message);
+}
+
+/** No fewer than there are: what stands in a text is counted, too. */
+function valuesIn(message: string): number {
+  let values = 0;
+  for (let at = 0; at < message.length; at += 1) {
+    const char = message.charCodeAt(at);
+    // , [ {
+    if (char === 0x2c || char === 0x5b || char === 0x7b) values += 1;
+  }
+  return values;
 }
 
 /**

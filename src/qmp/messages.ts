@@ -1,6 +1,8 @@
 // The messages of QMP: what may be said to QEMU, and what it says, read into types.
 // Source: QEMU docs/interop/qmp-spec. Members that are not known are ignored, as the specification asks.
 
+const MOST_CHARACTERS = 4096;
+
 /** Any QMP command: this folder knows how to speak, not what to say. */
 export type Command = {
   readonly execute: string;
@@ -58,7 +60,7 @@ function readGreeting(greeting: unknown): Message {
   return {
     kind: 'greeting',
     greeting: {
-      version: { qemu: { major, minor, micro }, package: text(member(version, 'package')) },
+      version: { qemu: { major, minor, micro }, package: cut(text(member(version, 'package'))) },
       capabilities: Array.isArray(capabilities) ? capabilities.filter((name) => typeof name === 'string') : [],
     },
   };
@@ -81,7 +83,12 @@ function readEvent(event: string, message: Readonly<Record<string, unknown>>): M
 }
 
 function readError(id: unknown, error: Readonly<Record<string, unknown>>): Message {
-  return { kind: 'error', id, qemuClass: text(error['class']), desc: text(error['desc']) };
+  return { kind: 'error', id, qemuClass: cut(text(error['class'])), desc: cut(text(error['desc'])) };
+}
+
+/** It goes into logs, journals and answers: no QEMU says as much in one sentence. */
+export function cut(words: string): string {
+  return words.length <= MOST_CHARACTERS ? words : `${words.slice(0, MOST_CHARACTERS)}…`;
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

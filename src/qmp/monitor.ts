@@ -11,13 +11,16 @@
 // OutcomeUnknown) and events that QEMU sent while nobody listened. So a caller that sees a new generation has
 // to query what became of its jobs.
 
-import { MAX_UNSURE_MS, retryGivenUpInMs, retryInMs, showsAnother } from './back-off.ts';
+import { isBroken, MAX_UNSURE_MS, provesWell, retryGivenUpInMs, retryInMs, showsAnother } from './back-off.ts';
+import type { Share } from './budget.ts';
 import { ConnectFailed, Disconnected, NotSent, type QmpError } from './errors.ts';
 import { Listeners } from './listeners.ts';
 import type { Command, Greeting, QmpEvent } from './messages.ts';
+import { type ExecuteOptions, type MonitorOptions, withDefaults } from './options.ts';
 import { Session } from './session.ts';
 
 export type { Command, Greeting, QmpEvent } from './messages.ts';
+export type { ExecuteOptions, MonitorOptions } from './options.ts';
 
 export type MonitorState =
   | { readonly state: 'connecting' }
@@ -26,39 +29,12 @@ export type MonitorState =
   | { readonly state: 'disconnected'; readonly error: QmpError; readonly retryInMs: number }
   | { readonly state: 'closed' };
 
-/** All times from 1 to 2^31-1. */
-export type MonitorOptions = {
-  /** The unix socket of a monitor in control mode that no other client uses. At most 107 bytes (Linux). */
-  readonly path: string;
-  /** 2,000 unless told. */
-  readonly connectTimeoutMs?: number;
-  /** 5,000 unless told: the only way to see that another client holds the monitor. */
-  readonly greetingTimeoutMs?: number;
-  /** The socket may be no monitor, as one that lies in the same folder: see `isGivenUp`. Not unless told. */
-  readonly mayBeAnother?: boolean;
-  /** 60,000 unless told: a QEMU that drains a slow disk is silent for tens of seconds. */
-  readonly commandTimeoutMs?: number;
-  /** 64 MiB unless told. A longer message ends the connection. */
-  readonly maxMessageBytes?: number;
-  /** For the log: late or unknown answers that were dropped, listeners that threw. Must not throw. */
-  readonly onStray?: (message: string) => void;
-};
-
-export type ExecuteOptions = {
-  /** From the call on, the wait for a free slot included. `commandTimeoutMs` of the monitor unless told. */
-  readonly timeoutMs?: number;
-  /**
-   * Asked right before the command is written, for which it may have waited long: is it wanted still? What is heard from
-   * then on it may have caused. Must not throw.
-   */
-  readonly atTurn?: () => boolean;
-};
-
 /** From when a connection is seen to be taken until the greeting. */
 const SILENCE_MS = 1_000;
 
 export class Monitor implements AsyncDisposable {
   readonly #options: Required<MonitorOptions>;
+  readonly #share: Share;
   readonly #states = new Listeners<MonitorState>((error) => this.#reportThrown('state', error));
   readonly #events = new Listeners<QmpEvent>((error) => this.#reportThrown('event', error));
   #state: MonitorState = { state: 'connecting' };
@@ -66,21 +42,15 @@ export class Monitor implements AsyncDisposable {
   #retry: NodeJS.Timeout | undefined;
   #generation = 0;
   #failures = 0;
+  #readySince = Infinity;
   #lastError: QmpError | undefined;
   #isGivenUp = false;
 
   /** Touches nothing yet. Throws RangeError for an empty path, which Node would take for a TCP port. */
   constructor(options: MonitorOptions) {
     if (options.path === '') throw new RangeError('The path of the QMP socket is empty');
-    this.#options = {
-      path: options.path,
-      connectTimeoutMs: options.connectTimeoutMs ?? 2_000,
-      greetingTimeoutMs: options.greetingTimeoutMs ?? 5_000,
-      mayBeAnother: options.mayBeAnother ?? false,
-      commandTimeoutMs: options.commandTimeoutMs ?? 60_000,
-      maxMessageBytes: options.maxMessageBytes ?? 64 * 1024 * 1024,
-      onStray: options.onStray ?? (() => {}),
-    };
+    this.#options = withDefaults(options);
+    this.#share = this.#options.budget.join((why) => this.#session?.endForRoom(why));
   }
 
   /** Begins to connect, and goes on trying until close(). Never throws; a second call does nothing. */
@@ -196,6 +166,7 @@ export class Monitor implements AsyncDisposable {
   async close(): Promise<void> {
     clearTimeout(this.#retry);
     const gone = this.#session?.close();
+    this.#share.leave();
     if (this.#state.state !== 'closed') this.#enter({ state: 'closed' });
     await gone;
   }
@@ -207,10 +178,10 @@ export class Monitor implements AsyncDisposable {
   #connect(): void {
     const isUnsure = this.#options.mayBeAnother && this.#generation === 0;
     this.#session = new Session(
-      { ...this.#options, silenceTimeoutMs: isUnsure ? SILENCE_MS : undefined },
+      { ...this.#options, silenceTimeoutMs: isUnsure ? SILENCE_MS : undefined, hold: this.#share.hold },
       {
         onReady: (greeting) => {
-          this.#failures = 0;
+          this.#readySince = performance.now();
           this.#lastError = undefined;
           this.#isGivenUp = false;
           this.#enter({ state: 'connected', greeting, generation: ++this.#generation });
@@ -226,7 +197,11 @@ export class Monitor implements AsyncDisposable {
 
   #retryLater(error: QmpError): void {
     this.#isGivenUp = this.#options.mayBeAnother && showsAnother(error, this.#generation);
-    const mostMs = this.#options.mayBeAnother && this.#generation === 0 ? MAX_UNSURE_MS : undefined;
+    const isUnsure = this.#options.mayBeAnother && this.#generation === 0;
+    // One that breaks again and again is no better for having greeted.
+    if (provesWell(error, performance.now() - this.#readySince)) this.#failures = 0;
+    this.#readySince = Infinity;
+    const mostMs = isUnsure || isBroken(error) ? MAX_UNSURE_MS : undefined;
     const delayMs = this.#isGivenUp ? retryGivenUpInMs() : retryInMs(this.#failures++, undefined, mostMs);
     this.#retry = setTimeout(() => this.#connect(), delayMs);
     this.#lastError = error;

@@ -15,7 +15,7 @@ import { Socket } from 'node:net';
 import { Calls } from './calls.ts';
 import { ConnectFailed, Disconnected, FramingError, NotSent, type QmpError } from './errors.ts';
 import { encode, Framing } from './framing.ts';
-import { type Command, type Greeting, type Message, type QmpEvent, read } from './messages.ts';
+import { type Command, cut, type Greeting, type Message, type QmpEvent, read } from './messages.ts';
 import { Queue } from './queue.ts';
 
 export type SessionOptions = {
@@ -26,6 +26,8 @@ export type SessionOptions = {
   /** For the greeting, once the other end is seen to have taken the connection; undefined: no less than that. */
   readonly silenceTimeoutMs: number | undefined;
   readonly maxMessageBytes: number;
+  /** Told how much of a message has come. */
+  readonly hold: (bytes: number) => void;
 };
 
 /** All are called synchronously, in the order in which things came; nothing is called after onClosed. */
@@ -46,6 +48,8 @@ type State =
   | { readonly is: 'closed'; readonly why: QmpError };
 
 const negotiationId = 'negotiation';
+/** More answers than that cannot come late: only seven commands are with QEMU. */
+const MOST_STRAYS = 20;
 
 export class Session {
   readonly #options: SessionOptions;
@@ -56,6 +60,7 @@ export class Session {
   readonly #queue: Queue;
   #state: State;
   #silence: NodeJS.Timeout | undefined;
+  #strays = 0;
 
   /** Begins to connect. */
   constructor(options: SessionOptions, hooks: SessionHooks) {
@@ -63,10 +68,8 @@ export class Session {
     this.#hooks = hooks;
     this.#framing = new Framing(options);
     this.#queue = new Queue(options.path);
-    this.#state = {
-      is: 'connecting',
-      timer: this.#failAfter(options.connectTimeoutMs, 'failed', 'no connection'),
-    };
+    const timer = this.#failAfter(options.connectTimeoutMs, 'failed', 'no connection');
+    this.#state = { is: 'connecting', timer };
     this.#socket
       .on('connect', () => this.#connected())
       .on('data', (chunk: Buffer) => this.#received(chunk))
@@ -165,13 +168,19 @@ export class Session {
     if (reply.id === undefined) return this.#notQmp(`an answer without id: ${answer}`);
     if (state.is === 'ready') {
       if (!state.calls.settle(reply))
-        this.#hooks.onStray(`nobody waits for the answer with id ${JSON.stringify(reply.id)}: ${answer}`);
+        this.#stray(`nobody waits for the answer with id ${JSON.stringify(reply.id)}: ${answer}`);
       return;
     }
     if (state.is !== 'negotiating' || reply.id !== negotiationId) return this.#notQmp(`unasked ${answer}`);
     if (reply.kind === 'error') return this.#end(new ConnectFailed(this.#options.path, 'failed', reply.desc));
     this.#enter({ is: 'ready', calls: new Calls((line) => this.#socket.write(line)) });
     this.#hooks.onReady(state.greeting);
+  }
+
+  /** Who sends many of these has nothing new to tell with the next one. */
+  #stray(message: string): void {
+    this.#strays += 1;
+    if (this.#strays <= MOST_STRAYS) this.#hooks.onStray(cut(message));
   }
 
   #negotiate(greeting: Greeting): void {
@@ -184,8 +193,8 @@ export class Session {
   }
 
   #ended(): void {
-    const cut = this.#framing.unfinishedBytes;
-    const detail = cut === 0 ? undefined : `in the middle of a message, after ${cut} bytes of it`;
+    const bytes = this.#framing.unfinishedBytes;
+    const detail = bytes === 0 ? undefined : `in the middle of a message, after ${bytes} bytes of it`;
     if (this.#state.is === 'ready') this.#end(new Disconnected('ended', detail));
     else this.#end(new ConnectFailed(this.#options.path, 'failed', `QEMU closed it while ${this.#state.is}`));
   }
@@ -193,6 +202,12 @@ export class Session {
   #broke(error: NodeJS.ErrnoException): void {
     if (this.#state.is === 'ready') this.#end(new Disconnected('failed', error.message, { cause: error }));
     else this.#end(ConnectFailed.from(this.#options.path, error));
+  }
+
+  /** What it has said is too much, beside what others say. */
+  endForRoom(detail: string): void {
+    if (this.#state.is === 'ready') this.#end(new Disconnected('too-much', detail));
+    else this.#notQmp(detail);
   }
 
   #notQmp(detail: string, cause?: FramingError): void {
@@ -220,6 +235,7 @@ export class Session {
     const state = this.#state;
     if (state.is === 'closed') return false;
     this.#enter({ is: 'closed', why });
+    this.#framing.drop();
     this.#socket.destroy();
     if (state.is === 'ready') state.calls.lose(why);
     return true;

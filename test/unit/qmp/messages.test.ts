@@ -37,6 +37,18 @@ describe('read', () => {
     expect(read({ error })).toEqual({ kind: 'error', id: undefined, qemuClass: 'GenericError', desc: 'no' });
   });
 
+  it('cuts what goes into logs and journals to what a QEMU says in one sentence', () => {
+    const long = 'x'.repeat(1_000_000);
+    const most = `${'x'.repeat(4096)}…`;
+    expect(read({ error: { class: long, desc: long } })).toMatchObject({
+      qemuClass: most,
+      desc: most,
+    });
+    expect(read({ QMP: { version: { ...version, package: long } } })).toMatchObject({
+      greeting: { version: { package: most } },
+    });
+  });
+
   it('calls everything else unknown and never throws', () => {
     for (const message of [null, 1, 'QMP', [], {}, { QMP: {} }, { QMP: null }, { event: 1 }, { error: 'no' }]) {
       expect(read(message)).toEqual({ kind: 'unknown' });

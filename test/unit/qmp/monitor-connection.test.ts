@@ -3,11 +3,11 @@
 import { once } from 'node:events';
 import { rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ConnectFailed, Disconnected, NotSent, OutcomeUnknown } from '../../../src/qmp/errors.ts';
 import { Monitor, type MonitorOptions } from '../../../src/qmp/monitor.ts';
 import { testDir } from '../../support/qemu.ts';
-import { greeting, HeldQmp, nextState, ScriptedQmp } from '../../support/scripted-qmp.ts';
+import { type Connection, greeting, HeldQmp, nextState, ScriptedQmp } from '../../support/scripted-qmp.ts';
 
 interface Rig extends AsyncDisposable {
   readonly path: string;
@@ -341,19 +341,30 @@ describe('the monitor keeps on trying', () => {
     await t.monitor.close();
   });
 
-  it('with longer waits after each failure, and short ones again after a success', async () => {
+  it.each([
+    ['short ones again after a connection that lasted', 5_000, (qemu: Connection) => qemu.end(), 100],
+    ['no shorter ones after one that broke at once', 0, (qemu: Connection) => qemu.end(), 800],
+    ['no shorter ones after one that was no QMP', 60_000, (qemu: Connection) => qemu.write('no QMP\n'), 800],
+  ] as const)('with longer waits after each failure, and %s', async (_what, lastsMs, breaks, last) => {
     await using t = await rig();
     const waits: number[] = [];
     t.monitor.onState((state) => {
       if (state.state === 'disconnected') waits.push(state.retryInMs);
     });
+    const clock = vi.spyOn(performance, 'now');
     t.monitor.start();
     (await t.server.accept()).end();
     (await t.server.accept()).end();
     (await t.server.accept()).end();
-    (await t.server.connected()).end();
-    await nextState(t.monitor, 'connecting');
-    const highest = [100, 200, 400, 100];
+    const qemu = await t.server.connected();
+    await t.monitor.ready();
+    const since = performance.now();
+    clock.mockImplementation(() => since + lastsMs);
+    const lost = nextState(t.monitor, 'disconnected');
+    breaks(qemu);
+    await lost;
+    clock.mockRestore();
+    const highest = [100, 200, 400, last];
     expect(waits).toHaveLength(4);
     for (const [index, most] of highest.entries()) {
       expect(waits[index]).toBeGreaterThanOrEqual(most / 2);
