@@ -188,18 +188,19 @@ function checkSizes(path: string, destinationBytes: number, sourceBytes: number)
   fail('SIZE_MISMATCH', { path, destinationBytes: String(destinationBytes), sourceBytes: String(sourceBytes) });
 }
 
-async function nbd({ nbd: to }: Extract<Destination, { kind: 'nbd' }>, site: Site): Promise<CheckedDestination> {
-  const { server } = to;
-  const path = nbdUri(to);
+async function nbd({ nbd: asked }: Extract<Destination, { kind: 'nbd' }>, site: Site): Promise<CheckedDestination> {
+  const { server } = asked;
+  const path = nbdUri(asked);
+  let to = asked;
   if (server.kind === 'unix') {
-    await checkAllowed(server.path, site.allowed);
+    to = { ...asked, server: { kind: 'unix', path: await socketAt(server.path, site) } };
   } else {
     const isAllowed = site.allowed.nbdServers.some(
       ({ host, port }) => (host === '*' || host === server.host) && (port === undefined || port === server.port),
     );
     if (!isAllowed) fail('DESTINATION_NOT_ALLOWED', { path });
   }
-  await expectGreeting(server, path);
+  await expectGreeting(to.server, path);
   const storage = { driver: 'nbd', ...to, opensInTime: boundsNbdOpen(site.schema) } as const;
   const plan = {
     format: 'RAW',
@@ -209,6 +210,14 @@ async function nbd({ nbd: to }: Extract<Destination, { kind: 'nbd' }>, site: Sit
     backingName: undefined,
   } as const;
   return { path, plan: { storage, ...plan } };
+}
+
+/** Where its name leads: QEMU is told that, and no link. Throws DESTINATION_NOT_ALLOWED where that is elsewhere. */
+async function socketAt(path: string, { allowed }: Site): Promise<string> {
+  await checkAllowed(path, allowed);
+  const place = await lookAtExisting(path);
+  await mustBeWithin(place, allowed, path);
+  return place.path;
 }
 
 function sourceFormat({ format, path }: Image): ImageFormat {

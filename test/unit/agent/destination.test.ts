@@ -1,6 +1,7 @@
 /** Where a copy may go: nothing outside of the allowed folders, nothing that is there already, nothing in use. */
 import { execFileSync } from 'node:child_process';
 import { chmod, lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkDestination } from '../../../src/agent/destination.ts';
@@ -13,6 +14,28 @@ import { anImage } from '../../support/image.ts';
 import { testDir } from '../../support/qemu.ts';
 
 const TOP = anImage({ path: '/vm/disk.qcow2', virtualSizeBytes: 1024 * 1024 });
+
+/** The path of the socket as QEMU is told it, or the reason of the refusal. */
+async function checkedSocket(path: string, folders: readonly string[]): Promise<unknown> {
+  const allowed = { folders, nbdServers: [] };
+  const nbd = { server: { kind: 'unix', path }, exportName: 'd', tlsCredentialsId: '', tlsHostname: '' } as const;
+  const destination = { kind: 'nbd', nbd } as const;
+  const spec = {
+    destination,
+    format: undefined,
+    encryption: undefined,
+    options: plainOptions(0),
+    accept: new Set<never>(),
+  };
+  try {
+    const site = { allowed, disk: { id: 'vd0', chain: [TOP] }, schema: undefined } as unknown as Site;
+    const { plan } = await checkDestination(spec, { top: TOP, backing: undefined }, site);
+    return plan.storage.driver === 'nbd' ? plan.storage.server : plan.storage;
+  } catch (error) {
+    if (!(error instanceof BlockJobError)) throw error;
+    return error.reason;
+  }
+}
 
 /** A new file at this path, seen from a disk that has nothing to do with it. */
 async function checkNewFile(
@@ -214,5 +237,28 @@ describe('a new destination', () => {
     await chmod(folder, 0o500);
     expect(await checked(join(folder, 'x'), [dir.path])).toBe(`ACCESS_DENIED ${folder}/x`);
     await chmod(folder, 0o700);
+  });
+});
+
+describe('the socket of an NBD server', () => {
+  it('is where its links lead: out of an allowed folder is refused, inside QEMU is told of no link', async () => {
+    await using dir = await testDir();
+    const [allowed, outside] = [join(dir.path, 'allowed'), join(dir.path, 'outside')];
+    for (const one of [allowed, outside]) await mkdir(one);
+    await symlink(join(outside, 's'), join(allowed, 'out'));
+    await symlink(outside, join(allowed, 'folder-out'));
+    await symlink('s', join(allowed, 'in'));
+    const servers = [join(allowed, 's'), join(outside, 's')].map((path) =>
+      createServer((socket) => void socket.on('error', () => undefined).end('NBDMAGIC')).listen(path),
+    );
+    try {
+      for (const name of ['s', 'in'])
+        expect(await checkedSocket(join(allowed, name), [allowed])).toEqual({ kind: 'unix', path: join(allowed, 's') });
+      for (const name of ['out', 'folder-out/s'])
+        expect(await checkedSocket(join(allowed, name), [allowed])).toBe('DESTINATION_NOT_ALLOWED');
+      expect(await checkedSocket(join(allowed, 'none'), [allowed])).toBe('DESTINATION_UNREACHABLE');
+    } finally {
+      for (const server of servers) server.close();
+    }
   });
 });
