@@ -94,7 +94,9 @@ function imagePlan(random: Random, { at, depth, sizeBytes, isExplicit, isLong, c
   const folder = random.of(FOLDERS);
   const isOdd = format === 'raw' && !isLoop && depth > 1 && random.chance(0.3);
   const qcow2 =
-    format === 'qcow2' ? qcow2Plan(random, isBase) : { options: OPTIONS[format] ?? [], dataFile: 'none' as const };
+    format === 'qcow2'
+      ? shortNamed(qcow2Plan(random, isBase), isLong)
+      : { options: OPTIONS[format] ?? [], dataFile: 'none' as const };
   const isPart = format === 'raw' && !isLoop && isExplicit && random.chance(0.2);
   // What is compressed is written once.
   const hasSnapshot = format === 'qcow2' && qcow2.dataFile === 'none' && random.chance(0.12);
@@ -121,6 +123,11 @@ function imagePlan(random: Random, { at, depth, sizeBytes, isExplicit, isLong, c
     layer: isExplicit && random.chance(0.1) ? random.of<Filter>(['throttle', 'blkdebug', 'preallocate']) : undefined,
     writes: writesOf(random, Math.min(sizeBytes, ownBytes)),
   };
+}
+
+/** A header has no room for the long name of a data file. */
+function shortNamed<Plan extends Pick<ImagePlan, 'dataFile'>>(plan: Plan, isLong: boolean): Plan {
+  return isLong ? { ...plan, dataFile: 'none' } : plan;
 }
 
 function qcow2Plan(random: Random, isBase: boolean): Pick<ImagePlan, 'options' | 'dataFile'> {

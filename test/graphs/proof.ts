@@ -6,9 +6,10 @@ import { DestinationContent, type Job } from '../../generated/blockjob/v1/job.ts
 import { graphOf } from '../support/checks.ts';
 import type { Admin } from '../support/qemu.ts';
 import { type Chain, type Link, mayChange, mayGo } from './chain.ts';
-import { expectShows, expectSnapshot } from './cold.ts';
+import { expectShows, expectSnapshot, type Viewer } from './cold.ts';
 import type { Contents } from './contents.ts';
 import type { Move } from './move.ts';
+import { isDone } from './steering.ts';
 import type { View } from './view.ts';
 import { look, touched, type World } from './world.ts';
 import { must } from './wrong.ts';
@@ -69,6 +70,19 @@ export async function expectTrue(moved: Moved): Promise<void> {
     if (!path.startsWith('/dev/')) await rm(path);
   }
   await expectShows('after the deletions', active, shows, viewer);
+}
+
+/** What is called done, or COMPLETE, is so by the names as they are now, whatever somebody has made of them. */
+export async function expectClaims(
+  { move, job, before, after, made }: Pick<Moved, 'move' | 'job' | 'before' | 'after' | 'made'>,
+  shows: Contents,
+  viewer: Viewer,
+): Promise<void> {
+  const { outcome } = job;
+  if (isDone(move, job)) await expectShows('called done', after[0], shows, viewer);
+  if (outcome?.destinationContent !== COMPLETE) return;
+  const copy = made ?? (move.what === 'commit' ? before[move.base] : undefined) ?? after[0];
+  await expectShows('called COMPLETE', copy, shows, viewer);
 }
 
 /** No job; and no file is open but those of the disk. */

@@ -17,9 +17,10 @@ import { Contents } from './contents.ts';
 import { type GraphPlan, graphPlan } from './graph-plan.ts';
 import { makeImages } from './images.ts';
 import { type Move, moveOf } from './move.ts';
-import { expectTrue } from './proof.ts';
+import { expectClaims, expectTrue } from './proof.ts';
+import { Rename } from './renames.ts';
 import { startOf } from './request.ts';
-import { isDone, Steering, stateOf } from './steering.ts';
+import { isDone, type Meddler, Steering, stateOf } from './steering.ts';
 import { hide, PLAIN, type View } from './view.ts';
 import { Guest, startAgain, startVm, told } from './vm.ts';
 import { look, touched } from './world.ts';
@@ -35,6 +36,8 @@ export interface Place {
   readonly canLoop: boolean;
   /** QEMU is in a mount namespace of its own. */
   readonly isApart: boolean;
+  /** Files are renamed while jobs run. */
+  readonly isMeddled: boolean;
 }
 
 export interface Tally {
@@ -49,10 +52,12 @@ export async function round(name: string, random: Random, place: Place, tally: T
   try {
     await using one = await Round.start(name, random, place, plan);
     for (let number = 1 + random.below(3); number > 0; number -= 1) {
-      const move = moveOf(random, one.chain.length, number);
+      const drawn = moveOf(random, one.chain.length, number);
+      // There must be time for it.
+      const move = place.isMeddled ? { ...drawn, isSlow: true } : drawn;
       said.push(JSON.stringify(move));
       const end = await one.move(move);
-      said.push(end);
+      said.push(...one.renames.splice(0), end);
       const sign = `${move.what}: ${end}`;
       if (end === 'COMPLETED') tally.done += 1;
       tally.ends.set(sign, (tally.ends.get(sign) ?? 0) + 1);
@@ -72,6 +77,8 @@ class Round implements AsyncDisposable {
   readonly #open: AsyncDisposableStack;
   readonly #view: View;
   readonly #late = new Set<string>();
+  /** In words, until somebody takes them. */
+  readonly renames: string[] = [];
   chain: Chain;
 
   private constructor(
@@ -128,15 +135,23 @@ class Round implements AsyncDisposable {
       const left = await service.listLeftovers(this.#name);
       must(left.length === 0, `a refused start leaves ${left.map((one) => one.name).join(', ')}`);
     };
-    const steering = new Steering(service, this.#guest, this.#random);
+    const steering = new Steering(service, this.#guest, this.#random, this.#meddler(move, copy));
     const ended = await steering.run(move, start, unchanged);
     if ('refusal' in ended) {
       if (copy !== undefined) await rm(copy, { force: true });
       return ended.refusal.metadata['kind'] ?? ended.refusal.reason;
     }
-    const { job, lost } = ended;
+    const { job, lost, renamed } = ended;
     const made = copy === undefined ? undefined : madeBy(copy, job);
     const before = this.chain;
+    if (renamed?.isThere === true) {
+      await expectClaims({ move, job, before, after: after(before, move, made), made }, this.#guest.shows, {
+        scratch: this.#place.scratch,
+        under: this.#view.under,
+        isLive: true,
+      });
+      await renamed.undo();
+    }
     if (!isDone(move, job)) this.#brokenOff(move);
     this.chain = without(lost.snapshotsOf, isDone(move, job) ? after(before, move, made) : before);
     const { shows } = this.#guest;
@@ -159,6 +174,17 @@ class Round implements AsyncDisposable {
     if (copy !== undefined && this.chain[0].path !== copy && existsSync(copy)) await rm(copy);
     await this.#guest.write();
     return stateOf(job);
+  }
+
+  #meddler(move: Move, copy: string | undefined): Meddler | undefined {
+    if (!this.#place.isMeddled) return undefined;
+    const made = copy === undefined ? undefined : { ...madeAt(copy), format: '' };
+    const disk = { chain: this.chain, copy, after: after(this.chain, move, made) };
+    return async () => {
+      const one = await Rename.some(this.#random, { ...disk, view: this.#view, folder: this.#place.folder });
+      if (one !== undefined) this.renames.push(one.text);
+      return one;
+    };
   }
 
   /** What QEMU has written to the base by then it may still have to flush. */
@@ -191,6 +217,9 @@ class Round implements AsyncDisposable {
 
 function madeBy(path: string, { destination }: Job): Link {
   const driver = destination?.format === ImageFormat.IMAGE_FORMAT_RAW ? 'raw' : 'qcow2';
-  const open = { driver, file: { driver: 'file', filename: path } };
-  return { path, format: driver, files: [path], open, snapshot: undefined };
+  return { ...madeAt(path), format: driver, open: { driver, file: { driver: 'file', filename: path } } };
+}
+
+function madeAt(path: string): Omit<Link, 'format'> {
+  return { path, files: [path], open: {}, snapshot: undefined };
 }

@@ -4,6 +4,7 @@ import { byId, errorOf, type Refusal, refusalOf } from '../support/caller.ts';
 import type { Random } from '../support/random.ts';
 import type { Service } from '../support/service.ts';
 import type { Move } from './move.ts';
+import type { Rename } from './renames.ts';
 import type { Start } from './request.ts';
 import type { Guest } from './vm.ts';
 import { must, WrongOutcome } from './wrong.ts';
@@ -19,6 +20,7 @@ const REASONS: ReadonlySet<string> = new Set([
   // In a mount namespace of QEMU's own.
   'PATH_DIFFERS_IN_QEMU',
   'FILE_NOT_KNOWN',
+  'DESTINATION_MISSING',
 ]);
 /** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
 const CANNOT_GROW = 'committing: Invalid argument';
@@ -26,21 +28,34 @@ const ACCEPTS: Readonly<Record<string, Accept>> = {
   LOSES_INTERNAL_SNAPSHOTS: Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS,
   SHARED_WRITER: Accept.ACCEPT_SHARED_WRITER,
 };
-const { STATE_COMPLETED: COMPLETED, STATE_CANCELLED: CANCELLED } = Job_State;
+const { STATE_COMPLETED: COMPLETED, STATE_CANCELLED: CANCELLED, STATE_FAILED: FAILED } = Job_State;
+const { STATE_UNRESOLVED: UNRESOLVED } = Job_State;
+const ENDS: ReadonlySet<Job_State> = new Set([COMPLETED, CANCELLED, FAILED, UNRESOLVED]);
+
+/** A node that is read-only when nobody writes (auto-read-only) QEMU opens anew then, by its name: also the one that a pivot leaves. */
+const NOT_OPENED = /Operation not permitted|Could not (?:re)?open|No such file/;
 
 export interface Lost {
   /** Of which images snapshots are lost. */
   readonly snapshotsOf: ReadonlySet<string>;
 }
 
-export type Ended = { readonly job: Job; readonly lost: Lost } | { readonly refusal: Refusal };
+export type Ended =
+  | { readonly job: Job; readonly lost: Lost; readonly renamed: Rename | undefined }
+  | { readonly refusal: Refusal };
+
+/** Renames something now; undefined: nothing. */
+export type Meddler = () => Promise<Rename | undefined>;
 
 export class Steering {
   readonly #service: Service;
   readonly #guest: Guest;
   readonly #random: Random;
+  readonly #meddle: Meddler | undefined;
+  #renamed: Rename | undefined;
 
-  constructor(service: Service, guest: Guest, random: Random) {
+  constructor(service: Service, guest: Guest, random: Random, meddle?: Meddler) {
+    this.#meddle = meddle;
     this.#service = service;
     this.#guest = guest;
     this.#random = random;
@@ -55,7 +70,7 @@ export class Steering {
         await this.#steer(move, started);
         const job = await this.#over(started);
         this.#expectEnd(move, job);
-        return { job, lost: { snapshotsOf } };
+        return { job, lost: { snapshotsOf }, renamed: this.#renamed };
       }
       await expectUntouched();
       const loss = started.metadata['accept'] ?? '';
@@ -74,18 +89,40 @@ export class Steering {
     const isEarly = move.ending === 'early';
     if (move.isSlow || isEarly) {
       if (this.#random.chance(0.7)) await this.#guest.write();
+      if (this.#random.chance(this.#meddle === undefined ? 0 : 0.6)) await this.#rename(id);
       if (isEarly) return await this.#abort(id, false, this.#random.chance(0.3));
       await this.#service.setSpeed(id, 0n).catch(refusalOf);
     }
     if (move.ending === 'done' || move.ending === 'pivots itself' || move.ending === 'finishes itself') return;
     await this.#service.until(id, 'STATE_READY');
     await this.#guest.write();
+    if (this.#meddle !== undefined && this.#renamed === undefined) await this.#rename(id);
     await this.#abort(id, move.ending === 'pivot', move.ending === 'force');
+  }
+
+  /** Of a job that has ended by then nobody can say which was first: then it is as if nothing had been renamed. */
+  async #rename(id: string): Promise<void> {
+    this.#renamed = await this.#meddle?.();
+    const { state } = await this.#service.getInfo(id);
+    if (ENDS.has(state)) await this.#renamed?.undo();
+  }
+
+  /** The job goes on: the name is given back, or the job is given up. */
+  async #afterRefusal(id: string): Promise<void> {
+    if (this.#random.chance(0.5)) {
+      await this.#renamed?.undo();
+      return await this.#abort(id, true, false);
+    }
+    await this.#abort(id, false, this.#random.chance(0.5));
   }
 
   /** It may have ended by itself meanwhile. */
   async #abort(id: string, pivot: boolean, force: boolean): Promise<void> {
     const job = await this.#service.abort({ job: byId(id), pivot, force }).catch(refusalOf);
+    if ('reason' in job && job.reason === 'DESTINATION_MOVED' && pivot && this.#renamed?.isThere === true) {
+      must(this.#renamed.matters, `not to be refused: ${job.message}`);
+      return await this.#afterRefusal(id);
+    }
     if ('reason' in job) must(['JOB_ENDED', 'JOB_ENDING'].includes(job.reason), `not ended: ${job.message}`);
   }
 
@@ -98,8 +135,15 @@ export class Steering {
   #expectEnd(move: Move, job: Job): void {
     const mayEnd = ['early', 'finish', 'force'].includes(move.ending) ? [COMPLETED, CANCELLED] : [COMPLETED];
     if (mayEnd.some((state) => state === job.state)) return;
+    if (this.#renamed?.matters === true && mayFail(job)) return;
+    if (this.#renamed !== undefined && job.state === FAILED && NOT_OPENED.test(errorOf(job)?.message ?? '')) return;
     throw new WrongOutcome(`${stateOf(job)}: ${errorOf(job)?.message}`);
   }
+}
+
+/** With the reason, and never with a word too much; or it was given up. */
+function mayFail(job: Job): boolean {
+  return job.state === CANCELLED || errorOf(job)?.reason === 'DESTINATION_MOVED' || job.state === UNRESOLVED;
 }
 
 function mayRefuse({ reason, message }: Refusal): boolean {
