@@ -189,9 +189,8 @@ export class VirtualMachines {
   of({ job, domain, domainUuid, process }: Sought): VirtualMachine | undefined {
     const having = this.all.filter((machine) => machine.has(job) && isOfUuid(machine, domainUuid));
     // Ids of jobs are told to callers: of several that claim one, the process that had it when it began.
-    const has = having.find((machine) => isProcess(machine, process)) ?? having[0];
-    if (has !== undefined) return has;
-    return theOne(this.all.filter((machine) => machine.answersTo(domainUuid ?? domain) && mayRun(machine, process)));
+    const likely = (one: VirtualMachine) => one.answersTo(domainUuid ?? domain) && mayRun(one, process);
+    return having.find((one) => isProcess(one, process)) ?? having[0] ?? theOne(this.all.filter(likely));
   }
 
   /** May this VM run the job? Another one is known to, or its process is another: then it does not. */
