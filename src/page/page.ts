@@ -52,6 +52,9 @@ const HEADERS = {
   'Cache-Control': 'no-cache',
 };
 
+/** A browser has six. */
+const CONNECTIONS = 100;
+
 /** How long answers under way may take at the end. */
 const GRACE_MS = 1000;
 
@@ -81,6 +84,7 @@ export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions)
       response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     }
   });
+  server.maxConnections = CONNECTIONS;
   try {
     await once(server.listen(at.port, at.host), 'listening');
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The page's server: whom it answers, and what of the contract there is behind it. */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request as startRequest } from 'node:http';
+import { connect } from 'node:net';
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-node';
 import { pino } from 'pino';
@@ -308,4 +309,21 @@ describe('the option --page', () => {
       `the page cannot be served on 127.0.0.1:${port}: the port is in use; choose another port with --page HOST:PORT, or go without it: --page off`,
     );
   });
+});
+
+test('a hundred connections at a time, and one more is closed as it comes', async () => {
+  await using page = await serving({});
+  const port = Number(new URL(page.url).port);
+  const open = async () => {
+    const socket = connect({ port, host: '127.0.0.1' });
+    socket.on('error', () => undefined);
+    await once(socket, 'connect');
+    return socket;
+  };
+  const sockets = await Promise.all(Array.from({ length: 100 }, open));
+  const more = await open();
+  more.resume();
+  await once(more, 'close');
+  expect(sockets.filter(({ destroyed }) => destroyed)).toEqual([]);
+  for (const socket of sockets) socket.destroy();
 });
