@@ -109,7 +109,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   server.addService(tolerant(ServerServiceService), { ...serverHandlers(info, mayAskForInfo, context) });
   const names = ['', ...SERVICES];
   const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'SERVING'])));
-  addHealth(health, server);
+  addHealth(health, server, names);
   reflection().addToServer(server);
 
   const address = await bind(server, listen, certificates);
@@ -162,19 +162,19 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
   return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
 }
 
-/** Longer than the name of any service. */
-const SERVICE_NAME_BYTES = 256;
+/** No service has this name. */
+const UNKNOWN = '?';
 
-/** A service that nobody knows is watched under its name, which is kept: so it is cut, and still nobody knows it. */
-function addHealth(health: HealthImplementation, server: Server): void {
+/** The library keeps each name that was ever watched, and V8 a whole text for a cut of it: all unknown ones are one. */
+function addHealth(health: HealthImplementation, server: Server, names: readonly string[]): void {
   const addService: Server['addService'] = (service, implementation) => {
     const methods = Object.entries<ServiceDefinition[string]>(service).map(([name, method]) => {
       const requestDeserialize = (bytes: Buffer): unknown => {
         try {
           const { service: asked } = method.requestDeserialize(bytes) as { readonly service: string };
-          return { service: asked.slice(0, SERVICE_NAME_BYTES) };
+          return { service: names.includes(asked) ? asked : UNKNOWN };
         } catch {
-          return { service: 'what is no message' };
+          return { service: UNKNOWN };
         }
       };
       return [name, { ...method, requestDeserialize }];

@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import {
@@ -471,7 +473,30 @@ describe('a stream of another service', () => {
     await within(5000, 'the drain', server.drain(100));
     expect((await ended).error).toMatchObject({ code: expect.any(Number) });
   });
+
+  test('leaves nothing of names that nobody knows', async () => {
+    await using server = await serving('unix', {});
+    const watch = async (count: number) => {
+      const watching = server.watchHealth(`${count}`.padEnd(150_000, 'x'));
+      const ended = collect(watching);
+      const [answer] = (await once(watching, 'data')) as [unknown];
+      expect(answer).toMatchObject({ status: 'SERVICE_UNKNOWN' });
+      watching.cancel();
+      await ended;
+    };
+    await watch(0);
+    const before = heapBytes();
+    for (let count = 1; count <= 300; count += 1) await watch(count);
+    expect(heapBytes() - before).toBeLessThan(15_000_000);
+  });
 });
+
+/** What is in use, and no garbage. */
+function heapBytes(): number {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc()');
+  return process.memoryUsage().heapUsed;
+}
 
 async function* failing(after: number, error: unknown): AsyncGenerator<JobEvent> {
   for (let count = 0; count < after; count += 1) yield event('PROGRESS');

@@ -59,7 +59,7 @@ export interface StubServer extends AsyncDisposable {
   readonly domains: DomainServiceClient;
   /** grpc.health.v1, of the server as a whole. */
   healthNow(): Promise<string>;
-  watchHealth(): ClientReadableStream<unknown>;
+  watchHealth(service?: string): ClientReadableStream<unknown>;
   /** Log lines so far. */
   readonly log: readonly Readonly<Record<string, unknown>>[];
   drain(graceMs: number): Promise<void>;
@@ -106,7 +106,7 @@ export async function serving(
           else reject(error);
         });
       }),
-    watchHealth: () => health['Watch']?.({ service: '' }) as ClientReadableStream<unknown>,
+    watchHealth: (service = '') => health['Watch']?.({ service }) as ClientReadableStream<unknown>,
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   };
 }
