@@ -136,15 +136,8 @@ export class VirtualMachines {
     };
     const onChange = () => this.changes.notify();
     const { log, observer } = this.#options;
-    const machine: VirtualMachine = new VirtualMachine({
-      socketPath,
-      givenName,
-      log,
-      budget: this.#budget,
-      ...(observer === undefined ? {} : { observer }),
-      onUp,
-      onChange,
-    });
+    const given = { log, ...(observer === undefined ? {} : { observer }), budget: this.#budget };
+    const machine: VirtualMachine = new VirtualMachine({ socketPath, givenName, ...given, onUp, onChange });
     this.#machines.set(socketPath, machine);
     machine.start();
   }

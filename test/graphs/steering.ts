@@ -123,6 +123,8 @@ export class Steering {
       must(this.#renamed.matters, `not to be refused: ${job.message}`);
       return await this.#afterRefusal(id);
     }
+    // The job's own error, of one that has failed.
+    if ('reason' in job && this.#renamed !== undefined && NOT_OPENED.test(job.message)) return;
     if ('reason' in job) must(['JOB_ENDED', 'JOB_ENDING'].includes(job.reason), `not ended: ${job.message}`);
   }
 
