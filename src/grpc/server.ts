@@ -128,7 +128,10 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       const timers = [
         new Timer(() => endCalls.abort(draining), graceMs),
         // Whoever does not take its answer by then does not get one.
-        new Timer(() => server.forceShutdown(), graceMs + LAST_MS),
+        new Timer(() => {
+          server.forceShutdown();
+          door.endAll();
+        }, graceMs + LAST_MS),
       ];
       await closed;
       for (const timer of timers) timer[Symbol.dispose]();

@@ -113,7 +113,11 @@ describe('connections', () => {
       await Promise.all(closed);
     }
     expect(letIn).toBe(10);
-    await server.drain(0);
+    // One that has not shaken hands yet does not keep the server.
+    const silent = connect({ port: portOf(server), host: '127.0.0.1' });
+    silent.on('error', () => undefined);
+    await once(silent, 'connect');
+    await within(5000, 'the end', server.drain(0));
   });
 
   test('one that is old is made anew: calls end on it, a watch is told to come back', async () => {

@@ -59,6 +59,7 @@ export class Door implements Disposable {
   readonly #log: Logger;
   readonly #connections = new Map<ServerHttp2Session, Connection>();
   readonly #sockets: Shares;
+  readonly #open = new Set<Socket>();
   readonly #unary = new Shares(UNARY);
   readonly #lasting = new Shares(LASTING);
   readonly #arrivals = new Shares(ARRIVING);
@@ -108,7 +109,11 @@ export class Door implements Disposable {
       socket.destroy();
       return false;
     }
-    socket.once('close', () => this.#sockets.giveBack(peer));
+    this.#open.add(socket);
+    socket.once('close', () => {
+      this.#open.delete(socket);
+      this.#sockets.giveBack(peer);
+    });
     return true;
   }
 
@@ -182,6 +187,11 @@ export class Door implements Disposable {
       most?.end();
     }
     this.#turns.again();
+  }
+
+  /** Ends every connection at once, those too of which gRPC has not heard, as in the middle of a handshake. */
+  endAll(): void {
+    for (const socket of this.#open) socket.destroy();
   }
 
   [Symbol.dispose](): void {
