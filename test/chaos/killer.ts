@@ -18,6 +18,7 @@ import { type Verdict, WrongOutcome } from './wrong.ts';
 export const PHASES = ['STARTING', 'RUNNING', 'READY', 'ENDING', 'ENDED'] as const;
 export type Phase = (typeof PHASES)[number];
 
+const OWN_UID = process.getuid?.() ?? 0;
 const LOGS = 4;
 const LOG_LINES = 60;
 
@@ -46,6 +47,8 @@ export class Killer implements AsyncDisposable {
   #lastMs = 0;
   #service: Service;
   #ended: () => void;
+  /** Whose the files are: a service takes no state folder of another user. */
+  #uid = OWN_UID;
   #dying: Promise<void> | undefined;
   #calm = 0;
   #goesOn: Promise<void> = Promise.resolve();
@@ -150,7 +153,9 @@ export class Killer implements AsyncDisposable {
       this.#lastMs = Date.now();
       const sight = random.chance(0.3) ? sights[random.below(sights.length)] : undefined;
       if (sight !== undefined) this.sights.set(sight.name, (this.sights.get(sight.name) ?? 0) + 1);
-      if (sight?.uid !== undefined) await this.#giveTo(sight.uid);
+      const uid = sight?.uid ?? OWN_UID;
+      if (uid !== this.#uid) await this.#giveTo(uid);
+      this.#uid = uid;
       this.#service = await Service.start({ ...service, ...(sight && { under: sight.under }) });
       this.#ended = waits.lives.open();
     } catch (error) {

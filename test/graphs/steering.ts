@@ -63,14 +63,13 @@ export class Steering {
 
   async run(move: Move, start: Start, expectUntouched: () => Promise<void>): Promise<Ended> {
     const accept: Accept[] = [];
-    const snapshotsOf = new Set<string>();
     for (;;) {
       const started = await start(this.#service, accept).catch(refusalOf);
       if (!('reason' in started)) {
         await this.#steer(move, started);
         const job = await this.#over(started);
         this.#expectEnd(move, job);
-        return { job, lost: { snapshotsOf }, renamed: this.#renamed };
+        return { job, lost: { snapshotsOf: snapshotsLost(job) }, renamed: this.#renamed };
       }
       await expectUntouched();
       const loss = started.metadata['accept'] ?? '';
@@ -81,7 +80,6 @@ export class Steering {
       }
       must(!accept.includes(one), `${loss} is accepted, and still refused`);
       accept.push(one);
-      if (one === Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS) snapshotsOf.add(started.metadata['path'] ?? '');
     }
   }
 
@@ -144,6 +142,14 @@ export class Steering {
 }
 
 /** With the reason, and never with a word too much; or it was given up. */
+/** To accept it once is to accept it of each image; the outcome tells of which. */
+function snapshotsLost({ outcome }: Job): ReadonlySet<string> {
+  const told = (outcome?.evidence ?? []).map(({ text }) =>
+    /^LOSES_INTERNAL_SNAPSHOTS was accepted: (.*) has internal snapshots \(/s.exec(text),
+  );
+  return new Set(told.flatMap((found) => found?.[1] ?? []));
+}
+
 function mayFail(job: Job): boolean {
   return job.state === CANCELLED || errorOf(job)?.reason === 'DESTINATION_MOVED' || job.state === UNRESOLVED;
 }

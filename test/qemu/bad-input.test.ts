@@ -305,8 +305,8 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       {
         what: 'a folder that is a file',
         ask: () => copy(here('file/new')),
-        ...MISSING,
-        metadata: at('file/new'),
+        ...INVALID,
+        metadata: () => ({ field: 'destination.file', problem: 'goes through a file as if it was a folder' }),
       },
       {
         what: 'a name that no file system takes',
@@ -721,7 +721,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     const REFS: readonly [string, Parameters<typeof GetInfoRequest.fromPartial>[0]['job'], string, string][] = [
       ['unknown id', byId('bj0123456789abcdef'), 'NOT_FOUND', 'JOB_NOT_FOUND'],
       ['hostile id', byId('../../etc/passwd'), 'NOT_FOUND', 'JOB_NOT_FOUND'],
-      ['long id', byId('x'.repeat(4000)), 'NOT_FOUND', 'JOB_NOT_FOUND'],
+      ['long id', byId('x'.repeat(4000)), 'INVALID_ARGUMENT', 'FIELD_INVALID'],
       ['id with a line break', byId('a\nb"😀'), 'NOT_FOUND', 'JOB_NOT_FOUND'],
       ['empty id', byId(''), 'INVALID_ARGUMENT', 'FIELD_INVALID'],
       ['no ref', {}, 'INVALID_ARGUMENT', 'FIELD_INVALID'],
