@@ -1,5 +1,8 @@
 /** Who asks, on a port with certificates: names of another kind, and gateways whose headers make no sense. */
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { connect as connectHttp2 } from 'node:http2';
+import { promisify } from 'node:util';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -34,12 +37,16 @@ beforeAll(async () => {
 });
 afterAll(async () => await opened.disposeAsync());
 
-async function callerWith(names: SignOptions): Promise<Caller> {
+async function pemsOf(names: SignOptions): Promise<readonly (Buffer | undefined)[]> {
   const pair = await authority.sign(`caller-${(count += 1)}`, names);
-  const [ca, key, certificate] = await Promise.all(
+  return await Promise.all(
     [authority.caFile, pair.privateKeyFile, pair.certificateFile].map(async (file) => await readFile(file)),
   );
-  const caller = new Caller(address, credentials.createSsl(ca ?? null, key, certificate));
+}
+
+async function callerWith(names: SignOptions): Promise<Caller> {
+  const [ca, key, certificate] = await pemsOf(names);
+  const caller = new Caller(address, credentials.createSsl(ca ?? null, key ?? null, certificate ?? null));
   opened.defer(() => caller.close());
   return caller;
 }
@@ -86,4 +93,21 @@ test.each([
       metadata: { gateway: GATEWAY, header },
     });
   }
+});
+
+test('a gateway may have the watches of many on its connection, and nobody else', async () => {
+  const streamsOf = async (names: SignOptions) => {
+    const [ca, key, cert] = await pemsOf(names);
+    const session = connectHttp2(`https://${address}`, { ca, key, cert });
+    try {
+      await once(session, 'remoteSettings');
+      // What is set of this connection comes behind what is set of all, and before any answer.
+      await promisify(session.ping.bind(session))();
+      return session.remoteSettings.maxConcurrentStreams;
+    } finally {
+      session.close();
+    }
+  };
+  expect(await streamsOf({ uri: GATEWAY })).toBe(3000);
+  expect(await streamsOf({ uri: 'spiffe://site/ops' })).toBe(100);
 });
