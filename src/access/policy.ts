@@ -8,14 +8,12 @@
  */
 
 import { fits } from '../core/pattern.ts';
-import { allows, type Grant, type Right } from '../core/rights.ts';
+import { allows, type Grant, LARGEST_GRANT_BYTES, type Right } from '../core/rights.ts';
 import { isRecord } from '../lib/record.ts';
 
 /** The longest SPIFFE id. */
 const LONGEST_CALLER = 2048;
 const LONGEST_DOMAIN = 1024;
-/** What one caller may do travels with each of its calls from gateway to agent, in headers of 8 KiB at most. */
-const LARGEST_GRANT_BYTES = 4 * 1024;
 const MOST_REMEMBERED = 1000;
 const SPIFFE = 'spiffe://';
 

@@ -12,6 +12,9 @@ export interface Grant {
   readonly operate: readonly string[];
 }
 
+/** As JSON. It travels with each call from gateway to agent. */
+export const LARGEST_GRANT_BYTES = 16 * 1024;
+
 /** As they are now. */
 export type Rights = () => Grant;
 

@@ -103,7 +103,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     'grpc-node.max_session_memory': gateways.length === 0 ? SESSION_MIB.plain : SESSION_MIB.gateway,
   });
   const isGateway = (session: ServerHttp2Session) => namesOf(session).some((name) => context.gateways.has(name));
-  const door = new Door(server, { limits, isGateway, log });
+  const door = new Door(server, { limits, isGateway: gateways.length === 0 ? undefined : isGateway, log });
   server.addService(tolerant(BlockJobServiceService), { ...blockJobHandlers(jobs, context) });
   server.addService(tolerant(DomainServiceService), { ...domainHandlers(jobs, context) });
   server.addService(tolerant(ServerServiceService), { ...serverHandlers(info, mayAskForInfo, context) });

@@ -111,3 +111,24 @@ test('a gateway may have the watches of many on its connection, and nobody else'
   expect(await streamsOf({ uri: GATEWAY })).toBe(3000);
   expect(await streamsOf({ uri: 'spiffe://site/ops' })).toBe(100);
 });
+
+test('a gateway sends as much of what a caller may do as a policy may say of one', async () => {
+  const names = Array.from({ length: (16 * 1024) / 16 - 4 }, (_, at) => `domain-${String(at).padStart(6, '0')}`);
+  const rights = Buffer.from(JSON.stringify({ read: names, operate: [] }));
+  expect(rights.length).toBeLessThanOrEqual(16 * 1024);
+  const gateway = await callerWith({ uri: GATEWAY });
+  const other = await callerWith({ uri: 'spiffe://site/ops' });
+  const code = async ({ domains }: Caller) => {
+    const metadata = new Metadata();
+    metadata.set('blockjob-caller', 'spiffe://site/ops');
+    metadata.set('blockjob-rights-bin', rights);
+    const options = { deadline: Date.now() + 5000 };
+    return await new Promise((resolve) => {
+      domains.listDomains({ host: '', pageSize: 0, pageToken: '' }, metadata, options, (error) => {
+        resolve(error?.code ?? status.OK);
+      });
+    });
+  };
+  expect(await code(gateway)).toBe(status.OK);
+  expect(await code(other)).toBe(status.RESOURCE_EXHAUSTED);
+});

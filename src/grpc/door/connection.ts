@@ -15,8 +15,16 @@ interface Call {
   unsentSince: number | undefined;
 }
 
+interface ConnectionOptions {
+  readonly streams: number;
+  readonly headerBytes: number;
+  readonly arrivals: Shares;
+}
+
 export class Connection {
   readonly peer: string;
+  /** Of one call. */
+  readonly headerBytes: number;
   /** Watches and their like: a connection that they fill would have no room to ask anything. */
   readonly mostLasting: number;
   readonly #session: ServerHttp2Session;
@@ -29,9 +37,10 @@ export class Connection {
   readonly #arrivals: Shares;
   #lasting = 0;
 
-  constructor(session: ServerHttp2Session, peer: string, { streams, arrivals }: { streams: number; arrivals: Shares }) {
+  constructor(session: ServerHttp2Session, peer: string, { streams, headerBytes, arrivals }: ConnectionOptions) {
     this.#session = session;
     this.peer = peer;
+    this.headerBytes = headerBytes;
     this.mostLasting = Math.max(1, Math.floor(streams * 0.8));
     this.#arrivals = arrivals;
   }

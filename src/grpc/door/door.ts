@@ -42,8 +42,8 @@ interface Inside {
 
 export interface DoorOptions {
   readonly limits: DoorLimits;
-  /** Who brings the watches of many. */
-  readonly isGateway: (session: ServerHttp2Session) => boolean;
+  /** Who brings the watches of many, and says what they may do. Undefined: nobody. */
+  readonly isGateway: ((session: ServerHttp2Session) => boolean) | undefined;
   readonly log: Logger;
 }
 
@@ -55,7 +55,7 @@ const sum = (numbers: Iterable<number>) => Iterator.from(numbers).reduce((all, o
 export class Door implements Disposable {
   readonly #inside: Inside;
   readonly #limits: DoorLimits;
-  readonly #isGateway: (session: ServerHttp2Session) => boolean;
+  readonly #isGateway: DoorOptions['isGateway'];
   readonly #log: Logger;
   readonly #connections = new Map<ServerHttp2Session, Connection>();
   readonly #sockets: Shares;
@@ -82,7 +82,8 @@ export class Door implements Disposable {
       maxHeaderListPairs: HEADERS,
       settings: {
         maxConcurrentStreams: limits.streams,
-        maxHeaderListSize: HEADER_BYTES,
+        // Of all connections: what is set of one is not in force when its first call comes.
+        maxHeaderListSize: isGateway === undefined ? HEADER_BYTES.plain : HEADER_BYTES.gateway,
         initialWindowSize: WINDOW_BYTES,
       },
     } satisfies SecureServerOptions);
@@ -118,10 +119,12 @@ export class Door implements Disposable {
   }
 
   #meet(session: ServerHttp2Session): void {
-    const isGateway = this.#isGateway(session);
+    const isGateway = this.#isGateway?.(session) === true;
     const streams = isGateway ? Math.max(LASTING.inAll, this.#limits.streams) : this.#limits.streams;
     if (isGateway) session.settings({ maxConcurrentStreams: streams });
-    const connection = new Connection(session, peerOf(session.socket), { streams, arrivals: this.#arrivals });
+    const headerBytes = isGateway ? HEADER_BYTES.gateway : HEADER_BYTES.plain;
+    const options = { streams, headerBytes, arrivals: this.#arrivals };
+    const connection = new Connection(session, peerOf(session.socket), options);
     this.#connections.set(session, connection);
     session.once('close', () => {
       this.#connections.delete(session);
@@ -137,7 +140,7 @@ export class Door implements Disposable {
       stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
-    if (sizeOf(headers) > HEADER_BYTES) {
+    if (sizeOf(headers) > connection.headerBytes) {
       this.#tally.count('headers', connection.peer);
       stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
       return;
