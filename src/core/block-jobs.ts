@@ -35,6 +35,8 @@ export interface Call {
   readonly caller?: string;
   /** Each of them has to allow what is done. Undefined: no policy says who may do what. */
   readonly rights?: readonly Rights[];
+  /** Told when the caller may operate what was found: what it asks for may be done from then on. */
+  readonly onMayOperate?: () => void;
   /** At which epoch a gateway has heard that the domain is this host's. */
   readonly epoch?: bigint;
 }

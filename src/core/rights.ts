@@ -32,6 +32,7 @@ export function may({ rights = [] }: Call, right: Right, domain: string): boolea
 export function mustOperate(call: Call, domain: string, unknown: Failure): void {
   if (!may(call, 'read', domain)) notThere(unknown, call, domain);
   if (!may(call, 'operate', domain)) throw new BlockJobError(notAllowed(call, 'operate', domain));
+  call.onMayOperate?.();
 }
 
 /**

@@ -50,25 +50,33 @@ export function unary<Request, Response>(
   audit?: Audit<Request>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
+    // Of one that has left, the connection may be gone.
+    const who = whoAsks(call, context);
+    let mayOperate = false;
+    const onMayOperate = () => {
+      mayOperate = true;
+    };
     const run = async () => {
       try {
-        const response = await answerUnary(context, call, handle);
-        if (audit !== undefined)
-          context.log.info({ ...audit(call.request), ...whoAsks(call, context) }, `audit: ${name} done`);
+        const ask = async (request: Request, asked: Call) => await handle(request, { ...asked, onMayOperate });
+        const response = await answerUnary(context, call, ask);
+        if (audit !== undefined) context.log.info({ ...audit(call.request), ...who }, `audit: ${name} done`);
         return response;
       } catch (error) {
         // Nobody reads the answer any more, and the end of a wait is no error. What was asked for may be done all the same.
         if (call.cancelled) {
           const asked = audit && auditOf(call, audit);
-          if (asked !== undefined) noteRefused(context, call, 'left', asked, `audit: ${name} left`);
+          const message = `audit: ${name} left`;
+          if (asked !== undefined && mayOperate) context.log.info({ ...asked, ...who }, message);
+          else if (asked !== undefined) noteRefused(context, who, 'left', asked, message);
           throw error;
         }
         const answer = answerTo(error, context.log);
         const details = { rpc: name, why: answer.details, ...hiddenBy(error) };
         const isAudited = audit !== undefined || isDenied(answer, error);
         const asked = audit === undefined ? details : { ...auditOf(call, audit), ...details };
-        if (isAudited) noteRefused(context, call, reasonIn(answer), asked, `audit: ${name} refused`);
-        else context.log.debug({ ...details, ...whoAsks(call, context) }, 'call refused');
+        if (isAudited) noteRefused(context, who, reasonIn(answer), asked, `audit: ${name} refused`);
+        else context.log.debug({ ...details, ...who }, 'call refused');
         callback(answer);
         throw error;
       }
@@ -116,6 +124,7 @@ export function serverStream<Request, Response>(
   handle: (request: Request, call: Call) => AsyncIterable<Response>,
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
+    const who = whoAsks(call, context);
     const run = async () => {
       try {
         throwIfRefused(call.request);
@@ -128,7 +137,7 @@ export function serverStream<Request, Response>(
         const answer = answerTo(error, context.log);
         if (isDenied(answer, error)) {
           const details = { why: answer.details, ...hiddenBy(error) };
-          noteRefused(context, call, reasonIn(answer), details, `audit: ${name} refused`);
+          noteRefused(context, who, reasonIn(answer), details, `audit: ${name} refused`);
         }
         // destroy() would send no status at all, and the client would wait for ever.
         call.emit('error', answer);
@@ -173,12 +182,14 @@ function hiddenBy(error: unknown): { readonly hides?: string } {
   return hidden === undefined ? {} : { hides: hidden.text };
 }
 
-function noteRefused(context: CallContext, call: AnyCall, reason: string, asked: object, message: string): void {
-  const { caller, via, address } = whoAsks(call, context);
+function noteRefused(context: CallContext, by: Asking, reason: string, asked: object, message: string): void {
+  const { caller, address } = by;
   // The port is another one for each connection.
   const who = caller ?? address.replace(/:\d+$/, '');
-  context.refusals.note({ who, reason }, () => context.log.info({ ...asked, caller, via, address }, message));
+  context.refusals.note({ who, reason }, () => context.log.info({ ...asked, ...by }, message));
 }
+
+type Asking = ReturnType<typeof whoAsks>;
 
 /** For the audit log. */
 function whoAsks(call: AnyCall, { gateways }: CallContext) {

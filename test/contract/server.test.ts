@@ -18,6 +18,7 @@ import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call, JobEvent } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
+import { mustOperate } from '../../src/core/rights.ts';
 import { refusalOf, refused } from '../support/caller.ts';
 import { eventually } from '../support/checks.ts';
 import { within } from '../support/qemu.ts';
@@ -368,6 +369,33 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     await left.promise;
     await nextTurn();
     expect(server.log).toContainEqual(expect.objectContaining({ msg: 'audit: StartCopy left' }));
+  });
+
+  test('of changes whose caller may make them and leaves each is in the audit log, however many', async () => {
+    let entered = Promise.withResolvers<void>();
+    await using server = await serving(transport, {
+      startCopy: async ({ disk: { domain } }, call) => {
+        mustOperate(call, domain, failure('DOMAIN_NOT_FOUND', { domain }));
+        entered.resolve();
+        await once(call.signal, 'abort');
+        throw call.signal.reason;
+      },
+    });
+    for (let n = 0; n < 15; n += 1) {
+      entered = Promise.withResolvers<void>();
+      const request = StartCopyRequest.fromPartial({ disk: { domain: `vm${n}`, disk: 'vd0' } });
+      const running = server.jobs.startCopy(request, () => undefined);
+      await within(5000, 'the call', entered.promise);
+      running.cancel();
+    }
+    const isLeft = (line: unknown) => JSON.stringify(line).includes('audit: StartCopy left');
+    const lines = await eventually('a line for each', () => {
+      const found = server.log.filter(isLeft);
+      return found.length === 15 ? found : undefined;
+    });
+    // And each says who it was.
+    const addresses = new Set(lines.map((line) => (line as { readonly address: string }).address));
+    expect([...addresses]).toEqual([transport === 'tcp' ? expect.stringMatching(/^127\.0\.0\.1:/) : 'unknown']);
   });
 
   test('a call ends when its caller leaves, also where nobody listens to that', async () => {
