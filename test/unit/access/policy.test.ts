@@ -87,9 +87,9 @@ describe('a policy', () => {
     const read = (callers: object) => Policy.read(JSON.stringify({ callers }));
     expect(read({ me: { read: ['a'.repeat(1025)] } })).toContain('Caller me has a domain longer than 1024');
     expect(read({ ['a'.repeat(2049)]: {} })).toContain('The name of a caller is longer than 2048');
-    expect(read({ me: { read: names(350) }, you: { read: names(350) } })).toBeInstanceOf(Policy);
-    expect(read({ 'me*': { read: names(400) } })).toContain('Callers with a * may have 44');
-    expect(read({ '*': { operate: names(180) }, me: { read: names(200) } })).toContain(
+    expect(read({ me: { read: names(1400) }, you: { read: names(1400) } })).toBeInstanceOf(Policy);
+    expect(read({ 'me*': { read: names(1600) } })).toContain('Callers with a * may have 176');
+    expect(read({ '*': { operate: names(720) }, me: { read: names(800) } })).toContain(
       'Caller me, with what is said of callers with a *, may have',
     );
   });
