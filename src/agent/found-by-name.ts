@@ -4,6 +4,7 @@
  */
 import type { Image } from '../core/chain.ts';
 import { fileNamed, namesFormat } from '../core/disks/header-names.ts';
+import { isMisnamed } from '../core/disks/kinds.ts';
 import { fail } from '../core/errors.ts';
 import type { KnownFile } from '../core/plans/step.ts';
 import { stat } from './disk-files.ts';
@@ -38,7 +39,8 @@ async function provedFiles(
   const files = images.map(async (image) => {
     // Its header is read back here, by this name.
     const root = image === relinked ? '' : opens.root;
-    const paths = [image.path, image.dataFile].filter((path) => path.startsWith('/'));
+    // What has a name that QEMU does not tell whole nobody can look up.
+    const paths = [image.path, image.dataFile].filter((path) => path.startsWith('/') && !isMisnamed(path));
     return await Promise.all(paths.map(async (path) => await proved(path, { ...opens, root }, domain)));
   });
   return (await Promise.all(files)).flat();

@@ -388,14 +388,13 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       await within(5000, 'the call', entered.promise);
       running.cancel();
     }
-    const isLeft = (line: unknown) => JSON.stringify(line).includes('audit: StartCopy left');
     const lines = await eventually('a line for each', () => {
-      const found = server.log.filter(isLeft);
+      const found = server.log.filter((line) => JSON.stringify(line).includes('audit: StartCopy left'));
       return found.length === 15 ? found : undefined;
     });
     // And each says who it was.
     const addresses = new Set(lines.map((line) => (line as { readonly address: string }).address));
-    expect([...addresses]).toEqual([transport === 'tcp' ? expect.stringMatching(/^127\.0\.0\.1:/) : 'unknown']);
+    expect([...addresses].join()).toMatch(transport === 'tcp' ? /^127\.0\.0\.1:\d+$/ : /^unknown$/);
   });
 
   test('a call ends when its caller leaves, also where nobody listens to that', async () => {

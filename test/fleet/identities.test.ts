@@ -95,19 +95,20 @@ test.each([
   }
 });
 
+async function streamsOf(names: SignOptions): Promise<number | undefined> {
+  const [ca, key, cert] = await pemsOf(names);
+  const session = connectHttp2(`https://${address}`, { ca, key, cert });
+  try {
+    await once(session, 'remoteSettings');
+    // What is set of this connection comes behind what is set of all, and before any answer.
+    await promisify(session.ping.bind(session))();
+    return session.remoteSettings.maxConcurrentStreams;
+  } finally {
+    session.close();
+  }
+}
+
 test('a gateway may have the watches of many on its connection, and nobody else', async () => {
-  const streamsOf = async (names: SignOptions) => {
-    const [ca, key, cert] = await pemsOf(names);
-    const session = connectHttp2(`https://${address}`, { ca, key, cert });
-    try {
-      await once(session, 'remoteSettings');
-      // What is set of this connection comes behind what is set of all, and before any answer.
-      await promisify(session.ping.bind(session))();
-      return session.remoteSettings.maxConcurrentStreams;
-    } finally {
-      session.close();
-    }
-  };
   expect(await streamsOf({ uri: GATEWAY })).toBe(3000);
   expect(await streamsOf({ uri: 'spiffe://site/ops' })).toBe(100);
 });

@@ -18,8 +18,10 @@ export interface Kind {
 /** As headers have them: a path, or a URI. */
 const HAS_NAME = /^(\/|[a-z][a-z0-9+.-]*:\/\/)/;
 
-/** QEMU writes it where a name is no UTF-8. */
-const REPLACED = '\uFFFD';
+/** QEMU writes U+FFFD where a name is no UTF-8. */
+export function isMisnamed(path: string): boolean {
+  return path.includes('\uFFFD');
+}
 
 const notKnown = refused('it is not known what would become of it');
 const filtered = refused('it is not known what would become of the filter');
@@ -103,7 +105,7 @@ export const KINDS = {
   },
   MISNAMED: {
     title: 'of a name that is no UTF-8, and that QEMU does not tell whole',
-    of: ({ path }) => (path.includes(REPLACED) ? 'has a name that is no UTF-8' : undefined),
+    of: ({ path }) => (isMisnamed(path) ? 'has a name that is no UTF-8' : undefined),
     fates: {
       READ: carried(''),
       FILLED: kept(''),
