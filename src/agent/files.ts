@@ -194,7 +194,16 @@ export function isSame(file: KnownFile, now: BigIntStats): boolean {
 /** Who opens it by its name finds that very file: a link may lead there, too. Rejects where it cannot be told. */
 export async function isFoundAs(file: KnownFile): Promise<boolean> {
   const now = await stat(file.path).catch(ifAbsent);
-  return now !== undefined && isSame(file, now);
+  if (now === undefined) return false;
+  const { device, inode } = knownAs(file.path, now);
+  // NFS and its like have another number at each mount, and no time of birth: the same name and inode have to do there.
+  const isMountedAgain = inode === file.inode && [device, file.device].every(isNumberedAtMount);
+  return isSame(file, now) || (isMountedAgain && file.birthTimeNs === NO_BIRTH_TIME);
+}
+
+/** Its file system is on no disk of this host: the kernel gives it the next number of major 0 (include/linux/fs.h). */
+function isNumberedAtMount(device: string): boolean {
+  return ((BigInt(device) >> 8n) & 0xfffn) === 0n;
 }
 
 /** The same for each name of one file or device; of what is no file that is there, the name itself. */

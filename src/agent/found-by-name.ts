@@ -41,17 +41,30 @@ async function provedFiles(
     const root = image === relinked ? '' : opens.root;
     // What has a name that QEMU does not tell whole nobody can look up.
     const paths = [image.path, image.dataFile].filter((path) => path.startsWith('/') && !isMisnamed(path));
-    return await Promise.all(paths.map(async (path) => await proved(path, { ...opens, root }, domain)));
+    const known = paths.map(
+      async (path) => await proved(path, { ...opens, root }, { domain, isRead: image === relinked }),
+    );
+    return (await Promise.all(known)).flat();
   });
   return (await Promise.all(files)).flat();
 }
 
-/** As a process finds it whose root that is. */
-async function proved(path: string, opens: OpenFiles, domain: string): Promise<KnownFile> {
-  const differs = () => fail('PATH_DIFFERS_IN_QEMU', { path, domain });
-  const there = await soughtAt(path, opens.root);
-  if (there === undefined || !(await isOpen(opens, there))) differs();
-  return knownAs(path, await stat(await inRoot(opens.root, path)).catch(differs));
+interface Proving {
+  readonly domain: string;
+  /** This service has to read it. */
+  readonly isRead: boolean;
+}
+
+/** As a process finds it whose root that is. Nothing: QEMU may look there and this service may not, as on NFS that takes root for nobody. */
+async function proved(path: string, opens: OpenFiles, { domain, isRead }: Proving): Promise<readonly KnownFile[]> {
+  try {
+    const stats = await stat(await inRoot(opens.root, path));
+    const there = await soughtAt(path, opens.root);
+    if (there !== undefined && (await isOpen(opens, there))) return [knownAs(path, stats)];
+  } catch (error) {
+    if (!isRead && error instanceof Error && 'code' in error && error.code === 'EACCES') return [];
+  }
+  return fail('PATH_DIFFERS_IN_QEMU', { path, domain });
 }
 
 async function refuseOtherHeaders(images: readonly Image[], relinked: Image | undefined, root: string): Promise<void> {

@@ -2,7 +2,16 @@
 import { link, lstat, mkdir, open, readFile, rename, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createFile, deleteImage, fileKey, isStill, isThere, knownAs, removeFile } from '../../../src/agent/files.ts';
+import {
+  createFile,
+  deleteImage,
+  fileKey,
+  isFoundAs,
+  isStill,
+  isThere,
+  knownAs,
+  removeFile,
+} from '../../../src/agent/files.ts';
 import { holderOf } from '../../../src/agent/graphs.ts';
 import type { FileOwner, KnownFile, MadeFile } from '../../../src/core/plans/step.ts';
 import { anImage } from '../../support/image.ts';
@@ -53,6 +62,17 @@ describe('a file that was known before a boot', () => {
     expect(before.birthTimeNs).toBe('0');
     expect(await isStill(before)).toBe(true);
     expect(await isStill({ ...before, device: '1' })).toBe(false);
+  });
+});
+
+describe('a file that is found by its name', () => {
+  it('is the same on a file system that is numbered anew at each mount, and keeps no time of birth', async () => {
+    const path = '/proc/self/status';
+    const before = knownAs(path, await stat(path, { bigint: true }));
+    // As stat tells it: major 0 and another minor.
+    expect(await isFoundAs({ ...before, device: '41' })).toBe(true);
+    expect(await isFoundAs({ ...before, device: '41', inode: '1' })).toBe(false);
+    expect(await isFoundAs({ ...before, device: String(0x800) })).toBe(false);
   });
 });
 
