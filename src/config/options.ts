@@ -88,7 +88,7 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
       '--max-streams <number>',
       'how many calls a connection may have at a time; a gateway may have more',
       parseStreams,
-      100,
+      500,
     )
     .option(
       '--max-connection-seconds <seconds>',

@@ -110,7 +110,7 @@ async function streamsOf(names: SignOptions): Promise<number | undefined> {
 
 test('a gateway may have the watches of many on its connection, and nobody else', async () => {
   expect(await streamsOf({ uri: GATEWAY })).toBe(3000);
-  expect(await streamsOf({ uri: 'spiffe://site/ops' })).toBe(100);
+  expect(await streamsOf({ uri: 'spiffe://site/ops' })).toBe(500);
 });
 
 test('a gateway sends as much of what a caller may do as a policy may say of one', async () => {

@@ -20,7 +20,7 @@ export interface DoorLimits {
 export const DEFAULT_LIMITS: DoorLimits = {
   connections: 500,
   peerConnections: 100,
-  streams: 100,
+  streams: 500,
   connectionMs: 3_600_000,
   graceMs: 60_000,
   requestMs: 10_000,
