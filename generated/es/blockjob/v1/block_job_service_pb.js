@@ -296,7 +296,7 @@ export const CommitFlag = /*@__PURE__*/
  * - A text has at most the bytes that its field says, and a list at most the elements; a request has at most 163840 bytes
  *   in all. More is refused with FIELD_INVALID, before anything else is looked at; of a request that is too long in all
  *   nothing is read: RESOURCE_EXHAUSTED.
- * - A connection may have 100 calls at a time, unless the server is told otherwise, and of these 80 watches. Beyond what
+ * - A connection may have 500 calls at a time, unless the server is told otherwise, and of these 400 watches. Beyond what
  *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
