@@ -129,24 +129,29 @@ describe.skipIf(needs('qemu', 'python-grpc'))('a client in Python', () => {
         { disk, destination: { file: `/${'x/'.repeat(2000)}y` } },
       ],
       [
-        'a domain of 4,000 characters',
+        'a domain of 1,000 characters',
         'DOMAIN_NOT_FOUND',
-        { disk: { domain: 'x'.repeat(4000), disk: 'x' }, destination: { file: '/x' } },
+        { disk: { domain: 'x'.repeat(1000), disk: 'x' }, destination: { file: '/x' } },
       ],
       [
-        'a domain of 4,000 characters of three bytes',
+        'a domain of 340 characters of three bytes',
         'DOMAIN_NOT_FOUND',
-        { disk: { domain: '→'.repeat(4000), disk: 'x' }, destination: { file: '/x' } },
+        { disk: { domain: '→'.repeat(340), disk: 'x' }, destination: { file: '/x' } },
       ],
       [
-        'a disk of 4,000 characters of three bytes',
+        'a disk of 1,300 characters of three bytes',
         'DISK_NOT_FOUND',
-        { disk: { domain: 'vm1', disk: '→'.repeat(4000) }, destination: { file: '/x' } },
+        { disk: { domain: 'vm1', disk: '→'.repeat(1300) }, destination: { file: '/x' } },
       ],
       [
-        'a relative path of 4,000 characters of four bytes',
+        'a relative path of 1,000 characters of four bytes',
         'PATH_NOT_ABSOLUTE',
-        { disk, destination: { file: '🖴'.repeat(4000) } },
+        { disk, destination: { file: '🖴'.repeat(1000) } },
+      ],
+      [
+        'a disk that is longer than it may be',
+        'FIELD_INVALID',
+        { disk: { domain: 'vm1', disk: '→'.repeat(4000) }, destination: { file: '/x' } },
       ],
       [
         'everything wrong at once',
