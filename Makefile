@@ -83,7 +83,7 @@ chaos: $(INSTALLED) ## kill the service for as long as you like while all goes o
 .PHONY: graphs
 graphs: $(INSTALLED) ## move random graphs of disks for as long as you like, and compare each byte (ROUNDS=1000 SEED=7)
 	@bash test/support/setup.sh test
-	@GRAPHS_ROUNDS=$(or $(ROUNDS),500) $(if $(SEED),GRAPHS_SEED=$(SEED)) vitest run --project qemu test/graphs
+	@GRAPHS_ROUNDS=$(or $(ROUNDS),500) GRAPHS_SEED=$(or $(SEED),$$RANDOM) vitest run --project qemu test/graphs
 
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## ask a service with a QEMU whatever there is to ask, well, nearly and not at all formed (REQUESTS=50000 SEED=7)

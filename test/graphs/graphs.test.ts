@@ -1,4 +1,4 @@
-/** A bounded run of test/graphs/round.ts; `make graphs` runs it for as long as one likes. */
+/** A bounded run of test/graphs/round.ts, each time the same one; `make graphs` runs others for as long as one likes. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { Random } from '../support/random.ts';
 import { round, type Tally } from './round.ts';
 
 const ROUNDS = Number(process.env['GRAPHS_ROUNDS'] ?? 25);
-const SEED = Number(process.env['GRAPHS_SEED'] ?? Date.now() % 1_000_000);
+const SEED = Number(process.env['GRAPHS_SEED'] ?? 1);
 
 describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {
   test.each([

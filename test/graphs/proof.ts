@@ -32,11 +32,13 @@ export interface Moved {
   readonly folder: string;
   readonly scratch: string;
   readonly view: View;
+  /** Something was renamed meanwhile, and has its name again. */
+  readonly wasRenamed: boolean;
 }
 
 /** The guest writes nothing meanwhile. */
 export async function expectTrue(moved: Moved): Promise<void> {
-  const { job, after, made, files, shows, admin, folder, scratch, before, move, view } = moved;
+  const { job, after, made, files, shows, admin, folder, scratch, before, move, view, wasRenamed } = moved;
   const { outcome } = job;
   if (outcome === undefined) throw new Error('no outcome');
   const viewer = { scratch, under: view.under, isLive: true };
@@ -60,7 +62,9 @@ export async function expectTrue(moved: Moved): Promise<void> {
       shows,
       viewer,
     );
-  if (outcome.destinationRemoved) must(made !== undefined && !existsSync(made.path), 'it is not removed');
+  // One that somebody had renamed by then is left alone.
+  const isGone = made !== undefined && (wasRenamed || !existsSync(made.path));
+  if (outcome.destinationRemoved) must(isGone, 'it is not removed');
 
   for (const { path } of outcome.safeToDelete) {
     const held = after.find((link) => link.path === path || link.files.includes(path));

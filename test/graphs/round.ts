@@ -168,6 +168,7 @@ class Round implements AsyncDisposable {
       folder,
       scratch: this.#place.scratch,
       view: this.#view,
+      wasRenamed: renamed !== undefined,
     });
     await this.#guest.reads(2);
     // It is over the images of this disk, which go on changing.

@@ -24,6 +24,8 @@ const REASONS: ReadonlySet<string> = new Set([
 ]);
 /** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
 const CANNOT_GROW = 'committing: Invalid argument';
+/** What shows the same as a disk that is nearly all zeroes has no more in it itself: it is to be compared, then. */
+const HARDLY_ANYTHING = 'it is all but empty';
 const ACCEPTS: Readonly<Record<string, Accept>> = {
   LOSES_INTERNAL_SNAPSHOTS: Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS,
   SHARED_WRITER: Accept.ACCEPT_SHARED_WRITER,
@@ -155,7 +157,7 @@ function mayFail(job: Job): boolean {
 }
 
 function mayRefuse({ reason, message }: Refusal): boolean {
-  return REASONS.has(reason) || message.includes(CANNOT_GROW);
+  return REASONS.has(reason) || [CANNOT_GROW, HARDLY_ANYTHING].some((words) => message.includes(words));
 }
 
 /** Is the chain now as the move was to make it? */

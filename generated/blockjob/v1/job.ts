@@ -1008,7 +1008,10 @@ export interface Outcome {
   safeToDelete: SafeToDelete[];
   /** Lists what this was concluded from. Never empty once the job has ended. */
   evidence: Evidence[];
-  /** Is true if the destination was a file that this job made, and the job removed it, because it ended before READY. */
+  /**
+   * Is true if the destination was a file that this job made, and the job removed it, because it ended before READY. Its
+   * name is free of it then: a file that somebody has renamed meanwhile is left alone.
+   */
   destinationRemoved: boolean;
   /**
    * Gives the image that the VM must be started with next time. Differs from what its configuration names after a

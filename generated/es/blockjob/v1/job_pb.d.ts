@@ -568,7 +568,8 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   evidence: Evidence[];
 
   /**
-   * Is true if the destination was a file that this job made, and the job removed it, because it ended before READY.
+   * Is true if the destination was a file that this job made, and the job removed it, because it ended before READY. Its
+   * name is free of it then: a file that somebody has renamed meanwhile is left alone.
    *
    * @generated from field: bool destination_removed = 6;
    */
