@@ -25,7 +25,7 @@ const REASONS: ReadonlySet<string> = new Set([
 /** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
 const CANNOT_GROW = 'committing: Invalid argument';
 /** What shows the same as a disk that is nearly all zeroes has no more in it itself: it is to be compared, then. */
-const HARDLY_ANYTHING = 'it is all but empty';
+const HARDLY_ANYTHING = 'empty, and has no backing file';
 const ACCEPTS: Readonly<Record<string, Accept>> = {
   LOSES_INTERNAL_SNAPSHOTS: Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS,
   SHARED_WRITER: Accept.ACCEPT_SHARED_WRITER,
