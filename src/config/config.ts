@@ -1,5 +1,5 @@
 /** What a mode is told: read from the command line, with nothing left to be checked. */
-import type { Limits } from '../core/limits.ts';
+import type { CallerLimits, Limits } from '../core/limits.ts';
 import type { Address, Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 import type { TracesConfig } from './environment.ts';
@@ -8,16 +8,6 @@ import type { TracesConfig } from './environment.ts';
 export interface Sideline extends Port {
   /** It is on the command line: without it there is no start. */
   readonly isAsked: boolean;
-}
-
-export interface DoorConfig {
-  readonly connections: number;
-  /** Of one address. */
-  readonly peerConnections: number;
-  /** Calls at a time on one connection. */
-  readonly streams: number;
-  /** How old a connection gets. */
-  readonly connectionMs: number;
 }
 
 /** How callers are served. */
@@ -36,7 +26,7 @@ export interface ServingConfig {
   readonly traces: TracesConfig | undefined;
   readonly drainMs: number;
   /** How much callers may use up. */
-  readonly door: DoorConfig;
+  readonly callers: CallerLimits;
 }
 
 /** The QEMUs of one machine, and what may be done with them. */

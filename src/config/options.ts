@@ -4,12 +4,12 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Address, isLoopback, type Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
+import { addCallerLimits, type CallerFlags, callerLimitsOf } from './caller-options.ts';
 import type { HostConfig, ServingConfig, Sideline } from './config.ts';
 import { tracesIn } from './environment.ts';
 import {
   type AllowedDestination,
   collect,
-  parseAge,
   parseAllowed,
   parseCount,
   parseFile,
@@ -21,10 +21,9 @@ import {
   parsePage,
   parsePattern,
   parseSeconds,
-  parseStreams,
 } from './values.ts';
 
-export interface ServingFlags {
+export interface ServingFlags extends CallerFlags {
   readonly listen: Address;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
@@ -34,17 +33,13 @@ export interface ServingFlags {
   readonly metrics: Port | 'off';
   readonly logLevel: string;
   readonly drainSeconds: number;
-  readonly maxConnections: number;
-  readonly maxHostConnections: number;
-  readonly maxStreams: number;
-  readonly maxConnectionSeconds: number;
 }
 
 const PAGE: Port = { host: '127.0.0.1', port: 50080 };
 
 /** `page`: where it is without a word; an agent, whose gateway shows the same, has it off. */
 export function addServing(command: Command, page: Port | 'off' = PAGE): Command {
-  return command
+  const serving = command
     .addOption(
       new Option('--listen <address>', 'where clients connect: HOST:PORT or unix:/PATH; plaintext on loopback only')
         .argParser(parseListen)
@@ -81,21 +76,8 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info'),
     )
-    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10)
-    .option('--max-connections <number>', 'how many connections of callers there may be', parseCount, 500)
-    .option('--max-host-connections <number>', 'how many of them may be from one address', parseCount, 100)
-    .option(
-      '--max-streams <number>',
-      'how many calls a connection may have at a time; a gateway may have more',
-      parseStreams,
-      500,
-    )
-    .option(
-      '--max-connection-seconds <seconds>',
-      'how old a connection may be; then it is made anew, with the certificates of now',
-      parseAge,
-      3600,
-    );
+    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10);
+  return addCallerLimits(serving);
 }
 
 export function servingOf(flags: ServingFlags, command: Command): ServingConfig {
@@ -129,12 +111,7 @@ export function servingOf(flags: ServingFlags, command: Command): ServingConfig 
     traces: tracesIn(process.env),
     logLevel: flags.logLevel,
     drainMs: flags.drainSeconds * 1000,
-    door: {
-      connections: flags.maxConnections,
-      peerConnections: flags.maxHostConnections,
-      streams: flags.maxStreams,
-      connectionMs: flags.maxConnectionSeconds * 1000,
-    },
+    callers: callerLimitsOf(flags),
   };
 }
 

@@ -41,7 +41,7 @@ export async function serveUntil(served: Served): Promise<void> {
     info,
     mayAskForInfo: (call) => guarded?.mayAsk(call),
     listen: config.listen,
-    limits: config.door,
+    limits: config.callers,
     observer,
     log,
     ...(certificates === undefined ? {} : { certificates }),

@@ -1,14 +1,8 @@
 /** How much there may be of what callers use up. What depends on a site is an option of the command line. */
+import { CALLER_LIMITS, type CallerLimits } from '../../core/limits.ts';
 import { LARGEST_GRANT_BYTES } from '../../core/rights.ts';
 
-export interface DoorLimits {
-  readonly connections: number;
-  /** Of one address. */
-  readonly peerConnections: number;
-  /** Calls at a time on one connection, watches among them. */
-  readonly streams: number;
-  /** How old a connection gets. */
-  readonly connectionMs: number;
+export interface DoorLimits extends CallerLimits {
   /** How long calls go on on one that has become too old; watches are resumed on the next. */
   readonly graceMs: number;
   /** How long a request may take from its headers to its end. */
@@ -18,10 +12,7 @@ export interface DoorLimits {
 }
 
 export const DEFAULT_LIMITS: DoorLimits = {
-  connections: 500,
-  peerConnections: 100,
-  streams: 500,
-  connectionMs: 3_600_000,
+  ...CALLER_LIMITS,
   graceMs: 60_000,
   requestMs: 10_000,
   answerMs: 30_000,

@@ -1,0 +1,48 @@
+/** How much callers may use up, as the command line says it. */
+import type { Command } from 'commander';
+import { CALLER_LIMITS, type CallerLimits } from '../core/limits.ts';
+import { parseAge, parseCount, parseStreams } from './values.ts';
+
+export interface CallerFlags {
+  readonly maxConnections: number;
+  readonly maxHostConnections: number;
+  readonly maxStreams: number;
+  readonly maxConnectionSeconds: number;
+}
+
+export function addCallerLimits(command: Command): Command {
+  return command
+    .option(
+      '--max-connections <number>',
+      'how many connections of callers there may be',
+      parseCount,
+      CALLER_LIMITS.connections,
+    )
+    .option(
+      '--max-host-connections <number>',
+      'how many of them may be from one address',
+      parseCount,
+      CALLER_LIMITS.peerConnections,
+    )
+    .option(
+      '--max-streams <number>',
+      'how many calls a connection may have at a time; a gateway may have more',
+      parseStreams,
+      CALLER_LIMITS.streams,
+    )
+    .option(
+      '--max-connection-seconds <seconds>',
+      'how old a connection may be; then it is made anew, with the certificates of now',
+      parseAge,
+      CALLER_LIMITS.connectionMs / 1000,
+    );
+}
+
+export function callerLimitsOf(flags: CallerFlags): CallerLimits {
+  return {
+    connections: flags.maxConnections,
+    peerConnections: flags.maxHostConnections,
+    streams: flags.maxStreams,
+    connectionMs: flags.maxConnectionSeconds * 1000,
+  };
+}
