@@ -54,7 +54,7 @@ export function holderAmong(graphs: readonly DomainGraph[]): Holder {
     const sought = await soughtAt(path);
     const by = await domainHaving(path, sought, graphs, look);
     if (by !== undefined) return by;
-    return sought !== undefined && (await isLocked(sought)) ? 'a process of this host that has locked it' : undefined;
+    return sought !== undefined && isLocked(sought) ? 'a process of this host that has locked it' : undefined;
   };
 }
 

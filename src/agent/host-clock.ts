@@ -3,8 +3,8 @@
  * kernel's monotonic clock goes on while no service runs. What passes between the last entry of a journal and the next boot is
  * not seen, and not counted: what is judged by it comes late at worst.
  */
-import { readFileSync, readlinkSync } from 'node:fs';
 import type { ClockStamp } from '../core/journal-entry.ts';
+import { bootId, linkOf } from './proc.ts';
 
 export interface Kernel {
   /** Since the host was booted; it only goes forward. */
@@ -58,16 +58,5 @@ export class HostClock {
 
 const OURS: Kernel = {
   upMs: () => Number(process.hrtime.bigint()) / 1e6,
-  counts: [
-    told(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
-    told(() => readlinkSync('/proc/self/ns/time')),
-  ].join(' '),
+  counts: [bootId() ?? '', linkOf('/proc/self/ns/time') ?? ''].join(' '),
 };
-
-function told(look: () => string): string {
-  try {
-    return look();
-  } catch {
-    return '';
-  }
-}

@@ -5,7 +5,7 @@ import { type DiskFile, open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
 import { type Mount, mounts } from './mounts.ts';
 import { O_PATH } from './pinned-folder.ts';
-import { descriptorsOf, infoOf, processes } from './proc.ts';
+import { descriptorsOf, fileLocks, infoOf, processes } from './proc.ts';
 
 /** As /proc tells it, which asks no file system of disks. */
 export interface OpenFiles {
@@ -168,16 +168,12 @@ export async function processHaving(
  * Is this file locked, as QEMU locks its images, by whomever? The kernel tells of locks by its own device and inode, which are
  * others than those of `stat` on overlay and btrfs. QEMU may have been told not to lock.
  */
-export async function isLocked({ identity, name: { inode, mount } }: SoughtFile): Promise<boolean> {
+export function isLocked({ identity, name: { inode, mount } }: SoughtFile): boolean {
   const own = inode === undefined || mount === undefined ? undefined : `${mount.device}:${inode}`;
-  const lines = (await readFile('/proc/locks', 'utf8').catch(() => '')).split('\n');
-  return lines.some((line) => {
-    const found = / ([0-9a-f]+):([0-9a-f]+):(\d+) /.exec(line);
-    if (found === null) return false;
-    const [, major = '', minor = '', locked = ''] = found;
-    const key = `${deviceNumber(Number.parseInt(major, 16), Number.parseInt(minor, 16))}:${locked}`;
+  return fileLocks().some(({ kind, major, minor, inode: locked }) => {
+    const key = `${deviceNumber(major, minor)}:${locked}`;
     // udev locks devices for moments, and otherwise than QEMU does.
-    if (!identity.isFile && line.includes(' FLOCK ')) return false;
+    if (!identity.isFile && kind === 'FLOCK') return false;
     return key === own || `file ${key}` === identity.key;
   });
 }

@@ -5,6 +5,7 @@
 import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileLocks } from './proc.ts';
 
 /** For the group, and for all others. */
 const OTHERS = 0o077;
@@ -70,13 +71,11 @@ async function close(path: string, what: string): Promise<boolean> {
 /** Which process has a lock on this file, as SQLite takes it. Undefined: none that /proc shows. */
 export async function lockHolder(path: string): Promise<{ pid: number; name: string; uid: number } | undefined> {
   const there = await lstat(path).catch(() => undefined);
-  const lines = (await readFile('/proc/locks', 'utf8').catch(() => '')).split('\n');
-  for (const line of lines) {
-    const [, pid, inode] = / POSIX .* (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) /.exec(line) ?? [];
-    if (pid === undefined || Number(inode) !== there?.ino) continue;
+  for (const { kind, pid, inode } of fileLocks()) {
+    if (kind !== 'POSIX' || Number(inode) !== there?.ino) continue;
     const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
     const [name, uid] = [/^Name:\s*(.*)$/m.exec(status)?.[1], /^Uid:\s*(\d+)/m.exec(status)?.[1]];
-    if (name !== undefined && uid !== undefined) return { pid: Number(pid), name, uid: Number(uid) };
+    if (name !== undefined && uid !== undefined) return { pid, name, uid: Number(uid) };
   }
   return undefined;
 }

@@ -28,14 +28,51 @@ export function descriptorsOf(pid: number): readonly Descriptor[] | undefined {
   return numbers?.flatMap((number) => {
     const link = `/proc/${pid}/fd/${number}`;
     // It may be closed meanwhile.
-    const name = ifShown(() => readlinkSync(link));
+    const name = linkOf(link);
     return name === undefined ? [] : [{ number: Number(number), link, name }];
   });
 }
 
 /** What the kernel says of an open descriptor; '' where it says nothing. */
 export function infoOf(pid: number | 'self', descriptor: number): string {
-  return ifShown(() => readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8')) ?? '';
+  return shown(`/proc/${pid}/fdinfo/${descriptor}`) ?? '';
+}
+
+/** Undefined: it is not shown here. */
+export function shown(path: string): string | undefined {
+  return ifShown(() => readFileSync(path, 'utf8'));
+}
+
+/** Where a link of /proc leads. Undefined: it is not shown here. */
+export function linkOf(path: string): string | undefined {
+  return ifShown(() => readlinkSync(path));
+}
+
+/** Of all boots one has this. Undefined: a /proc of processes alone does not tell. */
+export function bootId(): string | undefined {
+  return shown('/proc/sys/kernel/random/boot_id')?.trim();
+}
+
+export interface FileLock {
+  /** POSIX, FLOCK, OFDLCK, LEASE. */
+  readonly kind: string;
+  /** -1: nobody's alone. */
+  readonly pid: number;
+  readonly major: number;
+  readonly minor: number;
+  readonly inode: string;
+}
+
+/** Those that processes have, and that they wait for. */
+export function fileLocks(): readonly FileLock[] {
+  const found = (shown('/proc/locks') ?? '').matchAll(/(\w+) +\w+ +\w+ +(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) /g);
+  return [...found].map(([, kind = '', pid, major = '', minor = '', inode = '']) => ({
+    kind,
+    pid: Number(pid),
+    major: Number.parseInt(major, 16),
+    minor: Number.parseInt(minor, 16),
+    inode,
+  }));
 }
 
 function ifShown<T>(look: () => T): T | undefined {

@@ -3,6 +3,7 @@
  * process than elsewhere, and /proc may hide those of others.
  */
 import { readFile, readlink } from 'node:fs/promises';
+import { bootId } from './proc.ts';
 
 export interface Sight {
   /** Another one: the host has been booted since. Undefined where /proc does not tell, as with ProcSubset=pid. */
@@ -20,11 +21,10 @@ export async function sight(): Promise<Sight> {
 }
 
 async function look(): Promise<Sight> {
-  const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => undefined);
   // A /proc that was mounted for another namespace shows us under another number, or not at all.
   const self = await readlink('/proc/self').catch(() => '');
   const pidNamespace = await readlink('/proc/self/ns/pid').catch(() => undefined);
-  return { bootId: bootId?.trim(), pidNamespace: self === String(process.pid) ? pidNamespace : undefined };
+  return { bootId: bootId(), pidNamespace: self === String(process.pid) ? pidNamespace : undefined };
 }
 
 /** Is there a process of this number in our namespace? The kernel tells it of any, also where /proc hides it. */
