@@ -8,10 +8,10 @@ import { isMisnamed } from '../core/disks/kinds.ts';
 import { fail } from '../core/errors.ts';
 import type { KnownFile } from '../core/plans/step.ts';
 import { stat } from './disk-files.ts';
-import { identify, inRoot } from './file-identity.ts';
+import { identify, identityOf, inRoot } from './file-identity.ts';
 import { knownAs } from './files.ts';
 import { namedFiles } from './known-file.ts';
-import { isOpen, type OpenFiles, soughtAt } from './open-files.ts';
+import { isOpen, type OpenFiles, soughtAs } from './open-files.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 /**
@@ -55,12 +55,14 @@ interface Proving {
   readonly isRead: boolean;
 }
 
-/** As a process finds it whose root that is. Nothing: QEMU may look there and this service may not, as on NFS that takes root for nobody. */
+/**
+ * As a process finds it whose root that is. Resolves to nothing where only QEMU may look, as on NFS that takes root for nobody.
+ */
 async function proved(path: string, opens: OpenFiles, { domain, isRead }: Proving): Promise<readonly KnownFile[]> {
   try {
-    const stats = await stat(await inRoot(opens.root, path));
-    const there = await soughtAt(path, opens.root);
-    if (there !== undefined && (await isOpen(opens, there))) return [knownAs(path, stats)];
+    const there = await inRoot(opens.root, path);
+    const stats = await stat(there);
+    if (await isOpen(opens, await soughtAs(await identityOf(stats), there))) return [knownAs(path, stats)];
   } catch (error) {
     if (!isRead && error instanceof Error && 'code' in error && error.code === 'EACCES') return [];
   }

@@ -51,8 +51,9 @@ export async function proveFile(
 type Opens = Pick<VirtualMachine, 'openFiles'>;
 
 /**
- * Undefined: all of these files, which were proved to be QEMU's, are at their names still. Of some network file systems the
- * inode is another at each look, and some names only QEMU finds: then what QEMU has open there decides. Rejects where it cannot be told.
+ * Undefined: all of these files, which were proved to be QEMU's, are at their names still. What QEMU has open there decides
+ * where a network file system tells another inode at each look, and where only QEMU finds the name. Rejects where it cannot be
+ * told.
  */
 export async function movedAway(files: readonly KnownFile[], machine: Opens | undefined): Promise<Failure | undefined> {
   for (const file of files) {

@@ -68,8 +68,9 @@ export class RequestIds {
   #doneBy(call: Call, id: string): Done | undefined {
     const found = [keyOf(call.caller ?? '', id), keyOf(undefined, id)].flatMap((key): readonly Done[] => {
       const done = this.#done.get(key);
-      const log = done && this.#find(done.job);
-      return log === undefined ? [] : [{ digest: done?.digest ?? '', log }];
+      if (done === undefined) return [];
+      const log = this.#find(done.job);
+      return log === undefined ? [] : [{ digest: done.digest, log }];
     });
     return found.find(({ log }) => !log.refused && isReadable(log, call));
   }

@@ -28,6 +28,15 @@ const WATCH = WatchJobRequest.fromPartial({ job: { ref: { $case: 'jobId', value:
 const EMPTY = { items: [], nextPageToken: '', unreachableHosts: [] };
 const listed: Partial<BlockJobs> = { listDomains: async () => await Promise.resolve(EMPTY) };
 
+/** A watch goes on until its caller leaves. */
+const watched: Partial<BlockJobs> = {
+  ...listed,
+  async *watch(_request, { signal }) {
+    yield event('HEARTBEAT', 'one');
+    await once(signal, 'abort');
+  },
+};
+
 const long: Partial<BlockJobs> = {
   listDomains: async () => await Promise.resolve({ ...EMPTY, nextPageToken: 'x'.repeat(100_000) }),
 };
@@ -121,17 +130,7 @@ describe('connections', () => {
   });
 
   test('one that is old is made anew: calls end on it, a watch is told to come back', async () => {
-    await using server = await serving(
-      'tcp',
-      {
-        ...listed,
-        async *watch(_request, { signal }) {
-          yield event('HEARTBEAT', 'one');
-          await once(signal, 'abort');
-        },
-      },
-      { connectionMs: 300, graceMs: 300 },
-    );
+    await using server = await serving('tcp', watched, { connectionMs: 300, graceMs: 300 });
     const { error, messages } = await within(20_000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
     expect({ code: error?.code, messages: messages.length }).toEqual({ code: status.UNAVAILABLE, messages: 1 });
     expect(await list(server.domains)).toBe(status.OK);
@@ -181,15 +180,8 @@ test('a gateway has the watches of many on its one connection to an agent, and c
   const caFile = authority.caFile;
   using ofAgent = new Certificates({ ...(await authority.sign('agent', { uri: 'spiffe://site/agent' })), caFile }, log);
   using ofGateway = new Certificates({ ...(await authority.sign('gate', { uri: 'spiffe://site/gate' })), caFile }, log);
-  const jobs: Partial<BlockJobs> = {
-    ...listed,
-    async *watch(_request, { signal }) {
-      yield event('HEARTBEAT', 'one');
-      await once(signal, 'abort');
-    },
-  };
   const server = await serve(
-    { ...NOTHING, ...jobs },
+    { ...NOTHING, ...watched },
     {
       info: INFO,
       listen: { host: '127.0.0.1', port: 0 },
@@ -234,17 +226,7 @@ describe('calls', () => {
   });
 
   test('of watches a connection has so many that it can still ask', async () => {
-    await using server = await serving(
-      'tcp',
-      {
-        ...listed,
-        async *watch(_request, { signal }) {
-          yield event('HEARTBEAT', 'one');
-          await once(signal, 'abort');
-        },
-      },
-      { streams: 10 },
-    );
+    await using server = await serving('tcp', watched, { streams: 10 });
     const watches = Array.from({ length: 8 }, () => server.jobs.watchJob(WATCH));
     await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
     const { error } = await collect(server.jobs.watchJob(WATCH));
