@@ -167,6 +167,8 @@ export class Door implements Disposable {
     const trailers = this.#refusals.get(full) ?? this.#trailersOf(full);
     this.#refusals.set(full, trailers);
     stream.respond(trailers, { endStream: true });
+    // Node itself would close it a turn later, and keep until then what its caller goes on to send.
+    stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
   #trailersOf(full: string): OutgoingHttpHeaders {
