@@ -18,6 +18,9 @@ import { type Verdict, WrongOutcome } from './wrong.ts';
 export const PHASES = ['STARTING', 'RUNNING', 'READY', 'ENDING', 'ENDED'] as const;
 export type Phase = (typeof PHASES)[number];
 
+/** How long a service takes to serve where nothing else is running. */
+const QUIET_START_MS = 400;
+
 const OWN_UID = process.getuid?.() ?? 0;
 const LOGS = 4;
 const LOG_LINES = 60;
@@ -44,6 +47,8 @@ export class Killer implements AsyncDisposable {
   /** What the last ones have said before they died. */
   readonly #said: string[] = [];
   #kills = 0;
+  /** How much slower than a quiet machine this one is: else a service that lives for moments would never get anywhere. */
+  #slowness = 1;
   #lastMs = 0;
   #service: Service;
   #ended: () => void;
@@ -100,9 +105,8 @@ export class Killer implements AsyncDisposable {
     const { random, domain, verdict } = this.#parts;
     const { signal } = this.#killing;
     while (!signal.aborted && !verdict.isWrong) {
-      // On a machine that is busy with other things a service that only ever lives for moments would never get anywhere.
       if (random.chance(0.5)) await this.#service.domainUp(domain).catch(() => undefined);
-      await sleep(50 + random.below(400), undefined, { signal }).catch(() => undefined);
+      await sleep((50 + random.below(400)) * this.#slowness, undefined, { signal }).catch(() => undefined);
       await this.#kill();
     }
   }
@@ -127,7 +131,7 @@ export class Killer implements AsyncDisposable {
     const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length;
     const isRare = (this.phases.get(phase) ?? 0) < mean / 2;
     if (phase === 'ENDED' || !this.#parts.random.chance(isRare ? 0.6 : 0.2)) return;
-    void sleep(this.#parts.random.below(60)).then(async () => await this.#kill());
+    void sleep(this.#parts.random.below(60) * this.#slowness).then(async () => await this.#kill());
   }
 
   /** SIGKILL, and a new service; one at a time. */
@@ -156,7 +160,9 @@ export class Killer implements AsyncDisposable {
       const uid = sight?.uid ?? OWN_UID;
       if (uid !== this.#uid) await this.#giveTo(uid);
       this.#uid = uid;
+      const begunMs = performance.now();
       this.#service = await Service.start({ ...service, ...(sight && { under: sight.under }) });
+      this.#slowness = Math.max(1, (performance.now() - begunMs) / QUIET_START_MS);
       this.#ended = waits.lives.open();
     } catch (error) {
       verdict.found(error);

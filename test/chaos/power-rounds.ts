@@ -27,7 +27,8 @@ const DISK = 1;
 const SIZE_MIB = 16;
 /** For a chain, a copy, and what their metadata take. */
 const ROOM_MIB = 160;
-const ROUND_MS = 120_000;
+/** A round that is still under way then is stuck. */
+const ROUND_MS = 300_000;
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.batch=4 gw.rate=2';
 
 /** One a round, all of them in turn; the guest's own disk is where the power is cut, but for copies. */
