@@ -4,6 +4,7 @@
  * became of the job or of its journal.
  */
 import type { Logger } from 'pino';
+import { HOLD_LIMIT_MS } from '../core/circumstances.ts';
 import {
   FREE,
   type Hold,
@@ -19,7 +20,6 @@ import type { GuestCommand } from '../core/qemu/commands.ts';
 import { guestStateOf, isLive } from '../core/qemu/guest-state.ts';
 import { Lane } from '../lib/lane.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../qmp/errors.ts';
-import { HOLD_LIMIT_MS } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
 import { type HoldRecord, WrittenHold } from './written-hold.ts';
 

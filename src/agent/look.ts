@@ -2,7 +2,7 @@
 import { type HeaderOnDisk, handoverOf } from '../core/handover.ts';
 import type { Job } from '../core/job.ts';
 import type { DeviceOn, QemuProcess } from '../core/journal-entry.ts';
-import type { Seen } from '../core/next-move.ts';
+import type { Seen } from '../core/moves.ts';
 import { isOfJob } from '../core/plans/names.ts';
 import { isLive } from '../core/qemu/guest-state.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';

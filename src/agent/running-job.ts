@@ -7,16 +7,16 @@
  *      look at QEMU ──► next-move(journal, QEMU) ──► write it down ──► do it ──────┘
  */
 import type { Logger } from 'pino';
+import { HOLD_LIMIT_MS, isNews, lookAgainMs, NOTHING_HEARD } from '../core/circumstances.ts';
 import type { Job } from '../core/job.ts';
-import { isForPivot } from '../core/moves.ts';
-import { type Asked, type Move, nextMove } from '../core/next-move.ts';
+import { isForPivot, type Move } from '../core/moves.ts';
+import { nextMove } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Wake } from '../lib/wake.ts';
 import { NotSent, Refused } from '../qmp/errors.ts';
-import { AskedSoFar, HOLD_LIMIT_MS } from './asked-so-far.ts';
+import { AskedSoFar } from './asked-so-far.ts';
 import { isUnreachable } from './failures.ts';
-import { NOTHING_HEARD } from './heard.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
@@ -57,7 +57,7 @@ export class RunningJob {
   constructor(options: RunningJobOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#asked = new AskedSoFar(options.log.clock);
+    this.#asked = new AskedSoFar(options.log.job, options.log.clock);
     const { job, domain, disk } = this.#job.accepted;
     this.#looker = lookerFor(this.#job, { onBlockJobs: options.onBlockJobs, storage: this.#storage });
     this.#logger = options.logger.child({ job, domain, disk });
@@ -94,9 +94,12 @@ export class RunningJob {
         const seen = await this.#urgent.beside(machine, async () => await look(this.#job, machine, this.#looker));
         // What is claimed of the end is what QEMU said after it was asked for.
         if (this.#log.changed.now !== before.log) continue;
-        this.#asked.see(seen);
+        this.#asked.note({ is: 'seen', seen });
         if (seen.qemu === 'UP') await this.#hold.letGo(machine);
-        const move = nextMove(this.#job, seen, this.#askedNow(machine));
+        this.#asked.note({ is: 'written', job: this.#job, generation: machine?.identity?.generation ?? 0 });
+        const { connectionBroken } = this.#log;
+        const { asked, refused } = this.#asked.now({ ...NOTHING_HEARD, connectionBroken });
+        const move = nextMove(this.#job, seen, asked, refused);
         if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
         else {
           const there = seen.qemu === 'UP' ? machine : undefined;
@@ -111,11 +114,6 @@ export class RunningJob {
         }
       }
     }
-  }
-
-  #askedNow(machine: VirtualMachine | undefined): Asked {
-    const { job, connectionBroken } = this.#log;
-    return this.#asked.now(job, machine?.identity?.generation ?? 0, { ...NOTHING_HEARD, connectionBroken });
   }
 
   /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
@@ -134,7 +132,7 @@ export class RunningJob {
     before: { readonly log: number; readonly wake: Wake; readonly machine: number },
   ): Promise<void> {
     using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
-    const timeoutMs = isSilent ? TRY_AGAIN_MS : this.#asked.lookAgainMs(this.#job);
+    const timeoutMs = isSilent ? TRY_AGAIN_MS : lookAgainMs(this.#asked.memory, this.#asked.moment);
     const options = { signal: stopped.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
     await Promise.race([this.#log.changed.after(before.log, options), before.wake.after(before.machine, options)]);
   }
@@ -155,12 +153,12 @@ export class RunningJob {
         return;
       case 'release-guest':
         // They may have changed by the next time.
-        this.#asked.forget('bitmaps');
+        this.#asked.note({ is: 'forgotten', asking: 'bitmaps' });
         await this.#hold.release(machine);
         return;
       case 'carry-bitmaps':
         await this.#steps.carryBitmaps(machine);
-        this.#asked.add('bitmaps');
+        this.#asked.note({ is: 'asked', asking: 'bitmaps' });
         return;
       case 'flush':
         if (machine !== undefined) await this.#log.append(await this.#storage.carryOut(move, this.#job, machine));
@@ -180,13 +178,13 @@ export class RunningJob {
   async #mayPivot(machine: VirtualMachine | undefined): Promise<boolean> {
     const [log, identity] = [this.#log.changed.now, machine?.identity];
     try {
-      this.#asked.destinationMoved = !(await isFoundByName(this.#job, machine));
+      this.#asked.note({ is: 'destination-found', hasMoved: !(await isFoundByName(this.#job, machine)) });
       await this.#options.mayPivot(this.#stop.signal);
       // The answer takes its time: what the move was decided on may not be so any more.
-      return !this.#asked.destinationMoved && this.#log.changed.now === log && machine?.identity === identity;
+      return !this.#asked.memory.destinationMoved && this.#log.changed.now === log && machine?.identity === identity;
     } catch (error) {
       this.#logger.info({ why: String(error) }, 'the pivot waits');
-      this.#asked.fence();
+      this.#asked.note({ is: 'fenced' });
       await this.#pause();
       return false;
     }
@@ -199,23 +197,23 @@ export class RunningJob {
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
-    this.#asked.add(move.asks);
+    this.#asked.note({ is: 'asked', asking: move.asks });
     let refusal: Refused | undefined;
     try {
       refusal = await this.#refusalOf(async () => void (await machine?.execute(move.command)));
     } catch (error) {
-      if (error instanceof NotSent) this.#asked.forget(move.asks);
+      if (error instanceof NotSent) this.#asked.note({ is: 'forgotten', asking: move.asks });
       throw error;
     }
     if (refusal !== undefined) {
-      const isNews = this.#asked.refuse(move.asks, refusal.desc);
-      this.#logRefusal(isNews ? 'info' : 'debug', refusal);
+      this.#logRefusal(isNews(this.#asked.memory, move.asks, refusal.desc) ? 'info' : 'debug', refusal);
+      this.#asked.note({ is: 'refused', asking: move.asks, words: refusal.desc });
       return;
     }
-    this.#asked.accept(move.asks);
+    this.#asked.note({ is: 'accepted', asking: move.asks });
     if (move.proves !== undefined) {
       // Before it is written down, which may fail: then it is asked for once more.
-      this.#asked.forget(move.asks);
+      this.#asked.note({ is: 'forgotten', asking: move.asks });
       await this.#log.append(move.proves);
     }
   }

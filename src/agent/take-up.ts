@@ -1,7 +1,7 @@
 /** What is done for a VM that can be asked, again or for the first time: what nobody looks after is found. */
 import type { Logger } from 'pino';
+import { HOLD_LIMIT_MS } from '../core/circumstances.ts';
 import { inTime } from '../lib/in-time.ts';
-import { HOLD_LIMIT_MS } from './asked-so-far.ts';
 import type { GuestHolds } from './guest-holds.ts';
 import type { JobTable } from './job-table.ts';
 import { recoverLost } from './lost-journal.ts';

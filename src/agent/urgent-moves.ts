@@ -1,7 +1,7 @@
 /** What cannot wait for an answer of QEMU, done beside whatever waits for one. */
 import type { Logger } from 'pino';
+import { mayHangInMs } from '../core/circumstances.ts';
 import { isOverNetwork } from '../core/job-facts.ts';
-import type { Asked } from '../core/moves.ts';
 import { mayBeBroken, urgentMove, yankOf } from '../core/urgent-move.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
 import { Refused } from '../qmp/errors.ts';
@@ -44,7 +44,10 @@ export class UrgentMoves {
     while (!signal.aborted) {
       const since = log.changed.now;
       await this.#act(machine);
-      await log.changed.after(since, { signal, timeoutMs: asked.mayHangInMs(log.job, machine.silence.ms) });
+      await log.changed.after(since, {
+        signal,
+        timeoutMs: mayHangInMs(asked.memory, asked.moment.nowMs, machine.silence.ms),
+      });
     }
   }
 
@@ -56,16 +59,16 @@ export class UrgentMoves {
     const { accepted } = log.job;
     const isUnderWay = machine.isUnderWay(accepted.job);
     const heard = { silentMs: machine.silence.ms, isUnderWay, connectionBroken: log.connectionBroken };
-    const now: Asked = asked.now(log.job, identity.generation, heard);
-    switch (urgentMove(log.job, now)) {
+    asked.note({ is: 'written', job: log.job, generation: identity.generation });
+    switch (urgentMove(log.job, asked.now(heard).asked)) {
       case undefined:
         return;
       case 'YANK':
-        asked.add('yank');
+        asked.note({ is: 'asked', asking: 'yank' });
         await this.#yank(accepted.job, machine);
         return;
       case 'YANK_COPIES': {
-        asked.yankedCopies();
+        asked.note({ is: 'copies-yanked' });
         // Its own pivot, if it goes on, was not asked for over this connection.
         const isOwn = log.job.concluded === undefined ? isOverNetwork(log.job) : mayBeBroken(log.job);
         for (const copy of [...(isOwn ? [log] : []), ...copiesBeside()]) {

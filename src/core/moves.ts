@@ -42,35 +42,38 @@ export interface SeenJob {
 /** What is asked of QEMU once, and then waited for. */
 export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed' | 'bitmaps' | 'yank' | 'finalize';
 
-/** What was already done about the job over this connection, and for how long it has been as it is. */
-export interface Asked extends Readonly<Record<Asking, boolean>> {
-  /** What QEMU has refused for longer than a race explains, in its words. */
-  readonly refused: Readonly<Partial<Record<Asking, string>>>;
+/** For how long things have been as they are, and what else the moment is like. */
+export type Circumstance =
   /** The state has lasted too long: a start that does not get going, a pivot that finds no moment without dirt. */
-  readonly overdue: boolean;
+  | 'overdue'
   /** The job's own time limit is over. */
-  readonly timeIsUp: boolean;
+  | 'timeIsUp'
   /** A pause that no error explains has lasted: while QEMU drains its disks a job looks the same for a moment. */
-  readonly pauseLasts: boolean;
+  | 'pauseLasts'
   /** The guest has been paused for longer than anybody should wait for a disk. */
-  readonly heldTooLong: boolean;
+  | 'heldTooLong'
   /** The guest is held, or QEMU is silent, for so long that it waits for storage that hangs; and the guest is not on the copy. */
-  readonly waitsFarTooLong: boolean;
+  | 'waitsFarTooLong'
   /** QEMU was asked to end the copy, has nothing left to copy, and does not end it: the guest's disk waits meanwhile. */
-  readonly endsTooLong: boolean;
+  | 'endsTooLong'
   /** What is under way to the destination will soon be written, as far as can be seen: `stop` waits for it. */
-  readonly stopsSoon: boolean;
-  /** It was, and has to get on with its work before it may be paused again. */
-  readonly restsFromHold: boolean;
+  | 'stopsSoon'
+  /** It was held, and has to get on with its work before it may be paused again. */
+  | 'restsFromHold'
   /** Somebody wants the end by force, or not to wait for the clean-up, and QEMU has been silent since for long enough. */
-  readonly givenUp: boolean;
+  | 'givenUp'
   /** Its connection was broken, since the guest waited for one, and nobody knew for which: nothing comes over it any more. */
-  readonly connectionBroken: boolean;
+  | 'connectionBroken'
   /** This host was refused a moment ago to move the guest: its domain may be another's. */
-  readonly fenced: boolean;
+  | 'fenced'
   /** Seen right before the guest was to be moved: the destination's file is no longer at its name. */
-  readonly destinationMoved: boolean;
-}
+  | 'destinationMoved';
+
+/** What was already done about the job over this connection, and for how long it has been as it is. */
+export type Asked = ReadonlySet<Asking | Circumstance>;
+
+/** What QEMU has refused for longer than a race explains, in its words. */
+export type Refused = Readonly<Partial<Record<Asking, string>>>;
 
 export type Move =
   | { readonly move: 'wait' }

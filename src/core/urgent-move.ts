@@ -4,6 +4,10 @@ import { isOverNetwork, isYanked } from './job-facts.ts';
 import type { Asked } from './moves.ts';
 import { namesOf } from './plans/names.ts';
 import type { QmpCommand } from './qemu/commands.ts';
+import { firstOf, inOrder, type Written } from './rows.ts';
+import type { Situation } from './situation.ts';
+
+type Urgent = Pick<Situation, 'job' | 'asked'>;
 
 /** Whose connections are to be broken. */
 export type UrgentMove =
@@ -12,12 +16,23 @@ export type UrgentMove =
   /** Those of all copies in this QEMU on which no guest can be: `stop`, say, waits for every one of them. */
   | 'YANK_COPIES';
 
+/** They do not wait for a look at QEMU. */
+const URGENT_ROWS: Written<Urgent, UrgentMove> = {
+  'guest held, or QEMU silent, for far too long | waits for a network destination | breaks, after 6 seconds, the connections of all copies of this VM that the guest cannot be on: they fail, and the guest goes on':
+    ({ asked }) => asked.has('waitsFarTooLong') && 'YANK_COPIES',
+  'concluded, and not to wait for its clean-up | a network destination, maybe hung, that the guest is not on | breaks the connection (`yank`): closing the node would wait for the server, too':
+    ({ job, asked }) => job.giveUpRequested && mayBeBroken(job) && !asked.has('yank') && 'YANK',
+  'to be ended by force | a network destination, maybe hung | breaks the connection (`yank`), whatever else it waits for':
+    ({ job, asked }) => job.concluded === undefined && isYanked(job) && !asked.has('yank') && 'YANK',
+  'asked to end | over the network, nothing left, stuck | breaks the connection after 6 seconds: the guest’s disk waits meanwhile':
+    ({ job, asked }) =>
+      job.concluded === undefined && isOverNetwork(job) && asked.has('endsTooLong') && !asked.has('yank') && 'YANK',
+};
+
+export const URGENT = inOrder(URGENT_ROWS);
+
 export function urgentMove(job: Job, asked: Asked): UrgentMove | undefined {
-  if (asked.waitsFarTooLong) return 'YANK_COPIES';
-  if (!isOverNetwork(job) || asked.yank) return undefined;
-  // Its node is still to be closed, which waits for the server, too.
-  if (job.concluded !== undefined) return job.giveUpRequested && mayBeBroken(job) ? 'YANK' : undefined;
-  return isYanked(job) || asked.endsTooLong ? 'YANK' : undefined;
+  return firstOf(URGENT, { job, asked })?.move;
 }
 
 /**

@@ -1,49 +1,48 @@
 /** What is wanted otherwise of a job that goes on: another limit, a pause, that it goes on again. */
 import { type Failure, failure } from './errors.ts';
-import type { Job } from './job.ts';
-import type { EntryBody, PauseReason } from './journal-entry.ts';
-import type { Asked, Move, SeenJob } from './moves.ts';
-import type { QemuJobStatus } from './qemu/replies.ts';
+import type { EntryBody } from './journal-entry.ts';
+import type { Asking, Move } from './moves.ts';
+import type { QmpCommand } from './qemu/commands.ts';
+import { type Going, record, type Situation, WAIT } from './situation.ts';
 
-const WAIT: Move = { move: 'wait' };
+/** Undefined: QEMU was asked already. */
+export function once({ asked }: Situation, asks: Asking, command: QmpCommand, proves?: EntryBody): Move | undefined {
+  return asked.has(asks) ? undefined : { move: 'command', asks, command, ...(proves !== undefined && { proves }) };
+}
 
-/** `before`: as far as it is written down. QEMU forgets at each `cont` of the guest for which error a job is paused. */
-export function pauseOf({ paused, ioStatus }: SeenJob, before: PauseReason | undefined): PauseReason | undefined {
-  if (!paused) return undefined;
-  if (ioStatus === 'ok') return before ?? 'USER';
-  return ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
+/** While a job waits for its end, what callers want otherwise in it is seen to. */
+export function meanwhile(going: Going): Move {
+  return refusedChange(going) ?? change(going) ?? WAIT;
 }
 
 /** What others have made otherwise, and what has become of a wish. */
-export function observed(job: Job, pause: PauseReason | undefined, speed: number, asked: Asked): EntryBody | undefined {
+export function observed({ job, now, pause, asked }: Going): Move | undefined {
   const { wantsBandwidth, wantsPaused } = job;
+  const speed = now.speedBytesPerSecond;
   // The answer to a wish may have been lost.
-  const isOther = wantsBandwidth === undefined ? speed !== job.bandwidthBytesPerSecond : asked.speed;
-  if (isOther && speed === (wantsBandwidth ?? speed)) return { entry: 'speed', bandwidthBytesPerSecond: speed };
+  const isOther = wantsBandwidth === undefined ? speed !== job.bandwidthBytesPerSecond : asked.has('speed');
+  if (isOther && speed === (wantsBandwidth ?? speed)) return record({ entry: 'speed', bandwidthBytesPerSecond: speed });
   if (wantsPaused === undefined && pause === job.pauseReason) return undefined;
-  if (wantsPaused === undefined && pause === 'USER' && !asked.pauseLasts) return undefined;
+  if (wantsPaused === undefined && pause === 'USER' && !asked.has('pauseLasts')) return undefined;
   if ((wantsPaused ?? pause !== undefined) !== (pause !== undefined)) return undefined;
-  return pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause };
+  return record(pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause });
 }
 
 /** What callers want otherwise in a job that goes on. */
-export function wished(job: Job, pause: PauseReason | undefined, status: QemuJobStatus, asked: Asked): Move {
-  const refused = refusedChange(job, status, asked);
-  if (refused !== undefined) return { move: 'record', entry: refused };
-  const { job: id } = job.accepted;
-  const { wantsBandwidth, wantsPaused } = job;
+export function change(going: Going): Move | undefined {
+  const { wantsBandwidth, wantsPaused, accepted } = going.job;
   if (wantsBandwidth !== undefined) {
-    const command = { execute: 'block-job-set-speed', arguments: { device: id, speed: wantsBandwidth } } as const;
-    const proves = { entry: 'speed', bandwidthBytesPerSecond: wantsBandwidth } as const;
-    return asked.speed ? WAIT : { move: 'command', asks: 'speed', command, proves };
+    const command = {
+      execute: 'block-job-set-speed',
+      arguments: { device: accepted.job, speed: wantsBandwidth },
+    } as const;
+    return once(going, 'speed', command, { entry: 'speed', bandwidthBytesPerSecond: wantsBandwidth });
   }
-  if (wantsPaused === true && pause === undefined) {
-    const command = { execute: 'job-pause', arguments: { id } } as const;
-    return asked.pause
-      ? WAIT
-      : { move: 'command', asks: 'pause', command, proves: { entry: 'paused', reason: 'USER' } };
+  if (wantsPaused === true && going.pause === undefined) {
+    const command = { execute: 'job-pause', arguments: { id: accepted.job } } as const;
+    return once(going, 'pause', command, { entry: 'paused', reason: 'USER' });
   }
-  return wantsPaused === false && pause !== undefined ? resume(job, asked) : WAIT;
+  return wantsPaused === false && going.pause !== undefined ? resume(going) : undefined;
 }
 
 /** QEMU's JobVerbTable (job.c): to be paused, resumed or given another limit, a job must not be on its way out. */
@@ -52,22 +51,17 @@ export function takesChanges(status: string): boolean {
 }
 
 /** What QEMU does not take is asked for no longer, and whoever wanted it is told. */
-function refusedChange(
-  { accepted: { job }, state, wantsBandwidth, wantsPaused }: Job,
-  status: QemuJobStatus,
-  asked: Asked,
-): EntryBody | undefined {
-  const late = takesChanges(status) ? undefined : failure('JOB_ENDING', { job, state });
-  const speed = late ?? inWords('setting the limit', asked.refused.speed);
+export function refusedChange(going: Going): Move | undefined {
+  const { job, state, refused } = going;
+  const { wantsBandwidth, wantsPaused } = job;
+  const late = takesChanges(going.now.status) ? undefined : failure('JOB_ENDING', { job: job.accepted.job, state });
+  const speed = late ?? inWords('setting the limit', refused.speed);
   if (wantsBandwidth !== undefined && speed !== undefined) {
-    return { entry: 'change-refused', change: 'SPEED', failure: speed };
+    return record({ entry: 'change-refused', change: 'SPEED', failure: speed });
   }
-  const pause =
-    late ?? (wantsPaused ? inWords('pausing', asked.refused.pause) : inWords('resuming', asked.refused.resume));
-  if (wantsPaused !== undefined && pause !== undefined) {
-    return { entry: 'change-refused', change: 'PAUSE', failure: pause };
-  }
-  return undefined;
+  const pause = late ?? (wantsPaused ? inWords('pausing', refused.pause) : inWords('resuming', refused.resume));
+  if (wantsPaused === undefined || pause === undefined) return undefined;
+  return record({ entry: 'change-refused', change: 'PAUSE', failure: pause });
 }
 
 function inWords(doing: string, qemuText: string | undefined): Failure | undefined {
@@ -75,8 +69,7 @@ function inWords(doing: string, qemuText: string | undefined): Failure | undefin
 }
 
 /** Without room a job that was paused for want of it pauses again at once; that it was resumed is true all the same. */
-export function resume(job: Job, asked: Asked): Move {
-  if (asked.resume) return WAIT;
-  const command = { execute: 'job-resume', arguments: { id: job.accepted.job } } as const;
-  return { move: 'command', asks: 'resume', command, proves: { entry: 'resumed' } };
+export function resume(going: Going): Move | undefined {
+  const command = { execute: 'job-resume', arguments: { id: going.job.accepted.job } } as const;
+  return once(going, 'resume', command, { entry: 'resumed' });
 }

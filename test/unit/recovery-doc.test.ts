@@ -1,5 +1,5 @@
 /** docs/recovery.md says what the code does: each state, each entry, each ending, each row of the table. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { DestinationContent, Job_State, PauseReason } from '../../generated/blockjob/v1/job.ts';
@@ -7,6 +7,7 @@ import { encodeLine } from '../../src/agent/journal.ts';
 import type { Leftover } from '../../src/core/block-jobs.ts';
 import { ending } from '../../src/core/ending.ts';
 import type { Accepted, Concluded, EntryBody, JobKind, JournalEntry } from '../../src/core/journal-entry.ts';
+import { TABLE as NEXT_MOVES } from '../../src/core/next-move.ts';
 import { outcomeOf } from '../../src/core/outcome.ts';
 import { ALLOWED } from '../../src/core/transitions.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
@@ -32,12 +33,12 @@ import {
   SOURCE,
 } from './core/stories.ts';
 
+const PAGE = join(REPOSITORY, 'docs/recovery.md');
 const page = new DocPage('recovery.md');
 const LOOK = page.section('1. First: look');
 const JOURNAL = page.section('2. Read a journal');
 const ENDINGS = page.section('3. How a job ended, and what may be done with the files');
 const LEFTOVERS = page.section('6. Leftovers');
-const TABLE = page.section('8. The table');
 
 test('every state is in its table, in the order of a life', () => {
   const states = Object.keys(Job_State).filter((name) => !/UNSPECIFIED|UNRECOGNIZED/.test(name));
@@ -80,23 +81,13 @@ test('the endings that it lists are those that there are, and so is what may be 
   expect(told.toSorted()).toEqual(endings().toSorted());
 });
 
-test('its table has the rows of the one in next-move, in the same order', () => {
-  const source = readFileSync(join(REPOSITORY, 'src/core/next-move.ts'), 'utf8');
-  const comment = source.slice(source.indexOf(' *  ----'), source.indexOf('\n */')).split('\n');
-  const [rule = '', ...lines] = comment;
-  const [, second = 0, third = 0] = [...rule.matchAll(/-+/g)].map(({ index }) => index);
-  const rows = lines.map((line) => [line.slice(2, second), line.slice(second, third), line.slice(third)]);
-  const told = TABLE.tables.flat();
-  expect(rows.length).toBeGreaterThan(15);
-  expect(told.map(([job, qemu]) => [job, qemu])).toEqual(
-    rows.map(([job = '', qemu = '']) => [job.trim(), qemu.trim().replaceAll(' | ', ', ')]),
-  );
-  // What a row writes down is said in the same word.
-  const unsaid = rows.flatMap(([, , move = ''], index) => {
-    const [, words = ''] = /^record ([a-z -]+(?: \| [a-z -]+)*)/.exec(move) ?? [];
-    return words.split(' | ').filter((word) => word in ALLOWED && told[index]?.[2]?.includes(word) !== true);
-  });
-  expect(unsaid).toEqual([]);
+/** docs/recovery.md ends with it: `make rewrite-docs` writes it, this holds it. */
+test('its table is the one of next-move', () => {
+  const rows = NEXT_MOVES.map(({ job, qemu, does }) => `| ${job} | ${qemu} | ${does} |\n`);
+  const written = `| the job is | and QEMU | then the service |\n|---|---|---|\n${rows.join('')}`;
+  const at = page.text.indexOf('| the job is |');
+  if (process.env['REWRITE_DOCS'] !== undefined) writeFileSync(PAGE, page.text.slice(0, at) + written);
+  expect(readFileSync(PAGE, 'utf8').slice(at)).toBe(written);
 });
 
 test('its links lead somewhere', () => {

@@ -6,7 +6,7 @@
 import { handoverOf } from '../handover.ts';
 import { advance, begin, type Job } from '../job.ts';
 import type { Accepted, EntryBody } from '../journal-entry.ts';
-import type { Asked, Seen } from '../moves.ts';
+import type { Asking, Circumstance, Seen } from '../moves.ts';
 import { nextMove } from '../next-move.ts';
 import type { GuestCommand } from '../qemu/commands.ts';
 import { planSettling } from './settling.ts';
@@ -67,12 +67,12 @@ function end(
   reason: string,
 ): { readonly job: Job; readonly steps: readonly PlannedStep[] } {
   const steps: PlannedStep[] = [];
-  const asked: Record<string, boolean> = {};
+  const asked = new Set<Asking | Circumstance>(['stopsSoon']);
   let now = job;
   let guestRuns = true;
   let status = begins;
   for (;;) {
-    const move = nextMove(now, seen(now, status, guestRuns), { ...NOTHING, ...asked });
+    const move = nextMove(now, seen(now, status, guestRuns), asked, {});
     switch (move.move) {
       case 'record':
         now = after(now, move.entry);
@@ -89,11 +89,11 @@ function end(
           run: undefined,
           reason: 'persistent dirty bitmaps follow the disk',
         });
-        asked['bitmaps'] = true;
+        asked.add('bitmaps');
         break;
       case 'command':
         steps.push({ name: move.command.execute, phase, run: qmp(move.command), reason });
-        asked[move.asks] = true;
+        asked.add(move.asks);
         if (move.asks === 'finalize') status = 'concluded';
         break;
       case 'flush':
@@ -144,31 +144,6 @@ function cleanUp(afterSuccess: Job, otherwise: Job): readonly PlannedStep[] {
     return { name, phase: 'CLEAN_UP', run, reason };
   });
 }
-
-const NOTHING: Asked = {
-  refused: {},
-  complete: false,
-  end: false,
-  forceEnd: false,
-  pause: false,
-  resume: false,
-  speed: false,
-  bitmaps: false,
-  yank: false,
-  finalize: false,
-  overdue: false,
-  timeIsUp: false,
-  pauseLasts: false,
-  heldTooLong: false,
-  waitsFarTooLong: false,
-  endsTooLong: false,
-  stopsSoon: true,
-  restsFromHold: false,
-  fenced: false,
-  destinationMoved: false,
-  givenUp: false,
-  connectionBroken: false,
-};
 
 function seen(job: Job, status: Status, guestRuns: boolean): Seen {
   return {

@@ -4,15 +4,17 @@
  * wants anything either goes on, or waits for something that has a name.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { AskedSoFar, HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
+import { AskedSoFar } from '../../../src/agent/asked-so-far.ts';
 import { HostClock } from '../../../src/agent/host-clock.ts';
+import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/circumstances.ts';
 import { ending } from '../../../src/core/ending.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { handoverOf } from '../../../src/core/handover.ts';
 import { advance, allows, hasEnded, type Job } from '../../../src/core/job.ts';
 import { isOverNetwork, isYanked } from '../../../src/core/job-facts.ts';
 import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
-import { type Move, nextMove, type Seen } from '../../../src/core/next-move.ts';
+import type { Move, Seen } from '../../../src/core/moves.ts';
+import { nextMove } from '../../../src/core/next-move.ts';
 import { flushesOf } from '../../../src/core/qemu/flush.ts';
 import { type UrgentMove, urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
 import { GOES_ON, ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/model-qemu.ts';
@@ -212,7 +214,7 @@ const MOST_REFUSALS = 30;
 const STILL_AFTER = 6;
 
 class Life {
-  readonly #asked = new AskedSoFar(new HostClock(KERNEL));
+  readonly #asked: AskedSoFar;
   readonly #qemu: ModelQemu;
   #job: Job;
   #end: EntryBody | undefined;
@@ -234,7 +236,8 @@ class Life {
       speed: OPTIONS.bandwidthBytesPerSecond,
       pivots: job.pivotRequested,
     });
-    this.#asked.now(this.#job, 1);
+    this.#asked = new AskedSoFar(this.#job, new HostClock(KERNEL));
+    this.#asked.note({ is: 'written', job: this.#job, generation: 1 });
     clockMs += heldForMs;
   }
 
@@ -312,18 +315,23 @@ class Life {
       isUnderWay: this.#isUnderWay,
       connectionBroken: this.#connectionBroken,
     };
-    const asked = () => this.#asked.now(this.#job, 1, hears);
     // Of one that nobody can ask nothing can be broken.
-    const urgent = this.#qemu.now.presence === 'SILENT' ? undefined : urgentMove(this.#job, asked());
+    const urgent = this.#qemu.now.presence === 'SILENT' ? undefined : urgentMove(this.#job, this.#now(hears).asked);
     if (urgent !== undefined) return this.#break(urgent);
-    this.#asked.see(seen);
-    this.#perform(nextMove(this.#job, seen, asked()));
+    this.#asked.note({ is: 'seen', seen });
+    const { asked, refused } = this.#now(hears);
+    this.#perform(nextMove(this.#job, seen, asked, refused));
+  }
+
+  #now(hears: Heard) {
+    this.#asked.note({ is: 'written', job: this.#job, generation: 1 });
+    return this.#asked.now(hears);
   }
 
   /** As agent/urgent-moves does it. */
   #break(urgent: UrgentMove): void {
-    if (urgent === 'YANK') this.#asked.add('yank');
-    else this.#asked.yankedCopies();
+    if (urgent === 'YANK') this.#asked.note({ is: 'asked', asking: 'yank' });
+    else this.#asked.note({ is: 'copies-yanked' });
     if (!isOverNetwork(this.#job)) return;
     this.#qemu.execute(yankOf(this.#job.accepted.job));
     this.#connectionBroken ||= urgent === 'YANK_COPIES';
@@ -331,7 +339,7 @@ class Life {
 
   #wait(): void {
     // Nothing is missed by looking later than that: the model tells of no event in between.
-    clockMs += Math.max(this.#asked.lookAgainMs(this.#job) ?? 0, 100 * 4 ** this.#stillFor);
+    clockMs += Math.max(lookAgainMs(this.#asked.memory, this.#asked.moment) ?? 0, 100 * 4 ** this.#stillFor);
     this.#stillFor = this.#qemu.tick() ? 0 : this.#stillFor + 1;
   }
 
@@ -352,18 +360,18 @@ class Life {
         if (!this.#append(move.entry)) clockMs += 100;
         return;
       case 'command': {
-        this.#asked.add(move.asks);
+        this.#asked.note({ is: 'asked', asking: move.asks });
         const refusal = this.#qemu.execute(move.command);
         if (refusal !== undefined) {
           this.refusals += 1;
-          this.#asked.refuse(move.asks, refusal);
+          this.#asked.note({ is: 'refused', asking: move.asks, words: refusal });
           clockMs += 100;
           this.#qemu.tick();
           return;
         }
-        this.#asked.accept(move.asks);
+        this.#asked.note({ is: 'accepted', asking: move.asks });
         if (move.proves === undefined) return;
-        this.#asked.forget(move.asks);
+        this.#asked.note({ is: 'forgotten', asking: move.asks });
         this.#append(move.proves);
         return;
       }
@@ -372,12 +380,12 @@ class Life {
         this.#qemu.steer({ execute: 'stop' });
         return;
       case 'release-guest':
-        this.#asked.forget('bitmaps');
+        this.#asked.note({ is: 'forgotten', asking: 'bitmaps' });
         this.#append({ entry: 'guest-released' });
         this.#qemu.steer({ execute: 'cont' });
         return;
       case 'carry-bitmaps':
-        this.#asked.add('bitmaps');
+        this.#asked.note({ is: 'asked', asking: 'bitmaps' });
         return;
       case 'flush':
         this.#flush(move);

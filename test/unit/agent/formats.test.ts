@@ -1,9 +1,9 @@
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { HOLD_LIMIT_MS } from '../../../src/agent/asked-so-far.ts';
 import { Formats } from '../../../src/agent/formats.ts';
 import { GuestHold, type Holdable } from '../../../src/agent/guest-hold.ts';
 import type { HoldRecord } from '../../../src/agent/written-hold.ts';
+import { HOLD_LIMIT_MS } from '../../../src/core/circumstances.ts';
 import { FREE } from '../../../src/core/guest-hold.ts';
 import type { GuestCommand, QmpCommand } from '../../../src/core/qemu/commands.ts';
 import { DRAIN } from '../../../src/core/qemu/drain.ts';

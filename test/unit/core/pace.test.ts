@@ -1,18 +1,15 @@
 /** How fast a job copies, from its looks. */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Pace } from '../../../src/agent/pace.ts';
-
-beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
-afterEach(() => void vi.useRealTimers());
+import { expect, test } from 'vitest';
+import { NO_PACE, type Pace, paceAfter, underWayMs } from '../../../src/core/pace.ts';
 
 const MIB = 1 << 20;
 const BUFFER = 16 * MIB;
 
 function paced(...looks: readonly (readonly [afterMs: number, copiedMib: number, remainingMib: number])[]): Pace {
-  const pace = new Pace();
+  let [pace, nowMs] = [NO_PACE, 0];
   for (const [afterMs, copied, remaining] of looks) {
-    vi.advanceTimersByTime(afterMs);
-    pace.see({ copiedBytes: copied * MIB, remainingBytes: remaining * MIB });
+    nowMs += afterMs;
+    pace = paceAfter(pace, { copiedBytes: copied * MIB, remainingBytes: remaining * MIB }, nowMs);
   }
   return pace;
 }
@@ -70,12 +67,11 @@ test.each([
     Infinity,
   ],
 ] as const)('how long what is under way will take: %s', (_what, looks, ms) => {
-  expect(paced(...looks).underWayMs(BUFFER)).toBe(ms);
+  expect(underWayMs(paced(...looks), BUFFER)).toBe(ms);
 });
 
 test('it is still while nothing is left and nothing is copied', () => {
   const pace = paced([0, 5, 0], [100, 5, 0], [900, 5, 0]);
-  expect(pace.stillMs).toBe(900);
-  pace.see({ copiedBytes: 6 * MIB, remainingBytes: 0 });
-  expect(pace.stillMs).toBe(0);
+  expect(pace.stillSinceMs).toBe(100);
+  expect(paceAfter(pace, { copiedBytes: 6 * MIB, remainingBytes: 0 }, 1000).stillSinceMs).toBe(undefined);
 });
