@@ -11,6 +11,7 @@ import type {
   ReclaimResult,
   Started,
 } from '../core/block-jobs.ts';
+import { hasEnded } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
@@ -152,7 +153,7 @@ export class HostAgent implements BlockJobs {
       }
       await requestEnd(found, request, mark);
     });
-    while (!request.async && !log.ended && !signal.aborted) await log.changed.after(log.changed.now, { signal });
+    if (!request.async) await log.until(hasEnded, signal);
     if (!request.async && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);

@@ -192,9 +192,17 @@ export class JobLog {
     if (request !== undefined) await this.offer({ entry: 'asked-again' }, { request, otherwise: () => undefined });
   }
 
+  /** Resolves when it is so, or when the signal is aborted. */
+  async until(isSo: (job: Job) => boolean, signal?: AbortSignal): Promise<void> {
+    while (!isSo(this.job)) {
+      if (signal?.aborted === true) return;
+      await this.changed.after(this.changed.now, { ...(signal && { signal }) });
+    }
+  }
+
   /** A start is over in no time, one way or the other; then there is something to steer, or not. */
-  async started(): Promise<void> {
-    while (this.job.state === 'STARTING') await this.changed.after(this.changed.now);
+  async started(signal?: AbortSignal): Promise<void> {
+    await this.until(({ state }) => state !== 'STARTING', signal);
   }
 
   async close(): Promise<void> {

@@ -28,15 +28,11 @@ export async function requestChange(
  * it. Throws when it was given up. So the answer is the same whenever it is asked for, after the end of the job, too.
  */
 export async function changeDone(log: JobLog, change: Change, since: number, signal: AbortSignal): Promise<void> {
-  for (let revision = since; ; ) {
-    const before = log.changed.now;
+  for (let revision = since; ; revision += 1) {
+    await log.until((job) => job.revision >= revision, signal);
     const then = log.at(revision);
-    if (then === undefined) {
-      signal.throwIfAborted();
-      await log.changed.after(before, { signal });
-    } else if (isWanted(then.job, change)) {
-      revision += 1;
-    } else {
+    if (then === undefined) signal.throwIfAborted();
+    else if (!isWanted(then.job, change)) {
       if (then.entry.entry === 'change-refused') throw new BlockJobError(then.entry.failure);
       if (ENDS.has(then.entry.entry)) refuse(log.job);
       return;

@@ -78,7 +78,7 @@ export class Starts {
     });
     // Also of what was asked for before: it may not be the caller's any more.
     mustOperate(call, log.job.accepted.domain, unknown);
-    while (log.job.state === 'STARTING' && !signal.aborted) await log.changed.after(log.changed.now, { signal });
+    await log.started(signal);
     signal.throwIfAborted();
     if (log.refused) await jobs.left(log);
     return log;
