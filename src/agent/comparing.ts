@@ -21,7 +21,7 @@ export interface ComparingOptions {
   };
 }
 
-export function comparingFor(machine: VirtualMachine | undefined, options: ComparingOptions): Comparing {
+export function comparingFor(machine: VirtualMachine, options: ComparingOptions): Comparing {
   const { leaving, onVerified, mayPivot, now } = options;
   return {
     mayGoOn: () => {
@@ -32,7 +32,6 @@ export function comparingFor(machine: VirtualMachine | undefined, options: Compa
     },
     onProgress: (bytes, ofBytes) => onVerified?.(bytes, ofBytes),
     whenEqual: async () => {
-      if (machine === undefined) return;
       await mayPivot(leaving);
       await refuseMigrating(machine);
       await refuseOtherChain(now().job.accepted, machine);

@@ -7,6 +7,7 @@ import { isNoSuchNode, refused } from './failures.ts';
 import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from './files.ts';
 import type { Holder } from './graphs.ts';
 import type { MadeIn } from './made-in.ts';
+import type { Presence, Up } from './presence.ts';
 import { mustBeInPlace, proveFile } from './prove-file.ts';
 import { endJob, ignoringLateness, untilConcluded } from './qemu-jobs.ts';
 import { StableStorage } from './stable-storage.ts';
@@ -20,24 +21,61 @@ export interface Done {
   readonly proved?: KnownFile;
 }
 
-export interface Workplace {
+export interface Workplace<Q extends Presence = Presence> {
   readonly domain: string;
   /** The file that is written, for messages. */
   readonly path: string;
-  /** Undefined when QEMU has ended: then nothing in it is left to be taken back. */
-  readonly machine: VirtualMachine | undefined;
+  readonly qemu: Q;
   /** The file that this job made, if it made one. */
   readonly made: MadeFile | undefined;
   readonly madeIn: MadeIn;
   /** Who has a file open now, by whatever name; undefined: no VM. */
   readonly holder: () => Promise<Holder>;
   /** What a comparison asks, and tells. Undefined where there is none. */
-  readonly comparing?: Comparing;
+  readonly comparing?: (machine: VirtualMachine) => Comparing;
 }
 
-/** Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
-export async function perform(action: Action, workplace: Workplace): Promise<Done> {
-  const { machine, made, madeIn, domain, path } = workplace;
+/** In a QEMU that is there. Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
+export async function perform(action: Action, workplace: Workplace<Up>): Promise<Done> {
+  const { qemu, made, domain, path, comparing } = workplace;
+  const { machine } = qemu;
+  switch (action.do) {
+    case 'prove-file': {
+      const proved = await proveFile(action, machine, action.file ?? made);
+      return proved === undefined || action.isBacking === true ? {} : { proved };
+    }
+    case 'qmp':
+      await machine.execute(action.command);
+      return {};
+    case 'qmp-job': {
+      await machine.execute(action.command);
+      const job = await untilConcluded(machine, action.qemuJob);
+      await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
+      if (job?.error === undefined) return {};
+      throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
+    }
+    case 'compare':
+      if (comparing === undefined) throw new Error('nobody looks after the comparison');
+      await compare(action.comparison, machine, comparing(machine));
+      return {};
+    case 'end-comparison':
+      await endComparison(action.job, machine);
+      return {};
+    case 'end-qmp-job':
+      await endJob(machine, action.qemuJob);
+      return {};
+    default:
+      return await performOnFiles(action, workplace, machine);
+  }
+}
+
+type FileAction = Extract<Action, { do: 'create-file' | 'remove-file' | 'sync-file' | 'delete-image' }>;
+
+async function performOnFiles(
+  action: FileAction,
+  { made, madeIn, holder }: Workplace,
+  machine: VirtualMachine | undefined,
+): Promise<Done> {
   switch (action.do) {
     case 'create-file': {
       const { made: now, folder } = await createFile(action);
@@ -49,50 +87,31 @@ export async function perform(action: Action, workplace: Workplace): Promise<Don
       if (made === undefined) await mustBeAbsent(action.path);
       else await removeFile(made, madeIn.folder);
       return {};
-    case 'prove-file': {
-      const proved = machine && (await proveFile(action, machine, action.file ?? made));
-      return proved === undefined || action.isBacking === true ? {} : { proved };
-    }
     case 'sync-file':
       await mustBeInPlace(action.files, machine);
       await syncFile(action.path);
       return {};
     case 'delete-image':
       if (action.letGo !== undefined) await mustBeLetGo(action.letGo, machine);
-      await deleteImage(action, await workplace.holder());
-      return {};
-    case 'qmp':
-      await machine?.execute(action.command);
-      return {};
-    case 'qmp-job': {
-      if (machine === undefined) return {};
-      await machine.execute(action.command);
-      const job = await untilConcluded(machine, action.qemuJob);
-      await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
-      if (job?.error === undefined) return {};
-      throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
-    }
-    case 'compare':
-      if (workplace.comparing === undefined) throw new Error('nobody looks after the comparison');
-      if (machine !== undefined) await compare(action.comparison, machine, workplace.comparing);
-      return {};
-    case 'end-comparison':
-      if (machine !== undefined) await endComparison(action.job, machine);
-      return {};
-    case 'end-qmp-job':
-      if (machine !== undefined) await endJob(machine, action.qemuJob);
+      await deleteImage(action, await holder());
       return {};
   }
 }
 
-/** As perform, for an undo or a clean-up: what is already as it should be is done. */
+/** As perform, for an undo or a clean-up: what is already as it should be is done, and so is all in a QEMU that is not there. */
 export async function performAgain(action: Action, workplace: Workplace): Promise<Done> {
+  const { qemu } = workplace;
+  if (qemu.is !== 'up') return isOfFiles(action) ? await performOnFiles(action, workplace, undefined) : {};
   try {
-    return await perform(action, workplace);
+    return await perform(action, { ...workplace, qemu });
   } catch (error) {
     if (isNoSuchNode(error)) return {};
     throw error;
   }
+}
+
+function isOfFiles(action: Action): action is FileAction {
+  return ['create-file', 'remove-file', 'sync-file', 'delete-image'].includes(action.do);
 }
 
 /** Between the proof and the deletion somebody may have changed the header, or lost it. */

@@ -34,7 +34,7 @@ export class JobHold {
    * Written down first: whoever reads a journal in which the guest is held knows that it has written nothing since. The
    * guest does not wait for a journal that cannot be written: it goes on, and that is written down later.
    */
-  async release(machine: VirtualMachine | undefined): Promise<void> {
+  async release(machine: VirtualMachine): Promise<void> {
     this.#letsGo = true;
     try {
       await this.#log.append({ entry: 'guest-released' });
@@ -44,8 +44,8 @@ export class JobHold {
   }
 
   /** Tells the hold what it may not have heard: what follows in the journal is of a guest that goes on. */
-  async letGo(machine: VirtualMachine | undefined): Promise<void> {
-    if (!this.#letsGo || machine === undefined) return;
+  async letGo(machine: VirtualMachine): Promise<void> {
+    if (!this.#letsGo) return;
     await this.#holdOf(machine).release(this.#job);
     this.#letsGo = false;
   }

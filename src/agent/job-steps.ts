@@ -21,6 +21,7 @@ import type { Holder } from './graphs.ts';
 import type { JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { MadeIn } from './made-in.ts';
+import type { Presence, Up } from './presence.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export interface JobStepsOptions {
@@ -64,14 +65,14 @@ export class JobSteps {
   }
 
   /** Does the plan's steps, up to the first that is not done. */
-  async begin(machine: VirtualMachine | undefined): Promise<void> {
-    machine?.expect(this.#job.accepted.job);
+  async begin(qemu: Up): Promise<void> {
+    qemu.machine.expect(this.#job.accepted.job);
     try {
       for (const step of this.#job.accepted.plan) {
         // `drive` takes back what was done.
         if (this.#isCancelled) return;
         const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
-        if (!(await this.#run(step, machine, how))) return;
+        if (!(await this.#run(step, qemu, how))) return;
       }
       await this.madeIn[Symbol.asyncDispose]();
     } catch (error) {
@@ -81,9 +82,9 @@ export class JobSteps {
   }
 
   /** Pauses the guest first, if it runs. It is not continued here: that is the first thing done for a job that goes on. */
-  async #performHeld(action: Action, workplace: Workplace): Promise<Done> {
-    const { machine } = workplace;
-    if (machine !== undefined && isLive(await machine.runState())) {
+  async #performHeld(action: Action, workplace: Workplace<Up>): Promise<Done> {
+    const { machine } = workplace.qemu;
+    if (isLive(await machine.runState())) {
       const because = 'QEMU can crash when a blocking copy starts under a busy guest (seen with QEMU 7.2)';
       await this.#options.hold.hold(because, machine);
     }
@@ -91,9 +92,9 @@ export class JobSteps {
   }
 
   /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
-  async takeBack(machine: VirtualMachine | undefined): Promise<void> {
+  async takeBack(qemu: Presence): Promise<void> {
     const known = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? this.#brokenOff;
-    const why = known ?? (await this.#failedAtOnce(machine));
+    const why = known ?? (await this.#failedAtOnce(qemu));
     for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
       const state = this.#job.steps.get(name);
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
@@ -101,7 +102,7 @@ export class JobSteps {
       try {
         // What could not be closed still uses what is below it.
         if ([...this.#job.steps.values()].includes('UNDO_FAILED')) fail('QEMU_REFUSED', LEFT_OPEN);
-        await performAgain(undo, this.#workplace(machine));
+        await performAgain(undo, this.#workplace(qemu));
       } catch (error) {
         if (isUnreachable(error)) throw error;
         await this.#log.append({
@@ -132,9 +133,10 @@ export class JobSteps {
   }
 
   /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */
-  async #failedAtOnce(machine: VirtualMachine | undefined): Promise<Failure> {
+  async #failedAtOnce(qemu: Presence): Promise<Failure> {
     const id = this.#job.accepted.job;
-    if (machine === undefined) return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
+    if (qemu.is !== 'up') return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
+    const { machine } = qemu;
     const job = (await machine.jobs()).find((one) => one.id === id);
     const error = job?.error ?? machine.heardEnds.errorOf(id);
     const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
@@ -145,17 +147,17 @@ export class JobSteps {
    * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: QEMU is silent, so it
    * is asked for nothing, and nothing is deleted.
    */
-  async settle(machine: VirtualMachine | undefined, { leavesQemu = false } = {}): Promise<void> {
+  async settle(qemu: Presence, { leavesQemu = false } = {}): Promise<void> {
     const { concluded } = this.#job;
     if (concluded === undefined) return;
     for (;;) {
       const step = planSettling(this.#job, { leavesQemu }).find(({ name }) => !isOver(this.#job.steps.get(name)));
       if (step === undefined) break;
-      await this.#run(step, machine, performAgain);
+      await this.#run(step, qemu, performAgain);
       // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
       if (this.#job.steps.get(step.name) === 'UNKNOWN') return;
     }
-    const failedTo = machine?.heardEnds.failedTo(this.#job.accepted.job);
+    const failedTo = qemu.is === 'up' ? qemu.machine.heardEnds.failedTo(this.#job.accepted.job) : undefined;
     const { state, failure: why } = ending(this.#job, concluded, failedTo);
     const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
     const named = leavesQemu ? [] : outcome.safeToDelete;
@@ -168,28 +170,28 @@ export class JobSteps {
    * A step that is in no plan: one that cannot be done costs the next backup its increment, and is no reason to stay.
    * Rejects while QEMU is unreachable.
    */
-  async carryBitmaps(machine: VirtualMachine | undefined): Promise<void> {
+  async carryBitmaps(qemu: Up): Promise<void> {
     const { source, destination } = this.#job.accepted;
-    const nodes = (await machine?.graph())?.nodes;
-    const [from, to] = [nodes?.get(source.node), nodes?.get(destination?.node ?? '')];
+    const { nodes } = await qemu.machine.graph();
+    const [from, to] = [nodes.get(source.node), nodes.get(destination?.node ?? '')];
     const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
     if (command === undefined) return;
     const name = 'carry-bitmaps';
-    await this.#run({ name, run: { do: 'qmp', command } }, machine, perform);
+    await this.#run({ name, run: { do: 'qmp', command } }, qemu, perform);
     if (this.#job.steps.get(name) === 'UNKNOWN') throw new NotSent(name, 'the answer was lost');
   }
 
   /** Does a step, writing down that it begins and how it went; false: it was not done. */
-  async #run(
+  async #run<Q extends Presence>(
     { name, run }: Step,
-    machine: VirtualMachine | undefined,
-    how: (action: Action, workplace: Workplace) => Promise<Done>,
+    qemu: Q,
+    how: (action: Action, workplace: Workplace<Q>) => Promise<Done>,
   ): Promise<boolean> {
     await this.#log.append({ entry: 'step-started', step: name });
     let done: Done;
     try {
       const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
-      done = await this.#observer.during(doing, async () => await how(run, this.#workplace(machine)));
+      done = await this.#observer.during(doing, async () => await how(run, this.#workplace(qemu)));
     } catch (error) {
       const why = this.#failureOf(error, name);
       await this.#log.append({
@@ -209,12 +211,12 @@ export class JobSteps {
     return true;
   }
 
-  #workplace(machine: VirtualMachine | undefined): Workplace {
+  #workplace<Q extends Presence>(qemu: Q): Workplace<Q> {
     const { holder } = this.#options;
     const { clock } = this.#log;
     const now = () => ({ job: this.#job, clock, cancelled: this.#cancelled, path: this.#about.path });
-    const comparing = comparingFor(machine, { ...this.#options, now });
-    return { ...this.#about, machine, made: this.#job.madeFile, madeIn: this.madeIn, holder, comparing };
+    const comparing = (machine: VirtualMachine) => comparingFor(machine, { ...this.#options, now });
+    return { ...this.#about, qemu, made: this.#job.madeFile, madeIn: this.madeIn, holder, comparing };
   }
 
   /** For messages. */

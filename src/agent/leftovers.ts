@@ -152,7 +152,8 @@ export class Leftovers {
           : ({ do: 'end-qmp-job', qemuJob: name } as const);
       const holder = async () => holderAmong(await graphsOf(this.#machines));
       const madeIn = new MadeIn();
-      const workplace = { domain: machine.name, path: name, machine, made: undefined, madeIn, holder };
+      const qemu = { is: 'up', machine } as const;
+      const workplace = { domain: machine.name, path: name, qemu, made: undefined, madeIn, holder };
       return { leftover, remove: async () => void (await performAgain(action, workplace)) };
     });
   }

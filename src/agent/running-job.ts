@@ -8,8 +8,9 @@
  */
 import type { Logger } from 'pino';
 import { HOLD_LIMIT_MS, isNews, lookAgainMs, NOTHING_HEARD } from '../core/circumstances.ts';
+import { failure } from '../core/errors.ts';
 import type { Job } from '../core/job.ts';
-import { isForPivot, type Move } from '../core/moves.ts';
+import { type Asking, isForPivot, type Move } from '../core/moves.ts';
 import { nextMove } from '../core/next-move.ts';
 import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { LinkedAbort } from '../lib/linked-abort.ts';
@@ -21,6 +22,7 @@ import { type HoldOf, JobHold } from './job-hold.ts';
 import type { JobLog } from './job-log.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, lookerFor } from './look.ts';
+import { type Presence, presenceOf, type Up } from './presence.ts';
 import { isFoundByName } from './prove-file.ts';
 import { StableStorage } from './stable-storage.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
@@ -37,6 +39,9 @@ export interface RunningJobOptions
   /** Told of what QEMU says on the way, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }
+
+/** Of a QEMU that was seen to be there. */
+type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'undo-start' | 'settle' | 'leave' }>;
 
 /** QEMU cannot be asked, or something failed that should not. */
 const TRY_AGAIN_MS = 1000;
@@ -73,9 +78,11 @@ export class RunningJob {
   /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
   async start(): Promise<void> {
     const machine = this.#options.machine();
-    machine?.expect(this.#job.accepted.job);
+    // It was there when the start was prepared. Nothing was done in it yet.
+    const hasGone = failure('DOMAIN_NOT_FOUND', { domain: this.#job.accepted.domain });
     try {
-      await this.#urgent.beside(machine, async () => await this.#steps.begin(machine));
+      if (machine === undefined) await this.#log.append({ entry: 'refused', failure: hasGone });
+      else await this.#urgent.beside(machine, async () => await this.#steps.begin({ is: 'up', machine }));
     } catch (error) {
       // The journal cannot be written: nothing more is done, and `drive` takes back what was.
       this.#logger.error({ err: error }, 'the start of the job failed');
@@ -95,15 +102,16 @@ export class RunningJob {
         // What is claimed of the end is what QEMU said after it was asked for.
         if (this.#log.changed.now !== before.log) continue;
         this.#asked.note({ is: 'seen', seen });
-        if (seen.qemu === 'UP') await this.#hold.letGo(machine);
+        const qemu = presenceOf(seen, machine);
+        if (qemu.is === 'up') await this.#hold.letGo(qemu.machine);
         this.#asked.note({ is: 'written', job: this.#job, generation: machine?.identity?.generation ?? 0 });
         const { connectionBroken } = this.#log;
         const { asked, refused } = this.#asked.now({ ...NOTHING_HEARD, connectionBroken });
         const move = nextMove(this.#job, seen, asked, refused);
         if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
         else {
-          const there = seen.qemu === 'UP' ? machine : undefined;
-          await this.#urgent.beside(there, async () => await this.#perform(move, there));
+          const there = qemu.is === 'up' ? qemu.machine : undefined;
+          await this.#urgent.beside(there, async () => await this.#perform(move, qemu));
         }
       } catch (error) {
         if (isUnreachable(error)) {
@@ -137,19 +145,36 @@ export class RunningJob {
     await Promise.race([this.#log.changed.after(before.log, options), before.wake.after(before.machine, options)]);
   }
 
-  async #perform(move: Exclude<Move, { move: 'wait' }>, machine: VirtualMachine | undefined): Promise<void> {
-    if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot(machine))) return;
+  async #perform(move: Exclude<Move, { move: 'wait' }>, qemu: Presence): Promise<void> {
     switch (move.move) {
       case 'record':
         this.#logger.info({ entry: move.entry.entry }, 'job');
         // What a request has made impossible meanwhile is decided anew at the next look.
         await this.#log.offer(move.entry, { otherwise: async () => await this.#pause() });
         return;
+      case 'undo-start':
+        await this.#steps.takeBack(qemu);
+        return;
+      case 'settle':
+        await this.#steps.settle(qemu);
+        return;
+      case 'leave':
+        await this.#steps.settle(qemu, { leavesQemu: true });
+        return;
+      default:
+        if (qemu.is === 'up') await this.#ask(move, qemu);
+    }
+  }
+
+  async #ask(move: ForQemu, qemu: Up): Promise<void> {
+    const { machine } = qemu;
+    if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot(machine))) return;
+    switch (move.move) {
       case 'command':
         await this.#command(move, machine);
         return;
       case 'hold-guest':
-        await this.#holdGuest(move, machine);
+        await this.#refusalOf(async () => await this.#hold.hold(move.because, machine));
         return;
       case 'release-guest':
         // They may have changed by the next time.
@@ -157,31 +182,21 @@ export class RunningJob {
         await this.#hold.release(machine);
         return;
       case 'carry-bitmaps':
-        await this.#steps.carryBitmaps(machine);
+        await this.#steps.carryBitmaps(qemu);
         this.#asked.note({ is: 'asked', asking: 'bitmaps' });
         return;
       case 'flush':
-        if (machine !== undefined) await this.#log.append(await this.#storage.carryOut(move, this.#job, machine));
-        return;
-      case 'undo-start':
-        await this.#steps.takeBack(machine);
-        return;
-      case 'settle':
-        await this.#steps.settle(machine);
-        return;
-      case 'leave':
-        await this.#steps.settle(undefined, { leavesQemu: true });
-        return;
+        await this.#log.append(await this.#storage.carryOut(move, this.#job, machine));
     }
   }
 
-  async #mayPivot(machine: VirtualMachine | undefined): Promise<boolean> {
-    const [log, identity] = [this.#log.changed.now, machine?.identity];
+  async #mayPivot(machine: VirtualMachine): Promise<boolean> {
+    const [log, identity] = [this.#log.changed.now, machine.identity];
     try {
       this.#asked.note({ is: 'destination-found', hasMoved: !(await isFoundByName(this.#job, machine)) });
       await this.#options.mayPivot(this.#stop.signal);
       // The answer takes its time: what the move was decided on may not be so any more.
-      return !this.#asked.memory.destinationMoved && this.#log.changed.now === log && machine?.identity === identity;
+      return !this.#asked.memory.destinationMoved && this.#log.changed.now === log && machine.identity === identity;
     } catch (error) {
       this.#logger.info({ why: String(error) }, 'the pivot waits');
       this.#asked.note({ is: 'fenced' });
@@ -190,23 +205,16 @@ export class RunningJob {
     }
   }
 
-  async #holdGuest(move: Extract<Move, { move: 'hold-guest' }>, machine: VirtualMachine | undefined): Promise<void> {
-    if (machine === undefined) return;
-    const refusal = await this.#refusalOf(async () => await this.#hold.hold(move.because, machine));
-    if (refusal !== undefined) this.#logRefusal('info', refusal);
-  }
-
-  async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine | undefined): Promise<void> {
+  async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine): Promise<void> {
     this.#asked.note({ is: 'asked', asking: move.asks });
     let refusal: Refused | undefined;
     try {
-      refusal = await this.#refusalOf(async () => void (await machine?.execute(move.command)));
+      refusal = await this.#refusalOf(async () => void (await machine.execute(move.command)), move.asks);
     } catch (error) {
       if (error instanceof NotSent) this.#asked.note({ is: 'forgotten', asking: move.asks });
       throw error;
     }
     if (refusal !== undefined) {
-      this.#logRefusal(isNews(this.#asked.memory, move.asks, refusal.desc) ? 'info' : 'debug', refusal);
       this.#asked.note({ is: 'refused', asking: move.asks, words: refusal.desc });
       return;
     }
@@ -219,19 +227,18 @@ export class RunningJob {
   }
 
   /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
-  async #refusalOf(tell: () => Promise<void>): Promise<Refused | undefined> {
+  async #refusalOf(tell: () => Promise<void>, asks?: Asking): Promise<Refused | undefined> {
     try {
       await tell();
       return undefined;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       await this.#pause();
+      const { command, desc } = error;
+      const level = asks === undefined || isNews(this.#asked.memory, asks, desc) ? 'info' : 'debug';
+      this.#logger[level]({ command, why: desc }, 'QEMU refused; looking again');
       return error;
     }
-  }
-
-  #logRefusal(level: 'info' | 'debug', { command, desc }: Refused): void {
-    this.#logger[level]({ command, why: desc }, 'QEMU refused; looking again');
   }
 
   /** What did not fit this instant may fit the next one. */

@@ -76,7 +76,7 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
         const workplace: Workplace = {
           domain: 'vm1',
           path: '',
-          machine,
+          qemu: { is: 'up', machine },
           made: job.madeFile,
           madeIn,
           holder: async () => await Promise.resolve(async () => await Promise.resolve(undefined)),

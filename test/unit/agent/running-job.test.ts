@@ -310,3 +310,24 @@ describe('a job that runs', () => {
     expect(job.log.job.state).toBe('READY');
   });
 });
+
+it('a start whose VM has gone since it was prepared is refused: no step of it is written down as done', async () => {
+  await using dir = await testDir();
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+  const running = new RunningJob({
+    log,
+    holdOf: () => ({ hold: async () => undefined, release: async () => undefined }),
+    machine: () => undefined,
+    arrivals: new Wake(),
+    copiesBeside: () => [],
+    holder: async () => async () => await Promise.resolve(undefined),
+    mayPivot: async () => undefined,
+    onBlockJobs: () => undefined,
+    logger: pino({ level: 'silent' }),
+  });
+  await running.start();
+  await running.drive();
+  expect([log.refused, log.job.state, log.job.failure?.reason]).toEqual([true, 'FAILED', 'DOMAIN_NOT_FOUND']);
+  expect(log.job.steps.size).toBe(0);
+  await log.close();
+});
