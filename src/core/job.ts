@@ -19,44 +19,42 @@ export interface Job {
   readonly revision: number;
   readonly createTime: string;
   /** When it was begun, READY, and over, by the clock of the state folder. Undefined: not yet, or an older journal. */
-  readonly beganMs: number | undefined;
-  readonly readyMs: number | undefined;
-  readonly endedMs: number | undefined;
-  readonly readyTime: string | undefined;
-  readonly readyRevision: number | undefined;
+  readonly beganMs?: number | undefined;
+  readonly readyMs?: number | undefined;
+  readonly endedMs?: number | undefined;
+  readonly readyTime?: string | undefined;
+  readonly readyRevision?: number | undefined;
   /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
   readonly followed: { readonly at: string; readonly revision: number } | undefined;
   /** So seen since its end was asked for. */
   readonly followedSinceAsked: boolean;
-  readonly endTime: string | undefined;
-  readonly pauseReason: PauseReason | undefined;
+  readonly endTime?: string | undefined;
+  readonly pauseReason?: PauseReason | undefined;
   /** The limit as QEMU has it; 0: none. */
   readonly bandwidthBytesPerSecond: number;
   /** What was asked for and is not done yet. */
-  readonly wantsPaused: boolean | undefined;
-  readonly wantsBandwidth: number | undefined;
+  readonly wantsPaused?: boolean | undefined;
+  readonly wantsBandwidth?: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
-  readonly madeFile: MadeFile | undefined;
+  readonly madeFile?: MadeFile | undefined;
   /** What is written, as QEMU has it open. Undefined: no file of this host, or not known, as in older journals. */
-  readonly destinationFile: KnownFile | undefined;
+  readonly destinationFile?: KnownFile | undefined;
   /** What was asked for while the job runs; undefined: go on. */
-  readonly intent:
-    | Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>
-    | undefined;
+  readonly intent?: Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>;
   /** A pivot was asked for, whatever was asked since: QEMU may have done it at any moment from then on. */
   readonly pivotRequested: boolean;
   /** The guest is stopped, or about to be, by us. */
   readonly guestHeld: boolean;
   /** How much of a pull, or of a commit of lower images, is known to be on stable storage. */
-  readonly flushed: Flushed | undefined;
+  readonly flushed?: Flushed | undefined;
   /** Why the rest is not. */
-  readonly flushFailure: Failure | undefined;
+  readonly flushFailure?: Failure | undefined;
   /** Why what a copy or an active commit has written is not known to be on stable storage, at its name. */
-  readonly syncFailure: Failure | undefined;
+  readonly syncFailure?: Failure | undefined;
   readonly concluded: (Concluded & { readonly time: string }) | undefined;
   /** What is left to be done for it in QEMU is not waited for. */
   readonly giveUpRequested: boolean;
-  readonly failure: Failure | undefined;
+  readonly failure?: Failure | undefined;
   readonly outcome: Outcome;
 }
 
@@ -88,29 +86,15 @@ export function begin(entry: JournalEntry): Job {
     revision: entry.revision,
     createTime: entry.time,
     beganMs: entry.clock?.ms,
-    readyMs: undefined,
-    endedMs: undefined,
-    readyTime: undefined,
-    readyRevision: undefined,
     followed: undefined,
     followedSinceAsked: false,
-    endTime: undefined,
-    pauseReason: undefined,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
-    wantsPaused: undefined,
-    wantsBandwidth: undefined,
     steps: new Map(),
-    madeFile: undefined,
     destinationFile: entry.destination?.file,
-    intent: undefined,
     pivotRequested: false,
     guestHeld: false,
-    flushed: undefined,
-    flushFailure: undefined,
-    syncFailure: undefined,
     concluded: undefined,
     giveUpRequested: false,
-    failure: undefined,
   };
   return { ...job, outcome: outcomeNow(job, entry.time) };
 }
