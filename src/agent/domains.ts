@@ -63,12 +63,7 @@ export class Domains {
     const runState = await inTime(machine.runState(), PATIENCE_MS);
     const guestState = runState === undefined ? undefined : guestStateOf(runState);
     const { qemuVersion, facts } = identity;
-    return {
-      name,
-      uuid,
-      host,
-      connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState },
-    };
+    return { name, uuid, host, connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState } };
   }
 
   async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {

@@ -43,14 +43,7 @@ async function foreignIn(machine: VirtualMachine, { host, whose }: ForeignSite):
   // Which disk it is on is good to know; a QEMU that formats an image is not asked for it.
   const graph = foreign.some(usesImages) ? await answerOf(machine, async () => await machine.graph()) : undefined;
   const jobs = foreign.map(
-    (job): ForeignJob => ({
-      ...job,
-      host,
-      domain,
-      domainUuid,
-      disk: graph && diskOfJob(graph, job.id),
-      isOfLibvirt,
-    }),
+    (job): ForeignJob => ({ ...job, host, domain, domainUuid, disk: graph && diskOfJob(graph, job.id), isOfLibvirt }),
   );
   return { foreignJobs: jobs, unreachableDomains: [] };
 }

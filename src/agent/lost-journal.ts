@@ -127,9 +127,7 @@ function handoverIn(
   const overlay = kind === 'PULL' || kind === 'COMMIT' ? disk.chain[above] : undefined;
   const data = kind === 'PULL' ? overlay : below;
   if (overlay === undefined || data === undefined) return {};
-  return {
-    handover: { data: imageNode(data), overlay: imageNode(overlay), backingFile: below?.path ?? '' },
-  };
+  return { handover: { data: imageNode(data), overlay: imageNode(overlay), backingFile: below?.path ?? '' } };
 }
 
 /** A commit of the active image has its filter above it. */
@@ -160,13 +158,7 @@ function destinationOf(
   // Of one that is encrypted QEMU has a name that is made of its options.
   const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
   const encryption = image.encrypted ? encryptionOf(image.path) : undefined;
-  return {
-    node: image.node,
-    path,
-    format,
-    ...(encryption && { encryption }),
-    target: targetOf(storage?.format, path),
-  };
+  return { node: image.node, path, format, ...(encryption && { encryption }), target: targetOf(storage?.format, path) };
 }
 
 function targetOf(storage: string | undefined, path: string): Destination | undefined {

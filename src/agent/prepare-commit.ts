@@ -46,9 +46,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
     destination: isActive ? await asDestination(base, format, site) : undefined,
     ...(backingFile === undefined
       ? {}
-      : {
-          handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile },
-        }),
+      : { handover: { data: imageNode(base), overlay: imageNode(imageAt(topAt - 1, site)), backingFile } }),
     named,
     unused: { afterSuccess: onlyBelow(graph, disk, top.node, [base.node]), otherwise: [] },
     committed,

@@ -4,18 +4,14 @@ import { meanwhile, once, resume } from './wishes.ts';
 
 const BLOCKING_FAULT = 'QEMU can crash when a blocking copy is broken off under a busy guest (seen with QEMU 7.2)';
 
-function isCancelled({ state }: Going): boolean {
-  return state === 'CANCELLING';
-}
+const isCancelled = ({ state }: Going) => state === 'CANCELLING';
 
 /** It is to leave a complete copy where it can: after READY, without force. */
 function isSoft({ state, job: { intent } }: Going): boolean {
   return state === 'CANCELLING' && !(intent?.entry === 'cancel-requested' && intent.force);
 }
 
-function isSettledSoft(going: Going): boolean {
-  return going.settled && isSoft(going);
-}
+const isSettledSoft = (going: Going) => going.settled && isSoft(going);
 
 function isUnderWay(going: Going): boolean {
   const { status } = going.now;

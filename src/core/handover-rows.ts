@@ -15,9 +15,7 @@ function isMoved({ job, state, now }: Going): boolean {
 }
 
 /** It may be let finish, as far as the guest is concerned. */
-function mayFinish(going: Going): boolean {
-  return isMoved(going) && !going.seen.guestMigrates;
-}
+const mayFinish = (going: Going) => isMoved(going) && !going.seen.guestMigrates;
 
 function flushData({ accepted, flushed }: Job): Move | undefined {
   const handover = flushed === undefined ? handoverOf(accepted) : undefined;

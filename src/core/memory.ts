@@ -83,13 +83,10 @@ export function remember(memory: Memory, what: Happening, nowMs: number): Memory
     case 'seen':
       return seen(memory, what.seen, nowMs);
     case 'asked': {
+      const asked = new Set(memory.asked).add(what.asking);
+      if (what.asking === 'forceEnd') return { ...memory, asked, forcedAtMs: nowMs };
       const isEnd = what.asking === 'complete' || what.asking === 'end';
-      return {
-        ...memory,
-        asked: new Set(memory.asked).add(what.asking),
-        ...(what.asking === 'forceEnd' && { forcedAtMs: nowMs }),
-        ...(isEnd && { endAskedAtMs: nowMs }),
-      };
+      return { ...memory, asked, ...(isEnd && { endAskedAtMs: nowMs }) };
     }
     case 'accepted':
       return { ...memory, refusals: forgotten(memory, [what.asking]).refusals };

@@ -16,9 +16,7 @@ import { change, observed, refusedChange } from './wishes.ts';
 
 const RUNNING: Move = record({ entry: 'running' });
 
-function isHeld({ job, seen }: Situation): boolean {
-  return job.guestHeld && seen.qemu === 'UP';
-}
+const isHeld = ({ job, seen }: Situation) => job.guestHeld && seen.qemu === 'UP';
 
 /** In these an end is under way: the guest is held for it, and goes on when it has come. */
 function isHeldFor({ job, state, asked }: Situation): boolean {

@@ -3,18 +3,12 @@ import { isOverNetwork } from './job-facts.ts';
 import { type Going, RELEASE, type Rows, record } from './situation.ts';
 import { meanwhile, once, resume, takesChanges } from './wishes.ts';
 
-function isPivoting({ state }: Going): boolean {
-  return state === 'PIVOTING';
-}
+const isPivoting = ({ state }: Going) => state === 'PIVOTING';
 
 /** And QEMU was not asked yet: until then the guest is on its source, and may be kept there. */
-function isBefore({ state, asked }: Going): boolean {
-  return state === 'PIVOTING' && !asked.has('complete');
-}
+const isBefore = ({ state, asked }: Going) => state === 'PIVOTING' && !asked.has('complete');
 
-function waitsReleased(going: Going) {
-  return going.job.guestHeld ? RELEASE : meanwhile(going);
-}
+const waitsReleased = (going: Going) => (going.job.guestHeld ? RELEASE : meanwhile(going));
 
 /** The bitmaps are to be on the destination when the guest is. */
 function carries({ job, asked }: Going): boolean {

@@ -22,12 +22,7 @@ export function ownerOf(job: string): string {
 export const OWNER_DIGITS = 6;
 
 export function namesOf(job: string) {
-  return {
-    node: job,
-    file: `${job}-file`,
-    filter: `${job}-filter`,
-    create: `${job}-create`,
-  };
+  return { node: job, file: `${job}-file`, filter: `${job}-filter`, create: `${job}-create` };
 }
 
 export function isOfJob(node: string, job: string): boolean {

@@ -45,10 +45,7 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
   }
   if (accepted.kind === 'COPY' && accepted.destination !== undefined && isRubbish(job)) {
     const { path } = accepted.destination;
-    steps.push({
-      name: 'remove-destination',
-      run: { do: 'remove-file', path, madeBy: 'create-destination' },
-    });
+    steps.push({ name: 'remove-destination', run: { do: 'remove-file', path, madeBy: 'create-destination' } });
   }
   return steps;
 }

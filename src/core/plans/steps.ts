@@ -7,11 +7,7 @@ export function qmp(command: QmpCommand): Action {
 }
 
 export function addNode(name: string, options: BlockdevOptions): Step {
-  return {
-    name,
-    run: qmp({ execute: 'blockdev-add', arguments: options }),
-    undo: deleteNode(options['node-name']),
-  };
+  return { name, run: qmp({ execute: 'blockdev-add', arguments: options }), undo: deleteNode(options['node-name']) };
 }
 
 export function deleteNode(node: string): Action {

@@ -20,9 +20,7 @@ export function flushesOf(node: string): readonly Flush[] {
     {
       command: {
         execute: 'blockdev-reopen',
-        arguments: {
-          options: [{ driver: 'null-co', 'node-name': node, 'detect-zeroes': 'unmap', discard: 'ignore' }],
-        },
+        arguments: { options: [{ driver: 'null-co', 'node-name': node, 'detect-zeroes': 'unmap', discard: 'ignore' }] },
       },
       flushed: /^setting detect-zeroes to unmap is not allowed without setting discard operation to unmap$/,
     },

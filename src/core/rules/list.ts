@@ -43,11 +43,7 @@ export interface Order<Item> {
 
 export const BY_AGE: Order<{
   readonly job: Pick<JobView['job'], 'createTime'> & { readonly accepted: { readonly job: string } };
-}> = {
-  list: 'jobs',
-  key: ({ job }) => `${job.createTime} ${job.accepted.job}`,
-  descending: true,
-};
+}> = { list: 'jobs', key: ({ job }) => `${job.createTime} ${job.accepted.job}`, descending: true };
 export const BY_NAME: Order<Domain> = { list: 'domains', key: ({ name, host }) => `${name} ${host}` };
 export const OLDEST_FIRST: Order<Leftover> = {
   list: 'leftovers',

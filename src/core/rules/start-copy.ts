@@ -196,12 +196,7 @@ function granularity(value: bigint): Violation[] {
 
 function buffer(value: bigint): Violation[] {
   if (value >= 0n && value <= BUFFER_MAXIMUM_BYTES) return [];
-  return [
-    violation('buffer_bytes', 'BUFFER_INVALID', {
-      value: String(value),
-      maximum: String(BUFFER_MAXIMUM_BYTES),
-    }),
-  ];
+  return [violation('buffer_bytes', 'BUFFER_INVALID', { value: String(value), maximum: String(BUFFER_MAXIMUM_BYTES) })];
 }
 
 function timeLimit(ms: number | undefined): Violation[] {
