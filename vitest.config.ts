@@ -18,6 +18,9 @@ const WORKERS = 2;
 /** Services are started as bundles. */
 const BUNDLE = 'test/support/bundle.ts';
 
+/** No error that is made has prose in its metadata. */
+const NO_PROSE = 'test/support/no-prose.ts';
+
 /** Of a fleet's tests, which mostly wait for leases to run out, when nothing else is running. */
 const WAITING_WORKERS = 4;
 
@@ -43,6 +46,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          setupFiles: NO_PROSE,
           include: [
             'test/unit/**/*.test.ts',
             'test/story/**/*.test.ts',
@@ -59,6 +63,7 @@ export default defineConfig({
         test: {
           // Real QEMUs and real guests.
           name: 'qemu',
+          setupFiles: NO_PROSE,
           include: [
             'test/qemu/**/*.test.ts',
             'test/contract/**/*.test.ts',

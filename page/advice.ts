@@ -1,4 +1,5 @@
 /** What somebody who looks at a job should know or do now, in a sentence or two. Pure. */
+import type { ErrorReason } from '../generated/es/blockjob/v1/error_reason_pb.js';
 import {
   Convergence,
   DestinationContent,
@@ -10,14 +11,102 @@ import {
 import { reasonIn } from './reasons.ts';
 import type { Tone } from './words.ts';
 
+type Reason = Exclude<keyof typeof ErrorReason, 'UNSPECIFIED'>;
+
+const MEND = 'Mend what the error names, and start the job again.';
+
 /** What to do after a failure, by its reason. */
-const AFTER: Readonly<Record<string, string>> = {
-  NO_SPACE: 'Make room at the destination, or name another one, and start the job again.',
+const AFTER: Readonly<Record<Reason, string>> = {
+  FLAG_REQUIRES_COPY: MEND,
+  FLAGS_EXCLUSIVE: MEND,
+  BASE_REQUIRED: MEND,
+  BASE_NOT_IN_CHAIN: MEND,
+  PATH_NOT_ABSOLUTE: MEND,
+  BANDWIDTH_OUT_OF_RANGE: MEND,
+  GRANULARITY_INVALID: MEND,
+  BUFFER_INVALID: MEND,
+  NOT_A_BLOCK_DEVICE: MEND,
+  FIELD_INVALID: MEND,
+  DOMAIN_NOT_FOUND: MEND,
+  DISK_NOT_FOUND: MEND,
+  JOB_NOT_FOUND: MEND,
+  DISK_HAS_NO_JOB: MEND,
+  DESTINATION_MISSING: MEND,
+  DESTINATION_EXISTS: MEND,
+  REQUEST_ID_REUSED: MEND,
+  REQUEST_ID_IN_USE: MEND,
+  BLOCK_COPY_ACTIVE: MEND,
+  BLOCK_JOB_ACTIVE: MEND,
+  START_UNDER_WAY: MEND,
+  CHAIN_BUSY: MEND,
+  JOB_NOT_READY: MEND,
+  JOB_ENDING: MEND,
+  JOB_ENDED: MEND,
+  PIVOT_UNSUPPORTED: MEND,
+  SHALLOW_INTO_RAW: MEND,
+  RELATIVE_UNSUPPORTED: MEND,
+  FORMAT_UNKNOWN: MEND,
+  CHAIN_UNUSABLE: MEND,
+  SIZE_MISMATCH: MEND,
+  EXPORT_SIZE_DIFFERS: MEND,
+  DESTINATION_IN_USE: MEND,
+  DESTINATION_UNREACHABLE: MEND,
+  TLS_CREDENTIALS_UNUSABLE: MEND,
+  NBD_REFUSED: MEND,
+  STORAGE_FAILED: MEND,
+  FILE_TOO_LARGE: MEND,
+  DISK_EMPTY: MEND,
+  NOT_OWNER: MEND,
+  OWNER_UNKNOWN: MEND,
+  OWNERSHIP_STALE: MEND,
+  GUEST_MIGRATING: MEND,
+  MANAGED_BY_LIBVIRT: MEND,
+  PATH_DIFFERS_IN_QEMU: MEND,
+  FILE_NOT_KNOWN: MEND,
+  IMAGE_UNSUITABLE: MEND,
+  NAME_TOO_LONG: MEND,
+  LOSS_NOT_ACCEPTED: MEND,
+  SECRET_NOT_FOUND: MEND,
+  SECRET_WRONG: MEND,
+  ENCRYPTION_MISMATCH: MEND,
+  HEADER_DIFFERS: MEND,
+  REUSED_UNLIKE: MEND,
+  REUSED_DIFFERS: MEND,
+  VERIFY_BROKEN_OFF: MEND,
+  DESTINATION_MOVED: MEND,
+  GATEWAY_HEADER_INVALID: MEND,
+  DESTINATION_NOT_ALLOWED: MEND,
+  CALLER_NOT_ALLOWED: MEND,
+  CALLER_UNKNOWN: MEND,
   ACCESS_DENIED: 'Give QEMU the right to the file, and start the job again.',
+  NO_SPACE: 'Make room at the destination, or name another one, and start the job again.',
+  LIMIT_REACHED: MEND,
+  TOO_MANY_JOBS: MEND,
+  TOO_MANY_WATCHERS: MEND,
+  TOO_MANY_CALLS: MEND,
+  QEMU_UNREACHABLE: MEND,
+  HOST_UNREACHABLE: MEND,
+  DIRECTORY_UNREACHABLE: MEND,
+  DRAINING: MEND,
+  TIME_LIMIT_REACHED: MEND,
+  REVISION_UNKNOWN: MEND,
+  QEMU_TOO_OLD: MEND,
+  NOT_IMPLEMENTED: MEND,
+  PATH_REPLACED: MEND,
+  PLAN_CHANGED: MEND,
+  QEMU_REFUSED: MEND,
   JOB_LOST: 'Look whether the VM runs still, and start the job again.',
   NOT_ON_DISK: 'Keep all images, and read the outcome: what was written may not be on disk.',
   BUG: "Look into the service's log for that id, please, and report it.",
 };
+
+function isKnown(reason: string): reason is Reason {
+  return Object.hasOwn(AFTER, reason);
+}
+
+function after(reason: string): string {
+  return isKnown(reason) ? AFTER[reason] : MEND;
+}
 
 export interface Advice {
   readonly tone: Tone;
@@ -83,7 +172,7 @@ function adviceOnState({ state, kind, outcome, sourcePath, error }: Job): Advice
       guest !== '' && guest === sourcePath && 'The guest goes on where it was, and has lost nothing.',
       isGone && 'The incomplete copy was removed.',
       isCopy && isStale && 'The copy fell behind: do not use it.',
-      AFTER[reasonIn(error?.details ?? [])] ?? 'Mend what the error names, and start the job again.',
+      after(reasonIn(error?.details ?? [])),
     ]
       .filter((sentence) => sentence !== false)
       .join(' '),

@@ -29,13 +29,12 @@ export function refuseBusyDisk(disk: Disk, { machine, table, jobs }: BusySite): 
   });
 }
 
-/** As refuseBusyDisk for every disk, and for jobs that are on an image further down in a chain. */
+/** As refuseBusyDisk for every disk; throws CHAIN_BUSY for a job that is on an image further down in a chain. */
 export function refuseBusyDomain(graph: BlockGraph, site: BusySite): void {
   for (const disk of graph.disks) refuseBusyDisk(disk, site);
   const below = site.jobs.find(({ type, status }) => BLOCK_JOBS.has(type) && status !== 'concluded');
   if (below === undefined) return;
-  const at = { domain: site.machine.name, disk: 'below its active image', job: below.id };
-  fail(isCopy(below) ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', at);
+  fail('CHAIN_BUSY', { domain: site.machine.name, job: below.id });
 }
 
 const BLOCK_JOBS: ReadonlySet<string> = new Set(['mirror', 'commit', 'stream', 'backup']);

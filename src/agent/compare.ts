@@ -48,7 +48,7 @@ export async function compare(comparison: Comparison, machine: VirtualMachine, c
       if (!(await isRead(sector, side))) fail('STORAGE_FAILED', { doing, why: 'Input/output error', wayOut: LOOK });
     }
     if (await isRead(sector, 'BOTH')) broken(comparison, `byte ${offset} could be read only now`);
-    fail('REUSED_DIFFERS', { path: destination.path, backing: backing.path, offset: String(offset) });
+    fail('REUSED_DIFFERS', { path: destination.path, backing: backing.path, offset });
   }
   await comparing.whenEqual();
 }

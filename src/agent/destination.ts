@@ -14,7 +14,7 @@ import { wholeSectors } from '../core/sectors.ts';
 import { access, realpath, statfs } from './disk-files.ts';
 import { expectGreeting } from './nbd-greeting.ts';
 import { newFileAccess } from './new-file-access.ts';
-import { ownChain, usableQcow2 } from './own-chain.ts';
+import { GIVE_FORMAT, ownChain, usableQcow2 } from './own-chain.ts';
 import {
   checkAllowed,
   inWords,
@@ -158,7 +158,7 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   checkSizes(path, header.virtualSizeBytes, sourceBytes);
   if (from.backing === undefined && header.version === 2 && header.backingFile !== '') {
     // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
-    fail('FORMAT_UNKNOWN', { path, format: 'qcow2 version 2 with a backing file' });
+    fail('FORMAT_UNKNOWN', { path, format: 'qcow2', why: 'of version 2, it takes no whole copy over a backing file' });
   }
   // A whole copy needs none of it. But opened without it an image that holds nothing yet reads as zeroes, and where QEMU
   // then leaves out the source's zeroes, whoever opens the image next, as its header says, sees its backing file there.
@@ -185,7 +185,7 @@ function refuseOtherEncryption(path: string, is: Qcow2Header['encryption'], aske
 
 function checkSizes(path: string, destinationBytes: number, sourceBytes: number): void {
   if (destinationBytes === sourceBytes) return;
-  fail('SIZE_MISMATCH', { path, destinationBytes: String(destinationBytes), sourceBytes: String(sourceBytes) });
+  fail('SIZE_MISMATCH', { path, destinationBytes, sourceBytes });
 }
 
 async function nbd({ nbd: asked }: Extract<Destination, { kind: 'nbd' }>, site: Site): Promise<CheckedDestination> {
@@ -221,5 +221,5 @@ async function socketAt(path: string, { allowed }: Site): Promise<string> {
 }
 
 function sourceFormat({ format, path }: Image): ImageFormat {
-  return formatOf(format) ?? fail('FORMAT_UNKNOWN', { format, path });
+  return formatOf(format) ?? fail('FORMAT_UNKNOWN', { format, path, why: GIVE_FORMAT });
 }

@@ -61,8 +61,7 @@ export function refused(
   if (/cannot unlock any keyslot/i.test(desc)) return failure('SECRET_WRONG', { path: about.path }, qemu);
   // Only an NBD server tells its size too late to be asked before: to a mirror, or to a comparison.
   if (/different sizes|smaller or equal to the\s+actual size/i.test(desc)) {
-    const sizes = { destinationBytes: 'another number of', sourceBytes: 'its own' };
-    return failure('SIZE_MISMATCH', { path: about.path, ...sizes }, qemu);
+    return failure('EXPORT_SIZE_DIFFERS', { path: about.path }, qemu);
   }
   const ofSystem = systemFailure(desc, about);
   if (ofSystem !== undefined) return { ...ofSystem, metadata: { ...ofSystem.metadata, ...qemu } };

@@ -14,7 +14,7 @@ export interface Known {
   readonly machines: VirtualMachines;
 }
 
-/** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND. */
+/** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND or DISK_HAS_NO_JOB. */
 export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known): Promise<JobLog> {
   if ('jobId' in ref) return await jobOfId(ref.jobId, call, jobs);
   const { domain, disk: address } = ref.disk;
@@ -24,7 +24,7 @@ export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known
   // A VM may have had another name when it had a job.
   const onDisk = jobs.onDevice(machine, qdev, jobs.known.newestFirst).filter((log) => isReadable(log, call));
   const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
-  return await openedLog(found ?? fail('JOB_NOT_FOUND', { job: `on disk ${address} of domain ${domain}` }));
+  return await openedLog(found ?? fail('DISK_HAS_NO_JOB', { domain, disk: address }));
 }
 
 async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog> {

@@ -58,7 +58,7 @@ export class JobTable {
   /** Throws TOO_MANY_JOBS. */
   refuseMore(): void {
     const { jobs } = this.#options.limits;
-    if (this.#running.size + this.#beginning >= jobs) fail('TOO_MANY_JOBS', { limit: String(jobs) });
+    if (this.#running.size + this.#beginning >= jobs) fail('TOO_MANY_JOBS', { limit: jobs });
   }
 
   /** The job exists when this returns, and its plan has begun. Rejects with the file system's error. */

@@ -60,17 +60,16 @@ async function below(
   if (own !== undefined) {
     // QEMU has it as it should be; but who opens the destination next goes by its header.
     const isSame = backingFormat === '' || backingFormat === (STORAGES.has(own.format) ? 'raw' : own.format);
-    if (!isSame)
-      fail('FORMAT_UNKNOWN', { path, format: `${backingFormat}, says the header of ${image}: it is ${own.format}` });
+    if (!isSame) no(path, `the header of ${image} says ${backingFormat}, and it is ${own.format}`);
     return { is: 'NODE', node: own.node };
   }
   await mustBeWithin(place, options.allowed, path);
-  if (above.has(key)) fail('FORMAT_UNKNOWN', { path, format: 'a chain that comes back to itself' });
-  if (above.size > DEEPEST) fail('FORMAT_UNKNOWN', { path, format: `a chain of more than ${DEEPEST} images` });
-  if (is !== 'FILE' && is !== 'DEVICE') fail('FORMAT_UNKNOWN', { path, format: 'neither file nor block device' });
+  if (above.has(key)) no(path, 'it comes back to itself');
+  if (above.size > DEEPEST) no(path, `it has more than ${DEEPEST} images`);
+  if (is !== 'FILE' && is !== 'DEVICE') no(path, 'it is neither file nor block device');
   // Probed it could be anything that a guest wrote there.
-  if (backingFormat === '') fail('FORMAT_UNKNOWN', { path, format: `not named by the header of ${image}` });
-  if (!READ_ONLY_DRIVERS.has(backingFormat)) fail('FORMAT_UNKNOWN', { path, format: backingFormat });
+  if (backingFormat === '') no(path, `the header of ${image} does not name its format`);
+  if (!READ_ONLY_DRIVERS.has(backingFormat)) no(path, `the header of ${image} says ${backingFormat}`);
   const storage = is === 'FILE' ? 'file' : 'host_device';
   const found = { is: 'IMAGE', path, storage, ...(file && { file }) } as const;
   if (backingFormat !== 'qcow2') return { ...found, driver: backingFormat, below: undefined };
@@ -79,24 +78,30 @@ async function below(
   return { ...found, driver: 'qcow2', below: under };
 }
 
+function no(path: string, why: string): never {
+  fail('CHAIN_UNUSABLE', { path, why });
+}
+
+export const GIVE_FORMAT = 'give the destination a format: RAW or QCOW2';
+
 /** Throws FORMAT_UNKNOWN for all but a plain qcow2, or with `encrypted` one with LUKS. */
 export function usableQcow2(
   path: string,
   header: Awaited<ReturnType<typeof readHeader>>,
   mayBe: { readonly encrypted?: true } = {},
 ): Qcow2Header {
-  const no = (format: string) => fail('FORMAT_UNKNOWN', { path, format });
+  const not = (why: string, format = 'qcow2') => fail('FORMAT_UNKNOWN', { path, format, why });
   switch (header.format) {
     case 'NONE':
-      return no('unknown, its header does not tell');
+      return not(`its header does not tell; ${GIVE_FORMAT}`, 'unknown');
     case 'OTHER':
-      return no(header.name);
+      return not(GIVE_FORMAT, header.name);
     case 'DAMAGED':
-      return no(`qcow2, damaged: ${header.why}`);
+      return not(`it is damaged: ${header.why}`);
     case 'QCOW2':
       // QEMU would open the file that the header names.
-      if (header.externalData) return no('qcow2 with an external data file');
+      if (header.externalData) return not('it has an external data file');
       if (header.encryption === 'NONE' || (header.encryption === 'LUKS' && mayBe.encrypted)) return header;
-      return no(`qcow2, encrypted with ${header.encryption}`);
+      return not(`it is encrypted with ${header.encryption}`);
   }
 }

@@ -1,6 +1,6 @@
 /** From a commit that makes sense to one that can be begun. */
 import { findDisk, type Image, onlyBelow, topDown } from '../core/chain.ts';
-import { imageIndex } from '../core/chain-images.ts';
+import { imageIndex, NOT_IN_CHAIN } from '../core/chain-images.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { commitUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
@@ -30,7 +30,9 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const sharedBy = isActive ? await sharedWriter(site) : undefined;
   const uses = commitUses(disk.chain, { topAt, baseAt, deletes: spec.options.deleteCommitted, sharedBy });
   const { accept, ...losses } = asAccepted(judge(uses, spec.accept));
-  const format = formatOf(base.format) ?? fail('FORMAT_UNKNOWN', { format: base.format, path: base.path });
+  const format =
+    formatOf(base.format) ??
+    fail('FORMAT_UNKNOWN', { format: base.format, path: base.path, why: 'only raw and qcow2 are written' });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
   const stays = [...disk.chain.slice(0, topAt), ...disk.chain.slice(baseAt)];
@@ -64,22 +66,24 @@ async function asDestination(base: Image, format: ImageFormat, { machine }: Site
 
 /** Which images of the chain, by index. */
 function range({ top, base, shallow, active }: CommitSpec, { graph, disk }: Site): { top: number; base: number } {
-  const notIn = (image: string) => fail('BASE_NOT_IN_CHAIN', { image, disk: disk.id });
+  const wrong = (image: string, what: string) => fail('BASE_NOT_IN_CHAIN', { image, what, disk: disk.id });
+  const notIn = (image: string) => wrong(image, NOT_IN_CHAIN);
+  const pathOf = (at: number) => disk.chain[at]?.path ?? '';
   const isDisk = (which: string) => findDisk(graph, which) === disk;
   const topAt = top === '' ? 0 : (imageIndex(disk, top, isDisk) ?? notIn(top));
   const last = disk.chain.length - 1;
   const below = shallow ? topAt + 1 : last;
   const baseAt = base === '' ? below : (imageIndex(disk, base, isDisk) ?? notIn(base));
-  if (topAt === last) notIn(`what would be below ${disk.chain[topAt]?.path}`);
-  if (baseAt <= topAt) notIn(`${disk.chain[baseAt]?.path}, below ${disk.chain[topAt]?.path},`);
+  if (topAt === last) wrong(pathOf(topAt), 'the lowest image of the chain');
+  if (baseAt <= topAt) wrong(pathOf(baseAt), `not below ${pathOf(topAt)} in the chain`);
   if (topAt === 0 && !active) throw invalidField('flags', 'must hold ACTIVE to commit the active image');
-  if (topAt !== 0 && active) throw invalidField('flags', `hold ACTIVE, but ${disk.chain[topAt]?.path} is not active`);
-  if (shallow && baseAt !== below) notIn(`${disk.chain[baseAt]?.path}, just below ${disk.chain[topAt]?.path},`);
+  if (topAt !== 0 && active) throw invalidField('flags', `hold ACTIVE, but ${pathOf(topAt)} is not active`);
+  if (shallow && baseAt !== below) wrong(pathOf(baseAt), `not just below ${pathOf(topAt)} in the chain`);
   return { top: topAt, base: baseAt };
 }
 
 function imageAt(index: number, { disk }: Site): Image {
-  return disk.chain[index] ?? fail('BASE_NOT_IN_CHAIN', { image: `[${index}]`, disk: disk.id });
+  return disk.chain[index] ?? fail('BASE_NOT_IN_CHAIN', { image: `[${index}]`, disk: disk.id, what: NOT_IN_CHAIN });
 }
 
 /** A commit changes images that others may have below theirs: what they show would be no moment of any disk. */

@@ -1,6 +1,6 @@
 /** From a pull that makes sense to one that can be begun. */
 import { findDisk, type Image, onlyBelow } from '../core/chain.ts';
-import { imageIndex } from '../core/chain-images.ts';
+import { imageIndex, NOT_IN_CHAIN } from '../core/chain-images.ts';
 import { asAccepted, judge } from '../core/disks/judge.ts';
 import { pullUses } from '../core/disks/uses.ts';
 import { fail } from '../core/errors.ts';
@@ -47,7 +47,10 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
 
 function baseIndex(name: string, { graph, disk }: Site): number {
   const at = imageIndex(disk, name, (which) => findDisk(graph, which) === disk);
-  if (at === undefined || at === 0) fail('BASE_NOT_IN_CHAIN', { image: name, disk: disk.id });
+  if (at === undefined || at === 0) {
+    const what = at === 0 ? 'the active image of the chain' : NOT_IN_CHAIN;
+    fail('BASE_NOT_IN_CHAIN', { image: name, disk: disk.id, what });
+  }
   return at;
 }
 

@@ -36,7 +36,8 @@ export class RequestIds {
 
   /**
    * The job that the request is about: `act` writes the mark down with what it does, unless an earlier request of the
-   * same caller and id has done so already. Throws REQUEST_ID_REUSED if that one was another request.
+   * same caller and id has done so already. Throws REQUEST_ID_REUSED if that one was another
+   * request, REQUEST_ID_IN_USE while that is under way.
    */
   async once({ rpc, request, call }: Asked, act: (mark: RequestMark | undefined) => Promise<JobLog>): Promise<JobLog> {
     const { requestId: id } = request;
@@ -50,7 +51,8 @@ export class RequestIds {
     }
     const key = keyOf(caller, id);
     const underWay = this.#underWay.get(key);
-    if (underWay !== undefined) return underWay.digest === digest ? await underWay.log : reused('not known yet');
+    if (underWay !== undefined)
+      return underWay.digest === digest ? await underWay.log : fail('REQUEST_ID_IN_USE', { requestId: id });
     const log = act({ id, digest, caller });
     this.#underWay.set(key, { digest, log });
     try {

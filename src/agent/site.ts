@@ -47,7 +47,7 @@ export function refuseLongName(
 ): void {
   const maximum = longestBackingFile(clusterSizeBytes ?? DEFAULT_CLUSTER_BYTES);
   const bytes = bytesOf(name);
-  if (bytes > maximum) fail('NAME_TOO_LONG', { name, bytes: String(bytes), path, maximum: String(maximum) });
+  if (bytes > maximum) fail('NAME_TOO_LONG', { name, bytes, path, maximum });
 }
 
 /** As the journal names an image. */

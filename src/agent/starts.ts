@@ -117,9 +117,10 @@ export class Starts {
         this.#claims.add(what);
         claims.push(what);
       };
-      const starting = { domain: machine.name, disk: disk.id, job: 'that is being started' };
       // From here to the journal's first entry the disk is taken, though no job says so yet.
-      claim(`${machine.socketPath} ${disk.qdev}`, () => fail('BLOCK_COPY_ACTIVE', starting));
+      claim(`${machine.socketPath} ${disk.qdev}`, () =>
+        fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id }),
+      );
       try {
         const all = await graphsOf(machines);
         const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));

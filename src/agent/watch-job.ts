@@ -33,11 +33,7 @@ export async function* watchJob(
   const intervalMs = progressIntervalMs(request);
   const last = log.job.revision;
   if (afterRevision !== undefined && afterRevision > last) {
-    fail('REVISION_UNKNOWN', {
-      job: log.job.accepted.job,
-      revision: String(afterRevision),
-      last: String(last),
-    });
+    fail('REVISION_UNKNOWN', { job: log.job.accepted.job, revision: afterRevision, last });
   }
   let cursor = afterRevision ?? last;
   if (cursor < log.oldest - 1) {

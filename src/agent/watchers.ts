@@ -17,7 +17,7 @@ export class Watchers {
   /** One place, to be given back. Throws TOO_MANY_WATCHERS. */
   take(job: string): Disposable {
     const count = this.#counts.get(job) ?? 0;
-    if (count >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: String(this.#limit) });
+    if (count >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: this.#limit });
     this.#counts.set(job, count + 1);
     return {
       [Symbol.dispose]: () => {

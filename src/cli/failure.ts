@@ -1,5 +1,5 @@
 /** What went wrong, in words with what to do next, and the exit code that says it to scripts. */
-import type { BlockJobError } from '../client/index.ts';
+import type { BlockJobError, Reason } from '../client/index.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 
 export interface Told {
@@ -31,53 +31,107 @@ type Words = Readonly<Record<string, string>>;
 
 /** QEMU has it, and no blockjobd began it. A copy of libvirt's that another client ends, libvirt takes for broken off. */
 function isForeign(job: string): boolean {
-  return !/^bj[0-9a-f]{16}$/.test(job) && job !== 'that is being started';
+  return !/^bj[0-9a-f]{16}$/.test(job);
 }
 const OF_ANOTHER = 'it is the job of another client, as libvirt or a backup: that one ends it';
 
+/** The text says it. */
+const inText = () => '';
+
 /** What to do, by reason; the error's own text says what is wrong. */
-export const NEXT: Readonly<Record<string, (words: Words) => string>> = {
+const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED'>, (words: Words) => string>> = {
+  FLAG_REQUIRES_COPY: inText,
+  FLAGS_EXCLUSIVE: inText,
+  BASE_REQUIRED: inText,
+  BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',
+  PATH_NOT_ABSOLUTE: inText,
+  BANDWIDTH_OUT_OF_RANGE: inText,
+  GRANULARITY_INVALID: inText,
+  BUFFER_INVALID: inText,
+  NOT_A_BLOCK_DEVICE: inText,
+  FIELD_INVALID: inText,
   DOMAIN_NOT_FOUND: () => 'blockjob domains',
   DISK_NOT_FOUND: ({ domain }) => `blockjob disks ${domain ?? 'DOMAIN'}`,
-  BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',
   JOB_NOT_FOUND: () => 'blockjob jobs',
+  DISK_HAS_NO_JOB: () => 'blockjob jobs',
+  DESTINATION_MISSING: ({ path }) => `qemu-img create -f FORMAT ${path ?? 'DEST'} SIZE, or leave --reuse-external out`,
+  DESTINATION_EXISTS: () => 'name a new file, or add --reuse-external (its contents are overwritten)',
+  REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or leave --request-id out`,
+  REQUEST_ID_IN_USE: () => 'leave --request-id out, or give another one',
   BLOCK_COPY_ACTIVE: ({ job = '' }) =>
     isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}, or blockjob abort ${job}`,
   BLOCK_JOB_ACTIVE: ({ job = '' }) => (isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}`),
+  START_UNDER_WAY: () => 'blockjob jobs --active, in a moment',
+  CHAIN_BUSY: ({ job = '' }) => (isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}`),
   JOB_NOT_READY: ({ job }) => `blockjob watch ${job ?? 'JOB'} --ready, then blockjob pivot ${job ?? 'JOB'}`,
   JOB_ENDING: ({ job }) => `blockjob watch ${job ?? 'JOB'}`,
   JOB_ENDED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   PIVOT_UNSUPPORTED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
-  DESTINATION_EXISTS: () => 'name a new file, or add --reuse-external (its contents are overwritten)',
-  DESTINATION_MISSING: ({ path }) => `qemu-img create -f FORMAT ${path ?? 'DEST'} SIZE, or leave --reuse-external out`,
-  DESTINATION_UNREACHABLE: () => 'see that the NBD server runs, and is reached from the VM’s host',
   SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
+  RELATIVE_UNSUPPORTED: inText,
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
+  CHAIN_UNUSABLE: () => 'qemu-img rebase -u mends the header that names it; or name a new file',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
-  PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
-  PATH_REPLACED: () => 'start again, in a folder where nobody else renames things',
-  FILE_NOT_KNOWN: () => 'leave --delete out',
-  MANAGED_BY_LIBVIRT: () => 'virsh blockcopy, virsh blockpull or virsh blockcommit',
-  GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
-  NO_SPACE: () => 'make room where the destination is, or name another place',
-  NBD_REFUSED: ({ wayOut }) => wayOut ?? '',
+  EXPORT_SIZE_DIFFERS: () => 'make the export exactly as large as the disk: blockjob disks DOMAIN',
+  DESTINATION_IN_USE: inText,
+  DESTINATION_UNREACHABLE: () => 'see that the NBD server runs, and is reached from the VM’s host',
   TLS_CREDENTIALS_UNUSABLE: () => 'add tls-creds-x509 with endpoint=client to the VM’s QEMU, or name another one',
+  NBD_REFUSED: inText,
+  STORAGE_FAILED: inText,
   FILE_TOO_LARGE: () => 'name a place on a file system with longer files',
-  TOO_MANY_JOBS: () => 'blockjob jobs --active',
-  REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or leave --request-id out`,
-  PLAN_CHANGED: () => 'blockjob plan with the same arguments',
-  JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
-  NOT_ON_DISK: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
-  CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
+  DISK_EMPTY: inText,
+  NOT_OWNER: inText,
+  OWNER_UNKNOWN: () => 'ask a gateway',
+  OWNERSHIP_STALE: () => 'try again in a moment',
+  GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
+  MANAGED_BY_LIBVIRT: () => 'virsh blockcopy, virsh blockpull or virsh blockcommit',
+  PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
+  FILE_NOT_KNOWN: () => 'leave --delete out',
+  IMAGE_UNSUITABLE: inText,
+  NAME_TOO_LONG: inText,
+  LOSS_NOT_ACCEPTED: inText,
+  SECRET_NOT_FOUND: inText,
+  SECRET_WRONG: inText,
+  ENCRYPTION_MISMATCH: inText,
+  HEADER_DIFFERS: inText,
+  REUSED_UNLIKE: inText,
+  REUSED_DIFFERS: inText,
+  VERIFY_BROKEN_OFF: inText,
+  DESTINATION_MOVED: inText,
+  GATEWAY_HEADER_INVALID: inText,
+  DESTINATION_NOT_ALLOWED: inText,
   CALLER_NOT_ALLOWED: () => 'ask who keeps the policy of this service',
+  CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
+  ACCESS_DENIED: inText,
+  NO_SPACE: () => 'make room where the destination is, or name another place',
+  LIMIT_REACHED: inText,
+  TOO_MANY_JOBS: () => 'blockjob jobs --active',
+  TOO_MANY_WATCHERS: inText,
+  TOO_MANY_CALLS: inText,
   QEMU_UNREACHABLE: () => 'is the VM running, and does nothing else hold its monitor? blockjob domains',
   HOST_UNREACHABLE: () => 'blockjob domains says which hosts answer',
+  DIRECTORY_UNREACHABLE: inText,
   DRAINING: () => 'try again in a moment',
+  TIME_LIMIT_REACHED: inText,
+  REVISION_UNKNOWN: inText,
+  QEMU_TOO_OLD: inText,
+  NOT_IMPLEMENTED: inText,
+  PATH_REPLACED: () => 'start again, in a folder where nobody else renames things',
+  PLAN_CHANGED: () => 'blockjob plan with the same arguments',
+  QEMU_REFUSED: inText,
+  JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
+  NOT_ON_DISK: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
+  BUG: inText,
 };
+
+function isKnown(reason: string): reason is keyof typeof NEXT {
+  return Object.hasOwn(NEXT, reason);
+}
 
 function nextAfter(error: BlockJobError): string {
   if (error.mayHaveHappened) return 'blockjob jobs, before it is asked for again';
-  if (error.isAnswer) return NEXT[error.reason]?.(error.metadata) ?? '';
+  const { reason } = error;
+  if (error.isAnswer) return isKnown(reason) ? NEXT[reason](error.metadata) : '';
   if (error.code === 'UNIMPLEMENTED') return 'what answers there is no blockjobd, or an older one';
   return 'is blockjobd running there? --address, BLOCKJOB_ADDRESS or --context name another service';
 }

@@ -87,7 +87,7 @@ export class BlockJobError extends Error implements ErrorWords {
 
   /** The request was refused as such: no attempt of it can have been done. */
   get isRefusalOfRequest(): boolean {
-    return this.reason === 'REQUEST_ID_REUSED' || this.violations.length > 0;
+    return ['REQUEST_ID_REUSED', 'REQUEST_ID_IN_USE'].includes(this.reason) || this.violations.length > 0;
   }
 
   /** Says what happened on the way; the service has said nothing. */

@@ -1,7 +1,8 @@
 /**
  * Every reason for which this service says no, in one catalogue: reason → gRPC code → text → libvirt's name
- * for the same thing. The words that vary in a text are its `{parameters}`; they travel in the error's metadata
- * too, so that a program never has to read the text. A text says what is wrong and what to do about it.
+ * for the same thing. What varies in a text are its `{data}`: identifiers, numbers and paths, which travel in the error's
+ * metadata, so that a program never has to read the text; and its `<sentences>`, which are for people, and only there. A
+ * text says what is wrong and what to do about it.
  */
 
 export type Code =
@@ -40,12 +41,12 @@ export const catalogue = {
   BASE_REQUIRED: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{field} must be given: {why}',
+    text: '{field} must be given: <why>',
   },
   BASE_NOT_IN_CHAIN: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{image} is not an image of the chain of disk {disk}; GetDomain shows the chain',
+    text: '{image} is <what> of disk {disk}; GetDomain shows the chain',
   },
   PATH_NOT_ABSOLUTE: {
     code: 'INVALID_ARGUMENT',
@@ -75,7 +76,7 @@ export const catalogue = {
   FIELD_INVALID: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{field}: {problem}',
+    text: '{field}: <problem>',
   },
   DOMAIN_NOT_FOUND: {
     code: 'NOT_FOUND',
@@ -92,6 +93,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_INVALID_ARG',
     text: 'no job {job}; ListJobs shows active and ended ones',
   },
+  DISK_HAS_NO_JOB: {
+    code: 'NOT_FOUND',
+    libvirt: 'VIR_ERR_INVALID_ARG',
+    text: 'disk {disk} of domain {domain} has had no job; ListJobs shows active and ended ones',
+  },
   DESTINATION_MISSING: {
     code: 'NOT_FOUND',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
@@ -107,6 +113,11 @@ export const catalogue = {
     libvirt: '-',
     text: 'request_id {requestId} was used for another request (job {job}); use a new one',
   },
+  REQUEST_ID_IN_USE: {
+    code: 'ALREADY_EXISTS',
+    libvirt: '-',
+    text: 'request_id {requestId} is that of another request, which is under way; use a new one',
+  },
   BLOCK_COPY_ACTIVE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
@@ -116,6 +127,16 @@ export const catalogue = {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
     text: 'block job {job} runs on disk {disk} of domain {domain}; wait for its end first',
+  },
+  START_UNDER_WAY: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
+    text: 'another job is being started on disk {disk} of domain {domain}; wait for its end first',
+  },
+  CHAIN_BUSY: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: 'VIR_ERR_OPERATION_INVALID',
+    text: 'block job {job} runs on an image of domain {domain} that is below the active one of its disk; wait for its end first',
   },
   JOB_NOT_READY: {
     code: 'FAILED_PRECONDITION',
@@ -145,47 +166,57 @@ export const catalogue = {
   RELATIVE_UNSUPPORTED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_ARGUMENT_UNSUPPORTED',
-    text: 'a relative backing file name makes no sense here: {why}',
+    text: 'a relative backing file name makes no sense here: <why>',
   },
   FORMAT_UNKNOWN: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: '{path} is in a format that cannot be used here: {format}; give the destination a format: RAW or QCOW2',
+    text: '{path} is in a format that cannot be used here: {format}: <why>',
+  },
+  CHAIN_UNUSABLE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: '{path} cannot be used in the chain of the destination: <why>; mend the header that names it, or make the destination anew',
   },
   SIZE_MISMATCH: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
     text: 'destination {path} has {destinationBytes} bytes, the disk {sourceBytes}; they must be equal',
   },
+  EXPORT_SIZE_DIFFERS: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'destination {path} has not as many bytes as the disk; they must be equal',
+  },
   DESTINATION_IN_USE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'destination {path} is in use: {by}',
+    text: 'destination {path} is in use: <by>',
   },
   DESTINATION_UNREACHABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} is not reached: {why}',
+    text: 'the NBD server of {path} is not reached: <why>',
   },
   TLS_CREDENTIALS_UNUSABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: {why}; add tls-creds-x509 with endpoint=client to it, or name another one',
+    text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add tls-creds-x509 with endpoint=client to it, or name another one',
   },
   NBD_REFUSED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} is there, and QEMU does not get the export: {why}; {wayOut}',
+    text: 'the NBD server of {path} is there, and QEMU does not get the export: <why>; <wayOut>',
   },
   STORAGE_FAILED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'storage failed: {doing}: {why}; {wayOut}',
+    text: 'storage failed: <doing>: <why>; <wayOut>',
   },
   FILE_TOO_LARGE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '{path} may not become as long as it has to: {why}; its file system, or a limit of a process (RLIMIT_FSIZE), has no longer files, whatever room there is',
+    text: '{path} may not become as long as it has to: <why>; its file system, or a limit of a process (RLIMIT_FSIZE), has no longer files, whatever room there is',
   },
   DISK_EMPTY: {
     code: 'FAILED_PRECONDITION',
@@ -197,6 +228,16 @@ export const catalogue = {
     libvirt: '-',
     text: 'host {host} is not the owner of domain {domain}; ask {owner}',
   },
+  OWNER_UNKNOWN: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'host {host} is not the owner of domain {domain}, as far as the directory tells; ask a gateway',
+  },
+  OWNERSHIP_STALE: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'host {host} is asked for domain {domain} by a gateway that has not heard of the last change of its owner; ask again',
+  },
   GUEST_MIGRATING: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_INVALID',
@@ -205,7 +246,7 @@ export const catalogue = {
   MANAGED_BY_LIBVIRT: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'libvirt manages domain {domain} (its QEMU has {sign}), and {why}; let libvirt do it, as by virsh blockcopy',
+    text: 'libvirt manages domain {domain} (its QEMU has <sign>), and <why>; let libvirt do it, as by virsh blockcopy',
   },
   PATH_DIFFERS_IN_QEMU: {
     code: 'FAILED_PRECONDITION',
@@ -220,7 +261,7 @@ export const catalogue = {
   IMAGE_UNSUITABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} (node {node}) {what}, and cannot {use}: {why}; {wayOut}',
+    text: '{path} (node {node}) <what>, and cannot <use>: <why>; <wayOut>',
   },
   NAME_TOO_LONG: {
     code: 'FAILED_PRECONDITION',
@@ -230,12 +271,12 @@ export const catalogue = {
   LOSS_NOT_ACCEPTED: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} (node {node}) {what}: {why}; {wayOut}, or accept {accept}',
+    text: '{path} (node {node}) <what>: <why>; <wayOut>, or accept {accept}',
   },
   SECRET_NOT_FOUND: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_NO_SECRET',
-    text: 'the QEMU of domain {domain} has no secret {secretId} ({why}); add the object to it, or name another one',
+    text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the object to it, or name another one',
   },
   SECRET_WRONG: {
     code: 'FAILED_PRECONDITION',
@@ -245,17 +286,17 @@ export const catalogue = {
   ENCRYPTION_MISMATCH: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'destination {path} {what}; {wayOut}',
+    text: 'destination {path} <what>; <wayOut>',
   },
   HEADER_DIFFERS: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'the header of {path} (node {node}) says {says}, and QEMU has {has} below it: who opens the disk by its headers finds another disk; copy the whole disk instead, or have the header say what the guest has (qemu-img rebase -u, while the VM is off)',
+    text: 'the header of {path} (node {node}) says <says>, and QEMU has <has> below it: who opens the disk by its headers finds another disk; copy the whole disk instead, or have the header say what the guest has (qemu-img rebase -u, while the VM is off)',
   },
   REUSED_UNLIKE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: {why}; make it anew, have it compared (verify_reused), or copy the whole disk',
+    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: <why>; make it anew, have it compared (verify_reused), or copy the whole disk',
   },
   REUSED_DIFFERS: {
     code: 'FAILED_PRECONDITION',
@@ -265,7 +306,7 @@ export const catalogue = {
   VERIFY_BROKEN_OFF: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'the comparison of {path} was broken off: {why}; nothing was copied. Start again',
+    text: 'the comparison of {path} was broken off: <why>; nothing was copied. Start again',
   },
   DESTINATION_MOVED: {
     code: 'FAILED_PRECONDITION',
@@ -275,7 +316,7 @@ export const catalogue = {
   GATEWAY_HEADER_INVALID: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'header {header} of gateway {gateway} says nothing: {why}; nothing was done. Look at the version of the gateway',
+    text: 'header {header} of gateway {gateway} says nothing: <why>; nothing was done. Look at the version of the gateway',
   },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
@@ -290,22 +331,22 @@ export const catalogue = {
   CALLER_UNKNOWN: {
     code: 'UNAUTHENTICATED',
     libvirt: 'VIR_ERR_AUTH_FAILED',
-    text: 'the caller has no certificate that this server accepts: {why}',
+    text: 'the caller has no certificate that this server accepts: <why>',
   },
   ACCESS_DENIED: {
     code: 'PERMISSION_DENIED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'the file system denies it: {path}: {why}',
+    text: 'the file system denies it: {path}: <why>',
   },
   NO_SPACE: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'no space left for {path}: {why}',
+    text: 'no space left for {path}: <why>',
   },
   LIMIT_REACHED: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '{who} has come to a limit of the system, at {path}: {why}; {wayOut}',
+    text: '<who> has come to a limit of the system, at {path}: <why>; <wayOut>',
   },
   TOO_MANY_JOBS: {
     code: 'RESOURCE_EXHAUSTED',
@@ -320,22 +361,22 @@ export const catalogue = {
   TOO_MANY_CALLS: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: '-',
-    text: 'too many calls at a time: {full}',
+    text: 'too many calls at a time: <full>',
   },
   QEMU_UNREACHABLE: {
     code: 'UNAVAILABLE',
     libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'QEMU of domain {domain} cannot be reached: {why}',
+    text: 'QEMU of domain {domain} cannot be reached: <why>',
   },
   HOST_UNREACHABLE: {
     code: 'UNAVAILABLE',
     libvirt: '-',
-    text: 'host {host} cannot be reached: {why}',
+    text: 'host {host} cannot be reached: <why>',
   },
   DIRECTORY_UNREACHABLE: {
     code: 'UNAVAILABLE',
     libvirt: '-',
-    text: 'the directory does not answer ({why}), and {what} cannot be found without it',
+    text: 'the directory does not answer (<why>), and <what> cannot be found without it',
   },
   DRAINING: {
     code: 'UNAVAILABLE',
@@ -345,7 +386,7 @@ export const catalogue = {
   TIME_LIMIT_REACHED: {
     code: 'DEADLINE_EXCEEDED',
     libvirt: '-',
-    text: 'job {job} was cancelled: its time limit of {timeLimit} is over',
+    text: 'job {job} was cancelled: its time limit of {timeLimit} seconds is over',
   },
   REVISION_UNKNOWN: {
     code: 'OUT_OF_RANGE',
@@ -355,12 +396,12 @@ export const catalogue = {
   QEMU_TOO_OLD: {
     code: 'UNIMPLEMENTED',
     libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'QEMU {version} of domain {domain} has no {feature}; it came with QEMU {since}',
+    text: 'QEMU {version} of domain {domain} has no <feature>; it came with QEMU {since}',
   },
   NOT_IMPLEMENTED: {
     code: 'UNIMPLEMENTED',
     libvirt: 'VIR_ERR_NO_SUPPORT',
-    text: 'this server does not do {feature} yet; nothing was changed',
+    text: 'this server does not do <feature> yet; nothing was changed',
   },
   PATH_REPLACED: {
     code: 'ABORTED',
@@ -370,22 +411,22 @@ export const catalogue = {
   PLAN_CHANGED: {
     code: 'ABORTED',
     libvirt: '-',
-    text: 'the plan is no longer true: {why}; ask for a new one',
+    text: 'the plan is no longer true: <why>; ask for a new one',
   },
   QEMU_REFUSED: {
     code: 'INTERNAL',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'QEMU refused or failed: {doing}: {qemuText}',
+    text: 'QEMU refused or failed: <doing>: {qemuText}',
   },
   JOB_LOST: {
     code: 'ABORTED',
     libvirt: 'VIR_ERR_OPERATION_FAILED',
-    text: 'job {job} ended unseen: {why}; read the outcome before you touch a file',
+    text: 'job {job} ended unseen: <why>; read the outcome before you touch a file',
   },
   NOT_ON_DISK: {
     code: 'ABORTED',
     libvirt: '-',
-    text: 'job {job} is not proved to be on stable storage: {path}: {why}; read the outcome before you touch a file',
+    text: 'job {job} is not proved to be on stable storage: {path}: <why>; read the outcome before you touch a file',
   },
   BUG: {
     code: 'INTERNAL',
@@ -395,3 +436,6 @@ export const catalogue = {
 } as const satisfies Record<string, CatalogueEntry>;
 
 export type Reason = keyof typeof catalogue;
+
+/** The domain is not this host's: it has not begun. */
+export const NOT_OURS = ['NOT_OWNER', 'OWNER_UNKNOWN', 'OWNERSHIP_STALE'] as const satisfies readonly Reason[];

@@ -1,6 +1,9 @@
 /** The images of one chain by name: which one a caller means, and how one is named from another. */
 import type { Disk, Image } from './chain.ts';
 
+/** What a name is that imageIndex does not find. */
+export const NOT_IN_CHAIN = 'not an image of the chain';
+
 /** `disk[2]`: the image at that index; top = 0. */
 const INDEXED = /^(.+)\[(\d{1,9})\]$/;
 

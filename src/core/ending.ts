@@ -125,19 +125,20 @@ function cancelledAs(
 }
 
 export function timeIsUp({ job, options }: Pick<Accepted, 'job' | 'options'>): Failure {
-  return failure('TIME_LIMIT_REACHED', { job, timeLimit: `${(options.timeLimitMs ?? 0) / 1000} seconds` });
+  return failure('TIME_LIMIT_REACHED', { job, timeLimit: (options.timeLimitMs ?? 0) / 1000 });
 }
 
 function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | undefined): Failure {
   const { doing, path } = whatFailed(accepted, failedTo);
+  const at = path === undefined ? {} : { path };
   const written = imageWritten(accepted);
-  if (isNoRoom(qemuText)) return failure('NO_SPACE', { path: written, why: qemuText });
+  if (isNoRoom(qemuText)) return failure('NO_SPACE', { path: written, why: qemuText }, { qemuText });
   const errno = errnoIn(qemuText);
-  if (errno === 'EFBIG') return failure('FILE_TOO_LARGE', { path: written, why: qemuText });
+  if (errno === 'EFBIG') return failure('FILE_TOO_LARGE', { path: written, why: qemuText }, { qemuText });
   if (errno !== undefined && isOfStorage(errno)) {
-    return failure('STORAGE_FAILED', { doing, why: qemuText, wayOut: LOOK }, path === undefined ? {} : { path });
+    return failure('STORAGE_FAILED', { doing, why: qemuText, wayOut: LOOK }, { ...at, qemuText });
   }
-  return failure('QEMU_REFUSED', { doing, qemuText }, path === undefined ? {} : { path });
+  return failure('QEMU_REFUSED', { doing, qemuText }, at);
 }
 
 /** Whichever image the job writes. */

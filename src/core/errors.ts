@@ -1,12 +1,36 @@
 /** Errors of the catalogue: as plain data, which the journal keeps and which travels, and as what is thrown. */
 import { type Code as CatalogueCode, catalogue, type Reason } from './catalogue.ts';
 
-type Parameters<Text extends string> = Text extends `${string}{${infer Name}}${infer Rest}`
-  ? Name | Parameters<Rest>
-  : never;
+type Text<R extends Reason> = (typeof catalogue)[R]['text'];
+type Data<T extends string> = T extends `${string}{${infer Name}}${infer Rest}` ? Name | Data<Rest> : never;
+type Sentences<T extends string> = T extends `${string}<${infer Name}>${infer Rest}` ? Name | Sentences<Rest> : never;
 
-/** What the text of a reason names, as a record: the error's metadata. */
-export type Metadata<R extends Reason> = Readonly<Record<Parameters<(typeof catalogue)[R]['text']>, string>>;
+type Counts = 'bytes' | 'destinationBytes' | 'last' | 'limit' | 'maximum' | 'offset' | 'revision' | 'sourceBytes';
+type Value<Name extends string> = Name extends Counts | 'timeLimit' | 'value' ? number | bigint : string;
+
+/** What the text of a reason names. Its data are the error's metadata. */
+export type Slots<R extends Reason> = { readonly [Name in Data<Text<R>>]: Value<Name> } & {
+  readonly [Name in Sentences<Text<R>>]: string;
+};
+
+/** Data are no prose: a text that is written down where a failure is made has no spaces there. */
+type Plain<R extends Reason, S> = {
+  readonly [Name in keyof S]: Name extends Data<Text<R>>
+    ? S[Name] extends `${string} ${string}`
+      ? never
+      : S[Name]
+    : Name extends Sentences<Text<R>>
+      ? S[Name]
+      : never;
+};
+
+/** Data of some failures beyond what their text names: QEMU's own words are quoted, and kept from the rest. */
+interface Beyond {
+  readonly qemuClass?: string;
+  readonly qemuText?: string;
+  readonly kind?: string;
+  readonly path?: string;
+}
 
 /** One argument that is wrong; several are reported at once. */
 export interface Violation {
@@ -25,22 +49,34 @@ export interface Failure {
   readonly violations?: readonly Violation[];
 }
 
-function describe(reason: Reason, metadata: Readonly<Record<string, string>>): string {
-  return catalogue[reason].text.replaceAll(/\{(\w+)\}/g, (_, name: string) => metadata[name] ?? '?');
+type Values = Readonly<Record<string, string | number | bigint>>;
+
+function made(reason: Reason, slots: Values, beyond: Beyond = {}): Omit<Failure, 'violations'> {
+  const { text } = catalogue[reason];
+  const data = text.matchAll(/\{(\w+)\}/g).map(([, name = '']) => [name, String(slots[name] ?? '?')] as const);
+  return {
+    reason,
+    text: text.replaceAll(/[{<](\w+)[}>]/g, (_, name: string) => String(slots[name] ?? '?')),
+    metadata: { ...Object.fromEntries(data), ...beyond },
+  };
 }
 
-/** Makes a failure of the catalogue; the compiler asks for exactly the words that its text names. */
-export function failure<R extends Reason>(
+/** Makes a failure of the catalogue; the compiler asks for exactly what its text names. */
+export function failure<R extends Reason, const S extends Slots<R>>(
   reason: R,
-  metadata: Metadata<R>,
-  more: Readonly<Record<string, string>> = {},
+  slots: S & Plain<R, S>,
+  beyond?: Beyond,
 ): Failure {
-  return { reason, text: describe(reason, metadata), metadata: { ...metadata, ...more } };
+  return made(reason, slots, beyond);
 }
 
 /** Makes a violation: a failure of one field of the request. */
-export function violation<R extends Reason>(field: string, reason: R, metadata: Metadata<R>): Violation {
-  return { field, reason, text: describe(reason, metadata), metadata };
+export function violation<R extends Reason, const S extends Slots<R>>(
+  field: string,
+  reason: R,
+  slots: S & Plain<R, S>,
+): Violation {
+  return { field, ...made(reason, slots) };
 }
 
 /** The one error that this service throws on purpose; everything else that is thrown is a bug. */
@@ -82,6 +118,10 @@ export function codeOf(error: unknown): Code {
 }
 
 /** Throws a reason of the catalogue. */
-export function fail<R extends Reason>(reason: R, metadata: Metadata<R>, cause?: unknown): never {
-  throw new BlockJobError(failure(reason, metadata), cause === undefined ? undefined : { cause });
+export function fail<R extends Reason, const S extends Slots<R>>(
+  reason: R,
+  slots: S & Plain<R, S>,
+  cause?: unknown,
+): never {
+  throw new BlockJobError(made(reason, slots), cause === undefined ? undefined : { cause });
 }

@@ -20,7 +20,7 @@ export class Fence {
     this.#host = host;
   }
 
-  /** Rejects with NOT_OWNER, or with DIRECTORY_UNREACHABLE where nobody can say. */
+  /** Rejects with one of NOT_OURS, or with DIRECTORY_UNREACHABLE where nobody can say. */
   async mayChange({ name, uuid }: Asked, call: Call): Promise<void> {
     const { signal, epoch } = call;
     const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
@@ -32,9 +32,10 @@ export class Fence {
     if (verdict.may) return;
     switch (verdict.why) {
       case 'not-owner':
-        return fail('NOT_OWNER', { host, domain: name, owner: verdict.owner ?? 'a gateway' });
+        if (verdict.owner === undefined) return fail('OWNER_UNKNOWN', { host, domain: name });
+        return fail('NOT_OWNER', { host, domain: name, owner: verdict.owner });
       case 'other-epoch':
-        return fail('NOT_OWNER', { host, domain: name, owner: 'a gateway that has heard of the last change' });
+        return fail('OWNERSHIP_STALE', { host, domain: name });
       case 'not-known':
         return fail('DIRECTORY_UNREACHABLE', { why: verdict.text, what: `the owner of domain ${name}` });
     }

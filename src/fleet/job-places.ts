@@ -68,7 +68,9 @@ export class JobPlaces {
     if (other !== undefined) throw other;
     const silent = [...ask.unreachable, ...missingHosts(this.#directory)];
     // Not found where one could not look is no proof.
-    if (silent.length > 0) fail('HOST_UNREACHABLE', { host: silent.join(', '), why: `job ${job} may be there` });
+    const [host, ...others] = silent;
+    const orOn = others.length === 0 ? '' : `, or on ${others.join(', ')}`;
+    if (host !== undefined) fail('HOST_UNREACHABLE', { host, why: `job ${job} may be there${orOn}` });
     const { freshness } = this.#directory;
     if (!freshness.live) fail('DIRECTORY_UNREACHABLE', { why: freshness.why, what: `job ${job}` });
     return notThere(failure('JOB_NOT_FOUND', { job }), call, this.#places.get(job)?.domain);

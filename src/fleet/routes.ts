@@ -1,5 +1,6 @@
 /** Which agent a call goes to: that of the host which has the domain, or the job. */
 import type { Call } from '../core/block-jobs.ts';
+import { NOT_OURS } from '../core/catalogue.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { JobRef } from '../core/requests.ts';
@@ -12,7 +13,7 @@ import { type JobPlaces, NOT_THERE } from './job-places.ts';
 /** How long a domain is looked for past the memory. */
 const LOOK_AGAIN_MS = 3000;
 /** An agent that says one of these has not begun: whoever has the domain now is asked instead. */
-const MOVED: ReadonlySet<string> = new Set(['NOT_OWNER', 'DOMAIN_NOT_FOUND', 'GUEST_MIGRATING']);
+const MOVED: ReadonlySet<string> = new Set([...NOT_OURS, 'DOMAIN_NOT_FOUND', 'GUEST_MIGRATING']);
 
 export class Routes {
   readonly #directory: Directory;

@@ -38,13 +38,13 @@ export class SharedWatches {
     const { job } = accepted;
     const { afterRevision } = request;
     if (afterRevision !== undefined && afterRevision > last) {
-      fail('REVISION_UNKNOWN', { job, revision: String(afterRevision), last: String(last) });
+      fail('REVISION_UNKNOWN', { job, revision: afterRevision, last });
     }
     const intervalMs = progressIntervalMs(request);
     const known = this.#watches.get(job);
     // One that has failed stays for those who have not read yet why.
     const shared = known === undefined || known.failed !== undefined ? new SharedWatch(job, this.#agentOf) : known;
-    if (shared.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: String(this.#limit) });
+    if (shared.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: this.#limit });
     this.#watches.set(job, shared);
     using leaving = new DisposableStack();
     leaving.use(shared.join(intervalMs));

@@ -1,10 +1,12 @@
 /** What a gateway knows of its fleet, and how an agent stands in it. */
 
+import { NOT_OURS, type Reason } from '../core/catalogue.ts';
 import { BlockJobError } from '../core/errors.ts';
 import type { FleetFigures } from '../core/figures.ts';
 import type { Meters } from './meters.ts';
 
 const REFUSALS = ['NOT_OWNER', 'DIRECTORY_UNREACHABLE'] as const;
+const ARE_NOT_OURS: ReadonlySet<Reason> = new Set(NOT_OURS);
 
 export function addDirectory(meters: Meters, isLive: () => boolean): void {
   const up = meters.gauge({
@@ -52,8 +54,10 @@ export class OwnershipMeters {
     try {
       return await question;
     } catch (error) {
-      const reason = error instanceof BlockJobError ? REFUSALS.find((one) => one === error.reason) : undefined;
-      if (reason !== undefined) this.#refusals.inc({ reason });
+      if (error instanceof BlockJobError) {
+        const counted = ARE_NOT_OURS.has(error.reason) ? 'NOT_OWNER' : error.reason;
+        if (REFUSALS.some((one) => one === counted)) this.#refusals.inc({ reason: counted });
+      }
       throw error;
     }
   }

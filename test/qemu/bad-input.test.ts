@@ -138,8 +138,7 @@ const asked = (domain: string): readonly (() => Promise<unknown>)[] => [
   () => service.abort({ job: { ref: { $case: 'disk', value: { domain, disk: 'disk0' } } } }),
 ];
 
-const whyOf = async (domain: string): Promise<string> =>
-  (await refused(service.getDomain(domain))).metadata['why'] ?? '';
+const whyOf = async (domain: string): Promise<string> => (await refused(service.getDomain(domain))).message;
 
 const METHODS = [...Object.entries(BlockJobServiceService), ...Object.entries(DomainServiceService)].map(
   ([name, { path, responseStream }]) => ({ name, path, responseStream }),
@@ -196,6 +195,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       readonly reason: string;
       /** All of it, where it is known beforehand. */
       readonly metadata: () => Readonly<Record<string, unknown>>;
+      readonly message?: RegExp;
     }
     const NO_SUCH = { code: 'NOT_FOUND', reason: 'DISK_NOT_FOUND' } as const;
     const EXISTS = { code: 'ALREADY_EXISTS', reason: 'DESTINATION_EXISTS' } as const;
@@ -203,7 +203,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     const MISSING = { code: 'NOT_FOUND', reason: 'DESTINATION_MISSING' } as const;
     const DENIED = { code: 'PERMISSION_DENIED', reason: 'ACCESS_DENIED' } as const;
     const NOT_ALLOWED = { code: 'PERMISSION_DENIED', reason: 'DESTINATION_NOT_ALLOWED' } as const;
-    const field = (name: string) => () => ({ field: name, problem: expect.any(String) as string });
+    const field = (name: string) => () => ({ field: name });
     const at = (name: string) => () => ({ path: here(name) });
     const on = (disk: string, domain = 'vm'): StartRequest => copy(here('new'), { disk: { domain, disk } });
 
@@ -291,10 +291,8 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         ask: () => copy(here('none.raw'), {}, RAW),
         code: 'FAILED_PRECONDITION',
         reason: 'DESTINATION_IN_USE',
-        metadata: () => ({
-          path: here('none.raw'),
-          by: expect.stringMatching(/^node none0-0\S* of domain vm$/) as string,
-        }),
+        metadata: () => ({ path: here('none.raw') }),
+        message: /: node none0-0\S* of domain vm$/,
       },
       {
         what: 'a folder that is not there',
@@ -306,13 +304,15 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         what: 'a folder that is a file',
         ask: () => copy(here('file/new')),
         ...INVALID,
-        metadata: () => ({ field: 'destination.file', problem: 'goes through a file as if it was a folder' }),
+        metadata: field('destination.file'),
+        message: /goes through a file as if it was a folder$/,
       },
       {
         what: 'a name that no file system takes',
         ask: () => copy(here('y'.repeat(300))),
         ...INVALID,
-        metadata: () => ({ field: 'destination.file', problem: 'is too long for its file system' }),
+        metadata: field('destination.file'),
+        message: /is too long for its file system$/,
       },
       {
         what: 'a folder that is not allowed',
@@ -387,7 +387,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         ask: () => copy(here('new'), { planEtag: 'etag' }),
         code: 'ABORTED',
         reason: 'PLAN_CHANGED',
-        metadata: () => ({ why: expect.any(String) as string }),
+        metadata: () => ({}),
       },
     ];
 
@@ -403,8 +403,9 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       else await symlink('/dev/null', here('null'));
     });
 
-    test.each(ROWS)('$what: $reason', async ({ ask, code, reason, metadata }) => {
+    test.each(ROWS)('$what: $reason', async ({ ask, code, reason, metadata, message = /./ }) => {
       const refusal = await unchanged(() => service.startCopy(ask()));
+      expect(refusal.message).toMatch(message);
       expect(seen(refusal)).toEqual({ code, reason, metadata: metadata() });
       if (code === 'INVALID_ARGUMENT' || code === 'UNIMPLEMENTED')
         expect(refusal.fields).toContain(refusal.metadata['field']);
@@ -472,13 +473,8 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       }
       for (const format of [QCOW2, RAW]) {
         const refusal = await unchanged(() => service.startCopy(copy(join(folder, 'new'), {}, format)));
-        expect(seen(refusal)).toEqual({
-          ...DENIED,
-          metadata: {
-            path: folder,
-            why: expect.stringMatching(MOUNTS ? /^EROFS .*read-only$/ : /^EACCES /) as string,
-          },
-        });
+        expect(seen(refusal)).toEqual({ ...DENIED, metadata: { path: folder } });
+        expect(refusal.message).toMatch(MOUNTS ? /: EROFS .*read-only$/ : /: EACCES /);
       }
     });
 
@@ -491,7 +487,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(seen(refusal)).toEqual({
         code: 'RESOURCE_EXHAUSTED',
         reason: 'NO_SPACE',
-        metadata: { path, why: expect.any(String) as string },
+        metadata: { path },
       });
     });
 
@@ -510,7 +506,6 @@ describe.skipIf(needs('qemu'))('bad input', () => {
           });
           expect(seen(refusal)).toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'LIMIT_REACHED' });
           expect(refusal.metadata).toMatchObject({
-            who: expect.stringContaining('QEMU') as string,
             qemuClass: 'GenericError',
             qemuText: expect.stringContaining('Too many open files') as string,
           });
@@ -607,7 +602,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(errorOf(present(job))).toMatchObject({
         code: status.RESOURCE_EXHAUSTED,
         reason: 'NO_SPACE',
-        metadata: { path, why: expect.stringContaining('No space left') as string },
+        metadata: { path, qemuText: expect.stringContaining('No space left') as string },
       });
       expect(job).toMatchObject({
         outcome: {
@@ -731,7 +726,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         'disk without a job',
         { ref: { $case: 'disk', value: { domain: 'vm', disk: 'none0' } } },
         'NOT_FOUND',
-        'JOB_NOT_FOUND',
+        'DISK_HAS_NO_JOB',
       ],
       ['unknown disk', { ref: { $case: 'disk', value: { domain: 'vm', disk: 'x' } } }, 'NOT_FOUND', 'DISK_NOT_FOUND'],
       [
@@ -778,7 +773,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         expect(seen(refusal)).toEqual({
           code: 'INVALID_ARGUMENT',
           reason: 'FIELD_INVALID',
-          metadata: { field: 'message', problem: expect.any(String) as string },
+          metadata: { field: 'message' },
         });
       }
     });
@@ -818,10 +813,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       for (const ask of asked(domain)) {
         // The why of an attempt that is under way is another one.
         const refusal = await unchanged(ask);
-        expect(seen(refusal)).toEqual({
-          ...UNREACHABLE,
-          metadata: { domain, why: expect.any(String) as string },
-        });
+        expect(seen(refusal)).toEqual({ ...UNREACHABLE, metadata: { domain } });
       }
       const listed = (await service.listDomains()).find(({ name }) => name === domain);
       const info = ErrorInfo.decode(present(listed?.error?.details[0]).value);

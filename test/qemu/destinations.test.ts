@@ -376,7 +376,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
             site.service.startCopy({ disk: machine.disk, destination: { target: { $case: 'nbd', value } } as never }),
           )
         ).reason;
-      expect(await start({ server: server.server, exportName: 'disk0' })).toBe('SIZE_MISMATCH');
+      expect(await start({ server: server.server, exportName: 'disk0' })).toBe('EXPORT_SIZE_DIFFERS');
       expect(await start({ server: server.server, exportName: 'no such' })).toBe('NBD_REFUSED');
       expect(await start({ server: { $case: 'tcp', value: { host: '127.0.0.2', port: 1 } } })).toBe(
         'DESTINATION_NOT_ALLOWED',

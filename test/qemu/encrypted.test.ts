@@ -285,7 +285,8 @@ describe('a secret', () => {
     ] as const) {
       expect(await refused(site.service.startCopy(to(id)))).toMatchObject({
         reason: 'SECRET_NOT_FOUND',
-        metadata: { secretId: id, domain: disk.domain, why: expect.stringContaining(why) },
+        metadata: { secretId: id, domain: disk.domain },
+        message: expect.stringContaining(why) as string,
       });
     }
     for (const wrong of [to(''), to('s0', IMAGE_FORMAT_RAW)]) {

@@ -273,7 +273,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
   function expectInfo({ info, args }: Call, answer: Job | readonly string[] | undefined, name: string): void {
     if (info === undefined || info === null) {
       const reported = isJob(answer) ? [ENDED.includes(answer.state) ? 'ended' : 'runs'] : answer;
-      expect(['ended', 'JOB_NOT_FOUND'], name).toContain(reported?.[0]);
+      expect(['ended', 'DISK_HAS_NO_JOB'], name).toContain(reported?.[0]);
       return;
     }
     const job = isJob(answer) ? answer : undefined;

@@ -115,7 +115,8 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await expectGuestWorks();
     expect(await refusal).toMatchObject({
       reason: 'DESTINATION_UNREACHABLE',
-      metadata: { path: `nbd://127.0.0.1:${server.port}/disk0`, why: 'it says nothing for 5 seconds' },
+      metadata: { path: `nbd://127.0.0.1:${server.port}/disk0` },
+      message: expect.stringContaining('it says nothing for 5 seconds') as string,
     });
     await expectGuestWorks();
   });
@@ -124,12 +125,12 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     const gone = await mute(Buffer.from('SSH-2.0-x\r\n'));
     expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({
       reason: 'DESTINATION_UNREACHABLE',
-      metadata: { why: 'what answers is no NBD server' },
+      message: expect.stringContaining('what answers is no NBD server') as string,
     });
     await gone[Symbol.asyncDispose]();
     expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({
       reason: 'DESTINATION_UNREACHABLE',
-      metadata: { why: 'ECONNREFUSED' },
+      message: expect.stringContaining('ECONNREFUSED') as string,
     });
   });
 

@@ -93,7 +93,8 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
       const path = join(dir, name);
       const held = await hashOf(path);
       const answer = await refused(site.service.startCopy(request(machine, path, format)));
-      expect(answer).toMatchObject({ reason: 'REUSED_UNLIKE', metadata: { path, backing: snap1(machine), why } });
+      expect(answer).toMatchObject({ reason: 'REUSED_UNLIKE', metadata: { path, backing: snap1(machine) } });
+      expect(answer.message).toContain(why);
       expect(await hashOf(path)).toBe(held);
     }
     for (const [backing, format] of [
@@ -104,7 +105,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
       const path = await over(machine, backing, format);
       const answer = await refused(site.service.startCopy(request(machine, path)));
       expect([backing, answer.reason]).toEqual([backing, 'REUSED_UNLIKE']);
-      expect(answer.metadata['why']).toContain(backing);
+      expect(answer.message).toContain(backing);
     }
     expect(await graphOf(qemu.admin)).toEqual(before);
   });
@@ -113,8 +114,8 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
     await using machine = await site.machine({ style });
     const path = await over(machine, snap1(machine), 'raw');
     const answer = await refused(site.service.startCopy(request(machine, path)));
-    expect(answer).toMatchObject({ reason: 'FORMAT_UNKNOWN', metadata: { path: snap1(machine) } });
-    expect(answer.message).toContain(`raw, says the header of ${path}: it is qcow2`);
+    expect(answer).toMatchObject({ reason: 'CHAIN_UNUSABLE', metadata: { path: snap1(machine) } });
+    expect(answer.message).toContain(`the header of ${path} says raw, and it is qcow2`);
   });
 
   test('one that holds nothing and is over the very image is proved: the old one may go', async () => {
@@ -325,7 +326,8 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     await using machine = await site.machine({ style });
     const { answer, job, before } = await slowly(machine);
     await machine.qemu.admin.execute('job-cancel', { id: `${job.id}-verify` });
-    expect(await answer).toMatchObject({ reason: 'VERIFY_BROKEN_OFF', metadata: { why: 'another client ended it' } });
+    const message = expect.stringContaining('another client ended it') as string;
+    expect(await answer).toMatchObject({ reason: 'VERIFY_BROKEN_OFF', message });
     await expectNothing(machine, before);
   });
 

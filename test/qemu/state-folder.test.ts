@@ -111,7 +111,7 @@ describe('the state folder', () => {
     expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
       code: status.FAILED_PRECONDITION,
       reason: 'STORAGE_FAILED',
-      metadata: { why: 'EIO' },
+      message: expect.stringContaining(': EIO;') as string,
     });
     expect(await readdir(machine.dir)).not.toContain('copy');
     expect(site.service.log).not.toContain('"msg":"a bug"');
@@ -124,7 +124,8 @@ describe('the state folder', () => {
     await rename(jobs, `${jobs}.away`);
     expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
       reason: 'STORAGE_FAILED',
-      metadata: { path: jobs, why: 'ENOENT' },
+      metadata: { path: jobs },
+      message: expect.stringContaining(': ENOENT;') as string,
     });
     await rename(`${jobs}.away`, jobs);
     const open = await readdir(`/proc/${site.service.pid}/fd`);
@@ -146,7 +147,8 @@ describe('the state folder', () => {
       await run('mount', ['-o', 'remount,bind,ro', jobs]);
       expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
         reason: 'ACCESS_DENIED',
-        metadata: { path: jobs, why: expect.stringMatching(/^EROFS .*read-only$/) as unknown },
+        metadata: { path: jobs },
+        message: expect.stringMatching(/: EROFS .*read-only$/) as string,
       });
     } finally {
       await run('umount', [jobs]);

@@ -134,7 +134,7 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   [1, /'block_resize': Device '.*' is in use$/, 'BLOCK_COPY_ACTIVE', 'BLOCK_JOB_ACTIVE'],
   // libvirt says "yet" of a pull too, which will never be.
   [83, /^block copy still active: block job '.*' not ready for pivot yet$/, 'JOB_NOT_READY', 'PIVOT_UNSUPPORTED'],
-  [8, /^invalid argument: disk \w+ does not have an active block job$/, 'JOB_ENDED', 'JOB_NOT_FOUND'],
+  [8, /^invalid argument: disk \w+ does not have an active block job$/, 'JOB_ENDED', 'DISK_HAS_NO_JOB'],
   [1, /'blockdev-add': (Image is not in qcow2 format|Unsupported cluster size: 2\^0)$/, 'FORMAT_UNKNOWN'],
   [55, /^Requested operation is not valid: format of backing image '.*' of image '.*' was not spec/, 'FORMAT_UNKNOWN'],
   [

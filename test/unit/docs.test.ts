@@ -8,13 +8,17 @@ const PAGE = join(import.meta.dirname, '../../docs/errors.md');
 
 function page(): string {
   const rows = Object.entries(catalogue).map(([reason, { code, libvirt, text }]) => {
-    const shown = text.replaceAll(/\{(\w+)\}/g, '`$1`').replaceAll('|', '\\|');
+    const shown = text
+      .replaceAll(/\{(\w+)\}/g, '`$1`')
+      .replaceAll(/<(\w+)>/g, '*$1*')
+      .replaceAll('|', '\\|');
     return `| ${reason} | ${code} | ${shown} | ${libvirt} |`;
   });
   return `# Errors
 
 Every refused call carries a \`google.rpc.ErrorInfo\` with domain \`blockjob\`, one of these reasons, and in its metadata
-each word that varies in the text (\`marked\` here). Wrong arguments come all at once, as \`BadRequest\` field violations;
+the identifiers, numbers and paths that vary in the text (\`marked\` here), and QEMU's own words under \`qemuText\`. What is
+*written so* is a sentence for people, and only in the text. Wrong arguments come all at once, as \`BadRequest\` field violations;
 FAILED_PRECONDITION comes with a \`PreconditionFailure\`, UNAVAILABLE and what begins with TOO_MANY with a \`RetryInfo\`. \`Job.error\` of a job that ended
 badly has the same form. A refused call has changed nothing; UNAVAILABLE says that it may have.
 

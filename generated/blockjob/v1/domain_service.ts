@@ -1639,7 +1639,7 @@ export const DomainServiceService = {
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
-   * another job does. The answer is true for this moment; it holds nothing.
+   * another job does; with CHAIN_BUSY for a job of another client below the active image. The answer is true for this moment; it holds nothing.
    *
    * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
    * beside it.
@@ -1682,7 +1682,7 @@ export interface DomainServiceServer extends UntypedServiceImplementation {
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
-   * another job does. The answer is true for this moment; it holds nothing.
+   * another job does; with CHAIN_BUSY for a job of another client below the active image. The answer is true for this moment; it holds nothing.
    *
    * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
    * beside it.
@@ -1743,7 +1743,7 @@ export interface DomainServiceClient extends Client {
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
-   * another job does. The answer is true for this moment; it holds nothing.
+   * another job does; with CHAIN_BUSY for a job of another client below the active image. The answer is true for this moment; it holds nothing.
    *
    * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
    * beside it.

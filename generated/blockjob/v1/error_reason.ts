@@ -11,10 +11,10 @@ export const protobufFileName = "blockjob/v1/error_reason.proto";
  * Names every reason for which a call fails, and for which a job fails (Job.error).
  *
  * An error is a google.rpc.Status. Its details hold a google.rpc.ErrorInfo: `domain` is "blockjob", `reason` is the
- * name here without ERROR_REASON_ ("JOB_NOT_READY"), and `metadata` holds every word that varies in the message.
- * Programs decide by the reason, never by the message. INVALID_ARGUMENT also has a google.rpc.BadRequest with all
- * field violations at once; each violation bears its own reason, and the ErrorInfo is that of the first.
- * FAILED_PRECONDITION also has a google.rpc.PreconditionFailure, UNAVAILABLE and RESOURCE_EXHAUSTED a
+ * name here without ERROR_REASON_ ("JOB_NOT_READY"), and `metadata` holds the identifiers, numbers and paths that vary in
+ * the message, and no sentence. Programs decide by the reason, never by the message. INVALID_ARGUMENT also has a
+ * google.rpc.BadRequest with all field violations at once; each violation bears its own reason, and the ErrorInfo is that
+ * of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure, UNAVAILABLE and RESOURCE_EXHAUSTED a
  * google.rpc.RetryInfo where waiting helps. No error leaves as UNKNOWN.
  *
  * A refused call has changed nothing. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same
@@ -23,8 +23,9 @@ export const protobufFileName = "blockjob/v1/error_reason.proto";
  * The hundreds of each number are the gRPC code: 9xx is FAILED_PRECONDITION (9). New reasons may be added; a client
  * that does not know one goes by the gRPC code.
  *
- * "Keys" are those of `metadata`. Most reasons also carry `domain` (the VM), `disk` and `job` where the call names
- * them. "libvirt" is the error that virErrorPtr has in the same situation, "none" where libvirt has no such refusal.
+ * "Keys" are those of `metadata`. Most reasons also carry `domain` (the VM), `disk` and `job` where the call names them.
+ * What QEMU has said is quoted word for word, under the keys qemuText and qemuClass. "libvirt" is the error that
+ * virErrorPtr has in the same situation, "none" where libvirt has no such refusal.
  */
 export const ErrorReason = {
   /** ERROR_REASON_UNSPECIFIED - Is never sent. */
@@ -47,7 +48,7 @@ export const ErrorReason = {
    * ERROR_REASON_BASE_REQUIRED - INVALID_ARGUMENT. Rebase has COPY, or RELATIVE, without `base`.
    * Do: name it.
    * libvirt: VIR_ERR_INVALID_ARG ("base … must not be NULL").
-   * Keys: field, why.
+   * Keys: field.
    */
   ERROR_REASON_BASE_REQUIRED: 303,
   /**
@@ -98,11 +99,12 @@ export const ErrorReason = {
    * cannot be decoded.
    * Do: read the field violations.
    * libvirt: VIR_ERR_INVALID_ARG.
-   * Keys: field, problem.
+   * Keys: field.
    */
   ERROR_REASON_FIELD_INVALID: 310,
   /**
    * ERROR_REASON_TIME_LIMIT_REACHED - DEADLINE_EXCEEDED. Only in Job.error: time_limit was over, and the service ended the job.
+   * timeLimit is in seconds.
    * Do: see Progress.convergence for why; start again with more time, more speed, or write_mode BLOCKING.
    * libvirt: none (virsh --timeout aborts).
    * Keys: job, timeLimit.
@@ -123,12 +125,19 @@ export const ErrorReason = {
    */
   ERROR_REASON_DISK_NOT_FOUND: 502,
   /**
-   * ERROR_REASON_JOB_NOT_FOUND - NOT_FOUND. There is no such job, or it was pruned; or the disk has none.
+   * ERROR_REASON_JOB_NOT_FOUND - NOT_FOUND. There is no such job, or it was pruned.
    * Do: ListJobs.
    * libvirt: VIR_ERR_INVALID_ARG ("… does not have an active block job").
    * Keys: job.
    */
   ERROR_REASON_JOB_NOT_FOUND: 503,
+  /**
+   * ERROR_REASON_DISK_HAS_NO_JOB - NOT_FOUND. The call names a job by its disk, and the disk has none, nor has it had one that is kept.
+   * Do: ListJobs.
+   * libvirt: VIR_ERR_INVALID_ARG ("… does not have an active block job").
+   * Keys: disk, domain.
+   */
+  ERROR_REASON_DISK_HAS_NO_JOB: 541,
   /**
    * ERROR_REASON_DESTINATION_MISSING - NOT_FOUND. The destination, or the folder that it is to be in, does not exist.
    * Do: create it; with reuse_external the file itself.
@@ -151,6 +160,13 @@ export const ErrorReason = {
    */
   ERROR_REASON_REQUEST_ID_REUSED: 602,
   /**
+   * ERROR_REASON_REQUEST_ID_IN_USE - ALREADY_EXISTS. The request_id is that of a call with another body, which has not been answered yet.
+   * Do: use a new id for a new action.
+   * libvirt: none.
+   * Keys: requestId.
+   */
+  ERROR_REASON_REQUEST_ID_IN_USE: 641,
+  /**
    * ERROR_REASON_DESTINATION_NOT_ALLOWED - PERMISSION_DENIED. The destination is not under a folder that the host's configuration allows.
    * Do: choose another, or have the folder allowed (--allow-destination).
    * libvirt: none.
@@ -169,7 +185,7 @@ export const ErrorReason = {
    * ERROR_REASON_ACCESS_DENIED - PERMISSION_DENIED. The file system refused: EACCES, EPERM or EROFS, to the service or to QEMU.
    * Do: mend owner, mode, label or mount.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
-   * Keys: path, why.
+   * Keys: path.
    */
   ERROR_REASON_ACCESS_DENIED: 703,
   /**
@@ -177,14 +193,14 @@ export const ErrorReason = {
    * Job.error, the job failed for it.
    * Do: make space, then start again.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
-   * Keys: path, why.
+   * Keys: path.
    */
   ERROR_REASON_NO_SPACE: 801,
   /**
-   * ERROR_REASON_LIMIT_REACHED - RESOURCE_EXHAUSTED. The service, or QEMU (key who), has come to a limit of the system: of open files, or of memory.
-   * Do: raise it; the text says which (key wayOut).
+   * ERROR_REASON_LIMIT_REACHED - RESOURCE_EXHAUSTED. The service, or QEMU, has come to a limit of the system: of open files, or of memory.
+   * Do: raise it; the text says which.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
-   * Keys: who, path, why, wayOut.
+   * Keys: path.
    */
   ERROR_REASON_LIMIT_REACHED: 895,
   /**
@@ -206,7 +222,7 @@ export const ErrorReason = {
    * Nothing was looked at. Of the calls that a connection may have, a fifth is kept for those that are no watches.
    * Do: try again; open more connections for many watches, or share them.
    * libvirt: none.
-   * Keys: full.
+   * Keys: none.
    */
   ERROR_REASON_TOO_MANY_CALLS: 804,
   /**
@@ -224,6 +240,20 @@ export const ErrorReason = {
    * Keys: job, disk, domain.
    */
   ERROR_REASON_BLOCK_JOB_ACTIVE: 902,
+  /**
+   * ERROR_REASON_START_UNDER_WAY - FAILED_PRECONDITION. Another call is just starting a job on the disk. It has no id yet.
+   * Do: wait for its answer, or for its job in ListJobs; that job ends first, or is aborted.
+   * libvirt: VIR_ERR_OPERATION_UNSUPPORTED ("disk '…' already in active block job").
+   * Keys: disk, domain.
+   */
+  ERROR_REASON_START_UNDER_WAY: 921,
+  /**
+   * ERROR_REASON_CHAIN_BUSY - FAILED_PRECONDITION. Only of CheckOperation: a job runs on an image of the domain that is below the active one of its disk.
+   * Do: wait for its end. Where it is another client's, that one ends it.
+   * libvirt: VIR_ERR_OPERATION_INVALID ("domain has active block job").
+   * Keys: job, domain.
+   */
+  ERROR_REASON_CHAIN_BUSY: 923,
   /**
    * ERROR_REASON_JOB_NOT_READY - FAILED_PRECONDITION. A pivot was asked for, and the job is not READY yet. The job goes on.
    * Do: wait for READY with WatchJob, or start with on_ready PIVOT.
@@ -250,7 +280,7 @@ export const ErrorReason = {
    * Do: leave it out.
    * libvirt: VIR_ERR_ARGUMENT_UNSUPPORTED for a copy, else VIR_ERR_OPERATION_INVALID ("can't keep relative backing
    * relationship").
-   * Keys: why.
+   * Keys: none.
    */
   ERROR_REASON_RELATIVE_UNSUPPORTED: 906,
   /**
@@ -261,6 +291,15 @@ export const ErrorReason = {
    */
   ERROR_REASON_FORMAT_UNKNOWN: 907,
   /**
+   * ERROR_REASON_CHAIN_UNUSABLE - FAILED_PRECONDITION. The header of a reused destination, or of an image below it, names a backing file that cannot be
+   * used: in a format that is not read, or that the header does not say, or not the one that the guest's image has; or the
+   * chain comes back to itself, or is too long.
+   * Do: mend the header that names it (qemu-img rebase -u), or make the destination anew.
+   * libvirt: none.
+   * Keys: path.
+   */
+  ERROR_REASON_CHAIN_UNUSABLE: 922,
+  /**
    * ERROR_REASON_SIZE_MISMATCH - FAILED_PRECONDITION. The destination's size is not the disk's.
    * Do: make it exactly that size.
    * libvirt: none (the job starts and fails).
@@ -268,11 +307,18 @@ export const ErrorReason = {
    */
   ERROR_REASON_SIZE_MISMATCH: 908,
   /**
+   * ERROR_REASON_EXPORT_SIZE_DIFFERS - FAILED_PRECONDITION. As SIZE_MISMATCH, of an NBD export: its size is seen by QEMU alone, which does not tell it.
+   * Do: make it exactly as large as the disk.
+   * libvirt: none (the job starts and fails).
+   * Keys: path.
+   */
+  ERROR_REASON_EXPORT_SIZE_DIFFERS: 924,
+  /**
    * ERROR_REASON_DESTINATION_IN_USE - FAILED_PRECONDITION. A domain's graph or a job holds the destination, or an image that the job would write, under
    * this or another name.
    * Do: choose another, or free it.
    * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU's lock) or none.
-   * Keys: path, by.
+   * Keys: path.
    */
   ERROR_REASON_DESTINATION_IN_USE: 909,
   /**
@@ -281,37 +327,37 @@ export const ErrorReason = {
    * that has failed: the guest waited for storage that hangs, and the service broke the connections of its copies.
    * Do: start it, or mend the way to it, from the domain's host.
    * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU refuses), or none.
-   * Keys: path, why.
+   * Keys: path.
    */
   ERROR_REASON_DESTINATION_UNREACHABLE: 920,
   /**
    * ERROR_REASON_TLS_CREDENTIALS_UNUSABLE - FAILED_PRECONDITION. The domain's QEMU has no TLS credentials of that id, or they are not for a client.
    * Do: add the object to QEMU (tls-creds-x509, endpoint=client), or name another one.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
-   * Keys: domain, path, why.
+   * Keys: domain, path.
    */
   ERROR_REASON_TLS_CREDENTIALS_UNUSABLE: 995,
   /**
    * ERROR_REASON_NBD_REFUSED - FAILED_PRECONDITION. The NBD server is there, and QEMU and it are not at one: it has no such export, serves it to be
    * read only, wants TLS or has none, or one of the two does not accept the other's certificate.
-   * Do: what the text says (key wayOut).
+   * Do: what the text says.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
-   * Keys: path, why, wayOut.
+   * Keys: path.
    */
   ERROR_REASON_NBD_REFUSED: 996,
   /**
    * ERROR_REASON_STORAGE_FAILED - FAILED_PRECONDITION. Storage failed: an input/output error, a stale handle, a device or a server that is gone; of a
    * disk, or of the service's own state folder. Of a job that has failed: the guest goes on on its source.
-   * Do: what the text says (key wayOut).
+   * Do: what the text says.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
-   * Keys: doing, why, wayOut.
+   * Keys: path.
    */
   ERROR_REASON_STORAGE_FAILED: 997,
   /**
    * ERROR_REASON_FILE_TOO_LARGE - FAILED_PRECONDITION. The file would be longer than its file system, or a limit of a process, allows.
    * Do: use another file system, or lift the limit.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
-   * Keys: path, why.
+   * Keys: path.
    */
   ERROR_REASON_FILE_TOO_LARGE: 998,
   /**
@@ -328,6 +374,20 @@ export const ErrorReason = {
    * Keys: host, domain, owner.
    */
   ERROR_REASON_NOT_OWNER: 911,
+  /**
+   * ERROR_REASON_OWNER_UNKNOWN - FAILED_PRECONDITION. As NOT_OWNER, and the directory names no owner.
+   * Do: ask again, through the gateway.
+   * libvirt: none.
+   * Keys: host, domain.
+   */
+  ERROR_REASON_OWNER_UNKNOWN: 925,
+  /**
+   * ERROR_REASON_OWNERSHIP_STALE - FAILED_PRECONDITION. The gateway by which the call came has not heard of the last change of the domain's owner.
+   * Do: ask again, through the gateway.
+   * libvirt: none.
+   * Keys: host, domain.
+   */
+  ERROR_REASON_OWNERSHIP_STALE: 926,
   /**
    * ERROR_REASON_JOB_ENDED - FAILED_PRECONDITION. The job has ended, and the call was Abort, Pause, Resume or SetSpeed.
    * Do: GetInfo says how it ended.
@@ -359,7 +419,7 @@ export const ErrorReason = {
    * on with the image that it knows, after a save or a migration without any error.
    * Do: let libvirt do it (virsh blockcopy, blockpull, blockcommit).
    * libvirt: none.
-   * Keys: domain, sign, why.
+   * Keys: domain.
    */
   ERROR_REASON_MANAGED_BY_LIBVIRT: 940,
   /**
@@ -381,9 +441,9 @@ export const ErrorReason = {
   /**
    * ERROR_REASON_IMAGE_UNSUITABLE - FAILED_PRECONDITION. An image of the disk's chain is of a kind that the job cannot use as it would have to: of an
    * unknown driver, for example, or a part of a file, which a header cannot name. docs/disks.md lists the kinds.
-   * Do: what wayOut says. kind is the row there.
+   * Do: what the text says. kind is the row there.
    * libvirt: none (it writes the name of the file).
-   * Keys: path, node, kind, what, use, why, wayOut.
+   * Keys: path, node, kind.
    */
   ERROR_REASON_IMAGE_UNSUITABLE: 930,
   /**
@@ -397,9 +457,9 @@ export const ErrorReason = {
   /**
    * ERROR_REASON_LOSS_NOT_ACCEPTED - FAILED_PRECONDITION. Something would be lost: the encryption of contents, for example, or snapshots. docs/disks.md
    * lists what, and where.
-   * Do: what wayOut says; or repeat the start, and accept it: accept names the value of Accept.
+   * Do: what the text says; or repeat the start, and accept it: accept names the value of Accept.
    * libvirt: none (it is lost).
-   * Keys: path, node, what, why, wayOut, accept.
+   * Keys: path, node, accept.
    */
   ERROR_REASON_LOSS_NOT_ACCEPTED: 932,
   /**
@@ -407,7 +467,7 @@ export const ErrorReason = {
    * or that is no secret. It may also have been removed while the job was being started; all is taken back then.
    * Do: give QEMU the secret (object-add), or name another one.
    * libvirt: VIR_ERR_NO_SECRET.
-   * Keys: secretId, domain, why.
+   * Keys: secretId, domain.
    */
   ERROR_REASON_SECRET_NOT_FOUND: 950,
   /**
@@ -420,9 +480,9 @@ export const ErrorReason = {
   /**
    * ERROR_REASON_ENCRYPTION_MISMATCH - FAILED_PRECONDITION. A destination that is to be reused is encrypted, and the request names no secret; or it is not, and
    * the request names one.
-   * Do: what wayOut says.
+   * Do: what the text says.
    * libvirt: VIR_ERR_CONFIG_UNSUPPORTED.
-   * Keys: path, what, wayOut.
+   * Keys: path.
    */
   ERROR_REASON_ENCRYPTION_MISMATCH: 952,
   /**
@@ -431,7 +491,7 @@ export const ErrorReason = {
    * on well, and who opens the disk by its headers next finds another disk. Nothing was changed.
    * Do: copy the whole disk; or have the header say what the guest has (qemu-img rebase -u), while the VM is off.
    * libvirt: none (its own XML keeps the chain).
-   * Keys: path, node, says, has.
+   * Keys: path, node.
    */
   ERROR_REASON_HEADER_DIFFERS: 980,
   /**
@@ -441,7 +501,7 @@ export const ErrorReason = {
    * Do: make it anew, over the right image or with its contents; have it compared (verify_reused); or copy the whole disk,
    * without shallow.
    * libvirt: none (the copy is another disk, and nobody says so).
-   * Keys: path, backing, why.
+   * Keys: path, backing.
    */
   ERROR_REASON_REUSED_UNLIKE: 955,
   /**
@@ -457,7 +517,7 @@ export const ErrorReason = {
    * it. Nothing was copied, and the start is taken back.
    * Do: start again.
    * libvirt: none.
-   * Keys: path, why.
+   * Keys: path.
    */
   ERROR_REASON_VERIFY_BROKEN_OFF: 957,
   /**
@@ -475,7 +535,7 @@ export const ErrorReason = {
    * what its caller may do, or what it knows of the domain.
    * Do: see that gateway and agent are of versions that know each other; gateways are upgraded first.
    * libvirt: none.
-   * Keys: gateway, header, why.
+   * Keys: gateway, header.
    */
   ERROR_REASON_GATEWAY_HEADER_INVALID: 990,
   /**
@@ -490,7 +550,7 @@ export const ErrorReason = {
    * ERROR_REASON_PLAN_CHANGED - ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
-   * Keys: why.
+   * Keys: none.
    */
   ERROR_REASON_PLAN_CHANGED: 1001,
   /**
@@ -498,7 +558,7 @@ export const ErrorReason = {
    * QEMU has ended, or another client of QEMU cancelled, completed or dismissed it, or the disk was unplugged.
    * Do: read Job.outcome before a file is touched.
    * libvirt: VIR_ERR_OPERATION_FAILED.
-   * Keys: job, why.
+   * Keys: job.
    */
   ERROR_REASON_JOB_LOST: 1002,
   /**
@@ -506,7 +566,7 @@ export const ErrorReason = {
    * that what it has come to is on stable storage. Nothing was deleted, and nothing is to be.
    * Do: read Job.outcome, and docs/recovery.md ("What nobody knows"), before a file is touched.
    * libvirt: none.
-   * Keys: job, path, why.
+   * Keys: job, path.
    */
   ERROR_REASON_NOT_ON_DISK: 1003,
   /**
@@ -522,14 +582,14 @@ export const ErrorReason = {
    * by its version.
    * Do: use a newer QEMU, or leave the option out.
    * libvirt: VIR_ERR_OPERATION_UNSUPPORTED.
-   * Keys: version, domain, feature, since.
+   * Keys: version, domain, since.
    */
   ERROR_REASON_QEMU_TOO_OLD: 1201,
   /**
    * ERROR_REASON_NOT_IMPLEMENTED - UNIMPLEMENTED. The contract has it, and this server does not do it yet.
    * Do: use a newer server.
    * libvirt: VIR_ERR_NO_SUPPORT.
-   * Keys: feature.
+   * Keys: none.
    */
   ERROR_REASON_NOT_IMPLEMENTED: 1202,
   /**
@@ -537,7 +597,7 @@ export const ErrorReason = {
    * refused command has changed nothing, and the steps before it have been taken back.
    * Do: read QEMU's own text.
    * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
-   * Keys: doing, qemuText, qemuClass.
+   * Keys: qemuText, qemuClass.
    */
   ERROR_REASON_QEMU_REFUSED: 1301,
   /**
@@ -553,14 +613,14 @@ export const ErrorReason = {
    * outcome.
    * Do: see that the VM lives; repeat with the same request_id.
    * libvirt: VIR_ERR_OPERATION_INVALID ("domain is not running"), VIR_ERR_OPERATION_TIMEOUT.
-   * Keys: domain, why.
+   * Keys: domain.
    */
   ERROR_REASON_QEMU_UNREACHABLE: 1401,
   /**
    * ERROR_REASON_HOST_UNREACHABLE - UNAVAILABLE. The gateway cannot reach the domain's host. Its jobs go on there.
    * Do: repeat with the same request_id.
    * libvirt: none.
-   * Keys: host, why.
+   * Keys: host.
    */
   ERROR_REASON_HOST_UNREACHABLE: 1402,
   /**
@@ -574,14 +634,14 @@ export const ErrorReason = {
    * ERROR_REASON_DIRECTORY_UNREACHABLE - UNAVAILABLE. The gateway does not know where that is, and the directory does not answer; what is known goes on.
    * Do: repeat with the same request_id.
    * libvirt: none.
-   * Keys: why, what.
+   * Keys: none.
    */
   ERROR_REASON_DIRECTORY_UNREACHABLE: 1404,
   /**
    * ERROR_REASON_CALLER_UNKNOWN - UNAUTHENTICATED. The caller shows no identity that the policy could know: no certificate, or no name in it.
    * Do: use a client certificate with a SPIFFE id or DNS name.
    * libvirt: VIR_ERR_AUTH_FAILED.
-   * Keys: why.
+   * Keys: none.
    */
   ERROR_REASON_CALLER_UNKNOWN: 1601,
   UNRECOGNIZED: -1,
@@ -605,9 +665,11 @@ export namespace ErrorReason {
   export type ERROR_REASON_DOMAIN_NOT_FOUND = typeof ErrorReason.ERROR_REASON_DOMAIN_NOT_FOUND;
   export type ERROR_REASON_DISK_NOT_FOUND = typeof ErrorReason.ERROR_REASON_DISK_NOT_FOUND;
   export type ERROR_REASON_JOB_NOT_FOUND = typeof ErrorReason.ERROR_REASON_JOB_NOT_FOUND;
+  export type ERROR_REASON_DISK_HAS_NO_JOB = typeof ErrorReason.ERROR_REASON_DISK_HAS_NO_JOB;
   export type ERROR_REASON_DESTINATION_MISSING = typeof ErrorReason.ERROR_REASON_DESTINATION_MISSING;
   export type ERROR_REASON_DESTINATION_EXISTS = typeof ErrorReason.ERROR_REASON_DESTINATION_EXISTS;
   export type ERROR_REASON_REQUEST_ID_REUSED = typeof ErrorReason.ERROR_REASON_REQUEST_ID_REUSED;
+  export type ERROR_REASON_REQUEST_ID_IN_USE = typeof ErrorReason.ERROR_REASON_REQUEST_ID_IN_USE;
   export type ERROR_REASON_DESTINATION_NOT_ALLOWED = typeof ErrorReason.ERROR_REASON_DESTINATION_NOT_ALLOWED;
   export type ERROR_REASON_CALLER_NOT_ALLOWED = typeof ErrorReason.ERROR_REASON_CALLER_NOT_ALLOWED;
   export type ERROR_REASON_ACCESS_DENIED = typeof ErrorReason.ERROR_REASON_ACCESS_DENIED;
@@ -618,12 +680,16 @@ export namespace ErrorReason {
   export type ERROR_REASON_TOO_MANY_CALLS = typeof ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
   export type ERROR_REASON_BLOCK_COPY_ACTIVE = typeof ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE;
   export type ERROR_REASON_BLOCK_JOB_ACTIVE = typeof ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE;
+  export type ERROR_REASON_START_UNDER_WAY = typeof ErrorReason.ERROR_REASON_START_UNDER_WAY;
+  export type ERROR_REASON_CHAIN_BUSY = typeof ErrorReason.ERROR_REASON_CHAIN_BUSY;
   export type ERROR_REASON_JOB_NOT_READY = typeof ErrorReason.ERROR_REASON_JOB_NOT_READY;
   export type ERROR_REASON_PIVOT_UNSUPPORTED = typeof ErrorReason.ERROR_REASON_PIVOT_UNSUPPORTED;
   export type ERROR_REASON_SHALLOW_INTO_RAW = typeof ErrorReason.ERROR_REASON_SHALLOW_INTO_RAW;
   export type ERROR_REASON_RELATIVE_UNSUPPORTED = typeof ErrorReason.ERROR_REASON_RELATIVE_UNSUPPORTED;
   export type ERROR_REASON_FORMAT_UNKNOWN = typeof ErrorReason.ERROR_REASON_FORMAT_UNKNOWN;
+  export type ERROR_REASON_CHAIN_UNUSABLE = typeof ErrorReason.ERROR_REASON_CHAIN_UNUSABLE;
   export type ERROR_REASON_SIZE_MISMATCH = typeof ErrorReason.ERROR_REASON_SIZE_MISMATCH;
+  export type ERROR_REASON_EXPORT_SIZE_DIFFERS = typeof ErrorReason.ERROR_REASON_EXPORT_SIZE_DIFFERS;
   export type ERROR_REASON_DESTINATION_IN_USE = typeof ErrorReason.ERROR_REASON_DESTINATION_IN_USE;
   export type ERROR_REASON_DESTINATION_UNREACHABLE = typeof ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE;
   export type ERROR_REASON_TLS_CREDENTIALS_UNUSABLE = typeof ErrorReason.ERROR_REASON_TLS_CREDENTIALS_UNUSABLE;
@@ -632,6 +698,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_FILE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_FILE_TOO_LARGE;
   export type ERROR_REASON_DISK_EMPTY = typeof ErrorReason.ERROR_REASON_DISK_EMPTY;
   export type ERROR_REASON_NOT_OWNER = typeof ErrorReason.ERROR_REASON_NOT_OWNER;
+  export type ERROR_REASON_OWNER_UNKNOWN = typeof ErrorReason.ERROR_REASON_OWNER_UNKNOWN;
+  export type ERROR_REASON_OWNERSHIP_STALE = typeof ErrorReason.ERROR_REASON_OWNERSHIP_STALE;
   export type ERROR_REASON_JOB_ENDED = typeof ErrorReason.ERROR_REASON_JOB_ENDED;
   export type ERROR_REASON_JOB_ENDING = typeof ErrorReason.ERROR_REASON_JOB_ENDING;
   export type ERROR_REASON_GUEST_MIGRATING = typeof ErrorReason.ERROR_REASON_GUEST_MIGRATING;
@@ -714,6 +782,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 503:
     case "ERROR_REASON_JOB_NOT_FOUND":
       return ErrorReason.ERROR_REASON_JOB_NOT_FOUND;
+    case 541:
+    case "ERROR_REASON_DISK_HAS_NO_JOB":
+      return ErrorReason.ERROR_REASON_DISK_HAS_NO_JOB;
     case 504:
     case "ERROR_REASON_DESTINATION_MISSING":
       return ErrorReason.ERROR_REASON_DESTINATION_MISSING;
@@ -723,6 +794,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 602:
     case "ERROR_REASON_REQUEST_ID_REUSED":
       return ErrorReason.ERROR_REASON_REQUEST_ID_REUSED;
+    case 641:
+    case "ERROR_REASON_REQUEST_ID_IN_USE":
+      return ErrorReason.ERROR_REASON_REQUEST_ID_IN_USE;
     case 701:
     case "ERROR_REASON_DESTINATION_NOT_ALLOWED":
       return ErrorReason.ERROR_REASON_DESTINATION_NOT_ALLOWED;
@@ -753,6 +827,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 902:
     case "ERROR_REASON_BLOCK_JOB_ACTIVE":
       return ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE;
+    case 921:
+    case "ERROR_REASON_START_UNDER_WAY":
+      return ErrorReason.ERROR_REASON_START_UNDER_WAY;
+    case 923:
+    case "ERROR_REASON_CHAIN_BUSY":
+      return ErrorReason.ERROR_REASON_CHAIN_BUSY;
     case 903:
     case "ERROR_REASON_JOB_NOT_READY":
       return ErrorReason.ERROR_REASON_JOB_NOT_READY;
@@ -768,9 +848,15 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 907:
     case "ERROR_REASON_FORMAT_UNKNOWN":
       return ErrorReason.ERROR_REASON_FORMAT_UNKNOWN;
+    case 922:
+    case "ERROR_REASON_CHAIN_UNUSABLE":
+      return ErrorReason.ERROR_REASON_CHAIN_UNUSABLE;
     case 908:
     case "ERROR_REASON_SIZE_MISMATCH":
       return ErrorReason.ERROR_REASON_SIZE_MISMATCH;
+    case 924:
+    case "ERROR_REASON_EXPORT_SIZE_DIFFERS":
+      return ErrorReason.ERROR_REASON_EXPORT_SIZE_DIFFERS;
     case 909:
     case "ERROR_REASON_DESTINATION_IN_USE":
       return ErrorReason.ERROR_REASON_DESTINATION_IN_USE;
@@ -795,6 +881,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 911:
     case "ERROR_REASON_NOT_OWNER":
       return ErrorReason.ERROR_REASON_NOT_OWNER;
+    case 925:
+    case "ERROR_REASON_OWNER_UNKNOWN":
+      return ErrorReason.ERROR_REASON_OWNER_UNKNOWN;
+    case 926:
+    case "ERROR_REASON_OWNERSHIP_STALE":
+      return ErrorReason.ERROR_REASON_OWNERSHIP_STALE;
     case 912:
     case "ERROR_REASON_JOB_ENDED":
       return ErrorReason.ERROR_REASON_JOB_ENDED;
@@ -930,12 +1022,16 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_DISK_NOT_FOUND";
     case ErrorReason.ERROR_REASON_JOB_NOT_FOUND:
       return "ERROR_REASON_JOB_NOT_FOUND";
+    case ErrorReason.ERROR_REASON_DISK_HAS_NO_JOB:
+      return "ERROR_REASON_DISK_HAS_NO_JOB";
     case ErrorReason.ERROR_REASON_DESTINATION_MISSING:
       return "ERROR_REASON_DESTINATION_MISSING";
     case ErrorReason.ERROR_REASON_DESTINATION_EXISTS:
       return "ERROR_REASON_DESTINATION_EXISTS";
     case ErrorReason.ERROR_REASON_REQUEST_ID_REUSED:
       return "ERROR_REASON_REQUEST_ID_REUSED";
+    case ErrorReason.ERROR_REASON_REQUEST_ID_IN_USE:
+      return "ERROR_REASON_REQUEST_ID_IN_USE";
     case ErrorReason.ERROR_REASON_DESTINATION_NOT_ALLOWED:
       return "ERROR_REASON_DESTINATION_NOT_ALLOWED";
     case ErrorReason.ERROR_REASON_CALLER_NOT_ALLOWED:
@@ -956,6 +1052,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_BLOCK_COPY_ACTIVE";
     case ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE:
       return "ERROR_REASON_BLOCK_JOB_ACTIVE";
+    case ErrorReason.ERROR_REASON_START_UNDER_WAY:
+      return "ERROR_REASON_START_UNDER_WAY";
+    case ErrorReason.ERROR_REASON_CHAIN_BUSY:
+      return "ERROR_REASON_CHAIN_BUSY";
     case ErrorReason.ERROR_REASON_JOB_NOT_READY:
       return "ERROR_REASON_JOB_NOT_READY";
     case ErrorReason.ERROR_REASON_PIVOT_UNSUPPORTED:
@@ -966,8 +1066,12 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_RELATIVE_UNSUPPORTED";
     case ErrorReason.ERROR_REASON_FORMAT_UNKNOWN:
       return "ERROR_REASON_FORMAT_UNKNOWN";
+    case ErrorReason.ERROR_REASON_CHAIN_UNUSABLE:
+      return "ERROR_REASON_CHAIN_UNUSABLE";
     case ErrorReason.ERROR_REASON_SIZE_MISMATCH:
       return "ERROR_REASON_SIZE_MISMATCH";
+    case ErrorReason.ERROR_REASON_EXPORT_SIZE_DIFFERS:
+      return "ERROR_REASON_EXPORT_SIZE_DIFFERS";
     case ErrorReason.ERROR_REASON_DESTINATION_IN_USE:
       return "ERROR_REASON_DESTINATION_IN_USE";
     case ErrorReason.ERROR_REASON_DESTINATION_UNREACHABLE:
@@ -984,6 +1088,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_DISK_EMPTY";
     case ErrorReason.ERROR_REASON_NOT_OWNER:
       return "ERROR_REASON_NOT_OWNER";
+    case ErrorReason.ERROR_REASON_OWNER_UNKNOWN:
+      return "ERROR_REASON_OWNER_UNKNOWN";
+    case ErrorReason.ERROR_REASON_OWNERSHIP_STALE:
+      return "ERROR_REASON_OWNERSHIP_STALE";
     case ErrorReason.ERROR_REASON_JOB_ENDED:
       return "ERROR_REASON_JOB_ENDED";
     case ErrorReason.ERROR_REASON_JOB_ENDING:

@@ -22,7 +22,7 @@ export function absolutePath(field: string, path: string): Violation[] {
 
 export function bandwidth(field: string, value: bigint): Violation[] {
   if (value >= 0n && value <= INT64_MAX) return [];
-  return [violation(field, 'BANDWIDTH_OUT_OF_RANGE', { field, value: String(value), maximum: String(INT64_MAX) })];
+  return [violation(field, 'BANDWIDTH_OUT_OF_RANGE', { field, value, maximum: INT64_MAX })];
 }
 
 const MIB = 1024n * 1024n;
@@ -31,8 +31,7 @@ const MIB = 1024n * 1024n;
 export function bandwidthIn(unit: 'MIB' | 'BYTES', value: bigint): Violation[] {
   const maximum = unit === 'BYTES' ? INT64_MAX : INT64_MAX / MIB;
   if (value >= 0n && value <= maximum) return [];
-  const range = { value: String(value), maximum: String(maximum) };
-  return [violation('bandwidth', 'BANDWIDTH_OUT_OF_RANGE', { field: 'bandwidth', ...range })];
+  return [violation('bandwidth', 'BANDWIDTH_OUT_OF_RANGE', { field: 'bandwidth', value, maximum })];
 }
 
 export function bytesPerSecond(unit: 'MIB' | 'BYTES', value: bigint): number {

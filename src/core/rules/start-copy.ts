@@ -191,12 +191,12 @@ function verifyReused({ verifyReused: asked, shallow, reuseExternal, destination
 function granularity(value: bigint): Violation[] {
   const inRange = value >= GRANULARITY_RANGE.minimum && value <= GRANULARITY_RANGE.maximum;
   if (value === 0n || (inRange && (value & (value - 1n)) === 0n)) return [];
-  return [violation('granularity_bytes', 'GRANULARITY_INVALID', { value: String(value) })];
+  return [violation('granularity_bytes', 'GRANULARITY_INVALID', { value })];
 }
 
 function buffer(value: bigint): Violation[] {
   if (value >= 0n && value <= BUFFER_MAXIMUM_BYTES) return [];
-  return [violation('buffer_bytes', 'BUFFER_INVALID', { value: String(value), maximum: String(BUFFER_MAXIMUM_BYTES) })];
+  return [violation('buffer_bytes', 'BUFFER_INVALID', { value, maximum: BUFFER_MAXIMUM_BYTES })];
 }
 
 function timeLimit(ms: number | undefined): Violation[] {

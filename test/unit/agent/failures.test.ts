@@ -56,7 +56,8 @@ it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG'])(
     const error = Object.assign(new Error(code), { code });
     expect(stateFailureFrom(error, '/state/jobs')).toMatchObject({
       reason: 'STORAGE_FAILED',
-      metadata: { path: '/state/jobs', why: code },
+      text: expect.stringContaining(code) as string,
+      metadata: { path: '/state/jobs' },
     });
   },
 );
@@ -126,7 +127,7 @@ describe('what QEMU says', () => {
     ['Invalid password, cannot unlock any keyslot', 'SECRET_WRONG'],
     [
       'The sum of offset (0) and size (8) has to be smaller or equal to the  actual size of the containing file (4)',
-      'SIZE_MISMATCH',
+      'EXPORT_SIZE_DIFFERS',
     ],
     ['Duplicate nodes with node-name', 'QEMU_REFUSED'],
   ])('%s: %s, with the text and the class', (desc, reason) => {
@@ -140,7 +141,8 @@ describe('what QEMU says', () => {
       expect(isUnreachable(error)).toBe(true);
       expect(failureFrom(error, ABOUT)).toMatchObject({
         reason: 'QEMU_UNREACHABLE',
-        metadata: { domain: 'vm1', why: error.message },
+        text: expect.stringContaining(error.message) as string,
+        metadata: { domain: 'vm1' },
       });
     }
     expect(isUnreachable(new Refused('quit', 'GenericError', 'no'))).toBe(false);

@@ -102,10 +102,10 @@ describe("a destination's own chain", () => {
   it('ends at an image of the disk only if its header takes that for what it is', async () => {
     await using here = await world();
     await here.image('as-raw', '../snap1', 'raw');
-    expect(await here.below('as-raw')).toBe('FORMAT_UNKNOWN');
+    expect(await here.below('as-raw')).toBe('CHAIN_UNUSABLE');
     await here.image('middle', '../snap1', 'raw');
     await here.image('over-middle', 'middle');
-    expect(await here.below('over-middle')).toBe('FORMAT_UNKNOWN');
+    expect(await here.below('over-middle')).toBe('CHAIN_UNUSABLE');
     await here.image('unsaid', '../snap1', '');
     expect(await here.below('unsaid')).toEqual({ is: 'NODE', node: 'snap1' });
     // A disk may be on the file itself, without a node of a format.
@@ -151,7 +151,7 @@ describe("a destination's own chain", () => {
     await here.image('folder', 'directory', 'raw');
     expect(await here.below('missing')).toBe('DESTINATION_MISSING');
     for (const name of ['no-format', 'vmdk', 'nbd', 'file', 'folder'])
-      expect([name, await here.below(name)]).toEqual([name, 'FORMAT_UNKNOWN']);
+      expect([name, await here.below(name)]).toEqual([name, 'CHAIN_UNUSABLE']);
   });
 
   it('is refused where an image of it is no plain qcow2, or comes back to itself', async () => {
@@ -165,13 +165,13 @@ describe("a destination's own chain", () => {
     await here.image('a', 'b');
     await here.image('b', 'a');
     await here.image('self', './self');
-    expect([await here.below('a'), await here.below('self')]).toEqual(['FORMAT_UNKNOWN', 'FORMAT_UNKNOWN']);
+    expect([await here.below('a'), await here.below('self')]).toEqual(['CHAIN_UNUSABLE', 'CHAIN_UNUSABLE']);
   });
 
   it('of more images than QEMU is good at is refused', async () => {
     await using here = await world();
     for (let index = 0; index < 203; index += 1) await here.image(`i${index}`, index === 202 ? '' : `i${index + 1}`);
-    expect(await here.below('i0')).toBe('FORMAT_UNKNOWN');
+    expect(await here.below('i0')).toBe('CHAIN_UNUSABLE');
     expect(await here.below('i10')).toMatchObject({ is: 'IMAGE' });
   });
 });

@@ -31,7 +31,7 @@ async function answer(asking: Promise<void>): Promise<string> {
 }
 
 /** Without it a call that is not answered would hold up the test until its own limit. */
-const AT_ONCE = AbortSignal.abort(new BlockJobError(failure('BUG', { id: 'it waits' })));
+const AT_ONCE = AbortSignal.abort(new BlockJobError(failure('BUG', { id: 'it-waits' })));
 
 describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], string]>([
   ['a limit that QEMU took', SPEED, [], [limit(7)], DONE],

@@ -81,7 +81,7 @@ it('an id that is in use just now is in use for its caller alone', async () => {
   const { promise, resolve } = Promise.withResolvers<JobLog>();
   const first = ids.once({ rpc: 'Pause', request, call: by('ops', '*') }, async () => await promise);
   const again = told(ids, by('ops', '*'), request, log);
-  expect(await told(ids, by('ops', '*'), { ...request, body: 'c' }, log)).toBe('REQUEST_ID_REUSED');
+  expect(await told(ids, by('ops', '*'), { ...request, body: 'c' }, log)).toBe('REQUEST_ID_IN_USE');
   expect(await told(ids, by('me', '*'), { ...request, body: 'c' }, log)).toBe('new');
   resolve(log);
   expect(await first).toBe(log);

@@ -181,7 +181,7 @@ describe.concurrent('the exit code', () => {
   it('is 6 where the time is over: by the service for a copy, by the command for a pull', async () => {
     const copying = new StubService();
     copying.course = ['RUNNING', 'CANCELLING', 'CANCELLED'];
-    copying.failure = failure('TIME_LIMIT_REACHED', { job: JOB, timeLimit: '90 s' });
+    copying.failure = failure('TIME_LIMIT_REACHED', { job: JOB, timeLimit: 90 });
     expect((await copying.run([...COPY, '--timeout', '90'])).code).toBe(6);
     expect(copying.request('startCopy')).toMatchObject({ timeLimitMs: 90_000 });
     expect(copying.request('abort')).toBeUndefined();

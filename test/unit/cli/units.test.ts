@@ -1,9 +1,9 @@
 /** Sizes, speeds and times, there and back; and what is advised. */
 import { describe, expect, it } from 'vitest';
 import { EXIT, worstOf } from '../../../src/cli/exit.ts';
-import { failureInWords, NEXT } from '../../../src/cli/failure.ts';
+import { failureInWords } from '../../../src/cli/failure.ts';
 import { bandwidthOf, bytes, duration, parseDuration, parseSize, speed } from '../../../src/cli/units.ts';
-import { BlockJobError, ErrorReason } from '../../../src/client/index.ts';
+import { BlockJobError } from '../../../src/client/index.ts';
 
 describe('units', () => {
   it.each([
@@ -63,8 +63,15 @@ describe('units', () => {
 const plain = { text: 'x', metadata: {}, violations: [], retryDelayMs: undefined };
 
 describe('a failure', () => {
-  it('advises on reasons that there are', () => {
-    for (const reason of Object.keys(NEXT)) expect(ErrorReason).toHaveProperty(`ERROR_REASON_${reason}`);
+  it('of a start that is under way names no job, and of a job that has none neither', () => {
+    for (const reason of ['START_UNDER_WAY', 'DISK_HAS_NO_JOB']) {
+      const { next } = failureInWords(new BlockJobError({ ...plain, code: 'NOT_FOUND', reason }));
+      expect(next).toMatch(/^blockjob jobs/);
+    }
+  });
+
+  it('of a newer service has no advice', () => {
+    expect(failureInWords(new BlockJobError({ ...plain, code: 'INTERNAL', reason: 'toString' })).next).toBe('');
   });
 
   it.each([

@@ -121,7 +121,7 @@ describe('a call', () => {
     expect(error).toMatchObject({
       code: 'INVALID_ARGUMENT',
       reason: 'FIELD_INVALID',
-      metadata: { field: 'disk', problem: 'is missing' },
+      metadata: { field: 'disk' },
       isAnswer: true,
       mayPass: false,
       mayHaveHappened: false,

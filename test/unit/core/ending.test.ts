@@ -103,7 +103,7 @@ describe('the ending of a job', () => {
       devicePath: undefined,
     };
     expect(ending(jobOf(RUNNING, concluded), concluded).failure).toMatchObject({
-      metadata: { path: '/copies/disk.qcow2', why: NO_SPACE },
+      metadata: { path: '/copies/disk.qcow2', qemuText: NO_SPACE },
     });
   });
 });
@@ -151,8 +151,9 @@ describe('an I/O error', () => {
     ['a pull', PULL, 'read', 'pulling', undefined],
     ['a copy that nobody was heard to fail', {}, undefined, 'copying', undefined],
   ] as const)('of %s %j: names the image at a %s: %s', (_name, kind, failedTo, doing, path) => {
-    const metadata = { doing, why: IO_ERROR, ...(path === undefined ? {} : { path }) };
-    expect(of(kind, failedTo)).toMatchObject({ reason: 'STORAGE_FAILED', metadata });
+    const metadata = { qemuText: IO_ERROR, ...(path === undefined ? {} : { path }) };
+    const text = expect.stringContaining(`${doing}: ${IO_ERROR}`) as string;
+    expect(of(kind, failedTo)).toMatchObject({ reason: 'STORAGE_FAILED', text, metadata });
     expect(of(kind, failedTo)?.metadata['path']).toBe(path);
   });
 });
@@ -339,7 +340,7 @@ describe('the ending of a job whose time is over', () => {
   it('is CANCELLED, and says so', () => {
     expect(end([RUNNING, timeIsUp], { how: 'CONCLUDED', deviceOn: 'SOURCE', qemuError: CANCELED })).toMatchObject({
       state: 'CANCELLED',
-      failure: { reason: 'TIME_LIMIT_REACHED', metadata: { timeLimit: '1.5 seconds' } },
+      failure: { reason: 'TIME_LIMIT_REACHED', metadata: { timeLimit: '1.5' } },
     });
   });
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { catalogue, type Reason } from '../../../src/core/catalogue.ts';
@@ -56,14 +56,19 @@ function documented(): ReadonlyMap<string, Documented> {
 const reasons = Object.keys(catalogue) as Reason[];
 const inProto = documented();
 
-function parametersOf(text: string): string[] {
+function dataOf(text: string): string[] {
   return [...text.matchAll(/\{(\w+)\}/g)].flatMap(([, name]) => name ?? []);
 }
 
-/** Words that a reason has beyond its text, for programs: QEMU's class, a row of docs/disks.md. */
+function sentencesOf(text: string): string[] {
+  return [...text.matchAll(/<(\w+)>/g)].flatMap(([, name]) => name ?? []);
+}
+
+/** Data that a reason has beyond its text, for programs: QEMU's class, a row of docs/disks.md. */
 const BEYOND_THE_TEXT: Partial<Record<Reason, readonly string[]>> = {
   QEMU_REFUSED: ['qemuClass'],
   IMAGE_UNSUITABLE: ['kind'],
+  STORAGE_FAILED: ['path'],
 };
 
 function namesErrorOfLibvirt(reason: Reason): void {
@@ -71,7 +76,7 @@ function namesErrorOfLibvirt(reason: Reason): void {
 }
 
 function hasDocumentedKeys(reason: Reason): void {
-  const words = [...parametersOf(catalogue[reason].text), ...(BEYOND_THE_TEXT[reason] ?? [])];
+  const words = [...dataOf(catalogue[reason].text), ...(BEYOND_THE_TEXT[reason] ?? [])];
   expect([...new Set(words)].toSorted()).toEqual(inProto.get(reason)?.keys.toSorted());
 }
 
@@ -90,23 +95,63 @@ describe('the catalogue', () => {
 
   it.each(reasons)('%s has the documented metadata', hasDocumentedKeys);
 
-  it.each(reasons)('%s: the text is filled with every word of the metadata', (reason) => {
-    const names = parametersOf(catalogue[reason].text);
-    const metadata = Object.fromEntries(names.map((name) => [name, `<${name}'s value>`]));
-    const { text } = failure(reason, metadata as never);
-    for (const name of names) expect(text).toContain(`<${name}'s value>`);
-    expect(text).not.toMatch(/[{}?]/);
+  it.each(reasons)('%s: the text has all, the metadata the data', (reason) => {
+    const data = dataOf(catalogue[reason].text).map((name) => [name, `[${name}'s-value]`] as const);
+    const sentences = sentencesOf(catalogue[reason].text).map((name) => [name, `[the ${name}]`] as const);
+    const { text, metadata } = failure(reason, Object.fromEntries([...data, ...sentences]) as never);
+    for (const [, value] of [...data, ...sentences]) expect(text).toContain(value);
+    expect(text).not.toMatch(/[{}<>?]/);
+    expect(metadata).toEqual(Object.fromEntries(data));
+  });
+
+  it.each(reasons)('%s: no word is one of its data and a sentence', (reason) => {
+    const { text } = catalogue[reason];
+    expect(new Set(dataOf(text)).isDisjointFrom(new Set(sentencesOf(text)))).toBe(true);
   });
 });
 
 describe('a failure', () => {
-  it('keeps words beyond its text, and leaves braces and dollars in a value alone', () => {
-    const made = failure('QEMU_REFUSED', { doing: '{qemuText}', qemuText: '$& $1' }, { qemuClass: 'GenericError' });
+  it('keeps data beyond its text, and leaves braces and dollars in a value alone', () => {
+    const qemuText: string = '$& $1';
+    const made = failure('QEMU_REFUSED', { doing: '{qemuText}', qemuText }, { qemuClass: 'GenericError' });
     expect(made).toEqual({
       reason: 'QEMU_REFUSED',
       text: 'QEMU refused or failed: {qemuText}: $& $1',
-      metadata: { doing: '{qemuText}', qemuText: '$& $1', qemuClass: 'GenericError' },
+      metadata: { qemuText: '$& $1', qemuClass: 'GenericError' },
     });
+  });
+
+  it('does not compile with prose among its data', () => {
+    const where = 'vm1';
+    const made = [
+      // @ts-expect-error: a sentence where a job is named.
+      () => failure('JOB_NOT_FOUND', { job: 'that is being started' }),
+      // @ts-expect-error: the same, made of parts.
+      () => violation('job', 'JOB_NOT_FOUND', { job: `on a disk of ${where}` }),
+      // @ts-expect-error: a number is a number.
+      () => fail('SIZE_MISMATCH', { path: '/x', destinationBytes: 'another number of', sourceBytes: 1 }),
+      // @ts-expect-error: nothing that the text does not name.
+      () => failure('JOB_NOT_FOUND', { job: 'bj1', why: 'because' }),
+    ];
+    expect(made).toHaveLength(4);
+    expect(failure('NO_SPACE', { path: '/x', why: 'the disk is full' }).metadata).toEqual({ path: '/x' });
+  });
+
+  it('has no prose under the name of data, also where a variable holds it', () => {
+    const data = new Set(Object.values(catalogue).flatMap(({ text }) => dataOf(text)));
+    data.delete('qemuText');
+    const [names, quote] = [[...data].join('|'), '[\'"`]'];
+    const prose = new RegExp(
+      String.raw`\b(?:${names}): [^,\n{}\x22\x27\x60]*${quote}[^\x27\n]*\w \w[^\x27\n]*${quote}`,
+      'g',
+    );
+    expect("{ domain, job: 'that is being started' }").toMatch(prose);
+    expect("{ host, owner: owner ?? 'a gateway' }").toMatch(prose);
+    const src = join(import.meta.dirname, '../../../src');
+    const found = globSync('{access,agent,core,fleet}/**/*.ts', { cwd: src }).flatMap((path) =>
+      [...readFileSync(join(src, path), 'utf8').matchAll(prose)].map(([text]) => `${path}: ${text}`),
+    );
+    expect(found).toEqual([]);
   });
 
   it('is thrown with its cause, and its reason comes first in the message', () => {

@@ -92,6 +92,8 @@ describe('who asks', () => {
   it('a gateway that names two callers names none', () => {
     const asked = call(gateway, headers);
     asked.metadata.add(CALLER_HEADER, 'spiffe%3A%2F%2Fsite%2Fother');
-    expect(peerOf(asked, GATEWAYS).wrong).toMatchObject({ metadata: { why: 'it was sent 2 times' } });
+    expect(peerOf(asked, GATEWAYS).wrong).toMatchObject({
+      text: expect.stringContaining('it was sent 2 times') as string,
+    });
   });
 });

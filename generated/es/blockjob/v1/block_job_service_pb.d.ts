@@ -1515,7 +1515,8 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  *   with pivot that waited may answer with the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
  *   CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with
- *   REQUEST_ID_REUSED, NOT_OWNER, QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.
+ *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
+ *   QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.
@@ -1527,7 +1528,7 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
  * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is
- * now; the same id with another body is refused with REQUEST_ID_REUSED. Kept for at least 24 hours, across restarts.
+ * now; the same id with another body is refused with REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first is being answered. Kept for at least 24 hours, across restarts.
  * A refused call is not kept: it may be repeated with the same id. Empty: no protection.
  *
  * validate_only, on the starting calls: runs every check, changes nothing, and answers with the plan instead of a
@@ -1548,7 +1549,8 @@ export declare const BlockJobService: GenService<{
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
-   * BLOCK_JOB_ACTIVE, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, SIZE_MISMATCH, DESTINATION_IN_USE,
+   * BLOCK_JOB_ACTIVE, START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE,
+   * SIZE_MISMATCH, EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG,
    * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
@@ -1603,7 +1605,7 @@ export declare const BlockJobService: GenService<{
    * holds there; Abort with pivot makes the guest run on `base`.
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
-   * BLOCK_JOB_ACTIVE, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
+   * BLOCK_JOB_ACTIVE, START_UNDER_WAY, FORMAT_UNKNOWN, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
    * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT,
    * LOSS_NOT_ACCEPTED, PATH_DIFFERS_IN_QEMU, HEADER_DIFFERS, STORAGE_FAILED, LIMIT_REACHED; FIELD_INVALID where ACTIVE
    * and `top` contradict each other.
@@ -1621,7 +1623,7 @@ export declare const BlockJobService: GenService<{
    * libvirt: virDomainGetBlockJobInfo. QEMU: query-block-jobs.
    *
    * Answers even when QEMU does not: progress is then the last measured, and outcome.evidence says so.
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 where a disk has no job.)
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 where a disk has no job.)
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    *
    * @generated from rpc blockjob.v1.BlockJobService.GetInfo
@@ -1652,7 +1654,7 @@ export declare const BlockJobService: GenService<{
    * Sets the speed limit of a job, at once. Any time before its end, also when READY or paused.
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
-   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
+   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
    * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
    * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
    * as the first one, also after the end of the job. A client that leaves may have set it or not.
@@ -1668,7 +1670,7 @@ export declare const BlockJobService: GenService<{
    * Pauses a job. The guest goes on; what it writes is copied after Resume. A READY job stays READY.
    * QEMU: job-pause. libvirt has no such call.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
    * before it is paused), JOB_ENDED, QEMU_REFUSED.
    * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    *
@@ -1683,7 +1685,7 @@ export declare const BlockJobService: GenService<{
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
    * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Resume
@@ -1720,7 +1722,7 @@ export declare const BlockJobService: GenService<{
    * `force` gives it up then. Where the folder of the destination hangs for the service itself, all of this waits for
    * the folder, with `force`, too.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
    * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED: the job goes on
    * then.
    * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
@@ -1747,7 +1749,7 @@ export declare const BlockJobService: GenService<{
    *
    * Journal entries are never dropped, however slow the reader; of PROGRESS only the latest is kept.
    *
-   * Fails with JOB_NOT_FOUND, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
    * Changes nothing; may be repeated. Closing a watch, or its deadline, never touches the job.
    *
    * @generated from rpc blockjob.v1.BlockJobService.WatchJob

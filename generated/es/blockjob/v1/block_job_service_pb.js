@@ -289,7 +289,8 @@ export const CommitFlag = /*@__PURE__*/
  *   with pivot that waited may answer with the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
  *   CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with
- *   REQUEST_ID_REUSED, NOT_OWNER, QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.
+ *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
+ *   QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.
@@ -301,7 +302,7 @@ export const CommitFlag = /*@__PURE__*/
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
  * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is
- * now; the same id with another body is refused with REQUEST_ID_REUSED. Kept for at least 24 hours, across restarts.
+ * now; the same id with another body is refused with REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first is being answered. Kept for at least 24 hours, across restarts.
  * A refused call is not kept: it may be repeated with the same id. Empty: no protection.
  *
  * validate_only, on the starting calls: runs every check, changes nothing, and answers with the plan instead of a

@@ -587,7 +587,7 @@ export declare const DomainService: GenService<{
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
    * OK: it may. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with BLOCK_JOB_ACTIVE while
-   * another job does. The answer is true for this moment; it holds nothing.
+   * another job does; with CHAIN_BUSY for a job of another client below the active image. The answer is true for this moment; it holds nothing.
    *
    * Refused with MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk
    * beside it.
