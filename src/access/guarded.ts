@@ -2,37 +2,12 @@
  * BlockJobs for callers who may not all do everything. Whoever looks for a domain or a job asks the policy, by what was
  * found: each call brings it along. Here callers get to know nothing that the policy, as it is by then, keeps from them.
  */
-import type {
-  BlockJobs,
-  Call,
-  Domain,
-  DomainDisk,
-  JobEvent,
-  JobsPage,
-  Leftover,
-  Page,
-  ReclaimResult,
-  Started,
-} from '../core/block-jobs.ts';
+import type { BlockJobs, Call, JobEvent, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
+import { ByKind, type Changing, type Starting } from '../core/calls.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import { type ForeignJobs, readable as readableForeign, together } from '../core/foreign-job.ts';
 import type { JobView } from '../core/job-view.ts';
-import type {
-  AbortRequest,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
-  JobRef,
-  ListDomainsRequest,
-  ListJobsRequest,
-  ListLeftoversRequest,
-  PauseRequest,
-  RebaseRequest,
-  ReclaimRequest,
-  SetSpeedRequest,
-  StartRequest,
-  WatchRequest,
-} from '../core/requests.ts';
+import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
 import type { Policy } from './policy.ts';
@@ -44,32 +19,20 @@ export interface LivePolicy {
   onChange(listener: () => void): Disposable;
 }
 
-export class Guarded implements BlockJobs {
+export class Guarded extends ByKind implements BlockJobs {
   readonly #jobs: BlockJobs;
   readonly #policy: LivePolicy;
 
   constructor(jobs: BlockJobs, policy: LivePolicy) {
+    super();
     this.#jobs = jobs;
     this.#policy = policy;
   }
 
-  async startCopy(request: CopyRequest, call: Call): Promise<Started> {
-    return await this.#started(request, call, async (held) => await this.#jobs.startCopy(request, held));
-  }
+  readonly getInfo: BlockJobs['getInfo'] = async (ref, call) =>
+    await this.#shown(ref, call, async (held) => await this.#jobs.getInfo(ref, held));
 
-  async rebase(request: RebaseRequest, call: Call): Promise<Started> {
-    return await this.#started(request, call, async (held) => await this.#jobs.rebase(request, held));
-  }
-
-  async commit(request: CommitRequest, call: Call): Promise<Started> {
-    return await this.#started(request, call, async (held) => await this.#jobs.commit(request, held));
-  }
-
-  async getInfo(ref: JobRef, call: Call): Promise<JobView> {
-    return await this.#shown(ref, call, async (held) => await this.#jobs.getInfo(ref, held));
-  }
-
-  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
+  readonly listJobs: BlockJobs['listJobs'] = async (request, call) => {
     const held = this.#held(call);
     const foreign: ForeignJobs[] = [];
     const ask = async (at: PageAsked) => {
@@ -79,26 +42,10 @@ export class Guarded implements BlockJobs {
     };
     const page = await readable(BY_AGE, request, held, { ask, domainOf: ({ job }) => job.accepted.domain });
     return { ...page, ...readableForeign(together(foreign), (domain) => may(held, 'read', domain)) };
-  }
-
-  async abort(request: AbortRequest, call: Call): Promise<JobView> {
-    return await this.#shown(request.job, call, async (held) => await this.#jobs.abort(request, held));
-  }
-
-  async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
-    return await this.#shown(request.job, call, async (held) => await this.#jobs.setSpeed(request, held));
-  }
-
-  async pause(request: PauseRequest, call: Call): Promise<JobView> {
-    return await this.#shown(request.job, call, async (held) => await this.#jobs.pause(request, held));
-  }
-
-  async resume(request: PauseRequest, call: Call): Promise<JobView> {
-    return await this.#shown(request.job, call, async (held) => await this.#jobs.resume(request, held));
-  }
+  };
 
   /** Ends, as for a job that is not there, when the policy does not allow its caller to read it any more. */
-  async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
+  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const held = this.#held(call);
     const { domain } = (await this.#jobs.getInfo(request.job, held)).job.accepted;
     const refuse = () => mustRead(held, domain, unknownFor(request.job));
@@ -115,19 +62,18 @@ export class Guarded implements BlockJobs {
     refuse();
   }
 
-  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
+  readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>
     await this.#jobs.checkOperation(request, this.#held(call));
-  }
 
-  async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
+  readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {
     const held = this.#held(call);
     return await readable(OLDEST_FIRST, request, held, {
       ask: async (at) => await this.#jobs.listLeftovers({ ...request, ...at }, held),
       domainOf: ({ domain }) => domain,
     });
-  }
+  };
 
-  async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
+  readonly reclaim: BlockJobs['reclaim'] = async (request, call) => {
     const held = this.#held(call);
     const looked = await this.#jobs.reclaim({ ...request, apply: false, requestId: '' }, held);
     const isHidden = ({ leftover }: ReclaimResult) => leftover !== undefined && !may(held, 'read', leftover.domain);
@@ -140,22 +86,22 @@ export class Guarded implements BlockJobs {
     const ids = dry.filter(({ leftover }) => leftover !== undefined).map(({ id }) => id);
     const done = ids.length === 0 ? [] : await this.#jobs.reclaim({ ...request, ids }, held);
     return dry.map((one) => done.find(({ id }) => id === one.id) ?? one);
-  }
+  };
 
-  async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
+  readonly listDomains: BlockJobs['listDomains'] = async (request, call) => {
     const held = this.#held(call);
     return await readable(BY_NAME, request, held, {
       ask: async (at) => await this.#jobs.listDomains({ ...request, ...at }, held),
       domainOf: ({ name }) => name,
     });
-  }
+  };
 
-  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+  readonly getDomain: BlockJobs['getDomain'] = async (name, call) => {
     const held = this.#held(call);
     const found = await this.#jobs.getDomain(name, held);
     mustRead(held, found.domain.name, unknownDomain(name));
     return found;
-  }
+  };
 
   /** Refuses whom the policy does not name. */
   mayAsk({ caller }: Call): void {
@@ -170,6 +116,13 @@ export class Guarded implements BlockJobs {
     return { ...call, rights: [...rights, () => this.#policy.now.grantOf(caller)] };
   }
 
+  protected override changing<Rpc extends keyof Changing>(rpc: Rpc) {
+    return async (request: Requests[Rpc], call: Call): Promise<JobView> => {
+      const jobs: Changing = this.#jobs;
+      return await this.#shown(request.job, call, async (held) => await jobs[rpc](request, held));
+    };
+  }
+
   /** A call may take for hours, and its caller be allowed less by then. */
   async #shown(ref: JobRef, call: Call, ask: (held: Call) => Promise<JobView>): Promise<JobView> {
     const held = this.#held(call);
@@ -178,12 +131,14 @@ export class Guarded implements BlockJobs {
     return view;
   }
 
-  async #started({ disk }: StartRequest, call: Call, ask: (held: Call) => Promise<Started>): Promise<Started> {
-    const held = this.#held(call);
-    const started = await ask(held);
-    const { domain } = 'etag' in started ? started.accepted : started.job.accepted;
-    mustRead(held, domain, unknownDomain(disk.domain));
-    return started;
+  protected override starting<Rpc extends keyof Starting>(rpc: Rpc) {
+    return async (request: Requests[Rpc], call: Call): Promise<Started> => {
+      const [jobs, held]: [Starting, Call] = [this.#jobs, this.#held(call)];
+      const started = await jobs[rpc](request, held);
+      const { domain } = 'etag' in started ? started.accepted : started.job.accepted;
+      mustRead(held, domain, unknownDomain(request.disk.domain));
+      return started;
+    };
   }
 }
 

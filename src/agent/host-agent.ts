@@ -1,35 +1,10 @@
 /** BlockJobs for the VMs of one host. */
-import type {
-  BlockJobs,
-  Call,
-  Domain,
-  DomainDisk,
-  JobEvent,
-  JobsPage,
-  Leftover,
-  Page,
-  ReclaimResult,
-  Started,
-} from '../core/block-jobs.ts';
+import type { BlockJobs, Call, JobEvent, Requests, Started } from '../core/block-jobs.ts';
 import { hasEnded } from '../core/job.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
-import type {
-  AbortRequest,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
-  JobRef,
-  ListDomainsRequest,
-  ListJobsRequest,
-  ListLeftoversRequest,
-  PauseRequest,
-  RebaseRequest,
-  ReclaimRequest,
-  SetSpeedRequest,
-  WatchRequest,
-} from '../core/requests.ts';
+import type { PauseRequest } from '../core/requests.ts';
 import { mustOperate, unknownFor } from '../core/rights.ts';
 import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
@@ -104,25 +79,25 @@ export class HostAgent implements BlockJobs {
     this.#machines.onUp((machine) => this.#jobs.waitFor(takeUp(machine, options, this.#jobs)));
   }
 
-  async startCopy(request: CopyRequest, call: Call): Promise<Started> {
+  readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
     const spec = parseStartCopy(request);
     const prepare = async (site: Site) => await prepareCopy(spec, site);
     return await this.#start({ rpc: 'StartCopy', request, kind: 'COPY', prepare }, call);
-  }
+  };
 
-  async rebase(request: RebaseRequest, call: Call): Promise<Started> {
+  readonly rebase: BlockJobs['rebase'] = async (request, call) => {
     const spec = parseRebase(request);
     const kind = spec.does === 'copy' ? 'COPY' : 'PULL';
     const prepare = async (site: Site) =>
       spec.does === 'copy' ? await prepareCopy(spec.copy, site) : await preparePull(spec.pull, site);
     return await this.#start({ rpc: 'Rebase', request, kind, prepare }, call);
-  }
+  };
 
-  async commit(request: CommitRequest, call: Call): Promise<Started> {
+  readonly commit: BlockJobs['commit'] = async (request, call) => {
     const spec = parseCommit(request);
     const prepare = async (site: Site) => await prepareCommit(spec, site);
     return await this.#start({ rpc: 'Commit', request, kind: 'COMMIT', prepare }, call);
-  }
+  };
 
   async #start(start: Start, call: Call): Promise<Started> {
     if (start.request.validateOnly) return await this.#starts.plan(start, call);
@@ -131,17 +106,16 @@ export class HostAgent implements BlockJobs {
     return await this.#views.of(log.job);
   }
 
-  async getInfo(ref: JobRef, call: Call): Promise<JobView> {
+  readonly getInfo: BlockJobs['getInfo'] = async (ref, call) => {
     const log = await findJob(ref, call, this.#known);
     const [view] = await this.#views.now([log]);
     return view ?? this.#views.asWritten(log);
-  }
+  };
 
-  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
-    return await listJobs(request, call, { ...this.#known, host: this.#options.host, whose: this.#whose });
-  }
+  readonly listJobs: BlockJobs['listJobs'] = async (request, call) =>
+    await listJobs(request, call, { ...this.#known, host: this.#options.host, whose: this.#whose });
 
-  async abort(request: AbortRequest, call: Call): Promise<JobView> {
+  readonly abort: BlockJobs['abort'] = async (request, call) => {
     checkAbort(request);
     const { signal } = call;
     const log = await this.#once('Abort', request, call, async (found, mark) => {
@@ -158,22 +132,22 @@ export class HostAgent implements BlockJobs {
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
     return await this.#views.of(log.job);
-  }
+  };
 
-  async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
+  readonly setSpeed: BlockJobs['setSpeed'] = async (request, call) => {
     const bandwidthBytesPerSecond = parseSetSpeed(request);
     return await this.#change('SetSpeed', request, { entry: 'speed-requested', bandwidthBytesPerSecond }, call);
-  }
+  };
 
-  async pause(request: PauseRequest, call: Call): Promise<JobView> {
+  readonly pause: BlockJobs['pause'] = async (request, call) => {
     checkPause(request);
     return await this.#change('Pause', request, { entry: 'pause-requested' }, call);
-  }
+  };
 
-  async resume(request: PauseRequest, call: Call): Promise<JobView> {
+  readonly resume: BlockJobs['resume'] = async (request, call) => {
     checkPause(request);
     return await this.#change('Resume', request, { entry: 'resume-requested' }, call);
-  }
+  };
 
   async #change(rpc: string, request: PauseRequest, change: Change, call: Call): Promise<JobView> {
     const asked: { at: number | undefined } = { at: undefined };
@@ -212,34 +186,33 @@ export class HostAgent implements BlockJobs {
     return log;
   }
 
-  async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
+  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const log = await findJob(request.job, call, this.#known);
     using _place = this.#watchers.take(log.job.accepted.job);
     const [progresses, views] = [this.#progresses, this.#views];
     yield* watchJob(log, { progresses, now: async (job) => await views.of(job) }, request, call);
   }
 
-  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
+  readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>
     await this.#domains.checkOperation(request, call);
-  }
 
-  async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
-    return { ...page(await this.#leftovers.list(request.domain, call), OLDEST_FIRST, request), unreachableHosts: [] };
-  }
+  readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => ({
+    ...page(await this.#leftovers.list(request.domain, call), OLDEST_FIRST, request),
+    unreachableHosts: [],
+  });
 
-  async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
+  readonly reclaim: BlockJobs['reclaim'] = async (request, call) => {
     checkReclaim(request);
     return await this.#leftovers.reclaim(request, call);
-  }
+  };
 
-  async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
+  readonly listDomains: BlockJobs['listDomains'] = async (request, call) => {
     const isHere = request.host === '' || request.host === this.#options.host;
     return { ...page(isHere ? await this.#domains.list(call) : [], BY_NAME, request), unreachableHosts: [] };
-  }
+  };
 
-  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    return await this.#domains.get(name, call, (log) => this.#views.asWritten(log));
-  }
+  readonly getDomain: BlockJobs['getDomain'] = async (name, call) =>
+    await this.#domains.get(name, call, (log) => this.#views.asWritten(log));
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {

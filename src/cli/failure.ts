@@ -35,21 +35,20 @@ function isForeign(job: string): boolean {
 }
 const OF_ANOTHER = 'it is the job of another client, as libvirt or a backup: that one ends it';
 
-/** The text says it. */
-const inText = () => '';
+type Split<Names extends string> = Names extends `${infer One} ${infer Rest}` ? One | Split<Rest> : Names;
+/** Whose texts say what to do. */
+type InText =
+  | Split<'FLAG_REQUIRES_COPY FLAGS_EXCLUSIVE BASE_REQUIRED PATH_NOT_ABSOLUTE BANDWIDTH_OUT_OF_RANGE'>
+  | Split<'GRANULARITY_INVALID BUFFER_INVALID NOT_A_BLOCK_DEVICE FIELD_INVALID RELATIVE_UNSUPPORTED'>
+  | Split<'DESTINATION_IN_USE NBD_REFUSED STORAGE_FAILED DISK_EMPTY NOT_OWNER IMAGE_UNSUITABLE NAME_TOO_LONG'>
+  | Split<'LOSS_NOT_ACCEPTED SECRET_NOT_FOUND SECRET_WRONG ENCRYPTION_MISMATCH HEADER_DIFFERS REUSED_UNLIKE'>
+  | Split<'REUSED_DIFFERS VERIFY_BROKEN_OFF DESTINATION_MOVED GATEWAY_HEADER_INVALID DESTINATION_NOT_ALLOWED'>
+  | Split<'ACCESS_DENIED LIMIT_REACHED TOO_MANY_WATCHERS TOO_MANY_CALLS DIRECTORY_UNREACHABLE TIME_LIMIT_REACHED'>
+  | Split<'REVISION_UNKNOWN QEMU_TOO_OLD NOT_IMPLEMENTED QEMU_REFUSED BUG'>;
 
 /** What to do, by reason; the error's own text says what is wrong. */
-const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED'>, (words: Words) => string>> = {
-  FLAG_REQUIRES_COPY: inText,
-  FLAGS_EXCLUSIVE: inText,
-  BASE_REQUIRED: inText,
+const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED' | InText>, (words: Words) => string>> = {
   BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',
-  PATH_NOT_ABSOLUTE: inText,
-  BANDWIDTH_OUT_OF_RANGE: inText,
-  GRANULARITY_INVALID: inText,
-  BUFFER_INVALID: inText,
-  NOT_A_BLOCK_DEVICE: inText,
-  FIELD_INVALID: inText,
   DOMAIN_NOT_FOUND: () => 'blockjob domains',
   DISK_NOT_FOUND: ({ domain }) => `blockjob disks ${domain ?? 'DOMAIN'}`,
   JOB_NOT_FOUND: () => 'blockjob jobs',
@@ -68,60 +67,30 @@ const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED'>, (words: Words) => st
   JOB_ENDED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   PIVOT_UNSUPPORTED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
-  RELATIVE_UNSUPPORTED: inText,
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
   CHAIN_UNUSABLE: () => 'qemu-img rebase -u mends the header that names it; or name a new file',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
   EXPORT_SIZE_DIFFERS: () => 'make the export exactly as large as the disk: blockjob disks DOMAIN',
-  DESTINATION_IN_USE: inText,
   DESTINATION_UNREACHABLE: () => 'see that the NBD server runs, and is reached from the VM’s host',
   TLS_CREDENTIALS_UNUSABLE: () => 'add tls-creds-x509 with endpoint=client to the VM’s QEMU, or name another one',
-  NBD_REFUSED: inText,
-  STORAGE_FAILED: inText,
   FILE_TOO_LARGE: () => 'name a place on a file system with longer files',
-  DISK_EMPTY: inText,
-  NOT_OWNER: inText,
   OWNER_UNKNOWN: () => 'ask a gateway',
   OWNERSHIP_STALE: () => 'try again in a moment',
   GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
   MANAGED_BY_LIBVIRT: () => 'virsh blockcopy, virsh blockpull or virsh blockcommit',
   PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
   FILE_NOT_KNOWN: () => 'leave --delete out',
-  IMAGE_UNSUITABLE: inText,
-  NAME_TOO_LONG: inText,
-  LOSS_NOT_ACCEPTED: inText,
-  SECRET_NOT_FOUND: inText,
-  SECRET_WRONG: inText,
-  ENCRYPTION_MISMATCH: inText,
-  HEADER_DIFFERS: inText,
-  REUSED_UNLIKE: inText,
-  REUSED_DIFFERS: inText,
-  VERIFY_BROKEN_OFF: inText,
-  DESTINATION_MOVED: inText,
-  GATEWAY_HEADER_INVALID: inText,
-  DESTINATION_NOT_ALLOWED: inText,
   CALLER_NOT_ALLOWED: () => 'ask who keeps the policy of this service',
   CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
-  ACCESS_DENIED: inText,
   NO_SPACE: () => 'make room where the destination is, or name another place',
-  LIMIT_REACHED: inText,
   TOO_MANY_JOBS: () => 'blockjob jobs --active',
-  TOO_MANY_WATCHERS: inText,
-  TOO_MANY_CALLS: inText,
   QEMU_UNREACHABLE: () => 'is the VM running, and does nothing else hold its monitor? blockjob domains',
   HOST_UNREACHABLE: () => 'blockjob domains says which hosts answer',
-  DIRECTORY_UNREACHABLE: inText,
   DRAINING: () => 'try again in a moment',
-  TIME_LIMIT_REACHED: inText,
-  REVISION_UNKNOWN: inText,
-  QEMU_TOO_OLD: inText,
-  NOT_IMPLEMENTED: inText,
   PATH_REPLACED: () => 'start again, in a folder where nobody else renames things',
   PLAN_CHANGED: () => 'blockjob plan with the same arguments',
-  QEMU_REFUSED: inText,
   JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   NOT_ON_DISK: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
-  BUG: inText,
 };
 
 function isKnown(reason: string): reason is keyof typeof NEXT {

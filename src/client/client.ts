@@ -2,40 +2,26 @@
 import { randomUUID } from 'node:crypto';
 import {
   AbortRequest,
-  type AbortResponse,
   CommitRequest,
-  type CommitResponse,
   type DeepPartial,
   GetInfoRequest,
-  type GetInfoResponse,
   ListJobsRequest,
-  type ListJobsResponse,
   ListLeftoversRequest,
-  type ListLeftoversResponse,
   PauseRequest,
-  type PauseResponse,
   RebaseRequest,
-  type RebaseResponse,
   ReclaimRequest,
-  type ReclaimResponse,
   ResumeRequest,
-  type ResumeResponse,
   SetSpeedRequest,
-  type SetSpeedResponse,
   StartCopyRequest,
-  type StartCopyResponse,
   WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   CheckOperationRequest,
-  type CheckOperationResponse,
   GetDomainRequest,
-  type GetDomainResponse,
   ListDomainsRequest,
-  type ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import type { JobEvent } from '../../generated/blockjob/v1/job.ts';
-import { GetServerInfoRequest, type GetServerInfoResponse } from '../../generated/blockjob/v1/server_service.ts';
+import { GetServerInfoRequest } from '../../generated/blockjob/v1/server_service.ts';
 import { type Endpoint, Endpoints } from './endpoints.ts';
 import type { CallOptions, ConnectOptions } from './options.ts';
 import { ask, type Rpc } from './unary.ts';
@@ -60,39 +46,39 @@ export class BlockJobClient implements Disposable {
     return this.#endpoints.current.address;
   }
 
-  async startCopy(request: DeepPartial<StartCopyRequest>, options?: CallOptions): Promise<StartCopyResponse> {
+  async startCopy(request: DeepPartial<StartCopyRequest>, options?: CallOptions) {
     return await this.#write(StartCopyRequest, ({ jobs }) => jobs.startCopy.bind(jobs), request, options);
   }
 
-  async rebase(request: DeepPartial<RebaseRequest>, options?: CallOptions): Promise<RebaseResponse> {
+  async rebase(request: DeepPartial<RebaseRequest>, options?: CallOptions) {
     return await this.#write(RebaseRequest, ({ jobs }) => jobs.rebase.bind(jobs), request, options);
   }
 
-  async commit(request: DeepPartial<CommitRequest>, options?: CallOptions): Promise<CommitResponse> {
+  async commit(request: DeepPartial<CommitRequest>, options?: CallOptions) {
     return await this.#write(CommitRequest, ({ jobs }) => jobs.commit.bind(jobs), request, options);
   }
 
-  async getInfo(request: DeepPartial<GetInfoRequest>, options?: CallOptions): Promise<GetInfoResponse> {
+  async getInfo(request: DeepPartial<GetInfoRequest>, options?: CallOptions) {
     return await this.#read(GetInfoRequest, ({ jobs }) => jobs.getInfo.bind(jobs), request, options);
   }
 
-  async listJobs(request: DeepPartial<ListJobsRequest> = {}, options?: CallOptions): Promise<ListJobsResponse> {
+  async listJobs(request: DeepPartial<ListJobsRequest> = {}, options?: CallOptions) {
     return await this.#read(ListJobsRequest, ({ jobs }) => jobs.listJobs.bind(jobs), request, options);
   }
 
-  async setSpeed(request: DeepPartial<SetSpeedRequest>, options?: CallOptions): Promise<SetSpeedResponse> {
+  async setSpeed(request: DeepPartial<SetSpeedRequest>, options?: CallOptions) {
     return await this.#write(SetSpeedRequest, ({ jobs }) => jobs.setSpeed.bind(jobs), request, options);
   }
 
-  async pause(request: DeepPartial<PauseRequest>, options?: CallOptions): Promise<PauseResponse> {
+  async pause(request: DeepPartial<PauseRequest>, options?: CallOptions) {
     return await this.#write(PauseRequest, ({ jobs }) => jobs.pause.bind(jobs), request, options);
   }
 
-  async resume(request: DeepPartial<ResumeRequest>, options?: CallOptions): Promise<ResumeResponse> {
+  async resume(request: DeepPartial<ResumeRequest>, options?: CallOptions) {
     return await this.#write(ResumeRequest, ({ jobs }) => jobs.resume.bind(jobs), request, options);
   }
 
-  async abort(request: DeepPartial<AbortRequest>, options?: CallOptions): Promise<AbortResponse> {
+  async abort(request: DeepPartial<AbortRequest>, options?: CallOptions) {
     return await this.#write(AbortRequest, ({ jobs }) => jobs.abort.bind(jobs), request, options);
   }
 
@@ -107,32 +93,23 @@ export class BlockJobClient implements Disposable {
     return watch(this.#endpoints, WatchJobRequest.fromPartial(request), { ...this.#options, ...options });
   }
 
-  async listLeftovers(
-    request: DeepPartial<ListLeftoversRequest> = {},
-    options?: CallOptions,
-  ): Promise<ListLeftoversResponse> {
+  async listLeftovers(request: DeepPartial<ListLeftoversRequest> = {}, options?: CallOptions) {
     return await this.#read(ListLeftoversRequest, ({ jobs }) => jobs.listLeftovers.bind(jobs), request, options);
   }
 
-  async reclaim(request: DeepPartial<ReclaimRequest>, options?: CallOptions): Promise<ReclaimResponse> {
+  async reclaim(request: DeepPartial<ReclaimRequest>, options?: CallOptions) {
     return await this.#write(ReclaimRequest, ({ jobs }) => jobs.reclaim.bind(jobs), request, options);
   }
 
-  async listDomains(
-    request: DeepPartial<ListDomainsRequest> = {},
-    options?: CallOptions,
-  ): Promise<ListDomainsResponse> {
+  async listDomains(request: DeepPartial<ListDomainsRequest> = {}, options?: CallOptions) {
     return await this.#read(ListDomainsRequest, ({ domains }) => domains.listDomains.bind(domains), request, options);
   }
 
-  async getDomain(request: DeepPartial<GetDomainRequest>, options?: CallOptions): Promise<GetDomainResponse> {
+  async getDomain(request: DeepPartial<GetDomainRequest>, options?: CallOptions) {
     return await this.#read(GetDomainRequest, ({ domains }) => domains.getDomain.bind(domains), request, options);
   }
 
-  async checkOperation(
-    request: DeepPartial<CheckOperationRequest>,
-    options?: CallOptions,
-  ): Promise<CheckOperationResponse> {
+  async checkOperation(request: DeepPartial<CheckOperationRequest>, options?: CallOptions) {
     return await this.#read(
       CheckOperationRequest,
       ({ domains }) => domains.checkOperation.bind(domains),
@@ -142,7 +119,7 @@ export class BlockJobClient implements Disposable {
   }
 
   /** Of the address that is in use. */
-  async getServerInfo(options?: CallOptions): Promise<GetServerInfoResponse> {
+  async getServerInfo(options?: CallOptions) {
     return await this.#read(GetServerInfoRequest, ({ server }) => server.getServerInfo.bind(server), {}, options);
   }
 

@@ -181,3 +181,6 @@ export interface BlockJobs {
   listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>>;
   getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }>;
 }
+
+/** What each call is asked for. */
+export type Requests = { readonly [Rpc in keyof BlockJobs]: Parameters<BlockJobs[Rpc]>[0] };

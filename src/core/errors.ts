@@ -25,12 +25,7 @@ type Plain<R extends Reason, S> = {
 };
 
 /** Data of some failures beyond what their text names: QEMU's own words are quoted, and kept from the rest. */
-interface Beyond {
-  readonly qemuClass?: string;
-  readonly qemuText?: string;
-  readonly kind?: string;
-  readonly path?: string;
-}
+type Beyond = { readonly [Name in 'qemuClass' | 'qemuText' | 'kind' | 'path']?: string };
 
 /** One argument that is wrong; several are reported at once. */
 export interface Violation {

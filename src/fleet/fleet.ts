@@ -1,52 +1,12 @@
 /** BlockJobs of all hosts: each call goes to the host that has the domain or the job, as the directory says. */
-import type {
-  BlockJobs,
-  Call,
-  Domain,
-  DomainDisk,
-  JobEvent,
-  JobsPage,
-  Leftover,
-  Page,
-  ReclaimResult,
-  Started,
-} from '../core/block-jobs.ts';
+import type { BlockJobs, Call, JobEvent, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
+import { ByKind, CALLS, type Changing, type Starting } from '../core/calls.ts';
 import { fail } from '../core/errors.ts';
 import type { FleetFigures } from '../core/figures.ts';
 import { together } from '../core/foreign-job.ts';
 import type { JobView } from '../core/job-view.ts';
-import type {
-  AbortRequest,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
-  JobRef,
-  ListDomainsRequest,
-  ListJobsRequest,
-  ListLeftoversRequest,
-  PauseRequest,
-  RebaseRequest,
-  ReclaimRequest,
-  SetSpeedRequest,
-  WatchRequest,
-} from '../core/requests.ts';
-import { checkAbort } from '../core/rules/abort.ts';
-import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
-import { parseCheckOperation } from '../core/rules/check-operation.ts';
-import { parseCommit } from '../core/rules/commit.ts';
-import {
-  BY_AGE,
-  BY_NAME,
-  OLDEST_FIRST,
-  type Order,
-  page,
-  progressIntervalMs,
-  stateFilter,
-} from '../core/rules/list.ts';
-import { parseRebase } from '../core/rules/rebase.ts';
-import { checkReclaim } from '../core/rules/reclaim.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../core/rules/list.ts';
 import { invalidField } from '../core/rules/rule.ts';
-import { parseStartCopy } from '../core/rules/start-copy.ts';
 import { type Agent, Agents } from './agents.ts';
 import { type Answers, askAll } from './ask-all.ts';
 import type { Directory, Host } from './directory.ts';
@@ -61,7 +21,7 @@ export interface FleetOptions {
   readonly watchersPerJob: number;
 }
 
-export class Fleet implements BlockJobs, Disposable {
+export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly #directory: Directory;
   readonly #agents: Agents;
   readonly #places: JobPlaces;
@@ -69,6 +29,7 @@ export class Fleet implements BlockJobs, Disposable {
   readonly #watches: SharedWatches;
 
   constructor({ directory, connect, watchersPerJob }: FleetOptions) {
+    super();
     this.#directory = directory;
     this.#agents = new Agents(connect);
     this.#places = new JobPlaces(directory, this.#agents);
@@ -79,27 +40,11 @@ export class Fleet implements BlockJobs, Disposable {
     );
   }
 
-  async startCopy(request: CopyRequest, call: Call): Promise<Started> {
-    parseStartCopy(request);
-    return await this.#start(request, call, async (agent, asked) => await agent.startCopy(request, asked));
-  }
+  readonly getInfo: BlockJobs['getInfo'] = async (ref, call) =>
+    await this.#routes.onJob(ref, 'read', call, async (agent, asked) => await agent.getInfo(ref, asked));
 
-  async rebase(request: RebaseRequest, call: Call): Promise<Started> {
-    parseRebase(request);
-    return await this.#start(request, call, async (agent, asked) => await agent.rebase(request, asked));
-  }
-
-  async commit(request: CommitRequest, call: Call): Promise<Started> {
-    parseCommit(request);
-    return await this.#start(request, call, async (agent, asked) => await agent.commit(request, asked));
-  }
-
-  async getInfo(ref: JobRef, call: Call): Promise<JobView> {
-    return await this.#routes.onJob(ref, 'read', call, async (agent, asked) => await agent.getInfo(ref, asked));
-  }
-
-  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
-    stateFilter(request);
+  readonly listJobs: BlockJobs['listJobs'] = async (request, call) => {
+    CALLS.listJobs.check(request);
     // A domain that has moved has left its ended jobs where it was.
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(request, asked));
     const { domain } = request;
@@ -109,50 +54,30 @@ export class Fleet implements BlockJobs, Disposable {
     const merged = merge(all, BY_AGE, request);
     for (const view of merged.items) this.#places.remember(view);
     return { ...merged, ...together(all.answers.map(({ answer }) => answer)) };
-  }
+  };
 
-  async abort(request: AbortRequest, call: Call): Promise<JobView> {
-    checkAbort(request);
-    return await this.#operate(request.job, call, async (agent, asked) => await agent.abort(request, asked));
-  }
-
-  async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
-    parseSetSpeed(request);
-    return await this.#operate(request.job, call, async (agent, asked) => await agent.setSpeed(request, asked));
-  }
-
-  async pause(request: PauseRequest, call: Call): Promise<JobView> {
-    checkPause(request);
-    return await this.#operate(request.job, call, async (agent, asked) => await agent.pause(request, asked));
-  }
-
-  async resume(request: PauseRequest, call: Call): Promise<JobView> {
-    checkPause(request);
-    return await this.#operate(request.job, call, async (agent, asked) => await agent.resume(request, asked));
-  }
-
-  async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
-    progressIntervalMs(request);
+  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
+    CALLS.watch.check(request);
     // Also finds out which job a disk has, and what the caller may not see.
     const view = await this.getInfo(request.job, call);
     yield* this.#watches.watch(view, request, call);
   }
 
-  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
-    parseCheckOperation(request);
+  readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
+    CALLS.checkOperation.check(request);
     const ask = async (agent: Agent, asked: Call) => await agent.checkOperation(request, asked);
     await this.#routes.onDomain(request.domain, 'read', call, ask);
-  }
+  };
 
-  async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
+  readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listLeftovers(request, asked));
     const { items, ...rest } = merge(all, OLDEST_FIRST, request);
     return { ...rest, items: items.map((leftover) => ({ ...leftover, id: idInFleet(leftover.host, leftover.id) })) };
-  }
+  };
 
-  async reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
+  readonly reclaim: BlockJobs['reclaim'] = async (request, call) => {
     const ids = request.ids.map(idOnHost);
-    checkReclaim({ ...request, ids: ids.map(({ id }) => id) });
+    CALLS.reclaim.check({ ...request, ids: ids.map(({ id }) => id) });
     const perHost = Map.groupBy(ids, ({ host }) => host);
     const results = await Promise.all(
       [...perHost].map(async ([name, those]) => {
@@ -167,18 +92,17 @@ export class Fleet implements BlockJobs, Disposable {
     );
     const byId = new Map(results.flat().map((one) => [one.id, one]));
     return request.ids.map((id) => byId.get(id) ?? { id, leftover: undefined, failure: undefined });
-  }
+  };
 
-  async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
+  readonly listDomains: BlockJobs['listDomains'] = async (request, call) => {
     const { host } = request;
     const one = host === '' ? undefined : [this.#routes.hostNamed(host)];
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listDomains(request, asked), one);
     return merge(all, BY_NAME, request);
-  }
+  };
 
-  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
-    return await this.#routes.onDomain(name, 'read', call, async (agent, asked) => await agent.getDomain(name, asked));
-  }
+  readonly getDomain: BlockJobs['getDomain'] = async (name, call) =>
+    await this.#routes.onDomain(name, 'read', call, async (agent, asked) => await agent.getDomain(name, asked));
 
   /** What there is now, in numbers. Hosts that did not answer are asked again: nobody else may do so for hours. */
   figures(reach: Reach): FleetFigures {
@@ -198,18 +122,24 @@ export class Fleet implements BlockJobs, Disposable {
     this.#agents[Symbol.dispose]();
   }
 
-  async #operate(ref: JobRef, call: Call, act: (agent: Agent, call: Call) => Promise<JobView>): Promise<JobView> {
-    return await this.#routes.onJob(ref, 'operate', call, act);
+  protected override changing<Rpc extends keyof Changing>(rpc: Rpc) {
+    const { check, right } = CALLS[rpc];
+    return async (request: Requests[Rpc], call: Call): Promise<JobView> => {
+      check(request);
+      const ask = async (agent: Changing, asked: Call) => await agent[rpc](request, asked);
+      return await this.#routes.onJob(request.job, right, call, ask);
+    };
   }
 
-  async #start(
-    { disk }: CopyRequest | RebaseRequest | CommitRequest,
-    call: Call,
-    start: (agent: Agent, call: Call) => Promise<Started>,
-  ): Promise<Started> {
-    const started = await this.#routes.onDomain(disk.domain, 'operate', call, start);
-    if (!('etag' in started)) this.#places.remember(started);
-    return started;
+  protected override starting<Rpc extends keyof Starting>(rpc: Rpc) {
+    const { check, right } = CALLS[rpc];
+    return async (request: Requests[Rpc], call: Call): Promise<Started> => {
+      check(request);
+      const ask = async (agent: Starting, asked: Call) => await agent[rpc](request, asked);
+      const started = await this.#routes.onDomain(request.disk.domain, right, call, ask);
+      if (!('etag' in started)) this.#places.remember(started);
+      return started;
+    };
   }
 
   async #askHosts<T>(

@@ -41,7 +41,7 @@ export class Refused {
 }
 
 /** What an operating call did, for the audit log. */
-type Audit<Request> = (request: Request) => Readonly<Record<string, unknown>>;
+export type Audit<Request> = (request: Request) => Readonly<Record<string, unknown>>;
 
 export function unary<Request, Response>(
   context: CallContext,

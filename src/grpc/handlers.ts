@@ -3,33 +3,20 @@
  * only read are in reading.ts.
  */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
-import type {
-  AbortRequest,
-  AbortResponse,
-  BlockJobServiceServer,
-  CommitRequest,
-  PauseRequest,
-  PauseResponse,
-  RebaseRequest,
-  ReclaimRequest,
-  ReclaimResponse,
-  ResumeRequest,
-  ResumeResponse,
-  SetSpeedRequest,
-  SetSpeedResponse,
-  StartCopyRequest,
-  StartCopyResponse,
-} from '../../generated/blockjob/v1/block_job_service.ts';
+import type { BlockJobServiceServer, StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_service.ts';
+import type { JobRef } from '../../generated/blockjob/v1/job.ts';
 import {
   type GetServerInfoRequest,
   type GetServerInfoResponse,
   type ServerServiceServer,
 } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
+import { CALLS, type Operating, type Reading } from '../core/calls.ts';
+import type { JobView } from '../core/job-view.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
-import { type CallContext, serverStream, unary } from './call.ts';
+import { type Audit, type CallContext, serverStream, unary } from './call.ts';
 import { readingOf, serverInfoFor } from './reading.ts';
 import {
   toAbortRequest,
@@ -44,66 +31,76 @@ type Handlers<Server extends UntypedServiceImplementation> = {
   readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];
 };
 
+/** What operates is audited: it cannot be served without. */
+function servedBy(context: CallContext) {
+  return {
+    read: <Request, Response>(rpc: Reading, handle: (request: Request, call: Call) => Promise<Response>) =>
+      unary(context, CALLS[rpc].rpc, handle),
+    write: <Request, Response>(
+      rpc: Operating,
+      handle: (request: Request, call: Call) => Promise<Response>,
+      audit: Audit<Request>,
+    ) => unary(context, CALLS[rpc].rpc, handle, audit),
+  };
+}
+
 export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handlers<BlockJobServiceServer> {
+  const { read, write } = servedBy(context);
   const start = <Request extends Pick<StartCopyRequest, 'disk'>>(
-    rpc: string,
+    rpc: Operating,
     run: (request: Request, call: Call) => Promise<Started>,
-    audit: (request: Request) => Readonly<Record<string, unknown>>,
+    audit: Audit<Request>,
   ) =>
-    unary<Request, StartCopyResponse>(
-      context,
+    write(
       rpc,
-      async (request, call) => fromStarted(await run(request, call)),
+      async (request: Request, call) => fromStarted(await run(request, call)),
       (request) => ({ domain: request.disk?.domain, disk: request.disk?.disk, ...audit(request) }),
+    );
+  const change = <Request extends { job?: JobRef | undefined }>(
+    rpc: Operating,
+    run: (request: Request, call: Call) => Promise<JobView>,
+    audit: Audit<Request> = () => ({}),
+  ) =>
+    write(
+      rpc,
+      async (request: Request, call) => ({ job: fromJobView(await run(request, call)) }),
+      (request) => ({ job: request.job?.ref?.value, ...audit(request) }),
     );
   const reading = readingOf(jobs);
   return {
-    startCopy: start<StartCopyRequest>(
-      'StartCopy',
+    startCopy: start(
+      'startCopy',
       async (request, call) => await jobs.startCopy(toCopyRequest(request), call),
       ({ destination }) => ({ destination: destination?.target?.value }),
     ),
-    rebase: start<RebaseRequest>(
-      'Rebase',
+    rebase: start(
+      'rebase',
       async (request, call) => await jobs.rebase(toRebaseRequest(request), call),
       ({ base, flags }) => ({ base, flags }),
     ),
-    commit: start<CommitRequest>(
-      'Commit',
+    commit: start(
+      'commit',
       async (request, call) => await jobs.commit(toCommitRequest(request), call),
       ({ base, top, flags }) => ({ base, top, flags }),
     ),
-    abort: unary<AbortRequest, AbortResponse>(
-      context,
-      'Abort',
-      async (request, call) => ({ job: fromJobView(await jobs.abort(toAbortRequest(request), call)) }),
-      ({ job, pivot, force }) => ({ job: job?.ref?.value, pivot, force }),
+    abort: change(
+      'abort',
+      async (request, call) => await jobs.abort(toAbortRequest(request), call),
+      ({ pivot, force }) => ({ pivot, force }),
     ),
-    getInfo: unary(context, 'GetInfo', reading.getInfo),
-    listJobs: unary(context, 'ListJobs', reading.listJobs),
-    watchJob: serverStream(context, 'WatchJob', reading.watchJob),
-    setSpeed: unary<SetSpeedRequest, SetSpeedResponse>(
-      context,
-      'SetSpeed',
-      async (request, call) => ({ job: fromJobView(await jobs.setSpeed(toSetSpeedRequest(request), call)) }),
-      ({ job, bandwidthBytesPerSecond }) => ({ job: job?.ref?.value, bandwidth: String(bandwidthBytesPerSecond) }),
+    setSpeed: change(
+      'setSpeed',
+      async (request, call) => await jobs.setSpeed(toSetSpeedRequest(request), call),
+      ({ bandwidthBytesPerSecond }) => ({ bandwidth: String(bandwidthBytesPerSecond) }),
     ),
-    pause: unary<PauseRequest, PauseResponse>(
-      context,
-      'Pause',
-      async (request, call) => ({ job: fromJobView(await jobs.pause(toPauseRequest(request), call)) }),
-      ({ job }) => ({ job: job?.ref?.value }),
-    ),
-    resume: unary<ResumeRequest, ResumeResponse>(
-      context,
-      'Resume',
-      async (request, call) => ({ job: fromJobView(await jobs.resume(toPauseRequest(request), call)) }),
-      ({ job }) => ({ job: job?.ref?.value }),
-    ),
-    listLeftovers: unary(context, 'ListLeftovers', reading.listLeftovers),
-    reclaim: unary<ReclaimRequest, ReclaimResponse>(
-      context,
-      'Reclaim',
+    pause: change('pause', async (request, call) => await jobs.pause(toPauseRequest(request), call)),
+    resume: change('resume', async (request, call) => await jobs.resume(toPauseRequest(request), call)),
+    getInfo: read('getInfo', reading.getInfo),
+    listJobs: read('listJobs', reading.listJobs),
+    watchJob: serverStream(context, CALLS.watch.rpc, reading.watchJob),
+    listLeftovers: read('listLeftovers', reading.listLeftovers),
+    reclaim: write(
+      'reclaim',
       async ({ leftoverIds: ids, apply, requestId }, call) => ({
         results: (await jobs.reclaim({ ids, apply, requestId }, call)).map(fromReclaimResult),
       }),
@@ -114,10 +111,11 @@ export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handler
 
 export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<DomainServiceServer> {
   const reading = readingOf(jobs);
+  const { read } = servedBy(context);
   return {
-    listDomains: unary(context, 'ListDomains', reading.listDomains),
-    getDomain: unary(context, 'GetDomain', reading.getDomain),
-    checkOperation: unary(context, 'CheckOperation', reading.checkOperation),
+    listDomains: read('listDomains', reading.listDomains),
+    getDomain: read('getDomain', reading.getDomain),
+    checkOperation: read('checkOperation', reading.checkOperation),
   };
 }
 

@@ -29,22 +29,10 @@ import {
   PauseGuest,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
+import type { Requests } from '../core/block-jobs.ts';
 import { type Destination, NBD_PORT } from '../core/destination.ts';
 import type { Job } from '../core/job.ts';
-import type {
-  AbortRequest,
-  AskedDestination,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
-  DiskRef,
-  JobRef,
-  ListJobsRequest,
-  PauseRequest,
-  RebaseRequest,
-  SetSpeedRequest,
-  WatchRequest,
-} from '../core/requests.ts';
+import type { AskedDestination, DiskRef, JobRef } from '../core/requests.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { toMs } from './durations.ts';
 import { fromEnum } from './enums.ts';
@@ -61,7 +49,7 @@ const STATES = [
   'UNRESOLVED',
 ] as const satisfies readonly Job['state'][];
 
-export function toCopyRequest(message: StartCopyRequest): CopyRequest {
+export function toCopyRequest(message: StartCopyRequest): Requests['startCopy'] {
   return {
     disk: toDiskRef(message.disk),
     destination: toAskedDestination(message.destination),
@@ -89,21 +77,21 @@ export function toCopyRequest(message: StartCopyRequest): CopyRequest {
 const REBASE_FLAGS = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY', 'RELATIVE', 'COPY_DEV', 'BANDWIDTH_BYTES'] as const;
 const COMMIT_FLAGS = ['SHALLOW', 'DELETE', 'ACTIVE', 'RELATIVE', 'BANDWIDTH_BYTES'] as const;
 
-export function toRebaseRequest(message: RebaseMessage): RebaseRequest {
+export function toRebaseRequest(message: RebaseMessage): Requests['rebase'] {
   const { base, bandwidth, requestId, validateOnly, planEtag } = message;
   const accept = toAccept(message.accept);
   const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', REBASE_FLAGS, flag));
   return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag, accept };
 }
 
-export function toCommitRequest(message: CommitMessage): CommitRequest {
+export function toCommitRequest(message: CommitMessage): Requests['commit'] {
   const { base, top, bandwidth, requestId, validateOnly, planEtag } = message;
   const accept = toAccept(message.accept);
   const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', COMMIT_FLAGS, flag));
   return { disk: toDiskRef(message.disk), base, top, flags, bandwidth, requestId, validateOnly, planEtag, accept };
 }
 
-export function toAbortRequest(message: AbortMessage): AbortRequest {
+export function toAbortRequest(message: AbortMessage): Requests['abort'] {
   return {
     job: toJobRef(message.job),
     pivot: message.pivot,
@@ -114,16 +102,16 @@ export function toAbortRequest(message: AbortMessage): AbortRequest {
   };
 }
 
-export function toSetSpeedRequest(message: SetSpeedMessage): SetSpeedRequest {
+export function toSetSpeedRequest(message: SetSpeedMessage): Requests['setSpeed'] {
   const { bandwidthBytesPerSecond, requestId } = message;
   return { job: toJobRef(message.job), bandwidthBytesPerSecond, requestId };
 }
 
-export function toPauseRequest(message: PauseMessage | ResumeMessage): PauseRequest {
+export function toPauseRequest(message: PauseMessage | ResumeMessage): Requests['pause'] {
   return { job: toJobRef(message.job), requestId: message.requestId };
 }
 
-export function toListJobsRequest(message: ListJobsMessage): ListJobsRequest {
+export function toListJobsRequest(message: ListJobsMessage): Requests['listJobs'] {
   return {
     domain: message.domain,
     states: message.stateFilter.map((state) => fromEnum(Job_State, 'STATE', STATES, state)),
@@ -134,12 +122,12 @@ export function toListJobsRequest(message: ListJobsMessage): ListJobsRequest {
 
 const OPERATIONS = ['SAVE', 'SNAPSHOT', 'REVERT', 'DETACH', 'RESIZE', 'MIGRATE'] as const;
 
-export function toCheckOperationRequest(message: CheckOperationMessage): CheckOperationRequest {
+export function toCheckOperationRequest(message: CheckOperationMessage): Requests['checkOperation'] {
   const operation = fromEnum(Operation, 'OPERATION', OPERATIONS, message.operation);
   return { domain: message.domain, disk: message.disk, operation };
 }
 
-export function toWatchRequest(message: WatchJobRequest): WatchRequest {
+export function toWatchRequest(message: WatchJobRequest): Requests['watch'] {
   return {
     job: toJobRef(message.job),
     // A revision above 2^53 is above any job's: it is refused as unknown, whatever its last digits.

@@ -21,7 +21,7 @@ import type { Service } from '../support/service.ts';
 import { stop } from '../support/while-stopped.ts';
 
 /** What a host says whose guest is leaving it: of itself, or when the directory says so. */
-const GONE_FROM_HERE = ['GUEST_MIGRATING', 'NOT_OWNER'];
+const GONE_FROM_HERE = ['GUEST_MIGRATING', 'NOT_OWNER', 'OWNERSHIP_STALE', 'OWNER_UNKNOWN'];
 
 /** Of an entry in etcd: when it was made and changed, as etcdctl prints it. */
 function revisionsIn(fields: string): readonly string[] {

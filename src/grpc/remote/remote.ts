@@ -10,34 +10,7 @@ import {
 } from '@grpc/grpc-js';
 import { BlockJobServiceClient, type WatchJobResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
-import type {
-  BlockJobs,
-  Call,
-  Domain,
-  DomainDisk,
-  JobEvent,
-  JobsPage,
-  Leftover,
-  Page,
-  ReclaimResult,
-  Started,
-} from '../../core/block-jobs.ts';
-import type { JobView } from '../../core/job-view.ts';
-import type {
-  AbortRequest,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
-  JobRef,
-  ListDomainsRequest,
-  ListJobsRequest,
-  ListLeftoversRequest,
-  PauseRequest,
-  RebaseRequest,
-  ReclaimRequest,
-  SetSpeedRequest,
-  WatchRequest,
-} from '../../core/requests.ts';
+import type { BlockJobs, Call, JobEvent, Requests } from '../../core/block-jobs.ts';
 import { dateAt } from '../../lib/clock.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
@@ -96,45 +69,37 @@ export class Remote implements BlockJobs, Disposable {
     });
   }
 
-  async startCopy(request: CopyRequest, call: Call): Promise<Started> {
-    return toStarted(await this.#ask(call, this.#jobs.startCopy.bind(this.#jobs), fromCopyRequest(request)));
-  }
+  readonly startCopy: BlockJobs['startCopy'] = async (request, call) =>
+    toStarted(await this.#ask(call, this.#jobs.startCopy.bind(this.#jobs), fromCopyRequest(request)));
 
-  async rebase(request: RebaseRequest, call: Call): Promise<Started> {
-    return toStarted(await this.#ask(call, this.#jobs.rebase.bind(this.#jobs), fromRebaseRequest(request)));
-  }
+  readonly rebase: BlockJobs['rebase'] = async (request, call) =>
+    toStarted(await this.#ask(call, this.#jobs.rebase.bind(this.#jobs), fromRebaseRequest(request)));
 
-  async commit(request: CommitRequest, call: Call): Promise<Started> {
-    return toStarted(await this.#ask(call, this.#jobs.commit.bind(this.#jobs), fromCommitRequest(request)));
-  }
+  readonly commit: BlockJobs['commit'] = async (request, call) =>
+    toStarted(await this.#ask(call, this.#jobs.commit.bind(this.#jobs), fromCommitRequest(request)));
 
-  async getInfo(ref: JobRef, call: Call): Promise<JobView> {
-    return toJobView((await this.#ask(call, this.#jobs.getInfo.bind(this.#jobs), { job: fromJobRef(ref) })).job);
-  }
+  readonly getInfo: BlockJobs['getInfo'] = async (ref, call) =>
+    toJobView((await this.#ask(call, this.#jobs.getInfo.bind(this.#jobs), { job: fromJobRef(ref) })).job);
 
-  async listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage> {
+  readonly listJobs: BlockJobs['listJobs'] = async (request, call) => {
     const message = fromListJobsRequest(request);
     const { jobs, foreignJobs, ...page } = await this.#ask(call, this.#jobs.listJobs.bind(this.#jobs), message);
     return { ...page, items: jobs.map(toJobView), foreignJobs: foreignJobs.map(toForeignJob) };
-  }
+  };
 
-  async abort(request: AbortRequest, call: Call): Promise<JobView> {
-    return toJobView((await this.#ask(call, this.#jobs.abort.bind(this.#jobs), fromAbortRequest(request))).job);
-  }
+  readonly abort: BlockJobs['abort'] = async (request, call) =>
+    toJobView((await this.#ask(call, this.#jobs.abort.bind(this.#jobs), fromAbortRequest(request))).job);
 
-  async setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView> {
-    return toJobView((await this.#ask(call, this.#jobs.setSpeed.bind(this.#jobs), fromSetSpeedRequest(request))).job);
-  }
+  readonly setSpeed: BlockJobs['setSpeed'] = async (request, call) =>
+    toJobView((await this.#ask(call, this.#jobs.setSpeed.bind(this.#jobs), fromSetSpeedRequest(request))).job);
 
-  async pause(request: PauseRequest, call: Call): Promise<JobView> {
-    return toJobView((await this.#ask(call, this.#jobs.pause.bind(this.#jobs), fromPauseRequest(request))).job);
-  }
+  readonly pause: BlockJobs['pause'] = async (request, call) =>
+    toJobView((await this.#ask(call, this.#jobs.pause.bind(this.#jobs), fromPauseRequest(request))).job);
 
-  async resume(request: PauseRequest, call: Call): Promise<JobView> {
-    return toJobView((await this.#ask(call, this.#jobs.resume.bind(this.#jobs), fromPauseRequest(request))).job);
-  }
+  readonly resume: BlockJobs['resume'] = async (request, call) =>
+    toJobView((await this.#ask(call, this.#jobs.resume.bind(this.#jobs), fromPauseRequest(request))).job);
 
-  async *watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent> {
+  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const stream: ClientReadableStream<WatchJobResponse> = this.#jobs.watchJob(
       fromWatchRequest(request),
       metadataOf(call),
@@ -154,31 +119,31 @@ export class Remote implements BlockJobs, Disposable {
     }
   }
 
-  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
+  readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
     await this.#ask(call, this.#domains.checkOperation.bind(this.#domains), fromCheckOperationRequest(request));
-  }
+  };
 
-  async listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>> {
+  readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {
     const { leftovers, ...page } = await this.#ask(call, this.#jobs.listLeftovers.bind(this.#jobs), request);
     return { ...page, items: leftovers.map(toLeftover) };
-  }
+  };
 
-  async reclaim({ ids, ...request }: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]> {
+  readonly reclaim: BlockJobs['reclaim'] = async ({ ids, ...request }, call) => {
     const message = { ...request, leftoverIds: [...ids] };
     const { results } = await this.#ask(call, this.#jobs.reclaim.bind(this.#jobs), message);
     return results.map(toReclaimResult);
-  }
+  };
 
-  async listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>> {
+  readonly listDomains: BlockJobs['listDomains'] = async (request, call) => {
     const { domains, ...page } = await this.#ask(call, this.#domains.listDomains.bind(this.#domains), request);
     return { ...page, items: domains.map(toDomain) };
-  }
+  };
 
-  async getDomain(name: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }> {
+  readonly getDomain: BlockJobs['getDomain'] = async (name, call) => {
     const { domain } = await this.#ask(call, this.#domains.getDomain.bind(this.#domains), { domain: name });
     if (domain === undefined) throw new TypeError('an answer without a domain');
     return { domain: toDomain(domain), disks: domain.disks.map(toDomainDisk) };
-  }
+  };
 
   [Symbol.dispose](): void {
     // One channel for both.

@@ -27,24 +27,12 @@ import {
   PauseGuest,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
-import type {
-  AbortRequest,
-  AskedDestination,
-  CheckOperationRequest,
-  CommitRequest,
-  CopyRequest,
-  JobRef,
-  ListJobsRequest,
-  PauseRequest,
-  RebaseRequest,
-  SetSpeedRequest,
-  StartRequest,
-  WatchRequest,
-} from '../../core/requests.ts';
+import type { Requests } from '../../core/block-jobs.ts';
+import type { AskedDestination, JobRef, StartRequest } from '../../core/requests.ts';
 import { fromMs } from '../durations.ts';
 import { numberOf } from '../enums.ts';
 
-export function fromCopyRequest(asked: CopyRequest): StartCopyRequest {
+export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest {
   const { destination, format, encryption, timeLimitMs, ...request } = asked;
   return {
     ...request,
@@ -58,7 +46,7 @@ export function fromCopyRequest(asked: CopyRequest): StartCopyRequest {
   };
 }
 
-export function fromRebaseRequest({ flags, accept, ...request }: RebaseRequest): RebaseMessage {
+export function fromRebaseRequest({ flags, accept, ...request }: Requests['rebase']): RebaseMessage {
   return {
     ...request,
     accept: fromAccept(accept),
@@ -66,7 +54,7 @@ export function fromRebaseRequest({ flags, accept, ...request }: RebaseRequest):
   };
 }
 
-export function fromCommitRequest({ flags, accept, ...request }: CommitRequest): CommitMessage {
+export function fromCommitRequest({ flags, accept, ...request }: Requests['commit']): CommitMessage {
   return {
     ...request,
     accept: fromAccept(accept),
@@ -78,28 +66,31 @@ function fromAccept(accept: StartRequest['accept']): Accept[] {
   return accept.map((one) => numberOf(Accept, 'ACCEPT', one));
 }
 
-export function fromAbortRequest({ job, pauseGuest, ...request }: AbortRequest): AbortMessage {
+export function fromAbortRequest({ job, pauseGuest, ...request }: Requests['abort']): AbortMessage {
   return { ...request, job: fromJobRef(job), pauseGuest: fromPauseGuest(pauseGuest) };
 }
 
-export function fromSetSpeedRequest({ job, ...request }: SetSpeedRequest): SetSpeedMessage {
+export function fromSetSpeedRequest({ job, ...request }: Requests['setSpeed']): SetSpeedMessage {
   return { ...request, job: fromJobRef(job) };
 }
 
 /** Pause, and Resume. */
-export function fromPauseRequest({ job, requestId }: PauseRequest): PauseMessage {
+export function fromPauseRequest({ job, requestId }: Requests['pause']): PauseMessage {
   return { job: fromJobRef(job), requestId };
 }
 
-export function fromListJobsRequest({ states, ...request }: ListJobsRequest): ListJobsMessage {
+export function fromListJobsRequest({ states, ...request }: Requests['listJobs']): ListJobsMessage {
   return { ...request, stateFilter: states.map((state) => numberOf(Job_State, 'STATE', state)) };
 }
 
-export function fromCheckOperationRequest({ operation, ...request }: CheckOperationRequest): CheckOperationMessage {
+export function fromCheckOperationRequest({
+  operation,
+  ...request
+}: Requests['checkOperation']): CheckOperationMessage {
   return { ...request, operation: numberOf(Operation, 'OPERATION', operation) };
 }
 
-export function fromWatchRequest({ job, afterRevision, progressIntervalMs }: WatchRequest): WatchJobRequest {
+export function fromWatchRequest({ job, afterRevision, progressIntervalMs }: Requests['watch']): WatchJobRequest {
   return {
     job: fromJobRef(job),
     afterRevision: afterRevision === undefined ? undefined : BigInt(afterRevision),
@@ -115,7 +106,7 @@ export function fromJobRef(ref: JobRef): JobRefMessage {
 
 function fromDestination(
   destination: AskedDestination | undefined,
-  asked: Pick<CopyRequest, 'format' | 'encryption'>,
+  asked: Pick<Requests['startCopy'], 'format' | 'encryption'>,
 ): DestinationMessage | undefined {
   const { encryption } = asked;
   const format: ImageFormat = numberOf(ImageFormat, 'IMAGE_FORMAT', asked.format);
@@ -146,6 +137,6 @@ function fromNbd({ server, ...more }: Extract<AskedDestination, { kind: 'nbd' }>
   }
 }
 
-function fromPauseGuest(pauseGuest: CopyRequest['pauseGuest']): PauseGuest {
+function fromPauseGuest(pauseGuest: Requests['startCopy']['pauseGuest']): PauseGuest {
   return numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest);
 }

@@ -1,10 +1,15 @@
 /** Which host is asked about a domain, and when another one after it. */
 import { describe, expect, it } from 'vitest';
+import { Guarded } from '../../../src/access/guarded.ts';
+import type { Policy } from '../../../src/access/policy.ts';
+import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { type Agent, Agents } from '../../../src/fleet/agents.ts';
 import type { Directory, Found, Host } from '../../../src/fleet/directory.ts';
+import { Fleet } from '../../../src/fleet/fleet.ts';
 import { JobPlaces } from '../../../src/fleet/job-places.ts';
 import { Routes } from '../../../src/fleet/routes.ts';
+import { jobWith, RUNNING } from '../core/stories.ts';
 
 const CALL = { signal: new AbortController().signal };
 
@@ -31,6 +36,8 @@ async function ask(before: Found, after: Found, refusals: Readonly<Record<string
 }
 
 const NOT_OWNER = new BlockJobError(failure('NOT_OWNER', { host: 'h1', domain: 'vm', owner: 'h2' }));
+const UNKNOWN = new BlockJobError(failure('OWNER_UNKNOWN', { host: 'h1', domain: 'vm' }));
+const STALE = new BlockJobError(failure('OWNERSHIP_STALE', { host: 'h1', domain: 'vm' }));
 const NOT_FOUND = new BlockJobError(failure('DOMAIN_NOT_FOUND', { domain: 'vm' }));
 const MIGRATING = new BlockJobError(failure('GUEST_MIGRATING', { domain: 'vm', status: 'postmigrate' }));
 const BUSY = new BlockJobError(failure('BLOCK_COPY_ACTIVE', { domain: 'vm', disk: 'vda', job: 'bj1' }));
@@ -40,7 +47,7 @@ describe('a call about a domain', () => {
     expect(await ask(on('h1', 7n), on('h2', 8n), {})).toEqual({ asked: ['h1 @7'], answer: 'h1' });
   });
 
-  it.each([NOT_OWNER, NOT_FOUND, MIGRATING])(
+  it.each([NOT_OWNER, UNKNOWN, STALE, NOT_FOUND, MIGRATING])(
     'goes to its next host, too, when the first says that it has gone: %s',
     async (refusal) => {
       expect(await ask(on('h1', 7n), on('h2', 8n), { h1: refusal })).toEqual({
@@ -55,7 +62,7 @@ describe('a call about a domain', () => {
     expect(asked).toEqual(['h1 @7', 'h1 @9']);
   });
 
-  it.each([NOT_OWNER, NOT_FOUND, MIGRATING])(
+  it.each([NOT_OWNER, UNKNOWN, STALE, NOT_FOUND, MIGRATING])(
     'is refused as the host says if nobody else has it: %s',
     async (refusal) => {
       expect(await ask(on('h1', 7n), on('h1', 7n), { h1: refusal })).toEqual({ asked: ['h1 @7'], answer: refusal });
@@ -65,4 +72,40 @@ describe('a call about a domain', () => {
   it('is not asked of another host for another reason', async () => {
     expect(await ask(on('h1', 7n), on('h2', 8n), { h1: BUSY })).toEqual({ asked: ['h1 @7'], answer: BUSY });
   });
+});
+
+it('an abort through a gateway with a policy is one call to the agent, and is not begun for who may not', async () => {
+  const asked: string[] = [];
+  const view = { job: jobWith({ domain: 'vm' }, RUNNING), progress: undefined };
+  const answering = (name: string) => async () => {
+    asked.push(name);
+    return await Promise.resolve(view);
+  };
+  const agent = { getInfo: answering('getInfo'), abort: answering('abort'), [Symbol.dispose]: () => {} };
+  const found = on('h1', 7n);
+  const directory = {
+    find: () => found,
+    host: () => ('host' in found ? found.host : undefined),
+    hosts: () => ('host' in found ? [found.host] : []),
+    freshness: { live: true },
+  } as unknown as Directory;
+  using fleet = new Fleet({ directory, connect: () => agent as unknown as Agent, watchersPerJob: 1 });
+  const now = { names: () => true, grantOf: (who: string) => ({ read: ['vm'], operate: who === 'me' ? ['vm'] : [] }) };
+  const policy = { now: now as unknown as Policy, onChange: () => ({ [Symbol.dispose]: () => {} }) };
+  const guarded: BlockJobs = new Guarded(fleet, policy);
+  const { job } = view.job.accepted;
+  await guarded.getInfo({ jobId: job }, { ...CALL, caller: 'me' });
+  asked.length = 0;
+  const request = {
+    job: { jobId: job },
+    pivot: true,
+    async: false,
+    force: false,
+    pauseGuest: undefined,
+    requestId: '',
+  };
+  await guarded.abort(request, { ...CALL, caller: 'me' });
+  expect(asked).toEqual(['abort']);
+  await expect(guarded.abort(request, { ...CALL, caller: 'reader' })).rejects.toThrow('CALLER_NOT_ALLOWED');
+  expect(asked).toEqual(['abort']);
 });

@@ -1,0 +1,102 @@
+/**
+ * The contract as a table, a row for each call: what it is about, which right it needs, what can be wrong with its request
+ * alone, and which reasons it can fail with, beside those of every call and of every write. Who serves, audits, guards and
+ * routes calls goes by it; the comments of proto/ are compared with it.
+ */
+import type { BlockJobs, Call, Requests, Started } from './block-jobs.ts';
+import type { JobView } from './job-view.ts';
+import type { Right } from './rights.ts';
+import { checkAbort } from './rules/abort.ts';
+import { checkPause, parseSetSpeed } from './rules/change.ts';
+import { parseCheckOperation } from './rules/check-operation.ts';
+import { parseCommit } from './rules/commit.ts';
+import { progressIntervalMs, stateFilter } from './rules/list.ts';
+import { parseRebase } from './rules/rebase.ts';
+import { checkReclaim } from './rules/reclaim.ts';
+import { parseStartCopy } from './rules/start-copy.ts';
+
+interface Row<Request> {
+  /** As in the contract. */
+  readonly rpc: string;
+  readonly about: 'disk' | 'job' | 'domain' | 'all';
+  /** Reading changes nothing; what operates is written into the audit log. */
+  readonly right: Right;
+  /** Throws all that is wrong with the request. */
+  readonly check: (request: Request) => unknown;
+  /** Reasons of the catalogue. */
+  readonly fails: string;
+}
+type Rows = { readonly [Rpc in keyof Requests]: Row<Requests[Rpc]> };
+
+const anything = () => undefined;
+
+const FINDS = 'DOMAIN_NOT_FOUND DISK_NOT_FOUND JOB_NOT_FOUND DISK_HAS_NO_JOB';
+const PIVOTS = 'JOB_NOT_READY PIVOT_UNSUPPORTED GUEST_MIGRATING DESTINATION_MOVED';
+const CHANGES = `${FINDS} JOB_ENDING JOB_ENDED`;
+const CHECKS =
+  'DOMAIN_NOT_FOUND DISK_NOT_FOUND BLOCK_COPY_ACTIVE BLOCK_JOB_ACTIVE CHAIN_BUSY MANAGED_BY_LIBVIRT QEMU_UNREACHABLE';
+const SHOWS = 'DOMAIN_NOT_FOUND QEMU_UNREACHABLE';
+const WATCHES = `${FINDS} REVISION_UNKNOWN TOO_MANY_WATCHERS`;
+const LIMITS = `${CHANGES} BANDWIDTH_OUT_OF_RANGE`;
+const ENDS = `${CHANGES} ${PIVOTS} FLAGS_EXCLUSIVE`;
+const STARTS = `BANDWIDTH_OUT_OF_RANGE DOMAIN_NOT_FOUND DISK_NOT_FOUND BLOCK_COPY_ACTIVE BLOCK_JOB_ACTIVE
+  START_UNDER_WAY RELATIVE_UNSUPPORTED FORMAT_UNKNOWN DESTINATION_IN_USE DISK_EMPTY GUEST_MIGRATING ACCESS_DENIED
+  NO_SPACE TOO_MANY_JOBS QEMU_TOO_OLD PLAN_CHANGED PATH_DIFFERS_IN_QEMU IMAGE_UNSUITABLE NAME_TOO_LONG
+  MANAGED_BY_LIBVIRT LOSS_NOT_ACCEPTED HEADER_DIFFERS STORAGE_FAILED LIMIT_REACHED`;
+const COPIES = `${STARTS} PATH_NOT_ABSOLUTE GRANULARITY_INVALID BUFFER_INVALID NOT_A_BLOCK_DEVICE FLAGS_EXCLUSIVE
+  DESTINATION_MISSING DESTINATION_EXISTS SHALLOW_INTO_RAW CHAIN_UNUSABLE SIZE_MISMATCH EXPORT_SIZE_DIFFERS
+  DESTINATION_UNREACHABLE DESTINATION_NOT_ALLOWED PATH_REPLACED SECRET_NOT_FOUND SECRET_WRONG ENCRYPTION_MISMATCH
+  REUSED_UNLIKE REUSED_DIFFERS VERIFY_BROKEN_OFF TLS_CREDENTIALS_UNUSABLE NBD_REFUSED FILE_TOO_LARGE`;
+const COMMITS = `${STARTS} BASE_NOT_IN_CHAIN FILE_NOT_KNOWN`;
+const REBASES = `${COPIES} FLAG_REQUIRES_COPY BASE_REQUIRED BASE_NOT_IN_CHAIN`;
+
+const TABLE = {
+  startCopy: { rpc: 'StartCopy', about: 'disk', right: 'operate', check: parseStartCopy, fails: COPIES },
+  rebase: { rpc: 'Rebase', about: 'disk', right: 'operate', check: parseRebase, fails: REBASES },
+  commit: { rpc: 'Commit', about: 'disk', right: 'operate', check: parseCommit, fails: COMMITS },
+  abort: { rpc: 'Abort', about: 'job', right: 'operate', check: checkAbort, fails: ENDS },
+  setSpeed: { rpc: 'SetSpeed', about: 'job', right: 'operate', check: parseSetSpeed, fails: LIMITS },
+  pause: { rpc: 'Pause', about: 'job', right: 'operate', check: checkPause, fails: CHANGES },
+  resume: { rpc: 'Resume', about: 'job', right: 'operate', check: checkPause, fails: CHANGES },
+  reclaim: { rpc: 'Reclaim', about: 'all', right: 'operate', check: checkReclaim, fails: '' },
+  getInfo: { rpc: 'GetInfo', about: 'job', right: 'read', check: anything, fails: FINDS },
+  watch: { rpc: 'WatchJob', about: 'job', right: 'read', check: progressIntervalMs, fails: WATCHES },
+  checkOperation: { rpc: 'CheckOperation', about: 'domain', right: 'read', check: parseCheckOperation, fails: CHECKS },
+  getDomain: { rpc: 'GetDomain', about: 'domain', right: 'read', check: anything, fails: SHOWS },
+  listJobs: { rpc: 'ListJobs', about: 'all', right: 'read', check: stateFilter, fails: 'DOMAIN_NOT_FOUND' },
+  listLeftovers: { rpc: 'ListLeftovers', about: 'all', right: 'read', check: anything, fails: '' },
+  listDomains: { rpc: 'ListDomains', about: 'all', right: 'read', check: anything, fails: '' },
+} as const satisfies Rows;
+
+/** Each by its own request. */
+export const CALLS: Rows = TABLE;
+
+/** Those whose row has this. */
+type With<Has> = { [Rpc in keyof Rows]: (typeof TABLE)[Rpc] extends Has ? Rpc : never }[keyof Rows];
+export type Operating = With<{ readonly right: 'operate' }>;
+export type Reading = With<{ readonly right: 'read' }>;
+
+type Calls<Rpc extends keyof BlockJobs, Answer> = {
+  readonly [One in Rpc]: (request: Requests[One], call: Call) => Promise<Answer>;
+};
+/** Those that start a job on a disk, and those that change one. */
+export type Starting = Calls<With<{ readonly about: 'disk' }>, Started>;
+export type Changing = Calls<With<{ readonly about: 'job'; readonly right: 'operate' }>, JobView>;
+
+/** For who does the same with each call of a kind: a new one is neither routed nor guarded apart. */
+export abstract class ByKind implements Starting, Changing {
+  readonly startCopy = this.starting('startCopy');
+  readonly rebase = this.starting('rebase');
+  readonly commit = this.starting('commit');
+  readonly abort = this.changing('abort');
+  readonly setSpeed = this.changing('setSpeed');
+  readonly pause = this.changing('pause');
+  readonly resume = this.changing('resume');
+
+  protected abstract starting<Rpc extends keyof Starting>(
+    rpc: Rpc,
+  ): (request: Requests[Rpc], call: Call) => Promise<Started>;
+  protected abstract changing<Rpc extends keyof Changing>(
+    rpc: Rpc,
+  ): (request: Requests[Rpc], call: Call) => Promise<JobView>;
+}
