@@ -15,7 +15,9 @@ const REASONS: ReadonlySet<string> = new Set([
   'SHALLOW_INTO_RAW',
   'RELATIVE_UNSUPPORTED',
   'FORMAT_UNKNOWN',
+  'CHAIN_UNUSABLE',
   'SIZE_MISMATCH',
+  'EXPORT_SIZE_DIFFERS',
   'NAME_TOO_LONG',
   // In a mount namespace of QEMU's own.
   'PATH_DIFFERS_IN_QEMU',

@@ -354,7 +354,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     const tooSmall = { target: { $case: 'nbd', value: small.target }, format: RAW } as const;
     const before = await graphOf(machine.qemu.admin);
     const toSmall = site.service.startCopy({ disk, destination: tooSmall, shallow: true, verifyReused: true });
-    expect(await refused(toSmall)).toMatchObject({ reason: 'SIZE_MISMATCH' });
+    expect(await refused(toSmall)).toMatchObject({ reason: 'EXPORT_SIZE_DIFFERS' });
     await expectNothing(machine, before);
     await using server = await NbdServer.start({ folder: dir, sizeBytes: SIZE, over: 'unix' });
     const destination = { target: { $case: 'nbd', value: server.target }, format: RAW } as const;
