@@ -2,10 +2,11 @@
  * BlockJobs for callers who may not all do everything. Whoever looks for a domain or a job asks the policy, by what was
  * found: each call brings it along. Here callers get to know nothing that the policy, as it is by then, keeps from them.
  */
-import type { BlockJobs, Call, JobEvent, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
+import type { BlockJobs, Call, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
 import { ByKind, type Changing, type Starting } from '../core/calls.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import { type ForeignJobs, readable as readableForeign, together } from '../core/foreign-job.ts';
+import type { JobEvent } from '../core/job-event.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';

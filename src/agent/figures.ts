@@ -6,7 +6,6 @@ import type { JobViews } from './job-views.ts';
 import type { Leftovers } from './leftovers.ts';
 import type { Progresses } from './progresses.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
-import type { Watchers } from './watchers.ts';
 
 export interface FiguresOptions {
   readonly machines: VirtualMachines;
@@ -14,7 +13,7 @@ export interface FiguresOptions {
   readonly views: JobViews;
   readonly progresses: Progresses;
   readonly leftovers: Leftovers;
-  readonly watchers: Watchers;
+  readonly watches: { readonly watchers: number };
 }
 
 /** To find leftovers every QEMU is asked for its whole graph. */
@@ -32,7 +31,7 @@ export class Figures {
   }
 
   async now(): Promise<HostFigures> {
-    const { machines, jobs, views, progresses, watchers } = this.#options;
+    const { machines, jobs, views, progresses, watches } = this.#options;
     const active = jobs.known.active;
     const [now, others] = await Promise.all([views.now(active), jobs.others(), this.#lookForLeftovers()]);
     const domains = machines.domains;
@@ -48,7 +47,7 @@ export class Figures {
       copiedBytes: progresses.copiedBytes,
       links: { up, down: domains.length - up },
       reconnects: machines.reconnects,
-      watchers: watchers.count,
+      watchers: watches.watchers,
       strayFiles: others.length,
       leftovers: this.#leftovers,
     };

@@ -1,6 +1,7 @@
 /** BlockJobs for the VMs of one host. */
-import type { BlockJobs, Call, JobEvent, Requests, Started } from '../core/block-jobs.ts';
+import type { BlockJobs, Call, Requests, Started } from '../core/block-jobs.ts';
 import { hasEnded } from '../core/job.ts';
+import type { JobEvent } from '../core/job-event.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
@@ -13,6 +14,7 @@ import { BY_NAME, OLDEST_FIRST, page } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
+import { Watches } from '../watch/watches.ts';
 import { Domains } from './domains.ts';
 import type { EndedJob } from './ended-job.ts';
 import { Figures } from './figures.ts';
@@ -34,8 +36,7 @@ import type { Site } from './site.ts';
 import { type Start, Starts, type StartsOptions } from './starts.ts';
 import { takeUp } from './take-up.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
-import { watchJob } from './watch-job.ts';
-import { Watchers } from './watchers.ts';
+import { WatchedJob } from './watched-job.ts';
 import { WhoseJobs } from './whose-jobs.ts';
 
 export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'>, Omit<StartsOptions, 'jobs'> {
@@ -51,24 +52,24 @@ export class HostAgent implements BlockJobs {
   readonly #jobs: JobTable;
   readonly #whose: WhoseJobs;
   readonly #starts: Starts;
-  readonly #watchers: Watchers;
+  readonly #watches: Watches<WatchedJob>;
   readonly #domains: Domains;
   readonly #leftovers: Leftovers;
 
   constructor(options: HostAgentOptions) {
     this.#options = options;
     this.#machines = options.machines;
-    this.#progresses = new Progresses(options.machines);
+    this.#watches = new Watches(options.limits.watchersPerJob);
+    this.#progresses = new Progresses(options.machines, (job) => this.#watches.feedOf(job)?.sampled());
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
     this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs, this.#whose);
-    this.#watchers = new Watchers(options.limits.watchersPerJob);
     const [machines, jobs, views] = [this.#machines, this.#jobs, this.#views];
-    const [progresses, leftovers, watchers] = [this.#progresses, this.#leftovers, this.#watchers];
-    this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watchers });
+    const [progresses, leftovers, watches] = [this.#progresses, this.#leftovers, this.#watches];
+    this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watches });
   }
 
   /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */
@@ -106,11 +107,12 @@ export class HostAgent implements BlockJobs {
     return await this.#views.of(log.job);
   }
 
-  readonly getInfo: BlockJobs['getInfo'] = async (ref, call) => {
-    const log = await findJob(ref, call, this.#known);
+  readonly getInfo: BlockJobs['getInfo'] = async (ref, call) => await this.#now(await findJob(ref, call, this.#known));
+
+  async #now(log: JobLog): Promise<JobView> {
     const [view] = await this.#views.now([log]);
     return view ?? this.#views.asWritten(log);
-  };
+  }
 
   readonly listJobs: BlockJobs['listJobs'] = async (request, call) =>
     await listJobs(request, call, { ...this.#known, host: this.#options.host, whose: this.#whose });
@@ -188,9 +190,8 @@ export class HostAgent implements BlockJobs {
 
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const log = await findJob(request.job, call, this.#known);
-    using _place = this.#watchers.take(log.job.accepted.job);
-    const [progresses, views] = [this.#progresses, this.#views];
-    yield* watchJob(log, { progresses, now: async (job) => await views.of(job) }, request, call);
+    const job = { known: this.#views.asWritten(log), shown: async () => await this.#now(log) };
+    yield* this.#watches.watch(job, () => new WatchedJob(log, this.#progresses), request, call);
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>

@@ -10,7 +10,6 @@ import type { QemuBlockJob } from '../core/qemu/replies.ts';
 import { timestamp } from '../lib/clock.ts';
 import { inTime } from '../lib/in-time.ts';
 import { Timer } from '../lib/timer.ts';
-import { Wake } from '../lib/wake.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -28,9 +27,8 @@ interface Poll {
 }
 
 export class Progresses {
-  /** Notified at each new value of any job. */
-  readonly changed = new Wake();
   readonly #machines: VirtualMachines;
+  readonly #sampled: (job: string) => void;
   readonly #slots = new Map<string, Slot>();
   /** Jobs that had copied before this process looked after them, and have not been asked since. */
   readonly #copiedBefore = new Set<string>();
@@ -38,8 +36,10 @@ export class Progresses {
 
   #copiedBytes = 0;
 
-  constructor(machines: VirtualMachines) {
+  /** `sampled` is told of each new value of a job. */
+  constructor(machines: VirtualMachines, sampled: (job: string) => void) {
     this.#machines = machines;
+    this.#sampled = sampled;
   }
 
   of(job: Job): Progress | undefined {
@@ -71,7 +71,7 @@ export class Progresses {
   verify({ accepted }: Job, bytes: number, ofBytes: number): void {
     const progress = verifying(bytes, ofBytes, timestamp());
     this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0 });
-    this.changed.notify();
+    this.#sampled(accepted.job);
   }
 
   /** Asks QEMU now; where it does not answer at once, the last value stays. */
@@ -143,8 +143,8 @@ export class Progresses {
         ready: !['created', 'running', 'paused'].includes(job.status),
       });
       this.#slots.set(job.id, { history, progress, speedBytesPerSecond });
+      this.#sampled(job.id);
     }
-    this.changed.notify();
     return isOtherLimit;
   }
 }

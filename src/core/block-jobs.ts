@@ -6,6 +6,7 @@
 import type { Disk, Image } from './chain.ts';
 import type { Failure } from './errors.ts';
 import type { ForeignJobs } from './foreign-job.ts';
+import type { JobEvent } from './job-event.ts';
 import type { JobView, PublicAccepted } from './job-view.ts';
 import type { PlannedStep } from './plans/preview.ts';
 import type {
@@ -59,25 +60,6 @@ export interface PlannedStepInWords extends Pick<PlannedStep, 'name' | 'phase' |
 
 /** With validate_only the plan, and nothing is changed. */
 export type Started = JobView | PlannedJob;
-
-export interface JobEvent extends JobView {
-  readonly type:
-    | 'SNAPSHOT'
-    | 'COMPACTED'
-    | 'STATE'
-    | 'STEP'
-    | 'PROGRESS'
-    | 'SPEED'
-    | 'PAUSED'
-    | 'RESUMED'
-    | 'HEARTBEAT';
-  /** RFC 3339: when it happened; for SNAPSHOT, PROGRESS and HEARTBEAT, when it was sent. */
-  readonly time: string;
-  /** What the journal's entry says, in words. */
-  readonly detail: string;
-  /** Only with COMPACTED: the first revision that is kept. */
-  readonly oldestRevision?: number;
-}
 
 /** Something that a job made and could not take back. */
 export interface Leftover {

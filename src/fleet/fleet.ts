@@ -1,19 +1,21 @@
 /** BlockJobs of all hosts: each call goes to the host that has the domain or the job, as the directory says. */
-import type { BlockJobs, Call, JobEvent, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
+import type { BlockJobs, Call, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
 import { ByKind, CALLS, type Changing, type Starting } from '../core/calls.ts';
 import { fail } from '../core/errors.ts';
 import type { FleetFigures } from '../core/figures.ts';
 import { together } from '../core/foreign-job.ts';
+import type { JobEvent } from '../core/job-event.ts';
 import type { JobView } from '../core/job-view.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../core/rules/list.ts';
 import { invalidField } from '../core/rules/rule.ts';
+import { Watches } from '../watch/watches.ts';
 import { type Agent, Agents } from './agents.ts';
 import { type Answers, askAll } from './ask-all.ts';
 import type { Directory, Host } from './directory.ts';
 import { JobPlaces, missingHosts } from './job-places.ts';
 import type { Reach } from './reach.ts';
 import { Routes, seenBy } from './routes.ts';
-import { SharedWatches } from './shared-watches.ts';
+import { SharedWatch } from './shared-watch.ts';
 
 export interface FleetOptions {
   readonly directory: Directory;
@@ -26,7 +28,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly #agents: Agents;
   readonly #places: JobPlaces;
   readonly #routes: Routes;
-  readonly #watches: SharedWatches;
+  readonly #watches: Watches<SharedWatch>;
 
   constructor({ directory, connect, watchersPerJob }: FleetOptions) {
     super();
@@ -34,10 +36,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     this.#agents = new Agents(connect);
     this.#places = new JobPlaces(directory, this.#agents);
     this.#routes = new Routes(directory, this.#agents, this.#places);
-    this.#watches = new SharedWatches(
-      async (job, call) => this.#agents.of((await this.#places.of(job, call)).host),
-      watchersPerJob,
-    );
+    this.#watches = new Watches(watchersPerJob);
   }
 
   readonly getInfo: BlockJobs['getInfo'] = async (ref, call) =>
@@ -60,7 +59,10 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     CALLS.watch.check(request);
     // Also finds out which job a disk has, and what the caller may not see.
     const view = await this.getInfo(request.job, call);
-    yield* this.#watches.watch(view, request, call);
+    const { job } = view.job.accepted;
+    const seen = { known: view, shown: async () => await Promise.resolve(view) };
+    const agentNow = async (asked: Call) => this.#agents.of((await this.#places.of(job, asked)).host);
+    yield* this.#watches.watch(seen, () => new SharedWatch(job, agentNow), request, call);
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
@@ -114,7 +116,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
       unreachable,
       missing: missingHosts(this.#directory).length,
       watchers: this.#watches.watchers,
-      upstreamWatches: this.#watches.count,
+      upstreamWatches: this.#watches.jobs,
     };
   }
 

@@ -6,11 +6,13 @@
  *     ▲                    │        └──► watcher
  *     └─ again, behind ────┘ while anybody watches, for as long as anybody should wait
  */
-import type { Call, JobEvent } from '../core/block-jobs.ts';
+import type { Call } from '../core/block-jobs.ts';
 import { BlockJobError } from '../core/errors.ts';
 import { hasEnded } from '../core/job.ts';
+import { IS_ENTRY, type JobEvent } from '../core/job-event.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { Wake } from '../lib/wake.ts';
+import type { Feed } from '../watch/feed.ts';
 import type { Agent } from './agents.ts';
 import { isUnreachable } from './ask-all.ts';
 
@@ -18,16 +20,14 @@ import { isUnreachable } from './ask-all.ts';
 const PATIENCE_MS = 30_000;
 const AGAIN_MS = { first: 100, longest: 2000 };
 
-export class SharedWatch {
-  /** Notified at whatever there is to see. */
+export class SharedWatch implements Feed {
   readonly changed = new Wake();
   readonly #job: string;
-  readonly #agentOf: (job: string, call: Call) => Promise<Agent>;
+  readonly #agentNow: (call: Call) => Promise<Agent>;
   readonly #revisions: JobEvent[] = [];
-  readonly #intervals = new Map<object, number>();
   readonly #stop = new AbortController();
+  #watchers = 0;
   #oldest = 1;
-  #compacted: JobEvent | undefined;
   #progress: JobEvent | undefined;
   #failed: unknown;
   /** Of the present stream; a watcher that wants progress more often opens another one. */
@@ -35,58 +35,39 @@ export class SharedWatch {
   #stream = new AbortController();
   #lastHeard = performance.now();
 
-  constructor(job: string, agentOf: (job: string, call: Call) => Promise<Agent>) {
+  /** `agentNow` finds the one that has the job. */
+  constructor(job: string, agentNow: (call: Call) => Promise<Agent>) {
     this.#job = job;
-    this.#agentOf = agentOf;
+    this.#agentNow = agentNow;
   }
 
-  /** The first revision that there is. */
   get oldest(): number {
     return this.#oldest;
-  }
-
-  /** What the agent said when it told that earlier ones are not kept. */
-  get compacted(): JobEvent | undefined {
-    return this.#compacted;
-  }
-
-  /** The last one that was heard; undefined: none yet. */
-  get latest(): JobEvent | undefined {
-    return this.#revisions.at(-1);
   }
 
   at(revision: number): JobEvent | undefined {
     return this.#revisions[revision - this.#oldest];
   }
 
-  /** Of the state that `latest` tells of. */
   get progress(): JobEvent | undefined {
-    return this.#progress?.job.revision === this.latest?.job.revision ? this.#progress : undefined;
+    return this.#progress;
   }
 
-  /** Why there will be no more, where the job has not ended. */
   get failed(): unknown {
     return this.#failed;
   }
 
-  get watchers(): number {
-    return this.#intervals.size;
-  }
-
-  /** Takes part until it is disposed of. The last one to leave ends the stream. */
+  /** The last one to leave ends the stream. */
   join(intervalMs: number): Disposable {
-    const watcher = {};
-    const isFirst = this.#intervals.size === 0;
-    this.#intervals.set(watcher, intervalMs);
-    if (intervalMs < this.#intervalMs) {
-      this.#intervalMs = intervalMs;
-      this.#stream.abort();
-    }
-    if (isFirst) void this.#follow();
+    this.#watchers += 1;
+    const isOftener = intervalMs < this.#intervalMs;
+    this.#intervalMs = Math.min(intervalMs, this.#intervalMs);
+    if (this.#watchers === 1) void this.#follow();
+    else if (isOftener) this.#stream.abort();
     return {
       [Symbol.dispose]: () => {
-        this.#intervals.delete(watcher);
-        if (this.#intervals.size === 0) this.#stop.abort();
+        this.#watchers -= 1;
+        if (this.#watchers === 0) this.#stop.abort();
       },
     };
   }
@@ -98,7 +79,7 @@ export class SharedWatch {
       const before = this.#lastHeard;
       try {
         await this.#read({ signal: AbortSignal.any([signal, this.#stream.signal]) });
-        const { latest } = this;
+        const latest = this.#revisions.at(-1);
         if ((latest !== undefined && hasEnded(latest.job)) || signal.aborted) return;
         if (this.#stream.signal.aborted) continue;
       } catch (error) {
@@ -118,10 +99,10 @@ export class SharedWatch {
   }
 
   async #read(call: Call): Promise<void> {
-    const agent = await this.#agentOf(this.#job, call);
+    const agent = await this.#agentNow(call);
     const request: WatchRequest = {
       job: { jobId: this.#job },
-      afterRevision: this.latest?.job.revision ?? this.#oldest - 1,
+      afterRevision: this.#revisions.at(-1)?.job.revision ?? this.#oldest - 1,
       progressIntervalMs: this.#intervalMs,
     };
     for await (const event of agent.watch(request, call)) {
@@ -132,21 +113,12 @@ export class SharedWatch {
   }
 
   #take(event: JobEvent): void {
-    switch (event.type) {
-      case 'PROGRESS':
-        this.#progress = event;
-        return;
-      case 'HEARTBEAT':
-      case 'SNAPSHOT':
-        return;
-      case 'COMPACTED':
-        // What was kept here before belongs to a history with a hole.
-        this.#revisions.length = 0;
-        this.#oldest = event.oldestRevision ?? 1;
-        this.#compacted = event;
-        return;
-      default:
-        this.#revisions.push(event);
+    if (IS_ENTRY[event.type]) this.#revisions.push(event);
+    else if (event.type === 'PROGRESS') this.#progress = event;
+    else if (event.type === 'COMPACTED') {
+      // What was kept here before belongs to a history with a hole.
+      this.#revisions.length = 0;
+      this.#oldest = event.oldestRevision ?? 1;
     }
   }
 }

@@ -29,9 +29,10 @@ import {
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
-import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
+import type { Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
 import type { ForeignJob } from '../core/foreign-job.ts';
+import type { EventFacts } from '../core/job-event.ts';
 import type { JobView, PublicAccepted } from '../core/job-view.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { Progress } from '../core/progress.ts';
@@ -168,7 +169,7 @@ function fromOutcome(outcome: Outcome): OutcomeMessage {
   };
 }
 
-export function fromJobEvent(event: JobEvent): JobEventMessage {
+export function fromJobEvent(event: EventFacts): JobEventMessage {
   return {
     revision: BigInt(event.oldestRevision === undefined ? event.job.revision : event.oldestRevision - 1),
     time: new Date(event.time),

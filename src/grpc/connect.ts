@@ -84,17 +84,18 @@ function unary<Request, Response>(
   });
 }
 
+/** What is streamed is encoded already. */
 function serverStream<Request, Response>(
   router: ConnectRouter,
   method: DescMethodServerStreaming,
   definition: MethodDefinition<Request, Response>,
-  handle: (request: Request, call: Call) => AsyncIterable<Response>,
+  handle: (request: Request, call: Call) => AsyncIterable<Uint8Array>,
   options: ConnectOptions,
 ): void {
-  const { take, give } = bridge(method, definition);
+  const { take } = bridge(method, definition);
   router.rpc(method, async function* (request, { signal }) {
     try {
-      for await (const message of handle(take(request), { signal })) yield give(message);
+      for await (const bytes of handle(take(request), { signal })) yield fromBinary(method.output, bytes);
       // The watcher resumes by revision where this ends too early.
       options.ends.throwIfAborted();
     } catch (error) {

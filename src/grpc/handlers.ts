@@ -2,8 +2,12 @@
  * The services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. Those that
  * only read are in reading.ts.
  */
-import type { UntypedServiceImplementation } from '@grpc/grpc-js';
-import type { BlockJobServiceServer, StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
+import type { handleServerStreamingCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type {
+  BlockJobServiceServer,
+  StartCopyRequest,
+  WatchJobRequest,
+} from '../../generated/blockjob/v1/block_job_service.ts';
 import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_service.ts';
 import type { JobRef } from '../../generated/blockjob/v1/job.ts';
 import {
@@ -44,7 +48,15 @@ function servedBy(context: CallContext) {
   };
 }
 
-export function blockJobHandlers(jobs: BlockJobs, context: CallContext): Handlers<BlockJobServiceServer> {
+interface Streams {
+  /** Gives what is encoded already. */
+  readonly watchJob: handleServerStreamingCall<WatchJobRequest, Uint8Array>;
+}
+
+export function blockJobHandlers(
+  jobs: BlockJobs,
+  context: CallContext,
+): Omit<Handlers<BlockJobServiceServer>, keyof Streams> & Streams {
   const { read, write } = servedBy(context);
   const start = <Request extends Pick<StartCopyRequest, 'disk'>>(
     rpc: Operating,

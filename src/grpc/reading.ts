@@ -1,13 +1,13 @@
 /** The methods of the contract that change nothing: message → core words → BlockJobs → message. */
-import type {
-  GetInfoRequest,
-  GetInfoResponse,
-  ListJobsRequest,
-  ListJobsResponse,
-  ListLeftoversRequest,
-  ListLeftoversResponse,
-  WatchJobRequest,
-  WatchJobResponse,
+import {
+  BlockJobServiceService,
+  type GetInfoRequest,
+  type GetInfoResponse,
+  type ListJobsRequest,
+  type ListJobsResponse,
+  type ListLeftoversRequest,
+  type ListLeftoversResponse,
+  type WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type {
   CheckOperationRequest,
@@ -18,7 +18,8 @@ import type {
   ListDomainsResponse,
 } from '../../generated/blockjob/v1/domain_service.ts';
 import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob/v1/server_service.ts';
-import type { BlockJobs, Call, JobEvent } from '../core/block-jobs.ts';
+import type { BlockJobs, Call } from '../core/block-jobs.ts';
+import type { JobEvent } from '../core/job-event.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromForeignJob, fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';
@@ -27,8 +28,6 @@ import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } 
 
 /** Whatever they are called through: gRPC (handlers), or Connect (connect). */
 export function readingOf(jobs: BlockJobs) {
-  // All watchers of a job get the same events.
-  const messages = new WeakMap<JobEvent, WatchJobResponse>();
   return {
     getInfo: async ({ job }: GetInfoRequest, call: Call): Promise<GetInfoResponse> => {
       return { job: fromJobView(await jobs.getInfo(toJobRef(job), call)) };
@@ -43,12 +42,9 @@ export function readingOf(jobs: BlockJobs) {
         unreachableDomains: [...page.unreachableDomains],
       };
     },
-    watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<WatchJobResponse> {
-      for await (const event of jobs.watch(toWatchRequest(request), call)) {
-        const message = messages.get(event) ?? { event: fromJobEvent(event) };
-        messages.set(event, message);
-        yield message;
-      }
+    /** Encoded already: each event for all who watch. */
+    watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<Uint8Array> {
+      for await (const event of jobs.watch(toWatchRequest(request), call)) yield event.encoded(encode);
     },
     listLeftovers: async (request: ListLeftoversRequest, call: Call): Promise<ListLeftoversResponse> => {
       const { items, nextPageToken, unreachableHosts } = await jobs.listLeftovers(request, call);
@@ -74,4 +70,8 @@ export function readingOf(jobs: BlockJobs) {
 export function serverInfoFor(caller: string | undefined, info: ServerInfo): GetServerInfoResponse {
   const mode: ServerMode = toEnum(ServerMode, 'SERVER_MODE', info.mode);
   return { server: { ...info, mode, caller: caller ?? '' } };
+}
+
+function encode(event: JobEvent): Uint8Array {
+  return BlockJobServiceService.watchJob.responseSerialize({ event: fromJobEvent(event) });
 }

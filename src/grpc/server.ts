@@ -160,9 +160,14 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
         throw error;
       }
     };
-    return [name, { ...method, requestDeserialize, ...(method.responseStream ? encodedOnce(method) : {}) }];
+    return [name, { ...method, requestDeserialize, ...(method.responseStream ? { responseSerialize: bufferOf } : {}) }];
   });
   return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
+}
+
+/** What is streamed is encoded already. */
+function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /** No service has this name. */
@@ -185,18 +190,6 @@ function addHealth(health: HealthImplementation, server: Server, names: readonly
     server.addService(Object.fromEntries(methods) as ServiceDefinition, implementation);
   };
   health.addToServer({ addService });
-}
-
-/** What goes to many watchers is one message, and is encoded for the first of them. */
-function encodedOnce({ responseSerialize }: ServiceDefinition[string]) {
-  const encoded = new WeakMap<object, Buffer>();
-  return {
-    responseSerialize: (message: object): Buffer => {
-      const bytes = encoded.get(message) ?? responseSerialize(message);
-      encoded.set(message, bytes);
-      return bytes;
-    },
-  };
 }
 
 /**

@@ -2,7 +2,11 @@
  * "Something may have changed: look again." A waiter names the moment of its last look, so that a change between
  * looking and waiting is never missed.
  */
+import { LinkedAbort } from './linked-abort.ts';
 import { Timer } from './timer.ts';
+
+/** What can be waited for. */
+export type Changes = Pick<Wake, 'now' | 'after'>;
 
 export class Wake {
   #count = 0;
@@ -43,4 +47,20 @@ export class Wake {
       this.#waiters = this.#waiters.filter((waiter) => waiter !== resolve);
     }
   }
+}
+
+/** Several as one: a change of any of them. */
+export function anyOf(...wakes: readonly Wake[]): Changes {
+  const moment = () => wakes.reduce((sum, wake) => sum + wake.now, 0);
+  const after: Changes['after'] = async (since, options) => {
+    if (moment() !== since) return;
+    using wait = new LinkedAbort(options?.signal);
+    await Promise.race(wakes.map(async (wake) => await wake.after(wake.now, { ...options, signal: wait.signal })));
+  };
+  return {
+    get now() {
+      return moment();
+    },
+    after,
+  };
 }

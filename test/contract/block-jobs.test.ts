@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobEvent, Started } from '../../src/core/block-jobs.ts';
+import type { Started } from '../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
+import type { JobEvent } from '../../src/core/job-event.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { CommitRequest, CopyRequest, RebaseRequest, WatchRequest } from '../../src/core/requests.ts';
 import { copyTo, PATIENT } from '../support/agent.ts';
@@ -129,6 +130,22 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
       'CANCELLED',
     );
     expect((await second).job.outcome.destinationRemoved).toBe(true);
+  });
+
+  test('who wants progress seldom has it seldom, whoever wants it often', async () => {
+    const { job } = begun(await here.jobs.startCopy(copy('seldom', { bandwidthBytesPerSecond: 65_536n }), PATIENT));
+    const id = job.accepted.job;
+    const leaving = new AbortController();
+    const told = async (progressIntervalMs: number, enough = Infinity) => {
+      let count = 0;
+      for await (const { type } of here.jobs.watch(watching(id, { progressIntervalMs }), { signal: leaving.signal })) {
+        if (type === 'PROGRESS') count += 1;
+        if (count === enough) leaving.abort();
+      }
+      return count;
+    };
+    expect(await Promise.all([told(3_600_000), told(100, 10)])).toEqual([1, 10]);
+    await here.jobs.abort({ job: { jobId: id }, pivot: false, ...abort }, PATIENT);
   });
 
   test('speed, pause and resume are seen in the job', async () => {

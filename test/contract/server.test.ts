@@ -16,8 +16,9 @@ import {
 import { ServerMode, ServerServiceClient } from '../../generated/blockjob/v1/server_service.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import type { BlockJobs, Call, JobEvent } from '../../src/core/block-jobs.ts';
+import type { BlockJobs, Call } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
+import { JobEvent } from '../../src/core/job-event.ts';
 import { mustOperate } from '../../src/core/rights.ts';
 import { refusalOf, refused } from '../support/caller.ts';
 import { eventually } from '../support/checks.ts';
@@ -217,13 +218,15 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
 
   test('an event for many watchers is made a message once', async () => {
     let made = 0;
-    const shared: JobEvent = {
-      ...event('STATE'),
-      get detail() {
+    const job = {
+      ...VIEW.job,
+      get requestId() {
         made += 1;
-        return 'to all';
+        return '';
       },
     };
+    const time = VIEW.job.createTime;
+    const shared = new JobEvent({ type: 'STATE', time, job, progress: undefined, detail: 'to all' });
     await using server = await serving(transport, { watch: () => only(shared) });
     const watches = Array.from({ length: 20 }, async () => await collect(server.jobs.watchJob(WATCH)));
     const ended = await within(5000, 'the end of the watches', Promise.all(watches));

@@ -1,9 +1,10 @@
 /** BlockJobs of any number of jobs that only seem to run: as many as no test machine has QEMUs for. */
 import { setInterval } from 'node:timers/promises';
-import type { BlockJobs, Domain, JobEvent } from '../../src/core/block-jobs.ts';
+import type { BlockJobs, Domain } from '../../src/core/block-jobs.ts';
 import { type Call } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
 import { NO_FOREIGN_JOBS } from '../../src/core/foreign-job.ts';
+import { JobEvent } from '../../src/core/job-event.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import { NOTHING, VIEW } from '../support/stub-server.ts';
 
@@ -64,10 +65,10 @@ export class ManyJobs {
   async *#watch(id: string, { signal }: Call): AsyncIterable<JobEvent> {
     this.watches += 1;
     try {
-      yield { ...this.#find(id), type: 'STATE', time: new Date().toISOString(), detail: 'accepted' };
+      yield new JobEvent({ ...this.#find(id), type: 'STATE', time: new Date().toISOString(), detail: 'accepted' });
       // As the service does by itself: the newest numbers, once a second.
       for await (const _ of setInterval(1000, undefined, { signal })) {
-        yield { ...this.#find(id), type: 'PROGRESS', time: new Date().toISOString(), detail: '' };
+        yield new JobEvent({ ...this.#find(id), type: 'PROGRESS', time: new Date().toISOString(), detail: '' });
       }
     } catch (error) {
       if (!signal.aborted) throw error;

@@ -1,6 +1,7 @@
 /** A job whose journal grows when a test says so, as any number of servers in the test's own process show it. */
-import type { BlockJobs, Call, JobEvent } from '../../src/core/block-jobs.ts';
+import type { BlockJobs, Call } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
+import { type EventFacts, JobEvent } from '../../src/core/job-event.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { WatchRequest } from '../../src/core/requests.ts';
 import { Wake } from '../../src/lib/wake.ts';
@@ -56,8 +57,9 @@ export class ScriptedJob {
     };
   }
 
-  event(type: JobEvent['type'], revision: number, more: Partial<JobEvent> = {}): JobEvent {
-    return { ...this.viewAt(revision), type, time: base.createTime, detail: `${type} ${revision}`, ...more };
+  event(type: JobEvent['type'], revision: number, more: Partial<EventFacts> = {}): JobEvent {
+    const [time, detail] = [base.createTime, `${type} ${revision}`];
+    return new JobEvent({ ...this.viewAt(revision), type, time, detail, ...more });
   }
 
   readonly watch: BlockJobs['watch'] = (request: WatchRequest, call: Call) => this.#watch(request, call);

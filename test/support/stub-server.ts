@@ -12,8 +12,9 @@ import { service as healthService } from 'grpc-health-check';
 import { pino } from 'pino';
 import { BlockJobServiceClient, type WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, JobEvent } from '../../src/core/block-jobs.ts';
+import type { BlockJobs } from '../../src/core/block-jobs.ts';
 import { begin, type Job } from '../../src/core/job.ts';
+import { JobEvent } from '../../src/core/job-event.ts';
 import { plainOptions } from '../../src/core/job-options.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { ServerInfo } from '../../src/core/server-info.ts';
@@ -177,5 +178,5 @@ export const JOB: Job = begin({
 export const VIEW: JobView = { job: JOB, progress: undefined };
 
 export function event(type: JobEvent['type'], detail = ''): JobEvent {
-  return { ...VIEW, type, time: JOB.createTime, detail };
+  return new JobEvent({ ...VIEW, type, time: JOB.createTime, detail });
 }

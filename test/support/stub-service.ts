@@ -1,8 +1,9 @@
 /** A service whose jobs go the way that a test says, and which writes down what it is asked; over real gRPC. */
-import type { BlockJobs, Call, Domain, DomainDisk, JobEvent, PlannedJob, Started } from '../../src/core/block-jobs.ts';
+import type { BlockJobs, Call, Domain, DomainDisk, PlannedJob, Started } from '../../src/core/block-jobs.ts';
 import type { Encryption } from '../../src/core/destination.ts';
 import { type Failure, failure } from '../../src/core/errors.ts';
 import { type ForeignJobs, NO_FOREIGN_JOBS } from '../../src/core/foreign-job.ts';
+import { JobEvent } from '../../src/core/job-event.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
 import type { AbortRequest, StartRequest, WatchRequest } from '../../src/core/requests.ts';
@@ -228,7 +229,7 @@ export class StubService {
   async *#watch(request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {
     this.#note('watch', request);
     const event = (type: JobEvent['type'], revision: number): JobEvent => {
-      return { ...this.viewAt(revision), type, time: base.createTime, detail: '' };
+      return new JobEvent({ ...this.viewAt(revision), type, time: base.createTime, detail: '' });
     };
     let cursor = request.afterRevision ?? 1;
     if (request.afterRevision === undefined) yield event('SNAPSHOT', cursor);

@@ -29,9 +29,10 @@ import {
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
-import type { JobEvent, Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
+import type { Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import type { ForeignJob } from '../../core/foreign-job.ts';
+import { JobEvent } from '../../core/job-event.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import type { JobView, PublicAccepted } from '../../core/job-view.ts';
 import type { Outcome } from '../../core/outcome.ts';
@@ -166,13 +167,13 @@ function toOutcome(message: OutcomeMessage | undefined): Outcome {
 
 export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
   if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'an answer without an event' });
-  return {
+  return new JobEvent({
     ...toJobView(message.job),
     type: namedOf(JobEvent_Type, 'TYPE', message.type),
     time: timeOf(message.time) ?? '',
     detail: message.detail,
-    ...(message.oldestRevision === 0n ? {} : { oldestRevision: Number(message.oldestRevision) }),
-  };
+    oldestRevision: message.oldestRevision === 0n ? undefined : Number(message.oldestRevision),
+  });
 }
 
 export function toForeignJob(message: ForeignJobMessage): ForeignJob {

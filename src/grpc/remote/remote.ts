@@ -10,7 +10,8 @@ import {
 } from '@grpc/grpc-js';
 import { BlockJobServiceClient, type WatchJobResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
-import type { BlockJobs, Call, JobEvent, Requests } from '../../core/block-jobs.ts';
+import type { BlockJobs, Call, Requests } from '../../core/block-jobs.ts';
+import type { JobEvent } from '../../core/job-event.ts';
 import { dateAt } from '../../lib/clock.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';

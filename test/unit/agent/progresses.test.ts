@@ -6,8 +6,8 @@ import { VirtualMachines } from '../../../src/agent/virtual-machines.ts';
 import type { QemuBlockJob } from '../../../src/core/qemu/replies.ts';
 import { JOB, jobOf } from '../core/stories.ts';
 
-function progresses(): Progresses {
-  return new Progresses(new VirtualMachines({ folder: undefined, named: [], log: pino({ level: 'silent' }) }));
+function progresses(sampled: (job: string) => void = () => undefined): Progresses {
+  return new Progresses(new VirtualMachines({ folder: undefined, named: [], log: pino({ level: 'silent' }) }), sampled);
 }
 
 function at(offsetBytes: number, more: Partial<QemuBlockJob> = {}): QemuBlockJob {
@@ -23,6 +23,15 @@ it('counts each byte of a job once, however often QEMU is asked, and those of se
   expect(here.copiedBytes).toBe(750);
   here.forget(JOB);
   expect(here.copiedBytes).toBe(750);
+});
+
+it('says of which jobs it is that there is something new, and names no other', () => {
+  const told: string[] = [];
+  const here = progresses((job) => told.push(job));
+  here.take([at(100)]);
+  here.take([at(50, { id: 'bj00000000000000ff' }), at(9000, { id: 'not-ours' }), at(100, { status: 'concluded' })]);
+  here.verify(jobOf(), 512, 4096);
+  expect(told).toEqual([JOB, 'bj00000000000000ff', JOB]);
 });
 
 it('does not count again what a job had copied before this process began', () => {

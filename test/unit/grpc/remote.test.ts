@@ -14,9 +14,10 @@ import type {
 import type { CheckOperationRequest } from '../../../generated/blockjob/v1/domain_service.ts';
 import { Job as JobMessage } from '../../../generated/blockjob/v1/job.ts';
 import { Status } from '../../../generated/google/rpc/status.ts';
-import type { JobEvent, Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
+import type { Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
 import type { ForeignJob } from '../../../src/core/foreign-job.ts';
+import type { EventFacts } from '../../../src/core/job-event.ts';
 import { outcomeOf } from '../../../src/core/outcome.ts';
 import type { Progress } from '../../../src/core/progress.ts';
 import {
@@ -222,7 +223,13 @@ describe('an answer that is passed on', () => {
   });
 
   it('an event, of COMPACTED too', () => {
-    const event: JobEvent = { job: ended, progress: undefined, type: 'STATE', time: PROGRESS.sampleTime, detail: 'd' };
+    const event: EventFacts = {
+      job: ended,
+      progress: undefined,
+      type: 'STATE',
+      time: PROGRESS.sampleTime,
+      detail: 'd',
+    };
     for (const one of [event, { ...event, type: 'COMPACTED', oldestRevision: 3 } as const]) {
       expect(fromJobEvent(toJobEvent(fromJobEvent(one)))).toEqual(fromJobEvent(one));
     }

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Lane } from '../../../src/lib/lane.ts';
 import { LinkedAbort } from '../../../src/lib/linked-abort.ts';
 import { abortAfter, Timer } from '../../../src/lib/timer.ts';
-import { Wake } from '../../../src/lib/wake.ts';
+import { anyOf, Wake } from '../../../src/lib/wake.ts';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -149,6 +149,34 @@ describe('a wake', () => {
     await waiting;
     expect(vi.getTimerCount()).toBe(0);
     expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+  });
+});
+
+describe('several wakes as one', () => {
+  it('tell of a change of any of them, also of one between the look and the wait', async () => {
+    const [one, two] = [new Wake(), new Wake()];
+    const both = anyOf(one, two);
+    for (const wake of [one, two]) {
+      const waiting = both.after(both.now);
+      wake.notify();
+      await waiting;
+      const before = both.now;
+      wake.notify();
+      await expect(both.after(before)).resolves.toBeUndefined();
+    }
+  });
+
+  it('leave nobody waiting at one for what the other has told, nor when the time is over', async () => {
+    const [one, two] = [new Wake(), new Wake()];
+    const both = anyOf(one, two);
+    const { signal } = new AbortController();
+    const waits = [vi.spyOn(one, 'after'), vi.spyOn(two, 'after')];
+    const waiting = both.after(both.now, { signal });
+    two.notify();
+    await waiting;
+    await both.after(both.now, { signal, timeoutMs: 1 });
+    await Promise.all(waits.flatMap(({ mock }) => mock.results.map(({ value }) => value as Promise<void>)));
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 });
 

@@ -1,12 +1,15 @@
 /** Watches through a gateway, over an agent that does what the test says. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Call, JobEvent } from '../../../src/core/block-jobs.ts';
+import type { Call } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
+import { type EventFacts, JobEvent } from '../../../src/core/job-event.ts';
 import type { JobView } from '../../../src/core/job-view.ts';
+import { NO_HISTORY, observe } from '../../../src/core/progress.ts';
 import type { WatchRequest } from '../../../src/core/requests.ts';
 import type { Agent } from '../../../src/fleet/agents.ts';
-import { SharedWatches } from '../../../src/fleet/shared-watches.ts';
+import { SharedWatch } from '../../../src/fleet/shared-watch.ts';
 import { Wake } from '../../../src/lib/wake.ts';
+import { Watches } from '../../../src/watch/watches.ts';
 import { JOB, jobOf, READY, RUNNING } from '../core/stories.ts';
 
 const base = jobOf();
@@ -18,8 +21,9 @@ function viewAt(revision: number): JobView {
   return { job: { ...base, revision, state }, progress: undefined };
 }
 
-function event(type: JobEvent['type'], revision: number, more: Partial<JobEvent> = {}): JobEvent {
-  return { ...viewAt(revision), type, time: '2026-01-01T00:00:00.000Z', detail: `${type} ${revision}`, ...more };
+function event(type: JobEvent['type'], revision: number, more: Partial<EventFacts> = {}): JobEvent {
+  const [time, detail] = ['2026-01-01T00:00:00.000Z', `${type} ${revision}`];
+  return new JobEvent({ ...viewAt(revision), type, time, detail, ...more });
 }
 
 /** An agent whose journal grows when the test says so, and whose streams break when the test says so. */
@@ -77,7 +81,7 @@ class Script {
           if (cursor >= ENDED_AT) return;
         } else if (progress < this.#progress) {
           progress += 1;
-          yield event('PROGRESS', cursor);
+          yield event('PROGRESS', cursor, { progress: observe(NO_HISTORY, SAMPLE).progress });
         } else await this.#changed.after(before, { signal });
       }
     } finally {
@@ -86,6 +90,7 @@ class Script {
   }
 }
 
+const SAMPLE = { atMs: 0, time: '', offsetBytes: 10, lengthBytes: 100, ready: false };
 const UNREACHABLE = new BlockJobError(failure('HOST_UNREACHABLE', { host: 'h1', why: 'a test' }));
 const request = (afterRevision?: number, progressIntervalMs?: number): WatchRequest => ({
   job: { jobId: JOB },
@@ -93,8 +98,28 @@ const request = (afterRevision?: number, progressIntervalMs?: number): WatchRequ
   progressIntervalMs,
 });
 
+/** All who watch the job, each after it has been shown to them. */
+class SharedWatches {
+  readonly #script: Script;
+  readonly #watches: Watches<SharedWatch>;
+
+  constructor(script: Script, limit: number) {
+    this.#script = script;
+    this.#watches = new Watches(limit);
+  }
+
+  get count(): number {
+    return this.#watches.jobs;
+  }
+
+  watch(known: JobView, asked: WatchRequest, call: Call): AsyncGenerator<JobEvent> {
+    const shared = () => new SharedWatch(JOB, async () => await Promise.resolve(this.#script.agent));
+    return this.#watches.watch({ known, shown: async () => await Promise.resolve(known) }, shared, asked, call);
+  }
+}
+
 function watches(script: Script, limit = 100): SharedWatches {
-  return new SharedWatches(async () => await Promise.resolve(script.agent), limit);
+  return new SharedWatches(script, limit);
 }
 
 /** Collects revisions, and of COMPACTED minus the oldest; `reached(n)` resolves when revision n was seen. */

@@ -1,14 +1,12 @@
 import { getEventListeners } from 'node:events';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { JobLog } from '../../../src/agent/job-log.ts';
-import type { Progresses } from '../../../src/agent/progresses.ts';
-import { type WatchedThrough, watchJob } from '../../../src/agent/watch-job.ts';
-import type { JobEvent } from '../../../src/core/block-jobs.ts';
-import type { Job } from '../../../src/core/job.ts';
+import { WatchedJob } from '../../../src/agent/watched-job.ts';
+import type { JobEvent } from '../../../src/core/job-event.ts';
 import type { EntryBody } from '../../../src/core/journal-entry.ts';
 import { NO_HISTORY, observe, type Progress } from '../../../src/core/progress.ts';
 import type { WatchRequest } from '../../../src/core/requests.ts';
-import { Wake } from '../../../src/lib/wake.ts';
+import { Watches } from '../../../src/watch/watches.ts';
 import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
 import { ACCEPTED, JOB, jobOf, READY, RUNNING } from '../core/stories.ts';
@@ -25,25 +23,26 @@ const LIFE: readonly EntryBody[] = [
 ];
 const LAST = LIFE.length + 1;
 
-/** Progress as a test tells it. */
+/** A job's watchers, and its progress as a test tells it. */
 class Told {
-  readonly changed = new Wake();
   polls = 0;
   refreshed = 0;
+  readonly #log: JobLog;
+  readonly #watches = new Watches<WatchedJob>(100);
   #progress: Progress | undefined;
+
+  constructor(log: JobLog) {
+    this.#log = log;
+  }
 
   tell(offsetBytes: number): void {
     const sample = { atMs: 0, time: '', offsetBytes, lengthBytes: 100, ready: false };
     this.#progress = observe(NO_HISTORY, sample).progress;
-    this.changed.notify();
+    this.#watches.feedOf(JOB)?.sampled();
   }
 
   of(): Progress | undefined {
     return this.#progress;
-  }
-
-  async refresh(): Promise<void> {
-    this.refreshed += 1;
   }
 
   poll(): Disposable {
@@ -54,12 +53,16 @@ class Told {
       },
     };
   }
-}
 
-function through(told: Told): WatchedThrough {
-  const progresses = told as unknown as Progresses;
-  const now = async (job: Job) => await Promise.resolve({ job, progress: told.of() });
-  return { progresses, now };
+  watch(more: Partial<WatchRequest>, signal: AbortSignal): AsyncGenerator<JobEvent> {
+    const request = { job: { jobId: JOB }, afterRevision: undefined, progressIntervalMs: undefined, ...more };
+    const known = { job: this.#log.job, progress: this.of() };
+    const shown = async () => {
+      this.refreshed += 1;
+      return await Promise.resolve({ job: this.#log.job, progress: this.of() });
+    };
+    return this.#watches.watch({ known, shown }, () => new WatchedJob(this.#log, this), request, { signal });
+  }
 }
 
 interface Watched extends AsyncDisposable {
@@ -75,20 +78,14 @@ async function watched(...entries: readonly EntryBody[]): Promise<Watched> {
   const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
   resources.defer(async () => await log.close());
   for (const entry of entries) await log.append(entry);
-  const told = new Told();
+  const told = new Told(log);
   const caller = new AbortController();
   const kept = resources.move();
   return {
     log,
     told,
     caller,
-    watch: (request = {}) =>
-      watchJob(
-        log,
-        through(told),
-        { job: { jobId: JOB }, afterRevision: undefined, progressIntervalMs: undefined, ...request },
-        { signal: caller.signal },
-      ),
+    watch: (request = {}) => told.watch(request, caller.signal),
     [Symbol.asyncDispose]: async () => await kept.disposeAsync(),
   };
 }
@@ -159,9 +156,7 @@ describe('a watcher', () => {
     const { oldest } = log;
     expect(oldest).toBeGreaterThan(1_000_000);
     const from = async (afterRevision: number) => {
-      const request = { job: { jobId: JOB }, afterRevision, progressIntervalMs: undefined };
-      const call = { signal: new AbortController().signal };
-      const events = await allOf(watchJob(log, through(new Told()), request, call));
+      const events = await allOf(new Told(log).watch({ afterRevision }, new AbortController().signal));
       return events.map(({ type, job, oldestRevision }) => `${type} ${oldestRevision ?? job.revision - oldest}`);
     };
     const [first, ...rest] = ['STATE 0', 'STATE 1', 'STATE 2', 'STATE 3'];
@@ -241,17 +236,39 @@ describe('a watcher', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('has it also while there is news of other jobs all the time', async () => {
+  it('has it also while it is woken all the time for nothing', async () => {
     await using job = await watched(RUNNING);
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const events = job.watch({ afterRevision: 2 });
     const beating = next(events);
     for (let second = 0; second < 16; second += 1) {
       await vi.advanceTimersByTimeAsync(1000);
-      job.told.changed.notify();
+      job.log.changed.notify();
     }
     expect(await beating).toMatchObject({ type: 'HEARTBEAT', job: { revision: 2 } });
     await events.return(undefined);
+  });
+
+  it('that wants progress seldom has it seldom, with the latest numbers when it is due', async () => {
+    await using job = await watched(RUNNING);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const [often, seldom] = [100, 10_000].map((progressIntervalMs) => {
+      const seen: (number | undefined)[] = [];
+      const done = (async () => {
+        for await (const { type, progress } of job.watch({ afterRevision: 2, progressIntervalMs })) {
+          if (type === 'PROGRESS') seen.push(progress?.currentBytes);
+        }
+      })();
+      return { seen, done };
+    });
+    for (let tenth = 1; tenth <= 21; tenth += 1) {
+      job.told.tell(tenth);
+      await vi.advanceTimersByTimeAsync(500);
+    }
+    job.caller.abort();
+    await Promise.all([often?.done, seldom?.done]);
+    expect(often?.seen).toEqual(upTo(21));
+    expect(seldom?.seen).toEqual([1, 20]);
   });
 
   it('that has gone ends without an error, and the job goes on', async () => {
@@ -267,12 +284,13 @@ describe('a watcher', () => {
     'that %s leaves no poll, no timer and no listener',
     async (how) => {
       await using job = await watched(RUNNING);
-      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
       const events = job.watch({ afterRevision: 1 });
       await next(events);
       for (let round = 0; round < 20; round += 1) {
         const progress = next(events);
         job.told.tell(round);
+        await vi.advanceTimersByTimeAsync(1000);
         await progress;
       }
       expect(job.told.polls).toBe(1);

@@ -1,0 +1,79 @@
+/**
+ * What one watcher of a job gets: every revision once and in order, at its own pace, and between them the latest progress,
+ * as often as it wants that. It is a cursor, not a queue: it costs nothing while it does not read, and loses nothing.
+ */
+import { hasEnded } from '../core/job.ts';
+import { JobEvent } from '../core/job-event.ts';
+import type { JobView } from '../core/job-view.ts';
+import type { WatchRequest } from '../core/requests.ts';
+import { timestamp } from '../lib/clock.ts';
+import type { Feed } from './feed.ts';
+
+/** Longer silence looks like a dead connection. */
+const HEARTBEAT_MS = 15_000;
+
+/** The job when the watch begins. */
+export interface Seen {
+  /** As its last entry left it. */
+  readonly known: JobView;
+  /** As callers are shown it now; what its journal says of an ended one may be so no more. */
+  readonly shown: () => Promise<JobView>;
+}
+
+/** Ends after the event that ended the job, or when the caller has gone. `intervalMs`: the least between two PROGRESS. */
+export async function* follow(
+  feed: Feed,
+  { known, shown }: Seen,
+  { afterRevision, intervalMs }: Pick<WatchRequest, 'afterRevision'> & { readonly intervalMs: number },
+  signal: AbortSignal,
+): AsyncGenerator<JobEvent> {
+  const first = afterRevision === undefined ? live('SNAPSHOT', await shown(), 'the job as it is') : undefined;
+  if (first !== undefined) yield first;
+  const begin = first ?? known;
+  let cursor = afterRevision ?? begin.job.revision;
+  // Whoever is cut off comes back with its revision: it is told of none that it has not been sent.
+  let sent = cursor === begin.job.revision ? begin : undefined;
+  let [sentMs, progressMs] = [performance.now(), -Infinity];
+  while (!signal.aborted) {
+    // Taken before looking: what changes from here on ends the wait below.
+    const before = feed.changed.now;
+    const next = feed.at(cursor + 1);
+    if (cursor < feed.oldest - 1) {
+      cursor = feed.oldest - 1;
+      const { job } = await shown();
+      yield live('COMPACTED', { job, progress: undefined }, 'what was before is not kept any more', feed.oldest);
+    } else if (next !== undefined) {
+      cursor += 1;
+      sent = next;
+      yield next;
+    } else {
+      if (sent !== undefined && hasEnded(sent.job)) return;
+      if (feed.failed !== undefined) throw feed.failed;
+      const latest = feed.progress?.job.revision === cursor ? feed.progress : undefined;
+      const isNew = latest !== undefined && latest.progress !== sent?.progress;
+      const silentInMs = sentMs + HEARTBEAT_MS - performance.now();
+      const dueInMs = isNew ? progressMs + intervalMs - performance.now() : Infinity;
+      if (isNew && dueInMs <= 0) {
+        progressMs = performance.now();
+        sent = latest;
+        yield latest;
+      } else if (silentInMs > 0) {
+        await feed.changed.after(before, { signal, timeoutMs: Math.min(dueInMs, silentInMs) });
+        continue;
+      } else {
+        const now = latest ?? sent;
+        if (now !== undefined) yield live('HEARTBEAT', now, '');
+      }
+    }
+    sentMs = performance.now();
+  }
+}
+
+function live(
+  type: 'SNAPSHOT' | 'COMPACTED' | 'HEARTBEAT',
+  { job, progress }: JobView,
+  detail: string,
+  oldestRevision?: number,
+): JobEvent {
+  return new JobEvent({ type, time: timestamp(), job, progress, detail, oldestRevision });
+}
