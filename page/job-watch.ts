@@ -1,13 +1,17 @@
 /** One job with all that has happened to it: its watch, taken up again behind the last revision that was seen. */
 import { type Job, type JobEvent, JobEvent_Type } from '../generated/es/blockjob/v1/job_pb.js';
+import { type EventType, IS_ENTRY } from '../src/core/job-event.ts';
 import { jobService, reasonOf, textOf } from './ask.ts';
 import type { History } from './history.ts';
 
 /** A journal is some dozens of lines; of one that is absurdly long the last are shown. */
 const MOST_ENTRIES = 500;
 
-const { STATE, STEP, SPEED, PAUSED, RESUMED, COMPACTED } = JobEvent_Type;
-const SHOWN: ReadonlySet<JobEvent_Type> = new Set([STATE, STEP, SPEED, PAUSED, RESUMED, COMPACTED]);
+const TYPES = Object.keys(IS_ENTRY) as EventType[];
+/** The journal's entries, and where there is a gap. */
+const SHOWN: ReadonlySet<JobEvent_Type> = new Set(
+  TYPES.filter((type) => IS_ENTRY[type] || type === 'COMPACTED').map((type) => JobEvent_Type[type]),
+);
 
 export class JobWatch {
   readonly jobId: string;

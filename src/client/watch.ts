@@ -54,26 +54,31 @@ function refTo(value: string): NonNullable<WatchJobRequest['job']> {
 function cursorAfter({ type, revision, oldestRevision }: JobEvent, cursor: bigint | undefined): bigint | 'seen' {
   if (type === JobEvent_Type.TYPE_COMPACTED) return oldestRevision - 1n;
   if (cursor === undefined) return revision;
-  if (isLive(type)) return revision < cursor ? 'seen' : cursor;
+  if (IS_LIVE[type]) return revision < cursor ? 'seen' : cursor;
   if (revision <= cursor) return 'seen';
   if (revision === cursor + 1n) return revision;
   throw BlockJobError.onTheWay('DATA_LOSS', `revision ${revision} came after ${cursor}`);
 }
 
-/** No entry of the journal: it repeats the revision of the one before it. */
-function isLive(type: JobEvent['type']): boolean {
-  const live: readonly JobEvent['type'][] = [
-    JobEvent_Type.TYPE_SNAPSHOT,
-    JobEvent_Type.TYPE_PROGRESS,
-    JobEvent_Type.TYPE_HEARTBEAT,
-    JobEvent_Type.TYPE_COMPACTED,
-  ];
-  return live.includes(type);
-}
+/** Which are no entries of the journal: they repeat the revision of the entry before them. */
+export const IS_LIVE: Readonly<Record<JobEvent['type'], boolean>> = {
+  [JobEvent_Type.TYPE_SNAPSHOT]: true,
+  [JobEvent_Type.TYPE_STATE]: false,
+  [JobEvent_Type.TYPE_PROGRESS]: true,
+  [JobEvent_Type.TYPE_SPEED]: false,
+  [JobEvent_Type.TYPE_PAUSED]: false,
+  [JobEvent_Type.TYPE_RESUMED]: false,
+  [JobEvent_Type.TYPE_HEARTBEAT]: true,
+  [JobEvent_Type.TYPE_COMPACTED]: true,
+  [JobEvent_Type.TYPE_STEP]: false,
+  [JobEvent_Type.TYPE_UNSPECIFIED]: false,
+  // What only a newer service sends is taken for an entry.
+  [JobEvent_Type.UNRECOGNIZED]: false,
+};
 
 /** Live events show the job as it is now, which may be ahead of the entries that are still to come. */
 function isLast({ type, job }: JobEvent): boolean {
-  const isOfItsRevision = !isLive(type) || type === JobEvent_Type.TYPE_SNAPSHOT;
+  const isOfItsRevision = !IS_LIVE[type] || type === JobEvent_Type.TYPE_SNAPSHOT;
   return isOfItsRevision && job !== undefined && hasEnded(job.state);
 }
 

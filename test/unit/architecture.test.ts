@@ -237,6 +237,13 @@ describe('the sources', () => {
     expect(writing).toEqual([]);
   });
 
+  it('give the page, which is for browsers, one thing: which events are entries of the journal', () => {
+    const names = readdirSync(join(ROOT, 'page'), { recursive: true, encoding: 'utf8' });
+    const page = names.filter((name) => name.endsWith('.ts')).map((name) => `page/${name}`);
+    const all = page.flatMap((path) => importsOf(sourceOf(path, readFileSync(join(ROOT, path), 'utf8'))));
+    expect(all.filter(({ what }) => what.startsWith('src/'))).toMatchObject([{ what: 'src/core/job-event.ts' }]);
+  });
+
   it('start no other program', () => {
     expect(imports.filter(({ what }) => /^(node:)?(child_process|cluster|vm)$/.test(what)).map(inWords)).toEqual([]);
   });
