@@ -146,7 +146,7 @@ describe.concurrent('a watch', () => {
     await using server = await serving('unix', { watch: job.watch });
     using client = new BlockJobClient({ address: [silent.address, server.address] });
     job.grow(6);
-    const events = await rest(client.watchJob({ job: JOB }, { silenceMs: 100 }));
+    const events = await rest(client.watchJob({ job: JOB }, { silenceMs: 1000 }));
     expect(events).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
     await mute.opened(0);
   });
