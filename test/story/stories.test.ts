@@ -77,6 +77,43 @@ test('the pivot of an NVMe disk pauses the guest', async () => {
   expect(await story.end(job)).toBe(await told('pivot-of-nvme-pauses-the-guest', story));
 });
 
+test('pull', async () => {
+  await using story = await Story.begin(
+    'The guest stays where it is, and its image takes in all that is below it: proved before the old ones are let go.',
+    { lower: ['base'] },
+  );
+  const job = (await story.rebase()) ?? '';
+  story.qemu.job(job).reachEnd();
+  await story.until(job, 'COMPLETED');
+  expect(await story.end(job)).toBe(await told('pull', story));
+});
+
+test('commit of the active image, then pivot', async () => {
+  await using story = await Story.begin(
+    'What the guest wrote goes into the image below, and the guest goes there, too.',
+    {
+      lower: ['base'],
+    },
+  );
+  const job = (await story.commit({ flags: ['ACTIVE'] })) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  await story.abort(job, { pivot: true });
+  expect(await story.end(job)).toBe(await told('commit-then-pivot', story));
+});
+
+test('the answer to block-commit is lost, and the commit fails', async () => {
+  await using story = await Story.begin(
+    'Nobody said that QEMU has begun: it is found, and then fails. Which data the image below has is not claimed.',
+    { lower: ['base', 'middle'] },
+  );
+  story.qemu.dropConnectionAfter('block-commit');
+  const job = (await story.commit({ top: `${story.dir}/middle.qcow2` })) ?? '';
+  story.qemu.job(job).fail('Input/output error');
+  await story.until(job, 'FAILED');
+  expect(await story.end(job)).toBe(await told('commit-reply-lost-and-failed', story));
+});
+
 test('the agent restarts while a job is READY', async () => {
   await using story = await Story.begin('Jobs live in QEMU: the next agent takes them up from the journal.');
   const job = (await story.startCopy()) ?? '';

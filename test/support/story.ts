@@ -10,16 +10,30 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Started } from '../../src/core/block-jobs.ts';
 import { inWords } from '../../src/core/entry-words.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
 import type { JobView } from '../../src/core/job-view.ts';
 import type { JournalEntry } from '../../src/core/journal-entry.ts';
-import type { AbortRequest, CopyRequest } from '../../src/core/requests.ts';
+import type { AbortRequest, CommitRequest, CopyRequest, RebaseRequest } from '../../src/core/requests.ts';
 import { copyTo, PATIENT, TestAgent } from './agent.ts';
 import { FakeQemu, type Line, QUESTION } from './fake-qemu.ts';
+import { qcow2 } from './qcow2-header.ts';
 import { type DiskSpec, testDir } from './qemu.ts';
 
 const WIDTH = 118;
+const DISK = { domain: 'vm1', disk: 'vd0' };
+const PLAIN = {
+  disk: DISK,
+  base: '',
+  flags: [],
+  bandwidth: 0n,
+  requestId: '',
+  validateOnly: false,
+  planEtag: '',
+  accept: [],
+};
+
 export class Story implements AsyncDisposable {
   readonly qemu: FakeQemu;
   readonly dir: string;
@@ -39,16 +53,24 @@ export class Story implements AsyncDisposable {
     this.#cleanUp = cleanUp;
   }
 
-  /** A VM vm1 with a disk vd0, and an agent that knows it. */
-  static async begin(title: string, { disk }: { disk?: Partial<DiskSpec> } = {}): Promise<Story> {
+  /** A VM vm1 with a disk vd0, and an agent that knows it. `lower`: images below the active one, the lowest first. */
+  static async begin(
+    title: string,
+    { disk, lower = [] }: { disk?: Partial<DiskSpec>; lower?: readonly string[] } = {},
+  ): Promise<Story> {
     await using cleanUp = new AsyncDisposableStack();
     const { path: dir } = cleanUp.use(await testDir('bj-story-'));
     const held: { story?: Story } = {};
-    await writeFile(`${dir}/disk.qcow2`, '');
+    const names = [...lower, 'disk'];
+    for (const [index, name] of names.entries()) {
+      const backing = names[index - 1];
+      const below = backing === undefined ? {} : { backingFile: `${dir}/${backing}.qcow2`, backingFormat: 'qcow2' };
+      await writeFile(`${dir}/${name}.qcow2`, lower.length === 0 ? '' : qcow2({ size: 1_048_576n, ...below }));
+    }
     const spec = {
       id: 'vd0',
       bus: 'virtio-blk',
-      chain: [{ format: 'qcow2', path: `${dir}/disk.qcow2` }],
+      chain: names.map((name) => ({ format: 'qcow2', path: `${dir}/${name}.qcow2` })),
       ...disk,
     } as DiskSpec;
     const qemu = cleanUp.use(
@@ -83,10 +105,26 @@ export class Story implements AsyncDisposable {
   }
 
   async startCopy(more: Partial<CopyRequest> = {}): Promise<string | undefined> {
-    const words = Object.entries(more).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
-    this.say(`caller ▸ StartCopy vm1/vd0 to /copy.qcow2${words.join('')}`);
-    const view = await this.#answer('StartCopy', this.#agent.startCopy(copyTo(`${this.dir}/copy.qcow2`, more)));
-    return view?.job.accepted.job;
+    this.say(`caller ▸ StartCopy vm1/vd0 to /copy.qcow2${inShort(more)}`);
+    return await this.#started('StartCopy', this.#agent.startCopy(copyTo(`${this.dir}/copy.qcow2`, more)));
+  }
+
+  async rebase(more: Partial<RebaseRequest> = {}): Promise<string | undefined> {
+    this.say(`caller ▸ Rebase vm1/vd0${inShort(more)}`);
+    return await this.#started('Rebase', this.#agent.agent.rebase({ ...PLAIN, ...more }, PATIENT));
+  }
+
+  async commit(more: Partial<CommitRequest>): Promise<string | undefined> {
+    this.say(`caller ▸ Commit vm1/vd0${inShort(more)}`);
+    return await this.#started('Commit', this.#agent.agent.commit({ ...PLAIN, top: '', ...more }, PATIENT));
+  }
+
+  async #started(rpc: string, started: Promise<Started>): Promise<string | undefined> {
+    const job = started.then((answer) => {
+      if ('etag' in answer) throw new Error('a plan was not asked for');
+      return answer;
+    });
+    return (await this.#answer(rpc, job))?.job.accepted.job;
   }
 
   async abort(job: string, more: Partial<AbortRequest> = {}): Promise<void> {
@@ -140,7 +178,7 @@ export class Story implements AsyncDisposable {
       this.#lines.push(
         `state                ${it.state}${it.failure === undefined ? '' : `: ${it.failure.reason}: ${it.failure.text}`}`,
         `guest writes to      ${guestWritesTo ?? 'not known'}`,
-        `destination content  ${destinationContent}${asOf === undefined ? '' : ' as of TIME'}${destinationRemoved ? ', removed' : ''}`,
+        `destination content  ${destinationContent ?? 'nothing is said of one'}${asOf === undefined ? '' : ' as of TIME'}${destinationRemoved ? ', removed' : ''}`,
         ...safeToDelete.map(({ path, warning }) => `safe to delete       ${path}: ${warning}`),
         ...evidence.map(
           ({ source, text, revision }) => `evidence             ${source}, revision ${revision}: ${text}`,
@@ -242,11 +280,18 @@ export class Story implements AsyncDisposable {
   }
 }
 
+/** What was asked for beside the disk. */
+function inShort(asked: object): string {
+  return Object.entries(asked)
+    .map(([key, value]) => ` ${key}=${JSON.stringify(value)}`)
+    .join('');
+}
+
 /** ` key=value inner.key=value`, without what is the same everywhere. */
 function flat(data: Readonly<Record<string, unknown>>, prefix = ''): string {
   return Object.entries(data)
     .map(([key, value]) =>
-      typeof value === 'object' && value !== null && !Array.isArray(value)
+      typeof value === 'object' && value !== null && !(Array.isArray(value) && value.length === 0)
         ? flat(value as Record<string, unknown>, `${prefix}${key}.`)
         : ` ${prefix}${key}=${String(value)}`,
     )
