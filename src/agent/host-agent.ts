@@ -1,13 +1,9 @@
 /** BlockJobs for the VMs of one host. */
 import type { BlockJobs, Call, Requests, Started } from '../core/block-jobs.ts';
-import { hasEnded } from '../core/job.ts';
 import type { JobEvent } from '../core/job-event.ts';
 import type { JobView } from '../core/job-view.ts';
-import type { RequestMark } from '../core/journal-entry.ts';
 import type { Limits } from '../core/limits.ts';
 import type { PauseRequest } from '../core/requests.ts';
-import { mustOperate, unknownFor } from '../core/rights.ts';
-import { checkAbort } from '../core/rules/abort.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
 import { parseCommit } from '../core/rules/commit.ts';
 import { BY_NAME, OLDEST_FIRST, page } from '../core/rules/list.ts';
@@ -20,19 +16,15 @@ import type { EndedJob } from './ended-job.ts';
 import { Figures } from './figures.ts';
 import { findJob, type Known } from './find-job.ts';
 import type { JobLog } from './job-log.ts';
+import { JobRequests } from './job-requests.ts';
 import { JobTable, type JobTableOptions } from './job-table.ts';
 import { JobViews } from './job-views.ts';
 import { Leftovers } from './leftovers.ts';
 import { listJobs } from './list-jobs.ts';
-import { refuseMigratingPivot } from './migration.ts';
-import { prepareCommit } from './prepare-commit.ts';
-import { prepareCopy } from './prepare-copy.ts';
-import { preparePull } from './prepare-pull.ts';
 import { Progresses } from './progresses.ts';
-import { refuseMovedPivot } from './prove-file.ts';
-import { type Change, changeDone, requestChange } from './request-change.ts';
-import { endedAs, requestEnd } from './request-end.ts';
-import type { Site } from './site.ts';
+import type { Change } from './request-change.ts';
+import { endedAs } from './request-end.ts';
+import { openJobs } from './start-up.ts';
 import { type Start, Starts, type StartsOptions } from './starts.ts';
 import { takeUp } from './take-up.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -43,7 +35,7 @@ export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'>, O
   readonly limits: Limits;
 }
 
-export class HostAgent implements BlockJobs {
+export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly figures: Figures;
   readonly #options: HostAgentOptions;
   readonly #machines: VirtualMachines;
@@ -52,11 +44,25 @@ export class HostAgent implements BlockJobs {
   readonly #jobs: JobTable;
   readonly #whose: WhoseJobs;
   readonly #starts: Starts;
+  readonly #requests: JobRequests;
   readonly #watches: Watches<WatchedJob>;
   readonly #domains: Domains;
   readonly #leftovers: Leftovers;
 
-  constructor(options: HostAgentOptions) {
+  /** With the jobs that an agent before it has left. It closes `machines` when it is closed, and when it cannot open. */
+  static async open(options: HostAgentOptions): Promise<HostAgent> {
+    const agent = new HostAgent(options);
+    try {
+      await options.machines.start();
+      await agent.#adopt(await openJobs(options.journals, options.logger));
+      return agent;
+    } catch (error) {
+      await agent.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: HostAgentOptions) {
     this.#options = options;
     this.#machines = options.machines;
     this.#watches = new Watches(options.limits.watchersPerJob);
@@ -65,6 +71,7 @@ export class HostAgent implements BlockJobs {
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
+    this.#requests = new JobRequests({ ...options, jobs: this.#jobs });
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
     this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs, this.#whose);
     const [machines, jobs, views] = [this.#machines, this.#jobs, this.#views];
@@ -73,7 +80,7 @@ export class HostAgent implements BlockJobs {
   }
 
   /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */
-  async adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
+  async #adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
     const options = { ...this.#options, whose: this.#whose };
@@ -81,23 +88,16 @@ export class HostAgent implements BlockJobs {
   }
 
   readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
-    const spec = parseStartCopy(request);
-    const prepare = async (site: Site) => await prepareCopy(spec, site);
-    return await this.#start({ rpc: 'StartCopy', request, kind: 'COPY', prepare }, call);
+    const spec = { does: 'copy', copy: parseStartCopy(request) } as const;
+    return await this.#start({ rpc: 'StartCopy', request, spec }, call);
   };
 
-  readonly rebase: BlockJobs['rebase'] = async (request, call) => {
-    const spec = parseRebase(request);
-    const kind = spec.does === 'copy' ? 'COPY' : 'PULL';
-    const prepare = async (site: Site) =>
-      spec.does === 'copy' ? await prepareCopy(spec.copy, site) : await preparePull(spec.pull, site);
-    return await this.#start({ rpc: 'Rebase', request, kind, prepare }, call);
-  };
+  readonly rebase: BlockJobs['rebase'] = async (request, call) =>
+    await this.#start({ rpc: 'Rebase', request, spec: parseRebase(request) }, call);
 
   readonly commit: BlockJobs['commit'] = async (request, call) => {
-    const spec = parseCommit(request);
-    const prepare = async (site: Site) => await prepareCommit(spec, site);
-    return await this.#start({ rpc: 'Commit', request, kind: 'COMMIT', prepare }, call);
+    const spec = { does: 'commit', commit: parseCommit(request) } as const;
+    return await this.#start({ rpc: 'Commit', request, spec }, call);
   };
 
   async #start(start: Start, call: Call): Promise<Started> {
@@ -118,21 +118,7 @@ export class HostAgent implements BlockJobs {
     await listJobs(request, call, { ...this.#known, host: this.#options.host, whose: this.#whose });
 
   readonly abort: BlockJobs['abort'] = async (request, call) => {
-    checkAbort(request);
-    const { signal } = call;
-    const log = await this.#once('Abort', request, call, async (found, mark) => {
-      // To break a job off is safe on whatever host.
-      if (request.pivot) {
-        await this.#mayChange(found, call);
-        await refuseMigratingPivot(found, this.#machines);
-        await refuseMovedPivot(found, this.#machines);
-      }
-      await requestEnd(found, request, mark);
-    });
-    if (!request.async) await log.until(hasEnded, signal);
-    if (!request.async && !log.ended) signal.throwIfAborted();
-    // Whoever asked for a pivot and looks at the status only must not take a failure for success.
-    if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
+    const log = await this.#requests.abort(request, call);
     return await this.#views.of(log.job);
   };
 
@@ -152,40 +138,12 @@ export class HostAgent implements BlockJobs {
   };
 
   async #change(rpc: string, request: PauseRequest, change: Change, call: Call): Promise<JobView> {
-    const asked: { at: number | undefined } = { at: undefined };
-    const log = await this.#once(rpc, request, call, async (found, mark) => {
-      await this.#mayChange(found, call);
-      asked.at = await requestChange(found, change, mark);
-    });
-    // Who repeats a request waits for what the first one has led to.
-    const since = asked.at ?? log.revisionOfRequest(request.requestId, call.caller);
-    if (since !== undefined) await changeDone(log, change, since, call.signal);
+    const log = await this.#requests.change({ rpc, request, change }, call);
     return await this.#views.of(log.job);
   }
 
   get #known(): Known & { readonly views: JobViews } {
     return { jobs: this.#jobs, machines: this.#machines, views: this.#views };
-  }
-
-  async #mayChange({ job: { accepted } }: JobLog, call: Call): Promise<void> {
-    await this.#options.mayChange?.({ name: accepted.domain, uuid: accepted.domainUuid }, call);
-  }
-
-  async #once(
-    rpc: string,
-    request: PauseRequest,
-    call: Call,
-    act: (log: JobLog, mark: RequestMark | undefined) => Promise<void>,
-  ): Promise<JobLog> {
-    const log = await this.#jobs.requests.once({ rpc, request, call }, async (mark) => {
-      const found = await findJob(request.job, call, this.#known);
-      mustOperate(call, found.job.accepted.domain, unknownFor(request.job));
-      await act(found, mark);
-      return found;
-    });
-    // Also of what was asked for before: it may not be the caller's any more.
-    mustOperate(call, log.job.accepted.domain, unknownFor(request.job));
-    return log;
   }
 
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
@@ -218,5 +176,10 @@ export class HostAgent implements BlockJobs {
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     await this.#jobs.close();
+    await this.#machines.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }

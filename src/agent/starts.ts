@@ -1,7 +1,7 @@
 /** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
 import type { Call, PlannedJob } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
-import { fail, failure } from '../core/errors.ts';
+import { type Failure, fail, failure } from '../core/errors.ts';
 import { writtenBy } from '../core/job-facts.ts';
 import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
@@ -10,12 +10,15 @@ import { refuseBusyDisk } from './busy.ts';
 import { fileKey } from './files.ts';
 import { isReadable } from './find-job.ts';
 import { graphsOf } from './graphs.ts';
+import type { Identity } from './identity.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
 import { refuseManaged } from './managed.ts';
 import { refuseMigrating } from './migration.ts';
 import type { Allowed } from './place.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
+import { prepare, type StartSpec } from './prepare.ts';
+import { type Reservation, Reservations } from './reservations.ts';
 import { Schemas } from './schemas.ts';
 import type { Site } from './site.ts';
 import { usedFiles } from './used-files.ts';
@@ -39,16 +42,16 @@ export interface StartsOptions {
 export interface Start {
   readonly rpc: string;
   readonly request: StartRequest;
-  readonly kind: JobKind;
-  /** Throws what speaks against the job; changes nothing. */
-  readonly prepare: (site: Site) => Promise<Accepted>;
+  readonly spec: StartSpec;
 }
+
+/** What QEMU must be able to do. */
+const KINDS = { copy: 'COPY', pull: 'PULL', commit: 'COMMIT' } as const satisfies Record<StartSpec['does'], JobKind>;
 
 export class Starts {
   readonly #options: StartsOptions;
   readonly #schemas = new Schemas();
-  /** Disks on which a start is being prepared, and the files that it will write. */
-  readonly #claims = new Set<string>();
+  readonly #reservations = new Reservations();
 
   constructor(options: StartsOptions) {
     this.#options = options;
@@ -59,17 +62,16 @@ export class Starts {
    * start goes on to its end all the same.
    */
   async start(start: Start, call: Call): Promise<JobLog> {
-    const { jobs, machines, mayChange } = this.#options;
+    const { jobs, mayChange } = this.#options;
+    const { rpc, request } = start;
     const { signal } = call;
     // A start that is repeated is known by its id alone: its VM may be gone by now, or another host's.
-    const { rpc, request } = start;
-    const { domain } = request.disk;
-    const unknown = failure('DOMAIN_NOT_FOUND', { domain });
     const log = await jobs.requests.once({ rpc, request, call }, async (mark) => {
-      const machine = machines.get(domain, call);
-      mustOperate(call, machine.name, unknown);
+      const machine = this.#machineOf(request, call);
       await mayChange?.(machine, call);
-      return await this.#prepared(start, call, async (accepted) => {
+      return await machine.asking(async (identity) => {
+        using taken = this.#reservations.open();
+        const accepted = await this.#accept(start, { machine, identity, taken }, call);
         if (request.planEtag !== '' && request.planEtag !== etagOf(accepted)) {
           fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
         }
@@ -77,7 +79,7 @@ export class Starts {
       });
     });
     // Also of what was asked for before: it may not be the caller's any more.
-    mustOperate(call, log.job.accepted.domain, unknown);
+    mustOperate(call, log.job.accepted.domain, unknownDomain(request));
     await log.started(signal);
     signal.throwIfAborted();
     if (log.refused) await jobs.left(log);
@@ -86,71 +88,74 @@ export class Starts {
 
   /** What `start` would do now. Throws all that `start` would; changes nothing. */
   async plan(start: Start, call: Call): Promise<PlannedJob> {
-    return await this.#prepared(
-      start,
-      call,
-      async (accepted) => await Promise.resolve(plannedJob(accepted, start.request)),
-    );
-  }
-
-  async #prepared<T>(
-    { request, kind, prepare }: Start,
-    call: Call,
-    use: (accepted: Accepted) => Promise<T>,
-  ): Promise<T> {
-    const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
-    const { domain, disk: address } = request.disk;
-    const machine = machines.get(domain, call);
-    const unknown = failure('DOMAIN_NOT_FOUND', { domain });
-    mustOperate(call, machine.name, unknown);
+    const { request } = start;
+    const machine = this.#machineOf(request, call);
     return await machine.asking(async (identity) => {
-      await refuseMigrating(machine);
-      const schema = await this.#schemas.require(kind, machine, identity);
-      const graph = await machine.graph();
-      const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
-      if (!allowManaged) await refuseManaged(machine, graph);
-      refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
-      jobs.refuseMore();
-      const claims: string[] = [];
-      const claim = (what: string, refuse: () => never) => {
-        if (this.#claims.has(what)) refuse();
-        this.#claims.add(what);
-        claims.push(what);
-      };
-      // From here to the journal's first entry the disk is taken, though no job says so yet.
-      claim(`${machine.socketPath} ${disk.qdev}`, () =>
-        fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id }),
-      );
-      try {
-        const all = await graphsOf(machines);
-        const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
-        const accepted = await prepare({
-          host,
-          owner: owners.own,
-          machine,
-          identity,
-          schema,
-          graph,
-          disk,
-          graphs,
-          allowed,
-        });
-        const path = writtenBy(accepted);
-        if (path !== undefined) {
-          const user = await writerOf(path, jobs.known.active);
-          const by = user && (isReadable(user, call) ? `job ${user.job.accepted.job}` : 'another job');
-          if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
-          for (const name of new Set([path, await fileKey(path)])) {
-            claim(name, () => fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' }));
-          }
-        }
-        // What was found at the beginning may have another name by now, or another QEMU its socket.
-        mustOperate(call, accepted.domain, unknown);
-        mustOperate(call, machine.name, unknown);
-        return await use({ ...accepted, uses: await usedFiles(accepted, disk) });
-      } finally {
-        for (const one of claims) this.#claims.delete(one);
-      }
+      using taken = this.#reservations.open();
+      return plannedJob(await this.#accept(start, { machine, identity, taken }, call), request);
     });
   }
+
+  #machineOf(request: StartRequest, call: Call): VirtualMachine {
+    const machine = this.#options.machines.get(request.disk.domain, call);
+    mustOperate(call, machine.name, unknownDomain(request));
+    return machine;
+  }
+
+  async #accept({ request, spec }: Start, at: StartingAt, call: Call): Promise<Accepted> {
+    const site = await this.#survey({ request, spec }, at, call);
+    const accepted = await prepare(spec, site);
+    await this.#reserveFile(accepted, at.taken, call);
+    // What was found at the beginning may have another name by now, or another QEMU its socket.
+    mustOperate(call, accepted.domain, unknownDomain(request));
+    mustOperate(call, at.machine.name, unknownDomain(request));
+    return { ...accepted, uses: await usedFiles(accepted, site.disk) };
+  }
+
+  async #survey(
+    { request, spec }: Pick<Start, 'request' | 'spec'>,
+    { machine, identity, taken }: StartingAt,
+    call: Call,
+  ): Promise<Site> {
+    const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
+    const { domain, disk: address } = request.disk;
+    await refuseMigrating(machine);
+    const schema = await this.#schemas.require(KINDS[spec.does], machine, identity);
+    const graph = await machine.graph();
+    const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
+    if (!allowManaged) await refuseManaged(machine, graph);
+    refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
+    jobs.refuseMore();
+    // From here to the journal's first entry the disk is taken, though no job says so yet.
+    if (!taken.take(`${machine.socketPath} ${disk.qdev}`)) {
+      fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id });
+    }
+    const all = await graphsOf(machines);
+    const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
+    return { host, owner: owners.own, machine, identity, schema, graph, disk, graphs, allowed };
+  }
+
+  /** Throws DESTINATION_IN_USE for a file that a job writes, or will when it has been prepared. */
+  async #reserveFile(accepted: Accepted, taken: Reservation, call: Call): Promise<void> {
+    const path = writtenBy(accepted);
+    if (path === undefined) return;
+    const user = await writerOf(path, this.#options.jobs.known.active);
+    const by = user && (isReadable(user, call) ? `job ${user.job.accepted.job}` : 'another job');
+    if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
+    const names = new Set([path, await fileKey(path)]);
+    if (![...names].every((name) => taken.take(name))) {
+      fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' });
+    }
+  }
+}
+
+/** Where a start is being prepared, and what it has taken so far. */
+interface StartingAt {
+  readonly machine: VirtualMachine;
+  readonly identity: Identity;
+  readonly taken: Reservation;
+}
+
+function unknownDomain({ disk: { domain } }: StartRequest): Failure {
+  return failure('DOMAIN_NOT_FOUND', { domain });
 }

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { GuestHolds } from '../agent/guest-holds.ts';
 import { HostAgent } from '../agent/host-agent.ts';
 import { HostClock } from '../agent/host-clock.ts';
-import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import { WhoRunsHere } from '../agent/who-runs-here.ts';
@@ -60,7 +59,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
   const machines = new VirtualMachines({ folder, pattern, named, log, observer });
   const fence = new Fence(membership, config.host);
-  const host = new HostAgent({
+  await using host = await HostAgent.open({
     ...config,
     machines,
     owners: { own: await state.owner(), adopted: config.adopts },
@@ -72,7 +71,6 @@ export async function agent(config: AgentConfig): Promise<void> {
     logger: log,
   });
   await using _metrics = await telemetry.listen(certificates);
-  await machines.start();
   await using _presence = new WhoRunsHere(machines, {
     known: (domains, options) =>
       membership.advertise(
@@ -82,22 +80,16 @@ export async function agent(config: AgentConfig): Promise<void> {
     arrived: ({ name, uuid }) => membership.arrived(domainId(uuid ?? '', name, config.host)),
     log,
   });
-  try {
-    await host.adopt(await openJobs(journals, log));
-    const until = Promise.race([stopped, refused]);
-    await serveUntil({
-      mode: 'AGENT',
-      jobs: host,
-      host: config.host,
-      config,
-      certificates,
-      gateways: config.gateways,
-      until,
-      observer,
-      log,
-    });
-  } finally {
-    await host.close();
-    await machines.close();
-  }
+  const until = Promise.race([stopped, refused]);
+  await serveUntil({
+    mode: 'AGENT',
+    jobs: host,
+    host: config.host,
+    config,
+    certificates,
+    gateways: config.gateways,
+    until,
+    observer,
+    log,
+  });
 }

@@ -2,7 +2,6 @@
 import { GuestHolds } from '../agent/guest-holds.ts';
 import { HostAgent } from '../agent/host-agent.ts';
 import { HostClock } from '../agent/host-clock.ts';
-import { openJobs } from '../agent/start-up.ts';
 import { StateFolder } from '../agent/state-folder.ts';
 import { VirtualMachines } from '../agent/virtual-machines.ts';
 import type { EmbeddedConfig } from '../config/config.ts';
@@ -23,7 +22,7 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
   const journals = { folder: state.jobsFolder, clock: new HostClock(), observer };
   const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
   const machines = new VirtualMachines({ folder, pattern, named, log, observer });
-  const agent = new HostAgent({
+  await using agent = await HostAgent.open({
     ...config,
     machines,
     owners: { own: await state.owner(), adopted: config.adopts },
@@ -34,21 +33,14 @@ export async function embedded(config: EmbeddedConfig): Promise<void> {
     logger: log,
   });
   await using _metrics = await telemetry.listen(certificates);
-  await machines.start();
-  try {
-    await agent.adopt(await openJobs(journals, log));
-    await serveUntil({
-      mode: 'SERVE',
-      jobs: agent,
-      host: config.host,
-      config,
-      certificates,
-      until,
-      observer,
-      log,
-    });
-  } finally {
-    await agent.close();
-    await machines.close();
-  }
+  await serveUntil({
+    mode: 'SERVE',
+    jobs: agent,
+    host: config.host,
+    config,
+    certificates,
+    until,
+    observer,
+    log,
+  });
 }

@@ -6,7 +6,6 @@ import { pino } from 'pino';
 import { GuestHolds } from '../../src/agent/guest-holds.ts';
 import { HostAgent, type HostAgentOptions } from '../../src/agent/host-agent.ts';
 import { HostClock } from '../../src/agent/host-clock.ts';
-import { openJobs } from '../../src/agent/start-up.ts';
 import { VirtualMachines } from '../../src/agent/virtual-machines.ts';
 import type { Call } from '../../src/core/block-jobs.ts';
 import type { JobView } from '../../src/core/job-view.ts';
@@ -67,7 +66,7 @@ export class TestAgent implements AsyncDisposable {
     const jobsFolder = join(dir, 'jobs');
     await mkdir(jobsFolder, { recursive: true });
     const journals = { folder: jobsFolder, clock: new HostClock() };
-    const agent = new HostAgent({
+    const agent = await HostAgent.open({
       host,
       machines,
       owners: { own: 'c0ffee', adopted: [] },
@@ -80,9 +79,7 @@ export class TestAgent implements AsyncDisposable {
       logger,
     });
     const started = new TestAgent(agent, jobsFolder, machines, { heard: complaints, expected });
-    await machines.start();
     await Promise.all(Object.keys(qmp).map(async (domain) => await started.connected(domain)));
-    await agent.adopt(await openJobs(journals, logger));
     return started;
   }
 
@@ -113,7 +110,6 @@ export class TestAgent implements AsyncDisposable {
   /** An error in the log fails the test: what is expected is no error to the log. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.agent.close();
-    await this.#machines.close();
     const unexpected = this.#complaints.filter((line) => this.#expected?.test(line) !== true);
     if (unexpected.length > 0) throw new Error(`the agent has logged errors: ${unexpected.join('')}`);
   }
