@@ -7,8 +7,8 @@
  * What several entries allow adds up, and who may operate may read. Whatever no entry allows is refused.
  */
 
+import { allows, type Grant, LARGEST_GRANT_BYTES, type Right } from '../core/grant.ts';
 import { fits } from '../core/pattern.ts';
-import { allows, type Grant, LARGEST_GRANT_BYTES, type Right } from '../core/rights.ts';
 import { isRecord } from '../lib/record.ts';
 
 /** The longest SPIFFE id. */

@@ -6,7 +6,7 @@ import { type Destination, type Encryption, nbdUri } from '../core/destination.t
 import { fail } from '../core/errors.ts';
 import type { Qcow2Header } from '../core/image-header.ts';
 import type { ImageFormat } from '../core/job-options.ts';
-import type { Backing, CopyDestination, Storage } from '../core/plans/copy.ts';
+import type { Backing, CopyDestination, Storage } from '../core/plans/copy-ends.ts';
 import { boundsNbdOpen, leavesZeroesOut } from '../core/qemu/features.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { CopySpec } from '../core/rules/start-copy.ts';

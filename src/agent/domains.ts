@@ -5,12 +5,11 @@ import { fail, failure } from '../core/errors.ts';
 import type { JobView } from '../core/job-view.ts';
 import { guestStateOf } from '../core/qemu/guest-state.ts';
 import type { CheckOperationRequest } from '../core/requests.ts';
-import { may } from '../core/rights.ts';
+import { may, mayRead } from '../core/rights.ts';
 import { parseCheckOperation } from '../core/rules/check-operation.ts';
 import { inTime } from '../lib/in-time.ts';
 import { refuseBusyDisk, refuseBusyDomain } from './busy.ts';
 import { deviceTypeOf } from './device-type.ts';
-import { isReadable } from './find-job.ts';
 import { PATIENCE_MS } from './graphs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
@@ -46,7 +45,7 @@ export class Domains {
         graph.disks.map(async (disk) => {
           const log = this.#jobs.activeOn(machine, disk.qdev);
           const deviceType = await deviceTypeOf(machine, disk.qdev);
-          return { disk, deviceType, activeJob: log && isReadable(log, call) ? view(log) : undefined };
+          return { disk, deviceType, activeJob: log && mayRead(call, log.job) ? view(log) : undefined };
         }),
       );
     });

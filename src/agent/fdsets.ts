@@ -1,15 +1,21 @@
 /** Files that QEMU was handed as descriptors: it calls them `/dev/fdset/N`, a name that means nothing to anybody else. */
-import { type QemuNode } from '../core/qemu/block-replies.ts';
+import type { QemuNode } from '../core/qemu/block-replies.ts';
+import type { QmpCommand } from '../core/qemu/commands.ts';
 import { type QemuFdset, readFdsets } from '../core/qemu/replies.ts';
 import type { OpenFiles } from './open-files.ts';
-import type { VirtualMachine } from './virtual-machine.ts';
 
 const FDSET = /^\/dev\/fdset\/\d+$/;
+
+/** A QEMU that says what it has open, as far as anybody can tell. */
+export interface TellsFiles {
+  execute(command: QmpCommand): Promise<unknown>;
+  openFiles(): Promise<OpenFiles | undefined>;
+}
 
 /** The names that the kernel has for such nodes' files now. A name that is not in it stays as QEMU says it. */
 export async function namesOfFdsets(
   nodes: readonly QemuNode[],
-  machine: Pick<VirtualMachine, 'execute' | 'openFiles'>,
+  machine: TellsFiles,
 ): Promise<ReadonlyMap<string, string>> {
   if (!nodes.some(({ file }) => FDSET.test(file))) return new Map();
   const sets = readFdsets(await machine.execute({ execute: 'query-fdsets' }));

@@ -3,8 +3,8 @@ import type { Call } from '../core/block-jobs.ts';
 import { findDisk } from '../core/chain.ts';
 import { fail, failure } from '../core/errors.ts';
 import type { JobRef } from '../core/requests.ts';
-import { may, notThere } from '../core/rights.ts';
-import { type EndedJob, openedLog } from './ended-job.ts';
+import { mayRead, notThere } from '../core/rights.ts';
+import { openedLog } from './ended-job.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobTable } from './job-table.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -22,7 +22,7 @@ export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known
   const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
   if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
   // A VM may have had another name when it had a job.
-  const onDisk = jobs.onDevice(machine, qdev, jobs.known.newestFirst).filter((log) => isReadable(log, call));
+  const onDisk = jobs.onDevice(machine, qdev, jobs.known.newestFirst).filter((log) => mayRead(call, log.job));
   const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
   return await openedLog(found ?? fail('DISK_HAS_NO_JOB', { domain, disk: address }));
 }
@@ -30,7 +30,7 @@ export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known
 async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog> {
   const readable = () => {
     const log = jobs.known.get(job);
-    return log !== undefined && isReadable(log, call) ? log : undefined;
+    return log !== undefined && mayRead(call, log.job) ? log : undefined;
   };
   const known = readable();
   if (known !== undefined) return await openedLog(known);
@@ -40,8 +40,4 @@ async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog>
   return found === undefined
     ? notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.known.get(job)?.job.accepted.domain)
     : await openedLog(found);
-}
-
-export function isReadable({ job }: JobLog | EndedJob, call: Call): boolean {
-  return may(call, 'read', job.accepted.domain);
 }

@@ -1,9 +1,8 @@
 /** What a QEMU is asked for its block graph, and what its answers say. */
 import { type BlockGraph, readBlockGraph } from '../core/chain.ts';
 import { readBlockDevices, readGraph, readNodes } from '../core/qemu/block-replies.ts';
-import { namesOfFdsets } from './fdsets.ts';
+import { namesOfFdsets, type TellsFiles } from './fdsets.ts';
 import { absoluteIn } from './qemu-process.ts';
-import type { VirtualMachine } from './virtual-machine.ts';
 
 /** The one that QEMU bears least. */
 export const ALL_NODES = { execute: 'query-named-block-nodes', arguments: { flat: true } } as const;
@@ -18,7 +17,7 @@ export const GRAPH_QUESTIONS = [
 /** `folder`: where QEMU was started. */
 export async function graphFrom(
   [devices, nodes, graph]: readonly unknown[],
-  machine: Pick<VirtualMachine, 'execute' | 'openFiles'>,
+  machine: TellsFiles,
   folder: string | undefined,
 ): Promise<BlockGraph> {
   const found = readNodes(nodes);

@@ -2,10 +2,10 @@
 import type { Call, JobsPage } from '../core/block-jobs.ts';
 import { failure } from '../core/errors.ts';
 import type { ListJobsRequest } from '../core/requests.ts';
-import { notThere } from '../core/rights.ts';
+import { mayRead, notThere } from '../core/rights.ts';
 import { BY_AGE, page, stateFilter } from '../core/rules/list.ts';
 import type { EndedJob } from './ended-job.ts';
-import { isReadable, type Known } from './find-job.ts';
+import type { Known } from './find-job.ts';
 import { type ForeignSite, foreignJobs } from './foreign-jobs.ts';
 import type { JobLog } from './job-log.ts';
 import type { JobViews } from './job-views.ts';
@@ -25,7 +25,7 @@ export async function listJobs(
   const isOfDomain = ({ job: { accepted } }: JobLog | EndedJob) =>
     domain === '' || accepted.domain === domain || accepted.domainUuid === uuid;
   const ofDomain = jobs.known.newestFirst.filter(isOfDomain);
-  const readable = ofDomain.filter((log) => isReadable(log, call));
+  const readable = ofDomain.filter((log) => mayRead(call, log.job));
   if (domain !== '' && machine === undefined && readable.length === 0) {
     const hidden = machines.nameOf(domain) ?? ofDomain[0]?.job.accepted.domain;
     notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, hidden);

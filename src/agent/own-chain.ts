@@ -8,7 +8,7 @@ import { resolveFrom } from '../core/chain-images.ts';
 import { STORAGES } from '../core/disks/drivers.ts';
 import { fail } from '../core/errors.ts';
 import { type Qcow2Header, READ_ONLY_DRIVERS } from '../core/image-header.ts';
-import type { Backing } from '../core/plans/copy.ts';
+import type { Backing } from '../core/plans/copy-ends.ts';
 import { fileKey } from './files.ts';
 import { type Allowed, checkAllowed, lookAtExisting, mustBeWithin, readHeader } from './place.ts';
 

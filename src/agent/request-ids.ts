@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import type { RequestMark } from '../core/journal-entry.ts';
+import { mayRead } from '../core/rights.ts';
 import { type EndedJob, openedLog } from './ended-job.ts';
-import { isReadable } from './find-job.ts';
 import type { JobLog } from './job-log.ts';
 
 /** A request that may be repeated; '' asks for no protection. */
@@ -74,7 +74,7 @@ export class RequestIds {
       const log = this.#find(done.job);
       return log === undefined ? [] : [{ digest: done.digest, log }];
     });
-    return found.find(({ log }) => !log.refused && isReadable(log, call));
+    return found.find(({ log }) => !log.refused && mayRead(call, log.job));
   }
 
   /** Takes up what an earlier service wrote down. */

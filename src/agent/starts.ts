@@ -5,10 +5,9 @@ import { type Failure, fail, failure } from '../core/errors.ts';
 import { writtenBy } from '../core/job-facts.ts';
 import type { Accepted, JobKind } from '../core/journal-entry.ts';
 import type { StartRequest } from '../core/requests.ts';
-import { may, mustOperate } from '../core/rights.ts';
+import { may, mayRead, mustOperate } from '../core/rights.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { fileKey } from './files.ts';
-import { isReadable } from './find-job.ts';
 import { graphsOf } from './graphs.ts';
 import type { Identity } from './identity.ts';
 import type { JobLog } from './job-log.ts';
@@ -140,7 +139,7 @@ export class Starts {
     const path = writtenBy(accepted);
     if (path === undefined) return;
     const user = await writerOf(path, this.#options.jobs.known.active);
-    const by = user && (isReadable(user, call) ? `job ${user.job.accepted.job}` : 'another job');
+    const by = user && (mayRead(call, user.job) ? `job ${user.job.accepted.job}` : 'another job');
     if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
     const names = new Set([path, await fileKey(path)]);
     if (![...names].every((name) => taken.take(name))) {

@@ -4,7 +4,7 @@ import { EXIT, type ExitCode, worstOf } from './exit.ts';
 import { failureInWords } from './failure.ts';
 import { type Followed, type Following, follow } from './follow.ts';
 import type { Session } from './session.ts';
-import { displayFor } from './show/display.ts';
+import { displayFor } from './show/displays.ts';
 import { diskOf } from './show/job.ts';
 import { jsonOfError, resultLine } from './show/json.ts';
 import { hasPivoted, headlineOf, outcomeInWords } from './show/outcome.ts';

@@ -6,6 +6,7 @@
 import type { Disk, Image } from './chain.ts';
 import type { Failure } from './errors.ts';
 import type { ForeignJobs } from './foreign-job.ts';
+import type { Rights } from './grant.ts';
 import type { JobEvent } from './job-event.ts';
 import type { JobView, PublicAccepted } from './job-view.ts';
 import type { PlannedStep } from './plans/preview.ts';
@@ -24,7 +25,6 @@ import type {
   SetSpeedRequest,
   WatchRequest,
 } from './requests.ts';
-import type { Rights } from './rights.ts';
 
 /** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
 export interface Call {

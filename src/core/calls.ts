@@ -4,8 +4,8 @@
  * routes calls goes by it; the comments of proto/ are compared with it.
  */
 import type { BlockJobs, Call, Requests, Started } from './block-jobs.ts';
+import type { Right } from './grant.ts';
 import type { JobView } from './job-view.ts';
-import type { Right } from './rights.ts';
 import { checkAbort } from './rules/abort.ts';
 import { checkPause, parseSetSpeed } from './rules/change.ts';
 import { parseCheckOperation } from './rules/check-operation.ts';

@@ -1,31 +1,16 @@
 /** What a caller may do on which domains: asked by the domain that was found, at the moment when it is acted on. */
 import type { Call } from './block-jobs.ts';
 import { BlockJobError, type Failure, failure } from './errors.ts';
-import { fits } from './pattern.ts';
+import { allows, type Right } from './grant.ts';
 import type { JobRef } from './requests.ts';
-
-export type Right = 'read' | 'operate';
-
-/** Patterns of the names of domains. Who may operate may read. */
-export interface Grant {
-  readonly read: readonly string[];
-  readonly operate: readonly string[];
-}
-
-/** As JSON. It travels with each call from gateway to agent. */
-export const LARGEST_GRANT_BYTES = 16 * 1024;
-
-/** As they are now. */
-export type Rights = () => Grant;
-
-export function allows({ read, operate }: Grant, right: Right, domain: string): boolean {
-  const isOne = (pattern: string) => fits(domain, pattern);
-  return operate.some(isOne) || (right === 'read' && read.some(isOne));
-}
 
 /** Where no policy was asked, everything. */
 export function may({ rights = [] }: Call, right: Right, domain: string): boolean {
   return rights.every((now) => allows(now(), right, domain));
+}
+
+export function mayRead(call: Call, { accepted }: { readonly accepted: { readonly domain: string } }): boolean {
+  return may(call, 'read', accepted.domain);
 }
 
 /** Throws CALLER_NOT_ALLOWED for who may read the domain, and `unknown`, as if it were not there, for who may not. */

@@ -2,9 +2,10 @@
 import type { Call } from '../core/block-jobs.ts';
 import { NOT_OURS } from '../core/catalogue.ts';
 import { BlockJobError, fail, failure } from '../core/errors.ts';
+import type { Right } from '../core/grant.ts';
 import type { JobView } from '../core/job-view.ts';
 import type { JobRef } from '../core/requests.ts';
-import { may, mustOperate, notThere, type Right, unknownFor } from '../core/rights.ts';
+import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import type { Agent, Agents } from './agents.ts';
 import type { Directory, Found, Host, Seeing } from './directory.ts';

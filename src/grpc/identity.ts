@@ -1,7 +1,7 @@
 /** Who a caller is: as its certificate says, or as a gateway that is trusted with it has passed it on. */
 import type { Metadata } from '@grpc/grpc-js';
 import { type Failure, failure } from '../core/errors.ts';
-import type { Grant } from '../core/rights.ts';
+import type { Grant } from '../core/grant.ts';
 import { isRecord } from '../lib/record.ts';
 
 /** Whose call this is, where a gateway passes it on; percent-encoded. */

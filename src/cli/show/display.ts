@@ -1,9 +1,5 @@
-/** What is seen of jobs while they run: bars on a terminal, else lines; or, for programs, the events themselves. */
-import { fromMs, type Job, type JobEvent, JobEvent_Type, type Retry } from '../../client/index.ts';
-import type { Session } from '../session.ts';
-import { Bars } from './bars.ts';
-import { diskOf, progressOf, stateOf } from './job.ts';
-import { jsonOfEvent } from './json.ts';
+/** Whatever shows jobs while they run. */
+import type { fromMs, Job, JobEvent, Retry } from '../../client/index.ts';
 
 export interface Display {
   /** How often progress is worth being told. */
@@ -12,70 +8,4 @@ export interface Display {
   /** The service is away. */
   lost(retry: Retry): void;
   close(): void;
-}
-
-export function displayFor(session: Session, { isVerbose }: { isVerbose: boolean }): Display {
-  if (session.isJson) return new Objects(session, isVerbose);
-  if (!isVerbose) return new Quiet(session);
-  return session.terminal.stderr.isTTY === true ? new Bars(session) : new Lines(session);
-}
-
-/** Says only that the service is away, and once. */
-class Quiet implements Display {
-  readonly progressInterval = fromMs(60_000);
-  readonly session: Session;
-  #isLost = false;
-
-  constructor(session: Session) {
-    this.session = session;
-  }
-
-  show(_event: JobEvent, _job: Job): void {
-    if (this.#isLost) this.session.note('the service is back');
-    this.#isLost = false;
-  }
-
-  lost({ error }: Retry): void {
-    if (!this.#isLost) this.session.note(lostInWords(error.message));
-    this.#isLost = true;
-  }
-
-  close(): void {}
-}
-
-/** One line for each change of state, and now and then for the progress. */
-class Lines extends Quiet {
-  override readonly progressInterval = fromMs(5000);
-  readonly #states = new Map<string, string>();
-
-  override show(event: JobEvent, job: Job): void {
-    super.show(event, job);
-    const state = stateOf(job);
-    const isProgress = event.type === JobEvent_Type.TYPE_PROGRESS;
-    if (!isProgress && this.#states.get(job.id) === state) return;
-    this.#states.set(job.id, state);
-    const time = event.time?.toISOString().slice(11, 19) ?? '';
-    this.session.note([time, diskOf(job), state, progressOf(job)].filter((part) => part !== '').join('  '));
-  }
-}
-
-class Objects extends Quiet {
-  override readonly progressInterval = fromMs(1000);
-  readonly #withProgress: boolean;
-
-  constructor(session: Session, withProgress: boolean) {
-    super(session);
-    this.#withProgress = withProgress;
-  }
-
-  override show(event: JobEvent, job: Job): void {
-    super.show(event, job);
-    const isProgress = event.type === JobEvent_Type.TYPE_PROGRESS || event.type === JobEvent_Type.TYPE_HEARTBEAT;
-    if (isProgress && !this.#withProgress) return;
-    this.session.tell({ type: 'event', event: jsonOfEvent(event) }, []);
-  }
-}
-
-function lostInWords(why: string): string {
-  return `the service does not answer (${why}); the jobs go on, and so does this when it is back`;
 }

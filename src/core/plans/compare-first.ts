@@ -2,7 +2,7 @@
 import { nbdUri } from '../destination.ts';
 import type { JobOptions } from '../job-options.ts';
 import { VERIFY_STEP } from '../reuse.ts';
-import type { CopyDestination, CopySource } from './copy.ts';
+import type { CopyDestination, CopySource } from './copy-ends.ts';
 import { namesOf } from './names.ts';
 import type { Step } from './step.ts';
 

@@ -1,85 +1,15 @@
 /** The plan of a copy: its destination is made or opened, and then the mirror begins. */
-import type { Comparison } from '../comparison.ts';
-import type { Encryption, NbdServer } from '../destination.ts';
-import type { ImageFormat, JobOptions } from '../job-options.ts';
-import type { BackingStorage, BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
+import type { JobOptions } from '../job-options.ts';
+import type { BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
 import { compareFirst } from './compare-first.ts';
+import type { Backing, CopyDestination, CopySource, Storage } from './copy-ends.ts';
 import { format, luksKey } from './format.ts';
 import { backingNamesOf, namesOf } from './names.ts';
-import type { FileOwner, KnownFile, Plan, Step } from './step.ts';
+import type { Plan, Step } from './step.ts';
 import { addNode, startJob } from './steps.ts';
 
 /** A guest's own time-out for its disk is 30 seconds and more. */
 const OPEN_LIMIT_SECONDS = 5;
-
-export interface CopySource {
-  readonly node: string;
-  readonly virtualSizeBytes: number;
-  readonly clusterSizeBytes: number | undefined;
-  readonly extendedL2: boolean;
-  /** The host's page cache is bypassed (cache.direct). */
-  readonly cacheDirect: boolean;
-  readonly detectZeroes: string;
-  /** Copy the active image only: there is something below it. */
-  readonly topOnly: boolean;
-}
-
-/** How QEMU gets at the destination's bytes. */
-export type Storage =
-  | {
-      readonly driver: 'file' | 'host_device';
-      readonly filename: string;
-      /** What is there, and is used as it is. */
-      readonly file?: KnownFile;
-    }
-  | {
-      readonly driver: 'nbd';
-      readonly server: NbdServer;
-      readonly exportName: string;
-      readonly tlsCredentialsId: string;
-      readonly tlsHostname: string;
-      /** QEMU takes a limit for how long it waits for the server when it opens it. */
-      readonly opensInTime: boolean;
-    };
-
-/** An image that is below the destination, or is to be. */
-export type Backing =
-  /** A node that is open already: an image of the source's chain. */
-  | { readonly is: 'NODE'; readonly node: string }
-  /** An image of the destination's own chain: to be opened. */
-  | {
-      readonly is: 'IMAGE';
-      readonly path: string;
-      readonly driver: string;
-      readonly storage: BackingStorage;
-      /** What was found there: no other is opened. */
-      readonly file?: KnownFile;
-      readonly below: Backing | undefined;
-    };
-
-export interface CopyDestination {
-  readonly storage: Storage;
-  readonly format: ImageFormat;
-  readonly encryption: Encryption | undefined;
-  /** What is to be made of it; undefined: it is used as it is. */
-  readonly make:
-    | undefined
-    /** A new file, or one of zero length that is there already. */
-    | {
-        readonly new: 'FILE';
-        readonly takeOver: boolean;
-        /** Undefined: nobody else than we. */
-        readonly owner: FileOwner | undefined;
-        readonly mode: number;
-      }
-    /** A block device gets a header. */
-    | { readonly new: 'HEADER' };
-  readonly backing: Backing | undefined;
-  /** What a new header says of the backing image. */
-  readonly backingName: { readonly file: string; readonly format: string } | undefined;
-  /** What it has to show before the copy begins. */
-  readonly verify?: Comparison['backing'];
-}
 
 export function planCopy(job: string, source: CopySource, destination: CopyDestination, options: JobOptions): Plan {
   const names = namesOf(job);

@@ -1,6 +1,6 @@
 /** The step that gives a destination its qcow2 header. */
 import type { Encryption } from '../destination.ts';
-import type { CopyDestination, CopySource } from './copy.ts';
+import type { CopyDestination, CopySource } from './copy-ends.ts';
 import { namesOf } from './names.ts';
 import type { Step } from './step.ts';
 

@@ -1,6 +1,7 @@
 /** How much there may be of what callers use up. What depends on a site is an option of the command line. */
+
+import { LARGEST_GRANT_BYTES } from '../../core/grant.ts';
 import { CALLER_LIMITS, type CallerLimits } from '../../core/limits.ts';
-import { LARGEST_GRANT_BYTES } from '../../core/rights.ts';
 
 export interface DoorLimits extends CallerLimits {
   /** How long calls go on on one that has become too old; watches are resumed on the next. */

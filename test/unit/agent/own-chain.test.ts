@@ -7,7 +7,7 @@ import { ownChain, usableQcow2 } from '../../../src/agent/own-chain.ts';
 import { readHeader } from '../../../src/agent/place.ts';
 import type { Image } from '../../../src/core/chain.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
-import type { Backing } from '../../../src/core/plans/copy.ts';
+import type { Backing } from '../../../src/core/plans/copy-ends.ts';
 import type { KnownFile } from '../../../src/core/plans/step.ts';
 import { anImage } from '../../support/image.ts';
 import { qcow2 } from '../../support/qcow2-header.ts';
