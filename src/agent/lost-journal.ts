@@ -5,8 +5,9 @@
 import type { Logger } from 'pino';
 import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../core/chain.ts';
 import { type Destination, encryptionOf, keyNeeded } from '../core/destination.ts';
+import type { JobKind } from '../core/job-options.ts';
 import { plainOptions } from '../core/job-options.ts';
-import type { Accepted, AcceptedDestination, JobKind } from '../core/journal-entry.ts';
+import type { Accepted, AcceptedDestination } from '../core/journal-entry.ts';
 import { isJobId, namesOf } from '../core/plans/names.ts';
 import type { QemuJob } from '../core/qemu/replies.ts';
 import { formatOf } from './destination.ts';

@@ -1,6 +1,6 @@
 /** What each version of QEMU can do: asked once a version and package, as the answer costs that QEMU 20 MB for good. */
 import { fail } from '../core/errors.ts';
-import type { JobKind } from '../core/journal-entry.ts';
+import type { JobKind } from '../core/job-options.ts';
 import { missing, readSchema, type Schema } from '../core/qemu/features.ts';
 import { Refused } from '../qmp/errors.ts';
 import type { Identity } from './identity.ts';

@@ -1,6 +1,7 @@
 /** What there is, in numbers, for those who measure: without a name of a domain, a job, a file or a caller. */
 
-import type { JobKind, PauseReason } from './journal-entry.ts';
+import type { JobKind } from './job-options.ts';
+import type { PauseReason } from './journal-entry.ts';
 import type { Convergence } from './progress.ts';
 import type { JobState } from './transitions.ts';
 

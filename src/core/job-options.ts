@@ -1,5 +1,6 @@
 /** A job's options as understood: nothing is unspecified any more. */
 
+export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
 export type ImageFormat = 'RAW' | 'QCOW2';
 export type WriteMode = 'BACKGROUND' | 'BLOCKING';
 export type OnReady = 'HOLD' | 'PIVOT' | 'FINISH';

@@ -6,13 +6,12 @@ import type { Destination, Encryption } from './destination.ts';
 import type { Loss } from './disks/judge.ts';
 import type { Failure } from './errors.ts';
 import type { Handover, HeaderOnDisk } from './handover.ts';
-import type { ImageFormat, JobOptions, PauseGuest } from './job-options.ts';
+import type { ImageFormat, JobKind, JobOptions, PauseGuest } from './job-options.ts';
 import type { Outcome } from './outcome.ts';
 import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
 import type { Reused } from './reuse.ts';
 import type { UsedFile } from './used-file.ts';
 
-export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
 
 /**

@@ -4,7 +4,8 @@
  * happens at a `tick`, one step each.
  */
 import type { HeaderOnDisk } from '../../src/core/handover.ts';
-import type { DeviceOn, JobKind } from '../../src/core/journal-entry.ts';
+import type { JobKind } from '../../src/core/job-options.ts';
+import type { DeviceOn } from '../../src/core/journal-entry.ts';
 import type { Seen, SeenJob } from '../../src/core/moves.ts';
 import type { GuestCommand, QmpCommand } from '../../src/core/qemu/commands.ts';
 import type { QemuJobStatus } from '../../src/core/qemu/replies.ts';

@@ -6,7 +6,8 @@ import { DestinationContent, Job_State, PauseReason } from '../../generated/bloc
 import { encodeLine } from '../../src/agent/journal.ts';
 import type { Leftover } from '../../src/core/block-jobs.ts';
 import { ending } from '../../src/core/ending.ts';
-import type { Accepted, Concluded, EntryBody, JobKind, JournalEntry } from '../../src/core/journal-entry.ts';
+import type { JobKind } from '../../src/core/job-options.ts';
+import type { Accepted, Concluded, EntryBody, JournalEntry } from '../../src/core/journal-entry.ts';
 import { TABLE as NEXT_MOVES } from '../../src/core/next-move.ts';
 import { outcomeOf } from '../../src/core/outcome.ts';
 import { ALLOWED } from '../../src/core/transitions.ts';

@@ -3,7 +3,7 @@
  * carry features back into old numbers. Layout of the answer: QEMU docs/devel/qapi-code-gen.rst, "Client JSON Protocol
  * introspection".
  */
-import type { JobKind } from '../journal-entry.ts';
+import type { JobKind } from '../job-options.ts';
 import { list, requiredText, text } from './replies.ts';
 
 /**
