@@ -38,7 +38,7 @@ export class Claims {
   readonly #arrived = new Set<string>();
   /** The epochs of those that are ours. */
   readonly #held = new Map<string, bigint>();
-  readonly #contested = new Map<string, string>();
+  readonly #contested = new Map<string, string | undefined>();
   /** Those that must be looked at. */
   readonly #open = new Set<string>();
   /** Until the agent has known all that runs here nothing is given up. */
@@ -102,7 +102,7 @@ export class Claims {
     return this.#held.get(id);
   }
 
-  /** Whose it is instead, as far as we know. */
+  /** Whose it is instead, as far as that is known. */
   ownerOf(id: string): string | undefined {
     return this.#contested.get(id);
   }
@@ -207,8 +207,8 @@ export class Claims {
 
   #apply({ domain: { id }, decision }: Case, writtenAt: bigint | undefined): void {
     const { log } = this.#options;
-    const contested = this.#contested.get(id);
-    this.#contested.delete(id);
+    const wasWith = this.ownerOf(id);
+    const wasContested = this.#contested.delete(id);
     switch (decision.do) {
       case 'claim':
         this.#arrived.delete(id);
@@ -222,7 +222,7 @@ export class Claims {
       case 'contest':
         this.#held.delete(id);
         this.#contested.set(id, decision.owner);
-        if (contested !== decision.owner) {
+        if (!wasContested || wasWith !== decision.owner) {
           log.error({ domain: id, owner: decision.owner }, 'the domain runs here too, and is not changed here');
         }
         return;

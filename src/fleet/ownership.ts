@@ -31,7 +31,7 @@ export type Decision =
   | { readonly do: 'claim'; readonly unless: string | undefined }
   | { readonly do: 'release' }
   /** It runs here, and is another's. Two QEMUs may be running on one disk: nothing is done until one gives in. */
-  | { readonly do: 'contest'; readonly owner: string }
+  | { readonly do: 'contest'; readonly owner: string | undefined }
   /** It is none of our business. */
   | { readonly do: 'nothing' };
 
@@ -45,7 +45,7 @@ export function decide({ me, here, arrived, seen, ownerIsThere }: Situation): De
     return ours ? { do: 'release' } : { do: 'nothing' };
   }
   if (seen === undefined) return { do: 'claim', unless: undefined };
-  if (seen === 'unreadable') return { do: 'contest', owner: 'unknown' };
+  if (seen === 'unreadable') return { do: 'contest', owner: undefined };
   if (seen.host === me.host) {
     const same = seen.instance === me.instance && seen.name === here.name;
     return same ? { do: 'keep', epoch: seen.epoch } : { do: 'claim', unless: undefined };

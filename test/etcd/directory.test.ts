@@ -274,7 +274,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     await using a = Member.on(server.url, 'a');
     await a.own(TWO);
     a.run(ONE, TWO);
-    expect(await a.verdict(ONE)).toBe('not-owner: unknown');
+    expect(await a.verdict(ONE)).toBe('not-owner: undefined');
     await server.ctl('del', domainKey(ONE));
     await until('that it is free', a.changes, () => a.owns(ONE));
   });

@@ -26,7 +26,7 @@ const cases: readonly [what: string, situation: Partial<Situation>, decision: De
     { here: web, arrived: true, seen: theirs, ownerIsThere: true },
     { do: 'claim', unless: undefined },
   ],
-  ['here, and not understood', { here: web, arrived: true, seen: 'unreadable' }, { do: 'contest', owner: 'unknown' }],
+  ['here, and not understood', { here: web, arrived: true, seen: 'unreadable' }, { do: 'contest', owner: undefined }],
 ];
 
 describe('a domain', () => {
