@@ -136,7 +136,7 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   [83, /^block copy still active: block job '.*' not ready for pivot yet$/, 'JOB_NOT_READY', 'PIVOT_UNSUPPORTED'],
   [8, /^invalid argument: disk \w+ does not have an active block job$/, 'JOB_ENDED', 'DISK_HAS_NO_JOB'],
   [1, /'blockdev-add': (Image is not in qcow2 format|Unsupported cluster size: 2\^0)$/, 'FORMAT_UNKNOWN'],
-  [55, /^Requested operation is not valid: format of backing image '.*' of image '.*' was not spec/, 'FORMAT_UNKNOWN'],
+  [55, /^Requested operation is not valid: format of backing image '.*' of image '.*' was not spec/, 'CHAIN_UNUSABLE'],
   [
     38,
     /^Cannot access backing file '.*' of storage file '.*' \(as uid:\d+, gid:\d+\): No such file or directory$/,
