@@ -95,6 +95,8 @@ const AFTER: Readonly<Record<Reason, string>> = {
   PATH_REPLACED: MEND,
   PLAN_CHANGED: MEND,
   QEMU_REFUSED: MEND,
+  REFUSED_BY_QEMU: MEND,
+  REASON_UNKNOWN: MEND,
   JOB_LOST: 'Look whether the VM runs still, and start the job again.',
   NOT_ON_DISK: 'Keep all images, and read the outcome: what was written may not be on disk.',
   BUG: "Look into the service's log for that id, please, and report it.",

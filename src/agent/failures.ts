@@ -1,6 +1,6 @@
 /** What QEMU, the monitor and the file system say when they say no, in the words of the catalogue. */
 
-import { errnoIn, failureOfErrno } from '../core/errno.ts';
+import { errnoIn, failureOfCall, failureOfErrno } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure } from '../core/errors.ts';
 import { isNbd, nbdFailure } from '../core/qemu/nbd-words.ts';
 import { isNoRoom } from '../core/qemu/no-room.ts';
@@ -24,14 +24,14 @@ export function failureFrom(
   if (error instanceof BlockJobError) return error.failure;
   if (error instanceof Refused) return refused(error.qemuClass, error.desc, about);
   if (error instanceof QmpError) return failure('QEMU_UNREACHABLE', { domain: about.domain, why: error.message });
-  return fileSystem(error, about.path);
+  return failureOfCall(error, about.path);
 }
 
 /** What speaks against writing into a folder of the service's own. Undefined: a bug. */
 export function stateFailureFrom(error: unknown, path: string): Failure | undefined {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   // There is no destination of a caller's that could be missing, or be there.
-  if (!ANY_FILE.has(code)) return failureFrom(error, { domain: '', path, doing: '' });
+  if (!ANY_FILE.has(code) && !ONE_FILE.has(code)) return failureFrom(error, { domain: '', path, doing: '' });
   const wayOut = 'somebody has changed the state folder: put back what was there, and restart the service';
   return failure('STORAGE_FAILED', { doing: `writing into ${path}`, why: code, wayOut }, { path });
 }
@@ -46,7 +46,10 @@ export function refused(
   about: { domain: string; path: string; doing: string },
 ): Failure {
   const qemu = { qemuClass, qemuText: desc };
-  const overNbd = isNbd(about.path) ? nbdFailure(desc, about) : undefined;
+  const ofSystem = systemFailure(desc, about);
+  // Whatever it was about to do: with a server, too.
+  const isLimit = ofSystem?.reason === 'LIMIT_REACHED';
+  const overNbd = isNbd(about.path) && !isLimit ? nbdFailure(desc, about) : undefined;
   if (overNbd !== undefined) return { ...overNbd, metadata: { ...overNbd.metadata, ...qemu } };
   if (isNoRoom(desc)) return failure('NO_SPACE', { path: about.path, why: desc }, qemu);
   if (/permission denied|operation not permitted|read-only file system/i.test(desc)) {
@@ -63,22 +66,17 @@ export function refused(
   if (/different sizes|smaller or equal to the\s+actual size/i.test(desc)) {
     return failure('EXPORT_SIZE_DIFFERS', { path: about.path }, qemu);
   }
-  const ofSystem = systemFailure(desc, about);
   if (ofSystem !== undefined) return { ...ofSystem, metadata: { ...ofSystem.metadata, ...qemu } };
-  return failure('QEMU_REFUSED', { doing: about.doing, qemuText: desc }, { qemuClass });
+  return failure('REFUSED_BY_QEMU', { domain: about.domain, doing: about.doing, qemuText: desc }, { qemuClass });
 }
 
 /** QEMU may mean any of the files that it uses: so of files that are there or not it is believed in its own words alone. */
-const ANY_FILE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG']);
+const ANY_FILE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ']);
+/** They speak of a destination, too, and are believed of QEMU. */
+const ONE_FILE: ReadonlySet<string> = new Set(['EBUSY', 'ETXTBSY']);
 
 function systemFailure(desc: string, { path, domain }: { path: string; domain: string }): Failure | undefined {
   const errno = errnoIn(desc);
   if (errno === undefined || ANY_FILE.has(errno)) return undefined;
   return failureOfErrno(errno, { path, said: desc, call: '', who: `the QEMU of domain ${domain}` });
-}
-
-function fileSystem(error: unknown, path: string): Failure | undefined {
-  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
-  const call = 'syscall' in error && typeof error.syscall === 'string' ? error.syscall : '';
-  return failureOfErrno(error.code, { path, said: error.code, call, who: 'the service' });
 }

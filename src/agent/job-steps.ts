@@ -44,8 +44,6 @@ function isOver(step: StepState | undefined): boolean {
   return step === 'DONE' || step === 'REFUSED';
 }
 
-const LEFT_OPEN = { doing: 'taking back the start', qemuText: 'a node of the destination is still open' };
-
 export class JobSteps {
   readonly madeIn = new MadeIn();
   readonly #log: JobLog;
@@ -101,7 +99,9 @@ export class JobSteps {
       await this.#log.append({ entry: 'undo-started', step: name, failure: why });
       try {
         // What could not be closed still uses what is below it.
-        if ([...this.#job.steps.values()].includes('UNDO_FAILED')) fail('QEMU_REFUSED', LEFT_OPEN);
+        if ([...this.#job.steps.values()].includes('UNDO_FAILED')) {
+          fail('DESTINATION_IN_USE', { path: this.#about.path, by: 'a node of it is still open in QEMU' });
+        }
         await performAgain(undo, this.#workplace(qemu));
       } catch (error) {
         if (isUnreachable(error)) throw error;
@@ -140,7 +140,8 @@ export class JobSteps {
     const job = (await machine.jobs()).find((one) => one.id === id);
     const error = job?.error ?? machine.heardEnds.errorOf(id);
     const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
-    return refused('GenericError', error ?? 'the job is gone', { ...this.#about, doing });
+    if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before anybody saw its end' });
+    return refused('GenericError', error, { ...this.#about, doing });
   }
 
   /**

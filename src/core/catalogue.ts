@@ -413,10 +413,15 @@ export const catalogue = {
     libvirt: '-',
     text: 'the plan is no longer true: <why>; ask for a new one',
   },
-  QEMU_REFUSED: {
-    code: 'INTERNAL',
+  REFUSED_BY_QEMU: {
+    code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'QEMU refused or failed: <doing>: {qemuText}',
+    text: 'the QEMU of domain {domain} refused or failed: <doing>: "{qemuText}"; mend what it names (its log may say more), and try again',
+  },
+  REASON_UNKNOWN: {
+    code: 'FAILED_PRECONDITION',
+    libvirt: '-',
+    text: 'another version of this service says no for a reason that this one does not know ({otherReason}): <said>; have both of one version',
   },
   JOB_LOST: {
     code: 'ABORTED',

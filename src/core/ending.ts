@@ -138,7 +138,7 @@ function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | und
   if (errno !== undefined && isOfStorage(errno)) {
     return failure('STORAGE_FAILED', { doing, why: qemuText, wayOut: LOOK }, { ...at, qemuText });
   }
-  return failure('QEMU_REFUSED', { doing, qemuText }, at);
+  return failure('REFUSED_BY_QEMU', { domain: accepted.domain, doing, qemuText }, at);
 }
 
 /** Whichever image the job writes. */

@@ -37,6 +37,10 @@ const limit =
   (hint: string) =>
   ({ path, said, who }: About): Failure =>
     failure('LIMIT_REACHED', { who, path, why: said, wayOut: hint });
+const inUse =
+  (by: string) =>
+  ({ path, said, call }: About): Failure =>
+    failure('DESTINATION_IN_USE', { path, by: `${said}${call === '' ? '' : ` (${call})`}: ${by}` });
 const missing = ({ path }: About): Failure => failure('DESTINATION_MISSING', { path });
 const exists = ({ path }: About): Failure => failure('DESTINATION_EXISTS', { path });
 const invalid = (problem: string) => (): Failure => invalidField('destination.file', problem).failure;
@@ -48,11 +52,18 @@ const ROWS: Readonly<Record<string, Row>> = {
   ENOTDIR: ['Not a directory', invalid('goes through a file as if it was a folder')],
   EEXIST: ['File exists', exists],
   EISDIR: ['Is a directory', exists],
+  EILSEQ: [
+    'Invalid or incomplete multibyte or wide character',
+    invalid('has characters that its file system does not take'),
+  ],
   ENAMETOOLONG: ['File name too long', invalid('is too long for its file system')],
   EACCES: ['Permission denied', denied('its mode, or that of a folder on the way, does not allow it')],
   EPERM: ['Operation not permitted', denied('the file is immutable, or a security policy forbids it')],
   EROFS: ['Read-only file system', denied('the file system is read-only')],
   ELOOP: ['Too many levels of symbolic links', denied('it is a symbolic link')],
+  ENOKEY: ['Required key not available', denied('the key of its encrypted folder is not there')],
+  EBUSY: ['Device or resource busy', inUse('the kernel has it, as a mount, a swap space or a part of another device')],
+  ETXTBSY: ['Text file busy', inUse('it runs as a program, or is a swap space')],
   ENOSPC: ['No space left on device', noSpace('the file system is full')],
   EDQUOT: ['Disk quota exceeded', noSpace('the quota is used up')],
   EFBIG: ['File too large', ({ path, said }) => failure('FILE_TOO_LARGE', { path, why: said })],
@@ -62,6 +73,8 @@ const ROWS: Readonly<Record<string, Row>> = {
   EIO: ['Input/output error', broken(LOOK)],
   EREMOTEIO: ['Remote I/O error', broken(LOOK)],
   EUCLEAN: ['Structure needs cleaning', broken('its file system is damaged: check it')],
+  EBADMSG: ['Bad message', broken('its file system is damaged: check it')],
+  ENOMEDIUM: ['No medium found', broken('its drive is empty')],
   ESTALE: ['Stale file handle', broken('its server knows it no longer: mount it again')],
   ENXIO: ['No such device or address', broken('its device is gone')],
   ENODEV: ['No such device', broken('its device is gone')],
@@ -78,6 +91,20 @@ export function isOfStorage(errno: string): boolean {
 /** Undefined for a number that is in no row. */
 export function failureOfErrno(errno: string, about: About): Failure | undefined {
   return ROWS[errno]?.[1](about);
+}
+
+/** A descriptor that is closed, an address that is none: nobody else can have made these. */
+const OURS: ReadonlySet<string> = new Set(['EBADF', 'EFAULT']);
+
+/** What the kernel, or a file system, says to a call of the service itself. Undefined: nobody said anything, or we are wrong. */
+export function failureOfCall(error: unknown, path: string): Failure | undefined {
+  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
+  const { code } = error;
+  const call = 'syscall' in error && typeof error.syscall === 'string' ? error.syscall : '';
+  const inTable = failureOfErrno(code, { path, said: code, call, who: 'the service' });
+  if (inTable !== undefined || call === '' || OURS.has(code)) return inTable;
+  const wayOut = 'its file system does not do that: see the log of the kernel, or use another one';
+  return failure('STORAGE_FAILED', { doing: `using ${path} (${call})`, why: code, wayOut }, { path });
 }
 
 /** The number that QEMU's text ends with, in words; undefined: none. */

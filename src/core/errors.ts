@@ -48,7 +48,8 @@ type Values = Readonly<Record<string, string | number | bigint>>;
 
 function made(reason: Reason, slots: Values, beyond: Beyond = {}): Omit<Failure, 'violations'> {
   const { text } = catalogue[reason];
-  const data = text.matchAll(/\{(\w+)\}/g).map(([, name = '']) => [name, String(slots[name] ?? '?')] as const);
+  const names = [...text.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name);
+  const data = names.map((name) => [name, String(slots[name] ?? '?')] as const);
   return {
     reason,
     text: text.replaceAll(/[{<](\w+)[}>]/g, (_, name: string) => String(slots[name] ?? '?')),
@@ -63,6 +64,13 @@ export function failure<R extends Reason, const S extends Slots<R>>(
   beyond?: Beyond,
 ): Failure {
   return made(reason, slots, beyond);
+}
+
+/** As it is said here: another version of this service, which says it or has written it down, may know more reasons. */
+export function known(why: Failure): Failure {
+  if (Object.hasOwn(catalogue, why.reason)) return why;
+  const { reason, text, metadata } = failure('REASON_UNKNOWN', { otherReason: why.reason, said: why.text });
+  return { reason, text, metadata: { ...why.metadata, ...metadata } };
 }
 
 /** Makes a violation: a failure of one field of the request. */
@@ -83,7 +91,7 @@ export class BlockJobError extends Error {
 
   constructor(why: Failure, { hides, ...options }: { cause?: unknown; hides?: Failure } = {}) {
     super(`${why.reason}: ${why.text}`, options);
-    this.failure = why;
+    this.failure = known(why);
     this.hides = hides;
   }
 

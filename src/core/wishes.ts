@@ -1,5 +1,6 @@
 /** What is wanted otherwise of a job that goes on: another limit, a pause, that it goes on again. */
 import { type Failure, failure } from './errors.ts';
+import type { Job } from './job.ts';
 import type { EntryBody } from './journal-entry.ts';
 import type { Asking, Move } from './moves.ts';
 import type { QmpCommand } from './qemu/commands.ts';
@@ -55,17 +56,19 @@ export function refusedChange(going: Going): Move | undefined {
   const { job, state, refused } = going;
   const { wantsBandwidth, wantsPaused } = job;
   const late = takesChanges(going.now.status) ? undefined : failure('JOB_ENDING', { job: job.accepted.job, state });
-  const speed = late ?? inWords('setting the limit', refused.speed);
+  const speed = late ?? inWords(job, 'setting the limit', refused.speed);
   if (wantsBandwidth !== undefined && speed !== undefined) {
     return record({ entry: 'change-refused', change: 'SPEED', failure: speed });
   }
-  const pause = late ?? (wantsPaused ? inWords('pausing', refused.pause) : inWords('resuming', refused.resume));
+  const pause =
+    late ?? (wantsPaused ? inWords(job, 'pausing', refused.pause) : inWords(job, 'resuming', refused.resume));
   if (wantsPaused === undefined || pause === undefined) return undefined;
   return record({ entry: 'change-refused', change: 'PAUSE', failure: pause });
 }
 
-function inWords(doing: string, qemuText: string | undefined): Failure | undefined {
-  return qemuText === undefined ? undefined : failure('QEMU_REFUSED', { doing, qemuText });
+function inWords({ accepted }: Job, doing: string, qemuText: string | undefined): Failure | undefined {
+  const { domain } = accepted;
+  return qemuText === undefined ? undefined : failure('REFUSED_BY_QEMU', { domain, doing, qemuText });
 }
 
 /** Without room a job that was paused for want of it pauses again at once; that it was resumed is true all the same. */

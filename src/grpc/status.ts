@@ -5,7 +5,8 @@ import type { Any } from '../../generated/google/protobuf/any.ts';
 import { BadRequest, ErrorInfo, PreconditionFailure, RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import { type Code, catalogue, type Reason } from '../core/catalogue.ts';
-import { BlockJobError, type Failure, failure } from '../core/errors.ts';
+import { failureOfCall } from '../core/errno.ts';
+import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
 
 const DOMAIN = 'blockjob';
 /**
@@ -13,6 +14,14 @@ const DOMAIN = 'blockjob';
  * have used up is looked for again.
  */
 const RETRY_SECONDS = 1n;
+/** What nobody looked for a file to learn: the kernel says it of any, and it is no bug. */
+const OF_SYSTEM: ReadonlySet<Reason> = new Set([
+  'ACCESS_DENIED',
+  'FILE_TOO_LARGE',
+  'LIMIT_REACHED',
+  'NO_SPACE',
+  'STORAGE_FAILED',
+]);
 /** What others have used up, and give back. */
 const PASSES: ReadonlySet<Reason> = new Set(['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS']);
 /** Clients built on grpc-core lose a status whose details pass 8 KB, so no text may be longer than this. */
@@ -35,7 +44,8 @@ const CODES: Readonly<Record<Code, status>> = {
 };
 
 /** A failure as google.rpc.Status: what Job.error holds, and what travels with a refused call. */
-export function statusOf(why: Failure): Status {
+export function statusOf(said: Failure): Status {
+  const why = known(said);
   const { code } = catalogue[why.reason];
   const metadata = Object.fromEntries(Object.entries(why.metadata).map(([key, value]) => [key, short(value)]));
   const details = [any('ErrorInfo', ErrorInfo.encode({ reason: why.reason, domain: DOMAIN, metadata }).finish())];
@@ -64,6 +74,12 @@ export function answerTo(error: unknown, log: Logger): StatusObject {
   const id = crypto.randomUUID();
   try {
     if (error instanceof BlockJobError) return answer(error.failure);
+    // Which file it is may be what the caller is not to know.
+    const ofSystem = failureOfCall(error, '?');
+    if (ofSystem !== undefined && OF_SYSTEM.has(ofSystem.reason)) {
+      log.warn({ err: error, id }, 'the system says no');
+      return answer(ofSystem);
+    }
     log.error({ err: error, id }, 'a bug');
   } catch (refusesToBeShown) {
     // The logger writes into errors and calls their getters: a frozen one, or a hostile one, makes it throw.

@@ -116,7 +116,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     await using here = await world();
     inject(here.qemu, 'refused', command, nth);
     const answer = await here.start(format);
-    expect(answer).toMatchObject({ failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: TEXT } } });
+    expect(answer).toMatchObject({ failure: { reason: 'REFUSED_BY_QEMU', metadata: { qemuText: TEXT } } });
     await here.expectNothingLeft();
   });
 
@@ -178,7 +178,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
       here.qemu.failNext('blockdev-mirror', TEXT);
       inject(here.qemu, how, command, nth);
       const answer = await here.start(format);
-      expect(answer).toMatchObject({ failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: TEXT } } });
+      expect(answer).toMatchObject({ failure: { reason: 'REFUSED_BY_QEMU', metadata: { qemuText: TEXT } } });
       await here.expectNothingLeft();
     });
   });
@@ -188,10 +188,10 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     here.qemu.failNext('blockdev-mirror', TEXT);
     here.qemu.failNext('blockdev-del', 'Node is held by the test');
     const answer = await here.start(format);
-    expect(answer).toMatchObject({ failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: TEXT } } });
+    expect(answer).toMatchObject({ failure: { reason: 'REFUSED_BY_QEMU', metadata: { qemuText: TEXT } } });
     const all = { domain: '', states: [], pageSize: 0, pageToken: '' };
     const { items: jobs } = await here.agent.agent.listJobs(all, PATIENT);
-    expect(jobs).toMatchObject([{ job: { state: 'FAILED', failure: { reason: 'QEMU_REFUSED' } } }]);
+    expect(jobs).toMatchObject([{ job: { state: 'FAILED', failure: { reason: 'REFUSED_BY_QEMU' } } }]);
     const { items: leftovers } = await here.agent.agent.listLeftovers(all, PATIENT);
     const job = jobs[0]?.job.accepted.job;
     const nodes = leftovers.filter(({ kind, jobId }) => kind === 'NODE' && jobId === job);

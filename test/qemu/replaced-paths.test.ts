@@ -14,7 +14,7 @@ const STARTS = 10;
 const OF_THE_HOST = 'of the host';
 /** Each is an answer to what was at the path at that moment. */
 const REFUSALS =
-  /^(PATH_REPLACED|PATH_DIFFERS_IN_QEMU|DESTINATION_(NOT_ALLOWED|MISSING|EXISTS)|ACCESS_DENIED|QEMU_REFUSED)$/;
+  /^(PATH_REPLACED|PATH_DIFFERS_IN_QEMU|DESTINATION_(NOT_ALLOWED|MISSING|EXISTS)|ACCESS_DENIED|REFUSED_BY_QEMU)$/;
 
 /** Exchanges the folder and a link of its name that leads out, as fast as it can, until its standard input ends. */
 const SWAPPING = `

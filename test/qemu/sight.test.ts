@@ -213,8 +213,8 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     expect((await site.service.getInfo(id)).state).toBe(Job_State.STATE_STARTING);
     await giveSocketBack(site, machine);
     expect(await again).toMatchObject({
-      reason: 'QEMU_REFUSED',
-      metadata: { qemuText: 'the job is gone' },
+      reason: 'JOB_LOST',
+      metadata: { why: 'it was gone before anybody saw its end' },
     });
     await expect(access(path)).rejects.toThrow('ENOENT');
   });

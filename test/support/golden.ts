@@ -151,8 +151,8 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   [67, /'directory' storage format is not directly supported by QEMU/, 'FORMAT_UNKNOWN'],
   [74, /^argument unsupported: Relative backing during copy not supported yet$/, 'RELATIVE_UNSUPPORTED'],
   [1, /'blockdev-(add|mirror)': Failed to get "write" lock/, 'DESTINATION_IN_USE'],
-  [1, /'blockdev-add': 'file' driver requires '.*' to be a regular file/, 'QEMU_REFUSED'],
-  [9, /^operation failed: failed to format image: /, 'QEMU_REFUSED'],
+  [1, /'blockdev-add': 'file' driver requires '.*' to be a regular file/, 'REFUSED_BY_QEMU'],
+  [9, /^operation failed: failed to format image: /, 'REFUSED_BY_QEMU'],
 ];
 
 /** The reasons that say what libvirt's error says; an error that the table does not know is a gap in the table. */

@@ -4720,7 +4720,7 @@ export const ReclaimResult: MessageFns<ReclaimResult> = {
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
  *   CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with
  *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
- *   QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.
+ *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.
@@ -4868,7 +4868,7 @@ export const BlockJobServiceService = {
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
-   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * REFUSED_BY_QEMU. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
    * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
    * as the first one, also after the end of the job. A client that leaves may have set it or not.
    */
@@ -4886,7 +4886,7 @@ export const BlockJobServiceService = {
    * QEMU: job-pause. libvirt has no such call.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
-   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * before it is paused), JOB_ENDED, REFUSED_BY_QEMU.
    * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    */
   pause: {
@@ -4902,7 +4902,7 @@ export const BlockJobServiceService = {
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, REFUSED_BY_QEMU.
    * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    */
   resume: {
@@ -5101,7 +5101,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
-   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * REFUSED_BY_QEMU. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
    * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
    * as the first one, also after the end of the job. A client that leaves may have set it or not.
    */
@@ -5111,7 +5111,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * QEMU: job-pause. libvirt has no such call.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
-   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * before it is paused), JOB_ENDED, REFUSED_BY_QEMU.
    * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    */
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
@@ -5119,7 +5119,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, REFUSED_BY_QEMU.
    * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    */
   resume: handleUnaryCall<ResumeRequest, ResumeResponse>;
@@ -5347,7 +5347,7 @@ export interface BlockJobServiceClient extends Client {
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
-   * QEMU_REFUSED. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
+   * REFUSED_BY_QEMU. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
    * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
    * as the first one, also after the end of the job. A client that leaves may have set it or not.
    */
@@ -5371,7 +5371,7 @@ export interface BlockJobServiceClient extends Client {
    * QEMU: job-pause. libvirt has no such call.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
-   * before it is paused), JOB_ENDED, QEMU_REFUSED.
+   * before it is paused), JOB_ENDED, REFUSED_BY_QEMU.
    * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
    */
   pause(
@@ -5393,7 +5393,7 @@ export interface BlockJobServiceClient extends Client {
    * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
    * the job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, QEMU_REFUSED.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, REFUSED_BY_QEMU.
    * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
    */
   resume(

@@ -539,6 +539,23 @@ export const ErrorReason = {
    */
   ERROR_REASON_GATEWAY_HEADER_INVALID: 990,
   /**
+   * ERROR_REASON_REFUSED_BY_QEMU - FAILED_PRECONDITION. QEMU refused a command, or ended a job with an error, in words for which there is no better reason
+   * here. A refused command has changed nothing, and the steps before it have been taken back. The keys qemuText and
+   * qemuClass are QEMU's own words; of a job that has failed there is no class.
+   * Do: mend what QEMU's own text names, and try again; its log may say more.
+   * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
+   * Keys: domain, qemuText, qemuClass.
+   */
+  ERROR_REASON_REFUSED_BY_QEMU: 961,
+  /**
+   * ERROR_REASON_REASON_UNKNOWN - FAILED_PRECONDITION. A service of another version, behind a gateway or before an upgrade, has said no, or has written
+   * it down, and its reason (key otherReason) is not known to this one.
+   * Do: read its words, which are in the text; have both of one version.
+   * libvirt: none.
+   * Keys: otherReason.
+   */
+  ERROR_REASON_REASON_UNKNOWN: 962,
+  /**
    * ERROR_REASON_PATH_REPLACED - ABORTED. Between the check of a path and its use somebody has put a link or another file in its place, or
    * in that of a folder on its way. Nothing was written there, and what was made is removed.
    * Do: start again; name a folder in which nobody else may rename things.
@@ -593,11 +610,9 @@ export const ErrorReason = {
    */
   ERROR_REASON_NOT_IMPLEMENTED: 1202,
   /**
-   * ERROR_REASON_QEMU_REFUSED - INTERNAL. QEMU refused a command, or ended a job with an error, for which there is no better reason here. A
-   * refused command has changed nothing, and the steps before it have been taken back.
-   * Do: read QEMU's own text.
-   * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
-   * Keys: qemuText, qemuClass.
+   * ERROR_REASON_QEMU_REFUSED - Is never sent any more: what QEMU says is no fault of this service. REFUSED_BY_QEMU has its place.
+   *
+   * @deprecated
    */
   ERROR_REASON_QEMU_REFUSED: 1301,
   /**
@@ -718,6 +733,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
   export type ERROR_REASON_DESTINATION_MOVED = typeof ErrorReason.ERROR_REASON_DESTINATION_MOVED;
   export type ERROR_REASON_GATEWAY_HEADER_INVALID = typeof ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
+  export type ERROR_REASON_REFUSED_BY_QEMU = typeof ErrorReason.ERROR_REASON_REFUSED_BY_QEMU;
+  export type ERROR_REASON_REASON_UNKNOWN = typeof ErrorReason.ERROR_REASON_REASON_UNKNOWN;
   export type ERROR_REASON_PATH_REPLACED = typeof ErrorReason.ERROR_REASON_PATH_REPLACED;
   export type ERROR_REASON_PLAN_CHANGED = typeof ErrorReason.ERROR_REASON_PLAN_CHANGED;
   export type ERROR_REASON_JOB_LOST = typeof ErrorReason.ERROR_REASON_JOB_LOST;
@@ -941,6 +958,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 990:
     case "ERROR_REASON_GATEWAY_HEADER_INVALID":
       return ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
+    case 961:
+    case "ERROR_REASON_REFUSED_BY_QEMU":
+      return ErrorReason.ERROR_REASON_REFUSED_BY_QEMU;
+    case 962:
+    case "ERROR_REASON_REASON_UNKNOWN":
+      return ErrorReason.ERROR_REASON_REASON_UNKNOWN;
     case 1000:
     case "ERROR_REASON_PATH_REPLACED":
       return ErrorReason.ERROR_REASON_PATH_REPLACED;
@@ -1128,6 +1151,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_DESTINATION_MOVED";
     case ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID:
       return "ERROR_REASON_GATEWAY_HEADER_INVALID";
+    case ErrorReason.ERROR_REASON_REFUSED_BY_QEMU:
+      return "ERROR_REASON_REFUSED_BY_QEMU";
+    case ErrorReason.ERROR_REASON_REASON_UNKNOWN:
+      return "ERROR_REASON_REASON_UNKNOWN";
     case ErrorReason.ERROR_REASON_PATH_REPLACED:
       return "ERROR_REASON_PATH_REPLACED";
     case ErrorReason.ERROR_REASON_PLAN_CHANGED:

@@ -10,9 +10,8 @@ import { BlockJobError, type Failure, failure, type Violation } from '../../core
 export function failureOf(rich: Status): Failure {
   const info = detail(rich.details, 'ErrorInfo', ErrorInfo);
   const reason = info?.reason ?? '';
-  // A newer service has a reason that this one has no code for: then its text has to do.
   if (info === undefined || !isReason(reason)) {
-    return failure('QEMU_REFUSED', { doing: reason === '' ? 'unknown' : reason, qemuText: rich.message });
+    return failure('REASON_UNKNOWN', { otherReason: reason === '' ? 'none' : reason, said: rich.message });
   }
   const violations = detail(rich.details, 'BadRequest', BadRequest)?.fieldViolations.map(
     (one): Violation => ({
@@ -36,7 +35,11 @@ export function errorOf(error: ServiceError, host: string): BlockJobError {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   const rich = Buffer.isBuffer(bytes) ? decoded(bytes) : undefined;
   if (rich !== undefined && detail(rich.details, 'ErrorInfo', ErrorInfo) !== undefined) {
-    return new BlockJobError(failureOf(rich), { cause: error });
+    const why = failureOf(rich);
+    // Whatever it is: that it may be asked again must not be lost.
+    const mayPass = why.reason === 'REASON_UNKNOWN' && error.code === status.UNAVAILABLE;
+    const passed = mayPass ? failure('HOST_UNREACHABLE', { host, why: why.text }) : why;
+    return new BlockJobError(passed, { cause: error });
   }
   if (error.code === status.UNIMPLEMENTED) {
     return new BlockJobError(failure('NOT_IMPLEMENTED', { feature: error.details }), { cause: error });

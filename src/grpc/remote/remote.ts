@@ -11,6 +11,7 @@ import {
 import { BlockJobServiceClient, type WatchJobResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs, Call, Requests } from '../../core/block-jobs.ts';
+import { fail } from '../../core/errors.ts';
 import type { JobEvent } from '../../core/job-event.ts';
 import { dateAt } from '../../lib/clock.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
@@ -142,7 +143,7 @@ export class Remote implements BlockJobs, Disposable {
 
   readonly getDomain: BlockJobs['getDomain'] = async (name, call) => {
     const { domain } = await this.#ask(call, this.#domains.getDomain.bind(this.#domains), { domain: name });
-    if (domain === undefined) throw new TypeError('an answer without a domain');
+    if (domain === undefined) fail('HOST_UNREACHABLE', { host: this.#host, why: 'it answers without a domain' });
     return { domain: toDomain(domain), disks: domain.disks.map(toDomainDisk) };
   };
 

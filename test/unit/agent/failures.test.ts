@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { failureFrom, isNoSuchNode, isUnreachable, refused, stateFailureFrom } from '../../../src/agent/failures.ts';
+import { catalogue } from '../../../src/core/catalogue.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
 
@@ -27,12 +28,15 @@ describe('what the file system says', () => {
   });
 
   it('is a bug if it is anything else', () => {
-    for (const error of [new Error('x'), Object.assign(new Error('x'), { code: 'EINVAL' }), 'ENOSPC', undefined, null])
-      expect(failureFrom(error, ABOUT)).toBeUndefined();
+    const ours = [failed('EBADF', 'fdatasync'), failed('EFAULT', 'read')];
+    const others = [new Error('x'), Object.assign(new Error('x'), { code: 'ERR_INVALID_ARG_VALUE' }), 'ENOSPC', null];
+    for (const error of [...ours, ...others, undefined]) expect(failureFrom(error, ABOUT)).toBeUndefined();
   });
 });
 
-const failed = (code: string, syscall: string) => Object.assign(new Error(code), { code, syscall });
+function failed(code: string, syscall: string) {
+  return Object.assign(new Error(code), { code, syscall });
+}
 
 describe('what the file system says is told with what to do', () => {
   it.each([
@@ -45,12 +49,21 @@ describe('what the file system says is told with what to do', () => {
     ['EIO', 'fdatasync', 'see the log of the kernel'],
     ['EFBIG', 'ftruncate', 'has no longer files, whatever room there is'],
     ['ENOTDIR', 'open', 'destination.file: goes through a file as if it was a folder'],
+    ['EILSEQ', 'open', 'destination.file: has characters that its file system does not take'],
+    ['EBUSY', 'open', 'destination /copies/disk is in use: EBUSY (open): the kernel has it'],
+    ['ETXTBSY', 'open', 'destination /copies/disk is in use: ETXTBSY (open): it runs as a program'],
+    ['ENOKEY', 'open', 'the key of its encrypted folder is not there'],
+    ['EBADMSG', 'read', 'its file system is damaged: check it'],
+    ['ENOMEDIUM', 'open', 'its drive is empty'],
+    ['EINVAL', 'fchown', 'using /copies/disk (fchown): EINVAL; its file system does not do that'],
+    ['ENOTSUP', 'ftruncate', 'using /copies/disk (ftruncate): ENOTSUP; its file system does not do that'],
+    ['EOVERFLOW', 'open', 'using /copies/disk (open): EOVERFLOW; its file system does not do that'],
   ])('%s of %s: %s', (code, syscall, words) => {
     expect(failureFrom(failed(code, syscall), ABOUT)?.text).toContain(words);
   });
 });
 
-it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG'])(
+it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EBUSY', 'ETXTBSY'])(
   '%s of the state folder is no destination',
   (code) => {
     const error = Object.assign(new Error(code), { code });
@@ -91,6 +104,8 @@ describe('what QEMU says of an NBD server', () => {
     ['Bad initial magic received: 0x6761726261676521', 'DESTINATION_UNREACHABLE'],
     ['address resolution failed for no.such:1: Name or service not known', 'DESTINATION_UNREACHABLE'],
     ['Failed to create socket family 2: Too many open files', 'LIMIT_REACHED'],
+    ["Failed to connect to '127.0.0.1:1': Too many open files", 'LIMIT_REACHED'],
+    ['Failed to read data: Cannot allocate memory', 'LIMIT_REACHED'],
   ])('%s: %s', (desc, reason) => {
     const found = refused('GenericError', desc, about);
     expect(found).toMatchObject({ reason, metadata: { qemuText: desc, qemuClass: 'GenericError', path: about.path } });
@@ -116,8 +131,10 @@ describe('what QEMU says', () => {
     ["Could not open '/copies/disk': Too many open files in system", 'LIMIT_REACHED'],
     ['Could not read image: Input/output error', 'STORAGE_FAILED'],
     ["Could not open '/copies/disk': Stale file handle", 'STORAGE_FAILED'],
-    ["Could not open '/copies/disk': No such file or directory", 'QEMU_REFUSED'],
+    ["Could not open '/copies/disk': No such file or directory", 'REFUSED_BY_QEMU'],
+    ["Could not open '/dev/sdb': Device or resource busy", 'DESTINATION_IN_USE'],
     ["Could not open '/copies/disk': Permission denied", 'ACCESS_DENIED'],
+    ['Invalid argument', 'REFUSED_BY_QEMU'],
     ['Could not open: Read-only file system', 'ACCESS_DENIED'],
     ['chown: Operation not permitted', 'ACCESS_DENIED'],
     ['Failed to get "write" lock', 'DESTINATION_IN_USE'],
@@ -129,7 +146,7 @@ describe('what QEMU says', () => {
       'The sum of offset (0) and size (8) has to be smaller or equal to the  actual size of the containing file (4)',
       'EXPORT_SIZE_DIFFERS',
     ],
-    ['Duplicate nodes with node-name', 'QEMU_REFUSED'],
+    ['Duplicate nodes with node-name', 'REFUSED_BY_QEMU'],
   ])('%s: %s, with the text and the class', (desc, reason) => {
     const found = failureFrom(new Refused('blockdev-add', 'GenericError', desc), ABOUT);
     expect(found).toMatchObject({ reason, metadata: { qemuText: desc, qemuClass: 'GenericError' } });
@@ -152,4 +169,17 @@ describe('what QEMU says', () => {
 it('our own failure stays as it is', () => {
   const own = failure('DISK_EMPTY', { domain: 'vm1', disk: 'cd0' });
   expect(failureFrom(new BlockJobError(own), ABOUT)).toBe(own);
+});
+
+it('words of QEMU that no table knows are quoted, and are no bug', () => {
+  const found = refused('GenericError', 'Something "new"', ABOUT);
+  expect(found.metadata).toEqual({
+    domain: 'vm1',
+    qemuText: 'Something "new"',
+    qemuClass: 'GenericError',
+  });
+  expect(found.text).toBe(
+    'the QEMU of domain vm1 refused or failed: blockdev-add: "Something "new""; mend what it names (its log may say more), and try again',
+  );
+  expect(catalogue[found.reason].code).toBe('FAILED_PRECONDITION');
 });

@@ -15,7 +15,7 @@ const RESUME: Change = { entry: 'resume-requested' };
 const USER: EntryBody = { entry: 'paused', reason: 'USER' };
 const MARK = { id: 'once', digest: 'd' };
 const END = [CANCEL, CONCLUDED, ended('CANCELLED')];
-const QEMU_SAYS_NO = failure('QEMU_REFUSED', { doing: 'setting the limit', qemuText: 'no' });
+const QEMU_SAYS_NO = failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'setting the limit', qemuText: 'no' });
 const limit = (bandwidthBytesPerSecond: number): EntryBody => ({ entry: 'speed', bandwidthBytesPerSecond });
 const DONE = 'answered';
 
@@ -43,7 +43,7 @@ describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], strin
     SPEED,
     [],
     [{ entry: 'change-refused', change: 'SPEED', failure: QEMU_SAYS_NO }],
-    'QEMU_REFUSED',
+    'REFUSED_BY_QEMU',
   ],
   ['a pause', PAUSE, [], [USER], DONE],
   ['a pause that was so already', PAUSE, [USER], [], DONE],

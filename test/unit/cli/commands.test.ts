@@ -392,7 +392,7 @@ describe.concurrent('the other commands', () => {
 
   it('pivot of a job that fails in it tells that end', async () => {
     const service = new StubService();
-    const why = failure('QEMU_REFUSED', { doing: 'job-complete', qemuText: 'no' });
+    const why = failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'job-complete', qemuText: 'no' });
     service.course = ['READY', 'FAILED'];
     service.failure = why;
     service.refuse = (method) => {

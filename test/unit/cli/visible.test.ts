@@ -18,7 +18,9 @@ function hostile(): StubService {
   const domain = { ...DOMAIN, name: HOSTILE };
   const listDomains = async () => await Promise.resolve({ items: [domain], nextPageToken: '', unreachableHosts: [] });
   const getInfo = async () =>
-    await Promise.reject(new BlockJobError(failure('QEMU_REFUSED', { doing: 'x', qemuText: HOSTILE })));
+    await Promise.reject(
+      new BlockJobError(failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'x', qemuText: HOSTILE })),
+    );
   return Object.defineProperty(service, 'jobs', { value: { ...service.jobs, listDomains, getInfo } });
 }
 

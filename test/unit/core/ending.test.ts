@@ -278,7 +278,7 @@ describe('the ending of a job that ends by itself', () => {
     const unsynced: EntryBody = {
       entry: 'step-refused',
       step: 'sync-destination',
-      failure: failure('QEMU_REFUSED', { doing: 'x', qemuText: 'y' }),
+      failure: failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'x', qemuText: 'y' }),
     };
     const concluded: Concluded = { ...at('CONCLUDED'), entry: 'concluded', deviceOn: 'DESTINATION', devicePath: BASE };
     const job = jobWith({}, ...PIVOT, concluded, unsynced);

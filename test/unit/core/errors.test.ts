@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { catalogue, type Reason } from '../../../src/core/catalogue.ts';
-import { BlockJobError, fail, failure, violation } from '../../../src/core/errors.ts';
+import { BlockJobError, type Failure, fail, failure, violation } from '../../../src/core/errors.ts';
 
 const GRPC_CODES: Readonly<Record<string, number>> = {
   INVALID_ARGUMENT: 3,
@@ -66,7 +66,7 @@ function sentencesOf(text: string): string[] {
 
 /** Data that a reason has beyond its text, for programs: QEMU's class, a row of docs/disks.md. */
 const BEYOND_THE_TEXT: Partial<Record<Reason, readonly string[]>> = {
-  QEMU_REFUSED: ['qemuClass'],
+  REFUSED_BY_QEMU: ['qemuClass'],
   IMAGE_UNSUITABLE: ['kind'],
   STORAGE_FAILED: ['path'],
 };
@@ -113,11 +113,11 @@ describe('the catalogue', () => {
 describe('a failure', () => {
   it('keeps data beyond its text, and leaves braces and dollars in a value alone', () => {
     const qemuText: string = '$& $1';
-    const made = failure('QEMU_REFUSED', { doing: '{qemuText}', qemuText }, { qemuClass: 'GenericError' });
-    expect(made).toEqual({
-      reason: 'QEMU_REFUSED',
-      text: 'QEMU refused or failed: {qemuText}: $& $1',
-      metadata: { qemuText: '$& $1', qemuClass: 'GenericError' },
+    const slots = { domain: 'vm1', doing: '{qemuText}', qemuText };
+    expect(failure('REFUSED_BY_QEMU', slots, { qemuClass: 'GenericError' })).toMatchObject({
+      reason: 'REFUSED_BY_QEMU',
+      text: expect.stringContaining('refused or failed: {qemuText}: "$& $1"') as string,
+      metadata: { domain: 'vm1', qemuText: '$& $1', qemuClass: 'GenericError' },
     });
   });
 
@@ -179,5 +179,18 @@ describe('a failure', () => {
       metadata: { field: 'b', path: 'x' },
       violations: [first, second],
     });
+  });
+
+  it('of a reason that another version has written down is told with its words', () => {
+    const written = { reason: 'QEMU_REFUSED', text: 'QEMU said no', metadata: { job: 'bj1' } } as unknown as Failure;
+    expect(new BlockJobError(written).failure).toEqual({
+      reason: 'REASON_UNKNOWN',
+      text: 'another version of this service says no for a reason that this one does not know (QEMU_REFUSED): QEMU said no; have both of one version',
+      metadata: { job: 'bj1', otherReason: 'QEMU_REFUSED' },
+    });
+  });
+
+  it('that only an INTERNAL of ours is INTERNAL', () => {
+    expect(reasons.filter((reason) => catalogue[reason].code === 'INTERNAL')).toEqual(['BUG']);
   });
 });

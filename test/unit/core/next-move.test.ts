@@ -556,7 +556,7 @@ describe('the next move', () => {
       const { move, ...rest } = nextMove(jobOf(RUNNING, wish), seen('running'), asked);
       expect(move).toBe('record');
       expect(rest).toMatchObject({
-        entry: { change, failure: { reason: 'QEMU_REFUSED', metadata: { qemuText: 'no' } } },
+        entry: { change, failure: { reason: 'REFUSED_BY_QEMU', metadata: { qemuText: 'no' } } },
       });
     });
   });

@@ -282,6 +282,12 @@ describe('an answer that is passed on', () => {
   });
 });
 
+/** The reason with which a service answers when this is thrown. */
+function said(code: string, more: object): string | undefined {
+  const thrown = Object.assign(new Error('x'), { code, ...more });
+  return answerTo(thrown, pino({ level: 'silent' })).details?.split(':', 1)[0];
+}
+
 function plain(code: status, details: string) {
   const error = Object.assign(new Error(details), { code, details, metadata: new Metadata() });
   return errorOf(error, 'host1').failure;
@@ -325,7 +331,25 @@ describe('a refusal that is passed on', () => {
     const tomorrow = Status.decode(Status.encode(rich).finish());
     for (const one of tomorrow.details)
       one.value = Buffer.from(one.value.toString('latin1').replace('DRAINING', 'TOMORROW'), 'latin1');
-    expect(failureOf(tomorrow).text).toContain('TOMORROW');
+    expect(failureOf(tomorrow)).toMatchObject({ reason: 'REASON_UNKNOWN', metadata: { otherReason: 'TOMORROW' } });
+    // What may be asked again may be so by any version.
+    error.metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(tomorrow).finish()));
+    expect(errorOf(error, 'host1').failure).toMatchObject({
+      reason: 'HOST_UNREACHABLE',
+      text: expect.stringContaining('TOMORROW') as string,
+      metadata: { host: 'host1' },
+    });
+  });
+
+  it('is no bug of ours where the kernel has said it, and one where nobody else has', () => {
+    expect(said('ENOSPC', { syscall: 'write' })).toBe('NO_SPACE');
+    expect(said('EMFILE', { syscall: 'open' })).toBe('LIMIT_REACHED');
+    expect(said('ESTALE', { syscall: 'lstat' })).toBe('STORAGE_FAILED');
+    expect(said('ENOTSUP', { syscall: 'lstat' })).toBe('STORAGE_FAILED');
+    expect(said('EBADF', { syscall: 'read' })).toBe('BUG');
+    // Whoever looks for a file knows what it means that it is not there.
+    expect(said('ENOENT', { syscall: 'open' })).toBe('BUG');
+    expect(said('ERR_INVALID_ARG_VALUE', {})).toBe('BUG');
   });
 });
 

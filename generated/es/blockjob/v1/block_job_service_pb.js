@@ -290,7 +290,7 @@ export const CommitFlag = /*@__PURE__*/
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
  *   CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with
  *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
- *   QEMU_UNREACHABLE, QEMU_REFUSED and DRAINING.
+ *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
  *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
  * - Reads never wait for writes.

@@ -749,6 +749,29 @@ export enum ErrorReason {
   GATEWAY_HEADER_INVALID = 990,
 
   /**
+   * FAILED_PRECONDITION. QEMU refused a command, or ended a job with an error, in words for which there is no better reason
+   * here. A refused command has changed nothing, and the steps before it have been taken back. The keys qemuText and
+   * qemuClass are QEMU's own words; of a job that has failed there is no class.
+   * Do: mend what QEMU's own text names, and try again; its log may say more.
+   * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
+   * Keys: domain, qemuText, qemuClass.
+   *
+   * @generated from enum value: ERROR_REASON_REFUSED_BY_QEMU = 961;
+   */
+  REFUSED_BY_QEMU = 961,
+
+  /**
+   * FAILED_PRECONDITION. A service of another version, behind a gateway or before an upgrade, has said no, or has written
+   * it down, and its reason (key otherReason) is not known to this one.
+   * Do: read its words, which are in the text; have both of one version.
+   * libvirt: none.
+   * Keys: otherReason.
+   *
+   * @generated from enum value: ERROR_REASON_REASON_UNKNOWN = 962;
+   */
+  REASON_UNKNOWN = 962,
+
+  /**
    * ABORTED. Between the check of a path and its use somebody has put a link or another file in its place, or
    * in that of a folder on its way. Nothing was written there, and what was made is removed.
    * Do: start again; name a folder in which nobody else may rename things.
@@ -824,13 +847,10 @@ export enum ErrorReason {
   NOT_IMPLEMENTED = 1202,
 
   /**
-   * INTERNAL. QEMU refused a command, or ended a job with an error, for which there is no better reason here. A
-   * refused command has changed nothing, and the steps before it have been taken back.
-   * Do: read QEMU's own text.
-   * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
-   * Keys: qemuText, qemuClass.
+   * Is never sent any more: what QEMU says is no fault of this service. REFUSED_BY_QEMU has its place.
    *
-   * @generated from enum value: ERROR_REASON_QEMU_REFUSED = 1301;
+   * @generated from enum value: ERROR_REASON_QEMU_REFUSED = 1301 [deprecated = true];
+   * @deprecated
    */
   QEMU_REFUSED = 1301,
 
