@@ -64,6 +64,27 @@ async function isLetIn(socket: Socket): Promise<boolean> {
   });
 }
 
+test.each(['soon', '1', '', '123456789n', '-1S', '1S;1S'])(
+  'a grpc-timeout that is none is the caller’s to mend, and not INTERNAL: %j',
+  async (timeout) => {
+    await using server = await serving('tcp', listed);
+    const session = connectHttp2(`http://127.0.0.1:${portOf(server)}`);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': LIST,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      'grpc-timeout': timeout,
+    });
+    const [headers] = await within(5000, 'an answer', once(stream, 'response'));
+    session.destroy();
+    expect(headers).toMatchObject({
+      'grpc-status': String(status.INVALID_ARGUMENT),
+      'grpc-message': expect.stringContaining('FIELD_INVALID') as string,
+    });
+  },
+);
+
 describe('connections', () => {
   test('of one address there are so many, and the others have their own', async () => {
     await using server = await serving('tcp', listed, { connections: 5, peerConnections: 2 });

@@ -15,7 +15,8 @@ import {
 import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
-import { BlockJobError, failure } from '../../core/errors.ts';
+import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
+import { invalidField } from '../../core/rules/rule.ts';
 import { answerTo } from '../status.ts';
 import { Connection, type Kind } from './connection.ts';
 import {
@@ -50,6 +51,10 @@ export interface DoorOptions {
 /** How often it is looked who does not take what is sent. */
 const LOOK_MS = 250;
 
+/** As gRPC has it: grpc-js takes other texts for a bug of the server's. */
+const TIMEOUT = /^\d{1,8}[HMSmun]$/;
+const NO_TIMEOUT = invalidField('grpc-timeout', 'must be one to eight digits, and H, M, S, m, u or n').failure;
+
 const sum = (numbers: Iterable<number>) => Iterator.from(numbers).reduce((all, one) => all + one, 0);
 
 export class Door implements Disposable {
@@ -63,7 +68,7 @@ export class Door implements Disposable {
   readonly #unary = new Shares(UNARY);
   readonly #lasting = new Shares(LASTING);
   readonly #arrivals = new Shares(ARRIVING);
-  /** By what is full: in a flood there is no time to write each anew. */
+  /** By what the caller is told: in a flood there is no time to write each anew. */
   readonly #refusals = new Map<string, OutgoingHttpHeaders>();
   readonly #turns = new Turns<Connection>();
   readonly #tally: Tally;
@@ -145,12 +150,17 @@ export class Door implements Disposable {
       stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
       return;
     }
+    const timeout = headers['grpc-timeout'];
+    if (timeout !== undefined && !TIMEOUT.test(String(timeout))) {
+      this.#refuse(stream, NO_TIMEOUT);
+      return;
+    }
     const kind = this.#inside.handlers.get(String(headers[':path']))?.type ?? 'unary';
     const places = kind === 'unary' ? this.#unary : this.#lasting;
     const full = whatIsFull(connection, kind, places);
     if (full !== undefined) {
       this.#tally.count('calls', connection.peer);
-      this.#refuse(stream, full);
+      this.#refuse(stream, failure('TOO_MANY_CALLS', { full }));
       return;
     }
     connection.add(stream, kind, () => this.#turns.again());
@@ -163,16 +173,16 @@ export class Door implements Disposable {
     });
   }
 
-  #refuse(stream: ServerHttp2Stream, full: string): void {
-    const trailers = this.#refusals.get(full) ?? this.#trailersOf(full);
-    this.#refusals.set(full, trailers);
+  #refuse(stream: ServerHttp2Stream, why: Failure): void {
+    const trailers = this.#refusals.get(why.text) ?? this.#trailersOf(why);
+    this.#refusals.set(why.text, trailers);
     stream.respond(trailers, { endStream: true });
     // Node itself would close it a turn later, and keep until then what its caller goes on to send.
     stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
-  #trailersOf(full: string): OutgoingHttpHeaders {
-    const { code, details, metadata } = answerTo(new BlockJobError(failure('TOO_MANY_CALLS', { full })), this.#log);
+  #trailersOf(why: Failure): OutgoingHttpHeaders {
+    const { code, details, metadata } = answerTo(new BlockJobError(why), this.#log);
     return {
       ':status': constants.HTTP_STATUS_OK,
       'content-type': 'application/grpc+proto',
