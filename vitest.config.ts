@@ -5,6 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const LONG = [
   'chaos/chaos',
   'graphs/graphs',
+  'qemu/any-request',
   'qemu/guest-load',
   'qemu/storage-faults',
   'demo/demo',

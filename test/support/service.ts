@@ -105,6 +105,11 @@ export class Service extends Caller implements AsyncDisposable {
     return this.#log.join('');
   }
 
+  /** How long that is. */
+  get logLength(): number {
+    return this.#log.reduce((sum, { length }) => sum + length, 0);
+  }
+
   get alive(): boolean {
     return isRunning(this.pid);
   }

@@ -1,0 +1,46 @@
+/** What was answered to anything, by RPC and by outcome: a fuzz whose requests all fail at the first check proves little. */
+import type { AnyRequest, Rpc } from './any-request.ts';
+
+export class FuzzTally {
+  readonly #rows = new Map<Rpc, Map<string, number>>();
+  asked = 0;
+  /** Jobs that were begun. */
+  begun = 0;
+  /** QEMUs that were started anew, as a job had moved the disk. */
+  renewed = 0;
+  #loggedBytes = 0;
+  #loggedOf = 0;
+
+  /** `outcome`: a reason, OK, or JOB for a start that has begun one. */
+  count({ rpc }: AnyRequest, outcome: string): void {
+    this.asked += 1;
+    const row = this.#rows.get(rpc) ?? new Map<string, number>();
+    this.#rows.set(rpc, row.set(outcome, (row.get(outcome) ?? 0) + 1));
+  }
+
+  logged(bytes: number, calls: number): void {
+    this.#loggedBytes += bytes;
+    this.#loggedOf += calls;
+  }
+
+  /** Of calls that begin no job. */
+  get bytesLoggedEach(): number {
+    return this.#loggedBytes / this.#loggedOf;
+  }
+
+  /** Of a hundred requests of the RPC, how many have begun a job, or were done. */
+  far(rpc: Rpc): number {
+    const row = this.#rows.get(rpc);
+    const all = [...(row?.values() ?? [])].reduce((sum, count) => sum + count, 0);
+    return (100 * ((row?.get('OK') ?? 0) + (row?.get('JOB') ?? 0))) / Math.max(1, all);
+  }
+
+  toString(): string {
+    const lines = [...this.#rows].map(([rpc, row]) => {
+      const outcomes = [...row].toSorted(([, a], [, b]) => b - a);
+      return `  ${rpc}: ${outcomes.map(([outcome, count]) => `${outcome} ${count}`).join(', ')}`;
+    });
+    const logged = `${this.bytesLoggedEach.toFixed(1)} bytes logged each`;
+    return [`${this.asked} asked, ${logged}; ${this.begun} jobs, ${this.renewed} QEMUs anew`, ...lines].join('\n');
+  }
+}
