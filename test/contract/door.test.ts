@@ -1,7 +1,7 @@
 /** What callers may use up: connections, calls and time; and that nobody else notices who wants more. */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
@@ -277,6 +277,32 @@ describe('calls', () => {
     expect(call.rstCode).toBe(11);
     expect(await list(server.domains)).toBe(status.OK);
     client.destroy();
+  });
+
+  test('that are there and wait for their turn are not ended for it', async () => {
+    await using server = await serving('tcp', long, { requestMs: 300 });
+    const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };
+    const ask = (client: ClientHttp2Session, body: 'whole' | 'none') => {
+      const call = client.request(headers, { endStream: false });
+      call.on('error', () => undefined);
+      if (body === 'whole') call.end(message(Buffer.alloc(0)));
+      return call;
+    };
+    const client = connectHttp2(`http://${server.address}`, { settings: { initialWindowSize: 0 } });
+    // Answers that are not taken: what is asked after them has to wait.
+    const first = Array.from({ length: 3 }, () => ask(client, 'whole'));
+    await Promise.all(first.map(async (call) => await once(call, 'response')));
+    const waits = ask(client, 'whole');
+    const other = connectHttp2(`http://${server.address}`);
+    // It began later, and never comes.
+    await within(10_000, 'its end', endOf(ask(other, 'none')));
+    expect(waits.closed).toBe(false);
+    client.settings({ initialWindowSize: 1 << 20 });
+    for (const call of [...first, waits]) call.resume();
+    await within(10_000, 'its answer', endOf(waits));
+    expect(waits.rstCode).toBe(0);
+    client.destroy();
+    other.destroy();
   });
 
   test('whose answers nobody takes are ended', async () => {

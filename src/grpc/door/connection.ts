@@ -96,7 +96,7 @@ export class Connection {
   /** Whether its request is there, or is one of the few that are read before they are. */
   mayBeRead(stream: ServerHttp2Stream): boolean {
     const call = this.#calls.get(stream);
-    if (call === undefined || call.isThere || stream.state.remoteClose === 1) return true;
+    if (call === undefined || call.isThere || hasSentAll(stream)) return true;
     if (!this.#arrivals.take(this.peer)) return false;
     this.#arriving.add(stream);
     return true;
@@ -114,7 +114,8 @@ export class Connection {
     const now = performance.now();
     for (const [stream, call] of this.#calls) {
       call.unsentSince = stream.writableLength === 0 ? undefined : (call.unsentSince ?? now);
-      const isLate = !call.isThere && now - call.bornAt > requestMs;
+      // One that is there waits for its turn, and its caller has nothing more to do.
+      const isLate = !call.isThere && now - call.bornAt > requestMs && !hasSentAll(stream);
       // Whoever watches may be slow: what waits for it is bounded.
       const isUntaken = call.kind === 'unary' && now - (call.unsentSince ?? now) > answerMs;
       if (isLate || isUntaken) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
@@ -124,4 +125,9 @@ export class Connection {
   end(): void {
     this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
+}
+
+/** Whether its caller has sent the whole of its request, read or not. */
+function hasSentAll(stream: ServerHttp2Stream): boolean {
+  return stream.state.remoteClose === 1;
 }
