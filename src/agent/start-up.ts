@@ -4,9 +4,9 @@
  */
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
+import { oldestFirst } from '../core/by-age.ts';
 import { hasEnded } from '../core/job.ts';
 import type { ClockStamp } from '../core/journal-entry.ts';
-import type { KnownJob } from '../core/known-job.ts';
 import { isJobId } from '../core/plans/names.ts';
 import { withSmallYoungSpace } from '../lib/heap.ts';
 import { EndedJob, toldIn } from './ended-job.ts';
@@ -21,6 +21,11 @@ interface Story {
   readonly told: EndedJob | ReadJournal;
 }
 
+/** Of a job that goes on. */
+interface OpenStory extends Story {
+  readonly told: ReadJournal;
+}
+
 export async function openJobs(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
   return await withSmallYoungSpace(async () => await open(journals, log));
 }
@@ -31,17 +36,15 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
   const stories = new Map<string, Story[]>();
   const names = new Set<string>();
   const index = await JournalIndex.read(dirname(folder));
-  const indexed: Indexed[] = [];
-  const learn = ({ id, told, clock: stamp }: Indexed) => {
+  const all: (Indexed | OpenStory)[] = [];
+  const learn = (stamp: ClockStamp | undefined) => {
     if (stamp !== undefined) clock.learn(stamp);
-    const { job } = told.job.accepted;
-    stories.set(job, [...(stories.get(job) ?? []), { id, told: new EndedJob(journals, told) }]);
   };
   for await (const found of readJournals(folder, (id, stats) => index.find(id, stats))) {
     names.add(found.id);
     if ('told' in found) {
-      indexed.push(found);
-      learn(found);
+      all.push(found);
+      learn(found.clock);
       continue;
     }
     const { id, read, stats } = found;
@@ -49,14 +52,23 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
     else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
     else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
     else if (stats !== undefined && hasEnded(read.job)) {
-      const told = { id, stamp: stampOf(stats), told: toldIn(read), clock: lastStamp(read) };
-      indexed.push(told);
-      learn(told);
-    } else {
       const stamp = lastStamp(read);
-      if (stamp !== undefined) clock.learn(stamp);
-      stories.set(read.job.accepted.job, [...(stories.get(read.job.accepted.job) ?? []), { id, told: read }]);
+      all.push({ id, stamp: stampOf(stats), told: toldIn(read), clock: stamp });
+      learn(stamp);
+    } else {
+      learn(lastStamp(read));
+      all.push({ id, told: read });
     }
+  }
+  const indexed: Indexed[] = [];
+  const remember = (one: Indexed): Story => {
+    const dated = withEnd(one, clock.startedMs);
+    indexed.push(dated);
+    return { id: dated.id, told: new EndedJob(journals, dated.told) };
+  };
+  for (const one of all) {
+    const { job } = one.told.job.accepted;
+    stories.set(job, [...(stories.get(job) ?? []), 'stamp' in one ? remember(one) : one]);
   }
   await index.save(indexed).catch((err: unknown) => log.warn({ err }, 'the next start will have to read each journal'));
   const jobs: (JobLog | EndedJob)[] = [];
@@ -71,16 +83,17 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
       tell(one.id, error);
     }
   }
-  return jobs.toSorted((a, b) => byAge(a.job, b.job));
+  return oldestFirst(jobs);
+}
+
+/** Of one whose journal does not tell it by this clock: when it was first found to have ended, as the index remembers. */
+function withEnd(one: Indexed, nowMs: number): Indexed {
+  const { told } = one;
+  return told.job.endedMs === undefined ? { ...one, told: { ...told, job: { ...told.job, endedMs: nowMs } } } : one;
 }
 
 function lastStamp({ entries }: ReadJournal): ClockStamp | undefined {
   return entries.findLast(({ clock }) => clock !== undefined)?.clock;
-}
-
-/** The host's clock may have gone back between two jobs: it counts only where neither tells more. */
-function byAge(a: KnownJob, b: KnownJob): number {
-  return (a.beganMs ?? -1) - (b.beganMs ?? -1) || a.createTime.localeCompare(b.createTime);
 }
 
 /** The job was never accepted: nothing was done for it, and its caller got no answer. */

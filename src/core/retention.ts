@@ -17,7 +17,7 @@ const DAY_MS = 86_400_000;
 
 /**
  * Those to be forgotten, of all jobs, oldest first. `nowMs` is by the clock of the state folder, which nobody can set: of jobs
- * whose older journals do not tell when they ended by it, it counts from when it began itself. A request id is good for a day at least, and what a job has left over is
+ * whose older journals do not tell when they ended by it, it counts from when they were first found. A request id is good for a day at least, and what a job has left over is
  * told by its journal. One that has changed what an older one says is kept with that: alone, the older one would be believed.
  */
 export function toForget(

@@ -1,18 +1,19 @@
 /** The clock of a state folder, under a kernel that the test moves: over restarts, boots, and from one namespace to another. */
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { openedLog } from '../../../src/agent/ended-job.ts';
 import { HostClock, type Kernel } from '../../../src/agent/host-clock.ts';
 import { JobLog } from '../../../src/agent/job-log.ts';
+import { encodeLine } from '../../../src/agent/journal.ts';
 import { openJobs } from '../../../src/agent/start-up.ts';
 import { timeLeftMs } from '../../../src/agent/time-left.ts';
 import type { Accepted } from '../../../src/core/journal-entry.ts';
 import { present } from '../../support/checks.ts';
 import { journalsIn } from '../../support/journals.ts';
 import { testDir } from '../../support/qemu.ts';
-import { ACCEPTED, CONCLUDED, ended, jobWith, OPTIONS, RUNNING } from '../core/stories.ts';
+import { ACCEPTED, CONCLUDED, ended, jobWith, journalOf, OPTIONS, RUNNING } from '../core/stories.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -76,6 +77,7 @@ describe('the clock of a state folder', () => {
   });
 });
 
+const [FIRST, SECOND] = ['bj0000000000000002', 'bj0000000000000001'];
 const LIMITED: Accepted = { ...ACCEPTED, options: { ...OPTIONS, timeLimitMs: 10_000 } };
 
 describe('a host’s clock that is set', () => {
@@ -133,6 +135,29 @@ describe('a job of an older journal, which does not tell when it was begun by th
     clock.learn({ ms: 9 * HOUR_MS, upMs: 5, counts: 'boot-0' });
     up(1000);
     expect(timeLeftMs(jobWith({ options: { timeLimitMs: 5000 } }, RUNNING), clock)).toBe(4000);
+  });
+
+  it('has ended when it was first found to have, also where others tell of a time long before', async () => {
+    await using dir = await testDir();
+    const { kernel, up } = host(HOUR_MS);
+    const folder = join(dir.path, 'jobs');
+    await mkdir(folder);
+    const stamped = await JobLog.begin(journalsIn(folder, new HostClock(kernel)), { ...ACCEPTED, job: FIRST });
+    for (const entry of [RUNNING, CONCLUDED, ended('CANCELLED')]) await stamped.append(entry);
+    await stamped.close();
+    // An older version is run for some hours, and writes no stamps.
+    up(3 * HOUR_MS);
+    const story = journalOf({ ...ACCEPTED, job: SECOND }, RUNNING, CONCLUDED, ended('CANCELLED'));
+    const lines = story.map((entry) => encodeLine({ ...entry, time: '2100-01-01T00:00:00.000Z' }));
+    await writeFile(join(folder, `${SECOND}.jsonl`), lines.join(''));
+    for (let start = 0; start < 2; start += 1) {
+      const jobs = await openJobs(journalsIn(folder, new HostClock(kernel)), pino({ level: 'silent' }));
+      expect(jobs.map(({ job }) => [job.accepted.job, Math.round((job.endedMs ?? 0) / HOUR_MS)])).toEqual([
+        [FIRST, 0],
+        [SECOND, 3],
+      ]);
+      up(HOUR_MS);
+    }
   });
 });
 
