@@ -6,7 +6,7 @@
 import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { keyOfFile } from '../core/used-file.ts';
+import { bornOf, keyOfFile } from '../core/used-file.ts';
 import { lstat, readlink, stat } from './disk-files.ts';
 
 export interface FileIdentity {
@@ -16,6 +16,8 @@ export interface FileIdentity {
   readonly key: string;
   /** With the key, those of all that it is made of. */
   readonly keys: ReadonlySet<string>;
+  /** As the key, also after another boot; of a device that is made of files it is in the keys. Within one moment the keys say all. */
+  readonly born: string | undefined;
 }
 
 /** The kernel's own limit, ELOOP (include/linux/namei.h, MAXSYMLINKS). */
@@ -40,7 +42,7 @@ export async function inRoot(root: string, path: string): Promise<string> {
 export async function identityOf(stats: BigIntStats, sys = '/sys'): Promise<FileIdentity> {
   if (stats.isBlockDevice()) return await deviceIdentity(Number(stats.rdev), sys);
   const key = keyOfFile(stats.dev, stats.ino);
-  return { isFile: true, key, keys: new Set([key]) };
+  return { isFile: true, key, keys: new Set([key]), born: bornOf(stats.ino, stats.birthtimeNs) };
 }
 
 /** Does writing to one change the other? */
@@ -53,15 +55,16 @@ async function deviceIdentity(rdev: number, sys: string): Promise<FileIdentity> 
   const major = (rdev >> 8) & 0xfff;
   const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
   const folder = await realpath(`${sys}/dev/block/${major}:${minor}`).catch(() => undefined);
-  if (folder === undefined) return { isFile: false, key: own, keys: new Set([own]) };
+  if (folder === undefined) return { isFile: false, key: own, keys: new Set([own]), born: undefined };
   const file = await readFile(join(folder, 'loop/backing_file'), 'utf8').catch(() => undefined);
   const behind = file === undefined ? undefined : await identify(file.trimEnd(), '', sys);
-  if (behind !== undefined) return { isFile: false, key: behind.key, keys: new Set([own, ...behind.keys]) };
+  if (behind !== undefined) return { ...behind, isFile: false, keys: new Set([own, ...behind.keys]) };
   const slaves = await readdir(join(folder, 'slaves')).catch(() => []);
   const isPartition = (await readFile(join(folder, 'partition')).catch(() => undefined)) !== undefined;
   const below = [...slaves.map((name) => join(folder, 'slaves', name)), ...(isPartition ? [dirname(folder)] : [])];
   const identities = await Promise.all(below.map(async (one) => await ofSysFolder(one, sys)));
-  return { isFile: false, key: own, keys: new Set([own, ...identities.flatMap((one) => [...(one?.keys ?? [])])]) };
+  const parts = identities.flatMap((one) => [...(one?.keys ?? []), one?.born ?? []].flat());
+  return { isFile: false, key: own, keys: new Set([own, ...parts]), born: undefined };
 }
 
 async function ofSysFolder(folder: string, sys: string): Promise<FileIdentity | undefined> {

@@ -8,6 +8,7 @@ import { fail } from '../core/errors.ts';
 import { LEAST_HEADER_BYTES, snapshotCount } from '../core/image-header.ts';
 import { PRIVATE } from '../core/plans/file-access.ts';
 import type { Action, FileOwner, KnownFile, MadeFile } from '../core/plans/step.ts';
+import { NO_BIRTH_TIME } from '../core/used-file.ts';
 import { type DiskFile, lstat, open, stat } from './disk-files.ts';
 import { identify } from './file-identity.ts';
 import type { Holder } from './graphs.ts';
@@ -170,9 +171,6 @@ export async function syncFile(path: string): Promise<void> {
     await handle?.close();
   }
 }
-
-/** Of file systems that keep none. */
-const NO_BIRTH_TIME = '0';
 
 export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): KnownFile {
   return { path, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };

@@ -20,5 +20,7 @@ export async function usedFiles(
 /** All that is known of what is at a path now. */
 export async function namesOf(path: string): Promise<FileNames> {
   const found = await identify(path);
-  return found === undefined ? { path } : { path, key: found.key, keys: [...found.keys] };
+  if (found === undefined) return { path };
+  const { key, keys, born } = found;
+  return { path, key, keys: [...keys], ...(born !== undefined && { born }) };
 }

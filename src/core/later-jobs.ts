@@ -21,10 +21,10 @@ export class LaterJobs {
     this.#jobs = jobs;
     this.#at = new Map(jobs.map(({ accepted }, at) => [accepted.job, at]));
     for (const [at, job] of jobs.entries()) {
-      for (const { path, key, keys = [] } of usesOf(job)) {
+      for (const { path, key, keys = [], born } of usesOf(job)) {
         this.#paths.set(path, at);
-        if (key !== undefined) this.#keys.set(key, at);
-        for (const part of keys) this.#parts.set(part, at);
+        for (const own of [key, born]) if (own !== undefined) this.#keys.set(own, at);
+        for (const part of [...keys, born]) if (part !== undefined) this.#parts.set(part, at);
       }
       for (const name of domainNames(job)) {
         const places = this.#ofDomain.get(name);
@@ -35,8 +35,9 @@ export class LaterJobs {
   }
 
   /** The newest job, begun after this one, that has had the file in its disk, or in what it wrote a copy to. */
-  withFile(job: string, { path, key = '', keys = [] }: FileNames): string | undefined {
-    const found = [this.#paths.get(path), this.#parts.get(key), ...keys.map((one) => this.#keys.get(one))];
+  withFile(job: string, { path, key = '', keys = [], born = '' }: FileNames): string | undefined {
+    const own = [key, born].map((one) => this.#parts.get(one));
+    const found = [this.#paths.get(path), ...own, ...[...keys, born].map((one) => this.#keys.get(one))];
     const newest = Math.max(...found.map((at) => at ?? -1));
     return newest > (this.#at.get(job) ?? Infinity) ? this.#jobs[newest]?.accepted.job : undefined;
   }

@@ -3,12 +3,17 @@
 import type { KnownFile, Plan } from './plans/step.ts';
 import type { QmpCommand } from './qemu/commands.ts';
 
+/** As `stat` has it where there is none. */
+export const NO_BIRTH_TIME = '0';
+
 /** What a path stands for: writing to a file changes each whose `key` is among its `keys`, and the other way round. */
 export interface FileNames {
   readonly path: string;
   /** Undefined: there is no such file, or none of this host. */
   readonly key?: string;
   readonly keys?: readonly string[];
+  /** The same file after a boot or a mount, which may give its device another number. Of what it is made of it is in `keys`. */
+  readonly born?: string;
 }
 
 export interface UsedFile extends FileNames {
@@ -20,10 +25,16 @@ export function keyOfFile(device: bigint | string, inode: bigint | string): stri
   return `file ${device}:${inode}`;
 }
 
+/** Undefined: its file system tells none. Copies of a whole file system have the same, so it never says that a file is free. */
+export function bornOf(inode: bigint | string, birthTimeNs: bigint | string): string | undefined {
+  return String(birthTimeNs) === NO_BIRTH_TIME ? undefined : `inode ${inode} of ${birthTimeNs}`;
+}
+
 /** As it was recorded: where the file is now is not looked at. */
-export function namesOfKnown({ path, device, inode }: KnownFile): FileNames {
+export function namesOfKnown({ path, device, inode, birthTimeNs }: KnownFile): FileNames {
   const key = keyOfFile(device, inode);
-  return { path, key, keys: [key] };
+  const born = bornOf(inode, birthTimeNs);
+  return { path, key, keys: [key], ...(born !== undefined && { born }) };
 }
 
 /** All that QEMU opens for it by name. */

@@ -3,6 +3,7 @@ import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { deviceNumber, type FileIdentity, identify, identityOf, overlaps } from '../../../src/agent/file-identity.ts';
+import { namesOf } from '../../../src/agent/used-files.ts';
 import { present } from '../../support/checks.ts';
 import { testDir } from '../../support/qemu.ts';
 
@@ -83,6 +84,24 @@ describe('a device', () => {
     await expectOverlap('loop0/loop0p1', file, true);
     await expectOverlap('loop0/loop0p1', 'loop1', true);
     await expectOverlap('loop2', file, false);
+  });
+
+  it('has of a file below it what the file has after a boot, too', async () => {
+    await using dir = await testDir();
+    const image = join(dir.path, 'image');
+    await writeFile(image, '');
+    const of = await sysWith(dir.path, {
+      loop0: { 'loop/backing_file': `${image}\n` },
+      'loop0/loop0p1': { partition: '1' },
+      'dm-0': { 'slaves/loop0': 'loop0' },
+    });
+    const { born } = present(await identify(image));
+    expect(born).toMatch(/^inode \d+ of \d{19}$/);
+    expect((await of('loop0')).born).toBe(born);
+    for (const name of ['loop0/loop0p1', 'dm-0'])
+      expect([name, [...(await of(name)).keys]]).toContainEqual(expect.arrayContaining([born]));
+    await link(image, join(dir.path, 'other'));
+    expect(await namesOf(join(dir.path, 'other'))).toMatchObject({ born });
   });
 
   it('of which the kernel tells nothing is itself alone', async () => {

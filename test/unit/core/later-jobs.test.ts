@@ -58,6 +58,26 @@ describe('a file', () => {
   const named: FileNames = { path: SOURCE, key: 'file 1:2', keys: ['file 1:2'] };
   const by = (later: Job, file = named) => new LaterJobs([first, later]).withFile('bj1', file);
 
+  it('is the same by its inode and time of birth where a boot or a mount has given its device another number', () => {
+    const born = 'inode 2 of 17';
+    const now: FileNames = { path: '/moved', key: 'file 9:2', keys: ['file 9:2'], born };
+    const device: FileNames = { path: '/dev/dm-0', key: 'device 9', keys: ['device 9', 'file 9:2', born] };
+    const cases: readonly (readonly [UsedFile, FileNames, boolean])[] = [
+      [{ as: 'DISK', path: '/other', key: 'file 1:2', keys: ['file 1:2'], born }, now, true],
+      [{ as: 'DISK', path: '/other', key: 'file 1:2', keys: ['file 1:2'], born }, device, true],
+      [{ as: 'DISK', path: '/dev/dm-0', key: 'device 8', keys: ['device 8', 'file 1:2', born] }, now, true],
+      [{ as: 'DISK', path: '/other', key: 'file 1:2', keys: ['file 1:2'], born: 'inode 2 of 18' }, now, false],
+      // As it was written before times of birth were.
+      [{ as: 'DISK', path: '/other', key: 'file 9:2', keys: ['file 9:2'] }, now, true],
+      // A file system above others gives a file another time of birth when it is first written to.
+      [{ as: 'DISK', path: '/other', key: 'file 9:2', keys: ['file 9:2'], born: 'inode 2 of 18' }, now, true],
+    ];
+    for (const [used, file, is] of cases) {
+      const later = ended('bj2', uses(used), PIVOTED, ON_COPY);
+      expect([used, file.path, by(later, file)]).toEqual([used, file.path, is ? 'bj2' : undefined]);
+    }
+  });
+
   it('is that of a later job which has it in its disk, by path, key, or what either is made of', () => {
     const cases: readonly (readonly [UsedFile, boolean])[] = [
       [{ as: 'DISK', path: SOURCE }, true],
