@@ -194,7 +194,8 @@ async function endOf(call: ClientHttp2Stream): Promise<void> {
   });
 }
 
-test('a gateway has the watches of many on its one connection to an agent, and can still ask', async () => {
+/** An agent with these, as a gateway sees it. */
+async function seenByGateway(jobs: Partial<BlockJobs>, see: (agent: Remote) => Promise<void>): Promise<void> {
   await using dir = await testDir();
   const authority = await Authority.make(dir.path);
   const log = pino({ level: 'silent' });
@@ -202,7 +203,7 @@ test('a gateway has the watches of many on its one connection to an agent, and c
   using ofAgent = new Certificates({ ...(await authority.sign('agent', { uri: 'spiffe://site/agent' })), caFile }, log);
   using ofGateway = new Certificates({ ...(await authority.sign('gate', { uri: 'spiffe://site/gate' })), caFile }, log);
   const server = await serve(
-    { ...NOTHING, ...watched },
+    { ...NOTHING, ...jobs },
     {
       info: INFO,
       listen: { host: '127.0.0.1', port: 0 },
@@ -215,20 +216,49 @@ test('a gateway has the watches of many on its one connection to an agent, and c
   const place = { name: 'host1', address: `localhost:${portOf(server)}`, identity: 'spiffe://site/agent' };
   {
     using remote = connectRemote(place, ofGateway);
-    const leaves = new AbortController();
-    const request = { job: { jobId: 'x' }, afterRevision: undefined, progressIntervalMs: undefined };
-    const watches = Array.from({ length: 2000 }, async () => {
-      const events = remote.watch(request, { signal: leaves.signal })[Symbol.asyncIterator]();
-      return { first: await events.next(), events };
-    });
-    const begun = await Promise.all(watches);
-    expect(begun.filter(({ first }) => first.value !== undefined)).toHaveLength(2000);
-    const { signal } = new AbortController();
-    expect(await remote.listDomains({ host: '', pageSize: 0, pageToken: '' }, { signal })).toMatchObject({ items: [] });
-    leaves.abort();
-    await Promise.allSettled(begun.map(async ({ events }) => await events.next()));
+    await see(remote);
   }
   await server.drain(0);
+}
+
+type Remote = ReturnType<typeof connectRemote>;
+const ANY_DOMAIN = { host: '', pageSize: 0, pageToken: '' };
+
+describe('a gateway', () => {
+  test('has the watches of many on its one connection to an agent, and can still ask', async () => {
+    await seenByGateway(watched, async (remote) => {
+      const leaves = new AbortController();
+      const request = { job: { jobId: 'x' }, afterRevision: undefined, progressIntervalMs: undefined };
+      const watches = Array.from({ length: 2000 }, async () => {
+        const events = remote.watch(request, { signal: leaves.signal })[Symbol.asyncIterator]();
+        return { first: await events.next(), events };
+      });
+      const begun = await Promise.all(watches);
+      expect(begun.filter(({ first }) => first.value !== undefined)).toHaveLength(2000);
+      const { signal } = new AbortController();
+      expect(await remote.listDomains(ANY_DOMAIN, { signal })).toMatchObject({ items: [] });
+      leaves.abort();
+      await Promise.allSettled(begun.map(async ({ events }) => await events.next()));
+    });
+  });
+
+  test('asks for many at a time: those beyond what one host may have under way wait, and are answered', async () => {
+    const gate = new Gate();
+    const listDomains = async () => {
+      await gate.pass();
+      return EMPTY;
+    };
+    await seenByGateway({ listDomains }, async (remote) => {
+      const { signal } = new AbortController();
+      const calls = Array.from({ length: 600 }, async () => await remote.listDomains(ANY_DOMAIN, { signal }));
+      const all = Promise.all(calls);
+      all.catch(() => undefined);
+      await eventually('as many as may be are in it', () => gate.inside === 500 || undefined);
+      gate.open();
+      expect(await all).toHaveLength(600);
+      expect(gate.most).toBe(500);
+    });
+  });
 });
 
 describe('calls', () => {

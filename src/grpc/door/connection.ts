@@ -19,6 +19,7 @@ interface ConnectionOptions {
   readonly streams: number;
   readonly headerBytes: number;
   readonly arrivals: Shares;
+  readonly waitsForPlaces: boolean;
 }
 
 export class Connection {
@@ -27,6 +28,8 @@ export class Connection {
   readonly headerBytes: number;
   /** Watches and their like: a connection that they fill would have no room to ask anything. */
   readonly mostLasting: number;
+  /** Whether its calls wait where there is no place for them: of a gateway, which has let in each of them, and asks for many. */
+  readonly waitsForPlaces: boolean;
   readonly #session: ServerHttp2Session;
   readonly #calls = new Map<ServerHttp2Stream, Call>();
   readonly #unary = new Set<ServerHttp2Stream>();
@@ -37,12 +40,13 @@ export class Connection {
   readonly #arrivals: Shares;
   #lasting = 0;
 
-  constructor(session: ServerHttp2Session, peer: string, { streams, headerBytes, arrivals }: ConnectionOptions) {
+  constructor(session: ServerHttp2Session, peer: string, options: ConnectionOptions) {
     this.#session = session;
     this.peer = peer;
-    this.headerBytes = headerBytes;
-    this.mostLasting = Math.max(1, Math.floor(streams * 0.8));
-    this.#arrivals = arrivals;
+    this.headerBytes = options.headerBytes;
+    this.mostLasting = Math.max(1, Math.floor(options.streams * 0.8));
+    this.waitsForPlaces = options.waitsForPlaces;
+    this.#arrivals = options.arrivals;
   }
 
   /** Calls that go on for as long as their caller likes. */

@@ -128,7 +128,7 @@ export class Door implements Disposable {
     const streams = isGateway ? Math.max(LASTING.inAll, this.#limits.streams) : this.#limits.streams;
     if (isGateway) session.settings({ maxConcurrentStreams: streams });
     const headerBytes = isGateway ? HEADER_BYTES.gateway : HEADER_BYTES.plain;
-    const options = { streams, headerBytes, arrivals: this.#arrivals };
+    const options = { streams, headerBytes, arrivals: this.#arrivals, waitsForPlaces: isGateway };
     const connection = new Connection(session, peerOf(session.socket), options);
     this.#connections.set(session, connection);
     session.once('close', () => {
@@ -157,16 +157,20 @@ export class Door implements Disposable {
     }
     const kind = this.#inside.handlers.get(String(headers[':path']))?.type ?? 'unary';
     const places = kind === 'unary' ? this.#unary : this.#lasting;
-    const full = whatIsFull(connection, kind, places);
+    let hasPlace = false;
+    const takePlace = () => (hasPlace ||= places.take(connection.peer));
+    const full = whatIsFull(connection, kind) ?? (takePlace() || connection.waitsForPlaces ? undefined : FULL);
     if (full !== undefined) {
       this.#tally.count('calls', connection.peer);
       this.#refuse(stream, failure('TOO_MANY_CALLS', { full }));
       return;
     }
     connection.add(stream, kind, () => this.#turns.again());
-    stream.once('close', () => places.giveBack(connection.peer));
+    stream.once('close', () => {
+      if (hasPlace) places.giveBack(connection.peer);
+    });
     this.#turns.take(connection, {
-      mayCome: () => stream.destroyed || connection.mayBeRead(stream),
+      mayCome: () => stream.destroyed || (takePlace() && connection.mayBeRead(stream)),
       come: () => {
         if (!stream.destroyed) pass();
       },
@@ -215,12 +219,13 @@ export class Door implements Disposable {
   }
 }
 
-/** Undefined: it has its place, and gives it back when it closes. */
-function whatIsFull(connection: Connection, kind: Kind, places: Shares): string | undefined {
+const FULL = 'your host, or all together, have as many under way as may be';
+
+/** Undefined: as far as its connection goes it may come. */
+function whatIsFull(connection: Connection, kind: Kind): string | undefined {
   if (kind !== 'unary' && connection.lasting >= connection.mostLasting)
     return `this connection has ${connection.mostLasting} watches; open another one`;
-  if (!connection.isRead) return 'this connection has more calls than are read';
-  return places.take(connection.peer) ? undefined : 'your host, or all together, have as many under way as may be';
+  return connection.isRead ? undefined : 'this connection has more calls than are read';
 }
 
 /** Whoever listens now hears of an event only when `ask` passes it on. */
