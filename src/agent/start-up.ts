@@ -36,28 +36,28 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
   const stories = new Map<string, Story[]>();
   const names = new Set<string>();
   const index = await JournalIndex.read(dirname(folder));
-  const all: (Indexed | OpenStory)[] = [];
+  const found: (Indexed | OpenStory)[] = [];
   const learn = (stamp: ClockStamp | undefined) => {
     if (stamp !== undefined) clock.learn(stamp);
   };
-  for await (const found of readJournals(folder, (id, stats) => index.find(id, stats))) {
-    names.add(found.id);
-    if ('told' in found) {
-      all.push(found);
-      learn(found.clock);
+  for await (const file of readJournals(folder, (id, stats) => index.find(id, stats))) {
+    names.add(file.id);
+    if ('told' in file) {
+      found.push(file);
+      learn(file.clock);
       continue;
     }
-    const { id, read, stats } = found;
+    const { id, read, stats } = file;
     if (read instanceof Error) tell(id, read);
     else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
     else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
     else if (stats !== undefined && hasEnded(read.job)) {
       const stamp = lastStamp(read);
-      all.push({ id, stamp: stampOf(stats), told: toldIn(read), clock: stamp });
+      found.push({ id, stamp: stampOf(stats), told: toldIn(read), clock: stamp });
       learn(stamp);
     } else {
       learn(lastStamp(read));
-      all.push({ id, told: read });
+      found.push({ id, told: read });
     }
   }
   const indexed: Indexed[] = [];
@@ -66,7 +66,7 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
     indexed.push(dated);
     return { id: dated.id, told: new EndedJob(journals, dated.told) };
   };
-  for (const one of all) {
+  for (const one of found) {
     const { job } = one.told.job.accepted;
     stories.set(job, [...(stories.get(job) ?? []), 'stamp' in one ? remember(one) : one]);
   }
