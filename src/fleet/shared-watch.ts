@@ -108,7 +108,6 @@ export class SharedWatch implements Feed {
     for await (const event of agent.watch(request, call)) {
       this.#lastHeard = performance.now();
       this.#take(event);
-      this.changed.notify();
     }
   }
 
@@ -119,6 +118,10 @@ export class SharedWatch implements Feed {
       // What was kept here before belongs to a history with a hole.
       this.#revisions.length = 0;
       this.#oldest = event.oldestRevision ?? 1;
+    } else {
+      // A sign of life, which is told to nobody.
+      return;
     }
+    this.changed.notify();
   }
 }

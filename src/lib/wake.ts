@@ -10,7 +10,7 @@ export type Changes = Pick<Wake, 'now' | 'after'>;
 
 export class Wake {
   #count = 0;
-  #waiters: (() => void)[] = [];
+  #waiters = new Set<() => void>();
   readonly #also: (() => void) | undefined;
 
   /** `also` is told of each change, too. */
@@ -26,7 +26,7 @@ export class Wake {
   notify(): void {
     this.#count += 1;
     const waiters = this.#waiters;
-    this.#waiters = [];
+    this.#waiters = new Set();
     for (const wake of waiters) wake();
     this.#also?.();
   }
@@ -36,7 +36,7 @@ export class Wake {
     const { timeoutMs, signal } = options;
     if (this.#count !== since || signal?.aborted === true) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiters.push(resolve);
+    this.#waiters.add(resolve);
     using _timer = timeoutMs === undefined ? undefined : new Timer(resolve, timeoutMs);
     const onAbort = () => resolve();
     signal?.addEventListener('abort', onAbort, { once: true });
@@ -44,7 +44,7 @@ export class Wake {
       await promise;
     } finally {
       signal?.removeEventListener('abort', onAbort);
-      this.#waiters = this.#waiters.filter((waiter) => waiter !== resolve);
+      this.#waiters.delete(resolve);
     }
   }
 }
