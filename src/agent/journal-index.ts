@@ -12,6 +12,7 @@ import type { KnownJob } from '../core/known-job.ts';
 import type { Told } from './ended-job.ts';
 import { checksum, PLAIN } from './journal.ts';
 import { isOwn } from './own-files.ts';
+import type { SharedTexts } from './shared-texts.ts';
 
 /** Of another one nothing is read. */
 const VERSION = 1;
@@ -54,12 +55,12 @@ export class JournalIndex {
   }
 
   /** `folder`: of the state. What cannot be read is not there. */
-  static async read(folder: string): Promise<JournalIndex> {
+  static async read(folder: string, texts: SharedTexts): Promise<JournalIndex> {
     const path = join(folder, NAME);
     const lines = new Map<string, Indexed>();
     try {
       for await (const bytes of linesOf(path)) {
-        const line = lineIn(bytes);
+        const line = lineIn(bytes, texts);
         if (line !== undefined) lines.set(line.id, line);
       }
     } catch {
@@ -112,10 +113,10 @@ function textOf({ told, ...rest }: Indexed): string {
   return `${checksum(json)} ${json}\n`;
 }
 
-function lineIn(bytes: Buffer): Indexed | undefined {
+function lineIn(bytes: Buffer, texts: SharedTexts): Indexed | undefined {
   const json = bytes.subarray(9);
   if (bytes.toString('latin1', 0, 9) !== `${checksum(json)} `) return undefined;
-  const { version, told, ...rest } = JSON.parse(json.toString()) as Line;
+  const { version, told, ...rest } = texts.share(JSON.parse(json.toString()) as Line);
   if (version !== VERSION) return undefined;
   return { ...rest, told: { ...told, job: { ...told.job, steps: new Map(told.job.steps) } } };
 }

@@ -14,6 +14,7 @@ import { JobLog, type Journals } from './job-log.ts';
 import type { ReadJournal } from './journal.ts';
 import { nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
 import { type Indexed, JournalIndex, stampOf } from './journal-index.ts';
+import { SharedTexts } from './shared-texts.ts';
 
 /** What a file tells: of a job that has ended no more than is to be known of it at any moment. */
 interface Story {
@@ -35,7 +36,8 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
   const tell = (id: string, err: unknown) => log.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
   const stories = new Map<string, Story[]>();
   const names = new Set<string>();
-  const index = await JournalIndex.read(dirname(folder));
+  const texts = new SharedTexts();
+  const index = await JournalIndex.read(dirname(folder), texts);
   const found: (Indexed | OpenStory)[] = [];
   const learn = (stamp: ClockStamp | undefined) => {
     if (stamp !== undefined) clock.learn(stamp);
@@ -53,7 +55,7 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
     else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
     else if (stats !== undefined && hasEnded(read.job)) {
       const stamp = lastStamp(read);
-      found.push({ id, stamp: stampOf(stats), told: toldIn(read), clock: stamp });
+      found.push({ id, stamp: stampOf(stats), told: texts.share(toldIn(read)), clock: stamp });
       learn(stamp);
     } else {
       learn(lastStamp(read));

@@ -22,5 +22,6 @@ export async function namesOf(path: string): Promise<FileNames> {
   const found = await identify(path);
   if (found === undefined) return { path };
   const { key, keys, born } = found;
-  return { path, key, keys: [...keys], ...(born !== undefined && { born }) };
+  const isMore = keys.size > 1 || !keys.has(key);
+  return { path, key, ...(isMore && { keys: [...keys] }), ...(born !== undefined && { born }) };
 }

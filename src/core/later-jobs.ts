@@ -23,8 +23,9 @@ export class LaterJobs {
     for (const [at, job] of jobs.entries()) {
       for (const { path, key, keys = [], born } of usesOf(job)) {
         this.#paths.set(path, at);
-        for (const own of [key, born]) if (own !== undefined) this.#keys.set(own, at);
-        for (const part of [...keys, born]) if (part !== undefined) this.#parts.set(part, at);
+        const own = [key, born].filter((one) => one !== undefined);
+        for (const one of own) this.#keys.set(one, at);
+        for (const one of [...own, ...keys]) this.#parts.set(one, at);
       }
       for (const name of domainNames(job)) {
         const places = this.#ofDomain.get(name);
@@ -37,7 +38,7 @@ export class LaterJobs {
   /** The newest job, begun after this one, that has had the file in its disk, or in what it wrote a copy to. */
   withFile(job: string, { path, key = '', keys = [], born = '' }: FileNames): string | undefined {
     const own = [key, born].map((one) => this.#parts.get(one));
-    const found = [this.#paths.get(path), ...own, ...[...keys, born].map((one) => this.#keys.get(one))];
+    const found = [this.#paths.get(path), ...own, ...[key, born, ...keys].map((one) => this.#keys.get(one))];
     const newest = Math.max(...found.map((at) => at ?? -1));
     return newest > (this.#at.get(job) ?? Infinity) ? this.#jobs[newest]?.accepted.job : undefined;
   }

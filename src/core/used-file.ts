@@ -11,6 +11,7 @@ export interface FileNames {
   readonly path: string;
   /** Undefined: there is no such file, or none of this host. */
   readonly key?: string;
+  /** Not told where it is the key alone. */
   readonly keys?: readonly string[];
   /** The same file after a boot or a mount, which may give its device another number. Of what it is made of it is in `keys`. */
   readonly born?: string;
@@ -34,7 +35,7 @@ export function bornOf(inode: bigint | string, birthTimeNs: bigint | string): st
 export function namesOfKnown({ path, device, inode, birthTimeNs }: KnownFile): FileNames {
   const key = keyOfFile(device, inode);
   const born = bornOf(inode, birthTimeNs);
-  return { path, key, keys: [key], ...(born !== undefined && { born }) };
+  return { path, key, ...(born !== undefined && { born }) };
 }
 
 /** All that QEMU opens for it by name. */

@@ -1,0 +1,79 @@
+/** How much is kept in memory of jobs that have ended: by number, as a time or a process's memory says little on a busy machine. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { pino } from 'pino';
+import { expect, it } from 'vitest';
+import { encodeLine } from '../../../src/agent/journal.ts';
+import { openJobs } from '../../../src/agent/start-up.ts';
+import type { Accepted } from '../../../src/core/journal-entry.ts';
+import { journalsIn } from '../../support/journals.ts';
+import { testDir } from '../../support/qemu.ts';
+import { ACCEPTED, CONCLUDED, CREATED, ended, journalOf, RUNNING } from '../core/stories.ts';
+
+const JOBS = 1000;
+const MOST_BYTES = 2400;
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+function heapBytes(): number {
+  collect();
+  return process.memoryUsage().heapUsed;
+}
+
+/** Of a disk of two images of its own, in a VM of its own. */
+function acceptedAs(at: number): Accepted {
+  const folder = `/var/lib/images/vm-${String(at).padStart(5, '0')}`;
+  const file = (name: string, inode: number) => ({
+    path: `${folder}/${name}`,
+    key: `file 65024:${inode}`,
+    born: `inode ${inode} of 1795997296415817103`,
+    as: 'DISK' as const,
+  });
+  const path = `${folder}/top.qcow2`;
+  return {
+    ...ACCEPTED,
+    job: `bj${String(at).padStart(16, '0')}`,
+    domain: `vm-${at}`,
+    source: { ...ACCEPTED.source, path },
+    sourceFile: { path, device: '65024', inode: String(at), birthTimeNs: '1795997296415817103' },
+    uses: [file('top.qcow2', at), file('base.qcow2', JOBS + at), { path: `${folder}/copy`, as: 'COPY' }],
+  };
+}
+
+async function writeJournals(folder: string, count: number): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const writes = Array.from({ length: count }, async (_, at) => {
+    const accepted = acceptedAs(at);
+    const story = journalOf(accepted, CREATED, RUNNING, CONCLUDED, ended('COMPLETED'));
+    const lines = story.map((entry) => {
+      const request = { id: `request-${at}`, digest: 'nUNIRmPbgmmfzFNXOBXM5eim5l-b7fb8Uxz16NtnEh8', caller: '' };
+      return encodeLine({ ...entry, ...(entry.revision === 1 && { request }) });
+    });
+    await writeFile(join(folder, `${accepted.job}.jsonl`), lines.join(''));
+  });
+  await Promise.all(writes);
+}
+
+const open = async (folder: string) => await openJobs(journalsIn(folder), pino({ level: 'silent' }));
+
+async function bytesEach(folder: string): Promise<number> {
+  const before = heapBytes();
+  const jobs = await open(folder);
+  const bytes = heapBytes() - before;
+  expect(jobs).toHaveLength(JOBS);
+  return Math.round(bytes / JOBS);
+}
+
+it('is little more than two kilobytes each, whether its journal was read or the index', async () => {
+  await using one = await testDir();
+  await using all = await testDir();
+  await writeJournals(join(one.path, 'jobs'), 1);
+  await writeJournals(join(all.path, 'jobs'), JOBS);
+  // What is made once.
+  await open(join(one.path, 'jobs'));
+  expect(await bytesEach(join(all.path, 'jobs'))).toBeLessThan(MOST_BYTES);
+  expect(await bytesEach(join(all.path, 'jobs'))).toBeLessThan(MOST_BYTES);
+});
