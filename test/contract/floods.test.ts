@@ -4,7 +4,6 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -14,6 +13,7 @@ import { Authority } from '../support/certificates.ts';
 import { eventually } from '../support/checks.ts';
 import { askUntil } from '../support/good-client.ts';
 import { needs } from '../support/means.ts';
+import { peakBytes } from '../support/memory.ts';
 import { type MemoryCgroup, memoryCgroup } from '../support/memory-cgroup.ts';
 import { testDir } from '../support/qemu.ts';
 import { Service } from '../support/service.ts';
@@ -25,12 +25,6 @@ const SECONDS = 1;
 const PROGRAM = join(import.meta.dirname, '../support/flood.ts');
 /** Enough VMs that a list of them takes some bytes. */
 const DOMAINS = 40;
-
-/** The most that it ever had. */
-function peakBytes({ pid }: Service): number {
-  const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  return Number(found?.[1]) * 1024;
-}
 
 /** What the flood has come to. */
 async function flood(name: string, { address }: Service, tls: readonly string[] = []): Promise<unknown> {

@@ -15,11 +15,17 @@ export const TTL_SECONDS = 10;
 export interface FleetHost {
   readonly name: string;
   readonly qemu: Qemu;
-  /** Of its one domain, `vm-NAME`, with one disk, `vd0`. */
+  /** Of its one domain, `vm-NAME`, with a disk `vd0`. */
   readonly domain: string;
   readonly chain: readonly ChainImage[];
   readonly port: number;
   agent: Service;
+}
+
+interface HostOptions {
+  readonly images?: readonly ChainImage[];
+  /** What starts the agent, as with bounded memory. */
+  readonly under?: readonly string[];
 }
 
 export class FleetSite implements AsyncDisposable {
@@ -46,17 +52,18 @@ export class FleetSite implements AsyncDisposable {
     return new FleetSite(dir, authority, etcd, opened.move());
   }
 
-  /** A host with its QEMU and its agent. */
-  async host(name: string): Promise<FleetHost> {
+  /** A host with its QEMU and its agent; `images`: of more disks, `vd1` and so on. */
+  async host(name: string, { images = [], under }: HostOptions = {}): Promise<FleetHost> {
     const domain = `vm-${name}`;
     const chain = await makeChain(this.dir, { prefix: name, formats: ['qcow2', 'qcow2'], sizeBytes: 8 * MIB });
-    const disks = [{ id: 'vd0', bus: 'virtio-blk', chain }] as const;
+    const more = images.map((image, at) => ({ id: `vd${at + 1}`, bus: 'virtio-blk', chain: [image] }) as const);
+    const disks = [{ id: 'vd0', bus: 'virtio-blk', chain }, ...more] as const;
     const sockets = this.#sockets(name);
     await mkdir(sockets);
     const extraArgs = monitorIn(sockets, domain);
     const qemu = this.#opened.use(await startQemu({ style: 'blockdev', name: domain, disks, extraArgs }));
     const port = await freePort();
-    const agent = await this.startAgent(name, port);
+    const agent = await this.startAgent(name, port, [], under);
     const host = { name, qemu, domain, chain, port, agent };
     this.hosts.set(name, host);
     this.#opened.defer(async () => await host.agent.kill());
@@ -83,22 +90,32 @@ export class FleetSite implements AsyncDisposable {
     host.agent = await this.startAgent(host.name, host.port);
   }
 
-  async startAgent(name: string, port: number, more: readonly string[] = []): Promise<Service> {
+  async startAgent(
+    name: string,
+    port: number,
+    more: readonly string[] = [],
+    under?: readonly string[],
+  ): Promise<Service> {
     const pair = await this.authority.sign(`agent-${name}`, { uri: `spiffe://site/agent/${name}` });
     const args = ['agent', '--host-name', name, '--listen', `127.0.0.1:${port}`, '--advertise', `localhost:${port}`];
     args.push('--qmp-dir', this.#sockets(name), '--state-dir', join(this.dir, `state-${name}`));
     args.push('--allow-destination', this.dir, '--gateway', 'spiffe://site/gateway/g1');
     args.push('--gateway', 'spiffe://site/gateway/g2', '--etcd', this.etcd.url, '--ttl-seconds', String(TTL_SECONDS));
     const channel = await this.channel('spiffe://site/gateway/g1');
-    return await Service.run([...args, ...this.#tls(pair), ...more], { address: `localhost:${port}`, channel });
+    const reach = { address: `localhost:${port}`, channel, ...(under && { under }) };
+    return await Service.run([...args, ...this.#tls(pair), ...more], reach);
   }
 
   /** The client of `run()` is the operator `spiffe://site/ops`, who may do everything. */
-  async gateway(name: string, policyFile: string): Promise<Service> {
+  async gateway(name: string, policyFile: string, under?: readonly string[]): Promise<Service> {
     const pair = await this.authority.sign(`gateway-${name}`, { uri: `spiffe://site/gateway/${name}` });
     const port = await freePort();
     const args = ['gateway', '--listen', `127.0.0.1:${port}`, '--etcd', this.etcd.url, '--policy', policyFile];
-    const reach = { address: `localhost:${port}`, channel: await this.channel('spiffe://site/ops') };
+    const reach = {
+      address: `localhost:${port}`,
+      channel: await this.channel('spiffe://site/ops'),
+      ...(under && { under }),
+    };
     const gateway = await Service.run([...args, ...this.#tls(pair)], reach);
     this.#opened.defer(async () => await gateway.kill());
     return gateway;

@@ -12,10 +12,10 @@ export interface MemoryCgroup extends AsyncDisposable {
 }
 
 /** The second version of control groups, or the first where the second has no say over memory. */
-export async function memoryCgroup(bytes: number): Promise<MemoryCgroup> {
+export async function memoryCgroup(bytes: number, name = 'all'): Promise<MemoryCgroup> {
   const isSecond = controllers().includes('memory');
   if (isSecond) await writeFile(join(ROOT, 'cgroup.subtree_control'), '+memory');
-  const folder = join(ROOT, isSecond ? '' : 'memory', `blockjobd-test-${process.pid}`);
+  const folder = join(ROOT, isSecond ? '' : 'memory', `blockjobd-test-${process.pid}-${name}`);
   await mkdir(folder);
   try {
     await writeFile(join(folder, isSecond ? 'memory.max' : 'memory.limit_in_bytes'), String(bytes));

@@ -1,0 +1,8 @@
+/** What a process has of the machine's memory. */
+import { readFileSync } from 'node:fs';
+
+/** The most that it ever had. */
+export function peakBytes({ pid }: { readonly pid: number }): number {
+  const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return Number(found?.[1]) * 1024;
+}
