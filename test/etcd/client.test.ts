@@ -128,7 +128,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await server.keys('/')).toEqual(['/b']);
   });
 
-  it('goes to another member when one is gone, is cut off or hangs', async () => {
+  it.concurrent('goes to another member when one is gone, is cut off or hangs', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     await using first = await TcpProxy.to(server.port);
@@ -149,7 +149,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     }
   });
 
-  it('does not repeat a change that got no answer, and says that it may have happened', async () => {
+  it.concurrent('does not repeat a change that got no answer, and says that it may have happened', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     await using proxy = await TcpProxy.to(server.port);
@@ -181,7 +181,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect((await etcd.readAll({ key: '/a' })).entries).toEqual([]);
   });
 
-  it('logs in by name and password, and again when its token has expired or roles have changed', async () => {
+  it.concurrent('logs in by name and password, and again when its token has expired or roles have changed', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await withUsers(dir.path);
     using etcd = new Etcd({ endpoints: [server.url], login: { name: 'blockjob', password: 'word' } });
@@ -199,7 +199,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await refusal(etcd.txn({ when: [], ifSo: [put('/theirs', '1')] }))).toBe('denied');
   });
 
-  it('watches with a new token after a restart, when etcd knows none any more', async () => {
+  it.concurrent('watches with a new token after a restart, when etcd knows none any more', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await withUsers(dir.path);
     using etcd = new Etcd({ endpoints: [server.url], login: { name: 'blockjob', password: 'word' } });

@@ -29,7 +29,7 @@ async function etcdServer(args: readonly string[] = []) {
   });
 }
 
-describe.skipIf(needs('etcd'))('agents in the directory', () => {
+describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, () => {
   it('are found with their domains, by UUID and by name', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
@@ -280,7 +280,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
   });
 });
 
-describe.skipIf(needs('etcd'))('when etcd', () => {
+describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
   it('is away, gateways route by what they know, and agents act until their lease is over; then all heals by itself', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);

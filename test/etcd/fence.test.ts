@@ -54,7 +54,7 @@ async function untilOneMay(a: Member, b: Member): Promise<readonly [string, stri
 }
 
 describe.skipIf(needs('etcd'))('when etcd', () => {
-  it('answers late, that it was so is not believed: the domain is another’s by now', async () => {
+  it.concurrent('answers late, that it was so is not believed: the domain is another’s by now', async () => {
     await using server = await etcdServer();
     await using proxy = await TcpProxy.to(server.port);
     await using a = Member.on(proxy.url, 'a', { ttlSeconds: 3 });
@@ -74,7 +74,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     expect(await change(a, 'a')).not.toBe('changes it');
   });
 
-  it('is from the past, of two hosts that have the domain there and here never both change it', async () => {
+  it.concurrent('is from the past, of two hosts that have the domain there and here never both change it', async () => {
     await using server = await etcdServer();
     await using a = Member.on(server.url, 'a');
     await using b = Member.on(server.url, 'b');
@@ -91,17 +91,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     expect(told.filter((one) => one === 'changes it')).toHaveLength(1);
   });
 
-  // As large as etcd takes by itself, and larger than its clients do.
-  it.each([1_400_000, 6_000_000])('has a value of %d bytes where the domain was, nobody changes it', async (bytes) => {
-    await using server = await etcdServer(['--max-request-bytes', '12000000']);
-    await using a = Member.on(server.url, 'a', { ttlSeconds: 10 });
-    using other = new Etcd({ endpoints: [server.url] });
-    await a.own(ONE);
-    await other.txn({ when: [], ifSo: [put(domainKey(ONE), 'x'.repeat(bytes))] });
-    expect(await change(a, 'a')).toMatch(/^(NOT_OWNER|OWNER_UNKNOWN|DIRECTORY_UNREACHABLE): /);
-  });
-
-  it('does not answer at all, who has a lease changes what is certainly its own, and nothing when that is over', async () => {
+  it.concurrent('does not answer at all, who has a lease changes what is certainly its own, and nothing when that is over', async () => {
     await using server = await etcdServer();
     await using proxy = await TcpProxy.to(server.port);
     await using a = Member.on(proxy.url, 'a', { ttlSeconds: 10 });
@@ -115,5 +105,15 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     await until('that b has it', b.changes, () => b.owns(ONE), 20_000);
     expect(await change(a, 'a')).toMatch(/^DIRECTORY_UNREACHABLE: the directory does not answer/);
     expect(await change(b, 'b')).toBe('changes it');
+  });
+
+  // As large as etcd takes by itself, and larger than its clients do.
+  it.each([1_400_000, 6_000_000])('has a value of %d bytes where the domain was, nobody changes it', async (bytes) => {
+    await using server = await etcdServer(['--max-request-bytes', '12000000']);
+    await using a = Member.on(server.url, 'a', { ttlSeconds: 10 });
+    using other = new Etcd({ endpoints: [server.url] });
+    await a.own(ONE);
+    await other.txn({ when: [], ifSo: [put(domainKey(ONE), 'x'.repeat(bytes))] });
+    expect(await change(a, 'a')).toMatch(/^(NOT_OWNER|OWNER_UNKNOWN|DIRECTORY_UNREACHABLE): /);
   });
 });

@@ -40,7 +40,7 @@ async function keyGoneAt(server: EtcdServer): Promise<number> {
   }
 }
 
-describe.skipIf(needs('etcd'))('a lease', () => {
+describe.skipIf(needs('etcd'))('a lease', { concurrent: true }, () => {
   it('is kept for longer than its time, and its key goes at once when it is revoked', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
