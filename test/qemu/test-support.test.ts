@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { needs } from '../support/means.ts';
+import { beginToMake, whenMade } from '../support/meanwhile.ts';
 import {
   type Bus,
   compareImages,
@@ -166,5 +167,24 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
     expect(await like(other)).toMatchObject({ identical: false });
     expect(await like(empty)).toMatchObject({ identical: false });
     expect((await imageInfo(empty.at(-1)?.path ?? '', 'qcow2'))['backing-filename']).toBe('empty-snap1.qcow2');
+  });
+});
+
+describe('what is made while other tests run', () => {
+  test('is waited for, by whoever asks before it is there and after', async () => {
+    const asked = Promise.withResolvers<string>();
+    const end = await beginToMake('something', async () => await asked.promise);
+    const early = whenMade('something');
+    asked.resolve('made');
+    expect([await early, await whenMade('something')]).toEqual(['made', 'made']);
+    expect(await beginToMake('something', async () => await Promise.reject(new Error('twice')))).toBeUndefined();
+    await end?.();
+  });
+
+  test('says why it could not be made', async () => {
+    const end = await beginToMake('nothing', async () => await Promise.reject(new Error('no room')));
+    await expect(whenMade('nothing')).rejects.toThrow('nothing: could not be made: Error: no room');
+    await end?.();
+    await expect(whenMade('anything')).rejects.toThrow('anything: not made in this run');
   });
 });

@@ -8,13 +8,13 @@
  * test run that was killed has left goes when the next site is made.
  */
 import { getContainerRuntimeClient, type StartedNetwork } from 'testcontainers';
-import { inject } from 'vitest';
 import { Authority, type Pair } from '../certificates.ts';
+import { whenMade } from '../meanwhile.ts';
 import { isRunning, testDir } from '../qemu.ts';
 import { makeNetwork, makeVolume, removeAll } from './belongings.ts';
 import { eventually } from './eventually.ts';
 import { Host } from './host.ts';
-import { docker } from './images.ts';
+import { docker, type Images } from './images.ts';
 import { Machine } from './machine.ts';
 import { Observer } from './observer.ts';
 import * as roles from './roles.ts';
@@ -76,8 +76,7 @@ export class Site implements AsyncDisposable {
   /** Resolves when both gateways reach all VMs. */
   static async start({ etcd: etcdArgs = [] }: SiteOptions = {}): Promise<Site> {
     await removeAll((pid) => !isRunning(pid));
-    const named = inject('images');
-    if (typeof named === 'string') throw new Error(`The images of the machines could not be built: ${named}`);
+    const named = (await whenMade('images')) as Images;
     const client = await getContainerRuntimeClient();
     await using made = new AsyncDisposableStack();
     made.defer(async () => await removeAll((pid) => pid === process.pid));
