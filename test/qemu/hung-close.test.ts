@@ -19,6 +19,7 @@ test.skipIf(needs('qemu')).each([
   ['blockdev-del', 'STATE_CANCELLED'],
 ] as const)(
   'a server that hangs just before the %s of a copy holds up QEMU for seconds: %s',
+  { concurrent: true },
   async (command, state) => {
     await using site = await Site.open(['nbd://127.0.0.1']);
     await using folder = await testDir();
