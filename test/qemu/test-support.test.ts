@@ -170,6 +170,31 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
   });
 });
 
+describe.skipIf(needs('qemu'))('a chain of images that was made before', () => {
+  test.each([false, true])(
+    'is made again as it was, holes too, and stands on its own; relative: %s',
+    async (relative) => {
+      await using one = await testDir();
+      await using other = await testDir();
+      const options = { formats: ['qcow2', 'qcow2', 'qcow2'], sizeBytes: 4 * MIB, pattern: 77, relative } as const;
+      const chains = [await makeChain(one.path, options), await makeChain(other.path, options)];
+      const maps = chains.map(async (chain) =>
+        (
+          await Promise.all(
+            chain.map(async ({ format, path }) => await run('qemu-img', ['map', '--output=json', '-f', format, path])),
+          )
+        ).map(({ stdout }) => stdout),
+      );
+      const [first, second] = await Promise.all(maps);
+      expect(first).toHaveLength(3);
+      expect(second).toEqual(first);
+      const [, , top] = chains[1] ?? [];
+      const { 'full-backing-filename': below } = await imageInfo(top?.path ?? '', 'qcow2');
+      expect(below).toBe(join(other.path, 'snap1.qcow2'));
+    },
+  );
+});
+
 describe('what is made while other tests run', () => {
   test('is waited for, by whoever asks before it is there and after', async () => {
     const asked = Promise.withResolvers<string>();

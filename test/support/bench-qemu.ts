@@ -97,8 +97,7 @@ export class Site implements AsyncDisposable {
         extraArgs: [...monitorIn(this.sockets, name), ...extraArgs],
       }),
     );
-    await this.service.domainUp(name);
-    const guest = await GuestDisk.of(qemu.admin, 'disk0', top, dir);
+    const [guest] = await Promise.all([GuestDisk.of(qemu.admin, 'disk0', top, dir), this.service.domainUp(name)]);
     const held = started.move();
     return {
       qemu,

@@ -5,6 +5,7 @@
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { CHAINS } from './chain-templates.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 /** Where the bundles of this run are. */
@@ -45,6 +46,8 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
     external: ['@opentelemetry/sdk-node'],
   });
   process.env[FOLDER] = join(folder, 'bundle/src');
+  process.env[CHAINS] = join(folder, 'chains');
+  await mkdir(process.env[CHAINS]);
   return async () => await rm(folder, { recursive: true, force: true });
 }
 

@@ -176,8 +176,10 @@ export class GuestDisk {
   /** `image`: the top of the device's chain, to which nothing has been written yet. */
   static async of(admin: Admin, device: string, image: ChainImage, folder: string): Promise<GuestDisk> {
     const oracle = join(folder, `oracle-${device}`);
-    await run('qemu-img', ['convert', '-U', '-f', image.format, '-O', 'raw', image.path, oracle]);
-    const { 'virtual-size': sizeBytes } = await imageInfo(image.path, image.format);
+    const [{ 'virtual-size': sizeBytes }] = await Promise.all([
+      imageInfo(image.path, image.format),
+      run('qemu-img', ['convert', '-U', '-f', image.format, '-O', 'raw', image.path, oracle]),
+    ]);
     return new GuestDisk(admin, device, oracle, sizeBytes);
   }
 

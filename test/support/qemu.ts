@@ -13,6 +13,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { likeOneBefore } from './chain-templates.ts';
 
 const COMMAND_MS = 15_000;
 const START_MS = 30_000;
@@ -528,6 +529,10 @@ function layerCommands(sectors: number, layer: number, seed: number): string[] {
 
 /** Creates base <- snap1 <- snap2 ... with different data, zeroes and holes in each. */
 export async function makeChain(dir: string, options: ChainOptions): Promise<ChainImage[]> {
+  return await likeOneBefore(dir, options, async () => await makeNewChain(dir, options));
+}
+
+async function makeNewChain(dir: string, options: ChainOptions): Promise<ChainImage[]> {
   const { formats, sizeBytes, pattern = 1, prefix, relative = false } = options;
   const chain: ChainImage[] = [];
   for (const [layer, format] of formats.entries()) {
