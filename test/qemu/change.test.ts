@@ -160,7 +160,8 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     await using it = await bench();
     const job = await it.copy(SLOW);
     await it.service.abort({ job: byId(job) });
-    for (const late of [it.service.pause(job), it.service.resume(job), it.service.setSpeed(job, 1n)])
-      expect(await refused(late)).toMatchObject({ reason: 'JOB_ENDED', metadata: { state: 'CANCELLED' } });
+    const late = [it.service.pause(job), it.service.resume(job), it.service.setSpeed(job, 1n)];
+    for (const refusal of await Promise.all(late.map(refused)))
+      expect(refusal).toMatchObject({ reason: 'JOB_ENDED', metadata: { state: 'CANCELLED' } });
   });
 });
