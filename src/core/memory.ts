@@ -46,11 +46,12 @@ const NOTHING_REFUSED: ReadonlyMap<Asking, Refusal> = new Map();
 
 export type Memory = Readonly<ReturnType<typeof memoryOf>>;
 
-/** As it is before anything has happened. */
-export function memoryOf(job: Job, nowMs: number) {
+/** As of a job that has just begun. What it has come to is told when its QEMU can be asked, and holds since then. */
+export function memoryOf({ intent: _i, wantsPaused: _p, wantsBandwidth: _b, ...job }: Job, nowMs: number) {
+  const begun: Job = { ...job, state: 'STARTING', guestHeld: false, giveUpRequested: false };
   return {
     /** As it was last written down: a cancel by force, say, is not the cancel that was asked for before. */
-    job,
+    job: begun,
     generation: 0,
     asked: NOTHING_ASKED,
     refusals: NOTHING_REFUSED,
@@ -58,7 +59,7 @@ export function memoryOf(job: Job, nowMs: number) {
     guestMigrates: false,
     stateSinceMs: nowMs,
     /** Since when the guest is held, or is not held any more; long ago when it never was. */
-    heldSinceMs: job.guestHeld ? nowMs : -Infinity,
+    heldSinceMs: -Infinity,
     restMs: 0,
     fencedUntilMs: -Infinity,
     /** When an end by force was asked for, and when any end. */

@@ -73,6 +73,16 @@ describe('a guest that was held', () => {
   });
 });
 
+test('a guest that was held when the service began is held since its QEMU can be asked, as far as its rest goes', () => {
+  let memory = memoryOf(PAUSED, 0);
+  const rests = (nowMs: number, job: Job) => {
+    memory = remember(memory, { is: 'written', job, generation: 1 }, nowMs);
+    return askedNow(memory, { nowMs, leftMs: Infinity }, NOTHING_HEARD).asked.has('restsFromHold');
+  };
+  rests(60_000, PAUSED);
+  expect([60_010, 60_049, 60_050].map((nowMs) => rests(nowMs, FREE))).toEqual([true, true, false]);
+});
+
 describe('an end by force', () => {
   test.each([
     ['over the network is asked for again, and so is the yank', jobWith({ destination: NBD }, RUNNING, FORCE), false],
