@@ -16,9 +16,9 @@ import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
-import { invalidField } from '../../core/rules/rule.ts';
 import { answerTo } from '../status.ts';
 import { Connection, type Kind } from './connection.ts';
+import { sizeOf, wrongIn } from './headers.ts';
 import {
   ARRIVING,
   type DoorLimits,
@@ -50,10 +50,6 @@ export interface DoorOptions {
 
 /** How often it is looked who does not take what is sent. */
 const LOOK_MS = 250;
-
-/** As gRPC has it: grpc-js takes other texts for a bug of the server's. */
-const TIMEOUT = /^\d{1,8}[HMSmun]$/;
-const NO_TIMEOUT = invalidField('grpc-timeout', 'must be one to eight digits, and H, M, S, m, u or n').failure;
 
 const sum = (numbers: Iterable<number>) => Iterator.from(numbers).reduce((all, one) => all + one, 0);
 
@@ -150,9 +146,9 @@ export class Door implements Disposable {
       stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
       return;
     }
-    const timeout = headers['grpc-timeout'];
-    if (timeout !== undefined && !TIMEOUT.test(String(timeout))) {
-      this.#refuse(stream, NO_TIMEOUT);
+    const wrong = wrongIn(headers);
+    if (wrong !== undefined) {
+      this.#refuse(stream, wrong);
       return;
     }
     const kind = this.#inside.handlers.get(String(headers[':path']))?.type ?? 'unary';
@@ -242,9 +238,4 @@ function standBefore(server: EventEmitter, event: string, ask: (pass: () => void
 /** Who is at the other end: a host, or whoever may use the unix socket. */
 function peerOf(socket: { readonly remoteAddress?: string | undefined }): string {
   return socket.remoteAddress ?? 'unix';
-}
-
-/** As HTTP/2 counts. */
-function sizeOf(headers: IncomingHttpHeaders): number {
-  return sum(Object.entries(headers).map(([name, value]) => name.length + String(value).length + 32));
 }
