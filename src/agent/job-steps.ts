@@ -5,7 +5,7 @@ import { ending, whatFailed } from '../core/ending.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import type { Job, StepState } from '../core/job.ts';
 import { writtenBy } from '../core/job-facts.ts';
-import { outcomeOf } from '../core/outcome.ts';
+import { outcomeOf } from '../core/outcome-of.ts';
 import { planSettling } from '../core/plans/settling.ts';
 import type { Action, Step } from '../core/plans/step.ts';
 import { isLive } from '../core/qemu/guest-state.ts';

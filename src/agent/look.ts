@@ -1,5 +1,6 @@
 /** What QEMU says of one job, asked at one moment. */
-import { type HeaderOnDisk, handoverOf } from '../core/handover.ts';
+import type { HeaderOnDisk } from '../core/handover.ts';
+import { handoverOf } from '../core/handover-of.ts';
 import type { Job } from '../core/job.ts';
 import type { DeviceOn, QemuProcess } from '../core/journal-entry.ts';
 import type { Seen } from '../core/moves.ts';

@@ -5,9 +5,9 @@
 import type { Image } from '../core/chain.ts';
 import { fail } from '../core/errors.ts';
 import type { JobOptions } from '../core/job-options.ts';
+import type { Reused } from '../core/journal-entry.ts';
 import type { Backing, CopyDestination } from '../core/plans/copy-ends.ts';
 import type { KnownFile } from '../core/plans/step.ts';
-import type { Reused } from '../core/reuse.ts';
 import { wholeSectors } from '../core/sectors.ts';
 import { stat } from './disk-files.ts';
 import { knownSource } from './known-file.ts';

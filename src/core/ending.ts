@@ -1,7 +1,7 @@
 /** How a job that has concluded has ended: by what was asked for, and by what is proved. */
 import { errnoIn, isOfStorage, LOOK } from './errno.ts';
 import { type Failure, failure } from './errors.ts';
-import { handoverOf } from './handover.ts';
+import { handoverOf } from './handover-of.ts';
 import type { Job } from './job.ts';
 import { isYanked } from './job-facts.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';

@@ -3,7 +3,8 @@
  * is on stable storage where it is now: QEMU would write the header first.
  */
 import { isOfNoMoment } from './conclusion.ts';
-import { handoverOf, writtenImages } from './handover.ts';
+import { writtenImages } from './handover.ts';
+import { handoverOf } from './handover-of.ts';
 import type { Job } from './job.ts';
 import type { Concluded } from './journal-entry.ts';
 import type { Move, Seen } from './moves.ts';

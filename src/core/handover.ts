@@ -4,7 +4,6 @@
  * proved by reading it back, never by QEMU's word.
  */
 import type { ImageHeader } from './image-header.ts';
-import type { Accepted } from './journal-entry.ts';
 
 export interface NodeOfImage {
   readonly node: string;
@@ -27,18 +26,6 @@ export type HeaderOnDisk =
   /** Something else: what it said before. */
   | { readonly is: 'OLD'; readonly backingFile: string }
   | { readonly is: 'UNKNOWN'; readonly why: string };
-
-/** Undefined for a copy or an active commit, and where an older service has not written it down. */
-export function handoverOf(accepted: Accepted): Handover | undefined {
-  return accepted.handover ?? (accepted.kind === 'PULL' ? handoverOfPlan(accepted) : undefined);
-}
-
-/** Of a pull an older service has written all of it down, though not as such. */
-function handoverOfPlan({ source, plan }: Accepted): Handover | undefined {
-  const run = plan.at(-1)?.run;
-  if (run?.do !== 'qmp' || run.command.execute !== 'block-stream') return undefined;
-  return { data: source, overlay: source, backingFile: run.command.arguments['backing-file'] ?? '' };
-}
 
 /** The images that a job has written to, each once. */
 export function writtenImages({ data, overlay }: Handover): readonly NodeOfImage[] {

@@ -3,10 +3,12 @@ import type { Failure } from './errors.ts';
 import type { Accepted, Concluded, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
 import { type Outcome, outcomeNow } from './outcome.ts';
 import type { KnownFile, MadeFile } from './plans/step.ts';
-import { SYNC_STEP } from './proof.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
 export type { JobState } from './transitions.ts';
+
+/** The step that syncs what a copy or an active commit has written. */
+export const SYNC_STEP = 'sync-destination';
 
 /** A step of the plan, as far as it went. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';

@@ -9,8 +9,23 @@ import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { ImageFormat, JobKind, JobOptions, PauseGuest } from './job-options.ts';
 import type { Outcome } from './outcome.ts';
 import type { KnownFile, MadeFile, Plan } from './plans/step.ts';
-import type { Reused } from './reuse.ts';
 import type { UsedFile } from './used-file.ts';
+
+export type ReusedBy =
+  /** The destination held nothing of its own, and is over that very image. */
+  | 'SAME_FILE'
+  /** All of both was read before the copy began. */
+  | 'COMPARED'
+  /** On the caller's word alone. */
+  | 'WORD';
+
+export interface Reused {
+  readonly by: ReusedBy;
+  /** The destination. */
+  readonly path: string;
+  /** What it has to show: the image below the active one. */
+  readonly backing: string;
+}
 
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
 

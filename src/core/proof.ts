@@ -1,5 +1,5 @@
 /** What is proved of a job that has concluded: success is what is on disk, and nothing else. */
-import type { Job } from './job.ts';
+import { type Job, SYNC_STEP } from './job.ts';
 
 /**
  * What was to be done is done: the guest is on the destination; or, of a job without one, the header that lets go of
@@ -9,9 +9,6 @@ export function hasSucceeded({ accepted, concluded, flushed }: Omit<Job, 'outcom
   if (accepted.destination !== undefined) return concluded?.deviceOn === 'DESTINATION';
   return concluded?.qemuError === undefined && concluded?.header?.is === 'NEW' && flushed !== undefined;
 }
-
-/** The step that syncs what a copy or an active commit has written. */
-export const SYNC_STEP = 'sync-destination';
 
 /** What was copied is not known to be on disk. */
 export function isUnsynced({ steps }: Pick<Job, 'steps'>): boolean {

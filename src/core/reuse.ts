@@ -3,23 +3,7 @@
  * from what was there before. How is it known that this is what the image below the active one shows?
  */
 import type { Job } from './job.ts';
-import type { Accepted } from './journal-entry.ts';
-
-export type ReusedBy =
-  /** The destination held nothing of its own, and is over that very image. */
-  | 'SAME_FILE'
-  /** All of both was read before the copy began. */
-  | 'COMPARED'
-  /** On the caller's word alone. */
-  | 'WORD';
-
-export interface Reused {
-  readonly by: ReusedBy;
-  /** The destination. */
-  readonly path: string;
-  /** What it has to show: the image below the active one. */
-  readonly backing: string;
-}
+import type { Accepted, Reused } from './journal-entry.ts';
 
 /** What makes a destination, so that nothing in it is from before. */
 const MAKES: ReadonlySet<string> = new Set(['create-destination', 'format-destination']);

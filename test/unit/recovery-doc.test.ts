@@ -9,7 +9,7 @@ import { ending } from '../../src/core/ending.ts';
 import type { JobKind } from '../../src/core/job-options.ts';
 import type { Accepted, Concluded, EntryBody, JournalEntry } from '../../src/core/journal-entry.ts';
 import { TABLE as NEXT_MOVES } from '../../src/core/next-move.ts';
-import { outcomeOf } from '../../src/core/outcome.ts';
+import { outcomeOf } from '../../src/core/outcome-of.ts';
 import { ALLOWED } from '../../src/core/transitions.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
 import { REPOSITORY } from '../support/service.ts';

@@ -3,7 +3,7 @@
  * here knows what a job does.
  */
 
-import { handoverOf } from '../handover.ts';
+import { handoverOf } from '../handover-of.ts';
 import { advance, begin, type Job } from '../job.ts';
 import type { Accepted, EntryBody } from '../journal-entry.ts';
 import type { Asking, Circumstance, Seen } from '../moves.ts';

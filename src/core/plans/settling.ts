@@ -5,11 +5,11 @@
  */
 import { isWithoutQemu } from '../conclusion.ts';
 import { losesSnapshots } from '../disks/judge.ts';
-import { handoverOf } from '../handover.ts';
-import type { Job } from '../job.ts';
+import { handoverOf } from '../handover-of.ts';
+import { type Job, SYNC_STEP } from '../job.ts';
 import { filesToFind } from '../job-facts.ts';
 import type { AcceptedDestination, Concluded } from '../journal-entry.ts';
-import { hasSucceeded, isUnsynced, SYNC_STEP } from '../proof.ts';
+import { hasSucceeded, isUnsynced } from '../proof.ts';
 import type { Plan, Step } from './step.ts';
 import { deleteNode } from './steps.ts';
 

@@ -9,7 +9,7 @@ import { HostClock } from '../../../src/agent/host-clock.ts';
 import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/circumstances.ts';
 import { ending } from '../../../src/core/ending.ts';
 import { failure } from '../../../src/core/errors.ts';
-import { handoverOf } from '../../../src/core/handover.ts';
+import { handoverOf } from '../../../src/core/handover-of.ts';
 import { advance, allows, hasEnded, type Job } from '../../../src/core/job.ts';
 import { isOverNetwork, isYanked } from '../../../src/core/job-facts.ts';
 import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ending, type FailedTo } from '../../../src/core/ending.ts';
 import { failure } from '../../../src/core/errors.ts';
 import type { Accepted, Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
-import { outcomeOf } from '../../../src/core/outcome.ts';
+import { outcomeOf } from '../../../src/core/outcome-of.ts';
 import {
   ACTIVE_COMMIT,
   BASE,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
 import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
 import { LaterJobs } from '../../../src/core/later-jobs.ts';
-import { outcomeOf } from '../../../src/core/outcome.ts';
+import { outcomeOf } from '../../../src/core/outcome-of.ts';
 import type { FileNames, UsedFile } from '../../../src/core/used-file.ts';
 import {
   ACTIVE_COMMIT,

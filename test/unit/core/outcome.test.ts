@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/core/job.ts';
 import type { Accepted, Concluded, DeviceOn, EntryBody } from '../../../src/core/journal-entry.ts';
-import { type Outcome, outcomeOf } from '../../../src/core/outcome.ts';
+import type { Outcome } from '../../../src/core/outcome.ts';
+import { outcomeOf } from '../../../src/core/outcome-of.ts';
 import {
   ACTIVE_COMMIT,
   BASE,

@@ -1,10 +1,11 @@
 /** On whose word a copy rests, and what that word is good for. */
 import { describe, expect, it } from 'vitest';
-import type { Accepted, Concluded, EntryBody } from '../../../src/core/journal-entry.ts';
-import { type Outcome, outcomeOf } from '../../../src/core/outcome.ts';
+import type { Accepted, Concluded, EntryBody, Reused } from '../../../src/core/journal-entry.ts';
+import type { Outcome } from '../../../src/core/outcome.ts';
+import { outcomeOf } from '../../../src/core/outcome-of.ts';
 import { notesOf } from '../../../src/core/plans/notes.ts';
 import type { Plan } from '../../../src/core/plans/step.ts';
-import { type Reused, VERIFY_STEP } from '../../../src/core/reuse.ts';
+import { VERIFY_STEP } from '../../../src/core/reuse.ts';
 import { ACCEPTED, DESTINATION, jobWith, pivot, READY, RUNNING, SOURCE } from './stories.ts';
 
 type Changes = Parameters<typeof jobWith>[0];

@@ -18,7 +18,7 @@ import type { Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
 import type { ForeignJob } from '../../../src/core/foreign-job.ts';
 import type { EventFacts } from '../../../src/core/job-event.ts';
-import { outcomeOf } from '../../../src/core/outcome.ts';
+import { outcomeOf } from '../../../src/core/outcome-of.ts';
 import type { Progress } from '../../../src/core/progress.ts';
 import {
   fromForeignJob,
