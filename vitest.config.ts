@@ -17,7 +17,7 @@ const LONG = [
 const WORKERS = 2;
 
 /** Services are started as bundles. */
-const BUNDLE = 'test/support/bundle.ts';
+const BUNDLE = 'test/support/service/bundle.ts';
 
 /** No error that is made has prose in its metadata. */
 const NO_PROSE = 'test/support/no-prose.ts';

@@ -1,6 +1,6 @@
 /** One job with all that has happened to it: its watch, taken up again behind the last revision that was seen. */
 import { type Job, type JobEvent, JobEvent_Type } from '../generated/es/blockjob/v1/job_pb.js';
-import { type EventType, IS_ENTRY } from '../src/core/job-event.ts';
+import { type EventType, IS_ENTRY } from '../src/core/job/job-event.ts';
 import { jobService, reasonOf, textOf } from './ask.ts';
 import type { History } from './history.ts';
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import './config/file-threads.ts';
 import { commandLine } from './config/command-line.ts';
-import { HostNameTaken } from './fleet/directory.ts';
+import { HostNameTaken } from './fleet/directory/directory.ts';
 import { agent } from './modes/agent.ts';
 import { embedded } from './modes/embedded.ts';
 import { gateway } from './modes/gateway.ts';

@@ -6,8 +6,8 @@ import type { BlockJobs, Call, Page, ReclaimResult, Requests, Started } from '..
 import { ByKind, type Changing, type Starting } from '../core/calls.ts';
 import { type Failure, fail, failure } from '../core/errors.ts';
 import { type ForeignJobs, readable as readableForeign, together } from '../core/foreign-job.ts';
-import type { JobEvent } from '../core/job-event.ts';
-import type { JobView } from '../core/job-view.ts';
+import type { JobEvent } from '../core/job/job-event.ts';
+import type { JobView } from '../core/job/job-view.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';

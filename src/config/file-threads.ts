@@ -1,5 +1,5 @@
 /**
- * Node has four threads for all files, and storage that hangs has soon taken them: so it gets more (src/agent/disk-files.ts).
+ * Node has four threads for all files, and storage that hangs has soon taken them: so it gets more (src/agent/host/disk-files.ts).
  * Node reads this once, at its first file: so this is imported before all else.
  */
 const LEAST = 64;

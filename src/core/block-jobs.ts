@@ -3,12 +3,12 @@
  * client of one that is elsewhere, and the fleet of all; one server exposes it. All its methods throw BlockJobError,
  * and nothing else on purpose.
  */
-import type { Disk, Image } from './chain.ts';
+import type { Disk, Image } from './disk/chain.ts';
 import type { Failure } from './errors.ts';
 import type { ForeignJobs } from './foreign-job.ts';
 import type { Rights } from './grant.ts';
-import type { JobEvent } from './job-event.ts';
-import type { JobView, PublicAccepted } from './job-view.ts';
+import type { JobEvent } from './job/job-event.ts';
+import type { JobView, PublicAccepted } from './job/job-view.ts';
 import type { PlannedStep } from './plans/preview.ts';
 import type {
   AbortRequest,

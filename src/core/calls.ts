@@ -5,7 +5,7 @@
  */
 import type { BlockJobs, Call, Requests, Started } from './block-jobs.ts';
 import type { Right } from './grant.ts';
-import type { JobView } from './job-view.ts';
+import type { JobView } from './job/job-view.ts';
 import { checkAbort } from './rules/abort.ts';
 import { checkPause, parseSetSpeed } from './rules/change.ts';
 import { parseCheckOperation } from './rules/check-operation.ts';

@@ -1,9 +1,9 @@
 /** What there is, in numbers, for those who measure: without a name of a domain, a job, a file or a caller. */
 
+import type { PauseReason } from './job/journal-entry.ts';
+import type { Convergence } from './job/progress.ts';
+import type { JobState } from './job/transitions.ts';
 import type { JobKind } from './job-options.ts';
-import type { PauseReason } from './journal-entry.ts';
-import type { Convergence } from './progress.ts';
-import type { JobState } from './transitions.ts';
 
 /** A job that has not ended. */
 export interface JobFigures {

@@ -1,5 +1,5 @@
 /** Jobs that a QEMU has and that other clients of it have begun: shown, and left to them. */
-import type { BlockGraph } from './chain.ts';
+import type { BlockGraph } from './disk/chain.ts';
 import type { QemuJob } from './qemu/replies.ts';
 
 /** In QEMU's own words. */

@@ -1,5 +1,5 @@
 /** What one host bears; set by whoever runs it. */
-import type { Retention } from './retention.ts';
+import type { Retention } from './job/retention.ts';
 
 export interface Limits {
   /** Jobs that run at a time. */

@@ -1,6 +1,6 @@
 /** What callers ask for, as they asked: nothing is checked yet. */
 import type { Destination, Encryption, NbdExport } from './destination.ts';
-import type { Job } from './job.ts';
+import type { Job } from './job/job.ts';
 import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 
 export interface DiskRef {

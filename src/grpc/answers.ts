@@ -32,10 +32,10 @@ import {
 import type { Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
 import type { NbdExport } from '../core/destination.ts';
 import type { ForeignJob } from '../core/foreign-job.ts';
-import type { EventFacts } from '../core/job-event.ts';
-import type { JobView, PublicAccepted } from '../core/job-view.ts';
-import type { Outcome } from '../core/outcome.ts';
-import type { Progress } from '../core/progress.ts';
+import type { EventFacts } from '../core/job/job-event.ts';
+import type { JobView, PublicAccepted } from '../core/job/job-view.ts';
+import type { Outcome } from '../core/job/outcome.ts';
+import type { Progress } from '../core/job/progress.ts';
 import { fromMs } from './durations.ts';
 import { toEnum } from './enums.ts';
 import { statusOf } from './status.ts';

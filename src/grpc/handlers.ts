@@ -17,7 +17,7 @@ import {
 } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
 import { CALLS, type Operating, type Reading } from '../core/calls.ts';
-import type { JobView } from '../core/job-view.ts';
+import type { JobView } from '../core/job/job-view.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
 import { type Audit, type CallContext, serverStream, unary } from './call.ts';

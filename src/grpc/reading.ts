@@ -19,7 +19,7 @@ import type {
 } from '../../generated/blockjob/v1/domain_service.ts';
 import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
-import type { JobEvent } from '../core/job-event.ts';
+import type { JobEvent } from '../core/job/job-event.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromForeignJob, fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';

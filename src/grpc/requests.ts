@@ -31,7 +31,7 @@ import {
 } from '../../generated/blockjob/v1/job.ts';
 import type { Requests } from '../core/block-jobs.ts';
 import { type Destination, NBD_PORT } from '../core/destination.ts';
-import type { Job } from '../core/job.ts';
+import type { Job } from '../core/job/job.ts';
 import type { AskedDestination, DiskRef, JobRef } from '../core/requests.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { toMs } from './durations.ts';

@@ -1,7 +1,7 @@
 /**
  * What time it is. The host's clock can be set, forward or back by years, at any moment: what it says is for people to read,
  * and a text, so that nobody reckons with it. Who waits, limits or compares counts by `performance.now()`, which only goes
- * forward; what has to hold over a restart, by src/agent/host-clock.ts.
+ * forward; what has to hold over a restart, by src/agent/host/host-clock.ts.
  */
 
 /** The host's time, RFC 3339, UTC, milliseconds. */

@@ -1,10 +1,10 @@
 /** The jobs and QEMUs of one host. */
 import type { HostFigures } from '../core/figures.ts';
-import type { Job, JobState } from '../core/job.ts';
+import type { Job, JobState } from '../core/job/job.ts';
+import type { PauseReason } from '../core/job/journal-entry.ts';
+import type { Outcome } from '../core/job/outcome.ts';
+import type { Convergence } from '../core/job/progress.ts';
 import type { JobKind } from '../core/job-options.ts';
-import type { PauseReason } from '../core/journal-entry.ts';
-import type { Outcome } from '../core/outcome.ts';
-import type { Convergence } from '../core/progress.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { type Meters, secondsFrom } from './meters.ts';
 

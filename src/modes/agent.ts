@@ -1,16 +1,16 @@
 /** One host of a fleet: its agent, its place in the directory, and a server for gateways. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GuestHolds } from '../agent/guest-holds.ts';
+import { HostClock } from '../agent/host/host-clock.ts';
 import { HostAgent } from '../agent/host-agent.ts';
-import { HostClock } from '../agent/host-clock.ts';
-import { StateFolder } from '../agent/state-folder.ts';
-import { VirtualMachines } from '../agent/virtual-machines.ts';
-import { WhoRunsHere } from '../agent/who-runs-here.ts';
+import { GuestHolds } from '../agent/job/guest-holds.ts';
+import { StateFolder } from '../agent/journal/state-folder.ts';
+import { VirtualMachines } from '../agent/qemu/virtual-machines.ts';
+import { WhoRunsHere } from '../agent/qemu/who-runs-here.ts';
 import type { AgentConfig } from '../config/config.ts';
-import { domainId, type Membership } from '../fleet/directory.ts';
-import { EtcdMembership } from '../fleet/etcd-membership.ts';
-import { Fence } from '../fleet/fence.ts';
-import { StaticMembership } from '../fleet/static-membership.ts';
+import { domainId, type Membership } from '../fleet/directory/directory.ts';
+import { EtcdMembership } from '../fleet/membership/etcd-membership.ts';
+import { Fence } from '../fleet/membership/fence.ts';
+import { StaticMembership } from '../fleet/membership/static-membership.ts';
 import { VERSION } from '../lib/version.ts';
 import { addDirectory, OwnershipMeters } from '../metrics/fleet.ts';
 import { HostMeters } from '../metrics/host.ts';

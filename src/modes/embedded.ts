@@ -1,9 +1,10 @@
 /** One process for one machine: its agent, and a server for it. What goes first comes last. */
-import { GuestHolds } from '../agent/guest-holds.ts';
+
+import { HostClock } from '../agent/host/host-clock.ts';
 import { HostAgent } from '../agent/host-agent.ts';
-import { HostClock } from '../agent/host-clock.ts';
-import { StateFolder } from '../agent/state-folder.ts';
-import { VirtualMachines } from '../agent/virtual-machines.ts';
+import { GuestHolds } from '../agent/job/guest-holds.ts';
+import { StateFolder } from '../agent/journal/state-folder.ts';
+import { VirtualMachines } from '../agent/qemu/virtual-machines.ts';
 import type { EmbeddedConfig } from '../config/config.ts';
 import { HostMeters } from '../metrics/host.ts';
 import { certificatesOf, serveUntil, stopRequested } from './serving.ts';

@@ -2,12 +2,12 @@
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/config.ts';
-import type { Agent } from '../fleet/agents.ts';
-import { type Directory, domainId, type Host, type LocalDomain } from '../fleet/directory.ts';
-import { EtcdDirectory } from '../fleet/etcd-directory.ts';
-import { Fleet } from '../fleet/fleet.ts';
-import { Reach } from '../fleet/reach.ts';
-import { StaticDirectory } from '../fleet/static-directory.ts';
+import { type Directory, domainId, type Host, type LocalDomain } from '../fleet/directory/directory.ts';
+import { EtcdDirectory } from '../fleet/directory/etcd-directory.ts';
+import { StaticDirectory } from '../fleet/directory/static-directory.ts';
+import type { Agent } from '../fleet/gateway/agents.ts';
+import { Fleet } from '../fleet/gateway/fleet.ts';
+import { Reach } from '../fleet/gateway/reach.ts';
 import { connect } from '../grpc/remote/connect.ts';
 import { both } from '../lib/observer.ts';
 import { CallMeters } from '../metrics/calls.ts';

@@ -1,5 +1,5 @@
 /** What there is to watch of one job, for all who do: a host's journal has it, and a stream from an agent. */
-import type { JobEvent } from '../core/job-event.ts';
+import type { JobEvent } from '../core/job/job-event.ts';
 import type { Changes } from '../lib/wake.ts';
 
 export interface Feed {

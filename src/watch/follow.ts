@@ -2,9 +2,9 @@
  * What one watcher of a job gets: every revision once and in order, at its own pace, and between them the latest progress,
  * as often as it wants that. It is a cursor, not a queue: it costs nothing while it does not read, and loses nothing.
  */
-import { hasEnded } from '../core/job.ts';
-import { JobEvent } from '../core/job-event.ts';
-import type { JobView } from '../core/job-view.ts';
+import { hasEnded } from '../core/job/job.ts';
+import { JobEvent } from '../core/job/job-event.ts';
+import type { JobView } from '../core/job/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { timestamp } from '../lib/clock.ts';
 import type { Feed } from './feed.ts';

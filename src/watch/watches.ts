@@ -1,7 +1,7 @@
 /** Who watches jobs here: all who watch one share its feed, for as long as anybody does, and they are bounded. */
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
-import type { JobEvent } from '../core/job-event.ts';
+import type { JobEvent } from '../core/job/job-event.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
 import type { Feed } from './feed.ts';

@@ -6,11 +6,11 @@ import { rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
 import { present } from '../support/checks.ts';
-import { Libvirt } from '../support/libvirt.ts';
-import { type Qemu, type QmpEvent, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { Libvirt } from '../support/real-qemu/libvirt.ts';
+import { type Qemu, type QmpEvent, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const SIZES_MIB = [64, 1024];
 const ROUNDS = 12;

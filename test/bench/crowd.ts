@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { Etcd } from '../../src/fleet/etcd/client.ts';
-import { EtcdMembership } from '../../src/fleet/etcd-membership.ts';
+import { EtcdMembership } from '../../src/fleet/membership/etcd-membership.ts';
 
 /** So many come at a time. */
 const AT_A_TIME = 64;

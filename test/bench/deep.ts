@@ -4,9 +4,9 @@
  */
 
 import { present } from '../support/checks.ts';
-import { deepChain } from '../support/deep-chain.ts';
-import { type Qemu, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { deepChain } from '../support/real-qemu/deep-chain.ts';
+import { type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const DEPTHS = [20, 80, 260];
 const ROUNDS = 12;

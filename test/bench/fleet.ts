@@ -6,10 +6,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Caller } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
-import { FleetSite } from '../support/fleet-site.ts';
-import type { Service } from '../support/service.ts';
+import { FleetSite } from '../support/fleet/fleet-site.ts';
+import type { Caller } from '../support/service/caller.ts';
+import type { Service } from '../support/service/service.ts';
 
 const AGENTS = 1000;
 const DOMAINS_EACH = 50;

@@ -8,15 +8,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { present } from '../support/checks.ts';
-import { askUntil } from '../support/good-client.ts';
-import { type MemoryCgroup, memoryCgroup } from '../support/memory-cgroup.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { askUntil } from '../support/hostile/good-client.ts';
+import { type MemoryCgroup, memoryCgroup } from '../support/hostile/memory-cgroup.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const MAY_HAVE = 512 * 1024 * 1024;
 const SECONDS = 5;
 const DOMAINS = 40;
-const PROGRAM = join(import.meta.dirname, '../support/flood.ts');
+const PROGRAM = join(import.meta.dirname, '../support/hostile/flood.ts');
 const FLOODS = [
   'calls',
   'calls at once',

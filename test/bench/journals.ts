@@ -5,11 +5,11 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
 import { present } from '../support/checks.ts';
-import { manyJournals } from '../support/many-journals.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { manyJournals } from '../support/service/many-journals.ts';
+import { Service } from '../support/service/service.ts';
 
 const JOURNALS = 10_000;
 const ROUNDS = 5;

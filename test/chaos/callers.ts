@@ -2,10 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type Job, Job_State, JobEvent_Type, OnNoSpace, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
-import { byId } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
 import type { Random } from '../support/random.ts';
-import type { Service } from '../support/service.ts';
+import { byId } from '../support/service/caller.ts';
+import type { Service } from '../support/service/service.ts';
 import type { Destination } from './destination.ts';
 import type { FormatTurns } from './format-turns.ts';
 import { type Killer, refusalIn } from './killer.ts';

@@ -2,9 +2,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageFormat } from '../../generated/blockjob/v1/job.ts';
-import { NbdServer } from '../support/nbd-server.ts';
-import type { ChainImage } from '../support/qemu.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
+import { NbdServer } from '../support/images/nbd-server.ts';
+import type { ChainImage } from '../support/real-qemu/qemu.ts';
 import type { Trouble } from './plan.ts';
 
 export interface Destination extends AsyncDisposable {

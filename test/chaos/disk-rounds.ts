@@ -6,10 +6,10 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import type { GuestVm } from '../support/guest-vm.ts';
-import { AckedByTime } from '../support/moments.ts';
-import { type Admin, within } from '../support/qemu.ts';
 import type { Random } from '../support/random.ts';
+import type { GuestVm } from '../support/real-qemu/guest-vm.ts';
+import { AckedByTime } from '../support/real-qemu/moments.ts';
+import { type Admin, within } from '../support/real-qemu/qemu.ts';
 import { Callers } from './callers.ts';
 import { type Destination, nbdServer, newFile } from './destination.ts';
 import type { FormatTurns } from './format-turns.ts';

@@ -5,12 +5,12 @@
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Refusal, refusalOf } from '../support/caller.ts';
 import { complaints } from '../support/checks.ts';
-import { run } from '../support/qemu.ts';
 import type { Random } from '../support/random.ts';
-import { Service, type ServiceOptions } from '../support/service.ts';
-import type { Sight } from '../support/sights.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import type { Sight } from '../support/real-qemu/sights.ts';
+import { type Refusal, refusalOf } from '../support/service/caller.ts';
+import { Service, type ServiceOptions } from '../support/service/service.ts';
 import type { Waits } from './waits.ts';
 import { type Verdict, WrongOutcome } from './wrong.ts';
 

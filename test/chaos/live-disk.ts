@@ -2,9 +2,9 @@
 import { join } from 'node:path';
 import type { Lane } from '../../src/lib/lane.ts';
 import { eventually, graphOf, present } from '../support/checks.ts';
-import type { GuestVm } from '../support/guest-vm.ts';
-import type { AckedByTime } from '../support/moments.ts';
-import type { Admin, ChainImage } from '../support/qemu.ts';
+import type { GuestVm } from '../support/real-qemu/guest-vm.ts';
+import type { AckedByTime } from '../support/real-qemu/moments.ts';
+import type { Admin, ChainImage } from '../support/real-qemu/qemu.ts';
 import type { FormatTurns } from './format-turns.ts';
 import type { Bus } from './plan.ts';
 

@@ -1,8 +1,8 @@
 /** What other clients of QEMU, and its host, do to it while jobs run. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lane } from '../../src/lib/lane.ts';
-import { type Admin, isRunning } from '../support/qemu.ts';
-import { stop } from '../support/while-stopped.ts';
+import { type Admin, isRunning } from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
 import type { FormatTurns } from './format-turns.ts';
 import type { Killer } from './killer.ts';
 import type { Meddling, Plan } from './plan.ts';

@@ -1,7 +1,7 @@
 /** What a round is to be: decided by the seed, from what the disk is like by then. Pure. */
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
-import type { ImageFormat } from '../support/qemu.ts';
 import type { Random } from '../support/random.ts';
+import type { ImageFormat } from '../support/real-qemu/qemu.ts';
 
 export type Bus = 'virtio' | 'nvme';
 export type Kind = 'copy' | 'shallow copy' | 'pull' | 'active commit' | 'commit';

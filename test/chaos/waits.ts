@@ -2,7 +2,7 @@
  * How long the guest was kept waiting by nobody but the service: each life of it keeps the bounds of
  * docs/operations.md anew, and what others do to the guest meanwhile does not count.
  */
-import type { Admin } from '../support/qemu.ts';
+import type { Admin } from '../support/real-qemu/qemu.ts';
 import { WrongOutcome } from './wrong.ts';
 
 /** Of a hold, or a command that waits for storage, and what it takes to break a connection and to see that. */

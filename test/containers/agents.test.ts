@@ -1,14 +1,14 @@
 /** What becomes of jobs, and of their callers, when an agent dies, hangs, or cannot be reached. */
 import { describe, expect, it } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Refusal, refused } from '../support/caller.ts';
 import { eventually } from '../support/docker/eventually.ts';
 import type { Host } from '../support/docker/host.ts';
 import { TTL_MS } from '../support/docker/roles.ts';
 import { follow, type SiteCaller } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
 import { needs } from '../support/means.ts';
-import { within } from '../support/qemu.ts';
+import { within } from '../support/real-qemu/qemu.ts';
+import { type Refusal, refused } from '../support/service/caller.ts';
 
 /** Two keepalives, and room for a busy machine. */
 const FOUND_OUT_MS = 8000;

@@ -2,14 +2,14 @@
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
-import { refused } from '../support/caller.ts';
 import { eventually } from '../support/docker/eventually.ts';
 import type { Host } from '../support/docker/host.ts';
 import { TTL_MS } from '../support/docker/roles.ts';
 import { follow } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
 import { needs } from '../support/means.ts';
-import { within } from '../support/qemu.ts';
+import { within } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
 
 const QUOTA_BYTES = 32 << 20;
 const AWAY_MS = 60_000;

@@ -1,14 +1,14 @@
 /** A fleet as its callers see it: one address is as good as another, and who may not is told so. */
 import { describe, expect, it } from 'vitest';
 import { Job_State, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
-import { refused } from '../support/caller.ts';
-import { Authority } from '../support/certificates.ts';
 import { eventually } from '../support/docker/eventually.ts';
 import { OPERATOR, READER } from '../support/docker/roles.ts';
 import { follow, tlsOf } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
 import { needs } from '../support/means.ts';
-import { testDir, within } from '../support/qemu.ts';
+import { testDir, within } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
+import { Authority } from '../support/service/certificates.ts';
 
 const UNAVAILABLE = 14;
 const PERMISSION_DENIED = 7;

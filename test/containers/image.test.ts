@@ -9,8 +9,8 @@ import { DocPage } from '../support/doc-page.ts';
 import { eventually } from '../support/docker/eventually.ts';
 import { docker } from '../support/docker/images.ts';
 import { BASE_IMAGE, needs } from '../support/means.ts';
-import { makeChain, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const IN_README = new DocPage('../README.md').section('Two minutes').commands[1] ?? '';
 const [IN_INSTALL = '', SERVE = '', ASK = ''] = new DocPage('install.md').section('Container image').commands;

@@ -1,12 +1,12 @@
 /** Whose a domain is when it moves, and when two hosts have it. */
 import { describe, expect, it } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { refused } from '../support/caller.ts';
 import { eventually } from '../support/docker/eventually.ts';
 import { SHARED, TTL_MS } from '../support/docker/roles.ts';
 import type { SiteCaller } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
 import { needs } from '../support/means.ts';
+import { refused } from '../support/service/caller.ts';
 
 const FAILED_PRECONDITION = 9;
 

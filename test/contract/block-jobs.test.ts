@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Started } from '../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
-import type { JobEvent } from '../../src/core/job-event.ts';
-import type { JobView } from '../../src/core/job-view.ts';
+import type { JobEvent } from '../../src/core/job/job-event.ts';
+import type { JobView } from '../../src/core/job/job-view.ts';
 import type { CommitRequest, CopyRequest, RebaseRequest, WatchRequest } from '../../src/core/requests.ts';
-import { copyTo, PATIENT } from '../support/agent.ts';
-import { WAYS, type World, world } from '../support/block-jobs.ts';
 import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
+import { copyTo, PATIENT } from '../support/service/agent.ts';
+import { WAYS, type World, world } from '../support/service/block-jobs.ts';
 
 const PAGE = { pageSize: 0, pageToken: '' };
 

@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bufCurl, decodeDetail, type Json } from '../support/buf.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const JOBS = 'blockjob.v1.BlockJobService';
 const SERVICES = [

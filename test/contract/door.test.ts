@@ -16,12 +16,12 @@ import { Certificates } from '../../src/grpc/certificates.ts';
 import { connect as connectRemote } from '../../src/grpc/remote/connect.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { Wake } from '../../src/lib/wake.ts';
-import { refusalOf } from '../support/caller.ts';
-import { Authority } from '../support/certificates.ts';
 import { eventually } from '../support/checks.ts';
-import { message } from '../support/http2-frames.ts';
-import { testDir, within } from '../support/qemu.ts';
-import { collect, event, INFO, NOTHING, serving, TRANSPORTS } from '../support/stub-server.ts';
+import { message } from '../support/hostile/http2-frames.ts';
+import { testDir, within } from '../support/real-qemu/qemu.ts';
+import { refusalOf } from '../support/service/caller.ts';
+import { Authority } from '../support/service/certificates.ts';
+import { collect, event, INFO, NOTHING, serving, TRANSPORTS } from '../support/service/stub-server.ts';
 
 const LIST = '/blockjob.v1.DomainService/ListDomains';
 const WATCH = WatchJobRequest.fromPartial({ job: { ref: { $case: 'jobId', value: 'x' } } });

@@ -9,20 +9,20 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Authority } from '../support/certificates.ts';
 import { eventually } from '../support/checks.ts';
-import { askUntil } from '../support/good-client.ts';
+import { askUntil } from '../support/hostile/good-client.ts';
+import { type MemoryCgroup, memoryCgroup } from '../support/hostile/memory-cgroup.ts';
 import { needs } from '../support/means.ts';
 import { peakBytes } from '../support/memory.ts';
-import { type MemoryCgroup, memoryCgroup } from '../support/memory-cgroup.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { Authority } from '../support/service/certificates.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1024 * 1024;
 const MAY_HAVE = 512 * MIB;
 const STAYS_BELOW = 256 * MIB;
 const SECONDS = 1;
-const PROGRAM = join(import.meta.dirname, '../support/flood.ts');
+const PROGRAM = join(import.meta.dirname, '../support/hostile/flood.ts');
 /** Enough VMs that a list of them takes some bytes. */
 const DOMAINS = 40;
 

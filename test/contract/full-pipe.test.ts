@@ -7,8 +7,8 @@ import { credentials, status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { DomainServiceClient, GetDomainRequest } from '../../generated/blockjob/v1/domain_service.ts';
 import { eventually } from '../support/checks.ts';
-import { run, testDir, within } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { run, testDir, within } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 /** A pipe that is full, and that nobody reads. */
 async function fullPipe(dir: string): Promise<{ fd: number } & AsyncDisposable> {

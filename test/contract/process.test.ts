@@ -7,12 +7,12 @@ import { connect, createServer } from 'node:net';
 import { credentials, status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { DomainServiceClient, GetDomainRequest } from '../../generated/blockjob/v1/domain_service.ts';
-import { refusalOf } from '../support/caller.ts';
-import { FakeQemu } from '../support/fake-qemu.ts';
-import { run, type TestDir, testDir, within } from '../support/qemu.ts';
-import { HeldQmp, ScriptedQmp } from '../support/scripted-qmp.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
-import { TRANSPORTS } from '../support/stub-server.ts';
+import { FakeQemu } from '../support/fake-qemu/fake-qemu.ts';
+import { HeldQmp, ScriptedQmp } from '../support/fake-qemu/scripted-qmp.ts';
+import { run, type TestDir, testDir, within } from '../support/real-qemu/qemu.ts';
+import { refusalOf } from '../support/service/caller.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
+import { TRANSPORTS } from '../support/service/stub-server.ts';
 
 interface Ended {
   readonly code: number | null;

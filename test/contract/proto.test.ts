@@ -3,8 +3,8 @@ import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { BUF } from '../support/buf.ts';
-import { type Finished, run, testDir } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { type Finished, run, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 /** buf's status where it has findings. */
 const FINDINGS = 100;

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { needs, PYTHON } from '../support/means.ts';
-import { compareImages, makeChain, run, startQemu, type TestDir, testDir } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
+import { compareImages, makeChain, run, startQemu, type TestDir, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const CLIENT = join(import.meta.dirname, 'python/client.py');
 const GOOGLE = join(REPOSITORY, 'node_modules/google-proto-files');

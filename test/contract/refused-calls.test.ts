@@ -7,11 +7,11 @@ import { unary } from '../../src/grpc/call.ts';
 import { Refusals } from '../../src/grpc/refusals.ts';
 import { NOBODY } from '../../src/lib/observer.ts';
 import { logInto } from '../../src/modes/log.ts';
-import { refusalOf } from '../support/caller.ts';
 import { eventually } from '../support/checks.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
-import { callRaw } from '../support/stub-server.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { refusalOf } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
+import { callRaw } from '../support/service/stub-server.ts';
 
 /** One that takes six bytes in JSON. */
 const FIELD = '\u0001'.repeat(60_000);

@@ -18,11 +18,11 @@ import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs, Call } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
-import { JobEvent } from '../../src/core/job-event.ts';
+import { JobEvent } from '../../src/core/job/job-event.ts';
 import { mustOperate } from '../../src/core/rights.ts';
-import { refusalOf, refused } from '../support/caller.ts';
 import { eventually } from '../support/checks.ts';
-import { within } from '../support/qemu.ts';
+import { within } from '../support/real-qemu/qemu.ts';
+import { refusalOf, refused } from '../support/service/caller.ts';
 import {
   callRaw,
   collect,
@@ -33,7 +33,7 @@ import {
   streamRaw,
   TRANSPORTS,
   VIEW,
-} from '../support/stub-server.ts';
+} from '../support/service/stub-server.ts';
 
 const UNARY = [
   'StartCopy',

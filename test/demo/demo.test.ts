@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { needs } from '../support/means.ts';
-import { isRunning, testDir } from '../support/qemu.ts';
+import { isRunning, testDir } from '../support/real-qemu/qemu.ts';
 
 interface Ended {
   readonly code: unknown;

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import type { GuestVm } from '../support/guest-vm.ts';
-import { type ImageFormat, run } from '../support/qemu.ts';
+import type { GuestVm } from '../support/real-qemu/guest-vm.ts';
+import { type ImageFormat, run } from '../support/real-qemu/qemu.ts';
 
 const BLOCK = 4096;
 

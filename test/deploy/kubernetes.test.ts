@@ -15,9 +15,9 @@ import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { Policy } from '../../src/access/policy.ts';
 import { present } from '../support/checks.ts';
-import { run } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
-import { toldBy } from '../support/told.ts';
+import { toldBy } from '../support/fake-qemu/told.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const FOLDER = join(REPOSITORY, 'deploy/kubernetes');
 

@@ -2,10 +2,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { toldBy } from '../support/fake-qemu/told.ts';
 import { needs } from '../support/means.ts';
-import { run, testDir } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
-import { toldBy } from '../support/told.ts';
+import { run, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const UNITS = ['blockjobd-agent.service', 'blockjobd-gateway.service'] as const;
 /** In tenths, as systemd counts it: 0 is closed, 100 open. What is left is the network, and V8's compiler. */

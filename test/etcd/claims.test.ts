@@ -1,13 +1,13 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { Claims } from '../../src/fleet/claims.ts';
+import { hostKey } from '../../src/fleet/directory/layout.ts';
 import { Etcd } from '../../src/fleet/etcd/client.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
 import { Watcher } from '../../src/fleet/etcd/watcher.ts';
-import { hostKey } from '../../src/fleet/layout.ts';
-import { EtcdServer } from '../support/etcd.ts';
+import { Claims } from '../../src/fleet/membership/claims.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
 
 const ONE = '00000000-0000-4000-8000-000000000001';
 

@@ -12,11 +12,11 @@ import { OutcomeUnknown, Refused, Unreachable } from '../../src/fleet/etcd/error
 import { absent, modifiedAt, put, read, remove } from '../../src/fleet/etcd/transactions.ts';
 import { Watcher } from '../../src/fleet/etcd/watcher.ts';
 import { Wake } from '../../src/lib/wake.ts';
-import { Authority } from '../support/certificates.ts';
-import { EtcdServer } from '../support/etcd.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { Authority } from '../support/service/certificates.ts';
 import { until } from '../support/until.ts';
 
 /** What a call was refused with. */

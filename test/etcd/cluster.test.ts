@@ -1,10 +1,10 @@
 /** An etcd of three members, of which some are lost. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { hostKey, hostValue } from '../../src/fleet/layout.ts';
-import { EtcdServer } from '../support/etcd.ts';
-import { Gateway, Member } from '../support/fleet.ts';
+import { hostKey, hostValue } from '../../src/fleet/directory/layout.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
+import { Gateway, Member } from '../support/fleet/fleet.ts';
 import { needs } from '../support/means.ts';
-import { type TestDir, testDir } from '../support/qemu.ts';
+import { type TestDir, testDir } from '../support/real-qemu/qemu.ts';
 
 const ONE = '00000000-0000-4000-8000-000000000001';
 const NEW = hostValue({ name: 'new', address: 'new:1', identity: '', version: '', instance: 'i' });

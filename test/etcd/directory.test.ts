@@ -1,15 +1,15 @@
 /** Who is where and who may act, in a real etcd, through all that can happen to agents, gateways and etcd. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { HostNameTaken } from '../../src/fleet/directory.ts';
+import { HostNameTaken } from '../../src/fleet/directory/directory.ts';
+import { domainKey, domainValue, hostKey, hostValue, ownedKey } from '../../src/fleet/directory/layout.ts';
 import { Etcd } from '../../src/fleet/etcd/client.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
-import { domainKey, domainValue, hostKey, hostValue, ownedKey } from '../../src/fleet/layout.ts';
-import { EtcdServer } from '../support/etcd.ts';
-import { domainOf, Gateway, Member, MemberProcess } from '../support/fleet.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
+import { domainOf, Gateway, Member, MemberProcess } from '../support/fleet/fleet.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
 import { until } from '../support/until.ts';
 
 const id = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;

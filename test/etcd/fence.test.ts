@@ -5,15 +5,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { BlockJobError } from '../../src/core/errors.ts';
+import { domainKey } from '../../src/fleet/directory/layout.ts';
 import { Etcd } from '../../src/fleet/etcd/client.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
-import { Fence } from '../../src/fleet/fence.ts';
-import { domainKey } from '../../src/fleet/layout.ts';
-import { EtcdServer } from '../support/etcd.ts';
-import { Member } from '../support/fleet.ts';
+import { Fence } from '../../src/fleet/membership/fence.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
+import { Member } from '../support/fleet/fleet.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
 import { until } from '../support/until.ts';
 
 const ONE = '00000000-0000-4000-8000-000000000001';

@@ -5,10 +5,10 @@ import { Etcd } from '../../src/fleet/etcd/client.ts';
 import { Lease } from '../../src/fleet/etcd/lease.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
 import { Wake } from '../../src/lib/wake.ts';
-import { EtcdServer } from '../support/etcd.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
 import { until } from '../support/until.ts';
 
 const TTL_SECONDS = 3;

@@ -8,10 +8,10 @@ import type { KeyRange } from '../../src/fleet/etcd/keys.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
 import { Watcher } from '../../src/fleet/etcd/watcher.ts';
 import { Wake } from '../../src/lib/wake.ts';
-import { EtcdServer } from '../support/etcd.ts';
+import { EtcdServer } from '../support/fleet/etcd.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { type TestDir, testDir } from '../support/qemu.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { type TestDir, testDir } from '../support/real-qemu/qemu.ts';
 import { until } from '../support/until.ts';
 
 /** A watcher of one range, and what it has heard. */

@@ -10,10 +10,10 @@ import { promisify } from 'node:util';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { present } from '../support/checks.ts';
-import { freePort } from '../support/etcd.ts';
+import { freePort } from '../support/fleet/etcd.ts';
 import { needs, PYTHON } from '../support/means.ts';
-import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir, within } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
+import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 /** So slow that it is not done before it is told to be fast. */

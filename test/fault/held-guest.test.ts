@@ -5,12 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { encodeLine, Journal } from '../../src/agent/journal.ts';
-import type { JournalEntry } from '../../src/core/journal-entry.ts';
-import { Cases } from '../support/cases.ts';
-import { COURSES, type Course } from '../support/courses.ts';
-import { type Recording, record } from '../support/recording.ts';
-import { Scene } from '../support/scene.ts';
+import { encodeLine, Journal } from '../../src/agent/journal/journal.ts';
+import type { JournalEntry } from '../../src/core/job/journal-entry.ts';
+import { Cases } from '../support/fake-qemu/cases.ts';
+import { COURSES, type Course } from '../support/fake-qemu/courses.ts';
+import { Scene } from '../support/fake-qemu/scene.ts';
+import { type Recording, record } from '../support/real-qemu/recording.ts';
 import { until } from '../support/until.ts';
 import { jobOf } from '../unit/core/stories.ts';
 

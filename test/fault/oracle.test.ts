@@ -26,9 +26,9 @@ import {
   ListDomainsRequest,
   Operation,
 } from '../../generated/blockjob/v1/domain_service.ts';
-import type { Caller } from '../support/caller.ts';
-import { identity } from '../support/stub-server.ts';
-import { Tenants, UUIDS, WAYS } from '../support/tenants.ts';
+import type { Caller } from '../support/service/caller.ts';
+import { identity } from '../support/service/stub-server.ts';
+import { Tenants, UUIDS, WAYS } from '../support/service/tenants.ts';
 
 type Rpc = keyof typeof BlockJobServiceService | keyof typeof DomainServiceService;
 /** By the words of which there is one for what is there, and one of the same length for what is not. */

@@ -4,13 +4,13 @@
  * what is said of it is what QEMU did, and nothing is left over that is not said.
  */
 import { describe, expect, test, vi } from 'vitest';
-import { decodeJournal } from '../../src/agent/journal.ts';
-import { Cases } from '../support/cases.ts';
-import { COURSES, type Course, drive, FAILED_COURSES, jobsOf } from '../support/courses.ts';
-import type { FakeQemu } from '../support/fake-qemu.ts';
-import { type Recording, record } from '../support/recording.ts';
-import { Scene, type SceneMoment } from '../support/scene.ts';
-import { expectJournals, expectTruth } from '../support/truth.ts';
+import { decodeJournal } from '../../src/agent/journal/journal.ts';
+import { Cases } from '../support/fake-qemu/cases.ts';
+import { COURSES, type Course, drive, FAILED_COURSES, jobsOf } from '../support/fake-qemu/courses.ts';
+import type { FakeQemu } from '../support/fake-qemu/fake-qemu.ts';
+import { Scene, type SceneMoment } from '../support/fake-qemu/scene.ts';
+import { type Recording, record } from '../support/real-qemu/recording.ts';
+import { expectJournals, expectTruth } from '../support/real-qemu/truth.ts';
 
 // Each test tries a hundred cases, one after the other, and twelve tests share a core.
 vi.setConfig({ testTimeout: 600_000 });

@@ -1,9 +1,9 @@
 /** A start that is repeated with its request_id after its VM became another host's. */
 import { expect, test } from 'vitest';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
-import { copyTo, TestAgent } from '../support/agent.ts';
-import { FakeQemu } from '../support/fake-qemu.ts';
-import { testDir } from '../support/qemu.ts';
+import { FakeQemu } from '../support/fake-qemu/fake-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { copyTo, TestAgent } from '../support/service/agent.ts';
 
 const MOVED = failure('NOT_OWNER', { host: 'host1', domain: 'vm1', owner: 'host2' });
 

@@ -5,12 +5,12 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test, vi } from 'vitest';
-import { Journal } from '../../src/agent/journal.ts';
+import { Journal } from '../../src/agent/journal/journal.ts';
 import { BlockJobError } from '../../src/core/errors.ts';
-import type { JobView } from '../../src/core/job-view.ts';
-import { copyTo, PATIENT, TestAgent } from '../support/agent.ts';
-import { FakeQemu, type Line } from '../support/fake-qemu.ts';
-import { testDir } from '../support/qemu.ts';
+import type { JobView } from '../../src/core/job/job-view.ts';
+import { FakeQemu, type Line } from '../support/fake-qemu/fake-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { copyTo, PATIENT, TestAgent } from '../support/service/agent.ts';
 
 type Format = 'RAW' | 'QCOW2';
 

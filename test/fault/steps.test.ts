@@ -4,10 +4,10 @@
  */
 import { describe, expect, test, vi } from 'vitest';
 import { BlockJobError } from '../../src/core/errors.ts';
-import { Cases } from '../support/cases.ts';
-import { COURSES, type Course, drive } from '../support/courses.ts';
-import { Scene } from '../support/scene.ts';
-import { expectJournals, expectTruth } from '../support/truth.ts';
+import { Cases } from '../support/fake-qemu/cases.ts';
+import { COURSES, type Course, drive } from '../support/fake-qemu/courses.ts';
+import { Scene } from '../support/fake-qemu/scene.ts';
+import { expectJournals, expectTruth } from '../support/real-qemu/truth.ts';
 
 // Each test tries a hundred cases, one after the other.
 vi.setConfig({ testTimeout: 120_000 });

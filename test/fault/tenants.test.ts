@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { refusalOf, refused } from '../support/caller.ts';
-import { Tenants, UUIDS, WAYS } from '../support/tenants.ts';
+import { refusalOf, refused } from '../support/service/caller.ts';
+import { Tenants, UUIDS, WAYS } from '../support/service/tenants.ts';
 
 let tenants: Tenants;
 beforeEach(async () => {

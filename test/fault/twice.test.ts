@@ -4,17 +4,17 @@
  */
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { performAgain, type Workplace } from '../../src/agent/executor.ts';
-import { isUnreachable } from '../../src/agent/failures.ts';
-import { MadeIn } from '../../src/agent/made-in.ts';
-import { VirtualMachine } from '../../src/agent/virtual-machine.ts';
-import { fold, type Job } from '../../src/core/job.ts';
-import type { JournalEntry } from '../../src/core/journal-entry.ts';
+import { MadeIn } from '../../src/agent/files/made-in.ts';
+import { performAgain, type Workplace } from '../../src/agent/job/executor.ts';
+import { isUnreachable } from '../../src/agent/qemu/failures.ts';
+import { VirtualMachine } from '../../src/agent/qemu/virtual-machine.ts';
+import { fold, type Job } from '../../src/core/job/job.ts';
+import type { JournalEntry } from '../../src/core/job/journal-entry.ts';
+import type { Action } from '../../src/core/job/step.ts';
 import { planSettling } from '../../src/core/plans/settling.ts';
-import type { Action } from '../../src/core/plans/step.ts';
-import { COURSES, FAILED_COURSES } from '../support/courses.ts';
-import { record } from '../support/recording.ts';
-import { Scene } from '../support/scene.ts';
+import { COURSES, FAILED_COURSES } from '../support/fake-qemu/courses.ts';
+import { Scene } from '../support/fake-qemu/scene.ts';
+import { record } from '../support/real-qemu/recording.ts';
 
 /** What is begun by this entry of a job's journal; undefined: none of the steps that a plan has. */
 function begun({ accepted }: Job, entry: JournalEntry, settling: ReturnType<typeof planSettling>): Action | undefined {

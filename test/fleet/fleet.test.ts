@@ -11,14 +11,14 @@ import {
   OnReady,
 } from '../../generated/blockjob/v1/job.ts';
 import { ServerMode } from '../../generated/blockjob/v1/server_service.ts';
-import { byId, Caller, refusalOf, refused } from '../support/caller.ts';
-import { Authority } from '../support/certificates.ts';
 import { eventually, graphOf, present } from '../support/checks.ts';
-import { type FleetHost, FleetSite, TTL_SECONDS } from '../support/fleet-site.ts';
+import { type FleetHost, FleetSite, TTL_SECONDS } from '../support/fleet/fleet-site.ts';
 import { needs } from '../support/means.ts';
-import { within } from '../support/qemu.ts';
-import type { Service } from '../support/service.ts';
-import { stop } from '../support/while-stopped.ts';
+import { within } from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
+import { byId, Caller, refusalOf, refused } from '../support/service/caller.ts';
+import { Authority } from '../support/service/certificates.ts';
+import type { Service } from '../support/service/service.ts';
 
 /** What a host says whose guest is leaving it: of itself, or when the directory says so. */
 const GONE_FROM_HERE = ['GUEST_MIGRATING', 'NOT_OWNER', 'OWNERSHIP_STALE', 'OWNER_UNKNOWN'];

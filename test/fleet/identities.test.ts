@@ -10,10 +10,10 @@ import { PauseRequest, WatchJobRequest } from '../../generated/blockjob/v1/block
 import type { BlockJobs } from '../../src/core/block-jobs.ts';
 import { Certificates } from '../../src/grpc/certificates.ts';
 import { serve } from '../../src/grpc/server.ts';
-import { byId, Caller, refusalOf, refused } from '../support/caller.ts';
-import { Authority, type SignOptions } from '../support/certificates.ts';
-import { testDir } from '../support/qemu.ts';
-import { INFO } from '../support/stub-server.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { byId, Caller, refusalOf, refused } from '../support/service/caller.ts';
+import { Authority, type SignOptions } from '../support/service/certificates.ts';
+import { INFO } from '../support/service/stub-server.ts';
 
 const GATEWAY = 'spiffe://site/gateway/g1';
 const log = pino({ level: 'silent' });

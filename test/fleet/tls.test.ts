@@ -10,17 +10,17 @@ import * as fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { BlockJobs } from '../../src/core/block-jobs.ts';
-import type { JobEvent } from '../../src/core/job-event.ts';
+import type { JobEvent } from '../../src/core/job/job-event.ts';
 import { Certificates } from '../../src/grpc/certificates.ts';
 import { connect } from '../../src/grpc/remote/connect.ts';
 import type { Remote } from '../../src/grpc/remote/remote.ts';
 import { type RunningServer, serve } from '../../src/grpc/server.ts';
 import { Wake } from '../../src/lib/wake.ts';
-import { PATIENT } from '../support/agent.ts';
-import { Authority, type Pair } from '../support/certificates.ts';
 import { eventually } from '../support/checks.ts';
-import { testDir } from '../support/qemu.ts';
-import { event, INFO } from '../support/stub-server.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { PATIENT } from '../support/service/agent.ts';
+import { Authority, type Pair } from '../support/service/certificates.ts';
+import { event, INFO } from '../support/service/stub-server.ts';
 
 /** An address with the port, whichever it is. */
 const PORT = expect.stringMatching(/:[1-9]\d*$/) as unknown;

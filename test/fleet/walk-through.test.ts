@@ -9,10 +9,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually, monitorIn, present } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
-import { freePort } from '../support/etcd.ts';
+import { freePort } from '../support/fleet/etcd.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
+import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 

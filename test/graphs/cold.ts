@@ -1,7 +1,7 @@
 /** What an image shows to somebody who opens it by its name, its format and its header, in a process of its own. */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from '../support/qemu.ts';
+import { run } from '../support/real-qemu/qemu.ts';
 import type { Link } from './chain.ts';
 import type { Contents } from './contents.ts';
 import { WrongOutcome } from './wrong.ts';

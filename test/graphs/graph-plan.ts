@@ -1,7 +1,7 @@
 /** A disk's graph out of the closed list (src/core/disks): decided by the seed. Pure. */
 
-import type { Style } from '../support/qemu.ts';
 import type { Random } from '../support/random.ts';
+import type { Style } from '../support/real-qemu/qemu.ts';
 import { type Extent, SECTOR } from './contents.ts';
 
 export type Format = 'raw' | 'qcow2' | 'qcow' | 'qed' | 'vmdk' | 'vdi' | 'vpc' | 'vhdx' | 'parallels';

@@ -2,10 +2,10 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { Site } from '../support/bench-qemu.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
 import { Random } from '../support/random.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
 import { round, type Tally } from './round.ts';
 
 const ROUNDS = Number(process.env['GRAPHS_ROUNDS'] ?? 25);

@@ -1,8 +1,8 @@
 /** The images of a graph, made as a plan says, and what each of them shows. */
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { LoopDevice } from '../support/loop-device.ts';
-import { run } from '../support/qemu.ts';
+import { LoopDevice } from '../support/images/loop-device.ts';
+import { run } from '../support/real-qemu/qemu.ts';
 import { Contents, type Extent } from './contents.ts';
 import type { ImagePlan } from './graph-plan.ts';
 

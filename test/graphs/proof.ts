@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DestinationContent, type Job } from '../../generated/blockjob/v1/job.ts';
 import { graphOf } from '../support/checks.ts';
-import type { Admin } from '../support/qemu.ts';
+import type { Admin } from '../support/real-qemu/qemu.ts';
 import { type Chain, type Link, mayChange, mayGo } from './chain.ts';
 import { expectShows, expectSnapshot, type Viewer } from './cold.ts';
 import type { Contents } from './contents.ts';

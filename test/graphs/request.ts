@@ -10,8 +10,8 @@ import {
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { Job } from '../../generated/blockjob/v1/job.ts';
 import { type Accept, ImageFormat, OnReady, WriteMode } from '../../generated/blockjob/v1/job.ts';
-import { run } from '../support/qemu.ts';
-import type { Service } from '../support/service.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import type { Service } from '../support/service/service.ts';
 import type { Chain } from './chain.ts';
 import { read } from './cold.ts';
 import type { Contents } from './contents.ts';

@@ -1,8 +1,8 @@
 /** A job from its start to its end, with what its guest writes meanwhile. */
 import { Accept, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { byId, errorOf, type Refusal, refusalOf } from '../support/caller.ts';
 import type { Random } from '../support/random.ts';
-import type { Service } from '../support/service.ts';
+import { byId, errorOf, type Refusal, refusalOf } from '../support/service/caller.ts';
+import type { Service } from '../support/service/service.ts';
 import type { Move } from './move.ts';
 import type { Rename } from './renames.ts';
 import type { Start } from './request.ts';

@@ -1,7 +1,7 @@
 /** A QEMU on a graph, whose guest is the test: what it writes is known byte by byte. */
 import { monitorIn } from '../support/checks.ts';
-import { type Qemu, startQemu } from '../support/qemu.ts';
 import type { Random } from '../support/random.ts';
+import { type Qemu, startQemu } from '../support/real-qemu/qemu.ts';
 import type { Contents, Extent } from './contents.ts';
 import { extentIn, type Filter, type GraphPlan, type ImagePlan } from './graph-plan.ts';
 import { cold, type Image } from './images.ts';

@@ -10,8 +10,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MANIFEST, PACKAGES } from '../../build/places.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { run } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const RELEASES = (process.env['NEWCOMER_RELEASES'] ?? 'bookworm trixie').split(' ');
 const LIMIT_MS = 900_000;

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { needs } from '../support/means.ts';
 import { beginToMake } from '../support/meanwhile.ts';
-import { run } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 /** On a busy machine compression alone takes minutes. */
 const BUILD_MS = 600_000;

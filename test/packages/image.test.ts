@@ -3,8 +3,8 @@ import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { revision } from '../../build/places.ts';
-import { run, testDir } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { run, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 interface Lock {
   readonly packages: Readonly<Record<string, unknown>>;

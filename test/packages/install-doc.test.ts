@@ -6,8 +6,8 @@ import { revision } from '../../build/places.ts';
 import { present } from '../support/checks.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
+import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const PACKAGES = join(REPOSITORY, 'dist/packages');
 const INSTALL = new DocPage('install.md');

@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { needs } from '../support/means.ts';
-import { run } from '../support/qemu.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const FOLDER = join(REPOSITORY, 'dist/blockjobd');
 

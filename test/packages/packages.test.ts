@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { revision } from '../../build/places.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
+import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 const PACKAGES = join(REPOSITORY, 'dist/packages');

@@ -1,7 +1,7 @@
 /** A real Chromium, and pages in it that keep what the browser complains of. */
 import axe, { type Result } from 'axe-core';
 import { type Browser, launch, type Page } from 'puppeteer-core';
-import { within } from '../support/qemu.ts';
+import { within } from '../support/real-qemu/qemu.ts';
 
 export const CHROMIUM = '/usr/bin/chromium';
 

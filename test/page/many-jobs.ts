@@ -4,9 +4,9 @@ import type { BlockJobs, Domain } from '../../src/core/block-jobs.ts';
 import { type Call } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
 import { NO_FOREIGN_JOBS } from '../../src/core/foreign-job.ts';
-import { JobEvent } from '../../src/core/job-event.ts';
-import type { JobView } from '../../src/core/job-view.ts';
-import { NOTHING, VIEW } from '../support/stub-server.ts';
+import { JobEvent } from '../../src/core/job/job-event.ts';
+import type { JobView } from '../../src/core/job/job-view.ts';
+import { NOTHING, VIEW } from '../support/service/stub-server.ts';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;

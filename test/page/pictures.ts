@@ -2,8 +2,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { byId } from '../support/caller.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { byId } from '../support/service/caller.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 import { Chromium } from './browser.ts';
 import { MIB, Site } from './site.ts';
 

@@ -2,12 +2,12 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OnNoSpace } from '../../generated/blockjob/v1/job.ts';
-import { byId } from '../support/caller.ts';
 import { eventually } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
+import { NbdServer } from '../support/images/nbd-server.ts';
 import { needs } from '../support/means.ts';
-import { NbdServer } from '../support/nbd-server.ts';
-import { run } from '../support/qemu.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
 import { Chromium, type Shown } from './browser.ts';
 import { MIB, Site } from './site.ts';
 

@@ -3,9 +3,9 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Job } from '../../generated/blockjob/v1/job.ts';
 import { monitorIn, present } from '../support/checks.ts';
-import { freePort } from '../support/etcd.ts';
-import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from '../support/qemu.ts';
-import { Service, type ServiceOptions } from '../support/service.ts';
+import { freePort } from '../support/fleet/etcd.ts';
+import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { Service, type ServiceOptions } from '../support/service/service.ts';
 
 export const MIB = 1024 * 1024;
 

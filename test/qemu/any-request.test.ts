@@ -5,13 +5,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import { RPCS, type Rpc } from '../support/any-request.ts';
-import { Site } from '../support/bench-qemu.ts';
 import { hashOf, present } from '../support/checks.ts';
-import { FuzzLane } from '../support/fuzz-lane.ts';
-import { FuzzTally } from '../support/fuzz-tally.ts';
+import { RPCS, type Rpc } from '../support/hostile/any-request.ts';
+import { FuzzLane } from '../support/hostile/fuzz-lane.ts';
+import { FuzzTally } from '../support/hostile/fuzz-tally.ts';
 import { needs } from '../support/means.ts';
-import type { Service } from '../support/service.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import type { Service } from '../support/service/service.ts';
 
 /** `make fuzz`: so many requests in all, a third of each of the three kinds; of the seed that is given. */
 const ASKED_FOR = process.env['FUZZ_REQUESTS'];

@@ -26,7 +26,6 @@ import {
   PauseReason,
 } from '../../generated/blockjob/v1/job.ts';
 import { ErrorInfo } from '../../generated/google/rpc/error_details.ts';
-import { byId, errorOf, type Refusal, refused } from '../support/caller.ts';
 import {
   ChainTemplate,
   eventually,
@@ -38,11 +37,12 @@ import {
   monitorIn,
   present,
 } from '../support/checks.ts';
+import { canMount, fill, smallFileSystem } from '../support/images/small-file-system.ts';
 import { needs } from '../support/means.ts';
-import { type Qemu, run, startQemu, type TestDir, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
-import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
-import { stop } from '../support/while-stopped.ts';
+import { type Qemu, run, startQemu, type TestDir, testDir } from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
+import { byId, errorOf, type Refusal, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { journalEntries, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { run } from '../support/qemu.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
 
 interface Bitmap {
   readonly name: string;

@@ -32,7 +32,6 @@ import {
 } from '../../generated/blockjob/v1/job.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import { byId, type Refusal, refusalOf, refused } from '../support/caller.ts';
 import {
   ChainTemplate,
   eventually,
@@ -44,9 +43,10 @@ import {
   present,
 } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type Qemu, startQemu, type TestDir, testDir, within } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
-import { stop } from '../support/while-stopped.ts';
+import { type Qemu, startQemu, type TestDir, testDir, within } from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
+import { byId, type Refusal, refusalOf, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;

@@ -7,11 +7,11 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, RebaseFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { ImageFormat, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId, errorOf, refused } from '../support/caller.ts';
 import { monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { run, startQemu, testDir } from '../support/qemu.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, errorOf, refused } from '../support/service/caller.ts';
 
 const SLOWLY = 65_536n;
 const FORMATS = { formats: ['qcow2', 'qcow2', 'qcow2', 'qcow2'] } as const;

@@ -3,10 +3,10 @@ import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Job_State, JobEvent_Type, PauseReason } from '../../generated/blockjob/v1/job.ts';
-import { byId, refused } from '../support/caller.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1024 * 1024;
 const SLOW = BigInt(MIB);

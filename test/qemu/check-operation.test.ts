@@ -2,10 +2,10 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';
-import { byId, refused } from '../support/caller.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { makeChain, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const {
   OPERATION_SAVE: SAVE,

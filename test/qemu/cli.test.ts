@@ -2,12 +2,12 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { BLOCKJOB, blockjob, objectsIn, type Ran, RunningCommand, startBlockjob } from '../support/cli.ts';
 import { DocPage } from '../support/doc-page.ts';
+import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { compareImages, makeChain, type Qemu, startQemu, testDir } from '../support/qemu.ts';
-import { Service, type ServiceOptions } from '../support/service.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import { compareImages, makeChain, type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { BLOCKJOB, blockjob, objectsIn, type Ran, RunningCommand, startBlockjob } from '../support/service/cli.ts';
+import { Service, type ServiceOptions } from '../support/service/service.ts';
 
 const MIB = 1024 * 1024;
 const SLOWLY = ['--bandwidth', '64KiB'];

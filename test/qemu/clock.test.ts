@@ -3,10 +3,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
-import { testDir } from '../support/qemu.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
 
 const DAY_MS = 86_400_000;
 

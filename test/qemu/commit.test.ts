@@ -5,11 +5,11 @@ import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State, JobKind, OnReady } from '../../generated/blockjob/v1/job.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { expectClean, graphOf, hashOf, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { imageInfo, run, type Style } from '../support/qemu.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { imageInfo, run, type Style } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const {
   COMMIT_FLAG_SHALLOW: SHALLOW,

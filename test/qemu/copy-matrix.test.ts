@@ -37,8 +37,8 @@ import {
   type Style,
   startQemu,
   testDir,
-} from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+} from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 /** So slow that no copy of these tests gets READY before it is let go. */

@@ -1,13 +1,13 @@
 /** What is asked about a chain, of QEMU and of file systems, grows with its images and no faster. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { PATIENT, TestAgent } from '../support/agent.ts';
 import { present } from '../support/checks.ts';
-import { CountedFiles } from '../support/counted-files.ts';
-import { deepChain } from '../support/deep-chain.ts';
+import { QmpProxy } from '../support/fake-qemu/qmp-proxy.ts';
+import { CountedFiles } from '../support/images/counted-files.ts';
 import { needs } from '../support/means.ts';
-import { startQemu, testDir } from '../support/qemu.ts';
-import { QmpProxy } from '../support/qmp-proxy.ts';
+import { deepChain } from '../support/real-qemu/deep-chain.ts';
+import { startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { PATIENT, TestAgent } from '../support/service/agent.ts';
 
 interface Cost {
   /** Commands to QEMU. */

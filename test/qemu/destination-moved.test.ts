@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, type Job, Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, errorOf, refused } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { byId, errorOf, refused } from '../support/service/caller.ts';
 
 const MOVED = 'DESTINATION_MOVED';
 

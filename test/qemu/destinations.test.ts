@@ -16,14 +16,14 @@ import {
   PauseGuest,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { expectClean, graphOf, hashOf, journalEntries, listing, present } from '../support/checks.ts';
-import { leavesZeroesOut } from '../support/golden.ts';
-import { LoopDevice } from '../support/loop-device.ts';
+import { leavesZeroesOut } from '../support/golden/golden.ts';
+import { LoopDevice } from '../support/images/loop-device.ts';
+import { NbdServer, tlsCredentials } from '../support/images/nbd-server.ts';
 import { needs } from '../support/means.ts';
-import { NbdServer, tlsCredentials } from '../support/nbd-server.ts';
-import { type ImageFormat as Format, imageInfo, run, testDir } from '../support/qemu.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type ImageFormat as Format, imageInfo, run, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const { IMAGE_FORMAT_RAW: RAW, IMAGE_FORMAT_QCOW2: QCOW2 } = ImageFormat;
 const SIZE = 4 * MIB;

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type AnyDisk, sameContents, startWith } from '../support/any-disk.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
-import { NbdServer } from '../support/nbd-server.ts';
-import { type Qemu, run, type TestDir, testDir } from '../support/qemu.ts';
+import { NbdServer } from '../support/images/nbd-server.ts';
+import { type AnyDisk, sameContents, startWith } from '../support/real-qemu/any-disk.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type Qemu, run, type TestDir, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const GUEST = '/machine/peripheral/disk0/virtio-backend';
 const COMPLETE = DestinationContent.DESTINATION_CONTENT_COMPLETE;

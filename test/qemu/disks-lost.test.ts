@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, RebaseFlag, StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Accept, ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { sameContents, startWith } from '../support/any-disk.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
-import { makeEncrypted, WITH_SECRET } from '../support/encrypted-image.ts';
-import { type Qemu, run, testDir } from '../support/qemu.ts';
+import { makeEncrypted, WITH_SECRET } from '../support/images/encrypted-image.ts';
+import { sameContents, startWith } from '../support/real-qemu/any-disk.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type Qemu, run, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const { ACCEPT_LOSES_ENCRYPTION, ACCEPT_LOSES_INTERNAL_SNAPSHOTS } = Accept;
 const GUEST = '/machine/peripheral/disk0/virtio-backend';

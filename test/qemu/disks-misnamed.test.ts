@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { monitorIn } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { run, startQemu, testDir } from '../support/qemu.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 /** Run by a shell: no name in Node can be like that. */
 const MAKE = String.raw`

@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, RebaseFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, ImageFormat } from '../../generated/blockjob/v1/job.ts';
-import { sameContents, startWith } from '../support/any-disk.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
-import { run, testDir } from '../support/qemu.ts';
+import { sameContents, startWith } from '../support/real-qemu/any-disk.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 let site: Site;
 

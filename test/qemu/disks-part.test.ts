@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, ImageFormat } from '../../generated/blockjob/v1/job.ts';
-import { type AnyDisk, sameContents, startWith } from '../support/any-disk.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
-import { type Qemu, run, type TestDir, testDir } from '../support/qemu.ts';
+import { type AnyDisk, sameContents, startWith } from '../support/real-qemu/any-disk.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type Qemu, run, type TestDir, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const COMPLETE = DestinationContent.DESTINATION_CONTENT_COMPLETE;
 const UNSUITABLE = { reason: 'IMAGE_UNSUITABLE', metadata: { kind: 'PART' } };

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { startWith } from '../support/any-disk.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { refused } from '../support/caller.ts';
 import { hashOf } from '../support/checks.ts';
-import { run, testDir } from '../support/qemu.ts';
+import { startWith } from '../support/real-qemu/any-disk.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, testDir } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
 
 const GUEST = '/machine/peripheral/disk0/virtio-backend';
 const LONGER = { reason: 'IMAGE_UNSUITABLE', metadata: { kind: 'LONGER' } };

@@ -2,10 +2,10 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { startWith } from '../support/any-disk.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { refused } from '../support/caller.ts';
-import { isRunning, run, testDir } from '../support/qemu.ts';
+import { startWith } from '../support/real-qemu/any-disk.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { isRunning, run, testDir } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
 
 let site: Site;
 

@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GuestState } from '../../generated/blockjob/v1/domain_service.ts';
 import { ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { refused } from '../support/caller.ts';
 import { eventually, expectWell, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import {
@@ -19,8 +18,9 @@ import {
   type Style,
   startQemu,
   testDir,
-} from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+} from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 const STYLES: readonly Style[] = ['blockdev', 'drive'];

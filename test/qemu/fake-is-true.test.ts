@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { FakeQemu } from '../support/fake-qemu.ts';
+import { FakeQemu } from '../support/fake-qemu/fake-qemu.ts';
 import { needs } from '../support/means.ts';
-import { type Bus, type ImageFormat, makeChain, startQemu, testDir, within } from '../support/qemu.ts';
+import { type Bus, type ImageFormat, makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 
 type Json = Record<string, unknown>;
 

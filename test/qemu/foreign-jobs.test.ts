@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ForeignJob } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import type { Admin } from '../support/qemu.ts';
-import { whileStopped } from '../support/while-stopped.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import type { Admin } from '../support/real-qemu/qemu.ts';
+import { whileStopped } from '../support/real-qemu/while-stopped.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const ID = 'drive-virtio-disk0';
 const SLOW = 65_536;

@@ -3,13 +3,13 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { monitorIn } from '../support/checks.ts';
+import { QmpProxy } from '../support/fake-qemu/qmp-proxy.ts';
 import { needs } from '../support/means.ts';
-import type { Admin } from '../support/qemu.ts';
-import { QmpProxy } from '../support/qmp-proxy.ts';
-import { pivoted, vmOfDisks } from '../support/vm-of-disks.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import type { Admin } from '../support/real-qemu/qemu.ts';
+import { pivoted, vmOfDisks } from '../support/real-qemu/vm-of-disks.ts';
+import { byId } from '../support/service/caller.ts';
 
 const MIB = 1 << 20;
 /** The more, the surer: before `cont` was kept apart, QEMU 7.2 crashed in half of the runs of 120. */

@@ -17,8 +17,8 @@ import {
   type RecordedImage,
   reasonsOf,
   SCALE,
-} from '../support/golden.ts';
-import { RECORDED_SIZE, type SourceKind } from '../support/golden-images.ts';
+} from '../support/golden/golden.ts';
+import { RECORDED_SIZE, type SourceKind } from '../support/golden/golden-images.ts';
 import {
   type Ask,
   askOf,
@@ -31,7 +31,7 @@ import {
   titleOf,
   type Wait,
   whyNotAsked,
-} from '../support/golden-other.ts';
+} from '../support/golden/golden-other.ts';
 import {
   chainOf,
   DIFFERENCES,
@@ -40,12 +40,12 @@ import {
   finalOf,
   libvirts,
   NEVER_REMOVED,
-} from '../support/golden-other-differences.ts';
-import { DESTINATION } from '../support/golden-rebase.ts';
-import { World } from '../support/golden-world.ts';
+} from '../support/golden/golden-other-differences.ts';
+import { DESTINATION } from '../support/golden/golden-rebase.ts';
+import { World } from '../support/golden/golden-world.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const SOURCES: readonly { readonly name: string; readonly source: SourceKind; readonly sizeBytes?: number }[] = [
   { name: 'qcow2-chain', source: 'qcow2-chain' },

@@ -7,10 +7,9 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { byId } from '../support/caller.ts';
 import { expectWell, present } from '../support/checks.ts';
-import { type Accepted, isSame, leavesZeroesOut, reasonsOf } from '../support/golden.ts';
-import { DEVICE_BYTES, type SourceKind } from '../support/golden-images.ts';
+import { type Accepted, isSame, leavesZeroesOut, reasonsOf } from '../support/golden/golden.ts';
+import { DEVICE_BYTES, type SourceKind } from '../support/golden/golden-images.ts';
 import {
   CASES,
   DESTINATION,
@@ -20,12 +19,13 @@ import {
   libvirts,
   type RebaseCase,
   titleOf,
-} from '../support/golden-rebase.ts';
-import { type Devices, World } from '../support/golden-world.ts';
-import { LoopDevice } from '../support/loop-device.ts';
+} from '../support/golden/golden-rebase.ts';
+import { type Devices, World } from '../support/golden/golden-world.ts';
+import { LoopDevice } from '../support/images/loop-device.ts';
 import { needs } from '../support/means.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const SOURCES = ['qcow2-chain', 'qcow2-chain-rel', 'raw'] as const satisfies readonly SourceKind[];
 const noDevices = needs('loop');

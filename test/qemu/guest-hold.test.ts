@@ -3,14 +3,14 @@ import { open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { eventually, monitorIn, present } from '../support/checks.ts';
+import { type BeforeCommand, QmpProxy } from '../support/fake-qemu/qmp-proxy.ts';
 import { needs } from '../support/means.ts';
-import { type Admin, makeChain, startQemu, testDir } from '../support/qemu.ts';
-import { type BeforeCommand, QmpProxy } from '../support/qmp-proxy.ts';
-import type { Service } from '../support/service.ts';
-import { pivoted, type VmOfDisks, vmOfDisks } from '../support/vm-of-disks.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { type Admin, makeChain, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { pivoted, type VmOfDisks, vmOfDisks } from '../support/real-qemu/vm-of-disks.ts';
+import { byId } from '../support/service/caller.ts';
+import type { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 /** The more, the surer: a long run is for `make chaos`. */
@@ -105,7 +105,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     const services = [site.service, other.service];
     for (const service of services) await service.domainUp(vm.name);
     const copies: { readonly service: Service; readonly id: string }[] = [];
-    // One after the other: no service is told before the other one formats an image (src/agent/formats.ts).
+    // One after the other: no service is told before the other one formats an image (src/agent/qemu/formats.ts).
     for (const [index, disk] of vm.disks.entries()) {
       const service = present(services[index % 2]);
       copies.push({ service, id: await copied(service, vm, disk) });

@@ -6,9 +6,9 @@ import { access } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { DestinationContent, type Job, Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
 import { needs } from '../support/means.ts';
-import { AckedByTime, momentOf } from '../support/moments.ts';
-import { type ChainImage, qemuImgCheck, type Style } from '../support/qemu.ts';
-import { expectRight, type Pause, Rig, topOf } from '../support/rig.ts';
+import { AckedByTime, momentOf } from '../support/real-qemu/moments.ts';
+import { type ChainImage, qemuImgCheck, type Style } from '../support/real-qemu/qemu.ts';
+import { expectRight, type Pause, Rig, topOf } from '../support/real-qemu/rig.ts';
 
 const MIXED = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.mix=80:10:10 gw.rd=10';
 const SEQUENTIAL = 'gw.mode=seq gw.bs=64 gw.rd=10';

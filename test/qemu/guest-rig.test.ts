@@ -3,9 +3,9 @@ import { open } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { checkerSelfTest, GuestVm } from '../support/guest-vm.ts';
 import { needs } from '../support/means.ts';
-import { Admin, isRunning, run, type Style, testDir } from '../support/qemu.ts';
+import { checkerSelfTest, GuestVm } from '../support/real-qemu/guest-vm.ts';
+import { Admin, isRunning, run, type Style, testDir } from '../support/real-qemu/qemu.ts';
 
 const BLOCK = 4096;
 

@@ -6,11 +6,11 @@ import { copyFile, rename, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RebaseFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { errorOf } from '../support/caller.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { run } from '../support/qemu.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { errorOf } from '../support/service/caller.ts';
 
 const SLOWLY = 65_536n;
 

@@ -2,10 +2,10 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { eventually } from '../support/checks.ts';
-import { FakeQemu } from '../support/fake-qemu.ts';
-import { hostilePeer } from '../support/hostile-peer.ts';
-import { testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { FakeQemu } from '../support/fake-qemu/fake-qemu.ts';
+import { hostilePeer } from '../support/hostile/hostile-peer.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1024 * 1024;
 

@@ -2,13 +2,13 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { graphOf } from '../support/checks.ts';
+import { QmpProxy } from '../support/fake-qemu/qmp-proxy.ts';
+import { NbdServer } from '../support/images/nbd-server.ts';
 import { needs } from '../support/means.ts';
-import { NbdServer } from '../support/nbd-server.ts';
-import { makeChain, startQemu, testDir, within } from '../support/qemu.ts';
-import { QmpProxy } from '../support/qmp-proxy.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
 
 /** As docs/operations.md has it, and what it takes to break a connection and to see that. */
 const BOUND_MS = 12_000;

@@ -3,13 +3,13 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { eventually, monitorIn, present } from '../support/checks.ts';
+import { FragileFileSystem } from '../support/images/power-cut.ts';
 import { needs } from '../support/means.ts';
-import { FragileFileSystem } from '../support/power-cut.ts';
-import { run, testDir, within } from '../support/qemu.ts';
-import { vmOfDisks } from '../support/vm-of-disks.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, testDir, within } from '../support/real-qemu/qemu.ts';
+import { vmOfDisks } from '../support/real-qemu/vm-of-disks.ts';
+import { byId } from '../support/service/caller.ts';
 
 /** More than Node has threads for files, unless it is told otherwise. */
 const DISKS = 6;

@@ -6,13 +6,13 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ImageFormat, Job_State, PauseGuest } from '../../generated/blockjob/v1/job.ts';
-import { MIB } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf } from '../support/checks.ts';
+import { NbdServer } from '../support/images/nbd-server.ts';
 import { needs } from '../support/means.ts';
-import { NbdServer } from '../support/nbd-server.ts';
-import { testDir } from '../support/qemu.ts';
-import { expectRight, type Pause, Rig, topOf } from '../support/rig.ts';
+import { MIB } from '../support/real-qemu/bench-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { expectRight, type Pause, Rig, topOf } from '../support/real-qemu/rig.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const LOOPBACK = 'nbd://127.0.0.1';
 const SIZE_MIB = 16;

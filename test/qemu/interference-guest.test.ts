@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { GuestState } from '../../generated/blockjob/v1/domain_service.ts';
 import { DestinationContent, Job_State, PauseGuest } from '../../generated/blockjob/v1/job.ts';
-import { byId } from '../support/caller.ts';
 import { eventually, expectWell, present } from '../support/checks.ts';
-import { GuestVm } from '../support/guest-vm.ts';
 import { needs } from '../support/means.ts';
-import { SOON_MS } from '../support/met-copy.ts';
-import { Admin, testDir, within } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { GuestVm } from '../support/real-qemu/guest-vm.ts';
+import { SOON_MS } from '../support/real-qemu/met-copy.ts';
+import { Admin, testDir, within } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const WRITES = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.rate=5';
 const SLOW = 65_536n;

@@ -12,12 +12,12 @@ import {
   Job_State,
   PauseGuest,
 } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf, journalEntries, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { within } from '../support/qemu.ts';
-import { whileStopped } from '../support/while-stopped.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { within } from '../support/real-qemu/qemu.ts';
+import { whileStopped } from '../support/real-qemu/while-stopped.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const SLOW = 65_536n;
 const SOON_MS = 5_000;

@@ -5,12 +5,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { expectClean, graphOf } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type Act, metCopy, snapshotOf } from '../support/met-copy.ts';
-import { whileStopped } from '../support/while-stopped.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { type Act, metCopy, snapshotOf } from '../support/real-qemu/met-copy.ts';
+import { whileStopped } from '../support/real-qemu/while-stopped.ts';
+import { byId } from '../support/service/caller.ts';
 
 let site: Site;
 

@@ -4,13 +4,13 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
-import { MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refusalOf, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf, monitorIn } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type MetCopy, metCopy, SOON_MS } from '../support/met-copy.ts';
-import { makeChain, startQemu, within } from '../support/qemu.ts';
-import { whileStopped } from '../support/while-stopped.ts';
+import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type MetCopy, metCopy, SOON_MS } from '../support/real-qemu/met-copy.ts';
+import { makeChain, startQemu, within } from '../support/real-qemu/qemu.ts';
+import { whileStopped } from '../support/real-qemu/while-stopped.ts';
+import { byId, refusalOf, refused } from '../support/service/caller.ts';
 
 const { DESTINATION_CONTENT_COMPLETE, DESTINATION_CONTENT_UNKNOWN } = DestinationContent;
 

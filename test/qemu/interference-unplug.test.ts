@@ -2,13 +2,13 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { eventually, expectClean, graphOf } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type MetCopy, metCopy, SOON_MS, snapshotOf } from '../support/met-copy.ts';
-import { within } from '../support/qemu.ts';
-import { whileStopped } from '../support/while-stopped.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type MetCopy, metCopy, SOON_MS, snapshotOf } from '../support/real-qemu/met-copy.ts';
+import { within } from '../support/real-qemu/qemu.ts';
+import { whileStopped } from '../support/real-qemu/while-stopped.ts';
+import { byId } from '../support/service/caller.ts';
 
 let site: Site;
 

@@ -7,10 +7,10 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DestinationContent, type Job, type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { monitorIn, present } from '../support/checks.ts';
-import { run, type Style, startQemu } from '../support/qemu.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, type Style, startQemu } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
 
 let site: Site;
 

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Leftover_Kind } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { eventually, graphOf } from '../support/checks.ts';
-import { whileStopped } from '../support/while-stopped.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { whileStopped } from '../support/real-qemu/while-stopped.ts';
+import { byId } from '../support/service/caller.ts';
 
 const { KIND_FILE, KIND_NODE, KIND_QEMU_JOB } = Leftover_Kind;
 

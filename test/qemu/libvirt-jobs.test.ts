@@ -2,12 +2,12 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';
-import { refused } from '../support/caller.ts';
 import { eventually, present } from '../support/checks.ts';
-import { Libvirt } from '../support/libvirt.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { Libvirt } from '../support/real-qemu/libvirt.ts';
+import { makeChain, testDir } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
-import { refused } from '../support/caller.ts';
 import { needs } from '../support/means.ts';
-import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 

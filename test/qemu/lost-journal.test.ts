@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State, JobEvent_Type, JobKind } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { expectClean, graphOf, present } from '../support/checks.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { byId } from '../support/service/caller.ts';
 
 const SLOW = 65_536n;
 const BANDWIDTH = CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES;

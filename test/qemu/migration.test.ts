@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, graphOf } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { metCopy } from '../support/met-copy.ts';
-import { startQemu } from '../support/qemu.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { metCopy } from '../support/real-qemu/met-copy.ts';
+import { startQemu } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 /** A guest of 32 MiB is under way for minutes. */
 const CRAWLING = 4096;

@@ -1,12 +1,12 @@
-/** What a real QEMU takes in which status of a job, and refuses: as test/support/model-qemu.ts says, of which the proof lives that every job ends. */
+/** What a real QEMU takes in which status of a job, and refuses: as test/support/fake-qemu/model-qemu.ts says, of which the proof lives that every job ends. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { QmpCommand } from '../../src/core/qemu/commands.ts';
 import { flushesOf } from '../../src/core/qemu/flush.ts';
 import type { QemuJobStatus } from '../../src/core/qemu/replies.ts';
 import { eventually, present } from '../support/checks.ts';
+import { ModelQemu, type ModelState, VERBS } from '../support/fake-qemu/model-qemu.ts';
 import { needs } from '../support/means.ts';
-import { ModelQemu, type ModelState, VERBS } from '../support/model-qemu.ts';
-import { type Qemu, startQemu } from '../support/qemu.ts';
+import { type Qemu, startQemu } from '../support/real-qemu/qemu.ts';
 
 type Verb = QmpCommand['execute'];
 /** Those in which a job stays until somebody does something. */

@@ -1,12 +1,12 @@
 /** What a caller has wrong about an NBD server is told in words, on every QEMU, and is no bug: nothing is left of it. */
 import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
-import { Site } from '../support/bench-qemu.ts';
-import { refused } from '../support/caller.ts';
 import { graphOf } from '../support/checks.ts';
+import { NbdServer, tlsCredentials } from '../support/images/nbd-server.ts';
 import { needs } from '../support/means.ts';
-import { NbdServer, tlsCredentials } from '../support/nbd-server.ts';
-import { testDir } from '../support/qemu.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { refused } from '../support/service/caller.ts';
 
 const SIZE = 16 * 1024 * 1024;
 

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { eventually, expectWell, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type Qemu, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { Service } from '../support/service/service.ts';
 
 const GIVEN_UP = 'the socket is no monitor of a VM, and is left alone';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
-import { Site } from '../support/bench-qemu.ts';
 import { needs } from '../support/means.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
 
 const NOBODY = 65534;
 const GROUP = 12_345;

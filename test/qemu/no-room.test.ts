@@ -1,10 +1,10 @@
 /** A file that may not grow, though its file system has room: the longest that QEMU may write, or a quota. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Site } from '../support/bench-qemu.ts';
-import { errorOf, refusalOf } from '../support/caller.ts';
 import { needs } from '../support/means.ts';
-import { run } from '../support/qemu.ts';
+import { Site } from '../support/real-qemu/bench-qemu.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { errorOf, refusalOf } from '../support/service/caller.ts';
 
 describe.skipIf(needs('qemu'))('a destination that may not grow', () => {
   let site: Site;

@@ -11,10 +11,10 @@ import {
   StartCopyRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State, JobKind, PauseGuest } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { graphOf, journalEntries, listing } from '../support/checks.ts';
-import { run } from '../support/qemu.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const { PHASE_START, PHASE_PIVOT, PHASE_CANCEL, PHASE_CLEAN_UP, PHASE_FINISH } = PlanStep_Phase;
 

@@ -6,9 +6,9 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { Monitor } from '../../src/qmp/monitor.ts';
 import { present } from '../support/checks.ts';
-import { run, testDir } from '../support/qemu.ts';
-import { nextState } from '../support/scripted-qmp.ts';
-import { stop } from '../support/while-stopped.ts';
+import { nextState } from '../support/fake-qemu/scripted-qmp.ts';
+import { run, testDir } from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
 
 interface BareQemu extends AsyncDisposable {
   readonly path: string;

@@ -6,8 +6,8 @@ import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { monitorIn, present } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
 import { needs } from '../support/means.ts';
-import { makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
+import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const [SERVE = '', COMMANDS = '', CALLS = ''] = new DocPage('../README.md').section('Your own VM').commands;
 const SERVICE = 'npm run -s blockjobd -- ';

@@ -8,12 +8,12 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RebaseFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refusalOf } from '../support/caller.ts';
 import { graphOf, hashOf, listing, present } from '../support/checks.ts';
-import { LoopDevice } from '../support/loop-device.ts';
+import { LoopDevice } from '../support/images/loop-device.ts';
 import { needs } from '../support/means.ts';
-import { compareImages, run } from '../support/qemu.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { compareImages, run } from '../support/real-qemu/qemu.ts';
+import { byId, refusalOf } from '../support/service/caller.ts';
 
 const SIZE = 2 * MIB;
 const NAMES = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY', 'RELATIVE', 'COPY_DEV', 'BANDWIDTH_BYTES'] as const;

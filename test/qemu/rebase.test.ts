@@ -6,11 +6,11 @@ import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RebaseFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, ImageFormat, Job_State, JobKind } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { expectClean, graphOf, hashOf, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type ImageFormat as Format, imageInfo, run, type Style } from '../support/qemu.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type ImageFormat as Format, imageInfo, run, type Style } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 const {
   REBASE_FLAG_SHALLOW: SHALLOW,

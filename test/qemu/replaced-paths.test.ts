@@ -4,11 +4,11 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openFilesOf } from '../../src/agent/open-files.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refusalOf } from '../support/caller.ts';
+import { openFilesOf } from '../../src/agent/host/open-files.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { byId, refusalOf } from '../support/service/caller.ts';
 
 const STARTS = 10;
 const OF_THE_HOST = 'of the host';

@@ -12,9 +12,9 @@ import {
   type StartCopyResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId, call, refusalOf, refused } from '../support/caller.ts';
 import { eventually, graphOf, present } from '../support/checks.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { byId, call, refusalOf, refused } from '../support/service/caller.ts';
 
 type Start = Parameters<typeof StartCopyRequest.fromPartial>[0];
 

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, CommitRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { ImageFormat } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, MIB, Site } from '../support/bench-qemu.ts';
-import { byId } from '../support/caller.ts';
 import { monitorIn, present } from '../support/checks.ts';
-import { FuseFile } from '../support/fuse-file.ts';
-import { LoopDevice } from '../support/loop-device.ts';
+import { FuseFile } from '../support/images/fuse-file.ts';
+import { LoopDevice } from '../support/images/loop-device.ts';
 import { needs } from '../support/means.ts';
-import { run, startQemu } from '../support/qemu.ts';
+import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, startQemu } from '../support/real-qemu/qemu.ts';
+import { byId } from '../support/service/caller.ts';
 
 const { IMAGE_FORMAT_RAW: RAW } = ImageFormat;
 const NOT_ASKED = 'other hosts may have it open, and were not asked';

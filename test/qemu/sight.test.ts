@@ -5,16 +5,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { encodeLine } from '../../src/agent/journal.ts';
-import { FIRST_NAMESPACE } from '../../src/agent/sight.ts';
-import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/journal-entry.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
+import { FIRST_NAMESPACE } from '../../src/agent/host/sight.ts';
+import { encodeLine } from '../../src/agent/journal/journal.ts';
+import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/job/journal-entry.ts';
 import { eventually, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { metCopy } from '../support/met-copy.ts';
-import { type Admin, startQemu, within } from '../support/qemu.ts';
-import { canSeeLess, HIDEPID, OTHER_UID, PID_NAMESPACE, seeAs } from '../support/sights.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { metCopy } from '../support/real-qemu/met-copy.ts';
+import { type Admin, startQemu, within } from '../support/real-qemu/qemu.ts';
+import { canSeeLess, HIDEPID, OTHER_UID, PID_NAMESPACE, seeAs } from '../support/real-qemu/sights.ts';
+import { byId, refused } from '../support/service/caller.ts';
 
 async function entriesOf(journal: string): Promise<readonly JournalEntry[]> {
   const lines = (await readFile(journal, 'utf8')).trimEnd().split('\n');

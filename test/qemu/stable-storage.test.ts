@@ -7,13 +7,13 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Started } from '../../src/core/block-jobs.ts';
-import type { JobView } from '../../src/core/job-view.ts';
+import type { JobView } from '../../src/core/job/job-view.ts';
 import { flushesOf } from '../../src/core/qemu/flush.ts';
-import { copyTo, PATIENT, TestAgent } from '../support/agent.ts';
 import { present } from '../support/checks.ts';
-import { jobsOf } from '../support/courses.ts';
+import { jobsOf } from '../support/fake-qemu/courses.ts';
+import { QmpGate, type Shut } from '../support/fake-qemu/qmp-gate.ts';
+import { FragileFileSystem } from '../support/images/power-cut.ts';
 import { needs } from '../support/means.ts';
-import { FragileFileSystem } from '../support/power-cut.ts';
 import {
   type ChainImage,
   compareImages,
@@ -26,8 +26,8 @@ import {
   type TestDir,
   testDir,
   within,
-} from '../support/qemu.ts';
-import { QmpGate, type Shut } from '../support/qmp-gate.ts';
+} from '../support/real-qemu/qemu.ts';
+import { copyTo, PATIENT, TestAgent } from '../support/service/agent.ts';
 
 const MIB = 1024 * 1024;
 const SIZE_BYTES = 8 * MIB;

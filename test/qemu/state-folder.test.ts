@@ -5,16 +5,16 @@ import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { encodeLine } from '../../src/agent/journal.ts';
-import { StateFolder } from '../../src/agent/state-folder.ts';
-import type { JournalEntry } from '../../src/core/journal-entry.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refusalOf, refused } from '../support/caller.ts';
+import { encodeLine } from '../../src/agent/journal/journal.ts';
+import { StateFolder } from '../../src/agent/journal/state-folder.ts';
+import type { JournalEntry } from '../../src/core/job/journal-entry.ts';
 import { eventually, present } from '../support/checks.ts';
-import { FragileFileSystem } from '../support/power-cut.ts';
-import { run, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
-import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
+import { FragileFileSystem } from '../support/images/power-cut.ts';
+import { canMount, fill, smallFileSystem } from '../support/images/small-file-system.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { run, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refusalOf, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const MOUNTS = canMount();
 

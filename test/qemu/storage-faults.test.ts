@@ -18,14 +18,14 @@ import {
   PauseReason,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
-import { MIB } from '../support/bench-qemu.ts';
-import { byId, errorOf, type Refusal, refusalOf, refused } from '../support/caller.ts';
 import { eventually, expectClean, graphOf, present } from '../support/checks.ts';
+import { NbdServer, type NbdServerOptions } from '../support/images/nbd-server.ts';
+import { canMount, fill, smallFileSystem } from '../support/images/small-file-system.ts';
 import { needs } from '../support/means.ts';
-import { NbdServer, type NbdServerOptions } from '../support/nbd-server.ts';
-import { testDir } from '../support/qemu.ts';
-import { expectRight, Rig, topOf } from '../support/rig.ts';
-import { canMount, fill, smallFileSystem } from '../support/small-file-system.ts';
+import { MIB } from '../support/real-qemu/bench-qemu.ts';
+import { testDir } from '../support/real-qemu/qemu.ts';
+import { expectRight, Rig, topOf } from '../support/real-qemu/rig.ts';
+import { byId, errorOf, type Refusal, refusalOf, refused } from '../support/service/caller.ts';
 
 const { DESTINATION_CONTENT_PARTIAL: PARTIAL, DESTINATION_CONTENT_STALE: STALE } = DestinationContent;
 const { ON_NO_SPACE_FAIL: FAIL, ON_NO_SPACE_PAUSE: PAUSE } = OnNoSpace;

@@ -18,8 +18,8 @@ import {
   type Style,
   startQemu,
   testDir,
-} from '../support/qemu.ts';
-import { stop } from '../support/while-stopped.ts';
+} from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
 
 const STYLES: readonly Style[] = ['blockdev', 'drive'];
 const BUSES: readonly Bus[] = ['virtio-blk', 'virtio-scsi', 'nvme', 'ide'];

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
-import { type Machine, Site } from '../support/bench-qemu.ts';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, expectClean, expectWell, graphOf } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
-import { type TestDir, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
+import { type TestDir, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const SLOW = 65_536n;
 

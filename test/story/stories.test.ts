@@ -5,7 +5,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Story } from '../support/story.ts';
+import { Story } from '../support/fake-qemu/story.ts';
 
 /** The text beside this file, written anew first where that is asked for. */
 async function told(name: string, story: Story): Promise<string> {

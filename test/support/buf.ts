@@ -1,7 +1,7 @@
 /** `buf curl`: a gRPC client that knows nothing of this service but what its reflection says. */
 import { join } from 'node:path';
-import { type Finished, run } from './qemu.ts';
-import { REPOSITORY } from './service.ts';
+import { type Finished, run } from './real-qemu/qemu.ts';
+import { REPOSITORY } from './service/service.ts';
 
 export const BUF = join(REPOSITORY, 'node_modules/.bin/buf');
 const DESCRIPTORS = join(REPOSITORY, 'generated/blockjob.binpb');

@@ -16,8 +16,8 @@ import {
   makeChain,
   qemuImgCheck,
   run,
-} from './qemu.ts';
-import type { Service } from './service.ts';
+} from './real-qemu/qemu.ts';
+import type { Service } from './service/service.ts';
 
 /** The value, which must be there. */
 export function present<T>(value: T | undefined, what = 'a value'): T {

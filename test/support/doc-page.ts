@@ -1,7 +1,7 @@
 /** A page of docs/, read so that tests can hold it to what it says: its tables, its commands, its examples. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { REPOSITORY } from './service.ts';
+import { REPOSITORY } from './service/service.ts';
 
 export interface Section {
   readonly heading: string;

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { testDir } from './qemu.ts';
+import { testDir } from './real-qemu/qemu.ts';
 
 type Outcome = { readonly made: unknown } | { readonly why: string };
 

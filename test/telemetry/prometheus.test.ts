@@ -4,15 +4,15 @@ import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, monitorIn, present } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
-import { freePort } from '../support/etcd.ts';
+import { freePort } from '../support/fleet/etcd.ts';
 import { needs } from '../support/means.ts';
-import { Prometheus } from '../support/prometheus.ts';
-import { makeChain, type Qemu, run, startQemu, testDir } from '../support/qemu.ts';
-import { REPOSITORY, Service } from '../support/service.ts';
-import { stop } from '../support/while-stopped.ts';
+import { Prometheus } from '../support/observers/prometheus.ts';
+import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { stop } from '../support/real-qemu/while-stopped.ts';
+import { byId, refused } from '../support/service/caller.ts';
+import { REPOSITORY, Service } from '../support/service/service.ts';
 
 interface Panel {
   readonly id: number;

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { Metadata } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StartCopyRequest, type StartCopyResponse } from '../../generated/blockjob/v1/block_job_service.ts';
-import { byId, refused } from '../support/caller.ts';
 import { eventually, monitorIn, present } from '../support/checks.ts';
-import { freePort } from '../support/etcd.ts';
+import { freePort } from '../support/fleet/etcd.ts';
 import { needs } from '../support/means.ts';
-import { type CollectedSpan, OtlpCollector } from '../support/otlp-collector.ts';
-import { makeChain, startQemu, testDir } from '../support/qemu.ts';
-import { Service } from '../support/service.ts';
+import { type CollectedSpan, OtlpCollector } from '../support/observers/otlp-collector.ts';
+import { makeChain, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { byId, refused } from '../support/service/caller.ts';
+import { Service } from '../support/service/service.ts';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const CALLER = 'b7ad6b7169203331';

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 const ROOT = resolve(import.meta.dirname, '../..');
 
 interface Source {
-  /** As `src/core/job.ts`. */
+  /** As `src/core/job/job.ts`. */
   readonly path: string;
   readonly lines: readonly string[];
   /** The same lines without comments, strings and regular expressions. */
@@ -17,7 +17,7 @@ interface Import {
   readonly from: string;
   readonly line: number;
   readonly names: readonly string[];
-  /** A path of ours (`src/core/job.ts`, `generated/…`), or a package (`node:fs`, `@grpc/grpc-js`). */
+  /** A path of ours (`src/core/job/job.ts`, `generated/…`), or a package (`node:fs`, `@grpc/grpc-js`). */
   readonly what: string;
 }
 
@@ -109,6 +109,37 @@ function mayImport({ from, what }: Import): boolean {
   );
 }
 
+/** The rooms of the parts that have some, from the ground up. */
+const FLOORS: Readonly<Record<string, readonly string[]>> = {
+  core: ['qemu', 'disk', 'job', 'moves', 'plans', 'rules'],
+  agent: ['host', 'qemu', 'journal', 'files', 'job', 'starts', 'desk'],
+  fleet: ['etcd', 'directory', 'membership', 'gateway'],
+};
+
+/** Undefined for what is in no room. */
+function roomOf(path: string): { readonly part: string; readonly floor: number } | undefined {
+  const [, part = '', room = ''] = /^src\/([^/]+)\/([^/]+)\//.exec(path) ?? [];
+  const floor = FLOORS[part]?.indexOf(room) ?? -1;
+  return floor === -1 ? undefined : { part, floor };
+}
+
+/** Each file that imports itself by way of others. */
+function circlesIn(all: readonly Pick<Import, 'from' | 'what'>[]): readonly string[] {
+  const graph = new Map<string, string[]>();
+  for (const { from, what } of all) graph.set(from, [...(graph.get(from) ?? []), what]);
+  return [...graph.keys()].filter((start) => {
+    const seen = new Set<string>();
+    const next = [...(graph.get(start) ?? [])];
+    for (let one = next.pop(); one !== undefined; one = next.pop()) {
+      if (one === start) return true;
+      if (seen.has(one)) continue;
+      seen.add(one);
+      next.push(...(graph.get(one) ?? []));
+    }
+    return false;
+  });
+}
+
 const inWords = ({ from, line, what }: Import) => `${from}:${line} imports ${what}`;
 
 /** Each line of code in which something is found, with its place. */
@@ -132,6 +163,27 @@ describe('the sources', () => {
   it('have a row in that table for each part', () => {
     const parts = new Set(sources.map(({ path }) => partOf(path)));
     expect([...parts].filter((part) => MAY_IMPORT[part] === undefined)).toEqual([]);
+  });
+
+  it('have rooms between which arrows go down only', () => {
+    const up = imports.filter(({ from, what }) => {
+      const [here, there] = [roomOf(from), roomOf(what)];
+      return here !== undefined && there?.part === here.part && there.floor > here.floor;
+    });
+    expect(up.map(inWords)).toEqual([]);
+  });
+
+  it('leave nothing beside these rooms but what all of a part share', () => {
+    const beside = sources.filter(({ path }) => /^src\/(agent|fleet)\/[^/]+$/.test(path)).map(({ path }) => path);
+    expect(beside).toEqual(['src/agent/host-agent.ts']);
+    const rooms = new Set(sources.map(({ path }) => /^src\/(?:core|agent|fleet)\/([^/]+)\//.exec(path)?.[1] ?? ''));
+    expect([...rooms].filter((room) => room !== '').toSorted()).toEqual(
+      [...new Set(Object.values(FLOORS).flat())].toSorted(),
+    );
+  });
+
+  it('have no circles', () => {
+    expect(circlesIn(imports)).toEqual([]);
   });
 
   it('import gRPC and what is generated in src/grpc alone, but for the clients: of etcd, and of the service', () => {
@@ -168,34 +220,34 @@ describe('the sources', () => {
   /** Who changes files, what with, and which. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals, and what is known of them.
-    'src/agent/journal.ts': ['FileHandle', 'open', 'unlink'],
-    'src/agent/journal-folder.ts':
+    'src/agent/journal/journal.ts': ['FileHandle', 'open', 'unlink'],
+    'src/agent/journal/journal-folder.ts':
       'BigIntStats closeSync fstatSync lstatSync mkdir open openSync readSync rename unlink'.split(' '),
-    'src/agent/journal-index.ts': ['BigIntStats', 'open', 'rename', 'unlink'],
+    'src/agent/journal/journal-index.ts': ['BigIntStats', 'open', 'rename', 'unlink'],
     // Which guests are held.
-    'src/agent/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
+    'src/agent/journal/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // Standard output and error.
     'src/modes/outlet.ts': ['fstatSync', 'openSync', 'write', 'writeSync'],
     // That nobody else may.
-    'src/agent/own-files.ts': ['Stats', 'chmod', 'open'],
+    'src/agent/host/own-files.ts': ['Stats', 'chmod', 'open'],
     // The folder itself, and what it is known by; the lock in it is SQLite's.
-    'src/agent/state-folder.ts': ['mkdir', 'open', 'writeFile'],
+    'src/agent/journal/state-folder.ts': ['mkdir', 'open', 'writeFile'],
     // For those that follow: each call in its turn.
-    'src/agent/disk-files.ts': ['BigIntStats', 'StatsFs', 'all'],
+    'src/agent/host/disk-files.ts': ['BigIntStats', 'StatsFs', 'all'],
     // The destination of a copy, and what a commit has emptied.
-    'src/agent/files.ts': ['BigIntStats', 'DiskFile', 'open'],
-    'src/agent/pinned-folder.ts': ['BigIntStats', 'DiskFile', 'open', 'unlink'],
+    'src/agent/files/files.ts': ['BigIntStats', 'DiskFile', 'open'],
+    'src/agent/host/pinned-folder.ts': ['BigIntStats', 'DiskFile', 'open', 'unlink'],
     // Types alone.
-    'src/agent/file-identity.ts': ['BigIntStats'],
-    'src/agent/known-file.ts': ['BigIntStats'],
+    'src/agent/host/file-identity.ts': ['BigIntStats'],
+    'src/agent/files/known-file.ts': ['BigIntStats'],
     // Opens the name of a file, to ask what the kernel calls it.
-    'src/agent/open-files.ts': ['DiskFile', 'open'],
+    'src/agent/host/open-files.ts': ['DiskFile', 'open'],
     // Keeps open what it syncs, and writes nothing.
-    'src/agent/stable-storage.ts': ['DiskFile'],
+    'src/agent/files/stable-storage.ts': ['DiskFile'],
     // Reads headers, and asks whether a device is free.
-    'src/agent/place.ts': ['DiskFile', 'open'],
+    'src/agent/files/place.ts': ['DiskFile', 'open'],
     // Reads whether an image holds anything.
-    'src/agent/reused.ts': ['open'],
+    'src/agent/starts/reused.ts': ['open'],
     // Its own socket, when nobody listens there any more.
     'src/grpc/listen.ts': ['unlink'],
     // Which context is in use, when it is told to.
@@ -204,22 +256,22 @@ describe('the sources', () => {
 
   /** Who else of the agent calls a file system, and which: none of these hangs with a VM's storage. */
   const OWN_FILES: Readonly<Record<string, string>> = {
-    'src/agent/disk-files.ts': 'those of disks',
-    'src/agent/journal.ts': 'the state folder',
-    'src/agent/journal-folder.ts': 'the state folder',
-    'src/agent/journal-index.ts': 'the state folder',
-    'src/agent/hold-file.ts': 'the state folder',
-    'src/agent/state-folder.ts': 'the state folder',
-    'src/agent/own-files.ts': 'the state folder',
-    'src/agent/file-identity.ts': '/sys',
-    'src/agent/mounts.ts': '/proc',
-    'src/agent/new-file-access.ts': '/proc',
-    'src/agent/open-files.ts': '/proc',
-    'src/agent/pinned-folder.ts': '/proc',
-    'src/agent/qemu-process.ts': '/proc',
-    'src/agent/sight.ts': '/proc',
-    'src/agent/place.ts': '/sys',
-    'src/agent/virtual-machines.ts': 'the folders of QMP sockets',
+    'src/agent/host/disk-files.ts': 'those of disks',
+    'src/agent/journal/journal.ts': 'the state folder',
+    'src/agent/journal/journal-folder.ts': 'the state folder',
+    'src/agent/journal/journal-index.ts': 'the state folder',
+    'src/agent/journal/hold-file.ts': 'the state folder',
+    'src/agent/journal/state-folder.ts': 'the state folder',
+    'src/agent/host/own-files.ts': 'the state folder',
+    'src/agent/host/file-identity.ts': '/sys',
+    'src/agent/host/mounts.ts': '/proc',
+    'src/agent/starts/new-file-access.ts': '/proc',
+    'src/agent/host/open-files.ts': '/proc',
+    'src/agent/host/pinned-folder.ts': '/proc',
+    'src/agent/qemu/qemu-process.ts': '/proc',
+    'src/agent/host/sight.ts': '/proc',
+    'src/agent/files/place.ts': '/sys',
+    'src/agent/qemu/virtual-machines.ts': 'the folders of QMP sockets',
   };
 
   it('call the file systems of disks, which may hang, in their turn', () => {
@@ -241,7 +293,7 @@ describe('the sources', () => {
     const names = readdirSync(join(ROOT, 'page'), { recursive: true, encoding: 'utf8' });
     const page = names.filter((name) => name.endsWith('.ts')).map((name) => `page/${name}`);
     const all = page.flatMap((path) => importsOf(sourceOf(path, readFileSync(join(ROOT, path), 'utf8'))));
-    expect(all.filter(({ what }) => what.startsWith('src/'))).toMatchObject([{ what: 'src/core/job-event.ts' }]);
+    expect(all.filter(({ what }) => what.startsWith('src/'))).toMatchObject([{ what: 'src/core/job/job-event.ts' }]);
   });
 
   it('start no other program', () => {
@@ -259,8 +311,8 @@ describe('the sources', () => {
   const TIMERS: Readonly<Record<string, string>> = {
     'src/lib/timer.ts': 'the helper itself',
     'src/lib/watched-files.ts': 'a constant',
-    'src/agent/virtual-machines.ts': 'a constant',
-    'src/agent/guest-hold.ts': 'constants',
+    'src/agent/qemu/virtual-machines.ts': 'a constant',
+    'src/agent/job/guest-hold.ts': 'constants',
     'src/fleet/etcd/watch-session.ts': 'a constant',
     'src/fleet/etcd/back-off.ts': 'at most a sixth of a lease of ten minutes',
     'src/grpc/door/door.ts': 'a constant',
@@ -310,6 +362,16 @@ describe('the sources', () => {
 const found = (text: string) => [ANY, NON_NULL, ENVIRONMENT].map((one) => linesWith(one, [sourceOf('x', text)]).length);
 
 describe('these checks', () => {
+  it('see a circle', () => {
+    const [a, b, c] = ['src/a.ts', 'src/b.ts', 'src/c.ts'];
+    const round = [
+      { from: a, what: b },
+      { from: b, what: a },
+      { from: c, what: a },
+    ];
+    expect(circlesIn(round)).toEqual([a, b]);
+  });
+
   it('see the sources, and every kind of import', () => {
     expect(sources.length).toBeGreaterThan(30);
     const sample = [
@@ -317,45 +379,45 @@ describe('these checks', () => {
       `import type { C } from "pino";`,
       `import * as fs from 'node:fs';`,
       `import 'node:net';`,
-      `export { d } from './job.ts';`,
+      `export { d } from './job/job.ts';`,
       `import {\n  e,\n  f,\n} from '@grpc/grpc-js';`,
-      `const g = await import('../agent/journal.ts');`,
+      `const g = await import('../agent/journal/journal.ts');`,
     ].join('\n');
     expect(importsOf(sourceOf('src/core/x.ts', sample))).toEqual([
       { from: 'src/core/x.ts', line: 1, names: ['a', 'B'], what: 'src/lib/wake.ts' },
       { from: 'src/core/x.ts', line: 2, names: ['C'], what: 'pino' },
       { from: 'src/core/x.ts', line: 3, names: ['fs'], what: 'node:fs' },
       { from: 'src/core/x.ts', line: 4, names: [], what: 'node:net' },
-      { from: 'src/core/x.ts', line: 5, names: ['d'], what: 'src/core/job.ts' },
+      { from: 'src/core/x.ts', line: 5, names: ['d'], what: 'src/core/job/job.ts' },
       { from: 'src/core/x.ts', line: 6, names: ['e', 'f'], what: '@grpc/grpc-js' },
-      { from: 'src/core/x.ts', line: 10, names: [], what: 'src/agent/journal.ts' },
+      { from: 'src/core/x.ts', line: 10, names: [], what: 'src/agent/journal/journal.ts' },
     ]);
   });
 
   it.each([
     ['core', 'node:fs', false],
-    ['core', 'src/core/job.ts', true],
+    ['core', 'src/core/job/job.ts', true],
     ['core', 'src/lib/wake.ts', false],
-    ['lib', 'src/core/job.ts', false],
+    ['lib', 'src/core/job/job.ts', false],
     ['qmp', 'src/lib/wake.ts', false],
     ['qmp', 'node:net', true],
     ['agent', 'src/grpc/server.ts', false],
     ['agent', 'src/watch/feed.ts', true],
-    ['watch', 'src/agent/job-log.ts', false],
-    ['watch', 'src/fleet/shared-watch.ts', false],
+    ['watch', 'src/agent/journal/job-log.ts', false],
+    ['watch', 'src/fleet/gateway/shared-watch.ts', false],
     ['grpc', 'src/watch/feed.ts', false],
     ['agent', 'generated/x.ts', false],
-    ['fleet', 'src/agent/journal.ts', false],
+    ['fleet', 'src/agent/journal/journal.ts', false],
     ['fleet', 'src/fleet/etcd/client.ts', true],
     ['fleet', '@grpc/grpc-js', false],
-    ['fleet/etcd', 'src/fleet/directory.ts', false],
+    ['fleet/etcd', 'src/fleet/directory/directory.ts', false],
     ['fleet/etcd', 'generated/etcd/etcd.ts', true],
     ['fleet/etcd', 'generated/blockjob/v1/job.ts', false],
     ['grpc', 'generated/etcd/etcd.ts', false],
     ['grpc', 'src/agent/host-agent.ts', false],
     ['client', 'generated/blockjob/v1/job.ts', true],
     ['cli', 'src/client/index.ts', true],
-    ['cli', 'src/core/job.ts', false],
+    ['cli', 'src/core/job/job.ts', false],
     ['cli', 'generated/blockjob/v1/job.ts', false],
     ['client', 'src/lib/wake.ts', false],
     ['client', 'src/grpc/status.ts', false],

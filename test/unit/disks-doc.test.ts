@@ -2,10 +2,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { FORMATS, LAYERS, STORAGES } from '../../src/core/disks/drivers.ts';
-import type { Fate } from '../../src/core/disks/fates.ts';
-import { KINDS, type Kind } from '../../src/core/disks/kinds.ts';
-import type { Role } from '../../src/core/disks/uses.ts';
+import { FORMATS, LAYERS, STORAGES } from '../../src/core/disk/drivers.ts';
+import type { Fate } from '../../src/core/disk/fates.ts';
+import { KINDS, type Kind } from '../../src/core/disk/kinds.ts';
+import type { Role } from '../../src/core/disk/uses.ts';
 
 const PAGE = join(import.meta.dirname, '../../docs/disks.md');
 const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'LEFT', 'DELETED'];

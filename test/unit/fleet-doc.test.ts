@@ -1,7 +1,7 @@
 /** docs/fleet.md: its examples are understood. */
 import { expect, test } from 'vitest';
 import { Policy } from '../../src/access/policy.ts';
-import { readStaticFile } from '../../src/fleet/static-file.ts';
+import { readStaticFile } from '../../src/fleet/directory/static-file.ts';
 import { present } from '../support/checks.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
 

@@ -10,7 +10,7 @@ import { Meters } from '../../src/metrics/meters.ts';
 import { addService } from '../../src/metrics/service.ts';
 import { present } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 
 const never = async () => await Promise.reject(new Error('nobody asks'));
 

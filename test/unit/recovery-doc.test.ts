@@ -3,16 +3,16 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { DestinationContent, Job_State, PauseReason } from '../../generated/blockjob/v1/job.ts';
-import { encodeLine } from '../../src/agent/journal.ts';
+import { encodeLine } from '../../src/agent/journal/journal.ts';
 import type { Leftover } from '../../src/core/block-jobs.ts';
-import { ending } from '../../src/core/ending.ts';
+import { ending } from '../../src/core/job/ending.ts';
+import type { Accepted, Concluded, EntryBody, JournalEntry } from '../../src/core/job/journal-entry.ts';
+import { outcomeOf } from '../../src/core/job/outcome-of.ts';
+import { ALLOWED } from '../../src/core/job/transitions.ts';
 import type { JobKind } from '../../src/core/job-options.ts';
-import type { Accepted, Concluded, EntryBody, JournalEntry } from '../../src/core/journal-entry.ts';
-import { TABLE as NEXT_MOVES } from '../../src/core/next-move.ts';
-import { outcomeOf } from '../../src/core/outcome-of.ts';
-import { ALLOWED } from '../../src/core/transitions.ts';
+import { TABLE as NEXT_MOVES } from '../../src/core/moves/next-move.ts';
 import { DocPage, fencedIn } from '../support/doc-page.ts';
-import { REPOSITORY } from '../support/service.ts';
+import { REPOSITORY } from '../support/service/service.ts';
 import {
   ACTIVE_COMMIT,
   CANCEL,

@@ -1,7 +1,8 @@
 /** The plan of a commit: of lower images it ends by itself; of the active one it is a mirror down the chain. */
+
+import { namesOf } from '../job/names.ts';
+import type { Plan } from '../job/step.ts';
 import type { JobOptions } from '../job-options.ts';
-import { namesOf } from './names.ts';
-import type { Plan } from './step.ts';
 import { startJob } from './steps.ts';
 
 export interface CommitNodes {

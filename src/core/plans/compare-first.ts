@@ -1,10 +1,10 @@
 /** The step before a copy in which what it takes over from its destination is compared with what that has to be. */
 import { nbdUri } from '../destination.ts';
+import { namesOf } from '../job/names.ts';
+import { VERIFY_STEP } from '../job/reuse.ts';
+import type { Step } from '../job/step.ts';
 import type { JobOptions } from '../job-options.ts';
-import { VERIFY_STEP } from '../reuse.ts';
 import type { CopyDestination, CopySource } from './copy-ends.ts';
-import { namesOf } from './names.ts';
-import type { Step } from './step.ts';
 
 export function compareFirst(
   job: string,

@@ -1,9 +1,10 @@
 /** The two ends of a copy, as its plan needs to know them. */
-import type { Comparison } from '../comparison.ts';
+
 import type { Encryption, NbdServer } from '../destination.ts';
+import type { Comparison } from '../job/comparison.ts';
+import type { FileOwner, KnownFile } from '../job/step.ts';
 import type { ImageFormat } from '../job-options.ts';
 import type { BackingStorage } from '../qemu/commands.ts';
-import type { FileOwner, KnownFile } from './step.ts';
 
 export interface CopySource {
   readonly node: string;

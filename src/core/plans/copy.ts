@@ -1,11 +1,12 @@
 /** The plan of a copy: its destination is made or opened, and then the mirror begins. */
+
+import { backingNamesOf, namesOf } from '../job/names.ts';
+import type { Plan, Step } from '../job/step.ts';
 import type { JobOptions } from '../job-options.ts';
 import type { BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
 import { compareFirst } from './compare-first.ts';
 import type { Backing, CopyDestination, CopySource, Storage } from './copy-ends.ts';
 import { format, luksKey } from './format.ts';
-import { backingNamesOf, namesOf } from './names.ts';
-import type { Plan, Step } from './step.ts';
 import { addNode, startJob } from './steps.ts';
 
 /** A guest's own time-out for its disk is 30 seconds and more. */

@@ -1,5 +1,5 @@
 /** As whose a new file is made: as the source's, if QEMU can open that again by owner and mode alone. */
-import type { FileOwner } from './step.ts';
+import type { FileOwner } from '../job/step.ts';
 
 /** The modes' own word for reading and writing. */
 const READ_AND_WRITE = 0o6;

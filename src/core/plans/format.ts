@@ -1,8 +1,8 @@
 /** The step that gives a destination its qcow2 header. */
 import type { Encryption } from '../destination.ts';
+import { namesOf } from '../job/names.ts';
+import type { Step } from '../job/step.ts';
 import type { CopyDestination, CopySource } from './copy-ends.ts';
-import { namesOf } from './names.ts';
-import type { Step } from './step.ts';
 
 /**
  * For so many milliseconds QEMU derives the key each time when it opens the image, with the guest waiting. QEMU's own 2,000

@@ -1,9 +1,10 @@
 /** What a plan is read for that its steps do not tell. */
+
+import type { Accepted } from '../job/journal-entry.ts';
+import { onShared } from '../job/outcome.ts';
+import { willBeReused } from '../job/reuse.ts';
 import { LEAST_BUFFER_BYTES } from '../job-options.ts';
-import type { Accepted } from '../journal-entry.ts';
-import { onShared } from '../outcome.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
-import { willBeReused } from '../reuse.ts';
 
 export function notesOf(
   accepted: Accepted,

@@ -3,14 +3,14 @@
  * here knows what a job does.
  */
 
-import { handoverOf } from '../handover-of.ts';
-import { advance, begin, type Job } from '../job.ts';
-import type { Accepted, EntryBody } from '../journal-entry.ts';
-import type { Asking, Circumstance, Seen } from '../moves.ts';
-import { nextMove } from '../next-move.ts';
+import { handoverOf } from '../job/handover-of.ts';
+import { advance, begin, type Job } from '../job/job.ts';
+import type { Accepted, EntryBody } from '../job/journal-entry.ts';
+import type { Action } from '../job/step.ts';
+import type { Asking, Circumstance, Seen } from '../moves/moves.ts';
+import { nextMove } from '../moves/next-move.ts';
 import type { GuestCommand } from '../qemu/commands.ts';
 import { planSettling } from './settling.ts';
-import type { Action } from './step.ts';
 import { qmp } from './steps.ts';
 
 export interface PlannedStep {

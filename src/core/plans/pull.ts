@@ -1,6 +1,7 @@
 /** The plan of a pull: QEMU's block-stream, which ends by itself. */
+
+import type { Plan } from '../job/step.ts';
 import type { JobOptions } from '../job-options.ts';
-import type { Plan } from './step.ts';
 import { startJob } from './steps.ts';
 
 /** The image that becomes the backing image, and the name by which the header is to know it. */

@@ -3,14 +3,14 @@
  * what nobody uses any more, each node before those it uses, then delete what the job may delete. What is to be done
  * depends on what was done: a plan is made anew after each step.
  */
-import { isWithoutQemu } from '../conclusion.ts';
-import { losesSnapshots } from '../disks/judge.ts';
-import { handoverOf } from '../handover-of.ts';
-import { type Job, SYNC_STEP } from '../job.ts';
-import { filesToFind } from '../job-facts.ts';
-import type { AcceptedDestination, Concluded } from '../journal-entry.ts';
-import { hasSucceeded, isUnsynced } from '../proof.ts';
-import type { Plan, Step } from './step.ts';
+
+import { losesSnapshots } from '../disk/judge.ts';
+import { handoverOf } from '../job/handover-of.ts';
+import { type Job, SYNC_STEP } from '../job/job.ts';
+import { filesToFind, isWithoutQemu } from '../job/job-facts.ts';
+import type { AcceptedDestination, Concluded } from '../job/journal-entry.ts';
+import { hasSucceeded, isUnsynced } from '../job/proof.ts';
+import type { Plan, Step } from '../job/step.ts';
 import { deleteNode } from './steps.ts';
 
 export function planSettling(job: Job, { leavesQemu = false }: { readonly leavesQemu?: boolean } = {}): Plan {

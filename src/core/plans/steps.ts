@@ -1,6 +1,7 @@
 /** Steps that several plans have. */
+
+import type { Action, Step } from '../job/step.ts';
 import type { BlockdevOptions, QmpCommand } from '../qemu/commands.ts';
-import type { Action, Step } from './step.ts';
 
 export function qmp(command: QmpCommand): Action {
   return { do: 'qmp', command };

@@ -1,7 +1,7 @@
 /** The rules of the lists, and of a watch, that need nothing but the request. */
 import type { Domain, Leftover } from '../block-jobs.ts';
-import { hasEnded, type JobState } from '../job.ts';
-import type { JobView } from '../job-view.ts';
+import { hasEnded, type JobState } from '../job/job.ts';
+import type { JobView } from '../job/job-view.ts';
 import type { ListJobsRequest, WatchRequest } from '../requests.ts';
 import { given, invalid, known, throwIfAny } from './rule.ts';
 

@@ -32,11 +32,11 @@ import {
 import type { Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import type { ForeignJob } from '../../core/foreign-job.ts';
-import { JobEvent } from '../../core/job-event.ts';
+import { JobEvent } from '../../core/job/job-event.ts';
+import type { JobView, PublicAccepted } from '../../core/job/job-view.ts';
+import type { Outcome } from '../../core/job/outcome.ts';
+import type { Progress } from '../../core/job/progress.ts';
 import type { JobOptions } from '../../core/job-options.ts';
-import type { JobView, PublicAccepted } from '../../core/job-view.ts';
-import type { Outcome } from '../../core/outcome.ts';
-import type { Progress } from '../../core/progress.ts';
 import { toMs } from '../durations.ts';
 import { namedOf, nameOf } from '../enums.ts';
 import { toTarget } from '../requests.ts';

@@ -12,7 +12,7 @@ import { BlockJobServiceClient, type WatchJobResponse } from '../../../generated
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs, Call, Requests } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
-import type { JobEvent } from '../../core/job-event.ts';
+import type { JobEvent } from '../../core/job/job-event.ts';
 import { dateAt } from '../../lib/clock.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';

@@ -1,5 +1,5 @@
 /** A host of a fleet under test: its QEMUs, its agent, and the journals that are there whether or not it runs. */
-import type { JournalEntry } from '../../../src/core/journal-entry.ts';
+import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
 import { eventually } from './eventually.ts';
 import type { Machine } from './machine.ts';
 import { agentOf, slowLines } from './roles.ts';

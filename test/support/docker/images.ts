@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { GenericContainer } from 'testcontainers';
 import { linuxNode } from '../../../build/published.ts';
 import { BASE_IMAGE } from '../means.ts';
-import { run } from '../qemu.ts';
-import { REPOSITORY } from '../service.ts';
+import { run } from '../real-qemu/qemu.ts';
+import { REPOSITORY } from '../service/service.ts';
 
 export type ImageName = 'etcd' | 'gateway' | 'host';
 export type Images = Readonly<Record<ImageName, string>>;

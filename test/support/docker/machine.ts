@@ -1,8 +1,8 @@
 /** One machine of a fleet under test: a container, what can be asked of it, and what can happen to it. */
 import type { ContainerInspectInfo } from 'dockerode';
 import { type ContainerRuntimeClient, GenericContainer, type StartedNetwork, Wait } from 'testcontainers';
-import type { Pair } from '../certificates.ts';
-import { run } from '../qemu.ts';
+import { run } from '../real-qemu/qemu.ts';
+import type { Pair } from '../service/certificates.ts';
 import { LABELS } from './belongings.ts';
 import { docker } from './images.ts';
 

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { type ChannelCredentials, credentials, status } from '@grpc/grpc-js';
 import type { ListDomainsResponse } from '../../../generated/blockjob/v1/domain_service.ts';
 import { type Job, Job_State, type JobEvent, type OnReady } from '../../../generated/blockjob/v1/job.ts';
-import { byId, Caller, call } from '../caller.ts';
-import type { Pair } from '../certificates.ts';
+import { byId, Caller, call } from '../service/caller.ts';
+import type { Pair } from '../service/certificates.ts';
 
 export const ENDED: ReadonlySet<number> = new Set([
   Job_State.STATE_COMPLETED,

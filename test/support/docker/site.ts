@@ -8,9 +8,9 @@
  * test run that was killed has left goes when the next site is made.
  */
 import { getContainerRuntimeClient, type StartedNetwork } from 'testcontainers';
-import { Authority, type Pair } from '../certificates.ts';
 import { whenMade } from '../meanwhile.ts';
-import { isRunning, testDir } from '../qemu.ts';
+import { isRunning, testDir } from '../real-qemu/qemu.ts';
+import { Authority, type Pair } from '../service/certificates.ts';
 import { makeNetwork, makeVolume, removeAll } from './belongings.ts';
 import { eventually } from './eventually.ts';
 import { Host } from './host.ts';

@@ -4,20 +4,20 @@
  * wants anything either goes on, or waits for something that has a name.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { AskedSoFar } from '../../../src/agent/asked-so-far.ts';
-import { HostClock } from '../../../src/agent/host-clock.ts';
-import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/circumstances.ts';
-import { ending } from '../../../src/core/ending.ts';
+import { HostClock } from '../../../src/agent/host/host-clock.ts';
+import { AskedSoFar } from '../../../src/agent/job/asked-so-far.ts';
 import { failure } from '../../../src/core/errors.ts';
-import { handoverOf } from '../../../src/core/handover-of.ts';
-import { advance, allows, hasEnded, type Job } from '../../../src/core/job.ts';
-import { isOverNetwork, isYanked } from '../../../src/core/job-facts.ts';
-import type { Accepted, EntryBody } from '../../../src/core/journal-entry.ts';
-import type { Move, Seen } from '../../../src/core/moves.ts';
-import { nextMove } from '../../../src/core/next-move.ts';
+import { ending } from '../../../src/core/job/ending.ts';
+import { handoverOf } from '../../../src/core/job/handover-of.ts';
+import { advance, allows, hasEnded, type Job } from '../../../src/core/job/job.ts';
+import { isOverNetwork, isYanked } from '../../../src/core/job/job-facts.ts';
+import type { Accepted, EntryBody } from '../../../src/core/job/journal-entry.ts';
+import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/moves/circumstances.ts';
+import type { Move, Seen } from '../../../src/core/moves/moves.ts';
+import { nextMove } from '../../../src/core/moves/next-move.ts';
+import { type UrgentMove, urgentMove, yankOf } from '../../../src/core/moves/urgent-move.ts';
 import { flushesOf } from '../../../src/core/qemu/flush.ts';
-import { type UrgentMove, urgentMove, yankOf } from '../../../src/core/urgent-move.ts';
-import { GOES_ON, ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/model-qemu.ts';
+import { GOES_ON, ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/fake-qemu/model-qemu.ts';
 import {
   ACTIVE_COMMIT,
   CANCEL,

@@ -5,11 +5,11 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
-import { encodeLine } from '../../../src/agent/journal.ts';
-import { openJobs } from '../../../src/agent/start-up.ts';
-import type { Accepted } from '../../../src/core/journal-entry.ts';
-import { journalsIn } from '../../support/journals.ts';
-import { testDir } from '../../support/qemu.ts';
+import { encodeLine } from '../../../src/agent/journal/journal.ts';
+import { openJobs } from '../../../src/agent/journal/start-up.ts';
+import type { Accepted } from '../../../src/core/job/journal-entry.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { journalsIn } from '../../support/service/journals.ts';
 import { ACCEPTED, CONCLUDED, CREATED, ended, journalOf, RUNNING } from '../core/stories.ts';
 
 const JOBS = 1000;

@@ -7,13 +7,13 @@ import { once } from 'node:events';
 import { lstat, mkdir, open, readdir, readFile, rename, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createFile, deleteImage, knownAs, removeFile } from '../../../src/agent/files.ts';
-import { openFilesOf } from '../../../src/agent/open-files.ts';
-import { checkAllowed, lookAt, mustBeWithin, readHeader } from '../../../src/agent/place.ts';
-import { proveFile } from '../../../src/agent/prove-file.ts';
-import type { KnownFile } from '../../../src/core/plans/step.ts';
-import { qcow2 } from '../../support/qcow2-header.ts';
-import { testDir } from '../../support/qemu.ts';
+import { createFile, deleteImage, knownAs, removeFile } from '../../../src/agent/files/files.ts';
+import { checkAllowed, lookAt, mustBeWithin, readHeader } from '../../../src/agent/files/place.ts';
+import { proveFile } from '../../../src/agent/files/prove-file.ts';
+import { openFilesOf } from '../../../src/agent/host/open-files.ts';
+import type { KnownFile } from '../../../src/core/job/step.ts';
+import { qcow2 } from '../../support/images/qcow2-header.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
 
 const REPLACED = { reason: 'PATH_REPLACED' };
 

@@ -1,10 +1,10 @@
 /** Who watches one job is left alone by all others: counted at a whole agent, with two VMs. */
 import { writeFile } from 'node:fs/promises';
 import { afterEach, expect, it, vi } from 'vitest';
-import { JobLog } from '../../../src/agent/job-log.ts';
-import { copyTo, TestAgent } from '../../support/agent.ts';
-import { FakeQemu } from '../../support/fake-qemu.ts';
-import { testDir } from '../../support/qemu.ts';
+import { JobLog } from '../../../src/agent/journal/job-log.ts';
+import { FakeQemu } from '../../support/fake-qemu/fake-qemu.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { copyTo, TestAgent } from '../../support/service/agent.ts';
 
 afterEach(() => {
   vi.restoreAllMocks();

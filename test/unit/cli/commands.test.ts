@@ -10,11 +10,11 @@ import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { type ForeignJob, NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import { Certificates } from '../../../src/grpc/certificates.ts';
 import { serve } from '../../../src/grpc/server.ts';
-import { Authority } from '../../support/certificates.ts';
-import { blockjob, objectsIn, runInside } from '../../support/cli.ts';
-import { testDir } from '../../support/qemu.ts';
-import { INFO, serving } from '../../support/stub-server.ts';
-import { PIVOTED, StubService } from '../../support/stub-service.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { Authority } from '../../support/service/certificates.ts';
+import { blockjob, objectsIn, runInside } from '../../support/service/cli.ts';
+import { INFO, serving } from '../../support/service/stub-server.ts';
+import { PIVOTED, StubService } from '../../support/service/stub-service.ts';
 import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
 
 const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;

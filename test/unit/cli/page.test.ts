@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../../src/cli/exit.ts';
 import { programIn } from '../../../src/cli/program.ts';
 import { Interrupted } from '../../../src/cli/terminal.ts';
-import { objectsIn } from '../../support/cli.ts';
 import { DocPage } from '../../support/doc-page.ts';
-import { StubService } from '../../support/stub-service.ts';
+import { objectsIn } from '../../support/service/cli.ts';
+import { StubService } from '../../support/service/stub-service.ts';
 import { DESTINATION, JOB } from '../core/stories.ts';
 
 const page = new DocPage('cli.md');

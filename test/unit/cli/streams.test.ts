@@ -1,6 +1,6 @@
 /** What the command ends with where its output cannot be written. */
 import { describe, expect, it } from 'vitest';
-import { BLOCKJOB, type Ran, RunningCommand } from '../../support/cli.ts';
+import { BLOCKJOB, type Ran, RunningCommand } from '../../support/service/cli.ts';
 
 /** In a shell, where $BLOCKJOB is the command. */
 async function shell(script: string): Promise<Ran> {

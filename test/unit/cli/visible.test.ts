@@ -2,10 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { visible } from '../../../src/cli/show/visible.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
-import { type Ran, runInside } from '../../support/cli.ts';
-import { run } from '../../support/qemu.ts';
-import { serving } from '../../support/stub-server.ts';
-import { DOMAIN, StubService } from '../../support/stub-service.ts';
+import { run } from '../../support/real-qemu/qemu.ts';
+import { type Ran, runInside } from '../../support/service/cli.ts';
+import { serving } from '../../support/service/stub-server.ts';
+import { DOMAIN, StubService } from '../../support/service/stub-service.ts';
 
 // A title, a line of its own, an escape of one byte, and a name that reads backwards.
 const HOSTILE = 'vm\u001b]0;owned\u0007\nvm2\u009b2J\u007f\u202etxt\u2028';

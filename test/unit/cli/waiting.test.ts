@@ -1,8 +1,8 @@
 /** What a command that waits ends with, where somebody else ends the job, or its time is over in the same moment. */
 import { describe, expect, it, vi } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
-import { Overflows } from '../../support/overflows.ts';
-import { PIVOTED, StubService } from '../../support/stub-service.ts';
+import { Overflows } from '../../support/fake-qemu/overflows.ts';
+import { PIVOTED, StubService } from '../../support/service/stub-service.ts';
 import { DESTINATION, JOB, SOURCE } from '../core/stories.ts';
 
 const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;

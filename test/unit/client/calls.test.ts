@@ -10,10 +10,10 @@ import type { CopyRequest } from '../../../src/core/requests.ts';
 import { Certificates } from '../../../src/grpc/certificates.ts';
 import { serve } from '../../../src/grpc/server.ts';
 import { statusOf } from '../../../src/grpc/status.ts';
-import { Authority } from '../../support/certificates.ts';
-import { testDir } from '../../support/qemu.ts';
-import { INFO, serving, VIEW } from '../../support/stub-server.ts';
-import { TcpProxy } from '../../support/tcp-proxy.ts';
+import { TcpProxy } from '../../support/hostile/tcp-proxy.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { Authority } from '../../support/service/certificates.ts';
+import { INFO, serving, VIEW } from '../../support/service/stub-server.ts';
 
 const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
 const DISK = { domain: 'vm1', disk: 'vd0' };

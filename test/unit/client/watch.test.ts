@@ -4,11 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { BlockJobClient, BlockJobError, type JobEvent, JobEvent_Type, type Retry } from '../../../src/client/index.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { type RunningServer, serve } from '../../../src/grpc/server.ts';
-import { Overflows } from '../../support/overflows.ts';
-import { testDir } from '../../support/qemu.ts';
-import { ScriptedJob } from '../../support/scripted-job.ts';
-import { INFO, serving } from '../../support/stub-server.ts';
-import { TcpProxy } from '../../support/tcp-proxy.ts';
+import { Overflows } from '../../support/fake-qemu/overflows.ts';
+import { ScriptedJob } from '../../support/fake-qemu/scripted-job.ts';
+import { TcpProxy } from '../../support/hostile/tcp-proxy.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { INFO, serving } from '../../support/service/stub-server.ts';
 
 const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
 const DISK = { ref: { $case: 'disk', value: { domain: 'vm1', disk: 'vd0' } } } as const;

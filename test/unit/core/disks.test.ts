@@ -1,12 +1,12 @@
 /** Each kind of image in each role. */
 import { describe, expect, it } from 'vitest';
-import type { Image } from '../../../src/core/chain.ts';
-import { judge } from '../../../src/core/disks/judge.ts';
-import { KINDS, type Kind, type KindName } from '../../../src/core/disks/kinds.ts';
-import { commitUses, copyUses, pullUses, type Role, type Uses } from '../../../src/core/disks/uses.ts';
+import type { Image } from '../../../src/core/disk/chain.ts';
+import { judge } from '../../../src/core/disk/judge.ts';
+import { KINDS, type Kind, type KindName } from '../../../src/core/disk/kinds.ts';
+import { commitUses, copyUses, pullUses, type Role, type Uses } from '../../../src/core/disk/uses.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import type { Accept } from '../../../src/core/job-options.ts';
-import { anImage } from '../../support/image.ts';
+import { anImage } from '../../support/images/image.ts';
 
 const file = { node: 'file', driver: 'file' };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { BlockGraph, Disk } from '../../../src/core/chain.ts';
+import type { BlockGraph, Disk } from '../../../src/core/disk/chain.ts';
 import { diskOfJob, type ForeignJob, NO_FOREIGN_JOBS, together } from '../../../src/core/foreign-job.ts';
-import { jobOf } from '../../../src/core/plans/names.ts';
+import { jobOf } from '../../../src/core/job/names.ts';
 
 const job = (host: string, domain: string, id: string) => ({ host, domain, id }) as ForeignJob;
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fileNamed, namesFormat } from '../../../src/core/disks/header-names.ts';
+import { fileNamed, namesFormat } from '../../../src/core/disk/header-names.ts';
 
 describe('what the header of an image names', () => {
   it.each([

@@ -1,9 +1,9 @@
 /** Jobs to test with: each is the fold of a real journal, so none is in a state that no job can be in. */
-import type { Handover } from '../../../src/core/handover.ts';
-import { fold, type Job, type JobState } from '../../../src/core/job.ts';
+import type { Handover } from '../../../src/core/job/handover.ts';
+import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
+import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
+import type { MadeFile } from '../../../src/core/job/step.ts';
 import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
-import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/journal-entry.ts';
-import type { MadeFile } from '../../../src/core/plans/step.ts';
 
 export const JOB = 'bj0011223344556677';
 export const SOURCE = '/vm/disk.qcow2';

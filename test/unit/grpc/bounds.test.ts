@@ -18,8 +18,8 @@ import { CONTRACT, decoded, shapesOf } from '../../../src/grpc/bounded.ts';
 import { BOUNDS } from '../../../src/grpc/bounds.ts';
 import { REQUEST_BYTES } from '../../../src/grpc/door/limits.ts';
 import { BUF } from '../../support/buf.ts';
-import { run, testDir } from '../../support/qemu.ts';
-import { REPOSITORY } from '../../support/service.ts';
+import { run, testDir } from '../../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../../support/service/service.ts';
 
 const METHODS = [...Object.values(Jobs), ...Object.values(Domains), ...Object.values(Server)];
 const registry = createFileRegistry(CONTRACT);

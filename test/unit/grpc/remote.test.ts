@@ -17,9 +17,9 @@ import { Status } from '../../../generated/google/rpc/status.ts';
 import type { Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
 import type { ForeignJob } from '../../../src/core/foreign-job.ts';
-import type { EventFacts } from '../../../src/core/job-event.ts';
-import { outcomeOf } from '../../../src/core/outcome-of.ts';
-import type { Progress } from '../../../src/core/progress.ts';
+import type { EventFacts } from '../../../src/core/job/job-event.ts';
+import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
+import type { Progress } from '../../../src/core/job/progress.ts';
 import {
   fromForeignJob,
   fromJobEvent,
@@ -49,7 +49,7 @@ import {
   toWatchRequest,
 } from '../../../src/grpc/requests.ts';
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
-import { serving } from '../../support/stub-server.ts';
+import { serving } from '../../support/service/stub-server.ts';
 import { CONCLUDED, CREATED, jobOf, jobWith, RUNNING, STORIES } from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());

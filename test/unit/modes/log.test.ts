@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { present } from '../../support/checks.ts';
-import { run, testDir, within } from '../../support/qemu.ts';
+import { run, testDir, within } from '../../support/real-qemu/qemu.ts';
 
-const SCRIPT = join(import.meta.dirname, '../../support/log-writer.ts');
+const SCRIPT = join(import.meta.dirname, '../../support/service/log-writer.ts');
 const MIB = 1024 * 1024;
 const LINES = 20_000;
 

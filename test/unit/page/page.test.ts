@@ -17,8 +17,8 @@ import { NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import type { ServerInfo } from '../../../src/core/server-info.ts';
 import { type RunningPage, servePage } from '../../../src/page/page.ts';
 import { present } from '../../support/checks.ts';
-import { event, NOTHING, VIEW } from '../../support/stub-server.ts';
-import { toldBy } from '../../support/told.ts';
+import { toldBy } from '../../support/fake-qemu/told.ts';
+import { event, NOTHING, VIEW } from '../../support/service/stub-server.ts';
 
 const log = pino({ level: 'silent' });
 const LOOPBACK = { host: '127.0.0.1', port: 0 };

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
-import { hostilePeer, pour, type Says } from '../../support/hostile-peer.ts';
-import { testDir } from '../../support/qemu.ts';
-import { REPOSITORY } from '../../support/service.ts';
+import { hostilePeer, pour, type Says } from '../../support/hostile/hostile-peer.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../../support/service/service.ts';
 
 const MIB = 1024 * 1024;
 const PEERS = 13;
@@ -56,7 +56,7 @@ test('peers have one store of memory for all, and none of it is a QEMU\u2019s', 
     }),
   );
   const paths = [join(dir, 'honest'), ...hostile.map((_, at) => join(dir, `hostile${at}`))];
-  const child = spawn(process.execPath, [join(REPOSITORY, 'test/support/monitors.ts'), 'shared', ...paths], {
+  const child = spawn(process.execPath, [join(REPOSITORY, 'test/support/real-qemu/monitors.ts'), 'shared', ...paths], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

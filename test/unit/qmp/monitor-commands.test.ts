@@ -4,8 +4,8 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NotSent, OutcomeUnknown, Refused } from '../../../src/qmp/errors.ts';
 import { Monitor, type MonitorOptions, type QmpEvent } from '../../../src/qmp/monitor.ts';
-import { testDir } from '../../support/qemu.ts';
-import { type Connection, type Request, ScriptedQmp } from '../../support/scripted-qmp.ts';
+import { type Connection, type Request, ScriptedQmp } from '../../support/fake-qemu/scripted-qmp.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
 
 interface Connected extends AsyncDisposable {
   readonly monitor: Monitor;

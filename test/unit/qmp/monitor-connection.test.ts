@@ -6,8 +6,8 @@ import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import { ConnectFailed, Disconnected, NotSent, OutcomeUnknown } from '../../../src/qmp/errors.ts';
 import { Monitor, type MonitorOptions } from '../../../src/qmp/monitor.ts';
-import { testDir } from '../../support/qemu.ts';
-import { type Connection, greeting, HeldQmp, nextState, ScriptedQmp } from '../../support/scripted-qmp.ts';
+import { type Connection, greeting, HeldQmp, nextState, ScriptedQmp } from '../../support/fake-qemu/scripted-qmp.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
 
 interface Rig extends AsyncDisposable {
   readonly path: string;

@@ -1,9 +1,9 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { backingNamesOf, isJobId, namesOf } from '../../../../src/core/job/names.ts';
 import { nodesOf, planCopy } from '../../../../src/core/plans/copy.ts';
 import type { Backing, CopyDestination, CopySource } from '../../../../src/core/plans/copy-ends.ts';
-import { backingNamesOf, isJobId, namesOf } from '../../../../src/core/plans/names.ts';
 import { DESTINATION, JOB, OPTIONS } from '../stories.ts';
 
 const FROM: CopySource = {

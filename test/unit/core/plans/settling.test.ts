@@ -1,6 +1,6 @@
 /** What is done when a job has concluded: nothing is closed that somebody uses, nothing removed that is not proved. */
 import { describe, expect, it } from 'vitest';
-import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/journal-entry.ts';
+import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { planSettling } from '../../../../src/core/plans/settling.ts';
 import {
   CREATED,

@@ -1,0 +1,62 @@
+/** What there is on this host now, in numbers. It is looked at when somebody asks. */
+import type { HostFigures } from '../../core/figures.ts';
+import { inTime } from '../../lib/in-time.ts';
+import type { JobTable } from '../job/job-table.ts';
+import type { Progresses } from '../job/progresses.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import type { JobViews } from './job-views.ts';
+import type { Leftovers } from './leftovers.ts';
+
+export interface FiguresOptions {
+  readonly machines: VirtualMachines;
+  readonly jobs: JobTable;
+  readonly views: JobViews;
+  readonly progresses: Progresses;
+  readonly leftovers: Leftovers;
+  readonly watches: { readonly watchers: number };
+}
+
+/** To find leftovers every QEMU is asked for its whole graph. */
+const LEFTOVERS_LAST_MS = 60_000;
+/** Whoever asks has a time-out, and the numbers of before are better than none. */
+const PATIENCE_MS = 3000;
+
+export class Figures {
+  readonly #options: FiguresOptions;
+  #leftovers: HostFigures['leftovers'] = [];
+  #lookedAt = -Infinity;
+
+  constructor(options: FiguresOptions) {
+    this.#options = options;
+  }
+
+  async now(): Promise<HostFigures> {
+    const { machines, jobs, views, progresses, watches } = this.#options;
+    const active = jobs.known.active;
+    const [now, others] = await Promise.all([views.now(active), jobs.others(), this.#lookForLeftovers()]);
+    const domains = machines.domains;
+    const up = domains.filter(({ identity }) => identity !== undefined).length;
+    return {
+      jobs: now.map(({ job: { accepted, state, pauseReason }, progress }, at) => ({
+        kind: accepted.kind,
+        state,
+        pauseReason,
+        readyForMs: active[at]?.readyForMs,
+        progress,
+      })),
+      copiedBytes: progresses.copiedBytes,
+      links: { up, down: domains.length - up },
+      reconnects: machines.reconnects,
+      watchers: watches.watchers,
+      strayFiles: others.length,
+      leftovers: this.#leftovers,
+    };
+  }
+
+  async #lookForLeftovers(): Promise<void> {
+    if (performance.now() - this.#lookedAt < LEFTOVERS_LAST_MS) return;
+    this.#lookedAt = performance.now();
+    const found = await inTime(this.#options.leftovers.all(), PATIENCE_MS);
+    this.#leftovers = found?.map(({ kind }) => kind) ?? this.#leftovers;
+  }
+}

@@ -1,0 +1,86 @@
+/** Jobs as callers see them: each with its progress, and with what other jobs, and whoever has files open, have made of it. */
+import { hasEnded, type Job } from '../../core/job/job.ts';
+import type { JobView } from '../../core/job/job-view.ts';
+import type { LaterJobs } from '../../core/job/later-jobs.ts';
+import type { Outcome } from '../../core/job/outcome.ts';
+import type { Progress } from '../../core/job/progress.ts';
+import { inTime } from '../../lib/in-time.ts';
+import { freeFiles } from '../files/free-files.ts';
+import { namesOf } from '../host/used-files.ts';
+import type { JobTable } from '../job/job-table.ts';
+import { orLaterJob } from '../job/later-holder.ts';
+import type { Progresses } from '../job/progresses.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import { graphsOf, type Holder, holderAmong } from '../qemu/graphs.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+
+/** What is on storage that hangs is not named: an answer does not wait for it. */
+const PATIENCE_MS = 5000;
+
+export class JobViews {
+  readonly #machines: VirtualMachines;
+  readonly #progresses: Progresses;
+  readonly #jobs: JobTable;
+
+  constructor(machines: VirtualMachines, progresses: Progresses, jobs: JobTable) {
+    this.#machines = machines;
+    this.#progresses = progresses;
+    this.#jobs = jobs;
+  }
+
+  /** As its journal has it: of one that goes on, that is what holds now. */
+  asWritten(log: JobLog): JobView {
+    return { job: log.job, progress: this.#progresses.of(log.job) };
+  }
+
+  /** As it is now, as far as that is known without asking QEMU how far it is. */
+  async of(job: Job): Promise<JobView> {
+    const [view] = await this.#views([job]);
+    return view ?? { job, progress: undefined };
+  }
+
+  /** Asks QEMU how far they are, too. */
+  async now(logs: readonly JobLog[]): Promise<readonly JobView[]> {
+    await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
+    return await this.#views(logs.map(({ job }) => job));
+  }
+
+  /** While QEMU has the job and goes on with it, its guest is where it was. */
+  #goingOn({ job, progress }: { readonly job: Job; readonly progress: Progress | undefined }): JobView {
+    const { outcome } = job;
+    const guestAsOf = outcome.guestWritesTo === undefined ? undefined : progress?.sampleTime;
+    const writtenMs = this.#jobs.known.writtenMs(job.accepted.job);
+    const isNewer = guestAsOf !== undefined && this.#progresses.seenMs(job) > writtenMs;
+    return { job: isNewer ? { ...job, outcome: { ...outcome, guestAsOf } } : job, progress };
+  }
+
+  async #views(jobs: readonly Job[]): Promise<readonly JobView[]> {
+    const views = jobs.map((job) => ({ job, progress: this.#progresses.of(job) }));
+    if (!jobs.some(hasEnded)) return views.map((view) => this.#goingOn(view));
+    const isNamed = jobs.some(({ outcome }) => outcome.safeToDelete.length > 0);
+    const holder = holderAmong(isNamed ? await graphsOf(this.#machines) : []);
+    const later = this.#jobs.known.later;
+    return await Promise.all(
+      views.map(async ({ job, progress }) => {
+        if (!hasEnded(job)) return this.#goingOn({ job, progress });
+        return { job: { ...job, outcome: await outcomeNow(job, holder, later) }, progress };
+      }),
+    );
+  }
+}
+
+async function outcomeNow(job: Job, holder: Holder, later: LaterJobs): Promise<Outcome> {
+  const { accepted, outcome } = job;
+  const id = accepted.job;
+  const path = accepted.destination?.path;
+  const names = path === undefined ? undefined : ((await inTime(namesOf(path), PATIENCE_MS)) ?? { path });
+  const free = freeFiles(job, outcome.safeToDelete, orLaterJob(holder, id, later));
+  const guestChangedBy = later.thatMoved(job);
+  const destinationChangedBy = names && later.withFile(id, names);
+  return {
+    ...outcome,
+    safeToDelete: outcome.safeToDelete.length === 0 ? [] : ((await inTime(free, PATIENCE_MS)) ?? []),
+    ...(guestChangedBy === undefined ? {} : { guestChangedBy }),
+    ...(destinationChangedBy === undefined ? {} : { destinationChangedBy }),
+  };
+}

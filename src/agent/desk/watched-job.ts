@@ -1,0 +1,82 @@
+/** A job of this host while it is watched: its journal's entries and its progress, each made an event once. */
+import { inWords } from '../../core/job/entry-words.ts';
+import { type EntryType, JobEvent } from '../../core/job/job-event.ts';
+import type { JournalEntry } from '../../core/job/journal-entry.ts';
+import { timestamp } from '../../lib/clock.ts';
+import { anyOf, type Changes, Wake } from '../../lib/wake.ts';
+import type { Feed } from '../../watch/feed.ts';
+import type { Progresses } from '../job/progresses.ts';
+import type { JobLog } from '../journal/job-log.ts';
+
+export class WatchedJob implements Feed {
+  readonly changed: Changes;
+  /** Of its progress, and of no other job's. */
+  readonly #sampled = new Wake();
+  readonly #log: JobLog;
+  readonly #progresses: Pick<Progresses, 'of' | 'poll'>;
+  readonly #entries = new Map<number, JobEvent>();
+  #progress: JobEvent | undefined;
+
+  constructor(log: JobLog, progresses: Pick<Progresses, 'of' | 'poll'>) {
+    this.#log = log;
+    this.#progresses = progresses;
+    this.changed = anyOf(log.changed, this.#sampled);
+  }
+
+  /** There is another progress. */
+  sampled(): void {
+    this.#sampled.notify();
+  }
+
+  get oldest(): number {
+    return this.#log.oldest;
+  }
+
+  at(revision: number): JobEvent | undefined {
+    const found = this.#log.at(revision);
+    if (found === undefined) return undefined;
+    const { entry, job } = found;
+    // What is told of the past has no progress: that is a latest value, and today's would be untrue there.
+    const progress = revision === this.#log.job.revision ? this.#progresses.of(job) : undefined;
+    const known = this.#entries.get(revision);
+    if (known !== undefined && known.progress === progress) return known;
+    const type = TYPE_OF[entry.entry] ?? 'STATE';
+    const event = new JobEvent({ type, time: entry.time, job, progress, detail: inWords(entry) });
+    this.#entries.set(revision, event);
+    return event;
+  }
+
+  get progress(): JobEvent | undefined {
+    const { job } = this.#log;
+    const progress = this.#progresses.of(job);
+    if (progress === undefined) return undefined;
+    const known = this.#progress;
+    if (known !== undefined && known.progress === progress && known.job === job) return known;
+    this.#progress = new JobEvent({ type: 'PROGRESS', time: timestamp(), job, progress, detail: '' });
+    return this.#progress;
+  }
+
+  join(intervalMs: number): Disposable {
+    return this.#progresses.poll(this.#log, intervalMs);
+  }
+}
+
+/** What is neither a step nor one of these has changed the job's state, or what is asked of it. */
+const TYPE_OF: Partial<Record<JournalEntry['entry'], EntryType>> = {
+  'step-started': 'STEP',
+  'step-done': 'STEP',
+  'step-refused': 'STEP',
+  'step-unknown': 'STEP',
+  'undo-started': 'STEP',
+  'undo-done': 'STEP',
+  'undo-failed': 'STEP',
+  'pause-requested': 'STEP',
+  'resume-requested': 'STEP',
+  'speed-requested': 'STEP',
+  'change-refused': 'STEP',
+  'asked-again': 'STEP',
+  followed: 'STEP',
+  speed: 'SPEED',
+  paused: 'PAUSED',
+  resumed: 'RESUMED',
+};

@@ -1,0 +1,103 @@
+/**
+ * Which file is this? A path is only a name: QEMU may be in another mount namespace or root, and two names may be one file.
+ * A file is known by its device and inode, a block device also by what it is made of: the file under a loop device, the
+ * disks under a device-mapper device, the disk that a partition is on.
+ */
+import type { BigIntStats } from 'node:fs';
+import { readdir, readFile, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { bornOf, keyOfFile } from '../../core/job/used-file.ts';
+import { lstat, readlink, stat } from './disk-files.ts';
+
+export interface FileIdentity {
+  /** No device. */
+  readonly isFile: boolean;
+  /** Of a loop device that of its file: both are the same bytes. */
+  readonly key: string;
+  /** With the key, those of all that it is made of. */
+  readonly keys: ReadonlySet<string>;
+  /** As the key, also after another boot; of a device that is made of files it is in the keys. Within one moment the keys say all. */
+  readonly born: string | undefined;
+}
+
+/** The kernel's own limit, ELOOP (include/linux/namei.h, MAXSYMLINKS). */
+const MOST_LINKS = 40;
+
+/**
+ * Undefined: there is no file of this name, or it cannot be looked at. `root`: as a process sees it whose root is there.
+ * `sys`: where the kernel tells of its block devices.
+ */
+export async function identify(path: string, root = '', sys = '/sys'): Promise<FileIdentity | undefined> {
+  if (!path.startsWith('/')) return undefined;
+  const real = await inRoot(root, path).catch(() => undefined);
+  const there = real === undefined ? undefined : await stat(real).catch(() => undefined);
+  return there === undefined ? undefined : await identityOf(there, sys);
+}
+
+/** Where a process finds what it calls so whose root is there. Rejects where it cannot be followed. */
+export async function inRoot(root: string, path: string): Promise<string> {
+  return root === '' ? path : await resolveIn(root, path);
+}
+
+export async function identityOf(stats: BigIntStats, sys = '/sys'): Promise<FileIdentity> {
+  if (stats.isBlockDevice()) return await deviceIdentity(Number(stats.rdev), sys);
+  const key = keyOfFile(stats.dev, stats.ino);
+  return { isFile: true, key, keys: new Set([key]), born: bornOf(stats.ino, stats.birthtimeNs) };
+}
+
+/** Does writing to one change the other? */
+export function overlaps(one: FileIdentity, other: FileIdentity): boolean {
+  return one.keys.has(other.key) || other.keys.has(one.key);
+}
+
+async function deviceIdentity(rdev: number, sys: string): Promise<FileIdentity> {
+  const own = `device ${rdev}`;
+  const major = (rdev >> 8) & 0xfff;
+  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
+  const folder = await realpath(`${sys}/dev/block/${major}:${minor}`).catch(() => undefined);
+  if (folder === undefined) return { isFile: false, key: own, keys: new Set([own]), born: undefined };
+  const file = await readFile(join(folder, 'loop/backing_file'), 'utf8').catch(() => undefined);
+  const behind = file === undefined ? undefined : await identify(file.trimEnd(), '', sys);
+  if (behind !== undefined) return { ...behind, isFile: false, keys: new Set([own, ...behind.keys]) };
+  const slaves = await readdir(join(folder, 'slaves')).catch(() => []);
+  const isPartition = (await readFile(join(folder, 'partition')).catch(() => undefined)) !== undefined;
+  const below = [...slaves.map((name) => join(folder, 'slaves', name)), ...(isPartition ? [dirname(folder)] : [])];
+  const identities = await Promise.all(below.map(async (one) => await ofSysFolder(one, sys)));
+  const parts = identities.flatMap((one) => [...(one?.keys ?? []), one?.born ?? []].flat());
+  return { isFile: false, key: own, keys: new Set([own, ...parts]), born: undefined };
+}
+
+async function ofSysFolder(folder: string, sys: string): Promise<FileIdentity | undefined> {
+  const [major, minor] = (await readFile(join(folder, 'dev'), 'utf8').catch(() => '')).trim().split(':').map(Number);
+  if (major === undefined || minor === undefined) return undefined;
+  return await deviceIdentity(deviceNumber(major, minor), sys);
+}
+
+/** As the kernel packs it for user space (include/linux/kdev_t.h, new_encode_dev). */
+export function deviceNumber(major: number, minor: number): number {
+  return (minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12);
+}
+
+/** Follows links as a process would whose root that is; the kernel would follow absolute ones from our own root. */
+async function resolveIn(root: string, path: string): Promise<string> {
+  let [done, rest] = ['', path.split('/').filter((part) => part !== '' && part !== '.')];
+  for (let links = 0; rest.length > 0; ) {
+    const [part = '', ...after] = rest;
+    rest = after;
+    if (part === '..') {
+      done = done.slice(0, Math.max(done.lastIndexOf('/'), 0));
+      continue;
+    }
+    const next = `${done}/${part}`;
+    if (!(await lstat(root + next)).isSymbolicLink()) {
+      done = next;
+      continue;
+    }
+    links += 1;
+    if (links > MOST_LINKS) throw new Error(`too many links in ${path}`);
+    const target = await readlink(root + next);
+    if (target.startsWith('/')) done = '';
+    rest = [...target.split('/').filter((one) => one !== '' && one !== '.'), ...rest];
+  }
+  return root + (done === '' ? '/' : done);
+}

@@ -1,0 +1,124 @@
+/** Does what plans say: the one place where a step of a plan becomes a QMP command or a file operation. */
+
+import { BlockJobError, fail } from '../../core/errors.ts';
+import type { Action, KnownFile, LetGo, MadeFile } from '../../core/job/step.ts';
+import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from '../files/files.ts';
+import type { MadeIn } from '../files/made-in.ts';
+import { mustBeInPlace, proveFile } from '../files/prove-file.ts';
+import { StableStorage } from '../files/stable-storage.ts';
+import { type Comparing, compare, endComparison } from '../qemu/compare.ts';
+import { isNoSuchNode, refused } from '../qemu/failures.ts';
+import type { Holder } from '../qemu/graphs.ts';
+import { endJob, ignoringLateness, untilConcluded } from '../qemu/qemu-jobs.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import type { Presence, Up } from './presence.ts';
+
+/** What a step has found out of files. */
+export interface Done {
+  /** The file that it made. */
+  readonly made?: MadeFile;
+  /** The file that QEMU has open. */
+  readonly proved?: KnownFile;
+}
+
+export interface Workplace<Q extends Presence = Presence> {
+  readonly domain: string;
+  /** The file that is written, for messages. */
+  readonly path: string;
+  readonly qemu: Q;
+  /** The file that this job made, if it made one. */
+  readonly made: MadeFile | undefined;
+  readonly madeIn: MadeIn;
+  /** Who has a file open now, by whatever name; undefined: no VM. */
+  readonly holder: () => Promise<Holder>;
+  /** What a comparison asks, and tells. Undefined where there is none. */
+  readonly comparing?: (machine: VirtualMachine) => Comparing;
+}
+
+/** In a QEMU that is there. Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
+export async function perform(action: Action, workplace: Workplace<Up>): Promise<Done> {
+  const { qemu, made, domain, path, comparing } = workplace;
+  const { machine } = qemu;
+  switch (action.do) {
+    case 'prove-file': {
+      const proved = await proveFile(action, machine, action.file ?? made);
+      return proved === undefined || action.isBacking === true ? {} : { proved };
+    }
+    case 'qmp':
+      await machine.execute(action.command);
+      return {};
+    case 'qmp-job': {
+      await machine.execute(action.command);
+      const job = await untilConcluded(machine, action.qemuJob);
+      await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
+      if (job?.error === undefined) return {};
+      throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
+    }
+    case 'compare':
+      if (comparing === undefined) throw new Error('nobody looks after the comparison');
+      await compare(action.comparison, machine, comparing(machine));
+      return {};
+    case 'end-comparison':
+      await endComparison(action.job, machine);
+      return {};
+    case 'end-qmp-job':
+      await endJob(machine, action.qemuJob);
+      return {};
+    default:
+      return await performOnFiles(action, workplace, machine);
+  }
+}
+
+type FileAction = Extract<Action, { do: 'create-file' | 'remove-file' | 'sync-file' | 'delete-image' }>;
+
+async function performOnFiles(
+  action: FileAction,
+  { made, madeIn, holder }: Workplace,
+  machine: VirtualMachine | undefined,
+): Promise<Done> {
+  switch (action.do) {
+    case 'create-file': {
+      const { made: now, folder } = await createFile(action);
+      await madeIn.keep(folder);
+      return { made: now };
+    }
+    case 'remove-file':
+      // It may have been made, and that never been written down: a file that is not known as ours stays.
+      if (made === undefined) await mustBeAbsent(action.path);
+      else await removeFile(made, madeIn.folder);
+      return {};
+    case 'sync-file':
+      await mustBeInPlace(action.files, machine);
+      await syncFile(action.path);
+      return {};
+    case 'delete-image':
+      if (action.letGo !== undefined) await mustBeLetGo(action.letGo, machine);
+      await deleteImage(action, await holder());
+      return {};
+  }
+}
+
+/** As perform, for an undo or a clean-up: what is already as it should be is done, and so is all in a QEMU that is not there. */
+export async function performAgain(action: Action, workplace: Workplace): Promise<Done> {
+  const { qemu } = workplace;
+  if (qemu.is !== 'up') return isOfFiles(action) ? await performOnFiles(action, workplace, undefined) : {};
+  try {
+    return await perform(action, { ...workplace, qemu });
+  } catch (error) {
+    if (isNoSuchNode(error)) return {};
+    throw error;
+  }
+}
+
+function isOfFiles(action: Action): action is FileAction {
+  return ['create-file', 'remove-file', 'sync-file', 'delete-image'].includes(action.do);
+}
+
+/** Between the proof and the deletion somebody may have changed the header, or lost it. */
+async function mustBeLetGo({ job, handover, named }: LetGo, machine: VirtualMachine | undefined): Promise<void> {
+  await using storage = new StableStorage();
+  const header = await storage.readBack(handover, named, machine);
+  if (header.is === 'NEW') return;
+  const why = header.is === 'OLD' ? `its header names ${header.backingFile || 'no image'}` : header.why;
+  fail('NOT_ON_DISK', { job, path: handover.overlay.path, why });
+}

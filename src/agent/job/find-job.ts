@@ -1,0 +1,43 @@
+/** Which job a caller means: of those that it may read. */
+import type { Call } from '../../core/block-jobs.ts';
+import { findDisk } from '../../core/disk/chain.ts';
+import { fail, failure } from '../../core/errors.ts';
+import type { JobRef } from '../../core/requests.ts';
+import { mayRead, notThere } from '../../core/rights.ts';
+import { openedLog } from '../journal/ended-job.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import type { JobTable } from './job-table.ts';
+
+export interface Known {
+  readonly jobs: JobTable;
+  readonly machines: VirtualMachines;
+}
+
+/** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND or DISK_HAS_NO_JOB. */
+export async function findJob(ref: JobRef, call: Call, { jobs, machines }: Known): Promise<JobLog> {
+  if ('jobId' in ref) return await jobOfId(ref.jobId, call, jobs);
+  const { domain, disk: address } = ref.disk;
+  const machine = machines.get(domain, call);
+  const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
+  if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
+  // A VM may have had another name when it had a job.
+  const onDisk = jobs.onDevice(machine, qdev, jobs.known.newestFirst).filter((log) => mayRead(call, log.job));
+  const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
+  return await openedLog(found ?? fail('DISK_HAS_NO_JOB', { domain, disk: address }));
+}
+
+async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog> {
+  const readable = () => {
+    const log = jobs.known.get(job);
+    return log !== undefined && mayRead(call, log.job) ? log : undefined;
+  };
+  const known = readable();
+  if (known !== undefined) return await openedLog(known);
+  // Also for one that is there and may not be read: how long that takes would tell of it.
+  await jobs.complete();
+  const found = readable();
+  return found === undefined
+    ? notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.known.get(job)?.job.accepted.domain)
+    : await openedLog(found);
+}

@@ -1,0 +1,186 @@
+/** The holds of all guests of this host: those of now, and those that a service before this one has left. */
+import type { Logger } from 'pino';
+import { BlockJobError } from '../../core/errors.ts';
+import { both, FREE, type Hold, isFree } from '../../core/job/guest-hold.ts';
+import { inTime } from '../../lib/in-time.ts';
+import { sight } from '../host/sight.ts';
+import type { EndedJob } from '../journal/ended-job.ts';
+import {
+  type HeldGuest,
+  type HeldVm,
+  isNamedAfter,
+  makeHolds,
+  nameOf,
+  readHolds,
+  removeHold,
+  writeHold,
+} from '../journal/hold-file.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import type { HoldRecord } from '../journal/written-hold.ts';
+import { isUnreachable, stateFailureFrom } from '../qemu/failures.ts';
+import { compare, presenceOf } from '../qemu/qemu-process.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import { GuestHold } from './guest-hold.ts';
+
+/** The guest of a QEMU that does not answer cannot be continued, and nobody waits for it for longer. */
+const LEAVE_MS = 2000;
+
+/** What is known of one QEMU. */
+interface Known {
+  /** Undefined: from a file that cannot be read. */
+  vm: HeldVm | undefined;
+  hold: Hold;
+  /** That tell of it. */
+  files: readonly string[];
+}
+
+export class GuestHolds {
+  readonly #folder: string;
+  readonly #logger: Logger;
+  #boot: string | undefined;
+  #known: readonly Known[] = [];
+  readonly #holds = new Map<VirtualMachine, GuestHold>();
+
+  constructor(folder: string, logger: Logger) {
+    this.#folder = folder;
+    this.#logger = logger;
+  }
+
+  /** Reads what a service before this one has left: in files of their own, or, of one that kept none, in journals. */
+  async find(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
+    const { bootId: boot } = await sight();
+    const files = await readHolds(this.#folder);
+    const isOfThisBoot = ({ held }: { held: HeldGuest | undefined }) =>
+      held?.boot === undefined || boot === undefined || held.boot === boot;
+    const left = (files ?? []).filter(isOfThisBoot).map(({ name, held }): Known => {
+      // Of what cannot be read it is known that there was a hold.
+      const hold = held === undefined ? { holders: [], owesCont: true } : both(FREE, held);
+      return { vm: held?.vm, hold, files: [name] };
+    });
+    const told = new Set(left.flatMap(({ hold }) => hold.holders.map(({ job }) => job)));
+    // The journal of a job that has ended tells it for ever: it counts once.
+    const inJournals = logs
+      .filter(({ job, ended }) => job.guestHeld && (!ended || files === undefined) && !told.has(job.accepted.job))
+      .map((log) => heldIn(log, boot));
+    if (files === undefined) {
+      await makeHolds(this.#folder, inJournals).catch((error: unknown) => {
+        this.#logger.error({ err: error, folder: this.#folder }, 'this folder cannot be made: no guest can be held');
+      });
+    }
+    const more = inJournals.map((held): Known => ({ vm: held.vm, hold: both(FREE, held), files: [nameOf(held.vm)] }));
+    this.#boot = boot;
+    this.#known = [...left, ...more];
+  }
+
+  of(machine: VirtualMachine): GuestHold {
+    const there = this.#holds.get(machine);
+    if (there !== undefined) return there;
+    const record = () => this.#recordOf(machine);
+    const hold = new GuestHold({ machine, record, logger: this.#logger.child({ domain: machine.name }) });
+    this.#holds.set(machine, hold);
+    return hold;
+  }
+
+  /** Why the guest of this VM is held for a job; undefined: it is not. */
+  becauseOf(machine: VirtualMachine, job: string): string | undefined {
+    return this.#recordOf(machine).hold.holders.find((holder) => holder.job === job)?.because;
+  }
+
+  /** A VM can be asked: jobs that are over let go of its guest. Never rejects: a VM that is lost again is found again. */
+  async found(machine: VirtualMachine, isKept: (job: string) => boolean): Promise<void> {
+    try {
+      await this.of(machine).keepOnly(isKept);
+      await this.#forgetGone(machine);
+    } catch (error) {
+      if (isUnreachable(error)) this.#logger.info({ err: error }, 'QEMU went away while its guest was to be continued');
+      else this.#logger.error({ err: error, domain: machine.name }, 'a guest that was held cannot be looked after');
+    }
+  }
+
+  /** One record a process, however many files and journals tell of it. */
+  #recordOf(machine: VirtualMachine): HoldRecord {
+    const { name: domain, uuid, socketPath: socket, lastProcess: process } = machine;
+    const vm = { domain, uuid, socket, process };
+    const [first, ...more] = this.#known.filter((known) => isOf(known, machine));
+    const known = first ?? { vm, hold: FREE, files: [] };
+    if (first === undefined) this.#known = [...this.#known, known];
+    for (const other of more) {
+      known.hold = both(known.hold, other.hold);
+      known.files = [...known.files, ...other.files];
+    }
+    if (more.length > 0) this.#known = this.#known.filter((one) => !more.includes(one));
+    const was = known.vm?.process;
+    const isProved = was !== undefined && process !== undefined && compare(was, process) === 'SAME';
+    const save = async (hold: Hold) => await this.#save(known, vm, hold);
+    return {
+      isSame: isProved,
+      save,
+      get hold() {
+        return known.hold;
+      },
+      set hold(hold) {
+        known.hold = hold;
+      },
+    };
+  }
+
+  async #save(known: Known, vm: HeldVm, hold: Hold): Promise<void> {
+    const name = nameOf(vm);
+    try {
+      if (!isFree(hold)) {
+        await writeHold(this.#folder, { version: 1, boot: this.#boot, vm, ...hold });
+        known.files = [...new Set([...known.files, name])];
+      }
+      for (const file of known.files) {
+        if (file === name && !isFree(hold)) continue;
+        await removeHold(this.#folder, file);
+        known.files = known.files.filter((one) => one !== file);
+      }
+      known.vm = vm;
+    } catch (error) {
+      const why = stateFailureFrom(error, this.#folder);
+      throw why === undefined ? error : new BlockJobError(why, { cause: error });
+    }
+  }
+
+  /** Another process has the socket of one that was held, and that one is gone. */
+  async #forgetGone(machine: VirtualMachine): Promise<void> {
+    for (const known of this.#known) {
+      const { socket, process } = known.vm ?? {};
+      if (isOf(known, machine) || socket !== machine.socketPath || process === undefined) continue;
+      if ((await presenceOf(process)) !== 'ENDED') continue;
+      this.#known = this.#known.filter((one) => one !== known);
+      for (const file of known.files) await removeHold(this.#folder, file);
+    }
+  }
+
+  /** No guest is left held: nobody keeps its limit any more. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#holds.values()].map(async (hold) => await inTime(hold.close(), LEAVE_MS)));
+  }
+}
+
+function heldIn({ job: { accepted, createTime: since } }: JobLog | EndedJob, boot: string | undefined): HeldGuest {
+  return {
+    version: 1,
+    boot,
+    vm: { domain: accepted.domain, uuid: accepted.domainUuid, socket: undefined, process: accepted.process },
+    holders: [{ job: accepted.job, because: 'so says its journal', since }],
+    owesCont: true,
+  };
+}
+
+/** The process decides; where /proc tells none, the socket and the UUID. */
+function isOf({ vm, files }: Known, machine: VirtualMachine): boolean {
+  if (vm === undefined) return files.some((name) => isNamedAfter(name, machine.socketPath));
+  const { process: was, socket, uuid, domain } = vm;
+  const now = machine.lastProcess;
+  if (was !== undefined && now !== undefined) {
+    const which = compare(was, now);
+    if (which !== 'UNKNOWN') return which === 'SAME';
+    // In another pid namespace it has another number; no two begin at one socket within one tick of the clock.
+    return was.startTime === now.startTime && socket === machine.socketPath;
+  }
+  if (uuid !== undefined && machine.uuid !== undefined && uuid !== machine.uuid) return false;
+  return socket === undefined ? machine.answersTo(uuid ?? domain) : socket === machine.socketPath;
+}

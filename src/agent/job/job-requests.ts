@@ -1,0 +1,92 @@
+/** What callers ask of a job that there is: its end, or a change of how it runs. Each is done once, however often it is asked. */
+import type { Call } from '../../core/block-jobs.ts';
+import { hasEnded } from '../../core/job/job.ts';
+import type { RequestMark } from '../../core/job/journal-entry.ts';
+import type { AbortRequest, PauseRequest } from '../../core/requests.ts';
+import { mustOperate, unknownFor } from '../../core/rights.ts';
+import { checkAbort } from '../../core/rules/abort.ts';
+import { refuseMovedPivot } from '../files/prove-file.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import { findJob } from './find-job.ts';
+import type { JobTable } from './job-table.ts';
+import { refuseMigratingPivot } from './migration.ts';
+import { type Change, changeDone, requestChange } from './request-change.ts';
+import { endedAs, requestEnd } from './request-end.ts';
+
+interface JobRequestsOptions {
+  readonly jobs: JobTable;
+  readonly machines: VirtualMachines;
+  /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
+  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
+}
+
+interface AskedChange {
+  readonly rpc: string;
+  readonly request: PauseRequest;
+  readonly change: Change;
+}
+
+export class JobRequests {
+  readonly #options: JobRequestsOptions;
+
+  constructor(options: JobRequestsOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the job has ended, or with `async` when the request is written down. */
+  async abort(request: AbortRequest, call: Call): Promise<JobLog> {
+    checkAbort(request);
+    const { machines } = this.#options;
+    const { signal } = call;
+    const log = await this.#once('Abort', request, call, async (found, mark) => {
+      // To break a job off is safe on whatever host.
+      if (request.pivot) {
+        await this.#mayChange(found, call);
+        await refuseMigratingPivot(found, machines);
+        await refuseMovedPivot(found, machines);
+      }
+      await requestEnd(found, request, mark);
+    });
+    if (!request.async) await log.until(hasEnded, signal);
+    if (!request.async && !log.ended) signal.throwIfAborted();
+    // Whoever asked for a pivot and looks at the status only must not take a failure for success.
+    if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
+    return log;
+  }
+
+  /** Resolves when QEMU has made the change. */
+  async change({ rpc, request, change }: AskedChange, call: Call): Promise<JobLog> {
+    const asked: { at: number | undefined } = { at: undefined };
+    const log = await this.#once(rpc, request, call, async (found, mark) => {
+      await this.#mayChange(found, call);
+      asked.at = await requestChange(found, change, mark);
+    });
+    // Who repeats a request waits for what the first one has led to.
+    const since = asked.at ?? log.revisionOfRequest(request.requestId, call.caller);
+    if (since !== undefined) await changeDone(log, change, since, call.signal);
+    return log;
+  }
+
+  async #mayChange({ job: { accepted } }: JobLog, call: Call): Promise<void> {
+    await this.#options.mayChange?.({ name: accepted.domain, uuid: accepted.domainUuid }, call);
+  }
+
+  async #once(
+    rpc: string,
+    request: PauseRequest,
+    call: Call,
+    act: (log: JobLog, mark: RequestMark | undefined) => Promise<void>,
+  ): Promise<JobLog> {
+    const log = await this.#options.jobs.requests.once({ rpc, request, call }, async (mark) => {
+      const found = await findJob(request.job, call, this.#options);
+      mustOperate(call, found.job.accepted.domain, unknownFor(request.job));
+      await act(found, mark);
+      return found;
+    });
+    // Also of what was asked for before: it may not be the caller's any more.
+    mustOperate(call, log.job.accepted.domain, unknownFor(request.job));
+    return log;
+  }
+}

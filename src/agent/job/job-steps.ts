@@ -1,0 +1,236 @@
+/** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
+import type { Logger } from 'pino';
+import { carryBitmaps } from '../../core/disk/bitmaps.ts';
+import { type Failure, fail, failure } from '../../core/errors.ts';
+import { ending, whatFailed } from '../../core/job/ending.ts';
+import type { Job, StepState } from '../../core/job/job.ts';
+import { writtenBy } from '../../core/job/job-facts.ts';
+import { outcomeOf } from '../../core/job/outcome-of.ts';
+import { VERIFY_STEP } from '../../core/job/reuse.ts';
+import type { Action, Step } from '../../core/job/step.ts';
+import { planSettling } from '../../core/plans/settling.ts';
+import { isLive } from '../../core/qemu/guest-state.ts';
+import { NOBODY, type Observer } from '../../lib/observer.ts';
+import { NotSent } from '../../qmp/errors.ts';
+import { removeFile } from '../files/files.ts';
+import { freeFiles } from '../files/free-files.ts';
+import { MadeIn } from '../files/made-in.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import { failureFrom, isUnreachable, refused } from '../qemu/failures.ts';
+import type { Holder } from '../qemu/graphs.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import { comparingFor } from './comparing.ts';
+import { type Done, perform, performAgain, type Workplace } from './executor.ts';
+import type { JobHold } from './job-hold.ts';
+import type { Presence, Up } from './presence.ts';
+
+export interface JobStepsOptions {
+  readonly log: JobLog;
+  readonly observer?: Observer;
+  /** Who has which files open now. */
+  readonly holder: () => Promise<Holder>;
+  readonly hold: JobHold;
+  /** Told how much has been compared, of how much. */
+  readonly onVerified?: (bytes: number, ofBytes: number) => void;
+  /** Asked right before the guest is moved, or after a start that has taken its time: rejects where this host is not to. */
+  readonly mayPivot: (signal: AbortSignal) => Promise<void>;
+  /** Aborted when the agent ends, and the job is left to the next one. */
+  readonly leaving: AbortSignal;
+  readonly logger: Logger;
+}
+
+/** A step that is not to be done again. */
+function isOver(step: StepState | undefined): boolean {
+  return step === 'DONE' || step === 'REFUSED';
+}
+
+export class JobSteps {
+  readonly madeIn = new MadeIn();
+  readonly #log: JobLog;
+  readonly #options: JobStepsOptions;
+  readonly #observer: Observer;
+  /** Why the start was not gone on with, where the journal could not be told. */
+  #stoppedBy: Failure | undefined;
+
+  constructor(options: JobStepsOptions) {
+    this.#options = options;
+    this.#observer = options.observer ?? NOBODY;
+    this.#log = options.log;
+  }
+
+  get #job(): Job {
+    return this.#log.job;
+  }
+
+  /** Does the plan's steps, up to the first that is not done. */
+  async begin(qemu: Up): Promise<void> {
+    qemu.machine.expect(this.#job.accepted.job);
+    try {
+      for (const step of this.#job.accepted.plan) {
+        // `drive` takes back what was done.
+        if (this.#isCancelled) return;
+        const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
+        if (!(await this.#run(step, qemu, how))) return;
+      }
+      await this.madeIn[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#stoppedBy = this.#failureOf(error, 'starting the job');
+      throw error;
+    }
+  }
+
+  /** Pauses the guest first, if it runs. It is not continued here: that is the first thing done for a job that goes on. */
+  async #performHeld(action: Action, workplace: Workplace<Up>): Promise<Done> {
+    const { machine } = workplace.qemu;
+    if (isLive(await machine.runState())) {
+      const because = 'QEMU can crash when a blocking copy starts under a busy guest (seen with QEMU 7.2)';
+      await this.#options.hold.hold(because, machine);
+    }
+    return await perform(action, workplace);
+  }
+
+  /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
+  async takeBack(qemu: Presence): Promise<void> {
+    const known = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? this.#brokenOff;
+    const why = known ?? (await this.#failedAtOnce(qemu));
+    for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
+      const state = this.#job.steps.get(name);
+      if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
+      await this.#log.append({ entry: 'undo-started', step: name, failure: why });
+      try {
+        // What could not be closed still uses what is below it.
+        if ([...this.#job.steps.values()].includes('UNDO_FAILED')) {
+          fail('DESTINATION_IN_USE', { path: this.#about.path, by: 'a node of it is still open in QEMU' });
+        }
+        await performAgain(undo, this.#workplace(qemu));
+      } catch (error) {
+        if (isUnreachable(error)) throw error;
+        await this.#log.append({
+          entry: 'undo-failed',
+          step: name,
+          failure: this.#failureOf(error, `undo of ${name}`),
+        });
+        continue;
+      }
+      await this.#log.append({ entry: 'undo-done', step: name });
+    }
+    await this.#log.append({ entry: 'refused', failure: why });
+  }
+
+  get #cancelled(): Failure | undefined {
+    const job = this.#job.accepted.job;
+    return this.#isCancelled ? failure('JOB_ENDED', { job, state: 'CANCELLED' }) : undefined;
+  }
+
+  /** The service that began it did not see it end. */
+  get #brokenOff(): Failure | undefined {
+    if (this.#job.steps.get(VERIFY_STEP) !== 'STARTED') return undefined;
+    return failure('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service was started anew' });
+  }
+
+  get #isCancelled(): boolean {
+    return this.#job.intent?.entry === 'cancel-requested';
+  }
+
+  /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */
+  async #failedAtOnce(qemu: Presence): Promise<Failure> {
+    const id = this.#job.accepted.job;
+    if (qemu.is !== 'up') return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
+    const { machine } = qemu;
+    const job = (await machine.jobs()).find((one) => one.id === id);
+    const error = job?.error ?? machine.heardEnds.errorOf(id);
+    const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
+    if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before anybody saw its end' });
+    return refused('GenericError', error, { ...this.#about, doing });
+  }
+
+  /**
+   * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: QEMU is silent, so it
+   * is asked for nothing, and nothing is deleted.
+   */
+  async settle(qemu: Presence, { leavesQemu = false } = {}): Promise<void> {
+    const { concluded } = this.#job;
+    if (concluded === undefined) return;
+    for (;;) {
+      const step = planSettling(this.#job, { leavesQemu }).find(({ name }) => !isOver(this.#job.steps.get(name)));
+      if (step === undefined) break;
+      await this.#run(step, qemu, performAgain);
+      // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
+      if (this.#job.steps.get(step.name) === 'UNKNOWN') return;
+    }
+    const failedTo = qemu.is === 'up' ? qemu.machine.heardEnds.failedTo(this.#job.accepted.job) : undefined;
+    const { state, failure: why } = ending(this.#job, concluded, failedTo);
+    const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
+    const named = leavesQemu ? [] : outcome.safeToDelete;
+    const safeToDelete = named.length === 0 ? [] : await freeFiles(this.#job, named, await this.#options.holder());
+    await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
+    this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
+  }
+
+  /**
+   * A step that is in no plan: one that cannot be done costs the next backup its increment, and is no reason to stay.
+   * Rejects while QEMU is unreachable.
+   */
+  async carryBitmaps(qemu: Up): Promise<void> {
+    const { source, destination } = this.#job.accepted;
+    const { nodes } = await qemu.machine.graph();
+    const [from, to] = [nodes.get(source.node), nodes.get(destination?.node ?? '')];
+    const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
+    if (command === undefined) return;
+    const name = 'carry-bitmaps';
+    await this.#run({ name, run: { do: 'qmp', command } }, qemu, perform);
+    if (this.#job.steps.get(name) === 'UNKNOWN') throw new NotSent(name, 'the answer was lost');
+  }
+
+  /** Does a step, writing down that it begins and how it went; false: it was not done. */
+  async #run<Q extends Presence>(
+    { name, run }: Step,
+    qemu: Q,
+    how: (action: Action, workplace: Workplace<Q>) => Promise<Done>,
+  ): Promise<boolean> {
+    await this.#log.append({ entry: 'step-started', step: name });
+    let done: Done;
+    try {
+      const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
+      done = await this.#observer.during(doing, async () => await how(run, this.#workplace(qemu)));
+    } catch (error) {
+      const why = this.#failureOf(error, name);
+      await this.#log.append({
+        entry: isUnreachable(error) ? 'step-unknown' : 'step-refused',
+        step: name,
+        failure: why,
+      });
+      return false;
+    }
+    try {
+      await this.#log.append({ entry: 'step-done', step: name, ...done });
+    } catch (error) {
+      // Not written down, the file would be nobody's.
+      if (done.made !== undefined) await removeFile(done.made, this.madeIn.folder);
+      throw error;
+    }
+    return true;
+  }
+
+  #workplace<Q extends Presence>(qemu: Q): Workplace<Q> {
+    const { holder } = this.#options;
+    const { clock } = this.#log;
+    const now = () => ({ job: this.#job, clock, cancelled: this.#cancelled, path: this.#about.path });
+    const comparing = (machine: VirtualMachine) => comparingFor(machine, { ...this.#options, now });
+    return { ...this.#about, qemu, made: this.#job.madeFile, madeIn: this.madeIn, holder, comparing };
+  }
+
+  /** For messages. */
+  get #about(): { domain: string; path: string } {
+    const { accepted } = this.#job;
+    return { domain: accepted.domain, path: writtenBy(accepted) ?? accepted.source.path };
+  }
+
+  #failureOf(error: unknown, doing: string): Failure {
+    const why = failureFrom(error, { ...this.#about, doing });
+    if (why !== undefined) return why;
+    const id = crypto.randomUUID();
+    this.#options.logger.error({ err: error, id }, 'a bug');
+    return failure('BUG', { id });
+  }
+}

@@ -1,0 +1,182 @@
+/** What QEMU says of one job, asked at one moment. */
+import type { HeaderOnDisk } from '../../core/job/handover.ts';
+import { handoverOf } from '../../core/job/handover-of.ts';
+import type { Job } from '../../core/job/job.ts';
+import type { DeviceOn, QemuProcess } from '../../core/job/journal-entry.ts';
+import { isOfJob } from '../../core/job/names.ts';
+import type { Seen } from '../../core/moves/moves.ts';
+import { isLive } from '../../core/qemu/guest-state.ts';
+import type { QemuBlockJob } from '../../core/qemu/replies.ts';
+import { timestamp } from '../../lib/clock.ts';
+import type { StableStorage } from '../files/stable-storage.ts';
+import { isUnreachable } from '../qemu/failures.ts';
+import { compare, presenceOf } from '../qemu/qemu-process.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import { type Guest, guestOf } from './migration.ts';
+
+/** What one job's looks have in common. */
+export interface Looker {
+  /** The process of the journal, and what it was seen to be from here, which may be another namespace. */
+  readonly processes: QemuProcess[];
+  readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
+  /** Reads back what is on disk. */
+  readonly storage: StableStorage;
+}
+
+export function lookerFor({ accepted: { process } }: Job, options: Omit<Looker, 'processes'>): Looker {
+  return { ...options, processes: process === undefined ? [] : [process] };
+}
+
+export async function look(job: Job, machine: VirtualMachine | undefined, looker: Looker): Promise<Seen> {
+  try {
+    if (machine?.identity === undefined)
+      return (await hasEnded(looker)) ? await whatIsLeft(job, looker, machine) : { qemu: 'SILENT' };
+    return await ask(job, machine, looker);
+  } catch (error) {
+    // What is lost in the middle of a look has told nothing.
+    if (!isUnreachable(error)) throw error;
+    return { qemu: 'SILENT' };
+  }
+}
+
+/** Any of them has ended, as is proved: they are one QEMU. */
+async function hasEnded({ processes }: Looker): Promise<boolean> {
+  const found = await Promise.all(processes.map(presenceOf));
+  return found.includes('ENDED');
+}
+
+async function whatIsLeft(job: Job, looker: Looker, machine: VirtualMachine | undefined): Promise<Seen> {
+  // A start that came to nothing has written no header.
+  const header = job.state === 'STARTING' ? undefined : await headerOf(job, looker, machine);
+  return { qemu: 'ENDED', ...(header && { header }) };
+}
+
+async function headerOf(
+  { accepted }: Job,
+  { storage }: Looker,
+  machine: VirtualMachine | undefined,
+): Promise<HeaderOnDisk | undefined> {
+  const handover = handoverOf(accepted);
+  return handover && (await storage.readBack(handover, accepted.named ?? [], machine));
+}
+
+async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<Seen> {
+  const { accepted } = job;
+  const at = timestamp();
+  const [jobs, blockJobs, guest] = await Promise.all([machine.jobs(), machine.blockJobs(), guestOf(machine)]);
+  looker.onBlockJobs(blockJobs);
+  const listed = jobs.find((one) => one.id === accepted.job);
+  const blockJob = blockJobs.find((one) => one.id === accepted.job);
+  const found = listed ?? (accepted.kind === 'PULL' ? await endedPull(job, machine) : undefined);
+  const process = machine.identity?.facts?.process;
+  const isKnown = await isIts(machine, accepted.job, looker);
+  if (!isKnown) {
+    const is = await whatElse(job, { isDone: found !== undefined, guest, looker, machine });
+    if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker, undefined) : { qemu: is };
+  } else if (process !== undefined) {
+    if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
+  }
+  const runs = listed !== undefined && listed.status !== 'concluded';
+  // Where the device is matters when the job is over, and the graph is much to ask for at every event.
+  const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
+  // Another client may have moved the guest there, and dismissed the job; or another QEMU may have begun there.
+  const isProved = isKnown || place.deviceOn !== 'DESTINATION';
+  // Before all is flushed it proves nothing.
+  const header = !runs && job.flushed === 'HEADER' ? await headerOf(job, looker, machine) : undefined;
+  return {
+    qemu: 'UP',
+    at,
+    job: found && {
+      status: found.status,
+      error: found.error,
+      ioStatus: blockJob?.ioStatus ?? 'ok',
+      paused: blockJob?.paused ?? false,
+      speedBytesPerSecond: blockJob?.speedBytesPerSecond ?? job.bandwidthBytesPerSecond,
+      remainingBytes: blockJob === undefined ? 0 : Math.max(0, blockJob.lengthBytes - blockJob.offsetBytes),
+      copiedBytes: blockJob?.offsetBytes ?? 0,
+      begun: found.endBytes > 0 || !['created', 'running'].includes(found.status),
+    },
+    ...place,
+    ...(isProved ? {} : { deviceOn: 'ELSEWHERE' }),
+    ...(header && { header }),
+    guestRuns: mayRun(guest.runState, job.guestHeld),
+    guestMigrates: guest.migration !== undefined,
+  };
+}
+
+/** One that sleeps may be woken at any moment; held, it is still: QEMU before 9.0 leaves it `suspended` then. */
+function mayRun(runState: string, isHeld: boolean): boolean {
+  return isLive(runState) && !(isHeld && runState === 'suspended');
+}
+
+/**
+ * Is this the QEMU that runs the job, or ran it? It has the job, or a node of the job, or is the process that was seen to
+ * be it: whatever /proc says, the ids of jobs are random.
+ */
+async function isIts(machine: VirtualMachine, job: string, { processes }: Looker): Promise<boolean> {
+  if (machine.has(job)) return true;
+  const process = machine.identity?.facts?.process;
+  const isSame = process !== undefined && processes.some((one) => compare(one, process) === 'SAME');
+  const hasNode = async () => [...(await machine.graph()).nodes.keys()].some((node) => isOfJob(node, job));
+  if (!isSame && !(await hasNode())) return false;
+  // From now on it is known, for as long as the connection lasts.
+  machine.expect(job);
+  return true;
+}
+
+/** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
+async function whatElse(
+  job: Job,
+  {
+    isDone,
+    guest,
+    looker,
+    machine,
+  }: {
+    readonly isDone: boolean;
+    readonly guest: Guest;
+    readonly looker: Looker;
+    readonly machine: VirtualMachine;
+  },
+): Promise<Seen['qemu']> {
+  const { accepted, state, concluded } = job;
+  const presences = await Promise.all(looker.processes.map(presenceOf));
+  if (presences.includes('ENDED')) return 'ENDED';
+  // Of a pull QEMU keeps neither job nor node: what it has done is in the chain, whoever has that.
+  if (isDone) return 'UP';
+  // The job's own lives. Or this is the one that its guest goes to, which has its name, too.
+  if (presences.includes('UP') || guest.migration !== undefined) return 'SILENT';
+  // That it has nothing of the job proves nothing before QEMU was seen to run it, nor when its result is written down:
+  // then it may be dismissed, and the nodes that a commit leaves have names of the VM's own.
+  if (accepted.kind === 'PULL' || state === 'STARTING' || concluded !== undefined) return 'UP';
+  // Another QEMU of the VM begins on the source, unless somebody knew that the guest had left it.
+  return (await deviceOn(job, machine)).deviceOn === 'DESTINATION' ? 'UP' : 'ENDED';
+}
+
+/**
+ * QEMU does not keep the result of a stream: what it did is in the chain, and why it did not, in its event. Undefined:
+ * the chain is as it was, and nobody heard why.
+ */
+async function endedPull({ accepted }: Job, machine: VirtualMachine) {
+  const ended = { status: 'concluded', endBytes: 1 } as const;
+  const { nodes, children } = await machine.graph();
+  const below = children.get(accepted.source.node)?.find(({ edge }) => edge === 'backing')?.node;
+  const isPulled = nodes.has(accepted.source.node) && below === accepted.baseNode;
+  const error = machine.heardEnds.errorOf(accepted.job);
+  // The chain is another one before QEMU has written it into the header, which may fail.
+  return isPulled || error !== undefined ? { ...ended, error } : undefined;
+}
+
+async function deviceOn(
+  { accepted: { source, destination, qdev } }: Job,
+  machine: VirtualMachine,
+): Promise<{ deviceOn: DeviceOn; devicePath: string | undefined }> {
+  const { disks } = await machine.graph();
+  const chain = disks.find((disk) => disk.qdev === qdev)?.chain ?? [];
+  const devicePath = chain[0]?.path;
+  if (devicePath === undefined) return { deviceOn: 'NOWHERE', devicePath };
+  // Somebody may have put a snapshot on top since.
+  const found = chain.find(({ node }) => node === destination?.node || node === source.node)?.node;
+  const on = found === undefined ? 'ELSEWHERE' : found === source.node ? 'SOURCE' : 'DESTINATION';
+  return { deviceOn: on, devicePath };
+}

@@ -1,0 +1,20 @@
+/** What is known of a job's QEMU at a look. */
+import type { Seen } from '../../core/moves/moves.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+
+export interface Up {
+  readonly is: 'up';
+  readonly machine: VirtualMachine;
+}
+
+export type Presence =
+  | Up
+  /** Nobody knows: what it has is left to it. */
+  | { readonly is: 'silent' }
+  /** As is proved: nothing is left in it. */
+  | { readonly is: 'ended' };
+
+export function presenceOf({ qemu }: Seen, machine: VirtualMachine | undefined): Presence {
+  if (qemu === 'ENDED') return { is: 'ended' };
+  return qemu === 'UP' && machine !== undefined ? { is: 'up', machine } : { is: 'silent' };
+}

@@ -1,0 +1,157 @@
+/**
+ * How far the jobs are. A domain is asked once an interval however many watch, and not at all while nobody does;
+ * what it says is a latest value: it is never queued and never written down.
+ */
+import type { Job } from '../../core/job/job.ts';
+import { hasEnded } from '../../core/job/job.ts';
+import { isJobId } from '../../core/job/names.ts';
+import {
+  finished,
+  NO_HISTORY,
+  observe,
+  type Progress,
+  type ProgressHistory,
+  verifying,
+} from '../../core/job/progress.ts';
+import type { QemuBlockJob } from '../../core/qemu/replies.ts';
+import { timestamp } from '../../lib/clock.ts';
+import { inTime } from '../../lib/in-time.ts';
+import { Timer } from '../../lib/timer.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import { PATIENCE_MS } from '../qemu/graphs.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+
+interface Slot {
+  readonly history: ProgressHistory;
+  readonly progress: Progress;
+  readonly speedBytesPerSecond: number;
+}
+
+interface Poll {
+  readonly intervals: Set<{ readonly intervalMs: number }>;
+  timer: Timer | undefined;
+}
+
+export class Progresses {
+  readonly #machines: VirtualMachines;
+  readonly #sampled: (job: string) => void;
+  readonly #slots = new Map<string, Slot>();
+  /** Jobs that had copied before this process looked after them, and have not been asked since. */
+  readonly #copiedBefore = new Set<string>();
+  readonly #polls = new Map<VirtualMachine, Poll>();
+
+  #copiedBytes = 0;
+
+  /** `sampled` is told of each new value of a job. */
+  constructor(machines: VirtualMachines, sampled: (job: string) => void) {
+    this.#machines = machines;
+    this.#sampled = sampled;
+  }
+
+  of(job: Job): Progress | undefined {
+    const progress = this.#slots.get(job.accepted.job)?.progress;
+    return progress !== undefined && job.state === 'COMPLETED' ? finished(progress) : progress;
+  }
+
+  /** When QEMU last said how far it is, as performance.now() counts. */
+  seenMs({ accepted }: Job): number {
+    return this.#slots.get(accepted.job)?.history.samples.at(-1)?.atMs ?? -Infinity;
+  }
+
+  /** What all jobs have copied since this process began, as far as it was asked for. */
+  get copiedBytes(): number {
+    return this.#copiedBytes;
+  }
+
+  /** The job began before this process did. */
+  goOn({ accepted }: Job): void {
+    this.#copiedBefore.add(accepted.job);
+  }
+
+  /** A job that ends keeps its last value, for those who look at it later. */
+  forget(job: string): void {
+    this.#slots.delete(job);
+  }
+
+  /** It is not copied yet, but compared. */
+  verify({ accepted }: Job, bytes: number, ofBytes: number): void {
+    const progress = verifying(bytes, ofBytes, timestamp());
+    this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0 });
+    this.#sampled(accepted.job);
+  }
+
+  /** Asks QEMU now; where it does not answer at once, the last value stays. */
+  async refresh(log: JobLog): Promise<void> {
+    if (hasEnded(log.job)) return;
+    const machine = this.#machineOf(log.job);
+    if (machine !== undefined) await inTime(this.#ask(machine), PATIENCE_MS);
+  }
+
+  /** Keeps the job's domain asked until disposed. */
+  poll(log: JobLog, intervalMs: number): Disposable {
+    const machine = this.#machineOf(log.job);
+    if (machine === undefined) return { [Symbol.dispose]: () => undefined };
+    const poll = this.#polls.get(machine) ?? { intervals: new Set(), timer: undefined };
+    this.#polls.set(machine, poll);
+    const interest = { intervalMs };
+    poll.intervals.add(interest);
+    this.#schedule(machine, poll);
+    return {
+      [Symbol.dispose]: () => {
+        poll.intervals.delete(interest);
+        if (poll.intervals.size > 0) return;
+        poll.timer?.[Symbol.dispose]();
+        this.#polls.delete(machine);
+      },
+    };
+  }
+
+  #machineOf(job: Job): VirtualMachine | undefined {
+    return this.#machines.of(job.accepted);
+  }
+
+  /** The shortest interval that anybody wants; the next question waits for the last one's answer. */
+  #schedule(machine: VirtualMachine, poll: Poll): void {
+    poll.timer?.[Symbol.dispose]();
+    const intervalMs = Math.min(...[...poll.intervals].map((interest) => interest.intervalMs));
+    poll.timer = new Timer(() => {
+      void this.#ask(machine)
+        // Not to be asked now: its connection is being looked after elsewhere.
+        .catch(() => undefined)
+        .then(() => {
+          if (this.#polls.get(machine) === poll) this.#schedule(machine, poll);
+        });
+    }, intervalMs);
+  }
+
+  async #ask(machine: VirtualMachine): Promise<void> {
+    // Of another limit QEMU tells in no event.
+    if (this.take(await machine.blockJobs())) machine.wake.notify();
+  }
+
+  /** Takes in what QEMU said, whoever asked; true: a job has another limit than before. */
+  take(blockJobs: readonly QemuBlockJob[]): boolean {
+    let isOtherLimit = false;
+    const now = { atMs: performance.now(), time: timestamp() };
+    for (const job of blockJobs) {
+      if (job.status === 'concluded' || !isJobId(job.id)) continue;
+      const before = this.#slots.get(job.id);
+      const { speedBytesPerSecond } = job;
+      const known = before?.history.samples.at(-1)?.offsetBytes ?? 0;
+      const isKnown = !this.#copiedBefore.delete(job.id);
+      if (isKnown) this.#copiedBytes += Math.max(0, job.offsetBytes - known);
+      isOtherLimit ||= before !== undefined && before.speedBytesPerSecond !== speedBytesPerSecond;
+      const { history, progress } = observe(before?.history ?? NO_HISTORY, {
+        ...now,
+        offsetBytes: job.offsetBytes,
+        lengthBytes: job.lengthBytes,
+        // Beyond READY there is no way back to copying.
+        ready: !['created', 'running', 'paused'].includes(job.status),
+      });
+      this.#slots.set(job.id, { history, progress, speedBytesPerSecond });
+      this.#sampled(job.id);
+    }
+    return isOtherLimit;
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * One job that has not ended: looks at QEMU, asks core/next-move what to do, does it, and looks again whenever
+ * something may have changed. QEMU's events only wake it; what is true it asks.
+ *
+ *        ┌──────────────── wake: event, connection, request, timer ◄───────────────┐
+ *        ▼                                                                         │
+ *      look at QEMU ──► next-move(journal, QEMU) ──► write it down ──► do it ──────┘
+ */
+import type { Logger } from 'pino';
+import { failure } from '../../core/errors.ts';
+import type { Job } from '../../core/job/job.ts';
+import { HOLD_LIMIT_MS, isNews, lookAgainMs, NOTHING_HEARD } from '../../core/moves/circumstances.ts';
+import { type Asking, isForPivot, type Move } from '../../core/moves/moves.ts';
+import { nextMove } from '../../core/moves/next-move.ts';
+import type { QemuBlockJob } from '../../core/qemu/replies.ts';
+import { LinkedAbort } from '../../lib/linked-abort.ts';
+import { Wake } from '../../lib/wake.ts';
+import { NotSent, Refused } from '../../qmp/errors.ts';
+import { isFoundByName } from '../files/prove-file.ts';
+import { StableStorage } from '../files/stable-storage.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import { isUnreachable } from '../qemu/failures.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import { AskedSoFar } from './asked-so-far.ts';
+import { type HoldOf, JobHold } from './job-hold.ts';
+import { JobSteps, type JobStepsOptions } from './job-steps.ts';
+import { type Looker, look, lookerFor } from './look.ts';
+import { type Presence, presenceOf, type Up } from './presence.ts';
+import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
+
+export interface RunningJobOptions
+  extends Omit<JobStepsOptions, 'hold' | 'leaving'>,
+    Pick<UrgentMovesOptions, 'copiesBeside'> {
+  readonly holdOf: HoldOf;
+  /** The VM of this job as it is now; undefined: there is none. */
+  readonly machine: () => VirtualMachine | undefined;
+  /** Notified when a VM comes, which may be this job's. */
+  readonly arrivals: Wake;
+  /** Told of what QEMU says on the way, so that progress is never older than the state. */
+  readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
+}
+
+/** Of a QEMU that was seen to be there. */
+type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'undo-start' | 'settle' | 'leave' }>;
+
+/** QEMU cannot be asked, or something failed that should not. */
+const TRY_AGAIN_MS = 1000;
+
+export class RunningJob {
+  readonly #log: JobLog;
+  readonly #hold: JobHold;
+  readonly #steps: JobSteps;
+  readonly #options: RunningJobOptions;
+  readonly #logger: Logger;
+  readonly #stop = new AbortController();
+  readonly #asked: AskedSoFar;
+  readonly #looker: Looker;
+  readonly #urgent: UrgentMoves;
+  readonly #storage = new StableStorage();
+  #leaveBy = Infinity;
+
+  constructor(options: RunningJobOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#asked = new AskedSoFar(options.log.job, options.log.clock);
+    const { job, domain, disk } = this.#job.accepted;
+    this.#looker = lookerFor(this.#job, { onBlockJobs: options.onBlockJobs, storage: this.#storage });
+    this.#logger = options.logger.child({ job, domain, disk });
+    this.#hold = new JobHold(options.log, options.holdOf);
+    this.#steps = new JobSteps({ ...options, hold: this.#hold, leaving: this.#stop.signal, logger: this.#logger });
+    this.#urgent = new UrgentMoves({ ...options, asked: this.#asked, logger: this.#logger });
+  }
+
+  get #job(): Job {
+    return this.#log.job;
+  }
+
+  /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
+  async start(): Promise<void> {
+    const machine = this.#options.machine();
+    // It was there when the start was prepared. Nothing was done in it yet.
+    const hasGone = failure('DOMAIN_NOT_FOUND', { domain: this.#job.accepted.domain });
+    try {
+      if (machine === undefined) await this.#log.append({ entry: 'refused', failure: hasGone });
+      else await this.#urgent.beside(machine, async () => await this.#steps.begin({ is: 'up', machine }));
+    } catch (error) {
+      // The journal cannot be written: nothing more is done, and `drive` takes back what was.
+      this.#logger.error({ err: error }, 'the start of the job failed');
+    }
+  }
+
+  /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
+  async drive(): Promise<void> {
+    await using _open = this.#storage;
+    await using _madeIn = this.#steps.madeIn;
+    while (!this.#log.ended && !this.#mayLeave) {
+      const machine = this.#options.machine();
+      const wake = machine?.wake ?? this.#options.arrivals;
+      const before = { log: this.#log.changed.now, wake, machine: wake.now };
+      try {
+        const seen = await this.#urgent.beside(machine, async () => await look(this.#job, machine, this.#looker));
+        // What is claimed of the end is what QEMU said after it was asked for.
+        if (this.#log.changed.now !== before.log) continue;
+        this.#asked.note({ is: 'seen', seen });
+        const qemu = presenceOf(seen, machine);
+        if (qemu.is === 'up') await this.#hold.letGo(qemu.machine);
+        this.#asked.note({ is: 'written', job: this.#job, generation: machine?.identity?.generation ?? 0 });
+        const { connectionBroken } = this.#log;
+        const { asked, refused } = this.#asked.now({ ...NOTHING_HEARD, connectionBroken });
+        const move = nextMove(this.#job, seen, asked, refused);
+        if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
+        else {
+          const there = qemu.is === 'up' ? qemu.machine : undefined;
+          await this.#urgent.beside(there, async () => await this.#perform(move, qemu));
+        }
+      } catch (error) {
+        if (isUnreachable(error)) {
+          await this.#wait(true, before);
+        } else {
+          this.#logger.error({ err: error }, 'a move of the job failed; trying again');
+          await this.#pause(TRY_AGAIN_MS);
+        }
+      }
+    }
+  }
+
+  /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
+  close(): void {
+    this.#leaveBy = performance.now() + 2 * HOLD_LIMIT_MS;
+    this.#stop.abort();
+  }
+
+  /** A guest that is paused for its pivot is not left like that, unless QEMU does not let us continue it. */
+  get #mayLeave(): boolean {
+    return this.#stop.signal.aborted && (!this.#job.guestHeld || performance.now() > this.#leaveBy);
+  }
+
+  async #wait(
+    isSilent: boolean,
+    before: { readonly log: number; readonly wake: Wake; readonly machine: number },
+  ): Promise<void> {
+    using stopped = new LinkedAbort(this.#job.guestHeld ? undefined : this.#stop.signal);
+    const timeoutMs = isSilent ? TRY_AGAIN_MS : lookAgainMs(this.#asked.memory, this.#asked.moment);
+    const options = { signal: stopped.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
+    await Promise.race([this.#log.changed.after(before.log, options), before.wake.after(before.machine, options)]);
+  }
+
+  async #perform(move: Exclude<Move, { move: 'wait' }>, qemu: Presence): Promise<void> {
+    switch (move.move) {
+      case 'record':
+        this.#logger.info({ entry: move.entry.entry }, 'job');
+        // What a request has made impossible meanwhile is decided anew at the next look.
+        await this.#log.offer(move.entry, { otherwise: async () => await this.#pause() });
+        return;
+      case 'undo-start':
+        await this.#steps.takeBack(qemu);
+        return;
+      case 'settle':
+        await this.#steps.settle(qemu);
+        return;
+      case 'leave':
+        await this.#steps.settle(qemu, { leavesQemu: true });
+        return;
+      default:
+        if (qemu.is === 'up') await this.#ask(move, qemu);
+    }
+  }
+
+  async #ask(move: ForQemu, qemu: Up): Promise<void> {
+    const { machine } = qemu;
+    if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot(machine))) return;
+    switch (move.move) {
+      case 'command':
+        await this.#command(move, machine);
+        return;
+      case 'hold-guest':
+        await this.#refusalOf(async () => await this.#hold.hold(move.because, machine));
+        return;
+      case 'release-guest':
+        // They may have changed by the next time.
+        this.#asked.note({ is: 'forgotten', asking: 'bitmaps' });
+        await this.#hold.release(machine);
+        return;
+      case 'carry-bitmaps':
+        await this.#steps.carryBitmaps(qemu);
+        this.#asked.note({ is: 'asked', asking: 'bitmaps' });
+        return;
+      case 'flush':
+        await this.#log.append(await this.#storage.carryOut(move, this.#job, machine));
+    }
+  }
+
+  async #mayPivot(machine: VirtualMachine): Promise<boolean> {
+    const [log, identity] = [this.#log.changed.now, machine.identity];
+    try {
+      this.#asked.note({ is: 'destination-found', hasMoved: !(await isFoundByName(this.#job, machine)) });
+      await this.#options.mayPivot(this.#stop.signal);
+      // The answer takes its time: what the move was decided on may not be so any more.
+      return !this.#asked.memory.destinationMoved && this.#log.changed.now === log && machine.identity === identity;
+    } catch (error) {
+      this.#logger.info({ why: String(error) }, 'the pivot waits');
+      this.#asked.note({ is: 'fenced' });
+      await this.#pause();
+      return false;
+    }
+  }
+
+  async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine): Promise<void> {
+    this.#asked.note({ is: 'asked', asking: move.asks });
+    let refusal: Refused | undefined;
+    try {
+      refusal = await this.#refusalOf(async () => void (await machine.execute(move.command)), move.asks);
+    } catch (error) {
+      if (error instanceof NotSent) this.#asked.note({ is: 'forgotten', asking: move.asks });
+      throw error;
+    }
+    if (refusal !== undefined) {
+      this.#asked.note({ is: 'refused', asking: move.asks, words: refusal.desc });
+      return;
+    }
+    this.#asked.note({ is: 'accepted', asking: move.asks });
+    if (move.proves !== undefined) {
+      // Before it is written down, which may fail: then it is asked for once more.
+      this.#asked.note({ is: 'forgotten', asking: move.asks });
+      await this.#log.append(move.proves);
+    }
+  }
+
+  /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
+  async #refusalOf(tell: () => Promise<void>, asks?: Asking): Promise<Refused | undefined> {
+    try {
+      await tell();
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      await this.#pause();
+      const { command, desc } = error;
+      const level = asks === undefined || isNews(this.#asked.memory, asks, desc) ? 'info' : 'debug';
+      this.#logger[level]({ command, why: desc }, 'QEMU refused; looking again');
+      return error;
+    }
+  }
+
+  /** What did not fit this instant may fit the next one. */
+  async #pause(timeoutMs = 100): Promise<void> {
+    const nothing = new Wake();
+    await nothing.after(nothing.now, { timeoutMs, signal: this.#stop.signal });
+  }
+}

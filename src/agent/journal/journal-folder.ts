@@ -1,0 +1,122 @@
+/** The folder of the journals, one file a job, and whatever else somebody has put there. */
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { isOwn } from '../host/own-files.ts';
+import { decodeJournal, PLAIN, type ReadJournal, SUFFIX, syncFolder } from './journal.ts';
+
+/** What is found under a name: a journal, undefined for none that was ever accepted, or why it is not to be used. */
+export interface FoundJournal {
+  /** The file's name. It is the job's id, unless somebody has changed it. */
+  readonly id: string;
+  readonly read: ReadJournal | Error | undefined;
+  /** Of what it was read from. */
+  readonly stats?: BigIntStats;
+}
+
+/**
+ * Reads the journals of a state folder, which is made if it is not there, one after the other: each once, and none is kept.
+ * `known`: of which there is no need, as it is unchanged; the others are opened.
+ * A turn in the pool of threads for each would take longer than the reading; nobody is served yet, so it is done here and now.
+ */
+export async function* readJournals<T = never>(
+  folder: string,
+  known: (id: string, stats: BigIntStats) => T | undefined = () => undefined,
+): AsyncGenerator<FoundJournal | T> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const names = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
+  // One for all: what each had of its own would stay in memory until somebody cleans up.
+  let room = Buffer.allocUnsafe(64 * 1024);
+  for (const [at, name] of names.entries()) {
+    // Monitors connect meanwhile, and a guest may wait for its `cont`.
+    if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
+    const path = join(folder, name);
+    const there = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    const isKnown = there && known(name.slice(0, -SUFFIX.length), there);
+    yield isKnown ??
+      found(name, () => {
+        const file = openSync(path, READING);
+        try {
+          const stats = fstatSync(file, { bigint: true });
+          refuseOther(stats);
+          const size = Number(stats.size);
+          if (size > room.length) room = Buffer.allocUnsafe(size);
+          let read = 0;
+          for (let more = -1; more !== 0 && read < size; read += more)
+            more = readSync(file, room, read, size - read, read);
+          return { bytes: room.subarray(0, read), stats };
+        } finally {
+          closeSync(file);
+        }
+      });
+  }
+}
+
+/** Reads one of them, when somebody asks for it, without anybody waiting for it who does not. */
+export async function readJournal(folder: string, name: string): Promise<FoundJournal> {
+  try {
+    await using file = await open(join(folder, name), READING);
+    const stats = await file.stat({ bigint: true });
+    refuseOther(stats);
+    const bytes = await file.readFile();
+    return found(name, () => ({ bytes, stats }));
+  } catch (error) {
+    return found(name, () => {
+      throw error;
+    });
+  }
+}
+
+/** A millisecond of work, or some. */
+const AT_ONCE = 16;
+/** Ten thousand times what a job writes. */
+const LONGEST_BYTES = 64 * 1024 * 1024;
+const READING = constants.O_RDONLY | PLAIN;
+
+function refuseOther(stats: BigIntStats): void {
+  if (!stats.isFile()) throw new Error('it is no file');
+  if (!isOwn(stats)) throw new Error(`it belongs to user ${stats.uid}`);
+  if (stats.size > LONGEST_BYTES) throw new Error(`no journal has ${stats.size} bytes`);
+}
+
+function found(name: string, read: () => { readonly bytes: Buffer; readonly stats: BigIntStats }): FoundJournal {
+  const id = name.slice(0, -SUFFIX.length);
+  try {
+    const { bytes, stats } = read();
+    return { id, read: decodeJournal(bytes), stats };
+  } catch (error) {
+    // That there is nothing to spare for looking says nothing of the journal.
+    if (error instanceof Error && 'code' in error && ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(error.code)))
+      throw error;
+    return { id, read: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
+
+/** For a job that is to be forgotten. */
+export async function removeJournal(folder: string, job: string): Promise<void> {
+  await unlink(join(folder, job + SUFFIX));
+}
+
+/**
+ * A journal that nobody could read makes way for a new one; that of a job which has left something over, when there are too many
+ * of them, is forgotten. Either stays for a person to look at, under another name.
+ */
+export async function setAside(folder: string, job: string, as: 'unreadable' | 'leftover'): Promise<void> {
+  const taken = new Set(await readdir(folder));
+  if (!taken.has(job + SUFFIX)) return;
+  const free = ['', ...Array.from(taken, (_, index) => `.${index + 1}`)].map((number) => `${job}.${as}${number}`);
+  await rename(join(folder, job + SUFFIX), join(folder, free.find((name) => !taken.has(name)) ?? `${job}.${as}`));
+}
+
+/** Gives a journal the name that the job in it has: nothing may be there. */
+export async function nameAfterJob(folder: string, name: string, job: string): Promise<void> {
+  await rename(join(folder, name + SUFFIX), join(folder, job + SUFFIX));
+  await syncFolder(folder);
+}
+
+/** What is in the folder beside the journals of these jobs: set aside, or not to be used. */
+export async function othersIn(folder: string, jobs: ReadonlySet<string>): Promise<readonly string[]> {
+  const names = await readdir(folder);
+  return names.filter((name) => !(name.endsWith(SUFFIX) && jobs.has(name.slice(0, -SUFFIX.length))));
+}

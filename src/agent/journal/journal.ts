@@ -1,0 +1,191 @@
+/**
+ * One append-only file a job, readable with `cat`: each line is an entry's CRC-32 in hex, a space, the entry as
+ * JSON. An entry is on disk (fsync) when `append` returns. A last line that was torn by a crash is not there.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { fail } from '../../core/errors.ts';
+import { fold, type Job } from '../../core/job/job.ts';
+import type { JournalEntry } from '../../core/job/journal-entry.ts';
+import { NOBODY, type Observer } from '../../lib/observer.ts';
+
+export const SUFFIX = '.jsonl';
+
+/** Which file it is, whatever is at its name. */
+interface Opened {
+  readonly file: FileHandle;
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+export class Journal {
+  readonly #path: string;
+  readonly #observer: Observer;
+  #opened: Opened | undefined;
+  /** How much of it is whole entries. */
+  #bytes: number;
+  /** What may be behind them, by us: of an append that failed, and could not be taken back. Else nothing. */
+  #torn: number;
+
+  private constructor(path: string, bytes: number, torn: number, observer: Observer) {
+    this.#path = path;
+    this.#observer = observer;
+    this.#bytes = bytes;
+    this.#torn = torn;
+  }
+
+  static async create(folder: string, job: string, observer = NOBODY): Promise<Journal> {
+    const journal = new Journal(join(folder, job + SUFFIX), 0, 0, observer);
+    journal.#opened = await identified(
+      await open(journal.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600),
+    );
+    try {
+      await syncFolder(folder);
+    } catch (error) {
+      await journal.remove();
+      throw error;
+    }
+    return journal;
+  }
+
+  /**
+   * To go on after its last whole entry; what was torn behind it is cut off. One that cannot be opened is tried again at
+   * each append: its job is known all the same.
+   */
+  static async reopen(
+    folder: string,
+    job: string,
+    { wholeBytes, sizeBytes }: Pick<ReadJournal, 'wholeBytes' | 'sizeBytes'>,
+    observer = NOBODY,
+  ): Promise<Journal> {
+    const journal = new Journal(join(folder, job + SUFFIX), wholeBytes, sizeBytes - wholeBytes, observer);
+    await journal.#file().catch(() => undefined);
+    return journal;
+  }
+
+  get folder(): string {
+    return dirname(this.#path);
+  }
+
+  /** On failure nothing of the entry remains, and it may be appended again. */
+  async append(entry: JournalEntry): Promise<void> {
+    const line = Buffer.from(encodeLine(entry));
+    const file = await this.#file();
+    try {
+      this.#torn = Math.max(this.#torn, line.length);
+      let written = 0;
+      while (written < line.length) {
+        const { bytesWritten } = await file.write(line, written, line.length - written, this.#bytes + written);
+        written += bytesWritten;
+      }
+      await this.#observer.during({ does: 'sync' }, async () => await file.datasync());
+    } catch (error) {
+      await this.#cut(file).catch(() => undefined);
+      throw error;
+    }
+    this.#bytes += line.length;
+    this.#torn = Math.max(0, this.#torn - line.length);
+  }
+
+  /** The file, which nobody else has written to. Throws ACCESS_DENIED where somebody has. */
+  async #file(): Promise<FileHandle> {
+    this.#opened ??= await identified(await open(this.#path, constants.O_WRONLY | PLAIN));
+    const { file, device, inode } = this.#opened;
+    const there = await lstat(this.#path, { bigint: true }).catch((error: unknown) => {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+      return undefined;
+    });
+    const behind = there?.dev === device && there.ino === inode ? Number(there.size) - this.#bytes : -1;
+    if (behind < 0 || behind > this.#torn)
+      fail('ACCESS_DENIED', { path: this.#path, why: 'somebody else has changed this journal' });
+    if (behind > 0) await this.#cut(file);
+    return file;
+  }
+
+  async #cut(file: FileHandle): Promise<void> {
+    await file.truncate(this.#bytes);
+    this.#torn = 0;
+  }
+
+  async close(): Promise<void> {
+    await this.#opened?.file.close();
+  }
+
+  async remove(): Promise<void> {
+    await this.close();
+    await unlink(this.#path);
+  }
+}
+
+/** A FIFO holds up whoever opens it, and a link leads elsewhere. */
+export const PLAIN = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+async function identified(file: FileHandle): Promise<Opened> {
+  try {
+    const { dev, ino } = await file.stat({ bigint: true });
+    return { file, device: dev, inode: ino };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+export function encodeLine(entry: JournalEntry): string {
+  const json = JSON.stringify(entry);
+  return `${checksum(json)} ${json}\n`;
+}
+
+export function checksum(json: string | Buffer): string {
+  return crc32(json).toString(16).padStart(8, '0');
+}
+
+/** A line in the middle that does not match its checksum: the disk or a person changed it. */
+export class JournalDamaged extends Error {
+  override readonly name = 'JournalDamaged';
+}
+
+export interface ReadJournal {
+  readonly job: Job;
+  readonly entries: readonly [JournalEntry, ...JournalEntry[]];
+  /** How much of the file is whole entries. */
+  readonly wholeBytes: number;
+  /** How much there is. */
+  readonly sizeBytes: number;
+}
+
+const NEWLINE = 10;
+/** The checksum and a space. */
+const HEAD_BYTES = 9;
+
+/** Undefined for a journal without a whole first entry: that job was never accepted. */
+export function decodeJournal(bytes: Buffer): ReadJournal | undefined {
+  const entries: JournalEntry[] = [];
+  let wholeBytes = 0;
+  // What follows the last newline was torn.
+  for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, wholeBytes)) {
+    const json = bytes.subarray(wholeBytes + HEAD_BYTES, end);
+    if (bytes.toString('latin1', wholeBytes, Math.min(wholeBytes + HEAD_BYTES, end)) !== `${checksum(json)} `) {
+      // A write that was cut short leaves no newline; what has one, or holds two entries, was changed.
+      const isLast = bytes.indexOf(NEWLINE, end + 1) === -1;
+      if (isLast && !/[0-9a-f]{8} \{/.test(json.toString())) break;
+      throw new JournalDamaged(`line ${entries.length + 1} does not match its checksum`);
+    }
+    entries.push(JSON.parse(json.toString()) as JournalEntry);
+    wholeBytes = end + 1;
+  }
+  const [first, ...rest] = entries;
+  if (first === undefined) return undefined;
+  return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes, sizeBytes: bytes.length };
+}
+
+/** A new file's name is on disk only when its folder is. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

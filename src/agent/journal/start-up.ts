@@ -1,0 +1,115 @@
+/**
+ * What an agent finds of its former self: every journal in the state folder, oldest job first. What is no journal there, or
+ * is one twice, is told, stays where it is, and keeps nobody from the rest.
+ */
+import { dirname } from 'node:path';
+import type { Logger } from 'pino';
+import { oldestFirst } from '../../core/job/by-age.ts';
+import { hasEnded } from '../../core/job/job.ts';
+import type { ClockStamp } from '../../core/job/journal-entry.ts';
+import { isJobId } from '../../core/job/names.ts';
+import { withSmallYoungSpace } from '../../lib/heap.ts';
+import { SharedTexts } from '../host/shared-texts.ts';
+import { EndedJob, toldIn } from './ended-job.ts';
+import { JobLog, type Journals } from './job-log.ts';
+import type { ReadJournal } from './journal.ts';
+import { nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
+import { type Indexed, JournalIndex, stampOf } from './journal-index.ts';
+
+/** What a file tells: of a job that has ended no more than is to be known of it at any moment. */
+interface Story {
+  readonly id: string;
+  readonly told: EndedJob | ReadJournal;
+}
+
+/** Of a job that goes on. */
+interface OpenStory extends Story {
+  readonly told: ReadJournal;
+}
+
+export async function openJobs(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+  return await withSmallYoungSpace(async () => await open(journals, log));
+}
+
+async function open(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+  const { folder, clock } = journals;
+  const tell = (id: string, err: unknown) => log.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
+  const stories = new Map<string, Story[]>();
+  const names = new Set<string>();
+  const texts = new SharedTexts();
+  const index = await JournalIndex.read(dirname(folder), texts);
+  const found: (Indexed | OpenStory)[] = [];
+  const learn = (stamp: ClockStamp | undefined) => {
+    if (stamp !== undefined) clock.learn(stamp);
+  };
+  for await (const file of readJournals(folder, (id, stats) => index.find(id, stats))) {
+    names.add(file.id);
+    if ('told' in file) {
+      found.push(file);
+      learn(file.clock);
+      continue;
+    }
+    const { id, read, stats } = file;
+    if (read instanceof Error) tell(id, read);
+    else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
+    else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
+    else if (stats !== undefined && hasEnded(read.job)) {
+      const stamp = lastStamp(read);
+      found.push({ id, stamp: stampOf(stats), told: texts.share(toldIn(read)), clock: stamp });
+      learn(stamp);
+    } else {
+      learn(lastStamp(read));
+      found.push({ id, told: read });
+    }
+  }
+  const indexed: Indexed[] = [];
+  const remember = (one: Indexed): Story => {
+    const dated = withEnd(one, clock.startedMs);
+    indexed.push(dated);
+    return { id: dated.id, told: new EndedJob(journals, dated.told) };
+  };
+  for (const one of found) {
+    const { job } = one.told.job.accepted;
+    stories.set(job, [...(stories.get(job) ?? []), 'stamp' in one ? remember(one) : one]);
+  }
+  await index.save(indexed).catch((err: unknown) => log.warn({ err }, 'the next start will have to read each journal'));
+  const jobs: (JobLog | EndedJob)[] = [];
+  for (const [job, all] of stories) {
+    const one = theOne(job, all, names);
+    for (const { id } of all.filter((other) => other !== one)) tell(id, new Error(`a second journal of job ${job}`));
+    if (one === undefined) continue;
+    try {
+      if (one.id !== job) await nameAfterJob(folder, one.id, job);
+      jobs.push(one.told instanceof EndedJob ? one.told : await JobLog.reopen(journals, one.told));
+    } catch (error) {
+      tell(one.id, error);
+    }
+  }
+  return oldestFirst(jobs);
+}
+
+/** Of one whose journal does not tell it by this clock: when it was first found to have ended, as the index remembers. */
+function withEnd(one: Indexed, nowMs: number): Indexed {
+  const { told } = one;
+  return told.job.endedMs === undefined ? { ...one, told: { ...told, job: { ...told.job, endedMs: nowMs } } } : one;
+}
+
+function lastStamp({ entries }: ReadJournal): ClockStamp | undefined {
+  return entries.findLast(({ clock }) => clock !== undefined)?.clock;
+}
+
+/** The job was never accepted: nothing was done for it, and its caller got no answer. */
+async function forget(folder: string, id: string): Promise<void> {
+  if (!isJobId(id)) throw new Error('it holds no job');
+  await removeJournal(folder, id);
+}
+
+/**
+ * The id in a journal decides, and the file of that name. Another one may be older, and what it does not tell may have
+ * been done: it counts only where it is the only one, and was renamed.
+ */
+function theOne(job: string, told: readonly Story[], names: ReadonlySet<string>): Story | undefined {
+  const own = told.find(({ id }) => id === job);
+  if (own !== undefined || names.has(job)) return own;
+  return told.length === 1 ? told[0] : undefined;
+}

@@ -1,0 +1,106 @@
+/** The folder where the journals are, and the lock by which it has one service at a time. */
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { mkdir, open, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { OWNER_DIGITS } from '../../core/job/names.ts';
+import { closeToOthers, isOwn, lockHolder, makePlainFile } from '../host/own-files.ts';
+
+/** Of a UUID and a newline, with room to spare. */
+const LONGEST_BYTES = 100;
+
+export class StateFolder implements Disposable {
+  readonly jobsFolder: string;
+  readonly holdsFolder: string;
+  /** What others could get at until now. */
+  readonly wasOpen: readonly string[];
+  readonly #lock: DatabaseSync;
+
+  private constructor(folder: string, lock: DatabaseSync, wasOpen: readonly string[]) {
+    this.jobsFolder = join(folder, 'jobs');
+    this.holdsFolder = join(folder, 'holds');
+    this.#lock = lock;
+    this.wasOpen = wasOpen;
+  }
+
+  /**
+   * Makes the folder where there is none, and closes it to others. Throws, in words for people, while another service has it,
+   * and where others keep a say in it.
+   */
+  static async take(folder: string): Promise<StateFolder> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    // Node has no lock of its own that goes away with its process; SQLite's, the kernel's, does. It holds nothing, and
+    // writes nothing either: a folder that is full can be locked.
+    let lock: DatabaseSync | undefined;
+    const path = join(folder, 'lock');
+    try {
+      const wasOpen = await closeToOthers(folder, ['lock', 'instance', 'jobs', 'holds']);
+      await makePlainFile(path);
+      lock = new DatabaseSync(path, { timeout: 0 });
+      lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
+      return new StateFolder(folder, lock, wasOpen);
+    } catch (error) {
+      lock?.close();
+      const why = error instanceof Error ? error.message : String(error);
+      const hint = /locked/.test(why) ? await whoHas(path) : why;
+      throw new Error(`cannot use the state folder ${folder}: ${hint}`, { cause: error });
+    }
+  }
+
+  /**
+   * What this folder is known by: the same for each service that uses it, another one for each folder. Throws, in words
+   * for people, where it is there and cannot be read: with another one this host would be another.
+   */
+  async instance(): Promise<string> {
+    const path = join(dirname(this.jobsFolder), 'instance');
+    const known = await readSmall(path);
+    if (known !== '') return known.trim();
+    const instance = crypto.randomUUID();
+    await writeFile(path, `${instance}\n`, { mode: 0o600, flush: true });
+    return instance;
+  }
+
+  /** What the ids of the jobs begin with that are begun from this folder: another one for each folder. Throws as `instance`. */
+  async owner(): Promise<string> {
+    const instance = await this.instance().catch((error: unknown) => {
+      // Jobs that run are looked after also from a folder that is full. No new one begins there.
+      if (isNoRoom(error)) return crypto.randomUUID();
+      throw error;
+    });
+    return createHash('sha256').update(instance).digest('hex').slice(0, OWNER_DIGITS);
+  }
+
+  [Symbol.dispose](): void {
+    this.#lock.close();
+  }
+}
+
+async function whoHas(lock: string): Promise<string> {
+  const holder = await lockHolder(lock);
+  const by = holder === undefined ? '' : ` (its lock is held by pid ${holder.pid}, ${holder.name})`;
+  if (holder === undefined || isOwn(holder))
+    return `another blockjobd uses it; give each a --state-dir of its own${by}`;
+  const who = `pid ${holder.pid} (${holder.name}) of user ${holder.uid}`;
+  return `${who} holds its lock, got at it while the folder was open to others, and is no blockjobd of ours: end that process`;
+}
+
+function isNoRoom(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS'].includes(String(error.code));
+}
+
+/** What a file holds, '' for none. It is not waited for where somebody has made it a FIFO. */
+async function readSmall(path: string): Promise<string> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(LONGEST_BYTES + 1), 0, LONGEST_BYTES + 1, 0);
+    if (bytesRead > LONGEST_BYTES) throw new Error('it is too long');
+    return buffer.toString('utf8', 0, bytesRead);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`cannot use ${path}: ${why}; remove it, and this host is registered as a new one`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * Keeps `blockdev-create` apart from what QEMU does not bear beside it. QEMU formats an image in a coroutine that opens and
+ * closes nodes. A look at all nodes meanwhile finds one that is half open, and QEMU 5.2 and 7.2 abort. `stop`, the drain
+ * before it, and `cont` go over all nodes: the same QEMUs abort, and newer ones may fail the format at `stop`
+ * ("Permission conflict").
+ */
+import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
+import type { QemuJob } from '../../core/qemu/replies.ts';
+import { Lane } from '../../lib/lane.ts';
+import type { Wake } from '../../lib/wake.ts';
+import { NotSent } from '../../qmp/errors.ts';
+
+/** A format is a few small writes; one that takes longer hangs. */
+const FORMAT_LASTS_MS = 5000;
+/** Beside one that hangs nothing is opened or closed: the guest that is held need not wait for its end. */
+const GUEST_WAITS_MS = 1000;
+
+export interface Formatting {
+  /** Notified when a job has ended. */
+  readonly wake: Wake;
+  /** What QEMU lists now: a format of somebody else counts too, and one from before this service was started. */
+  jobs(): Promise<readonly QemuJob[]>;
+}
+
+export class Formats {
+  readonly #qemu: Formatting;
+  readonly #limitMs: number;
+  readonly #lane = new Lane();
+  #seen: { readonly job: string; readonly at: number } | undefined;
+
+  constructor(qemu: Formatting, limitMs = FORMAT_LASTS_MS) {
+    this.#qemu = qemu;
+    this.#limitMs = limitMs;
+  }
+
+  /**
+   * Sends a command of any kind, when it can be sent without harm. Rejects with NotSent where a format hangs that it
+   * would meet: it may be tried again. `cont` is sent in the end: no guest stays paused for a format.
+   */
+  async around<T>(command: QmpCommand | GuestCommand, send: () => Promise<T>): Promise<T> {
+    switch (command.execute) {
+      case 'blockdev-create':
+        // QEMU lists the job when it has answered.
+        return await this.#lane.run(send);
+      case 'query-named-block-nodes':
+      case 'stop':
+      case 'transaction':
+        return await this.#apart(send, this.#limitMs, (job) => {
+          throw new NotSent(command.execute, `QEMU formats an image for long, job ${job}`);
+        });
+      case 'cont':
+        return await this.#apart(send, Math.min(this.#limitMs, GUEST_WAITS_MS), send);
+      default:
+        return await send();
+    }
+  }
+
+  /** The lane is free while a format is waited for: `cont` does not wait for what others wait for. */
+  async #apart<T>(send: () => Promise<T>, limitMs: number, whenItHangs: (job: string) => Promise<T>): Promise<T> {
+    for (;;) {
+      const turn = await this.#lane.run(async () => {
+        const before = this.#qemu.wake.now;
+        const seen = await this.#running();
+        if (seen === undefined) return { answer: await send() };
+        const leftMs = seen.at + limitMs - performance.now();
+        return leftMs > 0 ? { before, leftMs } : { answer: await whenItHangs(seen.job) };
+      });
+      if ('answer' in turn) return turn.answer;
+      await this.#qemu.wake.after(turn.before, { timeoutMs: turn.leftMs });
+    }
+  }
+
+  /** The format that runs now, and when it was seen first. */
+  async #running(): Promise<{ readonly job: string; readonly at: number } | undefined> {
+    const jobs = await this.#qemu.jobs();
+    const format = jobs.find(({ type, status }) => type === 'create' && status !== 'concluded');
+    if (format === undefined) return undefined;
+    if (this.#seen?.job !== format.id) this.#seen = { job: format.id, at: performance.now() };
+    return this.#seen;
+  }
+}

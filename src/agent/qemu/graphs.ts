@@ -1,0 +1,153 @@
+/** The block graphs of all VMs that can be asked: what any of them holds is in use. */
+import type { BlockGraph } from '../../core/disk/chain.ts';
+import { inTime } from '../../lib/in-time.ts';
+import { type FileIdentity, identify, overlaps } from '../host/file-identity.ts';
+import { isLocked, isOpen, type OpenFiles, openFilesOf, type SoughtFile, soughtAt } from '../host/open-files.ts';
+import { findListener, presenceOf } from './qemu-process.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+import type { VirtualMachines } from './virtual-machines.ts';
+
+export interface DomainGraph {
+  readonly domain: string;
+  /** Who asks may not read it: that it has a file is told, and not which it is. */
+  readonly isHidden?: true;
+  readonly socketPath: string;
+  /** Of a QEMU that has never been asked it is empty. */
+  readonly graph: BlockGraph;
+  /** What it has open, by whatever name, where /proc shows it. UNKNOWN: nor has it ever been asked. */
+  readonly opens: OpenFiles | 'UNKNOWN' | undefined;
+}
+
+/** QEMU answers in milliseconds; one that takes longer drains a slow disk, or is stopped. */
+export const PATIENCE_MS = 1000;
+
+export async function graphsOf(machines: VirtualMachines): Promise<readonly DomainGraph[]> {
+  const graphs = machines.all.map(async (machine): Promise<DomainGraph[]> => {
+    const { name: domain, socketPath, lastGraph } = machine;
+    const now = await inTime(machine.graph(), PATIENCE_MS);
+    if (now !== undefined) return [{ domain, socketPath, graph: now, opens: await machine.openFiles() }];
+    // One that hangs holds up nobody else; it holds its files all the same, as far as is known. One that has ended does not.
+    if (await hasEnded(machine)) return [];
+    if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph, opens: await machine.openFiles() }];
+    return machine.nobodyListens
+      ? []
+      : [{ domain, socketPath, graph: NO_GRAPH, opens: (await openedBehind(socketPath)) ?? 'UNKNOWN' }];
+  });
+  return (await Promise.all(graphs)).flat();
+}
+
+const NO_GRAPH: BlockGraph = { disks: [], nodes: new Map(), children: new Map(), jobNodes: new Map() };
+
+/** What the process that listens there has open, where /proc shows it. */
+async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> {
+  const pid = (await findListener(socketPath))?.process.pid;
+  return pid === undefined ? undefined : await openFilesOf(pid);
+}
+
+/** Who has the file or device at a path open; undefined: nobody that is known. */
+export type Holder = (path: string) => Promise<string | undefined>;
+
+/** Which node of which VM has it open, by whatever name, or who else has locked it. For as many paths as are asked for now. */
+export function holderAmong(graphs: readonly DomainGraph[]): Holder {
+  const look = lookOnce();
+  return async (path) => {
+    const sought = await soughtAt(path);
+    const by = await domainHaving(path, sought, graphs, look);
+    if (by !== undefined) return by;
+    return sought !== undefined && isLocked(sought) ? 'a process of this host that has locked it' : undefined;
+  };
+}
+
+/** As holderAmong, for one path. */
+export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
+  return await holderAmong(graphs)(path);
+}
+
+type Look = (path: string) => Promise<FileIdentity | undefined>;
+
+/** Which file each path is, looked at once: for one answer about many files, which takes no longer than that. */
+export function lookOnce(): Look {
+  const seen = new Map<string, Promise<FileIdentity | undefined>>();
+  return async (path) => {
+    const known = seen.get(path) ?? identify(path);
+    seen.set(path, known);
+    return await known;
+  };
+}
+
+/** As holderAmong, of those VMs alone. */
+export async function domainWith(
+  path: string,
+  graphs: readonly DomainGraph[],
+  look: Look = identify,
+): Promise<string | undefined> {
+  return await domainHaving(path, await soughtAt(path), graphs, look);
+}
+
+/** What is not here is known by its name alone. */
+async function domainHaving(
+  path: string,
+  sought: SoughtFile | undefined,
+  graphs: readonly DomainGraph[],
+  look: Look,
+): Promise<string | undefined> {
+  for (const one of graphs) {
+    const by = await whereOf(path, sought, one, look);
+    if (by !== undefined) return one.isHidden ? HIDDEN : by;
+  }
+  return undefined;
+}
+
+const HIDDEN = 'another domain';
+
+async function whereOf(
+  path: string,
+  sought: SoughtFile | undefined,
+  { domain, graph, opens }: DomainGraph,
+  look: Look,
+): Promise<string | undefined> {
+  const unasked = `domain ${domain}, whose QEMU cannot be asked`;
+  if (opens === 'UNKNOWN') return sought === undefined ? undefined : unasked;
+  const node =
+    sought === undefined
+      ? [...graph.nodes.values()].find((one) => one.path === path)?.node
+      : await nodeWith(sought.identity, graph, look);
+  if (node !== undefined) return `node ${node} of domain ${domain}`;
+  if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) return undefined;
+  return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
+}
+
+/** The node whose file or device this is, or overlaps it. */
+export async function nodeWith(
+  file: FileIdentity,
+  { nodes }: Pick<BlockGraph, 'nodes'>,
+  look: Look = identify,
+): Promise<string | undefined> {
+  for (const { node, path } of nodes.values()) {
+    const found = await look(path);
+    if (found !== undefined && overlaps(found, file)) return node;
+  }
+  return undefined;
+}
+
+/** Which VM may write to this file or device, by whatever name. */
+export async function domainThatWrites(
+  sought: SoughtFile,
+  graphs: readonly DomainGraph[],
+): Promise<string | undefined> {
+  for (const { domain, isHidden, graph, opens } of graphs) {
+    if (opens === 'UNKNOWN') continue;
+    // What QEMU calls read-only it may have opened otherwise, and the other way round: the kernel tells.
+    const files = opens?.files.filter(({ isWritable }) => isWritable);
+    const writable = new Map([...graph.nodes].filter(([, { readOnly }]) => !readOnly));
+    const writes = files
+      ? await isOpen({ files }, sought)
+      : (await nodeWith(sought.identity, { nodes: writable })) !== undefined;
+    if (writes) return isHidden ? HIDDEN : `domain ${domain}`;
+  }
+  return undefined;
+}
+
+export async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
+  return lastProcess !== undefined && (await presenceOf(lastProcess)) === 'ENDED';
+}

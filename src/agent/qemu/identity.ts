@@ -1,0 +1,59 @@
+/** Which VM is behind a QMP socket, and what it has of us: what is asked first over each new connection. */
+import { type QemuJob, readCpuThreads, readJobs, readName, readUuid } from '../../core/qemu/replies.ts';
+import { Disconnected, Refused } from '../../qmp/errors.ts';
+import type { Monitor } from '../../qmp/monitor.ts';
+import { findListener, hasThread, type ProcessFacts } from './qemu-process.ts';
+
+/** Who a QEMU said it is, over the present connection. */
+export interface Identity {
+  readonly name: string | undefined;
+  readonly uuid: string | undefined;
+  readonly qemuVersion: string;
+  /** Undefined where /proc does not tell which process has the socket. */
+  readonly facts: ProcessFacts | undefined;
+  /** That process is QEMU itself, and none that passes its monitor on: one of its threads runs a virtual CPU. */
+  readonly isItself: boolean;
+  /** The connection's number; a new one may be another QEMU. */
+  readonly generation: number;
+}
+
+/** Rejects with the errors of src/qmp/errors.ts. */
+export async function identify(
+  monitor: Monitor,
+  socketPath: string,
+  generation: number,
+): Promise<{ readonly identity: Identity; readonly jobs: readonly QemuJob[] }> {
+  const { state } = monitor;
+  if (state.state !== 'connected') throw new Disconnected('ended');
+  const [name, uuid, jobs, threads, facts] = await Promise.all([
+    monitor.execute({ execute: 'query-name' }),
+    monitor.execute({ execute: 'query-uuid' }),
+    monitor.execute({ execute: 'query-jobs' }),
+    cpuThreads(monitor),
+    findListener(socketPath),
+  ]);
+  const [thread] = threads;
+  const isItself = facts !== undefined && thread !== undefined && (await hasThread(facts.process.pid, thread));
+  const { qemu, package: packageName } = state.greeting.version;
+  const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
+  const qemuVersion = packageName === '' ? number : `${number} (${packageName})`;
+  return {
+    identity: { name: short(readName(name)), uuid: short(readUuid(uuid)), qemuVersion, facts, isItself, generation },
+    jobs: readJobs(jobs),
+  };
+}
+
+/** What is longer is no name: it would be kept, and be in each answer and line of the log. */
+function short(text: string | undefined): string | undefined {
+  return text === undefined || text.length > 1024 ? undefined : text;
+}
+
+/** None where there are no CPUs yet (`-preconfig`). */
+async function cpuThreads(monitor: Monitor): Promise<readonly number[]> {
+  try {
+    return readCpuThreads(await monitor.execute({ execute: 'query-cpus-fast' }));
+  } catch (error) {
+    if (error instanceof Refused) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * Which process is behind a QMP socket. A domain's name can be given to a new QEMU at once; a pid together with
+ * its start time is never given again until the host boots.
+ */
+import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import type { QemuProcess } from '../../core/job/journal-entry.ts';
+import type { FileOwner } from '../../core/job/step.ts';
+import { descriptorsOf, processes } from '../host/proc.ts';
+import { FIRST_NAMESPACE, isThere, showsAll, sight } from '../host/sight.ts';
+
+export interface ProcessFacts {
+  readonly process: QemuProcess;
+  /** File names that QEMU was given may be relative to this. */
+  readonly workingDirectory: string;
+  /** As whom it opens files. */
+  readonly owner: FileOwner;
+}
+
+/** The flag of a listening socket in /proc/net/unix (__SO_ACCEPTCON). */
+const LISTENING = 0x10000;
+
+/**
+ * Finds the process that listens on a socket; of several that took its name one after the other, the last. Undefined
+ * where /proc does not tell: another user's process and we are not root, another pid or network namespace, or nobody
+ * listens any more.
+ */
+export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
+  const wanted = await realSocket(socketPath);
+  const listeners = await listeningSockets();
+  // Named the same. What a relative name means only its process knows.
+  const links = new Map<string, string>();
+  for (const { inode, path } of listeners) {
+    if (basename(path) !== basename(wanted)) continue;
+    if (!isAbsolute(path) || (await realSocket(path)) === wanted) links.set(`socket:[${inode}]`, path);
+  }
+  const found: ProcessFacts[] = [];
+  for await (const pid of processes()) {
+    if (links.size === 0) break;
+    const bound = descriptorsOf(pid)?.filter(({ name }) => links.has(name)) ?? [];
+    const facts = bound.length === 0 ? undefined : await factsOf(pid);
+    if (facts === undefined) continue;
+    for (const { name } of bound) {
+      const path = resolve(facts.workingDirectory, links.get(name) ?? '');
+      if ((await realSocket(path)) !== wanted) continue;
+      // Whoever has it, too, has it from this one.
+      links.delete(name);
+      found.push(facts);
+    }
+  }
+  // A socket that has lost its name to a later one still says that it has it.
+  const [newest] = found.toSorted((a, b) => Number(b.process.startTime) - Number(a.process.startTime));
+  return newest;
+}
+
+/** The socket's path without symbolic links: /var/run is /run, and each may be the one that was bound. */
+async function realSocket(path: string): Promise<string> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real !== undefined) return real;
+  // Its file may have been removed.
+  const folder = await realpath(dirname(path)).catch(() => dirname(path));
+  return join(folder, basename(path));
+}
+
+async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
+  // Not /proc/net, which is a link to this, and is missing where a service manager shows processes alone in /proc.
+  const lines = await readFile('/proc/self/net/unix', 'utf8').catch(() => '');
+  return lines.split('\n').flatMap((line) => {
+    // Num RefCount Protocol Flags Type St Inode Path
+    const [, , , flags, , , inode, ...path] = line.trim().split(/\s+/);
+    if (flags === undefined || inode === undefined || path.length === 0) return [];
+    return (Number.parseInt(flags, 16) & LISTENING) === 0 ? [] : [{ inode, path: path.join(' ') }];
+  });
+}
+
+async function factsOf(pid: number): Promise<ProcessFacts | undefined> {
+  const stat = await statOf(pid);
+  const workingDirectory = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const uid = fileSystemId(status, 'Uid');
+  const gid = fileSystemId(status, 'Gid');
+  if (stat === undefined || stat.isDead || workingDirectory === undefined || uid === undefined || gid === undefined) {
+    return undefined;
+  }
+  const { bootId, pidNamespace } = await sight();
+  const seenFrom = { ...(bootId !== undefined && { bootId }), ...(pidNamespace !== undefined && { pidNamespace }) };
+  return { process: { pid, startTime: stat.startTime, ...seenFrom }, workingDirectory, owner: { uid, gid } };
+}
+
+/** The last of real, effective, saved and file system id: the one that counts for files. */
+function fileSystemId(status: string, which: 'Uid' | 'Gid'): number | undefined {
+  const found = new RegExp(`^${which}:\\s+\\d+\\s+\\d+\\s+\\d+\\s+(\\d+)`, 'm').exec(status)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
+/** What /proc shows of a process. Undefined: nothing, whether it is there or not. */
+async function statOf(pid: number): Promise<{ readonly startTime: string; readonly isDead: boolean } | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  // The command's name is in parentheses and may hold anything; the fields after it do not.
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const startTime = fields?.[19];
+  return startTime === undefined ? undefined : { startTime, isDead: fields?.[0] === 'Z' || fields?.[0] === 'X' };
+}
+
+/** Is this one of its threads, as the innermost pid namespace that it is in counts them? */
+export async function hasThread(pid: number, thread: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const found = threads.map(async (one) => {
+    const status = await readFile(`/proc/${pid}/task/${one}/status`, 'utf8').catch(() => '');
+    return Number(/^NSpid:.*?(\d+)$/m.exec(status)?.[1]) === thread;
+  });
+  return (await Promise.all(found)).includes(true);
+}
+
+/** Are these two one process? UNKNOWN where they were seen from places whose numbers do not compare. */
+export function compare(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
+  if (one.bootId !== undefined && other.bootId !== undefined && one.bootId !== other.bootId) return 'OTHER';
+  const isEqual = one.pid === other.pid && one.startTime === other.startTime;
+  const isOfOnePlace = one.pidNamespace !== undefined && one.pidNamespace === other.pidNamespace;
+  if (isOfOnePlace) return isEqual ? 'SAME' : 'OTHER';
+  // In journals of before the place was written down, equal numbers are no chance.
+  const isOfTwoPlaces = one.pidNamespace !== undefined && other.pidNamespace !== undefined;
+  return isEqual && !isOfTwoPlaces ? 'SAME' : 'UNKNOWN';
+}
+
+/**
+ * ENDED is proved: by another boot, or by the kernel, which has no such process in the namespace where it was seen. That
+ * /proc does not show a process proves nothing.
+ */
+export async function presenceOf(process: QemuProcess): Promise<'UP' | 'ENDED' | 'UNKNOWN'> {
+  const { bootId, pidNamespace } = await sight();
+  if (process.bootId !== undefined && bootId !== undefined && process.bootId !== bootId) return 'ENDED';
+  if (process.pidNamespace === undefined) return await presenceOfOlder(process, pidNamespace);
+  if (process.pidNamespace !== pidNamespace) return 'UNKNOWN';
+  if (!isThere(process.pid)) return 'ENDED';
+  const stat = await statOf(process.pid);
+  if (stat === undefined) return 'UNKNOWN';
+  return stat.isDead || stat.startTime !== process.startTime ? 'ENDED' : 'UP';
+}
+
+/**
+ * A journal of before the namespace was written down. That a process of this pid is not there is no proof: the service may
+ * have been in a container then. None of all processes of the host has this start: that is one.
+ */
+async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | undefined) {
+  const stat = await statOf(pid);
+  if (stat?.startTime === startTime && !stat.isDead) return 'UP';
+  if (from !== FIRST_NAMESPACE || !(await showsAll())) return 'UNKNOWN';
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const mayBe = await Promise.all(
+    pids.map(Number).map(async (one) => {
+      const found = await statOf(one);
+      return found === undefined ? isThere(one) : found.startTime === startTime && !found.isDead;
+    }),
+  );
+  return mayBe.includes(true) ? 'UNKNOWN' : 'ENDED';
+}
+
+/** What QEMU calls a file, as an absolute path; what is none, as a URI, stays as it is. `folder`: where QEMU was started. */
+export function absoluteIn(folder: string | undefined): (file: string) => string {
+  return (file) => {
+    const plain = folder !== undefined && file !== '' && !/^[a-z+]+:/i.test(file);
+    return plain ? resolve(folder, file) : file;
+  };
+}

@@ -1,0 +1,243 @@
+/** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
+import type { Logger } from 'pino';
+import type { BlockGraph } from '../../core/disk/chain.ts';
+import { BlockJobError, fail } from '../../core/errors.ts';
+import type { QemuProcess } from '../../core/job/journal-entry.ts';
+import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
+import { type QemuBlockJob, type QemuJob, readBlockJobs, readJobs, readRunState } from '../../core/qemu/replies.ts';
+import { NOBODY, type Observer } from '../../lib/observer.ts';
+import { Wake } from '../../lib/wake.ts';
+import type { Budget } from '../../qmp/budget.ts';
+import { Disconnected, NotSent, type QmpError } from '../../qmp/errors.ts';
+import { type ExecuteOptions, Monitor, type QmpEvent } from '../../qmp/monitor.ts';
+import { type OpenFiles, openFilesOf } from '../host/open-files.ts';
+import { failureFrom } from './failures.ts';
+import { Formats } from './formats.ts';
+import { ALL_NODES, GRAPH_QUESTIONS, graphFrom } from './graph-questions.ts';
+import { HeardEnds } from './heard-ends.ts';
+import { type Identity, identify } from './identity.ts';
+import { JobsHere } from './jobs-here.ts';
+import { Neighbour } from './neighbour.ts';
+import { Silence } from './silence.ts';
+import { WhyPaused } from './why-paused.ts';
+
+export interface VirtualMachineOptions {
+  readonly socketPath: string;
+  /** As in --qmp NAME=…; undefined: its own -name, or its file's; it lies in a folder where others may be no monitors. */
+  readonly givenName: string | undefined;
+  readonly log: Logger;
+  /** What its QEMU may make us hold, together with those of others. */
+  readonly budget?: Budget;
+  readonly observer?: Observer;
+  /** It has said who it is, and can be asked. */
+  readonly onUp?: () => void;
+  /** As `wake`, for who looks at all of them. */
+  readonly onChange?: () => void;
+}
+
+export class VirtualMachine {
+  /** Notified at every event and at every change of the connection. */
+  readonly wake: Wake;
+  readonly heardEnds = new HeardEnds();
+  readonly silence = new Silence();
+  readonly #whyPaused = new WhyPaused();
+  readonly socketPath: string;
+  readonly neighbour: Neighbour;
+  readonly #formats = new Formats(this);
+  readonly #givenName: string | undefined;
+  readonly #log: Logger;
+  readonly #observer: Observer;
+  readonly #monitor: Monitor;
+  /** The last one, also while it is being tried again. */
+  #trouble = 'not connected yet';
+  #identity: Identity | undefined;
+  #lastGraph: BlockGraph | undefined;
+  /** Of our jobs those that this very QEMU has, or has had, as was seen over the present connection. */
+  #jobsHere = new JobsHere();
+  /** Kept when the connection is lost, so that the domain keeps its name. */
+  #lastIdentity: Identity | undefined;
+
+  constructor({ socketPath, givenName, log, budget, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
+    this.wake = new Wake(onChange);
+    this.#observer = observer;
+    this.socketPath = socketPath;
+    this.#givenName = givenName;
+    this.#log = log.child({ qmp: socketPath });
+    this.#monitor = new Monitor({
+      path: socketPath,
+      mayBeAnother: givenName === undefined,
+      ...(budget === undefined ? {} : { budget }),
+      onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
+    });
+    this.neighbour = new Neighbour(this.#monitor, this.#log);
+    this.#monitor.onEvent((event) => {
+      for (const hears of [this.heardEnds, this.#jobsHere, this.#whyPaused]) hears.take(event);
+      this.wake.notify();
+    });
+    this.#monitor.onState((state) => {
+      this.#identity = undefined;
+      this.#jobsHere = new JobsHere();
+      if (state.state === 'disconnected') this.#disconnected(state.error);
+      if (state.state !== 'connected') return this.wake.notify();
+      this.#trouble = 'it has not said yet who it is';
+      this.#identify(state.generation, onUp).catch((error: unknown) => {
+        this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
+        // Nobody would ask it again over this connection.
+        if (this.#monitor.state === state) this.neighbour.didNotSay(error);
+      });
+    });
+  }
+
+  start(): void {
+    this.#monitor.start();
+  }
+
+  #disconnected(error: QmpError): void {
+    this.#trouble = error.message;
+    // It may be what there was no room for.
+    if (error instanceof Disconnected && error.why === 'too-much') this.#lastGraph = undefined;
+  }
+
+  get name(): string {
+    const fileName = this.socketPath.slice(this.socketPath.lastIndexOf('/') + 1).replace(/\.(sock|qmp|socket)$/, '');
+    return this.#givenName ?? this.#lastIdentity?.name ?? fileName;
+  }
+
+  get uuid(): string | undefined {
+    return this.#lastIdentity?.uuid;
+  }
+
+  /** Undefined while QEMU cannot be asked. */
+  get identity(): Identity | undefined {
+    return this.#identity;
+  }
+
+  /** The process that was behind the socket when it last could be asked. */
+  get lastProcess(): QemuProcess | undefined {
+    return this.#lastIdentity?.facts?.process;
+  }
+
+  /** Why it cannot be asked, while it cannot. */
+  get trouble(): string {
+    return this.#trouble;
+  }
+
+  get nobodyListens(): boolean {
+    return this.#monitor.nobodyListens;
+  }
+
+  answersTo(domain: string): boolean {
+    return this.name === domain || (this.uuid !== undefined && this.uuid.toLowerCase() === domain.toLowerCase());
+  }
+
+  async #identify(generation: number, onUp: (() => void) | undefined): Promise<void> {
+    const state = this.#monitor.state;
+    const { identity, jobs } = await identify(this.#monitor, this.socketPath, generation);
+    if (this.#monitor.state !== state) return;
+    this.#jobsHere.listed(jobs);
+    this.#identity = identity;
+    this.neighbour.isMachine();
+    this.#lastIdentity = this.#identity;
+    this.#log.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
+    onUp?.();
+    this.wake.notify();
+  }
+
+  /** Rejects with the errors of src/qmp/errors.ts. */
+  async execute(command: QmpCommand): Promise<unknown> {
+    return await this.#formats.around(command, async () => await this.#ask(command));
+  }
+
+  /** As execute: for the one hold of this VM, and for nobody else. `atTurn`: right before it is sent; is it to be still? */
+  async steer(command: GuestCommand, atTurn: () => boolean): Promise<void> {
+    await this.#formats.around(command, async () => {
+      // Right before it, as QEMU answers in order; and the guest does not wait for the answer.
+      if (command.execute === 'cont') this.blockJobs().catch(() => undefined);
+      await this.#ask(command, { atTurn });
+    });
+  }
+
+  /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
+  onEvent(listener: (event: QmpEvent) => void): void {
+    this.#monitor.onEvent(listener);
+  }
+
+  /** As execute, past every command that hangs: for the few that QEMU takes out of band. */
+  async executeOutOfBand(command: QmpCommand): Promise<unknown> {
+    return await this.#during(command, async () => await this.#monitor.executeOob(command));
+  }
+
+  async #ask(command: QmpCommand | GuestCommand, options: ExecuteOptions = {}): Promise<unknown> {
+    const execute = async () => await this.#monitor.execute(command, options);
+    return await this.#during(command, async () => await this.silence.during(execute));
+  }
+
+  async #during<T>({ execute: command }: QmpCommand | GuestCommand, ask: () => Promise<T>): Promise<T> {
+    if (this.#identity === undefined) throw new NotSent(command, this.trouble);
+    return await this.#observer.during({ does: 'qmp', command, domain: this.name }, ask);
+  }
+
+  async jobs(): Promise<readonly QemuJob[]> {
+    const before = this.#identity;
+    const jobs = readJobs(await this.execute({ execute: 'query-jobs' }));
+    if (this.#identity === before) this.#jobsHere.listed(jobs);
+    return jobs;
+  }
+
+  /** A job is about to be started here. */
+  expect(job: string): void {
+    if (this.#identity !== undefined) this.#jobsHere.know(job);
+  }
+
+  /** It was seen to have this job, over the present connection: so it is the QEMU that runs it, whatever /proc says. */
+  has(job: string): boolean {
+    return this.#jobsHere.has(job);
+  }
+
+  /** It was under way when QEMU last told, over the present connection: the guest is where it was. */
+  isUnderWay(job: string): boolean {
+    return this.#jobsHere.isUnderWay(job);
+  }
+
+  async blockJobs(): Promise<readonly QemuBlockJob[]> {
+    return await this.#whyPaused.of(async () => readBlockJobs(await this.execute({ execute: 'query-block-jobs' })));
+  }
+
+  /** QEMU's own word for the state of its guest: running, paused, suspended, … */
+  async runState(): Promise<string> {
+    return readRunState(await this.execute({ execute: 'query-status' }));
+  }
+
+  /** As it was when it was last asked for; undefined: never. */
+  get lastGraph(): BlockGraph | undefined {
+    return this.#lastGraph;
+  }
+
+  async graph(): Promise<BlockGraph> {
+    const ask = async () => await Promise.all(GRAPH_QUESTIONS.map(async (command) => await this.#ask(command)));
+    const answers = await this.#formats.around(ALL_NODES, ask);
+    this.#lastGraph = await graphFrom(answers, this, this.#identity?.facts?.workingDirectory);
+    return this.#lastGraph;
+  }
+
+  /** What it has open, and how its names are to be read; undefined where /proc does not tell. */
+  async openFiles(): Promise<OpenFiles | undefined> {
+    const { facts, isItself } = this.#lastIdentity ?? {};
+    return facts === undefined || isItself !== true ? undefined : await openFilesOf(facts.process.pid);
+  }
+
+  /** Does `work` on a QEMU that can be asked; what QEMU, or the way to it, has against it becomes our error. */
+  async asking<T>(work: (identity: Identity) => Promise<T>): Promise<T> {
+    if (this.#identity === undefined) fail('QEMU_UNREACHABLE', { domain: this.name, why: this.trouble });
+    try {
+      return await work(this.#identity);
+    } catch (error) {
+      const why = failureFrom(error, { domain: this.name, path: '', doing: 'asking QEMU' });
+      throw why === undefined ? error : new BlockJobError(why, { cause: error });
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#monitor.close();
+  }
+}

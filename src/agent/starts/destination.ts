@@ -1,0 +1,225 @@
+/** May a copy go there, and how is QEMU to get at it? Everything is checked, nothing is changed. */
+import { constants } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
+import { type Destination, type Encryption, nbdUri } from '../../core/destination.ts';
+import type { Image } from '../../core/disk/chain.ts';
+import type { Qcow2Header } from '../../core/disk/image-header.ts';
+import { wholeSectors } from '../../core/disk/sectors.ts';
+import { fail } from '../../core/errors.ts';
+import type { ImageFormat } from '../../core/job-options.ts';
+import type { Backing, CopyDestination, Storage } from '../../core/plans/copy-ends.ts';
+import { boundsNbdOpen, leavesZeroesOut } from '../../core/qemu/features.ts';
+import { invalidField } from '../../core/rules/rule.ts';
+import type { CopySpec } from '../../core/rules/start-copy.ts';
+import { GIVE_FORMAT, ownChain, usableQcow2 } from '../files/own-chain.ts';
+import {
+  checkAllowed,
+  inWords,
+  lookAt,
+  lookAtExisting,
+  mustBeWithin,
+  type Place,
+  readHeader,
+  refuseUsed,
+} from '../files/place.ts';
+import { refuseSeenOtherwise } from '../files/prove-file.ts';
+import { access, realpath, statfs } from '../host/disk-files.ts';
+import { expectGreeting } from '../qemu/nbd-greeting.ts';
+import { newFileAccess } from './new-file-access.ts';
+import type { Site } from './site.ts';
+
+/** Less than this left, and not even an image's metadata fits. */
+const LEAST_FREE_BYTES = 1024 * 1024;
+
+export interface CheckedDestination {
+  /** Without symbolic links; the NBD URI of an export. */
+  readonly path: string;
+  readonly plan: CopyDestination;
+  /** What the VM's manager has to set on it before the next start. */
+  readonly toSet?: readonly string[];
+}
+
+/** The disk that is copied: its active image, and what is below it if only that one is copied. */
+export interface CopyFrom {
+  readonly top: Image;
+  readonly backing: Image | undefined;
+}
+
+export function formatOf(driver: string): ImageFormat | undefined {
+  return driver === 'qcow2' ? 'QCOW2' : driver === 'raw' ? 'RAW' : undefined;
+}
+
+export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const { destination, options } = spec;
+  if (options.relativeBacking && from.backing === undefined) {
+    fail('RELATIVE_UNSUPPORTED', { why: `${from.top.path} has no backing image` });
+  }
+  const isRaw = spec.format === 'RAW' || destination.kind === 'nbd';
+  if (options.shallow && !options.reuseExternal && isRaw && from.top.format !== 'raw') {
+    fail('SHALLOW_INTO_RAW', { disk: site.disk.id });
+  }
+  if (destination.kind === 'nbd') return await nbd(destination, site);
+  await checkAllowed(destination.path, site.allowed);
+  const place = options.reuseExternal ? await lookAtExisting(destination.path) : await lookAt(destination.path);
+  await mustBeWithin(
+    place,
+    site.allowed,
+    place.is === 'DEVICE' || options.reuseExternal ? place.path : destination.path,
+  );
+  if (place.is === 'FOLDER') throw invalidField('destination.file', 'names a folder; add the name of the file');
+  const path = destination.path;
+  await refuseSeenOtherwise(place, site.machine);
+  if (place.is === 'DEVICE') {
+    await refuseUsed(place, site.graphs);
+    return await device(spec, place, from, site);
+  }
+  const mustBeDevice = destination.kind === 'block-device' || destination.mustBeDevice === true;
+  const mustBeThere = options.reuseExternal || mustBeDevice;
+  if (place.is === 'NOTHING' && mustBeThere) fail('DESTINATION_MISSING', { path });
+  if (destination.kind === 'block-device') fail('NOT_A_BLOCK_DEVICE', { path });
+  // All that is there stays: a link may lead anywhere. But a file of zero length counts as absent.
+  const isFree = place.is === 'NOTHING' || (place.is === 'FILE' && place.sizeBytes === 0);
+  if (!isFree && !options.reuseExternal) fail('DESTINATION_EXISTS', { path });
+  if (mustBeDevice) fail('NOT_A_BLOCK_DEVICE', { path });
+  if (place.is !== 'NOTHING') await refuseUsed(place, site.graphs);
+  if (!options.reuseExternal) return await newFile(spec, place, from, site);
+  if (place.is !== 'FILE') throw invalidField('destination.file', 'is neither a regular file nor a block device');
+  await inWords(path, async () => await access(place.path, constants.W_OK));
+  return await existing(spec, place, from, site);
+}
+
+async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const { encryption, format = sourceFormat(from.top) } = spec;
+  const takeOver = place.is === 'FILE';
+  const folder = dirname(place.path);
+  const written = takeOver ? place.path : folder;
+  await inWords(written, async () => await access(written, constants.W_OK));
+  const { bavail, bsize } = await inWords(place.path, async () => await statfs(folder));
+  if (bavail * bsize < LEAST_FREE_BYTES) {
+    fail('NO_SPACE', { path: place.path, why: `its file system has ${bavail * bsize} bytes left` });
+  }
+  const { toSet, ...given } = await newFileAccess(place.path, from.top, site);
+  const make = { new: 'FILE', takeOver, ...given } as const;
+  const storage = { driver: 'file', filename: place.path } as const;
+  const backing = await sourceBacking(format, spec, place, from);
+  return { path: place.path, plan: { storage, format, encryption, make, ...backing }, toSet: takeOver ? [] : toSet };
+}
+
+/** A new image is put over the source's backing image, if only the active one is copied. */
+async function sourceBacking(
+  format: ImageFormat,
+  { options }: CopySpec,
+  place: Place,
+  { backing }: CopyFrom,
+): Promise<Pick<CopyDestination, 'backing' | 'backingName'>> {
+  if (format === 'RAW' || backing === undefined) return { backing: undefined, backingName: undefined };
+  const file = options.relativeBacking ? await relativeTo(place.path, backing.path) : backing.path;
+  const node: Backing = { is: 'NODE', node: backing.node };
+  return { backing: node, backingName: { file, format: backing.format } };
+}
+
+/** Both without symbolic links, or `..` would lead elsewhere. */
+async function relativeTo(image: string, backing: string): Promise<string> {
+  if (!backing.startsWith('/')) fail('RELATIVE_UNSUPPORTED', { why: `${backing} is no local file` });
+  const folder = await inWords(backing, async () => await realpath(dirname(backing)));
+  const name = relative(dirname(image), join(folder, basename(backing)));
+  // QEMU takes what stands before the first colon for a protocol.
+  return /^[^/]*:/.test(name) ? `./${name}` : name;
+}
+
+async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const storage = { driver: 'host_device', filename: place.path, ...foundAs(place) } as const;
+  const format = spec.format ?? (spec.options.reuseExternal ? undefined : sourceFormat(from.top));
+  // A header on it would be an image for whoever looks next: only where its reuse was asked for.
+  if (format === 'QCOW2' && !spec.options.reuseExternal) fail('DESTINATION_EXISTS', { path: place.path });
+  if (format !== 'QCOW2') return await existing({ ...spec, format }, place, from, site);
+  const header = await readHeader(place.path, place.file);
+  if (header.format === 'QCOW2') return await existing(spec, place, from, site);
+  const backing = await sourceBacking('QCOW2', spec, place, from);
+  const { encryption } = spec;
+  return { path: place.path, plan: { storage, format: 'QCOW2', encryption, make: { new: 'HEADER' }, ...backing } };
+}
+
+/** What is there is used as it is: as raw where that was said, and else only as what its header proves. */
+async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
+  const { path } = place;
+  const driver = place.is === 'DEVICE' ? 'host_device' : 'file';
+  const storage: Storage = { driver, filename: path, ...foundAs(place) };
+  const sourceBytes = from.top.virtualSizeBytes;
+  const { encryption } = spec;
+  const plain = { storage, encryption, make: undefined, backing: undefined, backingName: undefined };
+  if (spec.format === 'RAW') {
+    const destinationBytes = wholeSectors(place.sizeBytes);
+    checkSizes(path, destinationBytes, sourceBytes);
+    return { path, plan: { ...plain, format: 'RAW' } };
+  }
+  const header = usableQcow2(path, await readHeader(path, place.file), { encrypted: true });
+  refuseOtherEncryption(path, header.encryption, encryption);
+  checkSizes(path, header.virtualSizeBytes, sourceBytes);
+  if (from.backing === undefined && header.version === 2 && header.backingFile !== '') {
+    // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
+    fail('FORMAT_UNKNOWN', { path, format: 'qcow2', why: 'of version 2, it takes no whole copy over a backing file' });
+  }
+  // A whole copy needs none of it. But opened without it an image that holds nothing yet reads as zeroes, and where QEMU
+  // then leaves out the source's zeroes, whoever opens the image next, as its header says, sees its backing file there.
+  const needsChain = from.backing !== undefined || leavesZeroesOut(site.schema);
+  const chain = { allowed: site.allowed, source: site.disk.chain };
+  const backing = needsChain ? await ownChain(path, header, chain) : undefined;
+  return { path, plan: { ...plain, format: 'QCOW2', backing } };
+}
+
+/** QEMU is to open just what was looked at. */
+function foundAs({ file }: Place): Pick<Place, 'file'> {
+  return file === undefined ? {} : { file };
+}
+
+/** What is encrypted is opened only with a secret that was named, and what is not is never taken for it. */
+function refuseOtherEncryption(path: string, is: Qcow2Header['encryption'], asked: Encryption | undefined): void {
+  if ((is === 'NONE') === (asked === undefined)) return;
+  const [what, wayOut] =
+    is === 'NONE'
+      ? ['is not encrypted', 'leave its encryption out, or name one that is']
+      : ['is encrypted with LUKS', 'name its secret (destination.encryption of StartCopy)'];
+  fail('ENCRYPTION_MISMATCH', { path, what, wayOut });
+}
+
+function checkSizes(path: string, destinationBytes: number, sourceBytes: number): void {
+  if (destinationBytes === sourceBytes) return;
+  fail('SIZE_MISMATCH', { path, destinationBytes, sourceBytes });
+}
+
+async function nbd({ nbd: asked }: Extract<Destination, { kind: 'nbd' }>, site: Site): Promise<CheckedDestination> {
+  const { server } = asked;
+  const path = nbdUri(asked);
+  let to = asked;
+  if (server.kind === 'unix') {
+    to = { ...asked, server: { kind: 'unix', path: await socketAt(server.path, site) } };
+  } else {
+    const isAllowed = site.allowed.nbdServers.some(
+      ({ host, port }) => (host === '*' || host === server.host) && (port === undefined || port === server.port),
+    );
+    if (!isAllowed) fail('DESTINATION_NOT_ALLOWED', { path });
+  }
+  await expectGreeting(to.server, path);
+  const storage = { driver: 'nbd', ...to, opensInTime: boundsNbdOpen(site.schema) } as const;
+  const plan = {
+    format: 'RAW',
+    encryption: undefined,
+    make: undefined,
+    backing: undefined,
+    backingName: undefined,
+  } as const;
+  return { path, plan: { storage, ...plan } };
+}
+
+/** Where its name leads: QEMU is told that, and no link. Throws DESTINATION_NOT_ALLOWED where that is elsewhere. */
+async function socketAt(path: string, { allowed }: Site): Promise<string> {
+  await checkAllowed(path, allowed);
+  const place = await lookAtExisting(path);
+  await mustBeWithin(place, allowed, path);
+  return place.path;
+}
+
+function sourceFormat({ format, path }: Image): ImageFormat {
+  return formatOf(format) ?? fail('FORMAT_UNKNOWN', { format, path, why: GIVE_FORMAT });
+}

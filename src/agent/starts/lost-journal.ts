@@ -1,0 +1,168 @@
+/**
+ * A job that QEMU has, and no journal tells of: what it is, as far as QEMU itself shows. Only those are taken up that began
+ * in this service's own state folder, as their ids say. Another service may drive the others.
+ */
+import type { Logger } from 'pino';
+import { type Destination, encryptionOf, keyNeeded } from '../../core/destination.ts';
+import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../../core/disk/chain.ts';
+import type { Accepted, AcceptedDestination } from '../../core/job/journal-entry.ts';
+import { isJobId, namesOf } from '../../core/job/names.ts';
+import type { JobKind } from '../../core/job-options.ts';
+import { plainOptions } from '../../core/job-options.ts';
+import type { QemuJob } from '../../core/qemu/replies.ts';
+import { usedFiles } from '../host/used-files.ts';
+import type { JobTable } from '../job/job-table.ts';
+import type { WhoseJobs } from '../job/whose-jobs.ts';
+import { isUnreachable } from '../qemu/failures.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import { formatOf } from './destination.ts';
+import { describeSite, imageNode, type Site } from './site.ts';
+
+type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed'>;
+
+/** Looks at a QEMU that can be asked; what goes wrong is in the log, and tried again when it is connected again. */
+export async function recoverLost(
+  machine: VirtualMachine,
+  { host, whose, logger }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
+  table: JobTable,
+): Promise<void> {
+  const log = logger.child({ domain: machine.name });
+  try {
+    const { recovered, left } = await recover(machine, { host, whose }, table);
+    for (const job of recovered) log.warn({ job }, 'found in QEMU, its journal is lost');
+    for (const job of left) log.warn({ job }, 'a job of another state folder: it is left alone');
+  } catch (error) {
+    if (isUnreachable(error)) log.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
+    else log.error({ err: error }, 'jobs without a journal cannot be taken up');
+  }
+}
+
+interface Found {
+  /** Taken up: their ids. */
+  readonly recovered: readonly string[];
+  /** Of others. */
+  readonly left: readonly string[];
+}
+
+async function recover(
+  machine: VirtualMachine,
+  { host, whose }: { readonly host: string; readonly whose: WhoseJobs },
+  table: JobTable,
+): Promise<Found> {
+  const { identity } = machine;
+  const jobs = identity === undefined ? [] : await machine.jobs();
+  const lost: QemuJob[] = [];
+  const left: string[] = [];
+  for (const job of jobs.filter(({ id }) => isJobId(id) && !table.known.has(id))) {
+    if (await whose.wasOurs(job.id)) lost.push(job);
+    else left.push(job.id);
+  }
+  if (identity === undefined || lost.length === 0) return { recovered: [], left };
+  const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
+  const recovered: string[] = [];
+  for (const job of lost) {
+    const speed = blockJobs.find(({ id }) => id === job.id)?.speedBytesPerSecond ?? 0;
+    const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
+    if (accepted === undefined) continue;
+    await table.recover(accepted, machine);
+    recovered.push(job.id);
+  }
+  return { recovered, left };
+}
+
+/** Undefined: it is on no disk any more, so nobody can tell what it has done; its rests are leftovers. */
+async function recoverJob(
+  job: QemuJob,
+  speedBytesPerSecond: number,
+  site: Omit<JobSite, 'disk'>,
+): Promise<Accepted | undefined> {
+  const { graph } = site;
+  const disk = graph.disks.find(({ blockJobs }) => blockJobs.includes(job.id));
+  const kind = disk && kindOf(job, disk);
+  const active = disk?.chain[0];
+  if (disk === undefined || kind === undefined || active === undefined) return undefined;
+  const used = disk.chain.filter(({ node }) => graph.jobNodes.get(job.id)?.includes(node) === true);
+  const lowest = disk.chain.findLastIndex((image) => used.includes(image));
+  const below = kind === 'PULL' ? disk.chain[lowest + 1] : disk.chain[lowest];
+  const destination = destinationOf(job.id, kind, { disk, graph, base: below });
+  if (destination === undefined && (kind === 'COPY' || kind === 'ACTIVE_COMMIT')) return undefined;
+  const kept = kind === 'COPY' ? [job.id] : below === undefined ? [] : [below.node];
+  const top = kind === 'PULL' ? disk.chain[1] : kind === 'COMMIT' ? belowFilter(job.id, disk, graph) : active;
+  const isAbove = top !== undefined && top !== below;
+  const accepted: Accepted = {
+    ...(await describeSite(job.id, { ...site, disk })),
+    kind,
+    destination,
+    ...(kind === 'PULL' && below !== undefined ? { baseNode: below.node } : {}),
+    ...handoverIn(kind, { disk, top, below }),
+    unused: {
+      afterSuccess: isAbove ? onlyBelow(graph, disk, top.node, kept) : [],
+      otherwise: kind === 'COPY' ? topDown(graph, job.id).filter((node) => node.startsWith(job.id)) : [],
+    },
+    // What was to be deleted, and which file was made, only the journal knew: nothing is.
+    committed: [],
+    ...(destination?.encryption && { toSet: [keyNeeded(destination.path, destination.encryption)] }),
+    options: {
+      ...plainOptions(speedBytesPerSecond),
+      basePath: kind === 'COPY' ? '' : (below?.path ?? ''),
+      topPath: kind === 'COMMIT' || kind === 'ACTIVE_COMMIT' ? (top?.path ?? '') : '',
+    },
+    plan: [],
+    recovered: true,
+  };
+  return { ...accepted, uses: await usedFiles(accepted, disk) };
+}
+
+/** The highest image that a commit of lower images moves: its filter is on it. The job itself has the active one, too. */
+function belowFilter(job: string, { chain }: Disk, { children }: BlockGraph): Image | undefined {
+  const below = children.get(namesOf(job).filter)?.map(({ node }) => node) ?? [];
+  return chain.find(({ node }) => below.includes(node));
+}
+
+/** By which name the header is to know what is below it, only the journal knew: it may be any name of that file. */
+function handoverIn(
+  kind: JobKind,
+  { disk, top, below }: { readonly disk: Disk; readonly top: Image | undefined; readonly below: Image | undefined },
+): Pick<Accepted, 'handover'> {
+  const above = kind === 'PULL' ? 0 : disk.chain.findIndex((image) => image === top) - 1;
+  const overlay = kind === 'PULL' || kind === 'COMMIT' ? disk.chain[above] : undefined;
+  const data = kind === 'PULL' ? overlay : below;
+  if (overlay === undefined || data === undefined) return {};
+  return { handover: { data: imageNode(data), overlay: imageNode(overlay), backingFile: below?.path ?? '' } };
+}
+
+/** A commit of the active image has its filter above it. */
+function kindOf({ type, id }: QemuJob, disk: Disk): JobKind | undefined {
+  switch (type) {
+    case 'mirror':
+      return 'COPY';
+    case 'stream':
+      return 'PULL';
+    case 'commit':
+      return disk.filters.includes(namesOf(id).filter) ? 'ACTIVE_COMMIT' : 'COMMIT';
+    default:
+      return undefined;
+  }
+}
+
+function destinationOf(
+  job: string,
+  kind: JobKind,
+  { disk, graph, base }: Pick<Site, 'disk' | 'graph'> & { readonly base: Disk['chain'][0] },
+): AcceptedDestination | undefined {
+  if (kind === 'PULL' || kind === 'COMMIT') return undefined;
+  const image = kind === 'COPY' ? graph.nodes.get(namesOf(job).node) : base;
+  const format = image && formatOf(image.format);
+  if (image === undefined || format === undefined || image.node === disk.chain[0]?.node) return undefined;
+  if (kind !== 'COPY') return { node: image.node, path: image.path, format, target: undefined };
+  const storage = graph.nodes.get(namesOf(job).file);
+  // Of one that is encrypted QEMU has a name that is made of its options.
+  const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
+  const encryption = image.encrypted ? encryptionOf(image.path) : undefined;
+  return { node: image.node, path, format, ...(encryption && { encryption }), target: targetOf(storage?.format, path) };
+}
+
+function targetOf(storage: string | undefined, path: string): Destination | undefined {
+  if (storage === 'file') return { kind: 'file', path };
+  return storage === 'host_device' ? { kind: 'block-device', path } : undefined;
+}

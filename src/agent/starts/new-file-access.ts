@@ -1,0 +1,54 @@
+/** Owner, mode and labels of a file that is made for QEMU: what the source has, and what only the VM's manager can give. */
+import { readFile } from 'node:fs/promises';
+import type { Image } from '../../core/disk/chain.ts';
+import { accessOfNew, type FileAccess, type FileUser, type NewFileAccess } from '../../core/plans/file-access.ts';
+import { knownSource } from '../files/known-file.ts';
+import { lstat } from '../host/disk-files.ts';
+import type { Site } from './site.ts';
+
+const MODE_BITS = 0o777n;
+
+export async function newFileAccess(path: string, source: Image, { identity, machine }: Site): Promise<NewFileAccess> {
+  const { facts } = identity;
+  const pid = facts?.process.pid;
+  const qemu = facts && { ...facts.owner, groups: await groupsOf(String(pid)) };
+  const sourceAccess = await accessOf(source, machine);
+  const access = accessOfNew({ path, source: source.path, sourceAccess, qemu, service: ourselves() });
+  const label = pid === undefined ? undefined : await labelOf(pid);
+  return { ...access, toSet: [...access.toSet, ...(label === undefined ? [] : [inWords(label, path, source.path)])] };
+}
+
+async function accessOf(source: Image, machine: Site['machine']): Promise<FileAccess | undefined> {
+  const known = await knownSource(source, machine);
+  const stats = known && (await lstat(known.path).catch(() => undefined));
+  // A device has an owner for devices.
+  if (stats?.isFile() !== true) return undefined;
+  return { uid: Number(stats.uid), gid: Number(stats.gid), mode: Number(stats.mode & MODE_BITS) };
+}
+
+function ourselves(): FileUser {
+  return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
+}
+
+async function groupsOf(pid: string): Promise<readonly number[]> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const groups = /^Groups:(.*)$/m.exec(status)?.[1] ?? '';
+  return groups.trim() === '' ? [] : groups.trim().split(/\s+/).map(Number);
+}
+
+export type Label = { readonly by: 'SELinux' | 'AppArmor'; readonly text: string };
+
+/** What confines a process beside its user; undefined: nothing, or /proc does not tell. */
+export async function labelOf(pid: number, proc = '/proc'): Promise<Label | undefined> {
+  const current = await readFile(`${proc}/${pid}/attr/current`, 'utf8').catch(() => '');
+  const text = current.replace(/[\0\n]+$/, '');
+  if (/^[^:\s]+:[^:\s]+:[^:\s]+/.test(text))
+    return text.includes(':unconfined_t:') ? undefined : { by: 'SELinux', text };
+  return text.endsWith(' (enforce)') ? { by: 'AppArmor', text } : undefined;
+}
+
+function inWords({ by, text }: Label, path: string, source: string): string {
+  return by === 'SELinux'
+    ? `SELinux confines QEMU (${text}): give ${path} the label of ${source} (chcon --reference)`
+    : `AppArmor confines QEMU (${text}): its profile has to allow ${path}, too`;
+}

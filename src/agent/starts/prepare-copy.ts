@@ -1,0 +1,111 @@
+/** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
+
+import { type Destination, keyNeeded, keyNeededBelow } from '../../core/destination.ts';
+import { onlyBelow } from '../../core/disk/chain.ts';
+import { asAccepted, judge } from '../../core/disk/judge.ts';
+import { copyUses } from '../../core/disk/uses.ts';
+import { fail } from '../../core/errors.ts';
+import type { Accepted } from '../../core/job/journal-entry.ts';
+import type { KnownFile } from '../../core/job/step.ts';
+import { nodesOf, planCopy } from '../../core/plans/copy.ts';
+import type { Backing, CopyDestination, CopySource } from '../../core/plans/copy-ends.ts';
+import { canCompare, canYank } from '../../core/qemu/features.ts';
+import type { CopySpec } from '../../core/rules/start-copy.ts';
+import { knownAs } from '../files/files.ts';
+import { foundByName } from '../files/found-by-name.ts';
+import { stat } from '../host/disk-files.ts';
+import { requireSecret } from '../qemu/secrets.ts';
+import { checkDestination } from './destination.ts';
+import { lookAtReused } from './reused.ts';
+import { sharedWriter } from './shared-writer.ts';
+import { acceptedAt, activeImage, refuseLongName, type Site } from './site.ts';
+
+export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted> {
+  const { graph, disk } = site;
+  const top = activeImage(site);
+  const backing = spec.options.shallow ? disk.chain[1] : undefined;
+  const { encryption } = spec;
+  const how = { topOnly: backing !== undefined, isEncrypted: encryption !== undefined };
+  judge(copyUses(disk.chain, { ...how, isNamed: false, sharedBy: undefined }), spec.accept);
+  if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
+  const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
+  const reused = how.topOnly ? await lookAtReused(path, destination, spec.options, site) : undefined;
+  const { backingName } = destination;
+  // Last, as it looks at all processes of the host.
+  const sharedBy = await sharedWriter(site);
+  const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined, sharedBy }), spec.accept);
+  const shared = sharedNode(destination.backing);
+  const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
+  // The header has clusters as the source's has, where it is qcow2, too.
+  const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
+  if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
+  const named = [...(await ownFiles(destination.backing)), ...(await foundByName(under, { machine: site.machine }))];
+  const accepted = await acceptedAt(site);
+  const { job } = accepted;
+  const source: CopySource = {
+    node: top.node,
+    virtualSizeBytes: top.virtualSizeBytes,
+    clusterSizeBytes,
+    extendedL2: top.extendedL2,
+    cacheDirect: disk.cacheDirect,
+    detectZeroes: disk.detectZeroes,
+    topOnly: how.topOnly,
+  };
+  const verify =
+    reused?.by === 'COMPARED' && backing !== undefined
+      ? { node: backing.node, path: backing.path, bytes: backing.virtualSizeBytes }
+      : undefined;
+  if (verify !== undefined && !canCompare(site.schema)) refuseComparison(site);
+  const toSet = [
+    ...lacks,
+    ...(encryption === undefined ? [] : [keyNeeded(path, encryption)]),
+    ...under.flatMap((image) => (image.encrypted ? [keyNeededBelow(path, image.path)] : [])),
+  ];
+  const { accept, ...losses } = asAccepted(lost);
+  const options = { ...spec.options, accept, basePath: backingName === undefined ? '' : (backing?.path ?? '') };
+  return {
+    ...accepted,
+    kind: 'COPY',
+    destination: {
+      node: job,
+      path,
+      format: destination.format,
+      ...(encryption && { encryption }),
+      target: targetOf(destination, spec.destination),
+    },
+    unused: {
+      afterSuccess: onlyBelow(graph, disk, top.node, shared === undefined ? [] : [shared]),
+      otherwise: nodesOf(job, destination),
+    },
+    committed: [],
+    ...(toSet.length === 0 ? {} : { toSet }),
+    ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
+    ...(reused && { reused }),
+    ...(named.length === 0 ? {} : { named }),
+    ...losses,
+    options,
+    plan: planCopy(job, source, { ...destination, ...(verify && { verify }) }, options),
+  };
+}
+
+function refuseComparison({ identity, machine }: Site): never {
+  const feature = 'driver quorum, by which verify_reused compares (some vendors leave it out)';
+  fail('QEMU_TOO_OLD', { version: identity.qemuVersion, domain: machine.name, feature, since: '2.0' });
+}
+
+/** What was asked for, as it was found: a device may have been named as a file, or by a link. */
+function targetOf({ storage }: CopyDestination, asked: Destination): Destination {
+  if (storage.driver === 'nbd') return asked;
+  return { kind: storage.driver === 'file' ? 'file' : 'block-device', path: storage.filename };
+}
+
+/** Of the chain that a destination has of its own: QEMU does not have them open yet. */
+async function ownFiles(backing: Backing | undefined): Promise<readonly KnownFile[]> {
+  if (backing?.is !== 'IMAGE') return [];
+  return [knownAs(backing.path, await stat(backing.path)), ...(await ownFiles(backing.below))];
+}
+
+/** The image of the source's chain on which the destination's ends: it stays. */
+function sharedNode(backing: Backing | undefined): string | undefined {
+  return backing?.is === 'IMAGE' ? sharedNode(backing.below) : backing?.node;
+}

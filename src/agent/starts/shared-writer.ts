@@ -1,0 +1,36 @@
+/** Who else may write to a disk's active image: what they write there the guest does not see once it has left it. */
+import { topDown } from '../../core/disk/chain.ts';
+import { processHaving, soughtAt } from '../host/open-files.ts';
+import { mayShareWrites } from '../qemu/device-type.ts';
+import { domainThatWrites, nodeWith } from '../qemu/graphs.ts';
+import { activeImage, type Site } from './site.ts';
+
+/** As a sentence goes on that begins with the image; undefined: nobody is known. */
+export async function sharedWriter(site: Site): Promise<string | undefined> {
+  const { disk, graph, graphs, machine, identity } = site;
+  const top = activeImage(site);
+  if (disk.sharesWrites && (await mayShareWrites(machine, disk.qdev)))
+    return 'may be written by others, as its device says (share-rw)';
+  // What else is in the file of a part has users of its own.
+  if (top.isPart) return undefined;
+  const sought = await soughtAt(top.path);
+  if (sought === undefined) return undefined;
+  const own = new Set(topDown(graph, top.node));
+  const others = new Map([...graph.nodes].filter(([node, { readOnly }]) => !readOnly && !own.has(node)));
+  const node = await nodeWith(sought.identity, { nodes: others });
+  if (node !== undefined) return by(`node ${node} of the same QEMU`);
+  const domain = await domainThatWrites(
+    sought,
+    graphs.filter(({ socketPath }) => socketPath !== machine.socketPath),
+  );
+  if (domain !== undefined) return by(domain);
+  // QEMU itself must be known among the processes, or it would be taken for another one. A device many have open.
+  const pid = identity.isItself ? identity.facts?.process.pid : undefined;
+  if (pid === undefined || !sought.identity.isFile) return undefined;
+  const who = await processHaving(sought, { besides: pid, toWrite: true });
+  return who && by(who);
+}
+
+function by(who: string): string {
+  return `may be written by ${who}`;
+}

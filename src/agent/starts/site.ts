@@ -1,0 +1,103 @@
+/** What a job's preparation may look at: one disk of one VM, and all that is around it. */
+import { randomBytes } from 'node:crypto';
+import type { BlockGraph, Disk, Image } from '../../core/disk/chain.ts';
+import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../../core/disk/image-header.ts';
+import { fail } from '../../core/errors.ts';
+import type { Accepted } from '../../core/job/journal-entry.ts';
+import { OWNER_DIGITS } from '../../core/job/names.ts';
+import type { Schema } from '../../core/qemu/features.ts';
+import { knownSource } from '../files/known-file.ts';
+import type { Allowed } from '../files/place.ts';
+import { deviceTypeOf } from '../qemu/device-type.ts';
+import type { DomainGraph } from '../qemu/graphs.ts';
+import type { Identity } from '../qemu/identity.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+
+export interface Site {
+  readonly host: string;
+  /** Whose new jobs are, as `ownerOf` reads it in their ids. */
+  readonly owner: string;
+  readonly machine: VirtualMachine;
+  readonly identity: Identity;
+  /** Undefined for a QEMU that does not tell. */
+  readonly schema: Schema | undefined;
+  readonly graph: BlockGraph;
+  readonly disk: Disk;
+  /** Of all domains: what they hold is no destination. */
+  readonly graphs: readonly DomainGraph[];
+  readonly allowed: Allowed;
+}
+
+/** Two digits each; the first of the sixteen are the owner's. */
+const OWN_BYTES = (16 - OWNER_DIGITS) / 2;
+
+const NVME_FAULT = 'QEMU can crash when a busy NVMe disk pivots while the guest runs (seen with QEMU 7.2)';
+
+/** The active image. Throws for a disk that no job can be started on. */
+export function activeImage({ machine, disk }: Site): Image {
+  const [top] = disk.chain;
+  if (top === undefined) fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
+  return top;
+}
+
+/** Throws for a name for which there is no room in the header that is to have it: QEMU would only say so at the end. */
+export function refuseLongName(
+  name: string,
+  { path, clusterSizeBytes }: Pick<Image, 'path' | 'clusterSizeBytes'>,
+): void {
+  const maximum = longestBackingFile(clusterSizeBytes ?? DEFAULT_CLUSTER_BYTES);
+  const bytes = bytesOf(name);
+  if (bytes > maximum) fail('NAME_TOO_LONG', { name, bytes, path, maximum });
+}
+
+/** As the journal names an image. */
+export function imageNode({ node, path, format }: Image): { node: string; path: string; format: string } {
+  return { node, path, format };
+}
+
+/** What the first entry of a job says of where it is. */
+type AcceptedAt = Pick<
+  Accepted,
+  | 'entry'
+  | 'version'
+  | 'job'
+  | 'host'
+  | 'domain'
+  | 'domainUuid'
+  | 'process'
+  | 'disk'
+  | 'qdev'
+  | 'source'
+  | 'sourceFile'
+  | 'pauseGuestBecause'
+>;
+
+/** For a new job. Throws for a disk that no job can be started on. */
+export async function acceptedAt(site: Site): Promise<AcceptedAt> {
+  activeImage(site);
+  return await describeSite(`bj${site.owner}${randomBytes(OWN_BYTES).toString('hex')}`, site);
+}
+
+/** For a job that may be there already. */
+export async function describeSite(
+  job: string,
+  { host, machine, identity, disk }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
+): Promise<AcceptedAt> {
+  const active = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
+  const deviceType = await deviceTypeOf(machine, disk.qdev);
+  const sourceFile = await knownSource(active, machine);
+  return {
+    entry: 'accepted',
+    version: 2,
+    job,
+    host,
+    domain: machine.name,
+    domainUuid: identity.uuid,
+    process: identity.facts?.process,
+    disk: disk.id,
+    qdev: disk.qdev,
+    source: imageNode(active),
+    ...(sourceFile && { sourceFile }),
+    pauseGuestBecause: deviceType?.startsWith('nvme') === true ? NVME_FAULT : undefined,
+  };
+}

@@ -1,0 +1,161 @@
+/** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
+import type { Call, PlannedJob } from '../../core/block-jobs.ts';
+import { findDisk } from '../../core/disk/chain.ts';
+import { type Failure, fail, failure } from '../../core/errors.ts';
+import { writtenBy } from '../../core/job/job-facts.ts';
+import type { Accepted } from '../../core/job/journal-entry.ts';
+import type { JobKind } from '../../core/job-options.ts';
+import type { StartRequest } from '../../core/requests.ts';
+import { may, mayRead, mustOperate } from '../../core/rights.ts';
+import { fileKey } from '../files/files.ts';
+import type { Allowed } from '../files/place.ts';
+import { usedFiles } from '../host/used-files.ts';
+import type { JobTable } from '../job/job-table.ts';
+import { refuseManaged } from '../job/managed.ts';
+import { refuseMigrating } from '../job/migration.ts';
+import type { Owners } from '../job/whose-jobs.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import { graphsOf } from '../qemu/graphs.ts';
+import type { Identity } from '../qemu/identity.ts';
+import { Schemas } from '../qemu/schemas.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import { refuseBusyDisk } from './busy.ts';
+import { etagOf, plannedJob } from './planned-job.ts';
+import { prepare, type StartSpec } from './prepare.ts';
+import { type Reservation, Reservations } from './reservations.ts';
+import type { Site } from './site.ts';
+import { writerOf } from './writer-of.ts';
+
+export interface StartsOptions {
+  readonly host: string;
+  readonly owners: Owners;
+  readonly machines: VirtualMachines;
+  readonly jobs: JobTable;
+  readonly allowed: Allowed;
+  /** On VMs of libvirt, too. */
+  readonly allowManaged: boolean;
+  /** Asked before a start changes anything: rejects where this host is not to do so. Undefined: all here is ours. */
+  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
+}
+
+export interface Start {
+  readonly rpc: string;
+  readonly request: StartRequest;
+  readonly spec: StartSpec;
+}
+
+/** What QEMU must be able to do. */
+const KINDS = { copy: 'COPY', pull: 'PULL', commit: 'COMMIT' } as const satisfies Record<StartSpec['does'], JobKind>;
+
+export class Starts {
+  readonly #options: StartsOptions;
+  readonly #schemas = new Schemas();
+  readonly #reservations = new Reservations();
+
+  constructor(options: StartsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when QEMU has accepted the job, or it was refused or given up (`log.neverRan`). Whoever waits may leave: the
+   * start goes on to its end all the same.
+   */
+  async start(start: Start, call: Call): Promise<JobLog> {
+    const { jobs, mayChange } = this.#options;
+    const { rpc, request } = start;
+    const { signal } = call;
+    // A start that is repeated is known by its id alone: its VM may be gone by now, or another host's.
+    const log = await jobs.requests.once({ rpc, request, call }, async (mark) => {
+      const machine = this.#machineOf(request, call);
+      await mayChange?.(machine, call);
+      return await machine.asking(async (identity) => {
+        using taken = this.#reservations.open();
+        const accepted = await this.#accept(start, { machine, identity, taken }, call);
+        if (request.planEtag !== '' && request.planEtag !== etagOf(accepted)) {
+          fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
+        }
+        return await jobs.begin(accepted, mark);
+      });
+    });
+    // Also of what was asked for before: it may not be the caller's any more.
+    mustOperate(call, log.job.accepted.domain, unknownDomain(request));
+    await log.started(signal);
+    signal.throwIfAborted();
+    if (log.refused) await jobs.left(log);
+    return log;
+  }
+
+  /** What `start` would do now. Throws all that `start` would; changes nothing. */
+  async plan(start: Start, call: Call): Promise<PlannedJob> {
+    const { request } = start;
+    const machine = this.#machineOf(request, call);
+    return await machine.asking(async (identity) => {
+      using taken = this.#reservations.open();
+      return plannedJob(await this.#accept(start, { machine, identity, taken }, call), request);
+    });
+  }
+
+  #machineOf(request: StartRequest, call: Call): VirtualMachine {
+    const machine = this.#options.machines.get(request.disk.domain, call);
+    mustOperate(call, machine.name, unknownDomain(request));
+    return machine;
+  }
+
+  async #accept({ request, spec }: Start, at: StartingAt, call: Call): Promise<Accepted> {
+    const site = await this.#survey({ request, spec }, at, call);
+    const accepted = await prepare(spec, site);
+    await this.#reserveFile(accepted, at.taken, call);
+    // What was found at the beginning may have another name by now, or another QEMU its socket.
+    mustOperate(call, accepted.domain, unknownDomain(request));
+    mustOperate(call, at.machine.name, unknownDomain(request));
+    return { ...accepted, uses: await usedFiles(accepted, site.disk) };
+  }
+
+  async #survey(
+    { request, spec }: Pick<Start, 'request' | 'spec'>,
+    { machine, identity, taken }: StartingAt,
+    call: Call,
+  ): Promise<Site> {
+    const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
+    const { domain, disk: address } = request.disk;
+    await refuseMigrating(machine);
+    const schema = await this.#schemas.require(KINDS[spec.does], machine, identity);
+    const graph = await machine.graph();
+    const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
+    if (!allowManaged) await refuseManaged(machine, graph);
+    refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
+    jobs.refuseMore();
+    // From here to the journal's first entry the disk is taken, though no job says so yet.
+    if (!taken.take(`${machine.socketPath} ${disk.qdev}`)) {
+      fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id });
+    }
+    const all = await graphsOf(machines);
+    const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
+    return { host, owner: owners.own, machine, identity, schema, graph, disk, graphs, allowed };
+  }
+
+  /** Throws DESTINATION_IN_USE for a file that a job writes, or will when it has been prepared. */
+  async #reserveFile(accepted: Accepted, taken: Reservation, call: Call): Promise<void> {
+    const path = writtenBy(accepted);
+    if (path === undefined) return;
+    const user = await writerOf(path, this.#options.jobs.known.active);
+    const by = user && (mayRead(call, user.job) ? `job ${user.job.accepted.job}` : 'another job');
+    if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
+    const names = new Set([path, await fileKey(path)]);
+    if (![...names].every((name) => taken.take(name))) {
+      fail('DESTINATION_IN_USE', { path, by: 'another job that is being started' });
+    }
+  }
+}
+
+/** Where a start is being prepared, and what it has taken so far. */
+interface StartingAt {
+  readonly machine: VirtualMachine;
+  readonly identity: Identity;
+  readonly taken: Reservation;
+}
+
+function unknownDomain({ disk: { domain } }: StartRequest): Failure {
+  return failure('DOMAIN_NOT_FOUND', { domain });
+}

@@ -1,0 +1,45 @@
+/** A job as its callers see it: all but how it is done. A gateway knows no more of it than they. */
+import type { Destination, Encryption } from '../destination.ts';
+import type { ImageFormat } from '../job-options.ts';
+import type { Job } from './job.ts';
+import type { Accepted } from './journal-entry.ts';
+import type { Progress } from './progress.ts';
+
+type AcceptedFacts = Pick<Accepted, 'job' | 'kind' | 'host' | 'domain' | 'domainUuid' | 'disk' | 'options'>;
+
+/** What was accepted, or what a plan would have accepted. Each `Accepted` is one. */
+export interface PublicAccepted extends AcceptedFacts {
+  readonly source: { readonly path: string };
+  readonly destination:
+    | {
+        readonly target: Destination | undefined;
+        readonly format: ImageFormat;
+        readonly encryption?: Encryption;
+      }
+    | undefined;
+}
+
+type JobFacts = Pick<
+  Job,
+  | 'requestId'
+  | 'state'
+  | 'revision'
+  | 'createTime'
+  | 'readyTime'
+  | 'endTime'
+  | 'pauseReason'
+  | 'bandwidthBytesPerSecond'
+  | 'failure'
+  | 'outcome'
+>;
+
+/** Each `Job` is one. */
+export interface PublicJob extends JobFacts {
+  readonly accepted: PublicAccepted;
+}
+
+/** A job and how far it is. */
+export interface JobView {
+  readonly job: PublicJob;
+  readonly progress: Progress | undefined;
+}

@@ -1,0 +1,234 @@
+/** A job is the fold of its journal: each entry changes it a little, through the one table of transitions. */
+import type { Failure } from '../errors.ts';
+import type { Accepted, Concluded, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
+import { type Outcome, outcomeNow } from './outcome.ts';
+import type { KnownFile, MadeFile } from './step.ts';
+import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
+
+export type { JobState } from './transitions.ts';
+
+/** The step that syncs what a copy or an active commit has written. */
+export const SYNC_STEP = 'sync-destination';
+
+/** A step of the plan, as far as it went. */
+export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
+
+export interface Job {
+  readonly accepted: Accepted;
+  /** Of the call that started it; '' for none. */
+  readonly requestId: string;
+  readonly state: JobState;
+  readonly revision: number;
+  readonly createTime: string;
+  /** When it was begun, READY, and over, by the clock of the state folder. Undefined: not yet, or an older journal. */
+  readonly beganMs?: number | undefined;
+  readonly readyMs?: number | undefined;
+  readonly endedMs?: number | undefined;
+  readonly readyTime?: string | undefined;
+  readonly readyRevision?: number | undefined;
+  /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
+  readonly followed: { readonly at: string; readonly revision: number } | undefined;
+  /** So seen since its end was asked for. */
+  readonly followedSinceAsked: boolean;
+  readonly endTime?: string | undefined;
+  readonly pauseReason?: PauseReason | undefined;
+  /** The limit as QEMU has it; 0: none. */
+  readonly bandwidthBytesPerSecond: number;
+  /** What was asked for and is not done yet. */
+  readonly wantsPaused?: boolean | undefined;
+  readonly wantsBandwidth?: number | undefined;
+  readonly steps: ReadonlyMap<string, StepState>;
+  readonly madeFile?: MadeFile | undefined;
+  /** What is written, as QEMU has it open. Undefined: no file of this host, or not known, as in older journals. */
+  readonly destinationFile?: KnownFile | undefined;
+  /** What was asked for while the job runs; undefined: go on. */
+  readonly intent?: Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>;
+  /** A pivot was asked for, whatever was asked since: QEMU may have done it at any moment from then on. */
+  readonly pivotRequested: boolean;
+  /** The guest is stopped, or about to be, by us. */
+  readonly guestHeld: boolean;
+  /** How much of a pull, or of a commit of lower images, is known to be on stable storage. */
+  readonly flushed?: Flushed | undefined;
+  /** Why the rest is not. */
+  readonly flushFailure?: Failure | undefined;
+  /** Why what a copy or an active commit has written is not known to be on stable storage, at its name. */
+  readonly syncFailure?: Failure | undefined;
+  readonly concluded: (Concluded & { readonly time: string }) | undefined;
+  /** What is left to be done for it in QEMU is not waited for. */
+  readonly giveUpRequested: boolean;
+  readonly failure?: Failure | undefined;
+  readonly outcome: Outcome;
+}
+
+const ENDED: ReadonlySet<JobState> = new Set(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED']);
+
+export function hasEnded({ state }: Pick<Job, 'state'>): boolean {
+  return ENDED.has(state);
+}
+
+/** A journal that tells an impossible story: damaged, or written by a bug. */
+export class IllegalTransition extends Error {
+  override readonly name = 'IllegalTransition';
+}
+
+/** The job as it is after its first entry. */
+export function begin(entry: JournalEntry): Job {
+  if (entry.entry !== 'accepted' || (entry.revision !== 1 && entry.recovered === undefined)) {
+    throw new IllegalTransition(
+      `a journal begins with revision 1, accepted; not with ${entry.revision}, ${entry.entry}`,
+    );
+  }
+  // Read from a file, it may be any: an older or a newer service wrote it.
+  const version: number = entry.version;
+  if (version !== 2) throw new IllegalTransition(`a journal of version ${version}, not 2`);
+  const job: Omit<Job, 'outcome'> = {
+    accepted: entry,
+    requestId: entry.request?.id ?? '',
+    state: 'STARTING',
+    revision: entry.revision,
+    createTime: entry.time,
+    beganMs: entry.clock?.ms,
+    followed: undefined,
+    followedSinceAsked: false,
+    bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
+    steps: new Map(),
+    destinationFile: entry.destination?.file,
+    pivotRequested: false,
+    guestHeld: false,
+    concluded: undefined,
+    giveUpRequested: false,
+  };
+  return { ...job, outcome: outcomeNow(job, entry.time) };
+}
+
+/** May this be written now? The one question that decides every race between a caller and QEMU. */
+export function allows(job: Job, entry: EntryBody): boolean {
+  if (!ALLOWED[entry.entry].includes(job.state)) return false;
+  if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
+  // Of what has not begun nobody has seen an end: it is taken back, or given up.
+  if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
+  return !(job.concluded !== undefined && isRequest(entry));
+}
+
+function isRequest(entry: EntryBody): boolean {
+  return entry.entry === 'concluded' || entry.entry.endsWith('-requested');
+}
+
+/** The job after one more entry. */
+export function advance(job: Job, entry: JournalEntry): Job {
+  if (entry.revision !== job.revision + 1) {
+    throw new IllegalTransition(`revision ${entry.revision} follows ${job.revision}`);
+  }
+  if (!allows(job, entry)) throw new IllegalTransition(`${entry.entry} while ${job.state}`);
+  const next: Job = {
+    ...job,
+    ...changes(job, entry),
+    state: stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested'),
+    revision: entry.revision,
+  };
+  if (entry.entry === 'ended') return { ...next, outcome: entry.outcome };
+  return { ...next, outcome: outcomeNow(next, entry.time) };
+}
+
+const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };
+
+function changes(job: Job, entry: JournalEntry): Partial<Job> {
+  switch (entry.entry) {
+    case 'step-started':
+      return { steps: withStep(job, entry.step, 'STARTED') };
+    case 'step-done':
+      return {
+        steps: withStep(job, entry.step, 'DONE'),
+        madeFile: entry.made ?? job.madeFile,
+        destinationFile: entry.proved ?? job.destinationFile,
+      };
+    case 'step-refused':
+      return {
+        steps: withStep(job, entry.step, 'REFUSED'),
+        failure: startFailure(job, entry.failure),
+        syncFailure: entry.step === SYNC_STEP ? entry.failure : job.syncFailure,
+      };
+    case 'step-unknown':
+      return { steps: withStep(job, entry.step, 'UNKNOWN'), failure: startFailure(job, entry.failure) };
+    case 'undo-done':
+      return { steps: withStep(job, entry.step, 'UNDONE') };
+    case 'undo-failed':
+      return { steps: withStep(job, entry.step, 'UNDO_FAILED') };
+    // The answer to a step was lost, and yet QEMU runs the job: then nothing failed.
+    case 'running':
+      return { failure: undefined };
+    case 'ready':
+      return {
+        readyTime: entry.time,
+        readyMs: entry.clock?.ms,
+        readyRevision: entry.revision,
+        pauseReason: undefined,
+        ...followed(job, entry),
+      };
+    case 'followed':
+      return followed(job, entry);
+    case 'paused':
+      return { pauseReason: entry.reason, wantsPaused: undefined };
+    case 'resumed':
+      return { pauseReason: undefined, wantsPaused: undefined };
+    case 'pause-requested':
+      return { wantsPaused: true };
+    case 'resume-requested':
+      return { wantsPaused: false };
+    case 'speed-requested':
+      return { wantsBandwidth: entry.bandwidthBytesPerSecond };
+    case 'speed':
+      return { bandwidthBytesPerSecond: entry.bandwidthBytesPerSecond, wantsBandwidth: undefined };
+    case 'pivot-requested':
+    case 'cancel-requested':
+    case 'finish-requested':
+      return {
+        intent: entry,
+        followedSinceAsked: false,
+        // A job that is to end is not to be paused before.
+        wantsPaused: job.wantsPaused === true ? undefined : job.wantsPaused,
+        pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
+      };
+    case 'guest-held':
+      return { guestHeld: true };
+    case 'guest-released':
+      return { guestHeld: false };
+    case 'change-refused':
+      return entry.change === 'SPEED' ? { wantsBandwidth: undefined } : { wantsPaused: undefined };
+    case 'flushed':
+      return { flushed: entry.what };
+    case 'flush-failed':
+      return { flushFailure: entry.failure };
+    case 'give-up-requested':
+      return { giveUpRequested: true };
+    case 'concluded':
+      return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
+    case 'refused':
+    case 'ended':
+      return { failure: entry.failure, endTime: entry.time, endedMs: entry.clock?.ms, ...NOTHING_WANTED };
+    case 'undo-started':
+      return { failure: startFailure(job, entry.failure) };
+    case 'accepted':
+    case 'asked-again':
+      return {};
+  }
+}
+
+function followed({ intent }: Job, { seenAt, revision }: { readonly seenAt: string; readonly revision: number }) {
+  return { followed: { at: seenAt, revision }, followedSinceAsked: intent !== undefined };
+}
+
+/** A step that fails at the start fails the job; one that fails in the clean-up leaves something over. */
+function startFailure(job: Job, why: Failure): Failure | undefined {
+  return job.failure ?? (job.state === 'STARTING' ? why : undefined);
+}
+
+function withStep(job: Job, step: string, state: StepState): ReadonlyMap<string, StepState> {
+  return new Map(job.steps).set(step, state);
+}
+
+/** The job that a whole journal tells. */
+export function fold(entries: readonly [JournalEntry, ...JournalEntry[]]): Job {
+  const [first, ...rest] = entries;
+  return rest.reduce(advance, begin(first));
+}

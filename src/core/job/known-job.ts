@@ -1,0 +1,75 @@
+/**
+ * What is known of every job at any moment, also of one that ended long ago and whose journal is read only when somebody asks
+ * for it: what decides about disks and files, and what lists are filtered and ordered by. Each `Job` is one.
+ */
+
+import type { JobOptions } from '../job-options.ts';
+import type { Job, StepState } from './job.ts';
+import type { Accepted, Concluded } from './journal-entry.ts';
+import type { Outcome, SafeFile } from './outcome.ts';
+
+type KnownAccepted = Pick<
+  Accepted,
+  'job' | 'kind' | 'domain' | 'domainUuid' | 'process' | 'disk' | 'qdev' | 'committed' | 'sourceFile' | 'uses'
+> & {
+  readonly source: { readonly path: string };
+  readonly destination: { readonly path: string } | undefined;
+  readonly options: Pick<JobOptions, 'basePath' | 'topPath'>;
+};
+
+export interface KnownJob
+  extends Pick<
+    Job,
+    'state' | 'createTime' | 'endTime' | 'beganMs' | 'endedMs' | 'guestHeld' | 'pivotRequested' | 'madeFile'
+  > {
+  readonly accepted: KnownAccepted;
+  /** Those that could not be taken back, at least. */
+  readonly steps: ReadonlyMap<string, StepState>;
+  readonly concluded: Pick<Concluded, 'how' | 'devicePath'> | undefined;
+  readonly outcome: Pick<Outcome, 'guestWritesTo' | 'destinationContent' | 'destinationRemoved'> & {
+    readonly safeToDelete: readonly Pick<SafeFile, 'path'>[];
+  };
+}
+
+const NO_STEPS: KnownJob['steps'] = new Map();
+
+/** All the rest of the job is let go of. */
+export function knownOf(job: Job): KnownJob {
+  const { state, createTime, endTime, beganMs, endedMs, guestHeld, pivotRequested, madeFile, concluded } = job;
+  const { accepted, outcome } = job;
+  const { sourceFile, uses, destination } = accepted;
+  const left = [...job.steps].filter(([, step]) => step === 'UNDO_FAILED');
+  return {
+    accepted: {
+      job: accepted.job,
+      kind: accepted.kind,
+      domain: accepted.domain,
+      domainUuid: accepted.domainUuid,
+      process: accepted.process,
+      disk: accepted.disk,
+      qdev: accepted.qdev,
+      committed: accepted.committed,
+      ...(sourceFile && { sourceFile }),
+      ...(uses && { uses }),
+      source: { path: accepted.source.path },
+      destination: destination && { path: destination.path },
+      options: { basePath: accepted.options.basePath, topPath: accepted.options.topPath },
+    },
+    state,
+    createTime,
+    endTime,
+    beganMs,
+    endedMs,
+    guestHeld,
+    pivotRequested,
+    madeFile,
+    steps: left.length === 0 ? NO_STEPS : new Map(left),
+    concluded: concluded && { how: concluded.how, devicePath: concluded.devicePath },
+    outcome: {
+      guestWritesTo: outcome.guestWritesTo,
+      destinationContent: outcome.destinationContent,
+      destinationRemoved: outcome.destinationRemoved,
+      safeToDelete: outcome.safeToDelete.map(({ path }) => ({ path })),
+    },
+  };
+}

@@ -1,0 +1,79 @@
+/** What a QEMU still holds of jobs that are over, and why it cannot be taken away now. Pure; files are the agent's. */
+import { type BlockGraph, topDown } from '../disk/chain.ts';
+import type { QemuJob } from '../qemu/replies.ts';
+import { hasEnded } from './job.ts';
+import type { KnownJob } from './known-job.ts';
+
+export interface QemuLeftover {
+  readonly kind: 'NODE' | 'QEMU_JOB';
+  readonly name: string;
+  /** The job that made it. */
+  readonly job: string;
+  readonly text: string;
+  /** '' for nothing. */
+  readonly blockedBy: string;
+}
+
+/** What is known of jobs. */
+export interface KnownJobs {
+  readonly of: (job: string) => KnownJob | undefined;
+  /** It is ours to clean up: what another service drives leaves nothing over here. */
+  readonly isOurs: (job: string) => boolean;
+}
+
+/**
+ * Each node before those it uses, so that they can be taken away in this order. A job that goes on leaves nothing over; one
+ * that was given up while its QEMU was silent may run there still, and is to be cancelled.
+ */
+export function leftoversIn(
+  graph: BlockGraph,
+  jobs: readonly QemuJob[],
+  { of: jobOf, isOurs }: KnownJobs,
+): readonly QemuLeftover[] {
+  const ours = (name: string) => {
+    const job = /^bj[0-9a-f]{16}(?=-|$)/.exec(name)?.[0];
+    if (job === undefined || !isOurs(job)) return undefined;
+    const known = jobOf(job);
+    return known === undefined || hasEnded(known) ? job : undefined;
+  };
+  const isGivenUp = (job: string) => jobOf(job)?.concluded?.how === 'GIVEN_UP';
+  const kept = jobs.flatMap(({ id, status }): QemuLeftover[] => {
+    const job = ours(id);
+    if (job === undefined) return [];
+    const isFree = status === 'concluded' || isGivenUp(job);
+    const blockedBy = isFree ? '' : `it is ${status}; wait until it has concluded`;
+    return [{ kind: 'QEMU_JOB', name: id, job, text: 'QEMU keeps this job, and nobody looks after it', blockedBy }];
+  });
+  const used = usedIn(graph);
+  const candidates = [...graph.nodes.keys()].filter((node) => ours(node) !== undefined && !used.has(node));
+  const order = [
+    ...new Set(
+      candidates
+        .toReversed()
+        .flatMap((node) => topDown(graph, node))
+        .toReversed(),
+    ),
+  ].toReversed();
+  const nodes = order
+    .filter((node) => candidates.includes(node))
+    .map((node): QemuLeftover => {
+      const user = [...graph.children].find(
+        ([parent, below]) => !candidates.includes(parent) && below.some((child) => child.node === node),
+      );
+      const text = 'a node that a job opened, and that no disk and no job uses';
+      return {
+        kind: 'NODE',
+        name: node,
+        job: ours(node) ?? '',
+        text,
+        blockedBy: user ? `node ${user[0]} uses it` : '',
+      };
+    });
+  return [...kept, ...nodes];
+}
+
+/** All that a disk or a job of QEMU needs. */
+function usedIn(graph: BlockGraph): ReadonlySet<string> {
+  const disks = graph.disks.flatMap(({ filters, chain }) => [...filters, ...chain.map(({ node }) => node)]);
+  return new Set([...disks, ...[...graph.jobNodes.values()].flat()].flatMap((node) => topDown(graph, node)));
+}

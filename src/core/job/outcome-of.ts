@@ -1,0 +1,133 @@
+/** What is true on disk at the end of a job, and how that is known. */
+
+import type { Loss } from '../disk/judge.ts';
+import { handoverOf } from './handover-of.ts';
+import type { Job } from './job.ts';
+import { isWithoutQemu } from './job-facts.ts';
+import type { Concluded } from './journal-entry.ts';
+import type { Evidence, Outcome } from './outcome.ts';
+import { hasSucceeded, isUnsynced } from './proof.ts';
+import { restsOnWord, reusedInWords } from './reuse.ts';
+
+const LEFT =
+  'the running guest has left it; before deleting it, name the new image wherever this VM is started from, ' +
+  'and make sure that no other disk or snapshot uses it';
+const COMMITTED =
+  'its data is in the image below now, and it shows no moment of the disk any more; before deleting it, make sure ' +
+  'that no other disk or snapshot uses it';
+
+/** The outcome of a job that QEMU has concluded, or that was seen to be gone. */
+export function outcomeOf(job: Job, concluded: Concluded, revision: number): Outcome {
+  const { source, destination, committed, losses = [] } = job.accepted;
+  const known = {
+    guestWritesTo: concluded.devicePath,
+    ...(job.concluded && { guestAsOf: job.concluded.time }),
+    destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
+    evidence: [...evidenceOf(job, concluded, revision), ...takenOver(job), ...losses.map(inEvidence)],
+    asOf: undefined,
+  };
+  const left = committed
+    .filter(({ path }) => path !== source.path && job.steps.get(`delete-${path}`) !== 'DONE')
+    .map(({ path }) => ({ path, warning: warningOf(COMMITTED, path, job) }));
+
+  if (destination === undefined) {
+    return { ...known, destinationContent: undefined, safeToDelete: hasSucceeded(job) ? left : [] };
+  }
+  const unknown = { ...known, destinationContent: 'UNKNOWN', safeToDelete: [] } as const;
+  // A failure that moved the guest all the same: neither side is to be touched before a person has looked.
+  if (concluded.deviceOn === 'DESTINATION' && concluded.qemuError !== undefined) return unknown;
+  if (isUnsynced(job)) return unknown;
+  if (concluded.deviceOn === 'DESTINATION') {
+    const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
+    // Nobody deletes the only right disk because somebody was mistaken about the other one.
+    const isKept = isDeleted || restsOnWord(job) !== undefined;
+    const top = isKept ? [] : [{ path: source.path, warning: warningOf(LEFT, source.path, job) }];
+    return { ...known, destinationContent: 'COMPLETE', safeToDelete: [...top, ...left] };
+  }
+  // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
+  if (concluded.how !== 'CONCLUDED') return unknown;
+  if (concluded.qemuError === undefined) {
+    // Another client may have ended it before we asked to: it has what the guest wrote for as long as it was seen to
+    // follow, or, never seen so, what was there when the job began.
+    const asOf = job.followed?.at ?? (job.accepted.recovered ? undefined : job.createTime);
+    if (asOf === undefined) return unknown;
+    const evidence = [...followingOf(job), ...known.evidence];
+    return { ...known, destinationContent: 'COMPLETE', asOf, evidence, safeToDelete: [] };
+  }
+  const rubbish = { path: destination.path, warning: 'an incomplete copy that this job made' };
+  const isOurs = job.madeFile?.created === true && !known.destinationRemoved && concluded.deviceOn === 'SOURCE';
+  return {
+    ...known,
+    destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
+    safeToDelete: isOurs ? [rubbish] : [],
+  };
+}
+
+/** What was at the destination before, and is a part of the copy. */
+function takenOver(job: Job): readonly Evidence[] {
+  const text = reusedInWords(job);
+  return text === undefined ? [] : [{ source: 'JOURNAL', text, revision: 1 }];
+}
+
+function warningOf(warning: string, path: string, { accepted: { losses = [] } }: Job): string {
+  return [warning, ...losses.filter((loss) => loss.path === path).map(({ text }) => `it ${text}`)].join('; ');
+}
+
+function inEvidence({ accept, path, text }: Loss): Evidence {
+  return { source: 'JOURNAL', text: `${accept} was accepted: ${path} ${text}`, revision: 1 };
+}
+
+function followingOf({ followed }: Job): readonly Evidence[] {
+  if (followed === undefined) return [];
+  return [{ source: 'QEMU_JOB', text: 'QEMU said READY, the copy followed the guest', revision: followed.revision }];
+}
+
+function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly Evidence[] {
+  const ended = {
+    CONCLUDED:
+      concluded.qemuError === undefined
+        ? 'QEMU concluded the job without error'
+        : `QEMU concluded the job: ${concluded.qemuError}`,
+    VANISHED: 'the job was gone from QEMU before its result was read',
+    QEMU_ENDED: 'the QEMU process that ran the job has ended',
+    GIVEN_UP: 'the QEMU that may run the job still could not be asked when it was given up',
+  }[concluded.how];
+  // QEMU keeps no result of a pull: the chain is the result.
+  const isInChain = job.accepted.kind === 'PULL' && concluded.how === 'CONCLUDED' && concluded.qemuError === undefined;
+  const device =
+    concluded.devicePath === undefined
+      ? `no device ${job.accepted.disk} was there to look at`
+      : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
+  const header = headerEvidence(job, concluded, revision);
+  const isThere = job.steps.get('remove-destination') !== 'DONE';
+  const toSet = (isThere ? (job.accepted.toSet ?? []) : []).map(
+    (text) => ({ source: 'JOURNAL', text, revision: 1 }) as const,
+  );
+  if (isInChain) {
+    const chain = 'what was to be pulled is no longer below the active image';
+    return [
+      { source: 'QEMU_GRAPH', text: chain, revision },
+      { source: 'QEMU_GRAPH', text: device, revision },
+      ...header,
+    ];
+  }
+  return [
+    { source: isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
+    { source: 'QEMU_GRAPH', text: device, revision },
+    ...header,
+    ...toSet,
+  ];
+}
+
+/** What decides of a pull, or of a commit of lower images. */
+function headerEvidence(job: Job, { header }: Concluded, revision: number): readonly Evidence[] {
+  const handover = handoverOf(job.accepted);
+  if (header === undefined || handover === undefined) return [];
+  const { overlay, backingFile } = handover;
+  const named = header.is === 'OLD' ? header.backingFile : backingFile;
+  const text =
+    header.is === 'UNKNOWN'
+      ? `the header of ${overlay.path} is not proved to be on disk: ${header.why}`
+      : `the header of ${overlay.path}, read back from disk, names ${named === '' ? 'no backing image' : named}`;
+  return [{ source: 'FILE_SYSTEM', text, revision }];
+}

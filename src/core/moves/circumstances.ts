@@ -1,0 +1,141 @@
+/** What a memory of a job says at a moment. */
+import type { Job } from '../job/job.ts';
+import { isForced, isOverNetwork } from '../job/job-facts.ts';
+import { FORCE_AGAIN_MS, type Memory } from './memory.ts';
+import type { Asked, Asking, Circumstance, Refused } from './moves.ts';
+import { underWayMs } from './pace.ts';
+
+/** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
+const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
+/** A guest's own time-out for its disk is 30 seconds and more. */
+export const HOLD_LIMIT_MS = 5000;
+/** A hold ends by itself at its limit, and QEMU answers at once: after so long it waits for storage that hangs. */
+const HANGS_AFTER_MS = HOLD_LIMIT_MS + 1000;
+/** What `stop` may have to wait for, so that there is time for the pivot. */
+const UNDER_WAY_LIMIT_MS = HOLD_LIMIT_MS / 2;
+/** A QEMU that hangs on its storage may come back in less; whoever asks for force does not want to wait for ever. */
+const GIVE_UP_MS = 30_000;
+/** QEMU drains its disks in less. */
+const PAUSE_LASTS_MS = 200;
+/** What QEMU refuses for longer it has not refused because of a race. */
+const REFUSES_MS = 2000;
+/** Then it is asked for again so much later: QEMU may refuse it while it drains its disks for a server that hangs. */
+const REFUSED_AGAIN_MS = 5000;
+/** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
+const LOOK_AGAIN_MS = {
+  STARTING: 20,
+  PIVOTING: 500,
+  CANCELLING: 500,
+  held: 10,
+  migrates: 500,
+  pace: 250,
+  network: 2000,
+};
+
+/** Of QEMU, over the present connection, and of its connection to the destination: heard, not asked. */
+export interface Heard {
+  /** For how long it has answered nothing that it was asked. */
+  readonly silentMs: number;
+  /** It has told that the job is under way, and of no end since. */
+  readonly isUnderWay: boolean;
+  readonly connectionBroken: boolean;
+}
+
+export const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
+
+/** Whether QEMU has not said these words before. */
+export function isNews({ refusals }: Memory, asking: Asking, words: string): boolean {
+  return refusals.get(asking)?.words !== words;
+}
+
+/** When a memory is asked. */
+export interface Moment {
+  readonly nowMs: number;
+  /** Until the job's own limit. */
+  readonly leftMs: number;
+}
+
+export function askedNow(
+  memory: Memory,
+  { nowMs, leftMs }: Moment,
+  heard: Heard,
+): { readonly asked: Asked; readonly refused: Refused } {
+  const { job, asked } = memory;
+  const heldMs = nowMs - memory.heldSinceMs;
+  const refusals = [...memory.refusals];
+  const waiting = refusals.filter(
+    ([, { sinceMs, lastMs }]) => lastMs - sinceMs > REFUSES_MS && nowMs - lastMs < REFUSED_AGAIN_MS,
+  );
+  const lasting = refusals.filter(([, { sinceMs }]) => nowMs - sinceMs > REFUSES_MS);
+  const isEndAsked = asked.has('complete') || asked.has('end');
+  const is: Readonly<Record<Circumstance, boolean>> = {
+    timeIsUp: leftMs <= 0,
+    pauseLasts: pauseLasts(memory, nowMs),
+    overdue: nowMs - memory.stateSinceMs > (OVERDUE_MS[job.state] ?? Infinity),
+    heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
+    givenUp:
+      (isForced(job) || job.giveUpRequested) && nowMs - Math.max(memory.heardAtMs, memory.intentAtMs) > GIVE_UP_MS,
+    waitsFarTooLong: waitsFarTooLong(memory, nowMs, heard),
+    endsTooLong:
+      isEndAsked && nowMs - Math.max(memory.endAskedAtMs, memory.pace.stillSinceMs ?? nowMs) > HANGS_AFTER_MS,
+    stopsSoon: (underWay(memory) ?? Infinity) <= UNDER_WAY_LIMIT_MS,
+    fenced: nowMs < memory.fencedUntilMs,
+    connectionBroken: heard.connectionBroken,
+    destinationMoved: memory.destinationMoved,
+    restsFromHold: !job.guestHeld && heldMs < memory.restMs,
+  };
+  return {
+    asked: new Set([...asked, ...waiting.map(([asking]) => asking), ...namesIn(is)]),
+    refused: Object.fromEntries(lasting.map(([asking, { words }]) => [asking, words])),
+  };
+}
+
+function namesIn<N extends string>(is: Readonly<Record<N, boolean>>): readonly N[] {
+  const names: N[] = [];
+  for (const name in is) if (is[name]) names.push(name);
+  return names;
+}
+
+function waitsFarTooLong(memory: Memory, nowMs: number, { silentMs, isUnderWay }: Heard): boolean {
+  const { job, asked } = memory;
+  const guestStays = !asked.has('complete') && (isUnderWay || job.state === 'STARTING');
+  if (!guestStays && job.concluded === undefined) return false;
+  return waitsMs(memory, nowMs, silentMs) > HANGS_AFTER_MS && nowMs - memory.copiesYankedAtMs > FORCE_AGAIN_MS;
+}
+
+/** For how long the guest may have waited for storage. */
+function waitsMs({ job, heldSinceMs }: Memory, nowMs: number, silentMs: number): number {
+  return Math.max(silentMs, job.guestHeld ? nowMs - heldSinceMs : 0);
+}
+
+function pauseLasts({ pausedSinceMs }: Memory, nowMs: number): boolean {
+  return nowMs - pausedSinceMs >= PAUSE_LASTS_MS;
+}
+
+function underWay({ job, pace }: Memory): number | undefined {
+  return underWayMs(pace, job.accepted.options.bufferBytes);
+}
+
+/** When it may be, at the earliest, that the guest waits for storage that hangs. */
+export function mayHangInMs(memory: Memory, nowMs: number, silentMs: number): number {
+  const yankAgainMs = memory.copiesYankedAtMs + FORCE_AGAIN_MS - nowMs;
+  return Math.max(1, HANGS_AFTER_MS - waitsMs(memory, nowMs, silentMs), yankAgainMs);
+}
+
+/** When to look again at the latest. Undefined: an event, a request or the connection will tell. */
+export function lookAgainMs(memory: Memory, { nowMs, leftMs }: Moment): number | undefined {
+  const { job, pausedSinceMs, refusals } = memory;
+  const { state } = job;
+  if (job.guestHeld) return LOOK_AGAIN_MS.held;
+  if (pausedSinceMs <= nowMs && !pauseLasts(memory, nowMs)) return PAUSE_LASTS_MS;
+  if (memory.guestMigrates) return LOOK_AGAIN_MS.migrates;
+  if (state === 'PIVOTING' && underWay(memory) === undefined) return LOOK_AGAIN_MS.pace;
+  if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
+  const inMs = Math.min(
+    leftMs > 0 ? leftMs : Infinity,
+    refusals.size > 0 ? REFUSED_AGAIN_MS : Infinity,
+    // No event tells of a server that hangs, and another client's command may wait for it, and the guest with that.
+    isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity,
+  );
+  return inMs === Infinity ? undefined : inMs;
+}

@@ -1,0 +1,51 @@
+/**
+ * A pull, or a commit of lower images, that waits in PENDING. The image lets go of those that had the data only when that
+ * is on stable storage where it is now: QEMU would write the header first.
+ */
+
+import { writtenImages } from '../job/handover.ts';
+import { handoverOf } from '../job/handover-of.ts';
+import type { Job } from '../job/job.ts';
+import type { Concluded } from '../job/journal-entry.ts';
+import { isOfNoMoment } from './conclusion.ts';
+import type { Move, Seen } from './moves.ts';
+import type { Going, Rows } from './situation.ts';
+import { meanwhile, once } from './wishes.ts';
+
+function isMoved({ job, state, now }: Going): boolean {
+  return job.accepted.destination === undefined && state === 'RUNNING' && now.status === 'pending';
+}
+
+/** It may be let finish, as far as the guest is concerned. */
+const mayFinish = (going: Going) => isMoved(going) && !going.seen.guestMigrates;
+
+function flushData({ accepted, flushed }: Job): Move | undefined {
+  const handover = flushed === undefined ? handoverOf(accepted) : undefined;
+  return handover && { move: 'flush', what: 'DATA', images: [handover.data] };
+}
+
+/** While QEMU lives it may hold back the header, and what it leads to. Undefined: there is nothing to be flushed. */
+export function flushHeader(job: Job, seen: Seen, { qemuError, header }: Concluded): Move | undefined {
+  const handover = handoverOf(job.accepted);
+  if (handover === undefined || qemuError !== undefined || header !== undefined) return undefined;
+  if (seen.qemu === 'ENDED' || isOfNoMoment(job, seen)) return undefined;
+  if (job.flushed === 'HEADER' || job.flushFailure !== undefined) return undefined;
+  return { move: 'flush', what: 'HEADER', images: writtenImages(handover) };
+}
+
+export const HANDOVER_ROWS: Rows<Going> = {
+  'RUNNING, pull or commit; its flush has failed | pending: all is moved | cancels the job (`job-cancel`): the header stays, and with it the old images':
+    (s) =>
+      mayFinish(s) &&
+      s.job.flushFailure !== undefined &&
+      once(s, 'forceEnd', { execute: 'job-cancel', arguments: { id: s.job.accepted.job } }),
+  'RUNNING, pull or commit | pending: all is moved | has the data flushed, and writes down `flushed`. The guest runs on':
+    (s) => mayFinish(s) && s.job.flushFailure === undefined && flushData(s.job),
+  'RUNNING, pull or commit; its data is flushed | pending: all is moved | lets QEMU write the header (`job-finalize`)':
+    (s) =>
+      mayFinish(s) &&
+      s.job.flushFailure === undefined &&
+      once(s, 'finalize', { execute: 'job-finalize', arguments: { id: s.job.accepted.job } }),
+  'RUNNING, pull or commit | pending, and was asked to end it, or the guest migrates | waits; a limit or a pause that somebody wants comes too late, and it writes down `change-refused`':
+    (s) => isMoved(s) && meanwhile(s),
+};

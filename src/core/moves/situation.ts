@@ -1,0 +1,56 @@
+/** What a row of core/next-move goes by: what is written down of a job, what QEMU says, what it was asked. */
+
+import type { Job } from '../job/job.ts';
+import type { Concluded, EntryBody, PauseReason } from '../job/journal-entry.ts';
+import type { JobState } from '../job/transitions.ts';
+import { conclusion } from './conclusion.ts';
+import type { Asked, Move, Refused, Seen, SeenJob } from './moves.ts';
+import type { Written } from './rows.ts';
+
+export interface Situation {
+  readonly job: Job;
+  readonly state: JobState;
+  readonly seen: Seen;
+  readonly asked: Asked;
+  readonly refused: Refused;
+  /** How QEMU has done with the job, where it has, and that is not written down yet. */
+  readonly unwritten: Concluded | undefined;
+}
+
+/** QEMU has the job, and has not done with it. */
+export interface Going extends Situation {
+  readonly seen: Extract<Seen, { qemu: 'UP' }>;
+  readonly now: SeenJob;
+  /** QEMU calls it ready, or would if nobody drained the disks. */
+  readonly settled: boolean;
+  readonly pause: PauseReason | undefined;
+}
+
+export type Rows<S = Situation> = Written<S, Move>;
+
+export const WAIT: Move = { move: 'wait' };
+export const RELEASE: Move = { move: 'release-guest' };
+
+export function record(entry: EntryBody): Move {
+  return { move: 'record', entry };
+}
+
+export function situationOf(job: Job, seen: Seen, asked: Asked, refused: Refused): Situation {
+  const { state } = job;
+  const isOpen = state !== 'STARTING' && job.concluded === undefined;
+  return { job, state, seen, asked, refused, unwritten: isOpen ? conclusion(job, seen) : undefined };
+}
+
+export function goingOf(situation: Situation): Going | undefined {
+  const { job, seen } = situation;
+  if (seen.qemu !== 'UP' || seen.job === undefined) return undefined;
+  const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
+  return { ...situation, seen, now: seen.job, settled, pause: pauseOf(seen.job, job.pauseReason) };
+}
+
+/** `before`: as far as it is written down. QEMU forgets at each `cont` of the guest for which error a job is paused. */
+function pauseOf({ paused, ioStatus }: SeenJob, before: PauseReason | undefined): PauseReason | undefined {
+  if (!paused) return undefined;
+  if (ioStatus === 'ok') return before ?? 'USER';
+  return ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
+}

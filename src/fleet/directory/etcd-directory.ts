@@ -1,0 +1,142 @@
+/** The directory in etcd, as a gateway follows it: all of it in memory, true while etcd answers, useful when it does not. */
+import type { Logger } from 'pino';
+import { Wake } from '../../lib/wake.ts';
+import type { Etcd } from '../etcd/client.ts';
+import type { Change, Entry } from '../etcd/keys.ts';
+import { read } from '../etcd/transactions.ts';
+import { Watcher } from '../etcd/watcher.ts';
+import type { Directory, Domain, Found, Freshness, Host, LookOptions, Seeing } from './directory.ts';
+import { DOMAINS, domainKey, HOSTS, hostKey, readDomain, readHost } from './layout.ts';
+import { Roster } from './roster.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+export class EtcdDirectory implements Directory {
+  readonly changes = new Wake();
+  readonly #etcd: Etcd;
+  readonly #log: Logger;
+  readonly #roster = new Roster();
+  readonly #watcher: Watcher;
+  /** Ranges that have been read. */
+  readonly #known = new Set<string>();
+  #stale: { readonly since: number; readonly why: string } | undefined = {
+    since: performance.now(),
+    why: 'it has not been read yet',
+  };
+
+  /** Begins at once, and goes on until it is closed. The client remains its maker's. */
+  constructor(etcd: Etcd, log: Logger) {
+    this.#etcd = etcd;
+    this.#log = log;
+    this.#watcher = new Watcher(etcd, { live: (live, why) => this.#becomes(live, why) });
+    this.#follow(HOSTS, readHost, {
+      reset: (hosts) => this.#roster.resetHosts(hosts),
+      set: (name, host) => this.#roster.setHost(name, host),
+    });
+    this.#follow(DOMAINS, (entry) => this.#domainOf(entry), {
+      reset: (domains) => this.#roster.resetDomains(domains),
+      set: (id, domain) => this.#roster.setDomain(id, domain),
+    });
+    this.#watcher.start();
+  }
+
+  async ready(signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      const looked = this.changes.now;
+      signal?.throwIfAborted();
+      if (this.#known.size === 2) return;
+      await this.changes.after(looked, signal === undefined ? {} : { signal });
+    }
+  }
+
+  get freshness(): Freshness {
+    if (this.#stale === undefined) return { live: true };
+    return { live: false, forMs: performance.now() - this.#stale.since, why: this.#stale.why };
+  }
+
+  host(name: string): Host | undefined {
+    return this.#roster.host(name);
+  }
+
+  hosts(): readonly Host[] {
+    return this.#roster.hosts();
+  }
+
+  domains(): Iterable<Domain> {
+    return this.#roster.domains();
+  }
+
+  find(domain: string, sees?: Seeing): Found {
+    return this.#roster.find(domain, sees);
+  }
+
+  /** A name that is not known is not looked for: nothing but the memory has the names. */
+  async lookAgain(
+    domain: string,
+    { sees = () => true, ...options }: LookOptions & { readonly sees?: Seeing },
+  ): Promise<Found> {
+    const known = this.find(domain, sees);
+    if (known.found === 'several') return known;
+    const id = known.found === 'one' ? known.domain.id : domain.toLowerCase();
+    if (known.found === 'none' && !UUID.test(id)) return known;
+    const { found } = await this.#etcd.txn({ when: [], ifSo: [read(domainKey(id))] }, options);
+    const now = found[0] && this.#domainOf(found[0]);
+    if (now === undefined || !sees(now.name)) return { found: 'none' };
+    const owner = await this.#etcd.txn({ when: [], ifSo: [read(hostKey(now.host))] }, options);
+    return { found: 'one', domain: now, host: owner.found[0] && readHost(owner.found[0]) };
+  }
+
+  async close(): Promise<void> {
+    await this.#watcher.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #follow<T>(
+    prefix: string,
+    understand: (entry: Entry) => T | undefined,
+    into: { reset: (all: readonly T[]) => void; set: (name: string, one: T | undefined) => void },
+  ): void {
+    const understood = (entry: Entry): T | undefined => {
+      const one = understand(entry);
+      if (one === undefined) this.#log.warn({ key: entry.key }, 'the directory has an entry that is none of ours');
+      return one;
+    };
+    this.#watcher.follow(
+      { prefix },
+      {
+        reset: (entries) => {
+          into.reset(entries.flatMap((entry) => understood(entry) ?? []));
+          this.#known.add(prefix);
+          this.changes.notify();
+        },
+        changed: (changes: readonly Change[]) => {
+          for (const { key, entry } of changes) into.set(key.slice(prefix.length), entry && understood(entry));
+          this.changes.notify();
+        },
+      },
+    );
+  }
+
+  /** As short as may be in memory: there are many. */
+  #domainOf(entry: Entry): Domain | undefined {
+    const domain = readDomain(entry);
+    if (domain === undefined) return undefined;
+    const { id, name, epoch } = domain;
+    return { id, name, host: this.#roster.host(domain.host)?.name ?? domain.host, epoch };
+  }
+
+  #becomes(live: boolean, why?: Error): void {
+    if (live) {
+      if (this.#stale !== undefined) this.#log.info('the directory is live');
+      this.#stale = undefined;
+    } else {
+      const level = this.#stale === undefined ? 'warn' : 'debug';
+      this.#log[level]({ error: why?.message }, 'the directory does not answer; what is known of it is used');
+      this.#stale = { since: this.#stale?.since ?? this.#watcher.heardAt, why: why?.message ?? '' };
+    }
+    this.changes.notify();
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The keys in etcd, and what is under them.
+ *
+ *   /blockjob/v1/hosts/HOST     how to reach its agent; on that agent's lease: no key, no agent
+ *   /blockjob/v1/domains/ID     who owns it; on no lease, since an agent's end is not a domain's. The revision at which
+ *                               it was written last is the epoch
+ *   /blockjob/v1/owned/HOST     which domains it has: an agent that comes back finds those that have ended meanwhile.
+ *                               Whoever takes a domain takes it off this list too, which so tells its host
+ */
+
+import type { Entry } from '../etcd/keys.ts';
+import type { Domain, Host } from './directory.ts';
+
+const ROOT = '/blockjob/v1/';
+export const HOSTS = `${ROOT}hosts/`;
+export const DOMAINS = `${ROOT}domains/`;
+
+export const hostKey = (host: string) => HOSTS + host;
+export const domainKey = (id: string) => DOMAINS + id;
+export const ownedKey = (host: string) => `${ROOT}owned/${host}`;
+
+export function hostValue({ address, identity, version, instance }: Host): string {
+  return JSON.stringify({ address, identity, version, instance });
+}
+
+export function domainValue(domain: {
+  readonly name: string;
+  readonly host: string;
+  readonly instance: string;
+}): string {
+  return JSON.stringify({ name: domain.name, host: domain.host, instance: domain.instance });
+}
+
+export function ownedValue(ids: Iterable<string>): string {
+  return JSON.stringify([...ids]);
+}
+
+/** Undefined for what is no entry of ours. */
+export function readHost({ key, value }: Pick<Entry, 'key' | 'value'>): Host | undefined {
+  const { address, identity, version, instance } = fieldsOf(value);
+  if (address === undefined || instance === undefined) return undefined;
+  return { name: key.slice(HOSTS.length), address, identity: identity ?? '', version: version ?? '', instance };
+}
+
+/** Undefined for what is no entry of ours. */
+export function readDomain(entry: Entry): (Domain & { readonly instance: string }) | undefined {
+  const { name, host, instance } = fieldsOf(entry.value);
+  if (name === undefined || host === undefined || instance === undefined) return undefined;
+  return { id: entry.key.slice(DOMAINS.length), name, host, instance, epoch: entry.modRevision };
+}
+
+export function readOwned({ value }: Entry): readonly string[] {
+  const parsed = parse(value);
+  return Array.isArray(parsed) ? parsed.filter((id) => typeof id === 'string') : [];
+}
+
+function fieldsOf(text: string): Partial<Record<string, string>> {
+  const parsed = parse(text);
+  if (typeof parsed !== 'object' || parsed === null) return {};
+  return Object.fromEntries(Object.entries(parsed).filter(([, value]) => typeof value === 'string'));
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

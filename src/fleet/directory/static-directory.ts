@@ -1,0 +1,168 @@
+/** The directory of a small site: a file says where the hosts are, and they are asked for their domains. */
+import { watch } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import type { Logger } from 'pino';
+import { abortAfter } from '../../lib/timer.ts';
+import { Wake } from '../../lib/wake.ts';
+import type { Directory, Domain, Found, Freshness, Host, LocalDomain, LookOptions, Seeing } from './directory.ts';
+import { place } from './placement.ts';
+import { Roster } from './roster.ts';
+import { readStaticFile, type StaticFile } from './static-file.ts';
+
+export interface StaticDirectoryOptions {
+  /** As readStaticFile() understands it. It is read again when it changes; what is wrong then changes nothing. */
+  readonly path: string;
+  /** The domains that a host runs. Rejects when it does not answer; then it has those that it had. */
+  readonly ask: (host: Host, signal: AbortSignal) => Promise<readonly LocalDomain[]>;
+  /** 10,000 unless told. */
+  readonly askEveryMs?: number;
+  /** How long a host may take to answer. 3,000 unless told. */
+  readonly askTimeoutMs?: number;
+  readonly log: Logger;
+}
+
+export class StaticDirectory implements Directory {
+  readonly changes = new Wake();
+  readonly #options: StaticDirectoryOptions;
+  readonly #roster = new Roster();
+  readonly #answers = new Map<string, readonly LocalDomain[]>();
+  readonly #silent = new Map<string, string>();
+  readonly #closing = new AbortController();
+  readonly #fileChanged = new Wake();
+  readonly #running: Promise<void>;
+  #file: StaticFile;
+  #wrong: string | undefined;
+  #asked = performance.now();
+  #known = false;
+
+  private constructor(options: StaticDirectoryOptions, file: StaticFile) {
+    this.#options = options;
+    this.#file = file;
+    this.#place();
+    this.#running = this.#run();
+  }
+
+  /** Rejects with what is wrong with the file. */
+  static async open(options: StaticDirectoryOptions): Promise<StaticDirectory> {
+    const file = readStaticFile(await readFile(options.path, 'utf8'));
+    if (typeof file === 'string') throw new Error(`${options.path}: ${file}`);
+    return new StaticDirectory(options, file);
+  }
+
+  async ready(signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      const looked = this.changes.now;
+      signal?.throwIfAborted();
+      if (this.#known) return;
+      await this.changes.after(looked, signal === undefined ? {} : { signal });
+    }
+  }
+
+  get freshness(): Freshness {
+    const forMs = performance.now() - this.#asked;
+    if (this.#wrong !== undefined) return { live: false, forMs, why: this.#wrong };
+    const [silent] = this.#silent;
+    if (silent !== undefined) return { live: false, forMs, why: `host ${silent[0]} does not answer: ${silent[1]}` };
+    return this.#known ? { live: true } : { live: false, forMs, why: 'the hosts have not been asked yet' };
+  }
+
+  host(name: string): Host | undefined {
+    return this.#roster.host(name);
+  }
+
+  hosts(): readonly Host[] {
+    return this.#roster.hosts();
+  }
+
+  domains(): Iterable<Domain> {
+    return this.#roster.domains();
+  }
+
+  find(domain: string, sees?: Seeing): Found {
+    return this.#roster.find(domain, sees);
+  }
+
+  async lookAgain(
+    domain: string,
+    { timeoutMs, signal, sees }: LookOptions & { readonly sees?: Seeing },
+  ): Promise<Found> {
+    await this.#askAll(timeoutMs, signal);
+    return this.find(domain, sees);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#running;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #run(): Promise<void> {
+    const { path, askEveryMs = 10_000, askTimeoutMs = 3_000 } = this.#options;
+    const { signal } = this.#closing;
+    // The folder: a file that is replaced is another one, and so is the target of a link.
+    using watched = new DisposableStack();
+    watched.adopt(
+      watch(dirname(path), () => this.#fileChanged.notify()),
+      (watcher) => watcher.close(),
+    );
+    for (let read = this.#fileChanged.now; !signal.aborted; ) {
+      await this.#askAll(askTimeoutMs, signal);
+      this.#known = true;
+      this.changes.notify();
+      const looked = this.#fileChanged.now;
+      if (looked === read) await this.#fileChanged.after(looked, { timeoutMs: askEveryMs, signal });
+      if (this.#fileChanged.now === read || signal.aborted) continue;
+      read = this.#fileChanged.now;
+      await this.#reread();
+    }
+  }
+
+  async #reread(): Promise<void> {
+    const { path, log } = this.#options;
+    const text = await readFile(path, 'utf8').catch((error: unknown) => error);
+    const file = typeof text === 'string' ? readStaticFile(text) : String(text);
+    const wrong = typeof file === 'string' ? `${basename(path)}: ${file}` : undefined;
+    if (wrong !== undefined && wrong !== this.#wrong) log.error({ wrong }, 'the directory file stays as it was');
+    this.#wrong = wrong;
+    if (typeof file === 'string') return this.changes.notify();
+    this.#file = file;
+    const names = new Set(file.hosts.map(({ name }) => name));
+    for (const name of this.#answers.keys()) if (!names.has(name)) this.#answers.delete(name);
+    for (const name of this.#silent.keys()) if (!names.has(name)) this.#silent.delete(name);
+    this.#place();
+  }
+
+  async #askAll(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const ends = [abortAfter(timeoutMs), this.#closing.signal, ...(signal === undefined ? [] : [signal])];
+    const until = AbortSignal.any(ends);
+    const { hosts } = this.#file;
+    const asked = performance.now();
+    await Promise.all(
+      hosts.map(async (host) => {
+        try {
+          const domains = await this.#options.ask(host, until);
+          // The file may have changed meanwhile.
+          if (!this.#file.hosts.includes(host)) return;
+          this.#answers.set(host.name, domains);
+          this.#silent.delete(host.name);
+        } catch (error) {
+          if (this.#file.hosts.includes(host))
+            this.#silent.set(host.name, error instanceof Error ? error.message : String(error));
+        }
+      }),
+    );
+    this.#asked = asked;
+    this.#place();
+  }
+
+  #place(): void {
+    const before = new Map([...this.#roster.domains()].map(({ id, host }) => [id, host]));
+    this.#roster.resetHosts(this.#file.hosts);
+    this.#roster.resetDomains(place(this.#answers, this.#file.listed, before));
+    this.changes.notify();
+  }
+}

@@ -1,0 +1,56 @@
+/** The same question to many hosts at once, with bounds: who does not answer in time is named. */
+import type { Call } from '../../core/block-jobs.ts';
+import { BlockJobError } from '../../core/errors.ts';
+import type { Host } from '../directory/directory.ts';
+import type { Agent } from './agents.ts';
+
+/** A host that hangs must not make the whole fleet hang. */
+const PATIENCE_MS = 5000;
+const AT_A_TIME = 100;
+
+export interface Answers<T> {
+  readonly answers: readonly { readonly host: Host; readonly answer: T }[];
+  /** Typed refusals: the host is well, and says no. */
+  readonly refusals: readonly BlockJobError[];
+  readonly unreachable: readonly string[];
+}
+
+export async function askAll<T>(
+  hosts: readonly Host[],
+  agentOf: (host: Host) => Agent,
+  ask: (agent: Agent, call: Call) => Promise<T>,
+  call: Call,
+  enough: (answer: T) => boolean = () => false,
+): Promise<Answers<T>> {
+  const done = new AbortController();
+  const signal = AbortSignal.any([call.signal, done.signal]);
+  const [answers, refusals, unreachable]: [{ host: Host; answer: T }[], BlockJobError[], string[]] = [[], [], []];
+  const waiting = hosts.values();
+  const askSome = async () => {
+    for (const host of waiting) {
+      if (signal.aborted) return;
+      try {
+        const answer = await ask(agentOf(host), { ...call, signal, deadlineMs: soon(call.deadlineMs) });
+        answers.push({ host, answer });
+        if (enough(answer)) done.abort();
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof BlockJobError)) throw error;
+        if (isUnreachable(error)) unreachable.push(host.name);
+        else refusals.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(AT_A_TIME, hosts.length) }, askSome));
+  call.signal.throwIfAborted();
+  return { answers, refusals, unreachable };
+}
+
+/** The host, or the way to it, is at fault, and another try may succeed. */
+export function isUnreachable({ reason }: BlockJobError): boolean {
+  return reason === 'HOST_UNREACHABLE' || reason === 'DRAINING';
+}
+
+function soon(deadlineMs: number | undefined): number {
+  return Math.min(deadlineMs ?? Infinity, performance.now() + PATIENCE_MS);
+}

@@ -1,0 +1,87 @@
+/** Which host has a job: remembered, and found out by asking all of them. */
+import type { Call } from '../../core/block-jobs.ts';
+import { type BlockJobError, fail, failure } from '../../core/errors.ts';
+import type { JobView } from '../../core/job/job-view.ts';
+import { may, notThere } from '../../core/rights.ts';
+import type { Directory, Host } from '../directory/directory.ts';
+import type { Agents } from './agents.ts';
+import { askAll } from './ask-all.ts';
+
+interface Place {
+  readonly host: string;
+  readonly domain: string;
+}
+
+/** A memory only: what is forgotten is asked for again. */
+const REMEMBERED = 100_000;
+
+export class JobPlaces {
+  readonly #directory: Directory;
+  readonly #agents: Agents;
+  readonly #places = new Map<string, Place>();
+
+  constructor(directory: Directory, agents: Agents) {
+    this.#directory = directory;
+    this.#agents = agents;
+  }
+
+  remember({ job: { accepted } }: JobView): void {
+    const { job, host, domain } = accepted;
+    this.#places.delete(job);
+    this.#places.set(job, { host, domain });
+    const [oldest] = this.#places.keys();
+    if (this.#places.size > REMEMBERED && oldest !== undefined) this.#places.delete(oldest);
+  }
+
+  /**
+   * The host that has the job, if it is there now, and the job's domain. Throws JOB_NOT_FOUND, or HOST_UNREACHABLE where
+   * that is not proved. One that the caller may not read is looked for as one that there is not.
+   */
+  async of(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
+    const known = this.#places.get(job);
+    if (known === undefined || !may(call, 'read', known.domain)) return await this.#search(job, call);
+    const host = this.#directory.host(known.host);
+    return { host: host ?? fail('HOST_UNREACHABLE', { host: known.host, why: NOT_THERE }), domain: known.domain };
+  }
+
+  /** It is not where it was remembered. */
+  forget(job: string): void {
+    this.#places.delete(job);
+  }
+
+  async #search(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
+    const mayRead = ({ job: { accepted } }: JobView) => may(call, 'read', accepted.domain);
+    const hosts = this.#directory.hosts();
+    const ask = await askAll(
+      hosts,
+      (host) => this.#agents.of(host),
+      async (agent, asked) => await agent.getInfo({ jobId: job }, asked),
+      call,
+      mayRead,
+    );
+    const found = ask.answers.find(({ answer }) => mayRead(answer));
+    if (found !== undefined) {
+      this.remember(found.answer);
+      return { host: found.host, domain: found.answer.job.accepted.domain };
+    }
+    const other = ask.refusals.find(({ reason }: BlockJobError) => reason !== 'JOB_NOT_FOUND');
+    if (other !== undefined) throw other;
+    const silent = [...ask.unreachable, ...missingHosts(this.#directory)];
+    // Not found where one could not look is no proof.
+    const [host, ...others] = silent;
+    const orOn = others.length === 0 ? '' : `, or on ${others.join(', ')}`;
+    if (host !== undefined) fail('HOST_UNREACHABLE', { host, why: `job ${job} may be there${orOn}` });
+    const { freshness } = this.#directory;
+    if (!freshness.live) fail('DIRECTORY_UNREACHABLE', { why: freshness.why, what: `job ${job}` });
+    return notThere(failure('JOB_NOT_FOUND', { job }), call, this.#places.get(job)?.domain);
+  }
+}
+
+export const NOT_THERE = 'its agent is not in the directory';
+
+/** Hosts that own domains, and are not there. */
+export function missingHosts(directory: Directory): readonly string[] {
+  const missing = new Set<string>();
+  for (const { host } of directory.domains()) if (directory.host(host) === undefined) missing.add(host);
+  return [...missing].toSorted();
+}

@@ -1,0 +1,50 @@
+/** Which hosts do not answer, as the last call to each has ended. */
+import { BlockJobError } from '../../core/errors.ts';
+import type { Doing, Observer } from '../../lib/observer.ts';
+import type { Host } from '../directory/directory.ts';
+import type { Agent } from './agents.ts';
+
+const PATIENCE_MS = 2000;
+const NEVER = new AbortController().signal;
+
+export class Reach implements Observer {
+  readonly #silent = new Set<string>();
+  /** Who waited for them has left: they may be slow, or silent. */
+  readonly #suspects = new Set<string>();
+
+  isSilent(host: string): boolean {
+    return this.#silent.has(host);
+  }
+
+  async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
+    if (doing.does !== 'ask') return await work();
+    try {
+      const answer = await work();
+      this.#silent.delete(doing.host);
+      return answer;
+    } catch (error) {
+      // Whoever refuses is there. A watch that its caller leaves is nothing unusual.
+      if (!(error instanceof BlockJobError)) {
+        if (!doing.isStream) this.#suspects.add(doing.host);
+      } else if (error.reason === 'HOST_UNREACHABLE') this.#silent.add(doing.host);
+      else this.#silent.delete(doing.host);
+      throw error;
+    }
+  }
+
+  /** Asks those of the hosts that did not answer for as little as may be; how that ends is known the next time. */
+  tryAgain(hosts: readonly Host[], agentOf: (host: Host) => Agent): void {
+    const names = new Set(hosts.map(({ name }) => name));
+    for (const gone of this.#silent.difference(names)) this.#silent.delete(gone);
+    for (const gone of this.#suspects.difference(names)) this.#suspects.delete(gone);
+    for (const host of hosts.filter(({ name }) => this.#silent.has(name) || this.#suspects.has(name))) {
+      this.#suspects.delete(host.name);
+      const deadlineMs = performance.now() + PATIENCE_MS;
+      agentOf(host)
+        .listDomains({ host: '', pageSize: 1, pageToken: '' }, { signal: NEVER, deadlineMs })
+        .catch((error: unknown) => {
+          if (error instanceof BlockJobError && error.reason === 'HOST_UNREACHABLE') this.#silent.add(host.name);
+        });
+    }
+  }
+}

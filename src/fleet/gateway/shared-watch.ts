@@ -1,0 +1,127 @@
+/**
+ * One stream from a job's agent, for all who watch that job here. Revisions have no gaps, so the agent, or the way to
+ * it, may be lost: the stream is opened again behind the last revision, and nobody who watches sees the seam.
+ *
+ *   agent ──events──► revisions kept ──► watcher, at its own place and pace
+ *     ▲                    │        └──► watcher
+ *     └─ again, behind ────┘ while anybody watches, for as long as anybody should wait
+ */
+import type { Call } from '../../core/block-jobs.ts';
+import { BlockJobError } from '../../core/errors.ts';
+import { hasEnded } from '../../core/job/job.ts';
+import { IS_ENTRY, type JobEvent } from '../../core/job/job-event.ts';
+import type { WatchRequest } from '../../core/requests.ts';
+import { Wake } from '../../lib/wake.ts';
+import type { Feed } from '../../watch/feed.ts';
+import type { Agent } from './agents.ts';
+import { isUnreachable } from './ask-all.ts';
+
+/** An agent restarts in a second or two; one that stays away longer is for the watcher to know. */
+const PATIENCE_MS = 30_000;
+const AGAIN_MS = { first: 100, longest: 2000 };
+
+export class SharedWatch implements Feed {
+  readonly changed = new Wake();
+  readonly #job: string;
+  readonly #agentNow: (call: Call) => Promise<Agent>;
+  readonly #revisions: JobEvent[] = [];
+  readonly #stop = new AbortController();
+  #watchers = 0;
+  #oldest = 1;
+  #progress: JobEvent | undefined;
+  #failed: unknown;
+  /** Of the present stream; a watcher that wants progress more often opens another one. */
+  #intervalMs = Infinity;
+  #stream = new AbortController();
+  #lastHeard = performance.now();
+
+  /** `agentNow` finds the one that has the job. */
+  constructor(job: string, agentNow: (call: Call) => Promise<Agent>) {
+    this.#job = job;
+    this.#agentNow = agentNow;
+  }
+
+  get oldest(): number {
+    return this.#oldest;
+  }
+
+  at(revision: number): JobEvent | undefined {
+    return this.#revisions[revision - this.#oldest];
+  }
+
+  get progress(): JobEvent | undefined {
+    return this.#progress;
+  }
+
+  get failed(): unknown {
+    return this.#failed;
+  }
+
+  /** The last one to leave ends the stream. */
+  join(intervalMs: number): Disposable {
+    this.#watchers += 1;
+    const isOftener = intervalMs < this.#intervalMs;
+    this.#intervalMs = Math.min(intervalMs, this.#intervalMs);
+    if (this.#watchers === 1) void this.#follow();
+    else if (isOftener) this.#stream.abort();
+    return {
+      [Symbol.dispose]: () => {
+        this.#watchers -= 1;
+        if (this.#watchers === 0) this.#stop.abort();
+      },
+    };
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#stop;
+    for (let pauseMs = AGAIN_MS.first; !signal.aborted; pauseMs = Math.min(2 * pauseMs, AGAIN_MS.longest)) {
+      this.#stream = new AbortController();
+      const before = this.#lastHeard;
+      try {
+        await this.#read({ signal: AbortSignal.any([signal, this.#stream.signal]) });
+        const latest = this.#revisions.at(-1);
+        if ((latest !== undefined && hasEnded(latest.job)) || signal.aborted) return;
+        if (this.#stream.signal.aborted) continue;
+      } catch (error) {
+        if (signal.aborted) return;
+        const mayPass = error instanceof BlockJobError && isUnreachable(error);
+        if (!mayPass || performance.now() - this.#lastHeard > PATIENCE_MS) {
+          this.#failed = error;
+          this.changed.notify();
+          return;
+        }
+      }
+      if (this.#lastHeard !== before) pauseMs = AGAIN_MS.first;
+      const nothing = new Wake();
+      // Many gateways come back to an agent that has been restarted: not all in the same instant.
+      await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal });
+    }
+  }
+
+  async #read(call: Call): Promise<void> {
+    const agent = await this.#agentNow(call);
+    const request: WatchRequest = {
+      job: { jobId: this.#job },
+      afterRevision: this.#revisions.at(-1)?.job.revision ?? this.#oldest - 1,
+      progressIntervalMs: this.#intervalMs,
+    };
+    for await (const event of agent.watch(request, call)) {
+      this.#lastHeard = performance.now();
+      this.#take(event);
+    }
+  }
+
+  #take(event: JobEvent): void {
+    if (IS_ENTRY[event.type]) this.#revisions.push(event);
+    else if (event.type === 'PROGRESS') this.#progress = event;
+    else if (event.type === 'COMPACTED') {
+      // What was kept here before belongs to a history with a hole.
+      this.#revisions.length = 0;
+      this.#oldest = event.oldestRevision ?? 1;
+    } else {
+      // A sign of life, which is told to nobody.
+      return;
+    }
+    this.changed.notify();
+  }
+}

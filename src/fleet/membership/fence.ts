@@ -1,0 +1,43 @@
+/** An agent's question before each change: is the domain still this host's? */
+import type { Call } from '../../core/block-jobs.ts';
+import { fail } from '../../core/errors.ts';
+import { domainId, type Membership } from '../directory/directory.ts';
+
+/** A caller waits for the answer. */
+const PATIENCE_MS = 3000;
+
+interface Asked {
+  readonly name: string;
+  readonly uuid: string | undefined;
+}
+
+export class Fence {
+  readonly #membership: Membership;
+  readonly #host: string;
+
+  constructor(membership: Membership, host: string) {
+    this.#membership = membership;
+    this.#host = host;
+  }
+
+  /** Rejects with one of NOT_OURS, or with DIRECTORY_UNREACHABLE where nobody can say. */
+  async mayChange({ name, uuid }: Asked, call: Call): Promise<void> {
+    const { signal, epoch } = call;
+    const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
+      timeoutMs: PATIENCE_MS,
+      signal,
+      ...(epoch === undefined ? {} : { epoch }),
+    });
+    const host = this.#host;
+    if (verdict.may) return;
+    switch (verdict.why) {
+      case 'not-owner':
+        if (verdict.owner === undefined) return fail('OWNER_UNKNOWN', { host, domain: name });
+        return fail('NOT_OWNER', { host, domain: name, owner: verdict.owner });
+      case 'other-epoch':
+        return fail('OWNERSHIP_STALE', { host, domain: name });
+      case 'not-known':
+        return fail('DIRECTORY_UNREACHABLE', { why: verdict.text, what: `the owner of domain ${name}` });
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/** What etcd says of some domains, and of the hosts that have them. */
+
+import { domainKey, hostKey, ownedKey, readDomain } from '../directory/layout.ts';
+import type { Etcd } from '../etcd/client.ts';
+import type { Entry } from '../etcd/keys.ts';
+import { read } from '../etcd/transactions.ts';
+import { listOf, type OwnedList } from './owned-list.ts';
+import type { Seen } from './ownership.ts';
+
+export interface SeenDomain {
+  readonly id: string;
+  readonly seen: Seen | 'unreadable' | undefined;
+  /** Of its entry; 0: there is none. */
+  readonly modRevision: bigint;
+  /** The host that has it, if that is another one. */
+  readonly other: string | undefined;
+}
+
+export interface Look {
+  /** As of when our own list, and the domains, are. */
+  readonly revision: bigint;
+  readonly own: Entry | undefined;
+  readonly domains: readonly SeenDomain[];
+  /** Of those other hosts: those that are there. */
+  readonly there: ReadonlySet<string>;
+  readonly lists: ReadonlyMap<string, OwnedList>;
+}
+
+export async function look(etcd: Etcd, host: string, ids: readonly string[], signal: AbortSignal): Promise<Look> {
+  const ifSo = [read(ownedKey(host)), ...ids.map((id) => read(domainKey(id)))];
+  const { found, revision } = await etcd.txn({ when: [], ifSo }, { signal });
+  const [own, ...entries] = found;
+  const domains = ids.map((id, at) => seenIn(id, entries[at], host));
+  const others = [...new Set(domains.flatMap(({ other }) => other ?? []))];
+  return { revision, own, domains, ...(await lookAtHosts(etcd, others, signal)) };
+}
+
+function seenIn(id: string, entry: Entry | undefined, me: string): SeenDomain {
+  const seen = entry && (readDomain(entry) ?? 'unreadable');
+  const other = typeof seen === 'object' && seen.host !== me ? seen.host : undefined;
+  return { id, seen, modRevision: entry?.modRevision ?? 0n, other };
+}
+
+async function lookAtHosts(etcd: Etcd, hosts: readonly string[], signal: AbortSignal) {
+  const there = new Set<string>();
+  const lists = new Map<string, OwnedList>();
+  if (hosts.length === 0) return { there, lists };
+  const ifSo = hosts.flatMap((name) => [read(hostKey(name)), read(ownedKey(name))]);
+  const { found } = await etcd.txn({ when: [], ifSo }, { signal });
+  for (const [at, name] of hosts.entries()) {
+    if (found[2 * at] !== undefined) there.add(name);
+    lists.set(name, listOf(found[2 * at + 1]));
+  }
+  return { there, lists };
+}

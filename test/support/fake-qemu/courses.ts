@@ -1,0 +1,319 @@
+/** The courses that jobs take: each kind, from its start to its end, as callers and the world make them go. */
+import { writeFileSync } from 'node:fs';
+import type { Started } from '../../../src/core/block-jobs.ts';
+import { BlockJobError } from '../../../src/core/errors.ts';
+import type { Job } from '../../../src/core/job/job.ts';
+import type { JobView } from '../../../src/core/job/job-view.ts';
+import type { AbortRequest, CommitFlag, CopyRequest, RebaseFlag } from '../../../src/core/requests.ts';
+import { qcow2 } from '../images/qcow2-header.ts';
+import { copyTo, PATIENT, type TestAgent } from '../service/agent.ts';
+import type { FakeQemu } from './fake-qemu.ts';
+import { type Scene, type SceneOptions, SIZE_BYTES } from './scene.ts';
+
+export interface Course {
+  readonly name: string;
+  readonly scene?: SceneOptions;
+  /** What is there before. */
+  readonly before?: (scene: Scene) => void;
+  readonly start: (agent: TestAgent, scene: Scene) => Promise<Started>;
+  /** What the job does by itself when QEMU runs it. */
+  readonly does?: 'becomeReady' | 'reachEnd' | 'fail';
+  /** Meanwhile a caller wants another limit, a pause, and that it goes on: each with a request_id, by which it is repeated. */
+  readonly changes?: true;
+  /** What a caller then asks for. */
+  readonly end?: Partial<AbortRequest>;
+  /** What goes wrong on the way. */
+  readonly faults?: (qemu: FakeQemu) => void;
+  /** QEMU refuses to take something away. */
+  readonly leaves?: true;
+  /** The commands that change QEMU, in their order, if nothing goes wrong. */
+  readonly commands?: readonly string[];
+}
+
+const DISK = { domain: 'vm1', disk: 'vd0' };
+const PLAIN = { disk: DISK, base: '', bandwidth: 0n, requestId: '', validateOnly: false, planEtag: '', accept: [] };
+
+function copy(more: Partial<CopyRequest> = {}): Course['start'] {
+  return async ({ agent }, scene) => await agent.startCopy(copyTo(scene.path('copy'), more), PATIENT);
+}
+
+function rebase(base: string, ...flags: readonly RebaseFlag[]): Course['start'] {
+  return async ({ agent }, scene) =>
+    await agent.rebase({ ...PLAIN, base: base === '' ? '' : scene.path(base), flags }, PATIENT);
+}
+
+function commit(top: string, ...flags: readonly CommitFlag[]): Course['start'] {
+  return async ({ agent }, scene) =>
+    await agent.commit({ ...PLAIN, top: top === '' ? '' : scene.path(top), flags }, PATIENT);
+}
+
+const [ADD, DELETE, MIRROR] = ['blockdev-add', 'blockdev-del', 'blockdev-mirror'] as const;
+const RAW = [ADD, ADD, MIRROR];
+const QCOW2 = [ADD, 'blockdev-create', 'job-dismiss', ADD, MIRROR];
+/** The guest is paused, when all that is under way has been written. */
+const HELD = ['transaction', 'stop'];
+const CHANGED = ['block-job-set-speed', 'job-pause', 'job-resume'];
+/** After each end of a copy: the job, and the nodes of one of the two sides. */
+const CLOSED = ['job-dismiss', DELETE, DELETE];
+/** After a pivot of a disk of two images: the nodes of both. */
+const LEFT = [...CLOSED, DELETE, DELETE];
+
+/** Flushes a node: before the header that lets go of the old images is written, and after it. */
+const FLUSH = 'blockdev-reopen';
+const PULL = ['block-stream', FLUSH, 'job-finalize', FLUSH, DELETE, DELETE];
+
+export const COURSES: readonly Course[] = [
+  {
+    name: 'a raw copy, and its pivot',
+    start: copy({ format: 'RAW' }),
+    does: 'becomeReady',
+    end: { pivot: true },
+    commands: [...RAW, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'a qcow2 copy, and its pivot',
+    start: copy(),
+    does: 'becomeReady',
+    end: { pivot: true },
+    commands: [...QCOW2, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'the pivot of an NVMe disk, by on_ready',
+    scene: { bus: 'nvme' },
+    start: copy({ format: 'RAW', onReady: 'PIVOT' }),
+    does: 'becomeReady',
+    commands: [...RAW, ...HELD, 'job-complete', 'cont', ...LEFT],
+  },
+  {
+    name: 'a copy that finishes by on_ready',
+    start: copy({ onReady: 'FINISH' }),
+    does: 'becomeReady',
+    commands: [...QCOW2, 'block-job-cancel', ...CLOSED],
+  },
+  {
+    name: 'a copy that is ended when it is READY',
+    start: copy({ format: 'RAW' }),
+    does: 'becomeReady',
+    end: {},
+    commands: [...RAW, 'block-job-cancel', ...CLOSED],
+  },
+  {
+    name: 'a copy that is ended by force when it is READY',
+    start: copy({ format: 'RAW' }),
+    does: 'becomeReady',
+    end: { force: true },
+    commands: [...RAW, 'job-cancel', ...CLOSED],
+  },
+  {
+    name: 'a copy that is broken off',
+    start: copy(),
+    end: {},
+    commands: [...QCOW2, 'job-cancel', ...CLOSED],
+  },
+  {
+    name: 'a copy that is slowed down, paused, resumed, and then pivoted',
+    start: copy({ format: 'RAW' }),
+    changes: true,
+    does: 'becomeReady',
+    end: { pivot: true, requestId: 'end' },
+    commands: [...RAW, ...CHANGED, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'a pull that is slowed down, paused, resumed, and then broken off',
+    start: rebase(''),
+    changes: true,
+    end: { requestId: 'end' },
+    commands: ['block-stream', ...CHANGED, 'job-cancel'],
+  },
+  {
+    name: 'a copy into an empty file that was there, broken off',
+    before: (scene) => writeFileSync(scene.path('copy'), ''),
+    start: copy({ format: 'RAW' }),
+    end: {},
+    commands: [...RAW, 'job-cancel', ...CLOSED],
+  },
+  {
+    name: 'a blocking copy, broken off',
+    start: copy({ format: 'RAW', writeMode: 'BLOCKING' }),
+    end: {},
+    commands: [ADD, ADD, ...HELD, MIRROR, 'cont', ...HELD, 'job-cancel', 'cont', ...CLOSED],
+  },
+  {
+    name: 'Rebase with SHALLOW: a copy over the image below, and its pivot',
+    start: rebase('copy', 'COPY', 'SHALLOW'),
+    does: 'becomeReady',
+    end: { pivot: true },
+    commands: [...QCOW2, 'job-complete', ...CLOSED],
+  },
+  {
+    name: 'Rebase with REUSE_EXT: a copy with a chain of its own, broken off',
+    before: (scene) => {
+      const size = BigInt(SIZE_BYTES);
+      writeFileSync(scene.path('own'), qcow2({ size }));
+      writeFileSync(scene.path('reused'), qcow2({ size, backingFile: scene.path('own'), backingFormat: 'qcow2' }));
+    },
+    start: rebase('reused', 'COPY', 'SHALLOW', 'REUSE_EXT'),
+    end: {},
+    commands: [ADD, ADD, ADD, ADD, MIRROR, 'job-cancel', ...LEFT],
+  },
+  {
+    name: 'a pull of the whole chain',
+    start: rebase(''),
+    does: 'reachEnd',
+    commands: PULL,
+  },
+  {
+    name: 'a pull of what is above a base',
+    scene: { images: 3 },
+    start: rebase('disk-0.qcow2'),
+    does: 'reachEnd',
+    commands: PULL,
+  },
+  {
+    name: 'a pull that is broken off',
+    start: rebase(''),
+    end: {},
+    commands: ['block-stream', 'job-cancel'],
+  },
+  {
+    name: 'a commit of a lower image, which is deleted',
+    scene: { images: 3 },
+    start: commit('disk-1.qcow2', 'DELETE'),
+    does: 'reachEnd',
+    commands: ['block-commit', FLUSH, 'job-finalize', FLUSH, FLUSH, ...CLOSED],
+  },
+  {
+    name: 'a commit of a lower image that is broken off',
+    scene: { images: 3 },
+    start: commit('disk-1.qcow2', 'DELETE'),
+    end: {},
+    commands: ['block-commit', 'job-cancel', 'job-dismiss'],
+  },
+  {
+    name: 'a commit of the active image, and its pivot',
+    start: commit('', 'ACTIVE', 'DELETE'),
+    does: 'becomeReady',
+    end: { pivot: true },
+    commands: ['block-commit', 'job-complete', ...CLOSED],
+  },
+  {
+    name: 'a commit of the active image that is ended without a pivot',
+    start: commit('', 'ACTIVE', 'DELETE'),
+    does: 'becomeReady',
+    end: {},
+    commands: ['block-commit', 'block-job-cancel', 'job-dismiss'],
+  },
+];
+
+const NO = 'said the test';
+
+/** Those on which something goes wrong, so that a start is taken back, or an end is asked for once more. */
+export const FAILED_COURSES: readonly Course[] = [
+  {
+    name: 'a qcow2 copy whose mirror is refused',
+    start: copy(),
+    faults: (qemu) => qemu.failNext(MIRROR, NO),
+  },
+  {
+    name: 'a copy whose mirror gives up at once',
+    start: copy(),
+    faults: (qemu) => qemu.failNextJob(MIRROR, NO),
+  },
+  {
+    name: 'a copy into an empty file that was there, whose mirror is refused',
+    before: (scene) => writeFileSync(scene.path('copy'), ''),
+    start: copy({ format: 'RAW' }),
+    faults: (qemu) => qemu.failNext(MIRROR, NO),
+  },
+  {
+    name: 'a copy, and the answer to blockdev-add is lost',
+    start: copy(),
+    faults: (qemu) => qemu.dropConnectionAfter(ADD, 2),
+  },
+  {
+    name: 'a copy, and the answers to its mirror, to its end and to what follows are lost',
+    start: copy({ onReady: 'PIVOT' }),
+    does: 'becomeReady',
+    faults: (qemu) => {
+      for (const command of [MIRROR, 'job-complete', DELETE]) qemu.dropConnectionAfter(command);
+    },
+  },
+  {
+    name: 'a copy, and an undo is refused',
+    start: copy(),
+    leaves: true,
+    faults: (qemu) => {
+      qemu.failNext(MIRROR, NO);
+      qemu.failNext(DELETE, NO);
+    },
+  },
+  {
+    name: 'a copy, and what is to be closed after its pivot is not',
+    start: copy({ format: 'RAW', onReady: 'PIVOT' }),
+    does: 'becomeReady',
+    faults: (qemu) => qemu.failNext(DELETE, NO),
+  },
+  { name: 'a copy that fails', start: copy(), does: 'fail' },
+  { name: 'a pull that is refused', start: rebase(''), faults: (qemu) => qemu.failNext('block-stream', NO) },
+  { name: 'a pull that fails', start: rebase(''), does: 'fail' },
+  {
+    name: 'a commit whose answer is lost, and which fails',
+    scene: { images: 3 },
+    start: commit('disk-1.qcow2', 'DELETE'),
+    does: 'fail',
+    faults: (qemu) => qemu.dropConnectionAfter('block-commit'),
+  },
+];
+
+/** Goes on with a job, from wherever it is to its end, as its course says. Undefined: it has been forgotten. */
+export async function drive(
+  { does, changes, end }: Course,
+  job: string,
+  { agent, qemu, note = () => undefined }: { agent: TestAgent; qemu: FakeQemu; note?: () => void },
+): Promise<JobView['job']['state'] | undefined> {
+  try {
+    await agent.until(job, 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING');
+    note();
+    if (changes) await change(agent, job);
+    const inQemu = qemu.anyJob(job);
+    const statuses = does === 'fail' ? ['running', 'ready'] : ['running'];
+    if (qemu.alive && does !== undefined && inQemu !== undefined && statuses.includes(inQemu.status))
+      inQemu[does]('Input/output error');
+    if (does === 'becomeReady') await agent.until(job, 'READY', 'PIVOTING', 'CANCELLING');
+    note();
+    if (end !== undefined) await abort(agent, job, end);
+    return await agent.until(job);
+  } catch (error) {
+    if (error instanceof BlockJobError && error.failure.reason === 'JOB_NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
+async function change({ agent }: TestAgent, job: string): Promise<void> {
+  const named = (requestId: string) => ({ job: { jobId: job }, requestId });
+  for (const ask of [
+    async () => await agent.setSpeed({ ...named('speed'), bandwidthBytesPerSecond: 77n }, PATIENT),
+    async () => await agent.pause(named('pause'), PATIENT),
+    async () => await agent.resume(named('resume'), PATIENT),
+  ]) {
+    await ask().catch((error: unknown) => {
+      if (!(error instanceof BlockJobError)) throw error;
+    });
+  }
+}
+
+/** That the job has ended another way meanwhile is for the outcome to tell. */
+async function abort({ agent }: TestAgent, job: string, more: Partial<AbortRequest>): Promise<void> {
+  const plain = { pivot: false, async: false, force: false, pauseGuest: undefined, requestId: '' };
+  try {
+    await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT);
+  } catch (error) {
+    if (!(error instanceof BlockJobError)) throw error;
+  }
+}
+
+/** What is there of jobs: in the agent's own process, the whole of them. */
+export async function jobsOf({ agent }: TestAgent): Promise<readonly Job[]> {
+  const all = { domain: '', states: [], pageSize: 0, pageToken: '' };
+  return (await agent.listJobs(all, PATIENT)).items.map(({ job }) => job as Job);
+}

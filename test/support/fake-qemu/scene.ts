@@ -1,0 +1,184 @@
+/**
+ * A VM vm1 on the fake QEMU with one disk vd0, and files around it: the whole world of one job, which can be put back
+ * to an earlier moment, files and all. An agent comes and goes; each has a state folder of its own.
+ */
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { qcow2 } from '../images/qcow2-header.ts';
+import { type Bus, testDir } from '../real-qemu/qemu.ts';
+import { TestAgent } from '../service/agent.ts';
+import { FakeQemu, type Moment } from './fake-qemu.ts';
+
+/** Nothing here asks whether the disk is one: thousands of agents come and go, and each syncs what it writes. */
+const MEMORY = existsSync('/dev/shm') ? '/dev/shm' : undefined;
+
+export const SIZE_BYTES = 1024 * 1024;
+
+/** A file as it was: removed, it comes back as that very file, with the inode and the birth that a journal knows. */
+interface File {
+  readonly inode: number;
+  readonly sizeBytes: number;
+  /** Its first bytes: which image it names below it. */
+  readonly head: string;
+}
+
+const HEAD_BYTES = 1024;
+
+function headOf(path: string): string {
+  const file = openSync(path, 'r');
+  const bytes = Buffer.alloc(HEAD_BYTES);
+  const read = readSync(file, bytes);
+  closeSync(file);
+  return bytes.toString('latin1', 0, read);
+}
+
+function writeHead(path: string, head: string): void {
+  const file = openSync(path, 'r+');
+  writeSync(file, Buffer.from(head, 'latin1'), 0, head.length, 0);
+  closeSync(file);
+}
+
+export interface SceneMoment {
+  readonly qemu: Moment;
+  /** By name. */
+  readonly files: ReadonlyMap<string, File>;
+}
+
+export interface SceneOptions {
+  readonly bus?: Bus;
+  /** Of the disk's chain: disk-0.qcow2 and those above it; else two. */
+  readonly images?: number;
+}
+
+export class Scene implements AsyncDisposable {
+  readonly qemu: FakeQemu;
+  /** Where the images are. */
+  readonly dir: string;
+  /** The active image. */
+  readonly source: string;
+  readonly #root: string;
+  readonly socketPath: string;
+  readonly #cleanUp: AsyncDisposableStack;
+  #agents = 0;
+  /** Where the last agent keeps its state. */
+  agentFolder = '';
+  /** Called at each command that comes to QEMU, before it is executed. */
+  onCommand: (execute: string) => void = () => undefined;
+
+  private constructor(root: string, qemu: FakeQemu, source: string, cleanUp: AsyncDisposableStack) {
+    this.#root = root;
+    this.dir = join(root, 'images');
+    this.qemu = qemu;
+    this.source = source;
+    this.socketPath = join(root, 'qmp.sock');
+    this.#cleanUp = cleanUp;
+  }
+
+  static async begin({ bus = 'virtio-blk', images = 2 }: SceneOptions = {}): Promise<Scene> {
+    await using cleanUp = new AsyncDisposableStack();
+    const { path: root } = cleanUp.use(await testDir('bj-scene-', MEMORY));
+    for (const folder of ['images', 'kept']) mkdirSync(join(root, folder));
+    const chain = Array.from({ length: images }, (_, index) => {
+      const path = join(root, 'images', `disk-${index}.qcow2`);
+      const below = join(root, 'images', `disk-${index - 1}.qcow2`);
+      const backing = index === 0 ? {} : { backingFile: below, backingFormat: 'qcow2' };
+      writeFileSync(path, qcow2({ size: BigInt(SIZE_BYTES), ...backing }));
+      return { format: 'qcow2', path } as const;
+    });
+    const held: { scene?: Scene } = {};
+    const qemu = cleanUp.use(
+      await FakeQemu.start({
+        socketPath: join(root, 'qmp.sock'),
+        name: 'vm1',
+        disks: [{ id: 'vd0', bus, chain }],
+        sizeBytes: SIZE_BYTES,
+        onLine: (line) => {
+          if (line.line === 'command') held.scene?.onCommand(line.execute);
+        },
+      }),
+    );
+    const scene = new Scene(root, qemu, chain.at(-1)?.path ?? '', cleanUp.move());
+    held.scene = scene;
+    return scene;
+  }
+
+  path(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** By another name too, under which it outlives its removal. */
+  keep(path: string): string {
+    const { ino, birthtimeNs } = lstatSync(path, { bigint: true });
+    const kept = join(this.#root, 'kept', `${ino}-${birthtimeNs}`);
+    if (!existsSync(kept)) linkSync(path, kept);
+    return kept;
+  }
+
+  /** The world as it is. */
+  get now(): SceneMoment {
+    const files = readdirSync(this.dir).map((name): [string, File] => {
+      this.keep(this.path(name));
+      const { ino, size } = lstatSync(this.path(name));
+      return [name, { inode: ino, sizeBytes: size, head: headOf(this.path(name)) }];
+    });
+    return { qemu: this.qemu.now, files: new Map(files) };
+  }
+
+  /** Puts it back to that moment: for while no agent is there. */
+  restore({ qemu, files }: SceneMoment): void {
+    const kept = new Map(
+      readdirSync(join(this.#root, 'kept')).map((name) => [Number(name.split('-')[0]), join(this.#root, 'kept', name)]),
+    );
+    for (const name of readdirSync(this.dir)) {
+      if (lstatSync(this.path(name)).ino !== files.get(name)?.inode) unlinkSync(this.path(name));
+    }
+    for (const [name, { inode, sizeBytes, head }] of files) {
+      if (!existsSync(this.path(name))) linkSync(kept.get(inode) ?? '', this.path(name));
+      if (lstatSync(this.path(name)).size !== sizeBytes) truncateSync(this.path(name), sizeBytes);
+      if (headOf(this.path(name)) !== head) writeHead(this.path(name), head);
+    }
+    // It opens what is there.
+    this.qemu.restore(qemu);
+  }
+
+  /** An agent whose predecessor left this of a job's journal; one that does not find QEMU if that has died. */
+  async agent(journal?: {
+    readonly job: string;
+    /** Undefined: the journal is lost. */
+    readonly text: string | undefined;
+    readonly holds?: ReadonlyMap<string, string> | undefined;
+    /** Errors that the agent is to log. */
+    readonly complaints?: RegExp;
+  }): Promise<TestAgent> {
+    this.#agents += 1;
+    const dir = join(this.#root, `agent-${this.#agents}`);
+    this.agentFolder = dir;
+    mkdirSync(join(dir, 'jobs'), { recursive: true });
+    if (journal?.text !== undefined) writeFileSync(join(dir, 'jobs', `${journal.job}.jsonl`), journal.text);
+    if (journal?.holds !== undefined) mkdirSync(join(dir, 'holds'));
+    for (const [name, text] of journal?.holds ?? []) writeFileSync(join(dir, 'holds', name), text);
+    return await TestAgent.start({
+      dir,
+      qmp: this.qemu.alive ? { vm1: this.socketPath } : {},
+      allow: [this.dir],
+      ...(journal?.complaints && { complaints: journal.complaints }),
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanUp.disposeAsync();
+  }
+}

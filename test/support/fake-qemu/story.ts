@@ -1,0 +1,305 @@
+/**
+ * A story: what was asked, what was written down, what QEMU was told and said, in one text that a reviewer reads.
+ *
+ *   caller  ▸  a request            journal 7   an entry that is on disk      ·  the test's own word
+ *   caller  ◂  its answer           → a command to QEMU    ← QEMU's answer or event    ✗ what nobody heard
+ *
+ * Entries are read from the journal's file when a command arrives at QEMU: those above a command were on disk before
+ * QEMU heard of it. Questions to QEMU are left out, since how often it is asked depends on time.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Started } from '../../../src/core/block-jobs.ts';
+import { BlockJobError } from '../../../src/core/errors.ts';
+import { inWords } from '../../../src/core/job/entry-words.ts';
+import type { JobView } from '../../../src/core/job/job-view.ts';
+import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
+import type { AbortRequest, CommitRequest, CopyRequest, RebaseRequest } from '../../../src/core/requests.ts';
+import { qcow2 } from '../images/qcow2-header.ts';
+import { type DiskSpec, testDir } from '../real-qemu/qemu.ts';
+import { copyTo, PATIENT, TestAgent } from '../service/agent.ts';
+import { FakeQemu, type Line, QUESTION } from './fake-qemu.ts';
+
+const WIDTH = 118;
+const DISK = { domain: 'vm1', disk: 'vd0' };
+const PLAIN = {
+  disk: DISK,
+  base: '',
+  flags: [],
+  bandwidth: 0n,
+  requestId: '',
+  validateOnly: false,
+  planEtag: '',
+  accept: [],
+};
+
+export class Story implements AsyncDisposable {
+  readonly qemu: FakeQemu;
+  readonly dir: string;
+  readonly #lines: string[] = [];
+  readonly #cleanUp: AsyncDisposableStack;
+  #agent: TestAgent;
+  /** Entries that have been told; by the watch, for a journal that is removed in the end. */
+  #told = 0;
+  #watched: string[] = [];
+  #watch: Promise<void> | undefined;
+  readonly #stop = new AbortController();
+
+  private constructor(dir: string, qemu: FakeQemu, agent: TestAgent, cleanUp: AsyncDisposableStack) {
+    this.dir = dir;
+    this.qemu = qemu;
+    this.#agent = agent;
+    this.#cleanUp = cleanUp;
+  }
+
+  /** A VM vm1 with a disk vd0, and an agent that knows it. `lower`: images below the active one, the lowest first. */
+  static async begin(
+    title: string,
+    { disk, lower = [] }: { disk?: Partial<DiskSpec>; lower?: readonly string[] } = {},
+  ): Promise<Story> {
+    await using cleanUp = new AsyncDisposableStack();
+    const { path: dir } = cleanUp.use(await testDir('bj-story-'));
+    const held: { story?: Story } = {};
+    const names = [...lower, 'disk'];
+    for (const [index, name] of names.entries()) {
+      const backing = names[index - 1];
+      const below = backing === undefined ? {} : { backingFile: `${dir}/${backing}.qcow2`, backingFormat: 'qcow2' };
+      await writeFile(`${dir}/${name}.qcow2`, lower.length === 0 ? '' : qcow2({ size: 1_048_576n, ...below }));
+    }
+    const spec = {
+      id: 'vd0',
+      bus: 'virtio-blk',
+      chain: names.map((name) => ({ format: 'qcow2', path: `${dir}/${name}.qcow2` })),
+      ...disk,
+    } as DiskSpec;
+    const qemu = cleanUp.use(
+      await FakeQemu.start({
+        socketPath: `${dir}/qmp.sock`,
+        name: 'vm1',
+        disks: [spec],
+        sizeBytes: 1024 * 1024,
+        onLine: (line) => held.story?.heard(line),
+      }),
+    );
+    const agent = await Story.#startAgent(dir);
+    const story = new Story(dir, qemu, agent, cleanUp.move());
+    held.story = story;
+    story.#lines.push(...title.split('\n').map((line) => `# ${line}`));
+    return story;
+  }
+
+  static async #startAgent(dir: string): Promise<TestAgent> {
+    return await TestAgent.start({ dir, qmp: { vm1: `${dir}/qmp.sock` }, allow: [dir] });
+  }
+
+  get agent(): TestAgent {
+    return this.#agent;
+  }
+
+  /** The test's own word. */
+  say(text: string): void {
+    this.#entries();
+    if (text.includes('▸')) this.#lines.push('');
+    this.#lines.push(`· ${text}`);
+  }
+
+  async startCopy(more: Partial<CopyRequest> = {}): Promise<string | undefined> {
+    this.say(`caller ▸ StartCopy vm1/vd0 to /copy.qcow2${inShort(more)}`);
+    return await this.#started('StartCopy', this.#agent.startCopy(copyTo(`${this.dir}/copy.qcow2`, more)));
+  }
+
+  async rebase(more: Partial<RebaseRequest> = {}): Promise<string | undefined> {
+    this.say(`caller ▸ Rebase vm1/vd0${inShort(more)}`);
+    return await this.#started('Rebase', this.#agent.agent.rebase({ ...PLAIN, ...more }, PATIENT));
+  }
+
+  async commit(more: Partial<CommitRequest>): Promise<string | undefined> {
+    this.say(`caller ▸ Commit vm1/vd0${inShort(more)}`);
+    return await this.#started('Commit', this.#agent.agent.commit({ ...PLAIN, top: '', ...more }, PATIENT));
+  }
+
+  async #started(rpc: string, started: Promise<Started>): Promise<string | undefined> {
+    const job = started.then((answer) => {
+      if ('etag' in answer) throw new Error('a plan was not asked for');
+      return answer;
+    });
+    return (await this.#answer(rpc, job))?.job.accepted.job;
+  }
+
+  async abort(job: string, more: Partial<AbortRequest> = {}): Promise<void> {
+    const request = {
+      job: { jobId: job },
+      pivot: false,
+      async: false,
+      force: false,
+      pauseGuest: undefined,
+      requestId: '',
+      ...more,
+    };
+    this.say(`caller ▸ Abort JOB${more.pivot === true ? ' pivot' : ''}${more.force === true ? ' force' : ''}`);
+    await this.#answer('Abort', this.#agent.agent.abort(request, PATIENT));
+  }
+
+  async #answer(rpc: string, answer: Promise<JobView>): Promise<JobView | undefined> {
+    try {
+      const view = await answer;
+      this.say(`caller ◂ ${rpc}: OK, the job is ${view.job.state}`);
+      return view;
+    } catch (error) {
+      if (!(error instanceof BlockJobError)) throw error;
+      await this.#watch;
+      this.say(`caller ◂ ${rpc}: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  async until(job: string, ...states: readonly JobView['job']['state'][]): Promise<void> {
+    const state = await this.#agent.until(job, ...states);
+    this.say(`the job is ${state}`);
+  }
+
+  /** The agent ends as at a restart of its service, and another one takes its place. */
+  async restartAgent(): Promise<void> {
+    await this.#agent[Symbol.asyncDispose]();
+    this.say('the agent has ended; QEMU goes on');
+    this.#agent = await Story.#startAgent(this.dir);
+    this.say('another agent has started, on the same state folder');
+  }
+
+  /** What is left: the outcome of the job, or that there is none; QEMU's nodes and jobs; the files. */
+  async end(job: string | undefined): Promise<string> {
+    this.#entries();
+    this.#lines.push('', '# In the end');
+    if (job === undefined) this.#lines.push('no job');
+    else {
+      const { job: it } = await this.#agent.agent.getInfo({ jobId: job }, PATIENT);
+      const { guestWritesTo, destinationContent, asOf, safeToDelete, evidence, destinationRemoved } = it.outcome;
+      this.#lines.push(
+        `state                ${it.state}${it.failure === undefined ? '' : `: ${it.failure.reason}: ${it.failure.text}`}`,
+        `guest writes to      ${guestWritesTo ?? 'not known'}`,
+        `destination content  ${destinationContent ?? 'nothing is said of one'}${asOf === undefined ? '' : ' as of TIME'}${destinationRemoved ? ', removed' : ''}`,
+        ...safeToDelete.map(({ path, warning }) => `safe to delete       ${path}: ${warning}`),
+        ...evidence.map(
+          ({ source, text, revision }) => `evidence             ${source}, revision ${revision}: ${text}`,
+        ),
+      );
+    }
+    const files = (await readdir(this.dir)).filter((name) => name.startsWith('copy'));
+    this.#lines.push(
+      ...(this.qemu.alive ? this.#insideQemu() : ['QEMU                 is gone']),
+      `the destination      ${files.join(', ') || 'is not there'}`,
+    );
+    if (this.qemu.pendingFaults > 0) throw new Error('a fault of the story did not happen');
+    return this.text;
+  }
+
+  /** All that has been told so far. */
+  get text(): string {
+    return `${this.#lines.map((line) => fold(this.#plain(line))).join('\n')}\n`;
+  }
+
+  #insideQemu(): string[] {
+    return [
+      `QEMU's nodes         ${this.qemu.nodes.toSorted().join(', ')}; vd0 is on ${this.qemu.rootOf('vd0')}`,
+      `QEMU's jobs          ${this.qemu.jobs.join(', ') || 'none'}`,
+      `the guest            ${this.qemu.guestRuns ? 'runs' : 'is paused'}`,
+    ];
+  }
+
+  #plain(text: string): string {
+    return text
+      .replaceAll(/bj[0-9a-f]{16}/g, 'JOB')
+      .replaceAll(this.dir, '')
+      .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
+  }
+
+  /** What went over QMP. */
+  heard(line: Line): void {
+    switch (line.line) {
+      case 'command':
+        if (QUESTION.test(line.execute)) return;
+        this.#entries();
+        this.#lines.push(`  → ${line.execute}${flat(line.arguments)}`);
+        return;
+      case 'return':
+        if (!QUESTION.test(line.to)) this.#lines.push(`  ${line.lost ? '✗' : '←'} done: ${line.to}`);
+        return;
+      case 'error':
+        if (!QUESTION.test(line.to)) this.#lines.push(`  ${line.lost ? '✗' : '←'} refused: ${line.to}: ${line.desc}`);
+        return;
+      case 'event':
+        if (this.#joined(line)) return;
+        this.#lines.push(`  ${line.lost ? '✗' : '←'} ${line.event}${flat(line.data)}`);
+        return;
+      case 'disconnected':
+        this.#lines.push('  ✗ the connection breaks');
+    }
+  }
+
+  /** A job's statuses in a row are one line: `created, running`. */
+  #joined({ event, data, lost }: Extract<Line, { line: 'event' }>): boolean {
+    if (event !== 'JOB_STATUS_CHANGE') return false;
+    const row = `  ${lost ? '✗' : '←'} ${event} ${String(data['id'])}: `;
+    const last = this.#lines.at(-1) ?? '';
+    if (last.startsWith(row)) this.#lines[this.#lines.length - 1] = `${last}, ${String(data['status'])}`;
+    else this.#lines.push(`${row}${String(data['status'])}`);
+    return true;
+  }
+
+  /** Tells the entries that have come on disk since the last time. */
+  #entries(): void {
+    const { jobsFolder } = this.#agent;
+    const [file] = readdirSync(jobsFolder);
+    if (file !== undefined) this.#follow(file.replace('.jsonl', ''));
+    const words =
+      file === undefined
+        ? this.#watched
+        : readFileSync(join(jobsFolder, file), 'utf8')
+            .split('\n')
+            .filter((line) => line !== '')
+            .map((line) => inWords(JSON.parse(line.slice(9)) as JournalEntry));
+    for (const [index, text] of words.entries())
+      if (index >= this.#told) this.#lines.push(`journal ${String(index + 1).padStart(2)}  ${text}`);
+    this.#told = Math.max(this.#told, words.length);
+  }
+
+  #follow(job: string): void {
+    const request = { job: { jobId: job }, afterRevision: 0, progressIntervalMs: undefined };
+    this.#watch ??= (async () => {
+      for await (const event of this.#agent.agent.watch(request, this.#stop))
+        if (event.job.revision > this.#watched.length) this.#watched.push(event.detail);
+    })();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#watch;
+    await this.#agent[Symbol.asyncDispose]();
+    await this.#cleanUp.disposeAsync();
+  }
+}
+
+/** What was asked for beside the disk. */
+function inShort(asked: object): string {
+  return Object.entries(asked)
+    .map(([key, value]) => ` ${key}=${JSON.stringify(value)}`)
+    .join('');
+}
+
+/** ` key=value inner.key=value`, without what is the same everywhere. */
+function flat(data: Readonly<Record<string, unknown>>, prefix = ''): string {
+  return Object.entries(data)
+    .map(([key, value]) =>
+      typeof value === 'object' && value !== null && !(Array.isArray(value) && value.length === 0)
+        ? flat(value as Record<string, unknown>, `${prefix}${key}.`)
+        : ` ${prefix}${key}=${String(value)}`,
+    )
+    .join('');
+}
+
+function fold(line: string): string {
+  if (line.length <= WIDTH) return line;
+  const at = line.lastIndexOf(' ', WIDTH);
+  return at < 20 ? line : `${line.slice(0, at)}\n${fold(`        ${line.slice(at + 1)}`)}`;
+}

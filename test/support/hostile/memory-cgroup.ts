@@ -1,0 +1,48 @@
+/** A control group of the test's own that may have so much memory and no more; whoever takes more is killed. As root. */
+import { readFileSync } from 'node:fs';
+import { mkdir, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { eventually } from '../checks.ts';
+
+const ROOT = '/sys/fs/cgroup';
+
+export interface MemoryCgroup extends AsyncDisposable {
+  /** What a command line begins with that is to run in it. */
+  readonly under: readonly string[];
+}
+
+/** The second version of control groups, or the first where the second has no say over memory. */
+export async function memoryCgroup(bytes: number, name = 'all'): Promise<MemoryCgroup> {
+  const isSecond = controllers().includes('memory');
+  if (isSecond) await writeFile(join(ROOT, 'cgroup.subtree_control'), '+memory');
+  const folder = join(ROOT, isSecond ? '' : 'memory', `blockjobd-test-${process.pid}-${name}`);
+  await mkdir(folder);
+  try {
+    await writeFile(join(folder, isSecond ? 'memory.max' : 'memory.limit_in_bytes'), String(bytes));
+  } catch (error) {
+    await rmdir(folder);
+    throw error;
+  }
+  return {
+    under: ['sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', folder],
+    [Symbol.asyncDispose]: async () => {
+      // The kernel takes a moment to see that the last process has ended.
+      await eventually(
+        'the control group is empty',
+        async () =>
+          await rmdir(folder).then(
+            () => true,
+            () => undefined,
+          ),
+      );
+    },
+  };
+}
+
+function controllers(): readonly string[] {
+  try {
+    return readFileSync(join(ROOT, 'cgroup.controllers'), 'utf8').trim().split(' ');
+  } catch {
+    return [];
+  }
+}

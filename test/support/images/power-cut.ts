@@ -1,0 +1,61 @@
+/** A file system of a test's own whose power can be cut: what was not synced is gone then, as on a host that loses its power. */
+import { mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PYTHON } from '../means.ts';
+import { run } from '../real-qemu/qemu.ts';
+
+/** EXT4_IOC_SHUTDOWN, with NOLOGFLUSH: not even what is in the journal's buffer is written any more. */
+const SHUT_DOWN = `
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))`;
+
+export class FragileFileSystem implements AsyncDisposable {
+  /** Where it is mounted. */
+  readonly path: string;
+  readonly #device: string;
+
+  private constructor(path: string, device: string) {
+    this.path = path;
+    this.#device = device;
+  }
+
+  static async make(folder: string, mib: number): Promise<FragileFileSystem> {
+    const [device, path] = [join(folder, 'device.img'), join(folder, 'fs')];
+    await mkdir(path);
+    await using file = await open(device, 'wx');
+    await file.truncate(mib * 1024 * 1024);
+    await run('mkfs.ext4', ['-q', '-F', device]);
+    await run('mount', ['-o', 'loop', device, path]);
+    return new FragileFileSystem(path, device);
+  }
+
+  /** All that was written until now is kept. */
+  async sync(): Promise<void> {
+    await run('sync', ['--file-system', this.path]);
+  }
+
+  /** From here on it fails for everybody. */
+  async cut(): Promise<void> {
+    await run(PYTHON, ['-c', SHUT_DOWN, this.path]);
+  }
+
+  /**
+   * The power is back. What is mounted now is a copy of the device: the file system that was shut down may live on where
+   * somebody has it open, or in another mount namespace, and would be found again. Its number is another one, as that of a
+   * disk may be after a boot.
+   */
+  async restore(): Promise<void> {
+    const [copy, back] = [`${this.#device}.copy`, `${this.path}.back`];
+    await run('cp', ['--sparse=always', this.#device, copy]);
+    await mkdir(back);
+    // While the first one holds its loop device, so that this one gets another.
+    await run('mount', ['-o', 'loop', copy, back]);
+    await run('umount', ['--lazy', this.path]);
+    await run('mount', ['--bind', back, this.path]);
+    await run('umount', [back]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await run('umount', ['-l', this.path]);
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * Monitors of all sockets that are named, as an agent has them, in a process of their own: started by a test that looks at its
+ * memory. Each keeps the last answer that it has had. When its standard input ends it says how it went, and ends.
+ */
+import { Budget } from '../../../src/qmp/budget.ts';
+import { Monitor } from '../../../src/qmp/monitor.ts';
+
+const shared = process.argv[2] === 'shared' ? { budget: new Budget() } : {};
+const kept = new Map<string, unknown>();
+const monitors = process.argv.slice(3).map((path) => {
+  const monitor = new Monitor({ path, ...shared });
+  monitor.onState(({ state }) => {
+    if (state !== 'connected') return;
+    for (const execute of ['query-name', 'query-named-block-nodes'])
+      monitor.execute({ execute }).then(
+        (answer) => kept.set(path, answer),
+        () => undefined,
+      );
+  });
+  monitor.start();
+  return { path, monitor };
+});
+process.stdout.write('started\n');
+process.stdin.resume().on('end', () => {
+  const connected = monitors.filter(({ monitor }) => monitor.state.state === 'connected').map(({ path }) => path);
+  process.stdout.write(`${JSON.stringify({ maxRssBytes: process.resourceUsage().maxRSS * 1024, connected })}\n`);
+  process.exit();
+});

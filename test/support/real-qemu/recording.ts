@@ -1,0 +1,78 @@
+/** A course of a job written down line by line: its journal, and the world as it was at each line. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { BlockJobError } from '../../../src/core/errors.ts';
+import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
+import { type Course, drive } from '../fake-qemu/courses.ts';
+import type { Scene, SceneMoment } from '../fake-qemu/scene.ts';
+import type { TestAgent } from '../service/agent.ts';
+
+export interface Recording {
+  readonly job: string;
+  /** Before there was any job. */
+  readonly before: SceneMoment;
+  /** Of the journal, each with its newline, and with the world as it was when it had been written. */
+  readonly lines: readonly {
+    readonly text: string;
+    readonly entry: JournalEntry;
+    readonly world: SceneMoment;
+    /** What the agent had written down of guests that it held, by the names of the files. */
+    readonly holds: ReadonlyMap<string, string>;
+  }[];
+  readonly end: SceneMoment;
+}
+
+/**
+ * QEMU changes only when a command comes, or when the course says so: what is in the journal by then was written while
+ * QEMU was as it is just before. Files change with the steps that make and remove them, which the journal names.
+ */
+export async function record(course: Course, scene: Scene): Promise<Recording> {
+  const before = scene.now;
+  const lines: Recording['lines'][number][] = [];
+  const held: { agent?: TestAgent; journal?: string } = {};
+  let files = before.files;
+  const note = () => {
+    const now = scene.now;
+    const folder = held.agent?.jobsFolder ?? '';
+    const [name] = held.journal === undefined && existsSync(folder) ? readdirSync(folder) : [];
+    // A start that is taken back removes its journal: it is read to its end all the same.
+    if (name !== undefined) held.journal = scene.keep(join(folder, name));
+    const texts = held.journal === undefined ? [] : readFileSync(held.journal, 'utf8').split(/(?<=\n)/);
+    for (const text of texts.slice(lines.length)) {
+      const entry = JSON.parse(text.slice(9)) as JournalEntry;
+      files = filesAfter(files, entry, now.files);
+      lines.push({ text, entry, world: { qemu: now.qemu, files }, holds: holdsOf(held.agent) });
+    }
+    files = now.files;
+  };
+  scene.onCommand = note;
+  await using agent = await scene.agent();
+  held.agent = agent;
+  course.faults?.(scene.qemu);
+  const started = await course.start(agent, scene).catch((error: unknown) => {
+    if (error instanceof BlockJobError) return undefined;
+    throw error;
+  });
+  const job = started !== undefined && 'job' in started ? started.job.accepted.job : undefined;
+  if (job !== undefined) await drive(course, job, { agent, qemu: scene.qemu, note });
+  note();
+  scene.onCommand = () => undefined;
+  const [first] = lines;
+  if (first?.entry.entry !== 'accepted') throw new Error('the course has no journal');
+  return { job: first.entry.job, before, lines, end: scene.now };
+}
+
+function holdsOf(agent: TestAgent | undefined): ReadonlyMap<string, string> {
+  const folder = agent?.holdsFolder ?? '';
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
+  return new Map(names.map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
+}
+
+function filesAfter(files: SceneMoment['files'], entry: JournalEntry, now: SceneMoment['files']): SceneMoment['files'] {
+  if (entry.entry !== 'step-done' && entry.entry !== 'undo-done') return files;
+  if (!/^(create-destination|remove-destination|delete-)/.test(entry.step)) return files;
+  const name = entry.step.startsWith('delete-') ? basename(entry.step) : 'copy';
+  const file = now.get(name);
+  const others = [...files].filter(([other]) => other !== name);
+  return new Map(file === undefined ? others : [...others, [name, file]]);
+}

@@ -1,0 +1,58 @@
+/**
+ * The programs as one file each, for the hundreds of processes that the tests start: half of what the start of one costs is
+ * the loading of 700 files. Made once a run, out of the sources as they are. What is published is tested as it is published.
+ */
+import { chmod, cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { CHAINS } from '../images/chain-templates.ts';
+
+const REPOSITORY = join(import.meta.dirname, '../../..');
+/** Where the bundles of this run are. */
+const FOLDER = 'BLOCKJOBD_BUNDLES';
+const PROGRAMS = ['main', 'blockjob'] as const;
+
+/** Packages that find files beside their own ask for it. */
+const AS_COMMONJS = [
+  `import { createRequire as requireOf } from 'node:module';`,
+  'const require = requireOf(import.meta.url);',
+  'const __dirname = import.meta.dirname;',
+].join('\n');
+
+/** Read by packages from the folder two above their own. */
+const PROTOS = ['grpc-health-check/proto', '@grpc/reflection/build/proto'];
+
+/** Vitest's globalSetup: of several projects of a run the first one does it. */
+export async function setup(): Promise<(() => Promise<void>) | undefined> {
+  if (process.env[FOLDER] !== undefined) return undefined;
+  await mkdir(join(REPOSITORY, '.cache'), { recursive: true });
+  const folder = await mkdtemp(join(REPOSITORY, '.cache/bundles-'));
+  // Services are started as other users, too.
+  await chmod(folder, 0o755);
+  for (const name of ['package.json', 'generated']) await symlink(join(REPOSITORY, name), join(folder, name));
+  for (const path of PROTOS) {
+    await cp(join(REPOSITORY, 'node_modules', path), join(folder, 'proto'), { recursive: true });
+  }
+  await build({
+    entryPoints: PROGRAMS.map((name) => join(REPOSITORY, 'src', `${name}.ts`)),
+    outdir: join(folder, 'bundle/src'),
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    banner: { js: AS_COMMONJS },
+    external: ['@opentelemetry/sdk-node'],
+  });
+  process.env[FOLDER] = join(folder, 'bundle/src');
+  process.env[CHAINS] = join(folder, 'chains');
+  await mkdir(process.env[CHAINS]);
+  return async () => await rm(folder, { recursive: true, force: true });
+}
+
+/** What Node is to run; without a bundle the source itself. */
+export function scriptOf(name: (typeof PROGRAMS)[number]): string {
+  const folder = process.env[FOLDER];
+  return folder === undefined ? join(REPOSITORY, 'src', `${name}.ts`) : join(folder, `${name}.mjs`);
+}

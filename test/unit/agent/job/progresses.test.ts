@@ -1,0 +1,55 @@
+/** What jobs have copied, counted from what QEMU says of each. */
+import { pino } from 'pino';
+import { expect, it } from 'vitest';
+import { Progresses } from '../../../../src/agent/job/progresses.ts';
+import { VirtualMachines } from '../../../../src/agent/qemu/virtual-machines.ts';
+import type { QemuBlockJob } from '../../../../src/core/qemu/replies.ts';
+import { JOB, jobOf } from '../../core/stories.ts';
+
+function progresses(sampled: (job: string) => void = () => undefined): Progresses {
+  return new Progresses(new VirtualMachines({ folder: undefined, named: [], log: pino({ level: 'silent' }) }), sampled);
+}
+
+function at(offsetBytes: number, more: Partial<QemuBlockJob> = {}): QemuBlockJob {
+  const running = { status: 'running', paused: false, ioStatus: 'ok', speedBytesPerSecond: 0 } as const;
+  return { id: JOB, ...running, offsetBytes, lengthBytes: 1000, ...more };
+}
+
+it('counts each byte of a job once, however often QEMU is asked, and those of several jobs', () => {
+  const here = progresses();
+  here.take([at(100)]);
+  here.take([at(100)]);
+  here.take([at(700), at(50, { id: 'bj00000000000000ff' }), at(9000, { id: 'not-ours' })]);
+  expect(here.copiedBytes).toBe(750);
+  here.forget(JOB);
+  expect(here.copiedBytes).toBe(750);
+});
+
+it('says of which jobs it is that there is something new, and names no other', () => {
+  const told: string[] = [];
+  const here = progresses((job) => told.push(job));
+  here.take([at(100)]);
+  here.take([at(50, { id: 'bj00000000000000ff' }), at(9000, { id: 'not-ours' }), at(100, { status: 'concluded' })]);
+  here.verify(jobOf(), 512, 4096);
+  expect(told).toEqual([JOB, 'bj00000000000000ff', JOB]);
+});
+
+it('does not count again what a job had copied before this process began', () => {
+  const here = progresses();
+  here.goOn(jobOf());
+  here.take([at(600)]);
+  expect(here.copiedBytes).toBe(0);
+  here.take([at(650)]);
+  expect(here.copiedBytes).toBe(50);
+});
+
+it('tells how far a comparison is, until the copy has begun', () => {
+  const here = progresses();
+  here.verify(jobOf(), 512, 4096);
+  expect(here.of(jobOf())).toMatchObject({ percent: 0, currentBytes: 0, verified: { bytes: 512, ofBytes: 4096 } });
+  here.verify(jobOf(), 4096, 4096);
+  here.take([at(100)]);
+  expect(here.of(jobOf())).toMatchObject({ percent: 10, currentBytes: 100 });
+  expect(here.of(jobOf())?.verified).toBeUndefined();
+  expect(here.copiedBytes).toBe(100);
+});

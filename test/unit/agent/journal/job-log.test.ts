@@ -1,0 +1,144 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { JobLog } from '../../../../src/agent/journal/job-log.ts';
+import { decodeJournal, Journal, type ReadJournal } from '../../../../src/agent/journal/journal.ts';
+import { IllegalTransition } from '../../../../src/core/job/job.ts';
+import type { EntryBody, JournalEntry } from '../../../../src/core/job/journal-entry.ts';
+import { testDir } from '../../../support/real-qemu/qemu.ts';
+import { allJournals, journalsIn } from '../../../support/service/journals.ts';
+import { ACCEPTED, CANCEL, JOB, jobOf, pivot, READY, RUNNING } from '../../core/stories.ts';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+async function onDisk(folder: string): Promise<ReadJournal> {
+  const read = decodeJournal(await readFile(join(folder, `${JOB}.jsonl`)));
+  if (read === undefined) throw new Error('the job was never accepted');
+  return read;
+}
+
+const step = (name: string): EntryBody => ({ entry: 'step-started', step: name });
+
+describe('a job’s log', () => {
+  it('has the job on disk when it begins', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    expect(log.job).toMatchObject({ state: 'STARTING', revision: 1 });
+    expect((await onDisk(dir.path)).job).toEqual(log.job);
+    await log.close();
+  });
+
+  it('leaves nothing of a job that could not be written down', async () => {
+    await using dir = await testDir();
+    vi.spyOn(Journal.prototype, 'append').mockRejectedValueOnce(new Error('ENOSPC'));
+    await expect(JobLog.begin(journalsIn(dir.path), ACCEPTED)).rejects.toThrow('ENOSPC');
+    expect(await allJournals(dir.path)).toEqual([]);
+  });
+
+  it('writes what the state allows, and of all else nothing', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    await expect(log.append(READY)).rejects.toThrow(IllegalTransition);
+    await expect(log.append(pivot())).rejects.toThrow('pivot-requested of job');
+    expect(await log.offer(READY, { otherwise: () => 'not now' })).toBe('not now');
+    expect((await log.append(RUNNING)).state).toBe('RUNNING');
+    await expect(log.append(RUNNING)).rejects.toThrow(IllegalTransition);
+    expect((await onDisk(dir.path)).entries.map(({ entry }) => entry)).toEqual(['accepted', 'running']);
+    await log.close();
+  });
+
+  it('keeps the order of entries that are appended at once, their revisions without gaps', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    const names = Array.from({ length: 50 }, (_, index) => `step ${index}`);
+    const jobs = await Promise.all(names.map(async (name) => await log.append(step(name))));
+    expect(jobs.map((job) => job.revision)).toEqual(names.map((_, index) => index + 2));
+    const { entries } = await onDisk(dir.path);
+    expect(entries.slice(1)).toEqual(
+      names.map((name, index) => expect.objectContaining({ step: name, revision: index + 2 })),
+    );
+    await log.close();
+  });
+
+  it('lets only one of two requests win that come at once', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    await log.append(RUNNING);
+    await log.append(READY);
+    const answers = await Promise.all([
+      log.offer(pivot(), { otherwise: () => 'too late' }),
+      log.offer({ entry: 'finish-requested' }, { otherwise: () => 'too late' }),
+    ]);
+    expect(answers).toMatchObject([{ state: 'PIVOTING' }, 'too late']);
+    await log.close();
+  });
+
+  it('shows an entry to nobody before it is on disk, and never one that is not', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    const real: (entry: JournalEntry) => Promise<void> = Reflect.get(Journal.prototype, 'append');
+    const seen: number[] = [];
+    vi.spyOn(Journal.prototype, 'append').mockImplementation(async function observed(this: Journal, entry) {
+      await real.call(this, entry);
+      seen.push(log.job.revision);
+    });
+    const before = log.changed.now;
+    await log.append(RUNNING);
+    expect(seen).toEqual([1]);
+    expect(log.changed.now).toBe(before + 1);
+
+    vi.spyOn(Journal.prototype, 'append').mockRejectedValueOnce(new Error('ENOSPC'));
+    await expect(log.append(READY)).rejects.toThrow('ENOSPC');
+    expect(log.job.revision).toBe(2);
+    expect(log.changed.now).toBe(before + 1);
+    // The next in the lane is not the worse for it.
+    vi.restoreAllMocks();
+    expect((await log.append(READY)).revision).toBe(3);
+    await log.close();
+  });
+
+  it('goes on where its journal ends', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    await log.append(RUNNING);
+    await log.append(READY);
+    await log.close();
+    const again = await JobLog.reopen(journalsIn(dir.path), await onDisk(dir.path));
+    expect(again.job).toEqual(log.job);
+    expect([1, 2, 3, 4].map((revision) => again.at(revision)?.job.state)).toEqual([
+      'STARTING',
+      'RUNNING',
+      'READY',
+      undefined,
+    ]);
+    expect((await again.append(CANCEL)).revision).toBe(4);
+    expect((await onDisk(dir.path)).job.state).toBe('CANCELLING');
+    await again.close();
+  });
+
+  it('knows whether the job has ended, was refused, and when something happened first', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    await log.append(step('a'));
+    await log.append(step('b'));
+    expect([log.revisionOf('step-started'), log.revisionOf('ready')]).toEqual([2, undefined]);
+    expect([log.refused, log.ended]).toEqual([false, false]);
+    await log.append({ entry: 'refused', failure: { reason: 'BUG', text: '', metadata: {} } });
+    expect([log.refused, log.ended]).toEqual([true, true]);
+    await log.remove();
+    expect(await allJournals(dir.path)).toEqual([]);
+  });
+
+  it('takes nothing after the end', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    await log.append(RUNNING);
+    await log.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome });
+    await expect(log.append(step('late'))).rejects.toThrow(IllegalTransition);
+    expect(await log.offer(CANCEL, { otherwise: () => 'too late' })).toBe('too late');
+    expect((await onDisk(dir.path)).entries).toHaveLength(3);
+    await log.close();
+  });
+});

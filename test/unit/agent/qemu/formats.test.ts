@@ -1,0 +1,155 @@
+import { pino } from 'pino';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { GuestHold, type Holdable } from '../../../../src/agent/job/guest-hold.ts';
+import type { HoldRecord } from '../../../../src/agent/journal/written-hold.ts';
+import { Formats } from '../../../../src/agent/qemu/formats.ts';
+import { FREE } from '../../../../src/core/job/guest-hold.ts';
+import { HOLD_LIMIT_MS } from '../../../../src/core/moves/circumstances.ts';
+import type { GuestCommand, QmpCommand } from '../../../../src/core/qemu/commands.ts';
+import { DRAIN } from '../../../../src/core/qemu/drain.ts';
+import type { QemuJob, QemuJobStatus } from '../../../../src/core/qemu/replies.ts';
+import { Wake } from '../../../../src/lib/wake.ts';
+import { NotSent } from '../../../../src/qmp/errors.ts';
+
+const CREATE: QmpCommand = {
+  execute: 'blockdev-create',
+  arguments: { 'job-id': 'c', options: { driver: 'qcow2', file: 'f', size: 1 } },
+};
+const STOP: GuestCommand = { execute: 'stop' };
+const CONT: GuestCommand = { execute: 'cont' };
+const NODES: QmpCommand = { execute: 'query-named-block-nodes', arguments: { flat: true } };
+
+/** A QEMU that answers a command when a test says so. */
+function qemu(limitMs = 60_000) {
+  const sent: string[] = [];
+  const answers: PromiseWithResolvers<string>[] = [];
+  const wake = new Wake();
+  let listed: readonly QemuJob[] = [];
+  const formats = new Formats({ wake, jobs: async () => await Promise.resolve(listed) }, limitMs);
+  const send = async (command: QmpCommand | GuestCommand) =>
+    await formats.around(command, async () => {
+      sent.push(command.execute);
+      const answer = Promise.withResolvers<string>();
+      answers.push(answer);
+      return await answer.promise;
+    });
+  const sendAtOnce = async (command: GuestCommand) =>
+    await formats.around(command, async () => void sent.push(command.execute));
+  const has = (type: string, status: QemuJobStatus, id = 'c') => {
+    listed = [{ id, type, status, error: undefined, currentBytes: 0, endBytes: 1 }];
+    wake.notify();
+  };
+  const answer = () => answers.shift()?.resolve('answered');
+  return { sent, send, sendAtOnce, has, answer };
+}
+
+const turn = async () => await new Promise(setImmediate);
+
+describe('beside an image that is being formatted', () => {
+  it.each([STOP, DRAIN, CONT, NODES])('QEMU is not sent $execute', async (command) => {
+    const { sent, send, has, answer } = qemu();
+    for (const [type, status] of [['create', 'concluded'] as const, ['mirror', 'ready'] as const]) {
+      for (const live of ['created', 'running', 'paused'] as const) has('create', live);
+      const answered = send(command);
+      await turn();
+      expect(sent).toEqual([]);
+      has(type, status);
+      await turn();
+      expect(sent.splice(0)).toEqual([command.execute]);
+      answer();
+      expect(await answered).toBe('answered');
+    }
+  });
+
+  it('nothing waits for long: while it hangs each is refused at once, until another one is seen', async () => {
+    const { sent, send, has } = qemu(20);
+    has('create', 'running');
+    const why = new NotSent('stop', 'QEMU formats an image for long, job c');
+    await expect(send(STOP)).rejects.toThrow(why);
+    await expect(send(STOP)).rejects.toThrow(why);
+    has('create', 'running', 'd');
+    const stopped = send(STOP);
+    has('create', 'concluded', 'd');
+    await turn();
+    expect(sent).toEqual(['stop']);
+    void stopped;
+  });
+
+  it('all else is sent at once', async () => {
+    const { sent, send, has } = qemu();
+    has('create', 'running');
+    void send(STOP);
+    for (const execute of ['query-jobs', 'query-blockstats'] as const) void send({ execute });
+    await turn();
+    expect(sent).toEqual(['query-jobs', 'query-blockstats']);
+  });
+
+  it('the guest is continued in the end, while others wait on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const { sent, send, has } = qemu();
+    has('create', 'running');
+    void send(NODES);
+    void send(CONT);
+    await turn();
+    await vi.advanceTimersByTimeAsync(999);
+    await turn();
+    expect(sent).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    await turn();
+    expect(sent).toEqual(['cont']);
+  });
+});
+
+it('a guest that is held goes on at its limit, and a second, when an image is formatted then and that hangs', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const { sent, send, sendAtOnce, has } = qemu(5000);
+  const hears: ((event: { readonly event: string }) => void)[] = [];
+  const machine: Holdable = {
+    identity: {},
+    onEvent: (listener) => void hears.push(listener),
+    runState: async () => await Promise.resolve(sent.includes('stop') ? 'paused' : 'running'),
+    steer: async (command, atTurn) => {
+      atTurn();
+      await sendAtOnce(command);
+      for (const hear of hears) hear({ event: command.execute === 'stop' ? 'STOP' : 'RESUME' });
+    },
+  };
+  const record: HoldRecord = { hold: FREE, isSame: true, save: async () => undefined };
+  const hold = new GuestHold({ machine, record: () => record, logger: pino({ level: 'silent' }) });
+  await hold.hold('a', 'a test');
+  has('create', 'running');
+  // The job cannot look at the graph, and so it does not let go.
+  const looked = send(NODES).catch((error: unknown) => error);
+  await vi.advanceTimersByTimeAsync(2 * HOLD_LIMIT_MS + 1000);
+  expect(await looked).toBeInstanceOf(NotSent);
+  expect(sent).toEqual(['stop', 'cont']);
+  has('create', 'concluded');
+  await hold.close();
+});
+
+it('an image is formatted when the guest has been stopped, and what comes next waits until that is listed', async () => {
+  const { sent, send, has, answer } = qemu();
+  const stopped = send(STOP);
+  const created = send(CREATE);
+  void send(NODES);
+  await turn();
+  expect(sent).toEqual(['stop']);
+  answer();
+  expect(await stopped).toBe('answered');
+  await turn();
+  expect(sent).toEqual(['stop', 'blockdev-create']);
+  has('create', 'running');
+  answer();
+  expect(await created).toBe('answered');
+  await turn();
+  expect(sent).toEqual(['stop', 'blockdev-create']);
+  has('create', 'concluded');
+  await turn();
+  expect(sent).toEqual(['stop', 'blockdev-create', 'query-named-block-nodes']);
+});

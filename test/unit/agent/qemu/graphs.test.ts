@@ -1,0 +1,37 @@
+import { open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { expect, it } from 'vitest';
+import { type DomainGraph, graphsOf, holderOf } from '../../../../src/agent/qemu/graphs.ts';
+import { VirtualMachines } from '../../../../src/agent/qemu/virtual-machines.ts';
+import { HeldQmp } from '../../../support/fake-qemu/scripted-qmp.ts';
+import { testDir } from '../../../support/real-qemu/qemu.ts';
+
+// This process listens there and answers nobody, as a QEMU whose monitor another client has.
+it('a QEMU that has never been asked holds what its process has open, and nothing else', async () => {
+  await using dir = await testDir();
+  await using held = await HeldQmp.hold(join(dir.path, 'qmp.sock'));
+  const [opened, closed] = ['opened', 'closed'].map((name) => join(dir.path, name));
+  for (const path of [opened, closed]) await writeFile(path ?? '', '');
+  await using _file = await open(opened ?? '');
+  const named = [{ name: 'web1', socketPath: held.path }];
+  const machines = new VirtualMachines({ folder: undefined, named, log: pino({ level: 'silent' }) });
+  await machines.start();
+  try {
+    const graphs = await graphsOf(machines);
+    expect(await holderOf(opened ?? '', graphs)).toBe('domain web1, whose QEMU cannot be asked');
+    expect(await holderOf(closed ?? '', graphs)).toBeUndefined();
+  } finally {
+    await machines.close();
+  }
+});
+
+it('one whose process nobody can look at either may hold any file that is there', async () => {
+  await using dir = await testDir();
+  const path = join(dir.path, 'there');
+  await writeFile(path, '');
+  const graph = { disks: [], nodes: new Map(), children: new Map(), jobNodes: new Map() };
+  const graphs: readonly DomainGraph[] = [{ domain: 'web1', socketPath: '/run/web1.sock', graph, opens: 'UNKNOWN' }];
+  expect(await holderOf(path, graphs)).toBe('domain web1, whose QEMU cannot be asked');
+  expect(await holderOf(join(dir.path, 'nothing'), graphs)).toBeUndefined();
+});

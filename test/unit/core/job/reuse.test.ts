@@ -1,0 +1,100 @@
+/** On whose word a copy rests, and what that word is good for. */
+import { describe, expect, it } from 'vitest';
+import type { Accepted, Concluded, EntryBody, Reused } from '../../../../src/core/job/journal-entry.ts';
+import type { Outcome } from '../../../../src/core/job/outcome.ts';
+import { outcomeOf } from '../../../../src/core/job/outcome-of.ts';
+import { VERIFY_STEP } from '../../../../src/core/job/reuse.ts';
+import type { Plan } from '../../../../src/core/job/step.ts';
+import { notesOf } from '../../../../src/core/plans/notes.ts';
+import { ACCEPTED, DESTINATION, jobWith, pivot, READY, RUNNING, SOURCE } from '../stories.ts';
+
+type Changes = Parameters<typeof jobWith>[0];
+
+const REUSED = { path: DESTINATION, backing: '/vm/snap1' };
+const ON_COPY: Concluded = {
+  entry: 'concluded',
+  how: 'CONCLUDED',
+  qemuError: undefined,
+  deviceOn: 'DESTINATION',
+  devicePath: DESTINATION,
+};
+
+function pivoted(changes: Changes, ...before: readonly EntryBody[]): Outcome {
+  const job = jobWith(changes, ...before, RUNNING, READY, pivot('AUTO'), ON_COPY);
+  return outcomeOf(job, ON_COPY, job.revision);
+}
+
+/** The old images that may go, and what is said of what was taken over. */
+function told(changes: Changes, ...before: readonly EntryBody[]): readonly [readonly string[], string | undefined] {
+  const { safeToDelete, evidence } = pivoted(changes, ...before);
+  const others = pivoted({}).evidence.map(({ text }) => text);
+  return [
+    safeToDelete.map(({ path }) => path),
+    evidence.map(({ text }) => text).find((text) => !others.includes(text)),
+  ];
+}
+
+const by = (how: Reused['by']): Changes => ({ reused: { by: how, ...REUSED } });
+
+/** As an older service began it. */
+function older(sync: 'top' | 'full', made: readonly string[] = []): Changes {
+  const steps = made.map((name): Plan[number] => ({ name, run: { do: 'end-qmp-job', qemuJob: 'x' } }));
+  const mirror = {
+    do: 'qmp',
+    command: { execute: 'blockdev-mirror', arguments: { sync } },
+  };
+  return {
+    plan: [...steps, { name: 'start-mirror', run: mirror }] as unknown as Plan,
+    options: { shallow: true, reuseExternal: true },
+  };
+}
+
+describe('what was at the destination before', () => {
+  it('on the caller’s word lets go of no old image, and is said', () => {
+    const text = `that ${DESTINATION} showed what /vm/snap1 shows, before the copy began, is the caller's word: it was not compared`;
+    expect(told(by('WORD'))).toEqual([[], text]);
+    expect(pivoted(by('WORD')).destinationContent).toBe('COMPLETE');
+    expect(notesOf({ ...ACCEPTED, reused: { by: 'WORD', ...REUSED } }, REQUEST)).toEqual([text]);
+  });
+
+  it('that is proved lets go of it, and is said', () => {
+    const [safe, text] = told(by('SAME_FILE'));
+    expect([safe, text?.includes('its backing file is /vm/snap1 itself')]).toEqual([[SOURCE], true]);
+  });
+
+  it('that was compared lets go of it; only that it was to be compared does not', () => {
+    const done: EntryBody = { entry: 'step-done', step: VERIFY_STEP };
+    const started: EntryBody = { entry: 'step-started', step: VERIFY_STEP };
+    const [safe, text] = told(by('COMPARED'), started, done);
+    expect([safe, text?.includes('all of both was compared')]).toEqual([[SOURCE], true]);
+    expect(told(by('COMPARED'), started)).toEqual([[], expect.stringContaining('it was not compared')]);
+    const accepted = { ...ACCEPTED, ...by('COMPARED') } as Accepted;
+    expect(notesOf(accepted, REQUEST)).toEqual([expect.stringContaining('is compared with /vm/snap1 before')]);
+  });
+
+  it('of which there is none is not spoken of', () => {
+    expect(told({})).toEqual([[SOURCE], undefined]);
+    expect(notesOf(ACCEPTED, REQUEST)).toEqual([]);
+  });
+
+  it('in a journal of an older service is told by its plan', () => {
+    expect(told(older('top'))).toEqual([[], expect.stringContaining('the caller said')]);
+    expect(told(older('full'))).toEqual([[SOURCE], undefined]);
+    // It made them: a new file, or a header on a device.
+    expect(told(older('top', ['create-destination', 'format-destination']))).toEqual([[SOURCE], undefined]);
+    expect(told(older('top', ['format-destination']))).toEqual([[SOURCE], undefined]);
+    expect(told({ ...older('top'), options: { shallow: true } })).toEqual([[SOURCE], undefined]);
+  });
+
+  it('is not known of a job whose journal was lost', () => {
+    expect(told({ recovered: true, plan: [] })).toEqual([[], expect.stringContaining('lost journal')]);
+  });
+});
+
+const REQUEST = {
+  disk: { domain: 'vm1', disk: 'vd0' },
+  requestId: '',
+  validateOnly: true,
+  planEtag: '',
+  accept: [],
+} as const;
