@@ -1,6 +1,6 @@
 /**
- * Many who watch through one gateway as a few platforms do, with the limits as they are: `WATCHES=2000` for as many as a large
- * site has, on forty connections; `make test` has four hundred on eight.
+ * As many as a large site has who watch through one gateway, as a few platforms do, on forty connections, with the limits as
+ * they are. `WATCHES=400` has fewer.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -33,7 +33,7 @@ const PLATFORMS = 4;
 /** On each connection. */
 const WATCHES = 50;
 /** Of each platform. */
-const CONNECTIONS = Number(process.env['WATCHES'] ?? 400) / PLATFORMS / WATCHES;
+const CONNECTIONS = Number(process.env['WATCHES'] ?? 2000) / PLATFORMS / WATCHES;
 const SPEEDS = [1n, 2n, 3n].map((step) => 65_536n + step);
 /** Of one connection: four fifths of its calls. */
 const MOST_WATCHES = 400;
