@@ -132,7 +132,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
   test('QEMU ends with its test process, however that ends', async () => {
     await using dir = await testDir();
     const script = join(dir.path, 'orphan.mts');
-    const support = join(import.meta.dirname, '..', 'support');
+    const support = join(import.meta.dirname, '../support/real-qemu');
     await using file = await open(script, 'wx');
     await file.writeFile(`
       import { GuestVm } from '${support}/guest-vm.ts';

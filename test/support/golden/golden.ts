@@ -31,7 +31,7 @@ export interface RecordedImage {
 
 /** The cases of one file of test/golden: a line of JSON each. */
 export function recorded(name: string): readonly string[] {
-  const text = readFileSync(join(import.meta.dirname, '..', 'golden', name), 'utf8');
+  const text = readFileSync(join(import.meta.dirname, '../../golden', name), 'utf8');
   return text.trimEnd().split('\n');
 }
 

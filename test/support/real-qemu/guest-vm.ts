@@ -11,13 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PYTHON } from '../means.ts';
 import { type ChainImage, type ImageFormat, isRunning, run, type Style, testDir, within } from './qemu.ts';
 
-const RIG = join(import.meta.dirname, '..', 'guest-rig');
+const RIG = join(import.meta.dirname, '../../guest-rig');
 const BUILD_MS = 600_000;
 const START_MS = 120_000;
 const STOP_MS = 15_000;
 
 /** Where the guest is built, by make-guest.sh on its own, too. */
-const GUEST_DIR = join(import.meta.dirname, '..', '..', '.cache', 'guest');
+const GUEST_DIR = join(import.meta.dirname, '../../../.cache/guest');
 
 let building: Promise<unknown> | undefined;
 
