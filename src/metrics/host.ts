@@ -2,19 +2,31 @@
 import type { HostFigures } from '../core/figures.ts';
 import type { Job, JobState } from '../core/job/job.ts';
 import type { PauseReason } from '../core/job/journal-entry.ts';
-import type { Outcome } from '../core/job/outcome.ts';
+import type { DestinationContent } from '../core/job/outcome.ts';
 import type { Convergence } from '../core/job/progress.ts';
 import type { JobKind } from '../core/job-options.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
-import { type Meters, secondsFrom } from './meters.ts';
+import { each, type Meters, secondsFrom } from './meters.ts';
 
-const KINDS: readonly JobKind[] = ['COPY', 'PULL', 'COMMIT', 'ACTIVE_COMMIT'];
-const ACTIVE: readonly JobState[] = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
-const ENDED: readonly JobState[] = ['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED'];
-const PAUSES: readonly PauseReason[] = ['USER', 'NO_SPACE', 'IO_ERROR'];
-const CONVERGENCES: readonly Convergence[] = ['CONVERGING', 'STALLED', 'DIVERGING', 'SETTLED'];
-const OUTCOMES = ['COMPLETE', 'PARTIAL', 'STALE', 'UNKNOWN'] as const satisfies Outcome['destinationContent'][];
-const LEFTOVERS: readonly HostFigures['leftovers'][number][] = ['FILE', 'NODE', 'BITMAP', 'QEMU_JOB'];
+const KINDS = each<JobKind>({ COPY: true, PULL: true, COMMIT: true, ACTIVE_COMMIT: true });
+const ACTIVE = each<Exclude<JobState, Ended>>({
+  STARTING: true,
+  RUNNING: true,
+  READY: true,
+  PIVOTING: true,
+  CANCELLING: true,
+});
+type Ended = 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
+const ENDED = each<Ended>({ COMPLETED: true, CANCELLED: true, FAILED: true, UNRESOLVED: true });
+const PAUSES = each<PauseReason>({ USER: true, NO_SPACE: true, IO_ERROR: true });
+const CONVERGENCES = each<Convergence>({ CONVERGING: true, STALLED: true, DIVERGING: true, SETTLED: true });
+const OUTCOMES = each<Exclude<DestinationContent, 'MIRRORED'>>({
+  COMPLETE: true,
+  PARTIAL: true,
+  STALE: true,
+  UNKNOWN: true,
+});
+const LEFTOVERS = each<HostFigures['leftovers'][number]>({ FILE: true, NODE: true, BITMAP: true, QEMU_JOB: true });
 /** Of a job that makes no copy. */
 const NO_COPY = 'NONE';
 

@@ -66,3 +66,10 @@ export function secondsFrom(first: number, last: number): readonly number[] {
   const all = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 900, 3600, 14_400, 86_400];
   return all.filter((one) => one >= first && one <= last);
 }
+
+/** Every value that a label may have: one that is left out does not compile. */
+export function each<Name extends string>(names: Readonly<Record<Name, true>>): readonly Name[] {
+  const all: Name[] = [];
+  for (const name in names) all.push(name);
+  return all;
+}
