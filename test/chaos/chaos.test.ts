@@ -16,8 +16,6 @@ const SEED = Number(process.env['CHAOS_SEED'] ?? Date.now() % 1_000_000);
 test.skipIf(needs('guest'))(
   'SIGKILL at random instants, through all phases of all kinds of jobs on several disks: no wrong outcome',
   {
-    // Both wait for guests and jobs; each has a VM of its own.
-    concurrent: true,
     // The bound of a run is its number of kills: some take a second.
     timeout: 600_000 + KILLS * 10_000,
   },
@@ -42,7 +40,7 @@ test.skipIf(needs('guest'))(
 
 test.skipIf(needs('guest', 'power-cut'))(
   'the power is cut when a job has ended, under a service that was killed meanwhile: what is called done is on disk',
-  { concurrent: true, timeout: 600_000 + KILLS * 10_000 },
+  { timeout: 600_000 + KILLS * 10_000 },
   async () => {
     const random = new Random(SEED);
     const ends = new Map<string, number>();

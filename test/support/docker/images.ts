@@ -41,8 +41,9 @@ export async function images(): Promise<Images> {
       await builder.build(named[name], { deleteOnExit: false });
     }
     await rm(context, { recursive: true });
-    // Those of earlier contents only take room.
-    const old = there.filter((one) => NAMES.some((name) => one.startsWith(nameOf(name, ''))));
+    // Those of earlier contents only take room; some of these may be there already, from a run that was killed.
+    const now: readonly string[] = Object.values(named);
+    const old = there.filter((one) => NAMES.some((name) => one.startsWith(nameOf(name, ''))) && !now.includes(one));
     for (const one of old) await run('docker', ['image', 'rm', one], { accept: [0, 1] });
   }
   return named;
