@@ -32,6 +32,8 @@ export interface Tally {
   events: number;
   /** By kind, place and trouble. */
   readonly ends: Map<string, number>;
+  /** Filters of mirrors that QEMU itself can no longer close. */
+  readonly leaks: Set<string>;
 }
 
 export interface DiskRoundsParts {

@@ -26,19 +26,30 @@ export interface Round {
   readonly to: number;
 }
 
+interface ProofParts {
+  readonly vm: GuestVm;
+  readonly admin: Admin;
+  readonly killer: Killer;
+  readonly disk: LiveDisk;
+  readonly turns: FormatTurns;
+  readonly tally: { readonly leaks: Set<string> };
+}
+
 export class Proof {
   readonly #vm: GuestVm;
   readonly #admin: Admin;
   readonly #killer: Killer;
   readonly #disk: LiveDisk;
   readonly #turns: FormatTurns;
+  readonly #leaks: Set<string>;
 
-  constructor(parts: { vm: GuestVm; admin: Admin; killer: Killer; disk: LiveDisk; turns: FormatTurns }) {
+  constructor(parts: ProofParts) {
     this.#vm = parts.vm;
     this.#admin = parts.admin;
     this.#killer = parts.killer;
     this.#disk = parts.disk;
     this.#turns = parts.turns;
+    this.#leaks = parts.tally.leaks;
   }
 
   /** The disk is at rest. How many files are gone in the end. */
@@ -70,7 +81,23 @@ export class Proof {
       const isOfJob = job !== undefined && label.startsWith(job.id);
       return (isOfJob || (driver === 'file' && this.#disk.owns(file))) && !needed.includes(label);
     });
-    if (unused.length > 0) throw new WrongOutcome(`${name}: QEMU still has ${unused.join(', ')}`);
+    const untold = await this.#withoutLeaks(unused);
+    if (untold.length > 0) throw new WrongOutcome(`${name}: QEMU still has ${untold.join(', ')}`);
+  }
+
+  /**
+   * QEMU 7.2 keeps, in one of some thousand kills, the filter of a mirror over NBD that was broken off: a reference is lost,
+   * so that nobody can close it, and QEMU's own end is an assertion in bdrv_close_all. No disk uses it, and the service
+   * tells of it.
+   */
+  async #withoutLeaks(unused: readonly string[]): Promise<readonly string[]> {
+    const filters = unused.filter((node) => node.includes('-filter mirror_top '));
+    if (filters.length === 0) return unused;
+    const left = await this.#killer.persist(async (service) => await service.listLeftovers());
+    const told = new Set('reason' in left ? [] : left.map((one) => one.name));
+    const leaks = filters.filter((node) => told.has(node.split(' ')[0] ?? ''));
+    for (const leak of leaks) this.#leaks.add(leak);
+    return unused.filter((node) => !leaks.includes(node));
   }
 
   /** Killed before it had written down that it made the file, the service cannot know it as its own: it tells of it. */
