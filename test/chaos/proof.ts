@@ -86,9 +86,8 @@ export class Proof {
   }
 
   /**
-   * QEMU 7.2 keeps, in one of some thousand kills, the filter of a mirror over NBD that was broken off: a reference is lost,
-   * so that nobody can close it, and QEMU's own end is an assertion in bdrv_close_all. No disk uses it, and the service
-   * tells of it.
+   * A copy that fails in the middle of `stop` may have QEMU 7.2 lose count of its filter (docs/versions.md): nobody can close
+   * it, no disk uses it, and QEMU aborts when it is to end. Seen here once in some thousand kills. The service tells of it.
    */
   async #withoutLeaks(unused: readonly string[]): Promise<readonly string[]> {
     const filters = unused.filter((node) => node.includes('-filter mirror_top '));
