@@ -7,19 +7,14 @@ import { mustOperate, unknownFor } from '../../core/rights.ts';
 import { checkAbort } from '../../core/rules/abort.ts';
 import { refuseMovedPivot } from '../files/prove-file.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import type { VirtualMachine } from '../qemu/virtual-machine.ts';
-import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import { findJob } from './find-job.ts';
-import type { JobTable } from './job-table.ts';
+import type { JobTable, JobTableOptions } from './job-table.ts';
 import { refuseMigratingPivot } from './migration.ts';
 import { type Change, changeDone, requestChange } from './request-change.ts';
 import { endedAs, requestEnd } from './request-end.ts';
 
-interface JobRequestsOptions {
+interface JobRequestsOptions extends Pick<JobTableOptions, 'machines' | 'mayChange'> {
   readonly jobs: JobTable;
-  readonly machines: VirtualMachines;
-  /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
-  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
 }
 
 interface AskedChange {

@@ -10,7 +10,7 @@ import { may, mayRead, mustOperate } from '../../core/rights.ts';
 import { fileKey } from '../files/files.ts';
 import type { Allowed } from '../files/place.ts';
 import { usedFiles } from '../host/used-files.ts';
-import type { JobTable } from '../job/job-table.ts';
+import type { JobTable, JobTableOptions } from '../job/job-table.ts';
 import { refuseManaged } from '../job/managed.ts';
 import { refuseMigrating } from '../job/migration.ts';
 import type { Owners } from '../job/whose-jobs.ts';
@@ -19,7 +19,6 @@ import { graphsOf } from '../qemu/graphs.ts';
 import type { Identity } from '../qemu/identity.ts';
 import { Schemas } from '../qemu/schemas.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
-import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import { refuseBusyDisk } from './busy.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
 import { prepare, type StartSpec } from './prepare.ts';
@@ -27,16 +26,13 @@ import { type Reservation, Reservations } from './reservations.ts';
 import type { Site } from './site.ts';
 import { writerOf } from './writer-of.ts';
 
-export interface StartsOptions {
+export interface StartsOptions extends Pick<JobTableOptions, 'machines' | 'mayChange'> {
   readonly host: string;
   readonly owners: Owners;
-  readonly machines: VirtualMachines;
   readonly jobs: JobTable;
   readonly allowed: Allowed;
   /** On VMs of libvirt, too. */
   readonly allowManaged: boolean;
-  /** Asked before a start changes anything: rejects where this host is not to do so. Undefined: all here is ours. */
-  readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
 }
 
 export interface Start {
@@ -102,8 +98,9 @@ export class Starts {
     return machine;
   }
 
-  async #accept({ request, spec }: Start, at: StartingAt, call: Call): Promise<Accepted> {
-    const site = await this.#survey({ request, spec }, at, call);
+  async #accept(start: Start, at: StartingAt, call: Call): Promise<Accepted> {
+    const { request, spec } = start;
+    const site = await this.#survey(start, at, call);
     const accepted = await prepare(spec, site);
     await this.#reserveFile(accepted, at.taken, call);
     // What was found at the beginning may have another name by now, or another QEMU its socket.
@@ -112,11 +109,7 @@ export class Starts {
     return { ...accepted, uses: await usedFiles(accepted, site.disk) };
   }
 
-  async #survey(
-    { request, spec }: Pick<Start, 'request' | 'spec'>,
-    { machine, identity, taken }: StartingAt,
-    call: Call,
-  ): Promise<Site> {
+  async #survey({ request, spec }: Start, { machine, identity, taken }: StartingAt, call: Call): Promise<Site> {
     const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
     const { domain, disk: address } = request.disk;
     await refuseMigrating(machine);
