@@ -85,6 +85,28 @@ test.each(['soon', '1', '', '123456789n', '-1S', '1S;1S'])(
   },
 );
 
+test.each(['gzip', 'deflate'])(
+  'a request that is not what its grpc-encoding says is not INTERNAL: %s',
+  async (encoding) => {
+    await using server = await serving('tcp', listed);
+    const session = connectHttp2(`http://127.0.0.1:${portOf(server)}`);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': LIST,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      'grpc-encoding': encoding,
+    });
+    stream.end(Buffer.from([1, 0, 0, 0, 3, 1, 2, 3]));
+    const [headers] = await within(5000, 'an answer', once(stream, 'response'));
+    session.destroy();
+    expect(headers).toMatchObject({
+      'grpc-status': String(status.INVALID_ARGUMENT),
+      'grpc-message': expect.stringContaining('FIELD_INVALID') as string,
+    });
+  },
+);
+
 describe('connections', () => {
   test('of one address there are so many, and the others have their own', async () => {
     await using server = await serving('tcp', listed, { connections: 5, peerConnections: 2 });

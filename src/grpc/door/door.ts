@@ -18,7 +18,7 @@ import type { Logger } from 'pino';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
 import { answerTo } from '../status.ts';
 import { Connection, type Kind } from './connection.ts';
-import { sizeOf, wrongIn } from './headers.ts';
+import { correct, sizeOf, wrongIn } from './headers.ts';
 import {
   ARRIVING,
   type DoorLimits,
@@ -161,6 +161,7 @@ export class Door implements Disposable {
       this.#refuse(stream, failure('TOO_MANY_CALLS', { full }));
       return;
     }
+    if (headers['grpc-encoding'] !== undefined) correct(stream, (fault) => this.#trailersOf(fault));
     connection.add(stream, kind, () => this.#turns.again());
     stream.once('close', () => {
       if (hasPlace) places.giveBack(connection.peer);
@@ -174,22 +175,24 @@ export class Door implements Disposable {
   }
 
   #refuse(stream: ServerHttp2Stream, why: Failure): void {
-    const trailers = this.#refusals.get(why.text) ?? this.#trailersOf(why);
-    this.#refusals.set(why.text, trailers);
-    stream.respond(trailers, { endStream: true });
+    stream.respond(this.#trailersOf(why), { endStream: true });
     // Node itself would close it a turn later, and keep until then what its caller goes on to send.
     stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
   #trailersOf(why: Failure): OutgoingHttpHeaders {
+    const known = this.#refusals.get(why.text);
+    if (known !== undefined) return known;
     const { code, details, metadata } = answerTo(new BlockJobError(why), this.#log);
-    return {
+    const trailers = {
       ':status': constants.HTTP_STATUS_OK,
       'content-type': 'application/grpc+proto',
       'grpc-status': code,
       'grpc-message': encodeURI(details),
       ...metadata.toHttp2Headers(),
     };
+    this.#refusals.set(why.text, trailers);
+    return trailers;
   }
 
   /** Whoever keeps others waiting is not waited for; whoever has most of what waits goes, where that is too much in all. */

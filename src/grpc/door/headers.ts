@@ -1,5 +1,10 @@
-/** The headers of a call, before gRPC sees them. */
-import type { IncomingHttpHeaders } from 'node:http2';
+/** The headers of a call before gRPC sees them, and those of its answer after. */
+import type {
+  IncomingHttpHeaders,
+  OutgoingHttpHeaders,
+  ServerHttp2Stream,
+  ServerStreamResponseOptions,
+} from 'node:http2';
 import type { Failure } from '../../core/errors.ts';
 import { invalidField } from '../../core/rules/rule.ts';
 
@@ -10,6 +15,18 @@ const NO_TIMEOUT = invalidField('grpc-timeout', 'must be one to eight digits, an
 /** Undefined: nothing. */
 export function wrongIn({ 'grpc-timeout': timeout }: IncomingHttpHeaders): Failure | undefined {
   return timeout === undefined || TIMEOUT.test(String(timeout)) ? undefined : NO_TIMEOUT;
+}
+
+/** What grpc-js says of a request that its grpc-encoding does not fit, with INTERNAL. */
+const NOT_UNPACKED = encodeURI('Failed to decompress message');
+const WRONGLY_PACKED = invalidField('message', 'cannot be unpacked as its grpc-encoding says').failure;
+
+/** Where grpc-js takes a fault of the caller for one of the server's, the answer is what `told` makes of it. */
+export function correct(stream: ServerHttp2Stream, told: (fault: Failure) => OutgoingHttpHeaders): void {
+  const respond = stream.respond.bind(stream);
+  stream.respond = (answer?: OutgoingHttpHeaders, options?: ServerStreamResponseOptions) => {
+    respond(answer?.['grpc-message'] === NOT_UNPACKED ? told(WRONGLY_PACKED) : answer, options);
+  };
 }
 
 /** As HTTP/2 counts. */
