@@ -86,7 +86,7 @@ export default defineConfig({
           include: ['test/packages/**/*.test.ts', 'test/examples/**/*.test.ts'],
           globalSetup: 'test/packages/build.ts',
           setupFiles: 'test/packages/built.ts',
-          testTimeout: 120_000,
+          testTimeout: 300_000,
           hookTimeout: 240_000,
           maxWorkers: WORKERS,
         },
