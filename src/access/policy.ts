@@ -7,7 +7,7 @@
  * What several entries allow adds up, and who may operate may read. Whatever no entry allows is refused.
  */
 
-import { allows, type Grant, LARGEST_GRANT_BYTES, type Right } from '../core/grant.ts';
+import { type Grant, grants, LARGEST_GRANT_BYTES, type Right } from '../core/grant.ts';
 import { fits } from '../core/pattern.ts';
 import { isRecord } from '../lib/record.ts';
 
@@ -65,7 +65,7 @@ export class Policy {
   }
 
   allows(caller: string, right: Right, domain: string): boolean {
-    return allows(this.grantOf(caller), right, domain);
+    return grants(this.grantOf(caller), right, domain);
   }
 }
 

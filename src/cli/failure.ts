@@ -2,14 +2,14 @@
 import type { BlockJobError, Reason } from '../client/index.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 
-export interface Told {
+export interface FailureInWords {
   readonly lines: readonly string[];
   /** Commands, or sentences; '' for none. */
   readonly next: string;
   readonly exitCode: ExitCode;
 }
 
-export function failureInWords(error: BlockJobError): Told {
+export function failureInWords(error: BlockJobError): FailureInWords {
   const next = nextAfter(error);
   const exitCode = exitCodeOf(error);
   const lines = [`error: ${error.reason === '' ? error.text : `${error.text} (${error.reason})`}`];

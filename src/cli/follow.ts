@@ -1,12 +1,12 @@
 /** Follows a job as far as it was asked for, and does at READY what the contract leaves to its client. */
 import { BlockJobError, hasEnded, type Job, Job_State } from '../client/index.ts';
 import { Timer } from '../lib/timer.ts';
-import type { Session } from './session.ts';
+import type { CliSession } from './session.ts';
 import type { Display } from './show/display.ts';
 import type { Goal } from './starts/start.ts';
 
 /** A service that is upgraded, or a host that boots, is back in less. */
-const PATIENCE_MS = 10 * 60_000;
+const HOST_IS_BACK_MS = 10 * 60_000;
 
 export interface Following {
   readonly goal: Goal;
@@ -25,8 +25,8 @@ export interface Followed {
 }
 
 /** Throws what the watch throws: the job goes on then. */
-export async function follow(
-  session: Session,
+export async function followJob(
+  session: CliSession,
   started: Job,
   { goal, isAsync }: Following,
   display: Display,
@@ -41,7 +41,7 @@ export async function follow(
   // Waits for the service as the watch does, which tells how the job ends, or has ended, where it is too late to ask.
   const ask = async (pivot: boolean) => {
     try {
-      await client.abort({ job: ref, pivot, async: true }, { signal, patienceMs: PATIENCE_MS });
+      await client.abort({ job: ref, pivot, async: true }, { signal, patienceMs: HOST_IS_BACK_MS });
     } catch (error) {
       if (!(error instanceof BlockJobError && error.reason.startsWith('JOB_END'))) throw error;
     }
@@ -57,7 +57,7 @@ export async function follow(
         }, goal.timeoutMs);
   const events = client.watchJob(
     { job: ref, progressInterval: display.progressInterval },
-    { signal, patienceMs: PATIENCE_MS, onRetry: (retry) => display.lost(retry) },
+    { signal, patienceMs: HOST_IS_BACK_MS, onRetry: (retry) => display.lost(retry) },
   );
   try {
     for (;;) {

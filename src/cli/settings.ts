@@ -17,7 +17,7 @@ export interface GlobalFlags {
 
 const DEFAULT_ADDRESS = '127.0.0.1:50051';
 /** A service that restarts is back in a second or two; who types a command does not wait for longer. */
-const PATIENCE_MS = 3000;
+const SERVICE_IS_BACK_MS = 3000;
 
 export function addGlobals(program: Command): Command {
   return program
@@ -59,7 +59,7 @@ export async function connectionOf(flags: GlobalFlags, terminal: Terminal): Prom
   return {
     address: flags.address ?? context?.address ?? [DEFAULT_ADDRESS],
     ...(isTls ? { tls: { ca, cert, key, serverName } } : {}),
-    patienceMs: PATIENCE_MS,
+    patienceMs: SERVICE_IS_BACK_MS,
   };
 }
 

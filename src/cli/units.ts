@@ -28,14 +28,14 @@ export function parseSize(text: string): bigint {
 }
 
 /** Bytes a second. A number without a unit is MiB/s, as in virsh, or bytes with --bytes. */
-export function bandwidthOf(text: string, isInBytes: boolean): bigint {
+export function bandwidthFrom(text: string, isInBytes: boolean): bigint {
   const perSecond = text.trim().replace(/\/s(ec)?$/, '');
   return parse(perSecond, isInBytes ? 1n : MIB, 'a speed, as 100MiB, 1.5G or 0 (no limit); a number alone is MiB/s');
 }
 
 /** Checks, and leaves the text: what a number without a unit counts another option says. */
 export function parseBandwidth(text: string): string {
-  bandwidthOf(text, false);
+  bandwidthFrom(text, false);
   return text;
 }
 

@@ -2,8 +2,8 @@
 import { BlockJobError, DestinationContent, errorOfStatus, type Job, Job_State } from '../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from './exit.ts';
 import { failureInWords } from './failure.ts';
-import { type Followed, type Following, follow } from './follow.ts';
-import type { Session } from './session.ts';
+import { type Followed, type Following, followJob } from './follow.ts';
+import type { CliSession } from './session.ts';
 import { displayFor } from './show/displays.ts';
 import { diskOf } from './show/job.ts';
 import { jsonOfError, resultLine } from './show/json.ts';
@@ -15,11 +15,11 @@ export interface Waiting extends Following {
   readonly isVerbose: boolean;
 }
 
-export async function waitFor(session: Session, jobs: readonly Job[], waiting: Waiting): Promise<ExitCode> {
+export async function waitFor(session: CliSession, jobs: readonly Job[], waiting: Waiting): Promise<ExitCode> {
   const display = displayFor(session, waiting);
   let results: PromiseSettledResult<Followed>[];
   try {
-    results = await Promise.allSettled(jobs.map(async (job) => await follow(session, job, waiting, display)));
+    results = await Promise.allSettled(jobs.map(async (job) => await followJob(session, job, waiting, display)));
   } finally {
     display.close();
   }
@@ -33,7 +33,7 @@ export async function waitFor(session: Session, jobs: readonly Job[], waiting: W
   return worstOf(codes);
 }
 
-function tellFollowed(session: Session, followed: Followed, { goal }: Following): ExitCode {
+function tellFollowed(session: CliSession, followed: Followed, { goal }: Following): ExitCode {
   const { job, how } = followed;
   if (how === 'ready') {
     const lines = [
@@ -81,7 +81,7 @@ export function exitCodeOf(job: Job, isEndAsked: boolean): ExitCode {
 }
 
 /** Nobody waits for the job any more: what happened, and how to go on. */
-function tellLeft(session: Session, job: Job, why: unknown): ExitCode {
+function tellLeft(session: CliSession, job: Job, why: unknown): ExitCode {
   if (why instanceof Interrupted) {
     const lines = [
       `${diskOf(job)}: Stopped watching; job ${job.id} goes on`,

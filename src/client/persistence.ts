@@ -5,7 +5,7 @@ import type { Endpoint, Endpoints } from './endpoints.ts';
 import type { BlockJobError } from './errors.ts';
 import type { CallOptions } from './options.ts';
 
-const PATIENCE_MS = 30_000;
+const DEFAULT_PATIENCE_MS = 30_000;
 const BACK_OFF_MS = { first: 100, longest: 2000 };
 
 export class Persistence {
@@ -33,7 +33,7 @@ export class Persistence {
 
   /** Resolves when it is time for the next attempt; throws the error if there is to be none. */
   async after(error: BlockJobError, endpoint: Endpoint): Promise<void> {
-    const { signal, patienceMs = PATIENCE_MS, onRetry } = this.#options;
+    const { signal, patienceMs = DEFAULT_PATIENCE_MS, onRetry } = this.#options;
     const now = performance.now();
     this.#failingSince ??= now;
     if (!error.mayPass || now - this.#failingSince >= patienceMs) throw error;

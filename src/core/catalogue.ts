@@ -5,7 +5,7 @@
  * text says what is wrong and what to do about it.
  */
 
-export type Code =
+export type CatalogueCode =
   | 'INVALID_ARGUMENT'
   | 'NOT_FOUND'
   | 'ALREADY_EXISTS'
@@ -21,7 +21,7 @@ export type Code =
   | 'INTERNAL';
 
 interface CatalogueEntry {
-  readonly code: Code;
+  readonly code: CatalogueCode;
   /** libvirt's error for the same condition; '-' where libvirt has none. */
   readonly libvirt: string;
   readonly text: string;

@@ -1,5 +1,5 @@
 /** Errors of the catalogue: as plain data, which the journal keeps and which travels, and as what is thrown. */
-import { type Code as CatalogueCode, catalogue, type Reason } from './catalogue.ts';
+import { type CatalogueCode, catalogue, type Reason } from './catalogue.ts';
 
 type Text<R extends Reason> = (typeof catalogue)[R]['text'];
 type Data<T extends string> = T extends `${string}{${infer Name}}${infer Rest}` ? Name | Data<Rest> : never;

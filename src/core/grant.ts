@@ -15,7 +15,7 @@ export const LARGEST_GRANT_BYTES = 16 * 1024;
 /** As they are now. */
 export type Rights = () => Grant;
 
-export function allows({ read, operate }: Grant, right: Right, domain: string): boolean {
+export function grants({ read, operate }: Grant, right: Right, domain: string): boolean {
   const isOne = (pattern: string) => fits(domain, pattern);
   return operate.some(isOne) || (right === 'read' && read.some(isOne));
 }

@@ -1,12 +1,12 @@
 /** What a caller may do on which domains: asked by the domain that was found, at the moment when it is acted on. */
 import type { Call } from './block-jobs.ts';
 import { BlockJobError, type Failure, failure } from './errors.ts';
-import { allows, type Right } from './grant.ts';
+import { grants, type Right } from './grant.ts';
 import type { JobRef } from './requests.ts';
 
 /** Where no policy was asked, everything. */
 export function may({ rights = [] }: Call, right: Right, domain: string): boolean {
-  return rights.every((now) => allows(now(), right, domain));
+  return rights.every((now) => grants(now(), right, domain));
 }
 
 export function mayRead(call: Call, { accepted }: { readonly accepted: { readonly domain: string } }): boolean {

@@ -32,7 +32,7 @@ export interface CallContext {
 }
 
 /** Stands for a request that is no message of its type, or holds more than it may. */
-export class Refused {
+export class RefusedRequest {
   readonly why: BlockJobError;
 
   constructor(why: BlockJobError) {
@@ -206,9 +206,9 @@ function leaving(call: AnyCall, serverEnds: AbortSignal): AbortSignal {
 }
 
 function isWellFormed(request: unknown): boolean {
-  return !(request instanceof Refused);
+  return !(request instanceof RefusedRequest);
 }
 
 function throwIfRefused(request: unknown): void {
-  if (request instanceof Refused) throw request.why;
+  if (request instanceof RefusedRequest) throw request.why;
 }

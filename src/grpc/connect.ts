@@ -29,7 +29,7 @@ const LARGEST_REQUEST_BYTES = 64 * 1024;
 /** Numbered as gRPC's. */
 const CODES = Object.values(Code).filter((one) => typeof one === 'number');
 
-export interface ConnectOptions {
+export interface ConnectProtocolOptions {
   /** What answers here. */
   readonly info: ServerInfo;
   readonly log: Logger;
@@ -38,7 +38,7 @@ export interface ConnectOptions {
 }
 
 /** Whatever else the contract has is not found here. */
-export function connectHandler(jobs: BlockJobs, options: ConnectOptions): RequestListener {
+export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions): RequestListener {
   const reading = readingOf(jobs);
   const handler = connectNodeAdapter({
     grpc: false,
@@ -72,7 +72,7 @@ function unary<Request, Response>(
   method: DescMethodUnary,
   definition: MethodDefinition<Request, Response>,
   handle: (request: Request, call: Call) => Promise<Response>,
-  options: ConnectOptions,
+  options: ConnectProtocolOptions,
 ): void {
   const { take, give } = bridge(method, definition);
   router.rpc(method, async (request, { signal }) => {
@@ -90,7 +90,7 @@ function serverStream<Request, Response>(
   method: DescMethodServerStreaming,
   definition: MethodDefinition<Request, Response>,
   handle: (request: Request, call: Call) => AsyncIterable<Uint8Array>,
-  options: ConnectOptions,
+  options: ConnectProtocolOptions,
 ): void {
   const { take } = bridge(method, definition);
   router.rpc(method, async function* (request, { signal }) {
@@ -116,7 +116,7 @@ function bridge<Request, Response>(
 }
 
 /** The same code, words and details as through gRPC. */
-function connectErrorOf(thrown: unknown, signal: AbortSignal, { log, ends }: ConnectOptions): ConnectError {
+function connectErrorOf(thrown: unknown, signal: AbortSignal, { log, ends }: ConnectProtocolOptions): ConnectError {
   // Nobody reads the answer any more, and the end of a wait is no error.
   if (signal.aborted && !ends.aborted) return ConnectError.from(signal.reason, Code.Canceled);
   const { code, details: message, metadata } = answerTo(thrown, log);

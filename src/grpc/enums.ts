@@ -38,7 +38,7 @@ type Names<Values, Prefix extends string> = keyof Values extends infer Key
   : never;
 
 /** Undefined where a message says nothing. Throws for what only a newer service says. */
-export function nameOf<Values extends Readonly<Record<string, number>>, Prefix extends string>(
+export function enumName<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,
   value: number,
@@ -55,7 +55,7 @@ export function namedOf<Values extends Readonly<Record<string, number>>, Prefix 
   prefix: Prefix,
   value: number,
 ): Names<Values, Prefix> {
-  const name = nameOf(values, prefix, value);
+  const name = enumName(values, prefix, value);
   if (name === undefined) fail('NOT_IMPLEMENTED', { feature: `an answer without ${prefix}` });
   return name;
 }

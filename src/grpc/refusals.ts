@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import { Timer } from '../lib/timer.ts';
 
-export interface Refused {
+export interface RefusedCaller {
   /** By what a caller is known here: its name, or the address that it comes from. */
   readonly who: string;
   /** `refused`, `left`: what became of it. */
@@ -37,7 +37,7 @@ export class Refusals implements Disposable {
   }
 
   /** Writes the line, or counts it. */
-  note({ who, reason }: Refused, write: () => void): void {
+  note({ who, reason }: RefusedCaller, write: () => void): void {
     const key = this.#periods.has(who) || this.#periods.size < MOST_CALLERS ? who : OTHERS;
     const period = this.#periods.get(key) ?? this.#begin(key);
     period.count += 1;

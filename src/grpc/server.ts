@@ -23,7 +23,7 @@ import type { Address } from '../lib/address.ts';
 import { NOBODY, type Observer } from '../lib/observer.ts';
 import { Timer } from '../lib/timer.ts';
 import { CONTRACT, decoded } from './bounded.ts';
-import { Refused } from './call.ts';
+import { RefusedRequest } from './call.ts';
 import type { Certificates } from './certificates.ts';
 import { Door } from './door/door.ts';
 import { DEFAULT_LIMITS, type DoorLimits, REQUEST_BYTES, SESSION_MIB } from './door/limits.ts';
@@ -156,7 +156,7 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
       try {
         return decoded(method, bytes);
       } catch (error) {
-        if (error instanceof BlockJobError) return new Refused(error);
+        if (error instanceof BlockJobError) return new RefusedRequest(error);
         throw error;
       }
     };

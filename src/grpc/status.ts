@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Any } from '../../generated/google/protobuf/any.ts';
 import { BadRequest, ErrorInfo, PreconditionFailure, RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import { type Code, catalogue, type Reason } from '../core/catalogue.ts';
+import { type CatalogueCode, catalogue, type Reason } from '../core/catalogue.ts';
 import { failureOfCall } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
 
@@ -27,7 +27,7 @@ const PASSES: ReadonlySet<Reason> = new Set(['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 
 /** Clients built on grpc-core lose a status whose details pass 8 KB, so no text may be longer than this. */
 const LONGEST_TEXT = 1000;
 
-const CODES: Readonly<Record<Code, status>> = {
+const CODES: Readonly<Record<CatalogueCode, status>> = {
   INVALID_ARGUMENT: status.INVALID_ARGUMENT,
   NOT_FOUND: status.NOT_FOUND,
   ALREADY_EXISTS: status.ALREADY_EXISTS,

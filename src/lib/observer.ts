@@ -58,7 +58,7 @@ export function harmless(observer: Observer, complain: (error: unknown) => void)
 }
 
 /** Both look on, one around the other. */
-export function both(outer: Observer, inner: Observer): Observer {
+export function bothObservers(outer: Observer, inner: Observer): Observer {
   return {
     async during(doing, work) {
       return await outer.during(doing, async () => await inner.during(doing, work));

@@ -9,7 +9,7 @@ import type { Agent } from '../fleet/gateway/agents.ts';
 import { Fleet } from '../fleet/gateway/fleet.ts';
 import { Reach } from '../fleet/gateway/reach.ts';
 import { connect } from '../grpc/remote/connect.ts';
-import { both } from '../lib/observer.ts';
+import { bothObservers } from '../lib/observer.ts';
 import { CallMeters } from '../metrics/calls.ts';
 import { addDirectory, addFleet } from '../metrics/fleet.ts';
 import { openEtcd } from './etcd.ts';
@@ -23,7 +23,7 @@ export async function gateway(config: GatewayConfig): Promise<void> {
   const { log } = telemetry;
   using certificates = certificatesOf(config, log);
   const reach = new Reach();
-  const observer = telemetry.with(both(new CallMeters(telemetry.meters, 'ask'), reach));
+  const observer = telemetry.with(bothObservers(new CallMeters(telemetry.meters, 'ask'), reach));
   const connectTo = (host: Host) => connect(host, certificates, observer);
   await using directories = new AsyncDisposableStack();
   const directory = await openDirectory(config, connectTo, directories, log);

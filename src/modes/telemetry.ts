@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import type { AgentConfig, EmbeddedConfig, GatewayConfig } from '../config/config.ts';
 import type { Certificates } from '../grpc/certificates.ts';
-import { both, harmless, NOBODY, type Observer } from '../lib/observer.ts';
+import { bothObservers, harmless, NOBODY, type Observer } from '../lib/observer.ts';
 import { VERSION } from '../lib/version.ts';
 import { CallMeters } from '../metrics/calls.ts';
 import { listen } from '../metrics/listener.ts';
@@ -26,7 +26,7 @@ export class Telemetry implements AsyncDisposable {
     this.#config = config;
     this.#traces = traces;
     this.#log = openLog({ level: config.logLevel, ...(traces === undefined ? {} : { mixin: () => traces.ids() }) });
-    this.#observer = both(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
+    this.#observer = bothObservers(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
     traces?.complainTo(this.log);
   }
 
@@ -40,7 +40,9 @@ export class Telemetry implements AsyncDisposable {
 
   /** All that look on, and `more`: what they do wrong is a line in the log, and nobody else's trouble. */
   with(more: Observer): Observer {
-    return harmless(both(this.#observer, more), (error) => this.log.error({ err: error }, 'measuring has failed'));
+    return harmless(bothObservers(this.#observer, more), (error) =>
+      this.log.error({ err: error }, 'measuring has failed'),
+    );
   }
 
   /** Serves the metrics, if that is asked for. Rejects with what to do, when the port was asked for and cannot be had. */

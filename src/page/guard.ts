@@ -6,7 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { isLoopback } from '../lib/address.ts';
 
 /** Why a request is not answered; undefined: it is. */
-export function refusalOf(headers: IncomingHttpHeaders): string | undefined {
+export function whyRefused(headers: IncomingHttpHeaders): string | undefined {
   // A page whose own name was made to lead here (DNS rebinding) comes with that name. The port may be another one: that
   // of a tunnel.
   const host = headers.host ?? '';

@@ -8,7 +8,7 @@ import { BlockJobError, failure } from '../core/errors.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { connectHandler } from '../grpc/connect.ts';
 import { inUrl, type Port } from '../lib/address.ts';
-import { refusalOf } from './guard.ts';
+import { whyRefused } from './guard.ts';
 
 export interface RunningPage {
   /** What a browser is pointed at, with the port that was chosen where 0 was asked for. */
@@ -68,7 +68,7 @@ export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions)
 
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
-    const refusal = refusalOf(request.headers);
+    const refusal = whyRefused(request.headers);
     if (refusal !== undefined) {
       log.debug({ host: request.headers.host, origin: request.headers.origin, why: refusal }, 'page refused');
       response.writeHead(403, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${refusal}\n`);

@@ -38,7 +38,7 @@ export type Message =
   | { readonly kind: 'unknown' };
 
 /** What kind of message this is; `unknown` for everything that QMP does not have. Never throws. */
-export function read(message: unknown): Message {
+export function readMessage(message: unknown): Message {
   if (!isRecord(message)) return { kind: 'unknown' };
   if ('QMP' in message) return readGreeting(message['QMP']);
   if (typeof message['event'] === 'string') return readEvent(message['event'], message);
@@ -60,7 +60,7 @@ function readGreeting(greeting: unknown): Message {
   return {
     kind: 'greeting',
     greeting: {
-      version: { qemu: { major, minor, micro }, package: cut(text(member(version, 'package'))) },
+      version: { qemu: { major, minor, micro }, package: cutWords(text(member(version, 'package'))) },
       capabilities: Array.isArray(capabilities) ? capabilities.filter((name) => typeof name === 'string') : [],
     },
   };
@@ -83,11 +83,11 @@ function readEvent(event: string, message: Readonly<Record<string, unknown>>): M
 }
 
 function readError(id: unknown, error: Readonly<Record<string, unknown>>): Message {
-  return { kind: 'error', id, qemuClass: cut(text(error['class'])), desc: cut(text(error['desc'])) };
+  return { kind: 'error', id, qemuClass: cutWords(text(error['class'])), desc: cutWords(text(error['desc'])) };
 }
 
 /** It goes into logs, journals and answers: no QEMU says as much in one sentence. */
-export function cut(words: string): string {
+export function cutWords(words: string): string {
   return words.length <= MOST_CHARACTERS ? words : `${words.slice(0, MOST_CHARACTERS)}…`;
 }
 

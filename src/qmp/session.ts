@@ -15,7 +15,7 @@ import { Socket } from 'node:net';
 import { Calls } from './calls.ts';
 import { ConnectFailed, Disconnected, FramingError, NotSent, type QmpError } from './errors.ts';
 import { encode, Framing } from './framing.ts';
-import { type Command, cut, type Greeting, type Message, type QmpEvent, read } from './messages.ts';
+import { type Command, cutWords, type Greeting, type Message, type QmpEvent, readMessage } from './messages.ts';
 import { Queue } from './queue.ts';
 
 export type SessionOptions = {
@@ -141,7 +141,7 @@ export class Session {
     for (const message of messages) {
       // A hook may have closed the session in the middle of the chunk.
       if (this.#state.is === 'closed') return;
-      this.#handle(read(message));
+      this.#handle(readMessage(message));
     }
   }
 
@@ -180,7 +180,7 @@ export class Session {
   /** Who sends many of these has nothing new to tell with the next one. */
   #stray(message: string): void {
     this.#strays += 1;
-    if (this.#strays <= MOST_STRAYS) this.#hooks.onStray(cut(message));
+    if (this.#strays <= MOST_STRAYS) this.#hooks.onStray(cutWords(message));
   }
 
   #negotiate(greeting: Greeting): void {

@@ -1,7 +1,7 @@
 /** What becomes of jobs, and of their callers, when an agent dies, hangs, or cannot be reached. */
 import { describe, expect, it } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { eventually } from '../support/docker/eventually.ts';
+import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
 import type { Host } from '../support/docker/host.ts';
 import { TTL_MS } from '../support/docker/roles.ts';
 import { follow, type SiteCaller } from '../support/docker/site-caller.ts';
@@ -45,14 +45,14 @@ describe.skipIf(needs('docker'))('an agent', () => {
     const asked = await timed(caller.getInfo(copy.id));
     expect(asked).toMatchObject(UNREACHABLE);
     expect(asked.ms).toBeLessThan(2000);
-    const gone = await eventually('the directory forgets it', TTL_MS + 5000, async () => {
+    const gone = await eventuallyAnswers('the directory forgets it', TTL_MS + 5000, async () => {
       return (await site.observer.ofHost('h1')).findLast(({ at, value }) => at > killedAt && value === undefined);
     });
     expect(gone.at - killedAt).toBeLessThan(TTL_MS + 1000);
     expect(await h1.jobsOf(copy.name)).toEqual(['mirror']);
 
     await h1.startAgent();
-    await eventually('the next agent has the job', 10_000, async () => await caller.getInfo(copy.id));
+    await eventuallyAnswers('the next agent has the job', 10_000, async () => await caller.getInfo(copy.id));
     // It does not keep callers waiting when it has its place in the directory.
     expect((await h1.saidAt('serving')) - (await h1.saidAt('this host is in the directory'))).toBeLessThan(2500);
     await finish(h1, caller, copy);
@@ -71,7 +71,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     expect(asked).toMatchObject(UNREACHABLE);
     expect(asked.ms).toBeLessThan(FOUND_OUT_MS);
     expect((await caller.getDomain(h3.vms[0].name)).error).toBeUndefined();
-    await eventually('the directory forgets it', TTL_MS + 5000, async () => {
+    await eventuallyAnswers('the directory forgets it', TTL_MS + 5000, async () => {
       return (await site.observer.ofHost('h2')).findLast(({ at, value }) => at > stoppedAt && value === undefined);
     });
     const again = await timed(caller.getInfo(copy.id));
@@ -80,7 +80,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     expect((await caller.allDomains()).unreachableHosts).toEqual(['h2']);
 
     await h2.signalAgent('CONT');
-    await eventually('it is back', 15_000, async () => await caller.getInfo(copy.id));
+    await eventuallyAnswers('it is back', 15_000, async () => await caller.getInfo(copy.id));
     await finish(h2, caller, copy);
     expect((await within(10_000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
   });
@@ -104,7 +104,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
       expect(await h3.jobsOf(copy.name)).toEqual(['mirror']);
 
       await h3.machine[heal](site.networks.hosts);
-      await eventually('it is back', 15_000, async () => await caller.getInfo(copy.id));
+      await eventuallyAnswers('it is back', 15_000, async () => await caller.getInfo(copy.id));
       await finish(h3, caller, copy);
       expect((await within(10_000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
       expect((await site.observer.ofHost('h3')).length).toBe(1);
@@ -124,7 +124,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     const cutAt = performance.now();
     // Nobody can have taken the domain for as long as the lease holds: a pivot is refused only for what it asks.
     let lastTrusted = cutAt;
-    const refusal = await eventually('it refuses', TTL_MS + PATIENCE_MS, async () => {
+    const refusal = await eventuallyAnswers('it refuses', TTL_MS + PATIENCE_MS, async () => {
       const answer = await refused(direct.pivot(id));
       if (answer.reason !== 'JOB_NOT_READY') return answer;
       lastTrusted = performance.now();
@@ -132,10 +132,10 @@ describe.skipIf(needs('docker'))('an agent', () => {
     });
     expect(refusal.reason).toBe('DIRECTORY_UNREACHABLE');
     expect(lastTrusted - cutAt).toBeLessThan(TTL_MS);
-    await eventually('gateways do not see it any more', TTL_MS, async () => {
+    await eventuallyAnswers('gateways do not see it any more', TTL_MS, async () => {
       return (await timed(caller.getInfo(id)).catch(() => undefined))?.reason === UNREACHABLE.reason || undefined;
     });
-    await eventually('the copy is ready', 30_000, async () => {
+    await eventuallyAnswers('the copy is ready', 30_000, async () => {
       return (await direct.getInfo(id)).state === Job_State.STATE_READY || undefined;
     });
     expect((await refused(direct.pivot(id))).reason).toBe('DIRECTORY_UNREACHABLE');
@@ -145,7 +145,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     expect(await h1.imageOf(name)).toBe(`/var/lib/images/${name}.qcow2`);
 
     await h1.machine.join(site.networks.owning);
-    await eventually('it is back', 15_000, async () => await caller.getInfo(id));
+    await eventuallyAnswers('it is back', 15_000, async () => await caller.getInfo(id));
     expect((await caller.cancel(id)).state).toBe(Job_State.STATE_CANCELLED);
     await h1.expectBytes(to, 2, '0', '48M');
   });
@@ -162,7 +162,7 @@ async function timed(answer: Promise<unknown>): Promise<Pick<Refusal, 'code' | '
 
 /** Pivots a copy when it is ready; it must end so, and be true. */
 async function finish(host: Host, caller: SiteCaller, { id, name, to }: Copied): Promise<void> {
-  await eventually('the copy is ready', 30_000, async () => {
+  await eventuallyAnswers('the copy is ready', 30_000, async () => {
     const { state } = await caller.getInfo(id);
     return state === Job_State.STATE_READY || undefined;
   });

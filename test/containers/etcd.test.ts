@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
-import { eventually } from '../support/docker/eventually.ts';
+import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
 import type { Host } from '../support/docker/host.ts';
 import { TTL_MS } from '../support/docker/roles.ts';
 import { follow } from '../support/docker/site-caller.ts';
@@ -41,7 +41,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     const watches = await Promise.all(copies.map(async ({ id }) => await follow([second], id)));
     await site.etcd.kill();
     const diedAt = performance.now();
-    await eventually('changes are refused when the leases are over', TTL_MS + PATIENCE_MS, async () => {
+    await eventuallyAnswers('changes are refused when the leases are over', TTL_MS + PATIENCE_MS, async () => {
       const { reason } = await refused(second.pivot(ready.id));
       return reason === 'DIRECTORY_UNREACHABLE' || undefined;
     });
@@ -68,10 +68,10 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
 
     await site.etcd.start();
     await site.observer.watchAgain();
-    const again = await eventually('it may be pivoted again', HEALS_MS, async () => await first.pivot(ready.id));
+    const again = await eventuallyAnswers('it may be pivoted again', HEALS_MS, async () => await first.pivot(ready.id));
     expect(again.outcome?.guestWritesTo).toBe(TO);
-    await eventually('that one too', HEALS_MS, async () => await second.setSpeed(goesOn.id, 0n));
-    await eventually('it is ready', 10_000, async () => {
+    await eventuallyAnswers('that one too', HEALS_MS, async () => await second.setSpeed(goesOn.id, 0n));
+    await eventuallyAnswers('it is ready', 10_000, async () => {
       return (await second.getInfo(goesOn.id)).state === Job_State.STATE_READY || undefined;
     });
     expect((await second.pivot(goesOn.id)).outcome?.guestWritesTo).toBe(TO);
@@ -80,7 +80,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     expect(ended.map(({ state }) => state)).toEqual(copies.map(() => Job_State.STATE_COMPLETED));
     // Who is there and who owns what has not changed, as is seen by whoever sees what was written now.
     await site.etcd.exec('etcdctl', 'put', '/blockjob/v1/now', '{}');
-    await eventually('it is seen', 5000, async () => {
+    await eventuallyAnswers('it is seen', 5000, async () => {
       return (await site.observer.seen()).find(({ key }) => key === 'now');
     });
     for (const { name, vms } of site.hosts) {
@@ -101,7 +101,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
       return (JSON.parse(said) as { header: { revision: number } }).header.revision;
     };
     await h3.signalAgent('TERM');
-    await eventually(
+    await eventuallyAnswers(
       'it has left',
       5000,
       async () => (await site.observer.ofHost('h3')).at(-1)?.value === undefined || undefined,
@@ -112,7 +112,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     await site.etcd.start();
     await g2.join(site.networks.reading);
     for (const caller of [other, away]) {
-      await eventually('it knows that the host has left', 20_000, async () => {
+      await eventuallyAnswers('it knows that the host has left', 20_000, async () => {
         const { message } = await refused(caller.getDomain(h3.vms[0].name));
         return message.includes('its agent is not in the directory') || undefined;
       });
@@ -137,7 +137,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     const to = '/var/lib/images/while-full.qcow2';
     const { id } = await caller.copy(name, to, { mibPerSecond: 48 });
     started.push(id);
-    await eventually('the copy is ready', 20_000, async () => {
+    await eventuallyAnswers('the copy is ready', 20_000, async () => {
       return (await caller.getInfo(id)).state === Job_State.STATE_READY || undefined;
     });
     expect((await caller.pivot(id)).outcome?.guestWritesTo).toBe(to);
@@ -146,7 +146,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     await h2.signalAgent('TERM');
     await h2.startAgent();
     using direct = await site.agent(h2);
-    const refusal = await eventually('it answers', 20_000, async () => {
+    const refusal = await eventuallyAnswers('it answers', 20_000, async () => {
       const answer = await refused(direct.copy(h2.vms[1].name, '/var/lib/images/no.qcow2', { mibPerSecond: 1 }));
       return answer.reason === 'DIRECTORY_UNREACHABLE' ? answer : undefined;
     });

@@ -1,7 +1,7 @@
 /** A fleet as its callers see it: one address is as good as another, and who may not is told so. */
 import { describe, expect, it } from 'vitest';
 import { Job_State, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
-import { eventually } from '../support/docker/eventually.ts';
+import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
 import { OPERATOR, READER } from '../support/docker/roles.ts';
 import { follow, tlsOf } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
@@ -87,7 +87,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
       expect(await toNear()).toBeLessThan(ONE_WAY_MS);
     }
     // It takes longer than two leases: the lease is renewed.
-    await eventually('the copy is ready', 30_000, async () => {
+    await eventuallyAnswers('the copy is ready', 30_000, async () => {
       return (await caller.getInfo(id)).state === Job_State.STATE_READY || undefined;
     });
     expect((await caller.pivot(id)).outcome?.guestWritesTo).toBe(to);

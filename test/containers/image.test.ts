@@ -6,7 +6,7 @@ import { revision } from '../../build/places.ts';
 import { linuxNode } from '../../build/published.ts';
 import { monitorIn } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
-import { eventually } from '../support/docker/eventually.ts';
+import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
 import { docker } from '../support/docker/images.ts';
 import { BASE_IMAGE, needs } from '../support/means.ts';
 import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
@@ -83,7 +83,7 @@ describe.skipIf(needs('docker', 'qemu'))('the image of deploy/Dockerfile', () =>
       extraArgs: monitorIn(folder, 'web1'),
     });
     await shown(SERVE);
-    await eventually('the service shows the VM', START_MS, async () => {
+    await eventuallyAnswers('the service shows the VM', START_MS, async () => {
       return /^web1 /m.test(await shown(ASK)) || undefined;
     });
     const copy = join(folder, 'copy.qcow2');

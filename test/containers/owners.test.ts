@@ -1,7 +1,7 @@
 /** Whose a domain is when it moves, and when two hosts have it. */
 import { describe, expect, it } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
-import { eventually } from '../support/docker/eventually.ts';
+import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
 import { SHARED, TTL_MS } from '../support/docker/roles.ts';
 import type { SiteCaller } from '../support/docker/site-caller.ts';
 import { siteOfSuite } from '../support/docker/suite.ts';
@@ -17,7 +17,7 @@ describe.skipIf(needs('docker'))('a domain', () => {
   const copyAndPivot = async (caller: SiteCaller, vm: string, to: string): Promise<string> => {
     const { id } = await caller.copy(vm, to, { mibPerSecond: 64 });
     suite.started.push(id);
-    await eventually('the copy is ready', 20_000, async () => {
+    await eventuallyAnswers('the copy is ready', 20_000, async () => {
       return (await caller.getInfo(id)).state === Job_State.STATE_READY || undefined;
     });
     const { host, state } = await caller.pivot(id);
@@ -35,13 +35,13 @@ describe.skipIf(needs('docker'))('a domain', () => {
     using caller = await site.caller(site.gateways[0]);
     using old = await site.agent(h1);
     using next = await site.agent(h2);
-    await eventually('the gateway knows it', 10_000, async () => await caller.getDomain(vm.name));
+    await eventuallyAnswers('the gateway knows it', 10_000, async () => await caller.getDomain(vm.name));
     await h2.startQemu(vm, disk, '-incoming', 'tcp:0.0.0.0:4444');
-    await eventually('its next host sees it come', 10_000, async () => await next.getDomain(vm.name));
+    await eventuallyAnswers('its next host sees it come', 10_000, async () => await next.getDomain(vm.name));
     expect((await caller.getDomain(vm.name)).host).toBe('h1');
 
     await h1.ask(vm.name, 'migrate', { uri: 'tcp:h2:4444' });
-    await eventually('it is on its next host', 10_000, async () => {
+    await eventuallyAnswers('it is on its next host', 10_000, async () => {
       return (await caller.getDomain(vm.name)).host === 'h2' || undefined;
     });
     const refusal = await refused(old.copy(vm.name, `${SHARED}/no.qcow2`, { mibPerSecond: 1 }));
@@ -65,11 +65,11 @@ describe.skipIf(needs('docker'))('a domain', () => {
     await h2.startQemu(vm, disk);
     const copy = async () => await old.copy(vm.name, '/var/lib/images/no.qcow2', { mibPerSecond: 1 });
     // For as long as its lease holds nobody can have the domain: a pivot is refused only for what it asks.
-    await eventually('the host that is cut off refuses', TTL_MS, async () => {
+    await eventuallyAnswers('the host that is cut off refuses', TTL_MS, async () => {
       return (await refused(old.pivot(id))).reason === 'DIRECTORY_UNREACHABLE' || undefined;
     });
     const refusedAt = Date.now();
-    await eventually('the other one has it', TTL_MS + 5000, async () => {
+    await eventuallyAnswers('the other one has it', TTL_MS + 5000, async () => {
       return (await caller.getDomain(vm.name)).host === 'h2' || undefined;
     });
     const owners = await site.observer.ownersOf(vm.uuid);
@@ -80,7 +80,7 @@ describe.skipIf(needs('docker'))('a domain', () => {
 
     await h3.machine.undrop(site.networks.owning);
     await h3.machine.join(site.networks.hosts);
-    await eventually('it learns whose it is', 20_000, async () => {
+    await eventuallyAnswers('it learns whose it is', 20_000, async () => {
       const { reason, metadata } = await refused(copy());
       return (reason === 'NOT_OWNER' && metadata['owner'] === 'h2') || undefined;
     });

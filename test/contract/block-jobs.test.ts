@@ -11,7 +11,7 @@ import type { CommitRequest, CopyRequest, RebaseRequest, WatchRequest } from '..
 import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { copyTo, PATIENT } from '../support/service/agent.ts';
-import { WAYS, type World, world } from '../support/service/block-jobs.ts';
+import { type JobsWorld, WAYS, world } from '../support/service/block-jobs.ts';
 
 const PAGE = { pageSize: 0, pageToken: '' };
 
@@ -37,7 +37,7 @@ async function refusal(answer: Promise<unknown>): Promise<BlockJobError> {
 }
 
 describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
-  let here: World;
+  let here: JobsWorld;
   beforeAll(async () => {
     here = await world(way);
   });

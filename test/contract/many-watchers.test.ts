@@ -21,7 +21,7 @@ import { byId, refusalOf } from '../support/service/caller.ts';
 import type { Pair } from '../support/service/certificates.ts';
 import type { Service } from '../support/service/service.ts';
 import { collect } from '../support/service/stub-server.ts';
-import type { Seen } from '../support/watchers.ts';
+import type { WatchesSeen } from '../support/watchers.ts';
 
 const MIB = 1 << 20;
 /** Of the gateway, and of the agent, as of any service that is flooded. */
@@ -51,7 +51,7 @@ async function startJobs(site: FleetSite, gateway: Service, host: FleetHost): Pr
 
 interface Platform {
   readonly begun: Promise<unknown>;
-  readonly seen: Promise<Seen>;
+  readonly seen: Promise<WatchesSeen>;
 }
 
 function platform(site: FleetSite, { address }: Service, pair: Pair, jobs: readonly Job[]): Platform {
@@ -70,7 +70,7 @@ function platform(site: FleetSite, { address }: Service, pair: Pair, jobs: reado
   });
   const seen = once(reading, 'close').then(() => {
     begun.reject(new Error('it has ended'));
-    return JSON.parse(present(lines[1])) as Seen;
+    return JSON.parse(present(lines[1])) as WatchesSeen;
   });
   return { begun: begun.promise, seen };
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { refusalOf, refused } from '../support/service/caller.ts';
-import { Tenants, UUIDS, WAYS } from '../support/service/tenants.ts';
+import { GUARDED_WAYS, Tenants, UUIDS } from '../support/service/tenants.ts';
 
 let tenants: Tenants;
 beforeEach(async () => {
@@ -26,7 +26,7 @@ test('a VM that a gateway has not heard of is asked for by its name, not by the 
   expect(tenants.qemus.theirs.changes).toEqual([]);
 });
 
-describe.each(WAYS)('%s', (way) => {
+describe.each(GUARDED_WAYS)('%s', (way) => {
   test('who may read it and no more is told just that, by whatever name', async () => {
     await tenants.startTheirs('once');
     const reader = await tenants.caller(way, 'reader');

@@ -14,7 +14,7 @@ import {
 import { JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
 
 /** How many watches saw the same: "JOB to N" is all revisions from the asked one to N, each once and in order. */
-export type Seen = Readonly<Record<string, number>>;
+export type WatchesSeen = Readonly<Record<string, number>>;
 
 const LIVE: readonly JobEvent_Type[] = [JobEvent_Type.TYPE_PROGRESS, JobEvent_Type.TYPE_HEARTBEAT];
 
@@ -64,4 +64,4 @@ for (const { job, first, revisions, error } of await Promise.all(ends)) {
   seen[what] = (seen[what] ?? 0) + 1;
 }
 for (const client of new Set(all)) client.close();
-process.stdout.write(`${JSON.stringify(seen satisfies Seen)}\n`);
+process.stdout.write(`${JSON.stringify(seen satisfies WatchesSeen)}\n`);

@@ -12,7 +12,7 @@ import type { JobTable } from '../job/job-table.ts';
 import { refuseMoved } from '../job/managed.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { deviceTypeOf } from '../qemu/device-type.ts';
-import { PATIENCE_MS } from '../qemu/graphs.ts';
+import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import { refuseBusyDisk, refuseBusyDomain } from '../starts/busy.ts';
@@ -59,7 +59,7 @@ export class Domains {
       const why = failure('QEMU_UNREACHABLE', { domain: name, why: machine.trouble });
       return { name, uuid, host, connection: { up: false, why } };
     }
-    const runState = await inTime(machine.runState(), PATIENCE_MS);
+    const runState = await inTime(machine.runState(), QEMU_ANSWERS_MS);
     const guestState = runState === undefined ? undefined : guestStateOf(runState);
     const { qemuVersion, facts } = identity;
     return { name, uuid, host, connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState } };

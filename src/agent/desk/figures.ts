@@ -19,7 +19,7 @@ export interface FiguresOptions {
 /** To find leftovers every QEMU is asked for its whole graph. */
 const LEFTOVERS_LAST_MS = 60_000;
 /** Whoever asks has a time-out, and the numbers of before are better than none. */
-const PATIENCE_MS = 3000;
+const LEFTOVERS_FOUND_MS = 3000;
 
 export class Figures {
   readonly #options: FiguresOptions;
@@ -56,7 +56,7 @@ export class Figures {
   async #lookForLeftovers(): Promise<void> {
     if (performance.now() - this.#lookedAt < LEFTOVERS_LAST_MS) return;
     this.#lookedAt = performance.now();
-    const found = await inTime(this.#options.leftovers.all(), PATIENCE_MS);
+    const found = await inTime(this.#options.leftovers.all(), LEFTOVERS_FOUND_MS);
     this.#leftovers = found?.map(({ kind }) => kind) ?? this.#leftovers;
   }
 }

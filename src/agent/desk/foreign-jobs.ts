@@ -9,7 +9,7 @@ import { showsForeign } from '../../core/rules/list.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { isManaged } from '../job/managed.ts';
 import type { WhoseJobs } from '../job/whose-jobs.ts';
-import { hasEnded, PATIENCE_MS } from '../qemu/graphs.ts';
+import { machineHasEnded, QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
@@ -36,7 +36,7 @@ async function foreignIn(machine: VirtualMachine, { host, whose }: ForeignSite):
     return { foreign, isOfLibvirt: foreign.length > 0 && (await isManaged(machine)) };
   });
   if (found === undefined) {
-    const isGone = machine.nobodyListens || (await hasEnded(machine));
+    const isGone = machine.nobodyListens || (await machineHasEnded(machine));
     return isGone ? NO_FOREIGN_JOBS : { ...NO_FOREIGN_JOBS, unreachableDomains: [domain] };
   }
   const { foreign, isOfLibvirt } = found;
@@ -50,7 +50,7 @@ async function foreignIn(machine: VirtualMachine, { host, whose }: ForeignSite):
 
 /** Undefined: it does not answer. One that has been silent for so long already is not asked again and again. */
 async function answerOf<T>(machine: VirtualMachine, ask: () => Promise<T>): Promise<T | undefined> {
-  return machine.silence.ms > PATIENCE_MS ? undefined : await inTime(ask(), PATIENCE_MS);
+  return machine.silence.ms > QEMU_ANSWERS_MS ? undefined : await inTime(ask(), QEMU_ANSWERS_MS);
 }
 
 async function isOurs({ id }: QemuJob, whose: ForeignSite['whose']): Promise<boolean> {

@@ -6,16 +6,16 @@ import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { freeFiles } from '../files/free-files.ts';
-import { namesOf } from '../host/used-files.ts';
+import { fileNamesOf } from '../host/used-files.ts';
 import type { JobTable } from '../job/job-table.ts';
 import { orLaterJob } from '../job/later-holder.ts';
 import type { Progresses } from '../job/progresses.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import { graphsOf, type Holder, holderAmong } from '../qemu/graphs.ts';
+import { graphsOf, type HolderFinder, holderAmong } from '../qemu/graphs.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
 /** What is on storage that hangs is not named: an answer does not wait for it. */
-const PATIENCE_MS = 5000;
+const STORAGE_ANSWERS_MS = 5000;
 
 export class JobViews {
   readonly #machines: VirtualMachines;
@@ -69,17 +69,17 @@ export class JobViews {
   }
 }
 
-async function outcomeNow(job: Job, holder: Holder, later: LaterJobs): Promise<Outcome> {
+async function outcomeNow(job: Job, holder: HolderFinder, later: LaterJobs): Promise<Outcome> {
   const { accepted, outcome } = job;
   const id = accepted.job;
   const path = accepted.destination?.path;
-  const names = path === undefined ? undefined : ((await inTime(namesOf(path), PATIENCE_MS)) ?? { path });
+  const names = path === undefined ? undefined : ((await inTime(fileNamesOf(path), STORAGE_ANSWERS_MS)) ?? { path });
   const free = freeFiles(job, outcome.safeToDelete, orLaterJob(holder, id, later));
   const guestChangedBy = later.thatMoved(job);
   const destinationChangedBy = names && later.withFile(id, names);
   return {
     ...outcome,
-    safeToDelete: outcome.safeToDelete.length === 0 ? [] : ((await inTime(free, PATIENCE_MS)) ?? []),
+    safeToDelete: outcome.safeToDelete.length === 0 ? [] : ((await inTime(free, STORAGE_ANSWERS_MS)) ?? []),
     ...(guestChangedBy === undefined ? {} : { guestChangedBy }),
     ...(destinationChangedBy === undefined ? {} : { destinationChangedBy }),
   };

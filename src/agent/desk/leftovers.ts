@@ -14,13 +14,13 @@ import { MadeIn } from '../files/made-in.ts';
 import { sharedStorage } from '../files/shared-storage.ts';
 import { stat } from '../host/disk-files.ts';
 import { processWith } from '../host/open-files.ts';
-import { namesOf } from '../host/used-files.ts';
+import { fileNamesOf } from '../host/used-files.ts';
 import { performAgain } from '../job/executor.ts';
 import type { JobTable } from '../job/job-table.ts';
 import { holderSince, usedBy } from '../job/later-holder.ts';
 import type { WhoseJobs } from '../job/whose-jobs.ts';
 import { failureFrom } from '../qemu/failures.ts';
-import { graphsOf, holderAmong, PATIENCE_MS } from '../qemu/graphs.ts';
+import { graphsOf, holderAmong, QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
@@ -84,7 +84,7 @@ export class Leftovers {
   async #look(): Promise<{ readonly found: readonly Found[]; readonly silent: readonly VirtualMachine[] }> {
     const silent: VirtualMachine[] = [];
     const perMachine = this.#machines.all.map(async (machine) => {
-      const found = await inTime(this.#in(machine), PATIENCE_MS);
+      const found = await inTime(this.#in(machine), QEMU_ANSWERS_MS);
       if (found === undefined && !machine.nobodyListens && !machine.neighbour.isOne) silent.push(machine);
       return found ?? [];
     });
@@ -110,7 +110,7 @@ export class Leftovers {
       };
       const storage = await sharedStorage(path);
       const shared = storage === undefined ? [] : [onShared(storage)];
-      const user = laterNow.withFile(accepted.job, await namesOf(path));
+      const user = laterNow.withFile(accepted.job, await fileNamesOf(path));
       const leftover: Leftover = {
         id: `file:${accepted.job}`,
         kind: 'FILE',

@@ -9,12 +9,12 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { knownAs } from './files.ts';
 
 /** NONE: no file of this host. NOT_PROVED: there is one, and QEMU has another. */
-export type Known = KnownFile | 'NONE' | 'NOT_PROVED';
+export type ProvedFile = KnownFile | 'NONE' | 'NOT_PROVED';
 
 type Asked = Pick<VirtualMachine, 'openFiles' | 'graph'>;
 
 /** Regular files, as many as there are images, in their order: a device's node is nothing to be deleted. */
-export async function knownFiles(images: readonly Image[], machine: Asked): Promise<readonly Known[]> {
+export async function knownFiles(images: readonly Image[], machine: Asked): Promise<readonly ProvedFile[]> {
   const files = images.map(async (image) => ({
     node: image.node,
     found: await fileOf(image, (stats) => stats.isFile()),
@@ -39,7 +39,7 @@ async function proved(files: readonly { node: string; found: Found | undefined }
   // Where /proc does not tell, QEMU's word has to do: what it says of the file's size lies between two looks at it.
   const { nodes } = opens === undefined ? await machine.graph() : {};
   return await Promise.all(
-    files.map(async ({ node, found }): Promise<Known> => {
+    files.map(async ({ node, found }): Promise<ProvedFile> => {
       if (found === undefined) return 'NONE';
       const isProved = opens ? await isOpenedBy(opens, found) : await saysTheSame(nodes?.get(node), found);
       return isProved ? knownAs(found.path, found.stats) : 'NOT_PROVED';

@@ -7,7 +7,7 @@ import { BlockJobError, fail } from '../../core/errors.ts';
 import type { KnownFile } from '../../core/job/step.ts';
 import { type DiskFile, open, realpath } from '../host/disk-files.ts';
 import { processWith } from '../host/open-files.ts';
-import { nameOf, O_PATH, PinnedFolder } from '../host/pinned-folder.ts';
+import { currentPath, O_PATH, PinnedFolder } from '../host/pinned-folder.ts';
 import { failureFrom } from '../qemu/failures.ts';
 import { type DomainGraph, holderOf } from '../qemu/graphs.ts';
 import { isSame, knownAs } from './files.ts';
@@ -33,9 +33,9 @@ export interface Allowed {
 
 /** Throws ACCESS_DENIED, or DESTINATION_MISSING where a folder on the way is missing. */
 export async function lookAt(path: string): Promise<Place> {
-  await using folder = await inWords(dirname(path), async () => await PinnedFolder.open(dirname(path)));
+  await using folder = await withOurErrors(dirname(path), async () => await PinnedFolder.open(dirname(path)));
   const real = join(folder.path, basename(path));
-  const there = await inWords(path, async () => await folder.lstat(path));
+  const there = await withOurErrors(path, async () => await folder.lstat(path));
   if (there === undefined) return { path: real, is: 'NOTHING', sizeBytes: 0 };
   if (there.isFile()) return { path: real, is: 'FILE', sizeBytes: Number(there.size), file: knownAs(real, there) };
   if (there.isDirectory()) return { path: real, is: 'FOLDER', sizeBytes: 0 };
@@ -43,7 +43,7 @@ export async function lookAt(path: string): Promise<Place> {
   await using behind = await open(folder.in(path), O_PATH).catch(() => undefined);
   const device = await behind?.stat();
   if (behind !== undefined && device?.isBlockDevice() === true) {
-    const target = await nameOf(behind);
+    const target = await currentPath(behind);
     const sizeBytes = await deviceBytes(Number(device.rdev));
     return { path: target, is: 'DEVICE', sizeBytes, file: knownAs(target, device) };
   }
@@ -105,7 +105,7 @@ export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): 
 
 /** `file`: which has to be at the path. Throws PATH_REPLACED where another one is. */
 export async function readHeader(path: string, file?: KnownFile): Promise<ImageHeader> {
-  return await inWords(path, async () => {
+  return await withOurErrors(path, async () => {
     await using handle = await openKnown(path, file);
     const buffer = new Uint8Array(HEADER_BYTES);
     let length = 0;
@@ -122,7 +122,7 @@ export async function isZero(
   { offset, bytes }: Qcow2Header['tables'],
   file?: KnownFile,
 ): Promise<boolean> {
-  await using handle = await inWords(path, async () => await openKnown(path, file));
+  await using handle = await withOurErrors(path, async () => await openKnown(path, file));
   const buffer = new Uint8Array(CHUNK_BYTES);
   for (let at = 0; at < bytes; ) {
     const wanted = Math.min(buffer.length, bytes - at);
@@ -142,7 +142,7 @@ async function openKnown(path: string, file: KnownFile | undefined): Promise<Dis
 }
 
 /** What the file system has against it becomes our error. */
-export async function inWords<T>(path: string, work: () => Promise<T>): Promise<T> {
+export async function withOurErrors<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

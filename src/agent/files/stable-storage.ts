@@ -23,7 +23,7 @@ import type { Move } from '../../core/moves/moves.ts';
 import { flushesOf } from '../../core/qemu/flush.ts';
 import { Refused } from '../../qmp/errors.ts';
 import type { DiskFile } from '../host/disk-files.ts';
-import { isNoSuchNode, refused } from '../qemu/failures.ts';
+import { isNoSuchNode, qemuFailure } from '../qemu/failures.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { fileKey, hasSnapshots, openToSync } from './files.ts';
 import { readHeader } from './place.ts';
@@ -107,7 +107,7 @@ export class StableStorage implements AsyncDisposable {
 }
 
 function notFlushed(path: string, qemuClass: string, why: string): Failure {
-  return refused(qemuClass, why, { domain: '', path, doing: `flushing ${path}` });
+  return qemuFailure(qemuClass, why, { domain: '', path, doing: `flushing ${path}` });
 }
 
 /** QEMU has one of the two commands, and refuses it in its own words once the flush is done. */

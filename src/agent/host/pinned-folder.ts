@@ -26,7 +26,7 @@ export class PinnedFolder implements AsyncDisposable {
   static async open(path: string): Promise<PinnedFolder> {
     const handle = await open(path, O_PATH | constants.O_DIRECTORY);
     try {
-      return new PinnedFolder(await nameOf(handle), handle);
+      return new PinnedFolder(await currentPath(handle), handle);
     } catch (error) {
       await handle.close();
       throw error;
@@ -84,7 +84,7 @@ export class PinnedFolder implements AsyncDisposable {
 }
 
 /** Where it is now, without symbolic links. It asks no file system. */
-export async function nameOf(file: DiskFile): Promise<string> {
+export async function currentPath(file: DiskFile): Promise<string> {
   return await readlink(linkTo(file));
 }
 

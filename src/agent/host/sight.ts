@@ -28,7 +28,7 @@ async function look(): Promise<Sight> {
 }
 
 /** Is there a process of this number in our namespace? The kernel tells it of any, also where /proc hides it. */
-export function isThere(pid: number): boolean {
+export function isProcessThere(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {

@@ -12,13 +12,13 @@ export async function usedFiles(
   const images = chain.flatMap(({ path, dataFile }) => (dataFile === '' ? [path] : [path, dataFile]));
   const disk = new Set([...images, ...filesOpenedBy(plan)].filter((path) => path !== copy));
   return await Promise.all([
-    ...[...disk].map(async (path) => ({ ...(await namesOf(path)), as: 'DISK' }) as const),
-    ...(copy === undefined ? [] : [copy]).map(async (path) => ({ ...(await namesOf(path)), as: 'COPY' }) as const),
+    ...[...disk].map(async (path) => ({ ...(await fileNamesOf(path)), as: 'DISK' }) as const),
+    ...(copy === undefined ? [] : [copy]).map(async (path) => ({ ...(await fileNamesOf(path)), as: 'COPY' }) as const),
   ]);
 }
 
 /** All that is known of what is at a path now. */
-export async function namesOf(path: string): Promise<FileNames> {
+export async function fileNamesOf(path: string): Promise<FileNames> {
   const found = await identify(path);
   if (found === undefined) return { path };
   const { key, keys, born } = found;

@@ -7,8 +7,8 @@ import type { MadeIn } from '../files/made-in.ts';
 import { mustBeInPlace, proveFile } from '../files/prove-file.ts';
 import { StableStorage } from '../files/stable-storage.ts';
 import { type Comparing, compare, endComparison } from '../qemu/compare.ts';
-import { isNoSuchNode, refused } from '../qemu/failures.ts';
-import type { Holder } from '../qemu/graphs.ts';
+import { isNoSuchNode, qemuFailure } from '../qemu/failures.ts';
+import type { HolderFinder } from '../qemu/graphs.ts';
 import { endJob, ignoringLateness, untilConcluded } from '../qemu/qemu-jobs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { Presence, Up } from './presence.ts';
@@ -30,7 +30,7 @@ export interface Workplace<Q extends Presence = Presence> {
   readonly made: MadeFile | undefined;
   readonly madeIn: MadeIn;
   /** Who has a file open now, by whatever name; undefined: no VM. */
-  readonly holder: () => Promise<Holder>;
+  readonly holder: () => Promise<HolderFinder>;
   /** What a comparison asks, and tells. Undefined where there is none. */
   readonly comparing?: (machine: VirtualMachine) => Comparing;
 }
@@ -52,7 +52,7 @@ export async function perform(action: Action, workplace: Workplace<Up>): Promise
       const job = await untilConcluded(machine, action.qemuJob);
       await ignoringLateness(machine, 'job-dismiss', action.qemuJob);
       if (job?.error === undefined) return {};
-      throw new BlockJobError(refused('GenericError', job.error, { domain, path, doing: action.command.execute }));
+      throw new BlockJobError(qemuFailure('GenericError', job.error, { domain, path, doing: action.command.execute }));
     }
     case 'compare':
       if (comparing === undefined) throw new Error('nobody looks after the comparison');

@@ -18,7 +18,7 @@ import {
 import type { JobLog } from '../journal/job-log.ts';
 import type { HoldRecord } from '../journal/written-hold.ts';
 import { isUnreachable, stateFailureFrom } from '../qemu/failures.ts';
-import { compare, presenceOf } from '../qemu/qemu-process.ts';
+import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { GuestHold } from './guest-hold.ts';
 
@@ -110,7 +110,7 @@ export class GuestHolds {
     }
     if (more.length > 0) this.#known = this.#known.filter((one) => !more.includes(one));
     const was = known.vm?.process;
-    const isProved = was !== undefined && process !== undefined && compare(was, process) === 'SAME';
+    const isProved = was !== undefined && process !== undefined && compareProcesses(was, process) === 'SAME';
     const save = async (hold: Hold) => await this.#save(known, vm, hold);
     return {
       isSame: isProved,
@@ -148,7 +148,7 @@ export class GuestHolds {
     for (const known of this.#known) {
       const { socket, process } = known.vm ?? {};
       if (isOf(known, machine) || socket !== machine.socketPath || process === undefined) continue;
-      if ((await presenceOf(process)) !== 'ENDED') continue;
+      if ((await processPresence(process)) !== 'ENDED') continue;
       this.#known = this.#known.filter((one) => one !== known);
       for (const file of known.files) await removeHold(this.#folder, file);
     }
@@ -176,7 +176,7 @@ function isOf({ vm, files }: Known, machine: VirtualMachine): boolean {
   const { process: was, socket, uuid, domain } = vm;
   const now = machine.lastProcess;
   if (was !== undefined && now !== undefined) {
-    const which = compare(was, now);
+    const which = compareProcesses(was, now);
     if (which !== 'UNKNOWN') return which === 'SAME';
     // In another pid namespace it has another number; no two begin at one socket within one tick of the clock.
     return was.startTime === now.startTime && socket === machine.socketPath;

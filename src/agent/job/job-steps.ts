@@ -16,8 +16,8 @@ import { removeFile } from '../files/files.ts';
 import { freeFiles } from '../files/free-files.ts';
 import { MadeIn } from '../files/made-in.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import { failureFrom, isUnreachable, refused } from '../qemu/failures.ts';
-import type { Holder } from '../qemu/graphs.ts';
+import { failureFrom, isUnreachable, qemuFailure } from '../qemu/failures.ts';
+import type { HolderFinder } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { comparingFor } from './comparing.ts';
 import { type Done, perform, performAgain, type Workplace } from './executor.ts';
@@ -28,7 +28,7 @@ export interface JobStepsOptions {
   readonly log: JobLog;
   readonly observer?: Observer;
   /** Who has which files open now. */
-  readonly holder: () => Promise<Holder>;
+  readonly holder: () => Promise<HolderFinder>;
   readonly hold: JobHold;
   /** Told how much has been compared, of how much. */
   readonly onVerified?: (bytes: number, ofBytes: number) => void;
@@ -141,7 +141,7 @@ export class JobSteps {
     const error = job?.error ?? machine.heardEnds.errorOf(id);
     const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
     if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before anybody saw its end' });
-    return refused('GenericError', error, { ...this.#about, doing });
+    return qemuFailure('GenericError', error, { ...this.#about, doing });
   }
 
   /**

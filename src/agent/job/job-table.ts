@@ -13,7 +13,7 @@ import { EndedJob } from '../journal/ended-job.ts';
 import { JobLog, type Journals } from '../journal/job-log.ts';
 import { JobsInMemory } from '../journal/jobs-in-memory.ts';
 import { othersIn, removeJournal, setAside } from '../journal/journal-folder.ts';
-import { PATIENCE_MS } from '../qemu/graphs.ts';
+import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import { copiesBeside } from './copies-beside.ts';
@@ -93,7 +93,7 @@ export class JobTable {
 
   /** Resolves when all that can be found has been found, or does not come in time. */
   async complete(): Promise<void> {
-    await inTime(Promise.all(this.#recoveries), PATIENCE_MS);
+    await inTime(Promise.all(this.#recoveries), QEMU_ANSWERS_MS);
   }
 
   /** A job that QEMU has, and that no journal tells of: from here on one does. */

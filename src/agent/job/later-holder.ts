@@ -1,20 +1,24 @@
 /** A job that was begun later and has a file in its disk, or in its copy, has it: its VM may be off, and nobody have it open. */
 import type { LaterJobs } from '../../core/job/later-jobs.ts';
-import { namesOf } from '../host/used-files.ts';
-import { graphsOf, type Holder, holderAmong } from '../qemu/graphs.ts';
+import { fileNamesOf } from '../host/used-files.ts';
+import { graphsOf, type HolderFinder, holderAmong } from '../qemu/graphs.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
 /** Who has a file now, of the VMs and the jobs that were begun after this one. */
-export async function holderSince(job: string, machines: VirtualMachines, later: () => LaterJobs): Promise<Holder> {
+export async function holderSince(
+  job: string,
+  machines: VirtualMachines,
+  later: () => LaterJobs,
+): Promise<HolderFinder> {
   return orLaterJob(holderAmong(await graphsOf(machines)), job, later());
 }
 
 /** `holder`, or else a job that was begun after `job`. */
-export function orLaterJob(holder: Holder, job: string, later: LaterJobs): Holder {
+export function orLaterJob(holder: HolderFinder, job: string, later: LaterJobs): HolderFinder {
   return async (path) => {
     const by = await holder(path);
     if (by !== undefined) return by;
-    const user = later.withFile(job, await namesOf(path));
+    const user = later.withFile(job, await fileNamesOf(path));
     return user === undefined ? undefined : usedBy(user);
   };
 }

@@ -10,7 +10,7 @@ import type { QemuBlockJob } from '../../core/qemu/replies.ts';
 import { timestamp } from '../../lib/clock.ts';
 import type { StableStorage } from '../files/stable-storage.ts';
 import { isUnreachable } from '../qemu/failures.ts';
-import { compare, presenceOf } from '../qemu/qemu-process.ts';
+import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { type Guest, guestOf } from './migration.ts';
 
@@ -41,7 +41,7 @@ export async function look(job: Job, machine: VirtualMachine | undefined, looker
 
 /** Any of them has ended, as is proved: they are one QEMU. */
 async function hasEnded({ processes }: Looker): Promise<boolean> {
-  const found = await Promise.all(processes.map(presenceOf));
+  const found = await Promise.all(processes.map(processPresence));
   return found.includes('ENDED');
 }
 
@@ -74,7 +74,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
     const is = await whatElse(job, { isDone: found !== undefined, guest, looker, machine });
     if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker, undefined) : { qemu: is };
   } else if (process !== undefined) {
-    if (!looker.processes.some((one) => compare(one, process) === 'SAME')) looker.processes.push(process);
+    if (!looker.processes.some((one) => compareProcesses(one, process) === 'SAME')) looker.processes.push(process);
   }
   const runs = listed !== undefined && listed.status !== 'concluded';
   // Where the device is matters when the job is over, and the graph is much to ask for at every event.
@@ -116,7 +116,7 @@ function mayRun(runState: string, isHeld: boolean): boolean {
 async function isIts(machine: VirtualMachine, job: string, { processes }: Looker): Promise<boolean> {
   if (machine.has(job)) return true;
   const process = machine.identity?.facts?.process;
-  const isSame = process !== undefined && processes.some((one) => compare(one, process) === 'SAME');
+  const isSame = process !== undefined && processes.some((one) => compareProcesses(one, process) === 'SAME');
   const hasNode = async () => [...(await machine.graph()).nodes.keys()].some((node) => isOfJob(node, job));
   if (!isSame && !(await hasNode())) return false;
   // From now on it is known, for as long as the connection lasts.
@@ -140,7 +140,7 @@ async function whatElse(
   },
 ): Promise<Seen['qemu']> {
   const { accepted, state, concluded } = job;
-  const presences = await Promise.all(looker.processes.map(presenceOf));
+  const presences = await Promise.all(looker.processes.map(processPresence));
   if (presences.includes('ENDED')) return 'ENDED';
   // Of a pull QEMU keeps neither job nor node: what it has done is in the chain, whoever has that.
   if (isDone) return 'UP';

@@ -2,7 +2,7 @@
 import type { BlockGraph, Disk } from '../../core/disk/chain.ts';
 import { fail } from '../../core/errors.ts';
 import { signOfLibvirt } from '../../core/qemu/libvirt.ts';
-import { compare } from '../qemu/qemu-process.ts';
+import { compareProcesses } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { JobTable } from './job-table.ts';
 
@@ -45,7 +45,7 @@ function isMoved(
   return newestFirst.some(({ ended, job: { accepted, outcome } }) => {
     const { domain, domainUuid, process, source } = accepted;
     if (!ended || accepted.qdev !== qdev || !machine.answersTo(domainUuid ?? domain)) return false;
-    const isOther = process !== undefined && now !== undefined && compare(process, now) === 'OTHER';
+    const isOther = process !== undefined && now !== undefined && compareProcesses(process, now) === 'OTHER';
     return !isOther && outcome.guestWritesTo !== source.path;
   });
 }

@@ -7,7 +7,7 @@ import { migrationOf } from '../../core/qemu/migration.ts';
 import { readMigrationStatus, readRunState } from '../../core/qemu/replies.ts';
 import { inTime } from '../../lib/in-time.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import { PATIENCE_MS } from '../qemu/graphs.ts';
+import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
@@ -35,7 +35,7 @@ export async function refuseMigrating(machine: VirtualMachine): Promise<void> {
 /** Throws GUEST_MIGRATING where QEMU says so at once. It is asked again, and waited for, right before the pivot. */
 export async function refuseMigratingPivot({ job, ended }: JobLog, machines: VirtualMachines): Promise<void> {
   const machine = ended ? undefined : machines.of(job.accepted);
-  if (machine !== undefined) refuse(machine, await inTime(guestOf(machine), PATIENCE_MS));
+  if (machine !== undefined) refuse(machine, await inTime(guestOf(machine), QEMU_ANSWERS_MS));
 }
 
 function refuse({ name: domain }: VirtualMachine, guest: Guest | undefined): void {

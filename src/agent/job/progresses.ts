@@ -18,7 +18,7 @@ import { timestamp } from '../../lib/clock.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { Timer } from '../../lib/timer.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import { PATIENCE_MS } from '../qemu/graphs.ts';
+import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
@@ -85,7 +85,7 @@ export class Progresses {
   async refresh(log: JobLog): Promise<void> {
     if (hasEnded(log.job)) return;
     const machine = this.#machineOf(log.job);
-    if (machine !== undefined) await inTime(this.#ask(machine), PATIENCE_MS);
+    if (machine !== undefined) await inTime(this.#ask(machine), QEMU_ANSWERS_MS);
   }
 
   /** Keeps the job's domain asked until disposed. */

@@ -22,7 +22,7 @@ export function failureFrom(
   about: { domain: string; path: string; doing: string },
 ): Failure | undefined {
   if (error instanceof BlockJobError) return error.failure;
-  if (error instanceof Refused) return refused(error.qemuClass, error.desc, about);
+  if (error instanceof Refused) return qemuFailure(error.qemuClass, error.desc, about);
   if (error instanceof QmpError) return failure('QEMU_UNREACHABLE', { domain: about.domain, why: error.message });
   return failureOfCall(error, about.path);
 }
@@ -40,7 +40,7 @@ export function stateFailureFrom(error: unknown, path: string): Failure | undefi
  * QEMU's texts are for people and may change; they only choose between a better and a general reason here, and
  * travel whole in the metadata.
  */
-export function refused(
+export function qemuFailure(
   qemuClass: string,
   desc: string,
   about: { domain: string; path: string; doing: string },

@@ -3,7 +3,7 @@ import type { BlockGraph } from '../../core/disk/chain.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { type FileIdentity, identify, overlaps } from '../host/file-identity.ts';
 import { isLocked, isOpen, type OpenFiles, openFilesOf, type SoughtFile, soughtAt } from '../host/open-files.ts';
-import { findListener, presenceOf } from './qemu-process.ts';
+import { findListener, processPresence } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
@@ -19,15 +19,15 @@ export interface DomainGraph {
 }
 
 /** QEMU answers in milliseconds; one that takes longer drains a slow disk, or is stopped. */
-export const PATIENCE_MS = 1000;
+export const QEMU_ANSWERS_MS = 1000;
 
 export async function graphsOf(machines: VirtualMachines): Promise<readonly DomainGraph[]> {
   const graphs = machines.all.map(async (machine): Promise<DomainGraph[]> => {
     const { name: domain, socketPath, lastGraph } = machine;
-    const now = await inTime(machine.graph(), PATIENCE_MS);
+    const now = await inTime(machine.graph(), QEMU_ANSWERS_MS);
     if (now !== undefined) return [{ domain, socketPath, graph: now, opens: await machine.openFiles() }];
     // One that hangs holds up nobody else; it holds its files all the same, as far as is known. One that has ended does not.
-    if (await hasEnded(machine)) return [];
+    if (await machineHasEnded(machine)) return [];
     if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph, opens: await machine.openFiles() }];
     return machine.nobodyListens
       ? []
@@ -45,10 +45,10 @@ async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> 
 }
 
 /** Who has the file or device at a path open; undefined: nobody that is known. */
-export type Holder = (path: string) => Promise<string | undefined>;
+export type HolderFinder = (path: string) => Promise<string | undefined>;
 
 /** Which node of which VM has it open, by whatever name, or who else has locked it. For as many paths as are asked for now. */
-export function holderAmong(graphs: readonly DomainGraph[]): Holder {
+export function holderAmong(graphs: readonly DomainGraph[]): HolderFinder {
   const look = lookOnce();
   return async (path) => {
     const sought = await soughtAt(path);
@@ -148,6 +148,6 @@ export async function domainThatWrites(
   return undefined;
 }
 
-export async function hasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
-  return lastProcess !== undefined && (await presenceOf(lastProcess)) === 'ENDED';
+export async function machineHasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
+  return lastProcess !== undefined && (await processPresence(lastProcess)) === 'ENDED';
 }

@@ -5,7 +5,7 @@
  */
 import type { FailedTo } from '../../core/job/ending.ts';
 import { isJobId } from '../../core/job/names.ts';
-import { cut } from '../../qmp/messages.ts';
+import { cutWords } from '../../qmp/messages.ts';
 import type { QmpEvent } from '../../qmp/monitor.ts';
 
 /** Of jobs that ended so long ago nobody asks. */
@@ -46,7 +46,7 @@ function heardIn(event: string, data: Readonly<Record<string, unknown>>): Heard 
     case 'BLOCK_JOB_CANCELLED':
       return { error: 'Operation canceled' };
     case 'BLOCK_JOB_COMPLETED':
-      return typeof error === 'string' ? { error: cut(error) } : undefined;
+      return typeof error === 'string' ? { error: cutWords(error) } : undefined;
     case 'BLOCK_JOB_ERROR':
       // Another action than report is no end: the job is paused.
       return action === 'report' ? { failedTo: operation === 'read' ? 'read' : 'write' } : undefined;

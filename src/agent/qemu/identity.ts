@@ -18,7 +18,7 @@ export interface Identity {
 }
 
 /** Rejects with the errors of src/qmp/errors.ts. */
-export async function identify(
+export async function identifyMachine(
   monitor: Monitor,
   socketPath: string,
   generation: number,

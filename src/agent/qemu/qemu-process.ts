@@ -7,7 +7,7 @@ import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { QemuProcess } from '../../core/job/journal-entry.ts';
 import type { FileOwner } from '../../core/job/step.ts';
 import { descriptorsOf, processes } from '../host/proc.ts';
-import { FIRST_NAMESPACE, isThere, showsAll, sight } from '../host/sight.ts';
+import { FIRST_NAMESPACE, isProcessThere, showsAll, sight } from '../host/sight.ts';
 
 export interface ProcessFacts {
   readonly process: QemuProcess;
@@ -113,7 +113,7 @@ export async function hasThread(pid: number, thread: number): Promise<boolean> {
 }
 
 /** Are these two one process? UNKNOWN where they were seen from places whose numbers do not compare. */
-export function compare(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
+export function compareProcesses(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
   if (one.bootId !== undefined && other.bootId !== undefined && one.bootId !== other.bootId) return 'OTHER';
   const isEqual = one.pid === other.pid && one.startTime === other.startTime;
   const isOfOnePlace = one.pidNamespace !== undefined && one.pidNamespace === other.pidNamespace;
@@ -127,12 +127,12 @@ export function compare(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' 
  * ENDED is proved: by another boot, or by the kernel, which has no such process in the namespace where it was seen. That
  * /proc does not show a process proves nothing.
  */
-export async function presenceOf(process: QemuProcess): Promise<'UP' | 'ENDED' | 'UNKNOWN'> {
+export async function processPresence(process: QemuProcess): Promise<'UP' | 'ENDED' | 'UNKNOWN'> {
   const { bootId, pidNamespace } = await sight();
   if (process.bootId !== undefined && bootId !== undefined && process.bootId !== bootId) return 'ENDED';
   if (process.pidNamespace === undefined) return await presenceOfOlder(process, pidNamespace);
   if (process.pidNamespace !== pidNamespace) return 'UNKNOWN';
-  if (!isThere(process.pid)) return 'ENDED';
+  if (!isProcessThere(process.pid)) return 'ENDED';
   const stat = await statOf(process.pid);
   if (stat === undefined) return 'UNKNOWN';
   return stat.isDead || stat.startTime !== process.startTime ? 'ENDED' : 'UP';
@@ -150,7 +150,7 @@ async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | u
   const mayBe = await Promise.all(
     pids.map(Number).map(async (one) => {
       const found = await statOf(one);
-      return found === undefined ? isThere(one) : found.startTime === startTime && !found.isDead;
+      return found === undefined ? isProcessThere(one) : found.startTime === startTime && !found.isDead;
     }),
   );
   return mayBe.includes(true) ? 'UNKNOWN' : 'ENDED';

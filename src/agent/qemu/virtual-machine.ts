@@ -15,7 +15,7 @@ import { failureFrom } from './failures.ts';
 import { Formats } from './formats.ts';
 import { ALL_NODES, GRAPH_QUESTIONS, graphFrom } from './graph-questions.ts';
 import { HeardEnds } from './heard-ends.ts';
-import { type Identity, identify } from './identity.ts';
+import { type Identity, identifyMachine } from './identity.ts';
 import { JobsHere } from './jobs-here.ts';
 import { Neighbour } from './neighbour.ts';
 import { Silence } from './silence.ts';
@@ -132,7 +132,7 @@ export class VirtualMachine {
 
   async #identify(generation: number, onUp: (() => void) | undefined): Promise<void> {
     const state = this.#monitor.state;
-    const { identity, jobs } = await identify(this.#monitor, this.socketPath, generation);
+    const { identity, jobs } = await identifyMachine(this.#monitor, this.socketPath, generation);
     if (this.#monitor.state !== state) return;
     this.#jobsHere.listed(jobs);
     this.#identity = identity;

@@ -14,7 +14,7 @@ import type { Observer } from '../../lib/observer.ts';
 import { Wake } from '../../lib/wake.ts';
 import { Budget } from '../../qmp/budget.ts';
 import { tellNamesakes } from './namesakes.ts';
-import { compare, presenceOf } from './qemu-process.ts';
+import { compareProcesses, processPresence } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 export interface VirtualMachinesOptions {
@@ -220,19 +220,19 @@ export class VirtualMachines {
 
 /** Its process is there. Where nobody can tell, one that has neither socket nor connection counts as gone. */
 async function isUp({ lastProcess }: VirtualMachine): Promise<boolean> {
-  return lastProcess !== undefined && (await presenceOf(lastProcess)) === 'UP';
+  return lastProcess !== undefined && (await processPresence(lastProcess)) === 'UP';
 }
 
 /** Is it this process, as far as anybody can tell? */
 function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
   const now = identity?.facts?.process;
-  return process === undefined || now === undefined || compare(process, now) !== 'OTHER';
+  return process === undefined || now === undefined || compareProcesses(process, now) !== 'OTHER';
 }
 
 /** It is known to be this process. */
 function isProcess({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
   const now = identity?.facts?.process;
-  return process !== undefined && now !== undefined && compare(process, now) === 'SAME';
+  return process !== undefined && now !== undefined && compareProcesses(process, now) === 'SAME';
 }
 
 function isOfUuid({ uuid }: VirtualMachine, wanted: string | undefined): boolean {

@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import { guestStateOf } from '../../core/qemu/guest-state.ts';
 import { inTime } from '../../lib/in-time.ts';
-import { presenceOf } from './qemu-process.ts';
+import { processPresence } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
@@ -26,7 +26,7 @@ export interface WhoRunsHereOptions {
 }
 
 /** A QEMU that hangs runs here all the same. */
-const PATIENCE_MS = 2000;
+const RUN_STATE_ANSWERS_MS = 2000;
 /** Not every change of a state has an event: a look now and then. */
 const LOOK_AGAIN_MS = 2000;
 
@@ -78,7 +78,7 @@ export class WhoRunsHere implements AsyncDisposable {
   async #runs(machine: VirtualMachine): Promise<boolean> {
     const before = this.#seen.get(machine);
     const { identity } = machine;
-    const runState = identity && (await inTime(machine.runState(), PATIENCE_MS));
+    const runState = identity && (await inTime(machine.runState(), RUN_STATE_ANSWERS_MS));
     const state = runState === undefined ? undefined : guestStateOf(runState);
     // A QEMU that does not answer is what it was, for as long as its process lives.
     if (identity === undefined || state === undefined) return before?.hasRun === true && (await mayLive(machine));
@@ -102,5 +102,5 @@ interface Seen {
 }
 
 async function mayLive({ lastProcess }: VirtualMachine): Promise<boolean> {
-  return lastProcess === undefined || (await presenceOf(lastProcess)) !== 'ENDED';
+  return lastProcess === undefined || (await processPresence(lastProcess)) !== 'ENDED';
 }

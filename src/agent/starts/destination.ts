@@ -14,13 +14,13 @@ import type { CopySpec } from '../../core/rules/start-copy.ts';
 import { GIVE_FORMAT, ownChain, usableQcow2 } from '../files/own-chain.ts';
 import {
   checkAllowed,
-  inWords,
   lookAt,
   lookAtExisting,
   mustBeWithin,
   type Place,
   readHeader,
   refuseUsed,
+  withOurErrors,
 } from '../files/place.ts';
 import { refuseSeenOtherwise } from '../files/prove-file.ts';
 import { access, realpath, statfs } from '../host/disk-files.ts';
@@ -84,7 +84,7 @@ export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Sit
   if (place.is !== 'NOTHING') await refuseUsed(place, site.graphs);
   if (!options.reuseExternal) return await newFile(spec, place, from, site);
   if (place.is !== 'FILE') throw invalidField('destination.file', 'is neither a regular file nor a block device');
-  await inWords(path, async () => await access(place.path, constants.W_OK));
+  await withOurErrors(path, async () => await access(place.path, constants.W_OK));
   return await existing(spec, place, from, site);
 }
 
@@ -93,8 +93,8 @@ async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site)
   const takeOver = place.is === 'FILE';
   const folder = dirname(place.path);
   const written = takeOver ? place.path : folder;
-  await inWords(written, async () => await access(written, constants.W_OK));
-  const { bavail, bsize } = await inWords(place.path, async () => await statfs(folder));
+  await withOurErrors(written, async () => await access(written, constants.W_OK));
+  const { bavail, bsize } = await withOurErrors(place.path, async () => await statfs(folder));
   if (bavail * bsize < LEAST_FREE_BYTES) {
     fail('NO_SPACE', { path: place.path, why: `its file system has ${bavail * bsize} bytes left` });
   }
@@ -121,7 +121,7 @@ async function sourceBacking(
 /** Both without symbolic links, or `..` would lead elsewhere. */
 async function relativeTo(image: string, backing: string): Promise<string> {
   if (!backing.startsWith('/')) fail('RELATIVE_UNSUPPORTED', { why: `${backing} is no local file` });
-  const folder = await inWords(backing, async () => await realpath(dirname(backing)));
+  const folder = await withOurErrors(backing, async () => await realpath(dirname(backing)));
   const name = relative(dirname(image), join(folder, basename(backing)));
   // QEMU takes what stands before the first colon for a protocol.
   return /^[^/]*:/.test(name) ? `./${name}` : name;

@@ -13,13 +13,13 @@ import {
 import { EXIT, type ExitCode } from '../exit.ts';
 import { addJob, jobRefOf } from '../job-ref.ts';
 import type { Run } from '../run.ts';
-import type { Session } from '../session.ts';
-import { bandwidthIn, diskOf, jobInWords, stateOf } from '../show/job.ts';
+import type { CliSession } from '../session.ts';
+import { bandwidthInWords, diskOf, jobInWords, stateOf } from '../show/job.ts';
 import { jsonOfJob, resultLine } from '../show/json.ts';
 import { hasPivoted, outcomeInWords } from '../show/outcome.ts';
 import { PAUSE_GUEST } from '../starts/copy.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthOf, parseBandwidth } from '../units.ts';
+import { bandwidthFrom, parseBandwidth } from '../units.ts';
 import { exitCodeOf } from '../wait.ts';
 
 export function jobCommands(run: Run): Command[] {
@@ -60,9 +60,9 @@ function speedCommand(run: Run): Command {
     const limit = parseBandwidth(command.args.at(-1) ?? '');
     const ref = jobRefOf(command.args.slice(0, -1));
     await run(command, 'writes', async (session) => {
-      const request = { job: ref, bandwidthBytesPerSecond: bandwidthOf(limit, bytes) };
+      const request = { job: ref, bandwidthBytesPerSecond: bandwidthFrom(limit, bytes) };
       const job = jobIn(await session.client.setSpeed(request, { signal: session.signal }));
-      const text = `${diskOf(job)}: speed limit ${bandwidthIn(job, bytes)}`;
+      const text = `${diskOf(job)}: speed limit ${bandwidthInWords(job, bytes)}`;
       session.tell({ type: 'job', job: jsonOfJob(job) }, text);
       return EXIT.done;
     });
@@ -129,7 +129,7 @@ function abortCommand(run: Run): Command {
   });
 }
 
-async function end(session: Session, ref: JobRef, flags: EndFlags): Promise<ExitCode> {
+async function end(session: CliSession, ref: JobRef, flags: EndFlags): Promise<ExitCode> {
   const { client, signal } = session;
   const { pivot = false, async: isAsync = false, force = false, pauseGuest } = flags;
   const pause = pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[pauseGuest];
@@ -146,7 +146,7 @@ async function end(session: Session, ref: JobRef, flags: EndFlags): Promise<Exit
   }
 }
 
-function tellEnd(session: Session, job: Job, isPivot: boolean): ExitCode {
+function tellEnd(session: CliSession, job: Job, isPivot: boolean): ExitCode {
   if (!hasEnded(job.state)) {
     const lines = [`${diskOf(job)}: ${stateOf(job)}`, `  How it ends:  blockjob watch ${job.id}`];
     session.tell(resultLine(job, 'ending', EXIT.done), lines);

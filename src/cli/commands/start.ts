@@ -4,17 +4,17 @@ import { BlockJobError, type Job } from '../../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from '../exit.ts';
 import { failureInWords } from '../failure.ts';
 import type { Run } from '../run.ts';
-import type { Session } from '../session.ts';
+import type { CliSession } from '../session.ts';
 import { jsonOfError, jsonOfJob, jsonOfPlan } from '../show/json.ts';
 import { kindInWords } from '../show/names.ts';
 import { planInWords } from '../show/plan.ts';
 import { commit } from '../starts/commit.ts';
 import { copy } from '../starts/copy.ts';
 import { pull, rebase } from '../starts/rebase.ts';
-import { type Asked, addWaiting, type Start, type StartFlags } from '../starts/start.ts';
+import { addWaiting, type StartCommand, type StartFlags, type WantedJob } from '../starts/start.ts';
 import { waitFor } from '../wait.ts';
 
-const STARTS: readonly Start[] = [copy, pull, commit, rebase];
+const STARTS: readonly StartCommand[] = [copy, pull, commit, rebase];
 
 export function startCommands(run: Run): Command[] {
   return STARTS.map((start) => {
@@ -42,11 +42,11 @@ export function planCommand(run: Run): Command {
   return plan;
 }
 
-function described({ name, summary, example }: Start): Command {
+function described({ name, summary, example }: StartCommand): Command {
   return new Command(name).description(summary).addHelpText('after', `\nExample:\n  ${example}`);
 }
 
-async function planAll(session: Session, asked: readonly Asked[]): Promise<ExitCode> {
+async function planAll(session: CliSession, asked: readonly WantedJob[]): Promise<ExitCode> {
   const { client, signal } = session;
   for (const one of asked) {
     const { plan } = await one.send(client, true, { signal });
@@ -56,7 +56,12 @@ async function planAll(session: Session, asked: readonly Asked[]): Promise<ExitC
   return EXIT.done;
 }
 
-async function startAll(session: Session, start: Start, asked: readonly Asked[], flags: StartFlags): Promise<ExitCode> {
+async function startAll(
+  session: CliSession,
+  start: StartCommand,
+  asked: readonly WantedJob[],
+  flags: StartFlags,
+): Promise<ExitCode> {
   const { pivot, finish, keepOverlay, timeout } = flags;
   const isWaiting = [flags.wait, pivot, finish, keepOverlay, timeout !== undefined].includes(true);
   const started: Job[] = [];
@@ -77,7 +82,7 @@ async function startAll(session: Session, start: Start, asked: readonly Asked[],
 }
 
 /** Something has been changed before, so that `refused` would not be true. */
-function tellNotStarted(session: Session, { label }: Asked, error: BlockJobError): ExitCode {
+function tellNotStarted(session: CliSession, { label }: WantedJob, error: BlockJobError): ExitCode {
   const { lines, next, exitCode: alone } = failureInWords(error);
   const exitCode = alone === EXIT.refused ? EXIT.failed : alone;
   if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
@@ -85,12 +90,17 @@ function tellNotStarted(session: Session, { label }: Asked, error: BlockJobError
   return exitCode;
 }
 
-async function wait(session: Session, start: Start, jobs: readonly Job[], flags: StartFlags): Promise<ExitCode> {
+async function wait(
+  session: CliSession,
+  start: StartCommand,
+  jobs: readonly Job[],
+  flags: StartFlags,
+): Promise<ExitCode> {
   const { async: isAsync = false, verbose: isVerbose = false } = flags;
   return await waitFor(session, jobs, { goal: start.goal(flags), isAsync, isVerbose });
 }
 
-function tellStarted(session: Session, { label }: Asked, job: Job, isWaiting: boolean): void {
+function tellStarted(session: CliSession, { label }: WantedJob, job: Job, isWaiting: boolean): void {
   const line = { type: 'job', job: jsonOfJob(job) } as const;
   if (isWaiting) {
     session.tell(line, []);

@@ -48,12 +48,12 @@ export function destinationOf(destination: Destination | undefined): string {
 }
 
 /** `LUKS, secret s0`; '' for none. */
-export function encryptionOf(destination: Destination | undefined): string {
+export function encryptionInWords(destination: Destination | undefined): string {
   if (destination?.encryption === undefined) return '';
   return `LUKS, secret ${destination.encryption.secretId || '?'}`;
 }
 
-export function bandwidthIn({ bandwidthBytesPerSecond: limit }: Job, isInBytes: boolean): string {
+export function bandwidthInWords({ bandwidthBytesPerSecond: limit }: Job, isInBytes: boolean): string {
   if (limit === 0n) return 'none';
   return isInBytes ? `${limit} B/s` : speed(limit);
 }
@@ -68,10 +68,10 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['Kind', kindInWords(job.kind)],
     ['State', stateOf(job)],
     ['Progress', isInBytes && progress ? `${progress.percent.toFixed(1)} %, ${amount}` : progressOf(job)],
-    ['Speed limit', hasEnded(job.state) ? undefined : bandwidthIn(job, isInBytes)],
+    ['Speed limit', hasEnded(job.state) ? undefined : bandwidthInWords(job, isInBytes)],
     ['Source', job.sourcePath],
     ['Destination', destinationOf(job.destination)],
-    ['Encryption', encryptionOf(job.destination)],
+    ['Encryption', encryptionInWords(job.destination)],
     ['Base', job.options?.basePath],
     ['Started', job.createTime?.toISOString()],
     ['Ready', job.readyTime?.toISOString()],

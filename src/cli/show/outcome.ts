@@ -8,7 +8,7 @@ import {
   JobKind,
   type Outcome,
 } from '../../client/index.ts';
-import { destinationOf, diskOf, encryptionOf } from './job.ts';
+import { destinationOf, diskOf, encryptionInWords } from './job.ts';
 import { kindInWords } from './names.ts';
 
 /** Pivoted: the guest was on the source, and is on what the job wrote. */
@@ -84,7 +84,7 @@ function guestInWords(job: Job, outcome: Outcome): string[] {
   const lines = guestWritesTo === '' ? [] : [`  The guest runs on ${guestWritesTo}`];
   if (nextStartPath !== '') {
     const why = hasPivoted(job) ? ' (its configuration may still name another image)' : '';
-    const encryption = hasPivoted(job) ? encryptionOf(job.destination) : '';
+    const encryption = hasPivoted(job) ? encryptionInWords(job.destination) : '';
     const key = encryption === '' ? '' : `, which is encrypted: ${encryption}`;
     lines.push(`  Start the VM next time with ${nextStartPath}${why}${key}`);
   } else if (hasEnded(job.state)) lines.push('  What the VM must be started with next time is not known');

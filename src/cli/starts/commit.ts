@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { CommitFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthOf } from '../units.ts';
-import { addBandwidth, addStarting, addTimeout, type Start, type StartFlags } from './start.ts';
+import { bandwidthFrom } from '../units.ts';
+import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags } from './start.ts';
 
 interface CommitFlags extends StartFlags {
   readonly base?: string;
@@ -19,7 +19,7 @@ function isActive({ active, pivot, keepOverlay }: CommitFlags): boolean {
   return active === true || pivot === true || keepOverlay === true;
 }
 
-export const commit: Start = {
+export const commit: StartCommand = {
   name: 'commit',
   alias: 'blockcommit',
   summary: 'move the data of upper images down into a lower one',
@@ -54,7 +54,7 @@ export const commit: Start = {
       base: flags.base ?? '',
       top: flags.top ?? '',
       flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES],
-      bandwidth: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
+      bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
       requestId: flags.requestId ?? '',
       planEtag: flags.planEtag ?? '',
       accept: [...(flags.accept ?? [])],

@@ -3,8 +3,8 @@ import { type Command, Option } from 'commander';
 import { fromMs, OnNoSpace, OnReady, PauseGuest, type StartCopyRequest, WriteMode } from '../../client/index.ts';
 import { type DestinationFlags, destinationFrom } from '../destination.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthOf, parseSize } from '../units.ts';
-import { type Asked, addBandwidth, addStarting, addTimeout, type Start, type StartFlags } from './start.ts';
+import { bandwidthFrom, parseSize } from '../units.ts';
+import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags, type WantedJob } from './start.ts';
 
 interface CopyFlags extends StartFlags, DestinationFlags {
   readonly dest?: string;
@@ -26,7 +26,7 @@ export const PAUSE_GUEST = {
   never: PauseGuest.PAUSE_GUEST_NEVER,
 };
 
-export const copy: Start = {
+export const copy: StartCommand = {
   name: 'copy',
   alias: 'blockcopy',
   summary: 'copy a disk to another image while the guest writes to it',
@@ -82,7 +82,7 @@ function pairsOf(words: readonly string[]): (readonly [string, string])[] {
   return words.flatMap((disk, index) => (index % 2 === 0 ? [[disk, words[index + 1] ?? ''] as const] : []));
 }
 
-function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags): Asked {
+function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags): WantedJob {
   const request: Partial<StartCopyRequest> = {
     disk: { domain, disk },
     destination: destinationFrom(dest, flags),
@@ -90,7 +90,7 @@ function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags):
     reuseExternal: flags.reuseExternal ?? false,
     relativeBacking: flags.relative ?? false,
     verifyReused: flags.verifyReused ?? false,
-    bandwidthBytesPerSecond: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
+    bandwidthBytesPerSecond: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
     granularityBytes: flags.granularity ?? 0n,
     bufferBytes: flags.bufSize ?? 0n,
     writeMode: flags.synchronousWrites === true ? WriteMode.WRITE_MODE_BLOCKING : WriteMode.WRITE_MODE_UNSPECIFIED,

@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { RebaseFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthOf } from '../units.ts';
-import { type Asked, addBandwidth, addStarting, addTimeout, type Start, type StartFlags } from './start.ts';
+import { bandwidthFrom } from '../units.ts';
+import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags, type WantedJob } from './start.ts';
 
 interface RebaseFlags extends StartFlags {
   readonly base?: string;
@@ -18,7 +18,7 @@ interface RebaseFlags extends StartFlags {
 
 const CANCEL = 'cancel what is not done in this time, as long as this command runs';
 
-export const pull: Start = {
+export const pull: StartCommand = {
   name: 'pull',
   alias: 'blockpull',
   summary: 'fill a disk from its backing chain, so that it needs it no more',
@@ -35,7 +35,7 @@ export const pull: Start = {
   goal: ({ timeout }) => ({ atReady: 'nothing', endsByItself: true, keepsGuest: false, timeoutMs: timeout }),
 };
 
-export const rebase: Start = {
+export const rebase: StartCommand = {
   name: 'rebase',
   summary: 'libvirt’s virDomainBlockRebase: a pull down to BASE, or with --copy a copy to it',
   example: 'blockjob rebase web1 virtio0 /new/snap2.qcow2 --copy --shallow --reuse-external --wait --pivot',
@@ -70,7 +70,7 @@ export const rebase: Start = {
   }),
 };
 
-function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags): Asked {
+function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags): WantedJob {
   const asked: readonly (readonly [boolean | undefined, RebaseFlag])[] = [
     [flags.copy, RebaseFlag.REBASE_FLAG_COPY],
     [flags.shallow, RebaseFlag.REBASE_FLAG_SHALLOW],
@@ -83,7 +83,7 @@ function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags
     disk: { domain, disk },
     base,
     flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), RebaseFlag.REBASE_FLAG_BANDWIDTH_BYTES],
-    bandwidth: bandwidthOf(flags.bandwidth ?? '0', flags.bytes ?? false),
+    bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
     requestId: flags.requestId ?? '',
     planEtag: flags.planEtag ?? '',
     accept: [...(flags.accept ?? [])],

@@ -7,7 +7,7 @@ import { parseBandwidth, parseDuration } from '../units.ts';
 export type AtReady = 'nothing' | 'pivot' | 'end';
 
 /** One job that is asked for. */
-export interface Asked {
+export interface WantedJob {
   /** `web1/virtio0`. */
   readonly label: string;
   send(client: BlockJobClient, validateOnly: boolean, call: CallOptions): Promise<StartCopyResponse>;
@@ -23,7 +23,7 @@ export interface Goal {
   readonly timeoutMs: number | undefined;
 }
 
-export interface Start {
+export interface StartCommand {
   readonly name: string;
   /** virsh's name. */
   readonly alias?: string;
@@ -31,7 +31,7 @@ export interface Start {
   readonly example: string;
   /** Arguments, and the options of the request. */
   define(command: Command): Command;
-  asked(args: readonly string[], flags: StartFlags): readonly Asked[];
+  asked(args: readonly string[], flags: StartFlags): readonly WantedJob[];
   goal(flags: StartFlags): Goal;
 }
 

@@ -2,7 +2,7 @@
 import { BlockJobError, fail, failure } from '../errors.ts';
 import type { Accept } from '../job-options.ts';
 import { KINDS, type Kind, type KindName } from './kinds.ts';
-import type { Operation, Role, Uses } from './uses.ts';
+import type { ChainOperation, Role, Uses } from './uses.ts';
 
 /** What is lost, as was accepted. */
 export interface Loss {
@@ -23,7 +23,7 @@ const IN_WORDS: Readonly<Record<Role, string>> = {
 };
 
 /** What asks for less. */
-const WAY_OUT: Readonly<Record<Operation, string>> = {
+const WAY_OUT: Readonly<Record<ChainOperation, string>> = {
   COPY: 'give the disk an image of a kind that can',
   PULL: 'pull without a base, or down to another one; or copy the disk',
   COMMIT: 'commit other images of the chain, without their deletion; or copy the disk',
@@ -35,7 +35,7 @@ const NOT_SHALLOW =
 /** Refused in each role, so that nothing that is asked for instead would do. */
 const KNOWN_ALONE = 'give the disk images and nodes of drivers that are known here (docs/disks.md)';
 
-function wayOutOf(kind: KindName, role: Role, operation: Operation): string {
+function wayOutOf(kind: KindName, role: Role, operation: ChainOperation): string {
   if (kind === 'UNKNOWN') return KNOWN_ALONE;
   return operation === 'COPY' && role === 'NAMED' ? NOT_SHALLOW : WAY_OUT[operation];
 }

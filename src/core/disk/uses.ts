@@ -1,7 +1,7 @@
 /** What an operation does with each image of a disk's chain. */
 import type { Image } from './chain.ts';
 
-export type Operation = 'COPY' | 'PULL' | 'COMMIT';
+export type ChainOperation = 'COPY' | 'PULL' | 'COMMIT';
 
 export type Role =
   /** Its contents go into another image. */
@@ -38,7 +38,7 @@ export interface Use extends Beside {
 export type Into = Pick<Image, 'encrypted'> | undefined;
 
 export interface Uses {
-  readonly operation: Operation;
+  readonly operation: ChainOperation;
   /** The chain from the top down. */
   readonly uses: readonly Use[];
   readonly into: Into;

@@ -2,7 +2,7 @@
 import type { Job } from '../job/job.ts';
 import { isForced, isOverNetwork } from '../job/job-facts.ts';
 import { FORCE_AGAIN_MS, type Memory } from './memory.ts';
-import type { Asked, Asking, Circumstance, Refused } from './moves.ts';
+import type { Asked, Asking, Circumstance, QemuRefusals } from './moves.ts';
 import { underWayMs } from './pace.ts';
 
 /** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
@@ -59,7 +59,7 @@ export function askedNow(
   memory: Memory,
   { nowMs, leftMs }: Moment,
   heard: Heard,
-): { readonly asked: Asked; readonly refused: Refused } {
+): { readonly asked: Asked; readonly refused: QemuRefusals } {
   const { job, asked } = memory;
   const heldMs = nowMs - memory.heldSinceMs;
   const refusals = [...memory.refusals];

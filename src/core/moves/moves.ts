@@ -73,7 +73,7 @@ export type Circumstance =
 export type Asked = ReadonlySet<Asking | Circumstance>;
 
 /** What QEMU has refused for longer than a race explains, in its words. */
-export type Refused = Readonly<Partial<Record<Asking, string>>>;
+export type QemuRefusals = Readonly<Partial<Record<Asking, string>>>;
 
 export type Move =
   | { readonly move: 'wait' }

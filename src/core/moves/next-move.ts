@@ -9,7 +9,7 @@ import { isWithoutQemu } from '../job/job-facts.ts';
 import { CANCEL_ROWS } from './cancel-rows.ts';
 import { unseen } from './conclusion.ts';
 import { flushHeader, HANDOVER_ROWS } from './handover-rows.ts';
-import type { Asked, Move, Refused, Seen } from './moves.ts';
+import type { Asked, Move, QemuRefusals, Seen } from './moves.ts';
 import { PIVOT_ROWS } from './pivot-rows.ts';
 import { firstOf, inOrder, type Row } from './rows.ts';
 import { type Going, goingOf, RELEASE, type Rows, record, type Situation, situationOf, WAIT } from './situation.ts';
@@ -127,12 +127,12 @@ const [FIRST, GOING] = [inOrder(FIRST_ROWS), inOrder(GOING_ROWS)];
 export const TABLE: readonly Pick<Row<never, unknown>, 'job' | 'qemu' | 'does'>[] = [...URGENT, ...FIRST, ...GOING];
 
 /** The first row that fits, and its move. */
-export function nextRow(job: Job, seen: Seen, asked: Asked, refused: Refused) {
+export function nextRow(job: Job, seen: Seen, asked: Asked, refused: QemuRefusals) {
   const situation = situationOf(job, seen, asked, refused);
   const going = goingOf(situation);
   return firstOf(FIRST, situation) ?? (going && firstOf(GOING, going));
 }
 
-export function nextMove(job: Job, seen: Seen, asked: Asked, refused: Refused): Move {
+export function nextMove(job: Job, seen: Seen, asked: Asked, refused: QemuRefusals): Move {
   return nextRow(job, seen, asked, refused)?.move ?? WAIT;
 }

@@ -4,7 +4,7 @@ import type { Job } from '../job/job.ts';
 import type { Concluded, EntryBody, PauseReason } from '../job/journal-entry.ts';
 import type { JobState } from '../job/transitions.ts';
 import { conclusion } from './conclusion.ts';
-import type { Asked, Move, Refused, Seen, SeenJob } from './moves.ts';
+import type { Asked, Move, QemuRefusals, Seen, SeenJob } from './moves.ts';
 import type { Written } from './rows.ts';
 
 export interface Situation {
@@ -12,7 +12,7 @@ export interface Situation {
   readonly state: JobState;
   readonly seen: Seen;
   readonly asked: Asked;
-  readonly refused: Refused;
+  readonly refused: QemuRefusals;
   /** How QEMU has done with the job, where it has, and that is not written down yet. */
   readonly unwritten: Concluded | undefined;
 }
@@ -35,7 +35,7 @@ export function record(entry: EntryBody): Move {
   return { move: 'record', entry };
 }
 
-export function situationOf(job: Job, seen: Seen, asked: Asked, refused: Refused): Situation {
+export function situationOf(job: Job, seen: Seen, asked: Asked, refused: QemuRefusals): Situation {
   const { state } = job;
   const isOpen = state !== 'STARTING' && job.concluded === undefined;
   return { job, state, seen, asked, refused, unwritten: isOpen ? conclusion(job, seen) : undefined };

@@ -3,7 +3,7 @@ import type { Domain, Leftover } from '../block-jobs.ts';
 import { hasEnded, type JobState } from '../job/job.ts';
 import type { JobView } from '../job/job-view.ts';
 import type { ListJobsRequest, WatchRequest } from '../requests.ts';
-import { given, invalid, known, throwIfAny } from './rule.ts';
+import { enumKnown, given, invalid, throwIfAny } from './rule.ts';
 
 const PAGE_SIZE = { default: 100, maximum: 500 };
 const PROGRESS_INTERVAL_MS = { minimum: 100, default: 1000, maximum: 3_600_000 };
@@ -16,7 +16,7 @@ export function pageSize(asked: number): number {
 
 /** The states to list. Throws for those that nobody knows. */
 export function stateFilter({ states }: ListJobsRequest): ReadonlySet<JobState> {
-  throwIfAny(states.flatMap((state) => known('state_filter', state)));
+  throwIfAny(states.flatMap((state) => enumKnown('state_filter', state)));
   return new Set(states.flatMap((state) => given(state) ?? []));
 }
 

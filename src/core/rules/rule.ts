@@ -64,13 +64,13 @@ export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
 export function acceptOf({ accept: asked }: Pick<StartRequest, 'accept'>) {
   const accept: ReadonlySet<Accept> = new Set(asked.flatMap((one) => given(one) ?? []));
   const missing = asked.includes(undefined) ? [invalid('accept', 'holds a value that is unspecified')] : [];
-  return { accept, violations: [...asked.flatMap((one) => known('accept', one)), ...missing] };
+  return { accept, violations: [...asked.flatMap((one) => enumKnown('accept', one)), ...missing] };
 }
 
 /** The flags that are known, each once; and what is wrong with the others. */
 export function flagsOf<Flag extends string>(asked: readonly Given<Flag>[]) {
   const flags = new Set(asked.flatMap((flag) => given(flag) ?? []));
-  return { flags, violations: asked.flatMap((flag) => known('flags', flag)) };
+  return { flags, violations: asked.flatMap((flag) => enumKnown('flags', flag)) };
 }
 
 export function invalid(field: string, problem: string): Violation {
@@ -78,14 +78,14 @@ export function invalid(field: string, problem: string): Violation {
 }
 
 /** Enum values that nobody knows; what is merely not given is fine. */
-export function known(field: string, value: Given<string>): Violation[] {
+export function enumKnown(field: string, value: Given<string>): Violation[] {
   if (typeof value !== 'object') return [];
   return [
     invalid(field, `has no value ${value.unrecognized}; this server is older than its client, or the client is wrong`),
   ];
 }
 
-/** The value, or what stands for none; to be asked when `known` has found nothing wrong. */
+/** The value, or what stands for none; to be asked when `enumKnown` has found nothing wrong. */
 export function given<T extends string>(value: Given<T>): T | undefined {
   return typeof value === 'object' ? undefined : value;
 }

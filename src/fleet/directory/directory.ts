@@ -14,7 +14,7 @@ export interface Host {
 }
 
 /** A domain, and the host that owns it. */
-export interface Domain {
+export interface HostedDomain {
   /** Its UUID; of one without, HOST/NAME. */
   readonly id: string;
   readonly name: string;
@@ -25,9 +25,9 @@ export interface Domain {
 
 export type Found =
   /** `host` undefined: its owner is not there; it may be down, or its agent is. */
-  | { readonly found: 'one'; readonly domain: Domain; readonly host: Host | undefined }
+  | { readonly found: 'one'; readonly domain: HostedDomain; readonly host: Host | undefined }
   /** A name that several domains have. */
-  | { readonly found: 'several'; readonly domains: readonly Domain[] }
+  | { readonly found: 'several'; readonly domains: readonly HostedDomain[] }
   | { readonly found: 'none' };
 
 /** Not live: all answers are as of `forMs` ago, and "none" and "not there" are no proof. */
@@ -53,7 +53,7 @@ export interface Directory extends AsyncDisposable {
   host(name: string): Host | undefined;
   /** By name. */
   hosts(): readonly Host[];
-  domains(): Iterable<Domain>;
+  domains(): Iterable<HostedDomain>;
   /** By UUID, in any case, or by name: of those that are seen, which is all unless told. */
   find(domain: string, sees?: Seeing): Found;
   /** Asks past the memory: for when a host says that a domain is not its own. Rejects when there is no answer. */

@@ -2,10 +2,10 @@
 import type { Logger } from 'pino';
 import { Wake } from '../../lib/wake.ts';
 import type { Etcd } from '../etcd/client.ts';
-import type { Change, Entry } from '../etcd/keys.ts';
+import type { Entry, KeyChange } from '../etcd/keys.ts';
 import { read } from '../etcd/transactions.ts';
 import { Watcher } from '../etcd/watcher.ts';
-import type { Directory, Domain, Found, Freshness, Host, LookOptions, Seeing } from './directory.ts';
+import type { Directory, Found, Freshness, Host, HostedDomain, LookOptions, Seeing } from './directory.ts';
 import { DOMAINS, domainKey, HOSTS, hostKey, readDomain, readHost } from './layout.ts';
 import { Roster } from './roster.ts';
 
@@ -62,7 +62,7 @@ export class EtcdDirectory implements Directory {
     return this.#roster.hosts();
   }
 
-  domains(): Iterable<Domain> {
+  domains(): Iterable<HostedDomain> {
     return this.#roster.domains();
   }
 
@@ -112,7 +112,7 @@ export class EtcdDirectory implements Directory {
           this.#known.add(prefix);
           this.changes.notify();
         },
-        changed: (changes: readonly Change[]) => {
+        changed: (changes: readonly KeyChange[]) => {
           for (const { key, entry } of changes) into.set(key.slice(prefix.length), entry && understood(entry));
           this.changes.notify();
         },
@@ -121,7 +121,7 @@ export class EtcdDirectory implements Directory {
   }
 
   /** As short as may be in memory: there are many. */
-  #domainOf(entry: Entry): Domain | undefined {
+  #domainOf(entry: Entry): HostedDomain | undefined {
     const domain = readDomain(entry);
     if (domain === undefined) return undefined;
     const { id, name, epoch } = domain;

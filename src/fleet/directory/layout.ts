@@ -9,7 +9,7 @@
  */
 
 import type { Entry } from '../etcd/keys.ts';
-import type { Domain, Host } from './directory.ts';
+import type { Host, HostedDomain } from './directory.ts';
 
 const ROOT = '/blockjob/v1/';
 export const HOSTS = `${ROOT}hosts/`;
@@ -43,7 +43,7 @@ export function readHost({ key, value }: Pick<Entry, 'key' | 'value'>): Host | u
 }
 
 /** Undefined for what is no entry of ours. */
-export function readDomain(entry: Entry): (Domain & { readonly instance: string }) | undefined {
+export function readDomain(entry: Entry): (HostedDomain & { readonly instance: string }) | undefined {
   const { name, host, instance } = fieldsOf(entry.value);
   if (name === undefined || host === undefined || instance === undefined) return undefined;
   return { id: entry.key.slice(DOMAINS.length), name, host, instance, epoch: entry.modRevision };

@@ -1,5 +1,5 @@
 /** Whose a domain is where nobody rules on it: of the hosts that say they run it. Pure. */
-import type { Domain, LocalDomain } from './directory.ts';
+import type { HostedDomain, LocalDomain } from './directory.ts';
 
 /**
  * `answers`: what each host said last, of those that ever answered; `listed` counts for a host until it has. A domain
@@ -7,10 +7,10 @@ import type { Domain, LocalDomain } from './directory.ts';
  */
 export function place(
   answers: ReadonlyMap<string, readonly LocalDomain[]>,
-  listed: readonly Domain[],
+  listed: readonly HostedDomain[],
   before: ReadonlyMap<string, string>,
-): Domain[] {
-  const placed = new Map<string, Domain>();
+): HostedDomain[] {
+  const placed = new Map<string, HostedDomain>();
   for (const domain of listed) if (!answers.has(domain.host)) placed.set(domain.id, domain);
   for (const [host, domains] of answers) {
     for (const { id, name } of domains) {

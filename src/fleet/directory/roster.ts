@@ -1,9 +1,9 @@
 /** What is known of hosts and domains: a fold of what the directory tells. Pure. */
-import type { Domain, Found, Host, Seeing } from './directory.ts';
+import type { Found, Host, HostedDomain, Seeing } from './directory.ts';
 
 export class Roster {
   readonly #hosts = new Map<string, Host>();
-  readonly #domains = new Map<string, Domain>();
+  readonly #domains = new Map<string, HostedDomain>();
   /** The ids of all domains of a name. */
   readonly #named = new Map<string, Set<string>>();
 
@@ -15,7 +15,7 @@ export class Roster {
     return [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  domains(): Iterable<Domain> {
+  domains(): Iterable<HostedDomain> {
     return this.#domains.values();
   }
 
@@ -34,7 +34,7 @@ export class Roster {
     else this.#hosts.set(name, host);
   }
 
-  setDomain(id: string, domain: Domain | undefined): void {
+  setDomain(id: string, domain: HostedDomain | undefined): void {
     const before = this.#domains.get(id);
     if (before !== undefined) this.#forgetName(before);
     this.#domains.delete(id);
@@ -51,17 +51,17 @@ export class Roster {
   }
 
   /** These and no others. */
-  resetDomains(domains: readonly Domain[]): void {
+  resetDomains(domains: readonly HostedDomain[]): void {
     this.#domains.clear();
     this.#named.clear();
     for (const domain of domains) this.setDomain(domain.id, domain);
   }
 
-  #one(domain: Domain): Found {
+  #one(domain: HostedDomain): Found {
     return { found: 'one', domain, host: this.#hosts.get(domain.host) };
   }
 
-  #forgetName({ id, name }: Domain): void {
+  #forgetName({ id, name }: HostedDomain): void {
     const named = this.#named.get(name);
     named?.delete(id);
     if (named?.size === 0) this.#named.delete(name);

@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { abortAfter } from '../../lib/timer.ts';
 import { Wake } from '../../lib/wake.ts';
-import type { Directory, Domain, Found, Freshness, Host, LocalDomain, LookOptions, Seeing } from './directory.ts';
+import type { Directory, Found, Freshness, Host, HostedDomain, LocalDomain, LookOptions, Seeing } from './directory.ts';
 import { place } from './placement.ts';
 import { Roster } from './roster.ts';
 import { readStaticFile, type StaticFile } from './static-file.ts';
@@ -75,7 +75,7 @@ export class StaticDirectory implements Directory {
     return this.#roster.hosts();
   }
 
-  domains(): Iterable<Domain> {
+  domains(): Iterable<HostedDomain> {
     return this.#roster.domains();
   }
 

@@ -7,11 +7,11 @@
  * that are listed, by name or UUID, are known before their host has answered.
  */
 import { isRecord } from '../../lib/record.ts';
-import { type Domain, domainId, type Host } from './directory.ts';
+import { domainId, type Host, type HostedDomain } from './directory.ts';
 
 export interface StaticFile {
   readonly hosts: readonly Host[];
-  readonly listed: readonly Domain[];
+  readonly listed: readonly HostedDomain[];
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -29,7 +29,7 @@ export function readStaticFile(text: string): StaticFile | string {
   const unknown = Object.keys(parsed).find((key) => key !== 'hosts');
   if (unknown !== undefined) return `It has "${unknown}", which means nothing.`;
   const hosts: Host[] = [];
-  const listed: Domain[] = [];
+  const listed: HostedDomain[] = [];
   for (const [name, value] of Object.entries(parsed['hosts'])) {
     const host = readHost(name, value);
     if (typeof host === 'string') return host;
@@ -40,7 +40,7 @@ export function readStaticFile(text: string): StaticFile | string {
   return { hosts, listed };
 }
 
-function readHost(name: string, value: unknown): { host: Host; listed: Domain[] } | string {
+function readHost(name: string, value: unknown): { host: Host; listed: HostedDomain[] } | string {
   if (name === '') return 'A host has no name.';
   if (!isRecord(value)) return `Host ${name} must be an object.`;
   const unknown = Object.keys(value).find((key) => !KNOWN.has(key));
@@ -51,7 +51,7 @@ function readHost(name: string, value: unknown): { host: Host; listed: Domain[] 
   if (!Array.isArray(domains) || !domains.every((one) => typeof one === 'string' && one !== '')) {
     return `The "domains" of host ${name} must be a list of names and UUIDs.`;
   }
-  const listed = domains.map((one: string): Domain => {
+  const listed = domains.map((one: string): HostedDomain => {
     const id = UUID.test(one) ? domainId(one, one, name) : domainId('', one, name);
     return { id, name: one, host: name, epoch: 0n };
   });

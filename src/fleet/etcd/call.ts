@@ -11,7 +11,7 @@ export interface Method<Request, Response> {
 }
 
 /** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is as performance.now() counts. */
-export async function unary<Request, Response>(
+export async function callUnary<Request, Response>(
   client: Client,
   { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
   request: Request,

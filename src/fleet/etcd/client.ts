@@ -13,8 +13,8 @@ import {
   WatchService,
 } from '../../../generated/etcd/etcd.ts';
 import { pause, retryInMs } from './back-off.ts';
-import { Conversation, type Hooks, type Method, unary } from './call.ts';
-import { type Endpoint, parseEndpoint, type TlsFiles } from './endpoint.ts';
+import { Conversation, callUnary, type Hooks, type Method } from './call.ts';
+import { type Endpoint, type EtcdTlsFiles, parseEndpoint } from './endpoint.ts';
 import { Endpoints } from './endpoints.ts';
 import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, refusalOf, Unreachable } from './errors.ts';
 import { type Entry, endsOf, entryOf, type KeyRange } from './keys.ts';
@@ -24,7 +24,7 @@ import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts'
 export interface EtcdOptions {
   /** As https://etcd1:2379; one at least. */
   readonly endpoints: readonly string[];
-  readonly tls?: TlsFiles;
+  readonly tls?: EtcdTlsFiles;
   readonly login?: NameAndPassword;
 }
 
@@ -172,13 +172,15 @@ export class Etcd implements Disposable {
     for (let failures = 0; ; failures += 1) {
       try {
         const { client, metadata } = await this.#connected(what, { ...options, timeoutMs: by - performance.now() });
-        return await unary(client, method, request, metadata, changes ? by : attemptEnd(by), signal).catch((error) => {
-          // Refused for the token alone, nothing has happened: once more, with a new one.
-          if (isServiceError(error) && isStaleToken(error) && this.#login.forget(metadata)) {
-            throw new Unreachable(what, error.details, { cause: error });
-          }
-          throw this.#explain(what, changes, client, error);
-        });
+        return await callUnary(client, method, request, metadata, changes ? by : attemptEnd(by), signal).catch(
+          (error) => {
+            // Refused for the token alone, nothing has happened: once more, with a new one.
+            if (isServiceError(error) && isStaleToken(error) && this.#login.forget(metadata)) {
+              throw new Unreachable(what, error.details, { cause: error });
+            }
+            throw this.#explain(what, changes, client, error);
+          },
+        );
       } catch (why) {
         const waitMs = retryInMs(failures);
         if (!(why instanceof Unreachable) || signal.aborted || performance.now() + waitMs >= by) throw why;

@@ -10,7 +10,7 @@ export interface Endpoint {
 }
 
 /** PEM files. They are read again when they change: a new connection uses the new ones. */
-export interface TlsFiles {
+export interface EtcdTlsFiles {
   /** The authorities that etcd's certificate may come from. */
   readonly caFile: string;
   /** Who we are, where etcd asks for a client certificate. Both or neither. */
@@ -31,7 +31,10 @@ export function parseEndpoint(text: string): Endpoint | string {
   return { target: `dns:${host}:${port}`, secure: scheme === 'https' };
 }
 
-export function credentialsFor(tls: TlsFiles | undefined): { plain: ChannelCredentials; secure: ChannelCredentials } {
+export function credentialsFor(tls: EtcdTlsFiles | undefined): {
+  plain: ChannelCredentials;
+  secure: ChannelCredentials;
+} {
   const plain = credentials.createInsecure();
   if (tls === undefined) return { plain, secure: credentials.createSsl() };
   const files = new experimental.FileWatcherCertificateProvider({

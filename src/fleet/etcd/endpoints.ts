@@ -3,7 +3,7 @@ import { type ChannelCredentials, Client, connectivityState, Metadata, type Serv
 import { KVService } from '../../../generated/etcd/etcd.ts';
 import { dateAt } from '../../lib/clock.ts';
 import { pause, retryInMs } from './back-off.ts';
-import { credentialsFor, type Endpoint, type TlsFiles } from './endpoint.ts';
+import { credentialsFor, type Endpoint, type EtcdTlsFiles } from './endpoint.ts';
 import { Unreachable } from './errors.ts';
 
 /** How long a member may take to answer a connection before the next one is tried. */
@@ -28,7 +28,7 @@ export class Endpoints {
   #open: Client | undefined;
   #closed = false;
 
-  constructor(members: readonly Endpoint[], tls: TlsFiles | undefined) {
+  constructor(members: readonly Endpoint[], tls: EtcdTlsFiles | undefined) {
     this.#members = members;
     this.#credentials = credentialsFor(tls);
     // Not all clients of a fleet at the same member.

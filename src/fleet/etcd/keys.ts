@@ -16,7 +16,7 @@ export interface Entry {
 }
 
 /** What became of a key: its new entry, or its end. */
-export type Change =
+export type KeyChange =
   | { readonly key: string; readonly modRevision: bigint; readonly entry: Entry }
   | { readonly key: string; readonly modRevision: bigint; readonly entry: undefined };
 

@@ -1,7 +1,7 @@
 /** Who we are to etcd where that is said by name and password: a token, taken anew when etcd knows it no more. */
 import { type Client, Metadata, status } from '@grpc/grpc-js';
 import { AuthService } from '../../../generated/etcd/etcd.ts';
-import { unary } from './call.ts';
+import { callUnary } from './call.ts';
 import { isServiceError } from './errors.ts';
 
 export interface NameAndPassword {
@@ -50,7 +50,7 @@ async function authenticate(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   try {
-    const answer = await unary(client, AuthService.authenticate, { ...who }, new Metadata(), by, signal);
+    const answer = await callUnary(client, AuthService.authenticate, { ...who }, new Metadata(), by, signal);
     return answer.token;
   } catch (error) {
     // This etcd asks nobody who he is; as etcd's own clients do, we go on without a token.

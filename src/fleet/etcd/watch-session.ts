@@ -8,11 +8,11 @@ import type { Event, WatchRequest, WatchResponse } from '../../../generated/etcd
 import { Event_EventType } from '../../../generated/etcd/etcd.ts';
 import type { Etcd, Opened } from './client.ts';
 import { type EtcdError, Refused, Unreachable } from './errors.ts';
-import { type Change, endsOf, entryOf, type KeyRange } from './keys.ts';
+import { endsOf, entryOf, type KeyChange, type KeyRange } from './keys.ts';
 
 export interface WatchHooks {
   /** All changes of a few revisions, in order. */
-  readonly changed: (watch: bigint, changes: readonly Change[]) => void;
+  readonly changed: (watch: bigint, changes: readonly KeyChange[]) => void;
   /** What this watch wanted is not to be had any more: the watch has ended. */
   readonly compacted: (watch: bigint) => void;
   /** Something came. `answered`: to the question for progress, so all that was asked for before is under way. */
@@ -32,7 +32,7 @@ export class WatchSession {
   /** Those that etcd has not confirmed yet. */
   readonly #creating = new Set<bigint>();
   /** The pieces so far of a large answer. */
-  readonly #pieces = new Map<bigint, Change[]>();
+  readonly #pieces = new Map<bigint, KeyChange[]>();
   #opened: Opened<WatchRequest> | undefined;
   #probes: NodeJS.Timeout | undefined;
   #silent = false;
@@ -113,7 +113,7 @@ export class WatchSession {
   }
 }
 
-function changeOf({ type, kv }: Event): Change[] {
+function changeOf({ type, kv }: Event): KeyChange[] {
   if (kv === undefined) return [];
   const entry = entryOf(kv);
   const { key, modRevision } = entry;

@@ -11,7 +11,7 @@ import { Wake } from '../../lib/wake.ts';
 import { pause, retryInMs } from './back-off.ts';
 import type { Etcd } from './client.ts';
 import { EtcdError } from './errors.ts';
-import type { Change, Entry, KeyRange } from './keys.ts';
+import type { Entry, KeyChange, KeyRange } from './keys.ts';
 import { read } from './transactions.ts';
 import { WatchSession } from './watch-session.ts';
 
@@ -19,7 +19,7 @@ import { WatchSession } from './watch-session.ts';
 export interface Follower {
   /** All that there is: what is not in it does not exist. Comes first, and again after a gap that cannot be told. */
   readonly reset: (entries: readonly Entry[]) => void;
-  readonly changed: (changes: readonly Change[]) => void;
+  readonly changed: (changes: readonly KeyChange[]) => void;
 }
 
 export interface WatcherHooks {
@@ -170,7 +170,7 @@ export class Watcher implements AsyncDisposable {
     return revision + 1n;
   }
 
-  #changed(one: Followed | undefined, changes: readonly Change[]): void {
+  #changed(one: Followed | undefined, changes: readonly KeyChange[]): void {
     if (one === undefined || !this.#followed.has(one)) return;
     const { next = 0n } = one;
     const news = changes.filter(({ modRevision }) => modRevision >= next);

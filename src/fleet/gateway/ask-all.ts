@@ -5,7 +5,7 @@ import type { Host } from '../directory/directory.ts';
 import type { Agent } from './agents.ts';
 
 /** A host that hangs must not make the whole fleet hang. */
-const PATIENCE_MS = 5000;
+const HOST_ANSWERS_MS = 5000;
 const AT_A_TIME = 100;
 
 export interface Answers<T> {
@@ -36,7 +36,7 @@ export async function askAll<T>(
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof BlockJobError)) throw error;
-        if (isUnreachable(error)) unreachable.push(host.name);
+        if (isHostUnreachable(error)) unreachable.push(host.name);
         else refusals.push(error);
       }
     }
@@ -47,10 +47,10 @@ export async function askAll<T>(
 }
 
 /** The host, or the way to it, is at fault, and another try may succeed. */
-export function isUnreachable({ reason }: BlockJobError): boolean {
+export function isHostUnreachable({ reason }: BlockJobError): boolean {
   return reason === 'HOST_UNREACHABLE' || reason === 'DRAINING';
 }
 
 function soon(deadlineMs: number | undefined): number {
-  return Math.min(deadlineMs ?? Infinity, performance.now() + PATIENCE_MS);
+  return Math.min(deadlineMs ?? Infinity, performance.now() + HOST_ANSWERS_MS);
 }

@@ -4,7 +4,7 @@ import type { Doing, Observer } from '../../lib/observer.ts';
 import type { Host } from '../directory/directory.ts';
 import type { Agent } from './agents.ts';
 
-const PATIENCE_MS = 2000;
+const SILENT_HOST_ANSWERS_MS = 2000;
 const NEVER = new AbortController().signal;
 
 export class Reach implements Observer {
@@ -39,7 +39,7 @@ export class Reach implements Observer {
     for (const gone of this.#suspects.difference(names)) this.#suspects.delete(gone);
     for (const host of hosts.filter(({ name }) => this.#silent.has(name) || this.#suspects.has(name))) {
       this.#suspects.delete(host.name);
-      const deadlineMs = performance.now() + PATIENCE_MS;
+      const deadlineMs = performance.now() + SILENT_HOST_ANSWERS_MS;
       agentOf(host)
         .listDomains({ host: '', pageSize: 1, pageToken: '' }, { signal: NEVER, deadlineMs })
         .catch((error: unknown) => {

@@ -14,10 +14,10 @@ import type { WatchRequest } from '../../core/requests.ts';
 import { Wake } from '../../lib/wake.ts';
 import type { Feed } from '../../watch/feed.ts';
 import type { Agent } from './agents.ts';
-import { isUnreachable } from './ask-all.ts';
+import { isHostUnreachable } from './ask-all.ts';
 
 /** An agent restarts in a second or two; one that stays away longer is for the watcher to know. */
-const PATIENCE_MS = 30_000;
+const AGENT_IS_BACK_MS = 30_000;
 const AGAIN_MS = { first: 100, longest: 2000 };
 
 export class SharedWatch implements Feed {
@@ -84,8 +84,8 @@ export class SharedWatch implements Feed {
         if (this.#stream.signal.aborted) continue;
       } catch (error) {
         if (signal.aborted) return;
-        const mayPass = error instanceof BlockJobError && isUnreachable(error);
-        if (!mayPass || performance.now() - this.#lastHeard > PATIENCE_MS) {
+        const mayPass = error instanceof BlockJobError && isHostUnreachable(error);
+        if (!mayPass || performance.now() - this.#lastHeard > AGENT_IS_BACK_MS) {
           this.#failed = error;
           this.changed.notify();
           return;

@@ -4,7 +4,7 @@ import { fail } from '../../core/errors.ts';
 import { domainId, type Membership } from '../directory/directory.ts';
 
 /** A caller waits for the answer. */
-const PATIENCE_MS = 3000;
+const DIRECTORY_ANSWERS_MS = 3000;
 
 interface Asked {
   readonly name: string;
@@ -24,7 +24,7 @@ export class Fence {
   async mayChange({ name, uuid }: Asked, call: Call): Promise<void> {
     const { signal, epoch } = call;
     const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
-      timeoutMs: PATIENCE_MS,
+      timeoutMs: DIRECTORY_ANSWERS_MS,
       signal,
       ...(epoch === undefined ? {} : { epoch }),
     });

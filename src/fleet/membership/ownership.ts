@@ -6,20 +6,20 @@ export interface Owner {
 }
 
 /** A domain as the directory has it. */
-export interface Seen extends Owner {
+export interface RegisteredDomain extends Owner {
   readonly name: string;
   readonly epoch: bigint;
 }
 
 /** What one host knows when it decides about one domain. */
-export interface Situation {
+export interface OwnershipFacts {
   readonly me: Owner;
   /** As it runs here; undefined: it does not. */
   readonly here: { readonly name: string } | undefined;
   /** It was seen to migrate in, and has not been claimed since. */
   readonly arrived: boolean;
   /** 'unreadable': there is an entry, of a kind that we do not know. */
-  readonly seen: Seen | 'unreadable' | undefined;
+  readonly seen: RegisteredDomain | 'unreadable' | undefined;
   /** The agent of the owner, where that is another host, is there. */
   readonly ownerIsThere: boolean;
 }
@@ -39,7 +39,7 @@ export type Decision =
  * A host that is there loses a domain only to one that has seen it arrive; a host that is not, to any that runs it. So
  * the QEMU that a host still has after it was cut off, and its domains were started elsewhere, takes nothing back.
  */
-export function decide({ me, here, arrived, seen, ownerIsThere }: Situation): Decision {
+export function decide({ me, here, arrived, seen, ownerIsThere }: OwnershipFacts): Decision {
   if (here === undefined) {
     const ours = seen !== undefined && seen !== 'unreadable' && seen.host === me.host;
     return ours ? { do: 'release' } : { do: 'nothing' };

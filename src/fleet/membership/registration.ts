@@ -25,10 +25,14 @@ export interface RegistrationOptions {
 }
 
 /** `superseded`: by a process of the same instance, which so is newer than this one. */
-export type Loss = 'its lease has ended' | 'its entry was deleted' | 'another agent has its name' | 'superseded';
+export type RegistrationLoss =
+  | 'its lease has ended'
+  | 'its entry was deleted'
+  | 'another agent has its name'
+  | 'superseded';
 
 interface State {
-  loss: Loss | undefined;
+  loss: RegistrationLoss | undefined;
 }
 
 export class Registration {
@@ -77,7 +81,7 @@ export class Registration {
     }
   }
 
-  get loss(): Loss | undefined {
+  get loss(): RegistrationLoss | undefined {
     return this.#state.loss;
   }
 
@@ -112,7 +116,7 @@ async function enter(lease: bigint, { etcd, host, takesOver, signal }: Registrat
   return answer;
 }
 
-function lossBy(entry: Entry | undefined, host: Host): Loss {
+function lossBy(entry: Entry | undefined, host: Host): RegistrationLoss {
   if (entry === undefined) return 'its entry was deleted';
   return readHost(entry)?.instance === host.instance ? 'superseded' : 'another agent has its name';
 }

@@ -4,10 +4,10 @@ import { type DoorLimits, HELD_BYTES } from './limits.ts';
 import type { Shares } from './shares.ts';
 
 /** As gRPC calls them. */
-export type Kind = 'unary' | 'serverStream' | 'clientStream' | 'bidi';
+export type CallKind = 'unary' | 'serverStream' | 'clientStream' | 'bidi';
 
 interface Call {
-  readonly kind: Kind;
+  readonly kind: CallKind;
   readonly bornAt: number;
   /** All of its request has been read. */
   isThere: boolean;
@@ -76,7 +76,7 @@ export class Connection {
   }
 
   /** `changed`: more may come now. */
-  add(stream: ServerHttp2Stream, kind: Kind, changed: () => void): void {
+  add(stream: ServerHttp2Stream, kind: CallKind, changed: () => void): void {
     // Where the request is itself a stream, it is never there, and is not waited for.
     const isThere = kind === 'bidi' || kind === 'clientStream';
     const isLasting = kind !== 'unary';

@@ -17,13 +17,13 @@ import type { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
 import { answerTo } from '../status.ts';
-import { Connection, type Kind } from './connection.ts';
+import { type CallKind, Connection } from './connection.ts';
 import { correct, sizeOf, wrongIn } from './headers.ts';
 import {
   ARRIVING,
   type DoorLimits,
   HANDSHAKE_MS,
-  HEADER_BYTES,
+  HEADER_LIST_BYTES,
   HEADERS,
   HELD_BYTES,
   LASTING,
@@ -38,7 +38,7 @@ import { Turns } from './turns.ts';
 interface Inside {
   readonly commonServerOptions: SecureServerOptions;
   readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
-  readonly handlers: ReadonlyMap<string, { readonly type: Kind }>;
+  readonly handlers: ReadonlyMap<string, { readonly type: CallKind }>;
 }
 
 export interface DoorOptions {
@@ -84,7 +84,7 @@ export class Door implements Disposable {
       settings: {
         maxConcurrentStreams: limits.streams,
         // Of all connections: what is set of one is not in force when its first call comes.
-        maxHeaderListSize: isGateway === undefined ? HEADER_BYTES.plain : HEADER_BYTES.gateway,
+        maxHeaderListSize: isGateway === undefined ? HEADER_LIST_BYTES.plain : HEADER_LIST_BYTES.gateway,
         initialWindowSize: WINDOW_BYTES,
       },
     } satisfies SecureServerOptions);
@@ -123,7 +123,7 @@ export class Door implements Disposable {
     const isGateway = this.#isGateway?.(session) === true;
     const streams = isGateway ? Math.max(LASTING.inAll, this.#limits.streams) : this.#limits.streams;
     if (isGateway) session.settings({ maxConcurrentStreams: streams });
-    const headerBytes = isGateway ? HEADER_BYTES.gateway : HEADER_BYTES.plain;
+    const headerBytes = isGateway ? HEADER_LIST_BYTES.gateway : HEADER_LIST_BYTES.plain;
     const options = { streams, headerBytes, arrivals: this.#arrivals, waitsForPlaces: isGateway };
     const connection = new Connection(session, peerOf(session.socket), options);
     this.#connections.set(session, connection);
@@ -221,7 +221,7 @@ export class Door implements Disposable {
 const FULL = 'your host, or all together, have as many under way as may be';
 
 /** Undefined: as far as its connection goes it may come. */
-function whatIsFull(connection: Connection, kind: Kind): string | undefined {
+function whatIsFull(connection: Connection, kind: CallKind): string | undefined {
   if (kind !== 'unary' && connection.lasting >= connection.mostLasting)
     return `this connection has ${connection.mostLasting} watches; open another one`;
   return connection.isRead ? undefined : 'this connection has more calls than are read';

@@ -22,7 +22,7 @@ export const DEFAULT_LIMITS: DoorLimits = {
 /** The longest request that BOUNDS allow, which is a Reclaim, and a little. */
 export const REQUEST_BYTES = 160 * 1024;
 /** A call has few headers: who calls, and of which trace it is; that of a gateway also what a policy allows, in base64. */
-export const HEADER_BYTES = { plain: 8 * 1024, gateway: 8 * 1024 + Math.ceil((LARGEST_GRANT_BYTES * 4) / 3) };
+export const HEADER_LIST_BYTES = { plain: 8 * 1024, gateway: 8 * 1024 + Math.ceil((LARGEST_GRANT_BYTES * 4) / 3) };
 export const HEADERS = 64;
 export const HANDSHAKE_MS = 10_000;
 

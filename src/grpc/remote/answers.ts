@@ -38,7 +38,7 @@ import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import { toMs } from '../durations.ts';
-import { namedOf, nameOf } from '../enums.ts';
+import { enumName, namedOf } from '../enums.ts';
 import { toTarget } from '../requests.ts';
 import { failureOf } from './failure.ts';
 
@@ -64,7 +64,7 @@ export function toJobView(message: JobMessage | undefined): JobView {
       createTime: timeOf(message.createTime) ?? '',
       readyTime: timeOf(message.readyTime),
       endTime: timeOf(message.endTime),
-      pauseReason: nameOf(PauseReason, 'PAUSE_REASON', message.pauseReason),
+      pauseReason: enumName(PauseReason, 'PAUSE_REASON', message.pauseReason),
       bandwidthBytesPerSecond,
       failure: message.error && failureOf(message.error),
       outcome: toOutcome(message.outcome),
@@ -150,7 +150,7 @@ function toOutcome(message: OutcomeMessage | undefined): Outcome {
     ...(guestAsOf === undefined ? {} : { guestAsOf: guestAsOf.toISOString() }),
     ...(guestChangedByJobId === '' ? {} : { guestChangedBy: guestChangedByJobId }),
     ...(destinationChangedByJobId === '' ? {} : { destinationChangedBy: destinationChangedByJobId }),
-    destinationContent: nameOf(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
+    destinationContent: enumName(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
     asOf: timeOf(message.asOf),
     destinationRemoved: message.destinationRemoved,
     safeToDelete: message.safeToDelete.map(({ sharedStorage, ...file }) => ({

@@ -6,7 +6,7 @@ import type { Observer } from '../../lib/observer.ts';
 import type { Certificates } from '../certificates.ts';
 import { Remote } from './remote.ts';
 
-export interface Place {
+export interface RemotePlace {
   readonly name: string;
   readonly address: string;
   /** The name that its certificate must bear; '' for the address's. */
@@ -15,7 +15,7 @@ export interface Place {
 
 /** Connects when it is first asked. Throws HOST_UNREACHABLE for what may not be reached like that. */
 export function connect(
-  { name, address, identity }: Place,
+  { name, address, identity }: RemotePlace,
   certificates: Certificates | undefined,
   observer?: Observer,
 ): Remote {

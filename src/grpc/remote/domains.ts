@@ -5,7 +5,7 @@ import {
   GuestState,
 } from '../../../generated/blockjob/v1/domain_service.ts';
 import type { Domain, DomainDisk } from '../../core/block-jobs.ts';
-import { nameOf } from '../enums.ts';
+import { enumName } from '../enums.ts';
 import { toJobView, unlessEmpty } from './answers.ts';
 import { failureOf } from './failure.ts';
 
@@ -21,7 +21,7 @@ export function toDomain(message: DomainMessage): Domain {
             up: true,
             qemuVersion: message.qemuVersion,
             qemuPid: message.qemuPid === 0 ? undefined : message.qemuPid,
-            guestState: nameOf(GuestState, 'GUEST_STATE', message.guestState),
+            guestState: enumName(GuestState, 'GUEST_STATE', message.guestState),
           }
         : { up: false, why: failureOf(error) },
   };

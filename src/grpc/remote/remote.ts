@@ -19,7 +19,7 @@ import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
 import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
 import { errorOf } from './failure.ts';
-import { observed } from './observed.ts';
+import { observing } from './observing.ts';
 import {
   fromAbortRequest,
   fromCheckOperationRequest,
@@ -63,7 +63,7 @@ export class Remote implements BlockJobs, Disposable {
 
   constructor({ host, address, credentials, observer = NOBODY }: RemoteOptions) {
     this.#host = host;
-    const options = { ...OPTIONS, interceptors: [observed(observer, host)] };
+    const options = { ...OPTIONS, interceptors: [observing(observer, host)] };
     this.#jobs = new BlockJobServiceClient(address, credentials, options);
     this.#domains = new DomainServiceClient(address, credentials, {
       ...options,

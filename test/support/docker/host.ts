@@ -1,7 +1,7 @@
 /** A host of a fleet under test: its QEMUs, its agent, and the journals that are there whether or not it runs. */
 import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
-import { eventually } from './eventually.ts';
-import type { Machine } from './machine.ts';
+import { eventuallyAnswers } from './eventually-answers.ts';
+import type { ContainerMachine } from './machine.ts';
 import { agentOf, slowLines } from './roles.ts';
 
 export interface Vm {
@@ -17,10 +17,10 @@ export interface Journaled {
 }
 
 export class Host {
-  readonly machine: Machine;
+  readonly machine: ContainerMachine;
   readonly vms: readonly [Vm, Vm];
 
-  constructor(machine: Machine, vms: readonly [Vm, Vm]) {
+  constructor(machine: ContainerMachine, vms: readonly [Vm, Vm]) {
     this.machine = machine;
     this.vms = vms;
   }
@@ -48,7 +48,7 @@ export class Host {
   async startQemu({ name, uuid }: Vm, disk: string, ...more: readonly string[]): Promise<void> {
     const command = ['sh', '/opt/machine/qemu.sh', name, uuid, disk, ...more].join(' ');
     await this.machine.exec('sh', '-c', `${command} >/var/log/blockjobd/${name}.qemu 2>&1 </dev/null &`);
-    await eventually(`QEMU ${name} takes commands`, 20_000, async () => await this.ask(name, 'query-status'));
+    await eventuallyAnswers(`QEMU ${name} takes commands`, 20_000, async () => await this.ask(name, 'query-status'));
   }
 
   async ask<T>(vm: string, command: string, args: object = {}): Promise<T> {

@@ -1,13 +1,13 @@
 /** What must be true of a fleet whatever has happened to it: by its journals, and by who has watched etcd all the time. */
 import type { Host, Journaled } from './host.ts';
 import type { Seen } from './observer.ts';
-import type { Site } from './site.ts';
+import type { ContainerSite } from './site.ts';
 
 /** What a host has written down, the observer may have seen so much later. */
 const OBSERVED_WITHIN_MS = 1000;
 
 /** All that is wrong, in sentences. `started`: jobs that callers were told of, which all have ended. */
-export async function wrongs(site: Site, started: readonly string[]): Promise<readonly string[]> {
+export async function wrongs(site: ContainerSite, started: readonly string[]): Promise<readonly string[]> {
   const journals = (await Promise.all(site.hosts.map(async (host) => await host.journals()))).flat();
   const seen = await site.observer.seen();
   if (seen.length === 0) return ['the observer has seen nothing'];

@@ -10,7 +10,7 @@ import { docker } from './images.ts';
 const TLS = '/tls';
 export const TLS_FILES = { cert: `${TLS}/cert.pem`, key: `${TLS}/key.pem`, ca: `${TLS}/ca.pem` };
 
-export interface MachineOptions {
+export interface ContainerOptions {
   readonly client: ContainerRuntimeClient;
   readonly name: string;
   readonly image: string;
@@ -33,9 +33,9 @@ const ON_LOOPBACK = { HostIp: '127.0.0.1', HostPort: '' };
 
 /** A container that is in all of its networks before it starts. */
 class InNetworks extends GenericContainer {
-  readonly #options: MachineOptions;
+  readonly #options: ContainerOptions;
 
-  constructor(options: MachineOptions) {
+  constructor(options: ContainerOptions) {
     super(options.image);
     this.#options = options;
     // A name that is gone from a network is not looked for outside of it, nor for long.
@@ -54,7 +54,7 @@ class InNetworks extends GenericContainer {
   }
 }
 
-export class Machine {
+export class ContainerMachine {
   readonly name: string;
   readonly id: string;
   readonly #client: ContainerRuntimeClient;
@@ -65,7 +65,7 @@ export class Machine {
     this.#client = client;
   }
 
-  static async start(options: MachineOptions): Promise<Machine> {
+  static async start(options: ContainerOptions): Promise<ContainerMachine> {
     const { client, name, networks, certificates, command, says } = options;
     const [first] = networks;
     if (first === undefined) throw new Error(`${name} is in no network`);
@@ -90,7 +90,7 @@ export class Machine {
     if (shared !== undefined) container.withBindMounts([{ source: shared.volume, target: shared.folder }]);
     if (options.entrypoint !== undefined) container.withEntrypoint([...options.entrypoint]);
     const started = await container.start();
-    return new Machine(name, started.getId(), client);
+    return new ContainerMachine(name, started.getId(), client);
   }
 
   /** What a command in it prints; its failure is an error, with all that it said. */

@@ -1,5 +1,5 @@
 /** Whoever watches etcd from the beginning, on a machine of its own, and notes at which time each change was seen. */
-import type { Machine } from './machine.ts';
+import type { ContainerMachine } from './machine.ts';
 
 /** One change of one key. */
 export interface Seen {
@@ -26,9 +26,9 @@ etcdctl watch --prefix ${ROOT} --rev 1 --write-out json |
 while read -r line; do echo "$(date +%s%3N) $line"; done`;
 
 export class Observer {
-  readonly #machine: Machine;
+  readonly #machine: ContainerMachine;
 
-  constructor(machine: Machine) {
+  constructor(machine: ContainerMachine) {
     this.#machine = machine;
   }
 

@@ -1,7 +1,7 @@
 /** What each machine of a site is: what it runs, and with which command line. */
 import { JobEvent_Type } from '../../../generated/blockjob/v1/job.ts';
 import type { Vm } from './host.ts';
-import { type MachineOptions, TLS_FILES } from './machine.ts';
+import { type ContainerOptions, TLS_FILES } from './machine.ts';
 import { WATCH } from './observer.ts';
 
 /** So long after it was last heard an agent is not believed in any more. */
@@ -13,7 +13,7 @@ export const SHARED = '/var/lib/images/shared';
 /** Where agents and gateways listen. */
 export const PORT = 50051;
 
-export type Role = Pick<MachineOptions, 'command' | 'says'> & Partial<MachineOptions>;
+export type Role = Pick<ContainerOptions, 'command' | 'says'> & Partial<ContainerOptions>;
 
 const ETCD_URL = 'https://etcd:2379';
 /** Ports of a host's own loopback where a slow line begins: to etcd, and to its agent. */

@@ -12,10 +12,10 @@ import { whenMade } from '../meanwhile.ts';
 import { isRunning, testDir } from '../real-qemu/qemu.ts';
 import { Authority, type Pair } from '../service/certificates.ts';
 import { makeNetwork, makeVolume, removeAll } from './belongings.ts';
-import { eventually } from './eventually.ts';
+import { eventuallyAnswers } from './eventually-answers.ts';
 import { Host } from './host.ts';
 import { docker, type Images } from './images.ts';
-import { Machine } from './machine.ts';
+import { ContainerMachine } from './machine.ts';
 import { Observer } from './observer.ts';
 import * as roles from './roles.ts';
 import { SiteCaller, tlsOf } from './site-caller.ts';
@@ -36,12 +36,12 @@ interface Parts {
   readonly authority: Authority;
   readonly operator: Pair;
   readonly inspector: Pair;
-  readonly etcd: Machine;
+  readonly etcd: ContainerMachine;
   readonly observer: Observer;
-  readonly gateways: readonly [Machine, Machine];
+  readonly gateways: readonly [ContainerMachine, ContainerMachine];
   readonly hosts: readonly [Host, Host, Host];
   /** One more, of the gateways' image. */
-  readonly add: (kind: string, name: string, on: StartedNetwork[], role: roles.Role) => Promise<Machine>;
+  readonly add: (kind: string, name: string, on: StartedNetwork[], role: roles.Role) => Promise<ContainerMachine>;
 }
 
 export interface SiteOptions {
@@ -49,12 +49,12 @@ export interface SiteOptions {
   readonly etcd?: readonly string[];
 }
 
-export class Site implements AsyncDisposable {
+export class ContainerSite implements AsyncDisposable {
   readonly networks: Networks;
   readonly authority: Authority;
-  readonly etcd: Machine;
+  readonly etcd: ContainerMachine;
   readonly observer: Observer;
-  readonly gateways: readonly [Machine, Machine];
+  readonly gateways: readonly [ContainerMachine, ContainerMachine];
   readonly hosts: readonly [Host, Host, Host];
   readonly #operator: Pair;
   readonly #inspector: Pair;
@@ -74,7 +74,7 @@ export class Site implements AsyncDisposable {
   }
 
   /** Resolves when both gateways reach all VMs. */
-  static async start({ etcd: etcdArgs = [] }: SiteOptions = {}): Promise<Site> {
+  static async start({ etcd: etcdArgs = [] }: SiteOptions = {}): Promise<ContainerSite> {
     await removeAll((pid) => !isRunning(pid));
     const named = (await whenMade('images')) as Images;
     const client = await getContainerRuntimeClient();
@@ -93,7 +93,7 @@ export class Site implements AsyncDisposable {
     const start = async (image: string, kind: string, name: string, on: StartedNetwork[], role: roles.Role) => {
       const pair = await authority.sign(name, { dns: name, uri: roles.identityOf(kind, name) });
       const certificates = { ...pair, caFile: authority.caFile };
-      return await Machine.start({ client, name, image, networks: on, certificates, ...role });
+      return await ContainerMachine.start({ client, name, image, networks: on, certificates, ...role });
     };
     const host = async (index: 1 | 2 | 3) => {
       const name = `h${index}`;
@@ -113,7 +113,7 @@ export class Site implements AsyncDisposable {
     const startedGateways = [gateway('g1'), gateway('g2')] as const;
     // Also when one fails: what the others still make must be there to be removed.
     await Promise.allSettled([...startedHosts, ...startedGateways]);
-    const site = new Site({
+    const site = new ContainerSite({
       networks,
       authority,
       operator: await authority.sign('operator', { uri: roles.OPERATOR }),
@@ -130,12 +130,12 @@ export class Site implements AsyncDisposable {
   }
 
   /** Of a gateway, or of an agent past them, with the operator's certificate unless another one is given. */
-  async caller(to: Machine, tls = this.credentials(this.#operator)): Promise<SiteCaller> {
+  async caller(to: ContainerMachine, tls = this.credentials(this.#operator)): Promise<SiteCaller> {
     return new SiteCaller(to.name, await to.port(roles.PORT), tls);
   }
 
   /** A machine of the operator's, which reaches gateways alone: its one program copies a disk and pivots. */
-  async client(vm: string, file: string): Promise<Machine> {
+  async client(vm: string, file: string): Promise<ContainerMachine> {
     return await this.#add('client', 'operator', [this.networks.front], roles.client(vm, file));
   }
 
@@ -153,7 +153,7 @@ export class Site implements AsyncDisposable {
   async isWhole(timeoutMs = START_MS): Promise<void> {
     for (const gateway of this.gateways) {
       using caller = await this.caller(gateway);
-      await eventually(`gateway ${gateway.name} reaches all VMs`, timeoutMs, async () => {
+      await eventuallyAnswers(`gateway ${gateway.name} reaches all VMs`, timeoutMs, async () => {
         const { domains, unreachableHosts } = await caller.allDomains();
         const up = domains.filter(({ error }) => error === undefined);
         return (unreachableHosts.length === 0 && up.length === 6) || undefined;

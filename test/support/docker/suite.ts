@@ -1,10 +1,10 @@
 /** A site for all tests of a suite: made before them, judged after them, shown when one fails. */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { wrongs } from './judge.ts';
-import { Site, type SiteOptions } from './site.ts';
+import { ContainerSite, type SiteOptions } from './site.ts';
 
 export interface Suite {
-  readonly site: Site;
+  readonly site: ContainerSite;
   /** Jobs that callers were told of. */
   readonly started: string[];
 }
@@ -12,13 +12,13 @@ export interface Suite {
 /** The last test, which is registered by `judge`, is that of what must be true whatever has happened. */
 export function siteOfSuite(options: SiteOptions = {}): Suite & { readonly judge: () => void } {
   const started: string[] = [];
-  let site: Site | undefined;
-  const there = (): Site => {
+  let site: ContainerSite | undefined;
+  const there = (): ContainerSite => {
     if (site === undefined) throw new Error('there is no site yet');
     return site;
   };
   beforeAll(async () => {
-    site = await Site.start(options);
+    site = await ContainerSite.start(options);
   });
   afterAll(async () => {
     await site?.[Symbol.asyncDispose]();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import type { Domain, Found } from '../../../src/fleet/directory/directory.ts';
+import type { Found, HostedDomain } from '../../../src/fleet/directory/directory.ts';
 import { EtcdDirectory } from '../../../src/fleet/directory/etcd-directory.ts';
 import { Etcd } from '../../../src/fleet/etcd/client.ts';
 import { EtcdMembership } from '../../../src/fleet/membership/etcd-membership.ts';
@@ -86,7 +86,7 @@ export class Gateway extends EtcdDirectory {
   }
 
   /** The domain as it is known; an error if it is not. */
-  domain(id: string): Domain {
+  domain(id: string): HostedDomain {
     return domainOf(this.find(id));
   }
 
@@ -96,7 +96,7 @@ export class Gateway extends EtcdDirectory {
   }
 }
 
-export function domainOf(found: Found): Domain {
+export function domainOf(found: Found): HostedDomain {
   if (found.found !== 'one') throw new Error(`found ${found.found}`);
   return found.domain;
 }

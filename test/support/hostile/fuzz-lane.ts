@@ -10,7 +10,7 @@ import { within } from '../real-qemu/qemu.ts';
 import { bigintAsText, byId, refusalOf } from '../service/caller.ts';
 import type { Service } from '../service/service.ts';
 import { type AnyRequest, AnyRequests, isStart, methodOf } from './any-request.ts';
-import { FuzzMachine, type World } from './fuzz-machine.ts';
+import { FuzzMachine, type Surroundings } from './fuzz-machine.ts';
 import type { FuzzTally } from './fuzz-tally.ts';
 import { smallest } from './smallest.ts';
 
@@ -46,9 +46,9 @@ export class FuzzLane implements AsyncDisposable {
   readonly #tally: FuzzTally;
   readonly #machine: FuzzMachine;
   readonly #requests: AnyRequests;
-  #before: World;
+  #before: Surroundings;
 
-  private constructor({ service, tally }: FuzzLaneOptions, machine: FuzzMachine, before: World) {
+  private constructor({ service, tally }: FuzzLaneOptions, machine: FuzzMachine, before: Surroundings) {
     this.#service = service;
     this.#tally = tally;
     this.#machine = machine;

@@ -5,7 +5,7 @@ import { graphOf, hashOf, monitorIn } from '../checks.ts';
 import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir } from '../real-qemu/qemu.ts';
 
 /** What is looked at behind the service's back. */
-export interface World {
+export interface Surroundings {
   readonly graph: string;
   readonly files: string;
 }
@@ -66,7 +66,7 @@ export class FuzzMachine implements AsyncDisposable {
     });
   }
 
-  async world(): Promise<World> {
+  async world(): Promise<Surroundings> {
     if (this.#qemu === undefined) throw new Error('there is no QEMU');
     const dst = join(this.dir, 'dst');
     const [graph, names, above, there] = await Promise.all([

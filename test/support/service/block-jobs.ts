@@ -17,7 +17,7 @@ import { INFO } from './stub-server.ts';
 export const WAYS = ['the agent of the host', 'the agent, through gRPC', 'a fleet of two hosts'] as const;
 export type Way = (typeof WAYS)[number];
 
-export interface World extends AsyncDisposable {
+export interface JobsWorld extends AsyncDisposable {
   readonly jobs: BlockJobs;
   /** Runs the domain; the only host, or the second one. */
   readonly host: string;
@@ -31,7 +31,7 @@ export interface World extends AsyncDisposable {
 const MIB = 1 << 20;
 const silent = pino({ level: 'silent' });
 
-export async function world(way: Way): Promise<World> {
+export async function world(way: Way): Promise<JobsWorld> {
   await using opened = new AsyncDisposableStack();
   const { path: dir } = opened.use(await testDir());
   const names = way === 'a fleet of two hosts' ? ['host1', 'host2'] : ['host1'];

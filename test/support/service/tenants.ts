@@ -35,8 +35,8 @@ export const UUIDS = {
   mine: '11111111-2222-4333-8444-555555555555',
   theirs: 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee',
 };
-export const WAYS = ['an agent', 'a gateway'] as const;
-export type Way = (typeof WAYS)[number];
+export const GUARDED_WAYS = ['an agent', 'a gateway'] as const;
+export type GuardedWay = (typeof GUARDED_WAYS)[number];
 type Callers = Readonly<Record<string, { readonly read?: readonly string[]; readonly operate?: readonly string[] }>>;
 
 /** A policy that a test changes. */
@@ -81,7 +81,7 @@ export class Tenants implements AsyncDisposable {
   readonly #files: CountedFiles;
   readonly #authority: Authority;
   readonly #opened: AsyncDisposableStack;
-  readonly #addresses: Partial<Record<Way, string>> = {};
+  readonly #addresses: Partial<Record<GuardedWay, string>> = {};
   #certificates = 0;
 
   private constructor(
@@ -130,7 +130,7 @@ export class Tenants implements AsyncDisposable {
   }
 
   /** A client of this name. */
-  async caller(way: Way, name: string): Promise<Caller> {
+  async caller(way: GuardedWay, name: string): Promise<Caller> {
     const pair = await this.#sign(`spiffe://site/${name}`);
     const files = [pair.caFile, pair.privateKeyFile, pair.certificateFile].map(async (file) => await readFile(file));
     const [ca, key, certificate] = await Promise.all(files);

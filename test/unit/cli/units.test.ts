@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { EXIT, worstOf } from '../../../src/cli/exit.ts';
 import { failureInWords } from '../../../src/cli/failure.ts';
-import { bandwidthOf, bytes, duration, parseDuration, parseSize, speed } from '../../../src/cli/units.ts';
+import { bandwidthFrom, bytes, duration, parseDuration, parseSize, speed } from '../../../src/cli/units.ts';
 import { BlockJobError } from '../../../src/client/index.ts';
 
 describe('units', () => {
@@ -22,15 +22,15 @@ describe('units', () => {
   });
 
   it('a speed without a unit is MiB/s, or bytes', () => {
-    expect(bandwidthOf('10', false)).toBe(10n << 20n);
-    expect(bandwidthOf('10', true)).toBe(10n);
-    expect(bandwidthOf('10K', true)).toBe(10_240n);
-    expect(bandwidthOf('100MiB/s', false)).toBe(100n << 20n);
+    expect(bandwidthFrom('10', false)).toBe(10n << 20n);
+    expect(bandwidthFrom('10', true)).toBe(10n);
+    expect(bandwidthFrom('10K', true)).toBe(10_240n);
+    expect(bandwidthFrom('100MiB/s', false)).toBe(100n << 20n);
   });
 
   it.each(['', 'x', '-1', '1.2.3', '1XB', '1e6', '0x10', '5 5'])('"%s" is neither', (text) => {
     expect(() => parseSize(text)).toThrow('Give a size');
-    expect(() => bandwidthOf(text, false)).toThrow('Give a speed');
+    expect(() => bandwidthFrom(text, false)).toThrow('Give a speed');
     expect(() => parseDuration(text)).toThrow('Give seconds');
   });
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { HostFigures } from '../../../src/core/figures.ts';
-import { both, type Doing } from '../../../src/lib/observer.ts';
+import { bothObservers, type Doing } from '../../../src/lib/observer.ts';
 import { CallMeters } from '../../../src/metrics/calls.ts';
 import { OwnershipMeters } from '../../../src/metrics/fleet.ts';
 import { HostMeters } from '../../../src/metrics/host.ts';
@@ -121,7 +121,7 @@ describe('a host', () => {
   it('times commands and syncs, those that fail too, and changes nothing of how they end', async () => {
     const { meters, host } = hostWith();
     const other = new CallMeters(new Meters(), 'ask');
-    const observer = both(other, host);
+    const observer = bothObservers(other, host);
     const query = { does: 'qmp', command: 'query-jobs', domain: 'vm1' } as const;
     expect(await observer.during(query, async () => await Promise.resolve('answer'))).toBe('answer');
     const why = new Error('refused');

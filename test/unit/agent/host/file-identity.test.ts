@@ -9,7 +9,7 @@ import {
   identityOf,
   overlaps,
 } from '../../../../src/agent/host/file-identity.ts';
-import { namesOf } from '../../../../src/agent/host/used-files.ts';
+import { fileNamesOf } from '../../../../src/agent/host/used-files.ts';
 import { present } from '../../../support/checks.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
@@ -107,7 +107,7 @@ describe('a device', () => {
     for (const name of ['loop0/loop0p1', 'dm-0'])
       expect([name, [...(await of(name)).keys]]).toContainEqual(expect.arrayContaining([born]));
     await link(image, join(dir.path, 'other'));
-    expect(await namesOf(join(dir.path, 'other'))).toMatchObject({ born });
+    expect(await fileNamesOf(join(dir.path, 'other'))).toMatchObject({ born });
   });
 
   it('of which the kernel tells nothing is itself alone', async () => {

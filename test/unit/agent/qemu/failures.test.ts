@@ -3,7 +3,7 @@ import {
   failureFrom,
   isNoSuchNode,
   isUnreachable,
-  refused,
+  qemuFailure,
   stateFailureFrom,
 } from '../../../../src/agent/qemu/failures.ts';
 import { catalogue } from '../../../../src/core/catalogue.ts';
@@ -113,7 +113,7 @@ describe('what QEMU says of an NBD server', () => {
     ["Failed to connect to '127.0.0.1:1': Too many open files", 'LIMIT_REACHED'],
     ['Failed to read data: Cannot allocate memory', 'LIMIT_REACHED'],
   ])('%s: %s', (desc, reason) => {
-    const found = refused('GenericError', desc, about);
+    const found = qemuFailure('GenericError', desc, about);
     expect(found).toMatchObject({ reason, metadata: { qemuText: desc, qemuClass: 'GenericError', path: about.path } });
   });
 });
@@ -156,7 +156,7 @@ describe('what QEMU says', () => {
   ])('%s: %s, with the text and the class', (desc, reason) => {
     const found = failureFrom(new Refused('blockdev-add', 'GenericError', desc), ABOUT);
     expect(found).toMatchObject({ reason, metadata: { qemuText: desc, qemuClass: 'GenericError' } });
-    expect(found).toEqual(refused('GenericError', desc, ABOUT));
+    expect(found).toEqual(qemuFailure('GenericError', desc, ABOUT));
   });
 
   it('is nothing when it cannot be asked', () => {
@@ -178,7 +178,7 @@ it('our own failure stays as it is', () => {
 });
 
 it('words of QEMU that no table knows are quoted, and are no bug', () => {
-  const found = refused('GenericError', 'Something "new"', ABOUT);
+  const found = qemuFailure('GenericError', 'Something "new"', ABOUT);
   expect(found.metadata).toEqual({
     domain: 'vm1',
     qemuText: 'Something "new"',

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
-import { compare, findListener, hasThread, presenceOf } from '../../../../src/agent/qemu/qemu-process.ts';
+import { compareProcesses, findListener, hasThread, processPresence } from '../../../../src/agent/qemu/qemu-process.ts';
 import { PYTHON } from '../../../support/means.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 import { HIDEPID } from '../../../support/real-qemu/sights.ts';
@@ -191,18 +191,18 @@ describe('a process', () => {
     const path = join(dir.path, 'qmp.sock');
     await using listener = await listenAt('/', path);
     const { process: found } = (await findListener(path)) ?? { process: { pid: 0, startTime: '' } };
-    expect(await presenceOf(found)).toBe('UP');
-    expect(await presenceOf({ ...found, startTime: `${Number(found.startTime) + 1}` })).toBe('ENDED');
+    expect(await processPresence(found)).toBe('UP');
+    expect(await processPresence({ ...found, startTime: `${Number(found.startTime) + 1}` })).toBe('ENDED');
     await listener.kill();
-    expect(await presenceOf(found)).toBe('ENDED');
+    expect(await processPresence(found)).toBe('ENDED');
   });
 
   it('of another boot has ended, whoever has its pid now', async () => {
     const stat = readFileSync('/proc/self/stat', 'utf8');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
     const own = { pid: process.pid, startTime, pidNamespace: PID_NAMESPACE };
-    expect(await presenceOf({ ...own, bootId: BOOT_ID })).toBe('UP');
-    expect(await presenceOf({ ...own, bootId: '00000000-0000-4000-8000-000000000000' })).toBe('ENDED');
+    expect(await processPresence({ ...own, bootId: BOOT_ID })).toBe('UP');
+    expect(await processPresence({ ...own, bootId: '00000000-0000-4000-8000-000000000000' })).toBe('ENDED');
   });
 
   // The largest that the kernel gives is less.
@@ -210,19 +210,19 @@ describe('a process', () => {
 
   it('that is not there has ended only in the namespace in which it was seen', async () => {
     const gone = { pid: NOBODY, startTime: '1', bootId: BOOT_ID };
-    expect(await presenceOf({ ...gone, pidNamespace: PID_NAMESPACE })).toBe('ENDED');
-    expect(await presenceOf({ ...gone, pidNamespace: 'pid:[1]' })).toBe('UNKNOWN');
+    expect(await processPresence({ ...gone, pidNamespace: PID_NAMESPACE })).toBe('ENDED');
+    expect(await processPresence({ ...gone, pidNamespace: 'pid:[1]' })).toBe('UNKNOWN');
   });
 
   // From the host's own namespace all processes are seen, and none of them began then. (PROC_PID_INIT_INO)
   it.skipIf(PID_NAMESPACE !== 'pid:[4026531836]')(
     'of a journal that does not tell where it was seen has ended where no process of the host has its start',
     async () => {
-      expect(await presenceOf({ pid: NOBODY, startTime: '1' })).toBe('ENDED');
+      expect(await processPresence({ pid: NOBODY, startTime: '1' })).toBe('ENDED');
       const stat = readFileSync('/proc/self/stat', 'utf8');
       const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
       // In a container it had another pid.
-      expect(await presenceOf({ pid: NOBODY, startTime })).toBe('UNKNOWN');
+      expect(await processPresence({ pid: NOBODY, startTime })).toBe('UNKNOWN');
     },
   );
 
@@ -242,13 +242,13 @@ describe('a process', () => {
 
   it('is one with another by number, start, boot and namespace, and nobody knows across two namespaces', () => {
     const one = { pid: 1, startTime: '2', bootId: 'b', pidNamespace: 'pid:[1]' };
-    expect(compare(one, { ...one })).toBe('SAME');
-    expect(compare(one, { ...one, pid: 2 })).toBe('OTHER');
-    expect(compare(one, { ...one, startTime: '3' })).toBe('OTHER');
-    expect(compare(one, { ...one, bootId: 'c' })).toBe('OTHER');
-    expect(compare(one, { ...one, pidNamespace: 'pid:[2]' })).toBe('UNKNOWN');
-    expect(compare({ pid: 1, startTime: '2' }, one)).toBe('SAME');
-    expect(compare({ pid: 1, startTime: '3' }, one)).toBe('UNKNOWN');
+    expect(compareProcesses(one, { ...one })).toBe('SAME');
+    expect(compareProcesses(one, { ...one, pid: 2 })).toBe('OTHER');
+    expect(compareProcesses(one, { ...one, startTime: '3' })).toBe('OTHER');
+    expect(compareProcesses(one, { ...one, bootId: 'c' })).toBe('OTHER');
+    expect(compareProcesses(one, { ...one, pidNamespace: 'pid:[2]' })).toBe('UNKNOWN');
+    expect(compareProcesses({ pid: 1, startTime: '2' }, one)).toBe('SAME');
+    expect(compareProcesses({ pid: 1, startTime: '3' }, one)).toBe('UNKNOWN');
   });
 
   it('is known though its own name looks like the fields behind it', async () => {
@@ -262,7 +262,7 @@ describe('a process', () => {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     expect(stat).toContain('(a) Z 1 (b)');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-    expect(await presenceOf({ pid, startTime })).toBe('UP');
+    expect(await processPresence({ pid, startTime })).toBe('UP');
     child.stdin.end();
     await exited;
   });
@@ -289,12 +289,12 @@ sys.stdin.readline()
     const [first] = (await once(lines, 'line')) as [string];
     const [pid = '', startTime = ''] = first.split(' ');
     const found = { pid: Number(pid), startTime, pidNamespace: PID_NAMESPACE };
-    expect(await presenceOf(found)).toBe('UP');
+    expect(await processPresence(found)).toBe('UP');
     const zombie = once(lines, 'line');
     child.stdin.write('\n');
     await zombie;
     expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /);
-    expect(await presenceOf(found)).toBe('ENDED');
+    expect(await processPresence(found)).toBe('ENDED');
     child.stdin.end('\n');
     await exited;
   });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { failure } from '../../../../src/core/errors.ts';
 import { advance, allows, type Job } from '../../../../src/core/job/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
-import type { Asking, Circumstance, Move, Refused, Seen } from '../../../../src/core/moves/moves.ts';
+import type { Asking, Circumstance, Move, QemuRefusals, Seen } from '../../../../src/core/moves/moves.ts';
 import * as table from '../../../../src/core/moves/next-move.ts';
 import * as urgent from '../../../../src/core/moves/urgent-move.ts';
 import type { QemuJobStatus } from '../../../../src/core/qemu/replies.ts';
@@ -37,7 +37,7 @@ type Up = Extract<Seen, { qemu: 'UP' }>;
 type SeenJob = NonNullable<Up['job']>;
 
 /** What was asked, and what the moment is like, by name; and what QEMU has refused. */
-type Asked = Readonly<Partial<Record<Asking | Circumstance, boolean>>> & { readonly refused?: Refused };
+type Asked = Readonly<Partial<Record<Asking | Circumstance, boolean>>> & { readonly refused?: QemuRefusals };
 
 const NOT_ASKED: Asked = {
   stopsSoon: true,

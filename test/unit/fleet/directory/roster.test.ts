@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Domain, domainId, type Host } from '../../../../src/fleet/directory/directory.ts';
+import { domainId, type Host, type HostedDomain } from '../../../../src/fleet/directory/directory.ts';
 import { Roster } from '../../../../src/fleet/directory/roster.ts';
 
 const host = (name: string): Host => ({ name, address: `${name}:1`, identity: '', version: '', instance: 'i' });
-const domain = (id: string, name: string, on: string, epoch = 1n): Domain => ({ id, name, host: on, epoch });
+const domain = (id: string, name: string, on: string, epoch = 1n): HostedDomain => ({ id, name, host: on, epoch });
 
 describe('the roster', () => {
   it('finds a domain by id and by name, with the host that owns it', () => {
@@ -52,7 +52,7 @@ describe('the roster', () => {
     fc.assert(
       fc.property(changes, (all) => {
         const changed = new Roster();
-        const last = new Map<string, Domain>();
+        const last = new Map<string, HostedDomain>();
         for (const [id, name, on] of all) {
           const now = name === undefined ? undefined : domain(id, name, on);
           changed.setDomain(id, now);

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { type Decision, decide, type Situation } from '../../../../src/fleet/membership/ownership.ts';
+import { type Decision, decide, type OwnershipFacts } from '../../../../src/fleet/membership/ownership.ts';
 
 const me = { host: 'a', instance: 'i' };
 const web = { name: 'web' };
 const mine = { host: 'a', instance: 'i', name: 'web', epoch: 7n };
 const theirs = { host: 'b', instance: 'j', name: 'web', epoch: 8n };
-const NOTHING: Situation = { me, here: undefined, arrived: false, seen: undefined, ownerIsThere: false };
+const NOTHING: OwnershipFacts = { me, here: undefined, arrived: false, seen: undefined, ownerIsThere: false };
 
-const cases: readonly [what: string, situation: Partial<Situation>, decision: Decision][] = [
+const cases: readonly [what: string, situation: Partial<OwnershipFacts>, decision: Decision][] = [
   ['nowhere and not here', {}, { do: 'nothing' }],
   ['not here, and another’s', { seen: theirs, ownerIsThere: true }, { do: 'nothing' }],
   ['not here, and another’s who has gone', { seen: theirs }, { do: 'nothing' }],

@@ -5,11 +5,11 @@ import type { Etcd } from '../etcd/client.ts';
 import type { Entry } from '../etcd/keys.ts';
 import { read } from '../etcd/transactions.ts';
 import { listOf, type OwnedList } from './owned-list.ts';
-import type { Seen } from './ownership.ts';
+import type { RegisteredDomain } from './ownership.ts';
 
 export interface SeenDomain {
   readonly id: string;
-  readonly seen: Seen | 'unreadable' | undefined;
+  readonly seen: RegisteredDomain | 'unreadable' | undefined;
   /** Of its entry; 0: there is none. */
   readonly modRevision: bigint;
   /** The host that has it, if that is another one. */
@@ -26,7 +26,12 @@ export interface Look {
   readonly lists: ReadonlyMap<string, OwnedList>;
 }
 
-export async function look(etcd: Etcd, host: string, ids: readonly string[], signal: AbortSignal): Promise<Look> {
+export async function lookInDirectory(
+  etcd: Etcd,
+  host: string,
+  ids: readonly string[],
+  signal: AbortSignal,
+): Promise<Look> {
   const ifSo = [read(ownedKey(host)), ...ids.map((id) => read(domainKey(id)))];
   const { found, revision } = await etcd.txn({ when: [], ifSo }, { signal });
   const [own, ...entries] = found;

@@ -3,7 +3,7 @@ import { InterceptingCall, type Interceptor, Metadata, type StatusObject, status
 import type { Observer } from '../../lib/observer.ts';
 import { errorOf } from './failure.ts';
 
-export function observed(observer: Observer, host: string): Interceptor {
+export function observing(observer: Observer, host: string): Interceptor {
   return (options, nextCall) => {
     const { path, responseStream: isStream } = options.method_definition;
     const rpc = path.slice(path.lastIndexOf('/') + 1);

@@ -4,7 +4,11 @@ import { setTimeout } from 'node:timers/promises';
 const AGAIN_MS = 100;
 
 /** `look` gives undefined, or rejects, for as long as it is not so. */
-export async function eventually<T>(what: string, timeoutMs: number, look: () => Promise<T | undefined>): Promise<T> {
+export async function eventuallyAnswers<T>(
+  what: string,
+  timeoutMs: number,
+  look: () => Promise<T | undefined>,
+): Promise<T> {
   const until = performance.now() + timeoutMs;
   for (;;) {
     let last: unknown;
