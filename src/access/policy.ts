@@ -9,7 +9,7 @@
 
 import { type Grant, grants, LARGEST_GRANT_BYTES, type Right } from '../core/grant.ts';
 import { fits } from '../core/pattern.ts';
-import { isRecord } from '../lib/record.ts';
+import { isRecord, isTexts, recordIn } from '../lib/record.ts';
 
 /** The longest SPIFFE id. */
 const LONGEST_CALLER = 2048;
@@ -31,17 +31,10 @@ export class Policy {
 
   /** The policy, or the sentence that says what is wrong with its text. */
   static read(text: string): Policy | string {
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(text);
-    } catch (error) {
-      return `It is no JSON: ${error instanceof Error ? error.message : String(error)}.`;
-    }
-    if (!isRecord(parsed) || !isRecord(parsed['callers'])) return 'It must be an object with "callers", an object.';
-    const unknown = Object.keys(parsed).find((key) => key !== 'callers');
-    if (unknown !== undefined) return `It has "${unknown}", which means nothing.`;
+    const callers = recordIn(text, 'callers');
+    if (typeof callers === 'string') return callers;
     const entries: Entry[] = [];
-    for (const [caller, rights] of Object.entries(parsed['callers'])) {
+    for (const [caller, rights] of Object.entries(callers)) {
       const entry = readEntry(caller, rights);
       if (typeof entry === 'string') return entry;
       entries.push(entry);
@@ -119,7 +112,7 @@ function readEntry(caller: string, rights: unknown): Entry | string {
 }
 
 function isNames(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((one) => typeof one === 'string' && one !== '');
+  return isTexts(value) && !value.includes('');
 }
 
 function cut(text: string): string {

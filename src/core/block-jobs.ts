@@ -31,15 +31,15 @@ export interface Call {
   /** Aborted when the caller has gone or its deadline has passed. */
   readonly signal: AbortSignal;
   /** When the caller's patience ends, as performance.now() counts; undefined: it has not said. */
-  readonly deadlineMs?: number;
+  readonly deadlineMs?: number | undefined;
   /** Who asks, where that is known: as its certificate says, or as a gateway has passed it on. */
-  readonly caller?: string;
+  readonly caller?: string | undefined;
   /** Each of them has to allow what is done. Undefined: no policy says who may do what. */
-  readonly rights?: readonly Rights[];
+  readonly rights?: readonly Rights[] | undefined;
   /** Told when the caller may operate what was found: what it asks for may be done from then on. */
   readonly onMayOperate?: () => void;
   /** At which epoch a gateway has heard that the domain is this host's. */
-  readonly epoch?: bigint;
+  readonly epoch?: bigint | undefined;
 }
 
 /** What a start would do, if it were asked for now. Its job has no name yet: another holds the place. */

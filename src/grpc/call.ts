@@ -164,10 +164,10 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
   return {
     signal: leaving(call, serverEnds),
     // Without one gRPC says that it is at infinity.
-    ...(deadlineMs === Infinity ? {} : { deadlineMs }),
-    ...(caller === undefined ? {} : { caller }),
-    ...(grant === undefined ? {} : { rights: [() => grant] }),
-    ...(epoch === undefined ? {} : { epoch }),
+    deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs,
+    caller,
+    rights: grant && [() => grant],
+    epoch,
   };
 }
 

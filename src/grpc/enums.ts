@@ -49,7 +49,7 @@ export function enumName<Values extends Readonly<Record<string, number>>, Prefix
   return key.slice(prefix.length + 1) as Names<Values, Prefix>;
 }
 
-/** As nameOf, for what an answer always has. */
+/** As enumName, for what an answer always has. */
 export function namedOf<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,

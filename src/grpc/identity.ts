@@ -2,7 +2,7 @@
 import type { Metadata } from '@grpc/grpc-js';
 import { type Failure, failure } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
-import { isRecord } from '../lib/record.ts';
+import { isRecord, isTexts } from '../lib/record.ts';
 
 /** Whose call this is, where a gateway passes it on; percent-encoded. */
 export const CALLER_HEADER = 'blockjob-caller';
@@ -89,14 +89,10 @@ function grantIn(text: string): Grant | undefined {
     const grant: unknown = JSON.parse(text);
     if (!isRecord(grant)) return undefined;
     const { read, operate } = grant;
-    return isNames(read) && isNames(operate) ? { read, operate } : undefined;
+    return isTexts(read) && isTexts(operate) ? { read, operate } : undefined;
   } catch {
     return undefined;
   }
-}
-
-function isNames(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }
 
 /**

@@ -58,9 +58,9 @@ export interface ServeOptions {
   readonly mayAskForInfo?: (call: Call) => void;
   readonly listen: Address;
   /** Undefined: plaintext, for a unix socket or loopback. */
-  readonly certificates?: Certificates;
+  readonly certificates?: Certificates | undefined;
   /** Gateways that are believed about their callers, as their certificates name them. */
-  readonly gateways?: readonly string[];
+  readonly gateways?: readonly string[] | undefined;
   /** Nobody else is answered. */
   readonly onlyGateways?: boolean;
   /** How much callers may use up. */

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Any } from '../../generated/google/protobuf/any.ts';
 import { BadRequest, ErrorInfo, PreconditionFailure, RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
-import { type CatalogueCode, catalogue, type Reason } from '../core/catalogue.ts';
+import { catalogue, type Reason } from '../core/catalogue.ts';
 import { failureOfCall } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
 
@@ -26,22 +26,6 @@ const OF_SYSTEM: ReadonlySet<Reason> = new Set([
 const PASSES: ReadonlySet<Reason> = new Set(['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS']);
 /** Clients built on grpc-core lose a status whose details pass 8 KB, so no text may be longer than this. */
 const LONGEST_TEXT = 1000;
-
-const CODES: Readonly<Record<CatalogueCode, status>> = {
-  INVALID_ARGUMENT: status.INVALID_ARGUMENT,
-  NOT_FOUND: status.NOT_FOUND,
-  ALREADY_EXISTS: status.ALREADY_EXISTS,
-  FAILED_PRECONDITION: status.FAILED_PRECONDITION,
-  PERMISSION_DENIED: status.PERMISSION_DENIED,
-  UNAUTHENTICATED: status.UNAUTHENTICATED,
-  RESOURCE_EXHAUSTED: status.RESOURCE_EXHAUSTED,
-  UNAVAILABLE: status.UNAVAILABLE,
-  OUT_OF_RANGE: status.OUT_OF_RANGE,
-  UNIMPLEMENTED: status.UNIMPLEMENTED,
-  ABORTED: status.ABORTED,
-  DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,
-  INTERNAL: status.INTERNAL,
-};
 
 /** A failure as google.rpc.Status: what Job.error holds, and what travels with a refused call. */
 export function statusOf(said: Failure): Status {
@@ -66,7 +50,7 @@ export function statusOf(said: Failure): Status {
   if (code === 'UNAVAILABLE' || PASSES.has(why.reason)) {
     details.push(any('RetryInfo', RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()));
   }
-  return { code: CODES[code], message: short(why.text), details };
+  return { code: status[code], message: short(why.text), details };
 }
 
 /** What the caller gets for anything that was thrown. A bug gets an id, and the log its stack. */
@@ -109,7 +93,7 @@ function answer(why: Failure): StatusObject {
   const rich = { ...statusOf(why), message };
   const metadata = new Metadata();
   metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(rich).finish()));
-  return { code: CODES[catalogue[why.reason].code], details: message, metadata };
+  return { code: status[catalogue[why.reason].code], details: message, metadata };
 }
 
 function any(type: string, value: Uint8Array): Any {

@@ -8,6 +8,11 @@ import { Timer } from './timer.ts';
 /** What can be waited for. */
 export type Changes = Pick<Wake, 'now' | 'after'>;
 
+interface WaitOptions {
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export class Wake {
   #count = 0;
   #waiters = new Set<() => void>();
@@ -31,9 +36,17 @@ export class Wake {
     this.#also?.();
   }
 
+  /** Resolves when it is so, as is looked at after each change. Rejects with the signal's reason. */
+  async until(isSo: () => boolean, signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      signal?.throwIfAborted();
+      if (isSo()) return;
+      await this.after(this.#count, { signal });
+    }
+  }
+
   /** Resolves at the first change after `since`, when `timeoutMs` is over, or when the signal is aborted. */
-  async after(since: number, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
-    const { timeoutMs, signal } = options;
+  async after(since: number, { timeoutMs, signal }: WaitOptions = {}): Promise<void> {
     if (this.#count !== since || signal?.aborted === true) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiters.add(resolve);

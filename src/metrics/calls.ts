@@ -12,17 +12,16 @@ export class CallMeters implements Observer {
   constructor(meters: Meters, does: 'serve' | 'ask') {
     this.#does = does;
     const [name, what] = does === 'serve' ? ['grpc', 'gRPC calls answered'] : ['upstream', 'gRPC calls to agents'];
-    this.#ended = meters.counter({
-      name: `${name}_calls_total`,
-      help: `${what}, by method and by the code that they ended with.`,
-      labels: ['method', 'code'],
-    });
-    this.#seconds = meters.histogram({
-      name: `${name}_call_seconds`,
-      help: `How long ${what} took, streams left out.`,
-      labels: ['method'],
-      buckets: secondsFrom(0.001, 60),
-    });
+    this.#ended = meters.counter(`${name}_calls_total`, `${what}, by method and by the code that they ended with.`, [
+      'method',
+      'code',
+    ]);
+    this.#seconds = meters.histogram(
+      `${name}_call_seconds`,
+      `How long ${what} took, streams left out.`,
+      secondsFrom(0.001, 60),
+      ['method'],
+    );
   }
 
   async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {

@@ -9,25 +9,22 @@ const REFUSALS = ['NOT_OWNER', 'DIRECTORY_UNREACHABLE'] as const;
 const ARE_NOT_OURS: ReadonlySet<Reason> = new Set(NOT_OURS);
 
 export function addDirectory(meters: Meters, isLive: () => boolean): void {
-  const up = meters.gauge({
-    name: 'directory_up',
-    help: 'Of a gateway: whether what it knows of the fleet is of now. Of an agent: whether it is in the directory.',
-  });
+  const up = meters.gauge(
+    'directory_up',
+    'Of a gateway: whether what it knows of the fleet is of now. Of an agent: whether it is in the directory.',
+  );
   meters.beforeEach(() => up.set(isLive() ? 1 : 0));
 }
 
 /** `look` is asked before each answer. */
 export function addFleet(meters: Meters, look: () => FleetFigures): void {
-  const hosts = meters.gauge({
-    name: 'hosts',
-    help: 'Hosts: reachable, unreachable when last asked, or missing (it owns domains, its agent is not in the directory).',
-    labels: ['state'],
-  });
-  const watchers = meters.gauge({ name: 'watchers', help: 'How many watch jobs here.' });
-  const upstream = meters.gauge({
-    name: 'upstream_watches',
-    help: 'Streams from agents that the watchers here share.',
-  });
+  const hosts = meters.gauge(
+    'hosts',
+    'Hosts: reachable, unreachable when last asked, or missing (it owns domains, its agent is not in the directory).',
+    ['state'],
+  );
+  const watchers = meters.gauge('watchers', 'How many watch jobs here.');
+  const upstream = meters.gauge('upstream_watches', 'Streams from agents that the watchers here share.');
   meters.beforeEach(() => {
     const now = look();
     for (const state of ['reachable', 'unreachable', 'missing'] as const) hosts.set({ state }, now[state]);
@@ -41,11 +38,11 @@ export class OwnershipMeters {
   readonly #refusals;
 
   constructor(meters: Meters) {
-    this.#refusals = meters.counter({
-      name: 'ownership_refusals_total',
-      help: 'Changes refused as the domain is not this host’s (NOT_OWNER), or nobody could say (DIRECTORY_UNREACHABLE).',
-      labels: ['reason'],
-    });
+    this.#refusals = meters.counter(
+      'ownership_refusals_total',
+      'Changes refused as the domain is not this host’s (NOT_OWNER), or nobody could say (DIRECTORY_UNREACHABLE).',
+      ['reason'],
+    );
     for (const reason of REFUSALS) this.#refusals.inc({ reason }, 0);
   }
 

@@ -38,32 +38,32 @@ export class HostMeters implements Observer {
 
   /** `look` is asked before each answer. */
   constructor(meters: Meters, look: () => Promise<HostFigures>) {
-    this.#ended = meters.counter({
-      name: 'jobs_ended_total',
-      help: 'Jobs that ended, by what kind they were, how they ended, and what the destination is worth.',
-      labels: ['kind', 'state', 'outcome'],
-    });
+    this.#ended = meters.counter(
+      'jobs_ended_total',
+      'Jobs that ended, by what kind they were, how they ended, and what the destination is worth.',
+      ['kind', 'state', 'outcome'],
+    );
     // A counter that is not there before it counts hides its first event from increase().
     for (const kind of KINDS) {
       const outcomes = kind === 'COPY' || kind === 'ACTIVE_COMMIT' ? OUTCOMES : [NO_COPY];
       for (const state of ENDED) for (const outcome of outcomes) this.#ended.inc({ kind, state, outcome }, 0);
     }
-    this.#pivot = meters.histogram({
-      name: 'ready_to_pivot_seconds',
-      help: 'From READY until the guest was on the destination, its clean-up included; a person may have been waited for.',
-      buckets: secondsFrom(0.01, 86_400),
-    });
-    this.#commands = meters.histogram({
-      name: 'qmp_command_seconds',
-      help: 'How long QEMU took to answer a command, from the call on.',
-      labels: ['command'],
-      buckets: secondsFrom(0.001, 60),
-    });
-    this.#syncs = meters.histogram({
-      name: 'journal_sync_seconds',
-      help: 'How long it took until an entry of a journal was on stable storage.',
-      buckets: secondsFrom(0.0001, 10),
-    });
+    this.#pivot = meters.histogram(
+      'ready_to_pivot_seconds',
+      'From READY until the guest was on the destination, its clean-up included; a person may have been waited for.',
+      secondsFrom(0.01, 86_400),
+    );
+    this.#commands = meters.histogram(
+      'qmp_command_seconds',
+      'How long QEMU took to answer a command, from the call on.',
+      secondsFrom(0.001, 60),
+      ['command'],
+    );
+    this.#syncs = meters.histogram(
+      'journal_sync_seconds',
+      'How long it took until an entry of a journal was on stable storage.',
+      secondsFrom(0.0001, 10),
+    );
     this.#lookAtEach(meters, look);
   }
 
@@ -87,55 +87,38 @@ export class HostMeters implements Observer {
   }
 
   #lookAtEach(meters: Meters, look: () => Promise<HostFigures>): void {
-    const jobs = meters.gauge({
-      name: 'jobs',
-      help: 'Jobs that have not ended, by kind and state.',
-      labels: ['kind', 'state'],
-    });
-    const paused = meters.gauge({
-      name: 'jobs_paused',
-      help: 'Jobs that are paused, by why.',
-      labels: ['reason'],
-    });
-    const convergence = meters.gauge({
-      name: 'jobs_convergence',
-      help: 'Jobs that have not ended, by whether what is left to copy shrinks.',
-      labels: ['convergence'],
-    });
-    const current = meters.gauge({
-      name: 'jobs_current_bytes',
-      help: 'What the jobs that have not ended have copied, all together.',
-      labels: ['kind'],
-    });
-    const end = meters.gauge({
-      name: 'jobs_end_bytes',
-      help: 'What the jobs that have not ended have to copy as known now, all together.',
-      labels: ['kind'],
-    });
-    const longestReady = meters.gauge({
-      name: 'longest_ready_seconds',
-      help: 'How long the job has been READY that waits for its end longest; 0 if none waits.',
-    });
-    const copied = meters.counter({ name: 'copied_bytes_total', help: 'What jobs have copied.' });
-    const links = meters.gauge({
-      name: 'qmp_links',
-      help: 'QMP sockets, by whether their QEMU can be asked.',
-      labels: ['state'],
-    });
-    const reconnects = meters.counter({
-      name: 'qmp_reconnects_total',
-      help: 'How often a lost QMP connection came back.',
-    });
-    const watchers = meters.gauge({ name: 'watchers', help: 'How many watch jobs here.' });
-    const strayFiles = meters.gauge({
-      name: 'journal_stray_files',
-      help: 'Files in the folder of the journals that are none, or of no job that is known.',
-    });
-    const leftovers = meters.gauge({
-      name: 'leftovers',
-      help: 'What jobs made and could not take back, by what it is; looked for once a minute at most.',
-      labels: ['kind'],
-    });
+    const jobs = meters.gauge('jobs', 'Jobs that have not ended, by kind and state.', ['kind', 'state']);
+    const paused = meters.gauge('jobs_paused', 'Jobs that are paused, by why.', ['reason']);
+    const convergence = meters.gauge(
+      'jobs_convergence',
+      'Jobs that have not ended, by whether what is left to copy shrinks.',
+      ['convergence'],
+    );
+    const current = meters.gauge('jobs_current_bytes', 'What the jobs that have not ended have copied, all together.', [
+      'kind',
+    ]);
+    const end = meters.gauge(
+      'jobs_end_bytes',
+      'What the jobs that have not ended have to copy as known now, all together.',
+      ['kind'],
+    );
+    const longestReady = meters.gauge(
+      'longest_ready_seconds',
+      'How long the job has been READY that waits for its end longest; 0 if none waits.',
+    );
+    const copied = meters.counter('copied_bytes_total', 'What jobs have copied.');
+    const links = meters.gauge('qmp_links', 'QMP sockets, by whether their QEMU can be asked.', ['state']);
+    const reconnects = meters.counter('qmp_reconnects_total', 'How often a lost QMP connection came back.');
+    const watchers = meters.gauge('watchers', 'How many watch jobs here.');
+    const strayFiles = meters.gauge(
+      'journal_stray_files',
+      'Files in the folder of the journals that are none, or of no job that is known.',
+    );
+    const leftovers = meters.gauge(
+      'leftovers',
+      'What jobs made and could not take back, by what it is; looked for once a minute at most.',
+      ['kind'],
+    );
     meters.beforeEach(async () => {
       const now = await look();
       for (const kind of KINDS) {

@@ -1,13 +1,6 @@
 /** A registry of our own, and what makes its meters: all begin with blockjob_, and have few label values. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
-export interface Description<Label extends string> {
-  /** Behind `blockjob_`; what it is measured in last. */
-  readonly name: string;
-  readonly help: string;
-  readonly labels?: readonly Label[];
-}
-
 /** They count things, and say that they count up. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
@@ -22,18 +15,21 @@ export class Meters {
     for (const name of MISNAMED) this.registry.removeSingleMetric(name);
   }
 
-  counter<Label extends string = never>(described: Description<Label>): Counter<Label> {
-    return new Counter(this.#configuration(described));
+  counter<Label extends string = never>(name: string, help: string, labels: readonly Label[] = []): Counter<Label> {
+    return new Counter(this.#configuration(name, help, labels));
   }
 
-  gauge<Label extends string = never>(described: Description<Label>): Gauge<Label> {
-    return new Gauge(this.#configuration(described));
+  gauge<Label extends string = never>(name: string, help: string, labels: readonly Label[] = []): Gauge<Label> {
+    return new Gauge(this.#configuration(name, help, labels));
   }
 
   histogram<Label extends string = never>(
-    described: Description<Label> & { readonly buckets: readonly number[] },
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labels: readonly Label[] = [],
   ): Histogram<Label> {
-    return new Histogram({ ...this.#configuration(described), buckets: [...described.buckets] });
+    return new Histogram({ ...this.#configuration(name, help, labels), buckets: [...buckets] });
   }
 
   /** Done before each answer: what is there now is looked at only when somebody asks. */
@@ -56,8 +52,9 @@ export class Meters {
     }
   }
 
-  #configuration<Label extends string>({ name, help, labels = [] }: Description<Label>) {
-    return { name: `blockjob_${name}`, help, labelNames: labels, registers: [this.registry] };
+  /** `name`: what it is measured in last. */
+  #configuration<Label extends string>(name: string, help: string, labelNames: readonly Label[]) {
+    return { name: `blockjob_${name}`, help, labelNames, registers: [this.registry] };
   }
 }
 

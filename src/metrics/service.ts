@@ -11,16 +11,16 @@ export interface ServiceFacts {
 }
 
 export function addService(meters: Meters, { version, mode, certificateEnds, linesDropped }: ServiceFacts): void {
-  const build = meters.gauge({ name: 'build_info', help: 'What runs here; always 1.', labels: ['version', 'mode'] });
+  const build = meters.gauge('build_info', 'What runs here; always 1.', ['version', 'mode']);
   build.set({ version, mode }, 1);
-  const ends = meters.gauge({
-    name: 'certificate_expires_timestamp_seconds',
-    help: 'When the certificate of this service ends, as Unix time; 0 without one.',
-  });
-  const dropped = meters.counter({
-    name: 'log_lines_dropped_total',
-    help: 'Lines that are missing in the log, as nobody read them in time.',
-  });
+  const ends = meters.gauge(
+    'certificate_expires_timestamp_seconds',
+    'When the certificate of this service ends, as Unix time; 0 without one.',
+  );
+  const dropped = meters.counter(
+    'log_lines_dropped_total',
+    'Lines that are missing in the log, as nobody read them in time.',
+  );
   let told = 0;
   meters.beforeEach(() => {
     ends.set((certificateEnds()?.getTime() ?? 0) / 1000);

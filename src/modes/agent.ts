@@ -1,10 +1,5 @@
 /** One host of a fleet: its agent, its place in the directory, and a server for gateways. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HostClock } from '../agent/host/host-clock.ts';
-import { HostAgent } from '../agent/host-agent.ts';
-import { GuestHolds } from '../agent/job/guest-holds.ts';
-import { StateFolder } from '../agent/journal/state-folder.ts';
-import { VirtualMachines } from '../agent/qemu/virtual-machines.ts';
 import { WhoRunsHere } from '../agent/qemu/who-runs-here.ts';
 import type { AgentConfig } from '../config/config.ts';
 import { domainId, type Membership } from '../fleet/directory/directory.ts';
@@ -13,8 +8,8 @@ import { Fence } from '../fleet/membership/fence.ts';
 import { StaticMembership } from '../fleet/membership/static-membership.ts';
 import { VERSION } from '../lib/version.ts';
 import { addDirectory, OwnershipMeters } from '../metrics/fleet.ts';
-import { HostMeters } from '../metrics/host.ts';
 import { openEtcd } from './etcd.ts';
+import { openHost, takeState } from './host.ts';
 import { certificatesOf, serveUntil, stopRequested } from './serving.ts';
 import { Telemetry } from './telemetry.ts';
 
@@ -27,8 +22,7 @@ export async function agent(config: AgentConfig): Promise<void> {
   await using telemetry = await Telemetry.open(config);
   const { log } = telemetry;
   using certificates = certificatesOf(config, log);
-  using state = await StateFolder.take(config.stateFolder);
-  for (const path of state.wasOpen) log.warn({ path }, 'others could get at this until now; it is closed to them');
+  using state = await takeState(config.stateFolder, log);
   using etcd = config.membership && openEtcd(config.membership.etcd);
   await using membership: Membership =
     etcd === undefined || config.membership === undefined
@@ -51,27 +45,14 @@ export async function agent(config: AgentConfig): Promise<void> {
   refused.catch(() => undefined);
   await Promise.race([joined, sleep(JOIN_MS, undefined, { ref: false })]);
 
-  const meters = new HostMeters(telemetry.meters, async () => await host.figures.now());
   const ownership = new OwnershipMeters(telemetry.meters);
   addDirectory(telemetry.meters, () => membership.standing.is === 'member');
-  const observer = telemetry.with(meters);
-  const journals = { folder: state.jobsFolder, clock: new HostClock(), observer };
-  const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
-  const machines = new VirtualMachines({ folder, pattern, named, log, observer });
   const fence = new Fence(membership, config.host);
-  await using host = await HostAgent.open({
-    ...config,
-    machines,
-    owners: { own: await state.owner(), adopted: config.adopts },
-    journals,
-    holds: new GuestHolds(state.holdsFolder, log),
+  await using host = await openHost(config, state, telemetry, {
     mayChange: async (domain, call) => await ownership.asking(fence.mayChange(domain, call)),
-    observer,
-    onEnded: (job) => meters.ended(job),
-    logger: log,
   });
   await using _metrics = await telemetry.listen(certificates);
-  await using _presence = new WhoRunsHere(machines, {
+  await using _presence = new WhoRunsHere(host.machines, {
     known: (domains, options) =>
       membership.advertise(
         domains.map(({ name, uuid }) => ({ id: domainId(uuid ?? '', name, config.host), name })),
@@ -83,13 +64,13 @@ export async function agent(config: AgentConfig): Promise<void> {
   const until = Promise.race([stopped, refused]);
   await serveUntil({
     mode: 'AGENT',
-    jobs: host,
+    jobs: host.agent,
     host: config.host,
     config,
     certificates,
     gateways: config.gateways,
     until,
-    observer,
+    observer: host.observer,
     log,
   });
 }

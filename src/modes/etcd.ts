@@ -6,9 +6,7 @@ import { Etcd } from '../fleet/etcd/client.ts';
 export function openEtcd({ endpoints, caFile, identity, login }: EtcdConfig): Etcd {
   return new Etcd({
     endpoints,
-    ...(caFile === undefined ? {} : { tls: { caFile, ...(identity === undefined ? {} : { identity }) } }),
-    ...(login === undefined
-      ? {}
-      : { login: { name: login.name, password: readFileSync(login.passwordFile, 'utf8').trimEnd() } }),
+    tls: caFile === undefined ? undefined : { caFile, identity },
+    login: login && { name: login.name, password: readFileSync(login.passwordFile, 'utf8').trimEnd() },
   });
 }

@@ -18,7 +18,7 @@ export interface Log {
 export interface LogOptions {
   readonly level: string;
   /** Belongs to each line. */
-  readonly mixin?: () => object;
+  readonly mixin?: (() => object) | undefined;
 }
 
 export function openLog(options: LogOptions): Log {

@@ -44,8 +44,9 @@ export async function serveUntil(served: Served): Promise<void> {
     limits: config.callers,
     observer,
     log,
-    ...(certificates === undefined ? {} : { certificates }),
-    ...(gateways === undefined ? {} : { gateways, onlyGateways: certificates !== undefined && policy === undefined }),
+    certificates,
+    gateways,
+    onlyGateways: gateways !== undefined && certificates !== undefined && policy === undefined,
   });
   let page: RunningPage | undefined;
   try {

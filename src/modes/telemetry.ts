@@ -25,7 +25,7 @@ export class Telemetry implements AsyncDisposable {
   private constructor(config: Config, traces: Traces | undefined) {
     this.#config = config;
     this.#traces = traces;
-    this.#log = openLog({ level: config.logLevel, ...(traces === undefined ? {} : { mixin: () => traces.ids() }) });
+    this.#log = openLog({ level: config.logLevel, mixin: traces && (() => traces.ids()) });
     this.#observer = bothObservers(traces?.observer ?? NOBODY, new CallMeters(this.meters, 'serve'));
     traces?.complainTo(this.log);
   }

@@ -27,8 +27,8 @@ export interface VirtualMachineOptions {
   readonly givenName: string | undefined;
   readonly log: Logger;
   /** What its QEMU may make us hold, together with those of others. */
-  readonly budget?: Budget;
-  readonly observer?: Observer;
+  readonly budget?: Budget | undefined;
+  readonly observer?: Observer | undefined;
   /** It has said who it is, and can be asked. */
   readonly onUp?: () => void;
   /** As `wake`, for who looks at all of them. */
@@ -66,7 +66,7 @@ export class VirtualMachine {
     this.#monitor = new Monitor({
       path: socketPath,
       mayBeAnother: givenName === undefined,
-      ...(budget === undefined ? {} : { budget }),
+      ...(budget && { budget }),
       onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
     });
     this.neighbour = new Neighbour(this.#monitor, this.#log);

@@ -136,8 +136,8 @@ export class VirtualMachines {
     };
     const onChange = () => this.changes.notify();
     const { log, observer } = this.#options;
-    const given = { log, ...(observer === undefined ? {} : { observer }), budget: this.#budget };
-    const machine: VirtualMachine = new VirtualMachine({ socketPath, givenName, ...given, onUp, onChange });
+    const given = { socketPath, givenName, log, observer, budget: this.#budget };
+    const machine: VirtualMachine = new VirtualMachine({ ...given, onUp, onChange });
     this.#machines.set(socketPath, machine);
     machine.start();
   }

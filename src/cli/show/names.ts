@@ -1,13 +1,5 @@
 /** The names of the contract's numbers, as people read them: STATE_READY is READY. */
-import {
-  DestinationContent,
-  GuestState,
-  Job_State,
-  JobKind,
-  Leftover_Kind,
-  PauseReason,
-  ServerMode,
-} from '../../client/index.ts';
+import { GuestState, Job_State, JobKind, Leftover_Kind, PauseReason, ServerMode } from '../../client/index.ts';
 
 function namesOf(values: Readonly<Record<string, number>>, prefix: string): (value: number) => string {
   const names = new Map(Object.entries(values).map(([name, value]) => [value, name.replace(`${prefix}_`, '')]));
@@ -17,7 +9,6 @@ function namesOf(values: Readonly<Record<string, number>>, prefix: string): (val
 export const stateName = namesOf(Job_State, 'STATE');
 export const kindName = namesOf(JobKind, 'JOB_KIND');
 export const pauseName = namesOf(PauseReason, 'PAUSE_REASON');
-export const contentName = namesOf(DestinationContent, 'DESTINATION_CONTENT');
 export const guestName = namesOf(GuestState, 'GUEST_STATE');
 export const modeName = namesOf(ServerMode, 'SERVER_MODE');
 export const leftoverName = namesOf(Leftover_Kind, 'KIND');

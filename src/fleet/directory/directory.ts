@@ -37,7 +37,7 @@ export type Freshness =
 
 export interface LookOptions {
   readonly timeoutMs: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Is a domain of this name there for who asks? */
@@ -104,7 +104,7 @@ export interface Membership extends AsyncDisposable {
   /** The last that we know, without asking. */
   owns(id: string): boolean;
   /** Ask right before each change. `epoch`: that which the caller has heard of. */
-  mayAct(id: string, options: LookOptions & { readonly epoch?: bigint }): Promise<Verdict>;
+  mayAct(id: string, options: LookOptions & { readonly epoch?: bigint | undefined }): Promise<Verdict>;
 }
 
 /** The agent must not start, or not go on: it would be a second one under this name. */

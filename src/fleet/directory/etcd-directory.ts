@@ -1,21 +1,18 @@
 /** The directory in etcd, as a gateway follows it: all of it in memory, true while etcd answers, useful when it does not. */
 import type { Logger } from 'pino';
-import { Wake } from '../../lib/wake.ts';
 import type { Etcd } from '../etcd/client.ts';
 import type { Entry, KeyChange } from '../etcd/keys.ts';
 import { read } from '../etcd/transactions.ts';
 import { Watcher } from '../etcd/watcher.ts';
-import type { Directory, Found, Freshness, Host, HostedDomain, LookOptions, Seeing } from './directory.ts';
+import type { Found, Freshness, HostedDomain, LookOptions, Seeing } from './directory.ts';
+import { KnownFleet } from './known-fleet.ts';
 import { DOMAINS, domainKey, HOSTS, hostKey, readDomain, readHost } from './layout.ts';
-import { Roster } from './roster.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-export class EtcdDirectory implements Directory {
-  readonly changes = new Wake();
+export class EtcdDirectory extends KnownFleet {
   readonly #etcd: Etcd;
   readonly #log: Logger;
-  readonly #roster = new Roster();
   readonly #watcher: Watcher;
   /** Ranges that have been read. */
   readonly #known = new Set<string>();
@@ -26,48 +23,28 @@ export class EtcdDirectory implements Directory {
 
   /** Begins at once, and goes on until it is closed. The client remains its maker's. */
   constructor(etcd: Etcd, log: Logger) {
+    super();
     this.#etcd = etcd;
     this.#log = log;
     this.#watcher = new Watcher(etcd, { live: (live, why) => this.#becomes(live, why) });
     this.#follow(HOSTS, readHost, {
-      reset: (hosts) => this.#roster.resetHosts(hosts),
-      set: (name, host) => this.#roster.setHost(name, host),
+      reset: (hosts) => this.roster.resetHosts(hosts),
+      set: (name, host) => this.roster.setHost(name, host),
     });
     this.#follow(DOMAINS, (entry) => this.#domainOf(entry), {
-      reset: (domains) => this.#roster.resetDomains(domains),
-      set: (id, domain) => this.#roster.setDomain(id, domain),
+      reset: (domains) => this.roster.resetDomains(domains),
+      set: (id, domain) => this.roster.setDomain(id, domain),
     });
     this.#watcher.start();
   }
 
-  async ready(signal?: AbortSignal): Promise<void> {
-    for (;;) {
-      const looked = this.changes.now;
-      signal?.throwIfAborted();
-      if (this.#known.size === 2) return;
-      await this.changes.after(looked, signal === undefined ? {} : { signal });
-    }
+  protected override get isRead(): boolean {
+    return this.#known.size === 2;
   }
 
   get freshness(): Freshness {
     if (this.#stale === undefined) return { live: true };
     return { live: false, forMs: performance.now() - this.#stale.since, why: this.#stale.why };
-  }
-
-  host(name: string): Host | undefined {
-    return this.#roster.host(name);
-  }
-
-  hosts(): readonly Host[] {
-    return this.#roster.hosts();
-  }
-
-  domains(): Iterable<HostedDomain> {
-    return this.#roster.domains();
-  }
-
-  find(domain: string, sees?: Seeing): Found {
-    return this.#roster.find(domain, sees);
   }
 
   /** A name that is not known is not looked for: nothing but the memory has the names. */
@@ -86,12 +63,8 @@ export class EtcdDirectory implements Directory {
     return { found: 'one', domain: now, host: owner.found[0] && readHost(owner.found[0]) };
   }
 
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     await this.#watcher.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   #follow<T>(
@@ -125,7 +98,7 @@ export class EtcdDirectory implements Directory {
     const domain = readDomain(entry);
     if (domain === undefined) return undefined;
     const { id, name, epoch } = domain;
-    return { id, name, host: this.#roster.host(domain.host)?.name ?? domain.host, epoch };
+    return { id, name, host: this.roster.host(domain.host)?.name ?? domain.host, epoch };
   }
 
   #becomes(live: boolean, why?: Error): void {

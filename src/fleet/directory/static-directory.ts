@@ -5,9 +5,9 @@ import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { abortAfter } from '../../lib/timer.ts';
 import { Wake } from '../../lib/wake.ts';
-import type { Directory, Found, Freshness, Host, HostedDomain, LocalDomain, LookOptions, Seeing } from './directory.ts';
+import type { Found, Freshness, Host, LocalDomain, LookOptions, Seeing } from './directory.ts';
+import { KnownFleet } from './known-fleet.ts';
 import { place } from './placement.ts';
-import { Roster } from './roster.ts';
 import { readStaticFile, type StaticFile } from './static-file.ts';
 
 export interface StaticDirectoryOptions {
@@ -22,10 +22,8 @@ export interface StaticDirectoryOptions {
   readonly log: Logger;
 }
 
-export class StaticDirectory implements Directory {
-  readonly changes = new Wake();
+export class StaticDirectory extends KnownFleet {
   readonly #options: StaticDirectoryOptions;
-  readonly #roster = new Roster();
   readonly #answers = new Map<string, readonly LocalDomain[]>();
   readonly #silent = new Map<string, string>();
   readonly #closing = new AbortController();
@@ -34,9 +32,10 @@ export class StaticDirectory implements Directory {
   #file: StaticFile;
   #wrong: string | undefined;
   #asked = performance.now();
-  #known = false;
+  protected override isRead = false;
 
   private constructor(options: StaticDirectoryOptions, file: StaticFile) {
+    super();
     this.#options = options;
     this.#file = file;
     this.#place();
@@ -50,37 +49,12 @@ export class StaticDirectory implements Directory {
     return new StaticDirectory(options, file);
   }
 
-  async ready(signal?: AbortSignal): Promise<void> {
-    for (;;) {
-      const looked = this.changes.now;
-      signal?.throwIfAborted();
-      if (this.#known) return;
-      await this.changes.after(looked, signal === undefined ? {} : { signal });
-    }
-  }
-
   get freshness(): Freshness {
     const forMs = performance.now() - this.#asked;
     if (this.#wrong !== undefined) return { live: false, forMs, why: this.#wrong };
     const [silent] = this.#silent;
     if (silent !== undefined) return { live: false, forMs, why: `host ${silent[0]} does not answer: ${silent[1]}` };
-    return this.#known ? { live: true } : { live: false, forMs, why: 'the hosts have not been asked yet' };
-  }
-
-  host(name: string): Host | undefined {
-    return this.#roster.host(name);
-  }
-
-  hosts(): readonly Host[] {
-    return this.#roster.hosts();
-  }
-
-  domains(): Iterable<HostedDomain> {
-    return this.#roster.domains();
-  }
-
-  find(domain: string, sees?: Seeing): Found {
-    return this.#roster.find(domain, sees);
+    return this.isRead ? { live: true } : { live: false, forMs, why: 'the hosts have not been asked yet' };
   }
 
   async lookAgain(
@@ -91,13 +65,9 @@ export class StaticDirectory implements Directory {
     return this.find(domain, sees);
   }
 
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     await this.#running;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   async #run(): Promise<void> {
@@ -111,7 +81,7 @@ export class StaticDirectory implements Directory {
     );
     for (let read = this.#fileChanged.now; !signal.aborted; ) {
       await this.#askAll(askTimeoutMs, signal);
-      this.#known = true;
+      this.isRead = true;
       this.changes.notify();
       const looked = this.#fileChanged.now;
       if (looked === read) await this.#fileChanged.after(looked, { timeoutMs: askEveryMs, signal });
@@ -160,9 +130,9 @@ export class StaticDirectory implements Directory {
   }
 
   #place(): void {
-    const before = new Map([...this.#roster.domains()].map(({ id, host }) => [id, host]));
-    this.#roster.resetHosts(this.#file.hosts);
-    this.#roster.resetDomains(place(this.#answers, this.#file.listed, before));
+    const before = new Map([...this.roster.domains()].map(({ id, host }) => [id, host]));
+    this.roster.resetHosts(this.#file.hosts);
+    this.roster.resetDomains(place(this.#answers, this.#file.listed, before));
     this.changes.notify();
   }
 }

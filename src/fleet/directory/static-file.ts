@@ -6,7 +6,7 @@
  * `identity`, the name in the agent's certificate, may be left out; so may `domains`, which are asked for anyway: those
  * that are listed, by name or UUID, are known before their host has answered.
  */
-import { isRecord } from '../../lib/record.ts';
+import { isRecord, isTexts, recordIn } from '../../lib/record.ts';
 import { domainId, type Host, type HostedDomain } from './directory.ts';
 
 export interface StaticFile {
@@ -19,18 +19,11 @@ const KNOWN = new Set(['address', 'identity', 'domains']);
 
 /** What the text says, or the sentence that says what is wrong with it. */
 export function readStaticFile(text: string): StaticFile | string {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (error) {
-    return `It is no JSON: ${error instanceof Error ? error.message : String(error)}.`;
-  }
-  if (!isRecord(parsed) || !isRecord(parsed['hosts'])) return 'It must be an object with "hosts", an object.';
-  const unknown = Object.keys(parsed).find((key) => key !== 'hosts');
-  if (unknown !== undefined) return `It has "${unknown}", which means nothing.`;
+  const found = recordIn(text, 'hosts');
+  if (typeof found === 'string') return found;
   const hosts: Host[] = [];
   const listed: HostedDomain[] = [];
-  for (const [name, value] of Object.entries(parsed['hosts'])) {
+  for (const [name, value] of Object.entries(found)) {
     const host = readHost(name, value);
     if (typeof host === 'string') return host;
     hosts.push(host.host);
@@ -48,10 +41,10 @@ function readHost(name: string, value: unknown): { host: Host; listed: HostedDom
   const { address, identity = '', domains = [] } = value;
   if (typeof address !== 'string' || address === '') return `Host ${name} needs an "address", as "10.0.0.1:50051".`;
   if (typeof identity !== 'string') return `The "identity" of host ${name} must be a string.`;
-  if (!Array.isArray(domains) || !domains.every((one) => typeof one === 'string' && one !== '')) {
+  if (!isTexts(domains) || domains.includes('')) {
     return `The "domains" of host ${name} must be a list of names and UUIDs.`;
   }
-  const listed = domains.map((one: string): HostedDomain => {
+  const listed = domains.map((one): HostedDomain => {
     const id = UUID.test(one) ? domainId(one, one, name) : domainId('', one, name);
     return { id, name: one, host: name, epoch: 0n };
   });

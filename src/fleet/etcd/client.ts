@@ -24,14 +24,14 @@ import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts'
 export interface EtcdOptions {
   /** As https://etcd1:2379; one at least. */
   readonly endpoints: readonly string[];
-  readonly tls?: EtcdTlsFiles;
-  readonly login?: NameAndPassword;
+  readonly tls?: EtcdTlsFiles | undefined;
+  readonly login?: NameAndPassword | undefined;
 }
 
 export interface CallOptions {
   /** 5,000 unless told. */
   readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A conversation, and what to do with the member if it fails. */

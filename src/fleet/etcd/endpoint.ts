@@ -14,7 +14,7 @@ export interface EtcdTlsFiles {
   /** The authorities that etcd's certificate may come from. */
   readonly caFile: string;
   /** Who we are, where etcd asks for a client certificate. Both or neither. */
-  readonly identity?: { readonly certificateFile: string; readonly privateKeyFile: string };
+  readonly identity?: { readonly certificateFile: string; readonly privateKeyFile: string } | undefined;
   /** How often they are looked at. 10,000 unless told. */
   readonly rereadMs?: number;
 }

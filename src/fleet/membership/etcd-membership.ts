@@ -69,14 +69,8 @@ export class EtcdMembership implements Membership {
   }
 
   async join(signal?: AbortSignal): Promise<void> {
-    for (;;) {
-      const looked = this.changes.now;
-      signal?.throwIfAborted();
-      const standing = this.#standing;
-      if (standing.is === 'member') return;
-      if (standing.is === 'refused') throw standing.why;
-      await this.changes.after(looked, signal === undefined ? {} : { signal });
-    }
+    await this.changes.until(() => this.#standing.is !== 'joining', signal);
+    if (this.#standing.is === 'refused') throw this.#standing.why;
   }
 
   get standing(): Standing {
@@ -95,7 +89,7 @@ export class EtcdMembership implements Membership {
     return this.#claims.epochOf(id) !== undefined;
   }
 
-  async mayAct(id: string, options: LookOptions & { readonly epoch?: bigint }): Promise<Verdict> {
+  async mayAct(id: string, options: LookOptions & { readonly epoch?: bigint | undefined }): Promise<Verdict> {
     const by = performance.now() + options.timeoutMs;
     await this.#decided(id, by, options.signal);
     if (this.#isOld(id, options.epoch)) {
@@ -143,7 +137,7 @@ export class EtcdMembership implements Membership {
         const registration = (this.#registration ??= await this.#register());
         await this.#claims.settle(registration.epoch, signal);
         failures = 0;
-        await this.changes.after(looked, { signal, ...(this.#claims.anyContested ? { timeoutMs: RECHECK_MS } : {}) });
+        await this.changes.after(looked, { signal, timeoutMs: this.#claims.anyContested ? RECHECK_MS : undefined });
         if (this.changes.now === looked) this.#claims.reopenContested();
       } catch (error) {
         if (signal.aborted) return;
@@ -198,7 +192,7 @@ export class EtcdMembership implements Membership {
       const looked = this.changes.now;
       const timeoutMs = by - performance.now();
       if (!this.#claims.isPending(id) || timeoutMs <= 0 || signal?.aborted === true) return;
-      await this.changes.after(looked, signal === undefined ? { timeoutMs } : { timeoutMs, signal });
+      await this.changes.after(looked, { timeoutMs, signal });
     }
   }
 

@@ -26,7 +26,7 @@ export class Fence {
     const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {
       timeoutMs: DIRECTORY_ANSWERS_MS,
       signal,
-      ...(epoch === undefined ? {} : { epoch }),
+      epoch,
     });
     const host = this.#host;
     if (verdict.may) return;

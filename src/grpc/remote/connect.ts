@@ -29,6 +29,6 @@ export function connect(
     host: name,
     address,
     credentials: isPlain ? credentials.createInsecure() : certificates.forClient(identity),
-    ...(observer === undefined ? {} : { observer }),
+    observer,
   });
 }

@@ -53,7 +53,7 @@ export interface RemoteOptions {
   /** As gRPC writes it: HOST:PORT, or unix:/PATH. */
   readonly address: string;
   readonly credentials: ChannelCredentials;
-  readonly observer?: Observer;
+  readonly observer?: Observer | undefined;
 }
 
 export class Remote implements BlockJobs, Disposable {

@@ -60,8 +60,8 @@ export class Member extends EtcdMembership {
     }
   }
 
-  override async close(): Promise<void> {
-    await super.close();
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
     this.#etcd.close();
   }
 }
@@ -90,8 +90,8 @@ export class Gateway extends EtcdDirectory {
     return domainOf(this.find(id));
   }
 
-  override async close(): Promise<void> {
-    await super.close();
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
     this.#etcd.close();
   }
 }
