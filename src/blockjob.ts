@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+/** Starts the command. */
 import { EXIT } from './cli/exit.ts';
 import { runCommandLine } from './cli/program.ts';
 import { Interrupted } from './cli/terminal.ts';

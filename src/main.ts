@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+/** Starts the mode that the command line names. */
 import './config/file-threads.ts';
 import { commandLine } from './config/command-line.ts';
 import { HostNameTaken } from './fleet/directory/directory.ts';

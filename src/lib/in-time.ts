@@ -1,3 +1,4 @@
+/** Waiting no longer than is worth it. */
 import { Timer } from './timer.ts';
 
 /** The value, or undefined when it is not there in time, or not to be had: for what is good to know, not needed. */

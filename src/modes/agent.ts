@@ -59,7 +59,7 @@ export async function agent(config: AgentConfig): Promise<void> {
         options,
       ),
     arrived: ({ name, uuid }) => membership.arrived(domainId(uuid ?? '', name, config.host)),
-    log,
+    logger: log,
   });
   const until = Promise.race([stopped, refused]);
   await serveUntil({

@@ -33,7 +33,7 @@ export async function openHost(
   const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
   const observer = telemetry.with(meters);
   const { qmpFolder: folder, qmpPattern: pattern, qmpNamed: named } = config;
-  const machines = new VirtualMachines({ folder, pattern, named, log, observer });
+  const machines = new VirtualMachines({ folder, pattern, named, logger: log, observer });
   const agent = await HostAgent.open({
     ...config,
     ...owner,

@@ -2,8 +2,8 @@
 
 import { ConnectFailed, Disconnected, type QmpError } from './errors.ts';
 
-const firstMs = 100;
-const maxMs = 5_000;
+const FIRST_MS = 100;
+const LONGEST_MS = 5_000;
 
 /** A connection that has lasted so long was one. */
 const WELL_MS = 5_000;
@@ -19,8 +19,8 @@ const GIVEN_UP_MS = 300_000;
  * s (or to `mostMs`), of which a random half is taken off, so that a host full of restarted VMs is not called
  * by all its clients at once.
  */
-export function retryInMs(failures: number, random: number = Math.random(), mostMs: number = maxMs): number {
-  return lessByChance(Math.min(mostMs, firstMs * 2 ** failures), random);
+export function retryInMs(failures: number, random: number = Math.random(), mostMs: number = LONGEST_MS): number {
+  return lessByChance(Math.min(mostMs, FIRST_MS * 2 ** failures), random);
 }
 
 /** As retryInMs, for what has been given up. */

@@ -6,18 +6,18 @@
 // is not kept out by one that has filled the store before.
 
 /** Of one connection. */
-export type Share = {
+export interface Share {
   /** It has, or has had, so many bytes of a message. May end it, or others. */
   readonly hold: (bytes: number) => void;
   readonly leave: () => void;
-};
+}
 
-export type BudgetLimits = {
+export interface BudgetLimits {
   /** 1 MiB unless told. */
   readonly leastBytes?: number;
   /** 32 MiB unless told. */
   readonly storeBytes?: number;
-};
+}
 
 export class Budget {
   readonly #leastBytes: number;

@@ -16,12 +16,12 @@ import type { Command, Reply } from './messages.ts';
  * of ours are in the queue. Without oob it reads one at a time and any bound would do; this one keeps the others here,
  * where a lost connection leaves them NotSent.
  */
-const maxInBand = 7;
+const MOST_IN_BAND = 7;
 
 /** setTimeout takes no more; a longer delay would fire at once. About 24 days. */
-const maxTimeoutMs = 2 ** 31 - 1;
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
-type Call = {
+interface Call {
   readonly id: number;
   readonly command: string;
   readonly line: string;
@@ -30,7 +30,7 @@ type Call = {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: QmpError) => void;
   timedOut: boolean;
-};
+}
 
 export class Calls {
   readonly #write: (line: string) => void;
@@ -99,7 +99,7 @@ export class Calls {
     try {
       // Encoded now, so that the caller may change its arguments afterwards.
       const line = encode({ [member]: command, arguments: args, id });
-      const timer = setTimeout(() => this.#expire(call), Math.min(timeoutMs, maxTimeoutMs));
+      const timer = setTimeout(() => this.#expire(call), Math.min(timeoutMs, LONGEST_TIMEOUT_MS));
       const call: Call = { id, command, line, atTurn, timer, resolve, reject, timedOut: false };
       send(call);
     } catch (cause) {
@@ -110,7 +110,7 @@ export class Calls {
 
   #writeWaiting(): void {
     for (const call of this.#waiting) {
-      if (this.#inBand.size >= maxInBand) return;
+      if (this.#inBand.size >= MOST_IN_BAND) return;
       this.#waiting.delete(call);
       if (call.atTurn?.() === false) {
         clearTimeout(call.timer);
@@ -124,7 +124,7 @@ export class Calls {
 
   #expire(call: Call): void {
     if (this.#waiting.delete(call)) {
-      call.reject(new NotSent(call.command, `${maxInBand} commands before it had no answer until its time-out`));
+      call.reject(new NotSent(call.command, `${MOST_IN_BAND} commands before it had no answer until its time-out`));
       return;
     }
     call.timedOut = true;

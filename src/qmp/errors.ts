@@ -60,7 +60,7 @@ export class NotSent extends QmpError {
   }
 }
 
-const connectAdvice = {
+const CONNECT_ADVICE = {
   absent: 'there is no such socket: QEMU was not started, or its socket was cleaned away',
   refused: 'nobody listens on this socket: a stale file, its QEMU is dead',
   denied: 'permission denied: let this user read and write the socket',
@@ -71,7 +71,7 @@ const connectAdvice = {
   failed: 'the connection could not be made',
 } as const;
 
-export type ConnectFailure = keyof typeof connectAdvice;
+export type ConnectFailure = keyof typeof CONNECT_ADVICE;
 
 /** No connection was made. Trying again is harmless: nothing but the negotiation was written. */
 export class ConnectFailed extends QmpError {
@@ -81,7 +81,7 @@ export class ConnectFailed extends QmpError {
 
   /** `detail` is added to the advice that goes with `why`. */
   constructor(path: string, why: ConnectFailure, detail?: string, options?: ErrorOptions) {
-    super(`${path}: ${connectAdvice[why]}${detail === undefined ? '' : ` (${detail})`}`, options);
+    super(`${path}: ${CONNECT_ADVICE[why]}${detail === undefined ? '' : ` (${detail})`}`, options);
     this.path = path;
     this.why = why;
   }
@@ -101,7 +101,7 @@ const failureOfCode: Readonly<Record<string, ConnectFailure>> = {
   EAGAIN: 'busy', // QEMU's listen backlog is full: one client is served, others wait already
 };
 
-const disconnectReasons = {
+const DISCONNECT_REASONS = {
   ended: 'QEMU closed the connection',
   failed: 'the connection broke',
   'not-qmp': 'what came is not QMP',
@@ -114,10 +114,10 @@ const disconnectReasons = {
 /** A connection that was in use has ended. */
 export class Disconnected extends QmpError {
   override readonly name = 'Disconnected';
-  readonly why: keyof typeof disconnectReasons;
+  readonly why: keyof typeof DISCONNECT_REASONS;
 
-  constructor(why: keyof typeof disconnectReasons, detail?: string, options?: ErrorOptions) {
-    super(`Disconnected: ${disconnectReasons[why]}${detail === undefined ? '' : ` (${detail})`}`, options);
+  constructor(why: keyof typeof DISCONNECT_REASONS, detail?: string, options?: ErrorOptions) {
+    super(`Disconnected: ${DISCONNECT_REASONS[why]}${detail === undefined ? '' : ` (${detail})`}`, options);
     this.why = why;
   }
 }

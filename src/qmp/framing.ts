@@ -2,15 +2,15 @@
 
 import { FramingError } from './errors.ts';
 
-const newline = 0x0a;
-const defaultMaxMessageBytes = 16 * 1024 * 1024;
+const NEWLINE = 0x0a;
+const LONGEST_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** As much as a value of a short message may cost when it is read: only longer ones are counted before. */
-const uncountedBytes = 1024 * 1024;
+const UNCOUNTED_BYTES = 1024 * 1024;
 /** A QEMU with 10,000 nodes says fewer; a message of brackets alone would be half a gigabyte of objects. */
-const maxValues = 512 * 1024;
+const MOST_VALUES = 512 * 1024;
 /** What a line of a message costs beside its bytes. */
-const lineBytes = 32;
-const smallBytes = 16 * 1024;
+const LINE_BYTES = 32;
+const SMALL_BYTES = 16 * 1024;
 
 /**
  * Cuts the incoming bytes, in any fragmentation, into JSON messages.
@@ -38,7 +38,7 @@ export class Framing {
    * now.
    */
   constructor(limits: { readonly maxMessageBytes?: number; readonly hold?: (bytes: number) => void } = {}) {
-    this.#maxMessageBytes = limits.maxMessageBytes ?? defaultMaxMessageBytes;
+    this.#maxMessageBytes = limits.maxMessageBytes ?? LONGEST_MESSAGE_BYTES;
     this.#hold = limits.hold ?? (() => {});
   }
 
@@ -57,7 +57,7 @@ export class Framing {
     const messages: unknown[] = [];
     try {
       let start = 0;
-      for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
+      for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
         this.#keep(chunk.subarray(start, end));
         const message = this.#takeMessage();
         if (message !== undefined) messages.push(parse(message));
@@ -78,12 +78,12 @@ export class Framing {
     if (this.#messageBytes > this.#maxMessageBytes) {
       throw new RangeError(`it is longer than ${this.#maxMessageBytes} bytes`);
     }
-    this.#hold(this.#messageBytes + this.#lines.length * lineBytes);
+    this.#hold(this.#messageBytes + this.#lines.length * LINE_BYTES);
     this.#parts.push(part);
     // Many small pieces would cost more than what is in them: those of like size become one.
     for (;;) {
       const [one, other] = [this.#parts.at(-2), this.#parts.at(-1)];
-      if (one === undefined || other === undefined || one.length > other.length || other.length > smallBytes) return;
+      if (one === undefined || other === undefined || one.length > other.length || other.length > SMALL_BYTES) return;
       this.#parts.splice(-2, 2, Buffer.concat([one, other]));
     }
   }
@@ -109,8 +109,8 @@ export class Framing {
 }
 
 function parse(message: string): unknown {
-  if (message.length > uncountedBytes && valuesIn(message) > maxValues)
-    throw new RangeError(`it has more than ${maxValues} values`);
+  if (message.length > UNCOUNTED_BYTES && valuesIn(message) > MOST_VALUES)
+    throw new RangeError(`it has more than ${MOST_VALUES} values`);
   return JSON.parse(message);
 }
 

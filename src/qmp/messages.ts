@@ -4,27 +4,27 @@
 const MOST_CHARACTERS = 4096;
 
 /** Any QMP command: this folder knows how to speak, not what to say. */
-export type Command = {
+export interface Command {
   readonly execute: string;
   readonly arguments?: Readonly<Record<string, unknown>>;
-};
+}
 
-export type QmpEvent = {
+export interface QmpEvent {
   readonly event: string;
   /** Empty when QEMU sent none. */
   readonly data: Readonly<Record<string, unknown>>;
   /** QEMU's wall clock; undefined when its host could not tell the time. */
   readonly timestamp: { readonly seconds: number; readonly microseconds: number } | undefined;
-};
+}
 
 /** The first message of a connection. Capabilities: `oob` or nothing, so far. */
-export type Greeting = {
+export interface Greeting {
   readonly version: {
     readonly qemu: { readonly major: number; readonly minor: number; readonly micro: number };
     readonly package: string;
   };
   readonly capabilities: readonly string[];
-};
+}
 
 /** An answer. An error has no id when QEMU could not read the command that it is about. */
 export type Reply =

@@ -23,11 +23,11 @@ export type { Command, Greeting, QmpEvent } from './messages.ts';
 export type { ExecuteOptions, MonitorOptions } from './options.ts';
 
 export type MonitorState =
-  | { readonly state: 'connecting' }
+  | { readonly is: 'connecting' }
   /** `generation` counts the connections: 1, 2, … */
-  | { readonly state: 'connected'; readonly greeting: Greeting; readonly generation: number }
-  | { readonly state: 'disconnected'; readonly error: QmpError; readonly retryInMs: number }
-  | { readonly state: 'closed' };
+  | { readonly is: 'connected'; readonly greeting: Greeting; readonly generation: number }
+  | { readonly is: 'disconnected'; readonly error: QmpError; readonly retryInMs: number }
+  | { readonly is: 'closed' };
 
 /** From when a connection is seen to be taken until the greeting. */
 const SILENCE_MS = 1_000;
@@ -37,7 +37,7 @@ export class Monitor implements AsyncDisposable {
   readonly #share: Share;
   readonly #states = new Listeners<MonitorState>((error) => this.#reportThrown('state', error));
   readonly #events = new Listeners<QmpEvent>((error) => this.#reportThrown('event', error));
-  #state: MonitorState = { state: 'connecting' };
+  #state: MonitorState = { is: 'connecting' };
   #session: Session | undefined;
   #retry: NodeJS.Timeout | undefined;
   #generation = 0;
@@ -55,7 +55,7 @@ export class Monitor implements AsyncDisposable {
 
   /** Begins to connect, and goes on trying until close(). Never throws; a second call does nothing. */
   start(): void {
-    if (this.#session === undefined && this.#state.state === 'connecting') this.#connect();
+    if (this.#session === undefined && this.#state.is === 'connecting') this.#connect();
   }
 
   /** What is known now; `connecting` before start() too. */
@@ -123,7 +123,7 @@ export class Monitor implements AsyncDisposable {
   async ready(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const look = ({ state }: MonitorState) => {
+    const look = ({ is: state }: MonitorState) => {
       if (state === 'connected') resolve();
       if (state === 'closed') reject(new Disconnected('closed'));
     };
@@ -138,7 +138,7 @@ export class Monitor implements AsyncDisposable {
 
   /** Drops a connection over which QEMU has not answered what it must, and makes another one a little later. */
   reconnect(): void {
-    if (this.#state.state !== 'connected') return;
+    if (this.#state.is !== 'connected') return;
     void this.#session?.close();
     // No sooner than after many failures: it was asked with patience already.
     this.#failures = Infinity;
@@ -147,7 +147,7 @@ export class Monitor implements AsyncDisposable {
 
   /** As reconnect: what answers is not what was sought, as `detail` says. */
   giveUp(detail: string): void {
-    if (this.#state.state !== 'connected') return;
+    if (this.#state.is !== 'connected') return;
     void this.#session?.close();
     this.#failures = Infinity;
     this.#retryLater(new Disconnected('of-no-use', detail));
@@ -155,7 +155,7 @@ export class Monitor implements AsyncDisposable {
 
   /** Another file has taken the socket's name: what was given up may be a monitor now. */
   tryAgain(): void {
-    if (!this.#isGivenUp || this.#state.state !== 'disconnected') return;
+    if (!this.#isGivenUp || this.#state.is !== 'disconnected') return;
     clearTimeout(this.#retry);
     this.#failures = 0;
     this.#isGivenUp = false;
@@ -167,7 +167,7 @@ export class Monitor implements AsyncDisposable {
     clearTimeout(this.#retry);
     const gone = this.#session?.close();
     this.#share.leave();
-    if (this.#state.state !== 'closed') this.#enter({ state: 'closed' });
+    if (this.#state.is !== 'closed') this.#enter({ is: 'closed' });
     await gone;
   }
 
@@ -184,7 +184,7 @@ export class Monitor implements AsyncDisposable {
           this.#readySince = performance.now();
           this.#lastError = undefined;
           this.#isGivenUp = false;
-          this.#enter({ state: 'connected', greeting, generation: ++this.#generation });
+          this.#enter({ is: 'connected', greeting, generation: ++this.#generation });
         },
         onEvent: (event) => this.#events.emit(event),
         onStray: this.#options.onStray,
@@ -192,7 +192,7 @@ export class Monitor implements AsyncDisposable {
       },
     );
     // Told only now, so that a listener that closes the monitor finds the session.
-    this.#enter({ state: 'connecting' });
+    this.#enter({ is: 'connecting' });
   }
 
   #retryLater(error: QmpError): void {
@@ -205,7 +205,7 @@ export class Monitor implements AsyncDisposable {
     const delayMs = this.#isGivenUp ? retryGivenUpInMs() : retryInMs(this.#failures++, undefined, mostMs);
     this.#retry = setTimeout(() => this.#connect(), delayMs);
     this.#lastError = error;
-    this.#enter({ state: 'disconnected', error, retryInMs: delayMs });
+    this.#enter({ is: 'disconnected', error, retryInMs: delayMs });
   }
 
   #enter(state: MonitorState): void {

@@ -3,7 +3,7 @@
 import { Budget } from './budget.ts';
 
 /** All times from 1 to 2^31-1. */
-export type MonitorOptions = {
+export interface MonitorOptions {
   /** The unix socket of a monitor in control mode that no other client uses. At most 107 bytes (Linux). */
   readonly path: string;
   /** 2,000 unless told. */
@@ -20,9 +20,9 @@ export type MonitorOptions = {
   readonly budget?: Budget;
   /** For the log: late or unknown answers that were dropped, listeners that threw. Must not throw. */
   readonly onStray?: (message: string) => void;
-};
+}
 
-export type ExecuteOptions = {
+export interface ExecuteOptions {
   /** From the call on, the wait for a free slot included. `commandTimeoutMs` of the monitor unless told. */
   readonly timeoutMs?: number;
   /**
@@ -30,7 +30,7 @@ export type ExecuteOptions = {
    * then on it may have caused. Must not throw.
    */
   readonly atTurn?: () => boolean;
-};
+}
 
 export function withDefaults(options: MonitorOptions): Required<MonitorOptions> {
   return {

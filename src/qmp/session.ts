@@ -18,7 +18,7 @@ import { encode, Framing } from './framing.ts';
 import { type Command, cutWords, type Greeting, type Message, type QmpEvent, readMessage } from './messages.ts';
 import { Queue } from './queue.ts';
 
-export type SessionOptions = {
+export interface SessionOptions {
   readonly path: string;
   readonly connectTimeoutMs: number;
   /** For the greeting, and once more for the answer to the negotiation. */
@@ -28,17 +28,17 @@ export type SessionOptions = {
   readonly maxMessageBytes: number;
   /** Told how much of a message has come. */
   readonly hold: (bytes: number) => void;
-};
+}
 
 /** All are called synchronously, in the order in which things came; nothing is called after onClosed. */
-export type SessionHooks = {
+export interface SessionHooks {
   readonly onReady: (greeting: Greeting) => void;
   readonly onEvent: (event: QmpEvent) => void;
   /** Something came that nobody waits for; it was dropped. */
   readonly onStray: (message: string) => void;
   /** ConnectFailed if it was never ready, else Disconnected. Called once, unless close() was. */
   readonly onClosed: (why: QmpError) => void;
-};
+}
 
 type State =
   | { readonly is: 'connecting'; readonly timer: NodeJS.Timeout }
@@ -47,7 +47,7 @@ type State =
   | { readonly is: 'ready'; readonly calls: Calls }
   | { readonly is: 'closed'; readonly why: QmpError };
 
-const negotiationId = 'negotiation';
+const NEGOTIATION_ID = 'negotiation';
 /** More answers than that cannot come late: only seven commands are with QEMU. */
 const MOST_STRAYS = 20;
 
@@ -171,7 +171,7 @@ export class Session {
         this.#stray(`nobody waits for the answer with id ${JSON.stringify(reply.id)}: ${answer}`);
       return;
     }
-    if (state.is !== 'negotiating' || reply.id !== negotiationId) return this.#notQmp(`unasked ${answer}`);
+    if (state.is !== 'negotiating' || reply.id !== NEGOTIATION_ID) return this.#notQmp(`unasked ${answer}`);
     if (reply.kind === 'error') return this.#end(new ConnectFailed(this.#options.path, 'failed', reply.desc));
     this.#enter({ is: 'ready', calls: new Calls((line) => this.#socket.write(line)) });
     this.#hooks.onReady(state.greeting);
@@ -189,7 +189,7 @@ export class Session {
     const enable = greeting.capabilities.filter((name) => name === 'oob');
     // Without arguments when there is nothing to enable: QEMU before 2.12 takes none.
     const args = enable.length === 0 ? undefined : { enable };
-    this.#socket.write(encode({ execute: 'qmp_capabilities', arguments: args, id: negotiationId }));
+    this.#socket.write(encode({ execute: 'qmp_capabilities', arguments: args, id: NEGOTIATION_ID }));
   }
 
   #ended(): void {

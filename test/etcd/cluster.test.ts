@@ -34,7 +34,7 @@ describe.skipIf(needs('etcd'))('a cluster of three', () => {
       owned.push(fresh);
       // Another leader may have to be elected first.
       a.run(...owned);
-      await gateway.until('what was written meanwhile', () => gateway.find(fresh).found === 'one', 15_000);
+      await gateway.until('what was written meanwhile', () => gateway.find(fresh).is === 'one', 15_000);
       await a.untilVerdict('may by directory', ONE);
       expect(gateway.host('a')).toBeDefined();
       await lost.start();

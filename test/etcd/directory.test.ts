@@ -36,18 +36,18 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     await using a = Member.on(server.url, 'a');
     await a.join();
     await a.own(ONE, TWO);
-    await gateway.until('both', () => gateway.find(ONE).found === 'one' && gateway.find(TWO).found === 'one');
+    await gateway.until('both', () => gateway.find(ONE).is === 'one' && gateway.find(TWO).is === 'one');
     expect(gateway.find(ONE.toUpperCase())).toMatchObject({
       domain: { id: ONE, name: `vm-${ONE}`, host: 'a' },
       host: { name: 'a', address: 'a:50051', identity: 'spiffe://test/a', version: '1' },
     });
-    expect(gateway.find(`vm-${TWO}`)).toMatchObject({ found: 'one', domain: { id: TWO } });
-    expect(gateway.find('vm-of-nobody')).toEqual({ found: 'none' });
+    expect(gateway.find(`vm-${TWO}`)).toMatchObject({ is: 'one', domain: { id: TWO } });
+    expect(gateway.find('vm-of-nobody')).toEqual({ is: 'none' });
     expect(gateway.hosts().map(({ name }) => name)).toEqual(['a']);
     expect(await a.verdict(ONE, gateway.domain(ONE).epoch)).toBe('may by directory');
     expect(await a.verdict(ONE, gateway.domain(ONE).epoch - 1n)).toBe('other-epoch');
     a.run(TWO);
-    await gateway.until('that one has ended', () => gateway.find(ONE).found === 'none');
+    await gateway.until('that one has ended', () => gateway.find(ONE).is === 'none');
     expect(await a.verdict(ONE)).toBe('not-owner: undefined');
     expect(await a.verdict(TWO)).toBe('may by directory');
   });
@@ -60,7 +60,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
       await gateway.until('it', () => gateway.host('a') !== undefined);
       expect(await a.signal('SIGKILL')).toBe('SIGKILL');
       await gateway.until('that it is gone', () => gateway.host('a') === undefined, ttl * 1000 + 1000);
-      expect(gateway.find(ONE)).toMatchObject({ found: 'one', domain: { host: 'a' }, host: undefined });
+      expect(gateway.find(ONE)).toMatchObject({ is: 'one', domain: { host: 'a' }, host: undefined });
     }
   });
 
@@ -78,7 +78,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     await using before = await MemberProcess.on(server.url, 'a', 30, [ONE, TWO]);
-    await gateway.until('both', () => gateway.find(ONE).found === 'one' && gateway.find(TWO).found === 'one');
+    await gateway.until('both', () => gateway.find(ONE).is === 'one' && gateway.find(TWO).is === 'one');
     const { epoch } = gateway.domain(ONE);
     await before.signal('SIGKILL');
     await using after = Member.on(server.url, 'a');
@@ -89,7 +89,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     await until('that it has one', after.changes, () => after.owns(ONE));
     expect(await server.keys(domainKey(''))).toEqual([domainKey(ONE), domainKey(TWO)]);
     after.advertise([{ id: ONE, name: `name of ${ONE}` }], { complete: true });
-    await gateway.until('that one has ended', () => gateway.find(TWO).found === 'none');
+    await gateway.until('that one has ended', () => gateway.find(TWO).is === 'none');
     expect(gateway.domain(ONE).epoch).toBe(epoch);
     expect(await after.verdict(ONE, epoch)).toBe('may by directory');
     expect(await server.ctl('get', ownedKey('a'), '--print-value-only')).toBe(JSON.stringify([ONE]));
@@ -140,7 +140,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     await using a = Member.on(server.url, 'a');
     await using b = Member.on(server.url, 'b');
     await a.own(ONE);
-    await gateway.until('it', () => gateway.find(ONE).found === 'one');
+    await gateway.until('it', () => gateway.find(ONE).is === 'one');
     const { epoch } = gateway.domain(ONE);
 
     // That it runs on b too takes nothing from a.
@@ -241,7 +241,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     await using gateway = await Gateway.on(server.url);
     await using a = Member.on(server.url, 'a');
     await a.own(ONE);
-    await gateway.until('it', () => gateway.find(ONE).found === 'one');
+    await gateway.until('it', () => gateway.find(ONE).is === 'one');
     const { epoch } = gateway.domain(ONE);
     const rewrite = async () => {
       const before = gateway.domain(ONE).epoch;
@@ -269,7 +269,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     await server.put(domainKey(ONE), 'of another time');
     await server.put(hostKey('odd'), '[]');
     await using gateway = await Gateway.on(server.url);
-    expect(gateway.find(ONE)).toEqual({ found: 'none' });
+    expect(gateway.find(ONE)).toEqual({ is: 'none' });
     expect(gateway.hosts()).toEqual([]);
     await using a = Member.on(server.url, 'a');
     await a.own(TWO);
@@ -286,7 +286,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     await using gateway = await Gateway.on(server.url);
     await using a = Member.on(server.url, 'a');
     await a.own(ONE, TWO);
-    await gateway.until('both', () => gateway.find(ONE).found === 'one' && gateway.find(TWO).found === 'one');
+    await gateway.until('both', () => gateway.find(ONE).is === 'one' && gateway.find(TWO).is === 'one');
     const known = [gateway.find(ONE), gateway.find(TWO)];
 
     await server.signal('SIGKILL');
@@ -306,7 +306,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     await server.start();
     await server.compact();
     await gateway.until('that it is live, with what is new', () => {
-      return gateway.freshness.live && gateway.find(THREE).found === 'one' && gateway.find(TWO).found === 'none';
+      return gateway.freshness.live && gateway.find(THREE).is === 'one' && gateway.find(TWO).is === 'none';
     });
     expect(gateway.find(ONE)).toEqual(known[0]);
     await a.untilVerdict('may by directory', ONE, gateway.domain(ONE).epoch);
@@ -401,9 +401,9 @@ describe.skipIf(needs('etcd'))('a fleet of 1,000 hosts with 50 domains each', ()
     console.info(`51,000 entries: ${ms} ms, ${heapMb} MB of heap, before any is collected`);
     expect(gateway.hosts()).toHaveLength(1_000);
     expect([...gateway.domains()]).toHaveLength(50_000);
-    expect(gateway.find('vm-999-49')).toMatchObject({ found: 'one', host: { address: '10.0.0.1:999' } });
+    expect(gateway.find('vm-999-49')).toMatchObject({ is: 'one', host: { address: '10.0.0.1:999' } });
     expect(ms).toBeLessThan(20_000);
     await server.ctl('del', domainKey(id(7)));
-    await gateway.until('a deletion', () => gateway.find(id(7)).found === 'none', 1_000);
+    await gateway.until('a deletion', () => gateway.find(id(7)).is === 'none', 1_000);
   });
 });

@@ -29,7 +29,7 @@ function begun({ accepted }: Job, entry: JournalEntry, settling: ReturnType<type
 }
 
 async function connected(socketPath: string): Promise<VirtualMachine> {
-  const machine = new VirtualMachine({ socketPath, givenName: 'vm1', log: pino({ level: 'silent' }) });
+  const machine = new VirtualMachine({ socketPath, givenName: 'vm1', logger: pino({ level: 'silent' }) });
   machine.start();
   while (machine.identity === undefined) await machine.wake.after(machine.wake.now);
   return machine;

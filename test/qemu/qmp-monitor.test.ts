@@ -44,7 +44,7 @@ describe('Monitor and a real QEMU', () => {
     monitor.start();
     await monitor.ready(AbortSignal.timeout(10_000));
     expect(monitor.state).toMatchObject({
-      state: 'connected',
+      is: 'connected',
       generation: 1,
       greeting: { capabilities: ['oob'] },
     });
@@ -105,7 +105,7 @@ describe('Monitor and a real QEMU', () => {
     });
     qemu.process.kill('SIGCONT');
     await monitor.execute({ execute: 'query-version' });
-    expect(monitor.state).toMatchObject({ state: 'connected', generation: 1 });
+    expect(monitor.state).toMatchObject({ is: 'connected', generation: 1 });
   });
 
   it.each([

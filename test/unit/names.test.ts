@@ -1,4 +1,4 @@
-/** A name that two files export has two meanings, or is written twice: read from the sources themselves. */
+/** One dialect, as docs/contributing.md has it: what a linter cannot hold, read from the sources themselves. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -29,19 +29,68 @@ const TWINS: Readonly<Record<string, string>> = {
   toMs: `${PACKED}: a duration of Protocol Buffers`,
 };
 
+interface Source {
+  readonly file: string;
+  readonly text: string;
+}
+
+const sources = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((file): Source => ({ file, text: readFileSync(join(SRC, file), 'utf8') }));
+
+/** Each that a pattern finds, with its place. */
+const found = (pattern: RegExp, among: readonly Source[] = sources) =>
+  among.flatMap(({ file, text }) => [...text.matchAll(pattern)].map(([, name = '']) => `${file}: ${name}`));
+
 describe('the names that files of src export', () => {
   it('are exported by one file each, but for twins of what stands alone', () => {
-    const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
-    const names = files.flatMap((file) => [
+    const names = sources.flatMap(({ text }) => [
       // An overloaded function is declared more than once.
-      ...new Set(
-        readFileSync(join(SRC, file), 'utf8')
-          .matchAll(EXPORTED)
-          .map(([, name = '']) => name),
-      ),
+      ...new Set(text.matchAll(EXPORTED).map(([, name = '']) => name)),
     ]);
     expect(names.length).toBeGreaterThan(500);
     const twice = [...new Set(names.filter((name, at) => names.indexOf(name) !== at))];
     expect(twice.toSorted()).toEqual(Object.keys(TWINS).toSorted());
   });
 });
+
+/** What tells the members of a union apart: everywhere, by a verb of one table, by a word of QEMU's. */
+const DISCRIMINANTS = new Set('is kind entry do does move execute driver type format'.split(' '));
+/** Is its QEMU there, as a job is seen; and is a destination new, as it is opened. */
+const OF_ONE_TYPE = new Set(['core/moves/moves.ts: qemu', 'core/plans/copy-ends.ts: new']);
+
+describe('the sources', () => {
+  it('begin with what the file is for', () => {
+    const heads = sources.map(({ file, text }) => ({ file, head: text.replace(/^#!.*\n/, '') }));
+    expect(heads.filter(({ head }) => !/^\/[*/]/.test(head)).map(({ file }) => file)).toEqual([]);
+  });
+
+  it('tell the members of a union apart by few names', () => {
+    const all = found(/^\s*\| \{ (?:readonly )?(\w+): '/gm);
+    expect(all.length).toBeGreaterThan(50);
+    expect(all.filter((one) => !DISCRIMINANTS.has(one.split(' ')[1] ?? '') && !OF_ONE_TYPE.has(one))).toEqual([]);
+  });
+
+  it('write the constants of a file in capitals, with their units', () => {
+    expect(found(/^(?:export )?const ([a-z]\w*) = -?[\d"'`[{]/gm).filter((one) => !ONE_TABLE.has(one))).toEqual([]);
+    expect(found(/\b([A-Z_]*(?:TIMEOUT|DELAY|INTERVAL|PERIOD|PATIENCE|SIZE)) = \d/g)).toEqual([]);
+  });
+
+  it('call a Logger logger where a log is a job’s, which is in src/agent', () => {
+    const [agent, others] = [sources.filter(isOfAgent), sources.filter((one) => !isOfAgent(one))];
+    expect(found(/(?<!\.)\b(log\??: Logger)\b/g, agent)).toEqual([]);
+    expect(found(/(?<!\.)\b(logger\??: Logger)\b/g, others)).toEqual([]);
+  });
+});
+
+/** Each the one thing of its file, or a part of it. */
+const ONE_TABLE = new Set([
+  'core/catalogue.ts: catalogue',
+  'core/disk/kinds.ts: readable',
+  'core/disk/kinds.ts: shared',
+  'core/disk/kinds.ts: notHere',
+]);
+
+function isOfAgent({ file }: Source): boolean {
+  return file.startsWith('agent/');
+}

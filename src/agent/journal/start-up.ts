@@ -27,13 +27,13 @@ interface OpenStory extends Story {
   readonly told: ReadJournal;
 }
 
-export async function openJobs(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
-  return await withSmallYoungSpace(async () => await open(journals, log));
+export async function openJobs(journals: Journals, logger: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+  return await withSmallYoungSpace(async () => await open(journals, logger));
 }
 
-async function open(journals: Journals, log: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+async function open(journals: Journals, logger: Logger): Promise<readonly (JobLog | EndedJob)[]> {
   const { folder, clock } = journals;
-  const tell = (id: string, err: unknown) => log.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
+  const tell = (id: string, err: unknown) => logger.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
   const stories = new Map<string, Story[]>();
   const names = new Set<string>();
   const texts = new SharedTexts();
@@ -72,7 +72,9 @@ async function open(journals: Journals, log: Logger): Promise<readonly (JobLog |
     const { job } = one.told.job.accepted;
     stories.set(job, [...(stories.get(job) ?? []), 'stamp' in one ? remember(one) : one]);
   }
-  await index.save(indexed).catch((err: unknown) => log.warn({ err }, 'the next start will have to read each journal'));
+  await index
+    .save(indexed)
+    .catch((err: unknown) => logger.warn({ err }, 'the next start will have to read each journal'));
   const jobs: (JobLog | EndedJob)[] = [];
   for (const [job, all] of stories) {
     const one = theOne(job, all, names);

@@ -24,7 +24,7 @@ export async function identifyMachine(
   generation: number,
 ): Promise<{ readonly identity: Identity; readonly jobs: readonly QemuJob[] }> {
   const { state } = monitor;
-  if (state.state !== 'connected') throw new Disconnected('ended');
+  if (state.is !== 'connected') throw new Disconnected('ended');
   const [name, uuid, jobs, threads, facts] = await Promise.all([
     monitor.execute({ execute: 'query-name' }),
     monitor.execute({ execute: 'query-uuid' }),

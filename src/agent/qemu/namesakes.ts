@@ -6,12 +6,12 @@ import type { VirtualMachine } from './virtual-machine.ts';
  * Tells of it. One that can be asked, with the same name or UUID, and is another process: a guest that migrates within the host is
  * there twice for a while, and so is one that somebody pretends to be. Two monitors of one QEMU are one.
  */
-export function tellNamesakes(newcomer: VirtualMachine, all: readonly VirtualMachine[], log: Logger): void {
+export function tellNamesakes(newcomer: VirtualMachine, all: readonly VirtualMachine[], logger: Logger): void {
   for (const other of all) {
     if (other === newcomer || other.identity === undefined || !isNamesake(newcomer, other)) continue;
     const [process, otherProcess] = [newcomer.lastProcess?.pid, other.lastProcess?.pid];
     if (process !== undefined && process === otherProcess) continue;
-    log.warn(
+    logger.warn(
       {
         domain: other.name,
         uuid: other.uuid,

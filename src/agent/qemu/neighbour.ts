@@ -5,14 +5,14 @@ import type { Monitor } from '../../qmp/monitor.ts';
 
 export class Neighbour {
   readonly #monitor: Monitor;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   #isOne = false;
 
-  constructor(monitor: Monitor, log: Logger) {
+  constructor(monitor: Monitor, logger: Logger) {
     this.#monitor = monitor;
-    this.#log = log;
+    this.#logger = logger;
     monitor.onState((state) => {
-      if (state.state === 'disconnected') this.#disconnected(state.error, state.retryInMs);
+      if (state.is === 'disconnected') this.#disconnected(state.error, state.retryInMs);
     });
   }
 
@@ -37,9 +37,9 @@ export class Neighbour {
   #disconnected(error: QmpError, retryInMs: number): void {
     const { isGivenUp } = this.#monitor;
     const why = error.message;
-    this.#log.debug({ why, retryInMs }, 'QMP is disconnected');
+    this.#logger.debug({ why, retryInMs }, 'QMP is disconnected');
     if (isGivenUp && !this.#isOne) {
-      this.#log.info({ why, retryInMs }, 'the socket is no monitor of a VM, and is left alone');
+      this.#logger.info({ why, retryInMs }, 'the socket is no monitor of a VM, and is left alone');
     }
     this.#isOne = isGivenUp;
   }

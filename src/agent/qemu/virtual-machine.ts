@@ -25,7 +25,7 @@ export interface VirtualMachineOptions {
   readonly socketPath: string;
   /** As in --qmp NAME=…; undefined: its own -name, or its file's; it lies in a folder where others may be no monitors. */
   readonly givenName: string | undefined;
-  readonly log: Logger;
+  readonly logger: Logger;
   /** What its QEMU may make us hold, together with those of others. */
   readonly budget?: Budget | undefined;
   readonly observer?: Observer | undefined;
@@ -45,7 +45,7 @@ export class VirtualMachine {
   readonly neighbour: Neighbour;
   readonly #formats = new Formats(this);
   readonly #givenName: string | undefined;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #observer: Observer;
   readonly #monitor: Monitor;
   /** The last one, also while it is being tried again. */
@@ -57,19 +57,19 @@ export class VirtualMachine {
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
 
-  constructor({ socketPath, givenName, log, budget, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
+  constructor({ socketPath, givenName, logger, budget, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
     this.wake = new Wake(onChange);
     this.#observer = observer;
     this.socketPath = socketPath;
     this.#givenName = givenName;
-    this.#log = log.child({ qmp: socketPath });
+    this.#logger = logger.child({ qmp: socketPath });
     this.#monitor = new Monitor({
       path: socketPath,
       mayBeAnother: givenName === undefined,
       ...(budget && { budget }),
-      onStray: (message) => this.#log.warn({ message }, 'unexpected message on the QMP socket'),
+      onStray: (message) => this.#logger.warn({ message }, 'unexpected message on the QMP socket'),
     });
-    this.neighbour = new Neighbour(this.#monitor, this.#log);
+    this.neighbour = new Neighbour(this.#monitor, this.#logger);
     this.#monitor.onEvent((event) => {
       for (const hears of [this.heardEnds, this.#jobsHere, this.#whyPaused]) hears.take(event);
       this.wake.notify();
@@ -77,11 +77,11 @@ export class VirtualMachine {
     this.#monitor.onState((state) => {
       this.#identity = undefined;
       this.#jobsHere = new JobsHere();
-      if (state.state === 'disconnected') this.#disconnected(state.error);
-      if (state.state !== 'connected') return this.wake.notify();
+      if (state.is === 'disconnected') this.#disconnected(state.error);
+      if (state.is !== 'connected') return this.wake.notify();
       this.#trouble = 'it has not said yet who it is';
       this.#identify(state.generation, onUp).catch((error: unknown) => {
-        this.#log.info({ error: String(error) }, 'QEMU did not say who it is');
+        this.#logger.info({ error: String(error) }, 'QEMU did not say who it is');
         // Nobody would ask it again over this connection.
         if (this.#monitor.state === state) this.neighbour.didNotSay(error);
       });
@@ -138,7 +138,7 @@ export class VirtualMachine {
     this.#identity = identity;
     this.neighbour.isMachine();
     this.#lastIdentity = this.#identity;
-    this.#log.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
+    this.#logger.info({ domain: this.name, uuid: this.uuid, pid: identity.facts?.process.pid }, 'QEMU is connected');
     onUp?.();
     this.wake.notify();
   }

@@ -23,7 +23,7 @@ export interface VirtualMachinesOptions {
   /** Which names in the folder are looked at; undefined: all. */
   readonly pattern?: string | undefined;
   readonly named: readonly { readonly name: string; readonly socketPath: string }[];
-  readonly log: Logger;
+  readonly logger: Logger;
   readonly observer?: Observer;
 }
 
@@ -67,7 +67,7 @@ export class VirtualMachines {
       this.#watcher = watch(folder, () => this.#rescan());
       this.#watcher.on('error', () => this.#watcher?.close());
     } catch (error) {
-      this.#options.log.info(
+      this.#options.logger.info(
         { folder, error: String(error) },
         'the folder cannot be watched; looking at it now and then',
       );
@@ -77,7 +77,7 @@ export class VirtualMachines {
   #rescan(): void {
     if (this.#options.folder === undefined) return;
     this.#scan(this.#options.folder).catch((error: unknown) => {
-      this.#options.log.error({ err: error }, 'the folder of QMP sockets cannot be read');
+      this.#options.logger.error({ err: error }, 'the folder of QMP sockets cannot be read');
     });
   }
 
@@ -118,7 +118,7 @@ export class VirtualMachines {
       const inode = `${found.dev}:${found.ino}`;
       const other = taken.get(inode);
       if (other !== undefined && other !== path) {
-        this.#options.log.debug({ socket: path, other }, 'a second name of a socket is not looked at');
+        this.#options.logger.debug({ socket: path, other }, 'a second name of a socket is not looked at');
         continue;
       }
       taken.set(inode, path);
@@ -130,13 +130,13 @@ export class VirtualMachines {
   #add(socketPath: string, givenName: string | undefined): void {
     const onUp = () => {
       if ((machine.identity?.generation ?? 1) > 1) this.#reconnects += 1;
-      tellNamesakes(machine, this.all, this.#options.log);
+      tellNamesakes(machine, this.all, this.#options.logger);
       this.#onUp?.(machine);
       this.arrivals.notify();
     };
     const onChange = () => this.changes.notify();
-    const { log, observer } = this.#options;
-    const given = { socketPath, givenName, log, observer, budget: this.#budget };
+    const { logger, observer } = this.#options;
+    const given = { socketPath, givenName, logger, observer, budget: this.#budget };
     const machine: VirtualMachine = new VirtualMachine({ ...given, onUp, onChange });
     this.#machines.set(socketPath, machine);
     machine.start();

@@ -22,7 +22,7 @@ export interface WhoRunsHereOptions {
   readonly known: (domains: readonly Running[], options: { readonly complete: boolean }) => void;
   /** One was seen to go from "migrates in" to "runs". */
   readonly arrived: (domain: Running) => void;
-  readonly log: Logger;
+  readonly logger: Logger;
 }
 
 /** A QEMU that hangs runs here all the same. */
@@ -55,7 +55,7 @@ export class WhoRunsHere implements AsyncDisposable {
       try {
         await this.#look();
       } catch (error) {
-        this.#options.log.error({ err: error }, 'it cannot be said which domains run here');
+        this.#options.logger.error({ err: error }, 'it cannot be said which domains run here');
       }
       await this.#machines.changes.after(before, { timeoutMs: LOOK_AGAIN_MS, signal });
     }

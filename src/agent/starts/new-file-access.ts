@@ -36,7 +36,10 @@ async function groupsOf(pid: string): Promise<readonly number[]> {
   return groups.trim() === '' ? [] : groups.trim().split(/\s+/).map(Number);
 }
 
-export type Label = { readonly by: 'SELinux' | 'AppArmor'; readonly text: string };
+export interface Label {
+  readonly by: 'SELinux' | 'AppArmor';
+  readonly text: string;
+}
 
 /** What confines a process beside its user; undefined: nothing, or /proc does not tell. */
 export async function labelOf(pid: number, proc = '/proc'): Promise<Label | undefined> {

@@ -25,10 +25,10 @@ export interface HostedDomain {
 
 export type Found =
   /** `host` undefined: its owner is not there; it may be down, or its agent is. */
-  | { readonly found: 'one'; readonly domain: HostedDomain; readonly host: Host | undefined }
+  | { readonly is: 'one'; readonly domain: HostedDomain; readonly host: Host | undefined }
   /** A name that several domains have. */
-  | { readonly found: 'several'; readonly domains: readonly HostedDomain[] }
-  | { readonly found: 'none' };
+  | { readonly is: 'several'; readonly domains: readonly HostedDomain[] }
+  | { readonly is: 'none' };
 
 /** Not live: all answers are as of `forMs` ago, and "none" and "not there" are no proof. */
 export type Freshness =

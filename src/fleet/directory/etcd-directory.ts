@@ -53,14 +53,14 @@ export class EtcdDirectory extends KnownFleet {
     { sees = () => true, ...options }: LookOptions & { readonly sees?: Seeing },
   ): Promise<Found> {
     const known = this.find(domain, sees);
-    if (known.found === 'several') return known;
-    const id = known.found === 'one' ? known.domain.id : domain.toLowerCase();
-    if (known.found === 'none' && !UUID.test(id)) return known;
+    if (known.is === 'several') return known;
+    const id = known.is === 'one' ? known.domain.id : domain.toLowerCase();
+    if (known.is === 'none' && !UUID.test(id)) return known;
     const { found } = await this.#etcd.txn({ when: [], ifSo: [read(domainKey(id))] }, options);
     const now = found[0] && this.#domainOf(found[0]);
-    if (now === undefined || !sees(now.name)) return { found: 'none' };
+    if (now === undefined || !sees(now.name)) return { is: 'none' };
     const owner = await this.#etcd.txn({ when: [], ifSo: [read(hostKey(now.host))] }, options);
-    return { found: 'one', domain: now, host: owner.found[0] && readHost(owner.found[0]) };
+    return { is: 'one', domain: now, host: owner.found[0] && readHost(owner.found[0]) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -25,8 +25,8 @@ export class Roster {
     const ids = sees(domain) ? [...(this.#named.get(domain) ?? [])] : [];
     const named = ids.flatMap((id) => this.#domains.get(id) ?? []);
     const [first, ...others] = named;
-    if (first === undefined) return { found: 'none' };
-    return others.length === 0 ? this.#one(first) : { found: 'several', domains: named };
+    if (first === undefined) return { is: 'none' };
+    return others.length === 0 ? this.#one(first) : { is: 'several', domains: named };
   }
 
   setHost(name: string, host: Host | undefined): void {
@@ -58,7 +58,7 @@ export class Roster {
   }
 
   #one(domain: HostedDomain): Found {
-    return { found: 'one', domain, host: this.#hosts.get(domain.host) };
+    return { is: 'one', domain, host: this.#hosts.get(domain.host) };
   }
 
   #forgetName({ id, name }: HostedDomain): void {

@@ -12,7 +12,7 @@ export class EtcdError extends Error {
   override readonly name: string = 'EtcdError';
 }
 
-const advice = {
+const ADVICE = {
   'no-space': 'the database is full: compact, defragment, and disarm the alarm',
   denied: 'the user has no role for this key',
   'not-authenticated': 'name and password, or the certificate, are not accepted',
@@ -21,14 +21,14 @@ const advice = {
   other: 'the request was not accepted',
 } as const;
 
-export type Refusal = keyof typeof advice;
+export type Refusal = keyof typeof ADVICE;
 
 export class Refused extends EtcdError {
   override readonly name = 'Refused';
   readonly why: Refusal;
 
   constructor(what: string, why: Refusal, etcdText: string, options?: ErrorOptions) {
-    super(`etcd refused ${what}: ${advice[why]} (${etcdText})`, options);
+    super(`etcd refused ${what}: ${ADVICE[why]} (${etcdText})`, options);
     this.why = why;
   }
 }

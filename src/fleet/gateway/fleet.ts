@@ -47,8 +47,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     // A domain that has moved has left its ended jobs where it was.
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(request, asked));
     const { domain } = request;
-    const isKnown =
-      domain === '' || all.answers.length > 0 || this.#directory.find(domain, seenBy(call)).found !== 'none';
+    const isKnown = domain === '' || all.answers.length > 0 || this.#directory.find(domain, seenBy(call)).is !== 'none';
     if (!isKnown && all.unreachable.length === 0) fail('DOMAIN_NOT_FOUND', { domain });
     const merged = merge(all, BY_AGE, request);
     for (const view of merged.items) this.#places.remember(view);

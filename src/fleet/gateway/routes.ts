@@ -56,7 +56,7 @@ export class Routes {
     act: (agent: Agent, call: Call) => Promise<T>,
   ): Promise<T> {
     const found = this.#directory.find(domain, seenBy(call));
-    const first = found.found === 'none' ? await this.#lookAgain(domain, call) : found;
+    const first = found.is === 'none' ? await this.#lookAgain(domain, call) : found;
     const target = this.#targetOf(domain, right, call, first);
     try {
       return await act(this.#agents.of(target.host), { ...call, epoch: target.epoch });
@@ -82,12 +82,12 @@ export class Routes {
   /** Whoever has the domain now asks once more, by what runs there. */
   #targetOf(domain: string, right: Right, call: Call, found: Found): { readonly host: Host; readonly epoch: bigint } {
     const unknown = failure('DOMAIN_NOT_FOUND', { domain });
-    switch (found.found) {
+    switch (found.is) {
       case 'none': {
         const { freshness } = this.#directory;
         if (!freshness.live) fail('DIRECTORY_UNREACHABLE', { why: freshness.why, what: `domain ${domain}` });
         const hidden = this.#directory.find(domain);
-        return notThere(unknown, call, hidden.found === 'one' ? hidden.domain.name : undefined);
+        return notThere(unknown, call, hidden.is === 'one' ? hidden.domain.name : undefined);
       }
       case 'several': {
         const hosts = found.domains.map(({ host }) => host).join(', ');

@@ -187,11 +187,11 @@ export class HeldQmp implements AsyncDisposable {
   }
 }
 
-type StateOf<Name> = Extract<MonitorState, { state: Name }>;
+type StateOf<Name> = Extract<MonitorState, { is: Name }>;
 
 /** The monitor's next state of this name; the present one does not count. */
-export function nextState<Name extends MonitorState['state']>(monitor: Monitor, name: Name): Promise<StateOf<Name>> {
-  const isIt = (state: MonitorState): state is StateOf<Name> => state.state === name;
+export function nextState<Name extends MonitorState['is']>(monitor: Monitor, name: Name): Promise<StateOf<Name>> {
+  const isIt = (state: MonitorState): state is StateOf<Name> => state.is === name;
   return new Promise((resolve) => {
     const subscription = monitor.onState((state) => {
       if (!isIt(state)) return;

@@ -97,7 +97,7 @@ export class Gateway extends EtcdDirectory {
 }
 
 export function domainOf(found: Found): HostedDomain {
-  if (found.found !== 'one') throw new Error(`found ${found.found}`);
+  if (found.is !== 'one') throw new Error(`found ${found.is}`);
   return found.domain;
 }
 

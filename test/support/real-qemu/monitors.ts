@@ -9,7 +9,7 @@ const shared = process.argv[2] === 'shared' ? { budget: new Budget() } : {};
 const kept = new Map<string, unknown>();
 const monitors = process.argv.slice(3).map((path) => {
   const monitor = new Monitor({ path, ...shared });
-  monitor.onState(({ state }) => {
+  monitor.onState(({ is: state }) => {
     if (state !== 'connected') return;
     for (const execute of ['query-name', 'query-named-block-nodes'])
       monitor.execute({ execute }).then(
@@ -22,7 +22,7 @@ const monitors = process.argv.slice(3).map((path) => {
 });
 process.stdout.write('started\n');
 process.stdin.resume().on('end', () => {
-  const connected = monitors.filter(({ monitor }) => monitor.state.state === 'connected').map(({ path }) => path);
+  const connected = monitors.filter(({ monitor }) => monitor.state.is === 'connected').map(({ path }) => path);
   process.stdout.write(`${JSON.stringify({ maxRssBytes: process.resourceUsage().maxRSS * 1024, connected })}\n`);
   process.exit();
 });

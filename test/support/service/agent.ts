@@ -62,7 +62,7 @@ export class TestAgent implements AsyncDisposable {
     });
     const logger = pino({ level: 'error' }, sink);
     const named = Object.entries(qmp).map(([name, socketPath]) => ({ name, socketPath }));
-    const machines = new VirtualMachines({ folder: undefined, named, log: logger });
+    const machines = new VirtualMachines({ folder: undefined, named, logger });
     const jobsFolder = join(dir, 'jobs');
     await mkdir(jobsFolder, { recursive: true });
     const journals = { folder: jobsFolder, clock: new HostClock() };

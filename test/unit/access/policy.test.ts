@@ -179,8 +179,12 @@ describe('what is guarded', () => {
     else if (!may(call, 'read', name)) notThere(unknown, call, name);
     return view(name);
   };
-  type OnDisk = { readonly disk: { readonly domain: string } };
-  type OnJob = { readonly job: { readonly jobId: string } };
+  interface OnDisk {
+    readonly disk: { readonly domain: string };
+  }
+  interface OnJob {
+    readonly job: { readonly jobId: string };
+  }
   const start = (what: string) => async (request: OnDisk, call: Call) => {
     const started = found(request.disk.domain, call, 'operate');
     did(what);

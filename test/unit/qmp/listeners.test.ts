@@ -1,7 +1,9 @@
 import { expect, it } from 'vitest';
 import { Listeners } from '../../../src/qmp/listeners.ts';
 
-type News = { readonly n: number };
+interface News {
+  readonly n: number;
+}
 
 it('a listener that throws does not keep the news from the others', () => {
   const thrown: unknown[] = [];

@@ -166,7 +166,7 @@ describe('a QEMU that does not answer', () => {
     if (request) t.qemu.reply(request, 'next');
     expect(await next).toBe('next');
     expect(t.strays).toEqual([expect.stringMatching(/^nobody waits for the answer/)]);
-    expect(t.monitor.state).toMatchObject({ state: 'connected', generation: 1 });
+    expect(t.monitor.state).toMatchObject({ is: 'connected', generation: 1 });
   });
 
   it('an out-of-band command times out too', async () => {

@@ -50,7 +50,7 @@ describe('negotiation', () => {
       arguments: { enable: ['oob'] },
     });
     await t.monitor.ready();
-    expect(t.monitor.state).toEqual({ state: 'connected', generation: 1, greeting: greeting.QMP });
+    expect(t.monitor.state).toEqual({ is: 'connected', generation: 1, greeting: greeting.QMP });
   });
 
   it('enables nothing when nothing that we know is offered', async () => {
@@ -73,7 +73,7 @@ describe('negotiation', () => {
     const { id } = await qemu.receive();
     qemu.send({ return: {}, id }, { event: 'STOP', data: {} });
     expect(await event).toBe('STOP');
-    expect(t.monitor.state.state).toBe('connected');
+    expect(t.monitor.state.is).toBe('connected');
   });
 });
 
@@ -320,7 +320,7 @@ describe('the monitor keeps on trying', () => {
     await using server = await ScriptedQmp.listen(path);
     await server.connected();
     await monitor.ready();
-    expect(monitor.state).toMatchObject({ state: 'connected', generation: 1 });
+    expect(monitor.state).toMatchObject({ is: 'connected', generation: 1 });
     await monitor.close();
   });
 
@@ -349,7 +349,7 @@ describe('the monitor keeps on trying', () => {
     await using t = await rig();
     const waits: number[] = [];
     t.monitor.onState((state) => {
-      if (state.state === 'disconnected') waits.push(state.retryInMs);
+      if (state.is === 'disconnected') waits.push(state.retryInMs);
     });
     const clock = vi.spyOn(performance, 'now');
     t.monitor.start();
@@ -375,7 +375,7 @@ describe('the monitor keeps on trying', () => {
   it('and tells each change once, in order', async () => {
     await using t = await rig();
     const states: string[] = [];
-    t.monitor.onState(({ state }) => states.push(state));
+    t.monitor.onState(({ is: state }) => states.push(state));
     t.monitor.start();
     t.monitor.start();
     const qemu = await t.server.connected();
@@ -496,7 +496,7 @@ describe('close', () => {
     await using t = await rig();
     await t.monitor.close();
     t.monitor.start();
-    expect(t.monitor.state).toEqual({ state: 'closed' });
+    expect(t.monitor.state).toEqual({ is: 'closed' });
     await expect(t.monitor.execute({ execute: 'stop' })).rejects.toBeInstanceOf(NotSent);
     expect(t.server.connectionCount).toBe(0);
   });
@@ -505,7 +505,7 @@ describe('close', () => {
     await using t = await rig();
     t.monitor.start();
     await t.monitor.close();
-    expect(t.monitor.state).toEqual({ state: 'closed' });
+    expect(t.monitor.state).toEqual({ is: 'closed' });
   });
 
   it('while waiting for the greeting ends the connection', async () => {
@@ -548,7 +548,7 @@ describe('close', () => {
     t.monitor.start();
     const qemu = await t.server.connected();
     await t.monitor.ready();
-    t.monitor.onState(({ state }) => states.push(state));
+    t.monitor.onState(({ is: state }) => states.push(state));
     const pending = Promise.allSettled(Array.from({ length: 8 }, (_, n) => t.monitor.execute({ execute: `${n}` })));
     await Promise.all([t.monitor.close(), t.monitor.close()]);
     const reasons = (await pending).map((one) => (one.status === 'rejected' ? String(one.reason) : ''));
@@ -564,7 +564,7 @@ describe('close', () => {
       await using t = await rig();
       const states: string[] = [];
       const closed = new Promise<void>((resolve) => {
-        t.monitor.onState(({ state }) => {
+        t.monitor.onState(({ is: state }) => {
           states.push(state);
           if (state === when) resolve(t.monitor.close());
         });
@@ -576,7 +576,7 @@ describe('close', () => {
       }
       await closed;
       expect(states.at(-1)).toBe('closed');
-      expect(t.monitor.state).toEqual({ state: 'closed' });
+      expect(t.monitor.state).toEqual({ is: 'closed' });
     },
   );
 

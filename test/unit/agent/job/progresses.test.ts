@@ -7,7 +7,10 @@ import type { QemuBlockJob } from '../../../../src/core/qemu/replies.ts';
 import { JOB, jobOf } from '../../core/stories.ts';
 
 function progresses(sampled: (job: string) => void = () => undefined): Progresses {
-  return new Progresses(new VirtualMachines({ folder: undefined, named: [], log: pino({ level: 'silent' }) }), sampled);
+  return new Progresses(
+    new VirtualMachines({ folder: undefined, named: [], logger: pino({ level: 'silent' }) }),
+    sampled,
+  );
 }
 
 function at(offsetBytes: number, more: Partial<QemuBlockJob> = {}): QemuBlockJob {

@@ -15,7 +15,7 @@ it('a QEMU that has never been asked holds what its process has open, and nothin
   for (const path of [opened, closed]) await writeFile(path ?? '', '');
   await using _file = await open(opened ?? '');
   const named = [{ name: 'web1', socketPath: held.path }];
-  const machines = new VirtualMachines({ folder: undefined, named, log: pino({ level: 'silent' }) });
+  const machines = new VirtualMachines({ folder: undefined, named, logger: pino({ level: 'silent' }) });
   await machines.start();
   try {
     const graphs = await graphsOf(machines);

@@ -233,7 +233,7 @@ describe('a process', () => {
     const older = { pid: process.pid, startTime };
     for (const [under = '', ...args] of [PID_NAMESPACE_OF_ITS_OWN, HIDEPID.under]) {
       const ask = `import(${MODULE}).then(async (it) => {
-        for (const one of ${JSON.stringify([own, older])}) console.log(await it.presenceOf(one));
+        for (const one of ${JSON.stringify([own, older])}) console.log(await it.processPresence(one));
       })`;
       const { stdout } = spawnSync(under, [...args, process.execPath, '-e', ask], { encoding: 'utf8' });
       expect(stdout).toBe('UNKNOWN\nUNKNOWN\n');

@@ -20,7 +20,12 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
 function machineAt(socketPath: string) {
   const changes = new Wake();
   const log = pino({ level: 'silent' });
-  const machine = new VirtualMachine({ socketPath, givenName: undefined, log, onChange: () => changes.notify() });
+  const machine = new VirtualMachine({
+    socketPath,
+    givenName: undefined,
+    logger: log,
+    onChange: () => changes.notify(),
+  });
   machine.start();
   return { machine, changes };
 }

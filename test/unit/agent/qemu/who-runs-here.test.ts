@@ -20,7 +20,7 @@ it('who runs here is told of each as soon as it is known, and is complete when n
   const hung = createServer((socket) => held.push(socket)).listen(path('hung'));
   await once(hung, 'listening');
   const named = ['web', 'hung', 'absent'].map((name) => ({ name, socketPath: path(name) }));
-  const machines = new VirtualMachines({ folder: undefined, named, log });
+  const machines = new VirtualMachines({ folder: undefined, named, logger: log });
   const told: { names: readonly string[]; complete: boolean }[] = [];
   const changes = new Wake();
   const known = (domains: readonly Running[], { complete }: { readonly complete: boolean }) => {
@@ -29,7 +29,7 @@ it('who runs here is told of each as soon as it is known, and is complete when n
   };
   await machines.start();
   try {
-    await using _who = new WhoRunsHere(machines, { known, arrived: () => undefined, log });
+    await using _who = new WhoRunsHere(machines, { known, arrived: () => undefined, logger: log });
     await until('the one that answers', changes, () => told.at(-1)?.names[0] === 'web');
     await until('that the other one is being asked', changes, () => held.length > 0);
     expect(told.filter(({ complete }) => complete)).toEqual([]);

@@ -21,7 +21,10 @@ import {
   SOURCE,
 } from '../stories.ts';
 
-type Place = { readonly deviceOn: 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE'; readonly devicePath?: string };
+interface Place {
+  readonly deviceOn: 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE';
+  readonly devicePath?: string;
+}
 
 /** A job that has ended with the guest there, and with that error. */
 function ended(

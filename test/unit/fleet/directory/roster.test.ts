@@ -11,11 +11,11 @@ describe('the roster', () => {
     const roster = new Roster();
     roster.setHost('a', host('a'));
     roster.setDomain('1d', domain('1d', 'web', 'a'));
-    const found = { found: 'one', domain: domain('1d', 'web', 'a'), host: host('a') };
+    const found = { is: 'one', domain: domain('1d', 'web', 'a'), host: host('a') };
     expect(roster.find('1d')).toEqual(found);
     expect(roster.find('1D')).toEqual(found);
     expect(roster.find('web')).toEqual(found);
-    expect(roster.find('WEB')).toEqual({ found: 'none' });
+    expect(roster.find('WEB')).toEqual({ is: 'none' });
   });
 
   it('tells a host that has gone from a domain that is not there', () => {
@@ -23,20 +23,20 @@ describe('the roster', () => {
     roster.setHost('a', host('a'));
     roster.setDomain('1', domain('1', 'web', 'a'));
     roster.setHost('a', undefined);
-    expect(roster.find('web')).toEqual({ found: 'one', domain: domain('1', 'web', 'a'), host: undefined });
+    expect(roster.find('web')).toEqual({ is: 'one', domain: domain('1', 'web', 'a'), host: undefined });
     roster.setDomain('1', undefined);
-    expect(roster.find('web')).toEqual({ found: 'none' });
+    expect(roster.find('web')).toEqual({ is: 'none' });
   });
 
   it('does not choose between domains of one name, but knows each by its id', () => {
     const roster = new Roster();
     roster.setDomain('1', domain('1', 'web', 'a'));
     roster.setDomain('2', domain('2', 'web', 'b'));
-    expect(roster.find('web')).toMatchObject({ found: 'several', domains: [{ id: '1' }, { id: '2' }] });
-    expect(roster.find('2')).toMatchObject({ found: 'one', domain: { host: 'b' } });
+    expect(roster.find('web')).toMatchObject({ is: 'several', domains: [{ id: '1' }, { id: '2' }] });
+    expect(roster.find('2')).toMatchObject({ is: 'one', domain: { host: 'b' } });
     roster.setDomain('1', domain('1', 'db', 'a'));
-    expect(roster.find('web')).toMatchObject({ found: 'one', domain: { id: '2' } });
-    expect(roster.find('db')).toMatchObject({ found: 'one', domain: { id: '1' } });
+    expect(roster.find('web')).toMatchObject({ is: 'one', domain: { id: '2' } });
+    expect(roster.find('db')).toMatchObject({ is: 'one', domain: { id: '1' } });
   });
 
   it('lists hosts by name', () => {
@@ -67,8 +67,8 @@ describe('the roster', () => {
         for (const asked of ['web', 'db']) {
           const idsOf = (roster: Roster) => {
             const found = roster.find(asked);
-            if (found.found === 'none') return [];
-            return (found.found === 'one' ? [found.domain] : found.domains).map(({ id }) => id).toSorted();
+            if (found.is === 'none') return [];
+            return (found.is === 'one' ? [found.domain] : found.domains).map(({ id }) => id).toSorted();
           };
           expect(idsOf(changed)).toEqual(idsOf(reset));
         }

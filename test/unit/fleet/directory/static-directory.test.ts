@@ -94,7 +94,7 @@ describe('a static directory', () => {
     const running: Record<string, LocalDomain[] | undefined> = { a: [{ id: '1', name: 'web' }] };
     await using directory = await StaticDirectory.open({ path, ask: hosts(running), log, askEveryMs: 60_000 });
     await directory.ready();
-    expect(directory.find('web')).toMatchObject({ found: 'one', domain: { host: 'a' }, host: { address: 'a:1' } });
+    expect(directory.find('web')).toMatchObject({ is: 'one', domain: { host: 'a' }, host: { address: 'a:1' } });
     expect(directory.freshness).toMatchObject({ live: false, why: 'host b does not answer: no answer' });
     running['a'] = [];
     running['b'] = [{ id: '1', name: 'web' }];
@@ -119,11 +119,11 @@ describe('a static directory', () => {
     await replace('{');
     await until('what is wrong', directory.changes, () => !directory.freshness.live);
     expect(directory.freshness).toMatchObject({ why: expect.stringMatching(/^fleet.json: It is no JSON/) });
-    expect(directory.find('web')).toMatchObject({ found: 'one' });
+    expect(directory.find('web')).toMatchObject({ is: 'one' });
     await replace(fileOf('b'));
-    await until('the new host', directory.changes, () => directory.find('db').found === 'one');
+    await until('the new host', directory.changes, () => directory.find('db').is === 'one');
     expect(directory.hosts().map(({ name }) => name)).toEqual(['b']);
-    expect(directory.find('web')).toEqual({ found: 'none' });
+    expect(directory.find('web')).toEqual({ is: 'none' });
     expect(directory.freshness).toEqual({ live: true });
   });
 

@@ -15,7 +15,7 @@ const CALL = { signal: new AbortController().signal };
 
 function on(name: string, epoch: bigint): Found {
   const host: Host = { name, address: `${name}:1`, identity: '', version: '', instance: '' };
-  return { found: 'one', domain: { id: 'id', name: 'vm', host: name, epoch }, host };
+  return { is: 'one', domain: { id: 'id', name: 'vm', host: name, epoch }, host };
 }
 
 /** Asks for `vm`, which is at `before` as far as the gateway knows, and at `after` in truth: what each host is asked. */
