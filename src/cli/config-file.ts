@@ -1,8 +1,10 @@
 /** The configuration file: named contexts, each a service and how to reach it. */
+
 import { readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { type Document, parseDocument } from 'yaml';
+import { defined } from '../lib/defined.ts';
 import { type Terminal, UsageError } from './terminal.ts';
 
 export interface Context {
@@ -78,12 +80,14 @@ function contextOf(value: unknown, where: string, folder: string): Context {
     if (one === undefined || typeof one === 'string') return one;
     throw new UsageError(`${where}: ${key} must be a text`);
   };
-  const files = FILES.flatMap((key) => {
+  const file = (key: (typeof FILES)[number]) => {
     const path = text(key);
-    return path === undefined ? [] : [[key, resolve(folder, path)] as const];
-  });
-  const serverName = text('server-name');
-  return { address, ...Object.fromEntries(files), ...(serverName === undefined ? {} : { serverName }) };
+    return path === undefined ? undefined : resolve(folder, path);
+  };
+  return {
+    address,
+    ...defined({ ca: file('ca'), cert: file('cert'), key: file('key'), serverName: text('server-name') }),
+  };
 }
 
 function addressesOf(value: unknown, where: string): readonly string[] {

@@ -1,7 +1,7 @@
 /** Follows a job as far as it was asked for, and does at READY what the contract leaves to its client. */
 import { BlockJobError, hasEnded, type Job, Job_State } from '../client/index.ts';
 import { Timer } from '../lib/timer.ts';
-import type { CliSession } from './session.ts';
+import type { CliRun } from './session.ts';
 import type { Display } from './show/display.ts';
 import type { Goal } from './starts/start.ts';
 
@@ -26,7 +26,7 @@ export interface Followed {
 
 /** Throws what the watch throws: the job goes on then. */
 export async function followJob(
-  session: CliSession,
+  session: CliRun,
   started: Job,
   { goal, isAsync }: Following,
   display: Display,

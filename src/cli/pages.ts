@@ -1,6 +1,6 @@
 /** Lists that come in pages, whole; and what is missing in them. */
 import { EXIT, type ExitCode } from './exit.ts';
-import type { CliSession } from './session.ts';
+import type { CliRun } from './session.ts';
 
 interface Page<Item> {
   readonly items: readonly Item[];
@@ -25,11 +25,7 @@ export async function allPages<Item>(
 }
 
 /** A list without the hosts that do not answer is not what was asked for. */
-export function tellUnreachable(
-  session: CliSession,
-  hosts: readonly string[],
-  domains: readonly string[] = [],
-): ExitCode {
+export function tellUnreachable(session: CliRun, hosts: readonly string[], domains: readonly string[] = []): ExitCode {
   const exitCode = hosts.length === 0 ? EXIT.done : EXIT.unreachable;
   if (domains.length > 0)
     session.note(`these VMs do not answer, and jobs of other clients there are missing here: ${domains.join(', ')}`);

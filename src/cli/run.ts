@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { BlockJobClient, BlockJobError, type ConnectOptions } from '../client/index.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 import { failureInWords } from './failure.ts';
-import { CliSession } from './session.ts';
+import { CliRun } from './session.ts';
 import { connectionOf, type GlobalFlags } from './settings.ts';
 import { jsonOfError } from './show/json.ts';
 import { Interrupted, type Terminal, UsageError } from './terminal.ts';
@@ -12,7 +12,7 @@ import { Interrupted, type Terminal, UsageError } from './terminal.ts';
 export type Run = (
   command: Command,
   kind: 'reads' | 'writes',
-  work: (session: CliSession) => Promise<ExitCode>,
+  work: (session: CliRun) => Promise<ExitCode>,
 ) => Promise<void>;
 
 /** `ended` is told the exit code. */
@@ -20,7 +20,7 @@ export function runnerIn(terminal: Terminal, ended: (code: ExitCode) => void): R
   return async (command, kind, work) => {
     const flags: GlobalFlags = command.optsWithGlobals();
     using client = clientOf(await connectionOf(flags, terminal));
-    const session = new CliSession(client, flags.output === 'json', terminal);
+    const session = new CliRun(client, flags.output === 'json', terminal);
     try {
       ended(await work(session));
     } catch (error) {
@@ -38,7 +38,7 @@ function clientOf(options: ConnectOptions): BlockJobClient {
   }
 }
 
-function tell(session: CliSession, kind: 'reads' | 'writes', error: unknown): ExitCode {
+function tell(session: CliRun, kind: 'reads' | 'writes', error: unknown): ExitCode {
   if (error instanceof BlockJobError) {
     const { lines, next, exitCode } = failureInWords(error);
     if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);

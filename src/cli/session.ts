@@ -4,7 +4,7 @@ import type { Line } from './show/json.ts';
 import { visible } from './show/visible.ts';
 import type { Terminal } from './terminal.ts';
 
-export class CliSession {
+export class CliRun {
   readonly client: BlockJobClient;
   readonly isJson: boolean;
   readonly terminal: Terminal;

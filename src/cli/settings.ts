@@ -1,6 +1,8 @@
 /** Which service is meant, and how results are told: from flags, the environment and the configuration file. */
+
 import { type Command, Option } from 'commander';
 import type { ConnectOptions } from '../client/index.ts';
+import { defined } from '../lib/defined.ts';
 import { ConfigFile, type Context } from './config-file.ts';
 import { type Terminal, UsageError } from './terminal.ts';
 
@@ -72,5 +74,5 @@ async function contextOf(flags: GlobalFlags, terminal: Terminal): Promise<Contex
 }
 
 function definedOf({ ca, cert, key, serverName }: GlobalFlags): Partial<Context> {
-  return Object.fromEntries(Object.entries({ ca, cert, key, serverName }).filter(([, value]) => value !== undefined));
+  return defined({ ca, cert, key, serverName });
 }

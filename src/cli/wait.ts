@@ -3,7 +3,7 @@ import { BlockJobError, DestinationContent, errorOfStatus, type Job, Job_State }
 import { EXIT, type ExitCode, worstOf } from './exit.ts';
 import { failureInWords } from './failure.ts';
 import { type Followed, type Following, followJob } from './follow.ts';
-import type { CliSession } from './session.ts';
+import type { CliRun } from './session.ts';
 import { displayFor } from './show/displays.ts';
 import { diskOf } from './show/job.ts';
 import { jsonOfError, resultLine } from './show/json.ts';
@@ -15,7 +15,7 @@ export interface Waiting extends Following {
   readonly isVerbose: boolean;
 }
 
-export async function waitFor(session: CliSession, jobs: readonly Job[], waiting: Waiting): Promise<ExitCode> {
+export async function waitFor(session: CliRun, jobs: readonly Job[], waiting: Waiting): Promise<ExitCode> {
   const display = displayFor(session, waiting);
   let results: PromiseSettledResult<Followed>[];
   try {
@@ -33,7 +33,7 @@ export async function waitFor(session: CliSession, jobs: readonly Job[], waiting
   return worstOf(codes);
 }
 
-function tellFollowed(session: CliSession, followed: Followed, { goal }: Following): ExitCode {
+function tellFollowed(session: CliRun, followed: Followed, { goal }: Following): ExitCode {
   const { job, how } = followed;
   if (how === 'ready') {
     const lines = [
@@ -81,7 +81,7 @@ export function exitCodeOf(job: Job, isEndAsked: boolean): ExitCode {
 }
 
 /** Nobody waits for the job any more: what happened, and how to go on. */
-function tellLeft(session: CliSession, job: Job, why: unknown): ExitCode {
+function tellLeft(session: CliRun, job: Job, why: unknown): ExitCode {
   if (why instanceof Interrupted) {
     const lines = [
       `${diskOf(job)}: Stopped watching; job ${job.id} goes on`,

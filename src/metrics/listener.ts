@@ -14,22 +14,19 @@ export interface ListenerOptions {
 }
 
 /** An answer is a second's work; who has not sent its question by then is not served. */
-const SCRAPER_ASKS_MS = 10_000;
+const SCRAPE_MS = 10_000;
 
 /** Prometheus has one. */
 const CONNECTIONS = 100;
 
 /** Rejects with what to do, when the port cannot be listened on. */
 export async function listen({ meters, host, port, log }: ListenerOptions): Promise<AsyncDisposable> {
-  const server = createServer(
-    { requestTimeout: SCRAPER_ASKS_MS, headersTimeout: SCRAPER_ASKS_MS },
-    (request, response) => {
-      answer(meters, request, response).catch((error: unknown) => {
-        log.error({ err: error }, 'the metrics cannot be told');
-        response.writeHead(500).end();
-      });
-    },
-  );
+  const server = createServer({ requestTimeout: SCRAPE_MS, headersTimeout: SCRAPE_MS }, (request, response) => {
+    answer(meters, request, response).catch((error: unknown) => {
+      log.error({ err: error }, 'the metrics cannot be told');
+      response.writeHead(500).end();
+    });
+  });
   server.maxConnections = CONNECTIONS;
   server.listen({ host, port });
   try {

@@ -6,15 +6,8 @@ import { GuestHolds } from '../agent/job/guest-holds.ts';
 import { StateFolder } from '../agent/journal/state-folder.ts';
 import { VirtualMachines } from '../agent/qemu/virtual-machines.ts';
 import type { AgentConfig, EmbeddedConfig } from '../config/config.ts';
-import type { Observer } from '../lib/observer.ts';
 import { HostMeters } from '../metrics/host.ts';
 import type { Telemetry } from './telemetry.ts';
-
-interface Host extends AsyncDisposable {
-  readonly agent: HostAgent;
-  readonly machines: VirtualMachines;
-  readonly observer: Observer;
-}
 
 /** Nobody else has it then. */
 export async function takeState(path: string, log: Logger): Promise<StateFolder> {
@@ -28,7 +21,7 @@ export async function openHost(
   state: StateFolder,
   telemetry: Telemetry,
   owner: Pick<HostAgentOptions, 'mayChange'> = {},
-): Promise<Host> {
+) {
   const { log } = telemetry;
   const meters = new HostMeters(telemetry.meters, async () => await agent.figures.now());
   const observer = telemetry.with(meters);

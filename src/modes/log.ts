@@ -2,8 +2,10 @@
  * The log: JSON lines on standard error. What is in them others have written in part, and so it is cut, all of it and here;
  * who reads it is never waited for.
  */
+
 import { type Logger, pino } from 'pino';
 import { cut, cutError, cutText } from '../lib/cut.ts';
+import { defined } from '../lib/defined.ts';
 import { Outlet } from './outlet.ts';
 
 /** At the end a reader that is stuck is waited for so long. */
@@ -34,7 +36,7 @@ export function logInto(out: { write(line: string): void }, { level, mixin }: Lo
   return pino(
     {
       level,
-      ...(mixin === undefined ? {} : { mixin }),
+      ...defined({ mixin }),
       formatters: {
         log: (fields) => fieldsOf(fields),
         bindings: (fields) => fieldsOf(fields),

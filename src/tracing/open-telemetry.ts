@@ -5,6 +5,7 @@
  *                                              step add-destination ◄──────────┤
  *                                                └── QMP blockdev-add          └──► QMP query-jobs …
  */
+
 import {
   type Attributes,
   type Context,
@@ -22,6 +23,7 @@ import {
 import { NodeSDK } from '@opentelemetry/sdk-node';
 import type { Logger } from 'pino';
 import { codeOf } from '../core/errors.ts';
+import { defined } from '../lib/defined.ts';
 import { inTime } from '../lib/in-time.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import type { Traces } from './traces.ts';
@@ -43,7 +45,7 @@ export function openTraces({ version, serviceName }: TracesOptions): Traces {
     // Of the three signals only traces: metrics are Prometheus', logs are on standard error.
     metricReaders: [],
     logRecordProcessors: [],
-    ...(serviceName === undefined ? {} : { serviceName }),
+    ...defined({ serviceName }),
   });
   sdk.start();
   return {

@@ -5,7 +5,7 @@ import type { JobEvent } from '../core/job/job-event.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
 import type { Feed } from './feed.ts';
-import { follow, type WatchStart } from './follow.ts';
+import { type AtStart, follow } from './follow.ts';
 
 export class Watches<Watched extends Feed> {
   readonly #limit: number;
@@ -32,12 +32,7 @@ export class Watches<Watched extends Feed> {
   }
 
   /** Throws REVISION_UNKNOWN, TOO_MANY_WATCHERS. */
-  async *watch(
-    seen: WatchStart,
-    open: () => Watched,
-    request: WatchRequest,
-    { signal }: Call,
-  ): AsyncGenerator<JobEvent> {
+  async *watch(seen: AtStart, open: () => Watched, request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {
     const { accepted, revision: last } = seen.known.job;
     const { job } = accepted;
     const { afterRevision } = request;

@@ -1,9 +1,11 @@
 /** Jobs as callers see them: each with its progress, and with what other jobs, and whoever has files open, have made of it. */
+
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import type { JobView } from '../../core/job/job-view.ts';
 import type { LaterJobs } from '../../core/job/later-jobs.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
+import { defined } from '../../lib/defined.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { freeFiles } from '../files/free-files.ts';
 import { fileNamesOf } from '../host/used-files.ts';
@@ -11,7 +13,7 @@ import type { JobTable } from '../job/job-table.ts';
 import { orLaterJob } from '../job/later-holder.ts';
 import type { Progresses } from '../job/progresses.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import { graphsOf, type HolderFinder, holderAmong } from '../qemu/graphs.ts';
+import { graphsOf, type Holders, holderAmong } from '../qemu/graphs.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
 /** What is on storage that hangs is not named: an answer does not wait for it. */
@@ -69,7 +71,7 @@ export class JobViews {
   }
 }
 
-async function outcomeNow(job: Job, holder: HolderFinder, later: LaterJobs): Promise<Outcome> {
+async function outcomeNow(job: Job, holder: Holders, later: LaterJobs): Promise<Outcome> {
   const { accepted, outcome } = job;
   const id = accepted.job;
   const path = accepted.destination?.path;
@@ -80,7 +82,6 @@ async function outcomeNow(job: Job, holder: HolderFinder, later: LaterJobs): Pro
   return {
     ...outcome,
     safeToDelete: outcome.safeToDelete.length === 0 ? [] : ((await inTime(free, STORAGE_ANSWERS_MS)) ?? []),
-    ...(guestChangedBy === undefined ? {} : { guestChangedBy }),
-    ...(destinationChangedBy === undefined ? {} : { destinationChangedBy }),
+    ...defined({ guestChangedBy, destinationChangedBy }),
   };
 }

@@ -13,7 +13,7 @@ import { type DiskFile, lstat, open, stat } from '../host/disk-files.ts';
 import { identify } from '../host/file-identity.ts';
 import { processWith } from '../host/open-files.ts';
 import { PinnedFolder } from '../host/pinned-folder.ts';
-import type { HolderFinder } from '../qemu/graphs.ts';
+import type { Holders } from '../qemu/graphs.ts';
 
 export interface Made {
   readonly made: MadeFile;
@@ -122,7 +122,7 @@ async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
  */
 export async function deleteImage(
   { image, losesSnapshots }: Pick<Extract<Action, { do: 'delete-image' }>, 'image' | 'losesSnapshots'>,
-  holder: HolderFinder,
+  holder: Holders,
 ): Promise<void> {
   await using folder = await folderOf(image.path);
   if (folder === undefined || !(await isIn(folder, image))) return;

@@ -3,7 +3,7 @@ import { losesSnapshots } from '../../core/disk/judge.ts';
 import type { Job } from '../../core/job/job.ts';
 import { onShared, type SafeFile } from '../../core/job/outcome.ts';
 import type { KnownFile } from '../../core/job/step.ts';
-import type { HolderFinder } from '../qemu/graphs.ts';
+import type { Holders } from '../qemu/graphs.ts';
 import { fileKey, hasSnapshots, isStill, isThere } from './files.ts';
 import { sharedStorage } from './shared-storage.ts';
 
@@ -16,7 +16,7 @@ type Named = readonly SafeFile[];
 export async function freeFiles(
   { accepted, madeFile }: Pick<Job, 'accepted' | 'madeFile'>,
   files: Named,
-  holder: HolderFinder,
+  holder: Holders,
 ): Promise<Named> {
   const { source, sourceFile, committed } = accepted;
   const known = new Map<string, KnownFile>(committed.map((file) => [file.path, file]));

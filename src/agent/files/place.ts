@@ -6,6 +6,7 @@ import { HEADER_BYTES, type ImageHeader, type Qcow2Header, readImageHeader } fro
 import { BlockJobError, fail } from '../../core/errors.ts';
 import type { KnownFile } from '../../core/job/step.ts';
 import { type DiskFile, open, realpath } from '../host/disk-files.ts';
+import { deviceName } from '../host/file-identity.ts';
 import { processWith } from '../host/open-files.ts';
 import { currentPath, O_PATH, PinnedFolder } from '../host/pinned-folder.ts';
 import { failureFrom } from '../qemu/failures.ts';
@@ -57,9 +58,7 @@ export async function lookAtExisting(path: string): Promise<Place> {
 
 /** /sys/dev/block/MAJOR:MINOR/size counts sectors of 512 bytes, whatever the device's own are. */
 async function deviceBytes(rdev: number): Promise<number> {
-  const major = (rdev >> 8) & 0xfff;
-  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
-  return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
+  return Number(await readFile(`/sys/dev/block/${deviceName(rdev)}/size`, 'utf8')) * 512;
 }
 
 /**

@@ -52,9 +52,7 @@ export function overlaps(one: FileIdentity, other: FileIdentity): boolean {
 
 async function deviceIdentity(rdev: number, sys: string): Promise<FileIdentity> {
   const own = `device ${rdev}`;
-  const major = (rdev >> 8) & 0xfff;
-  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
-  const folder = await realpath(`${sys}/dev/block/${major}:${minor}`).catch(() => undefined);
+  const folder = await realpath(`${sys}/dev/block/${deviceName(rdev)}`).catch(() => undefined);
   if (folder === undefined) return { isFile: false, key: own, keys: new Set([own]), born: undefined };
   const file = await readFile(join(folder, 'loop/backing_file'), 'utf8').catch(() => undefined);
   const behind = file === undefined ? undefined : await identify(file.trimEnd(), '', sys);
@@ -71,6 +69,11 @@ async function ofSysFolder(folder: string, sys: string): Promise<FileIdentity | 
   const [major, minor] = (await readFile(join(folder, 'dev'), 'utf8').catch(() => '')).trim().split(':').map(Number);
   if (major === undefined || minor === undefined) return undefined;
   return await deviceIdentity(deviceNumber(major, minor), sys);
+}
+
+/** As /sys names it, MAJOR:MINOR. */
+export function deviceName(rdev: number): string {
+  return `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >> 12) & 0xfff00)}`;
 }
 
 /** As the kernel packs it for user space (include/linux/kdev_t.h, new_encode_dev). */

@@ -8,7 +8,7 @@ import { mustBeInPlace, proveFile } from '../files/prove-file.ts';
 import { StableStorage } from '../files/stable-storage.ts';
 import { type Comparing, compare, endComparison } from '../qemu/compare.ts';
 import { isNoSuchNode, qemuFailure } from '../qemu/failures.ts';
-import type { HolderFinder } from '../qemu/graphs.ts';
+import type { Holders } from '../qemu/graphs.ts';
 import { endJob, ignoringLateness, untilConcluded } from '../qemu/qemu-jobs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { Presence, Up } from './presence.ts';
@@ -30,7 +30,7 @@ export interface Workplace<Q extends Presence = Presence> {
   readonly made: MadeFile | undefined;
   readonly madeIn: MadeIn;
   /** Who has a file open now, by whatever name; undefined: no VM. */
-  readonly holder: () => Promise<HolderFinder>;
+  readonly holder: () => Promise<Holders>;
   /** What a comparison asks, and tells. Undefined where there is none. */
   readonly comparing?: (machine: VirtualMachine) => Comparing;
 }

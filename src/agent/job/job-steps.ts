@@ -17,7 +17,7 @@ import { freeFiles } from '../files/free-files.ts';
 import { MadeIn } from '../files/made-in.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { failureFrom, isUnreachable, qemuFailure } from '../qemu/failures.ts';
-import type { HolderFinder } from '../qemu/graphs.ts';
+import type { Holders } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { comparingFor } from './comparing.ts';
 import { type Done, perform, performAgain, type Workplace } from './executor.ts';
@@ -28,7 +28,7 @@ export interface JobStepsOptions {
   readonly log: JobLog;
   readonly observer?: Observer;
   /** Who has which files open now. */
-  readonly holder: () => Promise<HolderFinder>;
+  readonly holder: () => Promise<Holders>;
   readonly hold: JobHold;
   /** Told how much has been compared, of how much. */
   readonly onVerified?: (bytes: number, ofBytes: number) => void;

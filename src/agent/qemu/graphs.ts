@@ -45,10 +45,10 @@ async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> 
 }
 
 /** Who has the file or device at a path open; undefined: nobody that is known. */
-export type HolderFinder = (path: string) => Promise<string | undefined>;
+export type Holders = (path: string) => Promise<string | undefined>;
 
 /** Which node of which VM has it open, by whatever name, or who else has locked it. For as many paths as are asked for now. */
-export function holderAmong(graphs: readonly DomainGraph[]): HolderFinder {
+export function holderAmong(graphs: readonly DomainGraph[]): Holders {
   const look = lookOnce();
   return async (path) => {
     const sought = await soughtAt(path);

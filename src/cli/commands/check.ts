@@ -1,6 +1,8 @@
 /** `blockjob check`: may an operation of another tool be done now? */
+
 import { Argument, Command } from 'commander';
 import { Operation } from '../../client/index.ts';
+import { defined } from '../../lib/defined.ts';
 import { EXIT } from '../exit.ts';
 import type { Run } from '../run.ts';
 
@@ -21,7 +23,7 @@ export function checkCommand(run: Run): Command {
     .argument('[disk]', 'needed for detach and resize; may be given for snapshot');
   return command.action(async (domain: string, operation: keyof typeof OPERATIONS, disk?: string) => {
     await run(command, 'reads', async (session) => {
-      const request = { domain, operation: OPERATIONS[operation], ...(disk === undefined ? {} : { disk }) };
+      const request = { domain, operation: OPERATIONS[operation], ...defined({ disk }) };
       await session.client.checkOperation(request, { signal: session.signal });
       const what = disk === undefined ? domain : `${domain}/${disk}`;
       const check = { domain, operation, disk, allowed: true };

@@ -13,7 +13,7 @@ import {
 import { EXIT, type ExitCode } from '../exit.ts';
 import { addJob, jobRefOf } from '../job-ref.ts';
 import type { Run } from '../run.ts';
-import type { CliSession } from '../session.ts';
+import type { CliRun } from '../session.ts';
 import { bandwidthInWords, diskOf, jobInWords, stateOf } from '../show/job.ts';
 import { jsonOfJob, resultLine } from '../show/json.ts';
 import { hasPivoted, outcomeInWords } from '../show/outcome.ts';
@@ -129,7 +129,7 @@ function abortCommand(run: Run): Command {
   });
 }
 
-async function end(session: CliSession, ref: JobRef, flags: EndFlags): Promise<ExitCode> {
+async function end(session: CliRun, ref: JobRef, flags: EndFlags): Promise<ExitCode> {
   const { client, signal } = session;
   const { pivot = false, async: isAsync = false, force = false, pauseGuest } = flags;
   const pause = pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[pauseGuest];
@@ -146,7 +146,7 @@ async function end(session: CliSession, ref: JobRef, flags: EndFlags): Promise<E
   }
 }
 
-function tellEnd(session: CliSession, job: Job, isPivot: boolean): ExitCode {
+function tellEnd(session: CliRun, job: Job, isPivot: boolean): ExitCode {
   if (!hasEnded(job.state)) {
     const lines = [`${diskOf(job)}: ${stateOf(job)}`, `  How it ends:  blockjob watch ${job.id}`];
     session.tell(resultLine(job, 'ending', EXIT.done), lines);

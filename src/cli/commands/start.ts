@@ -4,7 +4,7 @@ import { BlockJobError, type Job } from '../../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from '../exit.ts';
 import { failureInWords } from '../failure.ts';
 import type { Run } from '../run.ts';
-import type { CliSession } from '../session.ts';
+import type { CliRun } from '../session.ts';
 import { jsonOfError, jsonOfJob, jsonOfPlan } from '../show/json.ts';
 import { kindInWords } from '../show/names.ts';
 import { planInWords } from '../show/plan.ts';
@@ -46,7 +46,7 @@ function described({ name, summary, example }: StartCommand): Command {
   return new Command(name).description(summary).addHelpText('after', `\nExample:\n  ${example}`);
 }
 
-async function planAll(session: CliSession, asked: readonly WantedJob[]): Promise<ExitCode> {
+async function planAll(session: CliRun, asked: readonly WantedJob[]): Promise<ExitCode> {
   const { client, signal } = session;
   for (const one of asked) {
     const { plan } = await one.send(client, true, { signal });
@@ -57,7 +57,7 @@ async function planAll(session: CliSession, asked: readonly WantedJob[]): Promis
 }
 
 async function startAll(
-  session: CliSession,
+  session: CliRun,
   start: StartCommand,
   asked: readonly WantedJob[],
   flags: StartFlags,
@@ -82,7 +82,7 @@ async function startAll(
 }
 
 /** Something has been changed before, so that `refused` would not be true. */
-function tellNotStarted(session: CliSession, { label }: WantedJob, error: BlockJobError): ExitCode {
+function tellNotStarted(session: CliRun, { label }: WantedJob, error: BlockJobError): ExitCode {
   const { lines, next, exitCode: alone } = failureInWords(error);
   const exitCode = alone === EXIT.refused ? EXIT.failed : alone;
   if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
@@ -90,17 +90,12 @@ function tellNotStarted(session: CliSession, { label }: WantedJob, error: BlockJ
   return exitCode;
 }
 
-async function wait(
-  session: CliSession,
-  start: StartCommand,
-  jobs: readonly Job[],
-  flags: StartFlags,
-): Promise<ExitCode> {
+async function wait(session: CliRun, start: StartCommand, jobs: readonly Job[], flags: StartFlags): Promise<ExitCode> {
   const { async: isAsync = false, verbose: isVerbose = false } = flags;
   return await waitFor(session, jobs, { goal: start.goal(flags), isAsync, isVerbose });
 }
 
-function tellStarted(session: CliSession, { label }: WantedJob, job: Job, isWaiting: boolean): void {
+function tellStarted(session: CliRun, { label }: WantedJob, job: Job, isWaiting: boolean): void {
   const line = { type: 'job', job: jsonOfJob(job) } as const;
   if (isWaiting) {
     session.tell(line, []);

@@ -5,7 +5,7 @@ import { EXIT, type ExitCode } from '../exit.ts';
 import { jobRefOf } from '../job-ref.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
 import type { Run } from '../run.ts';
-import type { CliSession } from '../session.ts';
+import type { CliRun } from '../session.ts';
 import { UsageError } from '../terminal.ts';
 import { waitFor } from '../wait.ts';
 import { jobIn } from './job.ts';
@@ -55,7 +55,7 @@ export function watchCommand(run: Run): Command {
   });
 }
 
-async function watch(session: CliSession, jobs: readonly Job[], { ready = false }: WatchFlags): Promise<ExitCode> {
+async function watch(session: CliRun, jobs: readonly Job[], { ready = false }: WatchFlags): Promise<ExitCode> {
   const goal = { atReady: 'nothing', endsByItself: !ready, keepsGuest: false, timeoutMs: undefined } as const;
   return await waitFor(session, jobs, { goal, isAsync: false, isVerbose: true });
 }

@@ -1,5 +1,7 @@
 /** Names that only the service knows: of domains, disks and jobs. None, where it does not answer at once. */
+
 import { BlockJobClient } from '../../client/index.ts';
+import { defined } from '../../lib/defined.ts';
 import { ACTIVE } from '../commands/watch.ts';
 import { connectionOf, type GlobalFlags } from '../settings.ts';
 import type { Terminal } from '../terminal.ts';
@@ -46,8 +48,6 @@ export async function namesFor(
 /** The line is not finished, so that no parser has read it. */
 function globalsIn(flags: ReadonlyMap<string, string>, { environment }: Terminal): GlobalFlags {
   const of = (name: string) => flags.get(name) ?? environment[`BLOCKJOB_${name.replace(/[A-Z]/, '_$&').toUpperCase()}`];
-  const address = of('address')?.split(',');
   const texts = ['ca', 'cert', 'key', 'serverName', 'context', 'config'].map((name) => [name, of(name)] as const);
-  const given = texts.filter(([, value]) => value !== undefined);
-  return { ...Object.fromEntries(given), ...(address === undefined ? {} : { address }) };
+  return defined({ ...Object.fromEntries(texts), address: of('address')?.split(',') });
 }

@@ -1,7 +1,7 @@
 /** One bar a job, on a terminal. */
 import cliProgress from 'cli-progress';
 import { fromMs, type Job, type JobEvent, type Retry } from '../../client/index.ts';
-import type { CliSession } from '../session.ts';
+import type { CliRun } from '../session.ts';
 import type { Display } from './display.ts';
 import { amountsOf, diskOf, stateOf } from './job.ts';
 import { visible } from './visible.ts';
@@ -13,7 +13,7 @@ export class Bars implements Display {
   #width = 0;
   #lost: string | undefined;
 
-  constructor({ terminal }: CliSession) {
+  constructor({ terminal }: CliRun) {
     this.#bars = new cliProgress.MultiBar({
       format: '{disk}  {bar} {percent} %  {state}{rest}',
       stream: terminal.stderr,

@@ -1,12 +1,12 @@
 /** What is seen of jobs while they run: bars on a terminal, else lines; or, for programs, the events themselves. */
 import { fromMs, type Job, type JobEvent, JobEvent_Type, type Retry } from '../../client/index.ts';
-import type { CliSession } from '../session.ts';
+import type { CliRun } from '../session.ts';
 import { Bars } from './bars.ts';
 import type { Display } from './display.ts';
 import { diskOf, progressOf, stateOf } from './job.ts';
 import { jsonOfEvent } from './json.ts';
 
-export function displayFor(session: CliSession, { isVerbose }: { isVerbose: boolean }): Display {
+export function displayFor(session: CliRun, { isVerbose }: { isVerbose: boolean }): Display {
   if (session.isJson) return new Objects(session, isVerbose);
   if (!isVerbose) return new Quiet(session);
   return session.terminal.stderr.isTTY === true ? new Bars(session) : new Lines(session);
@@ -15,10 +15,10 @@ export function displayFor(session: CliSession, { isVerbose }: { isVerbose: bool
 /** Says only that the service is away, and once. */
 class Quiet implements Display {
   readonly progressInterval = fromMs(60_000);
-  readonly session: CliSession;
+  readonly session: CliRun;
   #isLost = false;
 
-  constructor(session: CliSession) {
+  constructor(session: CliRun) {
     this.session = session;
   }
 
@@ -55,7 +55,7 @@ class Objects extends Quiet {
   override readonly progressInterval = fromMs(1000);
   readonly #withProgress: boolean;
 
-  constructor(session: CliSession, withProgress: boolean) {
+  constructor(session: CliRun, withProgress: boolean) {
     super(session);
     this.#withProgress = withProgress;
   }

@@ -2,16 +2,8 @@
 import type { Command } from 'commander';
 import { CommitFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import {
-  addBandwidth,
-  addDisk,
-  addStarting,
-  addTimeout,
-  bandwidthAsked,
-  type StartCommand,
-  type StartFlags,
-  startOf,
-} from './start.ts';
+import { bandwidthFrom } from '../units.ts';
+import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags } from './start.ts';
 
 interface CommitFlags extends StartFlags {
   readonly base?: string;
@@ -33,7 +25,9 @@ export const commit: StartCommand = {
   summary: 'move the data of upper images down into a lower one',
   example: 'blockjob commit web1 virtio0 --active --wait --verbose --pivot',
   define(command: Command): Command {
-    addDisk(command)
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .option('--base <image>', 'the image that takes the data: a path, or DISK[INDEX]; without it the last one')
       .option('--shallow', 'the base is the image just below the top')
       .option('--top <image>', 'the highest image whose data moves; without it the active one')
@@ -56,11 +50,14 @@ export const commit: StartCommand = {
       [flags.keepRelative, CommitFlag.COMMIT_FLAG_RELATIVE],
     ];
     const request = {
-      ...startOf(domain, disk, flags),
+      disk: { domain, disk },
       base: flags.base ?? '',
       top: flags.top ?? '',
       flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES],
-      bandwidth: bandwidthAsked(flags),
+      bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
+      requestId: flags.requestId ?? '',
+      planEtag: flags.planEtag ?? '',
+      accept: [...(flags.accept ?? [])],
     };
     return [
       {

@@ -3,18 +3,8 @@ import { type Command, Option } from 'commander';
 import { fromMs, OnNoSpace, OnReady, PauseGuest, type StartCopyRequest, WriteMode } from '../../client/index.ts';
 import { type DestinationFlags, destinationFrom } from '../destination.ts';
 import { UsageError } from '../terminal.ts';
-import { parseSize } from '../units.ts';
-import {
-  addBandwidth,
-  addDisk,
-  addStarting,
-  addTimeout,
-  bandwidthAsked,
-  type StartCommand,
-  type StartFlags,
-  startOf,
-  type WantedJob,
-} from './start.ts';
+import { bandwidthFrom, parseSize } from '../units.ts';
+import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags, type WantedJob } from './start.ts';
 
 interface CopyFlags extends StartFlags, DestinationFlags {
   readonly dest?: string;
@@ -42,7 +32,9 @@ export const copy: StartCommand = {
   summary: 'copy a disk to another image while the guest writes to it',
   example: 'blockjob copy web1 virtio0 /var/lib/images/web1-new.qcow2 --wait --verbose --pivot',
   define(command: Command): Command {
-    addDisk(command)
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .argument('[dest...]', 'where the copy goes: /PATH, nbd://HOST/EXPORT; then perhaps DISK DEST of more disks')
       .option('--dest <path>', 'where the copy goes, in virsh’s words')
       .option('--shallow', 'copy the active image only, over the same backing file')
@@ -92,19 +84,22 @@ function pairsOf(words: readonly string[]): (readonly [string, string])[] {
 
 function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags): WantedJob {
   const request: Partial<StartCopyRequest> = {
-    ...startOf(domain, disk, flags),
+    disk: { domain, disk },
     destination: destinationFrom(dest, flags),
     shallow: flags.shallow ?? false,
     reuseExternal: flags.reuseExternal ?? false,
     relativeBacking: flags.relative ?? false,
     verifyReused: flags.verifyReused ?? false,
-    bandwidthBytesPerSecond: bandwidthAsked(flags),
+    bandwidthBytesPerSecond: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
     granularityBytes: flags.granularity ?? 0n,
     bufferBytes: flags.bufSize ?? 0n,
     writeMode: flags.synchronousWrites === true ? WriteMode.WRITE_MODE_BLOCKING : WriteMode.WRITE_MODE_UNSPECIFIED,
     onReady: onReadyOf(flags),
     onNoSpace: flags.onNoSpace === undefined ? OnNoSpace.ON_NO_SPACE_UNSPECIFIED : ON_NO_SPACE[flags.onNoSpace],
     pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
+    requestId: flags.requestId ?? '',
+    planEtag: flags.planEtag ?? '',
+    accept: [...(flags.accept ?? [])],
     timeLimit: flags.timeout === undefined ? undefined : fromMs(flags.timeout),
   };
   return {

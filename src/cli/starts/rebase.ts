@@ -2,17 +2,8 @@
 import type { Command } from 'commander';
 import { RebaseFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import {
-  addBandwidth,
-  addDisk,
-  addStarting,
-  addTimeout,
-  bandwidthAsked,
-  type StartCommand,
-  type StartFlags,
-  startOf,
-  type WantedJob,
-} from './start.ts';
+import { bandwidthFrom } from '../units.ts';
+import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags, type WantedJob } from './start.ts';
 
 interface RebaseFlags extends StartFlags {
   readonly base?: string;
@@ -33,7 +24,9 @@ export const pull: StartCommand = {
   summary: 'fill a disk from its backing chain, so that it needs it no more',
   example: 'blockjob pull web1 virtio0 --base /var/lib/images/base.qcow2 --wait --verbose',
   define(command: Command): Command {
-    addDisk(command)
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .option('--base <image>', 'the image that becomes the backing file: a path, or DISK[INDEX]; without it none')
       .option('--keep-relative', 'keep the chain’s relative name for the base');
     return addStarting(addTimeout(addBandwidth(command), CANCEL));
@@ -47,7 +40,9 @@ export const rebase: StartCommand = {
   summary: 'libvirt’s virDomainBlockRebase: a pull down to BASE, or with --copy a copy to it',
   example: 'blockjob rebase web1 virtio0 /new/snap2.qcow2 --copy --shallow --reuse-external --wait --pivot',
   define(command: Command): Command {
-    addDisk(command)
+    command
+      .argument('<domain>', 'the VM, by name or UUID')
+      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .argument('[base]', 'an image of the chain; with --copy the destination')
       .option('--copy', 'copy to BASE, instead of pulling from it')
       .option('--shallow', 'with --copy, copy the active image only')
@@ -85,10 +80,13 @@ function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags
     [flags.relative ?? flags.keepRelative, RebaseFlag.REBASE_FLAG_RELATIVE],
   ];
   const request = {
-    ...startOf(domain, disk, flags),
+    disk: { domain, disk },
     base,
     flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), RebaseFlag.REBASE_FLAG_BANDWIDTH_BYTES],
-    bandwidth: bandwidthAsked(flags),
+    bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
+    requestId: flags.requestId ?? '',
+    planEtag: flags.planEtag ?? '',
+    accept: [...(flags.accept ?? [])],
   };
   return {
     label: `${domain}/${disk}`,

@@ -1,7 +1,7 @@
 /** What the commands that start a job have in common: each is used to start, and by `plan` to ask what that would do. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Accept, type BlockJobClient, type CallOptions, type StartCopyResponse } from '../../client/index.ts';
-import { bandwidthFrom, parseBandwidth, parseDuration } from '../units.ts';
+import { parseBandwidth, parseDuration } from '../units.ts';
 
 /** What is done when the job is READY, by this command: the service does it by itself where the contract lets it. */
 export type AtReady = 'nothing' | 'pivot' | 'end';
@@ -64,24 +64,6 @@ function isAccept(word: string): word is keyof typeof ACCEPT {
 function parseAccept(word: string, before: readonly Accept[] = []): readonly Accept[] {
   if (!isAccept(word)) throw new InvalidArgumentError(`Allowed choices are ${Object.keys(ACCEPT).join(', ')}.`);
   return [...before, ACCEPT[word]];
-}
-
-/** Where all of them begin. */
-export function addDisk(command: Command): Command {
-  return command
-    .argument('<domain>', 'the VM, by name or UUID')
-    .argument('<disk>', 'the disk, by its device’s id, backend, node or path');
-}
-
-/** What all requests have in common. */
-export function startOf(domain: string, disk: string, flags: StartFlags) {
-  const { planEtag = '', requestId = '', accept = [] } = flags;
-  return { disk: { domain, disk }, requestId, planEtag, accept: [...accept] };
-}
-
-/** In the unit of BANDWIDTH_BYTES. */
-export function bandwidthAsked({ bandwidth = '0', bytes = false }: StartFlags): bigint {
-  return bandwidthFrom(bandwidth, bytes);
 }
 
 export function addBandwidth(command: Command): Command {

@@ -10,7 +10,7 @@ import { EtcdError } from '../etcd/errors.ts';
 import type { Entry } from '../etcd/keys.ts';
 import { absent, modifiedAt, put, remove } from '../etcd/transactions.ts';
 import type { Watcher } from '../etcd/watcher.ts';
-import { type Look, lookInDirectory, type SeenDomain } from './directory-look.ts';
+import { type Look, lookUp, type SeenDomain } from './directory-look.ts';
 import { listOf, NO_LIST } from './owned-list.ts';
 import { type Decision, decide } from './ownership.ts';
 
@@ -116,7 +116,7 @@ export class Claims {
   async settle(hostEpoch: bigint, signal: AbortSignal): Promise<void> {
     for (let batch = this.#next(); this.#unread || batch.length > 0; batch = this.#next()) {
       const asked = new Map(batch.map((id) => [id, this.#here.get(id)]));
-      const found = await lookInDirectory(this.#options.etcd, this.#options.host.name, batch, signal);
+      const found = await lookUp(this.#options.etcd, this.#options.host.name, batch, signal);
       this.#follow(found);
       const cases = found.domains.map((domain) => ({ domain, decision: this.#decide(domain, found.there) }));
       const written = await this.#write(hostEpoch, cases, found, signal);

@@ -26,12 +26,7 @@ export interface Look {
   readonly lists: ReadonlyMap<string, OwnedList>;
 }
 
-export async function lookInDirectory(
-  etcd: Etcd,
-  host: string,
-  ids: readonly string[],
-  signal: AbortSignal,
-): Promise<Look> {
+export async function lookUp(etcd: Etcd, host: string, ids: readonly string[], signal: AbortSignal): Promise<Look> {
   const ifSo = [read(ownedKey(host)), ...ids.map((id) => read(domainKey(id)))];
   const { found, revision } = await etcd.txn({ when: [], ifSo }, { signal });
   const [own, ...entries] = found;

@@ -25,14 +25,10 @@ export interface RegistrationOptions {
 }
 
 /** `superseded`: by a process of the same instance, which so is newer than this one. */
-export type RegistrationLoss =
-  | 'its lease has ended'
-  | 'its entry was deleted'
-  | 'another agent has its name'
-  | 'superseded';
+export type Lapse = 'its lease has ended' | 'its entry was deleted' | 'another agent has its name' | 'superseded';
 
 interface State {
-  loss: RegistrationLoss | undefined;
+  loss: Lapse | undefined;
 }
 
 export class Registration {
@@ -81,7 +77,7 @@ export class Registration {
     }
   }
 
-  get loss(): RegistrationLoss | undefined {
+  get loss(): Lapse | undefined {
     return this.#state.loss;
   }
 
@@ -116,7 +112,7 @@ async function enter(lease: bigint, { etcd, host, takesOver, signal }: Registrat
   return answer;
 }
 
-function lossBy(entry: Entry | undefined, host: Host): RegistrationLoss {
+function lossBy(entry: Entry | undefined, host: Host): Lapse {
   if (entry === undefined) return 'its entry was deleted';
   return readHost(entry)?.instance === host.instance ? 'superseded' : 'another agent has its name';
 }

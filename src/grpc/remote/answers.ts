@@ -1,4 +1,5 @@
 /** Messages → core types: what a service elsewhere answers. */
+
 import {
   type ForeignJob as ForeignJobMessage,
   Leftover_Kind,
@@ -37,6 +38,7 @@ import type { JobView, PublicAccepted } from '../../core/job/job-view.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import type { JobOptions } from '../../core/job-options.ts';
+import { defined } from '../../lib/defined.ts';
 import { toMs } from '../durations.ts';
 import { enumName, namedOf } from '../enums.ts';
 import { toTarget } from '../requests.ts';
@@ -103,7 +105,7 @@ function toDestination(message: DestinationMessage | undefined): PublicAccepted[
   return {
     target,
     format: namedOf(ImageFormat, 'IMAGE_FORMAT', message.format),
-    ...(encryption === undefined ? {} : { encryption }),
+    ...defined({ encryption }),
   };
 }
 
@@ -147,7 +149,7 @@ function toOutcome(message: OutcomeMessage | undefined): Outcome {
   const { guestAsOf, guestChangedByJobId, destinationChangedByJobId } = message;
   return {
     guestWritesTo: unlessEmpty(message.guestWritesTo),
-    ...(guestAsOf === undefined ? {} : { guestAsOf: guestAsOf.toISOString() }),
+    ...defined({ guestAsOf: guestAsOf?.toISOString() }),
     ...(guestChangedByJobId === '' ? {} : { guestChangedBy: guestChangedByJobId }),
     ...(destinationChangedByJobId === '' ? {} : { destinationChangedBy: destinationChangedByJobId }),
     destinationContent: enumName(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),

@@ -1,10 +1,12 @@
 /** gRPC status with google.rpc details → BlockJobError: what a service elsewhere said is said here in the same words. */
+
 import { type ServiceError, status } from '@grpc/grpc-js';
 import type { Any } from '../../../generated/google/protobuf/any.ts';
 import { BadRequest, ErrorInfo } from '../../../generated/google/rpc/error_details.ts';
 import { Status } from '../../../generated/google/rpc/status.ts';
 import { catalogue, type Reason } from '../../core/catalogue.ts';
 import { BlockJobError, type Failure, failure, type Violation } from '../../core/errors.ts';
+import { defined } from '../../lib/defined.ts';
 
 /** Job.error, as it travels. */
 export function failureOf(rich: Status): Failure {
@@ -26,7 +28,7 @@ export function failureOf(rich: Status): Failure {
     reason,
     text: rich.message.startsWith(prefix) ? rich.message.slice(prefix.length) : rich.message,
     metadata: info.metadata,
-    ...(violations === undefined ? {} : { violations }),
+    ...defined({ violations }),
   };
 }
 
