@@ -111,7 +111,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
 
   async #now(log: JobLog): Promise<JobView> {
     const [view] = await this.#views.now([log]);
-    return view ?? this.#views.asWritten(log);
+    return view ?? this.#views.asWritten(log.job);
   }
 
   readonly listJobs: BlockJobs['listJobs'] = async (request, call) =>
@@ -148,7 +148,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
 
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const log = await findJob(request.job, call, this.#known);
-    const job = { known: this.#views.asWritten(log), shown: async () => await this.#now(log) };
+    const job = { known: this.#views.asWritten(log.job), shown: async () => await this.#now(log) };
     yield* this.#watches.watch(job, () => new WatchedJob(log, this.#progresses), request, call);
   }
 
@@ -171,7 +171,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   };
 
   readonly getDomain: BlockJobs['getDomain'] = async (name, call) =>
-    await this.#domains.get(name, call, (log) => this.#views.asWritten(log));
+    await this.#domains.get(name, call, (log) => this.#views.asWritten(log.job));
 
   /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {

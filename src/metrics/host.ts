@@ -3,6 +3,7 @@ import type { HostFigures } from '../core/figures.ts';
 import type { Job, JobState } from '../core/job/job.ts';
 import type { PauseReason } from '../core/job/journal-entry.ts';
 import type { DestinationContent } from '../core/job/outcome.ts';
+import { outcomeOf } from '../core/job/outcome-of.ts';
 import type { Convergence } from '../core/job/progress.ts';
 import type { JobKind } from '../core/job-options.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
@@ -80,8 +81,10 @@ export class HostMeters implements Observer {
   }
 
   /** A job has ended, and is settled. */
-  ended({ accepted: { kind }, state, outcome, pivotRequested, readyMs, endedMs }: Job): void {
-    this.#ended.inc({ kind, state, outcome: outcome.destinationContent ?? NO_COPY });
+  ended(job: Job): void {
+    const { accepted, state, pivotRequested, ready, ended } = job;
+    this.#ended.inc({ kind: accepted.kind, state, outcome: outcomeOf(job).destinationContent ?? NO_COPY });
+    const [readyMs, endedMs] = [ready?.clock?.ms, ended?.clock?.ms];
     if (state !== 'COMPLETED' || !pivotRequested || readyMs === undefined || endedMs === undefined) return;
     this.#pivot.observe((endedMs - readyMs) / 1000);
   }

@@ -12,7 +12,7 @@ import { COURSES, type Course } from '../support/fake-qemu/courses.ts';
 import { Scene } from '../support/fake-qemu/scene.ts';
 import { type Recording, record } from '../support/real-qemu/recording.ts';
 import { until } from '../support/until.ts';
-import { jobOf } from '../unit/core/stories.ts';
+import { OUTCOME } from '../unit/core/stories.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -46,7 +46,7 @@ const LEFT: readonly {
 ];
 
 function ended(text: string, { revision }: JournalEntry): string {
-  const end = { entry: 'ended', state: 'UNRESOLVED', failure: undefined, outcome: jobOf().outcome } as const;
+  const end = { entry: 'ended', state: 'UNRESOLVED', failure: undefined, outcome: OUTCOME } as const;
   return text + encodeLine({ ...end, revision: revision + 1, time: '2026-02-03T03:07:13.208Z' });
 }
 

@@ -70,7 +70,7 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
         entries.push(entry);
         const [first, ...rest] = entries;
         const job = first && fold([first, ...rest]);
-        const action = job && begun(job, entry, planSettling(job));
+        const action = job && begun(job, entry, job.concluded === undefined ? [] : planSettling(job));
         if (job === undefined || action === undefined) continue;
         await using madeIn = new MadeIn();
         const workplace: Workplace = {

@@ -6,8 +6,9 @@ import { DestinationContent, Job_State, PauseReason } from '../../generated/bloc
 import { encodeLine } from '../../src/agent/journal/journal.ts';
 import type { Leftover } from '../../src/core/block-jobs.ts';
 import { ending } from '../../src/core/job/ending.ts';
+import { concludedJob } from '../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody, JournalEntry } from '../../src/core/job/journal-entry.ts';
-import { outcomeOf } from '../../src/core/job/outcome-of.ts';
+import { outcomeAtEnd } from '../../src/core/job/outcome-of.ts';
 import { ALLOWED } from '../../src/core/job/transitions.ts';
 import type { JobKind } from '../../src/core/job-options.ts';
 import { TABLE as NEXT_MOVES } from '../../src/core/moves/next-move.ts';
@@ -110,9 +111,9 @@ test('its links lead somewhere', () => {
 function endings(): readonly string[] {
   const deletable = new Map<string, Set<string>>();
   for (const { accepted, entries, concluded } of conclusions()) {
-    const job = jobWith(accepted, ...entries, concluded);
-    const { state } = ending(job, concluded);
-    const { destinationContent = 'none', safeToDelete } = outcomeOf(job, concluded, job.revision);
+    const job = concludedJob(jobWith(accepted, ...entries, concluded));
+    const { state } = ending(job);
+    const { destinationContent = 'none', safeToDelete } = outcomeAtEnd(job);
     const key = `${state} | ${destinationContent}`;
     const paths = deletable.get(key) ?? new Set();
     for (const { path } of safeToDelete) paths.add(path);

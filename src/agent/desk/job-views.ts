@@ -1,9 +1,10 @@
 /** Jobs as callers see them: each with its progress, and with what other jobs, and whoever has files open, have made of it. */
 
 import { hasEnded, type Job } from '../../core/job/job.ts';
-import type { JobView } from '../../core/job/job-view.ts';
+import { type JobView, publicJob } from '../../core/job/job-view.ts';
 import type { LaterJobs } from '../../core/job/later-jobs.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
+import { outcomeOf } from '../../core/job/outcome-of.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import { defined } from '../../lib/defined.ts';
 import { inTime } from '../../lib/in-time.ts';
@@ -31,14 +32,14 @@ export class JobViews {
   }
 
   /** As its journal has it: of one that goes on, that is what holds now. */
-  asWritten(log: JobLog): JobView {
-    return { job: log.job, progress: this.#progresses.of(log.job) };
+  asWritten(job: Job): JobView {
+    return { job: publicJob(job), progress: this.#progresses.of(job) };
   }
 
   /** As it is now, as far as that is known without asking QEMU how far it is. */
   async of(job: Job): Promise<JobView> {
     const [view] = await this.#views([job]);
-    return view ?? { job, progress: undefined };
+    return view ?? this.asWritten(job);
   }
 
   /** Asks QEMU how far they are, too. */
@@ -48,36 +49,38 @@ export class JobViews {
   }
 
   /** While QEMU has the job and goes on with it, its guest is where it was. */
-  #goingOn({ job, progress }: { readonly job: Job; readonly progress: Progress | undefined }): JobView {
-    const { outcome } = job;
-    const guestAsOf = outcome.guestWritesTo === undefined ? undefined : progress?.sampleTime;
+  #goingOn(job: Job): JobView {
+    const view = this.asWritten(job);
+    const { outcome } = view.job;
+    const guestAsOf = outcome.guestWritesTo === undefined ? undefined : view.progress?.sampleTime;
     const writtenMs = this.#jobs.known.writtenMs(job.accepted.job);
     const isNewer = guestAsOf !== undefined && this.#progresses.seenMs(job) > writtenMs;
-    return { job: isNewer ? { ...job, outcome: { ...outcome, guestAsOf } } : job, progress };
+    return isNewer ? { ...view, job: { ...view.job, outcome: { ...outcome, guestAsOf } } } : view;
   }
 
   async #views(jobs: readonly Job[]): Promise<readonly JobView[]> {
-    const views = jobs.map((job) => ({ job, progress: this.#progresses.of(job) }));
-    if (!jobs.some(hasEnded)) return views.map((view) => this.#goingOn(view));
-    const isNamed = jobs.some(({ outcome }) => outcome.safeToDelete.length > 0);
+    if (!jobs.some(hasEnded)) return jobs.map((job) => this.#goingOn(job));
+    const isNamed = jobs.some((job) => outcomeOf(job).safeToDelete.length > 0);
     const holder = holderAmong(isNamed ? await graphsOf(this.#machines) : []);
     const later = this.#jobs.known.later;
     return await Promise.all(
-      views.map(async ({ job, progress }) => {
-        if (!hasEnded(job)) return this.#goingOn({ job, progress });
-        return { job: { ...job, outcome: await outcomeNow(job, holder, later) }, progress };
+      jobs.map(async (job) => {
+        if (!hasEnded(job)) return this.#goingOn(job);
+        const view = this.asWritten(job);
+        return { ...view, job: { ...view.job, outcome: await outcomeNow(job, holder, later) } };
       }),
     );
   }
 }
 
 async function outcomeNow(job: Job, holder: Holders, later: LaterJobs): Promise<Outcome> {
-  const { accepted, outcome } = job;
+  const { accepted } = job;
+  const outcome = outcomeOf(job);
   const id = accepted.job;
   const path = accepted.destination?.path;
   const names = path === undefined ? undefined : ((await inTime(fileNamesOf(path), STORAGE_ANSWERS_MS)) ?? { path });
   const free = freeFiles(job, outcome.safeToDelete, orLaterJob(holder, id, later));
-  const guestChangedBy = later.thatMoved(job);
+  const guestChangedBy = later.thatMoved({ accepted, outcome });
   const destinationChangedBy = names && later.withFile(id, names);
   return {
     ...outcome,

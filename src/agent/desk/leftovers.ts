@@ -95,7 +95,7 @@ export class Leftovers {
 
   async #files(): Promise<readonly Found[]> {
     const jobs = this.#jobs.known.newestFirst
-      .map(({ job }) => job)
+      .map(({ known }) => known)
       .filter((job) => hasEnded(job) && mayHaveLeftOver(job));
     const graphs = jobs.length === 0 ? [] : await graphsOf(this.#machines);
     const holderNow = holderAmong(graphs);
@@ -139,7 +139,7 @@ export class Leftovers {
   async #in(machine: VirtualMachine): Promise<readonly Found[]> {
     const [jobs, graph] = await Promise.all([machine.jobs(), machine.graph()]);
     const known = {
-      of: (job: string) => this.#jobs.known.get(job)?.job,
+      of: (job: string) => this.#jobs.known.get(job)?.known,
       isOurs: (job: string) => this.#whose.isOurs(job),
     };
     return leftoversIn(graph, jobs, known).map(({ kind, name, job, text, blockedBy }): Found => {

@@ -1,6 +1,7 @@
 /** A job of this host while it is watched: its journal's entries and its progress, each made an event once. */
 import { inWords } from '../../core/job/entry-words.ts';
 import { type EntryType, JobEvent } from '../../core/job/job-event.ts';
+import { publicJob } from '../../core/job/job-view.ts';
 import type { JournalEntry } from '../../core/job/journal-entry.ts';
 import { timestamp } from '../../lib/clock.ts';
 import { anyOf, type Changes, Wake } from '../../lib/wake.ts';
@@ -41,7 +42,7 @@ export class WatchedJob implements Feed {
     const known = this.#entries.get(revision);
     if (known !== undefined && known.progress === progress) return known;
     const type = TYPE_OF[entry.entry] ?? 'STATE';
-    const event = new JobEvent({ type, time: entry.time, job, progress, detail: inWords(entry) });
+    const event = new JobEvent({ type, time: entry.time, job: publicJob(job), progress, detail: inWords(entry) });
     this.#entries.set(revision, event);
     return event;
   }
@@ -51,8 +52,8 @@ export class WatchedJob implements Feed {
     const progress = this.#progresses.of(job);
     if (progress === undefined) return undefined;
     const known = this.#progress;
-    if (known !== undefined && known.progress === progress && known.job === job) return known;
-    this.#progress = new JobEvent({ type: 'PROGRESS', time: timestamp(), job, progress, detail: '' });
+    if (known !== undefined && known.progress === progress && known.job.revision === job.revision) return known;
+    this.#progress = new JobEvent({ type: 'PROGRESS', time: timestamp(), job: publicJob(job), progress, detail: '' });
     return this.#progress;
   }
 

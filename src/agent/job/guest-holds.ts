@@ -1,6 +1,5 @@
 /** The holds of all guests of this host: those of now, and those that a service before this one has left. */
 import type { Logger } from 'pino';
-import { BlockJobError } from '../../core/errors.ts';
 import { both, FREE, type Hold, isFree } from '../../core/job/guest-hold.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { sight } from '../host/sight.ts';
@@ -16,8 +15,9 @@ import {
   writeHold,
 } from '../journal/hold-file.ts';
 import type { JobLog } from '../journal/job-log.ts';
+import { intoState } from '../journal/state-folder.ts';
 import type { HoldRecord } from '../journal/written-hold.ts';
-import { isUnreachable, stateFailureFrom } from '../qemu/failures.ts';
+import { isUnreachable } from '../qemu/failures.ts';
 import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { GuestHold } from './guest-hold.ts';
@@ -126,7 +126,7 @@ export class GuestHolds {
 
   async #save(known: Known, vm: HeldVm, hold: Hold): Promise<void> {
     const name = nameOf(vm);
-    try {
+    await intoState(this.#folder, async () => {
       if (!isFree(hold)) {
         await writeHold(this.#folder, { version: 1, boot: this.#boot, vm, ...hold });
         known.files = [...new Set([...known.files, name])];
@@ -137,10 +137,7 @@ export class GuestHolds {
         known.files = known.files.filter((one) => one !== file);
       }
       known.vm = vm;
-    } catch (error) {
-      const why = stateFailureFrom(error, this.#folder);
-      throw why === undefined ? error : new BlockJobError(why, { cause: error });
-    }
+    });
   }
 
   /** Another process has the socket of one that was held, and that one is gone. */

@@ -3,9 +3,9 @@ import type { Logger } from 'pino';
 import { carryBitmaps } from '../../core/disk/bitmaps.ts';
 import { type Failure, fail, failure } from '../../core/errors.ts';
 import { ending, whatFailed } from '../../core/job/ending.ts';
-import type { Job, StepState } from '../../core/job/job.ts';
+import { concludedJob, type Job, type StepState } from '../../core/job/job.ts';
 import { writtenBy } from '../../core/job/job-facts.ts';
-import { outcomeOf } from '../../core/job/outcome-of.ts';
+import { outcomeAtEnd } from '../../core/job/outcome-of.ts';
 import { VERIFY_STEP } from '../../core/job/reuse.ts';
 import type { Action, Step } from '../../core/job/step.ts';
 import { planSettling } from '../../core/plans/settling.ts';
@@ -149,20 +149,19 @@ export class JobSteps {
    * is asked for nothing, and nothing is deleted.
    */
   async settle(qemu: Presence, { leavesQemu = false } = {}): Promise<void> {
-    const { concluded } = this.#job;
-    if (concluded === undefined) return;
-    for (;;) {
-      const step = planSettling(this.#job, { leavesQemu }).find(({ name }) => !isOver(this.#job.steps.get(name)));
-      if (step === undefined) break;
+    let job = concludedJob(this.#job);
+    const next = () => planSettling(job, { leavesQemu }).find(({ name }) => !isOver(job.steps.get(name)));
+    for (let step = next(); step !== undefined; step = next()) {
       await this.#run(step, qemu, performAgain);
+      job = concludedJob(this.#job);
       // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
-      if (this.#job.steps.get(step.name) === 'UNKNOWN') return;
+      if (job.steps.get(step.name) === 'UNKNOWN') return;
     }
-    const failedTo = qemu.is === 'up' ? qemu.machine.heardEnds.failedTo(this.#job.accepted.job) : undefined;
-    const { state, failure: why } = ending(this.#job, concluded, failedTo);
-    const outcome = outcomeOf(this.#job, concluded, this.#log.revisionOf('concluded') ?? this.#job.revision);
+    const failedTo = qemu.is === 'up' ? qemu.machine.heardEnds.failedTo(job.accepted.job) : undefined;
+    const { state, failure: why } = ending(job, failedTo);
+    const outcome = outcomeAtEnd(job);
     const named = leavesQemu ? [] : outcome.safeToDelete;
-    const safeToDelete = named.length === 0 ? [] : await freeFiles(this.#job, named, await this.#options.holder());
+    const safeToDelete = named.length === 0 ? [] : await freeFiles(job, named, await this.#options.holder());
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
     this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
   }

@@ -208,7 +208,7 @@ export class JobTable {
       this.known.delete(accepted.job);
       this.requests.forget(job);
       progresses.forget(accepted.job);
-      await this.#letGo(job.job).catch((error: unknown) => {
+      await this.#letGo(job.known).catch((error: unknown) => {
         logger.warn({ err: error, job: accepted.job }, 'the journal of a job that ended long ago cannot be removed');
       });
     }

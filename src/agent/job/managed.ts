@@ -42,7 +42,7 @@ function isMoved(
   { known: { newestFirst } }: Pick<JobTable, 'known'>,
 ): boolean {
   const now = machine.identity?.facts?.process;
-  return newestFirst.some(({ ended, job: { accepted, outcome } }) => {
+  return newestFirst.some(({ ended, known: { accepted, outcome } }) => {
     const { domain, domainUuid, process, source } = accepted;
     if (!ended || accepted.qdev !== qdev || !machine.answersTo(domainUuid ?? domain)) return false;
     const isOther = process !== undefined && now !== undefined && compareProcesses(process, now) === 'OTHER';

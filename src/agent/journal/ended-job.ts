@@ -31,11 +31,15 @@ export class EndedJob {
     this.told = told;
   }
 
-  static of(journals: Journals, { job, requests, refused }: JobLog): EndedJob {
-    return new EndedJob(journals, { job: knownOf(job), requests, refused });
+  static of(journals: Journals, { known: job, requests, refused }: JobLog): EndedJob {
+    return new EndedJob(journals, { job, requests, refused });
   }
 
   get job(): KnownJob {
+    return this.told.job;
+  }
+
+  get known(): KnownJob {
     return this.told.job;
   }
 

@@ -2,16 +2,16 @@
  * A job's entries, in the journal and in memory: the one place where they are written, and what watchers read.
  * A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and loses nothing.
  */
-import { BlockJobError } from '../../core/errors.ts';
 import { advance, allows, begin, hasEnded, IllegalTransition, type Job } from '../../core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../../core/job/journal-entry.ts';
+import { type KnownJob, knownOf } from '../../core/job/known-job.ts';
 import { epochSeconds, timestamp } from '../../lib/clock.ts';
 import { Lane } from '../../lib/lane.ts';
 import type { Observer } from '../../lib/observer.ts';
 import { Wake } from '../../lib/wake.ts';
 import type { HostClock } from '../host/host-clock.ts';
-import { stateFailureFrom } from '../qemu/failures.ts';
 import { Journal, type ReadJournal } from './journal.ts';
+import { intoState } from './state-folder.ts';
 
 /** The job as it was when it had this entry. */
 export interface Revision {
@@ -41,6 +41,7 @@ export class JobLog {
   readonly #revisions: [Revision, ...Revision[]];
   /** When the last entry was written, as performance.now() counts; before this process began. */
   #writtenMs = -Infinity;
+  #known: KnownJob | undefined;
 
   private constructor(clock: HostClock, journal: Journal | undefined, revisions: [Revision, ...Revision[]]) {
     this.clock = clock;
@@ -54,13 +55,13 @@ export class JobLog {
     accepted: Accepted,
     request?: RequestMark,
   ): Promise<JobLog> {
-    const journal = await inWords(folder, async () => await Journal.create(folder, accepted.job, observer));
+    const journal = await intoState(folder, async () => await Journal.create(folder, accepted.job, observer));
     // The history that is lost had lower numbers, whatever they were: who comes back with one is told so.
     const revision = accepted.recovered === undefined ? 1 : Math.max(ABOVE_ALL_LOST, epochSeconds());
     const dated = { revision, time: timestamp(), clock: clock.stamp() };
-    const entry: JournalEntry = { ...dated, ...accepted, ...marked(request) };
+    const entry: JournalEntry = { ...dated, ...accepted, ...(request && { request }) };
     try {
-      await inWords(folder, async () => await journal.append(entry));
+      await intoState(folder, async () => await journal.append(entry));
     } catch (error) {
       await journal.remove();
       throw error;
@@ -81,6 +82,12 @@ export class JobLog {
 
   get job(): Job {
     return (this.#revisions.at(-1) ?? this.#revisions[0]).job;
+  }
+
+  /** The same one until there is another entry. */
+  get known(): KnownJob {
+    this.#known ??= knownOf(this.job);
+    return this.#known;
   }
 
   /** Undefined: there is no such revision yet. */
@@ -134,8 +141,8 @@ export class JobLog {
 
   /** For how long it has been READY; undefined: it is not, or its journal does not tell. */
   get readyForMs(): number | undefined {
-    const { state, readyMs } = this.job;
-    return state === 'READY' && readyMs !== undefined ? this.clock.nowMs - readyMs : undefined;
+    const { state, ready } = this.job;
+    return state === 'READY' && ready?.clock !== undefined ? this.clock.nowMs - ready.clock.ms : undefined;
   }
 
   /** The requests that have led to an entry. */
@@ -176,11 +183,12 @@ export class JobLog {
         time: timestamp(),
         ...(COUNTED.has(body.entry) && { clock: this.clock.stamp() }),
         ...body,
-        ...marked(request),
+        ...(request && { request }),
       };
-      await inWords(journal.folder, async () => await journal.append(entry));
+      await intoState(journal.folder, async () => await journal.append(entry));
       const job = advance(this.job, entry);
       this.#revisions.push({ entry, job });
+      this.#known = undefined;
       this.#writtenMs = performance.now();
       this.changed.notify();
       return job;
@@ -213,20 +221,6 @@ export class JobLog {
   async remove(): Promise<void> {
     await this.#lane.run(async () => await this.#journal?.remove());
   }
-}
-
-/** A state folder that is full or read-only is no bug: who asked for what cannot be written down is told so. */
-async function inWords<T>(folder: string, write: () => Promise<T>): Promise<T> {
-  try {
-    return await write();
-  } catch (error) {
-    const why = stateFailureFrom(error, folder);
-    throw why === undefined ? error : new BlockJobError(why, { cause: error });
-  }
-}
-
-function marked(request: RequestMark | undefined): Pick<JournalEntry, 'request'> {
-  return request === undefined ? {} : { request };
 }
 
 function revisionsOf({ entries }: ReadJournal): [Revision, ...Revision[]] {

@@ -41,7 +41,7 @@ export class JobsInMemory {
   }
 
   get oldestFirst(): readonly KnownJob[] {
-    return [...this.#logs.values()].map(({ job }) => job);
+    return [...this.#logs.values()].map(({ known }) => known);
   }
 
   get newestFirst(): readonly (JobLog | EndedJob)[] {

@@ -4,11 +4,23 @@ import { constants } from 'node:fs';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { BlockJobError } from '../../core/errors.ts';
 import { OWNER_DIGITS } from '../../core/job/names.ts';
 import { closeToOthers, isOwn, lockHolder, makePlainFile } from '../host/own-files.ts';
+import { stateFailureFrom } from '../qemu/failures.ts';
 
 /** Of a UUID and a newline, with room to spare. */
 const LONGEST_BYTES = 100;
+
+/** What a state folder does not take, as one that is full or read-only, is no bug: whoever asked is told so. */
+export async function intoState<T>(folder: string, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    const why = stateFailureFrom(error, folder);
+    throw why === undefined ? error : new BlockJobError(why, { cause: error });
+  }
+}
 
 export class StateFolder implements Disposable {
   readonly jobsFolder: string;

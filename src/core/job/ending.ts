@@ -3,9 +3,9 @@ import { errnoIn, isOfStorage, LOOK } from '../errno.ts';
 import { type Failure, failure } from '../errors.ts';
 import { isNoRoom } from '../qemu/no-room.ts';
 import { handoverOf } from './handover-of.ts';
-import type { Job } from './job.ts';
+import type { ConcludedJob, Job } from './job.ts';
 import { isYanked } from './job-facts.ts';
-import type { Accepted, Concluded } from './journal-entry.ts';
+import type { Accepted } from './journal-entry.ts';
 import { hasSucceeded, isUnsynced } from './proof.ts';
 
 export interface Ending {
@@ -19,13 +19,14 @@ const GIVEN_UP = 'its QEMU was silent, and it was given up';
 export type FailedTo = 'read' | 'write';
 
 /** That the job is gone, or that the device is where it was wanted, is never a success by itself. */
-export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): Ending {
+export function ending(job: ConcludedJob, failedTo?: FailedTo): Ending {
+  const { concluded } = job;
   const { job: id, destination } = job.accepted;
   const { how, qemuError } = concluded;
   const lost = (why: string) => failure('JOB_LOST', { job: id, why });
   const cancelled = job.intent?.entry === 'cancel-requested' ? cancelledAs(job, job.intent) : undefined;
 
-  if (destination === undefined) return endingByItself(job, concluded, cancelled, failedTo);
+  if (destination === undefined) return endingByItself(job, cancelled, failedTo);
   if (isUnsynced(job)) {
     return { state: 'UNRESOLVED', failure: unsynced(job, destination.path) };
   }
@@ -66,14 +67,9 @@ export function ending(job: Job, concluded: Concluded, failedTo?: FailedTo): End
 }
 
 /** A pull, or a commit of lower images: done is what the header on disk says, and nothing else. */
-function endingByItself(
-  job: Job,
-  concluded: Concluded,
-  cancelled: Ending | undefined,
-  failedTo: FailedTo | undefined,
-): Ending {
+function endingByItself(job: ConcludedJob, cancelled: Ending | undefined, failedTo: FailedTo | undefined): Ending {
   const { job: id, kind, source } = job.accepted;
-  const { how, qemuError, header } = concluded;
+  const { how, qemuError, header } = job.concluded;
   const lost = (why: string) => failure('JOB_LOST', { job: id, why });
   // What could not be flushed was broken off by us, whatever its end is called.
   const broken: Ending | undefined =

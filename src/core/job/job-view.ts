@@ -3,6 +3,8 @@ import type { Destination, Encryption } from '../destination.ts';
 import type { ImageFormat } from '../job-options.ts';
 import type { Job } from './job.ts';
 import type { Accepted } from './journal-entry.ts';
+import type { Outcome } from './outcome.ts';
+import { outcomeOf } from './outcome-of.ts';
 import type { Progress } from './progress.ts';
 
 type AcceptedFacts = Pick<Accepted, 'job' | 'kind' | 'host' | 'domain' | 'domainUuid' | 'disk' | 'options'>;
@@ -21,21 +23,18 @@ export interface PublicAccepted extends AcceptedFacts {
 
 type JobFacts = Pick<
   Job,
-  | 'requestId'
-  | 'state'
-  | 'revision'
-  | 'createTime'
-  | 'readyTime'
-  | 'endTime'
-  | 'pauseReason'
-  | 'bandwidthBytesPerSecond'
-  | 'failure'
-  | 'outcome'
+  'requestId' | 'state' | 'revision' | 'createTime' | 'pauseReason' | 'bandwidthBytesPerSecond' | 'failure'
 >;
 
-/** Each `Job` is one. */
 export interface PublicJob extends JobFacts {
   readonly accepted: PublicAccepted;
+  readonly readyTime?: string | undefined;
+  readonly endTime?: string | undefined;
+  readonly outcome: Outcome;
+}
+
+export function publicJob(job: Job): PublicJob {
+  return { ...job, readyTime: job.ready?.time, endTime: job.ended?.time, outcome: outcomeOf(job) };
 }
 
 /** A job and how far it is. */

@@ -1,7 +1,6 @@
 /** A job is the fold of its journal: each entry changes it a little, through the one table of transitions. */
 import type { Failure } from '../errors.ts';
-import type { Accepted, Concluded, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
-import { type Outcome, outcomeNow } from './outcome.ts';
+import type { Accepted, Entry, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
 import type { KnownFile, MadeFile } from './step.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
@@ -13,24 +12,22 @@ export const SYNC_STEP = 'sync-destination';
 /** A step of the plan, as far as it went. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
 
-export interface Job {
+interface AnyJob {
   readonly accepted: Accepted;
   /** Of the call that started it; '' for none. */
   readonly requestId: string;
   readonly state: JobState;
   readonly revision: number;
   readonly createTime: string;
-  /** When it was begun, READY, and over, by the clock of the state folder. Undefined: not yet, or an older journal. */
+  /** Of its last entry. */
+  readonly updateTime: string;
+  /** When it was begun, by the clock of the state folder. Undefined: an older journal. */
   readonly beganMs?: number | undefined;
-  readonly readyMs?: number | undefined;
-  readonly endedMs?: number | undefined;
-  readonly readyTime?: string | undefined;
-  readonly readyRevision?: number | undefined;
+  readonly ready: Entry<'ready'> | undefined;
   /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
   readonly followed: { readonly at: string; readonly revision: number } | undefined;
   /** So seen since its end was asked for. */
   readonly followedSinceAsked: boolean;
-  readonly endTime?: string | undefined;
   readonly pauseReason?: PauseReason | undefined;
   /** The limit as QEMU has it; 0: none. */
   readonly bandwidthBytesPerSecond: number;
@@ -42,7 +39,7 @@ export interface Job {
   /** What is written, as QEMU has it open. Undefined: no file of this host, or not known, as in older journals. */
   readonly destinationFile?: KnownFile | undefined;
   /** What was asked for while the job runs; undefined: go on. */
-  readonly intent?: Extract<EntryBody, { entry: 'pivot-requested' | 'cancel-requested' | 'finish-requested' }>;
+  readonly intent?: Entry<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
   /** A pivot was asked for, whatever was asked since: QEMU may have done it at any moment from then on. */
   readonly pivotRequested: boolean;
   /** The guest is stopped, or about to be, by us. */
@@ -53,12 +50,22 @@ export interface Job {
   readonly flushFailure?: Failure | undefined;
   /** Why what a copy or an active commit has written is not known to be on stable storage, at its name. */
   readonly syncFailure?: Failure | undefined;
-  readonly concluded: (Concluded & { readonly time: string }) | undefined;
   /** What is left to be done for it in QEMU is not waited for. */
   readonly giveUpRequested: boolean;
   readonly failure?: Failure | undefined;
-  readonly outcome: Outcome;
+  readonly ended: Entry<'ended' | 'refused'> | undefined;
 }
+
+interface OpenJob extends AnyJob {
+  readonly concluded: undefined;
+}
+
+/** QEMU has done with it, or it was given up: what is left is to clean up. */
+export interface ConcludedJob extends AnyJob {
+  readonly concluded: Entry<'concluded'>;
+}
+
+export type Job = OpenJob | ConcludedJob;
 
 const ENDED: ReadonlySet<JobState> = new Set(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED']);
 
@@ -71,6 +78,12 @@ export class IllegalTransition extends Error {
   override readonly name = 'IllegalTransition';
 }
 
+/** The one place where it is checked: whatever cleans up is told of a job that has concluded. */
+export function concludedJob(job: Job): ConcludedJob {
+  if (job.concluded === undefined) throw new IllegalTransition(`job ${job.accepted.job} has not concluded`);
+  return job;
+}
+
 /** The job as it is after its first entry. */
 export function begin(entry: JournalEntry): Job {
   if (entry.entry !== 'accepted' || (entry.revision !== 1 && entry.recovered === undefined)) {
@@ -81,13 +94,15 @@ export function begin(entry: JournalEntry): Job {
   // Read from a file, it may be any: an older or a newer service wrote it.
   const version: number = entry.version;
   if (version !== 2) throw new IllegalTransition(`a journal of version ${version}, not 2`);
-  const job: Omit<Job, 'outcome'> = {
+  return {
     accepted: entry,
     requestId: entry.request?.id ?? '',
     state: 'STARTING',
     revision: entry.revision,
     createTime: entry.time,
+    updateTime: entry.time,
     beganMs: entry.clock?.ms,
+    ready: undefined,
     followed: undefined,
     followedSinceAsked: false,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
@@ -97,8 +112,8 @@ export function begin(entry: JournalEntry): Job {
     guestHeld: false,
     concluded: undefined,
     giveUpRequested: false,
+    ended: undefined,
   };
-  return { ...job, outcome: outcomeNow(job, entry.time) };
 }
 
 /** May this be written now? The one question that decides every race between a caller and QEMU. */
@@ -125,14 +140,14 @@ export function advance(job: Job, entry: JournalEntry): Job {
     ...changes(job, entry),
     state: stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested'),
     revision: entry.revision,
+    updateTime: entry.time,
   };
-  if (entry.entry === 'ended') return { ...next, outcome: entry.outcome };
-  return { ...next, outcome: outcomeNow(next, entry.time) };
+  return entry.entry === 'concluded' ? { ...next, concluded: entry } : next;
 }
 
 const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };
 
-function changes(job: Job, entry: JournalEntry): Partial<Job> {
+function changes(job: Job, entry: JournalEntry): Partial<AnyJob> {
   switch (entry.entry) {
     case 'step-started':
       return { steps: withStep(job, entry.step, 'STARTED') };
@@ -158,13 +173,7 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'running':
       return { failure: undefined };
     case 'ready':
-      return {
-        readyTime: entry.time,
-        readyMs: entry.clock?.ms,
-        readyRevision: entry.revision,
-        pauseReason: undefined,
-        ...followed(job, entry),
-      };
+      return { ready: entry, pauseReason: undefined, ...followed(job, entry) };
     case 'followed':
       return followed(job, entry);
     case 'paused':
@@ -202,10 +211,10 @@ function changes(job: Job, entry: JournalEntry): Partial<Job> {
     case 'give-up-requested':
       return { giveUpRequested: true };
     case 'concluded':
-      return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
+      return { pauseReason: undefined, ...NOTHING_WANTED };
     case 'refused':
     case 'ended':
-      return { failure: entry.failure, endTime: entry.time, endedMs: entry.clock?.ms, ...NOTHING_WANTED };
+      return { ended: entry, failure: entry.failure, ...NOTHING_WANTED };
     case 'undo-started':
       return { failure: startFailure(job, entry.failure) };
     case 'accepted':

@@ -215,6 +215,9 @@ export type JournalEntry = EntryBody & {
   readonly clock?: ClockStamp;
 };
 
+/** An entry of a kind. */
+export type Entry<Kind extends EntryBody['entry']> = Extract<JournalEntry, { readonly entry: Kind }>;
+
 /** When that was by a clock that nobody can set: src/agent/host/host-clock.ts. */
 export interface ClockStamp {
   /** Of two entries in one state folder the later one has more. */

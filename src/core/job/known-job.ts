@@ -1,12 +1,13 @@
 /**
  * What is known of every job at any moment, also of one that ended long ago and whose journal is read only when somebody asks
- * for it: what decides about disks and files, and what lists are filtered and ordered by. Each `Job` is one.
+ * for it: what decides about disks and files, and what lists are filtered and ordered by.
  */
 
 import type { JobOptions } from '../job-options.ts';
 import type { Job, StepState } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import type { Outcome, SafeFile } from './outcome.ts';
+import { outcomeOf } from './outcome-of.ts';
 
 type KnownAccepted = Pick<
   Accepted,
@@ -18,11 +19,11 @@ type KnownAccepted = Pick<
 };
 
 export interface KnownJob
-  extends Pick<
-    Job,
-    'state' | 'createTime' | 'endTime' | 'beganMs' | 'endedMs' | 'guestHeld' | 'pivotRequested' | 'madeFile'
-  > {
+  extends Pick<Job, 'state' | 'createTime' | 'beganMs' | 'guestHeld' | 'pivotRequested' | 'madeFile'> {
   readonly accepted: KnownAccepted;
+  readonly endTime?: string | undefined;
+  /** By the clock of the state folder. Undefined: not yet, or an older journal. */
+  readonly endedMs?: number | undefined;
   /** Those that could not be taken back, at least. */
   readonly steps: ReadonlyMap<string, StepState>;
   readonly concluded: Pick<Concluded, 'how' | 'devicePath'> | undefined;
@@ -35,8 +36,8 @@ const NO_STEPS: KnownJob['steps'] = new Map();
 
 /** All the rest of the job is let go of. */
 export function knownOf(job: Job): KnownJob {
-  const { state, createTime, endTime, beganMs, endedMs, guestHeld, pivotRequested, madeFile, concluded } = job;
-  const { accepted, outcome } = job;
+  const { accepted, state, createTime, beganMs, guestHeld, pivotRequested, madeFile, concluded, ended } = job;
+  const outcome = outcomeOf(job);
   const { sourceFile, uses, destination } = accepted;
   const left = [...job.steps].filter(([, step]) => step === 'UNDO_FAILED');
   return {
@@ -57,9 +58,9 @@ export function knownOf(job: Job): KnownJob {
     },
     state,
     createTime,
-    endTime,
+    endTime: ended?.time,
     beganMs,
-    endedMs,
+    endedMs: ended?.clock?.ms,
     guestHeld,
     pivotRequested,
     madeFile,

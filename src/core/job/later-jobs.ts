@@ -44,7 +44,7 @@ export class LaterJobs {
   }
 
   /** The newest one of the same disk that has moved the guest from where this job left it, may have, or found it elsewhere. */
-  thatMoved(job: KnownJob): string | undefined {
+  thatMoved(job: Pick<KnownJob, 'accepted' | 'outcome'>): string | undefined {
     const since = this.#at.get(job.accepted.job) ?? Infinity;
     const later = domainNames(job).flatMap((name) => this.#ofDomain.get(name) ?? []);
     for (const at of [...new Set(later)].toSorted((a, b) => b - a)) {
@@ -57,7 +57,7 @@ export class LaterJobs {
   }
 }
 
-function domainNames({ accepted: { domain, domainUuid } }: KnownJob): readonly string[] {
+function domainNames({ accepted: { domain, domainUuid } }: Pick<KnownJob, 'accepted'>): readonly string[] {
   return [`name ${domain}`, ...(domainUuid === undefined ? [] : [`uuid ${domainUuid.toLowerCase()}`])];
 }
 

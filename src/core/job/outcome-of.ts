@@ -1,10 +1,9 @@
-/** What is true on disk at the end of a job, and how that is known. */
+/** What is true on disk, and how that is known: while a job goes on, and at its end. */
 
 import type { Loss } from '../disk/judge.ts';
 import { handoverOf } from './handover-of.ts';
-import type { Job } from './job.ts';
+import type { ConcludedJob, Job } from './job.ts';
 import { isWithoutQemu } from './job-facts.ts';
-import type { Concluded } from './journal-entry.ts';
 import type { Evidence, Outcome } from './outcome.ts';
 import { hasSucceeded, isUnsynced } from './proof.ts';
 import { restsOnWord, reusedInWords } from './reuse.ts';
@@ -16,14 +15,35 @@ const COMMITTED =
   'its data is in the image below now, and it shows no moment of the disk any more; before deleting it, make sure ' +
   'that no other disk or snapshot uses it';
 
-/** The outcome of a job that QEMU has concluded, or that was seen to be gone. */
-export function outcomeOf(job: Job, concluded: Concluded, revision: number): Outcome {
+/** As the entry that ended the job has it; before that, as of its last entry. */
+export function outcomeOf(job: Job): Outcome {
+  return job.ended?.entry === 'ended' ? job.ended.outcome : outcomeSoFar(job);
+}
+
+function outcomeSoFar({ accepted, ready, revision, pivotRequested, updateTime }: Job): Outcome {
+  const text = ready === undefined ? 'QEMU has not reported READY' : 'QEMU reported READY';
+  const contentNow = ready === undefined ? 'PARTIAL' : 'MIRRORED';
+  return {
+    // In the instant of a pivot either side may be the guest's: only the conclusion tells.
+    guestWritesTo: pivotRequested ? undefined : accepted.source.path,
+    guestAsOf: updateTime,
+    destinationContent: accepted.destination && contentNow,
+    asOf: undefined,
+    destinationRemoved: false,
+    safeToDelete: [],
+    evidence: [{ source: 'JOURNAL', text, revision: ready?.revision ?? revision }],
+  };
+}
+
+/** What is to be written down of a job that QEMU has concluded, or that was seen to be gone. */
+export function outcomeAtEnd(job: ConcludedJob): Outcome {
+  const { concluded } = job;
   const { source, destination, committed, losses = [] } = job.accepted;
   const known = {
     guestWritesTo: concluded.devicePath,
-    ...(job.concluded && { guestAsOf: job.concluded.time }),
+    guestAsOf: concluded.time,
     destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',
-    evidence: [...evidenceOf(job, concluded, revision), ...takenOver(job), ...losses.map(inEvidence)],
+    evidence: [...evidenceOf(job), ...takenOver(job), ...losses.map(inEvidence)],
     asOf: undefined,
   };
   const left = committed
@@ -58,7 +78,7 @@ export function outcomeOf(job: Job, concluded: Concluded, revision: number): Out
   const isOurs = job.madeFile?.created === true && !known.destinationRemoved && concluded.deviceOn === 'SOURCE';
   return {
     ...known,
-    destinationContent: job.readyTime === undefined ? 'PARTIAL' : 'STALE',
+    destinationContent: job.ready === undefined ? 'PARTIAL' : 'STALE',
     safeToDelete: isOurs ? [rubbish] : [],
   };
 }
@@ -82,7 +102,9 @@ function followingOf({ followed }: Job): readonly Evidence[] {
   return [{ source: 'QEMU_JOB', text: 'QEMU said READY, the copy followed the guest', revision: followed.revision }];
 }
 
-function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly Evidence[] {
+function evidenceOf(job: ConcludedJob): readonly Evidence[] {
+  const { concluded } = job;
+  const { revision } = concluded;
   const ended = {
     CONCLUDED:
       concluded.qemuError === undefined
@@ -98,7 +120,7 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
     concluded.devicePath === undefined
       ? `no device ${job.accepted.disk} was there to look at`
       : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
-  const header = headerEvidence(job, concluded, revision);
+  const header = headerEvidence(job);
   const isThere = job.steps.get('remove-destination') !== 'DONE';
   const toSet = (isThere ? (job.accepted.toSet ?? []) : []).map(
     (text) => ({ source: 'JOURNAL', text, revision: 1 }) as const,
@@ -120,8 +142,8 @@ function evidenceOf(job: Job, concluded: Concluded, revision: number): readonly 
 }
 
 /** What decides of a pull, or of a commit of lower images. */
-function headerEvidence(job: Job, { header }: Concluded, revision: number): readonly Evidence[] {
-  const handover = handoverOf(job.accepted);
+function headerEvidence({ accepted, concluded: { header, revision } }: ConcludedJob): readonly Evidence[] {
+  const handover = handoverOf(accepted);
   if (header === undefined || handover === undefined) return [];
   const { overlay, backingFile } = handover;
   const named = header.is === 'OLD' ? header.backingFile : backingFile;

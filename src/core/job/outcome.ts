@@ -50,36 +50,3 @@ export interface Outcome {
 export function onShared(storage: string): string {
   return `it is on ${storage}: other hosts may have it open, and were not asked`;
 }
-
-/** What decides while a job goes on. */
-interface Ongoing {
-  readonly accepted: { readonly source: { readonly path: string }; readonly destination?: unknown };
-  readonly revision: number;
-  readonly readyTime?: string | undefined;
-  readonly readyRevision?: number | undefined;
-  readonly pivotRequested: boolean;
-}
-
-/** The outcome while the job has not ended, as of its last entry. */
-export function outcomeNow(job: Ongoing, at: string): Outcome {
-  const evidence: Evidence = {
-    source: 'JOURNAL',
-    text: job.readyTime === undefined ? 'QEMU has not reported READY' : 'QEMU reported READY',
-    revision: job.readyRevision ?? job.revision,
-  };
-  return {
-    // In the instant of a pivot either side may be the guest's: only the conclusion tells.
-    guestWritesTo: job.pivotRequested ? undefined : job.accepted.source.path,
-    guestAsOf: at,
-    destinationContent: contentNow(job),
-    asOf: undefined,
-    destinationRemoved: false,
-    safeToDelete: [],
-    evidence: [evidence],
-  };
-}
-
-function contentNow({ accepted, readyTime }: Ongoing): Outcome['destinationContent'] {
-  if (accepted.destination === undefined) return undefined;
-  return readyTime === undefined ? 'PARTIAL' : 'MIRRORED';
-}

@@ -92,10 +92,7 @@ const GOING_ROWS: Rows<Going> = {
     state === 'STARTING' && RUNNING,
   ...HANDOVER_ROWS,
   'RUNNING, CANCELLING | ready or standby, and the guest does not migrate | writes down `ready`': (s) =>
-    s.settled &&
-    s.job.readyTime === undefined &&
-    !s.seen.guestMigrates &&
-    record({ entry: 'ready', seenAt: s.seen.at }),
+    s.settled && s.job.ready === undefined && !s.seen.guestMigrates && record({ entry: 'ready', seenAt: s.seen.at }),
   'its time is over | still there | ends it without a pivot: `cancel-requested`': (s) =>
     s.asked.has('timeIsUp') &&
     isTimeBound(s) &&

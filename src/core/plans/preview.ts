@@ -4,7 +4,7 @@
  */
 
 import { handoverOf } from '../job/handover-of.ts';
-import { advance, begin, type Job } from '../job/job.ts';
+import { advance, begin, type ConcludedJob, concludedJob, type Job } from '../job/job.ts';
 import type { Accepted, EntryBody } from '../job/journal-entry.ts';
 import type { Action } from '../job/step.ts';
 import type { Asking, Circumstance, Seen } from '../moves/moves.ts';
@@ -65,7 +65,7 @@ function end(
   begins: Status,
   phase: PlannedStep['phase'],
   reason: string,
-): { readonly job: Job; readonly steps: readonly PlannedStep[] } {
+): { readonly job: ConcludedJob; readonly steps: readonly PlannedStep[] } {
   const steps: PlannedStep[] = [];
   const asked = new Set<Asking | Circumstance>(['stopsSoon']);
   let now = job;
@@ -123,19 +123,20 @@ function guest(command: GuestCommand): PlannedStep['run'] {
   return { do: 'guest', command };
 }
 
-function conclude(job: Job, isDone: boolean): Job {
+function conclude(job: Job, isDone: boolean): ConcludedJob {
   const { destination, source } = job.accepted;
   const isMoved = isDone && destination !== undefined;
-  return after(job, {
+  const concluded = after(job, {
     entry: 'concluded',
     how: 'CONCLUDED',
     qemuError: isDone ? undefined : 'Operation canceled',
     deviceOn: isMoved ? 'DESTINATION' : 'SOURCE',
     devicePath: isMoved ? destination.path : source.path,
   });
+  return concludedJob(concluded);
 }
 
-function cleanUp(afterSuccess: Job, otherwise: Job): readonly PlannedStep[] {
+function cleanUp(afterSuccess: ConcludedJob, otherwise: ConcludedJob): readonly PlannedStep[] {
   const [done, broken] = [planSettling(afterSuccess), planSettling(otherwise)];
   const either = new Map([...done, ...broken].map((step) => [step.name, step]));
   return [...either.values()].map(({ name, run }) => {

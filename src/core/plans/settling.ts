@@ -6,16 +6,15 @@
 
 import { losesSnapshots } from '../disk/judge.ts';
 import { handoverOf } from '../job/handover-of.ts';
-import { type Job, SYNC_STEP } from '../job/job.ts';
+import { type ConcludedJob, SYNC_STEP } from '../job/job.ts';
 import { filesToFind, isWithoutQemu } from '../job/job-facts.ts';
-import type { AcceptedDestination, Concluded } from '../job/journal-entry.ts';
+import type { AcceptedDestination } from '../job/journal-entry.ts';
 import { hasSucceeded, isUnsynced } from '../job/proof.ts';
 import type { Plan, Step } from '../job/step.ts';
 import { deleteNode } from './steps.ts';
 
-export function planSettling(job: Job, { leavesQemu = false }: { readonly leavesQemu?: boolean } = {}): Plan {
+export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readonly leavesQemu?: boolean } = {}): Plan {
   const { accepted, concluded } = job;
-  if (concluded === undefined) return [];
   const steps: Step[] = [];
   // QEMU has flushed it, and would have said if it could not; that it reached the disk the file system says, too.
   if (isCopied(job)) {
@@ -32,7 +31,7 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
       if (!node.startsWith('#')) steps.push({ name: `close-${node}`, run: deleteNode(node) });
     }
   }
-  if (hasSucceeded(job) && isProved(concluded) && !isUnsynced(job) && accepted.options.deleteCommitted) {
+  if (hasSucceeded(job) && isProved(job) && !isUnsynced(job) && accepted.options.deleteCommitted) {
     const handover = handoverOf(accepted);
     const letGo = handover === undefined ? {} : { letGo: { job: accepted.job, handover, named: accepted.named ?? [] } };
     const loses = losesSnapshots(accepted.losses) ? ({ losesSnapshots: true } as const) : {};
@@ -51,32 +50,28 @@ export function planSettling(job: Job, { leavesQemu = false }: { readonly leaves
 }
 
 /** The destination, a file or a device of this host, is to be a whole copy, or the guest is on it. */
-function isCopied(job: Job): job is Job & { accepted: { destination: AcceptedDestination } } {
-  const { accepted, concluded } = job;
-  const isHere = accepted.destination?.path.startsWith('/') === true;
-  const isSuccess = concluded !== undefined && concluded.qemuError === undefined;
-  return isHere && isSuccess && (concluded.how === 'CONCLUDED' || concluded.deviceOn === 'DESTINATION');
+function isCopied(job: ConcludedJob): job is ConcludedJob & { accepted: { destination: AcceptedDestination } } {
+  const { how, qemuError, deviceOn } = job.concluded;
+  const isHere = job.accepted.destination?.path.startsWith('/') === true;
+  return isHere && qemuError === undefined && (how === 'CONCLUDED' || deviceOn === 'DESTINATION');
 }
 
 /** For QEMU it is: what it does not use any more can be closed, whatever is proved of the disk. */
-function isDone(job: Job): boolean {
-  const { accepted, concluded } = job;
-  if (accepted.destination !== undefined) return hasSucceeded(job);
-  return concluded?.how === 'CONCLUDED' && concluded.qemuError === undefined;
+function isDone(job: ConcludedJob): boolean {
+  return job.accepted.destination === undefined ? isProved(job) : hasSucceeded(job);
 }
 
 /** Seen by us, and without error: enough to delete what somebody wants deleted. */
-function isProved({ how, qemuError }: Concluded): boolean {
+function isProved({ concluded: { how, qemuError } }: ConcludedJob): boolean {
   return how === 'CONCLUDED' && qemuError === undefined;
 }
 
 /** A destination that never became a copy, proved by QEMU's own result and by where the guest's device is. */
-function isRubbish(job: Job): boolean {
-  const { concluded } = job;
+function isRubbish({ accepted, ready, concluded }: ConcludedJob): boolean {
   return (
-    job.readyTime === undefined &&
-    job.accepted.plan.some(({ run }) => run.do === 'create-file') &&
-    concluded?.how === 'CONCLUDED' &&
+    ready === undefined &&
+    accepted.plan.some(({ run }) => run.do === 'create-file') &&
+    concluded.how === 'CONCLUDED' &&
     concluded.qemuError !== undefined &&
     concluded.deviceOn === 'SOURCE'
   );

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import type { Started } from '../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import type { Job } from '../../../src/core/job/job.ts';
-import type { JobView } from '../../../src/core/job/job-view.ts';
+import type { JobView, PublicJob } from '../../../src/core/job/job-view.ts';
 import type { AbortRequest, CommitFlag, CopyRequest, RebaseFlag } from '../../../src/core/requests.ts';
 import { qcow2 } from '../images/qcow2-header.ts';
 import { copyTo, PATIENT, type TestAgent } from '../service/agent.ts';
@@ -312,8 +312,10 @@ async function abort({ agent }: TestAgent, job: string, more: Partial<AbortReque
   }
 }
 
-/** What is there of jobs: in the agent's own process, the whole of them. */
-export async function jobsOf({ agent }: TestAgent): Promise<readonly Job[]> {
+/** As callers see it, and in the agent's own process the whole of it. */
+export type WholeJob = Job & PublicJob;
+
+export async function jobsOf({ agent }: TestAgent): Promise<readonly WholeJob[]> {
   const all = { domain: '', states: [], pageSize: 0, pageToken: '' };
-  return (await agent.listJobs(all, PATIENT)).items.map(({ job }) => job as Job);
+  return (await agent.listJobs(all, PATIENT)).items.map(({ job }) => job as WholeJob);
 }

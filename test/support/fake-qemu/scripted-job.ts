@@ -2,13 +2,13 @@
 import type { BlockJobs, Call } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { type EventFacts, JobEvent } from '../../../src/core/job/job-event.ts';
-import type { JobView } from '../../../src/core/job/job-view.ts';
+import { type JobView, publicJob } from '../../../src/core/job/job-view.ts';
 import type { WatchRequest } from '../../../src/core/requests.ts';
 import { Wake } from '../../../src/lib/wake.ts';
 import { jobOf } from '../../unit/core/stories.ts';
 import { until } from '../until.ts';
 
-const base = jobOf();
+const base = publicJob(jobOf());
 
 export class ScriptedJob {
   /** What was asked, one for each stream. */

@@ -4,8 +4,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { expect } from 'vitest';
 import { decodeJournal } from '../../../src/agent/journal/journal.ts';
-import { hasEnded, type Job } from '../../../src/core/job/job.ts';
-import { jobsOf } from '../fake-qemu/courses.ts';
+import { hasEnded } from '../../../src/core/job/job.ts';
+import { jobsOf, type WholeJob } from '../fake-qemu/courses.ts';
 import type { Scene, SceneMoment } from '../fake-qemu/scene.ts';
 import { PATIENT, type TestAgent } from '../service/agent.ts';
 import { until } from '../until.ts';
@@ -37,9 +37,9 @@ export async function expectJournals({ jobsFolder }: TestAgent, jobs: readonly s
 }
 
 /** As a watcher is told: what is in the journal, whatever is looked up for other answers. */
-async function watched({ agent }: TestAgent, job: string): Promise<Job | undefined> {
+async function watched({ agent }: TestAgent, job: string): Promise<WholeJob | undefined> {
   const request = { job: { jobId: job }, afterRevision: undefined, progressIntervalMs: undefined };
-  for await (const event of agent.watch(request, PATIENT)) return event.job as Job;
+  for await (const event of agent.watch(request, PATIENT)) return event.job as WholeJob;
   return undefined;
 }
 
@@ -75,7 +75,7 @@ function expectNoTrace({ scene, job, before, unseen }: Truth): void {
 }
 
 /** Whatever happened: none of this is ever said of a job of which it is not true. */
-function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome, intent, accepted }: Job): void {
+function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome, intent, accepted }: WholeJob): void {
   const { qemu } = scene;
   const { end, endTime = '' } = qemu.anyJob(id)?.state ?? {};
   const device = qemu.pathOf(qemu.rootOf('vd0') ?? '');
@@ -104,7 +104,7 @@ function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome,
 }
 
 /** Nothing was hidden: all is known, and said. */
-function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, intent, accepted }: Job): void {
+function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, intent, accepted }: WholeJob): void {
   const { qemu } = scene;
   const end = qemu.anyJob(id)?.state.end;
   const content = accepted.destination === undefined ? undefined : outcome.destinationContent;
@@ -129,7 +129,7 @@ function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, 
 }
 
 /** What is there and should not be is in the list of leftovers; reclaimed, it is gone. No image is gone that was needed. */
-async function expectNothingLost(truth: Truth, job: Job | undefined): Promise<void> {
+async function expectNothingLost(truth: Truth, job: WholeJob | undefined): Promise<void> {
   const { scene, agent, before, job: id, unseen } = truth;
   const { qemu } = scene;
   for (const name of before.files.keys()) {

@@ -15,7 +15,7 @@ import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_servi
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { begin, type Job } from '../../../src/core/job/job.ts';
 import { JobEvent } from '../../../src/core/job/job-event.ts';
-import type { JobView } from '../../../src/core/job/job-view.ts';
+import { type JobView, publicJob } from '../../../src/core/job/job-view.ts';
 import { plainOptions } from '../../../src/core/job-options.ts';
 import type { ServerInfo } from '../../../src/core/server-info.ts';
 import type { DoorLimits } from '../../../src/grpc/door/limits.ts';
@@ -175,7 +175,7 @@ export const JOB: Job = begin({
   options: plainOptions(0),
   plan: [],
 });
-export const VIEW: JobView = { job: JOB, progress: undefined };
+export const VIEW: JobView = { job: publicJob(JOB), progress: undefined };
 
 export function event(type: JobEvent['type'], detail = ''): JobEvent {
   return new JobEvent({ ...VIEW, type, time: JOB.createTime, detail });

@@ -4,7 +4,7 @@ import type { Encryption } from '../../../src/core/destination.ts';
 import { type Failure, failure } from '../../../src/core/errors.ts';
 import { type ForeignJobs, NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import { JobEvent } from '../../../src/core/job/job-event.ts';
-import type { JobView } from '../../../src/core/job/job-view.ts';
+import { type JobView, publicJob } from '../../../src/core/job/job-view.ts';
 import type { Outcome } from '../../../src/core/job/outcome.ts';
 import type { AbortRequest, StartRequest, WatchRequest } from '../../../src/core/requests.ts';
 import { Wake } from '../../../src/lib/wake.ts';
@@ -18,7 +18,7 @@ type State = JobView['job']['state'];
 type Kind = JobView['job']['accepted']['kind'];
 
 const ENDS: readonly State[] = ['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED'];
-const base = jobOf();
+const base = { ...jobOf(), ...publicJob(jobOf()) };
 const OUTCOME: Outcome = {
   guestWritesTo: SOURCE,
   destinationContent: 'COMPLETE',

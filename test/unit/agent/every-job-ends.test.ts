@@ -9,9 +9,10 @@ import { AskedSoFar } from '../../../src/agent/job/asked-so-far.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { ending } from '../../../src/core/job/ending.ts';
 import { handoverOf } from '../../../src/core/job/handover-of.ts';
-import { advance, allows, hasEnded, type Job } from '../../../src/core/job/job.ts';
+import { advance, allows, concludedJob, hasEnded, type Job } from '../../../src/core/job/job.ts';
 import { isOverNetwork, isYanked } from '../../../src/core/job/job-facts.ts';
 import type { Accepted, EntryBody } from '../../../src/core/job/journal-entry.ts';
+import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
 import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/moves/circumstances.ts';
 import type { Move, Seen } from '../../../src/core/moves/moves.ts';
 import { nextMove } from '../../../src/core/moves/next-move.ts';
@@ -395,9 +396,8 @@ class Life {
         return;
       case 'settle':
       case 'leave': {
-        const { concluded } = this.#job;
-        if (concluded !== undefined)
-          this.#append({ entry: 'ended', outcome: this.#job.outcome, ...ending(this.#job, concluded) });
+        const job = concludedJob(this.#job);
+        this.#append({ entry: 'ended', outcome: outcomeOf(job), ...ending(job) });
         return;
       }
     }

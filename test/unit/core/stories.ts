@@ -2,6 +2,7 @@
 import type { Handover } from '../../../src/core/job/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
+import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
 import type { MadeFile } from '../../../src/core/job/step.ts';
 import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
 
@@ -106,11 +107,12 @@ export const CONCLUDED: EntryBody = {
   deviceOn: 'SOURCE',
   devicePath: SOURCE,
 };
+export const OUTCOME = outcomeOf(jobOf());
 export const ended = (state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED'): EntryBody => ({
   entry: 'ended',
   state,
   failure: undefined,
-  outcome: jobOf(RUNNING).outcome,
+  outcome: outcomeOf(jobOf(RUNNING)),
 });
 
 /** A way to each state that a job can be in before its end; the ones that matter twice are there twice. */

@@ -17,8 +17,10 @@ import { Status } from '../../../generated/google/rpc/status.ts';
 import type { Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
 import type { ForeignJob } from '../../../src/core/foreign-job.ts';
+import { concludedJob } from '../../../src/core/job/job.ts';
 import type { EventFacts } from '../../../src/core/job/job-event.ts';
-import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
+import { publicJob } from '../../../src/core/job/job-view.ts';
+import { outcomeAtEnd } from '../../../src/core/job/outcome-of.ts';
 import type { Progress } from '../../../src/core/job/progress.ts';
 import {
   fromForeignJob,
@@ -184,14 +186,11 @@ const fileDestination = {
   target: { kind: 'file', path: '/copy' },
 } as const;
 const refusedJob = {
-  ...jobWith({ kind: 'PULL', destination: undefined, domainUuid: 'u' }, RUNNING),
+  ...publicJob(jobWith({ kind: 'PULL', destination: undefined, domainUuid: 'u' }, RUNNING)),
   failure: failure('NO_SPACE', { path: '/x', why: 'full' }),
 };
-const endedJob = jobOf(CREATED, RUNNING, CONCLUDED);
-const ended = {
-  ...endedJob,
-  outcome: outcomeOf(endedJob, CONCLUDED as Extract<typeof CONCLUDED, { entry: 'concluded' }>, 4),
-};
+const endedJob = concludedJob(jobOf(CREATED, RUNNING, CONCLUDED));
+const ended = { ...publicJob(endedJob), outcome: outcomeAtEnd(endedJob) };
 const changedSince = {
   ...ended,
   outcome: {
@@ -205,9 +204,11 @@ const changedSince = {
   },
 };
 const JOBS = [
-  ...STORIES.map(([, , entries]) => jobOf(...entries)),
-  jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
-  jobWith({ destination: { ...fileDestination, encryption: { secretId: 's0' } } }, RUNNING),
+  ...[
+    ...STORIES.map(([, , entries]) => jobOf(...entries)),
+    jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
+    jobWith({ destination: { ...fileDestination, encryption: { secretId: 's0' } } }, RUNNING),
+  ].map(publicJob),
   refusedJob,
   ended,
   changedSince,

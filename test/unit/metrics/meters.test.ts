@@ -2,12 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { HostFigures } from '../../../src/core/figures.ts';
+import { fold, type Job } from '../../../src/core/job/job.ts';
 import { bothObservers, type Doing } from '../../../src/lib/observer.ts';
 import { CallMeters } from '../../../src/metrics/calls.ts';
 import { OwnershipMeters } from '../../../src/metrics/fleet.ts';
 import { HostMeters } from '../../../src/metrics/host.ts';
 import { Meters } from '../../../src/metrics/meters.ts';
-import { jobOf, READY, RUNNING } from '../core/stories.ts';
+import { ACCEPTED, journalOf, OUTCOME, pivot, READY, RUNNING } from '../core/stories.ts';
 
 const IDLE: HostFigures = {
   jobs: [],
@@ -60,15 +61,19 @@ const hostWith = (figures: Partial<HostFigures> = {}) => {
   return { meters, host: new HostMeters(meters, async () => await Promise.resolve({ ...IDLE, ...figures })) };
 };
 
+/** A second passes between two entries; the pivot is the fourth of five. */
+function jobThatEnded(state: 'COMPLETED' | 'CANCELLED' | 'FAILED', destinationContent: 'COMPLETE' | 'UNKNOWN'): Job {
+  const end = { entry: 'ended', state, failure: undefined, outcome: { ...OUTCOME, destinationContent } } as const;
+  const [first, ...rest] = journalOf(ACCEPTED, RUNNING, READY, pivot(), end);
+  return fold([first, ...rest.map((entry, at) => ({ ...entry, clock: { ms: 1000 * at, upMs: 0, counts: '' } }))]);
+}
+
 describe('a host', () => {
   it('counts a job that ended, and how long a pivot took from READY', async () => {
     const { meters, host } = hostWith();
-    const job = jobOf(RUNNING, READY);
-    const outcome = { ...job.outcome, destinationContent: 'COMPLETE' } as const;
-    const times = { readyMs: 1000, endedMs: 3000 };
-    host.ended({ ...job, ...times, state: 'COMPLETED', outcome, pivotRequested: true });
-    host.ended({ ...job, ...times, state: 'CANCELLED', outcome });
-    host.ended({ ...job, state: 'FAILED', outcome: { ...outcome, destinationContent: 'UNKNOWN' } });
+    host.ended(jobThatEnded('COMPLETED', 'COMPLETE'));
+    host.ended(jobThatEnded('CANCELLED', 'COMPLETE'));
+    host.ended(jobThatEnded('FAILED', 'UNKNOWN'));
     expect(await told(meters, 'ended_total')).toEqual([
       'blockjob_jobs_ended_total{kind="COPY",state="COMPLETED",outcome="COMPLETE"} 1',
       'blockjob_jobs_ended_total{kind="COPY",state="CANCELLED",outcome="COMPLETE"} 1',

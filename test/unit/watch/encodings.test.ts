@@ -8,7 +8,7 @@ import { Policy } from '../../../src/access/policy.ts';
 import { WatchedJob } from '../../../src/agent/desk/watched-job.ts';
 import { JobLog } from '../../../src/agent/journal/job-log.ts';
 import type { BlockJobs, Call } from '../../../src/core/block-jobs.ts';
-import type { JobView } from '../../../src/core/job/job-view.ts';
+import { type JobView, publicJob } from '../../../src/core/job/job-view.ts';
 import { NO_HISTORY, observe, type Progress } from '../../../src/core/job/progress.ts';
 import type { WatchRequest } from '../../../src/core/requests.ts';
 import { SharedWatch } from '../../../src/fleet/gateway/shared-watch.ts';
@@ -19,7 +19,7 @@ import { Watches } from '../../../src/watch/watches.ts';
 import { testDir } from '../../support/real-qemu/qemu.ts';
 import { journalsIn } from '../../support/service/journals.ts';
 import { INFO } from '../../support/service/stub-server.ts';
-import { ACCEPTED, JOB, jobOf, READY, RUNNING } from '../core/stories.ts';
+import { ACCEPTED, JOB, OUTCOME, READY, RUNNING } from '../core/stories.ts';
 
 const MANY = 20;
 const log = pino({ level: 'silent' });
@@ -73,7 +73,7 @@ it('is once at the agent and once at a gateway, for each of many who watch', asy
     const { address } = server;
     return opened.use(new Remote({ host: name, address, credentials: credentials.createInsecure() }));
   };
-  const viewNow = () => ({ job: journal.job, progress });
+  const viewNow = () => ({ job: publicJob(journal.job), progress });
   const agent = await serving(
     'agent',
     watching(viewNow, () => watched),
@@ -106,7 +106,7 @@ it('is once at the agent and once at a gateway, for each of many who watch', asy
   await until(3);
   await journal.append(READY);
   await until(4);
-  await journal.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome });
+  await journal.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: OUTCOME });
 
   const expected = ['STATE 1', 'STATE 2', 'PROGRESS 2', 'STATE 3', 'STATE 4'];
   expect(await Promise.all(watchers)).toEqual(watchers.map(() => expected));

@@ -3,15 +3,16 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WatchedJob } from '../../../../src/agent/desk/watched-job.ts';
 import { JobLog } from '../../../../src/agent/journal/job-log.ts';
 import type { JobEvent } from '../../../../src/core/job/job-event.ts';
+import { publicJob } from '../../../../src/core/job/job-view.ts';
 import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { NO_HISTORY, observe, type Progress } from '../../../../src/core/job/progress.ts';
 import type { WatchRequest } from '../../../../src/core/requests.ts';
 import { Watches } from '../../../../src/watch/watches.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 import { journalsIn } from '../../../support/service/journals.ts';
-import { ACCEPTED, JOB, jobOf, READY, RUNNING } from '../../core/stories.ts';
+import { ACCEPTED, JOB, OUTCOME, READY, RUNNING } from '../../core/stories.ts';
 
-const END: EntryBody = { entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome };
+const END: EntryBody = { entry: 'ended', state: 'FAILED', failure: undefined, outcome: OUTCOME };
 const LIFE: readonly EntryBody[] = [
   { entry: 'step-started', step: 'create-destination' },
   { entry: 'step-done', step: 'create-destination' },
@@ -56,10 +57,10 @@ class Told {
 
   watch(more: Partial<WatchRequest>, signal: AbortSignal): AsyncGenerator<JobEvent> {
     const request = { job: { jobId: JOB }, afterRevision: undefined, progressIntervalMs: undefined, ...more };
-    const known = { job: this.#log.job, progress: this.of() };
+    const known = { job: publicJob(this.#log.job), progress: this.of() };
     const shown = async () => {
       this.refreshed += 1;
-      return await Promise.resolve({ job: this.#log.job, progress: this.of() });
+      return await Promise.resolve({ job: publicJob(this.#log.job), progress: this.of() });
     };
     return this.#watches.watch({ known, shown }, () => new WatchedJob(this.#log, this), request, { signal });
   }

@@ -152,7 +152,7 @@ describe('a job of an older journal, which does not tell when it was begun by th
     await writeFile(join(folder, `${SECOND}.jsonl`), lines.join(''));
     for (let start = 0; start < 2; start += 1) {
       const jobs = await openJobs(journalsIn(folder, new HostClock(kernel)), pino({ level: 'silent' }));
-      expect(jobs.map(({ job }) => [job.accepted.job, Math.round((job.endedMs ?? 0) / HOUR_MS)])).toEqual([
+      expect(jobs.map(({ known }) => [known.accepted.job, Math.round((known.endedMs ?? 0) / HOUR_MS)])).toEqual([
         [FIRST, 0],
         [SECOND, 3],
       ]);
@@ -175,6 +175,6 @@ describe('a journal', () => {
       'concluded undefined',
       'ended number',
     ]);
-    expect(log.job.endedMs).toBeGreaterThan(log.job.beganMs ?? Infinity);
+    expect(log.known.endedMs).toBeGreaterThan(log.job.beganMs ?? Infinity);
   });
 });

@@ -148,7 +148,7 @@ describe('a job that runs', () => {
     await job.log.append(FORCE);
     await job.driving;
     expect(machine.commands).toEqual(['block-job-cancel', 'job-cancel', 'job-dismiss', ...CLOSE_DESTINATION]);
-    expect(job.log.job).toMatchObject({ state: 'CANCELLED', outcome: { destinationContent: 'STALE' } });
+    expect(job.log.known).toMatchObject({ state: 'CANCELLED', outcome: { destinationContent: 'STALE' } });
   });
 
   it('asks again when QEMU refused, and not when it only takes its time', async () => {
@@ -162,7 +162,7 @@ describe('a job that runs', () => {
     await using job = await driven(machine, [pivot('NEVER')]);
     await job.driving;
     expect(machine.commands.slice(0, 4)).toEqual(['job-complete', 'job-complete', 'job-complete', 'job-dismiss']);
-    expect(job.log.job).toMatchObject({ state: 'COMPLETED', outcome: { guestWritesTo: DESTINATION } });
+    expect(job.log.known).toMatchObject({ state: 'COMPLETED', outcome: { guestWritesTo: DESTINATION } });
   });
 
   it('holds the guest for its pivot: all is written down before it is done, and what follows is of one that runs', async () => {
@@ -218,7 +218,7 @@ describe('a job that runs', () => {
     expect(machine.commands.slice(0, 4)).toEqual(['transaction', 'stop', 'job-complete', 'job-dismiss']);
     expect(machine.runs).toBe(false);
     // It may be on the old image: nothing is claimed, and nothing may be deleted.
-    expect(job.log.job).toMatchObject({
+    expect(job.log.known).toMatchObject({
       state: 'UNRESOLVED',
       guestHeld: false,
       outcome: { guestWritesTo: undefined, destinationContent: 'UNKNOWN', safeToDelete: [] },

@@ -7,7 +7,7 @@ import { IllegalTransition } from '../../../../src/core/job/job.ts';
 import type { EntryBody, JournalEntry } from '../../../../src/core/job/journal-entry.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 import { allJournals, journalsIn } from '../../../support/service/journals.ts';
-import { ACCEPTED, CANCEL, JOB, jobOf, pivot, READY, RUNNING } from '../../core/stories.ts';
+import { ACCEPTED, CANCEL, JOB, OUTCOME, pivot, READY, RUNNING } from '../../core/stories.ts';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -135,7 +135,7 @@ describe('a job’s log', () => {
     await using dir = await testDir();
     const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(RUNNING);
-    await log.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: jobOf().outcome });
+    await log.append({ entry: 'ended', state: 'FAILED', failure: undefined, outcome: OUTCOME });
     await expect(log.append(step('late'))).rejects.toThrow(IllegalTransition);
     expect(await log.offer(CANCEL, { otherwise: () => 'too late' })).toBe('too late');
     expect((await onDisk(dir.path)).entries).toHaveLength(3);

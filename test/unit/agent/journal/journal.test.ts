@@ -29,6 +29,7 @@ import {
   JOB,
   jobOf,
   journalOf,
+  OUTCOME,
   pivot,
   READY,
   RUNNING,
@@ -97,7 +98,7 @@ const anyBody: fc.Arbitrary<EntryBody> = fc.oneof(
     deviceOn: fc.constantFrom('SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'),
     devicePath: fc.option(text, { nil: undefined }),
   }),
-  failures.map((why) => ({ entry: 'ended', state: 'FAILED', failure: why, outcome: jobOf().outcome }) as const),
+  failures.map((why) => ({ entry: 'ended', state: 'FAILED', failure: why, outcome: OUTCOME }) as const),
 );
 
 /** A journal that a job can have, of any length. */

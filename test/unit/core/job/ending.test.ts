@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { failure } from '../../../../src/core/errors.ts';
 import { ending, type FailedTo } from '../../../../src/core/job/ending.ts';
+import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody } from '../../../../src/core/job/journal-entry.ts';
-import { outcomeOf } from '../../../../src/core/job/outcome-of.ts';
+import { outcomeAtEnd } from '../../../../src/core/job/outcome-of.ts';
 import {
   ACTIVE_COMMIT,
   BASE,
@@ -33,7 +34,7 @@ type Result = Pick<Concluded, 'how' | 'deviceOn' | 'qemuError' | 'header'>;
 
 function endOf(entries: readonly EntryBody[], result: Result): string {
   const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
-  const { state, failure: why } = ending(jobOf(...entries, concluded), concluded);
+  const { state, failure: why } = ending(concludedJob(jobOf(...entries, concluded)));
   return why === undefined ? state : `${state} ${why.reason}`;
 }
 
@@ -102,7 +103,7 @@ describe('the ending of a job', () => {
       deviceOn: 'SOURCE',
       devicePath: undefined,
     };
-    expect(ending(jobOf(RUNNING, concluded), concluded).failure).toMatchObject({
+    expect(ending(concludedJob(jobOf(RUNNING, concluded))).failure).toMatchObject({
       metadata: { path: '/copies/disk.qcow2', qemuText: NO_SPACE },
     });
   });
@@ -125,7 +126,7 @@ describe('a copy to a network destination', () => {
     ['that fails when its time is over has failed', [{ ...FORCE, timeIsUp: true } as EntryBody], 'FAILED'],
     ['that fails by itself has failed', [], 'FAILED'],
   ])('%s', (_name, entries, state) => {
-    const end = ending(jobWith(toNbd, RUNNING, READY, ...entries, concluded), concluded);
+    const end = ending(concludedJob(jobWith(toNbd, RUNNING, READY, ...entries, concluded)));
     expect(end.state).toBe(state);
     expect(end.failure === undefined).toBe(state === 'CANCELLED');
   });
@@ -137,7 +138,7 @@ describe('an I/O error', () => {
     const concluded: Concluded = { entry: 'concluded', ...result };
     const { options: _options, ...more } = kind;
     const options = { topPath: '/vm/middle.qcow2', basePath: BASE };
-    return ending(jobWith({ ...more, options }, RUNNING, concluded), concluded, failedTo).failure;
+    return ending(concludedJob(jobWith({ ...more, options }, RUNNING, concluded)), failedTo).failure;
   };
 
   it.each([
@@ -223,8 +224,8 @@ describe('the ending of a job that ends by itself', () => {
   const end = (kind: Partial<Accepted>, entries: readonly EntryBody[], result: Result): string => {
     const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
     const { options: _options, ...more } = kind;
-    const job = jobWith({ ...more, handover: HANDOVER }, ...entries, concluded);
-    const { state, failure: why } = ending(job, concluded);
+    const job = concludedJob(jobWith({ ...more, handover: HANDOVER }, ...entries, concluded));
+    const { state, failure: why } = ending(job);
     return why === undefined ? state : `${state} ${why.reason}`;
   };
   const at = (how: Concluded['how'], qemuError?: string): Result => ({ how, deviceOn: 'SOURCE', qemuError });
@@ -281,9 +282,9 @@ describe('the ending of a job that ends by itself', () => {
       failure: failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'x', qemuText: 'y' }),
     };
     const concluded: Concluded = { ...at('CONCLUDED'), entry: 'concluded', deviceOn: 'DESTINATION', devicePath: BASE };
-    const job = jobWith({}, ...PIVOT, concluded, unsynced);
-    expect(ending(job, concluded)).toMatchObject({ state: 'UNRESOLVED', failure: { reason: 'NOT_ON_DISK' } });
-    expect(outcomeOf(job, concluded, job.revision)).toMatchObject({ destinationContent: 'UNKNOWN', safeToDelete: [] });
+    const job = concludedJob(jobWith({}, ...PIVOT, concluded, unsynced));
+    expect(ending(job)).toMatchObject({ state: 'UNRESOLVED', failure: { reason: 'NOT_ON_DISK' } });
+    expect(outcomeAtEnd(job)).toMatchObject({ destinationContent: 'UNKNOWN', safeToDelete: [] });
   });
 
   it('an active commit ends as a copy does', () => {
@@ -305,7 +306,7 @@ describe('the ending of a copy whose connection was broken for the guest’s sak
       deviceOn: 'SOURCE',
       qemuError,
     };
-    expect(ending(jobWith({}, RUNNING, READY, broken, concluded), concluded)).toMatchObject({
+    expect(ending(concludedJob(jobWith({}, RUNNING, READY, broken, concluded)))).toMatchObject({
       state: 'FAILED',
       failure: { reason: 'DESTINATION_UNREACHABLE' },
     });
@@ -323,7 +324,7 @@ describe('the ending of a copy whose file has moved', () => {
       qemuError: CANCELED,
       devicePath: SOURCE,
     };
-    expect(ending(jobWith({}, ...PIVOT, MOVED, concluded), concluded)).toMatchObject({
+    expect(ending(concludedJob(jobWith({}, ...PIVOT, MOVED, concluded)))).toMatchObject({
       state: 'FAILED',
       failure: { reason: 'DESTINATION_MOVED' },
     });
@@ -334,7 +335,7 @@ describe('the ending of a job whose time is over', () => {
   const timeIsUp: EntryBody = { entry: 'cancel-requested', force: false, timeIsUp: true };
   const end = (entries: readonly EntryBody[], result: Result) => {
     const concluded: Concluded = { entry: 'concluded', devicePath: undefined, ...result };
-    return ending(jobWith({ options: { timeLimitMs: 1500 } }, ...entries, concluded), concluded);
+    return ending(concludedJob(jobWith({ options: { timeLimitMs: 1500 } }, ...entries, concluded)));
   };
 
   it('is CANCELLED, and says so', () => {

@@ -220,11 +220,10 @@ describe('a job', () => {
   it('knows when it was accepted, READY, seen to follow, and ended', () => {
     expect(jobOf(RUNNING, READY, pivot(), HELD, CONCLUDED, ended('COMPLETED'))).toMatchObject({
       createTime: timeOf(1),
-      readyTime: timeOf(3),
-      readyRevision: 3,
+      ready: { time: timeOf(3), revision: 3 },
       followed: { at: SEEN_AT, revision: 3 },
       followedSinceAsked: false,
-      endTime: timeOf(7),
+      ended: { time: timeOf(7) },
     });
   });
 

@@ -1,9 +1,10 @@
 /** What newer jobs have made of what an older one says. */
 import { describe, expect, it } from 'vitest';
-import type { Job } from '../../../../src/core/job/job.ts';
+import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import { type KnownJob, knownOf } from '../../../../src/core/job/known-job.ts';
 import { LaterJobs } from '../../../../src/core/job/later-jobs.ts';
-import { outcomeOf } from '../../../../src/core/job/outcome-of.ts';
+import { outcomeAtEnd } from '../../../../src/core/job/outcome-of.ts';
 import type { FileNames, UsedFile } from '../../../../src/core/job/used-file.ts';
 import {
   ACTIVE_COMMIT,
@@ -12,14 +13,17 @@ import {
   CREATED,
   DESTINATION,
   FORCE,
-  jobWith,
   MADE,
   PULL,
   pivot,
   READY,
   RUNNING,
   SOURCE,
+  jobWith as wholeJobWith,
 } from '../stories.ts';
+
+/** As it is known at any moment. */
+const jobWith = (...of: Parameters<typeof wholeJobWith>): KnownJob => knownOf(wholeJobWith(...of));
 
 interface Place {
   readonly deviceOn: 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE';
@@ -33,12 +37,11 @@ function ended(
   entries: readonly EntryBody[],
   { deviceOn, devicePath }: Place,
   qemuError?: string,
-): Job {
+): KnownJob {
   const { options: _options, ...given } = accepted;
   const how = deviceOn === 'NOWHERE' ? ('QEMU_ENDED' as const) : ('CONCLUDED' as const);
   const concluded = { entry: 'concluded', how, qemuError, deviceOn, devicePath } as const;
-  const before = jobWith({ ...given, job }, ...entries, concluded);
-  const outcome = outcomeOf(before, concluded, before.revision);
+  const outcome = outcomeAtEnd(concludedJob(wholeJobWith({ ...given, job }, ...entries, concluded)));
   const end = { entry: 'ended', state: 'COMPLETED', failure: undefined, outcome } as const;
   return jobWith({ ...given, job }, ...entries, concluded, end);
 }
@@ -55,11 +58,11 @@ const BACK = {
 const first = ended('bj1', {}, PIVOTED, ON_COPY);
 
 const uses = (...files: readonly UsedFile[]) => ({ ...BACK, uses: files });
-const moved = (later: Job, job = first) => new LaterJobs([job, later]).thatMoved(job);
+const moved = (later: KnownJob, job = first) => new LaterJobs([job, later]).thatMoved(job);
 
 describe('a file', () => {
   const named: FileNames = { path: SOURCE, key: 'file 1:2', keys: ['file 1:2'] };
-  const by = (later: Job, file = named) => new LaterJobs([first, later]).withFile('bj1', file);
+  const by = (later: KnownJob, file = named) => new LaterJobs([first, later]).withFile('bj1', file);
 
   it('is the same by its inode and time of birth where a boot or a mount has given its device another number', () => {
     const born = 'inode 2 of 17';
@@ -112,7 +115,7 @@ describe('a file', () => {
   });
 
   it('that a copy was made into is its, unless that came to nothing', () => {
-    const copies: readonly (readonly [string, Job, boolean])[] = [
+    const copies: readonly (readonly [string, KnownJob, boolean])[] = [
       ['goes on', jobWith({ job: 'bj2', ...BACK }, RUNNING), true],
       ['is READY', jobWith({ job: 'bj2', ...BACK }, RUNNING, READY), true],
       ['pivoted', ended('bj2', BACK, PIVOTED, { deviceOn: 'DESTINATION', devicePath: SOURCE }), true],
@@ -148,7 +151,7 @@ describe('where the guest is', () => {
   it('is told by the later job that has moved it, or may have', () => {
     const back: Place = { deviceOn: 'DESTINATION', devicePath: SOURCE };
     const stays: Place = { deviceOn: 'SOURCE', devicePath: DESTINATION };
-    const cases: readonly (readonly [string, Job, boolean])[] = [
+    const cases: readonly (readonly [string, KnownJob, boolean])[] = [
       ['pivoted', ended('bj2', BACK, PIVOTED, back), true],
       ['pivots', jobWith({ job: 'bj2', ...BACK }, ...PIVOTED), true],
       ['may have', ended('bj2', BACK, PIVOTED, GONE), true],

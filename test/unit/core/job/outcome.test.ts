@@ -1,9 +1,9 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
-import type { Job } from '../../../../src/core/job/job.ts';
+import { concludedJob, type Job } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import type { Outcome } from '../../../../src/core/job/outcome.ts';
-import { outcomeOf } from '../../../../src/core/job/outcome-of.ts';
+import { outcomeAtEnd, outcomeOf } from '../../../../src/core/job/outcome-of.ts';
 import {
   ACTIVE_COMMIT,
   BASE,
@@ -54,7 +54,7 @@ interface Case {
 function conclude(entries: readonly EntryBody[], result: Omit<Concluded, 'entry'>): Pick<Case, 'job' | 'outcome'> {
   const concluded: Concluded = { entry: 'concluded', ...result };
   const job = jobOf(...entries, concluded);
-  return { job, outcome: outcomeOf(job, concluded, job.revision) };
+  return { job, outcome: outcomeAtEnd(concludedJob(job)) };
 }
 
 const cases: readonly Case[] = STORIES.flatMap(([story, state, entries]) => {
@@ -91,16 +91,16 @@ describe('the outcome of a job that runs', () => {
       { guestWritesTo: undefined, destinationContent: 'MIRRORED' },
     ],
   ])('%s', (_name, entries, expected) => {
-    expect(jobOf(...entries).outcome).toMatchObject({ ...expected, asOf: undefined, safeToDelete: [] });
+    expect(outcomeOf(jobOf(...entries))).toMatchObject({ ...expected, asOf: undefined, safeToDelete: [] });
   });
 
   // The pivot was asked for, and QEMU may have done it before it heard of the abort.
   it('does not say where the guest writes while a pivot is being broken off', () => {
-    expect(jobOf(RUNNING, READY, pivot(), FORCE).outcome.guestWritesTo).toBeUndefined();
+    expect(outcomeOf(jobOf(RUNNING, READY, pivot(), FORCE)).guestWritesTo).toBeUndefined();
   });
 
   it('names the revision that it is concluded from', () => {
-    expect(jobOf(RUNNING, READY, { entry: 'guest-released' }).outcome.evidence).toEqual([
+    expect(outcomeOf(jobOf(RUNNING, READY, { entry: 'guest-released' })).evidence).toEqual([
       { source: 'JOURNAL', text: 'QEMU reported READY', revision: 3 },
     ]);
   });
@@ -152,7 +152,7 @@ describe('the outcome of a job that has ended', () => {
   it('of a job found in QEMU without its journal is not known where nobody saw it READY', () => {
     const concluded: Concluded = { entry: 'concluded', how: 'CONCLUDED', qemuError: undefined, ...onSource };
     const job = jobWith({ recovered: true }, RUNNING, concluded);
-    expect(outcomeOf(job, concluded, job.revision).destinationContent).toBe('UNKNOWN');
+    expect(outcomeAtEnd(concludedJob(job)).destinationContent).toBe('UNKNOWN');
   });
 
   it('after a forced end is stale, and our own file may go', () => {
@@ -177,7 +177,7 @@ describe('the outcome of a job that has ended', () => {
     };
     const removed: EntryBody = { entry: 'step-done', step: 'remove-destination' };
     const job = jobOf(CREATED, RUNNING, concluded, removed);
-    expect(outcomeOf(job, concluded, 4)).toMatchObject({
+    expect(outcomeAtEnd(concludedJob(job))).toMatchObject({
       destinationContent: 'PARTIAL',
       destinationRemoved: true,
       safeToDelete: [],
@@ -260,7 +260,7 @@ describe('in every case', () => {
       except(
         ({ outcome, job }) =>
           outcome.destinationContent !== 'MIRRORED' &&
-          (outcome.destinationContent !== 'STALE' || job.readyTime !== undefined),
+          (outcome.destinationContent !== 'STALE' || job.ready !== undefined),
       ),
     ).toEqual([]);
   });
@@ -304,7 +304,7 @@ describe('the outcome of other jobs than copies', () => {
     const committed = kind.kind === 'PULL' ? [] : [known(SOURCE), known(SNAP)].slice(kind.kind === 'COMMIT' ? 1 : 0);
     const { options: _options, ...more } = kind;
     const job = jobWith({ ...more, committed, handover: HANDOVER }, ...entries, concluded);
-    const found = outcomeOf(job, concluded, job.revision);
+    const found = outcomeAtEnd(concludedJob(job));
     return { ...found, paths: found.safeToDelete.map(({ path }) => path) };
   };
   const deleted = (path: string): EntryBody => ({ entry: 'step-done', step: `delete-${path}` });
@@ -328,7 +328,7 @@ describe('the outcome of other jobs than copies', () => {
     };
     const sources = (result: Concluded) => {
       const job = jobWith(PULL, RUNNING, result);
-      return outcomeOf(job, result, job.revision).evidence.map(({ source, text }) => `${source}: ${text}`);
+      return outcomeAtEnd(concludedJob(job)).evidence.map(({ source, text }) => `${source}: ${text}`);
     };
     const device = `QEMU_GRAPH: device vd0 was on ${SOURCE}`;
     expect(sources(concluded)).toEqual([
@@ -393,7 +393,7 @@ describe('what was lost, as was accepted', () => {
   const onCopy = { ...concluded, deviceOn: 'DESTINATION', devicePath: DESTINATION } as const;
   const ended = (accepted: Parameters<typeof jobWith>[0]) => {
     const job = jobWith(accepted, RUNNING, READY, pivot('AUTO'), onCopy);
-    return outcomeOf(job, onCopy, job.revision);
+    return outcomeAtEnd(concludedJob(job));
   };
 
   it('is evidence, and a warning of the image that had it', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Job } from '../../../../src/core/job/job.ts';
 import type { Accepted, EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import { type KnownJob, knownOf } from '../../../../src/core/job/known-job.ts';
 import { type Retention, toForget } from '../../../../src/core/job/retention.ts';
 import { CONCLUDED, CREATED, DESTINATION, ended, jobOf, jobWith, RUNNING } from '../stories.ts';
 
@@ -9,24 +9,24 @@ const DAY_MS = 86_400_000;
 const NOW = 1000 * DAY_MS;
 
 /** A job that ended so many days ago, and left nothing. */
-function endedAgo(days: number): Job {
-  const job = jobOf(RUNNING, CONCLUDED, ended('CANCELLED'));
+function endedAgo(days: number): KnownJob {
+  const job = knownOf(jobOf(RUNNING, CONCLUDED, ended('CANCELLED')));
   return { ...job, endedMs: NOW - days * DAY_MS };
 }
 
 /** The same, but it has made a file that is no copy. */
-function leftAgo(days: number): Job {
-  return { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endedMs: NOW - days * DAY_MS };
+function leftAgo(days: number): KnownJob {
+  return { ...knownOf(jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED'))), endedMs: NOW - days * DAY_MS };
 }
 
 /** One that ended long ago, whatever it was. */
-function old(job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): Job {
+function old(job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): KnownJob {
   const { options: _options, ...given } = accepted;
   const made = jobWith({ ...given, job }, ...entries, CONCLUDED, ended('CANCELLED'));
-  return { ...made, endedMs: NOW - 90 * DAY_MS };
+  return { ...knownOf(made), endedMs: NOW - 90 * DAY_MS };
 }
 
-const days = (jobs: readonly Job[], keep: Retention) =>
+const days = (jobs: readonly KnownJob[], keep: Retention) =>
   toForget(jobs, keep, NOW).map(({ endedMs = NOW }) => (NOW - endedMs) / DAY_MS);
 
 describe('ended jobs', () => {
@@ -50,7 +50,7 @@ describe('ended jobs', () => {
 
   it('of older journals are as old as that clock, and in the order in which they ended', () => {
     const [first, second] = ['2026-01-01', '2026-01-02'].map((day) => {
-      return { ...jobOf(RUNNING, CONCLUDED, ended('CANCELLED')), endTime: `${day}T00:00:00Z` };
+      return { ...knownOf(jobOf(RUNNING, CONCLUDED, ended('CANCELLED'))), endTime: `${day}T00:00:00Z` };
     });
     const of = (nowMs: number) =>
       toForget(
@@ -63,8 +63,8 @@ describe('ended jobs', () => {
   });
 
   it('are kept while they may have left something over, and while they run', () => {
-    const stale = { ...jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED')), endedMs: NOW - 90 * DAY_MS };
-    const running = { ...jobOf(RUNNING), createTime: '2020-01-01T00:00:00Z' };
+    const stale = { ...knownOf(jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED'))), endedMs: NOW - 90 * DAY_MS };
+    const running = { ...knownOf(jobOf(RUNNING)), createTime: '2020-01-01T00:00:00Z' };
     expect(days([stale, running], { days: 30, jobs: 1, leftovers: 10 })).toEqual([]);
   });
 

@@ -1,8 +1,9 @@
 /** On whose word a copy rests, and what that word is good for. */
 import { describe, expect, it } from 'vitest';
+import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody, Reused } from '../../../../src/core/job/journal-entry.ts';
 import type { Outcome } from '../../../../src/core/job/outcome.ts';
-import { outcomeOf } from '../../../../src/core/job/outcome-of.ts';
+import { outcomeAtEnd } from '../../../../src/core/job/outcome-of.ts';
 import { VERIFY_STEP } from '../../../../src/core/job/reuse.ts';
 import type { Plan } from '../../../../src/core/job/step.ts';
 import { notesOf } from '../../../../src/core/plans/notes.ts';
@@ -21,7 +22,7 @@ const ON_COPY: Concluded = {
 
 function pivoted(changes: Changes, ...before: readonly EntryBody[]): Outcome {
   const job = jobWith(changes, ...before, RUNNING, READY, pivot('AUTO'), ON_COPY);
-  return outcomeOf(job, ON_COPY, job.revision);
+  return outcomeAtEnd(concludedJob(job));
 }
 
 /** The old images that may go, and what is said of what was taken over. */

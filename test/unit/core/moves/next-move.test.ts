@@ -688,7 +688,7 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
         (one) =>
           commandOf(one)?.execute !== 'block-job-cancel' ||
           (['ready', 'standby'].includes(statusOf(one) ?? '') &&
-            one.job.readyTime !== undefined &&
+            one.job.ready !== undefined &&
             one.job.followedSinceAsked &&
             !(one.job.intent?.entry === 'cancel-requested' && one.job.intent.force)),
       ),

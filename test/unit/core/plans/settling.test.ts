@@ -1,5 +1,6 @@
 /** What is done when a job has concluded: nothing is closed that somebody uses, nothing removed that is not proved. */
 import { describe, expect, it } from 'vitest';
+import { concludedJob, IllegalTransition } from '../../../../src/core/job/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { planSettling } from '../../../../src/core/plans/settling.ts';
 import {
@@ -28,7 +29,7 @@ const concluded = (how: Concluded['how'], deviceOn: DeviceOn, qemuError: string 
   devicePath: undefined,
 });
 const settling = (before: readonly EntryBody[], end: Concluded) =>
-  planSettling(jobOf(CREATED, ...before, end)).map(({ name }) => name);
+  planSettling(concludedJob(jobOf(CREATED, ...before, end))).map(({ name }) => name);
 
 describe('the plan that settles a job', () => {
   const [SYNC, DISMISS] = ['sync-destination', 'dismiss-job'] as const;
@@ -81,7 +82,9 @@ describe('the plan that settles a job', () => {
   });
 
   it('dismisses the job before it closes nodes, and says which step made the file that it removes', () => {
-    const plan = planSettling(jobOf(CREATED, RUNNING, concluded('CONCLUDED', 'SOURCE', 'Operation canceled')));
+    const plan = planSettling(
+      concludedJob(jobOf(CREATED, RUNNING, concluded('CONCLUDED', 'SOURCE', 'Operation canceled'))),
+    );
     expect(plan).toEqual([
       { name: DISMISS, run: { do: 'end-qmp-job', qemuJob: JOB } },
       { name: `close-${JOB}`, run: blockdevDel(JOB) },
@@ -93,8 +96,8 @@ describe('the plan that settles a job', () => {
     ]);
   });
 
-  it('is empty while the job has not concluded', () => {
-    expect(planSettling(jobOf(RUNNING, READY))).toEqual([]);
+  it('is none while the job has not concluded', () => {
+    expect(() => planSettling(concludedJob(jobOf(RUNNING, READY)))).toThrow(IllegalTransition);
   });
 });
 
@@ -110,7 +113,8 @@ describe('a job that deletes what it has committed', () => {
     const options = { ...OPTIONS, deleteCommitted };
     const before = kind === 'COMMIT' ? [RUNNING, DATA_FLUSHED, HEADER_FLUSHED] : [RUNNING, READY];
     const accepted = { kind, destination, committed: [image], options, plan: [], handover: HANDOVER } as const;
-    return planSettling(jobWith(accepted, ...before, end, ...more)).filter(({ run }) => run.do === 'delete-image');
+    const job = concludedJob(jobWith(accepted, ...before, end, ...more));
+    return planSettling(job).filter(({ run }) => run.do === 'delete-image');
   };
   const NEW = { header: { is: 'NEW' } } as const;
 

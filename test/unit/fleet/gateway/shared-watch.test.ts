@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Call } from '../../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../../src/core/errors.ts';
 import { type EventFacts, JobEvent } from '../../../../src/core/job/job-event.ts';
-import type { JobView } from '../../../../src/core/job/job-view.ts';
+import { type JobView, publicJob } from '../../../../src/core/job/job-view.ts';
 import { NO_HISTORY, observe } from '../../../../src/core/job/progress.ts';
 import type { WatchRequest } from '../../../../src/core/requests.ts';
 import type { Agent } from '../../../../src/fleet/gateway/agents.ts';
@@ -12,7 +12,7 @@ import { Wake } from '../../../../src/lib/wake.ts';
 import { Watches } from '../../../../src/watch/watches.ts';
 import { JOB, jobOf, READY, RUNNING } from '../../core/stories.ts';
 
-const base = jobOf();
+const base = publicJob(jobOf());
 const ENDED_AT = 6;
 
 /** The job as it is at a revision: it ends with the sixth. */
