@@ -13,7 +13,7 @@ import type { Feed } from './feed.ts';
 const HEARTBEAT_MS = 15_000;
 
 /** The job when the watch begins. */
-export interface AtStart {
+export interface JobNow {
   /** As its last entry left it. */
   readonly known: JobView;
   /** As callers are shown it now; what its journal says of an ended one may be so no more. */
@@ -23,7 +23,7 @@ export interface AtStart {
 /** Ends after the event that ended the job, or when the caller has gone. `intervalMs`: the least between two PROGRESS. */
 export async function* follow(
   feed: Feed,
-  { known, shown }: AtStart,
+  { known, shown }: JobNow,
   { afterRevision, intervalMs }: Pick<WatchRequest, 'afterRevision'> & { readonly intervalMs: number },
   signal: AbortSignal,
 ): AsyncGenerator<JobEvent> {

@@ -5,7 +5,7 @@ import type { JobEvent } from '../core/job/job-event.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
 import type { Feed } from './feed.ts';
-import { type AtStart, follow } from './follow.ts';
+import { follow, type JobNow } from './follow.ts';
 
 export class Watches<Watched extends Feed> {
   readonly #limit: number;
@@ -32,8 +32,8 @@ export class Watches<Watched extends Feed> {
   }
 
   /** Throws REVISION_UNKNOWN, TOO_MANY_WATCHERS. */
-  async *watch(seen: AtStart, open: () => Watched, request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {
-    const { accepted, revision: last } = seen.known.job;
+  async *watch(now: JobNow, open: () => Watched, request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {
+    const { accepted, revision: last } = now.known.job;
     const { job } = accepted;
     const { afterRevision } = request;
     const intervalMs = progressIntervalMs(request);
@@ -48,7 +48,7 @@ export class Watches<Watched extends Feed> {
     watched.watchers += 1;
     try {
       using _part = watched.feed.join(intervalMs);
-      yield* follow(watched.feed, seen, { afterRevision, intervalMs }, signal);
+      yield* follow(watched.feed, now, { afterRevision, intervalMs }, signal);
     } finally {
       watched.watchers -= 1;
       if (watched.watchers === 0 && this.#watched.get(job) === watched) this.#watched.delete(job);

@@ -4,7 +4,7 @@ import { failure } from '../../core/errors.ts';
 import type { ListJobsRequest } from '../../core/requests.ts';
 import { mayRead, notThere } from '../../core/rights.ts';
 import { BY_AGE, page, stateFilter } from '../../core/rules/list.ts';
-import type { Known } from '../job/find-job.ts';
+import type { HostJobs } from '../job/find-job.ts';
 import type { EndedJob } from '../journal/ended-job.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { type ForeignSite, foreignJobs } from './foreign-jobs.ts';
@@ -14,7 +14,7 @@ import type { JobViews } from './job-views.ts';
 export async function listJobs(
   request: ListJobsRequest,
   call: Call,
-  site: Known & ForeignSite & { readonly views: JobViews },
+  site: HostJobs & ForeignSite & { readonly views: JobViews },
 ): Promise<JobsPage> {
   const { jobs, machines, views } = site;
   const { domain } = request;

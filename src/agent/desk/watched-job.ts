@@ -1,5 +1,5 @@
 /** A job of this host while it is watched: its journal's entries and its progress, each made an event once. */
-import { inWords } from '../../core/job/entry-words.ts';
+import { entryInWords } from '../../core/job/entry-words.ts';
 import { type EntryType, JobEvent } from '../../core/job/job-event.ts';
 import { publicJob } from '../../core/job/job-view.ts';
 import type { JournalEntry } from '../../core/job/journal-entry.ts';
@@ -42,7 +42,7 @@ export class WatchedJob implements Feed {
     const known = this.#entries.get(revision);
     if (known !== undefined && known.progress === progress) return known;
     const type = TYPE_OF[entry.entry] ?? 'STATE';
-    const event = new JobEvent({ type, time: entry.time, job: publicJob(job), progress, detail: inWords(entry) });
+    const event = new JobEvent({ type, time: entry.time, job: publicJob(job), progress, detail: entryInWords(entry) });
     this.#entries.set(revision, event);
     return event;
   }

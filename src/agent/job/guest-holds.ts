@@ -26,7 +26,7 @@ import { GuestHold } from './guest-hold.ts';
 const LEAVE_MS = 2000;
 
 /** What is known of one QEMU. */
-interface Known {
+interface KnownHold {
   /** Undefined: from a file that cannot be read. */
   vm: HeldVm | undefined;
   hold: Hold;
@@ -38,7 +38,7 @@ export class GuestHolds {
   readonly #folder: string;
   readonly #logger: Logger;
   #boot: string | undefined;
-  #known: readonly Known[] = [];
+  #known: readonly KnownHold[] = [];
   readonly #holds = new Map<VirtualMachine, GuestHold>();
 
   constructor(folder: string, logger: Logger) {
@@ -52,7 +52,7 @@ export class GuestHolds {
     const files = await readHolds(this.#folder);
     const isOfThisBoot = ({ held }: { held: HeldGuest | undefined }) =>
       held?.boot === undefined || boot === undefined || held.boot === boot;
-    const left = (files ?? []).filter(isOfThisBoot).map(({ name, held }): Known => {
+    const left = (files ?? []).filter(isOfThisBoot).map(({ name, held }): KnownHold => {
       // Of what cannot be read it is known that there was a hold.
       const hold = held === undefined ? { holders: [], owesCont: true } : both(FREE, held);
       return { vm: held?.vm, hold, files: [name] };
@@ -67,7 +67,9 @@ export class GuestHolds {
         this.#logger.error({ err: error, folder: this.#folder }, 'this folder cannot be made: no guest can be held');
       });
     }
-    const more = inJournals.map((held): Known => ({ vm: held.vm, hold: both(FREE, held), files: [nameOf(held.vm)] }));
+    const more = inJournals.map(
+      (held): KnownHold => ({ vm: held.vm, hold: both(FREE, held), files: [nameOf(held.vm)] }),
+    );
     this.#boot = boot;
     this.#known = [...left, ...more];
   }
@@ -124,7 +126,7 @@ export class GuestHolds {
     };
   }
 
-  async #save(known: Known, vm: HeldVm, hold: Hold): Promise<void> {
+  async #save(known: KnownHold, vm: HeldVm, hold: Hold): Promise<void> {
     const name = nameOf(vm);
     await intoState(this.#folder, async () => {
       if (!isFree(hold)) {
@@ -168,7 +170,7 @@ function heldIn({ job: { accepted, createTime: since } }: JobLog | EndedJob, boo
 }
 
 /** The process decides; where /proc tells none, the socket and the UUID. */
-function isOf({ vm, files }: Known, machine: VirtualMachine): boolean {
+function isOf({ vm, files }: KnownHold, machine: VirtualMachine): boolean {
   if (vm === undefined) return files.some((name) => isNamedAfter(name, machine.socketPath));
   const { process: was, socket, uuid, domain } = vm;
   const now = machine.lastProcess;

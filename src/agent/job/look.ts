@@ -30,7 +30,7 @@ export function lookerFor({ accepted: { process } }: Job, options: Omit<Looker, 
 export async function look(job: Job, machine: VirtualMachine | undefined, looker: Looker): Promise<Seen> {
   try {
     if (machine?.identity === undefined)
-      return (await hasEnded(looker)) ? await whatIsLeft(job, looker, machine) : { qemu: 'SILENT' };
+      return (await hasQemuEnded(looker)) ? await whatIsLeft(job, looker, machine) : { qemu: 'SILENT' };
     return await ask(job, machine, looker);
   } catch (error) {
     // What is lost in the middle of a look has told nothing.
@@ -40,7 +40,7 @@ export async function look(job: Job, machine: VirtualMachine | undefined, looker
 }
 
 /** Any of them has ended, as is proved: they are one QEMU. */
-async function hasEnded({ processes }: Looker): Promise<boolean> {
+async function hasQemuEnded({ processes }: Looker): Promise<boolean> {
   const found = await Promise.all(processes.map(processPresence));
   return found.includes('ENDED');
 }

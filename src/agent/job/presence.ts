@@ -14,7 +14,7 @@ export type Presence =
   /** As is proved: nothing is left in it. */
   | { readonly is: 'ended' };
 
-export function presenceOf({ qemu }: Seen, machine: VirtualMachine | undefined): Presence {
+export function presenceSeen({ qemu }: Seen, machine: VirtualMachine | undefined): Presence {
   if (qemu === 'ENDED') return { is: 'ended' };
   return qemu === 'UP' && machine !== undefined ? { is: 'up', machine } : { is: 'silent' };
 }

@@ -12,13 +12,13 @@ interface Repeatable {
   readonly requestId: string;
 }
 
-interface Asked {
+interface RepeatableCall {
   readonly rpc: string;
   readonly request: Repeatable;
   readonly call: Call;
 }
 
-interface Done {
+interface DoneBefore {
   readonly digest: string;
   readonly log: JobLog | EndedJob;
 }
@@ -39,7 +39,10 @@ export class RequestIds {
    * same caller and id has done so already. Throws REQUEST_ID_REUSED if that one was another
    * request, REQUEST_ID_IN_USE while that is under way.
    */
-  async once({ rpc, request, call }: Asked, act: (mark: RequestMark | undefined) => Promise<JobLog>): Promise<JobLog> {
+  async once(
+    { rpc, request, call }: RepeatableCall,
+    act: (mark: RequestMark | undefined) => Promise<JobLog>,
+  ): Promise<JobLog> {
     const { requestId: id } = request;
     if (id === '') return await act(undefined);
     const { caller = '' } = call;
@@ -67,8 +70,8 @@ export class RequestIds {
    * Its own, or one of which an earlier version has not written down whose it is. What is about a job that the caller
    * may not read, or not any more, tells it nothing.
    */
-  #doneBy(call: Call, id: string): Done | undefined {
-    const found = [keyOf(call.caller ?? '', id), keyOf(undefined, id)].flatMap((key): readonly Done[] => {
+  #doneBy(call: Call, id: string): DoneBefore | undefined {
+    const found = [keyOf(call.caller ?? '', id), keyOf(undefined, id)].flatMap((key): readonly DoneBefore[] => {
       const done = this.#done.get(key);
       if (done === undefined) return [];
       const log = this.#find(done.job);

@@ -25,7 +25,7 @@ import { AskedSoFar } from './asked-so-far.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, lookerFor } from './look.ts';
-import { type Presence, presenceOf, type Up } from './presence.ts';
+import { type Presence, presenceSeen, type Up } from './presence.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 
 export interface RunningJobOptions
@@ -102,7 +102,7 @@ export class RunningJob {
         // What is claimed of the end is what QEMU said after it was asked for.
         if (this.#log.changed.now !== before.log) continue;
         this.#asked.note({ is: 'seen', seen });
-        const qemu = presenceOf(seen, machine);
+        const qemu = presenceSeen(seen, machine);
         if (qemu.is === 'up') await this.#hold.letGo(qemu.machine);
         this.#asked.note({ is: 'written', job: this.#job, generation: machine?.identity?.generation ?? 0 });
         const { connectionBroken } = this.#log;

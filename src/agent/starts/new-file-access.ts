@@ -15,7 +15,10 @@ export async function newFileAccess(path: string, source: Image, { identity, mac
   const sourceAccess = await accessOf(source, machine);
   const access = accessOfNew({ path, source: source.path, sourceAccess, qemu, service: ourselves() });
   const label = pid === undefined ? undefined : await labelOf(pid);
-  return { ...access, toSet: [...access.toSet, ...(label === undefined ? [] : [inWords(label, path, source.path)])] };
+  return {
+    ...access,
+    toSet: [...access.toSet, ...(label === undefined ? [] : [labelToSet(label, path, source.path)])],
+  };
 }
 
 async function accessOf(source: Image, machine: Site['machine']): Promise<FileAccess | undefined> {
@@ -50,7 +53,7 @@ export async function labelOf(pid: number, proc = '/proc'): Promise<Label | unde
   return text.endsWith(' (enforce)') ? { by: 'AppArmor', text } : undefined;
 }
 
-function inWords({ by, text }: Label, path: string, source: string): string {
+function labelToSet({ by, text }: Label, path: string, source: string): string {
   return by === 'SELinux'
     ? `SELinux confines QEMU (${text}): give ${path} the label of ${source} (chcon --reference)`
     : `AppArmor confines QEMU (${text}): its profile has to allow ${path}, too`;

@@ -1,7 +1,7 @@
 /** An entry of the journal in one line for people: what GetInfo's history and the watch show. */
 import type { Accepted, JournalEntry } from './journal-entry.ts';
 
-export function inWords(entry: JournalEntry): string {
+export function entryInWords(entry: JournalEntry): string {
   switch (entry.entry) {
     case 'accepted':
       return `${entry.recovered ? 'found in QEMU, its journal is lost' : 'accepted'}: ${acceptedInWords(entry)}`;

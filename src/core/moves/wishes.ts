@@ -56,17 +56,17 @@ export function refusedChange(going: Going): Move | undefined {
   const { job, state, refused } = going;
   const { wantsBandwidth, wantsPaused } = job;
   const late = takesChanges(going.now.status) ? undefined : failure('JOB_ENDING', { job: job.accepted.job, state });
-  const speed = late ?? inWords(job, 'setting the limit', refused.speed);
+  const speed = late ?? refusal(job, 'setting the limit', refused.speed);
   if (wantsBandwidth !== undefined && speed !== undefined) {
     return record({ entry: 'change-refused', change: 'SPEED', failure: speed });
   }
   const pause =
-    late ?? (wantsPaused ? inWords(job, 'pausing', refused.pause) : inWords(job, 'resuming', refused.resume));
+    late ?? (wantsPaused ? refusal(job, 'pausing', refused.pause) : refusal(job, 'resuming', refused.resume));
   if (wantsPaused === undefined || pause === undefined) return undefined;
   return record({ entry: 'change-refused', change: 'PAUSE', failure: pause });
 }
 
-function inWords({ accepted }: Job, doing: string, qemuText: string | undefined): Failure | undefined {
+function refusal({ accepted }: Job, doing: string, qemuText: string | undefined): Failure | undefined {
   const { domain } = accepted;
   return qemuText === undefined ? undefined : failure('REFUSED_BY_QEMU', { domain, doing, qemuText });
 }

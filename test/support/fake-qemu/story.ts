@@ -12,7 +12,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Started } from '../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
-import { inWords } from '../../../src/core/job/entry-words.ts';
+import { entryInWords } from '../../../src/core/job/entry-words.ts';
 import type { JobView } from '../../../src/core/job/job-view.ts';
 import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
 import type { AbortRequest, CommitRequest, CopyRequest, RebaseRequest } from '../../../src/core/requests.ts';
@@ -258,7 +258,7 @@ export class Story implements AsyncDisposable {
         : readFileSync(join(jobsFolder, file), 'utf8')
             .split('\n')
             .filter((line) => line !== '')
-            .map((line) => inWords(JSON.parse(line.slice(9)) as JournalEntry));
+            .map((line) => entryInWords(JSON.parse(line.slice(9)) as JournalEntry));
     for (const [index, text] of words.entries())
       if (index >= this.#told) this.#lines.push(`journal ${String(index + 1).padStart(2)}  ${text}`);
     this.#told = Math.max(this.#told, words.length);
