@@ -5,7 +5,6 @@ import { type JobView, publicJob } from '../../core/job/job-view.ts';
 import type { LaterJobs } from '../../core/job/later-jobs.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import { outcomeOf } from '../../core/job/outcome-of.ts';
-import type { Progress } from '../../core/job/progress.ts';
 import { defined } from '../../lib/defined.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { freeFiles } from '../files/free-files.ts';

@@ -32,12 +32,9 @@ async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog>
     const log = jobs.known.get(job);
     return log !== undefined && mayRead(call, log.job) ? log : undefined;
   };
-  const known = readable();
-  if (known !== undefined) return await openedLog(known);
   // Also for one that is there and may not be read: how long that takes would tell of it.
-  await jobs.complete();
+  if (readable() === undefined) await jobs.complete();
   const found = readable();
-  return found === undefined
-    ? notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.known.get(job)?.job.accepted.domain)
-    : await openedLog(found);
+  if (found !== undefined) return await openedLog(found);
+  return notThere(failure('JOB_NOT_FOUND', { job }), call, jobs.known.get(job)?.job.accepted.domain);
 }

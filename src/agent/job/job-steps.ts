@@ -105,11 +105,8 @@ export class JobSteps {
         await performAgain(undo, this.#workplace(qemu));
       } catch (error) {
         if (isUnreachable(error)) throw error;
-        await this.#log.append({
-          entry: 'undo-failed',
-          step: name,
-          failure: this.#failureOf(error, `undo of ${name}`),
-        });
+        const failed = this.#failureOf(error, `undo of ${name}`);
+        await this.#log.append({ entry: 'undo-failed', step: name, failure: failed });
         continue;
       }
       await this.#log.append({ entry: 'undo-done', step: name });
@@ -148,7 +145,7 @@ export class JobSteps {
    * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: QEMU is silent, so it
    * is asked for nothing, and nothing is deleted.
    */
-  async settle(qemu: Presence, { leavesQemu = false } = {}): Promise<void> {
+  async settle(qemu: Presence, { leavesQemu }: { readonly leavesQemu: boolean }): Promise<void> {
     let job = concludedJob(this.#job);
     const next = () => planSettling(job, { leavesQemu }).find(({ name }) => !isOver(job.steps.get(name)));
     for (let step = next(); step !== undefined; step = next()) {
@@ -193,12 +190,8 @@ export class JobSteps {
       const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
       done = await this.#observer.during(doing, async () => await how(run, this.#workplace(qemu)));
     } catch (error) {
-      const why = this.#failureOf(error, name);
-      await this.#log.append({
-        entry: isUnreachable(error) ? 'step-unknown' : 'step-refused',
-        step: name,
-        failure: why,
-      });
+      const entry = isUnreachable(error) ? 'step-unknown' : 'step-refused';
+      await this.#log.append({ entry, step: name, failure: this.#failureOf(error, name) });
       return false;
     }
     try {

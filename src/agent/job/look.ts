@@ -71,7 +71,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const process = machine.identity?.facts?.process;
   const isKnown = await isIts(machine, accepted.job, looker);
   if (!isKnown) {
-    const is = await whatElse(job, { isDone: found !== undefined, guest, looker, machine });
+    const is = await whatElse(job, machine, looker, { isDone: found !== undefined, guest });
     if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker, undefined) : { qemu: is };
   } else if (process !== undefined) {
     if (!looker.processes.some((one) => compareProcesses(one, process) === 'SAME')) looker.processes.push(process);
@@ -127,20 +127,12 @@ async function isIts(machine: VirtualMachine, job: string, { processes }: Looker
 /** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
 async function whatElse(
   job: Job,
-  {
-    isDone,
-    guest,
-    looker,
-    machine,
-  }: {
-    readonly isDone: boolean;
-    readonly guest: Guest;
-    readonly looker: Looker;
-    readonly machine: VirtualMachine;
-  },
+  machine: VirtualMachine,
+  { processes }: Looker,
+  { isDone, guest }: { readonly isDone: boolean; readonly guest: Guest },
 ): Promise<Seen['qemu']> {
   const { accepted, state, concluded } = job;
-  const presences = await Promise.all(looker.processes.map(processPresence));
+  const presences = await Promise.all(processes.map(processPresence));
   if (presences.includes('ENDED')) return 'ENDED';
   // Of a pull QEMU keeps neither job nor node: what it has done is in the chain, whoever has that.
   if (isDone) return 'UP';

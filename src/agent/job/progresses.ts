@@ -2,8 +2,7 @@
  * How far the jobs are. A domain is asked once an interval however many watch, and not at all while nobody does;
  * what it says is a latest value: it is never queued and never written down.
  */
-import type { Job } from '../../core/job/job.ts';
-import { hasEnded } from '../../core/job/job.ts';
+import { hasEnded, type Job } from '../../core/job/job.ts';
 import { isJobId } from '../../core/job/names.ts';
 import {
   finished,
@@ -84,13 +83,13 @@ export class Progresses {
   /** Asks QEMU now; where it does not answer at once, the last value stays. */
   async refresh(log: JobLog): Promise<void> {
     if (hasEnded(log.job)) return;
-    const machine = this.#machineOf(log.job);
+    const machine = this.#machines.of(log.job.accepted);
     if (machine !== undefined) await inTime(this.#ask(machine), QEMU_ANSWERS_MS);
   }
 
   /** Keeps the job's domain asked until disposed. */
   poll(log: JobLog, intervalMs: number): Disposable {
-    const machine = this.#machineOf(log.job);
+    const machine = this.#machines.of(log.job.accepted);
     if (machine === undefined) return { [Symbol.dispose]: () => undefined };
     const poll = this.#polls.get(machine) ?? { intervals: new Set(), timer: undefined };
     this.#polls.set(machine, poll);
@@ -105,10 +104,6 @@ export class Progresses {
         this.#polls.delete(machine);
       },
     };
-  }
-
-  #machineOf(job: Job): VirtualMachine | undefined {
-    return this.#machines.of(job.accepted);
   }
 
   /** The shortest interval that anybody wants; the next question waits for the last one's answer. */

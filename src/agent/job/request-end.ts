@@ -59,7 +59,5 @@ export async function requestEnd(
   // It was asked for too late or too early; which, the state tells that was found instead.
   const now = { job: log.job.accepted.job, state: log.job.state };
   if (hasEnded(log.job)) fail('JOB_ENDED', now);
-  if (log.job.concluded !== undefined) fail('JOB_ENDING', now);
-  if (pivot) fail('JOB_NOT_READY', now);
-  fail('JOB_ENDING', now);
+  fail(pivot && log.job.concluded === undefined ? 'JOB_NOT_READY' : 'JOB_ENDING', now);
 }

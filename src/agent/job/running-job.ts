@@ -156,10 +156,8 @@ export class RunningJob {
         await this.#steps.takeBack(qemu);
         return;
       case 'settle':
-        await this.#steps.settle(qemu);
-        return;
       case 'leave':
-        await this.#steps.settle(qemu, { leavesQemu: true });
+        await this.#steps.settle(qemu, { leavesQemu: move.move === 'leave' });
         return;
       default:
         if (qemu.is === 'up') await this.#ask(move, qemu);

@@ -87,10 +87,8 @@ export class UrgentMoves {
       return true;
     } catch (error) {
       if (!(error instanceof Refused) && !isUnreachable(error)) throw error;
-      logger.info(
-        { broken: job, why: error instanceof Refused ? error.desc : String(error) },
-        'no connection to be broken',
-      );
+      const why = error instanceof Refused ? error.desc : String(error);
+      logger.info({ broken: job, why }, 'no connection to be broken');
       return false;
     }
   }

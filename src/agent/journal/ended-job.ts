@@ -72,7 +72,7 @@ export class EndedJob {
 /** What is kept of what a journal tells. */
 export function toldIn({ job, entries }: ReadJournal): Told {
   const requests = entries.flatMap(({ request }) => request ?? []);
-  return { job: knownOf(job), requests, refused: entries.some(({ entry }) => entry === 'refused') };
+  return { job: knownOf(job), requests, refused: job.ended?.entry === 'refused' };
 }
 
 /** The whole story of a job, whether it goes on or has ended. Rejects as `open` does. */

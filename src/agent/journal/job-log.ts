@@ -113,7 +113,7 @@ export class JobLog {
 
   /** The start came to nothing. */
   get refused(): boolean {
-    return this.revisionOf('refused') !== undefined;
+    return this.job.ended?.entry === 'refused';
   }
 
   /** It has ended, and QEMU was never seen to run it. */

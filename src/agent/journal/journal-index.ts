@@ -95,21 +95,15 @@ const AT_ONCE = 256;
 
 async function write(path: string, all: readonly Indexed[]): Promise<void> {
   await using file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | PLAIN, 0o600);
-  for (let at = 0; at < all.length; at += AT_ONCE)
-    await file.appendFile(
-      all
-        .slice(at, at + AT_ONCE)
-        .map(textOf)
-        .join(''),
-    );
+  for (let at = 0; at < all.length; at += AT_ONCE) {
+    const lines = all.slice(at, at + AT_ONCE).map(textOf);
+    await file.appendFile(lines.join(''));
+  }
 }
 
 function textOf({ told, ...rest }: Indexed): string {
-  const json = JSON.stringify({
-    version: VERSION,
-    ...rest,
-    told: { ...told, job: { ...told.job, steps: [...told.job.steps] } },
-  });
+  const job = { ...told.job, steps: [...told.job.steps] };
+  const json = JSON.stringify({ version: VERSION, ...rest, told: { ...told, job } });
   return `${checksum(json)} ${json}\n`;
 }
 

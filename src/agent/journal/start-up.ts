@@ -25,6 +25,7 @@ interface Story {
 /** Of a job that goes on. */
 interface OpenStory extends Story {
   readonly told: ReadJournal;
+  readonly clock: ClockStamp | undefined;
 }
 
 export async function openJobs(journals: Journals, logger: Logger): Promise<readonly (JobLog | EndedJob)[]> {
@@ -39,29 +40,21 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
   const texts = new SharedTexts();
   const index = await JournalIndex.read(dirname(folder), texts);
   const found: (Indexed | OpenStory)[] = [];
-  const learn = (stamp: ClockStamp | undefined) => {
-    if (stamp !== undefined) clock.learn(stamp);
-  };
   for await (const file of readJournals(folder, (id, stats) => index.find(id, stats))) {
     names.add(file.id);
     if ('told' in file) {
       found.push(file);
-      learn(file.clock);
       continue;
     }
     const { id, read, stats } = file;
     if (read instanceof Error) tell(id, read);
     else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
     else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
-    else if (stats !== undefined && hasEnded(read.job)) {
-      const stamp = lastStamp(read);
-      found.push({ id, stamp: stampOf(stats), told: texts.share(toldIn(read)), clock: stamp });
-      learn(stamp);
-    } else {
-      learn(lastStamp(read));
-      found.push({ id, told: read });
-    }
+    else if (stats !== undefined && hasEnded(read.job))
+      found.push({ id, stamp: stampOf(stats), told: texts.share(toldIn(read)), clock: lastStamp(read) });
+    else found.push({ id, told: read, clock: lastStamp(read) });
   }
+  for (const { clock: stamp } of found) if (stamp !== undefined) clock.learn(stamp);
   const indexed: Indexed[] = [];
   const remember = (one: Indexed): Story => {
     const dated = withEnd(one, clock.startedMs);

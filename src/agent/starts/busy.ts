@@ -14,19 +14,12 @@ export interface BusySite {
 
 /** Throws BLOCK_COPY_ACTIVE while a copy is on the disk, BLOCK_JOB_ACTIVE while another job is. */
 export function refuseBusyDisk(disk: Disk, { machine, table, jobs }: BusySite): void {
-  const at = { domain: machine.name, disk: disk.id };
-  const ours = table.activeOn(machine, disk.qdev);
-  if (ours !== undefined) {
-    const { job, kind } = ours.job.accepted;
-    const isCopying = kind === 'COPY' || kind === 'ACTIVE_COMMIT';
-    fail(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job });
-  }
-  const [foreign] = disk.blockJobs;
-  if (foreign === undefined) return;
-  fail(isCopy(jobs.find(({ id }) => id === foreign)) ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', {
-    ...at,
-    job: foreign,
-  });
+  const ours = table.activeOn(machine, disk.qdev)?.job.accepted;
+  const job = ours?.job ?? disk.blockJobs[0];
+  if (job === undefined) return;
+  const isOurCopy = ours?.kind === 'COPY' || ours?.kind === 'ACTIVE_COMMIT';
+  const isCopying = ours === undefined ? isCopy(jobs.find(({ id }) => id === job)) : isOurCopy;
+  fail(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { domain: machine.name, disk: disk.id, job });
 }
 
 /** As refuseBusyDisk for every disk; throws CHAIN_BUSY for a job that is on an image further down in a chain. */

@@ -112,7 +112,7 @@ async function sourceBacking(
   place: Place,
   { backing }: CopyFrom,
 ): Promise<Pick<CopyDestination, 'backing' | 'backingName'>> {
-  if (format === 'RAW' || backing === undefined) return { backing: undefined, backingName: undefined };
+  if (format === 'RAW' || backing === undefined) return {};
   const file = options.relativeBacking ? await relativeTo(place.path, backing.path) : backing.path;
   const node: Backing = { is: 'NODE', node: backing.node };
   return { backing: node, backingName: { file, format: backing.format } };
@@ -147,11 +147,10 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   const storage: Storage = { driver, filename: path, ...foundAs(place) };
   const sourceBytes = from.top.virtualSizeBytes;
   const { encryption } = spec;
-  const plain = { storage, encryption, make: undefined, backing: undefined, backingName: undefined };
   if (spec.format === 'RAW') {
     const destinationBytes = wholeSectors(place.sizeBytes);
     checkSizes(path, destinationBytes, sourceBytes);
-    return { path, plan: { ...plain, format: 'RAW' } };
+    return { path, plan: { storage, format: 'RAW', encryption } };
   }
   const header = usableQcow2(path, await readHeader(path, place.file), { encrypted: true });
   refuseOtherEncryption(path, header.encryption, encryption);
@@ -165,7 +164,7 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   const needsChain = from.backing !== undefined || leavesZeroesOut(site.schema);
   const chain = { allowed: site.allowed, source: site.disk.chain };
   const backing = needsChain ? await ownChain(path, header, chain) : undefined;
-  return { path, plan: { ...plain, format: 'QCOW2', backing } };
+  return { path, plan: { storage, format: 'QCOW2', encryption, backing } };
 }
 
 /** QEMU is to open just what was looked at. */
@@ -202,14 +201,7 @@ async function nbd({ nbd: asked }: Extract<Destination, { kind: 'nbd' }>, site: 
   }
   await expectGreeting(to.server, path);
   const storage = { driver: 'nbd', ...to, opensInTime: boundsNbdOpen(site.schema) } as const;
-  const plan = {
-    format: 'RAW',
-    encryption: undefined,
-    make: undefined,
-    backing: undefined,
-    backingName: undefined,
-  } as const;
-  return { path, plan: { storage, ...plan } };
+  return { path, plan: { storage, format: 'RAW' } };
 }
 
 /** Where its name leads: QEMU is told that, and no link. Throws DESTINATION_NOT_ALLOWED where that is elsewhere. */

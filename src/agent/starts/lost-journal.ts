@@ -28,46 +28,34 @@ export async function recoverLost(
 ): Promise<void> {
   const log = logger.child({ domain: machine.name });
   try {
-    const { recovered, left } = await recover(machine, { host, whose }, table);
-    for (const job of recovered) log.warn({ job }, 'found in QEMU, its journal is lost');
-    for (const job of left) log.warn({ job }, 'a job of another state folder: it is left alone');
+    await recover(machine, { host, whose, log }, table);
   } catch (error) {
     if (isUnreachable(error)) log.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
     else log.error({ err: error }, 'jobs without a journal cannot be taken up');
   }
 }
 
-interface Found {
-  /** Taken up: their ids. */
-  readonly recovered: readonly string[];
-  /** Of others. */
-  readonly left: readonly string[];
-}
-
 async function recover(
   machine: VirtualMachine,
-  { host, whose }: { readonly host: string; readonly whose: WhoseJobs },
+  { host, whose, log }: { readonly host: string; readonly whose: WhoseJobs; readonly log: Logger },
   table: JobTable,
-): Promise<Found> {
+): Promise<void> {
   const { identity } = machine;
   const jobs = identity === undefined ? [] : await machine.jobs();
   const lost: QemuJob[] = [];
-  const left: string[] = [];
   for (const job of jobs.filter(({ id }) => isJobId(id) && !table.known.has(id))) {
     if (await whose.wasOurs(job.id)) lost.push(job);
-    else left.push(job.id);
+    else log.warn({ job: job.id }, 'a job of another state folder: it is left alone');
   }
-  if (identity === undefined || lost.length === 0) return { recovered: [], left };
+  if (identity === undefined || lost.length === 0) return;
   const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
-  const recovered: string[] = [];
   for (const job of lost) {
     const speed = blockJobs.find(({ id }) => id === job.id)?.speedBytesPerSecond ?? 0;
     const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
     if (accepted === undefined) continue;
     await table.recover(accepted, machine);
-    recovered.push(job.id);
+    log.warn({ job: job.id }, 'found in QEMU, its journal is lost');
   }
-  return { recovered, left };
 }
 
 /** Undefined: it is on no disk any more, so nobody can tell what it has done; its rests are leftovers. */

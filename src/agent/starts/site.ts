@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto';
 import type { BlockGraph, Disk, Image } from '../../core/disk/chain.ts';
 import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../../core/disk/image-header.ts';
 import { fail } from '../../core/errors.ts';
-import type { Accepted } from '../../core/job/journal-entry.ts';
 import { OWNER_DIGITS } from '../../core/job/names.ts';
 import type { Schema } from '../../core/qemu/features.ts';
 import { knownSource } from '../files/known-file.ts';
@@ -34,10 +33,8 @@ const OWN_BYTES = (16 - OWNER_DIGITS) / 2;
 const NVME_FAULT = 'QEMU can crash when a busy NVMe disk pivots while the guest runs (seen with QEMU 7.2)';
 
 /** The active image. Throws for a disk that no job can be started on. */
-export function activeImage({ machine, disk }: Site): Image {
-  const [top] = disk.chain;
-  if (top === undefined) fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
-  return top;
+export function activeImage({ machine, disk }: Pick<Site, 'machine' | 'disk'>): Image {
+  return disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
 }
 
 /** Throws for a name for which there is no room in the header that is to have it: QEMU would only say so at the end. */
@@ -55,40 +52,22 @@ export function imageNode({ node, path, format }: Image): { node: string; path: 
   return { node, path, format };
 }
 
-/** What the first entry of a job says of where it is. */
-type AcceptedAt = Pick<
-  Accepted,
-  | 'entry'
-  | 'version'
-  | 'job'
-  | 'host'
-  | 'domain'
-  | 'domainUuid'
-  | 'process'
-  | 'disk'
-  | 'qdev'
-  | 'source'
-  | 'sourceFile'
-  | 'pauseGuestBecause'
->;
-
-/** For a new job. Throws for a disk that no job can be started on. */
-export async function acceptedAt(site: Site): Promise<AcceptedAt> {
-  activeImage(site);
+/** What the first entry of a new job says of where it is. Throws for a disk that no job can be started on. */
+export async function acceptedAt(site: Site) {
   return await describeSite(`bj${site.owner}${randomBytes(OWN_BYTES).toString('hex')}`, site);
 }
 
-/** For a job that may be there already. */
+/** The same, for a job that may be there already. */
 export async function describeSite(
   job: string,
   { host, machine, identity, disk }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
-): Promise<AcceptedAt> {
-  const active = disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
+) {
+  const active = activeImage({ machine, disk });
   const deviceType = await deviceTypeOf(machine, disk.qdev);
   const sourceFile = await knownSource(active, machine);
   return {
-    entry: 'accepted',
-    version: 2,
+    entry: 'accepted' as const,
+    version: 2 as const,
     job,
     host,
     domain: machine.name,

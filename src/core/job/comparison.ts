@@ -64,13 +64,8 @@ export async function firstDifference(part: Part, differs: (part: Part) => Promi
 }
 
 export function comparisonNames(job: string) {
-  const [quorum, destination, backing, nothing] = ['vq', 'vd', 'vb', 'vn'].map((name) => `${job}-${name}`) as [
-    string,
-    string,
-    string,
-    string,
-  ];
-  return { qemuJob: `${job}-verify`, filter: `${job}-vf`, quorum, destination, backing, nothing };
+  const nodes = { quorum: `${job}-vq`, destination: `${job}-vd`, backing: `${job}-vb`, nothing: `${job}-vn` };
+  return { qemuJob: `${job}-verify`, filter: `${job}-vf`, ...nodes };
 }
 
 /** The nodes of a comparison, each before those it uses. */

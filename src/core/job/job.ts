@@ -122,11 +122,7 @@ export function allows(job: Job, entry: EntryBody): boolean {
   if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
   // Of what has not begun nobody has seen an end: it is taken back, or given up.
   if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
-  return !(job.concluded !== undefined && isRequest(entry));
-}
-
-function isRequest(entry: EntryBody): boolean {
-  return entry.entry === 'concluded' || entry.entry.endsWith('-requested');
+  return job.concluded === undefined || !(entry.entry === 'concluded' || entry.entry.endsWith('-requested'));
 }
 
 /** The job after one more entry. */

@@ -3,6 +3,7 @@ import { type BlockGraph, topDown } from '../disk/chain.ts';
 import type { QemuJob } from '../qemu/replies.ts';
 import { hasEnded } from './job.ts';
 import type { KnownJob } from './known-job.ts';
+import { jobOf } from './names.ts';
 
 export interface QemuLeftover {
   readonly kind: 'NODE' | 'QEMU_JOB';
@@ -28,15 +29,15 @@ export interface KnownJobs {
 export function leftoversIn(
   graph: BlockGraph,
   jobs: readonly QemuJob[],
-  { of: jobOf, isOurs }: KnownJobs,
+  { of: knownOf, isOurs }: KnownJobs,
 ): readonly QemuLeftover[] {
   const ours = (name: string) => {
-    const job = /^bj[0-9a-f]{16}(?=-|$)/.exec(name)?.[0];
+    const job = jobOf(name);
     if (job === undefined || !isOurs(job)) return undefined;
-    const known = jobOf(job);
+    const known = knownOf(job);
     return known === undefined || hasEnded(known) ? job : undefined;
   };
-  const isGivenUp = (job: string) => jobOf(job)?.concluded?.how === 'GIVEN_UP';
+  const isGivenUp = (job: string) => knownOf(job)?.concluded?.how === 'GIVEN_UP';
   const kept = jobs.flatMap(({ id, status }): QemuLeftover[] => {
     const job = ours(id);
     if (job === undefined) return [];
@@ -46,14 +47,8 @@ export function leftoversIn(
   });
   const used = usedIn(graph);
   const candidates = [...graph.nodes.keys()].filter((node) => ours(node) !== undefined && !used.has(node));
-  const order = [
-    ...new Set(
-      candidates
-        .toReversed()
-        .flatMap((node) => topDown(graph, node))
-        .toReversed(),
-    ),
-  ].toReversed();
+  const withAllBelow = candidates.toReversed().flatMap((node) => topDown(graph, node));
+  const order = [...new Set(withAllBelow.toReversed())].toReversed();
   const nodes = order
     .filter((node) => candidates.includes(node))
     .map((node): QemuLeftover => {
@@ -61,13 +56,8 @@ export function leftoversIn(
         ([parent, below]) => !candidates.includes(parent) && below.some((child) => child.node === node),
       );
       const text = 'a node that a job opened, and that no disk and no job uses';
-      return {
-        kind: 'NODE',
-        name: node,
-        job: ours(node) ?? '',
-        text,
-        blockedBy: user ? `node ${user[0]} uses it` : '',
-      };
+      const blockedBy = user === undefined ? '' : `node ${user[0]} uses it`;
+      return { kind: 'NODE', name: node, job: ours(node) ?? '', text, blockedBy };
     });
   return [...kept, ...nodes];
 }

@@ -122,23 +122,11 @@ function evidenceOf(job: ConcludedJob): readonly Evidence[] {
       : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
   const header = headerEvidence(job);
   const isThere = job.steps.get('remove-destination') !== 'DONE';
-  const toSet = (isThere ? (job.accepted.toSet ?? []) : []).map(
-    (text) => ({ source: 'JOURNAL', text, revision: 1 }) as const,
-  );
-  if (isInChain) {
-    const chain = 'what was to be pulled is no longer below the active image';
-    return [
-      { source: 'QEMU_GRAPH', text: chain, revision },
-      { source: 'QEMU_GRAPH', text: device, revision },
-      ...header,
-    ];
-  }
-  return [
-    { source: isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB', text: ended, revision },
-    { source: 'QEMU_GRAPH', text: device, revision },
-    ...header,
-    ...toSet,
-  ];
+  const { toSet: all = [] } = job.accepted;
+  const toSet = isThere ? all.map((text) => ({ source: 'JOURNAL', text, revision: 1 }) as const) : [];
+  const source = isInChain ? 'QEMU_GRAPH' : isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB';
+  const text = isInChain ? 'what was to be pulled is no longer below the active image' : ended;
+  return [{ source, text, revision }, { source: 'QEMU_GRAPH', text: device, revision }, ...header, ...toSet];
 }
 
 /** What decides of a pull, or of a commit of lower images. */

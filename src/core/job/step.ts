@@ -48,9 +48,8 @@ export type Action =
   | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
   /**
    * Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU.
-   * `file`: what has to be at the path still.
+   * `files`: have to be at their names.
    */
-  /** `files`: have to be at their names. */
   | { readonly do: 'sync-file'; readonly path: string; readonly files: readonly KnownFile[] }
   /** Deletes an image that a commit has emptied, if it is that very file still and no VM has it open. */
   | {

@@ -34,7 +34,8 @@ export type JobState =
   | 'FAILED'
   | 'UNRESOLVED';
 
-const ANY_ACTIVE: readonly JobState[] = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
+const IN_QEMU: readonly JobState[] = ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
+const ANY_ACTIVE: readonly JobState[] = ['STARTING', ...IN_QEMU];
 
 /** In which states an entry may be written. The state that follows is in `stateAfter`. */
 export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> = {
@@ -49,12 +50,12 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   refused: ['STARTING'],
   running: ['STARTING'],
   ready: ['RUNNING', 'CANCELLING'],
-  paused: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
-  resumed: ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  paused: IN_QEMU,
+  resumed: IN_QEMU,
   'pause-requested': ['RUNNING', 'READY'],
-  'resume-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
-  'speed-requested': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
-  'change-refused': ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  'resume-requested': IN_QEMU,
+  'speed-requested': IN_QEMU,
+  'change-refused': IN_QEMU,
   'asked-again': ANY_ACTIVE,
   speed: ANY_ACTIVE,
   'pivot-requested': ['READY'],
@@ -67,7 +68,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   flushed: ['RUNNING', 'CANCELLING'],
   'flush-failed': ['RUNNING', 'CANCELLING'],
   concluded: ANY_ACTIVE,
-  ended: ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  ended: ANY_ACTIVE,
 };
 
 /** `isCancelled`: a cancel was asked for before. */

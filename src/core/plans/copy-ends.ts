@@ -54,9 +54,9 @@ export type Backing =
 export interface CopyDestination {
   readonly storage: Storage;
   readonly format: ImageFormat;
-  readonly encryption: Encryption | undefined;
+  readonly encryption?: Encryption | undefined;
   /** What is to be made of it; undefined: it is used as it is. */
-  readonly make:
+  readonly make?:
     | undefined
     /** A new file, or one of zero length that is there already. */
     | {
@@ -68,9 +68,9 @@ export interface CopyDestination {
       }
     /** A block device gets a header. */
     | { readonly new: 'HEADER' };
-  readonly backing: Backing | undefined;
+  readonly backing?: Backing | undefined;
   /** What a new header says of the backing image. */
-  readonly backingName: { readonly file: string; readonly format: string } | undefined;
+  readonly backingName?: { readonly file: string; readonly format: string } | undefined;
   /** What it has to show before the copy begins. */
   readonly verify?: Comparison['backing'];
 }

@@ -37,17 +37,10 @@ export function planCopy(job: string, source: CopySource, destination: CopyDesti
       : { driver: storage.driver, filename: storage.filename, ...common };
   steps.push(addNode('add-destination-file', file));
   if (storage.driver !== 'nbd') {
+    const { filename: path, file: found } = storage;
     const isNew = make?.new === 'FILE';
-    steps.push({
-      name: 'prove-destination',
-      run: {
-        do: 'prove-file',
-        node: names.file,
-        path: storage.filename,
-        isNew,
-        ...(storage.file && { file: storage.file }),
-      },
-    });
+    const run = { do: 'prove-file', node: names.file, path, isNew, ...(found && { file: found }) } as const;
+    steps.push({ name: 'prove-destination', run });
   }
   if (make !== undefined && destination.format === 'QCOW2') steps.push(format(job, source, destination));
   const backing = addBacking(job, destination.backing, 1, cache, steps);
@@ -121,13 +114,8 @@ function addBacking(
     const run = { do: 'prove-file', node: names.file, path, isNew: false, file, isBacking: true } as const;
     steps.push({ name: `prove-backing-${number}`, run });
   }
-  const image = {
-    'node-name': names.node,
-    file: names.file,
-    'read-only': true,
-    'auto-read-only': true,
-    cache,
-  } as const;
+  const { node, file: storage } = names;
+  const image = { 'node-name': node, file: storage, 'read-only': true, 'auto-read-only': true, cache } as const;
   steps.push(
     addNode(
       `add-backing-${number}`,
@@ -136,7 +124,7 @@ function addBacking(
         : { driver: backing.driver, ...image },
     ),
   );
-  return names.node;
+  return node;
 }
 
 /** The nodes that the plan adds, each before those it uses. */

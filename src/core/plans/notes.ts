@@ -10,16 +10,8 @@ export function notesOf(
   accepted: Accepted,
   { bufferBytes = 0n }: StartRequest & Partial<Pick<CopyRequest, 'bufferBytes'>>,
 ): readonly string[] {
-  const {
-    destination,
-    pauseGuestBecause,
-    holdsWithoutBound,
-    losses = [],
-    toSet = [],
-    plan,
-    committed,
-    options,
-  } = accepted;
+  const { destination, pauseGuestBecause, holdsWithoutBound, plan, committed, options } = accepted;
+  const { losses = [], toSet = [] } = accepted;
   const taken = willBeReused(accepted);
   const notes = losses.map(({ accept, path, text }) => `${accept} is accepted: ${path} ${text}`);
   if (taken !== undefined) notes.push(taken);

@@ -29,15 +29,10 @@ const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 
 export function preview(accepted: Accepted): readonly PlannedStep[] {
   const { destination, options, plan } = accepted;
-  const start = plan.map(
-    ({ name, run, undo, holdsGuest }): PlannedStep => ({
-      name,
-      phase: 'START',
-      run,
-      ...(undo === undefined ? {} : { undo }),
-      reason: holdsGuest === true ? 'the guest is paused for it: QEMU can crash here under a busy guest' : '',
-    }),
-  );
+  const start = plan.map(({ holdsGuest, ...step }): PlannedStep => {
+    const reason = holdsGuest === true ? 'the guest is paused for it: QEMU can crash here under a busy guest' : '';
+    return { ...step, phase: 'START', reason };
+  });
   const running = jobAfter(accepted, [{ entry: 'running' }]);
   const cancelled = end(jobAfter(accepted, [{ entry: 'running' }, CANCEL]), 'running', 'CANCEL', 'before it is done');
   if (destination === undefined) {
@@ -83,12 +78,7 @@ function end(
         guestRuns = false;
         break;
       case 'carry-bitmaps':
-        steps.push({
-          name: 'carry-bitmaps',
-          phase,
-          run: undefined,
-          reason: 'persistent dirty bitmaps follow the disk',
-        });
+        steps.push({ name: 'carry-bitmaps', phase, run: undefined, reason: BITMAPS });
         asked.add('bitmaps');
         break;
       case 'command':
@@ -114,6 +104,7 @@ function end(
 
 type Status = 'running' | 'ready' | 'pending' | 'concluded';
 
+const BITMAPS = 'persistent dirty bitmaps follow the disk';
 const FLUSH = {
   DATA: 'what was moved is on stable storage before the old images are let go; an error is heard, and ends the job',
   HEADER: 'the header that lets go of the old images is on stable storage, and read back, before the job is done',
