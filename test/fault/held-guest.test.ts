@@ -14,7 +14,7 @@ import { type Recording, record } from '../support/real-qemu/recording.ts';
 import { until } from '../support/until.ts';
 import { OUTCOME } from '../unit/core/stories.ts';
 
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 afterEach(() => {
   vi.restoreAllMocks();

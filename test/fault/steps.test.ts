@@ -10,7 +10,7 @@ import { Scene } from '../support/fake-qemu/scene.ts';
 import { expectJournals, expectTruth } from '../support/real-qemu/truth.ts';
 
 // Each test tries a hundred cases, one after the other.
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 const HOW = ['refused', 'lost before it was executed', 'lost after it was executed'] as const;
 

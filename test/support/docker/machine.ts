@@ -84,7 +84,7 @@ export class ContainerMachine {
         { source: certificates.caFile, target: TLS_FILES.ca },
       ])
       .withWaitStrategy(Wait.forLogMessage(says))
-      .withStartupTimeout(60_000)
+      .withStartupTimeout(180_000)
       .withExposedPorts(...(options.ports ?? []));
     const { shared } = options;
     if (shared !== undefined) container.withBindMounts([{ source: shared.volume, target: shared.folder }]);
