@@ -23,21 +23,22 @@ type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed'>;
 /** Looks at a QEMU that can be asked; what goes wrong is in the log, and tried again when it is connected again. */
 export async function recoverLost(
   machine: VirtualMachine,
-  { host, whose, logger }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
+  { host, whose, logger: base }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
   table: JobTable,
 ): Promise<void> {
-  const log = logger.child({ domain: machine.name });
+  const logger = base.child({ domain: machine.name });
   try {
-    await recover(machine, { host, whose, log }, table);
+    await recover(machine, { host, whose, logger }, table);
   } catch (error) {
-    if (isUnreachable(error)) log.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
-    else log.error({ err: error }, 'jobs without a journal cannot be taken up');
+    if (isUnreachable(error))
+      logger.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
+    else logger.error({ err: error }, 'jobs without a journal cannot be taken up');
   }
 }
 
 async function recover(
   machine: VirtualMachine,
-  { host, whose, log }: { readonly host: string; readonly whose: WhoseJobs; readonly log: Logger },
+  { host, whose, logger }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
   table: JobTable,
 ): Promise<void> {
   const { identity } = machine;
@@ -45,7 +46,7 @@ async function recover(
   const lost: QemuJob[] = [];
   for (const job of jobs.filter(({ id }) => isJobId(id) && !table.known.has(id))) {
     if (await whose.wasOurs(job.id)) lost.push(job);
-    else log.warn({ job: job.id }, 'a job of another state folder: it is left alone');
+    else logger.warn({ job: job.id }, 'a job of another state folder: it is left alone');
   }
   if (identity === undefined || lost.length === 0) return;
   const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
@@ -54,7 +55,7 @@ async function recover(
     const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
     if (accepted === undefined) continue;
     await table.recover(accepted, machine);
-    log.warn({ job: job.id }, 'found in QEMU, its journal is lost');
+    logger.warn({ job: job.id }, 'found in QEMU, its journal is lost');
   }
 }
 

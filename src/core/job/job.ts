@@ -1,6 +1,6 @@
 /** A job is the fold of its journal: each entry changes it a little, through the one table of transitions. */
 import type { Failure } from '../errors.ts';
-import type { Accepted, Entry, EntryBody, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
+import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
 import type { KnownFile, MadeFile } from './step.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
@@ -23,7 +23,7 @@ interface AnyJob {
   readonly updateTime: string;
   /** When it was begun, by the clock of the state folder. Undefined: an older journal. */
   readonly beganMs?: number | undefined;
-  readonly ready: Entry<'ready'> | undefined;
+  readonly ready: EntryOf<'ready'> | undefined;
   /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
   readonly followed: { readonly at: string; readonly revision: number } | undefined;
   /** So seen since its end was asked for. */
@@ -39,7 +39,7 @@ interface AnyJob {
   /** What is written, as QEMU has it open. Undefined: no file of this host, or not known, as in older journals. */
   readonly destinationFile?: KnownFile | undefined;
   /** What was asked for while the job runs; undefined: go on. */
-  readonly intent?: Entry<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
+  readonly intent?: EntryOf<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
   /** A pivot was asked for, whatever was asked since: QEMU may have done it at any moment from then on. */
   readonly pivotRequested: boolean;
   /** The guest is stopped, or about to be, by us. */
@@ -53,7 +53,7 @@ interface AnyJob {
   /** What is left to be done for it in QEMU is not waited for. */
   readonly giveUpRequested: boolean;
   readonly failure?: Failure | undefined;
-  readonly ended: Entry<'ended' | 'refused'> | undefined;
+  readonly ended: EntryOf<'ended' | 'refused'> | undefined;
 }
 
 interface OpenJob extends AnyJob {
@@ -62,7 +62,7 @@ interface OpenJob extends AnyJob {
 
 /** QEMU has done with it, or it was given up: what is left is to clean up. */
 export interface ConcludedJob extends AnyJob {
-  readonly concluded: Entry<'concluded'>;
+  readonly concluded: EntryOf<'concluded'>;
 }
 
 export type Job = OpenJob | ConcludedJob;

@@ -216,7 +216,7 @@ export type JournalEntry = EntryBody & {
 };
 
 /** An entry of a kind. */
-export type Entry<Kind extends EntryBody['entry']> = Extract<JournalEntry, { readonly entry: Kind }>;
+export type EntryOf<Kind extends EntryBody['entry']> = Extract<JournalEntry, { readonly entry: Kind }>;
 
 /** When that was by a clock that nobody can set: src/agent/host/host-clock.ts. */
 export interface ClockStamp {
