@@ -54,6 +54,7 @@ export default defineConfig({
             'test/fault/**/*.test.ts',
             'test/deploy/**/*.test.ts',
           ],
+          globalSetup: BUNDLE,
           testTimeout: 30_000,
           maxWorkers: WORKERS,
           // Tests that run at once wait for most of their time: for a connection that is tried again.

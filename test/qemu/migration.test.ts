@@ -131,6 +131,27 @@ describe.skipIf(needs('qemu'))('a guest that migrates', { timeout: 60_000 }, () 
     });
   });
 
+  test('leaves a copy behind that never was READY, which ends by force alone, and is removed', async () => {
+    await using it = await metCopy(site, 'RUNNING', { onReady: OnReady.ON_READY_PIVOT });
+    const { machine, job, path } = it;
+    const { service } = site;
+    await using journey = await migrate(machine, CRAWLING);
+    await journey.until('active');
+    await service.setSpeed(job.id, 0n);
+    await eventually('QEMU says ready', async () =>
+      (await graphOf(machine.qemu.admin)).jobs.includes(`${job.id} mirror ready`) ? true : undefined,
+    );
+    await machine.qemu.admin.execute('migrate-set-parameters', { 'max-bandwidth': AT_ONCE });
+    await journey.until('completed');
+    const refusal = await refused(service.abort({ job: byId(job.id), pivot: true }));
+    expect(refusal).toMatchObject({ reason: 'GUEST_MIGRATING', metadata: { status: 'postmigrate' } });
+    expect(await service.abort({ job: byId(job.id), force: true })).toMatchObject({
+      state: Job_State.STATE_CANCELLED,
+      outcome: { guestWritesTo: machine.top.path, destinationContent: DestinationContent.DESTINATION_CONTENT_PARTIAL },
+    });
+    expect(existsSync(path)).toBe(false);
+  });
+
   test('is not pivoted by a copy that does so by itself, until it has stayed', async () => {
     await using it = await metCopy(site, 'RUNNING', { onReady: OnReady.ON_READY_PIVOT });
     const { machine, job, path } = it;

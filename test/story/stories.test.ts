@@ -6,6 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Story } from '../support/fake-qemu/story.ts';
+import { until } from '../support/until.ts';
 
 /** The text beside this file, written anew first where that is asked for. */
 async function told(name: string, story: Story): Promise<string> {
@@ -131,4 +132,91 @@ test('QEMU dies before READY', async () => {
   await story.qemu.die();
   await story.until(job, 'FAILED');
   expect(await story.end(job)).toBe(await told('qemu-dies-before-ready', story));
+});
+
+test('QEMU dies in the middle of a pivot', async () => {
+  await using story = await Story.begin('Nobody can say which image it was on: neither is named safe to delete.');
+  const job = (await story.startCopy()) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  story.qemu.dieAt('job-complete');
+  await story.abort(job, { pivot: true });
+  expect(await story.end(job)).toBe(await told('qemu-dies-in-a-pivot', story));
+});
+
+test('the destination is full, and has room again', async () => {
+  await using story = await Story.begin('A copy that finds no room waits for some, and loses nothing.');
+  const job = (await story.startCopy({ onReady: 'FINISH' })) ?? '';
+  story.say('the destination is full');
+  story.qemu.job(job).runOutOfSpace();
+  await story.untilTold(job, 'paused');
+  story.say('somebody makes room');
+  await story.resume(job);
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'COMPLETED');
+  expect(await story.end(job)).toBe(await told('destination-full', story));
+});
+
+test('the service is killed in the middle of a pivot', { timeout: 120_000 }, async () => {
+  await using story = await Story.begin(
+    'QEMU pivots, and nobody hears of it. The next service finds the guest on the copy, and goes on from there.',
+    { serves: 'PROCESS' },
+  );
+  const job = (await story.startCopy()) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  story.killServiceAt('job-complete');
+  await story.abort(job, { pivot: true });
+  await story.restartAgent();
+  await story.until(job, 'COMPLETED');
+  expect(await story.end(job)).toBe(await told('service-killed-in-a-pivot', story));
+});
+
+test('the guest leaves the host during a copy', async () => {
+  await using story = await Story.begin(
+    'What is copied when the guest has left is of no moment of its disk: the copy is never READY, and only force ends it.',
+  );
+  const job = (await story.startCopy({ onReady: 'PIVOT' })) ?? '';
+  story.say('the guest begins to migrate to another QEMU');
+  story.qemu.migrate('active');
+  story.qemu.job(job).becomeReady();
+  await story.abort(job, { pivot: true });
+  story.say('the guest has left');
+  story.qemu.migrate('completed');
+  await story.abort(job, { force: true });
+  expect(await story.end(job)).toBe(await told('guest-leaves-during-copy', story));
+});
+
+test('a pivot while the guest migrates', async () => {
+  await using story = await Story.begin(
+    'The migration begins when the guest is paused for its pivot: the guest goes on, and the pivot waits until it has stayed.',
+  );
+  const job = (await story.startCopy()) ?? '';
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  story.when('stop', () => {
+    story.say('the guest begins to migrate to another QEMU');
+    story.qemu.migrate('active');
+  });
+  await story.abort(job, { pivot: true, async: true, pauseGuest: 'ALWAYS' });
+  await story.untilTold(job, 'guest continued');
+  await until('the guest runs', story.qemu.guestChanged, () => story.qemu.guestRuns);
+  await story.abort(job, { pivot: true });
+  story.say('the migration is cancelled');
+  story.qemu.migrate('cancelled');
+  await story.until(job, 'COMPLETED');
+  expect(await story.end(job)).toBe(await told('pivot-while-guest-migrates', story));
+});
+
+test('through a gateway with a policy', { timeout: 60_000 }, async () => {
+  await using story = await Story.begin(
+    'Each call goes to the agent that has the VM; all who watch share one stream to it.',
+    { serves: 'GATEWAY' },
+  );
+  const job = (await story.startCopy()) ?? '';
+  await story.watch(job);
+  story.qemu.job(job).becomeReady();
+  await story.until(job, 'READY');
+  await story.abort(job, { pivot: true });
+  expect(await story.end(job)).toBe(await told('copy-through-a-gateway', story));
 });

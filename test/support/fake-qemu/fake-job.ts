@@ -71,6 +71,7 @@ export interface JobState {
   readonly offsetBytes: number;
   readonly speed: number;
   readonly userPaused: boolean;
+  readonly ioStatus: 'ok' | 'nospace';
   readonly error: string | undefined;
   readonly end: End | undefined;
   readonly endTime: string | undefined;
@@ -88,6 +89,7 @@ export class FakeJob {
     offsetBytes: 0,
     speed: 0,
     userPaused: false,
+    ioStatus: 'ok',
     error: undefined,
     end: undefined,
     endTime: undefined,
@@ -210,9 +212,16 @@ export class FakeJob {
     return {};
   }
 
+  /** The target is full, and the job was started with on-target-error=enospc. */
+  runOutOfSpace(): void {
+    this.#hooks.event('BLOCK_JOB_ERROR', { device: this.id, operation: 'write', action: 'stop' });
+    this.#change({ userPaused: true, ioStatus: 'nospace' });
+    this.enter('paused');
+  }
+
   resume(): Json {
     if (!this.#state.userPaused) refuse("Can't resume a job that was not paused");
-    this.#change({ userPaused: false });
+    this.#change({ userPaused: false, ioStatus: 'ok' });
     this.enter(this.status === 'standby' ? 'ready' : 'running');
     return {};
   }
@@ -259,7 +268,7 @@ export class FakeJob {
       ready,
       paused: this.#state.userPaused,
       busy: false,
-      'io-status': 'ok',
+      'io-status': this.#state.ioStatus,
     };
   }
 }

@@ -88,6 +88,7 @@ export class FakeQemu implements AsyncDisposable {
   /** Notified when the guest is stopped or continued. */
   readonly guestChanged = new Wake();
   #running = true;
+  #migration: 'none' | 'active' | 'cancelled' | 'completed' = 'none';
   #afterReply: (() => void)[] = [];
 
   private constructor(options: FakeQemuOptions, child: ChildProcess) {
@@ -138,6 +139,12 @@ export class FakeQemu implements AsyncDisposable {
   /** The nodes that the guest's device of a disk stands on, from its root down. */
   nodesOf(disk: string): readonly string[] {
     return this.#graph.below(this.rootOf(disk) ?? '');
+  }
+
+  /** How far the guest is on its way to another QEMU. Of that no event tells, unless somebody has asked for those. */
+  migrate(status: 'active' | 'cancelled' | 'completed'): void {
+    if (status === 'completed') this.#setRunning(false, 'STOP');
+    this.#migration = status;
   }
 
   /** Something that happens without a command of ours, and to its end. */
@@ -332,9 +339,9 @@ export class FakeQemu implements AsyncDisposable {
       case 'query-uuid':
         return { UUID: this.#options.uuid ?? '00000000-0000-0000-0000-000000000000' };
       case 'query-status':
-        return { status: this.#running ? 'running' : 'paused', running: this.#running };
+        return { status: this.#runState, running: this.#running };
       case 'query-migrate':
-        return {};
+        return this.#migration === 'none' ? {} : { status: this.#migration };
       case 'query-jobs':
         return [...this.#jobs.values()].map((job) => job.asJob());
       case 'query-block-jobs':
@@ -390,6 +397,11 @@ export class FakeQemu implements AsyncDisposable {
       default:
         return refuse(`The command ${command} has not been found`, 'CommandNotFound');
     }
+  }
+
+  get #runState(): string {
+    if (this.#migration === 'completed') return 'postmigrate';
+    return this.#running ? 'running' : 'paused';
   }
 
   #setRunning(running: boolean, event: string): void {

@@ -3,6 +3,7 @@
  *
  *   caller  ▸  a request            journal 7   an entry that is on disk      ·  the test's own word
  *   caller  ◂  its answer           → a command to QEMU    ← QEMU's answer or event    ✗ what nobody heard
+ *                                   ⇒ a call of the gateway to an agent
  *
  * Entries are read from the journal's file when a command arrives at QEMU: those above a command were on disk before
  * QEMU heard of it. Questions to QEMU are left out, since how often it is asked depends on time.
@@ -10,18 +11,21 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Started } from '../../../src/core/block-jobs.ts';
+import type { Call, Started } from '../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
 import { entryInWords } from '../../../src/core/job/entry-words.ts';
+import { IS_ENTRY } from '../../../src/core/job/job-event.ts';
 import type { JobView } from '../../../src/core/job/job-view.ts';
 import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
 import type { AbortRequest, CommitRequest, CopyRequest, RebaseRequest } from '../../../src/core/requests.ts';
 import { qcow2 } from '../images/qcow2-header.ts';
 import { type DiskSpec, testDir } from '../real-qemu/qemu.ts';
-import { copyTo, PATIENT, TestAgent } from '../service/agent.ts';
+import { copyTo, PATIENT } from '../service/agent.ts';
 import { FakeQemu, type Line, QUESTION } from './fake-qemu.ts';
+import { CALLER, type Serves, type StoryPlace, type StoryService, serveStory } from './story-service.ts';
 
 const WIDTH = 118;
+const CALL: Call = { ...PATIENT, caller: CALLER };
 const DISK = { domain: 'vm1', disk: 'vd0' };
 const PLAIN = {
   disk: DISK,
@@ -34,30 +38,49 @@ const PLAIN = {
   accept: [],
 };
 
+interface StoryOptions {
+  readonly disk?: Partial<DiskSpec>;
+  /** Images below the active one, the lowest first. */
+  readonly lower?: readonly string[];
+  /** AGENT unless told. */
+  readonly serves?: Serves;
+}
+
 export class Story implements AsyncDisposable {
   readonly qemu: FakeQemu;
   readonly dir: string;
   readonly #lines: string[] = [];
   readonly #cleanUp: AsyncDisposableStack;
-  #agent: TestAgent;
+  readonly #serves: Serves;
+  readonly #place: StoryPlace;
+  #service: StoryService;
   /** Entries that have been told; by the watch, for a journal that is removed in the end. */
   #told = 0;
   #watched: string[] = [];
   #watch: Promise<void> | undefined;
+  /** What the caller's watch was told. */
+  readonly #heardByWatcher: string[] = [];
+  #watcher: Promise<void> | undefined;
+  readonly #whenCommanded = new Map<string, () => void>();
+  #isKilled = false;
+  #isOver = false;
   readonly #stop = new AbortController();
 
-  private constructor(dir: string, qemu: FakeQemu, agent: TestAgent, cleanUp: AsyncDisposableStack) {
-    this.dir = dir;
+  private constructor(
+    qemu: FakeQemu,
+    by: { readonly serves: Serves; readonly place: StoryPlace; readonly service: StoryService },
+    cleanUp: AsyncDisposableStack,
+  ) {
+    this.dir = by.place.dir;
     this.qemu = qemu;
-    this.#agent = agent;
+    this.#serves = by.serves;
+    this.#place = by.place;
+    this.#service = by.service;
     this.#cleanUp = cleanUp;
   }
 
-  /** A VM vm1 with a disk vd0, and an agent that knows it. `lower`: images below the active one, the lowest first. */
-  static async begin(
-    title: string,
-    { disk, lower = [] }: { disk?: Partial<DiskSpec>; lower?: readonly string[] } = {},
-  ): Promise<Story> {
+  /** A VM vm1 with a disk vd0, and who serves it. */
+  static async begin(title: string, { disk, lower = [], serves = 'AGENT' }: StoryOptions = {}): Promise<Story> {
     await using cleanUp = new AsyncDisposableStack();
     const { path: dir } = cleanUp.use(await testDir('bj-story-'));
     const held: { story?: Story } = {};
@@ -82,19 +105,13 @@ export class Story implements AsyncDisposable {
         onLine: (line) => held.story?.heard(line),
       }),
     );
-    const agent = await Story.#startAgent(dir);
-    const story = new Story(dir, qemu, agent, cleanUp.move());
+    const onAsked = (host: string, rpc: string) => held.story?.asked(host, rpc);
+    const place: StoryPlace = { dir, socketPath: `${dir}/qmp.sock`, onAsked };
+    const service = await serveStory(serves, place);
+    const story = new Story(qemu, { serves, place, service }, cleanUp.move());
     held.story = story;
     story.#lines.push(...title.split('\n').map((line) => `# ${line}`));
     return story;
-  }
-
-  static async #startAgent(dir: string): Promise<TestAgent> {
-    return await TestAgent.start({ dir, qmp: { vm1: `${dir}/qmp.sock` }, allow: [dir] });
-  }
-
-  get agent(): TestAgent {
-    return this.#agent;
   }
 
   /** The test's own word. */
@@ -106,17 +123,17 @@ export class Story implements AsyncDisposable {
 
   async startCopy(more: Partial<CopyRequest> = {}): Promise<string | undefined> {
     this.say(`caller ▸ StartCopy vm1/vd0 to /copy.qcow2${inShort(more)}`);
-    return await this.#started('StartCopy', this.#agent.startCopy(copyTo(`${this.dir}/copy.qcow2`, more)));
+    return await this.#started('StartCopy', this.#service.jobs.startCopy(copyTo(`${this.dir}/copy.qcow2`, more), CALL));
   }
 
   async rebase(more: Partial<RebaseRequest> = {}): Promise<string | undefined> {
     this.say(`caller ▸ Rebase vm1/vd0${inShort(more)}`);
-    return await this.#started('Rebase', this.#agent.agent.rebase({ ...PLAIN, ...more }, PATIENT));
+    return await this.#started('Rebase', this.#service.jobs.rebase({ ...PLAIN, ...more }, CALL));
   }
 
   async commit(more: Partial<CommitRequest>): Promise<string | undefined> {
     this.say(`caller ▸ Commit vm1/vd0${inShort(more)}`);
-    return await this.#started('Commit', this.#agent.agent.commit({ ...PLAIN, top: '', ...more }, PATIENT));
+    return await this.#started('Commit', this.#service.jobs.commit({ ...PLAIN, top: '', ...more }, CALL));
   }
 
   async #started(rpc: string, started: Promise<Started>): Promise<string | undefined> {
@@ -124,7 +141,7 @@ export class Story implements AsyncDisposable {
       if ('etag' in answer) throw new Error('a plan was not asked for');
       return answer;
     });
-    return (await this.#answer(rpc, job))?.job.accepted.job;
+    return (await this.#answer(rpc, job, true))?.job.accepted.job;
   }
 
   async abort(job: string, more: Partial<AbortRequest> = {}): Promise<void> {
@@ -137,43 +154,94 @@ export class Story implements AsyncDisposable {
       requestId: '',
       ...more,
     };
-    this.say(`caller ▸ Abort JOB${more.pivot === true ? ' pivot' : ''}${more.force === true ? ' force' : ''}`);
-    await this.#answer('Abort', this.#agent.agent.abort(request, PATIENT));
+    this.say(`caller ▸ Abort JOB${inShort(more)}`);
+    await this.#answer('Abort', this.#service.jobs.abort(request, CALL));
   }
 
-  async #answer(rpc: string, answer: Promise<JobView>): Promise<JobView | undefined> {
+  async resume(job: string): Promise<void> {
+    this.say('caller ▸ Resume JOB');
+    await this.#answer('Resume', this.#service.jobs.resume({ job: { jobId: job }, requestId: '' }, CALL));
+  }
+
+  /** From the first entry to the end of the job. What it is told comes at the end of the story. */
+  async watch(job: string): Promise<void> {
+    this.say('caller ▸ WatchJob JOB after_revision=0');
+    const begun = Promise.withResolvers<void>();
+    const request = { job: { jobId: job }, afterRevision: 0, progressIntervalMs: undefined };
+    this.#watcher = (async () => {
+      for await (const { type, job: then, detail } of this.#service.jobs.watch(request, CALL)) {
+        if (!IS_ENTRY[type]) continue;
+        this.#heardByWatcher.push(`${String(then.revision).padStart(2)} ${type.padEnd(7)} ${then.state}: ${detail}`);
+        begun.resolve();
+      }
+    })();
+    await begun.promise;
+  }
+
+  async #answer(rpc: string, answer: Promise<JobView>, isStart = false): Promise<JobView | undefined> {
     try {
       const view = await answer;
       this.say(`caller ◂ ${rpc}: OK, the job is ${view.job.state}`);
       return view;
     } catch (error) {
       if (!(error instanceof BlockJobError)) throw error;
-      await this.#watch;
-      this.say(`caller ◂ ${rpc}: ${error.message}`);
+      // Of a start that is taken back nothing is left to be read but what was told meanwhile.
+      if (isStart) await this.#watch;
+      this.say(`caller ◂ ${rpc}: ${this.#isKilled ? 'no answer' : error.message}`);
       return undefined;
     }
   }
 
   async until(job: string, ...states: readonly JobView['job']['state'][]): Promise<void> {
-    const state = await this.#agent.until(job, ...states);
-    this.say(`the job is ${state}`);
+    const request = { job: { jobId: job }, afterRevision: undefined, progressIntervalMs: undefined };
+    let last: JobView['job']['state'] = 'STARTING';
+    for await (const event of this.#service.agent.watch(request, PATIENT)) {
+      last = event.job.state;
+      if (states.includes(last)) break;
+    }
+    this.say(`the job is ${last}`);
   }
 
-  /** The agent ends as at a restart of its service, and another one takes its place. */
+  /** Resolves when the journal says so. */
+  async untilTold(job: string, words: string): Promise<void> {
+    const request = { job: { jobId: job }, afterRevision: 0, progressIntervalMs: undefined };
+    for await (const { detail } of this.#service.agent.watch(request, PATIENT)) if (detail.includes(words)) break;
+    this.#entries();
+  }
+
+  /** What happens when this command comes to QEMU, before it is executed. */
+  when(command: string, happens: () => void): void {
+    this.#whenCommanded.set(command, happens);
+  }
+
+  /** The service is killed when that command has come to QEMU, which executes it all the same. */
+  killServiceAt(command: string): void {
+    this.qemu.dropConnectionAfter(command);
+    this.when(command, () => {
+      this.#service.kill();
+      this.#isKilled = true;
+    });
+  }
+
+  /** The service ends as at its restart, unless it was killed, and another one takes its place. */
   async restartAgent(): Promise<void> {
-    await this.#agent[Symbol.asyncDispose]();
-    this.say('the agent has ended; QEMU goes on');
-    this.#agent = await Story.#startAgent(this.dir);
-    this.say('another agent has started, on the same state folder');
+    await this.#service[Symbol.asyncDispose]();
+    if (!this.#isKilled) this.say('the agent has ended; QEMU goes on');
+    this.say('another agent starts, on the same state folder');
+    this.#isKilled = false;
+    this.#service = await serveStory(this.#serves, this.#place);
   }
 
   /** What is left: the outcome of the job, or that there is none; QEMU's nodes and jobs; the files. */
   async end(job: string | undefined): Promise<string> {
     this.#entries();
+    this.#isOver = true;
+    await this.#watcher;
+    if (this.#watcher !== undefined) this.#lines.push('', '# What the watch was told', ...this.#heardByWatcher);
     this.#lines.push('', '# In the end');
     if (job === undefined) this.#lines.push('no job');
     else {
-      const { job: it } = await this.#agent.agent.getInfo({ jobId: job }, PATIENT);
+      const { job: it } = await this.#service.agent.getInfo({ jobId: job }, PATIENT);
       const { guestWritesTo, destinationContent, asOf, safeToDelete, evidence, destinationRemoved } = it.outcome;
       this.#lines.push(
         `state                ${it.state}${it.failure === undefined ? '' : `: ${it.failure.reason}: ${it.failure.text}`}`,
@@ -203,7 +271,7 @@ export class Story implements AsyncDisposable {
     return [
       `QEMU's nodes         ${this.qemu.nodes.toSorted().join(', ')}; vd0 is on ${this.qemu.rootOf('vd0')}`,
       `QEMU's jobs          ${this.qemu.jobs.join(', ') || 'none'}`,
-      `the guest            ${this.qemu.guestRuns ? 'runs' : 'is paused'}`,
+      `the guest            ${this.qemu.guestRuns ? 'runs' : 'does not run'}`,
     ];
   }
 
@@ -214,6 +282,13 @@ export class Story implements AsyncDisposable {
       .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
   }
 
+  /** What a gateway asks of an agent. */
+  asked(host: string, rpc: string): void {
+    if (this.#isOver) return;
+    this.#entries();
+    this.#lines.push(`  ⇒ ${host}: ${rpc}`);
+  }
+
   /** What went over QMP. */
   heard(line: Line): void {
     switch (line.line) {
@@ -221,6 +296,7 @@ export class Story implements AsyncDisposable {
         if (QUESTION.test(line.execute)) return;
         this.#entries();
         this.#lines.push(`  → ${line.execute}${flat(line.arguments)}`);
+        this.#happens(line.execute);
         return;
       case 'return':
         if (!QUESTION.test(line.to)) this.#lines.push(`  ${line.lost ? '✗' : '←'} done: ${line.to}`);
@@ -233,8 +309,14 @@ export class Story implements AsyncDisposable {
         this.#lines.push(`  ${line.lost ? '✗' : '←'} ${line.event}${flat(line.data)}`);
         return;
       case 'disconnected':
-        this.#lines.push('  ✗ the connection breaks');
+        this.#lines.push(`  ✗ ${this.#isKilled ? 'the service has been killed' : 'the connection breaks'}`);
     }
+  }
+
+  #happens(command: string): void {
+    const happens = this.#whenCommanded.get(command);
+    this.#whenCommanded.delete(command);
+    happens?.();
   }
 
   /** A job's statuses in a row are one line: `created, running`. */
@@ -249,9 +331,9 @@ export class Story implements AsyncDisposable {
 
   /** Tells the entries that have come on disk since the last time. */
   #entries(): void {
-    const { jobsFolder } = this.#agent;
+    const { jobsFolder } = this.#service;
     const [file] = readdirSync(jobsFolder);
-    if (file !== undefined) this.#follow(file.replace('.jsonl', ''));
+    if (file !== undefined && this.#serves === 'AGENT') this.#follow(file.replace('.jsonl', ''));
     const words =
       file === undefined
         ? this.#watched
@@ -267,7 +349,7 @@ export class Story implements AsyncDisposable {
   #follow(job: string): void {
     const request = { job: { jobId: job }, afterRevision: 0, progressIntervalMs: undefined };
     this.#watch ??= (async () => {
-      for await (const event of this.#agent.agent.watch(request, this.#stop))
+      for await (const event of this.#service.agent.watch(request, this.#stop))
         if (event.job.revision > this.#watched.length) this.#watched.push(event.detail);
     })();
   }
@@ -275,7 +357,7 @@ export class Story implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#watch;
-    await this.#agent[Symbol.asyncDispose]();
+    await this.#service[Symbol.asyncDispose]();
     await this.#cleanUp.disposeAsync();
   }
 }
@@ -283,7 +365,7 @@ export class Story implements AsyncDisposable {
 /** What was asked for beside the disk. */
 function inShort(asked: object): string {
   return Object.entries(asked)
-    .map(([key, value]) => ` ${key}=${JSON.stringify(value)}`)
+    .map(([key, value]) => (value === true ? ` ${key}` : ` ${key}=${JSON.stringify(value)}`))
     .join('');
 }
 

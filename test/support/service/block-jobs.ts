@@ -9,6 +9,7 @@ import { StaticDirectory } from '../../../src/fleet/directory/static-directory.t
 import { Fleet } from '../../../src/fleet/gateway/fleet.ts';
 import { Remote } from '../../../src/grpc/remote/remote.ts';
 import { serve } from '../../../src/grpc/server.ts';
+import type { Observer } from '../../../src/lib/observer.ts';
 import { monitorIn } from '../checks.ts';
 import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from '../real-qemu/qemu.ts';
 import { PATIENT, TestAgent } from './agent.ts';
@@ -74,34 +75,46 @@ async function waysIn(
   const [first] = hosts;
   if (first === undefined) throw new Error('no host');
   if (way === 'the agent of the host') return first.agent.agent;
-  const servers = await Promise.all(
-    hosts.map(async ({ host, agent }) => {
-      const server = await serve(agent.agent, {
-        info: INFO,
-        listen: { unixSocket: join(dir, `${host}.sock`) },
-        log: silent,
-      });
-      opened.defer(async () => await server.drain(0));
-      return { host, address: server.address };
-    }),
-  );
-  if (way === 'the agent, through gRPC') {
-    return opened.use(connect({ name: 'host1', address: servers[0]?.address ?? '' }));
-  }
+  if (way === 'a fleet of two hosts') return await fleetOf(hosts, { dir, opened });
+  return opened.use(connectTo({ name: 'host1', address: await addressOf(first, { dir, opened }) }));
+}
+
+interface Place {
+  readonly dir: string;
+  readonly opened: AsyncDisposableStack;
+}
+
+async function addressOf({ host, agent }: Pick<RunningHost, 'host' | 'agent'>, { dir, opened }: Place) {
+  const server = await serve(agent.agent, {
+    info: INFO,
+    listen: { unixSocket: join(dir, `${host}.sock`) },
+    log: silent,
+  });
+  opened.defer(async () => await server.drain(0));
+  return server.address;
+}
+
+/** What a gateway asks: these hosts, each through gRPC. `observer` sees each call to one of them. */
+export async function fleetOf(
+  hosts: readonly Pick<RunningHost, 'host' | 'agent'>[],
+  { dir, opened, observer }: Place & { readonly observer?: Observer },
+): Promise<Fleet> {
   const path = join(dir, 'hosts.json');
-  const entries = servers.map(({ host, address }) => [host, { address }]);
-  await writeFile(path, JSON.stringify({ hosts: Object.fromEntries(entries) }));
+  const entries = hosts.map(async (one) => [one.host, { address: await addressOf(one, { dir, opened }) }] as const);
+  await writeFile(path, JSON.stringify({ hosts: Object.fromEntries(await Promise.all(entries)) }));
   const directory = opened.use(await StaticDirectory.open({ path, ask, log: silent }));
   await directory.ready();
+  const connect = (host: Host) => connectTo(host, observer);
   return opened.use(new Fleet({ directory, connect, watchersPerJob: 100 }));
 }
 
-function connect({ name, address }: Pick<Host, 'name' | 'address'>): Remote {
-  return new Remote({ host: name, address, credentials: credentials.createInsecure() });
+/** As it is, where nobody has certificates. */
+export function connectTo({ name, address }: Pick<Host, 'name' | 'address'>, observer?: Observer): Remote {
+  return new Remote({ host: name, address, credentials: credentials.createInsecure(), ...(observer && { observer }) });
 }
 
 async function ask(host: Host) {
-  using remote = connect(host);
+  using remote = connectTo(host);
   const { items } = await remote.listDomains({ host: '', pageSize: 0, pageToken: '' }, PATIENT);
   return items.map(({ name, uuid }) => ({ id: domainId(uuid ?? '', name, host.name), name }));
 }
