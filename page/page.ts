@@ -19,13 +19,55 @@ const [main, nav, connection, skip, host, server] = ['main', 'nav', 'connection'
   byId,
 ) as [HTMLElement, HTMLElement, HTMLElement, HTMLElement, HTMLElement, HTMLElement];
 
-type View = 'jobs' | 'domains' | 'leftovers';
+interface Viewed {
+  readonly href: string;
+  readonly text: string;
+  /** Of things that somebody may want to see. */
+  readonly count: () => number;
+  readonly title: () => string;
+  /** What is asked for while one of them is open. */
+  readonly opens: (name: string) => Opened;
+  readonly shows: (name: string | undefined) => Child[];
+}
+
+/** In the order of the links at the top. */
+const VIEWS = {
+  jobs: {
+    href: '#/',
+    text: 'Jobs',
+    count: () => live.running.length,
+    title: () => `${live.running.length} running`,
+    opens: (job) => ({ job }),
+    shows: () => (live.watch === undefined ? jobsView(live, filter) : jobView(live.watch)),
+  },
+  domains: {
+    href: '#/domains',
+    text: 'Virtual machines',
+    count: () => 0,
+    title: () => 'Virtual machines',
+    opens: (domain) => ({ domain }),
+    shows: (name) => (name === undefined ? domainsView(live) : domainView(name, live.domain)),
+  },
+  leftovers: {
+    href: '#/leftovers',
+    text: 'Leftovers',
+    count: () => live.leftovers.length,
+    title: () => 'Leftovers',
+    opens: () => undefined,
+    shows: () => leftoversView(live),
+  },
+} as const satisfies Readonly<Record<string, Viewed>>;
+
+type View = keyof typeof VIEWS;
+
+function isView(text: string): text is View {
+  return Object.hasOwn(VIEWS, text);
+}
 
 /** `#/jobs/ID`, `#/domains/NAME` and so on; whatever else means all jobs. */
 function route(): { readonly view: View; readonly name: string | undefined } {
   const [, view = '', name] = location.hash.split('/');
-  const known = view === 'domains' || view === 'leftovers' ? view : 'jobs';
-  return { view: known, name: name === undefined || name === '' ? undefined : decoded(name) };
+  return { view: isView(view) ? view : 'jobs', name: name === undefined || name === '' ? undefined : decoded(name) };
 }
 
 function decoded(text: string): string {
@@ -37,8 +79,7 @@ function decoded(text: string): string {
 }
 
 function openedBy({ view, name }: ReturnType<typeof route>): Opened {
-  if (name === undefined || view === 'leftovers') return undefined;
-  return view === 'jobs' ? { job: name } : { domain: name };
+  return name === undefined ? undefined : VIEWS[view].opens(name);
 }
 
 function render(): void {
@@ -48,7 +89,7 @@ function render(): void {
   patch(host, h('p', {}, live.server?.host));
   patch(server, serverNow());
   document.body.classList.toggle('cut-off', live.cutOff !== undefined);
-  const content = live.isKnown ? contentOf(view, name) : waiting();
+  const content = live.isKnown ? VIEWS[view].shows(name) : waiting();
   const next = document.createDocumentFragment();
   next.append(...[outage(), ...content].filter((child) => child !== undefined && child !== false));
   patch(main, next);
@@ -56,24 +97,12 @@ function render(): void {
   plots.draw();
 }
 
-function contentOf(view: View, name: string | undefined): Child[] {
-  if (view === 'domains') return name === undefined ? domainsView(live) : domainView(name, live.domain);
-  if (view === 'leftovers') return leftoversView(live);
-  return live.watch === undefined ? jobsView(live, filter) : jobView(live.watch);
-}
-
 function waiting(): Child[] {
   return [heading('blockjobd'), h('p', { class: 'none' }, 'Asking the service…')];
 }
 
 function navigation(view: View): HTMLElement {
-  const { running, leftovers } = live;
-  const links = [
-    ['jobs', '#/', 'Jobs', running.length],
-    ['domains', '#/domains', 'Virtual machines', 0],
-    ['leftovers', '#/leftovers', 'Leftovers', leftovers.length],
-  ] as const;
-  const items = links.map(([to, href, text, count]) =>
+  const items = Object.entries<Viewed>(VIEWS).map(([to, { href, text, count }]) =>
     h(
       'li',
       {},
@@ -81,7 +110,7 @@ function navigation(view: View): HTMLElement {
         'a',
         { href, 'aria-current': to === view && 'page' },
         text,
-        count > 0 && h('span', { class: 'count' }, String(count)),
+        count() > 0 && h('span', { class: 'count' }, String(count())),
       ),
     ),
   );
@@ -128,8 +157,7 @@ function outage(): Child {
 function titleOf(view: View, name: string | undefined): string {
   const job = live.watch?.job;
   if (job !== undefined) return `${nameOf(job)} ${Math.floor(job.progress?.percent ?? 0)} % – blockjobd`;
-  const views = { jobs: `${live.running.length} running`, domains: 'Virtual machines', leftovers: 'Leftovers' };
-  return `${name ?? views[view]} – blockjobd`;
+  return `${name ?? VIEWS[view].title()} – blockjobd`;
 }
 
 function byId(id: string): HTMLElement {
