@@ -23,6 +23,16 @@ export type Destination =
   | { readonly kind: 'block-device'; readonly path: string }
   | { readonly kind: 'nbd'; readonly nbd: NbdExport };
 
+/** Which are those of a server, which is there already, has raw contents, and may hang. */
+const IS_SERVED = { file: false, 'block-device': false, nbd: true } as const satisfies Record<
+  Destination['kind'],
+  boolean
+>;
+
+export function isServed(destination: Pick<Destination, 'kind'> | undefined): boolean {
+  return destination !== undefined && IS_SERVED[destination.kind];
+}
+
 /** LUKS, inside of a qcow2 image. */
 export interface Encryption {
   /** The id of a secret object that QEMU has: the key never passes through here. '': not known, as the journal was lost. */

@@ -63,7 +63,7 @@ export class WatchedJob implements Feed {
 }
 
 /** What is neither a step nor one of these has changed the job's state, or what is asked of it. */
-const TYPE_OF: Partial<Record<JournalEntry['entry'], EntryType>> = {
+export const TYPE_OF: Partial<Record<JournalEntry['entry'], EntryType>> = {
   'step-started': 'STEP',
   'step-done': 'STEP',
   'step-refused': 'STEP',

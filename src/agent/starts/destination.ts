@@ -1,7 +1,7 @@
 /** May a copy go there, and how is QEMU to get at it? Everything is checked, nothing is changed. */
 import { constants } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
-import { type Destination, type Encryption, nbdUri } from '../../core/destination.ts';
+import { type Destination, type Encryption, isServed, nbdUri } from '../../core/destination.ts';
 import type { Image } from '../../core/disk/chain.ts';
 import type { Qcow2Header } from '../../core/disk/image-header.ts';
 import { wholeSectors } from '../../core/disk/sectors.ts';
@@ -54,7 +54,7 @@ export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Sit
   if (options.relativeBacking && from.backing === undefined) {
     fail('RELATIVE_UNSUPPORTED', { why: `${from.top.path} has no backing image` });
   }
-  const isRaw = spec.format === 'RAW' || destination.kind === 'nbd';
+  const isRaw = spec.format === 'RAW' || isServed(destination);
   if (options.shallow && !options.reuseExternal && isRaw && from.top.format !== 'raw') {
     fail('SHALLOW_INTO_RAW', { disk: site.disk.id });
   }

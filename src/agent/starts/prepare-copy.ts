@@ -1,6 +1,6 @@
 /** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
 
-import { type Destination, keyNeeded, keyNeededBelow } from '../../core/destination.ts';
+import { type Destination, isServed, keyNeeded, keyNeededBelow } from '../../core/destination.ts';
 import { onlyBelow } from '../../core/disk/chain.ts';
 import { asAccepted, judge } from '../../core/disk/judge.ts';
 import { copyUses } from '../../core/disk/uses.ts';
@@ -79,7 +79,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     },
     committed: [],
     ...(toSet.length === 0 ? {} : { toSet }),
-    ...(spec.destination.kind === 'nbd' && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
+    ...(isServed(spec.destination) && !canYank(site.schema) ? { holdsWithoutBound: true } : {}),
     ...(reused && { reused }),
     ...(named.length === 0 ? {} : { named }),
     ...losses,

@@ -31,7 +31,7 @@ export const pull: StartCommand = {
       .option('--keep-relative', 'keep the chain’s relative name for the base');
     return addStarting(addTimeout(addBandwidth(command), CANCEL));
   },
-  asked: ([domain = '', disk = ''], { base = '', ...flags }: RebaseFlags) => [askedFor(domain, disk, base, flags)],
+  asked: ([domain = '', disk = ''], flags: RebaseFlags) => [askedFor(domain, disk, flags.base ?? '', flags)],
   goal: ({ timeout }) => ({ atReady: 'nothing', endsByItself: true, keepsGuest: false, timeoutMs: timeout }),
 };
 

@@ -1,11 +1,12 @@
 /** What follows from what a job's journal says. */
+import { isServed } from '../destination.ts';
 import type { Job } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import type { KnownFile } from './step.ts';
 
 /** What it writes is on another machine, or on a server of its own: it may hang, and take QEMU along. */
 export function isOverNetwork({ accepted }: Job): boolean {
-  return accepted.destination?.target?.kind === 'nbd';
+  return isServed(accepted.destination?.target);
 }
 
 /** What a job writes beside the active image: a copy's destination, or the base of a commit. */

@@ -1,6 +1,6 @@
 /** The rules of StartCopy that need nothing but the request, and what a request that keeps them means. */
 
-import type { Destination, Encryption, NbdExport } from '../destination.ts';
+import { type Destination, type Encryption, isServed, type NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
@@ -53,7 +53,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...relativeBacking(request.relativeBacking, {
       shallow: request.shallow,
       reuse: request.reuseExternal,
-      raw: request.format === 'RAW' || request.destination?.kind === 'nbd',
+      raw: request.format === 'RAW' || isServed(request.destination),
     }),
     ...verifyReused(request),
     ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
@@ -75,7 +75,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       ...options,
       shallow: request.shallow,
       // What is served over the network is there already.
-      reuseExternal: request.reuseExternal || destination.kind === 'nbd',
+      reuseExternal: request.reuseExternal || isServed(destination),
       relativeBacking: request.relativeBacking,
       verifyReused: request.verifyReused,
       granularityBytes: request.granularityBytes === 0n ? undefined : Number(request.granularityBytes),
@@ -146,12 +146,11 @@ function nbdRules({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpo
 function encryptionRules({ encryption, format, destination }: CopyRequest): Violation[] {
   if (encryption === undefined) return [];
   const field = 'destination.encryption';
-  const only =
-    destination?.kind === 'nbd'
-      ? 'is not done over NBD, whose exports are raw here'
-      : format === 'RAW'
-        ? 'is for QCOW2, which holds it; format is RAW'
-        : undefined;
+  const only = isServed(destination)
+    ? 'is not done over NBD, whose exports are raw here'
+    : format === 'RAW'
+      ? 'is for QCOW2, which holds it; format is RAW'
+      : undefined;
   return [
     ...(only === undefined ? [] : [invalid(field, only)]),
     // What is no id may be a key that somebody took for one: it is not repeated.
@@ -182,7 +181,7 @@ export function relativeBacking(asked: boolean, copy: { shallow: boolean; reuse:
 }
 
 function verifyReused({ verifyReused: asked, shallow, reuseExternal, destination }: CopyRequest): Violation[] {
-  if (!asked || (shallow && (reuseExternal || destination?.kind === 'nbd'))) return [];
+  if (!asked || (shallow && (reuseExternal || isServed(destination)))) return [];
   const why =
     'is for a shallow copy into what is there (shallow, reuse_external): another one takes nothing over from it';
   return [invalid('verify_reused', why)];

@@ -1,11 +1,11 @@
 /** The meters themselves: what is counted of a job, of a call, of a question to QEMU; and one look for all who ask. */
 import { describe, expect, it } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
-import type { HostFigures } from '../../../src/core/figures.ts';
+import type { FleetFigures, HostFigures, JobFigures } from '../../../src/core/figures.ts';
 import { fold, type Job } from '../../../src/core/job/job.ts';
 import { bothObservers, type Doing } from '../../../src/lib/observer.ts';
 import { CallMeters } from '../../../src/metrics/calls.ts';
-import { OwnershipMeters } from '../../../src/metrics/fleet.ts';
+import { addFleet, OwnershipMeters } from '../../../src/metrics/fleet.ts';
 import { HostMeters } from '../../../src/metrics/host.ts';
 import { Meters } from '../../../src/metrics/meters.ts';
 import { ACCEPTED, journalOf, OUTCOME, pivot, READY, RUNNING } from '../core/stories.ts';
@@ -121,6 +121,35 @@ describe('a host', () => {
     ]);
     // What was there at one look is not there at the next.
     expect((await told(meters, 'copied_bytes'))[0]).toBe('blockjob_copied_bytes_total 60');
+  });
+
+  it('shows each number that there is', async () => {
+    const unread = new Set<PropertyKey>();
+    const watched = <T extends object>(figures: T): T => {
+      for (const name of Object.keys(figures)) unread.add(name);
+      return new Proxy(figures, {
+        get: (all, name) => {
+          unread.delete(name);
+          return Reflect.get(all, name) as unknown;
+        },
+      });
+    };
+    const job = watched<JobFigures>({
+      kind: 'COPY',
+      state: 'READY',
+      pauseReason: undefined,
+      readyForMs: 0,
+      progress: watched<NonNullable<JobFigures['progress']>>({ currentBytes: 0, endBytes: 0, convergence: 'SETTLED' }),
+    });
+    const host = watched<HostFigures>({ ...IDLE, jobs: [job] });
+    const fleet = watched<FleetFigures>({ reachable: 0, unreachable: 0, missing: 0, watchers: 0, upstreamWatches: 0 });
+    const meters = new Meters();
+    void new HostMeters(meters, async () => await Promise.resolve(host));
+    await meters.text();
+    const ofFleet = new Meters();
+    addFleet(ofFleet, () => fleet);
+    await ofFleet.text();
+    expect([...unread]).toEqual([]);
   });
 
   it('times commands and syncs, those that fail too, and changes nothing of how they end', async () => {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { JobEvent_Type } from '../../../../generated/blockjob/v1/job.ts';
+import { TYPE_OF } from '../../../../src/agent/desk/watched-job.ts';
 import { IS_LIVE } from '../../../../src/client/watch.ts';
 import { type EventType, IS_ENTRY } from '../../../../src/core/job/job-event.ts';
 
@@ -19,4 +20,10 @@ it('is the same in the contract, for agents and gateways, and for the client, wh
   expect(contract()).toEqual(IS_ENTRY);
   const types = Object.keys(IS_ENTRY) as EventType[];
   expect(Object.fromEntries(types.map((type) => [type, !IS_LIVE[JobEvent_Type[`TYPE_${type}`]]]))).toEqual(IS_ENTRY);
+});
+
+it('each that is an entry is told of some entry', () => {
+  const types = Object.keys(IS_ENTRY) as EventType[];
+  const told = new Set<EventType>(['STATE', ...Object.values(TYPE_OF)]);
+  expect(types.filter((type) => IS_ENTRY[type] !== told.has(type))).toEqual([]);
 });

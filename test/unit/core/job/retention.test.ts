@@ -30,6 +30,19 @@ const days = (jobs: readonly KnownJob[], keep: Retention) =>
   toForget(jobs, keep, NOW).map(({ endedMs = NOW }) => (NOW - endedMs) / DAY_MS);
 
 describe('ended jobs', () => {
+  it('are kept by each of the numbers that an operator gives', () => {
+    const read = new Set<PropertyKey>();
+    const keep: Retention = { days: 30, jobs: 100, leftovers: 10 };
+    const looked = new Proxy(keep, {
+      get: (all, name) => {
+        read.add(name);
+        return Reflect.get(all, name) as unknown;
+      },
+    });
+    expect(days([endedAgo(31), leftAgo(31)], looked)).toEqual([31]);
+    expect(read).toEqual(new Set(Object.keys(keep)));
+  });
+
   it('are forgotten when they are too old', () => {
     expect(days([endedAgo(29), endedAgo(31), endedAgo(90)], { days: 30, jobs: 100, leftovers: 10 })).toEqual([31, 90]);
   });

@@ -3,10 +3,22 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { boundsNbdOpen, missing, readSchema, type Schema } from '../../../../src/core/qemu/features.ts';
+import * as features from '../../../../src/core/qemu/features.ts';
 
 const VERSIONS = ['5.2', '7.2', '10.0', '11.1'];
 const KINDS = ['COPY', 'PULL', 'COMMIT', 'ACTIVE_COMMIT'] as const;
+
+const { boundsNbdOpen, missing, readSchema } = features;
+type Schema = features.Schema;
+
+/** What is asked of a schema, and the recorded versions that have it. */
+const HAVE: Readonly<Record<string, readonly string[]>> = {
+  leavesZeroesOut: ['11.1'],
+  boundsNbdOpen: ['7.2', '10.0', '11.1'],
+  canCompare: VERSIONS,
+  canYank: ['7.2', '10.0', '11.1'],
+  pullsToSubclusters: ['10.0', '11.1'],
+};
 
 function schemaOf(version: string): Schema {
   const bytes = gunzipSync(readFileSync(join(import.meta.dirname, 'schemas', `${version}.json.gz`)));
@@ -31,6 +43,15 @@ describe('features of a QEMU', () => {
       expect(missing(schemaOf(version), kind)).toBeUndefined();
     },
   );
+
+  it('is each known by a command or an argument, which these versions have', () => {
+    const { missing: _missing, readSchema: _readSchema, ...questions } = features;
+    const has = Object.entries(questions).map(([name, asks]) => [
+      name,
+      VERSIONS.filter((version) => asks(schemaOf(version))),
+    ]);
+    expect(Object.fromEntries(has)).toEqual(HAVE);
+  });
 
   it('commands and their arguments are as QEMU says', () => {
     const schema = schemaOf('7.2');
