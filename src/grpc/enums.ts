@@ -3,14 +3,12 @@ import { fail } from '../core/errors.ts';
 import type { Given } from '../core/requests.ts';
 
 /** Unspecified is undefined; a number that no name has is told as such. */
-export function fromEnum<Prefix extends string, Name extends string>(
-  values: Readonly<Record<`${Prefix}_${Name}`, number>>,
+export function fromEnum<Values extends Readonly<Record<string, number>>, Prefix extends string>(
+  values: Values,
   prefix: Prefix,
-  names: readonly Name[],
   value: number,
-): Given<Name> {
-  if (value === 0) return undefined;
-  return names.find((name) => values[`${prefix}_${name}`] === value) ?? { unrecognized: value };
+): Given<Names<Values, Prefix>> {
+  return value === 0 ? undefined : (nameIn(values, prefix, value) ?? { unrecognized: value });
 }
 
 export function toEnum<Prefix extends string, Name extends string, Value>(
@@ -37,6 +35,15 @@ type Names<Values, Prefix extends string> = keyof Values extends infer Key
     : never
   : never;
 
+function nameIn<Values extends Readonly<Record<string, number>>, Prefix extends string>(
+  values: Values,
+  prefix: Prefix,
+  value: number,
+): Names<Values, Prefix> | undefined {
+  const key = Object.keys(values).find((one) => values[one] === value && one.startsWith(`${prefix}_`));
+  return key?.slice(prefix.length + 1) as Names<Values, Prefix> | undefined;
+}
+
 /** Undefined where a message says nothing. Throws for what only a newer service says. */
 export function enumName<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
@@ -44,9 +51,10 @@ export function enumName<Values extends Readonly<Record<string, number>>, Prefix
   value: number,
 ): Names<Values, Prefix> | undefined {
   if (value === 0) return undefined;
-  const key = Object.keys(values).find((one) => values[one] === value && one.startsWith(`${prefix}_`));
-  if (key === undefined) fail('NOT_IMPLEMENTED', { feature: `${prefix} ${value}, which a newer server answers` });
-  return key.slice(prefix.length + 1) as Names<Values, Prefix>;
+  return (
+    nameIn(values, prefix, value) ??
+    fail('NOT_IMPLEMENTED', { feature: `${prefix} ${value}, which a newer server answers` })
+  );
 }
 
 /** As enumName, for what an answer always has. */

@@ -31,29 +31,16 @@ import {
 } from '../../generated/blockjob/v1/job.ts';
 import type { Requests } from '../core/block-jobs.ts';
 import { type Destination, NBD_PORT } from '../core/destination.ts';
-import type { Job } from '../core/job/job.ts';
 import type { AskedDestination, DiskRef, JobRef } from '../core/requests.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { toMs } from './durations.ts';
 import { fromEnum } from './enums.ts';
 
-const STATES = [
-  'STARTING',
-  'RUNNING',
-  'READY',
-  'PIVOTING',
-  'CANCELLING',
-  'COMPLETED',
-  'CANCELLED',
-  'FAILED',
-  'UNRESOLVED',
-] as const satisfies readonly Job['state'][];
-
 export function toCopyRequest(message: StartCopyRequest): Requests['startCopy'] {
   return {
     disk: toDiskRef(message.disk),
     destination: toAskedDestination(message.destination),
-    format: fromEnum(ImageFormat, 'IMAGE_FORMAT', ['RAW', 'QCOW2'], message.destination?.format ?? 0),
+    format: fromEnum(ImageFormat, 'IMAGE_FORMAT', message.destination?.format ?? 0),
     encryption: message.destination?.encryption,
     shallow: message.shallow,
     reuseExternal: message.reuseExternal,
@@ -62,9 +49,9 @@ export function toCopyRequest(message: StartCopyRequest): Requests['startCopy'] 
     bandwidthBytesPerSecond: message.bandwidthBytesPerSecond,
     granularityBytes: message.granularityBytes,
     bufferBytes: message.bufferBytes,
-    writeMode: fromEnum(WriteMode, 'WRITE_MODE', ['BACKGROUND', 'BLOCKING'], message.writeMode),
-    onReady: fromEnum(OnReady, 'ON_READY', ['HOLD', 'PIVOT', 'FINISH'], message.onReady),
-    onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', ['PAUSE', 'FAIL'], message.onNoSpace),
+    writeMode: fromEnum(WriteMode, 'WRITE_MODE', message.writeMode),
+    onReady: fromEnum(OnReady, 'ON_READY', message.onReady),
+    onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', message.onNoSpace),
     pauseGuest: toPauseGuest(message.pauseGuest),
     timeLimitMs: toMs(message.timeLimit),
     requestId: message.requestId,
@@ -74,20 +61,17 @@ export function toCopyRequest(message: StartCopyRequest): Requests['startCopy'] 
   };
 }
 
-const REBASE_FLAGS = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY', 'RELATIVE', 'COPY_DEV', 'BANDWIDTH_BYTES'] as const;
-const COMMIT_FLAGS = ['SHALLOW', 'DELETE', 'ACTIVE', 'RELATIVE', 'BANDWIDTH_BYTES'] as const;
-
 export function toRebaseRequest(message: RebaseMessage): Requests['rebase'] {
   const { base, bandwidth, requestId, validateOnly, planEtag } = message;
   const accept = toAccept(message.accept);
-  const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', REBASE_FLAGS, flag));
+  const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', flag));
   return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag, accept };
 }
 
 export function toCommitRequest(message: CommitMessage): Requests['commit'] {
   const { base, top, bandwidth, requestId, validateOnly, planEtag } = message;
   const accept = toAccept(message.accept);
-  const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', COMMIT_FLAGS, flag));
+  const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', flag));
   return { disk: toDiskRef(message.disk), base, top, flags, bandwidth, requestId, validateOnly, planEtag, accept };
 }
 
@@ -114,16 +98,14 @@ export function toPauseRequest(message: PauseMessage | ResumeMessage): Requests[
 export function toListJobsRequest(message: ListJobsMessage): Requests['listJobs'] {
   return {
     domain: message.domain,
-    states: message.stateFilter.map((state) => fromEnum(Job_State, 'STATE', STATES, state)),
+    states: message.stateFilter.map((state) => fromEnum(Job_State, 'STATE', state)),
     pageSize: message.pageSize,
     pageToken: message.pageToken,
   };
 }
 
-const OPERATIONS = ['SAVE', 'SNAPSHOT', 'REVERT', 'DETACH', 'RESIZE', 'MIGRATE'] as const;
-
 export function toCheckOperationRequest(message: CheckOperationMessage): Requests['checkOperation'] {
-  const operation = fromEnum(Operation, 'OPERATION', OPERATIONS, message.operation);
+  const operation = fromEnum(Operation, 'OPERATION', message.operation);
   return { domain: message.domain, disk: message.disk, operation };
 }
 
@@ -190,12 +172,10 @@ function toNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdDestina
   }
 }
 
-const ACCEPTS = ['LOSES_ENCRYPTION', 'LOSES_INTERNAL_SNAPSHOTS', 'SHARED_WRITER'] as const;
-
 function toAccept(values: readonly Accept[]) {
-  return values.map((value) => fromEnum(Accept, 'ACCEPT', ACCEPTS, value));
+  return values.map((value) => fromEnum(Accept, 'ACCEPT', value));
 }
 
 function toPauseGuest(value: PauseGuest) {
-  return fromEnum(PauseGuest, 'PAUSE_GUEST', ['AUTO', 'ALWAYS', 'NEVER'], value);
+  return fromEnum(PauseGuest, 'PAUSE_GUEST', value);
 }
