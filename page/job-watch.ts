@@ -1,5 +1,5 @@
 /** One job with all that has happened to it: its watch, taken up again behind the last revision that was seen. */
-import { type Job, type JobEvent, JobEvent_Type } from '../generated/es/blockjob/v1/job_pb.js';
+import { type Job, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import { type EventType, IS_ENTRY } from '../src/core/job/job-event.ts';
 import { jobService, reasonOf, textOf } from './ask.ts';
 import type { History } from './history.ts';
@@ -9,8 +9,8 @@ const MOST_ENTRIES = 500;
 
 const TYPES = Object.keys(IS_ENTRY) as EventType[];
 /** The journal's entries, and where there is a gap. */
-const SHOWN: ReadonlySet<JobEvent_Type> = new Set(
-  TYPES.filter((type) => IS_ENTRY[type] || type === 'COMPACTED').map((type) => JobEvent_Type[type]),
+const SHOWN: ReadonlySet<JobEvent_Kind> = new Set(
+  TYPES.filter((type) => IS_ENTRY[type] || type === 'COMPACTED').map((type) => JobEvent_Kind[type]),
 );
 
 export class JobWatch {
@@ -73,10 +73,10 @@ export class JobWatch {
       if (event === undefined) continue;
       this.trouble = undefined;
       this.#revision = event.revision;
-      if (SHOWN.has(event.type)) this.entries.push(event);
+      if (SHOWN.has(event.kind)) this.entries.push(event);
       if (this.entries.length > MOST_ENTRIES) this.entries.shift();
       // What was so then is no news of what is so now.
-      const isPast = SHOWN.has(event.type) && event.revision <= (this.job?.revision ?? 0n);
+      const isPast = SHOWN.has(event.kind) && event.revision <= (this.job?.revision ?? 0n);
       if (!isPast) this.#take(event.job);
       this.#changed();
     }
@@ -84,7 +84,7 @@ export class JobWatch {
   }
 
   get #ref() {
-    return { ref: { case: 'jobId', value: this.jobId } } as const;
+    return { name: { case: 'jobId', value: this.jobId } } as const;
   }
 
   async #askNow(signal: AbortSignal | undefined): Promise<void> {

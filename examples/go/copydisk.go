@@ -171,15 +171,15 @@ func copyDisk(jobs blockjob.BlockJobServiceClient, domain, disk, destination str
 	}
 	fmt.Printf("copy %s has started\n", job.Id)
 
-	ref := &blockjob.JobRef{Ref: &blockjob.JobRef_JobId{JobId: job.Id}}
+	ref := &blockjob.JobRef{Name: &blockjob.JobRef_JobId{JobId: job.Id}}
 	pivot := &blockjob.AbortRequest{Job: ref, Pivot: true, RequestId: pivotID}
 	asked := false
 	err = watch(jobs, ref, func(event *blockjob.JobEvent) error {
 		job = event.Job
-		switch event.Type {
-		case blockjob.JobEvent_TYPE_PROGRESS:
+		switch event.Kind {
+		case blockjob.JobEvent_KIND_PROGRESS:
 			fmt.Printf("%.1f %%\n", job.Progress.Percent)
-		case blockjob.JobEvent_TYPE_HEARTBEAT:
+		case blockjob.JobEvent_KIND_HEARTBEAT:
 		default:
 			fmt.Printf("revision %d: %s: %s\n", event.Revision, job.State, event.Detail)
 		}

@@ -7,7 +7,7 @@
  * ADDRESS is HOST:PORT or unix:/PATH. The client does what the other examples do by hand: it gives each write a
  * request_id, repeats calls while the service is away, and resumes a watch behind the last revision.
  */
-import { BlockJobClient, BlockJobError, DestinationContent, Job_State, JobEvent_Type } from 'blockjobd-client';
+import { BlockJobClient, BlockJobError, DestinationContent, Job_State, JobEvent_Kind } from 'blockjobd-client';
 
 /** The name of an enum's value. */
 const nameIn = (names, value) => Object.keys(names).find((name) => names[name] === value);
@@ -29,15 +29,15 @@ async function main(address, domain, disk, destination, bandwidth = '0') {
   });
   console.log(`copy ${started.id} has started`);
 
-  const ref = { ref: { $case: 'jobId', value: started.id } };
+  const ref = { name: { $case: 'jobId', value: started.id } };
   let job = started;
   let revision = 0n;
   let asked = false;
   const onRetry = () => console.log(`the service is away; coming back after revision ${revision}`);
   for await (const event of client.watchJob({ job: ref, afterRevision: 0n }, { onRetry })) {
     ({ job, revision } = event);
-    if (event.type === JobEvent_Type.TYPE_PROGRESS) console.log(`${job.progress.percent.toFixed(1)} %`);
-    else if (event.type !== JobEvent_Type.TYPE_HEARTBEAT)
+    if (event.kind === JobEvent_Kind.KIND_PROGRESS) console.log(`${job.progress.percent.toFixed(1)} %`);
+    else if (event.kind !== JobEvent_Kind.KIND_HEARTBEAT)
       console.log(`revision ${revision}: ${nameIn(Job_State, job.state)}: ${event.detail}`);
     if (job.state === Job_State.STATE_READY && !asked) {
       // From READY on each write of the guest goes to both sides, and the VM may be moved at any moment.

@@ -27,7 +27,7 @@ SILENCE_SECONDS = 45
 PAUSE_SECONDS = 1
 
 # These two are no entries of the job's journal: they carry the revision of the entry before them.
-NO_ENTRY = (JobEvent.TYPE_PROGRESS, JobEvent.TYPE_HEARTBEAT)
+NO_ENTRY = (JobEvent.KIND_PROGRESS, JobEvent.KIND_HEARTBEAT)
 
 
 def say(text):
@@ -121,9 +121,9 @@ def main(address, domain, disk, destination, bandwidth="0"):
         asked = False
         for event in watch(jobs, ref):
             job = event.job
-            if event.type == JobEvent.TYPE_PROGRESS:
+            if event.kind == JobEvent.KIND_PROGRESS:
                 say(f"{job.progress.percent:.1f} %")
-            elif event.type not in NO_ENTRY:
+            elif event.kind not in NO_ENTRY:
                 say(f"revision {event.revision}: {Job.State.Name(job.state)}: {event.detail}")
             if job.state == Job.STATE_READY and not asked:
                 # From READY on each write of the guest goes to both sides, and the VM may be moved at any moment.

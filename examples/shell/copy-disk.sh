@@ -71,12 +71,12 @@ until [[ $state =~ $ended ]]; do
     while read -r -t "$silence" event; do
         last=$event
         # Whatever a message is about, its revision is right to come back with.
-        read -r revision type state percent < <(
-            jq -r '"\(.revision // 0) \(.type) \(.job.state) \(.job.progress.percent // 0)"' <<<"$event"
+        read -r revision kind state percent < <(
+            jq -r '"\(.revision // 0) \(.kind) \(.job.state) \(.job.progress.percent // 0)"' <<<"$event"
         )
-        case $type in
-        TYPE_PROGRESS) printf '%.1f %%\n' "$percent" ;;
-        TYPE_HEARTBEAT) ;;
+        case $kind in
+        KIND_PROGRESS) printf '%.1f %%\n' "$percent" ;;
+        KIND_HEARTBEAT) ;;
         *) echo "revision $revision: $state: $(jq -r .detail <<<"$event")" ;;
         esac
         if [ "$state" = STATE_READY ] && [ -n "$pivot" ]; then

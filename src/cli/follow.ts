@@ -34,14 +34,14 @@ export async function followJob(
   const { client } = session;
   const stop = new AbortController();
   const signal = AbortSignal.any([session.signal, stop.signal]);
-  const ref = { ref: { $case: 'jobId', value: started.id } } as const;
+  const ref = { name: { $case: 'jobId', value: started.id } } as const;
   let isLate = false;
   let isAsked = false;
   const followed = (job: Job, how: Followed['how']): Followed => ({ job, how, isLate, isAsked });
   // Waits for the service as the watch does, which tells how the job ends, or has ended, where it is too late to ask.
   const ask = async (pivot: boolean) => {
     try {
-      await client.abort({ job: ref, pivot, async: true }, { signal, patienceMs: HOST_IS_BACK_MS });
+      await client.abort({ job: ref, pivot, returnImmediately: true }, { signal, patienceMs: HOST_IS_BACK_MS });
     } catch (error) {
       if (!(error instanceof BlockJobError && error.reason.startsWith('JOB_END'))) throw error;
     }

@@ -7,8 +7,8 @@ import { UsageError } from './terminal.ts';
 export function jobRefOf(words: readonly string[]): JobRef {
   const [first, disk, ...more] = words;
   if (first === undefined || more.length > 0) throw new UsageError('give JOB, or DOMAIN DISK');
-  if (disk === undefined) return { ref: { $case: 'jobId', value: first } };
-  return { ref: { $case: 'disk', value: { domain: first, disk } } };
+  if (disk === undefined) return { name: { $case: 'jobId', value: first } };
+  return { name: { $case: 'disk', value: { domain: first, disk } } };
 }
 
 export function addJob(command: Command): Command {

@@ -3,6 +3,8 @@ import { InvalidArgumentError } from 'commander';
 
 const LETTERS = ['K', 'M', 'G', 'T', 'P', 'E'];
 const MIB = 1n << 20n;
+/** The contract's numbers have a sign. */
+const MOST = 2n ** 63n - 1n;
 
 function multiplierOf(unit: string): bigint | undefined {
   const upper = unit.toUpperCase();
@@ -18,8 +20,12 @@ function parse(text: string, plain: bigint, example: string): bigint {
   const [, whole = '', fraction, unit = ''] = /^(\d+)(\.\d+)?\s*([A-Za-z]*)$/.exec(text.trim()) ?? [];
   const multiplier = unit === '' ? plain : multiplierOf(unit);
   if (whole === '' || multiplier === undefined) throw new InvalidArgumentError(`Give ${example}.`);
-  if (fraction === undefined) return BigInt(whole) * multiplier;
-  return BigInt(Math.round(Number(`${whole}${fraction}`) * Number(multiplier)));
+  const value =
+    fraction === undefined
+      ? BigInt(whole) * multiplier
+      : BigInt(Math.round(Number(`${whole}${fraction}`) * Number(multiplier)));
+  if (value > MOST) throw new InvalidArgumentError(`Give ${example}; at most ${MOST} in all.`);
+  return value;
 }
 
 /** Bytes. */

@@ -8,11 +8,13 @@ import {
   ListJobsRequest,
   ListLeftoversRequest,
   PauseRequest,
+  type Plan,
   RebaseRequest,
   ReclaimRequest,
   ResumeRequest,
   SetSpeedRequest,
   StartCopyRequest,
+  type StartCopyResponse,
   WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
@@ -20,7 +22,7 @@ import {
   GetDomainRequest,
   ListDomainsRequest,
 } from '../../generated/blockjob/v1/domain_service.ts';
-import type { JobEvent } from '../../generated/blockjob/v1/job.ts';
+import type { Job, JobEvent } from '../../generated/blockjob/v1/job.ts';
 import { GetServerInfoRequest } from '../../generated/blockjob/v1/server_service.ts';
 import { type Endpoint, Endpoints } from './endpoints.ts';
 import type { CallOptions, ConnectOptions } from './options.ts';
@@ -47,15 +49,15 @@ export class BlockJobClient implements Disposable {
   }
 
   async startCopy(request: DeepPartial<StartCopyRequest>, options?: CallOptions) {
-    return await this.#write(StartCopyRequest, ({ jobs }) => jobs.startCopy.bind(jobs), request, options);
+    return startedOf(await this.#write(StartCopyRequest, ({ jobs }) => jobs.startCopy.bind(jobs), request, options));
   }
 
   async rebase(request: DeepPartial<RebaseRequest>, options?: CallOptions) {
-    return await this.#write(RebaseRequest, ({ jobs }) => jobs.rebase.bind(jobs), request, options);
+    return startedOf(await this.#write(RebaseRequest, ({ jobs }) => jobs.rebase.bind(jobs), request, options));
   }
 
   async commit(request: DeepPartial<CommitRequest>, options?: CallOptions) {
-    return await this.#write(CommitRequest, ({ jobs }) => jobs.commit.bind(jobs), request, options);
+    return startedOf(await this.#write(CommitRequest, ({ jobs }) => jobs.commit.bind(jobs), request, options));
   }
 
   async getInfo(request: DeepPartial<GetInfoRequest>, options?: CallOptions) {
@@ -151,6 +153,21 @@ export class BlockJobClient implements Disposable {
     if (message.requestId === '') message.requestId = randomUUID();
     return await ask(this.#endpoints, 'write', rpc, message, { ...this.#options, ...options });
   }
+}
+
+/** What a call that starts a job has come to. */
+export interface Started {
+  /** Without validateOnly. */
+  readonly job: Job | undefined;
+  /** With validateOnly. */
+  readonly plan: Plan | undefined;
+}
+
+function startedOf({ result }: StartCopyResponse): Started {
+  return {
+    job: result?.$case === 'job' ? result.value : undefined,
+    plan: result?.$case === 'plan' ? result.value : undefined,
+  };
 }
 
 interface Message<T> {

@@ -8,14 +8,13 @@
  *     disk: { domain: 'web1', disk: 'virtio0' },
  *     destination: { target: { $case: 'file', value: '/var/lib/images/web1-new.qcow2' } },
  *   });
- *   for await (const event of client.watchJob({ job: { ref: { $case: 'jobId', value: job.id } } })) …
+ *   for await (const event of client.watchJob({ job: { name: { $case: 'jobId', value: job.id } } })) …
  */
 export {
   AbortRequest,
   AbortResponse,
   CommitFlag,
   CommitRequest,
-  CommitResponse,
   ForeignJob,
   GetInfoRequest,
   GetInfoResponse,
@@ -32,7 +31,6 @@ export {
   PlanStep_Phase,
   RebaseFlag,
   RebaseRequest,
-  RebaseResponse,
   ReclaimRequest,
   ReclaimResponse,
   ReclaimResult,
@@ -41,7 +39,6 @@ export {
   SetSpeedRequest,
   SetSpeedResponse,
   StartCopyRequest,
-  StartCopyResponse,
   WatchJobRequest,
   WatchJobResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -72,7 +69,7 @@ export {
   Job,
   Job_State,
   JobEvent,
-  JobEvent_Type,
+  JobEvent_Kind,
   JobKind,
   JobOptions,
   JobRef,
@@ -93,7 +90,7 @@ export {
   ServerInfo,
   ServerMode,
 } from '../../generated/blockjob/v1/server_service.ts';
-export { BlockJobClient } from './client.ts';
+export { BlockJobClient, type Started } from './client.ts';
 export { fromMs, toMs } from './durations.ts';
 export { BlockJobError, type Code, errorOfStatus, type FieldViolation, type Reason } from './errors.ts';
 export { hasEnded } from './job.ts';

@@ -1,7 +1,7 @@
 /** A job's events, every revision once and in order, whatever is lost on the way: server, gateway or network. */
 import { Metadata } from '@grpc/grpc-js';
 import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
-import { type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
+import { type JobEvent, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
 import { deadlineOf, forTimer } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
 import { BlockJobError, errorOfCall, isServiceError } from './errors.ts';
@@ -47,38 +47,38 @@ export async function* watch(
 }
 
 function refTo(value: string): NonNullable<WatchJobRequest['job']> {
-  return { ref: { $case: 'jobId', value } };
+  return { name: { $case: 'jobId', value } };
 }
 
 /** Where a watch that has seen this event goes on; or that it was seen before. Throws where events are missing. */
-function cursorAfter({ type, revision, oldestRevision }: JobEvent, cursor: bigint | undefined): bigint | 'seen' {
-  if (type === JobEvent_Type.TYPE_COMPACTED) return oldestRevision - 1n;
+function cursorAfter({ kind, revision, oldestRevision }: JobEvent, cursor: bigint | undefined): bigint | 'seen' {
+  if (kind === JobEvent_Kind.KIND_COMPACTED) return oldestRevision - 1n;
   if (cursor === undefined) return revision;
-  if (IS_LIVE[type]) return revision < cursor ? 'seen' : cursor;
+  if (IS_LIVE[kind]) return revision < cursor ? 'seen' : cursor;
   if (revision <= cursor) return 'seen';
   if (revision === cursor + 1n) return revision;
   throw BlockJobError.onTheWay('DATA_LOSS', `revision ${revision} came after ${cursor}`);
 }
 
 /** Which are no entries of the journal: they repeat the revision of the entry before them. */
-export const IS_LIVE: Readonly<Record<JobEvent['type'], boolean>> = {
-  [JobEvent_Type.TYPE_SNAPSHOT]: true,
-  [JobEvent_Type.TYPE_STATE]: false,
-  [JobEvent_Type.TYPE_PROGRESS]: true,
-  [JobEvent_Type.TYPE_SPEED]: false,
-  [JobEvent_Type.TYPE_PAUSED]: false,
-  [JobEvent_Type.TYPE_RESUMED]: false,
-  [JobEvent_Type.TYPE_HEARTBEAT]: true,
-  [JobEvent_Type.TYPE_COMPACTED]: true,
-  [JobEvent_Type.TYPE_STEP]: false,
-  [JobEvent_Type.TYPE_UNSPECIFIED]: false,
+export const IS_LIVE: Readonly<Record<JobEvent['kind'], boolean>> = {
+  [JobEvent_Kind.KIND_SNAPSHOT]: true,
+  [JobEvent_Kind.KIND_STATE]: false,
+  [JobEvent_Kind.KIND_PROGRESS]: true,
+  [JobEvent_Kind.KIND_SPEED]: false,
+  [JobEvent_Kind.KIND_PAUSED]: false,
+  [JobEvent_Kind.KIND_RESUMED]: false,
+  [JobEvent_Kind.KIND_HEARTBEAT]: true,
+  [JobEvent_Kind.KIND_COMPACTED]: true,
+  [JobEvent_Kind.KIND_STEP]: false,
+  [JobEvent_Kind.KIND_UNSPECIFIED]: false,
   // What only a newer service sends is taken for an entry.
-  [JobEvent_Type.UNRECOGNIZED]: false,
+  [JobEvent_Kind.UNRECOGNIZED]: false,
 };
 
 /** Live events show the job as it is now, which may be ahead of the entries that are still to come. */
-function isLast({ type, job }: JobEvent): boolean {
-  const isOfItsRevision = !IS_LIVE[type] || type === JobEvent_Type.TYPE_SNAPSHOT;
+function isLast({ kind, job }: JobEvent): boolean {
+  const isOfItsRevision = !IS_LIVE[kind] || kind === JobEvent_Kind.KIND_SNAPSHOT;
   return isOfItsRevision && job !== undefined && hasEnded(job.state);
 }
 

@@ -80,7 +80,7 @@ export interface AbortRequest {
   readonly job: JobRef;
   readonly pivot: boolean;
   /** Answer when the request is written down; else when the job has ended. */
-  readonly async: boolean;
+  readonly returnImmediately: boolean;
   /** Break off even where QEMU would drain or flush first. */
   readonly force: boolean;
   readonly pauseGuest: Given<PauseGuest>;

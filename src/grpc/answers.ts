@@ -15,7 +15,7 @@ import {
   Evidence_Source,
   ImageFormat,
   Job_State,
-  JobEvent_Type,
+  JobEvent_Kind,
   type JobEvent as JobEventMessage,
   JobKind,
   type Job as JobMessage,
@@ -66,9 +66,12 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
 }
 
 export function fromStarted(started: Started): StartCopyResponse {
-  return 'etag' in started
-    ? { job: undefined, plan: fromPlannedJob(started) }
-    : { job: fromJobView(started), plan: undefined };
+  return {
+    result:
+      'etag' in started
+        ? { $case: 'plan', value: fromPlannedJob(started) }
+        : { $case: 'job', value: fromJobView(started) },
+  };
 }
 
 function fromPlannedJob({ etag, accepted, steps, notes }: PlannedJob): Plan {
@@ -173,7 +176,7 @@ export function fromJobEvent(event: EventFacts): JobEventMessage {
   return {
     revision: BigInt(event.oldestRevision === undefined ? event.job.revision : event.oldestRevision - 1),
     time: new Date(event.time),
-    type: toEnum(JobEvent_Type, 'TYPE', event.type),
+    kind: toEnum(JobEvent_Kind, 'KIND', event.type),
     job: fromJobView(event),
     detail: event.detail,
     oldestRevision: BigInt(event.oldestRevision ?? 0),
@@ -187,7 +190,7 @@ export function fromForeignJob(foreign: ForeignJob): ForeignJobMessage {
     disk: { domain, disk: disk ?? '' },
     domainUuid: foreign.domainUuid ?? '',
     host,
-    type,
+    kind: type,
     status,
     current: BigInt(foreign.currentBytes),
     end: BigInt(foreign.endBytes),

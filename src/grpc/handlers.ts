@@ -76,7 +76,7 @@ export function blockJobHandlers(
     write(
       rpc,
       async (request: Request, call) => ({ job: fromJobView(await run(request, call)) }),
-      (request) => ({ job: request.job?.ref?.value, ...audit(request) }),
+      (request) => ({ job: request.job?.name?.value, ...audit(request) }),
     );
   const reading = readingOf(jobs);
   return {

@@ -79,7 +79,7 @@ export function toAbortRequest(message: AbortMessage): Requests['abort'] {
   return {
     job: toJobRef(message.job),
     pivot: message.pivot,
-    async: message.async,
+    returnImmediately: message.returnImmediately,
     force: message.force,
     pauseGuest: toPauseGuest(message.pauseGuest),
     requestId: message.requestId,
@@ -109,26 +109,27 @@ export function toCheckOperationRequest(message: CheckOperationMessage): Request
   return { domain: message.domain, disk: message.disk, operation };
 }
 
-export function toWatchRequest(message: WatchJobRequest): Requests['watch'] {
+export function toWatchRequest({ job, afterRevision, progressInterval }: WatchJobRequest): Requests['watch'] {
+  throwIfAny(afterRevision !== undefined && afterRevision < 0n ? [invalid('after_revision', 'is negative')] : []);
   return {
-    job: toJobRef(message.job),
+    job: toJobRef(job),
     // A revision above 2^53 is above any job's: it is refused as unknown, whatever its last digits.
-    afterRevision: message.afterRevision === undefined ? undefined : Number(message.afterRevision),
-    progressIntervalMs: toMs(message.progressInterval),
+    afterRevision: afterRevision === undefined ? undefined : Number(afterRevision),
+    progressIntervalMs: toMs(progressInterval),
   };
 }
 
 /** Throws for a reference that names nothing. */
 export function toJobRef(message: JobRefMessage | undefined): JobRef {
-  if (message?.ref?.$case === 'disk') {
-    const disk = toDiskRef(message.ref.value);
+  if (message?.name?.$case === 'disk') {
+    const disk = toDiskRef(message.name.value);
     throwIfAny([
       ...required('job.disk.domain', disk.domain, 'the name or UUID of a running domain'),
       ...required('job.disk.disk', disk.disk, 'a disk of the domain'),
     ]);
     return { disk };
   }
-  const jobId = message?.ref?.value ?? '';
+  const jobId = message?.name?.value ?? '';
   throwIfAny(jobId === '' ? [invalid('job', 'is missing; give job.job_id, or job.disk')] : []);
   return { jobId };
 }

@@ -1,7 +1,7 @@
 /** Those who want something of one job: who starts it, steers it, watches all of it, and ends it as each of them likes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
-import { type Job, Job_State, JobEvent_Type, OnNoSpace, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
+import { type Job, Job_State, JobEvent_Kind, OnNoSpace, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
 import { present } from '../support/checks.ts';
 import type { Random } from '../support/random.ts';
 import { byId } from '../support/service/caller.ts';
@@ -100,7 +100,9 @@ export class Callers {
       if (isReady) this.#killer.enters(this.#disk.id, 'READY');
       if (Date.now() > impatientMs) {
         this.#killer.enters(this.#disk.id, 'ENDING');
-        await this.#killer.persist(async (service) => await service.abort({ job: byId(id), force: true, async: true }));
+        await this.#killer.persist(
+          async (service) => await service.abort({ job: byId(id), force: true, returnImmediately: true }),
+        );
         await sleep(200);
       } else if ((isReady && !byItself) || (early && job.state === Job_State.STATE_RUNNING)) {
         await sleep(this.#random.below(300));
@@ -118,7 +120,7 @@ export class Callers {
     const force = !pivot && this.#random.chance(0.3);
     const pauseGuest = this.#random.of([PauseGuest.PAUSE_GUEST_AUTO, PauseGuest.PAUSE_GUEST_ALWAYS]);
     await this.#killer.persist(
-      async (service) => await service.abort({ job: byId(id), pivot, force, pauseGuest, async: true }),
+      async (service) => await service.abort({ job: byId(id), pivot, force, pauseGuest, returnImmediately: true }),
     );
   }
 
@@ -128,9 +130,9 @@ export class Callers {
     for (;;) {
       this.#verdict.check();
       try {
-        for await (const { type, revision, job } of this.#killer.service.watch(id, last)) {
+        for await (const { kind, revision, job } of this.#killer.service.watch(id, last)) {
           this.events += 1;
-          const isEntry = type !== JobEvent_Type.TYPE_PROGRESS && type !== JobEvent_Type.TYPE_HEARTBEAT;
+          const isEntry = kind !== JobEvent_Kind.KIND_PROGRESS && kind !== JobEvent_Kind.KIND_HEARTBEAT;
           if (Number(revision) !== (isEntry ? last + 1 : last)) {
             throw new WrongOutcome(`job ${id}: revision ${revision} follows ${last}`);
           }

@@ -1,6 +1,6 @@
 /** A fleet as its callers see it: one address is as good as another, and who may not is told so. */
 import { describe, expect, it } from 'vitest';
-import { Job_State, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
+import { Job_State, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
 import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
 import { OPERATOR, READER } from '../support/docker/roles.ts';
 import { follow, tlsOf } from '../support/docker/site-caller.ts';
@@ -17,7 +17,7 @@ const ONE_WAY_MS = 300;
 /** Two keepalives of the client, and room for a busy machine; where a connection is reset it takes no time. */
 const FOUND_OUT_MS = 12_000;
 /** These are no entries of the journal. */
-const LIVE = new Set<unknown>([JobEvent_Type.TYPE_SNAPSHOT, JobEvent_Type.TYPE_PROGRESS, JobEvent_Type.TYPE_HEARTBEAT]);
+const LIVE = new Set<unknown>([JobEvent_Kind.KIND_SNAPSHOT, JobEvent_Kind.KIND_PROGRESS, JobEvent_Kind.KIND_HEARTBEAT]);
 
 /** A line of machine/client.ts. */
 interface Said {

@@ -62,7 +62,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     ...start,
     ...more,
   });
-  const abort = { async: false, force: false, pauseGuest: undefined, requestId: '' };
+  const abort = { returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
 
   async function until(job: string, ...states: readonly JobView['job']['state'][]): Promise<JobView> {
     for await (const event of here.jobs.watch(watching(job), PATIENT)) {

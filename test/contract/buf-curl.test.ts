@@ -114,9 +114,9 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
       expect(watched).toMatchObject({ code: 0 });
       const entries = watched.messages
         .map(({ event }) => event as Json)
-        .filter(({ type }) => type === 'TYPE_STATE' || type === 'TYPE_STEP');
+        .filter(({ type }) => type === 'KIND_STATE' || type === 'KIND_STEP');
       expect(entries.map(({ revision }) => Number(revision))).toEqual(entries.map((_, index) => index + 1));
-      expect(entries.at(-1)).toMatchObject({ type: 'TYPE_STATE', job: { state: 'STATE_COMPLETED' } });
+      expect(entries.at(-1)).toMatchObject({ kind: 'KIND_STATE', job: { state: 'STATE_COMPLETED' } });
       expect((await qemu.admin.block('vd0')).inserted?.file).toBe(destination);
 
       const again = await curl(`${JOBS}/Abort`, { job });

@@ -24,7 +24,7 @@ import { Authority } from '../support/service/certificates.ts';
 import { collect, event, INFO, NOTHING, serving, TRANSPORTS } from '../support/service/stub-server.ts';
 
 const LIST = '/blockjob.v1.DomainService/ListDomains';
-const WATCH = WatchJobRequest.fromPartial({ job: { ref: { $case: 'jobId', value: 'x' } } });
+const WATCH = WatchJobRequest.fromPartial({ job: { name: { $case: 'jobId', value: 'x' } } });
 const EMPTY = { items: [], nextPageToken: '', unreachableHosts: [] };
 const listed: Partial<BlockJobs> = { listDomains: async () => await Promise.resolve(EMPTY) };
 

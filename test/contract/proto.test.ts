@@ -95,8 +95,8 @@ describe('the contract', () => {
     [
       'a field changes its type',
       'job.proto',
-      (text: string) => text.replace('uint64 revision = 15;', 'uint32 revision = 15;'),
-      'uint32',
+      (text: string) => text.replace('int64 revision = 15;', 'int32 revision = 15;'),
+      'int32',
     ],
     [
       'a field changes its number',

@@ -73,7 +73,7 @@ describe.skipIf(needs('qemu', 'python-grpc'))('a client in Python', () => {
       expect(lines.at(-1)).toEqual({ kind: 'end of the watch' });
 
       const events = lines.filter(({ kind }) => kind === 'event');
-      const entries = events.filter(({ type }) => !['TYPE_PROGRESS', 'TYPE_HEARTBEAT'].includes(String(type)));
+      const entries = events.filter(({ type }) => !['KIND_PROGRESS', 'KIND_HEARTBEAT'].includes(String(type)));
       expect(entries.map(({ revision }) => revision)).toEqual(entries.map((_, index) => index + 1));
       const states = entries.map(({ state }) => state).filter((state, index, all) => state !== all[index - 1]);
       expect(states).toEqual(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'COMPLETED'].map((name) => `STATE_${name}`));
@@ -164,7 +164,7 @@ describe.skipIf(needs('qemu', 'python-grpc'))('a client in Python', () => {
           pauseGuest: 99,
           granularityBytes: 3,
           bufferBytes: '99999999999',
-          bandwidthBytesPerSecond: '18446744073709551615',
+          bandwidthBytesPerSecond: '-1',
           shallow: true,
           reuseExternal: true,
           requestId: 'x'.repeat(4000),

@@ -49,7 +49,7 @@ const UNARY = [
   'Reclaim',
 ];
 const JOBS = '/blockjob.v1.BlockJobService';
-const JOB = { ref: { $case: 'jobId', value: 'x' } } as const;
+const JOB = { name: { $case: 'jobId', value: 'x' } } as const;
 const GET_INFO = Buffer.from(GetInfoRequest.encode(GetInfoRequest.fromPartial({ job: JOB })).finish());
 const START_COPY = Buffer.from(StartCopyRequest.encode(StartCopyRequest.fromPartial({})).finish());
 const WATCH = WatchJobRequest.fromPartial({ job: JOB });

@@ -11,7 +11,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { DestinationContent, type Job, Job_State, JobEvent_Type, OnReady } from '../../generated/blockjob/v1/job.ts';
+import { DestinationContent, type Job, Job_State, JobEvent_Kind, OnReady } from '../../generated/blockjob/v1/job.ts';
 import { GuestVm } from '../support/real-qemu/guest-vm.ts';
 import { run } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
@@ -133,9 +133,9 @@ interface Pivoted {
 async function watchAndPivot({ screen }: Demo, vm: GuestVm, service: Service, id: string): Promise<Pivoted> {
   let pivoting: Promise<Pivoted> | undefined;
   let shown: Job_State | undefined;
-  for await (const { type, job, detail } of service.watch(id, 0)) {
+  for await (const { kind, job, detail } of service.watch(id, 0)) {
     if (job === undefined) continue;
-    if (type === JobEvent_Type.TYPE_PROGRESS && shown === Job_State.STATE_RUNNING && job.progress) {
+    if (kind === JobEvent_Kind.KIND_PROGRESS && shown === Job_State.STATE_RUNNING && job.progress) {
       screen.progress(job.progress);
     }
     if (job.state === shown) continue;
@@ -155,7 +155,7 @@ async function watchAndPivot({ screen }: Demo, vm: GuestVm, service: Service, id
 async function pivot(vm: GuestVm, service: Service, id: string): Promise<Pivoted> {
   await vm.work(1, 100);
   await vm.mark('ready');
-  const job: Job = await service.abort({ job: { ref: { $case: 'jobId', value: id } }, pivot: true });
+  const job: Job = await service.abort({ job: { name: { $case: 'jobId', value: id } }, pivot: true });
   if (job.state !== Job_State.STATE_COMPLETED) throw new Error(`the job is ${nameOf(Job_State, job.state)}`);
   const old = vm.images(1).map(({ path }) => path);
   const hashes = new Map(await Promise.all(old.map(async (path) => [path, await hashOf(path)] as const)));

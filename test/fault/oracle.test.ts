@@ -36,8 +36,8 @@ type Words = Readonly<Record<'name' | 'uuid' | 'running' | 'ended' | 'requestId'
 
 const SERVICES = { ...BlockJobServiceService, ...DomainServiceService };
 const disk = (domain: string) => ({ domain, disk: 'vd0' });
-const onDisk = (domain: string) => ({ ref: { $case: 'disk' as const, value: disk(domain) } });
-const byId = (job: string) => ({ ref: { $case: 'jobId' as const, value: job } });
+const onDisk = (domain: string) => ({ name: { $case: 'disk' as const, value: disk(domain) } });
+const byId = (job: string) => ({ name: { $case: 'jobId' as const, value: job } });
 const FILE = { target: { $case: 'file' as const, value: '/nowhere/copy' } };
 
 /** How a domain, or a disk, may be named. */

@@ -146,7 +146,14 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     const [id = ''] = here.qemu.jobs;
     here.qemu.job(id).becomeReady();
     expect(await here.agent.until(id, 'READY')).toBe('READY');
-    const pivot = { job: { jobId: id }, pivot: true, async: false, force: false, pauseGuest: undefined, requestId: '' };
+    const pivot = {
+      job: { jobId: id },
+      pivot: true,
+      returnImmediately: false,
+      force: false,
+      pauseGuest: undefined,
+      requestId: '',
+    };
     expect(await here.agent.agent.abort(pivot, PATIENT)).toMatchObject({ job: { state: 'COMPLETED' } });
     expect(here.qemu.nodes).toEqual([`${id}-file`, id]);
     expect(here.qemu.rootOf('vd0')).toBe(id);

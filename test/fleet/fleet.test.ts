@@ -7,7 +7,7 @@ import {
   DestinationContent,
   Job_State,
   type JobEvent,
-  JobEvent_Type,
+  JobEvent_Kind,
   OnReady,
 } from '../../generated/blockjob/v1/job.ts';
 import { ServerMode } from '../../generated/blockjob/v1/server_service.ts';
@@ -37,7 +37,7 @@ async function follow(
 ): Promise<void> {
   const last = seen.at(-1)?.revision ?? 0n;
   for await (const event of caller.watch(job, Number(last))) {
-    if (event.type !== JobEvent_Type.TYPE_PROGRESS && event.type !== JobEvent_Type.TYPE_HEARTBEAT) seen.push(event);
+    if (event.kind !== JobEvent_Kind.KIND_PROGRESS && event.kind !== JobEvent_Kind.KIND_HEARTBEAT) seen.push(event);
     if (leave(event)) return;
   }
 }

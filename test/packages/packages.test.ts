@@ -179,7 +179,7 @@ try {
   console.log(error.reason);
 }
 const { id } = await copy('vd0');
-for await (const { job } of client.watchJob({ job: { ref: { $case: 'jobId', value: id } } })) {
+for await (const { job } of client.watchJob({ job: { name: { $case: 'jobId', value: id } } })) {
   if (job === undefined || !hasEnded(job.state)) continue;
   const state = Object.entries(Job_State).find(([, value]) => value === job.state)?.[0];
   console.log(state, job.outcome?.guestWritesTo);

@@ -27,7 +27,7 @@ import {
   type Job,
   Job_State,
   type JobEvent,
-  JobEvent_Type,
+  JobEvent_Kind,
   PauseGuest,
 } from '../../generated/blockjob/v1/job.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
@@ -110,18 +110,18 @@ async function allOf(watch: AsyncIterable<JobEvent>): Promise<JobEvent[]> {
 
 /** Every revision after `from`, once and in order, up to `to`. */
 function expectNoGap(events: readonly JobEvent[], from: bigint, to: bigint): void {
-  const entries = events.filter(({ type }) => ENTRIES.has(type)).map(({ revision }) => revision);
+  const entries = events.filter(({ kind }) => ENTRIES.has(kind)).map(({ revision }) => revision);
   expect(entries).toEqual(Array.from({ length: Number(to - from) }, (_, index) => from + BigInt(index) + 1n));
   const order = events.map(({ revision }) => revision);
   expect(order).toEqual(order.toSorted((a, b) => Number(a - b)));
 }
 
-const ENTRIES: ReadonlySet<JobEvent_Type> = new Set([
-  JobEvent_Type.TYPE_STATE,
-  JobEvent_Type.TYPE_STEP,
-  JobEvent_Type.TYPE_SPEED,
-  JobEvent_Type.TYPE_PAUSED,
-  JobEvent_Type.TYPE_RESUMED,
+const ENTRIES: ReadonlySet<JobEvent_Kind> = new Set([
+  JobEvent_Kind.KIND_STATE,
+  JobEvent_Kind.KIND_STEP,
+  JobEvent_Kind.KIND_SPEED,
+  JobEvent_Kind.KIND_PAUSED,
+  JobEvent_Kind.KIND_RESUMED,
 ]);
 
 const held = new AsyncDisposableStack();
@@ -291,11 +291,11 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     let job: Job;
     {
       using _ = await hanging(vm);
-      job = await service.abort({ job: byId(id), pivot: true, async: true });
+      job = await service.abort({ job: byId(id), pivot: true, returnImmediately: true });
       expect(job.state).toBe(Job_State.STATE_PIVOTING);
       expect(job.outcome?.guestWritesTo).toBe('');
       // The same again is the same; the contrary is told apart.
-      expect(await service.abort({ job: byId(id), pivot: true, async: true })).toEqual(job);
+      expect(await service.abort({ job: byId(id), pivot: true, returnImmediately: true })).toEqual(job);
     }
     await service.until(id, 'STATE_COMPLETED');
     expectWell(service);
@@ -359,7 +359,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       }
     }
     const [snapshot, ...more] = await allOf(service.watch(id));
-    expect(snapshot).toMatchObject({ type: JobEvent_Type.TYPE_SNAPSHOT, revision: job.revision, job });
+    expect(snapshot).toMatchObject({ type: JobEvent_Kind.KIND_SNAPSHOT, revision: job.revision, job });
     expect(more).toEqual([]);
     for (const beyond of [Number(job.revision) + 1, 1_000_000]) {
       const refusal = await refused(allOf(service.watch(id, beyond)));
@@ -504,7 +504,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       }
       if (at === 'PIVOTING') {
         await stop(vm.qemu.pid);
-        const pivot = { job: byId(id), pivot: true, async: true, pauseGuest: PauseGuest.PAUSE_GUEST_NEVER };
+        const pivot = { job: byId(id), pivot: true, returnImmediately: true, pauseGuest: PauseGuest.PAUSE_GUEST_NEVER };
         expect((await service.abort(pivot)).state).toBe(Job_State.STATE_PIVOTING);
       }
       process.kill(vm.qemu.pid, 'SIGKILL');

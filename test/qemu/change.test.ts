@@ -2,7 +2,7 @@
 import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { Job_State, JobEvent_Type, PauseReason } from '../../generated/blockjob/v1/job.ts';
+import { Job_State, JobEvent_Kind, PauseReason } from '../../generated/blockjob/v1/job.ts';
 import { needs } from '../support/means.ts';
 import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
 import { byId, refused } from '../support/service/caller.ts';
@@ -69,8 +69,8 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     await it.service.setSpeed(job, 0n);
     await it.service.abort({ job: byId(job), pivot: true });
     const limits: bigint[] = [];
-    for await (const { type, job: then } of it.service.watch(job, 0))
-      if (type === JobEvent_Type.TYPE_SPEED) limits.push(then?.bandwidthBytesPerSecond ?? -1n);
+    for await (const { kind, job: then } of it.service.watch(job, 0))
+      if (kind === JobEvent_Kind.KIND_SPEED) limits.push(then?.bandwidthBytesPerSecond ?? -1n);
     expect(limits).toEqual([2n * SLOW, 0n, 7n, 0n]);
   });
 
@@ -81,7 +81,7 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     expect(most.bandwidthBytesPerSecond).toBeGreaterThanOrEqual(2n ** 53n - 1n);
     const before = await inQemu(it.qemu, job);
     expect(before?.speed ?? 1).toBeGreaterThan(0);
-    expect(await refused(it.service.setSpeed(job, 2n ** 63n))).toMatchObject({
+    expect(await refused(it.service.setSpeed(job, -1n))).toMatchObject({
       reason: 'BANDWIDTH_OUT_OF_RANGE',
       fields: ['bandwidth_bytes_per_second'],
     });

@@ -140,9 +140,9 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     const id = jobIn(await it.run('copy', 'web1', 'vd0', it.dest, ...SLOWLY));
     const at = [first, second].flatMap((line) => ['--address', `127.0.0.1:${line.port}`]);
     const watch = startBlockjob([...at, 'watch', id, '--output', 'json']);
-    await watch.says(/TYPE_SNAPSHOT/);
+    await watch.says(/KIND_SNAPSHOT/);
     await it.run('pause', id);
-    await watch.says(/TYPE_PAUSED/);
+    await watch.says(/KIND_PAUSED/);
     first.cut();
     await it.run('resume', id);
     await it.run('speed', id, '0');
@@ -151,11 +151,11 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     const { code, stdout, stderr } = await watch.end();
     expect(code).toBe(0);
     const events = objectsIn({ code, stdout, stderr }).flatMap(
-      (line) => (line['event'] as { type: string; revision: string } | undefined) ?? [],
+      (line) => (line['event'] as { kind: string; revision: string } | undefined) ?? [],
     );
-    const live = ['TYPE_SNAPSHOT', 'TYPE_PROGRESS', 'TYPE_HEARTBEAT'];
+    const live = ['KIND_SNAPSHOT', 'KIND_PROGRESS', 'KIND_HEARTBEAT'];
     const from = Number(events[0]?.revision);
-    const revisions = events.filter(({ type }) => !live.includes(type)).map(({ revision }) => Number(revision));
+    const revisions = events.filter(({ kind }) => !live.includes(kind)).map(({ revision }) => Number(revision));
     const { revision: last } = await it.service.getInfo(id);
     expect(revisions).toEqual(Array.from({ length: Number(last) - from }, (_, index) => from + 1 + index));
   });

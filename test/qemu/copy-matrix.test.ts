@@ -280,7 +280,7 @@ describe.skipIf(needs('qemu'))('copies', () => {
     });
     await service.until(id, 'STATE_READY');
     await guest.write(1);
-    const job = await service.abort({ job: { ref: { $case: 'jobId', value: id } }, pivot: true });
+    const job = await service.abort({ job: { name: { $case: 'jobId', value: id } }, pivot: true });
     expectOutcome(job, {
       state: Job_State.STATE_COMPLETED,
       guestWritesTo: path,
@@ -337,7 +337,7 @@ describe.skipIf(needs('qemu'))('copies', () => {
         destination: { target: { $case: 'file', value: path }, format: FORMATS[format] },
         bandwidthBytesPerSecond: SLOW,
       });
-      const job = await service.abort({ job: { ref: { $case: 'jobId', value: id } } });
+      const job = await service.abort({ job: { name: { $case: 'jobId', value: id } } });
       expect(job.state).toBe(Job_State.STATE_CANCELLED);
       expect(await stat(path)).toMatchObject({ ino: before.ino, mode: before.mode, size: 0 });
       // It made no file, so it removed none; and what it did not make is not its to give away.
@@ -359,7 +359,7 @@ async function aQemu(style: Style, bus: Bus, chain: readonly ChainImage[]): Prom
 
 /** Ends the copy as the row says, and gives the job as it was answered, or told by the last event. */
 async function end(qemu: Qemu, guest: GuestDisk, id: string, ending: Case['ending']): Promise<Job> {
-  const job = { ref: { $case: 'jobId', value: id } } as const;
+  const job = { name: { $case: 'jobId', value: id } } as const;
   const letGo = (): Promise<unknown> => qemu.admin.execute('block-job-set-speed', { device: id, speed: 0 });
   switch (ending) {
     case 'abort before READY':

@@ -402,7 +402,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       const commands = await commandsOf(qemu);
       await server.hang();
       await guest.write(1);
-      const asked = await site.service.abort({ job: byId(id), force: true, async: true });
+      const asked = await site.service.abort({ job: byId(id), force: true, returnImmediately: true });
       // Before QEMU 6.0 nothing gets through to it until its server is back.
       if (!commands.has('yank')) server.goOn();
       // With something under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until that is gone.

@@ -168,8 +168,8 @@ describe.skipIf(needs('qemu'))('domains', () => {
         // The mirror's filter is in between, and the disk is the same as ever.
         expect(shown).toMatchObject({ nodeName, path });
         for (const name of addresses) {
-          const ref = { $case: 'disk', value: { domain: qemu.uuid, disk: name } } as const;
-          if (name === addresses.at(-1)) await service.abort({ job: { ref } });
+          const byDisk = { $case: 'disk', value: { domain: qemu.uuid, disk: name } } as const;
+          if (name === addresses.at(-1)) await service.abort({ job: { name: byDisk } });
         }
         expect((await find()).job).toBeUndefined();
       }

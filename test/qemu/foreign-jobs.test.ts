@@ -136,7 +136,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     const { STATE_RUNNING, STATE_FAILED } = Job_State;
     expect((await service.listJobs({ stateFilter: [STATE_RUNNING] })).foreignJobs).toMatchObject([{ id: ID }]);
     expect((await service.listJobs({ stateFilter: [STATE_FAILED] })).foreignJobs).toEqual([]);
-    for (const named of [byId(ID), { ref: { $case: 'disk', value: disk } } as const]) {
+    for (const named of [byId(ID), { name: { $case: 'disk', value: disk } } as const]) {
       const reason = expect.stringMatching(/^(JOB_NOT_FOUND|DISK_HAS_NO_JOB)$/) as string;
       expect(await refused(service.abort({ job: named, force: true }))).toMatchObject({ reason });
     }

@@ -222,7 +222,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
   async function ask(world: World, question: Ask): Promise<Job | undefined> {
     const { domain } = await world.disk();
     const disk = { domain, disk: question.disk ?? '' };
-    const ref = { ref: { $case: 'disk', value: disk } } as const;
+    const ref = { name: { $case: 'disk', value: disk } } as const;
     switch (question.rpc) {
       case 'rebase':
         return await service.rebase({ ...question, disk, base: world.here(question.base) });
@@ -244,7 +244,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
         });
       }
       case 'abort':
-        return await service.abort({ job: ref, pivot: question.pivot, async: question.async });
+        return await service.abort({ job: ref, pivot: question.pivot, returnImmediately: question.async });
       case 'setSpeed': {
         const request = SetSpeedRequest.fromPartial({ job: ref, bandwidthBytesPerSecond: question.bandwidth });
         return await answered((done) => service.blockJobs.setSpeed(request, done));

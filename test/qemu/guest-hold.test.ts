@@ -133,7 +133,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
       });
       const id = await copied(site.service, vm, 'disk0');
       const pauseGuest = PauseGuest.PAUSE_GUEST_ALWAYS;
-      await site.service.abort({ job: byId(id), pivot: true, async: true, pauseGuest });
+      await site.service.abort({ job: byId(id), pivot: true, returnImmediately: true, pauseGuest });
       await killed.promise;
       expect(await runState(vm.qemu.admin)).toBe('paused');
       site.complaints = /this file cannot be used/;

@@ -79,7 +79,12 @@ async function ready(port: number, disk: number): Promise<string> {
 }
 
 async function pivot(id: string, pause: Pause): Promise<void> {
-  await rig.service.abort({ job: byId(id), pivot: true, async: true, pauseGuest: PauseGuest[`PAUSE_GUEST_${pause}`] });
+  await rig.service.abort({
+    job: byId(id),
+    pivot: true,
+    returnImmediately: true,
+    pauseGuest: PauseGuest[`PAUSE_GUEST_${pause}`],
+  });
 }
 
 async function giveUp(id: string): Promise<void> {

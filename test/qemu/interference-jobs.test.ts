@@ -98,7 +98,7 @@ async function bringTo(at: At, { id }: Job, { guest }: Machine): Promise<void> {
   await service.abort({
     job: byId(id),
     pivot: at === 'PIVOTING',
-    async: true,
+    returnImmediately: true,
     pauseGuest: PauseGuest.PAUSE_GUEST_NEVER,
   });
 }

@@ -63,7 +63,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
       await using it = await metCopy(site, at);
       const { machine, job, path } = it;
       await whileStopped(machine.qemu.pid, async () => {
-        const ending = await site.service.abort({ job: byId(job.id), pivot, async: true });
+        const ending = await site.service.abort({ job: byId(job.id), pivot, returnImmediately: true });
         expect(ending.state).toBe(pivot ? Job_State.STATE_PIVOTING : Job_State.STATE_CANCELLING);
         // Who knows what QEMU has done of it.
         expect(ending.outcome?.guestWritesTo).toBe(pivot ? '' : machine.top.path);
@@ -87,7 +87,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     await site.service.abort({
       job: byId(job.id),
       pivot: true,
-      async: true,
+      returnImmediately: true,
       pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS,
     });
     await eventually('the guest is paused', () => admin.events.find(({ event }) => event === 'STOP'));
@@ -133,7 +133,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
       state: Job_State.STATE_READY,
       outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_MIRRORED, safeToDelete: [] },
     });
-    const pivoting = await service.abort({ job: byId(job.id), pivot: true, async: true });
+    const pivoting = await service.abort({ job: byId(job.id), pivot: true, returnImmediately: true });
     expect(pivoting.state).toBe(Job_State.STATE_PIVOTING);
     await machine.guest.write(2);
     await rename(away, socket);
@@ -185,7 +185,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     const target = { $case: 'file', value: join(dir, 'copy of the next') } as const;
     const another = await service.startCopy({ disk, destination: { target } });
     await within(SOON_MS, 'READY', service.until(another.id, 'STATE_READY'));
-    expect(await service.abort({ job: { ref: { $case: 'disk', value: disk } }, pivot: true })).toMatchObject({
+    expect(await service.abort({ job: { name: { $case: 'disk', value: disk } }, pivot: true })).toMatchObject({
       id: another.id,
       state: Job_State.STATE_COMPLETED,
     });

@@ -58,7 +58,7 @@ describe.skipIf(needs('qemu'))('a disk', () => {
     expect((await site.service.getDomain(machine.disk.domain)).disks).toEqual([]);
     await site.service.setSpeed(job.id, 0n);
     await it.until('STATE_READY');
-    await site.service.abort({ job: byId(job.id), pivot, async: true });
+    await site.service.abort({ job: byId(job.id), pivot, returnImmediately: true });
     const ended = await it.ended();
     expect(ended).toMatchObject({
       state: Job_State[`STATE_${state}`],

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { DestinationContent, type Job, type JobEvent, JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
+import { DestinationContent, type Job, type JobEvent, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
 import { monitorIn, present } from '../support/checks.ts';
 import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
 import { run, type Style, startQemu } from '../support/real-qemu/qemu.ts';
@@ -60,7 +60,7 @@ async function shown({ id, requestId, disk, destination, options }: Job): Promis
     requestId,
   });
   const [snapshot] = await eventsOf(id);
-  expect(snapshot?.type).toBe(JobEvent_Type.TYPE_SNAPSHOT);
+  expect(snapshot?.kind).toBe(JobEvent_Kind.KIND_SNAPSHOT);
   return [await site.service.getInfo(id), present(listed), again, present(snapshot?.job)];
 }
 

@@ -55,7 +55,7 @@ describe.skipIf(needs('qemu', 'libvirt'))('a VM of a real libvirt', () => {
       expect(await refused(start)).toMatchObject({ reason: 'MANAGED_BY_LIBVIRT' });
     const save = { domain: 'web1', operation: Operation.OPERATION_SAVE };
     expect(await refused(service.checkOperation(save))).toMatchObject({ reason: 'BLOCK_COPY_ACTIVE' });
-    const named = { ref: { $case: 'disk', value: disk } } as const;
+    const named = { name: { $case: 'disk', value: disk } } as const;
     expect(await refused(service.abort({ job: named, force: true }))).toMatchObject({ reason: 'DISK_HAS_NO_JOB' });
 
     expect((await libvirt.virsh(['dumpxml', 'web1'])).stdout).toContain("<mirror type='file' file=");

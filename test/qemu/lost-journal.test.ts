@@ -3,7 +3,7 @@ import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
-import { DestinationContent, Job_State, JobEvent_Type, JobKind } from '../../generated/blockjob/v1/job.ts';
+import { DestinationContent, Job_State, JobEvent_Kind, JobKind } from '../../generated/blockjob/v1/job.ts';
 import { expectClean, graphOf, present } from '../support/checks.ts';
 import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
 import { byId } from '../support/service/caller.ts';
@@ -106,13 +106,13 @@ describe('a journal that is lost', () => {
       expect(job.bandwidthBytesPerSecond).toBe(SLOW);
 
       // Whoever saw the first history is told that it is gone.
-      const events: { type: number; revision: bigint; oldestRevision: bigint }[] = [];
+      const events: { kind: number; revision: bigint; oldestRevision: bigint }[] = [];
       for await (const event of held.service.watch(job.id, 2)) {
         events.push(event);
-        if (event.type === JobEvent_Type.TYPE_STATE) break;
+        if (event.kind === JobEvent_Kind.KIND_STATE) break;
       }
       const [compacted, first] = events;
-      expect(compacted?.type).toBe(JobEvent_Type.TYPE_COMPACTED);
+      expect(compacted?.kind).toBe(JobEvent_Kind.KIND_COMPACTED);
       expect(first?.revision).toBe(compacted?.oldestRevision);
       expect(first?.revision).toBe(present(compacted).revision + 1n);
 

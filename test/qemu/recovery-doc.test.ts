@@ -112,7 +112,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     const here = await copied(machine);
     // Stopped, it hears of the pivot, and answers nothing.
     await stop(machine.qemu.pid);
-    await site.service.abort({ job: byId(here.job), pivot: true, async: true });
+    await site.service.abort({ job: byId(here.job), pivot: true, returnImmediately: true });
     process.kill(machine.qemu.pid, 'SIGKILL');
     await machine.qemu.exited;
     for await (const _event of site.service.watch(here.job));

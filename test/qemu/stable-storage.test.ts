@@ -251,7 +251,7 @@ describe.skipIf(needs('qemu', 'power-cut'))('the power is cut', () => {
     const started = await agent.commit({ ...PLAIN, top: '', flags: ['ACTIVE', 'DELETE'] }, PATIENT);
     const job = 'job' in started ? started.job.accepted.job : '';
     await within(LIMIT_MS, 'READY', world.agent.until(job, 'READY'));
-    const plain = { pivot: true, async: false, force: false, pauseGuest: undefined, requestId: '' };
+    const plain = { pivot: true, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
     await agent.abort({ job: { jobId: job }, ...plain }, PATIENT);
     expect(await ended(world, job)).toMatchObject({ state: 'COMPLETED' });
     await fs.cut();

@@ -428,7 +428,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       // What is under way to it now does not come back: so the pivot cannot be done before the server dies.
       await server.hang();
       await rig.vm.work(FULL, 64);
-      const asked = await rig.service.abort({ job: byId(id), pivot: true, async: true });
+      const asked = await rig.service.abort({ job: byId(id), pivot: true, returnImmediately: true });
       expect(asked.state).toBe(Job_State.STATE_PIVOTING);
       await server.die();
       const { outcome } = await expectFailed(id, FULL, ioError(`copying: writing ${uriOf(server)}`, uriOf(server)));

@@ -11,12 +11,12 @@ import {
   WatchJobRequest,
   type WatchJobResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
-import { JobEvent_Type } from '../../generated/blockjob/v1/job.ts';
+import { JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
 
 /** How many watches saw the same: "JOB to N" is all revisions from the asked one to N, each once and in order. */
 export type WatchesSeen = Readonly<Record<string, number>>;
 
-const LIVE: readonly JobEvent_Type[] = [JobEvent_Type.TYPE_PROGRESS, JobEvent_Type.TYPE_HEARTBEAT];
+const LIVE: readonly JobEvent_Kind[] = [JobEvent_Kind.KIND_PROGRESS, JobEvent_Kind.KIND_HEARTBEAT];
 
 const [address = '', ca = '', key = '', certificate = '', connections = '', watches = '', ...jobs] =
   process.argv.slice(2);
@@ -26,7 +26,7 @@ const channel = credentials.createSsl(readFileSync(ca), readFileSync(key), readF
 async function watch(client: BlockJobServiceClient, asked: string, begun: () => void) {
   const [job = '', first = ''] = asked.split(':');
   const request = WatchJobRequest.fromPartial({
-    job: { ref: { $case: 'jobId', value: job } },
+    job: { name: { $case: 'jobId', value: job } },
     afterRevision: BigInt(first) - 1n,
     progressInterval: { seconds: 3600n },
   });
@@ -35,7 +35,7 @@ async function watch(client: BlockJobServiceClient, asked: string, begun: () => 
   try {
     for await (const { event } of client.watchJob(request) as AsyncIterable<WatchJobResponse>) {
       begun();
-      if (event !== undefined && !LIVE.includes(event.type)) revisions.push(event.revision);
+      if (event !== undefined && !LIVE.includes(event.kind)) revisions.push(event.revision);
     }
   } catch (thrown) {
     error = (thrown as ServiceError).message;

@@ -9,7 +9,7 @@ import { freePort } from '../support/fleet/etcd.ts';
 import { needs } from '../support/means.ts';
 import { type CollectedSpan, OtlpCollector } from '../support/observers/otlp-collector.ts';
 import { makeChain, startQemu, testDir } from '../support/real-qemu/qemu.ts';
-import { byId, refused } from '../support/service/caller.ts';
+import { byId, jobOf, refused } from '../support/service/caller.ts';
 import { Service } from '../support/service/service.ts';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
@@ -55,13 +55,13 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
   async function startTraced(): Promise<string> {
     const metadata = new Metadata();
     metadata.set('traceparent', `00-${TRACE}-${CALLER}-01`);
-    const { job } = await new Promise<StartCopyResponse>((resolve, reject) => {
+    const answer = await new Promise<StartCopyResponse>((resolve, reject) => {
       gateway.blockJobs.startCopy(request(), metadata, (error, answer) => {
         if (error === null) resolve(answer);
         else reject(error);
       });
     });
-    return present(job).id;
+    return jobOf(answer).id;
   }
 
   test('a StartCopy is one tree: client, gateway, agent, the steps of the job, and QMP', async () => {

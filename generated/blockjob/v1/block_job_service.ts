@@ -332,12 +332,15 @@ export interface StartCopyRequest {
 
 /** Answers StartCopy. */
 export interface StartCopyResponse {
-  /** Gives the job that was started. Absent with validate_only. */
-  job?:
-    | Job
+  /** Says what the call has come to. */
+  result?:
+    | //
+    /** Gives the job that was started. Without validate_only. */
+    { $case: "job"; value: Job }
+    | //
+    /** Gives the plan. With validate_only. */
+    { $case: "plan"; value: Plan }
     | undefined;
-  /** Gives the plan. Only with validate_only. */
-  plan?: Plan | undefined;
 }
 
 /** Asks for a pull or, with COPY, for a copy. */
@@ -373,12 +376,15 @@ export interface RebaseRequest {
 
 /** Answers Rebase. */
 export interface RebaseResponse {
-  /** Gives the job that was started. Absent with validate_only. */
-  job?:
-    | Job
+  /** Says what the call has come to. */
+  result?:
+    | //
+    /** Gives the job that was started. Without validate_only. */
+    { $case: "job"; value: Job }
+    | //
+    /** Gives the plan. With validate_only. */
+    { $case: "plan"; value: Plan }
     | undefined;
-  /** Gives the plan. Only with validate_only. */
-  plan?: Plan | undefined;
 }
 
 /** Asks for a commit. */
@@ -417,12 +423,15 @@ export interface CommitRequest {
 
 /** Answers Commit. */
 export interface CommitResponse {
-  /** Gives the job that was started. Absent with validate_only. */
-  job?:
-    | Job
+  /** Says what the call has come to. */
+  result?:
+    | //
+    /** Gives the job that was started. Without validate_only. */
+    { $case: "job"; value: Job }
+    | //
+    /** Gives the plan. With validate_only. */
+    { $case: "plan"; value: Plan }
     | undefined;
-  /** Gives the plan. Only with validate_only. */
-  plan?: Plan | undefined;
 }
 
 /** Says what a starting call would do, step by step. Made by the same code that runs it. */
@@ -593,7 +602,7 @@ export interface ForeignJob {
   /** Names the host that it runs on. */
   host: string;
   /** Gives QEMU's word for its kind: "mirror", "stream", "commit", "backup", "create", "amend", "snapshot-save" … */
-  type: string;
+  kind: string;
   /**
    * Gives QEMU's word for its status: "running", "paused", "ready", "concluded" … One that is "concluded" is over, and waits
    * for its client to dismiss it.
@@ -700,7 +709,7 @@ export interface AbortRequest {
    * Answers once the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
    * how it ends is told by WatchJob and GetInfo. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
    */
-  async: boolean;
+  returnImmediately: boolean;
   /**
    * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
    * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
@@ -719,7 +728,7 @@ export interface AbortRequest {
 
 /** Answers Abort. */
 export interface AbortResponse {
-  /** Gives the job: ended, or with `async` as it is now. */
+  /** Gives the job: ended, or with `return_immediately` as it is now. */
   job?: Job | undefined;
 }
 
@@ -930,22 +939,22 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
       writer.uint32(40).bool(message.relativeBacking);
     }
     if (message.bandwidthBytesPerSecond !== 0n) {
-      if (BigInt.asUintN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
-        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type uint64 too large");
+      if (BigInt.asIntN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type int64 too large");
       }
-      writer.uint32(48).uint64(message.bandwidthBytesPerSecond);
+      writer.uint32(48).int64(message.bandwidthBytesPerSecond);
     }
     if (message.granularityBytes !== 0n) {
-      if (BigInt.asUintN(64, message.granularityBytes) !== message.granularityBytes) {
-        throw new globalThis.Error("value provided for field message.granularityBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.granularityBytes) !== message.granularityBytes) {
+        throw new globalThis.Error("value provided for field message.granularityBytes of type int64 too large");
       }
-      writer.uint32(56).uint64(message.granularityBytes);
+      writer.uint32(56).int64(message.granularityBytes);
     }
     if (message.bufferBytes !== 0n) {
-      if (BigInt.asUintN(64, message.bufferBytes) !== message.bufferBytes) {
-        throw new globalThis.Error("value provided for field message.bufferBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.bufferBytes) !== message.bufferBytes) {
+        throw new globalThis.Error("value provided for field message.bufferBytes of type int64 too large");
       }
-      writer.uint32(64).uint64(message.bufferBytes);
+      writer.uint32(64).int64(message.bufferBytes);
     }
     if (message.writeMode !== 0) {
       writer.uint32(72).int32(message.writeMode);
@@ -1042,7 +1051,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
               break;
             }
 
-            message.bandwidthBytesPerSecond = reader.uint64() as bigint;
+            message.bandwidthBytesPerSecond = reader.int64() as bigint;
             continue;
           }
           case 7: {
@@ -1050,7 +1059,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
               break;
             }
 
-            message.granularityBytes = reader.uint64() as bigint;
+            message.granularityBytes = reader.int64() as bigint;
             continue;
           }
           case 8: {
@@ -1058,7 +1067,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
               break;
             }
 
-            message.bufferBytes = reader.uint64() as bigint;
+            message.bufferBytes = reader.int64() as bigint;
             continue;
           }
           case 9: {
@@ -1342,16 +1351,18 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
 };
 
 function createBaseStartCopyResponse(): StartCopyResponse {
-  return { job: undefined, plan: undefined };
+  return { result: undefined };
 }
 
 export const StartCopyResponse: MessageFns<StartCopyResponse> = {
   encode(message: StartCopyResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.job !== undefined) {
-      Job.encode(message.job, writer.uint32(10).fork()).join();
-    }
-    if (message.plan !== undefined) {
-      Plan.encode(message.plan, writer.uint32(18).fork()).join();
+    switch (message.result?.$case) {
+      case "job":
+        Job.encode(message.result.value, writer.uint32(10).fork()).join();
+        break;
+      case "plan":
+        Plan.encode(message.result.value, writer.uint32(18).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1374,7 +1385,7 @@ export const StartCopyResponse: MessageFns<StartCopyResponse> = {
               break;
             }
 
-            message.job = Job.decode(reader, reader.uint32());
+            message.result = { $case: "job", value: Job.decode(reader, reader.uint32()) };
             continue;
           }
           case 2: {
@@ -1382,7 +1393,7 @@ export const StartCopyResponse: MessageFns<StartCopyResponse> = {
               break;
             }
 
-            message.plan = Plan.decode(reader, reader.uint32());
+            message.result = { $case: "plan", value: Plan.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1399,18 +1410,20 @@ export const StartCopyResponse: MessageFns<StartCopyResponse> = {
 
   fromJSON(object: any): StartCopyResponse {
     return {
-      job: isSet(object.job) ? Job.fromJSON(object.job) : undefined,
-      plan: isSet(object.plan) ? Plan.fromJSON(object.plan) : undefined,
+      result: isSet(object.job)
+        ? { $case: "job", value: Job.fromJSON(object.job) }
+        : isSet(object.plan)
+        ? { $case: "plan", value: Plan.fromJSON(object.plan) }
+        : undefined,
     };
   },
 
   toJSON(message: StartCopyResponse): unknown {
     const obj: any = {};
-    if (message.job !== undefined) {
-      obj.job = Job.toJSON(message.job);
-    }
-    if (message.plan !== undefined) {
-      obj.plan = Plan.toJSON(message.plan);
+    if (message.result?.$case === "job") {
+      obj.job = Job.toJSON(message.result.value);
+    } else if (message.result?.$case === "plan") {
+      obj.plan = Plan.toJSON(message.result.value);
     }
     return obj;
   },
@@ -1420,8 +1433,20 @@ export const StartCopyResponse: MessageFns<StartCopyResponse> = {
   },
   fromPartial(object: DeepPartial<StartCopyResponse>): StartCopyResponse {
     const message = createBaseStartCopyResponse();
-    message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
-    message.plan = (object.plan !== undefined && object.plan !== null) ? Plan.fromPartial(object.plan) : undefined;
+    switch (object.result?.$case) {
+      case "job": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "job", value: Job.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "plan": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "plan", value: Plan.fromPartial(object.result.value) };
+        }
+        break;
+      }
+    }
     return message;
   },
 };
@@ -1455,10 +1480,10 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
       writer.join();
     }
     if (message.bandwidth !== 0n) {
-      if (BigInt.asUintN(64, message.bandwidth) !== message.bandwidth) {
-        throw new globalThis.Error("value provided for field message.bandwidth of type uint64 too large");
+      if (BigInt.asIntN(64, message.bandwidth) !== message.bandwidth) {
+        throw new globalThis.Error("value provided for field message.bandwidth of type int64 too large");
       }
-      writer.uint32(32).uint64(message.bandwidth);
+      writer.uint32(32).int64(message.bandwidth);
     }
     if (message.requestId !== "") {
       writer.uint32(42).string(message.requestId);
@@ -1531,7 +1556,7 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
               break;
             }
 
-            message.bandwidth = reader.uint64() as bigint;
+            message.bandwidth = reader.int64() as bigint;
             continue;
           }
           case 5: {
@@ -1662,16 +1687,18 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
 };
 
 function createBaseRebaseResponse(): RebaseResponse {
-  return { job: undefined, plan: undefined };
+  return { result: undefined };
 }
 
 export const RebaseResponse: MessageFns<RebaseResponse> = {
   encode(message: RebaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.job !== undefined) {
-      Job.encode(message.job, writer.uint32(10).fork()).join();
-    }
-    if (message.plan !== undefined) {
-      Plan.encode(message.plan, writer.uint32(18).fork()).join();
+    switch (message.result?.$case) {
+      case "job":
+        Job.encode(message.result.value, writer.uint32(10).fork()).join();
+        break;
+      case "plan":
+        Plan.encode(message.result.value, writer.uint32(18).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1694,7 +1721,7 @@ export const RebaseResponse: MessageFns<RebaseResponse> = {
               break;
             }
 
-            message.job = Job.decode(reader, reader.uint32());
+            message.result = { $case: "job", value: Job.decode(reader, reader.uint32()) };
             continue;
           }
           case 2: {
@@ -1702,7 +1729,7 @@ export const RebaseResponse: MessageFns<RebaseResponse> = {
               break;
             }
 
-            message.plan = Plan.decode(reader, reader.uint32());
+            message.result = { $case: "plan", value: Plan.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1719,18 +1746,20 @@ export const RebaseResponse: MessageFns<RebaseResponse> = {
 
   fromJSON(object: any): RebaseResponse {
     return {
-      job: isSet(object.job) ? Job.fromJSON(object.job) : undefined,
-      plan: isSet(object.plan) ? Plan.fromJSON(object.plan) : undefined,
+      result: isSet(object.job)
+        ? { $case: "job", value: Job.fromJSON(object.job) }
+        : isSet(object.plan)
+        ? { $case: "plan", value: Plan.fromJSON(object.plan) }
+        : undefined,
     };
   },
 
   toJSON(message: RebaseResponse): unknown {
     const obj: any = {};
-    if (message.job !== undefined) {
-      obj.job = Job.toJSON(message.job);
-    }
-    if (message.plan !== undefined) {
-      obj.plan = Plan.toJSON(message.plan);
+    if (message.result?.$case === "job") {
+      obj.job = Job.toJSON(message.result.value);
+    } else if (message.result?.$case === "plan") {
+      obj.plan = Plan.toJSON(message.result.value);
     }
     return obj;
   },
@@ -1740,8 +1769,20 @@ export const RebaseResponse: MessageFns<RebaseResponse> = {
   },
   fromPartial(object: DeepPartial<RebaseResponse>): RebaseResponse {
     const message = createBaseRebaseResponse();
-    message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
-    message.plan = (object.plan !== undefined && object.plan !== null) ? Plan.fromPartial(object.plan) : undefined;
+    switch (object.result?.$case) {
+      case "job": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "job", value: Job.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "plan": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "plan", value: Plan.fromPartial(object.result.value) };
+        }
+        break;
+      }
+    }
     return message;
   },
 };
@@ -1779,10 +1820,10 @@ export const CommitRequest: MessageFns<CommitRequest> = {
       writer.join();
     }
     if (message.bandwidth !== 0n) {
-      if (BigInt.asUintN(64, message.bandwidth) !== message.bandwidth) {
-        throw new globalThis.Error("value provided for field message.bandwidth of type uint64 too large");
+      if (BigInt.asIntN(64, message.bandwidth) !== message.bandwidth) {
+        throw new globalThis.Error("value provided for field message.bandwidth of type int64 too large");
       }
-      writer.uint32(40).uint64(message.bandwidth);
+      writer.uint32(40).int64(message.bandwidth);
     }
     if (message.requestId !== "") {
       writer.uint32(50).string(message.requestId);
@@ -1863,7 +1904,7 @@ export const CommitRequest: MessageFns<CommitRequest> = {
               break;
             }
 
-            message.bandwidth = reader.uint64() as bigint;
+            message.bandwidth = reader.int64() as bigint;
             continue;
           }
           case 6: {
@@ -1999,16 +2040,18 @@ export const CommitRequest: MessageFns<CommitRequest> = {
 };
 
 function createBaseCommitResponse(): CommitResponse {
-  return { job: undefined, plan: undefined };
+  return { result: undefined };
 }
 
 export const CommitResponse: MessageFns<CommitResponse> = {
   encode(message: CommitResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.job !== undefined) {
-      Job.encode(message.job, writer.uint32(10).fork()).join();
-    }
-    if (message.plan !== undefined) {
-      Plan.encode(message.plan, writer.uint32(18).fork()).join();
+    switch (message.result?.$case) {
+      case "job":
+        Job.encode(message.result.value, writer.uint32(10).fork()).join();
+        break;
+      case "plan":
+        Plan.encode(message.result.value, writer.uint32(18).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2031,7 +2074,7 @@ export const CommitResponse: MessageFns<CommitResponse> = {
               break;
             }
 
-            message.job = Job.decode(reader, reader.uint32());
+            message.result = { $case: "job", value: Job.decode(reader, reader.uint32()) };
             continue;
           }
           case 2: {
@@ -2039,7 +2082,7 @@ export const CommitResponse: MessageFns<CommitResponse> = {
               break;
             }
 
-            message.plan = Plan.decode(reader, reader.uint32());
+            message.result = { $case: "plan", value: Plan.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -2056,18 +2099,20 @@ export const CommitResponse: MessageFns<CommitResponse> = {
 
   fromJSON(object: any): CommitResponse {
     return {
-      job: isSet(object.job) ? Job.fromJSON(object.job) : undefined,
-      plan: isSet(object.plan) ? Plan.fromJSON(object.plan) : undefined,
+      result: isSet(object.job)
+        ? { $case: "job", value: Job.fromJSON(object.job) }
+        : isSet(object.plan)
+        ? { $case: "plan", value: Plan.fromJSON(object.plan) }
+        : undefined,
     };
   },
 
   toJSON(message: CommitResponse): unknown {
     const obj: any = {};
-    if (message.job !== undefined) {
-      obj.job = Job.toJSON(message.job);
-    }
-    if (message.plan !== undefined) {
-      obj.plan = Plan.toJSON(message.plan);
+    if (message.result?.$case === "job") {
+      obj.job = Job.toJSON(message.result.value);
+    } else if (message.result?.$case === "plan") {
+      obj.plan = Plan.toJSON(message.result.value);
     }
     return obj;
   },
@@ -2077,8 +2122,20 @@ export const CommitResponse: MessageFns<CommitResponse> = {
   },
   fromPartial(object: DeepPartial<CommitResponse>): CommitResponse {
     const message = createBaseCommitResponse();
-    message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
-    message.plan = (object.plan !== undefined && object.plan !== null) ? Plan.fromPartial(object.plan) : undefined;
+    switch (object.result?.$case) {
+      case "job": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "job", value: Job.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "plan": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "plan", value: Plan.fromPartial(object.result.value) };
+        }
+        break;
+      }
+    }
     return message;
   },
 };
@@ -2672,7 +2729,7 @@ function createBaseForeignJob(): ForeignJob {
     disk: undefined,
     domainUuid: "",
     host: "",
-    type: "",
+    kind: "",
     status: "",
     current: 0n,
     end: 0n,
@@ -2695,23 +2752,23 @@ export const ForeignJob: MessageFns<ForeignJob> = {
     if (message.host !== "") {
       writer.uint32(34).string(message.host);
     }
-    if (message.type !== "") {
-      writer.uint32(42).string(message.type);
+    if (message.kind !== "") {
+      writer.uint32(42).string(message.kind);
     }
     if (message.status !== "") {
       writer.uint32(50).string(message.status);
     }
     if (message.current !== 0n) {
-      if (BigInt.asUintN(64, message.current) !== message.current) {
-        throw new globalThis.Error("value provided for field message.current of type uint64 too large");
+      if (BigInt.asIntN(64, message.current) !== message.current) {
+        throw new globalThis.Error("value provided for field message.current of type int64 too large");
       }
-      writer.uint32(56).uint64(message.current);
+      writer.uint32(56).int64(message.current);
     }
     if (message.end !== 0n) {
-      if (BigInt.asUintN(64, message.end) !== message.end) {
-        throw new globalThis.Error("value provided for field message.end of type uint64 too large");
+      if (BigInt.asIntN(64, message.end) !== message.end) {
+        throw new globalThis.Error("value provided for field message.end of type int64 too large");
       }
-      writer.uint32(64).uint64(message.end);
+      writer.uint32(64).int64(message.end);
     }
     if (message.error !== "") {
       writer.uint32(74).string(message.error);
@@ -2772,7 +2829,7 @@ export const ForeignJob: MessageFns<ForeignJob> = {
               break;
             }
 
-            message.type = reader.string();
+            message.kind = reader.string();
             continue;
           }
           case 6: {
@@ -2788,7 +2845,7 @@ export const ForeignJob: MessageFns<ForeignJob> = {
               break;
             }
 
-            message.current = reader.uint64() as bigint;
+            message.current = reader.int64() as bigint;
             continue;
           }
           case 8: {
@@ -2796,7 +2853,7 @@ export const ForeignJob: MessageFns<ForeignJob> = {
               break;
             }
 
-            message.end = reader.uint64() as bigint;
+            message.end = reader.int64() as bigint;
             continue;
           }
           case 9: {
@@ -2837,7 +2894,7 @@ export const ForeignJob: MessageFns<ForeignJob> = {
         ? globalThis.String(object.domain_uuid)
         : "",
       host: isSet(object.host) ? globalThis.String(object.host) : "",
-      type: isSet(object.type) ? globalThis.String(object.type) : "",
+      kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
       status: isSet(object.status) ? globalThis.String(object.status) : "",
       current: isSet(object.current) ? BigInt(object.current) : 0n,
       end: isSet(object.end) ? BigInt(object.end) : 0n,
@@ -2864,8 +2921,8 @@ export const ForeignJob: MessageFns<ForeignJob> = {
     if (message.host !== "") {
       obj.host = message.host;
     }
-    if (message.type !== "") {
-      obj.type = message.type;
+    if (message.kind !== "") {
+      obj.kind = message.kind;
     }
     if (message.status !== "") {
       obj.status = message.status;
@@ -2894,7 +2951,7 @@ export const ForeignJob: MessageFns<ForeignJob> = {
     message.disk = (object.disk !== undefined && object.disk !== null) ? DiskRef.fromPartial(object.disk) : undefined;
     message.domainUuid = object.domainUuid ?? "";
     message.host = object.host ?? "";
-    message.type = object.type ?? "";
+    message.kind = object.kind ?? "";
     message.status = object.status ?? "";
     message.current = (object.current !== undefined && object.current !== null) ? BigInt(object.current) : 0n;
     message.end = (object.end !== undefined && object.end !== null) ? BigInt(object.end) : 0n;
@@ -3063,10 +3120,10 @@ export const SetSpeedRequest: MessageFns<SetSpeedRequest> = {
       JobRef.encode(message.job, writer.uint32(10).fork()).join();
     }
     if (message.bandwidthBytesPerSecond !== 0n) {
-      if (BigInt.asUintN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
-        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type uint64 too large");
+      if (BigInt.asIntN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type int64 too large");
       }
-      writer.uint32(16).uint64(message.bandwidthBytesPerSecond);
+      writer.uint32(16).int64(message.bandwidthBytesPerSecond);
     }
     if (message.requestId !== "") {
       writer.uint32(26).string(message.requestId);
@@ -3100,7 +3157,7 @@ export const SetSpeedRequest: MessageFns<SetSpeedRequest> = {
               break;
             }
 
-            message.bandwidthBytesPerSecond = reader.uint64() as bigint;
+            message.bandwidthBytesPerSecond = reader.int64() as bigint;
             continue;
           }
           case 3: {
@@ -3548,7 +3605,7 @@ export const ResumeResponse: MessageFns<ResumeResponse> = {
 };
 
 function createBaseAbortRequest(): AbortRequest {
-  return { job: undefined, pivot: false, async: false, force: false, pauseGuest: 0, requestId: "" };
+  return { job: undefined, pivot: false, returnImmediately: false, force: false, pauseGuest: 0, requestId: "" };
 }
 
 export const AbortRequest: MessageFns<AbortRequest> = {
@@ -3559,8 +3616,8 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     if (message.pivot !== false) {
       writer.uint32(16).bool(message.pivot);
     }
-    if (message.async !== false) {
-      writer.uint32(24).bool(message.async);
+    if (message.returnImmediately !== false) {
+      writer.uint32(24).bool(message.returnImmediately);
     }
     if (message.force !== false) {
       writer.uint32(32).bool(message.force);
@@ -3608,7 +3665,7 @@ export const AbortRequest: MessageFns<AbortRequest> = {
               break;
             }
 
-            message.async = reader.bool();
+            message.returnImmediately = reader.bool();
             continue;
           }
           case 4: {
@@ -3651,7 +3708,11 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     return {
       job: isSet(object.job) ? JobRef.fromJSON(object.job) : undefined,
       pivot: isSet(object.pivot) ? globalThis.Boolean(object.pivot) : false,
-      async: isSet(object.async) ? globalThis.Boolean(object.async) : false,
+      returnImmediately: isSet(object.returnImmediately)
+        ? globalThis.Boolean(object.returnImmediately)
+        : isSet(object.return_immediately)
+        ? globalThis.Boolean(object.return_immediately)
+        : false,
       force: isSet(object.force) ? globalThis.Boolean(object.force) : false,
       pauseGuest: isSet(object.pauseGuest)
         ? pauseGuestFromJSON(object.pauseGuest)
@@ -3674,8 +3735,8 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     if (message.pivot !== false) {
       obj.pivot = message.pivot;
     }
-    if (message.async !== false) {
-      obj.async = message.async;
+    if (message.returnImmediately !== false) {
+      obj.returnImmediately = message.returnImmediately;
     }
     if (message.force !== false) {
       obj.force = message.force;
@@ -3696,7 +3757,7 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     const message = createBaseAbortRequest();
     message.job = (object.job !== undefined && object.job !== null) ? JobRef.fromPartial(object.job) : undefined;
     message.pivot = object.pivot ?? false;
-    message.async = object.async ?? false;
+    message.returnImmediately = object.returnImmediately ?? false;
     message.force = object.force ?? false;
     message.pauseGuest = object.pauseGuest ?? 0;
     message.requestId = object.requestId ?? "";
@@ -3781,10 +3842,10 @@ export const WatchJobRequest: MessageFns<WatchJobRequest> = {
       JobRef.encode(message.job, writer.uint32(10).fork()).join();
     }
     if (message.afterRevision !== undefined) {
-      if (BigInt.asUintN(64, message.afterRevision) !== message.afterRevision) {
-        throw new globalThis.Error("value provided for field message.afterRevision of type uint64 too large");
+      if (BigInt.asIntN(64, message.afterRevision) !== message.afterRevision) {
+        throw new globalThis.Error("value provided for field message.afterRevision of type int64 too large");
       }
-      writer.uint32(16).uint64(message.afterRevision);
+      writer.uint32(16).int64(message.afterRevision);
     }
     if (message.progressInterval !== undefined) {
       Duration.encode(message.progressInterval, writer.uint32(26).fork()).join();
@@ -3818,7 +3879,7 @@ export const WatchJobRequest: MessageFns<WatchJobRequest> = {
               break;
             }
 
-            message.afterRevision = reader.uint64() as bigint;
+            message.afterRevision = reader.int64() as bigint;
             continue;
           }
           case 3: {
@@ -3992,10 +4053,10 @@ export const Leftover: MessageFns<Leftover> = {
       writer.uint32(50).string(message.name);
     }
     if (message.allocatedBytes !== 0n) {
-      if (BigInt.asUintN(64, message.allocatedBytes) !== message.allocatedBytes) {
-        throw new globalThis.Error("value provided for field message.allocatedBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.allocatedBytes) !== message.allocatedBytes) {
+        throw new globalThis.Error("value provided for field message.allocatedBytes of type int64 too large");
       }
-      writer.uint32(56).uint64(message.allocatedBytes);
+      writer.uint32(56).int64(message.allocatedBytes);
     }
     if (message.text !== "") {
       writer.uint32(66).string(message.text);
@@ -4075,7 +4136,7 @@ export const Leftover: MessageFns<Leftover> = {
               break;
             }
 
-            message.allocatedBytes = reader.uint64() as bigint;
+            message.allocatedBytes = reader.int64() as bigint;
             continue;
           }
           case 8: {
@@ -4925,7 +4986,7 @@ export const BlockJobServiceService = {
    * inside QEMU is waited for. This changes the running QEMU only: Outcome.next_start_path says what the VM has to
    * be started with next time.
    *
-   * Waits for the end unless `async`; also if the same was asked for before and is under way. Then answers OK
+   * Waits for the end unless `return_immediately`; also if the same was asked for before and is under way. Then answers OK
    * without pivot if the job has ended in whichever way, so read job.state (a cancel that came too late ends in
    * COMPLETED); with pivot only if the job is COMPLETED, else with the error that Job.error holds.
    * A job that is paused is broken off as with `force`: Resume it first, for a complete copy.
@@ -5134,7 +5195,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * inside QEMU is waited for. This changes the running QEMU only: Outcome.next_start_path says what the VM has to
    * be started with next time.
    *
-   * Waits for the end unless `async`; also if the same was asked for before and is under way. Then answers OK
+   * Waits for the end unless `return_immediately`; also if the same was asked for before and is under way. Then answers OK
    * without pivot if the job has ended in whichever way, so read job.state (a cancel that came too late ends in
    * COMPLETED); with pivot only if the job is COMPLETED, else with the error that Job.error holds.
    * A job that is paused is broken off as with `force`: Resume it first, for a complete copy.
@@ -5422,7 +5483,7 @@ export interface BlockJobServiceClient extends Client {
    * inside QEMU is waited for. This changes the running QEMU only: Outcome.next_start_path says what the VM has to
    * be started with next time.
    *
-   * Waits for the end unless `async`; also if the same was asked for before and is under way. Then answers OK
+   * Waits for the end unless `return_immediately`; also if the same was asked for before and is under way. Then answers OK
    * without pivot if the job has ended in whichever way, so read job.state (a cancel that came too late ends in
    * COMPLETED); with pivot only if the job is COMPLETED, else with the error that Job.error holds.
    * A job that is paused is broken off as with `force`: Resume it first, for a complete copy.

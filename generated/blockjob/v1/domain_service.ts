@@ -340,7 +340,7 @@ export const Domain: MessageFns<Domain> = {
       writer.uint32(42).string(message.qemuVersion);
     }
     if (message.qemuPid !== 0) {
-      writer.uint32(48).uint32(message.qemuPid);
+      writer.uint32(48).int32(message.qemuPid);
     }
     for (const v of message.disks) {
       Disk.encode(v!, writer.uint32(58).fork()).join();
@@ -409,7 +409,7 @@ export const Domain: MessageFns<Domain> = {
               break;
             }
 
-            message.qemuPid = reader.uint32();
+            message.qemuPid = reader.int32();
             continue;
           }
           case 7: {
@@ -551,10 +551,10 @@ export const Disk: MessageFns<Disk> = {
       writer.uint32(50).string(message.deviceModel);
     }
     if (message.virtualSizeBytes !== 0n) {
-      if (BigInt.asUintN(64, message.virtualSizeBytes) !== message.virtualSizeBytes) {
-        throw new globalThis.Error("value provided for field message.virtualSizeBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.virtualSizeBytes) !== message.virtualSizeBytes) {
+        throw new globalThis.Error("value provided for field message.virtualSizeBytes of type int64 too large");
       }
-      writer.uint32(56).uint64(message.virtualSizeBytes);
+      writer.uint32(56).int64(message.virtualSizeBytes);
     }
     if (message.readOnly !== false) {
       writer.uint32(64).bool(message.readOnly);
@@ -634,7 +634,7 @@ export const Disk: MessageFns<Disk> = {
               break;
             }
 
-            message.virtualSizeBytes = reader.uint64() as bigint;
+            message.virtualSizeBytes = reader.int64() as bigint;
             continue;
           }
           case 8: {
@@ -791,7 +791,7 @@ function createBaseImage(): Image {
 export const Image: MessageFns<Image> = {
   encode(message: Image, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.index !== 0) {
-      writer.uint32(8).uint32(message.index);
+      writer.uint32(8).int32(message.index);
     }
     if (message.path !== "") {
       writer.uint32(18).string(message.path);
@@ -809,16 +809,16 @@ export const Image: MessageFns<Image> = {
       writer.uint32(50).string(message.storage);
     }
     if (message.virtualSizeBytes !== 0n) {
-      if (BigInt.asUintN(64, message.virtualSizeBytes) !== message.virtualSizeBytes) {
-        throw new globalThis.Error("value provided for field message.virtualSizeBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.virtualSizeBytes) !== message.virtualSizeBytes) {
+        throw new globalThis.Error("value provided for field message.virtualSizeBytes of type int64 too large");
       }
-      writer.uint32(56).uint64(message.virtualSizeBytes);
+      writer.uint32(56).int64(message.virtualSizeBytes);
     }
     if (message.allocatedBytes !== undefined) {
-      if (BigInt.asUintN(64, message.allocatedBytes) !== message.allocatedBytes) {
-        throw new globalThis.Error("value provided for field message.allocatedBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.allocatedBytes) !== message.allocatedBytes) {
+        throw new globalThis.Error("value provided for field message.allocatedBytes of type int64 too large");
       }
-      writer.uint32(64).uint64(message.allocatedBytes);
+      writer.uint32(64).int64(message.allocatedBytes);
     }
     if (message.backingFile !== "") {
       writer.uint32(74).string(message.backingFile);
@@ -856,7 +856,7 @@ export const Image: MessageFns<Image> = {
               break;
             }
 
-            message.index = reader.uint32();
+            message.index = reader.int32();
             continue;
           }
           case 2: {
@@ -904,7 +904,7 @@ export const Image: MessageFns<Image> = {
               break;
             }
 
-            message.virtualSizeBytes = reader.uint64() as bigint;
+            message.virtualSizeBytes = reader.int64() as bigint;
             continue;
           }
           case 8: {
@@ -912,7 +912,7 @@ export const Image: MessageFns<Image> = {
               break;
             }
 
-            message.allocatedBytes = reader.uint64() as bigint;
+            message.allocatedBytes = reader.int64() as bigint;
             continue;
           }
           case 9: {

@@ -702,7 +702,7 @@ export interface DiskRef {
 /** Names one job. Exactly one of the two must be given, else FIELD_INVALID. */
 export interface JobRef {
   /** Says how the job is named. */
-  ref?:
+  name?:
     | //
     /** Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. At most 64 bytes. */
     { $case: "jobId"; value: string }
@@ -1303,12 +1303,12 @@ export function job_StateToJSON(object: Job_State): string {
  * Is one message of a watch.
  *
  * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. They are stored before they are sent, and
- * are never dropped, merged or reordered, so their revisions have no gap. The other types are not entries: they
+ * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they
  * repeat the revision of the entry before them.
  */
 export interface JobEvent {
   /**
-   * Gives the number of the entry; for types that are no entry, the number of the entry before it. Always right to
+   * Gives the number of the entry; for kinds that are no entry, the number of the entry before it. Always right to
    * come back with, as after_revision.
    */
   revision: bigint;
@@ -1317,8 +1317,8 @@ export interface JobEvent {
     | Date
     | undefined;
   /** Says what the event is about. */
-  type: JobEvent_Type;
-  /** Gives the whole job: as it was at this revision for entries, as it is now for the other types. */
+  kind: JobEvent_Kind;
+  /** Gives the whole job: as it was at this revision for entries, as it is now for the other kinds. */
   job?:
     | Job
     | undefined;
@@ -1329,114 +1329,114 @@ export interface JobEvent {
 }
 
 /** Says what the event is about. */
-export const JobEvent_Type = {
-  /** TYPE_UNSPECIFIED - Is never sent. */
-  TYPE_UNSPECIFIED: 0,
-  /** TYPE_SNAPSHOT - The job as it is now. The first message of a watch without after_revision; sent once. */
-  TYPE_SNAPSHOT: 1,
-  /** TYPE_STATE - The state changed, or something was found out or decided that changes the outcome. A journal entry. */
-  TYPE_STATE: 2,
-  /** TYPE_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader skips some. */
-  TYPE_PROGRESS: 3,
-  /** TYPE_SPEED - The speed limit changed. A journal entry. */
-  TYPE_SPEED: 4,
-  /** TYPE_PAUSED - The job was paused; job.pause_reason says why. A journal entry. */
-  TYPE_PAUSED: 5,
-  /** TYPE_RESUMED - The job goes on. A journal entry. */
-  TYPE_RESUMED: 6,
-  /** TYPE_HEARTBEAT - Nothing happened. Sent when nothing else was for 15 seconds, so that silence means a broken connection. */
-  TYPE_HEARTBEAT: 7,
+export const JobEvent_Kind = {
+  /** KIND_UNSPECIFIED - Is never sent. */
+  KIND_UNSPECIFIED: 0,
+  /** KIND_SNAPSHOT - The job as it is now. The first message of a watch without after_revision; sent once. */
+  KIND_SNAPSHOT: 1,
+  /** KIND_STATE - The state changed, or something was found out or decided that changes the outcome. A journal entry. */
+  KIND_STATE: 2,
+  /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader skips some. */
+  KIND_PROGRESS: 3,
+  /** KIND_SPEED - The speed limit changed. A journal entry. */
+  KIND_SPEED: 4,
+  /** KIND_PAUSED - The job was paused; job.pause_reason says why. A journal entry. */
+  KIND_PAUSED: 5,
+  /** KIND_RESUMED - The job goes on. A journal entry. */
+  KIND_RESUMED: 6,
+  /** KIND_HEARTBEAT - Nothing happened. Sent when nothing else was for 15 seconds, so that silence means a broken connection. */
+  KIND_HEARTBEAT: 7,
   /**
-   * TYPE_COMPACTED - The entries between after_revision and oldest_revision have been pruned. Sent at most once, first; the entry
+   * KIND_COMPACTED - The entries between after_revision and oldest_revision have been pruned. Sent at most once, first; the entry
    * oldest_revision follows.
    */
-  TYPE_COMPACTED: 8,
+  KIND_COMPACTED: 8,
   /**
-   * TYPE_STEP - A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers
+   * KIND_STEP - A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers
    * skip it.
    */
-  TYPE_STEP: 9,
+  KIND_STEP: 9,
   UNRECOGNIZED: -1,
 } as const;
 
-export type JobEvent_Type = typeof JobEvent_Type[keyof typeof JobEvent_Type];
+export type JobEvent_Kind = typeof JobEvent_Kind[keyof typeof JobEvent_Kind];
 
-export namespace JobEvent_Type {
-  export type TYPE_UNSPECIFIED = typeof JobEvent_Type.TYPE_UNSPECIFIED;
-  export type TYPE_SNAPSHOT = typeof JobEvent_Type.TYPE_SNAPSHOT;
-  export type TYPE_STATE = typeof JobEvent_Type.TYPE_STATE;
-  export type TYPE_PROGRESS = typeof JobEvent_Type.TYPE_PROGRESS;
-  export type TYPE_SPEED = typeof JobEvent_Type.TYPE_SPEED;
-  export type TYPE_PAUSED = typeof JobEvent_Type.TYPE_PAUSED;
-  export type TYPE_RESUMED = typeof JobEvent_Type.TYPE_RESUMED;
-  export type TYPE_HEARTBEAT = typeof JobEvent_Type.TYPE_HEARTBEAT;
-  export type TYPE_COMPACTED = typeof JobEvent_Type.TYPE_COMPACTED;
-  export type TYPE_STEP = typeof JobEvent_Type.TYPE_STEP;
-  export type UNRECOGNIZED = typeof JobEvent_Type.UNRECOGNIZED;
+export namespace JobEvent_Kind {
+  export type KIND_UNSPECIFIED = typeof JobEvent_Kind.KIND_UNSPECIFIED;
+  export type KIND_SNAPSHOT = typeof JobEvent_Kind.KIND_SNAPSHOT;
+  export type KIND_STATE = typeof JobEvent_Kind.KIND_STATE;
+  export type KIND_PROGRESS = typeof JobEvent_Kind.KIND_PROGRESS;
+  export type KIND_SPEED = typeof JobEvent_Kind.KIND_SPEED;
+  export type KIND_PAUSED = typeof JobEvent_Kind.KIND_PAUSED;
+  export type KIND_RESUMED = typeof JobEvent_Kind.KIND_RESUMED;
+  export type KIND_HEARTBEAT = typeof JobEvent_Kind.KIND_HEARTBEAT;
+  export type KIND_COMPACTED = typeof JobEvent_Kind.KIND_COMPACTED;
+  export type KIND_STEP = typeof JobEvent_Kind.KIND_STEP;
+  export type UNRECOGNIZED = typeof JobEvent_Kind.UNRECOGNIZED;
 }
 
-export function jobEvent_TypeFromJSON(object: any): JobEvent_Type {
+export function jobEvent_KindFromJSON(object: any): JobEvent_Kind {
   switch (object) {
     case 0:
-    case "TYPE_UNSPECIFIED":
-      return JobEvent_Type.TYPE_UNSPECIFIED;
+    case "KIND_UNSPECIFIED":
+      return JobEvent_Kind.KIND_UNSPECIFIED;
     case 1:
-    case "TYPE_SNAPSHOT":
-      return JobEvent_Type.TYPE_SNAPSHOT;
+    case "KIND_SNAPSHOT":
+      return JobEvent_Kind.KIND_SNAPSHOT;
     case 2:
-    case "TYPE_STATE":
-      return JobEvent_Type.TYPE_STATE;
+    case "KIND_STATE":
+      return JobEvent_Kind.KIND_STATE;
     case 3:
-    case "TYPE_PROGRESS":
-      return JobEvent_Type.TYPE_PROGRESS;
+    case "KIND_PROGRESS":
+      return JobEvent_Kind.KIND_PROGRESS;
     case 4:
-    case "TYPE_SPEED":
-      return JobEvent_Type.TYPE_SPEED;
+    case "KIND_SPEED":
+      return JobEvent_Kind.KIND_SPEED;
     case 5:
-    case "TYPE_PAUSED":
-      return JobEvent_Type.TYPE_PAUSED;
+    case "KIND_PAUSED":
+      return JobEvent_Kind.KIND_PAUSED;
     case 6:
-    case "TYPE_RESUMED":
-      return JobEvent_Type.TYPE_RESUMED;
+    case "KIND_RESUMED":
+      return JobEvent_Kind.KIND_RESUMED;
     case 7:
-    case "TYPE_HEARTBEAT":
-      return JobEvent_Type.TYPE_HEARTBEAT;
+    case "KIND_HEARTBEAT":
+      return JobEvent_Kind.KIND_HEARTBEAT;
     case 8:
-    case "TYPE_COMPACTED":
-      return JobEvent_Type.TYPE_COMPACTED;
+    case "KIND_COMPACTED":
+      return JobEvent_Kind.KIND_COMPACTED;
     case 9:
-    case "TYPE_STEP":
-      return JobEvent_Type.TYPE_STEP;
+    case "KIND_STEP":
+      return JobEvent_Kind.KIND_STEP;
     case -1:
     case "UNRECOGNIZED":
     default:
-      return JobEvent_Type.UNRECOGNIZED;
+      return JobEvent_Kind.UNRECOGNIZED;
   }
 }
 
-export function jobEvent_TypeToJSON(object: JobEvent_Type): string {
+export function jobEvent_KindToJSON(object: JobEvent_Kind): string {
   switch (object) {
-    case JobEvent_Type.TYPE_UNSPECIFIED:
-      return "TYPE_UNSPECIFIED";
-    case JobEvent_Type.TYPE_SNAPSHOT:
-      return "TYPE_SNAPSHOT";
-    case JobEvent_Type.TYPE_STATE:
-      return "TYPE_STATE";
-    case JobEvent_Type.TYPE_PROGRESS:
-      return "TYPE_PROGRESS";
-    case JobEvent_Type.TYPE_SPEED:
-      return "TYPE_SPEED";
-    case JobEvent_Type.TYPE_PAUSED:
-      return "TYPE_PAUSED";
-    case JobEvent_Type.TYPE_RESUMED:
-      return "TYPE_RESUMED";
-    case JobEvent_Type.TYPE_HEARTBEAT:
-      return "TYPE_HEARTBEAT";
-    case JobEvent_Type.TYPE_COMPACTED:
-      return "TYPE_COMPACTED";
-    case JobEvent_Type.TYPE_STEP:
-      return "TYPE_STEP";
-    case JobEvent_Type.UNRECOGNIZED:
+    case JobEvent_Kind.KIND_UNSPECIFIED:
+      return "KIND_UNSPECIFIED";
+    case JobEvent_Kind.KIND_SNAPSHOT:
+      return "KIND_SNAPSHOT";
+    case JobEvent_Kind.KIND_STATE:
+      return "KIND_STATE";
+    case JobEvent_Kind.KIND_PROGRESS:
+      return "KIND_PROGRESS";
+    case JobEvent_Kind.KIND_SPEED:
+      return "KIND_SPEED";
+    case JobEvent_Kind.KIND_PAUSED:
+      return "KIND_PAUSED";
+    case JobEvent_Kind.KIND_RESUMED:
+      return "KIND_RESUMED";
+    case JobEvent_Kind.KIND_HEARTBEAT:
+      return "KIND_HEARTBEAT";
+    case JobEvent_Kind.KIND_COMPACTED:
+      return "KIND_COMPACTED";
+    case JobEvent_Kind.KIND_STEP:
+      return "KIND_STEP";
+    case JobEvent_Kind.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
   }
@@ -1528,17 +1528,17 @@ export const DiskRef: MessageFns<DiskRef> = {
 };
 
 function createBaseJobRef(): JobRef {
-  return { ref: undefined };
+  return { name: undefined };
 }
 
 export const JobRef: MessageFns<JobRef> = {
   encode(message: JobRef, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    switch (message.ref?.$case) {
+    switch (message.name?.$case) {
       case "jobId":
-        writer.uint32(10).string(message.ref.value);
+        writer.uint32(10).string(message.name.value);
         break;
       case "disk":
-        DiskRef.encode(message.ref.value, writer.uint32(18).fork()).join();
+        DiskRef.encode(message.name.value, writer.uint32(18).fork()).join();
         break;
     }
     return writer;
@@ -1562,7 +1562,7 @@ export const JobRef: MessageFns<JobRef> = {
               break;
             }
 
-            message.ref = { $case: "jobId", value: reader.string() };
+            message.name = { $case: "jobId", value: reader.string() };
             continue;
           }
           case 2: {
@@ -1570,7 +1570,7 @@ export const JobRef: MessageFns<JobRef> = {
               break;
             }
 
-            message.ref = { $case: "disk", value: DiskRef.decode(reader, reader.uint32()) };
+            message.name = { $case: "disk", value: DiskRef.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1587,7 +1587,7 @@ export const JobRef: MessageFns<JobRef> = {
 
   fromJSON(object: any): JobRef {
     return {
-      ref: isSet(object.jobId)
+      name: isSet(object.jobId)
         ? { $case: "jobId", value: globalThis.String(object.jobId) }
         : isSet(object.job_id)
         ? { $case: "jobId", value: globalThis.String(object.job_id) }
@@ -1599,10 +1599,10 @@ export const JobRef: MessageFns<JobRef> = {
 
   toJSON(message: JobRef): unknown {
     const obj: any = {};
-    if (message.ref?.$case === "jobId") {
-      obj.jobId = message.ref.value;
-    } else if (message.ref?.$case === "disk") {
-      obj.disk = DiskRef.toJSON(message.ref.value);
+    if (message.name?.$case === "jobId") {
+      obj.jobId = message.name.value;
+    } else if (message.name?.$case === "disk") {
+      obj.disk = DiskRef.toJSON(message.name.value);
     }
     return obj;
   },
@@ -1612,16 +1612,16 @@ export const JobRef: MessageFns<JobRef> = {
   },
   fromPartial(object: DeepPartial<JobRef>): JobRef {
     const message = createBaseJobRef();
-    switch (object.ref?.$case) {
+    switch (object.name?.$case) {
       case "jobId": {
-        if (object.ref?.value !== undefined && object.ref?.value !== null) {
-          message.ref = { $case: "jobId", value: object.ref.value };
+        if (object.name?.value !== undefined && object.name?.value !== null) {
+          message.name = { $case: "jobId", value: object.name.value };
         }
         break;
       }
       case "disk": {
-        if (object.ref?.value !== undefined && object.ref?.value !== null) {
-          message.ref = { $case: "disk", value: DiskRef.fromPartial(object.ref.value) };
+        if (object.name?.value !== undefined && object.name?.value !== null) {
+          message.name = { $case: "disk", value: DiskRef.fromPartial(object.name.value) };
         }
         break;
       }
@@ -1803,7 +1803,7 @@ export const NbdTcpServer: MessageFns<NbdTcpServer> = {
       writer.uint32(10).string(message.host);
     }
     if (message.port !== 0) {
-      writer.uint32(16).uint32(message.port);
+      writer.uint32(16).int32(message.port);
     }
     return writer;
   },
@@ -1834,7 +1834,7 @@ export const NbdTcpServer: MessageFns<NbdTcpServer> = {
               break;
             }
 
-            message.port = reader.uint32();
+            message.port = reader.int32();
             continue;
           }
         }
@@ -2128,37 +2128,37 @@ function createBaseProgress(): Progress {
 export const Progress: MessageFns<Progress> = {
   encode(message: Progress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.currentBytes !== 0n) {
-      if (BigInt.asUintN(64, message.currentBytes) !== message.currentBytes) {
-        throw new globalThis.Error("value provided for field message.currentBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.currentBytes) !== message.currentBytes) {
+        throw new globalThis.Error("value provided for field message.currentBytes of type int64 too large");
       }
-      writer.uint32(8).uint64(message.currentBytes);
+      writer.uint32(8).int64(message.currentBytes);
     }
     if (message.endBytes !== 0n) {
-      if (BigInt.asUintN(64, message.endBytes) !== message.endBytes) {
-        throw new globalThis.Error("value provided for field message.endBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.endBytes) !== message.endBytes) {
+        throw new globalThis.Error("value provided for field message.endBytes of type int64 too large");
       }
-      writer.uint32(16).uint64(message.endBytes);
+      writer.uint32(16).int64(message.endBytes);
     }
     if (message.percent !== 0) {
       writer.uint32(25).double(message.percent);
     }
     if (message.remainingBytes !== 0n) {
-      if (BigInt.asUintN(64, message.remainingBytes) !== message.remainingBytes) {
-        throw new globalThis.Error("value provided for field message.remainingBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.remainingBytes) !== message.remainingBytes) {
+        throw new globalThis.Error("value provided for field message.remainingBytes of type int64 too large");
       }
-      writer.uint32(32).uint64(message.remainingBytes);
+      writer.uint32(32).int64(message.remainingBytes);
     }
     if (message.bytesPerSecond !== 0n) {
-      if (BigInt.asUintN(64, message.bytesPerSecond) !== message.bytesPerSecond) {
-        throw new globalThis.Error("value provided for field message.bytesPerSecond of type uint64 too large");
+      if (BigInt.asIntN(64, message.bytesPerSecond) !== message.bytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.bytesPerSecond of type int64 too large");
       }
-      writer.uint32(40).uint64(message.bytesPerSecond);
+      writer.uint32(40).int64(message.bytesPerSecond);
     }
     if (message.dirtyBytesPerSecond !== 0n) {
-      if (BigInt.asUintN(64, message.dirtyBytesPerSecond) !== message.dirtyBytesPerSecond) {
-        throw new globalThis.Error("value provided for field message.dirtyBytesPerSecond of type uint64 too large");
+      if (BigInt.asIntN(64, message.dirtyBytesPerSecond) !== message.dirtyBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.dirtyBytesPerSecond of type int64 too large");
       }
-      writer.uint32(48).uint64(message.dirtyBytesPerSecond);
+      writer.uint32(48).int64(message.dirtyBytesPerSecond);
     }
     if (message.eta !== undefined) {
       Duration.encode(message.eta, writer.uint32(58).fork()).join();
@@ -2170,16 +2170,16 @@ export const Progress: MessageFns<Progress> = {
       Timestamp.encode(toTimestamp(message.sampleTime), writer.uint32(74).fork()).join();
     }
     if (message.verifiedBytes !== 0n) {
-      if (BigInt.asUintN(64, message.verifiedBytes) !== message.verifiedBytes) {
-        throw new globalThis.Error("value provided for field message.verifiedBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.verifiedBytes) !== message.verifiedBytes) {
+        throw new globalThis.Error("value provided for field message.verifiedBytes of type int64 too large");
       }
-      writer.uint32(144).uint64(message.verifiedBytes);
+      writer.uint32(144).int64(message.verifiedBytes);
     }
     if (message.toVerifyBytes !== 0n) {
-      if (BigInt.asUintN(64, message.toVerifyBytes) !== message.toVerifyBytes) {
-        throw new globalThis.Error("value provided for field message.toVerifyBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.toVerifyBytes) !== message.toVerifyBytes) {
+        throw new globalThis.Error("value provided for field message.toVerifyBytes of type int64 too large");
       }
-      writer.uint32(152).uint64(message.toVerifyBytes);
+      writer.uint32(152).int64(message.toVerifyBytes);
     }
     return writer;
   },
@@ -2202,7 +2202,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.currentBytes = reader.uint64() as bigint;
+            message.currentBytes = reader.int64() as bigint;
             continue;
           }
           case 2: {
@@ -2210,7 +2210,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.endBytes = reader.uint64() as bigint;
+            message.endBytes = reader.int64() as bigint;
             continue;
           }
           case 3: {
@@ -2226,7 +2226,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.remainingBytes = reader.uint64() as bigint;
+            message.remainingBytes = reader.int64() as bigint;
             continue;
           }
           case 5: {
@@ -2234,7 +2234,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.bytesPerSecond = reader.uint64() as bigint;
+            message.bytesPerSecond = reader.int64() as bigint;
             continue;
           }
           case 6: {
@@ -2242,7 +2242,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.dirtyBytesPerSecond = reader.uint64() as bigint;
+            message.dirtyBytesPerSecond = reader.int64() as bigint;
             continue;
           }
           case 7: {
@@ -2274,7 +2274,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.verifiedBytes = reader.uint64() as bigint;
+            message.verifiedBytes = reader.int64() as bigint;
             continue;
           }
           case 19: {
@@ -2282,7 +2282,7 @@ export const Progress: MessageFns<Progress> = {
               break;
             }
 
-            message.toVerifyBytes = reader.uint64() as bigint;
+            message.toVerifyBytes = reader.int64() as bigint;
             continue;
           }
         }
@@ -2428,10 +2428,10 @@ export const Evidence: MessageFns<Evidence> = {
       writer.uint32(18).string(message.text);
     }
     if (message.revision !== 0n) {
-      if (BigInt.asUintN(64, message.revision) !== message.revision) {
-        throw new globalThis.Error("value provided for field message.revision of type uint64 too large");
+      if (BigInt.asIntN(64, message.revision) !== message.revision) {
+        throw new globalThis.Error("value provided for field message.revision of type int64 too large");
       }
-      writer.uint32(24).uint64(message.revision);
+      writer.uint32(24).int64(message.revision);
     }
     return writer;
   },
@@ -2470,7 +2470,7 @@ export const Evidence: MessageFns<Evidence> = {
               break;
             }
 
-            message.revision = reader.uint64() as bigint;
+            message.revision = reader.int64() as bigint;
             continue;
           }
         }
@@ -2918,16 +2918,16 @@ export const JobOptions: MessageFns<JobOptions> = {
       writer.uint32(24).bool(message.relativeBacking);
     }
     if (message.granularityBytes !== 0n) {
-      if (BigInt.asUintN(64, message.granularityBytes) !== message.granularityBytes) {
-        throw new globalThis.Error("value provided for field message.granularityBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.granularityBytes) !== message.granularityBytes) {
+        throw new globalThis.Error("value provided for field message.granularityBytes of type int64 too large");
       }
-      writer.uint32(32).uint64(message.granularityBytes);
+      writer.uint32(32).int64(message.granularityBytes);
     }
     if (message.bufferBytes !== 0n) {
-      if (BigInt.asUintN(64, message.bufferBytes) !== message.bufferBytes) {
-        throw new globalThis.Error("value provided for field message.bufferBytes of type uint64 too large");
+      if (BigInt.asIntN(64, message.bufferBytes) !== message.bufferBytes) {
+        throw new globalThis.Error("value provided for field message.bufferBytes of type int64 too large");
       }
-      writer.uint32(40).uint64(message.bufferBytes);
+      writer.uint32(40).int64(message.bufferBytes);
     }
     if (message.writeMode !== 0) {
       writer.uint32(48).int32(message.writeMode);
@@ -3008,7 +3008,7 @@ export const JobOptions: MessageFns<JobOptions> = {
               break;
             }
 
-            message.granularityBytes = reader.uint64() as bigint;
+            message.granularityBytes = reader.int64() as bigint;
             continue;
           }
           case 5: {
@@ -3016,7 +3016,7 @@ export const JobOptions: MessageFns<JobOptions> = {
               break;
             }
 
-            message.bufferBytes = reader.uint64() as bigint;
+            message.bufferBytes = reader.int64() as bigint;
             continue;
           }
           case 6: {
@@ -3326,10 +3326,10 @@ export const Job: MessageFns<Job> = {
       Progress.encode(message.progress, writer.uint32(66).fork()).join();
     }
     if (message.bandwidthBytesPerSecond !== 0n) {
-      if (BigInt.asUintN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
-        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type uint64 too large");
+      if (BigInt.asIntN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type int64 too large");
       }
-      writer.uint32(72).uint64(message.bandwidthBytesPerSecond);
+      writer.uint32(72).int64(message.bandwidthBytesPerSecond);
     }
     if (message.destination !== undefined) {
       Destination.encode(message.destination, writer.uint32(82).fork()).join();
@@ -3347,10 +3347,10 @@ export const Job: MessageFns<Job> = {
       Outcome.encode(message.outcome, writer.uint32(114).fork()).join();
     }
     if (message.revision !== 0n) {
-      if (BigInt.asUintN(64, message.revision) !== message.revision) {
-        throw new globalThis.Error("value provided for field message.revision of type uint64 too large");
+      if (BigInt.asIntN(64, message.revision) !== message.revision) {
+        throw new globalThis.Error("value provided for field message.revision of type int64 too large");
       }
-      writer.uint32(120).uint64(message.revision);
+      writer.uint32(120).int64(message.revision);
     }
     if (message.createTime !== undefined) {
       Timestamp.encode(toTimestamp(message.createTime), writer.uint32(130).fork()).join();
@@ -3449,7 +3449,7 @@ export const Job: MessageFns<Job> = {
               break;
             }
 
-            message.bandwidthBytesPerSecond = reader.uint64() as bigint;
+            message.bandwidthBytesPerSecond = reader.int64() as bigint;
             continue;
           }
           case 10: {
@@ -3497,7 +3497,7 @@ export const Job: MessageFns<Job> = {
               break;
             }
 
-            message.revision = reader.uint64() as bigint;
+            message.revision = reader.int64() as bigint;
             continue;
           }
           case 16: {
@@ -3704,22 +3704,22 @@ export const Job: MessageFns<Job> = {
 };
 
 function createBaseJobEvent(): JobEvent {
-  return { revision: 0n, time: undefined, type: 0, job: undefined, detail: "", oldestRevision: 0n };
+  return { revision: 0n, time: undefined, kind: 0, job: undefined, detail: "", oldestRevision: 0n };
 }
 
 export const JobEvent: MessageFns<JobEvent> = {
   encode(message: JobEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.revision !== 0n) {
-      if (BigInt.asUintN(64, message.revision) !== message.revision) {
-        throw new globalThis.Error("value provided for field message.revision of type uint64 too large");
+      if (BigInt.asIntN(64, message.revision) !== message.revision) {
+        throw new globalThis.Error("value provided for field message.revision of type int64 too large");
       }
-      writer.uint32(8).uint64(message.revision);
+      writer.uint32(8).int64(message.revision);
     }
     if (message.time !== undefined) {
       Timestamp.encode(toTimestamp(message.time), writer.uint32(18).fork()).join();
     }
-    if (message.type !== 0) {
-      writer.uint32(24).int32(message.type);
+    if (message.kind !== 0) {
+      writer.uint32(24).int32(message.kind);
     }
     if (message.job !== undefined) {
       Job.encode(message.job, writer.uint32(34).fork()).join();
@@ -3728,10 +3728,10 @@ export const JobEvent: MessageFns<JobEvent> = {
       writer.uint32(42).string(message.detail);
     }
     if (message.oldestRevision !== 0n) {
-      if (BigInt.asUintN(64, message.oldestRevision) !== message.oldestRevision) {
-        throw new globalThis.Error("value provided for field message.oldestRevision of type uint64 too large");
+      if (BigInt.asIntN(64, message.oldestRevision) !== message.oldestRevision) {
+        throw new globalThis.Error("value provided for field message.oldestRevision of type int64 too large");
       }
-      writer.uint32(48).uint64(message.oldestRevision);
+      writer.uint32(48).int64(message.oldestRevision);
     }
     return writer;
   },
@@ -3754,7 +3754,7 @@ export const JobEvent: MessageFns<JobEvent> = {
               break;
             }
 
-            message.revision = reader.uint64() as bigint;
+            message.revision = reader.int64() as bigint;
             continue;
           }
           case 2: {
@@ -3770,7 +3770,7 @@ export const JobEvent: MessageFns<JobEvent> = {
               break;
             }
 
-            message.type = reader.int32() as any;
+            message.kind = reader.int32() as any;
             continue;
           }
           case 4: {
@@ -3794,7 +3794,7 @@ export const JobEvent: MessageFns<JobEvent> = {
               break;
             }
 
-            message.oldestRevision = reader.uint64() as bigint;
+            message.oldestRevision = reader.int64() as bigint;
             continue;
           }
         }
@@ -3813,7 +3813,7 @@ export const JobEvent: MessageFns<JobEvent> = {
     return {
       revision: isSet(object.revision) ? BigInt(object.revision) : 0n,
       time: isSet(object.time) ? fromJsonTimestamp(object.time) : undefined,
-      type: isSet(object.type) ? jobEvent_TypeFromJSON(object.type) : 0,
+      kind: isSet(object.kind) ? jobEvent_KindFromJSON(object.kind) : 0,
       job: isSet(object.job) ? Job.fromJSON(object.job) : undefined,
       detail: isSet(object.detail) ? globalThis.String(object.detail) : "",
       oldestRevision: isSet(object.oldestRevision)
@@ -3832,8 +3832,8 @@ export const JobEvent: MessageFns<JobEvent> = {
     if (message.time !== undefined) {
       obj.time = message.time.toISOString();
     }
-    if (message.type !== 0) {
-      obj.type = jobEvent_TypeToJSON(message.type);
+    if (message.kind !== 0) {
+      obj.kind = jobEvent_KindToJSON(message.kind);
     }
     if (message.job !== undefined) {
       obj.job = Job.toJSON(message.job);
@@ -3854,7 +3854,7 @@ export const JobEvent: MessageFns<JobEvent> = {
     const message = createBaseJobEvent();
     message.revision = (object.revision !== undefined && object.revision !== null) ? BigInt(object.revision) : 0n;
     message.time = object.time ?? undefined;
-    message.type = object.type ?? 0;
+    message.kind = object.kind ?? 0;
     message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
     message.detail = object.detail ?? "";
     message.oldestRevision = (object.oldestRevision !== undefined && object.oldestRevision !== null)

@@ -30,7 +30,7 @@ export class JobRequests {
     this.#options = options;
   }
 
-  /** Resolves when the job has ended, or with `async` when the request is written down. */
+  /** Resolves when the job has ended, or with `returnImmediately` when the request is written down. */
   async abort(request: AbortRequest, call: Call): Promise<JobLog> {
     checkAbort(request);
     const { machines } = this.#options;
@@ -44,8 +44,8 @@ export class JobRequests {
       }
       await requestEnd(found, request, mark);
     });
-    if (!request.async) await log.until(hasEnded, signal);
-    if (!request.async && !log.ended) signal.throwIfAborted();
+    if (!request.returnImmediately) await log.until(hasEnded, signal);
+    if (!request.returnImmediately && !log.ended) signal.throwIfAborted();
     // Whoever asked for a pivot and looks at the status only must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
     return log;

@@ -134,7 +134,7 @@ async function end(session: CliRun, ref: JobRef, flags: EndFlags): Promise<ExitC
   const { pivot = false, async: isAsync = false, force = false, pauseGuest } = flags;
   const pause = pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[pauseGuest];
   try {
-    const request = { job: ref, pivot, async: isAsync, force, pauseGuest: pause };
+    const request = { job: ref, pivot, returnImmediately: isAsync, force, pauseGuest: pause };
     return tellEnd(session, jobIn(await client.abort(request, { signal })), pivot);
   } catch (error) {
     // A pivot that fails answers with the job's own error: then the job has ended, and that is to be told.

@@ -1,5 +1,5 @@
 /** What is seen of jobs while they run: bars on a terminal, else lines; or, for programs, the events themselves. */
-import { fromMs, type Job, type JobEvent, JobEvent_Type, type Retry } from '../../client/index.ts';
+import { fromMs, type Job, type JobEvent, JobEvent_Kind, type Retry } from '../../client/index.ts';
 import type { CliRun } from '../session.ts';
 import { Bars } from './bars.ts';
 import type { Display } from './display.ts';
@@ -43,7 +43,7 @@ class Lines extends Quiet {
   override show(event: JobEvent, job: Job): void {
     super.show(event, job);
     const state = stateOf(job);
-    const isProgress = event.type === JobEvent_Type.TYPE_PROGRESS;
+    const isProgress = event.kind === JobEvent_Kind.KIND_PROGRESS;
     if (!isProgress && this.#states.get(job.id) === state) return;
     this.#states.set(job.id, state);
     const time = event.time?.toISOString().slice(11, 19) ?? '';
@@ -62,7 +62,7 @@ class Objects extends Quiet {
 
   override show(event: JobEvent, job: Job): void {
     super.show(event, job);
-    const isProgress = event.type === JobEvent_Type.TYPE_PROGRESS || event.type === JobEvent_Type.TYPE_HEARTBEAT;
+    const isProgress = event.kind === JobEvent_Kind.KIND_PROGRESS || event.kind === JobEvent_Kind.KIND_HEARTBEAT;
     if (isProgress && !this.#withProgress) return;
     this.session.tell({ type: 'event', event: jsonOfEvent(event) }, []);
   }

@@ -14,7 +14,7 @@ function row(job: ForeignJob): string[] {
   const { domain = '?', disk = '' } = job.disk ?? {};
   const status = job.error === '' ? job.status : `${job.status}: ${job.error}`;
   const by = job.managedByLibvirt ? 'libvirt, most likely' : 'another client';
-  return [job.id, disk === '' ? domain : `${domain}/${disk}`, job.type, status, percentOf(job), by];
+  return [job.id, disk === '' ? domain : `${domain}/${disk}`, job.kind, status, percentOf(job), by];
 }
 
 function percentOf({ current, end }: ForeignJob): string {

@@ -1,6 +1,6 @@
 /** What the commands that start a job have in common: each is used to start, and by `plan` to ask what that would do. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { Accept, type BlockJobClient, type CallOptions, type StartCopyResponse } from '../../client/index.ts';
+import { Accept, type BlockJobClient, type CallOptions, type Started } from '../../client/index.ts';
 import { parseBandwidth, parseDuration } from '../units.ts';
 
 /** What is done when the job is READY, by this command: the service does it by itself where the contract lets it. */
@@ -10,7 +10,7 @@ export type AtReady = 'nothing' | 'pivot' | 'end';
 export interface WantedJob {
   /** `web1/virtio0`. */
   readonly label: string;
-  send(client: BlockJobClient, validateOnly: boolean, call: CallOptions): Promise<StartCopyResponse>;
+  send(client: BlockJobClient, validateOnly: boolean, call: CallOptions): Promise<Started>;
 }
 
 export interface Goal {

@@ -17,7 +17,7 @@ import {
   Evidence_Source,
   ImageFormat,
   Job_State,
-  JobEvent_Type,
+  JobEvent_Kind,
   type JobEvent as JobEventMessage,
   JobKind,
   type Job as JobMessage,
@@ -75,8 +75,8 @@ export function toJobView(message: JobMessage | undefined): JobView {
   };
 }
 
-export function toStarted({ job, plan }: StartCopyResponse): Started {
-  return plan === undefined ? toJobView(job) : toPlannedJob(plan);
+export function toStarted({ result }: StartCopyResponse): Started {
+  return result?.$case === 'plan' ? toPlannedJob(result.value) : toJobView(result?.value);
 }
 
 function toPlannedJob(plan: Plan): PlannedJob {
@@ -171,7 +171,7 @@ export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
   if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'an answer without an event' });
   return new JobEvent({
     ...toJobView(message.job),
-    type: namedOf(JobEvent_Type, 'TYPE', message.type),
+    type: namedOf(JobEvent_Kind, 'KIND', message.kind),
     time: timeOf(message.time) ?? '',
     detail: message.detail,
     oldestRevision: message.oldestRevision === 0n ? undefined : Number(message.oldestRevision),
@@ -179,14 +179,14 @@ export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
 }
 
 export function toForeignJob(message: ForeignJobMessage): ForeignJob {
-  const { id, host, type, disk } = message;
+  const { id, host, disk } = message;
   return {
     id,
     host,
     domain: disk?.domain ?? '',
     domainUuid: unlessEmpty(message.domainUuid),
     disk: unlessEmpty(disk?.disk ?? ''),
-    type,
+    type: message.kind,
     // Another QEMU's word, whichever it is.
     status: message.status as ForeignJob['status'],
     currentBytes: Number(message.current),

@@ -100,7 +100,7 @@ export function fromWatchRequest({ job, afterRevision, progressIntervalMs }: Req
 
 export function fromJobRef(ref: JobRef): JobRefMessage {
   return {
-    ref: 'jobId' in ref ? { $case: 'jobId', value: ref.jobId } : { $case: 'disk', value: ref.disk },
+    name: 'jobId' in ref ? { $case: 'jobId', value: ref.jobId } : { $case: 'disk', value: ref.disk },
   };
 }
 

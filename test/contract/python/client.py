@@ -46,7 +46,7 @@ def copy(service, domain, disk, path):
         show(
             "event",
             revision=event.revision,
-            type=job_pb2.JobEvent.Type.Name(event.type),
+            type=job_pb2.JobEvent.Kind.Name(event.kind),
             state=job_pb2.Job.State.Name(event.job.state),
             event=json_format.MessageToDict(event),
         )

@@ -1,5 +1,5 @@
 /** What each machine of a site is: what it runs, and with which command line. */
-import { JobEvent_Type } from '../../../generated/blockjob/v1/job.ts';
+import { JobEvent_Kind } from '../../../generated/blockjob/v1/job.ts';
 import type { Vm } from './host.ts';
 import { type ContainerOptions, TLS_FILES } from './machine.ts';
 import { WATCH } from './observer.ts';
@@ -71,7 +71,7 @@ export function client(vm: string, file: string): Role {
   return {
     entrypoint: ['node', '/opt/blockjobd/test/support/docker/machine/client.ts'],
     command: [vm, file],
-    says: new RegExp(`"type":${JobEvent_Type.TYPE_PROGRESS},`),
+    says: new RegExp(`"kind":${JobEvent_Kind.KIND_PROGRESS},`),
   };
 }
 

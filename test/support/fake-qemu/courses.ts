@@ -304,7 +304,7 @@ async function change({ agent }: TestAgent, job: string): Promise<void> {
 
 /** That the job has ended another way meanwhile is for the outcome to tell. */
 async function abort({ agent }: TestAgent, job: string, more: Partial<AbortRequest>): Promise<void> {
-  const plain = { pivot: false, async: false, force: false, pauseGuest: undefined, requestId: '' };
+  const plain = { pivot: false, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
   try {
     await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT);
   } catch (error) {

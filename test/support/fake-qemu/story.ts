@@ -148,7 +148,7 @@ export class Story implements AsyncDisposable {
     const request = {
       job: { jobId: job },
       pivot: false,
-      async: false,
+      returnImmediately: false,
       force: false,
       pauseGuest: undefined,
       requestId: '',

@@ -178,7 +178,7 @@ export function askOf({ call, args }: Call): Ask {
       return { rpc: 'abort', disk, pivot: bitsOf(second).includes(2), async: bitsOf(second).includes(1) };
     case 'blockJobSetSpeed': {
       const unit = bitsOf(third).includes(1) ? 1n : MIB;
-      return { rpc: 'setSpeed', disk, bandwidth: number(second) * unit };
+      return { rpc: 'setSpeed', disk, bandwidth: number(second, unit) };
     }
     case 'blockJobInfo':
       return { rpc: 'getInfo', disk, inBytes: bitsOf(args.at(-1)).includes(1) };
@@ -221,8 +221,9 @@ function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-function number(value: unknown): bigint {
-  return BigInt(typeof value === 'number' || typeof value === 'string' ? value : 0);
+/** libvirt's numbers have no sign, and the contract's do: what is too large for these is negative in the same bits. */
+function number(value: unknown, unit = 1n): bigint {
+  return BigInt.asIntN(64, BigInt(typeof value === 'number' || typeof value === 'string' ? value : 0) * unit);
 }
 
 function bitsOf(flags: unknown): number[] {

@@ -105,14 +105,14 @@ const text = (machine: Place) =>
     ),
   );
 const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
-const uint64 = fc.oneof(
-  fc.bigInt(0n, 2n ** 64n - 1n),
-  fc.constantFrom(0n, 1n, 511n, 512n, 4096n, 2n ** 31n, 2n ** 53n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n),
+const int64 = fc.oneof(
+  fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n),
+  fc.constantFrom(0n, 1n, 511n, 512n, 4096n, 2n ** 31n, 2n ** 53n, 2n ** 63n - 1n, -1n, -(2n ** 63n)),
 );
 const anEnum = fc.oneof(fc.integer({ min: 0, max: 9 }), fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }));
 const aFewOf = (...values: readonly number[]) => fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...values) }, anEnum);
 const flag = fc.oneof(fc.constantFrom(0, 1, 2, 4, 8, 16, 32, 64), anEnum);
-const afterRevision = maybe(fc.oneof(fc.bigInt(0n, 8n), uint64));
+const afterRevision = maybe(fc.oneof(fc.bigInt(0n, 8n), int64));
 const duration = fc.record({
   seconds: fc.oneof(fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n), fc.constantFrom(0n, 1n, 60n)),
   nanos: fc.oneof(fc.constant(0), fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 })),
@@ -183,9 +183,9 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
     reuseExternal: fc.boolean(),
     relativeBacking: fc.boolean(),
     verifyReused: fc.boolean(),
-    bandwidthBytesPerSecond: uint64,
-    granularityBytes: uint64,
-    bufferBytes: uint64,
+    bandwidthBytesPerSecond: int64,
+    granularityBytes: int64,
+    bufferBytes: int64,
     writeMode: aFewOf(0, 1, 2),
     onReady: aFewOf(0, 1, 3),
     onNoSpace: aFewOf(0, 1, 2),
@@ -198,7 +198,13 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
     pageToken: fc.oneof(fc.constant(''), any),
   };
   const requestId = start.requestId;
-  const abort = { job, pivot: seldom, async: fc.boolean(), force: fc.boolean(), pauseGuest: aFewOf(0, 1, 2, 3) };
+  const abort = {
+    job,
+    pivot: seldom,
+    returnImmediately: fc.boolean(),
+    force: fc.boolean(),
+    pauseGuest: aFewOf(0, 1, 2, 3),
+  };
   const leftover = fc
     .tuple(fc.constantFrom('file:', 'node:', 'job:'), any)
     .map(([kind, rest]) => `${kind}bj0123456789abcdef${rest}`);
@@ -211,15 +217,15 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
       RebaseRequest,
       mostly(
         { disk: right, base: target.value, flags: [8] },
-        fc.record({ ...start, base: any, flags, bandwidth: uint64 }),
+        fc.record({ ...start, base: any, flags, bandwidth: int64 }),
       ),
     ],
     commit: [
       CommitRequest,
-      mostly({ disk: right, flags: [4] }, fc.record({ ...start, base: any, top: any, flags, bandwidth: uint64 })),
+      mostly({ disk: right, flags: [4] }, fc.record({ ...start, base: any, top: any, flags, bandwidth: int64 })),
     ],
     abort: [AbortRequest, fc.record({ ...abort, requestId })],
-    setSpeed: [SetSpeedRequest, fc.record({ job, bandwidthBytesPerSecond: uint64, requestId })],
+    setSpeed: [SetSpeedRequest, fc.record({ job, bandwidthBytesPerSecond: int64, requestId })],
     pause: [PauseRequest, fc.record({ job, requestId })],
     resume: [ResumeRequest, fc.record({ job, requestId })],
     getInfo: [GetInfoRequest, fc.record({ job })],

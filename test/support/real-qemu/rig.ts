@@ -85,7 +85,7 @@ export class Rig implements AsyncDisposable {
   }
 
   async abort(id: string, pivot?: Pause): Promise<void> {
-    const job = { ref: { $case: 'jobId', value: id } } as const;
+    const job = { name: { $case: 'jobId', value: id } } as const;
     const pauseGuest = PauseGuest[`PAUSE_GUEST_${pivot ?? 'UNSPECIFIED'}`];
     await this.service.abort({ job, pivot: pivot !== undefined, pauseGuest });
   }

@@ -5,7 +5,6 @@ import {
   type AbortResponse,
   BlockJobServiceClient,
   CommitRequest,
-  type CommitResponse,
   GetInfoRequest,
   type GetInfoResponse,
   ListJobsRequest,
@@ -16,7 +15,6 @@ import {
   type PauseResponse,
   type Plan,
   RebaseRequest,
-  type RebaseResponse,
   ReclaimRequest,
   type ReclaimResponse,
   ResumeRequest,
@@ -74,19 +72,16 @@ export class Caller {
     this.server.close();
   }
 
-  async startCopy(request: Request<typeof StartCopyRequest>): Promise<NonNullable<StartCopyResponse['job']>> {
-    const { job } = await call<StartCopyResponse>(this.blockJobs, 'startCopy', StartCopyRequest.fromPartial(request));
-    return present(job);
+  async startCopy(request: Request<typeof StartCopyRequest>): Promise<Job> {
+    return await this.start('startCopy', StartCopyRequest.fromPartial(request));
   }
 
-  async rebase(request: Request<typeof RebaseRequest>): Promise<NonNullable<RebaseResponse['job']>> {
-    const { job } = await call<RebaseResponse>(this.blockJobs, 'rebase', RebaseRequest.fromPartial(request));
-    return present(job);
+  async rebase(request: Request<typeof RebaseRequest>): Promise<Job> {
+    return await this.start('rebase', RebaseRequest.fromPartial(request));
   }
 
-  async commit(request: Request<typeof CommitRequest>): Promise<NonNullable<CommitResponse['job']>> {
-    const { job } = await call<CommitResponse>(this.blockJobs, 'commit', CommitRequest.fromPartial(request));
-    return present(job);
+  async commit(request: Request<typeof CommitRequest>): Promise<Job> {
+    return await this.start('commit', CommitRequest.fromPartial(request));
   }
 
   /** With validate_only: the plan. */
@@ -95,16 +90,16 @@ export class Caller {
     message: StartCopyRequest | RebaseRequest | CommitRequest,
   ): Promise<Plan> {
     const request = { ...message, validateOnly: true };
-    const { job, plan } = await call<StartCopyResponse>(this.blockJobs, rpc, request);
-    if (job !== undefined) throw new Error(`a job was started: ${job.id}`);
-    return present(plan);
+    const { result } = await call<StartCopyResponse>(this.blockJobs, rpc, request);
+    if (result?.$case === 'job') throw new Error(`a job was started: ${result.value.id}`);
+    return present(result?.value);
   }
 
   async start(
     rpc: 'startCopy' | 'rebase' | 'commit',
     request: StartCopyRequest | RebaseRequest | CommitRequest,
-  ): Promise<NonNullable<StartCopyResponse['job']>> {
-    return present((await call<StartCopyResponse>(this.blockJobs, rpc, request)).job);
+  ): Promise<Job> {
+    return jobOf(await call<StartCopyResponse>(this.blockJobs, rpc, request));
   }
 
   async abort(request: Request<typeof AbortRequest>): Promise<NonNullable<AbortResponse['job']>> {
@@ -132,7 +127,7 @@ export class Caller {
   }
 
   async getInfo(jobId: string): Promise<NonNullable<GetInfoResponse['job']>> {
-    const request = GetInfoRequest.fromPartial({ job: { ref: { $case: 'jobId', value: jobId } } });
+    const request = GetInfoRequest.fromPartial({ job: { name: { $case: 'jobId', value: jobId } } });
     const { job } = await call<GetInfoResponse>(this.blockJobs, 'getInfo', request);
     return present(job);
   }
@@ -185,7 +180,7 @@ export class Caller {
   async *watch(jobId: string, afterRevision?: number): AsyncGenerator<JobEvent> {
     const stream = this.blockJobs.watchJob(
       WatchJobRequest.fromPartial({
-        job: { ref: { $case: 'jobId', value: jobId } },
+        job: { name: { $case: 'jobId', value: jobId } },
         ...(afterRevision === undefined ? {} : { afterRevision: BigInt(afterRevision) }),
         progressInterval: { seconds: 0n, nanos: 100_000_000 },
       }),
@@ -208,8 +203,14 @@ export class Caller {
   }
 }
 
+/** The job that a call has started. */
+export function jobOf({ result }: StartCopyResponse): Job {
+  if (result?.$case !== 'job') throw new Error('no job was started');
+  return result.value;
+}
+
 export function byId(jobId: string) {
-  return { ref: { $case: 'jobId', value: jobId } } as const;
+  return { name: { $case: 'jobId', value: jobId } } as const;
 }
 
 type Unary<Res> = (

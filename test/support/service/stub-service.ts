@@ -223,7 +223,7 @@ export class StubService {
       this.outcome = PIVOTED;
       this.go('PIVOTING', 'COMPLETED');
     } else this.go('CANCELLING', 'CANCELLED');
-    return request.async ? this.viewAt(this.last - 1) : this.view;
+    return request.returnImmediately ? this.viewAt(this.last - 1) : this.view;
   }
 
   async *#watch(request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {

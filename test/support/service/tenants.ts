@@ -154,7 +154,7 @@ export class Tenants implements AsyncDisposable {
     this.jobs.ended = await copy('first');
     theirs.failNext('blockdev-del', 'Node is in use');
     const job = { jobId: this.jobs.ended };
-    const abort = { job, pivot: false, async: false, force: true, pauseGuest: undefined, requestId: '' };
+    const abort = { job, pivot: false, returnImmediately: false, force: true, pauseGuest: undefined, requestId: '' };
     await this.agent.agent.abort(abort, ops);
     this.jobs.running = await copy(requestId);
   }

@@ -267,7 +267,7 @@ describe.concurrent('--output json', () => {
     const objects = objectsIn(ran);
     expect(objects.map(({ type }) => type)).toEqual(['job', 'event', 'event', 'event', 'event', 'result']);
     expect(objects[1]).toMatchObject({
-      event: { type: 'TYPE_SNAPSHOT', revision: '1', job: { state: 'STATE_RUNNING' } },
+      event: { kind: 'KIND_SNAPSHOT', revision: '1', job: { state: 'STATE_RUNNING' } },
     });
     expect(objects.at(-1)).toMatchObject({
       how: 'ended',
@@ -383,7 +383,7 @@ describe.concurrent('the other commands', () => {
     const pivoted = await service.run(['pivot', JOB, '--pause-guest', 'always']);
     expect(pivoted.code).toBe(0);
     expect(pivoted.stdout).toContain('Successfully pivoted');
-    expect(service.request('abort')).toMatchObject({ pivot: true, async: false, pauseGuest: 'ALWAYS' });
+    expect(service.request('abort')).toMatchObject({ pivot: true, returnImmediately: false, pauseGuest: 'ALWAYS' });
     expect((await service.run(['abort', 'vm1', 'vd0', '--force'])).code).toBe(0);
     expect(service.request('abort')).toMatchObject({ pivot: false, force: true, job: { disk: DISK } });
     const later = await service.run(['pivot', JOB, '--async']);

@@ -201,14 +201,14 @@ const BLOCKJOB: Readonly<Record<string, Held>> = {
     await asks('speed vm1 vd0 7 --bytes', 'setSpeed', { bandwidthBytesPerSecond: 7n })(service);
   },
   '--bandwidth': asks('speed vm1 vd0 7', 'setSpeed', { job: { disk: DISK }, bandwidthBytesPerSecond: 7n << 20n }),
-  '--abort': asks('abort vm1 vd0', 'abort', { pivot: false, async: false, job: { disk: DISK } }),
+  '--abort': asks('abort vm1 vd0', 'abort', { pivot: false, returnImmediately: false, job: { disk: DISK } }),
   '--pivot': async (service) => {
     await asks('pivot vm1 vd0', 'abort', { pivot: true, job: { disk: DISK } })(service);
     await asks('abort vm1 vd0 --pivot', 'abort', { pivot: true })(service);
   },
   '--async': async (service) => {
-    await asks('abort vm1 vd0 --async', 'abort', { pivot: false, async: true })(service);
-    await asks('pivot vm1 vd0 --async', 'abort', { pivot: true, async: true })(service);
+    await asks('abort vm1 vd0 --async', 'abort', { pivot: false, returnImmediately: true })(service);
+    await asks('pivot vm1 vd0 --async', 'abort', { pivot: true, returnImmediately: true })(service);
   },
 };
 

@@ -15,7 +15,7 @@ import { testDir } from '../../support/real-qemu/qemu.ts';
 import { Authority } from '../../support/service/certificates.ts';
 import { INFO, serving, VIEW } from '../../support/service/stub-server.ts';
 
-const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
+const JOB = { name: { $case: 'jobId', value: 'bj1' } } as const;
 const DISK = { domain: 'vm1', disk: 'vd0' };
 const PAGE = { items: [], nextPageToken: '', unreachableHosts: [] };
 const JOBS_PAGE = { ...PAGE, ...NO_FOREIGN_JOBS };

@@ -1,7 +1,7 @@
 /** What a watch survives, and what it says of it: nothing. */
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { BlockJobClient, BlockJobError, type JobEvent, JobEvent_Type, type Retry } from '../../../src/client/index.ts';
+import { BlockJobClient, BlockJobError, type JobEvent, JobEvent_Kind, type Retry } from '../../../src/client/index.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import { type RunningServer, serve } from '../../../src/grpc/server.ts';
 import { Overflows } from '../../support/fake-qemu/overflows.ts';
@@ -10,14 +10,14 @@ import { TcpProxy } from '../../support/hostile/tcp-proxy.ts';
 import { testDir } from '../../support/real-qemu/qemu.ts';
 import { INFO, serving } from '../../support/service/stub-server.ts';
 
-const JOB = { ref: { $case: 'jobId', value: 'bj1' } } as const;
-const DISK = { ref: { $case: 'disk', value: { domain: 'vm1', disk: 'vd0' } } } as const;
+const JOB = { name: { $case: 'jobId', value: 'bj1' } } as const;
+const DISK = { name: { $case: 'disk', value: { domain: 'vm1', disk: 'vd0' } } } as const;
 
-const named = ({ type, revision }: JobEvent) => `${type} ${revision}`;
-const name = (type: keyof typeof JobEvent_Type, revision: number) => `${JobEvent_Type[type]} ${revision}`;
+const named = ({ kind, revision }: JobEvent) => `${kind} ${revision}`;
+const name = (type: keyof typeof JobEvent_Kind, revision: number) => `${JobEvent_Kind[type]} ${revision}`;
 /** The entries from one revision to another. */
 function states(from: number, to: number): string[] {
-  return Array.from({ length: to - from + 1 }, (_, index) => name('TYPE_STATE', from + index));
+  return Array.from({ length: to - from + 1 }, (_, index) => name('KIND_STATE', from + index));
 }
 
 /** Reads on until a revision has come. */
@@ -44,7 +44,7 @@ describe.concurrent('a watch', () => {
     const watch = client.watchJob({ job: JOB });
     await through(watch, 1, events);
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     await job.opened(0);
   });
 
@@ -53,7 +53,7 @@ describe.concurrent('a watch', () => {
     job.grow(6);
     await using server = await serving('unix', { watch: job.watch });
     using client = new BlockJobClient({ address: server.address });
-    expect(await rest(client.watchJob({ job: JOB }))).toEqual([name('TYPE_SNAPSHOT', 6)]);
+    expect(await rest(client.watchJob({ job: JOB }))).toEqual([name('KIND_SNAPSHOT', 6)]);
     expect(await rest(client.watchJob({ job: JOB, afterRevision: 3n }))).toEqual(states(4, 6));
     expect(await rest(client.watchJob({ job: JOB, afterRevision: 6n }))).toEqual([]);
   });
@@ -75,7 +75,7 @@ describe.concurrent('a watch', () => {
     line.pass();
     await through(watch, 4, events);
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     expect(retries[0]?.error.code).toBe('UNAVAILABLE');
     expect(retries[0]?.address).toBe(client.address);
     // The disk was asked for once: it may have another job by now.
@@ -99,7 +99,7 @@ describe.concurrent('a watch', () => {
     await home.start();
     await next;
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
   });
 
   it('goes on at the next address when the first one is killed, and at the first when the next one is', async () => {
@@ -122,7 +122,7 @@ describe.concurrent('a watch', () => {
     second.cut();
     await through(watch, 5, events);
     job.grow(9);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 9)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 9)]);
     expect(client.address).toBe(at[0]);
   });
 
@@ -136,7 +136,7 @@ describe.concurrent('a watch', () => {
     await through(watch, 1, events);
     first.hole();
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
   });
 
   it('leaves a server that says nothing, not even that it is alive', async () => {
@@ -147,7 +147,7 @@ describe.concurrent('a watch', () => {
     using client = new BlockJobClient({ address: [silent.address, server.address] });
     job.grow(6);
     const events = await rest(client.watchJob({ job: JOB }, { silenceMs: 1000 }));
-    expect(events).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(events).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     await mute.opened(0);
   });
 
@@ -160,7 +160,7 @@ describe.concurrent('a watch', () => {
     const watch = client.watchJob({ job: JOB }, { silenceMs: ms, timeoutMs: ms });
     await through(watch, 1, events);
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     expect(job.asked.length).toBe(1);
     expect(overflows.seen).toEqual([]);
   });
@@ -176,7 +176,7 @@ describe.concurrent('a watch', () => {
       setTimeout(resolve, 2500);
     });
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     expect(job.asked.length).toBe(1);
   });
 
@@ -191,7 +191,7 @@ describe.concurrent('a watch', () => {
     await through(watch, 1, events);
     job.break();
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_SNAPSHOT', 1), ...states(2, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     expect(retries.map(({ error, delayMs }) => [error.reason, error.retryDelayMs, delayMs])).toEqual([
       ['HOST_UNREACHABLE', 1000, 0],
     ]);
@@ -208,7 +208,7 @@ describe.concurrent('a watch', () => {
     await through(watch, 4, events);
     job.break();
     job.grow(6);
-    expect(await rest(watch, events)).toEqual([name('TYPE_COMPACTED', 3), ...states(4, 6)]);
+    expect(await rest(watch, events)).toEqual([name('KIND_COMPACTED', 3), ...states(4, 6)]);
   });
 
   it('drops what was seen before, and what is older than that', async () => {
@@ -220,8 +220,8 @@ describe.concurrent('a watch', () => {
     await using server = await serving('unix', { watch: again });
     using client = new BlockJobClient({ address: server.address });
     expect(await rest(client.watchJob({ job: JOB }))).toEqual([
-      name('TYPE_SNAPSHOT', 3),
-      name('TYPE_PROGRESS', 3),
+      name('KIND_SNAPSHOT', 3),
+      name('KIND_PROGRESS', 3),
       ...states(4, 6),
     ]);
   });

@@ -55,7 +55,7 @@ import { serving } from '../../support/service/stub-server.ts';
 import { CONCLUDED, CREATED, jobOf, jobWith, RUNNING, STORIES } from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
-const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 const text = fc.string();
 const maybe = <T>(one: fc.Arbitrary<T>) => fc.option(one, { nil: undefined });
 const disk = fc.record({ domain: text, disk: text });
@@ -75,10 +75,10 @@ const target = maybe(
 );
 const duration = maybe(fc.integer({ min: 0, max: 2 ** 31 }).map((ms) => ({ seconds: BigInt(ms), nanos: 5e6 })));
 const job = fc.oneof(
-  fc.string({ minLength: 1 }).map((value) => ({ ref: { $case: 'jobId', value } }) as const),
+  fc.string({ minLength: 1 }).map((value) => ({ name: { $case: 'jobId', value } }) as const),
   fc
     .record({ domain: fc.string({ minLength: 1 }), disk: fc.string({ minLength: 1 }) })
-    .map((value) => ({ ref: { $case: 'disk', value } }) as const),
+    .map((value) => ({ name: { $case: 'disk', value } }) as const),
 );
 const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text, accept: fc.array(int) };
 
@@ -93,9 +93,9 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
       reuseExternal: fc.boolean(),
       relativeBacking: fc.boolean(),
       verifyReused: fc.boolean(),
-      bandwidthBytesPerSecond: uint64,
-      granularityBytes: uint64,
-      bufferBytes: uint64,
+      bandwidthBytesPerSecond: int64,
+      granularityBytes: int64,
+      bufferBytes: int64,
       writeMode: int,
       onReady: int,
       onNoSpace: int,
@@ -106,7 +106,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
   ],
   [
     'Rebase',
-    fc.record({ ...start, base: text, flags: fc.array(int), bandwidth: uint64 }),
+    fc.record({ ...start, base: text, flags: fc.array(int), bandwidth: int64 }),
     (message: RebaseRequest) => [
       toRebaseRequest(message),
       toRebaseRequest(fromRebaseRequest(toRebaseRequest(message))),
@@ -114,7 +114,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
   ],
   [
     'Commit',
-    fc.record({ ...start, base: text, top: text, flags: fc.array(int), bandwidth: uint64 }),
+    fc.record({ ...start, base: text, top: text, flags: fc.array(int), bandwidth: int64 }),
     (message: CommitRequest) => [
       toCommitRequest(message),
       toCommitRequest(fromCommitRequest(toCommitRequest(message))),
@@ -122,7 +122,14 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
   ],
   [
     'Abort',
-    fc.record({ job, pivot: fc.boolean(), async: fc.boolean(), force: fc.boolean(), pauseGuest: int, requestId: text }),
+    fc.record({
+      job,
+      pivot: fc.boolean(),
+      returnImmediately: fc.boolean(),
+      force: fc.boolean(),
+      pauseGuest: int,
+      requestId: text,
+    }),
     (message: AbortRequest) => [toAbortRequest(message), toAbortRequest(fromAbortRequest(toAbortRequest(message)))],
   ],
   [
@@ -135,7 +142,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
   ],
   [
     'WatchJob',
-    fc.record({ job, afterRevision: maybe(uint64), progressInterval: duration }),
+    fc.record({ job, afterRevision: maybe(fc.bigInt({ min: 0n, max: 2n ** 63n - 1n })), progressInterval: duration }),
     (message: WatchJobRequest) => [toWatchRequest(message), toWatchRequest(fromWatchRequest(toWatchRequest(message)))],
   ],
   [

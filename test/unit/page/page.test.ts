@@ -8,7 +8,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BlockJobService } from '../../../generated/es/blockjob/v1/block_job_service_pb.js';
 import { DomainService } from '../../../generated/es/blockjob/v1/domain_service_pb.js';
-import { Job_State, JobEvent_Type } from '../../../generated/es/blockjob/v1/job_pb.js';
+import { Job_State, JobEvent_Kind } from '../../../generated/es/blockjob/v1/job_pb.js';
 import { ServerService } from '../../../generated/es/blockjob/v1/server_service_pb.js';
 import { ErrorInfoSchema } from '../../../generated/es/google/rpc/error_details_pb.js';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
@@ -202,7 +202,7 @@ describe('an answer', () => {
     await using page = await serving({
       getInfo: async () => await Promise.reject(new BlockJobError(failure('JOB_NOT_FOUND', { job: 'bj1' }))),
     });
-    const job = { ref: { case: 'jobId', value: 'bj1' } } as const;
+    const job = { name: { case: 'jobId', value: 'bj1' } } as const;
     const error = ConnectError.from(
       await clientsOf(page)
         .jobs.getInfo({ job })
@@ -249,7 +249,7 @@ function endless() {
 }
 
 describe('a watch', () => {
-  const JOB = { job: { ref: { case: 'jobId', value: 'bj1' } }, afterRevision: 0n } as const;
+  const JOB = { job: { name: { case: 'jobId', value: 'bj1' } }, afterRevision: 0n } as const;
 
   test('that its browser leaves is left here too', async () => {
     const { watch, left } = endless();
@@ -257,7 +257,7 @@ describe('a watch', () => {
     const leave = new AbortController();
     const watching = (async () => {
       for await (const { event: first } of clientsOf(page).jobs.watchJob(JOB, { signal: leave.signal })) {
-        expect(first).toMatchObject({ type: JobEvent_Type.STATE, detail: 'accepted', revision: 1n });
+        expect(first).toMatchObject({ kind: JobEvent_Kind.STATE, detail: 'accepted', revision: 1n });
         leave.abort();
       }
     })();

@@ -64,7 +64,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   /**
    * Limits the speed, in bytes per second: 0 to 2^63-1, else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
    *
-   * @generated from field: uint64 bandwidth_bytes_per_second = 6;
+   * @generated from field: int64 bandwidth_bytes_per_second = 6;
    */
   bandwidthBytesPerSecond: bigint;
 
@@ -73,7 +73,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * 0: chosen by the service or by QEMU. 4096 converges under small random writes where larger units do not; the
    * price is memory: disk size / granularity / 8 bytes.
    *
-   * @generated from field: uint64 granularity_bytes = 7;
+   * @generated from field: int64 granularity_bytes = 7;
    */
   granularityBytes: bigint;
 
@@ -82,7 +82,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * granularity, and allocates it while the copy runs. 0: 16 MiB, as QEMU has it. Less is raised to that, and the
    * plan's notes say so: with less QEMU miscounts what is left, and can end itself on a slow destination.
    *
-   * @generated from field: uint64 buffer_bytes = 8;
+   * @generated from field: int64 buffer_bytes = 8;
    */
   bufferBytes: bigint;
 
@@ -183,18 +183,27 @@ export declare const StartCopyRequestSchema: GenMessage<StartCopyRequest>;
  */
 export declare type StartCopyResponse = Message<"blockjob.v1.StartCopyResponse"> & {
   /**
-   * Gives the job that was started. Absent with validate_only.
+   * Says what the call has come to.
    *
-   * @generated from field: blockjob.v1.Job job = 1;
+   * @generated from oneof blockjob.v1.StartCopyResponse.result
    */
-  job?: Job | undefined;
-
-  /**
-   * Gives the plan. Only with validate_only.
-   *
-   * @generated from field: blockjob.v1.Plan plan = 2;
-   */
-  plan?: Plan | undefined;
+  result: {
+    /**
+     * Gives the job that was started. Without validate_only.
+     *
+     * @generated from field: blockjob.v1.Job job = 1;
+     */
+    value: Job;
+    case: "job";
+  } | {
+    /**
+     * Gives the plan. With validate_only.
+     *
+     * @generated from field: blockjob.v1.Plan plan = 2;
+     */
+    value: Plan;
+    case: "plan";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -238,7 +247,7 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
    * Limits the speed. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to
    * 2^63-1. Else BANDWIDTH_OUT_OF_RANGE: never wrapped, never cut. 0: unlimited.
    *
-   * @generated from field: uint64 bandwidth = 4;
+   * @generated from field: int64 bandwidth = 4;
    */
   bandwidth: bigint;
 
@@ -284,18 +293,27 @@ export declare const RebaseRequestSchema: GenMessage<RebaseRequest>;
  */
 export declare type RebaseResponse = Message<"blockjob.v1.RebaseResponse"> & {
   /**
-   * Gives the job that was started. Absent with validate_only.
+   * Says what the call has come to.
    *
-   * @generated from field: blockjob.v1.Job job = 1;
+   * @generated from oneof blockjob.v1.RebaseResponse.result
    */
-  job?: Job | undefined;
-
-  /**
-   * Gives the plan. Only with validate_only.
-   *
-   * @generated from field: blockjob.v1.Plan plan = 2;
-   */
-  plan?: Plan | undefined;
+  result: {
+    /**
+     * Gives the job that was started. Without validate_only.
+     *
+     * @generated from field: blockjob.v1.Job job = 1;
+     */
+    value: Job;
+    case: "job";
+  } | {
+    /**
+     * Gives the plan. With validate_only.
+     *
+     * @generated from field: blockjob.v1.Plan plan = 2;
+     */
+    value: Plan;
+    case: "plan";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -345,7 +363,7 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
    * Limits the speed. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to
    * 2^63-1. Else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
    *
-   * @generated from field: uint64 bandwidth = 5;
+   * @generated from field: int64 bandwidth = 5;
    */
   bandwidth: bigint;
 
@@ -391,18 +409,27 @@ export declare const CommitRequestSchema: GenMessage<CommitRequest>;
  */
 export declare type CommitResponse = Message<"blockjob.v1.CommitResponse"> & {
   /**
-   * Gives the job that was started. Absent with validate_only.
+   * Says what the call has come to.
    *
-   * @generated from field: blockjob.v1.Job job = 1;
+   * @generated from oneof blockjob.v1.CommitResponse.result
    */
-  job?: Job | undefined;
-
-  /**
-   * Gives the plan. Only with validate_only.
-   *
-   * @generated from field: blockjob.v1.Plan plan = 2;
-   */
-  plan?: Plan | undefined;
+  result: {
+    /**
+     * Gives the job that was started. Without validate_only.
+     *
+     * @generated from field: blockjob.v1.Job job = 1;
+     */
+    value: Job;
+    case: "job";
+  } | {
+    /**
+     * Gives the plan. With validate_only.
+     *
+     * @generated from field: blockjob.v1.Plan plan = 2;
+     */
+    value: Plan;
+    case: "plan";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -700,9 +727,9 @@ export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
   /**
    * Gives QEMU's word for its kind: "mirror", "stream", "commit", "backup", "create", "amend", "snapshot-save" …
    *
-   * @generated from field: string type = 5;
+   * @generated from field: string kind = 5;
    */
-  type: string;
+  kind: string;
 
   /**
    * Gives QEMU's word for its status: "running", "paused", "ready", "concluded" … One that is "concluded" is over, and waits
@@ -716,7 +743,7 @@ export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
    * Counts how far it is, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
    * query-block-jobs calls offset.
    *
-   * @generated from field: uint64 current = 7;
+   * @generated from field: int64 current = 7;
    */
   current: bigint;
 
@@ -724,7 +751,7 @@ export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
    * Counts in the same unit where its end is. It grows while the guest writes to a disk that is mirrored. 0: QEMU does not
    * know yet. QEMU: total-progress, which query-block-jobs calls len.
    *
-   * @generated from field: uint64 end = 8;
+   * @generated from field: int64 end = 8;
    */
   end: bigint;
 
@@ -816,7 +843,7 @@ export declare type SetSpeedRequest = Message<"blockjob.v1.SetSpeedRequest"> & {
   /**
    * Limits the speed, in bytes per second: 0 to 2^63-1, else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
    *
-   * @generated from field: uint64 bandwidth_bytes_per_second = 2;
+   * @generated from field: int64 bandwidth_bytes_per_second = 2;
    */
   bandwidthBytesPerSecond: bigint;
 
@@ -972,9 +999,9 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
    * Answers once the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
    * how it ends is told by WatchJob and GetInfo. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
    *
-   * @generated from field: bool async = 3;
+   * @generated from field: bool return_immediately = 3;
    */
-  async: boolean;
+  returnImmediately: boolean;
 
   /**
    * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
@@ -1015,7 +1042,7 @@ export declare const AbortRequestSchema: GenMessage<AbortRequest>;
  */
 export declare type AbortResponse = Message<"blockjob.v1.AbortResponse"> & {
   /**
-   * Gives the job: ended, or with `async` as it is now.
+   * Gives the job: ended, or with `return_immediately` as it is now.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -1045,7 +1072,7 @@ export declare type WatchJobRequest = Message<"blockjob.v1.WatchJobRequest"> & {
    * Sends every journal entry after this revision. 0: all from the first. Greater than the job's revision:
    * REVISION_UNKNOWN. Absent: begin with a SNAPSHOT.
    *
-   * @generated from field: optional uint64 after_revision = 2;
+   * @generated from field: optional int64 after_revision = 2;
    */
   afterRevision?: bigint | undefined;
 
@@ -1134,7 +1161,7 @@ export declare type Leftover = Message<"blockjob.v1.Leftover"> & {
   /**
    * Counts the bytes that a file takes on disk. 0 for other kinds.
    *
-   * @generated from field: uint64 allocated_bytes = 7;
+   * @generated from field: int64 allocated_bytes = 7;
    */
   allocatedBytes: bigint;
 
@@ -1706,7 +1733,7 @@ export declare const BlockJobService: GenService<{
    * inside QEMU is waited for. This changes the running QEMU only: Outcome.next_start_path says what the VM has to
    * be started with next time.
    *
-   * Waits for the end unless `async`; also if the same was asked for before and is under way. Then answers OK
+   * Waits for the end unless `return_immediately`; also if the same was asked for before and is under way. Then answers OK
    * without pivot if the job has ended in whichever way, so read job.state (a cancel that came too late ends in
    * COMPLETED); with pivot only if the job is COMPLETED, else with the error that Job.error holds.
    * A job that is paused is broken off as with `force`: Resume it first, for a complete copy.

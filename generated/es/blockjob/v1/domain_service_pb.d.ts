@@ -57,7 +57,7 @@ export declare type Domain = Message<"blockjob.v1.Domain"> & {
    * Gives the process id of QEMU on its host. With its start time it tells one process from the next of the same
    * name. 0: not known.
    *
-   * @generated from field: uint32 qemu_pid = 6;
+   * @generated from field: int32 qemu_pid = 6;
    */
   qemuPid: number;
 
@@ -134,7 +134,7 @@ export declare type Disk = Message<"blockjob.v1.Disk"> & {
   /**
    * Counts the bytes that the guest sees.
    *
-   * @generated from field: uint64 virtual_size_bytes = 7;
+   * @generated from field: int64 virtual_size_bytes = 7;
    */
   virtualSizeBytes: bigint;
 
@@ -175,7 +175,7 @@ export declare type Image = Message<"blockjob.v1.Image"> & {
   /**
    * Gives its place in the chain: 0 is the active one.
    *
-   * @generated from field: uint32 index = 1;
+   * @generated from field: int32 index = 1;
    */
   index: number;
 
@@ -217,14 +217,14 @@ export declare type Image = Message<"blockjob.v1.Image"> & {
   /**
    * Counts the bytes that it shows.
    *
-   * @generated from field: uint64 virtual_size_bytes = 7;
+   * @generated from field: int64 virtual_size_bytes = 7;
    */
   virtualSizeBytes: bigint;
 
   /**
    * Counts the bytes that it takes on disk. Absent where QEMU cannot tell.
    *
-   * @generated from field: optional uint64 allocated_bytes = 8;
+   * @generated from field: optional int64 allocated_bytes = 8;
    */
   allocatedBytes?: bigint | undefined;
 

@@ -64,9 +64,9 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
   /**
    * Says how the job is named.
    *
-   * @generated from oneof blockjob.v1.JobRef.ref
+   * @generated from oneof blockjob.v1.JobRef.name
    */
-  ref: {
+  name: {
     /**
      * Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. At most 64 bytes.
      *
@@ -166,7 +166,7 @@ export declare type NbdTcpServer = Message<"blockjob.v1.NbdTcpServer"> & {
   /**
    * Gives the port, 1 to 65535. 0 means 10809, the registered port of NBD.
    *
-   * @generated from field: uint32 port = 2;
+   * @generated from field: int32 port = 2;
    */
   port: number;
 };
@@ -303,7 +303,7 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
    * Counts the bytes done. libvirt's `cur`. Equal to end_bytes only when the job is READY or COMPLETED; a disk of
    * zero length shows 0 of 1 before that.
    *
-   * @generated from field: uint64 current_bytes = 1;
+   * @generated from field: int64 current_bytes = 1;
    */
   currentBytes: bigint;
 
@@ -311,7 +311,7 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
    * Counts the bytes to do, as known now. libvirt's `end`. Grows while the guest writes: it is not the disk's size.
    * A shallow copy and an active commit count what the top image holds.
    *
-   * @generated from field: uint64 end_bytes = 2;
+   * @generated from field: int64 end_bytes = 2;
    */
   endBytes: bigint;
 
@@ -326,21 +326,21 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
    * Counts the bytes still to copy now, dirty ones among them. After READY: what the guest wrote and the destination
    * does not have yet.
    *
-   * @generated from field: uint64 remaining_bytes = 4;
+   * @generated from field: int64 remaining_bytes = 4;
    */
   remainingBytes: bigint;
 
   /**
    * Gives the speed of the job in bytes per second, over the last few seconds. 0 also until two samples exist.
    *
-   * @generated from field: uint64 bytes_per_second = 5;
+   * @generated from field: int64 bytes_per_second = 5;
    */
   bytesPerSecond: bigint;
 
   /**
    * Gives the bytes per second that the guest adds to the work. 0 also until two samples exist.
    *
-   * @generated from field: uint64 dirty_bytes_per_second = 6;
+   * @generated from field: int64 dirty_bytes_per_second = 6;
    */
   dirtyBytesPerSecond: bigint;
 
@@ -370,14 +370,14 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
    * Counts the bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
    * then.
    *
-   * @generated from field: uint64 verified_bytes = 18;
+   * @generated from field: int64 verified_bytes = 18;
    */
   verifiedBytes: bigint;
 
   /**
    * Counts the bytes that are to be compared. 0: nothing is, or it has been done.
    *
-   * @generated from field: uint64 to_verify_bytes = 19;
+   * @generated from field: int64 to_verify_bytes = 19;
    */
   toVerifyBytes: bigint;
 };
@@ -411,7 +411,7 @@ export declare type Evidence = Message<"blockjob.v1.Evidence"> & {
   /**
    * Gives the journal's revision that holds the finding. 0: not written down (found just now).
    *
-   * @generated from field: uint64 revision = 3;
+   * @generated from field: int64 revision = 3;
    */
   revision: bigint;
 };
@@ -646,14 +646,14 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
   /**
    * Gives the unit of dirty tracking in bytes: a power of two, 512 to 67108864. 0: QEMU's choice. COPY.
    *
-   * @generated from field: uint64 granularity_bytes = 4;
+   * @generated from field: int64 granularity_bytes = 4;
    */
   granularityBytes: bigint;
 
   /**
    * Gives the data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT.
    *
-   * @generated from field: uint64 buffer_bytes = 5;
+   * @generated from field: int64 buffer_bytes = 5;
    */
   bufferBytes: bigint;
 
@@ -803,7 +803,7 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   /**
    * Gives the speed limit in bytes per second, 0 to 2^63-1. 0: unlimited.
    *
-   * @generated from field: uint64 bandwidth_bytes_per_second = 9;
+   * @generated from field: int64 bandwidth_bytes_per_second = 9;
    */
   bandwidthBytesPerSecond: bigint;
 
@@ -846,7 +846,7 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   /**
    * Gives the number of the last journal entry, 1 or more. WatchJob goes on after it with after_revision.
    *
-   * @generated from field: uint64 revision = 15;
+   * @generated from field: int64 revision = 15;
    */
   revision: bigint;
 
@@ -1000,17 +1000,17 @@ export declare const Job_StateSchema: GenEnum<Job_State>;
  * Is one message of a watch.
  *
  * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. They are stored before they are sent, and
- * are never dropped, merged or reordered, so their revisions have no gap. The other types are not entries: they
+ * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they
  * repeat the revision of the entry before them.
  *
  * @generated from message blockjob.v1.JobEvent
  */
 export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
   /**
-   * Gives the number of the entry; for types that are no entry, the number of the entry before it. Always right to
+   * Gives the number of the entry; for kinds that are no entry, the number of the entry before it. Always right to
    * come back with, as after_revision.
    *
-   * @generated from field: uint64 revision = 1;
+   * @generated from field: int64 revision = 1;
    */
   revision: bigint;
 
@@ -1024,12 +1024,12 @@ export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
   /**
    * Says what the event is about.
    *
-   * @generated from field: blockjob.v1.JobEvent.Type type = 3;
+   * @generated from field: blockjob.v1.JobEvent.Kind kind = 3;
    */
-  type: JobEvent_Type;
+  kind: JobEvent_Kind;
 
   /**
-   * Gives the whole job: as it was at this revision for entries, as it is now for the other types.
+   * Gives the whole job: as it was at this revision for entries, as it is now for the other kinds.
    *
    * @generated from field: blockjob.v1.Job job = 4;
    */
@@ -1045,7 +1045,7 @@ export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
   /**
    * Gives the oldest revision that is kept. Only with COMPACTED, else 0.
    *
-   * @generated from field: uint64 oldest_revision = 6;
+   * @generated from field: int64 oldest_revision = 6;
    */
   oldestRevision: bigint;
 };
@@ -1059,62 +1059,62 @@ export declare const JobEventSchema: GenMessage<JobEvent>;
 /**
  * Says what the event is about.
  *
- * @generated from enum blockjob.v1.JobEvent.Type
+ * @generated from enum blockjob.v1.JobEvent.Kind
  */
-export enum JobEvent_Type {
+export enum JobEvent_Kind {
   /**
    * Is never sent.
    *
-   * @generated from enum value: TYPE_UNSPECIFIED = 0;
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
    * The job as it is now. The first message of a watch without after_revision; sent once.
    *
-   * @generated from enum value: TYPE_SNAPSHOT = 1;
+   * @generated from enum value: KIND_SNAPSHOT = 1;
    */
   SNAPSHOT = 1,
 
   /**
    * The state changed, or something was found out or decided that changes the outcome. A journal entry.
    *
-   * @generated from enum value: TYPE_STATE = 2;
+   * @generated from enum value: KIND_STATE = 2;
    */
   STATE = 2,
 
   /**
    * New numbers in job.progress. Only the latest is kept: a slow reader skips some.
    *
-   * @generated from enum value: TYPE_PROGRESS = 3;
+   * @generated from enum value: KIND_PROGRESS = 3;
    */
   PROGRESS = 3,
 
   /**
    * The speed limit changed. A journal entry.
    *
-   * @generated from enum value: TYPE_SPEED = 4;
+   * @generated from enum value: KIND_SPEED = 4;
    */
   SPEED = 4,
 
   /**
    * The job was paused; job.pause_reason says why. A journal entry.
    *
-   * @generated from enum value: TYPE_PAUSED = 5;
+   * @generated from enum value: KIND_PAUSED = 5;
    */
   PAUSED = 5,
 
   /**
    * The job goes on. A journal entry.
    *
-   * @generated from enum value: TYPE_RESUMED = 6;
+   * @generated from enum value: KIND_RESUMED = 6;
    */
   RESUMED = 6,
 
   /**
    * Nothing happened. Sent when nothing else was for 15 seconds, so that silence means a broken connection.
    *
-   * @generated from enum value: TYPE_HEARTBEAT = 7;
+   * @generated from enum value: KIND_HEARTBEAT = 7;
    */
   HEARTBEAT = 7,
 
@@ -1122,7 +1122,7 @@ export enum JobEvent_Type {
    * The entries between after_revision and oldest_revision have been pruned. Sent at most once, first; the entry
    * oldest_revision follows.
    *
-   * @generated from enum value: TYPE_COMPACTED = 8;
+   * @generated from enum value: KIND_COMPACTED = 8;
    */
   COMPACTED = 8,
 
@@ -1130,15 +1130,15 @@ export enum JobEvent_Type {
    * A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers
    * skip it.
    *
-   * @generated from enum value: TYPE_STEP = 9;
+   * @generated from enum value: KIND_STEP = 9;
    */
   STEP = 9,
 }
 
 /**
- * Describes the enum blockjob.v1.JobEvent.Type.
+ * Describes the enum blockjob.v1.JobEvent.Kind.
  */
-export declare const JobEvent_TypeSchema: GenEnum<JobEvent_Type>;
+export declare const JobEvent_KindSchema: GenEnum<JobEvent_Kind>;
 
 /**
  * Says what a job does with the data.

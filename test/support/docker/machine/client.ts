@@ -2,7 +2,7 @@
  * client.ts VM FILE - a user of the fleet, on a machine of its own: copies the disk of a VM into that file, watches this
  * through whichever gateway answers, and pivots when the copy is ready. Prints what it sees, a line of JSON each.
  */
-import { BlockJobClient, fromMs, hasEnded, Job_State, JobEvent_Type } from '../../../../src/client/index.ts';
+import { BlockJobClient, fromMs, hasEnded, Job_State, JobEvent_Kind } from '../../../../src/client/index.ts';
 
 const [, , domain = '', file = ''] = process.argv;
 const say = (line: object) => process.stdout.write(`${JSON.stringify({ ...line, at: Date.now() })}\n`);
@@ -17,11 +17,11 @@ const { job: started } = await client.startCopy({
   bandwidthBytesPerSecond: 8n << 20n,
 });
 if (started === undefined) throw new Error('the answer has no job');
-const job = { ref: { $case: 'jobId', value: started.id } } as const;
+const job = { name: { $case: 'jobId', value: started.id } } as const;
 for await (const event of client.watchJob({ job, afterRevision: 0n, progressInterval: fromMs(100) })) {
-  const { type, revision } = event;
+  const { kind, revision } = event;
   const state = event.job?.state ?? Job_State.STATE_UNSPECIFIED;
-  say({ through: client.address, job: started.id, type, revision: Number(revision), state });
-  if (type === JobEvent_Type.TYPE_STATE && state === Job_State.STATE_READY) await client.abort({ job, pivot: true });
+  say({ through: client.address, job: started.id, kind, revision: Number(revision), state });
+  if (kind === JobEvent_Kind.KIND_STATE && state === Job_State.STATE_READY) await client.abort({ job, pivot: true });
   if (hasEnded(state)) say({ writesTo: event.job?.outcome?.guestWritesTo });
 }

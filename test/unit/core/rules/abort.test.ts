@@ -6,7 +6,7 @@ import { checkAbort } from '../../../../src/core/rules/abort.ts';
 const REQUEST: AbortRequest = {
   job: { jobId: 'bj1' },
   pivot: false,
-  async: false,
+  returnImmediately: false,
   force: false,
   pauseGuest: undefined,
   requestId: '',
@@ -26,7 +26,7 @@ describe('an abort', () => {
   it.each<[string, Partial<AbortRequest>, readonly string[]]>([
     ['is fine as it is', {}, []],
     ['may be by force', { force: true }, []],
-    ['may be asynchronous', { async: true }, []],
+    ['may be asynchronous', { returnImmediately: true }, []],
     ['may pivot', { pivot: true, pauseGuest: 'ALWAYS' }, []],
     ['cannot pivot by force', { pivot: true, force: true }, ['force FLAGS_EXCLUSIVE']],
     ['may pause the guest for the end of a blocking copy, too', { pauseGuest: 'AUTO' }, []],

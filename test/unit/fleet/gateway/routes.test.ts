@@ -99,7 +99,7 @@ it('an abort through a gateway with a policy is one call to the agent, and is no
   const request = {
     job: { jobId: job },
     pivot: true,
-    async: false,
+    returnImmediately: false,
     force: false,
     pauseGuest: undefined,
     requestId: '',
