@@ -11,6 +11,8 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export NODE_COMPILE_CACHE := $(CURDIR)/.cache/node-compile
 INSTALLED := node_modules/.installed
 REPORT := .cache/test-report.json
+# What generated/blockjob.binpb holds. Of google.api what the contract imports comes along.
+CONTRACT := --exclude-path proto/etcd --exclude-path node_modules/google-proto-files/google/api --exclude-source-info
 
 ##@ Use
 .PHONY: help
@@ -37,7 +39,7 @@ $(INSTALLED): package.json package-lock.json .npmrc
 generate: $(INSTALLED) ## rewrite generated/ from proto/ and page/
 	@buf format -w proto
 	@buf generate
-	@buf build --exclude-path proto/etcd -o generated/blockjob.binpb --exclude-source-info
+	@buf build $(CONTRACT) -o generated/blockjob.binpb
 	@$(call bundle-page,generated/page)
 
 # What browsers get: one script and one style sheet, without maps. What protoc-gen-es makes is a part of it.
@@ -118,7 +120,7 @@ lint: $(INSTALLED) ## types, lint and format
 .PHONY: check-generated
 check-generated: $(INSTALLED) ## fail if generated/ is not what proto/ and page/ give
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; buf generate -o "$$fresh"; \
-	buf build --exclude-path proto/etcd -o "$$fresh/generated/blockjob.binpb" --exclude-source-info; \
+	buf build $(CONTRACT) -o "$$fresh/generated/blockjob.binpb"; \
 	$(call bundle-page,"$$fresh/generated/page"); \
 	diff -r generated "$$fresh/generated" || { echo "generated/ is stale or edited by hand: run make generate" >&2; exit 1; }
 

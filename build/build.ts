@@ -34,9 +34,9 @@ function common(folder: string, manifest: object): void {
   writeJson(join(folder, 'package.json'), { ...manifest, version, license, type, engines });
   copy(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'));
   copy(join(ROOT, 'proto/blockjob'), join(folder, 'proto/blockjob'));
-  // What errors are made of: not every language has it, and whoever has our contract is to need nothing else.
-  for (const name of ['code', 'error_details', 'status']) {
-    const path = `google/rpc/${name}.proto`;
+  // What the contract imports, and errors are made of: not every language has it, and nothing else is to be needed.
+  for (const name of ['api/field_behavior', 'rpc/code', 'rpc/error_details', 'rpc/status']) {
+    const path = `google/${name}.proto`;
     copy(join(ROOT, 'node_modules/google-proto-files', path), join(folder, 'proto', path));
   }
 }

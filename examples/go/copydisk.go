@@ -59,7 +59,7 @@ func newRequestID() (string, error) {
 
 // watch gives every entry of the job's journal once and in order, and progress in between, until the job has ended.
 func watch(jobs blockjob.BlockJobServiceClient, job *blockjob.JobRef, each func(*blockjob.JobEvent) error) error {
-	revision := uint64(0)
+	revision := int64(0)
 	for {
 		err := watchOnce(jobs, job, &revision, each)
 		if err == nil || !isAway(err) {
@@ -74,7 +74,7 @@ func watch(jobs blockjob.BlockJobServiceClient, job *blockjob.JobRef, each func(
 func watchOnce(
 	jobs blockjob.BlockJobServiceClient,
 	job *blockjob.JobRef,
-	revision *uint64,
+	revision *int64,
 	each func(*blockjob.JobEvent) error,
 ) error {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -145,7 +145,7 @@ func orElse(text, otherwise string) string {
 	return text
 }
 
-func copyDisk(jobs blockjob.BlockJobServiceClient, domain, disk, destination string, bandwidth uint64) (*blockjob.Job, error) {
+func copyDisk(jobs blockjob.BlockJobServiceClient, domain, disk, destination string, bandwidth int64) (*blockjob.Job, error) {
 	startID, err := newRequestID()
 	if err != nil {
 		return nil, err
@@ -200,10 +200,10 @@ func run(args []string) error {
 	if len(args) < 4 {
 		return errors.New("usage: copydisk ADDRESS DOMAIN DISK DESTINATION [BYTES_PER_SECOND]")
 	}
-	bandwidth := uint64(0)
+	bandwidth := int64(0)
 	if len(args) > 4 {
 		var err error
-		if bandwidth, err = strconv.ParseUint(args[4], 10, 64); err != nil {
+		if bandwidth, err = strconv.ParseInt(args[4], 10, 64); err != nil {
 			return err
 		}
 	}

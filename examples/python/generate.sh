@@ -9,4 +9,4 @@ mkdir -p "$out"
 cd "$proto"
 protoc -I . --python_out="$out" --grpc_python_out="$out" \
     --plugin=protoc-gen-grpc_python="$(command -v grpc_python_plugin)" \
-    blockjob/v1/*.proto google/rpc/*.proto
+    blockjob/v1/*.proto google/api/*.proto google/rpc/*.proto

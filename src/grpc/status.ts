@@ -8,7 +8,8 @@ import { catalogue, type Reason } from '../core/catalogue.ts';
 import { failureOfCall } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
 
-const DOMAIN = 'blockjob';
+/** Of ErrorInfo: the enum whose values the reasons are, by a name that no other contract has. */
+const DOMAIN = 'blockjob.v1.ErrorReason';
 /**
  * When to come back after UNAVAILABLE: an agent restarts, and a gateway finds another, in about this time; and what others
  * have used up is looked for again.

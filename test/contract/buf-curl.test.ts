@@ -146,7 +146,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
       const answer = await curl(`${JOBS}/${rpc}`, request);
       expect(answer).toMatchObject({ code: code << 3, error: { code: name } });
       const details = await Promise.all((answer.error?.details ?? []).map(decodeDetail));
-      expect(details[0]).toMatchObject({ reason, domain: 'blockjob' });
+      expect(details[0]).toMatchObject({ reason, domain: 'blockjob.v1.ErrorReason' });
       expect(answer.error?.details[0]?.type).toBe('google.rpc.ErrorInfo');
     });
 

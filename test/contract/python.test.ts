@@ -18,7 +18,8 @@ type Detail = Readonly<Record<string, unknown>> & { readonly type: string };
 async function generateStubs(into: string): Promise<void> {
   const { stdout: plugin } = await run('sh', ['-c', 'command -v grpc_python_plugin']);
   const ours = readdirSync(join(REPOSITORY, 'proto/blockjob/v1')).map((name) => `blockjob/v1/${name}`);
-  const googles = ['status', 'error_details', 'code'].map((name) => `google/rpc/${name}.proto`);
+  const names = ['api/field_behavior', 'rpc/status', 'rpc/error_details', 'rpc/code'];
+  const googles = names.map((name) => `google/${name}.proto`);
   const includes = [join(REPOSITORY, 'proto'), GOOGLE].flatMap((path) => ['-I', path]);
   const out = [`--plugin=protoc-gen-grpc_python=${plugin.trim()}`, `--python_out=${into}`, `--grpc_python_out=${into}`];
   await run('protoc', [...includes, ...out, ...ours, ...googles]);
@@ -93,7 +94,7 @@ describe.skipIf(needs('qemu', 'python-grpc'))('a client in Python', () => {
         { disk: { domain: 'vm1', disk: 'vd0' }, destination: { file: here.top } },
       ];
       const [wrong, unknown, existing] = await python(here.service.address, ['refused'], JSON.stringify(requests));
-      const info = { type: 'ErrorInfo', domain: 'blockjob' };
+      const info = { type: 'ErrorInfo', domain: 'blockjob.v1.ErrorReason' };
       expect(wrong).toMatchObject({ kind: 'refused', code: 'INVALID_ARGUMENT' });
       expect(wrong?.['details']).toMatchObject([
         { ...info, reason: 'FIELD_INVALID' },
@@ -180,7 +181,7 @@ describe.skipIf(needs('qemu', 'python-grpc'))('a client in Python', () => {
         details: expect.arrayContaining([expect.objectContaining({ reason })]),
       });
       const [info] = (line?.['details'] ?? []) as Detail[];
-      expect(info).toMatchObject({ type: 'ErrorInfo', domain: 'blockjob', reason });
+      expect(info).toMatchObject({ type: 'ErrorInfo', domain: 'blockjob.v1.ErrorReason', reason });
       expect(line?.['details_bytes']).toBeLessThan(4096);
       // grpcio-status throws the status away where these differ.
       expect(line?.['message']).toBe(line?.['text']);

@@ -136,7 +136,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
         rpc,
         code: status.INVALID_ARGUMENT,
         reason: 'FIELD_INVALID',
-        domain: 'blockjob',
+        domain: 'blockjob.v1.ErrorReason',
       });
     }
     for (const rpc of ['ListDomains', 'GetDomain', 'CheckOperation']) {
@@ -163,7 +163,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       getInfo: async () => await Promise.reject(new TypeError('secret of the inside')),
     });
     const why = await refused(callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO));
-    expect(why).toMatchObject({ code: status.INTERNAL, reason: 'BUG', domain: 'blockjob' });
+    expect(why).toMatchObject({ code: status.INTERNAL, reason: 'BUG', domain: 'blockjob.v1.ErrorReason' });
     expect(JSON.stringify(why)).not.toContain('secret');
     const id = why.metadata['id'] ?? '';
     expect(id).toMatch(/^[0-9a-f-]{36}$/);

@@ -71,7 +71,7 @@ function copy(path: string, more: StartRequest = {}, format: ImageFormat = QCOW2
 
 /** The code's name, reason and metadata of a refusal, which must be this service's. */
 function seen(refusal: Refusal) {
-  expect(refusal.domain).toBe('blockjob');
+  expect(refusal.domain).toBe('blockjob.v1.ErrorReason');
   expect(refusal.message).not.toBe('');
   const { code, reason, metadata } = refusal;
   return { code: status[code], reason, metadata };

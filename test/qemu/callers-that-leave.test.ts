@@ -359,14 +359,14 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       }
     }
     const [snapshot, ...more] = await allOf(service.watch(id));
-    expect(snapshot).toMatchObject({ type: JobEvent_Kind.KIND_SNAPSHOT, revision: job.revision, job });
+    expect(snapshot).toMatchObject({ kind: JobEvent_Kind.KIND_SNAPSHOT, revision: job.revision, job });
     expect(more).toEqual([]);
     for (const beyond of [Number(job.revision) + 1, 1_000_000]) {
       const refusal = await refused(allOf(service.watch(id, beyond)));
       expect(refusal).toMatchObject({
         code: status.OUT_OF_RANGE,
         reason: 'REVISION_UNKNOWN',
-        domain: 'blockjob',
+        domain: 'blockjob.v1.ErrorReason',
         metadata: { job: id, revision: String(beyond), last: String(job.revision) },
       });
     }

@@ -16,7 +16,7 @@ function page(): string {
   });
   return `# Errors
 
-Every refused call carries a \`google.rpc.ErrorInfo\` with domain \`blockjob\`, one of these reasons, and in its metadata
+Every refused call carries a \`google.rpc.ErrorInfo\` with domain \`blockjob.v1.ErrorReason\`, one of these reasons, and in its metadata
 the identifiers, numbers and paths that vary in the text (\`marked\` here), and QEMU's own words under \`qemuText\`. What is
 *written so* is a sentence for people, and only in the text. Wrong arguments come all at once, as \`BadRequest\` field violations;
 FAILED_PRECONDITION comes with a \`PreconditionFailure\`, UNAVAILABLE and what begins with TOO_MANY with a \`RetryInfo\`. \`Job.error\` of a job that ended

@@ -872,7 +872,7 @@ export interface ListLeftoversResponse {
 
 /** Asks to remove leftovers. */
 export interface ReclaimRequest {
-  /** Names them by Leftover.id. At least 1, at most 500, each at most 320 bytes; else FIELD_INVALID. */
+  /** Names them by Leftover.id. Required. At most 500, each at most 320 bytes; else FIELD_INVALID. */
   leftoverIds: string[];
   /** Removes them. Not set: only says what would be done. */
   apply: boolean;

@@ -10,12 +10,12 @@ export const protobufFileName = "blockjob/v1/error_reason.proto";
 /**
  * Names every reason for which a call fails, and for which a job fails (Job.error).
  *
- * An error is a google.rpc.Status. Its details hold a google.rpc.ErrorInfo: `domain` is "blockjob", `reason` is the
- * name here without ERROR_REASON_ ("JOB_NOT_READY"), and `metadata` holds the identifiers, numbers and paths that vary in
- * the message, and no sentence. Programs decide by the reason, never by the message. INVALID_ARGUMENT also has a
- * google.rpc.BadRequest with all field violations at once; each violation bears its own reason, and the ErrorInfo is that
- * of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure, UNAVAILABLE and RESOURCE_EXHAUSTED a
- * google.rpc.RetryInfo where waiting helps. No error leaves as UNKNOWN.
+ * An error is a google.rpc.Status. Its details hold a google.rpc.ErrorInfo: `domain` is "blockjob.v1.ErrorReason",
+ * `reason` is the name here without ERROR_REASON_ ("JOB_NOT_READY"), and `metadata` holds the identifiers, numbers and
+ * paths that vary in the message, and no sentence. Programs decide by the reason, never by the message.
+ * INVALID_ARGUMENT also has a google.rpc.BadRequest with all field violations at once; each violation bears its own
+ * reason, and the ErrorInfo is that of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure,
+ * UNAVAILABLE and RESOURCE_EXHAUSTED a google.rpc.RetryInfo where waiting helps. No error leaves as UNKNOWN.
  *
  * A refused call has changed nothing. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same
  * request_id; and an Abort with pivot that waited answers with Job.error if the job ended otherwise.

@@ -149,7 +149,7 @@ export class FuzzLane implements AsyncDisposable {
     }
     const { reason, domain, message, code } = refusalOf(said);
     this.#tally.count(request, reason === '' ? `code ${code}` : reason);
-    const isTyped = domain === 'blockjob' && Object.hasOwn(catalogue, reason);
+    const isTyped = domain === 'blockjob.v1.ErrorReason' && Object.hasOwn(catalogue, reason);
     const isOurs = !isTyped || catalogue[reason as keyof typeof catalogue].code === 'INTERNAL';
     // Nobody asks for more at a time than there may be: such an answer shows nothing.
     return isOurs || reason === 'TOO_MANY_CALLS' ? { wrong: `${rpc} is answered ${code} ${message}` } : {};

@@ -1,7 +1,5 @@
 /** How long what is in a request may be: the table, the contract's comments, and what is refused are one. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { clone, create, createFileRegistry, type DescField, type DescMessage, fromBinary } from '@bufbuild/protobuf';
+import { clone, create, createFileRegistry, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import {
   FieldDescriptorProto_Label,
@@ -17,9 +15,7 @@ import { BlockJobError } from '../../../src/core/errors.ts';
 import { CONTRACT, decoded, shapesOf } from '../../../src/grpc/bounded.ts';
 import { BOUNDS } from '../../../src/grpc/bounds.ts';
 import { REQUEST_BYTES } from '../../../src/grpc/door/limits.ts';
-import { BUF } from '../../support/buf.ts';
-import { run, testDir } from '../../support/real-qemu/qemu.ts';
-import { REPOSITORY } from '../../support/service/service.ts';
+import { commentsOfFields } from '../../support/contract.ts';
 
 const METHODS = [...Object.values(Jobs), ...Object.values(Domains), ...Object.values(Server)];
 const registry = createFileRegistry(CONTRACT);
@@ -146,22 +142,10 @@ test('a text that has no bound is found at once', () => {
 });
 
 test('the contract says each bound at its field', async () => {
-  await using dir = await testDir('bj-bounds-');
-  const built = join(dir.path, 'contract.binpb');
-  await run('sh', ['-c', 'cd "$1" && exec "$2" build --path proto/blockjob -o "$3"', 'sh', REPOSITORY, BUF, built]);
-  const written = fromBinary(FileDescriptorSetSchema, await readFile(built)).file.flatMap((file) =>
-    file.messageType.flatMap((message, at) =>
-      message.field.map(({ name }, index) => {
-        // Fields (2) of a message (4), by their places in the file.
-        const path = [4, at, 2, index].join();
-        const comment = file.sourceCodeInfo?.location.find((one) => one.path.join() === path)?.leadingComments;
-        return { name: `${file.package}.${message.name}.${name}`, comment };
-      }),
-    ),
-  );
+  const comments = await commentsOfFields();
   for (const [name, { bytes, count }] of Object.entries(BOUNDS)) {
-    const said = written.find((one) => one.name === name)?.comment?.replaceAll(/\s+/g, ' ');
-    const numbers = [...(said ?? '').matchAll(/at most (\d+)/gi)].map(([, number]) => Number(number));
+    const said = comments.get(name) ?? '';
+    const numbers = [...said.matchAll(/at most (\d+)/gi)].map(([, number]) => Number(number));
     expect({ name, said, numbers }).toMatchObject({ numbers: [count, bytes].filter((one) => one !== undefined) });
   }
 });

@@ -1316,7 +1316,7 @@ export declare const ListLeftoversResponseSchema: GenMessage<ListLeftoversRespon
  */
 export declare type ReclaimRequest = Message<"blockjob.v1.ReclaimRequest"> & {
   /**
-   * Names them by Leftover.id. At least 1, at most 500, each at most 320 bytes; else FIELD_INVALID.
+   * Names them by Leftover.id. Required. At most 500, each at most 320 bytes; else FIELD_INVALID.
    *
    * @generated from field: repeated string leftover_ids = 1;
    */
