@@ -1552,6 +1552,9 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  *   nothing is read: RESOURCE_EXHAUSTED.
  * - A connection may have 500 calls at a time, unless the server is told otherwise, and of these 400 watches. Beyond what
  *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
+ * - The contract grows by calls, fields, values of enums and members of oneofs. What there is keeps its name, its number
+ *   and its meaning. The numbers of an enum are no order. A client takes a value that it does not know for none of those
+ *   that it knows: whether a job has ended Job.end_time says, whatever its state.
  *
  * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
  * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is
