@@ -22,7 +22,7 @@ const LIVE = new Set<unknown>([JobEvent_Kind.KIND_SNAPSHOT, JobEvent_Kind.KIND_P
 /** A line of machine/client.ts. */
 interface Said {
   readonly job?: string;
-  readonly type?: number;
+  readonly kind?: number;
   readonly revision?: number;
   readonly state?: number;
   readonly through?: string;
@@ -45,7 +45,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     expect(await within(30_000, 'the end of the client', client.ended())).toBe(0);
     const lines = (await client.logs()).trim().split('\n');
     const said = lines.map((line): Said => JSON.parse(line));
-    const events = said.filter(({ type }) => type !== undefined);
+    const events = said.filter(({ kind }) => kind !== undefined);
     expect([...new Set(events.map(({ through }) => through))]).toEqual(['g1:50051', 'g2:50051']);
     const goesOn = events.find(({ through }) => through === 'g2:50051');
     expect((goesOn?.at ?? Number.NaN) - killedAt).toBeLessThan(FOUND_OUT_MS);
@@ -53,7 +53,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     const [{ job = '' } = {}] = events;
     started.push(job);
     const journal = (await h2.journals()).find((one) => one.job === job);
-    const revisions = events.filter(({ type }) => !LIVE.has(type)).map(({ revision }) => revision);
+    const revisions = events.filter(({ kind }) => !LIVE.has(kind)).map(({ revision }) => revision);
     expect(revisions).toEqual(journal?.entries.map(({ revision }) => revision));
     expect(events.at(-1)?.state).toBe(Job_State.STATE_COMPLETED);
     expect(said.at(-1)).toMatchObject({ writesTo: to });

@@ -114,7 +114,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
       expect(watched).toMatchObject({ code: 0 });
       const entries = watched.messages
         .map(({ event }) => event as Json)
-        .filter(({ type }) => type === 'KIND_STATE' || type === 'KIND_STEP');
+        .filter(({ kind }) => kind === 'KIND_STATE' || kind === 'KIND_STEP');
       expect(entries.map(({ revision }) => Number(revision))).toEqual(entries.map((_, index) => index + 1));
       expect(entries.at(-1)).toMatchObject({ kind: 'KIND_STATE', job: { state: 'STATE_COMPLETED' } });
       expect((await qemu.admin.block('vd0')).inserted?.file).toBe(destination);
@@ -165,7 +165,11 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
     const files = new Map<string, readonly string[]>();
     for (const symbol of SERVICES) await take(await reflect.ask({ fileContainingSymbol: symbol }), files);
     // Every import of every file can be asked for by its name.
-    for (const name of [...files.values()].flat()) await take(await reflect.ask({ fileByFilename: name }), files);
+    const named = new Set([...files.values()].flat());
+    for (const name of named) {
+      await take(await reflect.ask({ fileByFilename: name }), files);
+      for (const imported of files.get(name) ?? []) named.add(imported);
+    }
     expect([...files.keys()]).toEqual(
       expect.arrayContaining([
         'blockjob/v1/block_job_service.proto',

@@ -200,7 +200,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     ['undefined', undefined],
     ['an empty object', {}],
     ['a job that lacks what it must have', { job: { state: 'RUNNING' } }],
-    ['numbers that no message can hold', { job: { ...VIEW.job, revision: -1 } }],
+    ['numbers that no message can hold', { job: { ...VIEW.job, revision: 2 ** 63 } }],
     ['numbers that are none', { job: { ...VIEW.job, revision: Number.NaN } }],
     ['a time that is none', { job: { ...VIEW.job, createTime: 'yesterday' } }],
   ])('an answer that cannot be said is INTERNAL: %s', async (_name, answer) => {
