@@ -22,6 +22,8 @@ export type Means =
   | 'shells'
   | 'browser'
   | 'go-grpc'
+  | 'java-grpc'
+  | 'rust'
   | 'packages'
   | 'fresh-root'
   | 'docker';
@@ -55,6 +57,18 @@ const PROBES: Record<Means, readonly Probe[]> = {
       'sh',
       ['-c', 'ls -d /usr/share/gocode/src/google.golang.org/grpc /usr/share/gocode/src/google.golang.org/protobuf'],
     ],
+  ],
+  'java-grpc': [
+    ['javac', ['-version']],
+    ['java', ['-version']],
+    ['protoc', ['--version']],
+    ['sh', ['-c', 'command -v grpc_java_plugin && ls /usr/share/java/grpc-stub.jar /usr/share/java/protobuf.jar']],
+  ],
+  // The crates of Debian's packages, from which all is built without a network.
+  rust: [
+    ['cargo', ['--version']],
+    ['protoc', ['--version']],
+    ['sh', ['-c', 'ls -d /usr/share/cargo/registry/prost-build-* /usr/share/cargo/registry/prost-types-*']],
   ],
   packages: [
     ['dpkg-deb', ['--version']],

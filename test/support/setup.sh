@@ -68,6 +68,18 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     # Its older package has the same place.
     grep -qs google.golang.org/protobuf /usr/share/gocode/src/github.com/golang/protobuf/ptypes/any/any.pb.go ||
         lacks golang-github-golang-protobuf-1-5-dev "a library of that example"
+    have javac || lacks default-jdk-headless "compiles the contract in Java"
+    have grpc_java_plugin || lacks protobuf-compiler-grpc-java-plugin "generates its stubs"
+    [ -e /usr/share/java/protobuf.jar ] || lacks libprotobuf-java "a library of these"
+    [ -e /usr/share/java/grpc-stub.jar ] || lacks libgrpc-java "a library of these"
+    [ -e /usr/share/java/guava.jar ] || lacks libguava-java "a library of these"
+    [ -e /usr/share/java/geronimo-annotation-1.3-spec.jar ] ||
+        lacks libgeronimo-annotation-1.3-spec-java "a library of these"
+    have cargo || lacks cargo "compiles the contract in Rust"
+    for crate in prost-build prost-types; do
+        [ -n "$(find /usr/share/cargo/registry -maxdepth 1 -name "$crate-*" 2>/dev/null)" ] ||
+            lacks librust-$crate-dev "a crate for that"
+    done
     have mkfs.ext4 || [ -x /usr/sbin/mkfs.ext4 ] || lacks e2fsprogs "makes a file system whose power can be cut"
     have lintian || lacks lintian "judges the Debian package"
     have man || lacks man-db "shows manual pages"

@@ -1,0 +1,64 @@
+/**
+ * The published contract, generated and compiled in languages that no example is written in, by Debian's packages alone. What
+ * they then send is what is meant here. Python, Go and JavaScript are built, and run, by test/examples.
+ */
+import { cp, mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { AbortRequest } from '../../../generated/blockjob/v1/block_job_service.ts';
+import { needs } from '../../support/means.ts';
+import { run } from '../../support/real-qemu/qemu.ts';
+import { REPOSITORY } from '../../support/service/service.ts';
+
+/** What is published, and nothing else of this repository. */
+const PROTO = join(REPOSITORY, 'dist/blockjobd/proto');
+const CACHE = join(REPOSITORY, '.cache/languages');
+const HERE = import.meta.dirname;
+/** The crates are built once, which is most of it. */
+const COMPILING = { timeoutMs: 600_000 };
+
+/** What the programs print for job "bj1". */
+function expectAbort(hexadecimal: string): void {
+  const sent = AbortRequest.decode(Buffer.from(hexadecimal, 'hex'));
+  const job = { name: { $case: 'jobId', value: 'bj1' } } as const;
+  expect(sent).toEqual(AbortRequest.fromPartial({ job, pivot: true, returnImmediately: true }));
+}
+
+/** Of the contract's folder, as protoc names them. */
+async function filesIn(...folders: readonly string[]): Promise<string[]> {
+  const found = folders.map(async (folder) =>
+    (await readdir(join(PROTO, folder))).map((name) => join(PROTO, folder, name)),
+  );
+  return (await Promise.all(found)).flat();
+}
+
+describe.skipIf(needs('java-grpc'))('in Java', () => {
+  test('messages and stubs are generated, compiled, and used', { timeout: COMPILING.timeoutMs }, async () => {
+    const folder = join(CACHE, 'java');
+    await rm(folder, { recursive: true, force: true });
+    for (const name of ['source', 'classes']) await mkdir(join(folder, name), { recursive: true });
+    const { stdout: plugin } = await run('sh', ['-c', 'command -v grpc_java_plugin']);
+    const source = join(folder, 'source');
+    await run('protoc', [
+      ...['-I', PROTO, `--plugin=protoc-gen-grpc-java=${plugin.trim()}`],
+      ...[`--java_out=${source}`, `--grpc-java_out=${source}`],
+      ...(await filesIn('blockjob/v1', 'google/api', 'google/rpc')),
+    ]);
+    const jars = ['protobuf', 'grpc-api', 'grpc-stub', 'grpc-protobuf', 'guava', 'geronimo-annotation-1.3-spec'];
+    const path = [...jars.map((name) => `/usr/share/java/${name}.jar`), join(folder, 'classes')].join(':');
+    const all = await readdir(source, { recursive: true });
+    const sources = all.filter((name) => name.endsWith('.java')).map((name) => join(source, name));
+    const into = ['-nowarn', '-d', join(folder, 'classes'), '-cp', path];
+    await run('javac', [...into, ...sources, join(HERE, 'java/Use.java')], COMPILING);
+    expectAbort((await run('java', ['-cp', path, 'Use', 'bj1'])).stdout);
+  });
+});
+
+describe.skipIf(needs('rust'))('in Rust', () => {
+  test('messages are generated, compiled, and used', { timeout: COMPILING.timeoutMs }, async () => {
+    const folder = join(CACHE, 'rust');
+    await cp(join(HERE, 'rust'), folder, { recursive: true });
+    const script = 'cd "$1" && PROTO="$2" exec cargo run --quiet --offline -- bj1';
+    expectAbort((await run('sh', ['-c', script, 'sh', folder, PROTO], COMPILING)).stdout);
+  });
+});
