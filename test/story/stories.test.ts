@@ -198,7 +198,7 @@ test('a pivot while the guest migrates', async () => {
     story.say('the guest begins to migrate to another QEMU');
     story.qemu.migrate('active');
   });
-  await story.abort(job, { pivot: true, async: true, pauseGuest: 'ALWAYS' });
+  await story.abort(job, { pivot: true, returnImmediately: true, pauseGuest: 'ALWAYS' });
   await story.untilTold(job, 'guest continued');
   await until('the guest runs', story.qemu.guestChanged, () => story.qemu.guestRuns);
   await story.abort(job, { pivot: true });
