@@ -55,13 +55,13 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
   async function startTraced(): Promise<string> {
     const metadata = new Metadata();
     metadata.set('traceparent', `00-${TRACE}-${CALLER}-01`);
-    const answer = await new Promise<StartCopyResponse>((resolve, reject) => {
+    const started = await new Promise<StartCopyResponse>((resolve, reject) => {
       gateway.blockJobs.startCopy(request(), metadata, (error, answer) => {
         if (error === null) resolve(answer);
         else reject(error);
       });
     });
-    return jobOf(answer).id;
+    return jobOf(started).id;
   }
 
   test('a StartCopy is one tree: client, gateway, agent, the steps of the job, and QMP', async () => {

@@ -17,11 +17,12 @@ const HERE = import.meta.dirname;
 /** The crates are built once, which is most of it. */
 const COMPILING = { timeoutMs: 600_000 };
 
-/** What the programs print for job "bj1". */
-function expectAbort(hexadecimal: string): void {
-  const sent = AbortRequest.decode(Buffer.from(hexadecimal, 'hex'));
-  const job = { name: { $case: 'jobId', value: 'bj1' } } as const;
-  expect(sent).toEqual(AbortRequest.fromPartial({ job, pivot: true, returnImmediately: true }));
+const JOB = { name: { $case: 'jobId', value: 'bj1' } } as const;
+/** What the programs print for job "bj1", read here. */
+const ABORT = AbortRequest.fromPartial({ job: JOB, pivot: true, returnImmediately: true });
+
+function read(hexadecimal: string): AbortRequest {
+  return AbortRequest.decode(Buffer.from(hexadecimal, 'hex'));
 }
 
 /** Of the contract's folder, as protoc names them. */
@@ -40,8 +41,11 @@ describe.skipIf(needs('java-grpc'))('in Java', () => {
     const { stdout: plugin } = await run('sh', ['-c', 'command -v grpc_java_plugin']);
     const source = join(folder, 'source');
     await run('protoc', [
-      ...['-I', PROTO, `--plugin=protoc-gen-grpc-java=${plugin.trim()}`],
-      ...[`--java_out=${source}`, `--grpc-java_out=${source}`],
+      '-I',
+      PROTO,
+      `--plugin=protoc-gen-grpc-java=${plugin.trim()}`,
+      `--java_out=${source}`,
+      `--grpc-java_out=${source}`,
       ...(await filesIn('blockjob/v1', 'google/api', 'google/rpc')),
     ]);
     const jars = ['protobuf', 'grpc-api', 'grpc-stub', 'grpc-protobuf', 'guava', 'geronimo-annotation-1.3-spec'];
@@ -50,7 +54,7 @@ describe.skipIf(needs('java-grpc'))('in Java', () => {
     const sources = all.filter((name) => name.endsWith('.java')).map((name) => join(source, name));
     const into = ['-nowarn', '-d', join(folder, 'classes'), '-cp', path];
     await run('javac', [...into, ...sources, join(HERE, 'java/Use.java')], COMPILING);
-    expectAbort((await run('java', ['-cp', path, 'Use', 'bj1'])).stdout);
+    expect(read((await run('java', ['-cp', path, 'Use', 'bj1'])).stdout)).toEqual(ABORT);
   });
 });
 
@@ -59,6 +63,6 @@ describe.skipIf(needs('rust'))('in Rust', () => {
     const folder = join(CACHE, 'rust');
     await cp(join(HERE, 'rust'), folder, { recursive: true });
     const script = 'cd "$1" && PROTO="$2" exec cargo run --quiet --offline -- bj1';
-    expectAbort((await run('sh', ['-c', script, 'sh', folder, PROTO], COMPILING)).stdout);
+    expect(read((await run('sh', ['-c', script, 'sh', folder, PROTO], COMPILING)).stdout)).toEqual(ABORT);
   });
 });

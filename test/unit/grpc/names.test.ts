@@ -152,9 +152,6 @@ test.each([
   ['None', ['Python']],
   ['Commit', []],
 ])('a method %s would be in %j', (name, languages) => {
-  expect(
-    wrongMethod(name)
-      .map((one) => one.split(':')[0])
-      .toSorted(),
-  ).toEqual(languages.toSorted());
+  const found = new Set(wrongMethod(name).map((one) => one.split(':')[0]));
+  expect(found).toEqual(new Set(languages));
 });
