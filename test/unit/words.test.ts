@@ -1,0 +1,221 @@
+/** The words of this project: the marks of a dialect that stops readers, and the files that still have them. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const ROOT = join(import.meta.dirname, '../..');
+
+interface Mark {
+  /** What to write instead. */
+  readonly instead: string;
+  readonly pattern: RegExp;
+  /** A sentence that has the mark. */
+  readonly example: string;
+}
+
+/** Each pattern is tried on one sentence. */
+const MARKS: Readonly<Record<string, Mark>> = {
+  'of no moment': {
+    instead: 'does not match any point in time of the disk; is not a consistent image',
+    pattern: /\bno moment of\b|\bof no moment\b/,
+    example: 'The copy is of no moment of the disk.',
+  },
+  'is no …': {
+    instead: 'is not a …',
+    pattern: /(?<!\bthere )\b(?:is|are|was|were|be) no (?!longer\b|more\b|one\b|later\b|less\b)\w+/i,
+    example: 'What is so already is no error.',
+  },
+  'is none': {
+    instead: 'is not a …; does not exist',
+    pattern: /(?<!\bthere )\b(?:is|are|was|were|be) none\b/i,
+    example: 'It throws where that is none.',
+  },
+  whoever: {
+    instead: 'a noun: the caller, the operator, another client',
+    pattern: /\b(?:whoever|whomever)\b/i,
+    example: 'It is for whoever looks on.',
+  },
+  'who as a noun': {
+    instead: 'a noun: the caller, the operator, a client that …',
+    pattern: /\b(?:for|of|to|by|from|than|as|but|where|if|when|and) who(?:se)? (?!else\b)\w+/,
+    example: 'It does not wait for who does not listen.',
+  },
+  'a question as the subject': {
+    instead: 'a noun phrase, or a sentence that begins with its subject',
+    pattern: /^(?:what|who|whose|whom|which)\b(?!.*\?)/i,
+    example: 'What is left is for the others.',
+  },
+  'Of … in front': {
+    instead: 'the subject first',
+    pattern: /^Of \w+/,
+    example: 'Of another limit QEMU tells in no event.',
+  },
+  'inverted condition': {
+    instead: 'if …, once …',
+    pattern: /^(?:Has|Have|Is|Are|Does|Do|Was|Were|Had|Should) (?!not\b).*,(?!.*\?)/,
+    example: 'Has the guest left, nothing is written.',
+  },
+  'good for nothing': {
+    instead: 'cannot be used; cannot be trusted',
+    pattern: /\bgood for nothing\b/,
+    example: 'Its word is good for nothing.',
+  },
+  'such a one': {
+    instead: 'the noun',
+    pattern: /\bsuch (?:a|an) one\b/,
+    example: 'Every job here is as such a one.',
+  },
+  'else for': {
+    instead: 'otherwise, …',
+    pattern: /\belse (?:for|by|of|to|as)\b/,
+    example: 'It is taken for a success, else for one that nobody saw.',
+  },
+  'tell without an object': {
+    instead: 'report …, say …, show …',
+    pattern: /\b(?:tells?|told) (?:of|for|nothing)\b|\btells?(?=[.,;:]|$)/,
+    example: 'Where /proc does not tell, all works.',
+  },
+  'well for all right': {
+    instead: 'valid, healthy, correct, in order',
+    pattern: /\b(?:is|are|be|was|has|ends?) well\b/i,
+    example: 'It is for how long that is well.',
+  },
+  'that there are': {
+    instead: 'the existing …',
+    pattern: /\bthat there (?:is|are|was|were)\b/,
+    example: 'It looks at the jobs that there are.',
+  },
+  'without a word': {
+    instead: 'by default; unexpectedly',
+    pattern: /\bwithout a word\b/,
+    example: 'It is on without a word.',
+  },
+  'of now': {
+    instead: 'current',
+    pattern: /\bof now\b/,
+    example: 'Its view is of now.',
+  },
+  anew: {
+    instead: 'again',
+    pattern: /\banew\b/,
+    example: 'It is made anew.',
+  },
+  'comes to nothing': {
+    instead: 'fails',
+    pattern: /\b(?:comes?|came) to nothing\b/,
+    example: 'The start came to nothing.',
+  },
+};
+
+/** Files that have not been rewritten yet, one a line. The list only gets shorter. */
+const LIST = join(import.meta.dirname, 'words.not-yet.txt');
+const NOT_YET = readFileSync(LIST, 'utf8')
+  .split('\n')
+  .filter((path) => path !== '');
+
+function filesOf(folder: string, suffixes: readonly string[]): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => suffixes.some((suffix) => name.endsWith(suffix)))
+    .map((name) => join(folder, name));
+}
+
+/** Comments, strings and regular expressions of TypeScript, and comments of proto. */
+const TOKENS =
+  /(?<comment>(?:[ \t]*\/\/[^\n]*\n?)+|\/\*[\s\S]*?\*\/)|(?<text>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|(?<=[(,=:?&|{};[]\s*|return\s+)\/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[*])(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[])*\/[a-z]*/g;
+
+/** A part of a text that is not prose. */
+const CODE = /`[^`]*`|\$\{[^}]*\}|\{\w+\}|<\w+>|https?:\S+/g;
+
+/** A paragraph, an item of a list, a cell of a table: none of them goes on in another one. */
+function sentencesIn(text: string): string[] {
+  return text
+    .split(/\n[ \t]*\n|\n[ \t]*(?=[-*|#>] ?|\d+\. )| \| |\|\n/)
+    .flatMap((part) =>
+      part
+        .replaceAll(CODE, '…')
+        .replaceAll(/\s+/g, ' ')
+        .split(/(?<=[.?!;:])["')*]* /),
+    )
+    .map((sentence) => sentence.replace(/^[\s\-*|#>'"(…]*(?:\d+\. )?/, '').trim())
+    .filter((sentence) => sentence.includes(' '));
+}
+
+function commentText(raw: string): string {
+  return raw.replaceAll(/^[ \t]*(?:\/\/|\/\*\*?|\*\/|\*(?!\*)) ?/gm, '').replaceAll(/\*\/\s*$/g, '');
+}
+
+function sentencesOf(path: string, source: string): string[] {
+  if (/\.(?:md|html)$/.test(path)) {
+    return sentencesIn(source.replaceAll(/^[ \t]*(```|~~~)[\s\S]*?^[ \t]*\1/gm, '').replaceAll(/<[^>]*>/g, ' '));
+  }
+  return [...source.matchAll(TOKENS)].flatMap(({ groups }) => {
+    if (groups?.['comment'] !== undefined) return sentencesIn(commentText(groups['comment']));
+    const text = path.endsWith('.ts') ? groups?.['text']?.slice(1, -1) : undefined;
+    return text === undefined ? [] : sentencesIn(text.replaceAll(/\\(['"`])/g, '$1'));
+  });
+}
+
+function marksIn(path: string): string[] {
+  return sentencesOf(path, readFileSync(join(ROOT, path), 'utf8')).flatMap((sentence) =>
+    Object.entries(MARKS)
+      .filter(([, { pattern }]) => pattern.test(sentence))
+      .map(([name, { instead }]) => `${path}: "${sentence}": ${name}; write: ${instead}`),
+  );
+}
+
+const FILES = [
+  'README.md',
+  ...filesOf('docs', ['.md']),
+  ...filesOf('proto/blockjob', ['.proto']),
+  ...filesOf('page', ['.ts', '.html']),
+  ...filesOf('src', ['.ts']),
+].toSorted();
+
+describe('words', () => {
+  it.each(Object.entries(MARKS))('a sentence with "%s" is found', (_, { pattern, example }) => {
+    expect(sentencesIn(example).filter((sentence) => pattern.test(sentence))).toHaveLength(1);
+  });
+
+  it.each([
+    'There is no disk of this name, and there are no other jobs.',
+    'The job is no longer READY.',
+    'Whether the guest runs.',
+    'Which image is each disk on now?',
+    'The client that asked gets the error. It tells the operator what to do.',
+  ])('"%s" has no mark', (text) => {
+    const found = sentencesIn(text).filter((one) => Object.values(MARKS).some(({ pattern }) => pattern.test(one)));
+    expect(found).toStrictEqual([]);
+  });
+
+  it('comments, strings and paragraphs are read, and code is not', () => {
+    const source = `/** First one.\n *  Second one. */\nconst what = 'third one'; // Fourth one\n// goes on.\nconst is = /no one/;`;
+    expect(sentencesOf('a.ts', source)).toStrictEqual([
+      'First one.',
+      'Second one.',
+      'third one',
+      'Fourth one goes on.',
+    ]);
+    expect(
+      sentencesOf('a.md', '# A head\n\nFirst\none.\n\n```\nno code\n```\n| one cell | two cells |\n'),
+    ).toStrictEqual(['A head', 'First one.', 'one cell', 'two cells']);
+  });
+
+  const rewritten = FILES.filter((path) => !NOT_YET.includes(path));
+  it('files that are rewritten have none of the marks (docs/contributing.md, "Words")', () => {
+    expect(rewritten.flatMap(marksIn)).toStrictEqual([]);
+  });
+
+  it('a file that has no mark is not in the list of those that are to be rewritten', () => {
+    const isRewritten = (path: string) => !FILES.includes(path) || marksIn(path).length === 0;
+    if (process.env['REWRITE_DOCS'] !== undefined) {
+      writeFileSync(
+        LIST,
+        NOT_YET.filter((path) => !isRewritten(path))
+          .map((path) => `${path}\n`)
+          .join(''),
+      );
+    } else {
+      expect(NOT_YET.filter(isRewritten)).toStrictEqual([]);
+    }
+  });
+});
