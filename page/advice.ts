@@ -1,4 +1,4 @@
-/** What somebody who looks at a job should know or do now, in a sentence or two. Pure. */
+/** Advice for a person who looks at a job: facts and the next step, in a sentence or two. Pure. */
 import type { ErrorReason } from '../generated/es/blockjob/v1/error_reason_pb.js';
 import {
   Convergence,
@@ -13,9 +13,9 @@ import type { Tone } from './words.ts';
 
 type Reason = Exclude<keyof typeof ErrorReason, 'UNSPECIFIED'>;
 
-const MEND = 'Mend what the error names, and start the job again.';
+const MEND = 'Correct the cause that the error names, and start the job again.';
 
-/** What to do after a failure, by its reason. */
+/** The next step after a failure, by its reason. */
 const AFTER: Readonly<Record<Reason, string>> = {
   FLAG_REQUIRES_COPY: MEND,
   FLAGS_EXCLUSIVE: MEND,
@@ -78,8 +78,8 @@ const AFTER: Readonly<Record<Reason, string>> = {
   DESTINATION_NOT_ALLOWED: MEND,
   CALLER_NOT_ALLOWED: MEND,
   CALLER_UNKNOWN: MEND,
-  ACCESS_DENIED: 'Give QEMU the right to the file, and start the job again.',
-  NO_SPACE: 'Make room at the destination, or name another one, and start the job again.',
+  ACCESS_DENIED: 'Give QEMU access to the file, and start the job again.',
+  NO_SPACE: 'Free space at the destination, or name another one, and start the job again.',
   LIMIT_REACHED: MEND,
   TOO_MANY_JOBS: MEND,
   TOO_MANY_WATCHERS: MEND,
@@ -97,9 +97,9 @@ const AFTER: Readonly<Record<Reason, string>> = {
   QEMU_REFUSED: MEND,
   REFUSED_BY_QEMU: MEND,
   REASON_UNKNOWN: MEND,
-  JOB_LOST: 'Look whether the VM runs still, and start the job again.',
-  NOT_ON_DISK: 'Keep all images, and read the outcome: what was written may not be on disk.',
-  BUG: "Look into the service's log for that id, please, and report it.",
+  JOB_LOST: 'Check whether the VM still runs, and start the job again.',
+  NOT_ON_DISK: 'Keep all images, and read the outcome: the written data may not be on disk.',
+  BUG: 'Look for the id in the log of the service, and report the bug.',
 };
 
 function isKnown(reason: string): reason is Reason {
@@ -116,7 +116,7 @@ export interface Advice {
   readonly text: string;
 }
 
-/** Undefined: nothing is out of the ordinary, and nothing is to be done. */
+/** Undefined if everything is normal and there is nothing to do. */
 export function adviceOn(job: Job): Advice | undefined {
   return adviceOnPause(job) ?? adviceOnState(job) ?? adviceOnPace(job);
 }
@@ -127,19 +127,19 @@ function adviceOnPause({ pauseReason }: Job): Advice | undefined {
       return {
         tone: 'warn',
         title: 'The destination has no space left',
-        text: 'The guest goes on undisturbed. Make room and Resume the job, or Abort it.',
+        text: 'The guest keeps running. Free some space and Resume the job, or Abort it.',
       };
     case PauseReason.IO_ERROR:
       return {
         tone: 'warn',
         title: 'Reading or writing failed',
-        text: 'Mend the storage and Resume the job, or Abort it.',
+        text: 'Repair the storage and Resume the job, or Abort it.',
       };
     case PauseReason.USER:
       return {
         tone: 'warn',
-        title: 'Somebody has paused this job',
-        text: 'The guest goes on, and what it writes is left to copy. Resume continues the job.',
+        title: 'A client has paused this job',
+        text: 'The guest keeps running, and its writes add to the remaining data. Resume continues the job.',
       };
     case PauseReason.UNSPECIFIED:
       return undefined;
@@ -151,14 +151,14 @@ function adviceOnState({ state, kind, outcome, sourcePath, error }: Job): Advice
     return {
       tone: 'good',
       title: 'Ready: both sides are equal',
-      text: 'Each write of the guest goes to both. Abort with pivot moves the guest there; Abort without it keeps the guest where it is.',
+      text: 'Each write of the guest goes to both. Abort with pivot moves the guest to the copy; Abort without pivot keeps it where it is.',
     };
   }
   if (state === Job_State.UNRESOLVED) {
     return {
       tone: 'bad',
-      title: 'What happened cannot be proved',
-      text: 'Start nothing and delete nothing before you have looked at both images. What is known is below; docs/recovery.md leads through it.',
+      title: 'The end of the job cannot be proved',
+      text: 'Start nothing and delete nothing before you have looked at both images. The known facts are below; docs/recovery.md explains the steps.',
     };
   }
   if (state !== Job_State.FAILED) return undefined;
@@ -170,10 +170,10 @@ function adviceOnState({ state, kind, outcome, sourcePath, error }: Job): Advice
     tone: 'bad',
     title: 'The job failed',
     text: [
-      guest === '' && 'Which image the guest writes to is not known: see the evidence below.',
-      guest !== '' && guest === sourcePath && 'The guest goes on where it was, and has lost nothing.',
+      guest === '' && 'It is not known which image the guest writes to: see the evidence below.',
+      guest !== '' && guest === sourcePath && 'The guest still runs on its source, and has lost nothing.',
       isGone && 'The incomplete copy was removed.',
-      isCopy && isStale && 'The copy fell behind: do not use it.',
+      isCopy && isStale && 'The copy lacks newer writes: do not use it.',
       after(reasonIn(error?.details ?? [])),
     ]
       .filter((sentence) => sentence !== false)
@@ -186,6 +186,6 @@ function adviceOnPace({ state, progress }: Job): Advice | undefined {
   return {
     tone: 'warn',
     title: 'The guest writes faster than the job copies',
-    text: 'It will not become ready like this. Raise its speed (SetSpeed), or start it again with write_mode BLOCKING.',
+    text: 'The job will not become READY at this rate. Raise its speed (SetSpeed), or start it again with write_mode BLOCKING.',
   };
 }

@@ -1,4 +1,4 @@
-/** The service, asked through Connect on the page's own origin. */
+/** The service, through Connect on the page's own origin. */
 import { ConnectError, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-web';
 import { BlockJobService } from '../generated/es/blockjob/v1/block_job_service_pb.js';
@@ -12,12 +12,12 @@ export const jobService = createClient(BlockJobService, transport);
 export const domainService = createClient(DomainService, transport);
 export const serverService = createClient(ServerService, transport);
 
-/** Why the service says no, as a word of ErrorReason; '' if it has not answered. */
+/** The reason of the service, as a word of ErrorReason; '' if it has not answered. */
 export function reasonOf(error: unknown): string {
   return ConnectError.from(error).findDetails(ErrorInfoSchema)[0]?.reason ?? '';
 }
 
-/** What it says, without the code and the reason before it. */
+/** Its text, without the code and the reason before it. */
 export function textOf(error: unknown): string {
   return ConnectError.from(error).rawMessage.replace(/^[A-Z_]+: /, '');
 }

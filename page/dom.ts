@@ -1,11 +1,11 @@
-/** Elements, and the one way to change what is shown: make it anew, and take over what differs. */
+/** Elements, and the only way to change the page: build the new state, and take over the differences. */
 
 export type Child = Node | string | undefined | false;
 export type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** Strings become text, whatever is in them. */
+/** Strings become text, whatever they contain. */
 export function h(tag: string, attributes: Attributes = {}, ...children: readonly Child[]): HTMLElement {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -23,8 +23,8 @@ function filled<Made extends Element>(element: Made, attributes: Attributes, chi
 }
 
 /**
- * Makes the children of `live` those of `next`, and keeps each element that is there already: with it stay focus,
- * selection and what is scrolled. `data-key` tells siblings apart; the children of `data-kept` are somebody else's.
+ * Makes the children of `live` those of `next`, and keeps each existing element, so that focus, selection and scroll
+ * position stay. `data-key` identifies siblings; the children of `data-kept` belong to other code.
  */
 export function patch(live: Element, next: ParentNode): void {
   const keyed = new Map([...live.children].flatMap((child) => (keyOf(child) === '' ? [] : [[keyOf(child), child]])));
@@ -56,7 +56,7 @@ function takeOver(live: Node, next: Node): void {
     return;
   }
   for (const name of live.getAttributeNames()) {
-    // Whether details are open is up to who reads them.
+    // The reader opens and closes details.
     if (!next.hasAttribute(name) && name !== 'open') live.removeAttribute(name);
   }
   for (const { name, value } of next.attributes) if (live.getAttribute(name) !== value) live.setAttribute(name, value);

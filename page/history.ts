@@ -1,22 +1,22 @@
-/** What the numbers of each job were since the page was opened: the service keeps only the latest. */
+/** The numbers of each job since the page was opened: the service keeps only the latest ones. */
 import { timestampMs } from '@bufbuild/protobuf/wkt';
 import type { Job } from '../generated/es/blockjob/v1/job_pb.js';
 
 export interface Sample {
-  /** Seconds since 1970, by the host's clock. */
+  /** Seconds since 1970, on the host's clock. */
   readonly time: number;
   readonly bytesPerSecond: number;
   readonly dirtyBytesPerSecond: number;
   readonly remainingBytes: number;
 }
 
-/** Ten minutes, a sample a second. */
+/** Ten minutes, with one sample per second. */
 const LONGEST = 600;
 
 export class History {
   readonly #samples = new Map<string, Sample[]>();
 
-  /** Takes in what a job says now; what it said already, from whichever call, counts once. */
+  /** Adds the numbers of a job; a repeated one counts once, whichever call it comes from. */
   add({ id, progress }: Job): void {
     if (progress?.sampleTime === undefined) return;
     const samples = this.#samples.get(id) ?? [];
@@ -36,7 +36,7 @@ export class History {
     return this.#samples.get(jobId) ?? [];
   }
 
-  /** Of jobs that are no longer shown nothing is kept. */
+  /** Drops the numbers of jobs that are no longer shown. */
   keepOnly(jobIds: ReadonlySet<string>): void {
     for (const id of this.#samples.keys()) if (!jobIds.has(id)) this.#samples.delete(id);
   }

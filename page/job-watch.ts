@@ -1,14 +1,14 @@
-/** One job with all that has happened to it: its watch, taken up again behind the last revision that was seen. */
+/** One job with its whole history: its watch, resumed behind the last revision that was seen. */
 import { type Job, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import { type EventType, IS_ENTRY } from '../src/core/job/job-event.ts';
 import { jobService, reasonOf, textOf } from './ask.ts';
 import type { History } from './history.ts';
 
-/** A journal is some dozens of lines; of one that is absurdly long the last are shown. */
+/** A journal has some dozens of lines; of a much longer one the last are shown. */
 const MOST_ENTRIES = 500;
 
 const TYPES = Object.keys(IS_ENTRY) as EventType[];
-/** The journal's entries, and where there is a gap. */
+/** The entries of the journal, and any gap. */
 const SHOWN: ReadonlySet<JobEvent_Kind> = new Set(
   TYPES.filter((type) => IS_ENTRY[type] || type === 'COMPACTED').map((type) => JobEvent_Kind[type]),
 );
@@ -17,9 +17,9 @@ export class JobWatch {
   readonly jobId: string;
   job: Job | undefined;
   readonly entries: JobEvent[] = [];
-  /** Why there is no such job to be shown. */
+  /** Why no such job can be shown. */
   refusal: string | undefined;
-  /** Why it is not heard of now, though it is tried again and again. */
+  /** Why the watch has no news now, while it is repeated. */
   trouble: string | undefined;
   readonly #history: History;
   readonly #changed: () => void;
@@ -33,14 +33,14 @@ export class JobWatch {
     this.#changed = changed;
   }
 
-  /** Watches, unless it does so already, or there is nothing more to come. */
+  /** Watches, unless it does so already, or the job has ended. */
   go(): void {
     if (this.#running !== undefined || this.#isOver) return;
     const running = new AbortController();
     this.#running = running;
     this.#watch(running.signal)
       .catch((error: unknown) => {
-        // Else the next poll tells that the service is gone, and the one that succeeds starts this again.
+        // Otherwise the next poll shows that the service is gone, and the one that succeeds starts this again.
         const reason = reasonOf(error);
         if (running.signal.aborted || reason === '' || reason === 'DRAINING') return;
         this.#isOver = ['JOB_NOT_FOUND', 'REVISION_UNKNOWN'].includes(reason);
@@ -53,7 +53,7 @@ export class JobWatch {
       });
   }
 
-  /** Of one that has ended others may have made something else since: its disk is another, and so are its files. */
+  /** Other jobs may have changed an ended one's disk and files since. */
   async lookAgain(): Promise<void> {
     if (!this.#isOver || this.refusal !== undefined) return;
     await this.#askNow(undefined);
@@ -65,7 +65,7 @@ export class JobWatch {
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    // As it is now, at once: the journal tells of the past first.
+    // The present state, at once: the journal begins with the past.
     await this.#askNow(signal);
     this.#changed();
     const request = { job: this.#ref, afterRevision: this.#revision };
@@ -75,7 +75,7 @@ export class JobWatch {
       this.#revision = event.revision;
       if (SHOWN.has(event.kind)) this.entries.push(event);
       if (this.entries.length > MOST_ENTRIES) this.entries.shift();
-      // What was so then is no news of what is so now.
+      // Events of the past do not describe the present.
       const isPast = SHOWN.has(event.kind) && event.revision <= (this.job?.revision ?? 0n);
       if (!isPast) this.#take(event.job);
       this.#changed();

@@ -1,6 +1,6 @@
 /**
- * What is known of the service now. One poll a second for all running jobs, however many there are: a browser gives a
- * host six connections, and this takes one, and the watch of the job that is open another.
+ * The known state of the service. One poll per second covers all running jobs, however many there are: a browser gives
+ * a host six connections, of which this takes one, and the watch of the open job another.
  */
 import type { Leftover } from '../generated/es/blockjob/v1/block_job_service_pb.js';
 import type { Domain } from '../generated/es/blockjob/v1/domain_service_pb.js';
@@ -15,13 +15,13 @@ const ACTIVE = [STARTING, RUNNING, READY, PIVOTING, CANCELLING];
 const ENDED = [COMPLETED, CANCELLED, FAILED, UNRESOLVED];
 
 const POLL_MS = 1000;
-/** What changes seldom is asked for in so many polls. */
+/** Facts that seldom change are asked at every so many polls. */
 const ENDED_POLLS = 10;
 const DOMAINS_POLLS = 5;
 const LEFTOVERS_POLLS = 30;
 const SERVER_POLLS = 30;
 const OPENED_POLLS = 3;
-/** No answer for so long is none. */
+/** An answer that takes longer counts as none. */
 const PATIENCE = { timeoutMs: 10_000 };
 const LARGEST_PAGE = 500;
 
@@ -30,7 +30,7 @@ export type Opened = { readonly job: string } | { readonly domain: string } | un
 export class Live {
   running: readonly Job[] = [];
   ended: readonly Job[] = [];
-  /** There are older ones than those in `ended`. */
+  /** There are older jobs than those in `ended`. */
   hasMoreEnded = false;
   domains: readonly Domain[] = [];
   leftovers: readonly Leftover[] = [];
@@ -38,11 +38,11 @@ export class Live {
   server: ServerInfo | undefined;
   /** The first answer has come. */
   isKnown = false;
-  /** Since when the service has not answered, and why; undefined: it does. */
+  /** Since when the service has not answered, and why; undefined if it does. */
   cutOff: { readonly since: Date; readonly why: string } | undefined;
-  /** The domain that is open, with its disks; or why there is none to show. */
+  /** The open domain, with its disks; or why there is none to show. */
   domain: Domain | { readonly why: string } | undefined;
-  /** The job that is open. */
+  /** The open job. */
   watch: JobWatch | undefined;
   readonly history = new History();
   readonly #changed: () => void;
@@ -77,7 +77,7 @@ export class Live {
     for (;;) {
       this.#now = Promise.withResolvers();
       if (document.visibilityState === 'visible') await this.#poll();
-      // Nobody looks: the service has better things to do, and the connections are needed elsewhere.
+      // The page is hidden: the service has other work, and the connections are needed elsewhere.
       else this.watch?.close();
       const timer = setTimeout(this.#now.resolve, POLL_MS);
       await this.#now.promise;
@@ -111,7 +111,7 @@ export class Live {
     } catch (error) {
       const why = reasonOf(error) === '' ? 'it does not answer' : textOf(error);
       this.cutOff = { since: this.cutOff?.since ?? new Date(), why };
-      // All of it may be different when it is back.
+      // Everything may be different when it is back.
       this.#polls = 0;
     }
     this.#changed();

@@ -1,4 +1,4 @@
-/** Starts the page: which view the address names, and what is shown of it each time that something is new. */
+/** Starts the page: the view in the address, and its contents at each news. */
 import { ServerMode } from '../generated/es/blockjob/v1/server_service_pb.js';
 import { type Child, h, patch } from './dom.ts';
 import { Live, type Opened } from './live.ts';
@@ -64,7 +64,7 @@ function isView(text: string): text is View {
   return Object.hasOwn(VIEWS, text);
 }
 
-/** `#/jobs/ID`, `#/domains/NAME` and so on; whatever else means all jobs. */
+/** `#/jobs/ID`, `#/domains/NAME` and so on; any other text means all jobs. */
 function route(): { readonly view: View; readonly name: string | undefined } {
   const [, view = '', name] = location.hash.split('/');
   return { view: isView(view) ? view : 'jobs', name: name === undefined || name === '' ? undefined : decoded(name) };
@@ -117,13 +117,13 @@ function navigation(view: View): HTMLElement {
   return h('nav', {}, h('ul', {}, ...items));
 }
 
-/** Read out when it changes, and it changes only when the service goes or comes. */
+/** Read out by screen readers when it changes, which is only when the service goes or comes. */
 function connectionNow(): HTMLElement {
-  const text = live.cutOff !== undefined ? 'Cut off' : live.isKnown ? 'Live' : 'Connecting';
+  const text = live.cutOff !== undefined ? 'Disconnected' : live.isKnown ? 'Live' : 'Connecting';
   return h('p', {}, h('span', { class: text === 'Live' ? 'dot' : 'dot hollow' }), text);
 }
 
-/** Which program answers: that of another day may have come in between. */
+/** The program that answers: another one may have been started since. */
 function serverNow(): HTMLElement {
   if (live.server === undefined) return h('p');
   const { version, build, mode, startTime } = live.server;
@@ -137,11 +137,11 @@ function outage(): Child {
     return h(
       'div',
       { class: 'notice warn', 'data-key': 'outage' },
-      h('h2', {}, `Cut off from the service since ${clock(since)}`),
+      h('h2', {}, `Disconnected from the service since ${clock(since)}`),
       h(
         'p',
         {},
-        `What is shown is from then: ${why}. Jobs go on in QEMU, and this page goes on by itself when the service is back.`,
+        `The page shows the state of that time: ${why}. Jobs continue in QEMU, and this page continues when the service is back.`,
       ),
     );
   }
@@ -150,7 +150,7 @@ function outage(): Child {
     'div',
     { class: 'notice warn', 'data-key': 'outage' },
     h('h2', {}, 'Some hosts do not answer'),
-    h('p', {}, `What they have is missing here: ${live.unreachableHosts.join(', ')}.`),
+    h('p', {}, `Their jobs and VMs are missing here: ${live.unreachableHosts.join(', ')}.`),
   );
 }
 
@@ -170,7 +170,7 @@ addEventListener('hashchange', () => {
   filter = '';
   live.open(openedBy(route()));
   render();
-  // As a new page would be: read from its top.
+  // Like a new page: read from its top.
   scrollTo(0, 0);
   main.querySelector<HTMLElement>('h1')?.focus({ preventScroll: true });
 });

@@ -1,4 +1,4 @@
-/** Small things that several views show. */
+/** Small parts that several views share. */
 
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { timestampDate } from '@bufbuild/protobuf/wkt';
@@ -6,7 +6,7 @@ import { type Destination, type Job, Job_State } from '../generated/es/blockjob/
 import { type Child, h, svg } from './dom.ts';
 import { ago, bytes, moment, percent, type Tone, type Word } from './words.ts';
 
-/** A shape for each tone, so that colour is not all that tells them apart. */
+/** A shape for each tone, so that they differ not only in colour. */
 const SHAPES: Readonly<Record<Tone, string>> = {
   calm: 'M4 8h8',
   busy: 'M8 2.5a5.5 5.5 0 1 1-5.2 3.7',
@@ -20,7 +20,7 @@ export function chip({ word, tone }: Word): HTMLElement {
   return h('span', { class: `chip ${tone}` }, icon, word);
 }
 
-/** A path or the like; it may break anywhere, since it is longer than any column. */
+/** A path or the like; it may break anywhere, because it is longer than any column. */
 export function path(text: string): HTMLElement {
   return h('code', { class: 'path' }, text === '' ? 'not known' : text);
 }
@@ -37,7 +37,7 @@ export function facts(rows: readonly (readonly [string, Child])[], name = 'facts
   return h('dl', { class: name }, ...shown.map(([term, value]) => h('div', {}, h('dt', {}, term), h('dd', {}, value))));
 }
 
-/** The head of a view; it is one element from the first moment on, as the focus is put there. */
+/** The head of a view; it stays the same element, because the focus is put there. */
 export function heading(title: Child, ...beside: readonly Child[]): HTMLElement {
   return h('div', { class: 'title', 'data-key': 'title' }, h('h1', { tabindex: -1 }, title), ...beside);
 }
@@ -47,7 +47,7 @@ export function section(title: string, ...children: readonly Child[]): HTMLEleme
   return h('section', { 'aria-labelledby': id, 'data-key': id }, h('h2', { id }, title), ...children);
 }
 
-/** A table with a name; wide ones scroll in themselves, by keyboard too. */
+/** A table with a name; wide ones scroll inside, by keyboard too. */
 export function table(name: string, heads: readonly Child[], rows: readonly HTMLElement[], kind = ''): HTMLElement {
   const head = h('thead', {}, h('tr', {}, ...heads.map((one) => h('th', { scope: 'col' }, one))));
   return h(

@@ -1,4 +1,4 @@
-/** Live plots in the elements that views leave room for: `data-plot` says what of which job. */
+/** Live plots in the elements that views leave for them: `data-plot` names the value and the job. */
 import uPlot from 'uplot';
 import type { History, Sample } from './history.ts';
 import { bytes, clock, rate } from './words.ts';
@@ -29,7 +29,7 @@ const KINDS: Readonly<Record<What, { readonly series: readonly Series[]; readonl
     speed: { series: [COPIED, WRITTEN], unit: rate },
     left: { series: [LEFT], unit: bytes },
   };
-/** The least that a time axis shows, so that a line moves rather than being squeezed. */
+/** The shortest time axis, so that a line moves instead of being squeezed. */
 const LEAST_SECONDS = 60;
 const SMALL_SECONDS = 60;
 
@@ -44,12 +44,12 @@ export class Plots {
       this.#plots.clear();
       this.draw();
     };
-    // Colours are read once a plot, and so is the width.
+    // Colours and width are read once per plot.
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', restart);
     addEventListener('resize', restart);
   }
 
-  /** Draws what there is room for, and forgets what there is none for any more. */
+  /** Draws the plots that have an element, and forgets the others. */
   draw(): void {
     for (const [room, plot] of this.#plots) {
       if (room.isConnected) continue;
@@ -124,7 +124,7 @@ function optionsOf(what: What, room: HTMLElement): uPlot.Options {
   };
 }
 
-/** Where the pointer is, or else now. */
+/** The pointer's position, or now. */
 function at(plot: uPlot, value: number | null, index: number): number {
   return value ?? plot.data[index]?.at(-1) ?? 0;
 }

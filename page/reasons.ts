@@ -1,8 +1,8 @@
-/** Why something failed, as a word of ErrorReason. Pure. */
+/** The reason of a failure, as a word of ErrorReason. Pure. */
 import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt';
 import { ErrorInfoSchema } from '../generated/es/google/rpc/error_details_pb.js';
 
-/** Of the error of a job, or of a domain. */
+/** From the error of a job, or of a domain. */
 export function reasonIn(details: readonly Any[]): string {
   for (const detail of details) {
     const info = anyUnpack(detail, ErrorInfoSchema);

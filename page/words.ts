@@ -1,4 +1,4 @@
-/** Numbers, times and states as people read them. Pure. */
+/** Numbers, times and states for people. Pure. */
 import {
   DestinationContent,
   Evidence_Source,
@@ -51,7 +51,7 @@ export function ago(time: Date, now: Date): string {
   const seconds = (now.getTime() - time.getTime()) / 1000;
   // The host's clock may be ahead of this one's.
   if (seconds < 5) return 'just now';
-  // Exact to the minute only, since nobody waits for it.
+  // Exact to the minute only, because nobody waits for it.
   return `${duration(seconds < 60 ? seconds - (seconds % 5) : seconds < 3600 ? seconds - (seconds % 60) : seconds)} ago`;
 }
 
@@ -64,7 +64,7 @@ export function clock(time: Date): string {
   return time.toLocaleTimeString('en-GB');
 }
 
-/** How bad it is: what decides on colour and icon, beside the word. */
+/** The severity, which decides on colour and icon beside the word. */
 export type Tone = 'calm' | 'busy' | 'good' | 'warn' | 'bad';
 
 export interface Word {
@@ -115,15 +115,15 @@ export const CONTENTS: Readonly<Record<DestinationContent, Word & { readonly tex
   [DestinationContent.MIRRORED]: {
     word: 'Mirrored',
     tone: 'good',
-    text: 'Complete, and follows the guest. Not to be used by others until the job has ended.',
+    text: 'Complete, and follows the guest. Others must not use it before the job has ended.',
   },
   [DestinationContent.COMPLETE]: { word: 'Complete', tone: 'good', text: 'Complete and consistent.' },
   [DestinationContent.STALE]: {
     word: 'Stale',
     tone: 'bad',
-    text: 'It was complete once, and shows no single moment of the disk now: do not use it as a disk.',
+    text: 'It was complete once, and now lacks newer writes: do not use it as a disk.',
   },
-  [DestinationContent.UNKNOWN]: { word: 'Unknown', tone: 'bad', text: 'It cannot be known; the evidence says why.' },
+  [DestinationContent.UNKNOWN]: { word: 'Unknown', tone: 'bad', text: 'It is not known; the evidence says why.' },
 };
 
 export const EVIDENCE: Readonly<Record<Evidence_Source, string>> = {

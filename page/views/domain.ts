@@ -1,4 +1,4 @@
-/** One virtual machine: its disks, each with its chain of images drawn, and the copy that grows beside it. */
+/** One virtual machine: its disks, each with its chain of images, and the copy that grows beside it. */
 import type { Disk, Domain, Image } from '../../generated/es/blockjob/v1/domain_service_pb.js';
 import type { Job } from '../../generated/es/blockjob/v1/job_pb.js';
 import { type Child, h } from '../dom.ts';

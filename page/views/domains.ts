@@ -26,7 +26,7 @@ export function domainsView({ domains, running }: Live): Child[] {
       h('p', { class: 'summary' }, domains.length === 1 ? '1 found' : `${domains.length} found`),
     ),
     domains.length === 0
-      ? h('p', { class: 'none' }, 'None is found. Is QEMU running, with a monitor of its own for the service?')
+      ? h('p', { class: 'none' }, 'There are none. Is QEMU running, with a monitor of its own for the service?')
       : domainsTable(domains, running),
   ];
 }

@@ -1,4 +1,4 @@
-/** One job: how far it is, what is true on disk and how that is known, and all that has happened to it. */
+/** One job: its progress, the facts on disk with their evidence, and its history. */
 import { type Timestamp, timestampDate } from '@bufbuild/protobuf/wkt';
 import {
   ImageFormat,
@@ -45,8 +45,8 @@ export function jobView(watch: JobWatch): Child[] {
     noticeOn(job),
     isEnded(job) ? undefined : progressOf(job),
     section('Where the data goes', flowOf(job)),
-    section('What is true on disk', outcomeOf(job)),
-    section('What has happened', journalOf(watch.entries)),
+    section('Facts on disk', outcomeOf(job)),
+    section('History', journalOf(watch.entries)),
     section('The job', detailsOf(job)),
   ];
 }
@@ -88,7 +88,7 @@ function progressOf(job: Job): HTMLElement {
 function plot({ id, progress }: Job, what: 'speed' | 'left', title: string): HTMLElement {
   const now =
     progress === undefined
-      ? 'nothing is measured yet'
+      ? 'no measurements yet'
       : what === 'speed'
         ? `now ${rate(progress.bytesPerSecond)} copied, the guest writes ${rate(progress.dirtyBytesPerSecond)}`
         : `now ${bytes(progress.remainingBytes)}`;
@@ -107,7 +107,7 @@ function plot({ id, progress }: Job, what: 'speed' | 'left', title: string): HTM
   );
 }
 
-/** Where from, where to, and on which of them the guest is. */
+/** The source, the destination, and the image of the guest. */
 function flowOf(job: Job): HTMLElement {
   const guest = job.outcome?.guestWritesTo ?? '';
   const boxes = endsOf(job).map(([name, where]) =>
@@ -161,7 +161,7 @@ function outcomeOf(job: Job): HTMLElement {
       ['Complete as of', outcome.asOf && atTime(outcome.asOf)],
       ['May be deleted', safeToDelete(outcome)],
     ]),
-    h('h3', {}, 'How that is known'),
+    h('h3', {}, 'Evidence'),
     outcome.evidence.length === 0
       ? h('p', { class: 'none' }, 'There is no evidence yet; the journal and QEMU are asked when the job ends.')
       : h(
@@ -181,7 +181,7 @@ function outcomeOf(job: Job): HTMLElement {
   );
 }
 
-/** An ended job knows where the guest was when it ended; where it is a later one may know. */
+/** An ended job knows where the guest was at its end; a later job may know where it is now. */
 function guestIn(job: Job, { guestWritesTo, nextStartPath, guestAsOf, guestChangedByJobId: by }: Outcome) {
   const [ended, next] = [isEnded(job), path(nextStartPath)];
   const rows: [string, Child][] = [[by === '' ? 'The guest writes to' : 'The guest wrote to', path(guestWritesTo)]];

@@ -1,4 +1,4 @@
-/** All jobs: those that run, those that need somebody first; and those that have ended, newest first. */
+/** All jobs: the running ones, those that need attention first; and the ended ones, newest first. */
 import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { Convergence, type Job, Job_State } from '../../generated/es/blockjob/v1/job_pb.js';
 import { adviceOn } from '../advice.ts';
@@ -8,7 +8,7 @@ import { bar, chip, destinationOf, doneOf, heading, jobHref, path, section, tabl
 import { CONTENTS, duration, KINDS, percent, rate, stateWord } from '../words.ts';
 import { domainsTable } from './domains.ts';
 
-/** So few are seen at a glance. */
+/** So few need no filter. */
 const FEW = 8;
 
 export function jobsView(live: Live, filter: string): Child[] {
@@ -22,13 +22,13 @@ export function jobsView(live: Live, filter: string): Child[] {
     section(
       'Running',
       shownRunning.length === 0
-        ? h('p', { class: 'none' }, filter === '' ? 'No job runs now.' : 'No job that runs is like that.')
+        ? h('p', { class: 'none' }, filter === '' ? 'No job is running.' : 'No running job matches.')
         : runningTable(shownRunning),
     ),
     section(
       'Ended',
       shownEnded.length === 0
-        ? h('p', { class: 'none' }, filter === '' ? 'No job has ended yet.' : 'No ended job is like that.')
+        ? h('p', { class: 'none' }, filter === '' ? 'No job has ended yet.' : 'No ended job matches.')
         : endedTable(shownEnded),
       live.hasMoreEnded && h('button', { type: 'button', 'data-do': 'more' }, 'Show older ones'),
     ),
@@ -41,17 +41,17 @@ function emptyView({ domains }: Live): Child[] {
     h(
       'div',
       { class: 'empty' },
-      h('h2', {}, 'Nothing is being moved'),
+      h('h2', {}, 'No data is being moved'),
       h(
         'p',
         {},
-        'No job runs, and none has ended. As soon as one is started, with ',
+        'No job is running, and none has ended. A job appears here as soon as it is started, with ',
         h('code', {}, 'StartCopy'),
         ', ',
         h('code', {}, 'Rebase'),
         ' or ',
         h('code', {}, 'Commit'),
-        ', it is here, with its progress and then its outcome.',
+        ', with its progress and then its outcome.',
       ),
     ),
     section(
@@ -60,7 +60,7 @@ function emptyView({ domains }: Live): Child[] {
         ? h(
             'p',
             { class: 'none' },
-            'The service has found none yet: is QEMU running, with a monitor of its own for it?',
+            'The service has found none yet. Is QEMU running, with a monitor of its own for it?',
           )
         : domainsTable(domains, []),
     ),
@@ -159,7 +159,7 @@ export function timeLeft({ state, progress }: Job): string {
     case Convergence.STALLED:
       return 'stalled';
     case Convergence.DIVERGING:
-      return 'never like this';
+      return 'never at this rate';
     default:
       return '–';
   }
@@ -197,7 +197,7 @@ function endedRow(job: Job): HTMLElement {
   );
 }
 
-/** What stands there is history: a later job knows better. */
+/** That value is history: a later job knows the present one. */
 function changedSince(by: string | undefined): Child {
   return by !== undefined && by !== '' && h('span', { class: 'sub' }, 'until a later job');
 }

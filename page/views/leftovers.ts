@@ -1,4 +1,4 @@
-/** What jobs made and could not take back. */
+/** Objects that jobs made and could not remove. */
 import { Leftover_Kind } from '../../generated/es/blockjob/v1/block_job_service_pb.js';
 import { type Child, h } from '../dom.ts';
 import type { Live } from '../live.ts';
@@ -26,11 +26,11 @@ export function leftoversView({ leftovers }: Live): Child[] {
       h('td', {}, h('a', { href: `#/jobs/${encodeURIComponent(one.jobId)}` }, h('code', {}, one.jobId))),
     ),
   );
-  const heads = ['What', 'Why it is there', 'Can it go?', h('span', { class: 'number' }, 'Size'), 'Made', 'Job'];
+  const heads = ['What', 'Why it is there', 'Removable?', h('span', { class: 'number' }, 'Size'), 'Made', 'Job'];
   return [
-    heading('Leftovers', h('p', { class: 'summary' }, 'What jobs made and could not take back')),
+    heading('Leftovers', h('p', { class: 'summary' }, 'Objects that jobs made and could not remove')),
     rows.length === 0
-      ? h('p', { class: 'none' }, 'Nothing is left over.')
+      ? h('p', { class: 'none' }, 'There are no leftovers.')
       : table('Leftovers', heads, rows, 'leftovers'),
   ];
 }

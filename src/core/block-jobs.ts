@@ -1,7 +1,7 @@
 /**
- * The interface in the middle: what this service does, in its own words. The agent of a host implements it, the
- * client of one that is elsewhere, and the fleet of all; one server exposes it. All its methods throw BlockJobError,
- * and nothing else on purpose.
+ * The central interface: the operations of this service in its own words. The agent of a host implements it, so does
+ * the client of a remote service, and so does the fleet for all hosts; one server exposes it. Its methods throw
+ * BlockJobError, and nothing else on purpose.
  */
 import type { Disk, Image } from './disk/chain.ts';
 import type { Failure } from './errors.ts';
@@ -26,66 +26,66 @@ import type {
   WatchRequest,
 } from './requests.ts';
 
-/** Who waits for an answer. A caller that leaves stops waiting; the work goes on. */
+/** The caller of a method, which waits for the answer. A caller that leaves stops waiting; the work continues. */
 export interface Call {
-  /** Aborted when the caller has gone or its deadline has passed. */
+  /** Aborted when the caller has left or its deadline has passed. */
   readonly signal: AbortSignal;
-  /** When the caller's patience ends, as performance.now() counts; undefined: it has not said. */
+  /** The caller's deadline on the clock of performance.now(); undefined if it has none. */
   readonly deadlineMs?: number | undefined;
-  /** Who asks, where that is known: as its certificate says, or as a gateway has passed it on. */
+  /** The name of the caller, if it is known: from its certificate, or as a gateway has passed it on. */
   readonly caller?: string | undefined;
-  /** Each of them has to allow what is done. Undefined: no policy says who may do what. */
+  /** Each of these policies has to allow the access. Undefined if there is no policy. */
   readonly rights?: readonly Rights[] | undefined;
-  /** Told when the caller may operate what was found: what it asks for may be done from then on. */
+  /** Called when the caller may operate the object that was found: from then on its request may take effect. */
   readonly onMayOperate?: () => void;
-  /** At which epoch a gateway has heard that the domain is this host's. */
+  /** The epoch at which a gateway has heard that this host owns the domain. */
   readonly epoch?: bigint | undefined;
 }
 
-/** What a start would do, if it were asked for now. Its job has no name yet: another holds the place. */
+/** The effect of a start, if it were requested now. The job has no id yet; a placeholder stands for it. */
 export interface PlannedJob {
   /** Equal for equal plans. */
   readonly etag: string;
   readonly accepted: PublicAccepted;
   readonly steps: readonly PlannedStepInWords[];
-  /** What people should know, a sentence each. */
+  /** Notes for people, one sentence each. */
   readonly notes: readonly string[];
 }
 
-/** A step, its QMP commands and file operations as people write them; '' for none. */
+/** A step, with its QMP commands and file operations in the form that people write; '' for none. */
 export interface PlannedStepInWords extends Pick<PlannedStep, 'name' | 'phase' | 'reason'> {
   readonly run: string;
   readonly undo: string;
 }
 
-/** With validate_only the plan, and nothing is changed. */
+/** The plan if validate_only was set; then nothing is changed. */
 export type Started = JobView | PlannedJob;
 
-/** Something that a job made and could not take back. */
+/** An object that a job made and could not remove. */
 export interface Leftover {
-  /** The same as long as it exists. */
+  /** Stays the same as long as the object exists. */
   readonly id: string;
   readonly kind: 'FILE' | 'NODE' | 'BITMAP' | 'QEMU_JOB';
   readonly host: string;
   readonly domain: string;
   /** The job that made it. */
   readonly jobId: string;
-  /** A file's path, or the name in QEMU. */
+  /** The path of a file, or the name in QEMU. */
   readonly name: string;
   readonly allocatedBytes: number;
-  /** Why it is there, for people. */
+  /** Why it exists, for people. */
   readonly text: string;
   /** Why it cannot be removed now; '' if it can. */
   readonly blockedBy: string;
-  /** RFC 3339; undefined: not known. */
+  /** RFC 3339; undefined if it is not known. */
   readonly createTime: string | undefined;
 }
 
 export interface ReclaimResult {
   readonly id: string;
-  /** Undefined: it is gone already. */
+  /** Undefined if it is already gone. */
   readonly leftover: Leftover | undefined;
-  /** Undefined: it was removed, or would be. */
+  /** Undefined if it was removed, or would be. */
   readonly failure: Failure | undefined;
 }
 
@@ -95,12 +95,12 @@ export interface Domain {
   readonly name: string;
   readonly uuid: string | undefined;
   readonly host: string;
-  /** Reached over QMP now; else why not. */
+  /** Whether QMP reaches it now, or why not. */
   readonly connection:
     | {
         readonly up: true;
         readonly qemuVersion: string;
-        /** Undefined where /proc does not tell. */
+        /** Undefined if /proc does not show it. */
         readonly qemuPid: number | undefined;
         readonly guestState: GuestState | undefined;
       }
@@ -117,7 +117,7 @@ type PublicImage = Omit<
 export interface DomainDisk {
   /** Each `Disk` is one. */
   readonly disk: Pick<Disk, 'id' | 'backend'> & { readonly chain: readonly PublicImage[] };
-  /** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
+  /** The QOM type of the device, for example virtio-blk-pci; undefined if QEMU does not report it. */
   readonly deviceType: string | undefined;
   readonly activeJob: JobView | undefined;
 }
@@ -127,17 +127,17 @@ export interface Page<Item> {
   readonly items: readonly Item[];
   /** '' for the last page. */
   readonly nextPageToken: string;
-  /** Hosts that did not answer: what they have is missing. Always empty on a single host. */
+  /** Hosts that did not answer, so that their items are missing. Always empty on a single host. */
   readonly unreachableHosts: readonly string[];
 }
 
-/** The first page has the foreign jobs, and no other. */
+/** Only the first page has the foreign jobs. */
 export interface JobsPage extends Page<JobView>, ForeignJobs {}
 
 export interface BlockJobs {
-  /** Answers when QEMU has accepted the job; a start that is refused changes nothing. */
+  /** Answers when QEMU has accepted the job. A refused start changes nothing. */
   startCopy(request: CopyRequest, call: Call): Promise<Started>;
-  /** As startCopy: a pull, or with COPY a copy. */
+  /** As startCopy: a pull, or a copy if COPY is set. */
   rebase(request: RebaseRequest, call: Call): Promise<Started>;
   /** As startCopy. */
   commit(request: CommitRequest, call: Call): Promise<Started>;
@@ -145,24 +145,24 @@ export interface BlockJobs {
   /** Newest first. */
   listJobs(request: ListJobsRequest, call: Call): Promise<JobsPage>;
   abort(request: AbortRequest, call: Call): Promise<JobView>;
-  /** Answers when QEMU has taken the limit; 0: none. */
+  /** Answers when QEMU has taken the limit; 0 for no limit. */
   setSpeed(request: SetSpeedRequest, call: Call): Promise<JobView>;
-  /** Answers when QEMU has paused the job; the guest goes on, and what it writes is left to copy. */
+  /** Answers when QEMU has paused the job. The guest continues, and its writes add to the remaining bytes. */
   pause(request: PauseRequest, call: Call): Promise<JobView>;
-  /** Also continues a job that was paused for want of space: without room it is paused again at once. */
+  /** Also resumes a job that was paused because space ran out; without space it is paused again at once. */
   resume(request: PauseRequest, call: Call): Promise<JobView>;
   /** Ends after the event that ends the job. Leaving it never touches the job. */
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
-  /** Resolves if the operation may be done now; it is not held open. */
+  /** Resolves if the operation is allowed now. It does not reserve anything. */
   checkOperation(request: CheckOperationRequest, call: Call): Promise<void>;
   /** Oldest first. */
   listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>>;
-  /** May be repeated: what is gone counts as removed. */
+  /** May be repeated: an object that is already gone counts as removed. */
   reclaim(request: ReclaimRequest, call: Call): Promise<readonly ReclaimResult[]>;
   /** By name. */
   listDomains(request: ListDomainsRequest, call: Call): Promise<Page<Domain>>;
   getDomain(domain: string, call: Call): Promise<{ domain: Domain; disks: readonly DomainDisk[] }>;
 }
 
-/** What each call is asked for. */
+/** The request types. */
 export type Requests = { readonly [Rpc in keyof BlockJobs]: Parameters<BlockJobs[Rpc]>[0] };

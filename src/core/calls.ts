@@ -1,7 +1,7 @@
 /**
- * The contract as a table, a row for each call: what it is about, which right it needs, what can be wrong with its request
- * alone, and which reasons it can fail with, beside those of every call and of every write. Who serves, audits, guards and
- * routes calls goes by it; the comments of proto/ are compared with it.
+ * The contract as a table with one row for each call: its object, the right that it needs, the check of its request,
+ * and the reasons with which it can fail, beside the reasons of every call and of every write. Serving, auditing,
+ * guarding and routing go by this table; the comments of proto/ are compared with it.
  */
 import type { BlockJobs, Call, Requests, Started } from './block-jobs.ts';
 import type { Right } from './grant.ts';
@@ -19,9 +19,9 @@ interface Row<Request> {
   /** As in the contract. */
   readonly rpc: string;
   readonly about: 'disk' | 'job' | 'domain' | 'all';
-  /** Reading changes nothing; what operates is written into the audit log. */
+  /** Whether the call changes something. Calls that do are written into the audit log. */
   readonly right: Right;
-  /** Throws all that is wrong with the request. */
+  /** Throws all violations of the request. */
   readonly check: (request: Request) => unknown;
   /** Reasons of the catalogue. */
   readonly fails: string;
@@ -68,10 +68,10 @@ const TABLE = {
   listDomains: { rpc: 'ListDomains', about: 'all', right: 'read', check: anything, fails: '' },
 } as const satisfies Rows;
 
-/** Each by its own request. */
+/** The request type of each call. */
 export const CALLS: Rows = TABLE;
 
-/** Those whose row has this. */
+/** The calls whose row has this value. */
 type With<Has> = { [Rpc in keyof Rows]: (typeof TABLE)[Rpc] extends Has ? Rpc : never }[keyof Rows];
 export type Operating = With<{ readonly right: 'operate' }>;
 export type Reading = With<{ readonly right: 'read' }>;
@@ -79,11 +79,11 @@ export type Reading = With<{ readonly right: 'read' }>;
 type Calls<Rpc extends keyof BlockJobs, Answer> = {
   readonly [One in Rpc]: (request: Requests[One], call: Call) => Promise<Answer>;
 };
-/** Those that start a job on a disk, and those that change one. */
+/** The calls that start a job on a disk, and the calls that change a job. */
 export type Starting = Calls<With<{ readonly about: 'disk' }>, Started>;
 export type Changing = Calls<With<{ readonly about: 'job'; readonly right: 'operate' }>, JobView>;
 
-/** For who does the same with each call of a kind: a new one is neither routed nor guarded apart. */
+/** For code that does the same with each call of a kind, so that a new call is routed and guarded as the others. */
 export abstract class ByKind implements Starting, Changing {
   readonly startCopy = this.starting('startCopy');
   readonly rebase = this.starting('rebase');

@@ -1,8 +1,8 @@
 /**
- * Every reason for which this service says no, in one catalogue: reason → gRPC code → text → libvirt's name
- * for the same thing. What varies in a text are its `{data}`: identifiers, numbers and paths, which travel in the error's
- * metadata, so that a program never has to read the text; and its `<sentences>`, which are for people, and only there. A
- * text says what is wrong and what to do about it.
+ * The catalogue of every reason for which this service refuses a request or fails a job: reason → gRPC code → text →
+ * libvirt's name for the same error. A text has two kinds of slots. `{data}` are identifiers, numbers and paths; they
+ * are also in the error's metadata, so a program never has to read the text. `<sentences>` are for people and are only
+ * in the text. A text says what is wrong, then what to do.
  */
 
 export type CatalogueCode =
@@ -22,7 +22,7 @@ export type CatalogueCode =
 
 interface CatalogueEntry {
   readonly code: CatalogueCode;
-  /** libvirt's error for the same condition; '-' where libvirt has none. */
+  /** libvirt's error for the same condition; '-' if libvirt has none. */
   readonly libvirt: string;
   readonly text: string;
 }
@@ -31,17 +31,17 @@ export const catalogue = {
   FLAG_REQUIRES_COPY: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'flag {flag} is for a copy only: add COPY, or leave {flag} out',
+    text: 'flag {flag} is valid only for a copy; add COPY, or remove {flag}',
   },
   FLAGS_EXCLUSIVE: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{first} and {second} exclude each other: leave one out',
+    text: '{first} and {second} exclude each other; remove one of them',
   },
   BASE_REQUIRED: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{field} must be given: <why>',
+    text: '{field} is required: <why>',
   },
   BASE_NOT_IN_CHAIN: {
     code: 'INVALID_ARGUMENT',
@@ -81,22 +81,22 @@ export const catalogue = {
   DOMAIN_NOT_FOUND: {
     code: 'NOT_FOUND',
     libvirt: 'VIR_ERR_NO_DOMAIN',
-    text: 'no domain has the name or UUID "{domain}"; ListDomains shows those that this service knows',
+    text: 'no domain has the name or UUID "{domain}"; ListDomains lists the known domains',
   },
   DISK_NOT_FOUND: {
     code: 'NOT_FOUND',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'domain {domain} has no single disk that "{disk}" names; GetDomain shows its disks',
+    text: 'domain {domain} has no disk "{disk}", or several disks match that name; GetDomain lists its disks',
   },
   JOB_NOT_FOUND: {
     code: 'NOT_FOUND',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'no job {job}; ListJobs shows active and ended ones',
+    text: 'no job has the id {job}; ListJobs lists active and ended jobs',
   },
   DISK_HAS_NO_JOB: {
     code: 'NOT_FOUND',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'disk {disk} of domain {domain} has had no job; ListJobs shows active and ended ones',
+    text: 'no job is known for disk {disk} of domain {domain}; ListJobs lists active and ended jobs',
   },
   DESTINATION_MISSING: {
     code: 'NOT_FOUND',
@@ -106,87 +106,87 @@ export const catalogue = {
   DESTINATION_EXISTS: {
     code: 'ALREADY_EXISTS',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'destination {path} exists already and is left alone; name a new file, or ask for its reuse',
+    text: 'destination {path} already exists and was not changed; name a new file, or ask for its reuse',
   },
   REQUEST_ID_REUSED: {
     code: 'ALREADY_EXISTS',
     libvirt: '-',
-    text: 'request_id {requestId} was used for another request (job {job}); use a new one',
+    text: 'request_id {requestId} was already used for a different request (job {job}); use a new one',
   },
   REQUEST_ID_IN_USE: {
     code: 'ALREADY_EXISTS',
     libvirt: '-',
-    text: 'request_id {requestId} is that of another request, which is under way; use a new one',
+    text: 'request_id {requestId} belongs to a different request that is still in progress; use a new one',
   },
   BLOCK_COPY_ACTIVE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is copying disk {disk} of domain {domain}; wait for its end, or abort it first',
+    text: 'job {job} is copying disk {disk} of domain {domain}; wait for it to end, or abort it first',
   },
   BLOCK_JOB_ACTIVE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'block job {job} runs on disk {disk} of domain {domain}; wait for its end first',
+    text: 'block job {job} is running on disk {disk} of domain {domain}; wait for it to end',
   },
   START_UNDER_WAY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'another job is being started on disk {disk} of domain {domain}; wait for its end first',
+    text: 'another job is being started on disk {disk} of domain {domain}; wait for it to end',
   },
   CHAIN_BUSY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'block job {job} runs on an image of domain {domain} that is below the active one of its disk; wait for its end first',
+    text: 'block job {job} is using an image of domain {domain} below the active image of the disk; wait for it to end',
   },
   JOB_NOT_READY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is {state}, and can pivot only when READY; watch it until then. The job goes on',
+    text: 'job {job} is {state} and can pivot only when it is READY; wait until then. The job continues',
   },
   JOB_ENDING: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'job {job} is {state}: it is being ended already; watch it for the result',
+    text: 'job {job} is {state} and is already ending; watch it for the result',
   },
   JOB_ENDED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'job {job} has ended: {state}',
+    text: 'job {job} has already ended: {state}',
   },
   PIVOT_UNSUPPORTED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is a {kind} and has nothing to pivot to',
+    text: 'job {job} is a {kind} and has no destination to pivot to',
   },
   SHALLOW_INTO_RAW: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'a shallow copy of disk {disk} needs a format with backing files; raw has none',
+    text: 'a shallow copy of disk {disk} needs a format with backing files, and raw has none; choose QCOW2, or copy the whole disk',
   },
   RELATIVE_UNSUPPORTED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_ARGUMENT_UNSUPPORTED',
-    text: 'a relative backing file name makes no sense here: <why>',
+    text: 'a relative backing file name cannot be used here: <why>',
   },
   FORMAT_UNKNOWN: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: '{path} is in a format that cannot be used here: {format}: <why>',
+    text: '{path} has a format that cannot be used here ({format}): <why>',
   },
   CHAIN_UNUSABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} cannot be used in the chain of the destination: <why>; mend the header that names it, or make the destination anew',
+    text: "{path} cannot be part of the destination's chain: <why>; correct the header that names it, or create the destination again",
   },
   SIZE_MISMATCH: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'destination {path} has {destinationBytes} bytes, the disk {sourceBytes}; they must be equal',
+    text: 'destination {path} has {destinationBytes} bytes, and the disk has {sourceBytes}; make the sizes equal',
   },
   EXPORT_SIZE_DIFFERS: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'destination {path} has not as many bytes as the disk; they must be equal',
+    text: 'destination {path} and the disk do not have the same size; make the sizes equal',
   },
   DESTINATION_IN_USE: {
     code: 'FAILED_PRECONDITION',
@@ -196,17 +196,17 @@ export const catalogue = {
   DESTINATION_UNREACHABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} is not reached: <why>',
+    text: 'the NBD server of {path} cannot be reached: <why>',
   },
   TLS_CREDENTIALS_UNUSABLE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add tls-creds-x509 with endpoint=client to it, or name another one',
+    text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add a tls-creds-x509 object with endpoint=client to that QEMU, or name another one',
   },
   NBD_REFUSED: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} is there, and QEMU does not get the export: <why>; <wayOut>',
+    text: 'the NBD server of {path} answers, but QEMU cannot open the export: <why>; <wayOut>',
   },
   STORAGE_FAILED: {
     code: 'FAILED_PRECONDITION',
@@ -216,47 +216,47 @@ export const catalogue = {
   FILE_TOO_LARGE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '{path} may not become as long as it has to: <why>; its file system, or a limit of a process (RLIMIT_FSIZE), has no longer files, whatever room there is',
+    text: '{path} cannot grow to the size that it needs: <why>; its file system, or a process limit (RLIMIT_FSIZE), does not allow a file of this size, even if space is free',
   },
   DISK_EMPTY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'disk {disk} of domain {domain} has no medium',
+    text: 'disk {disk} of domain {domain} has no medium; insert one first',
   },
   NOT_OWNER: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'host {host} is not the owner of domain {domain}; ask {owner}',
+    text: 'host {host} does not own domain {domain}; send the request to {owner}',
   },
   OWNER_UNKNOWN: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'host {host} is not the owner of domain {domain}, as far as the directory tells; ask a gateway',
+    text: 'host {host} does not own domain {domain}, according to the directory; send the request to a gateway',
   },
   OWNERSHIP_STALE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'host {host} is asked for domain {domain} by a gateway that has not heard of the last change of its owner; ask again',
+    text: 'a gateway sent a request for domain {domain} to host {host}, and did not know that the owner had changed; try again',
   },
   GUEST_MIGRATING: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'the guest of domain {domain} migrates, or has migrated away (QEMU: {status}), and its disks stay as they are here; ask again where it runs, when the migration has ended',
+    text: 'the guest of domain {domain} is migrating, or has migrated away (QEMU: {status}), and its disks on this host must not change; ask again where it runs, when the migration has ended',
   },
   MANAGED_BY_LIBVIRT: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'libvirt manages domain {domain} (its QEMU has <sign>), and <why>; let libvirt do it, as by virsh blockcopy',
+    text: 'libvirt manages domain {domain} (its QEMU has <sign>), and <why>; use libvirt for this operation, for example virsh blockcopy',
   },
   PATH_DIFFERS_IN_QEMU: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} is not the same file for the QEMU of domain {domain} as for this service (containers, chroots, PrivateTmp); name one that both see alike',
+    text: '{path} is not the same file for the QEMU of domain {domain} as for this service (containers, chroots, PrivateTmp); name a path that leads both to the same file',
   },
   FILE_NOT_KNOWN: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: '{path} is not proved to be the file that the QEMU of domain {domain} has open: it was renamed or replaced; leave its deletion out',
+    text: '{path} cannot be proved to be the file that the QEMU of domain {domain} has open, because it was renamed or replaced; start the job without the deletion of that file',
   },
   IMAGE_UNSUITABLE: {
     code: 'FAILED_PRECONDITION',
@@ -266,7 +266,7 @@ export const catalogue = {
   NAME_TOO_LONG: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the name {name} has {bytes} bytes, and the header of {path} has room for {maximum}; use relative names or shorter paths',
+    text: 'the name {name} has {bytes} bytes, but the header of {path} has room for {maximum}; use relative names or shorter paths',
   },
   LOSS_NOT_ACCEPTED: {
     code: 'FAILED_PRECONDITION',
@@ -276,12 +276,12 @@ export const catalogue = {
   SECRET_NOT_FOUND: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_NO_SECRET',
-    text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the object to it, or name another one',
+    text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the object to that QEMU, or name another one',
   },
   SECRET_WRONG: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the key of the secret that was named does not open {path}; name the one that has its key',
+    text: 'the named secret does not open {path}; name the secret that holds its key',
   },
   ENCRYPTION_MISMATCH: {
     code: 'FAILED_PRECONDITION',
@@ -291,22 +291,22 @@ export const catalogue = {
   HEADER_DIFFERS: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'the header of {path} (node {node}) says <says>, and QEMU has <has> below it: who opens the disk by its headers finds another disk; copy the whole disk instead, or have the header say what the guest has (qemu-img rebase -u, while the VM is off)',
+    text: 'the header of {path} (node {node}) says <says>, but QEMU has <has> below it, so that the disk is a different one when it is opened by its headers; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
   },
   REUSED_UNLIKE: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: <why>; make it anew, have it compared (verify_reused), or copy the whole disk',
+    text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: <why>; create it again, have it compared (verify_reused), or copy the whole disk',
   },
   REUSED_DIFFERS: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'destination {path} does not show what {backing} shows, as a shallow copy into it needs: they differ first in the sector at byte {offset}; make it anew, or copy the whole disk',
+    text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: the first difference is in the sector at byte {offset}; create it again, or copy the whole disk',
   },
   VERIFY_BROKEN_OFF: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'the comparison of {path} was broken off: <why>; nothing was copied. Start again',
+    text: 'the comparison of {path} was interrupted: <why>; nothing was copied. Start again',
   },
   DESTINATION_MOVED: {
     code: 'FAILED_PRECONDITION',
@@ -316,12 +316,12 @@ export const catalogue = {
   GATEWAY_HEADER_INVALID: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'header {header} of gateway {gateway} says nothing: <why>; nothing was done. Look at the version of the gateway',
+    text: 'header {header} of gateway {gateway} is invalid: <why>; nothing was done. Check the version of the gateway',
   },
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',
-    text: 'destination {path} is in no folder that the server allows; start it with --allow-destination FOLDER',
+    text: 'destination {path} is not in a folder that this server allows; start the server with --allow-destination FOLDER',
   },
   CALLER_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
@@ -336,7 +336,7 @@ export const catalogue = {
   ACCESS_DENIED: {
     code: 'PERMISSION_DENIED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'the file system denies it: {path}: <why>',
+    text: 'the file system denies access to {path}: <why>',
   },
   NO_SPACE: {
     code: 'RESOURCE_EXHAUSTED',
@@ -346,22 +346,22 @@ export const catalogue = {
   LIMIT_REACHED: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '<who> has come to a limit of the system, at {path}: <why>; <wayOut>',
+    text: '<who> reached a limit of the system at {path}: <why>; <wayOut>',
   },
   TOO_MANY_JOBS: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: '-',
-    text: 'this host runs {limit} jobs already; try again when one has ended',
+    text: 'this host already runs {limit} jobs; try again when one has ended',
   },
   TOO_MANY_WATCHERS: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: '-',
-    text: 'job {job} has {limit} watchers already; close one',
+    text: 'job {job} already has {limit} watchers; close one of them first',
   },
   TOO_MANY_CALLS: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: '-',
-    text: 'too many calls at a time: <full>',
+    text: 'too many calls at the same time: <full>',
   },
   QEMU_UNREACHABLE: {
     code: 'UNAVAILABLE',
@@ -376,17 +376,17 @@ export const catalogue = {
   DIRECTORY_UNREACHABLE: {
     code: 'UNAVAILABLE',
     libvirt: '-',
-    text: 'the directory does not answer (<why>), and <what> cannot be found without it',
+    text: 'the directory does not answer (<why>), and <what> cannot be found without it; try again later',
   },
   DRAINING: {
     code: 'UNAVAILABLE',
     libvirt: '-',
-    text: 'this server is shutting down; its jobs go on in QEMU. Connect again and resume by revision',
+    text: 'this server is shutting down; its jobs continue in QEMU. Connect again and resume by revision',
   },
   TIME_LIMIT_REACHED: {
     code: 'DEADLINE_EXCEEDED',
     libvirt: '-',
-    text: 'job {job} was cancelled: its time limit of {timeLimit} seconds is over',
+    text: 'job {job} was cancelled because its time limit of {timeLimit} seconds expired',
   },
   REVISION_UNKNOWN: {
     code: 'OUT_OF_RANGE',
@@ -396,37 +396,37 @@ export const catalogue = {
   QEMU_TOO_OLD: {
     code: 'UNIMPLEMENTED',
     libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'QEMU {version} of domain {domain} has no <feature>; it came with QEMU {since}',
+    text: 'QEMU {version} of domain {domain} has no <feature>; QEMU {since} introduced it',
   },
   NOT_IMPLEMENTED: {
     code: 'UNIMPLEMENTED',
     libvirt: 'VIR_ERR_NO_SUPPORT',
-    text: 'this server does not do <feature> yet; nothing was changed',
+    text: 'this server does not support <feature> yet; nothing was changed',
   },
   PATH_REPLACED: {
     code: 'ABORTED',
     libvirt: '-',
-    text: '{path} is no longer what it was a moment ago: a link or another file was put in its place, or in that of a folder on its way; start again, and let nobody else rename things there',
+    text: '{path} changed during the request: a link or another file was put in its place, or in the place of a folder above it; start again, and let nobody rename files there',
   },
   PLAN_CHANGED: {
     code: 'ABORTED',
     libvirt: '-',
-    text: 'the plan is no longer true: <why>; ask for a new one',
+    text: 'the plan is out of date: <why>; request a new plan',
   },
   REFUSED_BY_QEMU: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the QEMU of domain {domain} refused or failed: <doing>: "{qemuText}"; mend what it names (its log may say more), and try again',
+    text: 'the QEMU of domain {domain} refused or failed: <doing>: "{qemuText}"; correct what the message names (the log of QEMU may say more), and try again',
   },
   REASON_UNKNOWN: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'another version of this service says no for a reason that this one does not know ({otherReason}): <said>; have both of one version',
+    text: 'another version of this service refused the request for a reason that this version does not know ({otherReason}): <said>; run the same version everywhere',
   },
   JOB_LOST: {
     code: 'ABORTED',
     libvirt: 'VIR_ERR_OPERATION_FAILED',
-    text: 'job {job} ended unseen: <why>; read the outcome before you touch a file',
+    text: 'job {job} ended, and nobody saw how: <why>; read the outcome before you touch a file',
   },
   NOT_ON_DISK: {
     code: 'ABORTED',
@@ -436,11 +436,11 @@ export const catalogue = {
   BUG: {
     code: 'INTERNAL',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'a bug of this service; its log has the stack under id {id}',
+    text: 'internal error, a bug of this service; its log has the stack under id {id}',
   },
 } as const satisfies Record<string, CatalogueEntry>;
 
 export type Reason = keyof typeof catalogue;
 
-/** The domain is not this host's: it has not begun. */
+/** Reasons for which an agent refuses a request for a domain of another host. The agent has not begun it. */
 export const NOT_OURS = ['NOT_OWNER', 'OWNER_UNKNOWN', 'OWNERSHIP_STALE'] as const satisfies readonly Reason[];

@@ -1,4 +1,4 @@
-/** Where a copy goes, as it was asked for. */
+/** The destination of a copy, as requested. */
 
 export type NbdServer =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
@@ -7,9 +7,9 @@ export type NbdServer =
 export interface NbdExport {
   readonly server: NbdServer;
   readonly exportName: string;
-  /** The id of a tls-creds-x509 object that QEMU has; '' for none. */
+  /** The id of a tls-creds-x509 object in QEMU; '' for none. */
   readonly tlsCredentialsId: string;
-  /** The name that the server's certificate must bear; '' for the host. */
+  /** The name in the server's certificate; '' for the host of the URI. */
   readonly tlsHostname: string;
 }
 
@@ -17,7 +17,7 @@ export type Destination =
   | {
       readonly kind: 'file';
       readonly path: string;
-      /** COPY_DEV: it must be a block device, whatever the field it was named in. */
+      /** COPY_DEV: the destination must be a block device, whichever field names it. */
       readonly mustBeDevice?: true;
     }
   | { readonly kind: 'block-device'; readonly path: string }
@@ -33,32 +33,32 @@ export function isServed(destination: Pick<Destination, 'kind'> | undefined): bo
   return destination !== undefined && IS_SERVED[destination.kind];
 }
 
-/** LUKS, inside of a qcow2 image. */
+/** LUKS inside a qcow2 image. */
 export interface Encryption {
-  /** The id of a secret object that QEMU has: the key never passes through here. '': not known, as the journal was lost. */
+  /** The id of a secret object in QEMU: this service never has the key. '' if the journal, and so the id, was lost. */
   readonly secretId: string;
 }
 
-/** What whoever starts a VM from it has to know. */
+/** A note for the person who starts a VM from the image. */
 export function keyNeeded(path: string, { secretId }: Encryption): string {
   const which = secretId === '' ? 'the key' : `the key that secret ${secretId} has`;
   return `${path} is encrypted: start the VM from it with ${which} (encrypt.key-secret)`;
 }
 
-/** As keyNeeded, of an image that is below it. */
+/** Like keyNeeded, for an image below it. */
 export function keyNeededBelow(path: string, below: string): string {
   return `${below}, below ${path}, is encrypted with a key of its own: start the VM with that one, too, as before`;
 }
 
-/** Of a qcow2 node with LUKS, by the name that QEMU gives it: it is made of the node's options. */
+/** The id of the secret of a qcow2 node with LUKS, from QEMU's name for the node, which lists the node's options. */
 export function encryptionOf(name: string): Encryption {
   return { secretId: /"encrypt\.key-secret": "([^"]*)"/.exec(name)?.[1] ?? '' };
 }
 
-/** The port that is registered for NBD. */
+/** The registered port of NBD. */
 export const NBD_PORT = 10809;
 
-/** As the NBD project's uri.md writes it, and QEMU shows it. */
+/** The form that the NBD project's uri.md specifies, and QEMU shows. */
 export function nbdUri({ server, exportName, tlsCredentialsId }: NbdExport): string {
   const name = encodeURIComponent(exportName).replaceAll('%2F', '/');
   const scheme = tlsCredentialsId === '' ? 'nbd' : 'nbds';

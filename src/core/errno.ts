@@ -1,17 +1,17 @@
 /**
- * What an error number of the system means for who asked, in one table: of the service's own calls Node tells the number, of
- * QEMU's its texts tell the same in the C library's words. None of these is a bug of ours.
+ * The meaning of each error number of the system for a caller, in one table. Node reports the number for the service's
+ * own calls; QEMU's texts end with the words of the C library for it. None of these is a bug of the service.
  */
 import { type Failure, failure } from './errors.ts';
 import { invalidField } from './rules/rule.ts';
 
 export interface About {
   readonly path: string;
-  /** As the number, or QEMU's whole text. */
+  /** The number, or QEMU's whole text. */
   readonly said: string;
-  /** The system call that failed; '' where nobody tells. */
+  /** The system call that failed; '' if it is not known. */
   readonly call: string;
-  /** Who ran into it. */
+  /** The process that got the error. */
   readonly who: string;
 }
 
@@ -20,9 +20,9 @@ type Row = readonly [words: string, of: (about: About) => Failure];
 const denied =
   (hint: string) =>
   ({ path, said, call }: About): Failure => {
-    // Only who made the file may give it to somebody else: the folder's mode has nothing to do with it.
+    // Only the owner of the file may give it to another user: the mode of the folder does not matter.
     const isChown = call.includes('chown');
-    const what = isChown ? 'chown: only root, or who has CAP_CHOWN, gives a file to another user' : hint;
+    const what = isChown ? 'chown: only root, or a process with CAP_CHOWN, may give a file to another user' : hint;
     return failure('ACCESS_DENIED', { path, why: `${said}${call === '' ? '' : ` (${call})`}: ${what}` });
   };
 const noSpace =
@@ -45,25 +45,25 @@ const missing = ({ path }: About): Failure => failure('DESTINATION_MISSING', { p
 const exists = ({ path }: About): Failure => failure('DESTINATION_EXISTS', { path });
 const invalid = (problem: string) => (): Failure => invalidField('destination.file', problem).failure;
 
-export const LOOK = 'see the log of the kernel, and the storage below it';
+export const LOOK = 'check the log of the kernel, and the storage below it';
 
 const ROWS: Readonly<Record<string, Row>> = {
   ENOENT: ['No such file or directory', missing],
-  ENOTDIR: ['Not a directory', invalid('goes through a file as if it was a folder')],
+  ENOTDIR: ['Not a directory', invalid('uses a file as a folder')],
   EEXIST: ['File exists', exists],
   EISDIR: ['Is a directory', exists],
   EILSEQ: [
     'Invalid or incomplete multibyte or wide character',
-    invalid('has characters that its file system does not take'),
+    invalid('contains characters that its file system does not support'),
   ],
   ENAMETOOLONG: ['File name too long', invalid('is too long for its file system')],
-  EACCES: ['Permission denied', denied('its mode, or that of a folder on the way, does not allow it')],
+  EACCES: ['Permission denied', denied('its mode, or the mode of a folder above it, does not allow it')],
   EPERM: ['Operation not permitted', denied('the file is immutable, or a security policy forbids it')],
   EROFS: ['Read-only file system', denied('the file system is read-only')],
   ELOOP: ['Too many levels of symbolic links', denied('it is a symbolic link')],
-  ENOKEY: ['Required key not available', denied('the key of its encrypted folder is not there')],
-  EBUSY: ['Device or resource busy', inUse('the kernel has it, as a mount, a swap space or a part of another device')],
-  ETXTBSY: ['Text file busy', inUse('it runs as a program, or is a swap space')],
+  ENOKEY: ['Required key not available', denied('the key of its encrypted folder is not loaded')],
+  EBUSY: ['Device or resource busy', inUse('the kernel uses it, as a mount, a swap space or a part of another device')],
+  ETXTBSY: ['Text file busy', inUse('it is running as a program, or is a swap space')],
   ENOSPC: ['No space left on device', noSpace('the file system is full')],
   EDQUOT: ['Disk quota exceeded', noSpace('the quota is used up')],
   EFBIG: ['File too large', ({ path, said }) => failure('FILE_TOO_LARGE', { path, why: said })],
@@ -75,39 +75,39 @@ const ROWS: Readonly<Record<string, Row>> = {
   EUCLEAN: ['Structure needs cleaning', broken('its file system is damaged: check it')],
   EBADMSG: ['Bad message', broken('its file system is damaged: check it')],
   ENOMEDIUM: ['No medium found', broken('its drive is empty')],
-  ESTALE: ['Stale file handle', broken('its server knows it no longer: mount it again')],
+  ESTALE: ['Stale file handle', broken('its server no longer knows it: mount the file system again')],
   ENXIO: ['No such device or address', broken('its device is gone')],
   ENODEV: ['No such device', broken('its device is gone')],
   ETIMEDOUT: ['Connection timed out', broken('its server does not answer')],
-  ENOTCONN: ['Transport endpoint is not connected', broken('what serves its file system is gone: mount it again')],
+  ENOTCONN: ['Transport endpoint is not connected', broken('the server of its file system is gone: mount it again')],
   EHOSTDOWN: ['Host is down', broken('its server does not answer')],
 };
 
-/** The storage itself has failed. */
+/** Whether the storage itself has failed. */
 export function isOfStorage(errno: string): boolean {
   return failureOfErrno(errno, { path: '', said: '', call: '', who: '' })?.reason === 'STORAGE_FAILED';
 }
 
-/** Undefined for a number that is in no row. */
+/** Undefined if the table does not have the number. */
 export function failureOfErrno(errno: string, about: About): Failure | undefined {
   return ROWS[errno]?.[1](about);
 }
 
-/** A descriptor that is closed, an address that is none: nobody else can have made these. */
+/** A closed descriptor, an invalid address: only the service itself can cause these. */
 const OURS: ReadonlySet<string> = new Set(['EBADF', 'EFAULT']);
 
-/** What the kernel, or a file system, says to a call of the service itself. Undefined: nobody said anything, or we are wrong. */
+/** The failure for an error of a system call of this service. Undefined for other errors, and its own faults. */
 export function failureOfCall(error: unknown, path: string): Failure | undefined {
   if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
   const { code } = error;
   const call = 'syscall' in error && typeof error.syscall === 'string' ? error.syscall : '';
   const inTable = failureOfErrno(code, { path, said: code, call, who: 'the service' });
   if (inTable !== undefined || call === '' || OURS.has(code)) return inTable;
-  const wayOut = 'its file system does not do that: see the log of the kernel, or use another one';
+  const wayOut = 'its file system does not support this: check the log of the kernel, or use another file system';
   return failure('STORAGE_FAILED', { doing: `using ${path} (${call})`, why: code, wayOut }, { path });
 }
 
-/** The number that QEMU's text ends with, in words; undefined: none. */
+/** The error number that QEMU's text ends with; undefined if there is none. */
 export function errnoIn(qemuText: string): string | undefined {
   const text = qemuText.trimEnd();
   return Object.entries(ROWS).find(([, [words]]) => text.toLowerCase().endsWith(words.toLowerCase()))?.[0];

@@ -1,4 +1,4 @@
-/** Errors of the catalogue: as plain data, which the journal keeps and which travels, and as what is thrown. */
+/** Errors of the catalogue: as plain data, for the journal and the wire, and as an exception. */
 import { type CatalogueCode, catalogue, type Reason } from './catalogue.ts';
 
 type Text<R extends Reason> = (typeof catalogue)[R]['text'];
@@ -8,12 +8,12 @@ type Sentences<T extends string> = T extends `${string}<${infer Name}>${infer Re
 type Counts = 'bytes' | 'destinationBytes' | 'last' | 'limit' | 'maximum' | 'offset' | 'revision' | 'sourceBytes';
 type Value<Name extends string> = Name extends Counts | 'timeLimit' | 'value' ? number | bigint : string;
 
-/** What the text of a reason names. Its data are the error's metadata. */
+/** The slots in the text of a reason. Its data are the error's metadata. */
 export type Slots<R extends Reason> = { readonly [Name in Data<Text<R>>]: Value<Name> } & {
   readonly [Name in Sentences<Text<R>>]: string;
 };
 
-/** Data are no prose: a text that is written down where a failure is made has no spaces there. */
+/** Data must not be prose: a literal without spaces is allowed, any other literal is not. */
 type Plain<R extends Reason, S> = {
   readonly [Name in keyof S]: Name extends Data<Text<R>>
     ? S[Name] extends `${string} ${string}`
@@ -24,10 +24,10 @@ type Plain<R extends Reason, S> = {
       : never;
 };
 
-/** Data of some failures beyond what their text names: QEMU's own words are quoted, and kept from the rest. */
+/** Data that some failures have beyond the slots of their text: QEMU's own words, which are quoted there. */
 type Beyond = { readonly [Name in 'qemuClass' | 'qemuText' | 'kind' | 'path']?: string };
 
-/** One argument that is wrong; several are reported at once. */
+/** One argument that is wrong. All wrong arguments are reported together. */
 export interface Violation {
   /** The field's name in the proto, as `destination.file`. */
   readonly field: string;
@@ -36,7 +36,7 @@ export interface Violation {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** An error as plain data: what the journal keeps and what travels. */
+/** An error as plain data, for the journal and the wire. */
 export interface Failure {
   readonly reason: Reason;
   readonly text: string;
@@ -57,7 +57,7 @@ function made(reason: Reason, slots: Values, beyond: Beyond = {}): Omit<Failure,
   };
 }
 
-/** Makes a failure of the catalogue; the compiler asks for exactly what its text names. */
+/** Makes a failure of the catalogue. The compiler asks for exactly the slots of its text. */
 export function failure<R extends Reason, const S extends Slots<R>>(
   reason: R,
   slots: S & Plain<R, S>,
@@ -66,7 +66,7 @@ export function failure<R extends Reason, const S extends Slots<R>>(
   return made(reason, slots, beyond);
 }
 
-/** As it is said here: another version of this service, which says it or has written it down, may know more reasons. */
+/** The failure as this version knows it. Another version, on the wire or in the journal, may know more reasons. */
 export function known(why: Failure): Failure {
   if (Object.hasOwn(catalogue, why.reason)) return why;
   const { reason, text, metadata } = failure('REASON_UNKNOWN', { otherReason: why.reason, said: why.text });
@@ -82,11 +82,11 @@ export function violation<R extends Reason, const S extends Slots<R>>(
   return { field, ...made(reason, slots) };
 }
 
-/** The one error that this service throws on purpose; everything else that is thrown is a bug. */
+/** The only error that this service throws on purpose. Every other exception is a bug. */
 export class BlockJobError extends Error {
   override readonly name = 'BlockJobError';
   readonly failure: Failure;
-  /** Why the caller is told that something is not there which is: for our own log, and never for an answer. */
+  /** The real failure if the caller is told NOT_FOUND about something that exists: for our own log, never for an answer. */
   readonly hides: Failure | undefined;
 
   constructor(why: Failure, { hides, ...options }: { cause?: unknown; hides?: Failure } = {}) {
@@ -99,7 +99,7 @@ export class BlockJobError extends Error {
     return this.failure.reason;
   }
 
-  /** All that is wrong with a request, at once; the first one gives the reason. */
+  /** All violations of a request in one error; the first one gives the reason. */
   static ofViolations(violations: readonly [Violation, ...Violation[]]): BlockJobError {
     const [first] = violations;
     return new BlockJobError({
@@ -111,10 +111,10 @@ export class BlockJobError extends Error {
   }
 }
 
-/** As the call of a client ends. */
+/** The code with which a call of a client ends. */
 export type Code = CatalogueCode | 'CANCELLED';
 
-/** The code with which a call ends in which this was thrown. */
+/** The code with which a call ends if it throws this error. */
 export function codeOf(error: unknown): Code {
   if (error instanceof BlockJobError) return catalogue[error.reason].code;
   return error instanceof Error && error.name === 'AbortError' ? 'CANCELLED' : 'INTERNAL';

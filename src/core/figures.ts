@@ -1,4 +1,4 @@
-/** What there is, in numbers, for those who measure: without a name of a domain, a job, a file or a caller. */
+/** The numbers of a host or fleet for metrics, without the name of a domain, a job, a file or a caller. */
 
 import type { PauseReason } from './job/journal-entry.ts';
 import type { Convergence } from './job/progress.ts';
@@ -10,9 +10,9 @@ export interface JobFigures {
   readonly kind: JobKind;
   readonly state: JobState;
   readonly pauseReason: PauseReason | undefined;
-  /** For how long it has been READY. Undefined: it is not, or that is not known. */
+  /** For how long the job has been READY. Undefined if it is not, or if that is not known. */
   readonly readyForMs: number | undefined;
-  /** Undefined: QEMU has not been asked yet. */
+  /** Undefined if QEMU has not been asked yet. */
   readonly progress:
     | { readonly currentBytes: number; readonly endBytes: number; readonly convergence: Convergence }
     | undefined;
@@ -20,25 +20,25 @@ export interface JobFigures {
 
 export interface HostFigures {
   readonly jobs: readonly JobFigures[];
-  /** What jobs have copied since this process began. */
+  /** Bytes that jobs have copied since this process began. */
   readonly copiedBytes: number;
   readonly links: { readonly up: number; readonly down: number };
-  /** How often a QEMU that was connected came back, since this process began. */
+  /** How often a connected QEMU came back since this process began. */
   readonly reconnects: number;
   readonly watchers: number;
-  /** Files in the folder of the journals that are none, or of no job that is known. */
+  /** Files in the folder of journals that are not journals, or not of a known job. */
   readonly strayFiles: number;
   readonly leftovers: readonly ('FILE' | 'NODE' | 'BITMAP' | 'QEMU_JOB')[];
 }
 
 export interface FleetFigures {
-  /** Whose agent is in the directory, and answered when it was last asked. */
+  /** Hosts whose agent is in the directory, and answered the last call. */
   readonly reachable: number;
-  /** Whose agent is in the directory, and did not answer. */
+  /** Hosts whose agent is in the directory, and did not answer the last call. */
   readonly unreachable: number;
-  /** That own domains, and whose agent is not in the directory. */
+  /** Hosts that own domains, and whose agent is not in the directory. */
   readonly missing: number;
   readonly watchers: number;
-  /** The streams from agents that these share. */
+  /** The streams from agents that the watchers share. */
   readonly upstreamWatches: number;
 }

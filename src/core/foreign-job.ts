@@ -1,4 +1,4 @@
-/** Jobs that a QEMU has and that other clients of it have begun: shown, and left to them. */
+/** Jobs in a QEMU that other clients of that QEMU have started. This service shows them and does not change them. */
 import type { BlockGraph } from './disk/chain.ts';
 import type { QemuJob } from './qemu/replies.ts';
 
@@ -7,21 +7,21 @@ export interface ForeignJob extends QemuJob {
   readonly host: string;
   readonly domain: string;
   readonly domainUuid: string | undefined;
-  /** Undefined where it cannot be told. */
+  /** Undefined if it is not known. */
   readonly disk: string | undefined;
-  /** The VM is libvirt's. */
+  /** Whether libvirt manages the VM. */
   readonly isOfLibvirt: boolean;
 }
 
 export interface ForeignJobs {
   readonly foreignJobs: readonly ForeignJob[];
-  /** Those whose QEMU did not say. */
+  /** The domains whose QEMU did not answer. */
   readonly unreachableDomains: readonly string[];
 }
 
 export const NO_FOREIGN_JOBS: ForeignJobs = { foreignJobs: [], unreachableDomains: [] };
 
-/** Those of several places, in the order of the contract. */
+/** The foreign jobs of several places, in the order of the contract. */
 export function together(all: readonly ForeignJobs[]): ForeignJobs {
   return {
     foreignJobs: all
@@ -35,7 +35,7 @@ function place({ host, domain, id }: ForeignJob): string {
   return `${host}\n${domain}\n${id}`;
 }
 
-/** Those of domains that somebody may read. */
+/** The foreign jobs of the domains that the caller may read. */
 export function readable(
   { foreignJobs, unreachableDomains }: ForeignJobs,
   mayRead: (domain: string) => boolean,
@@ -46,7 +46,7 @@ export function readable(
   };
 }
 
-/** The only disk of which a job uses images: a backup from one disk into another one's image is on no disk alone. */
+/** The only disk whose images a job uses. A backup from one disk into an image of another one belongs to no single disk. */
 export function diskOfJob({ disks }: Pick<BlockGraph, 'disks'>, job: string): string | undefined {
   const [disk, another] = disks.filter(({ blockJobs }) => blockJobs.includes(job));
   return another === undefined ? disk?.id : undefined;

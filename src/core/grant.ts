@@ -1,9 +1,9 @@
-/** What a policy allows somebody, as patterns of the names of domains. */
+/** The rights that a policy gives a caller, as patterns of domain names. */
 import { fits } from './pattern.ts';
 
 export type Right = 'read' | 'operate';
 
-/** Patterns of the names of domains. Who may operate may read. */
+/** Patterns of domain names. A caller that may operate may also read. */
 export interface Grant {
   readonly read: readonly string[];
   readonly operate: readonly string[];
@@ -12,7 +12,7 @@ export interface Grant {
 /** As JSON. It travels with each call from gateway to agent. */
 export const LARGEST_GRANT_BYTES = 16 * 1024;
 
-/** As they are now. */
+/** The current rights. */
 export type Rights = () => Grant;
 
 export function grants({ read, operate }: Grant, right: Right, domain: string): boolean {

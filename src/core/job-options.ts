@@ -1,4 +1,4 @@
-/** A job's options as understood: nothing is unspecified any more. */
+/** The options of a job after the checks: nothing is unspecified any more. */
 
 export type JobKind = 'COPY' | 'PULL' | 'COMMIT' | 'ACTIVE_COMMIT';
 export type ImageFormat = 'RAW' | 'QCOW2';
@@ -7,44 +7,44 @@ export type OnReady = 'HOLD' | 'PIVOT' | 'FINISH';
 export type OnNoSpace = 'PAUSE' | 'FAIL';
 export type PauseGuest = 'AUTO' | 'ALWAYS' | 'NEVER';
 
-/** What would be lost, and may be. */
+/** The losses that the caller may accept. */
 export type Accept = 'LOSES_ENCRYPTION' | 'LOSES_INTERNAL_SNAPSHOTS' | 'SHARED_WRITER';
 
-/** One set for all kinds of jobs; what a kind does not have is as `plainOptions` says. */
+/** One set for all kinds of jobs. An option that a kind does not have is as in `plainOptions`. */
 export interface JobOptions {
   /** Bytes a second; 0: no limit. */
   readonly bandwidthBytesPerSecond: number;
   readonly shallow: boolean;
   readonly reuseExternal: boolean;
   readonly relativeBacking: boolean;
-  /** What is taken over from a destination is compared before the start. Undefined also in older journals. */
+  /** The part of a destination that is taken over is compared before the start. Also undefined in older journals. */
   readonly verifyReused?: boolean;
-  /** Undefined: QEMU chooses (the destination's cluster size, 4 KiB to 64 KiB). */
+  /** If undefined, QEMU chooses (the destination's cluster size, 4 KiB to 64 KiB). */
   readonly granularityBytes: number | undefined;
   readonly bufferBytes: number;
   readonly writeMode: WriteMode;
   readonly onReady: OnReady;
   readonly onNoSpace: OnNoSpace;
   readonly pauseGuest: PauseGuest;
-  /** Undefined: for as long as it takes. */
+  /** No limit if undefined. */
   readonly timeLimitMs: number | undefined;
-  /** The image that backs the result, or takes the data; '' where there is none. */
+  /** The image that backs the result, or takes the data; '' for none. */
   readonly basePath: string;
   /** The highest image whose data a commit moves. */
   readonly topPath: string;
   readonly deleteCommitted: boolean;
-  /** What is lost, as was accepted. Undefined also in journals of before it could be. */
+  /** The accepted losses. Also undefined in journals older than this field. */
   readonly accept?: readonly Accept[];
 }
 
 /**
- * The least that QEMU's mirror is sound with: it has 16 pieces of work of 1 MiB under way. With less it begins pieces that
- * wait for a buffer and that it counts nowhere, without end: what is left, and so READY, is not what it says, and on a slow
- * destination it gathers memory until QEMU aborts (seen with 7.2, 10.0 and 11.1).
+ * The smallest buffer with which QEMU's mirror works correctly: it has 16 operations of 1 MiB in flight. With less it
+ * starts operations that wait for a buffer and are not counted. Then the remaining bytes, and so READY, are wrong, and
+ * on a slow destination QEMU allocates memory until it aborts (seen with 7.2, 10.0 and 11.1).
  */
 export const LEAST_BUFFER_BYTES = 16 * 1024 * 1024;
 
-/** The options of a job that is asked for nothing but a limit: a pull, say. */
+/** The options of a job that takes only a speed limit, for example a pull. */
 export function plainOptions(bandwidthBytesPerSecond: number): JobOptions {
   return {
     bandwidthBytesPerSecond,
@@ -52,7 +52,7 @@ export function plainOptions(bandwidthBytesPerSecond: number): JobOptions {
     reuseExternal: false,
     relativeBacking: false,
     granularityBytes: undefined,
-    // Also what an active commit has: QEMU gives it this much, and takes no other wish.
+    // An active commit has this buffer, too: QEMU does not take another one.
     bufferBytes: LEAST_BUFFER_BYTES,
     writeMode: 'BACKGROUND',
     onReady: 'HOLD',

@@ -1,26 +1,26 @@
-/** What one host bears; set by whoever runs it. */
+/** The limits of one host, as its operator sets them. */
 import type { Retention } from './job/retention.ts';
 
 export interface Limits {
-  /** Jobs that run at a time. */
+  /** Jobs that may run at the same time. */
   readonly jobs: number;
   readonly watchersPerJob: number;
-  /** Of jobs that have ended. */
+  /** How many ended jobs are remembered. */
   readonly keep: Retention;
 }
 
-/** How much callers may use up, as an operator says it. */
+/** How much callers may use, as the operator sets it. */
 export interface CallerLimits {
   readonly connections: number;
-  /** Of one address. */
+  /** Connections from one address. */
   readonly peerConnections: number;
-  /** Calls at a time on one connection, watches among them. */
+  /** Concurrent calls on one connection, watches included. */
   readonly streams: number;
-  /** How old a connection gets. */
+  /** The longest age of a connection. */
   readonly connectionMs: number;
 }
 
-/** Unless an operator says otherwise. */
+/** The defaults. */
 export const CALLER_LIMITS: CallerLimits = {
   connections: 500,
   peerConnections: 100,

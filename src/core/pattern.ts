@@ -1,10 +1,10 @@
-/** Does the whole text fit the pattern, in which * stands for any text? The time is linear in both. */
+/** Whether the whole text matches the pattern, in which * stands for any text. The time is linear in both. */
 export function fits(text: string, pattern: string): boolean {
   const [first = '', ...rest] = pattern.split('*');
   const last = rest.pop();
   if (last === undefined) return text === pattern;
   if (!text.startsWith(first) || text.length < first.length + last.length || !text.endsWith(last)) return false;
-  // Each part as far to the left as it can be leaves the most to those after it.
+  // Taking the leftmost occurrence of each part leaves the most for the parts after it.
   const end = text.length - last.length;
   let at = first.length;
   for (const part of rest) {
@@ -16,8 +16,8 @@ export function fits(text: string, pattern: string): boolean {
 }
 
 /**
- * Behind the first occurrence of a part in text[from..to); undefined: there is none. String.indexOf can take the
- * product of both lengths; here each character of the text is looked at once (Knuth, Morris and Pratt).
+ * The position behind the first occurrence of a part in text[from..to); undefined if there is none. String.indexOf can
+ * take the product of both lengths; this looks at each character of the text once (Knuth, Morris and Pratt).
  */
 function endOf(part: string, text: string, from: number, to: number): number | undefined {
   if (part === '') return from;
@@ -31,7 +31,7 @@ function endOf(part: string, text: string, from: number, to: number): number | u
   return undefined;
 }
 
-/** For each count of characters that match: how many still do, one place further to the right at least. */
+/** For each number of matching characters: how many still match at least one place further to the right. */
 function fallsOf(part: string): Uint32Array {
   const falls = new Uint32Array(part.length);
   for (let at = 1; at < part.length; at += 1) {

@@ -1,4 +1,4 @@
-/** What callers ask for, as they asked: nothing is checked yet. */
+/** Requests as callers send them, before any check. */
 import type { Destination, Encryption, NbdExport } from './destination.ts';
 import type { Job } from './job/job.ts';
 import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
@@ -12,15 +12,15 @@ export interface DiskRef {
 
 export type JobRef = { readonly jobId: string } | { readonly disk: DiskRef };
 
-/** A value of an enum that this version does not know: a newer client's. */
+/** A value of an enum that this version does not know, from a newer client. */
 export interface Unrecognized {
   readonly unrecognized: number;
 }
 
-/** undefined: not given. */
+/** Undefined if it is not given. */
 export type Given<T> = T | Unrecognized | undefined;
 
-/** A destination as it was asked for: the server of an NBD export may be missing. */
+/** A destination as requested. The server of an NBD export may be missing. */
 export type AskedDestination =
   | Exclude<Destination, { kind: 'nbd' }>
   | {
@@ -28,7 +28,7 @@ export type AskedDestination =
       readonly nbd: Omit<NbdExport, 'server'> & { readonly server: NbdExport['server'] | undefined };
     };
 
-/** What every call that starts a job has. */
+/** The fields of every call that starts a job. */
 export interface StartRequest {
   readonly disk: DiskRef;
   readonly requestId: string;
@@ -37,7 +37,7 @@ export interface StartRequest {
   readonly accept: readonly Given<Accept>[];
 }
 
-/** StartCopy as it was asked for. */
+/** A StartCopy request. */
 export interface CopyRequest extends StartRequest {
   readonly destination: AskedDestination | undefined;
   readonly format: Given<ImageFormat>;
@@ -79,9 +79,9 @@ export interface CommitRequest extends StartRequest {
 export interface AbortRequest {
   readonly job: JobRef;
   readonly pivot: boolean;
-  /** Answer when the request is written down; else when the job has ended. */
+  /** Whether to answer as soon as the request is written down, instead of when the job has ended. */
   readonly returnImmediately: boolean;
-  /** Break off even where QEMU would drain or flush first. */
+  /** Whether to cancel the job even if QEMU would first have to drain or flush. */
   readonly force: boolean;
   readonly pauseGuest: Given<PauseGuest>;
   readonly requestId: string;
@@ -93,7 +93,7 @@ export interface SetSpeedRequest {
   readonly requestId: string;
 }
 
-/** Pause, and Resume. */
+/** A request of Pause or Resume. */
 export interface PauseRequest {
   readonly job: JobRef;
   readonly requestId: string;
@@ -122,9 +122,9 @@ export interface ListLeftoversRequest {
 }
 
 export interface ReclaimRequest {
-  /** Of leftovers. */
+  /** Ids of leftovers. */
   readonly ids: readonly string[];
-  /** Else only said what would be done. */
+  /** If false, nothing is removed, and the answer says what would be. */
   readonly apply: boolean;
   readonly requestId: string;
 }
@@ -133,14 +133,14 @@ export type Operation = 'SAVE' | 'SNAPSHOT' | 'REVERT' | 'DETACH' | 'RESIZE' | '
 
 export interface CheckOperationRequest {
   readonly domain: string;
-  /** Undefined: all disks. */
+  /** Undefined for all disks. */
   readonly disk: string | undefined;
   readonly operation: Given<Operation>;
 }
 
 export interface WatchRequest {
   readonly job: JobRef;
-  /** Send every event after this revision; undefined: begin with a SNAPSHOT. */
+  /** Send every event after this revision. If undefined, begin with a SNAPSHOT. */
   readonly afterRevision: number | undefined;
   readonly progressIntervalMs: number | undefined;
 }

@@ -1,10 +1,10 @@
-/** What answers here, for whoever wants to know which program that is. */
+/** The program that answers a call. */
 export interface ServerInfo {
   readonly version: string;
-  /** What it was built from. */
+  /** The commit that it was built from. */
   readonly build: string;
   readonly mode: 'SERVE' | 'AGENT' | 'GATEWAY';
   readonly host: string;
-  /** When the process was started. */
+  /** When the process started. */
   readonly startTime: Date;
 }

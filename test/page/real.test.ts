@@ -34,7 +34,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
   test('shows a copy from its start to the pivot, with nobody touching it', async () => {
     await using site = await Site.open();
     await using shown = await chromium.open(site.url);
-    await shown.shows('Nothing is being moved');
+    await shown.shows('No data is being moved');
     await shown.shows('web1');
     const to = join(site.dir, 'web1-new.qcow2');
     const job = await site.copy(to, MIB / 2);
@@ -74,7 +74,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     expect(await shown.texts('table.journal tbody tr')).toHaveLength(Number(revision));
 
     await shown.page.goto(`${site.url}#/`);
-    await shown.shows('No job runs now.');
+    await shown.shows('No job is running.');
     await shown.shows(/web1 virtio0.* Completed .*web1-new\.qcow2 Complete/, 'table.ended');
     await shown.page.goto(`${site.url}#/domains/web1`);
     await shown.shows('web1-new.qcow2', '.chain .live');
@@ -90,13 +90,13 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     await list.shows('Running', 'table.running');
     const { length: seen } = await shown.texts('table.journal tbody tr');
     await site.restart(async () => {
-      await list.shows('Cut off from the service since');
-      await list.shows('Cut off', '#connection');
+      await list.shows('Disconnected from the service since');
+      await list.shows('Disconnected', '#connection');
       // What was known is there still.
       await list.shows('Running', 'table.running');
     });
     await list.shows(/^Live$/, '#connection');
-    expect(await list.text()).not.toContain('Cut off');
+    expect(await list.text()).not.toContain('Disconnected');
     await shown.page.bringToFront();
     const before = await percentIn(shown, '.far progress');
     await eventually('it moves again', async () =>
@@ -118,7 +118,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     const fault = { atByte: 8 * MIB, errno: 'ENOSPC' } as const;
     await using full = await NbdServer.start({ folder: site.dir, sizeBytes: 64 * MIB, over: 'unix', fault });
     await using shown = await chromium.open(site.url);
-    await shown.shows('Nothing is being moved');
+    await shown.shows('No data is being moved');
     await site.service.startCopy({
       disk: { domain: site.name, disk: 'virtio0' },
       destination: { target: { $case: 'nbd', value: full.target } },
@@ -127,8 +127,8 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     await shown.shows(/web1 virtio0.* Failed no space left/, 'table.ended');
     await shown.page.click('table.ended a');
     await shown.shows('NO_SPACE', '.notice .error');
-    await shown.shows('The guest goes on where it was', '.notice');
-    await shown.shows('Make room', '.notice');
+    await shown.shows('The guest still runs on its source', '.notice');
+    await shown.shows('Free space', '.notice');
     await shown.shows(`The guest writes to ${site.top}`);
     const found = await shown.accessibility();
     expect(found.map(({ id, nodes }) => [id, nodes[0]?.html])).toEqual([]);

@@ -54,7 +54,7 @@ describe.skipIf(needs('browser'))('the page', () => {
 
   describe.each(['light', 'dark'] as const)('with %s colours', (scheme: Scheme) => {
     test.each([
-      ['no job', { running: 0, ended: 0 }, '', 'Nothing is being moved'],
+      ['no job', { running: 0, ended: 0 }, '', 'No data is being moved'],
       ['one copy', { running: 1, ended: 0 }, RUNNING, 'Left to copy'],
       ['a hundred jobs', HUNDRED, '', 'web85'],
       ['a failed one', HUNDRED, FAILED, 'NO_SPACE'],
@@ -99,9 +99,9 @@ describe.skipIf(needs('browser'))('the page', () => {
     await eventually('one row', async () =>
       (await shown.texts('table.running tbody tr')).length === 1 ? true : undefined,
     );
-    expect(await shown.text()).toContain('No ended job is like that.');
+    expect(await shown.text()).toContain('No ended job matches.');
     await shown.page.type('input[type=search]', 'x');
-    await shown.shows('No job that runs is like that.');
+    await shown.shows('No running job matches.');
   });
 
   test('shows older ones when asked to', async () => {
@@ -245,7 +245,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(answers).toEqual(['rejected', 'rejected', 'rejected']);
     const rebound = seen.url.replace('127.0.0.1', 'rebound.example');
     await using lured = await chromium.open(rebound);
-    expect(await lured.text('body')).toContain('this page is asked for by a name of this machine alone');
+    expect(await lured.text('body')).toContain('use a name of this machine for this page');
   });
 
   test('that nobody looks at asks for nothing, and then goes on where it was', async () => {

@@ -37,7 +37,7 @@ const MARKS: Readonly<Record<string, Mark>> = {
   },
   'who as a noun': {
     instead: 'a noun: the caller, the operator, a client that …',
-    pattern: /\b(?:for|of|to|by|from|than|as|but|where|if|when|and) who(?:se)? (?!else\b)\w+/,
+    pattern: /\b(?:for|of|to|by|from|than|as|but|where|if|when|and) who (?!else\b)\w+/,
     example: 'It does not wait for who does not listen.',
   },
   'a question as the subject': {
@@ -52,7 +52,7 @@ const MARKS: Readonly<Record<string, Mark>> = {
   },
   'inverted condition': {
     instead: 'if …, once …',
-    pattern: /^(?:Has|Have|Is|Are|Does|Do|Was|Were|Had|Should) (?!not\b).*,(?!.*\?)/,
+    pattern: /^(?:Has|Have|Is|Are|Was|Were|Had|Should) (?:the|a|an|it|this|that|nobody)\b.*,(?!.*\?)/,
     example: 'Has the guest left, nothing is written.',
   },
   'good for nothing': {
@@ -67,7 +67,7 @@ const MARKS: Readonly<Record<string, Mark>> = {
   },
   'else for': {
     instead: 'otherwise, …',
-    pattern: /\belse (?:for|by|of|to|as)\b/,
+    pattern: /(?:[,;]|\band|\bor) else (?:for|by|of|to|as)\b/,
     example: 'It is taken for a success, else for one that nobody saw.',
   },
   'tell without an object': {
@@ -82,7 +82,7 @@ const MARKS: Readonly<Record<string, Mark>> = {
   },
   'that there are': {
     instead: 'the existing …',
-    pattern: /\bthat there (?:is|are|was|were)\b/,
+    pattern: /\bthat there (?:is|are|was|were)(?=[.,;:)]|$)/,
     example: 'It looks at the jobs that there are.',
   },
   'without a word': {
@@ -109,9 +109,12 @@ const MARKS: Readonly<Record<string, Mark>> = {
 
 /** Files that have not been rewritten yet, one a line. The list only gets shorter. */
 const LIST = join(import.meta.dirname, 'words.not-yet.txt');
-const NOT_YET = readFileSync(LIST, 'utf8')
-  .split('\n')
-  .filter((path) => path !== '');
+
+function listed(): string[] {
+  return readFileSync(LIST, 'utf8')
+    .split('\n')
+    .filter((path) => path !== '');
+}
 
 function filesOf(folder: string, suffixes: readonly string[]): string[] {
   return readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
@@ -171,6 +174,10 @@ const FILES = [
   ...filesOf('src', ['.ts']),
 ].toSorted();
 
+function isRewritten(path: string): boolean {
+  return !FILES.includes(path) || marksIn(path).length === 0;
+}
+
 describe('words', () => {
   it.each(Object.entries(MARKS))('a sentence with "%s" is found', (_, { pattern, example }) => {
     expect(sentencesIn(example).filter((sentence) => pattern.test(sentence))).toHaveLength(1);
@@ -200,22 +207,15 @@ describe('words', () => {
     ).toStrictEqual(['A head', 'First one.', 'one cell', 'two cells']);
   });
 
-  const rewritten = FILES.filter((path) => !NOT_YET.includes(path));
+  const notYet = new Set(listed());
+  const rewritten = FILES.filter((path) => !notYet.has(path));
   it('files that are rewritten have none of the marks (docs/contributing.md, "Words")', () => {
     expect(rewritten.flatMap(marksIn)).toStrictEqual([]);
   });
 
   it('a file that has no mark is not in the list of those that are to be rewritten', () => {
-    const isRewritten = (path: string) => !FILES.includes(path) || marksIn(path).length === 0;
-    if (process.env['REWRITE_DOCS'] !== undefined) {
-      writeFileSync(
-        LIST,
-        NOT_YET.filter((path) => !isRewritten(path))
-          .map((path) => `${path}\n`)
-          .join(''),
-      );
-    } else {
-      expect(NOT_YET.filter(isRewritten)).toStrictEqual([]);
-    }
+    const left = listed().filter((path) => !isRewritten(path));
+    if (process.env['REWRITE_DOCS'] !== undefined) writeFileSync(LIST, left.map((path) => `${path}\n`).join(''));
+    expect(listed()).toStrictEqual(left);
   });
 });

@@ -1,14 +1,14 @@
 /**
- * The persistent dirty bitmaps of the active image, by which backup tools know what has changed: they follow the
- * disk to its new image. Added there and merged into in one transaction just before the pivot, the new ones hold all
- * that the old ones do; what the guest writes from then on they record as the mirror brings it over. So a bitmap may
- * mark more than it must, and never less.
+ * The persistent dirty bitmaps of the active image, with which backup tools know which blocks have changed: they follow
+ * the disk to its new image. One transaction just before the pivot adds bitmaps there and merges the old ones into
+ * them. Writes of the guest from then on are recorded when the mirror copies them. So a bitmap may mark more than it
+ * must, and never less.
  */
 
 import type { QmpCommand } from '../qemu/commands.ts';
 import type { Image } from './chain.ts';
 
-/** Undefined: there is nothing to be carried over. May be repeated. */
+/** Undefined if there is nothing to carry over. May be repeated. */
 export function carryBitmaps(from: Image, to: Image): Extract<QmpCommand, { execute: 'transaction' }> | undefined {
   const there = new Set(to.bitmaps.map(({ name }) => name));
   const carried = from.bitmaps.filter(({ persistent, inconsistent }) => persistent && !inconsistent);

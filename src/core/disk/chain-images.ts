@@ -1,16 +1,16 @@
-/** The images of one chain by name: which one a caller means, and how one is named from another. */
+/** The images of one chain by name: the image that a caller names, and the name of one image relative to another. */
 import type { Disk, Image } from './chain.ts';
 
-/** What a name is that imageIndex does not find. */
+/** The description of a name that imageIndex does not find. */
 export const NOT_IN_CHAIN = 'not an image of the chain';
 
 /** `disk[2]`: the image at that index; top = 0. */
 const INDEXED = /^(.+)\[(\d{1,9})\]$/;
 
 /**
- * The index in the chain of the image that is named by absolute path, by `disk[index]`, by the disk's own name (its active
- * image, as with libvirt), or by a path relative to the folder of the image above it, as headers name it. `isDisk` tells
- * whether a name is this disk's.
+ * The index in the chain of the image with this name: an absolute path, `disk[index]`, the disk's own name (its active
+ * image, as in libvirt), or a path relative to the folder of the image above it, as headers name it. `isDisk` says
+ * whether a name is the name of this disk.
  */
 export function imageIndex(disk: Disk, name: string, isDisk: (name: string) => boolean): number | undefined {
   const indexed = INDEXED.exec(name);
@@ -28,8 +28,8 @@ export function imageIndex(disk: Disk, name: string, isDisk: (name: string) => b
 }
 
 /**
- * The name of a lower image relative to the folder of a higher one, as the headers between the two say it; undefined
- * where one of them does not name its backing file relatively.
+ * The name of a lower image relative to the folder of a higher one, as the headers between the two give it; undefined
+ * if one of them does not name its backing file relatively.
  */
 export function relativeName(chain: readonly Image[], from: number, to: number): string | undefined {
   let name = '';
@@ -41,7 +41,7 @@ export function relativeName(chain: readonly Image[], from: number, to: number):
   return name;
 }
 
-/** The path of what a header names, seen from the image that holds the header; undefined for what is no plain path. */
+/** The path of the file that a header names, seen from the image with that header; undefined if it is not plain. */
 export function resolveFrom(image: string, name: string): string | undefined {
   if (name.startsWith('/')) return plain(name);
   if (isAbsolute(name) || !image.startsWith('/')) return undefined;
@@ -61,7 +61,7 @@ function joined(folder: string, name: string): string {
   return folder + (name.startsWith('./') ? name.slice(2) : name);
 }
 
-/** Without `.`, `..` and doubled slashes. */
+/** The path without `.`, `..` and doubled slashes. */
 function plain(path: string): string {
   const parts: string[] = [];
   for (const part of path.split('/')) {

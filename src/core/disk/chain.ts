@@ -15,7 +15,7 @@ export interface Image {
   readonly node: string;
   /** QEMU's driver: qcow2, raw, vmdk, … */
   readonly format: string;
-  /** The absolute path; for other than local files QEMU's own name of it (`nbd://…`). */
+  /** The absolute path; QEMU's own name (`nbd://…`) if it is not a local file. */
   readonly path: string;
   /** The node that holds its bytes: file, host_device, nbd, … */
   readonly storage: { readonly node: string; readonly driver: string } | undefined;
@@ -24,19 +24,19 @@ export interface Image {
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly readOnly: boolean;
-  /** It, or one of its layers. */
+  /** Whether the image, or one of its layers, is encrypted. */
   readonly encrypted: boolean;
-  /** Drivers of the nodes between it and its storage, top down: luks, throttle, raw with an offset, … Mostly none. */
+  /** Drivers of the nodes between the image and its storage, top down: luks, throttle, raw with an offset, … Mostly []. */
   readonly layers: readonly string[];
-  /** Drivers of the filters right above it. */
+  /** Drivers of the filters directly above it. */
   readonly filters: readonly string[];
-  /** It shows a part of its file, and not all of it: raw with offset or size, or what is inside of such a one. */
+  /** Whether it shows only a part of its file: raw with offset or size, or an image inside such a part. */
   readonly isPart: boolean;
-  /** The file that has its contents, where that is another one; '' mostly. */
+  /** The file with its contents, if that is another file; usually ''. */
   readonly dataFile: string;
-  /** Names of the snapshots inside of it. */
+  /** Names of its internal snapshots. */
   readonly snapshots: readonly string[];
-  /** As the image's metadata have them; '' where they have none. */
+  /** The value in the image's metadata; '' if there is none. */
   readonly backingFile: string;
   readonly backingFormat: string;
   readonly bitmaps: readonly QemuBitmap[];
@@ -44,22 +44,22 @@ export interface Image {
 
 /** A guest-visible block device. */
 export interface Disk {
-  /** The device's id (`-device …,id=`), or its QOM path where it has none. */
+  /** The id of the device (`-device …,id=`), or its QOM path if it has none. */
   readonly id: string;
-  /** As query-block names it; `qom-get` takes it. */
+  /** The name in query-block; `qom-get` takes it. */
   readonly qdev: string;
   /** The block backend's name: a -drive id; '' for a -blockdev disk. */
   readonly backend: string;
-  /** Top (active) image first. Empty: no medium. */
+  /** The top (active) image first. Empty if there is no medium. */
   readonly chain: readonly [Image, ...Image[]] | readonly [];
-  /** Nodes from the device's root to the top image: filters that somebody put there. */
+  /** Nodes from the device's root to the top image: filters that a client inserted. */
   readonly filters: readonly string[];
   /** Names of the block jobs that use any image of the chain. */
   readonly blockJobs: readonly string[];
   /** The host's page cache is bypassed (cache.direct). */
   readonly cacheDirect: boolean;
   readonly detectZeroes: string;
-  /** The device lets others write to its image (share-rw). */
+  /** Whether the device lets others write to its image (share-rw). */
   readonly sharesWrites: boolean;
 }
 
@@ -68,7 +68,7 @@ export interface BlockGraph {
   /** Every named node, with the path of its file. */
   readonly nodes: ReadonlyMap<string, Image>;
   readonly children: ReadonlyMap<string, readonly { readonly edge: string; readonly node: string }[]>;
-  /** Which nodes each block job uses. */
+  /** The nodes that each block job uses. */
   readonly jobNodes: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -83,10 +83,7 @@ const FILTER_DRIVERS: ReadonlySet<string> = new Set([
   'preallocate',
 ]);
 
-/**
- * Builds the graph. `absolute` turns a file name that QEMU was started with into an absolute path: names may be
- * relative to QEMU's working directory.
- */
+/** Builds the graph. `absolute` makes a file name absolute that is relative to QEMU's working directory. */
 export function readBlockGraph(
   devices: readonly QemuBlockDevice[],
   nodes: readonly QemuNode[],
@@ -135,7 +132,7 @@ export function readBlockGraph(
   const childOf = (node: string, ...edges: string[]) =>
     children.get(node)?.find((child) => edges.includes(child.edge))?.node;
 
-  /** The nodes below this one down to its bytes, along the `file` edges; blkdebug's is called `image`. */
+  /** The nodes below this one down to its storage, along the `file` edges; blkdebug's edge is called `image`. */
   const wayDown = (node: string): readonly Image[] => {
     const below = images.get(childOf(node, 'file', 'image') ?? '');
     return below === undefined ? [] : [below, ...wayDown(below.node)];
@@ -152,7 +149,7 @@ export function readBlockGraph(
       let node = root?.node;
       while (node !== undefined) {
         const image = images.get(node);
-        // A filter of a running job may be unnamed, and then query-named-block-nodes has it under '#block…'.
+        // A filter of a running job may have no name; query-named-block-nodes then lists it as '#block…'.
         if (image === undefined) break;
         if (FILTER_DRIVERS.has(image.format)) {
           if (chain.length === 0) filters.push(node);
@@ -162,7 +159,7 @@ export function readBlockGraph(
           const way = wayDown(node);
           const storage = way.at(-1);
           const layers = way.slice(0, -1);
-          // QEMU names an overlay by its options (`json:{…}`) where its header does not say the same.
+          // QEMU names an overlay by its options (`json:{…}`) if they differ from its header.
           const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
           chain.push({
             ...image,
@@ -198,21 +195,21 @@ export function readBlockGraph(
 }
 
 /**
- * Raw shows all that is below it, but for what its offset and size leave out. By these QEMU tells them only in a `json:` name, as
- * numbers or as text, and not where that name is too long; by the sizes it always shows.
+ * Raw shows everything below it, except for what offset and size cut off. QEMU reports these two only in a `json:`
+ * name, as numbers or as text, and not if that name is too long; the sizes always show it.
  */
 function isPartOf(image: Image, below: Image): boolean {
   return image.format === 'raw' && image.virtualSizeBytes !== below.virtualSizeBytes;
 }
 
-/** `vd0` of `/machine/peripheral/vd0/virtio-backend`; a path that holds no id stays as it is. */
+/** `vd0` for `/machine/peripheral/vd0/virtio-backend`; a path without an id stays as it is. */
 function idOf(qdev: string): string {
   return /^\/machine\/peripheral\/([^/]+)/.exec(qdev)?.[1] ?? qdev;
 }
 
 /**
- * Finds the disk that `address` names: qdev id or QOM path, block backend, node name of the top image, or that
- * image's path. The first kind of name that matches exactly one disk wins, as a path may be open twice.
+ * Finds the disk of this address: qdev id or QOM path, block backend, node name of the top image, or path of that
+ * image. The first kind of name that matches exactly one disk wins, because a path may be open twice.
  */
 export function findDisk(graph: BlockGraph, address: string): Disk | undefined {
   const kinds: ((disk: Disk) => boolean)[] = [
@@ -228,7 +225,7 @@ export function findDisk(graph: BlockGraph, address: string): Disk | undefined {
   return undefined;
 }
 
-/** The node and all below it, each before what it uses: the order in which blockdev-del can take them away. */
+/** The node and all nodes below it, each before those it uses: the order in which blockdev-del can remove them. */
 export function topDown(graph: BlockGraph, node: string): readonly string[] {
   const bottomUp = new Set<string>();
   const visit = (name: string) => {
@@ -239,7 +236,7 @@ export function topDown(graph: BlockGraph, node: string): readonly string[] {
   return [...bottomUp].toReversed();
 }
 
-/** The node and all below it that neither `kept` nor another disk uses, each before what it uses. */
+/** The node and all nodes below it that neither `kept` nor another disk uses, each before those it uses. */
 export function onlyBelow(graph: BlockGraph, disk: Disk, node: string, kept: readonly string[]): readonly string[] {
   const others = graph.disks.flatMap((other) => (other.qdev === disk.qdev ? [] : (other.chain[0]?.node ?? [])));
   const used = new Set([...kept, ...others].flatMap((one) => topDown(graph, one)));

@@ -1,6 +1,6 @@
-/** QEMU's block drivers that this service knows what to do with. */
+/** The block drivers of QEMU that this service can handle. */
 
-/** Images that QEMU reads; qcow2 and raw it also makes here. */
+/** The image formats that QEMU reads; this service also creates qcow2 and raw. */
 export const FORMATS: ReadonlySet<string> = new Set([
   'raw',
   'qcow2',
@@ -17,7 +17,7 @@ export const FORMATS: ReadonlySet<string> = new Set([
   'bochs',
 ]);
 
-/** What holds bytes, and shows all of them as they are: also an image by itself. */
+/** Storage: it shows its bytes unchanged, and can be an image by itself. */
 export const STORAGES: ReadonlySet<string> = new Set([
   'file',
   'host_device',
@@ -42,7 +42,7 @@ export const STORAGES: ReadonlySet<string> = new Set([
   'null-aio',
 ]);
 
-/** Between an image and its storage: they change nothing of what is there, or only how it is written down. */
+/** Layers between an image and its storage: they do not change its contents, or only how these are stored. */
 export const FILTERS: ReadonlySet<string> = new Set([
   'throttle',
   'copy-on-read',

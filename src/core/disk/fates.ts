@@ -1,9 +1,9 @@
-/** What may become of an image in the role that a job gives it. */
+/** The possible fates of an image in the role that a job gives it. */
 import type { Accept } from '../job-options.ts';
 import type { Into } from './uses.ts';
 
 export type Fate =
-  /** What it has is in the result. */
+  /** Its contents are in the result. */
   | { readonly is: 'CARRIED'; readonly note: string }
   /** It stays as it is. */
   | { readonly is: 'KEPT'; readonly note: string }
@@ -15,7 +15,7 @@ export type Fate =
       readonly why: string;
       readonly accept: Accept;
       readonly wayOut: string;
-      /** Nothing is lost where this image takes it. */
+      /** Whether nothing is lost because this image takes the data. */
       readonly unless?: (into: Into) => boolean;
     };
 

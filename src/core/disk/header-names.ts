@@ -1,4 +1,4 @@
-/** Where the header of an image leads, as who opens it by that alone finds it; and whether the guest's disk goes the same way. */
+/** The file to which an image's header alone leads, and whether that is the file of the guest's disk. */
 
 import type { Image } from './chain.ts';
 import { resolveFrom } from './chain-images.ts';
@@ -6,15 +6,15 @@ import { STORAGES } from './drivers.ts';
 
 type Header = Pick<Image, 'path' | 'backingFile' | 'backingFormat'>;
 
-/** The absolute path of the local file; undefined: it names none, or not in a way that is read here. */
+/** The absolute path of the local file; undefined if the header names none, or in a form that is not read here. */
 export function fileNamed({ path, backingFile }: Header): string | undefined {
   if (backingFile.startsWith('json:')) return fileIn(parsed(backingFile.slice('json:'.length)));
   return resolveFrom(path, backingFile.startsWith('file:') ? backingFile.slice('file:'.length) : backingFile);
 }
 
-/** `below`: what QEMU has below it. A format that is not named is probed. */
+/** `below`: the image that QEMU has below it. A format that is not named is probed. */
 export function namesFormat({ backingFile, backingFormat }: Header, below: Pick<Image, 'format' | 'layers'>): boolean {
-  // The format is in such a name; and what QEMU was told of the layers no header says otherwise.
+  // Such a name contains the format; and a header never describes the layers that QEMU was given as options.
   if (backingFormat === '' || backingFile.startsWith('json:') || below.layers.length > 0) return true;
   return backingFormat === (STORAGES.has(below.format) ? 'raw' : below.format);
 }

@@ -1,43 +1,43 @@
 /**
- * What an image's first bytes say. The file may be hostile: every length is bounded by the bytes at hand, and nothing
- * is opened that a header names.
+ * The contents of an image's first bytes. The file may be hostile: every length is bounded by the bytes at hand, and no
+ * file that a header names is opened.
  *
- * Layout: QEMU docs/interop/qcow2.rst. Other formats are only told by name.
+ * Layout: QEMU docs/interop/qcow2.rst. Other formats are only recognised.
  */
 
 export interface Qcow2Header {
   readonly format: 'QCOW2';
   readonly version: 2 | 3;
   readonly virtualSizeBytes: number;
-  /** '' for none. As it is written: relative to the image's folder, maybe, or a URL. */
+  /** '' for none. The text of the header: a path relative to the image's folder, or a URL. */
   readonly backingFile: string;
-  /** '' where the header does not say. */
+  /** '' if the header does not say it. */
   readonly backingFormat: string;
-  /** The guest's data is in another file, which the header names. */
+  /** Whether the guest's data is in another file, which the header names. */
   readonly externalData: boolean;
   readonly encryption: 'NONE' | 'AES' | 'LUKS';
-  /** The table of its tables: all zeroes, and nothing of the guest's is in it. */
+  /** Whether the L1 table is all zeroes, so that the image has no data of the guest. */
   readonly tables: { readonly offset: number; readonly bytes: number };
 }
 
 export type ImageHeader =
   | Qcow2Header
-  /** A format that this service knows by name only. */
+  /** A format that this service only recognises. */
   | { readonly format: 'OTHER'; readonly name: string }
   | { readonly format: 'DAMAGED'; readonly why: string }
-  /** No known format: a raw image, or nothing. */
+  /** No known format: a raw image, or an empty file. */
   | { readonly format: 'NONE' };
 
-/** So many bytes hold every qcow2 header with its extensions and its backing file's name (clusters of 2 MiB). */
+/** The first bytes of an image hold every qcow2 header, its extensions and its backing file's name (2 MiB clusters). */
 export const HEADER_BYTES = 2 * 1024 * 1024;
 
 /**
- * Drivers that an image of a destination's own chain may be opened with, to be read only. None of them opens a second
- * file by itself, once it is told its backing image.
+ * The drivers with which an image of a destination's own chain may be opened read-only. None of them opens a second
+ * file by itself if its backing image is given.
  */
 export const READ_ONLY_DRIVERS: ReadonlySet<string> = new Set(['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'parallels']);
 
-/** Of version 2; later ones have more. */
+/** The length in version 2; later versions have longer ones. */
 export const LEAST_HEADER_BYTES = 72;
 
 const QCOW2_MAGIC = 'QFI\xfb';
@@ -58,22 +58,22 @@ const MAGICS: readonly (readonly [name: string, offset: number, bytes: string])[
 
 const EXTENSION = { end: 0, backingFormat: 0xe2792aca };
 const INCOMPATIBLE_EXTERNAL_DATA = 1n << 2n;
-/** By number. */
+/** The encryption by its number. */
 const ENCRYPTIONS = ['NONE', 'AES', 'LUKS'] as const;
 const TABLE_ENTRY_BYTES = 8;
 /** qcow2.rst: "at most 1023 bytes". */
 const LONGEST_BACKING_FILE = 1023;
-/** Of a header and its extensions: 136 with a format's name alone; bitmaps, encryption and a data file's name have theirs. */
+/** The bytes of a header with its extensions: 136 with a format's name alone; other extensions add to it. */
 const OTHER_BYTES = 256;
-/** QEMU's own choice. */
+/** QEMU's default. */
 export const DEFAULT_CLUSTER_BYTES = 65_536;
 
-/** What QEMU is sure to have room for: in small clusters the name shares the first one with all else that the header has. */
+/** The longest name for which QEMU certainly has room: in small clusters it shares the first one with the header. */
 export function longestBackingFile(clusterBytes: number): number {
   return Math.min(LONGEST_BACKING_FILE, clusterBytes - OTHER_BYTES);
 }
 
-/** As QEMU counts a name. */
+/** QEMU's count of the bytes of a name. */
 export function bytesOf(name: string): number {
   return encodeURIComponent(name).replaceAll(/%[0-9A-F]{2}/g, '.').length;
 }
@@ -84,7 +84,7 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader {
   return other === undefined ? { format: 'NONE' } : { format: 'OTHER', name: other[0] };
 }
 
-/** How many internal snapshots a qcow2 image has, by the first bytes of it. 0 for other images. */
+/** The number of internal snapshots in a qcow2 image, from its first bytes. 0 for other images. */
 export function snapshotCount(bytes: Uint8Array): number {
   if (!startsWith(bytes, 0, QCOW2_MAGIC) || bytes.length < LEAST_HEADER_BYTES) return 0;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -97,11 +97,11 @@ function startsWith(bytes: Uint8Array, offset: number, magic: string): boolean {
 
 function qcow2(bytes: Uint8Array): ImageHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length < LEAST_HEADER_BYTES) return damaged('its header is cut off');
+  if (bytes.length < LEAST_HEADER_BYTES) return damaged('its header is truncated');
   const version = view.getUint32(4);
   if (version === 1) return { format: 'OTHER', name: 'qcow' };
   if (version !== 2 && version !== 3) return damaged(`it has version ${version}`);
-  if (version === 3 && bytes.length < 104) return damaged('its header is cut off');
+  if (version === 3 && bytes.length < 104) return damaged('its header is truncated');
   const clusterBits = view.getUint32(20);
   if (clusterBits < 9 || clusterBits > 21) return damaged(`its clusters have 2^${clusterBits} bytes`);
   const size = view.getBigUint64(24);
@@ -115,12 +115,12 @@ function qcow2(bytes: Uint8Array): ImageHeader {
     return damaged(`its backing file's name has ${nameBytes} bytes`);
   }
   if (nameAt !== 0 && nameAt + nameBytes > Math.min(bytes.length, 2 ** clusterBits)) {
-    return damaged("its backing file's name is outside of the first cluster");
+    return damaged("its backing file's name is outside the first cluster");
   }
   const backingFile = nameAt === 0 ? '' : text(bytes.subarray(nameAt, nameAt + nameBytes));
   const end = nameAt === 0 ? Math.min(bytes.length, 2 ** clusterBits) : nameAt;
   const backingFormat = extension(view, headerBytes, end);
-  if (backingFile === undefined || backingFormat === undefined) return damaged('a name in its header is no UTF-8');
+  if (backingFile === undefined || backingFormat === undefined) return damaged('a name in its header is not UTF-8');
   const encryption = ENCRYPTIONS[view.getUint32(32)];
   if (encryption === undefined) return damaged(`its encryption has the number ${view.getUint32(32)}`);
   const incompatible = version === 2 ? 0n : view.getBigUint64(72);
@@ -140,7 +140,7 @@ function damaged(why: string): ImageHeader {
   return { format: 'DAMAGED', why };
 }
 
-/** The backing format's name among the header's extensions; '' where it is not, or where they make no sense. */
+/** The name of the backing format among the header extensions; '' if it is missing, or if they are invalid. */
 function extension(view: DataView, from: number, end: number): string | undefined {
   for (let at = from; at + 8 <= end; ) {
     const type = view.getUint32(at);
@@ -155,7 +155,7 @@ function extension(view: DataView, from: number, end: number): string | undefine
 }
 
 function text(bytes: Uint8Array): string | undefined {
-  // TextDecoder is no part of the language, and this file may import nothing.
+  // TextDecoder does not belong to the language, and this file may import nothing.
   try {
     const percent = [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
     const decoded = decodeURIComponent(percent);

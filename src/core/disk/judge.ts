@@ -1,46 +1,46 @@
-/** May an operation do with a disk's images what it would do? The table says it (kinds.ts). */
+/** Whether an operation may treat the images of a disk as it plans to, by the table in kinds.ts. */
 import { BlockJobError, fail, failure } from '../errors.ts';
 import type { Accept } from '../job-options.ts';
 import { KINDS, type Kind, type KindName } from './kinds.ts';
 import type { ChainOperation, Role, Uses } from './uses.ts';
 
-/** What is lost, as was accepted. */
+/** A loss that the caller accepted. */
 export interface Loss {
   readonly accept: Accept;
   readonly path: string;
-  /** As a sentence goes on that begins with the path. */
+  /** Continues a sentence that begins with the path. */
   readonly text: string;
 }
 
 const IN_WORDS: Readonly<Record<Role, string>> = {
   READ: 'be read into another image',
-  FILLED: 'take the data of others',
+  FILLED: 'take the data of other images',
   RELINKED: 'get another backing file',
-  CUT: 'be cut off from what is below it',
-  NAMED: 'be named as a backing file, or to start from',
-  LEFT: 'be left',
+  CUT: 'be cut off from the images below it',
+  NAMED: 'be named as a backing file, or as the image to start from',
+  LEFT: 'be left by the guest',
   DELETED: 'be deleted',
 };
 
-/** What asks for less. */
+/** Alternatives that need less. */
 const WAY_OUT: Readonly<Record<ChainOperation, string>> = {
-  COPY: 'give the disk an image of a kind that can',
-  PULL: 'pull without a base, or down to another one; or copy the disk',
-  COMMIT: 'commit other images of the chain, without their deletion; or copy the disk',
+  COPY: 'give the disk an image of a supported kind',
+  PULL: 'pull without a base, or down to another base; or copy the disk',
+  COMMIT: 'commit other images of the chain, without deleting them; or copy the disk',
 };
 
 /** Only a shallow copy names another image of the chain. */
 const NOT_SHALLOW =
-  'copy the whole chain instead (without shallow), or to a destination that is there with a chain of its own';
-/** Refused in each role, so that nothing that is asked for instead would do. */
-const KNOWN_ALONE = 'give the disk images and nodes of drivers that are known here (docs/disks.md)';
+  'copy the whole chain instead (without shallow), or copy to an existing destination that has its own chain';
+/** Refused in each role, so that no other request would succeed. */
+const KNOWN_ALONE = 'use only formats and node drivers that this service knows (docs/disks.md)';
 
 function wayOutOf(kind: KindName, role: Role, operation: ChainOperation): string {
   if (kind === 'UNKNOWN') return KNOWN_ALONE;
   return operation === 'COPY' && role === 'NAMED' ? NOT_SHALLOW : WAY_OUT[operation];
 }
 
-/** For the job's journal and its options. */
+/** For the journal and the options of the job. */
 export function asAccepted(losses: readonly Loss[]): {
   readonly losses?: readonly Loss[];
   readonly accept: readonly Accept[];
@@ -49,12 +49,12 @@ export function asAccepted(losses: readonly Loss[]): {
   return losses.length === 0 ? { accept } : { losses, accept };
 }
 
-/** Internal snapshots of this disk's images may be lost: that was accepted. */
+/** Whether the caller accepted the loss of internal snapshots of this disk's images. */
 export function losesSnapshots(losses: readonly Loss[] | undefined): boolean {
   return losses?.some(({ accept }) => accept === 'LOSES_INTERNAL_SNAPSHOTS') === true;
 }
 
-/** What is lost of what was accepted. Throws for the first image that is refused in one of its roles. */
+/** The accepted losses that happen. Throws for the first image that is refused in one of its roles. */
 export function judge({ operation, uses, into }: Uses, accepted: ReadonlySet<Accept>): readonly Loss[] {
   const losses: Loss[] = [];
   for (const { image, roles, ...beside } of uses) {

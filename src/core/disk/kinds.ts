@@ -1,6 +1,6 @@
 /**
- * The closed list: each kind of image that a chain may have, and what becomes of it in each role. What is in no row is
- * refused as UNKNOWN. docs/disks.md is this table in words, and is held to it.
+ * The closed list: each kind of image that a chain may have, and the fate of such an image in each role. An image that
+ * fits no row is refused as UNKNOWN. docs/disks.md shows this table, and a test keeps both the same.
  */
 import type { Image } from './chain.ts';
 import { FILTERS, isKnown, LAYERS, STORAGES } from './drivers.ts';
@@ -8,29 +8,29 @@ import { carried, type Fate, kept, refused } from './fates.ts';
 import type { Beside, Into, Role } from './uses.ts';
 
 export interface Kind {
-  /** For people: what such an image is or has. */
+  /** The kind in words, for people. */
   readonly title: string;
-  /** The same of this image, as a sentence goes on that begins with it; undefined: it is of another kind. */
+  /** The continuation of a sentence that begins with this image; undefined if it is of another kind. */
   readonly of: (image: Image, beside: Beside) => string | undefined;
   readonly fates: Readonly<Record<Role, Fate>>;
 }
 
-/** As headers have them: a path, or a URI. */
+/** The form of names in headers: a path, or a URI. */
 const HAS_NAME = /^(\/|[a-z][a-z0-9+.-]*:\/\/)/;
 
-/** QEMU writes U+FFFD where a name is no UTF-8. */
+/** QEMU writes U+FFFD into a name that is not UTF-8. */
 export function isMisnamed(path: string): boolean {
   return path.includes('\uFFFD');
 }
 
-const notKnown = refused('it is not known what would become of it');
-const filtered = refused('it is not known what would become of the filter');
-const notHere = 'it is no file of this host';
+const notKnown = refused('the effect on it is not known');
+const filtered = refused('the effect on the filter is not known');
+const notHere = 'it is not a file of this host';
 const readable = {
   is: 'LOST',
-  why: 'its contents would be readable in an image that is not encrypted',
+  why: 'its contents would be readable in an image without encryption',
   accept: 'LOSES_ENCRYPTION',
-  wayOut: 'copy the disk to a destination that is encrypted, too (destination.encryption of StartCopy)',
+  wayOut: 'copy the disk to a destination that is also encrypted (destination.encryption of StartCopy)',
   unless: (into: Into) => into?.encrypted === true,
 } as const;
 const snapshots = (why: string) =>
@@ -38,14 +38,14 @@ const snapshots = (why: string) =>
 
 const shared = {
   is: 'LOST',
-  why: 'what others write to it may be missing in the copy, and the guest never sees what they write when it has left it',
+  why: 'the writes of others may be missing in the copy, and the guest does not see them any more once it has left the image',
   accept: 'SHARED_WRITER',
-  wayOut: 'end the other use',
+  wayOut: 'end the other use first',
 } as const;
 
 export const KINDS = {
   UNKNOWN: {
-    title: 'of a driver that is not named here, or on a node of such a one',
+    title: 'of a driver that is not in this list, or on a node of such a driver',
     of: ({ format, layers, storage }) => {
       if (!isKnown(format)) return `is of driver ${format}`;
       const unknown = layers.find((driver) => !LAYERS.has(driver));
@@ -81,38 +81,38 @@ export const KINDS = {
     title: 'on a throttle, copy-on-read, preallocate, compress or blkdebug node',
     of: ({ layers }) => layers.find((driver) => FILTERS.has(driver)) && 'is on a filter node',
     fates: {
-      READ: carried('without that node: the result has no limits of it'),
+      READ: carried('without that node: its limits do not apply to the result'),
       FILLED: kept('through that node'),
       RELINKED: kept(''),
       CUT: kept(''),
-      NAMED: kept('who opens the result has no such node, unless told'),
+      NAMED: kept('that node is missing when the result is opened, unless it is configured'),
       LEFT: kept(''),
       DELETED: kept('it is deleted'),
     },
   },
   NAMELESS: {
-    title: 'on storage that only QEMU’s options describe (`json:` in its name), as NBD with TLS',
-    of: ({ path }) => (HAS_NAME.test(path) ? undefined : 'has no name but options of QEMU'),
+    title: 'on storage that only QEMU’s options describe (`json:` in its name), for example NBD with TLS',
+    of: ({ path }) => (HAS_NAME.test(path) ? undefined : 'has no name except QEMU options'),
     fates: {
       READ: carried(''),
       FILLED: kept(''),
       RELINKED: refused(notHere),
       CUT: kept(''),
-      NAMED: refused('QEMU does not open an image of a format by such a name'),
-      LEFT: kept('it is not called safe to delete'),
+      NAMED: refused('QEMU does not open an image of a given format by such a name'),
+      LEFT: kept('it is not reported as safe to delete'),
       DELETED: refused(notHere),
     },
   },
   MISNAMED: {
-    title: 'of a name that is no UTF-8, and that QEMU does not tell whole',
-    of: ({ path }) => (isMisnamed(path) ? 'has a name that is no UTF-8' : undefined),
+    title: 'with a name that is not UTF-8 and that QEMU does not report completely',
+    of: ({ path }) => (isMisnamed(path) ? 'has a name that is not UTF-8' : undefined),
     fates: {
       READ: carried(''),
       FILLED: kept(''),
       RELINKED: refused('its header cannot be read back'),
       CUT: kept(''),
-      NAMED: refused('the name that QEMU tells leads to another file, or to none'),
-      LEFT: kept('it is not called safe to delete'),
+      NAMED: refused('the name that QEMU reports leads to another file, or to none'),
+      LEFT: kept('it is not reported as safe to delete'),
       DELETED: refused('it is not known which file it is'),
     },
   },
@@ -125,16 +125,16 @@ export const KINDS = {
       RELINKED: refused(notHere),
       CUT: kept(''),
       NAMED: kept('by its URI'),
-      LEFT: kept('it is not called safe to delete'),
+      LEFT: kept('it is not reported as safe to delete'),
       DELETED: refused(notHere),
     },
   },
   OTHER: {
-    title: 'of another format than raw and qcow2',
+    title: 'of a format other than raw and qcow2',
     of: ({ format }) =>
       format === 'raw' || format === 'qcow2' || !isKnown(format) ? undefined : `is of format ${format}`,
     fates: {
-      READ: carried('a destination is raw or qcow2: FORMAT_UNKNOWN until one is chosen'),
+      READ: carried('a destination is raw or qcow2: FORMAT_UNKNOWN until the request chooses one'),
       FILLED: kept('FORMAT_UNKNOWN for the base of a commit'),
       RELINKED: refused('its header cannot be read back'),
       CUT: kept(''),
@@ -147,47 +147,47 @@ export const KINDS = {
     title: 'qcow2 with an external data file',
     of: ({ dataFile }) => (dataFile === '' ? undefined : `has its contents in ${dataFile}`),
     fates: {
-      READ: carried('the result has all in one file'),
+      READ: carried('the result has everything in one file'),
       FILLED: kept('in the data file'),
       RELINKED: kept(''),
       CUT: kept(''),
       NAMED: kept('its own header names its data file'),
-      LEFT: kept('its data file is not called safe to delete with it'),
+      LEFT: kept('its data file is not reported as safe to delete with it'),
       DELETED: kept('its data file stays'),
     },
   },
   PART: {
-    title: 'a part of a file: raw with `offset` or `size`, or an image inside of such a part',
-    of: ({ isPart }) => (isPart ? 'is a part of that file only (raw with offset or size)' : undefined),
+    title: 'a part of a file: raw with `offset` or `size`, or an image inside such a part',
+    of: ({ isPart }) => (isPart ? 'is only a part of that file (raw with offset or size)' : undefined),
     fates: {
       READ: carried('the part, and nothing else of the file; the result is an image of its own'),
       FILLED: kept('only the part is written'),
-      RELINKED: refused('what its header says cannot be read back'),
+      RELINKED: refused('its header cannot be read back'),
       CUT: kept(''),
-      NAMED: refused('by the name of the file somebody who opens it finds other contents'),
-      LEFT: kept('the file is never called safe to delete: it holds more'),
+      NAMED: refused('a process that opens it by the name of the file gets other contents'),
+      LEFT: kept('the file is never reported as safe to delete: it holds more'),
       DELETED: refused('the file holds more'),
     },
   },
   LONGER: {
-    title: 'longer than an image above it that a pull or a commit takes away',
+    title: 'longer than an image above it that a pull or a commit removes',
     of: (_image, { hiddenBy }) => hiddenBy,
     fates: {
       READ: carried(''),
       FILLED: kept(''),
       RELINKED: kept(''),
       CUT: kept(''),
-      NAMED: refused('behind the end of that image the guest sees zeroes, and would see what this one has there'),
+      NAMED: refused('the guest sees zeroes behind the end of that image, and would see the data of this one instead'),
       LEFT: kept(''),
       DELETED: kept('it is deleted'),
     },
   },
   SUBCLUSTERS: {
-    title: 'qcow2 with extended L2 entries, into which a QEMU before 8.2 is to pull',
+    title: 'qcow2 with extended L2 entries, if a QEMU before 8.2 pulls into it',
     of: (_image, { endsQemu }) => endsQemu,
     fates: {
       READ: carried(''),
-      FILLED: refused('this QEMU can crash when it pulls into a cluster that is written in part'),
+      FILLED: refused('this QEMU can crash when it pulls into a partly written cluster'),
       RELINKED: kept(''),
       CUT: kept(''),
       NAMED: kept(''),
@@ -200,10 +200,10 @@ export const KINDS = {
     of: ({ encrypted }) => (encrypted ? 'is encrypted' : undefined),
     fates: {
       READ: readable,
-      FILLED: kept('what it takes is encrypted'),
+      FILLED: kept('the data that it takes is encrypted'),
       RELINKED: kept('it stays encrypted'),
       CUT: kept(''),
-      NAMED: kept('whoever opens the result needs its secret, as before'),
+      NAMED: kept('the result needs its secret when it is opened, as before'),
       LEFT: kept(''),
       DELETED: kept('it is deleted'),
     },
@@ -216,15 +216,15 @@ export const KINDS = {
       READ: kept('they stay in it'),
       FILLED: kept(''),
       RELINKED: kept(''),
-      CUT: snapshots('what they have from the images below would be gone from them'),
+      CUT: snapshots('they would lose the data that they have from the images below'),
       NAMED: kept(''),
-      LEFT: snapshots('the image with which the guest goes on has none of them'),
+      LEFT: snapshots('the image on which the guest continues does not have them'),
       DELETED: snapshots('no other image has them'),
     },
   },
   SHARED: {
     title:
-      'active, and somebody else may write to it: `share-rw`, another VM, process or node that has it open for writing',
+      'active, and another writer may change it: `share-rw`, or another VM, process or node that has it open for writing',
     of: (_image, { sharedBy }) => sharedBy,
     fates: {
       READ: shared,
@@ -238,7 +238,7 @@ export const KINDS = {
   },
 } as const satisfies Readonly<Record<string, Kind>>;
 
-/** So many are named. */
+/** The number of names that are shown. */
 const SHOWN = 5;
 
 function more(names: readonly string[]): string {

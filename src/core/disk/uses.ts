@@ -1,4 +1,4 @@
-/** What an operation does with each image of a disk's chain. */
+/** The roles that an operation gives to each image of a disk's chain. */
 import type { Image } from './chain.ts';
 
 export type ChainOperation = 'COPY' | 'PULL' | 'COMMIT';
@@ -6,26 +6,26 @@ export type ChainOperation = 'COPY' | 'PULL' | 'COMMIT';
 export type Role =
   /** Its contents go into another image. */
   | 'READ'
-  /** It takes the contents of others, and stays. */
+  /** It takes the contents of other images, and stays. */
   | 'FILLED'
   /** Its header gets another backing file. */
   | 'RELINKED'
-  /** What is below it shows other contents afterwards, or nothing: what it held alone is in it. */
+  /** The images below it are replaced, or removed: its own data must suffice for its contents. */
   | 'CUT'
-  /** Its name is written into a header, or is told as that of the image which the guest goes on with. */
+  /** Its name is written into a header, or reported as the name of the image on which the guest continues. */
   | 'NAMED'
-  /** The guest leaves it, and it may be called safe to delete. */
+  /** The guest leaves it, and it may be reported as safe to delete. */
   | 'LEFT'
   /** It is deleted. */
   | 'DELETED';
 
-/** What is not in the image itself, each as a sentence goes on that begins with it. */
+/** Facts that are not in the image itself. Each continues a sentence that begins with the image. */
 export interface Beside {
-  /** Who else may write to it. */
+  /** Another writer of the image. */
   readonly sharedBy?: string | undefined;
-  /** Which image above it, that is taken away, hides a part of it. */
+  /** An image above it that is removed and that hides a part of it. */
   readonly hiddenBy?: string | undefined;
-  /** Why QEMU ends when the image is filled by a pull. */
+  /** Why QEMU aborts when a pull fills the image. */
   readonly endsQemu?: string | undefined;
 }
 
@@ -34,7 +34,7 @@ export interface Use extends Beside {
   readonly roles: ReadonlySet<Role>;
 }
 
-/** What takes what is read. */
+/** The image that takes the data. */
 export type Into = Pick<Image, 'encrypted'> | undefined;
 
 export interface Uses {
@@ -61,12 +61,12 @@ export function copyUses(
   return { operation: 'COPY', uses, into: { encrypted: to.isEncrypted } };
 }
 
-/** `baseAt`: undefined for none. `toSubclusters`: can this QEMU pull into parts of clusters? */
+/** `baseAt`: undefined for none. `toSubclusters`: whether this QEMU can pull into parts of clusters. */
 export function pullUses(
   chain: readonly Image[],
   { baseAt, toSubclusters }: { readonly baseAt: number | undefined; readonly toSubclusters: boolean },
 ): Uses {
-  // Down to the image just below nothing is pulled.
+  // A pull down to the image just below it moves no data.
   const cuts = baseAt === 1 || chain.length === 1 ? [] : (['CUT'] as const);
   const uses = chain.map((image, at) => {
     if (at === 0) {
@@ -103,8 +103,8 @@ export function commitUses(
 }
 
 /**
- * Behind the end of a shorter image the guest sees zeroes, whatever is below; no longer so when that image is gone.
- * `over`: what is above those images, and shows no more than its own size; undefined: the guest is on the base then.
+ * The guest sees zeroes behind the end of a shorter image, as long as that image is in the chain. `over`: the image
+ * above the removed ones, which shows no more than its own size; undefined if the guest continues on the base.
  */
 function hiddenBy(base: Image, gone: readonly Image[], over: Image | undefined): string | undefined {
   const end = Math.min(base.virtualSizeBytes, over?.virtualSizeBytes ?? Infinity);

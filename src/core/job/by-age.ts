@@ -1,4 +1,4 @@
-/** The order in which jobs were begun: on it hangs which of two is believed about a file. */
+/** The order in which jobs were begun, which decides which of two jobs is believed about a file. */
 import type { KnownJob } from './known-job.ts';
 
 interface Aged {
@@ -6,9 +6,9 @@ interface Aged {
 }
 
 /**
- * Oldest first. Of two that have a stamp of the state folder's clock (`beganMs`) it decides, as the host's clock may have gone
- * back. One without is of a version that writes none: from before there were any, or from between a downgrade and the next
- * upgrade. Only the host's clock tells its place among the others.
+ * Oldest first. If two jobs have a time on the state folder's clock (`beganMs`) it decides, because the host's clock
+ * may have gone back. A job without one was begun by a version that does not write it: before there was one, or after a
+ * downgrade. Only the host's clock gives its position among the others.
  */
 export function oldestFirst<T extends Aged>(jobs: readonly T[]): readonly T[] {
   const stamped = jobs

@@ -1,7 +1,7 @@
 /**
- * Do two nodes show the same? QEMU itself is asked: a quorum of both refuses to read where they differ, and a mirror of that
- * quorum into nothing reads all of it, with a limit of speed and of memory, and without a guest. It leaves out what both know
- * to be zeroes.
+ * Whether two nodes have the same contents. QEMU compares them: a quorum of both refuses to read where they differ, and a
+ * mirror of that quorum into a null node reads all of it, with a limit of speed and memory, and without a guest. It skips
+ * the parts that both know to be zeroes.
  *
  *   destination ──window──┐
  *                         ├── quorum ──mirror──► nothing
@@ -12,9 +12,9 @@ import { SECTOR_BYTES, wholeSectors } from '../disk/sectors.ts';
 import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { BlockdevOptions, QmpCommand } from '../qemu/commands.ts';
 
-/** What shows the disk as the guest would see it, and what it is to be equal to: the image below the active one. */
+/** The node with the disk as the guest would see it, and the node that it has to equal: the image below the active one. */
 export interface Comparison {
-  /** Names of what is made in QEMU for it begin with this. */
+  /** The beginning of the names of all jobs and nodes of the comparison. */
   readonly job: string;
   readonly destination: { readonly node: string; readonly path: string; readonly bytes: number };
   readonly backing: { readonly node: string; readonly path: string; readonly bytes: number };
@@ -22,18 +22,18 @@ export interface Comparison {
   readonly bandwidthBytesPerSecond: number;
 }
 
-/** A part of the disk, and where the backing image ends before the disk does, its zeroes. */
+/** A part of the disk. Behind the end of a shorter backing image it is compared with zeroes. */
 export interface Part {
   readonly offset: number;
   readonly bytes: number;
   readonly to: 'BACKING' | 'ZEROES';
 }
 
-/** Which of the two is read; both: that they are equal. */
+/** The nodes to read. BOTH compares them. */
 export type Sides = 'BOTH' | 'DESTINATION' | 'BACKING';
 
 const LEAST_PART_BYTES = 1024 * 1024 * 1024;
-/** So that what has to be read again to find a difference is little, and a large disk is not cut into thousands. */
+/** Small enough that finding a difference reads little again, large enough that a large disk has not thousands of parts. */
 const MOST_PARTS = 64;
 const MIB = 1024 * 1024;
 
@@ -52,7 +52,7 @@ function cut(from: number, to: number, step: number, other: Part['to']): readonl
   });
 }
 
-/** The first sector that differs in a part of which is known that one does. */
+/** The first sector that differs, in a part that is known to have one. */
 export async function firstDifference(part: Part, differs: (part: Part) => Promise<boolean>): Promise<Part> {
   let { offset, bytes } = part;
   while (bytes > SECTOR_BYTES) {
@@ -74,7 +74,7 @@ export function comparisonNodes(job: string): readonly string[] {
   return [quorum, destination, backing, nothing];
 }
 
-/** What reads one part; in its end is the answer. */
+/** The job that reads one part; its end has the answer. */
 export function readPart(comparison: Comparison, part: Part, sides: Sides): readonly QmpCommand[] {
   const { job, destination, backing, bandwidthBytesPerSecond } = comparison;
   const names = comparisonNames(job);
@@ -97,7 +97,7 @@ export function readPart(comparison: Comparison, part: Part, sides: Sides): read
   const nodes: readonly BlockdevOptions[] = [
     { ...window, 'node-name': names.destination, file: destination.node },
     part.to === 'ZEROES' ? zeroes : { ...window, 'node-name': names.backing, file: backing.node },
-    // A node that another one is on cannot be mirrored.
+    // A node below another one cannot be mirrored.
     ...(sides === 'BOTH' ? [quorum] : []),
     { driver: 'null-co', 'node-name': names.nothing, size },
   ];

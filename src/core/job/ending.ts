@@ -1,4 +1,4 @@
-/** How a job that has concluded has ended: by what was asked for, and by what is proved. */
+/** How a concluded job ended, by the request for its end and by the proof. */
 import { errnoIn, isOfStorage, LOOK } from '../errno.ts';
 import { type Failure, failure } from '../errors.ts';
 import { isNoRoom } from '../qemu/no-room.ts';
@@ -13,12 +13,12 @@ export interface Ending {
   readonly failure: Failure | undefined;
 }
 
-const GIVEN_UP = 'its QEMU was silent, and it was given up';
+const GIVEN_UP = 'its QEMU did not answer, and the job was given up';
 
-/** What QEMU could not do any more when it gave a job up. */
+/** The operation that failed when QEMU gave a job up. */
 export type FailedTo = 'read' | 'write';
 
-/** That the job is gone, or that the device is where it was wanted, is never a success by itself. */
+/** Success is never concluded from the absence of the job, or from the position of the device, alone. */
 export function ending(job: ConcludedJob, failedTo?: FailedTo): Ending {
   const { concluded } = job;
   const { job: id, destination } = job.accepted;
@@ -35,12 +35,12 @@ export function ending(job: ConcludedJob, failedTo?: FailedTo): Ending {
     return { state: 'UNRESOLVED', failure: failureOf(job, qemuError, failedTo) };
   }
   if (how === 'QEMU_ENDED') {
-    // With a pivot under way, nothing on disk tells which side the guest wrote to last.
+    // During a pivot, nothing on disk shows which side the guest wrote to last.
     return { state: job.pivotRequested ? 'UNRESOLVED' : 'FAILED', failure: lost('the QEMU process has ended') };
   }
   if (how === 'GIVEN_UP') return { state: 'UNRESOLVED', failure: lost(GIVEN_UP) };
   if (concluded.deviceOn === 'NOWHERE') {
-    // Pivoted before that, it had the guest's last writes on the destination.
+    // If it pivoted before that, the guest's last writes are on the destination.
     const mayHavePivoted = job.pivotRequested && qemuError === undefined;
     return { state: mayHavePivoted ? 'UNRESOLVED' : 'FAILED', failure: lost('the disk was unplugged') };
   }
@@ -49,7 +49,7 @@ export function ending(job: ConcludedJob, failedTo?: FailedTo): Ending {
   }
   if (how === 'VANISHED') {
     const why = lost('another client dismissed it');
-    // It was asked for, and nobody saw what came of it: it may have been done, and more since.
+    // A pivot was requested, and nobody saw its result: it may have been made, and more since.
     if (job.pivotRequested) return { state: 'UNRESOLVED', failure: why };
     return { state: cancelled?.state ?? 'FAILED', failure: why };
   }
@@ -61,17 +61,17 @@ export function ending(job: ConcludedJob, failedTo?: FailedTo): Ending {
     return cancelled ?? { state: 'CANCELLED', failure: lost('another client cancelled it') };
   }
   if (isYanked(job)) return { state: 'CANCELLED', failure: undefined };
-  // What QEMU heard then tells nobody why.
+  // QEMU's error at that time does not explain the reason.
   if (cancelled?.state === 'FAILED') return cancelled;
   return { state: 'FAILED', failure: failureOf(job, qemuError, failedTo) };
 }
 
-/** A pull, or a commit of lower images: done is what the header on disk says, and nothing else. */
+/** A pull, or a commit of lower images, is done only if the header on disk says so. */
 function endingByItself(job: ConcludedJob, cancelled: Ending | undefined, failedTo: FailedTo | undefined): Ending {
   const { job: id, kind, source } = job.accepted;
   const { how, qemuError, header } = job.concluded;
   const lost = (why: string) => failure('JOB_LOST', { job: id, why });
-  // What could not be flushed was broken off by us, whatever its end is called.
+  // This service cancelled the job because the flush failed, whatever QEMU calls its end.
   const broken: Ending | undefined =
     job.flushFailure === undefined ? cancelled : { state: 'FAILED', failure: job.flushFailure };
   if (qemuError === 'Operation canceled') {
@@ -100,7 +100,7 @@ function endingByItself(job: ConcludedJob, cancelled: Ending | undefined, failed
 
 function unsynced({ accepted, syncFailure }: Job, path: string): Failure {
   if (syncFailure?.reason === 'DESTINATION_MOVED') return syncFailure;
-  const why = 'it could not be synced after QEMU had written it';
+  const why = 'the sync after QEMU had written it failed';
   return failure('NOT_ON_DISK', { job: accepted.job, path, why });
 }
 
@@ -110,7 +110,7 @@ function cancelledAs(
 ): Ending {
   const path = accepted.destination?.path ?? '';
   if (intent.connectionBroken) {
-    const why = 'the guest waited for storage that hangs, so that the connections of its copies were broken';
+    const why = 'the guest was waiting for storage that hangs, so the connections of its copies were broken';
     return { state: 'FAILED', failure: failure('DESTINATION_UNREACHABLE', { path, why }) };
   }
   if (intent.destinationMoved) {
@@ -137,20 +137,20 @@ function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | und
   return failure('REFUSED_BY_QEMU', { domain: accepted.domain, doing, qemuText }, at);
 }
 
-/** Whichever image the job writes. */
+/** The image that the job writes. */
 function imageWritten({ destination, source, options, kind }: Accepted): string {
   return destination?.path ?? (kind === 'PULL' ? source.path : options.basePath);
 }
 
 const DOING = { COPY: 'copying', PULL: 'pulling', COMMIT: 'committing', ACTIVE_COMMIT: 'committing' };
 
-/** Which image a job could not go on with, where that is known: `Input/output error` alone sends nobody anywhere. */
+/** The image at which a job failed, if it is known: `Input/output error` alone does not say where to look. */
 export function whatFailed(
   accepted: Accepted,
   failedTo: FailedTo | undefined,
 ): { readonly doing: string; readonly path: string | undefined } {
   const { kind, source, options } = accepted;
-  // A stream calls all of its errors errors of reading.
+  // A stream reports all of its errors as read errors.
   if (failedTo === undefined || kind === 'PULL') return { doing: DOING[kind], path: undefined };
   if (failedTo === 'write') {
     const path = imageWritten(accepted);

@@ -1,4 +1,4 @@
-/** An entry of the journal in one line for people: what GetInfo's history and the watch show. */
+/** An entry of the journal as one line for people, in GetInfo's history and in the watch. */
 import type { Accepted, JournalEntry } from './journal-entry.ts';
 
 export function entryInWords(entry: JournalEntry): string {
@@ -20,7 +20,7 @@ export function entryInWords(entry: JournalEntry): string {
     case 'undo-failed':
       return `undo of ${entry.step} failed: ${entry.failure.text}`;
     case 'refused':
-      return `refused and taken back: ${entry.failure.text}`;
+      return `refused and undone: ${entry.failure.text}`;
     case 'running':
       return 'QEMU runs the job';
     case 'ready':
@@ -28,7 +28,7 @@ export function entryInWords(entry: JournalEntry): string {
     case 'paused':
       return `paused: ${entry.reason}`;
     case 'resumed':
-      return 'goes on';
+      return 'resumed';
     case 'pause-requested':
       return 'pause requested';
     case 'resume-requested':
@@ -36,32 +36,32 @@ export function entryInWords(entry: JournalEntry): string {
     case 'speed-requested':
       return `limit requested: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
     case 'change-refused':
-      return `${entry.change === 'SPEED' ? 'the limit stays' : 'pause and resume are given up'}: ${entry.failure.text}`;
+      return `${entry.change === 'SPEED' ? 'the limit does not change' : 'pause and resume are not done'}: ${entry.failure.text}`;
     case 'asked-again':
-      return 'asked for again, and so already';
+      return 'requested again, and already so';
     case 'speed':
       return `limit: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
     case 'pivot-requested':
       return 'pivot requested';
     case 'cancel-requested':
       if (entry.destinationMoved) return 'cancel requested: the destination is no longer at its name';
-      if (entry.timeIsUp) return 'cancel requested: the time limit is over';
+      if (entry.timeIsUp) return 'cancel requested: the time limit has expired';
       if (entry.connectionBroken) return 'cancel requested: the connection to its destination was broken';
       return entry.force ? 'cancel requested, by force' : 'cancel requested';
     case 'give-up-requested':
-      return 'what is left in QEMU is not waited for, should it stay silent';
+      return 'the clean-up in QEMU is not waited for if QEMU stays silent';
     case 'finish-requested':
-      return 'ready, and to be finished without a pivot';
+      return 'ready, and ending without a pivot as requested';
     case 'followed':
       return `the destination has all that the guest wrote until ${entry.seenAt}`;
     case 'guest-held':
-      return `guest paused for an instant: ${entry.because}`;
+      return `guest paused briefly: ${entry.because}`;
     case 'guest-released':
-      return 'guest continued';
+      return 'guest resumed';
     case 'flushed':
       return entry.what === 'DATA'
-        ? 'what was moved is on stable storage, before the old images are let go'
-        : 'the header that lets go of the old images is on stable storage';
+        ? 'the moved data is on stable storage, before the old images are dropped'
+        : 'the header that drops the old images is on stable storage';
     case 'flush-failed':
       return `not known to be on stable storage: ${entry.failure.text}`;
     case 'concluded':
@@ -84,7 +84,7 @@ function acceptedInWords({ kind, source, destination, options }: Accepted): stri
 }
 
 function limitInWords(bytesPerSecond: number): string {
-  return bytesPerSecond === 0 ? 'none' : `${bytesPerSecond} bytes a second`;
+  return bytesPerSecond === 0 ? 'none' : `${bytesPerSecond} bytes per second`;
 }
 
 function concludedInWords(entry: Extract<JournalEntry, { entry: 'concluded' }>): string {
@@ -92,7 +92,7 @@ function concludedInWords(entry: Extract<JournalEntry, { entry: 'concluded' }>):
     CONCLUDED: 'QEMU concluded the job',
     VANISHED: 'the job is gone',
     QEMU_ENDED: 'QEMU has ended',
-    GIVEN_UP: 'QEMU is silent, and the job is given up',
+    GIVEN_UP: 'QEMU does not answer, and the job is given up',
   };
   const error = entry.qemuError === undefined ? '' : `: ${entry.qemuError}`;
   const place = entry.devicePath === undefined ? '' : `; the guest's device is on ${entry.devicePath}`;
@@ -103,7 +103,7 @@ function headerInWords({ header }: Extract<JournalEntry, { entry: 'concluded' }>
   if (header === undefined) return '';
   switch (header.is) {
     case 'NEW':
-      return '; read back from disk, the old images are let go';
+      return '; read back from disk, the old images are dropped';
     case 'OLD':
       return `; read back from disk, the header names ${header.backingFile || 'no image'}`;
     case 'UNKNOWN':

@@ -1,13 +1,13 @@
 /**
- * The one pause of a guest by us, for all jobs of its VM: who wants it still, and whether we owe it a `cont`.
+ * The one pause of a guest by this service, for all jobs of its VM: its holders, and whether we owe the guest a `cont`.
  *
  *           hold(job A)             hold(job B)              release(A)            release(B)
  *  FREE ─────────────────► A ─────────────────► A, B ─────────────────► B ─────────────────► FREE
  *            `stop`                 `stop`                                     `cont`, if it is owed
  *
- * Each hold sends `stop`: it stops a guest that runs, and one that stands still it leaves as it is. Whether it was
- * ours that stopped it, the STOP event before its answer tells. A RESUME ends what we owe: the guest was continued, by us
- * or by another client, and if it stands still again, that was no one of us; unless a `stop` of ours is still to come.
+ * Each hold sends `stop`, which stops a running guest and does not change a stopped one. The STOP event before its answer
+ * shows that our `stop` was the one that stopped it. A RESUME event ends our debt: we, or another client, resumed the
+ * guest. If it stops again, another client did that, unless a `stop` of ours is still to come.
  */
 import { isStoppedByStop } from '../qemu/guest-state.ts';
 
@@ -20,7 +20,7 @@ export interface Holder {
 
 export interface Hold {
   readonly holders: readonly Holder[];
-  /** The guest stands still by our `stop`, or may: whoever finds this when nobody holds it any more continues it. */
+  /** The guest is stopped by our `stop`, or may be: a service that finds this without a holder resumes it. */
   readonly owesCont: boolean;
 }
 
@@ -30,19 +30,19 @@ export function isFree({ holders, owesCont }: Hold): boolean {
   return holders.length === 0 && !owesCont;
 }
 
-/** A `stop` of ours, until it is known that QEMU has nothing more to do for it. */
+/** A `stop` of ours, until QEMU certainly has nothing more to do for it. */
 export interface Stop {
-  /** WAITING to be sent, which may take long. SENT: QEMU has it, and what stops the guest may be it. */
+  /** WAITING to be sent, which may take long. SENT: QEMU has it, and it may be what stops the guest. */
   readonly is: 'BEING_WRITTEN_DOWN' | 'WAITING' | 'SENT';
-  /** The guest stood still by our doing before, and nobody has continued it since. */
+  /** The guest was stopped by us before, and nobody has resumed it since. */
   readonly owed: boolean;
-  /** It finds a guest that runs, as far as is known. */
+  /** It finds a running guest, as far as is known. */
   readonly mayStop: boolean;
-  /** A guest that ran was stopped since it was sent. */
+  /** A running guest was stopped since it was sent. */
   readonly stopped: boolean;
 }
 
-/** Others stop and continue the guest meanwhile. */
+/** Other clients stop and resume the guest meanwhile. */
 export function heardBeside(stop: Stop, event: string): Stop {
   switch (event) {
     case 'STOP':
@@ -54,12 +54,12 @@ export function heardBeside(stop: Stop, event: string): Stop {
   }
 }
 
-/** Is a `cont` owed as long as it may come still? What is on disk says so then. */
+/** Whether a `cont` is owed as long as the `stop` may still come. The file on disk says so then. */
 export function owesBefore({ owed, mayStop, stopped }: Stop): boolean {
   return owed || mayStop || stopped;
 }
 
-/** And when QEMU has answered it? */
+/** Whether a `cont` is owed when QEMU has answered the `stop`. */
 export function owesAfter({ owed, stopped }: Stop): boolean {
   return owed || stopped;
 }
@@ -72,7 +72,7 @@ export function withoutHolder({ holders, owesCont }: Hold, job: string): Hold {
   return { holders: holders.filter((holder) => holder.job !== job), owesCont };
 }
 
-/** What is known of one VM from two sides: nobody is forgotten, and nothing that is owed. */
+/** The union of two records of one VM: no holder is lost, and no owed `cont`. */
 export function both(one: Hold, other: Hold): Hold {
   const jobs = new Set(one.holders.map(({ job }) => job));
   const more = other.holders.filter(({ job }) => !jobs.has(job));
@@ -80,9 +80,9 @@ export function both(one: Hold, other: Hold): Hold {
 }
 
 /**
- * Nobody holds the guest any more: is it to be continued? One that has shut down, panicked, left for another QEMU, or
- * waits for its storage is not ours to continue. `isSame`: it is proved to be the process that we stopped; another one
- * may wait in `prelaunch` for whoever has started it.
+ * Whether the guest must be resumed when nobody holds it any more. A guest that has shut down, panicked, migrated away,
+ * or waits for its storage is not ours to resume. `isSame`: it is proved to be the process that we stopped; another one
+ * may wait in `prelaunch` for the client that started it.
  */
 export function mustContinue(hold: Hold, runState: string, isSame: boolean): boolean {
   if (hold.holders.length > 0 || !hold.owesCont) return false;

@@ -1,7 +1,7 @@
 /**
- * How a pull, or a commit of lower images, ends: one header lets go of the images whose data has been moved. Whoever
- * opens the disk next goes by that header. So the data has to be on stable storage before it is written, and it is
- * proved by reading it back, never by QEMU's word.
+ * The end of a pull, or of a commit of lower images: one header drops the images whose data was moved. The disk is
+ * opened by that header the next time. So the data has to be on stable storage before the header is written, and that
+ * is proved by reading the header back, never by QEMU's word.
  */
 import type { ImageHeader } from '../disk/image-header.ts';
 
@@ -11,19 +11,19 @@ export interface NodeOfImage {
 }
 
 export interface Handover {
-  /** Takes the data: the active image of a pull, the base of a commit. */
+  /** The image that takes the data: the active image of a pull, the base of a commit. */
   readonly data: NodeOfImage;
-  /** Its header lets go of what was below it: the active image of a pull, the one above a commit's top. */
+  /** The image whose header drops the images below it: the active image of a pull, the one above a commit's top. */
   readonly overlay: NodeOfImage & { readonly format: string };
-  /** What that header is to name then; '' for nothing. */
+  /** The backing file that the header names then; '' for none. */
   readonly backingFile: string;
 }
 
-/** What the header says on stable storage. */
+/** The state of the header on stable storage. */
 export type HeaderOnDisk =
-  /** What it is to say. */
+  /** It names the new backing file. */
   | { readonly is: 'NEW' }
-  /** Something else: what it said before. */
+  /** It names another one, as before. */
   | { readonly is: 'OLD'; readonly backingFile: string }
   | { readonly is: 'UNKNOWN'; readonly why: string };
 
@@ -32,13 +32,13 @@ export function writtenImages({ data, overlay }: Handover): readonly NodeOfImage
   return data.node === overlay.node ? [overlay] : [data, overlay];
 }
 
-/** `isSameFile`: whether two names, the first as the overlay's header has it, are of one file. */
+/** `isSameFile`: whether two names, the first from the overlay's header, lead to the same file. */
 export async function headerOnDisk(
   { overlay, backingFile: wanted }: Handover,
   header: ImageHeader,
   isSameFile: (named: string, wanted: string) => Promise<boolean>,
 ): Promise<HeaderOnDisk> {
-  // Raw has no header: what looks like one is the guest's.
+  // Raw has no header: the guest may have written something that looks like one.
   const found = overlay.format === 'raw' ? '' : backingFileOf(header);
   if (found === undefined) return { is: 'UNKNOWN', why: `${overlay.path} has no header that this service reads` };
   const isWanted = found === wanted || (found !== '' && wanted !== '' && (await isSameFile(found, wanted)));

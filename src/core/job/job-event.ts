@@ -1,10 +1,7 @@
-/** What a watcher of a job is told. */
+/** The events for a watcher of a job. */
 import type { JobView } from './job-view.ts';
 
-/**
- * The types of events: which are entries of the journal, each with a revision of its own. The others tell of the job
- * beside it, and have the revision of the entry before them.
- */
+/** The types of events. Entries of the journal have a revision each, other events that of the entry before them. */
 export const IS_ENTRY = {
   SNAPSHOT: false,
   COMPACTED: false,
@@ -22,14 +19,14 @@ export type EntryType = { [Type in EventType]: (typeof IS_ENTRY)[Type] extends t
 
 export type EventFacts = Omit<JobEvent, 'encoded'>;
 
-/** The same one goes to all who watch, and carries its encoded form; one with other facts is another one. */
+/** All watchers get the same object, which carries its encoded form; an event with other facts is another object. */
 export class JobEvent implements JobView {
   readonly type: EventType;
-  /** RFC 3339: when it happened; for those that are no entry, when it was sent. */
+  /** RFC 3339: when it happened; when it was sent if it is not an entry. */
   readonly time: string;
   readonly job: JobView['job'];
   readonly progress: JobView['progress'];
-  /** What the journal's entry says, in words. */
+  /** The journal's entry, in words. */
   readonly detail: string;
   /** Only with COMPACTED: the first revision that is kept. */
   readonly oldestRevision?: number | undefined;
@@ -44,7 +41,7 @@ export class JobEvent implements JobView {
     this.oldestRevision = oldestRevision;
   }
 
-  /** As it is sent to each of them: `encode` is asked once. */
+  /** The encoded form for all watchers: `encode` is called once. */
   encoded(encode: (event: JobEvent) => Uint8Array): Uint8Array {
     this.#encoded ??= encode(this);
     return this.#encoded;

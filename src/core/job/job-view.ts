@@ -1,4 +1,4 @@
-/** A job as its callers see it: all but how it is done. A gateway knows no more of it than they. */
+/** A job as its callers see it: everything except how it is done. A gateway knows no more of it than callers do. */
 import type { Destination, Encryption } from '../destination.ts';
 import type { ImageFormat } from '../job-options.ts';
 import type { Job } from './job.ts';
@@ -9,7 +9,7 @@ import type { Progress } from './progress.ts';
 
 type AcceptedFacts = Pick<Accepted, 'job' | 'kind' | 'host' | 'domain' | 'domainUuid' | 'disk' | 'options'>;
 
-/** What was accepted, or what a plan would have accepted. Each `Accepted` is one. */
+/** The accepted job, or the job that a plan would have. Each `Accepted` is one. */
 export interface PublicAccepted extends AcceptedFacts {
   readonly source: { readonly path: string };
   readonly destination:
@@ -37,7 +37,7 @@ export function publicJob(job: Job): PublicJob {
   return { ...job, readyTime: job.ready?.time, endTime: job.ended?.time, outcome: outcomeOf(job) };
 }
 
-/** A job and how far it is. */
+/** A job and its progress. */
 export interface JobView {
   readonly job: PublicJob;
   readonly progress: Progress | undefined;

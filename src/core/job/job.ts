@@ -1,4 +1,4 @@
-/** A job is the fold of its journal: each entry changes it a little, through the one table of transitions. */
+/** A job is the fold of its journal: each entry changes it, by the one table of transitions. */
 import type { Failure } from '../errors.ts';
 import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
 import type { KnownFile, MadeFile } from './step.ts';
@@ -6,51 +6,51 @@ import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
 export type { JobState } from './transitions.ts';
 
-/** The step that syncs what a copy or an active commit has written. */
+/** The step that syncs the data of a copy or an active commit. */
 export const SYNC_STEP = 'sync-destination';
 
-/** A step of the plan, as far as it went. */
+/** A step of the plan and its progress. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
 
 interface AnyJob {
   readonly accepted: Accepted;
-  /** Of the call that started it; '' for none. */
+  /** The request id of the call that started it; '' for none. */
   readonly requestId: string;
   readonly state: JobState;
   readonly revision: number;
   readonly createTime: string;
   /** Of its last entry. */
   readonly updateTime: string;
-  /** When it was begun, by the clock of the state folder. Undefined: an older journal. */
+  /** When it was begun, on the state folder's clock. Undefined: an older journal. */
   readonly beganMs?: number | undefined;
   readonly ready: EntryOf<'ready'> | undefined;
-  /** When the copy was last seen to follow the guest: READY, and not ended. What the guest wrote until then it has. */
+  /** When the copy was last seen to follow the guest: READY, and not ended. It has all writes until then. */
   readonly followed: { readonly at: string; readonly revision: number } | undefined;
-  /** So seen since its end was asked for. */
+  /** Whether that was seen after its end was requested. */
   readonly followedSinceAsked: boolean;
   readonly pauseReason?: PauseReason | undefined;
-  /** The limit as QEMU has it; 0: none. */
+  /** The limit in QEMU; 0 for none. */
   readonly bandwidthBytesPerSecond: number;
-  /** What was asked for and is not done yet. */
+  /** The requested end that is not done yet. */
   readonly wantsPaused?: boolean | undefined;
   readonly wantsBandwidth?: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
   readonly madeFile?: MadeFile | undefined;
-  /** What is written, as QEMU has it open. Undefined: no file of this host, or not known, as in older journals. */
+  /** The written file, as QEMU has it open. Undefined if it is not on this host, or not known, as in older journals. */
   readonly destinationFile?: KnownFile | undefined;
-  /** What was asked for while the job runs; undefined: go on. */
+  /** The requested pause or resume; undefined if there is none. */
   readonly intent?: EntryOf<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
-  /** A pivot was asked for, whatever was asked since: QEMU may have done it at any moment from then on. */
+  /** Whether a pivot was ever requested: QEMU may have made it at any moment since then. */
   readonly pivotRequested: boolean;
-  /** The guest is stopped, or about to be, by us. */
+  /** Whether this service has stopped the guest, or is about to. */
   readonly guestHeld: boolean;
-  /** How much of a pull, or of a commit of lower images, is known to be on stable storage. */
+  /** The part of a pull, or of a commit of lower images, that is known to be on stable storage. */
   readonly flushed?: Flushed | undefined;
   /** Why the rest is not. */
   readonly flushFailure?: Failure | undefined;
-  /** Why what a copy or an active commit has written is not known to be on stable storage, at its name. */
+  /** Why the data of a copy or an active commit is not known to be on stable storage, at its name. */
   readonly syncFailure?: Failure | undefined;
-  /** What is left to be done for it in QEMU is not waited for. */
+  /** Whether its clean-up in QEMU is no longer waited for. */
   readonly giveUpRequested: boolean;
   readonly failure?: Failure | undefined;
   readonly ended: EntryOf<'ended' | 'refused'> | undefined;
@@ -73,7 +73,7 @@ export function hasEnded({ state }: Pick<Job, 'state'>): boolean {
   return ENDED.has(state);
 }
 
-/** A journal that tells an impossible story: damaged, or written by a bug. */
+/** A journal with an impossible sequence: damaged, or written by a bug. */
 export class IllegalTransition extends Error {
   override readonly name = 'IllegalTransition';
 }
@@ -84,14 +84,14 @@ export function concludedJob(job: Job): ConcludedJob {
   return job;
 }
 
-/** The job as it is after its first entry. */
+/** The job after its first entry. */
 export function begin(entry: JournalEntry): Job {
   if (entry.entry !== 'accepted' || (entry.revision !== 1 && entry.recovered === undefined)) {
     throw new IllegalTransition(
       `a journal begins with revision 1, accepted; not with ${entry.revision}, ${entry.entry}`,
     );
   }
-  // Read from a file, it may be any: an older or a newer service wrote it.
+  // A journal from a file may be of another version: an older or a newer service wrote it.
   const version: number = entry.version;
   if (version !== 2) throw new IllegalTransition(`a journal of version ${version}, not 2`);
   return {
@@ -116,11 +116,11 @@ export function begin(entry: JournalEntry): Job {
   };
 }
 
-/** May this be written now? The one question that decides every race between a caller and QEMU. */
+/** Whether this entry may be written now. This question decides every race between a caller and QEMU. */
 export function allows(job: Job, entry: EntryBody): boolean {
   if (!ALLOWED[entry.entry].includes(job.state)) return false;
   if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
-  // Of what has not begun nobody has seen an end: it is taken back, or given up.
+  // Nobody can have seen the end of a job that has not begun: it is undone, or given up.
   if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
   return job.concluded === undefined || !(entry.entry === 'concluded' || entry.entry.endsWith('-requested'));
 }
@@ -165,7 +165,7 @@ function changes(job: Job, entry: JournalEntry): Partial<AnyJob> {
       return { steps: withStep(job, entry.step, 'UNDONE') };
     case 'undo-failed':
       return { steps: withStep(job, entry.step, 'UNDO_FAILED') };
-    // The answer to a step was lost, and yet QEMU runs the job: then nothing failed.
+    // The answer to a step was lost, but QEMU runs the job: so nothing failed.
     case 'running':
       return { failure: undefined };
     case 'ready':
@@ -190,7 +190,7 @@ function changes(job: Job, entry: JournalEntry): Partial<AnyJob> {
       return {
         intent: entry,
         followedSinceAsked: false,
-        // A job that is to end is not to be paused before.
+        // A job that is to end must not be paused before.
         wantsPaused: job.wantsPaused === true ? undefined : job.wantsPaused,
         pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
       };
@@ -223,7 +223,7 @@ function followed({ intent }: Job, { seenAt, revision }: { readonly seenAt: stri
   return { followed: { at: seenAt, revision }, followedSinceAsked: intent !== undefined };
 }
 
-/** A step that fails at the start fails the job; one that fails in the clean-up leaves something over. */
+/** A step that fails at the start fails the job; one that fails in the clean-up leaves a leftover. */
 function startFailure(job: Job, why: Failure): Failure | undefined {
   return job.failure ?? (job.state === 'STARTING' ? why : undefined);
 }
@@ -232,7 +232,7 @@ function withStep(job: Job, step: string, state: StepState): ReadonlyMap<string,
   return new Map(job.steps).set(step, state);
 }
 
-/** The job that a whole journal tells. */
+/** The job of a whole journal. */
 export function fold(entries: readonly [JournalEntry, ...JournalEntry[]]): Job {
   const [first, ...rest] = entries;
   return rest.reduce(advance, begin(first));

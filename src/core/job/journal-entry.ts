@@ -1,6 +1,6 @@
 /**
- * What is written down of a job, and nothing else. One entry is one line of the job's journal and one revision:
- * 1, 2, 3 … without gaps. An entry is on disk before anything follows from it.
+ * The entries of a job's journal. One entry is one line of the journal and one revision: 1, 2, 3 … without gaps. An
+ * entry is on disk before anything follows from it.
  */
 import type { Destination, Encryption } from '../destination.ts';
 import type { Loss } from '../disk/judge.ts';
@@ -12,34 +12,34 @@ import type { KnownFile, MadeFile, Plan } from './step.ts';
 import type { UsedFile } from './used-file.ts';
 
 export type ReusedBy =
-  /** The destination held nothing of its own, and is over that very image. */
+  /** The destination had no data of its own, and its backing file is that very image. */
   | 'SAME_FILE'
-  /** All of both was read before the copy began. */
+  /** Both were read completely and compared before the copy began. */
   | 'COMPARED'
-  /** On the caller's word alone. */
+  /** Only the caller says so. */
   | 'WORD';
 
 export interface Reused {
   readonly by: ReusedBy;
   /** The destination. */
   readonly path: string;
-  /** What it has to show: the image below the active one. */
+  /** The image whose contents it must have: the one below the active image. */
   readonly backing: string;
 }
 
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
 
 /**
- * Which QEMU it was: a name may be given to another process, a pid and its start time never are, for as long as the host
- * runs and in the namespace in which they were seen.
+ * The identity of a QEMU process. A name may be given to another process. A pid with its start time is unique as long
+ * as the host runs, within its namespace.
  */
 export interface QemuProcess {
   readonly pid: number;
   /** Clock ticks since boot, /proc/PID/stat field 22. */
   readonly startTime: string;
-  /** The host's boot; undefined where /proc does not tell, and in journals of before it was written down. */
+  /** The host's boot; undefined if /proc does not show it, and in journals older than this field. */
   readonly bootId?: string;
-  /** In which the pid is one, as `pid:[4026531836]`; undefined as above. */
+  /** The namespace of the pid, as `pid:[4026531836]`; undefined as above. */
   readonly pidNamespace?: string;
 }
 
@@ -48,7 +48,7 @@ export interface CommittedFile extends KnownFile {
   readonly sharedStorage?: string;
 }
 
-/** The first entry: with it on disk the job exists. */
+/** The first entry: the job exists once it is on disk. */
 export interface Accepted {
   readonly entry: 'accepted';
   /** The version of this format. */
@@ -59,42 +59,43 @@ export interface Accepted {
   readonly domain: string;
   readonly domainUuid: string | undefined;
   readonly process: QemuProcess | undefined;
-  /** The disk's qdev id, and how query-block names its device. */
+  /** The disk's qdev id, and the name of its device in query-block. */
   readonly disk: string;
   readonly qdev: string;
   readonly source: { readonly node: string; readonly path: string; readonly format: string };
-  /** The source's file or device. Undefined: none of this host, not proved to be the one that QEMU has, or an older journal. */
+  /** The source's file or device. Undefined if it is not on this host, not proved to be QEMU's, or in older journals. */
   readonly sourceFile?: KnownFile;
-  /** Where a pivot puts the guest: a copy's destination, or an active commit's base. Undefined: there is no pivot. */
+  /** The image to which a pivot moves the guest: a copy's destination, or an active commit's base. Undefined if none. */
   readonly destination: AcceptedDestination | undefined;
-  /** What is below the active image after a pull; undefined: nothing, or this is no pull. */
+  /** The backing image after a pull; undefined if there is none, or this is not a pull. */
   readonly baseNode?: string;
-  /** Of a pull, or of a commit of lower images. Undefined also in journals that an older service has begun. */
+  /** For a pull, or a commit of lower images. Also undefined in journals that an older service has begun. */
   readonly handover?: Handover;
-  /** Nodes that nobody uses when the job is over, each before those it uses. */
+  /** Nodes that nothing uses after the job, each before those it uses. */
   readonly unused: { readonly afterSuccess: readonly string[]; readonly otherwise: readonly string[] };
-  /** The images whose data a commit moves down, as far as they are local files. */
+  /** The images whose data a commit moves down, if they are local files. */
   readonly committed: readonly CommittedFile[];
-  /** The guest is to be paused for the instant of a pivot, and why; undefined: need not be. */
+  /** Why the guest has to be paused for the moment of a pivot; undefined if it need not be. */
   readonly pauseGuestBecause: string | undefined;
-  /** QEMU has no yank: should this destination hang, nothing ends the `stop` that waits for it. */
+  /** QEMU has no yank: if this destination hangs, nothing ends the `stop` that waits for it. */
   readonly holdsWithoutBound?: true;
-  /** What a destination lacks for the VM's next start, or needs then, and the VM's manager has to give, in words. */
+  /** Changes that the VM's manager has to make to a destination before the next start of the VM, in words. */
   readonly toSet?: readonly string[];
-  /** Of a shallow copy into what was there. Undefined: nothing is taken over from there, or an older journal. */
+  /** For a shallow copy into an existing destination. Undefined if it takes nothing over, or in older journals. */
   readonly reused?: Reused;
-  /** What is lost, as was accepted. Undefined: nothing. */
+  /** The accepted losses. Undefined if there are none. */
   readonly losses?: readonly Loss[];
-  /** What older jobs say of these files is over. Undefined in older journals. */
+  /** The files for which older jobs no longer decide. Undefined in older journals. */
   readonly uses?: readonly UsedFile[];
   /**
-   * Files by whose names the disk is opened next, beside the destination, as far as they are proved to be QEMU's: all images that
-   * stay in its chain. They have to be at these names in the end. Undefined in older journals; those have the first ones only.
+   * The files besides the destination by whose names the disk is opened next, if they are proved to be QEMU's: all
+   * images that stay in its chain. They must be at these names at the end. Undefined in older journals, which have only
+   * the first ones.
    */
   readonly named?: readonly KnownFile[];
   readonly options: JobOptions;
   readonly plan: Plan;
-  /** The journal was lost, and the job found in QEMU: what only the journal knew is not known. */
+  /** The job was found in QEMU and its journal is lost: facts that only the journal had are not known. */
   readonly recovered?: true;
 }
 
@@ -103,33 +104,33 @@ export interface AcceptedDestination {
   /** The absolute path without symbolic links, or the NBD URI. */
   readonly path: string;
   readonly format: ImageFormat;
-  /** Undefined: it is not encrypted. */
+  /** Undefined if it is not encrypted. */
   readonly encryption?: Encryption;
   /** Undefined for the base of an active commit. */
   readonly target: Destination | undefined;
-  /** The base's, where it is proved to be the one that QEMU has. A copy's is known when QEMU has opened it. */
+  /** The base's file if it is proved to be QEMU's. A copy's file is known once QEMU has opened it. */
   readonly file?: KnownFile;
 }
 
-/** DATA: before the header that lets go of the old images was written. HEADER: that one, too. */
+/** DATA: before the header that drops the old images was written. HEADER: with that header. */
 export type Flushed = 'DATA' | 'HEADER';
 
-/** Where the guest's device was when the job had concluded. */
+/** The image of the guest's device when the job had concluded. */
 export type DeviceOn = 'SOURCE' | 'DESTINATION' | 'ELSEWHERE' | 'NOWHERE';
 
-/** How QEMU's job was seen to end. */
+/** How the end of QEMU's job was seen. */
 export interface Concluded {
   readonly entry: 'concluded';
   /**
-   * CONCLUDED: QEMU had the result. VANISHED: somebody dismissed it. QEMU_ENDED: the process is gone. GIVEN_UP: QEMU
-   * could not be asked, and somebody did not want to wait any longer.
+   * CONCLUDED: QEMU had the result. VANISHED: another client dismissed the job. QEMU_ENDED: the process is gone.
+   * GIVEN_UP: QEMU could not be asked, and a caller did not want to wait any longer.
    */
   readonly how: 'CONCLUDED' | 'VANISHED' | 'QEMU_ENDED' | 'GIVEN_UP';
   readonly qemuError: string | undefined;
   readonly deviceOn: DeviceOn;
-  /** The path of the image that the guest's device is on, as QEMU named it. */
+  /** The path of the image of the guest's device, as QEMU reports it. */
   readonly devicePath: string | undefined;
-  /** What the header that lets go of the old images says, read back from disk. Undefined: it was not read. */
+  /** The header that drops the old images, read back from disk. Undefined if it was not read. */
   readonly header?: HeaderOnDisk;
 }
 
@@ -137,31 +138,31 @@ export type EntryBody =
   | Accepted
   | { readonly entry: 'step-started'; readonly step: string }
   | { readonly entry: 'step-done'; readonly step: string; readonly made?: MadeFile; readonly proved?: KnownFile }
-  /** QEMU or the file system said no: nothing changed. */
+  /** QEMU or the file system refused: nothing changed. */
   | { readonly entry: 'step-refused'; readonly step: string; readonly failure: Failure }
-  /** No answer: it may have happened. */
+  /** There was no answer: it may have happened. */
   | { readonly entry: 'step-unknown'; readonly step: string; readonly failure: Failure }
-  /** With why the start failed: what QEMU says of it is gone when it has been taken back. */
+  /** With the reason of the failed start, which QEMU no longer knows after the undo. */
   | { readonly entry: 'undo-started'; readonly step: string; readonly failure: Failure }
   | { readonly entry: 'undo-done'; readonly step: string }
-  /** Could not be taken back; it is left over, and said so. */
+  /** It could not be undone; it stays as a leftover. */
   | { readonly entry: 'undo-failed'; readonly step: string; readonly failure: Failure }
-  /** The start came to nothing and was taken back. */
+  /** The start failed and was undone. */
   | { readonly entry: 'refused'; readonly failure: Failure }
   | { readonly entry: 'running' }
-  /** `seenAt`: when QEMU was asked, and said so. */
+  /** `seenAt`: when QEMU was asked. */
   | { readonly entry: 'ready'; readonly seenAt: string }
   | { readonly entry: 'paused'; readonly reason: PauseReason }
   | { readonly entry: 'resumed' }
-  /** Asked for, and not yet done: whoever reads this asks QEMU (again). */
+  /** Requested, and not yet done: a service that reads this asks QEMU (again). */
   | { readonly entry: 'pause-requested' }
   | { readonly entry: 'resume-requested' }
   | { readonly entry: 'speed-requested'; readonly bandwidthBytesPerSecond: number }
-  /** QEMU does not take it: it is wanted no longer. */
+  /** QEMU refuses it: the request is withdrawn. */
   | { readonly entry: 'change-refused'; readonly change: 'SPEED' | 'PAUSE'; readonly failure: Failure }
-  /** A request with a request_id asked for what was so already, or under way: it is remembered, and changes nothing. */
+  /** A request with a request_id that was already fulfilled or in progress: it is remembered, and changes nothing. */
   | { readonly entry: 'asked-again' }
-  /** The limit as QEMU has it, whoever set it. */
+  /** The limit in QEMU, no matter which client set it. */
   | { readonly entry: 'speed'; readonly bandwidthBytesPerSecond: number }
   | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest }
   | {
@@ -169,25 +170,25 @@ export type EntryBody =
       readonly force: boolean;
       /** For the end of a copy in write mode BLOCKING. */
       readonly pauseGuest?: PauseGuest;
-      /** The service itself asked, as the job's time was over. */
+      /** The service itself cancelled the job, because its time limit had expired. */
       readonly timeIsUp?: true;
-      /** So it did, as it had broken the connection to the destination: the guest waited for storage that hangs. */
+      /** The service itself, because it had broken the connection to a destination that hangs while the guest waited. */
       readonly connectionBroken?: true;
-      /** The service itself asked: the destination's file is no longer at its name. */
+      /** The service itself, because the destination's file is no longer at its name. */
       readonly destinationMoved?: true;
     }
-  /** The job is over, its QEMU is silent, and somebody does not want to wait until what is left there is closed. */
+  /** The job is over, its QEMU is silent, and a caller does not want to wait until its nodes there are closed. */
   | { readonly entry: 'give-up-requested' }
-  /** on_ready FINISH: end as a cancel after READY does, with a complete copy, because that was asked for. */
+  /** on_ready FINISH: end the job as a cancel after READY does, with a complete copy. */
   | { readonly entry: 'finish-requested' }
-  /** Written before QEMU is asked to end a READY copy: at that moment the copy followed the guest still. */
+  /** Written before QEMU is asked to end a READY copy: at that moment the copy still followed the guest. */
   | { readonly entry: 'followed'; readonly seenAt: string }
-  /** Written before `stop`: whoever finds a guest stopped by us continues it. */
+  /** Written before `stop`: a service that finds the guest stopped by us resumes it. */
   | { readonly entry: 'guest-held'; readonly because: string }
   | { readonly entry: 'guest-released' }
-  /** All that QEMU had for these images is on stable storage: it was asked, and no error was heard. */
+  /** All data of these images is on stable storage: QEMU was asked, and reported no error. */
   | { readonly entry: 'flushed'; readonly what: Flushed }
-  /** It is not, or nobody can say. */
+  /** It is not, or that is not known. */
   | { readonly entry: 'flush-failed'; readonly failure: Failure }
   | Concluded
   | {
@@ -197,33 +198,33 @@ export type EntryBody =
       readonly outcome: Outcome;
     };
 
-/** Which request has led to an entry: its request_id, and what tells it from another request of the same id. */
+/** The request that led to an entry: its request_id, and a digest that tells it from another request with the same id. */
 export interface RequestMark {
   readonly id: string;
   readonly digest: string;
-  /** Whose id it is; '' where callers have no names. Undefined: written by a version that did not tell them apart. */
+  /** The caller of the request; '' if callers have no names. Undefined if an older version wrote it. */
   readonly caller?: string;
 }
 
 export type JournalEntry = EntryBody & {
   readonly revision: number;
-  /** Of a request without request_id there is none. */
+  /** Absent for a request without request_id. */
   readonly request?: RequestMark;
-  /** By the host's clock, for people: RFC 3339, UTC, milliseconds. */
+  /** On the host's clock, for people: RFC 3339, UTC, milliseconds. */
   readonly time: string;
-  /** Of the first entry, of READY, and of the last one. Undefined in older journals. */
+  /** In the first entry, READY, and the last one. Undefined in older journals. */
   readonly clock?: ClockStamp;
 };
 
 /** An entry of a kind. */
 export type EntryOf<Kind extends EntryBody['entry']> = Extract<JournalEntry, { readonly entry: Kind }>;
 
-/** When that was by a clock that nobody can set: src/agent/host/host-clock.ts. */
+/** The time on a clock that nobody can set: src/agent/host/host-clock.ts. */
 export interface ClockStamp {
-  /** Of two entries in one state folder the later one has more. */
+  /** The later of two entries in one state folder has the higher number. */
   readonly ms: number;
   /** For how long the host had been up. */
   readonly upMs: number;
-  /** Where that counts: another boot, or another time namespace, begins anew. */
+  /** Where that counts: another boot, or another time namespace, begins again. */
   readonly counts: string;
 }

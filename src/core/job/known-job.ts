@@ -1,6 +1,6 @@
 /**
- * What is known of every job at any moment, also of one that ended long ago and whose journal is read only when somebody asks
- * for it: what decides about disks and files, and what lists are filtered and ordered by.
+ * The facts that are kept in memory of every job, also of one that ended long ago and whose journal is read only on
+ * request: they decide about disks and files, and lists are filtered and ordered by them.
  */
 
 import type { JobOptions } from '../job-options.ts';
@@ -24,7 +24,7 @@ export interface KnownJob
   readonly endTime?: string | undefined;
   /** By the clock of the state folder. Undefined: not yet, or an older journal. */
   readonly endedMs?: number | undefined;
-  /** Those that could not be taken back, at least. */
+  /** At least those that could not be undone. */
   readonly steps: ReadonlyMap<string, StepState>;
   readonly concluded: Pick<Concluded, 'how' | 'devicePath'> | undefined;
   readonly outcome: Pick<Outcome, 'guestWritesTo' | 'destinationContent' | 'destinationRemoved'> & {
@@ -34,7 +34,7 @@ export interface KnownJob
 
 const NO_STEPS: KnownJob['steps'] = new Map();
 
-/** All the rest of the job is let go of. */
+/** The job without everything else. */
 export function knownOf(job: Job): KnownJob {
   const { accepted, state, createTime, beganMs, guestHeld, pivotRequested, madeFile, concluded, ended } = job;
   const outcome = outcomeOf(job);

@@ -1,7 +1,7 @@
 /**
- * What newer jobs have made of what an older one says. That a file is safe to delete ends where a job begun since has it in
- * its disk, or writes to it, for good: its VM may be off now, and nobody have it open. Where the guest is ends with the
- * job that moves it.
+ * The effect of newer jobs on the outcome of an older one. A file stops being safe to delete, for good, when a later
+ * job has it in its disk, or writes to it: its VM may be off now, so that no process has it open. The guest's image is
+ * known only until a later job moves the guest.
  */
 import { hasEnded } from './job.ts';
 import type { KnownJob } from './known-job.ts';
@@ -10,7 +10,7 @@ import { type FileNames, namesOfKnown, type UsedFile } from './used-file.ts';
 export class LaterJobs {
   readonly #jobs: readonly KnownJob[];
   readonly #at: ReadonlyMap<string, number>;
-  /** By paths, keys, and the keys of all that the files are made of: the place of the newest job that uses such a one. */
+  /** For each path and key, also of the files below a device: the position of the newest job that uses it. */
   readonly #paths = new Map<string, number>();
   readonly #keys = new Map<string, number>();
   readonly #parts = new Map<string, number>();
@@ -35,7 +35,7 @@ export class LaterJobs {
     }
   }
 
-  /** The newest job, begun after this one, that has had the file in its disk, or in what it wrote a copy to. */
+  /** The newest later job that had the file in its disk, or in the image that it wrote a copy to. */
   withFile(job: string, { path, key = '', keys = [], born = '' }: FileNames): string | undefined {
     const own = [key, born].map((one) => this.#parts.get(one));
     const found = [this.#paths.get(path), ...own, ...[key, born, ...keys].map((one) => this.#keys.get(one))];
@@ -43,7 +43,7 @@ export class LaterJobs {
     return newest > (this.#at.get(job) ?? Infinity) ? this.#jobs[newest]?.accepted.job : undefined;
   }
 
-  /** The newest one of the same disk that has moved the guest from where this job left it, may have, or found it elsewhere. */
+  /** The newest later job of the same disk that moved the guest, may have moved it, or found it elsewhere. */
   thatMoved(job: Pick<KnownJob, 'accepted' | 'outcome'>): string | undefined {
     const since = this.#at.get(job.accepted.job) ?? Infinity;
     const later = domainNames(job).flatMap((name) => this.#ofDomain.get(name) ?? []);
@@ -73,14 +73,14 @@ function usesOf(job: KnownJob): readonly UsedFile[] {
   return isRubbish(job) ? uses.filter(({ as }) => as === 'DISK') : uses;
 }
 
-/** Of journals that do not tell. */
+/** For journals that do not say it. */
 function usesBefore({ accepted: { source, destination, committed, options } }: KnownJob): readonly UsedFile[] {
   const paths = [source.path, ...committed.map(({ path }) => path), options.basePath, options.topPath];
   const disk = paths.filter((path) => path !== '').map((path) => ({ path, as: 'DISK' }) as const);
   return destination === undefined ? disk : [...disk, { path: destination.path, as: 'COPY' }];
 }
 
-/** What it wrote to is neither a disk nor a copy of one. */
+/** Whether the file that it wrote to is neither a disk nor a copy of one. */
 function isRubbish(job: KnownJob): boolean {
   const { destinationContent: content } = job.outcome;
   return job.accepted.kind === 'COPY' && hasEnded(job) && (content === 'PARTIAL' || content === 'STALE');

@@ -1,4 +1,4 @@
-/** What a QEMU still holds of jobs that are over, and why it cannot be taken away now. Pure; files are the agent's. */
+/** The leftovers of ended jobs in a QEMU, and why they cannot be removed now. Pure; the agent handles files. */
 import { type BlockGraph, topDown } from '../disk/chain.ts';
 import type { QemuJob } from '../qemu/replies.ts';
 import { hasEnded } from './job.ts';
@@ -15,16 +15,16 @@ export interface QemuLeftover {
   readonly blockedBy: string;
 }
 
-/** What is known of jobs. */
+/** The known facts about jobs. */
 export interface KnownJobs {
   readonly of: (job: string) => KnownJob | undefined;
-  /** It is ours to clean up: what another service drives leaves nothing over here. */
+  /** Whether this service may clean it up: jobs of another service leave nothing over here. */
   readonly isOurs: (job: string) => boolean;
 }
 
 /**
- * Each node before those it uses, so that they can be taken away in this order. A job that goes on leaves nothing over; one
- * that was given up while its QEMU was silent may run there still, and is to be cancelled.
+ * Each node comes before those it uses, so that they can be removed in this order. A running job has no leftovers. A
+ * job that was given up while its QEMU was silent may still run there, and has to be cancelled.
  */
 export function leftoversIn(
   graph: BlockGraph,
@@ -43,7 +43,9 @@ export function leftoversIn(
     if (job === undefined) return [];
     const isFree = status === 'concluded' || isGivenUp(job);
     const blockedBy = isFree ? '' : `it is ${status}; wait until it has concluded`;
-    return [{ kind: 'QEMU_JOB', name: id, job, text: 'QEMU keeps this job, and nobody looks after it', blockedBy }];
+    return [
+      { kind: 'QEMU_JOB', name: id, job, text: 'QEMU still has this job, and no service looks after it', blockedBy },
+    ];
   });
   const used = usedIn(graph);
   const candidates = [...graph.nodes.keys()].filter((node) => ours(node) !== undefined && !used.has(node));
@@ -62,7 +64,7 @@ export function leftoversIn(
   return [...kept, ...nodes];
 }
 
-/** All that a disk or a job of QEMU needs. */
+/** All nodes that a disk or a job of QEMU needs. */
 function usedIn(graph: BlockGraph): ReadonlySet<string> {
   const disks = graph.disks.flatMap(({ filters, chain }) => [...filters, ...chain.map(({ node }) => node)]);
   return new Set([...disks, ...[...graph.jobNodes.values()].flat()].flatMap((node) => topDown(graph, node)));

@@ -1,4 +1,4 @@
-/** What is true on disk, and how that is known: while a job goes on, and at its end. */
+/** The facts on disk, with the evidence for them: while a job goes on, and at its end. */
 
 import type { Loss } from '../disk/judge.ts';
 import { handoverOf } from './handover-of.ts';
@@ -9,10 +9,10 @@ import { hasSucceeded, isUnsynced } from './proof.ts';
 import { restsOnWord, reusedInWords } from './reuse.ts';
 
 const LEFT =
-  'the running guest has left it; before deleting it, name the new image wherever this VM is started from, ' +
+  'the running guest has left it; before you delete it, name the new image in the configuration of the VM, ' +
   'and make sure that no other disk or snapshot uses it';
 const COMMITTED =
-  'its data is in the image below now, and it shows no moment of the disk any more; before deleting it, make sure ' +
+  'its data is in the image below now, and it no longer matches any point in time; before you delete it, make sure ' +
   'that no other disk or snapshot uses it';
 
 /** As the entry that ended the job has it; before that, as of its last entry. */
@@ -35,7 +35,7 @@ function outcomeSoFar({ accepted, ready, revision, pivotRequested, updateTime }:
   };
 }
 
-/** What is to be written down of a job that QEMU has concluded, or that was seen to be gone. */
+/** What is to be written down of a job that QEMU has concluded, or that is gone from QEMU. */
 export function outcomeAtEnd(job: ConcludedJob): Outcome {
   const { concluded } = job;
   const { source, destination, committed, losses = [] } = job.accepted;
@@ -54,21 +54,21 @@ export function outcomeAtEnd(job: ConcludedJob): Outcome {
     return { ...known, destinationContent: undefined, safeToDelete: hasSucceeded(job) ? left : [] };
   }
   const unknown = { ...known, destinationContent: 'UNKNOWN', safeToDelete: [] } as const;
-  // A failure that moved the guest all the same: neither side is to be touched before a person has looked.
+  // The job failed, and moved the guest nevertheless: a person has to look before either image is touched.
   if (concluded.deviceOn === 'DESTINATION' && concluded.qemuError !== undefined) return unknown;
   if (isUnsynced(job)) return unknown;
   if (concluded.deviceOn === 'DESTINATION') {
     const isDeleted = job.steps.get(`delete-${source.path}`) === 'DONE';
-    // Nobody deletes the only right disk because somebody was mistaken about the other one.
+    // The source must not be deleted because of a mistake about the destination.
     const isKept = isDeleted || restsOnWord(job) !== undefined;
     const top = isKept ? [] : [{ path: source.path, warning: warningOf(LEFT, source.path, job) }];
     return { ...known, destinationContent: 'COMPLETE', safeToDelete: [...top, ...left] };
   }
-  // What nobody saw end may have been pivoted and more since: nothing is claimed, nothing is to be deleted.
+  // Nobody saw the end of the job: it may have pivoted, and more. So nothing is claimed, and nothing is safe to delete.
   if (concluded.how !== 'CONCLUDED') return unknown;
   if (concluded.qemuError === undefined) {
-    // Another client may have ended it before we asked to: it has what the guest wrote for as long as it was seen to
-    // follow, or, never seen so, what was there when the job began.
+    // Another client may have ended it before we asked. The copy has all writes until it was last seen to follow the
+    // guest, or, if it was never seen so, the data from the start of the job.
     const asOf = job.followed?.at ?? (job.accepted.recovered ? undefined : job.createTime);
     if (asOf === undefined) return unknown;
     const evidence = [...followingOf(job), ...known.evidence];
@@ -83,7 +83,7 @@ export function outcomeAtEnd(job: ConcludedJob): Outcome {
   };
 }
 
-/** What was at the destination before, and is a part of the copy. */
+/** The previous contents of the destination that are a part of the copy. */
 function takenOver(job: Job): readonly Evidence[] {
   const text = reusedInWords(job);
   return text === undefined ? [] : [{ source: 'JOURNAL', text, revision: 1 }];
@@ -99,7 +99,7 @@ function inEvidence({ accept, path, text }: Loss): Evidence {
 
 function followingOf({ followed }: Job): readonly Evidence[] {
   if (followed === undefined) return [];
-  return [{ source: 'QEMU_JOB', text: 'QEMU said READY, the copy followed the guest', revision: followed.revision }];
+  return [{ source: 'QEMU_JOB', text: 'QEMU said READY, and the copy followed the guest', revision: followed.revision }];
 }
 
 function evidenceOf(job: ConcludedJob): readonly Evidence[] {
@@ -112,24 +112,24 @@ function evidenceOf(job: ConcludedJob): readonly Evidence[] {
         : `QEMU concluded the job: ${concluded.qemuError}`,
     VANISHED: 'the job was gone from QEMU before its result was read',
     QEMU_ENDED: 'the QEMU process that ran the job has ended',
-    GIVEN_UP: 'the QEMU that may run the job still could not be asked when it was given up',
+    GIVEN_UP: 'the QEMU that may still run the job could not be asked when the job was given up',
   }[concluded.how];
   // QEMU keeps no result of a pull: the chain is the result.
   const isInChain = job.accepted.kind === 'PULL' && concluded.how === 'CONCLUDED' && concluded.qemuError === undefined;
   const device =
     concluded.devicePath === undefined
-      ? `no device ${job.accepted.disk} was there to look at`
+      ? `no device ${job.accepted.disk} was found`
       : `device ${job.accepted.disk} was on ${concluded.devicePath}`;
   const header = headerEvidence(job);
   const isThere = job.steps.get('remove-destination') !== 'DONE';
   const { toSet: all = [] } = job.accepted;
   const toSet = isThere ? all.map((text) => ({ source: 'JOURNAL', text, revision: 1 }) as const) : [];
   const source = isInChain ? 'QEMU_GRAPH' : isWithoutQemu(concluded) ? 'QEMU_PROCESS' : 'QEMU_JOB';
-  const text = isInChain ? 'what was to be pulled is no longer below the active image' : ended;
+  const text = isInChain ? 'the pulled images are no longer below the active image' : ended;
   return [{ source, text, revision }, { source: 'QEMU_GRAPH', text: device, revision }, ...header, ...toSet];
 }
 
-/** What decides of a pull, or of a commit of lower images. */
+/** The evidence that decides about a pull, or a commit of lower images. */
 function headerEvidence({ accepted, concluded: { header, revision } }: ConcludedJob): readonly Evidence[] {
   const handover = handoverOf(accepted);
   if (header === undefined || handover === undefined) return [];

@@ -1,39 +1,39 @@
 /**
- * How far a job is: computed from what QEMU reports, sample by sample. QEMU's end grows as the guest writes, and
- * its current may equal its end long before READY, so nothing here says "done": only the state READY does.
+ * The progress of a job, computed from QEMU's reports, sample by sample. QEMU's end grows as the guest writes, and its
+ * current may equal its end long before READY. So nothing here means "done"; only the state READY does.
  */
 
 export type Convergence =
-  /** The rest shrinks. */
+  /** The remaining bytes decrease. */
   | 'CONVERGING'
-  /** The rest stays about the same. */
+  /** The remaining bytes stay about the same. */
   | 'STALLED'
-  /** The guest writes faster than the copy follows. */
+  /** The guest writes faster than the copy can follow. */
   | 'DIVERGING'
-  /** READY: the rest is what the guest has just written. */
+  /** READY: the remaining bytes are the guest's latest writes. */
   | 'SETTLED';
 
 export interface Progress {
   /** Bytes copied, and bytes to copy in all as known now; equal only when READY (libvirt's cur and end). */
   readonly currentBytes: number;
   readonly endBytes: number;
-  /** 0 to 100; never goes back, and is 100 only when READY. */
+  /** 0 to 100; never decreases, and is 100 only when READY. */
   readonly percent: number;
   readonly remainingBytes: number;
   readonly bytesPerSecond: number;
-  /** How fast the guest makes bytes to be copied again. */
+  /** The rate at which the guest's writes add bytes to copy. */
   readonly dirtyBytesPerSecond: number;
-  /** Undefined where there is none: not known yet, or never at this rate. */
+  /** Undefined if it is not known yet, or infinite at this rate. */
   readonly etaMs: number | undefined;
   readonly convergence: Convergence;
   /** When QEMU was asked, RFC 3339. */
   readonly sampleTime: string;
-  /** How much of what is taken over has been compared, before the copy begins. */
+  /** How much of the reused destination has been compared, before the copy begins. */
   readonly verified?: { readonly bytes: number; readonly ofBytes: number };
 }
 
 export interface Sample {
-  /** Of a clock that only goes forward. */
+  /** On a monotonic clock. */
   readonly atMs: number;
   readonly time: string;
   readonly offsetBytes: number;
@@ -41,10 +41,10 @@ export interface Sample {
   readonly ready: boolean;
 }
 
-/** Rates are those of about the last five seconds: long enough to be calm, short enough to be true. */
+/** Rates cover about the last five seconds: long enough to be calm, short enough to be true. */
 const WINDOW_MS = 5000;
 
-/** What a job's progress is computed from; plain data, one for each job. */
+/** The data from which a job's progress is computed, one object for each job. */
 export interface ProgressHistory {
   readonly samples: readonly Sample[];
   readonly percent: number;
@@ -52,21 +52,21 @@ export interface ProgressHistory {
 
 export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0 };
 
-/** One more sample. */
+/** The samples with one more. */
 export function observe(history: ProgressHistory, sample: Sample): { history: ProgressHistory; progress: Progress } {
-  // The last one counts however old it is: somebody may look only once an hour.
+  // The last sample counts even if it is old: a client may look only once an hour.
   const recent = history.samples.filter((old) => sample.atMs - old.atMs <= WINDOW_MS);
   const samples = [...(recent.length > 0 ? recent : history.samples.slice(-1)), sample];
   const { ready } = sample;
   const remainingBytes = Math.max(0, sample.lengthBytes - sample.offsetBytes);
-  // 0 of 0 is "not begun", as in libvirt; and a copy that has caught up without READY is one byte short of it.
+  // 0 of 0 means "not begun", as in libvirt; and a copy that has caught up without READY is one byte short of it.
   const endBytes = sample.lengthBytes === 0 ? 1 : sample.lengthBytes;
   const caughtUp = ready ? endBytes : endBytes - 1;
   const currentBytes = ready ? Math.max(0, endBytes - remainingBytes) : Math.min(sample.offsetBytes, caughtUp);
   const measured = ready ? 100 : Math.min(99.9, Math.floor((currentBytes / endBytes) * 1000) / 10);
   const percent = Math.max(history.percent, measured);
 
-  // Before QEMU has looked at the disk it says 0 of 0: what it finds then nobody has just written.
+  // Before QEMU has looked at the disk it reports 0 of 0: the bytes that it finds then are not new writes.
   const first = samples.find(({ lengthBytes }) => lengthBytes > 0) ?? sample;
   const seconds = (sample.atMs - first.atMs) / 1000;
   const rate = (bytes: number) => (seconds > 0 ? Math.max(0, Math.round(bytes / seconds)) : 0);
@@ -89,7 +89,7 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
   };
 }
 
-/** Of a job that does not copy yet: it is found out whether it may. */
+/** The progress of a job that is still being checked and does not copy yet. */
 export function verifying(bytes: number, ofBytes: number, sampleTime: string): Progress {
   return {
     currentBytes: 0,
@@ -105,14 +105,14 @@ export function verifying(bytes: number, ofBytes: number, sampleTime: string): P
   };
 }
 
-/** Of a job that has done what it was to do: what was last measured on the way is not the end. */
+/** The progress of a job that has done its work: the last sample was taken before its end. */
 export function finished(progress: Progress): Progress {
   const { endBytes: currentBytes } = progress;
   return { ...progress, currentBytes, percent: 100, remainingBytes: 0, etaMs: 0, convergence: 'SETTLED' };
 }
 
 function converges(net: number, bytesPerSecond: number, seconds: number): Convergence {
-  // Too early to tell, or clearly forward: a rest that shrinks by a twentieth of the copy's rate does shrink.
+  // Too early to say, or clearly forward: remaining bytes that shrink by a twentieth of the copy's rate do shrink.
   if (seconds === 0 || net > bytesPerSecond / 20) return 'CONVERGING';
   return net < -bytesPerSecond / 20 ? 'DIVERGING' : 'STALLED';
 }

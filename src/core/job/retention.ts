@@ -1,24 +1,25 @@
-/** Which jobs that have ended are remembered, and for how long. */
+/** The ended jobs that are remembered, and for how long. */
 import { hasEnded } from './job.ts';
 import type { KnownJob } from './known-job.ts';
 import { LaterJobs } from './later-jobs.ts';
 import { namesOfKnown } from './used-file.ts';
 
 export interface Retention {
-  /** Longer ago, and a job is forgotten. */
+  /** An older job is forgotten. */
   readonly days: number;
-  /** No more than so many ended jobs; but none of the last day is forgotten. */
+  /** The most ended jobs that are kept; no job of the last day is forgotten. */
   readonly jobs: number;
-  /** So many of those that may have left something over, the newest ones, are kept in any case, and no more. */
+  /** The newest jobs that may have leftovers are kept in any case, up to this number. */
   readonly leftovers: number;
 }
 
 const DAY_MS = 86_400_000;
 
 /**
- * Those to be forgotten, of all jobs, oldest first. `nowMs` is by the clock of the state folder, which nobody can set: of jobs
- * whose older journals do not tell when they ended by it, it counts from when they were first found. A request id is good for a day at least, and what a job has left over is
- * told by its journal. One that has changed what an older one says is kept with that: alone, the older one would be believed.
+ * The jobs to be forgotten, out of all jobs, oldest first. `nowMs` is on the clock of the state folder, which nobody
+ * can set. A job without a time on it counts from when its end was first found. A request id is valid for a day at
+ * least, and leftovers are known from journals. A job that changed the outcome of an older one is kept with it:
+ * otherwise the older one would be believed.
  */
 export function toForget(
   jobs: readonly KnownJob[],
@@ -49,7 +50,7 @@ function changersOf(job: KnownJob, later: LaterJobs): readonly (string | undefin
   return [...named, later.thatMoved(job)];
 }
 
-/** The service made a file for it, and did not see it become a copy, nor removed it. */
+/** Whether the service made a file for it, and neither saw it become a copy nor removed it. */
 export function mayHaveLeftOver({ madeFile, outcome, steps }: KnownJob): boolean {
   const isRubbish = madeFile?.created === true && outcome.destinationContent !== 'COMPLETE';
   return (isRubbish && !outcome.destinationRemoved) || [...steps.values()].includes('UNDO_FAILED');

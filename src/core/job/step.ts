@@ -1,67 +1,67 @@
 /**
- * A plan is data: what to do, step by step, and how to take each step back. It is journaled with the job, so that
- * recovery depends on what was planned then, not on what today's code would plan.
+ * A plan is data: the steps, and how to undo each of them. It is in the journal with the job, so that recovery depends
+ * on the plan of that time, not on the plan that the present code would make.
  */
 
 import type { QmpCommand } from '../qemu/commands.ts';
 import type { Comparison } from './comparison.ts';
 import type { Handover } from './handover.ts';
 
-/** One thing to do. Each may be repeated: done twice it is as if done once. */
+/** One action. Each may be repeated: doing it twice has the same effect as once. */
 export type Action =
   /** A command that has happened when it has been answered. */
   | { readonly do: 'qmp'; readonly command: QmpCommand }
-  /** A command that starts a QEMU job: has happened when that job has concluded without error and is dismissed. */
+  /** A command that starts a QEMU job, and has happened when that job has concluded without error and is dismissed. */
   | { readonly do: 'qmp-job'; readonly command: QmpCommand; readonly qemuJob: string }
-  /** Ends and dismisses a QEMU job, whatever it is doing; a job that is not there is well ended. */
+  /** Ends and dismisses a QEMU job in any state; a job that does not exist has ended. */
   | { readonly do: 'end-qmp-job'; readonly qemuJob: string }
-  /** Makes a file that must not be there (O_EXCL), or takes over one that must be, with zero length; gives it a size. */
+  /** Makes a file that must not exist (O_EXCL), or takes over one that must exist and be empty; gives it a size. */
   | {
       readonly do: 'create-file';
       readonly path: string;
-      /** It was there when the plan was made: an empty file counts as absent, but is not ours. */
+      /** Whether it existed when the plan was made: an empty file counts as absent, but is not ours. */
       readonly takeOver: boolean;
       readonly sizeBytes: number;
       readonly owner: FileOwner | undefined;
-      /** Undefined, as in older journals: 0600. */
+      /** 0600 if undefined, as in older journals. */
       readonly mode?: number;
     }
   /**
-   * Proves that the node has open what this service sees at that path, before anything is written through it: in another
-   * mount namespace the same path is another file. Where /proc does not tell, QEMU's own word for it has to do.
+   * Proves that the node has the file open that this service sees at that path, before any data is written through it:
+   * in another mount namespace the same path is another file. If /proc does not show it, QEMU's own word is used.
    */
   | {
       readonly do: 'prove-file';
       readonly node: string;
       readonly path: string;
       readonly isNew: boolean;
-      /** What was looked at when the plan was made. Undefined: what was made since, or an older journal. */
+      /** The file at the time of the plan. Undefined if it was made later, or in older journals. */
       readonly file?: KnownFile;
-      /** An image below the destination: to be read, and no copy. */
+      /** An image below the destination, which is only read. */
       readonly isBacking?: true;
     }
-  /** Proves that two nodes show the same, before one of them is taken for the other. Takes as long as to read both. */
+  /** Proves that two nodes have the same contents, before one of them is used for the other. It reads both completely. */
   | { readonly do: 'compare'; readonly comparison: Comparison }
-  /** Ends a comparison that is under way, and closes what it has opened. */
+  /** Ends a comparison in progress, and closes the nodes that it has opened. */
   | { readonly do: 'end-comparison'; readonly job: string }
-  /** Removes the file if that very file was made by the step named; else, if it was taken over, empties it. */
+  /** Removes the file if the named step made that very file; empties it if it was taken over. */
   | { readonly do: 'remove-file'; readonly path: string; readonly madeBy: string }
   /**
-   * Puts a file or a device that was written on stable storage. One that this service may not open is left to QEMU.
-   * `files`: have to be at their names.
+   * Puts a written file or device on stable storage. One that this service may not open is left to QEMU. `files` must
+   * be at their names.
    */
   | { readonly do: 'sync-file'; readonly path: string; readonly files: readonly KnownFile[] }
-  /** Deletes an image that a commit has emptied, if it is that very file still and no VM has it open. */
+  /** Deletes an image that a commit has emptied, if it is still that very file and no VM has it open. */
   | {
       readonly do: 'delete-image';
       readonly image: KnownFile;
-      /** That header is read back once more. Undefined: the guest itself has left the image. */
+      /** The header is read back once more. Undefined if the guest itself has left the image. */
       readonly letGo?: LetGo;
-      /** That internal snapshots go with it was accepted. */
+      /** Whether the caller accepted that internal snapshots are deleted with it. */
       readonly losesSnapshots?: true;
     };
 
-/** By which header, and by which job's, an image is let go. */
+/** The header, and the job, that drop an image from the chain. */
 export interface LetGo {
   readonly job: string;
   readonly handover: Handover;
@@ -78,15 +78,15 @@ export interface Step {
   /** Unique in its plan, in words: `add-destination-file`. */
   readonly name: string;
   readonly run: Action;
-  /** Takes the step back; harmless if the step never happened. */
+  /** Undoes the step; harmless if the step never happened. */
   readonly undo?: Action;
-  /** QEMU can crash at this step while the guest is busy: the guest is paused for it. */
+  /** Why the guest is paused for this step: QEMU can crash at it while the guest is busy. */
   readonly holdsGuest?: true;
 }
 
 export type Plan = readonly Step[];
 
-/** A file that is known by more than its name: a file system gives a removed file's inode to the next one at once. */
+/** A file that is known by more than its name: a file system gives the inode of a removed file to the next one at once. */
 export interface KnownFile {
   readonly path: string;
   readonly device: string;
@@ -94,8 +94,8 @@ export interface KnownFile {
   readonly birthTimeNs: string;
 }
 
-/** What create-file made: by this, not by its name, remove-file knows the file as ours. */
+/** The file that create-file made: remove-file recognises it by this, not by its name. */
 export interface MadeFile extends KnownFile {
-  /** False: a file of zero length was there and was taken over; it is not ours to remove. */
+  /** False if an empty file existed and was taken over; it must not be removed. */
   readonly created: boolean;
 }

@@ -10,16 +10,16 @@
  *
  * A pull, or a commit of lower images, goes from RUNNING to COMPLETED by itself.
  *
- * running          QEMU has accepted the job: only now is the start answered. A start that is refused is taken
- *                  back, and the job is forgotten.
- * concluded        QEMU has done with it, and what is left is to clean up. Of a STARTING job: it was given up. The state stays.
+ * running          QEMU has accepted the job: only now is the start answered. A refused start is undone, and the job
+ *                  is forgotten.
+ * concluded        QEMU has finished the job, and the clean-up is left. For a STARTING job: it was given up. The state stays.
  * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
  * pivot-requested  by a caller, or by on_ready PIVOT.
- * cancel-requested stays STARTING until it is known whether QEMU has the job: what has not begun is taken back. It may come
- *                  too late, and then ends in COMPLETED; finish-requested (on_ready FINISH) ends there too.
- * flushed          of a pull, or a commit of lower images: before its last step, and after it. The state stays.
- * ended            from any state: a job can fail, or be ended by somebody else, wherever it is. UNRESOLVED means
- *                  that what happened cannot be proved; the outcome says what is known.
+ * cancel-requested a STARTING job stays so until it is known whether QEMU has it: steps that have not begun are undone.
+ *                  If it comes too late the job ends as COMPLETED, as after finish-requested (on_ready FINISH).
+ * flushed          only in a pull, or a commit of lower images: before its last step, and after it. The state stays.
+ * ended            from any state: a job can fail, or another client can end it, at any time. UNRESOLVED means that
+ *                  the end cannot be proved; the outcome says what is known.
  */
 import type { EntryBody } from './journal-entry.ts';
 
@@ -37,7 +37,7 @@ export type JobState =
 const IN_QEMU: readonly JobState[] = ['RUNNING', 'READY', 'PIVOTING', 'CANCELLING'];
 const ANY_ACTIVE: readonly JobState[] = ['STARTING', ...IN_QEMU];
 
-/** In which states an entry may be written. The state that follows is in `stateAfter`. */
+/** The states in which an entry may be written. `stateAfter` has the state that follows. */
 export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> = {
   accepted: [],
   'step-started': ANY_ACTIVE,
@@ -71,7 +71,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   ended: ANY_ACTIVE,
 };
 
-/** `isCancelled`: a cancel was asked for before. */
+/** `isCancelled`: whether a cancel was requested before. */
 export function stateAfter(state: JobState, entry: EntryBody, isCancelled: boolean): JobState {
   switch (entry.entry) {
     case 'running':

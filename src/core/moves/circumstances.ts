@@ -1,27 +1,27 @@
-/** What a memory of a job says at a moment. */
+/** The circumstances of a job at a moment, from its memory. */
 import type { Job } from '../job/job.ts';
 import { isForced, isOverNetwork } from '../job/job-facts.ts';
 import { FORCE_AGAIN_MS, type Memory } from './memory.ts';
 import type { Asked, Asking, Circumstance, QemuRefusals } from './moves.ts';
 import { underWayMs } from './pace.ts';
 
-/** A start that gets going does so in milliseconds; a guest that is busy for ever is paused for its pivot. */
+/** A start takes milliseconds; a guest that never stops writing is paused for its pivot. */
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
-/** A guest's own time-out for its disk is 30 seconds and more. */
+/** The guest's own time-out for its disk is 30 seconds and more. */
 export const HOLD_LIMIT_MS = 5000;
-/** A hold ends by itself at its limit, and QEMU answers at once: after so long it waits for storage that hangs. */
+/** A hold ends by itself at its limit, and QEMU answers at once: after this time it waits for storage that hangs. */
 const HANGS_AFTER_MS = HOLD_LIMIT_MS + 1000;
-/** What `stop` may have to wait for, so that there is time for the pivot. */
+/** The longest time that `stop` may have to wait, so that time is left for the pivot. */
 const UNDER_WAY_LIMIT_MS = HOLD_LIMIT_MS / 2;
-/** A QEMU that hangs on its storage may come back in less; whoever asks for force does not want to wait for ever. */
+/** A QEMU that hangs on its storage may come back in less; a caller that asks for force does not wait for ever. */
 const GIVE_UP_MS = 30_000;
 /** QEMU drains its disks in less. */
 const PAUSE_LASTS_MS = 200;
-/** What QEMU refuses for longer it has not refused because of a race. */
+/** A refusal that lasts longer is not due to a race. */
 const REFUSES_MS = 2000;
-/** Then it is asked for again so much later: QEMU may refuse it while it drains its disks for a server that hangs. */
+/** The command is repeated after this time: QEMU may refuse it while it drains its disks for a server that hangs. */
 const REFUSED_AGAIN_MS = 5000;
-/** When QEMU tells of nothing: while a job gets going, while its end waits, and until it shows that a guest has stayed. */
+/** How often to look while no event comes: during a start, while an end waits, and until a guest has proved to stay. */
 const LOOK_AGAIN_MS = {
   STARTING: 20,
   PIVOTING: 500,
@@ -32,26 +32,26 @@ const LOOK_AGAIN_MS = {
   network: 2000,
 };
 
-/** Of QEMU, over the present connection, and of its connection to the destination: heard, not asked. */
+/** The state of QEMU and of its connection to the destination, from events and answers alone. */
 export interface Heard {
-  /** For how long it has answered nothing that it was asked. */
+  /** For how long it has not answered any command. */
   readonly silentMs: number;
-  /** It has told that the job is under way, and of no end since. */
+  /** Whether it has reported the job as under way, and no end since. */
   readonly isUnderWay: boolean;
   readonly connectionBroken: boolean;
 }
 
 export const NOTHING_HEARD: Heard = { silentMs: 0, isUnderWay: false, connectionBroken: false };
 
-/** Whether QEMU has not said these words before. */
+/** Whether these words of QEMU are new. */
 export function isNews({ refusals }: Memory, asking: Asking, words: string): boolean {
   return refusals.get(asking)?.words !== words;
 }
 
-/** When a memory is asked. */
+/** The moment for which a memory is asked. */
 export interface Moment {
   readonly nowMs: number;
-  /** Until the job's own limit. */
+  /** The time until the job's own limit. */
   readonly leftMs: number;
 }
 
@@ -116,13 +116,13 @@ function underWay({ job, pace }: Memory): number | undefined {
   return underWayMs(pace, job.accepted.options.bufferBytes);
 }
 
-/** When it may be, at the earliest, that the guest waits for storage that hangs. */
+/** The earliest time at which the guest may wait for storage that hangs. */
 export function mayHangInMs(memory: Memory, nowMs: number, silentMs: number): number {
   const yankAgainMs = memory.copiesYankedAtMs + FORCE_AGAIN_MS - nowMs;
   return Math.max(1, HANGS_AFTER_MS - waitsMs(memory, nowMs, silentMs), yankAgainMs);
 }
 
-/** When to look again at the latest. Undefined: an event, a request or the connection will tell. */
+/** The latest time for the next look. Undefined if an event, a request or the connection will cause it. */
 export function lookAgainMs(memory: Memory, { nowMs, leftMs }: Moment): number | undefined {
   const { job, pausedSinceMs, refusals } = memory;
   const { state } = job;
@@ -134,7 +134,7 @@ export function lookAgainMs(memory: Memory, { nowMs, leftMs }: Moment): number |
   const inMs = Math.min(
     leftMs > 0 ? leftMs : Infinity,
     refusals.size > 0 ? REFUSED_AGAIN_MS : Infinity,
-    // No event tells of a server that hangs, and another client's command may wait for it, and the guest with that.
+    // A server that hangs causes no event, but another client's command, and so the guest, may wait for it.
     isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity,
   );
   return inMs === Infinity ? undefined : inMs;

@@ -1,15 +1,15 @@
-/** Whether QEMU has done with a job, and how. */
+/** Whether QEMU has concluded a job, and how. */
 import type { Job } from '../job/job.ts';
 import type { Concluded } from '../job/journal-entry.ts';
 import type { Seen } from './moves.ts';
 
-/** Undefined: it has not. */
+/** Undefined if it has not. */
 export function conclusion(job: Job, seen: Seen): Concluded | undefined {
   if (seen.qemu === 'SILENT') return undefined;
   const header = headerOf(job, seen);
   if (seen.qemu === 'ENDED') return { ...unseen('QEMU_ENDED'), ...header };
   const { devicePath } = seen;
-  // Whether it left before or after, and what it took along, nobody knows: it may be on the old images.
+  // The guest may have left before or after the pivot: it may be on the old images.
   const isLost = seen.guestMigrates && seen.deviceOn === 'DESTINATION';
   const where = isLost
     ? ({ deviceOn: 'ELSEWHERE', devicePath: undefined } as const)
@@ -25,14 +25,14 @@ export function conclusion(job: Job, seen: Seen): Concluded | undefined {
   return undefined;
 }
 
-/** With nobody left who could say where the guest's device is. */
+/** The conclusion if nobody is left who could say which image the guest's device is on. */
 export function unseen(how: 'QEMU_ENDED' | 'GIVEN_UP'): Concluded {
   return { entry: 'concluded', how, qemuError: undefined, deviceOn: 'NOWHERE', devicePath: undefined };
 }
 
 /**
- * Read while another QEMU may have written to the image already, a copy or a commit is of no moment of the disk. What
- * QEMU calls a success is none then, and is taken for a result that nobody saw.
+ * Whether another QEMU may have written to the image already. Then a copy or a commit does not match any point in time
+ * of the disk, and QEMU's success counts as a result that nobody saw.
  */
 export function isOfNoMoment({ accepted: { kind } }: Job, seen: Seen): boolean {
   return seen.qemu === 'UP' && seen.guestMigrates && kind !== 'PULL' && seen.job?.error === undefined;

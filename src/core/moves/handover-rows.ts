@@ -1,6 +1,6 @@
 /**
- * A pull, or a commit of lower images, that waits in PENDING. The image lets go of those that had the data only when that
- * is on stable storage where it is now: QEMU would write the header first.
+ * A pull, or a commit of lower images, that waits in PENDING. The overlay's header may drop the old images only when
+ * their data is on stable storage at its new place: QEMU alone would write the header first.
  */
 
 import { writtenImages } from '../job/handover.ts';
@@ -16,7 +16,7 @@ function isMoved({ job, state, now }: Going): boolean {
   return job.accepted.destination === undefined && state === 'RUNNING' && now.status === 'pending';
 }
 
-/** It may be let finish, as far as the guest is concerned. */
+/** Whether it may finish, as far as the guest is concerned. */
 const mayFinish = (going: Going) => isMoved(going) && !going.seen.guestMigrates;
 
 function flushData({ accepted, flushed }: Job): Move | undefined {
@@ -24,7 +24,7 @@ function flushData({ accepted, flushed }: Job): Move | undefined {
   return handover && { move: 'flush', what: 'DATA', images: [handover.data] };
 }
 
-/** While QEMU lives it may hold back the header, and what it leads to. Undefined: there is nothing to be flushed. */
+/** A running QEMU may hold back the header and the data. Undefined if there is nothing to flush. */
 export function flushHeader(job: Job, seen: Seen, { qemuError, header }: Concluded): Move | undefined {
   const handover = handoverOf(job.accepted);
   if (handover === undefined || qemuError !== undefined || header !== undefined) return undefined;
@@ -34,18 +34,18 @@ export function flushHeader(job: Job, seen: Seen, { qemuError, header }: Conclud
 }
 
 export const HANDOVER_ROWS: Rows<Going> = {
-  'RUNNING, pull or commit; its flush has failed | pending: all is moved | cancels the job (`job-cancel`): the header stays, and with it the old images':
+  'RUNNING, pull or commit; its flush has failed | pending: all data is moved | cancels the job (`job-cancel`): the header does not change, and the old images stay in the chain':
     (s) =>
       mayFinish(s) &&
       s.job.flushFailure !== undefined &&
       once(s, 'forceEnd', { execute: 'job-cancel', arguments: { id: s.job.accepted.job } }),
-  'RUNNING, pull or commit | pending: all is moved | has the data flushed, and writes down `flushed`. The guest runs on':
+  'RUNNING, pull or commit | pending: all data is moved | flushes the data, and records `flushed`. The guest keeps running':
     (s) => mayFinish(s) && s.job.flushFailure === undefined && flushData(s.job),
-  'RUNNING, pull or commit; its data is flushed | pending: all is moved | lets QEMU write the header (`job-finalize`)':
+  'RUNNING, pull or commit; its data is flushed | pending: all data is moved | lets QEMU write the header (`job-finalize`)':
     (s) =>
       mayFinish(s) &&
       s.job.flushFailure === undefined &&
       once(s, 'finalize', { execute: 'job-finalize', arguments: { id: s.job.accepted.job } }),
-  'RUNNING, pull or commit | pending, and was asked to end it, or the guest migrates | waits; a limit or a pause that somebody wants comes too late, and it writes down `change-refused`':
+  'RUNNING, pull or commit | pending, and already asked to finish, or the guest migrates | waits; a requested limit or pause is too late, and is recorded as `change-refused`':
     (s) => isMoved(s) && meanwhile(s),
 };

@@ -1,6 +1,6 @@
 /**
- * What is remembered of a job between two looks: what QEMU was asked, and since when things are as they are. It is a fold of
- * what happens, by the time that it is told.
+ * The memory of a job between two looks: the commands that QEMU was asked, and since when each circumstance lasts. It
+ * is a fold of the events, by the given time.
  */
 import type { Job } from '../job/job.ts';
 import { isOverNetwork } from '../job/job-facts.ts';
@@ -8,31 +8,31 @@ import type { Asking, Seen } from './moves.ts';
 import { NO_PACE, paceAfter } from './pace.ts';
 
 /**
- * QEMU's NBD client can miss a cancel that comes while it finds out that its connection is broken, and then waits for a
- * server that hangs (seen with QEMU 7.2): it is told again.
+ * QEMU's NBD client can miss a cancel at the moment when it notices a broken connection, and then waits for a server
+ * that hangs (seen with QEMU 7.2): the cancel is repeated.
  */
 export const FORCE_AGAIN_MS = 2000;
-/** A host that may not move the guest asks again after so long. */
+/** A host that may not move the guest asks again after this time. */
 const FENCED_MS = 1000;
-/** Between two holds the guest gets so many times as long for its work as it was held. */
+/** After a hold the guest keeps running for this many times as long as it was held. */
 const REST_PER_HOLD = 4;
 
 export type Happening =
-  /** So the job is written down now, and over this connection its QEMU is asked: what a lost one swallowed is asked again. */
+  /** The recorded job and the connection to its QEMU. Commands that a lost connection swallowed are asked again. */
   | { readonly is: 'written'; readonly job: Job; readonly generation: number }
   | { readonly is: 'seen'; readonly seen: Seen }
   | { readonly is: 'asked'; readonly asking: Asking }
-  /** QEMU has said yes, and does it. */
+  /** QEMU has accepted the command, and carries it out. */
   | { readonly is: 'accepted'; readonly asking: Asking }
-  /** QEMU has done it, or it has never come to QEMU: the same may be asked for anew. */
+  /** QEMU has carried it out, or has never received it: it may be asked again. */
   | { readonly is: 'forgotten'; readonly asking: Asking }
-  /** It is as if never asked, but for how long QEMU has been refusing it. */
+  /** As if it was never asked, except for how long QEMU has been refusing it. */
   | { readonly is: 'refused'; readonly asking: Asking; readonly words: string }
-  /** Right before the guest was to be moved. */
+  /** The look right before the guest moves. */
   | { readonly is: 'destination-found'; readonly hasMoved: boolean }
-  /** Who has the domain is another host, or not known: the guest is not to be moved now. */
+  /** Another host owns the domain, or the owner is not known: the guest must not be moved now. */
   | { readonly is: 'fenced' }
-  /** So were the connections of all copies. */
+  /** The connections of all copies were broken. */
   | { readonly is: 'copies-yanked' };
 
 interface Refusal {
@@ -46,11 +46,11 @@ const NOTHING_REFUSED: ReadonlyMap<Asking, Refusal> = new Map();
 
 export type Memory = Readonly<ReturnType<typeof memoryOf>>;
 
-/** As of a job that has just begun. What it has come to is told when its QEMU can be asked, and holds since then. */
+/** The memory of a new job. The past of an older one is told when its QEMU can be asked, and counts from then. */
 export function memoryOf({ intent: _i, wantsPaused: _p, wantsBandwidth: _b, ...job }: Job, nowMs: number) {
   const begun: Job = { ...job, state: 'STARTING', guestHeld: false, giveUpRequested: false };
   return {
-    /** As it was last written down: a cancel by force, say, is not the cancel that was asked for before. */
+    /** As it was last recorded: a forced cancel, for example, is a new request beside the earlier cancel. */
     job: begun,
     generation: 0,
     asked: NOTHING_ASKED,
@@ -58,21 +58,21 @@ export function memoryOf({ intent: _i, wantsPaused: _p, wantsBandwidth: _b, ...j
     destinationMoved: false,
     guestMigrates: false,
     stateSinceMs: nowMs,
-    /** Since when the guest is held, or is not held any more; long ago when it never was. */
+    /** Since when the guest is held, or is not held any more; -Infinity if it never was. */
     heldSinceMs: -Infinity,
     restMs: 0,
     fencedUntilMs: -Infinity,
-    /** When an end by force was asked for, and when any end. */
+    /** When an end by force was requested, and when any end was. */
     forcedAtMs: Infinity,
     endAskedAtMs: Infinity,
     copiesYankedAtMs: -Infinity,
-    /** Since when the job is seen to be paused, and no error explains it. */
+    /** Since when the job is seen as paused without an error. */
     pausedSinceMs: Infinity,
-    /** When QEMU last said something. */
+    /** When QEMU last answered. */
     heardAtMs: nowMs,
-    /** When the present end or pivot was asked for, or the job given up, as far as this service knows. */
+    /** When the present end or pivot was requested, or the job given up, as far as this service knows. */
     intentAtMs: nowMs,
-    /** Since the state is what it is: what was copied before tells nothing of the destination now. */
+    /** Measured since the last change of state: the speed before it does not describe the destination now. */
     pace: NO_PACE,
   };
 }
@@ -117,7 +117,7 @@ function written(before: Memory, { job, generation }: Pick<Memory, 'job' | 'gene
   const isForcedAgain = isOverNetwork(job) && nowMs - before.forcedAtMs > FORCE_AGAIN_MS;
   if (job === was && !isAnother && !isForcedAgain) return before;
   const isGivenUp = job.giveUpRequested !== was.giveUpRequested;
-  // A wish that is given up changes nothing of what QEMU refuses.
+  // A withdrawn request does not change what QEMU refuses.
   const isOtherPause = job.wantsPaused !== undefined && job.wantsPaused !== was.wantsPaused;
   const isOtherSpeed = job.wantsBandwidth !== undefined && job.wantsBandwidth !== was.wantsBandwidth;
   const anew: readonly Asking[] = [

@@ -1,12 +1,9 @@
-/**
- * How fast a job copies, from one look to a later one: so it is known how long `stop` would wait for what is under way. A
- * destination that hangs has no pace.
- */
+/** The speed of a copy, and so how long `stop` would wait for the data in flight. A hanging destination has no speed. */
 import type { SeenJob } from './moves.ts';
 
-/** Two looks that are closer tell nothing: what is copied comes in pieces. */
+/** Two closer looks say nothing, because the copied bytes come in pieces. */
 const LEAST_MS = 250;
-/** Two that are further apart do not tell how fast it is now. */
+/** Two looks further apart do not show the present speed. */
 const STALE_MS = 2000;
 
 export interface Pace {
@@ -14,7 +11,7 @@ export interface Pace {
   readonly copiedBytes: number;
   readonly leftBytes: number;
   readonly bytesPerMs: number | undefined;
-  /** Since when there has been nothing left, and nothing copied. */
+  /** Since when nothing has been left to copy, and nothing was copied. */
   readonly stillSinceMs: number | undefined;
 }
 
@@ -39,7 +36,7 @@ export function paceAfter(
   return { atMs: nowMs, copiedBytes, leftBytes: remainingBytes, bytesPerMs, stillSinceMs };
 }
 
-/** Until what may be under way, a buffer at most, is written; undefined: not known yet. */
+/** The time to write the data in flight, one buffer at most; undefined if it is not known yet. */
 export function underWayMs({ leftBytes, bytesPerMs }: Pace, bufferBytes: number): number | undefined {
   const underWay = Math.min(leftBytes, bufferBytes);
   if (underWay === 0) return 0;

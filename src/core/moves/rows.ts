@@ -1,15 +1,15 @@
-/** A table of decisions that runs: of its rows, in their order, the first that fits decides. */
+/** A decision table that runs: the first of its rows that fits decides. */
 export interface Row<S, M> {
-  /** In words: the job is so, and QEMU is so. */
+  /** The states of job and QEMU, in words. */
   readonly job: string;
   readonly qemu: string;
-  /** What the service does then, in words. */
+  /** The action of the service, in words. */
   readonly does: string;
-  /** The move; undefined or false where the row does not fit. */
+  /** The move; undefined or false if the row does not fit. */
   readonly when: (situation: S) => M | false | undefined;
 }
 
-/** As they are written: `job | qemu | does`, and when. */
+/** The written form of a row: `job | qemu | does`, and its condition. */
 export type Written<S, M> = Readonly<Record<`${string} | ${string} | ${string}`, Row<S, M>['when']>>;
 
 export function inOrder<S, M>(written: Written<S, M>): readonly Row<S, M>[] {

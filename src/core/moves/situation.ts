@@ -1,4 +1,4 @@
-/** What a row of core/next-move goes by: what is written down of a job, what QEMU says, what it was asked. */
+/** The input of a row of core/next-move: the recorded job, QEMU's state, and the commands that QEMU was asked. */
 
 import type { Job } from '../job/job.ts';
 import type { Concluded, EntryBody, PauseReason } from '../job/journal-entry.ts';
@@ -13,15 +13,15 @@ export interface Situation {
   readonly seen: Seen;
   readonly asked: Asked;
   readonly refused: QemuRefusals;
-  /** How QEMU has done with the job, where it has, and that is not written down yet. */
+  /** QEMU's conclusion of the job, if there is one that is not recorded yet. */
   readonly unwritten: Concluded | undefined;
 }
 
-/** QEMU has the job, and has not done with it. */
+/** QEMU has the job and has not concluded it. */
 export interface Going extends Situation {
   readonly seen: Extract<Seen, { qemu: 'UP' }>;
   readonly now: SeenJob;
-  /** QEMU calls it ready, or would if nobody drained the disks. */
+  /** QEMU reports the job as ready, or would if no client drained the disks. */
   readonly settled: boolean;
   readonly pause: PauseReason | undefined;
 }
@@ -48,7 +48,7 @@ export function goingOf(situation: Situation): Going | undefined {
   return { ...situation, seen, now: seen.job, settled, pause: pauseOf(seen.job, job.pauseReason) };
 }
 
-/** `before`: as far as it is written down. QEMU forgets at each `cont` of the guest for which error a job is paused. */
+/** `before`: the recorded reason. QEMU forgets at each `cont` of the guest which error paused a job. */
 function pauseOf({ paused, ioStatus }: SeenJob, before: PauseReason | undefined): PauseReason | undefined {
   if (!paused) return undefined;
   if (ioStatus === 'ok') return before ?? 'USER';

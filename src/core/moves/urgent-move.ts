@@ -1,4 +1,4 @@
-/** What cannot wait for an answer of QEMU: on a network destination that hangs it gives none. */
+/** The moves that cannot wait for an answer of QEMU, which does not answer while a network destination hangs. */
 import { hasEnded, type Job } from '../job/job.ts';
 import { isOverNetwork, isYanked } from '../job/job-facts.ts';
 import { namesOf } from '../job/names.ts';
@@ -9,22 +9,22 @@ import type { Situation } from './situation.ts';
 
 type Urgent = Pick<Situation, 'job' | 'asked'>;
 
-/** Whose connections are to be broken. */
+/** The connections to break. */
 export type UrgentMove =
-  /** The job's own. */
+  /** Those of the job itself. */
   | 'YANK'
-  /** Those of all copies in this QEMU on which no guest can be: `stop`, say, waits for every one of them. */
+  /** Those of all copies in this QEMU that no guest can be on: `stop`, for example, waits for every one of them. */
   | 'YANK_COPIES';
 
-/** They do not wait for a look at QEMU. */
+/** These rows do not wait for a look at QEMU. */
 const URGENT_ROWS: Written<Urgent, UrgentMove> = {
-  'guest held, or QEMU silent, for far too long | waits for a network destination | breaks, after 6 seconds, the connections of all copies of this VM that the guest cannot be on: they fail, and the guest goes on':
+  'guest held, or QEMU silent, for far too long | may wait for a network destination | breaks, after 6 seconds, the connections of all copies of this VM that the guest cannot be on: these copies fail, and the guest continues':
     ({ asked }) => asked.has('waitsFarTooLong') && 'YANK_COPIES',
-  'concluded, and not to wait for its clean-up | a network destination, maybe hung, that the guest is not on | breaks the connection (`yank`): closing the node would wait for the server, too':
+  'concluded, and its clean-up given up | a network destination that may hang, and the guest is not on it | breaks the connection (`yank`), because closing the node would also wait for the server':
     ({ job, asked }) => job.giveUpRequested && mayBeBroken(job) && !asked.has('yank') && 'YANK',
-  'to be ended by force | a network destination, maybe hung | breaks the connection (`yank`), whatever else it waits for':
+  'to be ended by force | a network destination that may hang | breaks the connection (`yank`), even if the job waits for something else':
     ({ job, asked }) => job.concluded === undefined && isYanked(job) && !asked.has('yank') && 'YANK',
-  'asked to end | over the network, nothing left, stuck | breaks the connection after 6 seconds: the guest’s disk waits meanwhile':
+  'asked to end | a copy over the network does not end, although nothing is left to copy | breaks the connection after 6 seconds, because the guest’s disk waits meanwhile':
     ({ job, asked }) =>
       job.concluded === undefined && isOverNetwork(job) && asked.has('endsTooLong') && !asked.has('yank') && 'YANK',
 };
@@ -36,8 +36,8 @@ export function urgentMove(job: Job, asked: Asked): UrgentMove | undefined {
 }
 
 /**
- * Its connection may be broken, and harms no guest: none can be on its destination. Once a pivot was asked for, one may be
- * at any moment, until it is known where the disk is.
+ * Whether its connection may be broken without harm, because no guest can be on its destination. After a pivot request
+ * a guest may be there at any moment, until it is known which image the disk is on.
  */
 export function mayBeBroken(job: Job): boolean {
   if (!isOverNetwork(job) || hasEnded(job)) return false;

@@ -1,4 +1,4 @@
-/** What is wanted otherwise of a job that goes on: another limit, a pause, that it goes on again. */
+/** Changes that callers request for a running job: another limit, a pause, a resume. */
 import { type Failure, failure } from '../errors.ts';
 import type { Job } from '../job/job.ts';
 import type { EntryBody } from '../job/journal-entry.ts';
@@ -6,21 +6,21 @@ import type { QmpCommand } from '../qemu/commands.ts';
 import type { Asking, Move } from './moves.ts';
 import { type Going, record, type Situation, WAIT } from './situation.ts';
 
-/** Undefined: QEMU was asked already. */
+/** Undefined if QEMU was asked already. */
 export function once({ asked }: Situation, asks: Asking, command: QmpCommand, proves?: EntryBody): Move | undefined {
   return asked.has(asks) ? undefined : { move: 'command', asks, command, ...(proves !== undefined && { proves }) };
 }
 
-/** While a job waits for its end, what callers want otherwise in it is seen to. */
+/** Handles requested changes while a job waits for its end. */
 export function meanwhile(going: Going): Move {
   return refusedChange(going) ?? change(going) ?? WAIT;
 }
 
-/** What others have made otherwise, and what has become of a wish. */
+/** Changes that other clients made, and the results of requests. */
 export function observed({ job, now, pause, asked }: Going): Move | undefined {
   const { wantsBandwidth, wantsPaused } = job;
   const speed = now.speedBytesPerSecond;
-  // The answer to a wish may have been lost.
+  // The answer to a request may have been lost.
   const isOther = wantsBandwidth === undefined ? speed !== job.bandwidthBytesPerSecond : asked.has('speed');
   if (isOther && speed === (wantsBandwidth ?? speed)) return record({ entry: 'speed', bandwidthBytesPerSecond: speed });
   if (wantsPaused === undefined && pause === job.pauseReason) return undefined;
@@ -29,7 +29,7 @@ export function observed({ job, now, pause, asked }: Going): Move | undefined {
   return record(pause === undefined ? { entry: 'resumed' } : { entry: 'paused', reason: pause });
 }
 
-/** What callers want otherwise in a job that goes on. */
+/** The change that callers request for a running job. */
 export function change(going: Going): Move | undefined {
   const { wantsBandwidth, wantsPaused, accepted } = going.job;
   if (wantsBandwidth !== undefined) {
@@ -46,12 +46,12 @@ export function change(going: Going): Move | undefined {
   return wantsPaused === false && going.pause !== undefined ? resume(going) : undefined;
 }
 
-/** QEMU's JobVerbTable (job.c): to be paused, resumed or given another limit, a job must not be on its way out. */
+/** QEMU's JobVerbTable (job.c): a job that is ending cannot be paused or resumed, or get another limit. */
 export function takesChanges(status: string): boolean {
   return ['created', 'running', 'paused', 'ready', 'standby'].includes(status);
 }
 
-/** What QEMU does not take is asked for no longer, and whoever wanted it is told. */
+/** A change that QEMU refuses is not asked again, and its caller gets the error. */
 export function refusedChange(going: Going): Move | undefined {
   const { job, state, refused } = going;
   const { wantsBandwidth, wantsPaused } = job;
@@ -71,7 +71,7 @@ function refusal({ accepted }: Job, doing: string, qemuText: string | undefined)
   return qemuText === undefined ? undefined : failure('REFUSED_BY_QEMU', { domain, doing, qemuText });
 }
 
-/** Without room a job that was paused for want of it pauses again at once; that it was resumed is true all the same. */
+/** A job that was paused because space ran out pauses again at once if there is none; it was resumed all the same. */
 export function resume(going: Going): Move | undefined {
   const command = { execute: 'job-resume', arguments: { id: going.job.accepted.job } } as const;
   return once(going, 'resume', command, { entry: 'resumed' });

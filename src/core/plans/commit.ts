@@ -1,4 +1,4 @@
-/** The plan of a commit: of lower images it ends by itself; of the active one it is a mirror down the chain. */
+/** The plan of a commit: one of lower images ends by itself; one of the active image is a mirror down the chain. */
 
 import { namesOf } from '../job/names.ts';
 import type { Plan } from '../job/step.ts';
@@ -6,12 +6,12 @@ import type { JobOptions } from '../job-options.ts';
 import { startJob } from './steps.ts';
 
 export interface CommitNodes {
-  /** The active image's node, which the device is on. */
+  /** The node of the active image. */
   readonly active: string;
   /** The highest image that is committed. */
   readonly top: string;
   readonly base: string;
-  /** By which name the image above `top` is to know the base; undefined for the active image: none is above it. */
+  /** The name of the base in the header of the image above `top`; undefined if `top` is the active image. */
   readonly backingFile: string | undefined;
 }
 
@@ -28,8 +28,9 @@ export function planCommit(job: string, nodes: CommitNodes, options: JobOptions)
         speed: options.bandwidthBytesPerSecond,
         'on-error': 'report',
         'filter-node-name': namesOf(job).filter,
-        // Of lower images the last step is the header of the one above them. It waits until the data is on stable storage: QEMU
-        // writes that header first (core/next-move, PENDING). Of the active one it would freeze the guest's disk.
+        // The last step of a commit of lower images, the header of the image above them, waits until the data is
+        // stable: QEMU writes it first (core/next-move, PENDING). For the active image this would freeze the guest's
+        // disk.
         'auto-finalize': nodes.backingFile === undefined,
         'auto-dismiss': false,
       },

@@ -1,4 +1,4 @@
-/** The step before a copy in which what it takes over from its destination is compared with what that has to be. */
+/** The step before a copy that compares the reused part of its destination with the contents that it must have. */
 import { nbdUri } from '../destination.ts';
 import { namesOf } from '../job/names.ts';
 import { VERIFY_STEP } from '../job/reuse.ts';

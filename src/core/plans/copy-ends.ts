@@ -1,4 +1,4 @@
-/** The two ends of a copy, as its plan needs to know them. */
+/** The source and destination of a copy, with the facts that its plan needs. */
 
 import type { Encryption, NbdServer } from '../destination.ts';
 import type { Comparison } from '../job/comparison.ts';
@@ -14,16 +14,16 @@ export interface CopySource {
   /** The host's page cache is bypassed (cache.direct). */
   readonly cacheDirect: boolean;
   readonly detectZeroes: string;
-  /** Copy the active image only: there is something below it. */
+  /** Whether to copy the active image only: then it has a backing image. */
   readonly topOnly: boolean;
 }
 
-/** How QEMU gets at the destination's bytes. */
+/** How QEMU reaches the bytes of the destination. */
 export type Storage =
   | {
       readonly driver: 'file' | 'host_device';
       readonly filename: string;
-      /** What is there, and is used as it is. */
+      /** An existing destination that is used as it is. */
       readonly file?: KnownFile;
     }
   | {
@@ -32,21 +32,21 @@ export type Storage =
       readonly exportName: string;
       readonly tlsCredentialsId: string;
       readonly tlsHostname: string;
-      /** QEMU takes a limit for how long it waits for the server when it opens it. */
+      /** Whether QEMU can limit how long it waits for the server when it opens the export. */
       readonly opensInTime: boolean;
     };
 
-/** An image that is below the destination, or is to be. */
+/** An image that is below the destination, or will be. */
 export type Backing =
-  /** A node that is open already: an image of the source's chain. */
+  /** A node that is already open: an image of the source's chain. */
   | { readonly is: 'NODE'; readonly node: string }
-  /** An image of the destination's own chain: to be opened. */
+  /** An image of the destination's own chain, to be opened. */
   | {
       readonly is: 'IMAGE';
       readonly path: string;
       readonly driver: string;
       readonly storage: BackingStorage;
-      /** What was found there: no other is opened. */
+      /** The file that was found: no other one is opened. */
       readonly file?: KnownFile;
       readonly below: Backing | undefined;
     };
@@ -55,22 +55,22 @@ export interface CopyDestination {
   readonly storage: Storage;
   readonly format: ImageFormat;
   readonly encryption?: Encryption | undefined;
-  /** What is to be made of it; undefined: it is used as it is. */
+  /** The changes to it; undefined if it is used as it is. */
   readonly make?:
     | undefined
-    /** A new file, or one of zero length that is there already. */
+    /** A new file, or an existing empty one. */
     | {
         readonly new: 'FILE';
         readonly takeOver: boolean;
-        /** Undefined: nobody else than we. */
+        /** Undefined for the user of this service. */
         readonly owner: FileOwner | undefined;
         readonly mode: number;
       }
-    /** A block device gets a header. */
+    /** A block device that gets a header. */
     | { readonly new: 'HEADER' };
   readonly backing?: Backing | undefined;
-  /** What a new header says of the backing image. */
+  /** The backing image in a new header. */
   readonly backingName?: { readonly file: string; readonly format: string } | undefined;
-  /** What it has to show before the copy begins. */
+  /** The contents that it must have before the copy begins. */
   readonly verify?: Comparison['backing'];
 }

@@ -1,4 +1,4 @@
-/** The plan of a copy: its destination is made or opened, and then the mirror begins. */
+/** The plan of a copy: it makes or opens the destination, and then begins the mirror. */
 
 import { backingNamesOf, namesOf } from '../job/names.ts';
 import type { Plan, Step } from '../job/step.ts';
@@ -9,13 +9,13 @@ import type { Backing, CopyDestination, CopySource, Storage } from './copy-ends.
 import { format, luksKey } from './format.ts';
 import { addNode, startJob } from './steps.ts';
 
-/** A guest's own time-out for its disk is 30 seconds and more. */
+/** The guest's own time-out for its disk is 30 seconds and more. */
 const OPEN_LIMIT_SECONDS = 5;
 
 export function planCopy(job: string, source: CopySource, destination: CopyDestination, options: JobOptions): Plan {
   const names = namesOf(job);
-  // The guest runs with these options after a pivot: as on the source, but that a flush is always a flush, since
-  // READY and every ending vouch for data on stable storage. discard on both nodes, or a raw copy loses its holes.
+  // The guest runs with these options after a pivot. They are as on the source, but a flush is always a flush, because
+  // READY and every end promise stable data. discard is on both nodes, or a raw copy loses its holes.
   const cache = { direct: source.cacheDirect, 'no-flush': false };
   const steps: Step[] = [];
   const { storage, make } = destination;
@@ -78,14 +78,14 @@ function nbdOptions(storage: Extract<Storage, { driver: 'nbd' }>) {
     export: exportName,
     ...(tlsCredentialsId === '' ? {} : { 'tls-creds': tlsCredentialsId }),
     ...(tlsHostname === '' ? {} : { 'tls-hostname': tlsHostname }),
-    // A short outage of the network is waited for; a longer one is an I/O error, and no copy that hangs for ever.
+    // A short network outage is waited for; a longer one is an I/O error, so that a copy does not hang for ever.
     'reconnect-delay': 10,
     // The guest's CPUs wait meanwhile.
     ...(opensInTime ? { 'open-timeout': OPEN_LIMIT_SECONDS } : {}),
   } as const;
 }
 
-/** Opens the destination's own chain, the lowest image first; the node that backs what is above. */
+/** Opens the destination's own chain, the lowest image first; returns the node that backs the next one. */
 function addBacking(
   job: string,
   backing: Backing | undefined,
@@ -97,7 +97,7 @@ function addBacking(
   if (backing.is === 'NODE') return backing.node;
   const below = addBacking(job, backing.below, number + 1, cache, steps);
   const names = backingNamesOf(job, number);
-  // auto-read-only: a commit into it may want to write one day, and read-only would forbid that for good.
+  // auto-read-only: a later commit may want to write into it, and read-only would forbid that for good.
   steps.push(
     addNode(`add-backing-${number}-file`, {
       driver: backing.storage,
@@ -110,7 +110,7 @@ function addBacking(
   );
   const { path, file } = backing;
   if (file !== undefined) {
-    // What it shows the guest would see.
+    // The guest would see its contents.
     const run = { do: 'prove-file', node: names.file, path, isNew: false, file, isBacking: true } as const;
     steps.push({ name: `prove-backing-${number}`, run });
   }
@@ -151,12 +151,12 @@ function mirror(job: string, source: CopySource, options: JobOptions): Step {
       speed: options.bandwidthBytesPerSecond,
       ...(options.granularityBytes === undefined ? {} : { granularity: options.granularityBytes }),
       'buf-size': options.bufferBytes,
-      // A blocking copy that fails under a busy guest can take QEMU with it: it stops, and is ended with care.
+      // A blocking copy that fails under a busy guest can crash QEMU: it pauses instead, and is ended with care.
       'on-source-error': blocking ? 'stop' : 'report',
       'on-target-error': blocking ? 'stop' : options.onNoSpace === 'PAUSE' ? 'enospc' : 'report',
       'filter-node-name': names.filter,
       'copy-mode': blocking ? 'write-blocking' : 'background',
-      // PENDING would freeze the guest's disk; a result that nobody has read yet must not go away.
+      // PENDING would freeze the guest's disk; and a result that nobody has read must not disappear.
       'auto-finalize': true,
       'auto-dismiss': false,
     },

@@ -1,9 +1,9 @@
-/** As whose a new file is made: as the source's, if QEMU can open that again by owner and mode alone. */
+/** The owner and mode of a new file: those of the source, if QEMU can open such a file again by owner and mode alone. */
 import type { FileOwner } from '../job/step.ts';
 
-/** The modes' own word for reading and writing. */
+/** Read and write in a mode. */
 const READ_AND_WRITE = 0o6;
-/** For one user, whom all of them know. */
+/** The mode for a single user. */
 export const PRIVATE = 0o600;
 
 export interface FileAccess extends FileOwner {
@@ -11,7 +11,7 @@ export interface FileAccess extends FileOwner {
   readonly mode: number;
 }
 
-/** A process, as far as files are concerned. */
+/** A process, with its rights on files. */
 export interface FileUser extends FileOwner {
   readonly groups: readonly number[];
 }
@@ -19,18 +19,18 @@ export interface FileUser extends FileOwner {
 export interface NewFile {
   readonly path: string;
   readonly source: string;
-  /** Undefined: the source is no file of this host, or not proved to be QEMU's. */
+  /** Undefined if the source is not a file of this host, or not proved to be QEMU's. */
   readonly sourceAccess: FileAccess | undefined;
-  /** Undefined: its process is not seen. */
+  /** Undefined if its process is not visible. */
   readonly qemu: FileUser | undefined;
   readonly service: FileUser;
 }
 
 export interface NewFileAccess {
-  /** Undefined: the service's own user. */
+  /** Undefined for the service's own user. */
   readonly owner: FileOwner | undefined;
   readonly mode: number;
-  /** What the VM's manager has to set before its next start, in words. */
+  /** Changes that the VM's manager has to make before the next start, in words. */
   readonly toSet: readonly string[];
 }
 
@@ -39,11 +39,11 @@ export function accessOfNew({ path, source, sourceAccess, qemu, service }: NewFi
   if (sourceAccess === undefined) return { ...plain, toSet: [] };
   const wanted = `${source} has owner ${sourceAccess.uid}:${sourceAccess.gid} and mode ${sourceAccess.mode.toString(8)}`;
   if (qemu !== undefined && !mayOpen(sourceAccess, qemu)) {
-    const why = `and QEMU (${qemu.uid}:${qemu.gid}) can not open it by these alone (an ACL, or the right of another user)`;
-    return { ...plain, toSet: [`${wanted}, ${why}: give ${path} what the VM needs for its next start`] };
+    const why = `and QEMU (${qemu.uid}:${qemu.gid}) cannot open it by these alone (an ACL, or the rights of another user)`;
+    return { ...plain, toSet: [`${wanted}, ${why}: give ${path} the rights that the VM needs for its next start`] };
   }
   if (!mayGive(service, sourceAccess)) {
-    return { ...plain, toSet: [`${wanted}, which this service may not give: give them to ${path}`] };
+    return { ...plain, toSet: [`${wanted}, which this service may not set: set them on ${path}`] };
   }
   return { owner: pick(sourceAccess), mode: sourceAccess.mode, toSet: [] };
 }

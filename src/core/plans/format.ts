@@ -1,16 +1,16 @@
-/** The step that gives a destination its qcow2 header. */
+/** The step that writes the qcow2 header of a destination. */
 import type { Encryption } from '../destination.ts';
 import { namesOf } from '../job/names.ts';
 import type { Step } from '../job/step.ts';
 import type { CopyDestination, CopySource } from './copy-ends.ts';
 
 /**
- * For so many milliseconds QEMU derives the key each time when it opens the image, with the guest waiting. QEMU's own 2,000
- * would be that long for the guest, too. This is some 700,000 rounds of PBKDF2 with SHA-256: enough for a passphrase.
+ * How long QEMU derives the key each time it opens the image, while the guest waits. QEMU's default of 2,000 would make
+ * the guest wait that long, too. This is some 700,000 rounds of PBKDF2 with SHA-256: enough for a passphrase.
  */
 const KEY_DERIVATION_MS = 200;
 
-/** For QEMU, which has it by this id. */
+/** The id of the key in QEMU. */
 export function luksKey({ secretId }: Encryption) {
   return { format: 'luks', 'key-secret': secretId } as const;
 }

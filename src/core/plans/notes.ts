@@ -1,4 +1,4 @@
-/** What a plan is read for that its steps do not tell. */
+/** Notes of a plan: effects that its steps do not show. */
 
 import type { Accepted } from '../job/journal-entry.ts';
 import { onShared } from '../job/outcome.ts';
@@ -19,17 +19,17 @@ export function notesOf(
     notes.push(`pauses the guest for the pivot: ${pauseGuestBecause}`);
   }
   if (holdsWithoutBound === true) {
-    notes.push('this QEMU has no yank: should the NBD server hang while the guest is paused, the guest waits for it');
+    notes.push('this QEMU has no yank: if the NBD server hangs while the guest is paused, the guest waits for it');
   }
   if (destination?.encryption !== undefined && plan.some(({ name }) => name === 'format-destination')) {
     notes.push(
-      'QEMU makes the key of the new image first: its monitor and the guest’s I/O stand still for about three seconds; ' +
-        'an image that qemu-img has made before, and that is reused, avoids that',
+      'QEMU first derives the key of the new image: its monitor and the guest’s I/O stop for about three seconds; ' +
+        'reusing an image that qemu-img made before avoids that',
     );
   }
   if (bufferBytes > 0n && bufferBytes < LEAST_BUFFER_BYTES) {
     notes.push(
-      `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less QEMU can end itself, and the guest`,
+      `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less, QEMU can abort, and the guest with it`,
     );
   }
   for (const { path, sharedStorage } of options.deleteCommitted ? committed : []) {

@@ -1,6 +1,6 @@
 /**
- * What a job would do, from its start to each of its ends, found out by the very functions that would do it: nothing
- * here knows what a job does.
+ * The course of a job, from its start to each of its ends, found by the very functions that would carry it out: this
+ * file has no knowledge of its own about jobs.
  */
 
 import { handoverOf } from '../job/handover-of.ts';
@@ -16,13 +16,13 @@ import { qmp } from './steps.ts';
 export interface PlannedStep {
   readonly name: string;
   readonly phase: 'START' | 'FINISH' | 'PIVOT' | 'CANCEL' | 'CLEAN_UP';
-  /** Undefined: what exactly, only the moment will tell. */
+  /** Undefined if it is known only at that moment. */
   readonly run: Action | { readonly do: 'guest'; readonly command: GuestCommand } | undefined;
   readonly undo?: Action;
   readonly reason: string;
 }
 
-/** Nothing of what is found out depends on it. */
+/** An arbitrary time: no result depends on it. */
 const NO_TIME = '1970-01-01T00:00:00.000Z';
 const READY: readonly EntryBody[] = [{ entry: 'running' }, { entry: 'ready', seenAt: NO_TIME }];
 const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
@@ -54,7 +54,7 @@ function after(job: Job, entry: EntryBody): Job {
   return advance(job, { ...entry, time: NO_TIME, revision: job.revision + 1 });
 }
 
-/** Asks what to do, and does as if, until QEMU has been told all. */
+/** Asks for the next move, and pretends to make it, until QEMU has all commands. */
 function end(
   job: Job,
   begins: Status,
@@ -94,7 +94,7 @@ function end(
         const ended = now.concluded === undefined ? conclude(now, phase !== 'CANCEL') : now;
         if (!guestRuns) {
           const run = guest({ execute: 'cont' });
-          steps.push({ name: 'release-guest', phase, run, reason: 'it goes on when the job has ended' });
+          steps.push({ name: 'release-guest', phase, run, reason: 'it is resumed when the job has ended' });
         }
         return { job: ended, steps };
       }
@@ -106,8 +106,8 @@ type Status = 'running' | 'ready' | 'pending' | 'concluded';
 
 const BITMAPS = 'persistent dirty bitmaps follow the disk';
 const FLUSH = {
-  DATA: 'what was moved is on stable storage before the old images are let go; an error is heard, and ends the job',
-  HEADER: 'the header that lets go of the old images is on stable storage, and read back, before the job is done',
+  DATA: 'the moved data is on stable storage before the old images are dropped; an error is reported, and ends the job',
+  HEADER: 'the header that drops the old images is on stable storage, and read back, before the job is done',
 };
 
 function guest(command: GuestCommand): PlannedStep['run'] {
@@ -132,7 +132,7 @@ function cleanUp(afterSuccess: ConcludedJob, otherwise: ConcludedJob): readonly 
   const either = new Map([...done, ...broken].map((step) => [step.name, step]));
   return [...either.values()].map(({ name, run }) => {
     const [isDone, isBroken] = [done, broken].map((steps) => steps.some((step) => step.name === name));
-    const reason = isDone && isBroken ? 'in any case' : isDone ? 'after success' : 'if it is broken off';
+    const reason = isDone && isBroken ? 'in any case' : isDone ? 'after success' : 'if it is cancelled';
     return { name, phase: 'CLEAN_UP', run, reason };
   });
 }
@@ -159,7 +159,7 @@ function seen(job: Job, status: Status, guestRuns: boolean): Seen {
   };
 }
 
-/** For people: a QMP command as QEMU takes it, or what is done to a file. */
+/** For people: a QMP command as QEMU takes it, or a file operation in words. */
 export function inNotation(action: NonNullable<PlannedStep['run']>): string {
   switch (action.do) {
     case 'guest':
@@ -167,11 +167,11 @@ export function inNotation(action: NonNullable<PlannedStep['run']>): string {
     case 'qmp-job':
       return JSON.stringify(action.command);
     case 'end-qmp-job':
-      return `end and dismiss QEMU's job ${action.qemuJob}, if it is there`;
+      return `end and dismiss QEMU's job ${action.qemuJob}, if it exists`;
     case 'create-file':
       return action.takeOver
         ? `take over the empty file ${action.path}, and make it ${action.sizeBytes} bytes long`
-        : `create ${action.path}, which must not be there, with ${action.sizeBytes} bytes`;
+        : `create ${action.path}, which must not exist, with ${action.sizeBytes} bytes`;
     case 'remove-file':
       return `remove ${action.path}, if it is the very file that ${action.madeBy} made`;
     case 'prove-file':
@@ -181,10 +181,10 @@ export function inNotation(action: NonNullable<PlannedStep['run']>): string {
       return `compare what ${destination.node} (${destination.path}) shows, ${destination.bytes} bytes, with ${backing.node} (${backing.path})`;
     }
     case 'end-comparison':
-      return 'end the comparison, and close what it has opened';
+      return 'end the comparison, and close the nodes that it has opened';
     case 'sync-file':
       return `sync ${action.path}`;
     case 'delete-image':
-      return `delete ${action.image.path}, if it is that very file still and no VM has it open`;
+      return `delete ${action.image.path}, if it is still the same file and no VM has it open`;
   }
 }

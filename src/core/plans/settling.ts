@@ -1,7 +1,7 @@
 /**
- * What is left to do when QEMU has concluded a job and that is written down: sync what it wrote, dismiss it, then close
- * what nobody uses any more, each node before those it uses, then delete what the job may delete. What is to be done
- * depends on what was done: a plan is made anew after each step.
+ * The clean-up after QEMU has concluded a job and that is recorded: sync the written images, dismiss the job, close the
+ * nodes that nothing uses, each before those it uses, and delete the files that the job may delete. The clean-up
+ * depends on the steps done so far, so this plan is made again after each step.
  */
 
 import { losesSnapshots } from '../disk/judge.ts';
@@ -16,18 +16,18 @@ import { deleteNode } from './steps.ts';
 export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readonly leavesQemu?: boolean } = {}): Plan {
   const { accepted, concluded } = job;
   const steps: Step[] = [];
-  // QEMU has flushed it, and would have said if it could not; that it reached the disk the file system says, too.
+  // QEMU has flushed it, and reported no error. Only the file system can say whether it reached the disk, too.
   if (isCopied(job)) {
     const { path } = job.accepted.destination;
     steps.push({ name: SYNC_STEP, run: { do: 'sync-file', path, files: filesToFind(job) } });
   }
-  // QEMU may have the files open: nothing is deleted, and what it keeps is a leftover.
+  // QEMU may have the files open: nothing is deleted, and whatever QEMU keeps is a leftover.
   if (leavesQemu) return steps;
   if (!isWithoutQemu(concluded)) {
     // A stream or a commit holds its nodes until it is dismissed.
     steps.push({ name: 'dismiss-job', run: { do: 'end-qmp-job', qemuJob: accepted.job } });
     for (const node of isDone(job) ? accepted.unused.afterSuccess : accepted.unused.otherwise) {
-      // QEMU named this one itself: it goes away with what it belongs to, and nobody else may delete it.
+      // QEMU named this node itself: it disappears with its parent, and nobody else may delete it.
       if (!node.startsWith('#')) steps.push({ name: `close-${node}`, run: deleteNode(node) });
     }
   }
@@ -35,7 +35,7 @@ export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readon
     const handover = handoverOf(accepted);
     const letGo = handover === undefined ? {} : { letGo: { job: accepted.job, handover, named: accepted.named ?? [] } };
     const loses = losesSnapshots(accepted.losses) ? ({ losesSnapshots: true } as const) : {};
-    // From the top down: an image that stays needs what is below it.
+    // From the top down, because an image that stays needs those below it.
     for (const image of accepted.committed) {
       const name = `delete-${image.path}`;
       steps.push({ name, run: { do: 'delete-image', image, ...letGo, ...loses } });
@@ -49,24 +49,24 @@ export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readon
   return steps;
 }
 
-/** The destination, a file or a device of this host, is to be a whole copy, or the guest is on it. */
+/** Whether the destination, a file or a device of this host, should be a complete copy, or the guest is on it. */
 function isCopied(job: ConcludedJob): job is ConcludedJob & { accepted: { destination: AcceptedDestination } } {
   const { how, qemuError, deviceOn } = job.concluded;
   const isHere = job.accepted.destination?.path.startsWith('/') === true;
   return isHere && qemuError === undefined && (how === 'CONCLUDED' || deviceOn === 'DESTINATION');
 }
 
-/** For QEMU it is: what it does not use any more can be closed, whatever is proved of the disk. */
+/** Whether the job succeeded for QEMU: the nodes that it no longer uses can be closed, whatever is proved of the disk. */
 function isDone(job: ConcludedJob): boolean {
   return job.accepted.destination === undefined ? isProved(job) : hasSucceeded(job);
 }
 
-/** Seen by us, and without error: enough to delete what somebody wants deleted. */
+/** Whether success was seen, without an error: enough to delete files whose deletion was requested. */
 function isProved({ concluded: { how, qemuError } }: ConcludedJob): boolean {
   return how === 'CONCLUDED' && qemuError === undefined;
 }
 
-/** A destination that never became a copy, proved by QEMU's own result and by where the guest's device is. */
+/** Whether the destination never became a copy, by QEMU's own result and the position of the guest's device. */
 function isRubbish({ accepted, ready, concluded }: ConcludedJob): boolean {
   return (
     ready === undefined &&

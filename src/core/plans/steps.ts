@@ -1,4 +1,4 @@
-/** Steps that several plans have. */
+/** Steps that several plans share. */
 
 import type { Action, Step } from '../job/step.ts';
 import type { BlockdevOptions, QmpCommand } from '../qemu/commands.ts';
@@ -15,7 +15,7 @@ export function deleteNode(node: string): Action {
   return qmp({ execute: 'blockdev-del', arguments: { 'node-name': node } });
 }
 
-/** The step that a plan leads to, always its last: with it QEMU has the job. */
+/** The last step of a plan: QEMU has the job after it. */
 export function startJob(name: string, job: string, command: QmpCommand): Step {
   return { name, run: qmp(command), undo: { do: 'end-qmp-job', qemuJob: job } };
 }

@@ -1,19 +1,19 @@
-/** What QEMU says of its block devices, their nodes and the graph of these, as types (replies.ts). */
+/** QEMU's answers about its block devices, their nodes and the graph of these, as types (replies.ts). */
 import { type Json, list, number, object, requiredText, text } from './replies.ts';
 
-/** A disk as the guest has it. */
+/** A disk of the guest. */
 export interface QemuBlockDevice {
   /** The block backend's name: a -drive id; '' for -blockdev disks. */
   readonly device: string;
-  /** qdev id or QOM path; '' for a drive that no device uses. */
+  /** The qdev id or QOM path; '' for a drive without a device. */
   readonly qdev: string;
-  /** The node that it is on, past filters that QEMU put there by itself; undefined: no medium. */
+  /** The node of its image, below the filters that QEMU inserted by itself; undefined if there is no medium. */
   readonly node: string | undefined;
 }
 
 /**
- * From query-blockstats. query-block has the same devices, and each image of their chains, for each of which QEMU goes
- * down the whole chain: all that is in query-named-block-nodes, too.
+ * From query-blockstats. query-block has the same devices, but with each image of their chains, and for each image QEMU
+ * walks the whole chain. query-named-block-nodes has all of that, too.
  */
 export function readBlockDevices(reply: unknown): readonly QemuBlockDevice[] {
   return list(reply, 'query-blockstats').map((entry) => ({
@@ -27,11 +27,11 @@ export function readBlockDevices(reply: unknown): readonly QemuBlockDevice[] {
 export interface QemuBitmap {
   readonly name: string;
   readonly granularityBytes: number;
-  /** It records writes; else it keeps what it has. */
+  /** Whether it records writes; if not, it keeps its present contents. */
   readonly recording: boolean;
-  /** Kept in the image when it is closed. */
+  /** Whether it is written into the image when the image is closed. */
   readonly persistent: boolean;
-  /** Was not written out at a crash: of no use to anybody. */
+  /** Whether it was not written out before a crash, and so cannot be used. */
   readonly inconsistent: boolean;
 }
 
@@ -39,7 +39,7 @@ export interface QemuBitmap {
 export interface QemuNode {
   readonly name: string;
   readonly driver: string;
-  /** As QEMU names it: a path, or a `json:{…}` or `nbd://…` pseudo file name. */
+  /** QEMU's name for it: a path, or a `json:{…}` or `nbd://…` pseudo file name. */
   readonly file: string;
   readonly readOnly: boolean;
   readonly cacheDirect: boolean;
@@ -49,11 +49,11 @@ export interface QemuNode {
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly encrypted: boolean;
-  /** The file that has the image's contents, where that is another one; '' where not. */
+  /** The file with the contents of the image, if that is another file; '' otherwise. */
   readonly dataFile: string;
-  /** Names of the snapshots inside of it. */
+  /** Names of its internal snapshots. */
   readonly snapshots: readonly string[];
-  /** As the image's metadata have them; '' where they have none. */
+  /** The value in the image's metadata; '' if there is none. */
   readonly backingFile: string;
   readonly backingFormat: string;
   readonly bitmaps: readonly QemuBitmap[];
@@ -86,7 +86,7 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
   });
 }
 
-/** One without a name belongs to a job of QEMU's. */
+/** A node without a name belongs to a job of QEMU. */
 function readBitmap(bitmap: Json): readonly QemuBitmap[] {
   const name = text(bitmap['name']);
   if (name === undefined) return [];
@@ -101,14 +101,14 @@ function readBitmap(bitmap: Json): readonly QemuBitmap[] {
   ];
 }
 
-/** x-debug-query-block-graph: who uses whom. The same from QEMU 4.0 on, though its name says unstable. */
+/** x-debug-query-block-graph: the edges between nodes. It is the same since QEMU 4.0, although its name says unstable. */
 export interface QemuGraph {
   readonly nodes: readonly { readonly id: number; readonly name: string; readonly type: string }[];
   readonly edges: readonly {
     readonly parent: number;
     readonly child: number;
     readonly name: string;
-    /** The parent lets others write to the child, too. */
+    /** Whether the parent lets others write to the child, too. */
     readonly sharesWrites: boolean;
   }[];
 }

@@ -1,11 +1,11 @@
-/** The QMP commands that plans and jobs may use: the whole vocabulary, so that it can be audited on one screen. */
+/** The QMP commands that plans and jobs may use: the whole vocabulary on one screen, for audits. */
 
 type NodeCache = {
   readonly direct: boolean;
   readonly 'no-flush': boolean;
 };
 
-/** What holds the bytes of an image that is only read. */
+/** The protocol node of an image that is only read. */
 export type BackingStorage = 'file' | 'host_device';
 
 type Writable = {
@@ -31,14 +31,14 @@ export type NbdOptions = {
   readonly 'tls-hostname'?: string;
   /** In seconds. */
   readonly 'reconnect-delay': number;
-  /** In seconds; 7.0 has it. Without it QEMU waits for a server that says nothing for ever. */
+  /** In seconds, since QEMU 7.0. Without it QEMU waits for ever for a server that does not answer. */
   readonly 'open-timeout'?: number;
 };
 
-/** The id of an object that QEMU has: its key is never ours. */
+/** The id of an object in QEMU: the key never passes through this service. */
 type LuksKey = { readonly format: 'luks'; readonly 'key-secret': string };
 
-/** A node's name, or none: never what the image's header says (a guest may have written that). */
+/** The name of a node, or none: never the backing file in the image's header (a guest may have written that). */
 type BackingNode = { readonly backing: string | null };
 
 export type BlockdevOptions =
@@ -63,7 +63,7 @@ export type BlockdevOptions =
       readonly size: number;
       readonly 'read-only': true;
     }
-  /** Zeroes, and nothing: all that is written is forgotten. */
+  /** Reads as zeroes and discards all writes. */
   | {
       readonly driver: 'null-co';
       readonly 'node-name': string;
@@ -71,7 +71,7 @@ export type BlockdevOptions =
       readonly 'read-zeroes'?: true;
       readonly 'read-only'?: true;
     }
-  /** Reads where its children are equal. */
+  /** Reads succeed only if its children are equal. */
   | {
       readonly driver: 'quorum';
       readonly 'node-name': string;
@@ -82,7 +82,7 @@ export type BlockdevOptions =
   /** raw, and the formats of the allow-list in core/image-header. */
   | (ReadOnly & { readonly driver: string; readonly file: string });
 
-// A type alias, as only those are plain objects to the compiler: QMP takes any of them.
+// A type alias, because the compiler treats only those as plain objects: QMP takes any of them.
 export type MirrorArguments = {
   readonly 'job-id': string;
   readonly device: string;
@@ -103,7 +103,7 @@ type ChainJob = {
   readonly 'job-id': string;
   readonly device: string;
   readonly 'base-node'?: string;
-  /** What the header of the image above the base is to say: a plain path, never QEMU's own json:{} text. */
+  /** The backing file to write into the header of the image above the base: a plain path, never QEMU's own json:{} text. */
   readonly 'backing-file'?: string;
   readonly speed: number;
   readonly 'on-error': 'report';
@@ -132,7 +132,7 @@ type BitmapAction =
 export type QmpCommand =
   | { readonly execute: 'blockdev-add'; readonly arguments: BlockdevOptions }
   | { readonly execute: 'blockdev-del'; readonly arguments: { readonly 'node-name': string } }
-  /** To be refused: see core/qemu/flush. */
+  /** QEMU has to refuse it: see core/qemu/flush. */
   | {
       readonly execute: 'blockdev-reopen';
       readonly arguments: {
@@ -181,9 +181,9 @@ export type QmpCommand =
         readonly 'auto-dismiss': false;
       };
     }
-  /** All or nothing. */
+  /** All actions or none. */
   | { readonly execute: 'transaction'; readonly arguments: { readonly actions: readonly BitmapAction[] } }
-  /** Out of band: breaks a network connection that hangs, and the monitor with it. */
+  /** Out of band: breaks a network connection that hangs, even if the monitor hangs. */
   | {
       readonly execute: 'yank';
       readonly arguments: {
@@ -200,7 +200,7 @@ export type QmpCommand =
     }
   | { readonly execute: 'job-finalize'; readonly arguments: { readonly id: string } }
   | { readonly execute: 'job-dismiss'; readonly arguments: { readonly id: string } }
-  /** After READY, unforced: ends the mirror and leaves a complete copy. */
+  /** After READY, without force: ends the mirror and leaves a complete copy. */
   | {
       readonly execute: 'block-job-cancel';
       readonly arguments: { readonly device: string; readonly force: false };
@@ -224,5 +224,5 @@ export type QmpCommand =
   | { readonly execute: 'query-uuid' }
   | { readonly execute: 'x-debug-query-block-graph' };
 
-/** What stops and continues a guest's CPUs. It is no QmpCommand: only the VM's one hold may send it (agent/guest-hold). */
+/** Stops and continues a guest's CPUs. It is not a QmpCommand: only the hold of the VM may send it (agent/guest-hold). */
 export type GuestCommand = { readonly execute: 'stop' } | { readonly execute: 'cont' };

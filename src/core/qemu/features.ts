@@ -1,21 +1,21 @@
 /**
- * What a QEMU must have for a kind of job, found out by asking it (query-qmp-schema) and never by its number: vendors
- * carry features back into old numbers. Layout of the answer: QEMU docs/devel/qapi-code-gen.rst, "Client JSON Protocol
+ * The features that a kind of job needs, found in QEMU's own schema (query-qmp-schema) and never by its version:
+ * vendors backport features. The layout of the answer is in QEMU docs/devel/qapi-code-gen.rst, "Client JSON Protocol
  * introspection".
  */
 import type { JobKind } from '../job-options.ts';
 import { list, requiredText, text } from './replies.ts';
 
 /**
- * Each command that QEMU has, with the names of its arguments. Where they depend on one of them, as on blockdev-add's
- * driver, also `COMMAND CASE`, with those of that case alone.
+ * Each command of QEMU with the names of its arguments. If they depend on the value of an argument, for example
+ * blockdev-add's driver, there is also `COMMAND CASE` with the arguments of that case alone.
  */
 export type Schema = ReadonlyMap<string, ReadonlySet<string>>;
 
 export interface Need {
   readonly command: string;
   readonly arguments: readonly string[];
-  /** The version of QEMU that has all of it. */
+  /** The first version of QEMU that has all of it. */
   readonly since: string;
 }
 
@@ -24,7 +24,7 @@ const COMMIT: readonly Need[] = [
   { command: 'block-commit', arguments: ['base-node', 'top-node', 'filter-node-name', ...ENDS], since: '3.1' },
 ];
 
-/** Newest first: the version that is named has the others, too. */
+/** Newest first: the named version has the others, too. */
 const ALL: readonly Need[] = [
   { command: 'query-named-block-nodes', arguments: ['flat'], since: '5.0' },
   { command: 'x-debug-query-block-graph', arguments: [], since: '4.0' },
@@ -42,7 +42,7 @@ const NEEDS: Readonly<Record<JobKind, readonly Need[]>> = {
   ACTIVE_COMMIT: [...ALL, ...COMMIT],
 };
 
-/** What this kind of job needs and the QEMU does not have. */
+/** The features that this kind of job needs and this QEMU does not have. */
 export function missing(schema: Schema, kind: JobKind): Need | undefined {
   return NEEDS[kind].find(({ command, arguments: names }) => {
     const has = schema.get(command);
@@ -51,37 +51,37 @@ export function missing(schema: Schema, kind: JobKind): Need | undefined {
 }
 
 /**
- * Does a mirror leave out the source's zeroes where its target reads as zeroes? It does so since it has that argument
- * (10.1). A QEMU that does not tell is taken to.
+ * Whether a mirror skips the zeroes of the source if its target reads as zeroes. It does since QEMU has that argument
+ * (10.1). Assumed of a QEMU whose schema is not known.
  */
 export function leavesZeroesOut(schema: Schema | undefined): boolean {
   return schema?.get('blockdev-mirror')?.has('target-is-zero') ?? true;
 }
 
-/** Can the time be bounded for which QEMU waits for an NBD server when it opens it (7.0)? */
+/** Whether QEMU can limit how long it waits for an NBD server when it opens the export (7.0). */
 export function boundsNbdOpen(schema: Schema | undefined): boolean {
   return schema?.get('blockdev-add nbd')?.has('open-timeout') ?? false;
 }
 
-/** Can it compare two nodes? Some vendors leave that driver out. A QEMU that does not tell is taken to be able to. */
+/** Whether QEMU can compare two nodes. Some vendors leave that driver out. Assumed of a QEMU whose schema is not known. */
 export function canCompare(schema: Schema | undefined): boolean {
   return schema?.has('blockdev-add quorum') ?? true;
 }
 
-/** Can a network connection that hangs be broken (6.0)? A QEMU that does not tell is taken to be able to. */
+/** Whether QEMU can break a network connection that hangs (6.0). Assumed of a QEMU whose schema is not known. */
 export function canYank(schema: Schema | undefined): boolean {
   return schema?.has('yank') ?? true;
 }
 
 /**
- * Can it pull into clusters that are written in part (qcow2 with extended L2 entries)? 5.2 and 7.2 end themselves when
- * they try, 10.0 does it. None tells; so a command tells that came in between, in 8.2.
+ * Whether QEMU can pull into partly written clusters (qcow2 with extended L2 entries). 5.2 and 7.2 abort when they try,
+ * 10.0 does not. No feature in the schema shows it, so a command from between these versions (8.2) decides.
  */
 export function pullsToSubclusters(schema: Schema | undefined): boolean {
   return schema?.has('block-job-change') ?? false;
 }
 
-/** The names of types in it are arbitrary numbers: they are only followed. */
+/** The type names in the schema are arbitrary numbers; they only serve as links. */
 export function readSchema(reply: unknown): Schema {
   const what = 'query-qmp-schema';
   const entries = list(reply, what);

@@ -1,19 +1,19 @@
 /**
- * A flush of one node whose error is heard. QEMU has no such command: `stop` flushes and hides what came of it. But a
- * reopen flushes the node first (bdrv_reopen_multiple; until 5.2 bdrv_reopen_prepare), and says so if that fails. So
- * QEMU is asked to reopen it in a way that it must refuse right after the flush: nothing of the node is changed.
- * A reopen that succeeds would need all of the node's own options, which QEMU does not tell; each that is left out
- * goes back to its default. (QEMU 5.2, 7.2, 10.0, 11.1: test/qemu/stable-storage.test.ts.)
+ * A flush of one node that reports its error. QEMU has no such command: `stop` flushes and hides the result. But a
+ * reopen flushes the node first (bdrv_reopen_multiple; until 5.2 bdrv_reopen_prepare), and reports an error of that. So
+ * QEMU is asked for a reopen that it must refuse right after the flush: the node does not change. A reopen that
+ * succeeds would need all options of the node, which QEMU does not report; each missing one goes back to its default.
+ * (QEMU 5.2, 7.2, 10.0, 11.1: test/qemu/stable-storage.test.ts.)
  */
 import type { QmpCommand } from './commands.ts';
 
 export interface Flush {
   readonly command: Extract<QmpCommand, { execute: 'blockdev-reopen' | 'x-blockdev-reopen' }>;
-  /** QEMU's refusal, which comes after the flush. Anything else that it says is no flush that is heard. */
+  /** QEMU's refusal, which comes after the flush. Any other answer means that the flush is not proved. */
   readonly flushed: RegExp;
 }
 
-/** The newer first; QEMU has one of them. */
+/** The newer one first; QEMU has one of them. */
 export function flushesOf(node: string): readonly Flush[] {
   return [
     // Since 6.1.
@@ -24,7 +24,7 @@ export function flushesOf(node: string): readonly Flush[] {
       },
       flushed: /^setting detect-zeroes to unmap is not allowed without setting discard operation to unmap$/,
     },
-    // 4.0 to 6.0. There the refusal above comes before the flush, and these after it.
+    // 4.0 to 6.0. There the refusal above comes before the flush, and these come after it.
     {
       command: { execute: 'x-blockdev-reopen', arguments: { driver: 'null-co', 'node-name': node } },
       flushed: /^(?:Cannot change the option '(?:driver|node-name)'|backing is missing for '.*')$/,

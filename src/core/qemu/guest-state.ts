@@ -1,4 +1,4 @@
-/** QEMU's run state in our words. Source: qapi/run-state.json, RunState. */
+/** The guest state for QEMU's run state. Source: qapi/run-state.json, RunState. */
 import type { GuestState } from '../block-jobs.ts';
 
 const GUEST_STATES: Readonly<Record<string, GuestState>> = {
@@ -20,20 +20,20 @@ const GUEST_STATES: Readonly<Record<string, GuestState>> = {
   'internal-error': 'SHUT_OFF',
 };
 
-/** Undefined for a state that is newer than this. */
+/** Undefined for a newer run state. */
 export function guestStateOf(runState: string): GuestState | undefined {
   return GUEST_STATES[runState];
 }
 
 /**
- * QEMU runs its CPUs, or would at the next event: `stop` is to be followed by `cont`. One that sleeps (ACPI S3) is
- * `suspended`: since QEMU 9.0 `stop` and `cont` leave it as it was, before that they do nothing to it.
+ * Whether QEMU runs its CPUs, or would at the next event, so that `stop` needs a `cont` later. A sleeping guest (ACPI
+ * S3) is `suspended`: since QEMU 9.0 `stop` and `cont` keep that state, before that they do nothing to it.
  */
 export function isLive(runState: string): boolean {
   return runState === 'running' || runState === 'suspended';
 }
 
-/** A guest that our own `stop` holds is in one of these: one that is reset meanwhile is in the second. */
+/** The states of a guest that our own `stop` holds; the second one is after a reset meanwhile. */
 export function isStoppedByStop(runState: string): boolean {
   return runState === 'paused' || runState === 'prelaunch';
 }

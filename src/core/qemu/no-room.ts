@@ -1,4 +1,4 @@
-/** QEMU's words for a file that cannot grow: its file system is full, or its owner's quota is. */
+/** QEMU's words for a file that cannot grow because its file system or its owner's quota is full. */
 const NO_ROOM = /no space left|disk quota exceeded/i;
 
 export function isNoRoom(qemuText: string): boolean {

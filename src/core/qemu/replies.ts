@@ -1,11 +1,11 @@
 /**
- * What QEMU's answers say, as types. QEMU adds members from version to version and leaves others away, so each
- * reader takes what it needs and ignores the rest (docs/interop/qmp-spec, "Compatibility considerations").
+ * QEMU's answers as types. QEMU adds and removes members from version to version, so each reader takes the members that
+ * it needs and ignores the rest (docs/interop/qmp-spec, "Compatibility considerations").
  */
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** QEMU answered something that no version documented: not an error of the caller's, and not to be guessed at. */
+/** QEMU gave an answer that no version documents: the caller is not at fault, and its meaning must not be guessed. */
 export class UnexpectedReply extends Error {
   override readonly name = 'UnexpectedReply';
 }
@@ -53,7 +53,7 @@ export interface QemuJob {
   /** mirror, stream, commit, create, … */
   readonly type: string;
   readonly status: QemuJobStatus;
-  /** The text of a job that ended with an error; absent while it runs and after success. */
+  /** The error of a job that failed; absent while the job runs and after success. */
   readonly error: string | undefined;
   readonly currentBytes: number;
   readonly endBytes: number;
@@ -92,12 +92,12 @@ export function readBlockJobs(reply: unknown): readonly QemuBlockJob[] {
   }));
 }
 
-/** The threads of the virtual CPUs, as QEMU's own pid namespace counts them. */
+/** The threads of the virtual CPUs, numbered as in QEMU's own pid namespace. */
 export function readCpuThreads(reply: unknown): readonly number[] {
   return list(reply, 'query-cpus-fast').map((cpu) => number(cpu['thread-id']));
 }
 
-/** Descriptors that QEMU was handed. */
+/** File descriptors that were passed to QEMU. */
 export interface QemuFdset {
   readonly id: number;
   readonly descriptors: readonly number[];
@@ -110,7 +110,7 @@ export function readFdsets(reply: unknown): readonly QemuFdset[] {
   }));
 }
 
-/** Each object that QEMU was given, by its id: its type. qom-list also has the properties of the folder itself. */
+/** The type of each object in QEMU, by the object's id. qom-list also has the properties of the folder itself. */
 export function readObjects(reply: unknown): ReadonlyMap<string, string> {
   return new Map(
     list(reply, 'qom-list').flatMap(({ name, type }) => {
@@ -124,7 +124,7 @@ export function readName(reply: unknown): string | undefined {
   return text(object(reply, 'query-name')['name']);
 }
 
-/** Undefined for a QEMU that was started without -uuid: it says all zeroes. */
+/** Undefined for a QEMU that was started without -uuid, which reports all zeroes. */
 export function readUuid(reply: unknown): string | undefined {
   const uuid = text(object(reply, 'query-uuid')['UUID']);
   return uuid === undefined || /^[0-]+$/.test(uuid) ? undefined : uuid;
@@ -135,7 +135,7 @@ export function readRunState(reply: unknown): string {
   return requiredText(object(reply, 'query-status'), 'status', 'query-status');
 }
 
-/** qapi/migration.json, MigrationStatus: setup, active, completed, failed, … Undefined: there has been none. */
+/** qapi/migration.json, MigrationStatus: setup, active, completed, failed, … Undefined if there has been no migration. */
 export function readMigrationStatus(reply: unknown): string | undefined {
   return text(object(reply, 'query-migrate')['status']);
 }

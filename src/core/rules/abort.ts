@@ -1,10 +1,10 @@
-/** The rules of Abort that need nothing but the request. */
+/** The rules of Abort that need only the request. */
 
 import { violation } from '../errors.ts';
 import type { AbortRequest } from '../requests.ts';
 import { enumKnown, requestIdRules, throwIfAny } from './rule.ts';
 
-/** Throws all that is wrong with the request, at once. */
+/** Throws all violations of the request together. */
 export function checkAbort(request: AbortRequest): void {
   throwIfAny([
     ...enumKnown('pause_guest', request.pauseGuest),

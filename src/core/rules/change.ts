@@ -1,8 +1,8 @@
-/** The rules of SetSpeed, Pause and Resume that need nothing but the request. */
+/** The rules of SetSpeed, Pause and Resume that need only the request. */
 import type { PauseRequest, SetSpeedRequest } from '../requests.ts';
 import { bandwidth, bandwidthOf, requestIdRules, throwIfAny } from './rule.ts';
 
-/** The limit in bytes a second. Throws when out of range. */
+/** The limit in bytes per second. Throws if it is out of range. */
 export function parseSetSpeed(request: SetSpeedRequest): number {
   throwIfAny([...bandwidth('bandwidth_bytes_per_second', request.bandwidthBytesPerSecond), ...requestIdRules(request)]);
   return bandwidthOf(request.bandwidthBytesPerSecond);

@@ -1,22 +1,22 @@
-/** The rules of Commit that need nothing but the request. Source: libvirt's virDomainBlockCommit. */
+/** The rules of Commit that need only the request. Source: libvirt's virDomainBlockCommit. */
 
 import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { CommitRequest } from '../requests.ts';
 import { acceptOf, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 
 export interface CommitSpec {
-  /** As they were given; '' for none. */
+  /** The name in the request; '' for none. */
   readonly base: string;
   readonly top: string;
   /** The base is the image just below the top. */
   readonly shallow: boolean;
-  /** The top is the active image, and is meant to be. */
+  /** Whether the caller means the active image as the top. */
   readonly active: boolean;
   readonly options: JobOptions;
   readonly accept: ReadonlySet<Accept>;
 }
 
-/** Throws all that is wrong with the request, at once. */
+/** Throws all violations of the request together. */
 export function parseCommit(request: CommitRequest): CommitSpec {
   const { flags, violations } = flagsOf(request.flags);
   const { accept, ...accepted } = acceptOf(request);

@@ -1,4 +1,4 @@
-/** The rules of the lists, and of a watch, that need nothing but the request. */
+/** The rules of the lists, and of a watch, that need only the request. */
 import type { Domain, Leftover } from '../block-jobs.ts';
 import { hasEnded, type JobState } from '../job/job.ts';
 import type { JobView } from '../job/job-view.ts';
@@ -8,25 +8,25 @@ import { enumKnown, given, invalid, throwIfAny } from './rule.ts';
 const PAGE_SIZE = { default: 100, maximum: 500 };
 const PROGRESS_INTERVAL_MS = { minimum: 100, default: 1000, maximum: 3_600_000 };
 
-/** How many a page holds. Throws for a negative number. */
+/** The size of a page. Throws for a negative number. */
 export function pageSize(asked: number): number {
   throwIfAny(asked < 0 ? [invalid('page_size', 'is negative; give 0 for the default')] : []);
   return Math.min(asked === 0 ? PAGE_SIZE.default : asked, PAGE_SIZE.maximum);
 }
 
-/** The states to list. Throws for those that nobody knows. */
+/** The states to list. Throws for unknown ones. */
 export function stateFilter({ states }: ListJobsRequest): ReadonlySet<JobState> {
   throwIfAny(states.flatMap((state) => enumKnown('state_filter', state)));
   return new Set(states.flatMap((state) => given(state) ?? []));
 }
 
-/** Foreign jobs have no state of ours, and go on, or QEMU would not have them. They are all on the first page. */
+/** Foreign jobs have none of our states, and are running, because QEMU has them. They are all on the first page. */
 export function showsForeign(request: ListJobsRequest): boolean {
   const states = stateFilter(request);
   return request.pageToken === '' && (states.size === 0 || [...states].some((state) => !hasEnded({ state })));
 }
 
-/** How often progress is sent. Throws when out of range. */
+/** How often progress is sent. Throws if it is out of range. */
 export function progressIntervalMs({ progressIntervalMs: asked }: WatchRequest): number {
   if (asked === undefined) return PROGRESS_INTERVAL_MS.default;
   const inRange = asked >= PROGRESS_INTERVAL_MS.minimum && asked <= PROGRESS_INTERVAL_MS.maximum;
@@ -34,7 +34,7 @@ export function progressIntervalMs({ progressIntervalMs: asked }: WatchRequest):
   return asked;
 }
 
-/** How the items of a list are told apart and ordered: by one key, the same on every host. */
+/** How the items of a list are told apart and ordered: by one key that is the same on every host. */
 export interface Order<Item> {
   readonly list: string;
   readonly key: (item: Item) => string;
@@ -51,8 +51,8 @@ export const OLDEST_FIRST: Order<Leftover> = {
 };
 
 /**
- * One page of a list. A token is a place in the order, so it holds while items come and go, and on every host alike.
- * Throws for a token of another list. `hasMore`: what follows is known to be elsewhere.
+ * One page of a list. A token is a position in the order, so it stays valid while items come and go, and on every host.
+ * Throws for a token of another list. `hasMore`: more items are known to be elsewhere.
  */
 export function page<Item>(
   all: readonly Item[],
@@ -77,11 +77,13 @@ function tokenOf(list: string, place: string): string {
 function placeOf(list: string, token: string): string | undefined {
   if (token === '') return undefined;
   const text = decoded(token);
-  throwIfAny(text.startsWith(`${list} `) ? [] : [invalid('page_token', 'is not of this list; begin anew without one')]);
+  throwIfAny(
+    text.startsWith(`${list} `) ? [] : [invalid('page_token', 'is not from this list; begin again without it')],
+  );
   return text.slice(list.length + 1);
 }
 
-/** '' for what was never encoded. */
+/** '' for a text that this service did not encode. */
 function decoded(token: string): string {
   try {
     return decodeURIComponent(token);

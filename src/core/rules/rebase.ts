@@ -1,6 +1,6 @@
 /**
- * The rules of Rebase that need nothing but the request: without COPY a pull, with it a copy. Source: libvirt's
- * virDomainBlockRebase, and the patch that gave it COPY.
+ * The rules of Rebase that need only the request: a pull without COPY, a copy with it. Source: libvirt's
+ * virDomainBlockRebase, and the patch that added COPY.
  */
 
 import { type Violation, violation } from '../errors.ts';
@@ -19,7 +19,7 @@ import {
 import { type CopySpec, relativeBacking } from './start-copy.ts';
 
 export interface PullSpec {
-  /** As it was given; '' for none. */
+  /** The name in the request; '' for none. */
   readonly base: string;
   readonly options: JobOptions;
   readonly accept: ReadonlySet<Accept>;
@@ -31,7 +31,7 @@ export type RebaseSpec =
 
 const COPY_ONLY = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY_DEV'] as const satisfies readonly RebaseFlag[];
 
-/** Throws all that is wrong with the request, at once. */
+/** Throws all violations of the request together. */
 export function parseRebase(request: RebaseRequest): RebaseSpec {
   const { flags, violations } = flagsOf(request.flags);
   const { accept, ...accepted } = acceptOf(request);
@@ -79,7 +79,7 @@ function copyRules(base: string, flags: ReadonlySet<RebaseFlag>): Violation[] {
 }
 
 function pullRules(base: string, flags: ReadonlySet<RebaseFlag>): Violation[] {
-  const why = 'with RELATIVE there must be a backing image to be named';
+  const why = 'RELATIVE needs a backing image to name';
   return [
     ...COPY_ONLY.filter((flag) => flags.has(flag)).map((flag) => violation('flags', 'FLAG_REQUIRES_COPY', { flag })),
     ...(flags.has('RELATIVE') && base === '' ? [violation('base', 'BASE_REQUIRED', { field: 'base', why })] : []),

@@ -1,4 +1,4 @@
-/** Rule words: each looks at a request and says what is wrong with it, so that all is reported at once. */
+/** The words of rules: each checks a part of a request and returns its violations, so that all are reported together. */
 
 import { BlockJobError, type Violation, violation } from '../errors.ts';
 import type { Accept } from '../job-options.ts';
@@ -27,7 +27,7 @@ export function bandwidth(field: string, value: bigint): Violation[] {
 
 const MIB = 1024n * 1024n;
 
-/** A limit in MiB a second, or in bytes a second: libvirt's two units. */
+/** A limit in MiB per second, or in bytes per second: libvirt's two units. */
 export function bandwidthIn(unit: 'MIB' | 'BYTES', value: bigint): Violation[] {
   const maximum = unit === 'BYTES' ? INT64_MAX : INT64_MAX / MIB;
   if (value >= 0n && value <= maximum) return [];
@@ -38,21 +38,21 @@ export function bytesPerSecond(unit: 'MIB' | 'BYTES', value: bigint): number {
   return bandwidthOf(unit === 'BYTES' ? value : value * MIB);
 }
 
-/** The greatest number below 2^63 that a double can be: beyond 2^53 these are multiples, at last of 1024. */
+/** The greatest double below 2^63: beyond 2^53 doubles are multiples of a power of two, at the end of 1024. */
 const GREATEST_LIMIT = 2 ** 63 - 1024;
 
-/** A limit as QEMU is given it: never wrapped, never 0, which would be none, and exact wherever a disk could be so fast. */
+/** The limit for QEMU: it never overflows, is never 0 (no limit), and is exact for all speeds that a disk could have. */
 export function bandwidthOf(value: bigint): number {
   return Math.min(Number(value), GREATEST_LIMIT);
 }
 
-/** What every call must keep to that may be repeated. */
+/** The rule for every call that may be repeated. */
 export function requestIdRules({ requestId }: { readonly requestId: string }): Violation[] {
   if (/^[\x21-\x7e]{0,128}$/.test(requestId)) return [];
   return [invalid('request_id', 'must be 1 to 128 printable ASCII characters without spaces, as a UUID; or empty')];
 }
 
-/** What every call that starts a job must have. */
+/** The rule for every call that starts a job. */
 export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
   return [
     ...required('disk.domain', disk.domain, 'the name or UUID of a running domain'),
@@ -60,14 +60,14 @@ export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
   ];
 }
 
-/** What the caller accepts; and what is wrong with that. */
+/** The losses that the caller accepts, and the violations. */
 export function acceptOf({ accept: asked }: Pick<StartRequest, 'accept'>) {
   const accept: ReadonlySet<Accept> = new Set(asked.flatMap((one) => given(one) ?? []));
-  const missing = asked.includes(undefined) ? [invalid('accept', 'holds a value that is unspecified')] : [];
+  const missing = asked.includes(undefined) ? [invalid('accept', 'holds an unspecified value')] : [];
   return { accept, violations: [...asked.flatMap((one) => enumKnown('accept', one)), ...missing] };
 }
 
-/** The flags that are known, each once; and what is wrong with the others. */
+/** The known flags, each once, and the violations. */
 export function flagsOf<Flag extends string>(asked: readonly Given<Flag>[]) {
   const flags = new Set(asked.flatMap((flag) => given(flag) ?? []));
   return { flags, violations: asked.flatMap((flag) => enumKnown('flags', flag)) };
@@ -77,7 +77,7 @@ export function invalid(field: string, problem: string): Violation {
   return violation(field, 'FIELD_INVALID', { field, problem });
 }
 
-/** Enum values that nobody knows; what is merely not given is fine. */
+/** Unknown enum values; a value that is not given is valid. */
 export function enumKnown(field: string, value: Given<string>): Violation[] {
   if (typeof value !== 'object') return [];
   return [
@@ -85,12 +85,12 @@ export function enumKnown(field: string, value: Given<string>): Violation[] {
   ];
 }
 
-/** The value, or what stands for none; to be asked when `enumKnown` has found nothing wrong. */
+/** The value, or the default if it is not given; to be called if `enumKnown` has found no violation. */
 export function given<T extends string>(value: Given<T>): T | undefined {
   return typeof value === 'object' ? undefined : value;
 }
 
-/** The error of a request with one field that is wrong. */
+/** The error for one field of a request that is wrong. */
 export function invalidField(field: string, problem: string): BlockJobError {
   return BlockJobError.ofViolations([invalid(field, problem)]);
 }

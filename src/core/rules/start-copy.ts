@@ -1,4 +1,4 @@
-/** The rules of StartCopy that need nothing but the request, and what a request that keeps them means. */
+/** The rules of StartCopy that need only the request, and the meaning of a valid request. */
 
 import { type Destination, type Encryption, isServed, type NbdExport } from '../destination.ts';
 import { type Violation, violation } from '../errors.ts';
@@ -18,7 +18,7 @@ import {
   throwIfAny,
 } from './rule.ts';
 
-/** A copy in which nothing is unspecified but the format, which is the source's then, or the destination's. */
+/** A copy in which only the format may be unspecified; then it is the format of the source, or of the destination. */
 export interface CopySpec {
   readonly destination: Destination;
   readonly format: ImageFormat | undefined;
@@ -27,12 +27,12 @@ export interface CopySpec {
   readonly accept: ReadonlySet<Accept>;
 }
 
-/** A larger one only holds more of the guest's writes back; QEMU allocates it. */
+/** A larger one only delays more writes of the guest, and QEMU allocates it. */
 const BUFFER_MAXIMUM_BYTES = 256n * 1024n * 1024n;
 const GRANULARITY_RANGE = { minimum: 512n, maximum: 64n * 1024n * 1024n };
 const TIME_LIMIT_RANGE_MS = { minimum: 1000, maximum: 30 * 24 * 3600 * 1000 };
 
-/** Throws all that is wrong with the request, at once. */
+/** Throws all violations of the request together. */
 export function parseStartCopy(request: CopyRequest): CopySpec {
   const onNoSpace = given(request.onNoSpace) ?? 'PAUSE';
   const { target, violations } = destinationOf(request);
@@ -57,24 +57,24 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     }),
     ...verifyReused(request),
     ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
-      ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash at that end; use PAUSE')]
+      ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash then; use PAUSE')]
       : []),
     ...requestIdRules(request),
     ...accepted.violations,
   ]);
   const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
-  // Unreachable: what has no target has a violation. The compiler is told so.
+  // Unreachable, because a request without a target has a violation; it is here for the compiler.
   const destination = target ?? { kind: 'file', path: '' };
   return {
     destination,
     accept: accepted.accept,
-    // Nothing else holds LUKS here.
+    // LUKS needs qcow2 here.
     format: given(request.format) ?? (request.encryption && 'QCOW2'),
     encryption: request.encryption,
     options: {
       ...options,
       shallow: request.shallow,
-      // What is served over the network is there already.
+      // An NBD export always exists already.
       reuseExternal: request.reuseExternal || isServed(destination),
       relativeBacking: request.relativeBacking,
       verifyReused: request.verifyReused,
@@ -106,10 +106,10 @@ function destinationOf({ destination: asked, format }: CopyRequest): {
     case 'nbd': {
       const { server, ...more } = asked.nbd;
       const noQcow2 =
-        'cannot be QCOW2 over NBD: its header cannot be read beforehand. Serve the contents of the image (qemu-nbd -f qcow2), and use RAW';
+        'cannot be QCOW2 over NBD: the header cannot be read in advance. Export the contents of the image (qemu-nbd -f qcow2), and use RAW';
       const wrongFormat = format === 'QCOW2' ? [invalid('destination.format', noQcow2)] : [];
       if (server === undefined) {
-        const missing = invalid('destination.nbd', 'names no server; give tcp or unix_socket');
+        const missing = invalid('destination.nbd', 'does not name a server; give tcp or unix_socket');
         return { target: undefined, violations: [missing, ...wrongFormat] };
       }
       const nbd = { server, ...more };
@@ -127,7 +127,7 @@ function nbdRules({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpo
       ? [invalid(`${field}.tcp.port`, 'must be from 1 to 65535, or 0 for 10809')]
       : []),
     ...(server.kind === 'tcp' && (hasNul(server.host) || server.host.length > 253)
-      ? [invalid(`${field}.tcp.host`, 'is no host name')]
+      ? [invalid(`${field}.tcp.host`, 'is not a host name')]
       : []),
     // NBD's NBD_MAX_STRING_SIZE; no character has less than one byte.
     ...(exportName.length > 4096 || hasNul(exportName)
@@ -135,11 +135,13 @@ function nbdRules({ server, exportName, tlsCredentialsId, tlsHostname }: NbdExpo
       : []),
     ...(tlsCredentialsId === '' || isObjectId(tlsCredentialsId)
       ? []
-      : [invalid(`${field}.tls_credentials_id`, 'is no id of an object in QEMU')]),
+      : [invalid(`${field}.tls_credentials_id`, 'is not the id of an object in QEMU')]),
     ...(tlsHostname !== '' && tlsCredentialsId === ''
       ? [invalid(`${field}.tls_hostname`, 'is for TLS only: give tls_credentials_id, or leave it out')]
       : []),
-    ...(hasNul(tlsHostname) || tlsHostname.length > 253 ? [invalid(`${field}.tls_hostname`, 'is no host name')] : []),
+    ...(hasNul(tlsHostname) || tlsHostname.length > 253
+      ? [invalid(`${field}.tls_hostname`, 'is not a host name')]
+      : []),
   ];
 }
 
@@ -147,20 +149,20 @@ function encryptionRules({ encryption, format, destination }: CopyRequest): Viol
   if (encryption === undefined) return [];
   const field = 'destination.encryption';
   const only = isServed(destination)
-    ? 'is not done over NBD, whose exports are raw here'
+    ? 'is not supported over NBD, whose exports are raw here'
     : format === 'RAW'
-      ? 'is for QCOW2, which holds it; format is RAW'
+      ? 'needs format QCOW2; the format is RAW'
       : undefined;
   return [
     ...(only === undefined ? [] : [invalid(field, only)]),
-    // What is no id may be a key that somebody took for one: it is not repeated.
+    // A text that is not an id may be a key by mistake, so the answer does not repeat it.
     ...(isObjectId(encryption.secretId)
       ? []
-      : [invalid(`${field}.secret_id`, 'is no id of an object in QEMU; give that of a secret which it has')]),
+      : [invalid(`${field}.secret_id`, 'is not the id of an object in QEMU; give the id of a secret in QEMU')]),
   ];
 }
 
-/** As QEMU wants them. */
+/** In the form that QEMU wants. */
 function isObjectId(text: string): boolean {
   return /^[A-Za-z][A-Za-z0-9._-]{0,126}$/.test(text);
 }
@@ -169,7 +171,7 @@ function hasNul(text: string): boolean {
   return text.includes('\0');
 }
 
-/** Of a copy. There is a name to be written only where a header is made that has one. */
+/** For a copy. A name is written only if a header with a backing file is made. */
 export function relativeBacking(asked: boolean, copy: { shallow: boolean; reuse: boolean; raw: boolean }): Violation[] {
   if (!asked || (copy.shallow && !copy.reuse && !copy.raw)) return [];
   const why = copy.reuse
@@ -183,7 +185,7 @@ export function relativeBacking(asked: boolean, copy: { shallow: boolean; reuse:
 function verifyReused({ verifyReused: asked, shallow, reuseExternal, destination }: CopyRequest): Violation[] {
   if (!asked || (shallow && (reuseExternal || isServed(destination)))) return [];
   const why =
-    'is for a shallow copy into what is there (shallow, reuse_external): another one takes nothing over from it';
+    'is for a shallow copy into an existing destination (shallow, reuse_external): another copy takes nothing over from it';
   return [invalid('verify_reused', why)];
 }
 
@@ -202,5 +204,5 @@ function timeLimit(ms: number | undefined): Violation[] {
   const { minimum, maximum } = TIME_LIMIT_RANGE_MS;
   return ms === undefined || (ms >= minimum && ms <= maximum)
     ? []
-    : [invalid('time_limit', 'must be from 1 second to 30 days; leave it out for none')];
+    : [invalid('time_limit', 'must be from 1 second to 30 days; leave it out for no limit')];
 }

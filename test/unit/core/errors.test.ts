@@ -164,7 +164,7 @@ describe('a failure', () => {
     }
     expect(thrown).toBeInstanceOf(BlockJobError);
     expect(thrown).toMatchObject({
-      message: 'JOB_NOT_FOUND: no job bj1; ListJobs shows active and ended ones',
+      message: 'JOB_NOT_FOUND: no job has the id bj1; ListJobs lists active and ended jobs',
       reason: 'JOB_NOT_FOUND',
       cause,
     });
@@ -175,7 +175,7 @@ describe('a failure', () => {
     const second = violation('a', 'BASE_REQUIRED', { field: 'a', why: 'because' });
     expect(BlockJobError.ofViolations([first, second]).failure).toEqual({
       reason: 'PATH_NOT_ABSOLUTE',
-      text: 'b must be an absolute path, not "x"; a must be given: because',
+      text: 'b must be an absolute path, not "x"; a is required: because',
       metadata: { field: 'b', path: 'x' },
       violations: [first, second],
     });
@@ -185,7 +185,7 @@ describe('a failure', () => {
     const written = { reason: 'QEMU_REFUSED', text: 'QEMU said no', metadata: { job: 'bj1' } } as unknown as Failure;
     expect(new BlockJobError(written).failure).toEqual({
       reason: 'REASON_UNKNOWN',
-      text: 'another version of this service says no for a reason that this one does not know (QEMU_REFUSED): QEMU said no; have both of one version',
+      text: 'another version of this service refused the request for a reason that this version does not know (QEMU_REFUSED): QEMU said no; run the same version everywhere',
       metadata: { job: 'bj1', otherReason: 'QEMU_REFUSED' },
     });
   });

@@ -76,7 +76,7 @@ describe('advice', () => {
 
   test('says of the guest only what is known', () => {
     const state = Job_State.FAILED;
-    expect(adviceOn(job({ state, outcome: { guestWritesTo: '/a' } }))?.text).toContain('goes on where it was');
+    expect(adviceOn(job({ state, outcome: { guestWritesTo: '/a' } }))?.text).toContain('still runs on its source');
     expect(adviceOn(job({ state, outcome: {} }))?.text).toContain('is not known');
     const stale = { guestWritesTo: '/a', destinationContent: DestinationContent.STALE };
     expect(adviceOn(job({ state, outcome: stale }))?.text).toContain('do not use it');
@@ -84,8 +84,8 @@ describe('advice', () => {
 
   test('follows the reason of the error', () => {
     const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: 'NO_SPACE' }))];
-    expect(adviceOn(job({ state: Job_State.FAILED, error: { details } }))?.text).toContain('Make room');
-    expect(adviceOn(job({ state: Job_State.FAILED, error: {} }))?.text).toContain('Mend what the error names');
+    expect(adviceOn(job({ state: Job_State.FAILED, error: { details } }))?.text).toContain('Free space');
+    expect(adviceOn(job({ state: Job_State.FAILED, error: {} }))?.text).toContain('Correct the cause that the error names');
   });
 
   test('a pause is told before the state', () => {

@@ -176,7 +176,7 @@ describe('a watcher', () => {
       'STEP STARTING: step create-destination done',
       'STATE RUNNING: QEMU runs the job',
       'PAUSED RUNNING: paused: NO_SPACE',
-      'RESUMED RUNNING: goes on',
+      'RESUMED RUNNING: resumed',
       'STATE READY: ready: the destination has caught up, and each guest write goes to both sides',
       'STATE FAILED: FAILED',
     ]);

@@ -331,10 +331,7 @@ describe('the outcome of other jobs than copies', () => {
       return outcomeAtEnd(concludedJob(job)).evidence.map(({ source, text }) => `${source}: ${text}`);
     };
     const device = `QEMU_GRAPH: device vd0 was on ${SOURCE}`;
-    expect(sources(concluded)).toEqual([
-      'QEMU_GRAPH: what was to be pulled is no longer below the active image',
-      device,
-    ]);
+    expect(sources(concluded)).toEqual(['QEMU_GRAPH: the pulled images are no longer below the active image', device]);
     expect(sources({ ...concluded, qemuError: 'Input/output error' })).toEqual([
       'QEMU_JOB: QEMU concluded the job: Input/output error',
       device,

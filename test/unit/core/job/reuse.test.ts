@@ -52,7 +52,7 @@ function older(sync: 'top' | 'full', made: readonly string[] = []): Changes {
 
 describe('what was at the destination before', () => {
   it('on the caller’s word lets go of no old image, and is said', () => {
-    const text = `that ${DESTINATION} showed what /vm/snap1 shows, before the copy began, is the caller's word: it was not compared`;
+    const text = `only the caller says that ${DESTINATION} had the contents of /vm/snap1 before the copy began: they were not compared`;
     expect(told(by('WORD'))).toEqual([[], text]);
     expect(pivoted(by('WORD')).destinationContent).toBe('COMPLETE');
     expect(notesOf({ ...ACCEPTED, reused: { by: 'WORD', ...REUSED } }, REQUEST)).toEqual([text]);
@@ -67,10 +67,12 @@ describe('what was at the destination before', () => {
     const done: EntryBody = { entry: 'step-done', step: VERIFY_STEP };
     const started: EntryBody = { entry: 'step-started', step: VERIFY_STEP };
     const [safe, text] = told(by('COMPARED'), started, done);
-    expect([safe, text?.includes('all of both was compared')]).toEqual([[SOURCE], true]);
-    expect(told(by('COMPARED'), started)).toEqual([[], expect.stringContaining('it was not compared')]);
+    expect([safe, text?.includes('both were compared completely')]).toEqual([[SOURCE], true]);
+    expect(told(by('COMPARED'), started)).toEqual([[], expect.stringContaining('they were not compared')]);
     const accepted = { ...ACCEPTED, ...by('COMPARED') } as Accepted;
-    expect(notesOf(accepted, REQUEST)).toEqual([expect.stringContaining('is compared with /vm/snap1 before')]);
+    expect(notesOf(accepted, REQUEST)).toEqual([
+      expect.stringContaining('/vm/snap1 are read completely and compared before'),
+    ]);
   });
 
   it('of which there is none is not spoken of', () => {
@@ -79,7 +81,7 @@ describe('what was at the destination before', () => {
   });
 
   it('in a journal of an older service is told by its plan', () => {
-    expect(told(older('top'))).toEqual([[], expect.stringContaining('the caller said')]);
+    expect(told(older('top'))).toEqual([[], expect.stringContaining('only the caller says')]);
     expect(told(older('full'))).toEqual([[SOURCE], undefined]);
     // It made them: a new file, or a header on a device.
     expect(told(older('top', ['create-destination', 'format-destination']))).toEqual([[SOURCE], undefined]);

@@ -258,7 +258,7 @@ describe('the next move', () => {
       pivoting,
       seen('ready'),
       { complete: true, overdue: true },
-      hold('the guest writes faster than the copy follows'),
+      hold('the guest writes faster than the copy can follow'),
     ],
     [
       'pivoting: the guest outruns it, and is not to be paused',
@@ -272,7 +272,7 @@ describe('the next move', () => {
       jobOf(RUNNING, READY, pivot('ALWAYS')),
       seen('ready'),
       {},
-      hold('asked for by pause_guest ALWAYS'),
+      hold('pause_guest ALWAYS was requested'),
     ],
     [
       'pivoting: this QEMU needs the pause',
@@ -301,7 +301,7 @@ describe('the next move', () => {
       pivotingHeld,
       seen('ready'),
       {},
-      hold('asked for by pause_guest ALWAYS'),
+      hold('pause_guest ALWAYS was requested'),
     ],
     [
       'pivoting: held, and QEMU was asked',
@@ -1187,13 +1187,13 @@ describe('the table', () => {
 
   // One that the row decides, in the order of the rows.
   const examples: readonly (readonly [words: string, Job, Seen, Asked, what: string])[] = [
-    ['guest held for too long', pivoting(HELD), seen('concluded'), { heldTooLong: true }, 'release-guest'],
+    ['guest held too long', pivoting(HELD), seen('concluded'), { heldTooLong: true }, 'release-guest'],
     ['pull or commit', pull(), seen('concluded'), {}, 'flush'],
     ['any but STARTING', jobOf(RUNNING), ENDED, {}, 'concluded'],
     ['guest held', jobOf(RUNNING, HELD), seen('running'), {}, 'release-guest'],
-    ['`concluded` is written', jobOf(RUNNING, concluded()), seen('concluded'), {}, 'settle'],
+    ['`concluded` is recorded', jobOf(RUNNING, concluded()), seen('concluded'), {}, 'settle'],
     ['to be ended by force', jobOf(RUNNING, FORCE), SILENT, { givenUp: true }, 'concluded'],
-    ['concluded, given up', jobOf(RUNNING, concluded()), SILENT, { givenUp: true }, 'leave'],
+    ['concluded, clean-up given up', jobOf(RUNNING, concluded()), SILENT, { givenUp: true }, 'leave'],
     ['any', jobOf(RUNNING), SILENT, {}, 'wait'],
     ['STARTING', started, ENDED, {}, 'running'],
     ['STARTING', jobOf(), gone(), {}, 'undo-start'],
@@ -1204,16 +1204,16 @@ describe('the table', () => {
     ['RUNNING, pull or commit; its data is flushed', pull(DATA_FLUSHED), seen('pending'), {}, 'job-finalize'],
     ['RUNNING, pull or commit', pull(DATA_FLUSHED), seen('pending'), { finalize: true }, 'wait'],
     ['RUNNING, CANCELLING', jobOf(RUNNING), seen('ready'), {}, 'ready'],
-    ['its time is over', jobOf(RUNNING), seen('running'), { timeIsUp: true }, 'cancel-requested'],
+    ['its time limit has expired', jobOf(RUNNING), seen('running'), { timeIsUp: true }, 'cancel-requested'],
     ['its connection is broken', jobOf(RUNNING), seen('running'), { connectionBroken: true }, 'cancel-requested'],
     ['running', jobOf(RUNNING), seen('running', { speedBytesPerSecond: 77 }), {}, 'speed'],
     ['CANCELLING', cancelling(), seen('aborting'), {}, 'wait'],
     ['CANCELLING, not by force', cancelling(), leaving, {}, 'wait'],
     ['CANCELLING, not by force', jobOf(RUNNING, READY, USER, CANCEL), paused, {}, 'job-resume'],
     ['CANCELLING, not by force', cancelling(), seen('ready'), {}, 'followed'],
-    ['CANCELLING, not by force; `followed` is written', cancelling(FOLLOWED), seen('ready'), {}, 'block-job-cancel'],
+    ['CANCELLING, not by force; `followed` is recorded', cancelling(FOLLOWED), seen('ready'), {}, 'block-job-cancel'],
     [
-      'CANCELLING, to be finished',
+      'CANCELLING, `on_ready` FINISH',
       jobOf(RUNNING, READY, FINISH, NO_SPACE),
       seen('standby', { ioStatus: 'nospace' }),
       {},
@@ -1233,8 +1233,8 @@ describe('the table', () => {
     ['PIVOTING', pivoting(), seen('ready'), {}, 'hold-guest'],
     ['PIVOTING', pivoting(HELD), seen('standby', {}, { guestRuns: false }), {}, 'wait'],
     ['PIVOTING', pivoting(HELD), held, {}, 'job-complete'],
-    ['other limit, pause wanted', slower, seen('waiting'), {}, 'change-refused'],
-    ['other limit, pause wanted', slower, seen('running'), {}, 'block-job-set-speed'],
+    ['another limit or a pause is requested', slower, seen('waiting'), {}, 'change-refused'],
+    ['another limit or a pause is requested', slower, seen('running'), {}, 'block-job-set-speed'],
     ['RUNNING, READY', jobOf(RUNNING), leaving, {}, 'wait'],
     [
       'READY, on_ready',
@@ -1248,7 +1248,7 @@ describe('the table', () => {
   const urgentExamples: readonly (readonly [words: string, Job, Asked, urgent.UrgentMove])[] = [
     ['guest held, or QEMU silent, for far too long', nbd(pivot(), HELD), { waitsFarTooLong: true }, 'YANK_COPIES'],
     [
-      'concluded, and not to wait for its clean-up',
+      'concluded, and its clean-up given up',
       nbd(concluded({ deviceOn: 'SOURCE' }), { entry: 'give-up-requested' }),
       {},
       'YANK',

@@ -47,7 +47,7 @@ describe('a new file', () => {
     { uid: 1000, gid: 36, groups: [] },
   ])('of the service %j cannot, and that is told', (service) => {
     const { mode, toSet } = access(SOURCE, QEMU, service);
-    expect({ mode, toSet }).toEqual({ mode: 0o600, toSet: [expect.stringContaining('give them to /new')] });
+    expect({ mode, toSet }).toEqual({ mode: 0o600, toSet: [expect.stringContaining('set them on /new')] });
   });
 
   it('is for QEMU alone where the source is none of this host, and nothing is told', () => {

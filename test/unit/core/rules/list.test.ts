@@ -41,7 +41,7 @@ describe('a list', () => {
     expect(() => page(items, ORDER, { pageSize: -1, pageToken: '' })).toThrow('page_size: is negative');
     const { nextPageToken } = page(items, { ...ORDER, list: 'others' }, { pageSize: 1, pageToken: '' });
     for (const pageToken of ['elsewhere', '%', '%ff', nextPageToken]) {
-      expect(() => page(items, ORDER, { pageSize: 0, pageToken })).toThrow('page_token: is not of this list');
+      expect(() => page(items, ORDER, { pageSize: 0, pageToken })).toThrow('page_token: is not from this list');
     }
   });
 

@@ -118,7 +118,7 @@ describe('a static directory', () => {
     };
     await replace('{');
     await until('what is wrong', directory.changes, () => !directory.freshness.live);
-    expect(directory.freshness).toMatchObject({ why: expect.stringMatching(/^fleet.json: It is no JSON/) });
+    expect(directory.freshness).toMatchObject({ why: expect.stringMatching(/^fleet.json: It is not JSON/) });
     expect(directory.find('web')).toMatchObject({ is: 'one' });
     await replace(fileOf('b'));
     await until('the new host', directory.changes, () => directory.find('db').is === 'one');
