@@ -8,7 +8,7 @@ import { embedded } from './modes/embedded.ts';
 import { gateway } from './modes/gateway.ts';
 import { say } from './modes/log.ts';
 
-/** sysexits.h, EX_CONFIG: a service manager must not try again before a person has. */
+/** sysexits.h, EX_CONFIG: a service manager must not restart it before a person has acted. */
 const NEVER_RESTART = 78;
 
 try {

@@ -1,4 +1,4 @@
-/** The configuration file: named contexts, each a service and how to reach it. */
+/** The configuration file: named contexts, each a service and the way to reach it. */
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -45,7 +45,7 @@ export class ConfigFile {
     return join(folder, 'blockjob', 'config.yaml');
   }
 
-  /** A file that was not asked for by name need not be there. */
+  /** The default file need not exist. */
   static async read(path: string, { mustExist }: { mustExist: boolean }): Promise<ConfigFile> {
     try {
       return new ConfigFile(path, await readFile(path, 'utf8'));
@@ -64,7 +64,7 @@ export class ConfigFile {
     throw new UsageError(`${this.path} has no context ${name}; ${known === '' ? 'it has none' : `it has ${known}`}`);
   }
 
-  /** From now on this context is the one that counts. What else is in the file stays, comments too. */
+  /** Makes this context the current one. The rest of the file stays, comments included. */
   async use(name: string): Promise<void> {
     this.context(name);
     this.#document.set('current', name);
@@ -94,7 +94,7 @@ function addressesOf(value: unknown, where: string): readonly string[] {
   const all: readonly unknown[] = Array.isArray(value) ? value : [value];
   const texts = all.filter((one) => typeof one === 'string');
   if (texts.length === all.length && texts.length > 0) return texts;
-  throw new UsageError(`${where}: address must be HOST:PORT or unix:/PATH, or a list of such`);
+  throw new UsageError(`${where}: address must be HOST:PORT or unix:/PATH, or a list of these`);
 }
 
 function recordOf(value: unknown, where: string, keys?: readonly string[]): Partial<Record<string, unknown>> {

@@ -1,4 +1,4 @@
-/** DEST of the command line → Destination: a file's path, a block device's, or the URI of an NBD export. */
+/** DEST of the command line → Destination: the path of a file or a block device, or the URI of an NBD export. */
 import { type Destination, ImageFormat } from '../client/index.ts';
 import { UsageError } from './terminal.ts';
 
@@ -31,11 +31,11 @@ function targetOf(text: string, flags: DestinationFlags): NonNullable<Destinatio
 
 function nbdFrom(text: string, { nbdTlsCreds = '', nbdTlsHostname = '' }: DestinationFlags) {
   const example = 'nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=/PATH';
-  if (!URL.canParse(text)) throw new UsageError(`${text} is no NBD URI: give ${example}`);
+  if (!URL.canParse(text)) throw new UsageError(`${text} is not an NBD URI: give ${example}`);
   const url = new URL(text);
   const tls = { tlsCredentialsId: nbdTlsCreds, tlsHostname: nbdTlsHostname };
   const exportName = decoded(url.pathname.replace(/^\//, ''));
-  if (exportName === undefined) throw new UsageError(`${text} is no NBD URI: a % in it is %25`);
+  if (exportName === undefined) throw new UsageError(`${text} is not an NBD URI: write a % in it as %25`);
   if (url.protocol === 'nbd+unix:') {
     const value = url.searchParams.get('socket');
     if (value === null) throw new UsageError(`${text} names no socket: give ${example}`);

@@ -1,29 +1,29 @@
-/** What the command ends with, for scripts: 0 only where all was done that was asked for. */
+/** The exit codes, for scripts: 0 only if everything was done as requested. */
 export const EXIT = {
   done: 0,
   /** A bug of this command. */
   bug: 1,
-  /** The command line, the environment or the configuration file. */
+  /** An error in the command line, the environment or the configuration file. */
   usage: 2,
-  /** The service said no, and has changed nothing. */
+  /** The service refused, and has changed nothing. */
   refused: 3,
-  /** The job has ended otherwise than was asked for; or of several things that were, only some are done. */
+  /** The job ended differently than requested; or only some of several requests were done. */
   failed: 4,
-  /** What has happened is not known: look before anything else is done. */
+  /** It is not known what happened: look before you do anything else. */
   unknown: 5,
-  /** --timeout is over, and the job was cancelled. */
+  /** --timeout expired, and the job was cancelled. */
   timedOut: 6,
   /** The service, or a host or QEMU behind it, does not answer. */
   unreachable: 7,
-  /** Ctrl-C: nobody watches any more, and the job goes on. */
+  /** Ctrl-C: the command stops watching, and the job continues. */
   interrupted: 130,
-  /** Whoever read the output has gone; as SIGPIPE ends a process. */
+  /** The reader of the output has gone; as SIGPIPE ends a process. */
   unread: 141,
 } as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** The first one counts where several things have ended differently. */
+/** The first code of this order counts if several results differ. */
 const WORST_FIRST: readonly ExitCode[] = [
   EXIT.bug,
   EXIT.usage,

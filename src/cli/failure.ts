@@ -1,10 +1,10 @@
-/** What went wrong, in words with what to do next, and the exit code that says it to scripts. */
+/** The words for an error, with the next step, and the exit code for scripts. */
 import type { BlockJobError, Reason } from '../client/index.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 
 export interface FailureInWords {
   readonly lines: readonly string[];
-  /** Commands, or sentences; '' for none. */
+  /** Commands, or a sentence; '' for none. */
   readonly next: string;
   readonly exitCode: ExitCode;
 }
@@ -14,12 +14,12 @@ export function failureInWords(error: BlockJobError): FailureInWords {
   const exitCode = exitCodeOf(error);
   const lines = [`error: ${error.reason === '' ? error.text : `${error.text} (${error.reason})`}`];
   if (error.violations.length > 1) lines.push(...error.violations.map(({ field, text }) => `  ${field}: ${text}`));
-  if (error.mayHaveHappened) lines.push('An answer was lost: what was asked for may have been done all the same.');
+  if (error.mayHaveHappened) lines.push('The answer was lost: the request may have been carried out nevertheless.');
   if (next !== '') lines.push(`Next: ${next}`);
   return { lines, next, exitCode };
 }
 
-/** Nobody knows what has happened, or not for certain. */
+/** It is not known, or not certain, what happened. */
 const UNKNOWN: ReadonlySet<string> = new Set(['BUG', 'JOB_LOST', 'NOT_ON_DISK']);
 
 function exitCodeOf(error: BlockJobError): ExitCode {
@@ -29,14 +29,14 @@ function exitCodeOf(error: BlockJobError): ExitCode {
 
 type Words = Readonly<Record<string, string>>;
 
-/** QEMU has it, and no blockjobd began it. A copy of libvirt's that another client ends, libvirt takes for broken off. */
+/** Whether no blockjobd began the job. libvirt counts its own copy as failed if another client ends it. */
 function isForeign(job: string): boolean {
   return !/^bj[0-9a-f]{16}$/.test(job);
 }
-const OF_ANOTHER = 'it is the job of another client, as libvirt or a backup: that one ends it';
+const OF_ANOTHER = 'the job belongs to another client, for example libvirt or a backup tool: end it with that client';
 
 type Split<Names extends string> = Names extends `${infer One} ${infer Rest}` ? One | Split<Rest> : Names;
-/** Whose texts say what to do. */
+/** The reasons whose texts already say what to do. */
 type InText =
   | Split<'FLAG_REQUIRES_COPY FLAGS_EXCLUSIVE BASE_REQUIRED PATH_NOT_ABSOLUTE BANDWIDTH_OUT_OF_RANGE'>
   | Split<'GRANULARITY_INVALID BUFFER_INVALID NOT_A_BLOCK_DEVICE FIELD_INVALID RELATIVE_UNSUPPORTED'>
@@ -45,20 +45,20 @@ type InText =
   | Split<'REUSED_DIFFERS VERIFY_BROKEN_OFF DESTINATION_MOVED GATEWAY_HEADER_INVALID DESTINATION_NOT_ALLOWED'>
   | Split<'ACCESS_DENIED LIMIT_REACHED TOO_MANY_WATCHERS TOO_MANY_CALLS DIRECTORY_UNREACHABLE TIME_LIMIT_REACHED'>
   | Split<'REVISION_UNKNOWN QEMU_TOO_OLD NOT_IMPLEMENTED REFUSED_BY_QEMU REASON_UNKNOWN'>
-  // Of a server of an older version.
+  // From a server of an older version.
   | Split<'QEMU_REFUSED BUG'>;
 
-/** What to do, by reason; the error's own text says what is wrong. */
+/** The next step for each reason. The error's own text says what is wrong. */
 const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED' | InText>, (words: Words) => string>> = {
   BASE_NOT_IN_CHAIN: () => 'blockjob disks DOMAIN shows the chain',
   DOMAIN_NOT_FOUND: () => 'blockjob domains',
   DISK_NOT_FOUND: ({ domain }) => `blockjob disks ${domain ?? 'DOMAIN'}`,
   JOB_NOT_FOUND: () => 'blockjob jobs',
   DISK_HAS_NO_JOB: () => 'blockjob jobs',
-  DESTINATION_MISSING: ({ path }) => `qemu-img create -f FORMAT ${path ?? 'DEST'} SIZE, or leave --reuse-external out`,
+  DESTINATION_MISSING: ({ path }) => `qemu-img create -f FORMAT ${path ?? 'DEST'} SIZE, or omit --reuse-external`,
   DESTINATION_EXISTS: () => 'name a new file, or add --reuse-external (its contents are overwritten)',
-  REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or leave --request-id out`,
-  REQUEST_ID_IN_USE: () => 'leave --request-id out, or give another one',
+  REQUEST_ID_REUSED: ({ job }) => `blockjob info ${job ?? 'JOB'}, or omit --request-id`,
+  REQUEST_ID_IN_USE: () => 'omit --request-id, or give another one',
   BLOCK_COPY_ACTIVE: ({ job = '' }) =>
     isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}, or blockjob abort ${job}`,
   BLOCK_JOB_ACTIVE: ({ job = '' }) => (isForeign(job) ? OF_ANOTHER : `blockjob watch ${job}`),
@@ -68,28 +68,28 @@ const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED' | InText>, (words: Wor
   JOB_ENDING: ({ job }) => `blockjob watch ${job ?? 'JOB'}`,
   JOB_ENDED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   PIVOT_UNSUPPORTED: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
-  SHALLOW_INTO_RAW: () => 'add --format qcow2, or leave --shallow out',
+  SHALLOW_INTO_RAW: () => 'add --format qcow2, or omit --shallow',
   FORMAT_UNKNOWN: () => 'add --format raw or --format qcow2',
-  CHAIN_UNUSABLE: () => 'qemu-img rebase -u mends the header that names it; or name a new file',
+  CHAIN_UNUSABLE: () => 'correct the header that names it with qemu-img rebase -u, or name a new file',
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
   EXPORT_SIZE_DIFFERS: () => 'make the export exactly as large as the disk: blockjob disks DOMAIN',
-  DESTINATION_UNREACHABLE: () => 'see that the NBD server runs, and is reached from the VM’s host',
+  DESTINATION_UNREACHABLE: () => 'check that the NBD server is running, and that the VM’s host can reach it',
   TLS_CREDENTIALS_UNUSABLE: () => 'add tls-creds-x509 with endpoint=client to the VM’s QEMU, or name another one',
-  FILE_TOO_LARGE: () => 'name a place on a file system with longer files',
-  OWNER_UNKNOWN: () => 'ask a gateway',
+  FILE_TOO_LARGE: () => 'name a place on a file system that supports larger files',
+  OWNER_UNKNOWN: () => 'send the request to a gateway',
   OWNERSHIP_STALE: () => 'try again in a moment',
-  GUEST_MIGRATING: () => 'blockjob domains says where it runs; ask there when the migration has ended',
+  GUEST_MIGRATING: () => 'blockjob domains shows where it runs; send the request there when the migration has ended',
   MANAGED_BY_LIBVIRT: () => 'virsh blockcopy, virsh blockpull or virsh blockcommit',
-  PATH_DIFFERS_IN_QEMU: () => 'name a folder that QEMU and this service see alike',
-  FILE_NOT_KNOWN: () => 'leave --delete out',
-  CALLER_NOT_ALLOWED: () => 'ask who keeps the policy of this service',
+  PATH_DIFFERS_IN_QEMU: () => 'name a folder that is the same for QEMU and for this service',
+  FILE_NOT_KNOWN: () => 'omit --delete',
+  CALLER_NOT_ALLOWED: () => 'ask the administrator of the service’s policy',
   CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
-  NO_SPACE: () => 'make room where the destination is, or name another place',
+  NO_SPACE: () => 'free space at the destination, or name another place',
   TOO_MANY_JOBS: () => 'blockjob jobs --active',
-  QEMU_UNREACHABLE: () => 'is the VM running, and does nothing else hold its monitor? blockjob domains',
-  HOST_UNREACHABLE: () => 'blockjob domains says which hosts answer',
+  QEMU_UNREACHABLE: () => 'check that the VM is running and that no other client holds its monitor: blockjob domains',
+  HOST_UNREACHABLE: () => 'blockjob domains shows which hosts answer',
   DRAINING: () => 'try again in a moment',
-  PATH_REPLACED: () => 'start again, in a folder where nobody else renames things',
+  PATH_REPLACED: () => 'start again, in a folder where nobody else renames files',
   PLAN_CHANGED: () => 'blockjob plan with the same arguments',
   JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   NOT_ON_DISK: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
@@ -100,9 +100,9 @@ function isKnown(reason: string): reason is keyof typeof NEXT {
 }
 
 function nextAfter(error: BlockJobError): string {
-  if (error.mayHaveHappened) return 'blockjob jobs, before it is asked for again';
+  if (error.mayHaveHappened) return 'blockjob jobs, before you repeat the request';
   const { reason } = error;
   if (error.isAnswer) return isKnown(reason) ? NEXT[reason](error.metadata) : '';
-  if (error.code === 'UNIMPLEMENTED') return 'what answers there is no blockjobd, or an older one';
-  return 'is blockjobd running there? --address, BLOCKJOB_ADDRESS or --context name another service';
+  if (error.code === 'UNIMPLEMENTED') return 'check the address: the server there is not blockjobd, or is an older one';
+  return 'check that blockjobd is running there; --address, BLOCKJOB_ADDRESS or --context name another service';
 }

@@ -1,30 +1,30 @@
-/** Follows a job as far as it was asked for, and does at READY what the contract leaves to its client. */
+/** Follows a job up to its goal, and does at READY what the contract leaves to the client. */
 import { BlockJobError, hasEnded, type Job, Job_State } from '../client/index.ts';
 import { Timer } from '../lib/timer.ts';
 import type { CliRun } from './session.ts';
 import type { Display } from './show/display.ts';
 import type { Goal } from './starts/start.ts';
 
-/** A service that is upgraded, or a host that boots, is back in less. */
+/** A service that is upgraded, or a host that boots, is back earlier. */
 const HOST_IS_BACK_MS = 10 * 60_000;
 
 export interface Following {
   readonly goal: Goal;
-  /** Does not wait for the end of a cancellation. */
+  /** Does not wait for the end of a cancelled job. */
   readonly isAsync: boolean;
 }
 
 export interface Followed {
   readonly job: Job;
-  /** `ending`: it is being cancelled, and nobody waits for that. */
+  /** `ending`: it is being cancelled, and this command does not wait for that. */
   readonly how: 'ended' | 'ready' | 'ending';
-  /** This command has asked for its end, because of its --timeout. */
+  /** This command has requested its end, because of its --timeout. */
   readonly isLate: boolean;
-  /** This command has asked for what the goal has at READY. */
+  /** This command has requested the action that its goal has at READY. */
   readonly isAsked: boolean;
 }
 
-/** Throws what the watch throws: the job goes on then. */
+/** Throws the error of the watch: the job continues then. */
 export async function followJob(
   session: CliRun,
   started: Job,
@@ -38,7 +38,7 @@ export async function followJob(
   let isLate = false;
   let isAsked = false;
   const followed = (job: Job, how: Followed['how']): Followed => ({ job, how, isLate, isAsked });
-  // Waits for the service as the watch does, which tells how the job ends, or has ended, where it is too late to ask.
+  // Waits for the service as the watch does. The watch reports the end of the job if the request comes too late.
   const ask = async (pivot: boolean) => {
     try {
       await client.abort({ job: ref, pivot, returnImmediately: true }, { signal, patienceMs: HOST_IS_BACK_MS });

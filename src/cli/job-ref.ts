@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { JobRef } from '../client/index.ts';
 import { UsageError } from './terminal.ts';
 
-/** One word is a job's id; two are a disk, whose active or latest job is meant. */
+/** One word is a job's id; two are a disk, and mean its active or latest job. */
 export function jobRefOf(words: readonly string[]): JobRef {
   const [first, disk, ...more] = words;
   if (first === undefined || more.length > 0) throw new UsageError('give JOB, or DOMAIN DISK');
@@ -14,6 +14,6 @@ export function jobRefOf(words: readonly string[]): JobRef {
 export function addJob(command: Command): Command {
   return command
     .usage('[options] <job> | <domain> <disk>')
-    .argument('<job>', 'the job’s id; or DOMAIN')
-    .argument('[disk]', 'with DOMAIN: the disk, whose active or latest job is meant');
+    .argument('<job>', 'the id of the job, or DOMAIN')
+    .argument('[disk]', 'with DOMAIN: a disk, for its active or latest job');
 }

@@ -1,4 +1,4 @@
-/** Lists that come in pages, whole; and what is missing in them. */
+/** Whole lists from their pages, and a note about missing items. */
 import { EXIT, type ExitCode } from './exit.ts';
 import type { CliRun } from './session.ts';
 
@@ -24,13 +24,12 @@ export async function allPages<Item>(
   return { items: items.slice(0, limit), unreachableHosts: [...hosts] };
 }
 
-/** A list without the hosts that do not answer is not what was asked for. */
+/** A list without the hosts that do not answer is incomplete, and the exit code says so. */
 export function tellUnreachable(session: CliRun, hosts: readonly string[], domains: readonly string[] = []): ExitCode {
   const exitCode = hosts.length === 0 ? EXIT.done : EXIT.unreachable;
   if (domains.length > 0)
-    session.note(`these VMs do not answer, and jobs of other clients there are missing here: ${domains.join(', ')}`);
-  if (hosts.length > 0)
-    session.note(`these hosts do not answer, and what they have is missing here: ${hosts.join(', ')}`);
+    session.note(`these VMs do not answer, so jobs of other clients are missing for them: ${domains.join(', ')}`);
+  if (hosts.length > 0) session.note(`these hosts do not answer, so their items are missing: ${hosts.join(', ')}`);
   if (session.isJson && hosts.length + domains.length > 0)
     session.tell({ type: 'unreachable', hosts, ...(domains.length > 0 && { domains }), exitCode }, []);
   return exitCode;

@@ -1,4 +1,4 @@
-/** The command line: all commands, from which the help and the completion of shells are made, too. */
+/** The command line: all commands, which are also the source of the help and of the completion for shells. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { BUILD, VERSION } from '../lib/version.ts';
 import { checkCommand } from './commands/check.ts';
@@ -17,17 +17,17 @@ import { addGlobals } from './settings.ts';
 import { type Terminal, UsageError } from './terminal.ts';
 
 const EXIT_CODES = `
-Exit codes: 0 done as asked; 2 the command line; 3 refused, nothing changed; 4 the job ended otherwise, or not all was
-done; 5 unknown: look; 6 --timeout is over; 7 no answer; 130 interrupted, the job goes on; 141 nobody reads.
-docs/cli.md tells more.`;
+Exit codes: 0 done as requested; 2 wrong command line; 3 refused, nothing changed; 4 the job ended differently, or only
+a part was done; 5 unknown, look; 6 --timeout expired; 7 no answer; 130 interrupted, the job continues; 141 the reader of
+the output is gone. docs/cli.md explains them.`;
 
-/** `ended` is told the exit code of the command that was run. */
+/** `ended` gets the exit code of the command. */
 export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): Command {
   const run = runnerIn(terminal, ended);
   const program = addGlobals(new Command('blockjob'))
     .description('Moves the disks of running QEMU virtual machines: the command for blockjobd.')
     .version(`blockjob ${VERSION} (${BUILD})`)
-    .showHelpAfterError('(blockjob --help tells more)')
+    .showHelpAfterError('(blockjob --help shows more)')
     .addHelpText('after', EXIT_CODES);
   const commands = [
     ...startCommands(run),
@@ -46,13 +46,13 @@ export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): 
   return program;
 }
 
-/** Runs one command line; the exit code. */
+/** Runs one command line, and returns its exit code. */
 export async function runCommandLine(argv: readonly string[], terminal: Terminal): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.done;
   const program = programIn(terminal, (code) => {
     exitCode = code;
   });
-  // What shells ask is no command line: it ends in the middle of a word.
+  // A shell's question is not a command line: it ends in the middle of a word.
   const [first, ...words] = argv;
   if (first === '__complete') {
     for (const line of await candidatesFor(program, words, terminal)) terminal.stdout.write(`${line}\n`);
@@ -62,7 +62,7 @@ export async function runCommandLine(argv: readonly string[], terminal: Terminal
     await program.parseAsync([...argv], { from: 'user' });
     return exitCode;
   } catch (error) {
-    // Thrown while options are read it comes as another error, which has been told.
+    // An error while options are read has another class, and has been printed already.
     const isUntold = error instanceof UsageError || error instanceof InvalidArgumentError;
     if (!isUntold && error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     if (!isUntold) throw error;

@@ -1,4 +1,4 @@
-/** Runs one command: connects, lets it work, and makes an exit code of whatever happens. */
+/** Runs one command: connects, does its work, and turns any result into an exit code. */
 import type { Command } from 'commander';
 import { BlockJobClient, BlockJobError, type ConnectOptions } from '../client/index.ts';
 import { EXIT, type ExitCode } from './exit.ts';
@@ -8,14 +8,14 @@ import { connectionOf, type GlobalFlags } from './settings.ts';
 import { jsonOfError } from './show/json.ts';
 import { Interrupted, type Terminal, UsageError } from './terminal.ts';
 
-/** What `writes` may have been done, also where nobody has waited for the answer. */
+/** A command that `writes` may have been carried out even if nobody waited for the answer. */
 export type Run = (
   command: Command,
   kind: 'reads' | 'writes',
   work: (session: CliRun) => Promise<ExitCode>,
 ) => Promise<void>;
 
-/** `ended` is told the exit code. */
+/** `ended` gets the exit code. */
 export function runnerIn(terminal: Terminal, ended: (code: ExitCode) => void): Run {
   return async (command, kind, work) => {
     const flags: GlobalFlags = command.optsWithGlobals();
@@ -29,7 +29,7 @@ export function runnerIn(terminal: Terminal, ended: (code: ExitCode) => void): R
   };
 }
 
-/** A certificate's file that cannot be read is a matter of the command line, too. */
+/** A certificate file that cannot be read is an error of the command line, too. */
 function clientOf(options: ConnectOptions): BlockJobClient {
   try {
     return new BlockJobClient(options);
@@ -46,7 +46,7 @@ function tell(session: CliRun, kind: 'reads' | 'writes', error: unknown): ExitCo
     return exitCode;
   }
   if (error instanceof Interrupted) {
-    const isOpen = kind === 'writes' ? '; what was asked for may have been done all the same: blockjob jobs' : '';
+    const isOpen = kind === 'writes' ? '; the request may have been carried out nevertheless: blockjob jobs' : '';
     const text = `interrupted${isOpen}`;
     const exitCode = EXIT.interrupted;
     if (session.isJson) session.tell({ type: 'error', error: { code: 'CANCELLED', text }, exitCode }, []);

@@ -1,4 +1,4 @@
-/** One run of a command: the service that it asks, and how it tells what it got. */
+/** One run of a command: its service, and the output of its results. */
 import type { BlockJobClient } from '../client/index.ts';
 import type { Line } from './show/json.ts';
 import { visible } from './show/visible.ts';
@@ -20,14 +20,14 @@ export class CliRun {
     return this.terminal.signal;
   }
 
-  /** A result: for programs as an object, for people as lines. */
+  /** Prints a result: for programs an object, for people lines. */
   tell(line: Line, text: string | readonly string[]): void {
     const lines = typeof text === 'string' ? [text] : text;
     const said = this.isJson ? [JSON.stringify(line)] : lines;
     for (const one of said) this.terminal.stdout.write(`${visible(one)}\n`);
   }
 
-  /** A line for people alone, and beside the result. */
+  /** Prints a line for people, beside the result. */
   note(text: string): void {
     if (!this.isJson) this.terminal.stderr.write(`${visible(text)}\n`);
   }

@@ -1,8 +1,8 @@
-/** What the command is run in; a test gives its own. */
+/** The surroundings of the command; a test gives its own. */
 export interface Terminal {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly stdout: NodeJS.WritableStream;
-  /** Progress goes here, so that results can be piped on. Bars are for a TTY. */
+  /** Progress goes here, so that results can be piped. Bars are only for a TTY. */
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
   /** Aborted with Interrupted as its reason. */
   readonly signal: AbortSignal;
@@ -13,7 +13,7 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
-/** Something about the command line, the environment or the configuration file. */
+/** An error in the command line, the environment or the configuration file. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }

@@ -1,4 +1,4 @@
-/** Sizes, speeds and times, as people write and read them. Units are those of virsh: K and KiB are 1024, KB is 1000. */
+/** Sizes, speeds and times as people write and read them. Units are those of virsh: K and KiB are 1024, KB is 1000. */
 import { InvalidArgumentError } from 'commander';
 
 const LETTERS = ['K', 'M', 'G', 'T', 'P', 'E'];
@@ -15,7 +15,7 @@ function multiplierOf(unit: string): bigint | undefined {
   return (rest === 'B' ? 1000n : 1024n) ** BigInt(LETTERS.indexOf(letter) + 1);
 }
 
-/** `plain`: what a number without a unit counts. */
+/** `plain`: the unit of a number without one. */
 function parse(text: string, plain: bigint, example: string): bigint {
   const [, whole = '', fraction, unit = ''] = /^(\d+)(\.\d+)?\s*([A-Za-z]*)$/.exec(text.trim()) ?? [];
   const multiplier = unit === '' ? plain : multiplierOf(unit);
@@ -30,16 +30,20 @@ function parse(text: string, plain: bigint, example: string): bigint {
 
 /** Bytes. */
 export function parseSize(text: string): bigint {
-  return parse(text, 1n, 'a size, as 65536, 64KiB or 1M');
+  return parse(text, 1n, 'a size such as 65536, 64KiB or 1M');
 }
 
-/** Bytes a second. A number without a unit is MiB/s, as in virsh, or bytes with --bytes. */
+/** Bytes per second. A number without a unit is in MiB/s, as in virsh, or in bytes with --bytes. */
 export function bandwidthFrom(text: string, isInBytes: boolean): bigint {
   const perSecond = text.trim().replace(/\/s(ec)?$/, '');
-  return parse(perSecond, isInBytes ? 1n : MIB, 'a speed, as 100MiB, 1.5G or 0 (no limit); a number alone is MiB/s');
+  return parse(
+    perSecond,
+    isInBytes ? 1n : MIB,
+    'a speed such as 100MiB, 1.5G or 0 (no limit); the default unit is MiB/s',
+  );
 }
 
-/** Checks, and leaves the text: what a number without a unit counts another option says. */
+/** Checks the text and returns it unchanged: another option gives the unit of a number without one. */
 export function parseBandwidth(text: string): string {
   bandwidthFrom(text, false);
   return text;
@@ -53,7 +57,7 @@ export function parseDuration(text: string): number {
   const parts = [...whole.matchAll(/(\d+(?:\.\d+)?)([smhd])/g)];
   const isAll = parts.map(([part]) => part).join('') === whole;
   const ms = parts.reduce((sum, [, count, unit]) => sum + Number(count) * (SECONDS[unit ?? ''] ?? 0) * 1000, 0);
-  if (!isAll || ms <= 0) throw new InvalidArgumentError('Give seconds, or a time as 90s, 5m or 1h30m.');
+  if (!isAll || ms <= 0) throw new InvalidArgumentError('Give seconds, or a time such as 90s, 5m or 1h30m.');
   return ms;
 }
 

@@ -1,4 +1,4 @@
-/** Waits for jobs, and tells how each has ended, or how to go on where nobody waits any more. */
+/** Waits for jobs, and prints how each has ended, or how to continue if the command stops waiting. */
 import { BlockJobError, DestinationContent, errorOfStatus, type Job, Job_State } from '../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from './exit.ts';
 import { failureInWords } from './failure.ts';
@@ -37,33 +37,33 @@ function tellFollowed(session: CliRun, followed: Followed, { goal }: Following):
   const { job, how } = followed;
   if (how === 'ready') {
     const lines = [
-      `${headlineOf(job)}; the job goes on`,
-      `  Go over to the copy:  blockjob pivot ${job.id}`,
-      `  End it without that:  blockjob abort ${job.id}`,
+      `${headlineOf(job)}; the job continues`,
+      `  Move to the copy:     blockjob pivot ${job.id}`,
+      `  End without a pivot:  blockjob abort ${job.id}`,
     ];
     session.tell(resultLine(job, 'ready', EXIT.done), lines);
     return EXIT.done;
   }
   const exitCode = how === 'ending' ? exitCodeOfEnding(followed) : exitCodeOfEnd(followed, goal);
-  const late = exitCode === EXIT.timedOut ? ['The time is over, and the job was cancelled'] : [];
+  const late = exitCode === EXIT.timedOut ? ['The time limit expired, and the job was cancelled'] : [];
   session.tell(resultLine(job, how, exitCode), [...outcomeInWords(job), ...late]);
   return exitCode;
 }
 
-/** Somebody else may have cancelled it: then nobody's time was over. */
+/** Another client may have cancelled it: then the time limit did not expire. */
 function exitCodeOfEnding({ job, isLate }: Followed): ExitCode {
   return isLate || job.options?.timeLimit !== undefined ? EXIT.timedOut : EXIT.failed;
 }
 
 function exitCodeOfEnd({ job, isLate, isAsked }: Followed, goal: Goal): ExitCode {
   if (goal.keepsGuest && hasPivoted(job)) return EXIT.failed;
-  // Broken off by somebody else, before READY or after, it is not the copy that was asked for.
+  // A job that another client cancelled, before READY or after it, did not make the requested copy.
   const isCopy = job.outcome?.destinationContent === DestinationContent.DESTINATION_CONTENT_COMPLETE;
   const exitCode = exitCodeOf(job, goal.atReady === 'end' && isAsked && isCopy);
   return isLate && exitCode === EXIT.failed && job.state === Job_State.STATE_CANCELLED ? EXIT.timedOut : exitCode;
 }
 
-/** Of a job that has ended. `isEndAsked`: an end without a pivot is what was asked for. */
+/** For a job that has ended. `isEndAsked`: an end without a pivot was requested. */
 export function exitCodeOf(job: Job, isEndAsked: boolean): ExitCode {
   switch (job.state) {
     case Job_State.STATE_COMPLETED:
@@ -80,11 +80,11 @@ export function exitCodeOf(job: Job, isEndAsked: boolean): ExitCode {
   }
 }
 
-/** Nobody waits for the job any more: what happened, and how to go on. */
+/** The command stops waiting for the job: prints why, and how to continue. */
 function tellLeft(session: CliRun, job: Job, why: unknown): ExitCode {
   if (why instanceof Interrupted) {
     const lines = [
-      `${diskOf(job)}: Stopped watching; job ${job.id} goes on`,
+      `${diskOf(job)}: Stopped watching; job ${job.id} continues`,
       `  Watch it again:  blockjob watch ${job.id}`,
       `  End it:          blockjob abort ${job.id}`,
     ];
@@ -95,7 +95,7 @@ function tellLeft(session: CliRun, job: Job, why: unknown): ExitCode {
   const { lines, exitCode } = failureInWords(why);
   session.tell({ ...resultLine(job, 'lost', exitCode), error: jsonOfError(why) }, [
     ...lines,
-    `${diskOf(job)}: job ${job.id} goes on as far as is known. Watch it again:  blockjob watch ${job.id}`,
+    `${diskOf(job)}: job ${job.id} continues as far as is known. Watch it again:  blockjob watch ${job.id}`,
   ]);
   return exitCode;
 }

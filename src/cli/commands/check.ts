@@ -1,4 +1,4 @@
-/** `blockjob check`: may an operation of another tool be done now? */
+/** `blockjob check`: asks whether an operation of another tool is allowed now. */
 
 import { Argument, Command } from 'commander';
 import { Operation } from '../../client/index.ts';
@@ -19,8 +19,8 @@ export function checkCommand(run: Run): Command {
   const command = new Command('check')
     .description('ask whether a VM may be saved, snapshotted, migrated …, or a disk detached or resized now')
     .argument('<domain>', 'the VM, by name or UUID')
-    .addArgument(new Argument('<operation>', 'what is to be done').choices(Object.keys(OPERATIONS)))
-    .argument('[disk]', 'needed for detach and resize; may be given for snapshot');
+    .addArgument(new Argument('<operation>', 'the operation').choices(Object.keys(OPERATIONS)))
+    .argument('[disk]', 'the disk; required for detach and resize, optional for snapshot');
   return command.action(async (domain: string, operation: keyof typeof OPERATIONS, disk?: string) => {
     await run(command, 'reads', async (session) => {
       const request = { domain, operation: OPERATIONS[operation], ...defined({ disk }) };

@@ -1,4 +1,4 @@
-/** `blockjob context`: the services of the configuration file, and which of them is meant. */
+/** `blockjob context`: the services of the configuration file, and the current one. */
 import { Command } from 'commander';
 import { configFileOf, type GlobalFlags } from '../settings.ts';
 import { table } from '../show/table.ts';
@@ -6,7 +6,7 @@ import type { Terminal } from '../terminal.ts';
 
 export function contextCommand(terminal: Terminal): Command {
   const context = new Command('context').description('list the contexts of the configuration file, or choose one');
-  const list = new Command('list').description('list them; * is the one in use');
+  const list = new Command('list').description('list the contexts; * marks the current one');
   list.action(async () => {
     const flags: GlobalFlags = list.optsWithGlobals();
     const file = await configFileOf(flags, terminal);
@@ -21,7 +21,7 @@ export function contextCommand(terminal: Terminal): Command {
           );
     for (const line of lines) terminal.stdout.write(`${line}\n`);
   });
-  const use = new Command('use').description('use this one from now on').argument('<name>', 'the context');
+  const use = new Command('use').description('make this the current context').argument('<name>', 'the context');
   use.action(async (name: string) => {
     const file = await configFileOf(use.optsWithGlobals(), terminal);
     await file.use(name);

@@ -1,4 +1,4 @@
-/** The commands that look at jobs and steer them. */
+/** The commands that show and control jobs. */
 import { Command, Option } from 'commander';
 import {
   BlockJobError,
@@ -33,9 +33,9 @@ export function jobIn({ job }: { job?: Job | undefined }): Job {
 
 function infoCommand(run: Run): Command {
   const command = addJob(new Command('info'))
-    .description('show a job, running or ended: how far it is, and what is true on disk')
-    .option('--bytes', 'numbers in bytes')
-    .option('--evidence', 'also from what it was concluded');
+    .description('show a running or ended job: its progress, and the facts on disk')
+    .option('--bytes', 'show numbers in bytes')
+    .option('--evidence', 'also show the evidence for the outcome');
   return command.action(async () => {
     const { bytes = false, evidence = false }: { bytes?: boolean; evidence?: boolean } = command.opts();
     const ref = jobRefOf(command.args);
@@ -50,10 +50,10 @@ function infoCommand(run: Run): Command {
 
 function speedCommand(run: Run): Command {
   const command = new Command('speed')
-    .description('set a job’s speed limit, at once')
+    .description('set a job’s speed limit, effective at once')
     .usage('[options] <job> <limit> | <domain> <disk> <limit>')
-    .argument('<job>', 'the job’s id; or DOMAIN DISK')
-    .argument('<limit...>', 'the limit, as 100MiB or 1G; a number alone is MiB/s; 0 is none')
+    .argument('<job>', 'the id of the job, or DOMAIN DISK')
+    .argument('<limit...>', 'the limit, such as 100MiB or 1G; a number without a unit is in MiB/s; 0 for no limit')
     .option('--bytes', 'a limit without a unit is in bytes/s');
   return command.action(async () => {
     const { bytes = false }: { bytes?: boolean } = command.opts();
@@ -87,14 +87,14 @@ function pausing(run: Run): Command[] {
     });
   };
   return [
-    make('pause', 'pause a job; the guest goes on'),
-    make('resume', 'continue a job that was paused, also for want of space'),
+    make('pause', 'pause a job; the guest keeps running'),
+    make('resume', 'resume a paused job, also one that was paused because space ran out'),
   ];
 }
 
 function addPauseGuest(command: Command): Command {
   return command.addOption(
-    new Option('--pause-guest <when>', 'for the instant of the end').choices(Object.keys(PAUSE_GUEST)),
+    new Option('--pause-guest <when>', 'whether to pause the guest for the end').choices(Object.keys(PAUSE_GUEST)),
   );
 }
 
@@ -107,7 +107,7 @@ interface EndFlags {
 
 function pivotCommand(run: Run): Command {
   const command = addPauseGuest(addJob(new Command('pivot')))
-    .description('make the guest run on the copy of a job that is READY; waits, and says what is true then')
+    .description('move the guest to the copy of a READY job; waits, and prints the result')
     .option('--async', 'do not wait for the end');
   return command.action(async () => {
     const ref = jobRefOf(command.args);
@@ -119,7 +119,7 @@ function abortCommand(run: Run): Command {
   const command = addPauseGuest(addJob(new Command('abort')))
     .description('end a job without a pivot; the guest stays where it is')
     .option('--async', 'do not wait for the end')
-    .option('--force', 'break off at once, for a destination that hangs: the copy is worth nothing then')
+    .option('--force', 'cancel at once, for a destination that hangs: the copy cannot be used then')
     .option('--pivot', 'the same as blockjob pivot');
   return command.action(async () => {
     const ref = jobRefOf(command.args);
@@ -137,7 +137,7 @@ async function end(session: CliRun, ref: JobRef, flags: EndFlags): Promise<ExitC
     const request = { job: ref, pivot, returnImmediately: isAsync, force, pauseGuest: pause };
     return tellEnd(session, jobIn(await client.abort(request, { signal })), pivot);
   } catch (error) {
-    // A pivot that fails answers with the job's own error: then the job has ended, and that is to be told.
+    // A failed pivot answers with the job's own error: then the job has ended, and the outcome must be printed.
     if (!pivot || !(error instanceof BlockJobError) || !error.isAnswer) throw error;
     const job = await client.getInfo({ job: ref }, { signal }).then(jobIn, () => undefined);
     const isItsEnd = job?.error !== undefined && errorOfStatus(job.error).reason === error.reason;
@@ -152,11 +152,11 @@ function tellEnd(session: CliRun, job: Job, isPivot: boolean): ExitCode {
     session.tell(resultLine(job, 'ending', EXIT.done), lines);
     return EXIT.done;
   }
-  // A copy that was being finished has ended as is asked for here: the guest stays.
+  // A copy that was being finished has ended as requested here: the guest stays.
   const isTooLate =
     !isPivot && job.state === Job_State.STATE_COMPLETED && (job.kind !== JobKind.JOB_KIND_COPY || hasPivoted(job));
   const exitCode = isTooLate ? EXIT.failed : exitCodeOf(job, !isPivot);
-  const late = isTooLate ? ['Too late to end it: the job had come to its end before'] : [];
+  const late = isTooLate ? ['Too late to end the job: it had already ended'] : [];
   session.tell(resultLine(job, 'ended', exitCode), [...outcomeInWords(job), ...late]);
   return exitCode;
 }

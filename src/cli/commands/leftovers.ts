@@ -1,4 +1,4 @@
-/** `blockjob leftovers` and `blockjob reclaim`: what jobs could not take back, and its removal. */
+/** `blockjob leftovers` and `blockjob reclaim`: objects that jobs could not remove, and their removal. */
 import { Command } from 'commander';
 import { errorOfStatus, type Leftover, type ReclaimResult } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
@@ -14,8 +14,8 @@ export function leftoverCommands(run: Run): Command[] {
 
 function leftoversCommand(run: Run): Command {
   const command = new Command('leftovers')
-    .description('list what jobs made and could not take back, and why')
-    .argument('[domain]', 'those of one VM');
+    .description('list objects that jobs made and could not remove, with the reason')
+    .argument('[domain]', 'only those of one VM');
   return command.action(async (domain = '') => {
     await run(command, 'reads', async (session) => {
       const { client, signal } = session;
@@ -24,9 +24,9 @@ function leftoversCommand(run: Run): Command {
         return { ...page, items: leftovers };
       });
       for (const one of items) session.tell({ type: 'leftover', leftover: jsonOfLeftover(one) }, leftoverInWords(one));
-      if (items.length === 0) session.note('nothing is left over');
+      if (items.length === 0) session.note('there are no leftovers');
       const free = items.filter(({ blockedBy }) => blockedBy === '');
-      if (free.length > 0) session.note(`Remove it:  blockjob reclaim --apply ${free.map(({ id }) => id).join(' ')}`);
+      if (free.length > 0) session.note(`Remove them:  blockjob reclaim --apply ${free.map(({ id }) => id).join(' ')}`);
       return tellUnreachable(session, unreachableHosts);
     });
   });
@@ -42,9 +42,9 @@ function leftoverInWords({ id, kind, name, host, domain, jobId, allocatedBytes, 
 
 function reclaimCommand(run: Run): Command {
   const command = new Command('reclaim')
-    .description('say what of the leftovers would be removed; with --apply, remove it')
-    .argument('<leftover...>', 'ids, as blockjob leftovers shows them')
-    .option('--apply', 'remove it');
+    .description('show which leftovers would be removed; with --apply, remove them')
+    .argument('<leftover...>', 'ids from blockjob leftovers')
+    .option('--apply', 'remove them');
   return command.action(async (leftoverIds: string[]) => {
     const { apply = false }: { apply?: boolean } = command.opts();
     await run(command, 'writes', async (session) => {
@@ -64,6 +64,6 @@ function reclaimCommand(run: Run): Command {
 
 function reclaimedInWords({ leftover, reclaimed, error }: ReclaimResult, isApplied: boolean): string {
   const what = leftover?.name === '' ? leftover.id : (leftover?.name ?? '?');
-  if (!reclaimed) return `${what}: stays: ${error === undefined ? 'unknown' : errorOfStatus(error).message}`;
+  if (!reclaimed) return `${what}: not removed: ${error === undefined ? 'unknown' : errorOfStatus(error).message}`;
   return `${what}: ${isApplied ? 'removed' : 'would be removed; add --apply'}`;
 }

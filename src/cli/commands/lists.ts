@@ -19,7 +19,7 @@ export function listCommands(run: Run): Command[] {
 function domainsCommand(run: Run): Command {
   const command = new Command('domains')
     .description('list the VMs')
-    .option('--host <host>', 'those of one host of a fleet');
+    .option('--host <host>', 'only the VMs of one host of a fleet');
   return command.action(async () => {
     const { host = '' }: { host?: string } = command.opts();
     await run(command, 'reads', async (session) => {
@@ -62,16 +62,16 @@ interface JobsFlags {
 function jobsCommand(run: Run): Command {
   const command = new Command('jobs')
     .description(
-      'list jobs, newest first: active ones, and ended ones as long as they are kept; and those of other clients',
+      'list jobs, newest first: active jobs, ended jobs that are still remembered, and jobs of other clients',
     )
-    .argument('[domain]', 'those of one VM')
-    .option('--active', 'active ones only')
+    .argument('[domain]', 'only those of one VM')
+    .option('--active', 'only active jobs')
     .addOption(
-      new Option('--state <state...>', 'those in this state only').choices(
+      new Option('--state <state...>', 'only jobs in these states').choices(
         [...STATES.keys()].filter((name) => name !== 'unspecified' && name !== 'unrecognized'),
       ),
     )
-    .addOption(new Option('--limit <number>', 'the newest ones only').argParser(parseLimit));
+    .addOption(new Option('--limit <number>', 'only the newest ones').argParser(parseLimit));
   return command.action(async (domain = '') => {
     const { active = false, state = [], limit }: JobsFlags = command.opts();
     const named = state.flatMap((name) => STATES.get(name) ?? []);
@@ -101,5 +101,5 @@ function jobsCommand(run: Run): Command {
 function parseLimit(text: string): number {
   const limit = Number(text);
   if (Number.isSafeInteger(limit) && limit > 0) return limit;
-  throw new InvalidArgumentError('Give a whole number from 1.');
+  throw new InvalidArgumentError('Give a whole number of at least 1.');
 }

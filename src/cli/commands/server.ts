@@ -1,4 +1,4 @@
-/** `blockjob server`: what answers there, and whom it takes the caller for. */
+/** `blockjob server`: the program that answers, and the name by which it knows the caller. */
 import { Command } from 'commander';
 import { ServerInfo } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
@@ -7,7 +7,7 @@ import { modeName } from '../show/names.ts';
 
 export function serverCommand(run: Run): Command {
   const command = new Command('server').description(
-    'say what answers: its version, since when, and whom it takes you for',
+    'show which program answers, its version and start time, and your name there',
   );
   return command.action(async () => {
     await run(command, 'reads', async (session) => {
@@ -25,6 +25,6 @@ function serverInWords({ version, build, mode, host, startTime, caller }: Server
     `Mode:     ${modeName(mode).toLowerCase()}`,
     `Host:     ${host}`,
     `Since:    ${startTime?.toISOString() ?? 'unknown'}`,
-    `You are:  ${caller === '' ? 'nobody that it knows by a certificate' : caller}`,
+    `You are:  ${caller === '' ? 'unknown, without a certificate' : caller}`,
   ];
 }

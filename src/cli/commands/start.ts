@@ -1,4 +1,4 @@
-/** The commands that start jobs, and `plan`, which says what they would do. */
+/** The commands that start jobs, and `plan`, which shows what they would do. */
 import { Command } from 'commander';
 import { BlockJobError, type Job } from '../../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from '../exit.ts';
@@ -29,7 +29,7 @@ export function startCommands(run: Run): Command[] {
 }
 
 export function planCommand(run: Run): Command {
-  const plan = new Command('plan').description('say step by step what a start would do, and change nothing');
+  const plan = new Command('plan').description('show step by step what a start would do, and change nothing');
   for (const start of STARTS) {
     const command = start.define(described(start));
     plan.addCommand(
@@ -72,7 +72,7 @@ async function startAll(
       started.push(job);
       tellStarted(session, one, job, isWaiting);
     } catch (error) {
-      // Those that have been started go on, and are waited for.
+      // Jobs that were started continue, and are waited for.
       if (started.length === 0 || !(error instanceof BlockJobError)) throw error;
       const exitCode = tellNotStarted(session, one, error);
       return worstOf([exitCode, isWaiting ? await wait(session, start, started, flags) : EXIT.done]);
@@ -81,7 +81,7 @@ async function startAll(
   return isWaiting ? await wait(session, start, started, flags) : EXIT.done;
 }
 
-/** Something has been changed before, so that `refused` would not be true. */
+/** Some jobs were started before, so `refused` would be wrong. */
 function tellNotStarted(session: CliRun, { label }: WantedJob, error: BlockJobError): ExitCode {
   const { lines, next, exitCode: alone } = failureInWords(error);
   const exitCode = alone === EXIT.refused ? EXIT.failed : alone;

@@ -1,4 +1,4 @@
-/** `blockjob watch`: goes on watching, one job or all that are active. */
+/** `blockjob watch`: watches one job, or all active ones. */
 import { Command } from 'commander';
 import { type Job, Job_State } from '../../client/index.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
@@ -28,10 +28,10 @@ export function watchCommand(run: Run): Command {
   const command = new Command('watch')
     .description('show a job’s progress until it ends; Ctrl-C ends the watching, not the job')
     .usage('[options] <job> | <domain> <disk> | --all')
-    .argument('[job]', 'the job’s id; or DOMAIN')
-    .argument('[disk]', 'with DOMAIN: the disk, whose active or latest job is meant')
-    .option('--all', 'all jobs that are active now, a bar each')
-    .option('--domain <domain>', 'with --all: those of one VM')
+    .argument('[job]', 'the id of the job, or DOMAIN')
+    .argument('[disk]', 'with DOMAIN: a disk, for its active or latest job')
+    .option('--all', 'all jobs that are active now, with a bar each')
+    .option('--domain <domain>', 'with --all: only jobs of one VM')
     .option('--ready', 'only until the job is READY');
   return command.action(async () => {
     const flags: WatchFlags = command.opts();

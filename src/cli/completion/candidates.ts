@@ -1,4 +1,4 @@
-/** What may come next on a command line: commands, options and their values, and names that the service knows. */
+/** The candidates for the next word of a command line: commands, options and their values, and names in the service. */
 import type { Argument, Command, Option } from 'commander';
 import { visible } from '../show/visible.ts';
 import type { Terminal } from '../terminal.ts';
@@ -9,16 +9,16 @@ interface Candidate {
   readonly about: string;
 }
 
-/** How far the words before the one that is typed have come. */
+/** The state after the words before the one that is being typed. */
 interface Place {
   readonly command: Command;
   readonly positionals: readonly string[];
-  /** Waits for its value. */
+  /** An option that waits for its value. */
   readonly option: Option | undefined;
   readonly flags: ReadonlyMap<string, string>;
 }
 
-/** Lines `VALUE<tab>DESCRIPTION`; none where the shell should offer files. */
+/** Lines `VALUE<tab>DESCRIPTION`; none if the shell should offer files. */
 export async function candidatesFor(program: Command, words: readonly string[], terminal: Terminal): Promise<string[]> {
   const current = words.at(-1) ?? '';
   const place = placeAfter(program, words.slice(0, -1));
@@ -72,7 +72,7 @@ function choicesOf({ argChoices }: Option | Argument): Candidate[] {
   return (argChoices ?? []).map((value) => ({ value, about: '' }));
 }
 
-/** Its own, and those of the commands above it. */
+/** The options of the command, and of the commands above it. */
 function optionsOf(command: Command): Option[] {
   const above = command.parent === null ? [] : optionsOf(command.parent);
   return [...command.options, ...above].filter(({ hidden }) => !hidden);

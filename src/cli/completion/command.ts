@@ -1,4 +1,4 @@
-/** `blockjob completion`: what a shell is to load. The candidates come from the command itself, so they are never stale. */
+/** `blockjob completion`: the script for a shell. The candidates come from the command itself, so they are never stale. */
 import { Argument, Command } from 'commander';
 import type { Terminal } from '../terminal.ts';
 
@@ -8,7 +8,7 @@ _blockjob() {
     local line
     COMPREPLY=()
     while IFS= read -r line; do
-        # Names are others' words: what a shell would execute in them stands there quoted.
+        # Names come from others: text that a shell would execute is quoted.
         COMPREPLY+=("$(printf %q "\${line%%$'\\t'*}")")
     done < <("\${COMP_WORDS[0]}" __complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
@@ -42,7 +42,7 @@ complete -c blockjob -f -a '(__blockjob_complete)'
 
 export function completionCommand(terminal: Terminal): Command {
   return new Command('completion')
-    .description('print what a shell loads to complete commands, options and names')
+    .description('print a script with which a shell completes commands, options and names')
     .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(SCRIPTS)))
     .action((shell: keyof typeof SCRIPTS) => {
       terminal.stdout.write(SCRIPTS[shell]);

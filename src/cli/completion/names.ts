@@ -1,4 +1,4 @@
-/** Names that only the service knows: of domains, disks and jobs. None, where it does not answer at once. */
+/** Names that only the service knows: of domains, disks and jobs. There are none if it does not answer at once. */
 
 import { BlockJobClient } from '../../client/index.ts';
 import { defined } from '../../lib/defined.ts';
@@ -6,7 +6,7 @@ import { ACTIVE } from '../commands/watch.ts';
 import { connectionOf, type GlobalFlags } from '../settings.ts';
 import type { Terminal } from '../terminal.ts';
 
-/** Who presses Tab does not wait. */
+/** A user who presses Tab does not wait. */
 const IN_TIME = { timeoutMs: 1500, patienceMs: 0 };
 
 type Ask = (client: BlockJobClient, before: readonly string[]) => Promise<string[]>;
@@ -18,7 +18,7 @@ const activeJobs: Ask = async (client) => {
   return jobs.map(({ id }) => id);
 };
 
-/** By the argument's name. */
+/** By the name of the argument. */
 const NAMES: Readonly<Record<string, Ask>> = {
   domain: domains,
   disk: async (client, [domain = '']) => {
@@ -45,7 +45,7 @@ export async function namesFor(
   }
 }
 
-/** The line is not finished, so that no parser has read it. */
+/** The line is not finished, so no parser has read it. */
 function globalsIn(flags: ReadonlyMap<string, string>, { environment }: Terminal): GlobalFlags {
   const of = (name: string) => flags.get(name) ?? environment[`BLOCKJOB_${name.replace(/[A-Z]/, '_$&').toUpperCase()}`];
   const texts = ['ca', 'cert', 'key', 'serverName', 'context', 'config'].map((name) => [name, of(name)] as const);

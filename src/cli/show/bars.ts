@@ -1,4 +1,4 @@
-/** One bar a job, on a terminal. */
+/** One bar per job, on a terminal. */
 import cliProgress from 'cli-progress';
 import { fromMs, type Job, type JobEvent, type Retry } from '../../client/index.ts';
 import type { CliRun } from '../session.ts';
@@ -21,7 +21,7 @@ export class Bars implements Display {
       barCompleteChar: '█',
       barIncompleteChar: '░',
       hideCursor: true,
-      // What a signal does is decided elsewhere.
+      // Signals are handled elsewhere.
       gracefulExit: false,
     });
   }

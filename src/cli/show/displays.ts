@@ -1,4 +1,4 @@
-/** What is seen of jobs while they run: bars on a terminal, else lines; or, for programs, the events themselves. */
+/** Displays for running jobs: bars on a terminal, lines elsewhere; or, for programs, the events themselves. */
 import { fromMs, type Job, type JobEvent, JobEvent_Kind, type Retry } from '../../client/index.ts';
 import type { CliRun } from '../session.ts';
 import { Bars } from './bars.ts';
@@ -12,7 +12,7 @@ export function displayFor(session: CliRun, { isVerbose }: { isVerbose: boolean 
   return session.terminal.stderr.isTTY === true ? new Bars(session) : new Lines(session);
 }
 
-/** Says only that the service is away, and once. */
+/** Shows only that the service is away, and once. */
 class Quiet implements Display {
   readonly progressInterval = fromMs(60_000);
   readonly session: CliRun;
@@ -35,7 +35,7 @@ class Quiet implements Display {
   close(): void {}
 }
 
-/** One line for each change of state, and now and then for the progress. */
+/** One line for each change of state, and now and then one for the progress. */
 class Lines extends Quiet {
   override readonly progressInterval = fromMs(5000);
   readonly #states = new Map<string, string>();
@@ -69,5 +69,5 @@ class Objects extends Quiet {
 }
 
 function lostInWords(why: string): string {
-  return `the service does not answer (${why}); the jobs go on, and so does this when it is back`;
+  return `the service does not answer (${why}); the jobs continue, and so does this command when it is back`;
 }

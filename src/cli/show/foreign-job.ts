@@ -4,10 +4,10 @@ import { table } from './table.ts';
 
 const HEADING = ['FOREIGN JOB', 'DISK', 'KIND', 'STATUS', 'PROGRESS', 'BEGUN BY'];
 
-/** Nothing where there are none. */
+/** Nothing if there are none. */
 export function foreignInWords(jobs: readonly ForeignJob[]): string[] {
   if (jobs.length === 0) return [];
-  return ['', 'Not of this service, and shown only: who has begun them ends them.', ...table(HEADING, jobs.map(row))];
+  return ['', 'Jobs of other clients, which only those clients can end:', ...table(HEADING, jobs.map(row))];
 }
 
 function row(job: ForeignJob): string[] {

@@ -1,4 +1,4 @@
-/** What programs read: one object a line, whose `type` says what it is; messages as proto's JSON has them. */
+/** Output for programs: one object per line, with its kind in `type`; messages are in proto's JSON. */
 import {
   type BlockJobError,
   Disk,
@@ -76,7 +76,7 @@ export function jsonOfReclaimed({ leftover, reclaimed, error }: ReclaimResult): 
   };
 }
 
-/** How a job has ended, or that nobody waits for it any more: the last line of a command that waits. */
+/** How a job has ended, or that the command stops waiting: the last line of a command that waits. */
 export function resultLine(job: Job | undefined, how: string, exitCode: ExitCode): Line {
   return { type: 'result', how, exitCode, ...(job && { job: jsonOfJob(job) }) };
 }

@@ -1,4 +1,4 @@
-/** The names of the contract's numbers, as people read them: STATE_READY is READY. */
+/** Names of the contract's numbers for people: STATE_READY is READY. */
 import { GuestState, Job_State, JobKind, Leftover_Kind, PauseReason, ServerMode } from '../../client/index.ts';
 
 function namesOf(values: Readonly<Record<string, number>>, prefix: string): (value: number) => string {
@@ -13,7 +13,7 @@ export const guestName = namesOf(GuestState, 'GUEST_STATE');
 export const modeName = namesOf(ServerMode, 'SERVER_MODE');
 export const leftoverName = namesOf(Leftover_Kind, 'KIND');
 
-/** As virsh calls them. */
+/** As in virsh. */
 const KINDS: Readonly<Record<string, string>> = {
   COPY: 'Block copy',
   PULL: 'Block pull',

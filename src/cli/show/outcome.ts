@@ -1,4 +1,4 @@
-/** How a job stands or has ended, in sentences: what the guest runs on, what starts next time, what may be deleted. */
+/** The end of a job in sentences: the image of the guest and of the next start, and the files that may be deleted. */
 import {
   DestinationContent,
   errorOfStatus,
@@ -11,14 +11,14 @@ import {
 import { destinationOf, diskOf, encryptionInWords } from './job.ts';
 import { kindInWords } from './names.ts';
 
-/** Pivoted: the guest was on the source, and is on what the job wrote. */
+/** Whether it pivoted: the guest was on the source, and is on the image that the job wrote. */
 export function hasPivoted({ state, sourcePath, outcome, kind }: Job): boolean {
   const hasPivot = kind === JobKind.JOB_KIND_COPY || kind === JobKind.JOB_KIND_ACTIVE_COMMIT;
   const guest = outcome?.guestWritesTo ?? '';
   return hasPivot && state === Job_State.STATE_COMPLETED && guest !== '' && guest !== sourcePath;
 }
 
-/** The first line is what virsh would say. */
+/** The first line has virsh's words. */
 export function headlineOf(job: Job): string {
   const what = `${diskOf(job)}: `;
   switch (job.state) {
@@ -31,11 +31,11 @@ export function headlineOf(job: Job): string {
     case Job_State.STATE_FAILED:
       return `${what}${kindInWords(job.kind)} failed`;
     case Job_State.STATE_UNRESOLVED:
-      return `${what}What became of it cannot be proved. Look before anything is started or deleted`;
+      return `${what}The end of the job cannot be proved. Look before you start or delete anything`;
     case Job_State.STATE_READY:
       return `${what}Now in mirroring phase`;
     default:
-      return `${what}${kindInWords(job.kind)} goes on`;
+      return `${what}${kindInWords(job.kind)} continues`;
   }
 }
 
@@ -51,7 +51,7 @@ function completedAs(job: Job): string {
   }
 }
 
-/** All that is to be known of a job that has ended. */
+/** All facts about a job that has ended. */
 export function outcomeInWords(job: Job, { withEvidence = false } = {}): string[] {
   const { outcome, error } = job;
   const lines = [headlineOf(job)];
@@ -61,8 +61,7 @@ export function outcomeInWords(job: Job, { withEvidence = false } = {}): string[
   lines.push(...guestInWords(job, outcome));
   const content = contentInWords(job, outcome);
   if (content !== '') lines.push(`  ${content}`);
-  if (changedBy !== '')
-    lines.push(`  Job ${changedBy} has used the destination since: what it holds now, that one says`);
+  if (changedBy !== '') lines.push(`  Job ${changedBy} has used the destination since, and knows its present contents`);
   for (const { path, warning } of safeToDelete) {
     lines.push(`  Safe to delete: ${path}${warning === '' ? '' : ` (${warning})`}`);
   }
@@ -78,7 +77,7 @@ function guestInWords(job: Job, outcome: Outcome): string[] {
     const was = guestWritesTo === '' ? [] : [`  The guest ran on ${guestWritesTo}${then}`];
     return [
       ...was,
-      `  That has changed since. Where it runs, and what the VM must be started with, says job ${changedBy}`,
+      `  That has changed since. Job ${changedBy} knows where it runs, and which image the VM must be started with`,
     ];
   }
   const lines = guestWritesTo === '' ? [] : [`  The guest runs on ${guestWritesTo}`];
@@ -87,24 +86,24 @@ function guestInWords(job: Job, outcome: Outcome): string[] {
     const encryption = hasPivoted(job) ? encryptionInWords(job.destination) : '';
     const key = encryption === '' ? '' : `, which is encrypted: ${encryption}`;
     lines.push(`  Start the VM next time with ${nextStartPath}${why}${key}`);
-  } else if (hasEnded(job.state)) lines.push('  What the VM must be started with next time is not known');
+  } else if (hasEnded(job.state)) lines.push('  The image for the next start of the VM is not known');
   return lines;
 }
 
 function contentInWords(job: Job, { destinationContent, asOf, destinationRemoved }: Outcome): string {
   const where = destinationOf(job.destination) || (job.options?.basePath ?? 'the destination');
-  if (destinationRemoved) return `${where} was not complete, and has been removed`;
+  if (destinationRemoved) return `${where} was incomplete, and has been removed`;
   switch (destinationContent) {
     case DestinationContent.DESTINATION_CONTENT_PARTIAL:
-      return `${where} is not complete: never use it as a disk`;
+      return `${where} is incomplete: never use it as a disk`;
     case DestinationContent.DESTINATION_CONTENT_MIRRORED:
       return `${where} is complete and follows the guest`;
     case DestinationContent.DESTINATION_CONTENT_COMPLETE:
       return asOf === undefined ? '' : `${where} is a complete copy as of ${asOf.toISOString()}`;
     case DestinationContent.DESTINATION_CONTENT_STALE:
-      return `${where} was complete once and fell behind: do not use it as a disk`;
+      return `${where} was complete once, but lacks newer writes: do not use it as a disk`;
     case DestinationContent.DESTINATION_CONTENT_UNKNOWN:
-      return `What ${where} holds is not known`;
+      return `The contents of ${where} are not known`;
     default:
       return '';
   }

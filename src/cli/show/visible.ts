@@ -1,9 +1,9 @@
-/** What moves a cursor, opens a line or turns the direction of writing. */
+/** Characters that move a cursor, begin a line or change the direction of writing. */
 const HIDDEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 
 /**
- * One line that does to a terminal no more than it shows. Names, paths and QEMU's texts are others' words: nothing of them
- * is to be executed. The escapes are those of JSON, so that JSON is still what it was.
+ * One line that cannot control a terminal. Names, paths and QEMU's texts come from others, and a terminal must not
+ * execute them. The escapes are those of JSON, so JSON keeps its meaning.
  */
 export function visible(line: string): string {
   return line.replace(HIDDEN, (hidden) => {

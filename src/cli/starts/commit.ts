@@ -28,15 +28,15 @@ export const commit: StartCommand = {
     command
       .argument('<domain>', 'the VM, by name or UUID')
       .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
-      .option('--base <image>', 'the image that takes the data: a path, or DISK[INDEX]; without it the last one')
+      .option('--base <image>', 'the image that takes the data: a path, or DISK[INDEX]; default: the last one')
       .option('--shallow', 'the base is the image just below the top')
       .option('--top <image>', 'the highest image whose data moves; without it the active one')
-      .option('--active', 'the top is the active image: the job then holds at READY')
+      .option('--active', 'the top is the active image: the job then stays at READY')
       .option('--delete', 'delete the committed images after success')
       .option('--keep-relative', 'keep the chain’s relative backing file name')
-      .option('--pivot', 'implies --active --wait; at READY the guest goes over to the base')
-      .option('--keep-overlay', 'implies --active --wait; at READY the job is ended, and the guest stays');
-    const what = 'cancel what is not done in this time, as long as this command runs';
+      .option('--pivot', 'implies --active --wait; pivots to the base at READY')
+      .option('--keep-overlay', 'implies --active --wait; ends the job at READY, and the guest stays');
+    const what = 'cancel the job if it is not done in this time, as long as this command runs';
     return addStarting(addTimeout(addBandwidth(command), what));
   },
   asked: ([domain = '', disk = ''], flags: CommitFlags) => {

@@ -35,39 +35,39 @@ export const copy: StartCommand = {
     command
       .argument('<domain>', 'the VM, by name or UUID')
       .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
-      .argument('[dest...]', 'where the copy goes: /PATH, nbd://HOST/EXPORT; then perhaps DISK DEST of more disks')
-      .option('--dest <path>', 'where the copy goes, in virsh’s words')
+      .argument('[dest...]', 'the destination: /PATH, nbd://HOST/EXPORT; then DISK DEST for more disks')
+      .option('--dest <path>', 'the destination, as in virsh')
       .option('--shallow', 'copy the active image only, over the same backing file')
       .option('--reuse-external', 'use an existing destination')
-      .option('--verify-reused', 'with --shallow and --reuse-external, compare first what is taken over from it')
+      .option('--verify-reused', 'with --shallow and --reuse-external, first compare the reused data')
       .option('--blockdev', 'the destination is a block device')
-      .addOption(new Option('--format <format>', 'of the destination').choices(['raw', 'qcow2']))
+      .addOption(new Option('--format <format>', 'the format of the destination').choices(['raw', 'qcow2']))
       .option('--raw', 'the same as --format raw')
       .option('--encryption-secret <id>', 'encrypt it (qcow2 with LUKS) with the key of this secret object in QEMU')
       .option('--relative', 'with --shallow, name the backing file relative to the copy’s folder')
-      .option('--synchronous-writes', 'a guest’s write ends when the copy has it too: slower, and always converges');
+      .option('--synchronous-writes', 'end each guest’s write only with the copy’s: slower, always converges');
     addBandwidth(command)
-      .addOption(new Option('--granularity <size>', 'of dirty tracking: a power of two').argParser(parseSize))
-      .addOption(new Option('--buf-size <size>', 'how much is in flight (16MiB, and no less)').argParser(parseSize))
-      .option('--pivot', 'implies --wait; at READY the guest goes over to the copy, also if nobody waits any more')
-      .option('--finish', 'implies --wait; at READY the copy is ended, and the guest stays on the source');
-    addTimeout(command, 'cancel what is not done in this time, also if nobody waits any more')
-      .addOption(new Option('--on-no-space <what>', 'when the destination is full').choices(Object.keys(ON_NO_SPACE)))
+      .addOption(new Option('--granularity <size>', 'of dirty tracking, a power of two').argParser(parseSize))
+      .addOption(new Option('--buf-size <size>', 'for data in flight, at least 16MiB').argParser(parseSize))
+      .option('--pivot', 'implies --wait; pivots to the copy at READY, even if this command has ended')
+      .option('--finish', 'implies --wait; ends the copy at READY, and the guest stays on the source');
+    addTimeout(command, 'cancel the job if it is not done in this time, even if this command has ended')
+      .addOption(new Option('--on-no-space <what>', 'if the destination is full').choices(Object.keys(ON_NO_SPACE)))
       .addOption(new Option('--pause-guest <when>', 'for the pivot').choices(Object.keys(PAUSE_GUEST)))
-      .option('--nbd-tls-creds <id>', 'the tls-creds-x509 object in QEMU')
-      .option('--nbd-tls-hostname <name>', 'the name that the NBD server’s certificate must bear')
-      .option('--transient-job', 'as with virsh; every job here is as such a one, and nothing has to be said');
+      .option('--nbd-tls-creds <id>', 'the id of the tls-creds-x509 object in QEMU')
+      .option('--nbd-tls-hostname <name>', 'the name in the NBD server’s certificate')
+      .option('--transient-job', 'accepted for virsh; has no effect, because every job is transient');
     return addStarting(command);
   },
   asked: (args, flags: CopyFlags) => {
     const [domain = '', ...words] = args;
     const pairs = pairsOf(flags.dest === undefined ? words : [...words, flags.dest]);
-    if (pairs.length > 1 && flags.requestId !== undefined) throw new UsageError('--request-id is for one disk');
+    if (pairs.length > 1 && flags.requestId !== undefined) throw new UsageError('--request-id is for one disk only');
     if (flags.pivot === true && flags.finish === true) throw new UsageError('--pivot and --finish exclude each other');
     return pairs.map(([disk, dest]) => askedFor(domain, disk, dest, flags));
   },
   goal: ({ pivot, finish }) => ({
-    // The service does it by itself.
+    // The service does it itself.
     atReady: 'nothing',
     endsByItself: pivot === true || finish === true,
     keepsGuest: finish === true,

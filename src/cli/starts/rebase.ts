@@ -16,19 +16,19 @@ interface RebaseFlags extends StartFlags {
   readonly keepRelative?: boolean;
 }
 
-const CANCEL = 'cancel what is not done in this time, as long as this command runs';
+const CANCEL = 'cancel the job if it is not done in this time, as long as this command runs';
 
 export const pull: StartCommand = {
   name: 'pull',
   alias: 'blockpull',
-  summary: 'fill a disk from its backing chain, so that it needs it no more',
+  summary: 'copy the data of its backing chain into a disk, so that it no longer needs the chain',
   example: 'blockjob pull web1 virtio0 --base /var/lib/images/base.qcow2 --wait --verbose',
   define(command: Command): Command {
     command
       .argument('<domain>', 'the VM, by name or UUID')
       .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
-      .option('--base <image>', 'the image that becomes the backing file: a path, or DISK[INDEX]; without it none')
-      .option('--keep-relative', 'keep the chain’s relative name for the base');
+      .option('--base <image>', 'the image that becomes the backing file: a path, or DISK[INDEX]; default: none')
+      .option('--keep-relative', 'keep the base’s relative name of the chain');
     return addStarting(addTimeout(addBandwidth(command), CANCEL));
   },
   asked: ([domain = '', disk = ''], flags: RebaseFlags) => [askedFor(domain, disk, flags.base ?? '', flags)],
@@ -50,8 +50,8 @@ export const rebase: StartCommand = {
       .option('--copy-raw', 'with --copy, the destination is raw')
       .option('--copy-dev', 'with --copy, the destination must be a block device')
       .option('--relative', 'write backing file names relative to the image’s folder')
-      .option('--pivot', 'implies --wait; at READY, go over to the copy')
-      .option('--finish', 'implies --wait; at READY, end the copy');
+      .option('--pivot', 'implies --wait; pivots to the copy at READY')
+      .option('--finish', 'implies --wait; ends the copy at READY');
     return addStarting(addTimeout(addBandwidth(command), CANCEL));
   },
   asked: ([domain = '', disk = '', base = ''], flags: RebaseFlags) => {

@@ -1,12 +1,12 @@
-/** What the commands that start a job have in common: each is used to start, and by `plan` to ask what that would do. */
+/** The common part of the commands that start a job: each can start it, or ask with `plan` what the start would do. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Accept, type BlockJobClient, type CallOptions, type Started } from '../../client/index.ts';
 import { parseBandwidth, parseDuration } from '../units.ts';
 
-/** What is done when the job is READY, by this command: the service does it by itself where the contract lets it. */
+/** The action of this command at READY. The service itself does it if the contract allows that. */
 export type AtReady = 'nothing' | 'pivot' | 'end';
 
-/** One job that is asked for. */
+/** One requested job. */
 export interface WantedJob {
   /** `web1/virtio0`. */
   readonly label: string;
@@ -15,27 +15,27 @@ export interface WantedJob {
 
 export interface Goal {
   readonly atReady: AtReady;
-  /** Come to an end by themselves, or by what is done at READY; else READY is as far as they get. */
+  /** Whether the job ends by itself, or by the action at READY; otherwise it stays at READY. */
   readonly endsByItself: boolean;
-  /** The guest is to stay where it is: a pivot, whoever asks for it, is not what was asked for. */
+  /** Whether the guest has to stay where it is, so that a pivot by any client is not the requested end. */
   readonly keepsGuest: boolean;
-  /** For jobs whose time the service does not bound: then this command ends them. */
+  /** For jobs without a time limit in the service: this command ends them. */
   readonly timeoutMs: number | undefined;
 }
 
 export interface StartCommand {
   readonly name: string;
-  /** virsh's name. */
+  /** The name in virsh. */
   readonly alias?: string;
   readonly summary: string;
   readonly example: string;
-  /** Arguments, and the options of the request. */
+  /** The arguments, and the options of the request. */
   define(command: Command): Command;
   asked(args: readonly string[], flags: StartFlags): readonly WantedJob[];
   goal(flags: StartFlags): Goal;
 }
 
-/** All that a start may be told; each takes what it has defined. */
+/** All options of a start; each command uses those that it has defined. */
 export interface StartFlags {
   readonly wait?: boolean;
   readonly verbose?: boolean;
@@ -71,7 +71,7 @@ export function addBandwidth(command: Command): Command {
     .addOption(
       new Option(
         '--bandwidth <speed>',
-        'the speed limit, as 100MiB or 1G; a number alone is MiB/s; 0 is none',
+        'the speed limit, such as 100MiB or 1G; a number without a unit is in MiB/s; 0 for no limit',
       ).argParser(parseBandwidth),
     )
     .option('--bytes', 'a --bandwidth without a unit is in bytes/s');
@@ -79,25 +79,25 @@ export function addBandwidth(command: Command): Command {
 
 export function addTimeout(command: Command, what: string): Command {
   return command.addOption(
-    new Option('--timeout <time>', `implies --wait; ${what}, as 90 (seconds), 5m, 1h30m`).argParser(parseDuration),
+    new Option('--timeout <time>', `implies --wait; ${what}: 90 (seconds), 5m, 1h30m`).argParser(parseDuration),
   );
 }
 
 export function addStarting(command: Command): Command {
   return command
     .addOption(
-      new Option('--accept <loss>', 'start although this is lost; may be given several times')
+      new Option('--accept <loss>', 'start although this is lost; may be repeated')
         .choices(Object.keys(ACCEPT))
         .argParser(parseAccept),
     )
-    .option('--plan-etag <etag>', 'start only if the plan is still this one')
-    .option('--request-id <id>', 'name this action yourself, so that repeating the command is harmless');
+    .option('--plan-etag <etag>', 'start only if the plan still has this etag')
+    .option('--request-id <id>', 'an id of your own for this action, so that the command can be repeated safely');
 }
 
-/** For the command that starts; a plan waits for nothing. */
+/** For a command that starts; a plan waits for nothing. */
 export function addWaiting(command: Command): Command {
   return command
-    .option('--wait', 'wait for the end, or for READY where the job then holds')
+    .option('--wait', 'wait for the end, or for READY if the job stays there')
     .option('--verbose', 'with --wait, show the progress')
-    .option('--async', 'with --timeout, do not wait for the end of what is cancelled');
+    .option('--async', 'with --timeout, do not wait for the end of the cancelled job');
 }

@@ -30,8 +30,8 @@ describe.concurrent('info', () => {
     expect(stdout.split('\n').slice(-6)).toEqual([
       'vm1/vd0: Successfully pivoted',
       `  The guest ran on ${DESTINATION} as of ${guestAsOf}`,
-      '  That has changed since. Where it runs, and what the VM must be started with, says job bj2',
-      '  Job bj3 has used the destination since: what it holds now, that one says',
+      '  That has changed since. Job bj2 knows where it runs, and which image the VM must be started with',
+      '  Job bj3 has used the destination since, and knows its present contents',
       '  Nothing is known to be safe to delete',
       '',
     ]);
@@ -150,7 +150,7 @@ describe.concurrent('the exit code', () => {
       code: 3,
       stdout: '',
       stderr:
-        `error: destination ${DESTINATION} exists already and is left alone; name a new file, or ask for its reuse (DESTINATION_EXISTS)\n` +
+        `error: destination ${DESTINATION} already exists and was not changed; name a new file, or ask for its reuse (DESTINATION_EXISTS)\n` +
         'Next: name a new file, or add --reuse-external (its contents are overwritten)\n',
     });
   });
@@ -194,7 +194,7 @@ describe.concurrent('the exit code', () => {
   it('is 7 where nobody answers', async () => {
     const ran = await runInside(['--address', 'unix:/nowhere.sock', 'jobs']);
     expect(ran.code).toBe(7);
-    expect(ran.stderr).toContain('is blockjobd running there?');
+    expect(ran.stderr).toContain('check that blockjobd is running there');
   });
 
   it('is 7, too, where a host of the fleet is missing in a list', async () => {
@@ -218,13 +218,13 @@ describe.concurrent('the exit code', () => {
     stop.abort(new Interrupted('SIGINT'));
     const ran = await running;
     expect(ran.code).toBe(130);
-    expect(ran.stdout).toContain(`Stopped watching; job ${JOB} goes on`);
+    expect(ran.stdout).toContain(`Stopped watching; job ${JOB} continues`);
     expect(ran.stdout).toContain(`Watch it again:  blockjob watch ${JOB}`);
     expect(service.request('abort')).toBeUndefined();
   });
 
   it.each([
-    ['startCopy', COPY, 'interrupted; what was asked for may have been done all the same: blockjob jobs\n'],
+    ['startCopy', COPY, 'interrupted; the request may have been carried out nevertheless: blockjob jobs\n'],
     ['listJobs', ['jobs'], 'interrupted\n'],
   ] as const)('is 130 where nobody waits for the answer of %s', async (method, args, said) => {
     const service = new StubService();
@@ -323,10 +323,10 @@ describe.concurrent('the other commands', () => {
     const { code, stdout } = await service.run(['plan', ...COPY, '--pivot']);
     expect(code).toBe(0);
     expect(stdout).toContain(
-      'To start:\n   1. create-destination: so\n        create the file\n        taken back by: remove',
+      'To start:\n   1. create-destination: so\n        create the file\n        undone by: remove',
     );
     expect(stdout).toContain('To pivot, when READY:\n   1. complete\n');
-    expect(stdout).toContain('To know:\n  - the guest is paused for the pivot\n');
+    expect(stdout).toContain('Notes:\n  - the guest is paused for the pivot\n');
     expect(stdout).toContain('add --plan-etag e1');
     expect(service.request('startCopy')).toMatchObject({ validateOnly: true, onReady: 'PIVOT' });
     await service.run([...COPY, '--plan-etag', 'e1', '--request-id', 'mine']);
@@ -360,7 +360,7 @@ describe.concurrent('the other commands', () => {
     service.course = ['RUNNING', 'READY'];
     const ready = await service.run(['watch', JOB, '--ready']);
     expect(ready.code).toBe(0);
-    expect(ready.stdout).toContain('Now in mirroring phase; the job goes on');
+    expect(ready.stdout).toContain('Now in mirroring phase; the job continues');
     service.go('CANCELLING', 'CANCELLED');
     const ended = await service.run(['watch', 'vm1', 'vd0']);
     expect(ended.code).toBe(4);
@@ -428,7 +428,7 @@ describe.concurrent('the other commands', () => {
     expect(reclaimed.code).toBe(4);
     expect((await service.run(['reclaim', 'gone', 'file:1'])).code).toBe(3);
     expect(reclaimed.stdout).toContain('gone: removed\n');
-    expect(reclaimed.stdout).toContain('stays: ACCESS_DENIED');
+    expect(reclaimed.stdout).toContain('not removed: ACCESS_DENIED');
   });
 
   it('server says what answers', async () => {
@@ -477,13 +477,13 @@ describe('jobs of other clients', () => {
     ).toEqual([
       expect.stringContaining(JOB),
       '',
-      'Not of this service, and shown only: who has begun them ends them.',
+      'Jobs of other clients, which only those clients can end:',
       'FOREIGN JOB|DISK|KIND|STATUS|PROGRESS|BEGUN BY',
       'drive-virtio-disk0|vm1/vd0|mirror|running|25.0 %|libvirt, most likely',
       'save|vm1|snapshot-save|concluded: no space|another client',
       '',
     ]);
-    expect(stderr).toBe('these VMs do not answer, and jobs of other clients there are missing here: vm2\n');
+    expect(stderr).toBe('these VMs do not answer, so jobs of other clients are missing for them: vm2\n');
     expect(code).toBe(0);
   });
 

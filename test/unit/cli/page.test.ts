@@ -78,7 +78,7 @@ function leaves(line: string, kind: 'COPY' | 'PULL' | 'COMMIT'): Held {
     service.course = kind === 'COPY' ? ['RUNNING', 'CANCELLING'] : ['RUNNING'];
     const { code, stdout } = await service.run(line.split(' '));
     expect(code).toBe(EXIT.timedOut);
-    expect(stdout).toContain('goes on');
+    expect(stdout).toContain('continues');
   };
 }
 

@@ -89,7 +89,7 @@ describe('a failure', () => {
     const lost = new BlockJobError({ ...plain, code: 'UNAVAILABLE', reason: '' }, { mayHaveHappened: true });
     const { exitCode, lines } = failureInWords(lost);
     expect(exitCode).toBe(EXIT.unknown);
-    expect(lines).toContain('Next: blockjob jobs, before it is asked for again');
+    expect(lines).toContain('Next: blockjob jobs, before you repeat the request');
   });
 
   it('of several the worst counts, and only all of them done is done', () => {

@@ -104,7 +104,7 @@ describe.concurrent('--timeout', () => {
     const service = tooLate('JOB_ENDING', state);
     service.kind = 'PULL';
     const ran = await service.run(['pull', 'vm1', 'vd0', '--timeout', '0.1']);
-    expect(ran.stdout.includes('The time is over, and the job was cancelled')).toBe(state === 'CANCELLED');
+    expect(ran.stdout.includes('The time limit expired, and the job was cancelled')).toBe(state === 'CANCELLED');
     expect(ran.code).toBe(code);
   });
 
@@ -126,7 +126,7 @@ describe.concurrent('--timeout', () => {
     const service = new StubService();
     service.course = ['RUNNING', 'CANCELLING'];
     const ran = await service.run([...COPY, '--wait', '--async']);
-    expect(ran.stdout).not.toContain('The time is over');
+    expect(ran.stdout).not.toContain('The time limit expired');
     expect(ran.code).toBe(4);
   });
 });
