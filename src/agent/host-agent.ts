@@ -49,7 +49,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #domains: Domains;
   readonly #leftovers: Leftovers;
 
-  /** With the jobs that an agent before it has left. It closes `machines` when it is closed, and when it cannot open. */
+  /** With the jobs that an earlier agent has left. It closes `machines` when it is closed, and if it cannot open. */
   static async open(options: HostAgentOptions): Promise<HostAgent> {
     const agent = new HostAgent(options);
     try {
@@ -79,7 +79,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watches });
   }
 
-  /** Takes up jobs that a journal tells of, oldest first, and then those that only QEMU knows. */
+  /** Takes up the jobs of journals, oldest first, and then those that only QEMU knows. */
   async #adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
@@ -173,7 +173,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly getDomain: BlockJobs['getDomain'] = async (name, call) =>
     await this.#domains.get(name, call, (log) => this.#views.asWritten(log.job));
 
-  /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
+  /** Jobs continue in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     await this.#jobs.close();
     await this.#machines.close();

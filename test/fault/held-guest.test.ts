@@ -39,7 +39,7 @@ const LEFT: readonly {
   {
     left: 'all but a damaged byte',
     of: (text) => text.replace('"accepted"', '"accepteD"'),
-    complaints: /this file cannot be used/,
+    complaints: /A journal cannot be used/,
   },
   { left: 'all, to an end that was written while the guest was held', of: ended },
   { left: 'the same, by a service that told of it in journals alone', of: ended, before: true },
@@ -121,7 +121,7 @@ describe('a pivot that has happened while nobody was there', () => {
     await using _scene = scene;
     const append = vi.spyOn(Journal.prototype, 'append');
     append.mockRejectedValue(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }));
-    await using agent = await scene.agent({ job, text, holds, complaints: /a move of the job failed/ });
+    await using agent = await scene.agent({ job, text, holds, complaints: /A move of the job failed/ });
     await until('the guest runs', scene.qemu.guestChanged, () => scene.qemu.guestRuns, 15_000);
     append.mockRestore();
     expect(await agent.until(job)).toBe('COMPLETED');

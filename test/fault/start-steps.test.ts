@@ -164,7 +164,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
   const allButLast = Array.from({ length: entries - 1 }, (_, index) => index + 1);
 
   test.each(allButLast)('the journal has no room for entry %i: all is taken back, and it is said why', async (nth) => {
-    await using here = await world(() => undefined, /the start of the job failed/);
+    await using here = await world(() => undefined, /The start of the job failed/);
     using _full = fullAtEntry(nth);
     const answer = await here.start(format);
     const text = expect.stringContaining('ENOSPC: the file system is full') as string;
@@ -173,7 +173,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
   });
 
   test('the journal has no room for the last entry: the mirror runs, and is none the worse', async () => {
-    await using here = await world(() => undefined, /the start of the job failed/);
+    await using here = await world(() => undefined, /The start of the job failed/);
     using full = fullAtEntry(entries);
     expect(await here.start(format)).toMatchObject({ job: { state: 'RUNNING' } });
     expect(full.wasFull()).toBe(true);

@@ -305,7 +305,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         ask: () => copy(here('file/new')),
         ...INVALID,
         metadata: field('destination.file'),
-        message: /goes through a file as if it was a folder$/,
+        message: /uses a file as a folder$/,
       },
       {
         what: 'a name that no file system takes',

@@ -415,7 +415,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
         expect((await graphOf(vm.qemu.admin)).jobs).toEqual([
           `${id} mirror ${at === 'STATE_READY' ? 'ready' : 'running'}`,
         ]);
-        expect(first.log).toContain('drained');
+        expect(first.log).toContain('All calls have ended');
 
         await using second = await Service.start(options);
         await second.domainUp(vm.name);

@@ -197,7 +197,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(copied.stdout).toContain('has been removed');
     const pulled = await it.run('pull', 'web1', 'vd0', '--timeout', '1', ...SLOWLY);
     expect(pulled.code).toBe(6);
-    expect(pulled.stdout).toContain('The time is over');
+    expect(pulled.stdout).toContain('The time limit expired');
   });
 
   test('plan says the steps and changes nothing; a start can be bound to it', async () => {

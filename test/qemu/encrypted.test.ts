@@ -83,7 +83,7 @@ describe.each<[Style, WriteMode]>([
     const request = { disk, destination: { target: target(path), encryption: s0 }, writeMode };
     const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(request));
     expect(plan.destination).toMatchObject({ format: IMAGE_FORMAT_QCOW2, encryption: s0 });
-    expect(plan.notes.join()).toMatch(/stand still for about three seconds.*copy is encrypted: start the VM/);
+    expect(plan.notes.join()).toMatch(/stop for about three seconds.*copy is encrypted: start the VM/);
     const { id } = await started({ ...request, planEtag: plan.etag });
     await guest.write(0);
     await site.service.until(id, 'STATE_READY');

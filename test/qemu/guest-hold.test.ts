@@ -136,7 +136,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
       await site.service.abort({ job: byId(id), pivot: true, returnImmediately: true, pauseGuest });
       await killed.promise;
       expect(await runState(vm.qemu.admin)).toBe('paused');
-      site.complaints = /this file cannot be used/;
+      site.complaints = /A journal cannot be used/;
       const path = join(site.stateFolder, 'jobs', `${id}.jsonl`);
       await site.restart('SIGKILL', vm.name, async () => {
         expect(await readdir(join(site.stateFolder, 'holds'))).toHaveLength(1);

@@ -130,7 +130,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     const gone = await mute(Buffer.from('SSH-2.0-x\r\n'));
     expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({
       reason: 'DESTINATION_UNREACHABLE',
-      message: expect.stringContaining('what answers is no NBD server') as string,
+      message: expect.stringContaining('it is not an NBD server') as string,
     });
     await gone[Symbol.asyncDispose]();
     expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({

@@ -97,7 +97,7 @@ describe('a journal that is lost', () => {
       const { guest, disk, qemu, top, dir } = machine;
       const before = await start(machine);
       await guest.write(0);
-      held.complaints = /this file cannot be used/;
+      held.complaints = /A journal cannot be used/;
       await lose(machine, how);
       const job = await held.service.getInfo(before.id);
       const known = await held.service.listJobs({ domain: disk.domain });

@@ -10,7 +10,7 @@ import { needs } from '../support/means.ts';
 import { type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
 
-const GIVEN_UP = 'the socket is no monitor of a VM, and is left alone';
+const GIVEN_UP = 'A socket is not the monitor of a VM, and is ignored';
 
 function socketIn(folder: string, id: string): string[] {
   return ['-chardev', `socket,id=${id},path=${join(folder, id)},server=on,wait=off`];

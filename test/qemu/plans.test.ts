@@ -184,7 +184,7 @@ describe('a plan', () => {
     const text = JSON.stringify(journal[0]).replaceAll(job.id, 'bj0000000000000000');
     const commands = planned(PHASE_START).flatMap(({ run: words }) => (words.startsWith('{') ? [words] : []));
     expect(commands.filter((words) => !text.includes(words))).toEqual([]);
-    const cleaned = planned(PHASE_CLEAN_UP).filter(({ reason }) => reason !== 'if it is broken off');
+    const cleaned = planned(PHASE_CLEAN_UP).filter(({ reason }) => reason !== 'if it is cancelled');
     const done = journal.flatMap(({ entry, step }) => (entry === 'step-done' ? [step] : []));
     expect(done).toEqual([...planned(PHASE_START), ...cleaned].map(({ name }) => name));
   });

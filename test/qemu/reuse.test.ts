@@ -122,7 +122,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
     await using machine = await site.machine({ style });
     const path = await over(machine, snap1(machine));
     const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(request(machine, path)));
-    const text = `${path} held nothing of its own before the copy began, and its backing file is ${snap1(machine)} itself`;
+    const text = `${path} held no data of its own before the copy began, and its backing file is ${snap1(machine)} itself`;
     expect(plan.notes).toEqual([text]);
     const job = await moved(machine, path);
     expect([safe(job), words(job).includes(text)]).toEqual([[machine.top.path], true]);
@@ -148,7 +148,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
       const job = await moved(machine, path, isFlat ? RAW : ANY);
       expect(job.state).toBe(Job_State.STATE_COMPLETED);
       expect(safe(job)).toEqual([]);
-      const word = `that ${path} showed what ${snap1(machine)} shows, before the copy began, is the caller's word: it was not compared`;
+      const word = `only the caller says that ${path} had the contents of ${snap1(machine)} before the copy began: they were not compared`;
       expect(words(job)).toContain(word);
       // Also when it is asked for later.
       expect(words(await site.service.getInfo(job.id))).toContain(word);
@@ -243,7 +243,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     const { path } = await copiedChain(machine);
     const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(verified(machine, path)));
     expect(plan.notes).toEqual([
-      `${path} is compared with ${snap1(machine)} before the copy begins, and all of both is read for it`,
+      `${path} and ${snap1(machine)} are read completely and compared before the copy begins`,
     ]);
     expect(plan.steps.map(({ name }) => name).slice(-99, -1)).toContain('verify-reused');
     await machine.guest.write(0);
@@ -254,7 +254,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     const job = await site.service.abort({ job: byId(id), pivot: true });
     expect(safe(job)).toEqual([machine.top.path]);
     expect(words(job)).toContain(
-      `${path} showed what ${snap1(machine)} shows: all of both was compared before the copy began`,
+      `${path} had the contents of ${snap1(machine)}: both were compared completely before the copy began`,
     );
     await machine.qemu[Symbol.asyncDispose]();
     await run(

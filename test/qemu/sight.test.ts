@@ -214,7 +214,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await giveSocketBack(site, machine);
     expect(await again).toMatchObject({
       reason: 'JOB_LOST',
-      message: expect.stringContaining('it was gone before anybody saw its end') as string,
+      message: expect.stringContaining('it was gone before its end was seen') as string,
     });
     await expect(access(path)).rejects.toThrow('ENOENT');
   });

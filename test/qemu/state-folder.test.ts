@@ -54,7 +54,7 @@ describe('the state folder', () => {
     const { guest, qemu } = machine;
     const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 65_536n });
     const filler = await fill(small.path);
-    site.complaints = /a move of the job failed; trying again/;
+    site.complaints = /A move of the job failed; trying again/;
     const refusal = await refused(site.service.startCopy(copyOf(other)));
     expect(refusal).toMatchObject({ reason: 'NO_SPACE', metadata: { path: join(small.path, 'jobs') } });
     expect(await readdir(other.dir)).not.toContain('copy');
@@ -78,7 +78,7 @@ describe('the state folder', () => {
     // It cannot be written down that the job is READY, and so nobody is told; QEMU goes on.
     await qemu.admin.execute('block-job-set-speed', { device: job.id, speed: 0 });
     await eventually('the service wants to write', () =>
-      /a move of the job failed/.test(site.service.log) ? true : undefined,
+      /A move of the job failed/.test(site.service.log) ? true : undefined,
     );
     expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_RUNNING);
     await guest.write(1);
@@ -114,7 +114,7 @@ describe('the state folder', () => {
       message: expect.stringContaining(': EIO;') as string,
     });
     expect(await readdir(machine.dir)).not.toContain('copy');
-    expect(site.service.log).not.toContain('"msg":"a bug"');
+    expect(site.service.log).not.toContain('"msg":"Internal error: a bug"');
   });
 
   test('that is gone, or a service with too many files open, is no bug of the service', async () => {
@@ -135,7 +135,7 @@ describe('the state folder', () => {
       reason: 'LIMIT_REACHED',
     });
     expect(await readdir(machine.dir)).not.toContain('copy');
-    expect(site.service.log).not.toContain('"msg":"a bug"');
+    expect(site.service.log).not.toContain('"msg":"Internal error: a bug"');
   });
 
   test.skipIf(!MOUNTS)('that has become read-only refuses new jobs, and says why', async () => {

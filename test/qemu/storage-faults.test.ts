@@ -195,7 +195,7 @@ async function fullState() {
   const { path } = open.use(await testDir());
   const small = open.use(await smallFileSystem(path, 1));
   const disks = ['id=1,size=16M,chain=2', 'id=2,size=16M,fmt=raw', 'id=3,size=16M'];
-  const complaints = /a move of the job failed; trying again/;
+  const complaints = /A move of the job failed; trying again/;
   rig = open.use(await Rig.start({ disks, append: LOAD, args: ['--state-dir', small.path], complaints }));
   const jobs = join(small.path, 'jobs');
   const held = open.move();
@@ -524,7 +524,7 @@ describe.skipIf(needs('guest') || !canMount())('a state folder that is full', ()
     await rig.admin.execute('job-cancel', { id: other });
     await rig.admin.execute('block-job-cancel', { device: id });
     await eventually('the service wants to write', () =>
-      rig.service.log.includes('a move of the job failed') ? true : undefined,
+      rig.service.log.includes('A move of the job failed') ? true : undefined,
     );
     expect((await rig.service.getInfo(id)).state).toBe(Job_State.STATE_READY);
     await rm(filler);

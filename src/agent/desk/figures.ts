@@ -1,4 +1,4 @@
-/** What there is on this host now, in numbers. It is looked at when somebody asks. */
+/** The present numbers of this host, determined at each request. */
 import type { HostFigures } from '../../core/figures.ts';
 import { inTime } from '../../lib/in-time.ts';
 import type { JobTable } from '../job/job-table.ts';
@@ -16,9 +16,9 @@ export interface FiguresOptions {
   readonly watches: { readonly watchers: number };
 }
 
-/** To find leftovers every QEMU is asked for its whole graph. */
+/** The search for leftovers asks every QEMU for its whole graph. */
 const LEFTOVERS_LAST_MS = 60_000;
-/** Whoever asks has a time-out, and the numbers of before are better than none. */
+/** The scraper has a time-out, and older numbers are better than none. */
 const LEFTOVERS_FOUND_MS = 3000;
 
 export class Figures {

@@ -1,4 +1,4 @@
-/** What the VMs of this host have of jobs that this service has not begun: asked for now, and kept nowhere. */
+/** Jobs in the VMs of this host that this service has not begun: asked at each request, and not kept. */
 import type { Call } from '../../core/block-jobs.ts';
 import { diskOfJob, type ForeignJob, type ForeignJobs, NO_FOREIGN_JOBS, together } from '../../core/foreign-job.ts';
 import { jobOf } from '../../core/job/names.ts';
@@ -40,7 +40,7 @@ async function foreignIn(machine: VirtualMachine, { host, whose }: ForeignSite):
     return isGone ? NO_FOREIGN_JOBS : { ...NO_FOREIGN_JOBS, unreachableDomains: [domain] };
   }
   const { foreign, isOfLibvirt } = found;
-  // Which disk it is on is good to know; a QEMU that formats an image is not asked for it.
+  // The disk is optional information; a QEMU that formats an image is not asked for it.
   const graph = foreign.some(usesImages) ? await answerOf(machine, async () => await machine.graph()) : undefined;
   const jobs = foreign.map(
     (job): ForeignJob => ({ ...job, host, domain, domainUuid, disk: graph && diskOfJob(graph, job.id), isOfLibvirt }),
@@ -48,7 +48,7 @@ async function foreignIn(machine: VirtualMachine, { host, whose }: ForeignSite):
   return { foreignJobs: jobs, unreachableDomains: [] };
 }
 
-/** Undefined: it does not answer. One that has been silent for so long already is not asked again and again. */
+/** Undefined if it does not answer. A QEMU that has been silent for so long is not asked again and again. */
 async function answerOf<T>(machine: VirtualMachine, ask: () => Promise<T>): Promise<T | undefined> {
   return machine.silence.ms > QEMU_ANSWERS_MS ? undefined : await inTime(ask(), QEMU_ANSWERS_MS);
 }
@@ -58,7 +58,7 @@ async function isOurs({ id }: QemuJob, whose: ForeignSite['whose']): Promise<boo
   return job !== undefined && (await whose.wasOurs(job));
 }
 
-/** Of a job that formats a node, or that saves the whole VM, QEMU shows no edge to an image. */
+/** QEMU shows no edge to an image for a job that formats a node, or that saves the whole VM. */
 function usesImages({ type, status }: QemuJob): boolean {
   return !['create', 'snapshot-save', 'snapshot-load', 'snapshot-delete'].includes(type) && status !== 'concluded';
 }

@@ -1,4 +1,4 @@
-/** Jobs as callers see them: each with its progress, and with what other jobs, and whoever has files open, have made of it. */
+/** Jobs as callers see them: each with its progress, and with the effects of other jobs and of open files. */
 
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { type JobView, publicJob } from '../../core/job/job-view.ts';
@@ -16,7 +16,7 @@ import type { JobLog } from '../journal/job-log.ts';
 import { graphsOf, type Holders, holderAmong } from '../qemu/graphs.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
-/** What is on storage that hangs is not named: an answer does not wait for it. */
+/** A file on storage that hangs is not named: an answer does not wait for it. */
 const STORAGE_ANSWERS_MS = 5000;
 
 export class JobViews {
@@ -30,24 +30,24 @@ export class JobViews {
     this.#jobs = jobs;
   }
 
-  /** As its journal has it: of one that goes on, that is what holds now. */
+  /** As in its journal; that is current for a running job. */
   asWritten(job: Job): JobView {
     return { job: publicJob(job), progress: this.#progresses.of(job) };
   }
 
-  /** As it is now, as far as that is known without asking QEMU how far it is. */
+  /** The present job, as far as it is known without asking QEMU for its progress. */
   async of(job: Job): Promise<JobView> {
     const [view] = await this.#views([job]);
     return view ?? this.asWritten(job);
   }
 
-  /** Asks QEMU how far they are, too. */
+  /** Also asks QEMU for their progress. */
   async now(logs: readonly JobLog[]): Promise<readonly JobView[]> {
     await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
     return await this.#views(logs.map(({ job }) => job));
   }
 
-  /** While QEMU has the job and goes on with it, its guest is where it was. */
+  /** While QEMU has the job and it continues, its guest has not moved. */
   #goingOn(job: Job): JobView {
     const view = this.asWritten(job);
     const { outcome } = view.job;

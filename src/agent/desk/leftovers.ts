@@ -1,4 +1,4 @@
-/** What jobs made and could not take back: found anew at each look, and removed only after another one. */
+/** Objects that jobs made and could not remove: searched at each request, and removed only after another search. */
 import type { Call, Leftover, ReclaimResult } from '../../core/block-jobs.ts';
 import { BlockJobError, type Failure, fail, failure } from '../../core/errors.ts';
 import { hasEnded } from '../../core/job/job.ts';
@@ -26,7 +26,7 @@ import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
 interface Found {
   readonly leftover: Leftover;
-  /** A later job has made the file a disk, or a copy: it is left over no more. */
+  /** A later job has used the file for a disk, or a copy: it is not a leftover any more. */
   readonly isTaken?: true;
   readonly remove: () => Promise<void>;
 }
@@ -54,12 +54,12 @@ export class Leftovers {
     return domain === '' ? found : found.filter(isOfDomain);
   }
 
-  /** Whoever asks. */
+  /** For any caller. */
   async all(): Promise<readonly Leftover[]> {
     return (await this.#look()).found.filter(({ isTaken }) => isTaken !== true).map(({ leftover }) => leftover);
   }
 
-  /** One after the other, what uses another first, whatever the order in which they were named. */
+  /** One after the other, users before the objects that they use, whatever the order of the request. */
   async reclaim({ ids, apply }: Omit<ReclaimRequest, 'requestId'>, call: Call): Promise<readonly ReclaimResult[]> {
     const results = new Map<string, ReclaimResult>();
     const looked = await this.#look();
@@ -72,15 +72,15 @@ export class Leftovers {
     const [unasked] = looked.silent.filter(({ name }) => may(call, 'read', name));
     return ids.map((id) => {
       const result = results.get(id);
-      // What is in a QEMU that did not answer is not gone.
+      // An object in a QEMU that did not answer may still exist.
       if (result !== undefined || unasked === undefined || id.startsWith('file:'))
         return result ?? { id, leftover: undefined, failure: undefined };
-      const why = { domain: unasked.name, why: 'what is left there cannot be looked for' };
+      const why = { domain: unasked.name, why: 'Leftovers of a QEMU cannot be looked for' };
       return { id, leftover: undefined, failure: failure('QEMU_UNREACHABLE', why) };
     });
   }
 
-  /** `silent`: those that might have more, and did not answer. */
+  /** `silent`: QEMUs that may have more, and did not answer. */
   async #look(): Promise<{ readonly found: readonly Found[]; readonly silent: readonly VirtualMachine[] }> {
     const silent: VirtualMachine[] = [];
     const perMachine = this.#machines.all.map(async (machine) => {
@@ -162,33 +162,33 @@ export class Leftovers {
 const WORTH = {
   PARTIAL: 'an incomplete copy',
   STALE: 'a copy that lacks the newest writes',
-  MIRRORED: 'a copy that was never ended',
-  COMPLETE: 'a complete copy',
-  UNKNOWN: 'a file of which nobody knows what it holds',
+  MIRRORED: 'a copy that lacks the newest writes',
+  COMPLETE: 'a copy whose job never ended',
+  UNKNOWN: 'a file with unknown contents',
 };
 
-/** The file that the job made, or may have made: it is there, and whether it was made then was never written down. */
+/** The file that the job made, or may have made: it exists, and whether the job made it was never written down. */
 async function fileLeft({ madeFile: made, steps, accepted }: KnownJob): Promise<Left> {
   if (made !== undefined) return { path: made.created && (await isStill(made)) ? made.path : undefined };
   const path = steps.get('create-destination') === 'UNDO_FAILED' ? accepted.destination?.path : undefined;
   return { path: path !== undefined && (await isThere(path)) ? path : undefined };
 }
 
-/** `path` undefined: nothing is left. */
+/** `path` is undefined if nothing is left. */
 interface Left {
   readonly path: string | undefined;
   readonly trouble?: string;
 }
 
-/** What cannot be looked at may be there. */
+/** A file that cannot be looked at may exist. */
 function unseen({ madeFile, accepted }: KnownJob, error: unknown): Left {
   return { path: madeFile?.path ?? accepted.destination?.path, trouble: `it cannot be looked at: ${String(error)}` };
 }
 
-/** It may be what the guest wrote to last, or somebody else's. */
+/** The guest may have written to it last, or it may belong to somebody else. */
 function unknown({ outcome: { destinationContent }, madeFile }: KnownJob): string {
   if (madeFile === undefined) {
-    return 'the service ended before it had written down that it made this file: look at it, and remove it yourself';
+    return 'the service ended before it had recorded that it made this file: look at the file, and remove it yourself';
   }
   return destinationContent === 'UNKNOWN'
     ? 'the guest may have moved to it: read the outcome of the job, look at the file, and remove it yourself'

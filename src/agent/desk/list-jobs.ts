@@ -1,4 +1,4 @@
-/** The jobs of this host, page by page, and with the first page what its QEMUs have of others' jobs: of what the caller may read. */
+/** The jobs of this host, page by page, and on the first page its foreign jobs: those that the caller may read. */
 import type { Call, JobsPage } from '../../core/block-jobs.ts';
 import { failure } from '../../core/errors.ts';
 import type { ListJobsRequest } from '../../core/requests.ts';
@@ -10,7 +10,7 @@ import type { JobLog } from '../journal/job-log.ts';
 import { type ForeignSite, foreignJobs } from './foreign-jobs.ts';
 import type { JobViews } from './job-views.ts';
 
-/** Newest first. Throws DOMAIN_NOT_FOUND for a domain that there is not, and that no job was on. */
+/** Newest first. Throws DOMAIN_NOT_FOUND for a domain that does not exist and never had a job. */
 export async function listJobs(
   request: ListJobsRequest,
   call: Call,

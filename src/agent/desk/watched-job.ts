@@ -1,4 +1,4 @@
-/** A job of this host while it is watched: its journal's entries and its progress, each made an event once. */
+/** A job of this host while it is watched: the entries of its journal and its progress, each made an event once. */
 import { entryInWords } from '../../core/job/entry-words.ts';
 import { type EntryType, JobEvent } from '../../core/job/job-event.ts';
 import { publicJob } from '../../core/job/job-view.ts';
@@ -11,7 +11,7 @@ import type { JobLog } from '../journal/job-log.ts';
 
 export class WatchedJob implements Feed {
   readonly changed: Changes;
-  /** Of its progress, and of no other job's. */
+  /** Progress of this job alone. */
   readonly #sampled = new Wake();
   readonly #log: JobLog;
   readonly #progresses: Pick<Progresses, 'of' | 'poll'>;
@@ -24,7 +24,7 @@ export class WatchedJob implements Feed {
     this.changed = anyOf(log.changed, this.#sampled);
   }
 
-  /** There is another progress. */
+  /** The progress has changed. */
   sampled(): void {
     this.#sampled.notify();
   }
@@ -37,7 +37,7 @@ export class WatchedJob implements Feed {
     const found = this.#log.at(revision);
     if (found === undefined) return undefined;
     const { entry, job } = found;
-    // What is told of the past has no progress: that is a latest value, and today's would be untrue there.
+    // Events of the past have no progress: it is a latest value, which would be wrong there.
     const progress = revision === this.#log.job.revision ? this.#progresses.of(job) : undefined;
     const known = this.#entries.get(revision);
     if (known !== undefined && known.progress === progress) return known;
@@ -62,7 +62,7 @@ export class WatchedJob implements Feed {
   }
 }
 
-/** What is neither a step nor one of these has changed the job's state, or what is asked of it. */
+/** All other entries, except for steps, have changed the job's state, or a request about it. */
 export const TYPE_OF: Partial<Record<JournalEntry['entry'], EntryType>> = {
   'step-started': 'STEP',
   'step-done': 'STEP',

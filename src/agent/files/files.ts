@@ -1,6 +1,6 @@
 /**
- * Files: making a destination, taking it back, deleting what a commit has emptied. The only writer of files but the
- * journal and hold-file.
+ * Files: makes a destination, removes it again, deletes an image that a commit has emptied. Apart from the journal and
+ * hold-file, only this writes files.
  */
 import { type BigIntStats, constants } from 'node:fs';
 import { dirname } from 'node:path';
@@ -17,13 +17,13 @@ import type { Holders } from '../qemu/graphs.ts';
 
 export interface Made {
   readonly made: MadeFile;
-  /** The one that it is in: whoever gets it closes it. */
+  /** The folder of the file; the receiver closes it. */
   readonly folder: PinnedFolder;
 }
 
 /**
- * Makes the file, which must not be there (O_EXCL: QEMU's own creation would truncate one), or takes over one of
- * zero length. Rejects with the file system's error, or with PATH_REPLACED; then there is no new file.
+ * Makes the file, which must not exist (O_EXCL: QEMU's own creation would truncate it), or takes over an empty one.
+ * Rejects with the file system's error, or with PATH_REPLACED; then there is no new file.
  */
 export async function createFile(action: Extract<Action, { do: 'create-file' }>): Promise<Made> {
   const folder = await PinnedFolder.of(action.path);
@@ -40,7 +40,7 @@ async function createIn(
   { path, takeOver, sizeBytes, owner, mode = PRIVATE }: Extract<Action, { do: 'create-file' }>,
 ): Promise<MadeFile> {
   const { O_RDWR, O_CREAT, O_EXCL } = constants;
-  // Nobody else may open it while it is being made.
+  // No other process may open it while it is being made.
   await using handle = await folder.open(path, takeOver ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, PRIVATE);
   const created = !takeOver;
   const stats = await handle.stat();
@@ -63,8 +63,8 @@ function mayGiveAs({ uid }: FileOwner): boolean {
 }
 
 /**
- * Removes a file that `createFile` made, if it is that very file still. One that was taken over becomes empty again.
- * `madeIn`: the folder, where it is held since; else it is found by its name.
+ * Removes a file that `createFile` made, if it is still that very file. One that was taken over becomes empty again.
+ * `madeIn`: the folder, held open since then; otherwise it is found by its name.
  */
 export async function removeFile(made: MadeFile, madeIn?: PinnedFolder): Promise<void> {
   await using found = madeIn === undefined ? await folderOf(made.path) : undefined;
@@ -90,19 +90,19 @@ async function isIn(folder: PinnedFolder, file: KnownFile): Promise<boolean> {
   return there !== undefined && isSame(file, there);
 }
 
-/** Undefined: there is none. Rejects where that cannot be told. */
+/** Undefined if it does not exist. Rejects if that cannot be determined. */
 async function folderOf(path: string): Promise<PinnedFolder | undefined> {
   return await PinnedFolder.open(dirname(path)).catch(ifAbsent);
 }
 
-/** For errors of a look. Throws all others: what is not seen may be there. */
+/** For errors of a look. Throws all others: an unseen file may exist. */
 function ifAbsent(error: unknown): undefined {
   if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
     return undefined;
   throw error;
 }
 
-/** Throws DESTINATION_EXISTS for anything at `path`, whose maker is not known. */
+/** Throws DESTINATION_EXISTS for any file at `path`, because its maker is not known. */
 export async function mustBeAbsent(path: string): Promise<void> {
   if (await isThere(path)) fail('DESTINATION_EXISTS', { path });
 }
@@ -111,14 +111,14 @@ export async function isThere(path: string): Promise<boolean> {
   return (await whatIsAt(path)) !== undefined;
 }
 
-/** Undefined: nothing. Rejects where that cannot be told. */
+/** Undefined if nothing is there. Rejects if that cannot be determined. */
 async function whatIsAt(path: string): Promise<BigIntStats | undefined> {
   return await lstat(path).catch(ifAbsent);
 }
 
 /**
- * Deletes the image if it is that very file still. Throws DESTINATION_IN_USE if `holder` or /proc names who has it open, or if
- * it has internal snapshots that nobody has accepted to lose.
+ * Deletes the image if it is still that very file. Throws DESTINATION_IN_USE if `holder` or /proc names a process that
+ * has it open, or if it has internal snapshots that the caller has not accepted to lose.
  */
 export async function deleteImage(
   { image, losesSnapshots }: Pick<Extract<Action, { do: 'delete-image' }>, 'image' | 'losesSnapshots'>,
@@ -129,7 +129,7 @@ export async function deleteImage(
   if (losesSnapshots !== true && (await hasSnapshots(folder.in(image.path)))) {
     fail('DESTINATION_IN_USE', { path: image.path, by: 'internal snapshots, which were taken while the job ran' });
   }
-  // By its name, and as the file that is deleted, wherever the name leads.
+  // By its name, and as the file to be deleted, wherever the name leads.
   const here = folder.in(image.path);
   const by = (await holder(image.path)) ?? (await holder(here)) ?? (await processWith(here));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path: image.path, by });
@@ -137,8 +137,8 @@ export async function deleteImage(
 }
 
 /**
- * Internal snapshots in it now. Their loss is accepted or refused when a job is started; one that somebody takes while it
- * runs nobody has accepted to lose. Rejects where it cannot be told.
+ * Its present internal snapshots. The caller accepts or refuses their loss at the start of a job, but not of those
+ * taken during it. Rejects if they cannot be determined.
  */
 export async function hasSnapshots(path: string): Promise<boolean> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -151,10 +151,10 @@ export async function hasSnapshots(path: string): Promise<boolean> {
   }
 }
 
-/** Opened to be synced. Undefined for what is no file or device here, or none that this service may open. */
+/** Opens it for a sync. Undefined if it is not a file or device here, or if this service may not open it. */
 export async function openToSync(path: string): Promise<DiskFile | undefined> {
   if (!path.startsWith('/')) return undefined;
-  // A FIFO would wait for somebody who writes to it.
+  // Opening a FIFO would wait for a writer.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
   const stats = await handle?.stat();
   if (stats?.isFile() === true || stats?.isBlockDevice() === true) return handle;
@@ -176,7 +176,7 @@ export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): K
   return { path, device: String(dev), inode: String(ino), birthTimeNs: String(birthtimeNs) };
 }
 
-/** Rejects where it cannot be told. */
+/** Rejects if it cannot be determined. */
 export async function isStill(file: KnownFile): Promise<boolean> {
   const now = await whatIsAt(file.path);
   return now !== undefined && isSame(file, now);
@@ -185,26 +185,26 @@ export async function isStill(file: KnownFile): Promise<boolean> {
 export function isSame(file: KnownFile, now: BigIntStats): boolean {
   const { device, inode, birthTimeNs } = knownAs(file.path, now);
   if (inode !== file.inode || birthTimeNs !== file.birthTimeNs) return false;
-  // A disk's number may be another one after a boot, or where it was mounted again.
+  // A device may have another number after a boot, or after another mount.
   return device === file.device || birthTimeNs !== NO_BIRTH_TIME;
 }
 
-/** Who opens it by its name finds that very file: a link may lead there, too. Rejects where it cannot be told. */
+/** Whether its name leads to that very file, perhaps by a link. Rejects if it cannot be determined. */
 export async function isFoundAs(file: KnownFile): Promise<boolean> {
   const now = await stat(file.path).catch(ifAbsent);
   if (now === undefined) return false;
   const { device, inode } = knownAs(file.path, now);
-  // NFS and its like have another number at each mount, and no time of birth: the same name and inode have to do there.
+  // NFS and similar file systems have another number at each mount, and no birth time: the same name and inode must do.
   const isMountedAgain = inode === file.inode && [device, file.device].every(isNumberedAtMount);
   return isSame(file, now) || (isMountedAgain && file.birthTimeNs === NO_BIRTH_TIME);
 }
 
-/** Its file system is on no disk of this host: the kernel gives it the next number of major 0 (include/linux/fs.h). */
+/** Its file system is not on a disk of this host: the kernel gives it the next number of major 0 (include/linux/fs.h). */
 function isNumberedAtMount(device: string): boolean {
   return ((BigInt(device) >> 8n) & 0xfffn) === 0n;
 }
 
-/** The same for each name of one file or device; of what is no file that is there, the name itself. */
+/** The same for each name of a file or device; the name itself if no such file exists. */
 export async function fileKey(path: string): Promise<string> {
   return (await identify(path))?.key ?? path;
 }

@@ -1,6 +1,7 @@
 /**
- * The images by whose names alone somebody opens the disk when a job is done: each is at its name, as QEMU finds it, and each
- * header leads to the image that QEMU has below. Else the guest would go on well, and its disk would not start again.
+ * The images by whose names alone the disk is opened after a job: each must be at its name, as QEMU finds it, and each
+ * header must lead to the image that QEMU has below it. Otherwise the guest would keep running, and its disk would not
+ * start again.
  */
 import type { Image } from '../../core/disk/chain.ts';
 import { fileNamed, namesFormat } from '../../core/disk/header-names.ts';
@@ -14,16 +15,13 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { knownAs } from './files.ts';
 import { namedFiles } from './known-file.ts';
 
-/**
- * `images`: from the top down to the last one. `relinked`: that whose header the job writes. Throws HEADER_DIFFERS, or
- * PATH_DIFFERS_IN_QEMU.
- */
+/** `images`: top down. `relinked`: the job writes its header. Throws HEADER_DIFFERS, or PATH_DIFFERS_IN_QEMU. */
 export async function foundByName(
   images: readonly Image[],
   { relinked, machine }: { readonly relinked?: Image; readonly machine: VirtualMachine },
 ): Promise<readonly KnownFile[]> {
   const opens = await machine.openFiles();
-  // Where /proc does not tell, those of which QEMU's word tells it.
+  // If /proc does not show them, QEMU's word decides.
   const files =
     opens === undefined ? await namedFiles(images, machine) : await provedFiles(images, relinked, opens, machine.name);
   await refuseOtherHeaders(images, relinked, opens?.root ?? '');
@@ -37,9 +35,9 @@ async function provedFiles(
   domain: string,
 ): Promise<readonly KnownFile[]> {
   const files = images.map(async (image) => {
-    // Its header is read back here, by this name.
+    // Its header is read back here, under this name.
     const root = image === relinked ? '' : opens.root;
-    // What has a name that QEMU does not tell whole nobody can look up.
+    // A name that QEMU does not report completely cannot be looked up.
     const paths = [image.path, image.dataFile].filter((path) => path.startsWith('/') && !isMisnamed(path));
     const known = paths.map(
       async (path) => await proved(path, { ...opens, root }, { domain, isRead: image === relinked }),
@@ -55,9 +53,7 @@ interface Proving {
   readonly isRead: boolean;
 }
 
-/**
- * As a process finds it whose root that is. Resolves to nothing where only QEMU may look, as on NFS that takes root for nobody.
- */
+/** As a process with that root finds it. Resolves to nothing if only QEMU may look, for example on NFS with root squash. */
 async function proved(path: string, opens: OpenFiles, { domain, isRead }: Proving): Promise<readonly KnownFile[]> {
   try {
     const there = await inRoot(opens.root, path);
@@ -89,7 +85,7 @@ async function leadsTo(image: Image, below: Image | undefined, root: string): Pr
   if (below === undefined || image.backingFile === '') return below === undefined && image.backingFile === '';
   if (!namesFormat(image, below)) return false;
   const named = fileNamed(image);
-  // Of what is no local file nobody can say whether two names are one.
+  // Whether two names are one cannot be known for remote files.
   if (named === undefined || !below.path.startsWith('/') || named === below.path) return true;
   const [one, other] = await Promise.all([identify(named, root), identify(below.path, root)]);
   return one !== undefined && one.key === other?.key;

@@ -1,4 +1,4 @@
-/** Of the files that a job's outcome calls safe to delete those that are so still: names change, and so do holders. */
+/** The files of a job's outcome that are still safe to delete: names change, and so do holders. */
 import { losesSnapshots } from '../../core/disk/judge.ts';
 import type { Job } from '../../core/job/job.ts';
 import { onShared, type SafeFile } from '../../core/job/outcome.ts';
@@ -10,8 +10,8 @@ import { sharedStorage } from './shared-storage.ts';
 type Named = readonly SafeFile[];
 
 /**
- * What is no longer that very file, or was never proved to be, is not named; nor what anybody may have open, or what has
- * internal snapshots whose loss nobody has accepted.
+ * Leaves out a file that is no longer the same, or was never proved to be; and one that a process may have open, or
+ * that has internal snapshots whose loss was not accepted.
  */
 export async function freeFiles(
   { accepted, madeFile }: Pick<Job, 'accepted' | 'madeFile'>,
@@ -40,7 +40,7 @@ export async function freeFiles(
   return await Promise.all(files.filter((_file, at) => free[at]).map(warned));
 }
 
-/** Once: what was written down with its warning is shown with it. */
+/** Once: a recorded file already has its warning. */
 async function warned(file: SafeFile): Promise<SafeFile> {
   const storage = file.sharedStorage ?? (await sharedStorage(file.path));
   if (file.sharedStorage !== undefined || storage === undefined) return file;
@@ -48,7 +48,7 @@ async function warned(file: SafeFile): Promise<SafeFile> {
   return { ...file, warning, sharedStorage: storage };
 }
 
-/** One of them, which needs those below it. What cannot be looked at may have some; what is gone has none. */
+/** An image needs those below it. One that cannot be read may have some; a deleted one has none. */
 async function haveSnapshots(images: Named): Promise<boolean> {
   const found = await Promise.all(
     images.map(async ({ path }) => await hasSnapshots(path).catch(async () => await isThere(path).catch(() => true))),

@@ -1,4 +1,4 @@
-/** Files of a chain by more than their names: proved to be those that QEMU has open. */
+/** Files of a chain, identified by more than their names: proved to be those that QEMU has open. */
 import type { BigIntStats } from 'node:fs';
 import type { Image } from '../../core/disk/chain.ts';
 import type { KnownFile } from '../../core/job/step.ts';
@@ -8,12 +8,12 @@ import { isOpen, type OpenFiles, soughtAs } from '../host/open-files.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { knownAs } from './files.ts';
 
-/** NONE: no file of this host. NOT_PROVED: there is one, and QEMU has another. */
+/** NONE: not a file of this host. NOT_PROVED: such a file exists, but QEMU has another one. */
 export type ProvedFile = KnownFile | 'NONE' | 'NOT_PROVED';
 
 type Asked = Pick<VirtualMachine, 'openFiles' | 'graph'>;
 
-/** Regular files, as many as there are images, in their order: a device's node is nothing to be deleted. */
+/** Regular files, one for each image, in their order: the node of a device is nothing to delete. */
 export async function knownFiles(images: readonly Image[], machine: Asked): Promise<readonly ProvedFile[]> {
   const files = images.map(async (image) => ({
     node: image.node,
@@ -22,12 +22,12 @@ export async function knownFiles(images: readonly Image[], machine: Asked): Prom
   return await proved(await Promise.all(files), machine);
 }
 
-/** Those of which it is known. */
+/** The known ones. */
 export async function namedFiles(images: readonly Image[], machine: Asked): Promise<readonly KnownFile[]> {
   return (await knownFiles(images, machine)).filter((file) => typeof file === 'object');
 }
 
-/** A file or a device; undefined: not known to be QEMU's. */
+/** A file or a device; undefined if it is not known to be QEMU's. */
 export async function knownSource(image: Image, machine: Asked): Promise<KnownFile | undefined> {
   const found = await fileOf(image, (stats) => stats.isFile() || stats.isBlockDevice());
   const [known] = await proved([{ node: image.node, found }], machine);
@@ -36,7 +36,7 @@ export async function knownSource(image: Image, machine: Asked): Promise<KnownFi
 
 async function proved(files: readonly { node: string; found: Found | undefined }[], machine: Asked) {
   const opens = await machine.openFiles();
-  // Where /proc does not tell, QEMU's word has to do: what it says of the file's size lies between two looks at it.
+  // If /proc does not show it, QEMU's word has to do: its report of the file's size lies between two looks at the file.
   const { nodes } = opens === undefined ? await machine.graph() : {};
   return await Promise.all(
     files.map(async ({ node, found }): Promise<ProvedFile> => {
@@ -54,7 +54,7 @@ interface Found {
 }
 
 async function fileOf({ path, isPart }: Image, isOne: (stats: BigIntStats) => boolean): Promise<Found | undefined> {
-  // What else such a file holds is somebody else's: it is no file of this image.
+  // The rest of such a file belongs to others: it is not a file of this image.
   if (isPart) return undefined;
   const real = path.startsWith('/') ? await realpath(path).catch(() => undefined) : undefined;
   const stats = real === undefined ? undefined : await lstat(real).catch(() => undefined);

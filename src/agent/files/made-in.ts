@@ -1,13 +1,13 @@
 /**
- * The folder in which a start has made its file. It is held until the start is over: so the file is found there again, and
- * removed, also where the folder has another name by then.
+ * The folder in which a start has made its file. It is held open until the start is over, so that the file can be
+ * removed even if the folder has another name by then.
  */
 import type { PinnedFolder } from '../host/pinned-folder.ts';
 
 export class MadeIn implements AsyncDisposable {
   #folder: PinnedFolder | undefined;
 
-  /** Undefined: nothing was made by this process, or the start is over. */
+  /** Undefined if this process made nothing, or the start is over. */
   get folder(): PinnedFolder | undefined {
     return this.#folder;
   }

@@ -1,7 +1,7 @@
 /**
  * The chain that a reused destination has of its own. It is opened before the copy begins, image by image, each with
- * the driver that its overlay names and each with its backing image given: QEMU never opens what a header says, and
- * whoever wrote the header names no file outside the allowed folders.
+ * the driver that its overlay names and with its backing image given: QEMU never opens the file that a header names, so
+ * that the writer of a header cannot name a file outside the allowed folders.
  */
 import type { Image } from '../../core/disk/chain.ts';
 import { resolveFrom } from '../../core/disk/chain-images.ts';
@@ -12,23 +12,23 @@ import type { Backing } from '../../core/plans/copy-ends.ts';
 import { fileKey } from './files.ts';
 import { type Allowed, checkAllowed, lookAtExisting, mustBeWithin, readHeader } from './place.ts';
 
-/** Deeper ones are slow with QEMU, too. */
+/** QEMU is slow with deeper chains, too. */
 const DEEPEST = 200;
 
 export interface OwnChainOptions {
   readonly allowed: Allowed;
-  /** The disk's own chain, its active image first: what both chains have in common is shared. */
+  /** The disk's own chain, its active image first: images in both chains are shared. */
   readonly source: readonly Image[];
 }
 
-/** What is below `path`, whose header says so; undefined: nothing. */
+/** The image below `path`, by its header; undefined if there is none. */
 export async function ownChain(
   path: string,
   header: Qcow2Header,
   options: OwnChainOptions,
 ): Promise<Backing | undefined> {
   const source = await Promise.all(
-    // By its name alone somebody finds something else than such a node shows.
+    // Opened by its name alone it has other contents than such a node.
     options.source.map(async ({ path: one, isPart, layers }, at) =>
       at > 0 && (isPart || layers.length > 0) ? '' : await fileKey(one),
     ),
@@ -47,7 +47,7 @@ async function below(
   const named = resolveFrom(image, backingFile);
   if (named === undefined) fail('DESTINATION_NOT_ALLOWED', { path: backingFile });
   await checkAllowed(named, options.allowed).catch(async (error: unknown) => {
-    // An image of the disk itself is the guest's already.
+    // An image of the disk itself is already the guest's.
     if (!source.includes(await fileKey(named))) throw error;
   });
   const place = await lookAtExisting(named).catch(() => fail('DESTINATION_MISSING', { path: named }));
@@ -55,19 +55,19 @@ async function below(
   if (is === 'NOTHING' || is === 'LINK') fail('DESTINATION_MISSING', { path: named });
   const key = await fileKey(path);
   const shared = source.indexOf(key);
-  if (shared === 0) fail('DESTINATION_IN_USE', { path, by: 'the disk itself; it cannot back its own copy' });
+  if (shared === 0) fail('DESTINATION_IN_USE', { path, by: 'it is the disk itself, which cannot back its own copy' });
   const own = options.source[shared];
   if (own !== undefined) {
-    // QEMU has it as it should be; but who opens the destination next goes by its header.
+    // QEMU has the right image, but the destination is opened by its header next time.
     const isSame = backingFormat === '' || backingFormat === (STORAGES.has(own.format) ? 'raw' : own.format);
-    if (!isSame) no(path, `the header of ${image} says ${backingFormat}, and it is ${own.format}`);
+    if (!isSame) no(path, `the header of ${image} says ${backingFormat}, but it is ${own.format}`);
     return { is: 'NODE', node: own.node };
   }
   await mustBeWithin(place, options.allowed, path);
-  if (above.has(key)) no(path, 'it comes back to itself');
+  if (above.has(key)) no(path, 'the chain leads back to it');
   if (above.size > DEEPEST) no(path, `it has more than ${DEEPEST} images`);
-  if (is !== 'FILE' && is !== 'DEVICE') no(path, 'it is neither file nor block device');
-  // Probed it could be anything that a guest wrote there.
+  if (is !== 'FILE' && is !== 'DEVICE') no(path, 'it is neither a file nor a block device');
+  // Probing could find anything that a guest wrote there.
   if (backingFormat === '') no(path, `the header of ${image} does not name its format`);
   if (!READ_ONLY_DRIVERS.has(backingFormat)) no(path, `the header of ${image} says ${backingFormat}`);
   const storage = is === 'FILE' ? 'file' : 'host_device';
@@ -84,7 +84,7 @@ function no(path: string, why: string): never {
 
 export const GIVE_FORMAT = 'give the destination a format: RAW or QCOW2';
 
-/** Throws FORMAT_UNKNOWN for all but a plain qcow2, or with `encrypted` one with LUKS. */
+/** Throws FORMAT_UNKNOWN for anything but a plain qcow2, or with `encrypted` one with LUKS. */
 export function usableQcow2(
   path: string,
   header: Awaited<ReturnType<typeof readHeader>>,
@@ -93,7 +93,7 @@ export function usableQcow2(
   const not = (why: string, format = 'qcow2') => fail('FORMAT_UNKNOWN', { path, format, why });
   switch (header.format) {
     case 'NONE':
-      return not(`its header does not tell; ${GIVE_FORMAT}`, 'unknown');
+      return not(`its header does not say it; ${GIVE_FORMAT}`, 'unknown');
     case 'OTHER':
       return not(GIVE_FORMAT, header.name);
     case 'DAMAGED':

@@ -1,4 +1,4 @@
-/** What is at a path, without symbolic links, and whether a destination may be there. Changes nothing. */
+/** The file at a path, without symbolic links, and whether a destination may be there. Changes nothing. */
 import { constants } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -16,23 +16,23 @@ import { isSame, knownAs } from './files.ts';
 const CHUNK_BYTES = 1024 * 1024;
 
 export interface Place {
-  /** Without symbolic links: the path that was checked is the one that is used, and has none then either. */
+  /** Without symbolic links: the checked path is the one that is used. */
   readonly path: string;
-  /** LINK: one that leads to no block device. */
+  /** LINK: a link that does not lead to a block device. */
   readonly is: 'NOTHING' | 'FILE' | 'DEVICE' | 'FOLDER' | 'LINK' | 'OTHER';
   readonly sizeBytes: number;
-  /** Of a file or a device: which. */
+  /** The identity of a file or device. */
   readonly file?: KnownFile;
 }
 
 export interface Allowed {
   /** A destination must be below one of these. */
   readonly folders: readonly string[];
-  /** An undefined port: any. */
+  /** Any port if undefined. */
   readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
 }
 
-/** Throws ACCESS_DENIED, or DESTINATION_MISSING where a folder on the way is missing. */
+/** Throws ACCESS_DENIED, or DESTINATION_MISSING if a folder above it is missing. */
 export async function lookAt(path: string): Promise<Place> {
   await using folder = await withOurErrors(dirname(path), async () => await PinnedFolder.open(dirname(path)));
   const real = join(folder.path, basename(path));
@@ -51,25 +51,25 @@ export async function lookAt(path: string): Promise<Place> {
   return { path: real, is: there.isSymbolicLink() ? 'LINK' : 'OTHER', sizeBytes: 0 };
 }
 
-/** As lookAt, for what is to be there already: links are followed to their end. */
+/** Like lookAt, for a file that must exist: links are followed to their end. */
 export async function lookAtExisting(path: string): Promise<Place> {
   return await lookAt(await realpath(path).catch(() => path));
 }
 
-/** /sys/dev/block/MAJOR:MINOR/size counts sectors of 512 bytes, whatever the device's own are. */
+/** /sys/dev/block/MAJOR:MINOR/size counts sectors of 512 bytes, whatever the device's own sector size is. */
 async function deviceBytes(rdev: number): Promise<number> {
   return Number(await readFile(`/sys/dev/block/${deviceName(rdev)}/size`, 'utf8')) * 512;
 }
 
 /**
- * Says no to what is outside the allowed folders before it says anything else: what exists there is not told. It says yes to
- * a name: what is found there may be elsewhere a moment later, and mustBeWithin is for that.
+ * Refuses a path outside the allowed folders before anything else, so that the answer does not show what exists there.
+ * It checks the name: another file may be there a moment later, and mustBeWithin is for that.
  */
 export async function checkAllowed(path: string, { folders }: Allowed): Promise<void> {
   await refuseOutside(await nearestFolder(dirname(path)), folders, path);
 }
 
-/** `place`: what was found, by its path without links. `path`: as it was asked for. Throws DESTINATION_NOT_ALLOWED. */
+/** `place`: the file that was found, by its path without links. `path`: as requested. Throws DESTINATION_NOT_ALLOWED. */
 export async function mustBeWithin({ path: real }: Place, { folders }: Allowed, path: string): Promise<void> {
   await refuseOutside(dirname(real), folders, path);
 }
@@ -80,21 +80,21 @@ async function refuseOutside(folder: string, folders: readonly string[], path: s
   if (!allowed.some((one) => one !== undefined && isIn(one))) fail('DESTINATION_NOT_ALLOWED', { path });
 }
 
-/** The first folder on the way up that exists, without symbolic links. */
+/** The first existing folder on the way up, without symbolic links. */
 async function nearestFolder(folder: string): Promise<string> {
   const real = await realpath(folder).catch(() => undefined);
   return real ?? (folder === '/' ? '/' : await nearestFolder(dirname(folder)));
 }
 
-/** Throws DESTINATION_IN_USE if any VM has this file or device open, by whatever name, or the host itself. */
+/** Throws DESTINATION_IN_USE if a VM has this file or device open, under any name, or the host itself. */
 export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): Promise<void> {
   const { path } = place;
-  // A device is opened by many who only look at it; the kernel tells below who has it for itself.
+  // Many processes open a device only to look at it; the kernel shows below who has it exclusively.
   const by = (await holderOf(path, graphs)) ?? (place.is === 'DEVICE' ? undefined : await processWith(path));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
   if (place.is !== 'DEVICE') return;
   try {
-    // Without O_CREAT it asks the kernel for a device that nobody else has: no file system, no RAID, no swap.
+    // Without O_CREAT this asks the kernel for a device that nobody else has: no file system, no RAID, no swap.
     await (await open(path, constants.O_RDONLY | constants.O_EXCL)).close();
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EBUSY')) throw asBlockJobError(error, path);
@@ -102,7 +102,7 @@ export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): 
   }
 }
 
-/** `file`: which has to be at the path. Throws PATH_REPLACED where another one is. */
+/** `file`: the file that must be at the path. Throws PATH_REPLACED if another one is. */
 export async function readHeader(path: string, file?: KnownFile): Promise<ImageHeader> {
   return await withOurErrors(path, async () => {
     await using handle = await openKnown(path, file);
@@ -115,7 +115,7 @@ export async function readHeader(path: string, file?: KnownFile): Promise<ImageH
   });
 }
 
-/** Are so many bytes there, and all of them zeroes? `file`: as in readHeader. */
+/** Whether so many bytes are there, and all of them zeroes. `file`: as in readHeader. */
 export async function isZero(
   path: string,
   { offset, bytes }: Qcow2Header['tables'],
@@ -133,14 +133,14 @@ export async function isZero(
 }
 
 async function openKnown(path: string, file: KnownFile | undefined): Promise<DiskFile> {
-  // A FIFO would wait for somebody who writes to it.
+  // Opening a FIFO would wait for a writer.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   if (file === undefined || isSame(file, await handle.stat())) return handle;
   await handle.close();
   fail('PATH_REPLACED', { path });
 }
 
-/** What the file system has against it becomes our error. */
+/** Turns an error of the file system into a failure. */
 export async function withOurErrors<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

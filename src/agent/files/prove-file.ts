@@ -1,4 +1,4 @@
-/** The file that is meant and the file that QEMU has open are proved to be one, before anything is written through QEMU. */
+/** Proves that the intended file and the file that QEMU has open are the same, before any data is written through QEMU. */
 import { dirname } from 'node:path';
 import { SECTOR_BYTES, wholeSectors } from '../../core/disk/sectors.ts';
 import { BlockJobError, type Failure, fail, failure } from '../../core/errors.ts';
@@ -15,8 +15,9 @@ import { isFoundAs, isSame, knownAs } from './files.ts';
 import type { Place } from './place.ts';
 
 /**
- * Of a node that was just opened. Undefined: it is a device. `meant`: what was made, or looked at, before QEMU was told its name.
- * Throws PATH_REPLACED where that is not at the path, and PATH_DIFFERS_IN_QEMU where QEMU has opened something else.
+ * For a node that was just opened. Undefined for a device. `meant`: the file that was made, or looked at, before QEMU
+ * got its name. Throws PATH_REPLACED if another file is at the path, and PATH_DIFFERS_IN_QEMU if QEMU has opened
+ * another one.
  */
 export async function proveFile(
   { node, path, isNew }: Extract<Action, { do: 'prove-file' }>,
@@ -38,11 +39,11 @@ export async function proveFile(
     if (!(await isOpen(opens, ours))) differs();
     return known;
   }
-  // A device tells its size in other ways, and is one for all who see it.
+  // A device reports its size in other ways, and is the same for all processes.
   if (known === undefined) return undefined;
   const seen = (await machine.graph()).nodes.get(node);
   const isAsLarge = seen?.virtualSizeBytes === wholeSectors(Number(stats.size));
-  // What was just made holds nothing; what was there before may hold anything.
+  // A new file has no data; an older one may have any.
   const isEmpty = !isNew || seen?.allocatedBytes === Number(stats.blocks) * SECTOR_BYTES;
   if (!isAsLarge || !isEmpty) differs();
   return known;
@@ -51,9 +52,9 @@ export async function proveFile(
 type Opens = Pick<VirtualMachine, 'openFiles'>;
 
 /**
- * Undefined: all of these files, which were proved to be QEMU's, are at their names still. What QEMU has open there decides
- * where a network file system tells another inode at each look, and where only QEMU finds the name. Rejects where it cannot be
- * told.
+ * Undefined if all of these files, which were proved to be QEMU's, are still at their names. QEMU's open file decides
+ * if a network file system reports another inode at each look, or if only QEMU finds the name. Rejects if that cannot
+ * be determined.
  */
 export async function movedAway(files: readonly KnownFile[], machine: Opens | undefined): Promise<Failure | undefined> {
   for (const file of files) {
@@ -73,21 +74,21 @@ export async function mustBeInPlace(files: readonly KnownFile[], machine: Opens 
   if (moved !== undefined) throw new BlockJobError(moved);
 }
 
-/** Who opens the disk, or the copy, by its names when the job is done finds it. */
+/** The disk, or the copy, can be opened by its names after the job. */
 export async function isFoundByName(job: Job, machine: Opens | undefined): Promise<boolean> {
   return (await movedAway(filesToFind(job), machine)) === undefined;
 }
 
-/** As a caller asks for the pivot: the job stays READY. It is looked at again right before the guest is moved. */
+/** When a caller asks for the pivot: the job stays READY. It is checked again right before the guest moves. */
 export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachines): Promise<void> {
   if (job.state === 'READY') await mustBeInPlace(filesToFind(job), machines.of(job.accepted));
 }
 
-/** Before anything is made: at the path is the same for both, or nothing in a folder that is. Throws PATH_DIFFERS_IN_QEMU. */
+/** Before anything is made: the path is the same for both, or in the same folder. Throws PATH_DIFFERS_IN_QEMU. */
 export async function refuseSeenOtherwise({ path }: Place, machine: VirtualMachine): Promise<void> {
   const opens = await machine.openFiles();
   if (opens === undefined || opens.root === '') return;
-  // The folder of what is there says nothing: many have a /dev of their own, with the same devices.
+  // The folder of an existing device says nothing: many processes have a /dev of their own, with the same devices.
   const meant = (await identify(path)) === undefined ? dirname(path) : path;
   const [ours, theirs] = await Promise.all([identify(meant), identify(meant, opens.root)]);
   if (ours === undefined || theirs === undefined || !overlaps(ours, theirs)) {

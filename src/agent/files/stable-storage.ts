@@ -30,7 +30,7 @@ import { readHeader } from './place.ts';
 import { movedAway, mustBeInPlace } from './prove-file.ts';
 
 interface FlushOptions {
-  /** What these nodes had is on stable storage already: one that is gone by now has nothing more. */
+  /** The data of these nodes is already on stable storage: a node that is gone has no more. */
   readonly mayBeGone: boolean;
 }
 
@@ -39,7 +39,7 @@ type Opens = Pick<VirtualMachine, 'openFiles'>;
 export class StableStorage implements AsyncDisposable {
   readonly #open = new Map<string, DiskFile>();
 
-  /** Resolves to what is to be written down of it. Rejects while QEMU is unreachable. */
+  /** Resolves to the entry to be written. Rejects while QEMU is unreachable. */
   async carryOut(
     { what, images }: Extract<Move, { move: 'flush' }>,
     { flushed, accepted }: Pick<Job, 'flushed' | 'accepted'>,
@@ -47,12 +47,12 @@ export class StableStorage implements AsyncDisposable {
   ): Promise<EntryBody> {
     const lost = what === 'DATA' ? await lossOf(accepted, machine) : undefined;
     if (lost !== undefined) return { entry: 'flush-failed', failure: lost };
-    // What was flushed is there, whoever has closed its node since.
+    // Flushed data is there, even if its node was closed since.
     const failed = await this.#flush(images, machine, { mayBeGone: flushed === 'DATA' });
     return failed === undefined ? { entry: 'flushed', what } : { entry: 'flush-failed', failure: failed };
   }
 
-  /** Undefined: all is there. */
+  /** Undefined if everything is there. */
   async #flush(
     images: readonly NodeOfImage[],
     machine: Pick<VirtualMachine, 'execute'>,
@@ -66,7 +66,7 @@ export class StableStorage implements AsyncDisposable {
     return undefined;
   }
 
-  /** What is in the page cache only is put on disk first: what is read is what a power cut leaves. */
+  /** Data in the page cache is written to disk first: the read returns what a power cut would leave. */
   async readBack(handover: Handover, files: readonly KnownFile[], machine: Opens | undefined): Promise<HeaderOnDisk> {
     const { path } = handover.overlay;
     for (const image of writtenImages(handover)) {
@@ -74,19 +74,19 @@ export class StableStorage implements AsyncDisposable {
       if (failed !== undefined) return { is: 'UNKNOWN', why: failed.text };
     }
     try {
-      // By these names whoever opens the disk next finds something else.
+      // Under these names the disk would open as another one next time.
       await mustBeInPlace(files, machine);
       return await headerOnDisk(handover, await readHeader(path), async (named, wanted) => {
         const found = resolveFrom(path, named);
         return found !== undefined && (await fileKey(found)) === (await fileKey(wanted));
       });
     } catch (error) {
-      // Whatever the file system has against it: nothing is proved then.
+      // Any error of the file system means that nothing is proved.
       return { is: 'UNKNOWN', why: error instanceof BlockJobError ? error.failure.text : String(error) };
     }
   }
 
-  /** Of a file that is not here, or that this service may not open, QEMU's flush has to do. */
+  /** For a file that is not here, or that this service may not open, QEMU's flush has to do. */
   async #sync(path: string): Promise<Failure | undefined> {
     const handle = this.#open.get(path) ?? (await openToSync(path));
     if (handle === undefined) return undefined;
@@ -116,11 +116,11 @@ async function flushNode(
   machine: Pick<VirtualMachine, 'execute'>,
   { mayBeGone }: FlushOptions,
 ): Promise<Failure | undefined> {
-  let why = { qemuClass: 'CommandNotFound', desc: 'QEMU has no flush whose error is heard' };
+  let why = { qemuClass: 'CommandNotFound', desc: 'QEMU has no flush that reports errors' };
   for (const { command, flushed } of flushesOf(node)) {
     try {
       await machine.execute(command);
-      return notFlushed(path, 'GenericError', `QEMU did ${command.execute}, which it was to refuse`);
+      return notFlushed(path, 'GenericError', `QEMU did ${command.execute}, which it should have refused`);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       if (flushed.test(error.desc)) return undefined;
@@ -133,13 +133,13 @@ async function flushNode(
   return notFlushed(path, why.qemuClass, why.desc);
 }
 
-/** Why the header is not to change: what is lost by it. The old images are kept then. */
+/** Why the header must not change: it would lose data. The old images are kept then. */
 async function lossOf(accepted: Job['accepted'], machine: Opens): Promise<Failure | undefined> {
-  // By the names of the new ones the disk would not be found.
+  // Under the names of the new images the disk would not be found.
   return (await movedAway(accepted.named ?? [], machine)) ?? (await snapshotsCut(accepted));
 }
 
-/** A pull takes away what is below its image, and with that what a snapshot shows which was taken since the start. */
+/** A pull removes the images below its image, and with them data of a snapshot that was taken since the start. */
 async function snapshotsCut({ kind, source, losses, unused }: Job['accepted']): Promise<Failure | undefined> {
   const cuts = kind === 'PULL' && unused.afterSuccess.length > 0 && source.format === 'qcow2';
   if (!cuts || losesSnapshots(losses) || !(await hasSnapshots(source.path).catch(() => false))) return undefined;
@@ -147,7 +147,7 @@ async function snapshotsCut({ kind, source, losses, unused }: Job['accepted']): 
     path: source.path,
     node: source.node,
     what: 'has internal snapshots, which were taken while the job ran',
-    why: 'what they have from the images below would be gone from them',
+    why: 'they would lose the data that they have from the images below',
     wayOut: 'delete them, and pull again',
     accept: 'LOSES_INTERNAL_SNAPSHOTS',
   });

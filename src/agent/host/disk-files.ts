@@ -1,13 +1,13 @@
 /**
- * The file systems that disks of VMs are on. One of them may hang for ever, as NFS does whose server is away, and each call
- * to it keeps a thread. So these calls have a share of the threads, and what they leave is for journals: jobs of other
- * disks go on, and all can be asked for.
+ * Access to the file systems of VM disks. One of them may hang for ever, for example NFS without its server, and each
+ * call to it keeps a thread. So these calls have a share of the threads, and the rest is for journals: jobs of other
+ * disks continue, and all can be asked for.
  */
 import type { BigIntStats, StatsFs } from 'node:fs';
 import * as all from 'node:fs/promises';
 import pLimit from 'p-limit';
 
-/** Of the 64 that src/config/file-threads.ts asks for; look-ups of hosts' names can take 32. */
+/** Out of the 64 that src/config/file-threads.ts asks for; look-ups of host names can take 32. */
 const THREADS = 24;
 const inTurn = pLimit(THREADS);
 
@@ -31,7 +31,7 @@ export const unlink = async (path: string): Promise<void> => await inTurn(async 
 export const open = async (path: string, flags: number, mode?: number): Promise<DiskFile> =>
   new DiskFile(await inTurn(async () => await all.open(path, flags, mode)));
 
-/** One that is open. */
+/** An open file. */
 export class DiskFile implements AsyncDisposable {
   readonly #handle: all.FileHandle;
 
@@ -63,7 +63,7 @@ export class DiskFile implements AsyncDisposable {
     await inTurn(async () => await this.#handle.sync());
   }
 
-  /** As FileHandle.read. */
+  /** Like FileHandle.read. */
   async read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }> {
     return await inTurn(async () => await this.#handle.read(buffer, offset, length, position));
   }

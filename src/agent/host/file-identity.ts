@@ -1,7 +1,7 @@
 /**
- * Which file is this? A path is only a name: QEMU may be in another mount namespace or root, and two names may be one file.
- * A file is known by its device and inode, a block device also by what it is made of: the file under a loop device, the
- * disks under a device-mapper device, the disk that a partition is on.
+ * The identity of a file. A path is only a name: QEMU may be in another mount namespace or root, and two names may be
+ * one file. A file is known by its device and inode, a block device also by its parts: the file under a loop device,
+ * the disks under a device-mapper device, the disk of a partition.
  */
 import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, realpath } from 'node:fs/promises';
@@ -10,13 +10,13 @@ import { bornOf, keyOfFile } from '../../core/job/used-file.ts';
 import { lstat, readlink, stat } from './disk-files.ts';
 
 export interface FileIdentity {
-  /** No device. */
+  /** Not a device. */
   readonly isFile: boolean;
-  /** Of a loop device that of its file: both are the same bytes. */
+  /** For a loop device the key of its file, which has the same bytes. */
   readonly key: string;
-  /** With the key, those of all that it is made of. */
+  /** The key, and the keys of all its parts. */
   readonly keys: ReadonlySet<string>;
-  /** As the key, also after another boot; of a device that is made of files it is in the keys. Within one moment the keys say all. */
+  /** Like the key, also after another boot; a device made of files has it in the keys. Within one boot keys are enough. */
   readonly born: string | undefined;
 }
 
@@ -24,8 +24,8 @@ export interface FileIdentity {
 const MOST_LINKS = 40;
 
 /**
- * Undefined: there is no file of this name, or it cannot be looked at. `root`: as a process sees it whose root is there.
- * `sys`: where the kernel tells of its block devices.
+ * Undefined if no file has this name, or it cannot be looked at. `root`: the root of the process that uses the name.
+ * `sys`: the kernel's folder of block devices.
  */
 export async function identify(path: string, root = '', sys = '/sys'): Promise<FileIdentity | undefined> {
   if (!path.startsWith('/')) return undefined;
@@ -34,7 +34,7 @@ export async function identify(path: string, root = '', sys = '/sys'): Promise<F
   return there === undefined ? undefined : await identityOf(there, sys);
 }
 
-/** Where a process finds what it calls so whose root is there. Rejects where it cannot be followed. */
+/** The file that a process with that root finds under a name. Rejects if the name cannot be followed. */
 export async function inRoot(root: string, path: string): Promise<string> {
   return root === '' ? path : await resolveIn(root, path);
 }
@@ -45,7 +45,7 @@ export async function identityOf(stats: BigIntStats, sys = '/sys'): Promise<File
   return { isFile: true, key, keys: new Set([key]), born: bornOf(stats.ino, stats.birthtimeNs) };
 }
 
-/** Does writing to one change the other? */
+/** Whether a write to one changes the other. */
 export function overlaps(one: FileIdentity, other: FileIdentity): boolean {
   return one.keys.has(other.key) || other.keys.has(one.key);
 }
@@ -81,7 +81,7 @@ export function deviceNumber(major: number, minor: number): number {
   return (minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12);
 }
 
-/** Follows links as a process would whose root that is; the kernel would follow absolute ones from our own root. */
+/** Follows links as a process with that root would; the kernel would follow absolute ones from our own root. */
 async function resolveIn(root: string, path: string): Promise<string> {
   let [done, rest] = ['', path.split('/').filter((part) => part !== '' && part !== '.')];
   for (let links = 0; rest.length > 0; ) {

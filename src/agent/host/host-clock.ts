@@ -1,22 +1,22 @@
 /**
- * The clock of a state folder. It counts the time that has passed for certain, and nobody can set it: within one boot the
- * kernel's monotonic clock goes on while no service runs. What passes between the last entry of a journal and the next boot is
- * not seen, and not counted: what is judged by it comes late at worst.
+ * The clock of a state folder. It counts time that has certainly passed, and nobody can set it: within one boot the
+ * kernel's monotonic clock continues while no service runs. The time between the last entry of a journal and the next
+ * boot is not counted: decisions by this clock come late at worst.
  */
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
 import { bootId, linkOf } from './proc.ts';
 
 export interface Kernel {
-  /** Since the host was booted; it only goes forward. */
+  /** The time since the boot of the host; it never goes back. */
   readonly upMs: () => number;
-  /** The boot and the time namespace in which that counts, as far as /proc tells. */
+  /** The boot and the time namespace of that number, if /proc shows them. */
   readonly counts: string;
 }
 
 export class HostClock {
   readonly #kernel: Kernel;
   readonly #startedUpMs: number;
-  /** What is added to the kernel's. A folder that tells of no time begins with zero. */
+  /** The number added to the kernel's clock. A folder without a time begins with zero. */
   #offsetMs: number;
   #lastMs = -1;
 
@@ -26,16 +26,16 @@ export class HostClock {
     this.#offsetMs = -this.#startedUpMs;
   }
 
-  /** What a service before this one has seen: the clock is not behind it. */
+  /** A time that an earlier service has seen: the clock is not behind it. */
   learn({ ms, upMs, counts }: ClockStamp): void {
     const nowUpMs = this.#upMs;
-    // Where /proc does not tell the boot it may be another one: then this is less than what has passed.
+    // If /proc does not show the boot it may be another one: then this is less than the time that has passed.
     const passedMs = counts === this.#kernel.counts ? Math.max(0, nowUpMs - upMs) : 0;
     this.#offsetMs = Math.max(this.#offsetMs, ms + passedMs - nowUpMs);
     this.#lastMs = Math.max(this.#lastMs, ms);
   }
 
-  /** Whole ones: sums of them are exact. */
+  /** Whole milliseconds: sums of them are exact. */
   get #upMs(): number {
     return Math.floor(this.#kernel.upMs());
   }
@@ -44,12 +44,12 @@ export class HostClock {
     return this.#upMs + this.#offsetMs;
   }
 
-  /** When this service began, by this clock. */
+  /** When this service began, on this clock. */
   get startedMs(): number {
     return this.#startedUpMs + this.#offsetMs;
   }
 
-  /** For an entry: of two the later one has the higher number. */
+  /** For an entry: the later of two has the higher number. */
   stamp(): ClockStamp {
     this.#lastMs = Math.max(this.#lastMs + 1, this.nowMs);
     return { ms: this.#lastMs, upMs: this.#upMs, counts: this.#kernel.counts };

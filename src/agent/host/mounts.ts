@@ -1,9 +1,9 @@
-/** The file systems that are mounted here, as the kernel tells of them: the one that a file is on is asked for nothing. */
+/** The mounted file systems of this host, from the kernel: the file system of a file is not asked for anything. */
 import { readFile } from 'node:fs/promises';
 import { deviceNumber } from './file-identity.ts';
 
 export interface Mount {
-  /** As the kernel knows the file system by itself; of overlay and btrfs `stat` may tell others. */
+  /** The kernel's own number of the file system; `stat` may report others for overlay and btrfs. */
   readonly device: number;
   /** As in mount(8): ext4, nfs4, fuse.glusterfs. */
   readonly type: string;

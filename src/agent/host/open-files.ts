@@ -1,4 +1,4 @@
-/** What a process has open, and where its paths lead: the one proof that a file which is meant is the file that QEMU has. */
+/** The open files of a process, and where its paths lead: the only proof that a file is the one that QEMU has. */
 import { constants } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
 import { type DiskFile, open, stat } from './disk-files.ts';
@@ -7,9 +7,9 @@ import { type Mount, mounts } from './mounts.ts';
 import { O_PATH } from './pinned-folder.ts';
 import { descriptorsOf, fileLocks, infoOf, processes } from './proc.ts';
 
-/** As /proc tells it, which asks no file system of disks. */
+/** From /proc, which does not ask a file system of disks. */
 export interface OpenFiles {
-  /** Where the process's paths begin: '' for our own root. */
+  /** The root of the process's paths: '' for our own root. */
   readonly root: string;
   readonly files: readonly OpenFile[];
 }
@@ -18,39 +18,39 @@ interface OpenFile {
   readonly descriptor: number;
   /** Leads to the very file, whatever is at its name. */
   readonly link: string;
-  /** Its name now, and of one that has none any more its last, marked ` (deleted)`. */
+  /** Its present name; its last one, marked ` (deleted)`, if it has none any more. */
   readonly name: string;
-  /** As the kernel counts it; undefined before Linux 5.14. */
+  /** The kernel's number; undefined before Linux 5.14. */
   readonly inode: string | undefined;
-  /** The kernel's number of the mount that it was opened in. */
+  /** The kernel's number of the mount in which it was opened. */
   readonly mount: string | undefined;
   readonly isWritable: boolean;
 }
 
 export interface SoughtFile {
   readonly identity: FileIdentity;
-  /** As in OpenFile. Of some file systems stat tells another. */
+  /** As in OpenFile. stat reports another one for some file systems. */
   readonly inode: string | undefined;
-  /** The name itself: of a device another one than that of other nodes of it. */
+  /** The name itself; other device nodes of a device have other names. */
   readonly name: AsKernelHas;
 }
 
-/** Undefined: /proc does not tell. */
+/** Undefined if /proc does not show it. */
 interface AsKernelHas {
   readonly inode: string | undefined;
   readonly mount: Mount | undefined;
 }
 
-/** Undefined: /proc does not show it. */
+/** Undefined if /proc does not show it. */
 export async function openFilesOf(pid: number): Promise<OpenFiles | undefined> {
   const [root, files] = [await rootOf(pid), filesOf(pid)];
   return root === undefined || files === undefined ? undefined : { root, files };
 }
 
-/** Undefined: /proc does not show it. */
+/** Undefined if /proc does not show it. */
 function filesOf(pid: number): readonly OpenFile[] | undefined {
   return descriptorsOf(pid)?.flatMap(({ number: descriptor, link, name }) => {
-    // Sockets and their like have no path.
+    // Sockets and the like have no path.
     if (!name.startsWith('/')) return [];
     const info = infoOf(pid, descriptor);
     // In octal; the last two bits are O_ACCMODE.
@@ -68,7 +68,7 @@ function inodeIn(fdinfo: string): string | undefined {
   return /^ino:\s*(\d+)$/m.exec(fdinfo)?.[1];
 }
 
-/** Where the paths of a process begin: '' for our own root; undefined: /proc does not tell. */
+/** The root of the paths of a process: '' for our own root; undefined if /proc does not show it. */
 async function rootOf(pid: number): Promise<string | undefined> {
   try {
     const own = await readlink('/proc/self/ns/mnt');
@@ -79,28 +79,28 @@ async function rootOf(pid: number): Promise<string | undefined> {
   }
 }
 
-/** Undefined: there is no file of this name; here, or for a process whose root that is. */
+/** Undefined if no file has this name; here, or for a process with that root. */
 export async function soughtAt(path: string, root = ''): Promise<SoughtFile | undefined> {
   const identity = await identify(path, root);
   return identity && (await soughtAs(identity, await inRoot(root, path)));
 }
 
-/** `identity`: what is at the path. */
+/** `identity`: the file at the path. */
 export async function soughtAs(identity: FileIdentity, path: string): Promise<SoughtFile> {
   return soughtBy(identity, await asKernelHas(path));
 }
 
-/** What is open, and nothing else that may come to be at its name. */
+/** The open file, and nothing else that may be at its name later. */
 export async function soughtIn(file: DiskFile): Promise<SoughtFile> {
   return soughtBy(await identityOf(await file.stat()), await kernelsWordFor(file));
 }
 
 function soughtBy(identity: FileIdentity, name: AsKernelHas): SoughtFile {
-  // A device may be open by another node of it.
+  // A device may be open by another device node.
   return { identity, inode: identity.isFile ? name.inode : undefined, name };
 }
 
-/** As fdinfo tells it. */
+/** As in fdinfo. */
 export async function asKernelHas(path: string): Promise<AsKernelHas> {
   const handle = await open(path, O_PATH).catch(() => undefined);
   if (handle === undefined) return { inode: undefined, mount: undefined };
@@ -118,15 +118,15 @@ async function kernelsWordFor({ descriptor }: DiskFile): Promise<AsKernelHas> {
 }
 
 export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: SoughtFile): Promise<boolean> {
-  // Only of these is their file system asked: that of another one may hang.
+  // Only these file systems are asked: another one may hang.
   const candidates = files.filter(({ inode, name }) => {
     const isOther = inode !== undefined && sought.inode !== undefined && inode !== sought.inode;
-    // It may be a loop device over the file that is sought.
+    // It may be a loop device over the searched file.
     return !isOther || name.startsWith('/dev/');
   });
   const found = await Promise.all(
     candidates.map(async ({ link }) => {
-      // One that has been closed, or on a file system that we may not look at: there the file sought is not.
+      // One that was closed, or is on a file system that we may not look at: it is not the searched file.
       const there = await stat(link).catch(() => undefined);
       const isFile = there !== undefined && (there.isFile() || there.isBlockDevice());
       return isFile && overlaps(await identityOf(there), sought.identity);
@@ -135,18 +135,18 @@ export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: Sought
   return found.includes(true);
 }
 
-/** Who of this host has the file at this path open, of the processes that /proc shows: `pid 123 (qemu-nbd)`. Not we. */
+/** The process of this host that has the file at this path open, if /proc shows it: `pid 123 (qemu-nbd)`. Not ourselves. */
 export async function processWith(path: string): Promise<string | undefined> {
   const sought = await soughtAt(path);
   return sought && (await processHaving(sought));
 }
 
-/** As processWith. Not `besides` either; `toWrite`: only who may write to it. */
+/** Like processWith. Leaves out `besides`, too; `toWrite`: only processes that may write to it. */
 export async function processHaving(
   sought: SoughtFile,
   { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
 ): Promise<string | undefined> {
-  // Most processes have the same few open, as /dev/null: of one mount and inode each is looked at once.
+  // Most processes share a few open files, for example /dev/null: each mount and inode is looked at once.
   const others = new Set<string>();
   for await (const pid of processes()) {
     if (pid === process.pid || pid === besides) continue;
@@ -165,14 +165,14 @@ export async function processHaving(
 }
 
 /**
- * Is this file locked, as QEMU locks its images, by whomever? The kernel tells of locks by its own device and inode, which are
- * others than those of `stat` on overlay and btrfs. QEMU may have been told not to lock.
+ * Whether any process has this file locked, as QEMU locks its images. The kernel reports locks by its own device and
+ * inode, which differ from those of `stat` on overlay and btrfs. QEMU may have been told not to lock.
  */
 export function isLocked({ identity, name: { inode, mount } }: SoughtFile): boolean {
   const own = inode === undefined || mount === undefined ? undefined : `${mount.device}:${inode}`;
   return fileLocks().some(({ kind, major, minor, inode: locked }) => {
     const key = `${deviceNumber(major, minor)}:${locked}`;
-    // udev locks devices for moments, and otherwise than QEMU does.
+    // udev locks devices for moments, and in another way than QEMU.
     if (!identity.isFile && kind === 'FLOCK') return false;
     return key === own || `file ${key}` === identity.key;
   });

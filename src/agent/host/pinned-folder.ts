@@ -1,7 +1,7 @@
 /**
- * A folder that is held open. What is done in it is done in that very folder, wherever its name leads by then: who may write
- * somewhere above it can put a link in its place between a look and a use. Node has no openat(2), and the kernel takes a
- * name below /proc/self/fd/N for one in the folder that is open as N.
+ * A folder that is held open. Operations in it happen in that very folder, wherever its name leads by then: a user with
+ * write access above it could put a link in its place between a look and a use. Node has no openat(2), and the kernel
+ * takes a name below /proc/self/fd/N for one in the folder that is open as N.
  */
 import { type BigIntStats, constants } from 'node:fs';
 import { readlink } from 'node:fs/promises';
@@ -9,11 +9,11 @@ import { basename, dirname } from 'node:path';
 import { fail } from '../../core/errors.ts';
 import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
 
-/** Opens only the name of a file: needs no right to read it, and waits for nobody (fcntl.h; Node has no word for it). */
+/** Opens only the name of a file: needs no right to read it, and never blocks (fcntl.h; Node has no constant for it). */
 export const O_PATH = 0o10_000_000;
 
 export class PinnedFolder implements AsyncDisposable {
-  /** Where it was when it was opened, as the kernel says: without symbolic links. */
+  /** Its path when it was opened, from the kernel: without symbolic links. */
   readonly path: string;
   readonly #handle: DiskFile;
 
@@ -33,7 +33,7 @@ export class PinnedFolder implements AsyncDisposable {
     }
   }
 
-  /** That of a path which had no link on its way when it was looked at. Throws PATH_REPLACED where it has one now. */
+  /** The folder of a path that had no link when it was looked at. Throws PATH_REPLACED if it has one now. */
   static async of(path: string): Promise<PinnedFolder> {
     const folder = await PinnedFolder.open(dirname(path));
     if (folder.path === dirname(path)) return folder;
@@ -41,12 +41,12 @@ export class PinnedFolder implements AsyncDisposable {
     fail('PATH_REPLACED', { path });
   }
 
-  /** The path of what has this name here, for as long as the folder is held. */
+  /** The path of the file with this name here, for as long as the folder is held. */
   in(path: string): string {
     return `${linkTo(this.#handle)}/${basename(path)}`;
   }
 
-  /** As files of the folder's own, whatever is at the path: only its last part is looked at. Undefined: nothing is there. */
+  /** As a file of the folder itself: only the last part of the path is used. Undefined if nothing is there. */
   async lstat(path: string): Promise<BigIntStats | undefined> {
     return await lstat(this.in(path)).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
@@ -63,9 +63,9 @@ export class PinnedFolder implements AsyncDisposable {
     await unlink(this.in(path));
   }
 
-  /** A name that is new or gone is so after a power cut only if its folder is synced. */
+  /** A new or removed name is certain after a power cut only if its folder was synced. */
   async sync(): Promise<void> {
-    // Not every file system has folders that can be opened or synced; those names are as stable as they can be.
+    // Some file systems have folders that cannot be opened or synced; those names are as stable as they can be.
     const handle = await open(`${linkTo(this.#handle)}/.`, constants.O_RDONLY | constants.O_DIRECTORY).catch(
       () => undefined,
     );
@@ -83,7 +83,7 @@ export class PinnedFolder implements AsyncDisposable {
   }
 }
 
-/** Where it is now, without symbolic links. It asks no file system. */
+/** Its present path, without symbolic links. It does not ask a file system. */
 export async function currentPath(file: DiskFile): Promise<string> {
   return await readlink(linkTo(file));
 }

@@ -1,6 +1,6 @@
 /**
- * What /proc tells of the processes of this host. It is memory of the kernel and waits for no storage, so it is read at once:
- * a thread for each of hundreds of looks would cost most of what a start costs.
+ * The processes of this host, from /proc. It is kernel memory and never blocks, so it is read synchronously: a thread
+ * for each of hundreds of looks would be most of the cost of a start.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -9,11 +9,11 @@ export interface Descriptor {
   readonly number: number;
   /** Leads to the very file, whatever is at its name. */
   readonly link: string;
-  /** What the kernel calls it: a path, or `socket:[4711]` and the like. */
+  /** The kernel's name for it: a path, or `socket:[4711]` and the like. */
   readonly name: string;
 }
 
-/** Of all processes that /proc shows. On a host of many VMs this takes long: calls are answered in between. */
+/** For all processes that /proc shows. On a host with many VMs this takes long: calls are answered in between. */
 export async function* processes(): AsyncGenerator<number> {
   for (const name of ifShown(() => readdirSync('/proc')) ?? []) {
     if (!/^\d+$/.test(name)) continue;
@@ -22,7 +22,7 @@ export async function* processes(): AsyncGenerator<number> {
   }
 }
 
-/** Undefined: /proc does not show them. */
+/** Undefined if /proc does not show them. */
 export function descriptorsOf(pid: number): readonly Descriptor[] | undefined {
   const numbers = ifShown(() => readdirSync(`/proc/${pid}/fd`));
   return numbers?.flatMap((number) => {
@@ -33,22 +33,22 @@ export function descriptorsOf(pid: number): readonly Descriptor[] | undefined {
   });
 }
 
-/** What the kernel says of an open descriptor; '' where it says nothing. */
+/** The kernel's facts of an open descriptor; '' if there are none. */
 export function infoOf(pid: number | 'self', descriptor: number): string {
   return shown(`/proc/${pid}/fdinfo/${descriptor}`) ?? '';
 }
 
-/** Undefined: it is not shown here. */
+/** Undefined if it is not shown here. */
 export function shown(path: string): string | undefined {
   return ifShown(() => readFileSync(path, 'utf8'));
 }
 
-/** Where a link of /proc leads. Undefined: it is not shown here. */
+/** The target of a link in /proc. Undefined if it is not shown here. */
 export function linkOf(path: string): string | undefined {
   return ifShown(() => readlinkSync(path));
 }
 
-/** Of all boots one has this. Undefined: a /proc of processes alone does not tell. */
+/** Unique for each boot. Undefined if /proc shows only processes. */
 export function bootId(): string | undefined {
   return shown('/proc/sys/kernel/random/boot_id')?.trim();
 }
@@ -56,14 +56,14 @@ export function bootId(): string | undefined {
 export interface FileLock {
   /** POSIX, FLOCK, OFDLCK, LEASE. */
   readonly kind: string;
-  /** -1: nobody's alone. */
+  /** -1 if it belongs to no single process. */
   readonly pid: number;
   readonly major: number;
   readonly minor: number;
   readonly inode: string;
 }
 
-/** Those that processes have, and that they wait for. */
+/** The locks that processes have, and those that they wait for. */
 export function fileLocks(): readonly FileLock[] {
   const found = (shown('/proc/locks') ?? '').matchAll(/(\w+) +\w+ +\w+ +(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) /g);
   return [...found].map(([, kind = '', pid, major = '', minor = '', inode = '']) => ({

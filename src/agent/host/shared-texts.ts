@@ -1,9 +1,9 @@
 /**
- * One of each text. JSON.parse makes each anew, also those that a job has four times, such as its paths, and those that all jobs
- * of a VM have: of ten thousand jobs that is a third of what is kept.
+ * Shares equal texts. JSON.parse makes a new one each time, also for paths, which a job has four times, and for texts
+ * that all jobs of a VM have: with ten thousand jobs that is a third of the memory.
  */
 
-/** What many jobs have alike: there are few of each. The others are looked for in the same job alone. */
+/** Texts that many jobs share: there are few of each. The others are looked for in the same job alone. */
 const OF_MANY: ReadonlySet<string> = new Set([
   'domain',
   'domainUuid',
@@ -21,7 +21,7 @@ export class SharedTexts {
   readonly #ofMany = new Map<string, string>();
   readonly #ofOne = new Map<string, string>();
 
-  /** Puts into what has just been parsed the same texts in the place of equal ones. */
+  /** Replaces equal texts in a parsed object by the shared ones. */
   share<T extends object>(parsed: T): T {
     this.#ofOne.clear();
     this.#walk(parsed);

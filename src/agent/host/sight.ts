@@ -1,14 +1,14 @@
 /**
- * What this service can tell of the processes of its host: it may be in a pid namespace of its own, where a pid is another
- * process than elsewhere, and /proc may hide those of others.
+ * The service's knowledge of its host's processes: it may be in a pid namespace of its own, where pids differ, and
+ * /proc may hide the processes of others.
  */
 import { readFile, readlink } from 'node:fs/promises';
 import { bootId } from './proc.ts';
 
 export interface Sight {
-  /** Another one: the host has been booted since. Undefined where /proc does not tell, as with ProcSubset=pid. */
+  /** Another one after each boot of the host. Undefined if /proc does not show it, for example with ProcSubset=pid. */
   readonly bootId: string | undefined;
-  /** In which a pid is one; undefined where /proc is of another than this process is in. */
+  /** The namespace of pids; undefined if /proc belongs to another namespace than this process. */
   readonly pidNamespace: string | undefined;
 }
 
@@ -27,7 +27,7 @@ async function look(): Promise<Sight> {
   return { bootId: bootId(), pidNamespace: self === String(process.pid) ? pidNamespace : undefined };
 }
 
-/** Is there a process of this number in our namespace? The kernel tells it of any, also where /proc hides it. */
+/** Whether a process has this number in our namespace. The kernel answers for every process, even if /proc hides it. */
 export function isProcessThere(pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -36,10 +36,10 @@ export function isProcessThere(pid: number): boolean {
   }
 }
 
-/** The namespace in which the host's first process is: from there all others are seen (PROC_PID_INIT_INO). */
+/** The namespace of the host's first process: all others are visible from there (PROC_PID_INIT_INO). */
 export const FIRST_NAMESPACE = 'pid:[4026531836]';
 
-/** Does /proc show the processes of all users? */
+/** Whether /proc shows the processes of all users. */
 export async function showsAll(): Promise<boolean> {
   const mounts = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
   const [last] = mounts

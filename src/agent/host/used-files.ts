@@ -1,4 +1,4 @@
-/** The files that a job's disk is made of when it begins, and those that it may come to be made of. */
+/** The files of a job's disk at its begin, and those that it may get. */
 import type { Disk } from '../../core/disk/chain.ts';
 import type { Accepted } from '../../core/job/journal-entry.ts';
 import { type FileNames, filesOpenedBy, type UsedFile } from '../../core/job/used-file.ts';
@@ -17,7 +17,7 @@ export async function usedFiles(
   ]);
 }
 
-/** All that is known of what is at a path now. */
+/** All known facts of the file at a path now. */
 export async function fileNamesOf(path: string): Promise<FileNames> {
   const found = await identify(path);
   if (found === undefined) return { path };

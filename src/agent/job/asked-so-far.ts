@@ -1,4 +1,4 @@
-/** What core/memory remembers of one job, by the clocks of this host. */
+/** The memory of one job (core/memory), by the clocks of this host. */
 
 import type { Job } from '../../core/job/job.ts';
 import { askedNow, NOTHING_HEARD } from '../../core/moves/circumstances.ts';

@@ -1,4 +1,4 @@
-/** A comparison may take hours: what was true when the start was prepared is looked at again while it goes on, and at its end. */
+/** A comparison may take hours: the facts of the start's preparation are checked again during it, and at its end. */
 
 import { BlockJobError, type Failure, fail } from '../../core/errors.ts';
 import { timeIsUp } from '../../core/job/ending.ts';
@@ -13,7 +13,7 @@ export interface ComparingOptions {
   readonly onVerified?: (bytes: number, ofBytes: number) => void;
   readonly mayPivot: (signal: AbortSignal) => Promise<void>;
   readonly leaving: AbortSignal;
-  /** Of the job that it is for, now. */
+  /** The facts of its job, now. */
   readonly now: () => {
     readonly job: Job;
     readonly clock: HostClock;

@@ -1,4 +1,4 @@
-/** Does what plans say: the one place where a step of a plan becomes a QMP command or a file operation. */
+/** Carries out plans: the only place where a step of a plan becomes a QMP command or a file operation. */
 
 import { BlockJobError, fail } from '../../core/errors.ts';
 import type { Action, KnownFile, LetGo, MadeFile } from '../../core/job/step.ts';
@@ -13,7 +13,7 @@ import { endJob, ignoringLateness, untilConcluded } from '../qemu/qemu-jobs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { Presence, Up } from './presence.ts';
 
-/** What a step has found out of files. */
+/** The facts about files that a step has found. */
 export interface Done {
   /** The file that it made. */
   readonly made?: MadeFile;
@@ -23,19 +23,19 @@ export interface Done {
 
 export interface Workplace<Q extends Presence = Presence> {
   readonly domain: string;
-  /** The file that is written, for messages. */
+  /** The written file, for messages. */
   readonly path: string;
   readonly qemu: Q;
   /** The file that this job made, if it made one. */
   readonly made: MadeFile | undefined;
   readonly madeIn: MadeIn;
-  /** Who has a file open now, by whatever name; undefined: no VM. */
+  /** The process that has a file open now, by any name; undefined if no VM has. */
   readonly holder: () => Promise<Holders>;
-  /** What a comparison asks, and tells. Undefined where there is none. */
+  /** The callbacks of a comparison. Undefined if there is none. */
   readonly comparing?: (machine: VirtualMachine) => Comparing;
 }
 
-/** In a QEMU that is there. Rejects with Refused, OutcomeUnknown or NotSent of QMP, with the file system's error, or with BlockJobError. */
+/** In a running QEMU. Rejects with Refused, OutcomeUnknown or NotSent, with the file system's error, or BlockJobError. */
 export async function perform(action: Action, workplace: Workplace<Up>): Promise<Done> {
   const { qemu, made, domain, path, comparing } = workplace;
   const { machine } = qemu;
@@ -55,7 +55,7 @@ export async function perform(action: Action, workplace: Workplace<Up>): Promise
       throw new BlockJobError(qemuFailure('GenericError', job.error, { domain, path, doing: action.command.execute }));
     }
     case 'compare':
-      if (comparing === undefined) throw new Error('nobody looks after the comparison');
+      if (comparing === undefined) throw new Error('nobody drives the comparison');
       await compare(action.comparison, machine, comparing(machine));
       return {};
     case 'end-comparison':
@@ -83,7 +83,7 @@ async function performOnFiles(
       return { made: now };
     }
     case 'remove-file':
-      // It may have been made, and that never been written down: a file that is not known as ours stays.
+      // It may have been made without being written down: a file that is not known as ours stays.
       if (made === undefined) await mustBeAbsent(action.path);
       else await removeFile(made, madeIn.folder);
       return {};
@@ -98,7 +98,7 @@ async function performOnFiles(
   }
 }
 
-/** As perform, for an undo or a clean-up: what is already as it should be is done, and so is all in a QEMU that is not there. */
+/** Like perform, for an undo or a clean-up: an existing effect counts as done, and so does all in an ended QEMU. */
 export async function performAgain(action: Action, workplace: Workplace): Promise<Done> {
   const { qemu } = workplace;
   if (qemu.is !== 'up') return isOfFiles(action) ? await performOnFiles(action, workplace, undefined) : {};
@@ -114,7 +114,7 @@ function isOfFiles(action: Action): action is FileAction {
   return ['create-file', 'remove-file', 'sync-file', 'delete-image'].includes(action.do);
 }
 
-/** Between the proof and the deletion somebody may have changed the header, or lost it. */
+/** The header may have been changed, or lost, between the proof and the deletion. */
 async function mustBeLetGo({ job, handover, named }: LetGo, machine: VirtualMachine | undefined): Promise<void> {
   await using storage = new StableStorage();
   const header = await storage.readBack(handover, named, machine);

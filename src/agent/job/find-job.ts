@@ -1,4 +1,4 @@
-/** Which job a caller means: of those that it may read. */
+/** The job that a caller means, out of those that it may read. */
 import type { Call } from '../../core/block-jobs.ts';
 import { findDisk } from '../../core/disk/chain.ts';
 import { fail, failure } from '../../core/errors.ts';
@@ -14,14 +14,14 @@ export interface HostJobs {
   readonly machines: VirtualMachines;
 }
 
-/** A job by its id, or the active job of a disk, or else that disk's latest. Throws JOB_NOT_FOUND or DISK_HAS_NO_JOB. */
+/** A job by its id, or the active job of a disk, or that disk's latest one. Throws JOB_NOT_FOUND or DISK_HAS_NO_JOB. */
 export async function findJob(ref: JobRef, call: Call, { jobs, machines }: HostJobs): Promise<JobLog> {
   if ('jobId' in ref) return await jobOfId(ref.jobId, call, jobs);
   const { domain, disk: address } = ref.disk;
   const machine = machines.get(domain, call);
   const qdev = await machine.asking(async () => findDisk(await machine.graph(), address)?.qdev);
   if (qdev === undefined) fail('DISK_NOT_FOUND', { domain, disk: address });
-  // A VM may have had another name when it had a job.
+  // A VM may have had another name during a job.
   const onDisk = jobs.onDevice(machine, qdev, jobs.known.newestFirst).filter((log) => mayRead(call, log.job));
   const found = onDisk.find((log) => !log.ended) ?? onDisk[0];
   return await openedLog(found ?? fail('DISK_HAS_NO_JOB', { domain, disk: address }));
@@ -32,7 +32,7 @@ async function jobOfId(job: string, call: Call, jobs: JobTable): Promise<JobLog>
     const log = jobs.known.get(job);
     return log !== undefined && mayRead(call, log.job) ? log : undefined;
   };
-  // Also for one that is there and may not be read: how long that takes would tell of it.
+  // Also for a domain that exists and that the caller may not read: the time of the answer must not differ.
   if (readable() === undefined) await jobs.complete();
   const found = readable();
   if (found !== undefined) return await openedLog(found);

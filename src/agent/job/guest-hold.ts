@@ -1,7 +1,7 @@
 /**
- * The hold of one VM's guest: the only sender of `stop` and `cont`. Jobs ask for it and let go of it; it is counted over
- * all of them, written down before the first `stop`, and the last one to let go has the guest continued, whatever
- * became of the job or of its journal.
+ * The hold of one VM's guest: the only sender of `stop` and `cont`. Jobs take and release it. It counts the jobs and is
+ * written down before the first `stop`. When the last job releases it the guest is resumed, whatever became of the job
+ * or of its journal.
  */
 import type { Logger } from 'pino';
 import {
@@ -23,12 +23,12 @@ import { NotSent, OutcomeUnknown, Refused } from '../../qmp/errors.ts';
 import { type HoldRecord, WrittenHold } from '../journal/written-hold.ts';
 import { isUnreachable } from '../qemu/failures.ts';
 
-/** What a hold needs of its VM. */
+/** The VM, as a hold needs it. */
 export interface Holdable {
-  /** Undefined while QEMU cannot be asked; the hold is told when it can. */
+  /** Undefined while QEMU cannot be asked; the hold is called when it can. */
   readonly identity: unknown;
   runState(): Promise<string>;
-  /** `atTurn` is asked when the command is about to be sent, for which it may have waited: is it wanted still? */
+  /** `atTurn` is called when the command is about to be sent, possibly after a wait: is it still wanted? */
   steer(command: GuestCommand, atTurn: () => boolean): Promise<void>;
   onEvent(listener: (event: { readonly event: string }) => void): void;
 }
@@ -37,11 +37,11 @@ export interface GuestHoldOptions {
   readonly machine: Holdable;
   readonly record: () => HoldRecord;
   readonly logger: Logger;
-  /** How long one job may hold it. A job lets go by itself long before: this is for one that cannot. */
+  /** The longest time that one job may hold it. A job releases it long before that: this is for one that cannot. */
   readonly limitMs?: number;
 }
 
-/** QEMU refuses `cont` for a while, as while it dumps the guest's memory. */
+/** QEMU refuses `cont` at times, for example while it dumps the guest's memory. */
 const TRY_AGAIN_MS = 1000;
 
 export class GuestHold {
@@ -50,9 +50,9 @@ export class GuestHold {
   readonly #limits = new Map<string, NodeJS.Timeout>();
   readonly #hold: WrittenHold;
   #retry: NodeJS.Timeout | undefined;
-  /** Of ours, which QEMU may still have to do. */
+  /** Our `stop` that QEMU may still have to do. */
   #stop: Stop | undefined;
-  /** How often the guest was heard to be continued. */
+  /** How often the guest was heard to be resumed. */
   #resumes = 0;
   #isClosed = false;
 
@@ -62,32 +62,32 @@ export class GuestHold {
     options.machine.onEvent(({ event }) => this.#heard(event));
   }
 
-  /** QEMU tells what a command caused before it answers. Whose command it was it does not tell. */
+  /** QEMU reports the effect of a command before its answer, but not whose command it was. */
   #heard(event: string): void {
     if (event === 'RESUME') this.#resumes += 1;
     if (this.#stop !== undefined) {
       this.#stop = heardBeside(this.#stop, event);
       if (this.#stop.is !== 'BEING_WRITTEN_DOWN') this.#hold.owe(owesBefore(this.#stop));
     } else if (event === 'RESUME') {
-      // By us or not, it was continued. If it stands still again, somebody else wanted that: who comes after us is to
-      // know it, too.
+      // The guest was resumed, by us or another client. If it stops again, another client wanted that: a service after
+      // us has to know it, too.
       this.#hold.owe(false);
     }
   }
 
   /**
-   * Resolves when QEMU has answered `stop`: the guest stands still. Rejects with NO_SPACE, ACCESS_DENIED, … where it
-   * cannot be written down, and has not stopped the guest then; else as `execute`.
+   * Resolves when QEMU has answered `stop`: the guest has stopped. Rejects with NO_SPACE, ACCESS_DENIED, … if it cannot
+   * be written down, and has not stopped the guest then; otherwise as `execute`.
    */
   async hold(job: string, because: string): Promise<void> {
     await this.#inTurn(async () => {
       const atLook = this.#resumes;
       const runState = await this.#look();
-      // In a guest that has not arrived it would stop nothing, and keep it from running when it has.
+      // In a guest that is migrating in it would stop nothing, and keep it from running later.
       const sends = guestStateOf(runState) !== 'MIGRATING';
       const mayStop = sends && (isLive(runState) || atLook !== this.#resumes);
       this.#stop = { is: 'BEING_WRITTEN_DOWN', owed: this.#hold.now.owesCont, mayStop, stopped: false };
-      // A guest that is continued meanwhile our `stop` would stop.
+      // Our `stop` would stop a guest that is resumed meanwhile.
       const isOwed = () => this.#stop !== undefined && owesBefore(this.#stop);
       const write = async () => await this.#hold.add({ job, because }, isOwed);
       try {
@@ -96,7 +96,7 @@ export class GuestHold {
         if (sends) await this.#sendStop(isOwed, write);
       } finally {
         if (this.#stop?.is === 'BEING_WRITTEN_DOWN') this.#answered(false);
-        // Counted from when the guest could be continued again.
+        // Counted from the time when the guest could be resumed again.
         if (this.#hold.now.holders.some((one) => one.job === job)) this.#limit(job);
       }
     });
@@ -108,7 +108,7 @@ export class GuestHold {
       let isWritten = true;
       try {
         await this.#options.machine.steer({ execute: 'stop' }, () => {
-          // It may have waited for its turn for long.
+          // It may have waited long for its turn.
           isWritten = !isOwed() || this.#hold.isOwedOnDisk;
           if (isWritten) this.#stopIs('SENT');
           return isWritten;
@@ -118,7 +118,7 @@ export class GuestHold {
       } catch (error) {
         if (isWritten) {
           if (error instanceof Refused || error instanceof NotSent) this.#answered(false);
-          // Its answer is lost, and with it maybe the event: it has stopped what ran. Or, while QEMU is silent, it will.
+          // Its answer is lost, and maybe the event: it has stopped a running guest. Or it will, while QEMU is silent.
           else if (!(error instanceof OutcomeUnknown && error.why === 'timeout')) this.#stop = undefined;
           throw error;
         }
@@ -140,7 +140,7 @@ export class GuestHold {
     this.#stop = undefined;
   }
 
-  /** QEMU answers one after the other: what it was told before this it has done. */
+  /** QEMU answers in order: it has done all earlier commands. */
   async #look(): Promise<string> {
     const runState = await this.#options.machine.runState();
     this.#stop = undefined;
@@ -148,19 +148,19 @@ export class GuestHold {
   }
 
   /**
-   * Resolves when the guest goes on, is held for another job, or is not ours to continue. Rejects while QEMU cannot be
-   * asked; then it is to be told again, by whomever. What QEMU refuses the hold itself tries again.
+   * Resolves when the guest runs, is held for another job, or is not ours to resume. Rejects while QEMU cannot be
+   * asked; then it has to be called again. The hold itself repeats a command that QEMU refuses.
    */
   async release(job: string): Promise<void> {
     await this.#inTurn(async () => await this.#keep((other) => other !== job));
   }
 
-  /** All others let go: after a crash, jobs that nobody looks after any more. */
+  /** All other jobs let go: after a crash, jobs that nobody drives any more. */
   async keepOnly(isKept: (job: string) => boolean): Promise<void> {
     await this.#inTurn(async () => {
       const { holders } = this.#hold.now;
       const gone = holders.map(({ job }) => job).filter((job) => !isKept(job));
-      if (gone.length > 0) this.#options.logger.warn({ jobs: gone }, 'a guest is held for jobs that are over');
+      if (gone.length > 0) this.#options.logger.warn({ jobs: gone }, 'A guest was held for jobs that have ended');
       for (const { job } of holders) if (isKept(job) && !this.#limits.has(job)) this.#limit(job);
       await this.#keep(isKept);
     });
@@ -178,7 +178,7 @@ export class GuestHold {
     else if (gone.length > 0) this.#hold.become(left);
   }
 
-  /** The last hold has gone: the guest goes on first. Not written down, it is found once more, and seen to run. */
+  /** The last hold has ended: the guest is resumed first. If that is not recorded, a restart finds the guest running. */
   async #settle(left: Hold): Promise<void> {
     clearTimeout(this.#retry);
     this.#hold.now = left;
@@ -186,15 +186,15 @@ export class GuestHold {
     try {
       const runState = left.owesCont || this.#stop !== undefined ? await this.#look() : '';
       const isToGoOn = mustContinue(this.#hold.now, runState, this.#hold.isSame);
-      // Continued by somebody else before its turn, it is not ours to continue any more.
+      // If another client resumed it before its turn, it is not ours to resume any more.
       if (isToGoOn) await machine.steer({ execute: 'cont' }, () => this.#hold.now.owesCont);
     } catch (error) {
       if (this.#hold.now.owesCont || this.#stop !== undefined) {
         this.#hold.become(this.#hold.now);
-        // Of a QEMU that is silent nobody tells when it answers again.
+        // No event reports that a silent QEMU answers again.
         if (machine.identity !== undefined) this.#tryAgain();
         if (!(error instanceof Refused)) throw error;
-        logger.warn({ why: error.desc }, 'the guest that was held cannot be continued; trying again');
+        logger.warn({ why: error.desc }, 'A held guest cannot be resumed; trying again');
         return;
       }
     }
@@ -205,12 +205,12 @@ export class GuestHold {
     if (this.#isClosed) return;
     this.#retry = setTimeout(() => {
       this.#inTurn(async () => await this.#keep(() => true)).catch((error: unknown) =>
-        this.#options.logger.debug({ err: error }, 'the guest cannot be continued now'),
+        this.#options.logger.debug({ err: error }, 'the guest cannot be resumed now'),
       );
     }, TRY_AGAIN_MS);
   }
 
-  /** One thing at a time. Returns when what has come of it is written down, too; others need not wait for that. */
+  /** One thing at a time. Returns when its result is written down, too; other jobs need not wait for that. */
   async #inTurn(work: () => Promise<void>): Promise<void> {
     try {
       await this.#lane.run(work);
@@ -223,9 +223,9 @@ export class GuestHold {
     clearTimeout(this.#limits.get(job));
     const { logger, limitMs = 2 * HOLD_LIMIT_MS } = this.#options;
     const timer = setTimeout(() => {
-      logger.warn({ job }, 'the guest was held for too long, and goes on');
+      logger.warn({ job }, 'A guest was held too long, and is resumed');
       this.release(job).catch((error: unknown) => {
-        if (!isUnreachable(error)) logger.error({ err: error, job }, 'the guest cannot be continued');
+        if (!isUnreachable(error)) logger.error({ err: error, job }, 'A guest cannot be resumed');
       });
     }, limitMs);
     this.#limits.set(job, timer);
@@ -235,7 +235,7 @@ export class GuestHold {
     return isFree(this.#hold.now);
   }
 
-  /** Lets go for all jobs: whoever leaves keeps no limit any more. */
+  /** Releases it for all jobs: nobody enforces the limit after the service has ended. */
   async close(): Promise<void> {
     this.#isClosed = true;
     try {

@@ -1,4 +1,4 @@
-/** The holds of all guests of this host: those of now, and those that a service before this one has left. */
+/** The holds of all guests of this host: the present ones, and those that an earlier service has left. */
 import type { Logger } from 'pino';
 import { both, FREE, type Hold, isFree } from '../../core/job/guest-hold.ts';
 import { inTime } from '../../lib/in-time.ts';
@@ -22,15 +22,15 @@ import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { GuestHold } from './guest-hold.ts';
 
-/** The guest of a QEMU that does not answer cannot be continued, and nobody waits for it for longer. */
+/** The guest of a QEMU that does not answer cannot be resumed, and is not waited for longer than this. */
 const LEAVE_MS = 2000;
 
-/** What is known of one QEMU. */
+/** The known facts of one QEMU. */
 interface KnownHold {
-  /** Undefined: from a file that cannot be read. */
+  /** Undefined for a file that cannot be read. */
   vm: HeldVm | undefined;
   hold: Hold;
-  /** That tell of it. */
+  /** The files and journals that report it. */
   files: readonly string[];
 }
 
@@ -46,25 +46,25 @@ export class GuestHolds {
     this.#logger = logger;
   }
 
-  /** Reads what a service before this one has left: in files of their own, or, of one that kept none, in journals. */
+  /** Reads the holds that an earlier service has left: from their own files, or from journals if it wrote none. */
   async find(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     const { bootId: boot } = await sight();
     const files = await readHolds(this.#folder);
     const isOfThisBoot = ({ held }: { held: HeldGuest | undefined }) =>
       held?.boot === undefined || boot === undefined || held.boot === boot;
     const left = (files ?? []).filter(isOfThisBoot).map(({ name, held }): KnownHold => {
-      // Of what cannot be read it is known that there was a hold.
+      // An unreadable file still proves that there was a hold.
       const hold = held === undefined ? { holders: [], owesCont: true } : both(FREE, held);
       return { vm: held?.vm, hold, files: [name] };
     });
     const told = new Set(left.flatMap(({ hold }) => hold.holders.map(({ job }) => job)));
-    // The journal of a job that has ended tells it for ever: it counts once.
+    // The journal of an ended job shows it for ever: it counts once.
     const inJournals = logs
       .filter(({ job, ended }) => job.guestHeld && (!ended || files === undefined) && !told.has(job.accepted.job))
       .map((log) => heldIn(log, boot));
     if (files === undefined) {
       await makeHolds(this.#folder, inJournals).catch((error: unknown) => {
-        this.#logger.error({ err: error, folder: this.#folder }, 'this folder cannot be made: no guest can be held');
+        this.#logger.error({ err: error, folder: this.#folder }, 'The folder of holds cannot be made');
       });
     }
     const more = inJournals.map(
@@ -83,23 +83,23 @@ export class GuestHolds {
     return hold;
   }
 
-  /** Why the guest of this VM is held for a job; undefined: it is not. */
+  /** Why the guest of this VM is held for a job; undefined if it is not. */
   becauseOf(machine: VirtualMachine, job: string): string | undefined {
     return this.#recordOf(machine).hold.holders.find((holder) => holder.job === job)?.because;
   }
 
-  /** A VM can be asked: jobs that are over let go of its guest. Never rejects: a VM that is lost again is found again. */
+  /** Called when a VM can be asked: ended jobs let go of its guest. Never rejects: a VM that is lost is found again. */
   async found(machine: VirtualMachine, isKept: (job: string) => boolean): Promise<void> {
     try {
       await this.of(machine).keepOnly(isKept);
       await this.#forgetGone(machine);
     } catch (error) {
-      if (isUnreachable(error)) this.#logger.info({ err: error }, 'QEMU went away while its guest was to be continued');
-      else this.#logger.error({ err: error, domain: machine.name }, 'a guest that was held cannot be looked after');
+      if (isUnreachable(error)) this.#logger.info({ err: error }, 'QEMU went away before its guest was resumed');
+      else this.#logger.error({ err: error, domain: machine.name }, 'The hold of a guest cannot be handled');
     }
   }
 
-  /** One record a process, however many files and journals tell of it. */
+  /** One record per process, however many files and journals report it. */
   #recordOf(machine: VirtualMachine): HoldRecord {
     const { name: domain, uuid, socketPath: socket, lastProcess: process } = machine;
     const vm = { domain, uuid, socket, process };
@@ -142,7 +142,7 @@ export class GuestHolds {
     });
   }
 
-  /** Another process has the socket of one that was held, and that one is gone. */
+  /** Another process has the socket of a held one, which has ended. */
   async #forgetGone(machine: VirtualMachine): Promise<void> {
     for (const known of this.#known) {
       const { socket, process } = known.vm ?? {};
@@ -153,7 +153,7 @@ export class GuestHolds {
     }
   }
 
-  /** No guest is left held: nobody keeps its limit any more. */
+  /** No guest stays held, because nobody enforces the limit of a hold any more. */
   async close(): Promise<void> {
     await Promise.all([...this.#holds.values()].map(async (hold) => await inTime(hold.close(), LEAVE_MS)));
   }
@@ -164,12 +164,12 @@ function heldIn({ job: { accepted, createTime: since } }: JobLog | EndedJob, boo
     version: 1,
     boot,
     vm: { domain: accepted.domain, uuid: accepted.domainUuid, socket: undefined, process: accepted.process },
-    holders: [{ job: accepted.job, because: 'so says its journal', since }],
+    holders: [{ job: accepted.job, because: 'its journal says so', since }],
     owesCont: true,
   };
 }
 
-/** The process decides; where /proc tells none, the socket and the UUID. */
+/** The process decides; if /proc does not show it, the socket and the UUID. */
 function isOf({ vm, files }: KnownHold, machine: VirtualMachine): boolean {
   if (vm === undefined) return files.some((name) => isNamedAfter(name, machine.socketPath));
   const { process: was, socket, uuid, domain } = vm;
@@ -177,7 +177,7 @@ function isOf({ vm, files }: KnownHold, machine: VirtualMachine): boolean {
   if (was !== undefined && now !== undefined) {
     const which = compareProcesses(was, now);
     if (which !== 'UNKNOWN') return which === 'SAME';
-    // In another pid namespace it has another number; no two begin at one socket within one tick of the clock.
+    // It has another number in another pid namespace; no two begin at one socket within one clock tick.
     return was.startTime === now.startTime && socket === machine.socketPath;
   }
   if (uuid !== undefined && machine.uuid !== undefined && uuid !== machine.uuid) return false;

@@ -1,4 +1,4 @@
-/** What callers ask of a job that there is: its end, or a change of how it runs. Each is done once, however often it is asked. */
+/** The requests of callers about a job: its end, or a change. Each is done once, however often it is sent. */
 import type { Call } from '../../core/block-jobs.ts';
 import { hasEnded } from '../../core/job/job.ts';
 import type { RequestMark } from '../../core/job/journal-entry.ts';
@@ -36,7 +36,7 @@ export class JobRequests {
     const { machines } = this.#options;
     const { signal } = call;
     const log = await this.#once('Abort', request, call, async (found, mark) => {
-      // To break a job off is safe on whatever host.
+      // Cancelling a job is safe on any host.
       if (request.pivot) {
         await this.#mayChange(found, call);
         await refuseMigratingPivot(found, machines);
@@ -46,7 +46,7 @@ export class JobRequests {
     });
     if (!request.returnImmediately) await log.until(hasEnded, signal);
     if (!request.returnImmediately && !log.ended) signal.throwIfAborted();
-    // Whoever asked for a pivot and looks at the status only must not take a failure for success.
+    // A caller that asked for a pivot and only looks at the status must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
     return log;
   }
@@ -58,7 +58,7 @@ export class JobRequests {
       await this.#mayChange(found, call);
       asked.at = await requestChange(found, change, mark);
     });
-    // Who repeats a request waits for what the first one has led to.
+    // A repeated request waits for the result of the first one.
     const since = asked.at ?? log.revisionOfRequest(request.requestId, call.caller);
     if (since !== undefined) await changeDone(log, change, since, call.signal);
     return log;
@@ -80,7 +80,7 @@ export class JobRequests {
       await act(found, mark);
       return found;
     });
-    // Also of what was asked for before: it may not be the caller's any more.
+    // Also for an earlier request: the caller may have lost its rights since.
     mustOperate(call, log.job.accepted.domain, unknownFor(request.job));
     return log;
   }

@@ -1,4 +1,4 @@
-/** The steps of one job, done one by one: the start of its plan, the taking back of a start, the clean-up at its end. */
+/** The steps of one job, one by one: the start of its plan, the undo of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
 import { carryBitmaps } from '../../core/disk/bitmaps.ts';
 import { type Failure, fail, failure } from '../../core/errors.ts';
@@ -27,19 +27,19 @@ import type { Presence, Up } from './presence.ts';
 export interface JobStepsOptions {
   readonly log: JobLog;
   readonly observer?: Observer;
-  /** Who has which files open now. */
+  /** The present holders of files. */
   readonly holder: () => Promise<Holders>;
   readonly hold: JobHold;
-  /** Told how much has been compared, of how much. */
+  /** Called with the progress of a comparison. */
   readonly onVerified?: (bytes: number, ofBytes: number) => void;
-  /** Asked right before the guest is moved, or after a start that has taken its time: rejects where this host is not to. */
+  /** Called right before the guest moves, or after a long start: rejects if this host must not make the change. */
   readonly mayPivot: (signal: AbortSignal) => Promise<void>;
-  /** Aborted when the agent ends, and the job is left to the next one. */
+  /** Aborted when the agent ends, and leaves the job to the next one. */
   readonly leaving: AbortSignal;
   readonly logger: Logger;
 }
 
-/** A step that is not to be done again. */
+/** A step that must not be repeated. */
 function isOver(step: StepState | undefined): boolean {
   return step === 'DONE' || step === 'REFUSED';
 }
@@ -49,7 +49,7 @@ export class JobSteps {
   readonly #log: JobLog;
   readonly #options: JobStepsOptions;
   readonly #observer: Observer;
-  /** Why the start was not gone on with, where the journal could not be told. */
+  /** Why the start stopped, if that could not be written down. */
   #stoppedBy: Failure | undefined;
 
   constructor(options: JobStepsOptions) {
@@ -62,12 +62,12 @@ export class JobSteps {
     return this.#log.job;
   }
 
-  /** Does the plan's steps, up to the first that is not done. */
+  /** Does the steps of the plan, up to the first that fails. */
   async begin(qemu: Up): Promise<void> {
     qemu.machine.expect(this.#job.accepted.job);
     try {
       for (const step of this.#job.accepted.plan) {
-        // `drive` takes back what was done.
+        // `drive` undoes the steps.
         if (this.#isCancelled) return;
         const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
         if (!(await this.#run(step, qemu, how))) return;
@@ -79,7 +79,7 @@ export class JobSteps {
     }
   }
 
-  /** Pauses the guest first, if it runs. It is not continued here: that is the first thing done for a job that goes on. */
+  /** Pauses the guest first, if it runs. It is not resumed here: that is the first move for a running job. */
   async #performHeld(action: Action, workplace: Workplace<Up>): Promise<Done> {
     const { machine } = workplace.qemu;
     if (isLive(await machine.runState())) {
@@ -89,7 +89,7 @@ export class JobSteps {
     return await perform(action, workplace);
   }
 
-  /** Takes back every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
+  /** Undoes every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
   async takeBack(qemu: Presence): Promise<void> {
     const known = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? this.#brokenOff;
     const why = known ?? (await this.#failedAtOnce(qemu));
@@ -98,9 +98,9 @@ export class JobSteps {
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
       await this.#log.append({ entry: 'undo-started', step: name, failure: why });
       try {
-        // What could not be closed still uses what is below it.
+        // A node that could not be closed still uses those below it.
         if ([...this.#job.steps.values()].includes('UNDO_FAILED')) {
-          fail('DESTINATION_IN_USE', { path: this.#about.path, by: 'a node of it is still open in QEMU' });
+          fail('DESTINATION_IN_USE', { path: this.#about.path, by: 'a node above it is still open in QEMU' });
         }
         await performAgain(undo, this.#workplace(qemu));
       } catch (error) {
@@ -119,17 +119,17 @@ export class JobSteps {
     return this.#isCancelled ? failure('JOB_ENDED', { job, state: 'CANCELLED' }) : undefined;
   }
 
-  /** The service that began it did not see it end. */
+  /** The service that began it did not see its end. */
   get #brokenOff(): Failure | undefined {
     if (this.#job.steps.get(VERIFY_STEP) !== 'STARTED') return undefined;
-    return failure('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service was started anew' });
+    return failure('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service was restarted' });
   }
 
   get #isCancelled(): boolean {
     return this.#job.intent?.entry === 'cancel-requested';
   }
 
-  /** Every step was done, and yet there is no mirror that runs: what QEMU says of it, before it is dismissed. */
+  /** Every step was done, but no mirror runs: QEMU's error of the job, before it is dismissed. */
   async #failedAtOnce(qemu: Presence): Promise<Failure> {
     const id = this.#job.accepted.job;
     if (qemu.is !== 'up') return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
@@ -137,13 +137,13 @@ export class JobSteps {
     const job = (await machine.jobs()).find((one) => one.id === id);
     const error = job?.error ?? machine.heardEnds.errorOf(id);
     const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
-    if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before anybody saw its end' });
+    if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before its end was seen' });
     return qemuFailure('GenericError', error, { ...this.#about, doing });
   }
 
   /**
-   * Dismisses the job, closes what nobody uses any more, and writes down how it ended. `leavesQemu`: QEMU is silent, so it
-   * is asked for nothing, and nothing is deleted.
+   * Dismisses the job, closes the nodes that nothing uses, and writes down how it ended. `leavesQemu`: QEMU is silent,
+   * so it is not asked for anything, and nothing is deleted.
    */
   async settle(qemu: Presence, { leavesQemu }: { readonly leavesQemu: boolean }): Promise<void> {
     let job = concludedJob(this.#job);
@@ -151,7 +151,7 @@ export class JobSteps {
     for (let step = next(); step !== undefined; step = next()) {
       await this.#run(step, qemu, performAgain);
       job = concludedJob(this.#job);
-      // A node that somebody else uses stays, and so does what is below it. No answer: ask again.
+      // A node that another client uses stays, and so do those below it. Without an answer: ask again.
       if (job.steps.get(step.name) === 'UNKNOWN') return;
     }
     const failedTo = qemu.is === 'up' ? qemu.machine.heardEnds.failedTo(job.accepted.job) : undefined;
@@ -160,13 +160,10 @@ export class JobSteps {
     const named = leavesQemu ? [] : outcome.safeToDelete;
     const safeToDelete = named.length === 0 ? [] : await freeFiles(job, named, await this.#options.holder());
     await this.#log.append({ entry: 'ended', state, failure: why, outcome: { ...outcome, safeToDelete } });
-    this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'job ended');
+    this.#options.logger.info({ state, why: why?.text, content: outcome.destinationContent }, 'The job has ended');
   }
 
-  /**
-   * A step that is in no plan: one that cannot be done costs the next backup its increment, and is no reason to stay.
-   * Rejects while QEMU is unreachable.
-   */
+  /** A step outside the plan: its failure costs only an increment of a backup. Rejects while QEMU is unreachable. */
   async carryBitmaps(qemu: Up): Promise<void> {
     const { source, destination } = this.#job.accepted;
     const { nodes } = await qemu.machine.graph();
@@ -178,7 +175,7 @@ export class JobSteps {
     if (this.#job.steps.get(name) === 'UNKNOWN') throw new NotSent(name, 'the answer was lost');
   }
 
-  /** Does a step, writing down that it begins and how it went; false: it was not done. */
+  /** Does a step, and writes down its begin and its result; false if it was not done. */
   async #run<Q extends Presence>(
     { name, run }: Step,
     qemu: Q,
@@ -197,7 +194,7 @@ export class JobSteps {
     try {
       await this.#log.append({ entry: 'step-done', step: name, ...done });
     } catch (error) {
-      // Not written down, the file would be nobody's.
+      // If it is not written down, nobody owns the file.
       if (done.made !== undefined) await removeFile(done.made, this.madeIn.folder);
       throw error;
     }
@@ -222,7 +219,7 @@ export class JobSteps {
     const why = failureFrom(error, { ...this.#about, doing });
     if (why !== undefined) return why;
     const id = crypto.randomUUID();
-    this.#options.logger.error({ err: error, id }, 'a bug');
+    this.#options.logger.error({ err: error, id }, 'Internal error: a bug');
     return failure('BUG', { id });
   }
 }

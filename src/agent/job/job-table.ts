@@ -1,4 +1,4 @@
-/** Every job of this host, ended ones too, and who looks after those that run. */
+/** Every job of this host, ended ones included, and the drivers of the running ones. */
 import type { Logger } from 'pino';
 import type { Call } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
@@ -29,10 +29,10 @@ export interface JobTableOptions {
   readonly holds: GuestHolds;
   readonly journals: Journals;
   readonly limits: Pick<Limits, 'jobs' | 'keep'>;
-  /** Asked before anything of a domain is changed: rejects where this host is not to do so. Undefined: all here is ours. */
+  /** Called before any change of a domain: rejects if this host must not make it. Undefined if all domains are ours. */
   readonly mayChange?: (domain: Pick<VirtualMachine, 'name' | 'uuid'>, call: Call) => Promise<void>;
   readonly observer?: Observer;
-  /** Told of each job that has ended while it was looked after here. */
+  /** Called for each job that ends while it is driven here. */
   readonly onEnded?: (job: Job) => void;
   readonly logger: Logger;
 }
@@ -43,10 +43,10 @@ export class JobTable {
   readonly #observer: Observer;
   readonly known: JobsInMemory;
   readonly #running = new Map<string, { readonly job: RunningJob; readonly done: Promise<void> }>();
-  /** Those whose first entry is being written. */
+  /** Jobs whose first entry is being written. */
   #beginning = 0;
   readonly #recoveries = new Set<Promise<void>>();
-  /** Jobs of which a journal is begun anew. */
+  /** Jobs whose journal is written again. */
   readonly #recovered = new Set<string>();
 
   constructor(options: JobTableOptions) {
@@ -79,26 +79,26 @@ export class JobTable {
     }
   }
 
-  /** Takes up jobs that a journal tells of, oldest first, and forgets those that ended long ago. */
+  /** Takes up the jobs of journals, oldest first, and forgets those that ended long ago. */
   async adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     for (const log of logs) this.#takeUp(log);
     await this.#forgetOld();
   }
 
-  /** Jobs are being found that may be asked for at once. Never rejects. */
+  /** The search for jobs that callers may ask for at once. Never rejects. */
   waitFor(recovery: Promise<void>): void {
     this.#recoveries.add(recovery);
     void recovery.finally(() => this.#recoveries.delete(recovery));
   }
 
-  /** Resolves when all that can be found has been found, or does not come in time. */
+  /** Resolves when the search is complete, or takes too long. */
   async complete(): Promise<void> {
     await inTime(Promise.all(this.#recoveries), QEMU_ANSWERS_MS);
   }
 
-  /** A job that QEMU has, and that no journal tells of: from here on one does. */
+  /** A job in QEMU without a journal: this begins a new one. */
   async recover(accepted: Accepted, machine: VirtualMachine): Promise<void> {
-    // Two monitors of one QEMU tell of it at once: it is looked after once.
+    // Two monitors of one QEMU report it at the same time: it is driven once.
     if (this.known.has(accepted.job) || this.#recovered.has(accepted.job)) return;
     this.#recovered.add(accepted.job);
     try {
@@ -106,7 +106,7 @@ export class JobTable {
       const log = await JobLog.begin(this.#options.journals, accepted);
       await log.append({ entry: 'running' });
       const because = this.#options.holds.becauseOf(machine, accepted.job);
-      // What has become of it is looked up and written down before its guest goes on.
+      // Its end is determined and written down before its guest is resumed.
       if (because !== undefined) await log.append({ entry: 'guest-held', because });
       this.#takeUp(log);
     } finally {
@@ -114,7 +114,7 @@ export class JobTable {
     }
   }
 
-  /** Is somebody looking after this job who will let go of its guest? */
+  /** Whether a driver of this job will let go of its guest. */
   holdsGuest(job: string): boolean {
     return this.#running.has(job) && this.known.get(job)?.job.guestHeld === true;
   }
@@ -128,17 +128,17 @@ export class JobTable {
     this.#lookAfter(log, job, async () => await this.#drive(job));
   }
 
-  /** It outlives the call that began it. */
+  /** It lives longer than the call that began it. */
   async #drive(job: RunningJob): Promise<void> {
     await this.#observer.during({ does: 'look-after' }, async () => await job.drive());
   }
 
-  /** What is in the folder of the journals and belongs to no job here. */
+  /** Files in the folder of journals that belong to no job here. */
   async others(): Promise<readonly string[]> {
     return await othersIn(this.#options.journals.folder, this.known.ids);
   }
 
-  /** Resolves when nobody looks after the job any more: of a start that came to nothing, nothing is left then. */
+  /** Resolves when the job has no driver any more; nothing is left of a failed start then. */
   async left(log: JobLog): Promise<void> {
     await this.#running.get(log.job.accepted.job)?.done;
   }
@@ -148,7 +148,7 @@ export class JobTable {
     return this.onDevice(machine, qdev, this.known.active)[0];
   }
 
-  /** Those of a device: of this process, and those that ended in one before it. */
+  /** The jobs of a device: of this process, and those that ended before it. */
   onDevice<T extends JobLog | EndedJob>(machine: VirtualMachine, qdev: string, logs: readonly T[]): readonly T[] {
     const { machines } = this.#options;
     return logs.filter(({ ended, job: { accepted } }) => {
@@ -180,7 +180,7 @@ export class JobTable {
     const done = work()
       .then(async () => await this.#leave(log))
       .catch((error: unknown) => {
-        this.#options.logger.fatal({ err: error, job: id }, 'nobody looks after this job any more; restart the agent');
+        this.#options.logger.fatal({ err: error, job: id }, 'A job has no driver any more; restart the agent');
       });
     this.#running.set(id, { job, done });
   }
@@ -209,22 +209,22 @@ export class JobTable {
       this.requests.forget(job);
       progresses.forget(accepted.job);
       await this.#letGo(job.known).catch((error: unknown) => {
-        logger.warn({ err: error, job: accepted.job }, 'the journal of a job that ended long ago cannot be removed');
+        logger.warn({ err: error, job: accepted.job }, 'The journal of a job that ended long ago cannot be removed');
       });
     }
   }
 
-  /** What a job may have left over its journal tells on, to people. */
+  /** Its journal still shows a person what the job may have left over. */
   async #letGo(job: KnownJob): Promise<void> {
     const { journals, logger } = this.#options;
     const id = job.accepted.job;
     if (!mayHaveLeftOver(job)) return await removeJournal(journals.folder, id);
     const file = job.madeFile?.path ?? job.accepted.destination?.path;
-    logger.warn({ job: id, file }, 'there are too many jobs that have left something over: this one is listed no more');
+    logger.warn({ job: id, file }, 'Too many ended jobs have leftovers; this one is no longer listed');
     await setAside(journals.folder, id, 'leftover');
   }
 
-  /** Jobs go on in QEMU; the next agent with this state folder takes them up. */
+  /** Jobs continue in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     const running = [...this.#running.values()];
     for (const { job } of running) job.close();

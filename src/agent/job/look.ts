@@ -1,4 +1,4 @@
-/** What QEMU says of one job, asked at one moment. */
+/** QEMU's state of one job, asked at one moment. */
 import type { HeaderOnDisk } from '../../core/job/handover.ts';
 import { handoverOf } from '../../core/job/handover-of.ts';
 import type { Job } from '../../core/job/job.ts';
@@ -14,12 +14,12 @@ import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { type Guest, guestOf } from './migration.ts';
 
-/** What one job's looks have in common. */
+/** The common input of a job's looks. */
 export interface Looker {
-  /** The process of the journal, and what it was seen to be from here, which may be another namespace. */
+  /** The process in the journal, and the process that was seen from here, which may be another namespace. */
   readonly processes: QemuProcess[];
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
-  /** Reads back what is on disk. */
+  /** Reads from disk. */
   readonly storage: StableStorage;
 }
 
@@ -33,20 +33,20 @@ export async function look(job: Job, machine: VirtualMachine | undefined, looker
       return (await hasQemuEnded(looker)) ? await whatIsLeft(job, looker, machine) : { qemu: 'SILENT' };
     return await ask(job, machine, looker);
   } catch (error) {
-    // What is lost in the middle of a look has told nothing.
+    // A connection lost during a look has shown nothing.
     if (!isUnreachable(error)) throw error;
     return { qemu: 'SILENT' };
   }
 }
 
-/** Any of them has ended, as is proved: they are one QEMU. */
+/** If one of these processes is proved to have ended, QEMU has: they are the same. */
 async function hasQemuEnded({ processes }: Looker): Promise<boolean> {
   const found = await Promise.all(processes.map(processPresence));
   return found.includes('ENDED');
 }
 
 async function whatIsLeft(job: Job, looker: Looker, machine: VirtualMachine | undefined): Promise<Seen> {
-  // A start that came to nothing has written no header.
+  // A failed start has not written a header.
   const header = job.state === 'STARTING' ? undefined : await headerOf(job, looker, machine);
   return { qemu: 'ENDED', ...(header && { header }) };
 }
@@ -77,11 +77,11 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
     if (!looker.processes.some((one) => compareProcesses(one, process) === 'SAME')) looker.processes.push(process);
   }
   const runs = listed !== undefined && listed.status !== 'concluded';
-  // Where the device is matters when the job is over, and the graph is much to ask for at every event.
+  // The image of the device matters when the job is over, and the graph costs too much to ask at every event.
   const place = runs ? { deviceOn: 'SOURCE' as const, devicePath: undefined } : await deviceOn(job, machine);
-  // Another client may have moved the guest there, and dismissed the job; or another QEMU may have begun there.
+  // Another client may have moved the guest there, and dismissed the job; or another QEMU may have started there.
   const isProved = isKnown || place.deviceOn !== 'DESTINATION';
-  // Before all is flushed it proves nothing.
+  // Before everything is flushed it proves nothing.
   const header = !runs && job.flushed === 'HEADER' ? await headerOf(job, looker, machine) : undefined;
   return {
     qemu: 'UP',
@@ -104,14 +104,14 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   };
 }
 
-/** One that sleeps may be woken at any moment; held, it is still: QEMU before 9.0 leaves it `suspended` then. */
+/** A sleeping guest may wake up at any moment, unless it is held: QEMU before 9.0 leaves it `suspended` then. */
 function mayRun(runState: string, isHeld: boolean): boolean {
   return isLive(runState) && !(isHeld && runState === 'suspended');
 }
 
 /**
- * Is this the QEMU that runs the job, or ran it? It has the job, or a node of the job, or is the process that was seen to
- * be it: whatever /proc says, the ids of jobs are random.
+ * Whether this QEMU runs the job, or ran it: it has the job, or a node of the job, or is the process that was seen with
+ * it. The ids of jobs are random, so /proc need not agree.
  */
 async function isIts(machine: VirtualMachine, job: string, { processes }: Looker): Promise<boolean> {
   if (machine.has(job)) return true;
@@ -124,7 +124,7 @@ async function isIts(machine: VirtualMachine, job: string, { processes }: Looker
   return true;
 }
 
-/** One that has the VM's UUID or name and nothing of the job, while nobody knows which process it is. */
+/** A QEMU with the VM's UUID or name, and nothing of the job, while its process is not known. */
 async function whatElse(
   job: Job,
   machine: VirtualMachine,
@@ -134,20 +134,20 @@ async function whatElse(
   const { accepted, state, concluded } = job;
   const presences = await Promise.all(processes.map(processPresence));
   if (presences.includes('ENDED')) return 'ENDED';
-  // Of a pull QEMU keeps neither job nor node: what it has done is in the chain, whoever has that.
+  // QEMU keeps neither job nor node of a pull: its result is in the chain.
   if (isDone) return 'UP';
-  // The job's own lives. Or this is the one that its guest goes to, which has its name, too.
+  // The job's own QEMU lives. Or this is the one that its guest migrates to, which has the same name.
   if (presences.includes('UP') || guest.migration !== undefined) return 'SILENT';
-  // That it has nothing of the job proves nothing before QEMU was seen to run it, nor when its result is written down:
-  // then it may be dismissed, and the nodes that a commit leaves have names of the VM's own.
+  // The absence of the job proves nothing before QEMU was seen to run it, nor once its result is written down: then it
+  // may be dismissed, and the nodes that a commit leaves have names of the VM's own.
   if (accepted.kind === 'PULL' || state === 'STARTING' || concluded !== undefined) return 'UP';
-  // Another QEMU of the VM begins on the source, unless somebody knew that the guest had left it.
+  // Another QEMU of the VM starts on the source, unless somebody knew that the guest had left it.
   return (await deviceOn(job, machine)).deviceOn === 'DESTINATION' ? 'UP' : 'ENDED';
 }
 
 /**
- * QEMU does not keep the result of a stream: what it did is in the chain, and why it did not, in its event. Undefined:
- * the chain is as it was, and nobody heard why.
+ * QEMU does not keep the result of a stream: its effect is in the chain, and its error was in an event. Undefined if
+ * the chain has not changed and no error was heard.
  */
 async function endedPull({ accepted }: Job, machine: VirtualMachine) {
   const ended = { status: 'concluded', endBytes: 1 } as const;
@@ -155,7 +155,7 @@ async function endedPull({ accepted }: Job, machine: VirtualMachine) {
   const below = children.get(accepted.source.node)?.find(({ edge }) => edge === 'backing')?.node;
   const isPulled = nodes.has(accepted.source.node) && below === accepted.baseNode;
   const error = machine.heardEnds.errorOf(accepted.job);
-  // The chain is another one before QEMU has written it into the header, which may fail.
+  // The chain changes before QEMU has written the header, which may fail.
   return isPulled || error !== undefined ? { ...ended, error } : undefined;
 }
 
@@ -167,7 +167,7 @@ async function deviceOn(
   const chain = disks.find((disk) => disk.qdev === qdev)?.chain ?? [];
   const devicePath = chain[0]?.path;
   if (devicePath === undefined) return { deviceOn: 'NOWHERE', devicePath };
-  // Somebody may have put a snapshot on top since.
+  // A snapshot may have been taken on top since.
   const found = chain.find(({ node }) => node === destination?.node || node === source.node)?.node;
   const on = found === undefined ? 'ELSEWHERE' : found === source.node ? 'SOURCE' : 'DESTINATION';
   return { deviceOn: on, devicePath };

@@ -1,4 +1,4 @@
-/** VMs that libvirt manages. It hears nothing of what is done beside it, and goes on with the images that it knows. */
+/** VMs that libvirt manages. It does not notice other clients' changes, and continues with the images that it knows. */
 import type { BlockGraph, Disk } from '../../core/disk/chain.ts';
 import { fail } from '../../core/errors.ts';
 import { signOfLibvirt } from '../../core/qemu/libvirt.ts';
@@ -10,7 +10,7 @@ async function signIn(machine: VirtualMachine, { nodes }: Pick<BlockGraph, 'node
   return signOfLibvirt(await machine.execute({ execute: 'query-chardev' }), nodes.keys());
 }
 
-/** As far as that is known without a look at the nodes now. */
+/** By the known names, without a look at the nodes now. */
 export async function isManaged(machine: VirtualMachine): Promise<boolean> {
   const nodes: BlockGraph['nodes'] = machine.lastGraph?.nodes ?? new Map();
   return (await signIn(machine, { nodes })) !== undefined;
@@ -19,11 +19,11 @@ export async function isManaged(machine: VirtualMachine): Promise<boolean> {
 /** Throws MANAGED_BY_LIBVIRT. */
 export async function refuseManaged(machine: VirtualMachine, graph: BlockGraph): Promise<void> {
   const sign = await signIn(machine, graph);
-  const why = 'it would not know of this job, and after a save or a migration the guest would go on with the old image';
+  const why = 'it would not know of this job, and the guest would get the old image after a save or a migration';
   if (sign !== undefined) fail('MANAGED_BY_LIBVIRT', { domain: machine.name, sign, why });
 }
 
-/** Throws MANAGED_BY_LIBVIRT where libvirt does not know on which image one of the disks is, and would do the operation. */
+/** Throws MANAGED_BY_LIBVIRT if libvirt does not know the image of one of the disks, and would do the operation. */
 export async function refuseMoved(
   disks: readonly Disk[],
   { machine, graph, table }: { readonly machine: VirtualMachine; readonly graph: BlockGraph; readonly table: JobTable },
@@ -31,11 +31,11 @@ export async function refuseMoved(
   const moved = disks.find((disk) => isMoved(disk, machine, table));
   const sign = moved && (await signIn(machine, graph));
   if (moved === undefined || sign === undefined) return;
-  const why = `it does not know that disk ${moved.id} is on ${moved.chain[0]?.path}: it would fail, or the guest would go on with the old image`;
+  const why = `it does not know that disk ${moved.id} is on ${moved.chain[0]?.path}: it would fail, or the guest would continue with the old image`;
   fail('MANAGED_BY_LIBVIRT', { domain: machine.name, sign, why });
 }
 
-/** A job of ours has moved it, in this very QEMU as far as anybody can tell. */
+/** A job of ours has moved it, in this very QEMU as far as is known. */
 function isMoved(
   { qdev }: Disk,
   machine: VirtualMachine,

@@ -1,6 +1,6 @@
 /**
- * A guest that goes to another QEMU. That one has opened its images as they were, and goes on with those: a pivot here
- * would be lost to it, whatever this QEMU says of the job.
+ * A guest that migrates to another QEMU. That QEMU has opened the old images, and continues with them: a pivot here
+ * would be lost, whatever this QEMU says about the job.
  */
 import { fail } from '../../core/errors.ts';
 import { migrationOf } from '../../core/qemu/migration.ts';
@@ -12,9 +12,9 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
 export interface Guest {
-  /** QEMU's word for what it does (query-status). */
+  /** QEMU's word for its state (query-status). */
   readonly runState: string;
-  /** QEMU's word for it, if the guest is between two QEMUs; undefined: it is here, and stays. */
+  /** QEMU's word if the guest is between two QEMUs; undefined if it is here and stays. */
   readonly migration: string | undefined;
 }
 
@@ -32,7 +32,7 @@ export async function refuseMigrating(machine: VirtualMachine): Promise<void> {
   refuse(machine, await guestOf(machine));
 }
 
-/** Throws GUEST_MIGRATING where QEMU says so at once. It is asked again, and waited for, right before the pivot. */
+/** Throws GUEST_MIGRATING if QEMU answers at once. It is asked again, and waited for, right before the pivot. */
 export async function refuseMigratingPivot({ job, ended }: JobLog, machines: VirtualMachines): Promise<void> {
   const machine = ended ? undefined : machines.of(job.accepted);
   if (machine !== undefined) refuse(machine, await inTime(guestOf(machine), QEMU_ANSWERS_MS));

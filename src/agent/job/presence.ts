@@ -1,4 +1,4 @@
-/** What is known of a job's QEMU at a look. */
+/** The known state of a job's QEMU at a look. */
 import type { Seen } from '../../core/moves/moves.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 
@@ -9,9 +9,9 @@ export interface Up {
 
 export type Presence =
   | Up
-  /** Nobody knows: what it has is left to it. */
+  /** It is not known: its part of the job is left to it. */
   | { readonly is: 'silent' }
-  /** As is proved: nothing is left in it. */
+  /** It is proved to have ended: nothing is left in it. */
   | { readonly is: 'ended' };
 
 export function presenceSeen({ qemu }: Seen, machine: VirtualMachine | undefined): Presence {

@@ -1,6 +1,6 @@
 /**
- * How far the jobs are. A domain is asked once an interval however many watch, and not at all while nobody does;
- * what it says is a latest value: it is never queued and never written down.
+ * The progress of jobs. A domain is asked once per interval, however many clients watch, and not at all without
+ * watchers. The answer is only kept as the latest value: it is neither queued nor written down.
  */
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { isJobId } from '../../core/job/names.ts';
@@ -36,13 +36,13 @@ export class Progresses {
   readonly #machines: VirtualMachines;
   readonly #sampled: (job: string) => void;
   readonly #slots = new Map<string, Slot>();
-  /** Jobs that had copied before this process looked after them, and have not been asked since. */
+  /** Jobs that had copied before this process drove them, and have not been asked since. */
   readonly #copiedBefore = new Set<string>();
   readonly #polls = new Map<VirtualMachine, Poll>();
 
   #copiedBytes = 0;
 
-  /** `sampled` is told of each new value of a job. */
+  /** `sampled` is called for each new value of a job. */
   constructor(machines: VirtualMachines, sampled: (job: string) => void) {
     this.#machines = machines;
     this.#sampled = sampled;
@@ -53,41 +53,41 @@ export class Progresses {
     return progress !== undefined && job.state === 'COMPLETED' ? finished(progress) : progress;
   }
 
-  /** When QEMU last said how far it is, as performance.now() counts. */
+  /** When QEMU last reported the progress, on the clock of performance.now(). */
   seenMs({ accepted }: Job): number {
     return this.#slots.get(accepted.job)?.history.samples.at(-1)?.atMs ?? -Infinity;
   }
 
-  /** What all jobs have copied since this process began, as far as it was asked for. */
+  /** The bytes that all jobs have copied since this process began, as far as QEMU was asked. */
   get copiedBytes(): number {
     return this.#copiedBytes;
   }
 
-  /** The job began before this process did. */
+  /** For a job that began before this process. */
   goOn({ accepted }: Job): void {
     this.#copiedBefore.add(accepted.job);
   }
 
-  /** A job that ends keeps its last value, for those who look at it later. */
+  /** An ended job keeps its last value for later requests. */
   forget(job: string): void {
     this.#slots.delete(job);
   }
 
-  /** It is not copied yet, but compared. */
+  /** It is being compared, not copied yet. */
   verify({ accepted }: Job, bytes: number, ofBytes: number): void {
     const progress = verifying(bytes, ofBytes, timestamp());
     this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0 });
     this.#sampled(accepted.job);
   }
 
-  /** Asks QEMU now; where it does not answer at once, the last value stays. */
+  /** Asks QEMU now; without a quick answer the last value stays. */
   async refresh(log: JobLog): Promise<void> {
     if (hasEnded(log.job)) return;
     const machine = this.#machines.of(log.job.accepted);
     if (machine !== undefined) await inTime(this.#ask(machine), QEMU_ANSWERS_MS);
   }
 
-  /** Keeps the job's domain asked until disposed. */
+  /** Asks the job's domain regularly until disposed. */
   poll(log: JobLog, intervalMs: number): Disposable {
     const machine = this.#machines.of(log.job.accepted);
     if (machine === undefined) return { [Symbol.dispose]: () => undefined };
@@ -106,13 +106,13 @@ export class Progresses {
     };
   }
 
-  /** The shortest interval that anybody wants; the next question waits for the last one's answer. */
+  /** The shortest interval of all watchers; the next question waits for the last answer. */
   #schedule(machine: VirtualMachine, poll: Poll): void {
     poll.timer?.[Symbol.dispose]();
     const intervalMs = Math.min(...[...poll.intervals].map((interest) => interest.intervalMs));
     poll.timer = new Timer(() => {
       void this.#ask(machine)
-        // Not to be asked now: its connection is being looked after elsewhere.
+        // It must not be asked now: its connection is being handled elsewhere.
         .catch(() => undefined)
         .then(() => {
           if (this.#polls.get(machine) === poll) this.#schedule(machine, poll);
@@ -121,11 +121,11 @@ export class Progresses {
   }
 
   async #ask(machine: VirtualMachine): Promise<void> {
-    // Of another limit QEMU tells in no event.
+    // No event of QEMU reports a changed limit.
     if (this.take(await machine.blockJobs())) machine.wake.notify();
   }
 
-  /** Takes in what QEMU said, whoever asked; true: a job has another limit than before. */
+  /** Takes a report of QEMU, no matter who asked; true if the job has another limit than before. */
   take(blockJobs: readonly QemuBlockJob[]): boolean {
     let isOtherLimit = false;
     const now = { atMs: performance.now(), time: timestamp() };
@@ -141,7 +141,7 @@ export class Progresses {
         ...now,
         offsetBytes: job.offsetBytes,
         lengthBytes: job.lengthBytes,
-        // Beyond READY there is no way back to copying.
+        // A job does not return from READY to copying.
         ready: !['created', 'running', 'paused'].includes(job.status),
       });
       this.#slots.set(job.id, { history, progress, speedBytesPerSecond });

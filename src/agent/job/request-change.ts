@@ -1,4 +1,4 @@
-/** SetSpeed, Pause and Resume: writes down what the caller wants, and waits until it is so. */
+/** SetSpeed, Pause and Resume: writes the request down, and waits until it is done. */
 import { BlockJobError, fail } from '../../core/errors.ts';
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import type { EntryBody, RequestMark } from '../../core/job/journal-entry.ts';
@@ -7,8 +7,8 @@ import type { JobLog } from '../journal/job-log.ts';
 export type Change = Extract<EntryBody, { entry: 'speed-requested' | 'pause-requested' | 'resume-requested' }>;
 
 /**
- * What is so already is no error. Who asks may leave: it is written down all the same. Returns from which revision on
- * is told what becomes of it; undefined: it is so already, and there was no need to write that down.
+ * A request that is already fulfilled succeeds. Its caller may leave: the request stays written down. Returns the
+ * revision after which its result follows; undefined if it was fulfilled, and nothing had to be written.
  */
 export async function requestChange(
   log: JobLog,
@@ -24,8 +24,8 @@ export async function requestChange(
 }
 
 /**
- * Resolves when nothing of the kind was wanted any more after that revision: QEMU took it, or another request replaced
- * it. Throws when it was given up. So the answer is the same whenever it is asked for, after the end of the job, too.
+ * Resolves when the request was no longer open after that revision: QEMU carried it out, or another request replaced
+ * it. Throws if it was given up. The answer is the same whenever it is asked for, also after the end of the job.
  */
 export async function changeDone(log: JobLog, change: Change, since: number, signal: AbortSignal): Promise<void> {
   for (let revision = since; ; revision += 1) {
@@ -40,7 +40,7 @@ export async function changeDone(log: JobLog, change: Change, since: number, sig
   }
 }
 
-/** With these nothing is wanted any more, and it has not been done. */
+/** These entries end the request without its result. */
 const ENDS: ReadonlySet<EntryBody['entry']> = new Set([
   'pivot-requested',
   'cancel-requested',

@@ -1,4 +1,4 @@
-/** Abort: writes down what the caller wants, if the job's state allows it. The job itself sees to the rest. */
+/** Abort: writes the request down if the job's state allows it. The job itself does the rest. */
 
 import { BlockJobError, fail, failure } from '../../core/errors.ts';
 import { hasEnded, type Job } from '../../core/job/job.ts';
@@ -7,31 +7,31 @@ import type { AbortRequest } from '../../core/requests.ts';
 import { given } from '../../core/rules/rule.ts';
 import type { JobLog } from '../journal/job-log.ts';
 
-/** Its end is known already. What is left to be done for it in QEMU is waited for no longer, should that stay silent. */
+/** Its end is already known. Its clean-up in QEMU is no longer waited for, should QEMU stay silent. */
 async function giveUp(log: JobLog, mark: RequestMark | undefined): Promise<void> {
   if (log.job.giveUpRequested) await log.noteAgain(mark);
   else await log.offer({ entry: 'give-up-requested' }, { request: mark, otherwise: () => undefined });
 }
 
-/** What a caller gets who asked for something else than this ending. */
+/** The error for a caller that asked for another end. */
 export function endedAs(job: Job): BlockJobError {
   const { accepted, state } = job;
   return new BlockJobError(job.failure ?? failure('JOB_ENDED', { job: accepted.job, state }));
 }
 
-/** Asked for again, it is under way already, and that is no error. Who asks may leave: it is written down all the same. */
+/** A repeated request succeeds if the first one is in progress. Its caller may leave: the request stays written down. */
 export async function requestEnd(
   log: JobLog,
   { pivot, force, pauseGuest }: AbortRequest,
   mark: RequestMark | undefined,
 ): Promise<void> {
-  // A start may wait for storage for long; what has not begun can be taken back at any time.
+  // A start may wait long for storage; steps that have not begun can be undone at any time.
   if (pivot) await log.started();
   const paused = given(pauseGuest);
   const entry = pivot
     ? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO' } as const)
     : ({ entry: 'cancel-requested', force, ...(paused === undefined ? {} : { pauseGuest: paused }) } as const);
-  // Of several requests at once each is judged by what the one before it has made of the job.
+  // Concurrent requests are judged one after the other, each by the state that the one before it has left.
   for (;;) {
     const { accepted, state, intent } = log.job;
     const isAsSeen = (job: Job) => job.state === state && job.intent === intent;
@@ -48,7 +48,7 @@ export async function requestEnd(
       await log.noteAgain(mark);
       return;
     }
-    // A pivot under way is broken off only by force: it may succeed at any moment, and that is what was asked for.
+    // Only force cancels a pivot in progress: it may succeed at any moment, as was requested.
     if (!pivot && !force && state === 'PIVOTING') fail('JOB_ENDING', at);
     if (pivot && state === 'CANCELLING') fail('JOB_ENDING', at);
     const written = await log.offer(entry, { request: mark, still: isAsSeen, otherwise: () => undefined });
@@ -56,7 +56,7 @@ export async function requestEnd(
     if (isAsSeen(log.job)) break;
   }
 
-  // It was asked for too late or too early; which, the state tells that was found instead.
+  // The request came too late or too early, as the present state says.
   const now = { job: log.job.accepted.job, state: log.job.state };
   if (hasEnded(log.job)) fail('JOB_ENDED', now);
   fail(pivot && log.job.concluded === undefined ? 'JOB_NOT_READY' : 'JOB_ENDING', now);

@@ -1,4 +1,4 @@
-/** One intended action is done once, however often it is asked for: what each request_id of a caller has led to. */
+/** Each intended action is done once, however often it is requested: the results of the request_ids of each caller. */
 import { createHash } from 'node:crypto';
 import type { Call } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
@@ -24,20 +24,20 @@ interface DoneBefore {
 }
 
 export class RequestIds {
-  /** What the journals say, by caller and id; jobs that were refused, and then forgotten, have left their ids free. */
+  /** From the journals, by caller and id. The ids of refused and forgotten jobs are free again. */
   readonly #done = new Map<string, { readonly digest: string; readonly job: string }>();
   readonly #find: (job: string) => JobLog | EndedJob | undefined;
   readonly #underWay = new Map<string, { readonly digest: string; readonly log: Promise<JobLog> }>();
 
-  /** `find`: a job that is known; of one that has ended its journal is read. */
+  /** `find`: a known job; the journal of an ended one is read. */
   constructor(find: (job: string) => JobLog | EndedJob | undefined) {
     this.#find = find;
   }
 
   /**
-   * The job that the request is about: `act` writes the mark down with what it does, unless an earlier request of the
-   * same caller and id has done so already. Throws REQUEST_ID_REUSED if that one was another
-   * request, REQUEST_ID_IN_USE while that is under way.
+   * The job of the request. `act` writes the mark down with its action, unless an earlier request of the same caller
+   * and id has done so. Throws REQUEST_ID_REUSED if that was a different request, REQUEST_ID_IN_USE while it is in
+   * progress.
    */
   async once(
     { rpc, request, call }: RepeatableCall,
@@ -66,10 +66,7 @@ export class RequestIds {
     }
   }
 
-  /**
-   * Its own, or one of which an earlier version has not written down whose it is. What is about a job that the caller
-   * may not read, or not any more, tells it nothing.
-   */
+  /** The caller's own, or an earlier version's. A caller learns nothing about a job that it may not read. */
   #doneBy(call: Call, id: string): DoneBefore | undefined {
     const found = [keyOf(call.caller ?? '', id), keyOf(undefined, id)].flatMap((key): readonly DoneBefore[] => {
       const done = this.#done.get(key);
@@ -80,12 +77,12 @@ export class RequestIds {
     return found.find(({ log }) => !log.refused && mayRead(call, log.job));
   }
 
-  /** Takes up what an earlier service wrote down. */
+  /** Takes up the ids that an earlier service wrote down. */
   learn({ requests, job: { accepted } }: JobLog | EndedJob): void {
     for (const { id, digest, caller } of requests) this.#done.set(keyOf(caller, id), { digest, job: accepted.job });
   }
 
-  /** Of a job whose journal is removed. */
+  /** For a job whose journal is removed. */
   forget({ requests, job: { accepted } }: JobLog | EndedJob): void {
     for (const { id, caller } of requests) {
       if (this.#done.get(keyOf(caller, id))?.job === accepted.job) this.#done.delete(keyOf(caller, id));
@@ -97,7 +94,7 @@ function keyOf(caller: string | undefined, id: string): string {
   return JSON.stringify([caller ?? null, id]);
 }
 
-/** The same for the same call with the same body. What has its default value does not count, as on the wire. */
+/** The same for the same call with the same body. Default values do not count, as on the wire. */
 function digestOf(rpc: string, request: Repeatable): string {
   const canonical = (value: unknown): unknown => {
     if (typeof value === 'bigint') return value === 0n ? undefined : `${value}`;

@@ -1,6 +1,6 @@
 /**
  * One job that has not ended: looks at QEMU, asks core/next-move what to do, does it, and looks again whenever
- * something may have changed. QEMU's events only wake it; what is true it asks.
+ * something may have changed. QEMU's events only wake it; it asks for the facts.
  *
  *        ┌──────────────── wake: event, connection, request, timer ◄───────────────┐
  *        ▼                                                                         │
@@ -32,18 +32,18 @@ export interface RunningJobOptions
   extends Omit<JobStepsOptions, 'hold' | 'leaving'>,
     Pick<UrgentMovesOptions, 'copiesBeside'> {
   readonly holdOf: HoldOf;
-  /** The VM of this job as it is now; undefined: there is none. */
+  /** The VM of this job now; undefined if there is none. */
   readonly machine: () => VirtualMachine | undefined;
-  /** Notified when a VM comes, which may be this job's. */
+  /** Notified when a VM appears, which may be the one of this job. */
   readonly arrivals: Wake;
-  /** Told of what QEMU says on the way, so that progress is never older than the state. */
+  /** Called with QEMU's reports, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }
 
-/** Of a QEMU that was seen to be there. */
+/** The process of a QEMU that was seen. */
 type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'undo-start' | 'settle' | 'leave' }>;
 
-/** QEMU cannot be asked, or something failed that should not. */
+/** QEMU cannot be asked, or an unexpected error happened. */
 const TRY_AGAIN_MS = 1000;
 
 export class RunningJob {
@@ -75,21 +75,21 @@ export class RunningJob {
     return this.#log.job;
   }
 
-  /** Runs the plan of a new job. It is written down how far that came; `drive` does the rest. */
+  /** Runs the plan of a new job. Its progress is written down; `drive` does the rest. */
   async start(): Promise<void> {
     const machine = this.#options.machine();
-    // It was there when the start was prepared. Nothing was done in it yet.
+    // The VM existed when the start was prepared. Nothing was done in it yet.
     const hasGone = failure('DOMAIN_NOT_FOUND', { domain: this.#job.accepted.domain });
     try {
       if (machine === undefined) await this.#log.append({ entry: 'refused', failure: hasGone });
       else await this.#urgent.beside(machine, async () => await this.#steps.begin({ is: 'up', machine }));
     } catch (error) {
-      // The journal cannot be written: nothing more is done, and `drive` takes back what was.
-      this.#logger.error({ err: error }, 'the start of the job failed');
+      // The journal cannot be written: nothing more is done, and `drive` undoes the steps.
+      this.#logger.error({ err: error }, 'The start of the job failed');
     }
   }
 
-  /** Returns when the job has ended, or when `close` is called; the job then goes on in QEMU. */
+  /** Returns when the job has ended, or when `close` is called; the job then continues in QEMU. */
   async drive(): Promise<void> {
     await using _open = this.#storage;
     await using _madeIn = this.#steps.madeIn;
@@ -99,7 +99,7 @@ export class RunningJob {
       const before = { log: this.#log.changed.now, wake, machine: wake.now };
       try {
         const seen = await this.#urgent.beside(machine, async () => await look(this.#job, machine, this.#looker));
-        // What is claimed of the end is what QEMU said after it was asked for.
+        // The end is judged by an answer of QEMU from after the request for it.
         if (this.#log.changed.now !== before.log) continue;
         this.#asked.note({ is: 'seen', seen });
         const qemu = presenceSeen(seen, machine);
@@ -117,20 +117,20 @@ export class RunningJob {
         if (isUnreachable(error)) {
           await this.#wait(true, before);
         } else {
-          this.#logger.error({ err: error }, 'a move of the job failed; trying again');
+          this.#logger.error({ err: error }, 'A move of the job failed; trying again');
           await this.#pause(TRY_AGAIN_MS);
         }
       }
     }
   }
 
-  /** Stops looking after the job. It goes on in QEMU, and whoever reads the journal can take it up. */
+  /** Stops driving the job. It continues in QEMU, and the next reader of the journal takes it up. */
   close(): void {
     this.#leaveBy = performance.now() + 2 * HOLD_LIMIT_MS;
     this.#stop.abort();
   }
 
-  /** A guest that is paused for its pivot is not left like that, unless QEMU does not let us continue it. */
+  /** A guest that is paused for its pivot is resumed, unless QEMU refuses that. */
   get #mayLeave(): boolean {
     return this.#stop.signal.aborted && (!this.#job.guestHeld || performance.now() > this.#leaveBy);
   }
@@ -148,8 +148,8 @@ export class RunningJob {
   async #perform(move: Exclude<Move, { move: 'wait' }>, qemu: Presence): Promise<void> {
     switch (move.move) {
       case 'record':
-        this.#logger.info({ entry: move.entry.entry }, 'job');
-        // What a request has made impossible meanwhile is decided anew at the next look.
+        this.#logger.info({ entry: move.entry.entry }, 'The job has a new entry');
+        // A move that a request has made impossible meanwhile is decided again at the next look.
         await this.#log.offer(move.entry, { otherwise: async () => await this.#pause() });
         return;
       case 'undo-start':
@@ -193,10 +193,10 @@ export class RunningJob {
     try {
       this.#asked.note({ is: 'destination-found', hasMoved: !(await isFoundByName(this.#job, machine)) });
       await this.#options.mayPivot(this.#stop.signal);
-      // The answer takes its time: what the move was decided on may not be so any more.
+      // The answer takes time: the situation of the move may have changed.
       return !this.#asked.memory.destinationMoved && this.#log.changed.now === log && machine.identity === identity;
     } catch (error) {
-      this.#logger.info({ why: String(error) }, 'the pivot waits');
+      this.#logger.info({ why: String(error) }, 'The pivot waits');
       this.#asked.note({ is: 'fenced' });
       await this.#pause();
       return false;
@@ -218,13 +218,13 @@ export class RunningJob {
     }
     this.#asked.note({ is: 'accepted', asking: move.asks });
     if (move.proves !== undefined) {
-      // Before it is written down, which may fail: then it is asked for once more.
+      // Before it is written down, which may fail: then it is asked once more.
       this.#asked.note({ is: 'forgotten', asking: move.asks });
       await this.#log.append(move.proves);
     }
   }
 
-  /** What QEMU refused with: its state has changed under the command, and the next look tells to what. */
+  /** QEMU's refusal: its state changed before the command, and the next look shows it. */
   async #refusalOf(tell: () => Promise<void>, asks?: Asking): Promise<Refused | undefined> {
     try {
       await tell();
@@ -234,12 +234,12 @@ export class RunningJob {
       await this.#pause();
       const { command, desc } = error;
       const level = asks === undefined || isNews(this.#asked.memory, asks, desc) ? 'info' : 'debug';
-      this.#logger[level]({ command, why: desc }, 'QEMU refused; looking again');
+      this.#logger[level]({ command, why: desc }, 'QEMU refused a command; looking again');
       return error;
     }
   }
 
-  /** What did not fit this instant may fit the next one. */
+  /** A command that does not fit now may fit later. */
   async #pause(timeoutMs = 100): Promise<void> {
     const nothing = new Wake();
     await nothing.after(nothing.now, { timeoutMs, signal: this.#stop.signal });

@@ -1,4 +1,4 @@
-/** What cannot wait for an answer of QEMU, done beside whatever waits for one. */
+/** The moves that cannot wait for an answer of QEMU, made beside the work that waits for one. */
 import type { Logger } from 'pino';
 import { isOverNetwork } from '../../core/job/job-facts.ts';
 import { mayHangInMs } from '../../core/moves/circumstances.ts';
@@ -13,7 +13,7 @@ import type { AskedSoFar } from './asked-so-far.ts';
 export interface UrgentMovesOptions {
   readonly log: JobLog;
   readonly asked: AskedSoFar;
-  /** Other jobs of this QEMU that copy over the network, and on whose destination no guest can be yet. */
+  /** Other jobs of this QEMU that copy over the network to destinations that no guest can be on yet. */
   readonly copiesBeside: () => readonly JobLog[];
   readonly logger: Logger;
 }
@@ -25,7 +25,7 @@ export class UrgentMoves {
     this.#options = options;
   }
 
-  /** Does the work, which may wait for QEMU for ever; what becomes urgent meanwhile is done at once. */
+  /** Does the work, which may wait for QEMU for ever; urgent moves are made meanwhile. */
   async beside<T>(machine: VirtualMachine | undefined, work: () => Promise<T>): Promise<T> {
     if (machine === undefined) return await work();
     await this.#act(machine);
@@ -51,7 +51,7 @@ export class UrgentMoves {
     }
   }
 
-  /** Where there is nothing to be broken, the job can be ended as any other. */
+  /** Without a connection to break, the job can be ended as any other. */
   async #act(machine: VirtualMachine): Promise<void> {
     const { log, asked, copiesBeside } = this.#options;
     const { identity } = machine;
@@ -69,7 +69,7 @@ export class UrgentMoves {
         return;
       case 'YANK_COPIES': {
         asked.note({ is: 'copies-yanked' });
-        // Its own pivot, if it goes on, was not asked for over this connection.
+        // Its own pivot, if it continues, was not requested over this connection.
         const isOwn = log.job.concluded === undefined ? isOverNetwork(log.job) : mayBeBroken(log.job);
         for (const copy of [...(isOwn ? [log] : []), ...copiesBeside()]) {
           if (await this.#yank(copy.job.accepted.job, machine)) copy.connectionIsBroken();
@@ -83,12 +83,12 @@ export class UrgentMoves {
     const { logger } = this.#options;
     try {
       await machine.executeOutOfBand(yankOf(job));
-      logger.warn({ broken: job }, 'a connection that hangs is broken');
+      logger.warn({ broken: job }, 'The connection of a copy hung, and was broken');
       return true;
     } catch (error) {
       if (!(error instanceof Refused) && !isUnreachable(error)) throw error;
       const why = error instanceof Refused ? error.desc : String(error);
-      logger.info({ broken: job, why }, 'no connection to be broken');
+      logger.info({ broken: job, why }, 'A copy has no connection to break');
       return false;
     }
   }

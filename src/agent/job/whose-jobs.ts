@@ -1,12 +1,12 @@
-/** Which jobs in a QEMU are for this service to look after, or to clean up: another one may have some there, too. */
+/** The owner of a job in QEMU: this service drives it and cleans it up, or another service does. */
 import { ownerOf } from '../../core/job/names.ts';
 import type { JobTable } from './job-table.ts';
 
-/** What the ids of jobs begin with, as `ownerOf` reads it. */
+/** The beginning of the ids of jobs, as `ownerOf` reads it. */
 export interface Owners {
-  /** Of those that are begun here. */
+  /** The owner of new jobs. */
   readonly own: string;
-  /** Of those whose state folders are lost: they are taken up here, too. */
+  /** Owners whose state folders are lost: their jobs are taken up here, too. */
   readonly adopted: readonly string[];
 }
 
@@ -19,12 +19,12 @@ export class WhoseJobs {
     this.#jobs = jobs;
   }
 
-  /** Another service drives a job that is not, or does so when it is started again. */
+  /** Another service drives any other job, or will when it is started again. */
   isOurs(job: string): boolean {
     return this.#jobs.known.has(job) || this.#owners.has(ownerOf(job));
   }
 
-  /** As isOurs, also where nothing but the name of a journal that cannot be read tells it. */
+  /** Like isOurs, also if only the name of an unreadable journal shows it. */
   async wasOurs(job: string): Promise<boolean> {
     return this.isOurs(job) || (await this.#jobs.others()).some((name) => name.startsWith(job));
   }

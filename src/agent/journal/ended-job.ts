@@ -1,6 +1,6 @@
 /**
- * A job that has ended. Its journal is read when somebody asks for it, and stays the only place where its story is: what is
- * kept in memory was read there, too, when the service began or when the job ended.
+ * A job that has ended. Its journal is read on request, and stays the only place of its history. The facts in memory
+ * come from it, too: when the service begins, or when the job ends.
  */
 import { join } from 'node:path';
 import { fail } from '../../core/errors.ts';
@@ -11,11 +11,11 @@ import { JobLog, type Journals } from './job-log.ts';
 import { type ReadJournal, SUFFIX } from './journal.ts';
 import { readJournal } from './journal-folder.ts';
 
-/** What is kept of it in memory. */
+/** The facts in memory. */
 export interface Told {
   readonly job: KnownJob;
   readonly requests: readonly RequestMark[];
-  /** The start came to nothing, and something of it is left over. */
+  /** Its start failed, and left something over. */
   readonly refused: boolean;
 }
 
@@ -23,7 +23,7 @@ export class EndedJob {
   readonly ended = true;
   readonly told: Told;
   readonly #journals: Journals;
-  /** One for all who look at it at a time. */
+  /** Shared by all that read it at the same time. */
   #opened: WeakRef<JobLog> | undefined;
 
   constructor(journals: Journals, told: Told) {
@@ -51,7 +51,7 @@ export class EndedJob {
     return this.told.refused;
   }
 
-  /** Rejects with ACCESS_DENIED where somebody has changed the journal, or removed it. */
+  /** Rejects with ACCESS_DENIED if the journal was changed or removed. */
   async open(): Promise<JobLog> {
     const opened = this.#opened?.deref();
     if (opened !== undefined) return opened;
@@ -60,7 +60,7 @@ export class EndedJob {
     const { read } = await readJournal(folder, job + SUFFIX);
     const isIt = read !== undefined && !(read instanceof Error) && read.job.accepted.job === job && hasEnded(read.job);
     if (!isIt) {
-      const why = read instanceof Error ? read.message : 'somebody else has changed this journal';
+      const why = read instanceof Error ? read.message : 'this journal was changed by another process';
       return fail('ACCESS_DENIED', { path: join(folder, job + SUFFIX), why });
     }
     const log = JobLog.ended(this.#journals, read);
@@ -69,13 +69,13 @@ export class EndedJob {
   }
 }
 
-/** What is kept of what a journal tells. */
+/** The facts of a journal that stay in memory. */
 export function toldIn({ job, entries }: ReadJournal): Told {
   const requests = entries.flatMap(({ request }) => request ?? []);
   return { job: knownOf(job), requests, refused: job.ended?.entry === 'refused' };
 }
 
-/** The whole story of a job, whether it goes on or has ended. Rejects as `open` does. */
+/** The complete job, running or ended. Rejects as `open` does. */
 export async function openedLog(one: JobLog | EndedJob): Promise<JobLog> {
   return one instanceof EndedJob ? await one.open() : one;
 }

@@ -1,6 +1,6 @@
 /**
- * What is written down of a guest that we hold: one small file a VM in `STATE/holds`, which is on disk before its
- * `stop`, and removed when the guest goes on. It is found without any journal.
+ * The record of a guest that this service holds: one small file per VM in `STATE/holds`, which is on disk before its
+ * `stop`, and removed when the guest is resumed. It is found without any journal.
  */
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -11,29 +11,29 @@ import type { QemuProcess } from '../../core/job/journal-entry.ts';
 import { isOwn } from '../host/own-files.ts';
 import { PLAIN, syncFolder } from './journal.ts';
 
-/** Which VM it is, as a job's journal tells it too. */
+/** The VM, as in a job's journal. */
 export interface HeldVm {
   readonly domain: string;
   readonly uuid: string | undefined;
-  /** Undefined: known from a journal alone. */
+  /** Undefined if it is known from a journal alone. */
   readonly socket: string | undefined;
   readonly process: QemuProcess | undefined;
 }
 
 export interface HeldGuest extends Hold {
   readonly version: 1;
-  /** A pid and its start time tell a process of one boot only. Undefined: not known. */
+  /** A pid and its start time identify a process within one boot only. Undefined if it is not known. */
   readonly boot: string | undefined;
   readonly vm: HeldVm;
 }
 
 export interface HoldFile {
   readonly name: string;
-  /** Undefined: the disk or a person has changed it; that a guest was held is known all the same. */
+  /** Undefined if the disk or a person has changed it; that a guest was held is known nevertheless. */
   readonly held: HeldGuest | undefined;
 }
 
-/** The socket's part is known also where the rest cannot be read. */
+/** The socket is known even if the rest cannot be read. */
 export function nameOf({ socket, uuid, domain, process }: HeldVm): string {
   return `${socketPart(socket ?? uuid ?? domain)}-${process?.pid ?? 0}.json`;
 }
@@ -46,7 +46,7 @@ function socketPart(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
-/** Undefined: there is no such folder yet, and so no service that keeps one has been here. */
+/** Undefined if the folder does not exist yet, so that no service with such files has run here. */
 export async function readHolds(folder: string): Promise<readonly HoldFile[] | undefined> {
   const names = await readdir(folder).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
@@ -61,7 +61,7 @@ async function readHold(path: string): Promise<HeldGuest | undefined> {
     await using file = await open(path, constants.O_RDONLY | PLAIN);
     const read = isOwn(await file.stat()) ? (JSON.parse(await file.readFile('utf8')) as HeldGuest) : undefined;
     if (read === undefined) return undefined;
-    // Read from a file, it may be any: an older or a newer service wrote it.
+    // A file may be of another version: an older or a newer service wrote it.
     const version: number = read.version;
     const isWhole = version === 1 && Array.isArray(read.holders) && typeof read.vm.domain === 'string';
     return isWhole ? read : undefined;
@@ -70,7 +70,7 @@ async function readHold(path: string): Promise<HeldGuest | undefined> {
   }
 }
 
-/** Makes the folder with all that it is to hold, or not at all. */
+/** Makes the folder with all of its contents, or not at all. */
 export async function makeHolds(folder: string, held: readonly HeldGuest[]): Promise<void> {
   const next = `${folder}.new`;
   await rm(next, { recursive: true, force: true });
@@ -82,7 +82,7 @@ export async function makeHolds(folder: string, held: readonly HeldGuest[]): Pro
 
 export async function writeHold(folder: string, held: HeldGuest): Promise<void> {
   const path = join(folder, nameOf(held.vm));
-  // Under another name until it is whole and on disk: what is found is what was written, or what was there before.
+  // It has another name until it is complete and on disk: a reader finds the new file, or the previous one.
   const next = `${path}.new`;
   const file = await open(next, 'w', 0o600);
   try {

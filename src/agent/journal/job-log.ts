@@ -1,6 +1,6 @@
 /**
- * A job's entries, in the journal and in memory: the one place where they are written, and what watchers read.
- * A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and loses nothing.
+ * The entries of a job, in the journal and in memory: the only place where they are written, and the source for
+ * watchers. A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and misses nothing.
  */
 import { advance, allows, begin, hasEnded, IllegalTransition, type Job } from '../../core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../../core/job/journal-entry.ts';
@@ -13,23 +13,23 @@ import type { HostClock } from '../host/host-clock.ts';
 import { Journal, type ReadJournal } from './journal.ts';
 import { intoState } from './state-folder.ts';
 
-/** The job as it was when it had this entry. */
+/** The job after this entry. */
 export interface Revision {
   readonly entry: JournalEntry;
   readonly job: Job;
 }
 
-/** Where journals are, and what is needed to write them. */
+/** The place of journals, and what is needed to write them. */
 export interface Journals {
   readonly folder: string;
   readonly clock: HostClock;
   readonly observer?: Observer;
 }
 
-/** No journal has as many entries, also where the host's clock says 1970. */
+/** No journal has so many entries, even if the host's clock says 1970. */
 const ABOVE_ALL_LOST = 2 ** 30;
 
-/** From which something is counted: for how long it has waited for its pivot, and for how long it is remembered. */
+/** The entries from which a time counts: the wait for a pivot, and the retention. */
 const COUNTED: ReadonlySet<EntryBody['entry']> = new Set(['ready', 'refused', 'ended']);
 
 export class JobLog {
@@ -39,7 +39,7 @@ export class JobLog {
   readonly #journal: Journal | undefined;
   readonly #lane = new Lane();
   readonly #revisions: [Revision, ...Revision[]];
-  /** When the last entry was written, as performance.now() counts; before this process began. */
+  /** When the last entry was written, on the clock of performance.now(); -Infinity if before this process began. */
   #writtenMs = -Infinity;
   #known: KnownJob | undefined;
 
@@ -56,7 +56,7 @@ export class JobLog {
     request?: RequestMark,
   ): Promise<JobLog> {
     const journal = await intoState(folder, async () => await Journal.create(folder, accepted.job, observer));
-    // The history that is lost had lower numbers, whatever they were: who comes back with one is told so.
+    // The lost history had lower numbers: a client that resumes with one of them is told so.
     const revision = accepted.recovered === undefined ? 1 : Math.max(ABOVE_ALL_LOST, epochSeconds());
     const dated = { revision, time: timestamp(), clock: clock.stamp() };
     const entry: JournalEntry = { ...dated, ...accepted, ...(request && { request }) };
@@ -69,13 +69,13 @@ export class JobLog {
     return new JobLog(clock, journal, [{ entry, job: begin(entry) }]);
   }
 
-  /** To go on with a job that has not ended. */
+  /** Continues a job that has not ended. */
   static async reopen({ folder, clock, observer }: Journals, read: ReadJournal): Promise<JobLog> {
     const journal = await Journal.reopen(folder, read.job.accepted.job, read, observer);
     return new JobLog(clock, journal, revisionsOf(read));
   }
 
-  /** A job that has ended, to be looked at: nothing is written to its journal any more. */
+  /** A job that has ended, for reading: nothing is written to its journal any more. */
   static ended({ clock }: Journals, read: ReadJournal): JobLog {
     return new JobLog(clock, undefined, revisionsOf(read));
   }
@@ -90,7 +90,7 @@ export class JobLog {
     return this.#known;
   }
 
-  /** Undefined: there is no such revision yet. */
+  /** Undefined if there is no such revision yet. */
   at(revision: number): Revision | undefined {
     return this.#revisions[revision - this.oldest];
   }
@@ -105,23 +105,23 @@ export class JobLog {
     return this.#revisions.find(({ entry }) => entry.entry === kind)?.entry.revision;
   }
 
-  /** The revision that a request has led to; undefined: none, as for '', which is no id. */
+  /** The revision to which a request has led; undefined if there is none, as for '', which is not an id. */
   revisionOfRequest(id: string, caller = ''): number | undefined {
     const isIt = ({ entry: { request } }: Revision) => request?.id === id && (request.caller ?? caller) === caller;
     return this.#revisions.find(isIt)?.entry.revision;
   }
 
-  /** The start came to nothing. */
+  /** Whether the start failed. */
   get refused(): boolean {
     return this.job.ended?.entry === 'refused';
   }
 
-  /** It has ended, and QEMU was never seen to run it. */
+  /** Whether it has ended, and QEMU was never seen to run it. */
   get neverRan(): boolean {
     return this.ended && this.revisionOf('running') === undefined;
   }
 
-  /** The connection to its destination was broken for the guest's sake, and nothing comes over it any more. */
+  /** Whether the connection to its destination was broken for the guest's sake, so that no more data goes over it. */
   get connectionBroken(): boolean {
     return this.#connectionBroken;
   }
@@ -139,7 +139,7 @@ export class JobLog {
     return this.#writtenMs;
   }
 
-  /** For how long it has been READY; undefined: it is not, or its journal does not tell. */
+  /** For how long it has been READY; undefined if it is not, or if its journal does not say. */
   get readyForMs(): number | undefined {
     const { state, ready } = this.job;
     return state === 'READY' && ready?.clock !== undefined ? this.clock.nowMs - ready.clock.ms : undefined;
@@ -150,7 +150,7 @@ export class JobLog {
     return this.#revisions.flatMap(({ entry }) => entry.request ?? []);
   }
 
-  /** Writes an entry. Rejects with IllegalTransition where the job's state does not allow it: nothing follows from it then. */
+  /** Writes an entry. Rejects with IllegalTransition, and without effect, if the job's state does not allow it. */
   async append(body: EntryBody): Promise<Job> {
     return await this.offer(body, {
       otherwise: () => {
@@ -160,8 +160,8 @@ export class JobLog {
   }
 
   /**
-   * Writes an entry, if the job's state still allows it, and `still` does: for what a request, or QEMU, may have made
-   * impossible meanwhile. Else `otherwise` says what then, and nothing was written.
+   * Writes an entry if the job's state still allows it, and `still` does: for an entry that a request, or QEMU, may
+   * have made impossible meanwhile. If not, nothing is written and `otherwise` decides.
    */
   async offer<T>(
     body: EntryBody,
@@ -195,12 +195,12 @@ export class JobLog {
     });
   }
 
-  /** Of a request that changes nothing only its mark is written down. */
+  /** A request that changes nothing is only marked as done. */
   async noteAgain(request: RequestMark | undefined): Promise<void> {
     if (request !== undefined) await this.offer({ entry: 'asked-again' }, { request, otherwise: () => undefined });
   }
 
-  /** Resolves when it is so, or when the signal is aborted. */
+  /** Resolves when the condition holds, or when the signal is aborted. */
   async until(isSo: (job: Job) => boolean, signal?: AbortSignal): Promise<void> {
     while (!isSo(this.job)) {
       if (signal?.aborted === true) return;
@@ -208,7 +208,7 @@ export class JobLog {
     }
   }
 
-  /** A start is over in no time, one way or the other; then there is something to steer, or not. */
+  /** A start does not last long; after it the job can be controlled, or does not exist. */
   async started(signal?: AbortSignal): Promise<void> {
     await this.until(({ state }) => state !== 'STARTING', signal);
   }
@@ -217,7 +217,7 @@ export class JobLog {
     await this.#lane.run(async () => await this.#journal?.close());
   }
 
-  /** For a start that came to nothing: the job is forgotten. */
+  /** For a failed start: the job is forgotten. */
   async remove(): Promise<void> {
     await this.#lane.run(async () => await this.#journal?.remove());
   }

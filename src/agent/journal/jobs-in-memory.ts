@@ -1,4 +1,4 @@
-/** The jobs of a host, as far as they are in memory: whole while they go on, and of those that have ended what is to be known. */
+/** The jobs of a host in memory: completely while they run, and only the needed facts of those that have ended. */
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { KnownJob } from '../../core/job/known-job.ts';
@@ -27,7 +27,7 @@ export class JobsInMemory {
     return this.#logs.has(job);
   }
 
-  /** It is the newest one, or in the place of what was known of it before. */
+  /** Adds the newest job, or replaces what was known of it before. */
   set(job: string, log: JobLog | EndedJob): void {
     this.#logs.set(job, log);
   }
@@ -48,23 +48,23 @@ export class JobsInMemory {
     return [...this.#logs.values()].toReversed();
   }
 
-  /** The whole stories of these. One whose journal somebody has changed or removed is told, and left out. */
+  /** The complete jobs. A job whose journal was changed or removed is logged, and left out. */
   async openAll(logs: readonly (JobLog | EndedJob)[]): Promise<readonly JobLog[]> {
     const opened = logs.map(async (log) => {
       return await inTurn(async () => await openedLog(log)).catch((error: unknown) => {
-        this.#logger.error({ err: error, job: log.job.accepted.job }, 'a journal cannot be read');
+        this.#logger.error({ err: error, job: log.job.accepted.job }, 'A journal cannot be read');
         return [];
       });
     });
     return (await Promise.all(opened)).flat();
   }
 
-  /** Those that have not ended, newest first. */
+  /** The jobs that have not ended, newest first. */
   get active(): readonly JobLog[] {
     return this.newestFirst.filter((log) => log instanceof JobLog).filter(({ ended }) => !ended);
   }
 
-  /** What newer jobs have made of what an older one says, as of now. */
+  /** The present effects of newer jobs on an older one. */
   get later(): LaterJobs {
     const jobs = this.oldestFirst;
     const known = this.#later;
@@ -75,7 +75,7 @@ export class JobsInMemory {
     return later;
   }
 
-  /** When the last entry of a job was written, as performance.now() counts; before this process began. */
+  /** When the last entry of a job was written (performance.now()); -Infinity if before this process began. */
   writtenMs(job: string): number {
     const log = this.#logs.get(job);
     return log instanceof JobLog ? log.writtenMs : -Infinity;

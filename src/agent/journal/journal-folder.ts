@@ -1,4 +1,4 @@
-/** The folder of the journals, one file a job, and whatever else somebody has put there. */
+/** The folder of journals, with one file per job, and any other file in it. */
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,19 +6,19 @@ import { setImmediate } from 'node:timers/promises';
 import { isOwn } from '../host/own-files.ts';
 import { decodeJournal, PLAIN, type ReadJournal, SUFFIX, syncFolder } from './journal.ts';
 
-/** What is found under a name: a journal, undefined for none that was ever accepted, or why it is not to be used. */
+/** The file of a name: a journal, undefined if its job was never accepted, or the reason why it cannot be used. */
 export interface FoundJournal {
-  /** The file's name. It is the job's id, unless somebody has changed it. */
+  /** The name of the file. It is the job's id, unless somebody has changed it. */
   readonly id: string;
   readonly read: ReadJournal | Error | undefined;
-  /** Of what it was read from. */
+  /** The state of the file that was read. */
   readonly stats?: BigIntStats;
 }
 
 /**
- * Reads the journals of a state folder, which is made if it is not there, one after the other: each once, and none is kept.
- * `known`: of which there is no need, as it is unchanged; the others are opened.
- * A turn in the pool of threads for each would take longer than the reading; nobody is served yet, so it is done here and now.
+ * Reads the journals of a state folder one after the other, each once, and keeps none of them. Makes the folder if it
+ * does not exist. `known`: unchanged journals, which need not be read; the others are opened. A turn in the thread pool
+ * for each would take longer than the reading, so it is done synchronously: nobody is served yet.
  */
 export async function* readJournals<T = never>(
   folder: string,
@@ -26,7 +26,7 @@ export async function* readJournals<T = never>(
 ): AsyncGenerator<FoundJournal | T> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const names = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
-  // One for all: what each had of its own would stay in memory until somebody cleans up.
+  // One buffer for all, because separate ones would stay in memory until garbage collection.
   let room = Buffer.allocUnsafe(64 * 1024);
   for (const [at, name] of names.entries()) {
     // Monitors connect meanwhile, and a guest may wait for its `cont`.
@@ -53,7 +53,7 @@ export async function* readJournals<T = never>(
   }
 }
 
-/** Reads one of them, when somebody asks for it, without anybody waiting for it who does not. */
+/** Reads one journal on request, without blocking anybody else. */
 export async function readJournal(folder: string, name: string): Promise<FoundJournal> {
   try {
     await using file = await open(join(folder, name), READING);
@@ -68,14 +68,14 @@ export async function readJournal(folder: string, name: string): Promise<FoundJo
   }
 }
 
-/** A millisecond of work, or some. */
+/** The reading takes a millisecond or more. */
 const AT_ONCE = 16;
-/** Ten thousand times what a job writes. */
+/** Ten thousand times the size that a job writes. */
 const LONGEST_BYTES = 64 * 1024 * 1024;
 const READING = constants.O_RDONLY | PLAIN;
 
 function refuseOther(stats: BigIntStats): void {
-  if (!stats.isFile()) throw new Error('it is no file');
+  if (!stats.isFile()) throw new Error('it is not a file');
   if (!isOwn(stats)) throw new Error(`it belongs to user ${stats.uid}`);
   if (stats.size > LONGEST_BYTES) throw new Error(`no journal has ${stats.size} bytes`);
 }
@@ -86,7 +86,7 @@ function found(name: string, read: () => { readonly bytes: Buffer; readonly stat
     const { bytes, stats } = read();
     return { id, read: decodeJournal(bytes), stats };
   } catch (error) {
-    // That there is nothing to spare for looking says nothing of the journal.
+    // A lack of descriptors or memory says nothing about the journal.
     if (error instanceof Error && 'code' in error && ['EMFILE', 'ENFILE', 'ENOMEM'].includes(String(error.code)))
       throw error;
     return { id, read: error instanceof Error ? error : new Error(String(error)) };
@@ -99,8 +99,8 @@ export async function removeJournal(folder: string, job: string): Promise<void> 
 }
 
 /**
- * A journal that nobody could read makes way for a new one; that of a job which has left something over, when there are too many
- * of them, is forgotten. Either stays for a person to look at, under another name.
+ * An unreadable journal makes way for a new one; the journal of a job with leftovers is forgotten if there are too many
+ * of them. Both stay under another name, for a person to look at.
  */
 export async function setAside(folder: string, job: string, as: 'unreadable' | 'leftover'): Promise<void> {
   const taken = new Set(await readdir(folder));
@@ -109,13 +109,13 @@ export async function setAside(folder: string, job: string, as: 'unreadable' | '
   await rename(join(folder, job + SUFFIX), join(folder, free.find((name) => !taken.has(name)) ?? `${job}.${as}`));
 }
 
-/** Gives a journal the name that the job in it has: nothing may be there. */
+/** Gives a journal the name of its job: no file of that name may exist. */
 export async function nameAfterJob(folder: string, name: string, job: string): Promise<void> {
   await rename(join(folder, name + SUFFIX), join(folder, job + SUFFIX));
   await syncFolder(folder);
 }
 
-/** What is in the folder beside the journals of these jobs: set aside, or not to be used. */
+/** Files in the folder that are not journals of these jobs: set aside, or not usable. */
 export async function othersIn(folder: string, jobs: ReadonlySet<string>): Promise<readonly string[]> {
   const names = await readdir(folder);
   return names.filter((name) => !(name.endsWith(SUFFIX) && jobs.has(name.slice(0, -SUFFIX.length))));

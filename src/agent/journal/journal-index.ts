@@ -1,6 +1,6 @@
 /**
- * What there is to know of ended jobs at any moment, in one file, so that a start need not read each journal. It is never
- * believed over a journal: a line counts as long as its file is the very one, unchanged, that it was made from. It is written
+ * The index of ended jobs: the facts that are always needed, in one file, so that a start need not read each journal.
+ * It is never believed over a journal: a line counts only while its journal is the same, unchanged file. It is written
  * when a service begins, and may be lost, old or damaged: then journals are read.
  */
 import { type BigIntStats, constants } from 'node:fs';
@@ -14,16 +14,16 @@ import type { SharedTexts } from '../host/shared-texts.ts';
 import type { Told } from './ended-job.ts';
 import { checksum, PLAIN } from './journal.ts';
 
-/** Of another one nothing is read. */
+/** An index of another version is not read. */
 const VERSION = 1;
 const NAME = 'ended-jobs';
-/** A line has one or two thousand; a longer one than this ends the reading. */
+/** A line has one or two thousand; reading ends at a longer one than this. */
 const ROOM_BYTES = 1024 * 1024;
 /** A hundred thousand jobs. */
 const LONGEST_BYTES = 256 * 1024 * 1024;
 const NEWLINE = 10;
 
-/** Of a journal that has a line: no change of a file leaves all of it as it was. */
+/** The state of a journal that has a line: any change of the file changes a part of it. */
 export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
 }
@@ -33,11 +33,11 @@ export interface Indexed {
   readonly id: string;
   readonly stamp: string;
   readonly told: Told;
-  /** The last one in the journal. */
+  /** The last revision in the journal. */
   readonly clock: ClockStamp | undefined;
 }
 
-/** As a line has it. */
+/** The content of a line. */
 interface Line extends Omit<Indexed, 'told'> {
   readonly version: number;
   readonly told: Omit<Told, 'job'> & {
@@ -54,7 +54,7 @@ export class JournalIndex {
     this.#lines = lines;
   }
 
-  /** `folder`: of the state. What cannot be read is not there. */
+  /** `folder`: the state folder. An index that cannot be read counts as empty. */
   static async read(folder: string, texts: SharedTexts): Promise<JournalIndex> {
     const path = join(folder, NAME);
     const lines = new Map<string, Indexed>();
@@ -69,13 +69,13 @@ export class JournalIndex {
     return new JournalIndex(path, lines);
   }
 
-  /** What is known of a journal, if it is as it was. */
+  /** The known facts of a journal, if it is unchanged. */
   find(id: string, stats: BigIntStats): Indexed | undefined {
     const line = this.#lines.get(id);
     return line?.stamp === stampOf(stats) ? line : undefined;
   }
 
-  /** Rejects with the file system's error; what was there before is there still then, or nothing. */
+  /** Rejects with the file system's error; then the previous file stays, or there is none. */
   async save(all: readonly Indexed[]): Promise<void> {
     const isSame = all.length === this.#lines.size && all.every((one) => this.#lines.get(one.id) === one);
     if (isSame) return;
@@ -84,7 +84,7 @@ export class JournalIndex {
       await write(next, all);
       await rename(next, this.#path);
     } catch (error) {
-      // Journals need the room.
+      // Journals need the space.
       await unlink(next).catch(() => undefined);
       throw error;
     }
@@ -115,7 +115,7 @@ function lineIn(bytes: Buffer, texts: SharedTexts): Indexed | undefined {
   return { ...rest, told: { ...told, job: { ...told.job, steps: new Map(told.job.steps) } } };
 }
 
-/** Without holding all of it at once. */
+/** Without all of it in memory at once. */
 async function* linesOf(path: string): AsyncGenerator<Buffer> {
   await using file = await open(path, constants.O_RDONLY | PLAIN);
   const stats = await file.stat();

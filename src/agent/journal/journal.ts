@@ -1,6 +1,6 @@
 /**
- * One append-only file a job, readable with `cat`: each line is an entry's CRC-32 in hex, a space, the entry as
- * JSON. An entry is on disk (fsync) when `append` returns. A last line that was torn by a crash is not there.
+ * One append-only file per job, readable with `cat`: each line is an entry's CRC-32 in hex, a space, the entry as JSON.
+ * An entry is on disk (fsync) when `append` returns. A last line that a crash has torn does not count.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import { NOBODY, type Observer } from '../../lib/observer.ts';
 
 export const SUFFIX = '.jsonl';
 
-/** Which file it is, whatever is at its name. */
+/** The identity of the file, whatever is at its name. */
 interface Opened {
   readonly file: FileHandle;
   readonly device: bigint;
@@ -24,9 +24,9 @@ export class Journal {
   readonly #path: string;
   readonly #observer: Observer;
   #opened: Opened | undefined;
-  /** How much of it is whole entries. */
+  /** The bytes of complete entries. */
   #bytes: number;
-  /** What may be behind them, by us: of an append that failed, and could not be taken back. Else nothing. */
+  /** The bytes of ours that may follow them: of a failed append that could not be undone. Empty otherwise. */
   #torn: number;
 
   private constructor(path: string, bytes: number, torn: number, observer: Observer) {
@@ -51,8 +51,8 @@ export class Journal {
   }
 
   /**
-   * To go on after its last whole entry; what was torn behind it is cut off. One that cannot be opened is tried again at
-   * each append: its job is known all the same.
+   * Continues after the last complete entry; a torn one behind it is cut off. Opening is tried again at each append, if
+   * it fails: the job is known nevertheless.
    */
   static async reopen(
     folder: string,
@@ -69,7 +69,7 @@ export class Journal {
     return dirname(this.#path);
   }
 
-  /** On failure nothing of the entry remains, and it may be appended again. */
+  /** If it fails nothing of the entry remains, and it may be appended again. */
   async append(entry: JournalEntry): Promise<void> {
     const line = Buffer.from(encodeLine(entry));
     const file = await this.#file();
@@ -89,7 +89,7 @@ export class Journal {
     this.#torn = Math.max(0, this.#torn - line.length);
   }
 
-  /** The file, which nobody else has written to. Throws ACCESS_DENIED where somebody has. */
+  /** The file, if no other process has written to it. Throws ACCESS_DENIED otherwise. */
   async #file(): Promise<FileHandle> {
     this.#opened ??= await identified(await open(this.#path, constants.O_WRONLY | PLAIN));
     const { file, device, inode } = this.#opened;
@@ -99,7 +99,7 @@ export class Journal {
     });
     const behind = there?.dev === device && there.ino === inode ? Number(there.size) - this.#bytes : -1;
     if (behind < 0 || behind > this.#torn)
-      fail('ACCESS_DENIED', { path: this.#path, why: 'somebody else has changed this journal' });
+      fail('ACCESS_DENIED', { path: this.#path, why: 'this journal was changed by another process' });
     if (behind > 0) await this.#cut(file);
     return file;
   }
@@ -119,7 +119,7 @@ export class Journal {
   }
 }
 
-/** A FIFO holds up whoever opens it, and a link leads elsewhere. */
+/** A FIFO would block, and a link leads elsewhere. */
 export const PLAIN = constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 async function identified(file: FileHandle): Promise<Opened> {
@@ -149,9 +149,9 @@ export class JournalDamaged extends Error {
 export interface ReadJournal {
   readonly job: Job;
   readonly entries: readonly [JournalEntry, ...JournalEntry[]];
-  /** How much of the file is whole entries. */
+  /** The bytes of complete entries. */
   readonly wholeBytes: number;
-  /** How much there is. */
+  /** The bytes of the file. */
   readonly sizeBytes: number;
 }
 
@@ -159,15 +159,15 @@ const NEWLINE = 10;
 /** The checksum and a space. */
 const HEAD_BYTES = 9;
 
-/** Undefined for a journal without a whole first entry: that job was never accepted. */
+/** Undefined for a journal without a complete first entry: that job was never accepted. */
 export function decodeJournal(bytes: Buffer): ReadJournal | undefined {
   const entries: JournalEntry[] = [];
   let wholeBytes = 0;
-  // What follows the last newline was torn.
+  // The rest after the last newline was torn.
   for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, wholeBytes)) {
     const json = bytes.subarray(wholeBytes + HEAD_BYTES, end);
     if (bytes.toString('latin1', wholeBytes, Math.min(wholeBytes + HEAD_BYTES, end)) !== `${checksum(json)} `) {
-      // A write that was cut short leaves no newline; what has one, or holds two entries, was changed.
+      // A torn write leaves no newline; a line with one, or with two entries, was changed.
       const isLast = bytes.indexOf(NEWLINE, end + 1) === -1;
       if (isLast && !/[0-9a-f]{8} \{/.test(json.toString())) break;
       throw new JournalDamaged(`line ${entries.length + 1} does not match its checksum`);
@@ -180,7 +180,7 @@ export function decodeJournal(bytes: Buffer): ReadJournal | undefined {
   return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes, sizeBytes: bytes.length };
 }
 
-/** A new file's name is on disk only when its folder is. */
+/** The name of a new file is on disk only when its folder is synced. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {

@@ -1,6 +1,6 @@
 /**
- * What an agent finds of its former self: every journal in the state folder, oldest job first. What is no journal there, or
- * is one twice, is told, stays where it is, and keeps nobody from the rest.
+ * The jobs of an earlier agent: every journal in the state folder, oldest job first. A file that is not a journal, or a
+ * second journal of a job, is logged, stays where it is, and does not keep the others from being read.
  */
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
@@ -16,13 +16,13 @@ import type { ReadJournal } from './journal.ts';
 import { nameAfterJob, readJournals, removeJournal } from './journal-folder.ts';
 import { type Indexed, JournalIndex, stampOf } from './journal-index.ts';
 
-/** What a file tells: of a job that has ended no more than is to be known of it at any moment. */
+/** The job of a file: only the facts that are always needed if it has ended. */
 interface Story {
   readonly id: string;
   readonly told: EndedJob | ReadJournal;
 }
 
-/** Of a job that goes on. */
+/** A job that has not ended. */
 interface OpenStory extends Story {
   readonly told: ReadJournal;
   readonly clock: ClockStamp | undefined;
@@ -34,7 +34,7 @@ export async function openJobs(journals: Journals, logger: Logger): Promise<read
 
 async function open(journals: Journals, logger: Logger): Promise<readonly (JobLog | EndedJob)[]> {
   const { folder, clock } = journals;
-  const tell = (id: string, err: unknown) => logger.error({ file: `${id}.jsonl`, err }, 'this file cannot be used');
+  const tell = (id: string, err: unknown) => logger.error({ file: `${id}.jsonl`, err }, 'A journal cannot be used');
   const stories = new Map<string, Story[]>();
   const names = new Set<string>();
   const texts = new SharedTexts();
@@ -49,7 +49,7 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
     const { id, read, stats } = file;
     if (read instanceof Error) tell(id, read);
     else if (read === undefined) await forget(folder, id).catch((error: unknown) => tell(id, error));
-    else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has no id of ours'));
+    else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has an id that is not ours'));
     else if (stats !== undefined && hasEnded(read.job))
       found.push({ id, stamp: stampOf(stats), told: texts.share(toldIn(read)), clock: lastStamp(read) });
     else found.push({ id, told: read, clock: lastStamp(read) });
@@ -67,7 +67,7 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
   }
   await index
     .save(indexed)
-    .catch((err: unknown) => logger.warn({ err }, 'the next start will have to read each journal'));
+    .catch((err: unknown) => logger.warn({ err }, 'The index of journals cannot be written'));
   const jobs: (JobLog | EndedJob)[] = [];
   for (const [job, all] of stories) {
     const one = theOne(job, all, names);
@@ -83,7 +83,7 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
   return oldestFirst(jobs);
 }
 
-/** Of one whose journal does not tell it by this clock: when it was first found to have ended, as the index remembers. */
+/** For a job whose journal has no time on this clock: when its end was first found, as the index remembers. */
 function withEnd(one: Indexed, nowMs: number): Indexed {
   const { told } = one;
   return told.job.endedMs === undefined ? { ...one, told: { ...told, job: { ...told.job, endedMs: nowMs } } } : one;
@@ -95,13 +95,13 @@ function lastStamp({ entries }: ReadJournal): ClockStamp | undefined {
 
 /** The job was never accepted: nothing was done for it, and its caller got no answer. */
 async function forget(folder: string, id: string): Promise<void> {
-  if (!isJobId(id)) throw new Error('it holds no job');
+  if (!isJobId(id)) throw new Error('it has no job');
   await removeJournal(folder, id);
 }
 
 /**
- * The id in a journal decides, and the file of that name. Another one may be older, and what it does not tell may have
- * been done: it counts only where it is the only one, and was renamed.
+ * The id in a journal decides, and the file with that name. A journal under another name may be an older copy, without
+ * actions that were done since: it counts, and is renamed, only if it is the only one.
  */
 function theOne(job: string, told: readonly Story[], names: ReadonlySet<string>): Story | undefined {
   const own = told.find(({ id }) => id === job);

@@ -1,4 +1,4 @@
-/** The folder where the journals are, and the lock by which it has one service at a time. */
+/** The state folder, with the journals, and the lock that allows one service at a time. */
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, writeFile } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { OWNER_DIGITS } from '../../core/job/names.ts';
 import { closeToOthers, isOwn, lockHolder, makePlainFile } from '../host/own-files.ts';
 import { stateFailureFrom } from '../qemu/failures.ts';
 
-/** Of a UUID and a newline, with room to spare. */
+/** Enough for a UUID and a newline. */
 const LONGEST_BYTES = 100;
 
 /** What a state folder does not take, as one that is full or read-only, is no bug: whoever asked is told so. */
@@ -25,7 +25,7 @@ export async function intoState<T>(folder: string, write: () => Promise<T>): Pro
 export class StateFolder implements Disposable {
   readonly jobsFolder: string;
   readonly holdsFolder: string;
-  /** What others could get at until now. */
+  /** The files that others could access until now. */
   readonly wasOpen: readonly string[];
   readonly #lock: DatabaseSync;
 
@@ -37,13 +37,13 @@ export class StateFolder implements Disposable {
   }
 
   /**
-   * Makes the folder where there is none, and closes it to others. Throws, in words for people, while another service has it,
-   * and where others keep a say in it.
+   * Makes the folder if it does not exist, and closes it to others. Throws, in words for people, while another service
+   * uses it, and if others keep control over it.
    */
   static async take(folder: string): Promise<StateFolder> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    // Node has no lock of its own that goes away with its process; SQLite's, the kernel's, does. It holds nothing, and
-    // writes nothing either: a folder that is full can be locked.
+    // Node has no file lock that ends with its process; SQLite's, which is the kernel's, does. It holds no data and
+    // writes none: a full folder can be locked.
     let lock: DatabaseSync | undefined;
     const path = join(folder, 'lock');
     try {
@@ -61,8 +61,8 @@ export class StateFolder implements Disposable {
   }
 
   /**
-   * What this folder is known by: the same for each service that uses it, another one for each folder. Throws, in words
-   * for people, where it is there and cannot be read: with another one this host would be another.
+   * The identity of this folder: the same for each service that uses it, and different for each folder. Throws, in
+   * words for people, if it exists and cannot be read: with a new one this host would count as another.
    */
   async instance(): Promise<string> {
     const path = join(dirname(this.jobsFolder), 'instance');
@@ -73,10 +73,10 @@ export class StateFolder implements Disposable {
     return instance;
   }
 
-  /** What the ids of the jobs begin with that are begun from this folder: another one for each folder. Throws as `instance`. */
+  /** The beginning of the ids of the jobs from this folder, different for each folder. Throws as `instance`. */
   async owner(): Promise<string> {
     const instance = await this.instance().catch((error: unknown) => {
-      // Jobs that run are looked after also from a folder that is full. No new one begins there.
+      // Running jobs are driven also from a full folder. No new one begins there.
       if (isNoRoom(error)) return crypto.randomUUID();
       throw error;
     });
@@ -94,14 +94,14 @@ async function whoHas(lock: string): Promise<string> {
   if (holder === undefined || isOwn(holder))
     return `another blockjobd uses it; give each a --state-dir of its own${by}`;
   const who = `pid ${holder.pid} (${holder.name}) of user ${holder.uid}`;
-  return `${who} holds its lock, got at it while the folder was open to others, and is no blockjobd of ours: end that process`;
+  return `${who} holds its lock since the folder was open to others, and is not a blockjobd of ours: end that process`;
 }
 
 function isNoRoom(error: unknown): boolean {
   return error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS'].includes(String(error.code));
 }
 
-/** What a file holds, '' for none. It is not waited for where somebody has made it a FIFO. */
+/** The contents of a file, '' if it does not exist. Never blocks if it is a FIFO. */
 async function readSmall(path: string): Promise<string> {
   try {
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);

@@ -1,15 +1,15 @@
-/** The hold of one VM's guest, as it is and as it is on disk: what is written down comes in the order in which it happened. */
+/** The hold of one VM's guest, in memory and on disk: its changes are written down in the order in which they happened. */
 import type { Logger } from 'pino';
 import { type Hold, type Holder, withHolder } from '../../core/job/guest-hold.ts';
 import { timestamp } from '../../lib/clock.ts';
 import { Lane } from '../../lib/lane.ts';
 
-/** What is known of the hold of the process that answers now, also from before this service was started. */
+/** The hold of the process that answers now, also from before this service was started. */
 export interface HoldRecord {
   hold: Hold;
-  /** It is proved to be the process that was held. */
+  /** Whether it is proved to be the process that was held. */
   readonly isSame: boolean;
-  /** Resolves when this is on disk, whatever `hold` has become meanwhile; one that is free is on none. */
+  /** Resolves when this is on disk, even if `hold` has changed since; a free hold is not on disk. */
   save(hold: Hold): Promise<void>;
 }
 
@@ -24,7 +24,7 @@ export class WrittenHold {
     this.#logger = logger;
   }
 
-  /** Whoever comes after us knows that a `cont` is owed. */
+  /** A service after this one knows that a `cont` is owed. */
   get isOwedOnDisk(): boolean {
     return this.#isOwedOnDisk;
   }
@@ -33,24 +33,24 @@ export class WrittenHold {
     return this.#record().hold;
   }
 
-  /** Not written down yet: with what comes next. */
+  /** Not written down yet: it is, with the next change. */
   set now(hold: Hold) {
     this.#record().hold = hold;
   }
 
-  /** It is proved to be of the process that answers now. */
+  /** Whether it is proved to belong to the process that answers now. */
   get isSame(): boolean {
     return this.#record().isSame;
   }
 
-  /** What has happened already is not undone by a disk that is full, and the guest does not wait for one that hangs. */
+  /** A full disk does not undo a change that has happened, and the guest does not wait for a disk that hangs. */
   become(hold: Hold): void {
     const record = this.#record();
     record.hold = hold;
     this.#lane
       .run(async () => await this.#save(record, record.hold))
       .catch((error: unknown) => {
-        this.#logger.error({ err: error }, 'what became of the hold of a guest cannot be written down');
+        this.#logger.error({ err: error }, "The end of a guest's hold cannot be written down");
       });
   }
 
@@ -70,18 +70,18 @@ export class WrittenHold {
         await this.#save(record, next);
         record.hold = next;
       });
-      // What has become otherwise while it was written.
+      // Changes that were made while this was written.
     } while (isOwed() && !owesCont);
   }
 
   async #save(record: HoldRecord, hold: Hold): Promise<void> {
-    // From here on either may be what is found.
+    // From here on a restart may find either state.
     if (!hold.owesCont) this.#isOwedOnDisk = false;
     await record.save(hold);
     this.#isOwedOnDisk = hold.owesCont;
   }
 
-  /** Resolves when all that has happened is on disk, or cannot be written down. */
+  /** Resolves when all changes are on disk, or cannot be written down. */
   async done(): Promise<void> {
     await this.#lane.run(async () => undefined);
   }

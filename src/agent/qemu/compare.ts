@@ -18,18 +18,18 @@ import { isNoSuchNode } from './failures.ts';
 import { endJob } from './qemu-jobs.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-/** QEMU tells when a part has been read; and how far it is, it is asked. Also for this long an end is not heard of. */
+/** QEMU reports the end of a part, and is asked for the progress. This is also how long a missed end stays unnoticed. */
 const LOOK_AGAIN_MS = 500;
 
 export interface Comparing {
-  /** Throws where it is not to be gone on with. */
+  /** Throws if the comparison must stop. */
   readonly mayGoOn: () => void;
   readonly onProgress: (doneBytes: number, ofBytes: number) => void;
-  /** Rejects where nothing is to follow from it that all is equal. */
+  /** Rejects if the result must not count. */
   readonly whenEqual: () => Promise<void>;
 }
 
-/** Returns where all is equal. Throws REUSED_DIFFERS, or what `mayGoOn` throws. */
+/** Returns if all is equal. Throws REUSED_DIFFERS, or an error of `mayGoOn`. */
 export async function compare(comparison: Comparison, machine: VirtualMachine, comparing: Comparing): Promise<void> {
   const { destination, backing } = comparison;
   const isRead = async (part: Part, sides: Sides) => await read(comparison, part, sides, machine, comparing);
@@ -58,7 +58,7 @@ function broken({ destination: { path } }: Comparison, why: string): never {
   fail('VERIFY_BROKEN_OFF', { path, why });
 }
 
-/** False: QEMU could not, or would not, read all of the part. */
+/** False if QEMU could not, or would not, read all of the part. */
 async function read(
   comparison: Comparison,
   part: Part,
@@ -76,10 +76,10 @@ async function read(
       const [jobs, blockJobs] = await Promise.all([machine.jobs(), machine.blockJobs()]);
       const job = jobs.find(({ id }) => id === qemuJob);
       if (job === undefined) broken(comparison, 'another client ended it');
-      // Beyond READY it has read all.
+      // Beyond READY it has read everything.
       if (job.status === 'ready' || job.status === 'standby') return true;
       if (job.status === 'concluded') {
-        // What could not be read is no difference that anybody asked for.
+        // Unreadable data is not a difference.
         if (job.error === undefined || /cancel/i.test(job.error)) broken(comparison, 'another client ended it');
         return false;
       }
@@ -92,7 +92,7 @@ async function read(
   }
 }
 
-/** Also where there is none. */
+/** Also if there is none. */
 export async function endComparison(job: string, machine: VirtualMachine): Promise<void> {
   await endJob(machine, comparisonNames(job).qemuJob);
   for (const node of comparisonNodes(job)) {
@@ -104,11 +104,11 @@ export async function endComparison(job: string, machine: VirtualMachine): Promi
   }
 }
 
-/** Throws PLAN_CHANGED where another client has changed what the comparison was good for. */
+/** Throws PLAN_CHANGED if another client has changed what was compared. */
 export async function refuseOtherChain({ qdev, plan, source }: Accepted, machine: VirtualMachine): Promise<void> {
   const compared = plan.find(({ run }) => run.do === 'compare')?.run;
   const [top, below] = (await machine.graph()).disks.find((disk) => disk.qdev === qdev)?.chain ?? [];
   const isSame = compared?.do === 'compare' && below?.node === compared.comparison.backing.node;
   if (top?.node === source.node && isSame) return;
-  fail('PLAN_CHANGED', { why: 'the chain of the disk has become another one while its backing image was compared' });
+  fail('PLAN_CHANGED', { why: 'the chain of the disk changed while its backing image was compared' });
 }

@@ -1,8 +1,8 @@
-/** Which kind of device a disk is to the guest. */
+/** The type of a disk's device. */
 import { Refused } from '../../qmp/errors.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
-/** The device's QOM type, as virtio-blk-pci; undefined where QEMU does not tell. */
+/** The device's QOM type, for example virtio-blk-pci; undefined if QEMU does not report it. */
 export async function deviceTypeOf(
   machine: Pick<VirtualMachine, 'execute'>,
   qdev: string,
@@ -13,7 +13,7 @@ export async function deviceTypeOf(
   return typeof type === 'string' ? type : undefined;
 }
 
-/** Has it an option to let others write? What has none, as a flash chip, leaves it open whether they do. */
+/** Whether it has the option share-rw. A device without it, like a flash chip, does not say whether others write. */
 export async function mayShareWrites(machine: Pick<VirtualMachine, 'execute'>, qdev: string): Promise<boolean> {
   const command = { execute: 'qom-get', arguments: { path: pathOf(qdev), property: 'share-rw' } } as const;
   try {

@@ -1,4 +1,4 @@
-/** What QEMU, the monitor and the file system say when they say no, in the words of the catalogue. */
+/** The errors of QEMU, of the monitor and of the file system, as failures of the catalogue. */
 
 import { errnoIn, failureOfCall, failureOfErrno } from '../../core/errno.ts';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
@@ -6,17 +6,17 @@ import { isNbd, nbdFailure } from '../../core/qemu/nbd-words.ts';
 import { isNoRoom } from '../../core/qemu/no-room.ts';
 import { NotSent, OutcomeUnknown, QmpError, Refused } from '../../qmp/errors.ts';
 
-/** QEMU cannot be asked now, or its answer was lost: what was asked may have happened. */
+/** QEMU cannot be asked now, or its answer was lost: the command may have been carried out. */
 export function isUnreachable(error: unknown): boolean {
   return error instanceof OutcomeUnknown || error instanceof NotSent;
 }
 
-/** QEMU has no node of this name; 5.2 says it in other words than those after it. */
+/** QEMU has no node of this name; 5.2 uses other words than later versions. */
 export function isNoSuchNode(error: unknown): boolean {
   return error instanceof Refused && /(?:failed to|cannot) find node/i.test(error.desc);
 }
 
-/** Undefined for what is none of these: a bug. */
+/** Undefined for any other error: a bug. */
 export function failureFrom(
   error: unknown,
   about: { domain: string; path: string; doing: string },
@@ -27,19 +27,16 @@ export function failureFrom(
   return failureOfCall(error, about.path);
 }
 
-/** What speaks against writing into a folder of the service's own. Undefined: a bug. */
+/** The failure of a write into a folder of the service's own. Undefined for a bug. */
 export function stateFailureFrom(error: unknown, path: string): Failure | undefined {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  // There is no destination of a caller's that could be missing, or be there.
+  // There is no destination of a caller that could exist or be missing.
   if (!ANY_FILE.has(code) && !ONE_FILE.has(code)) return failureFrom(error, { domain: '', path, doing: '' });
-  const wayOut = 'somebody has changed the state folder: put back what was there, and restart the service';
+  const wayOut = 'the state folder was changed by another process: restore its contents, and restart the service';
   return failure('STORAGE_FAILED', { doing: `writing into ${path}`, why: code, wayOut }, { path });
 }
 
-/**
- * QEMU's texts are for people and may change; they only choose between a better and a general reason here, and
- * travel whole in the metadata.
- */
+/** QEMU's texts may change: they only choose between a precise and a general reason. The metadata has them in full. */
 export function qemuFailure(
   qemuClass: string,
   desc: string,
@@ -47,7 +44,7 @@ export function qemuFailure(
 ): Failure {
   const qemu = { qemuClass, qemuText: desc };
   const ofSystem = systemFailure(desc, about);
-  // Whatever it was about to do: with a server, too.
+  // In any operation with a server.
   const isLimit = ofSystem?.reason === 'LIMIT_REACHED';
   const overNbd = isNbd(about.path) && !isLimit ? nbdFailure(desc, about) : undefined;
   if (overNbd !== undefined) return { ...overNbd, metadata: { ...overNbd.metadata, ...qemu } };
@@ -62,7 +59,7 @@ export function qemuFailure(
     return failure('SECRET_NOT_FOUND', { secretId, domain: about.domain, why: desc }, qemu);
   }
   if (/cannot unlock any keyslot/i.test(desc)) return failure('SECRET_WRONG', { path: about.path }, qemu);
-  // Only an NBD server tells its size too late to be asked before: to a mirror, or to a comparison.
+  // Only an NBD server reports its size so late: to a mirror, or to a comparison.
   if (/different sizes|smaller or equal to the\s+actual size/i.test(desc)) {
     return failure('EXPORT_SIZE_DIFFERS', { path: about.path }, qemu);
   }
@@ -70,9 +67,9 @@ export function qemuFailure(
   return failure('REFUSED_BY_QEMU', { domain: about.domain, doing: about.doing, qemuText: desc }, { qemuClass });
 }
 
-/** QEMU may mean any of the files that it uses: so of files that are there or not it is believed in its own words alone. */
+/** QEMU may mean any of the files that it uses: about existing and missing files only its own words count. */
 const ANY_FILE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ']);
-/** They speak of a destination, too, and are believed of QEMU. */
+/** These concern a destination, too, and count if QEMU says them. */
 const ONE_FILE: ReadonlySet<string> = new Set(['EBUSY', 'ETXTBSY']);
 
 function systemFailure(desc: string, { path, domain }: { path: string; domain: string }): Failure | undefined {

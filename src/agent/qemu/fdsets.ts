@@ -1,4 +1,4 @@
-/** Files that QEMU was handed as descriptors: it calls them `/dev/fdset/N`, a name that means nothing to anybody else. */
+/** Files that QEMU received as descriptors: it names them `/dev/fdset/N`, which means nothing outside. */
 import type { QemuNode } from '../../core/qemu/block-replies.ts';
 import type { QmpCommand } from '../../core/qemu/commands.ts';
 import { type QemuFdset, readFdsets } from '../../core/qemu/replies.ts';
@@ -6,13 +6,13 @@ import type { OpenFiles } from '../host/open-files.ts';
 
 const FDSET = /^\/dev\/fdset\/\d+$/;
 
-/** A QEMU that says what it has open, as far as anybody can tell. */
+/** A QEMU and its open files, if they are visible. */
 export interface TellsFiles {
   execute(command: QmpCommand): Promise<unknown>;
   openFiles(): Promise<OpenFiles | undefined>;
 }
 
-/** The names that the kernel has for such nodes' files now. A name that is not in it stays as QEMU says it. */
+/** The kernel's present names for the files of such nodes. Other names stay as QEMU reports them. */
 export async function namesOfFdsets(
   nodes: readonly QemuNode[],
   machine: TellsFiles,
@@ -25,7 +25,7 @@ export async function namesOfFdsets(
   return new Map(names.flatMap(([set, name]) => (name === undefined ? [] : [[set, name] as const])));
 }
 
-/** All descriptors of the set have one name, and there is a file of that name still. */
+/** All descriptors of the set have one name, and a file of that name still exists. */
 function nameOf({ descriptors }: QemuFdset, { files }: OpenFiles): string | undefined {
   const open = files.filter(({ descriptor }) => descriptors.includes(descriptor));
   const [name, ...others] = new Set(open.map((file) => file.name));

@@ -1,8 +1,8 @@
 /**
- * Keeps `blockdev-create` apart from what QEMU does not bear beside it. QEMU formats an image in a coroutine that opens and
- * closes nodes. A look at all nodes meanwhile finds one that is half open, and QEMU 5.2 and 7.2 abort. `stop`, the drain
- * before it, and `cont` go over all nodes: the same QEMUs abort, and newer ones may fail the format at `stop`
- * ("Permission conflict").
+ * Keeps `blockdev-create` apart from commands that QEMU cannot run beside it. QEMU formats an image in a coroutine that
+ * opens and closes nodes. A look at all nodes meanwhile finds one that is half open, and QEMU 5.2 and 7.2 abort.
+ * `stop`, the drain before it, and `cont` go over all nodes: the same QEMUs abort, and newer ones may fail the format
+ * at `stop` ("Permission conflict").
  */
 import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
 import type { QemuJob } from '../../core/qemu/replies.ts';
@@ -10,15 +10,15 @@ import { Lane } from '../../lib/lane.ts';
 import type { Wake } from '../../lib/wake.ts';
 import { NotSent } from '../../qmp/errors.ts';
 
-/** A format is a few small writes; one that takes longer hangs. */
+/** A format consists of a few small writes; a longer one hangs. */
 const FORMAT_LASTS_MS = 5000;
-/** Beside one that hangs nothing is opened or closed: the guest that is held need not wait for its end. */
+/** A hanging format opens and closes nothing: a held guest need not wait for its end. */
 const GUEST_WAITS_MS = 1000;
 
 export interface Formatting {
   /** Notified when a job has ended. */
   readonly wake: Wake;
-  /** What QEMU lists now: a format of somebody else counts too, and one from before this service was started. */
+  /** The jobs in QEMU's list now: formats of other clients count, too, and those from before this service was started. */
   jobs(): Promise<readonly QemuJob[]>;
 }
 
@@ -34,8 +34,8 @@ export class Formats {
   }
 
   /**
-   * Sends a command of any kind, when it can be sent without harm. Rejects with NotSent where a format hangs that it
-   * would meet: it may be tried again. `cont` is sent in the end: no guest stays paused for a format.
+   * Sends a command of any kind when that is safe. Rejects with NotSent if a format that it would meet hangs: it may be
+   * repeated. `cont` is always sent in the end: no guest stays paused for a format.
    */
   async around<T>(command: QmpCommand | GuestCommand, send: () => Promise<T>): Promise<T> {
     switch (command.execute) {
@@ -46,7 +46,7 @@ export class Formats {
       case 'stop':
       case 'transaction':
         return await this.#apart(send, this.#limitMs, (job) => {
-          throw new NotSent(command.execute, `QEMU formats an image for long, job ${job}`);
+          throw new NotSent(command.execute, `QEMU has been formatting an image for long, job ${job}`);
         });
       case 'cont':
         return await this.#apart(send, Math.min(this.#limitMs, GUEST_WAITS_MS), send);
@@ -55,7 +55,7 @@ export class Formats {
     }
   }
 
-  /** The lane is free while a format is waited for: `cont` does not wait for what others wait for. */
+  /** The lane is free while a format is waited for: `cont` does not wait for that. */
   async #apart<T>(send: () => Promise<T>, limitMs: number, whenItHangs: (job: string) => Promise<T>): Promise<T> {
     for (;;) {
       const turn = await this.#lane.run(async () => {
@@ -70,7 +70,7 @@ export class Formats {
     }
   }
 
-  /** The format that runs now, and when it was seen first. */
+  /** The running format, and when it was seen first. */
   async #running(): Promise<{ readonly job: string; readonly at: number } | undefined> {
     const jobs = await this.#qemu.jobs();
     const format = jobs.find(({ type, status }) => type === 'create' && status !== 'concluded');

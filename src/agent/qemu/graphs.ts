@@ -1,4 +1,4 @@
-/** The block graphs of all VMs that can be asked: what any of them holds is in use. */
+/** The block graphs of all VMs that can be asked: all files in them are in use. */
 import type { BlockGraph } from '../../core/disk/chain.ts';
 import { inTime } from '../../lib/in-time.ts';
 import { type FileIdentity, identify, overlaps } from '../host/file-identity.ts';
@@ -9,16 +9,16 @@ import type { VirtualMachines } from './virtual-machines.ts';
 
 export interface DomainGraph {
   readonly domain: string;
-  /** Who asks may not read it: that it has a file is told, and not which it is. */
+  /** A holder that the caller may not read: the answer says that there is one, and not which. */
   readonly isHidden?: true;
   readonly socketPath: string;
-  /** Of a QEMU that has never been asked it is empty. */
+  /** Empty for a QEMU that has never been asked. */
   readonly graph: BlockGraph;
-  /** What it has open, by whatever name, where /proc shows it. UNKNOWN: nor has it ever been asked. */
+  /** The files that it has open, under any name, if /proc shows them. UNKNOWN if not, and if it has never been asked. */
   readonly opens: OpenFiles | 'UNKNOWN' | undefined;
 }
 
-/** QEMU answers in milliseconds; one that takes longer drains a slow disk, or is stopped. */
+/** QEMU answers in milliseconds; a slower one drains a slow disk, or is stopped. */
 export const QEMU_ANSWERS_MS = 1000;
 
 export async function graphsOf(machines: VirtualMachines): Promise<readonly DomainGraph[]> {
@@ -26,7 +26,7 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
     const { name: domain, socketPath, lastGraph } = machine;
     const now = await inTime(machine.graph(), QEMU_ANSWERS_MS);
     if (now !== undefined) return [{ domain, socketPath, graph: now, opens: await machine.openFiles() }];
-    // One that hangs holds up nobody else; it holds its files all the same, as far as is known. One that has ended does not.
+    // A hanging QEMU does not delay the others, and still holds its files. One that has ended does not.
     if (await machineHasEnded(machine)) return [];
     if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph, opens: await machine.openFiles() }];
     return machine.nobodyListens
@@ -38,16 +38,16 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
 
 const NO_GRAPH: BlockGraph = { disks: [], nodes: new Map(), children: new Map(), jobNodes: new Map() };
 
-/** What the process that listens there has open, where /proc shows it. */
+/** The files that the listening process has open, if /proc shows them. */
 async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> {
   const pid = (await findListener(socketPath))?.process.pid;
   return pid === undefined ? undefined : await openFilesOf(pid);
 }
 
-/** Who has the file or device at a path open; undefined: nobody that is known. */
+/** The holder of the file or device at a path; undefined if none is known. */
 export type Holders = (path: string) => Promise<string | undefined>;
 
-/** Which node of which VM has it open, by whatever name, or who else has locked it. For as many paths as are asked for now. */
+/** The node and VM that have it open, under any name, or another process that has locked it; for as many paths as given. */
 export function holderAmong(graphs: readonly DomainGraph[]): Holders {
   const look = lookOnce();
   return async (path) => {
@@ -58,14 +58,14 @@ export function holderAmong(graphs: readonly DomainGraph[]): Holders {
   };
 }
 
-/** As holderAmong, for one path. */
+/** Like holderAmong, for one path. */
 export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
   return await holderAmong(graphs)(path);
 }
 
 type Look = (path: string) => Promise<FileIdentity | undefined>;
 
-/** Which file each path is, looked at once: for one answer about many files, which takes no longer than that. */
+/** The file at each path, looked up once: for one answer about many files, which takes no longer than that. */
 export function lookOnce(): Look {
   const seen = new Map<string, Promise<FileIdentity | undefined>>();
   return async (path) => {
@@ -75,7 +75,7 @@ export function lookOnce(): Look {
   };
 }
 
-/** As holderAmong, of those VMs alone. */
+/** Like holderAmong, for those VMs alone. */
 export async function domainWith(
   path: string,
   graphs: readonly DomainGraph[],
@@ -84,7 +84,7 @@ export async function domainWith(
   return await domainHaving(path, await soughtAt(path), graphs, look);
 }
 
-/** What is not here is known by its name alone. */
+/** A file of another host is known by its name alone. */
 async function domainHaving(
   path: string,
   sought: SoughtFile | undefined,
@@ -114,10 +114,10 @@ async function whereOf(
       : await nodeWith(sought.identity, graph, look);
   if (node !== undefined) return `node ${node} of domain ${domain}`;
   if (sought === undefined || opens === undefined || !(await isOpen(opens, sought))) return undefined;
-  return graph === NO_GRAPH ? unasked : `domain ${domain}, by another name`;
+  return graph === NO_GRAPH ? unasked : `domain ${domain}, under another name`;
 }
 
-/** The node whose file or device this is, or overlaps it. */
+/** The node of this file or device, or of one that overlaps it. */
 export async function nodeWith(
   file: FileIdentity,
   { nodes }: Pick<BlockGraph, 'nodes'>,
@@ -130,14 +130,14 @@ export async function nodeWith(
   return undefined;
 }
 
-/** Which VM may write to this file or device, by whatever name. */
+/** The VM that may write to this file or device, under any name. */
 export async function domainThatWrites(
   sought: SoughtFile,
   graphs: readonly DomainGraph[],
 ): Promise<string | undefined> {
   for (const { domain, isHidden, graph, opens } of graphs) {
     if (opens === 'UNKNOWN') continue;
-    // What QEMU calls read-only it may have opened otherwise, and the other way round: the kernel tells.
+    // QEMU may have opened a node with another mode than it reports: the kernel decides.
     const files = opens?.files.filter(({ isWritable }) => isWritable);
     const writable = new Map([...graph.nodes].filter(([, { readOnly }]) => !readOnly));
     const writes = files

@@ -1,14 +1,14 @@
 /**
- * How jobs ended that QEMU does not keep for us to ask: what its events said. A stream must be of that kind, as
- * QEMU 7.2 crashes when it is asked for its nodes while a concluded stream is still to be dismissed. And of no job
- * does QEMU keep what it failed at: its result is the error's text alone.
+ * The ends of jobs that QEMU does not keep, from its events. A stream must be such a job, because QEMU 7.2 crashes when
+ * it is asked for its nodes while a concluded stream is not dismissed. QEMU also does not keep the operation at which a
+ * job failed: its result is only the text of the error.
  */
 import type { FailedTo } from '../../core/job/ending.ts';
 import { isJobId } from '../../core/job/names.ts';
 import { cutWords } from '../../qmp/messages.ts';
 import type { QmpEvent } from '../../qmp/monitor.ts';
 
-/** Of jobs that ended so long ago nobody asks. */
+/** Jobs that ended long ago are not asked for. */
 const KEPT = 100;
 
 interface Heard {
@@ -29,12 +29,12 @@ export class HeardEnds {
     if (oldest !== undefined && this.#heard.size > KEPT) this.#heard.delete(oldest);
   }
 
-  /** The error of a job that was heard to fail; undefined: it did not, or nobody heard. */
+  /** The error of a job that was heard to fail; undefined if it did not, or if no event was heard. */
   errorOf(id: string): string | undefined {
     return this.#heard.get(id)?.error;
   }
 
-  /** What the job gave up at; undefined: at nothing, or nobody heard. */
+  /** The operation at which the job failed; undefined if it did not, or if no event was heard. */
   failedTo(id: string): FailedTo | undefined {
     return this.#heard.get(id)?.failedTo;
   }
@@ -48,7 +48,7 @@ function heardIn(event: string, data: Readonly<Record<string, unknown>>): Heard 
     case 'BLOCK_JOB_COMPLETED':
       return typeof error === 'string' ? { error: cutWords(error) } : undefined;
     case 'BLOCK_JOB_ERROR':
-      // Another action than report is no end: the job is paused.
+      // Any other action than report does not end the job, but pauses it.
       return action === 'report' ? { failedTo: operation === 'read' ? 'read' : 'write' } : undefined;
     default:
       return undefined;

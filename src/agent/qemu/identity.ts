@@ -1,19 +1,19 @@
-/** Which VM is behind a QMP socket, and what it has of us: what is asked first over each new connection. */
+/** The VM behind a QMP socket, and its jobs of ours: the first questions over each new connection. */
 import { type QemuJob, readCpuThreads, readJobs, readName, readUuid } from '../../core/qemu/replies.ts';
 import { Disconnected, Refused } from '../../qmp/errors.ts';
 import type { Monitor } from '../../qmp/monitor.ts';
 import { findListener, hasThread, type ProcessFacts } from './qemu-process.ts';
 
-/** Who a QEMU said it is, over the present connection. */
+/** The identity that a QEMU has sent over the present connection. */
 export interface Identity {
   readonly name: string | undefined;
   readonly uuid: string | undefined;
   readonly qemuVersion: string;
-  /** Undefined where /proc does not tell which process has the socket. */
+  /** Undefined if /proc does not show the process of the socket. */
   readonly facts: ProcessFacts | undefined;
-  /** That process is QEMU itself, and none that passes its monitor on: one of its threads runs a virtual CPU. */
+  /** The process is QEMU itself, and does not only forward its monitor: one of its threads runs a virtual CPU. */
   readonly isItself: boolean;
-  /** The connection's number; a new one may be another QEMU. */
+  /** The number of the connection; a new one may lead to another QEMU. */
   readonly generation: number;
 }
 
@@ -43,12 +43,12 @@ export async function identifyMachine(
   };
 }
 
-/** What is longer is no name: it would be kept, and be in each answer and line of the log. */
+/** A longer text is not taken as a name: it would be in memory, in each answer and in each line of the log. */
 function short(text: string | undefined): string | undefined {
   return text === undefined || text.length > 1024 ? undefined : text;
 }
 
-/** None where there are no CPUs yet (`-preconfig`). */
+/** Empty if there are no CPUs yet (`-preconfig`). */
 async function cpuThreads(monitor: Monitor): Promise<readonly number[]> {
   try {
     return readCpuThreads(await monitor.execute({ execute: 'query-cpus-fast' }));

@@ -1,6 +1,6 @@
 /**
- * Our jobs that QEMU has listed, or told of, over the present connection. Where one was under way when QEMU last told, the
- * guest is where it was: of a job that ends QEMU tells before it moves the guest.
+ * Our jobs that QEMU has listed, or reported, over the present connection. If a job was running at QEMU's last report
+ * its guest has not moved: QEMU reports the end of a job before it moves the guest.
  */
 import { isJobId } from '../../core/job/names.ts';
 import { takesChanges } from '../../core/moves/wishes.ts';
@@ -18,16 +18,16 @@ export class JobsHere {
     this.#isUnderWay.set(id, typeof status === 'string' && takesChanges(status));
   }
 
-  /** All that QEMU lists now. */
+  /** All jobs that QEMU lists now. */
   listed(jobs: readonly QemuJob[]): void {
     for (const id of this.#isUnderWay.keys()) this.#isUnderWay.set(id, false);
     for (const { id, status } of jobs) if (isJobId(id)) this.#isUnderWay.set(id, takesChanges(status));
-    // Of what is long over nobody asks whether it was here.
+    // Nobody asks whether a job that ended long ago was here.
     const [...known] = this.#isUnderWay.keys();
     for (const id of known.slice(0, -KEPT)) this.#isUnderWay.delete(id);
   }
 
-  /** It is known by other signs that QEMU has, or had, this job. */
+  /** Other signs show that QEMU has, or had, this job. */
   know(job: string): void {
     if (!this.has(job)) this.#isUnderWay.set(job, false);
   }

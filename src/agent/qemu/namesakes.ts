@@ -1,10 +1,10 @@
-/** A peer that calls itself as a VM that is here: its own word is all that it has for that. */
+/** A process that claims to be a VM that is already here, without any proof. */
 import type { Logger } from 'pino';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 /**
- * Tells of it. One that can be asked, with the same name or UUID, and is another process: a guest that migrates within the host is
- * there twice for a while, and so is one that somebody pretends to be. Two monitors of one QEMU are one.
+ * Logs it: another process with the same name or UUID can be asked. A guest that migrates within the host is here twice
+ * for a while, and so is one that a process only pretends to be. Two monitors of one QEMU count as one.
  */
 export function tellNamesakes(newcomer: VirtualMachine, all: readonly VirtualMachine[], logger: Logger): void {
   for (const other of all) {
@@ -20,7 +20,7 @@ export function tellNamesakes(newcomer: VirtualMachine, all: readonly VirtualMac
         other: other.socketPath,
         otherPid: otherProcess,
       },
-      'audit: another process calls itself as a VM that is here; until one is gone, neither is asked by that name',
+      'audit: another process claims to be a VM of this host; requests by that name are refused until one of them is gone',
     );
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Does an NBD server answer? QEMU waits for one that does not with its guest's CPUs and all its monitors standing still,
- * and `yank` does not help it: so we ask first. The server's greeting comes before anything is asked of it, with TLS, too.
+ * Whether an NBD server answers. QEMU waits for one that does not with its guest's CPUs and all its monitors stopped,
+ * and `yank` does not help: so this service tries first. The server's greeting comes before any request, also with TLS.
  * Source: the NBD project's proto.md, "Protocol phases".
  */
 import { once } from 'node:events';
@@ -10,7 +10,7 @@ import { fail } from '../../core/errors.ts';
 import { abortAfter } from '../../lib/timer.ts';
 
 const GREETING = 'NBDMAGIC';
-/** As long as QEMU is given to open it, where it takes a limit. */
+/** The time that QEMU gets to open it, if it takes a limit. */
 const LIMIT_MS = 5000;
 
 /** Throws DESTINATION_UNREACHABLE. `path` is for the message. */
@@ -27,12 +27,12 @@ export async function expectGreeting(server: NbdServer, path: string, limitMs = 
     await ended;
   } catch (error) {
     const seconds = limitMs / 1000;
-    const why = limit.aborted ? `it says nothing for ${seconds} seconds` : inWords(error);
+    const why = limit.aborted ? `it does not answer for ${seconds} seconds` : inWords(error);
     fail('DESTINATION_UNREACHABLE', { path, why });
   } finally {
     socket.destroy();
   }
-  if (!said.startsWith(GREETING)) fail('DESTINATION_UNREACHABLE', { path, why: 'what answers is no NBD server' });
+  if (!said.startsWith(GREETING)) fail('DESTINATION_UNREACHABLE', { path, why: 'it is not an NBD server' });
 }
 
 function inWords(error: unknown): string {

@@ -1,4 +1,4 @@
-/** Whether the socket is a VM's monitor at all: in a folder lie guests' agents, consoles and monitors of other programs too. */
+/** Whether a socket is the monitor of a VM: a folder may also have guest agents, consoles and other monitors. */
 import type { Logger } from 'pino';
 import { type QmpError, Refused } from '../../qmp/errors.ts';
 import type { Monitor } from '../../qmp/monitor.ts';
@@ -16,21 +16,21 @@ export class Neighbour {
     });
   }
 
-  /** It is no VM's monitor, as far as it has shown. That lasts while it is tried again. */
+  /** It is not the monitor of a VM, as far as it has shown. That lasts while it is tried again. */
   get isOne(): boolean {
     return this.#isOne;
   }
 
-  /** It has said which VM it is. */
+  /** It has sent the identity of its VM. */
   isMachine(): void {
     this.#isOne = false;
   }
 
-  /** It has not said which VM it is. Nobody would ask it again over this connection. */
+  /** It has not sent the identity of a VM. It would not be asked again over this connection. */
   didNotSay(error: unknown): void {
     // A storage daemon speaks QMP, and has no name.
     const hasNone = error instanceof Refused && error.qemuClass === 'CommandNotFound';
-    if (hasNone) this.#monitor.giveUp(`it is no virtual machine: ${error.message}`);
+    if (hasNone) this.#monitor.giveUp(`it is not a virtual machine: ${error.message}`);
     else this.#monitor.reconnect();
   }
 
@@ -39,12 +39,12 @@ export class Neighbour {
     const why = error.message;
     this.#logger.debug({ why, retryInMs }, 'QMP is disconnected');
     if (isGivenUp && !this.#isOne) {
-      this.#logger.info({ why, retryInMs }, 'the socket is no monitor of a VM, and is left alone');
+      this.#logger.info({ why, retryInMs }, 'A socket is not the monitor of a VM, and is ignored');
     }
     this.#isOne = isGivenUp;
   }
 
-  /** The socket's name is another file's now. */
+  /** The name of the socket belongs to another file now. */
   tryAgain(): void {
     this.#monitor.tryAgain();
   }

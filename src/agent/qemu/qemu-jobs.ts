@@ -1,11 +1,11 @@
-/** Jobs of QEMU's own that a step of ours has begun: waited for, and ended. */
+/** Jobs of QEMU that a step of ours has begun: waits for them, and ends them. */
 import type { QemuJob } from '../../core/qemu/replies.ts';
 import { Refused } from '../../qmp/errors.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 const LOOK_AGAIN_MS = 1000;
 
-/** Cancels the job if it still runs, waits for its end, and dismisses it. One that is not there has well ended. */
+/** Cancels the job if it still runs, waits for its end, and dismisses it. A job that does not exist has ended. */
 export async function endJob(machine: VirtualMachine, id: string): Promise<void> {
   const first = (await machine.jobs()).find((job) => job.id === id);
   if (first === undefined) return;
@@ -14,7 +14,7 @@ export async function endJob(machine: VirtualMachine, id: string): Promise<void>
   if (job !== undefined) await ignoringLateness(machine, 'job-dismiss', id);
 }
 
-/** Looks again at each event, and now and then: a QEMU that hangs tells of nothing. Undefined: somebody dismissed it. */
+/** Looks again at each event, and regularly: a hanging QEMU sends none. Undefined if another client dismissed it. */
 export async function untilConcluded(machine: VirtualMachine, id: string): Promise<QemuJob | undefined> {
   for (;;) {
     const before = machine.wake.now;

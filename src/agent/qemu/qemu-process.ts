@@ -1,6 +1,6 @@
 /**
- * Which process is behind a QMP socket. A domain's name can be given to a new QEMU at once; a pid together with
- * its start time is never given again until the host boots.
+ * The process behind a QMP socket. The name of a domain can be given to a new QEMU at once; a pid together with its
+ * start time is unique until the host boots.
  */
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
@@ -11,9 +11,9 @@ import { FIRST_NAMESPACE, isProcessThere, showsAll, sight } from '../host/sight.
 
 export interface ProcessFacts {
   readonly process: QemuProcess;
-  /** File names that QEMU was given may be relative to this. */
+  /** The working directory: QEMU's file names may be relative to it. */
   readonly workingDirectory: string;
-  /** As whom it opens files. */
+  /** The user with which it opens files. */
   readonly owner: FileOwner;
 }
 
@@ -21,14 +21,14 @@ export interface ProcessFacts {
 const LISTENING = 0x10000;
 
 /**
- * Finds the process that listens on a socket; of several that took its name one after the other, the last. Undefined
- * where /proc does not tell: another user's process and we are not root, another pid or network namespace, or nobody
+ * Finds the process that listens on a socket; the last one if several took its name one after the other. Undefined if
+ * /proc does not show it: another user's process and we are not root, another pid or network namespace, or nobody
  * listens any more.
  */
 export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
   const wanted = await realSocket(socketPath);
   const listeners = await listeningSockets();
-  // Named the same. What a relative name means only its process knows.
+  // It has the same name. Only its process knows the folder of a relative name.
   const links = new Map<string, string>();
   for (const { inode, path } of listeners) {
     if (basename(path) !== basename(wanted)) continue;
@@ -43,17 +43,17 @@ export async function findListener(socketPath: string): Promise<ProcessFacts | u
     for (const { name } of bound) {
       const path = resolve(facts.workingDirectory, links.get(name) ?? '');
       if ((await realSocket(path)) !== wanted) continue;
-      // Whoever has it, too, has it from this one.
+      // Other holders have inherited it from this one.
       links.delete(name);
       found.push(facts);
     }
   }
-  // A socket that has lost its name to a later one still says that it has it.
+  // A socket that has lost its name to a later one still reports that name.
   const [newest] = found.toSorted((a, b) => Number(b.process.startTime) - Number(a.process.startTime));
   return newest;
 }
 
-/** The socket's path without symbolic links: /var/run is /run, and each may be the one that was bound. */
+/** The path of the socket without symbolic links: /var/run is /run, and each may be the one that was bound. */
 async function realSocket(path: string): Promise<string> {
   const real = await realpath(path).catch(() => undefined);
   if (real !== undefined) return real;
@@ -63,7 +63,7 @@ async function realSocket(path: string): Promise<string> {
 }
 
 async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
-  // Not /proc/net, which is a link to this, and is missing where a service manager shows processes alone in /proc.
+  // Not /proc/net, which is a link to this, and does not exist if a service manager shows only processes in /proc.
   const lines = await readFile('/proc/self/net/unix', 'utf8').catch(() => '');
   return lines.split('\n').flatMap((line) => {
     // Num RefCount Protocol Flags Type St Inode Path
@@ -87,22 +87,22 @@ async function factsOf(pid: number): Promise<ProcessFacts | undefined> {
   return { process: { pid, startTime: stat.startTime, ...seenFrom }, workingDirectory, owner: { uid, gid } };
 }
 
-/** The last of real, effective, saved and file system id: the one that counts for files. */
+/** The last of real, effective, saved and file system id: the one for access to files. */
 function fileSystemId(status: string, which: 'Uid' | 'Gid'): number | undefined {
   const found = new RegExp(`^${which}:\\s+\\d+\\s+\\d+\\s+\\d+\\s+(\\d+)`, 'm').exec(status)?.[1];
   return found === undefined ? undefined : Number(found);
 }
 
-/** What /proc shows of a process. Undefined: nothing, whether it is there or not. */
+/** The process in /proc. Undefined if it is not shown, whether it exists or not. */
 async function statOf(pid: number): Promise<{ readonly startTime: string; readonly isDead: boolean } | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  // The command's name is in parentheses and may hold anything; the fields after it do not.
+  // The name of the command is in parentheses and may hold anything; the fields after it do not.
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
   const startTime = fields?.[19];
   return startTime === undefined ? undefined : { startTime, isDead: fields?.[0] === 'Z' || fields?.[0] === 'X' };
 }
 
-/** Is this one of its threads, as the innermost pid namespace that it is in counts them? */
+/** Whether this is one of its threads, as numbered in its innermost pid namespace. */
 export async function hasThread(pid: number, thread: number): Promise<boolean> {
   const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
   const found = threads.map(async (one) => {
@@ -112,20 +112,20 @@ export async function hasThread(pid: number, thread: number): Promise<boolean> {
   return (await Promise.all(found)).includes(true);
 }
 
-/** Are these two one process? UNKNOWN where they were seen from places whose numbers do not compare. */
+/** Whether these two are one process. UNKNOWN if they were seen from namespaces whose numbers do not compare. */
 export function compareProcesses(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
   if (one.bootId !== undefined && other.bootId !== undefined && one.bootId !== other.bootId) return 'OTHER';
   const isEqual = one.pid === other.pid && one.startTime === other.startTime;
   const isOfOnePlace = one.pidNamespace !== undefined && one.pidNamespace === other.pidNamespace;
   if (isOfOnePlace) return isEqual ? 'SAME' : 'OTHER';
-  // In journals of before the place was written down, equal numbers are no chance.
+  // Older journals do not record the namespace, but equal numbers are not a coincidence.
   const isOfTwoPlaces = one.pidNamespace !== undefined && other.pidNamespace !== undefined;
   return isEqual && !isOfTwoPlaces ? 'SAME' : 'UNKNOWN';
 }
 
 /**
- * ENDED is proved: by another boot, or by the kernel, which has no such process in the namespace where it was seen. That
- * /proc does not show a process proves nothing.
+ * ENDED is proved: by another boot, or by the kernel, which has no such process in the namespace of the record. A
+ * process that /proc does not show may still exist.
  */
 export async function processPresence(process: QemuProcess): Promise<'UP' | 'ENDED' | 'UNKNOWN'> {
   const { bootId, pidNamespace } = await sight();
@@ -139,8 +139,8 @@ export async function processPresence(process: QemuProcess): Promise<'UP' | 'END
 }
 
 /**
- * A journal of before the namespace was written down. That a process of this pid is not there is no proof: the service may
- * have been in a container then. None of all processes of the host has this start: that is one.
+ * A journal without the namespace. The absence of a process with this pid proves nothing: the service may have been in
+ * a container then. The absence of this start time among all processes of the host does.
  */
 async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | undefined) {
   const stat = await statOf(pid);
@@ -156,7 +156,7 @@ async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | u
   return mayBe.includes(true) ? 'UNKNOWN' : 'ENDED';
 }
 
-/** What QEMU calls a file, as an absolute path; what is none, as a URI, stays as it is. `folder`: where QEMU was started. */
+/** QEMU's name of a file as an absolute path; a URI stays as it is. `folder`: QEMU's working directory. */
 export function absoluteIn(folder: string | undefined): (file: string) => string {
   return (file) => {
     const plain = folder !== undefined && file !== '' && !/^[a-z+]+:/i.test(file);

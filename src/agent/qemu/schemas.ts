@@ -1,4 +1,4 @@
-/** What each version of QEMU can do: asked once a version and package, as the answer costs that QEMU 20 MB for good. */
+/** The features of each version of QEMU: asked once per version and package, as the answer costs QEMU 20 MB for good. */
 import { fail } from '../../core/errors.ts';
 import type { JobKind } from '../../core/job-options.ts';
 import { missing, readSchema, type Schema } from '../../core/qemu/features.ts';
@@ -9,7 +9,7 @@ import type { VirtualMachine } from './virtual-machine.ts';
 export class Schemas {
   readonly #known = new Map<string, Promise<Schema | undefined>>();
 
-  /** What this QEMU has, where it tells. Throws QEMU_TOO_OLD for a kind of job that it cannot do. */
+  /** The features of this QEMU, if it reports them. Throws QEMU_TOO_OLD for a kind of job that it does not support. */
   async require(
     kind: JobKind,
     machine: Pick<VirtualMachine, 'name' | 'execute'>,
@@ -22,7 +22,7 @@ export class Schemas {
     return fail('QEMU_TOO_OLD', { version, domain: machine.name, feature, since: need.since });
   }
 
-  /** Undefined for a QEMU that does not tell: it is taken to have all, and refuses by itself what it has not. */
+  /** Undefined if QEMU has no schema: it is assumed to have all features, and refuses those that it lacks. */
   async #of(version: string, ask: () => Promise<unknown>): Promise<Schema | undefined> {
     const known = this.#known.get(version) ?? this.#read(version, ask);
     this.#known.set(version, known);

@@ -1,4 +1,4 @@
-/** Secrets that a QEMU has, by their ids. Their keys are QEMU's own affair, and are never asked for. */
+/** The secrets in a QEMU, by their ids. Their keys stay in QEMU, and are never asked for. */
 import { fail } from '../../core/errors.ts';
 import { readObjects } from '../../core/qemu/replies.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -6,7 +6,7 @@ import type { VirtualMachine } from './virtual-machine.ts';
 /** Its own type, and `secret_keyring`. */
 const IS_SECRET = /^secret(_|$)/;
 
-/** Throws SECRET_NOT_FOUND for what is none. */
+/** Throws SECRET_NOT_FOUND for any other object. */
 export async function requireSecret(
   secretId: string,
   machine: Pick<VirtualMachine, 'name' | 'execute'>,
@@ -14,6 +14,6 @@ export async function requireSecret(
   const reply = await machine.execute({ execute: 'qom-list', arguments: { path: '/objects' } });
   const type = readObjects(reply).get(secretId);
   if (type !== undefined && IS_SECRET.test(type)) return;
-  const why = type === undefined ? 'it has no object of that id' : `that object is of type ${type}`;
+  const why = type === undefined ? 'it has no object with that id' : `that object is of type ${type}`;
   fail('SECRET_NOT_FOUND', { secretId, domain: machine.name, why });
 }

@@ -1,4 +1,4 @@
-/** For how long somebody has answered nothing that he was asked. */
+/** For how long somebody has not answered any question. */
 export class Silence {
   #unanswered = 0;
   #sinceMs = 0;

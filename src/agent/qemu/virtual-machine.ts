@@ -1,4 +1,4 @@
-/** One QEMU: its monitor, who it is, and the questions that the agent asks it. */
+/** One QEMU: its monitor, its identity, and the questions that the agent asks it. */
 import type { Logger } from 'pino';
 import type { BlockGraph } from '../../core/disk/chain.ts';
 import { BlockJobError, fail } from '../../core/errors.ts';
@@ -23,15 +23,15 @@ import { WhyPaused } from './why-paused.ts';
 
 export interface VirtualMachineOptions {
   readonly socketPath: string;
-  /** As in --qmp NAME=…; undefined: its own -name, or its file's; it lies in a folder where others may be no monitors. */
+  /** As in --qmp NAME=…; undefined if its own -name or file names it: then its folder may have other sockets. */
   readonly givenName: string | undefined;
   readonly logger: Logger;
-  /** What its QEMU may make us hold, together with those of others. */
+  /** The memory that its QEMU may make us use, together with others. */
   readonly budget?: Budget | undefined;
   readonly observer?: Observer | undefined;
-  /** It has said who it is, and can be asked. */
+  /** It has sent its identity, and can be asked. */
   readonly onUp?: () => void;
-  /** As `wake`, for who looks at all of them. */
+  /** As `wake`, for listeners to all VMs. */
   readonly onChange?: () => void;
 }
 
@@ -48,11 +48,11 @@ export class VirtualMachine {
   readonly #logger: Logger;
   readonly #observer: Observer;
   readonly #monitor: Monitor;
-  /** The last one, also while it is being tried again. */
+  /** The last one, also while it is being renewed. */
   #trouble = 'not connected yet';
   #identity: Identity | undefined;
   #lastGraph: BlockGraph | undefined;
-  /** Of our jobs those that this very QEMU has, or has had, as was seen over the present connection. */
+  /** Our jobs that this very QEMU has, or has had, as seen over the present connection. */
   #jobsHere = new JobsHere();
   /** Kept when the connection is lost, so that the domain keeps its name. */
   #lastIdentity: Identity | undefined;
@@ -67,7 +67,7 @@ export class VirtualMachine {
       path: socketPath,
       mayBeAnother: givenName === undefined,
       ...(budget && { budget }),
-      onStray: (message) => this.#logger.warn({ message }, 'unexpected message on the QMP socket'),
+      onStray: (message) => this.#logger.warn({ message }, 'Unexpected message on a QMP socket'),
     });
     this.neighbour = new Neighbour(this.#monitor, this.#logger);
     this.#monitor.onEvent((event) => {
@@ -79,10 +79,10 @@ export class VirtualMachine {
       this.#jobsHere = new JobsHere();
       if (state.is === 'disconnected') this.#disconnected(state.error);
       if (state.is !== 'connected') return this.wake.notify();
-      this.#trouble = 'it has not said yet who it is';
+      this.#trouble = 'it has not sent its identity yet';
       this.#identify(state.generation, onUp).catch((error: unknown) => {
-        this.#logger.info({ error: String(error) }, 'QEMU did not say who it is');
-        // Nobody would ask it again over this connection.
+        this.#logger.info({ error: String(error) }, 'QEMU did not send its identity');
+        // It would not be asked again over this connection.
         if (this.#monitor.state === state) this.neighbour.didNotSay(error);
       });
     });
@@ -94,7 +94,7 @@ export class VirtualMachine {
 
   #disconnected(error: QmpError): void {
     this.#trouble = error.message;
-    // It may be what there was no room for.
+    // The reason may have been a lack of room for it.
     if (error instanceof Disconnected && error.why === 'too-much') this.#lastGraph = undefined;
   }
 
@@ -112,7 +112,7 @@ export class VirtualMachine {
     return this.#identity;
   }
 
-  /** The process that was behind the socket when it last could be asked. */
+  /** The process behind the socket when it could last be asked. */
   get lastProcess(): QemuProcess | undefined {
     return this.#lastIdentity?.facts?.process;
   }
@@ -148,21 +148,21 @@ export class VirtualMachine {
     return await this.#formats.around(command, async () => await this.#ask(command));
   }
 
-  /** As execute: for the one hold of this VM, and for nobody else. `atTurn`: right before it is sent; is it to be still? */
+  /** Like execute: only for the hold of this VM. `atTurn`: called right before sending; is the command still wanted? */
   async steer(command: GuestCommand, atTurn: () => boolean): Promise<void> {
     await this.#formats.around(command, async () => {
-      // Right before it, as QEMU answers in order; and the guest does not wait for the answer.
+      // Right before it, because QEMU answers in order, and the guest does not wait for the answer.
       if (command.execute === 'cont') this.blockJobs().catch(() => undefined);
       await this.#ask(command, { atTurn });
     });
   }
 
-  /** Hears each event in QEMU's order, those that a command causes before its answer, for as long as this VM is here. */
+  /** Hears each event in QEMU's order, those of a command before its answer, for as long as this VM is here. */
   onEvent(listener: (event: QmpEvent) => void): void {
     this.#monitor.onEvent(listener);
   }
 
-  /** As execute, past every command that hangs: for the few that QEMU takes out of band. */
+  /** Like execute, past every command that hangs: for the few commands that QEMU takes out of band. */
   async executeOutOfBand(command: QmpCommand): Promise<unknown> {
     return await this.#during(command, async () => await this.#monitor.executeOob(command));
   }
@@ -184,17 +184,17 @@ export class VirtualMachine {
     return jobs;
   }
 
-  /** A job is about to be started here. */
+  /** A job will be started here. */
   expect(job: string): void {
     if (this.#identity !== undefined) this.#jobsHere.know(job);
   }
 
-  /** It was seen to have this job, over the present connection: so it is the QEMU that runs it, whatever /proc says. */
+  /** It was seen with this job, over the present connection: so it is the QEMU that runs it, whatever /proc says. */
   has(job: string): boolean {
     return this.#jobsHere.has(job);
   }
 
-  /** It was under way when QEMU last told, over the present connection: the guest is where it was. */
+  /** It was running at QEMU's last report over the present connection: the guest has not moved. */
   isUnderWay(job: string): boolean {
     return this.#jobsHere.isUnderWay(job);
   }
@@ -208,7 +208,7 @@ export class VirtualMachine {
     return readRunState(await this.execute({ execute: 'query-status' }));
   }
 
-  /** As it was when it was last asked for; undefined: never. */
+  /** The state at the last question; undefined if it was never asked. */
   get lastGraph(): BlockGraph | undefined {
     return this.#lastGraph;
   }
@@ -220,13 +220,13 @@ export class VirtualMachine {
     return this.#lastGraph;
   }
 
-  /** What it has open, and how its names are to be read; undefined where /proc does not tell. */
+  /** Its open files, and the meaning of its file names; undefined if /proc does not show them. */
   async openFiles(): Promise<OpenFiles | undefined> {
     const { facts, isItself } = this.#lastIdentity ?? {};
     return facts === undefined || isItself !== true ? undefined : await openFilesOf(facts.process.pid);
   }
 
-  /** Does `work` on a QEMU that can be asked; what QEMU, or the way to it, has against it becomes our error. */
+  /** Does `work` on a QEMU that can be asked; an error of QEMU, or of the connection, becomes a failure. */
   async asking<T>(work: (identity: Identity) => Promise<T>): Promise<T> {
     if (this.#identity === undefined) fail('QEMU_UNREACHABLE', { domain: this.name, why: this.trouble });
     try {

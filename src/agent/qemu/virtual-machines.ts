@@ -1,4 +1,4 @@
-/** Which QEMUs run here: those named on the command line, and the sockets that come and go in a folder. */
+/** The QEMUs of this host: those named on the command line, and the sockets that come and go in a folder. */
 import { type FSWatcher, watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -18,25 +18,25 @@ import { compareProcesses, processPresence } from './qemu-process.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 export interface VirtualMachinesOptions {
-  /** A folder whose sockets are QMP monitors, one a VM; undefined: none. */
+  /** A folder of QMP sockets, one per VM; undefined if there is none. */
   readonly folder: string | undefined;
-  /** Which names in the folder are looked at; undefined: all. */
+  /** The names in the folder to look at; undefined for all. */
   readonly pattern?: string | undefined;
   readonly named: readonly { readonly name: string; readonly socketPath: string }[];
   readonly logger: Logger;
   readonly observer?: Observer;
 }
 
-/** inotify tells at once; the look now and then is for file systems where it does not tell. */
+/** inotify reports at once; the regular look is for file systems without it. */
 const RESCAN_MS = 2000;
 
-/** By what the VM of a job is found. */
+/** The facts by which the VM of a job is found. */
 type Sought = Pick<Accepted, 'job' | 'domain' | 'domainUuid' | 'process'>;
 
 export class VirtualMachines {
   readonly #options: VirtualMachinesOptions;
   readonly #machines = new Map<string, VirtualMachine>();
-  /** Path → which file it was when the folder was looked at last. */
+  /** Path → the file at the last look at the folder. */
   readonly #files = new Map<string, string>();
   readonly #scans = new Lane();
   readonly #budget = new Budget();
@@ -46,14 +46,14 @@ export class VirtualMachines {
   #onUp: ((machine: VirtualMachine) => void) | undefined;
   /** Notified at every event of any VM, and when VMs come and go. */
   readonly changes = new Wake();
-  /** Notified when a VM can be asked: only then is it known which one it is. */
+  /** Notified when a VM can be asked: only then is its identity known. */
   readonly arrivals = new Wake();
 
   constructor(options: VirtualMachinesOptions) {
     this.#options = options;
   }
 
-  /** Begins connecting. A folder that is not there yet is waited for. */
+  /** Begins connecting. A folder that does not exist yet is waited for. */
   async start(): Promise<void> {
     for (const { name, socketPath } of this.#options.named) this.#add(resolve(socketPath), name);
     if (this.#options.folder === undefined) return;
@@ -69,7 +69,7 @@ export class VirtualMachines {
     } catch (error) {
       this.#options.logger.info(
         { folder, error: String(error) },
-        'the folder cannot be watched; looking at it now and then',
+        'The folder of QMP sockets cannot be watched; it is checked regularly instead',
       );
     }
   }
@@ -77,7 +77,7 @@ export class VirtualMachines {
   #rescan(): void {
     if (this.#options.folder === undefined) return;
     this.#scan(this.#options.folder).catch((error: unknown) => {
-      this.#options.logger.error({ err: error }, 'the folder of QMP sockets cannot be read');
+      this.#options.logger.error({ err: error }, 'The folder of QMP sockets cannot be read');
     });
   }
 
@@ -92,7 +92,7 @@ export class VirtualMachines {
       }
       for (const machine of this.#machines.values()) {
         const inFolder = machine.socketPath.startsWith(`${resolve(folder)}/`);
-        // A socket's file may be removed under a QEMU that is well: its connection decides, and then its process.
+        // The socket file of a healthy QEMU may be removed: its connection decides, and then its process.
         if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined && !(await isUp(machine))) {
           this.#machines.delete(machine.socketPath);
           this.#files.delete(machine.socketPath);
@@ -103,7 +103,7 @@ export class VirtualMachines {
     });
   }
 
-  /** Path → which file it is. Of several names of one socket the first, and of a link and what it leads to that. */
+  /** Path → the file. A socket with several names counts once, by its first name; a link counts as its target. */
   async #socketsIn(folder: string): Promise<ReadonlyMap<string, string>> {
     const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
     const names = entries
@@ -118,7 +118,7 @@ export class VirtualMachines {
       const inode = `${found.dev}:${found.ino}`;
       const other = taken.get(inode);
       if (other !== undefined && other !== path) {
-        this.#options.logger.debug({ socket: path, other }, 'a second name of a socket is not looked at');
+        this.#options.logger.debug({ socket: path, other }, 'A second name of a socket is ignored');
         continue;
       }
       taken.set(inode, path);
@@ -142,13 +142,13 @@ export class VirtualMachines {
     machine.start();
   }
 
-  /** Told of each VM that can be asked, now and whenever one comes (back). */
+  /** Calls back for each VM that can be asked, now and whenever one comes (back). */
   onUp(listener: (machine: VirtualMachine) => void): void {
     this.#onUp = listener;
     for (const machine of this.all) if (machine.identity !== undefined) listener(machine);
   }
 
-  /** How often one of them was lost and came back. */
+  /** How often a lost VM came back. */
   get reconnects(): number {
     return this.#reconnects;
   }
@@ -157,36 +157,36 @@ export class VirtualMachines {
     return [...this.#machines.values()];
   }
 
-  /** Those that are VMs, or may be: without the other sockets of the folder. */
+  /** Real and possible VMs: without the other sockets of the folder. */
   get domains(): readonly VirtualMachine[] {
     return this.all.filter(({ neighbour }) => !neighbour.isOne);
   }
 
   /**
-   * The VM of a name or UUID. Of several (a guest that migrates has two QEMUs here for a while), one that can be
-   * asked comes first; two that can be asked are nobody's.
+   * The VM of a name or UUID. If there are several (a migrating guest has two QEMUs here for a while), one that can be
+   * asked comes first; if two can be asked, the name is ambiguous.
    */
   find(domain: string, call: Call): VirtualMachine | undefined {
     return theOne(this.#named(domain, call));
   }
 
-  /** What the caller may not read is not there. */
+  /** A VM that the caller may not read does not exist for it. */
   #named(domain: string, call: Call): readonly VirtualMachine[] {
     return this.domains.filter((machine) => machine.answersTo(domain) && may(call, 'read', machine.name));
   }
 
   /**
-   * The VM that runs a job: one that was seen to have it, whatever /proc says of its process, as the ids of jobs are
-   * random. Else one of that UUID, or of that name where there is none, which may be it. Undefined: none, or several.
+   * The VM that runs a job: one that was seen with the job, whatever /proc says, because the ids of jobs are random.
+   * Otherwise one with the UUID, or the name if there is none, which may be it. Undefined if there is none, or several.
    */
   of({ job, domain, domainUuid, process }: Sought): VirtualMachine | undefined {
     const having = this.all.filter((machine) => machine.has(job) && isOfUuid(machine, domainUuid));
-    // Ids of jobs are told to callers: of several that claim one, the process that had it when it began.
+    // Callers know the ids of jobs: if several VMs claim one, the process at its begin decides.
     const likely = (one: VirtualMachine) => one.answersTo(domainUuid ?? domain) && mayRun(one, process);
     return having.find((one) => isProcess(one, process)) ?? having[0] ?? theOne(this.all.filter(likely));
   }
 
-  /** May this VM run the job? Another one is known to, or its process is another: then it does not. */
+  /** Whether this VM may run the job. It does not if another one is known to, or its process is another one. */
   mayBeOf(machine: VirtualMachine, accepted: Sought): boolean {
     if (machine.has(accepted.job)) return true;
     const { domain, domainUuid, process } = accepted;
@@ -194,7 +194,7 @@ export class VirtualMachines {
     return !isElsewhere && machine.answersTo(domainUuid ?? domain) && mayRun(machine, process);
   }
 
-  /** Throws DOMAIN_NOT_FOUND, or FIELD_INVALID for a name that several have. */
+  /** Throws DOMAIN_NOT_FOUND, or FIELD_INVALID for a name of several VMs. */
   get(domain: string, call: Call): VirtualMachine {
     const named = this.#named(domain, call);
     const found = theOne(named);
@@ -204,7 +204,7 @@ export class VirtualMachines {
     return notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, this.nameOf(domain));
   }
 
-  /** Whoever asks: for our own log. */
+  /** For any caller: for our own log. */
   nameOf(domain: string): string | undefined {
     return this.domains.find((machine) => machine.answersTo(domain))?.name;
   }
@@ -218,18 +218,18 @@ export class VirtualMachines {
   }
 }
 
-/** Its process is there. Where nobody can tell, one that has neither socket nor connection counts as gone. */
+/** Whether its process exists. If that is not visible, a VM without socket and connection counts as gone. */
 async function isUp({ lastProcess }: VirtualMachine): Promise<boolean> {
   return lastProcess !== undefined && (await processPresence(lastProcess)) === 'UP';
 }
 
-/** Is it this process, as far as anybody can tell? */
+/** Whether it is this process, as far as is known. */
 function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
   const now = identity?.facts?.process;
   return process === undefined || now === undefined || compareProcesses(process, now) !== 'OTHER';
 }
 
-/** It is known to be this process. */
+/** Whether it is known to be this process. */
 function isProcess({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
   const now = identity?.facts?.process;
   return process !== undefined && now !== undefined && compareProcesses(process, now) === 'SAME';

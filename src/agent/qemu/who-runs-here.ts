@@ -1,6 +1,6 @@
 /**
- * Which domains run on this host: told whenever that changes, for the directory of a fleet. One that migrates away is
- * this host's until the other one has taken it: in between it would be nobody's, and be called unknown.
+ * The domains that run on this host: reported at each change, for the directory of a fleet. A domain that migrates away
+ * belongs to this host until the other one has taken it: otherwise it would be unknown in between.
  */
 import type { Logger } from 'pino';
 import { guestStateOf } from '../../core/qemu/guest-state.ts';
@@ -15,19 +15,16 @@ export interface Running {
 }
 
 export interface WhoRunsHereOptions {
-  /**
-   * Those that run here now, or have run here and not ended yet; not those that migrate in. `complete`: there is no
-   * QEMU of which it is not known yet who it is.
-   */
+  /** The domains that run here, or did and have not ended; not those that migrate in. `complete`: every QEMU is known. */
   readonly known: (domains: readonly Running[], options: { readonly complete: boolean }) => void;
-  /** One was seen to go from "migrates in" to "runs". */
+  /** A domain was seen to go from "migrates in" to "runs". */
   readonly arrived: (domain: Running) => void;
   readonly logger: Logger;
 }
 
-/** A QEMU that hangs runs here all the same. */
+/** A QEMU that hangs still runs here. */
 const RUN_STATE_ANSWERS_MS = 2000;
-/** Not every change of a state has an event: a look now and then. */
+/** Some changes of state have no event, so there is a regular look. */
 const LOOK_AGAIN_MS = 2000;
 
 export class WhoRunsHere implements AsyncDisposable {
@@ -55,7 +52,7 @@ export class WhoRunsHere implements AsyncDisposable {
       try {
         await this.#look();
       } catch (error) {
-        this.#options.logger.error({ err: error }, 'it cannot be said which domains run here');
+        this.#options.logger.error({ err: error }, 'The domains of this host cannot be determined');
       }
       await this.#machines.changes.after(before, { timeoutMs: LOOK_AGAIN_MS, signal });
     }
@@ -65,7 +62,7 @@ export class WhoRunsHere implements AsyncDisposable {
     const machines = this.#machines.all;
     const here = await Promise.all(machines.map(async (machine) => ((await this.#runs(machine)) ? [machine] : [])));
     for (const known of this.#seen.keys()) if (!machines.includes(known)) this.#seen.delete(known);
-    // A socket on which nobody listens, or something else, hides nobody.
+    // A socket without a listener, or another kind of socket, hides no domain.
     const complete = machines.every(
       (machine) => this.#seen.has(machine) || machine.nobodyListens || machine.neighbour.isOne,
     );
@@ -80,7 +77,7 @@ export class WhoRunsHere implements AsyncDisposable {
     const { identity } = machine;
     const runState = identity && (await inTime(machine.runState(), RUN_STATE_ANSWERS_MS));
     const state = runState === undefined ? undefined : guestStateOf(runState);
-    // A QEMU that does not answer is what it was, for as long as its process lives.
+    // A QEMU that does not answer keeps its last state for as long as its process lives.
     if (identity === undefined || state === undefined) return before?.hasRun === true && (await mayLive(machine));
     const { facts, generation } = identity;
     const process =
@@ -93,11 +90,11 @@ export class WhoRunsHere implements AsyncDisposable {
   }
 }
 
-/** What was last seen of a VM. */
+/** The last known state of a VM. */
 interface Seen {
-  /** Another one behind the same socket is another VM. */
+  /** Another VM behind the same socket is another domain. */
   readonly process: string;
-  /** It did more than to migrate in. */
+  /** It did more than migrate in. */
   readonly hasRun: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * For which errors QEMU has paused jobs. It forgets that at each `cont`, whoever sends it and why: such a job stays paused, and
- * looks as if somebody had wanted that.
+ * The errors for which QEMU has paused jobs. QEMU forgets them at each `cont` of any client: such a job stays paused,
+ * and looks as if a client had paused it.
  */
 import { isJobId } from '../../core/job/names.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
@@ -10,7 +10,7 @@ export class WhyPaused {
   readonly #known = new Map<string, 'failed' | 'nospace'>();
   #errors = 0;
 
-  /** That it is for an error an event tells, and for which only a look. */
+  /** An event reports that it is for an error; only a look shows for which. */
   take({ event, data }: QmpEvent): void {
     const id = data['device'];
     if (event !== 'BLOCK_JOB_ERROR' || data['action'] !== 'stop' || typeof id !== 'string' || !isJobId(id)) return;
@@ -18,11 +18,11 @@ export class WhyPaused {
     if (!this.#known.has(id)) this.#known.set(id, 'failed');
   }
 
-  /** The jobs that QEMU lists, with what it has forgotten of them. */
+  /** The jobs in QEMU's list, with the errors that it has forgotten. */
   async of(ask: () => Promise<readonly QemuBlockJob[]>): Promise<readonly QemuBlockJob[]> {
     const before = this.#errors;
     const jobs = await ask();
-    // What was heard since may be newer than the answer.
+    // An event since then may be newer than the answer.
     const isNewest = this.#errors === before;
     for (const id of this.#known.keys()) {
       const isPaused = jobs.find((job) => job.id === id)?.paused === true;

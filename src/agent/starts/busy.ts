@@ -1,4 +1,4 @@
-/** Which job is on a disk: ours, as our journals say, or another client's, as QEMU says. */
+/** The job on a disk: ours, by our journals, or another client's, by QEMU's list. */
 import type { BlockGraph, Disk } from '../../core/disk/chain.ts';
 import { fail } from '../../core/errors.ts';
 import type { QemuJob } from '../../core/qemu/replies.ts';
@@ -8,7 +8,7 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 export interface BusySite {
   readonly machine: VirtualMachine;
   readonly table: JobTable;
-  /** All that QEMU lists. */
+  /** All jobs that QEMU lists. */
   readonly jobs: readonly QemuJob[];
 }
 
@@ -22,7 +22,7 @@ export function refuseBusyDisk(disk: Disk, { machine, table, jobs }: BusySite): 
   fail(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { domain: machine.name, disk: disk.id, job });
 }
 
-/** As refuseBusyDisk for every disk; throws CHAIN_BUSY for a job that is on an image further down in a chain. */
+/** Like refuseBusyDisk for every disk; throws CHAIN_BUSY for a job on an image further down in a chain. */
 export function refuseBusyDomain(graph: BlockGraph, site: BusySite): void {
   for (const disk of graph.disks) refuseBusyDisk(disk, site);
   const below = site.jobs.find(({ type, status }) => BLOCK_JOBS.has(type) && status !== 'concluded');

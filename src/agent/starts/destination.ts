@@ -1,4 +1,4 @@
-/** May a copy go there, and how is QEMU to get at it? Everything is checked, nothing is changed. */
+/** Whether a copy may go to a destination, and how QEMU can reach it. Checks everything, changes nothing. */
 import { constants } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { type Destination, type Encryption, isServed, nbdUri } from '../../core/destination.ts';
@@ -28,18 +28,18 @@ import { expectGreeting } from '../qemu/nbd-greeting.ts';
 import { newFileAccess } from './new-file-access.ts';
 import type { Site } from './site.ts';
 
-/** Less than this left, and not even an image's metadata fits. */
+/** With less space left, not even an image's metadata fits. */
 const LEAST_FREE_BYTES = 1024 * 1024;
 
 export interface CheckedDestination {
   /** Without symbolic links; the NBD URI of an export. */
   readonly path: string;
   readonly plan: CopyDestination;
-  /** What the VM's manager has to set on it before the next start. */
+  /** Changes that the VM's manager has to make to it before the next start. */
   readonly toSet?: readonly string[];
 }
 
-/** The disk that is copied: its active image, and what is below it if only that one is copied. */
+/** The copied disk: its active image, and the images below it if only that one is copied. */
 export interface CopyFrom {
   readonly top: Image;
   readonly backing: Image | undefined;
@@ -77,7 +77,7 @@ export async function checkDestination(spec: CopySpec, from: CopyFrom, site: Sit
   const mustBeThere = options.reuseExternal || mustBeDevice;
   if (place.is === 'NOTHING' && mustBeThere) fail('DESTINATION_MISSING', { path });
   if (destination.kind === 'block-device') fail('NOT_A_BLOCK_DEVICE', { path });
-  // All that is there stays: a link may lead anywhere. But a file of zero length counts as absent.
+  // An existing file stays as it is: a link may lead anywhere. But an empty file counts as absent.
   const isFree = place.is === 'NOTHING' || (place.is === 'FILE' && place.sizeBytes === 0);
   if (!isFree && !options.reuseExternal) fail('DESTINATION_EXISTS', { path });
   if (mustBeDevice) fail('NOT_A_BLOCK_DEVICE', { path });
@@ -105,7 +105,7 @@ async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site)
   return { path: place.path, plan: { storage, format, encryption, make, ...backing }, toSet: takeOver ? [] : toSet };
 }
 
-/** A new image is put over the source's backing image, if only the active one is copied. */
+/** A new image gets the source's backing image if only the active one is copied. */
 async function sourceBacking(
   format: ImageFormat,
   { options }: CopySpec,
@@ -120,17 +120,17 @@ async function sourceBacking(
 
 /** Both without symbolic links, or `..` would lead elsewhere. */
 async function relativeTo(image: string, backing: string): Promise<string> {
-  if (!backing.startsWith('/')) fail('RELATIVE_UNSUPPORTED', { why: `${backing} is no local file` });
+  if (!backing.startsWith('/')) fail('RELATIVE_UNSUPPORTED', { why: `${backing} is not a local file` });
   const folder = await withOurErrors(backing, async () => await realpath(dirname(backing)));
   const name = relative(dirname(image), join(folder, basename(backing)));
-  // QEMU takes what stands before the first colon for a protocol.
+  // QEMU takes the text before the first colon for a protocol.
   return /^[^/]*:/.test(name) ? `./${name}` : name;
 }
 
 async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
   const storage = { driver: 'host_device', filename: place.path, ...foundAs(place) } as const;
   const format = spec.format ?? (spec.options.reuseExternal ? undefined : sourceFormat(from.top));
-  // A header on it would be an image for whoever looks next: only where its reuse was asked for.
+  // A header on it would look like an image to others: only if its reuse was requested.
   if (format === 'QCOW2' && !spec.options.reuseExternal) fail('DESTINATION_EXISTS', { path: place.path });
   if (format !== 'QCOW2') return await existing({ ...spec, format }, place, from, site);
   const header = await readHeader(place.path, place.file);
@@ -140,7 +140,7 @@ async function device(spec: CopySpec, place: Place, from: CopyFrom, site: Site):
   return { path: place.path, plan: { storage, format: 'QCOW2', encryption, make: { new: 'HEADER' }, ...backing } };
 }
 
-/** What is there is used as it is: as raw where that was said, and else only as what its header proves. */
+/** An existing destination is used as it is: as raw if the request says so, otherwise only as its header proves. */
 async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site): Promise<CheckedDestination> {
   const { path } = place;
   const driver = place.is === 'DEVICE' ? 'host_device' : 'file';
@@ -157,27 +157,31 @@ async function existing(spec: CopySpec, place: Place, from: CopyFrom, site: Site
   checkSizes(path, header.virtualSizeBytes, sourceBytes);
   if (from.backing === undefined && header.version === 2 && header.backingFile !== '') {
     // Version 2 cannot mark zeroes: after a restart the backing file would show through them.
-    fail('FORMAT_UNKNOWN', { path, format: 'qcow2', why: 'of version 2, it takes no whole copy over a backing file' });
+    fail('FORMAT_UNKNOWN', {
+      path,
+      format: 'qcow2',
+      why: 'version 2 takes no whole copy over a backing file',
+    });
   }
-  // A whole copy needs none of it. But opened without it an image that holds nothing yet reads as zeroes, and where QEMU
-  // then leaves out the source's zeroes, whoever opens the image next, as its header says, sees its backing file there.
+  // A whole copy does not need its backing file. But an empty image opened without it reads as zeroes, and if QEMU then
+  // skips the zeroes of the source, the backing file shows through when the image is opened by its header.
   const needsChain = from.backing !== undefined || leavesZeroesOut(site.schema);
   const chain = { allowed: site.allowed, source: site.disk.chain };
   const backing = needsChain ? await ownChain(path, header, chain) : undefined;
   return { path, plan: { storage, format: 'QCOW2', encryption, backing } };
 }
 
-/** QEMU is to open just what was looked at. */
+/** QEMU has to open exactly the file that was looked at. */
 function foundAs({ file }: Place): Pick<Place, 'file'> {
   return file === undefined ? {} : { file };
 }
 
-/** What is encrypted is opened only with a secret that was named, and what is not is never taken for it. */
+/** An encrypted image is opened only with a named secret, and an unencrypted one is never taken for it. */
 function refuseOtherEncryption(path: string, is: Qcow2Header['encryption'], asked: Encryption | undefined): void {
   if ((is === 'NONE') === (asked === undefined)) return;
   const [what, wayOut] =
     is === 'NONE'
-      ? ['is not encrypted', 'leave its encryption out, or name one that is']
+      ? ['is not encrypted', 'leave its encryption out, or name an encrypted one']
       : ['is encrypted with LUKS', 'name its secret (destination.encryption of StartCopy)'];
   fail('ENCRYPTION_MISMATCH', { path, what, wayOut });
 }
@@ -204,7 +208,7 @@ async function nbd({ nbd: asked }: Extract<Destination, { kind: 'nbd' }>, site: 
   return { path, plan: { storage, format: 'RAW' } };
 }
 
-/** Where its name leads: QEMU is told that, and no link. Throws DESTINATION_NOT_ALLOWED where that is elsewhere. */
+/** The target of its name: QEMU gets that path, and no link. Throws DESTINATION_NOT_ALLOWED if it is elsewhere. */
 async function socketAt(path: string, { allowed }: Site): Promise<string> {
   await checkAllowed(path, allowed);
   const place = await lookAtExisting(path);

@@ -1,6 +1,6 @@
 /**
- * A job that QEMU has, and no journal tells of: what it is, as far as QEMU itself shows. Only those are taken up that began
- * in this service's own state folder, as their ids say. Another service may drive the others.
+ * A job in QEMU without a journal: its facts, as far as QEMU itself shows them. Only jobs that began in this service's
+ * own state folder, by their ids, are taken up. Another service may drive the others.
  */
 import type { Logger } from 'pino';
 import { type Destination, encryptionOf, keyNeeded } from '../../core/destination.ts';
@@ -20,7 +20,7 @@ import { describeSite, imageNode, type Site } from './site.ts';
 
 type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed'>;
 
-/** Looks at a QEMU that can be asked; what goes wrong is in the log, and tried again when it is connected again. */
+/** Looks at a QEMU that can be asked; an error is logged, and the look repeated when QEMU is connected again. */
 export async function recoverLost(
   machine: VirtualMachine,
   { host, whose, logger: base }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
@@ -32,7 +32,7 @@ export async function recoverLost(
   } catch (error) {
     if (isUnreachable(error))
       logger.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
-    else logger.error({ err: error }, 'jobs without a journal cannot be taken up');
+    else logger.error({ err: error }, 'Jobs without a journal cannot be taken up');
   }
 }
 
@@ -46,7 +46,7 @@ async function recover(
   const lost: QemuJob[] = [];
   for (const job of jobs.filter(({ id }) => isJobId(id) && !table.known.has(id))) {
     if (await whose.wasOurs(job.id)) lost.push(job);
-    else logger.warn({ job: job.id }, 'a job of another state folder: it is left alone');
+    else logger.warn({ job: job.id }, 'A job in QEMU belongs to another state folder, and is ignored');
   }
   if (identity === undefined || lost.length === 0) return;
   const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
@@ -55,11 +55,11 @@ async function recover(
     const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
     if (accepted === undefined) continue;
     await table.recover(accepted, machine);
-    logger.warn({ job: job.id }, 'found in QEMU, its journal is lost');
+    logger.warn({ job: job.id }, 'A job was found in QEMU, and its journal is lost');
   }
 }
 
-/** Undefined: it is on no disk any more, so nobody can tell what it has done; its rests are leftovers. */
+/** Undefined if it is on no disk any more, so that its effect cannot be known; its remains are leftovers. */
 async function recoverJob(
   job: QemuJob,
   speedBytesPerSecond: number,
@@ -88,7 +88,7 @@ async function recoverJob(
       afterSuccess: isAbove ? onlyBelow(graph, disk, top.node, kept) : [],
       otherwise: kind === 'COPY' ? topDown(graph, job.id).filter((node) => node.startsWith(job.id)) : [],
     },
-    // What was to be deleted, and which file was made, only the journal knew: nothing is.
+    // Only the journal knew which file was made, and which were to be deleted: none is.
     committed: [],
     ...(destination?.encryption && { toSet: [keyNeeded(destination.path, destination.encryption)] }),
     options: {
@@ -102,13 +102,13 @@ async function recoverJob(
   return { ...accepted, uses: await usedFiles(accepted, disk) };
 }
 
-/** The highest image that a commit of lower images moves: its filter is on it. The job itself has the active one, too. */
+/** The highest image that a commit of lower images moves, which has its filter. The job itself also has the active one. */
 function belowFilter(job: string, { chain }: Disk, { children }: BlockGraph): Image | undefined {
   const below = children.get(namesOf(job).filter)?.map(({ node }) => node) ?? [];
   return chain.find(({ node }) => below.includes(node));
 }
 
-/** By which name the header is to know what is below it, only the journal knew: it may be any name of that file. */
+/** Only the journal knew the name of the backing file for the header: it may be any name of that file. */
 function handoverIn(
   kind: JobKind,
   { disk, top, below }: { readonly disk: Disk; readonly top: Image | undefined; readonly below: Image | undefined },
@@ -145,7 +145,7 @@ function destinationOf(
   if (image === undefined || format === undefined || image.node === disk.chain[0]?.node) return undefined;
   if (kind !== 'COPY') return { node: image.node, path: image.path, format, target: undefined };
   const storage = graph.nodes.get(namesOf(job).file);
-  // Of one that is encrypted QEMU has a name that is made of its options.
+  // QEMU's name of an encrypted one consists of its options.
   const path = storage === undefined || image.path.startsWith('/') ? image.path : storage.path;
   const encryption = image.encrypted ? encryptionOf(image.path) : undefined;
   return { node: image.node, path, format, ...(encryption && { encryption }), target: targetOf(storage?.format, path) };

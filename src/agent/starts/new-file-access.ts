@@ -1,4 +1,4 @@
-/** Owner, mode and labels of a file that is made for QEMU: what the source has, and what only the VM's manager can give. */
+/** Owner, mode and labels of a new file for QEMU: those of the source, and those that only the VM's manager can set. */
 import { readFile } from 'node:fs/promises';
 import type { Image } from '../../core/disk/chain.ts';
 import { accessOfNew, type FileAccess, type FileUser, type NewFileAccess } from '../../core/plans/file-access.ts';
@@ -24,7 +24,7 @@ export async function newFileAccess(path: string, source: Image, { identity, mac
 async function accessOf(source: Image, machine: Site['machine']): Promise<FileAccess | undefined> {
   const known = await knownSource(source, machine);
   const stats = known && (await lstat(known.path).catch(() => undefined));
-  // A device has an owner for devices.
+  // The owner of a device is not that of an image.
   if (stats?.isFile() !== true) return undefined;
   return { uid: Number(stats.uid), gid: Number(stats.gid), mode: Number(stats.mode & MODE_BITS) };
 }
@@ -44,7 +44,7 @@ export interface Label {
   readonly text: string;
 }
 
-/** What confines a process beside its user; undefined: nothing, or /proc does not tell. */
+/** The confinement of a process besides its user; undefined if there is none, or /proc does not show it. */
 export async function labelOf(pid: number, proc = '/proc'): Promise<Label | undefined> {
   const current = await readFile(`${proc}/${pid}/attr/current`, 'utf8').catch(() => '');
   const text = current.replace(/[\0\n]+$/, '');

@@ -1,4 +1,4 @@
-/** A plan to be read before it is carried out, and bound to by its etag. */
+/** A plan that can be read before it is carried out, and bound to by its etag. */
 import { createHash } from 'node:crypto';
 import type { PlannedJob } from '../../core/block-jobs.ts';
 import type { Accepted } from '../../core/job/journal-entry.ts';
@@ -6,7 +6,7 @@ import { notesOf } from '../../core/plans/notes.ts';
 import { inNotation, preview } from '../../core/plans/preview.ts';
 import type { StartRequest } from '../../core/requests.ts';
 
-/** Holds the place of the job's name, which is new for each job. */
+/** Stands for the id of the job, which is new for each job. */
 const UNNAMED = 'bj0000000000000000';
 
 export function plannedJob(accepted: Accepted, request: StartRequest): PlannedJob {

@@ -1,4 +1,4 @@
-/** From a commit that makes sense to one that can be begun. */
+/** Prepares a commit: turns a valid request into a job that can begin. */
 import { findDisk, type Image, onlyBelow, topDown } from '../../core/disk/chain.ts';
 import { imageIndex, NOT_IN_CHAIN } from '../../core/disk/chain-images.ts';
 import { asAccepted, judge } from '../../core/disk/judge.ts';
@@ -32,7 +32,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const { accept, ...losses } = asAccepted(judge(uses, spec.accept));
   const format =
     formatOf(base.format) ??
-    fail('FORMAT_UNKNOWN', { format: base.format, path: base.path, why: 'only raw and qcow2 are written' });
+    fail('FORMAT_UNKNOWN', { format: base.format, path: base.path, why: 'only raw and qcow2 can be written' });
   await refuseShared(disk.chain.slice(Math.max(topAt, 1), baseAt + 1), site);
   const committed = await committedFiles(disk.chain.slice(topAt, baseAt), spec, site);
   const stays = [...disk.chain.slice(0, topAt), ...disk.chain.slice(baseAt)];
@@ -64,7 +64,7 @@ async function asDestination(base: Image, format: ImageFormat, { machine }: Site
   return { node: base.node, path: base.path, format, target: undefined, ...known };
 }
 
-/** Which images of the chain, by index. */
+/** The images of the chain, by index. */
 function range({ top, base, shallow, active }: CommitSpec, { graph, disk }: Site): { top: number; base: number } {
   const wrong = (image: string, what: string) => fail('BASE_NOT_IN_CHAIN', { image, what, disk: disk.id });
   const notIn = (image: string) => wrong(image, NOT_IN_CHAIN);
@@ -86,7 +86,7 @@ function imageAt(index: number, { disk }: Site): Image {
   return disk.chain[index] ?? fail('BASE_NOT_IN_CHAIN', { image: `[${index}]`, disk: disk.id, what: NOT_IN_CHAIN });
 }
 
-/** A commit changes images that others may have below theirs: what they show would be no moment of any disk. */
+/** A commit changes images that may be backing images of others, which would not match any point in time afterwards. */
 async function refuseShared(images: readonly Image[], site: Site): Promise<void> {
   const { graph, graphs, disk, machine } = site;
   const own = new Set(disk.chain[0] === undefined ? [] : topDown(graph, disk.chain[0].node));
@@ -101,7 +101,7 @@ async function refuseShared(images: readonly Image[], site: Site): Promise<void>
     if (by !== undefined) refuse(by);
     const other = foreign.get(await fileKey(image.path));
     if (other !== undefined) refuse(`node ${other} ${here}`);
-    // An overlay that no device is on: exported for a backup, maybe.
+    // An overlay without a device: maybe exported for a backup.
     for (const [parent, below] of graph.children) {
       if (own.has(parent) || below.every(({ node }) => node !== image.node)) continue;
       refuse(`node ${parent} ${here} reads it`);
@@ -113,7 +113,7 @@ async function refuseShared(images: readonly Image[], site: Site): Promise<void>
   }
 }
 
-/** Those that are files of this host. Throws where one is to be deleted, and is not to be or not proved to be QEMU's. */
+/** The images that are files of this host. Throws if one must not be deleted, or is not proved to be QEMU's. */
 async function committedFiles(
   images: readonly Image[],
   { options }: CommitSpec,
@@ -133,7 +133,7 @@ async function onItsStorage(file: KnownFile): Promise<CommittedFile> {
   return storage === undefined ? file : { ...file, sharedStorage: storage };
 }
 
-/** What the header of the image above the top is to say. */
+/** The backing file for the header of the image above the top. */
 async function nameForOverlay(topAt: number, baseAt: number, { options }: CommitSpec, site: Site): Promise<string> {
   return options.relativeBacking ? await keptName(site, topAt - 1, baseAt) : imageAt(baseAt, site).path;
 }

@@ -1,4 +1,4 @@
-/** From a copy that makes sense to one that can be begun: everything that can be refused is refused here, untouched. */
+/** Prepares a copy: turns a valid request into a job that can begin. Every refusal happens here, before any change. */
 
 import { type Destination, isServed, keyNeeded, keyNeededBelow } from '../../core/destination.ts';
 import { onlyBelow } from '../../core/disk/chain.ts';
@@ -31,12 +31,12 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
   const reused = how.topOnly ? await lookAtReused(path, destination, spec.options, site) : undefined;
   const { backingName } = destination;
-  // Last, as it looks at all processes of the host.
+  // Last, because it looks at all processes of the host.
   const sharedBy = await sharedWriter(site);
   const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined, sharedBy }), spec.accept);
   const shared = sharedNode(destination.backing);
   const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
-  // The header has clusters as the source's has, where it is qcow2, too.
+  // The header has the cluster size of the source's, if that is qcow2, too.
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
   const named = [...(await ownFiles(destination.backing)), ...(await foundByName(under, { machine: site.machine }))];
@@ -89,23 +89,23 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
 }
 
 function refuseComparison({ identity, machine }: Site): never {
-  const feature = 'driver quorum, by which verify_reused compares (some vendors leave it out)';
+  const feature = 'driver quorum, with which verify_reused compares (some vendors leave it out)';
   fail('QEMU_TOO_OLD', { version: identity.qemuVersion, domain: machine.name, feature, since: '2.0' });
 }
 
-/** What was asked for, as it was found: a device may have been named as a file, or by a link. */
+/** The requested destination as it was found: a device may have been named as a file, or by a link. */
 function targetOf({ storage }: CopyDestination, asked: Destination): Destination {
   if (storage.driver === 'nbd') return asked;
   return { kind: storage.driver === 'file' ? 'file' : 'block-device', path: storage.filename };
 }
 
-/** Of the chain that a destination has of its own: QEMU does not have them open yet. */
+/** The images of the destination's own chain: QEMU does not have them open yet. */
 async function ownFiles(backing: Backing | undefined): Promise<readonly KnownFile[]> {
   if (backing?.is !== 'IMAGE') return [];
   return [knownAs(backing.path, await stat(backing.path)), ...(await ownFiles(backing.below))];
 }
 
-/** The image of the source's chain on which the destination's ends: it stays. */
+/** The image of the source's chain that backs the destination: it stays. */
 function sharedNode(backing: Backing | undefined): string | undefined {
   return backing?.is === 'IMAGE' ? sharedNode(backing.below) : backing?.node;
 }

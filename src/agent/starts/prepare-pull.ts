@@ -1,4 +1,4 @@
-/** From a pull that makes sense to one that can be begun. */
+/** Prepares a pull: turns a valid request into a job that can begin. */
 import { findDisk, type Image, onlyBelow } from '../../core/disk/chain.ts';
 import { imageIndex, NOT_IN_CHAIN } from '../../core/disk/chain-images.ts';
 import { asAccepted, judge } from '../../core/disk/judge.ts';

@@ -1,4 +1,4 @@
-/** From what a request means to a job that can begin: each throws what speaks against the job, and changes nothing. */
+/** Turns a valid request into a job that can begin: each throws the reason against it, and changes nothing. */
 import type { Accepted } from '../../core/job/journal-entry.ts';
 import type { CommitSpec } from '../../core/rules/commit.ts';
 import type { RebaseSpec } from '../../core/rules/rebase.ts';

@@ -1,4 +1,4 @@
-/** The disks on which starts are being prepared, and the files that these starts will write: no journal tells of them yet. */
+/** The disks on which starts are being prepared, and the files that these starts will write: no journal has them yet. */
 export class Reservations {
   readonly #taken = new Set<string>();
 
@@ -16,7 +16,7 @@ export class Reservation implements Disposable {
     this.#all = all;
   }
 
-  /** False: another start has it. */
+  /** False if another start has it. */
   take(what: string): boolean {
     if (this.#all.has(what)) return false;
     this.#all.add(what);

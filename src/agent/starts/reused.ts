@@ -1,7 +1,4 @@
-/**
- * A destination that is there, of a shallow copy: does it look like what it has to be? What is cheap to see is seen; what
- * contradicts the caller is refused.
- */
+/** Whether an existing destination of a shallow copy looks as it must, by cheap signs. Refuses one that does not. */
 import type { Image } from '../../core/disk/chain.ts';
 import { wholeSectors } from '../../core/disk/sectors.ts';
 import { fail } from '../../core/errors.ts';
@@ -14,14 +11,14 @@ import { isZero, lookAt, readHeader } from '../files/place.ts';
 import { stat } from '../host/disk-files.ts';
 import type { Site } from './site.ts';
 
-/** What stat counts. */
+/** The unit of stat. */
 const BLOCK_BYTES = 512n;
-/** QEMU writes so many zeroes into a raw file that it makes, to find out how direct writes must be aligned. */
+/** QEMU writes so many zeroes into a raw file that it makes, to find the alignment of direct writes. */
 const FIRST_BYTES = 4096;
-/** QEMU opens none with more (block/qcow2.h, QCOW_MAX_L1_SIZE). */
+/** QEMU opens no image with more (block/qcow2.h, QCOW_MAX_L1_SIZE). */
 const MOST_TABLE_BYTES = 32 * 1024 * 1024;
 
-/** Undefined: nothing is taken over from what is there. Throws REUSED_UNLIKE. */
+/** Undefined if nothing is taken over from it. Throws REUSED_UNLIKE. */
 export async function lookAtReused(
   path: string,
   { storage, format, make, backing }: CopyDestination,
@@ -31,7 +28,7 @@ export async function lookAtReused(
   const [, below] = site.disk.chain;
   if (below === undefined || make !== undefined) return undefined;
   const word: Reused = { by: 'WORD', path, backing: below.path };
-  // Only its server knows what an export holds, and each block of a device holds something.
+  // Only its server knows the data of an export, and each block of a device has data.
   const isEmpty =
     storage.driver !== 'nbd' &&
     (await holdsNothing(storage.filename, format === 'QCOW2' ? 'qcow2' : 'raw', storage.file));
@@ -39,10 +36,10 @@ export async function lookAtReused(
   if (!isEmpty) return other;
   const unlike = (why: string) => fail('REUSED_UNLIKE', { path, backing: below.path, why });
   if (backing?.is === 'NODE' && backing.node === below.node) {
-    // Who opens the destination next finds its backing file by name: that has to be the file that QEMU has.
+    // The destination's backing file is found by its name next time: that has to be the file that QEMU has.
     return (await knownSource(below, site.machine)) === undefined ? other : { ...word, by: 'SAME_FILE' };
   }
-  // What is seen when all is read need not be guessed.
+  // A complete comparison needs no guess.
   if (verifyReused === true) return other;
   if (backing === undefined) {
     if (await areEmpty(site.disk.chain.slice(1))) return word;
@@ -66,7 +63,7 @@ async function areEmpty(images: readonly Image[]): Promise<boolean> {
   return (await Promise.all(empty)).every(Boolean);
 }
 
-/** Of a qcow2 it is proved, and of a raw file likely. False: it may hold something. */
+/** Proved for a qcow2, and likely for a raw file. False if it may have data. */
 export async function holdsNothing(path: string, format: string, file?: KnownFile): Promise<boolean> {
   if (format === 'qcow2') {
     const header = await readHeader(path, file);

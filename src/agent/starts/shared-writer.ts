@@ -1,17 +1,17 @@
-/** Who else may write to a disk's active image: what they write there the guest does not see once it has left it. */
+/** Other writers of a disk's active image: the guest does not see their writes once it has left the image. */
 import { topDown } from '../../core/disk/chain.ts';
 import { processHaving, soughtAt } from '../host/open-files.ts';
 import { mayShareWrites } from '../qemu/device-type.ts';
 import { domainThatWrites, nodeWith } from '../qemu/graphs.ts';
 import { activeImage, type Site } from './site.ts';
 
-/** As a sentence goes on that begins with the image; undefined: nobody is known. */
+/** As the continuation of a sentence that begins with the image; undefined if none is known. */
 export async function sharedWriter(site: Site): Promise<string | undefined> {
   const { disk, graph, graphs, machine, identity } = site;
   const top = activeImage(site);
   if (disk.sharesWrites && (await mayShareWrites(machine, disk.qdev)))
     return 'may be written by others, as its device says (share-rw)';
-  // What else is in the file of a part has users of its own.
+  // The rest of a partly used file has users of its own.
   if (top.isPart) return undefined;
   const sought = await soughtAt(top.path);
   if (sought === undefined) return undefined;
@@ -24,7 +24,7 @@ export async function sharedWriter(site: Site): Promise<string | undefined> {
     graphs.filter(({ socketPath }) => socketPath !== machine.socketPath),
   );
   if (domain !== undefined) return by(domain);
-  // QEMU itself must be known among the processes, or it would be taken for another one. A device many have open.
+  // QEMU itself must be known among the processes, or it would count as another writer. Many processes open a device.
   const pid = identity.isItself ? identity.facts?.process.pid : undefined;
   if (pid === undefined || !sought.identity.isFile) return undefined;
   const who = await processHaving(sought, { besides: pid, toWrite: true });

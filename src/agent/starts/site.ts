@@ -1,4 +1,4 @@
-/** What a job's preparation may look at: one disk of one VM, and all that is around it. */
+/** The input of a job's preparation: one disk of one VM, and its surroundings. */
 import { randomBytes } from 'node:crypto';
 import type { BlockGraph, Disk, Image } from '../../core/disk/chain.ts';
 import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../../core/disk/image-header.ts';
@@ -14,15 +14,15 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 
 export interface Site {
   readonly host: string;
-  /** Whose new jobs are, as `ownerOf` reads it in their ids. */
+  /** The owner of new jobs, as `ownerOf` reads it in their ids. */
   readonly owner: string;
   readonly machine: VirtualMachine;
   readonly identity: Identity;
-  /** Undefined for a QEMU that does not tell. */
+  /** Undefined for a QEMU without a schema. */
   readonly schema: Schema | undefined;
   readonly graph: BlockGraph;
   readonly disk: Disk;
-  /** Of all domains: what they hold is no destination. */
+  /** The files that any domain holds cannot be destinations. */
   readonly graphs: readonly DomainGraph[];
   readonly allowed: Allowed;
 }
@@ -32,12 +32,12 @@ const OWN_BYTES = (16 - OWNER_DIGITS) / 2;
 
 const NVME_FAULT = 'QEMU can crash when a busy NVMe disk pivots while the guest runs (seen with QEMU 7.2)';
 
-/** The active image. Throws for a disk that no job can be started on. */
+/** The active image. Throws for a disk on which no job can be started. */
 export function activeImage({ machine, disk }: Pick<Site, 'machine' | 'disk'>): Image {
   return disk.chain[0] ?? fail('DISK_EMPTY', { domain: machine.name, disk: disk.id });
 }
 
-/** Throws for a name for which there is no room in the header that is to have it: QEMU would only say so at the end. */
+/** Throws for a name that is too long for the header: QEMU would report it only at the end. */
 export function refuseLongName(
   name: string,
   { path, clusterSizeBytes }: Pick<Image, 'path' | 'clusterSizeBytes'>,
@@ -47,17 +47,17 @@ export function refuseLongName(
   if (bytes > maximum) fail('NAME_TOO_LONG', { name, bytes, path, maximum });
 }
 
-/** As the journal names an image. */
+/** The image as in the journal. */
 export function imageNode({ node, path, format }: Image): { node: string; path: string; format: string } {
   return { node, path, format };
 }
 
-/** What the first entry of a new job says of where it is. Throws for a disk that no job can be started on. */
+/** The place of a new job, for its first entry. Throws for a disk on which no job can be started. */
 export async function acceptedAt(site: Site) {
   return await describeSite(`bj${site.owner}${randomBytes(OWN_BYTES).toString('hex')}`, site);
 }
 
-/** The same, for a job that may be there already. */
+/** The same, for a job that may exist already. */
 export async function describeSite(
   job: string,
   { host, machine, identity, disk }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,

@@ -1,4 +1,4 @@
-/** The starts of jobs: one at a time a disk and a file, and an answer when QEMU has accepted the job or not. */
+/** The starts of jobs: one at a time for a disk and a file, with an answer once QEMU has accepted the job or not. */
 import type { Call, PlannedJob } from '../../core/block-jobs.ts';
 import { findDisk } from '../../core/disk/chain.ts';
 import { type Failure, fail, failure } from '../../core/errors.ts';
@@ -31,7 +31,7 @@ export interface StartsOptions extends Pick<JobTableOptions, 'machines' | 'mayCh
   readonly owners: Owners;
   readonly jobs: JobTable;
   readonly allowed: Allowed;
-  /** On VMs of libvirt, too. */
+  /** Also on VMs of libvirt. */
   readonly allowManaged: boolean;
 }
 
@@ -41,7 +41,7 @@ export interface Start {
   readonly spec: StartSpec;
 }
 
-/** What QEMU must be able to do. */
+/** The features that QEMU must have. */
 const KINDS = { copy: 'COPY', pull: 'PULL', commit: 'COMMIT' } as const satisfies Record<StartSpec['does'], JobKind>;
 
 export class Starts {
@@ -53,15 +53,12 @@ export class Starts {
     this.#options = options;
   }
 
-  /**
-   * Resolves when QEMU has accepted the job, or it was refused or given up (`log.neverRan`). Whoever waits may leave: the
-   * start goes on to its end all the same.
-   */
+  /** Resolves when QEMU has accepted or refused the job, or it was given up (`log.neverRan`). The caller may leave. */
   async start(start: Start, call: Call): Promise<JobLog> {
     const { jobs, mayChange } = this.#options;
     const { rpc, request } = start;
     const { signal } = call;
-    // A start that is repeated is known by its id alone: its VM may be gone by now, or another host's.
+    // A repeated start is known by its id alone: its VM may be gone by now, or belong to another host.
     const log = await jobs.requests.once({ rpc, request, call }, async (mark) => {
       const machine = this.#machineOf(request, call);
       await mayChange?.(machine, call);
@@ -69,12 +66,12 @@ export class Starts {
         using taken = this.#reservations.open();
         const accepted = await this.#accept(start, { machine, identity, taken }, call);
         if (request.planEtag !== '' && request.planEtag !== etagOf(accepted)) {
-          fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU is another now' });
+          fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU has changed' });
         }
         return await jobs.begin(accepted, mark);
       });
     });
-    // Also of what was asked for before: it may not be the caller's any more.
+    // Also for an earlier request: the caller may have lost its rights since.
     mustOperate(call, log.job.accepted.domain, unknownDomain(request));
     await log.started(signal);
     signal.throwIfAborted();
@@ -82,7 +79,7 @@ export class Starts {
     return log;
   }
 
-  /** What `start` would do now. Throws all that `start` would; changes nothing. */
+  /** The present effect of `start`. Throws the errors that `start` would; changes nothing. */
   async plan(start: Start, call: Call): Promise<PlannedJob> {
     const { request } = start;
     const machine = this.#machineOf(request, call);
@@ -103,7 +100,7 @@ export class Starts {
     const site = await this.#survey(start, at, call);
     const accepted = await prepare(spec, site);
     await this.#reserveFile(accepted, at.taken, call);
-    // What was found at the beginning may have another name by now, or another QEMU its socket.
+    // The objects found at the beginning may have other names by now, or another QEMU the socket.
     mustOperate(call, accepted.domain, unknownDomain(request));
     mustOperate(call, at.machine.name, unknownDomain(request));
     return { ...accepted, uses: await usedFiles(accepted, site.disk) };
@@ -119,7 +116,7 @@ export class Starts {
     if (!allowManaged) await refuseManaged(machine, graph);
     refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
     jobs.refuseMore();
-    // From here to the journal's first entry the disk is taken, though no job says so yet.
+    // From here to the journal's first entry the disk is taken, although no job has it yet.
     if (!taken.take(`${machine.socketPath} ${disk.qdev}`)) {
       fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id });
     }
@@ -128,7 +125,7 @@ export class Starts {
     return { host, owner: owners.own, machine, identity, schema, graph, disk, graphs, allowed };
   }
 
-  /** Throws DESTINATION_IN_USE for a file that a job writes, or will when it has been prepared. */
+  /** Throws DESTINATION_IN_USE for a file that a job writes, or will write after its preparation. */
   async #reserveFile(accepted: Accepted, taken: Reservation, call: Call): Promise<void> {
     const path = writtenBy(accepted);
     if (path === undefined) return;
@@ -142,7 +139,7 @@ export class Starts {
   }
 }
 
-/** Where a start is being prepared, and what it has taken so far. */
+/** A start that is being prepared, and its reservations so far. */
 interface StartingAt {
   readonly machine: VirtualMachine;
   readonly identity: Identity;

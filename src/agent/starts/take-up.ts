@@ -1,4 +1,4 @@
-/** What is done for a VM that can be asked, again or for the first time: what nobody looks after is found. */
+/** Work for a VM that can be asked, again or for the first time: finds jobs and holds that nobody handles. */
 import type { Logger } from 'pino';
 import { HOLD_LIMIT_MS } from '../../core/moves/circumstances.ts';
 import { inTime } from '../../lib/in-time.ts';
@@ -8,7 +8,7 @@ import type { WhoseJobs } from '../job/whose-jobs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { recoverLost } from './lost-journal.ts';
 
-/** Never rejects. A guest that is held goes on when it is written down what its job has come to, or after its time. */
+/** Never rejects. A held guest is resumed once the state of its job is written down, or after its time. */
 export async function takeUp(
   machine: VirtualMachine,
   options: { readonly host: string; readonly whose: WhoseJobs; readonly holds: GuestHolds; readonly logger: Logger },

@@ -334,7 +334,7 @@ describe('a journal that somebody else has changed', () => {
     await journal.append(ENTRIES[0]);
     await change(path);
     const after = await readFile(path, 'utf8').catch(() => undefined);
-    await expect(journal.append(SECOND)).rejects.toThrow('somebody else has changed');
+    await expect(journal.append(SECOND)).rejects.toThrow('was changed by another process');
     expect(await readFile(path, 'utf8').catch(() => undefined)).toBe(after);
     await journal.close();
   });
@@ -346,7 +346,9 @@ describe('a journal that somebody else has changed', () => {
     const read = await readOne(dir.path);
     await appendFile(path, LINES[2] ?? '');
     const journal = await Journal.reopen(dir.path, JOB, read);
-    await expect(journal.append({ ...RUNNING, revision: 3, time: '' })).rejects.toThrow('somebody else has changed');
+    await expect(journal.append({ ...RUNNING, revision: 3, time: '' })).rejects.toThrow(
+      'was changed by another process',
+    );
     expect(await readFile(path, 'utf8')).toBe(linesOf(0, 1, 2));
     await journal.close();
   });
@@ -376,6 +378,6 @@ describe('the journals of a folder', () => {
     expect(found.get('empty')).toBeUndefined();
     expect(found.get('torn')).toBeUndefined();
     expect(found.get('damaged')).toBeInstanceOf(JournalDamaged);
-    expect(found.get('folder')).toMatchObject({ message: 'it is no file' });
+    expect(found.get('folder')).toMatchObject({ message: 'it is not a file' });
   });
 });

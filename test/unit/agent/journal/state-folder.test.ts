@@ -127,7 +127,7 @@ describe('a state folder that was open to others', () => {
       const folder = at(`with-a-${make.name}`);
       await mkdir(folder);
       await make(at('file'), join(folder, 'lock'));
-      expect(await refusalOf(folder)).toMatch(/cannot use the state folder .*: its lock is no plain file/);
+      expect(await refusalOf(folder)).toMatch(/cannot use the state folder .*: its lock is not a plain file/);
     }
     expect(await modeOf(at('file'))).toBe(0o644);
   });
@@ -163,7 +163,7 @@ describe('a state folder that was open to others', () => {
     await chmod(dir.path, 0o755);
     await using _held = await holdingTheLock(join(dir.path, 'lock'));
     expect(await refusalOf(dir.path)).toMatch(
-      /pid \d+ \(.*\) of user 12345 holds its lock, got at it while the folder was open/,
+      /pid \d+ \(.*\) of user 12345 holds its lock since the folder was open/,
     );
   });
 });
