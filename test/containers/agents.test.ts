@@ -54,7 +54,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     await h1.startAgent();
     await eventuallyAnswers('the next agent has the job', 10_000, async () => await caller.getInfo(copy.id));
     // It does not keep callers waiting when it has its place in the directory.
-    expect((await h1.saidAt('serving')) - (await h1.saidAt('this host is in the directory'))).toBeLessThan(2500);
+    expect((await h1.saidAt('Serving')) - (await h1.saidAt('This host is in the directory'))).toBeLessThan(2500);
     await finish(h1, caller, copy);
     expect((await within(10_000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
   });

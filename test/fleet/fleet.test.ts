@@ -256,7 +256,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     // That its guest is moved was wished for while that was known to be right. It is not known any more.
     await h2.qemu.admin.execute('block-job-set-speed', { device: running.id, speed: 0 });
     await g1.until(running.id, 'STATE_PIVOTING');
-    await eventually('the pivot waits', () => h2.agent.log.includes('the pivot waits') || undefined);
+    await eventually('the pivot waits', () => h2.agent.log.includes('The pivot waits') || undefined);
     expect((await graphOf(h2.qemu.admin)).jobs).toEqual([`${running.id} mirror ready`]);
     await site.etcd.start();
     await startSoon(g1, h1);

@@ -138,7 +138,7 @@ describe('a port with certificates', () => {
     // The key has come, and its certificate has not yet.
     await put(second.privateKeyFile, files.privateKeyFile);
     await eventually('the half is seen', async () =>
-      (await Promise.resolve(log)).some((line) => line.includes('the certificates stay as they were'))
+      (await Promise.resolve(log)).some((line) => line.includes('the previous certificates stay in use'))
         ? true
         : undefined,
     );
@@ -170,19 +170,19 @@ describe('a port with certificates', () => {
     const uri = 'spiffe://site/client';
     const strangers: Readonly<Record<string, () => Promise<object>>> = {
       'its certificate has expired': async () => await certified(await authority.sign('late', { uri, days: 0 })),
-      'its certificate is of another authority': async () => {
+      'its certificate is from another authority': async () => {
         const { path } = opened.use(await testDir());
         return await certified(await (await Authority.make(path, 'other')).sign('stranger', { uri }));
       },
       'its certificate is not for clients (extendedKeyUsage lacks clientAuth)': async () =>
         await certified(await authority.sign('misused', { uri, usage: 'serverAuth' })),
-      'it has sent no certificate': async () => await Promise.resolve({ cert: undefined, key: undefined }),
+      'it did not send a certificate': async () => await Promise.resolve({ cert: undefined, key: undefined }),
       'it does not speak TLS 1.3': async () => await Promise.resolve({ maxVersion: 'TLSv1.2', minVersion: 'TLSv1.2' }),
       'it does not speak HTTP/2': async () => await Promise.resolve({ ALPNProtocols: ['x'] }),
     };
     const plain: Readonly<Record<string, string>> = {
-      'it speaks plain HTTP, and this port takes TLS alone': 'GET / HTTP/1.1\r\nHost: x\r\n\r\n',
-      'what it speaks is no TLS, as gRPC in plaintext': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+      'it speaks plain HTTP, and this port accepts only TLS': 'GET / HTTP/1.1\r\nHost: x\r\n\r\n',
+      'its data is not TLS; it may speak gRPC in plaintext': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
     };
 
     /** Each from an address of its own, whose lines are told from those of others. */
@@ -244,7 +244,7 @@ describe('a port with certificates', () => {
       { numRuns: 150 },
     );
     expect((await remote.listDomains(PAGE, PATIENT)).items).toEqual([]);
-    expect(log.filter((line) => line.includes('"msg":"a bug"'))).toEqual([]);
+    expect(log.filter((line) => line.includes('"msg":"Internal error: a bug"'))).toEqual([]);
     expect(log.some((line) => line.includes('audit: connection refused'))).toBe(true);
   }, 60_000);
 });

@@ -143,7 +143,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
       const line = agent.log.split('\n').find((one) => one.includes(`"msg":"${message}"`));
       return (JSON.parse(present(line, message)) as { readonly time: number }).time;
     };
-    expect(saidAt('serving') - saidAt('this host is in the directory')).toBeLessThan(4000);
+    expect(saidAt('Serving') - saidAt('This host is in the directory')).toBeLessThan(4000);
   });
 
   test('4. a gateway, as its unit starts it, and it says that it is well', async () => {
@@ -180,7 +180,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
 
   test('renewal: the new certificate is used, and nobody notices', async () => {
     await shown(RENEW, hostA);
-    await eventually('it is read', () => agent.log.includes('the certificates have changed') || undefined);
+    await eventually('it is read', () => agent.log.includes('The certificates have changed') || undefined);
     expect(await shown(present(CALLS[0]), {})).toBe('["web1","host-a"]\n');
   });
 });

@@ -1,4 +1,4 @@
-/** The directory in etcd, as a gateway follows it: all of it in memory, true while etcd answers, useful when it does not. */
+/** The directory in etcd, as a gateway follows it: all in memory, current while etcd answers, useful when it does not. */
 import type { Logger } from 'pino';
 import type { Etcd } from '../etcd/client.ts';
 import type { Entry, KeyChange } from '../etcd/keys.ts';
@@ -21,7 +21,7 @@ export class EtcdDirectory extends KnownFleet {
     why: 'it has not been read yet',
   };
 
-  /** Begins at once, and goes on until it is closed. The client remains its maker's. */
+  /** Begins at once, and continues until it is closed. The client belongs to its creator. */
   constructor(etcd: Etcd, log: Logger) {
     super();
     this.#etcd = etcd;
@@ -47,7 +47,7 @@ export class EtcdDirectory extends KnownFleet {
     return { live: false, forMs: performance.now() - this.#stale.since, why: this.#stale.why };
   }
 
-  /** A name that is not known is not looked for: nothing but the memory has the names. */
+  /** An unknown name is not searched: only the memory has the names. */
   async lookAgain(
     domain: string,
     { sees = () => true, ...options }: LookOptions & { readonly sees?: Seeing },
@@ -74,7 +74,7 @@ export class EtcdDirectory extends KnownFleet {
   ): void {
     const understood = (entry: Entry): T | undefined => {
       const one = understand(entry);
-      if (one === undefined) this.#log.warn({ key: entry.key }, 'the directory has an entry that is none of ours');
+      if (one === undefined) this.#log.warn({ key: entry.key }, 'The directory has an entry that is not ours');
       return one;
     };
     this.#watcher.follow(
@@ -93,7 +93,7 @@ export class EtcdDirectory extends KnownFleet {
     );
   }
 
-  /** As short as may be in memory: there are many. */
+  /** As short as possible in memory: there are many. */
   #domainOf(entry: Entry): HostedDomain | undefined {
     const domain = readDomain(entry);
     if (domain === undefined) return undefined;
@@ -103,11 +103,11 @@ export class EtcdDirectory extends KnownFleet {
 
   #becomes(live: boolean, why?: Error): void {
     if (live) {
-      if (this.#stale !== undefined) this.#log.info('the directory is live');
+      if (this.#stale !== undefined) this.#log.info('The directory is live');
       this.#stale = undefined;
     } else {
       const level = this.#stale === undefined ? 'warn' : 'debug';
-      this.#log[level]({ error: why?.message }, 'the directory does not answer; what is known of it is used');
+      this.#log[level]({ error: why?.message }, 'The directory does not answer; its last known state is used');
       this.#stale = { since: this.#stale?.since ?? this.#watcher.heardAt, why: why?.message ?? '' };
     }
     this.changes.notify();

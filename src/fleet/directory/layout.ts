@@ -1,11 +1,11 @@
 /**
- * The keys in etcd, and what is under them.
+ * The keys in etcd, and their values.
  *
  *   /blockjob/v1/hosts/HOST     how to reach its agent; on that agent's lease: no key, no agent
- *   /blockjob/v1/domains/ID     who owns it; on no lease, since an agent's end is not a domain's. The revision at which
- *                               it was written last is the epoch
- *   /blockjob/v1/owned/HOST     which domains it has: an agent that comes back finds those that have ended meanwhile.
- *                               Whoever takes a domain takes it off this list too, which so tells its host
+ *   /blockjob/v1/domains/ID     its owner; without a lease, because a domain outlives its agent. The revision of its
+ *                               last write is the epoch
+ *   /blockjob/v1/owned/HOST     the domains of the host: a restarted agent finds those that have ended meanwhile. A host
+ *                               that takes a domain takes it off this list, too, so that the previous host learns of it
  */
 
 import type { Entry } from '../etcd/keys.ts';
@@ -35,14 +35,14 @@ export function ownedValue(ids: Iterable<string>): string {
   return JSON.stringify([...ids]);
 }
 
-/** Undefined for what is no entry of ours. */
+/** Undefined for an entry that is not ours. */
 export function readHost({ key, value }: Pick<Entry, 'key' | 'value'>): Host | undefined {
   const { address, identity, version, instance } = fieldsOf(value);
   if (address === undefined || instance === undefined) return undefined;
   return { name: key.slice(HOSTS.length), address, identity: identity ?? '', version: version ?? '', instance };
 }
 
-/** Undefined for what is no entry of ours. */
+/** Undefined for an entry that is not ours. */
 export function readDomain(entry: Entry): (HostedDomain & { readonly instance: string }) | undefined {
   const { name, host, instance } = fieldsOf(entry.value);
   if (name === undefined || host === undefined || instance === undefined) return undefined;

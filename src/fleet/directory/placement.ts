@@ -1,9 +1,9 @@
-/** Whose a domain is where nobody rules on it: of the hosts that say they run it. Pure. */
+/** The owner of a domain in a static site: out of the hosts that say they run it. Pure. */
 import type { HostedDomain, LocalDomain } from './directory.ts';
 
 /**
- * `answers`: what each host said last, of those that ever answered; `listed` counts for a host until it has. A domain
- * that two hosts name, as one that migrates is for a while, stays with the one that had it.
+ * `answers`: the last answer of each host that ever answered; until then its `listed` ones count. A domain that two
+ * hosts name, for example during a migration, stays with the previous one.
  */
 export function place(
   answers: ReadonlyMap<string, readonly LocalDomain[]>,

@@ -1,10 +1,10 @@
-/** What is known of hosts and domains: a fold of what the directory tells. Pure. */
+/** The known hosts and domains: a fold of the directory's changes. Pure. */
 import type { Found, Host, HostedDomain, Seeing } from './directory.ts';
 
 export class Roster {
   readonly #hosts = new Map<string, Host>();
   readonly #domains = new Map<string, HostedDomain>();
-  /** The ids of all domains of a name. */
+  /** The ids of all domains with a name. */
   readonly #named = new Map<string, Set<string>>();
 
   host(name: string): Host | undefined {

@@ -1,4 +1,4 @@
-/** The directory of a small site: a file says where the hosts are, and they are asked for their domains. */
+/** The directory of a small site: a file has the hosts, and they are asked for their domains. */
 import { watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
@@ -11,13 +11,13 @@ import { place } from './placement.ts';
 import { readStaticFile, type StaticFile } from './static-file.ts';
 
 export interface StaticDirectoryOptions {
-  /** As readStaticFile() understands it. It is read again when it changes; what is wrong then changes nothing. */
+  /** In the format of readStaticFile(). It is read again when it changes; an invalid one then changes nothing. */
   readonly path: string;
-  /** The domains that a host runs. Rejects when it does not answer; then it has those that it had. */
+  /** The domains that a host runs. Rejects if it does not answer; then it keeps its previous ones. */
   readonly ask: (host: Host, signal: AbortSignal) => Promise<readonly LocalDomain[]>;
-  /** 10,000 unless told. */
+  /** Default: 10,000. */
   readonly askEveryMs?: number;
-  /** How long a host may take to answer. 3,000 unless told. */
+  /** How long a host may take to answer. Default: 3,000. */
   readonly askTimeoutMs?: number;
   readonly log: Logger;
 }
@@ -73,7 +73,7 @@ export class StaticDirectory extends KnownFleet {
   async #run(): Promise<void> {
     const { path, askEveryMs = 10_000, askTimeoutMs = 3_000 } = this.#options;
     const { signal } = this.#closing;
-    // The folder: a file that is replaced is another one, and so is the target of a link.
+    // The folder: replacing a file, or the target of a link, makes another one.
     using watched = new DisposableStack();
     watched.adopt(
       watch(dirname(path), () => this.#fileChanged.notify()),
@@ -96,7 +96,7 @@ export class StaticDirectory extends KnownFleet {
     const text = await readFile(path, 'utf8').catch((error: unknown) => error);
     const file = typeof text === 'string' ? readStaticFile(text) : String(text);
     const wrong = typeof file === 'string' ? `${basename(path)}: ${file}` : undefined;
-    if (wrong !== undefined && wrong !== this.#wrong) log.error({ wrong }, 'the directory file stays as it was');
+    if (wrong !== undefined && wrong !== this.#wrong) log.error({ wrong }, 'The directory file is wrong');
     this.#wrong = wrong;
     if (typeof file === 'string') return this.changes.notify();
     this.#file = file;

@@ -17,7 +17,7 @@ export interface StaticFile {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const KNOWN = new Set(['address', 'identity', 'domains']);
 
-/** What the text says, or the sentence that says what is wrong with it. */
+/** The content of the text, or the sentence that says what is wrong with it. */
 export function readStaticFile(text: string): StaticFile | string {
   const found = recordIn(text, 'hosts');
   if (typeof found === 'string') return found;
@@ -39,7 +39,7 @@ function readHost(name: string, value: unknown): { host: Host; listed: HostedDom
   const unknown = Object.keys(value).find((key) => !KNOWN.has(key));
   if (unknown !== undefined) return `Host ${name} has "${unknown}", which means nothing.`;
   const { address, identity = '', domains = [] } = value;
-  if (typeof address !== 'string' || address === '') return `Host ${name} needs an "address", as "10.0.0.1:50051".`;
+  if (typeof address !== 'string' || address === '') return `Host ${name} needs an "address", like "10.0.0.1:50051".`;
   if (typeof identity !== 'string') return `The "identity" of host ${name} must be a string.`;
   if (!isTexts(domains) || domains.includes('')) {
     return `The "domains" of host ${name} must be a list of names and UUIDs.`;

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const FIRST_MS = 50;
-/** Well below a third of an agent's lease: all are back before what a recovered etcd has extended ends. */
+/** Well below a third of an agent's lease: all are back before the leases that a recovered etcd has extended expire. */
 const MOST_MS = 2_000;
 
 /**

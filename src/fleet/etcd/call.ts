@@ -1,4 +1,4 @@
-/** gRPC's calls, as promises; and conversations, which end when they are told to. */
+/** Calls of gRPC as promises; and conversations, which end on request. */
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from '@grpc/grpc-js';
 import { dateAt } from '../../lib/clock.ts';
 import { type EtcdError, Refused, refusalOf, Unreachable } from './errors.ts';
@@ -10,7 +10,7 @@ export interface Method<Request, Response> {
   readonly responseDeserialize: (bytes: Buffer) => Response;
 }
 
-/** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is as performance.now() counts. */
+/** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is on the clock of performance.now(). */
 export async function callUnary<Request, Response>(
   client: Client,
   { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
@@ -22,7 +22,7 @@ export async function callUnary<Request, Response>(
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
   const options = { deadline: dateAt(by) };
   const done = (error: ServiceError | null, response?: Response) => {
-    if (response === undefined) reject(error ?? new TypeError(`${path} was answered with nothing`));
+    if (response === undefined) reject(error ?? new TypeError(`${path} had no answer`));
     else resolve(response);
   };
   const call = orNotSent(path, () =>
@@ -38,7 +38,7 @@ export async function callUnary<Request, Response>(
   }
 }
 
-/** A channel that somebody else has left meanwhile throws. */
+/** A channel that was closed meanwhile throws. */
 function orNotSent<T>(what: string, make: () => T): T {
   try {
     return make();
@@ -47,7 +47,7 @@ function orNotSent<T>(what: string, make: () => T): T {
   }
 }
 
-/** Called in the order in which things came; nothing comes after `over`, nor after end(). */
+/** Called in the order of the messages; nothing comes after `over`, nor after end(). */
 export interface Hooks<Response> {
   readonly answered: (response: Response) => void;
   readonly over: (why: EtcdError) => void;

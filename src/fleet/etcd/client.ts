@@ -1,6 +1,6 @@
 /**
- * etcd, as far as a directory needs it. Reads are repeated, at another member too, until their time is over. A change
- * is sent once: if no answer comes it may have happened, and only its sender can know how to find out.
+ * The part of etcd's API that a directory needs. Reads are repeated, also at another member, until their time is over.
+ * A change is sent once: without an answer it may have happened, and only its sender can know how to find out.
  */
 import type { Client, Metadata } from '@grpc/grpc-js';
 import {
@@ -22,32 +22,32 @@ import { Login, type NameAndPassword } from './login.ts';
 import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts';
 
 export interface EtcdOptions {
-  /** As https://etcd1:2379; one at least. */
+  /** For example https://etcd1:2379; at least one. */
   readonly endpoints: readonly string[];
   readonly tls?: EtcdTlsFiles | undefined;
   readonly login?: NameAndPassword | undefined;
 }
 
 export interface CallOptions {
-  /** 5,000 unless told. */
+  /** Default: 5,000. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A conversation, and what to do with the member if it fails. */
+/** A conversation, and the way to report its failure. */
 export interface Opened<Request> {
   send(request: Request): void;
-  /** Nothing more is heard. May be repeated. */
+  /** Nothing more is received. May be repeated. */
   end(): void;
-  /** It went wrong: the next one goes to another member, and with a new token. */
+  /** It has failed: the next one uses another member, and a new token. */
   failed(): void;
 }
 
 /** etcd itself gives a change up after about this time. */
 const TIMEOUT_MS = 5_000;
-/** A silent member is left after half of the time that remains, but not before this. */
+/** A silent member is left after half of the remaining time, but not before this. */
 const SHORTEST_ATTEMPT_MS = 1_000;
-/** What etcd sends in one answer stays small. */
+/** The size of one answer of etcd is limited. */
 const PAGE = 2_000n;
 
 export class Etcd implements Disposable {
@@ -55,7 +55,7 @@ export class Etcd implements Disposable {
   readonly #login: Login;
   readonly #closing = new AbortController();
 
-  /** Touches nothing yet. Throws RangeError when an endpoint makes no sense. */
+  /** Does nothing yet. Throws RangeError for an invalid endpoint. */
   constructor({ endpoints, tls, login }: EtcdOptions) {
     const members = endpoints.map((text): Endpoint => {
       const parsed = parseEndpoint(text);
@@ -67,7 +67,7 @@ export class Etcd implements Disposable {
     this.#login = new Login(login);
   }
 
-  /** All of a range as of one revision, however much it is. */
+  /** All of a range at one revision, in as many reads as needed. */
   async readAll(range: KeyRange, options: CallOptions = {}): Promise<{ entries: Entry[]; revision: bigint }> {
     const { key: first, rangeEnd } = endsOf(range);
     const entries: Entry[] = [];
@@ -79,7 +79,7 @@ export class Etcd implements Disposable {
       for (const one of page.kvs) entries.push(entryOf(one));
       const last = page.kvs.at(-1);
       if (!page.more || last === undefined) return { entries, revision };
-      // The least key that is greater.
+      // The next possible key.
       key = Buffer.concat([last.key, Buffer.alloc(1)]);
     }
   }
@@ -91,14 +91,14 @@ export class Etcd implements Disposable {
     return answerOf(await this.#call(KVService.txn, request, what));
   }
 
-  /** If the answer is lost then the lease ends by itself, with nothing on it: ask for another. */
+  /** If the answer is lost the lease ends by itself, with no keys: ask for another. */
   async grantLease(ttlSeconds: number, options: CallOptions = {}): Promise<{ id: bigint; ttlSeconds: number }> {
     const request = { TTL: BigInt(ttlSeconds), ID: 0n };
     const answer = await this.#call(LeaseService.leaseGrant, request, { what: 'a lease', changes: true, ...options });
     return { id: answer.ID, ttlSeconds: Number(answer.TTL) };
   }
 
-  /** Ends a lease and deletes its keys; it is well if there is none. */
+  /** Ends a lease and deletes its keys; succeeds if there is none. */
   async revokeLease(id: bigint, options: CallOptions = {}): Promise<void> {
     try {
       const what = { what: 'the end of a lease', changes: false, ...options };
@@ -119,7 +119,7 @@ export class Etcd implements Disposable {
     return await this.#open('a lease', LeaseService.leaseKeepAlive, hooks, options);
   }
 
-  /** Ends all calls; conversations are ended by who opened them. */
+  /** Ends all calls; conversations are ended by their owners. */
   close(): void {
     this.#closing.abort();
     this.#endpoints.close();
@@ -136,7 +136,7 @@ export class Etcd implements Disposable {
     options: CallOptions,
   ): Promise<Opened<Request>> {
     const { client, metadata } = await this.#connected(what, options);
-    // Without this a member that has lost the others goes on as if nothing had happened.
+    // Without this a member that has lost the others would continue as if nothing had happened.
     metadata.set('hasleader', 'true');
     const conversation = new Conversation(client, method, metadata, hooks);
     return {
@@ -150,7 +150,7 @@ export class Etcd implements Disposable {
     };
   }
 
-  /** A member, and who we are to it. */
+  /** A member, and our login at it. */
   async #connected(what: string, options: CallOptions): Promise<{ client: Client; metadata: Metadata }> {
     const by = performance.now() + (options.timeoutMs ?? TIMEOUT_MS);
     const signal = this.#until(options);
@@ -174,7 +174,7 @@ export class Etcd implements Disposable {
         const { client, metadata } = await this.#connected(what, { ...options, timeoutMs: by - performance.now() });
         return await callUnary(client, method, request, metadata, changes ? by : attemptEnd(by), signal).catch(
           (error) => {
-            // Refused for the token alone, nothing has happened: once more, with a new one.
+            // It was refused only because of the token, so nothing has happened: once more, with a new one.
             if (isServiceError(error) && isStaleToken(error) && this.#login.forget(metadata)) {
               throw new Unreachable(what, error.details, { cause: error });
             }
@@ -189,7 +189,7 @@ export class Etcd implements Disposable {
     }
   }
 
-  /** gRPC's error in our words; a member that did not answer is left. */
+  /** gRPC's error as ours; a member that did not answer is left. */
   #explain(what: string, changes: boolean, client: Client, error: unknown): unknown {
     if (error instanceof EtcdError || !isServiceError(error)) return error;
     const why = refusalOf(error);

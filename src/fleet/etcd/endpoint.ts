@@ -1,4 +1,4 @@
-/** Where an etcd member is, and how it is spoken to. */
+/** The address of an etcd member, and the connection to it. */
 import { type ChannelCredentials, credentials, experimental } from '@grpc/grpc-js';
 import { isLoopback } from '../../lib/address.ts';
 import '../../lib/tls-1-3.ts';
@@ -11,22 +11,22 @@ export interface Endpoint {
 
 /** PEM files. They are read again when they change: a new connection uses the new ones. */
 export interface EtcdTlsFiles {
-  /** The authorities that etcd's certificate may come from. */
+  /** The authorities for etcd's certificate. */
   readonly caFile: string;
-  /** Who we are, where etcd asks for a client certificate. Both or neither. */
+  /** Our client certificate, if etcd asks for one. Both or neither. */
   readonly identity?: { readonly certificateFile: string; readonly privateKeyFile: string } | undefined;
-  /** How often they are looked at. 10,000 unless told. */
+  /** How often they are checked. Default: 10,000. */
   readonly rereadMs?: number;
 }
 
-/** Understands https://HOST:PORT, and http://HOST:PORT on loopback; else gives the sentence that says what is wrong. */
+/** Understands https://HOST:PORT, and http://HOST:PORT on loopback; otherwise returns a sentence about the error. */
 export function parseEndpoint(text: string): Endpoint | string {
   const parts = /^(?<scheme>https?):\/\/(?<host>\[[0-9a-fA-F:]+\]|[^:/[\]]+):(?<port>\d{1,5})\/?$/.exec(text)?.groups;
   const { scheme, host, port } = parts ?? {};
-  if (host === undefined || Number(port) > 65_535) return 'Give https://HOST:PORT, as https://etcd1:2379.';
-  // Tokens and passwords would be there for everybody to read.
+  if (host === undefined || Number(port) > 65_535) return 'Give https://HOST:PORT, for example https://etcd1:2379.';
+  // Everybody could read tokens and passwords.
   if (scheme === 'http' && !isLoopback(host.replaceAll(/[[\]]/g, ''))) {
-    return `${host} is not loopback; etcd on another machine is spoken to with TLS only: https://${host}:${port}.`;
+    return `${host} is not loopback; etcd on another machine needs TLS: https://${host}:${port}.`;
   }
   return { target: `dns:${host}:${port}`, secure: scheme === 'https' };
 }

@@ -1,4 +1,4 @@
-/** The members of the etcd cluster, one of which is spoken to at a time; when it fails, the next one. */
+/** The members of the etcd cluster; one of them is used at a time, and the next one when it fails. */
 import { type ChannelCredentials, Client, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { KVService } from '../../../generated/etcd/etcd.ts';
 import { dateAt } from '../../lib/clock.ts';
@@ -16,7 +16,7 @@ const CHANNEL = {
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2_000,
   'grpc.max_receive_message_length': 64 * 1024 * 1024,
-  // A channel that is closed takes its connection along, and no proxy of the environment gets in between.
+  // Closing a channel also closes its connection, and no proxy of the environment is used.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_http_proxy': 0,
 };
@@ -35,7 +35,7 @@ export class Endpoints {
     this.#at = Math.floor(Math.random() * members.length);
   }
 
-  /** A member that is connected. Rejects with Unreachable when none is by then: `by` is as performance.now() counts. */
+  /** A connected member. Rejects with Unreachable if there is none by then: `by` is on the clock of performance.now(). */
   async connected(what: string, by: number, signal: AbortSignal): Promise<Client> {
     for (let failures = 0; ; failures += 1) {
       if (this.#closed || signal.aborted) throw new Unreachable(what, 'it was closed on this side');
@@ -55,7 +55,7 @@ export class Endpoints {
     }
   }
 
-  /** That member has failed: others go to the next one. Calls under way go on as long as they can. */
+  /** That member has failed: other calls use the next one. Calls in progress continue as long as they can. */
   leave(client: Client): void {
     client.close();
     if (this.#open !== client) return;
@@ -96,12 +96,12 @@ function stateOf(client: Client): connectivityState {
   try {
     return client.getChannel().getConnectivityState(true);
   } catch {
-    // Somebody else has left it meanwhile.
+    // Another call has left it meanwhile.
     return connectivityState.SHUTDOWN;
   }
 }
 
-/** What is in the way: gRPC tells it only to a call. This one reads nothing, should it get through after all. */
+/** The reason of the failure: gRPC reports it only to a call. This one reads nothing, should it succeed after all. */
 async function whyNot(client: Client): Promise<string> {
   const { path, requestSerialize, responseDeserialize } = KVService.range;
   const nothing = { key: Buffer.alloc(1), rangeEnd: Buffer.alloc(0), limit: 1n, revision: 0n };

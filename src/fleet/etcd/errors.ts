@@ -1,4 +1,4 @@
-// What can go wrong on the way to etcd, told apart by what the caller may conclude from it.
+// Errors of etcd and of the connection to it, by the conclusion that the caller may draw.
 //
 //   EtcdError
 //    ├─ Refused         etcd answered no: nothing changed; `why` says what an operator or the caller can do
@@ -7,7 +7,7 @@
 
 import { type ServiceError, status } from '@grpc/grpc-js';
 
-/** Everything that this folder throws or rejects with on purpose. */
+/** All errors that this folder throws or rejects with on purpose. */
 export class EtcdError extends Error {
   override readonly name: string = 'EtcdError';
 }
@@ -15,7 +15,7 @@ export class EtcdError extends Error {
 const ADVICE = {
   'no-space': 'the database is full: compact, defragment, and disarm the alarm',
   denied: 'the user has no role for this key',
-  'not-authenticated': 'name and password, or the certificate, are not accepted',
+  'not-authenticated': 'the name and password, or the certificate, are not accepted',
   'lease-gone': 'the lease has ended',
   compacted: 'that revision has been compacted away',
   other: 'the request was not accepted',
@@ -54,7 +54,7 @@ export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && 'details' in error && 'metadata' in error;
 }
 
-/** The codes with which etcd, or the way to it, says neither yes nor no. */
+/** The codes with which etcd, or the connection to it, leaves the result open. */
 const NO_ANSWER: ReadonlySet<status> = new Set([
   status.UNAVAILABLE,
   status.DEADLINE_EXCEEDED,
@@ -64,7 +64,7 @@ const NO_ANSWER: ReadonlySet<status> = new Set([
   status.ABORTED,
 ]);
 
-/** Why etcd said no; undefined when it did not answer. Sources: etcd api/v3rpc/rpctypes/error.go. */
+/** The reason of etcd's refusal; undefined if it did not answer. Source: etcd api/v3rpc/rpctypes/error.go. */
 export function refusalOf({ code, details }: Pick<ServiceError, 'code' | 'details'>): Refusal | undefined {
   if (NO_ANSWER.has(code)) return undefined;
   if (/database space exceeded/.test(details)) return 'no-space';
@@ -77,7 +77,7 @@ export function refusalOf({ code, details }: Pick<ServiceError, 'code' | 'detail
   return 'other';
 }
 
-/** The token is one that etcd does not know any more: it has expired, or users and roles have changed since. */
+/** The token is not valid any more: it has expired, or users and roles have changed since. */
 export function isStaleToken({ code, details }: Pick<ServiceError, 'code' | 'details'>): boolean {
   return (
     (code === status.UNAUTHENTICATED && /invalid auth token/.test(details)) ||

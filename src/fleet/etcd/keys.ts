@@ -1,21 +1,21 @@
-/** Keys, ranges of them, and what is found there: text on our side, bytes on etcd's. */
+/** Keys, ranges of keys, and their values: text on our side, bytes in etcd. */
 import type { KeyValue, RangeRequest } from '../../../generated/etcd/etcd.ts';
 
 /** One key, or all that begin with a prefix. */
 export type KeyRange = { readonly key: string } | { readonly prefix: string };
 
-/** What is under a key. */
+/** The value of a key. */
 export interface Entry {
   readonly key: string;
   readonly value: string;
-  /** 0 when the key has no lease. */
+  /** 0 if the key has no lease. */
   readonly lease: bigint;
-  /** The revisions at which it came to be, and at which it was written last. */
+  /** The revisions at which it was created, and last written. */
   readonly createRevision: bigint;
   readonly modRevision: bigint;
 }
 
-/** What became of a key: its new entry, or its end. */
+/** The change of a key: its new value, or its deletion. */
 export type KeyChange =
   | { readonly key: string; readonly modRevision: bigint; readonly entry: Entry }
   | { readonly key: string; readonly modRevision: bigint; readonly entry: undefined };
@@ -24,13 +24,13 @@ export function entryOf({ key, value, lease, createRevision, modRevision }: KeyV
   return { key: key.toString('utf8'), value: value.toString('utf8'), lease, createRevision, modRevision };
 }
 
-/** The two ends of a range, as etcd wants them. */
+/** The two ends of a range, in etcd's form. */
 export function endsOf(range: KeyRange): Pick<RangeRequest, 'key' | 'rangeEnd'> {
   if ('key' in range) return { key: Buffer.from(range.key), rangeEnd: Buffer.alloc(0) };
   return { key: Buffer.from(range.prefix), rangeEnd: endOfPrefix(Buffer.from(range.prefix)) };
 }
 
-/** The first key after all that begin with the prefix: its last byte that can be, counted up by one. */
+/** The first key after all keys with the prefix: its last byte below 255, incremented. */
 export function endOfPrefix(prefix: Buffer): Buffer {
   const end = Buffer.from(prefix);
   for (let at = end.length - 1; at >= 0; at -= 1) {
@@ -40,6 +40,6 @@ export function endOfPrefix(prefix: Buffer): Buffer {
       return end.subarray(0, at + 1);
     }
   }
-  // etcd's word for "to the end of all keys".
+  // etcd's form of "to the end of all keys".
   return Buffer.alloc(1);
 }

@@ -1,12 +1,12 @@
-// A lease, kept alive for as long as we care.
+// A lease that is kept alive.
 //
-//   granted ──► kept: each third of its time a renewal is sent and must be answered within another third; else
-//                     another member is asked, after a pause
+//   granted ──► kept: each third of its time a renewal is sent and must be answered within another third; if
+//                     not, another member is asked, after a pause
 //          ──► gone:  etcd says that there is no such lease. Never concluded from silence: an etcd that was away
 //                     gives every lease its full time again when it is back
 //
-// What silence does mean is in `certainForMs`: a renewal counts from the moment at which it was sent, on a clock that
-// nobody sets, so the lease ends here before it ends at etcd.
+// `certainForMs` is the effect of silence: a renewal counts from the moment of its sending, on a clock that nobody
+// sets, so the lease ends here before it ends in etcd.
 
 import type { LeaseKeepAliveResponse } from '../../../generated/etcd/etcd.ts';
 import { Wake } from '../../lib/wake.ts';
@@ -15,9 +15,9 @@ import type { Etcd } from './client.ts';
 import { EtcdError, Unreachable } from './errors.ts';
 
 export interface LeaseHooks {
-  /** Once: etcd has no such lease any more. */
+  /** Once: etcd does not have this lease any more. */
   readonly gone: () => void;
-  /** For the log: a renewal failed, so many times in a row before this one; it goes on. */
+  /** For the log: a renewal failed, after so many failures in a row; it continues. */
   readonly trouble: (why: EtcdError, failures: number) => void;
 }
 
@@ -47,18 +47,18 @@ export class Lease implements AsyncDisposable {
     return new Lease(etcd, granted.id, granted.ttlSeconds * 1000, sentAt, hooks);
   }
 
-  /** For so many milliseconds from now the lease lives, whatever happens to us or to etcd. 0 or less: who knows. */
+  /** The lease certainly lives for so many milliseconds from now, without any renewal. 0 or less: it is not known. */
   get certainForMs(): number {
     return this.#gone ? 0 : this.#certainUntil - performance.now();
   }
 
-  /** Ends it at once, and deletes its keys. Rejects when etcd does not answer; then it ends when its time is over. */
+  /** Ends it at once, and deletes its keys. Rejects if etcd does not answer; then it ends when its time is over. */
   async revoke(timeoutMs: number): Promise<void> {
     await this.close();
     await this.#etcd.revokeLease(this.id, { timeoutMs });
   }
 
-  /** Lets go of it: it ends when its time is over. May be repeated. */
+  /** Stops renewing it: it ends when its time is over. May be repeated. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#kept;
@@ -83,7 +83,7 @@ export class Lease implements AsyncDisposable {
     }
   }
 
-  /** Renews over one stream until the lease is gone or closed. Rejects when the stream is no good. */
+  /** Renews over one stream until the lease is gone or closed. Rejects if the stream fails. */
   async #converse(progress: { failures: number }): Promise<void> {
     const answers: LeaseKeepAliveResponse[] = [];
     const ends: EtcdError[] = [];

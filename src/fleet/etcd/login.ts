@@ -1,4 +1,4 @@
-/** Who we are to etcd where that is said by name and password: a token, taken anew when etcd knows it no more. */
+/** The login to etcd by name and password: a token, renewed when etcd does not accept it any more. */
 import { type Client, Metadata, status } from '@grpc/grpc-js';
 import { AuthService } from '../../../generated/etcd/etcd.ts';
 import { callUnary } from './call.ts';
@@ -11,18 +11,18 @@ export interface NameAndPassword {
 
 export class Login {
   readonly #who: NameAndPassword | undefined;
-  /** The one that is used, or asked for. */
+  /** The current token, or the request for it. */
   #asked: { readonly token: Promise<string | undefined>; known?: string | undefined } | undefined;
 
   constructor(who: NameAndPassword | undefined) {
     this.#who = who;
   }
 
-  /** Goes with a call. Rejects as a call does. */
+  /** The metadata for a call. Rejects as a call does. */
   async metadata(client: Client, by: number, signal: AbortSignal): Promise<Metadata> {
     const metadata = new Metadata();
     if (this.#who === undefined) return metadata;
-    // One asks for all that wait.
+    // One request serves all that wait.
     const asked = (this.#asked ??= { token: authenticate(client, this.#who, by, signal) });
     try {
       asked.known = await asked.token;
@@ -34,7 +34,7 @@ export class Login {
     return metadata;
   }
 
-  /** What went with that call is no good any more. False when nothing did, so that another try is like the first. */
+  /** The token of that call is not valid any more. False if it had none, so that another attempt would be the same. */
   forget(metadata: Metadata): boolean {
     const [token] = metadata.get('token');
     if (token === undefined) return false;
@@ -53,7 +53,7 @@ async function authenticate(
     const answer = await callUnary(client, AuthService.authenticate, { ...who }, new Metadata(), by, signal);
     return answer.token;
   } catch (error) {
-    // This etcd asks nobody who he is; as etcd's own clients do, we go on without a token.
+    // This etcd has no authentication; like etcd's own clients, we continue without a token.
     if (isServiceError(error) && error.code === status.FAILED_PRECONDITION) return undefined;
     throw error;
   }

@@ -1,4 +1,4 @@
-/** What is put into a transaction, as few words; and what comes out. */
+/** Short forms for the contents of a transaction and for its result. */
 import {
   type Compare,
   Compare_CompareResult,
@@ -9,7 +9,7 @@ import {
 import { type Entry, endsOf, entryOf } from './keys.ts';
 
 export interface Txn {
-  /** All of them must hold. None: they hold. */
+  /** All of them must hold. An empty list holds. */
   readonly when: readonly Compare[];
   readonly ifSo: readonly RequestOp[];
   readonly ifNot?: readonly RequestOp[];
@@ -18,13 +18,13 @@ export interface Txn {
 export interface TxnAnswer {
   /** Whether the comparisons held. */
   readonly held: boolean;
-  /** Of the store, after it. The keys that it wrote have this as their modRevision. */
+  /** The revision of the store after it. The written keys have it as their modRevision. */
   readonly revision: bigint;
-  /** What each read of the branch that was taken found, in order. */
+  /** The result of each read in the chosen branch, in order. */
   readonly found: readonly (Entry | undefined)[];
 }
 
-/** The key was written last at this revision; 0: it does not exist. */
+/** The key was last written at this revision; 0 if it does not exist. */
 export function modifiedAt(key: string, revision: bigint): Compare {
   return {
     result: Compare_CompareResult.EQUAL,

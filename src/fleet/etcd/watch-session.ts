@@ -1,7 +1,7 @@
 // One stream of watches, from its opening to its end. It never comes back: see watcher.ts for what does.
 //
 // Silence is suspicious: etcd is asked for its progress every three seconds, and a stream on which nothing has come
-// since the question before has ended. Only events move a watch on; what `created` and progress say about revisions is
+// since the question before has ended. Only events advance a watch; the revisions in `created` and progress are
 // not in step with the events (etcd before 3.4.25 and 3.5.8).
 
 import type { Event, WatchRequest, WatchResponse } from '../../../generated/etcd/etcd.ts';
@@ -13,15 +13,15 @@ import { endsOf, entryOf, type KeyChange, type KeyRange } from './keys.ts';
 export interface WatchHooks {
   /** All changes of a few revisions, in order. */
   readonly changed: (watch: bigint, changes: readonly KeyChange[]) => void;
-  /** What this watch wanted is not to be had any more: the watch has ended. */
+  /** The revisions that this watch wanted are compacted: the watch has ended. */
   readonly compacted: (watch: bigint) => void;
-  /** Something came. `answered`: to the question for progress, so all that was asked for before is under way. */
+  /** A message came. `answered`: to the question for progress, so that all earlier requests are in progress. */
   readonly heard: (answered: boolean) => void;
   /** Once, unless it was ended from here; nothing comes after it. */
   readonly over: (why: EtcdError) => void;
 }
 
-/** Then the reason is told, and it is tried anew. */
+/** Then the reason is reported, and the watch begins again. */
 const OPEN_MS = 3_000;
 const PROBE_MS = 3_000;
 /** The answer to a question for progress has this instead of a watch's number. */
@@ -29,9 +29,9 @@ const PROGRESS = -1n;
 
 export class WatchSession {
   readonly #hooks: WatchHooks;
-  /** Those that etcd has not confirmed yet. */
+  /** Watches that etcd has not confirmed yet. */
   readonly #creating = new Set<bigint>();
-  /** The pieces so far of a large answer. */
+  /** The parts so far of a large answer. */
   readonly #pieces = new Map<bigint, KeyChange[]>();
   #opened: Opened<WatchRequest> | undefined;
   #probes: NodeJS.Timeout | undefined;
@@ -57,7 +57,7 @@ export class WatchSession {
     this.#creating.add(watchId);
     const value = { ...endsOf(range), startRevision, watchId, fragment: true };
     this.#opened?.send({ requestUnion: { $case: 'createRequest', value } });
-    // A stream without watches has nothing to tell.
+    // A stream without watches has no news.
     this.#probes ??= setInterval(() => this.#probe(), PROBE_MS);
     return watchId;
   }
@@ -120,7 +120,7 @@ function changeOf({ type, kv }: Event): KeyChange[] {
   return [{ key, modRevision, entry: type === Event_EventType.DELETE ? undefined : entry }];
 }
 
-/** etcd tells a watch's end in words alone; those of 3.4 are the same for an old token. */
+/** etcd gives the reason of a watch's end only in words; those of 3.4 are the same for an old token. */
 function refusal(cancelReason: string): EtcdError {
   const denied = /permission denied/i.test(cancelReason);
   const token = /auth token|auth store|in header is old/i.test(cancelReason);

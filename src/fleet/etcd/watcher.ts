@@ -15,25 +15,25 @@ import type { Entry, KeyChange, KeyRange } from './keys.ts';
 import { read } from './transactions.ts';
 import { WatchSession } from './watch-session.ts';
 
-/** What somebody makes of a range. Must not throw. */
+/** The follower of a range. Must not throw. */
 export interface Follower {
-  /** All that there is: what is not in it does not exist. Comes first, and again after a gap that cannot be told. */
+  /** All entries: any other one does not exist. Comes first, and again after a gap. */
   readonly reset: (entries: readonly Entry[]) => void;
   readonly changed: (changes: readonly KeyChange[]) => void;
 }
 
 export interface WatcherHooks {
-  /** From now on what the followers have is true; or is not known to be, and why. */
+  /** Whether the followers' view is current from now on, and if not, why. */
   readonly live: (live: boolean, why?: EtcdError) => void;
 }
 
-/** A read of one key that takes longer will not be answered, as by a member that has lost the others. */
+/** A read of one key that takes longer will not be answered, for example by a member that has lost the others. */
 const QUICK_MS = 2_000;
 
 interface Followed {
   readonly range: KeyRange;
   readonly follower: Follower;
-  /** The first revision that it has not heard of; undefined: it must be read. */
+  /** The first revision after the received ones; undefined if it must be read. */
   next: bigint | undefined;
   /** Its number in the present session. */
   watch: bigint | undefined;
@@ -55,12 +55,12 @@ export class Watcher implements AsyncDisposable {
     this.#hooks = hooks;
   }
 
-  /** Begins, and goes on trying until close(). A second call does nothing. */
+  /** Begins, and continues until close(). A second call does nothing. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** From a revision on; without one it is read first. Disposing of what is returned ends it at once. */
+  /** From a revision on; without one it is read first. Disposing of the result ends it at once. */
   follow(range: KeyRange, follower: Follower, next?: bigint): Disposable {
     const one: Followed = { range, follower, next, watch: undefined };
     this.#followed.add(one);
@@ -72,7 +72,7 @@ export class Watcher implements AsyncDisposable {
     };
   }
 
-  /** When etcd was last heard, as performance.now() counts; before that, when this was made. */
+  /** When etcd last sent something, on the clock of performance.now(); at first the time of construction. */
   get heardAt(): number {
     return this.#heardAt;
   }
@@ -100,7 +100,7 @@ export class Watcher implements AsyncDisposable {
     }
   }
 
-  /** One stream, for as long as it lasts; rejects with what ended it. */
+  /** One stream, for as long as it lasts; rejects with the reason of its end. */
   async #session(): Promise<void> {
     const { signal } = this.#closing;
     const ended: { why?: EtcdError } = {};
@@ -129,7 +129,7 @@ export class Watcher implements AsyncDisposable {
       await this.#lookForGoneBack();
       for (;;) {
         const looked = this.#wake.now;
-        // It may have ended while something was read.
+        // It may have ended during a read.
         if (ended.why !== undefined) throw ended.why;
         if (signal.aborted) return;
         for (const [watch, one] of watching) {
@@ -155,7 +155,7 @@ export class Watcher implements AsyncDisposable {
   async #lookForGoneBack(): Promise<void> {
     const [first] = [...this.#followed].filter(({ next }) => next !== undefined);
     if (first === undefined) return;
-    // One that we may read.
+    // A key that we may read.
     const key = 'key' in first.range ? first.range.key : first.range.prefix;
     const options = { timeoutMs: QUICK_MS, signal: this.#closing.signal };
     const now = await this.#etcd.txn({ when: [], ifSo: [read(key)] }, options);
@@ -182,7 +182,7 @@ export class Watcher implements AsyncDisposable {
 
   #enter(live: boolean, why?: EtcdError): void {
     if (live) this.#failures = 0;
-    // Each failure is told, since the reasons may differ.
+    // Each failure is reported, because the reasons may differ.
     if (live && this.#live) return;
     this.#live = live;
     this.#hooks.live(live, why);

@@ -23,7 +23,7 @@ export class Agents implements Disposable {
     return agent;
   }
 
-  /** Lets go of the hosts that are not there any more. */
+  /** Closes the connections of hosts that do not exist any more. */
   keep(hosts: readonly Host[]): void {
     const names = new Set(hosts.map(({ name }) => name));
     for (const [name, { agent }] of this.#agents) {

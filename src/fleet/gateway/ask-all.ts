@@ -1,4 +1,4 @@
-/** The same question to many hosts at once, with bounds: who does not answer in time is named. */
+/** The same question to many hosts at once, with limits: the hosts that do not answer in time are named. */
 import type { Call } from '../../core/block-jobs.ts';
 import { BlockJobError } from '../../core/errors.ts';
 import type { Host } from '../directory/directory.ts';
@@ -10,7 +10,7 @@ const AT_A_TIME = 100;
 
 export interface Answers<T> {
   readonly answers: readonly { readonly host: Host; readonly answer: T }[];
-  /** Typed refusals: the host is well, and says no. */
+  /** Typed refusals: the host works, and refuses. */
   readonly refusals: readonly BlockJobError[];
   readonly unreachable: readonly string[];
 }
@@ -46,7 +46,7 @@ export async function askAll<T>(
   return { answers, refusals, unreachable };
 }
 
-/** The host, or the way to it, is at fault, and another try may succeed. */
+/** The host, or the connection to it, has failed, and another attempt may succeed. */
 export function isHostUnreachable({ reason }: BlockJobError): boolean {
   return reason === 'HOST_UNREACHABLE' || reason === 'DRAINING';
 }

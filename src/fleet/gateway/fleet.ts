@@ -1,4 +1,4 @@
-/** BlockJobs of all hosts: each call goes to the host that has the domain or the job, as the directory says. */
+/** BlockJobs of all hosts: each call goes to the host with the domain or the job, by the directory. */
 import type { BlockJobs, Call, Page, ReclaimResult, Requests, Started } from '../../core/block-jobs.ts';
 import { ByKind, CALLS, type Changing, type Starting } from '../../core/calls.ts';
 import { fail } from '../../core/errors.ts';
@@ -44,7 +44,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
 
   readonly listJobs: BlockJobs['listJobs'] = async (request, call) => {
     CALLS.listJobs.check(request);
-    // A domain that has moved has left its ended jobs where it was.
+    // The ended jobs of a domain stay on the host where it was.
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(request, asked));
     const { domain } = request;
     const isKnown = domain === '' || all.answers.length > 0 || this.#directory.find(domain, seenBy(call)).is !== 'none';
@@ -56,7 +56,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
 
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     CALLS.watch.check(request);
-    // Also finds out which job a disk has, and what the caller may not see.
+    // Also determines the job of a disk, and hides jobs that the caller may not see.
     const view = await this.getInfo(request.job, call);
     const { job } = view.job.accepted;
     const seen = { known: view, shown: async () => await Promise.resolve(view) };
@@ -105,7 +105,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly getDomain: BlockJobs['getDomain'] = async (name, call) =>
     await this.#routes.onDomain(name, 'read', call, async (agent, asked) => await agent.getDomain(name, asked));
 
-  /** What there is now, in numbers. Hosts that did not answer are asked again: nobody else may do so for hours. */
+  /** The present numbers. Hosts that did not answer are asked again: otherwise nobody might ask them for hours. */
   figures(reach: Reach): FleetFigures {
     const hosts = this.#directory.hosts();
     reach.tryAgain(hosts, (host) => this.#agents.of(host));
@@ -167,13 +167,13 @@ function merge<Item>(
   return { ...page(items, order, asked, hasMore), unreachableHosts: unreachable };
 }
 
-/** Two hosts may have a file of the same path. */
+/** Two hosts may have a file with the same path. */
 function idInFleet(host: string, id: string): string {
   return `${host}/${id}`;
 }
 
 function idOnHost(text: string): { readonly host: string; readonly id: string } {
   const at = text.indexOf('/');
-  if (at < 1) throw invalidField('leftover_ids', `${text} is not of this list; ListLeftovers gives those there are`);
+  if (at < 1) throw invalidField('leftover_ids', `${text} is not in this list; ListLeftovers returns its ids`);
   return { host: text.slice(0, at), id: text.slice(at + 1) };
 }

@@ -1,4 +1,4 @@
-/** Which host has a job: remembered, and found out by asking all of them. */
+/** The host of a job: remembered, or determined by asking all hosts. */
 import type { Call } from '../../core/block-jobs.ts';
 import { type BlockJobError, fail, failure } from '../../core/errors.ts';
 import type { JobView } from '../../core/job/job-view.ts';
@@ -12,7 +12,7 @@ interface Place {
   readonly domain: string;
 }
 
-/** A memory only: what is forgotten is asked for again. */
+/** Only a cache: a forgotten entry is asked again. */
 const REMEMBERED = 100_000;
 
 export class JobPlaces {
@@ -34,8 +34,8 @@ export class JobPlaces {
   }
 
   /**
-   * The host that has the job, if it is there now, and the job's domain. Throws JOB_NOT_FOUND, or HOST_UNREACHABLE where
-   * that is not proved. One that the caller may not read is looked for as one that there is not.
+   * The host of the job, if it is there now, and the job's domain. Throws JOB_NOT_FOUND, or HOST_UNREACHABLE if the
+   * absence is not proved. A job that the caller may not read is searched like one that does not exist.
    */
   async of(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
     const known = this.#places.get(job);
@@ -67,7 +67,7 @@ export class JobPlaces {
     const other = ask.refusals.find(({ reason }: BlockJobError) => reason !== 'JOB_NOT_FOUND');
     if (other !== undefined) throw other;
     const silent = [...ask.unreachable, ...missingHosts(this.#directory)];
-    // Not found where one could not look is no proof.
+    // The absence is not proved if a host could not be asked.
     const [host, ...others] = silent;
     const orOn = others.length === 0 ? '' : `, or on ${others.join(', ')}`;
     if (host !== undefined) fail('HOST_UNREACHABLE', { host, why: `job ${job} may be there${orOn}` });
@@ -79,7 +79,7 @@ export class JobPlaces {
 
 export const NOT_THERE = 'its agent is not in the directory';
 
-/** Hosts that own domains, and are not there. */
+/** Hosts that own domains, and are not in the directory. */
 export function missingHosts(directory: Directory): readonly string[] {
   const missing = new Set<string>();
   for (const { host } of directory.domains()) if (directory.host(host) === undefined) missing.add(host);

@@ -1,4 +1,4 @@
-/** Which hosts do not answer, as the last call to each has ended. */
+/** The hosts that do not answer, by the end of the last call to each. */
 import { BlockJobError } from '../../core/errors.ts';
 import type { Doing, Observer } from '../../lib/observer.ts';
 import type { Host } from '../directory/directory.ts';
@@ -9,7 +9,7 @@ const NEVER = new AbortController().signal;
 
 export class Reach implements Observer {
   readonly #silent = new Set<string>();
-  /** Who waited for them has left: they may be slow, or silent. */
+  /** The caller that waited for them has left: they may be slow, or silent. */
   readonly #suspects = new Set<string>();
 
   isSilent(host: string): boolean {
@@ -23,7 +23,7 @@ export class Reach implements Observer {
       this.#silent.delete(doing.host);
       return answer;
     } catch (error) {
-      // Whoever refuses is there. A watch that its caller leaves is nothing unusual.
+      // A host that refuses is reachable. A watch that its caller leaves is normal.
       if (!(error instanceof BlockJobError)) {
         if (!doing.isStream) this.#suspects.add(doing.host);
       } else if (error.reason === 'HOST_UNREACHABLE') this.#silent.add(doing.host);
@@ -32,7 +32,7 @@ export class Reach implements Observer {
     }
   }
 
-  /** Asks those of the hosts that did not answer for as little as may be; how that ends is known the next time. */
+  /** Makes the cheapest call to the hosts that did not answer; the result is known at the next question. */
   tryAgain(hosts: readonly Host[], agentOf: (host: Host) => Agent): void {
     const names = new Set(hosts.map(({ name }) => name));
     for (const gone of this.#silent.difference(names)) this.#silent.delete(gone);

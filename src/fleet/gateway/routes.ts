@@ -1,4 +1,4 @@
-/** Which agent a call goes to: that of the host which has the domain, or the job. */
+/** The agent for a call: that of the host with the domain, or with the job. */
 import type { Call } from '../../core/block-jobs.ts';
 import { NOT_OURS } from '../../core/catalogue.ts';
 import { BlockJobError, fail, failure } from '../../core/errors.ts';
@@ -11,9 +11,9 @@ import type { Directory, Found, Host, Seeing } from '../directory/directory.ts';
 import type { Agent, Agents } from './agents.ts';
 import { type JobPlaces, NOT_THERE } from './job-places.ts';
 
-/** How long a domain is looked for past the memory. */
+/** How long a domain is searched beyond the cache. */
 const LOOK_AGAIN_MS = 3000;
-/** An agent that says one of these has not begun: whoever has the domain now is asked instead. */
+/** An agent that answers with one of these has not begun: the present owner is asked instead. */
 const MOVED: ReadonlySet<string> = new Set([...NOT_OURS, 'DOMAIN_NOT_FOUND', 'GUEST_MIGRATING']);
 
 export class Routes {
@@ -48,7 +48,7 @@ export class Routes {
     }
   }
 
-  /** Asks the host of a domain; and once more, if that one says that the domain is elsewhere and the directory knows where. */
+  /** Asks the host of a domain; and once more, if that host does not own it and the directory knows another owner. */
   async onDomain<T>(
     domain: string,
     right: Right,
@@ -79,7 +79,7 @@ export class Routes {
     }
   }
 
-  /** Whoever has the domain now asks once more, by what runs there. */
+  /** The present owner asks once more, by its running domains. */
   #targetOf(domain: string, right: Right, call: Call, found: Found): { readonly host: Host; readonly epoch: bigint } {
     const unknown = failure('DOMAIN_NOT_FOUND', { domain });
     switch (found.is) {
@@ -107,7 +107,7 @@ export class Routes {
   }
 }
 
-/** Also for our own directory a domain that the caller may not read is none. */
+/** A domain that the caller may not read does not exist for it, also in our own directory. */
 export function seenBy(call: Call): Seeing {
   return (name) => may(call, 'read', name);
 }

@@ -1,10 +1,10 @@
 /**
- * One stream from a job's agent, for all who watch that job here. Revisions have no gaps, so the agent, or the way to
- * it, may be lost: the stream is opened again behind the last revision, and nobody who watches sees the seam.
+ * One stream from a job's agent, for all watchers of that job here. Revisions have no gaps, so the agent, or the
+ * connection to it, may be lost: the stream is opened again behind the last revision, and no watcher notices it.
  *
  *   agent ──events──► revisions kept ──► watcher, at its own place and pace
  *     ▲                    │        └──► watcher
- *     └─ again, behind ────┘ while anybody watches, for as long as anybody should wait
+ *     └─ again, behind ────┘ while there are watchers, for as long as they should wait
  */
 import type { Call } from '../../core/block-jobs.ts';
 import { BlockJobError } from '../../core/errors.ts';
@@ -16,7 +16,7 @@ import type { Feed } from '../../watch/feed.ts';
 import type { Agent } from './agents.ts';
 import { isHostUnreachable } from './ask-all.ts';
 
-/** An agent restarts in a second or two; one that stays away longer is for the watcher to know. */
+/** An agent restarts in a second or two; the watchers should know of a longer absence. */
 const AGENT_IS_BACK_MS = 30_000;
 const AGAIN_MS = { first: 100, longest: 2000 };
 
@@ -30,12 +30,12 @@ export class SharedWatch implements Feed {
   #oldest = 1;
   #progress: JobEvent | undefined;
   #failed: unknown;
-  /** Of the present stream; a watcher that wants progress more often opens another one. */
+  /** The interval of the present stream; a watcher that wants progress more often opens another stream. */
   #intervalMs = Infinity;
   #stream = new AbortController();
   #lastHeard = performance.now();
 
-  /** `agentNow` finds the one that has the job. */
+  /** `agentNow` finds the agent with the job. */
   constructor(job: string, agentNow: (call: Call) => Promise<Agent>) {
     this.#job = job;
     this.#agentNow = agentNow;
@@ -93,7 +93,7 @@ export class SharedWatch implements Feed {
       }
       if (this.#lastHeard !== before) pauseMs = AGAIN_MS.first;
       const nothing = new Wake();
-      // Many gateways come back to an agent that has been restarted: not all in the same instant.
+      // Many gateways come back to a restarted agent: not all in the same instant.
       await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal });
     }
   }
@@ -115,11 +115,11 @@ export class SharedWatch implements Feed {
     if (IS_ENTRY[event.type]) this.#revisions.push(event);
     else if (event.type === 'PROGRESS') this.#progress = event;
     else if (event.type === 'COMPACTED') {
-      // What was kept here before belongs to a history with a hole.
+      // The events kept so far belong to a history with a gap.
       this.#revisions.length = 0;
       this.#oldest = event.oldestRevision ?? 1;
     } else {
-      // A sign of life, which is told to nobody.
+      // A sign of life, which is not passed on.
       return;
     }
     this.changed.notify();

@@ -1,6 +1,6 @@
 /**
- * The domains of one host in etcd: what is wanted is compared with what is there, and made so. Each change is one
- * transaction, which holds only if nothing of what it was decided upon has changed.
+ * The domains of one host in etcd: the wanted state is compared with the present one, and established. Each change is
+ * one transaction, which succeeds only if the facts of its decision have not changed.
  */
 import type { Logger } from 'pino';
 import type { Host, LocalDomain } from '../directory/directory.ts';
@@ -14,10 +14,10 @@ import { type Look, lookUp, type SeenDomain } from './directory-look.ts';
 import { listOf, NO_LIST } from './owned-list.ts';
 import { type Decision, decide } from './ownership.ts';
 
-/** etcd takes 128 operations and as many comparisons in a transaction; a domain needs up to three of these. */
+/** etcd takes 128 operations and as many comparisons in a transaction; a domain needs up to three of them. */
 const BATCH = 40;
 
-/** A decision about one domain, and what it was made of. */
+/** A decision about one domain, with its facts. */
 interface Case {
   readonly domain: SeenDomain;
   readonly decision: Decision;
@@ -28,7 +28,7 @@ export interface ClaimsOptions {
   readonly watcher: Watcher;
   readonly host: Host;
   readonly log: Logger;
-  /** What we hold has changed, or there is something to put in order. */
+  /** Our domains have changed, or work is open. */
   readonly changed: () => void;
 }
 
@@ -36,14 +36,14 @@ export class Claims {
   readonly #options: ClaimsOptions;
   readonly #here = new Map<string, LocalDomain>();
   readonly #arrived = new Set<string>();
-  /** The epochs of those that are ours. */
+  /** The epochs of our domains. */
   readonly #held = new Map<string, bigint>();
   readonly #contested = new Map<string, string | undefined>();
-  /** Those that must be looked at. */
+  /** The domains that must be checked. */
   readonly #open = new Set<string>();
-  /** Until the agent has known all that runs here nothing is given up. */
+  /** Nothing is given up until the agent has known all running domains. */
   #complete = false;
-  /** Our own list has not been read since we are registered. */
+  /** Our own list has not been read since the registration. */
   #unread = true;
   #owned = NO_LIST;
   #following: Disposable | undefined;
@@ -74,22 +74,22 @@ export class Claims {
     this.#options.changed();
   }
 
-  /** After a registration: everything is looked at again. */
+  /** After a registration: everything is checked again. */
   reopen(): void {
     this.#unread = true;
     for (const id of [...this.#here.keys(), ...this.#held.keys()]) this.#open.add(id);
-    // The new lease does not vouch for what was held under another one.
+    // The new lease does not cover domains from the time of another one.
     this.#held.clear();
   }
 
-  /** It is not in etcd as we thought: until it has been looked at again it is nobody's. */
+  /** It differs in etcd: until it is checked again it counts as nobody's. */
   doubt(id: string): void {
     this.#held.delete(id);
     this.#open.add(id);
     this.#options.changed();
   }
 
-  /** Those of others are looked at again: an owner may have gone. */
+  /** Domains of others are checked again: an owner may have gone. */
   reopenContested(): void {
     for (const id of this.#contested.keys()) this.#open.add(id);
   }
@@ -102,17 +102,17 @@ export class Claims {
     return this.#held.get(id);
   }
 
-  /** Whose it is instead, as far as that is known. */
+  /** Its owner instead, as far as that is known. */
   ownerOf(id: string): string | undefined {
     return this.#contested.get(id);
   }
 
-  /** It runs here, and whose it is will be known when it has been looked at. */
+  /** It runs here, and its owner will be known after the check. */
   isPending(id: string): boolean {
     return this.#here.has(id) && this.#open.has(id) && !this.#held.has(id);
   }
 
-  /** Puts in order what is open. Rejects with EtcdError when it cannot be, or something changed meanwhile: once more. */
+  /** Does the open work. Rejects with EtcdError if that fails, or something changed meanwhile: once more. */
   async settle(hostEpoch: bigint, signal: AbortSignal): Promise<void> {
     for (let batch = this.#next(); this.#unread || batch.length > 0; batch = this.#next()) {
       const asked = new Map(batch.map((id) => [id, this.#here.get(id)]));
@@ -121,7 +121,7 @@ export class Claims {
       const cases = found.domains.map((domain) => ({ domain, decision: this.#decide(domain, found.there) }));
       const written = await this.#write(hostEpoch, cases, found, signal);
       for (const one of cases) this.#apply(one, written);
-      // What has been said about it meanwhile needs another look.
+      // Later statements about it need another check.
       for (const id of batch) if (this.#here.get(id) === asked.get(id)) this.#open.delete(id);
       this.#unread = false;
       this.#options.changed();
@@ -136,14 +136,14 @@ export class Claims {
     this.#following?.[Symbol.dispose]();
   }
 
-  /** Whoever takes a domain from us takes it off our list too: one key tells of every loss. */
+  /** A host that takes a domain from us also takes it off our list: one key shows every loss. */
   #follow({ own, revision }: Look): void {
     this.#read(own);
     this.#following ??= this.#options.watcher.follow(
       { key: ownedKey(this.#options.host.name) },
       {
         reset: ([entry]) => this.#read(entry),
-        // News may be older than what we wrote. What was read is not, or etcd has gone back, as to a backup.
+        // News may be older than our last write, but not the result of a read, unless etcd was restored from a backup.
         changed: (changes) => this.#read(changes.at(-1)?.entry, this.#owned.modRevision),
       },
       revision + 1n,
@@ -157,7 +157,7 @@ export class Claims {
     return decide({ me, here: this.#here.get(id), arrived: this.#arrived.has(id), seen, ownerIsThere });
   }
 
-  /** Gives the revision at which it was written, if there was anything to write. */
+  /** Returns the revision of the write, if one was needed. */
   async #write(
     hostEpoch: bigint,
     cases: readonly Case[],
@@ -179,7 +179,7 @@ export class Claims {
         const name = this.#here.get(id)?.name ?? '';
         ifSo.push(put(domainKey(id), domainValue({ name, host: host.name, instance: host.instance })));
       } else if (decision.do === 'release') {
-        // What will not be there is not ours: the news must not be taken for a loss.
+        // A domain that will be missing is not ours any more: the news must not count as a loss.
         this.#held.delete(id);
         ids.delete(id);
         ifSo.push(remove(domainKey(id)));
@@ -213,7 +213,7 @@ export class Claims {
       case 'claim':
         this.#arrived.delete(id);
         if (writtenAt !== undefined) this.#held.set(id, writtenAt);
-        log.info({ domain: id, epoch: String(writtenAt) }, 'this host owns the domain');
+        log.info({ domain: id, epoch: String(writtenAt) }, 'This host owns a domain');
         return;
       case 'keep':
         this.#arrived.delete(id);
@@ -223,7 +223,7 @@ export class Claims {
         this.#held.delete(id);
         this.#contested.set(id, decision.owner);
         if (!wasContested || wasWith !== decision.owner) {
-          log.error({ domain: id, owner: decision.owner }, 'the domain runs here too, and is not changed here');
+          log.error({ domain: id, owner: decision.owner }, 'A domain of another host also runs here');
         }
         return;
       case 'release':
@@ -233,14 +233,14 @@ export class Claims {
     }
   }
 
-  /** Our list as it is in etcd: what is on it and does not run is to be given up, what is ours and not on it is lost. */
+  /** Our list in etcd: a listed domain that does not run is given up, an owned one that is not listed is lost. */
   #read(entry: Entry | undefined, notBefore = 0n): void {
     const list = listOf(entry);
     if (entry !== undefined && list.modRevision < notBefore) return;
     this.#owned = list;
     for (const id of list.ids) if (!this.#here.has(id)) this.#open.add(id);
     for (const id of [...this.#held.keys()].filter((one) => !list.ids.has(one))) {
-      this.#options.log.warn({ domain: id }, 'this host no longer owns the domain');
+      this.#options.log.warn({ domain: id }, 'This host no longer owns a domain');
       this.#held.delete(id);
       this.#open.add(id);
     }

@@ -1,4 +1,4 @@
-/** What etcd says of some domains, and of the hosts that have them. */
+/** The state in etcd of some domains, and of their hosts. */
 
 import { domainKey, hostKey, ownedKey, readDomain } from '../directory/layout.ts';
 import type { Etcd } from '../etcd/client.ts';
@@ -10,18 +10,18 @@ import type { RegisteredDomain } from './ownership.ts';
 export interface SeenDomain {
   readonly id: string;
   readonly seen: RegisteredDomain | 'unreadable' | undefined;
-  /** Of its entry; 0: there is none. */
+  /** The revision of its entry; 0 if there is none. */
   readonly modRevision: bigint;
-  /** The host that has it, if that is another one. */
+  /** The owner, if it is another host. */
   readonly other: string | undefined;
 }
 
 export interface Look {
-  /** As of when our own list, and the domains, are. */
+  /** The revisions at which our own list, and the domains, were read. */
   readonly revision: bigint;
   readonly own: Entry | undefined;
   readonly domains: readonly SeenDomain[];
-  /** Of those other hosts: those that are there. */
+  /** Those other hosts that are present. */
   readonly there: ReadonlySet<string>;
   readonly lists: ReadonlyMap<string, OwnedList>;
 }

@@ -25,17 +25,17 @@ import { Claims } from './claims.ts';
 import { Registration } from './registration.ts';
 
 export interface EtcdMembershipOptions {
-  /** Remains its maker's. */
+  /** Belongs to its creator. */
   readonly etcd: Etcd;
   readonly host: Host;
-  /** For so long the others think that we are there when we are not. 15 unless told. */
+  /** How long the others believe in an absent host. Default: 15. */
   readonly ttlSeconds?: number;
-  /** So long before the lease is over it is not trusted any more: an election of etcd's at least. 2,000 unless told. */
+  /** The lease is not trusted for this long before its end: at least an election of etcd. Default: 2,000. */
   readonly marginMs?: number;
   readonly log: Logger;
 }
 
-/** How often a domain that is another's is looked at again. */
+/** How often a domain of another host is checked again. */
 const RECHECK_MS = 2_000;
 
 export class EtcdMembership implements Membership {
@@ -45,12 +45,12 @@ export class EtcdMembership implements Membership {
   readonly #claims: Claims;
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
-  #standing: Standing = { is: 'joining', why: 'it has just begun' };
+  #standing: Standing = { is: 'joining', why: 'it has just started' };
   #registration: Registration | undefined;
-  /** A newer process has taken our entry over as its own: it is not taken back. */
+  /** A newer process has taken our entry over: it is not taken back. */
   #superseded = false;
 
-  /** Begins at once, and goes on until it is closed. */
+  /** Begins at once, and continues until it is closed. */
   constructor(options: EtcdMembershipOptions) {
     const { etcd, host, log } = options;
     this.#options = options;
@@ -59,7 +59,7 @@ export class EtcdMembership implements Membership {
         if (!live)
           log.debug(
             { error: why?.message },
-            'the directory is not followed; the lease tells for how long that is well',
+            'The directory is not being followed; the lease limits how long ownership is certain',
           );
       },
     });
@@ -107,12 +107,12 @@ export class EtcdMembership implements Membership {
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       if (!this.#trusts(registration)) return notKnown(`the directory does not answer: ${error.message}`);
-      // Another owner may have been heard of while we waited.
+      // Another owner may have appeared while we waited.
       return this.#claims.epochOf(id) === epoch ? { may: true, epoch, by: 'lease' } : this.#notHeld(id);
     }
   }
 
-  /** Leaves: the entry goes at once if etcd answers. The domains remain ours. */
+  /** Leaves: the entry disappears at once if etcd answers. The domains stay ours. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#running;
@@ -142,12 +142,12 @@ export class EtcdMembership implements Membership {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof HostNameTaken) {
-          log.error({ error: error.message }, 'this host is refused');
+          log.error({ error: error.message }, 'The directory refuses this host');
           this.#stand({ is: 'refused', why: error });
           await pause(ttlSeconds * 1000, signal);
         } else if (error instanceof EtcdError) {
           const level = failures === 0 ? 'warn' : 'debug';
-          log[level]({ error: error.message }, 'this host and its domains are not all in the directory yet');
+          log[level]({ error: error.message }, 'This host and its domains are not all in the directory yet');
           if (this.#standing.is === 'joining') this.#stand({ is: 'joining', why: error.message });
           await pause(retryInMs(failures++), signal);
         } else {
@@ -171,14 +171,14 @@ export class EtcdMembership implements Membership {
     });
     this.#claims.reopen();
     this.#stand({ is: 'member' });
-    log.info({ host: host.name }, 'this host is in the directory');
+    log.info({ host: host.name }, 'This host is in the directory');
     return registration;
   }
 
   async #leaveLost(): Promise<void> {
     const loss = this.#registration?.loss;
     if (loss === undefined) return;
-    this.#options.log.warn({ why: loss }, 'this host is not in the directory any more');
+    this.#options.log.warn({ why: loss }, 'This host is not in the directory any more');
     this.#stand({ is: 'joining', why: loss });
     this.#superseded ||= loss === 'superseded';
     const lost = this.#registration;
@@ -186,7 +186,7 @@ export class EtcdMembership implements Membership {
     await lost?.end();
   }
 
-  /** Waits until it is known whose the domain is, for as long as there is time. */
+  /** Waits until the owner of the domain is known, for as long as there is time. */
   async #decided(id: string, by: number, signal: AbortSignal | undefined): Promise<void> {
     for (;;) {
       const looked = this.changes.now;
@@ -196,7 +196,7 @@ export class EtcdMembership implements Membership {
     }
   }
 
-  /** Of etcd itself: is the domain ours as of now? */
+  /** From etcd itself: is the domain ours now? */
   async #ask(id: string, epoch: bigint, { epoch: hostEpoch }: Registration, options: LookOptions): Promise<Verdict> {
     const { etcd, host } = this.#options;
     const when = [modifiedAt(domainKey(id), epoch), modifiedAt(hostKey(host.name), hostEpoch)];
@@ -209,13 +209,13 @@ export class EtcdMembership implements Membership {
     return { may: false, why: 'not-owner', owner: owner === host.name ? undefined : owner };
   }
 
-  /** An answer may be long on its way: what was so when it was given may have ended since, or been heard of by now. */
+  /** An answer may be delayed: its state may have ended since, or be known to us already. */
   #stillTrue(id: string, verdict: Verdict & { readonly may: true }, registration: Registration): Verdict {
-    if (!this.#trusts(registration)) return notKnown('the directory answered too late to be believed');
+    if (!this.#trusts(registration)) return notKnown('the directory answered too late');
     return this.#claims.epochOf(id) === verdict.epoch ? verdict : this.#notHeld(id);
   }
 
-  /** Others have heard of a later change than ours. Our own list does not tell of one that leaves us the owner. */
+  /** Others have heard of a later change than we have. Our own list does not show a change that leaves us the owner. */
   #isOld(id: string, heard: bigint | undefined): boolean {
     const epoch = this.#claims.epochOf(id);
     return epoch !== undefined && heard !== undefined && heard > epoch;

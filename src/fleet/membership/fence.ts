@@ -1,4 +1,4 @@
-/** An agent's question before each change: is the domain still this host's? */
+/** The question of an agent before each change: does this host still own the domain? */
 import type { Call } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import { domainId, type Membership } from '../directory/directory.ts';
@@ -20,7 +20,7 @@ export class Fence {
     this.#host = host;
   }
 
-  /** Rejects with one of NOT_OURS, or with DIRECTORY_UNREACHABLE where nobody can say. */
+  /** Rejects with one of NOT_OURS, or with DIRECTORY_UNREACHABLE if the owner cannot be determined. */
   async mayChange({ name, uuid }: Asked, call: Call): Promise<void> {
     const { signal, epoch } = call;
     const verdict = await this.#membership.mayAct(domainId(uuid ?? '', name, this.#host), {

@@ -1,11 +1,11 @@
-/** Which domains a host has, by its own entry in etcd. */
+/** The domains of a host, by its own entry in etcd. */
 
 import { readOwned } from '../directory/layout.ts';
 import type { Entry } from '../etcd/keys.ts';
 
 export interface OwnedList {
   readonly ids: ReadonlySet<string>;
-  /** 0: there is no such entry. */
+  /** 0 if there is no such entry. */
   readonly modRevision: bigint;
 }
 

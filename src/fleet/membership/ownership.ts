@@ -1,4 +1,4 @@
-/** Who owns a domain: the decisions, without the asking. Pure. */
+/** The owner of a domain: the decisions, without the questions. Pure. */
 
 export interface Owner {
   readonly host: string;
@@ -11,33 +11,33 @@ export interface RegisteredDomain extends Owner {
   readonly epoch: bigint;
 }
 
-/** What one host knows when it decides about one domain. */
+/** The facts of one host for a decision about one domain. */
 export interface OwnershipFacts {
   readonly me: Owner;
-  /** As it runs here; undefined: it does not. */
+  /** The running domain; undefined if it does not run here. */
   readonly here: { readonly name: string } | undefined;
   /** It was seen to migrate in, and has not been claimed since. */
   readonly arrived: boolean;
-  /** 'unreadable': there is an entry, of a kind that we do not know. */
+  /** 'unreadable': there is an entry in an unknown format. */
   readonly seen: RegisteredDomain | 'unreadable' | undefined;
-  /** The agent of the owner, where that is another host, is there. */
+  /** The owner is another host, whose agent is there. */
   readonly ownerIsThere: boolean;
 }
 
 export type Decision =
-  /** It is ours already. */
+  /** It is already ours. */
   | { readonly do: 'keep'; readonly epoch: bigint }
-  /** Provided that `unless` is still not there. */
+  /** If `unless` still does not exist. */
   | { readonly do: 'claim'; readonly unless: string | undefined }
   | { readonly do: 'release' }
-  /** It runs here, and is another's. Two QEMUs may be running on one disk: nothing is done until one gives in. */
+  /** It runs here, and belongs to another host. Two QEMUs may be using one disk: nothing is done until one of them ends. */
   | { readonly do: 'contest'; readonly owner: string | undefined }
-  /** It is none of our business. */
+  /** It does not concern this host. */
   | { readonly do: 'nothing' };
 
 /**
- * A host that is there loses a domain only to one that has seen it arrive; a host that is not, to any that runs it. So
- * the QEMU that a host still has after it was cut off, and its domains were started elsewhere, takes nothing back.
+ * A present host loses a domain only to one that has seen it arrive; an absent host loses it to any host that runs it.
+ * So a QEMU that stays on a host that was cut off, while its domains were started elsewhere, takes nothing back.
  */
 export function decide({ me, here, arrived, seen, ownerIsThere }: OwnershipFacts): Decision {
   if (here === undefined) {

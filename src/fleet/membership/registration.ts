@@ -1,4 +1,4 @@
-/** A host's entry in etcd, on a lease: from the moment at which it is made to that at which it is lost. */
+/** A host's entry in etcd, on a lease: from its creation to its loss. */
 import type { Logger } from 'pino';
 import { type Host, HostNameTaken } from '../directory/directory.ts';
 import { hostKey, hostValue, readHost } from '../directory/layout.ts';
@@ -16,7 +16,7 @@ export interface RegistrationOptions {
   readonly watcher: Watcher;
   readonly host: Host;
   readonly ttlSeconds: number;
-  /** May an entry of the same instance be taken over? It is that of this agent before it was started again. */
+  /** Whether an entry of the same instance may be taken over: this agent wrote it before it was restarted. */
   readonly takesOver: boolean;
   readonly log: Logger;
   /** It has been lost. */
@@ -24,7 +24,7 @@ export interface RegistrationOptions {
   readonly signal: AbortSignal;
 }
 
-/** `superseded`: by a process of the same instance, which so is newer than this one. */
+/** `superseded`: by a process of the same instance, which is newer than this one. */
 export type Lapse = 'its lease has ended' | 'its entry was deleted' | 'another agent has its name' | 'superseded';
 
 interface State {
@@ -32,7 +32,7 @@ interface State {
 }
 
 export class Registration {
-  /** The revision at which the entry was written: whoever finds another one there is registered no more. */
+  /** The revision of our entry: another one there means that we are not registered any more. */
   readonly epoch: bigint;
   readonly #lease: Lease;
   readonly #following: Disposable;
@@ -55,7 +55,7 @@ export class Registration {
     this.#following = watcher.follow({ key: hostKey(host.name) }, follower, revision + 1n);
   }
 
-  /** Rejects with HostNameTaken, or with EtcdError; then nothing is left of it, or what is ends by itself. */
+  /** Rejects with HostNameTaken, or with EtcdError; then nothing is left of it, or it ends by itself. */
   static async make(options: RegistrationOptions): Promise<Registration> {
     const { etcd, ttlSeconds, log, changed, signal } = options;
     const state: State = { loss: undefined };
@@ -65,7 +65,7 @@ export class Registration {
         changed();
       },
       trouble: (why: EtcdError, failures: number) => {
-        log[failures === 0 ? 'warn' : 'debug']({ error: why.message }, 'the lease of this host was not renewed');
+        log[failures === 0 ? 'warn' : 'debug']({ error: why.message }, 'The lease of this host was not renewed');
       },
     };
     const lease = await Lease.grant(etcd, ttlSeconds, hooks, signal);
@@ -81,19 +81,19 @@ export class Registration {
     return this.#state.loss;
   }
 
-  /** As Lease.certainForMs. */
+  /** Like Lease.certainForMs. */
   get certainForMs(): number {
     return this.#lease.certainForMs;
   }
 
-  /** The entry goes at once, or when its time is over if etcd does not answer. */
+  /** The entry disappears at once, or when its time is over if etcd does not answer. */
   async end(): Promise<void> {
     this.#following[Symbol.dispose]();
     await end(this.#lease);
   }
 }
 
-/** Writes the entry: where none is, or over that of the same instance. */
+/** Writes the entry: if there is none, or over one of the same instance. */
 async function enter(lease: bigint, { etcd, host, takesOver, signal }: RegistrationOptions): Promise<TxnAnswer> {
   const key = hostKey(host.name);
   const ifSo = [put(key, hostValue(host), lease)];
@@ -107,7 +107,7 @@ async function enter(lease: bigint, { etcd, host, takesOver, signal }: Registrat
   const second: Txn = { when: [modifiedAt(key, there.modRevision)], ifSo };
   const answer = await etcd.txn(second, { signal });
   if (!answer.held) throw new EtcdError(`The entry of host ${host.name} has changed while it was taken over`);
-  // Nothing is on it any more.
+  // It has no keys any more.
   await etcd.revokeLease(there.lease, { signal }).catch(onlyEtcd);
   return answer;
 }

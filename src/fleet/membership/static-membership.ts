@@ -1,4 +1,4 @@
-/** A host of a site without a ruling directory: what runs here is ours, and whoever moves a domain sees to the rest. */
+/** A host of a static site: its running domains are its own, and the operator who moves a domain prevents conflicts. */
 import { Wake } from '../../lib/wake.ts';
 import type { LocalDomain, Membership, Standing, Verdict } from '../directory/directory.ts';
 
