@@ -1,4 +1,4 @@
-/** BlockJobError → gRPC status with google.rpc details. The one place where anything thrown becomes an answer. */
+/** BlockJobError → gRPC status with google.rpc details. Every exception becomes an answer here. */
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Any } from '../../generated/google/protobuf/any.ts';
@@ -10,12 +10,9 @@ import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
 
 /** Of ErrorInfo: the enum whose values the reasons are, by a name that no other contract has. */
 const DOMAIN = 'blockjob.v1.ErrorReason';
-/**
- * When to come back after UNAVAILABLE: an agent restarts, and a gateway finds another, in about this time; and what others
- * have used up is looked for again.
- */
+/** When to repeat the call after UNAVAILABLE or a limit: an agent restarts in about this time. */
 const RETRY_SECONDS = 1n;
-/** What nobody looked for a file to learn: the kernel says it of any, and it is no bug. */
+/** The kernel may report these for any file, and none of them is a bug. */
 const OF_SYSTEM: ReadonlySet<Reason> = new Set([
   'ACCESS_DENIED',
   'FILE_TOO_LARGE',
@@ -23,12 +20,14 @@ const OF_SYSTEM: ReadonlySet<Reason> = new Set([
   'NO_SPACE',
   'STORAGE_FAILED',
 ]);
-/** What others have used up, and give back. */
+/** In place of its path, as the caller may not be allowed to know the file. */
+const [PATH, UNNAMED] = ['?', 'a file that this answer may not name'];
+/** Limits that others have reached, and that become free again. */
 const PASSES: ReadonlySet<Reason> = new Set(['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS']);
-/** Clients built on grpc-core lose a status whose details pass 8 KB, so no text may be longer than this. */
+/** Clients built on grpc-core lose a status whose details exceed 8 KB, so no text may be longer than this. */
 const LONGEST_TEXT = 1000;
 
-/** A failure as google.rpc.Status: what Job.error holds, and what travels with a refused call. */
+/** A failure as google.rpc.Status: in Job.error, and with a refused call. */
 export function statusOf(said: Failure): Status {
   const why = known(said);
   const { code } = catalogue[why.reason];
@@ -54,42 +53,41 @@ export function statusOf(said: Failure): Status {
   return { code: status[code], message: short(why.text), details };
 }
 
-/** What the caller gets for anything that was thrown. A bug gets an id, and the log its stack. */
+/** The caller's answer for any exception. A bug gets an id, and its stack goes to the log. */
 export function answerTo(error: unknown, log: Logger): StatusObject {
   const id = crypto.randomUUID();
   try {
     if (error instanceof BlockJobError) return answer(error.failure);
-    // Which file it is may be what the caller is not to know.
-    const ofSystem = failureOfCall(error, '?');
+    const ofSystem = failureOfCall(error, PATH);
     if (ofSystem !== undefined && OF_SYSTEM.has(ofSystem.reason)) {
-      log.warn({ err: error, id }, 'the system says no');
-      return answer(ofSystem);
+      log.warn({ err: error, id }, 'A system call failed');
+      return answer({ reason: ofSystem.reason, text: ofSystem.text.replace(PATH, UNNAMED), metadata: {} });
     }
-    log.error({ err: error, id }, 'a bug');
+    log.error({ err: error, id }, 'Internal error: a bug');
   } catch (refusesToBeShown) {
-    // The logger writes into errors and calls their getters: a frozen one, or a hostile one, makes it throw.
-    log.error({ why: String(refusesToBeShown), id }, 'a bug, with an error that cannot be shown');
+    // The logger writes into errors and calls their getters: a frozen or hostile error makes it throw.
+    log.error({ why: String(refusesToBeShown), id }, 'Internal error: a bug, with an error that cannot be shown');
   }
   return answer(failure('BUG', { id }));
 }
 
-/** The reason that an answer bears, for those who count them. */
+/** The reason in an answer, for metrics. */
 export function reasonIn({ details }: Pick<StatusObject, 'details'>): string {
   return details.split(':', 1)[0] ?? '';
 }
 
-/** What an error keeps from the caller, for our own log. */
+/** The hidden failure of an error, for our own log. */
 export function hides(error: unknown): Failure | undefined {
   try {
     return error instanceof BlockJobError ? error.hides : undefined;
   } catch {
-    // A hostile one does not want to be looked at.
+    // A hostile error may throw here.
     return undefined;
   }
 }
 
 function answer(why: Failure): StatusObject {
-  // The status line and the rich status say the same: clients refuse a call's status where they differ.
+  // The status line and the rich status are the same: clients refuse the status of a call if they differ.
   const message = short(`${why.reason}: ${why.text}`);
   const rich = { ...statusOf(why), message };
   const metadata = new Metadata();
@@ -101,7 +99,7 @@ function any(type: string, value: Uint8Array): Any {
   return { typeUrl: `type.googleapis.com/google.rpc.${type}`, value: Buffer.from(value) };
 }
 
-/** Cuts by what the text takes in a header, where a byte beyond ASCII takes three. */
+/** Cuts a text by its length in a header, where a byte beyond ASCII takes three. */
 function short(text: string, longest = LONGEST_TEXT): string {
   let [taken, kept] = [0, ''];
   for (const character of text) {

@@ -1,0 +1,38 @@
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { ErrorInfo } from '../../../generated/google/rpc/error_details.ts';
+import { Status } from '../../../generated/google/rpc/status.ts';
+import { answerTo } from '../../../src/grpc/status.ts';
+
+const SECRET = '/state/jobs/of-somebody-else';
+const QUIET = pino({ level: 'silent' });
+
+/** As the kernel's refusal comes out of node:fs. */
+function refusal(code: string, syscall: string): Error {
+  return Object.assign(new Error(`${code}: no, ${syscall} '${SECRET}'`), { code, syscall, path: SECRET });
+}
+
+function told(error: unknown) {
+  const { details, metadata } = answerTo(error, QUIET);
+  const [encoded = Buffer.alloc(0)] = metadata.get('grpc-status-details-bin');
+  const rich = Status.decode(Buffer.from(encoded));
+  const [info] = rich.details;
+  return { details, raw: Buffer.from(encoded).toString('latin1'), info: ErrorInfo.decode(info?.value ?? Buffer.of()) };
+}
+
+describe('an error of the kernel that nobody has caught', () => {
+  it.each([
+    ['EIO', 'lstat', 'STORAGE_FAILED'],
+    ['EPROTO', 'lstat', 'STORAGE_FAILED'],
+    ['EACCES', 'open', 'ACCESS_DENIED'],
+    ['ENOSPC', 'write', 'NO_SPACE'],
+    ['EFBIG', 'ftruncate', 'FILE_TOO_LARGE'],
+    ['EMFILE', 'open', 'LIMIT_REACHED'],
+  ])('%s of %s is %s of a file that is not named', (code, syscall, reason) => {
+    const { details, raw, info } = told(refusal(code, syscall));
+    expect(details).toMatch(new RegExp(`^${reason}: .*a file that this answer may not name\\b.*${code}`));
+    expect(details).not.toContain('?');
+    expect([info.reason, info.metadata]).toEqual([reason, {}]);
+    expect(raw).not.toContain(SECRET);
+  });
+});
