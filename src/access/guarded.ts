@@ -1,6 +1,6 @@
 /**
- * BlockJobs for callers who may not all do everything. Whoever looks for a domain or a job asks the policy, by what was
- * found: each call brings it along. Here callers get to know nothing that the policy, as it is by then, keeps from them.
+ * BlockJobs for callers with limited rights. Every search for a domain or a job asks the policy about the found object:
+ * each call carries the policy. Callers learn nothing that the present policy keeps from them.
  */
 import type { BlockJobs, Call, Page, ReclaimResult, Requests, Started } from '../core/block-jobs.ts';
 import { ByKind, type Changing, type Starting } from '../core/calls.ts';
@@ -14,7 +14,7 @@ import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts
 import type { Policy } from './policy.ts';
 import { type PageAsked, readablePage } from './readable-page.ts';
 
-/** A policy that may change while a call goes on. */
+/** A policy that may change during a call. */
 export interface LivePolicy {
   readonly now: Policy;
   onChange(listener: () => void): Disposable;
@@ -45,7 +45,7 @@ export class Guarded extends ByKind implements BlockJobs {
     return { ...page, ...readableForeign(together(foreign), (domain) => may(held, 'read', domain)) };
   };
 
-  /** Ends, as for a job that is not there, when the policy does not allow its caller to read it any more. */
+  /** Ends, as for a job that does not exist, when the policy does not allow its caller to read it any more. */
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const held = this.#held(call);
     const { domain } = (await this.#jobs.getInfo(request.job, held)).job.accepted;
@@ -83,7 +83,7 @@ export class Guarded extends ByKind implements BlockJobs {
       if (leftover !== undefined) mustOperate(held, leftover.domain, unknownDomain(leftover.domain));
     }
     if (!request.apply) return dry;
-    // Whatever turns up between the two looks nobody has been held against the policy for.
+    // The policy was not asked about objects that appear between the two looks.
     const ids = dry.filter(({ leftover }) => leftover !== undefined).map(({ id }) => id);
     const done = ids.length === 0 ? [] : await this.#jobs.reclaim({ ...request, ids }, held);
     return dry.map((one) => done.find(({ id }) => id === one.id) ?? one);
@@ -104,13 +104,13 @@ export class Guarded extends ByKind implements BlockJobs {
     return found;
   };
 
-  /** Refuses whom the policy does not name. */
+  /** Refuses callers that the policy does not name. */
   mayAsk({ caller }: Call): void {
     if (caller === undefined) refuseNameless();
     if (!this.#policy.now.names(caller)) fail('CALLER_NOT_ALLOWED', { caller, operation: 'read', domain: '*' });
   }
 
-  /** With what its caller may do, as the policy has it whenever that is asked. */
+  /** With the caller's rights, as the policy has them at each question. */
   #held(call: Call): Call {
     const { caller, rights = [] } = call;
     if (caller === undefined) refuseNameless();
@@ -124,7 +124,7 @@ export class Guarded extends ByKind implements BlockJobs {
     };
   }
 
-  /** A call may take for hours, and its caller be allowed less by then. */
+  /** A call may last for hours, and its caller lose rights meanwhile. */
   async #shown(ref: JobRef, call: Call, ask: (held: Call) => Promise<JobView>): Promise<JobView> {
     const held = this.#held(call);
     const view = await ask(held);

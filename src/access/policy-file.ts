@@ -1,4 +1,4 @@
-/** The policy as its file has it now. A file that is wrong changes nothing, and is complained of. */
+/** The policy in its file now. A wrong file changes nothing, and is logged. */
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { WatchedFiles } from '../lib/watched-files.ts';
@@ -27,9 +27,9 @@ export class PolicyFile implements Disposable {
     return this.#policy;
   }
 
-  /** Told when the policy is another one. */
+  /** Called when the policy has changed. */
   onChange(listener: () => void): Disposable {
-    // Its own, though the same function may be told twice.
+    // A new function, because the same one may be registered twice.
     const own = () => listener();
     this.#listeners.add(own);
     return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
@@ -44,10 +44,10 @@ export class PolicyFile implements Disposable {
       if (typeof policy === 'string') throw new Error(policy);
       this.#policy = policy;
       for (const listener of this.#listeners) listener();
-      this.#log.info({ path: this.#path }, 'the policy has changed');
+      this.#log.info({ path: this.#path }, 'The policy has changed');
     } catch (error) {
       const wrong = error instanceof Error ? error.message : String(error);
-      this.#log.error({ path: this.#path, wrong }, 'the policy stays as it was');
+      this.#log.error({ path: this.#path, wrong }, 'The policy file is wrong; the previous policy stays in force');
     }
   }
 

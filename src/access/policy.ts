@@ -1,10 +1,10 @@
 /**
- * Who may do what, on which domains. The file is JSON:
+ * The rights of callers on domains. The file is JSON:
  *
  *   { "callers": { "spiffe://site/backup": { "operate": ["web*"] }, "spiffe://site/*": { "read": ["*"] } } }
  *
- * A caller is named by its certificate (its SPIFFE id, else its DNS name), a domain by its name; * stands for any text.
- * What several entries allow adds up, and who may operate may read. Whatever no entry allows is refused.
+ * A caller is named by its certificate (its SPIFFE id, or its DNS name), a domain by its name; * stands for any text.
+ * The rights of several entries add up, and a caller that may operate may also read. Everything else is refused.
  */
 
 import { type Grant, grants, LARGEST_GRANT_BYTES, type Right } from '../core/grant.ts';
@@ -42,7 +42,7 @@ export class Policy {
     return tooMuch(entries) ?? new Policy(entries);
   }
 
-  /** Is anything said of this caller? */
+  /** Whether the policy names this caller. */
   names(caller: string): boolean {
     return this.#entries.some((entry) => isOf(entry, caller));
   }
@@ -51,7 +51,7 @@ export class Policy {
     const known = this.#grants.get(caller);
     if (known !== undefined) return known;
     const grant = sum(this.#entries.filter((entry) => isOf(entry, caller)));
-    // It is asked for again and again, of few callers.
+    // It is asked again and again, for a few callers.
     if (this.#grants.size >= MOST_REMEMBERED) this.#grants.clear();
     this.#grants.set(caller, grant);
     return grant;
@@ -62,7 +62,7 @@ export class Policy {
   }
 }
 
-/** A pattern is of one kind of name, so that no DNS name can look like a SPIFFE id, or the other way round; * is of all. */
+/** A pattern is of one kind of name, so that no DNS name can look like a SPIFFE id, or the reverse; * matches all. */
 function isOf({ caller: pattern }: Entry, caller: string): boolean {
   if (pattern === '*') return caller !== '';
   return pattern.startsWith(SPIFFE) === caller.startsWith(SPIFFE) && fits(caller, pattern);
@@ -73,14 +73,14 @@ function sum(entries: readonly Grant[]): Grant {
   return { read: all('read'), operate: all('operate') };
 }
 
-/** Of any caller: what is said of all patterns that could be its, and of it alone. */
+/** For any caller: the entries of all patterns that could match it, and its own entry. */
 function tooMuch(entries: readonly Entry[]): string | undefined {
   const shared = bytesOf(sum(entries.filter(isShared)));
   if (shared > LARGEST_GRANT_BYTES) return `Callers with a * ${tooMany(shared)}`;
   const largest = entries.find((entry) => !isShared(entry) && shared + bytesOf(sum([entry])) > LARGEST_GRANT_BYTES);
   if (largest === undefined) return undefined;
   const bytes = shared + bytesOf(sum([largest]));
-  return `Caller ${largest.caller}, with what is said of callers with a *, ${tooMany(bytes)}`;
+  return `Caller ${largest.caller}, together with the entries of callers with a *, ${tooMany(bytes)}`;
 }
 
 function tooMany(bytes: number): string {
@@ -101,11 +101,11 @@ function readEntry(caller: string, rights: unknown): Entry | string {
   if (!caller.startsWith(SPIFFE) && /[:/]/.test(caller)) {
     return `Caller ${caller} is neither a SPIFFE id (${SPIFFE}…), nor a DNS name, nor *.`;
   }
-  if (!isRecord(rights)) return `What ${caller} may do must be an object.`;
+  if (!isRecord(rights)) return `The rights of ${caller} must be an object.`;
   const unknown = Object.keys(rights).find((key) => key !== 'read' && key !== 'operate');
   if (unknown !== undefined) return `Caller ${caller} has "${unknown}"; there are "read" and "operate".`;
   const { read = [], operate = [] } = rights;
-  if (!isNames(read) || !isNames(operate)) return `What ${caller} may read and operate must be lists of domain names.`;
+  if (!isNames(read) || !isNames(operate)) return `"read" and "operate" of ${caller} must be lists of domain names.`;
   const long = [...read, ...operate].find((name) => name.length > LONGEST_DOMAIN);
   if (long !== undefined) return `Caller ${caller} has a domain longer than ${LONGEST_DOMAIN}: ${cut(long)}.`;
   return { caller, read, operate };

@@ -1,4 +1,4 @@
-/** A page of a list for a caller who may not read all of it. */
+/** A page of a list for a caller that may not read all of it. */
 import type { Page } from '../core/block-jobs.ts';
 import { type Order, page, pageSize } from '../core/rules/list.ts';
 
@@ -7,12 +7,12 @@ export interface PageAsked {
   readonly pageToken: string;
 }
 
-/** Of what is left out there are many: asked for in as few calls as may be. */
+/** Many items are left out: they are read in as few calls as possible. */
 const MOST = 500;
 
 /**
- * As many as are asked for, if there are so many that may be read. A token is the place of an item: it is that of one
- * which may be read, as from the others it would tell their names.
+ * As many items as requested, if the caller may read so many. A token is the position of an item: one that the caller
+ * may read, because others would show it their names.
  */
 export async function readablePage<Item>(
   order: Order<Item>,

@@ -1,4 +1,4 @@
-/** The service, as an object: one method for each call of the contract, which says what it means. */
+/** The service as an object, with one method for each call of the contract, which documents it. */
 import { randomUUID } from 'node:crypto';
 import {
   AbortRequest,
@@ -30,20 +30,20 @@ import { ask, type Rpc } from './unary.ts';
 import { type WatchOptions, watch } from './watch.ts';
 
 /**
- * Writes get a request_id of their own unless they have one, and are repeated with it while the service is away: what
- * is asked for is done once. Everything throws BlockJobError, or the reason of the caller's own signal.
+ * A write gets a request_id unless it has one, and is repeated with it while the service is away: its action is done
+ * once. All methods throw BlockJobError, or the reason of the caller's own signal.
  */
 export class BlockJobClient implements Disposable {
   readonly #options: ConnectOptions;
   readonly #endpoints: Endpoints;
 
-  /** Connects when it is first asked. Throws where a certificate's file cannot be read. */
+  /** Connects at the first call. Throws if a certificate file cannot be read. */
   constructor(options: ConnectOptions) {
     this.#options = options;
     this.#endpoints = new Endpoints(options);
   }
 
-  /** The address that is in use. */
+  /** The current address. */
   get address(): string {
     return this.#endpoints.current.address;
   }
@@ -85,8 +85,8 @@ export class BlockJobClient implements Disposable {
   }
 
   /**
-   * The events of a job: every revision once and in order, also when server, gateway or network are lost meanwhile.
-   * Ends after the event that ends the job. Leaving the loop ends the watch, and touches no job.
+   * The events of a job: every revision once and in order, even if server, gateway or network fail meanwhile. Ends
+   * after the event that ends the job. Leaving the loop ends the watch, and does not affect the job.
    */
   watchJob(
     request: DeepPartial<WatchJobRequest>,
@@ -120,7 +120,7 @@ export class BlockJobClient implements Disposable {
     );
   }
 
-  /** Of the address that is in use. */
+  /** From the current address. */
   async getServerInfo(options?: CallOptions) {
     return await this.#read(GetServerInfoRequest, ({ server }) => server.getServerInfo.bind(server), {}, options);
   }

@@ -1,20 +1,20 @@
 /** Durations of the contract ↔ milliseconds. */
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
 
-/** setTimeout takes a little more, and fires at once for a longer time, and for ever. */
+/** setTimeout takes a little more, but fires at once for a longer time or Infinity. */
 const LONGEST_TIMER_MS = 24 * 24 * 60 * 60 * 1000;
 
-/** What setTimeout, and gRPC as a deadline, may be given of a time that somebody else has chosen. */
+/** A time chosen by somebody else, limited for setTimeout and for a deadline of gRPC. */
 export function forTimer(ms: number): number {
   return Math.min(ms, LONGEST_TIMER_MS);
 }
 
-/** The host's time at a moment of `performance.now()`: gRPC takes a deadline so, and it is wrong as soon as somebody sets the clock. */
+/** The host's time at a moment of `performance.now()`, as gRPC takes deadlines. It becomes wrong when the clock is set. */
 export function dateAt(atMs: number): Date {
   return new Date(Date.now() + atMs - performance.now());
 }
 
-/** Of a call; Infinity: none. */
+/** For a call; Infinity if there is none. */
 export function deadlineOf(atMs: number): { deadline?: Date } {
   return atMs === Infinity ? {} : { deadline: dateAt(atMs) };
 }

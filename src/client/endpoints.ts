@@ -1,4 +1,4 @@
-/** The addresses of the service, each with its channel; one of them is the present one. */
+/** The addresses of the service, each with its channel; one of them is current. */
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { type ChannelCredentials, type ClientOptions, connectivityState, credentials } from '@grpc/grpc-js';
@@ -9,19 +9,19 @@ import { dateAt } from './durations.ts';
 import { BlockJobError, type Code } from './errors.ts';
 import type { ConnectOptions, Pem, TlsOptions } from './options.ts';
 
-/** A host that swallows what is sent to it must not keep the next address waiting. */
+/** A host that drops packets must not delay the next address. */
 const CONNECT_WITHIN_MS = 5000;
 
 const OPTIONS: ClientOptions = {
-  // A connection that is dead without a word is found in twice this time.
+  // A dead connection is found in twice this time.
   'grpc.keepalive_time_ms': 5000,
   'grpc.keepalive_timeout_ms': 5000,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2000,
   'grpc.max_receive_message_length': 16 * 1024 * 1024,
-  // The service is where the address says, not behind the proxy by which this machine reads web pages.
+  // The service is at the address, not behind the proxy of this machine.
   'grpc.enable_http_proxy': 0,
-  // What is done again, and what is not, is decided where it is known what was asked.
+  // The caller decides about repeating a call, because it knows the request.
   'grpc.enable_retries': 0,
 };
 
@@ -39,7 +39,7 @@ export class Endpoint implements Disposable {
     this.server = new ServerServiceClient(address, channel, shared);
   }
 
-  /** Resolves when there is a connection, or when it has failed: a call then says why. */
+  /** Resolves when there is a connection, or when it has failed: a call then reports the reason. */
   async tried(signal: AbortSignal | undefined, deadlineMs: number): Promise<void> {
     const channel = this.jobs.getChannel();
     const patientUntil = performance.now() + CONNECT_WITHIN_MS;
@@ -78,7 +78,7 @@ export class Endpoints implements Disposable {
   readonly #all: readonly [Endpoint, ...Endpoint[]];
   #current = 0;
 
-  /** Throws where there is no address, or a file of `tls` cannot be read. Connects when it is first asked. */
+  /** Throws if there is no address, or a file of `tls` cannot be read. Connects at the first call. */
   constructor({ address, tls }: ConnectOptions) {
     const [first, ...others] = typeof address === 'string' ? [address] : address;
     if (first === undefined) throw new TypeError('no address of the service');
@@ -100,7 +100,7 @@ export class Endpoints implements Disposable {
     return this.#all[this.#current] ?? this.#all[0];
   }
 
-  /** Goes on to the next one, unless another call has done so already. */
+  /** Moves on to the next one, unless another call has done so already. */
   leave(endpoint: Endpoint): void {
     if (endpoint === this.current) this.#current = (this.#current + 1) % this.#all.length;
   }

@@ -1,4 +1,4 @@
-/** What a call ends with when it does not end well: the service's own words, or what happened on the way to it. */
+/** The error of a call: from the service itself, or from the connection to it. */
 import { type ServiceError, status } from '@grpc/grpc-js';
 import type { ErrorReason } from '../../generated/blockjob/v1/error_reason.ts';
 import type { Any } from '../../generated/google/protobuf/any.ts';
@@ -9,14 +9,14 @@ import { toMs } from './durations.ts';
 /** A gRPC code, by its name. */
 export type Code = keyof typeof status;
 
-/** Why the service said no; docs/errors.md says what to do about each. */
+/** The reason of the service; docs/errors.md explains each. */
 export type Reason = keyof typeof ErrorReason extends infer Name
   ? Name extends `ERROR_REASON_${infer Short}`
     ? Short
     : never
   : never;
 
-/** One field of a request that is wrong; all of them are told at once. */
+/** One wrong field of a request; all of them are reported together. */
 export interface FieldViolation {
   /** As in the contract: `destination.file`. */
   readonly field: string;
@@ -26,20 +26,20 @@ export interface FieldViolation {
 
 export interface ErrorWords {
   readonly code: Code;
-  /** '' where the error comes from the way to the service. A newer service may have reasons that are not listed here. */
+  /** '' if the error comes from the connection. A newer service may have reasons that are not listed here. */
   readonly reason: Reason | '' | (string & Record<never, never>);
   /** One sentence for people, without the reason. */
   readonly text: string;
-  /** Each word of the text that varies, by its name: `{ disk: 'vd0' }`. */
+  /** Each variable word of the text, by its name: `{ disk: 'vd0' }`. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly violations: readonly FieldViolation[];
-  /** When to come back. */
+  /** When to repeat the call. */
   readonly retryDelayMs: number | undefined;
 }
 
 /**
- * A server that shuts down says the one, also of calls that are under way; a gateway the other, also of an agent whose
- * answer was lost. The other reasons of UNAVAILABLE come before anything is done.
+ * The reasons of UNAVAILABLE after which the call may have been carried out, also for calls in progress: of a server
+ * that shuts down, and of a gateway that lost the answer of an agent. All other reasons come before any action.
  */
 const LOST: ReadonlySet<string> = new Set<Reason>(['DRAINING', 'HOST_UNREACHABLE']);
 
@@ -52,8 +52,8 @@ export class BlockJobError extends Error implements ErrorWords {
   readonly violations: readonly FieldViolation[];
   readonly retryDelayMs: number | undefined;
   /**
-   * The call was a write whose answer did not come, from the service or from a host behind it: it may have been done
-   * all the same. Look, or repeat it with the same request_id. False: it has changed nothing.
+   * The call was a write without an answer, from the service or from a host behind it: it may have been carried out
+   * nevertheless. Look, or repeat it with the same request_id. False if it has changed nothing.
    */
   readonly mayHaveHappened: boolean;
 
@@ -68,29 +68,29 @@ export class BlockJobError extends Error implements ErrorWords {
     this.mayHaveHappened = options.mayHaveHappened ?? false;
   }
 
-  /** The service itself has said it. */
+  /** The service itself has answered. */
   get isAnswer(): boolean {
     return this.reason !== '';
   }
 
-  /** May be gone in a moment, or at another address: no connection, a lost answer, a server that is going away. */
+  /** The cause may pass, or another address may work: no connection, a lost answer, a server that is shutting down. */
   get mayPass(): boolean {
     if (this.code === 'UNAVAILABLE') return true;
     return !this.isAnswer && (this.code === 'INTERNAL' || this.code === 'CANCELLED' || this.code === 'UNKNOWN');
   }
 
-  /** Whether the call was done is not known: no answer came back, or none to the server that was asked. */
+  /** It is not known whether the call was carried out: no answer came back. */
   get isLost(): boolean {
     if (this.isAnswer) return LOST.has(this.reason);
     return this.cause !== undefined && !wasNeverSent(this);
   }
 
-  /** The request was refused as such: no attempt of it can have been done. */
+  /** The request itself was refused: no attempt can have been carried out. */
   get isRefusalOfRequest(): boolean {
     return ['REQUEST_ID_REUSED', 'REQUEST_ID_IN_USE'].includes(this.reason) || this.violations.length > 0;
   }
 
-  /** Says what happened on the way; the service has said nothing. */
+  /** Describes a failure of the connection; the service has not answered. */
   static onTheWay(code: Code, text: string, cause?: unknown): BlockJobError {
     return new BlockJobError(
       { code, reason: '', text, metadata: {}, violations: [], retryDelayMs: undefined },
@@ -116,7 +116,7 @@ export function errorOfStatus(rich: Status, cause?: unknown): BlockJobError {
   return new BlockJobError(words, { cause });
 }
 
-/** Reads what a call ended with. */
+/** Reads the error with which a call ended. */
 export function errorOfCall(error: ServiceError, address: string): BlockJobError {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   const rich = Buffer.isBuffer(bytes) ? decoded(bytes) : undefined;
@@ -128,13 +128,13 @@ export function errorOfCall(error: ServiceError, address: string): BlockJobError
   return BlockJobError.onTheWay(code, `${address}: ${why}`, error);
 }
 
-/** The request has not left, as there was no connection that it could have gone by. */
+/** The request was not sent, because there was no connection. */
 function wasNeverSent(error: BlockJobError): boolean {
   const { cause } = error;
   return isServiceError(cause) && /^(No connection established|Name resolution failed)/.test(cause.details);
 }
 
-/** What gRPC says of a connection that failed, without what it says around it. */
+/** The essential part of gRPC's text about a failed connection. */
 function withoutChatter(details: string): string {
   return (
     /^No connection established\. Last error: (?:Error: )?([^]*?)\. Resolution note:/.exec(details)?.[1] ?? details

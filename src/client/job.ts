@@ -1,4 +1,4 @@
-/** What is read from a job again and again. */
+/** Facts of a job that clients often need. */
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
 
 const ENDS: ReadonlySet<Job_State> = new Set([

@@ -1,4 +1,4 @@
-/** One call with one answer: asked again where it did not come. */
+/** One call with one answer: repeated if there is no answer. */
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { deadlineOf } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
@@ -13,7 +13,7 @@ export type Rpc<Request, Response> = (
   callback: (error: ServiceError | null, response: Response) => void,
 ) => ClientUnaryCall;
 
-/** A write must be safe to repeat: it bears a request_id. */
+/** A write must be safe to repeat: it has a request_id. */
 export async function ask<Request, Response>(
   endpoints: Endpoints,
   kind: 'read' | 'write',
@@ -31,7 +31,7 @@ export async function ask<Request, Response>(
     } catch (error) {
       if (!(error instanceof BlockJobError)) throw error;
       mayHaveHappened ||= kind === 'write' && error.isLost;
-      // Another refusal may come from elsewhere: from a gateway that has lost the host, or a host that has lost the VM.
+      // Another refusal may have another origin: a gateway that has lost the host, or a host that has lost the VM.
       const isOpen = mayHaveHappened && !error.isRefusalOfRequest;
       await persistence.after(
         isOpen ? new BlockJobError(error, { cause: error.cause, mayHaveHappened }) : error,

@@ -1,4 +1,4 @@
-/** A job's events, every revision once and in order, whatever is lost on the way: server, gateway or network. */
+/** The events of a job, every revision once and in order, even if server, gateway or network fail meanwhile. */
 import { Metadata } from '@grpc/grpc-js';
 import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type JobEvent, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
@@ -13,7 +13,7 @@ import { Persistence } from './persistence.ts';
 const SILENCE_MS = 35_000;
 
 export interface WatchOptions extends CallOptions {
-  /** How long nothing may come before the connection counts as broken. The service sends something every 15 seconds. */
+  /** How long a silent connection counts as working. The service sends something every 15 seconds. */
   readonly silenceMs?: number | undefined;
 }
 
@@ -32,7 +32,7 @@ export async function* watch(
         persistence.heard();
         const cursor = cursorAfter(event, next.afterRevision);
         if (cursor === 'seen') continue;
-        // From here on it is this job, also when the disk has got another one.
+        // From here on the job is fixed, even if the disk gets another one.
         const id = event.job?.id;
         next = { ...next, afterRevision: cursor, ...(id === undefined ? {} : { job: refTo(id) }) };
         yield event;
@@ -50,7 +50,7 @@ function refTo(value: string): NonNullable<WatchJobRequest['job']> {
   return { name: { $case: 'jobId', value } };
 }
 
-/** Where a watch that has seen this event goes on; or that it was seen before. Throws where events are missing. */
+/** The position of a watch after this event, or 'seen' if it was seen before. Throws if events are missing. */
 function cursorAfter({ kind, revision, oldestRevision }: JobEvent, cursor: bigint | undefined): bigint | 'seen' {
   if (kind === JobEvent_Kind.KIND_COMPACTED) return oldestRevision - 1n;
   if (cursor === undefined) return revision;
@@ -60,7 +60,7 @@ function cursorAfter({ kind, revision, oldestRevision }: JobEvent, cursor: bigin
   throw BlockJobError.onTheWay('DATA_LOSS', `revision ${revision} came after ${cursor}`);
 }
 
-/** Which are no entries of the journal: they repeat the revision of the entry before them. */
+/** The events that are not entries of the journal: they repeat the revision of the entry before them. */
 export const IS_LIVE: Readonly<Record<JobEvent['kind'], boolean>> = {
   [JobEvent_Kind.KIND_SNAPSHOT]: true,
   [JobEvent_Kind.KIND_STATE]: false,
@@ -72,11 +72,11 @@ export const IS_LIVE: Readonly<Record<JobEvent['kind'], boolean>> = {
   [JobEvent_Kind.KIND_COMPACTED]: true,
   [JobEvent_Kind.KIND_STEP]: false,
   [JobEvent_Kind.KIND_UNSPECIFIED]: false,
-  // What only a newer service sends is taken for an entry.
+  // An unknown event of a newer service counts as an entry.
   [JobEvent_Kind.UNRECOGNIZED]: false,
 };
 
-/** Live events show the job as it is now, which may be ahead of the entries that are still to come. */
+/** Live events show the job as it is now, which may be ahead of the entries that follow. */
 function isLast({ kind, job }: JobEvent): boolean {
   const isOfItsRevision = !IS_LIVE[kind] || kind === JobEvent_Kind.KIND_SNAPSHOT;
   return isOfItsRevision && job !== undefined && hasEnded(job.state);
@@ -97,7 +97,7 @@ async function* read(
   signal?.addEventListener('abort', leave, { once: true });
   try {
     for (;;) {
-      // Runs while something is waited for, not while the reader is slow.
+      // Runs while the client waits for an event, not while the reader is slow.
       const timer = setTimeout(() => {
         isSilent = true;
         stream.cancel();

@@ -1,4 +1,4 @@
-/** How much callers may use up, as the command line says it. */
+/** How much callers may use, from the command line. */
 import type { Command } from 'commander';
 import { CALLER_LIMITS, type CallerLimits } from '../core/limits.ts';
 import { parseAge, parseCount, parseStreams } from './values.ts';
@@ -14,25 +14,25 @@ export function addCallerLimits(command: Command): Command {
   return command
     .option(
       '--max-connections <number>',
-      'how many connections of callers there may be',
+      'how many connections callers may have',
       parseCount,
       CALLER_LIMITS.connections,
     )
     .option(
       '--max-host-connections <number>',
-      'how many of them may be from one address',
+      'how many of them may come from one address',
       parseCount,
       CALLER_LIMITS.peerConnections,
     )
     .option(
       '--max-streams <number>',
-      'how many calls a connection may have at a time; a gateway may have more',
+      'how many calls a connection may have at the same time; a gateway may have more',
       parseStreams,
       CALLER_LIMITS.streams,
     )
     .option(
       '--max-connection-seconds <seconds>',
-      'how old a connection may be; then it is made anew, with the certificates of now',
+      'how old a connection may become; then it is replaced, with the current certificates',
       parseAge,
       CALLER_LIMITS.connectionMs / 1000,
     );

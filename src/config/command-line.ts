@@ -1,4 +1,4 @@
-/** The command line → Config, with every complaint in plain words. The only reader of it and of the environment. */
+/** The command line → Config, with every error in plain words. The only reader of it and of the environment. */
 import { Command, Option } from 'commander';
 import { BUILD, VERSION } from '../lib/version.ts';
 import type { Modes } from './config.ts';
@@ -17,15 +17,15 @@ interface GatewayFlags extends ServingFlags, EtcdFlags {
   readonly maxWatchers: number;
 }
 
-/** All commands. Parsed, it runs the one that the arguments name; or prints help, or what is wrong, and exits. */
+/** All commands. Parsing runs the named one; or prints help, or an error, and exits. */
 export function commandLine(modes: Modes): Command {
   const program = new Command('blockjobd')
-    .description('Moves the disks of running QEMU virtual machines, and says truly how that ended.')
+    .description('Moves the disks of running QEMU virtual machines, with an outcome that you can trust.')
     .version(`blockjobd ${VERSION} (${BUILD})`)
-    .showHelpAfterError('(blockjobd --help tells more)');
+    .showHelpAfterError('(blockjobd --help shows more)');
 
   addHost(addServing(program.command('serve')))
-    .description('serve the VMs of this machine: all there is to it on one machine')
+    .description('serve the VMs of this machine; on a single machine nothing else is needed')
     .action(async (flags: ServingFlags & HostFlags, command: Command) => {
       await modes.embedded({ mode: 'embedded', ...servingOf(flags, command), ...hostOf(flags, command) });
     });
@@ -35,17 +35,18 @@ export function commandLine(modes: Modes): Command {
     .addOption(
       new Option(
         '--gateway <name>',
-        'a gateway that is believed about its callers, as its certificate names it (repeatable)',
+        'a gateway whose statements about its callers are trusted, by the name in its certificate (repeatable)',
       )
         .argParser(collect((text) => text))
         .default([], 'none'),
     )
     .addOption(
-      new Option('--advertise <host:port>', 'where gateways reach this agent; needed with --etcd').argParser(
-        parseAdvertised,
-      ),
+      new Option(
+        '--advertise <host:port>',
+        'the address for gateways to reach this agent; required with --etcd',
+      ).argParser(parseAdvertised),
     )
-    .option('--ttl-seconds <seconds>', 'how long the directory believes in an agent that is silent', parseTtl, 15)
+    .option('--ttl-seconds <seconds>', 'how long the directory keeps the entry of a silent agent', parseTtl, 15)
     .action(async (flags: AgentFlags, command: Command) => {
       const etcd = etcdOf(flags, command);
       const { advertise, ttlSeconds } = flags;
@@ -56,7 +57,7 @@ export function commandLine(modes: Modes): Command {
     });
 
   addEtcd(addServing(program.command('gateway')))
-    .description('serve the VMs of a whole fleet; it has no state, and there may be any number')
+    .description('serve the VMs of a whole fleet; it has no state, and any number of them may run')
     .addOption(new Option('--hosts <file>', 'the hosts of a static site, instead of --etcd').argParser(parseFile))
     .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
     .action(async (flags: GatewayFlags, command: Command) => {

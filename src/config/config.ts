@@ -1,50 +1,50 @@
-/** What a mode is told: read from the command line, with nothing left to be checked. */
+/** The configuration of a mode, read from the command line and completely checked. */
 import type { CallerLimits, Limits } from '../core/limits.ts';
 import type { Address, Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
 import type { TracesConfig } from './environment.ts';
 
-/** A port beside the one for callers. */
+/** A port besides the one for callers. */
 export interface Sideline extends Port {
-  /** It is on the command line: without it there is no start. */
+  /** Whether it is on the command line: then the service does not start without it. */
   readonly isAsked: boolean;
 }
 
 /** How callers are served. */
 export interface ServingConfig {
   readonly listen: Address;
-  /** Undefined: plaintext, on loopback or a unix socket. */
+  /** Undefined for plaintext, on loopback or a unix socket. */
   readonly tls: TlsFiles | undefined;
-  /** Undefined: whoever can connect may do everything. */
+  /** Undefined if every connected client may do everything. */
   readonly policyFile: string | undefined;
-  /** Where the page is served; undefined: it is not. */
+  /** The address of the page; undefined if there is none. */
   readonly page: Sideline | undefined;
   readonly logLevel: string;
-  /** Where Prometheus asks; undefined: nowhere. */
+  /** The address for Prometheus; undefined if there is none. */
   readonly metrics: Sideline | undefined;
-  /** Undefined: none. */
+  /** Undefined if there are none. */
   readonly traces: TracesConfig | undefined;
   readonly drainMs: number;
-  /** How much callers may use up. */
+  /** How much callers may use. */
   readonly callers: CallerLimits;
 }
 
-/** The QEMUs of one machine, and what may be done with them. */
+/** The QEMUs of one machine, and the allowed operations on them. */
 export interface HostConfig {
   readonly host: string;
   readonly qmpFolder: string | undefined;
-  /** Which of the folder's sockets; undefined: all. */
+  /** The sockets of the folder to use; undefined for all. */
   readonly qmpPattern: string | undefined;
   readonly qmpNamed: readonly { readonly name: string; readonly socketPath: string }[];
   readonly stateFolder: string;
-  /** Whose jobs are taken up beside those of the folder itself: their state folders are lost. */
+  /** The owners whose jobs are taken up besides those of the folder itself: their state folders are lost. */
   readonly adopts: readonly string[];
-  /** Where copies may go. */
+  /** The allowed destinations. */
   readonly allowed: {
     readonly folders: readonly string[];
     readonly nbdServers: readonly { readonly host: string; readonly port: number | undefined }[];
   };
-  /** Jobs may be started on VMs of libvirt, too. */
+  /** Whether jobs may also be started on VMs of libvirt. */
   readonly allowManaged: boolean;
   readonly limits: Limits;
 }
@@ -62,9 +62,9 @@ export interface EmbeddedConfig extends ServingConfig, HostConfig {
 
 export interface AgentConfig extends ServingConfig, HostConfig {
   readonly mode: 'agent';
-  /** Gateways that are believed about their callers, as their certificates name them. */
+  /** Gateways whose statements about their callers are trusted, by the names in their certificates. */
   readonly gateways: readonly string[];
-  /** Undefined: a static site, whose gateways have a file of the hosts. */
+  /** Undefined for a static site, whose gateways have a file of the hosts. */
   readonly membership:
     | { readonly etcd: EtcdConfig; readonly advertise: string; readonly ttlSeconds: number }
     | undefined;

@@ -1,7 +1,7 @@
-/** What the environment says: whether traces are asked for. All else of OpenTelemetry's variables its SDK reads itself. */
+/** The environment: whether it asks for traces. The SDK itself reads the other variables of OpenTelemetry. */
 
 export interface TracesConfig {
-  /** Undefined: the variables name this service. */
+  /** Undefined if the variables name this service. */
   readonly serviceName: string | undefined;
 }
 
@@ -14,7 +14,7 @@ const ASK_FOR_TRACES = [
   'OTEL_TRACES_EXPORTER',
 ] as const;
 
-/** Undefined: no traces. */
+/** Undefined if there are no traces. */
 export function tracesIn(environment: Environment): TracesConfig | undefined {
   const isDisabled = environment['OTEL_SDK_DISABLED']?.trim().toLowerCase() === 'true';
   const isAsked = ASK_FOR_TRACES.some((name) => (environment[name] ?? '') !== '');

@@ -1,4 +1,4 @@
-/** The options that say where the directory is. */
+/** The options for the directory. */
 import { type Command, Option } from 'commander';
 import type { EtcdConfig } from './config.ts';
 import { collect, parseFile } from './values.ts';
@@ -15,18 +15,18 @@ export interface EtcdFlags {
 export function addEtcd(command: Command): Command {
   return command
     .addOption(
-      new Option('--etcd <url>', 'a member of the etcd that holds the directory, as https://etcd1:2379 (repeatable)')
+      new Option('--etcd <url>', 'a member of the etcd with the directory, for example https://etcd1:2379 (repeatable)')
         .argParser(collect((text) => text))
         .default([], 'none'),
     )
     .addOption(new Option('--etcd-ca <file>', "the authorities of etcd's certificate").argParser(parseFile))
-    .addOption(new Option('--etcd-cert <file>', 'our certificate for etcd').argParser(parseFile))
+    .addOption(new Option('--etcd-cert <file>', 'the certificate of this service for etcd').argParser(parseFile))
     .addOption(new Option('--etcd-key <file>', 'the key of that certificate').argParser(parseFile))
-    .option('--etcd-user <name>', 'our name in etcd, where it asks for a password')
+    .option('--etcd-user <name>', 'the name of this service in etcd, if etcd asks for a password')
     .addOption(new Option('--etcd-password-file <file>', 'the file with the password').argParser(parseFile));
 }
 
-/** Undefined: no --etcd. */
+/** Undefined without --etcd. */
 export function etcdOf(flags: EtcdFlags, command: Command): EtcdConfig | undefined {
   const { etcd, etcdCa, etcdCert, etcdKey, etcdUser, etcdPasswordFile } = flags;
   if (etcd.length === 0) return undefined;

@@ -1,4 +1,4 @@
-/** The options that commands share, and what they come to. What excludes each other is complained of here. */
+/** The options that commands share, and their meaning. Errors for options that exclude each other are here. */
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
@@ -37,46 +37,48 @@ export interface ServingFlags extends CallerFlags {
 
 const PAGE: Port = { host: '127.0.0.1', port: 50080 };
 
-/** `page`: where it is without a word; an agent, whose gateway shows the same, has it off. */
+/** `page`: its default address; off for an agent, because the gateway shows the same. */
 export function addServing(command: Command, page: Port | 'off' = PAGE): Command {
   const serving = command
     .addOption(
-      new Option('--listen <address>', 'where clients connect: HOST:PORT or unix:/PATH; plaintext on loopback only')
+      new Option('--listen <address>', 'the address for clients: HOST:PORT or unix:/PATH; plaintext on loopback only')
         .argParser(parseListen)
         .default({ host: '127.0.0.1', port: 50051 } satisfies Address, '127.0.0.1:50051'),
     )
     .addOption(
-      new Option('--tls-cert <file>', 'our certificate, with those between it and its CA').argParser(parseFile),
+      new Option('--tls-cert <file>', 'the certificate of this service, with its intermediate certificates').argParser(
+        parseFile,
+      ),
     )
     .addOption(new Option('--tls-key <file>', 'the key of that certificate').argParser(parseFile))
     .addOption(new Option('--tls-ca <file>', 'the authorities whose certificates are accepted').argParser(parseFile))
     .addOption(
       new Option(
         '--policy <file>',
-        'who may do what on which domains; needs --tls-cert. Without it whoever has a certificate may do everything; ' +
-          'of an agent, only its gateways may',
+        'the callers and their rights on domains; needs --tls-cert. Without it every caller with a certificate may do everything; ' +
+          'for an agent, only its gateways may',
       ).argParser(parseFile),
     )
     .addOption(
       new Option(
         '--page <address>',
-        'where browsers see it all and change nothing: HOST:PORT on loopback, or off. Unless told it is off for an agent, ' +
+        'the address of a read-only page for browsers: HOST:PORT on loopback, or off. The default is off for an agent, ' +
           'with --policy, and where --listen is a unix socket',
       )
         .argParser(parsePage)
         .default(page, page === 'off' ? page : `${page.host}:${page.port}`),
     )
     .addOption(
-      new Option('--metrics <address>', 'where Prometheus asks for metrics, in plain HTTP: HOST:PORT, or off')
+      new Option('--metrics <address>', 'the address of the metrics for Prometheus, in plain HTTP: HOST:PORT, or off')
         .argParser(parseMetrics)
         .default({ host: '127.0.0.1', port: 9464 }, '127.0.0.1:9464'),
     )
     .addOption(
-      new Option('--log-level <level>', 'how much to log, as JSON lines on standard error')
+      new Option('--log-level <level>', 'the least level of the log, which is JSON lines on standard error')
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info'),
     )
-    .option('--drain-seconds <seconds>', 'how long calls under way may take at SIGTERM', parseSeconds, 10);
+    .option('--drain-seconds <seconds>', 'how long calls in progress may take after SIGTERM', parseSeconds, 10);
   return addCallerLimits(serving);
 }
 
@@ -87,7 +89,7 @@ export function servingOf(flags: ServingFlags, command: Command): ServingConfig 
     return port === 'off' ? undefined : { ...port, isAsked: command.getOptionValueSource(name) !== 'default' };
   };
   const page = sideline('page');
-  // Where not every user of this machine may see all, it takes somebody's word that they may.
+  // If not every user of this machine may see everything, an operator has to ask for it.
   const isForAll = policy === undefined && 'host' in listen;
   const tls = tlsOf(flags, command);
   if (tls === undefined && 'host' in listen && !isLoopback(listen.host)) {
@@ -146,13 +148,13 @@ export function addHost(command: Command): Command {
         .argParser(collect(parseNamed))
         .default([], 'none'),
     )
-    .option('--qmp-dir <folder>', 'a folder of QMP sockets, one a VM; they may come and go')
+    .option('--qmp-dir <folder>', 'a folder of QMP sockets, one per VM; they may come and go')
     .option(
       '--qmp-pattern <pattern>',
-      'which sockets of --qmp-dir are asked, by their names: * stands for any text, as in *.qmp',
+      'the sockets of --qmp-dir to use, by their names: * stands for any text, for example *.qmp',
       parsePattern,
     )
-    .option('--state-dir <folder>', 'where the journals of the jobs are kept', '/var/lib/blockjobd')
+    .option('--state-dir <folder>', 'the folder for the journals of jobs', '/var/lib/blockjobd')
     .addOption(
       new Option(
         '--adopt-jobs-of <digits>',
@@ -164,20 +166,17 @@ export function addHost(command: Command): Command {
     .addOption(
       new Option(
         '--allow-destination <place>',
-        'copies may go below this FOLDER, or to nbd://HOST[:PORT], any with nbd://* (repeatable)',
+        'copies may go below this FOLDER, or to nbd://HOST[:PORT]; nbd://* allows all NBD servers (repeatable)',
       )
         .argParser(collect(parseAllowed))
         .default([], 'none: every copy is refused'),
     )
-    .option(
-      '--allow-libvirt-managed',
-      'start jobs on VMs of libvirt, too, which then does not know on which images they are',
-    )
-    .option('--max-jobs <number>', 'how many jobs may run at a time', parseCount, 100)
+    .option('--allow-libvirt-managed', 'also start jobs on VMs of libvirt, which then does not know their images')
+    .option('--max-jobs <number>', 'how many jobs may run at the same time', parseCount, 100)
     .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
     .option(
       '--keep-days <days>',
-      'how long ended jobs are remembered, in days that the host was up; a day at least',
+      "how long ended jobs are remembered, in days of the host's uptime; at least one day",
       parseCount,
       30,
     )
@@ -189,7 +188,7 @@ export function addHost(command: Command): Command {
     )
     .option(
       '--keep-leftovers <number>',
-      'how many ended jobs that may have left something over are remembered, however old; one at least',
+      'how many ended jobs with possible leftovers are remembered, however old; at least one',
       parseCount,
       1000,
     )

@@ -1,4 +1,4 @@
-/** The values of options, each with its complaint in plain words. */
+/** The values of options, each with its error in plain words. */
 import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { type Address, isLoopback, type Port, parseAddress } from '../lib/address.ts';
@@ -13,11 +13,11 @@ export function parsePage(text: string): Port | 'off' {
   if (text === 'off') return text;
   const address = parseAddress(text);
   if (typeof address === 'string' || 'unixSocket' in address) {
-    throw new InvalidArgumentError('Give HOST:PORT, as 127.0.0.1:50080, or off.');
+    throw new InvalidArgumentError('Give HOST:PORT, for example 127.0.0.1:50080, or off.');
   }
   if (isLoopback(address.host)) return address;
   throw new InvalidArgumentError(
-    `${address.host} is not loopback, and the page shows all that there is to whoever asks: it has no callers' names. ` +
+    `${address.host} is not loopback, and the page shows everything to every client: it has no callers' names. ` +
       'Serve it on 127.0.0.1, and reach it through ssh -L.',
   );
 }
@@ -25,18 +25,21 @@ export function parsePage(text: string): Port | 'off' {
 export function parseMetrics(text: string): Port | 'off' {
   const address = text === 'off' ? text : parseAddress(text);
   if (address === 'off' || (typeof address === 'object' && 'host' in address)) return address;
-  throw new InvalidArgumentError('Give HOST:PORT, as 127.0.0.1:9464, or off.');
+  throw new InvalidArgumentError('Give HOST:PORT, for example 127.0.0.1:9464, or off.');
 }
 
 export function parseNamed(text: string): { name: string; socketPath: string } {
   const at = text.indexOf('=');
-  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('Give NAME=SOCKET, as web1=/run/web1.qmp.');
+  if (at < 1 || at === text.length - 1)
+    throw new InvalidArgumentError('Give NAME=SOCKET, for example web1=/run/web1.qmp.');
   return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
 }
 
 export function parsePattern(text: string): string {
   if (text !== '' && !text.includes('/')) return text;
-  throw new InvalidArgumentError('Give the name of a socket without its folder, with * for any text, as *.qmp.');
+  throw new InvalidArgumentError(
+    'Give the name of a socket without its folder, with * for any text, for example *.qmp.',
+  );
 }
 
 export function parseOwner(text: string): string {
@@ -64,7 +67,7 @@ export function parseHostName(text: string): string {
 
 export function parseAdvertised(text: string): string {
   if (/^(\[[0-9a-fA-F:]+\]|[^:/[\]\s]+):\d{1,5}$/.test(text)) return text;
-  throw new InvalidArgumentError('Give HOST:PORT, where gateways reach this agent.');
+  throw new InvalidArgumentError('Give HOST:PORT, at which gateways reach this agent.');
 }
 
 export function parseFile(text: string): string {
@@ -92,7 +95,7 @@ export function parseAge(text: string): number {
   throw new InvalidArgumentError('Give whole seconds from 60 to 1000000.');
 }
 
-/** A lease shorter than an election of etcd's would be lost with each. */
+/** A shorter lease would be lost at each election of etcd. */
 export function parseTtl(text: string): number {
   const seconds = Number(text);
   if (Number.isInteger(seconds) && seconds >= 5 && seconds <= 600) return seconds;

@@ -1,4 +1,4 @@
-/** A request's bytes, looked at before they are a message: whether all that is in it is as short as BOUNDS has it. */
+/** The bytes of a request, checked before they are decoded: whether all parts are as short as BOUNDS requires. */
 import { readFileSync } from 'node:fs';
 import { createFileRegistry, type DescField, type DescMessage, fromBinary, ScalarType } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
@@ -10,17 +10,17 @@ import { BOUNDS } from './bounds.ts';
 
 const DESCRIPTORS = new URL('../../generated/blockjob.binpb', import.meta.url);
 
-/** The contract as it was written, for whoever speaks of it at run time. */
+/** The original descriptors of the contract, for use at run time. */
 export const CONTRACT: FileDescriptorSet = fromBinary(FileDescriptorSetSchema, readFileSync(DESCRIPTORS));
 
-/** What is wrong is told all at once, up to this. */
+/** All errors are reported together, up to this number. */
 const MOST_TOLD = 10;
 
 interface Field {
   readonly name: string;
-  /** Of a text: bytes that it may have. */
+  /** For a text: its bytes. */
   readonly bytes: number | undefined;
-  /** Of a list. */
+  /** For a list. */
   readonly count: number | undefined;
   readonly message: Shape | undefined;
 }
@@ -29,10 +29,10 @@ type Shape = ReadonlyMap<number, Field>;
 
 type Method<Request> = Pick<MethodDefinition<Request, unknown>, 'path' | 'requestDeserialize'>;
 
-/** The message that a request to a method is. Throws FIELD_INVALID for what is none, or holds more than it may. */
+/** The request of a method. Throws FIELD_INVALID if the bytes are not such a message, or hold more than allowed. */
 export function decoded<Request>({ path, requestDeserialize }: Method<Request>, request: Buffer): Request {
   const shape = SHAPES.get(path);
-  if (shape === undefined) throw new Error(`${path} is not of the contract`);
+  if (shape === undefined) throw new Error(`${path} is not in the contract`);
   const found: Violation[] = [];
   read(request, shape, '', found);
   throwIfAny(found);
@@ -62,7 +62,7 @@ function read(bytes: Uint8Array, shape: Shape, path: string, found: Violation[])
       if (value.length > (field.bytes ?? Infinity)) found.push(invalid(name, `is longer than ${field.bytes} bytes`));
       if (field.count === undefined) continue;
       const before = counts.get(field) ?? 0;
-      // Numbers come together, as many as there are bytes without a sign that more of the same follows.
+      // Numbers are packed: there are as many as bytes without the sign that more of the same follows.
       const isPacked = isBytes && field.bytes === undefined && field.message === undefined;
       const count = before + (isPacked ? value.reduce((all, byte) => (byte < 0x80 ? all + 1 : all), 0) : 1);
       counts.set(field, count);
@@ -70,7 +70,7 @@ function read(bytes: Uint8Array, shape: Shape, path: string, found: Violation[])
         found.push(invalid(name, `has more than ${field.count} elements`));
     }
   } catch {
-    // Its decoder says that it is no message.
+    // Its decoder reports that it is not a message.
   }
 }
 
@@ -78,7 +78,7 @@ function shapeOf(message: DescMessage): Shape {
   return new Map(message.fields.map((field) => [field.number, fieldOf(message, field)]));
 }
 
-/** Throws for what has no bound. */
+/** Throws if a bound is missing. */
 function fieldOf({ typeName }: DescMessage, field: DescField): Field {
   const { name, message, scalar } = field;
   const { bytes, count } = BOUNDS[`${typeName}.${name}`] ?? {};
@@ -90,7 +90,7 @@ function fieldOf({ typeName }: DescMessage, field: DescField): Field {
   return { name, bytes, count, message: message && shapeOf(message) };
 }
 
-/** By method. Throws where a text or a list of a request has no bound. */
+/** By method. Throws if a text or a list of a request has no bound. */
 export function shapesOf(contract: FileDescriptorSet): ReadonlyMap<string, Shape> {
   const services = [...createFileRegistry(contract)].filter((one) => one.kind === 'service');
   const ours = services.filter(({ typeName }) => typeName.startsWith('blockjob.'));

@@ -1,26 +1,26 @@
 /**
- * How long each text of a request may be, in bytes of UTF-8, and how many there may be of each list: the one table, which
- * proto/ says to callers. What is longer is refused before anything looks at it.
+ * The longest text of each field of a request, in bytes of UTF-8, and the most elements of each list: one table, which
+ * proto/ repeats for callers. A longer value is refused before any use.
  */
 
-/** As QEMU has it, or a UUID. */
+/** As in QEMU, or a UUID. */
 const DOMAIN = 1024;
-/** A path with its end, as the kernel takes it (PATH_MAX); a name of a disk or an image may be one. */
+/** A path with its end, as the kernel takes it (PATH_MAX); the name of a disk or an image may be one. */
 const PATH = 4096;
 const HOST = 253;
 const REQUEST_ID = 128;
 const ETAG = 128;
-/** Opaque to callers: a place in a list, in which each byte of two names may take three. */
+/** Opaque for callers: a position in a list, in which each byte of two names may take three. */
 const PAGE_TOKEN = 8192;
-/** Of an object in QEMU. */
+/** The id of an object in QEMU. */
 const OBJECT_ID = 127;
-/** An element a flag; a few may be there twice. */
+/** One element per flag; some may be repeated. */
 const FLAGS = 64;
 
 interface Bound {
-  /** Of one text. */
+  /** For one text. */
   readonly bytes?: number;
-  /** Of a list. */
+  /** For a list. */
   readonly count?: number;
 }
 
@@ -59,7 +59,7 @@ export const BOUNDS: Readonly<Record<string, Bound>> = {
   'blockjob.v1.AbortRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.ListLeftoversRequest.domain': { bytes: DOMAIN },
   'blockjob.v1.ListLeftoversRequest.page_token': { bytes: PAGE_TOKEN },
-  // The id of a leftover on a host: a node's or a job's name in QEMU, and the host's name.
+  // The id of a leftover on a host: the name of a node or a job in QEMU, and the host's name.
   'blockjob.v1.ReclaimRequest.leftover_ids': { bytes: 320, count: 500 },
   'blockjob.v1.ReclaimRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.ListDomainsRequest.host': { bytes: HOST },

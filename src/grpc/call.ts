@@ -1,4 +1,4 @@
-/** One gRPC call as the rest of the service sees it: a signal for who waits, an answer or an error, an audit line. */
+/** One gRPC call as the service sees it: a signal for the waiting caller, an answer or an error, an audit line. */
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
@@ -19,19 +19,19 @@ import { writeAll } from './stream.ts';
 
 export interface CallContext {
   readonly log: Logger;
-  /** Where what is refused is written, or counted. */
+  /** Refusals are written there, or counted. */
   readonly refusals: Refusals;
   readonly observer: Observer;
-  /** Who is believed about callers: gateways, as their certificates name them. */
+  /** The gateways whose statements about callers are trusted, by the names in their certificates. */
   readonly gateways: ReadonlySet<string>;
-  /** Nobody else is answered. */
+  /** No other caller is answered. */
   readonly onlyGateways: boolean;
-  /** Both are aborted with DRAINING as their reason: streams when the server begins to shut down, calls at the last. */
+  /** Both are aborted with DRAINING as their reason: streams when the server begins to shut down, calls at the end. */
   readonly endStreams: AbortSignal;
   readonly endCalls: AbortSignal;
 }
 
-/** Stands for a request that is no message of its type, or holds more than it may. */
+/** Stands for a request that is not a message of its type, or holds more than allowed. */
 export class RefusedRequest {
   readonly why: BlockJobError;
 
@@ -40,7 +40,7 @@ export class RefusedRequest {
   }
 }
 
-/** What an operating call did, for the audit log. */
+/** The action of an operating call, for the audit log. */
 export type Audit<Request> = (request: Request) => Readonly<Record<string, unknown>>;
 
 export function unary<Request, Response>(
@@ -50,7 +50,7 @@ export function unary<Request, Response>(
   audit?: Audit<Request>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    // Of one that has left, the connection may be gone.
+    // The connection of a caller that has left may be gone.
     const who = whoAsks(call, context);
     let mayOperate = false;
     const onMayOperate = () => {
@@ -63,7 +63,7 @@ export function unary<Request, Response>(
         if (audit !== undefined) context.log.info({ ...audit(call.request), ...who }, `audit: ${name} done`);
         return response;
       } catch (error) {
-        // Nobody reads the answer any more, and the end of a wait is no error. What was asked for may be done all the same.
+        // Nobody reads the answer, but the request may be carried out. The end of a wait is not an error.
         if (call.cancelled) {
           const asked = audit && auditOf(call, audit);
           const message = `audit: ${name} left`;
@@ -76,7 +76,7 @@ export function unary<Request, Response>(
         const isAudited = audit !== undefined || isDenied(answer, error);
         const asked = audit === undefined ? details : { ...auditOf(call, audit), ...details };
         if (isAudited) noteRefused(context, who, reasonIn(answer), asked, `audit: ${name} refused`);
-        else context.log.debug({ ...details, ...who }, 'call refused');
+        else context.log.debug({ ...details, ...who }, 'A call was refused');
         callback(answer);
         throw error;
       }
@@ -89,7 +89,7 @@ export function unary<Request, Response>(
   };
 }
 
-/** Of a request that makes no sense nothing is told. */
+/** An invalid request has no details to log. */
 function auditOf<Request>({ request }: { readonly request: Request }, audit: Audit<Request>) {
   return isWellFormed(request) ? audit(request) : {};
 }
@@ -111,7 +111,7 @@ async function answerUnary<Request, Response>(
   signal.addEventListener('abort', leave, { once: true });
   if (signal.aborted) leave();
   try {
-    // The end of a call does not wait for who does not listen to the signal, as a question to a QEMU that hangs.
+    // The end of a call does not wait for work that ignores the signal, for example a question to a QEMU that hangs.
     return await Promise.race([handle(call.request, asked), leaves.promise]);
   } finally {
     signal.removeEventListener('abort', leave);
@@ -130,7 +130,7 @@ export function serverStream<Request, Response>(
         throwIfRefused(call.request);
         const asked = callOf(call, context, context.endStreams);
         await writeAll(call, handle(call.request, asked), asked.signal);
-        // The watcher resumes by revision where this ends too early.
+        // The watcher resumes by revision if this ends too early.
         context.endStreams.throwIfAborted();
       } catch (error) {
         if (call.cancelled) throw error;
@@ -158,12 +158,14 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
   const { caller, via, epoch, grant, wrong } = peerOf(call, gateways);
   if (wrong !== undefined) throw new BlockJobError(wrong);
   if (onlyGateways && via === undefined) {
-    fail('CALLER_UNKNOWN', { why: `${caller ?? 'it'} is no gateway that this agent was told of; ask a gateway` });
+    fail('CALLER_UNKNOWN', {
+      why: `${caller ?? 'it'} is not one of the gateways of this agent; send the request to a gateway`,
+    });
   }
   const deadlineMs = momentOf(call.getDeadline());
   return {
     signal: leaving(call, serverEnds),
-    // Without one gRPC says that it is at infinity.
+    // Without one gRPC reports infinity.
     deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs,
     caller,
     rights: grant && [() => grant],
@@ -171,12 +173,12 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
   };
 }
 
-/** What is refused for who asks is audited, of readings too. */
+/** A caller's refused requests are audited, including reads. */
 function isDenied({ code }: Partial<StatusObject>, error: unknown): boolean {
   return code === status.PERMISSION_DENIED || code === status.UNAUTHENTICATED || 'hides' in hiddenBy(error);
 }
 
-/** For our own log: what the caller is told is not there, and is. */
+/** For our own log: the object that the caller is told does not exist. */
 function hiddenBy(error: unknown): { readonly hides?: string } {
   const hidden = hides(error);
   return hidden === undefined ? {} : { hides: hidden.text };
@@ -184,7 +186,7 @@ function hiddenBy(error: unknown): { readonly hides?: string } {
 
 function noteRefused(context: CallContext, by: Asking, reason: string, asked: object, message: string): void {
   const { caller, address } = by;
-  // The port is another one for each connection.
+  // The port differs for each connection.
   const who = caller ?? address.replace(/:\d+$/, '');
   context.refusals.note({ who, reason }, () => context.log.info({ ...asked, ...by }, message));
 }

@@ -1,6 +1,6 @@
 /**
- * Our certificate and the authorities that we trust, as their files have them now. A new pair is used for new
- * connections, and those that there are go on; a pair that does not fit together (half of it is written yet) is not used.
+ * Our certificate and the trusted authorities, as in their files now. A new pair is used for new connections, and
+ * existing ones continue; a pair that does not match (half of it is not written yet) is not used.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ export class Certificates implements Provider, Disposable {
     this.#watched = new WatchedFiles(Object.values(files), () => this.#reread());
   }
 
-  /** Who we are to others: the first SPIFFE id, else the first DNS name. */
+  /** Our own name: the first SPIFFE id, or the first DNS name. */
   get identity(): string | undefined {
     return identitiesIn(new X509Certificate(this.#pems.certificate).subjectAltName)[0];
   }
@@ -53,12 +53,12 @@ export class Certificates implements Provider, Disposable {
     return new Date(new X509Certificate(this.#pems.certificate).validTo);
   }
 
-  /** For a server that lets nobody in without a certificate of our authorities. */
+  /** For a server that admits only clients with a certificate of our authorities. */
   forServer(): ServerCredentials {
     return grpc.createCertificateProviderServerCredentials(this, this, true);
   }
 
-  /** For a client. `identity`: the name that the server's certificate must bear; '' for the one it is reached by. */
+  /** For a client. `identity`: the name in the server's certificate; '' for the host of its address. */
   forClient(identity: string): ChannelCredentials {
     const checkServerIdentity = (host: string, certificate: tls.PeerCertificate) => {
       if (identity === '') return tls.checkServerIdentity(host, certificate);
@@ -94,10 +94,10 @@ export class Certificates implements Provider, Disposable {
       this.#pems = pems;
       for (const listener of this.#caListeners) listener(pems);
       for (const listener of this.#identityListeners) listener(pems);
-      this.#log.info({ identity: this.identity }, 'the certificates have changed; new connections use the new ones');
+      this.#log.info({ identity: this.identity }, 'The certificates have changed; new connections use the new ones');
     } catch (error) {
       const wrong = error instanceof Error ? error.message : String(error);
-      this.#log.warn({ wrong }, 'the certificates stay as they were');
+      this.#log.warn({ wrong }, 'The certificate files are wrong; the previous certificates stay in use');
     }
   }
 

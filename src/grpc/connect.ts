@@ -1,4 +1,4 @@
-/** The methods of the contract that only read, for browsers: through Connect, which is HTTP as they speak it. */
+/** The reading methods of the contract, for browsers: through Connect, which is HTTP in their form. */
 import type { RequestListener } from 'node:http';
 import {
   type DescMethodServerStreaming,
@@ -24,29 +24,29 @@ import { decoded } from './bounded.ts';
 import { readingOf, serverInfoFor } from './reading.ts';
 import { answerTo } from './status.ts';
 
-/** A question is a name or two. */
+/** A request is a name or two. */
 const LARGEST_REQUEST_BYTES = 64 * 1024;
 /** Numbered as gRPC's. */
 const CODES = Object.values(Code).filter((one) => typeof one === 'number');
 
 export interface ConnectProtocolOptions {
-  /** What answers here. */
+  /** The program that answers. */
   readonly info: ServerInfo;
   readonly log: Logger;
   /** Aborted when the server ends: calls and streams end with its reason. */
   readonly ends: AbortSignal;
 }
 
-/** Whatever else the contract has is not found here. */
+/** The rest of the contract is not found here. */
 export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions): RequestListener {
   const reading = readingOf(jobs);
   const handler = connectNodeAdapter({
     grpc: false,
     grpcWeb: false,
-    // A page elsewhere cannot send it without asking first, and is not answered then.
+    // A page of another site cannot send it without a preflight request, which is not answered.
     requireConnectProtocolHeader: true,
     readMaxBytes: LARGEST_REQUEST_BYTES,
-    // Not Brotli, at whose best a page of jobs takes longer than its poll.
+    // Not Brotli: at its best level a page of jobs takes longer than the interval of its poll.
     acceptCompression: [compressionGzip],
     shutdownSignal: options.ends,
     routes: (router) => {
@@ -84,7 +84,7 @@ function unary<Request, Response>(
   });
 }
 
-/** What is streamed is encoded already. */
+/** Stream messages are encoded already. */
 function serverStream<Request, Response>(
   router: ConnectRouter,
   method: DescMethodServerStreaming,
@@ -96,7 +96,7 @@ function serverStream<Request, Response>(
   router.rpc(method, async function* (request, { signal }) {
     try {
       for await (const bytes of handle(take(request), { signal })) yield fromBinary(method.output, bytes);
-      // The watcher resumes by revision where this ends too early.
+      // The watcher resumes by revision if this ends too early.
       options.ends.throwIfAborted();
     } catch (error) {
       throw connectErrorOf(error, signal, options);
@@ -117,7 +117,7 @@ function bridge<Request, Response>(
 
 /** The same code, words and details as through gRPC. */
 function connectErrorOf(thrown: unknown, signal: AbortSignal, { log, ends }: ConnectProtocolOptions): ConnectError {
-  // Nobody reads the answer any more, and the end of a wait is no error.
+  // Nobody reads the answer any more, and the end of a wait is not an error.
   if (signal.aborted && !ends.aborted) return ConnectError.from(signal.reason, Code.Canceled);
   const { code, details: message, metadata } = answerTo(thrown, log);
   const [bytes] = metadata.get('grpc-status-details-bin');

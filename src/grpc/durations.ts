@@ -1,13 +1,13 @@
 /** Durations of the contract ↔ milliseconds. */
 import type { Duration } from '../../generated/google/protobuf/duration.ts';
 
-/** NaN goes on as what is no duration, and no rule lets pass. */
+/** NaN stands for an invalid duration, which every rule refuses. */
 export function fromMs(ms: number): Duration {
   if (Number.isNaN(ms)) return { seconds: 1n, nanos: -1 };
   return { seconds: BigInt(Math.trunc(ms / 1000)), nanos: (ms % 1000) * 1e6 };
 }
 
-/** To the millisecond. NaN, which no rule lets pass, for what is no duration: duration.proto wants one sign. */
+/** To the millisecond. NaN, which every rule refuses, for an invalid duration: duration.proto requires one sign. */
 export function toMs(duration: Duration | undefined): number | undefined {
   if (duration === undefined) return undefined;
   const { seconds, nanos } = duration;

@@ -1,8 +1,8 @@
-/** Enums of the contract ↔ names in the core; the compiler checks that each has the other. */
+/** Enums of the contract ↔ names in the core; the compiler checks that both sides are complete. */
 import { fail } from '../core/errors.ts';
 import type { Given } from '../core/requests.ts';
 
-/** Unspecified is undefined; a number that no name has is told as such. */
+/** Unspecified is undefined; an unknown number is passed on. */
 export function fromEnum<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,
@@ -19,7 +19,7 @@ export function toEnum<Prefix extends string, Name extends string, Value>(
   return values[`${prefix}_${name}`];
 }
 
-/** What was asked for, as the message has it: also a number that no name has. */
+/** The value in the message: also a number without a name. */
 export function numberOf<Prefix extends string, Name extends string, Value extends number>(
   values: Readonly<Record<`${Prefix}_${Name}`, Value>>,
   prefix: Prefix,
@@ -44,7 +44,7 @@ function nameIn<Values extends Readonly<Record<string, number>>, Prefix extends 
   return key?.slice(prefix.length + 1) as Names<Values, Prefix> | undefined;
 }
 
-/** Undefined where a message says nothing. Throws for what only a newer service says. */
+/** Undefined if a message has no value. Throws for a value that only a newer service has. */
 export function enumName<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,
@@ -57,7 +57,7 @@ export function enumName<Values extends Readonly<Record<string, number>>, Prefix
   );
 }
 
-/** As enumName, for what an answer always has. */
+/** Like enumName, for a value that every answer has. */
 export function namedOf<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,

@@ -1,7 +1,4 @@
-/**
- * The services: each handler turns a message into core words, asks BlockJobs, and turns the answer back. Those that
- * only read are in reading.ts.
- */
+/** The services: each handler turns a message into core words, and the answer back. reading.ts has the reading ones. */
 import type { handleServerStreamingCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type {
   BlockJobServiceServer,
@@ -35,7 +32,7 @@ type Handlers<Server extends UntypedServiceImplementation> = {
   readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];
 };
 
-/** What operates is audited: it cannot be served without. */
+/** Operating calls are audited: a service without an audit log cannot serve them. */
 function servedBy(context: CallContext) {
   return {
     read: <Request, Response>(rpc: Reading, handle: (request: Request, call: Call) => Promise<Response>) =>
@@ -49,7 +46,7 @@ function servedBy(context: CallContext) {
 }
 
 interface Streams {
-  /** Gives what is encoded already. */
+  /** Returns encoded messages. */
   readonly watchJob: handleServerStreamingCall<WatchJobRequest, Uint8Array>;
 }
 
@@ -131,7 +128,7 @@ export function domainHandlers(jobs: BlockJobs, context: CallContext): Handlers<
   };
 }
 
-/** `mayAsk` throws for who may not. */
+/** `mayAsk` throws for a caller without the right. */
 export function serverHandlers(
   info: ServerInfo,
   mayAsk: (call: Call) => void,

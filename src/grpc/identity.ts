@@ -1,25 +1,25 @@
-/** Who a caller is: as its certificate says, or as a gateway that is trusted with it has passed it on. */
+/** The identity of a caller: from its certificate, or as a trusted gateway has passed it on. */
 import type { Metadata } from '@grpc/grpc-js';
 import { type Failure, failure } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
 import { isRecord, isTexts } from '../lib/record.ts';
 
-/** Whose call this is, where a gateway passes it on; percent-encoded. */
+/** The caller of the call that a gateway passes on; percent-encoded. */
 export const CALLER_HEADER = 'blockjob-caller';
-/** At which epoch the gateway has heard that the domain is the host's. */
+/** The epoch at which the gateway has heard that the host owns the domain. */
 export const EPOCH_HEADER = 'blockjob-epoch';
-/** What the gateway's policy allows that caller, as JSON. */
+/** The rights of that caller by the gateway's policy, as JSON. */
 export const RIGHTS_HEADER = 'blockjob-rights-bin';
 
 export interface Peer {
-  /** On whose behalf; undefined: there are no certificates here, or it has no name. */
+  /** The original caller; undefined if there are no certificates here, or it has no name. */
   readonly caller: string | undefined;
-  /** The gateway that says so. */
+  /** The gateway that states it. */
   readonly via: string | undefined;
   readonly epoch: bigint | undefined;
-  /** Undefined: the gateway has no policy. */
+  /** Undefined if the gateway has no policy. */
   readonly grant: Grant | undefined;
-  /** What is wrong with the headers of a gateway. */
+  /** An error in the headers of a gateway. */
   readonly wrong: Failure | undefined;
 }
 
@@ -28,7 +28,7 @@ interface Asked {
   getAuthContext(): { readonly sslPeerCertificate?: { readonly subjectaltname?: string | undefined } | undefined };
 }
 
-/** `gateways`: who is believed about callers, epochs and rights. Never throws: who sends nonsense is answered, too. */
+/** `gateways`: their statements about callers, epochs and rights are trusted. Never throws: invalid calls are answered. */
 export function peerOf(call: Asked, gateways: ReadonlySet<string>): Peer {
   const names = identitiesIn(call.getAuthContext().sslPeerCertificate?.subjectaltname);
   const gateway = names.find((name) => gateways.has(name));
@@ -61,7 +61,7 @@ class WrongHeader extends Error {
   }
 }
 
-/** Undefined: it was not sent. Throws WrongHeader for what says nothing, and for one that says two things. */
+/** Undefined if it was not sent. Throws WrongHeader for an invalid header, and for one that was sent twice. */
 function readHeader<T>(metadata: Metadata, header: string, read: (text: string) => T | undefined): T | undefined {
   const [value, ...more] = metadata.get(header);
   if (value === undefined) return undefined;
@@ -96,8 +96,8 @@ function grantIn(text: string): Grant | undefined {
 }
 
 /**
- * SPIFFE ids first, then DNS names, as Node writes a subjectAltName: a value with a comma is a JSON string. Each has the
- * form of its kind: nothing that calls itself a DNS name passes for a SPIFFE id, whoever signed it.
+ * SPIFFE ids first, then DNS names, as Node writes a subjectAltName: a value with a comma is a JSON string. Each has
+ * the form of its kind: a DNS name never passes for a SPIFFE id, no matter who signed it.
  */
 export function identitiesIn(subjectAltName: string | undefined): readonly string[] {
   const found = [...(subjectAltName ?? '').matchAll(/(?:^|, )(URI|DNS):("(?:[^"\\]|\\.)*"|[^,]*)/g)];
@@ -112,12 +112,12 @@ function isSpiffeId(text: string): boolean {
   return scheme === 'spiffe:' && none === '' && /^[a-z0-9._-]{1,255}$/.test(domain) && isPath && text.length <= 2048;
 }
 
-/** With a * in the first place, perhaps. */
+/** Perhaps with a * in the first place. */
 function isDnsName(text: string): boolean {
   return /^(\*\.)?[\w-]+(\.[\w-]+)*\.?$/.test(text) && text.length <= 255;
 }
 
-/** '' for what is no JSON string after all: no name is that. */
+/** '' for a text that is not a JSON string: no name is that. */
 function plain(value: string): string {
   if (!value.startsWith('"')) return value;
   try {

@@ -1,16 +1,16 @@
-/** Where a server listens: a unix socket of its owner's alone, or a port. */
+/** Listening addresses: a unix socket for its owner alone, or a port. */
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { type Server, ServerCredentials } from '@grpc/grpc-js';
 import { type Address, inUrl } from '../lib/address.ts';
 import type { Certificates } from './certificates.ts';
 
-/** Gives the address that clients connect to, with the port that was chosen where 0 was asked for. */
+/** Returns the address for clients, with the chosen port if 0 was requested. */
 export async function bind(server: Server, listen: Address, certificates: Certificates | undefined): Promise<string> {
   const plain = ServerCredentials.createInsecure();
   if ('unixSocket' in listen) {
     await removeStaleSocket(listen.unixSocket);
-    // The socket is for its owner alone from the moment that it exists.
+    // The socket belongs to its owner alone from the moment of its creation.
     const before = process.umask(0o177);
     try {
       await bindTo(server, `unix:${listen.unixSocket}`, plain);
@@ -20,12 +20,12 @@ export async function bind(server: Server, listen: Address, certificates: Certif
     return `unix:${listen.unixSocket}`;
   }
   const host = inUrl(listen.host);
-  // Who can reach a unix socket its mode says; who can reach a port, only a certificate.
+  // The mode of a unix socket decides who can reach it; for a port only certificates do.
   const port = await bindTo(server, `${host}:${listen.port}`, certificates?.forServer() ?? plain);
   return `${host}:${port}`;
 }
 
-/** After a kill the socket's file is still there, and nobody listens: then, and only then, it is removed. */
+/** After a kill the socket's file still exists, without a listener: then, and only then, it is removed. */
 async function removeStaleSocket(path: string): Promise<void> {
   const there = await lstat(path).catch(() => undefined);
   if (there?.isSocket() !== true) return;
@@ -35,7 +35,7 @@ async function removeStaleSocket(path: string): Promise<void> {
       probe.destroy();
       resolve(true);
     });
-    // Only a refused connection says that nobody listens; a server that is busy may answer EAGAIN.
+    // Only a refused connection proves that nobody listens; a busy server may answer EAGAIN.
     probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
   });
   if (!listening) await unlink(path);

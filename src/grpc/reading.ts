@@ -26,7 +26,7 @@ import { fromDomain } from './domain-answers.ts';
 import { toEnum } from './enums.ts';
 import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
 
-/** Whatever they are called through: gRPC (handlers), or Connect (connect). */
+/** For calls through gRPC (handlers), or through Connect (connect). */
 export function readingOf(jobs: BlockJobs) {
   return {
     getInfo: async ({ job }: GetInfoRequest, call: Call): Promise<GetInfoResponse> => {
@@ -42,7 +42,7 @@ export function readingOf(jobs: BlockJobs) {
         unreachableDomains: [...page.unreachableDomains],
       };
     },
-    /** Encoded already: each event for all who watch. */
+    /** Encoded already: each event for all its watchers. */
     watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<Uint8Array> {
       for await (const event of jobs.watch(toWatchRequest(request), call)) yield event.encoded(encode);
     },
@@ -66,7 +66,7 @@ export function readingOf(jobs: BlockJobs) {
   };
 }
 
-/** What answers here, as this caller is told. */
+/** The facts about this server, for this caller. */
 export function serverInfoFor(caller: string | undefined, info: ServerInfo): GetServerInfoResponse {
   const mode: ServerMode = toEnum(ServerMode, 'SERVER_MODE', info.mode);
   return { server: { ...info, mode, caller: caller ?? '' } };

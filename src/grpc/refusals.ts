@@ -1,21 +1,21 @@
 /**
- * Refusals in the audit log. Each of one caller is a line until there are more than anybody reads; then they are counted,
- * and a line a minute says how many: who is refused must not fill the disk.
+ * Refusals in the audit log. Those of one caller have a line each up to a limit; then they are counted, and one line
+ * per minute has their number, so that a refused caller cannot fill the disk.
  */
 import type { Logger } from 'pino';
 import { Timer } from '../lib/timer.ts';
 
 export interface RefusedCaller {
-  /** By what a caller is known here: its name, or the address that it comes from. */
+  /** By the caller's name here, or the address that it comes from. */
   readonly who: string;
-  /** `refused`, `left`: what became of it. */
+  /** The result of the call: `refused`, `left`. */
   readonly reason: string;
 }
 
-/** Of one caller, in one period. */
+/** For one caller, in one period. */
 const MOST_LINES = 10;
 const PERIOD_MS = 60_000;
-/** All others are one. Names cost nothing where there are no certificates to make them dear. */
+/** All others count as one. Without certificates a caller can use any number of names. */
 const MOST_CALLERS = 1000;
 const OTHERS = 'others';
 const MOST_REASONS = 20;
@@ -61,10 +61,10 @@ export class Refusals implements Disposable {
     if (period === undefined || period.beyond.size === 0) return;
     const more = period.count - MOST_LINES;
     const seconds = this.#periodMs / 1000;
-    this.#log.info({ who, more, seconds, reasons: Object.fromEntries(period.beyond) }, 'audit: more was refused');
+    this.#log.info({ who, more, seconds, reasons: Object.fromEntries(period.beyond) }, 'audit: more were refused');
   }
 
-  /** Says what it has counted. */
+  /** Logs its counts. */
   [Symbol.dispose](): void {
     for (const who of this.#periods.keys()) this.#sumUp(who);
   }

@@ -1,4 +1,4 @@
-/** Messages → core types. What a message cannot say plainly (an enum value of tomorrow) the core is told as it is. */
+/** Messages → core types. The core gets an unknown enum value of a newer client as it is. */
 import {
   type AbortRequest as AbortMessage,
   CommitFlag,
@@ -113,13 +113,13 @@ export function toWatchRequest({ job, afterRevision, progressInterval }: WatchJo
   throwIfAny(afterRevision !== undefined && afterRevision < 0n ? [invalid('after_revision', 'is negative')] : []);
   return {
     job: toJobRef(job),
-    // A revision above 2^53 is above any job's: it is refused as unknown, whatever its last digits.
+    // A revision above 2^53 is above that of any job: it is refused as unknown, whatever its last digits are.
     afterRevision: afterRevision === undefined ? undefined : Number(afterRevision),
     progressIntervalMs: toMs(progressInterval),
   };
 }
 
-/** Throws for a reference that names nothing. */
+/** Throws for a reference without a job. */
 export function toJobRef(message: JobRefMessage | undefined): JobRef {
   if (message?.name?.$case === 'disk') {
     const disk = toDiskRef(message.name.value);
@@ -143,7 +143,7 @@ function toAskedDestination(message: DestinationMessage | undefined): AskedDesti
   return target?.$case === 'nbd' ? { kind: 'nbd', nbd: toNbd(target.value) } : toTarget(message);
 }
 
-/** Undefined for none, and for an NBD export of no server. */
+/** Undefined if there is none, and for an NBD export without a server. */
 export function toTarget(message: DestinationMessage | undefined): Destination | undefined {
   switch (message?.target?.$case) {
     case 'file':

@@ -34,9 +34,9 @@ import { bind } from './listen.ts';
 import { Refusals } from './refusals.ts';
 
 export interface RunningServer {
-  /** What clients connect to, with the port that was chosen where 0 was asked for. */
+  /** The address for clients, with the chosen port if 0 was requested. */
   readonly address: string;
-  /** Ends well: no new calls, watches end with UNAVAILABLE, calls under way get `graceMs`; jobs go on in QEMU. */
+  /** Ends in order: no new calls, watches end with UNAVAILABLE, calls in progress get `graceMs`; jobs continue in QEMU. */
   drain(graceMs: number): Promise<void>;
 }
 
@@ -45,7 +45,7 @@ const SERVICES = ['blockjob.v1.BlockJobService', 'blockjob.v1.DomainService', 'b
 const LAST_MS = 1000;
 const OPTIONS = {
   'grpc.max_receive_message_length': REQUEST_BYTES,
-  // A client that vanished without a word is found in this time, and what it watched is let go.
+  // A vanished client is found in this time, and its watches end.
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
   'grpc.max_connection_idle_ms': 600_000,
@@ -54,16 +54,16 @@ const OPTIONS = {
 
 export interface ServeOptions {
   readonly info: ServerInfo;
-  /** Throws for who may not know it. */
+  /** Throws for a caller that may not know it. */
   readonly mayAskForInfo?: (call: Call) => void;
   readonly listen: Address;
-  /** Undefined: plaintext, for a unix socket or loopback. */
+  /** Undefined for plaintext, on a unix socket or loopback. */
   readonly certificates?: Certificates | undefined;
-  /** Gateways that are believed about their callers, as their certificates name them. */
+  /** Gateways whose statements about their callers are trusted, by the names in their certificates. */
   readonly gateways?: readonly string[] | undefined;
-  /** Nobody else is answered. */
+  /** No other caller is answered. */
   readonly onlyGateways?: boolean;
-  /** How much callers may use up. */
+  /** How much callers may use. */
   readonly limits?: Partial<DoorLimits>;
   readonly observer?: Observer;
   readonly log: Logger;
@@ -115,7 +115,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   const address = await bind(server, listen, certificates);
   door.guard();
   tellOfRefused(server, log, refusals);
-  log.info({ address }, 'serving');
+  log.info({ address }, 'Serving');
   return {
     address,
     drain: async (graceMs) => {
@@ -127,7 +127,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       endStreams.abort(draining);
       const timers = [
         new Timer(() => endCalls.abort(draining), graceMs),
-        // Whoever does not take its answer by then does not get one.
+        // A caller that does not read its answer by then does not get one.
         new Timer(() => {
           server.forceShutdown();
           door.endAll();
@@ -137,17 +137,17 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       for (const timer of timers) timer[Symbol.dispose]();
       refusals[Symbol.dispose]();
       door[Symbol.dispose]();
-      log.info('drained');
+      log.info('All calls have ended');
     },
   };
 }
 
-/** By its certificate, whoever is at the other end. */
+/** The peer, by its certificate. */
 function namesOf({ socket }: ServerHttp2Session): readonly string[] {
   return socket instanceof TLSSocket ? identitiesIn(socket.getPeerCertificate().subjectaltname) : [];
 }
 
-/** Bytes that are no message, or one that is too large, get an answer in our words, not the library's INTERNAL. */
+/** Bytes that are not a message, or one that is too large, get an answer in our words, not the library's INTERNAL. */
 function tolerant<Implementation extends UntypedServiceImplementation>(
   service: ServiceDefinition<Implementation>,
 ): ServiceDefinition<Implementation> {
@@ -165,7 +165,7 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
   return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
 }
 
-/** What is streamed is encoded already. */
+/** Stream messages are encoded already. */
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
@@ -173,7 +173,7 @@ function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
 /** No service has this name. */
 const UNKNOWN = '?';
 
-/** The library keeps each name that was ever watched, and V8 a whole text for a cut of it: all unknown ones are one. */
+/** The library keeps each name that was ever watched, with a whole text behind it: all unknown names count as one. */
 function addHealth(health: HealthImplementation, server: Server, names: readonly string[]): void {
   const addService: Server['addService'] = (service, implementation) => {
     const methods = Object.entries<ServiceDefinition[string]>(service).map(([name, method]) => {
@@ -193,8 +193,8 @@ function addHealth(health: HealthImplementation, server: Server, names: readonly
 }
 
 /**
- * The library's own loader loses the imports between files, and then no client can call anything it has found
- * (grpc-node issue 2958). It takes the original descriptors just as well.
+ * The library's own loader loses the imports between files, so that clients cannot call the methods that they find
+ * (grpc-node issue 2958). It accepts the original descriptors.
  */
 function reflection(): ReflectionService {
   const fileDescriptorProtos = CONTRACT.file.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file)));

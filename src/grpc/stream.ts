@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 
-/** Writes until the end, or until the signal; then the source is told to finish (its `finally` blocks run). */
+/** Writes until the end, or until the signal; then the source has to finish (its `finally` blocks run). */
 export async function writeAll<Request, Response>(
   call: ServerWritableStream<Request, Response>,
   source: AsyncIterable<Response>,
@@ -10,7 +10,7 @@ export async function writeAll<Request, Response>(
 ): Promise<void> {
   for await (const message of source) {
     if (signal.aborted) return;
-    // A reader that is slow stops the source here: what waits is one message, not a queue.
+    // A slow reader stops the source here: one message waits, not a queue.
     if (!call.write(message)) await drained(call, signal);
   }
 }

@@ -1,4 +1,4 @@
-/** Where a server listens, and a client connects: a unix socket, or a port. */
+/** Addresses of servers: a unix socket, or a port. */
 
 export interface Port {
   readonly host: string;
@@ -10,7 +10,7 @@ export type Address = { readonly unixSocket: string } | Port;
 /** sockaddr_un.sun_path has 108 bytes, with the final NUL. */
 const LONGEST_SOCKET_BYTES = 107;
 
-/** Understands unix:/PATH and HOST:PORT; else gives the sentence that says what is wrong. */
+/** Understands unix:/PATH and HOST:PORT; otherwise returns the sentence that says what is wrong. */
 export function parseAddress(text: string): Address | string {
   if (text.startsWith('unix:')) {
     const path = text.slice('unix:'.length);
@@ -21,11 +21,11 @@ export function parseAddress(text: string): Address | string {
   const parts = /^(?:\[(?<six>[^\]]+)\]|(?<four>[^:]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
   const host = parts?.['six'] ?? parts?.['four'];
   const port = Number(parts?.['port']);
-  if (host === undefined || port > 65_535) return 'Give HOST:PORT, as 127.0.0.1:50051, or unix:/PATH.';
+  if (host === undefined || port > 65_535) return 'Give HOST:PORT, for example 127.0.0.1:50051, or unix:/PATH.';
   return { host, port };
 }
 
-/** As HOST stands before :PORT. */
+/** The form of HOST before :PORT. */
 export function inUrl(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }

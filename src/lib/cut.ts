@@ -1,10 +1,10 @@
-/** What others have written, as short as a line of the log needs it: they may have sent a mebibyte. */
+/** Texts of others, cut for a line of the log: they may have sent a mebibyte. */
 
 /** In characters; one may take six bytes in JSON. */
 const LONGEST_TEXT = 512;
 const MOST_MEMBERS = 50;
 const DEEPEST = 5;
-/** Of all texts of one line together. */
+/** For all texts of one line together. */
 const LONGEST_LINE = 4096;
 const MOST_FRAMES = 50;
 const MOST_CAUSES = 5;
@@ -13,7 +13,7 @@ interface Left {
   characters: number;
 }
 
-/** The same, with texts cut, and of what has many members the first. */
+/** The same value with its texts cut, and only the first of many members. */
 export function cut(value: unknown): unknown {
   return cutTo({ characters: LONGEST_LINE }, value, DEEPEST);
 }
@@ -24,7 +24,7 @@ export function cutText(text: string, longest = LONGEST_TEXT): string {
     : `${text.slice(0, Math.max(0, longest)).toWellFormed()}… (${text.length} characters)`;
 }
 
-/** An error as data: its own words cut, its stack and those of its causes kept. */
+/** An error as data: its own text cut, its stack and those of its causes kept. */
 export function cutError(error: Error): Readonly<Record<string, unknown>> {
   const { name, message, stack: _stack, cause: _cause, ...more } = error;
   return {
@@ -43,7 +43,7 @@ function stackOf(error: Error): string {
       chain.push(cutText(typeof one === 'string' ? one : typeof one));
       break;
     }
-    // Its first lines are the message again, of any length.
+    // Its first lines repeat the message, of any length.
     const frames = (one.stack ?? '').split('\n').filter((line) => /^ +at /.test(line));
     chain.push([`${one.name}: ${cutText(one.message)}`, ...frames.slice(0, MOST_FRAMES)].join('\n'));
   }

@@ -1,11 +1,11 @@
-/** One thing at a time, in the order in which they were asked for. */
+/** One thing at a time, in the order of the calls. */
 export class Lane {
   #tail: Promise<unknown> = Promise.resolve();
 
-  /** Runs `work` when all that came before has ended, well or badly. */
+  /** Runs `work` when all earlier work has ended, with or without an error. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#tail.then(work);
-    // The next in the lane waits for the end, and does not care how it was.
+    // The next work waits for the end, not for the result.
     this.#tail = result.catch(() => undefined);
     return await result;
   }

@@ -1,4 +1,4 @@
-/** A signal of its own for one wait, so that what lost the race lets go of its listeners. */
+/** A signal for one wait, so that the losers of a race release their listeners. */
 export class LinkedAbort implements Disposable {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;

@@ -1,17 +1,14 @@
-/**
- * What goes on, for whoever measures or traces it. The parts say what they do, and know nothing of who looks on: that
- * changes nothing of what is done, nor of how it ends.
- */
+/** Hooks for metrics and traces. The parts do not know the observers, which change neither the work nor its result. */
 
 export type Doing =
-  /** A call of the contract is answered. `header` reads what its caller sent along. */
+  /** A call of the contract is answered. `header` reads the caller's metadata. */
   | {
       readonly does: 'serve';
       readonly rpc: string;
       readonly isStream: boolean;
       readonly header: (name: string) => string | undefined;
     }
-  /** A call of the contract is made to another host. `setHeader` sends something along. */
+  /** A call of the contract is made to another host. `setHeader` adds metadata. */
   | {
       readonly does: 'ask';
       readonly rpc: string;
@@ -21,26 +18,26 @@ export type Doing =
     }
   /** A step of a job's plan, or of its clean-up. */
   | { readonly does: 'step'; readonly step: string; readonly job: string }
-  /** A command is with QEMU, or waits for its turn. */
+  /** A command is in QEMU, or waits for its turn. */
   | { readonly does: 'qmp'; readonly command: string; readonly domain: string }
   /** An entry of a journal goes to stable storage. */
   | { readonly does: 'sync' }
-  /** A job is looked after, long after the call that began it has been answered. */
+  /** A job is driven, long after the answer to the call that began it. */
   | { readonly does: 'look-after' };
 
 export interface Observer {
-  /** Does the work, which has begun when this returns. Its answer is the work's; it never rejects with anything else. */
+  /** Does the work, which has begun when this returns. Returns its result; never rejects with anything else. */
   during<T>(doing: Doing, work: () => Promise<T>): Promise<T>;
 }
 
-/** Nobody looks on. */
+/** No observers. */
 export const NOBODY: Observer = {
   async during(_doing, work) {
     return await work();
   },
 };
 
-/** Whatever looks on may be at fault: the work is done once all the same, and ends as it ends. */
+/** An observer may be wrong: the work is done once nevertheless, with its own result. */
 export function harmless(observer: Observer, complain: (error: unknown) => void): Observer {
   return {
     async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
@@ -57,7 +54,7 @@ export function harmless(observer: Observer, complain: (error: unknown) => void)
   };
 }
 
-/** Both look on, one around the other. */
+/** Both observers, one around the other. */
 export function bothObservers(outer: Observer, inner: Observer): Observer {
   return {
     async during(doing, work) {

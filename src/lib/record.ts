@@ -4,7 +4,7 @@ export function recordIn(text: string, key: string): Partial<Record<string, unkn
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    return `It is no JSON: ${error instanceof Error ? error.message : String(error)}.`;
+    return `It is not JSON: ${error instanceof Error ? error.message : String(error)}.`;
   }
   const value = isRecord(parsed) ? parsed[key] : undefined;
   if (!isRecord(parsed) || !isRecord(value)) return `It must be an object with "${key}", an object.`;
@@ -16,7 +16,7 @@ export function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }
 
-/** An object of JSON, of which nothing else is known: for files that people write. */
+/** A JSON object with unknown members: for files that people write. */
 export function isRecord(value: unknown): value is Partial<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -3,7 +3,7 @@
  * 24.8 days, and fires at once for a longer one.
  */
 
-/** The longest that setTimeout takes. */
+/** The longest delay of setTimeout. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 export class Timer implements Disposable {
@@ -11,7 +11,7 @@ export class Timer implements Disposable {
   readonly #endsAt: number;
   #timer: NodeJS.Timeout | undefined;
 
-  /** Infinity: never. What is not above zero: as soon as possible. */
+  /** Infinity for never. Zero or less for as soon as possible. */
   constructor(work: () => void, afterMs: number) {
     this.#work = work;
     this.#endsAt = performance.now() + afterMs;
@@ -24,13 +24,13 @@ export class Timer implements Disposable {
     this.#timer = setTimeout(work, isLong ? LONGEST_MS : leftMs);
   }
 
-  /** It does not fire any more. May be repeated. */
+  /** Stops the timer. May be repeated. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
   }
 }
 
-/** Aborted with a TimeoutError when the time is over, as AbortSignal.timeout() does; and it keeps no process alive. */
+/** Aborted with a TimeoutError when the time is over, as AbortSignal.timeout() does; it does not keep the process alive. */
 export function abortAfter(afterMs: number): AbortSignal {
   return AbortSignal.timeout(Math.min(Math.max(0, Math.ceil(afterMs)), LONGEST_MS));
 }

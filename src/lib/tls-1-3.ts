@@ -1,6 +1,6 @@
 /**
- * TLS 1.3 and nothing older, in all of this process. gRPC makes its TLS contexts itself, and asks for no version: this
- * is the one place where it can be told. Whoever makes credentials imports it.
+ * TLS 1.3 and nothing older, in all of this process. gRPC makes its TLS contexts itself, without a version: only here
+ * can one be set. Code that makes credentials imports this.
  */
 import tls from 'node:tls';
 

@@ -1,9 +1,9 @@
-/** What this program is: the version of its package, and what that was built from, which `make build` adds to it. */
+/** The version of this program's package, and the commit of its build, which `make build` adds. */
 import { readFileSync } from 'node:fs';
 
 interface Manifest {
   readonly version: string;
-  /** Absent: it runs from its sources. */
+  /** Absent if it runs from its sources. */
   readonly build?: string;
 }
 

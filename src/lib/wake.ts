@@ -5,7 +5,7 @@
 import { LinkedAbort } from './linked-abort.ts';
 import { Timer } from './timer.ts';
 
-/** What can be waited for. */
+/** An object that can be waited for. */
 export type Changes = Pick<Wake, 'now' | 'after'>;
 
 interface WaitOptions {
@@ -18,7 +18,7 @@ export class Wake {
   #waiters = new Set<() => void>();
   readonly #also: (() => void) | undefined;
 
-  /** `also` is told of each change, too. */
+  /** `also` is called at each change, too. */
   constructor(also?: () => void) {
     this.#also = also;
   }

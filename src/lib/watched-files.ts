@@ -1,8 +1,8 @@
-/** Tells when files may have changed: also when they are replaced by name, or by a link of their folder. */
+/** Reports when files may have changed: also when they are replaced by name, or by a link of their folder. */
 import { type FSWatcher, watch } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** For file systems that tell of nothing. */
+/** For file systems that report no changes. */
 const LOOK_EVERY_MS = 10_000;
 
 export class WatchedFiles implements Disposable {

@@ -1,9 +1,9 @@
-/** Calls of the contract: those that are answered, and those that a gateway makes to agents. */
+/** Calls of the contract: served calls, and a gateway's calls to agents. */
 import { type Code, codeOf } from '../core/errors.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { type Meters, secondsFrom } from './meters.ts';
 
-/** A stream lasts for as long as somebody watches: it is counted, and says nothing of how fast we are. */
+/** A stream lasts as long as it is watched: it is counted, and says nothing about speed. */
 export class CallMeters implements Observer {
   readonly #does: 'serve' | 'ask';
   readonly #ended;
@@ -12,13 +12,13 @@ export class CallMeters implements Observer {
   constructor(meters: Meters, does: 'serve' | 'ask') {
     this.#does = does;
     const [name, what] = does === 'serve' ? ['grpc', 'gRPC calls answered'] : ['upstream', 'gRPC calls to agents'];
-    this.#ended = meters.counter(`${name}_calls_total`, `${what}, by method and by the code that they ended with.`, [
+    this.#ended = meters.counter(`${name}_calls_total`, `${what}, by method and by the code of their end.`, [
       'method',
       'code',
     ]);
     this.#seconds = meters.histogram(
       `${name}_call_seconds`,
-      `How long ${what} took, streams left out.`,
+      `How long ${what} took, without streams.`,
       secondsFrom(0.001, 60),
       ['method'],
     );

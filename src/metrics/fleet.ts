@@ -1,4 +1,4 @@
-/** What a gateway knows of its fleet, and how an agent stands in it. */
+/** A gateway's view of its fleet, and an agent's standing in it. */
 
 import { NOT_OURS, type Reason } from '../core/catalogue.ts';
 import { BlockJobError } from '../core/errors.ts';
@@ -11,19 +11,19 @@ const ARE_NOT_OURS: ReadonlySet<Reason> = new Set(NOT_OURS);
 export function addDirectory(meters: Meters, isLive: () => boolean): void {
   const up = meters.gauge(
     'directory_up',
-    'Of a gateway: whether what it knows of the fleet is of now. Of an agent: whether it is in the directory.',
+    'For a gateway: whether its view of the fleet is current. For an agent: whether it is in the directory.',
   );
   meters.beforeEach(() => up.set(isLive() ? 1 : 0));
 }
 
-/** `look` is asked before each answer. */
+/** `look` is called before each answer. */
 export function addFleet(meters: Meters, look: () => FleetFigures): void {
   const hosts = meters.gauge(
     'hosts',
-    'Hosts: reachable, unreachable when last asked, or missing (it owns domains, its agent is not in the directory).',
+    'Hosts: reachable, unreachable at the last call, or missing (the host owns domains, and its agent is not in the directory).',
     ['state'],
   );
-  const watchers = meters.gauge('watchers', 'How many watch jobs here.');
+  const watchers = meters.gauge('watchers', 'Watchers of jobs here.');
   const upstream = meters.gauge('upstream_watches', 'Streams from agents that the watchers here share.');
   meters.beforeEach(() => {
     const now = look();
@@ -33,20 +33,20 @@ export function addFleet(meters: Meters, look: () => FleetFigures): void {
   });
 }
 
-/** Changes that an agent refused because the domain is not its own, or nobody could say. */
+/** Changes that an agent refused because the domain is not its own, or because that could not be determined. */
 export class OwnershipMeters {
   readonly #refusals;
 
   constructor(meters: Meters) {
     this.#refusals = meters.counter(
       'ownership_refusals_total',
-      'Changes refused as the domain is not this host’s (NOT_OWNER), or nobody could say (DIRECTORY_UNREACHABLE).',
+      'Changes refused because this host does not own the domain (NOT_OWNER), or the owner is unknown (DIRECTORY_UNREACHABLE).',
       ['reason'],
     );
     for (const reason of REFUSALS) this.#refusals.inc({ reason }, 0);
   }
 
-  /** Counts the refusal, where the question ends in one. */
+  /** Counts the refusal, if the question ends in one. */
   async asking<T>(question: Promise<T>): Promise<T> {
     try {
       return await question;

@@ -28,7 +28,7 @@ const OUTCOMES = each<Exclude<DestinationContent, 'MIRRORED'>>({
   UNKNOWN: true,
 });
 const LEFTOVERS = each<HostFigures['leftovers'][number]>({ FILE: true, NODE: true, BITMAP: true, QEMU_JOB: true });
-/** Of a job that makes no copy. */
+/** The value for a job without a copy. */
 const NO_COPY = 'NONE';
 
 export class HostMeters implements Observer {
@@ -37,21 +37,21 @@ export class HostMeters implements Observer {
   readonly #commands;
   readonly #syncs;
 
-  /** `look` is asked before each answer. */
+  /** `look` is called before each answer. */
   constructor(meters: Meters, look: () => Promise<HostFigures>) {
     this.#ended = meters.counter(
       'jobs_ended_total',
-      'Jobs that ended, by what kind they were, how they ended, and what the destination is worth.',
+      'Jobs that ended, by kind, by how they ended, and by the state of the destination.',
       ['kind', 'state', 'outcome'],
     );
-    // A counter that is not there before it counts hides its first event from increase().
+    // A counter that does not exist before its first event hides that event from increase().
     for (const kind of KINDS) {
       const outcomes = kind === 'COPY' || kind === 'ACTIVE_COMMIT' ? OUTCOMES : [NO_COPY];
       for (const state of ENDED) for (const outcome of outcomes) this.#ended.inc({ kind, state, outcome }, 0);
     }
     this.#pivot = meters.histogram(
       'ready_to_pivot_seconds',
-      'From READY until the guest was on the destination, its clean-up included; a person may have been waited for.',
+      'Time from READY until the guest was on the destination, the clean-up included; it may contain the wait for a person.',
       secondsFrom(0.01, 86_400),
     );
     this.#commands = meters.histogram(
@@ -62,7 +62,7 @@ export class HostMeters implements Observer {
     );
     this.#syncs = meters.histogram(
       'journal_sync_seconds',
-      'How long it took until an entry of a journal was on stable storage.',
+      'How long an entry of a journal took to reach stable storage.',
       secondsFrom(0.0001, 10),
     );
     this.#lookAtEach(meters, look);
@@ -80,7 +80,7 @@ export class HostMeters implements Observer {
     }
   }
 
-  /** A job has ended, and is settled. */
+  /** A job has ended, and its clean-up is done. */
   ended(job: Job): void {
     const { accepted, state, pivotRequested, ready, ended } = job;
     this.#ended.inc({ kind: accepted.kind, state, outcome: outcomeOf(job).destinationContent ?? NO_COPY });
@@ -91,35 +91,35 @@ export class HostMeters implements Observer {
 
   #lookAtEach(meters: Meters, look: () => Promise<HostFigures>): void {
     const jobs = meters.gauge('jobs', 'Jobs that have not ended, by kind and state.', ['kind', 'state']);
-    const paused = meters.gauge('jobs_paused', 'Jobs that are paused, by why.', ['reason']);
+    const paused = meters.gauge('jobs_paused', 'Jobs that are paused, by reason.', ['reason']);
     const convergence = meters.gauge(
       'jobs_convergence',
-      'Jobs that have not ended, by whether what is left to copy shrinks.',
+      'Jobs that have not ended, by whether their remaining bytes decrease.',
       ['convergence'],
     );
-    const current = meters.gauge('jobs_current_bytes', 'What the jobs that have not ended have copied, all together.', [
+    const current = meters.gauge('jobs_current_bytes', 'Bytes that the jobs that have not ended have copied, all together.', [
       'kind',
     ]);
     const end = meters.gauge(
       'jobs_end_bytes',
-      'What the jobs that have not ended have to copy as known now, all together.',
+      'Bytes that the jobs that have not ended have to copy, as known now, all together.',
       ['kind'],
     );
     const longestReady = meters.gauge(
       'longest_ready_seconds',
-      'How long the job has been READY that waits for its end longest; 0 if none waits.',
+      'How long the longest-waiting READY job has been READY; 0 if none waits.',
     );
-    const copied = meters.counter('copied_bytes_total', 'What jobs have copied.');
+    const copied = meters.counter('copied_bytes_total', 'Bytes that jobs have copied.');
     const links = meters.gauge('qmp_links', 'QMP sockets, by whether their QEMU can be asked.', ['state']);
     const reconnects = meters.counter('qmp_reconnects_total', 'How often a lost QMP connection came back.');
-    const watchers = meters.gauge('watchers', 'How many watch jobs here.');
+    const watchers = meters.gauge('watchers', 'Watchers of jobs here.');
     const strayFiles = meters.gauge(
       'journal_stray_files',
-      'Files in the folder of the journals that are none, or of no job that is known.',
+      'Files in the folder of journals that are not journals, or not of a known job.',
     );
     const leftovers = meters.gauge(
       'leftovers',
-      'What jobs made and could not take back, by what it is; looked for once a minute at most.',
+      'Objects that jobs made and could not remove, by kind; determined once a minute at most.',
       ['kind'],
     );
     meters.beforeEach(async () => {
@@ -153,7 +153,7 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, one) => total + one, 0);
 }
 
-/** What is counted elsewhere. */
+/** Values that are counted elsewhere. */
 function setTo(counter: { reset(): void; inc(value: number): void }, value: number): void {
   counter.reset();
   counter.inc(value);

@@ -1,4 +1,4 @@
-/** GET /metrics, on a port of its own, in plain HTTP: what is told there names nobody and nothing. */
+/** GET /metrics, on a port of its own, in plain HTTP: the metrics contain no names. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -13,17 +13,17 @@ export interface ListenerOptions {
   readonly log: Logger;
 }
 
-/** An answer is a second's work; who has not sent its question by then is not served. */
+/** An answer takes a second; a client that has not sent its request by then is not served. */
 const SCRAPE_MS = 10_000;
 
 /** Prometheus has one. */
 const CONNECTIONS = 100;
 
-/** Rejects with what to do, when the port cannot be listened on. */
+/** Rejects with what to do if the port cannot be listened on. */
 export async function listen({ meters, host, port, log }: ListenerOptions): Promise<AsyncDisposable> {
   const server = createServer({ requestTimeout: SCRAPE_MS, headersTimeout: SCRAPE_MS }, (request, response) => {
     answer(meters, request, response).catch((error: unknown) => {
-      log.error({ err: error }, 'the metrics cannot be told');
+      log.error({ err: error }, 'The metrics cannot be read');
       response.writeHead(500).end();
     });
   });
@@ -40,7 +40,7 @@ export async function listen({ meters, host, port, log }: ListenerOptions): Prom
   // It is an object for a port.
   const { address, port: chosen } = server.address() as AddressInfo;
   const url = `http://${inUrl(address)}:${chosen}/metrics`;
-  log.info({ url }, 'metrics are served');
+  log.info({ url }, 'Serving metrics');
   return {
     [Symbol.asyncDispose]: async () => {
       const closed = once(server, 'close');

@@ -1,4 +1,4 @@
-/** A registry of our own, and what makes its meters: all begin with blockjob_, and have few label values. */
+/** A registry of our own, and constructors for its meters: all begin with blockjob_, and have few label values. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /** They count things, and say that they count up. */
@@ -32,12 +32,12 @@ export class Meters {
     return new Histogram({ ...this.#configuration(name, help, labels), buckets: [...buckets] });
   }
 
-  /** Done before each answer: what is there now is looked at only when somebody asks. */
+  /** Done before each answer: the present state is determined only on request. */
   beforeEach(look: () => Promise<void> | void): void {
     this.#looks.push(look);
   }
 
-  /** All of them, in the text format of Prometheus. Who asks while others wait gets the same answer as they. */
+  /** All of them, in the text format of Prometheus. Concurrent requests get the same answer. */
   async text(): Promise<string> {
     this.#answer ??= this.#lookAndTell();
     return await this.#answer;
@@ -64,7 +64,7 @@ export function secondsFrom(first: number, last: number): readonly number[] {
   return all.filter((one) => one >= first && one <= last);
 }
 
-/** Every value that a label may have: one that is left out does not compile. */
+/** Every value that a label may have: a missing one does not compile. */
 export function each<Name extends string>(names: Readonly<Record<Name, true>>): readonly Name[] {
   const all: Name[] = [];
   for (const name in names) all.push(name);

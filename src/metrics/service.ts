@@ -1,17 +1,17 @@
-/** What every mode tells: what it is, until when its certificate is good, and what its log lacks. */
+/** The metrics of every mode: the program, the end of its certificate, and missing lines of its log. */
 import type { Meters } from './meters.ts';
 
 export interface ServiceFacts {
   readonly version: string;
   readonly mode: string;
-  /** When our certificate ends; undefined: there is none. */
+  /** When our certificate ends; undefined if there is none. */
   readonly certificateEnds: () => Date | undefined;
-  /** Of the log, as nobody read them in time. */
+  /** Missing lines of the log, which was not read in time. */
   readonly linesDropped: () => number;
 }
 
 export function addService(meters: Meters, { version, mode, certificateEnds, linesDropped }: ServiceFacts): void {
-  const build = meters.gauge('build_info', 'What runs here; always 1.', ['version', 'mode']);
+  const build = meters.gauge('build_info', 'The program; always 1.', ['version', 'mode']);
   build.set({ version, mode }, 1);
   const ends = meters.gauge(
     'certificate_expires_timestamp_seconds',
@@ -19,7 +19,7 @@ export function addService(meters: Meters, { version, mode, certificateEnds, lin
   );
   const dropped = meters.counter(
     'log_lines_dropped_total',
-    'Lines that are missing in the log, as nobody read them in time.',
+    'Lines missing in the log because it was not read in time.',
   );
   let told = 0;
   meters.beforeEach(() => {

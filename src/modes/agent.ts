@@ -16,7 +16,7 @@ import { Telemetry } from './telemetry.ts';
 /** A directory that does not answer must not keep an agent from its jobs. */
 const JOIN_MS = 5000;
 
-/** Resolves when the service has been asked to end, and has. Rejects with HostNameTaken. */
+/** Resolves when the service was asked to end, and has. Rejects with HostNameTaken. */
 export async function agent(config: AgentConfig): Promise<void> {
   const stopped = stopRequested();
   await using telemetry = await Telemetry.open(config);
@@ -41,7 +41,7 @@ export async function agent(config: AgentConfig): Promise<void> {
         });
   const joined = membership.join();
   const refused = joined.then(async () => await new Promise<never>(() => undefined));
-  // It is awaited below; until then a refusal is no unhandled one.
+  // It is awaited below; until then its rejection must not count as unhandled.
   refused.catch(() => undefined);
   await Promise.race([joined, sleep(JOIN_MS, undefined, { ref: false })]);
 

@@ -1,11 +1,11 @@
-/** One process for one machine: its agent, and a server for it. What goes first comes last. */
+/** One process for one machine: its agent, and a server for it. It closes them in reverse order. */
 
 import type { EmbeddedConfig } from '../config/config.ts';
 import { openHost, takeState } from './host.ts';
 import { certificatesOf, serveUntil, stopRequested } from './serving.ts';
 import { Telemetry } from './telemetry.ts';
 
-/** Resolves when the service has been asked to end, and has. */
+/** Resolves when the service was asked to end, and has. */
 export async function embedded(config: EmbeddedConfig): Promise<void> {
   const until = stopRequested();
   await using telemetry = await Telemetry.open(config);

@@ -1,4 +1,4 @@
-/** The client of the etcd that the configuration names. */
+/** The client of the configured etcd. */
 import { readFileSync } from 'node:fs';
 import type { EtcdConfig } from '../config/config.ts';
 import { Etcd } from '../fleet/etcd/client.ts';

@@ -1,4 +1,4 @@
-/** The way to a fleet: the directory, connections to agents, and a server. It keeps nothing that would be missed. */
+/** The entrance to a fleet: the directory, connections to agents, and a server. It keeps no lasting state. */
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { GatewayConfig } from '../config/config.ts';
@@ -16,7 +16,7 @@ import { openEtcd } from './etcd.ts';
 import { certificatesOf, serveUntil, stopRequested } from './serving.ts';
 import { Telemetry } from './telemetry.ts';
 
-/** Resolves when the service has been asked to end, and has. */
+/** Resolves when the service was asked to end, and has. */
 export async function gateway(config: GatewayConfig): Promise<void> {
   const until = stopRequested();
   await using telemetry = await Telemetry.open(config);

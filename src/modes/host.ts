@@ -12,7 +12,7 @@ import type { Telemetry } from './telemetry.ts';
 /** Nobody else has it then. */
 export async function takeState(path: string, log: Logger): Promise<StateFolder> {
   const state = await StateFolder.take(path);
-  for (const one of state.wasOpen) log.warn({ path: one }, 'others could get at this until now; it is closed to them');
+  for (const one of state.wasOpen) log.warn({ path: one }, 'Others had access to this path; it is closed now');
   return state;
 }
 

@@ -1,32 +1,29 @@
-/**
- * The log: JSON lines on standard error. What is in them others have written in part, and so it is cut, all of it and here;
- * who reads it is never waited for.
- */
+/** The log: JSON lines on standard error. Its texts may come from others, so all are cut. Its reader is not waited for. */
 
 import { type Logger, pino } from 'pino';
 import { cut, cutError, cutText } from '../lib/cut.ts';
 import { defined } from '../lib/defined.ts';
 import { Outlet } from './outlet.ts';
 
-/** At the end a reader that is stuck is waited for so long. */
+/** How long a stuck reader is waited for at the end. */
 const LAST_MS = 1000;
 
 export interface Log {
   readonly log: Logger;
-  /** How many lines have been left out, as nobody read them in time. */
+  /** How many lines were dropped because the log was not read in time. */
   readonly dropped: () => number;
 }
 
 export interface LogOptions {
   readonly level: string;
-  /** Belongs to each line. */
+  /** Fields of each line. */
   readonly mixin?: (() => object) | undefined;
 }
 
 export function openLog(options: LogOptions): Log {
   const out = new Outlet(2);
   const log = logInto(out, options);
-  out.onGap = (lines) => log.error({ lines }, 'the log was not read in time, and lines are missing here');
+  out.onGap = (lines) => log.error({ lines }, 'The log was not read in time; lines are missing here');
   endWith(log, out);
   return { log, dropped: () => out.dropped };
 }
@@ -69,13 +66,13 @@ function shortText(given: unknown): unknown {
   return typeof given === 'string' ? cutText(given) : given;
 }
 
-/** What Node itself would say it writes to a pipe, and waits. */
+/** Node itself would write warnings to a pipe, and wait. */
 function endWith(log: Logger, out: Outlet): void {
   process.once('exit', () => out.flush(LAST_MS));
   process.removeAllListeners('warning');
-  process.on('warning', (warning) => log.warn({ err: warning }, 'a warning of Node'));
+  process.on('warning', (warning) => log.warn({ err: warning }, 'Node reports a warning'));
   process.on('uncaughtException', (error) => {
-    log.fatal({ err: error }, 'the service has crashed: a bug');
+    log.fatal({ err: error }, 'The service has crashed: a bug');
     process.exit(1);
   });
 }

@@ -1,45 +1,45 @@
 /**
- * Standard output or error, written to and never waited for: who reads it may be slow, stuck or gone, and the disk below it
- * full. What cannot be written yet is kept, up to a bound; what comes then is left out, counted, and told of in its place.
+ * Standard output or error without waiting: its reader may be slow, stuck or gone, and its disk full. Text that cannot
+ * be written yet is kept, up to a bound; later text is dropped, counted, and reported in its place.
  */
 import { constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 /** Minutes of a busy service. */
 const MOST_BYTES = 1024 * 1024;
-/** A reader that is slow. */
+/** The retry for a slow reader. */
 const BUSY_MS = 20;
-/** A reader that is gone, or a disk that is full: it may be there again, as that of a FIFO. */
+/** The retry for a reader that is gone, or a full disk: it may come back, for example at a FIFO. */
 const BROKEN_MS = 1000;
 
 type Tried = 'WRITTEN' | 'BUSY' | 'BROKEN';
 
 export class Outlet {
-  /** Told when all that was kept is written: how much is missing from here. May write. */
+  /** Called when all kept text is written, with the number of lines that are missing here. May write. */
   onGap: (lines: number) => void = () => undefined;
   readonly #target: Target;
   #kept: Buffer[] = [];
   #keptBytes = 0;
   #missing = 0;
   #dropped = 0;
-  /** Somebody writes already, or will. */
+  /** A write is in progress, or scheduled. */
   #isUnderWay = false;
-  /** A thread has the first of what is kept, and writes it to its end also when the process ends. */
+  /** A thread has the first part of the kept text, and writes it completely even if the process ends. */
   #isAside = false;
 
   constructor(fd: 1 | 2) {
     this.#target = targetOf(fd);
   }
 
-  /** How many lines were left out, ever. */
+  /** How many lines were ever dropped. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Takes a line, or leaves it out. Never throws. */
+  /** Takes a line, or drops it. Never throws. */
   write(line: string): void {
     const bytes = Buffer.from(line);
-    // Once a line is missing so are those behind it, until that is told: else nobody knew where.
+    // After a missing line all others are dropped until that is reported, so that its place is known.
     if (this.#missing > 0 || this.#keptBytes + bytes.length > MOST_BYTES) {
       this.#missing += 1;
       this.#dropped += 1;
@@ -50,7 +50,7 @@ export class Outlet {
     if (!this.#isUnderWay) this.#goOn();
   }
 
-  /** For the end of the process, which nothing follows: writes what is kept, as far as it can be written in this time. */
+  /** For the end of the process: writes the kept text, as far as that is possible in this time. */
   flush(limitMs: number): void {
     const end = performance.now() + limitMs;
     this.#isUnderWay = true;
@@ -73,11 +73,11 @@ export class Outlet {
   }
 
   #goOnIn(ms: number): void {
-    // A process that has nothing else to do ends: `flush` is its last word.
+    // A process without other work ends: `flush` is its last word.
     setTimeout(() => this.#goOn(), ms).unref();
   }
 
-  /** In a thread of Node's: the storage of a file may hang. */
+  /** In a thread of Node: the storage of a file may hang. */
   #writeAside(): void {
     const all = Buffer.concat(this.#kept);
     this.#kept = [all];
@@ -118,9 +118,9 @@ export class Outlet {
 
 interface Target {
   readonly fd: number;
-  /** The kernel may keep a writer waiting. */
+  /** The kernel may block a writer. */
   readonly mayHang: boolean;
-  /** Closes its descriptor when nobody has it any more. */
+  /** Closes its descriptor when nobody uses it any more. */
   readonly keep?: Socket;
 }
 
@@ -129,16 +129,16 @@ function targetOf(fd: 1 | 2): Target {
   const again = stats.isFIFO() || stats.isCharacterDevice() ? withoutWaiting(fd) : undefined;
   if (again !== undefined) return { fd: again, mayHang: false };
   if (!stats.isFIFO() && !stats.isSocket()) return { fd, mayHang: true };
-  // Node makes it one that says EAGAIN. So it is for all who have it, which a socket of systemd's is for us alone.
+  // Node makes it non-blocking. That applies to all holders, and only we hold a socket from systemd.
   return { fd, mayHang: false, keep: new Socket({ fd, readable: false, writable: true }) };
 }
 
-/** The same pipe or terminal, opened once more: the descriptor that we were given others have, too, who want to wait. */
+/** The same pipe or terminal, opened again: others share the given descriptor, and want it to block. */
 function withoutWaiting(fd: number): number | undefined {
   try {
     return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
-    // There is no /proc, or it belongs to another user.
+    // /proc does not exist, or the file belongs to another user.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** What all modes have in common: certificates, a policy, a server, and an end that leaves nobody in doubt. */
+/** The common part of all modes: certificates, a policy, a server, and an end in order. */
 import type { Logger } from 'pino';
 import { Guarded } from '../access/guarded.ts';
 import { PolicyFile } from '../access/policy-file.ts';
@@ -13,25 +13,25 @@ import type { RunningPage, servePage } from '../page/page.ts';
 import { say } from './log.ts';
 import { beside } from './sideline.ts';
 
-/** Undefined: plaintext. Throws with what is wrong with the files. */
+/** Undefined for plaintext. Throws with what is wrong with the files. */
 export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificates | undefined {
   return tls && new Certificates(tls, log);
 }
 
-/** Names what is served, and where; the rest of what a server says of itself is this process's. */
+/** The names of the service and its place; the rest of the server's facts are this process's. */
 export interface Served extends Pick<ServerInfo, 'mode' | 'host'> {
   readonly jobs: BlockJobs;
   readonly config: ServingConfig;
   readonly certificates: Certificates | undefined;
-  /** Of an agent: with certificates, and without a policy, nobody else is answered. */
+  /** For an agent with certificates and without a policy: other callers are refused. */
   readonly gateways?: readonly string[];
-  /** Resolves or rejects: no more of this. */
+  /** Resolves or rejects when the service must end. */
   readonly until: Promise<string>;
   readonly observer: Observer;
   readonly log: Logger;
 }
 
-/** Serves until it is told to stop, and then lets calls end. */
+/** Serves until it has to stop, and then lets calls end. */
 export async function serveUntil(served: Served): Promise<void> {
   const { mode, host, jobs, config, certificates, gateways, until, observer, log } = served;
   using policy = config.policyFile === undefined ? undefined : new PolicyFile(config.policyFile, log);
@@ -50,23 +50,23 @@ export async function serveUntil(served: Served): Promise<void> {
   });
   let page: RunningPage | undefined;
   try {
-    // Loopback is the operator's own: whoever is there sees all, whatever the policy says of callers from elsewhere.
+    // Loopback belongs to the operator: its users see everything, whatever the policy says about other callers.
     const { page: at } = config;
     page = at && (await beside(at, async () => await pageOf(jobs, { at, info, log }), log));
     say(`blockjobd serves on ${server.address}\n${page === undefined ? '' : `its page is ${page.url}\n`}`, 1);
-    log.info({ why: await until }, 'stopping; jobs go on in QEMU');
+    log.info({ why: await until }, 'Stopping; jobs continue in QEMU');
   } finally {
     await Promise.all([server.drain(config.drainMs), page?.drain()]);
   }
 }
 
-/** Browsers need a protocol of their own, which is much to load: only who has a page pays. */
+/** Browsers need another protocol, whose code is large: it is loaded only for a page. */
 async function pageOf(...served: Parameters<typeof servePage>): Promise<RunningPage> {
   const { servePage } = await import('../page/page.ts');
   return await servePage(...served);
 }
 
-/** The first SIGTERM or SIGINT drains; a second one is the system's own again, and kills. */
+/** The first SIGTERM or SIGINT drains; a second one has its default effect, and kills. */
 export async function stopRequested(): Promise<string> {
   return await new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));

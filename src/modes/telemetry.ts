@@ -16,7 +16,7 @@ type Config = EmbeddedConfig | AgentConfig | GatewayConfig;
 
 export class Telemetry implements AsyncDisposable {
   readonly meters = new Meters();
-  /** Sees calls that are served, and what the traces show. */
+  /** Sees served calls, and the parts of traces. */
   readonly #observer: Observer;
   readonly #config: Config;
   readonly #traces: Traces | undefined;
@@ -38,14 +38,14 @@ export class Telemetry implements AsyncDisposable {
     return new Telemetry(config, await tracesOf(config));
   }
 
-  /** All that look on, and `more`: what they do wrong is a line in the log, and nobody else's trouble. */
+  /** All observers and `more`: their errors are logged, and affect nothing else. */
   with(more: Observer): Observer {
     return harmless(bothObservers(this.#observer, more), (error) =>
-      this.log.error({ err: error }, 'measuring has failed'),
+      this.log.error({ err: error }, 'Measuring has failed'),
     );
   }
 
-  /** Serves the metrics, if that is asked for. Rejects with what to do, when the port was asked for and cannot be had. */
+  /** Serves the metrics if requested. Rejects with what to do if the port was requested and cannot be used. */
   async listen(certificates: Certificates | undefined): Promise<AsyncDisposable | undefined> {
     const { metrics, mode } = this.#config;
     if (metrics === undefined) return undefined;
@@ -68,7 +68,7 @@ export class Telemetry implements AsyncDisposable {
   }
 }
 
-/** OpenTelemetry is much to load: only who asks for it pays. */
+/** OpenTelemetry is large: it is loaded only on request. */
 async function tracesOf({ traces }: Config): Promise<Traces | undefined> {
   if (traces === undefined) return undefined;
   const { openTraces } = await import('../tracing/open-telemetry.ts');

@@ -1,4 +1,4 @@
-/** The page to look at: its files, and the contract's reading methods for it, on a port of this machine alone. */
+/** The web page: its files, and the contract's reading methods for it, on a port of this machine alone. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -11,9 +11,9 @@ import { inUrl, type Port } from '../lib/address.ts';
 import { whyRefused } from './guard.ts';
 
 export interface RunningPage {
-  /** What a browser is pointed at, with the port that was chosen where 0 was asked for. */
+  /** The address for browsers, with the chosen port if 0 was requested. */
   readonly url: string;
-  /** Ends well: streams end with DRAINING, and the page comes back by itself. */
+  /** Ends in order: streams end with DRAINING, and the page comes back by itself. */
   drain(): Promise<void>;
 }
 
@@ -31,7 +31,7 @@ const FILES = [
   ['/icon.svg', 'icon.svg', 'image/svg+xml'],
 ] as const;
 
-/** The page is its own files and asks its own server; whatever a hostile name may bring with it does not run. */
+/** The page consists of its own files and asks its own server; code in a hostile name does not run. */
 const HEADERS = {
   'Content-Security-Policy': [
     "default-src 'none'",
@@ -55,10 +55,10 @@ const HEADERS = {
 /** A browser has six. */
 const CONNECTIONS = 100;
 
-/** How long answers under way may take at the end. */
+/** How long answers in progress may take at the end. */
 const GRACE_MS = 1000;
 
-/** Rejects, with what to do, when the port cannot be listened on. */
+/** Rejects with what to do if the port cannot be listened on. */
 export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions): Promise<RunningPage> {
   const ends = new AbortController();
   const ask = connectHandler(jobs, { info, log, ends: ends.signal });
@@ -70,7 +70,7 @@ export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions)
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
     const refusal = whyRefused(request.headers);
     if (refusal !== undefined) {
-      log.debug({ host: request.headers.host, origin: request.headers.origin, why: refusal }, 'page refused');
+      log.debug({ host: request.headers.host, origin: request.headers.origin, why: refusal }, 'Page request refused');
       response.writeHead(403, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${refusal}\n`);
       return;
     }
@@ -97,7 +97,7 @@ export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions)
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : at.port;
   const url = `http://${inUrl(at.host)}:${port}/`;
-  log.info({ url }, 'serving the page');
+  log.info({ url }, 'Serving the page');
   return {
     url,
     drain: async () => {

@@ -5,13 +5,13 @@ import { ConnectFailed, Disconnected, type QmpError } from './errors.ts';
 const FIRST_MS = 100;
 const LONGEST_MS = 5_000;
 
-/** A connection that has lasted so long was one. */
+/** A connection that has lasted this long was a working one. */
 const WELL_MS = 5_000;
 
-/** For a socket that greets nobody and whose client may be another: who waits for it is in the way of others. And for what is broken. */
+/** For a socket without a greeting that may have another client, which we must not disturb. And for a broken one. */
 export const MAX_UNSURE_MS = 60_000;
 
-/** For a socket that is no monitor. */
+/** For a socket that is not a monitor. */
 const GIVEN_UP_MS = 300_000;
 
 /**
@@ -23,7 +23,7 @@ export function retryInMs(failures: number, random: number = Math.random(), most
   return lessByChance(Math.min(mostMs, FIRST_MS * 2 ** failures), random);
 }
 
-/** As retryInMs, for what has been given up. */
+/** Like retryInMs, for a socket that was given up. */
 export function retryGivenUpInMs(random: number = Math.random()): number {
   return lessByChance(GIVEN_UP_MS, random);
 }
@@ -32,19 +32,19 @@ function lessByChance(fullMs: number, random: number): number {
   return Math.round(fullMs * (1 - random / 2));
 }
 
-/** What is behind the socket is no monitor. Once it has been one, what is wrong now is taken for a trouble of that. */
+/** Whether the socket is not a monitor. A socket that was one before only has a problem now. */
 export function showsAnother(error: QmpError, generation: number): boolean {
   if (error instanceof Disconnected) return error.why === 'of-no-use';
   return error instanceof ConnectFailed && generation === 0 && ['not-qmp', 'silent'].includes(error.why);
 }
 
-/** What was heard is no QMP, or more than there is room for: it is as likely to be so the next time. */
+/** The data was not QMP, or too much: the next connection will probably do the same. */
 export function isBroken(error: QmpError): boolean {
   if (error instanceof Disconnected) return error.why === 'not-qmp' || error.why === 'too-much';
   return error instanceof ConnectFailed && error.why === 'not-qmp';
 }
 
-/** A connection that has ended so, after so long, was one over which QEMU could be asked: the next one may be, too. */
+/** Whether QEMU could be asked over a connection with this end and age: then the next one may work, too. */
 export function provesWell(error: QmpError, lastedMs: number): boolean {
   return lastedMs >= WELL_MS && error instanceof Disconnected && ['ended', 'failed'].includes(error.why);
 }

@@ -1,28 +1,28 @@
-// How many bytes the peers of all monitors may make us hold together.
+// The bytes that the peers of all monitors may make us hold together.
 //
-// Each may have its least, which is more than a QEMU says in one message. What is beyond that comes from one store for
-// all. A connection counts with the longest message that it has had, as that may be held still, read into objects.
-// When the store is empty, whoever has taken most of it is ended, and not who asks next: a QEMU that has much to say once
+// Each connection has a minimum, which is more than one message of a QEMU. The rest comes from one store for all. A
+// connection counts with its longest message so far, because that may still be held, read into objects. When the store
+// is empty the connection with the largest share is ended, not the next one that needs some: a QEMU with one long message
 // is not kept out by one that has filled the store before.
 
-/** Of one connection. */
+/** The use by one connection. */
 export interface Share {
-  /** It has, or has had, so many bytes of a message. May end it, or others. */
+  /** It has, or had, so many bytes of a message. May end it, or others. */
   readonly hold: (bytes: number) => void;
   readonly leave: () => void;
 }
 
 export interface BudgetLimits {
-  /** 1 MiB unless told. */
+  /** Default: 1 MiB. */
   readonly leastBytes?: number;
-  /** 32 MiB unless told. */
+  /** Default: 32 MiB. */
   readonly storeBytes?: number;
 }
 
 export class Budget {
   readonly #leastBytes: number;
   readonly #storeBytes: number;
-  /** Who has something of the store → how much. */
+  /** Each user of the store, with its amount. */
   readonly #taken = new Map<(why: string) => void, number>();
   #takenBytes = 0;
 
@@ -31,7 +31,7 @@ export class Budget {
     this.#storeBytes = storeBytes;
   }
 
-  /** `end`: called at most once, when there is not enough for all and this one has most; its share is left by then. */
+  /** `end`: called at most once, if there is not enough for all and this user has most; its share is already free then. */
   join(end: (why: string) => void): Share {
     return {
       hold: (bytes) => this.#hold(end, bytes - this.#leastBytes),
@@ -52,7 +52,7 @@ export class Budget {
     if (largest === undefined) return;
     const [end, bytes] = largest;
     this.#leave(end);
-    end(`all monitors together have more to say than ${this.#storeBytes} bytes, and of these it has most: ${bytes}`);
+    end(`all monitors together exceed ${this.#storeBytes} bytes, and its share is the largest: ${bytes}`);
   }
 
   #leave(end: (why: string) => void): void {

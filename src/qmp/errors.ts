@@ -1,23 +1,20 @@
-// What can go wrong on the way to a QEMU, told apart by what the caller may conclude from it.
+// Errors of a QEMU and of the connection to it, by the conclusion that the caller may draw.
 //
 //   QmpError
-//    ├─ ConnectFailed     there is no connection yet; `why` says what an operator has to do about it
+//    ├─ ConnectFailed     there is no connection yet; `why` says what an operator has to do
 //    ├─ Disconnected      there was a connection and it has ended
-//    ├─ FramingError      the bytes are no stream of JSON lines
+//    ├─ FramingError      the bytes are not a stream of JSON lines
 //    └─ of one command:
 //       ├─ Refused         QEMU answered no: nothing changed
 //       ├─ NotSent         it was never written: it certainly did not happen, ask again at will
 //       └─ OutcomeUnknown  it was written and no answer came: it may have happened. Query, never retry blindly
 
-/** Everything that this folder throws or rejects with on purpose. */
+/** All errors that this folder throws or rejects with on purpose. */
 export class QmpError extends Error {
   override readonly name: string = 'QmpError';
 }
 
-/**
- * QEMU answered the command with an error: nothing changed.
- * Source: QEMU docs/interop/qmp-spec, "Error".
- */
+/** QEMU answered the command with an error: nothing changed. Source: QEMU docs/interop/qmp-spec, "Error". */
 export class Refused extends QmpError {
   override readonly name = 'Refused';
   readonly command: string;
@@ -61,32 +58,32 @@ export class NotSent extends QmpError {
 }
 
 const CONNECT_ADVICE = {
-  absent: 'there is no such socket: QEMU was not started, or its socket was cleaned away',
-  refused: 'nobody listens on this socket: a stale file, its QEMU is dead',
-  denied: 'permission denied: let this user read and write the socket',
+  absent: 'the socket does not exist: QEMU was not started, or the socket was removed',
+  refused: 'nobody listens on this socket: the file is stale, and its QEMU has ended',
+  denied: 'permission denied: allow this user to read and write the socket',
   busy: 'another client holds this QMP socket, or QEMU does not run; give the agent a monitor of its own',
   'not-qmp': 'this does not speak QMP: the path must be a monitor with mode=control',
   silent:
-    'it takes connections and does not greet: this is no QMP monitor, or one behind a proxy that another client holds',
+    'it accepts connections and does not greet: it is not a QMP monitor, or another client holds it through a proxy',
   failed: 'the connection could not be made',
 } as const;
 
 export type ConnectFailure = keyof typeof CONNECT_ADVICE;
 
-/** No connection was made. Trying again is harmless: nothing but the negotiation was written. */
+/** No connection was made. Another attempt is harmless: only the negotiation was written. */
 export class ConnectFailed extends QmpError {
   override readonly name = 'ConnectFailed';
   readonly path: string;
   readonly why: ConnectFailure;
 
-  /** `detail` is added to the advice that goes with `why`. */
+  /** `detail` is appended to the advice for `why`. */
   constructor(path: string, why: ConnectFailure, detail?: string, options?: ErrorOptions) {
     super(`${path}: ${CONNECT_ADVICE[why]}${detail === undefined ? '' : ` (${detail})`}`, options);
     this.path = path;
     this.why = why;
   }
 
-  /** From the error of connect(2), as Node's socket reports it. */
+  /** From the error of connect(2), as Node reports it. */
   static from(path: string, error: NodeJS.ErrnoException): ConnectFailed {
     const code = error.code ?? error.message;
     return new ConnectFailed(path, failureOfCode[code] ?? 'failed', code, { cause: error });
@@ -104,14 +101,14 @@ const failureOfCode: Readonly<Record<string, ConnectFailure>> = {
 const DISCONNECT_REASONS = {
   ended: 'QEMU closed the connection',
   failed: 'the connection broke',
-  'not-qmp': 'what came is not QMP',
+  'not-qmp': 'the data is not QMP',
   silent: 'QEMU did not answer over it',
-  'too-much': 'it has more to say than there is room for',
-  'of-no-use': 'what answers over it is not what was sought',
+  'too-much': 'its messages exceed the available memory',
+  'of-no-use': 'the other end is not the expected one',
   closed: 'it was closed on this side',
 } as const;
 
-/** A connection that was in use has ended. */
+/** The end of a connection that was in use. */
 export class Disconnected extends QmpError {
   override readonly name = 'Disconnected';
   readonly why: keyof typeof DISCONNECT_REASONS;
@@ -122,10 +119,10 @@ export class Disconnected extends QmpError {
   }
 }
 
-/** What came cannot be cut into JSON messages, and nothing after it can be trusted. */
+/** The data cannot be cut into JSON messages, and the rest cannot be trusted. */
 export class FramingError extends QmpError {
   override readonly name = 'FramingError';
-  /** The good messages that came before the bad bytes, in the same chunk. */
+  /** The complete messages before the wrong bytes, in the same chunk. */
   readonly before: readonly unknown[];
 
   constructor(reason: string, before: readonly unknown[], options?: ErrorOptions) {

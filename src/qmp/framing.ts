@@ -4,11 +4,11 @@ import { FramingError } from './errors.ts';
 
 const NEWLINE = 0x0a;
 const LONGEST_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** As much as a value of a short message may cost when it is read: only longer ones are counted before. */
+/** The memory that a value of a short message may use when it is read: only longer messages are counted before. */
 const UNCOUNTED_BYTES = 1024 * 1024;
-/** A QEMU with 10,000 nodes says fewer; a message of brackets alone would be half a gigabyte of objects. */
+/** A QEMU with 10,000 nodes sends fewer; a message of brackets alone would become half a gigabyte of objects. */
 const MOST_VALUES = 512 * 1024;
-/** What a line of a message costs beside its bytes. */
+/** The memory of a line besides its bytes. */
 const LINE_BYTES = 32;
 const SMALL_BYTES = 16 * 1024;
 
@@ -21,7 +21,7 @@ const SMALL_BYTES = 16 * 1024;
  * it is whole, so a character that two chunks share is never cut.
  *
  * Numbers: QEMU's integers have 64 bits, JSON.parse keeps 53. A `speed` may be 2^63-1: it arrives as the
- * nearest double, and whoever uses such a field has to clamp it.
+ * nearest double, and a user of such a field has to clamp it.
  */
 export class Framing {
   readonly #maxMessageBytes: number;
@@ -33,16 +33,13 @@ export class Framing {
   readonly #lines: string[] = [];
   #broken: FramingError | undefined;
 
-  /**
-   * `maxMessageBytes`: the longest message that is accepted, 16 MiB unless told. `hold`: told how long the present one is by
-   * now.
-   */
+  /** `maxMessageBytes`: the longest accepted message, default 16 MiB. `hold`: called with the length of the present one. */
   constructor(limits: { readonly maxMessageBytes?: number; readonly hold?: (bytes: number) => void } = {}) {
     this.#maxMessageBytes = limits.maxMessageBytes ?? LONGEST_MESSAGE_BYTES;
     this.#hold = limits.hold ?? (() => {});
   }
 
-  /** Bytes of a message that has begun and not ended. Above 0 at the end of the stream: it was cut off. */
+  /** Bytes of an incomplete message. Above 0 at the end of the stream if it was cut off. */
   get unfinishedBytes(): number {
     return this.#messageBytes;
   }
@@ -80,7 +77,7 @@ export class Framing {
     }
     this.#hold(this.#messageBytes + this.#lines.length * LINE_BYTES);
     this.#parts.push(part);
-    // Many small pieces would cost more than what is in them: those of like size become one.
+    // Many small pieces would cost more than their contents: pieces of similar size are joined.
     for (;;) {
       const [one, other] = [this.#parts.at(-2), this.#parts.at(-1)];
       if (one === undefined || other === undefined || one.length > other.length || other.length > SMALL_BYTES) return;
@@ -88,13 +85,13 @@ export class Framing {
     }
   }
 
-  /** Nothing of the message that has begun is held any more. */
+  /** Drops the incomplete message. */
   drop(): void {
     this.#parts = [];
     this.#lines.length = 0;
   }
 
-  /** What the line that has just ended makes whole; undefined: nothing yet. */
+  /** The message that the last line completes; undefined if there is none. */
   #takeMessage(): string | undefined {
     const line = this.#decoder.decode(Buffer.concat(this.#parts)).replace(/\r$/, '');
     this.#parts = [];
@@ -114,7 +111,7 @@ function parse(message: string): unknown {
   return JSON.parse(message);
 }
 
-/** No fewer than there are: what stands in a text is counted, too. */
+/** An upper bound, because characters inside texts are counted, too. */
 function valuesIn(message: string): number {
   let values = 0;
   for (let at = 0; at < message.length; at += 1) {
@@ -125,10 +122,7 @@ function valuesIn(message: string): number {
   return values;
 }
 
-/**
- * One message as a line. QEMU needs no line end, people who read a trace do.
- * Throws TypeError for what JSON cannot say (a bigint, a cycle).
- */
+/** One message as a line, for people who read a trace. Throws TypeError for what JSON cannot say (a bigint, a cycle). */
 export function encode(message: unknown): string {
   return `${JSON.stringify(message)}\n`;
 }

@@ -6,12 +6,12 @@ export class Listeners<T extends object> {
   readonly #undelivered: T[] = [];
   #delivering = false;
 
-  /** A listener that throws does not keep the news from the others; `onThrown` is told instead. */
+  /** A listener that throws does not keep the news from the others; `onThrown` is called instead. */
   constructor(onThrown: (error: unknown) => void) {
     this.#onThrown = onThrown;
   }
 
-  /** Disposing of what is returned ends the subscription at once, even in the middle of a delivery. */
+  /** Disposing of the result ends the subscription at once, even in the middle of a delivery. */
   add(listener: (news: T) => void): Disposable {
     const entry = { listener };
     this.#entries.add(entry);
@@ -19,8 +19,8 @@ export class Listeners<T extends object> {
   }
 
   /**
-   * Calls all listeners before it returns. News from within a listener waits until the present news has
-   * reached everyone; else those behind that listener would hear the two in the wrong order.
+   * Calls all listeners before it returns. News from within a listener waits until the present news has reached
+   * everyone; otherwise later listeners would hear the two in the wrong order.
    */
   emit(news: T): void {
     this.#undelivered.push(news);

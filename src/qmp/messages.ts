@@ -1,9 +1,9 @@
-// The messages of QMP: what may be said to QEMU, and what it says, read into types.
+// The messages of QMP to and from QEMU, as types.
 // Source: QEMU docs/interop/qmp-spec. Members that are not known are ignored, as the specification asks.
 
 const MOST_CHARACTERS = 4096;
 
-/** Any QMP command: this folder knows how to speak, not what to say. */
+/** Any QMP command: this folder knows the protocol, not the commands. */
 export interface Command {
   readonly execute: string;
   readonly arguments?: Readonly<Record<string, unknown>>;
@@ -11,9 +11,9 @@ export interface Command {
 
 export interface QmpEvent {
   readonly event: string;
-  /** Empty when QEMU sent none. */
+  /** Empty if QEMU sent none. */
   readonly data: Readonly<Record<string, unknown>>;
-  /** QEMU's wall clock; undefined when its host could not tell the time. */
+  /** QEMU's wall clock; undefined if its host could not read it. */
   readonly timestamp: { readonly seconds: number; readonly microseconds: number } | undefined;
 }
 
@@ -26,7 +26,7 @@ export interface Greeting {
   readonly capabilities: readonly string[];
 }
 
-/** An answer. An error has no id when QEMU could not read the command that it is about. */
+/** An answer. An error has no id if QEMU could not read its command. */
 export type Reply =
   | { readonly kind: 'return'; readonly id: unknown; readonly value: unknown }
   | { readonly kind: 'error'; readonly id: unknown; readonly qemuClass: string; readonly desc: string };
@@ -37,7 +37,7 @@ export type Message =
   | { readonly kind: 'event'; readonly event: QmpEvent }
   | { readonly kind: 'unknown' };
 
-/** What kind of message this is; `unknown` for everything that QMP does not have. Never throws. */
+/** The kind of this message; `unknown` for everything that QMP does not define. Never throws. */
 export function readMessage(message: unknown): Message {
   if (!isRecord(message)) return { kind: 'unknown' };
   if ('QMP' in message) return readGreeting(message['QMP']);
@@ -70,7 +70,7 @@ function readEvent(event: string, message: Readonly<Record<string, unknown>>): M
   const data = message['data'];
   const seconds = member(message['timestamp'], 'seconds');
   const microseconds = member(message['timestamp'], 'microseconds');
-  // QEMU sends -1 for both when its host's clock cannot be read.
+  // QEMU sends -1 for both if its host's clock cannot be read.
   const isTime = typeof seconds === 'number' && typeof microseconds === 'number' && seconds >= 0;
   return {
     kind: 'event',
@@ -86,7 +86,7 @@ function readError(id: unknown, error: Readonly<Record<string, unknown>>): Messa
   return { kind: 'error', id, qemuClass: cutWords(text(error['class'])), desc: cutWords(text(error['desc'])) };
 }
 
-/** It goes into logs, journals and answers: no QEMU says as much in one sentence. */
+/** It goes into logs, journals and answers: no sentence of QEMU is as long. */
 export function cutWords(words: string): string {
   return words.length <= MOST_CHARACTERS ? words : `${words.slice(0, MOST_CHARACTERS)}…`;
 }

@@ -1,5 +1,4 @@
-// The monitor of one QEMU, for as long as we care about that QEMU: it owns the current connection and makes a
-// new one when that is lost.
+// The monitor of one QEMU, until close(): it owns the current connection and makes a new one when that is lost.
 //
 //                    ┌──────── retryInMs later ────────┐
 //                    ▼                                 │
@@ -7,9 +6,8 @@
 //                    │                                 ▲
 //                    └──► connected ── Disconnected ───┘          close() in any state ──► closed
 //
-// What a new connection does not bring back: commands without an answer (their callers have been told
-// OutcomeUnknown) and events that QEMU sent while nobody listened. So a caller that sees a new generation has
-// to query what became of its jobs.
+// A new connection does not bring back commands without an answer (their callers got OutcomeUnknown) and events that
+// QEMU sent in between. So a caller that sees a new generation has to query the state of its jobs.
 
 import { isBroken, MAX_UNSURE_MS, provesWell, retryGivenUpInMs, retryInMs, showsAnother } from './back-off.ts';
 import type { Share } from './budget.ts';
@@ -53,17 +51,17 @@ export class Monitor implements AsyncDisposable {
     this.#share = this.#options.budget.join((why) => this.#session?.endForRoom(why));
   }
 
-  /** Begins to connect, and goes on trying until close(). Never throws; a second call does nothing. */
+  /** Begins to connect, and continues until close(). Never throws; a second call does nothing. */
   start(): void {
     if (this.#session === undefined && this.#state.is === 'connecting') this.#connect();
   }
 
-  /** What is known now; `connecting` before start() too. */
+  /** The present state; also `connecting` before start(). */
   get state(): MonitorState {
     return this.#state;
   }
 
-  /** The last attempt has found that there is no QEMU: no such socket, one that was left behind, or another program's. */
+  /** The last attempt has found no QEMU: no such socket, one that was left behind, or another program's. */
   get nobodyListens(): boolean {
     return this.#lastError instanceof ConnectFailed && ['absent', 'refused', 'not-qmp'].includes(this.#lastError.why);
   }
@@ -73,7 +71,7 @@ export class Monitor implements AsyncDisposable {
     return this.#states.add(listener);
   }
 
-  /** The socket may be no monitor, and has shown that it is none: for minutes it is left to its own clients. */
+  /** The socket may not be a monitor, and has behaved like another one: for minutes it is left to its own clients. */
   get isGivenUp(): boolean {
     return this.#isGivenUp;
   }
@@ -136,16 +134,16 @@ export class Monitor implements AsyncDisposable {
     await promise;
   }
 
-  /** Drops a connection over which QEMU has not answered what it must, and makes another one a little later. */
+  /** Drops a connection over which QEMU has not given a required answer, and makes another one a little later. */
   reconnect(): void {
     if (this.#state.is !== 'connected') return;
     void this.#session?.close();
-    // No sooner than after many failures: it was asked with patience already.
+    // No sooner than after many failures, because it was asked with patience already.
     this.#failures = Infinity;
     this.#retryLater(new Disconnected('silent'));
   }
 
-  /** As reconnect: what answers is not what was sought, as `detail` says. */
+  /** Like reconnect: the other end is not the expected one, as `detail` says. */
   giveUp(detail: string): void {
     if (this.#state.is !== 'connected') return;
     void this.#session?.close();
@@ -153,7 +151,7 @@ export class Monitor implements AsyncDisposable {
     this.#retryLater(new Disconnected('of-no-use', detail));
   }
 
-  /** Another file has taken the socket's name: what was given up may be a monitor now. */
+  /** Another file has taken the name of the socket: it may be a monitor now. */
   tryAgain(): void {
     if (!this.#isGivenUp || this.#state.is !== 'disconnected') return;
     clearTimeout(this.#retry);
@@ -191,14 +189,14 @@ export class Monitor implements AsyncDisposable {
         onClosed: (error) => this.#retryLater(error),
       },
     );
-    // Told only now, so that a listener that closes the monitor finds the session.
+    // Reported last, so that a listener that closes the monitor finds the session.
     this.#enter({ is: 'connecting' });
   }
 
   #retryLater(error: QmpError): void {
     this.#isGivenUp = this.#options.mayBeAnother && showsAnother(error, this.#generation);
     const isUnsure = this.#options.mayBeAnother && this.#generation === 0;
-    // One that breaks again and again is no better for having greeted.
+    // A connection that breaks again and again is not better because of its greetings.
     if (provesWell(error, performance.now() - this.#readySince)) this.#failures = 0;
     this.#readySince = Infinity;
     const mostMs = isUnsure || isBroken(error) ? MAX_UNSURE_MS : undefined;

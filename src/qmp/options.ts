@@ -1,4 +1,4 @@
-// What a monitor is told when it is made, and with each command.
+// The options of a monitor, and of each command.
 
 import { Budget } from './budget.ts';
 
@@ -6,29 +6,26 @@ import { Budget } from './budget.ts';
 export interface MonitorOptions {
   /** The unix socket of a monitor in control mode that no other client uses. At most 107 bytes (Linux). */
   readonly path: string;
-  /** 2,000 unless told. */
+  /** Default: 2,000. */
   readonly connectTimeoutMs?: number;
-  /** 5,000 unless told: the only way to see that another client holds the monitor. */
+  /** Default: 5,000. Only this time-out shows that another client holds the monitor. */
   readonly greetingTimeoutMs?: number;
-  /** The socket may be no monitor, as one that lies in the same folder: see `isGivenUp`. Not unless told. */
+  /** The socket may not be a monitor, for example one in the same folder: see `isGivenUp`. Default: false. */
   readonly mayBeAnother?: boolean;
-  /** 60,000 unless told: a QEMU that drains a slow disk is silent for tens of seconds. */
+  /** Default: 60,000, because a QEMU that drains a slow disk is silent for tens of seconds. */
   readonly commandTimeoutMs?: number;
-  /** 16 MiB unless told. A longer message ends the connection. */
+  /** Default: 16 MiB. A longer message ends the connection. */
   readonly maxMessageBytes?: number;
-  /** Shared with other monitors. One of its own unless told. */
+  /** Shared with other monitors. Default: one of its own. */
   readonly budget?: Budget;
   /** For the log: late or unknown answers that were dropped, listeners that threw. Must not throw. */
   readonly onStray?: (message: string) => void;
 }
 
 export interface ExecuteOptions {
-  /** From the call on, the wait for a free slot included. `commandTimeoutMs` of the monitor unless told. */
+  /** From the call on, including the wait for a free slot. Default: `commandTimeoutMs` of the monitor. */
   readonly timeoutMs?: number;
-  /**
-   * Asked right before the command is written, for which it may have waited long: is it wanted still? What is heard from
-   * then on it may have caused. Must not throw.
-   */
+  /** Called right before the command is written: is it still wanted? Later events may be its effects. Must not throw. */
   readonly atTurn?: () => boolean;
 }
 

@@ -1,5 +1,5 @@
-// Has the other end taken our connection? A unix socket connects to a queue: whether the server has looked at
-// it, connect(2) does not say.
+// Whether the other end has taken our connection. A unix socket connects to a queue: connect(2) does not say whether
+// the server has looked at it.
 
 import { readFile, realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -17,15 +17,15 @@ export class Queue {
     this.#path = path;
   }
 
-  /** Looks who is there. To be called right before we connect. */
+  /** Looks at the present connections. To be called right before connecting. */
   async look(): Promise<void> {
     this.#wasEmpty = (await statesOf(this.#path)).length === 0;
   }
 
   /**
-   * Has the server taken ours? Ours has no name that /proc would show: it is the first where nobody was there before,
-   * and else it has been taken where none waits. False where the server is in another network namespace, and where
-   * /proc does not tell.
+   * Whether the server has taken ours. Ours has no name that /proc would show: it is the first if there was none
+   * before, and otherwise it has been taken if none waits. False if the server is in another network namespace, and if
+   * /proc does not show it.
    */
   async isPassed(): Promise<boolean> {
     const states = await statesOf(this.#path);
@@ -33,7 +33,7 @@ export class Queue {
   }
 }
 
-/** The server may have bound a relative name: those of other folders that end alike are looked at, too. */
+/** The server may have bound a relative name: names of other folders with the same end are checked, too. */
 async function statesOf(path: string): Promise<readonly string[]> {
   const name = basename(await realpath(path).catch(() => path));
   const lines = (await readFile('/proc/self/net/unix', 'utf8').catch(() => '')).split('\n');

@@ -9,7 +9,7 @@
 //
 // In greeting nothing is written: when another client holds the monitor, QEMU keeps what we write and
 // executes it once that client has left, however long we are gone. A command's time-out does not end the
-// session: a QEMU that drains a slow disk answers nothing for tens of seconds, and is well.
+// session: a healthy QEMU that drains a slow disk does not answer for tens of seconds.
 
 import { Socket } from 'node:net';
 import { Calls } from './calls.ts';
@@ -23,20 +23,20 @@ export interface SessionOptions {
   readonly connectTimeoutMs: number;
   /** For the greeting, and once more for the answer to the negotiation. */
   readonly greetingTimeoutMs: number;
-  /** For the greeting, once the other end is seen to have taken the connection; undefined: no less than that. */
+  /** For the greeting, once the other end has taken the connection; undefined for the same time as above. */
   readonly silenceTimeoutMs: number | undefined;
   readonly maxMessageBytes: number;
-  /** Told how much of a message has come. */
+  /** Called with the size of the message so far. */
   readonly hold: (bytes: number) => void;
 }
 
-/** All are called synchronously, in the order in which things came; nothing is called after onClosed. */
+/** All are called synchronously, in the order of the messages; nothing is called after onClosed. */
 export interface SessionHooks {
   readonly onReady: (greeting: Greeting) => void;
   readonly onEvent: (event: QmpEvent) => void;
-  /** Something came that nobody waits for; it was dropped. */
+  /** A message that nobody waits for came, and was dropped. */
   readonly onStray: (message: string) => void;
-  /** ConnectFailed if it was never ready, else Disconnected. Called once, unless close() was. */
+  /** ConnectFailed if it was never ready, otherwise Disconnected. Called once, unless close() was. */
   readonly onClosed: (why: QmpError) => void;
 }
 
@@ -48,7 +48,7 @@ type State =
   | { readonly is: 'closed'; readonly why: QmpError };
 
 const NEGOTIATION_ID = 'negotiation';
-/** More answers than that cannot come late: only seven commands are with QEMU. */
+/** More late answers are impossible: only seven commands are with QEMU. */
 const MOST_STRAYS = 20;
 
 export class Session {
@@ -85,13 +85,13 @@ export class Session {
     if (this.#state.is === 'connecting') this.#socket.connect({ path: this.#options.path });
   }
 
-  /** As Monitor.execute; NotSent in every state but ready. */
+  /** Like Monitor.execute; NotSent in every state but ready. */
   execute(command: Command, timeoutMs: number, atTurn?: () => boolean): Promise<unknown> {
     const state = this.#state;
     return state.is === 'ready' ? state.calls.execute(command, timeoutMs, atTurn) : refuse(command, state);
   }
 
-  /** As Monitor.executeOob; NotSent in every state but ready. */
+  /** Like Monitor.executeOob; NotSent in every state but ready. */
   executeOob(command: Command, timeoutMs: number): Promise<unknown> {
     const state = this.#state;
     return state.is === 'ready' ? state.calls.executeOob(command, timeoutMs) : refuse(command, state);
@@ -111,8 +111,8 @@ export class Session {
   }
 
   /**
-   * QEMU greets in the moment in which it takes a connection. What takes it and says nothing is a guest's console, or
-   * its agent, which others wait for. It is looked at twice, as ours may have been taken just now.
+   * QEMU greets as soon as it takes a connection. A socket that takes it and stays silent belongs to a guest's console
+   * or agent, for which others wait. It is checked twice, because ours may have been taken just now.
    */
   #leaveIfSilent(greeting: State, wasPassed: boolean): void {
     const { path, silenceTimeoutMs } = this.#options;
@@ -164,7 +164,7 @@ export class Session {
   #handleReply(reply: Extract<Message, { id: unknown }>): void {
     const state = this.#state;
     const answer = reply.kind === 'error' ? `error: ${reply.desc}` : 'return';
-    // QEMU could not read what we wrote, so no count of what it has still to answer is right any more.
+    // QEMU could not read our data, so that its number of open answers is unknown.
     if (reply.id === undefined) return this.#notQmp(`an answer without id: ${answer}`);
     if (state.is === 'ready') {
       if (!state.calls.settle(reply))
@@ -177,7 +177,7 @@ export class Session {
     this.#hooks.onReady(state.greeting);
   }
 
-  /** Who sends many of these has nothing new to tell with the next one. */
+  /** After many of these the next one contains nothing new. */
   #stray(message: string): void {
     this.#strays += 1;
     if (this.#strays <= MOST_STRAYS) this.#hooks.onStray(cutWords(message));
@@ -187,7 +187,7 @@ export class Session {
     const timer = this.#failAfter(this.#options.greetingTimeoutMs, 'busy', 'no answer to the negotiation');
     this.#enter({ is: 'negotiating', timer, greeting });
     const enable = greeting.capabilities.filter((name) => name === 'oob');
-    // Without arguments when there is nothing to enable: QEMU before 2.12 takes none.
+    // Without arguments if there is nothing to enable: QEMU before 2.12 takes none.
     const args = enable.length === 0 ? undefined : { enable };
     this.#socket.write(encode({ execute: 'qmp_capabilities', arguments: args, id: NEGOTIATION_ID }));
   }
@@ -204,7 +204,7 @@ export class Session {
     else this.#end(ConnectFailed.from(this.#options.path, error));
   }
 
-  /** What it has said is too much, beside what others say. */
+  /** Its messages are too much, together with those of others. */
   endForRoom(detail: string): void {
     if (this.#state.is === 'ready') this.#end(new Disconnected('too-much', detail));
     else this.#notQmp(detail);

@@ -1,5 +1,5 @@
 /**
- * What goes on, as spans of OpenTelemetry. The SDK reads all the standard variables itself; this says what is a span:
+ * Spans of OpenTelemetry. The SDK reads all the standard variables itself; this file says what becomes a span:
  *
  *   StartCopy (server) ──► StartCopy (client, a gateway's) ──traceparent──► StartCopy (server, the agent's)
  *                                              step add-destination ◄──────────┤
@@ -28,21 +28,21 @@ import { inTime } from '../lib/in-time.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import type { Traces } from './traces.ts';
 
-/** Whoever collects may be away, and nobody waits for that at the end. */
+/** The collector may be away, and is not waited for at the end. */
 const FLUSH_MS = 2000;
 
-/** Set where nothing becomes a span any more: what is done for a stream has no end, and is done for all who watch. */
+/** Set if no spans are made any more: work for a stream has no end, and is done for all watchers. */
 const NO_MORE = createContextKey('blockjobd: no more spans');
 
 export interface TracesOptions {
   readonly version: string;
-  /** Undefined: the variables name it. */
+  /** Undefined if the variables name it. */
   readonly serviceName: string | undefined;
 }
 
 export function openTraces({ version, serviceName }: TracesOptions): Traces {
   const sdk = new NodeSDK({
-    // Of the three signals only traces: metrics are Prometheus', logs are on standard error.
+    // Only traces, out of the three signals: metrics belong to Prometheus, logs are on standard error.
     metricReaders: [],
     logRecordProcessors: [],
     ...defined({ serviceName }),
@@ -61,7 +61,7 @@ export function openTraces({ version, serviceName }: TracesOptions): Traces {
         sdk.shutdown().then(() => true),
         FLUSH_MS,
       );
-      // The exporter tries again for ten seconds, and keeps the process for as long.
+      // The exporter repeats for ten seconds, and keeps the process alive for as long.
       if (isSent !== true) setImmediate(() => process.exit());
     },
   };
@@ -70,7 +70,7 @@ export function openTraces({ version, serviceName }: TracesOptions): Traces {
 const nothing = () => undefined;
 
 function complaints(log: Logger) {
-  const say = (why: string) => log.warn({ why }, 'traces');
+  const say = (why: string) => log.warn({ why }, 'Traces cannot be exported');
   return { error: say, warn: say, info: nothing, debug: nothing, verbose: nothing };
 }
 
@@ -114,7 +114,7 @@ class Spans implements Observer {
     }
   }
 
-  /** A part of what goes on; where nothing goes on that somebody has asked for, there is no span. */
+  /** A part of the work; without a requested trace there is no span. */
   async #below<T>(
     name: string,
     kind: SpanKind,

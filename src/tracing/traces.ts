@@ -1,11 +1,11 @@
-/** Traces, for those who only need to know that there are some: src/tracing/open-telemetry.ts is loaded when asked for. */
+/** Traces, for code that only needs to know whether there are any: src/tracing/open-telemetry.ts is loaded on request. */
 import type { Logger } from 'pino';
 import type { Observer } from '../lib/observer.ts';
 
 export interface Traces extends AsyncDisposable {
   readonly observer: Observer;
-  /** Of what goes on now, for lines of the log. */
+  /** The present span, for lines of the log. */
   ids(): { readonly trace_id?: string; readonly span_id?: string };
-  /** Spans that cannot be exported are complained of there. */
+  /** Errors of exporting spans are logged there. */
   complainTo(log: Logger): void;
 }

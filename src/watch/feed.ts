@@ -1,18 +1,18 @@
-/** What there is to watch of one job, for all who do: a host's journal has it, and a stream from an agent. */
+/** The source of a watched job, for all its watchers: a host's journal has one, and so does a stream from an agent. */
 import type { JobEvent } from '../core/job/job-event.ts';
 import type { Changes } from '../lib/wake.ts';
 
 export interface Feed {
-  /** Whatever there is to see: another revision, other progress, or why there will be no more. */
+  /** Notified at another revision, at other progress, and at the reason for an early end. */
   readonly changed: Changes;
   /** The first revision that is kept. */
   readonly oldest: number;
-  /** The entry of a revision. Undefined: it is not there yet. */
+  /** The entry of a revision. Undefined if it does not exist yet. */
   at(revision: number): JobEvent | undefined;
-  /** The latest, of the job as it was then. */
+  /** The latest entry, with the job after it. */
   readonly progress: JobEvent | undefined;
-  /** Why there will be no more, where the job has not ended. */
+  /** The reason for an early end, if the job has not ended. */
   readonly failed?: unknown;
-  /** Somebody watches, and wants progress that often, until it is disposed of. */
+  /** Wants progress with this interval, until it is disposed of. */
   join(intervalMs: number): Disposable;
 }

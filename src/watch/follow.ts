@@ -1,6 +1,6 @@
 /**
- * What one watcher of a job gets: every revision once and in order, at its own pace, and between them the latest progress,
- * as often as it wants that. It is a cursor, not a queue: it costs nothing while it does not read, and loses nothing.
+ * The events for one watcher of a job: every revision once and in order, at its own pace, and between them the latest
+ * progress. It is a cursor, not a queue: it costs nothing while it does not read, and misses nothing.
  */
 import { hasEnded } from '../core/job/job.ts';
 import { JobEvent } from '../core/job/job-event.ts';
@@ -9,18 +9,18 @@ import type { WatchRequest } from '../core/requests.ts';
 import { timestamp } from '../lib/clock.ts';
 import type { Feed } from './feed.ts';
 
-/** Longer silence looks like a dead connection. */
+/** A longer silence looks like a dead connection. */
 const HEARTBEAT_MS = 15_000;
 
 /** The job when the watch begins. */
 export interface JobNow {
-  /** As its last entry left it. */
+  /** The job after its last entry. */
   readonly known: JobView;
-  /** As callers are shown it now; what its journal says of an ended one may be so no more. */
+  /** The job as callers see it now; the journal of an ended job may be out of date. */
   readonly shown: () => Promise<JobView>;
 }
 
-/** Ends after the event that ended the job, or when the caller has gone. `intervalMs`: the least between two PROGRESS. */
+/** Ends after the event that ended the job, or when the caller has left. `intervalMs`: between two PROGRESS. */
 export async function* follow(
   feed: Feed,
   { known, shown }: JobNow,
@@ -31,17 +31,17 @@ export async function* follow(
   if (first !== undefined) yield first;
   const begin = first ?? known;
   let cursor = afterRevision ?? begin.job.revision;
-  // Whoever is cut off comes back with its revision: it is told of none that it has not been sent.
+  // A watcher that is cut off resumes by its revision, so it gets no revision that it was not sent.
   let sent = cursor === begin.job.revision ? begin : undefined;
   let [sentMs, progressMs] = [performance.now(), -Infinity];
   while (!signal.aborted) {
-    // Taken before looking: what changes from here on ends the wait below.
+    // Taken before looking: any later change ends the wait below.
     const before = feed.changed.now;
     const next = feed.at(cursor + 1);
     if (cursor < feed.oldest - 1) {
       cursor = feed.oldest - 1;
       const { job } = await shown();
-      yield live('COMPACTED', { job, progress: undefined }, 'what was before is not kept any more', feed.oldest);
+      yield live('COMPACTED', { job, progress: undefined }, 'earlier revisions are not kept any more', feed.oldest);
     } else if (next !== undefined) {
       cursor += 1;
       sent = next;

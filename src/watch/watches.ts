@@ -1,4 +1,4 @@
-/** Who watches jobs here: all who watch one share its feed, for as long as anybody does, and they are bounded. */
+/** The watchers of jobs here: all watchers of one job share its feed, and their number is limited. */
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import type { JobEvent } from '../core/job/job-event.ts';
@@ -11,7 +11,7 @@ export class Watches<Watched extends Feed> {
   readonly #limit: number;
   readonly #watched = new Map<string, { readonly feed: Watched; watchers: number }>();
 
-  /** `limit`: so many may watch one job, so that no client can take all there is. */
+  /** `limit`: the most watchers of one job, so that no client can take all resources. */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -21,12 +21,12 @@ export class Watches<Watched extends Feed> {
     return this.#watched.size;
   }
 
-  /** By how many, all jobs together. */
+  /** The number of watchers of all jobs. */
   get watchers(): number {
     return this.#watched.values().reduce((sum, { watchers }) => sum + watchers, 0);
   }
 
-  /** Undefined: nobody watches the job. */
+  /** Undefined if the job has no watcher. */
   feedOf(job: string): Watched | undefined {
     return this.#watched.get(job)?.feed;
   }
@@ -41,7 +41,7 @@ export class Watches<Watched extends Feed> {
       fail('REVISION_UNKNOWN', { job, revision: afterRevision, last });
     }
     const known = this.#watched.get(job);
-    // One that has failed stays for those who have not read yet why.
+    // A failed feed stays for the watchers that have not read its error yet.
     const watched = known === undefined || known.feed.failed !== undefined ? { feed: open(), watchers: 0 } : known;
     if (watched.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: this.#limit });
     this.#watched.set(job, watched);

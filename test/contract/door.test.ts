@@ -124,7 +124,7 @@ describe('connections', () => {
     await server.drain(0);
     expect(server.log).toContainEqual(
       expect.objectContaining({
-        msg: 'audit: too many',
+        msg: 'audit: limits reached',
         refused: expect.objectContaining({ 'connections of 127.0.0.5': 1 }) as unknown,
       }),
     );

@@ -97,7 +97,7 @@ describe.skipIf(needs('cgroup'))('a flood of', () => {
   });
 
   test('it has told of them in a few lines', async () => {
-    await eventually('it has told', () => service.log.includes('audit: too many') || undefined);
+    await eventually('it has told', () => service.log.includes('audit: limits reached') || undefined);
     expect(service.log.length).toBeLessThan(100_000);
   });
 

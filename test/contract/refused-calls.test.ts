@@ -22,7 +22,7 @@ const REQUEST = StartCopyRequest.fromPartial({
 
 /** What of the calls the log tells: as lines, and as counted. */
 function told(log: string): number {
-  const more = [...log.matchAll(/"more":(\d+),.*audit: more was refused/g)].map(([, n]) => Number(n));
+  const more = [...log.matchAll(/"more":(\d+),.*audit: more were refused/g)].map(([, n]) => Number(n));
   const lines = log.match(/audit: StartCopy refused/g)?.length ?? 0;
   return lines + more.reduce((sum, n) => sum + n, 0);
 }
@@ -76,7 +76,10 @@ test('a service that refuses and refuses tells of each call, in few lines', asyn
   const calls = 100;
   for (let n = 0; n < calls; n += 1) expect((await call())?.reason).not.toBe('BUG');
   expect(await service.stop()).toBe(0);
-  await eventually('the last line', async () => await Promise.resolve(service.log.includes('drained') || undefined));
+  await eventually(
+    'the last line',
+    async () => await Promise.resolve(service.log.includes('All calls have ended') || undefined),
+  );
   expect(service.log.length - before).toBeLessThan(20 * 32_768);
   expect(told(service.log)).toBe(calls);
 });

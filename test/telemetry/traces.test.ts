@@ -118,11 +118,11 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
           one.traceId === TRACE && one.kind === 'SERVER' && (one.service === 'the-agent') === (service === agent),
       );
       expect(JSON.parse(present(line))).toMatchObject({ trace_id: TRACE, span_id: span?.spanId });
-      const serving = service.log.split('\n').find((one) => one.includes('"msg":"serving"'));
+      const serving = service.log.split('\n').find((one) => one.includes('"msg":"Serving"'));
       expect(JSON.parse(present(serving))).not.toHaveProperty('trace_id');
     }
     // The job outlives the call.
-    const ended = agent.log.split('\n').find((one) => one.includes('"msg":"job ended"'));
+    const ended = agent.log.split('\n').find((one) => one.includes('"msg":"The job has ended"'));
     expect(JSON.parse(present(ended))).not.toHaveProperty('trace_id');
   });
 
@@ -180,6 +180,6 @@ describe('OpenTelemetry', () => {
     const hasty = { ...nobody, OTEL_BSP_SCHEDULE_DELAY: '50', OTEL_EXPORTER_OTLP_TIMEOUT: '500' };
     await using service = await Service.run(alone(dir.path), { env: hasty });
     await service.listDomains();
-    await eventually('the complaint', () => service.log.includes('"msg":"traces"') || undefined);
+    await eventually('the complaint', () => service.log.includes('"msg":"Traces cannot be exported"') || undefined);
   });
 });

@@ -3,7 +3,7 @@ import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node
 import { type DoorLimits, HELD_BYTES } from './limits.ts';
 import type { Shares } from './shares.ts';
 
-/** As gRPC calls them. */
+/** The name in gRPC. */
 export type CallKind = 'unary' | 'serverStream' | 'clientStream' | 'bidi';
 
 interface Call {
@@ -24,18 +24,18 @@ interface ConnectionOptions {
 
 export class Connection {
   readonly peer: string;
-  /** Of one call. */
+  /** For one call. */
   readonly headerBytes: number;
-  /** Watches and their like: a connection that they fill would have no room to ask anything. */
+  /** Watches and the like: a connection full of them would have no room for other calls. */
   readonly mostLasting: number;
-  /** Whether its calls wait where there is no place for them: of a gateway, which has let in each of them, and asks for many. */
+  /** Whether its calls wait if there is no place for them: for a gateway, which has admitted them, and asks for many. */
   readonly waitsForPlaces: boolean;
   readonly #session: ServerHttp2Session;
   readonly #calls = new Map<ServerHttp2Stream, Call>();
   readonly #unary = new Set<ServerHttp2Stream>();
   /** Those whose requests have not been read. */
   readonly #coming = new Set<ServerHttp2Stream>();
-  /** Those of them that are being read, and are not there yet. */
+  /** Those of them that are being read, and are not complete yet. */
   readonly #arriving = new Set<ServerHttp2Stream>();
   readonly #arrivals: Shares;
   #lasting = 0;
@@ -49,35 +49,35 @@ export class Connection {
     this.#arrivals = options.arrivals;
   }
 
-  /** Calls that go on for as long as their caller likes. */
+  /** Calls that last as long as their caller likes. */
   get lasting(): number {
     return this.#lasting;
   }
 
-  /** What waits here, to be sent or to be read. */
+  /** The bytes that wait here, to be sent or to be read. */
   get heldBytes(): number {
     let bytes = 0;
     for (const { writableLength, readableLength } of this.#calls.keys()) bytes += writableLength + readableLength;
     return bytes;
   }
 
-  /** Whether answers are taken. Of a watch one message waits at the most, and a gateway has thousands: they are left out. */
+  /** Whether answers are read. Watches do not count: a gateway has thousands, and at most one message of each waits. */
   get mayHaveMore(): boolean {
     let unsent = 0;
     for (const { writableLength } of this.#unary) unsent += writableLength;
     return unsent < HELD_BYTES.ofOne;
   }
 
-  /** Whether it has no more unread than it may. */
+  /** Whether it has no more unread calls than allowed. */
   get isRead(): boolean {
     let unread = 0;
     for (const { readableLength } of this.#coming) unread += readableLength;
     return unread < HELD_BYTES.ofOne;
   }
 
-  /** `changed`: more may come now. */
+  /** `changed`: more may come in now. */
   add(stream: ServerHttp2Stream, kind: CallKind, changed: () => void): void {
-    // Where the request is itself a stream, it is never there, and is not waited for.
+    // A request that is itself a stream is never complete, and is not waited for.
     const isThere = kind === 'bidi' || kind === 'clientStream';
     const isLasting = kind !== 'unary';
     this.#calls.set(stream, { kind, bornAt: performance.now(), isThere, unsentSince: undefined });
@@ -97,7 +97,7 @@ export class Connection {
     });
   }
 
-  /** Whether its request is there, or is one of the few that are read before they are. */
+  /** Whether its request is complete, or is one of the few that are read before that. */
   mayBeRead(stream: ServerHttp2Stream): boolean {
     const call = this.#calls.get(stream);
     if (call === undefined || call.isThere || hasSentAll(stream)) return true;
@@ -113,14 +113,14 @@ export class Connection {
     if (call !== undefined) call.isThere = true;
   }
 
-  /** Ends calls that wait for their caller for too long. */
+  /** Ends calls that wait too long for their caller. */
   endStale({ requestMs, answerMs }: DoorLimits): void {
     const now = performance.now();
     for (const [stream, call] of this.#calls) {
       call.unsentSince = stream.writableLength === 0 ? undefined : (call.unsentSince ?? now);
-      // One that is there waits for its turn, and its caller has nothing more to do.
+      // A complete request waits for its turn, and its caller has nothing more to do.
       const isLate = !call.isThere && now - call.bornAt > requestMs && !hasSentAll(stream);
-      // Whoever watches may be slow: what waits for it is bounded.
+      // A watcher may be slow: the data that waits for it is limited.
       const isUntaken = call.kind === 'unary' && now - (call.unsentSince ?? now) > answerMs;
       if (isLate || isUntaken) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     }
@@ -131,7 +131,7 @@ export class Connection {
   }
 }
 
-/** Whether its caller has sent the whole of its request, read or not. */
+/** Whether its caller has sent the whole request, read or not. */
 function hasSentAll(stream: ServerHttp2Stream): boolean {
   return stream.state.remoteClose === 1;
 }

@@ -1,6 +1,6 @@
 /**
- * Between Node's HTTP/2 and gRPC: who may connect, how many calls there may be, and whose turn it is. What nobody may have
- * costs no more than a refusal: gRPC sees only what has come in.
+ * Between Node's HTTP/2 and gRPC: the admission of connections, the number of calls, and their turns. Excess calls cost
+ * no more than a refusal: gRPC sees only calls that have come in.
  */
 import type { EventEmitter } from 'node:events';
 import {
@@ -34,7 +34,7 @@ import { Shares } from './shares.ts';
 import { Tally } from './tally.ts';
 import { Turns } from './turns.ts';
 
-/** What grpc-js keeps to itself: it passes on few of Node's options, and tells nobody of streams. */
+/** Internals of grpc-js: it passes on few of Node's options, and does not report streams. */
 interface Inside {
   readonly commonServerOptions: SecureServerOptions;
   readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
@@ -43,12 +43,12 @@ interface Inside {
 
 export interface DoorOptions {
   readonly limits: DoorLimits;
-  /** Who brings the watches of many, and says what they may do. Undefined: nobody. */
+  /** The gateway that brings the watches of many, and the rights that it states. Undefined if it is not one. */
   readonly isGateway: ((session: ServerHttp2Session) => boolean) | undefined;
   readonly log: Logger;
 }
 
-/** How often it is looked who does not take what is sent. */
+/** How often callers that do not read their answers are looked for. */
 const LOOK_MS = 250;
 
 const sum = (numbers: Iterable<number>) => Iterator.from(numbers).reduce((all, one) => all + one, 0);
@@ -64,7 +64,7 @@ export class Door implements Disposable {
   readonly #unary = new Shares(UNARY);
   readonly #lasting = new Shares(LASTING);
   readonly #arrivals = new Shares(ARRIVING);
-  /** By what the caller is told: in a flood there is no time to write each anew. */
+  /** By the reason of the refusal: in a flood there is no time to build each again. */
   readonly #refusals = new Map<string, OutgoingHttpHeaders>();
   readonly #turns = new Turns<Connection>();
   readonly #tally: Tally;
@@ -83,14 +83,14 @@ export class Door implements Disposable {
       maxHeaderListPairs: HEADERS,
       settings: {
         maxConcurrentStreams: limits.streams,
-        // Of all connections: what is set of one is not in force when its first call comes.
+        // For all connections: a setting of one is not in force when its first call comes.
         maxHeaderListSize: isGateway === undefined ? HEADER_LIST_BYTES.plain : HEADER_LIST_BYTES.gateway,
         initialWindowSize: WINDOW_BYTES,
       },
     } satisfies SecureServerOptions);
   }
 
-  /** When the server listens, and before it has heard of anybody. */
+  /** When the server listens, and before it has heard of any connection. */
   guard(): void {
     this.#looking = setInterval(() => this.#look(), LOOK_MS).unref();
     for (const server of this.#inside.http2Servers.keys()) {
@@ -134,7 +134,7 @@ export class Door implements Disposable {
   }
 
   #come(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, pass: () => void): void {
-    // It has a close as well, and that is what is listened to.
+    // It has a close event as well, and that is the one to listen to.
     stream.on('error', () => undefined);
     const connection = stream.session && this.#connections.get(stream.session as ServerHttp2Session);
     if (connection === undefined) {
@@ -176,7 +176,7 @@ export class Door implements Disposable {
 
   #refuse(stream: ServerHttp2Stream, why: Failure): void {
     stream.respond(this.#trailersOf(why), { endStream: true });
-    // Node itself would close it a turn later, and keep until then what its caller goes on to send.
+    // Node itself would close it a turn later, and until then keep the data that its caller goes on to send.
     stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
@@ -195,19 +195,19 @@ export class Door implements Disposable {
     return trailers;
   }
 
-  /** Whoever keeps others waiting is not waited for; whoever has most of what waits goes, where that is too much in all. */
+  /** A caller that keeps others waiting is not waited for; the largest of the waiting ones goes, if all are too many. */
   #look(): void {
     for (const connection of this.#connections.values()) connection.endStale(this.#limits);
     const held = [...this.#connections.values()].map((one) => [one, one.heldBytes] as const);
     if (sum(held.map(([, bytes]) => bytes)) > HELD_BYTES.inAll) {
       const [[most] = []] = held.toSorted(([, a], [, b]) => b - a);
-      this.#tally.count('answers not taken', most?.peer ?? '');
+      this.#tally.count('Answers were not read, and their connections were closed', most?.peer ?? '');
       most?.end();
     }
     this.#turns.again();
   }
 
-  /** Ends every connection at once, those too of which gRPC has not heard, as in the middle of a handshake. */
+  /** Ends every connection at once, also those that gRPC does not know yet, for example in the middle of a handshake. */
   endAll(): void {
     for (const socket of this.#open) socket.destroy();
   }
@@ -218,16 +218,16 @@ export class Door implements Disposable {
   }
 }
 
-const FULL = 'your host, or all together, have as many under way as may be';
+const FULL = 'your host, or all hosts together, have reached the limit; try again later';
 
-/** Undefined: as far as its connection goes it may come. */
+/** Undefined if its connection allows it to come in. */
 function whatIsFull(connection: Connection, kind: CallKind): string | undefined {
   if (kind !== 'unary' && connection.lasting >= connection.mostLasting)
-    return `this connection has ${connection.mostLasting} watches; open another one`;
-  return connection.isRead ? undefined : 'this connection has more calls than are read';
+    return `this connection has ${connection.mostLasting} watches; open another connection`;
+  return connection.isRead ? undefined : 'this connection has more calls than are read; wait for earlier ones';
 }
 
-/** Whoever listens now hears of an event only when `ask` passes it on. */
+/** Later listeners hear of an event only when `ask` passes it on. */
 function standBefore(server: EventEmitter, event: string, ask: (pass: () => void, heard: readonly unknown[]) => void) {
   const listeners = server.listeners(event);
   server.removeAllListeners(event);
@@ -238,7 +238,7 @@ function standBefore(server: EventEmitter, event: string, ask: (pass: () => void
   });
 }
 
-/** Who is at the other end: a host, or whoever may use the unix socket. */
+/** The peer: a host, or the users of the unix socket. */
 function peerOf(socket: { readonly remoteAddress?: string | undefined }): string {
   return socket.remoteAddress ?? 'unix';
 }

@@ -8,11 +8,11 @@ import type {
 import type { Failure } from '../../core/errors.ts';
 import { invalidField } from '../../core/rules/rule.ts';
 
-/** As gRPC has it: grpc-js takes other texts for a bug of the server's. */
+/** The format of gRPC: grpc-js takes other texts for a bug of the server. */
 const TIMEOUT = /^\d{1,8}[HMSmun]$/;
 const NO_TIMEOUT = invalidField('grpc-timeout', 'must be one to eight digits, and H, M, S, m, u or n').failure;
 
-/** Undefined: nothing. */
+/** Undefined if there is none. */
 export function wrongIn({ 'grpc-timeout': timeout }: IncomingHttpHeaders): Failure | undefined {
   return timeout === undefined || TIMEOUT.test(String(timeout)) ? undefined : NO_TIMEOUT;
 }

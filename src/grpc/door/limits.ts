@@ -1,14 +1,14 @@
-/** How much there may be of what callers use up. What depends on a site is an option of the command line. */
+/** Limits for what callers use. A limit that depends on the site is an option of the command line. */
 
 import { LARGEST_GRANT_BYTES } from '../../core/grant.ts';
 import { CALLER_LIMITS, type CallerLimits } from '../../core/limits.ts';
 
 export interface DoorLimits extends CallerLimits {
-  /** How long calls go on on one that has become too old; watches are resumed on the next. */
+  /** How long calls continue on a connection that has become too old; watches are resumed on the next one. */
   readonly graceMs: number;
   /** How long a request may take from its headers to its end. */
   readonly requestMs: number;
-  /** How long an answer waits for who does not take it. */
+  /** How long an answer waits for a caller that does not read it. */
   readonly answerMs: number;
 }
 
@@ -19,23 +19,23 @@ export const DEFAULT_LIMITS: DoorLimits = {
   answerMs: 30_000,
 };
 
-/** The longest request that BOUNDS allow, which is a Reclaim, and a little. */
+/** The longest request that BOUNDS allow, which is a Reclaim, and some spare bytes. */
 export const REQUEST_BYTES = 160 * 1024;
-/** A call has few headers: who calls, and of which trace it is; that of a gateway also what a policy allows, in base64. */
+/** A call has few headers: the caller, and its trace; a gateway's call also the rights from its policy, in base64. */
 export const HEADER_LIST_BYTES = { plain: 8 * 1024, gateway: 8 * 1024 + Math.ceil((LARGEST_GRANT_BYTES * 4) / 3) };
 export const HEADERS = 64;
 export const HANDSHAKE_MS = 10_000;
 
-/** Watchers are many behind one address, as of a gateway: what is left is for the others. */
+/** One address may have many watchers, for example a gateway: the rest is for others. */
 export const LASTING = { inAll: 3000, ofOne: 2500 };
 export const UNARY = { inAll: 1000, ofOne: 500 };
-/** Requests that are read before they are there; the others wait for their ends. */
+/** Requests that are read before they are complete; the others wait for their ends. */
 export const ARRIVING = { inAll: 200, ofOne: 100 };
 
-/** What waits to be sent, or to be read. A connection that has this much is given no more to do. */
+/** Bytes that wait to be sent, or to be read. A connection with so many gets no more work. */
 export const HELD_BYTES = { inAll: 32 * 1024 * 1024, ofOne: 256 * 1024 };
-/** What may be sent of a request before it is read. */
+/** The bytes of a request that may be sent before it is read. */
 export const WINDOW_BYTES = 16 * 1024;
 
-/** In MiB, of what Node keeps for a connection; of one that brings the watches of many. */
+/** In MiB, for the data that Node keeps for a connection; for a gateway's connection. */
 export const SESSION_MIB = { plain: 10, gateway: 64 };

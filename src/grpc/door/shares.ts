@@ -1,4 +1,4 @@
-/** So many at a time in all, and so many of one peer: what one takes leaves something for the others. */
+/** A limit for all, and a limit for each peer, so that one peer leaves something for the others. */
 export class Shares {
   readonly #inAll: number;
   readonly #ofOne: number;
@@ -10,7 +10,7 @@ export class Shares {
     this.#ofOne = ofOne;
   }
 
-  /** One more; whoever is told true gives it back. */
+  /** Takes one more; a caller that gets true has to give it back. */
   take(peer: string): boolean {
     const taken = this.#taken.get(peer) ?? 0;
     if (this.#all >= this.#inAll || taken >= this.#ofOne) return false;

@@ -1,4 +1,4 @@
-/** How often something was refused: one line of the log for many. */
+/** Counts refusals, and logs one line for many. */
 import type { Logger } from 'pino';
 
 const EACH_MS = 10_000;
@@ -24,11 +24,11 @@ export class Tally implements Disposable {
 
   #tell(): void {
     this.#timer = undefined;
-    if (this.#counts.size > 0) this.#log.warn({ refused: Object.fromEntries(this.#counts) }, 'audit: too many');
+    if (this.#counts.size > 0) this.#log.warn({ refused: Object.fromEntries(this.#counts) }, 'audit: limits reached');
     this.#counts.clear();
   }
 
-  /** What has not been told is told now. */
+  /** Logs all counts now. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#tell();

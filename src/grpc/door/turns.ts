@@ -1,13 +1,13 @@
 /** A call that waits. */
 interface Call {
-  /** Takes what it needs to come in, or says that it is not there. */
+  /** Takes the resources that it needs to come in, or says that they are not free. */
   readonly mayCome: () => boolean;
   readonly come: () => void;
 }
 
 /**
- * Calls come in by turns: one of each peer, and of a peer's connections each in its turn. So whoever has a thousand of them, on
- * however many connections, waits for himself.
+ * Calls come in by turns: one for each peer, and each of a peer's connections in its turn. So a peer with a thousand
+ * calls, on any number of connections, waits only for itself.
  */
 export class Turns<Connection extends { readonly peer: string; readonly mayHaveMore: boolean }> {
   /** By peer; the connection whose turn is next comes first. */
@@ -24,14 +24,14 @@ export class Turns<Connection extends { readonly peer: string; readonly mayHaveM
     this.again();
   }
 
-  /** Nothing of it comes any more. */
+  /** It will not send any more. */
   forget(connection: Connection): void {
     const ofPeer = this.#waiting.get(connection.peer);
     ofPeer?.delete(connection);
     if (ofPeer?.size === 0) this.#waiting.delete(connection.peer);
   }
 
-  /** More may come now. */
+  /** More may come in now. */
   again(): void {
     if (this.#isComing || this.#waiting.size === 0) return;
     this.#isComing = true;
@@ -41,7 +41,7 @@ export class Turns<Connection extends { readonly peer: string; readonly mayHaveM
     });
   }
 
-  /** Whether anybody came. */
+  /** Whether a call came in. */
   #turn(): boolean {
     const next = [...this.#waiting.values()].flatMap((ofPeer) => {
       for (const [connection, calls] of ofPeer) {

@@ -1,4 +1,4 @@
-/** Messages → core types: what a service elsewhere answers. */
+/** Messages → core types: the answers of a remote service. */
 
 import {
   type ForeignJob as ForeignJobMessage,
@@ -187,7 +187,7 @@ export function toForeignJob(message: ForeignJobMessage): ForeignJob {
     domainUuid: unlessEmpty(message.domainUuid),
     disk: unlessEmpty(disk?.disk ?? ''),
     type: message.kind,
-    // Another QEMU's word, whichever it is.
+    // Another QEMU's word, in any version.
     status: message.status as ForeignJob['status'],
     currentBytes: Number(message.current),
     endBytes: Number(message.end),
@@ -206,7 +206,7 @@ export function toLeftover(message: LeftoverMessage): Leftover {
 }
 
 export function toReclaimResult({ leftover, error }: ReclaimResultMessage): ReclaimResult {
-  // Of what is gone the answer has the id and nothing else.
+  // The answer has only the id of a leftover that is gone.
   const isThere = leftover !== undefined && leftover.kind !== Leftover_Kind.KIND_UNSPECIFIED;
   return {
     id: leftover?.id ?? '',

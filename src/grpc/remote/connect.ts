@@ -1,4 +1,4 @@
-/** The way to a service elsewhere: with certificates, or in plaintext on this machine alone. */
+/** The connection to a remote service: with certificates, or in plaintext on this machine alone. */
 import { credentials } from '@grpc/grpc-js';
 import { fail } from '../../core/errors.ts';
 import { isLoopback, parseAddress } from '../../lib/address.ts';
@@ -9,11 +9,11 @@ import { Remote } from './remote.ts';
 export interface RemotePlace {
   readonly name: string;
   readonly address: string;
-  /** The name that its certificate must bear; '' for the address's. */
+  /** The name in its certificate; '' for the host of the address. */
   readonly identity: string;
 }
 
-/** Connects when it is first asked. Throws HOST_UNREACHABLE for what may not be reached like that. */
+/** Connects at the first call. Throws HOST_UNREACHABLE for an address that needs certificates. */
 export function connect(
   { name, address, identity }: RemotePlace,
   certificates: Certificates | undefined,

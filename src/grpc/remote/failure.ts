@@ -1,4 +1,4 @@
-/** gRPC status with google.rpc details → BlockJobError: what a service elsewhere said is said here in the same words. */
+/** gRPC status with google.rpc details → BlockJobError: the error of a remote service in the same words. */
 
 import { type ServiceError, status } from '@grpc/grpc-js';
 import type { Any } from '../../../generated/google/protobuf/any.ts';
@@ -32,13 +32,13 @@ export function failureOf(rich: Status): Failure {
   };
 }
 
-/** What a call ended with. `host` is where it went. Without details it comes from the way there, not from the service. */
+/** The end of a call. `host` is where it went. Without details it comes from the connection, not from the service. */
 export function errorOf(error: ServiceError, host: string): BlockJobError {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   const rich = Buffer.isBuffer(bytes) ? decoded(bytes) : undefined;
   if (rich !== undefined && detail(rich.details, 'ErrorInfo', ErrorInfo) !== undefined) {
     const why = failureOf(rich);
-    // Whatever it is: that it may be asked again must not be lost.
+    // For any error: the fact that the call may be repeated must not be lost.
     const mayPass = why.reason === 'REASON_UNKNOWN' && error.code === status.UNAVAILABLE;
     const passed = mayPass ? failure('HOST_UNREACHABLE', { host, why: why.text }) : why;
     return new BlockJobError(passed, { cause: error });

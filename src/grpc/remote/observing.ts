@@ -1,4 +1,4 @@
-/** Every call to a service elsewhere, for whoever looks on: what it asks, what it sends along, and how it ends. */
+/** Every call to a remote service, for observers: its request, its metadata, and its end. */
 import { InterceptingCall, type Interceptor, Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import type { Observer } from '../../lib/observer.ts';
 import { errorOf } from './failure.ts';
@@ -20,7 +20,7 @@ export function observing(observer: Observer, host: string): Interceptor {
           next(metadata, { onReceiveStatus });
           await ended.promise;
         };
-        // The caller gets the status, and this promise is for who looks on.
+        // The caller gets the status; this promise is for observers.
         observer.during({ does: 'ask', rpc, host, isStream, setHeader }, work).catch(() => undefined);
       },
     });
@@ -28,7 +28,7 @@ export function observing(observer: Observer, host: string): Interceptor {
 }
 
 function whyEnded(how: StatusObject, host: string): Error {
-  // Neither says that the host is silent: the caller had no more time for it.
+  // Neither means that the host is silent: the caller had no more time.
   if (how.code === status.CANCELLED || how.code === status.DEADLINE_EXCEEDED)
     return new DOMException(how.details, 'AbortError');
   return errorOf(Object.assign(new Error(how.details), { ...how, metadata: how.metadata ?? new Metadata() }), host);

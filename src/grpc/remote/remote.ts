@@ -1,4 +1,4 @@
-/** BlockJobs that are elsewhere: each method is one call of the contract. */
+/** BlockJobs of a remote service: each method is one call of the contract. */
 import {
   type ChannelCredentials,
   type ClientOptions,
@@ -34,16 +34,15 @@ import {
 } from './requests.ts';
 
 const OPTIONS: ClientOptions = {
-  // A host that is gone without a word, or hangs, is found in this time: callers wait for no longer. An answer may be a
-  // page of jobs.
+  // A vanished or hanging host is found in this time: callers wait no longer. An answer may be a page of jobs.
   'grpc.keepalive_time_ms': 3000,
   'grpc.keepalive_timeout_ms': 3000,
   'grpc.max_receive_message_length': 16 * 1024 * 1024,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2000,
-  // An agent is where the directory says, whatever proxy this machine reads web pages by.
+  // An agent is at the address in the directory, not behind the proxy of this machine.
   'grpc.enable_http_proxy': 0,
-  // What is done again, and what is not, is decided where it is known what was asked.
+  // The caller decides about repeating a call, because it knows the request.
   'grpc.enable_retries': 0,
 };
 
@@ -152,7 +151,7 @@ export class Remote implements BlockJobs, Disposable {
     this.#jobs.close();
   }
 
-  /** One unary call, which the caller's leaving cancels and the caller's deadline bounds. */
+  /** One unary call, cancelled when the caller leaves, and limited by the caller's deadline. */
   async #ask<Request, Response>(
     call: Call,
     rpc: (
@@ -185,7 +184,7 @@ export class Remote implements BlockJobs, Disposable {
 function metadataOf({ caller, rights, epoch }: Call): Metadata {
   const metadata = new Metadata();
   if (caller !== undefined) metadata.set(CALLER_HEADER, encodeURIComponent(caller.toWellFormed()));
-  // As they are at this moment.
+  // Their present values.
   for (const now of rights ?? []) metadata.add(RIGHTS_HEADER, Buffer.from(JSON.stringify(now())));
   if (epoch !== undefined) metadata.set(EPOCH_HEADER, String(epoch));
   return metadata;

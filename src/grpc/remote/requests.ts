@@ -1,4 +1,4 @@
-/** Core types → messages: what is asked of a service elsewhere, in the words of the one who asked. */
+/** Core types → messages: requests to a remote service, in the words of the original caller. */
 import {
   type AbortRequest as AbortMessage,
   CommitFlag,

@@ -91,14 +91,14 @@ describe('a policy', () => {
     expect(read({ me: { read: names(1400) }, you: { read: names(1400) } })).toBeInstanceOf(Policy);
     expect(read({ 'me*': { read: names(1600) } })).toContain('Callers with a * may have 176');
     expect(read({ '*': { operate: names(720) }, me: { read: names(800) } })).toContain(
-      'Caller me, with what is said of callers with a *, may have',
+      'Caller me, together with the entries of callers with a *, may have',
     );
   });
 
   it.each([
     ['{"callers":{"http://a":{}}}', 'is neither a SPIFFE id'],
     ['{"callers":{"spiffe:*":{}}}', 'is neither a SPIFFE id'],
-    ['{', 'It is no JSON'],
+    ['{', 'It is not JSON'],
     ['[]', '"callers"'],
     ['{"callers":[]}', '"callers"'],
     ['{"callers":{},"rules":{}}', '"rules", which means nothing'],
@@ -135,10 +135,10 @@ describe('a policy', () => {
       );
       await replace('{"callers":');
       await eventually('the complaint', async () =>
-        (await Promise.resolve(lines)).some((line) => line.includes('stays as it was')) ? true : undefined,
+        (await Promise.resolve(lines)).some((line) => line.includes('The policy file is wrong')) ? true : undefined,
       );
       expect(file.now.allows('a', 'read', 'y')).toBe(true);
-      expect(() => new PolicyFile(path, pino(sink))).toThrow('It is no JSON');
+      expect(() => new PolicyFile(path, pino(sink))).toThrow('It is not JSON');
     } finally {
       await rm(folder, { recursive: true });
     }

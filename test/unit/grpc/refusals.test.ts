@@ -42,7 +42,7 @@ describe('refusals in the log', () => {
     expect(lines).toHaveLength(11);
     const reasons = { DOMAIN_NOT_FOUND: 5000, left: 5000 };
     expect(lines.at(-1)).toMatchObject({
-      msg: 'audit: more was refused',
+      msg: 'audit: more were refused',
       who: 'a',
       more: 10_000,
       seconds: 60,

@@ -175,7 +175,7 @@ describe.each(['pipe', 'socket'] as const)('a reader of a %s', (kind) => {
     await using dir = await testDir();
     await using reader = await READERS[kind](dir.path);
     await using writer = new Writer(reader.fd, '100', 'crash');
-    const lines = linesOf(await within(20_000, 'the log', reader.until(writer, 'the service has crashed')));
+    const lines = linesOf(await within(20_000, 'the log', reader.until(writer, 'The service has crashed')));
     expect(tally(lines)).toEqual({ came: 100, told: 0, isInOrder: true });
     expect(lines.at(-2)).toMatchObject({ msg: 'the last line before the crash' });
     expect(lines.at(-1)).toMatchObject({ level: 60, err: { message: 'a bug of a test' } });

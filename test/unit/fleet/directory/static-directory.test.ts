@@ -29,7 +29,7 @@ describe('the file of a static directory', () => {
   });
 
   it.each([
-    ['{', /no JSON/],
+    ['{', /not JSON/],
     ['[]', /"hosts"/],
     ['{"hosts": {}}', /no hosts/],
     ['{"hosts": {"a": {"address": "a:1"}}, "host": 1}', /"host", which means nothing/],
