@@ -85,7 +85,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     b.arrived(ONE);
     await b.own(ONE);
     expect(await change(b, 'b')).toBe('changes it');
-    expect(await change(a, 'a')).toMatch('NOT_OWNER: host a is not the owner of domain');
+    expect(await change(a, 'a')).toMatch('NOT_OWNER: host a does not own domain');
     await restore();
     const told = await untilOneMay(a, b);
     expect(told.filter((one) => one === 'changes it')).toHaveLength(1);

@@ -70,7 +70,7 @@ describe.skipIf(needs('qemu'))('a disk', () => {
         safeToDelete: [],
       },
     });
-    expect(ended.outcome?.evidence.at(-1)?.text).toBe('no device disk0 was there to look at');
+    expect(ended.outcome?.evidence.at(-1)?.text).toBe('no device disk0 was found');
     expectClean(await graphOf(machine.qemu.admin), job.id);
     await machine.guest.expectIn(path, 'qcow2');
   });

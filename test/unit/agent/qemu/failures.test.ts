@@ -185,7 +185,7 @@ it('words of QEMU that no table knows are quoted, and are no bug', () => {
     qemuClass: 'GenericError',
   });
   expect(found.text).toBe(
-    'the QEMU of domain vm1 refused or failed: blockdev-add: "Something "new""; mend what it names (its log may say more), and try again',
+    'the QEMU of domain vm1 refused or failed: blockdev-add: "Something "new""; correct what the message names (the log of QEMU may say more), and try again',
   );
   expect(catalogue[found.reason].code).toBe('FAILED_PRECONDITION');
 });
