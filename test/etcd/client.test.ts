@@ -286,7 +286,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
   });
 
   it('sends neither password nor token over a network in the clear', () => {
-    expect(() => new Etcd({ endpoints: ['http://etcd1:2379'] })).toThrow(/with TLS only: https:\/\/etcd1:2379/);
+    expect(() => new Etcd({ endpoints: ['http://etcd1:2379'] })).toThrow(/needs TLS: https:\/\/etcd1:2379/);
     expect(() => new Etcd({ endpoints: [] })).toThrow(RangeError);
     expect(() => new Etcd({ endpoints: ['etcd1:2379'] })).toThrow(/https:\/\/HOST:PORT/);
   });

@@ -213,7 +213,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     await using seen = await see(HUNDRED, '#/jobs/bj-of-nobody');
     // The browser tells of each answer that is a no.
     await seen.shown.shows('No such job');
-    await seen.shown.shows('no job bj-of-nobody');
+    await seen.shown.shows('no job has the id bj-of-nobody');
     expect(seen.shown.complaints.splice(0).join()).toContain('404');
   });
 

@@ -450,7 +450,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       });
       const ended = await site.ended(job);
       expect(ended).toMatchObject({ state: Job_State.STATE_CANCELLED, options: { timeLimit: { seconds: 1n } } });
-      expect(ended.error?.message).toContain('its time limit of 1 seconds is over');
+      expect(ended.error?.message).toContain('its time limit of 1 seconds expired');
       expect(existsSync(path)).toBe(false);
     });
 

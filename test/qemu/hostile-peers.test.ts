@@ -39,7 +39,7 @@ describe('a peer that calls itself as another VM', () => {
     );
     await eventually(
       'it is told',
-      () => /audit: another process calls itself as a VM that is here/.test(service.log) || undefined,
+      () => /audit: another process claims to be a VM of this host/.test(service.log) || undefined,
     );
     // Two that can be asked are nobody's.
     await expect(service.getDomain('vm')).rejects.toThrow(/names 2 domains/);

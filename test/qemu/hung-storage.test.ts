@@ -121,7 +121,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     expect(await refusal).toMatchObject({
       reason: 'DESTINATION_UNREACHABLE',
       metadata: { path: `nbd://127.0.0.1:${server.port}/disk0` },
-      message: expect.stringContaining('it says nothing for 5 seconds') as string,
+      message: expect.stringContaining('it does not answer for 5 seconds') as string,
     });
     await expectGuestWorks();
   });

@@ -210,7 +210,7 @@ describe('an answer', () => {
     );
     expect(error).toMatchObject({
       code: Code.NotFound,
-      rawMessage: expect.stringMatching(/^JOB_NOT_FOUND: no job bj1/),
+      rawMessage: expect.stringMatching(/^JOB_NOT_FOUND: no job has the id bj1/),
     });
     expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: 'JOB_NOT_FOUND', metadata: { job: 'bj1' } }]);
     const nothing = ConnectError.from(
