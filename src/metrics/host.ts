@@ -97,9 +97,11 @@ export class HostMeters implements Observer {
       'Jobs that have not ended, by whether their remaining bytes decrease.',
       ['convergence'],
     );
-    const current = meters.gauge('jobs_current_bytes', 'Bytes that the jobs that have not ended have copied, all together.', [
-      'kind',
-    ]);
+    const current = meters.gauge(
+      'jobs_current_bytes',
+      'Bytes that the jobs that have not ended have copied, all together.',
+      ['kind'],
+    );
     const end = meters.gauge(
       'jobs_end_bytes',
       'Bytes that the jobs that have not ended have to copy, as known now, all together.',

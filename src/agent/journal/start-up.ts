@@ -65,9 +65,7 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
     const { job } = one.told.job.accepted;
     stories.set(job, [...(stories.get(job) ?? []), 'stamp' in one ? remember(one) : one]);
   }
-  await index
-    .save(indexed)
-    .catch((err: unknown) => logger.warn({ err }, 'The index of journals cannot be written'));
+  await index.save(indexed).catch((err: unknown) => logger.warn({ err }, 'The index of journals cannot be written'));
   const jobs: (JobLog | EndedJob)[] = [];
   for (const [job, all] of stories) {
     const one = theOne(job, all, names);

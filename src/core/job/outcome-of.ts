@@ -99,7 +99,9 @@ function inEvidence({ accept, path, text }: Loss): Evidence {
 
 function followingOf({ followed }: Job): readonly Evidence[] {
   if (followed === undefined) return [];
-  return [{ source: 'QEMU_JOB', text: 'QEMU said READY, and the copy followed the guest', revision: followed.revision }];
+  return [
+    { source: 'QEMU_JOB', text: 'QEMU said READY, and the copy followed the guest', revision: followed.revision },
+  ];
 }
 
 function evidenceOf(job: ConcludedJob): readonly Evidence[] {

@@ -85,7 +85,9 @@ describe('advice', () => {
   test('follows the reason of the error', () => {
     const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: 'NO_SPACE' }))];
     expect(adviceOn(job({ state: Job_State.FAILED, error: { details } }))?.text).toContain('Free space');
-    expect(adviceOn(job({ state: Job_State.FAILED, error: {} }))?.text).toContain('Correct the cause that the error names');
+    expect(adviceOn(job({ state: Job_State.FAILED, error: {} }))?.text).toContain(
+      'Correct the cause that the error names',
+    );
   });
 
   test('a pause is told before the state', () => {

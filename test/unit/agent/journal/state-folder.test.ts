@@ -162,8 +162,6 @@ describe('a state folder that was open to others', () => {
     await writeFile(join(dir.path, 'lock'), '');
     await chmod(dir.path, 0o755);
     await using _held = await holdingTheLock(join(dir.path, 'lock'));
-    expect(await refusalOf(dir.path)).toMatch(
-      /pid \d+ \(.*\) of user 12345 holds its lock since the folder was open/,
-    );
+    expect(await refusalOf(dir.path)).toMatch(/pid \d+ \(.*\) of user 12345 holds its lock since the folder was open/);
   });
 });
