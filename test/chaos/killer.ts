@@ -116,7 +116,7 @@ export class Killer implements AsyncDisposable {
     this.#calm += 1;
     try {
       await this.#dying;
-      // One that comes to a QEMU that hangs already can do nothing (docs/operations.md).
+      // One that comes to a QEMU that hangs already can do nothing (docs/pauses.md).
       await this.#service.domainUp(this.#parts.domain).catch(() => undefined);
       return await work();
     } finally {

@@ -94,7 +94,7 @@ export class Meddler {
         const { status } = await this.#admin.execute<{ status: string }>('query-status');
         if (status === 'running') return;
         if (Date.now() > by) {
-          // Whoever continues guests by hand in such an instant looks whether it runs: docs/operations.md.
+          // Whoever continues guests by hand in such an instant looks whether it runs: docs/pauses.md.
           if (status !== 'paused' || Math.abs(this.#killer.lastMs - this.#continuedMs) > INSTANT_MS) {
             throw new WrongOutcome(`${what}: the guest is ${status}`);
           }

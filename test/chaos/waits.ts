@@ -1,6 +1,6 @@
 /**
  * How long the guest was kept waiting by nobody but the service: each life of it keeps the bounds of
- * docs/operations.md anew, and what others do to the guest meanwhile does not count.
+ * docs/pauses.md anew, and what others do to the guest meanwhile does not count.
  */
 import type { Admin } from '../support/real-qemu/qemu.ts';
 import { WrongOutcome } from './wrong.ts';

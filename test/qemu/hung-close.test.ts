@@ -10,7 +10,7 @@ import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 import { byId } from '../support/service/caller.ts';
 
-/** As docs/operations.md has it, and what it takes to break a connection and to see that. */
+/** As docs/pauses.md has it, and what it takes to break a connection and to see that. */
 const BOUND_MS = 12_000;
 
 test.skipIf(needs('qemu')).each([

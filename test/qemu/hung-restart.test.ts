@@ -9,7 +9,7 @@ import { needs } from '../support/means.ts';
 import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 
-/** As docs/operations.md has it, and what it takes to break a connection and to see that. */
+/** As docs/pauses.md has it, and what it takes to break a connection and to see that. */
 const BOUND_MS = 12_000;
 /** Who a QEMU is; after that a job is looked at. */
 const ASKED_FIRST = ['qmp_capabilities', 'query-name', 'query-uuid', 'query-jobs', 'query-cpus-fast'];

@@ -2,21 +2,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { monitorIn, present } from '../support/checks.ts';
 import { DocPage } from '../support/doc-page.ts';
 import { needs } from '../support/means.ts';
 import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
 import { REPOSITORY, Service } from '../support/service/service.ts';
 
-const [SERVE = '', COMMANDS = '', CALLS = ''] = new DocPage('../README.md').section('Your own VM').commands;
+const [SERVE = '', COMMANDS = ''] = new DocPage('../README.md').section('Your own VM').commands;
 const SERVICE = 'npm run -s blockjobd -- ';
-
-/** grpcurl's arguments, as far as the page uses them, said to buf. */
-const GRPCURL = `grpcurl() {
-  [ "$1 $2" = "-plaintext -d" ] || return 9
-  buf curl --protocol grpc --http2-prior-knowledge -d "$3" "http://$4/$5"
-}`;
 
 const held = new AsyncDisposableStack();
 let folder: string;
@@ -32,9 +25,8 @@ function here(text: string): string {
 
 async function shown(script: string): Promise<string> {
   const environment = `set -euo pipefail; cd ${REPOSITORY}; export PATH=${join(REPOSITORY, 'node_modules/.bin')}:$PATH
-export BLOCKJOB_ADDRESS=${service.address}\n${GRPCURL}\n`;
-  const text = here(script).replaceAll('127.0.0.1:50051', service.address);
-  return (await run('bash', ['-c', environment + text])).stdout;
+export BLOCKJOB_ADDRESS=${service.address}\n`;
+  return (await run('bash', ['-c', environment + here(script)])).stdout;
 }
 
 async function image(): Promise<string> {
@@ -68,16 +60,5 @@ describe.skipIf(needs('qemu'))('the commands of README.md', () => {
     const text = await shown(COMMANDS);
     expect(text).toMatch(/web1[^]*virtio0[^]*web1-new\.qcow2/);
     expect(await image()).toBe(here('/var/lib/images/web1-new.qcow2'));
-  });
-
-  test('do the same by grpcurl: start, pivot when it is ready, and the whole story', async () => {
-    const [start = '', pivot = '', watch = '', ...more] = CALLS.split(/^(?=grpcurl)/m);
-    expect(more).toEqual([]);
-    const { job } = JSON.parse(await shown(start)) as { readonly job: { readonly id: string } };
-    await service.until(job.id, 'STATE_READY');
-    await shown(pivot);
-    expect(await image()).toBe(here('/var/lib/images/web1-next.qcow2'));
-    expect(await shown(watch)).toMatch(/"revision": "1"[^]*STATE_COMPLETED/);
-    expect((await service.getInfo(job.id)).state).toBe(Job_State.STATE_COMPLETED);
   });
 });

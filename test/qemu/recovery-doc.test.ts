@@ -1,5 +1,5 @@
-/** Each command of docs/recovery.md is run as it stands there, in the case that it is for, and shows what it says. */
-import { existsSync } from 'node:fs';
+/** Each command of docs/recovery.md and its pages is run as it stands there, in the case that it is for. */
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, Job_State, PauseGuest } from '../../generated/blockjob/v1/job.ts';
@@ -13,12 +13,13 @@ import { stop } from '../support/real-qemu/while-stopped.ts';
 import { byId } from '../support/service/caller.ts';
 import { REPOSITORY } from '../support/service/service.ts';
 
-const page = new DocPage('recovery.md');
-const [ABBREVIATIONS = '', ...LOOKS] = page.section('1. First: look').commands;
-const READS = page.section('2. Read a journal').commands;
-const HELPS = page.section('4. What the service does by itself').commands;
-const FINDS = page.section('5. What nobody knows').commands;
-const LEFTOVERS = page.section('6. Leftovers').commands;
+const [ABBREVIATIONS = '', ...LOOKS] = new DocPage('recovery.md').commands;
+const READS = new DocPage('recovery/journal.md').commands;
+const STUCK = new DocPage('recovery/stuck-job.md').commands;
+const PAUSED = new DocPage('recovery/paused-guest.md').commands;
+const FOLDER = new DocPage('recovery/state-folder.md').commands;
+const FINDS = new DocPage('recovery/unresolved.md').commands;
+const LEFTOVERS = new DocPage('recovery/leftovers.md').commands;
 
 /** What a block of commands printed, on both streams, and its exit status. */
 interface Shown {
@@ -74,10 +75,11 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     await site[Symbol.asyncDispose]();
   });
 
-  test('are all in the sections that are run here', () => {
-    const all = [[ABBREVIATIONS], LOOKS, READS, HELPS, FINDS, LEFTOVERS];
-    expect(all.map(({ length }) => length)).toEqual([1, 5, 2, 5, 5, 3]);
-    expect(page.sections.flatMap(({ commands }) => commands)).toEqual(all.flat());
+  test('are all on the pages that are run here', () => {
+    const all = [READS, STUCK, PAUSED, FOLDER, FINDS, LEFTOVERS];
+    expect([LOOKS, ...all].map(({ length }) => length)).toEqual([5, 2, 2, 2, 1, 5, 3]);
+    const pages = readdirSync(join(REPOSITORY, 'docs/recovery')).map((name) => new DocPage(`recovery/${name}`));
+    expect(pages.flatMap(({ commands }) => commands).toSorted()).toEqual(all.flat().toSorted());
   });
 
   test('look: jobs, one job, its VM, QEMU itself, and who has an image open', async () => {
@@ -124,7 +126,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     const [whose, entries] = READS;
     const journal = join(site.stateFolder, 'jobs', `${here.job}.jsonl`);
     expect(await shown(whose, here)).toEqual({ code: 0, text: `${journal}\n` });
-    const [told = ''] = fencedIn(page.section('2. Read a journal').text, 'text');
+    const [told = ''] = fencedIn(new DocPage('recovery/journal.md').text, 'text');
     const withoutRemarks = told.split('\n').map((line) => line.replace(/ *←.*/, ''));
     const lines = (await shown(entries, here)).text.trimEnd().split('\n');
     expect(lines.map(timeless)).toEqual(withoutRemarks.map(timeless));
@@ -156,7 +158,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
   test('help: a job that waits, a copy that is broken off, and what is left of it', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
-    const [resume, force] = HELPS;
+    const [resume, force] = STUCK;
     expect(answer(await shown(resume, here))).toEqual({ state: 'STATE_READY', pauseReason: null });
     expect(answer(await shown(force, here))).toEqual({
       state: 'STATE_CANCELLED',
@@ -173,13 +175,13 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
   test('help: whose the jobs are that QEMU has', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
-    expect(await shown(HELPS[4], here)).toEqual({ code: 0, text: `${here.job.slice(2, 8)} ${here.job}\n` });
+    expect(await shown(FOLDER[0], here)).toEqual({ code: 0, text: `${here.job.slice(2, 8)} ${here.job}\n` });
   });
 
   test('help: a guest that is paused, by this service or by somebody else', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
-    const [, , held, go] = HELPS;
+    const [held, go] = PAUSED;
     await site.service.abort({ job: byId(here.job), pivot: true, pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS });
     expect(await shown(held, here)).toEqual({ code: 1, text: '' });
     // As a service leaves it that dies in the hold.

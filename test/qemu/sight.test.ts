@@ -1,4 +1,4 @@
-/** A service that does not see QEMU's process in /proc, or sees another: each line of docs/operations.md about it. */
+/** A service that does not see QEMU's process in /proc, or sees another: each line of docs/paths.md about it. */
 import { readlinkSync } from 'node:fs';
 import { access, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -25,6 +25,15 @@ export class DocPage {
     });
   }
 
+  /** All of the page, in its order. */
+  get commands(): Section['commands'] {
+    return this.sections.flatMap(({ commands }) => commands);
+  }
+
+  get tables(): Section['tables'] {
+    return this.sections.flatMap(({ tables }) => tables);
+  }
+
   section(heading: string): Section {
     const found = this.sections.find((one) => one.heading === heading);
     if (found === undefined) throw new Error(`there is no section ${heading}`);

@@ -1,4 +1,4 @@
-/** What the pages point to is there: files, and headings in them. */
+/** What the pages point to is there: files, and headings in them. And a reader finds each page, and stays to its end. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { expect, test } from 'vitest';
@@ -62,4 +62,42 @@ test('every page with commands for a shell is read by a test, which runs them', 
 test('every link of every page leads somewhere', () => {
   expect(pages.length).toBeGreaterThan(10);
   expect(pages.flatMap(brokenIn)).toEqual([]);
+});
+
+const README = join(ROOT, 'README.md');
+const DOCS = pages.filter((page) => page === README || page.startsWith(join(ROOT, 'docs')));
+
+/** What a page links to, of other pages. */
+function pagesFrom(page: string): readonly string[] {
+  const targets = [...readFileSync(page, 'utf8').matchAll(/\]\(([^)\s#]+\.md)[^)]*\)/g)];
+  return targets.map(([, target = '']) => resolve(dirname(page), target));
+}
+
+test('every page can be reached from README', () => {
+  const found = new Set([README]);
+  for (const page of found) for (const next of pagesFrom(page)) if (DOCS.includes(next)) found.add(next);
+  expect(DOCS.filter((page) => !found.has(page)).map((page) => relative(ROOT, page))).toEqual([]);
+});
+
+test('every page says first what it is for, and ends before a reader leaves', () => {
+  const wrong = DOCS.filter((page) => {
+    const [title = '', empty, purpose = '', ...rest] = readFileSync(page, 'utf8').split('\n');
+    return !/^# \S/.test(title) || empty !== '' || !/^(?:\*\*)?[A-Z]/.test(purpose) || rest.length > 240;
+  });
+  expect(wrong.map((page) => relative(ROOT, page))).toEqual([]);
+});
+
+/** Tables and code have lines of their own length. */
+function longLinesIn(page: string): readonly string[] {
+  const lines = readFileSync(page, 'utf8')
+    .replaceAll(/^ *```[^]*?^ *```/gm, (code) => code.replaceAll(/.+/g, ''))
+    .split('\n');
+  return lines.flatMap((line, index) =>
+    line.length > 120 && !/^(?:\|| {4})/.test(line) ? [`${relative(ROOT, page)}:${index + 1}`] : [],
+  );
+}
+
+test('prose is wrapped at 120 columns', () => {
+  // The recipes of contributing.md are wrapped when they are rewritten.
+  expect(DOCS.filter((page) => !page.endsWith('/contributing.md')).flatMap(longLinesIn)).toEqual([]);
 });

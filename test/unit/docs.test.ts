@@ -16,17 +16,23 @@ function page(): string {
   });
   return `# Errors
 
-Every refused call carries a \`google.rpc.ErrorInfo\` with domain \`blockjob.v1.ErrorReason\`, one of these reasons, and in its metadata
-the identifiers, numbers and paths that vary in the text (\`marked\` here), and QEMU's own words under \`qemuText\`. What is
-*written so* is a sentence for people, and only in the text. Wrong arguments come all at once, as \`BadRequest\` field violations;
-FAILED_PRECONDITION comes with a \`PreconditionFailure\`, UNAVAILABLE and what begins with TOO_MANY with a \`RetryInfo\`. \`Job.error\` of a job that ended
-badly has the same form. A refused call has changed nothing; UNAVAILABLE says that it may have.
+This page lists every reason for which a call is refused or a job fails, and what to do.
+
+A refused call carries a \`google.rpc.ErrorInfo\` with the domain \`blockjob.v1.ErrorReason\` and one of these reasons. Its metadata has
+the identifiers, numbers and paths of the text (\`marked\` here), and QEMU's own words under \`qemuText\`. Parts in
+*italics* are sentences for people, and only in the text.
+
+- Invalid arguments are reported all at once, as \`BadRequest\` field violations.
+- FAILED_PRECONDITION comes with a \`PreconditionFailure\`.
+- UNAVAILABLE, and each reason that begins with TOO_MANY, comes with a \`RetryInfo\`.
+- \`Job.error\` of a job that ended badly has the same form.
+- A refused call has changed nothing. UNAVAILABLE is not a refusal: the request may have been carried out.
 
 | reason | gRPC code | what is wrong, and what to do | libvirt |
 |---|---|---|---|
 ${rows.join('\n')}
 
-An INTERNAL answer that is a bug of this service has the reason BUG and an id; its log has the stack under that id.
+An INTERNAL answer with the reason BUG is a bug of this service. It has an id, and the log has the stack under that id.
 `;
 }
 

@@ -1,4 +1,4 @@
-/** docs/cli.md is true: each row of its tables about virsh is done here, and the others are what the command has. */
+/** docs/cli.md and docs/from-virsh.md: each row about virsh is done here, and the others are what the command has. */
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../../src/cli/exit.ts';
@@ -10,6 +10,7 @@ import { StubService } from '../../support/service/stub-service.ts';
 import { DESTINATION, JOB } from '../core/stories.ts';
 
 const page = new DocPage('cli.md');
+const fromVirsh = new DocPage('from-virsh.md');
 const DISK = { domain: 'vm1', disk: 'vd0' };
 
 const program = programIn(
@@ -252,7 +253,7 @@ function optionsOf(command: Command): string[] {
 
 describe.each(VIRSH)('virsh %s', (name, options, held) => {
   const index = VIRSH.findIndex(([one]) => one === name);
-  const rows = page.section('From virsh').tables[index] ?? [];
+  const rows = fromVirsh.tables[index] ?? [];
 
   it('has each of its options in the table of the page, and each row a test', () => {
     const named = rows.map(([option = '']) => option);
