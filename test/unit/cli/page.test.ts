@@ -286,7 +286,7 @@ describe('docs/cli.md', () => {
   });
 
   it('lists the flags and the environment that there are', () => {
-    const [rows = []] = page.section('Which service').tables;
+    const [rows = []] = page.section('Choose the service').tables;
     const has = program.options.flatMap(({ long, envVar }) => (envVar === undefined ? [] : [[long, envVar]]));
     expect(rows.map(([flag, variable]) => [flag, variable])).toEqual(has);
   });
