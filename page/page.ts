@@ -22,10 +22,10 @@ const [main, nav, connection, skip, host, server] = ['main', 'nav', 'connection'
 interface Viewed {
   readonly href: string;
   readonly text: string;
-  /** Of things that somebody may want to see. */
+  /** The number of things that it shows. */
   readonly count: () => number;
   readonly title: () => string;
-  /** What is asked for while one of them is open. */
+  /** The requests while one of them is open. */
   readonly opens: (name: string) => Opened;
   readonly shows: (name: string | undefined) => Child[];
 }

@@ -155,7 +155,7 @@ export class BlockJobClient implements Disposable {
   }
 }
 
-/** What a call that starts a job has come to. */
+/** The answer to a call that starts a job. */
 export interface Started {
   /** Without validateOnly. */
   readonly job: Job | undefined;

@@ -23,7 +23,7 @@ export type Destination =
   | { readonly kind: 'block-device'; readonly path: string }
   | { readonly kind: 'nbd'; readonly nbd: NbdExport };
 
-/** Which are those of a server, which is there already, has raw contents, and may hang. */
+/** Whether a server has the destination. Such a destination exists before the copy, has raw contents, and may hang. */
 const IS_SERVED = { file: false, 'block-device': false, nbd: true } as const satisfies Record<
   Destination['kind'],
   boolean

@@ -8,7 +8,7 @@ import { catalogue, type Reason } from '../core/catalogue.ts';
 import { failureOfCall } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
 
-/** Of ErrorInfo: the enum whose values the reasons are, by a name that no other contract has. */
+/** The domain in ErrorInfo: the enum of the reasons, by its full name, which no other contract has. */
 const DOMAIN = 'blockjob.v1.ErrorReason';
 /** When to repeat the call after UNAVAILABLE or a limit: an agent restarts in about this time. */
 const RETRY_SECONDS = 1n;

@@ -1,4 +1,4 @@
-/** What people write as JSON: an object with one key, an object too; else the sentence that says what is wrong with it. */
+/** Reads JSON that people write: an object with one key, whose value is an object. Otherwise a sentence says what is wrong. */
 export function recordIn(text: string, key: string): Partial<Record<string, unknown>> | string {
   let parsed: unknown;
   try {

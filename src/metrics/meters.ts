@@ -52,7 +52,7 @@ export class Meters {
     }
   }
 
-  /** `name`: what it is measured in last. */
+  /** `name`: its unit comes last. */
   #configuration<Label extends string>(name: string, help: string, labelNames: readonly Label[]) {
     return { name: `blockjob_${name}`, help, labelNames, registers: [this.registry] };
   }

@@ -199,7 +199,7 @@ test('a pivot while the guest migrates', async () => {
     story.qemu.migrate('active');
   });
   await story.abort(job, { pivot: true, returnImmediately: true, pauseGuest: 'ALWAYS' });
-  await story.untilTold(job, 'guest continued');
+  await story.untilTold(job, 'guest resumed');
   await until('the guest runs', story.qemu.guestChanged, () => story.qemu.guestRuns);
   await story.abort(job, { pivot: true });
   story.say('the migration is cancelled');

@@ -18,9 +18,9 @@ function page(): string {
 
 This page lists every reason for which a call is refused or a job fails, and what to do.
 
-A refused call carries a \`google.rpc.ErrorInfo\` with the domain \`blockjob.v1.ErrorReason\` and one of these reasons. Its metadata has
-the identifiers, numbers and paths of the text (\`marked\` here), and QEMU's own words under \`qemuText\`. Parts in
-*italics* are sentences for people, and only in the text.
+A refused call carries a \`google.rpc.ErrorInfo\` with the domain \`blockjob.v1.ErrorReason\` and one of these reasons.
+Its metadata has the identifiers, numbers and paths of the text (\`marked\` here), and QEMU's own words under
+\`qemuText\`. Parts in *italics* are sentences for people, and only in the text.
 
 - Invalid arguments are reported all at once, as \`BadRequest\` field violations.
 - FAILED_PRECONDITION comes with a \`PreconditionFailure\`.

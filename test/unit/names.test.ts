@@ -21,6 +21,7 @@ const TWINS: Readonly<Record<string, string>> = {
   OutcomeUnknown: `${ETCD}: QEMU or etcd may have done it`,
   Reason: `${PACKED}: the reasons of the contract`,
   Refused: `${ETCD}: QEMU or etcd said no, and nothing changed`,
+  Started: `${PACKED}: what a call that starts a job answers`,
   dateAt: `${PACKED}: a moment of this process's clock, as a date`,
   fromMs: `${PACKED}: a duration of Protocol Buffers`,
   hasEnded: `${PACKED}: a job in a state that it does not leave`,

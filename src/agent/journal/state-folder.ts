@@ -12,7 +12,7 @@ import { stateFailureFrom } from '../qemu/failures.ts';
 /** Enough for a UUID and a newline. */
 const LONGEST_BYTES = 100;
 
-/** What a state folder does not take, as one that is full or read-only, is no bug: whoever asked is told so. */
+/** A state folder that is full or read-only is not a bug: the caller of the write gets a typed error. */
 export async function intoState<T>(folder: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();

@@ -19,7 +19,7 @@ interface AnyJob {
   readonly state: JobState;
   readonly revision: number;
   readonly createTime: string;
-  /** Of its last entry. */
+  /** The time of its last entry. */
   readonly updateTime: string;
   /** When it was begun, on the state folder's clock. Undefined: an older journal. */
   readonly beganMs?: number | undefined;
@@ -60,7 +60,7 @@ interface OpenJob extends AnyJob {
   readonly concluded: undefined;
 }
 
-/** QEMU has done with it, or it was given up: what is left is to clean up. */
+/** A job that QEMU has finished, or that was given up. Only the cleaning up remains. */
 export interface ConcludedJob extends AnyJob {
   readonly concluded: EntryOf<'concluded'>;
 }
@@ -78,7 +78,7 @@ export class IllegalTransition extends Error {
   override readonly name = 'IllegalTransition';
 }
 
-/** The one place where it is checked: whatever cleans up is told of a job that has concluded. */
+/** The one check that a job has concluded; code that cleans up takes a ConcludedJob. */
 export function concludedJob(job: Job): ConcludedJob {
   if (job.concluded === undefined) throw new IllegalTransition(`job ${job.accepted.job} has not concluded`);
   return job;

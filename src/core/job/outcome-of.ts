@@ -24,7 +24,7 @@ function outcomeSoFar({ accepted, ready, revision, pivotRequested, updateTime }:
   const text = ready === undefined ? 'QEMU has not reported READY' : 'QEMU reported READY';
   const contentNow = ready === undefined ? 'PARTIAL' : 'MIRRORED';
   return {
-    // In the instant of a pivot either side may be the guest's: only the conclusion tells.
+    // In the instant of a pivot either side may be the guest's: the conclusion decides.
     guestWritesTo: pivotRequested ? undefined : accepted.source.path,
     guestAsOf: updateTime,
     destinationContent: accepted.destination && contentNow,
@@ -35,7 +35,7 @@ function outcomeSoFar({ accepted, ready, revision, pivotRequested, updateTime }:
   };
 }
 
-/** What is to be written down of a job that QEMU has concluded, or that is gone from QEMU. */
+/** The outcome to be written down for a job that QEMU has concluded, or that is gone from QEMU. */
 export function outcomeAtEnd(job: ConcludedJob): Outcome {
   const { concluded } = job;
   const { source, destination, committed, losses = [] } = job.accepted;

@@ -1,4 +1,4 @@
-/** What both directories answer from, at once and from memory. */
+/** The fleet as a directory knows it. Both directories answer from it, at once and from memory. */
 import { Wake } from '../../lib/wake.ts';
 import type { Directory, Found, Freshness, Host, HostedDomain, LookOptions, Seeing } from './directory.ts';
 import { Roster } from './roster.ts';

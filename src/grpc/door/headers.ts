@@ -17,7 +17,7 @@ export function wrongIn({ 'grpc-timeout': timeout }: IncomingHttpHeaders): Failu
   return timeout === undefined || TIMEOUT.test(String(timeout)) ? undefined : NO_TIMEOUT;
 }
 
-/** What grpc-js says of a request that its grpc-encoding does not fit, with INTERNAL. */
+/** The text of grpc-js, with INTERNAL, for a request that does not fit its grpc-encoding. */
 const NOT_UNPACKED = encodeURI('Failed to decompress message');
 const WRONGLY_PACKED = invalidField('message', 'cannot be unpacked as its grpc-encoding says').failure;
 

@@ -8,5 +8,5 @@ it('page/views has the views that the page shows, and docs/page.md a row for eac
   const views = readdirSync('page/views');
   const shown = readFileSync('page/page.ts', 'utf8').matchAll(/from '\.\/views\/(\S+)'/g);
   expect(new Set([...shown].map(([, file]) => file))).toEqual(new Set(views));
-  expect(present(new DocPage('page.md').section('What it shows').tables[0])).toHaveLength(views.length);
+  expect(present(new DocPage('page.md').section('Views').tables[0])).toHaveLength(views.length);
 });

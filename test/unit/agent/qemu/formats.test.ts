@@ -64,7 +64,7 @@ describe('beside an image that is being formatted', () => {
   it('nothing waits for long: while it hangs each is refused at once, until another one is seen', async () => {
     const { sent, send, has } = qemu(20);
     has('create', 'running');
-    const why = new NotSent('stop', 'QEMU formats an image for long, job c');
+    const why = new NotSent('stop', 'QEMU has been formatting an image for long, job c');
     await expect(send(STOP)).rejects.toThrow(why);
     await expect(send(STOP)).rejects.toThrow(why);
     has('create', 'running', 'd');
