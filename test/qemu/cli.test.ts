@@ -313,6 +313,6 @@ describe.skipIf(needs('qemu', 'shells'))('completion', { timeout: 60_000 }, () =
       autoload -U _blockjob; source ${script}
       (( $+functions[_blockjob] )) && _blockjob`;
     const { stdout } = await new RunningCommand('zsh', ['-f', '-c', asks], await installed(it)).end();
-    expect(stdout).toBe('--format:of the destination\n');
+    expect(stdout).toBe('--format:the format of the destination\n');
   });
 });
