@@ -45,15 +45,15 @@ export const copy: StartCommand = {
       .option('--raw', 'the same as --format raw')
       .option('--encryption-secret <id>', 'encrypt it (qcow2 with LUKS) with the key of this secret object in QEMU')
       .option('--relative', 'with --shallow, name the backing file relative to the copy’s folder')
-      .option('--synchronous-writes', 'end each guest’s write only with the copy’s: slower, always converges');
+      .option('--synchronous-writes', 'a guest’s write ends only after the copy’s: slower, always converges');
     addBandwidth(command)
-      .addOption(new Option('--granularity <size>', 'of dirty tracking, a power of two').argParser(parseSize))
-      .addOption(new Option('--buf-size <size>', 'for data in flight, at least 16MiB').argParser(parseSize))
+      .addOption(new Option('--granularity <size>', 'dirty tracking granularity, a power of two').argParser(parseSize))
+      .addOption(new Option('--buf-size <size>', 'buffer for data in flight, at least 16MiB').argParser(parseSize))
       .option('--pivot', 'implies --wait; pivots to the copy at READY, even if this command has ended')
       .option('--finish', 'implies --wait; ends the copy at READY, and the guest stays on the source');
     addTimeout(command, 'cancel the job if it is not done in this time, even if this command has ended')
-      .addOption(new Option('--on-no-space <what>', 'if the destination is full').choices(Object.keys(ON_NO_SPACE)))
-      .addOption(new Option('--pause-guest <when>', 'for the pivot').choices(Object.keys(PAUSE_GUEST)))
+      .addOption(new Option('--on-no-space <what>', 'action on a full destination').choices(Object.keys(ON_NO_SPACE)))
+      .addOption(new Option('--pause-guest <when>', 'pause the guest for the pivot').choices(Object.keys(PAUSE_GUEST)))
       .option('--nbd-tls-creds <id>', 'the id of the tls-creds-x509 object in QEMU')
       .option('--nbd-tls-hostname <name>', 'the name in the NBD server’s certificate')
       .option('--transient-job', 'accepted for virsh; has no effect, because every job is transient');

@@ -38,7 +38,7 @@ export function entryInWords(entry: JournalEntry): string {
     case 'change-refused':
       return `${entry.change === 'SPEED' ? 'the limit does not change' : 'pause and resume are not done'}: ${entry.failure.text}`;
     case 'asked-again':
-      return 'requested again, and already so';
+      return 'requested again; nothing had to change';
     case 'speed':
       return `limit: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
     case 'pivot-requested':
