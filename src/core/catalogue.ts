@@ -321,7 +321,7 @@ export const catalogue = {
   DESTINATION_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
     libvirt: '-',
-    text: 'destination {path} is not in a folder that this server allows; start the server with --allow-destination FOLDER',
+    text: 'this server does not allow destination {path}; start it with --allow-destination, and a folder or NBD server',
   },
   CALLER_NOT_ALLOWED: {
     code: 'PERMISSION_DENIED',
