@@ -6,12 +6,16 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { beginToMake } from '../meanwhile.ts';
+import { isRunning } from '../real-qemu/qemu.ts';
+import { removeAll } from './belongings.ts';
 import { images } from './images.ts';
 
 export default async function setup(): Promise<() => Promise<void>> {
   const end = await beginToMake('images', async () => {
     // Where Docker is not to be had each suite decides what that means, by needs().
     if (!(await ready('start'))) throw new Error('there is no Docker');
+    // Once, and not by each suite: two that remove the same things at a time disturb each other.
+    await removeAll((pid) => !isRunning(pid));
     return await images();
   });
   return async () => {

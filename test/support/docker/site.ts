@@ -5,11 +5,11 @@
  *                          └──reading──► etcd ◄──owning──┘
  *
  * `front` and `back` lead to ports of 127.0.0.1; the others lead nowhere else. It all goes when the site goes; what a
- * test run that was killed has left goes when the next site is made.
+ * test run that was killed has left goes when the next run begins.
  */
 import { getContainerRuntimeClient, type StartedNetwork } from 'testcontainers';
 import { whenMade } from '../meanwhile.ts';
-import { isRunning, testDir } from '../real-qemu/qemu.ts';
+import { testDir } from '../real-qemu/qemu.ts';
 import { Authority, type Pair } from '../service/certificates.ts';
 import { makeNetwork, makeVolume, removeAll } from './belongings.ts';
 import { eventuallyAnswers } from './eventually-answers.ts';
@@ -75,7 +75,6 @@ export class ContainerSite implements AsyncDisposable {
 
   /** Resolves when both gateways reach all VMs. */
   static async start({ etcd: etcdArgs = [] }: SiteOptions = {}): Promise<ContainerSite> {
-    await removeAll((pid) => !isRunning(pid));
     const named = (await whenMade('images')) as Images;
     const client = await getContainerRuntimeClient();
     await using made = new AsyncDisposableStack();
