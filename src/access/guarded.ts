@@ -8,11 +8,13 @@ import { type Failure, fail, failure } from '../core/errors.ts';
 import { type ForeignJobs, readable as readableForeign, together } from '../core/foreign-job.ts';
 import type { JobEvent } from '../core/job/job-event.ts';
 import type { JobView } from '../core/job/job-view.ts';
+import type { JobsMessage } from '../core/jobs-message.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
 import type { Policy } from './policy.ts';
 import { type PageAsked, readablePage } from './readable-page.ts';
+import { seenJobs } from './seen-jobs.ts';
 
 /** A policy that may change during a call. */
 export interface LivePolicy {
@@ -61,6 +63,12 @@ export class Guarded extends ByKind implements BlockJobs {
       yield event;
     }
     refuse();
+  }
+
+  /** Begins anew when the policy allows its caller to read other jobs than before. */
+  watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {
+    const onChange = (listener: () => void) => this.#policy.onChange(listener);
+    return seenJobs({ jobs: this.#jobs, onChange }, request, this.#held(call));
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>

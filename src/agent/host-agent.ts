@@ -1,7 +1,9 @@
 /** BlockJobs for the VMs of one host. */
+import { dirname } from 'node:path';
 import type { BlockJobs, Call, Requests, Started } from '../core/block-jobs.ts';
 import type { JobEvent } from '../core/job/job-event.ts';
 import type { JobView } from '../core/job/job-view.ts';
+import type { JobsMessage } from '../core/jobs-message.ts';
 import type { Limits } from '../core/limits.ts';
 import type { PauseRequest } from '../core/requests.ts';
 import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
@@ -10,9 +12,12 @@ import { BY_NAME, OLDEST_FIRST, page } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
 import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
+import { parseWatchJobs } from '../core/rules/watch-jobs.ts';
+import { followJobs, refuseMore, withComplete } from '../watch/follow-jobs.ts';
 import { Watches } from '../watch/watches.ts';
 import { Domains } from './desk/domains.ts';
 import { Figures } from './desk/figures.ts';
+import { HostJobs } from './desk/host-jobs.ts';
 import { JobViews } from './desk/job-views.ts';
 import { Leftovers } from './desk/leftovers.ts';
 import { listJobs } from './desk/list-jobs.ts';
@@ -26,6 +31,7 @@ import { endedAs } from './job/request-end.ts';
 import { WhoseJobs } from './job/whose-jobs.ts';
 import type { EndedJob } from './journal/ended-job.ts';
 import type { JobLog } from './journal/job-log.ts';
+import { orderOf } from './journal/order-file.ts';
 import { openJobs } from './journal/start-up.ts';
 import type { VirtualMachines } from './qemu/virtual-machines.ts';
 import { type Start, Starts, type StartsOptions } from './starts/starts.ts';
@@ -46,6 +52,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #starts: Starts;
   readonly #requests: JobRequests;
   readonly #watches: Watches<WatchedJob>;
+  readonly #hostJobs: HostJobs;
   readonly #domains: Domains;
   readonly #leftovers: Leftovers;
 
@@ -55,6 +62,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     try {
       await options.machines.start();
       await agent.#adopt(await openJobs(options.journals, options.logger));
+      agent.#hostJobs.epoch = await orderOf(dirname(options.journals.folder), options.journals.clock);
       return agent;
     } catch (error) {
       await agent.close();
@@ -66,8 +74,12 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     this.#options = options;
     this.#machines = options.machines;
     this.#watches = new Watches(options.limits.watchersPerJob);
-    this.#progresses = new Progresses(options.machines, (job) => this.#watches.feedOf(job)?.sampled());
-    this.#jobs = new JobTable({ ...options, progresses: this.#progresses });
+    this.#progresses = new Progresses(options.machines, (job) => {
+      this.#watches.feedOf(job)?.sampled();
+      this.#hostJobs.sampled(job);
+    });
+    const onRefused = () => this.#hostJobs.refused();
+    this.#jobs = new JobTable({ ...options, progresses: this.#progresses, onRefused });
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
@@ -76,6 +88,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     this.#leftovers = new Leftovers(options.host, this.#machines, this.#jobs, this.#whose);
     const [machines, jobs, views] = [this.#machines, this.#jobs, this.#views];
     const [progresses, leftovers, watches] = [this.#progresses, this.#leftovers, this.#watches];
+    this.#hostJobs = new HostJobs({ host: options.host, clock: options.journals.clock, jobs, views, progresses });
     this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watches });
   }
 
@@ -84,7 +97,10 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
     const options = { ...this.#options, whose: this.#whose };
-    this.#machines.onUp((machine) => this.#jobs.waitFor(takeUp(machine, options, this.#jobs)));
+    this.#machines.onUp((machine) => {
+      this.#jobs.waitFor(takeUp(machine, options, this.#jobs));
+      this.#hostJobs.pollAgain();
+    });
   }
 
   readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
@@ -150,6 +166,13 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     const log = await findJob(request.job, call, this.#known);
     const job = { known: this.#views.asWritten(log.job), shown: async () => await this.#now(log) };
     yield* this.#watches.watch(job, () => new WatchedJob(log, this.#progresses), request, call);
+  }
+
+  watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {
+    const intervalMs = parseWatchJobs(request);
+    refuseMore(this.#hostJobs.watchers);
+    const after = request.positions.get(this.#options.host);
+    return withComplete(followJobs(this.#hostJobs, { ...request, after, intervalMs, call }));
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>

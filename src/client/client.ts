@@ -16,6 +16,8 @@ import {
   StartCopyRequest,
   type StartCopyResponse,
   WatchJobRequest,
+  WatchJobsRequest,
+  type WatchJobsResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   CheckOperationRequest,
@@ -26,8 +28,10 @@ import type { Job, JobEvent } from '../../generated/blockjob/v1/job.ts';
 import { GetServerInfoRequest } from '../../generated/blockjob/v1/server_service.ts';
 import { type Endpoint, Endpoints } from './endpoints.ts';
 import type { CallOptions, ConnectOptions } from './options.ts';
+import type { WatchOptions } from './stream.ts';
 import { ask, type Rpc } from './unary.ts';
-import { type WatchOptions, watch } from './watch.ts';
+import { watch } from './watch.ts';
+import { watchJobs } from './watch-jobs.ts';
 
 /**
  * A write gets a request_id unless it has one, and is repeated with it while the service is away: its action is done
@@ -93,6 +97,17 @@ export class BlockJobClient implements Disposable {
     options: WatchOptions = {},
   ): AsyncGenerator<JobEvent, void, undefined> {
     return watch(this.#endpoints, WatchJobRequest.fromPartial(request), { ...this.#options, ...options });
+  }
+
+  /**
+   * The events of all jobs, and of those that begin meanwhile: every revision once and in order within a job, also when
+   * server, gateway or network are lost meanwhile. Ends when the loop is left.
+   */
+  watchJobs(
+    request: DeepPartial<WatchJobsRequest> = {},
+    options: WatchOptions = {},
+  ): AsyncGenerator<WatchJobsResponse, void, undefined> {
+    return watchJobs(this.#endpoints, WatchJobsRequest.fromPartial(request), { ...this.#options, ...options });
   }
 
   async listLeftovers(request: DeepPartial<ListLeftoversRequest> = {}, options?: CallOptions) {

@@ -18,6 +18,9 @@ export {
   ForeignJob,
   GetInfoRequest,
   GetInfoResponse,
+  HostSnapshot,
+  HostSynced,
+  HostUnreachable,
   Leftover,
   Leftover_Kind,
   ListJobsRequest,
@@ -39,8 +42,12 @@ export {
   SetSpeedRequest,
   SetSpeedResponse,
   StartCopyRequest,
+  WatchComplete,
+  WatchHeartbeat,
   WatchJobRequest,
   WatchJobResponse,
+  WatchJobsRequest,
+  WatchJobsResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 export {
   CheckOperationRequest,
@@ -95,4 +102,4 @@ export { fromMs, toMs } from './durations.ts';
 export { BlockJobError, type Code, errorOfStatus, type FieldViolation, type Reason } from './errors.ts';
 export { hasEnded } from './job.ts';
 export type { CallOptions, ConnectOptions, Endurance, Pem, Retry, TlsOptions } from './options.ts';
-export type { WatchOptions } from './watch.ts';
+export type { WatchOptions } from './stream.ts';

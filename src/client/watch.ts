@@ -1,21 +1,11 @@
 /** The events of a job, every revision once and in order, even if server, gateway or network fail meanwhile. */
-import { Metadata } from '@grpc/grpc-js';
 import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type JobEvent, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
-import { deadlineOf, forTimer } from './durations.ts';
-import type { Endpoint, Endpoints } from './endpoints.ts';
-import { BlockJobError, errorOfCall, isServiceError } from './errors.ts';
+import type { Endpoints } from './endpoints.ts';
+import { BlockJobError } from './errors.ts';
 import { hasEnded } from './job.ts';
-import type { CallOptions } from './options.ts';
 import { Persistence } from './persistence.ts';
-
-/** The service sends something every 15 seconds. */
-const SILENCE_MS = 35_000;
-
-export interface WatchOptions extends CallOptions {
-  /** How long a silent connection counts as working. The service sends something every 15 seconds. */
-  readonly silenceMs?: number | undefined;
-}
+import { messages, type WatchOptions } from './stream.ts';
 
 /** Ends after the event that ends the job. */
 export async function* watch(
@@ -28,8 +18,11 @@ export async function* watch(
   for (;;) {
     const endpoint = endpoints.current;
     try {
-      for await (const event of read(endpoint, next, options, persistence.deadlineMs)) {
+      const { jobs } = endpoint;
+      const open = jobs.watchJob.bind(jobs, next);
+      for await (const { event } of messages<WatchJobResponse>(endpoint, open, options, persistence.deadlineMs)) {
         persistence.heard();
+        if (event === undefined) continue;
         const cursor = cursorAfter(event, next.afterRevision);
         if (cursor === 'seen') continue;
         // From here on the job is fixed, even if the disk gets another one.
@@ -80,38 +73,4 @@ export const IS_LIVE: Readonly<Record<JobEvent['kind'], boolean>> = {
 function isLast({ kind, job }: JobEvent): boolean {
   const isOfItsRevision = !IS_LIVE[kind] || kind === JobEvent_Kind.KIND_SNAPSHOT;
   return isOfItsRevision && job !== undefined && hasEnded(job.state);
-}
-
-/** One stream, until it ends or breaks. */
-async function* read(
-  endpoint: Endpoint,
-  request: WatchJobRequest,
-  { signal, silenceMs = SILENCE_MS }: WatchOptions,
-  deadlineMs: number,
-): AsyncGenerator<JobEvent, void, undefined> {
-  await endpoint.tried(signal, deadlineMs);
-  const stream = endpoint.jobs.watchJob(request, new Metadata(), deadlineOf(deadlineMs));
-  const messages = (stream as AsyncIterable<WatchJobResponse>)[Symbol.asyncIterator]();
-  let isSilent = false;
-  const leave = () => stream.cancel();
-  signal?.addEventListener('abort', leave, { once: true });
-  try {
-    for (;;) {
-      // Runs while the client waits for an event, not while the reader is slow.
-      const timer = setTimeout(() => {
-        isSilent = true;
-        stream.cancel();
-      }, forTimer(silenceMs));
-      const message = await messages.next().finally(() => clearTimeout(timer));
-      if (message.done === true) return;
-      if (message.value.event !== undefined) yield message.value.event;
-    }
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (isSilent) throw BlockJobError.onTheWay('UNAVAILABLE', `${endpoint.address}: silent for ${silenceMs} ms`);
-    throw isServiceError(error) ? errorOfCall(error, endpoint.address) : error;
-  } finally {
-    signal?.removeEventListener('abort', leave);
-    stream.cancel();
-  }
 }

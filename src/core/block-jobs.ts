@@ -9,6 +9,7 @@ import type { ForeignJobs } from './foreign-job.ts';
 import type { Rights } from './grant.ts';
 import type { JobEvent } from './job/job-event.ts';
 import type { JobView, PublicAccepted } from './job/job-view.ts';
+import type { JobsMessage } from './jobs-message.ts';
 import type { PlannedStep } from './plans/preview.ts';
 import type {
   AbortRequest,
@@ -23,6 +24,7 @@ import type {
   RebaseRequest,
   ReclaimRequest,
   SetSpeedRequest,
+  WatchJobsRequest,
   WatchRequest,
 } from './requests.ts';
 
@@ -153,6 +155,8 @@ export interface BlockJobs {
   resume(request: PauseRequest, call: Call): Promise<JobView>;
   /** Ends after the event that ends the job. Leaving it never touches the job. */
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
+  /** What becomes of all jobs, those that begin meanwhile too. Never ends by itself. */
+  watchJobs(request: WatchJobsRequest, call: Call): AsyncIterable<JobsMessage>;
   /** Resolves if the operation is allowed now. It does not reserve anything. */
   checkOperation(request: CheckOperationRequest, call: Call): Promise<void>;
   /** Oldest first. */

@@ -14,6 +14,7 @@ import { progressIntervalMs, stateFilter } from './rules/list.ts';
 import { parseRebase } from './rules/rebase.ts';
 import { checkReclaim } from './rules/reclaim.ts';
 import { parseStartCopy } from './rules/start-copy.ts';
+import { parseWatchJobs } from './rules/watch-jobs.ts';
 
 interface Row<Request> {
   /** As in the contract. */
@@ -61,6 +62,7 @@ const TABLE = {
   reclaim: { rpc: 'Reclaim', about: 'all', right: 'operate', check: checkReclaim, fails: '' },
   getInfo: { rpc: 'GetInfo', about: 'job', right: 'read', check: anything, fails: FINDS },
   watch: { rpc: 'WatchJob', about: 'job', right: 'read', check: progressIntervalMs, fails: WATCHES },
+  watchJobs: { rpc: 'WatchJobs', about: 'all', right: 'read', check: parseWatchJobs, fails: 'TOO_MANY_WATCHES' },
   checkOperation: { rpc: 'CheckOperation', about: 'domain', right: 'read', check: parseCheckOperation, fails: CHECKS },
   getDomain: { rpc: 'GetDomain', about: 'domain', right: 'read', check: anything, fails: SHOWS },
   listJobs: { rpc: 'ListJobs', about: 'all', right: 'read', check: stateFilter, fails: 'DOMAIN_NOT_FOUND' },

@@ -358,6 +358,11 @@ export const catalogue = {
     libvirt: '-',
     text: 'job {job} already has {limit} watchers; close one of them first',
   },
+  TOO_MANY_WATCHES: {
+    code: 'RESOURCE_EXHAUSTED',
+    libvirt: '-',
+    text: 'all jobs have {limit} watchers already; close one',
+  },
   TOO_MANY_CALLS: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: '-',

@@ -1,7 +1,9 @@
 /** Requests as callers send them, before any check. */
 import type { Destination, Encryption, NbdExport } from './destination.ts';
 import type { Job } from './job/job.ts';
+import type { JobFilter, Labels } from './job/labels.ts';
 import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
+import type { Positions } from './jobs-message.ts';
 
 export interface DiskRef {
   /** The domain's name or UUID. */
@@ -35,6 +37,7 @@ export interface StartRequest {
   readonly validateOnly: boolean;
   readonly planEtag: string;
   readonly accept: readonly Given<Accept>[];
+  readonly labels?: Labels;
 }
 
 /** A StartCopy request. */
@@ -106,9 +109,7 @@ export interface ListDomainsRequest {
   readonly pageToken: string;
 }
 
-export interface ListJobsRequest {
-  /** Name or UUID; '' for all. */
-  readonly domain: string;
+export interface ListJobsRequest extends JobFilter {
   readonly states: readonly Given<Job['state']>[];
   readonly pageSize: number;
   readonly pageToken: string;
@@ -142,5 +143,11 @@ export interface WatchRequest {
   readonly job: JobRef;
   /** Send every event after this revision. If undefined, begin with a SNAPSHOT. */
   readonly afterRevision: number | undefined;
+  readonly progressIntervalMs: number | undefined;
+}
+
+export interface WatchJobsRequest extends JobFilter {
+  /** After what each host goes on; one that is not there begins with a snapshot. */
+  readonly positions: Positions;
   readonly progressIntervalMs: number | undefined;
 }

@@ -62,6 +62,8 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     readyTime: date(job.readyTime),
     endTime: date(job.endTime),
     requestId: job.requestId,
+    labels: { ...accepted.labels },
+    createdBy: accepted.createdBy ?? '',
   };
 }
 

@@ -22,6 +22,8 @@ interface Field {
   readonly bytes: number | undefined;
   /** For a list. */
   readonly count: number | undefined;
+  /** Of numbers, which come together. */
+  readonly isPacked: boolean;
   readonly message: Shape | undefined;
 }
 
@@ -62,8 +64,8 @@ function read(bytes: Uint8Array, shape: Shape, path: string, found: Violation[])
       if (value.length > (field.bytes ?? Infinity)) found.push(invalid(name, `is longer than ${field.bytes} bytes`));
       if (field.count === undefined) continue;
       const before = counts.get(field) ?? 0;
-      // Numbers are packed: there are as many as bytes without the sign that more of the same follows.
-      const isPacked = isBytes && field.bytes === undefined && field.message === undefined;
+      // As many numbers as there are bytes without a sign that more of the same follows.
+      const isPacked = isBytes && field.isPacked;
       const count = before + (isPacked ? value.reduce((all, byte) => (byte < 0x80 ? all + 1 : all), 0) : 1);
       counts.set(field, count);
       if (before <= field.count && count > field.count)
@@ -82,12 +84,13 @@ function shapeOf(message: DescMessage): Shape {
 function fieldOf({ typeName }: DescMessage, field: DescField): Field {
   const { name, message, scalar } = field;
   const { bytes, count } = BOUNDS[`${typeName}.${name}`] ?? {};
-  const isText = scalar === ScalarType.STRING || scalar === ScalarType.BYTES;
+  const isText = field.fieldKind !== 'map' && (scalar === ScalarType.STRING || scalar === ScalarType.BYTES);
   const isMany = field.fieldKind === 'list' || field.fieldKind === 'map';
   if (isText !== (bytes !== undefined))
     throw new Error(`${typeName}.${name}: a text has a bound in bytes, and nothing else`);
   if (isMany !== (count !== undefined)) throw new Error(`${typeName}.${name}: a list has a bound of its elements`);
-  return { name, bytes, count, message: message && shapeOf(message) };
+  const isPacked = field.fieldKind === 'list' && !isText && message === undefined;
+  return { name, bytes, count, isPacked, message: message && shapeOf(message) };
 }
 
 /** By method. Throws if a text or a list of a request has no bound. */

@@ -16,6 +16,11 @@ const PAGE_TOKEN = 8192;
 const OBJECT_ID = 127;
 /** One element per flag; some may be repeated. */
 const FLAGS = 64;
+const LABELS = 32;
+/** Of a SPIFFE id. */
+const CALLER = 2048;
+/** Opaque to callers: a place on each host of a fleet. */
+const RESUME_TOKEN = 128 * 1024;
 
 interface Bound {
   /** For one text. */
@@ -39,20 +44,29 @@ export const BOUNDS: Readonly<Record<string, Bound>> = {
   'blockjob.v1.StartCopyRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.StartCopyRequest.plan_etag': { bytes: ETAG },
   'blockjob.v1.StartCopyRequest.accept': { count: FLAGS },
+  'blockjob.v1.StartCopyRequest.labels': { count: LABELS },
   'blockjob.v1.RebaseRequest.base': { bytes: PATH },
   'blockjob.v1.RebaseRequest.flags': { count: FLAGS },
   'blockjob.v1.RebaseRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.RebaseRequest.plan_etag': { bytes: ETAG },
   'blockjob.v1.RebaseRequest.accept': { count: FLAGS },
+  'blockjob.v1.RebaseRequest.labels': { count: LABELS },
   'blockjob.v1.CommitRequest.base': { bytes: PATH },
   'blockjob.v1.CommitRequest.top': { bytes: PATH },
   'blockjob.v1.CommitRequest.flags': { count: FLAGS },
   'blockjob.v1.CommitRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.CommitRequest.plan_etag': { bytes: ETAG },
   'blockjob.v1.CommitRequest.accept': { count: FLAGS },
+  'blockjob.v1.CommitRequest.labels': { count: LABELS },
   'blockjob.v1.ListJobsRequest.domain': { bytes: DOMAIN },
   'blockjob.v1.ListJobsRequest.state_filter': { count: FLAGS },
   'blockjob.v1.ListJobsRequest.page_token': { bytes: PAGE_TOKEN },
+  'blockjob.v1.ListJobsRequest.label_filter': { count: LABELS },
+  'blockjob.v1.ListJobsRequest.created_by_filter': { bytes: CALLER },
+  'blockjob.v1.WatchJobsRequest.domain': { bytes: DOMAIN },
+  'blockjob.v1.WatchJobsRequest.label_filter': { count: LABELS },
+  'blockjob.v1.WatchJobsRequest.created_by_filter': { bytes: CALLER },
+  'blockjob.v1.WatchJobsRequest.resume_token': { bytes: RESUME_TOKEN },
   'blockjob.v1.SetSpeedRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.PauseRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.ResumeRequest.request_id': { bytes: REQUEST_ID },

@@ -50,10 +50,11 @@ export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions)
     acceptCompression: [compressionGzip],
     shutdownSignal: options.ends,
     routes: (router) => {
-      const { getInfo, listJobs, watchJob, listLeftovers } = BlockJobService.method;
+      const { getInfo, listJobs, watchJob, watchJobs, listLeftovers } = BlockJobService.method;
       unary(router, getInfo, Jobs.getInfo, reading.getInfo, options);
       unary(router, listJobs, Jobs.listJobs, reading.listJobs, options);
       serverStream(router, watchJob, Jobs.watchJob, reading.watchJob, options);
+      serverStream(router, watchJobs, Jobs.watchJobs, reading.watchJobs, options);
       unary(router, listLeftovers, Jobs.listLeftovers, reading.listLeftovers, options);
       const { listDomains, getDomain, checkOperation } = DomainService.method;
       unary(router, listDomains, Domains.listDomains, reading.listDomains, options);

@@ -4,6 +4,7 @@ import type {
   BlockJobServiceServer,
   StartCopyRequest,
   WatchJobRequest,
+  WatchJobsRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_service.ts';
 import type { JobRef } from '../../generated/blockjob/v1/job.ts';
@@ -48,6 +49,7 @@ function servedBy(context: CallContext) {
 interface Streams {
   /** Returns encoded messages. */
   readonly watchJob: handleServerStreamingCall<WatchJobRequest, Uint8Array>;
+  readonly watchJobs: handleServerStreamingCall<WatchJobsRequest, Uint8Array>;
 }
 
 export function blockJobHandlers(
@@ -107,6 +109,7 @@ export function blockJobHandlers(
     getInfo: read('getInfo', reading.getInfo),
     listJobs: read('listJobs', reading.listJobs),
     watchJob: serverStream(context, CALLS.watch.rpc, reading.watchJob),
+    watchJobs: serverStream(context, CALLS.watchJobs.rpc, reading.watchJobs),
     listLeftovers: read('listLeftovers', reading.listLeftovers),
     reclaim: write(
       'reclaim',

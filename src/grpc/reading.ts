@@ -1,13 +1,13 @@
 /** The methods of the contract that change nothing: message → core words → BlockJobs → message. */
-import {
-  BlockJobServiceService,
-  type GetInfoRequest,
-  type GetInfoResponse,
-  type ListJobsRequest,
-  type ListJobsResponse,
-  type ListLeftoversRequest,
-  type ListLeftoversResponse,
-  type WatchJobRequest,
+import type {
+  GetInfoRequest,
+  GetInfoResponse,
+  ListJobsRequest,
+  ListJobsResponse,
+  ListLeftoversRequest,
+  ListLeftoversResponse,
+  WatchJobRequest,
+  WatchJobsRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type {
   CheckOperationRequest,
@@ -19,11 +19,11 @@ import type {
 } from '../../generated/blockjob/v1/domain_service.ts';
 import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
-import type { JobEvent } from '../core/job/job-event.ts';
 import type { ServerInfo } from '../core/server-info.ts';
-import { fromForeignJob, fromJobEvent, fromJobView, fromLeftover } from './answers.ts';
+import { fromForeignJob, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';
 import { toEnum } from './enums.ts';
+import { encodedJobs, encodeEvent, toWatchJobsRequest } from './jobs-messages.ts';
 import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
 
 /** For calls through gRPC (handlers), or through Connect (connect). */
@@ -44,8 +44,10 @@ export function readingOf(jobs: BlockJobs) {
     },
     /** Encoded already: each event for all its watchers. */
     watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<Uint8Array> {
-      for await (const event of jobs.watch(toWatchRequest(request), call)) yield event.encoded(encode);
+      for await (const event of jobs.watch(toWatchRequest(request), call)) yield event.encoded(encodeEvent);
     },
+    watchJobs: (request: WatchJobsRequest, call: Call): AsyncIterable<Uint8Array> =>
+      encodedJobs(jobs, toWatchJobsRequest(request), call),
     listLeftovers: async (request: ListLeftoversRequest, call: Call): Promise<ListLeftoversResponse> => {
       const { items, nextPageToken, unreachableHosts } = await jobs.listLeftovers(request, call);
       return { leftovers: items.map(fromLeftover), nextPageToken, unreachableHosts: [...unreachableHosts] };
@@ -70,8 +72,4 @@ export function readingOf(jobs: BlockJobs) {
 export function serverInfoFor(caller: string | undefined, info: ServerInfo): GetServerInfoResponse {
   const mode: ServerMode = toEnum(ServerMode, 'SERVER_MODE', info.mode);
   return { server: { ...info, mode, caller: caller ?? '' } };
-}
-
-function encode(event: JobEvent): Uint8Array {
-  return BlockJobServiceService.watchJob.responseSerialize({ event: fromJobEvent(event) });
 }

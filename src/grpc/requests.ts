@@ -58,21 +58,33 @@ export function toCopyRequest(message: StartCopyRequest): Requests['startCopy'] 
     validateOnly: message.validateOnly,
     planEtag: message.planEtag,
     accept: toAccept(message.accept),
+    labels: message.labels,
   };
 }
 
 export function toRebaseRequest(message: RebaseMessage): Requests['rebase'] {
-  const { base, bandwidth, requestId, validateOnly, planEtag } = message;
+  const { base, bandwidth, requestId, validateOnly, planEtag, labels } = message;
   const accept = toAccept(message.accept);
   const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', flag));
-  return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag, accept };
+  return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag, accept, labels };
 }
 
 export function toCommitRequest(message: CommitMessage): Requests['commit'] {
-  const { base, top, bandwidth, requestId, validateOnly, planEtag } = message;
+  const { base, top, bandwidth, requestId, validateOnly, planEtag, labels } = message;
   const accept = toAccept(message.accept);
   const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', flag));
-  return { disk: toDiskRef(message.disk), base, top, flags, bandwidth, requestId, validateOnly, planEtag, accept };
+  return {
+    disk: toDiskRef(message.disk),
+    base,
+    top,
+    flags,
+    bandwidth,
+    requestId,
+    validateOnly,
+    planEtag,
+    accept,
+    labels,
+  };
 }
 
 export function toAbortRequest(message: AbortMessage): Requests['abort'] {
@@ -98,6 +110,8 @@ export function toPauseRequest(message: PauseMessage | ResumeMessage): Requests[
 export function toListJobsRequest(message: ListJobsMessage): Requests['listJobs'] {
   return {
     domain: message.domain,
+    labels: message.labelFilter,
+    createdBy: message.createdByFilter,
     states: message.stateFilter.map((state) => fromEnum(Job_State, 'STATE', state)),
     pageSize: message.pageSize,
     pageToken: message.pageToken,

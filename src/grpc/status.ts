@@ -23,7 +23,12 @@ const OF_SYSTEM: ReadonlySet<Reason> = new Set([
 /** In place of its path, as the caller may not be allowed to know the file. */
 const [PATH, UNNAMED] = ['?', 'a file that this answer may not name'];
 /** Limits that others have reached, and that become free again. */
-const PASSES: ReadonlySet<Reason> = new Set(['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS']);
+const PASSES: ReadonlySet<Reason> = new Set([
+  'TOO_MANY_CALLS',
+  'TOO_MANY_JOBS',
+  'TOO_MANY_WATCHERS',
+  'TOO_MANY_WATCHES',
+]);
 /** Clients built on grpc-core lose a status whose details exceed 8 KB, so no text may be longer than this. */
 const LONGEST_TEXT = 1000;
 

@@ -35,6 +35,7 @@ const FAR: Readonly<Record<Rpc, number>> = {
   resume: 1.5,
   getInfo: 1.5,
   watchJob: 0.5,
+  watchJobs: 0.5,
   listJobs: 9,
   listLeftovers: 14,
   reclaim: 3,

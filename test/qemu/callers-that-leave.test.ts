@@ -91,7 +91,10 @@ async function leave(how: Leaving, begin: (left: Left) => ClientUnaryCall): Prom
   });
   // On one connection what was sent before is there before: this answer says that the call has arrived.
   await new Promise<void>((resolve) => {
-    client.listJobs({ domain: 'nobody', stateFilter: [], pageSize: 0, pageToken: '' }, () => resolve());
+    client.listJobs(
+      { domain: 'nobody', labelFilter: {}, createdByFilter: '', stateFilter: [], pageSize: 0, pageToken: '' },
+      () => resolve(),
+    );
   });
   if (how === 'cancel') call.cancel();
   if (how === 'disconnect') {

@@ -224,6 +224,8 @@ describe('the sources', () => {
     'src/agent/journal/journal-folder.ts':
       'BigIntStats closeSync fstatSync lstatSync mkdir open openSync readSync rename unlink'.split(' '),
     'src/agent/journal/journal-index.ts': ['BigIntStats', 'open', 'rename', 'unlink'],
+    // By what the order of their entries is known.
+    'src/agent/journal/order-file.ts': ['open', 'rename'],
     // Which guests are held.
     'src/agent/journal/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // Standard output and error.
@@ -261,6 +263,7 @@ describe('the sources', () => {
     'src/agent/journal/journal-folder.ts': 'the state folder',
     'src/agent/journal/journal-index.ts': 'the state folder',
     'src/agent/journal/hold-file.ts': 'the state folder',
+    'src/agent/journal/order-file.ts': 'the state folder',
     'src/agent/journal/state-folder.ts': 'the state folder',
     'src/agent/host/own-files.ts': 'the state folder',
     'src/agent/host/file-identity.ts': '/sys',
@@ -323,7 +326,7 @@ describe('the sources', () => {
     'src/qmp/calls.ts': 'at most what setTimeout takes, as it imports nothing of src/lib',
     'src/qmp/session.ts': 'constants',
     'src/qmp/monitor.ts': 'at most the five seconds of its back-off',
-    'src/client/watch.ts': 'forTimer(), as it imports nothing of src/lib',
+    'src/client/stream.ts': 'forTimer(), as it imports nothing of src/lib',
     'src/client/persistence.ts': 'forTimer(), as it imports nothing of src/lib',
   };
 

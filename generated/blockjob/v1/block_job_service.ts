@@ -328,6 +328,17 @@ export interface StartCopyRequest {
    * image, nothing is read.
    */
   verifyReused: boolean;
+  /**
+   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
+   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
+   * empty. As Kubernetes has them; else FIELD_INVALID.
+   */
+  labels: { [key: string]: string };
+}
+
+export interface StartCopyRequest_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 /** Answers StartCopy. */
@@ -372,6 +383,17 @@ export interface RebaseRequest {
   planEtag: string;
   /** Names losses that the caller accepts. Empty: none. At most 64. */
   accept: Accept[];
+  /**
+   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
+   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
+   * empty. As Kubernetes has them; else FIELD_INVALID.
+   */
+  labels: { [key: string]: string };
+}
+
+export interface RebaseRequest_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 /** Answers Rebase. */
@@ -419,6 +441,17 @@ export interface CommitRequest {
   planEtag: string;
   /** Names losses that the caller accepts. Empty: none. At most 64. */
   accept: Accept[];
+  /**
+   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
+   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
+   * empty. As Kubernetes has them; else FIELD_INVALID.
+   */
+  labels: { [key: string]: string };
+}
+
+export interface CommitRequest_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 /** Answers Commit. */
@@ -577,6 +610,15 @@ export interface ListJobsRequest {
    * Empty: the first page. At most 8192 bytes.
    */
   pageToken: string;
+  /** Lists jobs that have all of these labels only. Empty: any. At most 32. */
+  labelFilter: { [key: string]: string };
+  /** Lists jobs with this Job.created_by only. Empty: any. At most 2048 bytes. */
+  createdByFilter: string;
+}
+
+export interface ListJobsRequest_LabelFilterEntry {
+  key: string;
+  value: string;
 }
 
 /**
@@ -898,6 +940,105 @@ export interface ReclaimResult {
   error?: Status | undefined;
 }
 
+/**
+ * Asks for the events of all jobs.
+ *
+ * There are no read masks: an event has the whole job, as it is stored and encoded once for all watchers, and a job
+ * is one or two kilobytes. A mask would make each watcher's events its own.
+ */
+export interface WatchJobsRequest {
+  /** Watches jobs of this domain only, by name or UUID; it need not exist yet. Empty: all domains. At most 1024 bytes. */
+  domain: string;
+  /** Watches jobs that have all of these labels only. Empty: any. At most 32. */
+  labelFilter: { [key: string]: string };
+  /** Watches jobs with this Job.created_by only. Empty: any. At most 2048 bytes. */
+  createdByFilter: string;
+  /**
+   * Goes on after the message that gave this token; the filters must be the same, else FIELD_INVALID. Empty: begin with a
+   * snapshot. At most 131072 bytes.
+   */
+  resumeToken: string;
+  /**
+   * Sets the least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1
+   * second.
+   */
+  progressInterval?: Duration | undefined;
+}
+
+export interface WatchJobsRequest_LabelFilterEntry {
+  key: string;
+  value: string;
+}
+
+/** Is one message of WatchJobs. */
+export interface WatchJobsResponse {
+  /** Says what the message is about. A client skips what it does not know. */
+  about?:
+    | //
+    /** Gives an event of one job: SNAPSHOT, PROGRESS, or a journal entry. */
+    { $case: "event"; value: JobEvent }
+    | //
+    /** Begins a snapshot of one host. */
+    { $case: "snapshot"; value: HostSnapshot }
+    | //
+    /** Says that the watcher has all that there is of one host. */
+    { $case: "synced"; value: HostSynced }
+    | //
+    /** Says that a host does not answer. */
+    { $case: "unreachable"; value: HostUnreachable }
+    | //
+    /** Says that each host is synced, or was named unreachable. */
+    { $case: "complete"; value: WatchComplete }
+    | //
+    /** Says that nothing happened for 15 seconds, so that silence means a broken connection. */
+    { $case: "heartbeat"; value: WatchHeartbeat }
+    | undefined;
+  /**
+   * Resumes the watch after this message. Empty: keep the last one. It grows with the number of hosts, at about 50 bytes
+   * each, and is at most 131072 bytes. One of more than 1024 bytes is not in each message, but at least in every
+   * hundredth, in `synced` and in `heartbeat`: a watcher that comes back may get events again then, and tells them by
+   * their revision.
+   */
+  resumeToken: string;
+}
+
+/** Begins a snapshot of one host: what the watcher knew of the jobs of this host is to be forgotten. */
+export interface HostSnapshot {
+  /** Names the host. */
+  host: string;
+  /** Is true if the watch could not go on after its token, or after what it had sent: events may be missing. */
+  compacted: boolean;
+  /** Says why, in one sentence for people. Empty if not compacted. */
+  text: string;
+}
+
+/** Says that the watcher has all that there is of one host: the end of a snapshot, or of what it missed. */
+export interface HostSynced {
+  /** Names the host. */
+  host: string;
+  /**
+   * Lists the jobs of the host that are STARTING. A job that the watcher knows as STARTING and that is not listed was refused:
+   * it never existed, and no event will follow.
+   */
+  startingJobIds: string[];
+}
+
+/** Says that a host does not answer. Its jobs go on there; what happens to them is told when it is back. */
+export interface HostUnreachable {
+  /** Names the host. */
+  host: string;
+  /** Says why: HOST_UNREACHABLE, DRAINING; NOT_IMPLEMENTED if its agent is too old for this call. */
+  error?: Status | undefined;
+}
+
+/** Says that each host is synced, or was named unreachable. */
+export interface WatchComplete {
+}
+
+/** Says that nothing happened. */
+export interface WatchHeartbeat {
+}
+
 function createBaseStartCopyRequest(): StartCopyRequest {
   return {
     disk: undefined,
@@ -918,6 +1059,7 @@ function createBaseStartCopyRequest(): StartCopyRequest {
     planEtag: "",
     accept: [],
     verifyReused: false,
+    labels: {},
   };
 }
 
@@ -990,6 +1132,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.verifyReused !== false) {
       writer.uint32(144).bool(message.verifyReused);
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      StartCopyRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
+    });
     return writer;
   },
 
@@ -1160,6 +1305,17 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
             message.verifyReused = reader.bool();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            const entry30 = StartCopyRequest_LabelsEntry.decode(reader, reader.uint32());
+            if (entry30.value !== undefined) {
+              message.labels[entry30.key] = entry30.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1250,6 +1406,20 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
         : isSet(object.verify_reused)
         ? globalThis.Boolean(object.verify_reused)
         : false,
+      labels: isObject(object.labels)
+        ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -1309,6 +1479,15 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.verifyReused !== false) {
       obj.verifyReused = message.verifyReused;
     }
+    if (message.labels) {
+      const entries = globalThis.Object.entries(message.labels) as [string, string][];
+      if (entries.length > 0) {
+        obj.labels = {};
+        entries.forEach(([k, v]) => {
+          obj.labels[k] = v;
+        });
+      }
+    }
     return obj;
   },
 
@@ -1346,6 +1525,100 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
     message.verifyReused = object.verifyReused ?? false;
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseStartCopyRequest_LabelsEntry(): StartCopyRequest_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const StartCopyRequest_LabelsEntry: MessageFns<StartCopyRequest_LabelsEntry> = {
+  encode(message: StartCopyRequest_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartCopyRequest_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartCopyRequest_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StartCopyRequest_LabelsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: StartCopyRequest_LabelsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<StartCopyRequest_LabelsEntry>): StartCopyRequest_LabelsEntry {
+    return StartCopyRequest_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StartCopyRequest_LabelsEntry>): StartCopyRequest_LabelsEntry {
+    const message = createBaseStartCopyRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -1461,6 +1734,7 @@ function createBaseRebaseRequest(): RebaseRequest {
     validateOnly: false,
     planEtag: "",
     accept: [],
+    labels: {},
   };
 }
 
@@ -1501,6 +1775,9 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
       }
       writer.join();
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      RebaseRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
+    });
     return writer;
   },
 
@@ -1601,6 +1878,17 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
 
             break;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            const entry30 = RebaseRequest_LabelsEntry.decode(reader, reader.uint32());
+            if (entry30.value !== undefined) {
+              message.labels[entry30.key] = entry30.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1637,6 +1925,20 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
+      labels: isObject(object.labels)
+        ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -1666,6 +1968,15 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
+    if (message.labels) {
+      const entries = globalThis.Object.entries(message.labels) as [string, string][];
+      if (entries.length > 0) {
+        obj.labels = {};
+        entries.forEach(([k, v]) => {
+          obj.labels[k] = v;
+        });
+      }
+    }
     return obj;
   },
 
@@ -1682,6 +1993,100 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseRebaseRequest_LabelsEntry(): RebaseRequest_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const RebaseRequest_LabelsEntry: MessageFns<RebaseRequest_LabelsEntry> = {
+  encode(message: RebaseRequest_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebaseRequest_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebaseRequest_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RebaseRequest_LabelsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: RebaseRequest_LabelsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RebaseRequest_LabelsEntry>): RebaseRequest_LabelsEntry {
+    return RebaseRequest_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RebaseRequest_LabelsEntry>): RebaseRequest_LabelsEntry {
+    const message = createBaseRebaseRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -1798,6 +2203,7 @@ function createBaseCommitRequest(): CommitRequest {
     validateOnly: false,
     planEtag: "",
     accept: [],
+    labels: {},
   };
 }
 
@@ -1841,6 +2247,9 @@ export const CommitRequest: MessageFns<CommitRequest> = {
       }
       writer.join();
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      CommitRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
+    });
     return writer;
   },
 
@@ -1949,6 +2358,17 @@ export const CommitRequest: MessageFns<CommitRequest> = {
 
             break;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            const entry30 = CommitRequest_LabelsEntry.decode(reader, reader.uint32());
+            if (entry30.value !== undefined) {
+              message.labels[entry30.key] = entry30.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1986,6 +2406,20 @@ export const CommitRequest: MessageFns<CommitRequest> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
+      labels: isObject(object.labels)
+        ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -2018,6 +2452,15 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
+    if (message.labels) {
+      const entries = globalThis.Object.entries(message.labels) as [string, string][];
+      if (entries.length > 0) {
+        obj.labels = {};
+        entries.forEach(([k, v]) => {
+          obj.labels[k] = v;
+        });
+      }
+    }
     return obj;
   },
 
@@ -2035,6 +2478,100 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseCommitRequest_LabelsEntry(): CommitRequest_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const CommitRequest_LabelsEntry: MessageFns<CommitRequest_LabelsEntry> = {
+  encode(message: CommitRequest_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CommitRequest_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommitRequest_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CommitRequest_LabelsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: CommitRequest_LabelsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CommitRequest_LabelsEntry>): CommitRequest_LabelsEntry {
+    return CommitRequest_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CommitRequest_LabelsEntry>): CommitRequest_LabelsEntry {
+    const message = createBaseCommitRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -2581,7 +3118,7 @@ export const GetInfoResponse: MessageFns<GetInfoResponse> = {
 };
 
 function createBaseListJobsRequest(): ListJobsRequest {
-  return { domain: "", stateFilter: [], pageSize: 0, pageToken: "" };
+  return { domain: "", stateFilter: [], pageSize: 0, pageToken: "", labelFilter: {}, createdByFilter: "" };
 }
 
 export const ListJobsRequest: MessageFns<ListJobsRequest> = {
@@ -2601,6 +3138,12 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(34).string(message.pageToken);
+    }
+    globalThis.Object.entries(message.labelFilter).forEach(([key, value]: [string, string]) => {
+      ListJobsRequest_LabelFilterEntry.encode({ key: key as any, value }, writer.uint32(82).fork()).join();
+    });
+    if (message.createdByFilter !== "") {
+      writer.uint32(90).string(message.createdByFilter);
     }
     return writer;
   },
@@ -2660,6 +3203,25 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            const entry10 = ListJobsRequest_LabelFilterEntry.decode(reader, reader.uint32());
+            if (entry10.value !== undefined) {
+              message.labelFilter[entry10.key] = entry10.value;
+            }
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.createdByFilter = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2690,6 +3252,38 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
         : isSet(object.page_token)
         ? globalThis.String(object.page_token)
         : "",
+      labelFilter: isObject(object.labelFilter)
+        ? (globalThis.Object.entries(object.labelFilter) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : isObject(object.label_filter)
+        ? (globalThis.Object.entries(object.label_filter) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+      createdByFilter: isSet(object.createdByFilter)
+        ? globalThis.String(object.createdByFilter)
+        : isSet(object.created_by_filter)
+        ? globalThis.String(object.created_by_filter)
+        : "",
     };
   },
 
@@ -2707,6 +3301,18 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
     if (message.pageToken !== "") {
       obj.pageToken = message.pageToken;
     }
+    if (message.labelFilter) {
+      const entries = globalThis.Object.entries(message.labelFilter) as [string, string][];
+      if (entries.length > 0) {
+        obj.labelFilter = {};
+        entries.forEach(([k, v]) => {
+          obj.labelFilter[k] = v;
+        });
+      }
+    }
+    if (message.createdByFilter !== "") {
+      obj.createdByFilter = message.createdByFilter;
+    }
     return obj;
   },
 
@@ -2719,6 +3325,101 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
     message.stateFilter = object.stateFilter?.map((e) => e) || [];
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.labelFilter = (globalThis.Object.entries(object.labelFilter ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.createdByFilter = object.createdByFilter ?? "";
+    return message;
+  },
+};
+
+function createBaseListJobsRequest_LabelFilterEntry(): ListJobsRequest_LabelFilterEntry {
+  return { key: "", value: "" };
+}
+
+export const ListJobsRequest_LabelFilterEntry: MessageFns<ListJobsRequest_LabelFilterEntry> = {
+  encode(message: ListJobsRequest_LabelFilterEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListJobsRequest_LabelFilterEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListJobsRequest_LabelFilterEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListJobsRequest_LabelFilterEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: ListJobsRequest_LabelFilterEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListJobsRequest_LabelFilterEntry>): ListJobsRequest_LabelFilterEntry {
+    return ListJobsRequest_LabelFilterEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListJobsRequest_LabelFilterEntry>): ListJobsRequest_LabelFilterEntry {
+    const message = createBaseListJobsRequest_LabelFilterEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -4767,6 +5468,867 @@ export const ReclaimResult: MessageFns<ReclaimResult> = {
   },
 };
 
+function createBaseWatchJobsRequest(): WatchJobsRequest {
+  return { domain: "", labelFilter: {}, createdByFilter: "", resumeToken: "", progressInterval: undefined };
+}
+
+export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
+  encode(message: WatchJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.domain !== "") {
+      writer.uint32(10).string(message.domain);
+    }
+    globalThis.Object.entries(message.labelFilter).forEach(([key, value]: [string, string]) => {
+      WatchJobsRequest_LabelFilterEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    if (message.createdByFilter !== "") {
+      writer.uint32(26).string(message.createdByFilter);
+    }
+    if (message.resumeToken !== "") {
+      writer.uint32(34).string(message.resumeToken);
+    }
+    if (message.progressInterval !== undefined) {
+      Duration.encode(message.progressInterval, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = WatchJobsRequest_LabelFilterEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.labelFilter[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.createdByFilter = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.resumeToken = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.progressInterval = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchJobsRequest {
+    return {
+      domain: isSet(object.domain) ? globalThis.String(object.domain) : "",
+      labelFilter: isObject(object.labelFilter)
+        ? (globalThis.Object.entries(object.labelFilter) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : isObject(object.label_filter)
+        ? (globalThis.Object.entries(object.label_filter) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+      createdByFilter: isSet(object.createdByFilter)
+        ? globalThis.String(object.createdByFilter)
+        : isSet(object.created_by_filter)
+        ? globalThis.String(object.created_by_filter)
+        : "",
+      resumeToken: isSet(object.resumeToken)
+        ? globalThis.String(object.resumeToken)
+        : isSet(object.resume_token)
+        ? globalThis.String(object.resume_token)
+        : "",
+      progressInterval: isSet(object.progressInterval)
+        ? Duration.fromJSON(object.progressInterval)
+        : isSet(object.progress_interval)
+        ? Duration.fromJSON(object.progress_interval)
+        : undefined,
+    };
+  },
+
+  toJSON(message: WatchJobsRequest): unknown {
+    const obj: any = {};
+    if (message.domain !== "") {
+      obj.domain = message.domain;
+    }
+    if (message.labelFilter) {
+      const entries = globalThis.Object.entries(message.labelFilter) as [string, string][];
+      if (entries.length > 0) {
+        obj.labelFilter = {};
+        entries.forEach(([k, v]) => {
+          obj.labelFilter[k] = v;
+        });
+      }
+    }
+    if (message.createdByFilter !== "") {
+      obj.createdByFilter = message.createdByFilter;
+    }
+    if (message.resumeToken !== "") {
+      obj.resumeToken = message.resumeToken;
+    }
+    if (message.progressInterval !== undefined) {
+      obj.progressInterval = Duration.toJSON(message.progressInterval);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchJobsRequest>): WatchJobsRequest {
+    return WatchJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchJobsRequest>): WatchJobsRequest {
+    const message = createBaseWatchJobsRequest();
+    message.domain = object.domain ?? "";
+    message.labelFilter = (globalThis.Object.entries(object.labelFilter ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.createdByFilter = object.createdByFilter ?? "";
+    message.resumeToken = object.resumeToken ?? "";
+    message.progressInterval = (object.progressInterval !== undefined && object.progressInterval !== null)
+      ? Duration.fromPartial(object.progressInterval)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseWatchJobsRequest_LabelFilterEntry(): WatchJobsRequest_LabelFilterEntry {
+  return { key: "", value: "" };
+}
+
+export const WatchJobsRequest_LabelFilterEntry: MessageFns<WatchJobsRequest_LabelFilterEntry> = {
+  encode(message: WatchJobsRequest_LabelFilterEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchJobsRequest_LabelFilterEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchJobsRequest_LabelFilterEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchJobsRequest_LabelFilterEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: WatchJobsRequest_LabelFilterEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchJobsRequest_LabelFilterEntry>): WatchJobsRequest_LabelFilterEntry {
+    return WatchJobsRequest_LabelFilterEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchJobsRequest_LabelFilterEntry>): WatchJobsRequest_LabelFilterEntry {
+    const message = createBaseWatchJobsRequest_LabelFilterEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseWatchJobsResponse(): WatchJobsResponse {
+  return { about: undefined, resumeToken: "" };
+}
+
+export const WatchJobsResponse: MessageFns<WatchJobsResponse> = {
+  encode(message: WatchJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.about?.$case) {
+      case "event":
+        JobEvent.encode(message.about.value, writer.uint32(10).fork()).join();
+        break;
+      case "snapshot":
+        HostSnapshot.encode(message.about.value, writer.uint32(18).fork()).join();
+        break;
+      case "synced":
+        HostSynced.encode(message.about.value, writer.uint32(26).fork()).join();
+        break;
+      case "unreachable":
+        HostUnreachable.encode(message.about.value, writer.uint32(34).fork()).join();
+        break;
+      case "complete":
+        WatchComplete.encode(message.about.value, writer.uint32(42).fork()).join();
+        break;
+      case "heartbeat":
+        WatchHeartbeat.encode(message.about.value, writer.uint32(50).fork()).join();
+        break;
+    }
+    if (message.resumeToken !== "") {
+      writer.uint32(122).string(message.resumeToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.about = { $case: "event", value: JobEvent.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.about = { $case: "snapshot", value: HostSnapshot.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.about = { $case: "synced", value: HostSynced.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.about = { $case: "unreachable", value: HostUnreachable.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.about = { $case: "complete", value: WatchComplete.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.about = { $case: "heartbeat", value: WatchHeartbeat.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.resumeToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchJobsResponse {
+    return {
+      about: isSet(object.event)
+        ? { $case: "event", value: JobEvent.fromJSON(object.event) }
+        : isSet(object.snapshot)
+        ? { $case: "snapshot", value: HostSnapshot.fromJSON(object.snapshot) }
+        : isSet(object.synced)
+        ? { $case: "synced", value: HostSynced.fromJSON(object.synced) }
+        : isSet(object.unreachable)
+        ? { $case: "unreachable", value: HostUnreachable.fromJSON(object.unreachable) }
+        : isSet(object.complete)
+        ? { $case: "complete", value: WatchComplete.fromJSON(object.complete) }
+        : isSet(object.heartbeat)
+        ? { $case: "heartbeat", value: WatchHeartbeat.fromJSON(object.heartbeat) }
+        : undefined,
+      resumeToken: isSet(object.resumeToken)
+        ? globalThis.String(object.resumeToken)
+        : isSet(object.resume_token)
+        ? globalThis.String(object.resume_token)
+        : "",
+    };
+  },
+
+  toJSON(message: WatchJobsResponse): unknown {
+    const obj: any = {};
+    if (message.about?.$case === "event") {
+      obj.event = JobEvent.toJSON(message.about.value);
+    } else if (message.about?.$case === "snapshot") {
+      obj.snapshot = HostSnapshot.toJSON(message.about.value);
+    } else if (message.about?.$case === "synced") {
+      obj.synced = HostSynced.toJSON(message.about.value);
+    } else if (message.about?.$case === "unreachable") {
+      obj.unreachable = HostUnreachable.toJSON(message.about.value);
+    } else if (message.about?.$case === "complete") {
+      obj.complete = WatchComplete.toJSON(message.about.value);
+    } else if (message.about?.$case === "heartbeat") {
+      obj.heartbeat = WatchHeartbeat.toJSON(message.about.value);
+    }
+    if (message.resumeToken !== "") {
+      obj.resumeToken = message.resumeToken;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchJobsResponse>): WatchJobsResponse {
+    return WatchJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchJobsResponse>): WatchJobsResponse {
+    const message = createBaseWatchJobsResponse();
+    switch (object.about?.$case) {
+      case "event": {
+        if (object.about?.value !== undefined && object.about?.value !== null) {
+          message.about = { $case: "event", value: JobEvent.fromPartial(object.about.value) };
+        }
+        break;
+      }
+      case "snapshot": {
+        if (object.about?.value !== undefined && object.about?.value !== null) {
+          message.about = { $case: "snapshot", value: HostSnapshot.fromPartial(object.about.value) };
+        }
+        break;
+      }
+      case "synced": {
+        if (object.about?.value !== undefined && object.about?.value !== null) {
+          message.about = { $case: "synced", value: HostSynced.fromPartial(object.about.value) };
+        }
+        break;
+      }
+      case "unreachable": {
+        if (object.about?.value !== undefined && object.about?.value !== null) {
+          message.about = { $case: "unreachable", value: HostUnreachable.fromPartial(object.about.value) };
+        }
+        break;
+      }
+      case "complete": {
+        if (object.about?.value !== undefined && object.about?.value !== null) {
+          message.about = { $case: "complete", value: WatchComplete.fromPartial(object.about.value) };
+        }
+        break;
+      }
+      case "heartbeat": {
+        if (object.about?.value !== undefined && object.about?.value !== null) {
+          message.about = { $case: "heartbeat", value: WatchHeartbeat.fromPartial(object.about.value) };
+        }
+        break;
+      }
+    }
+    message.resumeToken = object.resumeToken ?? "";
+    return message;
+  },
+};
+
+function createBaseHostSnapshot(): HostSnapshot {
+  return { host: "", compacted: false, text: "" };
+}
+
+export const HostSnapshot: MessageFns<HostSnapshot> = {
+  encode(message: HostSnapshot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    if (message.compacted !== false) {
+      writer.uint32(16).bool(message.compacted);
+    }
+    if (message.text !== "") {
+      writer.uint32(26).string(message.text);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostSnapshot {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostSnapshot();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.compacted = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HostSnapshot {
+    return {
+      host: isSet(object.host) ? globalThis.String(object.host) : "",
+      compacted: isSet(object.compacted) ? globalThis.Boolean(object.compacted) : false,
+      text: isSet(object.text) ? globalThis.String(object.text) : "",
+    };
+  },
+
+  toJSON(message: HostSnapshot): unknown {
+    const obj: any = {};
+    if (message.host !== "") {
+      obj.host = message.host;
+    }
+    if (message.compacted !== false) {
+      obj.compacted = message.compacted;
+    }
+    if (message.text !== "") {
+      obj.text = message.text;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HostSnapshot>): HostSnapshot {
+    return HostSnapshot.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HostSnapshot>): HostSnapshot {
+    const message = createBaseHostSnapshot();
+    message.host = object.host ?? "";
+    message.compacted = object.compacted ?? false;
+    message.text = object.text ?? "";
+    return message;
+  },
+};
+
+function createBaseHostSynced(): HostSynced {
+  return { host: "", startingJobIds: [] };
+}
+
+export const HostSynced: MessageFns<HostSynced> = {
+  encode(message: HostSynced, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    for (const v of message.startingJobIds) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostSynced {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostSynced();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.startingJobIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HostSynced {
+    return {
+      host: isSet(object.host) ? globalThis.String(object.host) : "",
+      startingJobIds: globalThis.Array.isArray(object?.startingJobIds)
+        ? object.startingJobIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.starting_job_ids)
+        ? object.starting_job_ids.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: HostSynced): unknown {
+    const obj: any = {};
+    if (message.host !== "") {
+      obj.host = message.host;
+    }
+    if (message.startingJobIds?.length) {
+      obj.startingJobIds = message.startingJobIds;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HostSynced>): HostSynced {
+    return HostSynced.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HostSynced>): HostSynced {
+    const message = createBaseHostSynced();
+    message.host = object.host ?? "";
+    message.startingJobIds = object.startingJobIds?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseHostUnreachable(): HostUnreachable {
+  return { host: "", error: undefined };
+}
+
+export const HostUnreachable: MessageFns<HostUnreachable> = {
+  encode(message: HostUnreachable, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    if (message.error !== undefined) {
+      Status.encode(message.error, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostUnreachable {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostUnreachable();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.error = Status.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HostUnreachable {
+    return {
+      host: isSet(object.host) ? globalThis.String(object.host) : "",
+      error: isSet(object.error) ? Status.fromJSON(object.error) : undefined,
+    };
+  },
+
+  toJSON(message: HostUnreachable): unknown {
+    const obj: any = {};
+    if (message.host !== "") {
+      obj.host = message.host;
+    }
+    if (message.error !== undefined) {
+      obj.error = Status.toJSON(message.error);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HostUnreachable>): HostUnreachable {
+    return HostUnreachable.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HostUnreachable>): HostUnreachable {
+    const message = createBaseHostUnreachable();
+    message.host = object.host ?? "";
+    message.error = (object.error !== undefined && object.error !== null)
+      ? Status.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseWatchComplete(): WatchComplete {
+  return {};
+}
+
+export const WatchComplete: MessageFns<WatchComplete> = {
+  encode(_: WatchComplete, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchComplete {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchComplete();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): WatchComplete {
+    return {};
+  },
+
+  toJSON(_: WatchComplete): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchComplete>): WatchComplete {
+    return WatchComplete.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<WatchComplete>): WatchComplete {
+    const message = createBaseWatchComplete();
+    return message;
+  },
+};
+
+function createBaseWatchHeartbeat(): WatchHeartbeat {
+  return {};
+}
+
+export const WatchHeartbeat: MessageFns<WatchHeartbeat> = {
+  encode(_: WatchHeartbeat, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchHeartbeat {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchHeartbeat();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): WatchHeartbeat {
+    return {};
+  },
+
+  toJSON(_: WatchHeartbeat): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchHeartbeat>): WatchHeartbeat {
+    return WatchHeartbeat.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<WatchHeartbeat>): WatchHeartbeat {
+    const message = createBaseWatchHeartbeat();
+    return message;
+  },
+};
+
 /**
  * Starts, watches, steers and ends block jobs of running QEMUs.
  *
@@ -5077,6 +6639,32 @@ export const BlockJobServiceService = {
     responseSerialize: (value: ReclaimResponse): Buffer => Buffer.from(ReclaimResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReclaimResponse => ReclaimResponse.decode(value),
   },
+  /**
+   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   *
+   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
+   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
+   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   *
+   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
+   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
+   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
+   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   *
+   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
+   * last token. Jobs that the policy does not let the caller read are not there.
+   *
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   */
+  watchJobs: {
+    path: "/blockjob.v1.BlockJobService/WatchJobs" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchJobsRequest): Buffer => Buffer.from(WatchJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchJobsRequest => WatchJobsRequest.decode(value),
+    responseSerialize: (value: WatchJobsResponse): Buffer => Buffer.from(WatchJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchJobsResponse => WatchJobsResponse.decode(value),
+  },
 } as const;
 
 export interface BlockJobServiceServer extends UntypedServiceImplementation {
@@ -5253,6 +6841,24 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * Idempotent: what is gone already counts as reclaimed. A client that leaves does not stop the work.
    */
   reclaim: handleUnaryCall<ReclaimRequest, ReclaimResponse>;
+  /**
+   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   *
+   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
+   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
+   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   *
+   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
+   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
+   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
+   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   *
+   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
+   * last token. Jobs that the policy does not let the caller read are not there.
+   *
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   */
+  watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
 }
 
 export interface BlockJobServiceClient extends Client {
@@ -5588,6 +7194,29 @@ export interface BlockJobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReclaimResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   *
+   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
+   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
+   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   *
+   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
+   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
+   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
+   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   *
+   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
+   * last token. Jobs that the policy does not let the caller read are not there.
+   *
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   */
+  watchJobs(request: WatchJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobsResponse>;
+  watchJobs(
+    request: WatchJobsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchJobsResponse>;
 }
 
 export const BlockJobServiceClient = makeGenericClientConstructor(
@@ -5628,6 +7257,10 @@ function fromJsonTimestamp(o: any): Date {
   } else {
     return fromTimestamp(Timestamp.fromJSON(o));
   }
+}
+
+function isObject(value: any): boolean {
+  return typeof value === "object" && value !== null;
 }
 
 function isSet(value: any): boolean {

@@ -226,6 +226,13 @@ export const ErrorReason = {
    */
   ERROR_REASON_TOO_MANY_CALLS: 804,
   /**
+   * ERROR_REASON_TOO_MANY_WATCHES - RESOURCE_EXHAUSTED. So many watch all jobs here already.
+   * Do: close one of these watches, or share one; try again later.
+   * libvirt: none.
+   * Keys: limit.
+   */
+  ERROR_REASON_TOO_MANY_WATCHES: 850,
+  /**
    * ERROR_REASON_BLOCK_COPY_ACTIVE - FAILED_PRECONDITION. A copy or an active commit runs on the disk, or for CheckOperation on the domain. A job of
    * another client of QEMU counts too.
    * Do: wait for its end, or Abort it.
@@ -693,6 +700,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_TOO_MANY_JOBS = typeof ErrorReason.ERROR_REASON_TOO_MANY_JOBS;
   export type ERROR_REASON_TOO_MANY_WATCHERS = typeof ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS;
   export type ERROR_REASON_TOO_MANY_CALLS = typeof ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
+  export type ERROR_REASON_TOO_MANY_WATCHES = typeof ErrorReason.ERROR_REASON_TOO_MANY_WATCHES;
   export type ERROR_REASON_BLOCK_COPY_ACTIVE = typeof ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE;
   export type ERROR_REASON_BLOCK_JOB_ACTIVE = typeof ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE;
   export type ERROR_REASON_START_UNDER_WAY = typeof ErrorReason.ERROR_REASON_START_UNDER_WAY;
@@ -838,6 +846,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 804:
     case "ERROR_REASON_TOO_MANY_CALLS":
       return ErrorReason.ERROR_REASON_TOO_MANY_CALLS;
+    case 850:
+    case "ERROR_REASON_TOO_MANY_WATCHES":
+      return ErrorReason.ERROR_REASON_TOO_MANY_WATCHES;
     case 901:
     case "ERROR_REASON_BLOCK_COPY_ACTIVE":
       return ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE;
@@ -1071,6 +1082,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_TOO_MANY_WATCHERS";
     case ErrorReason.ERROR_REASON_TOO_MANY_CALLS:
       return "ERROR_REASON_TOO_MANY_CALLS";
+    case ErrorReason.ERROR_REASON_TOO_MANY_WATCHES:
+      return "ERROR_REASON_TOO_MANY_WATCHES";
     case ErrorReason.ERROR_REASON_BLOCK_COPY_ACTIVE:
       return "ERROR_REASON_BLOCK_COPY_ACTIVE";
     case ErrorReason.ERROR_REASON_BLOCK_JOB_ACTIVE:

@@ -1,6 +1,8 @@
 /** The jobs of this host, page by page, and on the first page its foreign jobs: those that the caller may read. */
 import type { Call, JobsPage } from '../../core/block-jobs.ts';
 import { failure } from '../../core/errors.ts';
+import type { JobState } from '../../core/job/job.ts';
+import { hasLabels } from '../../core/job/labels.ts';
 import type { ListJobsRequest } from '../../core/requests.ts';
 import { mayRead, notThere } from '../../core/rights.ts';
 import { BY_AGE, page, stateFilter } from '../../core/rules/list.ts';
@@ -30,7 +32,8 @@ export async function listJobs(
     const hidden = machines.nameOf(domain) ?? ofDomain[0]?.job.accepted.domain;
     notThere(failure('DOMAIN_NOT_FOUND', { domain }), call, hidden);
   }
-  const wanted = readable.filter(({ job }) => states.size === 0 || states.has(job.state));
+  const isState = (state: JobState) => states.size === 0 || states.has(state);
+  const wanted = readable.filter(({ job }) => isState(job.state) && hasLabels(job.accepted, request));
   const { items: logs, nextPageToken } = page(wanted, BY_AGE, request);
   const [items, foreign] = await Promise.all([
     views.now(await jobs.known.openAll(logs)),

@@ -3,9 +3,11 @@ import { entryInWords } from '../../core/job/entry-words.ts';
 import { type EntryType, JobEvent } from '../../core/job/job-event.ts';
 import { publicJob } from '../../core/job/job-view.ts';
 import type { JournalEntry } from '../../core/job/journal-entry.ts';
+import type { Progress } from '../../core/job/progress.ts';
 import { timestamp } from '../../lib/clock.ts';
 import { anyOf, type Changes, Wake } from '../../lib/wake.ts';
 import type { Feed } from '../../watch/feed.ts';
+import type { Revision } from '../host/entry-order.ts';
 import type { Progresses } from '../job/progresses.ts';
 import type { JobLog } from '../journal/job-log.ts';
 
@@ -36,13 +38,12 @@ export class WatchedJob implements Feed {
   at(revision: number): JobEvent | undefined {
     const found = this.#log.at(revision);
     if (found === undefined) return undefined;
-    const { entry, job } = found;
+    const { job } = found;
     // Events of the past have no progress: it is a latest value, which would be wrong there.
     const progress = revision === this.#log.job.revision ? this.#progresses.of(job) : undefined;
     const known = this.#entries.get(revision);
     if (known !== undefined && known.progress === progress) return known;
-    const type = TYPE_OF[entry.entry] ?? 'STATE';
-    const event = new JobEvent({ type, time: entry.time, job: publicJob(job), progress, detail: entryInWords(entry) });
+    const event = eventOf(found, progress);
     this.#entries.set(revision, event);
     return event;
   }
@@ -60,6 +61,11 @@ export class WatchedJob implements Feed {
   join(intervalMs: number): Disposable {
     return this.#progresses.poll(this.#log, intervalMs);
   }
+}
+
+export function eventOf({ entry, job }: Revision, progress: Progress | undefined): JobEvent {
+  const type = TYPE_OF[entry.entry] ?? 'STATE';
+  return new JobEvent({ type, time: entry.time, job, progress, detail: inWords(entry) });
 }
 
 /** All other entries, except for steps, have changed the job's state, or a request about it. */

@@ -4,6 +4,7 @@
  * boot is not counted: decisions by this clock come late at worst.
  */
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
+import { EntryOrder } from './entry-order.ts';
 import { bootId, linkOf } from './proc.ts';
 
 export interface Kernel {
@@ -14,6 +15,11 @@ export interface Kernel {
 }
 
 export class HostClock {
+  /** Of the entries of the folder. */
+  readonly order = new EntryOrder(
+    () => this.stamp(),
+    () => this.#lastMs,
+  );
   readonly #kernel: Kernel;
   readonly #startedUpMs: number;
   /** The number added to the kernel's clock. A folder without a time begins with zero. */
@@ -33,6 +39,11 @@ export class HostClock {
     const passedMs = counts === this.#kernel.counts ? Math.max(0, nowUpMs - upMs) : 0;
     this.#offsetMs = Math.max(this.#offsetMs, ms + passedMs - nowUpMs);
     this.#lastMs = Math.max(this.#lastMs, ms);
+  }
+
+  /** An entry of before has this place in the order. */
+  isAfter(position: number): void {
+    this.#lastMs = Math.max(this.#lastMs, position);
   }
 
   /** Whole milliseconds: sums of them are exact. */

@@ -34,6 +34,8 @@ export interface JobTableOptions {
   readonly observer?: Observer;
   /** Called for each job that ends while it is driven here. */
   readonly onEnded?: (job: Job) => void;
+  /** Told when a start has come to nothing, and its job is not there any more. */
+  readonly onRefused?: () => void;
   readonly logger: Logger;
 }
 
@@ -65,6 +67,8 @@ export class JobTable {
   async begin(accepted: Accepted, request: RequestMark | undefined): Promise<JobLog> {
     this.refuseMore();
     this.#beginning += 1;
+    // Nobody hears of its first entry before it can be found here.
+    using _turn = this.#options.journals.clock.order.enter();
     try {
       const log = await JobLog.begin(this.#options.journals, accepted, request);
       this.known.set(accepted.job, log);
@@ -101,6 +105,7 @@ export class JobTable {
     // Two monitors of one QEMU report it at the same time: it is driven once.
     if (this.known.has(accepted.job) || this.#recovered.has(accepted.job)) return;
     this.#recovered.add(accepted.job);
+    using _turn = this.#options.journals.clock.order.enter();
     try {
       await setAside(this.#options.journals.folder, accepted.job, 'unreadable');
       const log = await JobLog.begin(this.#options.journals, accepted);
@@ -189,6 +194,7 @@ export class JobTable {
     const { accepted, steps } = log.job;
     if (log.refused && ![...steps.values()].includes('UNDO_FAILED')) {
       this.known.delete(accepted.job);
+      this.#options.onRefused?.();
       this.#options.progresses.forget(accepted.job);
       await log.remove();
     } else {

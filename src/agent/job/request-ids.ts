@@ -100,7 +100,9 @@ function digestOf(rpc: string, request: Repeatable): string {
     if (typeof value === 'bigint') return value === 0n ? undefined : `${value}`;
     if (typeof value !== 'object' || value === null) return value === '' || value === false ? undefined : value;
     if (Array.isArray(value)) return value.length === 0 ? undefined : value.map((one) => canonical(one) ?? null);
-    const fields = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const entries = Object.entries(value);
+    if (entries.length === 0) return undefined;
+    const fields = entries.toSorted(([a], [b]) => (a < b ? -1 : 1));
     return Object.fromEntries(fields.map(([name, field]) => [name, canonical(field)]));
   };
   const { requestId: _id, ...body } = request;

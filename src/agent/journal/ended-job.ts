@@ -43,6 +43,11 @@ export class EndedJob {
     return this.told.job;
   }
 
+  /** As JobLog has it: the last entry has the stamp of the clock. */
+  get position(): number {
+    return this.told.job.endedMs ?? 0;
+  }
+
   get requests(): readonly RequestMark[] {
     return this.told.requests;
   }

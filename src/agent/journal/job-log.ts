@@ -9,15 +9,10 @@ import { epochSeconds, timestamp } from '../../lib/clock.ts';
 import { Lane } from '../../lib/lane.ts';
 import type { Observer } from '../../lib/observer.ts';
 import { Wake } from '../../lib/wake.ts';
+import { placed, type Revision } from '../host/entry-order.ts';
 import type { HostClock } from '../host/host-clock.ts';
 import { Journal, type ReadJournal } from './journal.ts';
 import { intoState } from './state-folder.ts';
-
-/** The job after this entry. */
-export interface Revision {
-  readonly entry: JournalEntry;
-  readonly job: Job;
-}
 
 /** The place of journals, and what is needed to write them. */
 export interface Journals {
@@ -28,9 +23,6 @@ export interface Journals {
 
 /** No journal has so many entries, even if the host's clock says 1970. */
 const ABOVE_ALL_LOST = 2 ** 30;
-
-/** The entries from which a time counts: the wait for a pivot, and the retention. */
-const COUNTED: ReadonlySet<EntryBody['entry']> = new Set(['ready', 'refused', 'ended']);
 
 export class JobLog {
   readonly changed = new Wake();
@@ -58,7 +50,8 @@ export class JobLog {
     const journal = await intoState(folder, async () => await Journal.create(folder, accepted.job, observer));
     // The lost history had lower numbers: a client that resumes with one of them is told so.
     const revision = accepted.recovered === undefined ? 1 : Math.max(ABOVE_ALL_LOST, epochSeconds());
-    const dated = { revision, time: timestamp(), clock: clock.stamp() };
+    using turn = clock.order.enter();
+    const dated = { revision, time: timestamp(), ...placed(turn, 'accepted') };
     const entry: JournalEntry = { ...dated, ...accepted, ...(request && { request }) };
     try {
       await intoState(folder, async () => await journal.append(entry));
@@ -66,7 +59,9 @@ export class JobLog {
       await journal.remove();
       throw error;
     }
-    return new JobLog(clock, journal, [{ entry, job: begin(entry) }]);
+    const first = { entry, job: begin(entry) };
+    turn.written(first);
+    return new JobLog(clock, journal, [first]);
   }
 
   /** Continues a job that has not ended. */
@@ -98,6 +93,15 @@ export class JobLog {
   /** The first revision that is kept. */
   get oldest(): number {
     return this.#revisions[0].entry.revision;
+  }
+
+  get revisions(): readonly Revision[] {
+    return this.#revisions;
+  }
+
+  /** Where its last entry is in the order of the folder; 0: nobody has written it down. */
+  get position(): number {
+    return this.#revisions.at(-1)?.entry.position ?? 0;
   }
 
   /** The revision of the first entry of a kind. */
@@ -178,10 +182,11 @@ export class JobLog {
     return await this.#lane.run(async () => {
       const journal = this.#journal;
       if (journal === undefined || !allows(this.job, body) || !still(this.job)) return otherwise();
+      using turn = this.clock.order.enter();
       const entry: JournalEntry = {
         revision: this.job.revision + 1,
         time: timestamp(),
-        ...(COUNTED.has(body.entry) && { clock: this.clock.stamp() }),
+        ...placed(turn, body.entry),
         ...body,
         ...(request && { request }),
       };
@@ -189,6 +194,7 @@ export class JobLog {
       const job = advance(this.job, entry);
       this.#revisions.push({ entry, job });
       this.#known = undefined;
+      turn.written({ entry, job });
       this.#writtenMs = performance.now();
       this.changed.notify();
       return job;

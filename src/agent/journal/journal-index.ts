@@ -15,7 +15,7 @@ import type { Told } from './ended-job.ts';
 import { checksum, PLAIN } from './journal.ts';
 
 /** An index of another version is not read. */
-const VERSION = 1;
+const VERSION = 2;
 const NAME = 'ended-jobs';
 /** A line has one or two thousand; reading ends at a longer one than this. */
 const ROOM_BYTES = 1024 * 1024;

@@ -4,6 +4,7 @@ import { findDisk } from '../../core/disk/chain.ts';
 import { type Failure, fail, failure } from '../../core/errors.ts';
 import { writtenBy } from '../../core/job/job-facts.ts';
 import type { Accepted } from '../../core/job/journal-entry.ts';
+import type { Labelled } from '../../core/job/labels.ts';
 import type { JobKind } from '../../core/job-options.ts';
 import type { StartRequest } from '../../core/requests.ts';
 import { may, mayRead, mustOperate } from '../../core/rights.ts';
@@ -68,7 +69,7 @@ export class Starts {
         if (request.planEtag !== '' && request.planEtag !== etagOf(accepted)) {
           fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU has changed' });
         }
-        return await jobs.begin(accepted, mark);
+        return await jobs.begin({ ...accepted, ...originOf(request, call) }, mark);
       });
     });
     // Also for an earlier request: the caller may have lost its rights since.
@@ -144,6 +145,10 @@ interface StartingAt {
   readonly machine: VirtualMachine;
   readonly identity: Identity;
   readonly taken: Reservation;
+}
+
+function originOf({ labels = {} }: StartRequest, { caller }: Call): Labelled {
+  return { ...(Object.keys(labels).length > 0 && { labels }), ...(caller !== undefined && { createdBy: caller }) };
 }
 
 function unknownDomain({ disk: { domain } }: StartRequest): Failure {

@@ -3,11 +3,15 @@ import type { Destination, Encryption } from '../destination.ts';
 import type { ImageFormat } from '../job-options.ts';
 import type { Job } from './job.ts';
 import type { Accepted } from './journal-entry.ts';
+import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
 import { outcomeOf } from './outcome-of.ts';
 import type { Progress } from './progress.ts';
 
-type AcceptedFacts = Pick<Accepted, 'job' | 'kind' | 'host' | 'domain' | 'domainUuid' | 'disk' | 'options'>;
+type AcceptedFacts = Pick<
+  Accepted,
+  'job' | 'kind' | 'host' | 'domain' | 'domainUuid' | 'disk' | 'options' | keyof Labelled
+>;
 
 /** The accepted job, or the job that a plan would have. Each `Accepted` is one. */
 export interface PublicAccepted extends AcceptedFacts {

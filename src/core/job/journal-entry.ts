@@ -7,6 +7,7 @@ import type { Loss } from '../disk/judge.ts';
 import type { Failure } from '../errors.ts';
 import type { ImageFormat, JobKind, JobOptions, PauseGuest } from '../job-options.ts';
 import type { Handover, HeaderOnDisk } from './handover.ts';
+import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
 import type { KnownFile, MadeFile, Plan } from './step.ts';
 import type { UsedFile } from './used-file.ts';
@@ -49,7 +50,7 @@ export interface CommittedFile extends KnownFile {
 }
 
 /** The first entry: the job exists once it is on disk. */
-export interface Accepted {
+export interface Accepted extends Labelled {
   readonly entry: 'accepted';
   /** The version of this format. */
   readonly version: 2;
@@ -212,6 +213,8 @@ export type JournalEntry = EntryBody & {
   readonly request?: RequestMark;
   /** On the host's clock, for people: RFC 3339, UTC, milliseconds. */
   readonly time: string;
+  /** Its place among all entries of the state folder, each of which has another one. Undefined in older journals. */
+  readonly position?: number;
   /** In the first entry, READY, and the last one. Undefined in older journals. */
   readonly clock?: ClockStamp;
 };

@@ -6,12 +6,23 @@
 import type { JobOptions } from '../job-options.ts';
 import type { Job, StepState } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
+import type { Labelled } from './labels.ts';
 import type { Outcome, SafeFile } from './outcome.ts';
 import { outcomeOf } from './outcome-of.ts';
 
 type KnownAccepted = Pick<
   Accepted,
-  'job' | 'kind' | 'domain' | 'domainUuid' | 'process' | 'disk' | 'qdev' | 'committed' | 'sourceFile' | 'uses'
+  | 'job'
+  | 'kind'
+  | 'domain'
+  | 'domainUuid'
+  | 'process'
+  | 'disk'
+  | 'qdev'
+  | 'committed'
+  | 'sourceFile'
+  | 'uses'
+  | keyof Labelled
 > & {
   readonly source: { readonly path: string };
   readonly destination: { readonly path: string } | undefined;
@@ -38,7 +49,7 @@ const NO_STEPS: KnownJob['steps'] = new Map();
 export function knownOf(job: Job): KnownJob {
   const { accepted, state, createTime, beganMs, guestHeld, pivotRequested, madeFile, concluded, ended } = job;
   const outcome = outcomeOf(job);
-  const { sourceFile, uses, destination } = accepted;
+  const { sourceFile, uses, labels, createdBy, destination } = accepted;
   const left = [...job.steps].filter(([, step]) => step === 'UNDO_FAILED');
   return {
     accepted: {
@@ -52,6 +63,8 @@ export function knownOf(job: Job): KnownJob {
       committed: accepted.committed,
       ...(sourceFile && { sourceFile }),
       ...(uses && { uses }),
+      ...(labels && { labels }),
+      ...(createdBy !== undefined && { createdBy }),
       source: { path: accepted.source.path },
       destination: destination && { path: destination.path },
       options: { basePath: accepted.options.basePath, topPath: accepted.options.topPath },

@@ -2,6 +2,7 @@
 
 import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { CommitRequest } from '../requests.ts';
+import { labelRules } from './labels.ts';
 import { acceptOf, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
 
 export interface CommitSpec {
@@ -27,6 +28,7 @@ export function parseCommit(request: CommitRequest): CommitSpec {
     ...bandwidthIn(unit, request.bandwidth),
     ...requestIdRules(request),
     ...accepted.violations,
+    ...labelRules('labels', request.labels),
   ]);
   return {
     base: request.base,

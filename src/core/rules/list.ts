@@ -3,6 +3,7 @@ import type { Domain, Leftover } from '../block-jobs.ts';
 import { hasEnded, type JobState } from '../job/job.ts';
 import type { JobView } from '../job/job-view.ts';
 import type { ListJobsRequest, WatchRequest } from '../requests.ts';
+import { labelRules } from './labels.ts';
 import { enumKnown, given, invalid, throwIfAny } from './rule.ts';
 
 const PAGE_SIZE = { default: 100, maximum: 500 };
@@ -14,9 +15,9 @@ export function pageSize(asked: number): number {
   return Math.min(asked === 0 ? PAGE_SIZE.default : asked, PAGE_SIZE.maximum);
 }
 
-/** The states to list. Throws for unknown ones. */
-export function stateFilter({ states }: ListJobsRequest): ReadonlySet<JobState> {
-  throwIfAny(states.flatMap((state) => enumKnown('state_filter', state)));
+/** The states to list. Throws for unknown ones, and for labels that no job can have. */
+export function stateFilter({ states, labels }: ListJobsRequest): ReadonlySet<JobState> {
+  throwIfAny([...states.flatMap((state) => enumKnown('state_filter', state)), ...labelRules('label_filter', labels)]);
   return new Set(states.flatMap((state) => given(state) ?? []));
 }
 
@@ -27,7 +28,7 @@ export function showsForeign(request: ListJobsRequest): boolean {
 }
 
 /** How often progress is sent. Throws if it is out of range. */
-export function progressIntervalMs({ progressIntervalMs: asked }: WatchRequest): number {
+export function progressIntervalMs({ progressIntervalMs: asked }: Pick<WatchRequest, 'progressIntervalMs'>): number {
   if (asked === undefined) return PROGRESS_INTERVAL_MS.default;
   const inRange = asked >= PROGRESS_INTERVAL_MS.minimum && asked <= PROGRESS_INTERVAL_MS.maximum;
   throwIfAny(inRange ? [] : [invalid('progress_interval', 'must be from 100 milliseconds to 1 hour')]);

@@ -6,6 +6,7 @@
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { RebaseFlag, RebaseRequest } from '../requests.ts';
+import { labelRules } from './labels.ts';
 import {
   absolutePath,
   acceptOf,
@@ -44,6 +45,7 @@ export function parseRebase(request: RebaseRequest): RebaseSpec {
     ...bandwidthIn(unit, request.bandwidth),
     ...requestIdRules(request),
     ...accepted.violations,
+    ...labelRules('labels', request.labels),
   ]);
   const options = plainOptions(bytesPerSecond(unit, request.bandwidth));
   const relative = flags.has('RELATIVE');

@@ -4,6 +4,7 @@ import { type Destination, type Encryption, isServed, type NbdExport } from '../
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
+import { labelRules } from './labels.ts';
 import {
   absolutePath,
   acceptOf,
@@ -61,6 +62,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       : []),
     ...requestIdRules(request),
     ...accepted.violations,
+    ...labelRules('labels', request.labels),
   ]);
   const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
   // Unreachable, because a request without a target has a violation; it is here for the compiler.

@@ -6,12 +6,14 @@ import type { FleetFigures } from '../../core/figures.ts';
 import { together } from '../../core/foreign-job.ts';
 import type { JobEvent } from '../../core/job/job-event.ts';
 import type { JobView } from '../../core/job/job-view.ts';
+import type { JobsMessage } from '../../core/jobs-message.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../../core/rules/list.ts';
 import { invalidField } from '../../core/rules/rule.ts';
 import { Watches } from '../../watch/watches.ts';
 import type { Directory, Host } from '../directory/directory.ts';
 import { type Agent, Agents } from './agents.ts';
 import { type Answers, askAll } from './ask-all.ts';
+import { FleetWatches } from './fleet-watch.ts';
 import { JobPlaces, missingHosts } from './job-places.ts';
 import type { Reach } from './reach.ts';
 import { Routes, seenBy } from './routes.ts';
@@ -29,6 +31,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly #places: JobPlaces;
   readonly #routes: Routes;
   readonly #watches: Watches<SharedWatch>;
+  readonly #all: FleetWatches;
 
   constructor({ directory, connect, watchersPerJob }: FleetOptions) {
     super();
@@ -37,6 +40,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     this.#places = new JobPlaces(directory, this.#agents);
     this.#routes = new Routes(directory, this.#agents, this.#places);
     this.#watches = new Watches(watchersPerJob);
+    this.#all = new FleetWatches(directory, this.#agents);
   }
 
   readonly getInfo: BlockJobs['getInfo'] = async (ref, call) =>
@@ -62,6 +66,10 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     const seen = { known: view, shown: async () => await Promise.resolve(view) };
     const agentNow = async (asked: Call) => this.#agents.of((await this.#places.of(job, asked)).host);
     yield* this.#watches.watch(seen, () => new SharedWatch(job, agentNow), request, call);
+  }
+
+  watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {
+    return this.#all.watch(request, call);
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {

@@ -59,6 +59,8 @@ export function toJobView(message: JobMessage | undefined): JobView {
         source: { path: message.sourcePath },
         destination: toDestination(message.destination),
         options: toOptions(message.options, bandwidthBytesPerSecond),
+        ...(Object.keys(message.labels).length > 0 && { labels: message.labels }),
+        ...(message.createdBy !== '' && { createdBy: message.createdBy }),
       },
       requestId: message.requestId,
       state: namedOf(Job_State, 'STATE', message.state),

@@ -8,17 +8,23 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
-import { BlockJobServiceClient, type WatchJobResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
+import {
+  BlockJobServiceClient,
+  type WatchJobResponse,
+  type WatchJobsResponse,
+} from '../../../generated/blockjob/v1/block_job_service.ts';
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
 import type { BlockJobs, Call, Requests } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import type { JobEvent } from '../../core/job/job-event.ts';
+import type { JobsMessage } from '../../core/jobs-message.ts';
 import { dateAt } from '../../lib/clock.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
 import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
 import { errorOf } from './failure.ts';
+import { fromWatchJobsRequest, toJobsMessage } from './jobs-messages.ts';
 import { observing } from './observing.ts';
 import {
   fromAbortRequest,
@@ -101,16 +107,24 @@ export class Remote implements BlockJobs, Disposable {
     toJobView((await this.#ask(call, this.#jobs.resume.bind(this.#jobs), fromPauseRequest(request))).job);
 
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
-    const stream: ClientReadableStream<WatchJobResponse> = this.#jobs.watchJob(
-      fromWatchRequest(request),
-      metadataOf(call),
-      deadlineOf(call),
-    );
+    const stream = this.#jobs.watchJob(fromWatchRequest(request), metadataOf(call), deadlineOf(call));
+    for await (const { event } of this.#read<WatchJobResponse>(stream, call)) yield toJobEvent(event);
+  }
+
+  async *watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {
+    const stream = this.#jobs.watchJobs(fromWatchJobsRequest(request), metadataOf(call), deadlineOf(call));
+    for await (const told of this.#read<WatchJobsResponse>(stream, call)) {
+      const message = toJobsMessage(told, this.#host, request);
+      if (message !== undefined) yield message;
+    }
+  }
+
+  async *#read<Response>(stream: ClientReadableStream<Response>, call: Call): AsyncGenerator<Response> {
     const leave = () => stream.cancel();
     call.signal.addEventListener('abort', leave, { once: true });
     if (call.signal.aborted) leave();
     try {
-      for await (const { event } of stream) yield toJobEvent((event as WatchJobResponse['event']) ?? undefined);
+      for await (const message of stream) yield message as Response;
     } catch (error) {
       if (call.signal.aborted && isServiceError(error) && error.code === status.CANCELLED) return;
       throw isServiceError(error) ? errorOf(error, this.#host) : error;

@@ -36,6 +36,7 @@ export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest 
   const { destination, format, encryption, timeLimitMs, ...request } = asked;
   return {
     ...request,
+    labels: { ...request.labels },
     destination: fromDestination(destination, { format, encryption }),
     writeMode: numberOf(WriteMode, 'WRITE_MODE', request.writeMode),
     onReady: numberOf(OnReady, 'ON_READY', request.onReady),
@@ -49,6 +50,7 @@ export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest 
 export function fromRebaseRequest({ flags, accept, ...request }: Requests['rebase']): RebaseMessage {
   return {
     ...request,
+    labels: { ...request.labels },
     accept: fromAccept(accept),
     flags: flags.map((flag) => numberOf(RebaseFlag, 'REBASE_FLAG', flag)),
   };
@@ -57,6 +59,7 @@ export function fromRebaseRequest({ flags, accept, ...request }: Requests['rebas
 export function fromCommitRequest({ flags, accept, ...request }: Requests['commit']): CommitMessage {
   return {
     ...request,
+    labels: { ...request.labels },
     accept: fromAccept(accept),
     flags: flags.map((flag) => numberOf(CommitFlag, 'COMMIT_FLAG', flag)),
   };
@@ -79,8 +82,13 @@ export function fromPauseRequest({ job, requestId }: Requests['pause']): PauseMe
   return { job: fromJobRef(job), requestId };
 }
 
-export function fromListJobsRequest({ states, ...request }: Requests['listJobs']): ListJobsMessage {
-  return { ...request, stateFilter: states.map((state) => numberOf(Job_State, 'STATE', state)) };
+export function fromListJobsRequest({ states, labels, createdBy, ...request }: Requests['listJobs']): ListJobsMessage {
+  return {
+    ...request,
+    labelFilter: { ...labels },
+    createdByFilter: createdBy ?? '',
+    stateFilter: states.map((state) => numberOf(Job_State, 'STATE', state)),
+  };
 }
 
 export function fromCheckOperationRequest({

@@ -15,6 +15,7 @@ import {
   SetSpeedRequest,
   StartCopyRequest,
   WatchJobRequest,
+  WatchJobsRequest,
 } from '../../../generated/blockjob/v1/block_job_service.ts';
 import {
   CheckOperationRequest,
@@ -243,6 +244,10 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
       }),
     ],
     watchJob: [WatchJobRequest, fc.record({ job, afterRevision, progressInterval: maybe(duration) })],
+    watchJobs: [
+      WatchJobsRequest,
+      fc.record({ domain: maybe(domain), resumeToken: maybe(any), progressInterval: maybe(duration) }),
+    ],
     listDomains: [ListDomainsRequest, fc.record({ host: fc.oneof(fc.constant(''), any), ...page })],
     getDomain: [GetDomainRequest, fc.record({ domain })],
     checkOperation: [

@@ -47,6 +47,7 @@ export const NOTHING: BlockJobs = {
   pause: notAsked,
   resume: notAsked,
   watch: notAsked,
+  watchJobs: notAsked,
   checkOperation: notAsked,
   listLeftovers: notAsked,
   reclaim: notAsked,

@@ -49,7 +49,9 @@ function request({ way }: Place, { bytes, count }: { readonly bytes: number; rea
   if (leaf === undefined) throw new Error('no way');
   let inner = new BinaryWriter();
   for (let at = 0; at < count; at += 1) {
-    if (leaf.enum === undefined) inner.tag(leaf.number, WireType.LengthDelimited).bytes(Buffer.alloc(bytes, 'x'));
+    // An entry of a map is a message; one without anything in it is one, too.
+    const size = leaf.fieldKind === 'map' ? 0 : bytes;
+    if (leaf.enum === undefined) inner.tag(leaf.number, WireType.LengthDelimited).bytes(Buffer.alloc(size, 'x'));
     else inner.tag(leaf.number, WireType.Varint).int32(1);
   }
   for (const { number } of above) {

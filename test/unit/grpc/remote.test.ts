@@ -80,7 +80,8 @@ const job = fc.oneof(
     .record({ domain: fc.string({ minLength: 1 }), disk: fc.string({ minLength: 1 }) })
     .map((value) => ({ name: { $case: 'disk', value } }) as const),
 );
-const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text, accept: fc.array(int) };
+const labels = fc.dictionary(text, text);
+const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text, accept: fc.array(int), labels };
 
 /** Each request, how it is read here, and how it is written for a service elsewhere. */
 const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: never) => unknown])[] = [
@@ -134,7 +135,14 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
   ],
   [
     'ListJobs',
-    fc.record({ domain: text, stateFilter: fc.array(int), pageSize: fc.integer(), pageToken: text }),
+    fc.record({
+      domain: text,
+      labelFilter: labels,
+      createdByFilter: text,
+      stateFilter: fc.array(int),
+      pageSize: fc.integer(),
+      pageToken: text,
+    }),
     (message: ListJobsRequest) => [
       toListJobsRequest(message),
       toListJobsRequest(fromListJobsRequest(toListJobsRequest(message))),

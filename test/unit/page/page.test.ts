@@ -143,9 +143,8 @@ describe('its server', () => {
     expect(await ask(page.url, {}, { method: 'HEAD' })).toMatchObject({ status: 200, body: '' });
   });
 
-  const READING = 'getInfo listJobs watchJob listLeftovers listDomains getDomain checkOperation getServerInfo'.split(
-    ' ',
-  );
+  const READING =
+    'getInfo listJobs watchJob watchJobs listLeftovers listDomains getDomain checkOperation getServerInfo'.split(' ');
   const methods = [BlockJobService, DomainService, ServerService].flatMap(({ typeName, methods: all }) =>
     all.map(({ name, localName }) => ({ path: `${typeName}/${name}`, isReading: READING.includes(localName) })),
   );
@@ -164,7 +163,7 @@ describe('its server', () => {
     const reading = methods.filter(({ isReading }) => isReading);
     expect(reading).toHaveLength(READING.length);
     for (const { path } of reading) {
-      const type = path.endsWith('WatchJob') ? 'application/connect+json' : 'application/json';
+      const type = /WatchJobs?$/.test(path) ? 'application/connect+json' : 'application/json';
       const post = { method: 'POST', body: '{}' };
       const silent = await ask(page.url + path, { 'content-type': type }, post);
       expect(silent.body).toContain('missing required header');
@@ -191,7 +190,8 @@ describe('an answer', () => {
     });
     const { jobs } = clientsOf(page);
     const answer = await jobs.listJobs({ domain: 'vm1', stateFilter: [Job_State.READY], pageSize: 7, pageToken: 'x' });
-    expect(asked).toEqual([{ domain: 'vm1', states: ['READY'], pageSize: 7, pageToken: 'x' }]);
+    const filter = { domain: 'vm1', labels: {}, createdBy: '' };
+    expect(asked).toEqual([{ ...filter, states: ['READY'], pageSize: 7, pageToken: 'x' }]);
     expect(answer).toMatchObject({ nextPageToken: 'more', unreachableHosts: ['host2'] });
     expect(answer.jobs).toMatchObject([
       { id: VIEW.job.accepted.job, disk: { domain: 'vm1', disk: 'vd0' }, state: Job_State.STARTING, revision: 1n },

@@ -316,6 +316,16 @@ export enum ErrorReason {
   TOO_MANY_CALLS = 804,
 
   /**
+   * RESOURCE_EXHAUSTED. So many watch all jobs here already.
+   * Do: close one of these watches, or share one; try again later.
+   * libvirt: none.
+   * Keys: limit.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_WATCHES = 850;
+   */
+  TOO_MANY_WATCHES = 850,
+
+  /**
    * FAILED_PRECONDITION. A copy or an active commit runs on the disk, or for CheckOperation on the domain. A job of
    * another client of QEMU counts too.
    * Do: wait for its end, or Abort it.

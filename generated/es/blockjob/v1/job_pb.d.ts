@@ -877,6 +877,21 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
    * @generated from field: string request_id = 19;
    */
   requestId: string;
+
+  /**
+   * Gives the labels, as the call that started the job had them.
+   *
+   * @generated from field: map<string, string> labels = 30;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Names the caller that started the job, as ServerInfo.caller does. Empty: it had no name, or an older service started the
+   * job. Never read from a request.
+   *
+   * @generated from field: string created_by = 31;
+   */
+  createdBy: string;
 };
 
 /**

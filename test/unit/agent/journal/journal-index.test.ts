@@ -90,7 +90,7 @@ describe('a service that starts', () => {
     ['is a folder', async (dir) => await rm(index(dir)).then(() => mkdir(index(dir)))],
     ['is a FIFO', async (dir) => await rm(index(dir)).then(() => run('mkfifo', [index(dir)]))],
     ['is something else', async (dir) => await writeFile(index(dir), 'x'.repeat(3_000_000))],
-    ['is of another version', async (dir) => await changed(dir, '"version":1', '"version":2')],
+    ['is of another version', async (dir) => await changed(dir, '"version":2', '"version":3')],
     ['lies, and has no right checksum', async (dir) => await changed(dir, 'CANCELLED', 'COMPLETED')],
     ['is half written beside', async (dir) => await rename(index(dir), `${index(dir)}.new`)],
   ])('knows all the same where what was known %s', async (_what, damage) => {

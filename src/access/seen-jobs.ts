@@ -1,0 +1,60 @@
+/**
+ * All jobs, as somebody may see them. What may be read is a part of each position: with other rights the watch begins anew, so
+ * that what is hidden from now on is forgotten, and what is shown from now on is there as a whole.
+ */
+import { createHash } from 'node:crypto';
+import type { BlockJobs, Call, Requests } from '../core/block-jobs.ts';
+import { type JobsMessage, type Position, type Positions, positionsIn } from '../core/jobs-message.ts';
+
+interface Seen {
+  readonly jobs: Pick<BlockJobs, 'watchJobs'>;
+  /** Told of each change of the policy. */
+  readonly onChange: (listener: () => void) => Disposable;
+}
+
+export async function* seenJobs(
+  { jobs, onChange }: Seen,
+  request: Requests['watchJobs'],
+  held: Call,
+): AsyncGenerator<JobsMessage> {
+  let { positions } = request;
+  while (!held.signal.aborted) {
+    const view = viewOf(held);
+    const other = new AbortController();
+    using _changes = onChange(() => {
+      if (viewOf(held) !== view) other.abort();
+    });
+    const signal = AbortSignal.any([held.signal, other.signal]);
+    const asked = mapped(positions, (position) => inside(position, view));
+    for await (const message of jobs.watchJobs({ ...request, positions: asked }, { ...held, signal })) {
+      if (viewOf(held) !== view) break;
+      const shown = outside(message, view);
+      positions = new Map([...positions, ...positionsIn(shown)]);
+      yield shown;
+    }
+    if (viewOf(held) === view) return;
+  }
+}
+
+function viewOf({ rights = [] }: Call): string {
+  const grants = JSON.stringify(rights.map((now) => now()));
+  return createHash('sha256').update(grants).digest('base64url').slice(0, 6);
+}
+
+/** As those behind it know it: of other rights there is no such place. */
+function inside({ epoch, at }: Position, view: string): Position {
+  const own = `.${view}`;
+  return { epoch: epoch.endsWith(own) ? epoch.slice(0, -own.length) : '', at };
+}
+
+function outside(message: JobsMessage, view: string): JobsMessage {
+  const shown = ({ epoch, at }: Position) => ({ epoch: `${epoch}.${view}`, at });
+  if (message.tells === 'HEARTBEAT') return { ...message, positions: mapped(message.positions, shown) };
+  if (message.tells === 'SYNCED') return { ...message, position: shown(message.position) };
+  if (message.tells !== 'EVENT' || message.position === undefined) return message;
+  return { ...message, position: shown(message.position) };
+}
+
+function mapped(positions: Positions, to: (position: Position) => Position): Positions {
+  return new Map([...positions].map(([host, position]) => [host, to(position)]));
+}

@@ -1,0 +1,215 @@
+/** All jobs of this host, for those who watch them: the journals have everything, and what is recent is kept while anybody does. */
+import { hasEnded } from '../../core/job/job.ts';
+import { JobEvent } from '../../core/job/job-event.ts';
+import type { JobsMessage, Position } from '../../core/jobs-message.ts';
+import { timestamp } from '../../lib/clock.ts';
+import { type JobsFeed, type Watcher, wants } from '../../watch/follow-jobs.ts';
+import { Recent } from '../../watch/recent.ts';
+import type { Revision } from '../host/entry-order.ts';
+import type { HostClock } from '../host/host-clock.ts';
+import type { JobTable } from '../job/job-table.ts';
+import type { Progresses } from '../job/progresses.ts';
+import type { EndedJob } from '../journal/ended-job.ts';
+import { JobLog } from '../journal/job-log.ts';
+import type { JobViews } from './job-views.ts';
+import { eventOf } from './watched-job.ts';
+
+/** Entries, with the jobs as they were; whoever is further behind reads journals. */
+const RECENT = 2000;
+/** No journal is forgotten before. */
+const KEPT_MS = 86_400_000;
+/** Of a snapshot: so many jobs are looked at in one go. */
+const AT_ONCE = 50;
+
+export interface HostJobsOptions {
+  readonly host: string;
+  readonly clock: HostClock;
+  readonly jobs: Pick<JobTable, 'known' | 'complete'>;
+  readonly views: Pick<JobViews, 'now'>;
+  readonly progresses: Pick<Progresses, 'of' | 'poll'>;
+}
+
+type Log = JobLog | EndedJob;
+
+export class HostJobs implements JobsFeed {
+  /** Of the order of the entries. */
+  epoch = '';
+  readonly recent: Recent;
+  readonly #options: HostJobsOptions;
+  readonly #intervals = new Set<{ readonly intervalMs: number }>();
+  readonly #polls = new Map<string, Disposable>();
+  #listening: Disposable | undefined;
+
+  /** So many entries are kept in memory. */
+  constructor(options: HostJobsOptions, recent = RECENT) {
+    this.#options = options;
+    this.recent = new Recent(recent);
+  }
+
+  get host(): string {
+    return this.#options.host;
+  }
+
+  get watchers(): number {
+    return this.#intervals.size;
+  }
+
+  join(intervalMs: number): Disposable {
+    const interest = { intervalMs };
+    const { clock } = this.#options;
+    if (this.#intervals.size === 0) {
+      this.recent.begin({ epoch: this.epoch, at: clock.order.settled });
+      this.#listening = clock.order.onEntry((revision) => this.#take(revision));
+    }
+    const before = this.#intervalMs;
+    this.#intervals.add(interest);
+    if (this.#intervalMs !== before) this.pollAgain();
+    return {
+      [Symbol.dispose]: () => {
+        const shortest = this.#intervalMs;
+        this.#intervals.delete(interest);
+        if (this.#intervalMs !== shortest) this.pollAgain();
+        if (this.#intervals.size > 0) return;
+        this.#listening?.[Symbol.dispose]();
+        this.recent.end();
+      },
+    };
+  }
+
+  keepFrom(): void {
+    // It does so since the first one joined.
+  }
+
+  moveOn(): void {
+    this.recent.moveOn(this.#options.clock.order.mark());
+  }
+
+  /** A start has come to nothing: who knows of its job has to hear that it is not there. */
+  refused(): void {
+    this.recent.newRound();
+  }
+
+  /** There is another progress of a job. */
+  sampled(job: string): void {
+    if (this.#intervals.size === 0) return;
+    const log = this.#options.jobs.known.get(job);
+    // Nothing is told of a revision before the entry is.
+    if (!(log instanceof JobLog) || log.ended || log.position > this.#options.clock.order.settled) return;
+    const progress = this.#options.progresses.of(log.job);
+    this.recent.progress.set(
+      job,
+      new JobEvent({ type: 'PROGRESS', time: timestamp(), job: log.job, progress, detail: '' }),
+    );
+  }
+
+  /** Of all that go on, also of those whose QEMU is there only now. */
+  pollAgain(): void {
+    for (const poll of this.#polls.values()) poll[Symbol.dispose]();
+    this.#polls.clear();
+    if (this.#intervals.size > 0) for (const log of this.#options.jobs.known.active) this.#poll(log);
+  }
+
+  async *behind(watcher: Watcher): AsyncGenerator<JobsMessage> {
+    const { jobs, clock, host } = this.#options;
+    const { epoch } = this;
+    const { signal } = watcher.call;
+    await jobs.complete();
+    // A service before this one may have told of a time in which nothing was written.
+    clock.order.mark();
+    const lost = this.#lostAfter(watcher.after);
+    let seen: Map<string, number> | undefined;
+    let from = watcher.after?.at ?? 0;
+    if (watcher.after === undefined || lost !== undefined) {
+      yield { tells: 'SNAPSHOT', host, lost };
+      from = clock.order.settled;
+      // What it shows may not be settled yet.
+      seen = new Map();
+      await clock.order.untilSettled(yield* this.#snapshot(watcher, seen), signal);
+    }
+    for (;;) {
+      if (signal.aborted) return;
+      const to = clock.order.settled;
+      for await (const told of this.#between(from, to, watcher)) {
+        const { accepted, revision } = told.event.job;
+        if (revision <= (seen?.get(accepted.job) ?? 0)) continue;
+        // A watch that is cut off before a snapshot is whole begins anew.
+        const placed = seen === undefined ? { position: { epoch, at: told.at } } : {};
+        yield { tells: 'EVENT', host, event: told.event, ...placed };
+      }
+      from = to;
+      if (clock.order.settled === to) break;
+    }
+    const starting = jobs.known.active.filter(({ job }) => job.state === 'STARTING' && wants(watcher, job));
+    yield {
+      tells: 'SYNCED',
+      host,
+      starting: starting.map(({ job }) => job.accepted.job),
+      position: { epoch, at: from },
+    };
+  }
+
+  get #intervalMs(): number {
+    return Math.min(...[...this.#intervals].map(({ intervalMs }) => intervalMs));
+  }
+
+  #take(revision: Revision): void {
+    const { jobs, progresses } = this.#options;
+    const { entry, job } = revision;
+    const id = job.accepted.job;
+    const log = jobs.known.get(id);
+    const isLatest = log?.position === entry.position;
+    this.recent.push(entry.position ?? 0, eventOf(revision, isLatest ? progresses.of(job) : undefined));
+    if (hasEnded(job)) {
+      this.#polls.get(id)?.[Symbol.dispose]();
+      this.#polls.delete(id);
+    } else if (log instanceof JobLog && !this.#polls.has(id)) this.#poll(log);
+  }
+
+  #poll(log: JobLog): void {
+    this.#polls.set(log.job.accepted.job, this.#options.progresses.poll(log, this.#intervalMs));
+  }
+
+  /** Why there may be entries after a position that are not kept any more. */
+  #lostAfter(after: Position | undefined): string | undefined {
+    const { clock } = this.#options;
+    if (after === undefined) return undefined;
+    if (after.epoch !== this.epoch || after.at > clock.order.settled)
+      return 'what was told before is of another state folder, or of other rights';
+    return clock.nowMs - after.at > KEPT_MS ? 'what was told after that is not kept for longer than a day' : undefined;
+  }
+
+  /** Gives how far it shows things. */
+  async *#snapshot(watcher: Watcher, seen: Map<string, number>): AsyncGenerator<JobsMessage, number> {
+    const { jobs, views, host } = this.#options;
+    let shown = 0;
+    const all = jobs.known.newestFirst.filter(({ job }) => wants(watcher, job));
+    for (let at = 0; at < all.length && !watcher.call.signal.aborted; at += AT_ONCE) {
+      const logs = await jobs.known.openAll(all.slice(at, at + AT_ONCE));
+      for (const { job, progress } of await views.now(logs)) {
+        seen.set(job.accepted.job, job.revision);
+        const event = new JobEvent({ type: 'SNAPSHOT', time: timestamp(), job, progress, detail: 'the job as it is' });
+        yield { tells: 'EVENT', host, event };
+      }
+      for (const { position } of logs) shown = Math.max(shown, position);
+    }
+    return shown;
+  }
+
+  /** The entries after one position, up to another, as the journals have them. */
+  async *#between(from: number, to: number, watcher: Watcher): AsyncGenerator<{ at: number; event: JobEvent }> {
+    const { known } = this.#options.jobs;
+    const found: { readonly at: number; readonly revision: number; readonly log: Log }[] = [];
+    for (const log of known.newestFirst.filter(({ position, job }) => position > from && wants(watcher, job))) {
+      const [opened] = await known.openAll([log]);
+      for (const { entry } of opened?.revisions ?? []) {
+        const { position: at = 0, revision } = entry;
+        if (at > from && at <= to) found.push({ at, revision, log });
+      }
+    }
+    for (const { at, revision, log } of found.toSorted((one, other) => one.at - other.at)) {
+      const [opened] = await known.openAll([log]);
+      const entry = opened?.at(revision);
+      if (entry !== undefined) yield { at, event: eventOf(entry, undefined) };
+    }
+  }
+}

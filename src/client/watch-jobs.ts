@@ -1,0 +1,51 @@
+/** What becomes of all jobs, every revision once and in order within a job, whatever is lost on the way. */
+import type { WatchJobsRequest, WatchJobsResponse } from '../../generated/blockjob/v1/block_job_service.ts';
+import type { Endpoints } from './endpoints.ts';
+import { BlockJobError } from './errors.ts';
+import { Persistence } from './persistence.ts';
+import { messages, type WatchOptions } from './stream.ts';
+import { IS_LIVE } from './watch.ts';
+
+/** Until the caller leaves, or the service is away for too long. */
+export async function* watchJobs(
+  endpoints: Endpoints,
+  request: WatchJobsRequest,
+  options: WatchOptions,
+): AsyncGenerator<WatchJobsResponse, void, undefined> {
+  const persistence = new Persistence(endpoints, options);
+  let { resumeToken } = request;
+  /** Revisions of jobs since the last token. */
+  const since = new Map<string, bigint>();
+  for (;;) {
+    const endpoint = endpoints.current;
+    try {
+      const { jobs } = endpoint;
+      const open = jobs.watchJobs.bind(jobs, { ...request, resumeToken });
+      for await (const message of messages<WatchJobsResponse>(endpoint, open, options, persistence.deadlineMs)) {
+        persistence.heard();
+        if (isRepeated(message, since)) continue;
+        if (message.resumeToken !== '') {
+          resumeToken = message.resumeToken;
+          since.clear();
+        }
+        yield message;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof BlockJobError)) throw error;
+      await persistence.after(error, endpoint);
+    }
+  }
+}
+
+/** Notes it, if not. */
+function isRepeated({ about, resumeToken }: WatchJobsResponse, since: Map<string, bigint>): boolean {
+  if (about?.$case === 'snapshot') since.clear();
+  if (about?.$case !== 'event' || about.value.job === undefined || IS_LIVE[about.value.type]) return false;
+  const { id } = about.value.job;
+  const { revision } = about.value;
+  // With a token it is no repetition: the service goes on behind it.
+  if (revision <= (since.get(id) ?? 0n)) return true;
+  if (resumeToken === '') since.set(id, revision);
+  return false;
+}

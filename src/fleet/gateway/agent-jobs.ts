@@ -1,0 +1,43 @@
+/** All jobs of one host, as its agent tells of them: asked again behind the last position, as long as anybody listens. */
+import type { BlockJobs, Call } from '../../core/block-jobs.ts';
+import { BlockJobError, failure } from '../../core/errors.ts';
+import { type JobsMessage, type Position, positionsIn } from '../../core/jobs-message.ts';
+import type { WatchJobsRequest } from '../../core/requests.ts';
+import { Wake } from '../../lib/wake.ts';
+
+const AGAIN_MS = { first: 100, longest: 2000 };
+
+export interface AgentJobs {
+  readonly host: string;
+  /** Throws where it is not to be found. */
+  readonly agentNow: () => Pick<BlockJobs, 'watchJobs'>;
+}
+
+/** Until the signal of the call. Says each time that it is cut off, and goes on. */
+export async function* agentJobs(
+  { host, agentNow }: AgentJobs,
+  request: Omit<WatchJobsRequest, 'positions'> & { readonly after: Position | undefined },
+  call: Call,
+): AsyncGenerator<JobsMessage> {
+  const { signal } = call;
+  let { after } = request;
+  for (let pauseMs = AGAIN_MS.first; !signal.aborted; pauseMs = Math.min(2 * pauseMs, AGAIN_MS.longest)) {
+    try {
+      const positions = new Map(after === undefined ? [] : [[host, after]]);
+      for await (const message of agentNow().watchJobs({ ...request, positions }, call)) {
+        after = positionsIn(message).get(host) ?? after;
+        pauseMs = AGAIN_MS.first;
+        if (message.tells !== 'COMPLETE') yield message;
+      }
+      if (signal.aborted) return;
+      yield { tells: 'UNREACHABLE', host, why: failure('HOST_UNREACHABLE', { host, why: 'its watch has ended' }) };
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof BlockJobError)) throw error;
+      yield { tells: 'UNREACHABLE', host, why: error.failure };
+    }
+    const nothing = new Wake();
+    // Many come back to an agent that has been restarted: not all in the same instant.
+    await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal });
+  }
+}

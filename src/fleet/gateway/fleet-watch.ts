@@ -1,0 +1,121 @@
+/** All jobs of the fleet, for one watcher: each host at its own pace, those that come while it goes on, too. */
+import type { Call } from '../../core/block-jobs.ts';
+import { fail } from '../../core/errors.ts';
+import type { JobsMessage, Position } from '../../core/jobs-message.ts';
+import type { WatchJobsRequest } from '../../core/requests.ts';
+import { parseWatchJobs } from '../../core/rules/watch-jobs.ts';
+import { LinkedAbort } from '../../lib/linked-abort.ts';
+import { Merged } from '../../lib/merged.ts';
+import { followJobs, HEARTBEAT_MS, refuseMore } from '../../watch/follow-jobs.ts';
+import type { Directory } from '../directory/directory.ts';
+import type { Agents } from './agents.ts';
+import { HostWatch } from './host-watch.ts';
+import { missingHosts, NOT_THERE } from './job-places.ts';
+
+/** Events, of all hosts together, that are kept for those who watch. */
+const RECENT = 8192;
+/** Of each host at least; who is further behind asks its agent. */
+const RECENT_OF_HOST = 64;
+
+export class FleetWatches {
+  readonly #directory: Directory;
+  readonly #agents: Agents;
+  readonly #hosts = new Map<string, HostWatch>();
+  #watchers = 0;
+
+  constructor(directory: Directory, agents: Agents) {
+    this.#directory = directory;
+    this.#agents = agents;
+  }
+
+  get watchers(): number {
+    return this.#watchers;
+  }
+
+  /** Until the signal of the call. */
+  async *watch(request: WatchJobsRequest, call: Call): AsyncGenerator<JobsMessage> {
+    const intervalMs = parseWatchJobs(request);
+    refuseMore(this.#watchers);
+    this.#watchers += 1;
+    try {
+      using end = new LinkedAbort(call.signal);
+      using merged = new Merged<JobsMessage>();
+      const asked = { ...request, intervalMs, call: { ...call, signal: end.signal } };
+      const open = new Set<string>();
+      const look = () => {
+        const names = [...this.#namesNow(), ...(open.size === 0 ? request.positions.keys() : [])];
+        const fresh = new Set(names).difference(open);
+        for (const host of fresh) {
+          open.add(host);
+          merged.add(this.#follow(host, { ...asked, after: request.positions.get(host) }));
+        }
+        return fresh;
+      };
+      yield* this.#together(merged, look, end.signal);
+    } finally {
+      this.#watchers -= 1;
+    }
+  }
+
+  async *#together(
+    merged: Merged<JobsMessage>,
+    look: () => ReadonlySet<string>,
+    signal: AbortSignal,
+  ): AsyncGenerator<JobsMessage> {
+    const open = new Set<string>();
+    let isComplete = false;
+    let positions = new Map<string, Position>();
+    let sentMs = performance.now();
+    void this.#tell(merged, signal);
+    for (;;) {
+      for (const host of look()) open.add(host);
+      if (!isComplete && open.size === 0) {
+        isComplete = true;
+        yield { tells: 'COMPLETE' };
+      }
+      const timeoutMs = Math.max(0, sentMs + HEARTBEAT_MS - performance.now());
+      const message = await merged.next({ timeoutMs, signal });
+      if (signal.aborted) return;
+      if (message?.tells === 'HEARTBEAT') positions = new Map([...positions, ...message.positions]);
+      else if (message !== undefined) {
+        sentMs = performance.now();
+        yield message;
+        if (message.tells === 'SYNCED' || message.tells === 'UNREACHABLE') open.delete(message.host);
+      } else if (performance.now() - sentMs >= HEARTBEAT_MS) {
+        sentMs = performance.now();
+        yield { tells: 'HEARTBEAT', positions };
+        positions = new Map();
+      }
+    }
+  }
+
+  /** Of each change of the directory. */
+  async #tell(merged: Merged<JobsMessage>, signal: AbortSignal): Promise<void> {
+    const { changes } = this.#directory;
+    while (!signal.aborted) {
+      await changes.after(changes.now, { signal });
+      merged.interrupt();
+    }
+  }
+
+  #namesNow(): readonly string[] {
+    return [...this.#directory.hosts().map(({ name }) => name), ...missingHosts(this.#directory)];
+  }
+
+  async *#follow(host: string, watcher: Parameters<typeof followJobs>[1]): AsyncGenerator<JobsMessage> {
+    const feed = this.#hosts.get(host) ?? this.#hostWatch(host);
+    this.#hosts.set(host, feed);
+    try {
+      yield* followJobs(feed, watcher);
+    } finally {
+      if (!feed.isWatched) this.#hosts.delete(host);
+    }
+  }
+
+  #hostWatch(host: string): HostWatch {
+    const agentNow = () =>
+      this.#agents.of(this.#directory.host(host) ?? fail('HOST_UNREACHABLE', { host, why: NOT_THERE }));
+    const share = Math.floor(RECENT / Math.max(1, this.#directory.hosts().length));
+    return new HostWatch({ host, agentNow }, Math.max(RECENT_OF_HOST, share));
+  }
+}

@@ -1,0 +1,114 @@
+/** All jobs of one host, for those who watch them through this gateway: one stream from its agent has what is recent. */
+import { failure } from '../../core/errors.ts';
+import type { JobsMessage, Position } from '../../core/jobs-message.ts';
+import type { JobsFeed, Watcher } from '../../watch/follow-jobs.ts';
+import { Recent } from '../../watch/recent.ts';
+import { type AgentJobs, agentJobs } from './agent-jobs.ts';
+
+const ALL = { domain: '' };
+
+export class HostWatch implements JobsFeed {
+  readonly recent: Recent;
+  readonly #agent: AgentJobs;
+  readonly #intervals = new Set<{ readonly intervalMs: number }>();
+  #stream = new AbortController();
+  /** Of the stream there is. */
+  #streamMs = Infinity;
+  #isSynced = false;
+
+  /** So many events are kept. */
+  constructor(agent: AgentJobs, recent: number) {
+    this.#agent = agent;
+    this.recent = new Recent(recent);
+  }
+
+  get host(): string {
+    return this.#agent.host;
+  }
+
+  get isWatched(): boolean {
+    return this.#intervals.size > 0;
+  }
+
+  /** The last one to leave ends the stream. */
+  join(intervalMs: number): Disposable {
+    const interest = { intervalMs };
+    this.#intervals.add(interest);
+    const { position } = this.recent;
+    if (position !== undefined && this.#shortestMs < this.#streamMs) this.#open(position);
+    return {
+      [Symbol.dispose]: () => {
+        this.#intervals.delete(interest);
+        if (this.isWatched) return;
+        this.#stream.abort();
+        this.recent.end();
+      },
+    };
+  }
+
+  keepFrom(position: Position): void {
+    if (this.recent.position?.epoch === position.epoch) return;
+    this.recent.begin(position);
+    this.#open(position);
+  }
+
+  moveOn(): void {
+    // The agent says so by itself.
+  }
+
+  /** From the agent, as it tells this caller. */
+  behind({ call, intervalMs, ...watcher }: Watcher): AsyncIterable<JobsMessage> {
+    return agentJobs(this.#agent, { ...watcher, progressIntervalMs: intervalMs }, call);
+  }
+
+  get #shortestMs(): number {
+    return Math.min(...[...this.#intervals].map(({ intervalMs }) => intervalMs));
+  }
+
+  #open(after: Position): void {
+    this.#stream.abort();
+    this.#stream = new AbortController();
+    this.#streamMs = this.#shortestMs;
+    this.#isSynced = false;
+    this.#read(after, this.#stream.signal).catch((why: unknown) => {
+      this.recent.trouble = failure('HOST_UNREACHABLE', { host: this.host, why: String(why) });
+    });
+  }
+
+  async #read(after: Position, signal: AbortSignal): Promise<void> {
+    const request = { ...ALL, after, progressIntervalMs: this.#streamMs };
+    for await (const message of agentJobs(this.#agent, request, { signal })) {
+      if (signal.aborted) return;
+      this.#take(message);
+    }
+  }
+
+  #take(message: JobsMessage): void {
+    const { recent } = this;
+    switch (message.tells) {
+      case 'EVENT':
+        if (message.position !== undefined) recent.push(message.position.at, message.event);
+        else if (message.event.type === 'PROGRESS') recent.progress.set(message.event.job.accepted.job, message.event);
+        break;
+      // What was kept before does not lead to what comes.
+      case 'SNAPSHOT':
+        recent.end();
+        break;
+      case 'SYNCED':
+        recent.trouble = undefined;
+        if (recent.position === undefined) recent.begin(message.position);
+        else recent.moveOn(message.position.at);
+        if (this.#isSynced) recent.newRound();
+        this.#isSynced = true;
+        break;
+      case 'UNREACHABLE':
+        recent.trouble = message.why;
+        break;
+      case 'HEARTBEAT':
+        recent.moveOn(message.positions.get(this.host)?.at ?? 0);
+        break;
+      case 'COMPLETE':
+        break;
+    }
+  }
+}

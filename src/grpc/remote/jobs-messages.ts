@@ -1,0 +1,54 @@
+/** WatchJobs, the other way round: what an agent tells of its jobs. */
+import type { WatchJobsRequest, WatchJobsResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
+import type { Requests } from '../../core/block-jobs.ts';
+import { failure } from '../../core/errors.ts';
+import type { JobFilter } from '../../core/job/labels.ts';
+import type { JobsMessage } from '../../core/jobs-message.ts';
+import { fromMs } from '../durations.ts';
+import { positionsOf, ResumeTokens } from '../resume-token.ts';
+import { toJobEvent } from './answers.ts';
+import { failureOf } from './failure.ts';
+
+export function fromWatchJobsRequest(request: Requests['watchJobs']): WatchJobsRequest {
+  const { domain, labels, createdBy, progressIntervalMs } = request;
+  return {
+    domain,
+    labelFilter: { ...labels },
+    createdByFilter: createdBy ?? '',
+    // As of a message that only moves on.
+    resumeToken: new ResumeTokens(request).after({ tells: 'HEARTBEAT', positions: new Map() }),
+    progressInterval: progressIntervalMs === undefined ? undefined : fromMs(progressIntervalMs),
+  };
+}
+
+/** `host`: who tells it. Undefined for what only a newer one tells. */
+export function toJobsMessage(
+  { about, resumeToken }: WatchJobsResponse,
+  host: string,
+  filter: JobFilter,
+): JobsMessage | undefined {
+  const positions = positionsOf(resumeToken, filter);
+  const position = positions.get(host);
+  switch (about?.$case) {
+    case 'event': {
+      const event = toJobEvent(about.value);
+      const isPlaced = event.type !== 'SNAPSHOT' && event.type !== 'PROGRESS';
+      return { tells: 'EVENT', host, event, ...(isPlaced && position !== undefined && { position }) };
+    }
+    case 'snapshot':
+      return { tells: 'SNAPSHOT', host, lost: about.value.compacted ? about.value.text : undefined };
+    case 'synced':
+      return position && { tells: 'SYNCED', host, starting: about.value.startingJobIds, position };
+    case 'unreachable': {
+      const { error } = about.value;
+      const why = error === undefined ? failure('HOST_UNREACHABLE', { host, why: 'it says so' }) : failureOf(error);
+      return { tells: 'UNREACHABLE', host, why };
+    }
+    case 'complete':
+      return { tells: 'COMPLETE' };
+    case 'heartbeat':
+      return { tells: 'HEARTBEAT', positions };
+    case undefined:
+      return undefined;
+  }
+}

@@ -1,0 +1,75 @@
+/** Where a watcher of all jobs is, as text for callers: a place on each host, and for which jobs that was. */
+import { createHash } from 'node:crypto';
+import type { JobFilter } from '../core/job/labels.ts';
+import { type JobsMessage, type Position, type Positions, positionsIn } from '../core/jobs-message.ts';
+import { invalidField } from '../core/rules/rule.ts';
+import { BOUNDS } from './bounds.ts';
+
+const VERSION = '1';
+const LONGEST = BOUNDS['blockjob.v1.WatchJobsRequest.resume_token']?.bytes ?? 0;
+/** A longer one is not in each message. */
+const SHORT = 1024;
+const AT_LEAST_EACH = 100;
+
+/** Throws FIELD_INVALID for a token of other jobs. '' is none. */
+export function positionsOf(token: string, filter: JobFilter): Positions {
+  if (token === '') return new Map();
+  const [version, jobs, ...places] = Buffer.from(token, 'base64url').toString().split('\n');
+  if (version !== VERSION) throw invalidField('resume_token', 'is of no watch; begin anew without one');
+  if (jobs !== digestOf(filter)) {
+    throw invalidField('resume_token', 'is of a watch with other filters; begin anew without one');
+  }
+  return new Map(places.map(placeIn));
+}
+
+function placeIn(line: string): readonly [string, Position] {
+  const [at = '', epoch = '', host = ''] = line.split(' ');
+  return [decodeURIComponent(host), { epoch, at: Number(at) }];
+}
+
+export class ResumeTokens {
+  readonly #jobs: string;
+  readonly #places = new Map<string, string>();
+  #since = 0;
+
+  constructor({ positions, ...filter }: JobFilter & { readonly positions: Positions }) {
+    this.#jobs = digestOf(filter);
+    this.#take(positions);
+  }
+
+  /** '' for none: the last one is good still. */
+  after(message: JobsMessage): string {
+    // What was known of the host is to be forgotten, and a snapshot is good as a whole or not at all.
+    if (message.tells === 'SNAPSHOT') this.#places.delete(message.host);
+    this.#take(positionsIn(message));
+    this.#since += 1;
+    if (this.#places.size === 0) return '';
+    const isDue = message.tells === 'SYNCED' || message.tells === 'HEARTBEAT' || this.#since >= AT_LEAST_EACH;
+    if (!isDue && this.#places.size * 20 > SHORT) return '';
+    const token = this.#token();
+    if (!isDue && token.length > SHORT) return '';
+    this.#since = 0;
+    return token;
+  }
+
+  #take(positions: Positions): void {
+    for (const [host, { epoch, at }] of positions) {
+      this.#places.set(host, `${at} ${epoch} ${encodeURIComponent(host.toWellFormed())}`);
+    }
+  }
+
+  /** Hosts for which it has no room begin anew. */
+  #token(): string {
+    const lines = [VERSION, this.#jobs, ...this.#places.values()];
+    while (lines.join('\n').length > (LONGEST * 3) / 4 - 3) lines.pop();
+    return Buffer.from(lines.join('\n')).toString('base64url');
+  }
+}
+
+function digestOf({ domain, labels = {}, createdBy = '' }: JobFilter): string {
+  const sorted = Object.entries(labels).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  return createHash('sha256')
+    .update(JSON.stringify([domain, sorted, createdBy]))
+    .digest('base64url')
+    .slice(0, 8);
+}

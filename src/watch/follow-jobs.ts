@@ -1,0 +1,180 @@
+/**
+ * What one watcher of all jobs of a host gets: every entry once, in order within a job, at its own pace. It is a cursor: what
+ * it has missed it gets from where all is kept, and then what is recent, which all who watch share.
+ *
+ *   behind ──snapshot, or what was missed, up to SYNCED──► recent ──entries, progress──► watcher
+ *     ▲                                                      │
+ *     └────────── it is too slow, or a new round ────────────┘
+ */
+import type { Call } from '../core/block-jobs.ts';
+import { fail } from '../core/errors.ts';
+import { isMeant, type JobFilter, type Placed } from '../core/job/labels.ts';
+import type { Progress } from '../core/job/progress.ts';
+import { type JobsMessage, type Position, positionsIn } from '../core/jobs-message.ts';
+import { mayRead } from '../core/rights.ts';
+import type { Recent } from './recent.ts';
+
+/** Longer silence looks like a dead connection. */
+export const HEARTBEAT_MS = 15_000;
+
+/** All jobs of one host. */
+export interface JobsFeed {
+  readonly host: string;
+  readonly recent: Recent;
+  /** Somebody watches, and wants progress that often, until it is disposed of. */
+  join(intervalMs: number): Disposable;
+  /** Keeps what follows this, if it keeps nothing of that yet. */
+  keepFrom(position: Position): void;
+  /** It was silent for long: moves the position on. */
+  moveOn(): void;
+  /** Brings a watcher to SYNCED; it may go on after that. */
+  behind(watcher: Watcher): AsyncIterable<JobsMessage>;
+}
+
+export interface Watcher extends JobFilter {
+  /** Undefined: it begins with a snapshot. */
+  readonly after: Position | undefined;
+  readonly intervalMs: number;
+  /** It ends with its signal, and sees what its rights allow. */
+  readonly call: Call;
+}
+
+export function wants(watcher: Watcher, job: { readonly accepted: Placed }): boolean {
+  return isMeant(job.accepted, watcher) && mayRead(watcher.call, job);
+}
+
+/** Until the watcher's signal. */
+export async function* followJobs(feed: JobsFeed, watcher: Watcher): AsyncGenerator<JobsMessage> {
+  using _part = feed.join(watcher.intervalMs);
+  yield* new FollowedJobs(feed, watcher).follow();
+}
+
+class FollowedJobs {
+  readonly #feed: JobsFeed;
+  readonly #watcher: Watcher;
+  readonly #sent = new Map<string, Progress>();
+  #at: Position | undefined;
+  /** In which it was synced. */
+  #round = -1;
+  #isCutOff = false;
+  #sentMs = performance.now();
+  #progressMs = -Infinity;
+
+  constructor(feed: JobsFeed, watcher: Watcher) {
+    this.#feed = feed;
+    this.#watcher = watcher;
+    this.#at = watcher.after;
+  }
+
+  async *follow(): AsyncGenerator<JobsMessage> {
+    while (!this.#watcher.call.signal.aborted) {
+      for await (const message of this.#isSynced() ? this.#recent() : this.#behind()) {
+        this.#sentMs = performance.now();
+        yield message;
+      }
+    }
+  }
+
+  #isSynced(): boolean {
+    const { recent } = this.#feed;
+    return this.#at !== undefined && this.#round === recent.rounds && recent.holds(this.#at);
+  }
+
+  async *#behind(): AsyncGenerator<JobsMessage> {
+    const { recent } = this.#feed;
+    const round = recent.rounds;
+    let isSynced = false;
+    for await (const message of this.#feed.behind({ ...this.#watcher, after: this.#at })) {
+      this.#at = positionsIn(message).get(this.#feed.host) ?? this.#at;
+      if (this.#isNews(message)) yield message;
+      isSynced ||= message.tells === 'SYNCED';
+      if (!isSynced || this.#at === undefined) continue;
+      this.#round = round;
+      this.#feed.keepFrom(this.#at);
+      if (recent.holds(this.#at)) return;
+    }
+  }
+
+  /** What this watcher is to hear, and has not heard. */
+  #isNews(message: JobsMessage): boolean {
+    if (message.tells === 'UNREACHABLE') {
+      if (this.#isCutOff) return false;
+      this.#isCutOff = true;
+      return true;
+    }
+    if (message.tells === 'EVENT') return wants(this.#watcher, message.event.job);
+    if (message.tells === 'SYNCED') this.#isCutOff = false;
+    return message.tells === 'SNAPSHOT' || message.tells === 'SYNCED';
+  }
+
+  /** Ends where it has to be brought on otherwise. */
+  async *#recent(): AsyncGenerator<JobsMessage> {
+    const { host, recent } = this.#feed;
+    const { intervalMs, call } = this.#watcher;
+    const { signal } = call;
+    while (!signal.aborted && this.#isSynced()) {
+      const before = recent.changed.now;
+      const at = this.#at ?? { epoch: '', at: 0 };
+      const told = recent.after(at.at);
+      if (told !== undefined) {
+        const position = { ...at, at: told.at };
+        this.#at = position;
+        const { event } = told;
+        if (wants(this.#watcher, event.job)) yield { tells: 'EVENT', host, event, position };
+        continue;
+      }
+      const { trouble } = recent;
+      if (trouble !== undefined && !this.#isCutOff) {
+        this.#isCutOff = true;
+        yield { tells: 'UNREACHABLE', host, why: trouble };
+        continue;
+      }
+      const now = performance.now();
+      if (now - this.#progressMs >= intervalMs) {
+        yield* this.#progress(at.at);
+        if (recent.after(at.at) === undefined) this.#progressMs = now;
+        continue;
+      }
+      if (now - this.#sentMs >= HEARTBEAT_MS) {
+        this.#feed.moveOn();
+        this.#at = { ...at, at: Math.max(at.at, recent.position?.at ?? 0) };
+        yield { tells: 'HEARTBEAT', positions: new Map([[host, this.#at]]) };
+        continue;
+      }
+      const timeoutMs = Math.min(this.#progressMs + intervalMs, this.#sentMs + HEARTBEAT_MS) - now;
+      await recent.changed.after(before, { signal, timeoutMs });
+    }
+  }
+
+  /** As long as it has been sent all entries. */
+  *#progress(at: number): Generator<JobsMessage> {
+    const { host, recent } = this.#feed;
+    for (const [job, event] of recent.progress) {
+      const { progress } = event;
+      if (progress === undefined || this.#sent.get(job) === progress || !wants(this.#watcher, event.job)) continue;
+      if (recent.after(at) !== undefined) return;
+      this.#sent.set(job, progress);
+      yield { tells: 'EVENT', host, event };
+    }
+    for (const job of this.#sent.keys()) if (!recent.progress.has(job)) this.#sent.delete(job);
+  }
+}
+
+/** Of one host, or of one gateway. */
+const MOST = 500;
+
+/** Throws TOO_MANY_WATCHES. */
+export function refuseMore(watchers: number): void {
+  if (watchers >= MOST) fail('TOO_MANY_WATCHES', { limit: MOST });
+}
+
+/** For who watches one host alone: says when it is synced for the first time. */
+export async function* withComplete(messages: AsyncIterable<JobsMessage>): AsyncGenerator<JobsMessage> {
+  let isComplete = false;
+  for await (const message of messages) {
+    yield message;
+    if (isComplete || message.tells !== 'SYNCED') continue;
+    isComplete = true;
+    yield { tells: 'COMPLETE' };
+  }
+}
