@@ -22,7 +22,7 @@ import { JobViews } from './desk/job-views.ts';
 import { Leftovers } from './desk/leftovers.ts';
 import { listJobs } from './desk/list-jobs.ts';
 import { WatchedJob } from './desk/watched-job.ts';
-import { findJob, type HostJobs } from './job/find-job.ts';
+import { findJob, type JobsKnown } from './job/find-job.ts';
 import { JobRequests } from './job/job-requests.ts';
 import { JobTable, type JobTableOptions } from './job/job-table.ts';
 import { Progresses } from './job/progresses.ts';
@@ -158,7 +158,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     return await this.#views.of(log.job);
   }
 
-  get #known(): HostJobs & { readonly views: JobViews } {
+  get #known(): JobsKnown & { readonly views: JobViews } {
     return { jobs: this.#jobs, machines: this.#machines, views: this.#views };
   }
 

@@ -41,7 +41,7 @@ export async function* watchJobs(
 /** Notes it, if not. */
 function isRepeated({ about, resumeToken }: WatchJobsResponse, since: Map<string, bigint>): boolean {
   if (about?.$case === 'snapshot') since.clear();
-  if (about?.$case !== 'event' || about.value.job === undefined || IS_LIVE[about.value.type]) return false;
+  if (about?.$case !== 'event' || about.value.job === undefined || IS_LIVE[about.value.kind]) return false;
   const { id } = about.value.job;
   const { revision } = about.value;
   // With a token it is no repetition: the service goes on behind it.

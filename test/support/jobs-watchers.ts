@@ -18,7 +18,7 @@ async function watch(begun: () => void): Promise<string> {
   for await (const { about } of client.watchJobs({ progressInterval: { seconds: 3600n } })) {
     if (about?.$case === 'complete') begun();
     if (about?.$case === 'snapshot' && about.value.compacted) compacted.push(about.value.text);
-    if (about?.$case !== 'event' || about.value.job === undefined || IS_LIVE[about.value.type]) continue;
+    if (about?.$case !== 'event' || about.value.job === undefined || IS_LIVE[about.value.kind]) continue;
     const { revision, job } = about.value;
     const before = last.get(job.id) ?? 0n;
     if (revision !== before + 1n) return `${job.id}: ${revision} after ${before}; ${compacted.join()}`;

@@ -588,7 +588,7 @@ export const ErrorReason = {
   /**
    * ERROR_REASON_NOT_ON_DISK - ABORTED. Only in Job.error, and in the answer of an Abort that waited: QEMU has done the job, and it is not proved
    * that what it has come to is on stable storage. Nothing was deleted, and nothing is to be.
-   * Do: read Job.outcome, and docs/recovery.md ("What nobody knows"), before a file is touched.
+   * Do: read Job.outcome, and docs/recovery/unresolved.md, before a file is touched.
    * libvirt: none.
    * Keys: job, path.
    */

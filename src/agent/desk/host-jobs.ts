@@ -1,6 +1,8 @@
 /** All jobs of this host, for those who watch them: the journals have everything, and what is recent is kept while anybody does. */
+
 import { hasEnded } from '../../core/job/job.ts';
 import { JobEvent } from '../../core/job/job-event.ts';
+import { publicJob } from '../../core/job/job-view.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
 import { timestamp } from '../../lib/clock.ts';
 import { type JobsFeed, type Watcher, wants } from '../../watch/follow-jobs.ts';
@@ -98,7 +100,7 @@ export class HostJobs implements JobsFeed {
     const progress = this.#options.progresses.of(log.job);
     this.recent.progress.set(
       job,
-      new JobEvent({ type: 'PROGRESS', time: timestamp(), job: log.job, progress, detail: '' }),
+      new JobEvent({ type: 'PROGRESS', time: timestamp(), job: publicJob(log.job), progress, detail: '' }),
     );
   }
 

@@ -6,7 +6,7 @@ import { hasLabels } from '../../core/job/labels.ts';
 import type { ListJobsRequest } from '../../core/requests.ts';
 import { mayRead, notThere } from '../../core/rights.ts';
 import { BY_AGE, page, stateFilter } from '../../core/rules/list.ts';
-import type { HostJobs } from '../job/find-job.ts';
+import type { JobsKnown } from '../job/find-job.ts';
 import type { EndedJob } from '../journal/ended-job.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { type ForeignSite, foreignJobs } from './foreign-jobs.ts';
@@ -16,7 +16,7 @@ import type { JobViews } from './job-views.ts';
 export async function listJobs(
   request: ListJobsRequest,
   call: Call,
-  site: HostJobs & ForeignSite & { readonly views: JobViews },
+  site: JobsKnown & ForeignSite & { readonly views: JobViews },
 ): Promise<JobsPage> {
   const { jobs, machines, views } = site;
   const { domain } = request;

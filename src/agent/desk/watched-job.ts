@@ -65,7 +65,7 @@ export class WatchedJob implements Feed {
 
 export function eventOf({ entry, job }: Revision, progress: Progress | undefined): JobEvent {
   const type = TYPE_OF[entry.entry] ?? 'STATE';
-  return new JobEvent({ type, time: entry.time, job, progress, detail: inWords(entry) });
+  return new JobEvent({ type, time: entry.time, job: publicJob(job), progress, detail: entryInWords(entry) });
 }
 
 /** All other entries, except for steps, have changed the job's state, or a request about it. */

@@ -9,13 +9,13 @@ import type { JobLog } from '../journal/job-log.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import type { JobTable } from './job-table.ts';
 
-export interface HostJobs {
+export interface JobsKnown {
   readonly jobs: JobTable;
   readonly machines: VirtualMachines;
 }
 
 /** A job by its id, or the active job of a disk, or that disk's latest one. Throws JOB_NOT_FOUND or DISK_HAS_NO_JOB. */
-export async function findJob(ref: JobRef, call: Call, { jobs, machines }: HostJobs): Promise<JobLog> {
+export async function findJob(ref: JobRef, call: Call, { jobs, machines }: JobsKnown): Promise<JobLog> {
   if ('jobId' in ref) return await jobOfId(ref.jobId, call, jobs);
   const { domain, disk: address } = ref.disk;
   const machine = machines.get(domain, call);

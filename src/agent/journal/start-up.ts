@@ -52,8 +52,10 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
     else if (!isJobId(read.job.accepted.job)) tell(id, new Error('its job has an id that is not ours'));
     else if (stats !== undefined && hasEnded(read.job))
       found.push({ id, stamp: stampOf(stats), told: texts.share(toldIn(read)), clock: lastStamp(read) });
-    else clock.isAfter(read.entries.at(-1)?.position ?? 0);
+    else {
+      clock.isAfter(read.entries.at(-1)?.position ?? 0);
       found.push({ id, told: read, clock: lastStamp(read) });
+    }
   }
   for (const { clock: stamp } of found) if (stamp !== undefined) clock.learn(stamp);
   const indexed: Indexed[] = [];

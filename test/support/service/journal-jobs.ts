@@ -1,4 +1,5 @@
 /** Jobs of a host that are journals and nothing else: no QEMU has them. What their watchers get depends on no more than that. */
+
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -11,6 +12,7 @@ import { orderOf } from '../../../src/agent/journal/order-file.ts';
 import { openJobs } from '../../../src/agent/journal/start-up.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
 import type { Job } from '../../../src/core/job/job.ts';
+import { publicJob } from '../../../src/core/job/job-view.ts';
 import type { Accepted, EntryBody } from '../../../src/core/job/journal-entry.ts';
 import type { Progress } from '../../../src/core/job/progress.ts';
 import { parseWatchJobs } from '../../../src/core/rules/watch-jobs.ts';
@@ -37,7 +39,7 @@ export class JournalJobs implements Pick<BlockJobs, 'watchJobs'>, AsyncDisposabl
       jobs: { known: this.known, complete: async () => await Promise.resolve() },
       views: {
         now: async (logs: readonly JobLog[]) =>
-          await Promise.resolve(logs.map(({ job }) => ({ job, progress: undefined }))),
+          await Promise.resolve(logs.map(({ job }) => ({ job: publicJob(job), progress: undefined }))),
       },
       progresses: {
         of: ({ accepted }: Job) => this.progress.get(accepted.job),
