@@ -71,8 +71,11 @@ export class Guarded extends ByKind implements BlockJobs {
     return seenJobs({ jobs: this.#jobs, onChange }, request, this.#held(call));
   }
 
-  readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>
-    await this.#jobs.checkOperation(request, this.#held(call));
+  readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
+    const held = this.#held(call);
+    const { reasons, blocking } = await this.#jobs.checkOperation(request, held);
+    return { reasons, blocking: blocking.filter(({ job }) => may(held, 'read', job.accepted.domain)) };
+  };
 
   readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {
     const held = this.#held(call);

@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { BUILD, VERSION } from '../lib/version.ts';
 import { checkCommand } from './commands/check.ts';
 import { contextCommand } from './commands/context.ts';
+import { eventsCommand } from './commands/events.ts';
 import { jobCommands } from './commands/job.ts';
 import { leftoverCommands } from './commands/leftovers.ts';
 import { listCommands } from './commands/lists.ts';
@@ -33,6 +34,7 @@ export function programIn(terminal: Terminal, ended: (code: ExitCode) => void): 
     ...startCommands(run),
     ...jobCommands(run),
     watchCommand(run),
+    eventsCommand(run),
     ...listCommands(run),
     checkCommand(run),
     serverCommand(run),

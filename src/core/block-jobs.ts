@@ -83,6 +83,13 @@ export interface Leftover {
   readonly createTime: string | undefined;
 }
 
+/** Whether an operation may be done: if there is no reason against it. */
+export interface Checked {
+  readonly reasons: readonly Failure[];
+  /** Those of ours that are among the reasons. */
+  readonly blocking: readonly JobView[];
+}
+
 export interface ReclaimResult {
   readonly id: string;
   /** Undefined if it is already gone. */
@@ -157,8 +164,8 @@ export interface BlockJobs {
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
   /** What becomes of all jobs, those that begin meanwhile too. Never ends by itself. */
   watchJobs(request: WatchJobsRequest, call: Call): AsyncIterable<JobsMessage>;
-  /** Resolves if the operation is allowed now. It does not reserve anything. */
-  checkOperation(request: CheckOperationRequest, call: Call): Promise<void>;
+  /** Whether an operation is allowed now. It does not reserve anything. */
+  checkOperation(request: CheckOperationRequest, call: Call): Promise<Checked>;
   /** Oldest first. */
   listLeftovers(request: ListLeftoversRequest, call: Call): Promise<Page<Leftover>>;
   /** May be repeated: an object that is already gone counts as removed. */

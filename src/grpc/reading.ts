@@ -25,6 +25,7 @@ import { fromDomain } from './domain-answers.ts';
 import { toEnum } from './enums.ts';
 import { encodedJobs, encodeEvent, toWatchJobsRequest } from './jobs-messages.ts';
 import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
+import { statusOf } from './status.ts';
 
 /** For calls through gRPC (handlers), or through Connect (connect). */
 export function readingOf(jobs: BlockJobs) {
@@ -62,8 +63,8 @@ export function readingOf(jobs: BlockJobs) {
       return { domain: fromDomain(domain, disks) };
     },
     checkOperation: async (request: CheckOperationRequest, call: Call): Promise<CheckOperationResponse> => {
-      await jobs.checkOperation(toCheckOperationRequest(request), call);
-      return {};
+      const { reasons, blocking } = await jobs.checkOperation(toCheckOperationRequest(request), call);
+      return { allowed: reasons.length === 0, reasons: reasons.map(statusOf), blockingJobs: blocking.map(fromJobView) };
     },
   };
 }

@@ -60,8 +60,13 @@ export class ResumeTokens {
 
   /** Hosts for which it has no room begin anew. */
   #token(): string {
-    const lines = [VERSION, this.#jobs, ...this.#places.values()];
-    while (lines.join('\n').length > (LONGEST * 3) / 4 - 3) lines.pop();
+    const lines = [VERSION, this.#jobs];
+    let room = (LONGEST * 3) / 4 - lines.join('\n').length;
+    for (const place of this.#places.values()) {
+      room -= place.length + 1;
+      if (room < 0) break;
+      lines.push(place);
+    }
     return Buffer.from(lines.join('\n')).toString('base64url');
   }
 }

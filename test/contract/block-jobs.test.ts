@@ -12,6 +12,7 @@ import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { copyTo, PATIENT } from '../support/service/agent.ts';
 import { type JobsWorld, WAYS, world } from '../support/service/block-jobs.ts';
+import { JobsWatcher } from '../support/service/journal-jobs.ts';
 
 const PAGE = { pageSize: 0, pageToken: '' };
 
@@ -240,9 +241,36 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
   test('an operation that the running copy forbids is refused, and allowed when it is over', async () => {
     const { job } = begun(await here.jobs.startCopy(copy('forbids'), PATIENT));
     const request = { domain: here.qemu.name, disk: undefined, operation: 'SNAPSHOT' } as const;
-    expect((await refusal(here.jobs.checkOperation(request, PATIENT))).reason).toBe('BLOCK_COPY_ACTIVE');
+    const { reasons, blocking } = await here.jobs.checkOperation(request, PATIENT);
+    expect(reasons.map(({ reason }) => reason)).toEqual(['BLOCK_COPY_ACTIVE']);
+    expect(blocking.map((view) => view.job.accepted.job)).toEqual([job.accepted.job]);
     await here.jobs.abort({ job: { jobId: job.accepted.job }, pivot: false, ...abort, force: true }, PATIENT);
-    await here.jobs.checkOperation(request, PATIENT);
+    expect(await here.jobs.checkOperation(request, PATIENT)).toEqual({ reasons: [], blocking: [] });
+  });
+
+  test('all jobs are watched: those with the labels that are asked for, each revision once, and gone on with', async () => {
+    const labels = { 'example.org/for': 'watchers' };
+    const watcher = new JobsWatcher(here.jobs, { labels });
+    await watcher.until('complete');
+    const { job } = begun(await here.jobs.startCopy(copy('watched', { labels }), PATIENT));
+    const id = job.accepted.job;
+    await here.jobs.abort({ job: { jobId: id }, pivot: false, ...abort, force: true }, PATIENT);
+    const last = (await until(id, 'CANCELLED')).job;
+    await watcher.until(`STATE ${id}:${last.revision}`);
+    await watcher.leave();
+    const revisions = watcher.seen.filter((text) => text.includes(id)).map((text) => Number(text.split(':')[1]));
+    expect(revisions).toEqual(Array.from({ length: last.revision }, (_, index) => index + 1));
+    expect(last.accepted.labels).toEqual(labels);
+
+    const { positions } = watcher;
+    const again = new JobsWatcher(here.jobs, { labels, positions });
+    await again.until('complete');
+    await again.leave();
+    expect(again.seen.filter((text) => !text.startsWith('synced'))).toEqual(['complete']);
+    const listed = await here.jobs.listJobs({ domain: '', states: [], labels, ...PAGE }, PATIENT);
+    expect(listed.items.map((one) => one.job.accepted.job)).toEqual([id]);
+    const other = { ...labels, more: '' };
+    expect((await here.jobs.listJobs({ domain: '', states: [], labels: other, ...PAGE }, PATIENT)).items).toEqual([]);
   });
 
   test('jobs of other clients are listed, of each host, in the order of hosts', async () => {

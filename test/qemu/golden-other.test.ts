@@ -219,7 +219,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
     return answer !== undefined && 'id' in answer;
   }
 
-  async function ask(world: World, question: Ask): Promise<Job | undefined> {
+  async function ask(world: World, question: Ask): Promise<Job | readonly string[] | undefined> {
     const { domain } = await world.disk();
     const disk = { domain, disk: question.disk ?? '' };
     const ref = { name: { $case: 'disk', value: disk } } as const;
@@ -255,8 +255,8 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
       }
       case 'checkOperation': {
         const ofDisk = question.disk === undefined ? {} : { disk: question.disk };
-        await service.checkOperation({ domain, operation: question.operation, ...ofDisk });
-        return undefined;
+        const no = await service.checkOperation({ domain, operation: question.operation, ...ofDisk });
+        return no && [no.reason];
       }
     }
   }

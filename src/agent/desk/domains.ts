@@ -1,5 +1,5 @@
 /** The VMs of this host as callers see them. */
-import type { Call, Domain, DomainDisk } from '../../core/block-jobs.ts';
+import type { Call, Checked, Domain, DomainDisk } from '../../core/block-jobs.ts';
 import { findDisk } from '../../core/disk/chain.ts';
 import { fail, failure } from '../../core/errors.ts';
 import type { JobView } from '../../core/job/job-view.ts';
@@ -9,13 +9,13 @@ import { may, mayRead } from '../../core/rights.ts';
 import { parseCheckOperation } from '../../core/rules/check-operation.ts';
 import { inTime } from '../../lib/in-time.ts';
 import type { JobTable } from '../job/job-table.ts';
-import { refuseMoved } from '../job/managed.ts';
+import { whyMoved } from '../job/managed.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { deviceTypeOf } from '../qemu/device-type.ts';
 import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
-import { refuseBusyDisk, refuseBusyDomain } from '../starts/busy.ts';
+import { allBusy, busyOn } from '../starts/busy.ts';
 
 export class Domains {
   readonly #host: string;
@@ -65,19 +65,23 @@ export class Domains {
     return { name, uuid, host, connection: { up: true, qemuVersion, qemuPid: facts?.process.pid, guestState } };
   }
 
-  async checkOperation(request: CheckOperationRequest, call: Call): Promise<void> {
+  async checkOperation(request: CheckOperationRequest, call: Call, view: (log: JobLog) => JobView): Promise<Checked> {
     const address = parseCheckOperation(request);
     const machine = this.#machines.get(request.domain, call);
-    await machine.asking(async () => {
+    return await machine.asking(async () => {
       const [graph, jobs] = await Promise.all([machine.graph(), machine.jobs()]);
       const named = request.disk ?? address;
       const disk = named === undefined ? undefined : findDisk(graph, named);
       if (named !== undefined && disk === undefined) fail('DISK_NOT_FOUND', { domain: request.domain, disk: named });
       const site = { machine, table: this.#jobs, jobs };
-      if (address !== undefined && disk !== undefined) refuseBusyDisk(disk, site);
-      else refuseBusyDomain(graph, site);
-      const disks = address === undefined || disk === undefined ? graph.disks : [disk];
-      await refuseMoved(disks, { machine, graph, table: this.#jobs });
+      const one = address === undefined ? undefined : disk;
+      const busy = one === undefined ? allBusy(graph, site) : [busyOn(one, site) ?? []].flat();
+      const moved = await whyMoved(one === undefined ? graph.disks : [one], { machine, graph, table: this.#jobs });
+      const ours = busy.flatMap((found) => found.ours ?? []).filter((log) => mayRead(call, log.job));
+      return {
+        reasons: [...busy.map(({ why }) => why), ...(moved === undefined ? [] : [moved])],
+        blocking: ours.map(view),
+      };
     });
   }
 }

@@ -1,6 +1,6 @@
 /** VMs that libvirt manages. It does not notice other clients' changes, and continues with the images that it knows. */
 import type { BlockGraph, Disk } from '../../core/disk/chain.ts';
-import { fail } from '../../core/errors.ts';
+import { type Failure, fail, failure } from '../../core/errors.ts';
 import { signOfLibvirt } from '../../core/qemu/libvirt.ts';
 import { compareProcesses } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
@@ -23,16 +23,16 @@ export async function refuseManaged(machine: VirtualMachine, graph: BlockGraph):
   if (sign !== undefined) fail('MANAGED_BY_LIBVIRT', { domain: machine.name, sign, why });
 }
 
-/** Throws MANAGED_BY_LIBVIRT if libvirt does not know the image of one of the disks, and would do the operation. */
-export async function refuseMoved(
+/** MANAGED_BY_LIBVIRT if libvirt does not know the image of one of the disks, and would do the operation. */
+export async function whyMoved(
   disks: readonly Disk[],
   { machine, graph, table }: { readonly machine: VirtualMachine; readonly graph: BlockGraph; readonly table: JobTable },
-): Promise<void> {
+): Promise<Failure | undefined> {
   const moved = disks.find((disk) => isMoved(disk, machine, table));
   const sign = moved && (await signIn(machine, graph));
-  if (moved === undefined || sign === undefined) return;
+  if (moved === undefined || sign === undefined) return undefined;
   const why = `it does not know that disk ${moved.id} is on ${moved.chain[0]?.path}: it would fail, or the guest would continue with the old image`;
-  fail('MANAGED_BY_LIBVIRT', { domain: machine.name, sign, why });
+  return failure('MANAGED_BY_LIBVIRT', { domain: machine.name, sign, why });
 }
 
 /** A job of ours has moved it, in this very QEMU as far as is known. */

@@ -1,8 +1,9 @@
 /** The job on a disk: ours, by our journals, or another client's, by QEMU's list. */
 import type { BlockGraph, Disk } from '../../core/disk/chain.ts';
-import { fail } from '../../core/errors.ts';
+import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
 import type { QemuJob } from '../../core/qemu/replies.ts';
 import type { JobTable } from '../job/job-table.ts';
+import type { JobLog } from '../journal/job-log.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 
 export interface BusySite {
@@ -12,22 +13,44 @@ export interface BusySite {
   readonly jobs: readonly QemuJob[];
 }
 
-/** Throws BLOCK_COPY_ACTIVE while a copy is on the disk, BLOCK_JOB_ACTIVE while another job is. */
-export function refuseBusyDisk(disk: Disk, { machine, table, jobs }: BusySite): void {
-  const ours = table.activeOn(machine, disk.qdev)?.job.accepted;
-  const job = ours?.job ?? disk.blockJobs[0];
-  if (job === undefined) return;
-  const isOurCopy = ours?.kind === 'COPY' || ours?.kind === 'ACTIVE_COMMIT';
-  const isCopying = ours === undefined ? isCopy(jobs.find(({ id }) => id === job)) : isOurCopy;
-  fail(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { domain: machine.name, disk: disk.id, job });
+/** A job that keeps others away. */
+export interface Busy {
+  readonly why: Failure;
+  /** As QEMU has it. */
+  readonly job: string;
+  /** Undefined: another client's. */
+  readonly ours: JobLog | undefined;
 }
 
-/** Like refuseBusyDisk for every disk; throws CHAIN_BUSY for a job on an image further down in a chain. */
-export function refuseBusyDomain(graph: BlockGraph, site: BusySite): void {
-  for (const disk of graph.disks) refuseBusyDisk(disk, site);
-  const below = site.jobs.find(({ type, status }) => BLOCK_JOBS.has(type) && status !== 'concluded');
-  if (below === undefined) return;
-  fail('CHAIN_BUSY', { domain: site.machine.name, job: below.id });
+/** BLOCK_COPY_ACTIVE while a copy is on the disk, BLOCK_JOB_ACTIVE while another job is. */
+export function busyOn(disk: Disk, { machine, table, jobs }: BusySite): Busy | undefined {
+  const at = { domain: machine.name, disk: disk.id };
+  const ours = table.activeOn(machine, disk.qdev);
+  if (ours !== undefined) {
+    const { job, kind } = ours.job.accepted;
+    const isCopying = kind === 'COPY' || kind === 'ACTIVE_COMMIT';
+    return { why: failure(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job }), job, ours };
+  }
+  const [job] = disk.blockJobs;
+  if (job === undefined) return undefined;
+  const isCopying = isCopy(jobs.find(({ id }) => id === job));
+  return { why: failure(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job }), job, ours };
+}
+
+/** Throws what is said of a busy disk. */
+export function refuseBusyDisk(disk: Disk, site: BusySite): void {
+  const busy = busyOn(disk, site);
+  if (busy !== undefined) throw new BlockJobError(busy.why);
+}
+
+/** As busyOn for every disk; and CHAIN_BUSY for each other job, which is on an image further down in a chain. */
+export function allBusy(graph: BlockGraph, site: BusySite): readonly Busy[] {
+  const on = graph.disks.flatMap((disk) => busyOn(disk, site) ?? []);
+  const isBelow = ({ id, type, status }: QemuJob) =>
+    BLOCK_JOBS.has(type) && status !== 'concluded' && !on.some(({ job }) => job === id);
+  const domain = site.machine.name;
+  const below = site.jobs.filter(isBelow).map(({ id: job }) => ({ why: failure('CHAIN_BUSY', { domain, job }), job }));
+  return [...on, ...below.map((one) => ({ ...one, ours: undefined }))];
 }
 
 const BLOCK_JOBS: ReadonlySet<string> = new Set(['mirror', 'commit', 'stream', 'backup']);

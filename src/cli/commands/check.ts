@@ -1,7 +1,7 @@
 /** `blockjob check`: asks whether an operation of another tool is allowed now. */
 
 import { Argument, Command } from 'commander';
-import { Operation } from '../../client/index.ts';
+import { errorOfStatus, Operation } from '../../client/index.ts';
 import { defined } from '../../lib/defined.ts';
 import { EXIT } from '../exit.ts';
 import type { Run } from '../run.ts';
@@ -24,11 +24,18 @@ export function checkCommand(run: Run): Command {
   return command.action(async (domain: string, operation: keyof typeof OPERATIONS, disk?: string) => {
     await run(command, 'reads', async (session) => {
       const request = { domain, operation: OPERATIONS[operation], ...defined({ disk }) };
-      await session.client.checkOperation(request, { signal: session.signal });
+      const { allowed, reasons, blockingJobs } = await session.client.checkOperation(request, {
+        signal: session.signal,
+      });
       const what = disk === undefined ? domain : `${domain}/${disk}`;
-      const check = { domain, operation, disk, allowed: true };
-      session.tell({ type: 'check', check }, `${what}: ${operation} may be done now`);
-      return EXIT.done;
+      const why = reasons.map(errorOfStatus).map(({ reason, text }) => ({ reason, text }));
+      const check = { domain, operation, disk, allowed, reasons: why, blockingJobs: blockingJobs.map(({ id }) => id) };
+      const verdict = allowed ? 'may be done now' : 'may not be done now';
+      session.tell({ type: 'check', check }, [
+        `${what}: ${operation} ${verdict}`,
+        ...why.map(({ reason, text }) => `  ${reason}: ${text}`),
+      ]);
+      return allowed ? EXIT.done : EXIT.refused;
     });
   });
 }

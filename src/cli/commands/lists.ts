@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type ForeignJob, Job_State } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
+import { addFilters, type FilterFlags, filtersOf } from '../labels.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
 import type { Run } from '../run.ts';
 import { diskInWords, domainRow } from '../show/domain.ts';
@@ -53,7 +54,7 @@ function disksCommand(run: Run): Command {
 
 const STATES = new Map(Object.values(Job_State).map((state) => [stateName(state).toLowerCase(), state]));
 
-interface JobsFlags {
+interface JobsFlags extends FilterFlags {
   readonly active?: boolean;
   readonly state?: readonly string[];
   readonly limit?: number;
@@ -72,8 +73,10 @@ function jobsCommand(run: Run): Command {
       ),
     )
     .addOption(new Option('--limit <number>', 'only the newest ones').argParser(parseLimit));
+  addFilters(command);
   return command.action(async (domain = '') => {
-    const { active = false, state = [], limit }: JobsFlags = command.opts();
+    const flags: JobsFlags = command.opts();
+    const { active = false, state = [], limit } = flags;
     const named = state.flatMap((name) => STATES.get(name) ?? []);
     const stateFilter = active ? [...ACTIVE] : named;
     await run(command, 'reads', async (session) => {
@@ -82,7 +85,7 @@ function jobsCommand(run: Run): Command {
       const silent: string[] = [];
       const { items, unreachableHosts } = await allPages(async (pageToken) => {
         const { jobs, foreignJobs, unreachableDomains, ...page } = await client.listJobs(
-          { domain: String(domain), stateFilter, pageToken },
+          { domain: String(domain), ...filtersOf(flags), stateFilter, pageToken },
           { signal },
         );
         foreign.push(...foreignJobs);

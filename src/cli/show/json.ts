@@ -20,6 +20,8 @@ export type Line = Plain & {
     | 'job'
     | 'foreign'
     | 'event'
+    | 'snapshot'
+    | 'synced'
     | 'domain'
     | 'disk'
     | 'plan'

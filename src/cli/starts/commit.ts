@@ -56,6 +56,7 @@ export const commit: StartCommand = {
       flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES],
       bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
       requestId: flags.requestId ?? '',
+      labels: flags.label ?? {},
       planEtag: flags.planEtag ?? '',
       accept: [...(flags.accept ?? [])],
     };

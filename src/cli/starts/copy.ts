@@ -98,6 +98,7 @@ function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags):
     onNoSpace: flags.onNoSpace === undefined ? OnNoSpace.ON_NO_SPACE_UNSPECIFIED : ON_NO_SPACE[flags.onNoSpace],
     pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
     requestId: flags.requestId ?? '',
+    labels: flags.label ?? {},
     planEtag: flags.planEtag ?? '',
     accept: [...(flags.accept ?? [])],
     timeLimit: flags.timeout === undefined ? undefined : fromMs(flags.timeout),

@@ -85,6 +85,7 @@ function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags
     flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), RebaseFlag.REBASE_FLAG_BANDWIDTH_BYTES],
     bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
     requestId: flags.requestId ?? '',
+    labels: flags.label ?? {},
     planEtag: flags.planEtag ?? '',
     accept: [...(flags.accept ?? [])],
   };

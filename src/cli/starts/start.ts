@@ -1,6 +1,7 @@
 /** The common part of the commands that start a job: each can start it, or ask with `plan` what the start would do. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Accept, type BlockJobClient, type CallOptions, type Started } from '../../client/index.ts';
+import { addLabels, type Labels } from '../labels.ts';
 import { parseBandwidth, parseDuration } from '../units.ts';
 
 /** The action of this command at READY. The service itself does it if the contract allows that. */
@@ -49,6 +50,7 @@ export interface StartFlags {
   readonly planEtag?: string;
   readonly requestId?: string;
   readonly accept?: readonly Accept[];
+  readonly label?: Labels;
 }
 
 const ACCEPT = {
@@ -84,7 +86,7 @@ export function addTimeout(command: Command, what: string): Command {
 }
 
 export function addStarting(command: Command): Command {
-  return command
+  return addLabels(command, 'a label of the job')
     .addOption(
       new Option('--accept <loss>', 'start although this is lost; may be repeated')
         .choices(Object.keys(ACCEPT))

@@ -17,13 +17,15 @@ const RECENT = 8192;
 /** Of each host at least; who is further behind asks its agent. */
 const RECENT_OF_HOST = 64;
 
+type Hosts = Pick<Directory, 'host' | 'hosts' | 'domains' | 'changes'>;
+
 export class FleetWatches {
-  readonly #directory: Directory;
-  readonly #agents: Agents;
+  readonly #directory: Hosts;
+  readonly #agents: Pick<Agents, 'of'>;
   readonly #hosts = new Map<string, HostWatch>();
   #watchers = 0;
 
-  constructor(directory: Directory, agents: Agents) {
+  constructor(directory: Hosts, agents: Pick<Agents, 'of'>) {
     this.#directory = directory;
     this.#agents = agents;
   }

@@ -75,7 +75,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
     CALLS.checkOperation.check(request);
     const ask = async (agent: Agent, asked: Call) => await agent.checkOperation(request, asked);
-    await this.#routes.onDomain(request.domain, 'read', call, ask);
+    return await this.#routes.onDomain(request.domain, 'read', call, ask);
   };
 
   readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {

@@ -80,7 +80,7 @@ export class JobPlaces {
 export const NOT_THERE = 'its agent is not in the directory';
 
 /** Hosts that own domains, and are not in the directory. */
-export function missingHosts(directory: Directory): readonly string[] {
+export function missingHosts(directory: Pick<Directory, 'domains' | 'host'>): readonly string[] {
   const missing = new Set<string>();
   for (const { host } of directory.domains()) if (directory.host(host) === undefined) missing.add(host);
   return [...missing].toSorted();

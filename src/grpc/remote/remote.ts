@@ -23,7 +23,7 @@ import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { CALLER_HEADER, EPOCH_HEADER, RIGHTS_HEADER } from '../identity.ts';
 import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
-import { errorOf } from './failure.ts';
+import { errorOf, failureOf } from './failure.ts';
 import { fromWatchJobsRequest, toJobsMessage } from './jobs-messages.ts';
 import { observing } from './observing.ts';
 import {
@@ -135,7 +135,10 @@ export class Remote implements BlockJobs, Disposable {
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
-    await this.#ask(call, this.#domains.checkOperation.bind(this.#domains), fromCheckOperationRequest(request));
+    const message = fromCheckOperationRequest(request);
+    const ask = this.#domains.checkOperation.bind(this.#domains);
+    const { reasons, blockingJobs } = await this.#ask(call, ask, message);
+    return { reasons: reasons.map(failureOf), blocking: blockingJobs.map(toJobView) };
   };
 
   readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {

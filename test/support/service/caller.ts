@@ -146,8 +146,17 @@ export class Caller {
     return (await call<ReclaimResponse>(this.blockJobs, 'reclaim', request)).results;
   }
 
-  async checkOperation(request: Request<typeof CheckOperationRequest>): Promise<void> {
-    await call<CheckOperationResponse>(this.domains, 'checkOperation', CheckOperationRequest.fromPartial(request));
+  /** As the first reason against it would refuse a call; undefined: it may be done. */
+  async checkOperation(
+    request: Request<typeof CheckOperationRequest>,
+  ): Promise<
+    (Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> & { readonly blocking: string[] }) | undefined
+  > {
+    const message = CheckOperationRequest.fromPartial(request);
+    const answer = await call<CheckOperationResponse>(this.domains, 'checkOperation', message);
+    const [first] = answer.reasons;
+    if (answer.allowed !== (first === undefined)) throw new Error('it is allowed if there is no reason against it');
+    return first && { ...reasonIn(first), blocking: answer.blockingJobs.map(({ id }) => id) };
   }
 
   async serverInfo(): Promise<NonNullable<GetServerInfoResponse['server']>> {
@@ -252,6 +261,10 @@ export function refusalOf(error: unknown): Refusal {
 /** Why a job ended badly; undefined: it did not. */
 export function errorOf({ error }: Job): Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> | undefined {
   if (error === undefined) return undefined;
+  return reasonIn(error);
+}
+
+function reasonIn(error: Status): Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> {
   const info = error.details.find(({ typeUrl }) => typeUrl.endsWith('google.rpc.ErrorInfo'));
   const { reason, metadata } = ErrorInfo.decode(present(info).value);
   return { code: error.code, reason, metadata, message: error.message };

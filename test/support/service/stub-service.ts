@@ -1,12 +1,21 @@
 /** A service whose jobs go the way that a test says, and which writes down what it is asked; over real gRPC. */
-import type { BlockJobs, Call, Domain, DomainDisk, PlannedJob, Started } from '../../../src/core/block-jobs.ts';
+import type {
+  BlockJobs,
+  Call,
+  Checked,
+  Domain,
+  DomainDisk,
+  PlannedJob,
+  Started,
+} from '../../../src/core/block-jobs.ts';
 import type { Encryption } from '../../../src/core/destination.ts';
 import { type Failure, failure } from '../../../src/core/errors.ts';
 import { type ForeignJobs, NO_FOREIGN_JOBS } from '../../../src/core/foreign-job.ts';
 import { JobEvent } from '../../../src/core/job/job-event.ts';
 import { type JobView, publicJob } from '../../../src/core/job/job-view.ts';
 import type { Outcome } from '../../../src/core/job/outcome.ts';
-import type { AbortRequest, StartRequest, WatchRequest } from '../../../src/core/requests.ts';
+import type { JobsMessage } from '../../../src/core/jobs-message.ts';
+import type { AbortRequest, StartRequest, WatchJobsRequest, WatchRequest } from '../../../src/core/requests.ts';
 import { Wake } from '../../../src/lib/wake.ts';
 import { DESTINATION, JOB, jobOf, SOURCE } from '../../unit/core/stories.ts';
 import { until } from '../until.ts';
@@ -90,6 +99,7 @@ export class StubService {
   failure: Failure | undefined;
   /** Of a copy's destination; undefined: none. */
   encryption: Encryption | undefined;
+  checked: Checked = { reasons: [], blocking: [] };
   /** Beside its job. */
   foreign: ForeignJobs = NO_FOREIGN_JOBS;
   #timeLimitMs: number | undefined;
@@ -173,7 +183,8 @@ export class StubService {
       resume: async (request) => await this.#answer('resume', request, this.view),
       abort: async (request) => await this.#abort(request),
       watch: (request, call) => this.#watch(request, call),
-      checkOperation: async (request) => await this.#answer('checkOperation', request, undefined),
+      watchJobs: (request) => this.#watchJobs(request),
+      checkOperation: async (request) => await this.#answer('checkOperation', request, this.checked),
       listDomains: async (request) => await this.#answer('listDomains', request, page(DOMAIN)),
       getDomain: async (domain) => await this.#answer('getDomain', { domain }, { domain: DOMAIN, disks: [DISK] }),
       listLeftovers: async (request) =>
@@ -224,6 +235,19 @@ export class StubService {
       this.go('PIVOTING', 'COMPLETED');
     } else this.go('CANCELLING', 'CANCELLED');
     return request.returnImmediately ? this.viewAt(this.last - 1) : this.view;
+  }
+
+  /** All that there is to see, and then the end: who watches for long would wait for ever. */
+  async *#watchJobs(request: WatchJobsRequest): AsyncGenerator<JobsMessage> {
+    await Promise.resolve();
+    this.#note('watchJobs', request);
+    const host = 'host1';
+    const event = new JobEvent({ ...this.view, type: 'SNAPSHOT', time: base.createTime, detail: '' });
+    yield { tells: 'SNAPSHOT', host, lost: undefined };
+    yield { tells: 'EVENT', host, event };
+    yield { tells: 'SYNCED', host, starting: [], position: { epoch: 'e', at: 7 } };
+    yield { tells: 'UNREACHABLE', host: 'host2', why: failure('HOST_UNREACHABLE', { host: 'host2', why: 'a test' }) };
+    yield { tells: 'COMPLETE' };
   }
 
   async *#watch(request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {

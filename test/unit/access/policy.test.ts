@@ -227,7 +227,10 @@ describe('what is guarded', () => {
     getDomain: async (domain: string, call: Call) => ({
       domain: { name: found(domain, call, 'read').job.accepted.domain },
     }),
-    checkOperation: async ({ domain }: { domain: string }, call: Call) => void found(domain, call, 'read'),
+    checkOperation: async ({ domain }: { domain: string }, call: Call) => ({
+      reasons: [],
+      blocking: [found(domain, call, 'read')],
+    }),
     async *watch({ job }: OnJob) {
       yield { ...view(job.jobId), type: 'STATE' };
     },

@@ -413,6 +413,43 @@ describe.concurrent('the other commands', () => {
     expect(service.request('setSpeed')).toMatchObject({ bandwidthBytesPerSecond: 10n });
   });
 
+  it('events, with the jobs that are asked for, and a token to go on with', async () => {
+    const service = new StubService();
+    const plain = await service.run([
+      'events',
+      '--domain',
+      'vm1',
+      '--label',
+      'a=b=c',
+      '--label',
+      'd=',
+      '--created-by',
+      'me',
+    ]);
+    expect(service.request('watchJobs')).toMatchObject({
+      domain: 'vm1',
+      labels: { a: 'b=c', d: '' },
+      createdBy: 'me',
+    });
+    expect(plain.code).toBe(0);
+    expect(plain.stdout).toContain(`${JOB}  vm1/vd0  RUNNING`);
+    expect(plain.stdout).toContain('host2: HOST_UNREACHABLE');
+    const { stdout } = await service.run(['events', '--output', 'json']);
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, string>);
+    expect(lines.map(({ type }) => type)).toEqual(['snapshot', 'event', 'synced', 'unreachable']);
+    const token = lines[2]?.['resumeToken'] ?? '';
+    await service.run(['events', '--resume-token', token]);
+    expect(service.request('watchJobs')).toMatchObject({ positions: new Map([['host1', { epoch: 'e', at: 7 }]]) });
+    expect((await service.run(['events', '--label', 'a'])).code).toBe(2);
+    expect((await service.run(['jobs', '--label', 'a=b', '--created-by', 'me'])).code).toBe(0);
+    expect(service.request('listJobs')).toMatchObject({ labels: { a: 'b' }, createdBy: 'me' });
+    await service.run(['pull', 'vm1', 'vd0', '--label', 'team=blue']);
+    expect(service.request('rebase')).toMatchObject({ labels: { team: 'blue' } });
+  });
+
   it('pause, resume, check, leftovers and reclaim', async () => {
     const service = new StubService();
     expect((await service.run(['pause', JOB])).stdout).toBe('vm1/vd0: RUNNING\n');
@@ -420,6 +457,13 @@ describe.concurrent('the other commands', () => {
     expect(service.request('resume')).toMatchObject({ job: { disk: DISK } });
     expect((await service.run(['check', 'vm1', 'detach', 'vd0'])).stdout).toBe('vm1/vd0: detach may be done now\n');
     expect(service.request('checkOperation')).toMatchObject({ domain: 'vm1', disk: 'vd0', operation: 'DETACH' });
+    const why = failure('BLOCK_JOB_ACTIVE', { domain: 'vm1', disk: 'vd0', job: JOB });
+    service.checked = { reasons: [why], blocking: [service.view] };
+    const no = await service.run(['check', 'vm1', 'save']);
+    expect(no.code).toBe(3);
+    expect(no.stdout).toBe(`vm1: save may not be done now\n  BLOCK_JOB_ACTIVE: ${why.text}\n`);
+    const json = await service.run(['check', 'vm1', 'save', '--output', 'json']);
+    expect(JSON.parse(json.stdout)).toMatchObject({ check: { allowed: false, blockingJobs: [JOB] } });
     const left = await service.run(['leftovers', 'vm1']);
     expect(left.stdout).toContain('file:1\n  FILE /copies/old.qcow2, 1.00 MiB, of vm1 on host1');
     expect(left.stderr).toContain('blockjob reclaim --apply file:1');

@@ -53,7 +53,7 @@ function recording(): { jobs: Partial<BlockJobs>; asked: (readonly [string, stri
     setSpeed: does('setSpeed', VIEW),
     pause: does('pause', VIEW),
     resume: does('resume', VIEW),
-    checkOperation: does('checkOperation', undefined),
+    checkOperation: does('checkOperation', { reasons: [], blocking: [] }),
     listLeftovers: does('listLeftovers', PAGE),
     reclaim: does('reclaim', []),
     listDomains: does('listDomains', PAGE),
@@ -90,7 +90,11 @@ describe('a call', () => {
     expect((await client.listDomains()).domains).toEqual([]);
     expect((await client.getDomain({ domain: 'vm1' })).domain?.name).toBe('vm1');
     expect((await client.getServerInfo()).server?.version).toMatch(/^\d/);
-    expect(await client.checkOperation({ domain: 'vm1', operation: 1 })).toEqual({});
+    expect(await client.checkOperation({ domain: 'vm1', operation: 1 })).toEqual({
+      allowed: true,
+      reasons: [],
+      blockingJobs: [],
+    });
     expect(asked.map(([method]) => method)).toEqual(
       'getInfo listJobs listLeftovers listDomains getDomain checkOperation'.split(' '),
     );
