@@ -27,12 +27,12 @@ export async function* seenJobs(
     const signal = AbortSignal.any([held.signal, other.signal]);
     const asked = mapped(positions, (position) => inside(position, view));
     for await (const message of jobs.watchJobs({ ...request, positions: asked }, { ...held, signal })) {
-      if (viewOf(held) !== view) break;
+      if (other.signal.aborted) break;
       const shown = outside(message, view);
       positions = new Map([...positions, ...positionsIn(shown)]);
       yield shown;
     }
-    if (viewOf(held) === view) return;
+    if (!other.signal.aborted) return;
   }
 }
 

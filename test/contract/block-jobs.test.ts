@@ -256,9 +256,12 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     const id = job.accepted.job;
     await here.jobs.abort({ job: { jobId: id }, pivot: false, ...abort, force: true }, PATIENT);
     const last = (await until(id, 'CANCELLED')).job;
-    await watcher.until(`STATE ${id}:${last.revision}`);
+    const name = id.replace(/^bj/, '');
+    await watcher.until(`STATE ${name}:${last.revision}`);
     await watcher.leave();
-    const revisions = watcher.seen.filter((text) => text.includes(id)).map((text) => Number(text.split(':')[1]));
+    const revisions = watcher.seen
+      .filter((text) => text.includes(`${name}:`))
+      .map((text) => Number(text.split(':')[1]));
     expect(revisions).toEqual(Array.from({ length: last.revision }, (_, index) => index + 1));
     expect(last.accepted.labels).toEqual(labels);
 

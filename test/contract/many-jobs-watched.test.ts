@@ -18,10 +18,10 @@ const JOBS = Number(process.env['JOBS'] ?? 1000);
 const WATCHERS = Number(process.env['WATCHERS'] ?? 100);
 const PLATFORMS = 2;
 /** First entries, of each host, after which it goes on otherwise. */
-const EARLY = 150;
+const EARLY = 50;
 const LATE = JOBS;
 const STAYS_BELOW = 384 * 1024 * 1024;
-const PATIENCE_MS = 110_000;
+const PATIENCE_MS = 250_000;
 
 const isAt = (count: number) => (line: string) => Number(line) >= count;
 

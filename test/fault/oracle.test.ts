@@ -18,6 +18,8 @@ import {
   SetSpeedRequest,
   StartCopyRequest,
   WatchJobRequest,
+  WatchJobsRequest,
+  type WatchJobsResponse,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   CheckOperationRequest,
@@ -226,7 +228,9 @@ describe('what is not there, and what is not yours', () => {
 
   it('every call of the contract is asked, with words that are as long as each other', () => {
     for (const [what, word] of Object.entries(there)) expect(word).toHaveLength(ABSENT[what as keyof Words].length);
-    expect(new Set(QUESTIONS.map(([rpc]) => rpc))).toEqual(new Set(Object.keys(SERVICES)));
+    // A watch of all jobs does not end; it has a test of its own.
+    const asked = new Set<string>([...QUESTIONS.map(([rpc]) => rpc), 'watchJobs']);
+    expect(asked).toEqual(new Set(Object.keys(SERVICES)));
   });
 
   it.each(GUARDED_WAYS)('what is asked for is there, for who may read it: %s', async (way) => {
@@ -241,6 +245,22 @@ describe('what is not there, and what is not yours', () => {
     let me: Caller;
     beforeAll(async () => {
       me = await tenants.caller(way, 'me');
+    });
+
+    it('watchJobs of a domain', async () => {
+      const seen = async (domain: string) => {
+        const stream = me.blockJobs.watchJobs(WatchJobsRequest.fromPartial({ domain }));
+        stream.on('error', () => undefined);
+        const abouts: WatchJobsResponse['about'][] = [];
+        for await (const { about } of stream as AsyncIterable<WatchJobsResponse>) {
+          abouts.push(about);
+          if (about?.$case === 'complete') break;
+        }
+        stream.cancel();
+        return abouts.map((about) => JSON.stringify(about)).toSorted();
+      };
+      for (const name of ['name', 'uuid'] as const) expect(await seen(there[name])).toEqual(await seen(ABSENT[name]));
+      expect((await seen(there.name)).filter((about) => about.includes('event'))).toEqual([]);
     });
 
     it.each(QUESTIONS.map((one, at) => [one[0], one[1], at] as const))('%s %s (%d)', async (_rpc, _how, at) => {

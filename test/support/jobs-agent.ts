@@ -8,12 +8,12 @@ import pLimit from 'p-limit';
 import { pino } from 'pino';
 import { JobLog } from '../../src/agent/journal/job-log.ts';
 import { serve } from '../../src/grpc/server.ts';
-import { CANCEL, ended, READY, RUNNING } from '../unit/core/stories.ts';
+import { ended, RUNNING } from '../unit/core/stories.ts';
 import { JournalJobs } from './service/journal-jobs.ts';
 import { INFO, NOTHING } from './service/stub-server.ts';
 
 /** What follows the first entry of each. */
-const COURSE = [RUNNING, READY, CANCEL, ended('CANCELLED')] as const;
+const COURSE = [RUNNING, ended('FAILED')] as const;
 const AT_A_TIME = pLimit(24);
 const TELLS_EACH = 50;
 

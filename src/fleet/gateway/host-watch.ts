@@ -95,10 +95,11 @@ export class HostWatch implements JobsFeed {
         recent.end();
         break;
       case 'SYNCED':
+        // Those who were told that it is cut off are told that it is back, too.
+        if (this.#isSynced || recent.trouble !== undefined) recent.newRound();
         recent.trouble = undefined;
         if (recent.position === undefined) recent.begin(message.position);
         else recent.moveOn(message.position.at);
-        if (this.#isSynced) recent.newRound();
         this.#isSynced = true;
         break;
       case 'UNREACHABLE':
