@@ -4,6 +4,8 @@ import { labelRules } from '../../../../src/core/rules/labels.ts';
 
 const NAME = 'a'.repeat(63);
 
+const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, '']));
+
 describe('labels', () => {
   it.each<[key: string, value: string, isGood: boolean]>([
     ['app', 'web', true],
@@ -31,7 +33,6 @@ describe('labels', () => {
   });
 
   it('are 32 at most', () => {
-    const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, '']));
     expect(labelRules('labels', many(32))).toEqual([]);
     expect(labelRules('labels', many(33))).toMatchObject([{ field: 'labels', reason: 'FIELD_INVALID' }]);
   });

@@ -60,6 +60,10 @@ class Site {
 
 const END = [RUNNING, READY, CANCEL, ended('CANCELLED')] as const;
 
+const hostOf = (name: string): Host => ({ name, address: name, identity: '', version: '1', instance: '' });
+const ofJob = ({ seen }: JobsWatcher, job: string) =>
+  seen.filter((text) => text.endsWith(` ${job}`) || text.includes(` ${job}:`));
+
 describe('a watch of all jobs of a fleet', () => {
   let opened: AsyncDisposableStack;
   let dir: string;
@@ -72,7 +76,6 @@ describe('a watch of all jobs of a fleet', () => {
     dir = opened.use(await testDir()).path;
     sites = new Map();
     changes = new Wake();
-    const hostOf = (name: string): Host => ({ name, address: name, identity: '', version: '1', instance: '' });
     const directory = {
       changes,
       hosts: () => [...sites.keys()].map(hostOf),
@@ -91,12 +94,8 @@ describe('a watch of all jobs of a fleet', () => {
     changes.notify();
     return site;
   };
-  const watch = (request: object = {}) => {
-    const watchJobs: BlockJobs['watchJobs'] = (asked, call) => fleet.watch(asked, call);
-    return new JobsWatcher({ watchJobs }, request);
-  };
-  const ofJob = ({ seen }: JobsWatcher, job: string) =>
-    seen.filter((text) => text.endsWith(` ${job}`) || text.includes(` ${job}:`));
+  const watchJobs: BlockJobs['watchJobs'] = (asked, call) => fleet.watch(asked, call);
+  const watch = (request: object = {}) => new JobsWatcher({ watchJobs }, request);
 
   it('has those of each host, says when it has all, and takes up a host that comes', async () => {
     const [h1, h2] = [await host('h1'), await host('h2')];
@@ -125,7 +124,7 @@ describe('a watch of all jobs of a fleet', () => {
       [2, 3, 4, 5].map((revision) => `STATE 2:${revision}`),
     );
     expect(ofJob(watcher, '3')).toEqual([1, 2, 3, 4, 5].map((revision) => `STATE 3:${revision}`));
-    for (const one of [h1, h2, h3]) await one.untilLeft();
+    for (const site of [h1, h2, h3]) await site.untilLeft();
   });
 
   it('names a host that does not answer, and again when it is back, with what was missed, and each once', async () => {
@@ -200,5 +199,6 @@ describe('a watch of all jobs of a fleet', () => {
     await h1.jobs.refuse(one, { entry: 'refused', failure: failure('NO_SPACE', { path: '/x', why: 'full' }) });
     await watcher.until('synced h1', 2);
     await watcher.leave();
+    expect(watcher.seen.at(-1)).toBe('synced h1');
   });
 });
