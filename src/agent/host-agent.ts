@@ -176,7 +176,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) =>
-    await this.#domains.checkOperation(request, call, (log) => this.#views.asWritten(log));
+    await this.#domains.checkOperation(request, call, (log) => this.#views.asWritten(log.job));
 
   readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => ({
     ...page(await this.#leftovers.list(request.domain, call), OLDEST_FIRST, request),

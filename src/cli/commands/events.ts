@@ -1,10 +1,10 @@
 /** `blockjob events`: what becomes of all jobs, of new ones too, until it is ended. */
 import { Command } from 'commander';
-import { errorOfStatus, JobEvent_Type, type WatchJobsResponse } from '../../client/index.ts';
+import { errorOfStatus, JobEvent_Kind, type WatchJobsResponse } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
 import { addFilters, type FilterFlags, filtersOf } from '../labels.ts';
 import type { Run } from '../run.ts';
-import type { Session } from '../session.ts';
+import type { CliRun } from '../session.ts';
 import { diskOf, progressOf, stateOf } from '../show/job.ts';
 import { jsonOfError, jsonOfEvent } from '../show/json.ts';
 
@@ -31,11 +31,11 @@ export function eventsCommand(run: Run): Command {
   });
 }
 
-function tell(session: Session, { about, resumeToken }: WatchJobsResponse): void {
+function tell(session: CliRun, { about, resumeToken }: WatchJobsResponse): void {
   const token = resumeToken === '' ? {} : { resumeToken };
   switch (about?.$case) {
     case 'event': {
-      const { job, time, type, detail } = about.value;
+      const { job, time, kind, detail } = about.value;
       if (job === undefined) return;
       // Steps are many; programs get them.
       const parts = [
@@ -47,7 +47,7 @@ function tell(session: Session, { about, resumeToken }: WatchJobsResponse): void
         detail,
       ];
       const line = parts.filter((part) => part !== '').join('  ');
-      const lines = type === JobEvent_Type.TYPE_STEP ? [] : [line];
+      const lines = kind === JobEvent_Kind.TYPE_STEP ? [] : [line];
       session.tell({ type: 'event', event: jsonOfEvent(about.value), ...token }, lines);
       return;
     }
