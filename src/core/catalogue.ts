@@ -66,7 +66,7 @@ export const catalogue = {
   BUFFER_INVALID: {
     code: 'INVALID_ARGUMENT',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'buffer_bytes is {value}; the range is 0 (the default, 16 MiB, to which less is raised) to {maximum}',
+    text: 'buffer_bytes is {value}; the range is 0 to {maximum}, and values below 16 MiB mean 16 MiB',
   },
   NOT_A_BLOCK_DEVICE: {
     code: 'INVALID_ARGUMENT',
@@ -116,7 +116,7 @@ export const catalogue = {
   REQUEST_ID_IN_USE: {
     code: 'ALREADY_EXISTS',
     libvirt: '-',
-    text: 'request_id {requestId} belongs to a different request that is still in progress; use a new one',
+    text: 'a different request with the request_id {requestId} is still in progress; use a new request_id',
   },
   BLOCK_COPY_ACTIVE: {
     code: 'FAILED_PRECONDITION',
@@ -141,7 +141,7 @@ export const catalogue = {
   JOB_NOT_READY: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is {state} and can pivot only when it is READY; wait until then. The job continues',
+    text: 'job {job} is {state}, and only a READY job can pivot; wait until the job is READY. It continues',
   },
   JOB_ENDING: {
     code: 'FAILED_PRECONDITION',
@@ -216,7 +216,7 @@ export const catalogue = {
   FILE_TOO_LARGE: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '{path} cannot grow to the size that it needs: <why>; its file system, or a process limit (RLIMIT_FSIZE), does not allow a file of this size, even if space is free',
+    text: '{path} cannot grow to the required size: <why>; use a file system that allows larger files, or raise the limit RLIMIT_FSIZE of the process. Free space does not help',
   },
   DISK_EMPTY: {
     code: 'FAILED_PRECONDITION',
@@ -241,7 +241,7 @@ export const catalogue = {
   GUEST_MIGRATING: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'the guest of domain {domain} is migrating, or has migrated away (QEMU: {status}), and its disks on this host must not change; ask again where it runs, when the migration has ended',
+    text: 'the guest of domain {domain} is migrating or has migrated away (QEMU: {status}), and its disks on this host must not change; when the migration has ended, repeat the request on the host of the guest',
   },
   MANAGED_BY_LIBVIRT: {
     code: 'FAILED_PRECONDITION',
@@ -291,7 +291,7 @@ export const catalogue = {
   HEADER_DIFFERS: {
     code: 'FAILED_PRECONDITION',
     libvirt: '-',
-    text: 'the header of {path} (node {node}) says <says>, but QEMU has <has> below it, so that the disk is a different one when it is opened by its headers; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
+    text: 'the header of {path} (node {node}) names <says>, but QEMU uses <has> below this image, so the next start of the VM would open a different disk; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
   },
   REUSED_UNLIKE: {
     code: 'FAILED_PRECONDITION',
@@ -421,7 +421,7 @@ export const catalogue = {
   REFUSED_BY_QEMU: {
     code: 'FAILED_PRECONDITION',
     libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the QEMU of domain {domain} refused or failed: <doing>: "{qemuText}"; correct what the message names (the log of QEMU may say more), and try again',
+    text: 'QEMU of domain {domain} reported an error (<doing>): "{qemuText}"; correct the cause (the log of QEMU may say more), and try again',
   },
   REASON_UNKNOWN: {
     code: 'FAILED_PRECONDITION',

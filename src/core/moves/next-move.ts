@@ -69,19 +69,19 @@ const FIRST_ROWS: Rows = {
     ({ unwritten }) => unwritten && record(unwritten),
   'guest held | no end is in progress, or it takes too long | resumes the guest': (s) =>
     isHeld(s) && !isHeldFor(s) && RELEASE,
-  '`concluded` is recorded | answers, or is no longer needed | syncs the copied data, dismisses the job, closes the nodes that nothing uses, removes a file that the job made and that never became a copy, deletes the images that a commit was to delete, and records `ended`':
+  '`concluded` is recorded | answers, or is no longer needed | syncs the copied data, dismisses the job in QEMU, and closes the nodes that nothing uses. Then it removes the job’s file if it is not a usable copy, deletes the images that a commit was to delete, and records `ended`':
     ({ job: { concluded }, seen }) =>
       concluded !== undefined && (seen.qemu !== 'SILENT' || isWithoutQemu(concluded)) && { move: 'settle' },
-  'to be ended by force | silent for too long | records `concluded`, GIVEN_UP, 30 seconds after the request; if QEMU comes back, its remains of the job are leftovers':
+  'to be ended by force | silent for too long | records `concluded` with GIVEN_UP, 30 seconds after the request. If QEMU comes back, the parts of the job in it are leftovers':
     ({ job, seen, asked }) =>
       seen.qemu === 'SILENT' && asked.has('givenUp') && job.concluded === undefined && record(unseen('GIVEN_UP')),
-  'concluded, clean-up given up | silent for too long | stops waiting for QEMU 30 seconds after the request: syncs the file, ends the job as it was concluded, and deletes nothing; if QEMU comes back, its remains of the job are leftovers':
+  'concluded, clean-up given up | silent for too long | does not wait for QEMU any more, 30 seconds after the request. It syncs the file, ends the job as it was concluded, and deletes nothing. If QEMU comes back, the parts of the job in it are leftovers':
     ({ seen, asked }) => seen.qemu === 'SILENT' && asked.has('givenUp') && { move: 'leave' },
   'any | silent | waits: silence proves nothing, and QEMU may still run the job': ({ seen }) =>
     seen.qemu === 'SILENT' && WAIT,
-  'STARTING | the disk is on the destination; or the job may have run, and QEMU has ended or the disk is elsewhere | records `running`: data that the job may have written is not undone':
+  'STARTING | the disk is on the destination; or the job may have run, and QEMU has ended or the disk is elsewhere | records `running`, because it does not undo a job that may have written data':
     (s) => s.state === 'STARTING' && hasRun(s) && RUNNING,
-  'STARTING | has no job, or the job failed at once | undoes each step that may have happened, the last one first; the caller gets the reason. The same after an Abort: no further step begins':
+  'STARTING | has no job, or the job failed at once | undoes each step that may have happened, the last one first. The caller gets the reason. After an Abort it does the same, and begins no further step':
     (s) => s.state === 'STARTING' && hasFailed(s) && { move: 'undo-start' },
 };
 
@@ -109,13 +109,13 @@ const GOING_ROWS: Rows<Going> = {
   ...PIVOT_ROWS,
   'another limit or a pause is requested | the job is ending, or QEMU refuses it | records `change-refused`: the caller gets the error, and QEMU is not asked again':
     refusedChange,
-  'another limit or a pause is requested | not done yet | asks QEMU for it, once; also while the job waits for its end':
+  'another limit or a pause is requested | has not done it yet | asks QEMU for it, once, even if the job waits for its end':
     change,
   'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action, because data copied after the guest has left does not match any point in time of its disk':
     ({ seen }) => seen.guestMigrates && WAIT,
   'READY, on_ready | not paused | records `pivot-requested` or `finish-requested`, as `on_ready` says': (s) =>
     s.state === 'READY' && s.pause === undefined && onReady(s),
-  'any | as it should be | waits': () => WAIT,
+  'any | has done all requests | waits': () => WAIT,
 };
 
 const [FIRST, GOING] = [inOrder(FIRST_ROWS), inOrder(GOING_ROWS)];

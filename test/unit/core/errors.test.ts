@@ -116,7 +116,7 @@ describe('a failure', () => {
     const slots = { domain: 'vm1', doing: '{qemuText}', qemuText };
     expect(failure('REFUSED_BY_QEMU', slots, { qemuClass: 'GenericError' })).toMatchObject({
       reason: 'REFUSED_BY_QEMU',
-      text: expect.stringContaining('refused or failed: {qemuText}: "$& $1"') as string,
+      text: expect.stringContaining('reported an error ({qemuText}): "$& $1"') as string,
       metadata: { domain: 'vm1', qemuText: '$& $1', qemuClass: 'GenericError' },
     });
   });

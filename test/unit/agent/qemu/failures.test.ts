@@ -53,7 +53,7 @@ describe('what the file system says is told with what to do', () => {
     ['ENFILE', 'open', 'fs.file-max'],
     ['ESTALE', 'fdatasync', 'storage failed: using /copies/disk: ESTALE; its server no longer knows it'],
     ['EIO', 'fdatasync', 'check the log of the kernel'],
-    ['EFBIG', 'ftruncate', 'does not allow a file of this size, even if space is free'],
+    ['EFBIG', 'ftruncate', 'use a file system that allows larger files'],
     ['ENOTDIR', 'open', 'destination.file: uses a file as a folder'],
     ['EILSEQ', 'open', 'destination.file: contains characters that its file system does not support'],
     ['EBUSY', 'open', 'destination /copies/disk is in use: EBUSY (open): the kernel uses it'],
@@ -185,7 +185,7 @@ it('words of QEMU that no table knows are quoted, and are no bug', () => {
     qemuClass: 'GenericError',
   });
   expect(found.text).toBe(
-    'the QEMU of domain vm1 refused or failed: blockdev-add: "Something "new""; correct what the message names (the log of QEMU may say more), and try again',
+    'QEMU of domain vm1 reported an error (blockdev-add): "Something "new""; correct the cause (the log of QEMU may say more), and try again',
   );
   expect(catalogue[found.reason].code).toBe('FAILED_PRECONDITION');
 });

@@ -1246,7 +1246,7 @@ describe('the table', () => {
     ['any', jobOf(RUNNING), seen('running'), {}, 'wait'],
   ];
   const urgentExamples: readonly (readonly [words: string, Job, Asked, urgent.UrgentMove])[] = [
-    ['guest held, or QEMU silent, for far too long', nbd(pivot(), HELD), { waitsFarTooLong: true }, 'YANK_COPIES'],
+    ['guest held, or QEMU silent, for 6 seconds', nbd(pivot(), HELD), { waitsFarTooLong: true }, 'YANK_COPIES'],
     [
       'concluded, and its clean-up given up',
       nbd(concluded({ deviceOn: 'SOURCE' }), { entry: 'give-up-requested' }),
@@ -1254,7 +1254,7 @@ describe('the table', () => {
       'YANK',
     ],
     ['to be ended by force', nbd(FORCE), {}, 'YANK'],
-    ['asked to end', nbd(pivot()), { complete: true, endsTooLong: true }, 'YANK'],
+    ['asked to end, a network copy', nbd(pivot()), { complete: true, endsTooLong: true }, 'YANK'],
   ];
   const rows = table.TABLE.slice(urgent.URGENT.length);
 
