@@ -47,7 +47,7 @@ function tell(session: CliRun, { about, resumeToken }: WatchJobsResponse): void 
         detail,
       ];
       const line = parts.filter((part) => part !== '').join('  ');
-      const lines = kind === JobEvent_Kind.TYPE_STEP ? [] : [line];
+      const lines = kind === JobEvent_Kind.KIND_STEP ? [] : [line];
       session.tell({ type: 'event', event: jsonOfEvent(about.value), ...token }, lines);
       return;
     }
