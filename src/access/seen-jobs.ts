@@ -49,9 +49,9 @@ function inside({ epoch, at }: Position, view: string): Position {
 
 function outside(message: JobsMessage, view: string): JobsMessage {
   const shown = ({ epoch, at }: Position) => ({ epoch: `${epoch}.${view}`, at });
-  if (message.tells === 'HEARTBEAT') return { ...message, positions: mapped(message.positions, shown) };
-  if (message.tells === 'SYNCED') return { ...message, position: shown(message.position) };
-  if (message.tells !== 'EVENT' || message.position === undefined) return message;
+  if (message.is === 'HEARTBEAT') return { ...message, positions: mapped(message.positions, shown) };
+  if (message.is === 'SYNCED') return { ...message, position: shown(message.position) };
+  if (message.is !== 'EVENT' || message.position === undefined) return message;
   return { ...message, position: shown(message.position) };
 }
 

@@ -1,14 +1,14 @@
-/** Labels of jobs on the command line: KEY=VALUE, given several times. */
+/** LabelsGiven of jobs on the command line: KEY=VALUE, given several times. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
-export type Labels = Readonly<Record<string, string>>;
+export type LabelsGiven = Readonly<Record<string, string>>;
 
 export interface FilterFlags {
-  readonly label?: Labels;
+  readonly label?: LabelsGiven;
   readonly createdBy?: string;
 }
 
-function parseLabel(text: string, before: Labels = {}): Labels {
+function parseLabel(text: string, before: LabelsGiven = {}): LabelsGiven {
   const at = text.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('Give KEY=VALUE.');
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };

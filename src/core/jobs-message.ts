@@ -16,25 +16,25 @@ export type Positions = ReadonlyMap<string, Position>;
 
 export type JobsMessage =
   /** Of an entry with its position; SNAPSHOT and PROGRESS have none. */
-  | { readonly tells: 'EVENT'; readonly host: string; readonly event: JobEvent; readonly position?: Position }
+  | { readonly is: 'EVENT'; readonly host: string; readonly event: JobEvent; readonly position?: Position }
   /** A snapshot follows. `lost`: why the watch cannot go on where it was; undefined: it was nowhere. */
-  | { readonly tells: 'SNAPSHOT'; readonly host: string; readonly lost: string | undefined }
+  | { readonly is: 'SNAPSHOT'; readonly host: string; readonly lost: string | undefined }
   /** The watcher has all of the host, up to here. `starting`: its jobs that have not begun to run yet. */
   | {
-      readonly tells: 'SYNCED';
+      readonly is: 'SYNCED';
       readonly host: string;
       readonly starting: readonly string[];
       readonly position: Position;
     }
-  | { readonly tells: 'UNREACHABLE'; readonly host: string; readonly why: Failure }
+  | { readonly is: 'UNREACHABLE'; readonly host: string; readonly why: Failure }
   /** Each host is synced, or unreachable. */
-  | { readonly tells: 'COMPLETE' }
+  | { readonly is: 'COMPLETE' }
   /** Nothing happened; the watcher has moved on all the same. */
-  | { readonly tells: 'HEARTBEAT'; readonly positions: Positions };
+  | { readonly is: 'HEARTBEAT'; readonly positions: Positions };
 
 /** Where it is after a message, on which hosts. */
 export function positionsIn(message: JobsMessage): Positions {
-  if (message.tells === 'HEARTBEAT') return message.positions;
+  if (message.is === 'HEARTBEAT') return message.positions;
   if (!('position' in message) || message.position === undefined) return new Map();
   return new Map([[message.host, message.position]]);
 }

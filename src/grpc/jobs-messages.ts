@@ -27,7 +27,7 @@ export async function* encodedJobs(
   const tokens = new ResumeTokens(request);
   for await (const message of jobs.watchJobs(request, call)) {
     const resumeToken = tokens.after(message);
-    if (message.tells !== 'EVENT') {
+    if (message.is !== 'EVENT') {
       yield WatchJobsResponse.encode({ about: aboutOf(message), resumeToken }).finish();
       continue;
     }
@@ -44,8 +44,8 @@ export function encodeEvent(event: JobEvent): Uint8Array {
   return BlockJobServiceService.watchJob.responseSerialize({ event: fromJobEvent(event) });
 }
 
-function aboutOf(message: Exclude<JobsMessage, { readonly tells: 'EVENT' }>): WatchJobsResponse['about'] {
-  switch (message.tells) {
+function aboutOf(message: Exclude<JobsMessage, { readonly is: 'EVENT' }>): WatchJobsResponse['about'] {
+  switch (message.is) {
     case 'SNAPSHOT': {
       const { host, lost } = message;
       return { $case: 'snapshot', value: { host, compacted: lost !== undefined, text: lost ?? '' } };

@@ -40,11 +40,11 @@ export class ResumeTokens {
   /** '' for none: the last one is good still. */
   after(message: JobsMessage): string {
     // What was known of the host is to be forgotten, and a snapshot is good as a whole or not at all.
-    if (message.tells === 'SNAPSHOT') this.#places.delete(message.host);
+    if (message.is === 'SNAPSHOT') this.#places.delete(message.host);
     this.#take(positionsIn(message));
     this.#since += 1;
     if (this.#places.size === 0) return '';
-    const isDue = message.tells === 'SYNCED' || message.tells === 'HEARTBEAT' || this.#since >= AT_LEAST_EACH;
+    const isDue = message.is === 'SYNCED' || message.is === 'HEARTBEAT' || this.#since >= AT_LEAST_EACH;
     if (!isDue && this.#places.size * 20 > SHORT) return '';
     const token = this.#token();
     if (!isDue && token.length > SHORT) return '';

@@ -28,10 +28,10 @@ export interface JobsFeed {
   /** It was silent for long: moves the position on. */
   moveOn(): void;
   /** Brings a watcher to SYNCED; it may go on after that. */
-  behind(watcher: Watcher): AsyncIterable<JobsMessage>;
+  behind(watcher: JobsWatcher): AsyncIterable<JobsMessage>;
 }
 
-export interface Watcher extends JobFilter {
+export interface JobsWatcher extends JobFilter {
   /** Undefined: it begins with a snapshot. */
   readonly after: Position | undefined;
   readonly intervalMs: number;
@@ -39,19 +39,19 @@ export interface Watcher extends JobFilter {
   readonly call: Call;
 }
 
-export function wants(watcher: Watcher, job: { readonly accepted: Placed }): boolean {
+export function wants(watcher: JobsWatcher, job: { readonly accepted: Placed }): boolean {
   return isMeant(job.accepted, watcher) && mayRead(watcher.call, job);
 }
 
 /** Until the watcher's signal. */
-export async function* followJobs(feed: JobsFeed, watcher: Watcher): AsyncGenerator<JobsMessage> {
+export async function* followJobs(feed: JobsFeed, watcher: JobsWatcher): AsyncGenerator<JobsMessage> {
   using _part = feed.join(watcher.intervalMs);
   yield* new FollowedJobs(feed, watcher).follow();
 }
 
 class FollowedJobs {
   readonly #feed: JobsFeed;
-  readonly #watcher: Watcher;
+  readonly #watcher: JobsWatcher;
   readonly #sent = new Map<string, Progress>();
   #at: Position | undefined;
   /** In which it was synced. */
@@ -60,7 +60,7 @@ class FollowedJobs {
   #sentMs = performance.now();
   #progressMs = -Infinity;
 
-  constructor(feed: JobsFeed, watcher: Watcher) {
+  constructor(feed: JobsFeed, watcher: JobsWatcher) {
     this.#feed = feed;
     this.#watcher = watcher;
     this.#at = watcher.after;
@@ -87,7 +87,7 @@ class FollowedJobs {
     for await (const message of this.#feed.behind({ ...this.#watcher, after: this.#at })) {
       this.#at = positionsIn(message).get(this.#feed.host) ?? this.#at;
       if (this.#isNews(message)) yield message;
-      isSynced ||= message.tells === 'SYNCED';
+      isSynced ||= message.is === 'SYNCED';
       if (!isSynced || this.#at === undefined) continue;
       this.#round = round;
       this.#feed.keepFrom(this.#at);
@@ -97,14 +97,14 @@ class FollowedJobs {
 
   /** What this watcher is to hear, and has not heard. */
   #isNews(message: JobsMessage): boolean {
-    if (message.tells === 'UNREACHABLE') {
+    if (message.is === 'UNREACHABLE') {
       if (this.#isCutOff) return false;
       this.#isCutOff = true;
       return true;
     }
-    if (message.tells === 'EVENT') return wants(this.#watcher, message.event.job);
-    if (message.tells === 'SYNCED') this.#isCutOff = false;
-    return message.tells === 'SNAPSHOT' || message.tells === 'SYNCED';
+    if (message.is === 'EVENT') return wants(this.#watcher, message.event.job);
+    if (message.is === 'SYNCED') this.#isCutOff = false;
+    return message.is === 'SNAPSHOT' || message.is === 'SYNCED';
   }
 
   /** Ends where it has to be brought on otherwise. */
@@ -120,13 +120,13 @@ class FollowedJobs {
         const position = { ...at, at: told.at };
         this.#at = position;
         const { event } = told;
-        if (wants(this.#watcher, event.job)) yield { tells: 'EVENT', host, event, position };
+        if (wants(this.#watcher, event.job)) yield { is: 'EVENT', host, event, position };
         continue;
       }
       const { trouble } = recent;
       if (trouble !== undefined && !this.#isCutOff) {
         this.#isCutOff = true;
-        yield { tells: 'UNREACHABLE', host, why: trouble };
+        yield { is: 'UNREACHABLE', host, why: trouble };
         continue;
       }
       const now = performance.now();
@@ -138,7 +138,7 @@ class FollowedJobs {
       if (now - this.#sentMs >= HEARTBEAT_MS) {
         this.#feed.moveOn();
         this.#at = { ...at, at: Math.max(at.at, recent.position?.at ?? 0) };
-        yield { tells: 'HEARTBEAT', positions: new Map([[host, this.#at]]) };
+        yield { is: 'HEARTBEAT', positions: new Map([[host, this.#at]]) };
         continue;
       }
       const timeoutMs = Math.min(this.#progressMs + intervalMs, this.#sentMs + HEARTBEAT_MS) - now;
@@ -154,7 +154,7 @@ class FollowedJobs {
       if (progress === undefined || this.#sent.get(job) === progress || !wants(this.#watcher, event.job)) continue;
       if (recent.after(at) !== undefined) return;
       this.#sent.set(job, progress);
-      yield { tells: 'EVENT', host, event };
+      yield { is: 'EVENT', host, event };
     }
     for (const job of this.#sent.keys()) if (!recent.progress.has(job)) this.#sent.delete(job);
   }
@@ -173,8 +173,8 @@ export async function* withComplete(messages: AsyncIterable<JobsMessage>): Async
   let isComplete = false;
   for await (const message of messages) {
     yield message;
-    if (isComplete || message.tells !== 'SYNCED') continue;
+    if (isComplete || message.is !== 'SYNCED') continue;
     isComplete = true;
-    yield { tells: 'COMPLETE' };
+    yield { is: 'COMPLETE' };
   }
 }

@@ -8,7 +8,7 @@ import type { JobEvent } from '../core/job/job-event.ts';
 import type { Position } from '../core/jobs-message.ts';
 import { Wake } from '../lib/wake.ts';
 
-export interface Told {
+export interface RecentMessage {
   readonly at: number;
   readonly event: JobEvent;
 }
@@ -22,7 +22,7 @@ export class Recent {
   #epoch: string | undefined;
   #start = 0;
   #end = 0;
-  #told: Told[] = [];
+  #told: RecentMessage[] = [];
   #rounds = 0;
   #trouble: Failure | undefined;
 
@@ -73,7 +73,7 @@ export class Recent {
   }
 
   /** The first after a place that is held. Undefined: that was the last. */
-  after(at: number): Told | undefined {
+  after(at: number): RecentMessage | undefined {
     let [low, high] = [0, this.#told.length];
     while (low < high) {
       const middle = (low + high) >>> 1;

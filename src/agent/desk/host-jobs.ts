@@ -5,7 +5,7 @@ import { JobEvent } from '../../core/job/job-event.ts';
 import { publicJob } from '../../core/job/job-view.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
 import { timestamp } from '../../lib/clock.ts';
-import { type JobsFeed, type Watcher, wants } from '../../watch/follow-jobs.ts';
+import { type JobsFeed, type JobsWatcher, wants } from '../../watch/follow-jobs.ts';
 import { Recent } from '../../watch/recent.ts';
 import type { Revision } from '../host/entry-order.ts';
 import type { HostClock } from '../host/host-clock.ts';
@@ -111,7 +111,7 @@ export class HostJobs implements JobsFeed {
     if (this.#intervals.size > 0) for (const log of this.#options.jobs.known.active) this.#poll(log);
   }
 
-  async *behind(watcher: Watcher): AsyncGenerator<JobsMessage> {
+  async *behind(watcher: JobsWatcher): AsyncGenerator<JobsMessage> {
     const { jobs, clock, host } = this.#options;
     const { epoch } = this;
     const { signal } = watcher.call;
@@ -122,7 +122,7 @@ export class HostJobs implements JobsFeed {
     let seen: Map<string, number> | undefined;
     let from = watcher.after?.at ?? 0;
     if (watcher.after === undefined || lost !== undefined) {
-      yield { tells: 'SNAPSHOT', host, lost };
+      yield { is: 'SNAPSHOT', host, lost };
       from = clock.order.settled;
       // What it shows may not be settled yet.
       seen = new Map();
@@ -136,14 +136,14 @@ export class HostJobs implements JobsFeed {
         if (revision <= (seen?.get(accepted.job) ?? 0)) continue;
         // A watch that is cut off before a snapshot is whole begins anew.
         const placed = seen === undefined ? { position: { epoch, at: told.at } } : {};
-        yield { tells: 'EVENT', host, event: told.event, ...placed };
+        yield { is: 'EVENT', host, event: told.event, ...placed };
       }
       from = to;
       if (clock.order.settled === to) break;
     }
     const starting = jobs.known.active.filter(({ job }) => job.state === 'STARTING' && wants(watcher, job));
     yield {
-      tells: 'SYNCED',
+      is: 'SYNCED',
       host,
       starting: starting.map(({ job }) => job.accepted.job),
       position: { epoch, at: from },
@@ -181,7 +181,7 @@ export class HostJobs implements JobsFeed {
   }
 
   /** Gives how far it shows things. */
-  async *#snapshot(watcher: Watcher, seen: Map<string, number>): AsyncGenerator<JobsMessage, number> {
+  async *#snapshot(watcher: JobsWatcher, seen: Map<string, number>): AsyncGenerator<JobsMessage, number> {
     const { jobs, views, host } = this.#options;
     let shown = 0;
     const all = jobs.known.newestFirst.filter(({ job }) => wants(watcher, job));
@@ -190,7 +190,7 @@ export class HostJobs implements JobsFeed {
       for (const { job, progress } of await views.now(logs)) {
         seen.set(job.accepted.job, job.revision);
         const event = new JobEvent({ type: 'SNAPSHOT', time: timestamp(), job, progress, detail: 'the job as it is' });
-        yield { tells: 'EVENT', host, event };
+        yield { is: 'EVENT', host, event };
       }
       for (const { position } of logs) shown = Math.max(shown, position);
     }
@@ -198,7 +198,7 @@ export class HostJobs implements JobsFeed {
   }
 
   /** The entries after one position, up to another, as the journals have them. */
-  async *#between(from: number, to: number, watcher: Watcher): AsyncGenerator<{ at: number; event: JobEvent }> {
+  async *#between(from: number, to: number, watcher: JobsWatcher): AsyncGenerator<{ at: number; event: JobEvent }> {
     const { known } = this.#options.jobs;
     const found: { readonly at: number; readonly revision: number; readonly log: Log }[] = [];
     for (const log of known.newestFirst.filter(({ position, job }) => position > from && wants(watcher, job))) {

@@ -1,7 +1,7 @@
 /** The common part of the commands that start a job: each can start it, or ask with `plan` what the start would do. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Accept, type BlockJobClient, type CallOptions, type Started } from '../../client/index.ts';
-import { addLabels, type Labels } from '../labels.ts';
+import { addLabels, type LabelsGiven } from '../labels.ts';
 import { parseBandwidth, parseDuration } from '../units.ts';
 
 /** The action of this command at READY. The service itself does it if the contract allows that. */
@@ -50,7 +50,7 @@ export interface StartFlags {
   readonly planEtag?: string;
   readonly requestId?: string;
   readonly accept?: readonly Accept[];
-  readonly label?: Labels;
+  readonly label?: LabelsGiven;
 }
 
 const ACCEPT = {

@@ -27,14 +27,14 @@ export async function* agentJobs(
       for await (const message of agentNow().watchJobs({ ...request, positions }, call)) {
         after = positionsIn(message).get(host) ?? after;
         pauseMs = AGAIN_MS.first;
-        if (message.tells !== 'COMPLETE') yield message;
+        if (message.is !== 'COMPLETE') yield message;
       }
       if (signal.aborted) return;
-      yield { tells: 'UNREACHABLE', host, why: failure('HOST_UNREACHABLE', { host, why: 'its watch has ended' }) };
+      yield { is: 'UNREACHABLE', host, why: failure('HOST_UNREACHABLE', { host, why: 'its watch has ended' }) };
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof BlockJobError)) throw error;
-      yield { tells: 'UNREACHABLE', host, why: error.failure };
+      yield { is: 'UNREACHABLE', host, why: error.failure };
     }
     const nothing = new Wake();
     // Many come back to an agent that has been restarted: not all in the same instant.

@@ -73,19 +73,19 @@ export class FleetWatches {
       for (const host of look()) open.add(host);
       if (!isComplete && open.size === 0) {
         isComplete = true;
-        yield { tells: 'COMPLETE' };
+        yield { is: 'COMPLETE' };
       }
       const timeoutMs = Math.max(0, sentMs + HEARTBEAT_MS - performance.now());
       const message = await merged.next({ timeoutMs, signal });
       if (signal.aborted) return;
-      if (message?.tells === 'HEARTBEAT') positions = new Map([...positions, ...message.positions]);
+      if (message?.is === 'HEARTBEAT') positions = new Map([...positions, ...message.positions]);
       else if (message !== undefined) {
         sentMs = performance.now();
         yield message;
-        if (message.tells === 'SYNCED' || message.tells === 'UNREACHABLE') open.delete(message.host);
+        if (message.is === 'SYNCED' || message.is === 'UNREACHABLE') open.delete(message.host);
       } else if (performance.now() - sentMs >= HEARTBEAT_MS) {
         sentMs = performance.now();
-        yield { tells: 'HEARTBEAT', positions };
+        yield { is: 'HEARTBEAT', positions };
         positions = new Map();
       }
     }

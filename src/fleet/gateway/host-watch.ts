@@ -1,7 +1,7 @@
 /** All jobs of one host, for those who watch them through this gateway: one stream from its agent has what is recent. */
 import { failure } from '../../core/errors.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
-import type { JobsFeed, Watcher } from '../../watch/follow-jobs.ts';
+import type { JobsFeed, JobsWatcher } from '../../watch/follow-jobs.ts';
 import { Recent } from '../../watch/recent.ts';
 import { type AgentJobs, agentJobs } from './agent-jobs.ts';
 
@@ -57,7 +57,7 @@ export class HostWatch implements JobsFeed {
   }
 
   /** From the agent, as it tells this caller. */
-  behind({ call, intervalMs, ...watcher }: Watcher): AsyncIterable<JobsMessage> {
+  behind({ call, intervalMs, ...watcher }: JobsWatcher): AsyncIterable<JobsMessage> {
     return agentJobs(this.#agent, { ...watcher, progressIntervalMs: intervalMs }, call);
   }
 
@@ -85,7 +85,7 @@ export class HostWatch implements JobsFeed {
 
   #take(message: JobsMessage): void {
     const { recent } = this;
-    switch (message.tells) {
+    switch (message.is) {
       case 'EVENT':
         if (message.position !== undefined) recent.push(message.position.at, message.event);
         else if (message.event.type === 'PROGRESS') recent.progress.set(message.event.job.accepted.job, message.event);

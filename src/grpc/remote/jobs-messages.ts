@@ -16,7 +16,7 @@ export function fromWatchJobsRequest(request: Requests['watchJobs']): WatchJobsR
     labelFilter: { ...labels },
     createdByFilter: createdBy ?? '',
     // As of a message that only moves on.
-    resumeToken: new ResumeTokens(request).after({ tells: 'HEARTBEAT', positions: new Map() }),
+    resumeToken: new ResumeTokens(request).after({ is: 'HEARTBEAT', positions: new Map() }),
     progressInterval: progressIntervalMs === undefined ? undefined : fromMs(progressIntervalMs),
   };
 }
@@ -33,21 +33,21 @@ export function toJobsMessage(
     case 'event': {
       const event = toJobEvent(about.value);
       const isPlaced = event.type !== 'SNAPSHOT' && event.type !== 'PROGRESS';
-      return { tells: 'EVENT', host, event, ...(isPlaced && position !== undefined && { position }) };
+      return { is: 'EVENT', host, event, ...(isPlaced && position !== undefined && { position }) };
     }
     case 'snapshot':
-      return { tells: 'SNAPSHOT', host, lost: about.value.compacted ? about.value.text : undefined };
+      return { is: 'SNAPSHOT', host, lost: about.value.compacted ? about.value.text : undefined };
     case 'synced':
-      return position && { tells: 'SYNCED', host, starting: about.value.startingJobIds, position };
+      return position && { is: 'SYNCED', host, starting: about.value.startingJobIds, position };
     case 'unreachable': {
       const { error } = about.value;
       const why = error === undefined ? failure('HOST_UNREACHABLE', { host, why: 'it says so' }) : failureOf(error);
-      return { tells: 'UNREACHABLE', host, why };
+      return { is: 'UNREACHABLE', host, why };
     }
     case 'complete':
-      return { tells: 'COMPLETE' };
+      return { is: 'COMPLETE' };
     case 'heartbeat':
-      return { tells: 'HEARTBEAT', positions };
+      return { is: 'HEARTBEAT', positions };
     case undefined:
       return undefined;
   }

@@ -119,7 +119,7 @@ export class JobsWatcher {
       const { positions } = this;
       if ('position' in message && message.position !== undefined)
         this.positions = new Map([...positions, [message.host, message.position]]);
-      if (message.tells === 'HEARTBEAT') this.positions = new Map([...positions, ...message.positions]);
+      if (message.is === 'HEARTBEAT') this.positions = new Map([...positions, ...message.positions]);
       for (const wake of this.#waiting) wake();
     }
   }
@@ -144,7 +144,7 @@ export class JobsWatcher {
 type Message = ReturnType<BlockJobs['watchJobs']> extends AsyncIterable<infer One> ? One : never;
 
 function inWords(message: Message): string {
-  switch (message.tells) {
+  switch (message.is) {
     case 'EVENT': {
       const { type, job } = message.event;
       return `${type} ${job.accepted.job.replace(/^bj0*(?=.)/, '')}:${job.revision}`;

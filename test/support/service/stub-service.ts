@@ -243,11 +243,11 @@ export class StubService {
     this.#note('watchJobs', request);
     const host = 'host1';
     const event = new JobEvent({ ...this.view, type: 'SNAPSHOT', time: base.createTime, detail: '' });
-    yield { tells: 'SNAPSHOT', host, lost: undefined };
-    yield { tells: 'EVENT', host, event };
-    yield { tells: 'SYNCED', host, starting: [], position: { epoch: 'e', at: 7 } };
-    yield { tells: 'UNREACHABLE', host: 'host2', why: failure('HOST_UNREACHABLE', { host: 'host2', why: 'a test' }) };
-    yield { tells: 'COMPLETE' };
+    yield { is: 'SNAPSHOT', host, lost: undefined };
+    yield { is: 'EVENT', host, event };
+    yield { is: 'SYNCED', host, starting: [], position: { epoch: 'e', at: 7 } };
+    yield { is: 'UNREACHABLE', host: 'host2', why: failure('HOST_UNREACHABLE', { host: 'host2', why: 'a test' }) };
+    yield { is: 'COMPLETE' };
   }
 
   async *#watch(request: WatchRequest, { signal }: Call): AsyncGenerator<JobEvent> {

@@ -8,7 +8,7 @@ const FILTER = { domain: 'vm1', labels: { b: '2', a: '1' }, createdBy: 'ops' };
 const LONGEST = 131_072;
 
 function tokenOf(positions: Positions, filter: object = FILTER): string {
-  return new ResumeTokens({ domain: '', ...filter, positions }).after({ tells: 'HEARTBEAT', positions: new Map() });
+  return new ResumeTokens({ domain: '', ...filter, positions }).after({ is: 'HEARTBEAT', positions: new Map() });
 }
 
 function fleetOf(hosts: number): Positions {
@@ -39,7 +39,7 @@ describe('a resume token', () => {
   });
 
   it('is in each message of a small fleet, and in a large one in each hundredth, and where it matters', () => {
-    const moved = { tells: 'UNREACHABLE', host: 'h', why: { reason: 'BUG', text: '', metadata: {} } } as const;
+    const moved = { is: 'UNREACHABLE', host: 'h', why: { reason: 'BUG', text: '', metadata: {} } } as const;
     const count = (hosts: number) => {
       const tokens = new ResumeTokens({ domain: '', positions: fleetOf(hosts) });
       return Array.from({ length: 1000 }, () => tokens.after(moved)).filter((token) => token !== '').length;
@@ -47,7 +47,7 @@ describe('a resume token', () => {
     expect(count(5)).toBe(1000);
     expect(count(1000)).toBe(10);
     const tokens = new ResumeTokens({ domain: '', positions: fleetOf(1000) });
-    expect(tokens.after({ tells: 'HEARTBEAT', positions: new Map() })).not.toBe('');
+    expect(tokens.after({ is: 'HEARTBEAT', positions: new Map() })).not.toBe('');
   });
 
   it('is never longer than a request may have it: hosts beyond that begin anew', () => {
@@ -61,8 +61,8 @@ describe('a resume token', () => {
   it('does not go on behind half a snapshot', () => {
     const tokens = new ResumeTokens({ domain: '', positions: fleetOf(1) });
     const [host = ''] = fleetOf(1).keys();
-    expect(tokens.after({ tells: 'SNAPSHOT', host, lost: undefined })).toBe('');
+    expect(tokens.after({ is: 'SNAPSHOT', host, lost: undefined })).toBe('');
     const position = { epoch: 'e', at: 1 };
-    expect(tokens.after({ tells: 'SYNCED', host, starting: [], position })).not.toBe('');
+    expect(tokens.after({ is: 'SYNCED', host, starting: [], position })).not.toBe('');
   });
 });
