@@ -9,7 +9,6 @@ const KINDS: Readonly<Record<Leftover_Kind, string>> = {
   [Leftover_Kind.UNSPECIFIED]: '',
   [Leftover_Kind.FILE]: 'File',
   [Leftover_Kind.NODE]: 'Block node',
-  [Leftover_Kind.BITMAP]: 'Bitmap',
   [Leftover_Kind.QEMU_JOB]: 'QEMU job',
 };
 

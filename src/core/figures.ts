@@ -1,7 +1,7 @@
 /** The numbers of a host or fleet for metrics, without the name of a domain, a job, a file or a caller. */
 
 import type { PauseReason } from './job/journal-entry.ts';
-import type { Convergence } from './job/progress.ts';
+import type { Progress } from './job/progress.ts';
 import type { JobState } from './job/transitions.ts';
 import type { JobKind } from './job-options.ts';
 
@@ -14,7 +14,7 @@ export interface JobFigures {
   readonly readyForMs: number | undefined;
   /** Undefined if QEMU has not been asked yet. */
   readonly progress:
-    | { readonly currentBytes: number; readonly endBytes: number; readonly convergence: Convergence }
+    | { readonly currentBytes: number; readonly endBytes: number; readonly convergence: Progress['convergence'] }
     | undefined;
 }
 
@@ -28,7 +28,7 @@ export interface HostFigures {
   readonly watchers: number;
   /** Files in the folder of journals that are not journals, or not of a known job. */
   readonly strayFiles: number;
-  readonly leftovers: readonly ('FILE' | 'NODE' | 'BITMAP' | 'QEMU_JOB')[];
+  readonly leftovers: readonly ('FILE' | 'NODE' | 'QEMU_JOB')[];
 }
 
 export interface FleetFigures {

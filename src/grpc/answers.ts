@@ -37,7 +37,7 @@ import type { JobView, PublicAccepted } from '../core/job/job-view.ts';
 import type { Outcome } from '../core/job/outcome.ts';
 import type { Progress } from '../core/job/progress.ts';
 import { fromMs } from './durations.ts';
-import { toEnum } from './enums.ts';
+import { numberOf, toEnum } from './enums.ts';
 import { statusOf } from './status.ts';
 
 export function fromJobView({ job, progress }: JobView): JobMessage {
@@ -145,7 +145,7 @@ function fromProgress(progress: Progress): ProgressMessage {
     bytesPerSecond: BigInt(progress.bytesPerSecond),
     dirtyBytesPerSecond: BigInt(progress.dirtyBytesPerSecond),
     eta: progress.etaMs === undefined ? undefined : fromMs(progress.etaMs),
-    convergence: toEnum(Convergence, 'CONVERGENCE', progress.convergence),
+    convergence: numberOf(Convergence, 'CONVERGENCE', progress.convergence),
     sampleTime: date(progress.sampleTime),
     verifiedBytes: BigInt(progress.verified?.bytes ?? 0),
     toVerifyBytes: BigInt(progress.verified?.ofBytes ?? 0),

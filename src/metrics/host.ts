@@ -27,7 +27,7 @@ const OUTCOMES = each<Exclude<DestinationContent, 'MIRRORED'>>({
   STALE: true,
   UNKNOWN: true,
 });
-const LEFTOVERS = each<HostFigures['leftovers'][number]>({ FILE: true, NODE: true, BITMAP: true, QEMU_JOB: true });
+const LEFTOVERS = each<HostFigures['leftovers'][number]>({ FILE: true, NODE: true, QEMU_JOB: true });
 /** The value for a job without a copy. */
 const NO_COPY = 'NONE';
 

@@ -809,7 +809,7 @@ export interface Leftover {
   domain: string;
   /** Identifies the job that made it. */
   jobId: string;
-  /** Gives a file's absolute path, or the name of the node, bitmap or job in QEMU. */
+  /** Gives a file's absolute path, or the name of the node or job in QEMU. */
   name: string;
   /** Counts the bytes that a file takes on disk. 0 for other kinds. */
   allocatedBytes: bigint;
@@ -832,8 +832,6 @@ export const Leftover_Kind = {
   KIND_FILE: 1,
   /** KIND_NODE - A block node in a running QEMU. */
   KIND_NODE: 2,
-  /** KIND_BITMAP - A dirty bitmap in a running QEMU. */
-  KIND_BITMAP: 3,
   /** KIND_QEMU_JOB - A concluded job that QEMU still keeps. */
   KIND_QEMU_JOB: 4,
   UNRECOGNIZED: -1,
@@ -845,7 +843,6 @@ export namespace Leftover_Kind {
   export type KIND_UNSPECIFIED = typeof Leftover_Kind.KIND_UNSPECIFIED;
   export type KIND_FILE = typeof Leftover_Kind.KIND_FILE;
   export type KIND_NODE = typeof Leftover_Kind.KIND_NODE;
-  export type KIND_BITMAP = typeof Leftover_Kind.KIND_BITMAP;
   export type KIND_QEMU_JOB = typeof Leftover_Kind.KIND_QEMU_JOB;
   export type UNRECOGNIZED = typeof Leftover_Kind.UNRECOGNIZED;
 }
@@ -861,9 +858,6 @@ export function leftover_KindFromJSON(object: any): Leftover_Kind {
     case 2:
     case "KIND_NODE":
       return Leftover_Kind.KIND_NODE;
-    case 3:
-    case "KIND_BITMAP":
-      return Leftover_Kind.KIND_BITMAP;
     case 4:
     case "KIND_QEMU_JOB":
       return Leftover_Kind.KIND_QEMU_JOB;
@@ -882,8 +876,6 @@ export function leftover_KindToJSON(object: Leftover_Kind): string {
       return "KIND_FILE";
     case Leftover_Kind.KIND_NODE:
       return "KIND_NODE";
-    case Leftover_Kind.KIND_BITMAP:
-      return "KIND_BITMAP";
     case Leftover_Kind.KIND_QEMU_JOB:
       return "KIND_QEMU_JOB";
     case Leftover_Kind.UNRECOGNIZED:
@@ -6377,7 +6369,7 @@ export const BlockJobServiceService = {
    * removed if the job ends before READY, and kept after; one that it did not make is never removed.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
-   * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
+   * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE,
    * SIZE_MISMATCH, EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
@@ -6609,7 +6601,7 @@ export const BlockJobServiceService = {
     responseDeserialize: (value: Buffer): WatchJobResponse => WatchJobResponse.decode(value),
   },
   /**
-   * Lists what jobs made and could not take back: files, nodes in a QEMU, bitmaps. For each it says why.
+   * Lists what jobs made and could not take back: files, nodes and jobs in a QEMU. For each it says why.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -6676,7 +6668,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * removed if the job ends before READY, and kept after; one that it did not make is never removed.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
-   * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
+   * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE,
    * SIZE_MISMATCH, EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
@@ -6828,7 +6820,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    */
   watchJob: handleServerStreamingCall<WatchJobRequest, WatchJobResponse>;
   /**
-   * Lists what jobs made and could not take back: files, nodes in a QEMU, bitmaps. For each it says why.
+   * Lists what jobs made and could not take back: files, nodes and jobs in a QEMU. For each it says why.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -6870,7 +6862,7 @@ export interface BlockJobServiceClient extends Client {
    * removed if the job ends before READY, and kept after; one that it did not make is never removed.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
-   * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
+   * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE,
    * SIZE_MISMATCH, EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
@@ -7153,7 +7145,7 @@ export interface BlockJobServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobResponse>;
   /**
-   * Lists what jobs made and could not take back: files, nodes in a QEMU, bitmaps. For each it says why.
+   * Lists what jobs made and could not take back: files, nodes and jobs in a QEMU. For each it says why.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */

@@ -23,9 +23,10 @@ export interface Progress {
   readonly bytesPerSecond: number;
   /** The rate at which the guest's writes add bytes to copy. */
   readonly dirtyBytesPerSecond: number;
-  /** Undefined if it is not known yet, or infinite at this rate. */
+  /** Only if it is CONVERGING or SETTLED. */
   readonly etaMs: number | undefined;
-  readonly convergence: Convergence;
+  /** Undefined before two samples. */
+  readonly convergence: Convergence | undefined;
   /** When QEMU was asked, RFC 3339. */
   readonly sampleTime: string;
   /** How much of the reused destination has been compared, before the copy begins. */
@@ -73,6 +74,7 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
   const bytesPerSecond = rate(sample.offsetBytes - first.offsetBytes);
   const dirtyBytesPerSecond = rate(sample.lengthBytes - first.lengthBytes);
   const net = bytesPerSecond - dirtyBytesPerSecond;
+  const convergence = ready ? 'SETTLED' : seconds > 0 ? converges(net, bytesPerSecond) : undefined;
   return {
     history: { samples, percent },
     progress: {
@@ -82,9 +84,9 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
       remainingBytes,
       bytesPerSecond,
       dirtyBytesPerSecond,
-      etaMs: ready ? 0 : net > 0 && remainingBytes > 0 ? Math.ceil((remainingBytes / net) * 1000) : undefined,
+      etaMs: ready ? 0 : convergence === 'CONVERGING' ? Math.ceil((remainingBytes / net) * 1000) : undefined,
       sampleTime: sample.time,
-      convergence: ready ? 'SETTLED' : converges(net, bytesPerSecond, seconds),
+      convergence,
     },
   };
 }
@@ -99,7 +101,7 @@ export function verifying(bytes: number, ofBytes: number, sampleTime: string): P
     bytesPerSecond: 0,
     dirtyBytesPerSecond: 0,
     etaMs: undefined,
-    convergence: 'CONVERGING',
+    convergence: undefined,
     sampleTime,
     verified: { bytes, ofBytes },
   };
@@ -111,8 +113,8 @@ export function finished(progress: Progress): Progress {
   return { ...progress, currentBytes, percent: 100, remainingBytes: 0, etaMs: 0, convergence: 'SETTLED' };
 }
 
-function converges(net: number, bytesPerSecond: number, seconds: number): Convergence {
-  // Too early to say, or clearly forward: remaining bytes that shrink by a twentieth of the copy's rate do shrink.
-  if (seconds === 0 || net > bytesPerSecond / 20) return 'CONVERGING';
+/** A change of the remaining bytes counts if it is more than a twentieth of the copy's rate. */
+function converges(net: number, bytesPerSecond: number): Convergence {
+  if (net > bytesPerSecond / 20) return 'CONVERGING';
   return net < -bytesPerSecond / 20 ? 'DIVERGING' : 'STALLED';
 }

@@ -53,35 +53,35 @@ export const OLDEST_FIRST: Order<Leftover> = {
 
 /**
  * One page of a list. A token is a position in the order, so it stays valid while items come and go, and on every host.
- * Throws for a token of another list. `hasMore`: more items are known to be elsewhere.
+ * `asked` is the whole request: its other fields are the filter. Throws for a token of another list or filter.
+ * `hasMore`: more items are known to be elsewhere.
  */
 export function page<Item>(
   all: readonly Item[],
   { list, key, descending }: Order<Item>,
-  asked: { readonly pageSize: number; readonly pageToken: string },
+  { pageSize: most, pageToken, ...filter }: { readonly pageSize: number; readonly pageToken: string },
   hasMore = false,
 ): { readonly items: readonly Item[]; readonly nextPageToken: string } {
-  const size = pageSize(asked.pageSize);
-  const after = placeOf(list, asked.pageToken);
+  const size = pageSize(most);
+  const of = `${list} ${JSON.stringify(filter)}`;
+  const after = placeOf(of, pageToken);
   const isAfter = (item: Item) => after === undefined || (descending === true ? key(item) < after : key(item) > after);
   const sorted = all.filter(isAfter).toSorted((a, b) => (key(a) < key(b) === (descending === true) ? 1 : -1));
   const items = sorted.slice(0, size);
   const last = items.at(-1);
   const isLast = last === undefined || (sorted.length <= size && !hasMore);
-  return { items, nextPageToken: isLast ? '' : tokenOf(list, key(last)) };
+  return { items, nextPageToken: isLast ? '' : tokenOf(of, key(last)) };
 }
 
-function tokenOf(list: string, place: string): string {
-  return encodeURIComponent(`${list} ${place}`.toWellFormed());
+function tokenOf(of: string, place: string): string {
+  return encodeURIComponent(`${of} ${place}`.toWellFormed());
 }
 
-function placeOf(list: string, token: string): string | undefined {
+function placeOf(of: string, token: string): string | undefined {
   if (token === '') return undefined;
   const text = decoded(token);
-  throwIfAny(
-    text.startsWith(`${list} `) ? [] : [invalid('page_token', 'is not from this list; begin again without it')],
-  );
-  return text.slice(list.length + 1);
+  throwIfAny(text.startsWith(`${of} `) ? [] : [invalid('page_token', 'is not from this list; begin again without it')]);
+  return text.slice(of.length + 1);
 }
 
 /** '' for a text that this service did not encode. */

@@ -138,7 +138,7 @@ function toProgress(message: ProgressMessage): Progress {
     bytesPerSecond: Number(message.bytesPerSecond),
     dirtyBytesPerSecond: Number(message.dirtyBytesPerSecond),
     etaMs: toMs(message.eta),
-    convergence: namedOf(Convergence, 'CONVERGENCE', message.convergence),
+    convergence: enumName(Convergence, 'CONVERGENCE', message.convergence),
     sampleTime: timeOf(message.sampleTime) ?? '',
     ...(message.toVerifyBytes > 0n && {
       verified: { bytes: Number(message.verifiedBytes), ofBytes: Number(message.toVerifyBytes) },

@@ -2,7 +2,8 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { ErrorInfo } from '../../../generated/google/rpc/error_details.ts';
 import { Status } from '../../../generated/google/rpc/status.ts';
-import { answerTo } from '../../../src/grpc/status.ts';
+import { catalogue, type Reason } from '../../../src/core/catalogue.ts';
+import { answerTo, statusOf } from '../../../src/grpc/status.ts';
 
 const SECRET = '/state/jobs/of-somebody-else';
 const QUIET = pino({ level: 'silent' });
@@ -34,5 +35,18 @@ describe('an error of the kernel that nobody has caught', () => {
     expect(details).not.toContain('?');
     expect([info.reason, info.metadata]).toEqual([reason, {}]);
     expect(raw).not.toContain(SECRET);
+  });
+});
+
+describe('google.rpc.RetryInfo', () => {
+  const helps = ['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS'];
+  it('is in each UNAVAILABLE, and in each RESOURCE_EXHAUSTED where waiting helps, and in no other', () => {
+    const reasons = Object.keys(catalogue) as Reason[];
+    const withRetry = reasons.filter((reason) =>
+      statusOf({ reason, text: '', metadata: {} }).details.some(({ typeUrl }) => typeUrl.endsWith('.RetryInfo')),
+    );
+    const wanted = reasons.filter((one) => catalogue[one].code === 'UNAVAILABLE' || helps.includes(one));
+    expect(withRetry).toEqual(wanted);
+    expect(wanted.length).toBeGreaterThan(helps.length);
   });
 });

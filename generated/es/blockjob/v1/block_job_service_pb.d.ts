@@ -1193,7 +1193,7 @@ export declare type Leftover = Message<"blockjob.v1.Leftover"> & {
   jobId: string;
 
   /**
-   * Gives a file's absolute path, or the name of the node, bitmap or job in QEMU.
+   * Gives a file's absolute path, or the name of the node or job in QEMU.
    *
    * @generated from field: string name = 6;
    */
@@ -1261,13 +1261,6 @@ export enum Leftover_Kind {
    * @generated from enum value: KIND_NODE = 2;
    */
   NODE = 2,
-
-  /**
-   * A dirty bitmap in a running QEMU.
-   *
-   * @generated from enum value: KIND_BITMAP = 3;
-   */
-  BITMAP = 3,
 
   /**
    * A concluded job that QEMU still keeps.
@@ -1867,7 +1860,7 @@ export declare const BlockJobService: GenService<{
    * removed if the job ends before READY, and kept after; one that it did not make is never removed.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
-   * FLAGS_EXCLUSIVE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
+   * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
    * BLOCK_JOB_ACTIVE, START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE,
    * SIZE_MISMATCH, EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE,
    * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
@@ -2079,7 +2072,7 @@ export declare const BlockJobService: GenService<{
     output: typeof WatchJobResponseSchema;
   },
   /**
-   * Lists what jobs made and could not take back: files, nodes in a QEMU, bitmaps. For each it says why.
+   * Lists what jobs made and could not take back: files, nodes and jobs in a QEMU. For each it says why.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    *

@@ -1,6 +1,13 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { finished, NO_HISTORY, observe, type Progress, type Sample } from '../../../../src/core/job/progress.ts';
+import {
+  finished,
+  NO_HISTORY,
+  observe,
+  type Progress,
+  type Sample,
+  verifying,
+} from '../../../../src/core/job/progress.ts';
 
 const MIB = 1_048_576;
 
@@ -86,6 +93,15 @@ describe('progress, whatever QEMU says,', () => {
       }),
     );
   });
+
+  it('has an ETA where it converges or is READY, and only there', () => {
+    fc.assert(
+      fc.property(anySeries, (samples) => {
+        for (const { etaMs, convergence = 'UNSPECIFIED' } of progressOf(...samples))
+          expect(etaMs !== undefined).toBe(['CONVERGING', 'SETTLED'].includes(convergence));
+      }),
+    );
+  });
 });
 
 describe('current and end', () => {
@@ -148,7 +164,7 @@ describe('rates', () => {
   // An interval may be as long as an hour.
   it('do not take what QEMU finds at the start for what the guest writes', () => {
     const [, found, later] = progressOf(...series([0, 0], [MIB, 100 * MIB], [3 * MIB, 101 * MIB]));
-    expect(found).toMatchObject({ bytesPerSecond: 0, dirtyBytesPerSecond: 0, convergence: 'CONVERGING' });
+    expect(found).toMatchObject({ bytesPerSecond: 0, dirtyBytesPerSecond: 0, convergence: undefined });
     expect(later).toMatchObject({ bytesPerSecond: 2 * MIB, dirtyBytesPerSecond: MIB, convergence: 'CONVERGING' });
   });
 
@@ -167,7 +183,7 @@ describe('an ETA', () => {
     ['nothing is copied', series([10, 100], [10, 100])],
     ['the guest writes as fast', series([10, 100], [20, 110])],
     ['the guest writes faster', series([10, 100], [20, 200])],
-    ['all is copied and READY is yet to come', series([10, 100], [100, 100])],
+    ['the rest stays within a twentieth of the rate', series([0, 1000], [100, 1095])],
   ])('is absent while %s', (_why, samples) => {
     expect(lastOf(...samples).etaMs).toBeUndefined();
   });
@@ -192,8 +208,12 @@ const rest = (...offsetsAndLengths: readonly (readonly [number, number])[]) =>
   lastOf(...series(...offsetsAndLengths)).convergence;
 
 describe('convergence', () => {
-  it('is CONVERGING while the rest shrinks, and while it is too early to tell', () => {
-    expect(rest([0, 1000])).toBe('CONVERGING');
+  it('is not known before two samples', () => {
+    expect(rest([0, 1000])).toBeUndefined();
+    expect(verifying(1, 2, '').convergence).toBeUndefined();
+  });
+
+  it('is CONVERGING while the rest shrinks', () => {
     expect(rest([0, 1000], [100, 1000])).toBe('CONVERGING');
     expect(rest([0, 1000], [100, 1090])).toBe('CONVERGING');
   });

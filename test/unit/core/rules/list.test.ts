@@ -45,6 +45,14 @@ describe('a list', () => {
     }
   });
 
+  it('refuses a token that was given for other fields, and takes another size', () => {
+    const asked = { domain: 'vm1', states: ['READY'], pageSize: 1, pageToken: '' };
+    const { nextPageToken: pageToken } = page(items, ORDER, asked);
+    expect(page(items, ORDER, { ...asked, pageSize: 2, pageToken }).items).toHaveLength(2);
+    for (const other of [{ domain: 'vm2' }, { states: [] }, { domain: '' }])
+      expect(() => page(items, ORDER, { ...asked, ...other, pageToken })).toThrow('page_token: is not from this list');
+  });
+
   it('goes on at its place though items come and go between two pages', () => {
     const { nextPageToken } = page(['a', 'b', 'c'], ORDER, { pageSize: 2, pageToken: '' });
     expect(page(['0', 'c', 'd'], ORDER, { pageSize: 2, pageToken: nextPageToken }).items).toEqual(['c', 'd']);
