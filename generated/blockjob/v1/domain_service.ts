@@ -22,9 +22,9 @@ export const protobufPackage = "blockjob.v1";
 
 export const protobufFileName = "blockjob/v1/domain_service.proto";
 
-/** Names an operation that a running job may forbid. */
+/** An operation that a running job may forbid. */
 export const Operation = {
-  /** OPERATION_UNSPECIFIED - Is refused with FIELD_INVALID. */
+  /** OPERATION_UNSPECIFIED - Refused with FIELD_INVALID. */
   OPERATION_UNSPECIFIED: 0,
   /** OPERATION_SAVE - Saves the VM's memory and stops it. Forbidden by a job on any disk. libvirt: virDomainSave. */
   OPERATION_SAVE: 1,
@@ -106,19 +106,19 @@ export function operationToJSON(object: Operation): string {
   }
 }
 
-/** Says whether a guest's CPUs run. QEMU: query-status. */
+/** Whether a guest's CPUs run. QEMU: query-status. */
 export const GuestState = {
-  /** GUEST_STATE_UNSPECIFIED - Is not known: QEMU does not answer, or reports a status that this list lacks. */
+  /** GUEST_STATE_UNSPECIFIED - Not known: QEMU does not answer, or reports a status that is not in this list. */
   GUEST_STATE_UNSPECIFIED: 0,
-  /** GUEST_STATE_RUNNING - They run. */
+  /** GUEST_STATE_RUNNING - The CPUs run. */
   GUEST_STATE_RUNNING: 1,
-  /** GUEST_STATE_PAUSED - They are stopped, by somebody's wish or not yet started. */
+  /** GUEST_STATE_PAUSED - The CPUs are stopped: a client of QEMU stopped them, or they have not been started yet. */
   GUEST_STATE_PAUSED: 2,
   /** GUEST_STATE_IO_ERROR - QEMU stopped them, because a disk gave an I/O error (werror, rerror). */
   GUEST_STATE_IO_ERROR: 3,
-  /** GUEST_STATE_MIGRATING - The VM is being migrated to or from here. */
+  /** GUEST_STATE_MIGRATING - The VM is being migrated to or from this host. */
   GUEST_STATE_MIGRATING: 4,
-  /** GUEST_STATE_SHUT_OFF - The guest has shut down or crashed; the process still lives. */
+  /** GUEST_STATE_SHUT_OFF - The guest has shut down or crashed; the QEMU process still exists. */
   GUEST_STATE_SHUT_OFF: 5,
   UNRECOGNIZED: -1,
 } as const;
@@ -182,149 +182,137 @@ export function guestStateToJSON(object: GuestState): string {
   }
 }
 
-/** Is one running VM: one QEMU process. */
+/** A running VM: one QEMU process. */
 export interface Domain {
-  /** Names it: QEMU's `-name`; if it has none, the name of its socket. */
+  /** The name: QEMU's `-name`, or the name of its socket if it has none. */
   name: string;
-  /** Gives its UUID, lower case. Empty if QEMU was started without one. */
+  /** The UUID, lower case. Empty if QEMU was started without one. */
   uuid: string;
-  /** Names the host that it runs on. */
+  /** The host on which it runs. */
   host: string;
-  /** Says whether its CPUs run. */
+  /** Whether the guest's CPUs run. */
   guestState: GuestState;
-  /** Gives QEMU's version, with the package where QEMU tells it: "7.2.17 (Debian 1:7.2+dfsg-7+deb12u18)". */
+  /** QEMU's version, with the package if QEMU reports it: "7.2.17 (Debian 1:7.2+dfsg-7+deb12u18)". */
   qemuVersion: string;
   /**
-   * Gives the process id of QEMU on its host. With its start time it tells one process from the next of the same
-   * name. 0: not known.
+   * The process id of QEMU on its host. Together with its start time, it distinguishes two processes of the same name.
+   * 0 if it is not known.
    */
   qemuPid: number;
-  /** Lists the disks in QEMU's order, those without a medium too. Empty in ListDomains. */
+  /** The disks in QEMU's order, including those without a medium. Empty in ListDomains. */
   disks: Disk[];
-  /** Says why QEMU does not answer: QEMU_UNREACHABLE. Absent: it does. */
+  /** Why QEMU does not answer: QEMU_UNREACHABLE. Absent if it answers. */
   error?: Status | undefined;
 }
 
-/** Is one block device that the guest sees. DiskRef says how to name it. */
+/** A block device that the guest sees. DiskRef describes how to name it. */
 export interface Disk {
-  /** Gives the device's qdev id (`virtio0`), or its QOM path if it has no id. */
+  /** The device's qdev id (`virtio0`), or its QOM path if it has no id. */
   qdevId: string;
-  /** Gives the block backend's name (`drive0`). Empty: the VM was started with -blockdev. */
+  /** The name of the block backend (`drive0`). Empty if the VM was started with -blockdev. */
   blockBackend: string;
-  /** Gives the node name of the active image. Changes with every pivot. */
+  /** The node name of the active image. It changes with every pivot. */
   nodeName: string;
-  /** Gives the absolute path (or NBD URI) of the active image: what the guest writes to. Empty: no medium. */
+  /** The absolute path (or NBD URI) of the active image, to which the guest writes. Empty if there is no medium. */
   path: string;
-  /**
-   * Gives the name that is best to use in DiskRef.disk: the first of the above that names this disk alone and
-   * survives a pivot.
-   */
+  /** The best name for DiskRef.disk: the first of the names above that names this disk alone and survives a pivot. */
   name: string;
-  /** Gives the device model (`virtio-blk-pci`, `scsi-hd`, `nvme`, `ide-hd`). Empty: not known. */
+  /** The device model (`virtio-blk-pci`, `scsi-hd`, `nvme`, `ide-hd`). Empty if it is not known. */
   deviceModel: string;
-  /** Counts the bytes that the guest sees. */
+  /** The size that the guest sees. */
   virtualSizeBytes: bigint;
-  /** Is true if the guest may not write. */
+  /** True if the guest may not write. */
   readOnly: boolean;
-  /** Lists the chain, from the active image (index 0) down to the base. Empty: no medium. */
+  /** The chain, from the active image (index 0) down to the base. Empty if there is no medium. */
   chain: Image[];
-  /** Gives the job that runs on the disk. Absent: none. */
+  /** The job that runs on the disk. Absent if there is none. */
   job?: Job | undefined;
 }
 
-/** Is one image of a chain. */
+/** An image of a chain. */
 export interface Image {
-  /** Gives its place in the chain: 0 is the active one. */
+  /** The position in the chain; 0 is the active image. */
   index: number;
-  /** Gives its absolute path, or NBD URI. */
+  /** The absolute path, or NBD URI. */
   path: string;
-  /** Names QEMU's node of its format. */
+  /** QEMU's node of the format. */
   nodeName: string;
-  /** Names QEMU's node of its storage below. Empty if there is none. */
+  /** QEMU's node of the storage below. Empty if there is none. */
   storageNodeName: string;
-  /** Names QEMU's driver of its format: "qcow2", "raw", "vmdk" … */
+  /** QEMU's driver of the format: "qcow2", "raw", "vmdk" … */
   format: string;
-  /** Names QEMU's driver of its storage: "file", "host_device", "nbd" … */
+  /** QEMU's driver of the storage: "file", "host_device", "nbd" … */
   storage: string;
-  /** Counts the bytes that it shows. */
+  /** The size that the image shows to its reader. */
   virtualSizeBytes: bigint;
-  /** Counts the bytes that it takes on disk. Absent where QEMU cannot tell. */
+  /** The bytes that the image takes on disk. Absent if QEMU does not report them. */
   allocatedBytes?:
     | bigint
     | undefined;
-  /** Gives the backing file's name as the image's metadata have it: relative names stay so. Empty: none. */
+  /** The name of the backing file as in the image's metadata; a relative name stays relative. Empty if there is none. */
   backingFile: string;
-  /** Gives the backing file's format as the metadata have it. Empty: not recorded. */
+  /** The format of the backing file as in the image's metadata. Empty if it is not recorded. */
   backingFormat: string;
-  /** Is true if QEMU has it open for reading only. */
+  /** True if QEMU has opened it read-only. */
   readOnly: boolean;
-  /** Is true if its contents are encrypted. */
+  /** True if its contents are encrypted. */
   encrypted: boolean;
-  /** Names its dirty bitmaps (changed-block tracking of backup tools). */
+  /** The names of its dirty bitmaps (changed-block tracking of backup tools). */
   bitmaps: string[];
 }
 
-/** Asks for domains. */
+/** The request of ListDomains. */
 export interface ListDomainsRequest {
-  /** Names a host. Empty: all hosts. At most 253 bytes. */
+  /** The host. Empty for all hosts. At most 253 bytes. */
   host: string;
-  /** Bounds the number of domains in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID. */
+  /** The number of domains in the answer. 0 means 100; more than 500 means 500. FIELD_INVALID if negative. */
   pageSize: number;
   /**
-   * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page. At most 8192 bytes.
+   * The next_page_token of the page before. The other fields must be the same as for that page, except page_size;
+   * otherwise FIELD_INVALID. Empty for the first page. At most 8192 bytes.
    */
   pageToken: string;
 }
 
-/** Answers ListDomains. */
+/** The answer of ListDomains. */
 export interface ListDomainsResponse {
-  /** Gives the domains by name, without disks. */
+  /** The domains, ordered by name, without their disks. */
   domains: Domain[];
-  /** Gives the token for the next page. Empty: this was the last. */
+  /** The token for the next page. Empty on the last page. */
   nextPageToken: string;
-  /** Names the hosts that did not answer: their domains may be missing here. Always empty on a single host. */
+  /** The hosts that did not answer: their domains may be missing here. Always empty on a single host. */
   unreachableHosts: string[];
 }
 
-/** Asks for a domain. */
+/** The request of GetDomain. */
 export interface GetDomainRequest {
-  /** Names the domain, by name or UUID. Required. At most 1024 bytes. */
+  /** The name or UUID of the domain. Required. At most 1024 bytes. */
   domain: string;
 }
 
-/** Answers GetDomain. */
+/** The answer of GetDomain. */
 export interface GetDomainResponse {
-  /** Gives the domain with its disks. */
+  /** The domain with its disks. */
   domain?: Domain | undefined;
 }
 
-/** Asks whether an operation may be done. */
+/** The request of CheckOperation. */
 export interface CheckOperationRequest {
-  /** Names the domain, by name or UUID. Required. At most 1024 bytes. */
+  /** The name or UUID of the domain. Required. At most 1024 bytes. */
   domain: string;
   /**
-   * Names the disk, as DiskRef.disk does. Required for DETACH and RESIZE, may be given for SNAPSHOT; for the others
-   * it changes nothing. Absent: all disks. At most 4096 bytes.
+   * The disk, named as in DiskRef.disk. Required for DETACH and RESIZE, optional for SNAPSHOT, ignored for the other
+   * operations. Absent for all disks. At most 4096 bytes.
    */
   disk?:
     | string
     | undefined;
-  /** Says what is to be done. Required. */
+  /** The operation. Required. */
   operation: Operation;
 }
 
-/** Answers CheckOperation. */
+/** Answers CheckOperation. It is empty: OK means that the operation may be done now. */
 export interface CheckOperationResponse {
-  /** Is true if the operation may be done now. */
-  allowed: boolean;
-  /** Says why not, all at once: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if allowed. */
-  reasons: Status[];
-  /**
-   * Gives the jobs of this service that forbid it, of those that the caller may read. Jobs of other clients are in `reasons`
-   * alone.
-   */
-  blockingJobs: Job[];
 }
 
 function createBaseDomain(): Domain {
@@ -1550,20 +1538,11 @@ export const CheckOperationRequest: MessageFns<CheckOperationRequest> = {
 };
 
 function createBaseCheckOperationResponse(): CheckOperationResponse {
-  return { allowed: false, reasons: [], blockingJobs: [] };
+  return {};
 }
 
 export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
-  encode(message: CheckOperationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.allowed !== false) {
-      writer.uint32(8).bool(message.allowed);
-    }
-    for (const v of message.reasons) {
-      Status.encode(v!, writer.uint32(18).fork()).join();
-    }
-    for (const v of message.blockingJobs) {
-      Job.encode(v!, writer.uint32(26).fork()).join();
-    }
+  encode(_: CheckOperationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
 
@@ -1580,30 +1559,6 @@ export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.allowed = reader.bool();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.reasons.push(Status.decode(reader, reader.uint32()));
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.blockingJobs.push(Job.decode(reader, reader.uint32()));
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1616,56 +1571,36 @@ export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
     }
   },
 
-  fromJSON(object: any): CheckOperationResponse {
-    return {
-      allowed: isSet(object.allowed) ? globalThis.Boolean(object.allowed) : false,
-      reasons: globalThis.Array.isArray(object?.reasons) ? object.reasons.map((e: any) => Status.fromJSON(e)) : [],
-      blockingJobs: globalThis.Array.isArray(object?.blockingJobs)
-        ? object.blockingJobs.map((e: any) => Job.fromJSON(e))
-        : globalThis.Array.isArray(object?.blocking_jobs)
-        ? object.blocking_jobs.map((e: any) => Job.fromJSON(e))
-        : [],
-    };
+  fromJSON(_: any): CheckOperationResponse {
+    return {};
   },
 
-  toJSON(message: CheckOperationResponse): unknown {
+  toJSON(_: CheckOperationResponse): unknown {
     const obj: any = {};
-    if (message.allowed !== false) {
-      obj.allowed = message.allowed;
-    }
-    if (message.reasons?.length) {
-      obj.reasons = message.reasons.map((e) => Status.toJSON(e));
-    }
-    if (message.blockingJobs?.length) {
-      obj.blockingJobs = message.blockingJobs.map((e) => Job.toJSON(e));
-    }
     return obj;
   },
 
   create(base?: DeepPartial<CheckOperationResponse>): CheckOperationResponse {
     return CheckOperationResponse.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<CheckOperationResponse>): CheckOperationResponse {
+  fromPartial(_: DeepPartial<CheckOperationResponse>): CheckOperationResponse {
     const message = createBaseCheckOperationResponse();
-    message.allowed = object.allowed ?? false;
-    message.reasons = object.reasons?.map((e) => Status.fromPartial(e)) || [];
-    message.blockingJobs = object.blockingJobs?.map((e) => Job.fromPartial(e)) || [];
     return message;
   },
 };
 
 /**
- * Shows the domains, their disks and chains, and says what may be done with them now.
+ * Shows the domains, their disks and chains, and checks whether an operation may be done on them now.
  *
- * All calls only read, may be repeated, and are not affected by a client that leaves: its deadline or disconnect ends
+ * All calls only read, and may be repeated. A client that leaves does not affect them: its deadline or disconnect ends
  * the answer and never touches a job. Besides the reasons named at each call, every call may fail with FIELD_INVALID,
- * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. What the policy does not let a
- * caller read is not there for it: each call answers as for a name that nothing has.
+ * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. If the policy does not let a
+ * caller read a domain, each call answers as if the domain did not exist.
  */
 export type DomainServiceService = typeof DomainServiceService;
 export const DomainServiceService = {
   /**
-   * Lists the domains, by name, without their disks. libvirt: virConnectListAllDomains.
+   * Lists the domains without their disks, ordered by name. libvirt: virConnectListAllDomains.
    *
    * A domain whose QEMU does not answer is listed, with Domain.error. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
@@ -1680,7 +1615,7 @@ export const DomainServiceService = {
     responseDeserialize: (value: Buffer): ListDomainsResponse => ListDomainsResponse.decode(value),
   },
   /**
-   * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
+   * Returns a domain with its disks, their chains and their running jobs, as QEMU reports them now.
    * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
@@ -1696,17 +1631,18 @@ export const DomainServiceService = {
     responseDeserialize: (value: Buffer): GetDomainResponse => GetDomainResponse.decode(value),
   },
   /**
-   * Says whether an operation that needs the disks to keep still may be done now. For the tools that do these
+   * Checks whether an operation that needs unchanging disks may be done now. It is meant for the tools that do these
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * The answer says whether it may, and if not, all reasons: BLOCK_COPY_ACTIVE while a copy or an active commit runs,
-   * BLOCK_JOB_ACTIVE while another job does, CHAIN_BUSY for a job of another client below the active image, and
-   * MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk beside it. The
-   * answer is true for this moment; it holds nothing.
+   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
+   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
+   * The answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
-   * that leaves touches nothing.
+   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
+   *
+   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * leaves touches nothing.
    */
   checkOperation: {
     path: "/blockjob.v1.DomainService/CheckOperation" as const,
@@ -1723,14 +1659,14 @@ export const DomainServiceService = {
 
 export interface DomainServiceServer extends UntypedServiceImplementation {
   /**
-   * Lists the domains, by name, without their disks. libvirt: virConnectListAllDomains.
+   * Lists the domains without their disks, ordered by name. libvirt: virConnectListAllDomains.
    *
    * A domain whose QEMU does not answer is listed, with Domain.error. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
    */
   listDomains: handleUnaryCall<ListDomainsRequest, ListDomainsResponse>;
   /**
-   * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
+   * Returns a domain with its disks, their chains and their running jobs, as QEMU reports them now.
    * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
@@ -1738,24 +1674,25 @@ export interface DomainServiceServer extends UntypedServiceImplementation {
    */
   getDomain: handleUnaryCall<GetDomainRequest, GetDomainResponse>;
   /**
-   * Says whether an operation that needs the disks to keep still may be done now. For the tools that do these
+   * Checks whether an operation that needs unchanging disks may be done now. It is meant for the tools that do these
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * The answer says whether it may, and if not, all reasons: BLOCK_COPY_ACTIVE while a copy or an active commit runs,
-   * BLOCK_JOB_ACTIVE while another job does, CHAIN_BUSY for a job of another client below the active image, and
-   * MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk beside it. The
-   * answer is true for this moment; it holds nothing.
+   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
+   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
+   * The answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
-   * that leaves touches nothing.
+   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
+   *
+   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * leaves touches nothing.
    */
   checkOperation: handleUnaryCall<CheckOperationRequest, CheckOperationResponse>;
 }
 
 export interface DomainServiceClient extends Client {
   /**
-   * Lists the domains, by name, without their disks. libvirt: virConnectListAllDomains.
+   * Lists the domains without their disks, ordered by name. libvirt: virConnectListAllDomains.
    *
    * A domain whose QEMU does not answer is listed, with Domain.error. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
@@ -1776,7 +1713,7 @@ export interface DomainServiceClient extends Client {
     callback: (error: ServiceError | null, response: ListDomainsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
+   * Returns a domain with its disks, their chains and their running jobs, as QEMU reports them now.
    * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
@@ -1798,17 +1735,18 @@ export interface DomainServiceClient extends Client {
     callback: (error: ServiceError | null, response: GetDomainResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Says whether an operation that needs the disks to keep still may be done now. For the tools that do these
+   * Checks whether an operation that needs unchanging disks may be done now. It is meant for the tools that do these
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * The answer says whether it may, and if not, all reasons: BLOCK_COPY_ACTIVE while a copy or an active commit runs,
-   * BLOCK_JOB_ACTIVE while another job does, CHAIN_BUSY for a job of another client below the active image, and
-   * MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk beside it. The
-   * answer is true for this moment; it holds nothing.
+   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
+   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
+   * The answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
-   * that leaves touches nothing.
+   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
+   *
+   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * leaves touches nothing.
    */
   checkOperation(
     request: CheckOperationRequest,

@@ -11,7 +11,7 @@ export const protobufPackage = "blockjob.v1";
 
 export const protobufFileName = "blockjob/v1/job.proto";
 
-/** Says what a job does with the data. */
+/** The kind of a job. */
 export const JobKind = {
   /** JOB_KIND_UNSPECIFIED - Is never sent. */
   JOB_KIND_UNSPECIFIED: 0,
@@ -91,15 +91,15 @@ export function jobKindToJSON(object: JobKind): string {
   }
 }
 
-/** Says why a job in RUNNING or READY does not move at the moment. */
+/** The reason why a job in RUNNING or READY makes no progress. */
 export const PauseReason = {
   /** PAUSE_REASON_UNSPECIFIED - The job is not paused. */
   PAUSE_REASON_UNSPECIFIED: 0,
-  /** PAUSE_REASON_USER - Somebody asked for it: Pause, or another client of QEMU. Resume continues the job. */
+  /** PAUSE_REASON_USER - A client asked for it: with Pause, or as another client of QEMU. Resume continues the job. */
   PAUSE_REASON_USER: 1,
-  /** PAUSE_REASON_NO_SPACE - The destination has no space (QEMU: io-status nospace). Make space, then Resume. The guest goes on undisturbed. */
+  /** PAUSE_REASON_NO_SPACE - The destination has no space (QEMU: io-status nospace). Make space, then Resume. The guest is not affected. */
   PAUSE_REASON_NO_SPACE: 2,
-  /** PAUSE_REASON_IO_ERROR - Reading or writing failed (QEMU: io-status failed). Mend the storage and Resume, or Abort. */
+  /** PAUSE_REASON_IO_ERROR - Reading or writing failed (QEMU: io-status failed). Repair the storage, then Resume, or Abort. */
   PAUSE_REASON_IO_ERROR: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -151,17 +151,17 @@ export function pauseReasonToJSON(object: PauseReason): string {
   }
 }
 
-/** Names the format of an image that a copy writes. */
+/** The format of an image that a copy writes. */
 export const ImageFormat = {
   /**
-   * IMAGE_FORMAT_UNSPECIFIED - Leaves the choice to the service. For a destination that is created: the format of the source's active image.
-   * For one that is reused: probed from its header, and FORMAT_UNKNOWN if that names no known format; an image is
-   * never taken for raw because its header says nothing.
+   * IMAGE_FORMAT_UNSPECIFIED - The choice of the service. For a destination that is created: the format of the source's active image. For a
+   * destination that is reused: the format in its header, or FORMAT_UNKNOWN if the header names no known format. An
+   * image is never treated as raw only because its header is not recognized.
    */
   IMAGE_FORMAT_UNSPECIFIED: 0,
-  /** IMAGE_FORMAT_RAW - Is bytes as the guest sees them, without a header. Never probed. */
+  /** IMAGE_FORMAT_RAW - The bytes that the guest sees, without a header. Never probed. */
   IMAGE_FORMAT_RAW: 1,
-  /** IMAGE_FORMAT_QCOW2 - Is QEMU's qcow2, version 3. */
+  /** IMAGE_FORMAT_QCOW2 - QEMU's qcow2, version 3. */
   IMAGE_FORMAT_QCOW2: 2,
   UNRECOGNIZED: -1,
 } as const;
@@ -207,19 +207,19 @@ export function imageFormatToJSON(object: ImageFormat): string {
   }
 }
 
-/** Says how guest writes reach the destination while a copy runs. QEMU: copy-mode of blockdev-mirror. */
+/** How guest writes reach the destination while a copy runs. QEMU: copy-mode of blockdev-mirror. */
 export const WriteMode = {
-  /** WRITE_MODE_UNSPECIFIED - Means BACKGROUND. */
+  /** WRITE_MODE_UNSPECIFIED - The same as BACKGROUND. */
   WRITE_MODE_UNSPECIFIED: 0,
   /**
-   * WRITE_MODE_BACKGROUND - Marks what the guest wrote as dirty and copies it later. Does not slow the guest down; need not converge if the
-   * guest writes faster than the destination takes it.
+   * WRITE_MODE_BACKGROUND - Marks the guest's writes as dirty and copies them later. Does not slow the guest down. May not converge if the
+   * guest writes faster than the destination.
    */
   WRITE_MODE_BACKGROUND: 1,
   /**
-   * WRITE_MODE_BLOCKING - Lets a guest write end only when the destination has it too. Always converges; slows the guest down.
-   * libvirt: VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. Not the same as a finished image: a qcow2 destination is
-   * right only when the job has ended.
+   * WRITE_MODE_BLOCKING - Completes a guest write only when the destination has it too. Always converges; slows the guest down. libvirt:
+   * VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. The destination is not a finished image before the job has ended: a qcow2
+   * destination is correct only then.
    */
   WRITE_MODE_BLOCKING: 2,
   UNRECOGNIZED: -1,
@@ -267,13 +267,13 @@ export function writeModeToJSON(object: WriteMode): string {
 }
 
 /**
- * Says what the service does by itself when a copy becomes READY. It needs no client for that: it does so even if
- * every client has gone.
+ * The action of the service when a copy becomes READY. It needs no client: the service acts even if every client has
+ * left.
  */
 export const OnReady = {
-  /** ON_READY_UNSPECIFIED - Means HOLD. */
+  /** ON_READY_UNSPECIFIED - The same as HOLD. */
   ON_READY_UNSPECIFIED: 0,
-  /** ON_READY_HOLD - Keeps mirroring until Abort, with or without pivot. As libvirt's API does. */
+  /** ON_READY_HOLD - Keeps mirroring until Abort, with or without pivot, as libvirt's API does. */
   ON_READY_HOLD: 1,
   /** ON_READY_PIVOT - Pivots: the guest runs on the destination, and the job ends in COMPLETED. virsh: --pivot. */
   ON_READY_PIVOT: 2,
@@ -332,9 +332,9 @@ export function onReadyToJSON(object: OnReady): string {
   }
 }
 
-/** Says what a copy does when its destination has no space left. QEMU: on-target-error. */
+/** The action of a copy when its destination has no space. QEMU: on-target-error. */
 export const OnNoSpace = {
-  /** ON_NO_SPACE_UNSPECIFIED - Means PAUSE for StartCopy. Rebase behaves as FAIL does, as libvirt's. */
+  /** ON_NO_SPACE_UNSPECIFIED - The same as PAUSE for StartCopy. Rebase fails the job, as libvirt does. */
   ON_NO_SPACE_UNSPECIFIED: 0,
   /** ON_NO_SPACE_PAUSE - Pauses the job with PAUSE_REASON_NO_SPACE until Resume or Abort. */
   ON_NO_SPACE_PAUSE: 1,
@@ -385,28 +385,28 @@ export function onNoSpaceToJSON(object: OnNoSpace): string {
 }
 
 /**
- * Says whether the service stops the guest's CPUs for the instant of a pivot (about 20 ms: stop, complete, write the
- * journal, continue). A guest that was paused before stays paused.
+ * Whether the service stops the guest's CPUs during a pivot (about 20 ms: stop, complete, write the journal, continue).
+ * A guest that was paused before stays paused.
  *
- * Two things are gained. If QEMU dies in the instant of a pivot, nothing on disk tells which side the guest wrote to
- * last; with the guest stopped both sides are equal. And some QEMU versions crash in that instant under load; with
- * the guest stopped they do not. If the service dies in the instant, the guest stays stopped until the service is
- * back; continuing it is the first thing that it then does.
+ * A pause has two advantages. If QEMU dies during a pivot, nothing on disk shows to which side the guest wrote last;
+ * with the guest stopped both sides are equal. And some QEMU versions crash during a pivot under load; with the guest
+ * stopped they do not. If the service dies during the pause, the guest stays stopped until the service is back, which
+ * continues the guest before anything else.
  */
 export const PauseGuest = {
-  /** PAUSE_GUEST_UNSPECIFIED - Means AUTO. */
+  /** PAUSE_GUEST_UNSPECIFIED - The same as AUTO. */
   PAUSE_GUEST_UNSPECIFIED: 0,
   /**
-   * PAUSE_GUEST_AUTO - Pauses where the QEMU at hand is not known to be free of the crash, and where the guest writes so fast that the
-   * pivot would not end. An event says so, and why.
+   * PAUSE_GUEST_AUTO - Pauses if the QEMU version is not known to be free of the crash, or if the guest writes so fast that the pivot
+   * would not end. An event reports the pause, and its reason.
    */
   PAUSE_GUEST_AUTO: 1,
   /**
-   * PAUSE_GUEST_ALWAYS - Pauses. Should QEMU die in that instant, the source has all that the guest wrote: it is not continued before the
-   * result is written down.
+   * PAUSE_GUEST_ALWAYS - Pauses. If QEMU dies during the pivot, the source has all of the guest's writes: the guest is not continued before
+   * the result is written down.
    */
   PAUSE_GUEST_ALWAYS: 2,
-  /** PAUSE_GUEST_NEVER - Never pauses. If QEMU dies in that instant, the job ends in UNRESOLVED. The caller takes the risk of the crash. */
+  /** PAUSE_GUEST_NEVER - Never pauses. If QEMU dies during the pivot, the job ends in UNRESOLVED. The caller accepts the risk of the crash. */
   PAUSE_GUEST_NEVER: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -459,17 +459,20 @@ export function pauseGuestToJSON(object: PauseGuest): string {
 }
 
 /**
- * Names what would be lost, and may be. A start that would lose it is refused with LOSS_NOT_ACCEPTED unless the request
- * accepts just that; docs/disks.md says where. What is not lost need not be accepted: it has no effect then.
+ * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request
+ * accepts exactly this loss; docs/disks.md lists the cases. Accepting a loss that does not occur has no effect.
  */
 export const Accept = {
-  /** ACCEPT_UNSPECIFIED - Is refused: FIELD_INVALID. */
+  /** ACCEPT_UNSPECIFIED - Refused with FIELD_INVALID. */
   ACCEPT_UNSPECIFIED: 0,
-  /** ACCEPT_LOSES_ENCRYPTION - Contents that are encrypted where they are may be written where they are not. */
+  /** ACCEPT_LOSES_ENCRYPTION - Contents that are encrypted at the source may be written without encryption. */
   ACCEPT_LOSES_ENCRYPTION: 1,
-  /** ACCEPT_LOSES_INTERNAL_SNAPSHOTS - Snapshots inside of a qcow2 image may be left behind in it, or be broken. */
+  /** ACCEPT_LOSES_INTERNAL_SNAPSHOTS - Snapshots inside a qcow2 image may be left behind, or become unusable. */
   ACCEPT_LOSES_INTERNAL_SNAPSHOTS: 2,
-  /** ACCEPT_SHARED_WRITER - Somebody else may write to the disk's file: what is written there after the guest has left it, the guest never sees. */
+  /**
+   * ACCEPT_SHARED_WRITER - Another process may write to the disk's file. The guest never sees what that process writes after the guest has
+   * left the file.
+   */
   ACCEPT_SHARED_WRITER: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -521,23 +524,23 @@ export function acceptToJSON(object: Accept): string {
   }
 }
 
-/** Says whether a job will reach its end at the present rates. */
+/** Whether a job will reach its end at the present rates. */
 export const Convergence = {
-  /** CONVERGENCE_UNSPECIFIED - Not known yet: too few samples. */
+  /** CONVERGENCE_UNSPECIFIED - Not known before two samples. */
   CONVERGENCE_UNSPECIFIED: 0,
-  /** CONVERGENCE_CONVERGING - The remainder shrinks. eta is set. */
+  /** CONVERGENCE_CONVERGING - The remaining bytes decrease. eta is set. */
   CONVERGENCE_CONVERGING: 1,
   /**
-   * CONVERGENCE_STALLED - The rest stays about the same: the job is paused, the storage does not answer, or the guest writes about as
-   * fast as the job copies.
+   * CONVERGENCE_STALLED - The remaining bytes stay about the same: the job is paused, the storage does not answer, or the guest writes about
+   * as fast as the job copies.
    */
   CONVERGENCE_STALLED: 2,
   /**
-   * CONVERGENCE_DIVERGING - The rest grows: the guest writes faster than the job copies. It will not become READY like this: raise the speed
-   * (SetSpeed), or start again with write_mode BLOCKING or a smaller granularity.
+   * CONVERGENCE_DIVERGING - The remaining bytes increase: the guest writes faster than the job copies. The job will not become READY at these
+   * rates. Raise the speed (SetSpeed), or start again with write_mode BLOCKING or a smaller granularity.
    */
   CONVERGENCE_DIVERGING: 3,
-  /** CONVERGENCE_SETTLED - There is nothing left to converge: READY and in step, or ended. */
+  /** CONVERGENCE_SETTLED - The job has become READY, or is COMPLETED. */
   CONVERGENCE_SETTLED: 4,
   UNRECOGNIZED: -1,
 } as const;
@@ -595,25 +598,28 @@ export function convergenceToJSON(object: Convergence): string {
   }
 }
 
-/** Says what the image that a job wrote is good for. */
+/** The state of the image that a job wrote. */
 export const DestinationContent = {
-  /** DESTINATION_CONTENT_UNSPECIFIED - The job writes no copy of the disk: PULL and COMMIT. */
+  /** DESTINATION_CONTENT_UNSPECIFIED - The job does not write a copy of the disk: PULL and COMMIT. */
   DESTINATION_CONTENT_UNSPECIFIED: 0,
   /**
-   * DESTINATION_CONTENT_PARTIAL - Only a part was copied: never use it as a disk. An ended job that made the file itself has removed it, see
-   * Outcome.destination_removed. For ACTIVE_COMMIT: the base image has some newer data and needs the images above.
+   * DESTINATION_CONTENT_PARTIAL - Only a part was copied: never use it as a disk. An ended job that made the file itself has removed it; see
+   * Outcome.destination_removed. For ACTIVE_COMMIT: the base image has some newer data and needs the images above it.
    */
   DESTINATION_CONTENT_PARTIAL: 1,
-  /** DESTINATION_CONTENT_MIRRORED - The copy is complete and follows the guest: the job is READY. Not to be used by others until the job has ended. */
+  /**
+   * DESTINATION_CONTENT_MIRRORED - The copy is complete and follows the guest: the job has become READY and has not ended. Do not use it before the
+   * job has ended.
+   */
   DESTINATION_CONTENT_MIRRORED: 2,
   /** DESTINATION_CONTENT_COMPLETE - The copy is complete and consistent, as of Outcome.as_of. After a pivot it is the live disk. */
   DESTINATION_CONTENT_COMPLETE: 3,
   /**
-   * DESTINATION_CONTENT_STALE - It was complete once and fell behind without a clean end (a write to it failed after READY, the job was ended by
-   * force, QEMU died): it shows no single moment of the disk. Do not use it as a disk.
+   * DESTINATION_CONTENT_STALE - The copy was complete and fell behind without a clean end: a write to it failed after READY, or the job was ended
+   * by force. It does not match any point in time of the disk. Do not use it as a disk.
    */
   DESTINATION_CONTENT_STALE: 4,
-  /** DESTINATION_CONTENT_UNKNOWN - It cannot be known; Outcome.evidence says why. */
+  /** DESTINATION_CONTENT_UNKNOWN - Not known, for instance because QEMU died; Outcome.evidence says why. */
   DESTINATION_CONTENT_UNKNOWN: 5,
   UNRECOGNIZED: -1,
 } as const;
@@ -678,18 +684,19 @@ export function destinationContentToJSON(object: DestinationContent): string {
 }
 
 /**
- * Names one disk of one domain.
+ * A disk of a domain.
  *
- * Fails with DOMAIN_NOT_FOUND or DISK_NOT_FOUND if there is no such domain or disk.
+ * Fails with DOMAIN_NOT_FOUND or DISK_NOT_FOUND if the domain or the disk does not exist.
  */
 export interface DiskRef {
   /**
-   * Names the domain: QEMU's `-name`, or the UUID (36 characters, any case). Required.
-   * A name that more than one domain bears is refused with FIELD_INVALID; use the UUID then. At most 1024 bytes.
+   * The domain: QEMU's `-name`, or the UUID (36 characters, any case). Required. A name that several domains share is
+   * refused with FIELD_INVALID; use the UUID then. At most 1024 bytes.
    */
   domain: string;
   /**
-   * Names the disk. Required. Tried in this order, and the first way that matches exactly one disk counts:
+   * The disk. Required. The ways to name it are tried in this order, and the first that matches exactly one disk
+   * counts:
    * 1. the device's qdev id (`virtio0`);
    * 2. the block backend's name (`drive0`);
    * 3. the node name of the active image;
@@ -699,188 +706,199 @@ export interface DiskRef {
   disk: string;
 }
 
-/** Names one job. Exactly one of the two must be given, else FIELD_INVALID. */
+/** A job. Exactly one of the two names must be given; otherwise FIELD_INVALID. */
 export interface JobRef {
-  /** Says how the job is named. */
+  /** The way in which the job is named. */
   name?:
     | //
-    /** Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. At most 64 bytes. */
+    /** The Job.id. The only name that still means the same job when the disk gets another one. At most 64 bytes. */
     { $case: "jobId"; value: string }
     | //
     /**
-     * Names the disk's active job; if it has none, the disk's latest job. This is libvirt's way.
-     * JOB_NOT_FOUND if the disk never had a job, or its jobs have been pruned.
+     * The disk: its active job, or its latest job if it has none. libvirt names jobs in this way. Refused with
+     * DISK_HAS_NO_JOB if the disk never had a job, or its jobs have been pruned.
      */
     { $case: "disk"; value: DiskRef }
     | undefined;
 }
 
-/** Names a network block device that another process serves. */
+/** A network block device that another process serves. */
 export interface NbdDestination {
-  /** Says where the server listens. Exactly one must be given, else FIELD_INVALID. */
+  /** The address of the server. Exactly one must be given; otherwise FIELD_INVALID. */
   server?:
     | //
-    /** Names host and port. */
+    /** The host and the port. */
     { $case: "tcp"; value: NbdTcpServer }
     | //
-    /** Gives the absolute path of a unix socket on the domain's host. PATH_NOT_ABSOLUTE otherwise. At most 4096 bytes. */
+    /**
+     * The absolute path of a unix socket on the domain's host. Refused with PATH_NOT_ABSOLUTE otherwise. At most 4096
+     * bytes.
+     */
     { $case: "unixSocket"; value: string }
     | undefined;
-  /** Names the export. At most 4096 bytes, may be empty: the server's default export. */
+  /** The name of the export. Empty for the server's default export. At most 4096 bytes. */
   exportName: string;
   /**
-   * Names a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`).
-   * Empty: no TLS. Only with tcp, unless the QEMU allows TLS on unix sockets. At most 127 bytes.
+   * The id of a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`). Empty for a
+   * connection without TLS. Only with tcp, unless this QEMU allows TLS on unix sockets. At most 127 bytes.
    */
   tlsCredentialsId: string;
-  /** Gives the host name that the server's certificate must bear. Empty: tcp.host. At most 253 bytes. */
+  /** The host name in the server's certificate. Empty: tcp.host. At most 253 bytes. */
   tlsHostname: string;
 }
 
-/** Names a TCP endpoint. */
+/** A TCP endpoint. */
 export interface NbdTcpServer {
-  /** Gives a host name or an IP address, as the domain's host resolves it. Required. At most 253 bytes. */
+  /** The host name or the IP address, as the domain's host resolves it. Required. At most 253 bytes. */
   host: string;
-  /** Gives the port, 1 to 65535. 0 means 10809, the registered port of NBD. */
+  /** The port, 1 to 65535. 0 means 10809, the registered port of NBD. */
   port: number;
 }
 
 /**
- * Says how a destination is encrypted: with LUKS (AES-256, as QEMU chooses it), inside of a qcow2 image.
+ * The encryption of a destination: LUKS (AES-256, QEMU's default), inside a qcow2 image.
  *
- * The key itself never passes through this service: QEMU takes it from an object that it has.
+ * The key never passes through this service: QEMU takes it from an object that it already has.
  */
 export interface Encryption {
   /**
-   * Names a `secret` or `secret_keyring` object that the QEMU process has already, as by `-object secret,id=…`.
-   * Required, at most 127 letters, digits, '.', '_' and '-', a letter first: FIELD_INVALID. SECRET_NOT_FOUND if that QEMU
-   * has none, when it is asked or when it opens the destination. Whoever starts the VM from the destination gives it the
-   * same key. Empty only in a Job: not known, as its journal was lost.
+   * The id of a `secret` or `secret_keyring` object that the QEMU process already has, as by `-object secret,id=…`.
+   * Required, at most 127 letters, digits, '.', '_' and '-', a letter first; otherwise FIELD_INVALID. Refused with
+   * SECRET_NOT_FOUND if this QEMU does not have the object, or no longer has it when it opens the destination. The VM
+   * needs the same key when it is started with the destination. Empty only in a Job whose journal was lost: the id is
+   * not known.
    */
   secretId: string;
 }
 
 /**
- * Says where a copy goes.
+ * The destination of a copy.
  *
- * Files and devices must lie under a folder that the host's configuration allows, symbolic links resolved; else
- * DESTINATION_NOT_ALLOWED. A destination that is in use by any domain's graph or by another job, under any name, is
- * refused with DESTINATION_IN_USE. QEMU, not the service, opens it: it needs the file system's permission.
+ * Files and devices must be in a folder that the host's configuration allows, with symbolic links resolved; otherwise
+ * DESTINATION_NOT_ALLOWED. A destination that any domain or another job uses, under any name, is refused with
+ * DESTINATION_IN_USE. QEMU opens the destination, so QEMU needs the permission of the file system.
  */
 export interface Destination {
-  /** Names the place. Exactly one must be given, else FIELD_INVALID. */
+  /** The place. Exactly one must be given; otherwise FIELD_INVALID. */
   target?:
     | //
     /**
-     * Gives the absolute path of a file on the domain's host. PATH_NOT_ABSOLUTE otherwise.
+     * The absolute path of a file on the domain's host. Refused with PATH_NOT_ABSOLUTE otherwise.
      *
-     * Without reuse_external the file is created, and must not exist: DESTINATION_EXISTS. A regular file of zero
-     * length counts as absent, as with libvirt, but is never removed. With reuse_external it must exist:
-     * DESTINATION_MISSING. A path that is a block device is treated as block_device. A directory is refused with
+     * Without reuse_external the file is created, and must not exist; otherwise DESTINATION_EXISTS. A regular file of
+     * zero length counts as absent, as with libvirt, but is never removed. With reuse_external the file must exist;
+     * otherwise DESTINATION_MISSING. The path of a block device is treated as block_device. A directory is refused with
      * FIELD_INVALID.
      *
-     * One that is reused is opened as `format` says or as its header proves, and never with a file that the header
-     * names but is in no allowed folder. With shallow its own backing chain must be
-     * complete at the start; with a QEMU that leaves out zeroes (10.1 and newer) for any copy, and is kept then.
-     * At most 4096 bytes.
+     * A reused file is opened in the format of `format`, or of its header. It is never opened together with a file that
+     * the header names and that is in a folder that is not allowed. If the copy is shallow, the backing chain of the
+     * reused file must be complete at the start. With a QEMU that does not write zeroes (10.1 and newer) this holds for
+     * any copy, and the backing chain is kept. At most 4096 bytes.
      */
     { $case: "file"; value: string }
     | //
     /**
-     * Gives the absolute path of a block device on the domain's host. NOT_A_BLOCK_DEVICE if it is something else,
-     * DESTINATION_MISSING if there is nothing.
+     * The absolute path of a block device on the domain's host. Refused with NOT_A_BLOCK_DEVICE if the path is not a
+     * block device, and with DESTINATION_MISSING if it does not exist.
      *
-     * Its contents are overwritten; it is never removed. It is formatted (given a header) only with reuse_external;
-     * without that only RAW is written, and another format is refused with DESTINATION_EXISTS. A raw copy needs a
-     * device of exactly the disk's size: SIZE_MISMATCH. At most 4096 bytes.
+     * The contents are overwritten; the device is never removed. It is formatted (it gets a header) only with
+     * reuse_external; without reuse_external only RAW is written, and another format is refused with
+     * DESTINATION_EXISTS. A raw copy needs a device of exactly the disk's size; otherwise SIZE_MISMATCH. At most 4096
+     * bytes.
      */
     { $case: "blockDevice"; value: string }
     | //
     /**
-     * Names a network block device. It must exist and have exactly the disk's size: SIZE_MISMATCH. It is never created
-     * or formatted. UNSPECIFIED format means RAW; QCOW2 is refused with FIELD_INVALID. The host's configuration must
-     * allow the server, or the folder of its socket: DESTINATION_NOT_ALLOWED. Contents are overwritten.
+     * A network block device. It must exist and have exactly the disk's size; otherwise EXPORT_SIZE_DIFFERS. It is
+     * never created or formatted. UNSPECIFIED format means RAW; QCOW2 is refused with FIELD_INVALID. The host's
+     * configuration must allow the server, or the folder of its socket; otherwise DESTINATION_NOT_ALLOWED. The contents
+     * are overwritten.
      */
     { $case: "nbd"; value: NbdDestination }
     | undefined;
-  /** Says in which format the destination is, or is to be. */
+  /** The format of the destination. */
   format: ImageFormat;
   /**
-   * Encrypts the destination. Absent: it is not encrypted, and what is encrypted is not copied to it: LOSS_NOT_ACCEPTED.
-   * For qcow2 only: UNSPECIFIED format means QCOW2 then; RAW, and nbd, are refused with FIELD_INVALID.
+   * The encryption of the destination. If absent, the destination is not encrypted, and a copy of an encrypted source
+   * is refused with LOSS_NOT_ACCEPTED. For qcow2 only: UNSPECIFIED format means QCOW2 then; RAW and nbd are refused
+   * with FIELD_INVALID.
    *
-   * One that is created, or gets a header, is made so. While QEMU derives the key, its monitor and the guest's I/O
-   * stand still, about three seconds; the plan's notes say so. One that is reused must be qcow2 with LUKS, and the secret
-   * must open it: ENCRYPTION_MISMATCH and SECRET_WRONG. One that is encrypted is not reused without its secret:
-   * ENCRYPTION_MISMATCH.
+   * A destination that is created, or gets a header, is encrypted. While QEMU derives the key, its monitor and the
+   * guest's I/O stop for about three seconds; the plan's notes say so. A reused destination must be qcow2 with LUKS,
+   * otherwise ENCRYPTION_MISMATCH, and the secret must open it, otherwise SECRET_WRONG. An encrypted destination is not
+   * reused without its secret: ENCRYPTION_MISMATCH.
    */
   encryption?: Encryption | undefined;
 }
 
 /**
- * Says how far a job is.
+ * The progress of a job.
  *
- * Measured from QEMU's query-block-jobs. While somebody watches, a domain is asked once an interval, however many
- * watch. While nobody does, it is not asked at all; GetInfo then asks once.
+ * Measured with QEMU's query-block-jobs. While a job is watched, its domain is asked at the shortest interval of the
+ * watchers, however many they are. While no job of a domain is watched, the domain is not asked; GetInfo then asks
+ * once. The rates and the convergence cover the last five seconds.
  *
- * libvirt: virDomainGetBlockJobInfo, without its trap: nothing here is to be compared in order to learn whether a
- * copy is ready. Job.state says it.
+ * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
+ * it.
  */
 export interface Progress {
   /**
-   * Counts the bytes done. libvirt's `cur`. Equal to end_bytes only when the job is READY or COMPLETED; a disk of
-   * zero length shows 0 of 1 before that.
+   * The bytes that are done. libvirt: `cur`. Equal to end_bytes only when the job is READY or COMPLETED; a disk of zero
+   * length shows 0 of 1 before that.
    */
   currentBytes: bigint;
   /**
-   * Counts the bytes to do, as known now. libvirt's `end`. Grows while the guest writes: it is not the disk's size.
-   * A shallow copy and an active commit count what the top image holds.
+   * The bytes to do in total, as known now. libvirt: `end`. It grows while the guest writes, and is not the disk's
+   * size. A shallow copy and an active commit count the data of the top image.
    */
   endBytes: bigint;
-  /** Says how much is done, 0 to 100. Never goes back, though end_bytes grows. 100 only when READY or COMPLETED. */
+  /** The part that is done, 0 to 100. It never decreases, although end_bytes grows. 100 only when READY or COMPLETED. */
   percent: number;
   /**
-   * Counts the bytes still to copy now, dirty ones among them. After READY: what the guest wrote and the destination
+   * The bytes that still have to be copied, including dirty ones. After READY: the guest's writes that the destination
    * does not have yet.
    */
   remainingBytes: bigint;
-  /** Gives the speed of the job in bytes per second, over the last few seconds. 0 also until two samples exist. */
+  /** The speed of the job in bytes per second. 0 before two samples. */
   bytesPerSecond: bigint;
-  /** Gives the bytes per second that the guest adds to the work. 0 also until two samples exist. */
+  /** The bytes per second that the guest adds to the work. 0 before two samples. */
   dirtyBytesPerSecond: bigint;
   /**
-   * Estimates the time until READY, or until the end of a job that has no READY. 0 once that is reached. Absent where
-   * there is none: paused, stalled, diverging, or not yet measured.
+   * The estimated time until READY, or until the end of a job that has no READY. Present when the convergence is
+   * CONVERGING or SETTLED, and only then; 0 when SETTLED.
    */
   eta?:
     | Duration
     | undefined;
-  /** Says whether the job will ever get there. */
+  /** Whether the job will become READY, or end, at the present rates. */
   convergence: Convergence;
-  /** Says when these numbers were measured, by the host's clock. If it is old, QEMU has not answered since. */
+  /**
+   * The time of the measurement, by the host's clock. An old time means that QEMU has not answered since, or was not
+   * asked.
+   */
   sampleTime?:
     | Date
     | undefined;
   /**
-   * Counts the bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
-   * then.
+   * The bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
+   * before the comparison has ended.
    */
   verifiedBytes: bigint;
-  /** Counts the bytes that are to be compared. 0: nothing is, or it has been done. */
+  /** The bytes to compare. 0 if nothing is compared, or the comparison has ended. */
   toVerifyBytes: bigint;
 }
 
-/** Names something that the outcome was concluded from. */
+/** A finding from which the outcome was concluded. */
 export interface Evidence {
-  /** Says who was asked. */
+  /** The source of the finding. */
   source: Evidence_Source;
-  /** Says what was found, in one sentence for people. Not to be parsed. */
+  /** The finding, in one sentence for people. Not to be parsed. */
   text: string;
-  /** Gives the journal's revision that holds the finding. 0: not written down (found just now). */
+  /** The journal's revision that holds the finding. 0 if it is not written down, because it was found just now. */
   revision: bigint;
 }
 
-/** Says who was asked. */
+/** The source of a finding. */
 export const Evidence_Source = {
   /** SOURCE_UNSPECIFIED - Is never sent. */
   SOURCE_UNSPECIFIED: 0,
@@ -956,90 +974,97 @@ export function evidence_SourceToJSON(object: Evidence_Source): string {
   }
 }
 
-/** Names a file that nothing needs any more. */
+/** A file that is not needed any more. */
 export interface SafeToDelete {
-  /** Gives the file's absolute path on Job.host. */
+  /** The absolute path of the file on Job.host. */
   path: string;
   /**
-   * Says what has to be done first. Empty: nothing. After a pivot: "the VM's configuration must name … first", since
-   * a pivot changes the running QEMU only.
+   * What to do before the file is deleted. After a pivot: the VM's configuration must name the new image first, since a
+   * pivot changes the running QEMU only.
    */
   warning: string;
   /**
-   * Names the kind of storage that the file is on, where other hosts may have it, too: the type of its file system as mount(8)
-   * has it (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Whether they have it open was not
-   * asked, and `warning` says so, too; nor are the other hosts of a fleet. Empty: a file system of this host alone, as far as
-   * it does not itself export it.
+   * The kind of storage of the file, if other hosts may have it too: the type of its file system as in mount(8)
+   * (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Other hosts, also those of a
+   * fleet, are not asked whether they have the file open, and `warning` says so too. Empty for a file system of this
+   * host alone, unless the host exports it.
    */
   sharedStorage: string;
 }
 
 /**
- * Says what is true on disk. Part of every job, at every moment, not only at the end.
+ * The state of the images on disk. Part of every job, at every moment, not only at the end.
  *
- * Computed from the journal and from QEMU itself; computed anew after a restart of the service. It claims nothing
- * that cannot be seen: "unknown" is an answer, a guess is not.
+ * Computed from the journal and from QEMU, and computed again after a restart of the service. It contains only proved
+ * facts: what is not proved is reported as unknown, never guessed.
  */
 export interface Outcome {
   /**
-   * Gives the absolute path (or NBD URI) of the image that the guest writes to. Empty: not known (as in the instant of
-   * a pivot), or the QEMU that ran the job is gone.
+   * The absolute path (or NBD URI) of the image to which the guest writes. Empty if it is not known, for instance
+   * during a pivot, or if the QEMU that ran the job has ended.
    */
   guestWritesTo: string;
-  /** Says what the destination is good for. */
+  /** The state of the destination. */
   destinationContent: DestinationContent;
   /**
-   * Says up to which moment the destination has all that the guest wrote, by the host's clock: the last one at which it
-   * was seen to follow the guest. Set only with COMPLETE, and not after a pivot: the guest writes to it then.
+   * The moment up to which the destination has all of the guest's writes, by the host's clock: the last moment at which
+   * the copy was seen to follow the guest. Set only with COMPLETE, and not after a pivot, since the guest writes to the
+   * destination then.
    */
   asOf?:
     | Date
     | undefined;
   /**
-   * Lists the files that may be deleted: an incomplete copy that this job made, or the active image that the guest has
-   * provably left (not the images below it, which others may share). Each is proved to be the very file that QEMU had open.
-   * None is named that any known QEMU has open now, by whatever name, that somebody on this host has locked, or that a job begun
-   * later has had in its disk or in its copy, also if that VM is off now; nor the source of a shallow copy that is right only
-   * if the caller was right about what was at its destination (see StartCopyRequest.shallow), nor that of a copy whose
-   * journal was lost; nor one with internal snapshots that were taken while the job ran. Looked at anew for each answer; in a
-   * journal entry's event it is what held then, and stays: ask GetInfo before you delete. Nothing is deleted by the service
-   * because it stands here.
+   * The files that may be deleted: an incomplete copy that this job made, committed images, or the active image that
+   * the guest has provably left. The images below it are not included, as other disks may share them. Each is proved to
+   * be the very file that QEMU had open.
+   *
+   * A file is left out
+   * - if any known QEMU has it open now, under any name, or another process on this host has locked it;
+   * - if a job that began later had it in its disk or in its copy, also if that VM is off now;
+   * - if it is the source of a shallow copy that depends on the caller's word (see StartCopyRequest.shallow), or of a
+   *   copy whose journal was lost;
+   * - if it has internal snapshots that were taken while the job ran.
+   *
+   * Checked again for each answer. In a journal entry's event the list is that of the entry and does not change: ask
+   * GetInfo before you delete a file. The service deletes nothing because of this list.
    */
   safeToDelete: SafeToDelete[];
-  /** Lists what this was concluded from. Never empty once the job has ended. */
+  /** The findings from which the outcome was concluded. Never empty once the job has ended. */
   evidence: Evidence[];
   /**
-   * Is true if the destination was a file that this job made, and the job removed it, because it ended before READY. Its
-   * name is free of it then: a file that somebody has renamed meanwhile is left alone.
+   * True if the destination was a file that this job made, and the job removed it, because it ended before READY. A
+   * file that was renamed in the meantime is not removed.
    */
   destinationRemoved: boolean;
   /**
-   * Gives the image that the VM must be started with next time. Differs from what its configuration names after a
-   * pivot. Empty: not known.
+   * The image with which the VM must be started next time. After a pivot it differs from the image in the VM's
+   * configuration. Empty if it is not known.
    */
   nextStartPath: string;
   /**
-   * Says as of when guest_writes_to and next_start_path are true, by the host's clock. Of a job that has ended: when its end
-   * was written down. Of one that goes on: of its last entry, or when QEMU was last seen to go on with it.
+   * The moment at which guest_writes_to and next_start_path were true, by the host's clock. For a job that has ended:
+   * when its end was written down. For other jobs: the time of the last entry, or of the last time QEMU was seen to run
+   * the job.
    */
   guestAsOf?:
     | Date
     | undefined;
   /**
-   * Names the newest later job of this disk that has moved the guest since, may have, or began when it was elsewhere already:
-   * guest_writes_to and next_start_path are history then, and that job's outcome is to be read. Empty: none is known on this
-   * host. Never set in a journal entry's event, nor while the job goes on. What others than jobs do with a disk (its VM is
-   * started with another image, or moves to another host) nobody tells here: see guest_as_of.
+   * The newest later job of this disk that has moved the guest since, may have moved it, or found it elsewhere. If set,
+   * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if none is known on this host.
+   * Never set in a journal entry's event, nor while the job runs. Changes by others than jobs are not known here, for
+   * instance a VM that is started with another image or migrated; see guest_as_of.
    */
   guestChangedByJobId: string;
   /**
-   * Names the newest later job that has had the destination in its disk, or has written to it: destination_content is of the
-   * time before. Empty: none is known on this host. Never set in a journal entry's event, nor while the job goes on.
+   * The newest later job that had the destination in its disk, or wrote to it. If set, destination_content is out of
+   * date. Empty if none is known on this host. Never set in a journal entry's event, nor while the job runs.
    */
   destinationChangedByJobId: string;
 }
 
-/** Gives a job's options as understood, after the rules and the defaults: what was really done. */
+/** A job's options, after the rules and the defaults were applied. */
 export interface JobOptions {
   /** Copies only the active image, over the source's backing chain. COPY. */
   shallow: boolean;
@@ -1047,104 +1072,105 @@ export interface JobOptions {
   reuseExternal: boolean;
   /** Writes the backing file's name relative to the image's own folder. COPY, PULL, COMMIT. */
   relativeBacking: boolean;
-  /** Gives the unit of dirty tracking in bytes: a power of two, 512 to 67108864. 0: QEMU's choice. COPY. */
+  /** The unit of dirty tracking in bytes: a power of two, 512 to 67108864. 0 for QEMU's choice. COPY. */
   granularityBytes: bigint;
-  /** Gives the data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT. */
+  /** The data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT. */
   bufferBytes: bigint;
-  /** Says how guest writes reach the destination. COPY. */
+  /** How guest writes reach the destination. COPY. */
   writeMode: WriteMode;
-  /** Says what is done at READY. COPY, ACTIVE_COMMIT. */
+  /** The action at READY. COPY, ACTIVE_COMMIT. */
   onReady: OnReady;
-  /** Says what is done when the destination is full. COPY. */
+  /** The action when the destination is full. COPY. */
   onNoSpace: OnNoSpace;
-  /** Bounds the job. Absent: no limit. COPY. */
+  /** The time limit of the job. Absent if there is none. COPY. */
   timeLimit?:
     | Duration
     | undefined;
-  /** Says whether the guest is paused for the pivot of on_ready PIVOT. */
+  /** Whether the guest is paused for the pivot of on_ready PIVOT. */
   pauseGuest: PauseGuest;
   /**
-   * Gives the path of the image that becomes the backing image (PULL; empty: none), that takes the data (COMMIT,
-   * ACTIVE_COMMIT), or that backs a shallow copy (COPY; empty: flat, or the destination's own chain).
+   * The path of the image that becomes the backing image (PULL; empty for none), that takes the data (COMMIT,
+   * ACTIVE_COMMIT), or that backs a shallow copy (COPY; empty for a copy without backing image, or with the
+   * destination's own chain).
    */
   basePath: string;
-  /** Gives the path of the highest image whose data moves. COMMIT, ACTIVE_COMMIT. */
+  /** The path of the highest image whose data is moved. COMMIT, ACTIVE_COMMIT. */
   topPath: string;
   /** Deletes the committed images after success. COMMIT, ACTIVE_COMMIT. */
   deleteCommitted: boolean;
-  /** Gives what is lost, as was accepted. What was accepted and is not lost is left out. */
+  /** The accepted losses that occur. An accepted loss that does not occur is left out. */
   accept: Accept[];
-  /** Compares what is taken over from the destination before it is copied to. COPY. */
+  /** Compares the contents that a copy reuses with the source, before the copy begins. COPY. */
   verifyReused: boolean;
 }
 
 /**
- * Is one block job, running or ended.
+ * A block job, running or ended.
  *
- * A job lives in QEMU and in its journal. It outlives every client, every call and the service itself.
+ * A job exists in QEMU and in its journal. It outlives every client, every call and the service itself.
  */
 export interface Job {
-  /** Identifies the job, unique over all hosts and for all time. Opaque: lower-case letters, digits and hyphens. */
+  /** The id, unique over all hosts and for all time. Opaque: lower-case letters, digits and hyphens. */
   id: string;
-  /** Names the disk: the domain's name, and the disk's name that survives a pivot (the qdev id where there is one). */
+  /** The disk: the domain's name, and the disk's name that survives a pivot (the qdev id if there is one). */
   disk?:
     | DiskRef
     | undefined;
-  /** Gives the domain's UUID, lower case. Empty if QEMU was started without one. */
+  /** The domain's UUID, lower case. Empty if QEMU was started without one. */
   domainUuid: string;
-  /** Names the host that the domain runs on. */
+  /** The host on which the domain runs. */
   host: string;
-  /** Says what the job does. */
+  /** The kind of the job. */
   kind: JobKind;
-  /** Says where the job is. */
+  /** The state of the job. */
   state: Job_State;
-  /** Says why the job does not move. UNSPECIFIED: it is not paused, or has ended. */
+  /** Why the job makes no progress. UNSPECIFIED if it is not paused, or has ended. */
   pauseReason: PauseReason;
   /**
-   * Says how far the job is. Of an ended job: the last measured. Absent where nothing was measured yet, and in events
-   * of the past: progress is a latest value, not history.
+   * The progress. For an ended job: the last measured. Absent if nothing was measured yet, and in events of the past,
+   * since only the latest progress is kept.
    */
   progress?:
     | Progress
     | undefined;
-  /** Gives the speed limit in bytes per second, 0 to 2^63-1. 0: unlimited. */
+  /** The speed limit in bytes per second, 0 to 2^63-1. 0 means unlimited. */
   bandwidthBytesPerSecond: bigint;
-  /** Says where the copy goes, the format filled in. Absent for PULL, COMMIT and ACTIVE_COMMIT. */
+  /** The destination of the copy, with its format. Absent for PULL, COMMIT and ACTIVE_COMMIT. */
   destination?:
     | Destination
     | undefined;
-  /** Gives the absolute path (or NBD URI) of the active image when the job was started. */
+  /** The absolute path (or NBD URI) of the active image when the job was started. */
   sourcePath: string;
-  /** Gives the options as understood. */
+  /** The options, after the rules and the defaults were applied. */
   options?:
     | JobOptions
     | undefined;
   /**
-   * Says why the job failed, or why the service ended it: code, text, and an ErrorInfo whose reason is one of
-   * ErrorReason. Absent while nothing went wrong.
+   * Why the job failed, or why the service ended it: code, text, and an ErrorInfo whose reason is one of ErrorReason.
+   * Absent if nothing failed.
    */
   error?:
     | Status
     | undefined;
-  /** Says what is true on disk. */
+  /** The state of the images on disk. */
   outcome?:
     | Outcome
     | undefined;
-  /** Gives the number of the last journal entry, 1 or more. WatchJob goes on after it with after_revision. */
+  /** The number of the last journal entry, 1 or more. WatchJob continues after it with after_revision. */
   revision: bigint;
-  /** Says when the job was written down, by the host's clock. */
+  /** When the job was written down, by the host's clock. */
   createTime?:
     | Date
     | undefined;
-  /** Says when the job became READY for the first time. Absent before, and for kinds without READY. */
+  /** When the job became READY for the first time. Absent before, and for kinds without READY. */
   readyTime?:
     | Date
     | undefined;
-  /** Says when the job ended. Absent before. It equals the time of the last journal entry. */
+  /** When the job ended. Absent before. It equals the time of the last journal entry. */
   endTime?:
     | Date
     | undefined;
-  /** Repeats the request_id of the call that started the job. Empty: there was none. */
+  /** The request_id of the call that started the job. Empty if there was none. */
   requestId: string;
   /** Gives the labels, as the call that started the job had them. */
   labels: { [key: string]: string };
@@ -1156,7 +1182,7 @@ export interface Job {
 }
 
 /**
- * Says where a job is in its life.
+ * The state of a job.
  *
  *             accepted             ready             pivot             concluded
  *   STARTING ──────────► RUNNING ─────────► READY ─────────► PIVOTING ───────────► COMPLETED
@@ -1167,42 +1193,42 @@ export interface Job {
  *
  * The other edges:
  *   RUNNING    → COMPLETED    a PULL or COMMIT is done
- *   RUNNING    → FAILED       QEMU gave up: I/O error, no space, sizes differ; Job.error says it
+ *   RUNNING    → FAILED       QEMU failed: I/O error, no space, sizes differ; Job.error has the reason
  *   READY      → FAILED       the same, later: the destination is STALE
  *   READY      → CANCELLING   also on_ready FINISH: a clean end without pivot
  *   PIVOTING   → CANCELLING   the pivot did not end, and Abort or the time limit gave it up
  *   CANCELLING → COMPLETED    on_ready FINISH is done; or the cancel came too late and the job had succeeded
  *   CANCELLING → FAILED       the job failed while it was being ended
- *   STARTING   → FAILED       the service died while starting, and its next start took the steps back; or an Abort did
+ *   STARTING   → FAILED       the start failed or was aborted; the job is forgotten once all steps are taken back
  *   STARTING   → CANCELLING   an Abort came when QEMU had the job already
- *   any        → UNRESOLVED   what happened cannot be proved
+ *   any        → UNRESOLVED   the result cannot be proved
  *
- * COMPLETED, CANCELLED, FAILED and UNRESOLVED are ends: no event follows, and the state never changes again.
- * Being paused is no state: see Job.pause_reason.
+ * COMPLETED, CANCELLED, FAILED and UNRESOLVED are final: no event follows, and the state never changes again. A pause
+ * is not a state: see Job.pause_reason.
  */
 export const Job_State = {
   /** STATE_UNSPECIFIED - Is never sent. */
   STATE_UNSPECIFIED: 0,
   /**
-   * STATE_STARTING - The job is written down and QEMU is being asked. If QEMU refuses, the caller gets the error and the job never
-   * existed.
+   * STATE_STARTING - The job is written down, and QEMU is being prepared. If QEMU refuses, the caller gets the error, the steps are
+   * taken back, and the job is forgotten: JOB_NOT_FOUND.
    */
   STATE_STARTING: 1,
   /** STATE_RUNNING - QEMU has accepted the job, and it copies. Phase 1. */
   STATE_RUNNING: 2,
   /**
    * STATE_READY - Both sides are equal, and every guest write goes to both. Phase 2. Proved by QEMU's own ready status and the
-   * graph, never by current_bytes == end_bytes. Short drains inside QEMU (standby) do not leave it.
-   * libvirt: event VIR_DOMAIN_BLOCK_JOB_READY.
+   * graph, never by current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
+   * VIR_DOMAIN_BLOCK_JOB_READY.
    */
   STATE_READY: 3,
-  /** STATE_PIVOTING - A pivot has been asked for and is not over. The guest may be on either side. */
+  /** STATE_PIVOTING - A pivot has been requested and has not ended. The guest may be on either side. */
   STATE_PIVOTING: 4,
   /** STATE_CANCELLING - The job is being ended without a pivot. */
   STATE_CANCELLING: 5,
   /**
-   * STATE_COMPLETED - The job did what it was asked to do. The outcome says what the guest writes to.
-   * libvirt: event VIR_DOMAIN_BLOCK_JOB_COMPLETED.
+   * STATE_COMPLETED - The job has done its work. The outcome says to which image the guest writes. libvirt: event
+   * VIR_DOMAIN_BLOCK_JOB_COMPLETED.
    */
   STATE_COMPLETED: 6,
   /**
@@ -1216,8 +1242,8 @@ export const Job_State = {
    */
   STATE_FAILED: 8,
   /**
-   * STATE_UNRESOLVED - What happened cannot be proved, for instance because QEMU died in the instant of a pivot. `outcome` says what
-   * is known. Look before anything is started or deleted. libvirt says nothing here: the job is just gone.
+   * STATE_UNRESOLVED - The result cannot be proved, for instance because QEMU died during a pivot. `outcome` has the known facts.
+   * Examine the images before you start the VM or delete a file. libvirt reports nothing here: the job is just gone.
    */
   STATE_UNRESOLVED: 9,
   UNRECOGNIZED: -1,
@@ -1312,31 +1338,34 @@ export interface Job_LabelsEntry {
 }
 
 /**
- * Is one message of a watch.
+ * A message of a watch.
  *
- * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. They are stored before they are sent, and
- * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they
- * repeat the revision of the entry before them.
+ * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. Entries are stored before they are sent, and
+ * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they repeat
+ * the revision of the entry before them.
  */
 export interface JobEvent {
   /**
-   * Gives the number of the entry; for kinds that are no entry, the number of the entry before it. Always right to
-   * come back with, as after_revision.
+   * The number of the entry. For kinds that are not entries, the number of the entry before. Always correct as
+   * after_revision of a later watch.
    */
   revision: bigint;
-  /** Says when the entry was written, or the message made, by the host's clock. For people: order is by revision. */
+  /**
+   * When the entry was written, or the message made, by the host's clock. For people: the order is that of the
+   * revisions.
+   */
   time?:
     | Date
     | undefined;
-  /** Says what the event is about. */
+  /** The kind of the event. */
   kind: JobEvent_Kind;
-  /** Gives the whole job: as it was at this revision for entries, as it is now for the other kinds. */
+  /** The whole job: as it was at this revision for entries, as it is now for the other kinds. */
   job?:
     | Job
     | undefined;
-  /** Says what happened, in one line for people: "step add-destination-file done". Not to be parsed. */
+  /** What happened, in one line for people: "step add-destination-file done". Not to be parsed. */
   detail: string;
-  /** Gives the oldest revision that is kept. Only with COMPACTED, else 0. */
+  /** The oldest revision that is kept. Only with COMPACTED, otherwise 0. */
   oldestRevision: bigint;
 }
 
@@ -1346,17 +1375,20 @@ export const JobEvent_Kind = {
   KIND_UNSPECIFIED: 0,
   /** KIND_SNAPSHOT - The job as it is now. The first message of a watch without after_revision; sent once. */
   KIND_SNAPSHOT: 1,
-  /** KIND_STATE - The state changed, or something was found out or decided that changes the outcome. A journal entry. */
+  /** KIND_STATE - The state changed, or a finding or decision changed the outcome. A journal entry. */
   KIND_STATE: 2,
-  /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader skips some. */
+  /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader does not get all of them. */
   KIND_PROGRESS: 3,
   /** KIND_SPEED - The speed limit changed. A journal entry. */
   KIND_SPEED: 4,
   /** KIND_PAUSED - The job was paused; job.pause_reason says why. A journal entry. */
   KIND_PAUSED: 5,
-  /** KIND_RESUMED - The job goes on. A journal entry. */
+  /** KIND_RESUMED - The job continues. A journal entry. */
   KIND_RESUMED: 6,
-  /** KIND_HEARTBEAT - Nothing happened. Sent when nothing else was for 15 seconds, so that silence means a broken connection. */
+  /**
+   * KIND_HEARTBEAT - Nothing happened. Sent after 15 seconds without another message, so that a longer silence means a broken
+   * connection.
+   */
   KIND_HEARTBEAT: 7,
   /**
    * KIND_COMPACTED - The entries between after_revision and oldest_revision have been pruned. Sent at most once, first; the entry
@@ -1364,8 +1396,8 @@ export const JobEvent_Kind = {
    */
   KIND_COMPACTED: 8,
   /**
-   * KIND_STEP - A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers
-   * skip it.
+   * KIND_STEP - A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers ignore
+   * it.
    */
   KIND_STEP: 9,
   UNRECOGNIZED: -1,

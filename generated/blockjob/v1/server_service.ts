@@ -21,11 +21,11 @@ export const protobufPackage = "blockjob.v1";
 
 export const protobufFileName = "blockjob/v1/server_service.proto";
 
-/** Says what a server serves. */
+/** The domains that a server serves. */
 export const ServerMode = {
-  /** SERVER_MODE_UNSPECIFIED - Is never sent. */
+  /** SERVER_MODE_UNSPECIFIED - Never sent. */
   SERVER_MODE_UNSPECIFIED: 0,
-  /** SERVER_MODE_SERVE - The domains of its own machine, and there is nothing else: `blockjobd serve`. */
+  /** SERVER_MODE_SERVE - The domains of its own machine, without a fleet: `blockjobd serve`. */
   SERVER_MODE_SERVE: 1,
   /** SERVER_MODE_AGENT - The domains of its own machine, as a host of a fleet: `blockjobd agent`. */
   SERVER_MODE_AGENT: 2,
@@ -81,37 +81,37 @@ export function serverModeToJSON(object: ServerMode): string {
   }
 }
 
-/** Describes a server. */
+/** A description of a server. */
 export interface ServerInfo {
-  /** Gives the version of the program, as semver.org has it: "0.1.0". */
+  /** The version of the program, as in semver.org: "0.1.0". */
   version: string;
   /**
-   * Names what the program was built from: a git revision, with "-dirty" if more than that was in it. "dev": it runs
-   * from its sources.
+   * The source of the program: a git revision, with "-dirty" if the source had changes that were not committed. "dev"
+   * if the program runs from its sources.
    */
   build: string;
-  /** Says what it serves. */
+  /** The domains that it serves. */
   mode: ServerMode;
-  /** Names the host: what Job.host says of the jobs of this host; the machine's name for a gateway. */
+  /** The host, as in Job.host of its jobs. For a gateway, the name of its machine. */
   host: string;
-  /** Says when the process was started, by the host's clock. A later one than before: it was started again. */
+  /** The start time of the process, by the host's clock. A later time than before means that the server was restarted. */
   startTime?:
     | Date
     | undefined;
   /**
-   * Names the caller as the policy and the audit log do: the SPIFFE id, else the DNS name of its certificate, or what a
-   * gateway has passed on. Empty: it has shown no certificate, or one without such a name.
+   * The caller's name, as in the policy and the audit log: the SPIFFE id, otherwise the DNS name of its certificate, or
+   * the name that a gateway passed on. Empty if the caller showed no certificate, or one without such a name.
    */
   caller: string;
 }
 
-/** Asks what answers here. */
+/** The request of GetServerInfo. */
 export interface GetServerInfoRequest {
 }
 
-/** Answers GetServerInfo. */
+/** The answer of GetServerInfo. */
 export interface GetServerInfoResponse {
-  /** Describes the server. */
+  /** The description of the server. */
   server?: ServerInfo | undefined;
 }
 
@@ -390,19 +390,19 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
 };
 
 /**
- * Says what answers here: which program, of which version, and since when.
+ * Describes the server that answers: its program, its version, and its start time.
  *
- * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. It fails with
+ * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. The call fails with
  * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, NOT_IMPLEMENTED and BUG alone.
  */
 export type ServerServiceService = typeof ServerServiceService;
 export const ServerServiceService = {
   /**
-   * Returns the version and the build of the server, its mode, and who it takes the caller for.
+   * Returns the version and the build of the server, its mode, and the caller's name as the server knows it.
    * libvirt: virConnectGetLibVersion, virConnectGetHostname.
    *
-   * Whoever the policy names, on whichever domains, may ask; fails with CALLER_NOT_ALLOWED for others. Changes nothing;
-   * may be repeated. A client that leaves touches nothing.
+   * Allowed for every caller that the policy names, for any domain; fails with CALLER_NOT_ALLOWED for others. Changes
+   * nothing; may be repeated. A client that leaves touches nothing.
    */
   getServerInfo: {
     path: "/blockjob.v1.ServerService/GetServerInfo" as const,
@@ -418,22 +418,22 @@ export const ServerServiceService = {
 
 export interface ServerServiceServer extends UntypedServiceImplementation {
   /**
-   * Returns the version and the build of the server, its mode, and who it takes the caller for.
+   * Returns the version and the build of the server, its mode, and the caller's name as the server knows it.
    * libvirt: virConnectGetLibVersion, virConnectGetHostname.
    *
-   * Whoever the policy names, on whichever domains, may ask; fails with CALLER_NOT_ALLOWED for others. Changes nothing;
-   * may be repeated. A client that leaves touches nothing.
+   * Allowed for every caller that the policy names, for any domain; fails with CALLER_NOT_ALLOWED for others. Changes
+   * nothing; may be repeated. A client that leaves touches nothing.
    */
   getServerInfo: handleUnaryCall<GetServerInfoRequest, GetServerInfoResponse>;
 }
 
 export interface ServerServiceClient extends Client {
   /**
-   * Returns the version and the build of the server, its mode, and who it takes the caller for.
+   * Returns the version and the build of the server, its mode, and the caller's name as the server knows it.
    * libvirt: virConnectGetLibVersion, virConnectGetHostname.
    *
-   * Whoever the policy names, on whichever domains, may ask; fails with CALLER_NOT_ALLOWED for others. Changes nothing;
-   * may be repeated. A client that leaves touches nothing.
+   * Allowed for every caller that the policy names, for any domain; fails with CALLER_NOT_ALLOWED for others. Changes
+   * nothing; may be repeated. A client that leaves touches nothing.
    */
   getServerInfo(
     request: GetServerInfoRequest,

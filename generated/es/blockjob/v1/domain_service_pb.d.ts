@@ -13,63 +13,63 @@ import type { Job } from "./job_pb.js";
 export declare const file_blockjob_v1_domain_service: GenFile;
 
 /**
- * Is one running VM: one QEMU process.
+ * A running VM: one QEMU process.
  *
  * @generated from message blockjob.v1.Domain
  */
 export declare type Domain = Message<"blockjob.v1.Domain"> & {
   /**
-   * Names it: QEMU's `-name`; if it has none, the name of its socket.
+   * The name: QEMU's `-name`, or the name of its socket if it has none.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Gives its UUID, lower case. Empty if QEMU was started without one.
+   * The UUID, lower case. Empty if QEMU was started without one.
    *
    * @generated from field: string uuid = 2;
    */
   uuid: string;
 
   /**
-   * Names the host that it runs on.
+   * The host on which it runs.
    *
    * @generated from field: string host = 3;
    */
   host: string;
 
   /**
-   * Says whether its CPUs run.
+   * Whether the guest's CPUs run.
    *
    * @generated from field: blockjob.v1.GuestState guest_state = 4;
    */
   guestState: GuestState;
 
   /**
-   * Gives QEMU's version, with the package where QEMU tells it: "7.2.17 (Debian 1:7.2+dfsg-7+deb12u18)".
+   * QEMU's version, with the package if QEMU reports it: "7.2.17 (Debian 1:7.2+dfsg-7+deb12u18)".
    *
    * @generated from field: string qemu_version = 5;
    */
   qemuVersion: string;
 
   /**
-   * Gives the process id of QEMU on its host. With its start time it tells one process from the next of the same
-   * name. 0: not known.
+   * The process id of QEMU on its host. Together with its start time, it distinguishes two processes of the same name.
+   * 0 if it is not known.
    *
    * @generated from field: int32 qemu_pid = 6;
    */
   qemuPid: number;
 
   /**
-   * Lists the disks in QEMU's order, those without a medium too. Empty in ListDomains.
+   * The disks in QEMU's order, including those without a medium. Empty in ListDomains.
    *
    * @generated from field: repeated blockjob.v1.Disk disks = 7;
    */
   disks: Disk[];
 
   /**
-   * Says why QEMU does not answer: QEMU_UNREACHABLE. Absent: it does.
+   * Why QEMU does not answer: QEMU_UNREACHABLE. Absent if it answers.
    *
    * @generated from field: google.rpc.Status error = 8;
    */
@@ -83,77 +83,76 @@ export declare type Domain = Message<"blockjob.v1.Domain"> & {
 export declare const DomainSchema: GenMessage<Domain>;
 
 /**
- * Is one block device that the guest sees. DiskRef says how to name it.
+ * A block device that the guest sees. DiskRef describes how to name it.
  *
  * @generated from message blockjob.v1.Disk
  */
 export declare type Disk = Message<"blockjob.v1.Disk"> & {
   /**
-   * Gives the device's qdev id (`virtio0`), or its QOM path if it has no id.
+   * The device's qdev id (`virtio0`), or its QOM path if it has no id.
    *
    * @generated from field: string qdev_id = 1;
    */
   qdevId: string;
 
   /**
-   * Gives the block backend's name (`drive0`). Empty: the VM was started with -blockdev.
+   * The name of the block backend (`drive0`). Empty if the VM was started with -blockdev.
    *
    * @generated from field: string block_backend = 2;
    */
   blockBackend: string;
 
   /**
-   * Gives the node name of the active image. Changes with every pivot.
+   * The node name of the active image. It changes with every pivot.
    *
    * @generated from field: string node_name = 3;
    */
   nodeName: string;
 
   /**
-   * Gives the absolute path (or NBD URI) of the active image: what the guest writes to. Empty: no medium.
+   * The absolute path (or NBD URI) of the active image, to which the guest writes. Empty if there is no medium.
    *
    * @generated from field: string path = 4;
    */
   path: string;
 
   /**
-   * Gives the name that is best to use in DiskRef.disk: the first of the above that names this disk alone and
-   * survives a pivot.
+   * The best name for DiskRef.disk: the first of the names above that names this disk alone and survives a pivot.
    *
    * @generated from field: string name = 5;
    */
   name: string;
 
   /**
-   * Gives the device model (`virtio-blk-pci`, `scsi-hd`, `nvme`, `ide-hd`). Empty: not known.
+   * The device model (`virtio-blk-pci`, `scsi-hd`, `nvme`, `ide-hd`). Empty if it is not known.
    *
    * @generated from field: string device_model = 6;
    */
   deviceModel: string;
 
   /**
-   * Counts the bytes that the guest sees.
+   * The size that the guest sees.
    *
    * @generated from field: int64 virtual_size_bytes = 7;
    */
   virtualSizeBytes: bigint;
 
   /**
-   * Is true if the guest may not write.
+   * True if the guest may not write.
    *
    * @generated from field: bool read_only = 8;
    */
   readOnly: boolean;
 
   /**
-   * Lists the chain, from the active image (index 0) down to the base. Empty: no medium.
+   * The chain, from the active image (index 0) down to the base. Empty if there is no medium.
    *
    * @generated from field: repeated blockjob.v1.Image chain = 9;
    */
   chain: Image[];
 
   /**
-   * Gives the job that runs on the disk. Absent: none.
+   * The job that runs on the disk. Absent if there is none.
    *
    * @generated from field: blockjob.v1.Job job = 10;
    */
@@ -167,97 +166,97 @@ export declare type Disk = Message<"blockjob.v1.Disk"> & {
 export declare const DiskSchema: GenMessage<Disk>;
 
 /**
- * Is one image of a chain.
+ * An image of a chain.
  *
  * @generated from message blockjob.v1.Image
  */
 export declare type Image = Message<"blockjob.v1.Image"> & {
   /**
-   * Gives its place in the chain: 0 is the active one.
+   * The position in the chain; 0 is the active image.
    *
    * @generated from field: int32 index = 1;
    */
   index: number;
 
   /**
-   * Gives its absolute path, or NBD URI.
+   * The absolute path, or NBD URI.
    *
    * @generated from field: string path = 2;
    */
   path: string;
 
   /**
-   * Names QEMU's node of its format.
+   * QEMU's node of the format.
    *
    * @generated from field: string node_name = 3;
    */
   nodeName: string;
 
   /**
-   * Names QEMU's node of its storage below. Empty if there is none.
+   * QEMU's node of the storage below. Empty if there is none.
    *
    * @generated from field: string storage_node_name = 4;
    */
   storageNodeName: string;
 
   /**
-   * Names QEMU's driver of its format: "qcow2", "raw", "vmdk" …
+   * QEMU's driver of the format: "qcow2", "raw", "vmdk" …
    *
    * @generated from field: string format = 5;
    */
   format: string;
 
   /**
-   * Names QEMU's driver of its storage: "file", "host_device", "nbd" …
+   * QEMU's driver of the storage: "file", "host_device", "nbd" …
    *
    * @generated from field: string storage = 6;
    */
   storage: string;
 
   /**
-   * Counts the bytes that it shows.
+   * The size that the image shows to its reader.
    *
    * @generated from field: int64 virtual_size_bytes = 7;
    */
   virtualSizeBytes: bigint;
 
   /**
-   * Counts the bytes that it takes on disk. Absent where QEMU cannot tell.
+   * The bytes that the image takes on disk. Absent if QEMU does not report them.
    *
    * @generated from field: optional int64 allocated_bytes = 8;
    */
   allocatedBytes?: bigint | undefined;
 
   /**
-   * Gives the backing file's name as the image's metadata have it: relative names stay so. Empty: none.
+   * The name of the backing file as in the image's metadata; a relative name stays relative. Empty if there is none.
    *
    * @generated from field: string backing_file = 9;
    */
   backingFile: string;
 
   /**
-   * Gives the backing file's format as the metadata have it. Empty: not recorded.
+   * The format of the backing file as in the image's metadata. Empty if it is not recorded.
    *
    * @generated from field: string backing_format = 10;
    */
   backingFormat: string;
 
   /**
-   * Is true if QEMU has it open for reading only.
+   * True if QEMU has opened it read-only.
    *
    * @generated from field: bool read_only = 11;
    */
   readOnly: boolean;
 
   /**
-   * Is true if its contents are encrypted.
+   * True if its contents are encrypted.
    *
    * @generated from field: bool encrypted = 12;
    */
   encrypted: boolean;
 
   /**
-   * Names its dirty bitmaps (changed-block tracking of backup tools).
+   * The names of its dirty bitmaps (changed-block tracking of backup tools).
    *
    * @generated from field: repeated string bitmaps = 13;
    */
@@ -271,28 +270,28 @@ export declare type Image = Message<"blockjob.v1.Image"> & {
 export declare const ImageSchema: GenMessage<Image>;
 
 /**
- * Asks for domains.
+ * The request of ListDomains.
  *
  * @generated from message blockjob.v1.ListDomainsRequest
  */
 export declare type ListDomainsRequest = Message<"blockjob.v1.ListDomainsRequest"> & {
   /**
-   * Names a host. Empty: all hosts. At most 253 bytes.
+   * The host. Empty for all hosts. At most 253 bytes.
    *
    * @generated from field: string host = 1;
    */
   host: string;
 
   /**
-   * Bounds the number of domains in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID.
+   * The number of domains in the answer. 0 means 100; more than 500 means 500. FIELD_INVALID if negative.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page. At most 8192 bytes.
+   * The next_page_token of the page before. The other fields must be the same as for that page, except page_size;
+   * otherwise FIELD_INVALID. Empty for the first page. At most 8192 bytes.
    *
    * @generated from field: string page_token = 3;
    */
@@ -306,27 +305,27 @@ export declare type ListDomainsRequest = Message<"blockjob.v1.ListDomainsRequest
 export declare const ListDomainsRequestSchema: GenMessage<ListDomainsRequest>;
 
 /**
- * Answers ListDomains.
+ * The answer of ListDomains.
  *
  * @generated from message blockjob.v1.ListDomainsResponse
  */
 export declare type ListDomainsResponse = Message<"blockjob.v1.ListDomainsResponse"> & {
   /**
-   * Gives the domains by name, without disks.
+   * The domains, ordered by name, without their disks.
    *
    * @generated from field: repeated blockjob.v1.Domain domains = 1;
    */
   domains: Domain[];
 
   /**
-   * Gives the token for the next page. Empty: this was the last.
+   * The token for the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * Names the hosts that did not answer: their domains may be missing here. Always empty on a single host.
+   * The hosts that did not answer: their domains may be missing here. Always empty on a single host.
    *
    * @generated from field: repeated string unreachable_hosts = 3;
    */
@@ -340,13 +339,13 @@ export declare type ListDomainsResponse = Message<"blockjob.v1.ListDomainsRespon
 export declare const ListDomainsResponseSchema: GenMessage<ListDomainsResponse>;
 
 /**
- * Asks for a domain.
+ * The request of GetDomain.
  *
  * @generated from message blockjob.v1.GetDomainRequest
  */
 export declare type GetDomainRequest = Message<"blockjob.v1.GetDomainRequest"> & {
   /**
-   * Names the domain, by name or UUID. Required. At most 1024 bytes.
+   * The name or UUID of the domain. Required. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
@@ -360,13 +359,13 @@ export declare type GetDomainRequest = Message<"blockjob.v1.GetDomainRequest"> &
 export declare const GetDomainRequestSchema: GenMessage<GetDomainRequest>;
 
 /**
- * Answers GetDomain.
+ * The answer of GetDomain.
  *
  * @generated from message blockjob.v1.GetDomainResponse
  */
 export declare type GetDomainResponse = Message<"blockjob.v1.GetDomainResponse"> & {
   /**
-   * Gives the domain with its disks.
+   * The domain with its disks.
    *
    * @generated from field: blockjob.v1.Domain domain = 1;
    */
@@ -380,28 +379,28 @@ export declare type GetDomainResponse = Message<"blockjob.v1.GetDomainResponse">
 export declare const GetDomainResponseSchema: GenMessage<GetDomainResponse>;
 
 /**
- * Asks whether an operation may be done.
+ * The request of CheckOperation.
  *
  * @generated from message blockjob.v1.CheckOperationRequest
  */
 export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationRequest"> & {
   /**
-   * Names the domain, by name or UUID. Required. At most 1024 bytes.
+   * The name or UUID of the domain. Required. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
   domain: string;
 
   /**
-   * Names the disk, as DiskRef.disk does. Required for DETACH and RESIZE, may be given for SNAPSHOT; for the others
-   * it changes nothing. Absent: all disks. At most 4096 bytes.
+   * The disk, named as in DiskRef.disk. Required for DETACH and RESIZE, optional for SNAPSHOT, ignored for the other
+   * operations. Absent for all disks. At most 4096 bytes.
    *
    * @generated from field: optional string disk = 2;
    */
   disk?: string | undefined;
 
   /**
-   * Says what is to be done. Required.
+   * The operation. Required.
    *
    * @generated from field: blockjob.v1.Operation operation = 3;
    */
@@ -415,32 +414,11 @@ export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationR
 export declare const CheckOperationRequestSchema: GenMessage<CheckOperationRequest>;
 
 /**
- * Answers CheckOperation.
+ * Answers CheckOperation. It is empty: OK means that the operation may be done now.
  *
  * @generated from message blockjob.v1.CheckOperationResponse
  */
 export declare type CheckOperationResponse = Message<"blockjob.v1.CheckOperationResponse"> & {
-  /**
-   * Is true if the operation may be done now.
-   *
-   * @generated from field: bool allowed = 1;
-   */
-  allowed: boolean;
-
-  /**
-   * Says why not, all at once: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if allowed.
-   *
-   * @generated from field: repeated google.rpc.Status reasons = 2;
-   */
-  reasons: Status[];
-
-  /**
-   * Gives the jobs of this service that forbid it, of those that the caller may read. Jobs of other clients are in `reasons`
-   * alone.
-   *
-   * @generated from field: repeated blockjob.v1.Job blocking_jobs = 3;
-   */
-  blockingJobs: Job[];
 };
 
 /**
@@ -450,13 +428,13 @@ export declare type CheckOperationResponse = Message<"blockjob.v1.CheckOperation
 export declare const CheckOperationResponseSchema: GenMessage<CheckOperationResponse>;
 
 /**
- * Names an operation that a running job may forbid.
+ * An operation that a running job may forbid.
  *
  * @generated from enum blockjob.v1.Operation
  */
 export enum Operation {
   /**
-   * Is refused with FIELD_INVALID.
+   * Refused with FIELD_INVALID.
    *
    * @generated from enum value: OPERATION_UNSPECIFIED = 0;
    */
@@ -511,27 +489,27 @@ export enum Operation {
 export declare const OperationSchema: GenEnum<Operation>;
 
 /**
- * Says whether a guest's CPUs run. QEMU: query-status.
+ * Whether a guest's CPUs run. QEMU: query-status.
  *
  * @generated from enum blockjob.v1.GuestState
  */
 export enum GuestState {
   /**
-   * Is not known: QEMU does not answer, or reports a status that this list lacks.
+   * Not known: QEMU does not answer, or reports a status that is not in this list.
    *
    * @generated from enum value: GUEST_STATE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * They run.
+   * The CPUs run.
    *
    * @generated from enum value: GUEST_STATE_RUNNING = 1;
    */
   RUNNING = 1,
 
   /**
-   * They are stopped, by somebody's wish or not yet started.
+   * The CPUs are stopped: a client of QEMU stopped them, or they have not been started yet.
    *
    * @generated from enum value: GUEST_STATE_PAUSED = 2;
    */
@@ -545,14 +523,14 @@ export enum GuestState {
   IO_ERROR = 3,
 
   /**
-   * The VM is being migrated to or from here.
+   * The VM is being migrated to or from this host.
    *
    * @generated from enum value: GUEST_STATE_MIGRATING = 4;
    */
   MIGRATING = 4,
 
   /**
-   * The guest has shut down or crashed; the process still lives.
+   * The guest has shut down or crashed; the QEMU process still exists.
    *
    * @generated from enum value: GUEST_STATE_SHUT_OFF = 5;
    */
@@ -565,18 +543,18 @@ export enum GuestState {
 export declare const GuestStateSchema: GenEnum<GuestState>;
 
 /**
- * Shows the domains, their disks and chains, and says what may be done with them now.
+ * Shows the domains, their disks and chains, and checks whether an operation may be done on them now.
  *
- * All calls only read, may be repeated, and are not affected by a client that leaves: its deadline or disconnect ends
+ * All calls only read, and may be repeated. A client that leaves does not affect them: its deadline or disconnect ends
  * the answer and never touches a job. Besides the reasons named at each call, every call may fail with FIELD_INVALID,
- * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. What the policy does not let a
- * caller read is not there for it: each call answers as for a name that nothing has.
+ * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. If the policy does not let a
+ * caller read a domain, each call answers as if the domain did not exist.
  *
  * @generated from service blockjob.v1.DomainService
  */
 export declare const DomainService: GenService<{
   /**
-   * Lists the domains, by name, without their disks. libvirt: virConnectListAllDomains.
+   * Lists the domains without their disks, ordered by name. libvirt: virConnectListAllDomains.
    *
    * A domain whose QEMU does not answer is listed, with Domain.error. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
@@ -589,7 +567,7 @@ export declare const DomainService: GenService<{
     output: typeof ListDomainsResponseSchema;
   },
   /**
-   * Returns a domain with its disks, their chains and their running jobs, asked from QEMU now.
+   * Returns a domain with its disks, their chains and their running jobs, as QEMU reports them now.
    * libvirt: virDomainGetXMLDesc, virDomainGetBlockInfo. QEMU: query-blockstats, query-named-block-nodes.
    *
    * Fails with DOMAIN_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that leaves touches
@@ -603,17 +581,18 @@ export declare const DomainService: GenService<{
     output: typeof GetDomainResponseSchema;
   },
   /**
-   * Says whether an operation that needs the disks to keep still may be done now. For the tools that do these
+   * Checks whether an operation that needs unchanging disks may be done now. It is meant for the tools that do these
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * The answer says whether it may, and if not, all reasons: BLOCK_COPY_ACTIVE while a copy or an active commit runs,
-   * BLOCK_JOB_ACTIVE while another job does, CHAIN_BUSY for a job of another client below the active image, and
-   * MANAGED_BY_LIBVIRT where libvirt would do the operation, and a job of this service has moved the disk beside it. The
-   * answer is true for this moment; it holds nothing.
+   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
+   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
+   * The answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client
-   * that leaves touches nothing.
+   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
+   *
+   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * leaves touches nothing.
    *
    * @generated from rpc blockjob.v1.DomainService.CheckOperation
    */

@@ -82,7 +82,7 @@ export const OperationSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_domain_service, 0);
 
 /**
- * Names an operation that a running job may forbid.
+ * An operation that a running job may forbid.
  *
  * @generated from enum blockjob.v1.Operation
  */
@@ -96,7 +96,7 @@ export const GuestStateSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_domain_service, 1);
 
 /**
- * Says whether a guest's CPUs run. QEMU: query-status.
+ * Whether a guest's CPUs run. QEMU: query-status.
  *
  * @generated from enum blockjob.v1.GuestState
  */
@@ -104,12 +104,12 @@ export const GuestState = /*@__PURE__*/
   tsEnum(GuestStateSchema);
 
 /**
- * Shows the domains, their disks and chains, and says what may be done with them now.
+ * Shows the domains, their disks and chains, and checks whether an operation may be done on them now.
  *
- * All calls only read, may be repeated, and are not affected by a client that leaves: its deadline or disconnect ends
+ * All calls only read, and may be repeated. A client that leaves does not affect them: its deadline or disconnect ends
  * the answer and never touches a job. Besides the reasons named at each call, every call may fail with FIELD_INVALID,
- * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. What the policy does not let a
- * caller read is not there for it: each call answers as for a name that nothing has.
+ * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG. If the policy does not let a
+ * caller read a domain, each call answers as if the domain did not exist.
  *
  * @generated from service blockjob.v1.DomainService
  */

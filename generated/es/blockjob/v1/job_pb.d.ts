@@ -2,13 +2,13 @@
 // @generated from file blockjob/v1/job.proto (package blockjob.v1, syntax proto3)
 /* eslint-disable */
 
-// The nouns of the contract: a block job, what it does, how far it is, and what is true on disk when it has ended.
+// The nouns of the contract: a block job, its progress, and the state of the images on disk.
 //
-// Words. A domain is one running VM: one QEMU process. A disk is a block device that the guest sees. A chain is a
-// disk's images from the active one (the top, index 0) down to the base; the guest writes to the active one. A copy
-// mirrors a disk into a destination. To pivot is to end a ready copy so that the guest runs on the destination. To
-// abort is to end a job without a pivot. A pull fills the active image from its chain. A commit moves data down into
-// a lower image. An entry is one line of a job's journal; its number is the revision: 1, 2, 3 … without gaps.
+// A domain is a running VM: one QEMU process. A disk is a block device that the guest sees. A chain is the images of a
+// disk, from the active one (the top, index 0) down to the base; the guest writes to the active one. A copy mirrors a
+// disk into a destination. A pivot ends a READY copy so that the guest runs on the destination. An abort without pivot
+// ends a job and leaves the guest on the source. A pull fills the active image from its chain. A commit moves data down
+// into a lower image. An entry is one line of a job's journal; its number is the revision: 1, 2, 3 … without gaps.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -21,23 +21,24 @@ import type { Status } from "../../google/rpc/status_pb.js";
 export declare const file_blockjob_v1_job: GenFile;
 
 /**
- * Names one disk of one domain.
+ * A disk of a domain.
  *
- * Fails with DOMAIN_NOT_FOUND or DISK_NOT_FOUND if there is no such domain or disk.
+ * Fails with DOMAIN_NOT_FOUND or DISK_NOT_FOUND if the domain or the disk does not exist.
  *
  * @generated from message blockjob.v1.DiskRef
  */
 export declare type DiskRef = Message<"blockjob.v1.DiskRef"> & {
   /**
-   * Names the domain: QEMU's `-name`, or the UUID (36 characters, any case). Required.
-   * A name that more than one domain bears is refused with FIELD_INVALID; use the UUID then. At most 1024 bytes.
+   * The domain: QEMU's `-name`, or the UUID (36 characters, any case). Required. A name that several domains share is
+   * refused with FIELD_INVALID; use the UUID then. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
   domain: string;
 
   /**
-   * Names the disk. Required. Tried in this order, and the first way that matches exactly one disk counts:
+   * The disk. Required. The ways to name it are tried in this order, and the first that matches exactly one disk
+   * counts:
    * 1. the device's qdev id (`virtio0`);
    * 2. the block backend's name (`drive0`);
    * 3. the node name of the active image;
@@ -56,19 +57,19 @@ export declare type DiskRef = Message<"blockjob.v1.DiskRef"> & {
 export declare const DiskRefSchema: GenMessage<DiskRef>;
 
 /**
- * Names one job. Exactly one of the two must be given, else FIELD_INVALID.
+ * A job. Exactly one of the two names must be given; otherwise FIELD_INVALID.
  *
  * @generated from message blockjob.v1.JobRef
  */
 export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
   /**
-   * Says how the job is named.
+   * The way in which the job is named.
    *
    * @generated from oneof blockjob.v1.JobRef.name
    */
   name: {
     /**
-     * Names the job by Job.id. The only name that keeps its meaning when the disk gets another job. At most 64 bytes.
+     * The Job.id. The only name that still means the same job when the disk gets another one. At most 64 bytes.
      *
      * @generated from field: string job_id = 1;
      */
@@ -76,8 +77,8 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
     case: "jobId";
   } | {
     /**
-     * Names the disk's active job; if it has none, the disk's latest job. This is libvirt's way.
-     * JOB_NOT_FOUND if the disk never had a job, or its jobs have been pruned.
+     * The disk: its active job, or its latest job if it has none. libvirt names jobs in this way. Refused with
+     * DISK_HAS_NO_JOB if the disk never had a job, or its jobs have been pruned.
      *
      * @generated from field: blockjob.v1.DiskRef disk = 2;
      */
@@ -93,19 +94,19 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
 export declare const JobRefSchema: GenMessage<JobRef>;
 
 /**
- * Names a network block device that another process serves.
+ * A network block device that another process serves.
  *
  * @generated from message blockjob.v1.NbdDestination
  */
 export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
   /**
-   * Says where the server listens. Exactly one must be given, else FIELD_INVALID.
+   * The address of the server. Exactly one must be given; otherwise FIELD_INVALID.
    *
    * @generated from oneof blockjob.v1.NbdDestination.server
    */
   server: {
     /**
-     * Names host and port.
+     * The host and the port.
      *
      * @generated from field: blockjob.v1.NbdTcpServer tcp = 1;
      */
@@ -113,7 +114,8 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
     case: "tcp";
   } | {
     /**
-     * Gives the absolute path of a unix socket on the domain's host. PATH_NOT_ABSOLUTE otherwise. At most 4096 bytes.
+     * The absolute path of a unix socket on the domain's host. Refused with PATH_NOT_ABSOLUTE otherwise. At most 4096
+     * bytes.
      *
      * @generated from field: string unix_socket = 2;
      */
@@ -122,22 +124,22 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Names the export. At most 4096 bytes, may be empty: the server's default export.
+   * The name of the export. Empty for the server's default export. At most 4096 bytes.
    *
    * @generated from field: string export_name = 3;
    */
   exportName: string;
 
   /**
-   * Names a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`).
-   * Empty: no TLS. Only with tcp, unless the QEMU allows TLS on unix sockets. At most 127 bytes.
+   * The id of a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`). Empty for a
+   * connection without TLS. Only with tcp, unless this QEMU allows TLS on unix sockets. At most 127 bytes.
    *
    * @generated from field: string tls_credentials_id = 4;
    */
   tlsCredentialsId: string;
 
   /**
-   * Gives the host name that the server's certificate must bear. Empty: tcp.host. At most 253 bytes.
+   * The host name in the server's certificate. Empty: tcp.host. At most 253 bytes.
    *
    * @generated from field: string tls_hostname = 5;
    */
@@ -151,20 +153,20 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
 export declare const NbdDestinationSchema: GenMessage<NbdDestination>;
 
 /**
- * Names a TCP endpoint.
+ * A TCP endpoint.
  *
  * @generated from message blockjob.v1.NbdTcpServer
  */
 export declare type NbdTcpServer = Message<"blockjob.v1.NbdTcpServer"> & {
   /**
-   * Gives a host name or an IP address, as the domain's host resolves it. Required. At most 253 bytes.
+   * The host name or the IP address, as the domain's host resolves it. Required. At most 253 bytes.
    *
    * @generated from field: string host = 1;
    */
   host: string;
 
   /**
-   * Gives the port, 1 to 65535. 0 means 10809, the registered port of NBD.
+   * The port, 1 to 65535. 0 means 10809, the registered port of NBD.
    *
    * @generated from field: int32 port = 2;
    */
@@ -178,18 +180,19 @@ export declare type NbdTcpServer = Message<"blockjob.v1.NbdTcpServer"> & {
 export declare const NbdTcpServerSchema: GenMessage<NbdTcpServer>;
 
 /**
- * Says how a destination is encrypted: with LUKS (AES-256, as QEMU chooses it), inside of a qcow2 image.
+ * The encryption of a destination: LUKS (AES-256, QEMU's default), inside a qcow2 image.
  *
- * The key itself never passes through this service: QEMU takes it from an object that it has.
+ * The key never passes through this service: QEMU takes it from an object that it already has.
  *
  * @generated from message blockjob.v1.Encryption
  */
 export declare type Encryption = Message<"blockjob.v1.Encryption"> & {
   /**
-   * Names a `secret` or `secret_keyring` object that the QEMU process has already, as by `-object secret,id=…`.
-   * Required, at most 127 letters, digits, '.', '_' and '-', a letter first: FIELD_INVALID. SECRET_NOT_FOUND if that QEMU
-   * has none, when it is asked or when it opens the destination. Whoever starts the VM from the destination gives it the
-   * same key. Empty only in a Job: not known, as its journal was lost.
+   * The id of a `secret` or `secret_keyring` object that the QEMU process already has, as by `-object secret,id=…`.
+   * Required, at most 127 letters, digits, '.', '_' and '-', a letter first; otherwise FIELD_INVALID. Refused with
+   * SECRET_NOT_FOUND if this QEMU does not have the object, or no longer has it when it opens the destination. The VM
+   * needs the same key when it is started with the destination. Empty only in a Job whose journal was lost: the id is
+   * not known.
    *
    * @generated from field: string secret_id = 1;
    */
@@ -203,33 +206,33 @@ export declare type Encryption = Message<"blockjob.v1.Encryption"> & {
 export declare const EncryptionSchema: GenMessage<Encryption>;
 
 /**
- * Says where a copy goes.
+ * The destination of a copy.
  *
- * Files and devices must lie under a folder that the host's configuration allows, symbolic links resolved; else
- * DESTINATION_NOT_ALLOWED. A destination that is in use by any domain's graph or by another job, under any name, is
- * refused with DESTINATION_IN_USE. QEMU, not the service, opens it: it needs the file system's permission.
+ * Files and devices must be in a folder that the host's configuration allows, with symbolic links resolved; otherwise
+ * DESTINATION_NOT_ALLOWED. A destination that any domain or another job uses, under any name, is refused with
+ * DESTINATION_IN_USE. QEMU opens the destination, so QEMU needs the permission of the file system.
  *
  * @generated from message blockjob.v1.Destination
  */
 export declare type Destination = Message<"blockjob.v1.Destination"> & {
   /**
-   * Names the place. Exactly one must be given, else FIELD_INVALID.
+   * The place. Exactly one must be given; otherwise FIELD_INVALID.
    *
    * @generated from oneof blockjob.v1.Destination.target
    */
   target: {
     /**
-     * Gives the absolute path of a file on the domain's host. PATH_NOT_ABSOLUTE otherwise.
+     * The absolute path of a file on the domain's host. Refused with PATH_NOT_ABSOLUTE otherwise.
      *
-     * Without reuse_external the file is created, and must not exist: DESTINATION_EXISTS. A regular file of zero
-     * length counts as absent, as with libvirt, but is never removed. With reuse_external it must exist:
-     * DESTINATION_MISSING. A path that is a block device is treated as block_device. A directory is refused with
+     * Without reuse_external the file is created, and must not exist; otherwise DESTINATION_EXISTS. A regular file of
+     * zero length counts as absent, as with libvirt, but is never removed. With reuse_external the file must exist;
+     * otherwise DESTINATION_MISSING. The path of a block device is treated as block_device. A directory is refused with
      * FIELD_INVALID.
      *
-     * One that is reused is opened as `format` says or as its header proves, and never with a file that the header
-     * names but is in no allowed folder. With shallow its own backing chain must be
-     * complete at the start; with a QEMU that leaves out zeroes (10.1 and newer) for any copy, and is kept then.
-     * At most 4096 bytes.
+     * A reused file is opened in the format of `format`, or of its header. It is never opened together with a file that
+     * the header names and that is in a folder that is not allowed. If the copy is shallow, the backing chain of the
+     * reused file must be complete at the start. With a QEMU that does not write zeroes (10.1 and newer) this holds for
+     * any copy, and the backing chain is kept. At most 4096 bytes.
      *
      * @generated from field: string file = 1;
      */
@@ -237,12 +240,13 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
     case: "file";
   } | {
     /**
-     * Gives the absolute path of a block device on the domain's host. NOT_A_BLOCK_DEVICE if it is something else,
-     * DESTINATION_MISSING if there is nothing.
+     * The absolute path of a block device on the domain's host. Refused with NOT_A_BLOCK_DEVICE if the path is not a
+     * block device, and with DESTINATION_MISSING if it does not exist.
      *
-     * Its contents are overwritten; it is never removed. It is formatted (given a header) only with reuse_external;
-     * without that only RAW is written, and another format is refused with DESTINATION_EXISTS. A raw copy needs a
-     * device of exactly the disk's size: SIZE_MISMATCH. At most 4096 bytes.
+     * The contents are overwritten; the device is never removed. It is formatted (it gets a header) only with
+     * reuse_external; without reuse_external only RAW is written, and another format is refused with
+     * DESTINATION_EXISTS. A raw copy needs a device of exactly the disk's size; otherwise SIZE_MISMATCH. At most 4096
+     * bytes.
      *
      * @generated from field: string block_device = 2;
      */
@@ -250,9 +254,10 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
     case: "blockDevice";
   } | {
     /**
-     * Names a network block device. It must exist and have exactly the disk's size: SIZE_MISMATCH. It is never created
-     * or formatted. UNSPECIFIED format means RAW; QCOW2 is refused with FIELD_INVALID. The host's configuration must
-     * allow the server, or the folder of its socket: DESTINATION_NOT_ALLOWED. Contents are overwritten.
+     * A network block device. It must exist and have exactly the disk's size; otherwise EXPORT_SIZE_DIFFERS. It is
+     * never created or formatted. UNSPECIFIED format means RAW; QCOW2 is refused with FIELD_INVALID. The host's
+     * configuration must allow the server, or the folder of its socket; otherwise DESTINATION_NOT_ALLOWED. The contents
+     * are overwritten.
      *
      * @generated from field: blockjob.v1.NbdDestination nbd = 3;
      */
@@ -261,20 +266,21 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Says in which format the destination is, or is to be.
+   * The format of the destination.
    *
    * @generated from field: blockjob.v1.ImageFormat format = 4;
    */
   format: ImageFormat;
 
   /**
-   * Encrypts the destination. Absent: it is not encrypted, and what is encrypted is not copied to it: LOSS_NOT_ACCEPTED.
-   * For qcow2 only: UNSPECIFIED format means QCOW2 then; RAW, and nbd, are refused with FIELD_INVALID.
+   * The encryption of the destination. If absent, the destination is not encrypted, and a copy of an encrypted source
+   * is refused with LOSS_NOT_ACCEPTED. For qcow2 only: UNSPECIFIED format means QCOW2 then; RAW and nbd are refused
+   * with FIELD_INVALID.
    *
-   * One that is created, or gets a header, is made so. While QEMU derives the key, its monitor and the guest's I/O
-   * stand still, about three seconds; the plan's notes say so. One that is reused must be qcow2 with LUKS, and the secret
-   * must open it: ENCRYPTION_MISMATCH and SECRET_WRONG. One that is encrypted is not reused without its secret:
-   * ENCRYPTION_MISMATCH.
+   * A destination that is created, or gets a header, is encrypted. While QEMU derives the key, its monitor and the
+   * guest's I/O stop for about three seconds; the plan's notes say so. A reused destination must be qcow2 with LUKS,
+   * otherwise ENCRYPTION_MISMATCH, and the secret must open it, otherwise SECRET_WRONG. An encrypted destination is not
+   * reused without its secret: ENCRYPTION_MISMATCH.
    *
    * @generated from field: blockjob.v1.Encryption encryption = 5;
    */
@@ -288,42 +294,43 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
 export declare const DestinationSchema: GenMessage<Destination>;
 
 /**
- * Says how far a job is.
+ * The progress of a job.
  *
- * Measured from QEMU's query-block-jobs. While somebody watches, a domain is asked once an interval, however many
- * watch. While nobody does, it is not asked at all; GetInfo then asks once.
+ * Measured with QEMU's query-block-jobs. While a job is watched, its domain is asked at the shortest interval of the
+ * watchers, however many they are. While no job of a domain is watched, the domain is not asked; GetInfo then asks
+ * once. The rates and the convergence cover the last five seconds.
  *
- * libvirt: virDomainGetBlockJobInfo, without its trap: nothing here is to be compared in order to learn whether a
- * copy is ready. Job.state says it.
+ * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
+ * it.
  *
  * @generated from message blockjob.v1.Progress
  */
 export declare type Progress = Message<"blockjob.v1.Progress"> & {
   /**
-   * Counts the bytes done. libvirt's `cur`. Equal to end_bytes only when the job is READY or COMPLETED; a disk of
-   * zero length shows 0 of 1 before that.
+   * The bytes that are done. libvirt: `cur`. Equal to end_bytes only when the job is READY or COMPLETED; a disk of zero
+   * length shows 0 of 1 before that.
    *
    * @generated from field: int64 current_bytes = 1;
    */
   currentBytes: bigint;
 
   /**
-   * Counts the bytes to do, as known now. libvirt's `end`. Grows while the guest writes: it is not the disk's size.
-   * A shallow copy and an active commit count what the top image holds.
+   * The bytes to do in total, as known now. libvirt: `end`. It grows while the guest writes, and is not the disk's
+   * size. A shallow copy and an active commit count the data of the top image.
    *
    * @generated from field: int64 end_bytes = 2;
    */
   endBytes: bigint;
 
   /**
-   * Says how much is done, 0 to 100. Never goes back, though end_bytes grows. 100 only when READY or COMPLETED.
+   * The part that is done, 0 to 100. It never decreases, although end_bytes grows. 100 only when READY or COMPLETED.
    *
    * @generated from field: double percent = 3;
    */
   percent: number;
 
   /**
-   * Counts the bytes still to copy now, dirty ones among them. After READY: what the guest wrote and the destination
+   * The bytes that still have to be copied, including dirty ones. After READY: the guest's writes that the destination
    * does not have yet.
    *
    * @generated from field: int64 remaining_bytes = 4;
@@ -331,51 +338,52 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
   remainingBytes: bigint;
 
   /**
-   * Gives the speed of the job in bytes per second, over the last few seconds. 0 also until two samples exist.
+   * The speed of the job in bytes per second. 0 before two samples.
    *
    * @generated from field: int64 bytes_per_second = 5;
    */
   bytesPerSecond: bigint;
 
   /**
-   * Gives the bytes per second that the guest adds to the work. 0 also until two samples exist.
+   * The bytes per second that the guest adds to the work. 0 before two samples.
    *
    * @generated from field: int64 dirty_bytes_per_second = 6;
    */
   dirtyBytesPerSecond: bigint;
 
   /**
-   * Estimates the time until READY, or until the end of a job that has no READY. 0 once that is reached. Absent where
-   * there is none: paused, stalled, diverging, or not yet measured.
+   * The estimated time until READY, or until the end of a job that has no READY. Present when the convergence is
+   * CONVERGING or SETTLED, and only then; 0 when SETTLED.
    *
    * @generated from field: google.protobuf.Duration eta = 7;
    */
   eta?: Duration | undefined;
 
   /**
-   * Says whether the job will ever get there.
+   * Whether the job will become READY, or end, at the present rates.
    *
    * @generated from field: blockjob.v1.Convergence convergence = 8;
    */
   convergence: Convergence;
 
   /**
-   * Says when these numbers were measured, by the host's clock. If it is old, QEMU has not answered since.
+   * The time of the measurement, by the host's clock. An old time means that QEMU has not answered since, or was not
+   * asked.
    *
    * @generated from field: google.protobuf.Timestamp sample_time = 9;
    */
   sampleTime?: Timestamp | undefined;
 
   /**
-   * Counts the bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
-   * then.
+   * The bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
+   * before the comparison has ended.
    *
    * @generated from field: int64 verified_bytes = 18;
    */
   verifiedBytes: bigint;
 
   /**
-   * Counts the bytes that are to be compared. 0: nothing is, or it has been done.
+   * The bytes to compare. 0 if nothing is compared, or the comparison has ended.
    *
    * @generated from field: int64 to_verify_bytes = 19;
    */
@@ -389,27 +397,27 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
 export declare const ProgressSchema: GenMessage<Progress>;
 
 /**
- * Names something that the outcome was concluded from.
+ * A finding from which the outcome was concluded.
  *
  * @generated from message blockjob.v1.Evidence
  */
 export declare type Evidence = Message<"blockjob.v1.Evidence"> & {
   /**
-   * Says who was asked.
+   * The source of the finding.
    *
    * @generated from field: blockjob.v1.Evidence.Source source = 1;
    */
   source: Evidence_Source;
 
   /**
-   * Says what was found, in one sentence for people. Not to be parsed.
+   * The finding, in one sentence for people. Not to be parsed.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * Gives the journal's revision that holds the finding. 0: not written down (found just now).
+   * The journal's revision that holds the finding. 0 if it is not written down, because it was found just now.
    *
    * @generated from field: int64 revision = 3;
    */
@@ -423,7 +431,7 @@ export declare type Evidence = Message<"blockjob.v1.Evidence"> & {
 export declare const EvidenceSchema: GenMessage<Evidence>;
 
 /**
- * Says who was asked.
+ * The source of a finding.
  *
  * @generated from enum blockjob.v1.Evidence.Source
  */
@@ -477,31 +485,31 @@ export enum Evidence_Source {
 export declare const Evidence_SourceSchema: GenEnum<Evidence_Source>;
 
 /**
- * Names a file that nothing needs any more.
+ * A file that is not needed any more.
  *
  * @generated from message blockjob.v1.SafeToDelete
  */
 export declare type SafeToDelete = Message<"blockjob.v1.SafeToDelete"> & {
   /**
-   * Gives the file's absolute path on Job.host.
+   * The absolute path of the file on Job.host.
    *
    * @generated from field: string path = 1;
    */
   path: string;
 
   /**
-   * Says what has to be done first. Empty: nothing. After a pivot: "the VM's configuration must name … first", since
-   * a pivot changes the running QEMU only.
+   * What to do before the file is deleted. After a pivot: the VM's configuration must name the new image first, since a
+   * pivot changes the running QEMU only.
    *
    * @generated from field: string warning = 2;
    */
   warning: string;
 
   /**
-   * Names the kind of storage that the file is on, where other hosts may have it, too: the type of its file system as mount(8)
-   * has it (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Whether they have it open was not
-   * asked, and `warning` says so, too; nor are the other hosts of a fleet. Empty: a file system of this host alone, as far as
-   * it does not itself export it.
+   * The kind of storage of the file, if other hosts may have it too: the type of its file system as in mount(8)
+   * (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Other hosts, also those of a
+   * fleet, are not asked whether they have the file open, and `warning` says so too. Empty for a file system of this
+   * host alone, unless the host exports it.
    *
    * @generated from field: string shared_storage = 3;
    */
@@ -515,95 +523,102 @@ export declare type SafeToDelete = Message<"blockjob.v1.SafeToDelete"> & {
 export declare const SafeToDeleteSchema: GenMessage<SafeToDelete>;
 
 /**
- * Says what is true on disk. Part of every job, at every moment, not only at the end.
+ * The state of the images on disk. Part of every job, at every moment, not only at the end.
  *
- * Computed from the journal and from QEMU itself; computed anew after a restart of the service. It claims nothing
- * that cannot be seen: "unknown" is an answer, a guess is not.
+ * Computed from the journal and from QEMU, and computed again after a restart of the service. It contains only proved
+ * facts: what is not proved is reported as unknown, never guessed.
  *
  * @generated from message blockjob.v1.Outcome
  */
 export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   /**
-   * Gives the absolute path (or NBD URI) of the image that the guest writes to. Empty: not known (as in the instant of
-   * a pivot), or the QEMU that ran the job is gone.
+   * The absolute path (or NBD URI) of the image to which the guest writes. Empty if it is not known, for instance
+   * during a pivot, or if the QEMU that ran the job has ended.
    *
    * @generated from field: string guest_writes_to = 1;
    */
   guestWritesTo: string;
 
   /**
-   * Says what the destination is good for.
+   * The state of the destination.
    *
    * @generated from field: blockjob.v1.DestinationContent destination_content = 2;
    */
   destinationContent: DestinationContent;
 
   /**
-   * Says up to which moment the destination has all that the guest wrote, by the host's clock: the last one at which it
-   * was seen to follow the guest. Set only with COMPLETE, and not after a pivot: the guest writes to it then.
+   * The moment up to which the destination has all of the guest's writes, by the host's clock: the last moment at which
+   * the copy was seen to follow the guest. Set only with COMPLETE, and not after a pivot, since the guest writes to the
+   * destination then.
    *
    * @generated from field: google.protobuf.Timestamp as_of = 3;
    */
   asOf?: Timestamp | undefined;
 
   /**
-   * Lists the files that may be deleted: an incomplete copy that this job made, or the active image that the guest has
-   * provably left (not the images below it, which others may share). Each is proved to be the very file that QEMU had open.
-   * None is named that any known QEMU has open now, by whatever name, that somebody on this host has locked, or that a job begun
-   * later has had in its disk or in its copy, also if that VM is off now; nor the source of a shallow copy that is right only
-   * if the caller was right about what was at its destination (see StartCopyRequest.shallow), nor that of a copy whose
-   * journal was lost; nor one with internal snapshots that were taken while the job ran. Looked at anew for each answer; in a
-   * journal entry's event it is what held then, and stays: ask GetInfo before you delete. Nothing is deleted by the service
-   * because it stands here.
+   * The files that may be deleted: an incomplete copy that this job made, committed images, or the active image that
+   * the guest has provably left. The images below it are not included, as other disks may share them. Each is proved to
+   * be the very file that QEMU had open.
+   *
+   * A file is left out
+   * - if any known QEMU has it open now, under any name, or another process on this host has locked it;
+   * - if a job that began later had it in its disk or in its copy, also if that VM is off now;
+   * - if it is the source of a shallow copy that depends on the caller's word (see StartCopyRequest.shallow), or of a
+   *   copy whose journal was lost;
+   * - if it has internal snapshots that were taken while the job ran.
+   *
+   * Checked again for each answer. In a journal entry's event the list is that of the entry and does not change: ask
+   * GetInfo before you delete a file. The service deletes nothing because of this list.
    *
    * @generated from field: repeated blockjob.v1.SafeToDelete safe_to_delete = 4;
    */
   safeToDelete: SafeToDelete[];
 
   /**
-   * Lists what this was concluded from. Never empty once the job has ended.
+   * The findings from which the outcome was concluded. Never empty once the job has ended.
    *
    * @generated from field: repeated blockjob.v1.Evidence evidence = 5;
    */
   evidence: Evidence[];
 
   /**
-   * Is true if the destination was a file that this job made, and the job removed it, because it ended before READY. Its
-   * name is free of it then: a file that somebody has renamed meanwhile is left alone.
+   * True if the destination was a file that this job made, and the job removed it, because it ended before READY. A
+   * file that was renamed in the meantime is not removed.
    *
    * @generated from field: bool destination_removed = 6;
    */
   destinationRemoved: boolean;
 
   /**
-   * Gives the image that the VM must be started with next time. Differs from what its configuration names after a
-   * pivot. Empty: not known.
+   * The image with which the VM must be started next time. After a pivot it differs from the image in the VM's
+   * configuration. Empty if it is not known.
    *
    * @generated from field: string next_start_path = 7;
    */
   nextStartPath: string;
 
   /**
-   * Says as of when guest_writes_to and next_start_path are true, by the host's clock. Of a job that has ended: when its end
-   * was written down. Of one that goes on: of its last entry, or when QEMU was last seen to go on with it.
+   * The moment at which guest_writes_to and next_start_path were true, by the host's clock. For a job that has ended:
+   * when its end was written down. For other jobs: the time of the last entry, or of the last time QEMU was seen to run
+   * the job.
    *
    * @generated from field: google.protobuf.Timestamp guest_as_of = 8;
    */
   guestAsOf?: Timestamp | undefined;
 
   /**
-   * Names the newest later job of this disk that has moved the guest since, may have, or began when it was elsewhere already:
-   * guest_writes_to and next_start_path are history then, and that job's outcome is to be read. Empty: none is known on this
-   * host. Never set in a journal entry's event, nor while the job goes on. What others than jobs do with a disk (its VM is
-   * started with another image, or moves to another host) nobody tells here: see guest_as_of.
+   * The newest later job of this disk that has moved the guest since, may have moved it, or found it elsewhere. If set,
+   * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if none is known on this host.
+   * Never set in a journal entry's event, nor while the job runs. Changes by others than jobs are not known here, for
+   * instance a VM that is started with another image or migrated; see guest_as_of.
    *
    * @generated from field: string guest_changed_by_job_id = 9;
    */
   guestChangedByJobId: string;
 
   /**
-   * Names the newest later job that has had the destination in its disk, or has written to it: destination_content is of the
-   * time before. Empty: none is known on this host. Never set in a journal entry's event, nor while the job goes on.
+   * The newest later job that had the destination in its disk, or wrote to it. If set, destination_content is out of
+   * date. Empty if none is known on this host. Never set in a journal entry's event, nor while the job runs.
    *
    * @generated from field: string destination_changed_by_job_id = 10;
    */
@@ -617,7 +632,7 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
 export declare const OutcomeSchema: GenMessage<Outcome>;
 
 /**
- * Gives a job's options as understood, after the rules and the defaults: what was really done.
+ * A job's options, after the rules and the defaults were applied.
  *
  * @generated from message blockjob.v1.JobOptions
  */
@@ -644,64 +659,65 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
   relativeBacking: boolean;
 
   /**
-   * Gives the unit of dirty tracking in bytes: a power of two, 512 to 67108864. 0: QEMU's choice. COPY.
+   * The unit of dirty tracking in bytes: a power of two, 512 to 67108864. 0 for QEMU's choice. COPY.
    *
    * @generated from field: int64 granularity_bytes = 4;
    */
   granularityBytes: bigint;
 
   /**
-   * Gives the data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT.
+   * The data in flight in bytes: 16777216 (16 MiB) or more. COPY, ACTIVE_COMMIT.
    *
    * @generated from field: int64 buffer_bytes = 5;
    */
   bufferBytes: bigint;
 
   /**
-   * Says how guest writes reach the destination. COPY.
+   * How guest writes reach the destination. COPY.
    *
    * @generated from field: blockjob.v1.WriteMode write_mode = 6;
    */
   writeMode: WriteMode;
 
   /**
-   * Says what is done at READY. COPY, ACTIVE_COMMIT.
+   * The action at READY. COPY, ACTIVE_COMMIT.
    *
    * @generated from field: blockjob.v1.OnReady on_ready = 7;
    */
   onReady: OnReady;
 
   /**
-   * Says what is done when the destination is full. COPY.
+   * The action when the destination is full. COPY.
    *
    * @generated from field: blockjob.v1.OnNoSpace on_no_space = 8;
    */
   onNoSpace: OnNoSpace;
 
   /**
-   * Bounds the job. Absent: no limit. COPY.
+   * The time limit of the job. Absent if there is none. COPY.
    *
    * @generated from field: google.protobuf.Duration time_limit = 9;
    */
   timeLimit?: Duration | undefined;
 
   /**
-   * Says whether the guest is paused for the pivot of on_ready PIVOT.
+   * Whether the guest is paused for the pivot of on_ready PIVOT.
    *
    * @generated from field: blockjob.v1.PauseGuest pause_guest = 10;
    */
   pauseGuest: PauseGuest;
 
   /**
-   * Gives the path of the image that becomes the backing image (PULL; empty: none), that takes the data (COMMIT,
-   * ACTIVE_COMMIT), or that backs a shallow copy (COPY; empty: flat, or the destination's own chain).
+   * The path of the image that becomes the backing image (PULL; empty for none), that takes the data (COMMIT,
+   * ACTIVE_COMMIT), or that backs a shallow copy (COPY; empty for a copy without backing image, or with the
+   * destination's own chain).
    *
    * @generated from field: string base_path = 11;
    */
   basePath: string;
 
   /**
-   * Gives the path of the highest image whose data moves. COMMIT, ACTIVE_COMMIT.
+   * The path of the highest image whose data is moved. COMMIT, ACTIVE_COMMIT.
    *
    * @generated from field: string top_path = 12;
    */
@@ -715,14 +731,14 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
   deleteCommitted: boolean;
 
   /**
-   * Gives what is lost, as was accepted. What was accepted and is not lost is left out.
+   * The accepted losses that occur. An accepted loss that does not occur is left out.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 14;
    */
   accept: Accept[];
 
   /**
-   * Compares what is taken over from the destination before it is copied to. COPY.
+   * Compares the contents that a copy reuses with the source, before the copy begins. COPY.
    *
    * @generated from field: bool verify_reused = 18;
    */
@@ -736,143 +752,143 @@ export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
 export declare const JobOptionsSchema: GenMessage<JobOptions>;
 
 /**
- * Is one block job, running or ended.
+ * A block job, running or ended.
  *
- * A job lives in QEMU and in its journal. It outlives every client, every call and the service itself.
+ * A job exists in QEMU and in its journal. It outlives every client, every call and the service itself.
  *
  * @generated from message blockjob.v1.Job
  */
 export declare type Job = Message<"blockjob.v1.Job"> & {
   /**
-   * Identifies the job, unique over all hosts and for all time. Opaque: lower-case letters, digits and hyphens.
+   * The id, unique over all hosts and for all time. Opaque: lower-case letters, digits and hyphens.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * Names the disk: the domain's name, and the disk's name that survives a pivot (the qdev id where there is one).
+   * The disk: the domain's name, and the disk's name that survives a pivot (the qdev id if there is one).
    *
    * @generated from field: blockjob.v1.DiskRef disk = 2;
    */
   disk?: DiskRef | undefined;
 
   /**
-   * Gives the domain's UUID, lower case. Empty if QEMU was started without one.
+   * The domain's UUID, lower case. Empty if QEMU was started without one.
    *
    * @generated from field: string domain_uuid = 3;
    */
   domainUuid: string;
 
   /**
-   * Names the host that the domain runs on.
+   * The host on which the domain runs.
    *
    * @generated from field: string host = 4;
    */
   host: string;
 
   /**
-   * Says what the job does.
+   * The kind of the job.
    *
    * @generated from field: blockjob.v1.JobKind kind = 5;
    */
   kind: JobKind;
 
   /**
-   * Says where the job is.
+   * The state of the job.
    *
    * @generated from field: blockjob.v1.Job.State state = 6;
    */
   state: Job_State;
 
   /**
-   * Says why the job does not move. UNSPECIFIED: it is not paused, or has ended.
+   * Why the job makes no progress. UNSPECIFIED if it is not paused, or has ended.
    *
    * @generated from field: blockjob.v1.PauseReason pause_reason = 7;
    */
   pauseReason: PauseReason;
 
   /**
-   * Says how far the job is. Of an ended job: the last measured. Absent where nothing was measured yet, and in events
-   * of the past: progress is a latest value, not history.
+   * The progress. For an ended job: the last measured. Absent if nothing was measured yet, and in events of the past,
+   * since only the latest progress is kept.
    *
    * @generated from field: blockjob.v1.Progress progress = 8;
    */
   progress?: Progress | undefined;
 
   /**
-   * Gives the speed limit in bytes per second, 0 to 2^63-1. 0: unlimited.
+   * The speed limit in bytes per second, 0 to 2^63-1. 0 means unlimited.
    *
    * @generated from field: int64 bandwidth_bytes_per_second = 9;
    */
   bandwidthBytesPerSecond: bigint;
 
   /**
-   * Says where the copy goes, the format filled in. Absent for PULL, COMMIT and ACTIVE_COMMIT.
+   * The destination of the copy, with its format. Absent for PULL, COMMIT and ACTIVE_COMMIT.
    *
    * @generated from field: blockjob.v1.Destination destination = 10;
    */
   destination?: Destination | undefined;
 
   /**
-   * Gives the absolute path (or NBD URI) of the active image when the job was started.
+   * The absolute path (or NBD URI) of the active image when the job was started.
    *
    * @generated from field: string source_path = 11;
    */
   sourcePath: string;
 
   /**
-   * Gives the options as understood.
+   * The options, after the rules and the defaults were applied.
    *
    * @generated from field: blockjob.v1.JobOptions options = 12;
    */
   options?: JobOptions | undefined;
 
   /**
-   * Says why the job failed, or why the service ended it: code, text, and an ErrorInfo whose reason is one of
-   * ErrorReason. Absent while nothing went wrong.
+   * Why the job failed, or why the service ended it: code, text, and an ErrorInfo whose reason is one of ErrorReason.
+   * Absent if nothing failed.
    *
    * @generated from field: google.rpc.Status error = 13;
    */
   error?: Status | undefined;
 
   /**
-   * Says what is true on disk.
+   * The state of the images on disk.
    *
    * @generated from field: blockjob.v1.Outcome outcome = 14;
    */
   outcome?: Outcome | undefined;
 
   /**
-   * Gives the number of the last journal entry, 1 or more. WatchJob goes on after it with after_revision.
+   * The number of the last journal entry, 1 or more. WatchJob continues after it with after_revision.
    *
    * @generated from field: int64 revision = 15;
    */
   revision: bigint;
 
   /**
-   * Says when the job was written down, by the host's clock.
+   * When the job was written down, by the host's clock.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 16;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * Says when the job became READY for the first time. Absent before, and for kinds without READY.
+   * When the job became READY for the first time. Absent before, and for kinds without READY.
    *
    * @generated from field: google.protobuf.Timestamp ready_time = 17;
    */
   readyTime?: Timestamp | undefined;
 
   /**
-   * Says when the job ended. Absent before. It equals the time of the last journal entry.
+   * When the job ended. Absent before. It equals the time of the last journal entry.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 18;
    */
   endTime?: Timestamp | undefined;
 
   /**
-   * Repeats the request_id of the call that started the job. Empty: there was none.
+   * The request_id of the call that started the job. Empty if there was none.
    *
    * @generated from field: string request_id = 19;
    */
@@ -901,7 +917,7 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
 export declare const JobSchema: GenMessage<Job>;
 
 /**
- * Says where a job is in its life.
+ * The state of a job.
  *
  *             accepted             ready             pivot             concluded
  *   STARTING ──────────► RUNNING ─────────► READY ─────────► PIVOTING ───────────► COMPLETED
@@ -912,18 +928,18 @@ export declare const JobSchema: GenMessage<Job>;
  *
  * The other edges:
  *   RUNNING    → COMPLETED    a PULL or COMMIT is done
- *   RUNNING    → FAILED       QEMU gave up: I/O error, no space, sizes differ; Job.error says it
+ *   RUNNING    → FAILED       QEMU failed: I/O error, no space, sizes differ; Job.error has the reason
  *   READY      → FAILED       the same, later: the destination is STALE
  *   READY      → CANCELLING   also on_ready FINISH: a clean end without pivot
  *   PIVOTING   → CANCELLING   the pivot did not end, and Abort or the time limit gave it up
  *   CANCELLING → COMPLETED    on_ready FINISH is done; or the cancel came too late and the job had succeeded
  *   CANCELLING → FAILED       the job failed while it was being ended
- *   STARTING   → FAILED       the service died while starting, and its next start took the steps back; or an Abort did
+ *   STARTING   → FAILED       the start failed or was aborted; the job is forgotten once all steps are taken back
  *   STARTING   → CANCELLING   an Abort came when QEMU had the job already
- *   any        → UNRESOLVED   what happened cannot be proved
+ *   any        → UNRESOLVED   the result cannot be proved
  *
- * COMPLETED, CANCELLED, FAILED and UNRESOLVED are ends: no event follows, and the state never changes again.
- * Being paused is no state: see Job.pause_reason.
+ * COMPLETED, CANCELLED, FAILED and UNRESOLVED are final: no event follows, and the state never changes again. A pause
+ * is not a state: see Job.pause_reason.
  *
  * @generated from enum blockjob.v1.Job.State
  */
@@ -936,8 +952,8 @@ export enum Job_State {
   UNSPECIFIED = 0,
 
   /**
-   * The job is written down and QEMU is being asked. If QEMU refuses, the caller gets the error and the job never
-   * existed.
+   * The job is written down, and QEMU is being prepared. If QEMU refuses, the caller gets the error, the steps are
+   * taken back, and the job is forgotten: JOB_NOT_FOUND.
    *
    * @generated from enum value: STATE_STARTING = 1;
    */
@@ -952,15 +968,15 @@ export enum Job_State {
 
   /**
    * Both sides are equal, and every guest write goes to both. Phase 2. Proved by QEMU's own ready status and the
-   * graph, never by current_bytes == end_bytes. Short drains inside QEMU (standby) do not leave it.
-   * libvirt: event VIR_DOMAIN_BLOCK_JOB_READY.
+   * graph, never by current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
+   * VIR_DOMAIN_BLOCK_JOB_READY.
    *
    * @generated from enum value: STATE_READY = 3;
    */
   READY = 3,
 
   /**
-   * A pivot has been asked for and is not over. The guest may be on either side.
+   * A pivot has been requested and has not ended. The guest may be on either side.
    *
    * @generated from enum value: STATE_PIVOTING = 4;
    */
@@ -974,8 +990,8 @@ export enum Job_State {
   CANCELLING = 5,
 
   /**
-   * The job did what it was asked to do. The outcome says what the guest writes to.
-   * libvirt: event VIR_DOMAIN_BLOCK_JOB_COMPLETED.
+   * The job has done its work. The outcome says to which image the guest writes. libvirt: event
+   * VIR_DOMAIN_BLOCK_JOB_COMPLETED.
    *
    * @generated from enum value: STATE_COMPLETED = 6;
    */
@@ -998,8 +1014,8 @@ export enum Job_State {
   FAILED = 8,
 
   /**
-   * What happened cannot be proved, for instance because QEMU died in the instant of a pivot. `outcome` says what
-   * is known. Look before anything is started or deleted. libvirt says nothing here: the job is just gone.
+   * The result cannot be proved, for instance because QEMU died during a pivot. `outcome` has the known facts.
+   * Examine the images before you start the VM or delete a file. libvirt reports nothing here: the job is just gone.
    *
    * @generated from enum value: STATE_UNRESOLVED = 9;
    */
@@ -1012,53 +1028,54 @@ export enum Job_State {
 export declare const Job_StateSchema: GenEnum<Job_State>;
 
 /**
- * Is one message of a watch.
+ * A message of a watch.
  *
- * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. They are stored before they are sent, and
- * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they
- * repeat the revision of the entry before them.
+ * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. Entries are stored before they are sent, and
+ * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they repeat
+ * the revision of the entry before them.
  *
  * @generated from message blockjob.v1.JobEvent
  */
 export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
   /**
-   * Gives the number of the entry; for kinds that are no entry, the number of the entry before it. Always right to
-   * come back with, as after_revision.
+   * The number of the entry. For kinds that are not entries, the number of the entry before. Always correct as
+   * after_revision of a later watch.
    *
    * @generated from field: int64 revision = 1;
    */
   revision: bigint;
 
   /**
-   * Says when the entry was written, or the message made, by the host's clock. For people: order is by revision.
+   * When the entry was written, or the message made, by the host's clock. For people: the order is that of the
+   * revisions.
    *
    * @generated from field: google.protobuf.Timestamp time = 2;
    */
   time?: Timestamp | undefined;
 
   /**
-   * Says what the event is about.
+   * The kind of the event.
    *
    * @generated from field: blockjob.v1.JobEvent.Kind kind = 3;
    */
   kind: JobEvent_Kind;
 
   /**
-   * Gives the whole job: as it was at this revision for entries, as it is now for the other kinds.
+   * The whole job: as it was at this revision for entries, as it is now for the other kinds.
    *
    * @generated from field: blockjob.v1.Job job = 4;
    */
   job?: Job | undefined;
 
   /**
-   * Says what happened, in one line for people: "step add-destination-file done". Not to be parsed.
+   * What happened, in one line for people: "step add-destination-file done". Not to be parsed.
    *
    * @generated from field: string detail = 5;
    */
   detail: string;
 
   /**
-   * Gives the oldest revision that is kept. Only with COMPACTED, else 0.
+   * The oldest revision that is kept. Only with COMPACTED, otherwise 0.
    *
    * @generated from field: int64 oldest_revision = 6;
    */
@@ -1092,14 +1109,14 @@ export enum JobEvent_Kind {
   SNAPSHOT = 1,
 
   /**
-   * The state changed, or something was found out or decided that changes the outcome. A journal entry.
+   * The state changed, or a finding or decision changed the outcome. A journal entry.
    *
    * @generated from enum value: KIND_STATE = 2;
    */
   STATE = 2,
 
   /**
-   * New numbers in job.progress. Only the latest is kept: a slow reader skips some.
+   * New numbers in job.progress. Only the latest is kept: a slow reader does not get all of them.
    *
    * @generated from enum value: KIND_PROGRESS = 3;
    */
@@ -1120,14 +1137,15 @@ export enum JobEvent_Kind {
   PAUSED = 5,
 
   /**
-   * The job goes on. A journal entry.
+   * The job continues. A journal entry.
    *
    * @generated from enum value: KIND_RESUMED = 6;
    */
   RESUMED = 6,
 
   /**
-   * Nothing happened. Sent when nothing else was for 15 seconds, so that silence means a broken connection.
+   * Nothing happened. Sent after 15 seconds without another message, so that a longer silence means a broken
+   * connection.
    *
    * @generated from enum value: KIND_HEARTBEAT = 7;
    */
@@ -1142,8 +1160,8 @@ export enum JobEvent_Kind {
   COMPACTED = 8,
 
   /**
-   * A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers
-   * skip it.
+   * A step of the plan, or its undo, began or ended; the state did not change. A journal entry. Most readers ignore
+   * it.
    *
    * @generated from enum value: KIND_STEP = 9;
    */
@@ -1156,7 +1174,7 @@ export enum JobEvent_Kind {
 export declare const JobEvent_KindSchema: GenEnum<JobEvent_Kind>;
 
 /**
- * Says what a job does with the data.
+ * The kind of a job.
  *
  * @generated from enum blockjob.v1.JobKind
  */
@@ -1207,7 +1225,7 @@ export enum JobKind {
 export declare const JobKindSchema: GenEnum<JobKind>;
 
 /**
- * Says why a job in RUNNING or READY does not move at the moment.
+ * The reason why a job in RUNNING or READY makes no progress.
  *
  * @generated from enum blockjob.v1.PauseReason
  */
@@ -1220,21 +1238,21 @@ export enum PauseReason {
   UNSPECIFIED = 0,
 
   /**
-   * Somebody asked for it: Pause, or another client of QEMU. Resume continues the job.
+   * A client asked for it: with Pause, or as another client of QEMU. Resume continues the job.
    *
    * @generated from enum value: PAUSE_REASON_USER = 1;
    */
   USER = 1,
 
   /**
-   * The destination has no space (QEMU: io-status nospace). Make space, then Resume. The guest goes on undisturbed.
+   * The destination has no space (QEMU: io-status nospace). Make space, then Resume. The guest is not affected.
    *
    * @generated from enum value: PAUSE_REASON_NO_SPACE = 2;
    */
   NO_SPACE = 2,
 
   /**
-   * Reading or writing failed (QEMU: io-status failed). Mend the storage and Resume, or Abort.
+   * Reading or writing failed (QEMU: io-status failed). Repair the storage, then Resume, or Abort.
    *
    * @generated from enum value: PAUSE_REASON_IO_ERROR = 3;
    */
@@ -1247,29 +1265,29 @@ export enum PauseReason {
 export declare const PauseReasonSchema: GenEnum<PauseReason>;
 
 /**
- * Names the format of an image that a copy writes.
+ * The format of an image that a copy writes.
  *
  * @generated from enum blockjob.v1.ImageFormat
  */
 export enum ImageFormat {
   /**
-   * Leaves the choice to the service. For a destination that is created: the format of the source's active image.
-   * For one that is reused: probed from its header, and FORMAT_UNKNOWN if that names no known format; an image is
-   * never taken for raw because its header says nothing.
+   * The choice of the service. For a destination that is created: the format of the source's active image. For a
+   * destination that is reused: the format in its header, or FORMAT_UNKNOWN if the header names no known format. An
+   * image is never treated as raw only because its header is not recognized.
    *
    * @generated from enum value: IMAGE_FORMAT_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Is bytes as the guest sees them, without a header. Never probed.
+   * The bytes that the guest sees, without a header. Never probed.
    *
    * @generated from enum value: IMAGE_FORMAT_RAW = 1;
    */
   RAW = 1,
 
   /**
-   * Is QEMU's qcow2, version 3.
+   * QEMU's qcow2, version 3.
    *
    * @generated from enum value: IMAGE_FORMAT_QCOW2 = 2;
    */
@@ -1282,30 +1300,30 @@ export enum ImageFormat {
 export declare const ImageFormatSchema: GenEnum<ImageFormat>;
 
 /**
- * Says how guest writes reach the destination while a copy runs. QEMU: copy-mode of blockdev-mirror.
+ * How guest writes reach the destination while a copy runs. QEMU: copy-mode of blockdev-mirror.
  *
  * @generated from enum blockjob.v1.WriteMode
  */
 export enum WriteMode {
   /**
-   * Means BACKGROUND.
+   * The same as BACKGROUND.
    *
    * @generated from enum value: WRITE_MODE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Marks what the guest wrote as dirty and copies it later. Does not slow the guest down; need not converge if the
-   * guest writes faster than the destination takes it.
+   * Marks the guest's writes as dirty and copies them later. Does not slow the guest down. May not converge if the
+   * guest writes faster than the destination.
    *
    * @generated from enum value: WRITE_MODE_BACKGROUND = 1;
    */
   BACKGROUND = 1,
 
   /**
-   * Lets a guest write end only when the destination has it too. Always converges; slows the guest down.
-   * libvirt: VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. Not the same as a finished image: a qcow2 destination is
-   * right only when the job has ended.
+   * Completes a guest write only when the destination has it too. Always converges; slows the guest down. libvirt:
+   * VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. The destination is not a finished image before the job has ended: a qcow2
+   * destination is correct only then.
    *
    * @generated from enum value: WRITE_MODE_BLOCKING = 2;
    */
@@ -1318,21 +1336,21 @@ export enum WriteMode {
 export declare const WriteModeSchema: GenEnum<WriteMode>;
 
 /**
- * Says what the service does by itself when a copy becomes READY. It needs no client for that: it does so even if
- * every client has gone.
+ * The action of the service when a copy becomes READY. It needs no client: the service acts even if every client has
+ * left.
  *
  * @generated from enum blockjob.v1.OnReady
  */
 export enum OnReady {
   /**
-   * Means HOLD.
+   * The same as HOLD.
    *
    * @generated from enum value: ON_READY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Keeps mirroring until Abort, with or without pivot. As libvirt's API does.
+   * Keeps mirroring until Abort, with or without pivot, as libvirt's API does.
    *
    * @generated from enum value: ON_READY_HOLD = 1;
    */
@@ -1360,13 +1378,13 @@ export enum OnReady {
 export declare const OnReadySchema: GenEnum<OnReady>;
 
 /**
- * Says what a copy does when its destination has no space left. QEMU: on-target-error.
+ * The action of a copy when its destination has no space. QEMU: on-target-error.
  *
  * @generated from enum blockjob.v1.OnNoSpace
  */
 export enum OnNoSpace {
   /**
-   * Means PAUSE for StartCopy. Rebase behaves as FAIL does, as libvirt's.
+   * The same as PAUSE for StartCopy. Rebase fails the job, as libvirt does.
    *
    * @generated from enum value: ON_NO_SPACE_UNSPECIFIED = 0;
    */
@@ -1393,42 +1411,42 @@ export enum OnNoSpace {
 export declare const OnNoSpaceSchema: GenEnum<OnNoSpace>;
 
 /**
- * Says whether the service stops the guest's CPUs for the instant of a pivot (about 20 ms: stop, complete, write the
- * journal, continue). A guest that was paused before stays paused.
+ * Whether the service stops the guest's CPUs during a pivot (about 20 ms: stop, complete, write the journal, continue).
+ * A guest that was paused before stays paused.
  *
- * Two things are gained. If QEMU dies in the instant of a pivot, nothing on disk tells which side the guest wrote to
- * last; with the guest stopped both sides are equal. And some QEMU versions crash in that instant under load; with
- * the guest stopped they do not. If the service dies in the instant, the guest stays stopped until the service is
- * back; continuing it is the first thing that it then does.
+ * A pause has two advantages. If QEMU dies during a pivot, nothing on disk shows to which side the guest wrote last;
+ * with the guest stopped both sides are equal. And some QEMU versions crash during a pivot under load; with the guest
+ * stopped they do not. If the service dies during the pause, the guest stays stopped until the service is back, which
+ * continues the guest before anything else.
  *
  * @generated from enum blockjob.v1.PauseGuest
  */
 export enum PauseGuest {
   /**
-   * Means AUTO.
+   * The same as AUTO.
    *
    * @generated from enum value: PAUSE_GUEST_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Pauses where the QEMU at hand is not known to be free of the crash, and where the guest writes so fast that the
-   * pivot would not end. An event says so, and why.
+   * Pauses if the QEMU version is not known to be free of the crash, or if the guest writes so fast that the pivot
+   * would not end. An event reports the pause, and its reason.
    *
    * @generated from enum value: PAUSE_GUEST_AUTO = 1;
    */
   AUTO = 1,
 
   /**
-   * Pauses. Should QEMU die in that instant, the source has all that the guest wrote: it is not continued before the
-   * result is written down.
+   * Pauses. If QEMU dies during the pivot, the source has all of the guest's writes: the guest is not continued before
+   * the result is written down.
    *
    * @generated from enum value: PAUSE_GUEST_ALWAYS = 2;
    */
   ALWAYS = 2,
 
   /**
-   * Never pauses. If QEMU dies in that instant, the job ends in UNRESOLVED. The caller takes the risk of the crash.
+   * Never pauses. If QEMU dies during the pivot, the job ends in UNRESOLVED. The caller accepts the risk of the crash.
    *
    * @generated from enum value: PAUSE_GUEST_NEVER = 3;
    */
@@ -1441,35 +1459,36 @@ export enum PauseGuest {
 export declare const PauseGuestSchema: GenEnum<PauseGuest>;
 
 /**
- * Names what would be lost, and may be. A start that would lose it is refused with LOSS_NOT_ACCEPTED unless the request
- * accepts just that; docs/disks.md says where. What is not lost need not be accepted: it has no effect then.
+ * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request
+ * accepts exactly this loss; docs/disks.md lists the cases. Accepting a loss that does not occur has no effect.
  *
  * @generated from enum blockjob.v1.Accept
  */
 export enum Accept {
   /**
-   * Is refused: FIELD_INVALID.
+   * Refused with FIELD_INVALID.
    *
    * @generated from enum value: ACCEPT_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Contents that are encrypted where they are may be written where they are not.
+   * Contents that are encrypted at the source may be written without encryption.
    *
    * @generated from enum value: ACCEPT_LOSES_ENCRYPTION = 1;
    */
   LOSES_ENCRYPTION = 1,
 
   /**
-   * Snapshots inside of a qcow2 image may be left behind in it, or be broken.
+   * Snapshots inside a qcow2 image may be left behind, or become unusable.
    *
    * @generated from enum value: ACCEPT_LOSES_INTERNAL_SNAPSHOTS = 2;
    */
   LOSES_INTERNAL_SNAPSHOTS = 2,
 
   /**
-   * Somebody else may write to the disk's file: what is written there after the guest has left it, the guest never sees.
+   * Another process may write to the disk's file. The guest never sees what that process writes after the guest has
+   * left the file.
    *
    * @generated from enum value: ACCEPT_SHARED_WRITER = 3;
    */
@@ -1482,43 +1501,43 @@ export enum Accept {
 export declare const AcceptSchema: GenEnum<Accept>;
 
 /**
- * Says whether a job will reach its end at the present rates.
+ * Whether a job will reach its end at the present rates.
  *
  * @generated from enum blockjob.v1.Convergence
  */
 export enum Convergence {
   /**
-   * Not known yet: too few samples.
+   * Not known before two samples.
    *
    * @generated from enum value: CONVERGENCE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The remainder shrinks. eta is set.
+   * The remaining bytes decrease. eta is set.
    *
    * @generated from enum value: CONVERGENCE_CONVERGING = 1;
    */
   CONVERGING = 1,
 
   /**
-   * The rest stays about the same: the job is paused, the storage does not answer, or the guest writes about as
-   * fast as the job copies.
+   * The remaining bytes stay about the same: the job is paused, the storage does not answer, or the guest writes about
+   * as fast as the job copies.
    *
    * @generated from enum value: CONVERGENCE_STALLED = 2;
    */
   STALLED = 2,
 
   /**
-   * The rest grows: the guest writes faster than the job copies. It will not become READY like this: raise the speed
-   * (SetSpeed), or start again with write_mode BLOCKING or a smaller granularity.
+   * The remaining bytes increase: the guest writes faster than the job copies. The job will not become READY at these
+   * rates. Raise the speed (SetSpeed), or start again with write_mode BLOCKING or a smaller granularity.
    *
    * @generated from enum value: CONVERGENCE_DIVERGING = 3;
    */
   DIVERGING = 3,
 
   /**
-   * There is nothing left to converge: READY and in step, or ended.
+   * The job has become READY, or is COMPLETED.
    *
    * @generated from enum value: CONVERGENCE_SETTLED = 4;
    */
@@ -1531,28 +1550,29 @@ export enum Convergence {
 export declare const ConvergenceSchema: GenEnum<Convergence>;
 
 /**
- * Says what the image that a job wrote is good for.
+ * The state of the image that a job wrote.
  *
  * @generated from enum blockjob.v1.DestinationContent
  */
 export enum DestinationContent {
   /**
-   * The job writes no copy of the disk: PULL and COMMIT.
+   * The job does not write a copy of the disk: PULL and COMMIT.
    *
    * @generated from enum value: DESTINATION_CONTENT_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Only a part was copied: never use it as a disk. An ended job that made the file itself has removed it, see
-   * Outcome.destination_removed. For ACTIVE_COMMIT: the base image has some newer data and needs the images above.
+   * Only a part was copied: never use it as a disk. An ended job that made the file itself has removed it; see
+   * Outcome.destination_removed. For ACTIVE_COMMIT: the base image has some newer data and needs the images above it.
    *
    * @generated from enum value: DESTINATION_CONTENT_PARTIAL = 1;
    */
   PARTIAL = 1,
 
   /**
-   * The copy is complete and follows the guest: the job is READY. Not to be used by others until the job has ended.
+   * The copy is complete and follows the guest: the job has become READY and has not ended. Do not use it before the
+   * job has ended.
    *
    * @generated from enum value: DESTINATION_CONTENT_MIRRORED = 2;
    */
@@ -1566,15 +1586,15 @@ export enum DestinationContent {
   COMPLETE = 3,
 
   /**
-   * It was complete once and fell behind without a clean end (a write to it failed after READY, the job was ended by
-   * force, QEMU died): it shows no single moment of the disk. Do not use it as a disk.
+   * The copy was complete and fell behind without a clean end: a write to it failed after READY, or the job was ended
+   * by force. It does not match any point in time of the disk. Do not use it as a disk.
    *
    * @generated from enum value: DESTINATION_CONTENT_STALE = 4;
    */
   STALE = 4,
 
   /**
-   * It cannot be known; Outcome.evidence says why.
+   * Not known, for instance because QEMU died; Outcome.evidence says why.
    *
    * @generated from enum value: DESTINATION_CONTENT_UNKNOWN = 5;
    */

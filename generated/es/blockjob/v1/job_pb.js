@@ -2,13 +2,13 @@
 // @generated from file blockjob/v1/job.proto (package blockjob.v1, syntax proto3)
 /* eslint-disable */
 
-// The nouns of the contract: a block job, what it does, how far it is, and what is true on disk when it has ended.
+// The nouns of the contract: a block job, its progress, and the state of the images on disk.
 //
-// Words. A domain is one running VM: one QEMU process. A disk is a block device that the guest sees. A chain is a
-// disk's images from the active one (the top, index 0) down to the base; the guest writes to the active one. A copy
-// mirrors a disk into a destination. To pivot is to end a ready copy so that the guest runs on the destination. To
-// abort is to end a job without a pivot. A pull fills the active image from its chain. A commit moves data down into
-// a lower image. An entry is one line of a job's journal; its number is the revision: 1, 2, 3 … without gaps.
+// A domain is a running VM: one QEMU process. A disk is a block device that the guest sees. A chain is the images of a
+// disk, from the active one (the top, index 0) down to the base; the guest writes to the active one. A copy mirrors a
+// disk into a destination. A pivot ends a READY copy so that the guest runs on the destination. An abort without pivot
+// ends a job and leaves the guest on the source. A pull fills the active image from its chain. A commit moves data down
+// into a lower image. An entry is one line of a job's journal; its number is the revision: 1, 2, 3 … without gaps.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -83,7 +83,7 @@ export const Evidence_SourceSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 7, 0);
 
 /**
- * Says who was asked.
+ * The source of a finding.
  *
  * @generated from enum blockjob.v1.Evidence.Source
  */
@@ -125,7 +125,7 @@ export const Job_StateSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 11, 0);
 
 /**
- * Says where a job is in its life.
+ * The state of a job.
  *
  *             accepted             ready             pivot             concluded
  *   STARTING ──────────► RUNNING ─────────► READY ─────────► PIVOTING ───────────► COMPLETED
@@ -136,18 +136,18 @@ export const Job_StateSchema = /*@__PURE__*/
  *
  * The other edges:
  *   RUNNING    → COMPLETED    a PULL or COMMIT is done
- *   RUNNING    → FAILED       QEMU gave up: I/O error, no space, sizes differ; Job.error says it
+ *   RUNNING    → FAILED       QEMU failed: I/O error, no space, sizes differ; Job.error has the reason
  *   READY      → FAILED       the same, later: the destination is STALE
  *   READY      → CANCELLING   also on_ready FINISH: a clean end without pivot
  *   PIVOTING   → CANCELLING   the pivot did not end, and Abort or the time limit gave it up
  *   CANCELLING → COMPLETED    on_ready FINISH is done; or the cancel came too late and the job had succeeded
  *   CANCELLING → FAILED       the job failed while it was being ended
- *   STARTING   → FAILED       the service died while starting, and its next start took the steps back; or an Abort did
+ *   STARTING   → FAILED       the start failed or was aborted; the job is forgotten once all steps are taken back
  *   STARTING   → CANCELLING   an Abort came when QEMU had the job already
- *   any        → UNRESOLVED   what happened cannot be proved
+ *   any        → UNRESOLVED   the result cannot be proved
  *
- * COMPLETED, CANCELLED, FAILED and UNRESOLVED are ends: no event follows, and the state never changes again.
- * Being paused is no state: see Job.pause_reason.
+ * COMPLETED, CANCELLED, FAILED and UNRESOLVED are final: no event follows, and the state never changes again. A pause
+ * is not a state: see Job.pause_reason.
  *
  * @generated from enum blockjob.v1.Job.State
  */
@@ -182,7 +182,7 @@ export const JobKindSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 0);
 
 /**
- * Says what a job does with the data.
+ * The kind of a job.
  *
  * @generated from enum blockjob.v1.JobKind
  */
@@ -196,7 +196,7 @@ export const PauseReasonSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 1);
 
 /**
- * Says why a job in RUNNING or READY does not move at the moment.
+ * The reason why a job in RUNNING or READY makes no progress.
  *
  * @generated from enum blockjob.v1.PauseReason
  */
@@ -210,7 +210,7 @@ export const ImageFormatSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 2);
 
 /**
- * Names the format of an image that a copy writes.
+ * The format of an image that a copy writes.
  *
  * @generated from enum blockjob.v1.ImageFormat
  */
@@ -224,7 +224,7 @@ export const WriteModeSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 3);
 
 /**
- * Says how guest writes reach the destination while a copy runs. QEMU: copy-mode of blockdev-mirror.
+ * How guest writes reach the destination while a copy runs. QEMU: copy-mode of blockdev-mirror.
  *
  * @generated from enum blockjob.v1.WriteMode
  */
@@ -238,8 +238,8 @@ export const OnReadySchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 4);
 
 /**
- * Says what the service does by itself when a copy becomes READY. It needs no client for that: it does so even if
- * every client has gone.
+ * The action of the service when a copy becomes READY. It needs no client: the service acts even if every client has
+ * left.
  *
  * @generated from enum blockjob.v1.OnReady
  */
@@ -253,7 +253,7 @@ export const OnNoSpaceSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 5);
 
 /**
- * Says what a copy does when its destination has no space left. QEMU: on-target-error.
+ * The action of a copy when its destination has no space. QEMU: on-target-error.
  *
  * @generated from enum blockjob.v1.OnNoSpace
  */
@@ -267,13 +267,13 @@ export const PauseGuestSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 6);
 
 /**
- * Says whether the service stops the guest's CPUs for the instant of a pivot (about 20 ms: stop, complete, write the
- * journal, continue). A guest that was paused before stays paused.
+ * Whether the service stops the guest's CPUs during a pivot (about 20 ms: stop, complete, write the journal, continue).
+ * A guest that was paused before stays paused.
  *
- * Two things are gained. If QEMU dies in the instant of a pivot, nothing on disk tells which side the guest wrote to
- * last; with the guest stopped both sides are equal. And some QEMU versions crash in that instant under load; with
- * the guest stopped they do not. If the service dies in the instant, the guest stays stopped until the service is
- * back; continuing it is the first thing that it then does.
+ * A pause has two advantages. If QEMU dies during a pivot, nothing on disk shows to which side the guest wrote last;
+ * with the guest stopped both sides are equal. And some QEMU versions crash during a pivot under load; with the guest
+ * stopped they do not. If the service dies during the pause, the guest stays stopped until the service is back, which
+ * continues the guest before anything else.
  *
  * @generated from enum blockjob.v1.PauseGuest
  */
@@ -287,8 +287,8 @@ export const AcceptSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 7);
 
 /**
- * Names what would be lost, and may be. A start that would lose it is refused with LOSS_NOT_ACCEPTED unless the request
- * accepts just that; docs/disks.md says where. What is not lost need not be accepted: it has no effect then.
+ * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request
+ * accepts exactly this loss; docs/disks.md lists the cases. Accepting a loss that does not occur has no effect.
  *
  * @generated from enum blockjob.v1.Accept
  */
@@ -302,7 +302,7 @@ export const ConvergenceSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 8);
 
 /**
- * Says whether a job will reach its end at the present rates.
+ * Whether a job will reach its end at the present rates.
  *
  * @generated from enum blockjob.v1.Convergence
  */
@@ -316,7 +316,7 @@ export const DestinationContentSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 9);
 
 /**
- * Says what the image that a job wrote is good for.
+ * The state of the image that a job wrote.
  *
  * @generated from enum blockjob.v1.DestinationContent
  */

@@ -12,50 +12,50 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_blockjob_v1_server_service: GenFile;
 
 /**
- * Describes a server.
+ * A description of a server.
  *
  * @generated from message blockjob.v1.ServerInfo
  */
 export declare type ServerInfo = Message<"blockjob.v1.ServerInfo"> & {
   /**
-   * Gives the version of the program, as semver.org has it: "0.1.0".
+   * The version of the program, as in semver.org: "0.1.0".
    *
    * @generated from field: string version = 1;
    */
   version: string;
 
   /**
-   * Names what the program was built from: a git revision, with "-dirty" if more than that was in it. "dev": it runs
-   * from its sources.
+   * The source of the program: a git revision, with "-dirty" if the source had changes that were not committed. "dev"
+   * if the program runs from its sources.
    *
    * @generated from field: string build = 2;
    */
   build: string;
 
   /**
-   * Says what it serves.
+   * The domains that it serves.
    *
    * @generated from field: blockjob.v1.ServerMode mode = 3;
    */
   mode: ServerMode;
 
   /**
-   * Names the host: what Job.host says of the jobs of this host; the machine's name for a gateway.
+   * The host, as in Job.host of its jobs. For a gateway, the name of its machine.
    *
    * @generated from field: string host = 4;
    */
   host: string;
 
   /**
-   * Says when the process was started, by the host's clock. A later one than before: it was started again.
+   * The start time of the process, by the host's clock. A later time than before means that the server was restarted.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 5;
    */
   startTime?: Timestamp | undefined;
 
   /**
-   * Names the caller as the policy and the audit log do: the SPIFFE id, else the DNS name of its certificate, or what a
-   * gateway has passed on. Empty: it has shown no certificate, or one without such a name.
+   * The caller's name, as in the policy and the audit log: the SPIFFE id, otherwise the DNS name of its certificate, or
+   * the name that a gateway passed on. Empty if the caller showed no certificate, or one without such a name.
    *
    * @generated from field: string caller = 6;
    */
@@ -69,7 +69,7 @@ export declare type ServerInfo = Message<"blockjob.v1.ServerInfo"> & {
 export declare const ServerInfoSchema: GenMessage<ServerInfo>;
 
 /**
- * Asks what answers here.
+ * The request of GetServerInfo.
  *
  * @generated from message blockjob.v1.GetServerInfoRequest
  */
@@ -83,13 +83,13 @@ export declare type GetServerInfoRequest = Message<"blockjob.v1.GetServerInfoReq
 export declare const GetServerInfoRequestSchema: GenMessage<GetServerInfoRequest>;
 
 /**
- * Answers GetServerInfo.
+ * The answer of GetServerInfo.
  *
  * @generated from message blockjob.v1.GetServerInfoResponse
  */
 export declare type GetServerInfoResponse = Message<"blockjob.v1.GetServerInfoResponse"> & {
   /**
-   * Describes the server.
+   * The description of the server.
    *
    * @generated from field: blockjob.v1.ServerInfo server = 1;
    */
@@ -103,20 +103,20 @@ export declare type GetServerInfoResponse = Message<"blockjob.v1.GetServerInfoRe
 export declare const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse>;
 
 /**
- * Says what a server serves.
+ * The domains that a server serves.
  *
  * @generated from enum blockjob.v1.ServerMode
  */
 export enum ServerMode {
   /**
-   * Is never sent.
+   * Never sent.
    *
    * @generated from enum value: SERVER_MODE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The domains of its own machine, and there is nothing else: `blockjobd serve`.
+   * The domains of its own machine, without a fleet: `blockjobd serve`.
    *
    * @generated from enum value: SERVER_MODE_SERVE = 1;
    */
@@ -143,20 +143,20 @@ export enum ServerMode {
 export declare const ServerModeSchema: GenEnum<ServerMode>;
 
 /**
- * Says what answers here: which program, of which version, and since when.
+ * Describes the server that answers: its program, its version, and its start time.
  *
- * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. It fails with
+ * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. The call fails with
  * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, NOT_IMPLEMENTED and BUG alone.
  *
  * @generated from service blockjob.v1.ServerService
  */
 export declare const ServerService: GenService<{
   /**
-   * Returns the version and the build of the server, its mode, and who it takes the caller for.
+   * Returns the version and the build of the server, its mode, and the caller's name as the server knows it.
    * libvirt: virConnectGetLibVersion, virConnectGetHostname.
    *
-   * Whoever the policy names, on whichever domains, may ask; fails with CALLER_NOT_ALLOWED for others. Changes nothing;
-   * may be repeated. A client that leaves touches nothing.
+   * Allowed for every caller that the policy names, for any domain; fails with CALLER_NOT_ALLOWED for others. Changes
+   * nothing; may be repeated. A client that leaves touches nothing.
    *
    * @generated from rpc blockjob.v1.ServerService.GetServerInfo
    */

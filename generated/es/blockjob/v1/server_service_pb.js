@@ -39,7 +39,7 @@ export const ServerModeSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_server_service, 0);
 
 /**
- * Says what a server serves.
+ * The domains that a server serves.
  *
  * @generated from enum blockjob.v1.ServerMode
  */
@@ -47,9 +47,9 @@ export const ServerMode = /*@__PURE__*/
   tsEnum(ServerModeSchema);
 
 /**
- * Says what answers here: which program, of which version, and since when.
+ * Describes the server that answers: its program, its version, and its start time.
  *
- * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. It fails with
+ * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. The call fails with
  * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, NOT_IMPLEMENTED and BUG alone.
  *
  * @generated from service blockjob.v1.ServerService
