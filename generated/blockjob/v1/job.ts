@@ -906,11 +906,11 @@ export const Evidence_Source = {
   SOURCE_JOURNAL: 1,
   /** SOURCE_QEMU_JOB - QEMU's own job list: query-jobs, query-block-jobs. */
   SOURCE_QEMU_JOB: 2,
-  /** SOURCE_QEMU_GRAPH - QEMU's graph: which node the device is on, query-named-block-nodes. */
+  /** SOURCE_QEMU_GRAPH - QEMU's graph: the node of the device, query-named-block-nodes. */
   SOURCE_QEMU_GRAPH: 3,
   /** SOURCE_QEMU_PROCESS - The QEMU process: its pid and start time, or that it is gone or another one. */
   SOURCE_QEMU_PROCESS: 4,
-  /** SOURCE_FILE_SYSTEM - The file system: what is there, its size, its owner. */
+  /** SOURCE_FILE_SYSTEM - The file system: the existing files, their sizes and owners. */
   SOURCE_FILE_SYSTEM: 5,
   UNRECOGNIZED: -1,
 } as const;
@@ -979,7 +979,7 @@ export interface SafeToDelete {
   /** The absolute path of the file on Job.host. */
   path: string;
   /**
-   * What to do before the file is deleted. After a pivot: the VM's configuration must name the new image first, since a
+   * The steps before the file is deleted, or empty. After a pivot: the VM's configuration must name the new image first, since a
    * pivot changes the running QEMU only.
    */
   warning: string;
@@ -996,7 +996,7 @@ export interface SafeToDelete {
  * The state of the images on disk. Part of every job, at every moment, not only at the end.
  *
  * Computed from the journal and from QEMU, and computed again after a restart of the service. It contains only proved
- * facts: what is not proved is reported as unknown, never guessed.
+ * facts: everything else is reported as unknown, never guessed.
  */
 export interface Outcome {
   /**
@@ -1363,7 +1363,7 @@ export interface JobEvent {
   job?:
     | Job
     | undefined;
-  /** What happened, in one line for people: "step add-destination-file done". Not to be parsed. */
+  /** The event in one line for people: "step add-destination-file done". Not to be parsed. */
   detail: string;
   /** The oldest revision that is kept. Only with COMPACTED, otherwise 0. */
   oldestRevision: bigint;

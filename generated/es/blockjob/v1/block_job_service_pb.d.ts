@@ -14,40 +14,41 @@ import type { Status } from "../../google/rpc/status_pb.js";
 export declare const file_blockjob_v1_block_job_service: GenFile;
 
 /**
- * Asks for a copy.
+ * The request of StartCopy.
  *
  * @generated from message blockjob.v1.StartCopyRequest
  */
 export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> & {
   /**
-   * Names the disk. Required.
+   * The disk. Required.
    *
    * @generated from field: blockjob.v1.DiskRef disk = 1;
    */
   disk?: DiskRef | undefined;
 
   /**
-   * Says where the copy goes. Required.
+   * The destination of the copy. Required.
    *
    * @generated from field: blockjob.v1.Destination destination = 2;
    */
   destination?: Destination | undefined;
 
   /**
-   * Copies the active image only. A destination that is created gets the source's backing image as backing file; one
-   * that is reused must already show that image's contents, and keeps its own backing file. That it does is the caller's
-   * word: what contradicts it at first sight is refused with REUSED_UNLIKE, and no old image is called safe to delete on
-   * it. Not on that word alone: with verify_reused, and where it holds nothing and its backing file is that very image.
-   * Outcome.evidence says which. Into a raw destination: SHALLOW_INTO_RAW, unless it is reused or the source is raw too.
-   * libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
+   * Copies the active image only. A destination that is created gets the source's backing image as backing file. A
+   * destination that is reused must already show that image's contents, and keeps its own backing file. The service
+   * trusts the caller's word for that: an obvious contradiction is refused with REUSED_UNLIKE, and
+   * Outcome.safe_to_delete does not list the source. The word is not needed with verify_reused, or if the destination
+   * has no data and its backing file is that very image. Outcome.evidence says which. A created raw destination is
+   * refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU:
+   * sync=top.
    *
    * @generated from field: bool shallow = 3;
    */
   shallow: boolean;
 
   /**
-   * Uses an existing destination instead of creating one. Without shallow all of its contents are overwritten, and what was
-   * there does not matter. libvirt: VIR_DOMAIN_BLOCK_COPY_REUSE_EXT.
+   * Uses an existing destination instead of creating one. Without shallow all of its contents are overwritten. libvirt:
+   * VIR_DOMAIN_BLOCK_COPY_REUSE_EXT.
    *
    * @generated from field: bool reuse_external = 4;
    */
@@ -55,53 +56,54 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * Writes the backing file's name into the created destination relative to its folder. With shallow and without
-   * reuse_external only, else RELATIVE_UNSUPPORTED.
+   * reuse_external only; otherwise RELATIVE_UNSUPPORTED.
    *
    * @generated from field: bool relative_backing = 5;
    */
   relativeBacking: boolean;
 
   /**
-   * Limits the speed, in bytes per second: 0 to 2^63-1, else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
+   * The speed limit, in bytes per second: 0 to 2^63-1, otherwise BANDWIDTH_OUT_OF_RANGE. 0 means unlimited.
    *
    * @generated from field: int64 bandwidth_bytes_per_second = 6;
    */
   bandwidthBytesPerSecond: bigint;
 
   /**
-   * Sets the unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), else GRANULARITY_INVALID.
-   * 0: chosen by the service or by QEMU. 4096 converges under small random writes where larger units do not; the
-   * price is memory: disk size / granularity / 8 bytes.
+   * The unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), otherwise GRANULARITY_INVALID. 0 for
+   * the choice of the service or QEMU. Under small random writes 4096 converges if larger units do not; it costs
+   * memory: disk size / granularity / 8 bytes.
    *
    * @generated from field: int64 granularity_bytes = 7;
    */
   granularityBytes: bigint;
 
   /**
-   * Sets the data in flight in bytes: up to 268435456 (256 MiB), else BUFFER_INVALID; QEMU rounds up to the
-   * granularity, and allocates it while the copy runs. 0: 16 MiB, as QEMU has it. Less is raised to that, and the
-   * plan's notes say so: with less QEMU miscounts what is left, and can end itself on a slow destination.
+   * The data in flight in bytes: up to 268435456 (256 MiB), otherwise BUFFER_INVALID. QEMU rounds it up to the
+   * granularity, and allocates it while the copy runs. 0 means 16 MiB, QEMU's default. A smaller value is raised to 16
+   * MiB, and the plan's notes say so: with less, QEMU miscounts the remaining bytes, and can crash on a slow
+   * destination.
    *
    * @generated from field: int64 buffer_bytes = 8;
    */
   bufferBytes: bigint;
 
   /**
-   * Says how guest writes reach the destination. UNSPECIFIED: BACKGROUND.
+   * How guest writes reach the destination. UNSPECIFIED means BACKGROUND.
    *
    * @generated from field: blockjob.v1.WriteMode write_mode = 9;
    */
   writeMode: WriteMode;
 
   /**
-   * Says what is done at READY. UNSPECIFIED: HOLD.
+   * The action at READY. UNSPECIFIED means HOLD.
    *
    * @generated from field: blockjob.v1.OnReady on_ready = 10;
    */
   onReady: OnReady;
 
   /**
-   * Says what is done when the destination is full. UNSPECIFIED: PAUSE. FAIL is refused with write_mode BLOCKING
+   * The action when the destination is full. UNSPECIFIED means PAUSE. FAIL is refused with write_mode BLOCKING
    * (FIELD_INVALID): QEMU may crash when such a copy fails under a busy guest.
    *
    * @generated from field: blockjob.v1.OnNoSpace on_no_space = 11;
@@ -109,74 +111,67 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   onNoSpace: OnNoSpace;
 
   /**
-   * Bounds the time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). Time paused counts, and so does time
-   * in which the service was down. It is counted by a clock that nobody can set: a host's clock that jumps changes nothing.
-   * 1 second to 30 days, else FIELD_INVALID. Absent: no limit. When it is over, the service ends the job without a
-   * pivot: CANCELLED, with the error TIME_LIMIT_REACHED. Not a call's deadline: that never touches a job.
+   * The longest time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). It includes pauses, and
+   * times in which the service was down. It is counted by a clock that cannot be set: a jump of the host's clock
+   * changes nothing. 1 second to 30 days, otherwise FIELD_INVALID. Absent for no limit. After this time the service
+   * ends the job without a pivot: CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call, by contrast,
+   * never touches a job.
    *
    * @generated from field: google.protobuf.Duration time_limit = 12;
    */
   timeLimit?: Duration | undefined;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 13;
    */
   requestId: string;
 
   /**
-   * Checks and plans only. See the service.
+   * Only checks and plans; see the service.
    *
    * @generated from field: bool validate_only = 14;
    */
   validateOnly: boolean;
 
   /**
-   * Says whether the guest is paused for the pivot of on_ready PIVOT. UNSPECIFIED: AUTO. Other on_ready: no effect.
+   * Whether the guest is paused for the pivot of on_ready PIVOT. UNSPECIFIED means AUTO. Without effect for other
+   * values of on_ready.
    *
    * @generated from field: blockjob.v1.PauseGuest pause_guest = 15;
    */
   pauseGuest: PauseGuest;
 
   /**
-   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes.
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes.
    *
    * @generated from field: string plan_etag = 16;
    */
   planEtag: string;
 
   /**
-   * Names losses that the caller accepts. Empty: none. At most 64.
+   * The losses that the caller accepts. Empty for none. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 17;
    */
   accept: Accept[];
 
   /**
-   * Compares what a shallow copy takes over from its destination before it begins: with shallow, and with reuse_external or
-   * nbd only, else FIELD_INVALID. All that the destination shows is read, and all of the image below the active one, by QEMU
-   * itself, within bandwidth_bytes_per_second; zeroes are left out. What differs is refused with REUSED_DIFFERS, which names
-   * the first sector. Then the outcome does not rest on the caller's word.
+   * Compares the contents that a shallow copy reuses, before the copy begins. With shallow, and with reuse_external or
+   * nbd only; otherwise FIELD_INVALID. QEMU reads and compares the whole destination and the image below the active
+   * one, within bandwidth_bytes_per_second; zeroes are not read. A difference is refused with REUSED_DIFFERS, which
+   * names the first sector. The outcome then does not depend on the caller's word.
    *
-   * The call waits for it, which may be long; the job is STARTING, and Progress.verified_bytes says how far that is. A
-   * client that leaves does not end it. Abort does, and time_limit, which begins with it (TIME_LIMIT_REACHED is the answer
-   * then). So does a restart of the service: VERIFY_BROKEN_OFF, and the start is taken back. QEMU needs its driver quorum,
-   * which some vendors leave out: QEMU_TOO_OLD. Where the destination holds nothing, and its backing file is the very
-   * image, nothing is read.
+   * The call waits for the comparison, which may be long; the job is STARTING, and Progress.verified_bytes shows how
+   * far it is. A client that leaves does not end it. Abort ends it, and so does time_limit, which begins with it (the
+   * answer is TIME_LIMIT_REACHED then). A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is taken
+   * back. QEMU needs its driver quorum, which some vendors leave out; otherwise QEMU_TOO_OLD. If the destination has no
+   * data, and its backing file is that very image, nothing is read.
    *
    * @generated from field: bool verify_reused = 18;
    */
   verifyReused: boolean;
-
-  /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
-   *
-   * @generated from field: map<string, string> labels = 30;
-   */
-  labels: { [key: string]: string };
 };
 
 /**
@@ -186,19 +181,19 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 export declare const StartCopyRequestSchema: GenMessage<StartCopyRequest>;
 
 /**
- * Answers StartCopy.
+ * The answer of StartCopy.
  *
  * @generated from message blockjob.v1.StartCopyResponse
  */
 export declare type StartCopyResponse = Message<"blockjob.v1.StartCopyResponse"> & {
   /**
-   * Says what the call has come to.
+   * The result of the call.
    *
    * @generated from oneof blockjob.v1.StartCopyResponse.result
    */
   result: {
     /**
-     * Gives the job that was started. Without validate_only.
+     * The started job, without validate_only.
      *
      * @generated from field: blockjob.v1.Job job = 1;
      */
@@ -206,7 +201,7 @@ export declare type StartCopyResponse = Message<"blockjob.v1.StartCopyResponse">
     case: "job";
   } | {
     /**
-     * Gives the plan. With validate_only.
+     * The plan, with validate_only.
      *
      * @generated from field: blockjob.v1.Plan plan = 2;
      */
@@ -222,80 +217,71 @@ export declare type StartCopyResponse = Message<"blockjob.v1.StartCopyResponse">
 export declare const StartCopyResponseSchema: GenMessage<StartCopyResponse>;
 
 /**
- * Asks for a pull or, with COPY, for a copy.
+ * The request of Rebase.
  *
  * @generated from message blockjob.v1.RebaseRequest
  */
 export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
   /**
-   * Names the disk. Required.
+   * The disk. Required.
    *
    * @generated from field: blockjob.v1.DiskRef disk = 1;
    */
   disk?: DiskRef | undefined;
 
   /**
-   * Without COPY: names the image of the chain that becomes the backing image, by absolute path, by a path relative to
-   * the folder of the image above it, or as `disk[2]` (the index in the chain, top = 0; libvirt counts from 1);
-   * BASE_NOT_IN_CHAIN if it is not below the top. Empty: none, the disk is flattened.
-   * With COPY: the absolute path of the destination; BASE_REQUIRED if empty, PATH_NOT_ABSOLUTE if relative.
-   * At most 4096 bytes.
+   * Without COPY: the image of the chain that becomes the backing image, by absolute path, by a path relative to the
+   * folder of the image above it, or as `disk[2]` (the index in the chain, top = 0; libvirt counts from 1);
+   * BASE_NOT_IN_CHAIN if it is not below the top. Empty to flatten the disk.
+   * With COPY: the absolute path of the destination; BASE_REQUIRED if empty, PATH_NOT_ABSOLUTE if relative. At most
+   * 4096 bytes.
    *
    * @generated from field: string base = 2;
    */
   base: string;
 
   /**
-   * Gives the flags. At most 64.
+   * The flags. At most 64.
    *
    * @generated from field: repeated blockjob.v1.RebaseFlag flags = 3;
    */
   flags: RebaseFlag[];
 
   /**
-   * Limits the speed. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to
-   * 2^63-1. Else BANDWIDTH_OUT_OF_RANGE: never wrapped, never cut. 0: unlimited.
+   * The speed limit. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to 2^63-1.
+   * Otherwise BANDWIDTH_OUT_OF_RANGE; the value is never wrapped or truncated. 0 means unlimited.
    *
    * @generated from field: int64 bandwidth = 4;
    */
   bandwidth: bigint;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 5;
    */
   requestId: string;
 
   /**
-   * Checks and plans only. See the service.
+   * Only checks and plans; see the service.
    *
    * @generated from field: bool validate_only = 6;
    */
   validateOnly: boolean;
 
   /**
-   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes.
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes.
    *
    * @generated from field: string plan_etag = 7;
    */
   planEtag: string;
 
   /**
-   * Names losses that the caller accepts. Empty: none. At most 64.
+   * The losses that the caller accepts. Empty for none. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 8;
    */
   accept: Accept[];
-
-  /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
-   *
-   * @generated from field: map<string, string> labels = 30;
-   */
-  labels: { [key: string]: string };
 };
 
 /**
@@ -305,19 +291,19 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
 export declare const RebaseRequestSchema: GenMessage<RebaseRequest>;
 
 /**
- * Answers Rebase.
+ * The answer of Rebase.
  *
  * @generated from message blockjob.v1.RebaseResponse
  */
 export declare type RebaseResponse = Message<"blockjob.v1.RebaseResponse"> & {
   /**
-   * Says what the call has come to.
+   * The result of the call.
    *
    * @generated from oneof blockjob.v1.RebaseResponse.result
    */
   result: {
     /**
-     * Gives the job that was started. Without validate_only.
+     * The started job, without validate_only.
      *
      * @generated from field: blockjob.v1.Job job = 1;
      */
@@ -325,7 +311,7 @@ export declare type RebaseResponse = Message<"blockjob.v1.RebaseResponse"> & {
     case: "job";
   } | {
     /**
-     * Gives the plan. With validate_only.
+     * The plan, with validate_only.
      *
      * @generated from field: blockjob.v1.Plan plan = 2;
      */
@@ -341,86 +327,78 @@ export declare type RebaseResponse = Message<"blockjob.v1.RebaseResponse"> & {
 export declare const RebaseResponseSchema: GenMessage<RebaseResponse>;
 
 /**
- * Asks for a commit.
+ * The request of Commit.
  *
  * @generated from message blockjob.v1.CommitRequest
  */
 export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
   /**
-   * Names the disk. Required.
+   * The disk. Required.
    *
    * @generated from field: blockjob.v1.DiskRef disk = 1;
    */
   disk?: DiskRef | undefined;
 
   /**
-   * Names the image that takes the data, as Rebase names its base. Must be below `top`: BASE_NOT_IN_CHAIN. Read by no
-   * other disk and no other domain: DESTINATION_IN_USE. Raw or qcow2: FORMAT_UNKNOWN.
-   * Empty: the chain's last image, or with SHALLOW the one just below `top`. At most 4096 bytes.
+   * The image that receives the data, named as in RebaseRequest.base. It must be below `top`; otherwise
+   * BASE_NOT_IN_CHAIN. It must not be used by another disk or another domain; otherwise DESTINATION_IN_USE. It must be
+   * raw or qcow2; otherwise FORMAT_UNKNOWN. Empty for the chain's last image, or with SHALLOW for the one just below
+   * `top`. At most 4096 bytes.
    *
    * @generated from field: string base = 2;
    */
   base: string;
 
   /**
-   * Names the highest image whose data moves, as Rebase names its base, or by the disk's name. Empty: the active image, which
-   * needs ACTIVE. It must have a backing image: BASE_NOT_IN_CHAIN. At most 4096 bytes.
+   * The highest image whose data is moved, named as in RebaseRequest.base, or by the disk's name. Empty for the active
+   * image, which needs ACTIVE. It must have a backing image; otherwise BASE_NOT_IN_CHAIN. At most 4096 bytes.
    *
    * @generated from field: string top = 3;
    */
   top: string;
 
   /**
-   * Gives the flags. At most 64.
+   * The flags. At most 64.
    *
    * @generated from field: repeated blockjob.v1.CommitFlag flags = 4;
    */
   flags: CommitFlag[];
 
   /**
-   * Limits the speed. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to
-   * 2^63-1. Else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
+   * The speed limit. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to 2^63-1.
+   * Otherwise BANDWIDTH_OUT_OF_RANGE. 0 means unlimited.
    *
    * @generated from field: int64 bandwidth = 5;
    */
   bandwidth: bigint;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 6;
    */
   requestId: string;
 
   /**
-   * Checks and plans only. See the service.
+   * Only checks and plans; see the service.
    *
    * @generated from field: bool validate_only = 7;
    */
   validateOnly: boolean;
 
   /**
-   * Starts only if the plan still has this Plan.etag; else PLAN_CHANGED. Empty: any plan. At most 128 bytes.
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes.
    *
    * @generated from field: string plan_etag = 8;
    */
   planEtag: string;
 
   /**
-   * Names losses that the caller accepts. Empty: none. At most 64.
+   * The losses that the caller accepts. Empty for none. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 9;
    */
   accept: Accept[];
-
-  /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
-   *
-   * @generated from field: map<string, string> labels = 30;
-   */
-  labels: { [key: string]: string };
 };
 
 /**
@@ -430,19 +408,19 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
 export declare const CommitRequestSchema: GenMessage<CommitRequest>;
 
 /**
- * Answers Commit.
+ * The answer of Commit.
  *
  * @generated from message blockjob.v1.CommitResponse
  */
 export declare type CommitResponse = Message<"blockjob.v1.CommitResponse"> & {
   /**
-   * Says what the call has come to.
+   * The result of the call.
    *
    * @generated from oneof blockjob.v1.CommitResponse.result
    */
   result: {
     /**
-     * Gives the job that was started. Without validate_only.
+     * The started job, without validate_only.
      *
      * @generated from field: blockjob.v1.Job job = 1;
      */
@@ -450,7 +428,7 @@ export declare type CommitResponse = Message<"blockjob.v1.CommitResponse"> & {
     case: "job";
   } | {
     /**
-     * Gives the plan. With validate_only.
+     * The plan, with validate_only.
      *
      * @generated from field: blockjob.v1.Plan plan = 2;
      */
@@ -466,55 +444,55 @@ export declare type CommitResponse = Message<"blockjob.v1.CommitResponse"> & {
 export declare const CommitResponseSchema: GenMessage<CommitResponse>;
 
 /**
- * Says what a starting call would do, step by step. Made by the same code that runs it.
+ * The steps of a starting call. Computed by the same code that runs them.
  *
  * @generated from message blockjob.v1.Plan
  */
 export declare type Plan = Message<"blockjob.v1.Plan"> & {
   /**
-   * Identifies the plan: equal plans have equal etags. Opaque. For plan_etag.
+   * The identity of the plan: equal plans have equal etags. Opaque. For plan_etag.
    *
    * @generated from field: string etag = 1;
    */
   etag: string;
 
   /**
-   * Says what kind of job it would be.
+   * The kind of the job.
    *
    * @generated from field: blockjob.v1.JobKind kind = 2;
    */
   kind: JobKind;
 
   /**
-   * Gives the path of the active image.
+   * The path of the active image.
    *
    * @generated from field: string source_path = 3;
    */
   sourcePath: string;
 
   /**
-   * Says where the copy would go, the format filled in. Absent for PULL, COMMIT and ACTIVE_COMMIT.
+   * The destination of the copy, with its format. Absent for PULL, COMMIT and ACTIVE_COMMIT.
    *
    * @generated from field: blockjob.v1.Destination destination = 4;
    */
   destination?: Destination | undefined;
 
   /**
-   * Gives the options as understood.
+   * The options, after the rules and the defaults were applied.
    *
    * @generated from field: blockjob.v1.JobOptions options = 5;
    */
   options?: JobOptions | undefined;
 
   /**
-   * Gives the steps, in order, of all phases. Which of the phases PIVOT and CANCEL comes depends on how the job ends.
+   * The steps of all phases, in order. A job runs the phase PIVOT or CANCEL, depending on how it ends.
    *
    * @generated from field: repeated blockjob.v1.PlanStep steps = 6;
    */
   steps: PlanStep[];
 
   /**
-   * Says what people should know: for instance that the guest will be paused for the pivot, and why.
+   * Notes for people: for instance that the guest will be paused for the pivot, and why.
    *
    * @generated from field: repeated string notes = 7;
    */
@@ -528,43 +506,44 @@ export declare type Plan = Message<"blockjob.v1.Plan"> & {
 export declare const PlanSchema: GenMessage<Plan>;
 
 /**
- * Is one step of a plan: one QMP command, or one file operation.
+ * A step of a plan: one QMP command, or one file operation.
  *
  * @generated from message blockjob.v1.PlanStep
  */
 export declare type PlanStep = Message<"blockjob.v1.PlanStep"> & {
   /**
-   * Names the step, for instance "add-destination-file". The journal uses the same name for those of START and CLEAN_UP,
-   * where it is unique.
+   * The name of the step, for instance "add-destination-file". The journal uses the same name for steps of START and
+   * CLEAN_UP, where it is unique.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Says when it is run.
+   * When the step is run.
    *
    * @generated from field: blockjob.v1.PlanStep.Phase phase = 2;
    */
   phase: PlanStep_Phase;
 
   /**
-   * Gives what is run: a QMP command as one line of JSON, or a file operation in words. For people; bj0000000000000000
-   * in names of nodes and jobs holds the place of the job's id. Empty: what exactly, only the moment will tell.
+   * The command: a QMP command as one line of JSON, or a file operation in words. For people; bj0000000000000000 in
+   * names of nodes and jobs stands for the job's id. Empty if the exact command is only known when it is run.
    *
    * @generated from field: string run = 3;
    */
   run: string;
 
   /**
-   * Gives what takes it back, in the same notation. Harmless if the step never happened. Empty: nothing to take back.
+   * The command that takes the step back, in the same notation. Harmless if the step never happened. Empty if there is
+   * nothing to take back.
    *
    * @generated from field: string undo = 4;
    */
   undo: string;
 
   /**
-   * Says why, in one sentence. May be empty.
+   * The reason, in one sentence. May be empty.
    *
    * @generated from field: string reason = 5;
    */
@@ -578,7 +557,7 @@ export declare type PlanStep = Message<"blockjob.v1.PlanStep"> & {
 export declare const PlanStepSchema: GenMessage<PlanStep>;
 
 /**
- * Says when a step is run.
+ * The time at which a step is run.
  *
  * @generated from enum blockjob.v1.PlanStep.Phase
  */
@@ -612,14 +591,14 @@ export enum PlanStep_Phase {
   CANCEL = 3,
 
   /**
-   * After the job has ended: dismiss it, remove nodes and files that nobody uses.
+   * After the job has ended: dismiss it, and remove nodes and files that are not used any more.
    *
    * @generated from enum value: PHASE_CLEAN_UP = 4;
    */
   CLEAN_UP = 4,
 
   /**
-   * When all is done of a job that ends by itself.
+   * When a job that ends by itself has done its work.
    *
    * @generated from enum value: PHASE_FINISH = 5;
    */
@@ -632,13 +611,13 @@ export enum PlanStep_Phase {
 export declare const PlanStep_PhaseSchema: GenEnum<PlanStep_Phase>;
 
 /**
- * Asks for a job.
+ * The request of GetInfo.
  *
  * @generated from message blockjob.v1.GetInfoRequest
  */
 export declare type GetInfoRequest = Message<"blockjob.v1.GetInfoRequest"> & {
   /**
-   * Names the job. Required.
+   * The job. Required.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
@@ -652,13 +631,13 @@ export declare type GetInfoRequest = Message<"blockjob.v1.GetInfoRequest"> & {
 export declare const GetInfoRequestSchema: GenMessage<GetInfoRequest>;
 
 /**
- * Answers GetInfo.
+ * The answer of GetInfo.
  *
  * @generated from message blockjob.v1.GetInfoResponse
  */
 export declare type GetInfoResponse = Message<"blockjob.v1.GetInfoResponse"> & {
   /**
-   * Gives the job as it is now.
+   * The job as it is now.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -672,53 +651,39 @@ export declare type GetInfoResponse = Message<"blockjob.v1.GetInfoResponse"> & {
 export declare const GetInfoResponseSchema: GenMessage<GetInfoResponse>;
 
 /**
- * Asks for jobs.
+ * The request of ListJobs.
  *
  * @generated from message blockjob.v1.ListJobsRequest
  */
 export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
   /**
-   * Names a domain, by name or UUID. Empty: all domains. At most 1024 bytes.
+   * The name or UUID of a domain. Empty for all domains. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
   domain: string;
 
   /**
-   * Lists jobs in these states only. Empty: all states. At most 64.
+   * The states of the jobs to list. Empty for all states. At most 64.
    *
    * @generated from field: repeated blockjob.v1.Job.State state_filter = 2;
    */
   stateFilter: Job_State[];
 
   /**
-   * Bounds the number of jobs in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID.
+   * The number of jobs in the answer. 0 means 100; more than 500 means 500. FIELD_INVALID if negative.
    *
    * @generated from field: int32 page_size = 3;
    */
   pageSize: number;
 
   /**
-   * Goes on after the page that gave this next_page_token; the other fields must be the same, else FIELD_INVALID.
-   * Empty: the first page. At most 8192 bytes.
+   * The next_page_token of the page before. The other fields must be the same as for that page, except page_size;
+   * otherwise FIELD_INVALID. Empty for the first page. At most 8192 bytes.
    *
    * @generated from field: string page_token = 4;
    */
   pageToken: string;
-
-  /**
-   * Lists jobs that have all of these labels only. Empty: any. At most 32.
-   *
-   * @generated from field: map<string, string> label_filter = 10;
-   */
-  labelFilter: { [key: string]: string };
-
-  /**
-   * Lists jobs with this Job.created_by only. Empty: any. At most 2048 bytes.
-   *
-   * @generated from field: string created_by_filter = 11;
-   */
-  createdByFilter: string;
 };
 
 /**
@@ -728,60 +693,60 @@ export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
 export declare const ListJobsRequestSchema: GenMessage<ListJobsRequest>;
 
 /**
- * Is a job that a QEMU has, and that another client of it has begun: libvirt, a backup tool, another blockjobd. What it is
- * for nobody has told this service, which keeps nothing of it: once QEMU has forgotten it, it is not listed any more.
+ * A job that a QEMU has, and that another client of it started: libvirt, a backup tool, another blockjobd. This service
+ * does not know its purpose and keeps nothing of it: once QEMU has forgotten it, it is not listed any more.
  *
  * @generated from message blockjob.v1.ForeignJob
  */
 export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
   /**
-   * Gives its id in QEMU, as the other client has named it. Unique in its domain only. No JobRef: calls that name it by
-   * job_id are refused with JOB_NOT_FOUND.
+   * The id in QEMU, as the other client named it. Unique in its domain only. It cannot be used as JobRef.job_id:
+   * refused with JOB_NOT_FOUND.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * Names the domain, and the disk by its DomainService name. The disk is empty where it cannot be told: of a job that uses no
-   * image (create, snapshot-save), that uses those of several disks or of none, or that has concluded; and while QEMU cannot
-   * be asked for its nodes within one second.
+   * The domain, and the disk by its DomainService name. The disk is empty if it is not known: the job uses no image
+   * (create, snapshot-save), the images of several disks or of none, or has concluded; or QEMU did not report its nodes
+   * within one second.
    *
    * @generated from field: blockjob.v1.DiskRef disk = 2;
    */
   disk?: DiskRef | undefined;
 
   /**
-   * Gives the domain's UUID, lower case. Empty if QEMU was started without one.
+   * The domain's UUID, lower case. Empty if QEMU was started without one.
    *
    * @generated from field: string domain_uuid = 3;
    */
   domainUuid: string;
 
   /**
-   * Names the host that it runs on.
+   * The host on which it runs.
    *
    * @generated from field: string host = 4;
    */
   host: string;
 
   /**
-   * Gives QEMU's word for its kind: "mirror", "stream", "commit", "backup", "create", "amend", "snapshot-save" …
+   * QEMU's name of its kind: "mirror", "stream", "commit", "backup", "create", "amend", "snapshot-save" …
    *
    * @generated from field: string kind = 5;
    */
   kind: string;
 
   /**
-   * Gives QEMU's word for its status: "running", "paused", "ready", "concluded" … One that is "concluded" is over, and waits
-   * for its client to dismiss it.
+   * QEMU's name of its status: "running", "paused", "ready", "concluded" … A "concluded" job is over, and waits for its
+   * client to dismiss it.
    *
    * @generated from field: string status = 6;
    */
   status: string;
 
   /**
-   * Counts how far it is, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
+   * The amount that is done, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
    * query-block-jobs calls offset.
    *
    * @generated from field: int64 current = 7;
@@ -789,22 +754,22 @@ export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
   current: bigint;
 
   /**
-   * Counts in the same unit where its end is. It grows while the guest writes to a disk that is mirrored. 0: QEMU does not
-   * know yet. QEMU: total-progress, which query-block-jobs calls len.
+   * The total amount, in the same unit. It grows while the guest writes to a disk that is mirrored. 0 if QEMU does not
+   * know it yet. QEMU: total-progress, which query-block-jobs calls len.
    *
    * @generated from field: int64 end = 8;
    */
   end: bigint;
 
   /**
-   * Gives QEMU's text of what went wrong, of one that is "concluded". Empty: nothing, or it is not over.
+   * QEMU's error text, if the job is "concluded". Empty if it did not fail, or is not over.
    *
    * @generated from field: string error = 9;
    */
   error: string;
 
   /**
-   * Is true if libvirt manages the VM: then the job is most likely libvirt's own, and starts are refused with
+   * True if libvirt manages the VM: then the job is most likely libvirt's own, and starts are refused with
    * MANAGED_BY_LIBVIRT.
    *
    * @generated from field: bool managed_by_libvirt = 10;
@@ -819,43 +784,43 @@ export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
 export declare const ForeignJobSchema: GenMessage<ForeignJob>;
 
 /**
- * Answers ListJobs.
+ * The answer of ListJobs.
  *
  * @generated from message blockjob.v1.ListJobsResponse
  */
 export declare type ListJobsResponse = Message<"blockjob.v1.ListJobsResponse"> & {
   /**
-   * Gives the jobs, newest first.
+   * The jobs, newest first.
    *
    * @generated from field: repeated blockjob.v1.Job jobs = 1;
    */
   jobs: Job[];
 
   /**
-   * Gives the token for the next page. Empty: this was the last.
+   * The token for the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * Names the hosts that did not answer: their jobs are missing here. Always empty on a single host.
+   * The hosts that did not answer: their jobs are missing here. Always empty on a single host.
    *
    * @generated from field: repeated string unreachable_hosts = 3;
    */
   unreachableHosts: string[];
 
   /**
-   * Gives the foreign jobs, by host, domain and id. All of them on the first page, whatever page_size says, and none on later
-   * ones; none if state_filter names states of ended jobs only. Asked from QEMU now.
+   * The foreign jobs, ordered by host, domain and id. All of them are on the first page, whatever page_size is, and
+   * none on later pages; none if state_filter names only states of ended jobs. As QEMU reports them now.
    *
    * @generated from field: repeated blockjob.v1.ForeignJob foreign_jobs = 4;
    */
   foreignJobs: ForeignJob[];
 
   /**
-   * Names the domains whose QEMU did not answer within one second: their foreign jobs are missing here. Their own jobs are
-   * listed all the same, with what was last known of them. Only where foreign jobs are listed.
+   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. Their own jobs are
+   * listed all the same, as last known. Only if foreign jobs are listed.
    *
    * @generated from field: repeated string unreachable_domains = 5;
    */
@@ -869,27 +834,27 @@ export declare type ListJobsResponse = Message<"blockjob.v1.ListJobsResponse"> &
 export declare const ListJobsResponseSchema: GenMessage<ListJobsResponse>;
 
 /**
- * Asks for another speed.
+ * The request of SetSpeed.
  *
  * @generated from message blockjob.v1.SetSpeedRequest
  */
 export declare type SetSpeedRequest = Message<"blockjob.v1.SetSpeedRequest"> & {
   /**
-   * Names the job. Required.
+   * The job. Required.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
   job?: JobRef | undefined;
 
   /**
-   * Limits the speed, in bytes per second: 0 to 2^63-1, else BANDWIDTH_OUT_OF_RANGE. 0: unlimited.
+   * The speed limit, in bytes per second: 0 to 2^63-1, otherwise BANDWIDTH_OUT_OF_RANGE. 0 means unlimited.
    *
    * @generated from field: int64 bandwidth_bytes_per_second = 2;
    */
   bandwidthBytesPerSecond: bigint;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 3;
    */
@@ -903,13 +868,13 @@ export declare type SetSpeedRequest = Message<"blockjob.v1.SetSpeedRequest"> & {
 export declare const SetSpeedRequestSchema: GenMessage<SetSpeedRequest>;
 
 /**
- * Answers SetSpeed.
+ * The answer of SetSpeed.
  *
  * @generated from message blockjob.v1.SetSpeedResponse
  */
 export declare type SetSpeedResponse = Message<"blockjob.v1.SetSpeedResponse"> & {
   /**
-   * Gives the job with its new limit.
+   * The job with its new limit.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -923,20 +888,20 @@ export declare type SetSpeedResponse = Message<"blockjob.v1.SetSpeedResponse"> &
 export declare const SetSpeedResponseSchema: GenMessage<SetSpeedResponse>;
 
 /**
- * Asks for a pause.
+ * The request of Pause.
  *
  * @generated from message blockjob.v1.PauseRequest
  */
 export declare type PauseRequest = Message<"blockjob.v1.PauseRequest"> & {
   /**
-   * Names the job. Required.
+   * The job. Required.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
   job?: JobRef | undefined;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 2;
    */
@@ -950,13 +915,13 @@ export declare type PauseRequest = Message<"blockjob.v1.PauseRequest"> & {
 export declare const PauseRequestSchema: GenMessage<PauseRequest>;
 
 /**
- * Answers Pause.
+ * The answer of Pause.
  *
  * @generated from message blockjob.v1.PauseResponse
  */
 export declare type PauseResponse = Message<"blockjob.v1.PauseResponse"> & {
   /**
-   * Gives the job, paused.
+   * The job, paused.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -970,20 +935,20 @@ export declare type PauseResponse = Message<"blockjob.v1.PauseResponse"> & {
 export declare const PauseResponseSchema: GenMessage<PauseResponse>;
 
 /**
- * Asks a paused job to go on.
+ * The request of Resume.
  *
  * @generated from message blockjob.v1.ResumeRequest
  */
 export declare type ResumeRequest = Message<"blockjob.v1.ResumeRequest"> & {
   /**
-   * Names the job. Required.
+   * The job. Required.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
   job?: JobRef | undefined;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 2;
    */
@@ -997,13 +962,13 @@ export declare type ResumeRequest = Message<"blockjob.v1.ResumeRequest"> & {
 export declare const ResumeRequestSchema: GenMessage<ResumeRequest>;
 
 /**
- * Answers Resume.
+ * The answer of Resume.
  *
  * @generated from message blockjob.v1.ResumeResponse
  */
 export declare type ResumeResponse = Message<"blockjob.v1.ResumeResponse"> & {
   /**
-   * Gives the job, going on.
+   * The job, resumed.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -1017,13 +982,13 @@ export declare type ResumeResponse = Message<"blockjob.v1.ResumeResponse"> & {
 export declare const ResumeResponseSchema: GenMessage<ResumeResponse>;
 
 /**
- * Asks for a job's end.
+ * The request of Abort.
  *
  * @generated from message blockjob.v1.AbortRequest
  */
 export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
   /**
-   * Names the job. Required.
+   * The job. Required.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
@@ -1038,32 +1003,33 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
 
   /**
    * Answers once the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
-   * how it ends is told by WatchJob and GetInfo. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
+   * WatchJob and GetInfo report its end. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
    *
    * @generated from field: bool return_immediately = 3;
    */
   returnImmediately: boolean;
 
   /**
-   * Breaks off at once, also after READY, where QEMU would first write out what is still dirty. The destination is
+   * Cancels at once, also after READY, when QEMU would otherwise first write out the dirty data. The destination is
    * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
-   * connection. A job whose QEMU has been silent for 30 seconds then is given up: UNRESOLVED, and nothing is deleted.
-   * A job that is over, and only waits to be cleaned up in QEMU, ends then with the result that QEMU had told.
+   * connection. If the job's QEMU has been silent for 30 seconds, the job is given up: UNRESOLVED, and nothing is
+   * deleted. A job whose work is over, and that waits only for its clean-up in QEMU, ends with the result that QEMU
+   * reported.
    *
    * @generated from field: bool force = 4;
    */
   force: boolean;
 
   /**
-   * Says whether the guest is paused for the pivot. UNSPECIFIED: AUTO. Without pivot it says the same for the end of
-   * a copy in write_mode BLOCKING, where some QEMU versions crash under load.
+   * Whether the guest is paused for the pivot. UNSPECIFIED means AUTO. Without pivot it applies to the end of a copy in
+   * write_mode BLOCKING, at which some QEMU versions crash under load.
    *
    * @generated from field: blockjob.v1.PauseGuest pause_guest = 5;
    */
   pauseGuest: PauseGuest;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 6;
    */
@@ -1077,13 +1043,13 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
 export declare const AbortRequestSchema: GenMessage<AbortRequest>;
 
 /**
- * Answers Abort.
+ * The answer of Abort.
  *
  * @generated from message blockjob.v1.AbortResponse
  */
 export declare type AbortResponse = Message<"blockjob.v1.AbortResponse"> & {
   /**
-   * Gives the job: ended, or with `return_immediately` as it is now.
+   * The job: ended, or with `return_immediately` as it is now.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -1097,28 +1063,29 @@ export declare type AbortResponse = Message<"blockjob.v1.AbortResponse"> & {
 export declare const AbortResponseSchema: GenMessage<AbortResponse>;
 
 /**
- * Asks for a job's events.
+ * The request of WatchJob.
  *
  * @generated from message blockjob.v1.WatchJobRequest
  */
 export declare type WatchJobRequest = Message<"blockjob.v1.WatchJobRequest"> & {
   /**
-   * Names the job. Required. A disk is resolved once, at the start: the watch stays with that job.
+   * The job. Required. A disk is resolved once, at the start: the watch stays with that job.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
   job?: JobRef | undefined;
 
   /**
-   * Sends every journal entry after this revision. 0: all from the first. Greater than the job's revision:
-   * REVISION_UNKNOWN. Absent: begin with a SNAPSHOT.
+   * Every journal entry after this revision is sent. 0 for all from the first. Greater than the job's revision:
+   * REVISION_UNKNOWN. Absent to begin with a SNAPSHOT.
    *
    * @generated from field: optional int64 after_revision = 2;
    */
   afterRevision?: bigint | undefined;
 
   /**
-   * Sets the least time between two PROGRESS events. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1 second.
+   * The least time between two PROGRESS events of this watch. 100 milliseconds to 1 hour, otherwise FIELD_INVALID.
+   * Absent means 1 second.
    *
    * @generated from field: google.protobuf.Duration progress_interval = 3;
    */
@@ -1132,13 +1099,13 @@ export declare type WatchJobRequest = Message<"blockjob.v1.WatchJobRequest"> & {
 export declare const WatchJobRequestSchema: GenMessage<WatchJobRequest>;
 
 /**
- * Is one message of WatchJob.
+ * A message of WatchJob.
  *
  * @generated from message blockjob.v1.WatchJobResponse
  */
 export declare type WatchJobResponse = Message<"blockjob.v1.WatchJobResponse"> & {
   /**
-   * Gives the event, with the whole job.
+   * The event, with the whole job.
    *
    * @generated from field: blockjob.v1.JobEvent event = 1;
    */
@@ -1152,62 +1119,62 @@ export declare type WatchJobResponse = Message<"blockjob.v1.WatchJobResponse"> &
 export declare const WatchJobResponseSchema: GenMessage<WatchJobResponse>;
 
 /**
- * Is something that a job made and could not take back.
+ * An object that a job made and could not remove.
  *
  * @generated from message blockjob.v1.Leftover
  */
 export declare type Leftover = Message<"blockjob.v1.Leftover"> & {
   /**
-   * Identifies the leftover. Opaque; stays the same as long as it exists.
+   * The id. Opaque; stays the same as long as the leftover exists.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * Says what it is.
+   * The kind of the leftover.
    *
    * @generated from field: blockjob.v1.Leftover.Kind kind = 2;
    */
   kind: Leftover_Kind;
 
   /**
-   * Names the host.
+   * The host.
    *
    * @generated from field: string host = 3;
    */
   host: string;
 
   /**
-   * Names the domain. It may be gone.
+   * The domain. It may be gone.
    *
    * @generated from field: string domain = 4;
    */
   domain: string;
 
   /**
-   * Identifies the job that made it.
+   * The job that made it.
    *
    * @generated from field: string job_id = 5;
    */
   jobId: string;
 
   /**
-   * Gives a file's absolute path, or the name of the node or job in QEMU.
+   * A file's absolute path, or the name of the node or job in QEMU.
    *
    * @generated from field: string name = 6;
    */
   name: string;
 
   /**
-   * Counts the bytes that a file takes on disk. 0 for other kinds.
+   * The bytes that a file takes on disk. 0 for other kinds.
    *
    * @generated from field: int64 allocated_bytes = 7;
    */
   allocatedBytes: bigint;
 
   /**
-   * Says why it is still there, in one sentence for people; of a file on storage that other hosts may have, too, also that they
+   * Why it still exists, in one sentence for people. For a file on storage that other hosts may share, also that they
    * were not asked.
    *
    * @generated from field: string text = 8;
@@ -1215,14 +1182,14 @@ export declare type Leftover = Message<"blockjob.v1.Leftover"> & {
   text: string;
 
   /**
-   * Says why it cannot be removed now, for instance which domain holds it. Empty: it can.
+   * Why it cannot be removed now, for instance which domain uses it. Empty if it can be removed.
    *
    * @generated from field: string blocked_by = 9;
    */
   blockedBy: string;
 
   /**
-   * Says when it was made, by the host's clock. Absent: not known.
+   * When it was made, by the host's clock. Absent if it is not known.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 10;
    */
@@ -1276,27 +1243,28 @@ export enum Leftover_Kind {
 export declare const Leftover_KindSchema: GenEnum<Leftover_Kind>;
 
 /**
- * Asks for leftovers.
+ * The request of ListLeftovers.
  *
  * @generated from message blockjob.v1.ListLeftoversRequest
  */
 export declare type ListLeftoversRequest = Message<"blockjob.v1.ListLeftoversRequest"> & {
   /**
-   * Names a domain, by name or UUID. Empty: all, those that are gone too. At most 1024 bytes.
+   * The name or UUID of a domain. Empty for all, including those that are gone. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
   domain: string;
 
   /**
-   * Bounds the number in the answer. 0: 100. Above 500: 500. Negative: FIELD_INVALID.
+   * The number of leftovers in the answer. 0 means 100; more than 500 means 500. FIELD_INVALID if negative.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * Goes on after the page that gave this next_page_token. Empty: the first page. At most 8192 bytes.
+   * The next_page_token of the page before. The other fields must be the same as for that page, except page_size;
+   * otherwise FIELD_INVALID. Empty for the first page. At most 8192 bytes.
    *
    * @generated from field: string page_token = 3;
    */
@@ -1310,27 +1278,27 @@ export declare type ListLeftoversRequest = Message<"blockjob.v1.ListLeftoversReq
 export declare const ListLeftoversRequestSchema: GenMessage<ListLeftoversRequest>;
 
 /**
- * Answers ListLeftovers.
+ * The answer of ListLeftovers.
  *
  * @generated from message blockjob.v1.ListLeftoversResponse
  */
 export declare type ListLeftoversResponse = Message<"blockjob.v1.ListLeftoversResponse"> & {
   /**
-   * Gives the leftovers, oldest first.
+   * The leftovers, oldest first.
    *
    * @generated from field: repeated blockjob.v1.Leftover leftovers = 1;
    */
   leftovers: Leftover[];
 
   /**
-   * Gives the token for the next page. Empty: this was the last.
+   * The token for the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * Names the hosts that did not answer. Always empty on a single host.
+   * The hosts that did not answer. Always empty on a single host.
    *
    * @generated from field: repeated string unreachable_hosts = 3;
    */
@@ -1344,27 +1312,27 @@ export declare type ListLeftoversResponse = Message<"blockjob.v1.ListLeftoversRe
 export declare const ListLeftoversResponseSchema: GenMessage<ListLeftoversResponse>;
 
 /**
- * Asks to remove leftovers.
+ * The request of Reclaim.
  *
  * @generated from message blockjob.v1.ReclaimRequest
  */
 export declare type ReclaimRequest = Message<"blockjob.v1.ReclaimRequest"> & {
   /**
-   * Names them by Leftover.id. Required. At most 500, each at most 320 bytes; else FIELD_INVALID.
+   * The leftovers, by Leftover.id. Required. At most 500, each at most 320 bytes; otherwise FIELD_INVALID.
    *
    * @generated from field: repeated string leftover_ids = 1;
    */
   leftoverIds: string[];
 
   /**
-   * Removes them. Not set: only says what would be done.
+   * Removes the leftovers. If not set, the call only reports what would be done.
    *
    * @generated from field: bool apply = 2;
    */
   apply: boolean;
 
   /**
-   * Names this action. See the service. At most 128 bytes.
+   * The id of this action; see the service. At most 128 bytes.
    *
    * @generated from field: string request_id = 3;
    */
@@ -1378,13 +1346,13 @@ export declare type ReclaimRequest = Message<"blockjob.v1.ReclaimRequest"> & {
 export declare const ReclaimRequestSchema: GenMessage<ReclaimRequest>;
 
 /**
- * Answers Reclaim.
+ * The answer of Reclaim.
  *
  * @generated from message blockjob.v1.ReclaimResponse
  */
 export declare type ReclaimResponse = Message<"blockjob.v1.ReclaimResponse"> & {
   /**
-   * Says for each id, in the order of the request, what was done or would be.
+   * The result for each id, in the order of the request.
    *
    * @generated from field: repeated blockjob.v1.ReclaimResult results = 1;
    */
@@ -1398,27 +1366,27 @@ export declare type ReclaimResponse = Message<"blockjob.v1.ReclaimResponse"> & {
 export declare const ReclaimResponseSchema: GenMessage<ReclaimResponse>;
 
 /**
- * Says what was done with one leftover.
+ * The result for one leftover.
  *
  * @generated from message blockjob.v1.ReclaimResult
  */
 export declare type ReclaimResult = Message<"blockjob.v1.ReclaimResult"> & {
   /**
-   * Gives the leftover. Of one that is gone already: its id only.
+   * The leftover. Only its id if it is gone already.
    *
    * @generated from field: blockjob.v1.Leftover leftover = 1;
    */
   leftover?: Leftover | undefined;
 
   /**
-   * Is true if it was removed, is gone already, or without `apply` would be removed.
+   * True if it was removed, is gone already, or without `apply` would be removed.
    *
    * @generated from field: bool reclaimed = 2;
    */
   reclaimed: boolean;
 
   /**
-   * Says why not. Absent if reclaimed.
+   * Why it was not removed. Absent if reclaimed.
    *
    * @generated from field: google.rpc.Status error = 3;
    */
@@ -1432,256 +1400,8 @@ export declare type ReclaimResult = Message<"blockjob.v1.ReclaimResult"> & {
 export declare const ReclaimResultSchema: GenMessage<ReclaimResult>;
 
 /**
- * Asks for the events of all jobs.
- *
- * There are no read masks: an event has the whole job, as it is stored and encoded once for all watchers, and a job
- * is one or two kilobytes. A mask would make each watcher's events its own.
- *
- * @generated from message blockjob.v1.WatchJobsRequest
- */
-export declare type WatchJobsRequest = Message<"blockjob.v1.WatchJobsRequest"> & {
-  /**
-   * Watches jobs of this domain only, by name or UUID; it need not exist yet. Empty: all domains. At most 1024 bytes.
-   *
-   * @generated from field: string domain = 1;
-   */
-  domain: string;
-
-  /**
-   * Watches jobs that have all of these labels only. Empty: any. At most 32.
-   *
-   * @generated from field: map<string, string> label_filter = 2;
-   */
-  labelFilter: { [key: string]: string };
-
-  /**
-   * Watches jobs with this Job.created_by only. Empty: any. At most 2048 bytes.
-   *
-   * @generated from field: string created_by_filter = 3;
-   */
-  createdByFilter: string;
-
-  /**
-   * Goes on after the message that gave this token; the filters must be the same, else FIELD_INVALID. Empty: begin with a
-   * snapshot. At most 131072 bytes.
-   *
-   * @generated from field: string resume_token = 4;
-   */
-  resumeToken: string;
-
-  /**
-   * Sets the least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1
-   * second.
-   *
-   * @generated from field: google.protobuf.Duration progress_interval = 5;
-   */
-  progressInterval?: Duration | undefined;
-};
-
-/**
- * Describes the message blockjob.v1.WatchJobsRequest.
- * Use `create(WatchJobsRequestSchema)` to create a new message.
- */
-export declare const WatchJobsRequestSchema: GenMessage<WatchJobsRequest>;
-
-/**
- * Is one message of WatchJobs.
- *
- * @generated from message blockjob.v1.WatchJobsResponse
- */
-export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse"> & {
-  /**
-   * Says what the message is about. A client skips what it does not know.
-   *
-   * @generated from oneof blockjob.v1.WatchJobsResponse.about
-   */
-  about: {
-    /**
-     * Gives an event of one job: SNAPSHOT, PROGRESS, or a journal entry.
-     *
-     * @generated from field: blockjob.v1.JobEvent event = 1;
-     */
-    value: JobEvent;
-    case: "event";
-  } | {
-    /**
-     * Begins a snapshot of one host.
-     *
-     * @generated from field: blockjob.v1.HostSnapshot snapshot = 2;
-     */
-    value: HostSnapshot;
-    case: "snapshot";
-  } | {
-    /**
-     * Says that the watcher has all that there is of one host.
-     *
-     * @generated from field: blockjob.v1.HostSynced synced = 3;
-     */
-    value: HostSynced;
-    case: "synced";
-  } | {
-    /**
-     * Says that a host does not answer.
-     *
-     * @generated from field: blockjob.v1.HostUnreachable unreachable = 4;
-     */
-    value: HostUnreachable;
-    case: "unreachable";
-  } | {
-    /**
-     * Says that each host is synced, or was named unreachable.
-     *
-     * @generated from field: blockjob.v1.WatchComplete complete = 5;
-     */
-    value: WatchComplete;
-    case: "complete";
-  } | {
-    /**
-     * Says that nothing happened for 15 seconds, so that silence means a broken connection.
-     *
-     * @generated from field: blockjob.v1.WatchHeartbeat heartbeat = 6;
-     */
-    value: WatchHeartbeat;
-    case: "heartbeat";
-  } | { case: undefined; value?: undefined };
-
-  /**
-   * Resumes the watch after this message. Empty: keep the last one. It grows with the number of hosts, at about 50 bytes
-   * each, and is at most 131072 bytes. One of more than 1024 bytes is not in each message, but at least in every
-   * hundredth, in `synced` and in `heartbeat`: a watcher that comes back may get events again then, and tells them by
-   * their revision.
-   *
-   * @generated from field: string resume_token = 15;
-   */
-  resumeToken: string;
-};
-
-/**
- * Describes the message blockjob.v1.WatchJobsResponse.
- * Use `create(WatchJobsResponseSchema)` to create a new message.
- */
-export declare const WatchJobsResponseSchema: GenMessage<WatchJobsResponse>;
-
-/**
- * Begins a snapshot of one host: what the watcher knew of the jobs of this host is to be forgotten.
- *
- * @generated from message blockjob.v1.HostSnapshot
- */
-export declare type HostSnapshot = Message<"blockjob.v1.HostSnapshot"> & {
-  /**
-   * Names the host.
-   *
-   * @generated from field: string host = 1;
-   */
-  host: string;
-
-  /**
-   * Is true if the watch could not go on after its token, or after what it had sent: events may be missing.
-   *
-   * @generated from field: bool compacted = 2;
-   */
-  compacted: boolean;
-
-  /**
-   * Says why, in one sentence for people. Empty if not compacted.
-   *
-   * @generated from field: string text = 3;
-   */
-  text: string;
-};
-
-/**
- * Describes the message blockjob.v1.HostSnapshot.
- * Use `create(HostSnapshotSchema)` to create a new message.
- */
-export declare const HostSnapshotSchema: GenMessage<HostSnapshot>;
-
-/**
- * Says that the watcher has all that there is of one host: the end of a snapshot, or of what it missed.
- *
- * @generated from message blockjob.v1.HostSynced
- */
-export declare type HostSynced = Message<"blockjob.v1.HostSynced"> & {
-  /**
-   * Names the host.
-   *
-   * @generated from field: string host = 1;
-   */
-  host: string;
-
-  /**
-   * Lists the jobs of the host that are STARTING. A job that the watcher knows as STARTING and that is not listed was refused:
-   * it never existed, and no event will follow.
-   *
-   * @generated from field: repeated string starting_job_ids = 2;
-   */
-  startingJobIds: string[];
-};
-
-/**
- * Describes the message blockjob.v1.HostSynced.
- * Use `create(HostSyncedSchema)` to create a new message.
- */
-export declare const HostSyncedSchema: GenMessage<HostSynced>;
-
-/**
- * Says that a host does not answer. Its jobs go on there; what happens to them is told when it is back.
- *
- * @generated from message blockjob.v1.HostUnreachable
- */
-export declare type HostUnreachable = Message<"blockjob.v1.HostUnreachable"> & {
-  /**
-   * Names the host.
-   *
-   * @generated from field: string host = 1;
-   */
-  host: string;
-
-  /**
-   * Says why: HOST_UNREACHABLE, DRAINING; NOT_IMPLEMENTED if its agent is too old for this call.
-   *
-   * @generated from field: google.rpc.Status error = 2;
-   */
-  error?: Status | undefined;
-};
-
-/**
- * Describes the message blockjob.v1.HostUnreachable.
- * Use `create(HostUnreachableSchema)` to create a new message.
- */
-export declare const HostUnreachableSchema: GenMessage<HostUnreachable>;
-
-/**
- * Says that each host is synced, or was named unreachable.
- *
- * @generated from message blockjob.v1.WatchComplete
- */
-export declare type WatchComplete = Message<"blockjob.v1.WatchComplete"> & {
-};
-
-/**
- * Describes the message blockjob.v1.WatchComplete.
- * Use `create(WatchCompleteSchema)` to create a new message.
- */
-export declare const WatchCompleteSchema: GenMessage<WatchComplete>;
-
-/**
- * Says that nothing happened.
- *
- * @generated from message blockjob.v1.WatchHeartbeat
- */
-export declare type WatchHeartbeat = Message<"blockjob.v1.WatchHeartbeat"> & {
-};
-
-/**
- * Describes the message blockjob.v1.WatchHeartbeat.
- * Use `create(WatchHeartbeatSchema)` to create a new message.
- */
-export declare const WatchHeartbeatSchema: GenMessage<WatchHeartbeat>;
-
-/**
- * Is one flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). One element a flag: a sum of bits
- * in one element is refused with FIELD_INVALID, as is an unknown value. A flag given twice counts once.
+ * A flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). Each element is one flag: a sum of bits
+ * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
  *
  * SHALLOW, REUSE_EXT, COPY_RAW and COPY_DEV without COPY are refused with FLAG_REQUIRES_COPY.
  *
@@ -1689,7 +1409,7 @@ export declare const WatchHeartbeatSchema: GenMessage<WatchHeartbeat>;
  */
 export enum RebaseFlag {
   /**
-   * Stands for no flag, and changes nothing.
+   * Has no effect.
    *
    * @generated from enum value: REBASE_FLAG_UNSPECIFIED = 0;
    */
@@ -1703,15 +1423,15 @@ export enum RebaseFlag {
   SHALLOW = 1,
 
   /**
-   * Uses the existing file at `base`. The format is probed from its header unless COPY_RAW is given: use COPY_RAW
-   * for a file that may be raw, since a guest can make a raw image look like any other.
+   * Uses the existing file at `base`. The format is probed from its header unless COPY_RAW is given. Use COPY_RAW for a
+   * file that may be raw, since a guest can make a raw image look like any other.
    *
    * @generated from enum value: REBASE_FLAG_REUSE_EXT = 2;
    */
   REUSE_EXT = 2,
 
   /**
-   * Makes, or takes, the destination as raw. A raw destination is never probed.
+   * Creates, or opens, the destination as raw. A raw destination is never probed.
    *
    * @generated from enum value: REBASE_FLAG_COPY_RAW = 4;
    */
@@ -1725,17 +1445,18 @@ export enum RebaseFlag {
   COPY = 8,
 
   /**
-   * Writes backing file names relative to the image's folder. A pull: keeps the chain's relative name for `base`
-   * (RELATIVE_UNSUPPORTED where it has none; BASE_REQUIRED without `base`). A copy: with SHALLOW and without
-   * REUSE_EXT only, else RELATIVE_UNSUPPORTED. libvirt refuses every copy with it ("not supported yet").
+   * Writes backing file names relative to the image's folder. A pull keeps the chain's relative name for `base`
+   * (RELATIVE_UNSUPPORTED if it has none; BASE_REQUIRED without `base`). A copy needs SHALLOW and not REUSE_EXT,
+   * otherwise RELATIVE_UNSUPPORTED. libvirt refuses every copy with it ("not supported yet").
    *
    * @generated from enum value: REBASE_FLAG_RELATIVE = 16;
    */
   RELATIVE = 16,
 
   /**
-   * Demands that `base` is a block device: NOT_A_BLOCK_DEVICE otherwise. It is formatted only with REUSE_EXT;
-   * without that a copy in another format than raw is refused with DESTINATION_EXISTS. (libvirt formats unasked.)
+   * Demands that `base` is a block device; otherwise NOT_A_BLOCK_DEVICE. The device is formatted only with REUSE_EXT;
+   * without REUSE_EXT a copy in another format than raw is refused with DESTINATION_EXISTS. (libvirt formats the device
+   * always.)
    *
    * @generated from enum value: REBASE_FLAG_COPY_DEV = 32;
    */
@@ -1755,30 +1476,31 @@ export enum RebaseFlag {
 export declare const RebaseFlagSchema: GenEnum<RebaseFlag>;
 
 /**
- * Is one flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). One element a flag: a sum of bits
- * in one element is refused with FIELD_INVALID, as is an unknown value. A flag given twice counts once.
+ * A flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). Each element is one flag: a sum of bits
+ * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
  *
  * @generated from enum blockjob.v1.CommitFlag
  */
 export enum CommitFlag {
   /**
-   * Stands for no flag, and changes nothing.
+   * Has no effect.
    *
    * @generated from enum value: COMMIT_FLAG_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Takes the image just below `top` as `base`. If `base` is given too, it must be that one: BASE_NOT_IN_CHAIN.
+   * Uses the image just below `top` as `base`. If `base` is given too, it must be that image; otherwise
+   * BASE_NOT_IN_CHAIN.
    *
    * @generated from enum value: COMMIT_FLAG_SHALLOW = 1;
    */
   SHALLOW = 1,
 
   /**
-   * Deletes the committed images after success; only those that no known domain's graph holds. The others stay, and
-   * Outcome.safe_to_delete says what may be deleted when. They must lie in allowed folders: DESTINATION_NOT_ALLOWED. Other
-   * hosts are not asked: of storage that they may have, too, the plan's notes say so.
+   * Deletes the committed images after success; only those that no known domain uses. The others stay, and
+   * Outcome.safe_to_delete lists those that may be deleted. They must be in allowed folders; otherwise
+   * DESTINATION_NOT_ALLOWED. Other hosts are not asked; for storage that they may share, the plan's notes say so.
    *
    * @generated from enum value: COMMIT_FLAG_DELETE = 2;
    */
@@ -1792,7 +1514,7 @@ export enum CommitFlag {
   ACTIVE = 4,
 
   /**
-   * Keeps the chain's relative backing file name; RELATIVE_UNSUPPORTED where it has none.
+   * Keeps the chain's relative backing file name; RELATIVE_UNSUPPORTED if it has none.
    *
    * @generated from enum value: COMMIT_FLAG_RELATIVE = 8;
    */
@@ -1812,42 +1534,43 @@ export enum CommitFlag {
 export declare const CommitFlagSchema: GenEnum<CommitFlag>;
 
 /**
- * Starts, watches, steers and ends block jobs of running QEMUs.
+ * Starts, watches, controls and ends block jobs of running QEMUs.
  *
  * For all calls:
  *
- * - A client's deadline, cancellation or disconnect ends the waiting, never the work. It never touches a job. Whoever
- *   does not get an answer to a write repeats it with the same request_id, or looks with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong are
- *   reported all at once, as BadRequest field violations. A refused call has changed nothing and left nothing
- *   behind. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same request_id; and an Abort
- *   with pivot that waited may answer with the error of the job that it ended.
- * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
- *   CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with
- *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
- *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
- * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
- *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
+ * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
+ *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). All wrong arguments are
+ *   reported at once, as BadRequest field violations. A refused call has changed nothing and left nothing behind. There
+ *   are two exceptions: a call that fails with UNAVAILABLE may have had an effect, so repeat it with the same
+ *   request_id; and an Abort with pivot that waited may answer with the error of the job that it ended.
+ * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
+ *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
+ *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
+ *   REFUSED_BY_QEMU and DRAINING.
+ * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
+ *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
  * - Reads never wait for writes.
- * - A text has at most the bytes that its field says, and a list at most the elements; a request has at most 163840 bytes
- *   in all. More is refused with FIELD_INVALID, before anything else is looked at; of a request that is too long in all
- *   nothing is read: RESOURCE_EXHAUSTED.
- * - A connection may have 500 calls at a time, unless the server is told otherwise, and of these 400 watches. Beyond what
- *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
- * - The contract grows by calls, fields, values of enums and members of oneofs. What there is keeps its name, its number
- *   and its meaning. The numbers of an enum are no order. A client takes a value that it does not know for none of those
- *   that it knows: whether a job has ended Job.end_time says, whatever its state.
+ * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
+ *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
+ *   refused with RESOURCE_EXHAUSTED without being read.
+ * - A connection may have 500 calls at a time by default, of which 400 may be watches. A call beyond the limits of a
+ *   connection, a host or the server is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
+ * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
+ *   meanings. The numbers of an enum are not an order. A client does not treat an unknown value as one of those that it
+ *   knows: Job.end_time says whether a job has ended, in any state.
  *
- * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
- * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is
- * now; the same id with another body is refused with REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first is being answered. Kept for at least 24 hours, across restarts.
- * A refused call is not kept: it may be repeated with the same id. Empty: no protection.
+ * request_id, on every write, names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
+ * characters without spaces, for instance a UUID. Each caller has its own ids. The same id with the same body gives the
+ * first answer's job, as it is now; the same id with another body is refused with REQUEST_ID_REUSED, or with
+ * REQUEST_ID_IN_USE while the first call is being answered. An id is kept for at least 24 hours, across restarts. The
+ * id of a refused call is not kept, and may be used again. An empty id gives no protection.
  *
- * validate_only, on the starting calls: runs every check, changes nothing, and answers with the plan instead of a
- * job. An OK means that the job could have started at that moment.
+ * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
+ * OK means that the job could have started at that moment.
  *
- * plan_etag, on the starting calls: binds the call to a plan that was read before. If the plan would now be another
- * one, the call is refused with PLAN_CHANGED.
+ * plan_etag, on the starting calls, binds the call to a plan that was read before. If the plan would be different now,
+ * the call is refused with PLAN_CHANGED.
  *
  * @generated from service blockjob.v1.BlockJobService
  */
@@ -1855,23 +1578,22 @@ export declare const BlockJobService: GenService<{
   /**
    * Starts a copy of a disk into a destination. libvirt: virDomainBlockCopy. QEMU: blockdev-mirror.
    *
-   * Answers once QEMU has accepted the job, so a refusal is the answer to the call. What happens later is told by
-   * Job.state and WatchJob; on_ready makes the service end the job by itself. A destination file that the job made is
-   * removed if the job ends before READY, and kept after; one that it did not make is never removed.
+   * Answers once QEMU has accepted the job, so a refusal is the answer to the call. Job.state and WatchJob report later
+   * changes; with on_ready the service ends the job by itself. A destination file that the job made is removed if the
+   * job ends before READY, and kept afterwards; a destination that the job did not make is never removed.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
-   * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE,
-   * BLOCK_JOB_ACTIVE, START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE,
-   * SIZE_MISMATCH, EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE,
-   * DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING, DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE,
-   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU, PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG,
-   * MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND, SECRET_WRONG, ENCRYPTION_MISMATCH,
-   * REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS, TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED,
-   * STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
+   * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE,
+   * START_UNDER_WAY, SHALLOW_INTO_RAW, RELATIVE_UNSUPPORTED, FORMAT_UNKNOWN, CHAIN_UNUSABLE, SIZE_MISMATCH,
+   * EXPORT_SIZE_DIFFERS, DESTINATION_IN_USE, DESTINATION_UNREACHABLE, DISK_EMPTY, GUEST_MIGRATING,
+   * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
+   * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
+   * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
    *
-   * Idempotent with a request_id. Without one a repetition is refused: BLOCK_COPY_ACTIVE.
+   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE.
    *
-   * A client that leaves while the job is being started does not stop it: it starts or is refused all the same.
+   * A client that leaves while the job is being started does not stop the start.
    *
    * @generated from rpc blockjob.v1.BlockJobService.StartCopy
    */
@@ -1881,26 +1603,26 @@ export declare const BlockJobService: GenService<{
     output: typeof StartCopyResponseSchema;
   },
   /**
-   * Starts a pull, or with COPY a copy to `base`, flag for flag as libvirt's virDomainBlockRebase.
+   * Starts a pull, or with COPY a copy to `base`, with the flags of libvirt's virDomainBlockRebase.
    *
-   * Without COPY: fills the disk from its chain down to `base`, which becomes its backing image; without `base` from
-   * the whole chain, and the disk has no backing image then. Ends by itself in COMPLETED. libvirt:
-   * virDomainBlockPull is this without base. QEMU: block-stream.
+   * Without COPY: fills the disk from its chain down to `base`, which becomes its backing image. Without `base` it
+   * fills the disk from the whole chain, and the disk has no backing image afterwards. Ends by itself in COMPLETED.
+   * libvirt: virDomainBlockPull is this call without base. QEMU: block-stream.
    *
-   * With COPY: a copy to the absolute path `base`, which holds at READY. With the chain base ← snap1 ← snap2:
+   * With COPY: a copy to the absolute path `base`, which waits at READY. With the chain base ← snap1 ← snap2:
    *   COPY                                created in snap2's format, no backing file: the whole chain, flattened
    *   COPY, COPY_RAW                      created raw: the whole chain, flattened
    *   COPY, SHALLOW                       created in snap2's format, snap1 as backing file: snap2's data only
    *   COPY, REUSE_EXT                     exists, empty contents, format from its metadata: the whole chain
    *   COPY, REUSE_EXT, SHALLOW            exists, contents equal to snap1, format from its metadata: snap2's data
-   *                                       only. Its own backing file name is kept, a relative one too, and used
-   *                                       after the pivot. So a whole chain can be moved to another folder.
+   *                                       only. Its own backing file name is kept, also a relative one, and used
+   *                                       after the pivot. In this way a whole chain can be moved to another folder.
    *   COPY, REUSE_EXT, SHALLOW, COPY_RAW  exists, raw, contents equal to snap1, never probed: snap2's data only
    *   COPY, SHALLOW, COPY_RAW             source not raw: SHALLOW_INTO_RAW. Source raw: created raw, that single file
    *   COPY, REUSE_EXT, COPY_RAW           exists, raw, never probed: the whole chain
    *
-   * Fails as StartCopy does, and with FLAG_REQUIRES_COPY, BASE_REQUIRED, BASE_NOT_IN_CHAIN.
-   * Idempotent with a request_id. A client that leaves does not stop the start.
+   * Fails as StartCopy does, and with FLAG_REQUIRES_COPY, BASE_REQUIRED, BASE_NOT_IN_CHAIN. Idempotent with a
+   * request_id. A client that leaves does not stop the start.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Rebase
    */
@@ -1913,15 +1635,15 @@ export declare const BlockJobService: GenService<{
    * Starts a commit: moves the data of `top` and all images above `base` down into `base`.
    * libvirt: virDomainBlockCommit. QEMU: block-commit.
    *
-   * Below the active image it ends by itself in COMPLETED. Of the active image (flag ACTIVE) it becomes READY and
-   * holds there; Abort with pivot makes the guest run on `base`.
+   * A commit of images below the active one ends by itself in COMPLETED. A commit of the active image (flag ACTIVE)
+   * becomes READY and waits there; Abort with pivot makes the guest run on `base`.
    *
    * Fails with BASE_NOT_IN_CHAIN, BANDWIDTH_OUT_OF_RANGE, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, BLOCK_COPY_ACTIVE,
-   * BLOCK_JOB_ACTIVE, START_UNDER_WAY, FORMAT_UNKNOWN, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE, GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE,
-   * TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT,
-   * LOSS_NOT_ACCEPTED, PATH_DIFFERS_IN_QEMU, HEADER_DIFFERS, STORAGE_FAILED, LIMIT_REACHED; FIELD_INVALID where ACTIVE
-   * and `top` contradict each other.
-   * Idempotent with a request_id. A client that leaves does not stop the start.
+   * BLOCK_JOB_ACTIVE, START_UNDER_WAY, FORMAT_UNKNOWN, RELATIVE_UNSUPPORTED, DISK_EMPTY, DESTINATION_IN_USE,
+   * GUEST_MIGRATING, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, FILE_NOT_KNOWN,
+   * IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, PATH_DIFFERS_IN_QEMU, HEADER_DIFFERS,
+   * STORAGE_FAILED, LIMIT_REACHED; and with FIELD_INVALID if ACTIVE and `top` contradict each other. Idempotent with a
+   * request_id. A client that leaves does not stop the start.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Commit
    */
@@ -1934,8 +1656,9 @@ export declare const BlockJobService: GenService<{
    * Returns the job as it is now, running or ended, with progress and outcome.
    * libvirt: virDomainGetBlockJobInfo. QEMU: query-block-jobs.
    *
-   * Answers even when QEMU does not: progress is then the last measured, and outcome.evidence says so.
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 where a disk has no job.)
+   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 if a disk has no
+   * job.)
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    *
    * @generated from rpc blockjob.v1.BlockJobService.GetInfo
@@ -1949,10 +1672,10 @@ export declare const BlockJobService: GenService<{
    * Lists jobs, active and ended, newest first by create_time. Ended jobs are kept until they are pruned by age or
    * number. A job that starts while pages are being read may be missed; none is listed twice.
    *
-   * Beside them, foreign jobs: those that a QEMU has now and that another client has begun, as libvirt. They are shown, so
-   * that nobody takes their disks for free; no call of this service ends or changes one. QEMU: query-jobs.
+   * Also lists foreign jobs: those that a QEMU has now and that another client started, for instance libvirt. They are
+   * shown because they occupy their disks; no call of this service ends or changes one. QEMU: query-jobs.
    *
-   * Fails with DOMAIN_NOT_FOUND only if `domain` is given and has no kept job either.
+   * Fails with DOMAIN_NOT_FOUND if `domain` is given, does not exist and has no kept job either.
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    *
    * @generated from rpc blockjob.v1.BlockJobService.ListJobs
@@ -1963,13 +1686,13 @@ export declare const BlockJobService: GenService<{
     output: typeof ListJobsResponseSchema;
   },
   /**
-   * Sets the speed limit of a job, at once. Any time before its end, also when READY or paused.
+   * Sets the speed limit of a job, at once. Possible at any time before its end, also when READY or paused.
    * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
-   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
-   * REFUSED_BY_QEMU. JOB_ENDING also where QEMU does not take it any more, as the job is about to end by itself.
-   * Idempotent: setting the same speed again changes nothing. A call that is repeated with its request_id is answered
-   * as the first one, also after the end of the job. A client that leaves may have set it or not.
+   * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
+   * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
+   * Idempotent: setting the same speed again changes nothing. A repetition with the same request_id is answered as the
+   * first call, also after the end of the job. If a client leaves, the speed may have been set or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.SetSpeed
    */
@@ -1979,12 +1702,13 @@ export declare const BlockJobService: GenService<{
     output: typeof SetSpeedResponseSchema;
   },
   /**
-   * Pauses a job. The guest goes on; what it writes is copied after Resume. A READY job stays READY.
+   * Pauses a job. The guest continues; its writes are copied after Resume. A READY job stays READY.
    * QEMU: job-pause. libvirt has no such call.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also where the job's end is asked for
-   * before it is paused), JOB_ENDED, REFUSED_BY_QEMU.
-   * Idempotent: a paused job stays paused. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have paused it or not.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING (also if the job's end is
+   * requested before it is paused), JOB_ENDED, REFUSED_BY_QEMU.
+   * Idempotent: a paused job stays paused. A repetition with the same request_id is answered as for SetSpeed. If a
+   * client leaves, the job may have been paused or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Pause
    */
@@ -1994,11 +1718,13 @@ export declare const BlockJobService: GenService<{
     output: typeof PauseResponseSchema;
   },
   /**
-   * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause is still there,
-   * the job pauses again. QEMU: job-resume.
+   * Continues a job that was paused: by Pause, or by QEMU on no space or an I/O error. If the cause still exists, the
+   * job pauses again. QEMU: job-resume.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED, REFUSED_BY_QEMU.
-   * Idempotent: a job that runs goes on. Repeated with its request_id it is answered as SetSpeed is. A client that leaves may have continued it or not.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING, JOB_ENDED,
+   * REFUSED_BY_QEMU.
+   * Idempotent: a job that is not paused continues. A repetition with the same request_id is answered as for SetSpeed.
+   * If a client leaves, the job may have been resumed or not.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Resume
    */
@@ -2010,37 +1736,38 @@ export declare const BlockJobService: GenService<{
   /**
    * Ends a job. libvirt: virDomainBlockJobAbort. QEMU: job-complete with pivot, block-job-cancel without.
    *
-   * Without pivot: before READY the job breaks off, and the destination file is removed if the job made it. After
-   * READY the destination is a complete copy as of that moment, and is kept. The guest stays on the source. A pull or
-   * commit that is broken off leaves the chain right and may be started again.
+   * Without pivot, before READY, the job is cancelled, and the destination file is removed if the job made it. After
+   * READY the destination is a complete copy as of that moment, and is kept. The guest stays on the source. A cancelled
+   * pull or commit leaves a valid chain and may be started again.
    *
-   * With pivot: the guest runs on the destination, or for an active commit on `base`. Only from READY. A short drain
-   * inside QEMU is waited for. This changes the running QEMU only: Outcome.next_start_path says what the VM has to
-   * be started with next time.
+   * With pivot, the guest runs on the destination, or for an active commit on `base`. Only from READY. The call waits
+   * for a short drain inside QEMU. A pivot changes the running QEMU only: Outcome.next_start_path is the image with
+   * which the VM must be started next time.
    *
-   * Waits for the end unless `return_immediately`; also if the same was asked for before and is under way. Then answers OK
-   * without pivot if the job has ended in whichever way, so read job.state (a cancel that came too late ends in
-   * COMPLETED); with pivot only if the job is COMPLETED, else with the error that Job.error holds.
-   * A job that is paused is broken off as with `force`: Resume it first, for a complete copy.
+   * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
+   * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
+   * COMPLETED). With pivot it answers OK only if the job is COMPLETED, otherwise with the error in Job.error. A paused
+   * job is cancelled as with `force`: for a complete copy, Resume it first.
    *
-   * Without `force` a READY copy ends when it has all that the guest has written. As long as the guest writes faster
-   * than it follows, or its destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
+   * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
+   * copy, or the destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
    *
-   * An Abort with `force` while a pivot is under way tries to give the pivot up; it may come too late. One without is
-   * refused with JOB_ENDING then, as one with pivot is while the job is being cancelled.
+   * An Abort with `force` during a pivot tries to cancel the pivot; it may come too late. An Abort without `force` and
+   * without pivot is refused with JOB_ENDING during a pivot, and so is an Abort with pivot while the job is being
+   * cancelled.
    *
-   * A job that is STARTING is given up: its steps are taken back, it is FAILED and forgotten, and its start is answered
-   * with JOB_ENDED. With pivot the end of the start is waited for. Where QEMU is silent nothing can be taken back: only
-   * `force` gives it up then. Where the folder of the destination hangs for the service itself, all of this waits for
-   * the folder, with `force`, too.
+   * A STARTING job is given up: its steps are taken back, it is FAILED and forgotten, and the call that started it
+   * fails with JOB_ENDED. An Abort with pivot waits for the end of the start. If QEMU is silent, no step can be taken
+   * back: only `force` gives the job up then. If the folder of the destination hangs for the service itself, the Abort
+   * waits for the folder, also with `force`.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE (pivot and
-   * force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED: the job goes on
-   * then.
-   * Idempotent with a request_id. Without one, a repetition after the end is refused with JOB_ENDED.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
+   * (pivot and force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED:
+   * the job continues then. Idempotent with a request_id. Without one, a repetition after the end is refused with
+   * JOB_ENDED.
    *
-   * A client that leaves does not stop the ending: once it is written down, it is carried out, also across a restart
-   * of the service.
+   * A client that leaves does not stop the ending: once the request is written down, it is carried out, also across a
+   * restart of the service.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Abort
    */
@@ -2052,17 +1779,17 @@ export declare const BlockJobService: GenService<{
   /**
    * Streams a job's events. libvirt: event VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, without its gaps.
    *
-   * Without after_revision: first a SNAPSHOT, then live events. With it: every later journal entry, then live events.
-   * A watcher that was away comes back with the last revision it has seen, and misses nothing.
+   * Without after_revision: first a SNAPSHOT, then live events. With after_revision: every later journal entry, then
+   * live events. A watcher that was disconnected continues with the last revision that it received, and misses nothing.
    *
-   * The stream ends with OK after the event that ends the job. A watch of an ended job sends what is to be sent and
-   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server goes away: come back with the last
-   * revision. QEMU not answering does not end it: heartbeats go on.
+   * The stream ends with OK after the event that ends the job. A watch of an ended job sends the remaining events and
+   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
+   * revision. A silent QEMU does not end the stream: heartbeats continue.
    *
    * Journal entries are never dropped, however slow the reader; of PROGRESS only the latest is kept.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
-   * Changes nothing; may be repeated. Closing a watch, or its deadline, never touches the job.
+   * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
    *
    * @generated from rpc blockjob.v1.BlockJobService.WatchJob
    */
@@ -2072,7 +1799,7 @@ export declare const BlockJobService: GenService<{
     output: typeof WatchJobResponseSchema;
   },
   /**
-   * Lists what jobs made and could not take back: files, nodes and jobs in a QEMU. For each it says why.
+   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    *
@@ -2084,11 +1811,12 @@ export declare const BlockJobService: GenService<{
     output: typeof ListLeftoversResponseSchema;
   },
   /**
-   * Removes leftovers, or, unless `apply` is set, says what it would remove.
+   * Removes leftovers, or, unless `apply` is set, reports what it would remove.
    *
-   * Everything is checked again before it is removed: made by a job of this service, held by no graph of any known domain, and
-   * in no disk or copy of a later job. One leftover's failure does not stop the others; the answer says it for each.
-   * Idempotent: what is gone already counts as reclaimed. A client that leaves does not stop the work.
+   * Everything is checked again before it is removed: it was made by a job of this service, no known domain uses it,
+   * and it is not in the disk or copy of a later job. The failure of one leftover does not stop the others; the answer
+   * reports each. Idempotent: a leftover that is gone already counts as reclaimed. A client that leaves does not stop
+   * the work.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Reclaim
    */
@@ -2096,30 +1824,6 @@ export declare const BlockJobService: GenService<{
     methodKind: "unary";
     input: typeof ReclaimRequestSchema;
     output: typeof ReclaimResponseSchema;
-  },
-  /**
-   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
-   *
-   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
-   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
-   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
-   *
-   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
-   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
-   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
-   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
-   *
-   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
-   * last token. Jobs that the policy does not let the caller read are not there.
-   *
-   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
-   *
-   * @generated from rpc blockjob.v1.BlockJobService.WatchJobs
-   */
-  watchJobs: {
-    methodKind: "server_streaming";
-    input: typeof WatchJobsRequestSchema;
-    output: typeof WatchJobsResponseSchema;
   },
 }>;
 

@@ -76,7 +76,7 @@ export const PlanStep_PhaseSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_block_job_service, 7, 0);
 
 /**
- * Says when a step is run.
+ * The time at which a step is run.
  *
  * @generated from enum blockjob.v1.PlanStep.Phase
  */
@@ -251,8 +251,8 @@ export const RebaseFlagSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_block_job_service, 0);
 
 /**
- * Is one flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). One element a flag: a sum of bits
- * in one element is refused with FIELD_INVALID, as is an unknown value. A flag given twice counts once.
+ * A flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). Each element is one flag: a sum of bits
+ * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
  *
  * SHALLOW, REUSE_EXT, COPY_RAW and COPY_DEV without COPY are refused with FLAG_REQUIRES_COPY.
  *
@@ -268,8 +268,8 @@ export const CommitFlagSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_block_job_service, 1);
 
 /**
- * Is one flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). One element a flag: a sum of bits
- * in one element is refused with FIELD_INVALID, as is an unknown value. A flag given twice counts once.
+ * A flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). Each element is one flag: a sum of bits
+ * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
  *
  * @generated from enum blockjob.v1.CommitFlag
  */
@@ -277,42 +277,43 @@ export const CommitFlag = /*@__PURE__*/
   tsEnum(CommitFlagSchema);
 
 /**
- * Starts, watches, steers and ends block jobs of running QEMUs.
+ * Starts, watches, controls and ends block jobs of running QEMUs.
  *
  * For all calls:
  *
- * - A client's deadline, cancellation or disconnect ends the waiting, never the work. It never touches a job. Whoever
- *   does not get an answer to a write repeats it with the same request_id, or looks with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong are
- *   reported all at once, as BadRequest field violations. A refused call has changed nothing and left nothing
- *   behind. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same request_id; and an Abort
- *   with pivot that waited may answer with the error of the job that it ended.
- * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN,
- *   CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with
- *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
- *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
- * - What the policy does not let a caller read is not there for it: each call answers as for a name that nothing has.
- *   CALLER_NOT_ALLOWED is for who may read it, and not do what was asked for.
+ * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
+ *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). All wrong arguments are
+ *   reported at once, as BadRequest field violations. A refused call has changed nothing and left nothing behind. There
+ *   are two exceptions: a call that fails with UNAVAILABLE may have had an effect, so repeat it with the same
+ *   request_id; and an Abort with pivot that waited may answer with the error of the job that it ended.
+ * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
+ *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
+ *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
+ *   REFUSED_BY_QEMU and DRAINING.
+ * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
+ *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
  * - Reads never wait for writes.
- * - A text has at most the bytes that its field says, and a list at most the elements; a request has at most 163840 bytes
- *   in all. More is refused with FIELD_INVALID, before anything else is looked at; of a request that is too long in all
- *   nothing is read: RESOURCE_EXHAUSTED.
- * - A connection may have 500 calls at a time, unless the server is told otherwise, and of these 400 watches. Beyond what
- *   one connection, one host or all together may have a call is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
- * - The contract grows by calls, fields, values of enums and members of oneofs. What there is keeps its name, its number
- *   and its meaning. The numbers of an enum are no order. A client takes a value that it does not know for none of those
- *   that it knows: whether a job has ended Job.end_time says, whatever its state.
+ * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
+ *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
+ *   refused with RESOURCE_EXHAUSTED without being read.
+ * - A connection may have 500 calls at a time by default, of which 400 may be watches. A call beyond the limits of a
+ *   connection, a host or the server is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
+ * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
+ *   meanings. The numbers of an enum are not an order. A client does not treat an unknown value as one of those that it
+ *   knows: Job.end_time says whether a job has ended, in any state.
  *
- * request_id, on every write: names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
- * characters without spaces; a UUID does well. Each caller has its own: those of others do not count. The same id with the same body gives the first answer's job, as it is
- * now; the same id with another body is refused with REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first is being answered. Kept for at least 24 hours, across restarts.
- * A refused call is not kept: it may be repeated with the same id. Empty: no protection.
+ * request_id, on every write, names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
+ * characters without spaces, for instance a UUID. Each caller has its own ids. The same id with the same body gives the
+ * first answer's job, as it is now; the same id with another body is refused with REQUEST_ID_REUSED, or with
+ * REQUEST_ID_IN_USE while the first call is being answered. An id is kept for at least 24 hours, across restarts. The
+ * id of a refused call is not kept, and may be used again. An empty id gives no protection.
  *
- * validate_only, on the starting calls: runs every check, changes nothing, and answers with the plan instead of a
- * job. An OK means that the job could have started at that moment.
+ * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
+ * OK means that the job could have started at that moment.
  *
- * plan_etag, on the starting calls: binds the call to a plan that was read before. If the plan would now be another
- * one, the call is refused with PLAN_CHANGED.
+ * plan_etag, on the starting calls, binds the call to a plan that was read before. If the plan would be different now,
+ * the call is refused with PLAN_CHANGED.
  *
  * @generated from service blockjob.v1.BlockJobService
  */

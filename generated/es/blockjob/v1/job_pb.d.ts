@@ -458,7 +458,7 @@ export enum Evidence_Source {
   QEMU_JOB = 2,
 
   /**
-   * QEMU's graph: which node the device is on, query-named-block-nodes.
+   * QEMU's graph: the node of the device, query-named-block-nodes.
    *
    * @generated from enum value: SOURCE_QEMU_GRAPH = 3;
    */
@@ -472,7 +472,7 @@ export enum Evidence_Source {
   QEMU_PROCESS = 4,
 
   /**
-   * The file system: what is there, its size, its owner.
+   * The file system: the existing files, their sizes and owners.
    *
    * @generated from enum value: SOURCE_FILE_SYSTEM = 5;
    */
@@ -498,7 +498,7 @@ export declare type SafeToDelete = Message<"blockjob.v1.SafeToDelete"> & {
   path: string;
 
   /**
-   * What to do before the file is deleted. After a pivot: the VM's configuration must name the new image first, since a
+   * The steps before the file is deleted, or empty. After a pivot: the VM's configuration must name the new image first, since a
    * pivot changes the running QEMU only.
    *
    * @generated from field: string warning = 2;
@@ -526,7 +526,7 @@ export declare const SafeToDeleteSchema: GenMessage<SafeToDelete>;
  * The state of the images on disk. Part of every job, at every moment, not only at the end.
  *
  * Computed from the journal and from QEMU, and computed again after a restart of the service. It contains only proved
- * facts: what is not proved is reported as unknown, never guessed.
+ * facts: everything else is reported as unknown, never guessed.
  *
  * @generated from message blockjob.v1.Outcome
  */
@@ -1068,7 +1068,7 @@ export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
   job?: Job | undefined;
 
   /**
-   * What happened, in one line for people: "step add-destination-file done". Not to be parsed.
+   * The event in one line for people: "step add-destination-file done". Not to be parsed.
    *
    * @generated from field: string detail = 5;
    */
