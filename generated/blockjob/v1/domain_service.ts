@@ -311,8 +311,17 @@ export interface CheckOperationRequest {
   operation: Operation;
 }
 
-/** Answers CheckOperation. It is empty: OK means that the operation may be done now. */
+/** Answers CheckOperation. */
 export interface CheckOperationResponse {
+  /** Is true if the operation may be done now. */
+  allowed: boolean;
+  /** Says why not, all at once: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if allowed. */
+  reasons: Status[];
+  /**
+   * Gives the jobs of this service that forbid it, of those that the caller may read. Jobs of other clients are in `reasons`
+   * alone.
+   */
+  blockingJobs: Job[];
 }
 
 function createBaseDomain(): Domain {
@@ -1538,11 +1547,20 @@ export const CheckOperationRequest: MessageFns<CheckOperationRequest> = {
 };
 
 function createBaseCheckOperationResponse(): CheckOperationResponse {
-  return {};
+  return { allowed: false, reasons: [], blockingJobs: [] };
 }
 
 export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
-  encode(_: CheckOperationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: CheckOperationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.allowed !== false) {
+      writer.uint32(8).bool(message.allowed);
+    }
+    for (const v of message.reasons) {
+      Status.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.blockingJobs) {
+      Job.encode(v!, writer.uint32(26).fork()).join();
+    }
     return writer;
   },
 
@@ -1559,6 +1577,30 @@ export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.allowed = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reasons.push(Status.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.blockingJobs.push(Job.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1571,20 +1613,40 @@ export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
     }
   },
 
-  fromJSON(_: any): CheckOperationResponse {
-    return {};
+  fromJSON(object: any): CheckOperationResponse {
+    return {
+      allowed: isSet(object.allowed) ? globalThis.Boolean(object.allowed) : false,
+      reasons: globalThis.Array.isArray(object?.reasons) ? object.reasons.map((e: any) => Status.fromJSON(e)) : [],
+      blockingJobs: globalThis.Array.isArray(object?.blockingJobs)
+        ? object.blockingJobs.map((e: any) => Job.fromJSON(e))
+        : globalThis.Array.isArray(object?.blocking_jobs)
+        ? object.blocking_jobs.map((e: any) => Job.fromJSON(e))
+        : [],
+    };
   },
 
-  toJSON(_: CheckOperationResponse): unknown {
+  toJSON(message: CheckOperationResponse): unknown {
     const obj: any = {};
+    if (message.allowed !== false) {
+      obj.allowed = message.allowed;
+    }
+    if (message.reasons?.length) {
+      obj.reasons = message.reasons.map((e) => Status.toJSON(e));
+    }
+    if (message.blockingJobs?.length) {
+      obj.blockingJobs = message.blockingJobs.map((e) => Job.toJSON(e));
+    }
     return obj;
   },
 
   create(base?: DeepPartial<CheckOperationResponse>): CheckOperationResponse {
     return CheckOperationResponse.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<CheckOperationResponse>): CheckOperationResponse {
+  fromPartial(object: DeepPartial<CheckOperationResponse>): CheckOperationResponse {
     const message = createBaseCheckOperationResponse();
+    message.allowed = object.allowed ?? false;
+    message.reasons = object.reasons?.map((e) => Status.fromPartial(e)) || [];
+    message.blockingJobs = object.blockingJobs?.map((e) => Job.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1635,13 +1697,12 @@ export const DomainServiceService = {
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
-   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
-   * The answer is true at the moment of the call; it does not prevent a later job.
+   * The answer says whether the operation may be done, and if not, it lists all reasons: BLOCK_COPY_ACTIVE while a copy
+   * or an active commit runs, BLOCK_JOB_ACTIVE while another job runs, CHAIN_BUSY for a job of another client below the
+   * active image, and MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk. The
+   * answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
-   *
-   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
    */
   checkOperation: {
@@ -1678,13 +1739,12 @@ export interface DomainServiceServer extends UntypedServiceImplementation {
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
-   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
-   * The answer is true at the moment of the call; it does not prevent a later job.
+   * The answer says whether the operation may be done, and if not, it lists all reasons: BLOCK_COPY_ACTIVE while a copy
+   * or an active commit runs, BLOCK_JOB_ACTIVE while another job runs, CHAIN_BUSY for a job of another client below the
+   * active image, and MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk. The
+   * answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
-   *
-   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
    */
   checkOperation: handleUnaryCall<CheckOperationRequest, CheckOperationResponse>;
@@ -1739,13 +1799,12 @@ export interface DomainServiceClient extends Client {
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
-   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
-   * The answer is true at the moment of the call; it does not prevent a later job.
+   * The answer says whether the operation may be done, and if not, it lists all reasons: BLOCK_COPY_ACTIVE while a copy
+   * or an active commit runs, BLOCK_JOB_ACTIVE while another job runs, CHAIN_BUSY for a job of another client below the
+   * active image, and MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk. The
+   * answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
-   *
-   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
    */
   checkOperation(

@@ -39,7 +39,7 @@ describe('an error of the kernel that nobody has caught', () => {
 });
 
 describe('google.rpc.RetryInfo', () => {
-  const helps = ['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS'];
+  const helps = ['TOO_MANY_CALLS', 'TOO_MANY_JOBS', 'TOO_MANY_WATCHERS', 'TOO_MANY_WATCHES'];
   it('is in each UNAVAILABLE, and in each RESOURCE_EXHAUSTED where waiting helps, and in no other', () => {
     const reasons = Object.keys(catalogue) as Reason[];
     const withRetry = reasons.filter((reason) =>

@@ -172,6 +172,15 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * @generated from field: bool verify_reused = 18;
    */
   verifyReused: boolean;
+
+  /**
+   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
+   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
+   * empty. As Kubernetes has them; else FIELD_INVALID.
+   *
+   * @generated from field: map<string, string> labels = 30;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -282,6 +291,15 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
    * @generated from field: repeated blockjob.v1.Accept accept = 8;
    */
   accept: Accept[];
+
+  /**
+   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
+   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
+   * empty. As Kubernetes has them; else FIELD_INVALID.
+   *
+   * @generated from field: map<string, string> labels = 30;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -399,6 +417,15 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
    * @generated from field: repeated blockjob.v1.Accept accept = 9;
    */
   accept: Accept[];
+
+  /**
+   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
+   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
+   * empty. As Kubernetes has them; else FIELD_INVALID.
+   *
+   * @generated from field: map<string, string> labels = 30;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -684,6 +711,20 @@ export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
    * @generated from field: string page_token = 4;
    */
   pageToken: string;
+
+  /**
+   * Lists jobs that have all of these labels only. Empty: any. At most 32.
+   *
+   * @generated from field: map<string, string> label_filter = 10;
+   */
+  labelFilter: { [key: string]: string };
+
+  /**
+   * Lists jobs with this Job.created_by only. Empty: any. At most 2048 bytes.
+   *
+   * @generated from field: string created_by_filter = 11;
+   */
+  createdByFilter: string;
 };
 
 /**
@@ -1400,6 +1441,254 @@ export declare type ReclaimResult = Message<"blockjob.v1.ReclaimResult"> & {
 export declare const ReclaimResultSchema: GenMessage<ReclaimResult>;
 
 /**
+ * Asks for the events of all jobs.
+ *
+ * There are no read masks: an event has the whole job, as it is stored and encoded once for all watchers, and a job
+ * is one or two kilobytes. A mask would make each watcher's events its own.
+ *
+ * @generated from message blockjob.v1.WatchJobsRequest
+ */
+export declare type WatchJobsRequest = Message<"blockjob.v1.WatchJobsRequest"> & {
+  /**
+   * Watches jobs of this domain only, by name or UUID; it need not exist yet. Empty: all domains. At most 1024 bytes.
+   *
+   * @generated from field: string domain = 1;
+   */
+  domain: string;
+
+  /**
+   * Watches jobs that have all of these labels only. Empty: any. At most 32.
+   *
+   * @generated from field: map<string, string> label_filter = 2;
+   */
+  labelFilter: { [key: string]: string };
+
+  /**
+   * Watches jobs with this Job.created_by only. Empty: any. At most 2048 bytes.
+   *
+   * @generated from field: string created_by_filter = 3;
+   */
+  createdByFilter: string;
+
+  /**
+   * Goes on after the message that gave this token; the filters must be the same, else FIELD_INVALID. Empty: begin with a
+   * snapshot. At most 131072 bytes.
+   *
+   * @generated from field: string resume_token = 4;
+   */
+  resumeToken: string;
+
+  /**
+   * Sets the least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1
+   * second.
+   *
+   * @generated from field: google.protobuf.Duration progress_interval = 5;
+   */
+  progressInterval?: Duration | undefined;
+};
+
+/**
+ * Describes the message blockjob.v1.WatchJobsRequest.
+ * Use `create(WatchJobsRequestSchema)` to create a new message.
+ */
+export declare const WatchJobsRequestSchema: GenMessage<WatchJobsRequest>;
+
+/**
+ * Is one message of WatchJobs.
+ *
+ * @generated from message blockjob.v1.WatchJobsResponse
+ */
+export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse"> & {
+  /**
+   * Says what the message is about. A client skips what it does not know.
+   *
+   * @generated from oneof blockjob.v1.WatchJobsResponse.about
+   */
+  about: {
+    /**
+     * Gives an event of one job: SNAPSHOT, PROGRESS, or a journal entry.
+     *
+     * @generated from field: blockjob.v1.JobEvent event = 1;
+     */
+    value: JobEvent;
+    case: "event";
+  } | {
+    /**
+     * Begins a snapshot of one host.
+     *
+     * @generated from field: blockjob.v1.HostSnapshot snapshot = 2;
+     */
+    value: HostSnapshot;
+    case: "snapshot";
+  } | {
+    /**
+     * Says that the watcher has all that there is of one host.
+     *
+     * @generated from field: blockjob.v1.HostSynced synced = 3;
+     */
+    value: HostSynced;
+    case: "synced";
+  } | {
+    /**
+     * Says that a host does not answer.
+     *
+     * @generated from field: blockjob.v1.HostUnreachable unreachable = 4;
+     */
+    value: HostUnreachable;
+    case: "unreachable";
+  } | {
+    /**
+     * Says that each host is synced, or was named unreachable.
+     *
+     * @generated from field: blockjob.v1.WatchComplete complete = 5;
+     */
+    value: WatchComplete;
+    case: "complete";
+  } | {
+    /**
+     * Says that nothing happened for 15 seconds, so that silence means a broken connection.
+     *
+     * @generated from field: blockjob.v1.WatchHeartbeat heartbeat = 6;
+     */
+    value: WatchHeartbeat;
+    case: "heartbeat";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Resumes the watch after this message. Empty: keep the last one. It grows with the number of hosts, at about 50 bytes
+   * each, and is at most 131072 bytes. One of more than 1024 bytes is not in each message, but at least in every
+   * hundredth, in `synced` and in `heartbeat`: a watcher that comes back may get events again then, and tells them by
+   * their revision.
+   *
+   * @generated from field: string resume_token = 15;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message blockjob.v1.WatchJobsResponse.
+ * Use `create(WatchJobsResponseSchema)` to create a new message.
+ */
+export declare const WatchJobsResponseSchema: GenMessage<WatchJobsResponse>;
+
+/**
+ * Begins a snapshot of one host: what the watcher knew of the jobs of this host is to be forgotten.
+ *
+ * @generated from message blockjob.v1.HostSnapshot
+ */
+export declare type HostSnapshot = Message<"blockjob.v1.HostSnapshot"> & {
+  /**
+   * Names the host.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * Is true if the watch could not go on after its token, or after what it had sent: events may be missing.
+   *
+   * @generated from field: bool compacted = 2;
+   */
+  compacted: boolean;
+
+  /**
+   * Says why, in one sentence for people. Empty if not compacted.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message blockjob.v1.HostSnapshot.
+ * Use `create(HostSnapshotSchema)` to create a new message.
+ */
+export declare const HostSnapshotSchema: GenMessage<HostSnapshot>;
+
+/**
+ * Says that the watcher has all that there is of one host: the end of a snapshot, or of what it missed.
+ *
+ * @generated from message blockjob.v1.HostSynced
+ */
+export declare type HostSynced = Message<"blockjob.v1.HostSynced"> & {
+  /**
+   * Names the host.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * Lists the jobs of the host that are STARTING. A job that the watcher knows as STARTING and that is not listed was refused:
+   * it never existed, and no event will follow.
+   *
+   * @generated from field: repeated string starting_job_ids = 2;
+   */
+  startingJobIds: string[];
+};
+
+/**
+ * Describes the message blockjob.v1.HostSynced.
+ * Use `create(HostSyncedSchema)` to create a new message.
+ */
+export declare const HostSyncedSchema: GenMessage<HostSynced>;
+
+/**
+ * Says that a host does not answer. Its jobs go on there; what happens to them is told when it is back.
+ *
+ * @generated from message blockjob.v1.HostUnreachable
+ */
+export declare type HostUnreachable = Message<"blockjob.v1.HostUnreachable"> & {
+  /**
+   * Names the host.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * Says why: HOST_UNREACHABLE, DRAINING; NOT_IMPLEMENTED if its agent is too old for this call.
+   *
+   * @generated from field: google.rpc.Status error = 2;
+   */
+  error?: Status | undefined;
+};
+
+/**
+ * Describes the message blockjob.v1.HostUnreachable.
+ * Use `create(HostUnreachableSchema)` to create a new message.
+ */
+export declare const HostUnreachableSchema: GenMessage<HostUnreachable>;
+
+/**
+ * Says that each host is synced, or was named unreachable.
+ *
+ * @generated from message blockjob.v1.WatchComplete
+ */
+export declare type WatchComplete = Message<"blockjob.v1.WatchComplete"> & {
+};
+
+/**
+ * Describes the message blockjob.v1.WatchComplete.
+ * Use `create(WatchCompleteSchema)` to create a new message.
+ */
+export declare const WatchCompleteSchema: GenMessage<WatchComplete>;
+
+/**
+ * Says that nothing happened.
+ *
+ * @generated from message blockjob.v1.WatchHeartbeat
+ */
+export declare type WatchHeartbeat = Message<"blockjob.v1.WatchHeartbeat"> & {
+};
+
+/**
+ * Describes the message blockjob.v1.WatchHeartbeat.
+ * Use `create(WatchHeartbeatSchema)` to create a new message.
+ */
+export declare const WatchHeartbeatSchema: GenMessage<WatchHeartbeat>;
+
+/**
  * A flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). Each element is one flag: a sum of bits
  * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
  *
@@ -1824,6 +2113,30 @@ export declare const BlockJobService: GenService<{
     methodKind: "unary";
     input: typeof ReclaimRequestSchema;
     output: typeof ReclaimResponseSchema;
+  },
+  /**
+   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   *
+   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
+   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
+   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   *
+   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
+   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
+   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
+   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   *
+   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
+   * last token. Jobs that the policy does not let the caller read are not there.
+   *
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   *
+   * @generated from rpc blockjob.v1.BlockJobService.WatchJobs
+   */
+  watchJobs: {
+    methodKind: "server_streaming";
+    input: typeof WatchJobsRequestSchema;
+    output: typeof WatchJobsResponseSchema;
   },
 }>;
 

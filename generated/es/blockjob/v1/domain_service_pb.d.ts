@@ -414,11 +414,32 @@ export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationR
 export declare const CheckOperationRequestSchema: GenMessage<CheckOperationRequest>;
 
 /**
- * Answers CheckOperation. It is empty: OK means that the operation may be done now.
+ * Answers CheckOperation.
  *
  * @generated from message blockjob.v1.CheckOperationResponse
  */
 export declare type CheckOperationResponse = Message<"blockjob.v1.CheckOperationResponse"> & {
+  /**
+   * Is true if the operation may be done now.
+   *
+   * @generated from field: bool allowed = 1;
+   */
+  allowed: boolean;
+
+  /**
+   * Says why not, all at once: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if allowed.
+   *
+   * @generated from field: repeated google.rpc.Status reasons = 2;
+   */
+  reasons: Status[];
+
+  /**
+   * Gives the jobs of this service that forbid it, of those that the caller may read. Jobs of other clients are in `reasons`
+   * alone.
+   *
+   * @generated from field: repeated blockjob.v1.Job blocking_jobs = 3;
+   */
+  blockingJobs: Job[];
 };
 
 /**
@@ -585,13 +606,12 @@ export declare const DomainService: GenService<{
    * operations, since this service does not: libvirt restricts virDomainSave, virDomainSnapshotCreateXML,
    * virDomainRevertToSnapshot and virDomainDetachDevice in the same way.
    *
-   * OK means that the operation may be done. Refused with BLOCK_COPY_ACTIVE while a copy or an active commit runs, with
-   * BLOCK_JOB_ACTIVE while another job runs, and with CHAIN_BUSY for a job of another client below the active image.
-   * The answer is true at the moment of the call; it does not prevent a later job.
+   * The answer says whether the operation may be done, and if not, it lists all reasons: BLOCK_COPY_ACTIVE while a copy
+   * or an active commit runs, BLOCK_JOB_ACTIVE while another job runs, CHAIN_BUSY for a job of another client below the
+   * active image, and MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk. The
+   * answer is true at the moment of the call; it does not prevent a later job.
    *
-   * Refused with MANAGED_BY_LIBVIRT if libvirt manages the VM and a job of this service has moved the disk.
-   *
-   * Fails also with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
+   * Fails with DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. Changes nothing; may be repeated. A client that
    * leaves touches nothing.
    *
    * @generated from rpc blockjob.v1.DomainService.CheckOperation

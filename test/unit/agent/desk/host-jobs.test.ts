@@ -153,7 +153,7 @@ describe('a watch of all jobs', () => {
     const seen = new Map<string, number[]>();
     const next = async () => {
       const { value } = await messages.next();
-      if (value?.tells !== 'EVENT') return value?.tells;
+      if (value?.is !== 'EVENT') return value?.is;
       const { accepted, revision } = value.event.job;
       seen.set(accepted.job, [...(seen.get(accepted.job) ?? []), revision]);
       return undefined;
