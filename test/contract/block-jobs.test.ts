@@ -252,7 +252,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     const labels = { 'example.org/for': 'watchers' };
     const watcher = new JobsWatcher(here.jobs, { labels });
     await watcher.until('complete');
-    const { job } = begun(await here.jobs.startCopy(copy('watched', { labels }), PATIENT));
+    const { job } = begun(await here.jobs.startCopy(copy('watched-by-label', { labels }), PATIENT));
     const id = job.accepted.job;
     await here.jobs.abort({ job: { jobId: id }, pivot: false, ...abort, force: true }, PATIENT);
     const last = (await until(id, 'CANCELLED')).job;

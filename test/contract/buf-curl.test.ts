@@ -31,6 +31,7 @@ const RPCS = [
   'SetSpeed',
   'StartCopy',
   'WatchJob',
+  'WatchJobs',
 ];
 
 describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {

@@ -316,7 +316,7 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
       });
       await qmp.receive(); // the call has come as far as QEMU, which does not answer
       serve.kill('SIGTERM');
-      await serve.says('stopping');
+      await serve.says('Stopping');
       if (signals === 2) serve.kill('SIGTERM');
       expect(await within(10_000, 'its end', serve.ended)).toMatchObject(end);
       expect(await call).toMatchObject({ code: answered });

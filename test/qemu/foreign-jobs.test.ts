@@ -122,7 +122,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
       disk: { domain: disk.domain, disk: kind.onDisk ? disk.disk : '' },
       domainUuid: qemu.uuid ?? '',
       host: 'host-under-test',
-      type: kind.type,
+      kind: kind.type,
       status: expect.any(String),
       current: expect.any(BigInt),
       end: expect.any(BigInt),

@@ -41,7 +41,7 @@ describe.skipIf(needs('qemu', 'libvirt'))('a VM of a real libvirt', () => {
         disk,
         domainUuid: uuid,
         host: 'host-under-test',
-        type: 'mirror',
+        kind: 'mirror',
         status: expect.stringMatching(/^(running|ready)$/),
         current: expect.any(BigInt),
         end: expect.any(BigInt),

@@ -63,7 +63,7 @@ export function page<Item>(
   hasMore = false,
 ): { readonly items: readonly Item[]; readonly nextPageToken: string } {
   const size = pageSize(most);
-  const of = `${list} ${JSON.stringify(filter)}`;
+  const of = `${list} ${textOf(filter)}`;
   const after = placeOf(of, pageToken);
   const isAfter = (item: Item) => after === undefined || (descending === true ? key(item) < after : key(item) > after);
   const sorted = all.filter(isAfter).toSorted((a, b) => (key(a) < key(b) === (descending === true) ? 1 : -1));
@@ -71,6 +71,18 @@ export function page<Item>(
   const last = items.at(-1);
   const isLast = last === undefined || (sorted.length <= size && !hasMore);
   return { items, nextPageToken: isLast ? '' : tokenOf(of, key(last)) };
+}
+
+const UNSET: ReadonlySet<string | undefined> = new Set([undefined, '""', '[]', '{}']);
+
+/** The same text for the same filter on every host: neither the order of fields nor an unset field makes a difference. */
+function textOf(filter: object): string {
+  const fields = Object.entries(filter).flatMap(([name, value]: [string, unknown]) => {
+    const isMap = typeof value === 'object' && value !== null && !Array.isArray(value);
+    const text = isMap ? textOf(value) : JSON.stringify(value);
+    return UNSET.has(text) ? [] : [`${JSON.stringify(name)}:${text}`];
+  });
+  return `{${fields.toSorted().join()}}`;
 }
 
 function tokenOf(of: string, place: string): string {
