@@ -1,5 +1,6 @@
 /** Where a watcher of all jobs is, as text for callers: a place on each host, and for which jobs that was. */
 import { createHash } from 'node:crypto';
+import { canonical } from '../core/canonical.ts';
 import type { JobFilter } from '../core/job/labels.ts';
 import { type JobsMessage, type Position, type Positions, positionsIn } from '../core/jobs-message.ts';
 import { invalidField } from '../core/rules/rule.ts';
@@ -71,10 +72,9 @@ export class ResumeTokens {
   }
 }
 
-function digestOf({ domain, labels = {}, createdBy = '' }: JobFilter): string {
-  const sorted = Object.entries(labels).toSorted(([one], [other]) => (one < other ? -1 : 1));
+function digestOf({ domain, labels, createdBy }: JobFilter): string {
   return createHash('sha256')
-    .update(JSON.stringify([domain, sorted, createdBy]))
+    .update(JSON.stringify(canonical({ domain, labels, createdBy })) ?? '')
     .digest('base64url')
     .slice(0, 8);
 }

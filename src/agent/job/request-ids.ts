@@ -1,6 +1,7 @@
 /** Each intended action is done once, however often it is requested: the results of the request_ids of each caller. */
 import { createHash } from 'node:crypto';
 import type { Call } from '../../core/block-jobs.ts';
+import { canonical } from '../../core/canonical.ts';
 import { fail } from '../../core/errors.ts';
 import type { RequestMark } from '../../core/job/journal-entry.ts';
 import { mayRead } from '../../core/rights.ts';
@@ -96,15 +97,6 @@ function keyOf(caller: string | undefined, id: string): string {
 
 /** The same for the same call with the same body. Default values do not count, as on the wire. */
 function digestOf(rpc: string, request: Repeatable): string {
-  const canonical = (value: unknown): unknown => {
-    if (typeof value === 'bigint') return value === 0n ? undefined : `${value}`;
-    if (typeof value !== 'object' || value === null) return value === '' || value === false ? undefined : value;
-    if (Array.isArray(value)) return value.length === 0 ? undefined : value.map((one) => canonical(one) ?? null);
-    const entries = Object.entries(value);
-    if (entries.length === 0) return undefined;
-    const fields = entries.toSorted(([a], [b]) => (a < b ? -1 : 1));
-    return Object.fromEntries(fields.map(([name, field]) => [name, canonical(field)]));
-  };
   const { requestId: _id, ...body } = request;
   return createHash('sha256')
     .update(JSON.stringify([rpc, canonical(body)]))

@@ -37,6 +37,22 @@ describe('a list', () => {
     expect(page([], ORDER, all)).toEqual({ items: [], nextPageToken: '' });
   });
 
+  it('has tokens of the same list on every host: neither the order of fields nor an unset one makes a difference', () => {
+    const asked = { pageSize: 1, pageToken: '', domain: 'web1', labels: { a: '1', b: '2' }, states: [] };
+    const { nextPageToken: pageToken } = page(items, ORDER, asked);
+    const there = { labels: { b: '2', a: '1' }, createdBy: '', domain: 'web1', pageSize: 1, pageToken };
+    expect(page(items, ORDER, there).items).toEqual([items[1]]);
+    for (const other of [{ domain: 'web2' }, { labels: { a: '1' } }, { createdBy: 'x' }])
+      expect(() => page(items, ORDER, { ...there, ...other })).toThrow('page_token: is not from this list');
+  });
+
+  it('has tokens that a request may have, whatever the filter', () => {
+    const labels = Object.fromEntries(items.slice(0, 32).map((item) => [`${item}${'k'.repeat(300)}`, 'v'.repeat(63)]));
+    const asked = { pageSize: 1, pageToken: '', domain: '\u{20ac}'.repeat(341), labels, createdBy: '/'.repeat(2048) };
+    const { nextPageToken } = page(items, ORDER, asked);
+    expect(nextPageToken.length).toBeLessThan(100);
+  });
+
   it('refuses a negative size and a token of another list', () => {
     expect(() => page(items, ORDER, { pageSize: -1, pageToken: '' })).toThrow('page_size: is negative');
     const { nextPageToken } = page(items, { ...ORDER, list: 'others' }, { pageSize: 1, pageToken: '' });
