@@ -1,4 +1,4 @@
-/** LabelsGiven of jobs on the command line: KEY=VALUE, given several times. */
+/** The labels of jobs on the command line: KEY=VALUE, given several times. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
 export type LabelsGiven = Readonly<Record<string, string>>;

@@ -9,7 +9,7 @@ import type { CallOptions } from './options.ts';
 const SILENCE_MS = 35_000;
 
 export interface WatchOptions extends CallOptions {
-  /** How long nothing may come before the connection counts as broken. The service sends something every 15 seconds. */
+  /** How long a silent connection counts as working. The service sends something every 15 seconds. */
   readonly silenceMs?: number | undefined;
 }
 
@@ -27,7 +27,7 @@ export async function* messages<Response>(
   signal?.addEventListener('abort', leave, { once: true });
   try {
     for (;;) {
-      // Runs while something is waited for, not while the reader is slow.
+      // Runs while the client waits for a message, not while the reader is slow.
       const timer = setTimeout(() => {
         isSilent = true;
         stream.cancel();

@@ -3,9 +3,7 @@ import type { BlockJobs, Call } from '../../core/block-jobs.ts';
 import { BlockJobError, failure } from '../../core/errors.ts';
 import { type JobsMessage, type Position, positionsIn } from '../../core/jobs-message.ts';
 import type { WatchJobsRequest } from '../../core/requests.ts';
-import { Wake } from '../../lib/wake.ts';
-
-const AGAIN_MS = { first: 100, longest: 2000 };
+import { pause, retryInMs } from '../etcd/back-off.ts';
 
 export interface AgentJobs {
   readonly host: string;
@@ -21,12 +19,12 @@ export async function* agentJobs(
 ): AsyncGenerator<JobsMessage> {
   const { signal } = call;
   let { after } = request;
-  for (let pauseMs = AGAIN_MS.first; !signal.aborted; pauseMs = Math.min(2 * pauseMs, AGAIN_MS.longest)) {
+  for (let failures = 0; !signal.aborted; failures += 1) {
     try {
       const positions = new Map(after === undefined ? [] : [[host, after]]);
       for await (const message of agentNow().watchJobs({ ...request, positions }, call)) {
         after = positionsIn(message).get(host) ?? after;
-        pauseMs = AGAIN_MS.first;
+        failures = 0;
         if (message.is !== 'COMPLETE') yield message;
       }
       if (signal.aborted) return;
@@ -36,8 +34,7 @@ export async function* agentJobs(
       if (!(error instanceof BlockJobError)) throw error;
       yield { is: 'UNREACHABLE', host, why: error.failure };
     }
-    const nothing = new Wake();
     // Many come back to an agent that has been restarted: not all in the same instant.
-    await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal });
+    await pause(retryInMs(failures), signal);
   }
 }
