@@ -72,6 +72,7 @@ export function isStart({ rpc }: AnyRequest): boolean {
 interface Method {
   readonly client: keyof typeof SERVICES;
   readonly path: string;
+  readonly responseStream: boolean;
   readonly responseDeserialize: (from: Buffer) => object;
 }
 
@@ -80,8 +81,8 @@ export function methodOf(rpc: Rpc): Method {
   for (const [client, methods] of Object.entries(SERVICES)) {
     const found = Object.entries(methods).find(([name]) => name === rpc)?.[1];
     if (found === undefined) continue;
-    const { path, responseDeserialize } = found;
-    return { client: client as keyof typeof SERVICES, path, responseDeserialize };
+    const { path, responseStream, responseDeserialize } = found;
+    return { client: client as keyof typeof SERVICES, path, responseStream, responseDeserialize };
   }
   throw new Error(`no service has ${rpc}`);
 }
@@ -141,14 +142,14 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
   const domain = fc.oneof(fc.constant(machine.name), any);
   const disk = maybe(fc.oneof(fc.constant(right), fc.record({ domain: any, disk: any })));
   const ofDisk = { $case: 'disk', value: right } as const;
-  const ref = maybe(
+  const name = maybe(
     fc.oneof(
       fc.constant(ofDisk),
       any.map((value) => ({ $case: 'jobId', value }) as const),
       fc.record({ domain: any, disk: any }).map((value) => ({ $case: 'disk', value }) as const),
     ),
   );
-  const job = fc.oneof(fc.constant({ ref: ofDisk }), maybe(fc.record({ ref })));
+  const job = fc.oneof(fc.constant({ name: ofDisk }), maybe(fc.record({ name })));
   const server = maybe(
     fc.oneof(
       any.map((value) => ({ $case: 'unixSocket', value }) as const),
@@ -318,8 +319,8 @@ export class AnyRequests {
     const { name: domain } = this.#machine;
     if (isStart(request)) return 'disk' in read && isOf(read.disk, domain);
     if (!OF_A_JOB.includes(request.rpc) || !('job' in read)) return false;
-    const { ref } = (read.job ?? {}) as { readonly ref?: { readonly value: unknown } };
-    return isOf(ref?.value, domain);
+    const { name } = (read.job ?? {}) as { readonly name?: { readonly value: unknown } };
+    return isOf(name?.value, domain);
   }
 }
 

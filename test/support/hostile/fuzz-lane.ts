@@ -4,6 +4,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { type Client, Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { StartCopyResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import { type Job, Job_State } from '../../../generated/blockjob/v1/job.ts';
 import { catalogue } from '../../../src/core/catalogue.ts';
 import { within } from '../real-qemu/qemu.ts';
@@ -16,8 +17,11 @@ import { smallest } from './smallest.ts';
 
 /** Of an answer; a start that has begun a job says which. */
 interface Answer {
-  readonly job?: Job | undefined;
-  readonly plan?: object | undefined;
+  readonly result?: StartCopyResponse['result'];
+}
+
+function begunBy({ result }: Answer): Job | undefined {
+  return result?.$case === 'job' ? result.value : undefined;
 }
 
 /** Calls at a time. */
@@ -101,7 +105,7 @@ export class FuzzLane implements AsyncDisposable {
   /** The disk may go elsewhere: then all is put back, as the next one is to find what this one did. */
   async #wrongWithStart(start: AnyRequest, about: readonly AnyRequest[]): Promise<string | undefined> {
     const { wrong, answer } = await this.#answered(start);
-    const id = answer?.job?.id;
+    const id = answer && begunBy(answer)?.id;
     if (wrong !== undefined || id === undefined) return wrong;
     this.#tally.begun += 1;
     for (const request of about) {
@@ -144,7 +148,7 @@ export class FuzzLane implements AsyncDisposable {
     const { rpc } = request;
     const said = await within(ANSWER_MS, `an answer to ${rpc}`, this.#ask(request));
     if (!(said instanceof Error)) {
-      this.#tally.count(request, said.job !== undefined && isStart(request) ? 'JOB' : 'OK');
+      this.#tally.count(request, begunBy(said) !== undefined && isStart(request) ? 'JOB' : 'OK');
       return { answer: said };
     }
     const { reason, domain, message, code } = refusalOf(said);
@@ -158,9 +162,9 @@ export class FuzzLane implements AsyncDisposable {
   async #ask({ rpc, bytes }: AnyRequest): Promise<Answer | Error> {
     const { client: name, path } = methodOf(rpc);
     const client: Client = this.#service[name];
-    const { responseDeserialize } = methodOf(rpc);
+    const { responseDeserialize, responseStream: isStream } = methodOf(rpc);
     const serialize = () => Buffer.from(bytes);
-    if (rpc === 'watchJob') {
+    if (isStream) {
       const stream = client.makeServerStreamRequest(path, serialize, responseDeserialize, {}, new Metadata());
       return await new Promise((resolve) => {
         stream.on('data', () => {
