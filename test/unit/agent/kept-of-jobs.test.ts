@@ -13,7 +13,7 @@ import { journalsIn } from '../../support/service/journals.ts';
 import { ACCEPTED, CONCLUDED, CREATED, ended, journalOf, RUNNING } from '../core/stories.ts';
 
 /** So many that what else the process makes meanwhile, some hundred kilobytes, is little of each. */
-const JOBS = 4000;
+const JOBS = 10_000;
 const MOST_BYTES = 2160;
 
 setFlagsFromString('--expose-gc');
