@@ -65,7 +65,7 @@ export class Guarded extends ByKind implements BlockJobs {
     refuse();
   }
 
-  /** Begins anew when the policy allows its caller to read other jobs than before. */
+  /** Starts again with a snapshot when the policy lets its caller read other jobs than before. */
   watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {
     const onChange = (listener: () => void) => this.#policy.onChange(listener);
     return seenJobs({ jobs: this.#jobs, onChange }, request, this.#held(call));
@@ -121,7 +121,7 @@ export class Guarded extends ByKind implements BlockJobs {
     if (!this.#policy.now.names(caller)) fail('CALLER_NOT_ALLOWED', { caller, operation: 'read', domain: '*' });
   }
 
-  /** With the caller's rights, as the policy has them at each question. */
+  /** The call with the caller's rights; they are read from the policy at each check. */
   #held(call: Call): Call {
     const { caller, rights = [] } = call;
     if (caller === undefined) refuseNameless();

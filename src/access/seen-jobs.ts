@@ -1,6 +1,7 @@
 /**
- * All jobs, as somebody may see them. What may be read is a part of each position: with other rights the watch begins anew, so
- * that what is hidden from now on is forgotten, and what is shown from now on is there as a whole.
+ * The watch of all jobs, for a caller with limited rights. Each position contains a digest of the caller's rights. If
+ * the rights change, the watch starts again with a snapshot: the client forgets jobs that it may no longer read, and
+ * gets the jobs that it may read now.
  */
 import { createHash } from 'node:crypto';
 import type { BlockJobs, Call, Requests } from '../core/block-jobs.ts';
@@ -8,7 +9,7 @@ import { type JobsMessage, type Position, type Positions, positionsIn } from '..
 
 interface Seen {
   readonly jobs: Pick<BlockJobs, 'watchJobs'>;
-  /** Told of each change of the policy. */
+  /** Calls the listener after each change of the policy. */
   readonly onChange: (listener: () => void) => Disposable;
 }
 
@@ -41,7 +42,7 @@ function viewOf({ rights = [] }: Call): string {
   return createHash('sha256').update(grants).digest('base64url').slice(0, 6);
 }
 
-/** As those behind it know it: of other rights there is no such place. */
+/** The position as the wrapped BlockJobs knows it. With other rights its epoch is '', which is never valid. */
 function inside({ epoch, at }: Position, view: string): Position {
   const own = `.${view}`;
   return { epoch: epoch.endsWith(own) ? epoch.slice(0, -own.length) : '', at };

@@ -1,4 +1,4 @@
-/** What becomes of all jobs, every revision once and in order within a job, whatever is lost on the way. */
+/** The events of all jobs: each revision once, in order within a job, also when connections are lost. */
 import type { WatchJobsRequest, WatchJobsResponse } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { Endpoints } from './endpoints.ts';
 import { BlockJobError } from './errors.ts';
@@ -6,7 +6,7 @@ import { Persistence } from './persistence.ts';
 import { messages, type WatchOptions } from './stream.ts';
 import { IS_LIVE } from './watch.ts';
 
-/** Until the caller leaves, or the service is away for too long. */
+/** Ends when the caller leaves. Throws if the service is away for too long. */
 export async function* watchJobs(
   endpoints: Endpoints,
   request: WatchJobsRequest,
@@ -38,13 +38,13 @@ export async function* watchJobs(
   }
 }
 
-/** Notes it, if not. */
+/** Whether the caller has already got this revision. Remembers it otherwise. */
 function isRepeated({ about, resumeToken }: WatchJobsResponse, since: Map<string, bigint>): boolean {
   if (about?.$case === 'snapshot') since.clear();
   if (about?.$case !== 'event' || about.value.job === undefined || IS_LIVE[about.value.kind]) return false;
   const { id } = about.value.job;
   const { revision } = about.value;
-  // With a token it is no repetition: the service goes on behind it.
+  // After a message with a token nothing is repeated: the service continues after that message.
   if (revision <= (since.get(id) ?? 0n)) return true;
   if (resumeToken === '') since.set(id, revision);
   return false;

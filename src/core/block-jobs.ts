@@ -162,7 +162,7 @@ export interface BlockJobs {
   resume(request: PauseRequest, call: Call): Promise<JobView>;
   /** Ends after the event that ends the job. Leaving it never touches the job. */
   watch(request: WatchRequest, call: Call): AsyncIterable<JobEvent>;
-  /** What becomes of all jobs, those that begin meanwhile too. Never ends by itself. */
+  /** The events of all jobs, including jobs that begin meanwhile. Never ends by itself. */
   watchJobs(request: WatchJobsRequest, call: Call): AsyncIterable<JobsMessage>;
   /** Whether an operation is allowed now. It does not reserve anything. */
   checkOperation(request: CheckOperationRequest, call: Call): Promise<Checked>;

@@ -346,7 +346,7 @@ export const catalogue = {
   LIMIT_REACHED: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '<who> reached a limit of the system at {path}: <why>; <wayOut>',
+    text: '<program> reached a limit of the system at {path}: <why>; <wayOut>',
   },
   TOO_MANY_JOBS: {
     code: 'RESOURCE_EXHAUSTED',
@@ -361,7 +361,7 @@ export const catalogue = {
   TOO_MANY_WATCHES: {
     code: 'RESOURCE_EXHAUSTED',
     libvirt: '-',
-    text: 'all jobs have {limit} watchers already; close one',
+    text: 'this server already has {limit} watches of all jobs; close one of them first',
   },
   TOO_MANY_CALLS: {
     code: 'RESOURCE_EXHAUSTED',

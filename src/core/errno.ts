@@ -11,8 +11,8 @@ export interface About {
   readonly said: string;
   /** The system call that failed; '' if it is not known. */
   readonly call: string;
-  /** The process that got the error. */
-  readonly who: string;
+  /** The program that got the error. */
+  readonly program: string;
 }
 
 type Row = readonly [words: string, of: (about: About) => Failure];
@@ -35,8 +35,8 @@ const broken =
     failure('STORAGE_FAILED', { doing: `using ${path}`, why: said, wayOut: hint }, { path });
 const limit =
   (hint: string) =>
-  ({ path, said, who }: About): Failure =>
-    failure('LIMIT_REACHED', { who, path, why: said, wayOut: hint });
+  ({ path, said, program }: About): Failure =>
+    failure('LIMIT_REACHED', { program, path, why: said, wayOut: hint });
 const inUse =
   (by: string) =>
   ({ path, said, call }: About): Failure =>
@@ -85,7 +85,7 @@ const ROWS: Readonly<Record<string, Row>> = {
 
 /** Whether the storage itself has failed. */
 export function isOfStorage(errno: string): boolean {
-  return failureOfErrno(errno, { path: '', said: '', call: '', who: '' })?.reason === 'STORAGE_FAILED';
+  return failureOfErrno(errno, { path: '', said: '', call: '', program: '' })?.reason === 'STORAGE_FAILED';
 }
 
 /** Undefined if the table does not have the number. */
@@ -101,7 +101,7 @@ export function failureOfCall(error: unknown, path: string): Failure | undefined
   if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
   const { code } = error;
   const call = 'syscall' in error && typeof error.syscall === 'string' ? error.syscall : '';
-  const inTable = failureOfErrno(code, { path, said: code, call, who: 'the service' });
+  const inTable = failureOfErrno(code, { path, said: code, call, program: 'the service' });
   if (inTable !== undefined || call === '' || OURS.has(code)) return inTable;
   const wayOut = 'its file system does not support this: check the log of the kernel, or use another file system';
   return failure('STORAGE_FAILED', { doing: `using ${path} (${call})`, why: code, wayOut }, { path });

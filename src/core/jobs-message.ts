@@ -1,10 +1,10 @@
-/** What a watcher of all jobs is told, and where it is in that. */
+/** The messages to a watcher of all jobs, and its position among them. */
 import type { Failure } from './errors.ts';
 import type { JobEvent } from './job/job-event.ts';
 
 /**
- * A place among all entries of one host: they have one order there, whichever job they are of. `epoch`: of what that is the
- * order; with another one `at` means nothing.
+ * A position in the one order of all entries of a host, over all jobs. `epoch` identifies that order: with another
+ * epoch `at` has no meaning.
  */
 export interface Position {
   readonly epoch: string;
@@ -15,11 +15,11 @@ export interface Position {
 export type Positions = ReadonlyMap<string, Position>;
 
 export type JobsMessage =
-  /** Of an entry with its position; SNAPSHOT and PROGRESS have none. */
+  /** An event of an entry has the position of the entry. SNAPSHOT and PROGRESS have no position. */
   | { readonly is: 'EVENT'; readonly host: string; readonly event: JobEvent; readonly position?: Position }
-  /** A snapshot follows. `lost`: why the watch cannot go on where it was; undefined: it was nowhere. */
+  /** A snapshot follows. `lost`: why the watch cannot continue at its position; undefined if it had no position. */
   | { readonly is: 'SNAPSHOT'; readonly host: string; readonly lost: string | undefined }
-  /** The watcher has all of the host, up to here. `starting`: its jobs that have not begun to run yet. */
+  /** The watcher has all entries of the host up to here. `starting`: jobs of the host that do not run yet. */
   | {
       readonly is: 'SYNCED';
       readonly host: string;
@@ -27,12 +27,12 @@ export type JobsMessage =
       readonly position: Position;
     }
   | { readonly is: 'UNREACHABLE'; readonly host: string; readonly why: Failure }
-  /** Each host is synced, or unreachable. */
+  /** Each host is synced or unreachable. */
   | { readonly is: 'COMPLETE' }
-  /** Nothing happened; the watcher has moved on all the same. */
+  /** Nothing happened, but the positions have moved on. */
   | { readonly is: 'HEARTBEAT'; readonly positions: Positions };
 
-/** Where it is after a message, on which hosts. */
+/** The positions of a watcher after a message, on the hosts that the message is about. */
 export function positionsIn(message: JobsMessage): Positions {
   if (message.is === 'HEARTBEAT') return message.positions;
   if (!('position' in message) || message.position === undefined) return new Map();

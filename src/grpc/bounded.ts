@@ -18,11 +18,11 @@ const MOST_TOLD = 10;
 
 interface Field {
   readonly name: string;
-  /** For a text: its bytes. */
+  /** The limit of a text, in bytes. */
   readonly bytes: number | undefined;
-  /** For a list. */
+  /** The limit of a list, in elements. */
   readonly count: number | undefined;
-  /** Of numbers, which come together. */
+  /** The field is a list of numbers, which protobuf may send as one value. */
   readonly isPacked: boolean;
   readonly message: Shape | undefined;
 }

@@ -17,9 +17,9 @@ const OBJECT_ID = 127;
 /** One element per flag; some may be repeated. */
 const FLAGS = 64;
 const LABELS = 32;
-/** Of a SPIFFE id. */
+/** The longest SPIFFE id. */
 const CALLER = 2048;
-/** Opaque to callers: a place on each host of a fleet. */
+/** Opaque to callers: a position on each host of a fleet. */
 const RESUME_TOKEN = 128 * 1024;
 
 interface Bound {

@@ -1,4 +1,7 @@
-/** Where a watcher of all jobs is, as text for callers: a place on each host, and for which jobs that was. */
+/**
+ * The position of a watcher of all jobs, as opaque text for callers: a position on each host, and a digest of the
+ * filters.
+ */
 import { createHash } from 'node:crypto';
 import { canonical } from '../core/canonical.ts';
 import type { JobFilter } from '../core/job/labels.ts';
@@ -8,17 +11,17 @@ import { BOUNDS } from './bounds.ts';
 
 const VERSION = '1';
 const LONGEST = BOUNDS['blockjob.v1.WatchJobsRequest.resume_token']?.bytes ?? 0;
-/** A longer one is not in each message. */
+/** A longer token is not in each message. */
 const SHORT = 1024;
 const AT_LEAST_EACH = 100;
 
-/** Throws FIELD_INVALID for a token of other jobs. '' is none. */
+/** Throws FIELD_INVALID for a token of a watch with other filters. The token '' has no positions. */
 export function positionsOf(token: string, filter: JobFilter): Positions {
   if (token === '') return new Map();
   const [version, jobs, ...places] = Buffer.from(token, 'base64url').toString().split('\n');
-  if (version !== VERSION) throw invalidField('resume_token', 'is of no watch; begin anew without one');
+  if (version !== VERSION) throw invalidField('resume_token', 'is not a token of WatchJobs; watch again without it');
   if (jobs !== digestOf(filter)) {
-    throw invalidField('resume_token', 'is of a watch with other filters; begin anew without one');
+    throw invalidField('resume_token', 'belongs to a watch with other filters; watch again without it');
   }
   return new Map(places.map(placeIn));
 }
@@ -38,9 +41,9 @@ export class ResumeTokens {
     this.#take(positions);
   }
 
-  /** '' for none: the last one is good still. */
+  /** The token to send with a message. '' if none is sent: the last one stays valid. */
   after(message: JobsMessage): string {
-    // What was known of the host is to be forgotten, and a snapshot is good as a whole or not at all.
+    // A snapshot replaces all that the client knows about the host, and only a complete one can be resumed from.
     if (message.is === 'SNAPSHOT') this.#places.delete(message.host);
     this.#take(positionsIn(message));
     this.#since += 1;
@@ -59,7 +62,7 @@ export class ResumeTokens {
     }
   }
 
-  /** Hosts for which it has no room begin anew. */
+  /** Hosts that do not fit into it start again with a snapshot. */
   #token(): string {
     const lines = [VERSION, this.#jobs];
     let room = (LONGEST * 3) / 4 - lines.join('\n').length;

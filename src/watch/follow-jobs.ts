@@ -1,10 +1,10 @@
 /**
- * What one watcher of all jobs of a host gets: every entry once, in order within a job, at its own pace. It is a cursor: what
- * it has missed it gets from where all is kept, and then what is recent, which all who watch share.
+ * One watcher of all jobs of a host. It gets each entry once, in order within a job, at its own pace. It is a cursor:
+ * it reads the entries that it missed from the journals, and then the latest entries, which all watchers share.
  *
- *   behind ──snapshot, or what was missed, up to SYNCED──► recent ──entries, progress──► watcher
- *     ▲                                                      │
- *     └────────── it is too slow, or a new round ────────────┘
+ *   behind ──snapshot or missed entries, then SYNCED──► recent ──entries, progress──► watcher
+ *     ▲                                                   │
+ *     └───────────── too slow, or a new round ────────────┘
  */
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
@@ -14,28 +14,28 @@ import { type JobsMessage, type Position, positionsIn } from '../core/jobs-messa
 import { mayRead } from '../core/rights.ts';
 import type { Recent } from './recent.ts';
 
-/** Longer silence looks like a dead connection. */
+/** The longest silence: a longer one looks like a dead connection. */
 export const HEARTBEAT_MS = 15_000;
 
 /** All jobs of one host. */
 export interface JobsFeed {
   readonly host: string;
   readonly recent: Recent;
-  /** Somebody watches, and wants progress that often, until it is disposed of. */
+  /** Adds a watcher that wants progress at this interval, until disposed of. */
   join(intervalMs: number): Disposable;
-  /** Keeps what follows this, if it keeps nothing of that yet. */
+  /** Keeps the entries that follow this position, unless it already does. */
   keepFrom(position: Position): void;
-  /** It was silent for long: moves the position on. */
+  /** Moves the position on after a long silence. */
   moveOn(): void;
-  /** Brings a watcher to SYNCED; it may go on after that. */
+  /** The messages up to SYNCED for a watcher that is behind. More may follow. */
   behind(watcher: JobsWatcher): AsyncIterable<JobsMessage>;
 }
 
 export interface JobsWatcher extends JobFilter {
-  /** Undefined: it begins with a snapshot. */
+  /** Undefined if it begins with a snapshot. */
   readonly after: Position | undefined;
   readonly intervalMs: number;
-  /** It ends with its signal, and sees what its rights allow. */
+  /** The watch ends with the signal of the call, and shows what its rights allow. */
   readonly call: Call;
 }
 
@@ -43,7 +43,7 @@ export function wants(watcher: JobsWatcher, job: { readonly accepted: Placed }):
   return isMeant(job.accepted, watcher) && mayRead(watcher.call, job);
 }
 
-/** Until the watcher's signal. */
+/** Ends with the watcher's signal. */
 export async function* followJobs(feed: JobsFeed, watcher: JobsWatcher): AsyncGenerator<JobsMessage> {
   using _part = feed.join(watcher.intervalMs);
   yield* new FollowedJobs(feed, watcher).follow();
@@ -54,7 +54,7 @@ class FollowedJobs {
   readonly #watcher: JobsWatcher;
   readonly #sent = new Map<string, Progress>();
   #at: Position | undefined;
-  /** In which it was synced. */
+  /** The round in which it was synced. */
   #round = -1;
   #isCutOff = false;
   #sentMs = performance.now();
@@ -95,7 +95,7 @@ class FollowedJobs {
     }
   }
 
-  /** What this watcher is to hear, and has not heard. */
+  /** Whether this watcher wants the message and has not got it yet. */
   #isNews(message: JobsMessage): boolean {
     if (message.is === 'UNREACHABLE') {
       if (this.#isCutOff) return false;
@@ -107,7 +107,7 @@ class FollowedJobs {
     return message.is === 'SNAPSHOT' || message.is === 'SYNCED';
   }
 
-  /** Ends where it has to be brought on otherwise. */
+  /** Ends when the latest entries are not enough for this watcher. */
   async *#recent(): AsyncGenerator<JobsMessage> {
     const { host, recent } = this.#feed;
     const { intervalMs, call } = this.#watcher;
@@ -146,7 +146,7 @@ class FollowedJobs {
     }
   }
 
-  /** As long as it has been sent all entries. */
+  /** Stops when there is an entry that the watcher has not got: entries come before progress. */
   *#progress(at: number): Generator<JobsMessage> {
     const { host, recent } = this.#feed;
     for (const [job, event] of recent.progress) {
@@ -160,7 +160,7 @@ class FollowedJobs {
   }
 }
 
-/** Of one host, or of one gateway. */
+/** The number of watchers of one host, or of one gateway. */
 const MOST = 500;
 
 /** Throws TOO_MANY_WATCHES. */
@@ -168,7 +168,7 @@ export function refuseMore(watchers: number): void {
   if (watchers >= MOST) fail('TOO_MANY_WATCHES', { limit: MOST });
 }
 
-/** For who watches one host alone: says when it is synced for the first time. */
+/** Adds COMPLETE after the first SYNCED, for the watch of a single host. */
 export async function* withComplete(messages: AsyncIterable<JobsMessage>): AsyncGenerator<JobsMessage> {
   let isComplete = false;
   for await (const message of messages) {

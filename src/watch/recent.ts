@@ -1,6 +1,6 @@
 /**
- * The last that one host has told of all its jobs, for all who watch them there: so much, and no more. Who is behind it gets
- * the rest from where all of it is kept.
+ * The latest events of all jobs of one host, shared by its watchers. The number of events is limited. A watcher that is
+ * further behind reads from the journals.
  */
 import type { Failure } from '../core/errors.ts';
 import { hasEnded } from '../core/job/job.ts';
@@ -15,10 +15,10 @@ export interface RecentMessage {
 
 export class Recent {
   readonly changed = new Wake();
-  /** The latest of each job that goes on. Nobody is woken for it. */
+  /** The latest progress of each running job. A new one does not wake watchers. */
   readonly progress = new Map<string, JobEvent>();
   readonly #limit: number;
-  /** Undefined: nothing is kept yet. */
+  /** Undefined if nothing is kept. */
   #epoch: string | undefined;
   #start = 0;
   #end = 0;
@@ -26,12 +26,12 @@ export class Recent {
   #rounds = 0;
   #trouble: Failure | undefined;
 
-  /** So many events are kept. */
+  /** `limit`: the number of events that are kept. */
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  /** What was kept before is no part of what comes. */
+  /** Forgets the kept events, and keeps those after this position. */
   begin({ epoch, at }: Position): void {
     this.end();
     this.#epoch = epoch;
@@ -40,7 +40,7 @@ export class Recent {
     this.changed.notify();
   }
 
-  /** Nothing is kept any more. */
+  /** Forgets everything. */
   end(): void {
     this.#epoch = undefined;
     this.#told = [];
@@ -54,7 +54,7 @@ export class Recent {
     this.#told.push({ at, event });
     const { job } = event;
     if (hasEnded(job)) this.progress.delete(job.accepted.job);
-    // In one go, as each time costs all that are kept.
+    // Many are removed at once, because a removal moves all kept events.
     if (this.#told.length >= 2 * this.#limit) {
       const gone = this.#told.splice(0, this.#told.length - this.#limit);
       this.#start = gone.at(-1)?.at ?? this.#start;
@@ -62,17 +62,17 @@ export class Recent {
     this.changed.notify();
   }
 
-  /** Nothing more was told up to here. */
+  /** Nothing happened up to this position. */
   moveOn(at: number): void {
     this.#end = Math.max(this.#end, at);
   }
 
-  /** Everything after this is kept. */
+  /** Whether all events after this position are kept. */
   holds({ epoch, at }: Position): boolean {
     return epoch === this.#epoch && at >= this.#start;
   }
 
-  /** The first after a place that is held. Undefined: that was the last. */
+  /** The first event after a position that is held; undefined if there is none. */
   after(at: number): RecentMessage | undefined {
     let [low, high] = [0, this.#told.length];
     while (low < high) {
@@ -83,12 +83,12 @@ export class Recent {
     return this.#told[low];
   }
 
-  /** Undefined: nothing is kept. */
+  /** The end of the kept events; undefined if nothing is kept. */
   get position(): Position | undefined {
     return this.#epoch === undefined ? undefined : { epoch: this.#epoch, at: this.#end };
   }
 
-  /** Counts up when all who watch have to ask again whether they have everything. */
+  /** Goes up when all watchers have to check again whether they have everything. */
   get rounds(): number {
     return this.#rounds;
   }
@@ -98,7 +98,7 @@ export class Recent {
     this.changed.notify();
   }
 
-  /** Why nothing comes at the moment. */
+  /** Why no events come now; undefined if they do. */
   get trouble(): Failure | undefined {
     return this.#trouble;
   }

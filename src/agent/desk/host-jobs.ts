@@ -1,5 +1,7 @@
-/** All jobs of this host, for those who watch them: the journals have everything, and what is recent is kept while anybody does. */
-
+/**
+ * The feed of all jobs of this host, for its watchers. The journals have all entries. The latest entries are kept in
+ * memory while somebody watches.
+ */
 import { hasEnded } from '../../core/job/job.ts';
 import { JobEvent } from '../../core/job/job-event.ts';
 import { publicJob } from '../../core/job/job-view.ts';
@@ -16,11 +18,11 @@ import { JobLog } from '../journal/job-log.ts';
 import type { JobViews } from './job-views.ts';
 import { eventOf } from './watched-job.ts';
 
-/** Entries, with the jobs as they were; whoever is further behind reads journals. */
+/** The entries in memory, each with its job at that time. A watcher that is further behind reads the journals. */
 const RECENT = 2000;
-/** No journal is forgotten before. */
+/** A journal is kept for at least this long. */
 const KEPT_MS = 86_400_000;
-/** Of a snapshot: so many jobs are looked at in one go. */
+/** The jobs of a snapshot that are read together. */
 const AT_ONCE = 50;
 
 export interface HostJobsOptions {
@@ -34,7 +36,7 @@ export interface HostJobsOptions {
 type Log = JobLog | EndedJob;
 
 export class HostJobs implements JobsFeed {
-  /** Of the order of the entries. */
+  /** The epoch of the order of the entries. */
   epoch = '';
   readonly recent: Recent;
   readonly #options: HostJobsOptions;
@@ -42,7 +44,7 @@ export class HostJobs implements JobsFeed {
   readonly #polls = new Map<string, Disposable>();
   #listening: Disposable | undefined;
 
-  /** So many entries are kept in memory. */
+  /** `recent`: the number of entries that are kept in memory. */
   constructor(options: HostJobsOptions, recent = RECENT) {
     this.#options = options;
     this.recent = new Recent(recent);
@@ -79,23 +81,23 @@ export class HostJobs implements JobsFeed {
   }
 
   keepFrom(): void {
-    // It does so since the first one joined.
+    // The host keeps all entries since its first watcher joined.
   }
 
   moveOn(): void {
     this.recent.moveOn(this.#options.clock.order.mark());
   }
 
-  /** A start has come to nothing: who knows of its job has to hear that it is not there. */
+  /** A start failed: watchers that know its job have to learn that the job does not exist. */
   refused(): void {
     this.recent.newRound();
   }
 
-  /** There is another progress of a job. */
+  /** Takes a new progress of a job. */
   sampled(job: string): void {
     if (this.#intervals.size === 0) return;
     const log = this.#options.jobs.known.get(job);
-    // Nothing is told of a revision before the entry is.
+    // Watchers see the entry of a revision before its progress.
     if (!(log instanceof JobLog) || log.ended || log.position > this.#options.clock.order.settled) return;
     const progress = this.#options.progresses.of(log.job);
     this.recent.progress.set(
@@ -104,7 +106,7 @@ export class HostJobs implements JobsFeed {
     );
   }
 
-  /** Of all that go on, also of those whose QEMU is there only now. */
+  /** Polls the progress of all running jobs, including jobs whose QEMU has just become reachable. */
   pollAgain(): void {
     for (const poll of this.#polls.values()) poll[Symbol.dispose]();
     this.#polls.clear();
@@ -116,7 +118,7 @@ export class HostJobs implements JobsFeed {
     const { epoch } = this;
     const { signal } = watcher.call;
     await jobs.complete();
-    // A service before this one may have told of a time in which nothing was written.
+    // An earlier service may have sent positions later than the last entry.
     clock.order.mark();
     const lost = this.#lostAfter(watcher.after);
     let seen: Map<string, number> | undefined;
@@ -124,7 +126,7 @@ export class HostJobs implements JobsFeed {
     if (watcher.after === undefined || lost !== undefined) {
       yield { is: 'SNAPSHOT', host, lost };
       from = clock.order.settled;
-      // What it shows may not be settled yet.
+      // The snapshot may show entries that are not settled yet.
       seen = new Map();
       await clock.order.untilSettled(yield* this.#snapshot(watcher, seen), signal);
     }
@@ -134,7 +136,7 @@ export class HostJobs implements JobsFeed {
       for await (const told of this.#between(from, to, watcher)) {
         const { accepted, revision } = told.event.job;
         if (revision <= (seen?.get(accepted.job) ?? 0)) continue;
-        // A watch that is cut off before a snapshot is whole begins anew.
+        // Without a position, a watch that is cut off before the snapshot is complete starts again.
         const placed = seen === undefined ? { position: { epoch, at: told.at } } : {};
         yield { is: 'EVENT', host, event: told.event, ...placed };
       }
@@ -171,16 +173,16 @@ export class HostJobs implements JobsFeed {
     this.#polls.set(log.job.accepted.job, this.#options.progresses.poll(log, this.#intervalMs));
   }
 
-  /** Why there may be entries after a position that are not kept any more. */
+  /** Why entries after a position may be lost; undefined if all of them are kept. */
   #lostAfter(after: Position | undefined): string | undefined {
     const { clock } = this.#options;
     if (after === undefined) return undefined;
     if (after.epoch !== this.epoch || after.at > clock.order.settled)
-      return 'what was told before is of another state folder, or of other rights';
-    return clock.nowMs - after.at > KEPT_MS ? 'what was told after that is not kept for longer than a day' : undefined;
+      return 'the position of the watch belongs to another state folder, or to other rights';
+    return clock.nowMs - after.at > KEPT_MS ? 'the position of the watch is older than 24 hours' : undefined;
   }
 
-  /** Gives how far it shows things. */
+  /** Returns the position of the latest entry that it shows. */
   async *#snapshot(watcher: JobsWatcher, seen: Map<string, number>): AsyncGenerator<JobsMessage, number> {
     const { jobs, views, host } = this.#options;
     let shown = 0;
@@ -197,7 +199,7 @@ export class HostJobs implements JobsFeed {
     return shown;
   }
 
-  /** The entries after one position, up to another, as the journals have them. */
+  /** The entries of the journals after one position, up to another. */
   async *#between(from: number, to: number, watcher: JobsWatcher): AsyncGenerator<{ at: number; event: JobEvent }> {
     const { known } = this.#options.jobs;
     const found: { readonly at: number; readonly revision: number; readonly log: Log }[] = [];

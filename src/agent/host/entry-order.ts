@@ -1,12 +1,12 @@
 /**
- * The one order of all entries of a state folder. Each takes its turn before it is written; it is told when all before it
- * are written, or have failed: who has heard of one has heard of all before.
+ * The one order of all entries of a state folder. An entry takes its turn before it is written. It is announced when
+ * all earlier entries are written or have failed, so a listener that has heard an entry has heard all earlier ones.
  */
 import type { Job } from '../../core/job/job.ts';
 import type { ClockStamp, EntryBody, JournalEntry } from '../../core/job/journal-entry.ts';
 import { Wake } from '../../lib/wake.ts';
 
-/** An entry, and the job as it was with it. */
+/** An entry, and the state of its job after it. */
 export interface Revision {
   readonly entry: JournalEntry;
   readonly job: Job;
@@ -25,26 +25,26 @@ interface Waiting {
 }
 
 export class EntryOrder {
-  /** More is settled than before. */
+  /** Notified when more entries are settled. */
   readonly changed = new Wake();
   readonly #stamp: () => ClockStamp;
   readonly #last: () => number;
   #waiting: Waiting[] = [];
   readonly #listeners = new Set<(revision: Revision) => void>();
 
-  /** `stamp` gives a higher one each time; `last` is the highest so far, also of a service before this one. */
+  /** `stamp` returns a higher number each time. `last` is the highest number so far, of earlier services too. */
   constructor(stamp: () => ClockStamp, last: () => number) {
     this.#stamp = stamp;
     this.#last = last;
   }
 
-  /** Up to here all entries are told, and none will come any more. */
+  /** All entries up to this position are announced, and no more will come. */
   get settled(): number {
     const [first] = this.#waiting;
     return Math.max(0, first === undefined ? this.#last() : first.at - 1);
   }
 
-  /** As settled, and later than at any call before, as long as nothing is being written. */
+  /** Returns `settled`. While nothing is being written, each call returns a later position. */
   mark(): number {
     if (this.#waiting.length === 0) this.#stamp();
     return this.settled;
@@ -66,7 +66,7 @@ export class EntryOrder {
     };
   }
 
-  /** Told of each entry, in order, until disposed of. */
+  /** Calls the listener for each entry, in order, until disposed of. */
   onEntry(listener: (revision: Revision) => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
@@ -87,10 +87,10 @@ export class EntryOrder {
   }
 }
 
-/** From which something is counted: for how long it has waited for its pivot, and for how long it is remembered. */
+/** The entries that start a count: of the wait for a pivot, or of the time that the job is remembered. */
 const COUNTED: ReadonlySet<EntryBody['entry']> = new Set(['accepted', 'ready', 'refused', 'ended']);
 
-/** What an entry says of its turn. */
+/** The fields of an entry that record its turn. */
 export function placed({ stamp }: Turn, kind: EntryBody['entry']): Pick<JournalEntry, 'position' | 'clock'> {
   return { position: stamp.ms, ...(COUNTED.has(kind) && { clock: stamp }) };
 }

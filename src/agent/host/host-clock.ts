@@ -15,7 +15,7 @@ export interface Kernel {
 }
 
 export class HostClock {
-  /** Of the entries of the folder. */
+  /** The order of the entries of the folder. */
   readonly order = new EntryOrder(
     () => this.stamp(),
     () => this.#lastMs,
@@ -41,7 +41,7 @@ export class HostClock {
     this.#lastMs = Math.max(this.#lastMs, ms);
   }
 
-  /** An entry of before has this place in the order. */
+  /** Learns the position of an entry of an earlier service. */
   isAfter(position: number): void {
     this.#lastMs = Math.max(this.#lastMs, position);
   }

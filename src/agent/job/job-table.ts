@@ -34,7 +34,7 @@ export interface JobTableOptions {
   readonly observer?: Observer;
   /** Called for each job that ends while it is driven here. */
   readonly onEnded?: (job: Job) => void;
-  /** Told when a start has come to nothing, and its job is not there any more. */
+  /** Called when a start has failed, and its job no longer exists. */
   readonly onRefused?: () => void;
   readonly logger: Logger;
 }
@@ -67,7 +67,7 @@ export class JobTable {
   async begin(accepted: Accepted, request: RequestMark | undefined): Promise<JobLog> {
     this.refuseMore();
     this.#beginning += 1;
-    // Nobody hears of its first entry before it can be found here.
+    // The first entry is announced only when the job can be found here.
     using _turn = this.#options.journals.clock.order.enter();
     try {
       const log = await JobLog.begin(this.#options.journals, accepted, request);

@@ -75,5 +75,5 @@ const ONE_FILE: ReadonlySet<string> = new Set(['EBUSY', 'ETXTBSY']);
 function systemFailure(desc: string, { path, domain }: { path: string; domain: string }): Failure | undefined {
   const errno = errnoIn(desc);
   if (errno === undefined || ANY_FILE.has(errno)) return undefined;
-  return failureOfErrno(errno, { path, said: desc, call: '', who: `the QEMU of domain ${domain}` });
+  return failureOfErrno(errno, { path, said: desc, call: '', program: `the QEMU of domain ${domain}` });
 }

@@ -1,4 +1,4 @@
-/** `blockjob events`: what becomes of all jobs, of new ones too, until it is ended. */
+/** `blockjob events`: shows the events of all jobs, including new ones, until it is stopped. */
 import { Command } from 'commander';
 import { errorOfStatus, JobEvent_Kind, type WatchJobsResponse } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
@@ -16,7 +16,9 @@ interface EventsFlags extends FilterFlags {
 export function eventsCommand(run: Run): Command {
   const command = addFilters(
     new Command('events')
-      .description('show what becomes of all jobs, a line each, of new ones too; Ctrl-C ends it, and no job')
+      .description(
+        'show the events of all jobs, including new ones, one per line; Ctrl-C ends the command, not the jobs',
+      )
       .option('--domain <domain>', 'jobs of one VM only'),
   ).option('--resume-token <token>', 'go on after the line of --output json that had this resumeToken');
   return command.action(async () => {
@@ -37,7 +39,7 @@ function tell(session: CliRun, { about, resumeToken }: WatchJobsResponse): void 
     case 'event': {
       const { job, time, kind, detail } = about.value;
       if (job === undefined) return;
-      // Steps are many; programs get them.
+      // There are many steps: only --output json shows them.
       const parts = [
         time?.toISOString().slice(11, 19) ?? '',
         job.id,
@@ -53,7 +55,7 @@ function tell(session: CliRun, { about, resumeToken }: WatchJobsResponse): void 
     }
     case 'snapshot': {
       const { host, compacted, text } = about.value;
-      const lines = compacted ? [`${host}: begins anew: ${text}`] : [];
+      const lines = compacted ? [`${host}: starts again with a snapshot: ${text}`] : [];
       session.tell({ type: 'snapshot', host, compacted, text }, lines);
       return;
     }
@@ -69,7 +71,7 @@ function tell(session: CliRun, { about, resumeToken }: WatchJobsResponse): void 
       return;
     }
     case 'complete':
-      session.note('all jobs are shown as they are; what follows is new');
+      session.note('all existing jobs are shown; new events follow');
       return;
     case 'heartbeat':
     case undefined:

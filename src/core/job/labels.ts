@@ -1,8 +1,8 @@
-/** What a job is told apart by: who began it, and the words that they gave it. */
+/** The marks by which a client finds its jobs: the caller who began a job, and the labels that it gave to the job. */
 
 export type Labels = Readonly<Record<string, string>>;
 
-/** Which jobs are meant. '' and none: whichever. */
+/** Selects jobs. '' or undefined selects all. */
 export interface JobFilter {
   /** The domain's name or UUID. */
   readonly domain: string;
@@ -11,9 +11,9 @@ export interface JobFilter {
 }
 
 export interface Labelled {
-  /** Undefined: none, as in older journals. */
+  /** Undefined if it has none, as in older journals. */
   readonly labels?: Labels;
-  /** The caller who began the job. Undefined: it had no name, or an older service began it. */
+  /** The caller who began the job. Undefined if it had no name, or if an older service began the job. */
   readonly createdBy?: string;
 }
 

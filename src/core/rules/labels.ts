@@ -1,4 +1,4 @@
-/** Which labels a job may have: as Kubernetes has them. */
+/** The rules for the labels of a job. They are those of Kubernetes. */
 import type { Violation } from '../errors.ts';
 import type { Labels } from '../job/labels.ts';
 import { invalid } from './rule.ts';

@@ -1,4 +1,6 @@
-/** All jobs of one host, as its agent tells of them: asked again behind the last position, as long as anybody listens. */
+/**
+ * The watch of all jobs of one host, from its agent. It is opened again after the last position while somebody listens.
+ */
 import type { BlockJobs, Call } from '../../core/block-jobs.ts';
 import { BlockJobError, failure } from '../../core/errors.ts';
 import { type JobsMessage, type Position, positionsIn } from '../../core/jobs-message.ts';
@@ -7,11 +9,11 @@ import { pause, retryInMs } from '../etcd/back-off.ts';
 
 export interface AgentJobs {
   readonly host: string;
-  /** Throws where it is not to be found. */
+  /** Throws if the agent cannot be found. */
   readonly agentNow: () => Pick<BlockJobs, 'watchJobs'>;
 }
 
-/** Until the signal of the call. Says each time that it is cut off, and goes on. */
+/** Ends with the signal of the call. Each time that it is cut off, it says so, and tries again. */
 export async function* agentJobs(
   { host, agentNow }: AgentJobs,
   request: Omit<WatchJobsRequest, 'positions'> & { readonly after: Position | undefined },
@@ -34,7 +36,7 @@ export async function* agentJobs(
       if (!(error instanceof BlockJobError)) throw error;
       yield { is: 'UNREACHABLE', host, why: error.failure };
     }
-    // Many come back to an agent that has been restarted: not all in the same instant.
+    // Many watchers return to an agent that was restarted, but not all at the same instant.
     await pause(retryInMs(failures), signal);
   }
 }

@@ -1,4 +1,4 @@
-/** All jobs of the fleet, for one watcher: each host at its own pace, those that come while it goes on, too. */
+/** The watch of all jobs of the fleet. Each host has its own pace. Hosts that join later are included. */
 import type { Call } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
@@ -12,9 +12,9 @@ import type { Agents } from './agents.ts';
 import { HostWatch } from './host-watch.ts';
 import { missingHosts, NOT_THERE } from './job-places.ts';
 
-/** Events, of all hosts together, that are kept for those who watch. */
+/** The events of all hosts together that are kept for watchers. */
 const RECENT = 8192;
-/** Of each host at least; who is further behind asks its agent. */
+/** The events that are kept for each host at least. A watcher that is further behind asks the agent. */
 const RECENT_OF_HOST = 64;
 
 type Hosts = Pick<Directory, 'host' | 'hosts' | 'domains' | 'changes'>;
@@ -34,7 +34,7 @@ export class FleetWatches {
     return this.#watchers;
   }
 
-  /** Until the signal of the call. */
+  /** Ends with the signal of the call. */
   async *watch(request: WatchJobsRequest, call: Call): AsyncGenerator<JobsMessage> {
     const intervalMs = parseWatchJobs(request);
     refuseMore(this.#watchers);
@@ -91,7 +91,7 @@ export class FleetWatches {
     }
   }
 
-  /** Of each change of the directory. */
+  /** Interrupts `merged` after each change of the directory. */
   async #tell(merged: Merged<JobsMessage>, signal: AbortSignal): Promise<void> {
     const { changes } = this.#directory;
     while (!signal.aborted) {

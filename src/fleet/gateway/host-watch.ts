@@ -1,4 +1,7 @@
-/** All jobs of one host, for those who watch them through this gateway: one stream from its agent has what is recent. */
+/**
+ * The feed of all jobs of one host, for the watchers of this gateway. One stream from the agent brings the latest
+ * events.
+ */
 import { failure } from '../../core/errors.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
 import type { JobsFeed, JobsWatcher } from '../../watch/follow-jobs.ts';
@@ -12,11 +15,11 @@ export class HostWatch implements JobsFeed {
   readonly #agent: AgentJobs;
   readonly #intervals = new Set<{ readonly intervalMs: number }>();
   #stream = new AbortController();
-  /** Of the stream there is. */
+  /** The progress interval of the current stream. */
   #streamMs = Infinity;
   #isSynced = false;
 
-  /** So many events are kept. */
+  /** `recent`: the number of events that are kept. */
   constructor(agent: AgentJobs, recent: number) {
     this.#agent = agent;
     this.recent = new Recent(recent);
@@ -30,7 +33,7 @@ export class HostWatch implements JobsFeed {
     return this.#intervals.size > 0;
   }
 
-  /** The last one to leave ends the stream. */
+  /** The stream ends when its last watcher leaves. */
   join(intervalMs: number): Disposable {
     const interest = { intervalMs };
     this.#intervals.add(interest);
@@ -53,10 +56,10 @@ export class HostWatch implements JobsFeed {
   }
 
   moveOn(): void {
-    // The agent says so by itself.
+    // The heartbeats of the agent do this.
   }
 
-  /** From the agent, as it tells this caller. */
+  /** Asks the agent as this caller, whose rights apply. */
   behind({ call, intervalMs, ...watcher }: JobsWatcher): AsyncIterable<JobsMessage> {
     return agentJobs(this.#agent, { ...watcher, progressIntervalMs: intervalMs }, call);
   }
@@ -90,12 +93,12 @@ export class HostWatch implements JobsFeed {
         if (message.position !== undefined) recent.push(message.position.at, message.event);
         else if (message.event.type === 'PROGRESS') recent.progress.set(message.event.job.accepted.job, message.event);
         break;
-      // What was kept before does not lead to what comes.
+      // There may be a gap between the kept events and those that follow.
       case 'SNAPSHOT':
         recent.end();
         break;
       case 'SYNCED':
-        // Those who were told that it is cut off are told that it is back, too.
+        // Watchers that heard UNREACHABLE hear SYNCED now.
         if (this.#isSynced || recent.trouble !== undefined) recent.newRound();
         recent.trouble = undefined;
         if (recent.position === undefined) recent.begin(message.position);

@@ -1,4 +1,4 @@
-/** WatchJobs, the other way round: what an agent tells of its jobs. */
+/** Translates WatchJobs for a gateway: its request to an agent, and the agent's messages. */
 import type { WatchJobsRequest, WatchJobsResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import type { Requests } from '../../core/block-jobs.ts';
 import { failure } from '../../core/errors.ts';
@@ -15,13 +15,13 @@ export function fromWatchJobsRequest(request: Requests['watchJobs']): WatchJobsR
     domain,
     labelFilter: { ...labels },
     createdByFilter: createdBy ?? '',
-    // As of a message that only moves on.
+    // The token of a heartbeat has all positions.
     resumeToken: new ResumeTokens(request).after({ is: 'HEARTBEAT', positions: new Map() }),
     progressInterval: progressIntervalMs === undefined ? undefined : fromMs(progressIntervalMs),
   };
 }
 
-/** `host`: who tells it. Undefined for what only a newer one tells. */
+/** `host` is the sender. Returns undefined for a message of a newer version. */
 export function toJobsMessage(
   { about, resumeToken }: WatchJobsResponse,
   host: string,

@@ -1,4 +1,7 @@
-/** Where a watcher of all jobs is, as text: what comes back is what was given, of the same jobs alone, and it is bounded. */
+/**
+ * Where a watcher of all jobs is, as text: what comes back is what was given, of the same jobs alone, and it is
+ * bounded.
+ */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Positions } from '../../../src/core/jobs-message.ts';
@@ -34,7 +37,7 @@ describe('a resume token', () => {
     expect(positionsOf(token, { ...FILTER, labels: { a: '1', b: '2' } }).size).toBe(1);
     for (const other of [{ domain: 'vm2' }, { labels: { a: '1' } }, { createdBy: '' }])
       expect(() => positionsOf(token, { ...FILTER, ...other })).toThrow('other filters');
-    expect(() => positionsOf('nonsense', FILTER)).toThrow('is of no watch');
+    expect(() => positionsOf('nonsense', FILTER)).toThrow('is not a token of WatchJobs');
     expect(positionsOf('', FILTER).size).toBe(0);
   });
 
@@ -50,7 +53,7 @@ describe('a resume token', () => {
     expect(tokens.after({ is: 'HEARTBEAT', positions: new Map() })).not.toBe('');
   });
 
-  it('is never longer than a request may have it: hosts beyond that begin anew', () => {
+  it('is never longer than a request may have it: hosts that do not fit start again with a snapshot', () => {
     const token = tokenOf(fleetOf(10_000));
     expect(token.length).toBeLessThanOrEqual(LONGEST);
     expect(token.length).toBeGreaterThan(LONGEST - 200);
