@@ -1,17 +1,17 @@
 # blockjobd: every command that a person or CI needs. `make` alone prints this list.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-# Behind ssh bash would read its start-up files, and Debian's end it under -u.
+# Under ssh, bash would read its start-up files, and those of Debian fail with -u.
 .SHELLFLAGS := --norc -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 
-# The pinned Node and the tools of node_modules come first, whatever the machine has.
+# The pinned Node and the tools of node_modules come before those of the machine.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-# Hundreds of services and clients are started by the tests: what Node has compiled once is kept.
+# The tests start hundreds of services and clients. The cache keeps the code that Node has compiled.
 export NODE_COMPILE_CACHE := $(CURDIR)/.cache/node-compile
 INSTALLED := node_modules/.installed
 REPORT := .cache/test-report.json
-# What generated/blockjob.binpb holds. Of google.api what the contract imports comes along.
+# The contents of generated/blockjob.binpb. The files of google.api that the contract imports are included.
 CONTRACT := --exclude-path proto/etcd --exclude-path node_modules/google-proto-files/google/api --exclude-source-info
 
 ##@ Use
@@ -28,10 +28,10 @@ demo: $(INSTALLED) ## copy the disk of a real guest that keeps writing, pivot to
 $(INSTALLED): package.json package-lock.json .npmrc
 	@echo "installing the npm packages of package-lock.json into node_modules"
 	@npm ci --loglevel=error
-	@# The one install script that is needed is run by hand: npm runs none here, and since version 12 not when it is told to.
+	@# npm does not run install scripts here, and since version 12 it cannot be told to. The one that is needed runs now.
 	@(cd node_modules/node && node installArchSpecificPackage.js) >/dev/null
 	@npm rebuild node --loglevel=error >/dev/null
-	@# npm leaves out optional packages that do not suit the Node that it runs on. Now it runs on the pinned one.
+	@# npm omits optional packages that do not fit the Node that it runs on. From here on it runs on the pinned one.
 	@NODE_NO_WARNINGS=1 npm install --no-save --loglevel=error >/dev/null
 	@touch $@
 
@@ -42,7 +42,7 @@ generate: $(INSTALLED) ## rewrite generated/ from proto/ and page/
 	@buf build $(CONTRACT) -o generated/blockjob.binpb
 	@$(call bundle-page,generated/page)
 
-# What browsers get: one script and one style sheet, without maps. What protoc-gen-es makes is a part of it.
+# The files for browsers: one script, with the output of protoc-gen-es, and one style sheet, without source maps.
 bundle-page = esbuild page/page.ts page/page.css --bundle --minify --format=esm --target=es2022 --log-level=warning --outdir=$(1) && \
 	cp page/index.html page/icon.svg $(1)
 
@@ -51,7 +51,7 @@ build: $(INSTALLED) ## compile to JavaScript: dist/blockjobd and dist/blockjobd-
 	@node build/build.ts
 
 .PHONY: packages
-packages: build ## dist/packages: npm tarballs, a Debian package, and lists of all that is in them (SBOM)
+packages: build ## make dist/packages: npm tarballs, a Debian package, and a list of the contents of each (SBOM)
 	@bash test/support/setup.sh test
 	@node build/packages.ts
 
@@ -62,38 +62,38 @@ format: $(INSTALLED) ## format all sources
 
 ##@ Check
 .PHONY: test
-test: lint check-generated breaking ## all of the checks: types, lint, contract, unit, story, fault, and real-QEMU suites
+test: lint check-generated breaking ## run all checks: types, lint, contract, unit, story, fault, and real-QEMU suites
 	@bash test/support/setup.sh test
 	@rm -f $(REPORT)
 	@vitest run --project '!newcomer' --reporter=default --reporter=json --outputFile.json=$(REPORT) || true
 	@node test/support/summary.ts $(REPORT)
 
 .PHONY: newcomer
-newcomer: $(INSTALLED) ## what README promises to somebody new, in fresh roots of Debian 12 and 13 (needs root; RELEASES=sid: in that one)
+newcomer: $(INSTALLED) ## test the promises of README in fresh roots of Debian 12 and 13 (needs root; RELEASES=sid: only in sid)
 	@bash test/support/setup.sh test
 	@NEWCOMER_RELEASES="$(or $(RELEASES),bookworm trixie)" vitest run --project newcomer
 
 .PHONY: unit
-unit: $(INSTALLED) ## only the tests that need no QEMU
+unit: $(INSTALLED) ## run the tests that need no QEMU
 	@vitest run --project unit
 
 .PHONY: chaos
-chaos: $(INSTALLED) ## kill the service for as long as you like while all goes on, and check each claim (KILLS=5000 SEED=7)
+chaos: $(INSTALLED) ## kill the service again and again while a guest and its jobs run, and check each result (KILLS=5000 SEED=7)
 	@bash test/support/setup.sh test
 	@CHAOS_KILLS=$(or $(KILLS),2000) $(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
 
 .PHONY: graphs
-graphs: $(INSTALLED) ## move random graphs of disks for as long as you like, and compare each byte (ROUNDS=1000 SEED=7)
+graphs: $(INSTALLED) ## move random graphs of disks, and compare each byte (ROUNDS=1000 SEED=7)
 	@bash test/support/setup.sh test
 	@GRAPHS_ROUNDS=$(or $(ROUNDS),500) GRAPHS_SEED=$(or $(SEED),$$RANDOM) vitest run --project qemu test/graphs
 
 .PHONY: fuzz
-fuzz: $(INSTALLED) ## ask a service with a QEMU whatever there is to ask, well, nearly and not at all formed (REQUESTS=50000 SEED=7)
+fuzz: $(INSTALLED) ## send a service with a QEMU random requests: valid, almost valid, and random bytes (REQUESTS=50000 SEED=7)
 	@bash test/support/setup.sh test
 	@FUZZ_REQUESTS=$(or $(REQUESTS),1000000) $(if $(SEED),FUZZ_SEED=$(SEED)) vitest run --project qemu test/qemu/any-request.test.ts
 
 .PHONY: bench
-bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; many journals; what a fleet of 1,000 hosts costs; a call beside floods (about eight minutes)
+bench: $(INSTALLED) ## measure copies, also with libvirt and bare QMP; deep chains; many journals; a fleet of 1,000 hosts; calls during floods (about eight minutes)
 	@bash test/support/setup.sh bench
 	@node test/bench/copy.ts
 	@node test/bench/deep.ts
@@ -102,13 +102,13 @@ bench: $(INSTALLED) ## copies, paired with libvirt and bare QMP; deep chains; ma
 	@node test/bench/floods.ts
 
 .PHONY: test-versions
-test-versions: $(INSTALLED) ## the suites that depend on QEMU, with each QEMU of four Debian releases, and newcomers to three (needs root; ONLY="11.1 commit": that one)
+test-versions: $(INSTALLED) ## run the suites that depend on QEMU with the QEMUs of four Debian releases, and newcomer on three (needs root; ONLY="11.1 commit": only that one)
 	@bash test/support/setup.sh test
 	@node test/support/versions.ts $(ONLY)
 	@$(if $(ONLY),,$(MAKE) newcomer RELEASES="bookworm trixie sid")
 
 .PHONY: lint
-lint: $(INSTALLED) ## types, lint and format
+lint: $(INSTALLED) ## check types, lint rules and format
 	@tsc -p .
 	@tsc -p page
 	@tsc -p test/page
@@ -118,7 +118,7 @@ lint: $(INSTALLED) ## types, lint and format
 	@buf format -d --exit-code proto
 
 .PHONY: check-generated
-check-generated: $(INSTALLED) ## fail if generated/ is not what proto/ and page/ give
+check-generated: $(INSTALLED) ## fail if generated/ differs from the output for proto/ and page/
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; buf generate -o "$$fresh"; \
 	buf build $(CONTRACT) -o "$$fresh/generated/blockjob.binpb"; \
 	$(call bundle-page,"$$fresh/generated/page"); \

@@ -1,12 +1,12 @@
 /**
- * Does the service here serve? For an orchestrator's probes, which have no certificate: `node health.js HOST:PORT CERT
- * KEY CA` asks grpc.health.v1.Health with the service's own, and ends with 0 or 1. It is started every few seconds, and
- * so it loads nothing.
+ * A health check for the probes of an orchestrator, which has no certificate. `node health.js HOST:PORT CERT KEY CA`
+ * calls grpc.health.v1.Health with the certificate of the service, and exits with 0 or 1. It is started every few
+ * seconds, so it loads no packages.
  */
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:http2';
 
-/** A gRPC message of no bytes: a HealthCheckRequest for all of the server. */
+/** An empty gRPC message: a HealthCheckRequest for the whole server. */
 const REQUEST = Buffer.from([0, 0, 0, 0, 0]);
 /** A HealthCheckResponse with status SERVING. */
 const SERVING = Buffer.from([0, 0, 0, 0, 2, 8, 1]);
@@ -18,7 +18,7 @@ const session = connect(`https://${address}`, {
   key: readFileSync(key),
   ca: readFileSync(ca),
   minVersion: 'TLSv1.3',
-  // It is our own, and has the name by which others reach it.
+  // The certificate is that of this service, and names the address that other hosts use.
   checkServerIdentity: () => undefined,
 });
 const end = (why: string) => {

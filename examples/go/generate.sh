@@ -1,7 +1,7 @@
 #!/bin/sh
-# generate.sh PROTO FOLDER - makes the stubs from the contract's folder, which is all that is needed of blockjobd:
-# FOLDER/blockjob/v1, a package of that import path. Those of google.api and google.rpc come with google.golang.org/genproto.
-# Debian: protobuf-compiler, libprotobuf-dev, protoc-gen-go, protoc-gen-go-grpc.
+# generate.sh PROTO FOLDER - makes the stubs from PROTO, the folder of the contract. Nothing else of blockjobd is
+# needed. The output is FOLDER/blockjob/v1, a package with that import path. google.golang.org/genproto has the stubs of
+# google.api and google.rpc. Debian: protobuf-compiler, libprotobuf-dev, protoc-gen-go, protoc-gen-go-grpc.
 set -eu
 proto=$1
 out=$2

@@ -1,6 +1,6 @@
 #!/bin/sh
-# generate.sh PROTO [FOLDER] - makes the stubs from the contract's folder, which is all that is needed of blockjobd.
-# Debian: protobuf-compiler, protobuf-compiler-grpc, libprotobuf-dev. With pip: grpcio-tools, and "python3 -m
+# generate.sh PROTO [FOLDER] - makes the stubs from PROTO, the folder of the contract. Nothing else of blockjobd is
+# needed. Debian: protobuf-compiler, protobuf-compiler-grpc, libprotobuf-dev. With pip: grpcio-tools, and "python3 -m
 # grpc_tools.protoc" in place of protoc and its plugin.
 set -eu
 proto=$1
