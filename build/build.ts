@@ -1,6 +1,6 @@
 /**
- * JavaScript that plain Node runs, in folders that are what npm publishes: the program (dist/blockjobd) and the client
- * (dist/blockjobd-client). Paths between files are those of the repository.
+ * Compiles to JavaScript that plain Node runs, in folders as npm publishes them: the program (dist/blockjobd) and the
+ * client (dist/blockjobd-client). Paths between files are those of the repository.
  */
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -28,13 +28,14 @@ function writeJson(path: string, content: unknown): void {
   writeFileSync(path, `${JSON.stringify(content, undefined, 2)}\n`);
 }
 
-/** What both packages have. */
+/** The files of both packages. */
 function common(folder: string, manifest: object): void {
   const { version, license, type, engines } = MANIFEST;
   writeJson(join(folder, 'package.json'), { ...manifest, version, license, type, engines });
   copy(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'));
   copy(join(ROOT, 'proto/blockjob'), join(folder, 'proto/blockjob'));
-  // What the contract imports, and errors are made of: not every language has it, and nothing else is to be needed.
+  // The imports of the contract, and the messages of error details: not every language has them, and clients should
+  // need no other files.
   for (const name of ['api/field_behavior', 'rpc/code', 'rpc/error_details', 'rpc/status']) {
     const path = `google/${name}.proto`;
     copy(join(ROOT, 'node_modules/google-proto-files', path), join(folder, 'proto', path));
@@ -44,7 +45,7 @@ function common(folder: string, manifest: object): void {
 function program(): void {
   rmSync(PROGRAM, { recursive: true, force: true });
   copy(COMPILED, PROGRAM, isNoType);
-  // What is generated as it is, and what the program reads when it runs.
+  // The generated JavaScript, and the files that the program reads when it runs.
   for (const name of ['blockjob.binpb', 'es', 'page']) {
     copy(join(ROOT, 'generated', name), join(PROGRAM, 'generated', name), isNoType);
   }
@@ -53,14 +54,14 @@ function program(): void {
   const { name, description, dependencies } = MANIFEST;
   const man = manPages(join(PROGRAM, 'man'));
   common(PROGRAM, { name, description, build: revision(), bin: COMMANDS, man, dependencies });
-  // With it npm installs what was tested: the lock, but for what is for development.
+  // With this file npm installs the tested versions: it is the lock file without the packages for development.
   const lock = readJson(join(ROOT, 'package-lock.json')) as Lock;
   const own = readJson(join(PROGRAM, 'package.json'));
   const packages = Object.entries(lock.packages).filter(([path, { dev }]) => path !== '' && dev !== true);
   writeJson(join(PROGRAM, 'npm-shrinkwrap.json'), { ...lock, packages: { '': own, ...Object.fromEntries(packages) } });
 }
 
-/** The client, and of what is generated only what it needs, with types. */
+/** The client, with its types and the generated files that it needs. */
 function client(): void {
   rmSync(CLIENT, { recursive: true, force: true });
   copy(join(COMPILED, 'src/client'), join(CLIENT, 'src/client'));

@@ -1,7 +1,7 @@
 /**
  * The Debian package: the program with its npm packages and its own Node in /usr/lib/blockjobd, its commands in
- * /usr/bin, the units of deploy/systemd, manual pages and documents. It starts nothing: a site has to say first who its
- * hosts and gateways are.
+ * /usr/bin, the units of deploy/systemd, manual pages and documents. It starts no service: the site has to configure
+ * its hosts and gateways first.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -47,7 +47,7 @@ function compressed(path: string, text: string | Buffer): void {
   writeFileSync(staged(`${path}.gz`), gzipSync(text, { level: 9 }));
 }
 
-/** The program as npm installs it: what it needs and nothing else. */
+/** The program as npm installs it, with its dependencies and nothing else. */
 function program(): void {
   const home = staged(HOME);
   for (const name of ['package.json', 'npm-shrinkwrap.json', 'deploy/health.js', 'generated', 'src']) {
@@ -55,7 +55,7 @@ function program(): void {
   }
   run(home, 'npm', 'ci', '--silent', '--omit=dev', '--ignore-scripts', '--no-bin-links');
   rmSync(join(home, 'npm-shrinkwrap.json'));
-  // Neither types, maps nor pages are needed to run, nor what their makers' tools read.
+  // The program runs without types, source maps, pages and the configuration of the packages' own tools.
   const rest = readdirSync(join(home, 'node_modules'), { recursive: true, withFileTypes: true }).filter(
     (entry) => entry.isFile() && /\.(?:[cm]?ts|map|html)$|^\./.test(entry.name),
   );
@@ -65,7 +65,7 @@ function program(): void {
   }
 }
 
-/** The pinned Node, without what only a debugger reads. */
+/** The pinned Node, without debugging symbols. */
 function node(): void {
   cpSync(join(linuxNode(process.arch), 'bin/node'), staged(NODE));
   run(ROOT, 'strip', '--strip-unneeded', staged(NODE));
@@ -95,7 +95,7 @@ function documents(): void {
   compressed(`${DOCS}/changelog`, entry);
 }
 
-/** What shells load to complete the command's words. */
+/** The completion files of the command for shells. */
 function completions(): void {
   for (const [shell, path] of [
     ['bash', '/usr/share/bash-completion/completions/blockjob'],
@@ -128,7 +128,7 @@ function control(): void {
     Architecture: architecture,
     Maintainer: MAINTAINER,
     'Installed-Size': Math.ceil(bytes / 1024),
-    // What the bundled Node is linked with.
+    // The libraries of the bundled Node.
     Depends: 'adduser, libc6 (>= 2.28), libgcc-s1, libstdc++6 (>= 6)',
     Suggests: 'qemu-system',
     Section: 'admin',
@@ -151,7 +151,7 @@ function control(): void {
   }
 }
 
-/** The rights of all files, whatever umask they were made under: programs are those in the folders for programs. */
+/** Sets the permissions of all files, independent of the umask. Files in the folders for programs are executable. */
 function modes(): void {
   chmodSync(STAGE, 0o755);
   for (const entry of readdirSync(STAGE, { recursive: true, withFileTypes: true })) {

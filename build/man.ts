@@ -6,12 +6,12 @@ import { programIn } from '../src/cli/program.ts';
 import { commandLine } from '../src/config/command-line.ts';
 import { commitTime, MANIFEST } from './places.ts';
 
-/** What help does not tell. */
+/** The parts of a page that help does not have. */
 const SEE_ALSO: Readonly<Record<string, string>> = { blockjobd: 'blockjob', blockjob: 'blockjobd' };
 
 /**
- * Text as roff has it: a backslash, a hyphen that is a minus, letters beyond ASCII, and a line that would begin with a
- * control character.
+ * Escapes a text for roff: a backslash, a hyphen that is a minus, letters beyond ASCII, and a line that would begin
+ * with a control character.
  */
 function plain(text: string): string {
   return text
@@ -30,7 +30,7 @@ function sentence(text: string): string {
   return `${plain(text.charAt(0).toUpperCase() + text.slice(1)).replace(/\.$/, '')}.`;
 }
 
-/** Its arguments and options, each with what it means. */
+/** The arguments and options of a command, each with its meaning. */
 function terms(command: Command): readonly string[] {
   const help = command.createHelp();
   const given = help
@@ -43,7 +43,7 @@ function terms(command: Command): readonly string[] {
   return [...given, ...options].flatMap(([term, meaning]) => ['.TP', bold(term), sentence(meaning)]);
 }
 
-/** A command, and those below it. */
+/** A command and its subcommands. */
 function section(command: Command, above: string): readonly string[] {
   const path = `${above} ${command.name()}`.trim();
   const usage = `${path} ${command.usage()}`.replace('[options] [command]', '[command]');
@@ -65,7 +65,7 @@ function commandsOf(command: Command): readonly Command[] {
     .filter((one) => one.name() !== 'help');
 }
 
-/** What help says at its end. */
+/** The text at the end of help. */
 function remarks(program: Command): string {
   let said = '';
   program.configureOutput({ writeOut: (text) => (said += text) });
@@ -79,7 +79,7 @@ function manPage(program: Command): string {
   const notes = remarks(program);
   return [
     `.TH ${name.toUpperCase()} 1 ${day} "${name} ${MANIFEST.version}" "User Commands"`,
-    // Neither hyphens in words, nor lines that are stretched.
+    // No hyphenation, and no stretched lines.
     '.nh',
     '.ad l',
     '.SH NAME',
@@ -98,12 +98,12 @@ function manPage(program: Command): string {
   ].join('\n');
 }
 
-/** The mode that nobody starts here. */
+/** A mode whose command line is only described. */
 async function unused(): Promise<void> {
   await Promise.resolve();
 }
 
-/** Writes a page for each command; gives their names below the folder's parent, as package.json has them. */
+/** Writes a page for each command. Returns their paths relative to the folder's parent, for package.json. */
 export function manPages(folder: string): readonly string[] {
   const terminal = {
     environment: {},

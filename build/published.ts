@@ -1,12 +1,12 @@
-/** What npm publishes, unpacked below .cache: asked for once. */
+/** Packages from npm, unpacked below .cache. Each is downloaded once. */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { MANIFEST, ROOT, run } from './places.ts';
 
-/** The machine's may be of any age, and npm 9.2 has no `npm sbom`. */
+/** The machine's npm may be old, and npm 9.2 has no `npm sbom`. */
 const NPM_VERSION = '11.19.1';
 
-/** Gives the folder of the package. */
+/** Returns the folder of the package. */
 function published(name: string, version: string): string {
   const folder = join(ROOT, '.cache', `${name}-${version}`);
   if (!existsSync(join(folder, 'package/LICENSE'))) {
@@ -18,8 +18,9 @@ function published(name: string, version: string): string {
 }
 
 /**
- * The pinned Node for Linux: the folder with its bin/node and its LICENSE. node_modules does not have all of it: npm takes
- * away there what a package has installed for itself, the licence, too. The architecture as Node names it.
+ * The pinned Node for Linux: the folder with its bin/node and its LICENSE. node_modules does not have all of it,
+ * because npm removes files there that an install script has made, including the licence. The architecture has Node's
+ * name for it.
  */
 export function linuxNode(architecture: string): string {
   return published(`node-linux-${architecture}`, MANIFEST.devDependencies['node'] ?? '');

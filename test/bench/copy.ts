@@ -23,7 +23,7 @@ interface Contender {
   readonly name: string;
   readonly dir: string;
   readonly copy: Way;
-  /** Of each copy, milliseconds. */
+  /** Milliseconds of each copy. */
   readonly times: number[];
   /** The image that its guest is on. */
   image: string;

@@ -1,6 +1,6 @@
 /**
- * make bench: what a large fleet costs a gateway, and what a gateway costs a call. All of it is real but the hosts that
- * are only in the directory; both sides of each comparison are measured in this one run, by turns.
+ * make bench: measures the cost of a large fleet for a gateway, and of a gateway for a call. Everything is real except
+ * the hosts that are only in the directory. One run measures both sides of each comparison, in turns.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,7 +1,7 @@
 /**
- * make bench: how long a service takes to its first answer, and how much memory, where 10,000 jobs have ended before it. The
- * journals are like one that it has written itself, of a copy with pivot. By turns with an empty folder, in one run. The service
- * is the one that npm publishes: Node compiles no TypeScript then.
+ * make bench: how long a service takes to its first answer, and how much memory, where 10,000 jobs have ended before
+ * it. The journals are like one that it has written itself, of a copy with pivot. By turns with an empty folder, in one
+ * run. The service is the one that npm publishes: Node compiles no TypeScript then.
  */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ interface Start {
   readonly mib: number;
 }
 
-/** What the service writes of a copy with pivot. */
+/** The journal of a copy with pivot, as the service writes it. */
 async function oneJournal(): Promise<string> {
   await using site = await Site.open();
   await using machine = await site.machine();

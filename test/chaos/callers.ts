@@ -1,4 +1,4 @@
-/** Those who want something of one job: who starts it, steers it, watches all of it, and ends it as each of them likes. */
+/** The callers of one job: one starts it, one steers it, one watches all of it, and one ends it, each at random. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { type Job, Job_State, JobEvent_Kind, OnNoSpace, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';

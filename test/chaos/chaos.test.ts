@@ -7,7 +7,7 @@ import { Chaos } from './chaos.ts';
 import { CUTS, cutRound } from './power-rounds.ts';
 
 const KILLS = Number(process.env['CHAOS_KILLS'] ?? 150);
-/** Of each phase: too few of one would say nothing about it. */
+/** The least kills in each phase: fewer would prove nothing. */
 const LEAST = 5;
 /** A round with a power cut takes a VM of its own. */
 const KILLS_A_CUT = 100;
@@ -40,7 +40,7 @@ test.skipIf(needs('guest'))(
 );
 
 test.skipIf(needs('guest', 'power-cut'))(
-  'the power is cut when a job has ended, under a service that was killed meanwhile: what is called done is on disk',
+  'the power is cut when a job has ended, under a service that was killed meanwhile: the result is on disk',
   { timeout: 600_000 + KILLS * 10_000 },
   async () => {
     const random = new Random(SEED);

@@ -10,12 +10,12 @@ import type { Trouble } from './plan.ts';
 export interface Destination extends AsyncDisposable {
   /** As the service and QEMU name it. */
   readonly name: string;
-  /** What to check. */
+  /** The image to check. */
   readonly image: ChainImage;
   readonly isNbd: boolean;
   readonly request: { readonly target: Target; readonly format: ImageFormat };
   begin(trouble: Trouble): Promise<void>;
-  /** What can go on goes on. */
+  /** Resumes the jobs that can continue. */
   end(): void;
 }
 
@@ -30,10 +30,10 @@ interface NbdTarget {
 
 const HOST = '127.0.0.1';
 const EXPORT = 'disk0';
-/** What the service is to allow, so that all of them may be used. */
+/** The addresses that the service has to allow, so that all of them can be used. */
 export const ALLOWED_NBD = `nbd://${HOST}`;
 
-/** Who makes it is the service. */
+/** A destination that the service makes. */
 export function newFile(folder: string, name: string, format: ChainImage['format']): Destination {
   const path = join(folder, `${name}.${format}`);
   const asked = format === 'raw' ? ImageFormat.IMAGE_FORMAT_RAW : ImageFormat.IMAGE_FORMAT_QCOW2;

@@ -66,7 +66,7 @@ export class DiskRounds implements AsyncDisposable {
     this.#proof = new Proof(parts);
   }
 
-  /** What is decided for the round that is on. */
+  /** The decisions of the current round. */
   get now(): string {
     return this.#now;
   }

@@ -14,7 +14,7 @@ import { Service, type ServiceOptions } from '../support/service/service.ts';
 import type { Waits } from './waits.ts';
 import { type Verdict, WrongOutcome } from './wrong.ts';
 
-/** Where the job of a disk was when the service was killed, as far as a caller could tell. */
+/** Where the job of a disk was when the service was killed, as far as a caller could see. */
 export const PHASES = ['STARTING', 'RUNNING', 'READY', 'ENDING', 'ENDED'] as const;
 export type Phase = (typeof PHASES)[number];
 
@@ -38,21 +38,23 @@ export interface KillerParts {
 }
 
 export class Killer implements AsyncDisposable {
-  /** Of each phase, and by what the next one saw. */
+  /** The kills in each phase, by what the next service saw. */
   readonly phases: Map<Phase, number> = new Map(PHASES.map((phase) => [phase, 0]));
   readonly sights = new Map<string, number>();
   readonly #parts: KillerParts;
   readonly #now = new Map<number, Phase>();
   readonly #killing = new AbortController();
-  /** What the last ones have said before they died. */
+  /** The last output of each service before it died. */
   readonly #said: string[] = [];
   #kills = 0;
-  /** How much slower than a quiet machine this one is: else a service that lives for moments would never get anywhere. */
+  /**
+   * How much slower than a quiet machine this one is: else a service that lives for moments would never get anywhere.
+   */
   #slowness = 1;
   #lastMs = 0;
   #service: Service;
   #ended: () => void;
-  /** Whose the files are: a service takes no state folder of another user. */
+  /** The owner of the files: a service does not take the state folder of another user. */
   #uid = OWN_UID;
   #dying: Promise<void> | undefined;
   #calm = 0;
@@ -111,7 +113,7 @@ export class Killer implements AsyncDisposable {
     }
   }
 
-  /** Nobody is killed meanwhile: what is to be done within a bound takes one that lives. */
+  /** Nobody is killed meanwhile: work that has a time limit needs a service that lives. */
   async calm<T>(work: () => Promise<T>): Promise<T> {
     this.#calm += 1;
     try {
@@ -172,7 +174,7 @@ export class Killer implements AsyncDisposable {
   /** As it would be where the service is to run as this user. */
   async #giveTo(uid: number): Promise<void> {
     const { service, vmFolder } = this.#parts;
-    // One that another user left there may be alive, as far as this one can tell.
+    // A socket that another user left there may still be in use, as far as this service can see.
     await rm(join(service.dir, 'api.sock'), { force: true });
     await run('chown', ['-R', `${uid}`, service.dir, join(vmFolder, 'disks')]);
     for (const folder of [service.dir, vmFolder]) await chmod(folder, 0o777);
@@ -193,7 +195,7 @@ export class Killer implements AsyncDisposable {
     }
   }
 
-  /** What the service logs as an error is a bug, or something lost. */
+  /** An error in the log of the service is a bug, or a loss. */
   noComplaints(): void {
     const [first] = complaints(this.#service);
     if (first !== undefined) throw new WrongOutcome(`the service complains: ${first}`);

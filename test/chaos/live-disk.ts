@@ -1,4 +1,4 @@
-/** A disk of the guest: what it is on, as QEMU's own graph has it, and its writer, which rests while it is checked. */
+/** A disk of the guest: its images, from QEMU's own graph, and its writer, which rests during a check. */
 import { join } from 'node:path';
 import type { Lane } from '../../src/lib/lane.ts';
 import { eventually, graphOf, present } from '../support/checks.ts';
@@ -33,7 +33,7 @@ export class LiveDisk {
   readonly #admin: Admin;
   readonly #console: Lane;
   readonly #turns: FormatTurns;
-  /** What servers serve, by the name that QEMU has for it. */
+  /** The images behind NBD servers, by the name that QEMU uses. */
   readonly #served = new Map<string, ChainImage>();
 
   constructor({ vm, admin, id, bus, domain, folder, console, turns }: LiveDiskParts) {

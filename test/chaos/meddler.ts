@@ -1,4 +1,4 @@
-/** What other clients of QEMU, and its host, do to it while jobs run. */
+/** The actions of other clients of QEMU, and of its host, while jobs run. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lane } from '../../src/lib/lane.ts';
 import { type Admin, isRunning } from '../support/real-qemu/qemu.ts';
@@ -19,7 +19,7 @@ export class Meddler {
   readonly #pid: number;
   readonly #waits: Waits;
   readonly #killer: Killer;
-  /** Of the whole VM it is one at a time. */
+  /** The actions on the whole VM run one at a time. */
   readonly #turns = new Lane();
   readonly #formats: FormatTurns;
   #troubles = 0;
@@ -94,7 +94,7 @@ export class Meddler {
         const { status } = await this.#admin.execute<{ status: string }>('query-status');
         if (status === 'running') return;
         if (Date.now() > by) {
-          // Whoever continues guests by hand in such an instant looks whether it runs: docs/pauses.md.
+          // A person who resumes guests by hand at such a moment checks whether the guest runs: docs/pauses.md.
           if (status !== 'paused' || Math.abs(this.#killer.lastMs - this.#continuedMs) > INSTANT_MS) {
             throw new WrongOutcome(`${what}: the guest is ${status}`);
           }
@@ -106,7 +106,7 @@ export class Meddler {
   }
 }
 
-/** What QEMU says to a meddler is not our business. */
+/** Errors of a meddler do not matter. */
 async function quietly(work: Promise<unknown>): Promise<void> {
   await work.catch(() => undefined);
 }

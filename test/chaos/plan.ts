@@ -1,4 +1,4 @@
-/** What a round is to be: decided by the seed, from what the disk is like by then. Pure. */
+/** The plan of a round, decided by the seed and the present disk. Pure. */
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
 import type { Random } from '../support/random.ts';
 import type { ImageFormat } from '../support/real-qemu/qemu.ts';
@@ -10,7 +10,7 @@ export type Place = 'file' | 'tight' | 'nbd';
 /** It says nothing any more, until it goes on; all that is sent to it is lost; or it has reset all connections. */
 export type Trouble = 'hangs' | 'loses all' | 'is cut off';
 
-/** What other clients of QEMU, and its host, do to it. */
+/** The actions of other clients of QEMU, and of its host. */
 const TO_A_JOB = [
   'block-job-cancel',
   'job-cancel',
@@ -40,7 +40,7 @@ export interface Plan {
   readonly meddling: { readonly what: Meddling; readonly afterMs: number; readonly forMs: number } | undefined;
 }
 
-/** What there is to decide about. */
+/** The input of a decision. */
 export interface Situation {
   /** How many images the disk's chain has. */
   readonly images: number;
@@ -76,7 +76,7 @@ export function planOf(random: Random, situation: Situation): Plan {
   };
 }
 
-/** A job that is to be done; when, and who dies meanwhile, is left to chance. */
+/** A job that is to be done; its time, and the processes that die meanwhile, are random. */
 export function planOfCut(random: Random, what: Kind, onReady: OnReady): Plan {
   return {
     what,

@@ -1,7 +1,7 @@
 /**
- * What is called done is on disk: a job on images whose power can be cut, under a service that is killed now and then.
- * When it has ended the power is cut at once, QEMU and the service die with it, and what was said is held against
- * what is there when it is back. Each round has a VM of its own.
+ * Checks that a completed job is on disk. The images of the job are on storage whose power can be cut, and its service
+ * is killed now and then. When the job has ended, the power is cut at once, and QEMU and the service die with it. Then
+ * the outcome is compared with the disk. Each round has a VM of its own.
  */
 
 import { rm } from 'node:fs/promises';
@@ -130,7 +130,10 @@ interface Seen {
   readonly copy: ChainImage | undefined;
 }
 
-/** Of the disk nothing is lost that the guest was told is there; and a copy shows the moment that was said. */
+/**
+ * The disk has lost nothing that the guest knows to be written, and a copy shows the point in time that the outcome
+ * says.
+ */
 async function expectTrue({ vm, top }: World, job: Job, { acked, to, copy }: Seen): Promise<void> {
   const { outcome, state } = job;
   // Nothing is said of it.

@@ -1,4 +1,4 @@
-/** What the service has said of a round is true: of QEMU's graph, of the files, and of each block. */
+/** Checks what the service has said about a round: with QEMU's graph, the files, and each block. */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { DestinationContent, type Job, type Outcome } from '../../generated/blockjob/v1/job.ts';
@@ -22,7 +22,7 @@ export interface Round {
   /** Undefined: the start was refused. */
   readonly job: Job | undefined;
   readonly acked: AckedByTime;
-  /** What was acknowledged when the job had ended. */
+  /** The last acknowledged write when the job ended. */
   readonly to: number;
 }
 
@@ -86,8 +86,9 @@ export class Proof {
   }
 
   /**
-   * A copy that fails in the middle of `stop` may have QEMU 7.2 lose count of its filter (docs/versions.md): nobody can close
-   * it, no disk uses it, and QEMU aborts when it is to end. Seen here once in some thousand kills. The service tells of it.
+   * A copy that fails in the middle of `stop` may have QEMU 7.2 lose count of its filter (docs/versions.md): nobody can
+   * close it, no disk uses it, and QEMU aborts when it is to end. Seen here once in some thousand kills. The service
+   * reports it.
    */
   async #withoutLeaks(unused: readonly string[]): Promise<readonly string[]> {
     const filters = unused.filter((node) => node.includes('-filter mirror_top '));
@@ -99,12 +100,15 @@ export class Proof {
     return unused.filter((node) => !leaks.includes(node));
   }
 
-  /** Killed before it had written down that it made the file, the service cannot know it as its own: it tells of it. */
+  /**
+   * If the service is killed before it has written that it made the file, it cannot know that the file is its own: it
+   * reports the file.
+   */
   async #nothingUntold(name: string, { image, isNbd }: Destination): Promise<void> {
     if (isNbd || !existsSync(image.path)) return;
     const left = await this.#killer.persist(async (service) => await service.listLeftovers());
     const isTold = 'reason' in left ? false : left.some((one) => one.name === image.path);
-    if (!isTold) throw new WrongOutcome(`${name}: a refused start left ${image.path}, and nothing tells of it`);
+    if (!isTold) throw new WrongOutcome(`${name}: a refused start left ${image.path}, and nothing reports it`);
     await rm(image.path);
   }
 
@@ -124,7 +128,7 @@ export class Proof {
     if (held.length > 0) throw new WrongOutcome(`${name}: said to be safe to delete, and in use: ${held[0]?.path}`);
   }
 
-  /** What is complete as of a moment shows one, and none before. */
+  /** A copy that is complete for a point in time shows that point, and no earlier one. */
   async #moment({ what, destination, acked, to }: Round, { outcome }: Job, base: ChainImage): Promise<void> {
     if (outcome?.destinationContent !== COMPLETE || outcome.asOf === undefined) return;
     // The base of a commit that was not pivoted is below the guest's disk, and shows the moment as well.
@@ -135,7 +139,7 @@ export class Proof {
   }
 
   async #takeAway(safe: readonly { readonly path: string }[]): Promise<number> {
-    // Whose an NBD export is, the service cannot know; its server ends with it.
+    // The service cannot know the owner of an NBD export; its server ends with it.
     for (const { path } of safe) if (path.startsWith('/')) await rm(path);
     const leftovers = await this.#killer.persist(async (service) => await service.listLeftovers());
     if ('reason' in leftovers) throw new WrongOutcome(`leftovers cannot be listed: ${leftovers.message}`);

@@ -1,11 +1,13 @@
 /**
- * How long the guest was kept waiting by nobody but the service: each life of it keeps the bounds of
- * docs/pauses.md anew, and what others do to the guest meanwhile does not count.
+ * Measures how long the service kept the guest waiting. Each run of the service keeps the limits of docs/pauses.md by
+ * itself. Pauses by other programs do not count.
  */
 import type { Admin } from '../support/real-qemu/qemu.ts';
 import { WrongOutcome } from './wrong.ts';
 
-/** Of a hold, or a command that waits for storage, and what it takes to break a connection and to see that. */
+/**
+ * The limit of a hold, or of a command that waits for storage, and the time to break a connection and to notice that.
+ */
 export const BOUND_MS = 12_000;
 
 export interface Span {
@@ -63,7 +65,7 @@ export class Waits {
   /** When somebody else kept the guest, or its disk. */
   readonly others = new Spans();
   readonly #admin: Admin;
-  /** Of the events, how many have been looked at. */
+  /** The number of events that have been checked. */
   #seen = 0;
   #stoppedMs: number | undefined;
   #longestMs = 0;
@@ -88,7 +90,7 @@ export class Waits {
     }
   }
 
-  /** Of all pauses that QEMU has told of since the last time, the one that goes on with them. */
+  /** Checks all pauses that QEMU has reported since the last check, and the one that lasts. */
   checkPauses(): void {
     const events = this.#admin.events.slice(this.#seen);
     this.#seen += events.length;

@@ -1,4 +1,4 @@
-/** What goes wrong: the first of it ends the whole run. */
+/** An error that a check finds. The first one ends the whole run. */
 
 /** The service has said what is not true, has lost something, or has kept somebody waiting. */
 export class WrongOutcome extends Error {

@@ -1,4 +1,4 @@
-/** What becomes of jobs, and of their callers, when an agent dies, hangs, or cannot be reached. */
+/** The effect on jobs and their callers if an agent dies, hangs, or cannot be reached. */
 import { describe, expect, it } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
@@ -87,7 +87,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
 
   for (const [how, cut, heal] of [
     ['pulled', 'leave', 'join'],
-    ['cut without a word', 'drop', 'undrop'],
+    ['cut without notice', 'drop', 'undrop'],
   ] as const) {
     it(`has its cable to the gateways ${how}: calls are answered in seconds, and the watch has no gap`, async () => {
       const { site } = suite;

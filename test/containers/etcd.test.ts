@@ -1,4 +1,4 @@
-/** What becomes of a fleet when etcd dies, forgets, or is full. */
+/** The effect on a fleet if etcd dies, forgets, or is full. */
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
@@ -78,7 +78,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     for (const { host, name } of [ready, goesOn]) expect(await host.imageOf(name)).toBe(TO);
     const ended = await within(10_000, 'the watches', Promise.all(watches.map(async ({ end }) => await end)));
     expect(ended.map(({ state }) => state)).toEqual(copies.map(() => Job_State.STATE_COMPLETED));
-    // Who is there and who owns what has not changed, as is seen by whoever sees what was written now.
+    // A client that sees the value written now also sees that hosts and owners have not changed.
     await site.etcd.exec('etcdctl', 'put', '/blockjob/v1/now', '{}');
     await eventuallyAnswers('it is seen', 5000, async () => {
       return (await site.observer.seen()).find(({ key }) => key === 'now');
@@ -123,7 +123,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     await site.isWhole(20_000);
   });
 
-  it('is full: what there is goes on, an agent that starts waits for room, and all heals', async () => {
+  it('is full: existing hosts continue, an agent that starts waits for room, and everything recovers', async () => {
     const { site, started } = suite;
     const [h1, h2] = site.hosts;
     const { name } = h1.vms[1];

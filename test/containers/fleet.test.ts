@@ -1,4 +1,4 @@
-/** A fleet as its callers see it: one address is as good as another, and who may not is told so. */
+/** A fleet as its callers see it: all addresses are equal, and a caller without rights gets an error. */
 import { describe, expect, it } from 'vitest';
 import { Job_State, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
 import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';
@@ -16,7 +16,7 @@ const PERMISSION_DENIED = 7;
 const ONE_WAY_MS = 300;
 /** Two keepalives of the client, and room for a busy machine; where a connection is reset it takes no time. */
 const FOUND_OUT_MS = 12_000;
-/** These are no entries of the journal. */
+/** These events are not entries of the journal. */
 const LIVE = new Set<unknown>([JobEvent_Kind.KIND_SNAPSHOT, JobEvent_Kind.KIND_PROGRESS, JobEvent_Kind.KIND_HEARTBEAT]);
 
 /** A line of machine/client.ts. */
@@ -49,7 +49,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     expect([...new Set(events.map(({ through }) => through))]).toEqual(['g1:50051', 'g2:50051']);
     const goesOn = events.find(({ through }) => through === 'g2:50051');
     expect((goesOn?.at ?? Number.NaN) - killedAt).toBeLessThan(FOUND_OUT_MS);
-    // Each revision once, and all that there are.
+    // Each revision once, and all of them.
     const [{ job = '' } = {}] = events;
     started.push(job);
     const journal = (await h2.journals()).find((one) => one.job === job);

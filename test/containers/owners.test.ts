@@ -1,4 +1,4 @@
-/** Whose a domain is when it moves, and when two hosts have it. */
+/** The owner of a domain when the domain moves, and when two hosts have it. */
 import { describe, expect, it } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
 import { eventuallyAnswers } from '../support/docker/eventually-answers.ts';

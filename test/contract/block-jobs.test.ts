@@ -1,4 +1,4 @@
-/** One suite for all that is BlockJobs: what a caller gets does not depend on how many there are in between. */
+/** One suite for all implementations of BlockJobs: the answers do not depend on the number of hops. */
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -110,12 +110,12 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect(later).toEqual(upTo(4));
     expect(all[2]?.[0]?.type).toBe('SNAPSHOT');
     expect(live).toEqual(upTo(present(live?.[0])));
-    // What has ended is told all the same.
+    // A job that has ended is reported nevertheless.
     expect((await revisionsOf({ afterRevision: 0 })).map((event) => event.job.revision)).toEqual(upTo(1));
     expect((await refusal(revisionsOf({ afterRevision: last + 1 }))).reason).toBe('REVISION_UNKNOWN');
   });
 
-  test('who watches may leave, and others go on', async () => {
+  test('a watcher may leave, and the others continue', async () => {
     const { job } = begun(await here.jobs.startCopy(copy('left', { bandwidthBytesPerSecond: 65_536n }), PATIENT));
     const id = job.accepted.job;
     const leaving = new AbortController();
@@ -323,8 +323,8 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect((await here.jobs.listLeftovers({ domain: '', ...PAGE }, PATIENT)).unreachableHosts).toEqual([]);
   });
 
-  test('what is left over is listed, and removed when that is asked for', async () => {
-    // Broken off by force after READY, a copy is stale: good for nothing, and still there.
+  test('leftovers are listed, and removed on request', async () => {
+    // After a forced abort while READY, the copy is stale: it cannot be used, but it still exists.
     const { job } = begun(await here.jobs.startCopy(copy('stale'), PATIENT));
     await until(job.accepted.job, 'READY');
     await here.jobs.abort({ job: { jobId: job.accepted.job }, pivot: false, ...abort, force: true }, PATIENT);

@@ -183,7 +183,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
       ]),
     );
     for (const imports of files.values()) expect([...files.keys()]).toEqual(expect.arrayContaining([...imports]));
-    // What errors are made of is imported by no service, and yet wanted by who decodes them.
+    // Error details are imported by no service, but clients need them to decode errors.
     for (const symbol of ['google.rpc.ErrorInfo', 'google.rpc.BadRequest', 'blockjob.v1.ErrorReason'])
       expect((await reflect.ask({ fileContainingSymbol: symbol })).files).not.toHaveLength(0);
     expect(await reflect.ask({ fileByFilename: 'no/such.proto' })).toMatchObject({ errorCode: 5, files: [] });

@@ -1,4 +1,4 @@
-/** What callers may use up: connections, calls and time; and that nobody else notices who wants more. */
+/** The limits of a caller: connections, calls and time; other callers do not notice one that wants more. */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
@@ -65,7 +65,7 @@ async function isLetIn(socket: Socket): Promise<boolean> {
 }
 
 test.each(['soon', '1', '', '123456789n', '-1S', '1S;1S'])(
-  'a grpc-timeout that is none is the caller’s to mend, and not INTERNAL: %j',
+  'an invalid grpc-timeout is an error of the caller, and not INTERNAL: %j',
   async (timeout) => {
     await using server = await serving('tcp', listed);
     const session = connectHttp2(`http://127.0.0.1:${portOf(server)}`);
@@ -172,7 +172,7 @@ describe('connections', () => {
     await within(5000, 'the end', server.drain(0));
   });
 
-  test('one that is old is made anew: calls end on it, a watch is told to come back', async () => {
+  test('an old one is replaced: its calls end, and a watch is told to come back', async () => {
     await using server = await serving('tcp', watched, { connectionMs: 300, graceMs: 300 });
     const { error, messages } = await within(20_000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
     expect({ code: error?.code, messages: messages.length }).toEqual({ code: status.UNAVAILABLE, messages: 1 });
@@ -341,7 +341,7 @@ describe('calls', () => {
       return call;
     };
     const client = connectHttp2(`http://${server.address}`, { settings: { initialWindowSize: 0 } });
-    // Answers that are not taken: what is asked after them has to wait.
+    // Answers that the client does not read: later calls have to wait.
     const first = Array.from({ length: 3 }, () => ask(client, 'whole'));
     await Promise.all(first.map(async (call) => await once(call, 'response')));
     const waits = ask(client, 'whole');
@@ -357,7 +357,7 @@ describe('calls', () => {
     other.destroy();
   });
 
-  test('whose answers nobody takes are ended', async () => {
+  test('with answers that nobody reads are ended', async () => {
     await using server = await serving('tcp', long, { answerMs: 300 });
     const client = connectHttp2(`http://${server.address}`, { settings: { initialWindowSize: 0 } });
     const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };

@@ -1,6 +1,6 @@
 /**
- * A real service that may have 512 MiB, and clients that want all of it, each in its way: the service lives, stays small,
- * and whoever asks it properly meanwhile is answered.
+ * A real service that may have 512 MiB, and clients that try to use all of it, each in its own way: the service lives,
+ * stays small, and still answers a well-behaved client.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ const PROGRAM = join(import.meta.dirname, '../support/hostile/flood.ts');
 /** Enough VMs that a list of them takes some bytes. */
 const DOMAINS = 40;
 
-/** What the flood has come to. */
+/** The result of the flood. */
 async function flood(name: string, { address }: Service, tls: readonly string[] = []): Promise<unknown> {
   const port = address.split(':').at(-1) ?? '';
   const child = spawn(process.execPath, [PROGRAM, name, port, String(SECONDS), ...tls], {
@@ -37,7 +37,7 @@ async function flood(name: string, { address }: Service, tls: readonly string[] 
   return JSON.parse(said.trim().split('\n').at(-1) ?? '');
 }
 
-/** What is not as it should be when the trial is over. */
+/** The problems that remain after the trial. */
 async function trialOf(one: Service, trial: () => Promise<unknown>, channel = credentials.createInsecure()) {
   const { lost, tookMs } = await askUntil(trial(), one.address, channel);
   const peak = peakBytes(one);
@@ -96,7 +96,7 @@ describe.skipIf(needs('cgroup'))('a flood of', () => {
     expect(await trialOf(service, async () => await flood(name, service))).toEqual(WELL);
   });
 
-  test('it has told of them in a few lines', async () => {
+  test('it has logged them in a few lines', async () => {
     await eventually('it has told', () => service.log.includes('audit: limits reached') || undefined);
     expect(service.log.length).toBeLessThan(100_000);
   });

@@ -1,6 +1,7 @@
 /**
- * A thousand jobs on two hosts, and a hundred who watch all of them through one gateway, while agents and gateway are killed and
- * started again. The jobs are journals alone, so that all of the time goes into watching. `JOBS=200 WATCHERS=20` has fewer.
+ * A thousand jobs on two hosts, and a hundred who watch all of them through one gateway, while agents and gateway are
+ * killed and started again. The jobs are journals alone, so that all of the time goes into watching. `JOBS=200
+ * WATCHERS=20` has fewer.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -124,7 +125,7 @@ test(
       await Promise.all([h1, h2].map(async (one) => await one.says((line) => line === 'done')));
       return await Promise.all(platforms.map(async (one) => await one.says((line) => line.startsWith('{'))));
     };
-    const seen = (await within(PATIENCE_MS, 'what they see', trial())).map((line) => JSON.parse(line) as Seen);
+    const seen = (await within(PATIENCE_MS, 'their view', trial())).map((line) => JSON.parse(line) as Seen);
     for (const one of [h1, h2, through]) noted(one);
     expect(seen).toEqual(Array.from({ length: PLATFORMS }, () => ({ [`${JOBS} whole`]: WATCHERS / PLATFORMS })));
     expect(peaks.map((bytes) => Math.round(present(bytes) / 1e6)).filter((mb) => mb * 1e6 >= STAYS_BELOW)).toEqual([]);

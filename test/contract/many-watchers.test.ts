@@ -1,6 +1,6 @@
 /**
- * As many as a large site has who watch through one gateway, as a few platforms do, on forty connections, with the limits as
- * they are. `WATCHES=400` has fewer.
+ * As many as a large site has who watch through one gateway, as a few platforms do, on forty connections, with the
+ * limits as they are. `WATCHES=400` has fewer.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,18 +24,18 @@ import { collect } from '../support/service/stub-server.ts';
 import type { WatchesSeen } from '../support/watchers.ts';
 
 const MIB = 1 << 20;
-/** Of the gateway, and of the agent, as of any service that is flooded. */
+/** The memory limit of the gateway and of the agent, as of any service that is flooded. */
 const MAY_HAVE = 512 * MIB;
 const STAYS_BELOW = 384 * MIB;
-/** Of 2,000 watches each has 80, of 100 that may be. */
+/** Each job has 80 of the 2,000 watches; the limit is 100. */
 const JOBS = 25;
 const PLATFORMS = 4;
 /** On each connection. */
 const WATCHES = 50;
-/** Of each platform. */
+/** The connections of each platform. */
 const CONNECTIONS = Number(process.env['WATCHES'] ?? 2000) / PLATFORMS / WATCHES;
 const SPEEDS = [1n, 2n, 3n].map((step) => 65_536n + step);
-/** Of one connection: four fifths of its calls. */
+/** The watches of one connection: four fifths of its calls. */
 const MOST_WATCHES = 400;
 const BEYOND = 20;
 

@@ -121,7 +121,7 @@ describe('its command line', () => {
     expect(stderr).not.toMatch(/^ +at /m);
   });
 
-  test('what cannot be served is refused in a sentence: a port in use, a folder that is none', async () => {
+  test('a problem at the start is reported in one sentence: a port in use, a path that is not a folder', async () => {
     await using dir = await testDir('bj-serve-');
     const other = createServer();
     await once(other.listen(0, '127.0.0.1'), 'listening');
@@ -147,7 +147,7 @@ describe('its command line', () => {
   });
 });
 
-/** Nobody else gets it, whoever has it. */
+/** Nobody else gets the port, whichever process has it. */
 async function occupied(port: number): Promise<Disposable> {
   const holder = createServer();
   const held = Promise.withResolvers<void>();
@@ -157,7 +157,7 @@ async function occupied(port: number): Promise<Disposable> {
   return { [Symbol.dispose]: () => void holder.close() };
 }
 
-test('ports that nobody asked for are no reason not to serve, when others have them', async () => {
+test('ports that no option asked for do not stop the service if others use them', async () => {
   await using dir = await testDir('bj-serve-');
   using _page = await occupied(50_080);
   using _metrics = await occupied(9464);
@@ -235,7 +235,7 @@ describe('its unix socket', () => {
     expect((await lstat(path)).ino).toBe(ino);
   });
 
-  test('that is no socket but a file is refused, and the file stays', async () => {
+  test('that is a file instead of a socket is refused, and the file stays', async () => {
     await using dir = await testDir('bj-serve-');
     const path = `${dir.path}/api.sock`;
     await writeFile(path, 'precious');
@@ -297,7 +297,7 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
   test('a call that hangs gets the grace and no more; a second SIGTERM does not wait', async () => {
     for (const [signals, end, answered] of [
       [1, { code: 0, signal: null }, status.UNAVAILABLE],
-      // One that was killed says nothing more: what its client makes of that is the client's.
+      // A service that was killed says nothing more: its client sees only that.
       [2, { code: null, signal: 'SIGTERM' }, expect.any(Number)],
     ] as const) {
       await using dir = await testDir('bj-serve-');
@@ -333,7 +333,7 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-test('help and version are no errors', async () => {
+test('help and version are not errors', async () => {
   for (const flag of ['--help', '--version']) {
     const { code } = await run(process.execPath, [`${REPOSITORY}/src/main.ts`, flag]);
     expect(code).toBe(0);

@@ -1,4 +1,4 @@
-/** Who is refused does not fill the log. */
+/** Refused calls do not fill the log. */
 import { Metadata, type ServerUnaryCall } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -20,7 +20,7 @@ const REQUEST = StartCopyRequest.fromPartial({
   destination: { target: { $case: 'file', value: `/${FIELD}` } },
 });
 
-/** What of the calls the log tells: as lines, and as counted. */
+/** The number of calls that the log reports: as lines, and as counted. */
 function told(log: string): number {
   const more = [...log.matchAll(/"more":(\d+),.*audit: more were refused/g)].map(([, n]) => Number(n));
   const lines = log.match(/audit: StartCopy refused/g)?.length ?? 0;
@@ -65,7 +65,7 @@ test('10,000 refused calls with fields of 60 KB: the log grows by less than 100 
   expect(told(lines.join(''))).toBe(10_010);
 });
 
-test('a service that refuses and refuses tells of each call, in few lines', async () => {
+test('a service that refuses many calls reports each of them, in few lines', async () => {
   await using dir = await testDir();
   await using service = await Service.start({ dir: dir.path, qmp: { vm1: `${dir.path}/nowhere.sock` }, allow: [] });
   const request = StartCopyRequest.encode(REQUEST).finish();

@@ -1,4 +1,4 @@
-/** The server as such: what reaches it, what leaves it, and how it ends. Its jobs are the test's own. */
+/** The server: its input, its output, and its end. The test provides the jobs. */
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
@@ -83,7 +83,7 @@ const THROWN: readonly (readonly [string, unknown])[] = [
   ['an error with a cause that is itself', circular()],
   ['an AggregateError', new AggregateError([new Error('one'), 'two'], 'many')],
   [
-    'what looks like a gRPC error',
+    'a text that looks like a gRPC error',
     Object.assign(new Error('UNKNOWN'), { code: status.UNKNOWN, details: 'x', metadata: new Metadata() }),
   ],
   ['an error of the file system', Object.assign(new Error('no'), { code: 'ENOENT', errno: -2 })],
@@ -126,7 +126,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await startCopyError(server.jobs, sized(100))).toMatchObject({ code: status.NOT_FOUND });
   });
 
-  test('bytes that are no message: FIELD_INVALID, from every rpc', async () => {
+  test('bytes that are not a message: FIELD_INVALID, from every rpc', async () => {
     await using server = await serving(transport, {});
     // A field that promises more bytes than there are.
     const bad = Buffer.from([0x0a, 0x7f, 0x01]);
@@ -201,8 +201,8 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     ['an empty object', {}],
     ['a job that lacks what it must have', { job: { state: 'RUNNING' } }],
     ['numbers that no message can hold', { job: { ...VIEW.job, revision: 2 ** 63 } }],
-    ['numbers that are none', { job: { ...VIEW.job, revision: Number.NaN } }],
-    ['a time that is none', { job: { ...VIEW.job, createTime: 'yesterday' } }],
+    ['values that are not numbers', { job: { ...VIEW.job, revision: Number.NaN } }],
+    ['a value that is not a time', { job: { ...VIEW.job, createTime: 'yesterday' } }],
   ])('an answer that cannot be said is INTERNAL: %s', async (_name, answer) => {
     await using server = await serving(transport, {
       getInfo: async () => await Promise.resolve(answer as never),
@@ -212,7 +212,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await within(5000, 'an answer', unary)).toMatchObject({ code: status.INTERNAL });
     const { error } = await within(5000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
     expect(error).toMatchObject({ code: status.INTERNAL });
-    // The server is well.
+    // The server is healthy.
     expect(await startCopyError(server.jobs)).toMatchObject({ code: status.INTERNAL });
   });
 
@@ -521,7 +521,7 @@ describe('a stream of another service', () => {
   });
 });
 
-/** What is in use, and no garbage. */
+/** The heap in use, without garbage. */
 function heapBytes(): number {
   setFlagsFromString('--expose-gc');
   runInNewContext('gc()');

@@ -10,7 +10,7 @@ import { isRunning, testDir } from '../support/real-qemu/qemu.ts';
 interface Ended {
   readonly code: unknown;
   readonly output: string;
-  /** What it has left in its temporary folder. */
+  /** The files that it has left in its temporary folder. */
   readonly left: readonly string[];
   /** Processes that it named, and that still run. */
   readonly alive: readonly number[];
@@ -20,7 +20,7 @@ interface Signal {
   readonly send: NodeJS.Signals;
   /** Sent when the output has this. */
   readonly at: string;
-  /** The service has ended by it before the demo gets it: who of a group hears it first is not known. */
+  /** The service ends before the demo gets the signal: the order within a group is not known. */
   readonly serviceFirst?: boolean;
 }
 

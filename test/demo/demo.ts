@@ -103,7 +103,7 @@ async function story(demo: Demo): Promise<void> {
   if (demo.loss) screen.line(`(planted: block ${await plantLoss(evidence)} of the new image is zeroed now)`);
   await judge(screen, evidence);
 
-  screen.step('What the service says about it: GetInfo');
+  screen.step('The service reports the copy: GetInfo');
   const { outcome } = await service.getInfo(id);
   screen.line(`guest_writes_to      ${outcome?.guestWritesTo}`);
   const content = outcome?.destinationContent ?? DestinationContent.DESTINATION_CONTENT_UNSPECIFIED;
@@ -124,7 +124,7 @@ async function story(demo: Demo): Promise<void> {
   }
 }
 
-/** What the check needs besides what is on disk, and what the pivot cost the guest. */
+/** The data that the check needs besides the disk, and the cost of the pivot for the guest. */
 interface Pivoted {
   readonly hashes: ReadonlyMap<string, string>;
   readonly worstWriteMs: string;
@@ -195,7 +195,7 @@ async function buildGuest(open: AsyncDisposableStack): Promise<void> {
   if (code !== 0) throw new Error(`${script} has failed`);
 }
 
-/** What is being started is ended, too, when the demo ends meanwhile. */
+/** If the demo ends during a start, the started program ends, too. */
 async function opened<T extends AsyncDisposable>(open: AsyncDisposableStack, starting: Promise<T>): Promise<T> {
   open.defer(async () => await (await starting.catch(() => undefined))?.[Symbol.asyncDispose]());
   return await starting;

@@ -1,4 +1,4 @@
-/** What the demo shows: numbered steps with the seconds gone by, lines below them, and one progress bar. */
+/** The output of the demo: numbered steps with the elapsed seconds, lines below them, and one progress bar. */
 import { SingleBar } from 'cli-progress';
 import type { Progress } from '../../generated/blockjob/v1/job.ts';
 

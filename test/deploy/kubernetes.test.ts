@@ -21,7 +21,7 @@ import { REPOSITORY } from '../support/service/service.ts';
 
 const FOLDER = join(REPOSITORY, 'deploy/kubernetes');
 
-/** What each kind is, and the module that has its type. */
+/** The kinds, and the module that has the type of each. */
 const KINDS = {
   'apps/v1/DaemonSet': (data: never) => new DaemonSet(data),
   'apps/v1/Deployment': (data: never) => new Deployment(data),

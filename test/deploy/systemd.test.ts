@@ -1,4 +1,4 @@
-/** The units of deploy/systemd: what systemd says of them, and what they tell the service. */
+/** The units of deploy/systemd: the verdict of systemd, and the options that they pass to the service. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -8,7 +8,7 @@ import { run, testDir } from '../support/real-qemu/qemu.ts';
 import { REPOSITORY } from '../support/service/service.ts';
 
 const UNITS = ['blockjobd-agent.service', 'blockjobd-gateway.service'] as const;
-/** In tenths, as systemd counts it: 0 is closed, 100 open. What is left is the network, and V8's compiler. */
+/** In tenths, as systemd counts it: 0 is closed, 100 open. The rest is the network, and V8's compiler. */
 const MOST_EXPOSED = 16;
 
 async function textOf(unit: string): Promise<string> {

@@ -1,4 +1,4 @@
-/** The client against real etcds: what it reads, how it is let in, and what it says when etcd says no. */
+/** The client with real etcds: its reads, its login, and its errors. */
 import { once } from 'node:events';
 import { copyFile, readFile } from 'node:fs/promises';
 import { type AddressInfo, connect } from 'node:net';
@@ -19,7 +19,7 @@ import { testDir } from '../support/real-qemu/qemu.ts';
 import { Authority } from '../support/service/certificates.ts';
 import { until } from '../support/until.ts';
 
-/** What a call was refused with. */
+/** The error of a refused call. */
 async function refusal(call: Promise<unknown>): Promise<string> {
   const error = await call.then(
     () => undefined,
@@ -45,7 +45,7 @@ async function withUsers(dir: string): Promise<EtcdServer> {
   return server;
 }
 
-/** What is heard below /ours/, until it is disposed of. */
+/** The events below /ours/, until it is disposed of. */
 class Heard implements AsyncDisposable {
   readonly values: string[] = [];
   live = false;
@@ -82,7 +82,7 @@ class Heard implements AsyncDisposable {
 }
 
 describe.skipIf(needs('etcd'))('the client of etcd', () => {
-  it('reads all of a range as of one revision, however much it is and whoever writes meanwhile', async () => {
+  it('reads a whole range at one revision, however large it is, also while others write', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     using etcd = new Etcd({ endpoints: [server.url] });

@@ -34,7 +34,7 @@ describe.skipIf(needs('etcd'))('a cluster of three', () => {
       owned.push(fresh);
       // Another leader may have to be elected first.
       a.run(...owned);
-      await gateway.until('what was written meanwhile', () => gateway.find(fresh).is === 'one', 15_000);
+      await gateway.until('a write meanwhile', () => gateway.find(fresh).is === 'one', 15_000);
       await a.untilVerdict('may by directory', ONE);
       expect(gateway.host('a')).toBeDefined();
       await lost.start();
@@ -51,7 +51,7 @@ describe.skipIf(needs('etcd'))('a cluster of three', () => {
       await Promise.all(others.map((one) => one.signal('SIGCONT')));
     }
     await others[0]?.ctl('--command-timeout', '20s', 'put', hostKey('later'), NEW);
-    await gateway.until('what was written', () => gateway.host('later') !== undefined && gateway.freshness.live);
+    await gateway.until('the write', () => gateway.host('later') !== undefined && gateway.freshness.live);
     expect(gateway.host('later')?.address).toBe('new:1');
   });
 });

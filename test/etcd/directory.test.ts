@@ -1,4 +1,4 @@
-/** Who is where and who may act, in a real etcd, through all that can happen to agents, gateways and etcd. */
+/** Places and owners in a real etcd, through all that can happen to agents, gateways and etcd. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { HostNameTaken } from '../../src/fleet/directory/directory.ts';
@@ -171,7 +171,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     expect(await b.verdict(ONE)).toBe('not-owner: a');
   });
 
-  it('goes to whoever runs it when the owner has gone; a cut off owner has refused before, and takes nothing back', async () => {
+  it('moves to the host that runs it when the owner is gone; an owner that was cut off has refused before, and takes nothing back', async () => {
     await using server = await etcdServer();
     await using proxy = await TcpProxy.to(server.port);
     await using a = Member.on(proxy.url, 'a');
@@ -212,7 +212,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
       const verdicts = await Promise.all(members.map((one) => one.verdict(domain)));
       expect([domain, verdicts.filter((one) => one === 'may by directory').length]).toEqual([domain, 1]);
       if (domain !== ONE) continue;
-      // What was free was claimed once: nobody wrote over the winner, even for a moment.
+      // A free domain was claimed once: nobody overwrote the winner, even for a moment.
       const { entries } = await etcd.readAll({ key: domainKey(ONE) });
       expect(entries.map(({ modRevision, createRevision }) => modRevision - createRevision)).toEqual([0n]);
     }

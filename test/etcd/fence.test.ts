@@ -1,6 +1,6 @@
 /**
- * What an agent is told right before it changes a disk, when etcd is late, from the past, full of large values, or
- * silent: of two hosts never both may, and who cannot know may not.
+ * The answer that an agent gets right before it changes a disk, if etcd is late, from the past, full of large values,
+ * or silent: two hosts are never both allowed, and a host that cannot know is refused.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ async function etcdServer(args: readonly string[] = []) {
   });
 }
 
-/** What an agent does with it: changes the disk, or says why not. */
+/** An agent acts on the answer: it changes the disk, or says why not. */
 async function change(member: Member, host: string): Promise<string> {
   try {
     await new Fence(member, host).mayChange({ name: `vm-${ONE}`, uuid: ONE }, { signal });
@@ -41,7 +41,7 @@ async function change(member: Member, host: string): Promise<string> {
   }
 }
 
-/** Asks again and again; what both were told last. At no time may both have been let. */
+/** Asks again and again, and returns the last answers of both. They may never both be allowed. */
 async function untilOneMay(a: Member, b: Member): Promise<readonly [string, string]> {
   const by = performance.now() + 30_000;
   for (;;) {

@@ -1,4 +1,4 @@
-/** What a watcher hears of a real etcd, whatever happens in between. */
+/** The events that a watcher gets from a real etcd, whatever happens meanwhile. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -119,7 +119,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
       await one.until(`live after ${round} cuts`, () => one.live, 2_500);
     }
     await server.put('/moments/a', 'last');
-    await one.until('what comes then', () => one.heard.length > 0);
+    await one.until('the following events', () => one.heard.length > 0);
     expect(one.heard).toEqual(['last']);
   });
 
@@ -135,10 +135,10 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     await server.put('/compact/comes', '1');
     await server.compact();
     proxy.pass();
-    await one.until('what is there', () => one.live && one.entries.has('/compact/comes'));
+    await one.until('the existing entries', () => one.live && one.entries.has('/compact/comes'));
     expect([...one.entries.keys()]).toEqual(['/compact/comes', '/compact/stays']);
     await server.put('/compact/later', '1');
-    await one.until('what comes later', () => one.entries.has('/compact/later'));
+    await one.until('later events', () => one.entries.has('/compact/later'));
   });
 
   it('goes on where it was when etcd was killed and is back', async () => {
@@ -164,7 +164,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     }
     await one.until('live again', () => one.live, 7_000);
     await server.put('/stopped/a', 'later');
-    await one.until('what comes later', () => one.heard.length > 0);
+    await one.until('later events', () => one.heard.length > 0);
     expect(one.heard).toEqual(['later']);
   });
 
@@ -197,7 +197,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     );
   });
 
-  it('begins anew with an etcd that has gone back in time', async () => {
+  it('starts again if etcd has gone back in time', async () => {
     await server.put('/back/old', '1');
     await using one = new Listening(server.url, { prefix: '/back/' });
     await one.until('live', () => one.live && one.entries.has('/back/old'));
@@ -206,7 +206,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     await rm(join(dir.path, 'data'), { recursive: true });
     await server.start();
     await server.put('/back/new', '1');
-    await one.until('what is there now', () => one.entries.has('/back/new'));
+    await one.until('the current entries', () => one.entries.has('/back/new'));
     expect([...one.entries.keys()]).toEqual(['/back/new']);
   });
 

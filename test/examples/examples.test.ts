@@ -1,6 +1,6 @@
 /**
- * The examples, built from the published contract alone, against the real service and a real QEMU. The service is killed
- * in the middle of each watch, and started again: no entry of the journal is missed, and none is told twice.
+ * The examples, built from the published contract alone, against the real service and a real QEMU. The service is
+ * killed in the middle of each watch, and started again: no entry of the journal is missed, and none is told twice.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { cp, mkdir, readFile, rm } from 'node:fs/promises';
@@ -20,7 +20,7 @@ const MIB = 1 << 20;
 const SLOW = String(64 * 1024);
 const EXAMPLES = join(REPOSITORY, 'examples');
 const CACHE = join(REPOSITORY, '.cache/examples');
-/** What is published, and nothing else of this repository. */
+/** The published files, and nothing else of this repository. */
 const PROTO = join(REPOSITORY, 'dist/blockjobd/proto');
 
 interface Example {

@@ -25,16 +25,16 @@ const HOLDING = COURSES.filter(({ commands }) => commands?.includes('stop'));
 
 type Line = Recording['lines'][number];
 
-/** What is left of the journal, of a job that is held still. */
+/** The entries that are left of the journal, for a job that is paused. */
 const LEFT: readonly {
   readonly left: string;
   readonly of: (text: string, last: JournalEntry) => string | undefined;
-  /** Of a service that kept no holds there are none. */
+  /** A service that kept no holds has none. */
   readonly before?: true;
   readonly complaints?: RegExp;
 }[] = [
   { left: 'all', of: (text) => text },
-  { left: 'all, by a service that told of it in journals alone', of: (text) => text, before: true },
+  { left: 'all, by a service that recorded it only in journals', of: (text) => text, before: true },
   { left: 'nothing', of: () => undefined },
   {
     left: 'all but a damaged byte',
@@ -42,7 +42,7 @@ const LEFT: readonly {
     complaints: /A journal cannot be used/,
   },
   { left: 'all, to an end that was written while the guest was held', of: ended },
-  { left: 'the same, by a service that told of it in journals alone', of: ended, before: true },
+  { left: 'the same, by a service that recorded it only in journals', of: ended, before: true },
 ];
 
 function ended(text: string, { revision }: JournalEntry): string {

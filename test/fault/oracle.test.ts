@@ -1,6 +1,7 @@
 /**
- * Who may not read a thing is answered as if it were not there: for each call, and each way to name a thing, byte for
- * byte the same but for the words that the caller itself sent, after the same questions to QEMU, to files and to agents.
+ * A caller that may not read an object gets the same answer as if the object did not exist: for each call, and each way
+ * to name an object, byte for byte the same except for the caller's own words, after the same questions to QEMU, to
+ * files and to agents.
  */
 import { Metadata, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -206,7 +207,7 @@ function blind(answer: Answer, words: Words): Answer {
   };
 }
 
-/** What is told of the jobs of a domain, until that is complete. */
+/** The events about the jobs of a domain, until the watch is complete. */
 async function toldOfAll(me: Caller, domain: string): Promise<readonly string[]> {
   const stream = me.blockJobs.watchJobs(WatchJobsRequest.fromPartial({ domain }));
   stream.on('error', () => undefined);
@@ -219,7 +220,7 @@ async function toldOfAll(me: Caller, domain: string): Promise<readonly string[]>
   return abouts.map((about) => JSON.stringify(about)).toSorted();
 }
 
-describe('what is not there, and what is not yours', () => {
+describe('objects that do not exist, and objects of others', () => {
   let tenants: Tenants;
   let there: Words;
   const ABSENT: Words = {
@@ -246,7 +247,7 @@ describe('what is not there, and what is not yours', () => {
     expect(asked).toEqual(new Set(Object.keys(SERVICES)));
   });
 
-  it.each(GUARDED_WAYS)('what is asked for is there, for who may read it: %s', async (way) => {
+  it.each(GUARDED_WAYS)('the requested object exists for a caller that may read it: %s', async (way) => {
     const reader = await tenants.caller(way, 'reader');
     for (const job of [there.running, there.ended]) expect((await reader.getInfo(job)).id).toBe(job);
     const [leftover] = await reader.listLeftovers('theirs');

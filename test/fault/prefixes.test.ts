@@ -16,14 +16,14 @@ import { expectJournals, expectTruth } from '../support/real-qemu/truth.ts';
 vi.setConfig({ testTimeout: 600_000 });
 
 interface Found {
-  /** What is left of the journal. */
+  /** The entries that are left of the journal. */
   readonly text: string;
-  /** What is written down of guests that are held. */
+  /** The records of guests that are held. */
   readonly holds: ReadonlyMap<string, string>;
   readonly world: SceneMoment;
-  /** What has become of QEMU since, by itself or by another client. */
+  /** Changes in QEMU since then, by itself or by another client. */
   readonly since?: (qemu: FakeQemu) => void;
-  /** What happened since can be known by nobody who asks QEMU now. */
+  /** Nobody who asks QEMU now can know what happened since. */
   readonly unseen?: boolean;
 }
 
@@ -46,7 +46,7 @@ interface Prefix {
   readonly text: string;
   readonly holds: Found['holds'];
   readonly world: SceneMoment;
-  /** Which, in words. */
+  /** A description of the case. */
   readonly words: string;
   readonly next: Recording['lines'][number] | undefined;
 }
@@ -73,7 +73,7 @@ function statusIn({ qemu }: SceneMoment, job: string): string | undefined {
   return listed && qemu.jobs.get(listed)?.status;
 }
 
-/** What may become of a job that QEMU goes on with. */
+/** The possible ends of a job that QEMU continues. */
 const SINCE: readonly {
   readonly name: string;
   readonly in: readonly string[];

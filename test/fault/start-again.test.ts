@@ -7,7 +7,7 @@ import { copyTo, TestAgent } from '../support/service/agent.ts';
 
 const MOVED = failure('NOT_OWNER', { host: 'host1', domain: 'vm1', owner: 'host2' });
 
-test('a start that was accepted is answered with its job, whoever has the VM now; another one is refused', async () => {
+test('an accepted start is answered with its job, whichever host has the VM now; another start is refused', async () => {
   await using dir = await testDir('bj-again-');
   const socketPath = `${dir.path}/qmp.sock`;
   const chain = [{ format: 'qcow2', path: `${dir.path}/disk.qcow2` }] as const;

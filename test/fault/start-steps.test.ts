@@ -29,7 +29,7 @@ interface World extends AsyncDisposable {
   readonly agent: TestAgent;
   readonly destination: string;
   start(format: Format): Promise<JobView | BlockJobError>;
-  /** Nothing in QEMU, on disk or in the journals tells of the start that came to nothing. */
+  /** Nothing in QEMU, on disk or in the journals shows the failed start. */
   expectNothingLeft(files?: readonly string[]): Promise<void>;
 }
 
@@ -172,7 +172,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     await here.expectNothingLeft();
   });
 
-  test('the journal has no room for the last entry: the mirror runs, and is none the worse', async () => {
+  test('the journal has no room for the last entry: the mirror runs, without harm', async () => {
     await using here = await world(() => undefined, /The start of the job failed/);
     using full = fullAtEntry(entries);
     expect(await here.start(format)).toMatchObject({ job: { state: 'RUNNING' } });
@@ -267,7 +267,7 @@ test('the job of blockdev-create fails', async () => {
   await here.expectNothingLeft();
 });
 
-test('another client dismisses the job of blockdev-create: what it did is done, and the start goes on', async () => {
+test('another client dismisses the job of blockdev-create: its work is done, and the start continues', async () => {
   const held: { dismiss?: (id: string) => void } = {};
   await using here = await world((line) => {
     if (line.line === 'command' && line.execute === 'job-dismiss') held.dismiss?.(String(line.arguments['id']));

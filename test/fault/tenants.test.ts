@@ -27,7 +27,7 @@ test('a VM that a gateway has not heard of is asked for by its name, not by the 
 });
 
 describe.each(GUARDED_WAYS)('%s', (way) => {
-  test('who may read it and no more is told just that, by whatever name', async () => {
+  test('a caller that may only read is told so, whichever name it uses', async () => {
     await tenants.startTheirs('once');
     const reader = await tenants.caller(way, 'reader');
     const { running } = tenants.jobs;
@@ -65,11 +65,11 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
       (job) => job.disk?.domain,
       (error: unknown) => refusalOf(error).reason,
     );
-    // What a gateway sends along is as of its call: the agent goes by that.
+    // The rights that a gateway sends are those at the time of the call: the agent uses them.
     expect(answer).toBe(way === 'an agent' ? 'CALLER_NOT_ALLOWED' : 'mine');
   });
 
-  test('a file is in use by a domain without a name, for who may not read it', async () => {
+  test('a file is in use by a domain without a name, for a caller that may not read the domain', async () => {
     await tenants.startTheirs('once');
     const [me, ops] = [await tenants.caller(way, 'me'), await tenants.caller(way, 'ops')];
     const { running } = tenants.jobs;
@@ -111,7 +111,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
       reason: 'REQUEST_ID_REUSED',
       metadata: { job: tenants.jobs.running },
     });
-    // What a caller may not read any more it gets by no id.
+    // A caller gets no job that it may no longer read, by any id.
     tenants.policy.becomes({ 'spiffe://site/me': { operate: ['other'] } });
     expect(await refused(me.startCopy(request()))).toMatchObject({ reason: 'DOMAIN_NOT_FOUND' });
     expect(await refused(me.pause(id, 'once'))).toMatchObject({ reason: 'JOB_NOT_FOUND' });
@@ -133,7 +133,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
     );
     expect(ended).toMatchObject({ reason: 'JOB_NOT_FOUND', metadata: { job: running } });
     expect(seen).toHaveLength(1);
-    // The job is none of the policy's business.
+    // The policy does not concern the job.
     expect(tenants.qemus.theirs.jobs).toContain(running);
   });
 });

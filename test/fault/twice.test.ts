@@ -16,7 +16,7 @@ import { COURSES, FAILED_COURSES } from '../support/fake-qemu/courses.ts';
 import { Scene } from '../support/fake-qemu/scene.ts';
 import { record } from '../support/real-qemu/recording.ts';
 
-/** What is begun by this entry of a job's journal; undefined: none of the steps that a plan has. */
+/** The step that this journal entry begins; undefined if the entry begins no step of a plan. */
 function begun({ accepted }: Job, entry: JournalEntry, settling: ReturnType<typeof planSettling>): Action | undefined {
   switch (entry.entry) {
     case 'step-started':
@@ -35,7 +35,7 @@ async function connected(socketPath: string): Promise<VirtualMachine> {
   return machine;
 }
 
-/** What QEMU and the folder are, but for when a file was written. */
+/** The state of QEMU and of the folder, without the times of writes. */
 function stateOf({ qemu, files }: Scene['now']): unknown {
   const jobs = [...qemu.listed].map(([id, job]) => [id, qemu.jobs.get(job)?.status]);
   return {
@@ -86,7 +86,7 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
         const [once, twice] = [await carryOut(action, workplace, scene), await carryOut(action, workplace, scene)];
         const what = `${entry.entry} ${'step' in entry ? entry.step : ''}`;
         expect(twice.world, what).toEqual(once.world);
-        // What takes back or cleans up finds that it is done; a step of the start may be refused, as it changes nothing.
+        // An undo or a cleanup finds that it is done; a step of the start may be refused, because it changes nothing.
         expect(isStart ? once.isDone : twice.isDone, what).toBe(once.isDone);
       }
     } finally {

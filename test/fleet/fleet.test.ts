@@ -20,10 +20,10 @@ import { byId, Caller, refusalOf, refused } from '../support/service/caller.ts';
 import { Authority } from '../support/service/certificates.ts';
 import type { Service } from '../support/service/service.ts';
 
-/** What a host says whose guest is leaving it: of itself, or when the directory says so. */
+/** The errors of a host whose guest is leaving it: by itself, or when the directory says so. */
 const GONE_FROM_HERE = ['GUEST_MIGRATING', 'NOT_OWNER', 'OWNERSHIP_STALE', 'OWNER_UNKNOWN'];
 
-/** Of an entry in etcd: when it was made and changed, as etcdctl prints it. */
+/** The times when an entry of etcd was made and changed, as etcdctl prints them. */
 function revisionsIn(fields: string): readonly string[] {
   return fields.match(/"(?:CreateRevision|ModRevision)" : \d+/g) ?? [];
 }
@@ -85,7 +85,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     await gateway.until(job.id, 'STATE_COMPLETED');
   }
 
-  test('each says which program it is, and who asks, to whom it knows', async () => {
+  test("each says which program it is, and the caller's name if the caller is known", async () => {
     const ops = 'spiffe://site/ops';
     expect(await g1.serverInfo()).toMatchObject({ mode: ServerMode.SERVER_MODE_GATEWAY, caller: ops });
     const gateway = 'spiffe://site/gateway/g1';
@@ -166,7 +166,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     expect((await g1.listJobs()).unreachableHosts).toEqual([]);
   });
 
-  test('who may only read cannot abort, and each its domains only; both are audited at the gateway', async () => {
+  test('a caller that may only read cannot abort, and each caller sees its domains only; the gateway audits both', async () => {
     const reader = await site.caller(g1.address, 'spiffe://site/reader');
     const team1 = await site.caller(g1.address, 'spiffe://site/team1');
     const nobody = await site.caller(g1.address, 'spiffe://site/nobody');
@@ -251,7 +251,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
       );
     });
     expect(refusal).toMatchObject({ reason: 'DIRECTORY_UNREACHABLE', code: status.UNAVAILABLE });
-    // What runs goes on, and may be watched and ended.
+    // A running job continues, and can be watched and ended.
     expect((await g1.getInfo(running.id)).state).toBe(Job_State.STATE_RUNNING);
     // That its guest is moved was wished for while that was known to be right. It is not known any more.
     await h2.qemu.admin.execute('block-job-set-speed', { device: running.id, speed: 0 });
@@ -285,7 +285,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
   test('a domain that migrates to another host has one owner: the one that lost it changes nothing', async () => {
     const before = await g2.getDomain(h1.domain);
     await site.migrate(h1, h2);
-    // From the first moment on, whoever the directory says has it: a copy there would be one of an image that lies still.
+    // From the first moment on, whatever the directory says: a copy there would copy an image that does not change.
     const refusal = await refused(h1.agent.startCopy(copyOf(h1)));
     expect(refusal).toMatchObject({ code: status.FAILED_PRECONDITION });
     expect(GONE_FROM_HERE).toContain(refusal.reason);

@@ -1,4 +1,4 @@
-/** Who asks, on a port with certificates: names of another kind, and gateways whose headers make no sense. */
+/** The name of a caller on a port with certificates: names of another kind, and gateways with invalid headers. */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
@@ -51,7 +51,7 @@ async function callerWith(names: SignOptions): Promise<Caller> {
   return caller;
 }
 
-test('a DNS name that looks like a SPIFFE id is none, of a caller or of a gateway', async () => {
+test('a DNS name that looks like a SPIFFE id is not one, of a caller or of a gateway', async () => {
   for (const dns of ['spiffe://site/ops', GATEWAY]) {
     const caller = await callerWith({ dns });
     expect((await caller.serverInfo()).caller).toBe('');
@@ -100,7 +100,7 @@ async function streamsOf(names: SignOptions): Promise<number | undefined> {
   const session = connectHttp2(`https://${address}`, { ca, key, cert });
   try {
     await once(session, 'remoteSettings');
-    // What is set of this connection comes behind what is set of all, and before any answer.
+    // The settings of this connection come after those of all connections, and before any answer.
     await promisify(session.ping.bind(session))();
     return session.remoteSettings.maxConcurrentStreams;
   } finally {

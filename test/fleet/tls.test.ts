@@ -153,7 +153,7 @@ describe('a port with certificates', () => {
     await watching;
   });
 
-  /** What the log has of connections from there that were refused: something. */
+  /** The log has some line about refused connections from there. */
   async function linesFrom(address: string): Promise<readonly object[]> {
     const lines = () =>
       log.flatMap((line) => {
@@ -161,7 +161,7 @@ describe('a port with certificates', () => {
         return msg === 'audit: connection refused' && told.address?.startsWith(`${address}:`) === true ? [told] : [];
       });
     await eventually('the line', async () => ((await Promise.resolve(lines())).length > 0 ? true : undefined));
-    // What else is told is told before this.
+    // All other output comes before this.
     expect((await remote.listDomains(PAGE, PATIENT)).items).toEqual([]);
     return lines();
   }

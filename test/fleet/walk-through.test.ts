@@ -41,7 +41,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
   const opened = new AsyncDisposableStack();
   let pki: string;
   let ports: Readonly<Record<'etcd' | 'agent' | 'gateway', number>>;
-  /** What is elsewhere, on all machines and on each. */
+  /** The names on all machines, and on each one. */
   let everywhere: Names;
   let hostA: Names;
   let gateway1: Names;
@@ -55,7 +55,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
     return stdout;
   }
 
-  /** What systemd would start: ExecStart of the unit, with the OPTIONS of its environment file. */
+  /** The command that systemd would start: ExecStart of the unit, with the OPTIONS of its environment file. */
   async function startUnit(mode: 'agent' | 'gateway', names: Names): Promise<Service> {
     const unit = await readFile(join(REPOSITORY, `deploy/systemd/blockjobd-${mode}.service`), 'utf8');
     const environment = await readFile(put(`/etc/blockjobd/${mode}.env`, names), 'utf8');
@@ -64,7 +64,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
     return opened.use(await Service.run(args, { address: `localhost:${ports[mode]}` }));
   }
 
-  /** What an orchestrator's probe comes to: its exit status. */
+  /** The exit status of an orchestrator's probe. */
   async function health(port: number, folder: string): Promise<number | null> {
     const files = ['cert.pem', 'key.pem', 'ca.pem'].map((file) => join(pki, folder, file));
     const args = ['deploy/health.ts', `127.0.0.1:${port}`, ...files];
@@ -148,7 +148,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
     expect(saidAt('Serving') - saidAt('This host is in the directory')).toBeLessThan(4000);
   });
 
-  test('4. a gateway, as its unit starts it, and it says that it is well', async () => {
+  test('4. a gateway, as its unit starts it, and it says that it is healthy', async () => {
     await machine('gateway1', join(gateway1['/etc/blockjobd'] ?? '', '..'));
     await shown(GATEWAY, gateway1);
     gateway = await startUnit('gateway', gateway1);
@@ -173,7 +173,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
     expect(agent.log).toMatch(/"via":"spiffe:\/\/site\/gateway".*audit: StartCopy done/);
   });
 
-  test('for who is not in the policy there is nothing', async () => {
+  test('a caller that is not in the policy sees nothing', async () => {
     const asBackup = ASK.replaceAll('ops/', 'host-a/');
     await expect(shown(`${asBackup}\nask DomainService/GetDomain '{"domain": "web1"}'`, {})).rejects.toThrow(
       'DOMAIN_NOT_FOUND',

@@ -9,7 +9,7 @@ export interface Link {
   readonly files: readonly string[];
   /** As who knows its name and format alone opens it. */
   readonly open: object;
-  /** What its snapshot shows. */
+  /** The contents of its snapshot. */
   readonly snapshot: Contents | undefined;
 }
 
@@ -40,14 +40,17 @@ export function after(chain: Chain, move: Move, copy: Link | undefined): Chain {
   return move.top === 0 ? [base, ...rest] : [top, ...chain.slice(1, move.top), base, ...rest];
 }
 
-/** Whose bytes a move may change, beside the destination's. The guest writes to the active image all the time. */
+/**
+ * The images whose bytes a move may change, beside the destination's. The guest writes to the active image all the
+ * time.
+ */
 export function mayChange(chain: Chain, move: Move): readonly Link[] {
   const [top] = chain;
   if (move.what !== 'commit') return [top];
   return [top, ...chain.slice(Math.max(0, move.top - 1), move.top), ...chain.slice(move.base, move.base + 1)];
 }
 
-/** What a commit deletes, if it is to. */
+/** The images that a commit deletes, if it should. */
 export function mayGo(chain: Chain, move: Move): readonly Link[] {
   return move.what === 'commit' && move.deletes ? chain.slice(move.top, move.base) : [];
 }

@@ -1,4 +1,4 @@
-/** What an image shows to somebody who opens it by its name, its format and its header, in a process of its own. */
+/** The contents of an image for a process of its own that opens it by its name, its format and its header. */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../support/real-qemu/qemu.ts';
@@ -8,7 +8,7 @@ import { WrongOutcome } from './wrong.ts';
 
 export interface Viewer {
   readonly scratch: string;
-  /** What starts the process, where names mean something else than here. */
+  /** The command that starts the process, if names mean something else there. */
   readonly under?: readonly string[];
   /** A QEMU has it open, and writes nothing now. */
   readonly isLive?: boolean;

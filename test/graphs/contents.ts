@@ -1,9 +1,9 @@
-/** What a disk shows, byte by byte. It is written down when it is written, and QEMU is never asked. */
+/** The contents of a disk, byte by byte. They are recorded at each write, and QEMU is never asked. */
 import type { Random } from '../support/random.ts';
 
 export const SECTOR = 512;
 
-/** Of one byte, over and over. */
+/** A run of one byte value. */
 export interface Extent {
   readonly at: number;
   readonly bytes: number;
@@ -33,7 +33,7 @@ export class Contents {
     this.#bytes.set(bytes, at);
   }
 
-  /** The same in a disk of another size: what a smaller one does not have, a larger one shows as zeroes. */
+  /** The same in a disk of another size: a larger disk shows zeroes after the end of the smaller one. */
   resized(sizeBytes: number): Contents {
     const bytes = Buffer.alloc(sizeBytes);
     this.#bytes.copy(bytes);

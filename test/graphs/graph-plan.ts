@@ -10,7 +10,7 @@ export type Filter = 'throttle' | 'blkdebug' | 'preallocate' | 'copy-on-read' | 
 export interface ImagePlan {
   readonly format: Format;
   readonly sizeBytes: number;
-  /** Of qemu-img create. */
+  /** The options of qemu-img create. */
   readonly options: readonly string[];
   /** Below the folder of all. */
   readonly folder: string;
@@ -31,7 +31,7 @@ export interface ImagePlan {
 
 export interface GraphPlan {
   readonly style: Style;
-  /** QEMU is told of each node; else of the active image alone, and finds the others by the headers. */
+  /** QEMU gets each node; otherwise only the active image, and it finds the others by the headers. */
   readonly isExplicit: boolean;
   /** Base first. */
   readonly images: readonly [ImagePlan, ...ImagePlan[]];
@@ -98,7 +98,7 @@ function imagePlan(random: Random, { at, depth, sizeBytes, isExplicit, isLong, c
       ? shortNamed(qcow2Plan(random, isBase), isLong)
       : { options: OPTIONS[format] ?? [], dataFile: 'none' as const };
   const isPart = format === 'raw' && !isLoop && isExplicit && random.chance(0.2);
-  // What is compressed is written once.
+  // Compressed data is written once.
   const hasSnapshot = format === 'qcow2' && qcow2.dataFile === 'none' && random.chance(0.12);
   const isFree =
     format === 'qcow2' &&

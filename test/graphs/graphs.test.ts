@@ -1,4 +1,6 @@
-/** A bounded run of test/graphs/round.ts, each time the same one; `make graphs` runs others for as long as one likes. */
+/**
+ * A bounded run of test/graphs/round.ts, each time the same one; `make graphs` runs others for as long as one likes.
+ */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -18,7 +20,7 @@ describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {
     ['of files that are renamed in the middle', false, true, Math.ceil(ROUNDS / 2)],
     ['of files that QEMU alone finds, and that are renamed in the middle', true, true, Math.ceil(ROUNDS / 4)],
   ] as const)(
-    '%s: what is called complete is what the guest saw, and nothing else is touched',
+    '%s: a completed move has the data that the guest saw, and nothing else is touched',
     {
       // The bound of a run is its number of rounds: some take seconds.
       timeout: 600_000 + ROUNDS * 10_000,
@@ -38,7 +40,7 @@ describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {
         for (const path of [folder, scratch]) await rm(path, { recursive: true });
       }
       console.log(`${rounds} graphs:`, tally.ends);
-      // Who only ever refuses is never wrong; where files are renamed much has to come to nothing.
+      // A service that refuses everything is never wrong. If files are renamed, many moves have to fail.
       expect(tally.done).toBeGreaterThan(isMeddled ? -1 : rounds / 5);
     },
   );

@@ -10,11 +10,11 @@ const MIB = 1 << 20;
 
 export interface Image {
   readonly plan: ImagePlan;
-  /** As QEMU is told of it: a file, or a device. */
+  /** The path that QEMU gets: a file, or a device. */
   readonly path: string;
   /** All files that hold something of it. */
   readonly files: readonly string[];
-  /** What is below the format's node, without layers. */
+  /** The storage below the format's node, without layers. */
   readonly storage: Readonly<Record<string, unknown>>;
   /** With what is below it, when it was made. */
   readonly shows: Contents;
@@ -92,7 +92,7 @@ async function create(plan: ImagePlan, path: string, below: Image | undefined, d
   if (plan.hasBitmap) await run('qemu-img', ['bitmap', '--add', '-f', 'qcow2', path, 'since']);
 }
 
-/** Of a part no plain name tells. */
+/** A plain name cannot stand for a part. */
 export function nameIn(plan: ImagePlan, path: string, below: Image): string {
   if (below.plan.part !== undefined) return `json:${JSON.stringify(cold(below))}`;
   // A device is beside nothing.

@@ -1,4 +1,4 @@
-/** What is done with a disk: decided by the seed, from what the disk is like by then. Pure. */
+/** The moves of a disk, decided by the seed and the present disk. Pure. */
 import type { Random } from '../support/random.ts';
 
 /** How a job is ended that has READY. */
@@ -7,7 +7,7 @@ export type Ending = 'pivot' | 'pivots itself' | 'finish' | 'finishes itself' | 
 export interface CopyMove {
   readonly what: 'copy';
   readonly isShallow: boolean;
-  /** What is there before: nothing; an image that holds nothing, or what the chain below shows. */
+  /** The destination before the move: nothing; an image that holds nothing, or the contents of the chain below. */
   readonly destination: 'new' | 'reused' | 'reused, flat';
   readonly format: 'raw' | 'qcow2' | 'default';
   readonly folder: string;
@@ -34,7 +34,7 @@ export interface CommitMove {
   readonly base: number;
   readonly deletes: boolean;
   readonly isRelative: boolean;
-  /** Of lower images: done; of the active one as a copy. */
+  /** For lower images: done; for the active image as for a copy. */
   readonly ending: 'done' | 'pivot' | 'finish' | 'early';
   readonly isSlow: boolean;
 }

@@ -1,4 +1,4 @@
-/** What the service has said of a move is true: of QEMU's graph, of each file, and of each byte. */
+/** Checks what the service has said about a move: with QEMU's graph, each file, and each byte. */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -21,9 +21,9 @@ export interface Moved {
   readonly job: Job;
   readonly before: Chain;
   readonly after: Chain;
-  /** What a copy has made. */
+  /** The image that a copy has made. */
   readonly made: Link | undefined;
-  /** What may change later on, as moves before left it. */
+  /** The files that may still change, because of earlier moves. */
   readonly late: ReadonlySet<string>;
   /** All files before the move. */
   readonly files: World;
@@ -76,7 +76,7 @@ export async function expectTrue(moved: Moved): Promise<void> {
   await expectShows('after the deletions', active, shows, viewer);
 }
 
-/** What is called done, or COMPLETE, is so by the names as they are now, whatever somebody has made of them. */
+/** A completed or COMPLETE move is true for the present names, whatever others have renamed. */
 export async function expectClaims(
   { move, job, before, after, made }: Pick<Moved, 'move' | 'job' | 'before' | 'after' | 'made'>,
   shows: Contents,

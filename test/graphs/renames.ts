@@ -10,10 +10,10 @@ import { must } from './wrong.ts';
 export interface Meddled {
   readonly chain: Chain;
   readonly copy: string | undefined;
-  /** What the disk is opened by when the job has been done. */
+  /** The chain by which the disk is opened after the job. */
   readonly after: Chain;
   readonly view: View;
-  /** Of all files; it stays. */
+  /** The folder of all files; it stays. */
   readonly folder: string;
 }
 
@@ -67,12 +67,12 @@ export class Rename {
     this.#before = new Map([...(await look(this.#folder))].filter(([path]) => path === this.#at));
   }
 
-  /** All is as it was before; what was put at the name is as it was put there. */
+  /** Everything is as before; the file that was put at the name is unchanged. */
   async undo(): Promise<void> {
     if (!this.#isThere) return;
     this.#isThere = false;
     const now = new Map([...(await look(this.#folder))].filter(([path]) => path === this.#at));
-    must(touched(this.#before, now).length === 0, `not to be touched: what was put at ${this.#at}`);
+    must(touched(this.#before, now).length === 0, `not to be touched: the file at ${this.#at}`);
     await rm(this.#at, { recursive: true, force: true });
     await rename(this.#aside, this.#at);
   }

@@ -1,5 +1,6 @@
 /**
- * A random graph, and some moves of it. After each: what the service has said is true, byte by byte and file by file.
+ * A random graph, and some moves of it. After each move the claims of the service are checked, byte by byte and file by
+ * file.
  *
  *   make images ─► start QEMU ─► write ─► [ move, with writes meanwhile ─► proof ]… ─► end QEMU ─► proof ─► start again
  */
@@ -106,7 +107,7 @@ class Round implements AsyncDisposable {
     const view = place.isApart ? await hide(folder, random) : PLAIN;
     const qemu = open.use(await startVm(plan, images, { name, sockets: place.sockets, under: view.under }));
     await place.service.domainUp(name);
-    // What is discarded in such an image shows what is below it again.
+    // Discarded blocks of such an image show the image below it again.
     const mayDiscard = !plan.images.some(({ options }) => options.includes('compat=0.10'));
     const guest = new Guest(qemu, random, { shows, mayDiscard });
     await guest.write();
@@ -188,13 +189,13 @@ class Round implements AsyncDisposable {
     };
   }
 
-  /** What QEMU has written to the base by then it may still have to flush. */
+  /** QEMU may still have to flush data that it has written to the base by then. */
   #brokenOff(move: Move): void {
     if (move.what !== 'commit') return;
     for (const file of this.chain[move.base]?.files ?? []) this.#late.add(this.#view.outside(file));
   }
 
-  /** QEMU is gone, in one way or another; what is left is the disk, and it can be started. */
+  /** QEMU is gone, in one way or another. The disk is left, and it can be started. */
   async end(): Promise<void> {
     // Images of other formats may need a repair then.
     const isCrashSafe = ['raw', 'qcow2'].includes(this.chain[0].format);

@@ -9,7 +9,7 @@ import type { Start } from './request.ts';
 import type { Guest } from './vm.ts';
 import { must, WrongOutcome } from './wrong.ts';
 
-/** What a graph, or a move of it, may be refused for. */
+/** The reasons for which a graph, or a move of it, may be refused. */
 const REASONS: ReadonlySet<string> = new Set([
   'IMAGE_UNSUITABLE',
   'SHALLOW_INTO_RAW',
@@ -26,7 +26,10 @@ const REASONS: ReadonlySet<string> = new Set([
 ]);
 /** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
 const CANNOT_GROW = 'committing: Invalid argument';
-/** What shows the same as a disk that is nearly all zeroes has no more in it itself: it is to be compared, then. */
+/**
+ * An image that shows the same as a disk of almost only zeroes need not have more data itself: then it has to be
+ * compared.
+ */
 const HARDLY_ANYTHING = 'empty, and has no backing file';
 const ACCEPTS: Readonly<Record<string, Accept>> = {
   LOSES_INTERNAL_SNAPSHOTS: Accept.ACCEPT_LOSES_INTERNAL_SNAPSHOTS,
@@ -36,11 +39,14 @@ const { STATE_COMPLETED: COMPLETED, STATE_CANCELLED: CANCELLED, STATE_FAILED: FA
 const { STATE_UNRESOLVED: UNRESOLVED } = Job_State;
 const ENDS: ReadonlySet<Job_State> = new Set([COMPLETED, CANCELLED, FAILED, UNRESOLVED]);
 
-/** A node that is read-only when nobody writes (auto-read-only) QEMU opens anew then, by its name: also the one that a pivot leaves. */
+/**
+ * QEMU opens a node again that is read-only while nobody writes (auto-read-only), by its name: also the node that a
+ * pivot leaves.
+ */
 const NOT_OPENED = /Operation not permitted|Could not (?:re)?open|No such file/;
 
 export interface Lost {
-  /** Of which images snapshots are lost. */
+  /** The images whose snapshots are lost. */
   readonly snapshotsOf: ReadonlySet<string>;
 }
 
@@ -102,7 +108,7 @@ export class Steering {
     await this.#abort(id, move.ending === 'pivot', move.ending === 'force');
   }
 
-  /** Of a job that has ended by then nobody can say which was first: then it is as if nothing had been renamed. */
+  /** If a job has ended by then, the order is not known: then the test acts as if nothing had been renamed. */
   async #rename(id: string): Promise<void> {
     this.#renamed = await this.#meddle?.();
     const { state } = await this.#service.getInfo(id);
@@ -146,7 +152,7 @@ export class Steering {
 }
 
 /** With the reason, and never with a word too much; or it was given up. */
-/** To accept it once is to accept it of each image; the outcome tells of which. */
+/** An acceptance applies to every image; the outcome says to which. */
 function snapshotsLost({ outcome }: Job): ReadonlySet<string> {
   const told = (outcome?.evidence ?? []).map(({ text }) =>
     /^LOSES_INTERNAL_SNAPSHOTS was accepted: (.*) has internal snapshots \(/s.exec(text),

@@ -1,10 +1,10 @@
-/** Which files QEMU finds at which names: those that everybody finds, or others, in a mount namespace of its own. */
+/** The files that QEMU finds at each name: the same as everybody, or others, in a mount namespace of its own. */
 import { cp, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Random } from '../support/random.ts';
 
 export interface View {
-  /** What starts a process that finds the files as QEMU does. */
+  /** The command that starts a process which finds the files as QEMU does. */
   readonly under: readonly string[];
   /** Where everybody else finds the file that QEMU finds there. */
   readonly outside: (path: string) => string;

@@ -1,4 +1,4 @@
-/** A QEMU on a graph, whose guest is the test: what it writes is known byte by byte. */
+/** A QEMU on a graph. The test is its guest, so each written byte is known. */
 import { monitorIn } from '../support/checks.ts';
 import type { Random } from '../support/random.ts';
 import { type Qemu, startQemu } from '../support/real-qemu/qemu.ts';
@@ -15,7 +15,7 @@ export interface Where {
   readonly name: string;
   /** For a monitor that the service finds. */
   readonly sockets: string;
-  /** What starts QEMU, as in a mount namespace of its own. */
+  /** The command that starts QEMU, as in a mount namespace of its own. */
   readonly under: readonly string[];
 }
 
@@ -118,11 +118,11 @@ export class Guest {
       if (extent.bytes === 0) continue;
       await this.#io(`write ${how} ${extent.at} ${extent.bytes}`);
       this.shows.write(extent);
-      // What is zeroes shows zeroes when it is discarded, whatever becomes of the clusters.
+      // Discarded zeroes show zeroes, whatever happens to the clusters.
       if (this.#mayDiscard && extent.byte === 0 && this.#random.chance(0.3))
         await this.#io(`discard ${extent.at} ${extent.bytes}`);
     }
-    // What a guest has not flushed may be lost.
+    // Data that a guest has not flushed may be lost.
     await this.#io('flush');
   }
 
@@ -140,7 +140,7 @@ export class Guest {
   }
 }
 
-/** Of a disk's images those that a plan had, for who wants to know what was tried. */
+/** The images of a disk that a plan had, for a report of what was tried. */
 export function told({ format, sizeBytes, on, layer: between, part, dataFile, options }: ImagePlan): string {
   const more = [on === 'loop' && 'loop', between, part && 'part', dataFile !== 'none' && `data file`, ...options];
   return [format, sizeBytes, ...more.filter((word) => typeof word === 'string')].join(' ');

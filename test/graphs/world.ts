@@ -1,4 +1,4 @@
-/** All files of a round: what each is and holds, and what has changed since. */
+/** All files of a round: the kind and the contents of each, and the changes since. */
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashOf } from '../support/checks.ts';
@@ -19,7 +19,7 @@ export async function look(folder: string): Promise<World> {
   return new Map(seen);
 }
 
-/** What has come, gone or changed, but for what may. */
+/** The files that were added, removed or changed, except the allowed ones. */
 export function touched(before: World, after: World, may: ReadonlySet<string> = new Set()): readonly string[] {
   const paths = new Set([...before.keys(), ...after.keys()]);
   return [...paths].flatMap((path) => {

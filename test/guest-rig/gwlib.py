@@ -60,7 +60,7 @@ class Phase:
 
 
 class State:
-    """What each block of one disk may hold.  sure[b]: generation (0 = zeroes) of the last
+    """The possible contents of each block of one disk.  sure[b]: generation (0 = zeroes) of the last
     acknowledged operation; maybe[b]: other contents that are just as right (operations that were
     under way when the log ends; zeroes after a discard)."""
 

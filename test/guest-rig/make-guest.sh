@@ -1,15 +1,15 @@
 #!/bin/sh
 # make-guest.sh [OUTDIR] - build the test guest: OUTDIR/kernel, OUTDIR/initramfs, OUTDIR/accel.
 #
-# OUTDIR is .cache/guest in the repository when it is not given.  What is there already and still right
-# stays; any number of these may run at the same time.  Nothing is installed and nothing is asked; an
-# ordinary user can run it.
+# OUTDIR is .cache/guest in the repository by default.  Files that exist and are still right stay.  Any
+# number of these may run at the same time.  It installs nothing and asks nothing; an ordinary user can
+# run it.
 #
 # Needs: Debian (apt-get, dpkg-deb), gcc with the static libc (libc6-dev), python3, zstd, lz4, qemu-system-x86,
 # qemu-utils.  The kernel is what linux-image-cloud-amd64 depends on today, or Ubuntu's linux-image-virtual; set
 # GUEST_DEBS to a folder with that linux-image .deb, and its linux-binary and linux-modules .deb if it has such, to do
 # without a network.
-# OUTDIR/accel says "kvm" or "tcg": the first under which this guest really comes up on this machine.
+# OUTDIR/accel contains "kvm" or "tcg": the first one with which this guest really boots on this machine.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/../../.cache/guest}
@@ -36,7 +36,7 @@ own_lists() {
     mkdir -p "$out/apt/state/lists/partial" "$out/apt/cache/archives/partial"
     apt get update >&2
 }
-# What depends on the newest kernel: Debian's name, then Ubuntu's.
+# The package that depends on the newest kernel: Debian's name, then Ubuntu's.
 meta_packages="linux-image-cloud-amd64 linux-image-virtual"
 depends() { # package, pattern of what it depends on
     apt cache depends "$1" 2>/dev/null | sed -n "s/^ *Depends: *\($2\)\$/\1/p"
@@ -65,10 +65,10 @@ if [ -n "${GUEST_DEBS:-}" ]; then
     [ -n "$deb" ] || { say "no kernel package in $GUEST_DEBS"; exit 1; }
     package=$(basename "$deb" | sed 's/_.*//')
 elif [ "${built% *}" = "$sources" ] && [ "$out/built" -nt /var/lib/apt/lists ]; then
-    package=${built#* }                         # the package lists are no newer than the guest
+    package=${built#* }                         # the package lists are not newer than the guest
 else
     package=$(kernel_package)
-    # Without package lists, what is built is good enough.
+    # Without package lists, the existing guest is good enough.
     [ -n "$package" ] || [ "${built% *}" != "$sources" ] || package=${built#* }
     [ -n "$package" ] || { own_lists; package=$(kernel_package); }
     [ -n "$package" ] || {
@@ -79,7 +79,7 @@ else
     [ "$built" != "$sources $package" ] || touch "$out/built"
 fi
 
-# 2. Build it, aside; only what is complete gets its name.
+# 2. Build it in another place; only a complete build gets its name.
 if [ "$built" != "$sources $package" ]; then
     kernel=$package
     if [ -z "$deb" ]; then
@@ -121,7 +121,7 @@ if [ "$built" != "$sources $package" ]; then
 fi
 
 # 3. Which accelerator really runs it?  Some hosts offer /dev/kvm but cannot run a stock kernel: only a
-# boot tells.  Asked again when this is another machine or when /dev/kvm has come or gone.
+# boot shows it.  Tried again on another machine, or when /dev/kvm has appeared or disappeared.
 kvm=no
 [ -r /dev/kvm ] && [ -w /dev/kvm ] && kvm=yes
 machine="$(uname -r) kvm=$kvm $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"

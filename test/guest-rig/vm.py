@@ -16,8 +16,8 @@
 
 SPEC: id=N[,size=256M][,fmt=qcow2|raw][,chain=1][,base=qcow2|raw][,bus=virtio|scsi|nvme][,iothread=0|1]
       [,cache=auto|none|writeback][,werror=...][,rerror=...][,fill=1][,dir=PATH][,cluster=64k][,bad=MIB]
-cache=auto is none (O_DIRECT) where the file system can do that.
-bad=20 makes the sector at 20 MiB of a raw disk (blockdev style) unreadable: whoever reads it gets EIO.
+cache=auto means none (O_DIRECT) if the file system supports that.
+bad=20 makes the sector at 20 MiB of a raw disk (blockdev style) unreadable: a read of it gets EIO.
 chain=3 makes base <- snap1 <- snap2, each prefilled with its own generation in its own places.
 In DIR: qmp.sock (the product's), qmp2.sock (the checker's), qmp3.sock (report's), console.sock, guest.log (what
 check-disk.py --acked wants), console.log (kernel), qemu.log, vm.json, disks/dN-*.{qcow2,raw}, disks/dN.json.
@@ -259,7 +259,7 @@ class VM:
         """All whole guest.log lines from byte `start` on, up to the first that matches regex."""
         end, rx = time.time() + timeout, re.compile(regex, re.M)
         while True:
-            gone = not self.alive()                    # asked first: what QEMU wrote is in the file then
+            gone = not self.alive()                    # asked first: then all output of QEMU is in the file
             if os.path.exists(self.log):
                 with open(self.log, 'rb') as f:
                     f.seek(start)
@@ -273,7 +273,7 @@ class VM:
             time.sleep(0.01)
 
     def cmd(self, line, timeout=ANSWER_S):
-        """Send a console line, return the guest's answer: its lines '# ...', 'M name ...' or '? what is wrong'."""
+        """Send a console line, return the guest's answer: its lines '# ...', 'M name ...' or '? error'."""
         at, last = self.log_size(), line.split()[0] in ('poweroff', 'reboot', 'panic')
         end = 'end-%x' % time.monotonic_ns()           # not a command: the guest says '? end-...' to it
         # One connection per line: a client that stays and does not read stalls the guest's console,
@@ -305,7 +305,7 @@ class VM:
         return out
 
     def report(self):
-        """What QEMU answers, what its threads do, and the last that the guest has said.  Never fails."""
+        """The answers of QEMU, the state of its threads, and the last output of the guest.  Never fails."""
         out = ['%s, pid %s, %s' % (self.name, self.pid(), 'there' if self.alive() else 'gone')]
         try:
             q = QMP(self.sock3, timeout=3)

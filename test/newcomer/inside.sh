@@ -1,6 +1,7 @@
 #!/bin/sh
-# inside.sh ROOT PROGRAM [ARGUMENT ...] - run a program as root in a root of its own. Its mounts and its processes are its
-# own, too: when it ends nothing of it is left. What this machine needs to reach the archives of packages goes along.
+# inside.sh ROOT PROGRAM [ARGUMENT ...] - run a program as root in a root of its own. Its mounts and its processes are
+# its own, too: when it ends nothing of it is left. The settings of this machine for the archives of packages apply in
+# it.
 set -eu
 if [ -z "${INSIDE:-}" ]; then
     root=$1

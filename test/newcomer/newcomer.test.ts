@@ -1,6 +1,7 @@
 /**
- * What README promises to somebody new: on a fresh Debian with Node, npm, make and git, in a clone of this commit, `make
- * demo` does all the set-up, and proves that the guest has lost nothing. The Debian package is tried in the same roots.
+ * The promises of README to a new user: on a fresh Debian with Node, npm, make and git, in a clone of this commit,
+ * `make demo` does all the set-up, and proves that the guest has lost nothing. The Debian package is tried in the same
+ * roots.
  *
  * NEWCOMER_RELEASES names the releases, in words; `make newcomer` and `make test-versions` set it.
  */
@@ -79,7 +80,7 @@ describe.skipIf(needs('fresh-root', 'packages'))('on a fresh', () => {
         'before: 0.0.9',
         `now: ${MANIFEST.version}, blockjobd`,
         'upgrade: 1 restart',
-        'upgrade: what only the version before had is gone',
+        'upgrade: a file that only the earlier version had is gone',
         "upgrade: all files are the package's",
         'the copy that began before has been pivoted after',
         'the copy is right',

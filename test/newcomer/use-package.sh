@@ -1,6 +1,6 @@
 #!/bin/bash
-# use-package.sh BEFORE NOW - in a root that has QEMU: install the Debian package of the version before, upgrade it while
-# a copy runs, let the copy end, and purge. Prints what it has found, a line each.
+# use-package.sh BEFORE NOW - in a root that has QEMU: install the Debian package of the version before, upgrade it
+# while a copy runs, let the copy end, and purge. Prints what it has found, a line each.
 set -euo pipefail
 before=$1 now=$2 services=
 work=$(mktemp -d)
@@ -8,7 +8,7 @@ export DEBIAN_FRONTEND=noninteractive BLOCKJOB_ADDRESS=unix:$work/api.sock
 trap 'tail -n 20 "$work"/*.log >&2' ERR
 trap 'for pid in $services; do kill "$pid"; done; wait; rm -rf "$work"' EXIT
 
-# There is no systemd in a chroot: what the package asks of it is written down.
+# There is no systemd in a chroot: the requests of the package to systemd are recorded.
 mkdir -p /run/systemd/system
 [ ! -e /usr/bin/systemctl ]
 cat >/usr/bin/systemctl <<END
@@ -50,7 +50,7 @@ job=$(sed -n 's/.*job \(bj[0-9a-f]*\).*/\1/p' "$work/copy.log")
 apt-get install -y -q --no-install-recommends "$now" >"$work/apt.log" 2>&1
 echo "now: $(dpkg-query -f '${Version}' -W blockjobd), $(blockjobd --version | cut -d' ' -f1)"
 echo "upgrade: $(grep -c '^try-restart blockjobd-agent.service blockjobd-gateway.service$' "$work/systemctl") restart"
-[ -e /usr/lib/blockjobd/only-before ] || echo "upgrade: what only the version before had is gone"
+[ -e /usr/lib/blockjobd/only-before ] || echo "upgrade: a file that only the earlier version had is gone"
 dpkg --verify blockjobd && echo "upgrade: all files are the package's"
 
 kill "$service"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# chroot.sh SCRIPT [ARGUMENT ...] - runs a script as root on a view of this machine: what it changes is gone afterwards.
+# chroot.sh SCRIPT [ARGUMENT ...] - runs a script as root on a view of this machine. Its changes are gone afterwards.
 set -eu
 if [ "${VIEW:-}" = '' ]; then
     VIEW=$(mktemp -d) && export VIEW

@@ -1,4 +1,4 @@
-/** The image of deploy/Dockerfile, as a folder: what is copied into it is all that the service needs to run. */
+/** The image of deploy/Dockerfile, as a folder: the service runs with nothing but the files that are copied into it. */
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';

@@ -19,7 +19,7 @@ for page in blockjobd blockjob; do
     [ "$(man --warnings "$page" 2>&1 >/dev/null)" = '' ]
     MANWIDTH=80 man "$page" | grep -q "^NAME" && echo "man page of $page"
 done
-# A site's own files outlive it; what is empty does not.
+# The site's own files stay after the purge; empty folders do not.
 touch /etc/blockjobd/tls/cert.pem
 mkdir -p /var/lib/blockjobd/jobs
 dpkg --purge blockjobd >/dev/null

@@ -1,4 +1,4 @@
-/** The manual pages: roff without a fault, and all that the commands themselves can tell. */
+/** The manual pages: roff without an error, and everything that the commands themselves say. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -12,7 +12,7 @@ async function help(script: string, ...words: readonly string[]): Promise<string
   return (await run(process.execPath, [join(FOLDER, 'src', script), ...words, '--help'])).stdout;
 }
 
-/** What is listed below a heading of a help text, by its first word. */
+/** The entries below a heading of a help text, by their first word. */
 function listed(text: string, heading: string): readonly string[] {
   const [, below = ''] = text.split(`\n${heading}:\n`);
   const [block = ''] = below.split('\n\n');

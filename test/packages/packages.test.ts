@@ -1,4 +1,4 @@
-/** What `make packages` makes is installed as users install it, and used. */
+/** The output of `make packages` is installed as users install it, and used. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -159,7 +159,7 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
   });
 });
 
-/** What a user of the client writes. Compiled, it is the plain JavaScript of another one. */
+/** The code of a user of the client. Compiled, it is the plain JavaScript of another user. */
 const CONSUMER = `
 import { BlockJobClient, BlockJobError, hasEnded, type Job, Job_State, OnReady } from 'blockjobd-client';
 

@@ -7,7 +7,7 @@ export const CHROMIUM = '/usr/bin/chromium';
 
 export type Scheme = 'light' | 'dark';
 
-/** What a page is told to be seen with. */
+/** The appearance of a page. */
 export interface Look {
   readonly scheme?: Scheme;
   readonly width?: number;
@@ -24,7 +24,7 @@ export class Chromium implements AsyncDisposable {
   static async start(): Promise<Chromium> {
     const browser = await launch({
       executablePath: CHROMIUM,
-      // As root, as in CI, Chromium refuses its sandbox; what it shows here is our own page.
+      // As root, as in CI, Chromium refuses its sandbox; it shows only our own page here.
       args: [
         '--no-sandbox',
         '--disable-gpu',
@@ -54,7 +54,7 @@ export class Chromium implements AsyncDisposable {
 
 export class Shown implements AsyncDisposable {
   readonly page: Page;
-  /** Errors and violations, as the console has them; a server that is gone is none of the page's. */
+  /** Errors and violations of the console, without those of a server that is gone. */
   readonly complaints: string[] = [];
   /** Requests to anywhere. */
   readonly asked: string[] = [];
@@ -69,7 +69,7 @@ export class Shown implements AsyncDisposable {
     page.on('request', (request) => this.asked.push(request.url()));
   }
 
-  /** What a person reads in `selector`, white space made one. */
+  /** The text that a person reads in `selector`, with single spaces. */
   async text(selector = 'main'): Promise<string> {
     return await this.page.$eval(selector, (found) => (found as HTMLElement).innerText.replaceAll(/\s+/g, ' '));
   }
@@ -93,7 +93,7 @@ export class Shown implements AsyncDisposable {
     }
   }
 
-  /** What axe finds to be in the way of people. */
+  /** The problems for people that axe finds. */
   async accessibility(): Promise<Result[]> {
     // Not as a script of the page, which its own policy would refuse.
     const session = await this.page.createCDPSession();

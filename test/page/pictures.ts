@@ -1,4 +1,4 @@
-/** Takes the pictures of docs/page.md anew: `node test/page/pictures.ts`, as root, on a machine without /srv/vm. */
+/** Takes the pictures of docs/page.md again: `node test/page/pictures.ts`, as root, on a machine without /srv/vm. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-/** The page of a real service, in a real Chromium: what a real QEMU does is seen there, as it happens. */
+/** The page of a real service, in a real Chromium: it shows what a real QEMU does, as it happens. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OnNoSpace } from '../../generated/blockjob/v1/job.ts';
@@ -15,7 +15,7 @@ async function percentIn(shown: Shown, selector: string): Promise<number> {
   return await shown.page.$eval(selector, (bar) => (bar as HTMLProgressElement).value);
 }
 
-/** What a plot shows, as one text. */
+/** The contents of a plot, as one text. */
 async function pictureIn(shown: Shown, selector: string): Promise<string> {
   return await shown.page.$eval(selector, (canvas) => (canvas as HTMLCanvasElement).toDataURL());
 }
@@ -92,7 +92,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     await site.restart(async () => {
       await list.shows('Disconnected from the service since');
       await list.shows('Disconnected', '#connection');
-      // What was known is there still.
+      // The known jobs are still there.
       await list.shows('Running', 'table.running');
     });
     await list.shows(/^Live$/, '#connection');

@@ -10,7 +10,7 @@ import { Service, type ServiceOptions } from '../support/service/service.ts';
 export const MIB = 1024 * 1024;
 
 export interface SiteOptions {
-  /** Of the domain, as QEMU is told it. */
+  /** The domain's name, for QEMU. */
   readonly name?: string;
   /** Below which the service and its images are. */
   readonly folder?: string;

@@ -1,4 +1,7 @@
-/** The page in a real Chromium, over services that only seem to have so many jobs: what people see, hear and press. */
+/**
+ * The page in a real Chromium, over services that only seem to have so many jobs: the things that people see, hear and
+ * press.
+ */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { pino } from 'pino';
@@ -211,7 +214,7 @@ describe.skipIf(needs('browser'))('the page', () => {
 
   test('says what is not there', async () => {
     await using seen = await see(HUNDRED, '#/jobs/bj-of-nobody');
-    // The browser tells of each answer that is a no.
+    // The browser logs each answer that is an error.
     await seen.shown.shows('No such job');
     await seen.shown.shows('no job has the id bj-of-nobody');
     expect(seen.shown.complaints.splice(0).join()).toContain('404');

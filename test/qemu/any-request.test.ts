@@ -21,10 +21,13 @@ const TIMEOUT_MS = ASKED_FOR === undefined ? 1_800_000 : 86_400_000;
 /** VMs that are asked at a time. */
 const LANES = 3;
 const ROUND = 480;
-/** What the service takes up is looked at after each; it is warm after the first of them. */
+/** The test checks the resources of the service after each part; it is warm after the first one. */
 const PARTS = 20;
 const WARM = 4;
-/** Of a hundred requests of each RPC at least so many get all the way, about half of what is seen; the others are refused. */
+/**
+ * The least share of successful requests of each RPC, in percent, about half of the usual share; the others are
+ * refused.
+ */
 const FAR: Readonly<Record<Rpc, number>> = {
   startCopy: 2,
   rebase: 2,
@@ -54,7 +57,7 @@ async function sizeOf({ pid }: Service): Promise<{ readonly rssMib: number; read
 }
 
 describe.skipIf(needs('qemu'))('any request', { timeout: TIMEOUT_MS }, () => {
-  test('has a typed answer that is no bug, and leaves nothing behind', async () => {
+  test('has a typed answer that is not a bug, and leaves nothing behind', async () => {
     console.log(`any request with seed ${SEED}; FUZZ_SEED=${SEED} FUZZ_REQUESTS=${REQUESTS} asks alike`);
     const tally = new FuzzTally();
     const passwords = await hashOf('/etc/passwd');

@@ -1,6 +1,6 @@
-// What is to be expected differs from row to row of the tables.
+// The expected result differs between the rows of the tables.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, unicorn/consistent-function-scoping */
-/** What is wrong is refused with the reason of the catalogue; nothing is changed, and nothing is left behind. */
+/** A wrong request is refused with the reason of the catalogue; nothing is changed, and nothing is left behind. */
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -84,7 +84,7 @@ async function everything(folder: string, machine: Qemu, own: boolean) {
   const { jobs } = await service.listJobs();
   const isOwn = (line: string): boolean => line.startsWith(' ');
   return {
-    // The folder's own line tells of what came and went.
+    // The line of the folder itself shows what came and went.
     files: own ? files : files.filter((line) => !isOwn(line)),
     journals: journals.filter((line) => !isOwn(line)),
     graph: await graphOf(machine.admin),
@@ -411,7 +411,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         expect(refusal.fields).toContain(refusal.metadata['field']);
     });
 
-    test('what was there is as it was', async () => {
+    test('existing files are unchanged', async () => {
       expect(await readFile(here('file'), 'utf8')).toBe('precious');
       expect(await listing(forbidden)).toHaveLength(1);
       expect(existsSync('/dev/null')).toBe(true);
@@ -491,7 +491,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       });
     });
 
-    test('QEMU refuses a step in the middle: what was done is taken back', async () => {
+    test('QEMU refuses a step in the middle: the steps before it are undone', async () => {
       await mkdir(here('limited'), { recursive: true });
       // QEMU gets no more files open: the first node cannot be added, though the file was made.
       const limits = await readFile(`/proc/${qemu.pid}/limits`, 'utf8');
@@ -534,7 +534,9 @@ describe.skipIf(needs('qemu'))('bad input', () => {
   });
 
   describe.skipIf(!MOUNTS)('a file system that fills up in the middle', () => {
-    /** Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused. */
+    /**
+     * Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused.
+     */
     const start = async (path: string, onNoSpace: OnNoSpace, name: 'qcow2' | 'raw') => {
       const job = await service.startCopy({
         disk: { domain: 'vm', disk: 'full0' },
@@ -753,7 +755,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       for (const way of ways) expect(seen(await unchanged(way))).toMatchObject({ code, reason });
     });
 
-    test('lists: what is out of range', async () => {
+    test('lists: values out of range', async () => {
       const field = async (ask: Promise<unknown>) => seen(await refused(ask)).metadata['field'];
       expect(await field(service.listJobs({ pageSize: -1 }))).toBe('page_size');
       expect(await field(service.listJobs({ pageToken: 'x' }))).toBe('page_token');
@@ -767,7 +769,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
   });
 
   describe('messages', () => {
-    test.each(METHODS)('$name: bytes that are no message', async ({ path, responseStream }) => {
+    test.each(METHODS)('$name: bytes that are not a message', async ({ path, responseStream }) => {
       for (const bytes of [Buffer.alloc(64, 0xff), Buffer.from('0a0502', 'hex'), Buffer.from('{"disk": 1}')]) {
         const refusal = await unchanged(() => send(path, bytes, responseStream));
         expect(seen(refusal)).toEqual({
@@ -788,7 +790,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     test.each<[string, Parameters<typeof ReclaimRequest.fromPartial>[0], string]>([
       ['none', {}, 'leftover_ids'],
       ['too many', { leftoverIds: Array.from({ length: 501 }, () => 'file:bj0123456789abcdef') }, 'leftover_ids'],
-      ['what is no id of one', { leftoverIds: ['/etc/passwd'] }, 'leftover_ids'],
+      ['a value that is not an id of one', { leftoverIds: ['/etc/passwd'] }, 'leftover_ids'],
       ['a request id with a space', { leftoverIds: ['file:bj0123456789abcdef'], requestId: ' ' }, 'request_id'],
     ])('Reclaim: %s', async (_what, request, field) => {
       const { path } = present(METHODS.find(({ name }) => name === 'reclaim'));

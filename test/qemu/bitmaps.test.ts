@@ -1,4 +1,4 @@
-/** Changed-block tracking survives a pivot: what backup tools have in persistent bitmaps follows the disk. */
+/** Changed-block tracking survives a pivot: the persistent bitmaps of backup tools follow the disk. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -26,7 +26,7 @@ async function bitmapsOf({ qemu }: Machine, node: string): Promise<readonly Bitm
   return bitmaps.filter(({ name }) => name !== undefined).toSorted((a, b) => a.name.localeCompare(b.name));
 }
 
-/** Which 64 KiB blocks an image's bitmap marks, read by other eyes: an NBD client asks for what is dirty. */
+/** The 64 KiB blocks that a bitmap of an image marks, read in another way: an NBD client asks for the dirty blocks. */
 async function dirtyBlocks(image: string, bitmap: string): Promise<ReadonlySet<number>> {
   const options = `driver=nbd,server.type=unix,server.path=${image}.sock,export=d`;
   const script = [
@@ -87,10 +87,10 @@ describe.skipIf(needs('qemu'))('persistent bitmaps', () => {
       { name: 'frozen', granularity: 131_072, recording: false, persistent: true, count: 131_072 },
     ]);
     await qemu[Symbol.asyncDispose]();
-    // In blocks of 64 KiB: what was written before, while READY, and after the pivot.
+    // In blocks of 64 KiB: the writes before, while READY, and after the pivot.
     const daily = await dirtyBlocks(path, 'daily');
     expect([0, 16, 32, 48].filter((block) => !daily.has(block))).toEqual([]);
-    // And not everything: a bitmap that marks all is none.
+    // And not everything: a bitmap that marks everything is useless.
     expect(daily.size).toBeLessThan(8);
     const entries = await journalEntries(site.stateFolder, id, job.revision);
     expect(entries.filter((entry) => 'step' in entry && entry.step === 'carry-bitmaps')).toHaveLength(2);

@@ -17,7 +17,7 @@ import { byId } from '../support/service/caller.ts';
 
 const KIB = 1024;
 const LOOPBACK = 'nbd://127.0.0.1';
-/** What sixteen pieces of work need, twice; without bounds it is that within two seconds, and thousands soon. */
+/** Twice the need of sixteen pieces of work; without limits it is that within two seconds, and thousands soon. */
 const MAPS_OF_A_COPY = 300;
 
 interface BlockJob {
@@ -45,7 +45,7 @@ async function slow(folder: string, sizeBytes: number, bytesPerSecond: number) {
   };
 }
 
-/** Looks at QEMU until the copy has come so far: what it holds grows no further, and no more is copied than there is. */
+/** Looks at QEMU until the copy has come so far: its memory grows no further, and it copies no more than there is. */
 async function expectBounded(
   qemu: { pid: number; admin: Admin },
   mapsBefore: number,

@@ -1,6 +1,6 @@
-// What is to be expected differs from row to row of the tables.
+// The expected result differs between the rows of the tables.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, unicorn/consistent-function-scoping */
-/** Clients, the service and QEMUs come and go: jobs go on, and whoever comes back misses nothing. */
+/** Clients, the service and QEMUs come and go: jobs continue, and a client that comes back misses nothing. */
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
@@ -62,7 +62,7 @@ function aClient(service: Service): BlockJobServiceClient & Disposable {
 const LEAVINGS = ['cancel', 'deadline', 'disconnect'] as const;
 type Leaving = (typeof LEAVINGS)[number];
 
-/** What a caller hears who does not stay for the answer. */
+/** The answers to a caller that does not wait for the end. */
 const HEARS: Record<Leaving, readonly number[]> = {
   cancel: [status.CANCELLED],
   deadline: [status.DEADLINE_EXCEEDED],

@@ -1,6 +1,6 @@
 /**
- * When a job is done the disk is opened by its headers alone. So what stays in its chain has to be at its name, at the start and in
- * the end, down to the base; and the headers have to lead where the guest's disk goes.
+ * When a job is done the disk is opened by its headers alone. So what stays in its chain has to be at its name, at the
+ * start and in the end, down to the base; and the headers have to lead where the guest's disk goes.
  */
 import { copyFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -121,7 +121,7 @@ describe.skipIf(needs('qemu'))('the chain by which a disk is found', () => {
     const lowest = ({ chain, dir }: Machine) => (what.includes('own') ? join(dir, 'own-base') : present(chain[0]).path);
 
     test.each(['renamed', 'replaced by a copy', 'in a folder that was renamed'])(
-      'ends at its lowest image: %s while the job runs, that is no success',
+      'ends at its lowest image: %s while the job runs, which is not a success',
       async (act) => {
         await using machine = await site.machine(FORMATS);
         const { noSuccess } = await begin(machine);

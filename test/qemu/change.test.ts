@@ -129,7 +129,7 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     await it.qemu.admin.execute('job-resume', { id: job });
     await seen(({ pause }) => pause === PauseReason.PAUSE_REASON_UNSPECIFIED);
     await it.qemu.admin.execute('block-job-set-speed', { device: job, speed: MIB / 2 });
-    // QEMU tells of it in no event: it is seen as soon as anybody looks.
+    // QEMU sends no event for it: the next look finds it.
     await seen(({ limit }) => limit === SLOW / 2n);
     await it.service.pause(job);
     expect((await it.service.getInfo(job)).bandwidthBytesPerSecond).toBe(SLOW / 2n);

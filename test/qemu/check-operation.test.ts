@@ -1,4 +1,7 @@
-/** CheckOperation: what a job forbids, as the seed restricts save, snapshot, revert and detach while a copy runs. */
+/**
+ * CheckOperation: the operations that a job forbids, as the seed restricts save, snapshot, revert and detach while a
+ * copy runs.
+ */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';
@@ -17,7 +20,7 @@ const {
 } = Operation;
 
 describe.skipIf(needs('qemu'))('while a job runs on a disk', { timeout: 60_000 }, () => {
-  test('what moves it or needs it still is forbidden, and nothing once the job has ended', async () => {
+  test('operations that move or need it are forbidden, and none once the job has ended', async () => {
     await using dir = await testDir();
     const chain = await makeChain(dir.path, { formats: ['qcow2', 'qcow2', 'qcow2'], sizeBytes: 16 << 20 });
     const other = await makeChain(dir.path, { formats: ['raw'], sizeBytes: 1 << 20, prefix: 'other-' });

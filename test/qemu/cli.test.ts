@@ -214,7 +214,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect((await it.run('copy', 'web1', 'vd0', it.dest, '--pivot', '--plan-etag', etag)).code).toBe(0);
   });
 
-  test('what is refused says why, and what to do next', async () => {
+  test('a refusal says why, and what to do next', async () => {
     await using it = await bench();
     await writeFile(it.dest, 'something');
     const exists = await it.run('copy', 'web1', 'vd0', it.dest);
@@ -266,7 +266,7 @@ test.skipIf(needs('qemu', 'by-hand'))('docs/cli.md: the jobs that run, for a pro
   expect(stdout).toMatch(new RegExp(`^${id}\tSTATE_RUNNING\t[0-9.]*\n$`));
 });
 
-/** What each shell answers to Tab after a line; its own way of being asked. */
+/** The answers of each shell to Tab after a line; each shell is asked in its own way. */
 const SHELLS: readonly (readonly [string, (script: string, line: string) => readonly string[]])[] = [
   [
     'bash',

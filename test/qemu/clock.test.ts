@@ -53,7 +53,7 @@ describe('a clock that jumps', () => {
   });
 });
 
-/** What a watcher is shown first: the job as it is, at the time of the host's clock. */
+/** The first message to a watcher: the job as it is, at the time of the host's clock. */
 async function allTold(site: Site, id: string) {
   const events = site.service.watch(id);
   const first = await events.next();

@@ -57,8 +57,8 @@ describe.skipIf(needs('qemu'))('Commit', () => {
     const pathOf = (index: number) => present(chain[index]).path;
     await guest.write(0);
     const before = await Promise.all(chain.slice(0, lands).map(({ path }) => hashOf(path)));
-    // Slow, so that it cannot end while something is written: that is done with the monitor's qemu-io, and QEMU 5.2 hangs
-    // for good when this comes at the very end of a commit.
+    // Slow, so that it cannot end while something is written: that is done with the monitor's qemu-io, and QEMU 5.2
+    // hangs for good when this comes at the very end of a commit.
     const job = await site.service.commit({
       disk,
       top: pathOf(top),
@@ -213,7 +213,7 @@ describe.skipIf(needs('qemu'))('Commit', () => {
         });
       }
       expect([await graphOf(qemu.admin), await hashOf(base)]).toEqual(before);
-      // What is only read may be read by all.
+      // Data that is only read may be read by all.
       const copy = await site.service.startCopy({
         disk,
         destination: { target: { $case: 'file', value: join(dir, 'copy') } },

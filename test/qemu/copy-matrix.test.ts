@@ -1,4 +1,4 @@
-// What is to be expected differs from row to row of the tables.
+// The expected result differs between the rows of the tables.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, unicorn/consistent-function-scoping */
 /**
  * A copy of every kind of source to every kind of destination, ended in every way, while a guest writes: the

@@ -1,4 +1,4 @@
-/** What is asked about a chain, of QEMU and of file systems, grows with its images and no faster. */
+/** The number of questions about a chain, to QEMU and to file systems, grows linearly with its images. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { present } from '../support/checks.ts';
@@ -15,7 +15,10 @@ interface Cost {
   readonly files: number;
 }
 
-/** Four times the images may cost this much more: a chain of one costs something, too. What is quadratic costs 16 times. */
+/**
+ * Four times the images may cost this much more: a chain of one costs something, too. A quadratic cost would be 16
+ * times.
+ */
 const MOST = 5;
 
 async function costsAt(depth: number): Promise<Readonly<Record<'shown' | 'committed' | 'listed', Cost>>> {

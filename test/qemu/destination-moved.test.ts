@@ -1,4 +1,6 @@
-/** The copy is in a file, and the file is known by its name only: whoever takes the name away takes the disk's next start. */
+/**
+ * The copy is in a file that is known only by its name: if the name is removed, the next start of the VM has no disk.
+ */
 import { link, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -48,7 +50,7 @@ describe.skipIf(needs('qemu'))('a destination that is', () => {
 
   const pivot = async ({ id }: Job) => await site.service.abort({ job: byId(id), pivot: true });
 
-  test.each(ACTS)('%s while READY is no disk to go over to; with its name back it is', async (_what, act) => {
+  test.each(ACTS)('%s while READY is not a disk to pivot to; with its name back it is', async (_what, act) => {
     await using machine = await site.machine();
     const { job, path } = await readyCopy(machine);
     await link(path, `${path}.kept`);
@@ -80,7 +82,7 @@ describe.skipIf(needs('qemu'))('a destination that is', () => {
     expect(inserted?.image.filename).toBe(machine.top.path);
   });
 
-  test.each(['FINISH', 'an abort'])('removed before %s is no complete copy', async (how) => {
+  test.each(['FINISH', 'an abort'])('removed before %s is not a complete copy', async (how) => {
     await using machine = await site.machine();
     const path = join(machine.dir, 'copy');
     const { id } = await site.service.startCopy({
@@ -100,7 +102,7 @@ describe.skipIf(needs('qemu'))('a destination that is', () => {
     });
   });
 
-  test('over an image that was renamed before it was ended is no complete copy', async () => {
+  test('over an image that was renamed before the end is not a complete copy', async () => {
     await using machine = await site.machine();
     const base = present(machine.chain[0]).path;
     const target = { $case: 'file', value: join(machine.dir, 'copy') } as const;

@@ -154,7 +154,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
     });
   });
 
-  describe("what a guest wrote is not what its image is: the attacker's view", () => {
+  describe('the data of a guest does not decide the format of its image: the attack', () => {
     /** A raw disk whose guest has written a qcow2 header on it that names a secret of the host. */
     async function imitation(path: string, secret: string, backingFormat: string | undefined): Promise<void> {
       const header = `${path}.header`;
@@ -275,7 +275,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await machine.guest.expectIn(loop.path, 'qcow2');
     });
 
-    test('what is no device, or is in use by the host, is refused', async () => {
+    test('a path that is not a device, or is in use by the host, is refused', async () => {
       await using machine = await site.machine();
       const { disk, dir } = machine;
       using loop = await LoopDevice.make(dir, SIZE);
@@ -405,7 +405,8 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       const asked = await site.service.abort({ job: byId(id), force: true, returnImmediately: true });
       // Before QEMU 6.0 nothing gets through to it until its server is back.
       if (!commands.has('yank')) server.goOn();
-      // With something under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until that is gone.
+      // With something under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until
+      // that is gone.
       await guest.write(2);
       const givesUp = setTimeout(() => server.goOn(), 5000);
       expect(await site.ended(asked).finally(() => clearTimeout(givesUp))).toMatchObject({

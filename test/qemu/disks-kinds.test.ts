@@ -208,7 +208,7 @@ describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
 describe('graphs of -blockdev', () => {
   const LIMIT = ['-object', '{"qom-type":"throttle-group","id":"limit"}'];
 
-  test('a filter above the image: what would become of it is not known', async () => {
+  test('a filter above the image: its future is not known', async () => {
     const image = await create('filtered', 'qcow2');
     await using qemu = await startWith(site, 'blockdev', {
       name: 'filtered',

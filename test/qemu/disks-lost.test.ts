@@ -1,4 +1,4 @@
-/** What a job would lose is refused, unless the caller accepts just that; and then the outcome says it. */
+/** A loss of data or metadata is refused, unless the caller accepts exactly that loss; then the outcome reports it. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -35,7 +35,7 @@ async function pivoted(request: Partial<StartCopyRequest>) {
 }
 
 describe.each(['blockdev', 'drive'] as const)('an encrypted disk, style %s', (style) => {
-  // What is written is zeroes for the guest and anything on the disk; its own bytes are to be found nowhere.
+  // The guest sees zeroes, and the disk may have anything; the guest's own bytes must not be found.
   const BYTES = Buffer.alloc(512, 0x53);
 
   async function encrypted(
@@ -118,7 +118,7 @@ describe.each(['blockdev', 'drive'] as const)('an encrypted disk, style %s', (st
     const disk = { domain: name, disk: 'disk0' };
     const loss = notAccepted('LOSES_ENCRYPTION', base);
     expect(await refused(site.service.rebase({ disk }))).toMatchObject(loss);
-    // What the guest writes goes into the base then, encrypted: nothing is lost.
+    // The writes of the guest go into the base then, encrypted: nothing is lost.
     const active = await site.service.commit({ disk, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] });
     await site.service.until(active.id, 'STATE_READY');
     await site.service.abort({ job: byId(active.id) });
@@ -132,7 +132,7 @@ describe.each(['blockdev', 'drive'] as const)('an encrypted disk, style %s', (st
     expect(await qemu.admin.execute('query-jobs')).toEqual([]);
   });
 
-  test('what is pulled into an encrypted image stays encrypted', async () => {
+  test('data that is pulled into an encrypted image stays encrypted', async () => {
     await using dir = await testDir();
     const [base, top] = [join(dir.path, 'base'), join(dir.path, 'top')];
     await run('qemu-img', ['create', '-q', '-f', 'raw', base, String(MIB)]);
@@ -160,7 +160,7 @@ describe.each(['blockdev', 'drive'] as const)('an encrypted disk, style %s', (st
   });
 });
 
-/** What the snapshot shows, as a raw file. */
+/** The contents of the snapshot, as a raw file. */
 async function shown(image: string, snapshot: string, to: string): Promise<string> {
   await run('qemu-img', ['convert', '-U', '-l', `snapshot.name=${snapshot}`, '-O', 'raw', image, to]);
   return `driver=raw,file.filename=${to}`;
@@ -190,7 +190,7 @@ describe.each(['blockdev', 'drive'] as const)('internal snapshots, style %s', (s
     return { qemu, paths, disk: { domain: name, disk: 'disk0' } };
   }
 
-  test('a copy has none of them: it is refused, or accepted, and who deletes the source is told', async () => {
+  test('a copy has none of them: it is refused, or accepted, and a warning is at the source that may be deleted', async () => {
     await using dir = await testDir();
     const { qemu, paths, disk } = await chainOf(dir.path, 2, [0, 1]);
     await using _ = qemu;

@@ -1,4 +1,4 @@
-/** Images whose names are no UTF-8: QEMU tells another name, and no header is to get that. */
+/** Images whose names are not UTF-8: QEMU reports another name, which must not be written to a header. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';
@@ -17,7 +17,7 @@ const MAKE = String.raw`
   qemu-img create -q -f qcow2 -F qcow2 -b "$0/middle" top
 `;
 
-describe.skipIf(needs('qemu'))('a base whose name is no UTF-8', () => {
+describe.skipIf(needs('qemu'))('a base whose name is not UTF-8', () => {
   let site: Site;
   beforeAll(async () => {
     site = await Site.open();
@@ -41,7 +41,7 @@ describe.skipIf(needs('qemu'))('a base whose name is no UTF-8', () => {
     await site.service.domainUp(name);
     const disk = { domain: name, disk: 'disk0' };
     const unsuitable = { reason: 'IMAGE_UNSUITABLE', metadata: { kind: 'MISNAMED' } };
-    // The middle image is taken away: what is above it would name the base.
+    // The middle image is removed: the image above it would name the base.
     expect(await refused(site.service.rebase({ disk, base: 'disk0[2]' }))).toMatchObject(unsuitable);
     expect(await refused(site.service.commit({ disk, top: 'disk0[1]', base: 'disk0[2]' }))).toMatchObject(unsuitable);
     const pull = await site.ended(await site.service.rebase({ disk, base: join(dir.path, 'middle') }));

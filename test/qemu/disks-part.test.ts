@@ -81,7 +81,7 @@ describe.each(['blockdev', 'drive'] as const)('a chain over a part of a file, st
     expect(await qemu.admin.execute('query-jobs')).toEqual([]);
   });
 
-  test('what names another image may be done, and a whole copy is as the guest sees the disk', async () => {
+  test('an operation that names another image is allowed, and a whole copy is as the guest sees the disk', async () => {
     const path = join(dir.path, 'shallow.qcow2');
     const target = { $case: 'file', value: path } as const;
     const shallow = await site.service.startCopy({ disk, destination: { target }, shallow: true });

@@ -1,4 +1,4 @@
-/** Disks to which others write, too: what they write after a pivot the guest would never see. */
+/** Disks to which others write, too: the guest would never see their writes after a pivot. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -85,7 +85,7 @@ describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
     expect(await one.admin.execute('query-jobs')).toEqual([]);
   });
 
-  test('so is a process that nobody was told of', async () => {
+  test('a process that no monitor knows does, too', async () => {
     await using _qemu = await startWith(site, style, on(name('vm')));
     const request = copyOf(name('vm'), name('vm-copy'));
     await using stranger = await holding(image);

@@ -1,6 +1,6 @@
-// What is to be expected differs from row to row of the tables.
+// The expected result differs between the rows of the tables.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, unicorn/consistent-function-scoping */
-/** What the service says of the VMs, by every name of theirs, is what QEMU has. */
+/** The service reports the VMs as QEMU has them, under each of their names. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** Destinations with LUKS: with a secret of QEMU's by its id, whose key is seen nowhere; opened in a fresh process afterwards. */
+/**
+ * Destinations with LUKS: with a secret of QEMU's by its id, whose key is seen nowhere; opened in a fresh process
+ * afterwards.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -46,7 +49,7 @@ async function expectCold(path: string, raw: string, below = ''): Promise<void> 
   await run('qemu-img', ['check', ...COLD, image(path, below)]);
 }
 
-/** Who has no key, or another one, does not open it. */
+/** A caller without the key, or with another one, cannot open it. */
 async function expectLocked(path: string): Promise<void> {
   const read = ['-r', '-c', 'read 0 512'];
   const other = [...read, '--object', 'secret,id=s0,data=x', '--image-opts', image(path)];
@@ -214,7 +217,7 @@ describe('a chain with an encrypted image', () => {
     await expectCold(path, plain, ',backing.encrypt.key-secret=s0');
   });
 
-  test('what is encrypted is not committed into a base that is not, unless that is accepted', async () => {
+  test('an encrypted image is not committed into a base that is not encrypted, unless the caller accepts that', async () => {
     await using dir = await testDir();
     const { qemu, base, top, name } = await chainOf(dir.path, 'TOP');
     await using _ = qemu;
@@ -365,7 +368,7 @@ describe('the service is killed', () => {
     });
     await answer;
     await site.service.domainUp(name, 90_000);
-    // Nobody was told of the job: when all has been taken back it is no more.
+    // No caller has heard about the job: after the undo it no longer exists.
     await eventually(
       'the start is taken back',
       async () => ((await site.service.listJobs({ domain: name })).jobs.length === 0 ? true : undefined),

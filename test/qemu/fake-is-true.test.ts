@@ -20,7 +20,7 @@ interface Case {
   readonly name: string;
   readonly bus?: Bus;
   readonly sizeBytes?: number;
-  /** Of the disk's chain; else two. */
+  /** The images of the disk's chain; otherwise two. */
   readonly images?: 2 | 3;
   readonly format: ImageFormat;
   readonly script: readonly Step[];
@@ -301,7 +301,7 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    name: 'what is refused',
+    name: 'refusals',
     format: 'qcow2',
     script: [
       remove('nobody'),
@@ -377,7 +377,9 @@ const CASES: readonly Case[] = [
   },
 ];
 
-/** QEMU tells what the job has come to before it answers, or after: 10 more often than 7.2, and each on a busy machine. */
+/**
+ * QEMU tells what the job has come to before it answers, or after: 10 more often than 7.2, and each on a busy machine.
+ */
 const ANSWERED_BESIDE: ReadonlySet<string> = new Set(['blockdev-create', 'job-cancel']);
 
 /** Sends a script line by line, and gives all that came back in order. */
@@ -441,7 +443,10 @@ async function* linesOf(socket: Socket): AsyncGenerator<Json, undefined> {
   return undefined;
 }
 
-/** What the fake must have in common with QEMU; numbers that depend on data and time are not among it. */
+/**
+ * The part of the messages that the fake must have in common with QEMU; numbers that depend on data and time are not
+ * part of it.
+ */
 function normal(execute: string, message: Json): Json {
   const { event, data, error } = message;
   if (event !== undefined)

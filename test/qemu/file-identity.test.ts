@@ -39,7 +39,7 @@ describe('a service in another mount namespace than QEMU', () => {
     machine = await site.machine();
     folder = join(machine.dir, 'out');
     await mkdir(folder);
-    // As with PrivateTmp: what is in that folder is for the service alone.
+    // As with PrivateTmp: the files of that folder are for the service alone.
     site.under = ['unshare', '--mount', 'sh', '-c', `mount -t tmpfs tmpfs ${folder} && exec "$@"`, 'sh'];
     await site.restart('SIGTERM', machine.disk.domain);
   });
@@ -144,7 +144,7 @@ describe('a file by another name', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test('a QEMU in a chroot: what it would open there is another file', async () => {
+  test('a QEMU in a chroot: it would open another file there', async () => {
     await using plain = await site.machine();
     const root = join(plain.dir, 'root');
     await mkdir(join(root, plain.dir), { recursive: true });
@@ -239,7 +239,7 @@ describe('a file by another name', () => {
     expect((await site.service.getInfo(job.id)).outcome?.safeToDelete).toEqual([]);
   });
 
-  test('nor one that somebody has open whom no monitor tells of', async () => {
+  test('nor one that a process has open which no monitor reports', async () => {
     await using machine = await site.machine();
     const job = await pivoted(machine, join(machine.dir, 'copy'));
     await link(machine.top.path, join(machine.dir, 'hard'));
@@ -256,7 +256,7 @@ describe('a file by another name', () => {
     expect((await site.service.getInfo(job.id)).outcome?.safeToDelete).toEqual([]);
   });
 
-  test.skipIf(!canMount())('nor one on an overlay that such a one has locked', async () => {
+  test.skipIf(!canMount())('nor one on an overlay that such a process has locked', async () => {
     await using machine = await site.machine();
     await using overlay = await overlayFileSystem(machine.dir);
     const left = join(overlay.path, 'left.qcow2');

@@ -1,4 +1,4 @@
-/** A guest beside whose disks new images are formatted: QEMU is told nothing then that it does not bear. */
+/** A guest beside whose disks new images are formatted: QEMU then gets only commands that it supports. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-// What is to be expected differs from case to case.
+// The expected result differs between the cases.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, vitest/valid-title, unicorn/consistent-function-scoping */
 /**
  * The other recorded cases of libvirt's block jobs (commits, copies, pulls, and what ends and changes them), step by
@@ -75,7 +75,7 @@ function asked(one: OtherCase): readonly Call[] {
   return one.steps.filter((step): step is Call => 'call' in step && whyNotAsked(step) === undefined);
 }
 
-test('the tables: what is left out, and each difference, occurs; and each difference differs', () => {
+test('the tables: each omission and each difference occurs, and each difference differs', () => {
   const leftOut = new Map<string, number>(NO_COUNTERPART.map(({ why }) => [why, 0]));
   const differences = new Map<string, number>(
     [...DIFFERENCES, ...FINAL_DIFFERENCES, NEVER_REMOVED].map(({ name }) => [name, 0]),
@@ -91,7 +91,7 @@ test('the tables: what is left out, and each difference, occurs; and each differ
       const { expected, difference } = expectedOf(one, step);
       if (difference === undefined) continue;
       count(differences, difference);
-      expect(isSame(expected, libvirts(one, step)), `${titleOf(one)} is no difference: ${difference}`).toBe(false);
+      expect(isSame(expected, libvirts(one, step)), `${titleOf(one)} does not differ: ${difference}`).toBe(false);
     }
     for (const { name, when } of [...FINAL_DIFFERENCES, NEVER_REMOVED]) if (when(one)) count(differences, name);
   }
@@ -101,11 +101,11 @@ test('the tables: what is left out, and each difference, occurs; and each differ
       "ImageFormat has qcow2 and raw only": 6,
       "a destination does not describe its chain: its headers do": 3,
       "a destination is a message, not XML": 2,
+      "an export over the network is not compared here": 1,
       "an unsigned field has no negative value": 2,
       "its answer depended on chance": 2,
       "parameters are fields: none is of another type, given twice or unknown": 13,
       "protobuf has no NULL, and no count beside an array": 4,
-      "what is served over the network is not compared here": 1,
     }
   `);
   expect(Object.fromEntries(differences)).toMatchInlineSnapshot(`
@@ -113,15 +113,15 @@ test('the tables: what is left out, and each difference, occurs; and each differ
       "a busy disk is said to be busy before its images are looked for": 1,
       "a domain need not be transient": 3,
       "a drive without a medium is said to be one": 1,
+      "a file that a job did not make is never removed": 1,
       "a full copy keeps the backing file of the image that is reused": 1,
+      "a path that is neither a file nor a block device is refused before QEMU is asked": 2,
       "a qcow2 of version 2 with a backing file takes no full copy": 2,
       "an empty image over nothing is not taken for the image below the active one": 2,
+      "an error of the bandwidth is reported before anything else": 1,
+      "an image that cannot be probed is not taken for raw": 5,
       "an incomplete copy is removed by the job that made it": 2,
       "sizes are compared before the start": 6,
-      "what a job did not make is never removed": 1,
-      "what does not probe as an image is not taken for raw": 5,
-      "what is neither a file nor a block device is refused before QEMU is asked": 2,
-      "what is wrong with the bandwidth is said before anything else": 1,
     }
   `);
   expect(CASES.filter((one) => asked(one).length > 0)).toHaveLength(394);

@@ -1,4 +1,4 @@
-// What is to be expected differs from case to case.
+// The expected result differs between the cases.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, vitest/valid-title, unicorn/consistent-function-scoping */
 /**
  * Every recorded case of libvirt's virDomainBlockRebase, asked of Rebase through gRPC with a real QEMU: the same
@@ -37,20 +37,20 @@ test('the table of differences: each occurs, each differs, and without it each c
     const { expected, difference } = expectedOf(one);
     if (difference === undefined) continue;
     found.set(difference, present(found.get(difference)) + 1);
-    expect(isSame(expected, libvirts(one)), `${titleOf(one)} is no difference: ${difference}`).toBe(false);
+    expect(isSame(expected, libvirts(one)), `${titleOf(one)} does not differ: ${difference}`).toBe(false);
   }
   expect(Object.fromEntries(found)).toMatchInlineSnapshot(`
     {
       "a block device is not formatted unasked": 5,
       "a block device is one without COPY_DEV too": 10,
-      "a block device is probed, and zeroes are no format": 12,
-      "a folder is no destination, whatever the flags": 11,
+      "a block device is probed, and zeroes are not a format": 12,
+      "a folder cannot be a destination, whatever the flags": 11,
       "a full copy keeps the backing file of the image that is reused": 2,
       "a relative backing name is written": 2,
-      "an empty base is none": 2,
+      "an empty base means no base": 2,
+      "an image that cannot be probed is not taken for raw": 14,
+      "errors of the arguments alone are reported before a disk is looked at": 6,
       "sizes are compared before the start": 17,
-      "what does not probe as an image is not taken for raw": 14,
-      "what the arguments alone tell is said before a disk is looked at": 6,
       "with a relative backing name, the destination is checked as without it": 18,
     }
   `);
@@ -119,7 +119,7 @@ describe.skipIf(needs('qemu'))('blockRebase as libvirt has it', () => {
     }
     const changes = await world.changes();
     if (changes.length > 0) await world.spent();
-    expect(changes, 'what a refused call has changed').toEqual([]);
+    expect(changes, 'the changes of a refused call').toEqual([]);
     const reasons = expected.verdict === 'refused' ? expected.reasons : [];
     const agrees = answer.some((reason) => reasons.some((other) => other === reason));
     expect({ verdict: 'refused', reasons: agrees ? reasons : answer }).toEqual(expected);

@@ -1,4 +1,7 @@
-/** One hold a VM: whoever else stops and continues a guest while its jobs do, it is in the end as it should be. */
+/**
+ * One hold for each VM: if other clients stop and continue a guest while its jobs do, the guest is in the right state
+ * at the end.
+ */
 import { open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

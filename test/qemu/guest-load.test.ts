@@ -15,7 +15,7 @@ const SEQUENTIAL = 'gw.mode=seq gw.bs=64 gw.rd=10';
 const ERASING = 'gw.mode=rand gw.bs=64 gw.vary=1 gw.mix=50:25:25 gw.dbs=128 gw.rd=10';
 const WRITES = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4';
 
-/** The format; who asks for the pivot, the service at READY or a caller's Abort; and pause_guest. */
+/** The format; the caller of the pivot, which is the service at READY or a client's Abort; and pause_guest. */
 type Copy = `${ChainImage['format']} ${'service' | 'caller'} ${Pause}`;
 /** The copies are made one after the other, each of what the one before it made. */
 type Boot = readonly [style: Style, disk: string, load: string, streams: number, copies: readonly Copy[]];

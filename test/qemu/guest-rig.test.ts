@@ -63,7 +63,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
     expect(await vm.check(2)).toMatchObject({ ok: true });
   });
 
-  test('what was acknowledged before a SIGKILL is on disk; a base without its overlays fails', async () => {
+  test('a write that was acknowledged before a SIGKILL is on disk; a base without its overlays fails', async () => {
     await using vm = await GuestVm.start({
       disks: ['id=1,chain=2,size=64M'],
       append: 'gw.mode=rand gw.bs=64',
@@ -109,7 +109,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
     }
   });
 
-  test('a guest that does not go on is told of in full: what QEMU answers, what it does, what the guest said last', async () => {
+  test('a guest that does not continue is reported in full: the answer of QEMU, its state, and the last words of the guest', async () => {
     await using vm = await GuestVm.start({ disks: ['id=1,size=16M'], append: 'gw.mode=seq gw.rate=20' });
     const admin = await Admin.connect(connect(vm.checkerQmpPath), () => '');
     await vm.work(1, 8);

@@ -1,6 +1,6 @@
 /**
- * A pull, and a commit of lower images, end in one header that names an image. Both files are known by their names only to who
- * opens the disk next: one that is renamed or replaced while the job runs takes the disk along.
+ * A pull, and a commit of lower images, end in one header that names an image. The program that opens the disk next
+ * knows both files only by their names: if one is renamed or replaced while the job runs, the disk is lost.
  */
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -78,7 +78,7 @@ describe.skipIf(needs('qemu'))('while a job runs an image is', () => {
     expect(await headerOf(machine.top.path)).toContain(`backing file: ${imageAt(machine, -2)}`);
   });
 
-  test.each(ACTS)('%s that is pulled into: what is at its name proves nothing', async (_what, act) => {
+  test.each(ACTS)('%s that is pulled into: the file at its name proves nothing', async (_what, act) => {
     await using machine = await site.machine();
     const job = await pull(machine, '');
     await act(machine.top.path);

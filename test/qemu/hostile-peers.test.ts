@@ -1,4 +1,4 @@
-/** A program behind a QMP socket that is no QEMU, and pretends to be another VM. */
+/** A program behind a QMP socket that is not a QEMU, and pretends to be another VM. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { eventually } from '../support/checks.ts';

@@ -11,7 +11,7 @@ import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu
 
 /** As docs/pauses.md has it, and what it takes to break a connection and to see that. */
 const BOUND_MS = 12_000;
-/** Who a QEMU is; after that a job is looked at. */
+/** The identity of a QEMU; after that a job is looked at. */
 const ASKED_FIRST = ['qmp_capabilities', 'query-name', 'query-uuid', 'query-jobs', 'query-cpus-fast'];
 
 test.skipIf(needs('qemu'))(
@@ -29,7 +29,7 @@ test.skipIf(needs('qemu'))(
     );
     const name = 'hanging';
     await using qemu = await startQemu({ style: 'blockdev', name, disks });
-    // Of the other disk; QEMU waits for all that is under way to any.
+    // A snapshot of the other disk; QEMU waits for all requests to any disk.
     const snapshot = {
       'node-name': 'disk1-0',
       'snapshot-file': join(folder.path, 'snap'),
@@ -49,7 +49,7 @@ test.skipIf(needs('qemu'))(
     await site.service.until(id, 'STATE_READY');
     await site.restart('SIGKILL', undefined, async () => {
       await server.hang();
-      // What is under way to it now does not come back.
+      // Requests that it has now are not answered.
       await qemu.admin.hmpQemuIo('disk0', `write -P 1 0 ${MIB}`);
       comes = true;
     });

@@ -17,7 +17,10 @@ import { byId, refused } from '../support/service/caller.ts';
 const LOOPBACK = 'nbd://127.0.0.1';
 const SIZE_MIB = 16;
 const [VIRTIO, NVME] = [1, 2];
-/** Of a hold, and what it takes to break a connection and to see that. A guest's own time-out is 30 seconds and more. */
+/**
+ * The limit of a hold, and the time to break a connection and to notice that. A guest's own time-out is 30 seconds and
+ * more.
+ */
 const BOUND_MS = 12_000;
 
 let rig: Rig;
@@ -32,7 +35,7 @@ function at(port: number, disk: number) {
   } as const;
 }
 
-/** Listens, says this to whoever comes, and nothing more. */
+/** Listens, sends this to each client, and nothing more. */
 async function mute(greeting: Buffer): Promise<AsyncDisposable & { readonly port: number }> {
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -126,7 +129,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await expectGuestWorks();
   });
 
-  test('one that is not there, and what is no NBD server, is refused at once', async () => {
+  test('a server that does not exist, or is not an NBD server, is refused at once', async () => {
     const gone = await mute(Buffer.from('SSH-2.0-x\r\n'));
     expect(await refused(rig.service.startCopy(at(gone.port, VIRTIO)))).toMatchObject({
       reason: 'DESTINATION_UNREACHABLE',
@@ -175,7 +178,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
       await using server = await served();
       const id = await ready(server.port, disk);
       await server.hang();
-      // What is under way to it now does not come back.
+      // Requests that it has now are not answered.
       await rig.vm.work(disk, 64);
       const stops = rig.guestStops();
       await pivot(id, pause);

@@ -1,6 +1,6 @@
-// What is to be expected differs from row to row of the table.
+// The expected result differs between the rows of the table.
 /* oxlint-disable vitest/no-conditional-expect */
-/** What other clients of QEMU do to a job: it ends as they made it, at once, and says what is true now. */
+/** Actions of other clients of QEMU on a job: the job ends as they made it, at once, and says what is true now. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -207,7 +207,7 @@ describe.skipIf(needs('qemu'))('another client of QEMU', () => {
     },
   );
 
-  test('cancels a copy whose pivot somebody waits for: that is no success', async () => {
+  test('cancels a copy whose pivot a caller waits for: that is not a success', async () => {
     await using machine = await site.machine();
     const job = await start('copy', machine);
     await bringTo('PIVOTING', job, machine);

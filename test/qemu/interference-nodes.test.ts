@@ -1,6 +1,6 @@
-// What is to be expected differs from row to row of the table.
+// The expected result differs between the rows of the table.
 /* oxlint-disable vitest/no-conditional-expect */
-/** What others do to the nodes of a copy and of its disk: snapshots, blockdev-del, nodes of their own on top. */
+/** Actions of others on the nodes of a copy and of its disk: snapshots, blockdev-del, nodes of their own on top. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -107,7 +107,7 @@ describe.skipIf(needs('qemu'))('the disk of a copy', () => {
     expect(await site.service.listLeftovers(machine.disk.domain)).toEqual([]);
   });
 
-  test('is let go of, and another client uses the copy then: it stays, and is told of as long', async () => {
+  test('is released, and another client uses the copy then: it stays, and is listed as long', async () => {
     await using it = await metCopy(site, 'READY');
     const { machine, job, path } = it;
     const { service } = site;

@@ -1,5 +1,5 @@
 // oxlint-disable vitest/expect-expect
-/** What happens to the QEMU of a job as a process: it stands still, its socket goes, another one has its name. */
+/** Events of the process of a job's QEMU: it stands still, its socket goes, another process has its name. */
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -65,7 +65,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
       await whileStopped(machine.qemu.pid, async () => {
         const ending = await site.service.abort({ job: byId(job.id), pivot, returnImmediately: true });
         expect(ending.state).toBe(pivot ? Job_State.STATE_PIVOTING : Job_State.STATE_CANCELLING);
-        // Who knows what QEMU has done of it.
+        // Nobody knows what QEMU has done with it.
         expect(ending.outcome?.guestWritesTo).toBe(pivot ? '' : machine.top.path);
       });
       expect(await it.ended()).toMatchObject({
@@ -189,7 +189,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
       id: another.id,
       state: Job_State.STATE_COMPLETED,
     });
-    // Of the first nobody can ask, and it is still there.
+    // The first one cannot be asked, and it still exists.
     expect(await service.getInfo(job.id)).toMatchObject({ state: Job_State.STATE_READY, endTime: undefined });
     process.kill(qemu.pid, 'SIGKILL');
     expect(await it.ended()).toMatchObject({

@@ -80,7 +80,7 @@ describe.skipIf(needs('qemu'))('a disk', () => {
     const { machine, path } = it;
     const ended = await endedUnplugged(it);
     expect(ended.outcome?.destinationContent).toBe(DestinationContent.DESTINATION_CONTENT_PARTIAL);
-    // Nobody can see that the guest never was on it: it is told of, and not removed unasked.
+    // Nobody can see that the guest never used it: it is listed, and not removed without a request.
     const file = { id: `file:${ended.id}`, name: path, blockedBy: '' };
     expect(await site.service.listLeftovers(machine.disk.domain)).toMatchObject([file]);
     expect(await site.service.reclaim([file.id], true)).toMatchObject([{ reclaimed: true }]);

@@ -1,6 +1,6 @@
 /**
- * What an older job says ends with what a newer one does: that a file is safe to delete, also while the VM is off and nobody
- * has it open, and where the guest is. What the events of its entries say never changes.
+ * A newer job changes the answers of an older one: the files that are safe to delete, also while the VM is off and
+ * nobody has them open, and the image of the guest. The events of the older job's entries never change.
  */
 import { existsSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
@@ -112,7 +112,7 @@ test.each(['blockdev', 'drive'] as const)(
   },
 );
 
-test('the same after a restart; what the events of its entries say has not changed', async () => {
+test('the same after a restart; the events of its entries have not changed', async () => {
   await using machine = await site.machine();
   const { first, told, expectShown } = await thereAndBack(machine);
   await quit(machine);
@@ -166,7 +166,7 @@ test('a leftover that a later copy was made into: it is left over no more, and n
   await site.service.abort({ job: byId(stale), force: true });
   const mine = async () => (await site.service.listLeftovers()).filter(({ jobId }) => jobId === stale);
   expect(await mine()).toMatchObject([{ id: `file:${stale}`, name: path, blockedBy: '' }]);
-  // One that comes to nothing changes nothing of that.
+  // A job that fails changes nothing of that.
   const vain = await site.service.startCopy({
     disk: machine.disk,
     destination: { target: { $case: 'file', value: path } },

@@ -1,4 +1,4 @@
-/** What jobs could not take back is listed, and removed only when it is nobody's. */
+/** Objects that jobs could not remove are listed, and are removed only if nobody uses them. */
 import { existsSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ describe('leftovers', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test('of jobs that end well there are none', async () => {
+  test('jobs that end as requested have none', async () => {
     await using machine = await site.machine();
     const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 0n });
     expect(await site.service.listLeftovers()).toEqual([]);
@@ -133,7 +133,7 @@ describe('leftovers', () => {
     const { admin } = machine.qemu;
     const other = await site.service.startCopy(copyOf(machine));
     await site.service.abort({ job: byId(other.id) });
-    // Of this folder.
+    // A job of this folder.
     const job = `${other.id.slice(0, 8)}2233445566`;
     const path = join(machine.dir, 'file');
     await writeFile(path, Buffer.alloc(1 << 20));

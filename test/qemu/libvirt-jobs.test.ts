@@ -12,7 +12,7 @@ import { Service } from '../support/service/service.ts';
 const MIB = 1 << 20;
 
 describe.skipIf(needs('qemu', 'libvirt'))('a VM of a real libvirt', () => {
-  test('whose disk virsh blockcopy copies: the job is shown, and goes on whatever is asked here', async () => {
+  test('with a disk that virsh blockcopy copies: the job is shown, and continues whatever is requested here', async () => {
     await using libvirt = await Libvirt.start();
     await using dir = await testDir();
     const [image] = await makeChain(libvirt.dir, { formats: ['qcow2'], sizeBytes: 64 * MIB });

@@ -10,7 +10,7 @@ import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
 
-/** What shows libvirt: its own monitor, as in each version, and the names of its nodes, since 5.10. */
+/** The signs of libvirt: its own monitor, as in each version, and the names of its nodes, since 5.10. */
 const SIGNS = {
   monitor: (dir: string) => [
     '-chardev',

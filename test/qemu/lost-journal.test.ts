@@ -1,4 +1,7 @@
-/** The journals are gone, or nobody can read them: what QEMU still runs is taken up, and nothing of it is lost. */
+/**
+ * The journals are gone, or nobody can read them: the jobs that QEMU still runs are taken up, and nothing of them is
+ * lost.
+ */
 import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -105,7 +108,7 @@ describe('a journal that is lost', () => {
       expect(job).toMatchObject({ kind, state: Job_State.STATE_RUNNING, sourcePath: top.path, disk });
       expect(job.bandwidthBytesPerSecond).toBe(SLOW);
 
-      // Whoever saw the first history is told that it is gone.
+      // A watcher that saw the first history is told that it is gone.
       const events: { kind: number; revision: bigint; oldestRevision: bigint }[] = [];
       for await (const event of held.service.watch(job.id, 2)) {
         events.push(event);
@@ -134,7 +137,7 @@ describe('a journal that is lost', () => {
       await guest.write(2);
       await qemu[Symbol.asyncDispose]();
       await guest.expectIn(present(place), 'qcow2');
-      // What could not be read is there for a person to look at.
+      // The unreadable files are there for a person to look at.
       const files = await readdir(join(held.stateFolder, 'jobs'));
       expect(files.filter((name) => name.endsWith('.unreadable'))).toHaveLength(how === 'damaged' ? 1 : 0);
     },

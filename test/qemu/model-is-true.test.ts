@@ -1,4 +1,7 @@
-/** What a real QEMU takes in which status of a job, and refuses: as test/support/fake-qemu/model-qemu.ts says, of which the proof lives that every job ends. */
+/**
+ * The commands that a real QEMU takes and refuses in each status of a job, as test/support/fake-qemu/model-qemu.ts
+ * says. The proof that every job ends depends on this model.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { QmpCommand } from '../../src/core/qemu/commands.ts';
 import { flushesOf } from '../../src/core/qemu/flush.ts';

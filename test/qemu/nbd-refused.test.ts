@@ -1,4 +1,7 @@
-/** What a caller has wrong about an NBD server is told in words, on every QEMU, and is no bug: nothing is left of it. */
+/**
+ * A caller's error about an NBD server is described in words, with every QEMU, and is not a bug: nothing is left of the
+ * call.
+ */
 import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { graphOf } from '../support/checks.ts';

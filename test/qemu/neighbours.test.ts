@@ -29,13 +29,13 @@ function monitor(folder: string, more = ''): string[] {
   return [...socketIn(folder, 'vm.qmp'), '-mon', `chardev=vm.qmp,mode=control${more}`];
 }
 
-/** Which of the chardevs have a client. */
+/** The chardevs that have a client. */
 async function heldIn(qemu: Qemu): Promise<readonly string[]> {
   const found = await qemu.admin.execute<{ label: string; filename: string }[]>('query-chardev');
   return found.filter(({ filename }) => !filename.startsWith('disconnected')).map(({ label }) => label);
 }
 
-/** What the service has said about sockets that it leaves alone. */
+/** The log lines about sockets that the service leaves alone. */
 function givenUp(service: Service): readonly { readonly qmp: string; readonly retryInMs: number }[] {
   const lines = service.log.split('\n').filter((line) => line.includes(GIVEN_UP));
   return lines.map((line) => JSON.parse(line));
@@ -62,7 +62,7 @@ async function longestHeld(qemu: Qemu, done: () => boolean): Promise<ReadonlyMap
 }
 
 describe.skipIf(needs('qemu'))('a folder of sockets', () => {
-  test('what is no monitor is held for a second, then left alone for minutes, and is no domain', async () => {
+  test('a program that is not a monitor is held for a second, then left alone for minutes, and is not a domain', async () => {
     await using dir = await testDir();
     await using sockets = await testDir('bj-qmp-');
     const extraArgs = [...neighboursIn(sockets.path), ...monitor(sockets.path)];
@@ -70,7 +70,7 @@ describe.skipIf(needs('qemu'))('a folder of sockets', () => {
     await using service = await Service.start({ dir: dir.path, qmpDir: sockets.path, allow: [] });
     const held = await longestHeld(qemu, () => givenUp(service).length === NEIGHBOURS.length);
     for (const label of NEIGHBOURS) expect(held.get(label), label).toBeLessThan(2_000);
-    // What it left alone for less would be held again and again.
+    // If the service left it alone for a shorter time, it would be held again and again.
     for (const { retryInMs } of givenUp(service)) expect(retryInMs).toBeGreaterThanOrEqual(150_000);
     expect(await names(service)).toEqual(['web1']);
     expect((await heldIn(qemu)).filter((label) => NEIGHBOURS.includes(label))).toEqual([]);
@@ -137,7 +137,7 @@ describe.skipIf(needs('qemu'))('a folder of sockets', () => {
     expectWell(service);
   });
 
-  test('a link to a socket is followed, and a second name of a socket is no second domain', async () => {
+  test('a link to a socket is followed, and a second name of a socket is not a second domain', async () => {
     await using dir = await testDir();
     await using sockets = await testDir('bj-qmp-');
     await using elsewhere = await testDir('bj-elsewhere-');

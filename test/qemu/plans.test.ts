@@ -1,4 +1,4 @@
-/** validate_only: what a start would do is told and not done, and a start can be bound to it. */
+/** validate_only: the effect of a start is reported and not done, and a start can be bound to it. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

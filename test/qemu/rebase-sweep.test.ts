@@ -48,7 +48,7 @@ const KINDS: readonly Kind[] = [
   { name: 'larger block device', is: 'device', bytes: SIZE * 2 },
 ];
 
-/** What the contract says, written down a second time, from the seed's table. */
+/** The rules of the contract, written down a second time, from the seed's table. */
 function verdict(flags: ReadonlySet<Name>, source: Source, { is, bytes, backed }: Kind): string {
   const has = (name: Name) => flags.has(name);
   const isRaw = source === 'raw';
@@ -69,7 +69,7 @@ function verdict(flags: ReadonlySet<Name>, source: Source, { is, bytes, backed }
   if (is !== 'empty' && !has('REUSE_EXT')) return 'DESTINATION_EXISTS';
   if (has('COPY_DEV')) return 'NOT_A_BLOCK_DEVICE';
   if (!has('REUSE_EXT')) return 'accepted';
-  // What holds nothing, and is over nothing, does not show what is below the active image.
+  // An image that holds nothing, and has no backing image, does not show the contents below the active image.
   const isUnlike = has('SHALLOW') && source === 'qcow2 chain' && backed === undefined && sized === 'accepted';
   const like = isUnlike ? 'REUSED_UNLIKE' : sized;
   // A qcow2 file taken for raw has some other number of bytes, and an empty one none.
@@ -132,13 +132,13 @@ describe.skipIf(needs('qemu', 'loop'))('every flag set of Rebase', () => {
       return [await listing(folder), await graphOf(qemu.admin), jobs.jobs.length, bytes];
     }
 
-    /** What is not as it should be about a copy that was begun. */
+    /** The problems of a copy that was begun. */
     async function finished(id: string, flags: ReadonlySet<Name>): Promise<readonly string[]> {
       await site.service.until(id, 'STATE_READY');
       const job = await site.service.abort({ job: byId(id) });
       if (job.state !== Job_State.STATE_CANCELLED) return [`${[...flags].join('|')} ended in ${job.state}`];
       const format = job.destination?.format === 1 ? 'raw' : 'qcow2';
-      // Of a shallow copy onto a device that does not show what is below the source, nothing was promised.
+      // A shallow copy onto a device that does not show the contents below the source promises nothing.
       const isPromised = !(flags.has('SHALLOW') && flags.has('REUSE_EXT') && source === 'qcow2 chain') || kind.backed;
       const { identical, text } = await compareImages(top.path, top.format, path, format, { live: true });
       return isPromised && !identical ? [`${[...flags].join('|')}: ${text}`] : [];
@@ -146,7 +146,7 @@ describe.skipIf(needs('qemu', 'loop'))('every flag set of Rebase', () => {
   });
 });
 
-/** What is to be there before a call. */
+/** The files that have to exist before a call. */
 async function make({ is, bytes, backed }: Kind, path: string, { chain }: Machine): Promise<void> {
   if (is === 'device') {
     await run('dd', ['if=/dev/zero', `of=${path}`, `bs=${bytes}`, 'count=1', 'conv=fsync,notrunc', 'status=none']);

@@ -22,7 +22,7 @@ const {
 } = RebaseFlag;
 const STYLES: readonly Style[] = ['blockdev', 'drive'];
 
-/** Nothing is asked of a filter by name: what a -drive calls its nodes differs from run to run. */
+/** The service does not ask about a filter by name: the names of -drive's nodes differ between runs. */
 async function qemuImg(...args: string[]): Promise<void> {
   await run('qemu-img', args);
 }
@@ -46,7 +46,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     readonly base?: number;
     readonly by?: 'path' | 'index' | 'name';
     readonly flags?: readonly RebaseFlag[];
-    /** What the header says in the end. */
+    /** The name in the header at the end. */
     readonly backing?: 'absolute' | 'relative';
   }
   const PULLS: readonly Pull[] = [
@@ -82,7 +82,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
       outcome: { destinationContent: DestinationContent.DESTINATION_CONTENT_UNSPECIFIED, guestWritesTo: top.path },
     });
     await guest.write(1);
-    // What is just below needs no pulling.
+    // An image directly below the active one needs no pull.
     if (base !== 1) await site.service.setSpeed(job.id, 0n);
     const ended = await site.ended(job);
     expect(ended).toMatchObject({

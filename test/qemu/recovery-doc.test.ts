@@ -21,7 +21,7 @@ const FOLDER = new DocPage('recovery/state-folder.md').commands;
 const FINDS = new DocPage('recovery/unresolved.md').commands;
 const LEFTOVERS = new DocPage('recovery/leftovers.md').commands;
 
-/** What a block of commands printed, on both streams, and its exit status. */
+/** The output of a block of commands, on both streams, and its exit status. */
 interface Shown {
   readonly text: string;
   readonly code: number;
@@ -82,7 +82,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(pages.flatMap(({ commands }) => commands).toSorted()).toEqual(all.flat().toSorted());
   });
 
-  test('look: jobs, one job, its VM, QEMU itself, and who has an image open', async () => {
+  test('look: jobs, one job, its VM, QEMU itself, and the users of an image', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
     const { domain } = machine.disk;
@@ -172,7 +172,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(existsSync(copyIn(machine))).toBe(false);
   });
 
-  test('help: whose the jobs are that QEMU has', async () => {
+  test('help: the owners of the jobs in QEMU', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
     expect(await shown(FOLDER[0], here)).toEqual({ code: 0, text: `${here.job.slice(2, 8)} ${here.job}\n` });
@@ -199,7 +199,7 @@ function contains(text: string): unknown {
   return expect.stringContaining(text);
 }
 
-/** What jq printed: one value. */
+/** The output of jq: one value. */
 function answer({ text, code }: Shown): unknown {
   expect(code, text).toBe(0);
   return JSON.parse(text);

@@ -1,4 +1,7 @@
-/** Somebody who may write below an allowed folder puts a link in a folder's place while copies are started: nothing leaves. */
+/**
+ * Somebody who may write below an allowed folder puts a link in a folder's place while copies are started: nothing
+ * leaves.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -83,7 +86,7 @@ describe.skipIf(needs('qemu'))('a folder that is a link in every second moment',
       expect(refusals.filter((reason) => !REFUSALS.test(reason))).toEqual([]);
       expect(await readdir(outside.path)).toEqual(before);
       for (const name of before) expect(await readFile(join(outside.path, name), 'utf8')).toBe(OF_THE_HOST);
-      // A refused start leaves nothing; what a cancelled job made may have been out of its reach.
+      // A refused start leaves nothing; a cancelled job may not have been able to remove its files.
       expect(begun).toEqual(expect.arrayContaining(await readdir(folder)));
       const opened = present(await openFilesOf(present(machine.qemu.pid)));
       expect(opened.files.filter(({ name }) => name.startsWith(outside.path))).toEqual([]);

@@ -1,4 +1,7 @@
-/** A write that is repeated with its request_id is done once, whoever repeats it, and whatever happened in between. */
+/**
+ * A write that is repeated with its request_id is done once, whichever caller repeats it, and whatever happened in
+ * between.
+ */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -28,7 +31,7 @@ function copy({ disk, dir }: Machine, requestId: string, more: Start = {}): Star
   return { disk, destination: { target }, bandwidthBytesPerSecond: 65_536n, requestId, ...more };
 }
 
-/** One host may have so many calls under way: who is refused for that waits, and asks again. */
+/** One host has a limit of calls at a time: a refused caller waits, and asks again. */
 async function untilServed(client: BlockJobServiceClient, message: StartCopyRequest): Promise<Job> {
   for (;;) {
     try {
@@ -140,7 +143,7 @@ describe('a request_id', () => {
     },
   );
 
-  test('of an Abort, a SetSpeed and a Pause: what was done since stays as it is', async () => {
+  test('of an Abort, a SetSpeed and a Pause: later changes stay', async () => {
     await using machine = await site.machine({ sizeBytes: 64 * MIB });
     const { id } = await site.service.startCopy(copy(machine, 'steered'));
     await site.service.setSpeed(id, 1_000_000n, 'faster');
@@ -154,7 +157,7 @@ describe('a request_id', () => {
       expect((await site.service.pause(id, 'pause')).pauseReason).toBe(0);
       await site.restart(how, machine.disk.domain);
     }
-    // What was so already is remembered, too.
+    // A request that changes nothing is remembered, too.
     await site.service.setSpeed(id, 100_000n, 'as-it-is');
     await site.service.setSpeed(id, 200_000n);
     expect((await site.service.setSpeed(id, 100_000n, 'as-it-is')).bandwidthBytesPerSecond).toBe(200_000n);

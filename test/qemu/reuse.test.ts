@@ -1,7 +1,7 @@
 /* oxlint-disable unicorn/consistent-function-scoping */
 /**
- * Destinations that are there already: what of them becomes a part of the copy, and on whose word. Results are opened cold, by
- * their headers alone.
+ * Destinations that are there already: the contents that become a part of the copy, and the caller's consent to that.
+ * Results are opened cold, by their headers alone.
  */
 import { copyFile, mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -77,7 +77,7 @@ afterAll(async () => {
 });
 
 describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, style %s', (style) => {
-  test('what cannot show what the image below the active one shows is refused, and nothing is touched', async () => {
+  test('an image that cannot show the contents below the active one is refused, and nothing is touched', async () => {
     await using machine = await site.machine({ style });
     const { dir, qemu } = machine;
     const other = join(dir, 'other');
@@ -219,7 +219,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     verifyReused: true,
   });
 
-  /** What a start leaves that comes to nothing. */
+  /** The state after a failed start. */
   async function expectNothing(machine: Machine, before: unknown): Promise<void> {
     expect(await graphOf(machine.qemu.admin)).toEqual(before);
     expect((await site.service.listJobs({ domain: machine.disk.domain })).jobs).toEqual([]);
@@ -238,7 +238,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     return { answer, job, before, path };
   }
 
-  test('what is the same is proved, and the old image may go', async () => {
+  test('equal contents are proved, and the old image may be deleted', async () => {
     await using machine = await site.machine({ style });
     const { path } = await copiedChain(machine);
     const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(verified(machine, path)));
@@ -371,7 +371,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
 });
 
 describe.skipIf(needs('qemu'))('verify_reused over an image that is shorter than the disk', () => {
-  test('what is behind its end is compared with zeroes', async () => {
+  test('the part behind its end is compared with zeroes', async () => {
     await using dir = await testDir();
     const [lower, top, there] = ['lower', 'top', 'there'].map((name) => join(dir.path, name)) as [
       string,

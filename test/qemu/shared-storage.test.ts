@@ -1,4 +1,7 @@
-/** Storage that other hosts may have, too: they are not asked, and each place that names such a file for deletion says so. */
+/**
+ * Storage that other hosts may have, too: they are not asked, and each place that names such a file for deletion says
+ * so.
+ */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag, CommitRequest } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -31,7 +34,7 @@ async function ready({ disk }: Machine, kind: 'file' | 'blockDevice', path: stri
   return byId(id);
 }
 
-/** What may be deleted of a disk that was there, and is not any more. */
+/** The files of a former disk that may be deleted. */
 async function leftBehind(machine: Machine, kind: 'file' | 'blockDevice', path: string) {
   await site.service.abort({ job: await ready(machine, kind, path, true), pivot: true });
   const back = await ready(machine, 'file', join(machine.dir, 'back'), false);

@@ -98,7 +98,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       outcome: { guestWritesTo: path },
     });
     expect(await site.service.listLeftovers(domain)).toEqual([]);
-    // Whose QEMU's files are it does not know: a new one is its own.
+    // It does not know the owner of a QEMU's files: a new file is its own.
     const next = join(machine.dir, 'next');
     const another = await site.service.startCopy({
       disk: machine.disk,
@@ -171,7 +171,8 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       await seeAs(PID_NAMESPACE, site, machine);
     });
     const job = await site.ended(await site.service.getInfo(id));
-    // The guest is on the base: what was above it is no moment of the disk, and not to be started with.
+    // The guest is on the base: the image above it does not match any point in time of the disk, and must not be
+    // started.
     expect(job).toMatchObject({
       state: Job_State.STATE_UNRESOLVED,
       outcome: { guestWritesTo: base?.path, nextStartPath: base?.path, safeToDelete: [] },
@@ -198,7 +199,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       );
       await admin.execute('job-dismiss', { id });
       const nodes = (await graphOf(admin)).nodes.map((node) => node.split(' ')[0] ?? '');
-      // What uses another one has the shorter name.
+      // Another node that uses it has the shorter name.
       for (const node of nodes.filter((one) => one.startsWith(id)))
         await admin.execute('blockdev-del', { 'node-name': node });
       const journal = join(site.stateFolder, 'jobs', `${id}.jsonl`);

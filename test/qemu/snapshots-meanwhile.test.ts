@@ -44,7 +44,7 @@ describe.skipIf(needs('qemu'))('a snapshot that is taken meanwhile', () => {
     await takeSnapshot(machine);
     expect((await pivoted(job)).safeToDelete).toEqual([]);
     expect(await snapshotsIn(machine.top.path)).toContain('before-update');
-    // What is below it is a part of what the snapshot shows.
+    // The image below is a part of the contents of the snapshot.
     expect(existsSync(present(machine.chain[1]).path)).toBe(true);
   });
 
@@ -73,7 +73,7 @@ async function takeSnapshot({ qemu, top }: Machine): Promise<void> {
   expect(await snapshotsIn(top.path)).toContain('before-update');
 }
 
-/** Of that image alone, whoever has its chain open. */
+/** The snapshots of that image alone, whichever program has its chain open. */
 async function snapshotsIn(path: string): Promise<string> {
   const image = { driver: 'qcow2', backing: null, file: { driver: 'file', filename: path, locking: 'off' } };
   return (await run('qemu-img', ['snapshot', '-l', `json:${JSON.stringify(image)}`])).stdout;

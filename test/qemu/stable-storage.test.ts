@@ -1,6 +1,6 @@
 /**
- * What a job is called when it has ended is on stable storage: whatever dies, and when, the disk reads as the guest knew
- * it, and no image is missing. QEMU is killed, or the power is cut, at each command that the end of a job consists of.
+ * The result of an ended job is on stable storage: whatever dies, and when, the disk has the data that the guest knew,
+ * and no image is missing. QEMU is killed, or the power is cut, at each command that the end of a job consists of.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
@@ -42,7 +42,7 @@ type Job = JobView['job'];
 interface World extends AsyncDisposable {
   readonly chain: readonly ChainImage[];
   readonly top: string;
-  /** What the guest's disk has. */
+  /** The expected contents of the guest's disk. */
   readonly expected: string;
   readonly qemu: Qemu;
   readonly agent: TestAgent;
@@ -125,7 +125,7 @@ async function below({ top }: World): Promise<string> {
   return (await imageInfo(top, 'qcow2'))['backing-filename'] ?? '';
 }
 
-/** What is below the active image when the job is done. */
+/** The image below the active one after the job. */
 function wanted(kind: Kind, { chain }: World): string {
   return kind === 'pull' ? '' : present(chain[0]).path;
 }
@@ -290,7 +290,7 @@ async function tableAt(path: string): Promise<number> {
   return Number((await word(Number(await word(40)))) & 0x00ff_ffff_ffff_fe00n);
 }
 
-describe.skipIf(needs('qemu'))('what cannot be flushed', () => {
+describe.skipIf(needs('qemu'))('storage that cannot be flushed', () => {
   let folder: TestDir;
 
   beforeAll(async () => {
@@ -315,7 +315,7 @@ describe.skipIf(needs('qemu'))('what cannot be flushed', () => {
     'a %s whose data cannot be put on disk (%s, errno %i) is FAILED: %s, and the chain stays',
     async (kind, iotype, errno, reason) => {
       const { host, images } = await where(`${kind}-${iotype}`);
-      // Which bytes hold the table is known when there is a chain: one like it is made first.
+      // The bytes of the table are known only when a chain exists: a similar one is made first.
       await mkdir(join(host, 'like'));
       const like = await makeChain(join(host, 'like'), { formats: ['qcow2', 'qcow2', 'qcow2'], sizeBytes: SIZE_BYTES });
       const layer = kind === 'pull' ? 2 : 0;
@@ -394,7 +394,7 @@ describe.skipIf(needs('qemu'))('a flush whose error is heard', () => {
         }
         expect(said.filter(Boolean), `of ${node}`).toHaveLength(1);
       }
-      // What was written is allocated; nothing else is another.
+      // Written blocks are allocated; nothing else differs.
       const plain = (all: Awaited<ReturnType<typeof nodes>>) =>
         JSON.parse(JSON.stringify(all).replaceAll(/"actual-size": ?\d+/g, '"actual-size":0')) as unknown;
       expect(plain(await nodes())).toEqual(plain(before));

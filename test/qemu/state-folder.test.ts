@@ -1,4 +1,6 @@
-/** The folder of the journals: one service has it, a full one refuses new jobs and harms no running one, old jobs go. */
+/**
+ * The folder of the journals: one service has it, a full one refuses new jobs and harms no running one, old jobs go.
+ */
 import { readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
@@ -58,7 +60,7 @@ describe('the state folder', () => {
     const refusal = await refused(site.service.startCopy(copyOf(other)));
     expect(refusal).toMatchObject({ reason: 'NO_SPACE', metadata: { path: join(small.path, 'jobs') } });
     expect(await readdir(other.dir)).not.toContain('copy');
-    // What is asked for again is written down, too, until the journal's own last block is full to its last bytes.
+    // A repeated request is also written down, until the journal's own last block is full to its last bytes.
     const { bsize } = await statfs(small.path);
     const journal = join(small.path, 'jobs', `${job.id}.jsonl`);
     const left = async () => bsize - ((await stat(journal)).size % bsize);
@@ -102,22 +104,25 @@ describe('the state folder', () => {
     expect(await state.owner()).toMatch(/^[0-9a-f]{6}$/);
   });
 
-  test.skipIf(!MOUNTS)('whose disk fails refuses new jobs in those words, and as no bug of the service', async () => {
-    await using dir = await testDir();
-    await using fragile = await FragileFileSystem.make(dir.path, 16);
-    await using site = await Site.open([], ['--state-dir', fragile.path]);
-    await using machine = await site.machine();
-    await fragile.cut();
-    expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
-      code: status.FAILED_PRECONDITION,
-      reason: 'STORAGE_FAILED',
-      message: expect.stringContaining(': EIO;') as string,
-    });
-    expect(await readdir(machine.dir)).not.toContain('copy');
-    expect(site.service.log).not.toContain('"msg":"Internal error: a bug"');
-  });
+  test.skipIf(!MOUNTS)(
+    'with a disk that fails refuses new jobs in those words, and not as a bug of the service',
+    async () => {
+      await using dir = await testDir();
+      await using fragile = await FragileFileSystem.make(dir.path, 16);
+      await using site = await Site.open([], ['--state-dir', fragile.path]);
+      await using machine = await site.machine();
+      await fragile.cut();
+      expect(await refused(site.service.startCopy(copyOf(machine)))).toMatchObject({
+        code: status.FAILED_PRECONDITION,
+        reason: 'STORAGE_FAILED',
+        message: expect.stringContaining(': EIO;') as string,
+      });
+      expect(await readdir(machine.dir)).not.toContain('copy');
+      expect(site.service.log).not.toContain('"msg":"Internal error: a bug"');
+    },
+  );
 
-  test('that is gone, or a service with too many files open, is no bug of the service', async () => {
+  test('that is gone, or a service with too many files open, is not a bug of the service', async () => {
     await using site = await Site.open();
     await using machine = await site.machine();
     const jobs = join(site.stateFolder, 'jobs');

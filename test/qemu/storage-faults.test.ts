@@ -68,8 +68,8 @@ async function start(disk: number, target: Target, options: Options = {}): Promi
 }
 
 /**
- * Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused. What
- * fails is to be behind these.
+ * Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused. The
+ * error has to come after these.
  */
 async function startSlowly(disk: number, target: Target, options: Options = {}): Promise<string> {
   const id = await start(disk, target, { ...options, bandwidthBytesPerSecond: 65_536n });
@@ -206,7 +206,9 @@ async function fullState() {
       metadata: { path: jobs },
       message: expect.stringContaining('ENOSPC: the file system is full') as string,
     },
-    /** Leaves room for no more than a short entry of these jobs, though the last page of a journal may have had some. */
+    /**
+     * Leaves room for no more than a short entry of these jobs, though the last page of a journal may have had some.
+     */
     fill: async (...ids: readonly string[]) => {
       const filler = await fill(small.path);
       for (const id of ids) await expect(untilRefused(id)).resolves.toMatchObject({ reason: 'NO_SPACE' });
@@ -256,7 +258,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await expectUnharmed(id, FULL);
     });
 
-    test('while READY, FAIL: what the guest writes has no room; the stale copy is listed until it is reclaimed', async () => {
+    test('while READY, FAIL: the writes of the guest have no room; the stale copy is listed until it is reclaimed', async () => {
       await using small = await smallFileSystem(rig.folder, 64);
       const path = join(small.path, 'copy');
       const { grow } = await freshPlace();
@@ -425,7 +427,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await using server = await served(FULL);
       const id = await start(FULL, nbd(server));
       await rig.service.until(id, 'STATE_READY');
-      // What is under way to it now does not come back: so the pivot cannot be done before the server dies.
+      // Its present requests are not answered: so the pivot cannot be done before the server dies.
       await server.hang();
       await rig.vm.work(FULL, 64);
       const asked = await rig.service.abort({ job: byId(id), pivot: true, returnImmediately: true });
@@ -461,7 +463,8 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await server.hang();
       // In BLOCKING the guest's own write waits for the server now.
       if (writeMode === BACKGROUND) await rig.vm.work(FULL, 64);
-      // With much under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until that is gone.
+      // With much under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until that is
+      // gone.
       const givesUp = setTimeout(() => void server.die(), 5000);
       const ended = rig.service.abort({ job: byId(id), force: true });
       const job = await ended.finally(() => clearTimeout(givesUp));
@@ -509,7 +512,7 @@ describe.skipIf(needs('guest') || !canMount())('a state folder that is full', ()
     await expectRight(rig, 2, ready);
   });
 
-  test('and a service that is killed meanwhile: what ended without it is told truly when there is room', async () => {
+  test('and a service that is killed meanwhile: jobs that ended without it are reported correctly when there is room', async () => {
     await using state = await fullState();
     const ended = rig.image('ended', 'qcow2');
     const failed = join(rig.folder, 'failed');

@@ -195,8 +195,8 @@ describe.skipIf(needs('qemu'))('a chain of images that was made before', () => {
   );
 });
 
-describe('what is made while other tests run', () => {
-  test('is waited for, by whoever asks before it is there and after', async () => {
+describe('preparations that run beside tests', () => {
+  test('is waited for, by callers before it exists and after', async () => {
     const asked = Promise.withResolvers<string>();
     const end = await beginToMake('something', async () => await asked.promise);
     const early = whenMade('something');

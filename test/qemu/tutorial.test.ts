@@ -17,7 +17,7 @@ const [SLOWLY = '', RESUME = ''] = page.section('5. What if the service dies?').
 const [CALLS = ''] = page.section('6. The same from a program').commands;
 const [END = ''] = page.section('7. Clean up').commands;
 
-/** What is installed, and grpcurl's arguments, as far as the page uses them, said to buf. */
+/** The installed programs, and grpcurl's arguments, as far as the page uses them, translated for buf. */
 const COMMANDS = `set -euo pipefail
 blockjob() { node ${join(REPOSITORY, 'src/blockjob.ts')} "$@"; }
 grpcurl() {

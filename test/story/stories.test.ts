@@ -1,6 +1,6 @@
 /**
- * Stories that a reviewer reads. Each is told anew by the product and compared with its text beside this file.
- * `make rewrite-stories` writes the texts; commit what it changes only if you understand what caused it.
+ * Stories that a reviewer reads. The product produces each one again, and the test compares it with the text beside
+ * this file. `make rewrite-stories` writes the texts; commit a change only if you understand its cause.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { Story } from '../support/fake-qemu/story.ts';
 import { until } from '../support/until.ts';
 
-/** The text beside this file, written anew first where that is asked for. */
+/** The text beside this file, written again first if that is requested. */
 async function told(name: string, story: Story): Promise<string> {
   const path = join(import.meta.dirname, `${name}.txt`);
   if (process.env['REWRITE_STORIES'] === '1') await writeFile(path, story.text);
@@ -25,7 +25,7 @@ test('copy, then pivot', async () => {
 });
 
 test('copy, then abort before READY', async () => {
-  await using story = await Story.begin('A copy that is broken off: what it made is rubbish, and goes.');
+  await using story = await Story.begin('A copy is cancelled before it is READY: its file is useless, and is deleted.');
   const job = (await story.startCopy()) ?? '';
   await story.abort(job);
   expect(await story.end(job)).toBe(await told('copy-then-abort-before-ready', story));
@@ -91,7 +91,7 @@ test('pull', async () => {
 
 test('commit of the active image, then pivot', async () => {
   await using story = await Story.begin(
-    'What the guest wrote goes into the image below, and the guest goes there, too.',
+    'The writes of the guest go into the image below, and then the guest moves there.',
     {
       lower: ['base'],
     },
@@ -105,7 +105,7 @@ test('commit of the active image, then pivot', async () => {
 
 test('the answer to block-commit is lost, and the commit fails', async () => {
   await using story = await Story.begin(
-    'Nobody said that QEMU has begun: it is found, and then fails. Which data the image below has is not claimed.',
+    'The answer that QEMU has begun is lost: the job is found, then fails. No data is claimed for the image below.',
     { lower: ['base', 'middle'] },
   );
   story.qemu.dropConnectionAfter('block-commit');
@@ -174,7 +174,7 @@ test('the service is killed in the middle of a pivot', { timeout: 120_000 }, asy
 
 test('the guest leaves the host during a copy', async () => {
   await using story = await Story.begin(
-    'What is copied when the guest has left is of no moment of its disk: the copy is never READY, and only force ends it.',
+    'The guest leaves during a copy: it matches no point in time of the disk, is never READY, and only force ends it.',
   );
   const job = (await story.startCopy({ onReady: 'PIVOT' })) ?? '';
   story.say('the guest begins to migrate to another QEMU');

@@ -11,7 +11,7 @@ export type Json = Readonly<Record<string, unknown>>;
 export interface Answer extends Finished {
   /** Every message that was printed. */
   readonly messages: readonly Json[];
-  /** What an error says: gRPC's code, in words, and its details. */
+  /** The contents of an error: gRPC's code, in words, and its details. */
   readonly error:
     | { readonly code: string; readonly message: string; readonly details: readonly BufDetail[] }
     | undefined;

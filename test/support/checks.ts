@@ -1,7 +1,7 @@
 /* oxlint-disable vitest/no-standalone-expect */
 /**
- * What suites look at behind the service's back: QEMU's graph and jobs, folders, journals, and what a guest
- * wrote to its disk. None of it goes through the product's own eyes.
+ * Checks that do not use the service: QEMU's graph and jobs, folders, journals, and the writes of a guest. None of them
+ * uses code of the product.
  */
 import { createHash } from 'node:crypto';
 import { cp, lstat, open, readdir, readFile, stat } from 'node:fs/promises';
@@ -25,7 +25,7 @@ export function present<T>(value: T | undefined, what = 'a value'): T {
   return value;
 }
 
-/** Asks until the answer suits, as long as it may take; for what nobody tells of. */
+/** Asks until the answer suits, as long as it may take. For changes that are announced by no event. */
 export async function eventually<T>(
   what: string,
   ask: () => T | undefined | Promise<T | undefined>,
@@ -155,7 +155,7 @@ export interface JournalLine {
   readonly step?: string;
 }
 
-// ---- what the guest wrote -------------------------------------------------------------------------------
+// ---- the writes of the guest ----------------------------------------------------------------------------
 
 const SECTOR = 512;
 
@@ -223,7 +223,7 @@ export class GuestDisk {
 
 // ---- the service ----------------------------------------------------------------------------------------
 
-/** The lines of the service's log that tell of a bug or of something lost. */
+/** The lines of the service's log that report a bug or a loss. */
 export function complaints(service: Service): readonly string[] {
   return service.log.split('\n').filter((line) => /"level":[56]0\b/.test(line));
 }

@@ -1,7 +1,7 @@
 /**
- * An agent whose jobs are journals that no QEMU has, in a process of its own: `node jobs-agent.ts DIR HOST SOCKET FIRST COUNT`.
- * Says "serving". Told "go" on a line, it begins COUNT jobs and brings each to its end, some at a time, or goes on with that;
- * says how many entries it has written by then, and at last "done".
+ * An agent whose jobs are journals that no QEMU has, in a process of its own: `node jobs-agent.ts DIR HOST SOCKET FIRST
+ * COUNT`. Says "serving". Told "go" on a line, it begins COUNT jobs and brings each to its end, some at a time, or goes
+ * on with that; says how many entries it has written by then, and at last "done".
  */
 import { createInterface } from 'node:readline';
 import pLimit from 'p-limit';
@@ -12,7 +12,7 @@ import { ended, RUNNING } from '../unit/core/stories.ts';
 import { JournalJobs } from './service/journal-jobs.ts';
 import { INFO, NOTHING } from './service/stub-server.ts';
 
-/** What follows the first entry of each. */
+/** The entries after the first one of each. */
 const COURSE = [RUNNING, ended('FAILED')] as const;
 const AT_A_TIME = pLimit(24);
 const TELLS_EACH = 50;

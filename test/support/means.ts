@@ -1,4 +1,4 @@
-/** What a suite needs beyond Node, and what happens where that is missing. */
+/** The needs of a suite beyond Node, and what happens if one is missing. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ export type Means =
   | 'fresh-root'
   | 'docker';
 
-/** What the images of the tests are built upon. */
+/** The base of the images of the tests. */
 export const BASE_IMAGE = 'debian:bookworm-slim';
 
 type Probe = readonly [program: string, args: readonly string[]];
@@ -84,7 +84,7 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['debootstrap', ['--version']],
     ['unshare', ['--mount', '--pid', '--fork', 'true']],
   ],
-  // What a person asks QEMU and the service with.
+  // The programs with which a person asks QEMU and the service.
   'by-hand': [
     ['socat', ['-V']],
     ['jq', ['--version']],

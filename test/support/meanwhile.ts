@@ -1,6 +1,6 @@
 /**
- * What takes minutes to make, for tests that come late in a run: it is made while others run, which begin only when each
- * globalSetup has returned. A setupFile of its tests waits for it.
+ * Preparations that take minutes, for tests that come late in a run. They run beside other tests, which begin only when
+ * each globalSetup has returned. A setupFile of its tests waits for it.
  */
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
@@ -10,7 +10,10 @@ import { testDir } from './real-qemu/qemu.ts';
 
 type Outcome = { readonly made: unknown } | { readonly why: string };
 
-/** For Vitest's globalSetup: begins it, and gives what waits for its end. Of several projects of a run the first one does it. */
+/**
+ * For Vitest's globalSetup: begins it, and returns a function that waits for its end. In a run of several projects the
+ * first one does it.
+ */
 export async function beginToMake(
   what: string,
   make: () => Promise<unknown>,
@@ -36,7 +39,7 @@ export async function beginToMake(
   };
 }
 
-/** For the tests: what was made, as soon as it is. Throws why it could not be. */
+/** For the tests: the result of the preparation, as soon as it exists. Throws its error if it failed. */
 export async function whenMade(what: string): Promise<unknown> {
   const path = process.env[placeOf(what)];
   if (path === undefined) throw new Error(`${what}: not made in this run`);

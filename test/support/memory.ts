@@ -1,4 +1,4 @@
-/** What a process has of the machine's memory. */
+/** The memory of a process. */
 import { readFileSync } from 'node:fs';
 
 /** The most that it ever had. */

@@ -2,7 +2,7 @@
 import { vi } from 'vitest';
 import type * as Errors from '../../src/core/errors.ts';
 
-/** QEMU's own words, as they are; and a caller's, where they are no path. */
+/** QEMU's own words, unchanged; and a caller's words that are not a path. */
 const QUOTED: ReadonlySet<string> = new Set(['qemuText', 'qemuClass', 'version']);
 
 vi.mock('../../src/core/errors.ts', async (original) => {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # qemu-root.sh RELEASE FOLDER - make FOLDER/bin/qemu-* : the QEMU of another Debian release (bullseye, trixie, sid …).
 #
-# Needs root, for debootstrap.  What is there already is used as it is.  The programs run on this machine's own file
+# Needs root, for debootstrap.  An existing FOLDER is used as it is.  The programs run on this machine's own file
 # system, through their own dynamic loader and libraries: no chroot, so tests give them paths as to any other QEMU.
 set -eu
 release=${1:?release} folder=${2:?folder}

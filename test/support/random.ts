@@ -1,4 +1,4 @@
-/** Chance with a seed (mulberry32, Tommy Ettinger's public-domain generator): what was decided can be decided again. */
+/** Chance with a seed (mulberry32, Tommy Ettinger's public-domain generator): a decision can be repeated. */
 export class Random {
   #state: number;
 

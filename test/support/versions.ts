@@ -1,6 +1,7 @@
 /**
- * `make test-versions`: the suites that depend on QEMU, with the QEMU of each Debian release, and a table of the results
- * in docs/versions.md. Each release is unpacked once, below .cache; vitest's whole report of its run stays there.
+ * `make test-versions`: the suites that depend on QEMU, with the QEMU of each Debian release, and a table of the
+ * results in docs/versions.md. Each release is unpacked once, below .cache; vitest's whole report of its run stays
+ * there.
  *
  * Arguments choose: `11.1` runs all suites on that one, and renews its column of the table. With a suite
  * (`11.1 golden-rebase`) it is a trial, and nothing is written.
@@ -12,7 +13,7 @@ import { basename, join, resolve } from 'node:path';
 const REPOSITORY = resolve(import.meta.dirname, '../..');
 const CACHE = join(REPOSITORY, '.cache/qemu');
 const PAGE = join(REPOSITORY, 'docs/versions.md');
-/** Which Debian release has which QEMU; of the last one, which moves on, the run tells. */
+/** The Debian release of each QEMU; the last one moves on, and the run prints its version. */
 const RELEASES = { '5.2': 'bullseye', '7.2': 'bookworm', '10.0': 'trixie', '11.1': 'sid' } as const;
 const SUITES = [
   'copy-matrix',
@@ -52,7 +53,7 @@ interface Report {
   }[];
 }
 
-/** Of the table: what came of each suite with one QEMU. */
+/** A column of the table: the result of each suite with one QEMU. */
 interface Column {
   readonly heading: string;
   readonly cells: ReadonlyMap<string, string>;
@@ -92,7 +93,7 @@ function tried(release: string, suites: readonly Suite[]): Column {
       ...(bad > 0 ? [`${bad} failed`] : []),
       ...(skipped > 0 ? [`${skipped} skipped`] : []),
     ].join(', ');
-    // A suite that could not be loaded has no tests, and is no success.
+    // A suite that could not be loaded has no tests, and is not a success.
     if (bad > 0 || tests.length === 0) process.exitCode = 1;
     const seconds = result === undefined ? 0 : Math.round((result.endTime - result.startTime) / 1000);
     say(`  ${suite}: ${cell} (${seconds} s)`);

@@ -1,4 +1,6 @@
-/** A real Prometheus asks real services with a real QEMU: what they tell, the alerts, and each query of the dashboard. */
+/**
+ * A real Prometheus asks real services with a real QEMU: their metrics, the alerts, and each query of the dashboard.
+ */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -32,7 +34,7 @@ const dashboard = JSON.parse(readFileSync(join(REPOSITORY, 'deploy/grafana/block
 };
 
 const queries = dashboard.panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })));
-/** What is there only for those who have certificates. */
+/** Panels that need certificates. */
 const OF_CERTIFICATES = 'Certificates';
 
 /** As Grafana puts in its variables. */
@@ -133,7 +135,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
         'blockjobd-gateway': `127.0.0.1:${ports['blockjobd-gateway']}`,
       }),
     );
-    // What has happened when it first asks is no increase.
+    // Events before the first scrape are not an increase.
     await comes('sum(blockjob_jobs_ended_total)', 0);
   });
   afterAll(async () => await opened.disposeAsync());
@@ -186,7 +188,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
     expect(silent).toEqual([OF_CERTIFICATES]);
   });
 
-  test('evaluates each alert; there is something in each that it looks at, and nothing to be told of', async () => {
+  test('evaluates each alert; each one has data to look at, and none fires', async () => {
     const rules = await eventually('the rules', async () => {
       const all = await prometheus.rules();
       return all.length > 0 && all.every(({ health }) => health !== 'unknown') ? all : undefined;

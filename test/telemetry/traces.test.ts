@@ -1,4 +1,6 @@
-/** Traces of real processes, taken by a collector: client → gateway → agent → QMP, and nothing at all unless asked for. */
+/**
+ * Traces of real processes, taken by a collector: client → gateway → agent → QMP, and nothing at all unless asked for.
+ */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Metadata } from '@grpc/grpc-js';
@@ -94,14 +96,15 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
     expect(commands).toEqual(expect.arrayContaining(['QMP blockdev-add', 'QMP blockdev-mirror']));
     expect(parts.map(({ name }) => name)).toContain('journal sync');
 
-    // All of them are in that tree, and within it in time, as far as their clocks are: a span begins at a whole millisecond.
+    // All of them are in that tree, and within it in time, as far as their clocks are: a span begins at a whole
+    // millisecond.
     const known = new Set([CALLER, ...spans.map(({ spanId }) => spanId)]);
     expect(spans.filter(({ parentSpanId }) => !known.has(parentSpanId ?? ''))).toEqual([]);
     const late = spans.filter((span) => BigInt(span.endTimeUnixNano) > BigInt(atGateway.endTimeUnixNano) + 20_000_000n);
     expect(late.map(lineOf)).toEqual([]);
   });
 
-  test('what no caller has asked for is no span: no command to QEMU without one above it', () => {
+  test('work that no caller has asked for has no span: no command to QEMU without one above it', () => {
     const roots = collector.spans.filter(({ parentSpanId = '' }) => parentSpanId === '');
     expect(roots.length).toBeGreaterThan(0);
     expect(roots.filter(({ kind }) => kind !== 'SERVER').map(lineOf)).toEqual([]);
@@ -141,7 +144,7 @@ function alone(dir: string): readonly string[] {
   return ['serve', '--listen', `unix:${dir}/s`, '--state-dir', dir, '--qmp', `vm=${dir}/none`];
 }
 
-/** What of OpenTelemetry a service has loaded, as V8 tells when it has ended. */
+/** The modules of OpenTelemetry that a service has loaded, as V8 reports when it has ended. */
 async function loadedWith(env: Readonly<Record<string, string>>): Promise<readonly string[]> {
   await using dir = await testDir();
   const coverage = join(dir.path, 'coverage');

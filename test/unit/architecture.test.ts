@@ -1,4 +1,4 @@
-/** Who may import whom, and what only few may do: read from the sources themselves. */
+/** The allowed imports, and the actions that only few files may do: read from the sources themselves. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -69,7 +69,7 @@ function partOf(path: string): string {
   return etcd?.[1] ?? etcd?.[2] ?? (first === 'src' ? second : first);
 }
 
-/** What each part may import: parts of ours, and packages. Of a package that ends with * any. */
+/** The allowed imports of each part: parts of ours, and packages. A package that ends with * stands for all of it. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: ['core'],
   lib: ['lib', 'node:*'],
@@ -217,7 +217,7 @@ describe('the sources', () => {
       ' ',
     ),
   );
-  /** Who changes files, what with, and which. */
+  /** The files that change files, the functions that they use, and the changed files. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {
     // Journals, and what is known of them.
     'src/agent/journal/journal.ts': ['FileHandle', 'open', 'unlink'],
@@ -226,7 +226,7 @@ describe('the sources', () => {
     'src/agent/journal/journal-index.ts': ['BigIntStats', 'open', 'rename', 'unlink'],
     // By what the order of their entries is known.
     'src/agent/journal/order-file.ts': ['open', 'rename'],
-    // Which guests are held.
+    // The records of held guests.
     'src/agent/journal/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // Standard output and error.
     'src/modes/outlet.ts': ['fstatSync', 'openSync', 'write', 'writeSync'],
@@ -252,11 +252,11 @@ describe('the sources', () => {
     'src/agent/starts/reused.ts': ['open'],
     // Its own socket, when nobody listens there any more.
     'src/grpc/listen.ts': ['unlink'],
-    // Which context is in use, when it is told to.
+    // The context in use, on request.
     'src/cli/config-file.ts': ['writeFile'],
   };
 
-  /** Who else of the agent calls a file system, and which: none of these hangs with a VM's storage. */
+  /** Other code of the agent that calls a file system, and which one: none of these hangs with a VM's storage. */
   const OWN_FILES: Readonly<Record<string, string>> = {
     'src/agent/host/disk-files.ts': 'those of disks',
     'src/agent/journal/journal.ts': 'the state folder',
@@ -292,7 +292,7 @@ describe('the sources', () => {
     expect(writing).toEqual([]);
   });
 
-  it('give the page, which is for browsers, one thing: which events are entries of the journal', () => {
+  it('give the page, which is for browsers, one thing: the list of events that are entries of the journal', () => {
     const names = readdirSync(join(ROOT, 'page'), { recursive: true, encoding: 'utf8' });
     const page = names.filter((name) => name.endsWith('.ts')).map((name) => `page/${name}`);
     const all = page.flatMap((path) => importsOf(sourceOf(path, readFileSync(join(ROOT, path), 'utf8'))));
@@ -310,7 +310,7 @@ describe('the sources', () => {
     expect(linesWith(/@ts-|oxlint-disable|eslint-disable/, sources, 'lines')).toEqual([]);
   });
 
-  /** What setTimeout and its like are given elsewhere than in lib/timer, which takes any duration: they do not. */
+  /** The durations for setTimeout and its like elsewhere than in lib/timer, which takes any duration: they do not. */
   const TIMERS: Readonly<Record<string, string>> = {
     'src/lib/timer.ts': 'the helper itself',
     'src/lib/watched-files.ts': 'a constant',
@@ -336,10 +336,10 @@ describe('the sources', () => {
     expect(users.toSorted()).toEqual(Object.keys(TIMERS).toSorted());
   });
 
-  /** Who reads the host's clock, which can be set at any moment, or reckons with what it has said. */
+  /** The files that read the host's clock, which can be set at any moment, or calculate with its time. */
   const HOST_CLOCK: Readonly<Record<string, string>> = {
     'src/lib/clock.ts': 'the helper itself',
-    'src/metrics/service.ts': 'when the certificate ends, for who scrapes',
+    'src/metrics/service.ts': 'the end of the certificate, for scrapers',
     'src/client/durations.ts': 'deadlines of gRPC, as it imports nothing of src/lib',
   };
 

@@ -1,4 +1,4 @@
-/** What the pages point to is there: files, and headings in them. And a reader finds each page, and stays to its end. */
+/** The links of the pages lead to existing files and headings. And a reader finds each page, and reads to its end. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { expect, test } from 'vitest';

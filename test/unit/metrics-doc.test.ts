@@ -1,4 +1,4 @@
-/** docs/metrics.md lists exactly the metrics that there are, and deploy/ speaks of no other; its alerts and links exist. */
+/** docs/metrics.md lists exactly the existing metrics, and deploy/ mentions no other; its alerts and links exist. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -96,7 +96,7 @@ describe.each(group.rules)('the alert $alert', ({ alert, labels, annotations }) 
     expect(headings).toContain(anchor);
   });
 
-  test('is tested, as one that is told of and as one that is not', () => {
+  test('is tested, as one that fires and as one that does not', () => {
     const tests = parse(textOf('deploy/prometheus/blockjobd.test.yml')) as {
       tests: { alert_rule_test: { alertname: string; exp_alerts: unknown[] }[] }[];
     };
@@ -118,7 +118,7 @@ test('docs/metrics.md lists the alerts', () => {
   expect(rows.map(([alert]) => alert)).toEqual(group.rules.map(({ alert }) => alert));
 });
 
-test('alerts and dashboard speak of metrics that there are', () => {
+test('alerts and dashboard mention existing metrics only', () => {
   const known = new Set(
     [metersOf('agent'), metersOf('gateway')].flatMap((meters) => rowsOf(meters)).map((row) => row.split(' | ')[0]),
   );

@@ -1,11 +1,14 @@
-/** One dialect, as docs/contributing.md has it: what a linter cannot hold, read from the sources themselves. */
+/**
+ * One dialect, as docs/contributing.md describes it: rules that a linter cannot check, read from the sources
+ * themselves.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const SRC = join(import.meta.dirname, '../../src');
 
-/** What is declared and exported there; what is passed on from another file is declared in that one. */
+/** The exported declarations of a file; an export from another file is declared in that file. */
 const EXPORTED = /^export (?:abstract )?(?:async )?(?:function\*?|class|const|let|interface|type) (\w+)/gm;
 
 const PACKED = 'src/client is packed alone';
@@ -21,7 +24,7 @@ const TWINS: Readonly<Record<string, string>> = {
   OutcomeUnknown: `${ETCD}: QEMU or etcd may have done it`,
   Reason: `${PACKED}: the reasons of the contract`,
   Refused: `${ETCD}: QEMU or etcd said no, and nothing changed`,
-  Started: `${PACKED}: what a call that starts a job answers`,
+  Started: `${PACKED}: the answer of a call that starts a job`,
   dateAt: `${PACKED}: a moment of this process's clock, as a date`,
   fromMs: `${PACKED}: a duration of Protocol Buffers`,
   hasEnded: `${PACKED}: a job in a state that it does not leave`,
@@ -55,7 +58,7 @@ describe('the names that files of src export', () => {
   });
 });
 
-/** What tells the members of a union apart: everywhere, by a verb of one table, by a word of QEMU's. */
+/** The field that distinguishes the members of a union: everywhere a verb of one table, or a word of QEMU's. */
 const DISCRIMINANTS = new Set('is kind entry do does move execute driver type format'.split(' '));
 /** Is its QEMU there, as a job is seen; and is a destination new, as it is opened. */
 const OF_ONE_TYPE = new Set(['core/moves/moves.ts: qemu', 'core/plans/copy-ends.ts: new']);

@@ -1,4 +1,6 @@
-/** docs/recovery.md and its pages say what the code does: each state, each entry, each ending, each row of the table. */
+/**
+ * docs/recovery.md and its pages say what the code does: each state, each entry, each ending, each row of the table.
+ */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -80,7 +82,7 @@ test('every kind of leftover is explained', () => {
   expect(LEFTOVERS.tables.flat().map(([kind]) => kind)).toEqual(Object.keys(kinds));
 });
 
-test('the endings that it lists are those that there are, and so is what may be deleted after each', () => {
+test('the endings that it lists are the existing ones, and so are the files that may be deleted after each', () => {
   const told = ENDINGS.tables.flat().map((row) => row.slice(0, 3).join(' | '));
   expect(told.toSorted()).toEqual(endings().toSorted());
 });
@@ -95,7 +97,7 @@ test('its table is the one of next-move', () => {
   expect(readFileSync(TABLE, 'utf8').slice(at)).toBe(written);
 });
 
-/** `state | content | what may be deleted`, of every job that can conclude, in every way in which it can. */
+/** `state | content | the files that may be deleted`, of every job that can conclude, in every way in which it can. */
 function endings(): readonly string[] {
   const deletable = new Map<string, Set<string>>();
   for (const { accepted, entries, concluded } of conclusions()) {
@@ -112,7 +114,7 @@ function endings(): readonly string[] {
 
 const LOWER = '/vm/snap1.qcow2';
 
-/** What some of the jobs that end like this name, and the others do not. */
+/** The paths that some of the jobs with this end name, and the others do not. */
 function inWords(paths: readonly string[]): string {
   const words: Readonly<Record<string, string>> = {
     '': 'nothing',
@@ -162,7 +164,7 @@ function* conclusions() {
   }
 }
 
-/** What may be on disk of a job that ends in a header. */
+/** The possible headers on disk of a job that ends in a header. */
 function headersOf(concluded: Concluded): readonly Concluded[] {
   if (concluded.qemuError !== undefined) return [concluded];
   const headers = [{ is: 'NEW' }, { is: 'OLD', backingFile: LOWER }, { is: 'UNKNOWN', why: 'said the test' }] as const;

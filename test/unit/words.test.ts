@@ -1,7 +1,8 @@
 /** The words of this project: the marks of a dialect that stops readers, and the files that still have them. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -77,7 +78,7 @@ const MARKS: Readonly<Record<string, Mark>> = {
   },
   'well for all right': {
     instead: 'valid, healthy, correct, in order',
-    pattern: /\b(?:is|are|be|was|has|ends?) well\b/i,
+    pattern: /\b(?:is|are|be|was|has|ends?) well\b(?!-)/i,
     example: 'It is for how long that is well.',
   },
   'that there are': {
@@ -116,15 +117,22 @@ function listed(): string[] {
     .filter((path) => path !== '');
 }
 
-function filesOf(folder: string, suffixes: readonly string[]): string[] {
+function filesOf(folder: string, suffixes: RegExp): string[] {
   return readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
-    .filter((name) => suffixes.some((suffix) => name.endsWith(suffix)))
-    .map((name) => join(folder, name));
+    .map((name) => join(folder, name))
+    .filter((name) => suffixes.test(name));
 }
 
-/** Comments, strings and regular expressions of TypeScript, and comments of proto. */
+/** Names of files that people write. */
+const WRITTEN =
+  /\.(?:ts|js|mjs|md|go|sh|py|c|rs|java|json|ya?ml|service)$|\/(?:Dockerfile|postinst|postrm|prerm|lintian-overrides)$/;
+
+/** Comments, strings and regular expressions of TypeScript, and comments of proto, Go, C, Rust and Java. */
 const TOKENS =
   /(?<comment>(?:[ \t]*\/\/[^\n]*\n?)+|\/\*[\s\S]*?\*\/)|(?<text>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|(?<=[(,=:?&|{};[]\s*|return\s+)\/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[*])(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[])*\/[a-z]*/g;
+
+/** Comments of shell, Python, YAML, units and make, and strings of Python that have several lines. */
+const HASHED = /(?:^[ \t]*#[^\n]*\n?)+|[ \t]#+ [^\n]*|"""[\s\S]*?"""/gm;
 
 /** A part of a text that is not prose. */
 const CODE = /`[^`]*`|\$\{[^}]*\}|\{\w+\}|<\w+>|https?:\S+/g;
@@ -147,13 +155,23 @@ function commentText(raw: string): string {
   return raw.replaceAll(/^[ \t]*(?:\/\/|\/\*\*?|\*\/|\*(?!\*)) ?/gm, '').replaceAll(/\*\/\s*$/g, '');
 }
 
+function textsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
+}
+
 function sentencesOf(path: string, source: string): string[] {
   if (/\.(?:md|html)$/.test(path)) {
     return sentencesIn(source.replaceAll(/^[ \t]*(```|~~~)[\s\S]*?^[ \t]*\1/gm, '').replaceAll(/<[^>]*>/g, ' '));
   }
+  if (!/\.(?:[jt]s|mjs|proto|go|c|rs|java)$/.test(path)) {
+    const comments = [...source.matchAll(HASHED)].map(([raw]) => raw.replaceAll(/^[ \t]*#+ ?|"""/gm, ''));
+    const texts = /\.(?:ya?ml|json)$/.test(path) ? parseAllDocuments(source).flatMap((one) => textsIn(one.toJS())) : [];
+    return [...comments, ...texts].flatMap(sentencesIn);
+  }
   return [...source.matchAll(TOKENS)].flatMap(({ groups }) => {
     if (groups?.['comment'] !== undefined) return sentencesIn(commentText(groups['comment']));
-    const text = path.endsWith('.ts') ? groups?.['text']?.slice(1, -1) : undefined;
+    const text = /\.(?:[jt]s|mjs)$/.test(path) ? groups?.['text']?.slice(1, -1) : undefined;
     return text === undefined ? [] : sentencesIn(text.replaceAll(/\\(['"`])/g, '$1'));
   });
 }
@@ -166,13 +184,19 @@ function marksIn(path: string): string[] {
   );
 }
 
+/** This file has the marks in its examples. */
+const SELF = relative(ROOT, import.meta.filename);
+
 const FILES = [
   'README.md',
-  ...filesOf('docs', ['.md']),
-  ...filesOf('proto/blockjob', ['.proto']),
-  ...filesOf('page', ['.ts', '.html']),
-  ...filesOf('src', ['.ts']),
-].toSorted();
+  'Makefile',
+  ...filesOf('docs', /\.md$/),
+  ...filesOf('proto/blockjob', /\.proto$/),
+  ...filesOf('page', /\.(?:ts|html)$/),
+  ...['src', 'build', 'deploy', 'examples', 'test'].flatMap((folder) => filesOf(folder, WRITTEN)),
+]
+  .filter((path) => path !== SELF)
+  .toSorted();
 
 function isRewritten(path: string): boolean {
   return !FILES.includes(path) || marksIn(path).length === 0;

@@ -1,6 +1,7 @@
 /**
- * The published contract, generated and compiled in languages that no example is written in, by Debian's packages alone. What
- * they then send is what is meant here. Python, Go and JavaScript are built, and run, by test/examples.
+ * The published contract, generated and compiled in languages that no example is written in, by Debian's packages
+ * alone. The messages that they send have the intended meaning. Python, Go and JavaScript are built, and run, by
+ * test/examples.
  */
 import { cp, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +11,7 @@ import { needs } from '../../support/means.ts';
 import { run } from '../../support/real-qemu/qemu.ts';
 import { REPOSITORY } from '../../support/service/service.ts';
 
-/** What is published, and nothing else of this repository. */
+/** The published files, and nothing else of this repository. */
 const PROTO = join(REPOSITORY, 'dist/blockjobd/proto');
 const CACHE = join(REPOSITORY, '.cache/languages');
 const HERE = import.meta.dirname;
@@ -18,14 +19,14 @@ const HERE = import.meta.dirname;
 const COMPILING = { timeoutMs: 600_000 };
 
 const JOB = { name: { $case: 'jobId', value: 'bj1' } } as const;
-/** What the programs print for job "bj1", read here. */
+/** The messages that the programs print for job "bj1", read here. */
 const ABORT = AbortRequest.fromPartial({ job: JOB, pivot: true, returnImmediately: true });
 
 function read(hexadecimal: string): AbortRequest {
   return AbortRequest.decode(Buffer.from(hexadecimal, 'hex'));
 }
 
-/** Of the contract's folder, as protoc names them. */
+/** The files of the contract's folder, as protoc names them. */
 async function filesIn(...folders: readonly string[]): Promise<string[]> {
   const found = folders.map(async (folder) =>
     (await readdir(join(PROTO, folder))).map((name) => join(PROTO, folder, name)),

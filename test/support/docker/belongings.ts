@@ -1,4 +1,7 @@
-/** What tests have made of Docker's: it bears the id of their process, by which it is found and removed. */
+/**
+ * The objects that tests have made in Docker: they carry the id of the test process, by which they are found and
+ * removed.
+ */
 import { type ContainerRuntimeClient, StartedNetwork } from 'testcontainers';
 import { docker } from './images.ts';
 

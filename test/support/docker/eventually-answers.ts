@@ -1,4 +1,4 @@
-/** The first thing that a look gives, in time; what nobody is told of has to be looked for. */
+/** The first result of a look, in time. For changes that are announced by no event. */
 import { setTimeout } from 'node:timers/promises';
 
 const AGAIN_MS = 100;

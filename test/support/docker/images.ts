@@ -17,10 +17,11 @@ export type Images = Readonly<Record<ImageName, string>>;
 const HERE = import.meta.dirname;
 const CACHE = join(REPOSITORY, '.cache/docker');
 const NAMES: readonly ImageName[] = ['etcd', 'gateway', 'host'];
-/** What goes into the images as it is. */
+/** The files that go into the images unchanged. */
 const SERVICE = ['package.json', 'package-lock.json', 'src', 'generated'];
 
-// For testcontainers: there may be no registry that has the container which would clean up, and what is published is here.
+// For testcontainers: the container that would clean up may not be in any registry, and the published files are
+// here.
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
 process.env['TESTCONTAINERS_HOST_OVERRIDE'] = '127.0.0.1';
 

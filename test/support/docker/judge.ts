@@ -1,12 +1,15 @@
-/** What must be true of a fleet whatever has happened to it: by its journals, and by who has watched etcd all the time. */
+/**
+ * The rules that a fleet must keep whatever has happened to it: by its journals, and by an observer that has watched
+ * etcd all the time.
+ */
 import type { Host, Journaled } from './host.ts';
 import type { Seen } from './observer.ts';
 import type { ContainerSite } from './site.ts';
 
-/** What a host has written down, the observer may have seen so much later. */
+/** The observer may see the entries of a host this much later. */
 const OBSERVED_WITHIN_MS = 1000;
 
-/** All that is wrong, in sentences. `started`: jobs that callers were told of, which all have ended. */
+/** All errors, in sentences. `started`: jobs that callers know, which all have ended. */
 export async function wrongs(site: ContainerSite, started: readonly string[]): Promise<readonly string[]> {
   const journals = (await Promise.all(site.hosts.map(async (host) => await host.journals()))).flat();
   const seen = await site.observer.seen();

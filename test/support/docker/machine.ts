@@ -25,7 +25,7 @@ export interface ContainerOptions {
   readonly shared?: { readonly volume: string; readonly folder: string };
   /** Are published on 127.0.0.1. */
   readonly ports?: readonly number[];
-  /** What it prints when it is ready. */
+  /** The line that it prints when it is ready. */
   readonly says: RegExp;
 }
 
@@ -93,7 +93,7 @@ export class ContainerMachine {
     return new ContainerMachine(name, started.getId(), client);
   }
 
-  /** What a command in it prints; its failure is an error, with all that it said. */
+  /** The output of a command in it; its failure is an error, with all its output. */
   async exec(...command: readonly string[]): Promise<string> {
     return await docker('exec', this.id, ...command);
   }

@@ -1,4 +1,4 @@
-/** Whoever watches etcd from the beginning, on a machine of its own, and notes at which time each change was seen. */
+/** An observer that watches etcd from the beginning, on a machine of its own, and notes the time of each change. */
 import type { ContainerMachine } from './machine.ts';
 
 /** One change of one key. */

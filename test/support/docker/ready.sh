@@ -2,13 +2,13 @@
 # ready.sh start [IMAGE] - make Docker answer, and have the Debian image from which the images of the tests are built.
 # ready.sh stop          - stop the Docker that was started so; one that was there before is left alone.
 #
-# Where Docker answers, and has the image or can pull it, nothing is started or made.  Else, as root, it starts dockerd,
-# and makes the image with debootstrap; setup.sh installs what that takes.
-# Exits with 3, and says why, where Docker is not to be had; what that means the caller knows.
+# If Docker answers, and has the image or can pull it, nothing is started or made.  Otherwise, as root, it starts
+# dockerd, and makes the image with debootstrap; setup.sh installs the packages for that. Exits with 3, and says why, if
+# Docker is not available; the caller decides what to do then.
 set -eu
 image=${2:-debian:bookworm-slim}
 release=bookworm
-dir=/var/lib/blockjobd-docker # logs; a lock; what was started
+dir=/var/lib/blockjobd-docker # logs; a lock; the started processes
 
 say() { echo "docker: $*" >&2; }
 no() {

@@ -1,4 +1,4 @@
-/** What each machine of a site is: what it runs, and with which command line. */
+/** The role of each machine of a site: the program that it runs, and its command line. */
 import { JobEvent_Kind } from '../../../generated/blockjob/v1/job.ts';
 import type { Vm } from './host.ts';
 import { type ContainerOptions, TLS_FILES } from './machine.ts';

@@ -4,8 +4,8 @@
  *   the tests ──front──► g1, g2 ──hosts──► h1, h2, h3 ◄──back── the tests
  *                          └──reading──► etcd ◄──owning──┘
  *
- * `front` and `back` lead to ports of 127.0.0.1; the others lead nowhere else. It all goes when the site goes; what a
- * test run that was killed has left goes when the next run begins.
+ * `front` and `back` lead to ports of 127.0.0.1; the others lead nowhere else. Everything is removed with the site. The
+ * next test run removes the leftovers of a killed one.
  */
 import { getContainerRuntimeClient, type StartedNetwork } from 'testcontainers';
 import { whenMade } from '../meanwhile.ts';
@@ -110,7 +110,7 @@ export class ContainerSite implements AsyncDisposable {
     const observer = await start(named.etcd, 'observer', 'observer', [reading], roles.observer());
     const startedHosts = [host(1), host(2), host(3)] as const;
     const startedGateways = [gateway('g1'), gateway('g2')] as const;
-    // Also when one fails: what the others still make must be there to be removed.
+    // Also when one fails: objects that the others still make must exist to be removed.
     await Promise.allSettled([...startedHosts, ...startedGateways]);
     const site = new ContainerSite({
       networks,
@@ -128,7 +128,7 @@ export class ContainerSite implements AsyncDisposable {
     return site;
   }
 
-  /** Of a gateway, or of an agent past them, with the operator's certificate unless another one is given. */
+  /** A caller of a gateway, or directly of an agent, with the operator's certificate unless another one is given. */
   async caller(to: ContainerMachine, tls = this.credentials(this.#operator)): Promise<SiteCaller> {
     return new SiteCaller(to.name, await to.port(roles.PORT), tls);
   }
@@ -138,7 +138,7 @@ export class ContainerSite implements AsyncDisposable {
     return await this.#add('client', 'operator', [this.networks.front], roles.client(vm, file));
   }
 
-  /** Of an agent, which believes in this caller as in a gateway. */
+  /** A caller of an agent, which trusts this caller as a gateway. */
   async agent({ machine }: Host): Promise<SiteCaller> {
     return await this.caller(machine, this.credentials(this.#inspector));
   }
@@ -160,7 +160,7 @@ export class ContainerSite implements AsyncDisposable {
     }
   }
 
-  /** What all have logged, for the reader of a failure. */
+  /** The logs of all machines, for the reader of a failure. */
   async logs(): Promise<string> {
     const machines = [this.etcd, ...this.gateways].map(async ({ name, id }) => {
       return `---- ${name}\n${await docker('logs', '--tail', '40', id).catch(String)}`;

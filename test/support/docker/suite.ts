@@ -5,7 +5,7 @@ import { ContainerSite, type SiteOptions } from './site.ts';
 
 export interface Suite {
   readonly site: ContainerSite;
-  /** Jobs that callers were told of. */
+  /** Jobs that callers know. */
   readonly started: string[];
 }
 

@@ -1,4 +1,4 @@
-/** Many cases of one test: all are tried, and the test tells of each that went wrong. */
+/** Many cases of one test: all are tried, and the test reports each that failed. */
 export class Cases {
   /** In words; to be empty. */
   readonly wrong: string[] = [];

@@ -13,16 +13,19 @@ import { type Scene, type SceneOptions, SIZE_BYTES } from './scene.ts';
 export interface Course {
   readonly name: string;
   readonly scene?: SceneOptions;
-  /** What is there before. */
+  /** The state before. */
   readonly before?: (scene: Scene) => void;
   readonly start: (agent: TestAgent, scene: Scene) => Promise<Started>;
-  /** What the job does by itself when QEMU runs it. */
+  /** The course of the job itself when QEMU runs it. */
   readonly does?: 'becomeReady' | 'reachEnd' | 'fail';
-  /** Meanwhile a caller wants another limit, a pause, and that it goes on: each with a request_id, by which it is repeated. */
+  /**
+   * Meanwhile a caller wants another limit, a pause, and that it goes on: each with a request_id, by which it is
+   * repeated.
+   */
   readonly changes?: true;
-  /** What a caller then asks for. */
+  /** The request of a caller at the end. */
   readonly end?: Partial<AbortRequest>;
-  /** What goes wrong on the way. */
+  /** The faults on the way. */
   readonly faults?: (qemu: FakeQemu) => void;
   /** QEMU refuses to take something away. */
   readonly leaves?: true;
@@ -302,7 +305,7 @@ async function change({ agent }: TestAgent, job: string): Promise<void> {
   }
 }
 
-/** That the job has ended another way meanwhile is for the outcome to tell. */
+/** The outcome says whether the job has ended in another way meanwhile. */
 async function abort({ agent }: TestAgent, job: string, more: Partial<AbortRequest>): Promise<void> {
   const plain = { pivot: false, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
   try {

@@ -1,4 +1,6 @@
-/** The block graph of the fake QEMU (fake-qemu.ts): its nodes, the guest's devices on them, and who uses whom. */
+/**
+ * The block graph of the fake QEMU (fake-qemu.ts): its nodes, the guest's devices on them, and the users of each node.
+ */
 import { existsSync, statSync } from 'node:fs';
 import { type DiskSpec, qdevOf } from '../real-qemu/qemu.ts';
 import { type FakeJob, type JobNodes, type Json, refuse } from './fake-job.ts';
@@ -72,7 +74,7 @@ export class FakeGraph {
     return this.#backends.map(({ qdev, root }) => ({ device: '', qdev, 'node-name': this.#named(root).name }));
   }
 
-  /** QEMU does not tell of a filter that it named itself. */
+  /** QEMU does not report a filter that it named itself. */
   #named(root: string): Node {
     const node = this.#node(root);
     return root.startsWith('#') ? this.#node(node.children[0]?.node ?? '') : node;

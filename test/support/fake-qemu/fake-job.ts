@@ -13,7 +13,7 @@ export type Json = Readonly<Record<string, unknown>>;
 /** A job may be paused, resumed and given another limit in these. */
 const GOES_ON = ['created', 'running', 'paused', 'ready', 'standby'];
 
-/** What QEMU says no with. */
+/** An error of QEMU. */
 export class Refusal extends Error {
   readonly qemuClass: string;
 
@@ -29,14 +29,14 @@ export function refuse(desc: string, qemuClass?: string): never {
 
 /** How a job really ended, whatever anybody heard of it. */
 export type End =
-  /** What it was for has been done: the pivot, the pull, the commit. */
+  /** The purpose of the job is done: the pivot, the pull, the commit. */
   | 'DONE'
   /** Ended without error at READY, and the device stays where it is: the target is a whole copy. */
   | 'COPIED'
   | 'CANCELLED'
   | 'FAILED';
 
-/** What a job has to do with the block graph. */
+/** The nodes of a job in the block graph. */
 export interface JobNodes {
   readonly filter: string;
   /** How the graph names the nodes that it uses. */
@@ -49,7 +49,7 @@ export interface JobNodes {
   readonly end: (done: boolean) => void;
 }
 
-/** What a command says of the job that it starts. */
+/** The arguments of a command about the job that it starts. */
 export interface JobSpec {
   readonly id: string;
   readonly type: string;
@@ -127,7 +127,7 @@ export class FakeJob {
     return this.#isCommit && this.#state.end === 'DONE' ? { ...this.nodes, own: [], blocks: true } : undefined;
   }
 
-  /** Of lower images: one of the active image is a mirror. */
+  /** Whether it is a commit of lower images: one of the active image is a mirror. */
   get #isCommit(): boolean {
     return this.nodes?.blocks === false;
   }
@@ -191,7 +191,7 @@ export class FakeJob {
       if (soft) this.conclude(['waiting', 'pending'], 'COPIED', { event: 'BLOCK_JOB_COMPLETED' });
       else this.conclude(['aborting'], 'CANCELLED', { error: 'Operation canceled', event: 'BLOCK_JOB_CANCELLED' });
     };
-    // What waits for nothing ends within the command.
+    // A job that waits for nothing ends within the command.
     if (this.status === 'pending' || this.#isCommit) end();
     else this.#hooks.afterReply(end);
     return {};

@@ -1,10 +1,10 @@
 /**
  * A small QEMU on a real unix socket: it speaks QMP, has a block graph, and its jobs do what those of QEMU 7.2 do,
- * in the same order and with the same words (test/qemu/fake-is-true.test.ts holds it to that). What a real one does
- * in its own time, the test says here: `qemu.job(id).becomeReady()`. It copies no data.
+ * in the same order and with the same words (test/qemu/fake-is-true.test.ts compares them). The test decides when a job
+ * moves on: `qemu.job(id).becomeReady()`. It copies no data.
  *
- * It is a process of its own to whoever asks /proc, and can die: a child holds the listening socket and hands
- * each connection over to the test.
+ * In /proc it is a process of its own, and it can die: a child holds the listening socket and hands each connection
+ * over to the test.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ import { FakeGraph, type GraphState } from './fake-graph.ts';
 import { FakeJob, type JobNodes, type JobState, type Json, Refusal, refuse } from './fake-job.ts';
 import { writeQcow2Header } from './fake-node.ts';
 
-/** What went over the wire, for transcripts. `lost`: an event or answer that nobody heard. */
+/** The messages of the connection, for transcripts. `lost`: an event or answer that nobody received. */
 export type Line =
   | { readonly line: 'command'; readonly execute: string; readonly arguments: Json }
   | { readonly line: 'return'; readonly to: string; readonly lost: boolean }
@@ -80,7 +80,7 @@ export class FakeQemu implements AsyncDisposable {
   readonly #faults: { readonly command: string; nth: number; readonly how: 'before' | 'after' | 'die' | Refusal }[] =
     [];
   #changes: string[] = [];
-  /** Which file each path was when it was opened. */
+  /** The file that each path named when it was opened. */
   #open: ReadonlyMap<string, string> = new Map();
   /** The first is served, the others wait for their greeting, as with QEMU. */
   readonly #clients: Socket[] = [];
@@ -112,7 +112,7 @@ export class FakeQemu implements AsyncDisposable {
     return new FakeQemu(options, child);
   }
 
-  // What the test says
+  // The commands of the test
 
   job(id: string): FakeJob {
     return this.#jobs.get(id) ?? refuse('Job not found');
@@ -141,7 +141,9 @@ export class FakeQemu implements AsyncDisposable {
     return this.#graph.below(this.rootOf(disk) ?? '');
   }
 
-  /** How far the guest is on its way to another QEMU. Of that no event tells, unless somebody has asked for those. */
+  /**
+   * The progress of a migration of the guest. QEMU sends no event for it, unless a client has asked for these events.
+   */
   migrate(status: 'active' | 'cancelled' | 'completed'): void {
     if (status === 'completed') this.#setRunning(false, 'STOP');
     this.#migration = status;
@@ -158,7 +160,7 @@ export class FakeQemu implements AsyncDisposable {
     return { graph: this.#graph.state, jobs, listed: this.#jobs, running: this.#running };
   }
 
-  /** Puts it back to that moment, without a word to anybody: for while nobody is connected. */
+  /** Restores that moment, without any event: for times when nobody is connected. */
   restore({ graph, jobs, listed, running }: Moment): void {
     for (const [job, state] of jobs) job.restore(state);
     this.#everyJob = [...jobs.keys()];
@@ -168,7 +170,7 @@ export class FakeQemu implements AsyncDisposable {
     this.#changes = [];
   }
 
-  /** Every command that is no question, in order, whatever became of it. */
+  /** Every command that changes something, in order, whatever its result. */
   get changes(): readonly string[] {
     return this.#changes;
   }
@@ -293,7 +295,7 @@ export class FakeQemu implements AsyncDisposable {
     else client.destroy();
   }
 
-  /** What was asked for to go wrong with this command. */
+  /** The fault that the test wants for this command. */
   #fault(command: string) {
     for (const fault of this.#faults) if (fault.command === command) fault.nth -= 1;
     const at = this.#faults.findIndex((fault) => fault.command === command && fault.nth === 0);
@@ -470,7 +472,7 @@ export class FakeQemu implements AsyncDisposable {
     this.#begin('block-commit', job, () => void (job.lengthBytes = this.#options.sizeBytes));
   }
 
-  /** What a job does first is done when its command has been answered. */
+  /** The first work of a job is done when its command has been answered. */
   #begin(command: string, job: FakeJob, work: () => void): void {
     this.#afterReply.push(() => {
       const fault = this.#fault(`job of ${command}`);
@@ -500,7 +502,7 @@ export class FakeQemu implements AsyncDisposable {
   }
 }
 
-/** Of a descriptor, too, which may be closed while all are looked at. */
+/** Also the file of a descriptor, which may be closed during the loop. */
 function fileAt(path: string): string | undefined {
   const there = statSync(path, { bigint: true, throwIfNoEntry: false });
   return there && `${there.dev}:${there.ino}`;

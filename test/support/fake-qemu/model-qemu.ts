@@ -1,7 +1,7 @@
 /**
- * QEMU as far as the table of core/next-move meets it, without a process: one job and its guest. What it takes in which
- * status is QEMU's JobVerbTable (job.c); test/qemu/model-is-true.test.ts holds that to a real one. What takes time
- * happens at a `tick`, one step each.
+ * QEMU as far as the table of core/next-move meets it, without a process: one job and its guest. The commands that it
+ * takes in each status are those of QEMU's JobVerbTable (job.c); test/qemu/model-is-true.test.ts compares them with a
+ * real QEMU. Work that takes time happens at a `tick`, one step each.
  */
 import type { HeaderOnDisk } from '../../../src/core/job/handover.ts';
 import type { DeviceOn } from '../../../src/core/job/journal-entry.ts';
@@ -26,7 +26,7 @@ export const QEMU_JOB_STATUSES = [
 
 export const GOES_ON: readonly QemuJobStatus[] = ['created', 'running', 'paused', 'ready', 'standby'];
 
-/** Which command is taken in which status. */
+/** The statuses in which each command is taken. */
 export const VERBS: Readonly<Partial<Record<QmpCommand['execute'], readonly QemuJobStatus[]>>> = {
   'job-cancel': [...GOES_ON, 'waiting', 'pending'],
   'block-job-cancel': [...GOES_ON, 'waiting', 'pending'],
@@ -55,13 +55,13 @@ export interface ModelState {
   readonly guestRuns: boolean;
   readonly guestMigrates: boolean;
   /**
-   * QEMU hangs on a network destination: no command but a yank gets through to the job; a drain waits for it, and so the job
-   * looks as if somebody had paused it; or no answer comes at all.
+   * QEMU hangs on a network destination: no command but a yank gets through to the job; a drain waits for it, and so
+   * the job looks as if somebody had paused it; or no answer comes at all.
    */
   readonly hangs: 'NOT' | 'JOB' | 'DRAIN' | 'ALL';
   /** SILENT: nobody can ask it, and nothing proves that it has ended. */
   readonly presence: 'UP' | 'SILENT' | 'ENDED';
-  /** Of a pull, or of a commit of lower images: what its header says on disk, and whether its images can be flushed. */
+  /** For a pull, or a commit of lower images: the header on disk, and whether the images can be flushed. */
   readonly header: HeaderOnDisk['is'];
   readonly flushes: boolean;
 }
@@ -72,7 +72,7 @@ export class ModelQemu {
   #error: string | undefined;
   #deviceOn: DeviceOn = 'SOURCE';
   #speed: number;
-  /** What a READY job does when it is settled. */
+  /** The work of a READY job when it is settled. */
   #completing: 'NOT' | 'PIVOT' | 'SOFT' = 'NOT';
   #spaceIsShort: boolean;
 
@@ -126,7 +126,7 @@ export class ModelQemu {
     };
   }
 
-  /** Whoever reads it, and QEMU need not live for that. */
+  /** The reader of the header; QEMU need not live for that. */
   get header(): HeaderOnDisk {
     const { header } = this.#now;
     if (header === 'NEW') return { is: header };
@@ -177,12 +177,12 @@ export class ModelQemu {
     this.#become({ status: 'aborting', halt: undefined });
   }
 
-  /** Of the hold of its VM: nothing of it is refused here. */
+  /** Commands of the hold of its VM: none of them is refused here. */
   steer({ execute: command }: GuestCommand): void {
     this.#become({ guestRuns: command === 'cont' });
   }
 
-  /** What QEMU refuses with; undefined: it is done, or will be. Commands that are not about the job are taken. */
+  /** The error of QEMU; undefined if it is done, or will be. Commands that are not about the job are taken. */
   execute({ execute: command, ...rest }: QmpCommand): string | undefined {
     const { status, halt, hangs } = this.#now;
     const taken = VERBS[command];
@@ -203,7 +203,7 @@ export class ModelQemu {
         return undefined;
       case 'yank':
         if (hangs !== 'NOT') this.#become({ hangs: 'NOT' });
-        // What needs the connection fails; a job that is over does not.
+        // Work that needs the connection fails; a job that is over does not.
         if (GOES_ON.includes(status as QemuJobStatus)) this.#abort('Input/output error');
         return undefined;
       case 'job-complete':
@@ -224,7 +224,7 @@ export class ModelQemu {
           this.#speed = rest.arguments.speed;
         }
         return undefined;
-      // The node is flushed first; what else is asked for cannot be done.
+      // The node is flushed first; other changes are not possible.
       case 'blockdev-reopen':
         return this.#now.flushes
           ? 'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap'

@@ -1,9 +1,9 @@
 /**
  * A way to a QEMU's monitor that can be shut at one command: before QEMU gets it, or when QEMU has carried it out and
- * nobody has heard so. What happens in that instant then happens for certain.
+ * nobody has heard so. A test can thus produce any event at exactly that moment.
  *
- * It is a process of its own to whoever asks /proc, and ends with its QEMU: a child holds the listening socket and
- * hands each connection over to the test.
+ * In /proc it is a process of its own, and it ends with its QEMU: a child holds the listening socket and hands each
+ * connection over to the test.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -31,7 +31,7 @@ export const SIZE_BYTES = 1024 * 1024;
 interface File {
   readonly inode: number;
   readonly sizeBytes: number;
-  /** Its first bytes: which image it names below it. */
+  /** The first bytes of a header: the image that it names below it. */
   readonly head: string;
 }
 
@@ -59,7 +59,7 @@ export interface SceneMoment {
 
 export interface SceneOptions {
   readonly bus?: Bus;
-  /** Of the disk's chain: disk-0.qcow2 and those above it; else two. */
+  /** The images of the disk's chain: disk-0.qcow2 and those above it; otherwise two. */
   readonly images?: number;
 }
 

@@ -11,7 +11,7 @@ import { until } from '../until.ts';
 const base = publicJob(jobOf());
 
 export class ScriptedJob {
-  /** What was asked, one for each stream. */
+  /** The requests, one for each stream. */
   readonly asked: WatchRequest[] = [];
   /** The last revision, at which it ends. */
   readonly endsAt: number;

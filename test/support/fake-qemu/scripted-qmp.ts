@@ -11,7 +11,7 @@ export const greeting = {
   QMP: { version: { qemu: { major: 7, minor: 2, micro: 22 }, package: 'scripted' }, capabilities: ['oob'] },
 };
 
-/** What the product wrote. */
+/** The output of the product. */
 export interface Request {
   readonly execute?: string;
   readonly 'exec-oob'?: string;
@@ -19,7 +19,7 @@ export interface Request {
   readonly id: unknown;
 }
 
-/** First in, first out; whoever takes from an empty one waits. */
+/** First in, first out; a reader of an empty one waits. */
 class Mailbox<T> {
   readonly #items: T[] = [];
   readonly #takers: ((item: T) => void)[] = [];
@@ -38,7 +38,7 @@ class Mailbox<T> {
 
 /** One client of the server. */
 export class Connection {
-  /** Settles when the connection is gone, whoever ended it. */
+  /** Settles when the connection is gone, whichever side ended it. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
   readonly #requests = new Mailbox<Request>();

@@ -1,4 +1,7 @@
-/** Who serves the caller of a story: an agent in the test's own process, a gateway before it, or a service to be killed. */
+/**
+ * The server of the caller of a story: an agent in the test's own process, a gateway before it, or a service to be
+ * killed.
+ */
 import { Guarded } from '../../../src/access/guarded.ts';
 import { Policy } from '../../../src/access/policy.ts';
 import type { BlockJobs } from '../../../src/core/block-jobs.ts';
@@ -17,7 +20,7 @@ export type Serves = 'AGENT' | 'GATEWAY' | 'PROCESS';
 export interface StoryService extends AsyncDisposable {
   /** For the caller. */
   readonly jobs: BlockJobs;
-  /** For the story's own eyes: whoever has the jobs, asked past any gateway. */
+  /** For the story itself: the owner of the jobs, asked directly and not through a gateway. */
   readonly agent: BlockJobs;
   readonly jobsFolder: string;
   /** At once: it does nothing more. */

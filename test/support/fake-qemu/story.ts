@@ -1,8 +1,8 @@
 /**
- * A story: what was asked, what was written down, what QEMU was told and said, in one text that a reviewer reads.
+ * A story: the requests, the journal entries, and the messages to and from QEMU, in one text that a reviewer reads.
  *
  *   caller  ▸  a request            journal 7   an entry that is on disk      ·  the test's own word
- *   caller  ◂  its answer           → a command to QEMU    ← QEMU's answer or event    ✗ what nobody heard
+ *   caller  ◂  its answer           → a command to QEMU    ← QEMU's answer or event    ✗ a message that is lost
  *                                   ⇒ a call of the gateway to an agent
  *
  * Entries are read from the journal's file when a command arrives at QEMU: those above a command were on disk before
@@ -58,7 +58,7 @@ export class Story implements AsyncDisposable {
   #told = 0;
   #watched: string[] = [];
   #watch: Promise<void> | undefined;
-  /** What the caller's watch was told. */
+  /** The messages to the caller's watch. */
   readonly #heardByWatcher: string[] = [];
   #watcher: Promise<void> | undefined;
   readonly #whenCommanded = new Map<string, () => void>();
@@ -79,7 +79,7 @@ export class Story implements AsyncDisposable {
     this.#cleanUp = cleanUp;
   }
 
-  /** A VM vm1 with a disk vd0, and who serves it. */
+  /** A VM vm1 with a disk vd0, and its server. */
   static async begin(title: string, { disk, lower = [], serves = 'AGENT' }: StoryOptions = {}): Promise<Story> {
     await using cleanUp = new AsyncDisposableStack();
     const { path: dir } = cleanUp.use(await testDir('bj-story-'));
@@ -163,7 +163,7 @@ export class Story implements AsyncDisposable {
     await this.#answer('Resume', this.#service.jobs.resume({ job: { jobId: job }, requestId: '' }, CALL));
   }
 
-  /** From the first entry to the end of the job. What it is told comes at the end of the story. */
+  /** From the first entry to the end of the job. Its messages come at the end of the story. */
   async watch(job: string): Promise<void> {
     this.say('caller ▸ WatchJob JOB after_revision=0');
     const begun = Promise.withResolvers<void>();
@@ -185,7 +185,7 @@ export class Story implements AsyncDisposable {
       return view;
     } catch (error) {
       if (!(error instanceof BlockJobError)) throw error;
-      // Of a start that is taken back nothing is left to be read but what was told meanwhile.
+      // The messages of the watch are all that is left of a start that is undone.
       if (isStart) await this.#watch;
       this.say(`caller ◂ ${rpc}: ${this.#isKilled ? 'no answer' : error.message}`);
       return undefined;
@@ -209,7 +209,7 @@ export class Story implements AsyncDisposable {
     this.#entries();
   }
 
-  /** What happens when this command comes to QEMU, before it is executed. */
+  /** An action for the time when this command comes to QEMU, before it is executed. */
   when(command: string, happens: () => void): void {
     this.#whenCommanded.set(command, happens);
   }
@@ -232,12 +232,12 @@ export class Story implements AsyncDisposable {
     this.#service = await serveStory(this.#serves, this.#place);
   }
 
-  /** What is left: the outcome of the job, or that there is none; QEMU's nodes and jobs; the files. */
+  /** The end of the story: the outcome of the job, or that there is none; QEMU's nodes and jobs; the files. */
   async end(job: string | undefined): Promise<string> {
     this.#entries();
     this.#isOver = true;
     await this.#watcher;
-    if (this.#watcher !== undefined) this.#lines.push('', '# What the watch was told', ...this.#heardByWatcher);
+    if (this.#watcher !== undefined) this.#lines.push('', '# The messages to the watch', ...this.#heardByWatcher);
     this.#lines.push('', '# In the end');
     if (job === undefined) this.#lines.push('no job');
     else {
@@ -282,14 +282,14 @@ export class Story implements AsyncDisposable {
       .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
   }
 
-  /** What a gateway asks of an agent. */
+  /** A call of a gateway to an agent. */
   asked(host: string, rpc: string): void {
     if (this.#isOver) return;
     this.#entries();
     this.#lines.push(`  ⇒ ${host}: ${rpc}`);
   }
 
-  /** What went over QMP. */
+  /** A message over QMP. */
   heard(line: Line): void {
     switch (line.line) {
       case 'command':
@@ -362,7 +362,7 @@ export class Story implements AsyncDisposable {
   }
 }
 
-/** What was asked for beside the disk. */
+/** The request without the disk. */
 function inShort(asked: object): string {
   return Object.entries(asked)
     .map(([key, value]) => (value === true ? ` ${key}` : ` ${key}=${JSON.stringify(value)}`))

@@ -1,4 +1,4 @@
-/** What a mode is told by a command line, without starting it. */
+/** The options that a mode gets from a command line, without starting it. */
 import { commandLine } from '../../../src/config/command-line.ts';
 import type { AgentConfig, EmbeddedConfig, GatewayConfig } from '../../../src/config/config.ts';
 import { present } from '../checks.ts';

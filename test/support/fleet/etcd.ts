@@ -96,7 +96,7 @@ export class EtcdServer implements AsyncDisposable {
     await this.start();
   }
 
-  /** Stops it for a moment and keeps a copy of its data; what is given brings it back to that. */
+  /** Stops it for a moment and keeps a copy of its data; the returned function restores it. */
   async backUp(): Promise<() => Promise<void>> {
     const copy = `${this.#data}.backup`;
     await this.signal('SIGTERM');
@@ -110,7 +110,7 @@ export class EtcdServer implements AsyncDisposable {
     };
   }
 
-  /** etcd's own client: what it prints. */
+  /** etcd's own client: its output. */
   async ctl(...args: readonly string[]): Promise<string> {
     return (await run('etcdctl', [...this.#ctl, ...args])).stdout.trim();
   }
@@ -140,7 +140,7 @@ export class EtcdServer implements AsyncDisposable {
 }
 
 interface Place {
-  /** Of the member, and of its folder. */
+  /** The name of the member, and of its folder. */
   readonly name: string;
   readonly port: number;
   readonly peer: string;

@@ -1,4 +1,6 @@
-/** A fleet of real processes: an etcd, agents with a QEMU each, gateways, and callers with certificates of their own. */
+/**
+ * A fleet of real processes: an etcd, agents with a QEMU each, gateways, and callers with certificates of their own.
+ */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
@@ -15,7 +17,7 @@ export const TTL_SECONDS = 10;
 export interface FleetHost {
   readonly name: string;
   readonly qemu: Qemu;
-  /** Of its one domain, `vm-NAME`, with a disk `vd0`. */
+  /** The name of its one domain, `vm-NAME`, with a disk `vd0`. */
   readonly domain: string;
   readonly chain: readonly ChainImage[];
   readonly port: number;
@@ -24,7 +26,7 @@ export interface FleetHost {
 
 interface HostOptions {
   readonly images?: readonly ChainImage[];
-  /** What starts the agent, as with bounded memory. */
+  /** The command that starts the agent, as with bounded memory. */
   readonly under?: readonly string[];
 }
 

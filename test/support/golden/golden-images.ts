@@ -5,10 +5,10 @@ import { present } from '../checks.ts';
 import { type ChainImage, type ImageFormat, makeChain, run, testDir } from '../real-qemu/qemu.ts';
 import { SCALE } from './golden.ts';
 
-/** What was recorded. */
+/** The recorded size. */
 export const RECORDED_SIZE = 64 << 20;
 const SIZE = RECORDED_SIZE / SCALE;
-/** What raw-garbage is full of, also where the source has zeroes. */
+/** The byte that fills raw-garbage, also where the source has zeroes. */
 const GARBAGE = 0x5a;
 
 /** `-rel`: the headers name the backing files relatively. `flat`: one image. */
@@ -149,6 +149,6 @@ export async function makeDestination(
     case 'character-device':
     case 'blockdev-64M':
     case 'blockdev-80M':
-      throw new Error(`${kind} is no file`);
+      throw new Error(`${kind} is not a file`);
   }
 }

@@ -1,4 +1,4 @@
-/** What libvirt answered in the other recorded cases, and every way in which we answer otherwise on purpose. */
+/** The answers of libvirt in the other recorded cases, and each intended difference. */
 import { RebaseFlag } from '../../../generated/blockjob/v1/block_job_service.ts';
 import { ImageFormat } from '../../../generated/blockjob/v1/job.ts';
 import { type Reason, type RecordedError, type Refused, reasonsFor } from './golden.ts';
@@ -7,7 +7,7 @@ import { DESTINATION } from './golden-rebase.ts';
 
 export type Verdict = Refused | { readonly verdict: 'accepted' } | { readonly verdict: 'started and failed' };
 
-/** What libvirt answered, and how a job that was only then found to be impossible went on. */
+/** The answer of libvirt, and the end of a job that turned out to be impossible only later. */
 export function libvirts(one: OtherCase, step: Call): Verdict {
   if (step.error !== undefined) return { verdict: 'refused', reasons: libvirtsReasons(step.error) };
   const next = one.steps[one.steps.indexOf(step) + 1];
@@ -37,12 +37,12 @@ function refused(...reasons: readonly Reason[]): Refused {
 export const DIFFERENCES: readonly StepDifference[] = [
   {
     name: 'a domain need not be transient',
-    why: 'libvirt keeps the configuration of a domain, and could not start it again; here it is no business of ours',
+    why: 'libvirt keeps the configuration of a domain, and could not start it again; this service has no configuration',
     when: (_, { error }) => error?.message.endsWith(NOT_TRANSIENT) === true,
     ours: { verdict: 'accepted' },
   },
   {
-    name: 'what is wrong with the bandwidth is said before anything else',
+    name: 'an error of the bandwidth is reported before anything else',
     why: 'the service: arguments that are wrong are reported before a disk is looked at',
     when: (_, step) => {
       const ask = askOf(step);
@@ -57,7 +57,7 @@ export const DIFFERENCES: readonly StepDifference[] = [
   },
   {
     name: 'a busy disk is said to be busy before its images are looked for',
-    why: 'one order for all calls: what others do on the disk may change its chain at any moment',
+    why: 'one order for all calls: actions of others on the disk may change its chain at any moment',
     when: (one, step) => one.group === 'order' && askOf(step).rpc === 'commit' && step.error?.code === 8,
     ours: refused('BLOCK_COPY_ACTIVE'),
   },
@@ -68,13 +68,13 @@ export const DIFFERENCES: readonly StepDifference[] = [
     ours: refused('DISK_EMPTY'),
   },
   {
-    name: 'what is neither a file nor a block device is refused before QEMU is asked',
+    name: 'a path that is neither a file nor a block device is refused before QEMU is asked',
     why: 'libvirt lets QEMU refuse it',
     when: (one, { error }) => one.dest === 'character-device' && error?.code === 1,
     ours: refused('FIELD_INVALID', 'DESTINATION_EXISTS'),
   },
   {
-    name: 'what does not probe as an image is not taken for raw',
+    name: 'an image that cannot be probed is not taken for raw',
     why: 'ImageFormat, and the seed: a guest can make a raw image look like any other',
     when: (one, step) => {
       const { error } = step;
@@ -129,7 +129,7 @@ export interface FinalDifference {
 
 /** Where there is a step that says so. */
 export const NEVER_REMOVED = {
-  name: 'what a job did not make is never removed',
+  name: 'a file that a job did not make is never removed',
   why: 'StartCopy: libvirt removes any destination of zero length when a start fails, device nodes too',
   when: ({ steps }: OtherCase) => steps.some((step) => 'still_there' in step && !step.still_there),
 };

@@ -24,7 +24,7 @@ export interface Call {
   /** Numbers beyond 2^53 are text. */
   readonly args: readonly unknown[];
   readonly error?: RecordedError;
-  /** Of blockJobInfo; null: there was no job. */
+  /** The result of blockJobInfo; null: there was no job. */
   readonly info?: { readonly type: number; readonly bandwidth: number | string; readonly ready: boolean } | null;
   /** The answer depended on chance. */
   readonly racy?: boolean;
@@ -38,12 +38,12 @@ export interface Chain {
   readonly chain: readonly string[];
 }
 
-/** What was at the destination before the call, and is not to be touched by a refusal. */
+/** The destination before the call, which a refused call must not touch. */
 export interface StillThere {
   readonly still_there: boolean;
 }
 
-/** What was there in the end. */
+/** The state at the end. */
 export interface Final {
   readonly chain?: readonly string[];
   /** The destination, and whether it held what the guest saw. */
@@ -124,7 +124,7 @@ export const NO_COUNTERPART: readonly { readonly why: string; readonly when: (st
       call === 'blockCopy' && /<driver type='(qed|vmdk|qcow|vpc|iso)'/.test(String(xml)),
   },
   {
-    why: 'what is served over the network is not compared here',
+    why: 'an export over the network is not compared here',
     when: ({ call, args: [, xml] }) => call === 'blockCopy' && /type='network'/.test(String(xml)),
   },
   {
@@ -221,7 +221,10 @@ function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-/** libvirt's numbers have no sign, and the contract's do: what is too large for these is negative in the same bits. */
+/**
+ * libvirt's numbers have no sign, and the contract's do: a number that is too large for these is negative in the same
+ * bits.
+ */
 function number(value: unknown, unit = 1n): bigint {
   return BigInt.asIntN(64, BigInt(typeof value === 'number' || typeof value === 'string' ? value : 0) * unit);
 }

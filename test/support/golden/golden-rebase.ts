@@ -19,7 +19,7 @@ export interface RebaseCase {
   /** The sum of libvirt's bits, which are ours too. */
   readonly flags: number;
   readonly source: Exclude<SourceKind, 'qcow2-flat'>;
-  /** What was at /vm/dst/copy.img, or which block device there was; null: nothing. */
+  /** The file at /vm/dst/copy.img, or the block device; null: nothing. */
   readonly dest: DestinationKind | null;
   readonly base: string | null;
   readonly bandwidth: number;
@@ -56,7 +56,7 @@ export const CASES = recorded('rebase.jsonl').map((line): RebaseCase => JSON.par
 
 export const DESTINATION = '/vm/dst/copy.img';
 
-// ---- what libvirt did -----------------------------------------------------------------------------------
+// ---- the actions of libvirt -----------------------------------------------------------------------------
 
 export function libvirts(one: RebaseCase): Expected | StartedAndFailed {
   const { outcome, error, image, identical, chain } = one;
@@ -78,7 +78,7 @@ export function libvirts(one: RebaseCase): Expected | StartedAndFailed {
   };
 }
 
-// ---- what we do otherwise, on purpose -------------------------------------------------------------------
+// ---- the intended differences ---------------------------------------------------------------------------
 
 const SIZE = (64 << 20) / SCALE;
 const CHAINS = {
@@ -95,7 +95,7 @@ function isDevice({ base }: RebaseCase): boolean {
   return base?.startsWith('/dev/') === true;
 }
 
-/** What a copy that makes its destination makes it. */
+/** Whether a copy makes a raw destination. */
 function makesRaw(one: RebaseCase): boolean {
   return has(one, 'COPY_RAW') || one.source === 'raw';
 }
@@ -139,7 +139,7 @@ function mayBeRelative(one: RebaseCase): boolean {
 /** In this order: the first that fits a case says what is to be expected. */
 export const DIFFERENCES: readonly Difference<RebaseCase>[] = [
   {
-    name: 'an empty base is none',
+    name: 'an empty base means no base',
     why: 'RebaseRequest.base: a string of protobuf cannot be NULL, so empty means what NULL does',
     when: (one) => !has(one, 'COPY') && one.base === '' && one.error?.message.includes('could not find image') === true,
     ours: (one) =>
@@ -173,14 +173,14 @@ export const DIFFERENCES: readonly Difference<RebaseCase>[] = [
     },
   },
   {
-    name: 'what the arguments alone tell is said before a disk is looked at',
+    name: 'errors of the arguments alone are reported before a disk is looked at',
     why: 'the service: arguments that are wrong are reported all at once; for RELATIVE the disk must be known',
     when: (one) => mayBeRelative(one) && one.base !== null && !isCopy(one),
     ours: ({ base }) => refused(base === '' ? 'BASE_REQUIRED' : 'PATH_NOT_ABSOLUTE'),
   },
   {
-    name: 'a folder is no destination, whatever the flags',
-    why: 'libvirt says that it exists, or that its format is unknown, or that it is no block device',
+    name: 'a folder cannot be a destination, whatever the flags',
+    why: 'libvirt says that it exists, or that its format is unknown, or that it is not a block device',
     when: (one) =>
       isCopy(one) &&
       one.dest === 'directory' &&
@@ -196,7 +196,7 @@ export const DIFFERENCES: readonly Difference<RebaseCase>[] = [
     ours: () => refused('DESTINATION_EXISTS'),
   },
   {
-    name: 'a block device is probed, and zeroes are no format',
+    name: 'a block device is probed, and zeroes are not a format',
     why: 'ImageFormat: an image is never taken for raw because its header says nothing',
     when: (one) =>
       isCopy(one) && isDevice(one) && !has(one, 'RELATIVE') && has(one, 'REUSE_EXT') && !has(one, 'COPY_RAW'),
@@ -215,7 +215,7 @@ export const DIFFERENCES: readonly Difference<RebaseCase>[] = [
     ours: (one) => (one.dest === 'blockdev-80M' ? refused('SIZE_MISMATCH') : onto(one)),
   },
   {
-    name: 'what does not probe as an image is not taken for raw',
+    name: 'an image that cannot be probed is not taken for raw',
     why: 'ImageFormat, and the seed: a guest can make a raw image look like any other; COPY_RAW says that it is raw',
     when: (one) =>
       isCopy(one) &&
@@ -241,7 +241,7 @@ export const DIFFERENCES: readonly Difference<RebaseCase>[] = [
   },
 ];
 
-/** What is to be expected of us, and the difference that says so; `zeroesLeftOut` by the QEMU at hand. */
+/** The expected answer of the service, and the difference that explains it; `zeroesLeftOut` by the QEMU at hand. */
 export function expectedOf(
   one: RebaseCase,
   zeroesLeftOut = true,

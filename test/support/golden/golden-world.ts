@@ -1,6 +1,6 @@
 /**
- * What the recorded cases began with, an eighth as large: the disk `vda` of a paused QEMU, its images in one folder,
- * and in another the destination. Laid out anew only where a case has changed it.
+ * The start of the recorded cases, an eighth as large: the disk `vda` of a paused QEMU, its images in one folder, and
+ * in another the destination. It is made again only if a case has changed it.
  */
 import { existsSync } from 'node:fs';
 import { cp, mkdir, open, rm } from 'node:fs/promises';
@@ -24,10 +24,10 @@ import {
 export type Devices = Readonly<Record<DeviceKind, LoopDevice>>;
 
 export interface WorldOptions {
-  /** Of its own; short enough for sockets. */
+  /** The folder of this world alone; its path is short enough for sockets. */
   readonly folder: string;
   readonly source: SourceKind;
-  /** Of the source; an eighth of what was recorded, if it is not given. */
+  /** The size of the source; an eighth of the recorded one, if it is not given. */
   readonly sizeBytes?: number;
   readonly service: Service;
   /** Where the service looks for QEMUs. */
@@ -39,7 +39,7 @@ export class World implements AsyncDisposable {
   readonly #options: WorldOptions;
   readonly src: string;
   readonly dst: string;
-  /** Of the source, base first. */
+  /** The chain of the source, base first. */
   readonly #chain: readonly ChainImage[];
   readonly #pristine: string;
   readonly #sourceHashes: readonly string[];
@@ -156,7 +156,7 @@ export class World implements AsyncDisposable {
     ];
   }
 
-  /** What has changed since the destination was laid; nothing: []. */
+  /** The changes since the destination was made; [] if there are none. */
   async changes(): Promise<readonly string[]> {
     const now = await this.#state();
     return [
@@ -170,7 +170,7 @@ export class World implements AsyncDisposable {
     this.#laid = 'dirty';
   }
 
-  /** The disk is not as it was. Ends the QEMU; the next case gets another one, and its images anew. */
+  /** The disk has changed. Ends the QEMU; the next case gets another one, and its images again. */
   async spent(): Promise<void> {
     const qemu = this.#qemu;
     this.#qemu = undefined;
@@ -178,7 +178,7 @@ export class World implements AsyncDisposable {
     await qemu?.[Symbol.asyncDispose]();
   }
 
-  // ---- what is there ------------------------------------------------------------------------------------
+  // ---- the present state ----------------------------------------------------------------------------------
 
   /** The images under the guest, top first, by QEMU's own word; paths as the record has them. */
   async chain(): Promise<readonly string[]> {
@@ -191,7 +191,7 @@ export class World implements AsyncDisposable {
     return chain.filter((path, index) => path !== chain[index - 1]);
   }
 
-  /** Which images of the source do not hold what they held. */
+  /** The images of the source whose contents have changed. */
   async changedSources(): Promise<readonly string[]> {
     const hashes = await Promise.all(this.#chain.map(({ path }) => hashOf(path).catch(() => 'gone')));
     return this.#chain.filter((_, index) => hashes[index] !== this.#sourceHashes[index]).map(({ path }) => path);
@@ -209,7 +209,7 @@ export class World implements AsyncDisposable {
     };
   }
 
-  /** Of each image that the source had: what its header names below it, and has it changed; null: it is gone. */
+  /** For each image that the source had: the backing name in its header, and whether it changed; null if it is gone. */
   async layers(): Promise<Readonly<Record<string, Layer | null>>> {
     const changed = await this.changedSources();
     const layers = this.#chain.map(async ({ path }): Promise<[string, Layer | null]> => {

@@ -1,6 +1,6 @@
 /**
- * What libvirt 9.0 with QEMU 7.2 really did, case by case (test/golden), and how its words are to be read as ours: its
- * errors as our reasons, its outcomes as what is to be expected.
+ * The behaviour of libvirt 9.0 with QEMU 7.2, case by case (test/golden), and its translation: its errors into our
+ * reasons, its outcomes into the expected ones.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ export function recorded(name: string): readonly string[] {
   return text.trimEnd().split('\n');
 }
 
-// ---- what is to be expected -----------------------------------------------------------------------------
+// ---- the expected results -------------------------------------------------------------------------------
 
 /** An image as its header and its size describe it; the backing file's name as the record has it, under /vm. */
 export interface ExpectedImage {
@@ -62,7 +62,7 @@ export interface Accepted {
   readonly chain: readonly string[];
 }
 
-/** The call said yes and the job failed: what we never do with what can be known before. */
+/** The call succeeded and the job failed: the service never does that for problems that can be known before. */
 export interface StartedAndFailed {
   readonly verdict: 'started and failed';
 }
@@ -92,7 +92,7 @@ interface Answer {
   readonly reasons?: readonly Reason[];
 }
 
-/** Do two answers say the same? A difference whose answer is libvirt's is none. */
+/** Whether two answers say the same. A difference with libvirt's answer is not a difference. */
 export function isSame(ours: Answer, libvirts: Answer): boolean {
   if (ours.reasons === undefined || libvirts.reasons === undefined)
     return JSON.stringify(ours) === JSON.stringify(libvirts);
@@ -106,7 +106,7 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   [8, /^use of flags requires a copy job$/, 'FLAG_REQUIRES_COPY'],
   [8, /^base in virDomainBlockRebase must not be NULL$/, 'BASE_REQUIRED'],
   [8, /RELATIVE is valid only with non-null base$/, 'BASE_REQUIRED'],
-  // An empty path is one of its own for us: what is missing is the base.
+  // An empty path has an error of its own here: the base is missing.
   [8, /absolute path must be used as block copy target$/, 'PATH_NOT_ABSOLUTE', 'BASE_REQUIRED'],
   [8, /^invalid argument: blockdev flag requested for disk /, 'NOT_A_BLOCK_DEVICE'],
   [8, /could not find image '.*' beneath '.*' in chain for '.*'$/, 'BASE_NOT_IN_CHAIN'],

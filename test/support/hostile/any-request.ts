@@ -1,4 +1,6 @@
-/** Requests over the contract's whole value space: well formed with anything in each field, nearly so, and mere bytes. */
+/**
+ * Requests over the contract's whole value space: well formed with anything in each field, nearly so, and mere bytes.
+ */
 /* oxlint-disable unicorn/no-useless-spread */
 import * as fc from 'fast-check';
 import {
@@ -46,7 +48,7 @@ export type Rpc =
 export const KINDS = ['well formed', 'nearly well formed', 'mere bytes'] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** Whose disk the requests are about. */
+/** The machine that the requests are about. */
 export interface Place {
   readonly name: string;
   readonly dir: string;
@@ -135,7 +137,7 @@ function mostly<T extends object>(right: Partial<T>, any: fc.Arbitrary<T>): fc.A
   });
 }
 
-/** Of each RPC: mostly of a shape that gets far, and with anything in each field. */
+/** The requests of each RPC: mostly of a shape that gets far, and with anything in each field. */
 function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.Arbitrary<object>]>> {
   const any = text(machine);
   const right = { domain: machine.name, disk: 'disk0' };
@@ -269,7 +271,7 @@ function harmed(bytes: Uint8Array, { at, becomes }: { readonly at: number; reado
   return becomes === undefined ? bytes.subarray(0, place) : bytes.with(place, becomes);
 }
 
-/** About this machine: what is asked, and what it means to the contract. */
+/** Requests about this machine, and their meaning in the contract. */
 export class AnyRequests {
   readonly #machine: Place;
   readonly #arbitraries: ReturnType<typeof arbitraries>;
@@ -303,7 +305,7 @@ export class AnyRequests {
     );
   }
 
-  /** As the service reads it; undefined: bytes that are no message. */
+  /** The request as the service reads it; undefined for bytes that are not a message. */
   read({ rpc, bytes }: AnyRequest): object | undefined {
     try {
       return this.#arbitraries[rpc][0].decode(bytes);

@@ -19,7 +19,7 @@ const { endHeaders, endStream } = FLAG;
 const CALLS = 36_350;
 /** More than a connection may have. */
 const AT_A_TIME = 400;
-/** A host that is not the one of whoever behaves well. */
+/** A host that the well-behaved client does not use. */
 const ELSEWHERE = '127.0.0.9';
 
 interface Target {

@@ -1,6 +1,7 @@
 /**
- * One VM that is asked anything. What cannot begin a job goes side by side; a start goes alone, and what is asked about its
- * job goes while that runs. After each the world is as it was. What is found is made as small as it goes.
+ * One VM that is asked anything. Requests that cannot begin a job are sent in parallel. A start is sent alone, and
+ * requests about its job are sent while the job runs. After each one the world is as before. A failure is reduced as
+ * far as possible.
  */
 import { rm } from 'node:fs/promises';
 import { type Client, Metadata, type ServiceError } from '@grpc/grpc-js';
@@ -15,7 +16,7 @@ import { FuzzMachine, type Surroundings } from './fuzz-machine.ts';
 import type { FuzzTally } from './fuzz-tally.ts';
 import { smallest } from './smallest.ts';
 
-/** Of an answer; a start that has begun a job says which. */
+/** An answer; a start that has begun a job has the job's id. */
 interface Answer {
   readonly result?: StartCopyResponse['result'];
 }
@@ -29,7 +30,7 @@ const SIDE_BY_SIDE = 64;
 /** Asked about a job while it runs, at most. */
 const ABOUT_EACH = 3;
 const ANSWER_MS = 20_000;
-/** Of requests that are told of a failure. */
+/** The number of requests that a failure lists. */
 const TOLD = 5;
 
 /** How jobs may end here. */
@@ -82,7 +83,7 @@ export class FuzzLane implements AsyncDisposable {
     }
   }
 
-  /** Undefined: each has a typed answer that is no bug, and nothing is left. */
+  /** Undefined if each one has a typed answer that is not a bug, and nothing is left. */
   async #wrongWith(part: readonly AnyRequest[]): Promise<string | undefined> {
     const [first, ...others] = part;
     if (first === undefined) return undefined;
@@ -90,7 +91,7 @@ export class FuzzLane implements AsyncDisposable {
     const wrong = isAlone ? await this.#wrongWithStart(first, others) : await this.#wrongWithBatch(part);
     const world = await this.#machine.world();
     if (world.graph === this.#before.graph && world.files === this.#before.files) return wrong;
-    const left = `what is left behind: ${JSON.stringify(world)}, and not ${JSON.stringify(this.#before)}`;
+    const left = `left behind: ${JSON.stringify(world)}, and not ${JSON.stringify(this.#before)}`;
     await this.#putBack();
     return wrong ?? left;
   }
@@ -126,7 +127,7 @@ export class FuzzLane implements AsyncDisposable {
     return undefined;
   }
 
-  /** What is wrong, or the job as it has ended. */
+  /** The error, or the job after its end. */
   async #end(id: string): Promise<Job | string> {
     try {
       await within(ANSWER_MS, 'an answer to abort', this.#service.abort({ job: byId(id) }));

@@ -1,10 +1,13 @@
-/** A VM with one disk over three images, that is as it was again after a job has moved its disk: under the same name and paths. */
+/**
+ * A VM with one disk over three images, that is as it was again after a job has moved its disk: under the same name and
+ * paths.
+ */
 import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { graphOf, hashOf, monitorIn } from '../checks.ts';
 import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir } from '../real-qemu/qemu.ts';
 
-/** What is looked at behind the service's back. */
+/** The objects that the test looks at without the service. */
 export interface Surroundings {
   readonly graph: string;
   readonly files: string;

@@ -1,4 +1,4 @@
-/** What was answered to anything, by RPC and by outcome: a fuzz whose requests all fail at the first check proves little. */
+/** The answers by RPC and by outcome: a fuzz whose requests all fail at the first check proves little. */
 import type { AnyRequest, Rpc } from './any-request.ts';
 
 export class FuzzTally {
@@ -6,7 +6,7 @@ export class FuzzTally {
   asked = 0;
   /** Jobs that were begun. */
   begun = 0;
-  /** QEMUs that were started anew, as a job had moved the disk. */
+  /** QEMUs that were started again, because a job had moved the disk. */
   renewed = 0;
   #loggedBytes = 0;
   #loggedOf = 0;
@@ -23,12 +23,12 @@ export class FuzzTally {
     this.#loggedOf += calls;
   }
 
-  /** Of calls that begin no job. */
+  /** The log bytes of each call that begins no job. */
   get bytesLoggedEach(): number {
     return this.#loggedBytes / this.#loggedOf;
   }
 
-  /** Of a hundred requests of the RPC, how many have begun a job, or were done. */
+  /** The share of requests of the RPC that have begun a job, or succeeded, in percent. */
   far(rpc: Rpc): number {
     const row = this.#rows.get(rpc);
     const all = [...(row?.values() ?? [])].reduce((sum, count) => sum + count, 0);
@@ -41,6 +41,6 @@ export class FuzzTally {
       return `  ${rpc}: ${outcomes.map(([outcome, count]) => `${outcome} ${count}`).join(', ')}`;
     });
     const logged = `${this.bytesLoggedEach.toFixed(1)} bytes logged each`;
-    return [`${this.asked} asked, ${logged}; ${this.begun} jobs, ${this.renewed} QEMUs anew`, ...lines].join('\n');
+    return [`${this.asked} asked, ${logged}; ${this.begun} jobs, ${this.renewed} QEMUs restarted`, ...lines].join('\n');
   }
 }

@@ -1,4 +1,4 @@
-/** Whoever does nothing but ask now and then, and notices what others do to the server. */
+/** A well-behaved client that only asks now and then, and notices the effect of others on the server. */
 import { type ChannelCredentials, credentials, Metadata } from '@grpc/grpc-js';
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
 

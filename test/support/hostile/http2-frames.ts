@@ -15,7 +15,7 @@ export const SETTING = { maxStreams: 3, initialWindow: 4 } as const;
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const FRAME_HEADER_BYTES = 9;
-/** What waits in this process while the other end does not read. */
+/** The data that waits in this process while the other end does not read. */
 const MOST_UNSENT_BYTES = 1 << 20;
 
 export function frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
@@ -95,7 +95,7 @@ export class Frames implements Disposable {
     { from = '127.0.0.1', with: values = {} }: { readonly from?: string; readonly with?: Record<number, number> } = {},
   ): Promise<Frames> {
     const socket = connect({ port, host: '127.0.0.1', localAddress: from });
-    // It is closed on whoever floods: that is what is looked for.
+    // The server closes it during a flood: the test looks for that.
     socket.on('error', () => undefined);
     await new Promise<void>((resolve) => {
       socket.once('connect', resolve).once('close', () => resolve());

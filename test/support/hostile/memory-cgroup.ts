@@ -1,4 +1,4 @@
-/** A control group of the test's own that may have so much memory and no more; whoever takes more is killed. As root. */
+/** A control group of the test with a memory limit; a process that takes more is killed. Needs root. */
 import { readFileSync } from 'node:fs';
 import { mkdir, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { eventually } from '../checks.ts';
 const ROOT = '/sys/fs/cgroup';
 
 export interface MemoryCgroup extends AsyncDisposable {
-  /** What a command line begins with that is to run in it. */
+  /** The beginning of a command line that runs in it. */
   readonly under: readonly string[];
 }
 

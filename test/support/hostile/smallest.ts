@@ -1,4 +1,4 @@
-/** Of what shows a failure, the smallest part that still does: Zeller's delta debugging, without its second half. */
+/** The smallest part of an input that still shows the failure: Zeller's delta debugging, without its second half. */
 export async function smallest<T>(
   all: readonly T[],
   fails: (part: readonly T[]) => Promise<boolean>,

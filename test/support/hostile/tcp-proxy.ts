@@ -9,7 +9,7 @@ export class TcpProxy implements AsyncDisposable {
   /** How much comes through to the server in a second. */
   readonly #bytesPerSecond: number;
   #mode: 'pass' | 'cut' | 'hole' | 'late' | 'deaf' = 'pass';
-  /** What servers have answered while answers are late. */
+  /** The answers of servers while answers are late. */
   readonly #late: (() => void)[] = [];
 
   private constructor(port: number, server: Server, sockets: Set<Socket>, bytesPerSecond: number) {

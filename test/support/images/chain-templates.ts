@@ -1,6 +1,6 @@
 /**
- * Many tests begin with the same chain of images, which takes two QEMU tools an image to make. In a run it is made once; the
- * next ones are copies of it, in which the backing files are named anew.
+ * Many tests begin with the same chain of images, which takes two QEMU tools an image to make. In a run it is made
+ * once; the next ones are copies of it, in which the backing files get their new names.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -13,7 +13,7 @@ import type { ChainImage, ChainOptions } from '../real-qemu/qemu.ts';
 export const CHAINS = 'BLOCKJOBD_CHAINS';
 /** One that is larger is not worth keeping. */
 const MOST_BYTES = 64 << 20;
-/** What was made, with its names where it was made. */
+/** The list of images, with their names in the template. */
 const LIST = 'chain.json';
 
 /** The chain that `make` makes in this folder. */

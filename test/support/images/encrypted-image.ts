@@ -7,7 +7,7 @@ import { refusalOf } from '../service/caller.ts';
 export const KEY = 'hunter2';
 const SECRET = [`secret,id=s0,data=${KEY}`] as const;
 export const WITH_SECRET: readonly string[] = ['-object', ...SECRET];
-/** Also one that is of no use, and an object that is no secret. */
+/** Also one that cannot be used, and an object that is not a secret. */
 export const WITH_OTHERS: readonly string[] = [
   ...WITH_SECRET,
   '-object',

@@ -20,7 +20,7 @@ export interface NbdServerOptions {
 }
 
 export class NbdServer implements AsyncDisposable {
-  /** What it serves. */
+  /** The file that it serves. */
   readonly file: string;
   /** The destination that names it. */
   readonly server:

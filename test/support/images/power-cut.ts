@@ -1,4 +1,7 @@
-/** A file system of a test's own whose power can be cut: what was not synced is gone then, as on a host that loses its power. */
+/**
+ * A file system of a test whose power can be cut: data that was not synced is gone then, as on a host that loses its
+ * power.
+ */
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PYTHON } from '../means.ts';
@@ -40,9 +43,9 @@ export class FragileFileSystem implements AsyncDisposable {
   }
 
   /**
-   * The power is back. What is mounted now is a copy of the device: the file system that was shut down may live on where
-   * somebody has it open, or in another mount namespace, and would be found again. Its number is another one, as that of a
-   * disk may be after a boot.
+   * The power is back. A copy of the device is mounted now: the file system that was shut down may live on where
+   * somebody has it open, or in another mount namespace, and would be found again. Its number is another one, as that
+   * of a disk may be after a boot.
    */
   async restore(): Promise<void> {
     const [copy, back] = [`${this.#device}.copy`, `${this.path}.back`];

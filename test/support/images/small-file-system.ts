@@ -44,7 +44,7 @@ export async function overlayFileSystem(folder: string): Promise<{ path: string 
 export async function fill(folder: string): Promise<string> {
   const { bavail, bsize } = await statfs(folder);
   const path = join(folder, 'filler');
-  // What others take meanwhile it cannot get.
+  // The file may get less, if others take the space meanwhile.
   await writeFile(path, Buffer.alloc(bavail * bsize, 1)).catch((error: unknown) => {
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
   });

@@ -37,7 +37,7 @@ export class Prometheus implements AsyncDisposable {
     this.#url = url;
   }
 
-  /** `targets`: what each job of the configuration asks, as HOST:PORT. */
+  /** `targets`: the targets of each job of the configuration, as HOST:PORT. */
   static async start(dir: string, targets: Readonly<Record<string, string>>): Promise<Prometheus> {
     const shown = parse(await readFile(join(FOLDER, 'prometheus.yml'), 'utf8')) as Configuration;
     const configuration = {

@@ -1,4 +1,4 @@
-/** QEMUs with a disk of any graph, in both ways in which a QEMU can be told of it. */
+/** QEMUs with a disk of any graph, in both ways in which a QEMU can get it. */
 import { monitorIn } from '../checks.ts';
 import type { Service } from '../service/service.ts';
 import { type Qemu, run, type Style, startQemu } from './qemu.ts';

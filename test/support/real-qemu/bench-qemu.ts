@@ -1,4 +1,4 @@
-/** One service, and QEMUs under it with chains of their own: what the suites of pulls, copies and commits begin with. */
+/** One service, and QEMUs under it with chains of their own: the start of the suites of pulls, copies and commits. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Job } from '../../../generated/blockjob/v1/job.ts';
@@ -43,7 +43,7 @@ export class Site implements AsyncDisposable {
   #service: Service;
   /** Errors that the service is to log. */
   complaints?: RegExp;
-  /** What starts the service from its next start on, as in a namespace of its own; nothing unless told. */
+  /** The command that starts the service from its next start on, as in a namespace of its own; nothing by default. */
   under?: readonly string[];
 
   private constructor(service: Service, options: ServiceOptions, sockets: string, held: AsyncDisposableStack) {

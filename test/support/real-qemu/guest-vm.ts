@@ -50,13 +50,13 @@ export interface CheckOptions {
   live?: boolean;
   /** Only what was acknowledged before the first line of the guest's log that starts so. */
   until?: string;
-  /** With `until`: what the guest did after that line is right, too. */
+  /** With `until`: later writes of the guest are right, too. */
   allowNewer?: boolean;
-  /** I/O errors that the guest has seen are no failure. */
+  /** I/O errors that the guest has seen are not failures. */
   allowErrors?: boolean;
 }
 
-/** What check-disk.py has found: counts of 4 KiB blocks, if not said otherwise. */
+/** The result of check-disk.py: counts of 4 KiB blocks, unless stated otherwise. */
 export interface CheckResult {
   /** Nothing is lost, the guest has read nothing wrong, and it has seen no I/O error (unless allowed). */
   ok: boolean;
@@ -108,7 +108,7 @@ export async function checkerSelfTest(): Promise<string[]> {
   return stdout.trim().split('\n');
 }
 
-/** What the guest measured since the last mark, per disk: worst write and flush in microseconds ... */
+/** The measurements of the guest since the last mark, per disk: worst write and flush in microseconds ... */
 export interface Mark {
   t: number;
   ops: number;
@@ -222,7 +222,7 @@ export class GuestVm implements AsyncDisposable {
     return this.#disk(diskId).images;
   }
 
-  /** What check-disk.py has to know about the disk's contents at the start. */
+  /** The contents of the disk at the start, for check-disk.py. */
   manifest(diskId: number): string {
     return this.#disk(diskId).manifest;
   }
@@ -255,7 +255,7 @@ export class GuestVm implements AsyncDisposable {
     await this.command('go');
   }
 
-  /** Puts a mark into the log (check with until: 'M NAME '); what was measured since the last, by disk. */
+  /** Puts a mark into the log (check with until: 'M NAME '). Returns the measurements since the last mark, by disk. */
   async mark(name: string): Promise<Map<number, Mark>> {
     const marks: Record<string, Mark> = JSON.parse(await this.#vm('mark', name));
     return new Map(Object.entries(marks).map(([id, mark]) => [Number(id), mark]));
@@ -315,7 +315,7 @@ print(next(b for b in range(state.blocks) if state.sure[b] >> 32 and b not in st
     return checkDisk(manifest, this.logPath, image ?? top.path, format ?? top.format, rest);
   }
 
-  /** Quits QEMU by QMP, or else by its pid. */
+  /** Quits QEMU by QMP, or kills it by its pid. */
   async stop(): Promise<void> {
     this.#keeper.stdin?.end();
     await within(STOP_MS, `end of ${this.name}`, this.exited);

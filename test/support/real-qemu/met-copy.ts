@@ -5,7 +5,7 @@ import { eventually, graphOf } from '../checks.ts';
 import type { Machine, MachineOptions, Site } from './bench-qemu.ts';
 import { within } from './qemu.ts';
 
-/** What others did shows within this time. */
+/** The time within which an action of others shows. */
 export const SOON_MS = 5_000;
 
 /** A command that another client sends. */

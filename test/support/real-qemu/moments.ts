@@ -1,4 +1,7 @@
-/** Which moment of a guest's disk an image shows, by the guest's own log. For a disk with one stream that only writes. */
+/**
+ * Finds the point in time of a guest's disk that an image shows, by the guest's own log. For a disk with one stream
+ * that only writes.
+ */
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { GuestVm } from './guest-vm.ts';
 import type { ChainImage } from './qemu.ts';
@@ -98,5 +101,5 @@ export async function momentOf(
     const tooNew = found.newer + found.residue === found.lost;
     candidates = tooOld ? candidates.slice(0, middle) : tooNew ? candidates.slice(middle + 1) : [];
   }
-  throw new Error(`the image shows no moment of disk ${disk} between operations ${from} and ${to}; ${text}`);
+  throw new Error(`the image matches no point in time of disk ${disk} between operations ${from} and ${to}; ${text}`);
 }

@@ -127,7 +127,7 @@ export interface BlockEntry {
   };
 }
 
-/** What QEMU answers is taken for what the caller says it is. */
+/** The answer of QEMU is taken for the type that the caller names. */
 interface Waiter {
   resolve(value: unknown): void;
   reject(error: Error): void;
@@ -243,7 +243,7 @@ export class Admin {
     const answer = await this.execute<string>('human-monitor-command', {
       'command-line': `qemu-io ${where} "${command}"`,
     });
-    // The monitor's answer is empty whether or not the command worked; only what QEMU prints tells.
+    // The monitor's answer is empty whether or not the command worked; only the output of QEMU shows it.
     const text = `${this.#printed().slice(before)}${answer}`.trim();
     const moves = /^(?:write|read|discard)/.test(command);
     const moved = /^(?:wrote|read|discard) (\d+)\/\1 bytes at offset /m.test(text);
@@ -280,7 +280,7 @@ export interface QemuOptions {
   uuid?: string;
   disks: readonly DiskSpec[];
   extraArgs?: readonly string[];
-  /** What starts it, as with descriptors of its own. */
+  /** The command that starts it, as with descriptors of its own. */
   under?: readonly string[];
 }
 
@@ -499,9 +499,9 @@ function numbers(seed: string): (limit: number) => number {
 }
 
 /**
- * What to write into one layer: extents of different bytes and of zeroes, at sector (not cluster) borders,
- * random ones (so they overlap those of other layers) and some in fixed places: the image's first and last
- * sectors, and a place that every layer overwrites in part. Nothing touches the sixth eighth of the image.
+ * The writes into one layer: extents of different bytes and of zeroes, at sector (not cluster) borders, random ones (so
+ * they overlap those of other layers) and some in fixed places: the image's first and last sectors, and a place that
+ * every layer overwrites in part. Nothing touches the sixth eighth of the image.
  */
 function layerCommands(sectors: number, layer: number, seed: number): string[] {
   const below = numbers(`${seed} ${layer}`);

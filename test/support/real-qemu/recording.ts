@@ -11,20 +11,20 @@ export interface Recording {
   readonly job: string;
   /** Before there was any job. */
   readonly before: SceneMoment;
-  /** Of the journal, each with its newline, and with the world as it was when it had been written. */
+  /** The lines of the journal, each with its newline, and the state of the world when the line had been written. */
   readonly lines: readonly {
     readonly text: string;
     readonly entry: JournalEntry;
     readonly world: SceneMoment;
-    /** What the agent had written down of guests that it held, by the names of the files. */
+    /** The agent's records of the guests that it held, by the names of the files. */
     readonly holds: ReadonlyMap<string, string>;
   }[];
   readonly end: SceneMoment;
 }
 
 /**
- * QEMU changes only when a command comes, or when the course says so: what is in the journal by then was written while
- * QEMU was as it is just before. Files change with the steps that make and remove them, which the journal names.
+ * QEMU changes only when a command comes, or when the course says so: the entries up to then were written while QEMU
+ * was in the state just before. Files change with the steps that make and remove them, which the journal names.
  */
 export async function record(course: Course, scene: Scene): Promise<Recording> {
   const before = scene.now;

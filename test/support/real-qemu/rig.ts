@@ -1,4 +1,4 @@
-/** A real guest under load with a service that looks after its VM: what the suites of loads and of faults begin with. */
+/** A real guest under load with a service that looks after its VM: the start of the suites of loads and of faults. */
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'vitest';

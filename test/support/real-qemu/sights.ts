@@ -8,7 +8,7 @@ import { run } from './qemu.ts';
 
 export interface Sight {
   readonly name: string;
-  /** What starts the service. */
+  /** The command that starts the service. */
   readonly under: readonly string[];
   /** As whom it runs then; undefined: as QEMU does. */
   readonly uid: number | undefined;
@@ -16,7 +16,7 @@ export interface Sight {
 
 const NOBODY = 65534;
 const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
-/** A clone may be in a home that only its owner enters; mounted anew others see of that home the clone, and nothing else. */
+/** A clone may be in a home that only its owner enters; with a new mount, others see only the clone in that home. */
 const ENTERED = `cd / && if ! ${AS_NOBODY.join(' ')} test -r ${REPOSITORY}/package.json; then
   home=$(echo ${REPOSITORY} | cut -d/ -f1,2) clone=$(mktemp -d)
   mount --bind ${REPOSITORY} "$clone" && mount -t tmpfs -o mode=755 tmpfs "$home"
@@ -44,7 +44,7 @@ function inMounts(script: string): readonly string[] {
 export async function seeAs({ under, uid }: Sight, site: Site, machine: Machine): Promise<void> {
   site.under = under;
   if (uid === undefined) return;
-  // One that another user left there may be alive, as far as this one can tell.
+  // A socket that another user left there may still be in use, as far as this service can see.
   await rm(join(site.stateFolder, '..', 'api.sock'), { force: true });
   await run('chown', ['-R', `${uid}`, site.stateFolder]);
   for (const folder of [join(site.stateFolder, '..'), site.sockets, machine.dir]) await chmod(folder, 0o777);

@@ -1,4 +1,6 @@
-/** Holds what the product says of a job that is over against what the fake QEMU really did, and what is really there. */
+/**
+ * Holds what the product says of a job that is over against what the fake QEMU really did, and what is really there.
+ */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -16,15 +18,15 @@ export interface Truth {
   readonly job: string;
   /** Before there was any job. */
   readonly before: SceneMoment;
-  /** The world went on while nobody wrote it down: what cannot be known may be called UNKNOWN, and no more. */
+  /** The world went on while nobody recorded it: facts that cannot be known may be UNKNOWN, and no others. */
   readonly unseen?: boolean;
   /** QEMU has refused something: a node or a job may stay in it, and is in the list of leftovers. */
   readonly mayLeave?: boolean;
-  /** QEMU has refused a flush: what it has done is called UNRESOLVED, or was broken off. */
+  /** QEMU has refused a flush: a job that is done is UNRESOLVED, or was cancelled. */
   readonly unflushed?: boolean;
 }
 
-/** Of an agent that has gone: a journal of each job that there is, to its end, and of no other. */
+/** After the agent is gone: a complete journal of each job that exists, and of no other. */
 export async function expectJournals({ jobsFolder }: TestAgent, jobs: readonly string[]): Promise<void> {
   const names = await readdir(jobsFolder);
   expect(names, 'the journals').toEqual(jobs.map((job) => `${job}.jsonl`));
@@ -36,14 +38,14 @@ export async function expectJournals({ jobsFolder }: TestAgent, jobs: readonly s
   }
 }
 
-/** As a watcher is told: what is in the journal, whatever is looked up for other answers. */
+/** The view of a watcher: the entries of the journal, whatever is looked up for other answers. */
 async function watched({ agent }: TestAgent, job: string): Promise<WholeJob | undefined> {
   const request = { job: { jobId: job }, afterRevision: undefined, progressIntervalMs: undefined };
   for await (const event of agent.watch(request, PATIENT)) return event.job as WholeJob;
   return undefined;
 }
 
-/** The ids of the jobs that there are. */
+/** The ids of the existing jobs. */
 export async function expectTruth(truth: Truth): Promise<readonly string[]> {
   const { agent, job: id, scene } = truth;
   const jobs = await jobsOf(agent);
@@ -81,7 +83,8 @@ function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome,
   const device = qemu.pathOf(qemu.rootOf('vd0') ?? '');
   const { guestWritesTo, destinationContent, asOf, safeToDelete, destinationRemoved } = outcome;
   expect(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED'], 'an end').toContain(state);
-  if (guestWritesTo !== undefined && qemu.alive) expect(guestWritesTo, 'what the guest writes to').toBe(device);
+  if (guestWritesTo !== undefined && qemu.alive)
+    expect(guestWritesTo, 'the image that the guest writes to').toBe(device);
   if (state === 'COMPLETED') {
     const finished = end === 'COPIED' && intent?.entry === 'finish-requested';
     expect(finished ? 'DONE' : end, 'the end of a job that is COMPLETED').toBe('DONE');
@@ -128,7 +131,10 @@ function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, 
   if (end !== undefined) expect(outcome.guestWritesTo).toBe(qemu.pathOf(qemu.rootOf('vd0') ?? ''));
 }
 
-/** What is there and should not be is in the list of leftovers; reclaimed, it is gone. No image is gone that was needed. */
+/**
+ * Each object that exists and should not is in the list of leftovers; reclaimed, it is gone. No image is gone that was
+ * needed.
+ */
 async function expectNothingLost(truth: Truth, job: WholeJob | undefined): Promise<void> {
   const { scene, agent, before, job: id, unseen } = truth;
   const { qemu } = scene;

@@ -1,4 +1,4 @@
-/** What others do while a process cannot look. */
+/** Actions of others while a process cannot look. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { eventually } from '../checks.ts';
 
@@ -11,7 +11,7 @@ export async function stop(pid: number): Promise<void> {
   });
 }
 
-/** Nothing of the process runs meanwhile (SIGSTOP): what is done to it then, it finds done when it goes on. */
+/** Stops the process meanwhile (SIGSTOP): it finds the changes when it continues. */
 export async function whileStopped(pid: number, work: () => Promise<void>): Promise<void> {
   await stop(pid);
   try {

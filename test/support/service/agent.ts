@@ -107,7 +107,7 @@ export class TestAgent implements AsyncDisposable {
     return last;
   }
 
-  /** An error in the log fails the test: what is expected is no error to the log. */
+  /** An error in the log fails the test: an expected event must not be an error in the log. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.agent.close();
     const unexpected = this.#complaints.filter((line) => this.#expected?.test(line) !== true);

@@ -1,4 +1,4 @@
-/** BlockJobs in each of the ways that there are: the agent itself, the same through gRPC, and a fleet of two hosts. */
+/** BlockJobs in each of its forms: the agent itself, the same through gRPC, and a fleet of two hosts. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
@@ -25,7 +25,7 @@ export interface JobsWorld extends AsyncDisposable {
   readonly qemu: Qemu;
   readonly top: ChainImage;
   readonly dir: string;
-  /** Of each host; its one domain is `vm-of-HOST`. */
+  /** The QEMU of each host; its one domain is `vm-of-HOST`. */
   readonly qemus: ReadonlyMap<string, Qemu>;
 }
 
@@ -94,7 +94,7 @@ async function addressOf({ host, agent }: Pick<RunningHost, 'host' | 'agent'>, {
   return server.address;
 }
 
-/** What a gateway asks: these hosts, each through gRPC. `observer` sees each call to one of them. */
+/** The hosts behind a gateway, each through gRPC. `observer` sees each call to one of them. */
 export async function fleetOf(
   hosts: readonly Pick<RunningHost, 'host' | 'agent'>[],
   { dir, opened, observer }: Place & { readonly observer?: Observer },

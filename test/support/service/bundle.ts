@@ -1,6 +1,7 @@
 /**
- * The programs as one file each, for the hundreds of processes that the tests start: half of what the start of one costs is
- * the loading of 700 files. Made once a run, out of the sources as they are. What is published is tested as it is published.
+ * The programs as one file each, for the hundreds of processes that the tests start: half of what the start of one
+ * costs is the loading of 700 files. Made once in a run, from the present sources. Published files are tested as they
+ * are published.
  */
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -51,7 +52,7 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
   return async () => await rm(folder, { recursive: true, force: true });
 }
 
-/** What Node is to run; without a bundle the source itself. */
+/** The script for Node; without a bundle the source itself. */
 export function scriptOf(name: (typeof PROGRAMS)[number]): string {
   const folder = process.env[FOLDER];
   return folder === undefined ? join(REPOSITORY, 'src', `${name}.ts`) : join(folder, `${name}.mjs`);

@@ -239,7 +239,7 @@ export async function call<Res>(client: Client, method: string, request: object)
   });
 }
 
-/** What a refused call says, decoded. Throws what is no refusal. */
+/** The contents of a refused call, decoded. Throws an error that is not a refusal. */
 export function refusalOf(error: unknown): Refusal {
   if (!(error instanceof Error && 'metadata' in error && error.metadata instanceof Metadata && 'code' in error))
     throw error;

@@ -13,7 +13,7 @@ export interface SignOptions {
   readonly dns?: string;
   /** 0: it expires as it is made. */
   readonly days?: number;
-  /** What it is for. */
+  /** Its purpose. */
   readonly usage?: string;
 }
 

@@ -9,7 +9,7 @@ import { scriptOf } from './bundle.ts';
 
 export const BLOCKJOB = scriptOf('blockjob');
 
-/** What a command has said, and what it ended with. */
+/** The output of a command, and its exit status. */
 export interface Ran {
   readonly code: number | null;
   readonly stdout: string;

@@ -1,4 +1,7 @@
-/** Jobs of a host that are journals and nothing else: no QEMU has them. What their watchers get depends on no more than that. */
+/**
+ * Jobs of a host that are journals and nothing else: no QEMU has them. The messages to their watchers depend on nothing
+ * else.
+ */
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -24,7 +27,7 @@ const logger = pino({ level: 'silent' });
 export class JournalJobs implements Pick<BlockJobs, 'watchJobs'>, AsyncDisposable {
   readonly known = new JobsInMemory(logger);
   readonly hostJobs: HostJobs;
-  /** Of those that go on. */
+  /** The progress of running jobs. */
   readonly progress = new Map<string, Progress>();
   readonly #host: string;
   readonly #journals: Journals;
@@ -76,7 +79,7 @@ export class JournalJobs implements Pick<BlockJobs, 'watchJobs'>, AsyncDisposabl
     this.known.set(log.job.accepted.job, EndedJob.of(this.#journals, log));
   }
 
-  /** A start that came to nothing. */
+  /** A start that failed. */
   async refuse(log: JobLog, why: EntryBody): Promise<void> {
     await log.append(why);
     this.known.delete(log.job.accepted.job);
@@ -95,7 +98,7 @@ export class JournalJobs implements Pick<BlockJobs, 'watchJobs'>, AsyncDisposabl
   };
 }
 
-/** What a watch of all jobs tells, until the test has seen enough; `positions` to go on behind it. */
+/** The messages of a watch of all jobs, until the test has seen enough; `positions` to continue after them. */
 export class JobsWatcher {
   readonly seen: string[] = [];
   positions: ReadonlyMap<string, { readonly epoch: string; readonly at: number }> = new Map();

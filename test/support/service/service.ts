@@ -76,7 +76,7 @@ export class Service extends Caller implements AsyncDisposable {
       cwd: REPOSITORY,
       env: { ...process.env, ...reach.env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      // What starts another process in between has to be ended with it.
+      // The program that starts another process has to be ended with it.
       detached: reach.under !== undefined,
     });
     const log: string[] = [];
@@ -100,7 +100,7 @@ export class Service extends Caller implements AsyncDisposable {
     return this.#child.pid ?? 0;
   }
 
-  /** What the service has logged so far: JSON lines. */
+  /** The log of the service so far: JSON lines. */
   get log(): string {
     return this.#log.join('');
   }
@@ -134,7 +134,7 @@ export class Service extends Caller implements AsyncDisposable {
     else this.#child.kill(signal);
   }
 
-  /** As the kernel or a power cut would: without a word. */
+  /** As the kernel or a power cut would: without a warning. */
   async kill(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       const exited = once(this.#child, 'exit');

@@ -93,11 +93,11 @@ const page = <T>(...items: T[]) => ({ items, nextPageToken: '', unreachableHosts
 export class StubService {
   readonly asked: Asked[] = [];
   kind: Kind = 'COPY';
-  /** What a job goes through after its start; at the last one it stays. */
+  /** The states of a job after its start; it stays in the last one. */
   course: State[] = ['RUNNING'];
   outcome: Outcome = OUTCOME;
   failure: Failure | undefined;
-  /** Of a copy's destination; undefined: none. */
+  /** The encryption of a copy's destination; undefined if it has none. */
   encryption: Encryption | undefined;
   checked: Checked = { reasons: [], blocking: [] };
   /** Beside its job. */
@@ -237,7 +237,7 @@ export class StubService {
     return request.returnImmediately ? this.viewAt(this.last - 1) : this.view;
   }
 
-  /** All that there is to see, and then the end: who watches for long would wait for ever. */
+  /** All events, and then the end: a test that watches for long would wait for ever. */
   async *#watchJobs(request: WatchJobsRequest): AsyncGenerator<JobsMessage> {
     await Promise.resolve();
     this.#note('watchJobs', request);

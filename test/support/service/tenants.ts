@@ -71,7 +71,7 @@ export class Tenants implements AsyncDisposable {
   readonly dir: string;
   readonly agent: TestAgent;
   readonly qemus: Readonly<Record<'mine' | 'theirs', FakeQemu>>;
-  /** Of the jobs of `theirs`: one that runs, and one that has ended. */
+  /** The jobs of `theirs`: one that runs, and one that has ended. */
   readonly jobs: { running: string; ended: string } = { running: '', ended: '' };
   /** Does the gateway hear of the VMs? */
   hears = true;
@@ -159,7 +159,7 @@ export class Tenants implements AsyncDisposable {
     this.jobs.running = await copy(requestId);
   }
 
-  /** What has been asked of QEMUs, files and the agent since this was called last. */
+  /** The questions to QEMUs, files and the agent since the last call of this. */
   asked(): { readonly questions: readonly string[]; readonly files: number } {
     const files = this.#files.calls - this.#filesBefore;
     this.#filesBefore = this.#files.calls;
@@ -192,7 +192,7 @@ export class Tenants implements AsyncDisposable {
       },
     };
     const connectTo = (host: Host) => connect(host, own, counting);
-    // In a folder of its own: what else changes there is no reason to ask again.
+    // In a folder of its own: other changes there are not a reason to ask again.
     const path = join(this.dir, 'hosts', 'hosts.json');
     await mkdir(join(this.dir, 'hosts'));
     await writeFile(path, JSON.stringify({ hosts: { host1: { address, identity: 'spiffe://site/agent' } } }));

@@ -145,7 +145,7 @@ describe('a policy', () => {
   });
 });
 
-describe('what a server says of itself', () => {
+describe('the names that a server reports for itself', () => {
   const rules = policy({ 'spiffe://site/*': { read: ['one'] }, nobody: {} });
   const guarded = new Guarded({} as BlockJobs, fixed(rules));
   const { signal } = new AbortController();
@@ -157,7 +157,7 @@ describe('what a server says of itself', () => {
   });
 });
 
-describe('what is guarded', () => {
+describe('the guarded calls', () => {
   const view = (domain: string) => ({ job: jobWith({ domain }, RUNNING), progress: undefined });
   const leftover = (domain: string) => ({ id: domain, domain }) as Leftover;
   const foreign: ForeignJobs = {
@@ -269,7 +269,7 @@ describe('what is guarded', () => {
       (error: unknown) => (error instanceof BlockJobError ? error.reason : String(error)),
     );
 
-  it('who may operate does, by name and by UUID, and reads', async () => {
+  it('a caller that may operate does, by name and by UUID, and reads', async () => {
     for (const domain of ['mine', 'uuid-of-mine']) {
       for (const ask of [...operations(domain, 'mine'), ...readings(domain, 'mine')])
         expect(await reasonOf(ask(me))).toBe('done');
@@ -279,7 +279,7 @@ describe('what is guarded', () => {
     expect(done).toEqual(['reclaim mine']);
   });
 
-  it('who may only read is refused all the rest, and nothing is done', async () => {
+  it('a caller that may only read is refused all the rest, and nothing is done', async () => {
     for (const ask of readings('seen', 'seen')) expect(await reasonOf(ask(me))).toBe('done');
     done.length = 0;
     for (const ask of operations('seen', 'seen')) expect(await reasonOf(ask(me))).toBe('CALLER_NOT_ALLOWED');
@@ -287,7 +287,7 @@ describe('what is guarded', () => {
     expect(done).toEqual([]);
   });
 
-  it('for who may not read it nothing is there; who has no name is told that', async () => {
+  it('a caller that may not read it sees nothing; a caller without a name is told that', async () => {
     done.length = 0;
     for (const domain of ['theirs', 'uuid-of-theirs', 'unknown']) {
       for (const ask of [...operations(domain, 'theirs'), ...readings(domain, 'theirs')]) {
@@ -308,7 +308,7 @@ describe('what is guarded', () => {
     expect(await reasonOf(guarded.listJobs(asked, nobody))).toBe('CALLER_UNKNOWN');
   });
 
-  it('what answers when its caller may read it no more, answers as if it were not there', async () => {
+  it('an answer for an object that its caller may no longer read is as if it did not exist', async () => {
     let now = policy({ me: { operate: ['mine'] } });
     const taken = {
       ...jobs,
@@ -366,7 +366,7 @@ describe('what is guarded', () => {
     }
   });
 
-  it('what turns up between the two looks of a Reclaim is not removed', async () => {
+  it('objects that appear between the two looks of a Reclaim are not removed', async () => {
     done.length = 0;
     const ids = ['mine', 'late'];
     const results = await guarded.reclaim({ ids, apply: true, requestId: '' }, me);

@@ -1,4 +1,4 @@
-/** All jobs, for who may not read all: those alone, and when the policy changes they are told anew. */
+/** All jobs, for a caller that may read some: those alone, and a new snapshot when the policy changes. */
 import { describe, expect, it } from 'vitest';
 import { Guarded } from '../../../src/access/guarded.ts';
 import { Policy } from '../../../src/access/policy.ts';
@@ -35,7 +35,7 @@ async function site() {
 }
 
 describe('a watch of all jobs under a policy', () => {
-  it('begins anew when its caller may read other jobs, and has none of the others', async () => {
+  it('starts again when its caller may read other jobs, and has none of the others', async () => {
     await using at = await site();
     const web = await at.jobs.begin({ domain: 'web1' });
     const db = await at.jobs.begin({ domain: 'db1' });
@@ -62,7 +62,7 @@ describe('a watch of all jobs under a policy', () => {
     expect(at.changed.size).toBe(0);
   });
 
-  it('goes on behind its place with the same rights, and begins anew with others', async () => {
+  it('continues after its position with the same rights, and starts again with others', async () => {
     await using at = await site();
     await at.jobs.begin({ domain: 'web1' });
     const watcher = new JobsWatcher(at.guarded, {}, { caller: 'me' });
@@ -80,7 +80,7 @@ describe('a watch of all jobs under a policy', () => {
     expect(await seen()).toBe('snapshot of host1, compacted, SNAPSHOT 0:1, synced host1 0, complete');
   });
 
-  it('is refused to who has no name', async () => {
+  it('is refused to a caller without a name', async () => {
     await using at = await site();
     const asked = { domain: '', positions: new Map(), progressIntervalMs: undefined };
     expect(() => at.guarded.watchJobs(asked, { signal: new AbortController().signal })).toThrow('CALLER_UNKNOWN');

@@ -48,7 +48,7 @@ beforeAll(() => {
 });
 afterAll(() => void Reflect.deleteProperty(performance, 'now'));
 
-// What a journal may say
+// The possible contents of a journal
 
 const NBD: Partial<Accepted> = {
   destination: {
@@ -72,7 +72,7 @@ const KINDS: Readonly<Record<string, Parameters<typeof jobWith>[0]>> = {
   'active commit': ACTIVE_COMMIT,
 };
 const FLUSH_FAILED: EntryBody = { entry: 'flush-failed', failure: failure('BUG', { id: '2' }) };
-/** Of a pull, or of a commit of lower images. */
+/** For a pull, or a commit of lower images. */
 const MORE_OF_ONE_STEP: readonly (readonly [string, readonly EntryBody[]])[] = [
   ['running, its data flushed', [RUNNING, DATA_FLUSHED]],
   ['running, its header flushed', [RUNNING, DATA_FLUSHED, HEADER_FLUSHED]],
@@ -150,7 +150,7 @@ function* cases(): Generator<Case> {
   }
 }
 
-// What QEMU may say
+// The possible answers of QEMU
 
 const GUESTS = [
   { guestRuns: true, guestMigrates: false },
@@ -167,7 +167,7 @@ const PLAIN: ModelState = {
   header: 'OLD',
   flushes: true,
 };
-/** What may have become of the header when nobody looked, and of its images. */
+/** The possible changes of the header when nobody looked, and of its images. */
 const DISKS: readonly Partial<ModelState>[] = [
   { header: 'NEW' },
   { header: 'UNKNOWN' },
@@ -199,16 +199,18 @@ function* worlds(job: Job): Generator<ModelState> {
   }
 }
 
-// What happens
+// The possible events
 
-/** Who wants the job to end. */
+/** The callers that want the job to end. */
 const ENDS: Readonly<Record<string, { readonly asks?: EntryBody; readonly timeLimitMs?: number }>> = {
   nobody: {},
   Abort: { asks: CANCEL },
   'Abort with force': { asks: FORCE },
   'the time limit': { timeLimitMs: 1 },
 };
-/** From whatever moment on. Most need less than twenty: more does a guest that is held, and rests, while its copy hangs. */
+/**
+ * From whatever moment on. Most need less than twenty: more does a guest that is held, and rests, while its copy hangs.
+ */
 const MOST_LOOKS = 60;
 const MOST_REFUSALS = 30;
 /** After so many looks at which nothing happened nothing will. */
@@ -263,7 +265,7 @@ class Life {
     return this.#job.state === 'COMPLETED' && isByHeader && !isProved ? 'COMPLETED without a proof' : undefined;
   }
 
-  /** What is to come from outside before the job goes on; undefined: nothing, and that is a dead end. */
+  /** The event from outside that the job waits for; undefined if there is none, which is a dead end. */
   #waitsFor(): string | undefined {
     const { status, halt, guestMigrates, hangs, presence } = this.#qemu.now;
     const { state, intent, accepted } = this.#job;
@@ -271,7 +273,8 @@ class Life {
     const isGivenUp = (isForced && intent.timeIsUp === undefined) || this.#job.giveUpRequested;
     if (presence === 'SILENT') return isGivenUp ? undefined : 'an answer of QEMU, or force';
     if (hangs !== 'NOT') return isYanked(this.#job) ? undefined : 'an answer of QEMU, or force';
-    // It is paused before a blocking copy is broken off, which QEMU may not survive else; pause_guest NEVER says otherwise.
+    // It is paused before a blocking copy is broken off, which QEMU may not survive else; pause_guest NEVER says
+    // otherwise.
     const isBlocking = accepted.options.writeMode === 'BLOCKING';
     if (guestMigrates && (!isForced || isBlocking)) return 'the guest, which migrates';
     if (halt === 'NO_SPACE' && intent?.entry !== 'cancel-requested') return 'space';
@@ -316,7 +319,7 @@ class Life {
       isUnderWay: this.#isUnderWay,
       connectionBroken: this.#connectionBroken,
     };
-    // Of one that nobody can ask nothing can be broken.
+    // The connection of a QEMU that nobody can ask cannot be broken.
     const urgent = this.#qemu.now.presence === 'SILENT' ? undefined : urgentMove(this.#job, this.#now(hears).asked);
     if (urgent !== undefined) return this.#break(urgent);
     this.#asked.note({ is: 'seen', seen });
@@ -339,7 +342,7 @@ class Life {
   }
 
   #wait(): void {
-    // Nothing is missed by looking later than that: the model tells of no event in between.
+    // A later look misses nothing: the model sends no event in between.
     clockMs += Math.max(lookAgainMs(this.#asked.memory, this.#asked.moment) ?? 0, 100 * 4 ** this.#stillFor);
     this.#stillFor = this.#qemu.tick() ? 0 : this.#stillFor + 1;
   }

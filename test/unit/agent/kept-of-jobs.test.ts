@@ -1,4 +1,7 @@
-/** How much is kept in memory of jobs that have ended: by number, as a time or a process's memory says little on a busy machine. */
+/**
+ * How much is kept in memory of jobs that have ended: by number, as a time or a process's memory says little on a busy
+ * machine.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
@@ -24,7 +27,7 @@ function heapBytes(): number {
   return process.memoryUsage().heapUsed;
 }
 
-/** Of a disk of two images of its own, in a VM of its own. */
+/** A disk of two images of its own, in a VM of its own. */
 function acceptedAs(at: number): Accepted {
   const folder = `/var/lib/images/vm-${String(at).padStart(5, '0')}`;
   const file = (name: string, inode: number) => ({
@@ -73,7 +76,7 @@ it('is little more than two kilobytes each, whether its journal was read or the 
   await using all = await testDir();
   await writeJournals(join(one.path, 'jobs'), 1);
   await writeJournals(join(all.path, 'jobs'), JOBS);
-  // What is made once.
+  // Things that are made once.
   await open(join(one.path, 'jobs'));
   expect(await bytesEach(join(all.path, 'jobs'))).toBeLessThan(MOST_BYTES);
   expect(await bytesEach(join(all.path, 'jobs'))).toBeLessThan(MOST_BYTES);

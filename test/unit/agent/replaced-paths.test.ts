@@ -1,6 +1,6 @@
 /**
- * Somebody who may write below an allowed folder puts a link in the place of a folder between two looks of ours. What is made,
- * written, emptied or deleted then is in the folder that was meant, or nowhere.
+ * Somebody who may write below an allowed folder replaces a folder by a link between two looks of the service. A file
+ * is then made, written, emptied or deleted in the intended folder, or nowhere.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -50,7 +50,7 @@ async function known(path: string): Promise<KnownFile> {
   return knownAs(path, await lstat(path, { bigint: true }));
 }
 
-/** What QEMU would be to us that has opened this name: another process, which says nothing of itself but what /proc does. */
+/** A stand-in for a QEMU that has opened this name: another process, which shows only what /proc does. */
 async function opening(path: string, flags: 'r' | 'r+') {
   await using handle = await open(path, flags);
   const child = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore', handle.fd] });

@@ -1,4 +1,4 @@
-/** Who watches one job is left alone by all others: counted at a whole agent, with two VMs. */
+/** A watcher of one job is left alone by all others: counted at a whole agent, with two VMs. */
 import { writeFile } from 'node:fs/promises';
 import { afterEach, expect, it, vi } from 'vitest';
 import { JobLog } from '../../../src/agent/journal/job-log.ts';

@@ -1,4 +1,4 @@
-/** What each command asks, says and ends with. */
+/** The requests, the output and the exit status of each command. */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -238,10 +238,10 @@ describe.concurrent('the exit code', () => {
     ['an option that is not there', [...COPY, '--frmat', 'raw']],
     ['an argument that is missing', ['copy', 'vm1', 'vd0']],
     ['a destination too many', [...COPY, 'vd1']],
-    ['a speed that is none', [...COPY, '--bandwidth', 'fast']],
-    ['a limit that is none', ['speed', JOB, 'fast']],
-    ['an NBD URI that is none', ['copy', 'vm1', 'vd0', 'nbd://h/%']],
-    ['what excludes each other', [...COPY, '--pivot', '--finish']],
+    ['a text that is not a speed', [...COPY, '--bandwidth', 'fast']],
+    ['a text that is not a limit', ['speed', JOB, 'fast']],
+    ['a text that is not an NBD URI', ['copy', 'vm1', 'vd0', 'nbd://h/%']],
+    ['options that exclude each other', [...COPY, '--pivot', '--finish']],
     ['a format that is not there', [...COPY, '--format', 'vmdk']],
     ['no job', ['watch']],
     ['a job and all', ['watch', JOB, '--all']],
@@ -539,7 +539,7 @@ describe('jobs of other clients', () => {
   });
 });
 
-describe('which service is meant', () => {
+describe('the address of the service', () => {
   it('the environment says, and how results are told', async () => {
     const service = new StubService();
     await using server = await serving('unix', service.jobs);

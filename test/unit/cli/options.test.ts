@@ -1,4 +1,6 @@
-/** What the command line declares it also does: an option that nobody looks at, or a destination that cannot be named. */
+/**
+ * Every declared option has an effect: an option that nobody reads, or a destination that cannot be named, is found.
+ */
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { destinationFrom } from '../../../src/cli/destination.ts';

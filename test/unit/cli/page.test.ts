@@ -18,7 +18,7 @@ const program = programIn(
   () => undefined,
 );
 
-/** What a row is held by. */
+/** The check of a row. */
 type Held = (service: StubService) => Promise<void>;
 
 /** The command line asks this. */
@@ -30,7 +30,7 @@ function asks(line: string, method: string, request: object): Held {
   };
 }
 
-/** It waits, and ends well. */
+/** It waits, and ends with success. */
 function waits(line: string, kind: 'COPY' | 'PULL' | 'COMMIT', ...course: StubService['course']): Held {
   return async (service) => {
     service.kind = kind;
@@ -261,7 +261,7 @@ describe.each(VIRSH)('virsh %s', (name, options, held) => {
     for (const option of options.split(' ')) expect(named.join(' ')).toContain(`--${option}`);
   });
 
-  it('is told of with options that there are', () => {
+  it('mentions only options that exist', () => {
     const known = optionsOf(program);
     const told = rows.flatMap(([, here = '']) => here.match(/--[a-z][a-z-]*/g) ?? []);
     expect(told.filter((option) => !known.includes(option))).toEqual([]);
@@ -274,18 +274,18 @@ describe.each(VIRSH)('virsh %s', (name, options, held) => {
 });
 
 describe('docs/cli.md', () => {
-  it('lists the commands that there are', () => {
+  it('lists the existing commands', () => {
     const [rows = []] = page.section('Commands').tables;
     const listed = rows.map(([usage = '']) => usage.split(' ')[0]);
     expect(new Set(listed)).toEqual(new Set(program.commands.map((command) => command.name())));
   });
 
-  it('lists the exit codes that there are', () => {
+  it('lists the existing exit codes', () => {
     const [rows = []] = page.section('Exit codes').tables;
     expect(rows.map(([code]) => Number(code))).toEqual(Object.values(EXIT));
   });
 
-  it('lists the flags and the environment that there are', () => {
+  it('lists the existing flags and environment variables', () => {
     const [rows = []] = page.section('Choose the service').tables;
     const has = program.options.flatMap(({ long, envVar }) => (envVar === undefined ? [] : [[long, envVar]]));
     expect(rows.map(([flag, variable]) => [flag, variable])).toEqual(has);

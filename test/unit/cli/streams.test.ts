@@ -1,4 +1,4 @@
-/** What the command ends with where its output cannot be written. */
+/** The exit status of the command if its output cannot be written. */
 import { describe, expect, it } from 'vitest';
 import { BLOCKJOB, type Ran, RunningCommand } from '../../support/service/cli.ts';
 
@@ -8,7 +8,7 @@ async function shell(script: string): Promise<Ran> {
 }
 
 describe.concurrent('output that cannot be written', () => {
-  it('as whoever read it has gone ends with what SIGPIPE would', async () => {
+  it('when its reader has gone ends as with SIGPIPE', async () => {
     expect(await shell('exec 3> >(true); wait $!; $BLOCKJOB completion bash >&3')).toMatchObject({
       code: 141,
       stderr: '',

@@ -85,7 +85,7 @@ describe('a failure', () => {
     expect(failureInWords(new BlockJobError({ ...plain, ...words })).exitCode).toBe(exitCode);
   });
 
-  it('whose answer was lost is unknown, and says so', () => {
+  it('with a lost answer is unknown, and says so', () => {
     const lost = new BlockJobError({ ...plain, code: 'UNAVAILABLE', reason: '' }, { mayHaveHappened: true });
     const { exitCode, lines } = failureInWords(lost);
     expect(exitCode).toBe(EXIT.unknown);

@@ -28,7 +28,7 @@ function linesOf({ stdout, stderr }: Ran): string[] {
   return `${stdout}${stderr}`.split('\n').filter((line) => line !== '');
 }
 
-describe.concurrent('what others have named', () => {
+describe.concurrent('names that others have given', () => {
   it('is shown with escapes, and plain text as it is', () => {
     expect(visible(HOSTILE)).toBe(SHOWN);
     expect(visible('Zürich — ディスク "x" \\n')).toBe('Zürich — ディスク "x" \\n');

@@ -1,4 +1,4 @@
-/** What a command that waits ends with, where somebody else ends the job, or its time is over in the same moment. */
+/** The exit status of a waiting command if another client ends the job, or its time is over in the same moment. */
 import { describe, expect, it, vi } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { Overflows } from '../../support/fake-qemu/overflows.ts';
@@ -9,7 +9,7 @@ const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;
 const FINISH = ['rebase', 'vm1', 'vd0', DESTINATION, '--copy', '--finish'] as const;
 const KEEP = ['commit', 'vm1', 'vd0', '--keep-overlay'] as const;
 
-/** What stands there is no copy. */
+/** The file is not a copy. */
 const broken = (destinationContent: 'PARTIAL' | 'STALE') => ({ ...PIVOTED, destinationContent, safeToDelete: [] });
 
 /** A service that refuses an abort, as the job goes on to these states in the same moment. */

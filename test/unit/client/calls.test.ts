@@ -1,4 +1,4 @@
-/** Calls with one answer: what they say, and what becomes of them when the service goes away meanwhile. */
+/** Calls with one answer: their messages, and what happens to them if the service goes away meanwhile. */
 import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { describe, expect, it, vi } from 'vitest';
@@ -142,7 +142,7 @@ describe('a call', () => {
     expect(calls).toBe(1);
   });
 
-  it('whose answer is lost is repeated with the same request_id', async () => {
+  it('with a lost answer is repeated with the same request_id', async () => {
     const ids: string[] = [];
     const arrived = Promise.withResolvers<void>();
     await using server = await serving('tcp', {
@@ -190,7 +190,7 @@ describe('a call', () => {
     expect(calls).toBe(2);
   });
 
-  it('ends with its deadline: what a write did then is not known, what a read did is nothing', async () => {
+  it('ends with its deadline: the effect of a write is not known then, a read has none', async () => {
     await using server = await serving('unix', { abort: never, getInfo: never });
     using client = new BlockJobClient({ address: server.address });
     const late = { code: 'DEADLINE_EXCEEDED', reason: '', isAnswer: false };
@@ -363,7 +363,7 @@ describe('with TLS', () => {
   });
 });
 
-describe('what ended a job', () => {
+describe('the end of a job', () => {
   it('is read as an error is', () => {
     const error = errorOfStatus(statusOf(failure('NO_SPACE', { path: '/x', why: 'full' })));
     expect(error).toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'NO_SPACE', metadata: { path: '/x' } });

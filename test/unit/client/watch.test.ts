@@ -1,4 +1,4 @@
-/** What a watch survives, and what it says of it: nothing. */
+/** The faults that a watch survives, without any message about them. */
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { BlockJobClient, BlockJobError, type JobEvent, JobEvent_Kind, type Retry } from '../../../src/client/index.ts';
@@ -126,7 +126,7 @@ describe.concurrent('a watch', () => {
     expect(client.address).toBe(at[0]);
   });
 
-  it('finds a connection that is dead without a word', async () => {
+  it('finds a connection that is silently dead', async () => {
     const job = new ScriptedJob();
     await using server = await serving('tcp', { watch: job.watch });
     await using first = await TcpProxy.to(portOf(server));

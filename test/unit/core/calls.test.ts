@@ -38,7 +38,7 @@ function said(rpc: string): Set<string> {
   return new Set([...asStart, ...sentences.flatMap(reasonsIn)]);
 }
 
-/** What the head of a service says of every call, and of every write. */
+/** The general part of a service's comment about every call, and about every write. */
 const ALL = ['BlockJobService', 'DomainService'].map((service) => {
   const head = commentOf(new RegExp(String.raw`service ${service} \{`));
   return new Set(reasonsIn(present(/Besides the reasons named at each call,([^.]*)\./.exec(head)?.[1])));
@@ -70,7 +70,8 @@ describe('the table of calls', () => {
   });
 
   it('leaves no reason out that a call of a caller can have', () => {
-    // Of the connection, of a job that has ended, or of another version; and what names files within the service; and in an answer.
+    // Reasons of the connection, of an ended job, or of another version; and of files within the service; and in an
+    // answer.
     const others = ['CHAIN_BUSY', 'TOO_MANY_CALLS', 'TIME_LIMIT_REACHED', 'JOB_LOST', 'NOT_ON_DISK', 'REASON_UNKNOWN'];
     const named = new Set([...ROWS.flatMap(({ fails }) => fails.split(/\s+/)), ...OF_ALL, ...others]);
     expect(Object.keys(catalogue).filter((reason) => !named.has(reason))).toEqual([]);

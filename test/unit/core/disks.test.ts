@@ -83,7 +83,7 @@ describe.each(Object.entries(ROWS))('an image of kind %s', (kind, [images, refus
   });
 });
 
-describe('what is lost', () => {
+describe('the losses', () => {
   const [secret, plain] = [anImage({ path: '/s', encrypted: true, snapshots: ['a'] }), anImage({ path: '/p' })];
 
   it('is accepted by its own name, and by no other', () => {
@@ -107,7 +107,7 @@ describe('what is lost', () => {
     expect(judge(uses, new Set(['LOSES_INTERNAL_SNAPSHOTS'] as const))).toHaveLength(1);
   });
 
-  it('is no encryption where the image that takes the contents is encrypted', () => {
+  it('is not an encryption if the image that takes the contents is encrypted', () => {
     const under = anImage({ path: '/u', encrypted: true });
     expect(refusal(pullUses([under, under], { baseAt: undefined, toSubclusters: true }))).toBeUndefined();
     expect(refusal(pullUses([plain, under], { baseAt: undefined, toSubclusters: true }))).toBe(
@@ -122,7 +122,7 @@ describe('what is lost', () => {
     expect(refusal(copyUses([plain, under], { ...PLAINLY, topOnly: true, isNamed: true }))).toBeUndefined();
   });
 
-  it('are no snapshots where nothing is cut off from what is below', () => {
+  it('are not snapshots if nothing is cut off from the image below', () => {
     const one = anImage({ path: '/i', snapshots: ['a'] });
     expect(refusal(pullUses([one], { baseAt: undefined, toSubclusters: true }))).toBeUndefined();
     expect(refusal(pullUses([one, plain, plain], { baseAt: 1, toSubclusters: true }))).toBeUndefined();
@@ -193,7 +193,7 @@ function inWords({ uses }: Uses): string[] {
   return uses.map(({ roles }) => [...roles].join(' '));
 }
 
-describe('what an operation does with each image, the active one first', () => {
+describe('the effect of an operation on each image, the active one first', () => {
   const chain = ['/3', '/2', '/1', '/0'].map((path) => anImage({ path }));
 
   it.each<[string, Uses, readonly string[]]>([

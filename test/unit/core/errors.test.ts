@@ -28,7 +28,7 @@ interface Documented {
   readonly keys: readonly string[];
 }
 
-/** What the contract's own comments say of each reason. */
+/** The contract's own comments about each reason. */
 function documented(): ReadonlyMap<string, Documented> {
   const path = join(import.meta.dirname, '../../../proto/blockjob/v1/error_reason.proto');
   const found = new Map<string, Documented>();
@@ -85,7 +85,7 @@ describe('the catalogue', () => {
     expect(reasons.toSorted()).toEqual([...inProto.keys()].toSorted());
   });
 
-  it.each(reasons)('%s has the gRPC code that its number and its comment tell', (reason) => {
+  it.each(reasons)('%s has the gRPC code that its number and its comment say', (reason) => {
     const { number, code } = inProto.get(reason) ?? { number: 0, code: '' };
     expect(catalogue[reason].code).toBe(code);
     expect(GRPC_CODES[catalogue[reason].code]).toBe(Math.floor(number / 100));

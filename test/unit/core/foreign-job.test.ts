@@ -16,7 +16,7 @@ describe('a foreign job', () => {
     expect(diskOfJob(graph(['a']), 'b')).toBeUndefined();
   });
 
-  it('is none of a blockjobd where its id is no such job, nor a step of one', () => {
+  it('does not belong to a blockjobd if its id is not such a job, nor a step of one', () => {
     const own = 'bj0123456789abcdef';
     expect([own, `${own}-create`].map(jobOf)).toEqual([own, own]);
     expect([`${own}0`, `x${own}`, 'bj0', 'drive-virtio-disk0', ''].map(jobOf)).toEqual(Array(5).fill(undefined));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fileNamed, namesFormat } from '../../../src/core/disk/header-names.ts';
 
-describe('what the header of an image names', () => {
+describe('the names in the header of an image', () => {
   it.each([
     ['/b/base', '/b/base'],
     ['base', '/a/base'],

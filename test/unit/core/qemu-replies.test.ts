@@ -56,7 +56,7 @@ describe("QEMU's replies", () => {
     ]);
   });
 
-  it('name a VM, or do not; a UUID of zeroes is none', () => {
+  it('name a VM, or do not; a UUID of zeroes is not a name', () => {
     expect(readName({ name: 'vm1' })).toBe('vm1');
     expect(readName({})).toBeUndefined();
     expect(readUuid({ UUID: '00000000-0000-0000-0000-000000000000' })).toBeUndefined();
@@ -70,11 +70,11 @@ describe("QEMU's replies", () => {
     ['a job without a status', readJobs, [{ id: 'a' }]],
     ['a block job without a device', readBlockJobs, [{}]],
     ['no list of devices', readBlockDevices, null],
-    ['a device that is no object', readBlockDevices, ['ide0']],
+    ['a device that is not an object', readBlockDevices, ['ide0']],
     ['a node without a name', readNodes, [{ drv: 'raw', image: {} }]],
     ['a node without an image', readNodes, [{ 'node-name': 'a' }]],
     ['a graph without edges', readGraph, { nodes: [] }],
-    ['a status that is none', readRunState, { running: true }],
+    ['a text that is not a status', readRunState, { running: true }],
   ])('that nobody documented are told apart from all else: %s', (_what, read, reply) => {
     expect(() => read(reply)).toThrow(UnexpectedReply);
   });

@@ -35,12 +35,12 @@ export const ACCEPTED: Accepted = {
       run: { do: 'create-file', path: DESTINATION, takeOver: false, sizeBytes: 0, owner: undefined },
       undo: { do: 'remove-file', path: DESTINATION, madeBy: 'create-destination' },
     },
-    // What the last step says does not matter to a fold: with it QEMU has the job.
+    // The contents of the last step do not matter to a fold: with it QEMU has the job.
     { name: 'start-mirror', run: { do: 'end-qmp-job', qemuJob: JOB } },
   ],
 };
 
-/** What the kinds have instead of a copy's destination. */
+/** The fields of each kind instead of a copy's destination. */
 export const PULL = { kind: 'PULL', destination: undefined, plan: [] } as const satisfies Partial<Accepted>;
 export const COMMIT = { kind: 'COMMIT', destination: undefined, plan: [] } as const satisfies Partial<Accepted>;
 export const ACTIVE_COMMIT: Partial<Accepted> = {
@@ -49,7 +49,7 @@ export const ACTIVE_COMMIT: Partial<Accepted> = {
   plan: [],
 };
 export const BASE = '/vm/base.qcow2';
-/** As of a commit into the base; whose header is whose does not matter to a fold. */
+/** As of a commit into the base; the owner of each header does not matter to a fold. */
 export const HANDOVER: Handover = {
   data: { node: 'base', path: BASE },
   overlay: { node: 'top', path: SOURCE, format: 'qcow2' },

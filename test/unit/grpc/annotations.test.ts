@@ -1,4 +1,4 @@
-/** What the contract says to those who generate clients: where its packages are, and what a field is for. */
+/** The parts of the contract for authors of clients: its packages, and the behaviour of each field. */
 import { basename } from 'node:path';
 import { createFileRegistry, type DescField, type DescMessage, getOption, ScalarType } from '@bufbuild/protobuf';
 import { FileOptionsSchema } from '@bufbuild/protobuf/wkt';

@@ -14,7 +14,7 @@ describe('the names in a certificate', () => {
     // As Node writes a name with a comma, which is not the start of another name.
     ['DNS:"evil, URI:spiffe://site/ops"', []],
     ['URI:"spiffe://site/a, DNS:b", DNS:c', ['c']],
-    // Of the other kind, or of none.
+    // Names of the other kind, or no names.
     ['DNS:spiffe://site/ops, DNS:b', ['b']],
     ['URI:ops.example', []],
     ['DNS:"\\x"', []],
@@ -26,7 +26,7 @@ describe('the names in a certificate', () => {
   });
 });
 
-describe('who asks', () => {
+describe('the name of the caller', () => {
   const GATEWAYS = new Set(['spiffe://site/gateway/g1']);
   const call = (subjectaltname: string | undefined, headers: Record<string, string | Buffer> = {}) => {
     const metadata = new Metadata();

@@ -1,17 +1,19 @@
 /**
- * The names of the contract, as the generators of six languages write them: none is a keyword there, so none has to be escaped, and
- * none means something else to the generator.
+ * The names of the contract, as the generators of six languages write them: none is a keyword there, so none has to be
+ * escaped, and none means something else to the generator.
  *
- * What they do with a name, by their own sources:
+ * Their treatment of a name, from their own sources:
  * - protoc for Python keeps fields, oneofs, messages, values and methods as they are, and a keyword then cannot be written:
- *   AbortRequest(async=True) is no Python.
+ *   AbortRequest(async=True) is not Python.
  * - prost and rust-protobuf keep fields and oneofs, and make methods and modules snake_case: a keyword becomes r#type, or type_.
  * - ts-proto and protobuf-es make fields, oneofs and methods lowerCamelCase. A keyword is a property then, which no variable
- *   takes its name from. What every object has is escaped by protobuf-es.
- * - protoc for Go makes fields and methods UpperCamelCase, and no keyword is. Beside what each message has, it appends "_".
+ *   takes its name from. protobuf-es escapes the members of every object.
+ * - protoc for Go makes fields and methods UpperCamelCase, and no keyword is. It appends "_" to the members of every
+ *   message.
  * - protoc for C# makes fields UpperCamelCase, too: `base` is Base. Beside the name of the class itself, and what each message
  *   has, it appends "_".
- * - protoc for Java makes getters, as getBase(), of fields, so no field is a keyword; what each message has it tells apart by "_".
+ * - protoc for Java makes getters, as getBase(), of fields, so no field is a keyword; it appends "_" to the members of
+ *   every message.
  *   Methods of services are lowerCamelCase in grpc-java, and a keyword gets "_".
  */
 import { createFileRegistry, type DescField, type DescMessage, type DescOneof } from '@bufbuild/protobuf';
@@ -48,7 +50,7 @@ const KEYWORDS = {
 } as const;
 type Language = keyof typeof KEYWORDS;
 
-/** What a message has by itself, so that a field of that name is written otherwise. */
+/** The members of every message, so that a field of that name is written otherwise. */
 const RESERVED: Readonly<Record<Language, ReadonlySet<string>>> = {
   Python: words('DESCRIPTOR Extensions'),
   Rust: words('default clear encode decode merge encoded_len encode_to_vec'),

@@ -1,4 +1,4 @@
-/** What goes over the wire and comes back is what it was: a gateway answers as the agent behind it does. */
+/** A message that goes over the wire and comes back is unchanged: a gateway answers as the agent behind it does. */
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
@@ -339,7 +339,7 @@ describe('a refusal that is passed on', () => {
     expect(plain(status.UNIMPLEMENTED, 'no such method').reason).toBe('NOT_IMPLEMENTED');
   });
 
-  it('with details that are no message, or of a reason of tomorrow, is still said', () => {
+  it('with details that are not a message, or with a reason of a later version, is still reported', () => {
     const error = asReceived(new BlockJobError(failure('DRAINING', {})));
     error.metadata.set('grpc-status-details-bin', Buffer.from([255]));
     expect(errorOf(error, 'host1').reason).toBe('HOST_UNREACHABLE');
@@ -348,7 +348,7 @@ describe('a refusal that is passed on', () => {
     for (const one of tomorrow.details)
       one.value = Buffer.from(one.value.toString('latin1').replace('DRAINING', 'TOMORROW'), 'latin1');
     expect(failureOf(tomorrow)).toMatchObject({ reason: 'REASON_UNKNOWN', metadata: { otherReason: 'TOMORROW' } });
-    // What may be asked again may be so by any version.
+    // A call that may be repeated may be repeated to any version.
     error.metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(tomorrow).finish()));
     expect(errorOf(error, 'host1').failure).toMatchObject({
       reason: 'HOST_UNREACHABLE',
@@ -357,13 +357,13 @@ describe('a refusal that is passed on', () => {
     });
   });
 
-  it('is no bug of ours where the kernel has said it, and one where nobody else has', () => {
+  it('is not a bug of ours if the kernel has reported it, and is one otherwise', () => {
     expect(said('ENOSPC', { syscall: 'write' })).toBe('NO_SPACE');
     expect(said('EMFILE', { syscall: 'open' })).toBe('LIMIT_REACHED');
     expect(said('ESTALE', { syscall: 'lstat' })).toBe('STORAGE_FAILED');
     expect(said('ENOTSUP', { syscall: 'lstat' })).toBe('STORAGE_FAILED');
     expect(said('EBADF', { syscall: 'read' })).toBe('BUG');
-    // Whoever looks for a file knows what it means that it is not there.
+    // A caller that looks for a file knows the meaning of its absence.
     expect(said('ENOENT', { syscall: 'open' })).toBe('BUG');
     expect(said('ERR_INVALID_ARG_VALUE', {})).toBe('BUG');
   });

@@ -1,7 +1,4 @@
-/**
- * Where a watcher of all jobs is, as text: what comes back is what was given, of the same jobs alone, and it is
- * bounded.
- */
+/** A position of a watcher of all jobs, as text. It returns unchanged, for the same jobs alone, and is bounded. */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Positions } from '../../../src/core/jobs-message.ts';

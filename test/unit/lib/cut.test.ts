@@ -3,7 +3,7 @@ import { cut, cutError, cutText } from '../../../src/lib/cut.ts';
 
 const LONG = '\u0000'.repeat(60_000);
 
-describe('what others have written', () => {
+describe('values of others', () => {
   it('stays as it is when it is short', () => {
     const fields = {
       caller: 'spiffe://site/x',
@@ -28,13 +28,13 @@ describe('what others have written', () => {
     ['a long name', { [LONG]: 1 }],
     ['bytes', { bytes: Buffer.alloc(60_000) }],
     ['an error', { why: new Error(LONG) }],
-    ['what is deep', Array.from({ length: 5000 }).reduce<object>((inner) => ({ inner, LONG }), {})],
-    ['what writes itself', { toJSON: () => ({ toJSON: () => LONG }) }],
+    ['a deep value', Array.from({ length: 5000 }).reduce<object>((inner) => ({ inner, LONG }), {})],
+    ['a value that writes itself', { toJSON: () => ({ toJSON: () => LONG }) }],
   ])('%s: a line has its bound', (_, fields) => {
     expect(JSON.stringify(cut(fields)).length).toBeLessThan(32_768);
   });
 
-  it('is well-formed where it is cut, too', () => {
+  it('is well-formed at the cut, too', () => {
     expect(cutText('😀'.repeat(300), 511).isWellFormed()).toBe(true);
   });
 });

@@ -153,7 +153,7 @@ describe('a wake', () => {
 });
 
 describe('several wakes as one', () => {
-  it('tell of a change of any of them, also of one between the look and the wait', async () => {
+  it('announce a change of any of them, also of one between the look and the wait', async () => {
     const [one, two] = [new Wake(), new Wake()];
     const both = anyOf(one, two);
     for (const wake of [one, two]) {

@@ -41,7 +41,7 @@ describe.each(Object.entries(FAULTY))('an observer that fails %s', (_when, fault
   });
 });
 
-it('a failure of the work is no fault of who looks on', async () => {
+it('a failure of the work is not a fault of the observer', async () => {
   const told: unknown[] = [];
   const observed = harmless(NOBODY, (error) => told.push(error)).during(
     DOING,

@@ -1,4 +1,4 @@
-/** The meters themselves: what is counted of a job, of a call, of a question to QEMU; and one look for all who ask. */
+/** The meters themselves: the counters of a job, of a call, of a question to QEMU; and one look for all readers. */
 import { describe, expect, it } from 'vitest';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import type { FleetFigures, HostFigures, JobFigures } from '../../../src/core/figures.ts';
@@ -82,7 +82,7 @@ describe('a host', () => {
     expect(await told(meters, 'pivot_seconds_sum')).toEqual(['blockjob_ready_to_pivot_seconds_sum 2']);
   });
 
-  it('shows the jobs that there are: their states, pauses, progress, and who waits longest', async () => {
+  it('shows the existing jobs: their states, pauses, progress, and the longest wait', async () => {
     const readyForMs = 3_600_000;
     const progress = { currentBytes: 30, endBytes: 40, convergence: 'SETTLED' } as const;
     const { meters } = hostWith({
@@ -119,11 +119,11 @@ describe('a host', () => {
       'blockjob_leftovers{kind="FILE"} 2',
       'blockjob_leftovers{kind="NODE"} 1',
     ]);
-    // What was there at one look is not there at the next.
+    // An object of one look may be gone at the next.
     expect((await told(meters, 'copied_bytes'))[0]).toBe('blockjob_copied_bytes_total 60');
   });
 
-  it('shows each number that there is', async () => {
+  it('shows each number', async () => {
     const unread = new Set<PropertyKey>();
     const watched = <T extends object>(figures: T): T => {
       for (const name of Object.keys(figures)) unread.add(name);
@@ -180,7 +180,7 @@ describe('an agent', () => {
   });
 });
 
-describe('whoever asks', () => {
+describe('all readers', () => {
   it('while others wait for the answer gets the same one: there is one look at a time', async () => {
     const meters = new Meters();
     let looks = 0;

@@ -75,7 +75,7 @@ function linesOf(text: string): readonly Line[] {
     .map((line) => JSON.parse(line) as Line);
 }
 
-/** Which lines came, where some are missing, and how many that log says are. */
+/** The lines that came, the gaps between them, and the number of missing lines that the log reports. */
 function tally(lines: readonly Line[]) {
   const numbers = lines.flatMap(({ n }) => n ?? []);
   const told = lines.reduce((sum, { lines: missing = 0 }) => sum + missing, 0);
@@ -136,7 +136,7 @@ async function readUntil(writer: Writer, last: string): Promise<string> {
 const READERS = { pipe: pipeReader, socket: async () => await Promise.resolve(socketReader()) };
 
 describe.each(['pipe', 'socket'] as const)('a reader of a %s', (kind) => {
-  test('that is stuck stops nobody and costs little; what is missing is counted, and told in its place', async () => {
+  test('that is stuck stops nobody and costs little; missing lines are counted, and reported in their place', async () => {
     await using dir = await testDir();
     await using reader = await READERS[kind](dir.path);
     await using writer = new Writer(reader.fd, String(LINES));
@@ -202,7 +202,7 @@ test('a reader that goes away takes nobody with it, and what it did not read is 
   }
 });
 
-test('a disk that is full is no reason to end', async () => {
+test('a full disk is not a reason to end', async () => {
   await using full = await open('/dev/full', 'w');
   await using writer = new Writer(full.fd, '100');
   await writer.fares();

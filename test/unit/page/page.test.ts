@@ -1,4 +1,4 @@
-/** The page's server: whom it answers, and what of the contract there is behind it. */
+/** The page's server: the callers that it answers, and the part of the contract behind it. */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request as startRequest } from 'node:http';
 import { connect } from 'node:net';
@@ -30,7 +30,7 @@ interface Answer {
   readonly body: string;
 }
 
-/** A request just as it is said here: whatever is no browser can say anything. */
+/** A request exactly as it is written here: a client that is not a browser can send anything. */
 async function ask(
   url: string,
   headers: Readonly<Record<string, string>> = {},
@@ -85,7 +85,7 @@ describe('its server', () => {
   );
 
   test.each(['localhost:99999', '127.999.999.999', '[::1]:70000'])(
-    'refuses a name that is none, and goes on: "%s"',
+    'refuses a text that is not a name, and continues: "%s"',
     async (host) => {
       const call = { host, 'content-type': 'application/json', 'connect-protocol-version': '1' };
       const { status } = await ask(`${page.url}blockjob.v1.DomainService/ListDomains`, call, {

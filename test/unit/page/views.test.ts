@@ -1,4 +1,4 @@
-/** Each view of the page is one that somebody can get to, and that docs/page.md tells of. */
+/** A person can reach each view of the page, and docs/page.md describes it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { present } from '../../support/checks.ts';

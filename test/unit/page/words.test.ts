@@ -1,4 +1,4 @@
-/** What the page says: numbers as people read them, and what somebody should do about a job. */
+/** The words of the page: numbers as people read them, and the advice about a job. */
 import { create } from '@bufbuild/protobuf';
 import { anyPack, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { describe, expect, test } from 'vitest';
@@ -49,7 +49,7 @@ describe('numbers', () => {
     [12, '10 s ago'],
     [150, '2 min ago'],
     [7300, '2 h 1 min ago'],
-  ])('what was %s seconds ago was %s', (seconds, text) => {
+  ])('%s seconds ago is shown as %s', (seconds, text) => {
     expect(ago(new Date(1_000_000), new Date(1_000_000 + seconds * 1000))).toBe(text);
   });
 

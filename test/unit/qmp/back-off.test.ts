@@ -17,7 +17,7 @@ it('up to half of the wait is left to chance, after any number of failures', () 
   );
 });
 
-it('what has been given up is left alone for two and a half minutes at least', () => {
+it('a socket that has been given up is left alone for two and a half minutes at least', () => {
   expect(retryGivenUpInMs(0)).toBe(300_000);
   expect(retryGivenUpInMs(0.999)).toBeGreaterThanOrEqual(150_000);
 });

@@ -7,7 +7,7 @@ function joined(budget: Budget, names: readonly string[]) {
   return { ended, hold: (name: string, bytes: number) => shares[name]?.hold(bytes), shares };
 }
 
-describe('what monitors may hold together', () => {
+describe('the memory that monitors may hold together', () => {
   it('leaves each its least, however many there are', () => {
     const names = Array.from({ length: 100 }, (_, at) => `${at}`);
     const { ended, hold } = joined(new Budget({ leastBytes: 10, storeBytes: 20 }), names);

@@ -118,7 +118,7 @@ describe('Framing', () => {
     expect(() => framing.push(Buffer.from('{}\n'))).toThrow(FramingError);
   });
 
-  it('refuses bytes that are no UTF-8 rather than replace them', () => {
+  it('refuses bytes that are not UTF-8 rather than replace them', () => {
     expect(() => new Framing().push(Buffer.from([0x22, 0xff, 0x22, 0x0a]))).toThrow(FramingError);
   });
 
@@ -176,7 +176,7 @@ describe('Framing', () => {
     expect(framing.unfinishedBytes).toBe(200_000);
   });
 
-  it('tells of a message that has begun and not ended', () => {
+  it('reports a message that has begun and not ended', () => {
     const framing = new Framing();
     framing.push(Buffer.from('{}\n{"eve'));
     expect(framing.unfinishedBytes).toBe(5);

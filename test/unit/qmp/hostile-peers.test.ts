@@ -1,4 +1,7 @@
-/** Programs behind QMP sockets that are no QEMUs, and want to harm: how much they can make an agent hold, all together. */
+/**
+ * Programs behind QMP sockets that are not QEMUs, and want to harm: the memory that they can make an agent hold
+ * together.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -73,7 +73,7 @@ describe('a command', () => {
     await expect(answer).rejects.toBeInstanceOf(Refused);
   });
 
-  it('whose arguments are no JSON is NotSent, and the connection goes on', async () => {
+  it('with arguments that are not JSON is NotSent, and the connection continues', async () => {
     await using t = await connected();
     const bad = t.monitor.execute({ execute: 'set', arguments: { speed: 1n } });
     await expect(bad).rejects.toBeInstanceOf(NotSent);
@@ -113,7 +113,7 @@ describe('at most seven commands are with QEMU', () => {
     const first = await receive(t.qemu, 8);
     expect(names(first)).toEqual(['0', '1', '2', '3', '4', '5', '6', 'yank']);
     expect(first[7]).toHaveProperty('exec-oob', 'yank');
-    // The answer to an out-of-band command frees no slot: what is written next follows the other answers.
+    // The answer to an out-of-band command frees no slot: later commands follow the other answers.
     for (const request of [first[7], first[3], first[0]]) if (request) t.qemu.reply(request, request.id);
     await oob;
     const second = await receive(t.qemu, 2);

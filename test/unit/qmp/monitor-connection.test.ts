@@ -149,8 +149,8 @@ describe('a connection that cannot be made says why:', () => {
   });
 
   it.each([
-    ['text that is no JSON', 'QEMU 7.2.22 monitor - type help\r\n'],
-    ['JSON that is no message', '[1]\n'],
+    ['text that is not JSON', 'QEMU 7.2.22 monitor - type help\r\n'],
+    ['JSON that is not a message', '[1]\n'],
     ['an event before the greeting', '{"event":"STOP"}\n'],
     ['an answer before the greeting', '{"return":{},"id":"negotiation"}\n'],
     ['a greeting without a version', '{"QMP":{}}\n'],
@@ -344,7 +344,7 @@ describe('the monitor keeps on trying', () => {
   it.each([
     ['short ones again after a connection that lasted', 5_000, (qemu: Connection) => qemu.end(), 100],
     ['no shorter ones after one that broke at once', 0, (qemu: Connection) => qemu.end(), 800],
-    ['no shorter ones after one that was no QMP', 60_000, (qemu: Connection) => qemu.write('no QMP\n'), 800],
+    ['no shorter ones after one that was not QMP', 60_000, (qemu: Connection) => qemu.write('no QMP\n'), 800],
   ] as const)('with longer waits after each failure, and %s', async (_what, lastsMs, breaks, last) => {
     await using t = await rig();
     const waits: number[] = [];
@@ -389,11 +389,11 @@ describe('the monitor keeps on trying', () => {
   });
 });
 
-describe('a socket that may be no monitor', () => {
+describe('a socket that may not be a monitor', () => {
   const MINUTES_MS = 150_000;
   const unsure = { mayBeAnother: true };
 
-  it('and takes connections without a word is left alone for minutes, long before it would be busy', async () => {
+  it('and takes connections in silence is left alone for minutes, long before it would be busy', async () => {
     await using t = await rig({ ...unsure, greetingTimeoutMs: 60_000 });
     const failure = nextState(t.monitor, 'disconnected');
     t.monitor.start();
@@ -439,7 +439,7 @@ describe('a socket that may be no monitor', () => {
     expect(t.monitor.isGivenUp).toBe(false);
   });
 
-  it('and has been one is none that is given up: what is wrong now is its trouble', async () => {
+  it('and has been one is not given up: its trouble is the present error', async () => {
     await using t = await rig(unsure);
     t.monitor.start();
     const qemu = await t.server.connected();

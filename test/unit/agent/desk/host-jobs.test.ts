@@ -77,7 +77,7 @@ describe('a watch of all jobs', () => {
     await all.leave();
   });
 
-  it('begins anew, and says so, behind a place of another order, and of one that is too old', async () => {
+  it('starts again, and says so, after a position of another order, and after one that is too old', async () => {
     await using at = await site();
     await at.jobs.begin();
     const seenFrom = async (epoch: string, place: number) => {
@@ -102,7 +102,7 @@ describe('a watch of all jobs', () => {
     expect((await JournalJobs.open(at.dir, 'host1')).hostJobs.epoch).not.toBe(epoch);
   });
 
-  it('says which jobs are starting, again when one of them has come to nothing', async () => {
+  it('says which jobs are starting, again when one of them has failed', async () => {
     await using at = await site();
     const one = await at.jobs.begin();
     await at.jobs.begin();

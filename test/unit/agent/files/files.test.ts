@@ -33,7 +33,7 @@ async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOv
 describe('a file that cannot be looked at', () => {
   it('is not taken for one that is gone', async () => {
     await using dir = await testDir();
-    // A link that leads to itself: ELOOP on the way, whoever asks.
+    // A link that leads to itself: ELOOP on the way, for every caller.
     await symlink('loop', join(dir.path, 'loop'));
     const path = join(dir.path, 'loop', 'x');
     const image = { path, device: '1', inode: '2', birthTimeNs: '3' };
@@ -66,7 +66,7 @@ describe('a file that was known before a boot', () => {
 });
 
 describe('a file that is found by its name', () => {
-  it('is the same on a file system that is numbered anew at each mount, and keeps no time of birth', async () => {
+  it('is the same on a file system that gets a new number at each mount, and keeps no time of birth', async () => {
     const path = '/proc/self/status';
     const before = knownAs(path, await stat(path, { bigint: true }));
     // As stat tells it: major 0 and another minor.
@@ -148,7 +148,7 @@ describe('making the file', () => {
     }
   });
 
-  // What another job has just made is of zero length too, and must not be taken for an empty file of the caller's.
+  // A file that another job has just made is of zero length too, and must not be taken for an empty file of the caller.
   it('gives it to nobody else of the twenty', async () => {
     await using dir = await testDir();
     const race = await Promise.allSettled(

@@ -1,4 +1,4 @@
-/** Which file of a chain is the one that QEMU has: by /proc, and without it by what QEMU says of it. */
+/** Finds the file of a chain that QEMU has: by /proc, and without it by QEMU's own words. */
 import { mkdir, open, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -45,7 +45,7 @@ it('is, where nobody can look, the one that takes what QEMU says', async () => {
   expect(await knownFiles([{ ...image, node: 'gone' }], machine(blocks * 512, UNSEEN))).toEqual(['NOT_PROVED']);
 });
 
-it('is none where there is no file of this host', async () => {
+it('is undefined if this host has no such file', async () => {
   await using dir = await testDir();
   await mkdir(join(dir.path, 'folder'));
   const images = [join(dir.path, 'gone'), join(dir.path, 'folder'), 'nbd://host/x', '/dev/null', '/dev/fdset/7'];

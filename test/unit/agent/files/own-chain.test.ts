@@ -62,7 +62,7 @@ describe("a destination's own chain", () => {
     await here.image('top', 'sub/mid');
     await writeFile(join(here.pool, 'sub', 'mid'), qcow2({ backingFile: '../base', backingFormat: 'raw' }));
     await writeFile(join(here.pool, 'base'), qcow2({ backingFile: `${here.secret}/key`, backingFormat: 'raw' }));
-    // The base is raw because its overlay says so: what its guest wrote on it is not looked at.
+    // The base is raw because its overlay says so: the data of its guest is not looked at.
     expect(await here.below('top')).toEqual({
       is: 'IMAGE',
       path: join(here.pool, 'sub', 'mid'),
@@ -139,7 +139,7 @@ describe("a destination's own chain", () => {
     ]);
   });
 
-  it('is refused where an image is missing, its format is not said, or is none that is read', async () => {
+  it('is refused if an image is missing, if its format is not given, or if the format is not one that is read', async () => {
     await using here = await world();
     await writeFile(join(here.pool, 'base'), qcow2());
     await here.image('missing', 'nothing');
@@ -154,7 +154,7 @@ describe("a destination's own chain", () => {
       expect([name, await here.below(name)]).toEqual([name, 'CHAIN_UNUSABLE']);
   });
 
-  it('is refused where an image of it is no plain qcow2, or comes back to itself', async () => {
+  it('is refused if an image of it is not a plain qcow2, or leads back to itself', async () => {
     await using here = await world();
     const bad = { external: qcow2({ incompatible: 4n }), encrypted: qcow2({ crypt: 2 }), raw: Buffer.alloc(512) };
     for (const [name, bytes] of Object.entries(bad)) {

@@ -1,4 +1,4 @@
-/** Which storage other hosts may have, too. */
+/** The storage that other hosts may have, too. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';

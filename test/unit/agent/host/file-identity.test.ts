@@ -1,4 +1,4 @@
-/** What a name stands for: the same file by many names, and devices with what they are made of. */
+/** The object behind a name: the same file by many names, and devices with their parts. */
 import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -110,7 +110,7 @@ describe('a device', () => {
     expect(await fileNamesOf(join(dir.path, 'other'))).toMatchObject({ born });
   });
 
-  it('of which the kernel tells nothing is itself alone', async () => {
+  it('about which the kernel reports nothing is itself alone', async () => {
     await using dir = await testDir();
     const of = await sysWith(dir.path, { sda: {}, sdb: {} });
     const nowhere = join(dir.path, 'nothing');

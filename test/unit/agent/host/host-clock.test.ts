@@ -1,4 +1,7 @@
-/** The clock of a state folder, under a kernel that the test moves: over restarts, boots, and from one namespace to another. */
+/**
+ * The clock of a state folder, under a kernel that the test moves: over restarts, boots, and from one namespace to
+ * another.
+ */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -24,7 +27,7 @@ function host(upMs: number, counts = 'boot-1 time:[1]'): { readonly kernel: Kern
 }
 
 describe('the clock of a state folder', () => {
-  it('begins with zero where no journal tells of a time, however long the host has been up', () => {
+  it('begins with zero if no journal has a time, however long the host has been up', () => {
     expect(new HostClock(host(400 * HOUR_MS).kernel).nowMs).toBe(0);
   });
 
@@ -44,14 +47,14 @@ describe('the clock of a state folder', () => {
     ['another boot', host(20 * HOUR_MS, 'boot-2 time:[1]')],
     ['another boot, which has been up for less', host(5, 'boot-2 time:[1]')],
     ['another time namespace', host(20 * HOUR_MS, 'boot-1 time:[2]')],
-    ['another boot of which /proc does not tell', host(5)],
+    ['another boot that /proc does not show', host(5)],
   ])('stands still until the first start in %s', (_what, { kernel }) => {
     const clock = new HostClock(kernel);
     clock.learn({ ms: 7 * HOUR_MS, upMs: HOUR_MS, counts: 'boot-1 time:[1]' });
     expect(clock.nowMs).toBe(7 * HOUR_MS);
   });
 
-  it('is as late as the latest that any journal tells, in whatever order', () => {
+  it('is as late as the latest time of any journal, in whatever order', () => {
     const { kernel } = host(HOUR_MS);
     const stamps = [5, 9, 7].map((ms) => ({ ms: ms * HOUR_MS, upMs: ms, counts: 'boot-0' }));
     const clock = new HostClock(kernel);
@@ -137,7 +140,7 @@ describe('a job of an older journal, which does not tell when it was begun by th
     expect(timeLeftMs(jobWith({ options: { timeLimitMs: 5000 } }, RUNNING), clock)).toBe(4000);
   });
 
-  it('has ended when it was first found to have, also where others tell of a time long before', async () => {
+  it('has ended when it was first found to have, also if others have a time long before', async () => {
     await using dir = await testDir();
     const { kernel, up } = host(HOUR_MS);
     const folder = join(dir.path, 'jobs');

@@ -1,4 +1,4 @@
-/** Which file systems the kernel tells of. */
+/** The file systems that the kernel lists. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -15,7 +15,7 @@ it('are known by the number of the mount, with what the kernel calls them', () =
       '96 22 0:42 / /srv/a\\040-\\040b rw,relatime - overlay overlay rw,lowerdir=a',
       '97 22 0:300 /vms /srv/nfs rw - nfs4 filer:/vms rw,vers=4.2',
       '98 22 0:51 / /srv/gluster rw - fuse.glusterfs filer:/vms rw',
-      'what nobody understands',
+      'text that nobody understands',
       '',
     ].join('\n'),
   );

@@ -1,4 +1,4 @@
-/** What a process has open, as /proc tells it. */
+/** The open files of a process, from /proc. */
 import { link, mkdir, open, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * The hold of a guest, against a QEMU that stops and continues as a real one does and tells of it in its order: two jobs,
- * another client, crashes, lost answers and a disk that is full, in whatever order.
+ * The hold of a guest, against a QEMU that stops and continues as a real one does, with its events in the same order:
+ * two jobs, another client, crashes, lost answers and a disk that is full, in whatever order.
  */
 import * as fc from 'fast-check';
 import { pino } from 'pino';
@@ -19,7 +19,7 @@ type Who = 'us' | 'others';
 /** A guest, as QEMU since 9.0 treats it; before, `stop` leaves one that sleeps as it is. */
 class Guest {
   state: string;
-  /** Who has stopped it, while it stands still. */
+  /** The client that has stopped it, while it stands still. */
   stoppedBy: Who | undefined;
   readonly identity = {};
   readonly sent: string[] = [];
@@ -64,7 +64,7 @@ class Guest {
   }
 }
 
-/** What is in memory, and what of it is on disk. */
+/** The state in memory, and the part of it that is on disk. */
 class Disk {
   written: Hold = FREE;
   isFull = false;
@@ -91,7 +91,7 @@ function holdOf(guest: Guest, disk = new Disk(), { isSame = true, limitMs = 60_0
   return new GuestHold({ machine: guest, record: () => record, logger, limitMs });
 }
 
-/** QEMU hangs: what it is asked it answers when it does so no longer, one after the other. */
+/** QEMU hangs: it answers when it no longer does, one command after the other. */
 function silentFrom(guest: Guest) {
   const [steer, runState] = [guest.steer.bind(guest), guest.runState.bind(guest)];
   const late: (() => Promise<unknown>)[] = [];
@@ -141,7 +141,7 @@ describe('the hold of a guest', () => {
     await hold.release('a');
     expect(guest.state).toBe('running');
     disk.isFull = false;
-    // What is found of it afterwards is seen to run.
+    // Objects that are found later are seen to run.
     const next = holdOf(guest, disk);
     await next.keepOnly(() => false);
     expect([guest.sent, disk.written]).toEqual([['stop', 'cont'], FREE]);
@@ -333,7 +333,7 @@ describe('the hold of a guest', () => {
     await hold.close();
   });
 
-  /** What another client does while our `stop` is on its way, and how far that has come by then. */
+  /** The action of another client while our `stop` is on its way, and its progress by then. */
   const BESIDE: readonly {
     readonly when: string;
     readonly before: string;
@@ -485,15 +485,15 @@ describe('the hold of a guest', () => {
 
 const JOBS = ['a', 'b'] as const;
 
-/** What a run does, and what it may hide. */
+/** The actions of a run, and the facts that it may hide. */
 interface Course {
   readonly guest: string;
   readonly isOld: boolean;
   readonly others: readonly ('stop' | 'cont')[];
   readonly crashes: number;
   /**
-   * Of the commands, by their number: which is never sent, loses its answer before or after QEMU has done it, or is done
-   * when it was waited for for too long.
+   * The commands, by their number, that are never sent, lose their answer before or after QEMU has done them, or are
+   * done after the service has waited too long.
    */
   readonly lost: readonly (readonly [number, 'unsent' | 'before' | 'after' | 'late'])[];
   /** Writes that fail, by their number. */
@@ -518,13 +518,14 @@ class Run {
   /** Another client's `stop` has come where QEMU does not let anybody know. */
   isAmbiguous = false;
   /**
-   * It has come when a command of ours was with QEMU. A `stop` may have done it as well; a `cont` undoes it, as QEMU has
-   * none that only continues what we have stopped.
+   * It has come when a command of ours was with QEMU. A `stop` may have done it as well; a `cont` undoes it, as QEMU
+   * has none that only continues what we have stopped.
    */
   isSameInstant = false;
   /**
-   * Our `stop` met a guest that its owner had paused when it was sent, and had continued when it came. QEMU tells that at
-   * once, and at once it is written down; nobody knows it where the service is killed in between, or loses what QEMU tells.
+   * Our `stop` met a guest that its owner had paused when it was sent, and had continued when it came. QEMU reports
+   * that at once, and at once it is written down. Nobody knows it if the service is killed in between, or loses the
+   * event.
    */
   unheard: 'still' | 'for ever' | undefined;
   /** One of our commands may be on its way to QEMU. */
@@ -565,7 +566,7 @@ class Run {
     const machine = {
       onEvent: (listener: (event: { readonly event: string }) => void) =>
         guest.onEvent((event) => (isOurs() && !this.#isDeaf ? listener(event) : undefined)),
-      // Whoever waits for a QEMU that cannot be asked tells the hold when it can.
+      // A caller that waits for a silent QEMU informs the hold when it can.
       identity: undefined,
       runState: async () => {
         await this.moment(life);
@@ -690,7 +691,7 @@ describe('whatever the order of two jobs, another client, crashes, lost answers 
         expect(run.unheard === 'for ever' || state !== 'paused' || stoppedBy !== 'us', 'paused by us alone').toBe(true);
         if (!run.isTheirs || run.isAmbiguous || run.isSameInstant) return;
         theirs += 1;
-        expect(stoppedBy, 'who has paused it').toBe('others');
+        expect(stoppedBy, 'the client that has paused it').toBe('others');
       }),
       { numRuns: 3000 },
     );

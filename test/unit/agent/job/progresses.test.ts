@@ -1,4 +1,4 @@
-/** What jobs have copied, counted from what QEMU says of each. */
+/** The copied bytes of jobs, counted from QEMU's answers. */
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
 import { Progresses } from '../../../../src/agent/job/progresses.ts';

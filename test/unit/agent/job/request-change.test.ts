@@ -1,4 +1,4 @@
-/** What a caller of SetSpeed, Pause and Resume is answered, whenever it asks: the log of the job is all that is needed. */
+/** The answers to a caller of SetSpeed, Pause and Resume at any time: only the log of the job is needed. */
 import { describe, expect, it } from 'vitest';
 import { type Change, changeDone, requestChange } from '../../../../src/agent/job/request-change.ts';
 import { JobLog } from '../../../../src/agent/journal/job-log.ts';

@@ -9,7 +9,7 @@ import { journalsIn } from '../../../support/service/journals.ts';
 import { ACCEPTED } from '../../core/stories.ts';
 
 const { signal } = new AbortController();
-/** What the stories are about. */
+/** The subject of the stories. */
 const { domain } = ACCEPTED;
 const by = (caller: string | undefined, ...operate: readonly string[]): Call => ({
   signal,
@@ -17,7 +17,7 @@ const by = (caller: string | undefined, ...operate: readonly string[]): Call => 
 });
 const request = { requestId: 'once', body: 'b' };
 
-/** What one is told: the job of before, that it is new, or that the id is used. */
+/** The answer to one request: the earlier job, that it is new, or that the id is used. */
 async function told(ids: RequestIds, call: Call, asked: typeof request, log: JobLog): Promise<string> {
   let isNew = false;
   const act = async () => {
@@ -46,8 +46,8 @@ async function markOf(call: Call): Promise<RequestMark> {
 
 it.each([
   ['of a caller', 'ops', { ops: 'known', me: 'new', other: 'new', nobody: 'new' }],
-  ['of who has no name', '', { ops: 'new', me: 'new', other: 'new', nobody: 'known' }],
-  // Whoever may read the job may be the one.
+  ['of a caller without a name', '', { ops: 'new', me: 'new', other: 'new', nobody: 'known' }],
+  // Any caller that may read the job can be that caller.
   ['that an earlier version wrote', undefined, { ops: 'known', me: 'known', other: 'new', nobody: 'known' }],
 ])('an id %s is found again in a journal by those whose it may be', async (_whose, caller, expected) => {
   await using dir = await testDir();

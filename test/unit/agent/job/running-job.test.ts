@@ -37,7 +37,7 @@ class Machine {
     this.#answer = answer;
   }
 
-  /** Of the jobs that a look finds here. */
+  /** The jobs that a look finds here. */
   isIt = true;
 
   has(): boolean {
@@ -177,7 +177,7 @@ describe('a job that runs', () => {
     await job.log.append(pivot('ALWAYS'));
     await job.driving;
     expect(machine.commands.slice(0, 5)).toEqual(['transaction', 'stop', 'job-complete', 'cont', 'job-dismiss']);
-    // What hangs is found out, and broken off, while the guest runs.
+    // A command that hangs is found and cancelled while the guest runs.
     expect(heldWhen).toMatchObject({
       transaction: false,
       stop: true,

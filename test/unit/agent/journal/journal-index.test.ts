@@ -1,4 +1,7 @@
-/** What is known of ended jobs without reading their journals: it is never believed over one, whatever has become of it. */
+/**
+ * The facts about ended jobs without their journals: the index is never believed over a journal, whatever has happened
+ * to the index.
+ */
 import { mkdir, readdir, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -47,7 +50,7 @@ function journal(dir: TestDir, job: string): string {
   return join(dir.path, 'jobs', `${job}.jsonl`);
 }
 
-/** What a service that starts there knows, and which journals it has opened for that. */
+/** The knowledge of a service that starts there, and the journals that it has opened for that. */
 async function started(dir: TestDir) {
   opened.splice(0);
   const found = await openJobs(journalsIn(join(dir.path, 'jobs')), pino({ level: 'silent' }));
@@ -72,7 +75,7 @@ describe('a service that starts', () => {
     expect((await stat(index(dir))).mode & 0o777).toBe(0o600);
   });
 
-  it('tells of a job whose journal it has not read what the journal tells', async () => {
+  it('reports about a job whose journal it has not read what the journal says', async () => {
     await using dir = await withJobs();
     await started(dir);
     const { found } = await started(dir);

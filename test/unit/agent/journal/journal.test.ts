@@ -70,7 +70,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** The methods of every FileHandle. Whoever spies on them sees what is done to any file. */
+/** The methods of every FileHandle. A spy on them sees the actions on any file. */
 async function fileHandles(folder: string) {
   const handle = await open(folder);
   await handle.close();
@@ -355,7 +355,7 @@ describe('a journal that somebody else has changed', () => {
 });
 
 describe('the journals of a folder', () => {
-  it('are none in a folder that is not there yet; it is made, for its owner alone', async () => {
+  it('do not exist in a folder that does not exist yet; it is made, for its owner alone', async () => {
     await using dir = await testDir();
     const folder = join(dir.path, 'state', 'jobs');
     expect(await allJournals(folder)).toEqual([]);

@@ -21,7 +21,7 @@ function textOf(job: string, ...more: readonly EntryBody[]): string {
     .join('');
 }
 
-/** What is found in the folder by who starts there, and the files of which something is said. */
+/** The jobs that a service finds in the folder when it starts, and the files that it logs. */
 async function opened(dir: TestDir): Promise<{ jobs: Record<string, string>; told: readonly string[] }> {
   const told: string[] = [];
   const sink = new Writable({
@@ -60,7 +60,7 @@ describe('a jobs folder', () => {
     ['a link that leads nowhere', `${OTHER}.jsonl`, async (path) => await symlink('nowhere', path)],
     ['an empty file of another name', 'notes.jsonl', async (path) => await writeFile(path, '')],
     ['somebody’s notes', 'notes.jsonl', async (path) => await writeFile(path, 'do not delete')],
-    ['what is no journal', `${OTHER}.jsonl`, async (path) => await writeFile(path, 'a\nb\n')],
+    ['a file that is not a journal', `${OTHER}.jsonl`, async (path) => await writeFile(path, 'a\nb\n')],
     ['a huge file', `${OTHER}.jsonl`, async (path) => await writeFile(path, '').then(() => truncate(path, 2 ** 40))],
     [
       'a journal whose job has the name of a path',
@@ -129,7 +129,7 @@ describe('a jobs folder', () => {
     expect(await opened(dir)).toEqual({ jobs: { [JOB]: 'READY' }, told: [`${JOB}-backup.jsonl`] });
   });
 
-  // It may be older: what it does not tell may have been done.
+  // It may be older: events that it does not have may have happened.
   it('has a copy beside a journal that cannot be read: neither counts', async () => {
     await using dir = await withJob();
     await copyFile(join(dir.path, `${JOB}.jsonl`), join(dir.path, `${JOB}-backup.jsonl`));

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { StateFolder } from '../../../../src/agent/journal/state-folder.ts';
 import { run, testDir } from '../../../support/real-qemu/qemu.ts';
 
-describe('what a state folder is known by', () => {
+describe('the identity of a state folder', () => {
   it('is made once, and stays', async () => {
     await using dir = await testDir();
     using state = await StateFolder.take(dir.path);
@@ -19,7 +19,7 @@ describe('what a state folder is known by', () => {
     ['a folder', async (path) => await mkdir(path)],
     ['a FIFO', async (path) => await run('mkfifo', [path])],
     ['too long', async (path) => await writeFile(path, 'x'.repeat(1000))],
-  ])('is not made anew where it is %s: the host would be another', async (_what, make) => {
+  ])('is not made again if it is %s: the host would be another', async (_what, make) => {
     await using dir = await testDir();
     await make(join(dir.path, 'instance'));
     using state = await StateFolder.take(dir.path);
@@ -27,7 +27,7 @@ describe('what a state folder is known by', () => {
   });
 });
 
-describe('whose the jobs of a state folder are', () => {
+describe('the owner of the jobs of a state folder', () => {
   it('is the same each time, and another for each folder', async () => {
     await using one = await testDir();
     await using two = await testDir();
@@ -45,7 +45,7 @@ describe('a state folder', () => {
     ['a folder', async (path) => await mkdir(path)],
     ['a FIFO', async (path) => await run('mkfifo', [path])],
     ['no lock of ours', async (path) => await writeFile(path, 'x'.repeat(8192))],
-  ])('whose lock is %s is not used, and that is said', async (_what, make) => {
+  ])('with a lock that is %s is not used, and an error says so', async (_what, make) => {
     await using dir = await testDir();
     await make(join(dir.path, 'lock'));
     await expect(StateFolder.take(dir.path)).rejects.toThrow(`cannot use the state folder ${dir.path}: `);
@@ -102,7 +102,7 @@ describe('a state folder that was open to others', () => {
     for (const path of all) expect(await modeOf(path)).toBe(mode & 0o700);
   });
 
-  it('is made closed, whatever the umask, and nothing is told of it', async () => {
+  it('is made closed, whatever the umask, and nothing is logged about it', async () => {
     await using dir = await testDir();
     const before = process.umask(0);
     try {
@@ -115,7 +115,7 @@ describe('a state folder that was open to others', () => {
     }
   });
 
-  it('may be a link of ours; its lock may be none, nor a second name of something', async () => {
+  it('may be a link of ours; its lock may not be a link, nor a second name of something', async () => {
     await using dir = await testDir();
     const at = (name: string) => join(dir.path, name);
     await mkdir(at('state'));

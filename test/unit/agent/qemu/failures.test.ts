@@ -12,7 +12,7 @@ import { NotSent, OutcomeUnknown, Refused } from '../../../../src/qmp/errors.ts'
 
 const ABOUT = { domain: 'vm1', path: '/copies/disk', doing: 'blockdev-add' };
 
-describe('what the file system says', () => {
+describe('the words of the file system', () => {
   it.each([
     ['ENOENT', 'DESTINATION_MISSING'],
     ['EEXIST', 'DESTINATION_EXISTS'],
@@ -44,7 +44,7 @@ function failed(code: string, syscall: string) {
   return Object.assign(new Error(code), { code, syscall });
 }
 
-describe('what the file system says is told with what to do', () => {
+describe('an error of the file system is reported with what to do', () => {
   it.each([
     ['EPERM', 'fchown', 'EPERM (fchown): chown: only root'],
     ['EPERM', 'open', 'EPERM (open): the file is immutable'],
@@ -70,7 +70,7 @@ describe('what the file system says is told with what to do', () => {
 });
 
 it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EBUSY', 'ETXTBSY'])(
-  '%s of the state folder is no destination',
+  '%s of the state folder is not a destination',
   (code) => {
     const error = Object.assign(new Error(code), { code });
     expect(stateFailureFrom(error, '/state/jobs')).toMatchObject({
@@ -82,7 +82,7 @@ it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EBU
 );
 
 /** Each as QEMU 5.2, 7.2, 10.0 and 11.1 say it, where it is not the same. */
-describe('what QEMU says of an NBD server', () => {
+describe('the words of QEMU about an NBD server', () => {
   const about = { ...ABOUT, path: 'nbds://h:1/disk0' };
   it.each([
     ["No TLS credentials with id 'nope'", 'TLS_CREDENTIALS_UNUSABLE'],
@@ -120,7 +120,7 @@ describe('what QEMU says of an NBD server', () => {
 
 const said = (desc: string) => isNoSuchNode(new Refused('blockdev-del', 'GenericError', desc));
 
-describe('what QEMU says', () => {
+describe('the words of QEMU', () => {
   it('of a node that it does not have, is known in the words of all its versions', () => {
     // 5.2, twice, and those after it.
     const words = ['Cannot find node x', "Cannot find node named 'x'", "Failed to find node with node-name='x'"];
@@ -177,7 +177,7 @@ it('our own failure stays as it is', () => {
   expect(failureFrom(new BlockJobError(own), ABOUT)).toBe(own);
 });
 
-it('words of QEMU that no table knows are quoted, and are no bug', () => {
+it('words of QEMU that no table knows are quoted, and are not a bug', () => {
   const found = qemuFailure('GenericError', 'Something "new"', ABOUT);
   expect(found.metadata).toEqual({
     domain: 'vm1',

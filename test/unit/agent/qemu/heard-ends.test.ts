@@ -11,7 +11,7 @@ function heard(...events: readonly [event: string, data: object][]): HeardEnds {
   return ends;
 }
 
-describe('what was heard of the ends of jobs', () => {
+describe('the reported ends of jobs', () => {
   it.each(['read', 'write'])('a %s that failed, and the error that came of it', (operation) => {
     const ends = heard(
       ['BLOCK_JOB_ERROR', { operation, action: 'report' }],
@@ -21,7 +21,7 @@ describe('what was heard of the ends of jobs', () => {
     expect(ends.errorOf(JOB)).toBe('Input/output error');
   });
 
-  it('an error at which the job paused is no end', () => {
+  it('an error at which the job paused is not an end', () => {
     const ends = heard(['BLOCK_JOB_ERROR', { operation: 'write', action: 'stop' }], ['BLOCK_JOB_CANCELLED', {}]);
     expect(ends.failedTo(JOB)).toBeUndefined();
     expect(ends.errorOf(JOB)).toBe('Operation canceled');

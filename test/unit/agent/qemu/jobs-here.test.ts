@@ -21,7 +21,7 @@ it.each([
   ['aborting', false],
   ['concluded', false],
   ['null', false],
-] as const)('a job that is %s is under way: %s, listed or told of', (status, isUnderWay) => {
+] as const)('a job that is %s is running: %s, listed or reported', (status, isUnderWay) => {
   const jobs = new JobsHere();
   jobs.listed(listed(status));
   expect([jobs.has(JOB), jobs.isUnderWay(JOB)]).toEqual([true, isUnderWay]);
@@ -46,7 +46,7 @@ it('a job that is known by other signs is not known to be under way', () => {
   expect(jobs.isUnderWay(JOB)).toBe(true);
 });
 
-it('jobs of others are not ours, whatever is told of them', () => {
+it('jobs of others are not ours, whatever is reported about them', () => {
   const jobs = new JobsHere();
   jobs.listed(listed('running', 'backup'));
   jobs.take({ event: 'JOB_STATUS_CHANGE', data: { id: 'backup', status: 'running' }, timestamp });

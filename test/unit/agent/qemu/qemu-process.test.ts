@@ -197,7 +197,7 @@ describe('a process', () => {
     expect(await processPresence(found)).toBe('ENDED');
   });
 
-  it('of another boot has ended, whoever has its pid now', async () => {
+  it('of another boot has ended, whichever process has its pid now', async () => {
     const stat = readFileSync('/proc/self/stat', 'utf8');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
     const own = { pid: process.pid, startTime, pidNamespace: PID_NAMESPACE };

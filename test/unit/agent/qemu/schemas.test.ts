@@ -1,4 +1,4 @@
-/** A version of QEMU is asked once what it can do, whoever many VMs run it. */
+/** A version of QEMU is asked once for its features, however many VMs run it. */
 import { describe, expect, it } from 'vitest';
 import { Schemas } from '../../../../src/agent/qemu/schemas.ts';
 import { BlockJobError } from '../../../../src/core/errors.ts';

@@ -20,7 +20,7 @@ function error(action = 'stop', device = ID) {
   return { event: 'BLOCK_JOB_ERROR', data, timestamp: undefined };
 }
 
-/** What is told of the job in each of these answers of QEMU. */
+/** The report about the job in each of these answers of QEMU. */
 async function told(why: WhyPaused, ...answers: readonly QemuBlockJob[]): Promise<readonly (string | undefined)[]> {
   const all: (string | undefined)[] = [];
   for (const answer of answers) all.push((await why.of(async () => await Promise.resolve([answer])))[0]?.ioStatus);
@@ -54,7 +54,7 @@ describe('why a job is paused', () => {
     expect(await told(why, PAUSED)).toEqual(['failed']);
   });
 
-  test('is no error that ends the job, nor one of a job that is none of ours', async () => {
+  test('is not an error that ends the job, nor one of a job that is not ours', async () => {
     const why = new WhyPaused();
     why.take(error('report'));
     why.take(error('stop', 'drive0'));

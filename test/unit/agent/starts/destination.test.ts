@@ -75,7 +75,7 @@ async function checked(path: string, allowed: readonly string[], graphs: Paramet
   }
 }
 
-/** What only root may do is tested where the tests are root, and skipped loudly elsewhere. */
+/** Actions that only root may do are tested as root, and skipped loudly otherwise. */
 const AS_ROOT = process.getuid?.() === 0 && canMount();
 if (!AS_ROOT) console.warn('NOT TESTED, AS MOUNTS NEED ROOT: read-only and full file systems, device nodes');
 
@@ -242,7 +242,7 @@ describe('a new destination', () => {
 });
 
 describe('the socket of an NBD server', () => {
-  it('is where its links lead: out of an allowed folder is refused, inside QEMU is told of no link', async () => {
+  it('is at the end of its links: out of an allowed folder is refused, inside QEMU gets no link', async () => {
     await using dir = await testDir();
     const [allowed, outside] = [join(dir.path, 'allowed'), join(dir.path, 'outside')];
     for (const one of [allowed, outside]) await mkdir(one);

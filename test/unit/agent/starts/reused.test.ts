@@ -1,4 +1,4 @@
-/** What can be seen of a destination that is there. */
+/** The visible facts about an existing destination. */
 import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-/** Which bitmaps follow a disk, and how. */
+/** The bitmaps that follow a disk, and how. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import { carryBitmaps } from '../../../../src/core/disk/bitmaps.ts';

@@ -1,4 +1,4 @@
-/** Which image of a chain a name means, and how one image is named from another. */
+/** The image of a chain that a name means, and the name of one image in another. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import { describe, expect, it } from 'vitest';
 import type { Disk } from '../../../../src/core/disk/chain.ts';
@@ -58,14 +58,14 @@ describe('the relative name of a lower image', () => {
   });
 
   it.each(['/vm/mid/b.qcow2', 'nbd://host/x', 'json:{"driver":"raw"}', ''])(
-    'is none where a header says "%s"',
+    'is undefined if a header says "%s"',
     (name) => {
       expect(relativeName([anImage({ path: '/vm/a', backingFile: name }), CHAIN[2]], 0, 1)).toBeUndefined();
     },
   );
 });
 
-describe('what a header names', () => {
+describe('the name in a header', () => {
   it.each<[string, string | undefined]>([
     ['b', '/vm/top/b'],
     ['../b', '/vm/b'],
@@ -75,13 +75,13 @@ describe('what a header names', () => {
     ['nbd://host/x', undefined],
     ['json:{"driver":"raw"}', undefined],
     ['file:/etc/passwd', undefined],
-    // A colon behind a slash is no protocol, as with QEMU.
+    // A colon behind a slash does not mark a protocol, as with QEMU.
     ['./a:b', '/vm/top/a:b'],
   ])('"%s" is %s', (name, expected) => {
     expect(resolveFrom('/vm/top/a.qcow2', name)).toBe(expected);
   });
 
-  it('is nowhere, if the image itself is no local file', () => {
+  it('is nowhere, if the image itself is not a local file', () => {
     expect(resolveFrom('nbd://host/x', 'b')).toBeUndefined();
   });
 });

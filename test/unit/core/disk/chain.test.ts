@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type BlockGraph, type Disk, findDisk, readBlockGraph, topDown } from '../../../../src/core/disk/chain.ts';
 import { readBlockDevices, readGraph, readNodes } from '../../../../src/core/qemu/block-replies.ts';
 
-/** What a QEMU 7.2 with working directory /vm answered, as it was; `about` says how it had been started. */
+/** The answers of a QEMU 7.2 with working directory /vm, unchanged; `about` says how it had been started. */
 function recorded(name: string, folder = '/vm'): BlockGraph {
   const path = join(import.meta.dirname, 'fixtures', `${name}.json`);
   const replies: Readonly<Record<string, unknown>> = JSON.parse(readFileSync(path, 'utf8'));
@@ -194,7 +194,7 @@ describe('findDisk', () => {
     expect(found).toEqual(['x', 'd2', 'd3', 'd4']);
   });
 
-  it('guesses nothing where an image is open on two disks, and goes on to the kind of name that tells', () => {
+  it('guesses nothing if an image is open on two disks, and goes on to the kind of name that decides', () => {
     const twice = withDisks(disk('d1', 'b1', 'n1', '/p'), disk('d2', 'b2', 'n2', '/p'));
     expect(findDisk(twice, '/p')).toBeUndefined();
     expect(findDisk(twice, 'n2')?.id).toBe('d2');

@@ -1,4 +1,4 @@
-/** What an image's first bytes say, and that no bytes at all lead the reader astray. */
+/** The first bytes of an image, and that no bytes at all mislead the reader. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -56,9 +56,9 @@ describe('a qcow2 header', () => {
     });
   });
 
-  it('tells of data in another file, and of encryption', () => {
+  it('reports data in another file, and encryption', () => {
     expect(readImageHeader(qcow2({ incompatible: 4n }))).toEqual({ ...PLAIN, externalData: true });
-    // Of version 2 the same bytes are something else.
+    // In version 2 the same bytes are something else.
     expect(readImageHeader(qcow2({ version: 2, backingFormat: 'raw' }))).toMatchObject({ externalData: false });
     expect(readImageHeader(qcow2({ crypt: 1 }))).toEqual({ ...PLAIN, encryption: 'AES' });
     expect(readImageHeader(qcow2({ crypt: 2 }))).toEqual({ ...PLAIN, encryption: 'LUKS' });

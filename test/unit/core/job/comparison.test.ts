@@ -1,4 +1,4 @@
-/** Which parts are compared, and where a difference begins. */
+/** The parts that are compared, and the place where a difference begins. */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { comparisonNames, firstDifference, type Part, partsOf, readPart } from '../../../../src/core/job/comparison.ts';
@@ -59,7 +59,7 @@ describe('the first difference', () => {
   });
 });
 
-describe('what reads a part', () => {
+describe('the reader of a part', () => {
   const comparison = { job: 'bj0123456789abcdef', ...sized(8192, 4096), bandwidthBytesPerSecond: 7 };
   const names = comparisonNames(comparison.job);
   const nodesOf = (part: Part, sides: 'BOTH' | 'BACKING') =>

@@ -242,7 +242,7 @@ describe('the ending of a job that ends by itself', () => {
     ['cancelled too late', [...FLUSHED, CANCEL], { ...at('CONCLUDED'), ...NEW }, 'COMPLETED'],
     // The data is where it should be, whatever the device has done since.
     ['done, unplugged', FLUSHED, { ...at('CONCLUDED'), ...NEW, ...nowhere }, 'COMPLETED'],
-    // QEMU's word alone is none.
+    // QEMU's word alone is not enough.
     ['done, and not flushed', [RUNNING], { ...at('CONCLUDED'), ...NEW }, 'UNRESOLVED NOT_ON_DISK'],
     ['done, and the header is the old one', FLUSHED, { ...at('CONCLUDED'), ...OLD }, 'UNRESOLVED NOT_ON_DISK'],
     ['done, and the header cannot be read', FLUSHED, { ...at('CONCLUDED'), ...UNREAD }, 'UNRESOLVED NOT_ON_DISK'],
@@ -268,14 +268,14 @@ describe('the ending of a job that ends by itself', () => {
     ['cancelled, and gone, done', [...FLUSHED, CANCEL], { ...at('VANISHED'), ...NEW }, 'COMPLETED'],
     ['QEMU ended, not done', [RUNNING], { ...at('QEMU_ENDED'), ...OLD, ...nowhere }, 'FAILED JOB_LOST'],
     ['QEMU ended, done', [RUNNING, DATA_FLUSHED], { ...at('QEMU_ENDED'), ...NEW, ...nowhere }, 'COMPLETED'],
-    // Another client let it finish, or an older service: what the header leads to may not be there.
+    // Another client let it finish, or an older service: the file behind the header may not exist.
     ['QEMU ended, done without a flush', [RUNNING], { ...at('QEMU_ENDED'), ...NEW, ...nowhere }, 'UNRESOLVED JOB_LOST'],
     ['QEMU ended, who knows', [RUNNING], { ...at('QEMU_ENDED'), ...UNREAD, ...nowhere }, 'UNRESOLVED JOB_LOST'],
   ])('%s', (_name, entries, result, ends) => {
     expect([end(PULL, entries, result), end(COMMIT, entries, result)]).toEqual([ends, ends]);
   });
 
-  it('what could not be synced after a copy is proved by nobody', () => {
+  it('data that could not be synced after a copy is not proved', () => {
     const unsynced: EntryBody = {
       entry: 'step-refused',
       step: 'sync-destination',

@@ -1,4 +1,4 @@
-/** Which events are entries of the journal: the contract says it, and each who has to know says the same. */
+/** The events that are entries of the journal: the contract says it, and all parts that need to know agree. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { JobEvent_Kind } from '../../../../generated/blockjob/v1/job.ts';
@@ -22,7 +22,7 @@ it('is the same in the contract, for agents and gateways, and for the client, wh
   expect(Object.fromEntries(types.map((type) => [type, !IS_LIVE[JobEvent_Kind[`KIND_${type}`]]]))).toEqual(IS_ENTRY);
 });
 
-it('each that is an entry is told of some entry', () => {
+it('each that is an entry is sent for some entry', () => {
   const types = Object.keys(IS_ENTRY) as EventType[];
   const told = new Set<EventType>(['STATE', ...Object.values(TYPE_OF)]);
   expect(types.filter((type) => IS_ENTRY[type] !== told.has(type))).toEqual([]);

@@ -200,7 +200,7 @@ describe('a journal', () => {
 });
 
 describe('a job', () => {
-  it('is what its whole journal tells, however far it was read before', () => {
+  it('is what its whole journal says, however much was read before', () => {
     const bodies = Object.values(TABLE).map(([entry]) => entry);
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...bodies), { maxLength: 40 }), (tries) => {

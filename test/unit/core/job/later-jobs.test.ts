@@ -1,4 +1,4 @@
-/** What newer jobs have made of what an older one says. */
+/** The effect of newer jobs on the answers of an older one. */
 import { describe, expect, it } from 'vitest';
 import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, EntryBody } from '../../../../src/core/job/journal-entry.ts';
@@ -102,7 +102,7 @@ describe('a file', () => {
     expect(by(jobWith({ job: 'bj2', ...uses(disk) }, RUNNING), volume)).toBe('bj2');
   });
 
-  it('is not that of an older job, nor of one that does not tell of it', () => {
+  it('is not that of an older job, nor of one that does not name it', () => {
     const later = new LaterJobs([ended('bj0', BACK, PIVOTED, ON_SOURCE), first]);
     expect(later.withFile('bj1', named)).toBeUndefined();
     expect(later.withFile('bj7', named)).toBeUndefined();
@@ -114,7 +114,7 @@ describe('a file', () => {
     expect(new LaterJobs([first, ...jobs]).withFile('bj4', named)).toBeUndefined();
   });
 
-  it('that a copy was made into is its, unless that came to nothing', () => {
+  it('that a copy was made into is its, unless the copy failed', () => {
     const copies: readonly (readonly [string, KnownJob, boolean])[] = [
       ['goes on', jobWith({ job: 'bj2', ...BACK }, RUNNING), true],
       ['is READY', jobWith({ job: 'bj2', ...BACK }, RUNNING, READY), true],
@@ -139,7 +139,7 @@ describe('a file', () => {
     expect(by(made, { path: '/renamed', key, keys: [key] })).toBe('bj2');
   });
 
-  it('is known by the names in journals that tell of nothing else', () => {
+  it('is known by the names in journals that have nothing else', () => {
     const options = { basePath: '/vm/low', topPath: '/vm/high' };
     const commit = jobWith({ ...COMMIT, job: 'bj2', options }, RUNNING);
     for (const path of [SOURCE, '/vm/low', '/vm/high']) expect([path, by(commit, { path })]).toEqual([path, 'bj2']);

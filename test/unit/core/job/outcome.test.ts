@@ -129,7 +129,7 @@ describe('the outcome of a job that has ended', () => {
     ['READY after the request to end it', [CANCEL, READY], SEEN_AT, 5],
     ['READY, and ended before it was asked again', [READY, CANCEL], SEEN_AT, 4],
     ['READY, and ended by another client', [READY], SEEN_AT, 4],
-    ['never seen READY: what was there when it began', [CANCEL], timeOf(1), undefined],
+    ['never seen READY: the state when it began', [CANCEL], timeOf(1), undefined],
   ])(
     'after an unforced end is a copy as of the last moment it was seen to follow: %s',
     (_name, entries, asOf, seen) => {
@@ -204,7 +204,7 @@ describe('in every case', () => {
     expect(except(({ outcome, concluded }) => outcome.guestWritesTo === concluded.devicePath)).toEqual([]);
   });
 
-  it('never a deleted live disk: what the guest writes to is not safe to delete', () => {
+  it('never a deleted live disk: the image that the guest writes to is not safe to delete', () => {
     expect(
       except(
         (one) => !liveIsSafe(one),
@@ -384,7 +384,7 @@ describe('the outcome of other jobs than copies', () => {
   });
 });
 
-describe('what was lost, as was accepted', () => {
+describe('the losses that the caller accepted', () => {
   const losses = [{ accept: 'LOSES_ENCRYPTION', path: SOURCE, text: 'is encrypted: so' }] as const;
   const concluded = { entry: 'concluded', how: 'CONCLUDED', qemuError: undefined } as const;
   const onCopy = { ...concluded, deviceOn: 'DESTINATION', devicePath: DESTINATION } as const;

@@ -11,7 +11,7 @@ import {
 
 const MIB = 1_048_576;
 
-/** What each sample of a series shows. */
+/** The result of each sample of a series. */
 function progressOf(...samples: readonly Partial<Sample>[]): Progress[] {
   const found: Progress[] = [];
   let history = NO_HISTORY;
@@ -35,7 +35,7 @@ const series = (...pairs: readonly (readonly [offsetBytes: number, lengthBytes: 
   pairs.map(([offsetBytes, lengthBytes]) => ({ offsetBytes, lengthBytes }));
 
 const bytes = fc.nat({ max: 2 ** 50 });
-/** As QEMU tells: time goes on, READY stays, and the numbers may be anything. */
+/** As QEMU reports: time goes on, READY stays, and the numbers may be anything. */
 const anySeries = fc
   .tuple(
     fc.array(fc.record({ gapMs: fc.nat({ max: 20_000 }), offsetBytes: bytes, lengthBytes: bytes }), {

@@ -5,7 +5,7 @@ import { type Retention, toForget } from '../../../../src/core/job/retention.ts'
 import { CONCLUDED, CREATED, DESTINATION, ended, jobOf, jobWith, RUNNING } from '../stories.ts';
 
 const DAY_MS = 86_400_000;
-/** By the clock of the state folder; what the host's says does not count. */
+/** By the clock of the state folder; the host's clock does not count. */
 const NOW = 1000 * DAY_MS;
 
 /** A job that ended so many days ago, and left nothing. */
@@ -14,7 +14,7 @@ function endedAgo(days: number): KnownJob {
   return { ...job, endedMs: NOW - days * DAY_MS };
 }
 
-/** The same, but it has made a file that is no copy. */
+/** The same, but it has made a file that is not a copy. */
 function leftAgo(days: number): KnownJob {
   return { ...knownOf(jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED'))), endedMs: NOW - days * DAY_MS };
 }

@@ -50,7 +50,7 @@ function older(sync: 'top' | 'full', made: readonly string[] = []): Changes {
   };
 }
 
-describe('what was at the destination before', () => {
+describe('the destination before the job', () => {
   it('on the caller’s word lets go of no old image, and is said', () => {
     const text = `only the caller says that ${DESTINATION} had the contents of /vm/snap1 before the copy began: they were not compared`;
     expect(told(by('WORD'))).toEqual([[], text]);

@@ -104,7 +104,7 @@ test('a copy over the network is looked at every two seconds: no event tells tha
   expect(new Remembered().lookAgainMs(jobOf(RUNNING, READY))).toBe(undefined);
 });
 
-describe('what QEMU refuses', () => {
+describe('the refusals of QEMU', () => {
   test('is asked for again at once for two seconds, and then each five; it is news when the words are', () => {
     const asked = new Remembered();
     const isAsked = () => asked.is('resume', FREE);
@@ -162,7 +162,7 @@ function seen(job: { paused: boolean; ioStatus: 'ok' | 'nospace' }): Seen {
 }
 
 describe('a pause that no error explains', () => {
-  test('lasts when it is still there a fifth of a second later, and begins anew after it was gone', () => {
+  test('lasts if it is still there a fifth of a second later, and starts again after it was gone', () => {
     const asked = new Remembered();
     const lasts = () => asked.is('pauseLasts', FREE);
     asked.note({ is: 'seen', seen: seen({ paused: true, ioStatus: 'ok' }) });

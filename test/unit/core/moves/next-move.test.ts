@@ -36,7 +36,7 @@ import {
 type Up = Extract<Seen, { qemu: 'UP' }>;
 type SeenJob = NonNullable<Up['job']>;
 
-/** What was asked, and what the moment is like, by name; and what QEMU has refused. */
+/** The request, and the circumstances, by name; and the refusals of QEMU. */
 type Asked = Readonly<Partial<Record<Asking | Circumstance, boolean>>> & { readonly refused?: QemuRefusals };
 
 const NOT_ASKED: Asked = {
@@ -613,7 +613,7 @@ const everythingSeen: readonly Seen[] = [
       { ...gone(deviceOn), guestRuns },
       ...STATUSES.flatMap((status) =>
         (['ok', 'failed', 'nospace'] as const).flatMap((ioStatus) =>
-          // Who looks calls a job begun in every status but these two.
+          // A look calls a job begun in every status but these two.
           (status === 'created' || status === 'running' ? BOTH : [true]).flatMap((begun) =>
             [undefined, 'Operation canceled'].map((error) =>
               seen(status, { ioStatus, begun, error }, { deviceOn, guestRuns }),
@@ -838,7 +838,7 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
 describe('a destination that has moved', () => {
   const moved = { ...NOT_ASKED, destinationMoved: true };
 
-  it('is no place for the guest: the job is cancelled', () => {
+  it('is not a place for the guest: the job is cancelled', () => {
     const entry = { entry: 'cancel-requested', force: true, destinationMoved: true };
     expect(nextMove(jobWith({}, RUNNING, READY, pivot()), seen('ready'), moved)).toEqual({ move: 'record', entry });
   });
@@ -1008,7 +1008,7 @@ describe('a copy whose connection was broken for the guest’s sake', () => {
   });
 });
 
-describe('what cannot wait for an answer', () => {
+describe('actions that cannot wait for an answer', () => {
   it('is the yank of a network destination, at a cancel by force, once', () => {
     const instances = [{ type: 'block-node', 'node-name': `${JOB}-file` }];
     expect(urgent.yankOf(JOB)).toEqual({ execute: 'yank', arguments: { instances } });
@@ -1090,7 +1090,7 @@ describe.each([
     expect(nextMove(job(RUNNING, DATA_FLUSHED), pending, { ...NOT_ASKED, finalize: true })).toEqual({ move: 'wait' });
   });
 
-  it('whose flush fails is broken off, once, and keeps the images that it had', () => {
+  it('with a flush that fails is cancelled, once, and keeps its present images', () => {
     const command = { execute: 'job-cancel', arguments: { id: JOB } };
     expect(nextMove(job(RUNNING, failed), seen('pending'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd', command });
     const asked = { ...NOT_ASKED, forceEnd: true };
@@ -1145,7 +1145,7 @@ describe.each([
   });
 });
 
-it('a commit that concludes while the guest migrates is of no moment: its header is not looked for', () => {
+it('a commit that concludes while the guest migrates does not match any point in time: its header is not looked for', () => {
   const job = jobWith({ ...COMMIT, handover: HANDOVER }, RUNNING);
   const move = nextMove(job, seen('concluded', {}, { guestMigrates: true }), NOT_ASKED);
   expect(move).toMatchObject({ move: 'record', entry: { how: 'VANISHED' } });
@@ -1274,7 +1274,7 @@ describe('the table', () => {
       const says =
         move.move === 'record' ? move.entry.entry : move.move === 'command' ? move.command.execute : move.move;
       expect(says).toBe(does);
-      // What a row writes down is said in the same word.
+      // A row and its journal entry use the same word.
       expect(rows[index]?.does).toContain(move.move === 'record' ? `\`${says}\`` : '');
     },
   );

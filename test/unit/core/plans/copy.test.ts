@@ -25,7 +25,7 @@ const TO: CopyDestination = {
   backingName: undefined,
 };
 const RAW: CopyDestination = { ...TO, format: 'RAW' };
-/** What is there is used as it is. */
+/** An existing file is used as it is. */
 const AS_IT_IS = { make: undefined } as const;
 const CACHE = { direct: true, 'no-flush': false };
 

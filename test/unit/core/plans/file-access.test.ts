@@ -50,7 +50,7 @@ describe('a new file', () => {
     expect({ mode, toSet }).toEqual({ mode: 0o600, toSet: [expect.stringContaining('set them on /new')] });
   });
 
-  it('is for QEMU alone where the source is none of this host, and nothing is told', () => {
+  it('is for QEMU alone if the source is not on this host, and nothing is reported', () => {
     expect(access(undefined, QEMU)).toEqual({ ...FOR_QEMU_ALONE, toSet: [] });
     expect(access(undefined, undefined)).toEqual({ owner: undefined, mode: 0o600, toSet: [] });
   });

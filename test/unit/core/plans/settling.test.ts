@@ -1,4 +1,4 @@
-/** What is done when a job has concluded: nothing is closed that somebody uses, nothing removed that is not proved. */
+/** The actions after a job has concluded: no node in use is closed, and no file is removed without proof. */
 import { describe, expect, it } from 'vitest';
 import { concludedJob, IllegalTransition } from '../../../../src/core/job/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
@@ -96,7 +96,7 @@ describe('the plan that settles a job', () => {
     ]);
   });
 
-  it('is none while the job has not concluded', () => {
+  it('is undefined while the job has not concluded', () => {
     expect(() => planSettling(concludedJob(jobOf(RUNNING, READY)))).toThrow(IllegalTransition);
   });
 });

@@ -1,4 +1,4 @@
-/** What QEMUs can do, by their own schemas: recorded from Debian's 5.2.0, 7.2.22, 10.0.13 and 11.1.3. */
+/** The features of QEMUs, by their own schemas: recorded from Debian's 5.2.0, 7.2.22, 10.0.13 and 11.1.3. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -11,7 +11,7 @@ const KINDS = ['COPY', 'PULL', 'COMMIT', 'ACTIVE_COMMIT'] as const;
 const { boundsNbdOpen, missing, readSchema } = features;
 type Schema = features.Schema;
 
-/** What is asked of a schema, and the recorded versions that have it. */
+/** The questions to a schema, and the recorded versions that have the feature. */
 const HAVE: Readonly<Record<string, readonly string[]>> = {
   leavesZeroesOut: ['11.1'],
   boundsNbdOpen: ['7.2', '10.0', '11.1'],
@@ -68,7 +68,7 @@ describe('features of a QEMU', () => {
     expect(boundsNbdOpen(undefined)).toBe(false);
   });
 
-  it('what lacks a command, or one argument of it, is too old, and which version has it is said', () => {
+  it('a QEMU without a command, or without one argument of it, is too old, and the error names the version that has it', () => {
     const schema = schemaOf('7.2');
     expect(missing(without(schema, 'query-named-block-nodes', 'flat'), 'PULL')).toMatchObject({ since: '5.0' });
     expect(missing(without(schema, 'blockdev-mirror', 'copy-mode'), 'COPY')).toMatchObject({ since: '3.0' });

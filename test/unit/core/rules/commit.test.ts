@@ -47,7 +47,7 @@ describe('a commit as understood', () => {
     },
   );
 
-  it('what is wrong is told at once', () => {
+  it('errors are reported at once', () => {
     expect(reasons({})).toEqual([]);
     expect(
       reasons({

@@ -95,7 +95,7 @@ describe('bandwidth', () => {
     return (spec.does === 'copy' ? spec.copy : spec.pull).options.bandwidthBytesPerSecond;
   };
 
-  it('is in MiB a second, or in bytes with BANDWIDTH_BYTES; 0 is none', () => {
+  it('is in MiB a second, or in bytes with BANDWIDTH_BYTES; 0 means no limit', () => {
     expect(bytes(3n)).toBe(3 * 1024 * 1024);
     expect(bytes(3n, 'BANDWIDTH_BYTES')).toBe(3);
     expect([bytes(0n), bytes(0n, 'COPY')]).toEqual([0, 0]);

@@ -112,7 +112,7 @@ describe('a copy as understood', () => {
   });
 });
 
-describe('what is wrong with a request', () => {
+describe('the errors of a request', () => {
   const NEWER = { unrecognized: 9 };
   const nbd = (more: Partial<Extract<CopyRequest['destination'], { kind: 'nbd' }>['nbd']>): Partial<CopyRequest> => {
     const server = { kind: 'unix', path: '/s' } as const;
@@ -145,7 +145,7 @@ describe('what is wrong with a request', () => {
       'destination.nbd.tcp.host FIELD_INVALID',
     ],
     [
-      'an NBD port that is none',
+      'a text that is not an NBD port',
       nbd({ server: { kind: 'tcp', host: 'h', port: 65_536 } }),
       'destination.nbd.tcp.port FIELD_INVALID',
     ],
@@ -155,7 +155,11 @@ describe('what is wrong with a request', () => {
       'destination.nbd.unix_socket PATH_NOT_ABSOLUTE',
     ],
     ['an export name beyond 4096', nbd({ exportName: 'x'.repeat(4097) }), 'destination.nbd.export_name FIELD_INVALID'],
-    ['credentials that are no id', nbd({ tlsCredentialsId: '-x' }), 'destination.nbd.tls_credentials_id FIELD_INVALID'],
+    [
+      'credentials that are not an id',
+      nbd({ tlsCredentialsId: '-x' }),
+      'destination.nbd.tls_credentials_id FIELD_INVALID',
+    ],
     ['a TLS name without TLS', nbd({ tlsHostname: 'h' }), 'destination.nbd.tls_hostname FIELD_INVALID'],
     ['QCOW2 over NBD', { ...nbd({}), format: 'QCOW2' }, 'destination.format FIELD_INVALID'],
     ['encryption over NBD', { ...nbd({}), encryption: KEY }, 'destination.encryption FIELD_INVALID'],
@@ -190,11 +194,11 @@ describe('what is wrong with a request', () => {
     ['BLOCKING that is to FAIL', { writeMode: 'BLOCKING', onNoSpace: 'FAIL' }, 'on_no_space FIELD_INVALID'],
     ['a time limit below a second', { timeLimitMs: 999 }, 'time_limit FIELD_INVALID'],
     ['a time limit beyond 30 days', { timeLimitMs: 30 * 86_400_000 + 1 }, 'time_limit FIELD_INVALID'],
-    ['a time limit that is no number', { timeLimitMs: Number.NaN }, 'time_limit FIELD_INVALID'],
-    ['a loss that is none', { accept: [undefined] }, 'accept FIELD_INVALID'],
+    ['a time limit that is not a number', { timeLimitMs: Number.NaN }, 'time_limit FIELD_INVALID'],
+    ['a text that is not a loss', { accept: [undefined] }, 'accept FIELD_INVALID'],
     ['a loss that nobody knows', { accept: ['SHARED_WRITER', { unrecognized: 9 }] }, 'accept FIELD_INVALID'],
     ['a request id with a space', { requestId: 'a b' }, 'request_id FIELD_INVALID'],
-    ['a request id with a letter that is no ASCII', { requestId: 'é' }, 'request_id FIELD_INVALID'],
+    ['a request id with a letter outside ASCII', { requestId: 'é' }, 'request_id FIELD_INVALID'],
     ['a request id with a line break', { requestId: 'x\n' }, 'request_id FIELD_INVALID'],
     ['a request id that is too long', { requestId: 'x'.repeat(129) }, 'request_id FIELD_INVALID'],
   ])('%s', (_name, request, expected) => {
@@ -332,7 +336,7 @@ const anyRequest: fc.Arbitrary<CopyRequest> = fc.record({
   accept: fc.array(given('LOSES_ENCRYPTION', 'SHARED_WRITER')),
 });
 
-/** What is not as it should be about the answer to a request; throws what is neither an answer nor a refusal. */
+/** The problems of the answer to a request; throws an error that is neither an answer nor a refusal. */
 function complaintsAbout(request: CopyRequest): { understood: boolean; complaints: string[] } {
   try {
     const { destination, options } = parseStartCopy(request);

@@ -80,7 +80,7 @@ describe('the roster', () => {
 describe('the id of a domain', () => {
   it.each([
     ['0A0B0C0D-0000-4000-8000-00000000000F', '0a0b0c0d-0000-4000-8000-00000000000f'],
-    // What QEMU says when it was started without -uuid.
+    // QEMU's answer if it was started without -uuid.
     ['00000000-0000-0000-0000-000000000000', 'host/web'],
     ['', 'host/web'],
   ])('is its UUID, if it has one: %s → %s', (uuid, id) => {

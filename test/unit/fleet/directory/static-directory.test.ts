@@ -87,7 +87,7 @@ function hosts(running: Record<string, LocalDomain[] | undefined>) {
 describe('a static directory', () => {
   const log = pino({ level: 'silent' });
 
-  it('asks the hosts of its file, and is no proof while one does not answer', async () => {
+  it('asks the hosts of its file, and proves nothing while one does not answer', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'fleet.json');
     await writeFile(path, fileOf('a', 'b'));
@@ -117,7 +117,7 @@ describe('a static directory', () => {
       await rename(`${path}.new`, path);
     };
     await replace('{');
-    await until('what is wrong', directory.changes, () => !directory.freshness.live);
+    await until('the error', directory.changes, () => !directory.freshness.live);
     expect(directory.freshness).toMatchObject({ why: expect.stringMatching(/^fleet.json: It is not JSON/) });
     expect(directory.find('web')).toMatchObject({ is: 'one' });
     await replace(fileOf('b'));

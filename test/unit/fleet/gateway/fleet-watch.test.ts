@@ -190,7 +190,7 @@ describe('a watch of all jobs of a fleet', () => {
     expect(fleet.watchers).toBe(0);
   });
 
-  it('hears of a start that has come to nothing', async () => {
+  it('hears about a start that failed', async () => {
     const h1 = await host('h1');
     const watcher = watch();
     await watcher.until('complete');

@@ -1,4 +1,4 @@
-/** Which hosts do not answer: what each ending of a call says of that, and who is asked again. */
+/** The hosts that do not answer: the meaning of each end of a call for that, and the hosts that are asked again. */
 import { expect, test } from 'vitest';
 import { BlockJobError, type Failure, failure } from '../../../../src/core/errors.ts';
 import type { Host } from '../../../../src/fleet/directory/directory.ts';
@@ -26,7 +26,7 @@ const UNREACHABLE = error(failure('HOST_UNREACHABLE', { host: 'h', why: 'x' }));
 const REFUSED = error(failure('JOB_NOT_FOUND', { job: 'x' }));
 const LEFT = new DOMException('', 'AbortError');
 
-/** Who is asked when somebody looks. */
+/** The hosts that are asked at a look. */
 function askedAgain(reach: Reach, hosts: readonly Host[] = [HOST], answer = async () => await Promise.resolve()) {
   const asked: string[] = [];
   const agent = { listDomains: answer } as unknown as Agent;

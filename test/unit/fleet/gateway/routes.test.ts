@@ -1,4 +1,4 @@
-/** Which host is asked about a domain, and when another one after it. */
+/** The host that is asked about a domain, and when another one is asked after it. */
 import { describe, expect, it } from 'vitest';
 import { Guarded } from '../../../../src/access/guarded.ts';
 import type { Policy } from '../../../../src/access/policy.ts';
@@ -18,7 +18,10 @@ function on(name: string, epoch: bigint): Found {
   return { is: 'one', domain: { id: 'id', name: 'vm', host: name, epoch }, host };
 }
 
-/** Asks for `vm`, which is at `before` as far as the gateway knows, and at `after` in truth: what each host is asked. */
+/**
+ * Asks for `vm`, which is at `before` as far as the gateway knows, and at `after` in truth. Returns the questions to
+ * each host.
+ */
 async function ask(before: Found, after: Found, refusals: Readonly<Record<string, BlockJobError>>) {
   const agents = new Agents((host) => ({ host: host.name, [Symbol.dispose]: () => {} }) as unknown as Agent);
   const looks = { find: () => before, lookAgain: async () => after, freshness: { live: true } };
@@ -57,7 +60,7 @@ describe('a call about a domain', () => {
     },
   );
 
-  it('goes to the same host again that has it anew', async () => {
+  it('goes to the same host again that has it once more', async () => {
     const { asked } = await ask(on('h1', 7n), on('h1', 9n), { h1: NOT_OWNER });
     expect(asked).toEqual(['h1 @7', 'h1 @9']);
   });
@@ -74,7 +77,7 @@ describe('a call about a domain', () => {
   });
 });
 
-it('an abort through a gateway with a policy is one call to the agent, and is not begun for who may not', async () => {
+it('an abort through a gateway with a policy is one call to the agent, and is not begun for a caller without rights', async () => {
   const asked: string[] = [];
   const view = { job: jobWith({ domain: 'vm' }, RUNNING), progress: undefined };
   const answering = (name: string) => async () => {

@@ -140,7 +140,7 @@ function follow(all: SharedWatches, from: number, asked: WatchRequest, signal = 
   return { seen, done, reached };
 }
 
-/** What is seen of a job that is at revision 4, from the first revision on, until the watch ends. */
+/** The events of a job that is at revision 4, from the first revision on, until the watch ends. */
 async function heard(script: Script) {
   vi.useFakeTimers();
   const seen: string[] = [];
@@ -166,7 +166,7 @@ describe('a heartbeat through a gateway', () => {
     expect(await heard(script)).toEqual(['STATE 1', 'STATE 2', 'STATE 3', 'HEARTBEAT 3']);
   });
 
-  it('comes also to who wants progress seldom, beside one who wants it often', async () => {
+  it('also comes to a watcher that wants progress seldom, beside one that wants it often', async () => {
     vi.useFakeTimers();
     const script = new Script();
     script.grow(3);
@@ -235,7 +235,7 @@ describe('watches of one job through a gateway', () => {
     await expect(one.done).rejects.toThrow('JOB_NOT_FOUND');
   });
 
-  it('begin anew when the stream before has failed, though somebody has not read yet that it did', async () => {
+  it('start again when the earlier stream has failed, though some watcher has not read yet that it did', async () => {
     const script = new Script();
     const all = watches(script);
     const slow = all.watch(viewAt(1), request(0), { signal: new AbortController().signal });
@@ -273,7 +273,7 @@ describe('watches of one job through a gateway', () => {
     expect([whole.seen, none.seen, live.seen]).toEqual([[1, 2, 3, 4, 5, 6], [], []]);
   });
 
-  it('close the stream when the last one has left, and open one for who comes then', async () => {
+  it('close the stream when the last one has left, and open one for the next watcher', async () => {
     const script = new Script();
     const all = watches(script);
     const leaving = new AbortController();
@@ -288,7 +288,7 @@ describe('watches of one job through a gateway', () => {
     expect(script.open).toBe(0);
   });
 
-  it('open a new stream, behind the last revision, for who wants progress more often', async () => {
+  it('open a new stream, after the last revision, for a watcher that wants progress more often', async () => {
     const script = new Script();
     const all = watches(script);
     const one = follow(all, 1, request(0, 5000));

@@ -12,7 +12,7 @@ const cases: readonly [what: string, situation: Partial<OwnershipFacts>, decisio
   ['not here, and another’s', { seen: theirs, ownerIsThere: true }, { do: 'nothing' }],
   ['not here, and another’s who has gone', { seen: theirs }, { do: 'nothing' }],
   ['not here any more, and ours', { seen: mine }, { do: 'release' }],
-  ['not here, and ours from before the host was made anew', { seen: { ...mine, instance: 'k' } }, { do: 'release' }],
+  ['not here, and ours from before the host was made again', { seen: { ...mine, instance: 'k' } }, { do: 'release' }],
   ['not here, and not understood', { seen: 'unreadable' }, { do: 'nothing' }],
   ['here, and nobody’s', { here: web }, { do: 'claim', unless: undefined }],
   ['here, and ours', { here: web, seen: mine }, { do: 'keep', epoch: 7n }],
