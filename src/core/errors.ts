@@ -86,7 +86,9 @@ export function violation<R extends Reason, const S extends Slots<R>>(
 export class BlockJobError extends Error {
   override readonly name = 'BlockJobError';
   readonly failure: Failure;
-  /** The real failure if the caller is told NOT_FOUND about something that exists: for our own log, never for an answer. */
+  /**
+   * The real failure if the caller gets NOT_FOUND about something that exists: for our own log, never for an answer.
+   */
   readonly hides: Failure | undefined;
 
   constructor(why: Failure, { hides, ...options }: { cause?: unknown; hides?: Failure } = {}) {

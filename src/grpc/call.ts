@@ -178,7 +178,7 @@ function isDenied({ code }: Partial<StatusObject>, error: unknown): boolean {
   return code === status.PERMISSION_DENIED || code === status.UNAUTHENTICATED || 'hides' in hiddenBy(error);
 }
 
-/** For our own log: the object that the caller is told does not exist. */
+/** For our own log: the object that does not exist for the caller. */
 function hiddenBy(error: unknown): { readonly hides?: string } {
   const hidden = hides(error);
   return hidden === undefined ? {} : { hides: hidden.text };

@@ -1,4 +1,4 @@
-/** WatchJobs: message → core words, and what a watcher is told → messages. */
+/** WatchJobs: message → core words, and core messages of a watch → messages. */
 import {
   BlockJobServiceService,
   type WatchJobsRequest,

@@ -34,7 +34,7 @@ async function makeImage(path: string, mib: number): Promise<void> {
   await run('qemu-io', ['-f', 'qcow2', '-c', `write -q -P 7 0 ${mib}M`, path]);
 }
 
-/** The shortest sequence that does it: nothing is checked, nothing is written down, nothing is taken back. */
+/** The shortest sequence that does it: without checks, without a journal, without undo. */
 async function byBareQmp({ admin }: Qemu, mib: number, path: string): Promise<void> {
   const node = basename(path, '.qcow2');
   const ended = async (job: string, status: string) => {

@@ -1,13 +1,14 @@
 /**
  * A process of many agents without QEMUs, which are in the directory like real ones: a connection to etcd, a lease and
- * claimed domains each. `node crowd.ts URL AGENTS DOMAINS` says on a line when all are there, and stays until it is ended.
+ * claimed domains each. `node crowd.ts URL AGENTS DOMAINS` says on a line when all are there, and stays until it is
+ * ended.
  */
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { Etcd } from '../../src/fleet/etcd/client.ts';
 import { EtcdMembership } from '../../src/fleet/membership/etcd-membership.ts';
 
-/** So many come at a time. */
+/** The number of calls at a time. */
 const AT_A_TIME = 64;
 const TTL_SECONDS = 60;
 

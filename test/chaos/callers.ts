@@ -23,7 +23,7 @@ export interface CallersParts {
 }
 
 export class Callers {
-  /** How many events of the job have been told. */
+  /** The number of events of the job so far. */
   events = 0;
   readonly #random: Random;
   readonly #killer: Killer;

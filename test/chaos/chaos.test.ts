@@ -20,7 +20,7 @@ test.skipIf(needs('guest'))(
     timeout: 600_000 + KILLS * 10_000,
   },
   async () => {
-    console.log(`chaos with seed ${SEED}; CHAOS_SEED=${SEED} decides alike`);
+    console.log(`chaos with seed ${SEED}; CHAOS_SEED=${SEED} makes the same decisions`);
     const said: string[] = [];
     await using chaos = await Chaos.start(SEED, (line) => said.push(line));
     const { tally, killer, waits, meddler } = chaos;

@@ -34,7 +34,7 @@ const DISKS: readonly { readonly id: number; readonly bus: Bus }[] = [
   { id: 2, bus: 'nvme' },
   { id: 3, bus: 'virtio' },
 ];
-/** Streams that only write: then each moment of a disk can be told from every other. */
+/** Streams that only write: then each point in time of a disk can be distinguished from every other. */
 export const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4 gw.rate=2';
 /** No copy of a disk has room there: a guest that was pivoted to it would run into that wall itself. */
 const TIGHT_MIB = 1;

@@ -143,7 +143,7 @@ export class DiskRounds implements AsyncDisposable {
     }
   }
 
-  /** A server that hangs is to be given up within a bound, by a service that lives. */
+  /** A service that lives must give up a hanging server within a limit. */
   async #trouble({ trouble }: Plan, destination: Destination, over: AbortSignal): Promise<void> {
     if (trouble === undefined) return;
     const { killer, meddler, disk, waits } = this.#parts;
@@ -155,7 +155,7 @@ export class DiskRounds implements AsyncDisposable {
       if (!over.aborted) await new Promise((resolve) => over.addEventListener('abort', resolve, { once: true }));
       destination.end();
       const toMs = Date.now();
-      // The guest's own disk is never broken off.
+      // The connection of the guest's own disk is never cut.
       const { images } = await disk.chain();
       if (images[0].path === destination.name) waits.others.add({ fromMs, toMs });
     };

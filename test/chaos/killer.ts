@@ -14,7 +14,7 @@ import { Service, type ServiceOptions } from '../support/service/service.ts';
 import type { Waits } from './waits.ts';
 import { type Verdict, WrongOutcome } from './wrong.ts';
 
-/** Where the job of a disk was when the service was killed, as far as a caller could see. */
+/** The state of a disk's job when the service was killed, as far as a caller could see. */
 export const PHASES = ['STARTING', 'RUNNING', 'READY', 'ENDING', 'ENDED'] as const;
 export type Phase = (typeof PHASES)[number];
 

@@ -108,7 +108,7 @@ export class LiveDisk {
     await this.#console.run(async () => await this.#vm.command(`set d${this.id} mode=rand`));
   }
 
-  /** So many more operations are on disk than now. */
+  /** Waits until this many more operations are on disk. */
   async work(acked: AckedByTime, operations: number): Promise<void> {
     const goal = acked.sequence + operations;
     const more = eventually(`disk ${this.id} writes`, () => (acked.sequence >= goal ? true : undefined), WORK_MS);

@@ -76,7 +76,7 @@ export function planOf(random: Random, situation: Situation): Plan {
   };
 }
 
-/** A job that is to be done; its time, and the processes that die meanwhile, are random. */
+/** A job to do; its time, and the processes that die meanwhile, are random. */
 export function planOfCut(random: Random, what: Kind, onReady: OnReady): Plan {
   return {
     what,
@@ -94,7 +94,7 @@ export function planOfCut(random: Random, what: Kind, onReady: OnReady): Plan {
 }
 
 function kindOf(random: Random, { images, isOnNbd }: Situation): Kind {
-  // Its server is to be gone some day.
+  // Its server will be gone some day.
   if (isOnNbd) return 'copy';
   const kinds: [Kind, ...Kind[]] = ['copy', 'copy', 'shallow copy', 'pull', 'active commit', 'commit'];
   const kind = random.of(kinds);

@@ -31,7 +31,7 @@ const ROOM_MIB = 160;
 const ROUND_MS = 300_000;
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.batch=4 gw.rate=2';
 
-/** One a round, all of them in turn; the guest's own disk is where the power is cut, but for copies. */
+/** One a round, all of them in turn; the power of the guest's own disk is cut, except for copies. */
 export const CUTS: readonly { readonly what: Kind; readonly onReady: OnReady }[] = [
   { what: 'copy', onReady: OnReady.ON_READY_FINISH },
   { what: 'pull', onReady: OnReady.ON_READY_HOLD },
@@ -136,7 +136,7 @@ interface Seen {
  */
 async function expectTrue({ vm, top }: World, job: Job, { acked, to, copy }: Seen): Promise<void> {
   const { outcome, state } = job;
-  // Nothing is said of it.
+  // The service claims nothing about it.
   if (state === Job_State.STATE_UNRESOLVED) return;
   for (const { path } of outcome?.safeToDelete ?? []) await rm(path, { force: true });
   const isOn = outcome?.guestWritesTo ?? '';

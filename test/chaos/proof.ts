@@ -149,7 +149,7 @@ export class Proof {
     return safe.length + ids.length;
   }
 
-  /** Every block that the guest was told is on disk. */
+  /** Every block that was acknowledged to the guest is on disk. */
   async #intact(what: string, { path: image, format }: ChainImage): Promise<void> {
     const { ok, text } = await this.#vm.check(this.#disk.id, { image, format, live: true });
     if (!ok) throw new WrongOutcome(`${what}, ${image}, has lost blocks: ${text}`);

@@ -151,7 +151,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
       expect(answer.error?.details[0]?.type).toBe('google.rpc.ErrorInfo');
     });
 
-    test('an error of buf itself is told apart: status 1', async () => {
+    test('an error of buf itself has another status: 1', async () => {
       expect(await curl(`${JOBS}/GetInfo`, { nonsense: 1 })).toMatchObject({ code: 1, messages: [] });
       expect(await curl(`${JOBS}/NoSuchMethod`, {})).toMatchObject({ code: 1 });
     });

@@ -75,7 +75,7 @@ function platform(site: FleetSite, { address }: Service, pair: Pair, jobs: reado
   return { begun: begun.promise, seen };
 }
 
-/** One who wants more watches than a connection has: how many it has, and what the others are told. */
+/** A client that wants more watches than a connection allows: the number that it gets, and the error of the others. */
 async function wantMore(site: FleetSite, gateway: Service, jobs: readonly Job[]) {
   const caller = await site.caller(gateway.address, 'spiffe://site/platform');
   const watch = (_: unknown, at: number) => {

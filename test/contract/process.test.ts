@@ -225,7 +225,7 @@ describe('its unix socket', () => {
     await using dir = await testDir('bj-serve-');
     const path = `${dir.path}/api.sock`;
     await using _held = await HeldQmp.hold(path);
-    // Two fit into its backlog; the next one is told EAGAIN.
+    // Two fit into its backlog; the next one gets EAGAIN.
     const waiting = [connect(path), connect(path)];
     using _ = { [Symbol.dispose]: () => waiting.forEach((socket) => void socket.destroy()) };
     await Promise.all(waiting.map(async (socket) => await once(socket, 'connect')));

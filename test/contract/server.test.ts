@@ -203,7 +203,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     ['numbers that no message can hold', { job: { ...VIEW.job, revision: 2 ** 63 } }],
     ['values that are not numbers', { job: { ...VIEW.job, revision: Number.NaN } }],
     ['a value that is not a time', { job: { ...VIEW.job, createTime: 'yesterday' } }],
-  ])('an answer that cannot be said is INTERNAL: %s', async (_name, answer) => {
+  ])('an answer that cannot be sent is INTERNAL: %s', async (_name, answer) => {
     await using server = await serving(transport, {
       getInfo: async () => await Promise.resolve(answer as never),
       watch: () => only(answer as never),

@@ -72,7 +72,7 @@ export async function hashOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Zeroes a block that the guest was told is on disk, and gives its number. */
+/** Zeroes a block that was acknowledged to the guest, and returns its number. */
 export async function plantLoss({ vm, disk, destination }: Evidence): Promise<number> {
   const block = await vm.writtenBlock(disk);
   const write = `write -P 0 ${block * BLOCK} ${BLOCK}`;

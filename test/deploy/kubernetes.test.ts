@@ -130,7 +130,7 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
     expect(container.volumeMounts?.map(({ name }) => name)).toEqual(volumes);
   });
 
-  test('is asked by a program of the image, in all probes alike', () => {
+  test('uses the same program of the image in all probes', () => {
     const { startupProbe, readinessProbe, livenessProbe } = container;
     expect(readinessProbe?.exec).toEqual(startupProbe?.exec);
     expect(livenessProbe?.exec).toEqual(startupProbe?.exec);

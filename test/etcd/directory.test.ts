@@ -134,7 +134,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
 });
 
 describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
-  it('goes to the host that has seen it arrive, at a higher epoch, and the other one is told and refuses', async () => {
+  it('goes to the host that has seen it arrive, at a higher epoch, and the other one learns it and refuses', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     await using a = Member.on(server.url, 'a');
@@ -356,7 +356,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     await a.untilVerdict('may by directory', ONE);
   });
 
-  it('is full, members stay; those that come are told, and let in when there is space again', async () => {
+  it('is full, members stay; new ones get an error, and are let in when there is space again', async () => {
     await using server = await etcdServer(['--quota-backend-bytes', '2000000']);
     await using gateway = await Gateway.on(server.url);
     await using a = Member.on(server.url, 'a');

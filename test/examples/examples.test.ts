@@ -1,6 +1,6 @@
 /**
  * The examples, built from the published contract alone, against the real service and a real QEMU. The service is
- * killed in the middle of each watch, and started again: no entry of the journal is missed, and none is told twice.
+ * killed in the middle of each watch, and started again: no entry of the journal is missed, and none comes twice.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { cp, mkdir, readFile, rm } from 'node:fs/promises';
@@ -101,7 +101,7 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
     await mkdir(CACHE, { recursive: true });
     await run(join(EXAMPLES, 'python/generate.sh'), [PROTO, join(CACHE, 'python')]);
     await run(join(EXAMPLES, 'go/build.sh'), [PROTO, join(CACHE, 'copydisk')]);
-    // As npm installs it, but for the registry: the client's dependencies are those of this repository.
+    // As npm installs it, except for the registry: the client's dependencies are those of this repository.
     await rm(join(CACHE, 'node'), { recursive: true, force: true });
     await cp(join(EXAMPLES, 'node'), join(CACHE, 'node'), { recursive: true });
     await cp(join(REPOSITORY, 'dist/blockjobd-client'), join(CACHE, 'node/node_modules/blockjobd-client'), {

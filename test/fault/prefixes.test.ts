@@ -1,7 +1,7 @@
 /**
  * An agent that finds any beginning of a job's journal, up to any line and to the middle of any line, and QEMU as it
- * was then, as it was just before the next line, as it has become by itself since, or gone: the job comes to an end,
- * what is said of it is what QEMU did, and nothing is left over that is not said.
+ * was then, as it was just before the next line, as it has become by itself since, or gone: the job ends, its outcome
+ * is what QEMU did, and all leftovers are listed.
  */
 import { describe, expect, test, vi } from 'vitest';
 import { decodeJournal } from '../../src/agent/journal/journal.ts';

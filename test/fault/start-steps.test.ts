@@ -1,6 +1,6 @@
 /**
- * Every step of a start × {refused, connection lost before QEMU executed it, lost after} and every undo × {lost
- * before, lost after, refused}: the start is taken back (or, where the mirror runs, adopted), and nothing is left.
+ * Every step of a start × {refused, connection lost before QEMU executed it, lost after} and every undo × {lost before,
+ * lost after, refused}: the start is undone (or, if the mirror runs, adopted), and nothing is left.
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
@@ -19,7 +19,7 @@ const STEPS: Record<Format, readonly string[]> = {
   RAW: ['blockdev-add', 'blockdev-add', 'blockdev-mirror'],
   QCOW2: ['blockdev-add', 'blockdev-create', 'job-dismiss', 'blockdev-add', 'blockdev-mirror'],
 };
-/** The commands that take back what a start has done when its mirror is refused. */
+/** The commands that undo a start when its mirror is refused. */
 const UNDOS = ['blockdev-del', 'blockdev-del'];
 const TEXT = 'said the test';
 
@@ -163,14 +163,19 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
   const entries = { RAW: 11, QCOW2: 13 }[format];
   const allButLast = Array.from({ length: entries - 1 }, (_, index) => index + 1);
 
-  test.each(allButLast)('the journal has no room for entry %i: all is taken back, and it is said why', async (nth) => {
-    await using here = await world(() => undefined, /The start of the job failed/);
-    using _full = fullAtEntry(nth);
-    const answer = await here.start(format);
-    const text = expect.stringContaining('ENOSPC: the file system is full') as string;
-    expect(answer).toMatchObject({ failure: { reason: 'NO_SPACE', text, metadata: { path: here.agent.jobsFolder } } });
-    await here.expectNothingLeft();
-  });
+  test.each(allButLast)(
+    'the journal has no room for entry %i: all steps are undone, and the error says why',
+    async (nth) => {
+      await using here = await world(() => undefined, /The start of the job failed/);
+      using _full = fullAtEntry(nth);
+      const answer = await here.start(format);
+      const text = expect.stringContaining('ENOSPC: the file system is full') as string;
+      expect(answer).toMatchObject({
+        failure: { reason: 'NO_SPACE', text, metadata: { path: here.agent.jobsFolder } },
+      });
+      await here.expectNothingLeft();
+    },
+  );
 
   test('the journal has no room for the last entry: the mirror runs, without harm', async () => {
     await using here = await world(() => undefined, /The start of the job failed/);
@@ -179,7 +184,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     expect(full.wasFull()).toBe(true);
   });
 
-  describe.each(numbered(UNDOS))('while the start is taken back, at $command, number $nth', ({ command, nth }) => {
+  describe.each(numbered(UNDOS))('while the start is being undone, at $command, number $nth', ({ command, nth }) => {
     test.each(['lost before', 'lost after'] as const)('the connection is %s it was executed', async (how) => {
       await using here = await world();
       here.qemu.failNext('blockdev-mirror', TEXT);
@@ -216,7 +221,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     await here.expectNothingLeft();
   });
 
-  test('a file of zero length that was there is taken over, and is empty again when the start is taken back', async () => {
+  test('an existing file of zero length is taken over, and is empty again when the start is undone', async () => {
     await using here = await world();
     await writeFile(here.destination, '');
     here.qemu.failNext('blockdev-mirror', TEXT);
@@ -276,7 +281,7 @@ test('another client dismisses the job of blockdev-create: its work is done, and
   expect(await here.start('QCOW2')).toMatchObject({ job: { state: 'RUNNING' } });
 });
 
-test('a start that was taken back leaves the disk free for the next one', async () => {
+test('a start that was undone leaves the disk free for the next one', async () => {
   await using here = await world();
   here.qemu.failNext('blockdev-mirror', TEXT);
   expect(await here.start('QCOW2')).toBeInstanceOf(BlockJobError);

@@ -1,6 +1,6 @@
 /**
  * Every command of every course of a job × {refused, connection lost before QEMU executed it, lost after}: the job
- * comes to an end, what is said of it is what QEMU did, and nothing is left over that is not said.
+ * ends, its outcome is what QEMU did, and all leftovers are listed.
  */
 import { describe, expect, test, vi } from 'vitest';
 import { BlockJobError } from '../../src/core/errors.ts';

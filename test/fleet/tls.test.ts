@@ -185,7 +185,7 @@ describe('a port with certificates', () => {
       'its data is not TLS; it may speak gRPC in plaintext': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
     };
 
-    /** Each from an address of its own, whose lines are told from those of others. */
+    /** Each from an address of its own, so that its lines can be distinguished. */
     let stranger = 1;
 
     test.each(Object.entries(strangers))('%s', async (why, options) => {

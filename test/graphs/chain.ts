@@ -7,7 +7,7 @@ export interface Link {
   readonly path: string;
   readonly format: string;
   readonly files: readonly string[];
-  /** As who knows its name and format alone opens it. */
+  /** The options to open it by its name and format alone. */
   readonly open: object;
   /** The contents of its snapshot. */
   readonly snapshot: Contents | undefined;

@@ -28,7 +28,7 @@ export async function expectShows(
 export async function expectSnapshot({ path, snapshot }: Link, viewer: Viewer): Promise<void> {
   if (snapshot === undefined) return;
   const bytes = await read(['-l', 'snapshot.name=monday', path], viewer);
-  // Where the image has grown since, qemu-img shows its size now.
+  // If the image has grown since, qemu-img shows its size now.
   const difference = snapshot.differsFrom(bytes.subarray(0, snapshot.sizeBytes));
   if (difference !== undefined) throw new WrongOutcome(`the snapshot in ${path} shows ${difference}`);
 }

@@ -19,7 +19,7 @@ export interface ImagePlan {
   /** How its header names the image below. */
   readonly names: 'absolute' | 'relative';
   readonly dataFile: 'none' | 'plain' | 'raw';
-  /** So much else is before and behind it in its file. */
+  /** The bytes before and behind it in its file. */
   readonly part: { readonly before: number; readonly behind: number } | undefined;
   readonly isCompressed: boolean;
   readonly hasSnapshot: boolean;

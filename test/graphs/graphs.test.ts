@@ -26,7 +26,7 @@ describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {
       timeout: 600_000 + ROUNDS * 10_000,
     },
     async (_where, isApart, isMeddled, rounds) => {
-      console.log(`graphs from seed ${SEED} on; GRAPHS_SEED=${SEED} GRAPHS_ROUNDS=1 decides alike`);
+      console.log(`graphs from seed ${SEED} on; GRAPHS_SEED=${SEED} GRAPHS_ROUNDS=1 makes the same decisions`);
       await using site = await Site.open(['/dev']);
       await using dir = await testDir('bj-graphs-');
       const { service, sockets } = site;

@@ -16,12 +16,12 @@ export interface Image {
   readonly files: readonly string[];
   /** The storage below the format's node, without layers. */
   readonly storage: Readonly<Record<string, unknown>>;
-  /** With what is below it, when it was made. */
+  /** Its contents with the images below it, when it was made. */
   readonly shows: Contents;
   readonly snapshot: Contents | undefined;
 }
 
-/** As who opens it by its header has it. */
+/** The image as a program sees it that opens it by its header. */
 export function cold({
   plan,
   storage,

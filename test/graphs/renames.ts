@@ -78,7 +78,7 @@ export class Rename {
   }
 }
 
-/** By what names somebody finds it. */
+/** The names by which it can be found. */
 function namesOf({ path, files }: Link): readonly string[] {
   return path.startsWith('/dev/') ? [path] : files;
 }

@@ -40,7 +40,7 @@ export interface Asked {
   readonly under: readonly string[];
 }
 
-/** An image that is to be reused is made. */
+/** Makes the image for a reuse. */
 export async function startOf(asked: Asked): Promise<Start> {
   const { move, copy } = asked;
   if (move.what === 'copy' && copy !== undefined) {

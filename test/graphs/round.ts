@@ -32,7 +32,7 @@ export interface Place {
   readonly sockets: string;
   /** All files of the round, and nothing else. */
   readonly folder: string;
-  /** For what the proof needs. */
+  /** The folder for the files of the proof. */
   readonly scratch: string;
   readonly canLoop: boolean;
   /** QEMU is in a mount namespace of its own. */

@@ -141,7 +141,7 @@ export class Steering {
     return await this.#service.getInfo(id);
   }
 
-  /** Nothing has gone wrong: so it has done what it was to do, or was broken off as it was to be. */
+  /** Nothing has gone wrong: so the job is done, or was cancelled as planned. */
   #expectEnd(move: Move, job: Job): void {
     const mayEnd = ['early', 'finish', 'force'].includes(move.ending) ? [COMPLETED, CANCELLED] : [COMPLETED];
     if (mayEnd.some((state) => state === job.state)) return;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check-disk.py - does an image hold everything the test guest was told is on disk?
+"""check-disk.py - does an image hold everything that was acknowledged to the test guest?
 
   check-disk.py IMAGE --manifest d1.json [--acked guest.log] [--format qcow2] [--live] [--until TEXT]
                 [--allow-newer] [--allow-errors] [--json]

@@ -23,7 +23,7 @@ export class ManyJobs {
   readonly jobs: BlockJobs;
   /** How many watches are open now. */
   watches = 0;
-  /** Behind which revisions they were asked to go on, each in turn. */
+  /** The revisions after which the watches were resumed, in order. */
   readonly watchedAfter: (number | undefined)[] = [];
   readonly #shape: Shape;
   readonly #began = Date.now();

@@ -62,7 +62,7 @@ describe.skipIf(needs('browser'))('the page', () => {
       ['a hundred jobs', HUNDRED, '', 'web85'],
       ['a failed one', HUNDRED, FAILED, 'NO_SPACE'],
       ['all virtual machines', HUNDRED, '#/domains', '100 found'],
-    ] as const)('and %s is in nobody’s way', async (_what, shape, hash, text) => {
+    ] as const)('and %s hinders nobody', async (_what, shape, hash, text) => {
       await using seen = await see(shape, hash, { scheme });
       await seen.shown.shows(text);
       const found = await seen.shown.accessibility();
@@ -220,7 +220,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(seen.shown.complaints.splice(0).join()).toContain('404');
   });
 
-  test('is not to be had by a page of another origin, nor by a name that only leads here', async () => {
+  test('cannot be read by a page of another origin, nor by a name that only leads here', async () => {
     await using seen = await see(HUNDRED);
     const other = createServer((_request, response) => {
       response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>another</title>');

@@ -58,7 +58,7 @@ async function sizeOf({ pid }: Service): Promise<{ readonly rssMib: number; read
 
 describe.skipIf(needs('qemu'))('any request', { timeout: TIMEOUT_MS }, () => {
   test('has a typed answer that is not a bug, and leaves nothing behind', async () => {
-    console.log(`any request with seed ${SEED}; FUZZ_SEED=${SEED} FUZZ_REQUESTS=${REQUESTS} asks alike`);
+    console.log(`any request with seed ${SEED}; FUZZ_SEED=${SEED} FUZZ_REQUESTS=${REQUESTS} sends the same requests`);
     const tally = new FuzzTally();
     const passwords = await hashOf('/etc/passwd');
     await using site = await Site.open([tmpdir()], ['--log-level', 'info']);
@@ -77,7 +77,7 @@ describe.skipIf(needs('qemu'))('any request', { timeout: TIMEOUT_MS }, () => {
           await lane.round(ROUND, SEED + 100 * rounds);
         }
       } catch (error) {
-        // Beside it the service's own complaints are told at the end.
+        // The service's own errors are shown at the end, beside it.
         console.error(error);
         found.push(error);
       }

@@ -444,7 +444,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(seen(refusal)).toMatchObject(INVALID);
     });
 
-    test('all that is wrong is told at once', async () => {
+    test('all errors are reported at once', async () => {
       const request: StartRequest = {
         destination: { target: file('here'), format: 42 as ImageFormat },
         granularityBytes: 3n,
@@ -535,7 +535,8 @@ describe.skipIf(needs('qemu'))('bad input', () => {
 
   describe.skipIf(!MOUNTS)('a file system that fills up in the middle', () => {
     /**
-     * Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused.
+     * Slowly at first, except for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is
+     * refused.
      */
     const start = async (path: string, onNoSpace: OnNoSpace, name: 'qcow2' | 'raw') => {
       const job = await service.startCopy({

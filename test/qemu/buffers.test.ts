@@ -77,14 +77,14 @@ describe('a copy to a slow destination, by defaults', { timeout: 60_000 }, () =>
     const before = await mapsOf(machine.qemu.pid);
     const { id } = await site.service.startCopy({ disk: machine.disk, destination: server.destination });
     await expectBounded(machine.qemu, before, ({ len, offset }) => {
-      // Nobody writes: all of the disk is to be copied, once.
+      // Nobody writes: the whole disk must be copied, once.
       expect([0, sizeBytes]).toContain(len);
       return offset > 96 * MIB;
     });
     await site.service.abort({ job: byId(id), force: true });
   });
 
-  test.skipIf(needs('guest'))('while the guest writes: it is told truly how much is left', async () => {
+  test.skipIf(needs('guest'))('while the guest writes: it reports the right number of remaining bytes', async () => {
     const load = 'gw.mode=rand gw.bs=64 gw.batch=32 gw.rate=10';
     await using rig = await Rig.start({
       disks: ['id=1,fmt=raw,size=256M'],

@@ -297,7 +297,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       job = await service.abort({ job: byId(id), pivot: true, returnImmediately: true });
       expect(job.state).toBe(Job_State.STATE_PIVOTING);
       expect(job.outcome?.guestWritesTo).toBe('');
-      // The same again is the same; the contrary is told apart.
+      // The same request again gets the same answer; the opposite one is refused.
       expect(await service.abort({ job: byId(id), pivot: true, returnImmediately: true })).toEqual(job);
     }
     await service.until(id, 'STATE_COMPLETED');
@@ -376,7 +376,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
   });
 
   describe('the service itself leaves', () => {
-    /** Watches until the stream breaks off. */
+    /** Watches until the stream breaks. */
     async function watched(of: Service, id: string, from?: number) {
       const events: JobEvent[] = [];
       try {
@@ -388,7 +388,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     }
 
     test.each(['STATE_RUNNING', 'STATE_READY'] as const)(
-      'SIGTERM while %s: watchers are told, the job goes on, the next service takes it up',
+      'SIGTERM while %s: watchers get an answer, the job continues, the next service takes it up',
       async (at) => {
         await using own = await testDir();
         const folder = join(own.path, 'qmp');
@@ -451,7 +451,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       },
     );
 
-    test('a job that ended while no service ran is told by what QEMU kept of it', async () => {
+    test('a job that ended while no service ran is reported by the state that QEMU kept', async () => {
       await using own = await testDir();
       const folder = join(own.path, 'qmp');
       await mkdir(folder);

@@ -25,7 +25,7 @@ interface Begun {
   readonly noSuccess: () => Promise<void>;
 }
 
-/** By what each job is begun, in a chain of four; 0 is its base. */
+/** The start of each job, in a chain of four; 0 is its base. */
 const JOBS: readonly [what: string, begin: (machine: Machine) => Promise<Begun>][] = [
   [
     'a pull',

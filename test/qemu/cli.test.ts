@@ -99,7 +99,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(await compareImages(it.top, 'qcow2', it.dest, 'raw', { live: true })).toMatchObject({ identical: true });
   });
 
-  test('Ctrl-C ends the watching, not the job; the watch goes on as it was told', async () => {
+  test('Ctrl-C ends the watching, not the job; the watch continues as the message says', async () => {
     await using it = await bench();
     const command = it.start('copy', 'web1', 'vd0', it.dest, '--wait', '--verbose', '--pivot', ...SLOWLY);
     await command.says(/RUNNING/, 'stderr');

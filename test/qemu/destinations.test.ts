@@ -405,8 +405,8 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       const asked = await site.service.abort({ job: byId(id), force: true, returnImmediately: true });
       // Before QEMU 6.0 nothing gets through to it until its server is back.
       if (!commands.has('yank')) server.goOn();
-      // With something under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until
-      // that is gone.
+      // With something under way QEMU 7.2 may keep waiting for the server, whatever the command: the job is CANCELLING
+      // until the server is gone.
       await guest.write(2);
       const givesUp = setTimeout(() => server.goOn(), 5000);
       expect(await site.ended(asked).finally(() => clearTimeout(givesUp))).toMatchObject({

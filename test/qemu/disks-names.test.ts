@@ -73,7 +73,7 @@ describe('a backing file whose name looks like a protocol', () => {
     await site.service.until(id, 'STATE_READY');
     await site.service.abort({ job: byId(id), pivot: true });
     await qemu[Symbol.asyncDispose]();
-    // As who starts the VM next opens it.
+    // The next start of the VM opens it like this.
     const { stdout } = await run('qemu-img', ['info', '--backing-chain', '--output=json', copy]);
     expect(JSON.parse(stdout)).toMatchObject([{ 'backing-filename': './nbd:base' }, { format: 'qcow2' }]);
   });

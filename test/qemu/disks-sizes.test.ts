@@ -22,7 +22,7 @@ afterAll(async () => {
   await site[Symbol.asyncDispose]();
 });
 
-/** Base first: each full of a byte of its own, so long as is said. */
+/** Base first: each is full of a byte of its own, with the given sizes. */
 async function chainOf(dir: string, mib: readonly number[]) {
   const paths = mib.map((_, at) => join(dir, `${at}.qcow2`));
   for (const [at, path] of paths.entries()) {

@@ -303,7 +303,7 @@ describe('a secret', () => {
     expect(existsSync(path)).toBe(false);
   });
 
-  test('that goes away while the job is being started: all is taken back', async () => {
+  test('that goes away while the job is being started: all steps are undone', async () => {
     await using dir = await testDir();
     const name = `m${dir.path.slice(-6)}`;
     const chain = await makeChain(dir.path, { formats: ['qcow2'], sizeBytes: MIB });
@@ -338,7 +338,7 @@ describe('a secret', () => {
 });
 
 describe('the service is killed', () => {
-  test('while QEMU makes the key: all is taken back', async () => {
+  test('while QEMU makes the key: all steps are undone', async () => {
     await using dir = await testDir();
     const name = `m${dir.path.slice(-6)}`;
     const chain = await makeChain(dir.path, { formats: ['qcow2'], sizeBytes: MIB });
@@ -370,7 +370,7 @@ describe('the service is killed', () => {
     await site.service.domainUp(name, 90_000);
     // No caller has heard about the job: after the undo it no longer exists.
     await eventually(
-      'the start is taken back',
+      'the start is undone',
       async () => ((await site.service.listJobs({ domain: name })).jobs.length === 0 ? true : undefined),
       90_000,
     );

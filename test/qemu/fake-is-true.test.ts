@@ -130,7 +130,7 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    name: 'a pull that is broken off',
+    name: 'a pull that is cancelled',
     format: 'qcow2',
     images: 3,
     script: [
@@ -145,7 +145,7 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    name: 'a commit of lower images that is broken off',
+    name: 'a commit of lower images that is cancelled',
     format: 'qcow2',
     images: 3,
     script: [

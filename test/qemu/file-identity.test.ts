@@ -315,7 +315,7 @@ async function spare({ dir }: Machine) {
   return { path, format: 'qcow2' } as const;
 }
 
-/** How this QEMU is told: the old option is gone from 10 on. */
+/** The options of this QEMU: the old option is gone from 10 on. */
 async function chroot(folder: string): Promise<readonly string[]> {
   const { stdout } = await run('qemu-system-x86_64', ['--help']);
   return /^-chroot /m.test(stdout) ? ['-chroot', folder] : ['-run-with', `chroot=${folder}`];

@@ -168,7 +168,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     await service.abort({ job: byId((await started).id), force: true });
   });
 
-  test('is not known where QEMU does not answer, which is said; where QEMU has ended there is none', async () => {
+  test('is not known if QEMU does not answer, and the answer says so; if QEMU has ended there is none', async () => {
     const { service } = site;
     const machine = await site.machine();
     await using _machine = machine;

@@ -16,7 +16,7 @@ const MIB = 1 << 20;
 const ROUNDS = 8;
 
 const LAST_OF_A_LOOK = 'x-debug-query-block-graph';
-/** Asked at any moment, for those that watch. */
+/** The question that may come at any moment, for watchers. */
 const FOR_PROGRESS = 'query-block-jobs';
 
 let site: Site;

@@ -2,8 +2,8 @@
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, vitest/valid-title, unicorn/consistent-function-scoping */
 /**
  * Every recorded case of libvirt's virDomainBlockRebase, asked of Rebase through gRPC with a real QEMU: the same
- * verdict for the same reason, and of what is accepted the same image in the same place. Where we differ on purpose,
- * the table of differences says it.
+ * verdict for the same reason, and of what is accepted the same image in the same place. The table of differences lists
+ * the intended differences.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';

@@ -108,7 +108,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     const services = [site.service, other.service];
     for (const service of services) await service.domainUp(vm.name);
     const copies: { readonly service: Service; readonly id: string }[] = [];
-    // One after the other: no service is told before the other one formats an image (src/agent/qemu/formats.ts).
+    // One after the other: a service does not know when another one formats an image (src/agent/qemu/formats.ts).
     for (const [index, disk] of vm.disks.entries()) {
       const service = present(services[index % 2]);
       copies.push({ service, id: await copied(service, vm, disk) });

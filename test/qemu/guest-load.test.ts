@@ -117,7 +117,7 @@ describe.skipIf(needs('guest'))('a guest that writes as fast as it can', { timeo
     await expect(momentOf(vm, 1, next, { from: to + 64, to: to + 96 })).rejects.toThrow('shows no moment');
   });
 
-  test('a copy broken off before READY leaves nothing, and the disk as it was', async () => {
+  test('a copy that is cancelled before READY leaves nothing, and the disk as it was', async () => {
     await using rig = await Rig.start({ disks: ['id=1,size=32M,chain=2'], style: 'drive', append: MIXED });
     const { vm, service } = rig;
     const source = topOf(vm, 1);

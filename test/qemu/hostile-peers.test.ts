@@ -10,7 +10,7 @@ import { Service } from '../support/service/service.ts';
 const MIB = 1024 * 1024;
 
 describe('a peer that calls itself as another VM', () => {
-  test('is told in the log, and is nobody', async () => {
+  test('is reported in the log, and has no domain', async () => {
     await using held = new AsyncDisposableStack();
     const dir = held.use(await testDir());
     const sockets = held.use(await testDir('bj-qmp-')).path;
@@ -38,10 +38,10 @@ describe('a peer that calls itself as another VM', () => {
       }),
     );
     await eventually(
-      'it is told',
+      'it is reported',
       () => /audit: another process claims to be a VM of this host/.test(service.log) || undefined,
     );
-    // Two that can be asked are nobody's.
+    // A name of two QEMUs that answer has no owner.
     await expect(service.getDomain('vm')).rejects.toThrow(/names 2 domains/);
     expect(asked.filter((command) => !command.startsWith('query-'))).toEqual([]);
   });

@@ -1,4 +1,6 @@
-/** A folder whose file system hangs, as NFS does whose server is away: here one that is frozen. Others are not held up. */
+/**
+ * A folder whose file system hangs, as NFS does whose server is away: here one that is frozen. Others are not held up.
+ */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -11,7 +13,7 @@ import { run, testDir, within } from '../support/real-qemu/qemu.ts';
 import { vmOfDisks } from '../support/real-qemu/vm-of-disks.ts';
 import { byId } from '../support/service/caller.ts';
 
-/** More than Node has threads for files, unless it is told otherwise. */
+/** More than Node has threads for files by default. */
 const DISKS = 6;
 const SOON_MS = 20_000;
 

@@ -220,7 +220,8 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await pivot(id, 'NEVER');
     await rig.vm.resume();
     await expectGuestWorks();
-    // Where the guest wrote before QEMU had come to the copy's end, only the copy hangs, until somebody breaks it off.
+    // If the guest wrote before QEMU had come to the copy's end, only the copy hangs, until somebody cuts the
+    // connection.
     const [hanging] = await rig.admin.execute<{ len: number; offset: number }[]>('query-block-jobs');
     const isLeft = hanging !== undefined && hanging.len > hanging.offset;
     if (isLeft) await rig.service.abort({ job: byId(id), force: true });

@@ -94,7 +94,7 @@ async function bringTo(at: At, { id }: Job, { guest }: Machine): Promise<void> {
   if (at !== 'READY') await service.setSpeed(id, 1n);
   await guest.write(1);
   if (at === 'READY') return;
-  // So much is left to be copied that it takes days.
+  // The remaining bytes take days to copy.
   await service.abort({
     job: byId(id),
     pivot: at === 'PIVOTING',

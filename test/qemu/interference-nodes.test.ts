@@ -24,7 +24,7 @@ describe.skipIf(needs('qemu'))('the disk of a copy', () => {
   });
 
   test.each(['RUNNING', 'READY'] as const)('%s: QEMU refuses what would harm it, and it goes on', async (at) => {
-    // Each drain of its disk lets a copy go on for a bit, whatever its speed is to be: so small it could be READY.
+    // Each drain of its disk lets a copy continue for a bit, whatever its speed: such a small copy could become READY.
     await using it = await metCopy(site, at, { sizeBytes: 64 << 20 });
     const { machine, job, path } = it;
     const { id } = job;

@@ -46,7 +46,7 @@ describe.skipIf(needs('qemu'))('a disk', () => {
   });
 
   test.each([
-    // A pivot that nobody saw happen before the disk was gone cannot be told from one that came after.
+    // A pivot that nobody saw before the disk was gone looks the same as one that came after.
     ['RUNNING', true, 'UNRESOLVED'],
     ['READY', true, 'UNRESOLVED'],
     ['READY', false, 'FAILED'],

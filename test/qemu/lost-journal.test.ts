@@ -143,7 +143,7 @@ describe('a journal that is lost', () => {
     },
   );
 
-  test('a copy that is broken off then: its file is not removed, as nobody knows that it was made here', async () => {
+  test('a copy that is cancelled then: its file is not removed, because nobody knows that it was made here', async () => {
     site = await Site.open();
     await using held = site;
     await using machine = await site.machine();

@@ -16,7 +16,7 @@ const SIZE = 16 * 1024 * 1024;
 const object = (id: string, more: string) => ['-object', `${more},id=${id}`];
 
 describe.skipIf(needs('qemu'))('an NBD server that QEMU does not get', () => {
-  test('is told with what to do, and no job is left', async () => {
+  test('is reported with what to do, and no job is left', async () => {
     await using site = await Site.open(['nbd://127.0.0.1']);
     await using credentials = await testDir();
     const ends = await tlsCredentials(credentials.path);

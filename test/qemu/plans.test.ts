@@ -33,7 +33,7 @@ interface Row {
   readonly rpc: 'startCopy' | 'rebase' | 'commit';
   readonly request: (machine: Machine) => StartCopyRequest | RebaseRequest | CommitRequest;
   readonly kind: JobKind;
-  /** `phase name`, but for the nodes that are closed: their number depends on the chain. */
+  /** `phase name`, except for the nodes that are closed: their number depends on the chain. */
   readonly steps: readonly string[];
 }
 

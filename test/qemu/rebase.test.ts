@@ -176,7 +176,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
   interface Copy {
     readonly flags: readonly RebaseFlag[];
     readonly into: string;
-    /** Makes what is to be there; the format to open it with in the end. */
+    /** Makes the files that must exist; the format to open it with in the end. */
     readonly make?: (path: string, machine: Machine) => Promise<void>;
     readonly format: Format;
     readonly backing?: (machine: Machine, path: string) => string;

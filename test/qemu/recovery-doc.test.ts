@@ -155,7 +155,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(existsSync(copyIn(machine))).toBe(true);
   });
 
-  test('help: a job that waits, a copy that is broken off, and what is left of it', async () => {
+  test('help: a job that waits, a copy that is cancelled, and its leftovers', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
     const [resume, force] = STUCK;

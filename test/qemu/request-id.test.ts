@@ -136,7 +136,7 @@ describe('a request_id', () => {
         await machine.qemu.exited;
       });
       await first;
-      // The end may not have been told yet.
+      // The end may not have been reported yet.
       expect((await refused(asks[what]())).reason).toMatch(/^JOB_END(ED|ING)$/);
       await site.service.until(id, 'STATE_FAILED');
       expect(await refused(asks[what]())).toMatchObject({ reason: 'JOB_ENDED', metadata: { job: id } });

@@ -192,7 +192,7 @@ describe.skipIf(needs('qemu'))('a whole copy into what is there, full of somethi
       await guest.write(1);
       const job = await site.service.abort({ job: byId(id), pivot: true });
       expect(job.state).toBe(Job_State.STATE_COMPLETED);
-      // Nothing of it was taken over, and nothing rests on anybody's word.
+      // Nothing of it was taken over, and nothing depends on a caller's word.
       expect(words(job).filter((text) => text.includes('word'))).toEqual([]);
       expect(safe(job)).toEqual([machine.top.path]);
       await guest.write(2);
@@ -336,7 +336,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     const { answer, before, path } = await slowly(machine);
     answer.catch(() => undefined);
     await site.restart(how, machine.disk.domain);
-    await eventually('the start is taken back', async () => {
+    await eventually('the start is undone', async () => {
       const { jobs } = await site.service.listJobs({ domain: machine.disk.domain });
       return jobs.length === 0 ? true : undefined;
     });

@@ -25,7 +25,7 @@ async function write(journal: string, entries: readonly JournalEntry[]): Promise
   await writeFile(journal, entries.map(encodeLine).join(''));
 }
 
-/** Where QEMU's socket is, and where nobody looks for it. */
+/** The folder of QEMU's socket, and one that nobody searches. */
 function socketsOf(site: Site, { dir, disk }: Machine) {
   return [join(site.sockets, `${disk.domain}.sock`), join(dir, 'away.sock')] as const;
 }
@@ -180,7 +180,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     expect(job.outcome?.evidence.map(({ text }) => text)).not.toContain('the QEMU process that ran the job has ended');
   });
 
-  test(`${PID_NAMESPACE.name}: takes back a start of which QEMU has nothing, and does not say that QEMU has ended`, async () => {
+  test(`${PID_NAMESPACE.name}: undoes a start of which QEMU has nothing, and does not say that QEMU has ended`, async () => {
     await using site = await Site.open();
     await using machine = await site.machine();
     const { admin } = machine.qemu;
@@ -209,7 +209,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       await seeAs(PID_NAMESPACE, site, machine);
       await takeSocketAway(site, machine);
     });
-    // Asked for again while it is there still: once it is taken back, the same would start a new one.
+    // The repeated request comes while the job still exists: after its undo, the same request would start a new one.
     const again = refused(site.service.startCopy(request));
     expect((await site.service.getInfo(id)).state).toBe(Job_State.STATE_STARTING);
     await giveSocketBack(site, machine);

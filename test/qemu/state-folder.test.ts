@@ -77,7 +77,7 @@ describe('the state folder', () => {
       return refusalNow?.reason === 'NO_SPACE' ? true : undefined;
     });
     await guest.write(0);
-    // It cannot be written down that the job is READY, and so nobody is told; QEMU goes on.
+    // The READY of the job cannot be written down, so nobody hears it; QEMU continues.
     await qemu.admin.execute('block-job-set-speed', { device: job.id, speed: 0 });
     await eventually('the service wants to write', () =>
       /A move of the job failed/.test(site.service.log) ? true : undefined,
@@ -222,7 +222,7 @@ describe('the state folder', () => {
     expect((await site.service.startCopy({ ...copyOf(machine, 'x'), requestId: 'old' })).id).not.toBe(old);
   });
 
-  test('has no more jobs that may have left something than it is told, and says where what they left is', async () => {
+  test('has no more jobs with possible leftovers than its limit, and says where the leftovers of the others are', async () => {
     await using site = await Site.open([], ['--keep-leftovers', '1']);
     await using machine = await site.machine();
     const ended: string[] = [];

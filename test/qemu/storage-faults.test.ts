@@ -68,8 +68,8 @@ async function start(disk: number, target: Target, options: Options = {}): Promi
 }
 
 /**
- * Slowly at first, but for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused. The
- * error has to come after these.
+ * Slowly at first, except for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused.
+ * The error has to come after these.
  */
 async function startSlowly(disk: number, target: Target, options: Options = {}): Promise<string> {
   const id = await start(disk, target, { ...options, bandwidthBytesPerSecond: 65_536n });
@@ -463,8 +463,8 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await server.hang();
       // In BLOCKING the guest's own write waits for the server now.
       if (writeMode === BACKGROUND) await rig.vm.work(FULL, 64);
-      // With much under way QEMU 7.2 may cling to the server, whatever it is told: the job is CANCELLING until that is
-      // gone.
+      // With much under way QEMU 7.2 may keep waiting for the server, whatever the command: the job is CANCELLING until
+      // the server is gone.
       const givesUp = setTimeout(() => void server.die(), 5000);
       const ended = rig.service.abort({ job: byId(id), force: true });
       const job = await ended.finally(() => clearTimeout(givesUp));

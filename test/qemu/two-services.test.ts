@@ -39,7 +39,7 @@ async function shared(site: Site): Promise<Shared> {
   };
 }
 
-/** From which state folder it was begun. */
+/** The digits of the state folder in which it was begun. */
 function digits({ id }: Job): string {
   return id.slice(2, 8);
 }

@@ -39,8 +39,8 @@ test('copy, and finish', async () => {
   expect(await story.end(job)).toBe(await told('copy-finish', story));
 });
 
-test('a start that is refused, and taken back', async () => {
-  await using story = await Story.begin('QEMU refuses the mirror: every step before it is taken back.');
+test('a start that is refused, and undone', async () => {
+  await using story = await Story.begin('QEMU refuses the mirror: every step before it is undone.');
   story.qemu.failNext('blockdev-mirror', 'Invalid parameter combination');
   const job = await story.startCopy();
   expect(await story.end(job)).toBe(await told('start-refused-and-undone', story));
@@ -48,7 +48,7 @@ test('a start that is refused, and taken back', async () => {
 
 test('the answer to blockdev-add is lost', async () => {
   await using story = await Story.begin(
-    'The connection breaks after QEMU has added a node and before it says so.\nNobody knows, so the step is taken back too.',
+    'The connection breaks after QEMU has added a node and before it says so.\nNobody knows, so the step is undone too.',
   );
   story.qemu.dropConnectionAfter('blockdev-add');
   const job = await story.startCopy();

@@ -1,7 +1,7 @@
 /**
  * An agent whose jobs are journals that no QEMU has, in a process of its own: `node jobs-agent.ts DIR HOST SOCKET FIRST
- * COUNT`. Says "serving". Told "go" on a line, it begins COUNT jobs and brings each to its end, some at a time, or goes
- * on with that; says how many entries it has written by then, and at last "done".
+ * COUNT`. Prints "serving". After a line "go" it begins COUNT jobs and brings each to its end, some at a time. Then it
+ * prints how many entries it has written, and at last "done".
  */
 import { createInterface } from 'node:readline';
 import pLimit from 'p-limit';

@@ -161,7 +161,7 @@ const PROBES: Record<Means, readonly Probe[]> = {
   ],
 };
 
-/** Why a means is not to be had here, or undefined. The guest is built, if it has not been. */
+/** Why a means is not available here, or undefined. The guest is built, if it has not been. */
 function obstacle(means: Means): string | undefined {
   if (means === 'guest') {
     const reason = obstacle('qemu');
@@ -179,15 +179,15 @@ function obstacle(means: Means): string | undefined {
 }
 
 /**
- * For describe.skipIf(needs('qemu')): true, with a loud warning, when something is not to be had here.
- * Where CI is set it throws instead, so that the suite fails; but no package gives a container the right to block
- * devices, so for want of those it only warns.
+ * For describe.skipIf(needs('qemu')): true, with a loud warning, if something is not available here. If CI is set it
+ * throws instead, so that the suite fails; but no package gives a container the right to block devices, so it only
+ * warns if these are missing.
  */
 export function needs(...all: readonly Means[]): boolean {
   for (const means of all) {
     const reason = obstacle(means);
     if (reason !== undefined) {
-      const text = `${means} is not to be had here (${reason}); test/support/setup.sh test may help`;
+      const text = `${means} is not available here (${reason}); test/support/setup.sh test may help`;
       if (process.env['CI'] && !['loop', 'fuse', 'power-cut'].includes(means)) {
         throw new Error(text);
       }

@@ -186,7 +186,7 @@ describe('the sources', () => {
     expect(circlesIn(imports)).toEqual([]);
   });
 
-  it('import gRPC and what is generated in src/grpc alone, but for the clients: of etcd, and of the service', () => {
+  it('import gRPC and generated files in src/grpc alone, except the clients: of etcd, and of the service', () => {
     const ofGrpc = /^@grpc\/|^@connectrpc\/|^grpc-|^generated\//;
     const others = imports.filter(
       ({ from, what }) => ofGrpc.test(what) && !/^src\/(grpc|fleet\/etcd|client)\//.test(from),
@@ -224,7 +224,7 @@ describe('the sources', () => {
     'src/agent/journal/journal-folder.ts':
       'BigIntStats closeSync fstatSync lstatSync mkdir open openSync readSync rename unlink'.split(' '),
     'src/agent/journal/journal-index.ts': ['BigIntStats', 'open', 'rename', 'unlink'],
-    // By what the order of their entries is known.
+    // The identity of the order of their entries.
     'src/agent/journal/order-file.ts': ['open', 'rename'],
     // The records of held guests.
     'src/agent/journal/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],

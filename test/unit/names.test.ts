@@ -47,7 +47,7 @@ const found = (pattern: RegExp, among: readonly Source[] = sources) =>
   among.flatMap(({ file, text }) => [...text.matchAll(pattern)].map(([, name = '']) => `${file}: ${name}`));
 
 describe('the names that files of src export', () => {
-  it('are exported by one file each, but for twins of what stands alone', () => {
+  it('are exported by one file each, except twins of code that stands alone', () => {
     const names = sources.flatMap(({ text }) => [
       // An overloaded function is declared more than once.
       ...new Set(text.matchAll(EXPORTED).map(([, name = '']) => name)),

@@ -66,9 +66,9 @@ const MARKS: Readonly<Record<string, Mark>> = {
     pattern: /\bsuch (?:a|an) one\b/,
     example: 'Every job here is as such a one.',
   },
-  'else for': {
-    instead: 'otherwise, …',
-    pattern: /(?:[,;]|\band|\bor) else (?:for|by|of|to|as)\b/,
+  else: {
+    instead: 'otherwise',
+    pattern: /(?:[,;:]|\band|\bor) else\b(?! if\b)/,
     example: 'It is taken for a success, else for one that nobody saw.',
   },
   'tell without an object': {
@@ -105,6 +105,76 @@ const MARKS: Readonly<Record<string, Mark>> = {
     instead: 'fails',
     pattern: /\b(?:comes?|came) to nothing\b/,
     example: 'The start came to nothing.',
+  },
+  'is to be': {
+    instead: 'must be, has to be, will be, can be',
+    pattern: /\b(?:is|are|was|were) (?:not )?to be\b/,
+    example: 'The row says what is to be expected.',
+  },
+  'is told': {
+    instead: 'is reported, is announced, gets',
+    pattern: /\b(?:is|are|was|were|be|been) told\b(?! (?:to|that|so|not)\b)/,
+    example: 'Each event is told once.',
+  },
+  'is said': {
+    instead: 'is reported, is given',
+    pattern: /\b(?:is|are|was|were|be|been) said\b(?! (?:to|that)\b)/,
+    example: 'The cause is said in the log.',
+  },
+  'a participle in front': {
+    instead: 'a noun phrase, or a verb in the third person',
+    pattern: /^(?:Told|Said|Asked|Heard)\b/,
+    example: 'Told of each call.',
+  },
+  'a question behind a preposition in front': {
+    instead: 'a noun phrase',
+    pattern: /^(?:As|With|By|For|From|Behind|Than) (?:who|whom|what|which)\b(?!.*\?)/,
+    example: 'As who opens it by its header has it.',
+  },
+  'where for if': {
+    instead: 'if …',
+    pattern: /^Where\b.*,(?!.*\?)/,
+    example: 'Where the file cannot be read, the order is new.',
+  },
+  'so many': {
+    instead: 'the number of …',
+    pattern: /^So (?:many|much)\b/,
+    example: 'So many come at a time.',
+  },
+  'but for': {
+    instead: 'except',
+    pattern: /\bbut for\b/,
+    example: 'The files are unchanged, but for the active image.',
+  },
+  'be it': {
+    instead: 'even if it is only',
+    pattern: /\bbe it (?:a|an|the)\b/,
+    example: 'It says something every 15 seconds, be it a heartbeat.',
+  },
+  'broken off': {
+    instead: 'cancelled, aborted, interrupted',
+    pattern: /\b(?:broken|breaks?|broke|breaking) off\b/,
+    example: 'A copy that is broken off leaves nothing.',
+  },
+  'taken back': {
+    instead: 'undone, removed',
+    pattern: /\b(?:takes?|taken|taking) (?:it |that |them )?back\b/,
+    example: 'The start is taken back.',
+  },
+  alike: {
+    instead: 'equal, in the same way',
+    pattern: /\balike\b/,
+    example: 'All versions show them alike.',
+  },
+  "nobody's": {
+    instead: 'of …, with the noun',
+    pattern: /\b(?:nobody|somebody|anybody|another)['’]s(?=[.,;:)]|$| (?:way|word)\b)/,
+    example: 'Two that can be asked are nobody’s.',
+  },
+  'is so already': {
+    instead: 'is already …, with the state',
+    pattern: /\b(?:is|are|was|were) so (?:already|anyway|still)\b/,
+    example: 'It means what is so already.',
   },
 };
 

@@ -93,7 +93,7 @@ function found(name: string, read: () => { readonly bytes: Buffer; readonly stat
   }
 }
 
-/** For a job that is to be forgotten. */
+/** For a job that the agent forgets. */
 export async function removeJournal(folder: string, job: string): Promise<void> {
   await unlink(join(folder, job + SUFFIX));
 }

@@ -1,6 +1,7 @@
 /**
- * By what the order of the entries of a state folder is known. It is another one when the clock of the folder may have gone
- * back: places of before mean nothing then. Within one boot it has not, as the file tells when the last service began.
+ * The identity of the order of the entries in a state folder. It changes when the clock of the folder may have gone
+ * back: earlier positions have no meaning then. Within one boot the clock does not go back, because the file contains
+ * the time at which the last service began.
  */
 import { constants } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
@@ -13,7 +14,7 @@ import { PLAIN } from './journal.ts';
 const NAME = 'order';
 const LONGEST_BYTES = 1000;
 
-/** `folder`: of the state. Where the file cannot be read, or not written, it is the order of this service alone. */
+/** `folder` is the state folder. If the file cannot be read or written, the order is that of this service alone. */
 export async function orderOf(folder: string, clock: HostClock): Promise<string> {
   const path = join(folder, NAME);
   const fresh = crypto.randomUUID().slice(0, 8);

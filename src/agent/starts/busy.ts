@@ -37,7 +37,7 @@ export function busyOn(disk: Disk, { machine, table, jobs }: BusySite): Busy | u
   return { why: failure(isCopying ? 'BLOCK_COPY_ACTIVE' : 'BLOCK_JOB_ACTIVE', { ...at, job }), job, ours };
 }
 
-/** Throws what is said of a busy disk. */
+/** Throws the error of a busy disk. */
 export function refuseBusyDisk(disk: Disk, site: BusySite): void {
   const busy = busyOn(disk, site);
   if (busy !== undefined) throw new BlockJobError(busy.why);

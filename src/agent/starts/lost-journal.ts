@@ -88,7 +88,7 @@ async function recoverJob(
       afterSuccess: isAbove ? onlyBelow(graph, disk, top.node, kept) : [],
       otherwise: kind === 'COPY' ? topDown(graph, job.id).filter((node) => node.startsWith(job.id)) : [],
     },
-    // Only the journal knew which file was made, and which were to be deleted: none is.
+    // Only the journal knew which file was made, and which ones the job should delete: none is deleted.
     committed: [],
     ...(destination?.encryption && { toSet: [keyNeeded(destination.path, destination.encryption)] }),
     options: {
@@ -102,7 +102,9 @@ async function recoverJob(
   return { ...accepted, uses: await usedFiles(accepted, disk) };
 }
 
-/** The highest image that a commit of lower images moves, which has its filter. The job itself also has the active one. */
+/**
+ * The highest image that a commit of lower images moves, which has its filter. The job itself also has the active one.
+ */
 function belowFilter(job: string, { chain }: Disk, { children }: BlockGraph): Image | undefined {
   const below = children.get(namesOf(job).filter)?.map(({ node }) => node) ?? [];
   return chain.find(({ node }) => below.includes(node));

@@ -46,7 +46,7 @@ const NOTHING_REFUSED: ReadonlyMap<Asking, Refusal> = new Map();
 
 export type Memory = Readonly<ReturnType<typeof memoryOf>>;
 
-/** The memory of a new job. The past of an older one is told when its QEMU can be asked, and counts from then. */
+/** The memory of a new job. The past of an older job is added when its QEMU answers, and counts from then. */
 export function memoryOf({ intent: _i, wantsPaused: _p, wantsBandwidth: _b, ...job }: Job, nowMs: number) {
   const begun: Job = { ...job, state: 'STARTING', guestHeld: false, giveUpRequested: false };
   return {

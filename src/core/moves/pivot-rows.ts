@@ -37,7 +37,7 @@ function isTooEarly({ job, now, asked }: Going): boolean {
   if (asked.has('complete') || now.status !== 'ready') return true;
   // QEMU 10 and newer stop answering if a destination hangs at this point.
   if (isOverNetwork(job) && !asked.has('stopsSoon')) return true;
-  // A completion cannot be taken back, and waits for the remaining data: with a paused guest that is written first.
+  // A completion cannot be undone, and waits for the remaining data: with a paused guest that data is written first.
   return job.guestHeld && now.remainingBytes > 0;
 }
 

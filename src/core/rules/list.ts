@@ -36,7 +36,7 @@ export function progressIntervalMs({ progressIntervalMs: asked }: Pick<WatchRequ
   return asked;
 }
 
-/** How the items of a list are told apart and ordered: by one key that is the same on every host. */
+/** The identity and the order of the items of a list: by one key that is the same on every host. */
 export interface Order<Item> {
   readonly list: string;
   readonly key: (item: Item) => string;
@@ -75,8 +75,8 @@ export function page<Item>(
 }
 
 /**
- * A few digits for a filter, the same on every host. They keep a caller from an error, not from an attack, and the whole filter
- * would make a token longer than a request may have.
+ * A few digits for a filter, the same on every host. They keep a caller from an error, not from an attack, and the
+ * whole filter would make a token longer than a request may have.
  */
 function digitsOf(filter: object): string {
   const text = JSON.stringify(canonical(filter)) ?? '';

@@ -82,7 +82,7 @@ export class Claims {
     this.#held.clear();
   }
 
-  /** It differs in etcd: until it is checked again it counts as nobody's. */
+  /** It differs in etcd: until it is checked again it counts as free. */
   doubt(id: string): void {
     this.#held.delete(id);
     this.#open.add(id);

@@ -47,7 +47,7 @@ export class EtcdMembership implements Membership {
   readonly #running: Promise<void>;
   #standing: Standing = { is: 'joining', why: 'it has just started' };
   #registration: Registration | undefined;
-  /** A newer process has taken our entry over: it is not taken back. */
+  /** A newer process has taken our entry over: this process does not reclaim it. */
   #superseded = false;
 
   /** Begins at once, and continues until it is closed. */

@@ -21,7 +21,7 @@ export function wrongIn({ 'grpc-timeout': timeout }: IncomingHttpHeaders): Failu
 const NOT_UNPACKED = encodeURI('Failed to decompress message');
 const WRONGLY_PACKED = invalidField('message', 'cannot be unpacked as its grpc-encoding says').failure;
 
-/** Where grpc-js takes a fault of the caller for one of the server's, the answer is what `told` makes of it. */
+/** Replaces the answer if grpc-js reports an error of the caller as one of the server. `told` makes the new answer. */
 export function correct(stream: ServerHttp2Stream, told: (fault: Failure) => OutgoingHttpHeaders): void {
   const respond = stream.respond.bind(stream);
   stream.respond = (answer?: OutgoingHttpHeaders, options?: ServerStreamResponseOptions) => {

@@ -12,7 +12,7 @@ import { images } from './images.ts';
 
 export default async function setup(): Promise<() => Promise<void>> {
   const end = await beginToMake('images', async () => {
-    // Where Docker is not to be had each suite decides what that means, by needs().
+    // If Docker is not available, each suite decides what that means, by needs().
     if (!(await ready('start'))) throw new Error('there is no Docker');
     // Once, and not by each suite: two that remove the same things at a time disturb each other.
     await removeAll((pid) => !isRunning(pid));

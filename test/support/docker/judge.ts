@@ -18,7 +18,7 @@ export async function wrongs(site: ContainerSite, started: readonly string[]): P
   return [...lost(journals, started), ...unended(journals), ...trespasses(journals, seen), ...untrue];
 }
 
-/** Where the last job of each VM left its guest, it writes now. */
+/** The guest of each VM writes now to the image at which its last job left it. */
 async function untrueOf(host: Host, journals: readonly Journaled[]): Promise<readonly string[]> {
   const last = new Map<string, { job: string; time: string; writesTo: string | undefined }>();
   for (const { job, entries } of journals.filter((one) => one.host === host.name)) {

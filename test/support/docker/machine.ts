@@ -135,7 +135,7 @@ export class ContainerMachine {
     await join(this.#client, network, this.id, this.name);
   }
 
-  /** Packets to and from it in that network vanish, and nobody is told. */
+  /** Packets to and from it in that network vanish, without any error. */
   async drop(network: StartedNetwork): Promise<void> {
     await this.#firewall('-I', network);
   }

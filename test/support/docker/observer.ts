@@ -53,7 +53,7 @@ export class Observer {
     return (await this.seen()).filter(({ key }) => key === `hosts/${name}`);
   }
 
-  /** All owners that a domain has had. Between two of them it may be nobody's. */
+  /** All owners that a domain has had. Between two of them it may have none. */
   async ownersOf(id: string): Promise<readonly { readonly host: string | undefined; readonly since: number }[]> {
     const changes = (await this.seen()).filter(({ key, value }) => key === `domains/${id}` && value !== undefined);
     return changes.map(({ value, at }) => ({ host: value?.['host'], since: at }));

@@ -108,7 +108,7 @@ export const COURSES: readonly Course[] = [
     commands: [...RAW, 'job-cancel', ...CLOSED],
   },
   {
-    name: 'a copy that is broken off',
+    name: 'a copy that is cancelled',
     start: copy(),
     end: {},
     commands: [...QCOW2, 'job-cancel', ...CLOSED],
@@ -122,21 +122,21 @@ export const COURSES: readonly Course[] = [
     commands: [...RAW, ...CHANGED, 'job-complete', ...LEFT],
   },
   {
-    name: 'a pull that is slowed down, paused, resumed, and then broken off',
+    name: 'a pull that is slowed down, paused, resumed, and then cancelled',
     start: rebase(''),
     changes: true,
     end: { requestId: 'end' },
     commands: ['block-stream', ...CHANGED, 'job-cancel'],
   },
   {
-    name: 'a copy into an empty file that was there, broken off',
+    name: 'a copy into an existing empty file, cancelled',
     before: (scene) => writeFileSync(scene.path('copy'), ''),
     start: copy({ format: 'RAW' }),
     end: {},
     commands: [...RAW, 'job-cancel', ...CLOSED],
   },
   {
-    name: 'a blocking copy, broken off',
+    name: 'a blocking copy, cancelled',
     start: copy({ format: 'RAW', writeMode: 'BLOCKING' }),
     end: {},
     commands: [ADD, ADD, ...HELD, MIRROR, 'cont', ...HELD, 'job-cancel', 'cont', ...CLOSED],
@@ -149,7 +149,7 @@ export const COURSES: readonly Course[] = [
     commands: [...QCOW2, 'job-complete', ...CLOSED],
   },
   {
-    name: 'Rebase with REUSE_EXT: a copy with a chain of its own, broken off',
+    name: 'Rebase with REUSE_EXT: a copy with a chain of its own, cancelled',
     before: (scene) => {
       const size = BigInt(SIZE_BYTES);
       writeFileSync(scene.path('own'), qcow2({ size }));
@@ -173,7 +173,7 @@ export const COURSES: readonly Course[] = [
     commands: PULL,
   },
   {
-    name: 'a pull that is broken off',
+    name: 'a pull that is cancelled',
     start: rebase(''),
     end: {},
     commands: ['block-stream', 'job-cancel'],
@@ -186,7 +186,7 @@ export const COURSES: readonly Course[] = [
     commands: ['block-commit', FLUSH, 'job-finalize', FLUSH, FLUSH, ...CLOSED],
   },
   {
-    name: 'a commit of a lower image that is broken off',
+    name: 'a commit of a lower image that is cancelled',
     scene: { images: 3 },
     start: commit('disk-1.qcow2', 'DELETE'),
     end: {},
@@ -210,7 +210,7 @@ export const COURSES: readonly Course[] = [
 
 const NO = 'said the test';
 
-/** Those on which something goes wrong, so that a start is taken back, or an end is asked for once more. */
+/** The courses with a fault, so that a start is undone, or an end is requested once more. */
 export const FAILED_COURSES: readonly Course[] = [
   {
     name: 'a qcow2 copy whose mirror is refused',
@@ -251,7 +251,7 @@ export const FAILED_COURSES: readonly Course[] = [
     },
   },
   {
-    name: 'a copy, and what is to be closed after its pivot is not',
+    name: 'a copy, and the images that should be closed after its pivot are not',
     start: copy({ format: 'RAW', onReady: 'PIVOT' }),
     does: 'becomeReady',
     faults: (qemu) => qemu.failNext(DELETE, NO),

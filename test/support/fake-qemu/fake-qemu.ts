@@ -25,7 +25,7 @@ export type Line =
   | { readonly line: 'event'; readonly event: string; readonly data: Json; readonly lost: boolean }
   | { readonly line: 'disconnected' };
 
-/** All of a QEMU at one moment, but for its files. */
+/** The whole state of a QEMU at one moment, except its files. */
 export interface Moment {
   readonly graph: GraphState;
   readonly jobs: ReadonlyMap<FakeJob, JobState>;

@@ -31,7 +31,7 @@ export interface StoryPlace {
   readonly dir: string;
   /** The monitor of vm1. */
   readonly socketPath: string;
-  /** Told of each call of a gateway to an agent. */
+  /** Called for each call of a gateway to an agent. */
   readonly onAsked: (host: string, rpc: string) => void;
 }
 

@@ -54,7 +54,7 @@ export class Story implements AsyncDisposable {
   readonly #serves: Serves;
   readonly #place: StoryPlace;
   #service: StoryService;
-  /** Entries that have been told; by the watch, for a journal that is removed in the end. */
+  /** The number of entries in the text so far; the watch reads them for a journal that is removed in the end. */
   #told = 0;
   #watched: string[] = [];
   #watch: Promise<void> | undefined;

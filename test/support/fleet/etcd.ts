@@ -16,7 +16,7 @@ export interface EtcdServerOptions {
   readonly dir: string;
   /** More of its command line. */
   readonly args?: readonly string[];
-  /** Where it listens with TLS, which PEM files it uses: `--cert-file` and so on are in `args`. */
+  /** The PEM files that it uses if it listens with TLS: `--cert-file` and so on are in `args`. */
   readonly secure?: boolean;
   /** How etcdctl reaches it, beyond the address. */
   readonly ctl?: readonly string[];

@@ -66,7 +66,7 @@ async function qcow2(...more: string[]): Promise<void> {
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', ...more]);
 }
 
-/** A folder with what is to be found at the destination: `copy.img`, and the images that it names. */
+/** Makes a folder with the files at the destination: `copy.img`, and the images that it names. */
 export async function makeDestination(
   kind: DestinationKind,
   folder: string,
@@ -77,7 +77,7 @@ export async function makeDestination(
   const sized = async (...more: string[]) =>
     void (await run('qemu-img', ['create', '-q', ...more, copy, String(SIZE)]));
   const raw = async (bytes: number, byte: number) => await writeFile(copy, Buffer.alloc(bytes, byte));
-  /** Zeroes but for its first bytes. */
+  /** Zeroes except for its first bytes. */
   const beginning = async (first: string) => {
     await raw(SIZE, 0);
     await using file = await open(copy, 'r+');

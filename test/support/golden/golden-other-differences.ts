@@ -33,7 +33,7 @@ function refused(...reasons: readonly Reason[]): Refused {
   return { verdict: 'refused', reasons };
 }
 
-/** In this order: the first that fits a step says what is to be expected. */
+/** In this order: the first difference that fits a step gives the expected result. */
 export const DIFFERENCES: readonly StepDifference[] = [
   {
     name: 'a domain need not be transient',
@@ -134,7 +134,7 @@ export const NEVER_REMOVED = {
   when: ({ steps }: OtherCase) => steps.some((step) => 'still_there' in step && !step.still_there),
 };
 
-/** Each that fits a case changes what is to be there in the end. */
+/** Each difference that fits a case changes the expected final state. */
 const KEEPS_BACKING: FinalDifference = {
   name: 'a full copy keeps the backing file of the image that is reused',
   why: 'as its header says; libvirt leaves it out until the next start, and QEMU 11.1 makes such a copy wrong',

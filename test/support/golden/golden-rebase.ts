@@ -120,7 +120,10 @@ function copied(one: RebaseCase, image: { format: 'raw' | 'qcow2'; backing?: str
   };
 }
 
-/** A copy into a raw device that was full of zeroes: only the active image, if what is below it was to be there. */
+/**
+ * A copy into a raw device that was full of zeroes: only the active image, if the data below it should be there
+ * already.
+ */
 function onto(one: RebaseCase): Expected {
   const isWhole = !has(one, 'SHALLOW') || one.source === 'raw';
   return { ...copied(one, { format: 'raw' }), identical: isWhole };
@@ -136,7 +139,7 @@ function mayBeRelative(one: RebaseCase): boolean {
   return has(one, 'COPY', 'RELATIVE', 'SHALLOW') && !has(one, 'REUSE_EXT') && !has(one, 'COPY_RAW');
 }
 
-/** In this order: the first that fits a case says what is to be expected. */
+/** In this order: the first difference that fits a case gives the expected result. */
 export const DIFFERENCES: readonly Difference<RebaseCase>[] = [
   {
     name: 'an empty base means no base',

@@ -72,7 +72,7 @@ export type Expected = Refused | Accepted;
 /** A way in which we differ from libvirt on purpose. */
 export interface Difference<Case> {
   readonly name: string;
-  /** Where that is decided, and why. */
+  /** The reason, and the place where that is decided. */
   readonly why: string;
   readonly when: (one: Case) => boolean;
   readonly ours: (one: Case) => Expected;

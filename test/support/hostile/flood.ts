@@ -38,7 +38,7 @@ async function rest({ until }: Target): Promise<void> {
   });
 }
 
-/** So many connections, as far as they are let in. */
+/** Opens this number of connections, as far as the server lets them in. */
 async function connections(target: Target, count: number, values: Record<number, number> = {}): Promise<Frames[]> {
   const open = async () => await Frames.open(target.port, { from: ELSEWHERE, with: values });
   return await Promise.all(Array.from({ length: count }, open));

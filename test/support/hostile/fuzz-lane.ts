@@ -27,7 +27,7 @@ function begunBy({ result }: Answer): Job | undefined {
 
 /** Calls at a time. */
 const SIDE_BY_SIDE = 64;
-/** Asked about a job while it runs, at most. */
+/** The most requests about a job while it runs. */
 const ABOUT_EACH = 3;
 const ANSWER_MS = 20_000;
 /** The number of requests that a failure lists. */

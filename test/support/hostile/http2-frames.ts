@@ -80,7 +80,7 @@ export function message(bytes: Uint8Array, isCompressed = false): Buffer {
   return Buffer.concat([Buffer.from([isCompressed ? 1 : 0]), uint32(bytes.length), bytes]);
 }
 
-/** A connection that says what it is told, reads what comes, and answers nothing but SETTINGS. */
+/** A connection that sends the given frames, reads all answers, and sends nothing by itself but SETTINGS. */
 export class Frames implements Disposable {
   readonly #socket: Socket;
   #nextStream = 1;

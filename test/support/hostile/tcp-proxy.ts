@@ -55,7 +55,7 @@ export class TcpProxy implements AsyncDisposable {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
-  /** Nothing comes through any more, and nobody is told. Connections of that time stay dead. */
+  /** Nothing comes through any more, without any error. Connections of that time stay dead. */
   hole(): void {
     this.#mode = 'hole';
     for (const socket of this.#sockets) socket.pause().removeAllListeners('data');

@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ChainImage, ChainOptions } from '../real-qemu/qemu.ts';
 
-/** Where they are kept, as long as the run lasts: bundle.ts makes the folder. Without one each chain is made. */
+/** The folder of the templates during a run: bundle.ts makes it. Without the folder each chain is made. */
 export const CHAINS = 'BLOCKJOBD_CHAINS';
 /** One that is larger is not worth keeping. */
 const MOST_BYTES = 64 << 20;

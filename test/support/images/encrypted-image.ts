@@ -3,7 +3,7 @@
 import { run } from '../real-qemu/qemu.ts';
 import { refusalOf } from '../service/caller.ts';
 
-/** The key, which is to be found nowhere. */
+/** The key, which must not be found anywhere. */
 export const KEY = 'hunter2';
 const SECRET = [`secret,id=s0,data=${KEY}`] as const;
 export const WITH_SECRET: readonly string[] = ['-object', ...SECRET];

@@ -1,7 +1,7 @@
 /** An image of a chain to test with. */
 import type { Image } from '../../../src/core/disk/chain.ts';
 
-/** A qcow2 of no size, with nothing below it, but for what is said otherwise. */
+/** A qcow2 of no size, with nothing below it, except for the given fields. */
 export function anImage(of: Partial<Image> & Pick<Image, 'path'>): Image {
   return {
     node: of.path,

@@ -16,7 +16,7 @@ const BUILD_MS = 600_000;
 const START_MS = 120_000;
 const STOP_MS = 15_000;
 
-/** Where the guest is built, by make-guest.sh on its own, too. */
+/** The folder of the guest, which make-guest.sh can also build without this. */
 const GUEST_DIR = join(import.meta.dirname, '../../../.cache/guest');
 
 let building: Promise<unknown> | undefined;
@@ -38,7 +38,7 @@ export interface GuestVmOptions {
   uuid?: string;
   machine?: 'q35' | 'pc';
   extraArgs?: readonly string[];
-  /** Where its files go, and stay; without it, in a temporary directory of its own. */
+  /** The folder of its files, which stay; by default, a temporary directory of its own. */
   dir?: string;
 }
 
@@ -304,7 +304,7 @@ print(next(b for b in range(state.blocks) if state.sure[b] >> 32 and b not in st
     return Number(stdout);
   }
 
-  /** Is everything on the image that the guest was told is on disk? */
+  /** Whether everything that was acknowledged to the guest is on the image. */
   async check(diskId: number, options: CheckOptions = {}): Promise<CheckResult> {
     const { manifest, images } = this.#disk(diskId);
     const { image, format, ...rest } = options;

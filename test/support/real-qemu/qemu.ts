@@ -390,7 +390,7 @@ function commandLine(options: QemuOptions, name: string, uuid: string, dir: stri
   ];
 }
 
-/** Where it exists, setpriv lets QEMU end together with the test process, however that may end. */
+/** If setpriv exists, it makes QEMU end together with the test process, however that may end. */
 const LEASH = existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL'] : [];
 
 /** Starts a QEMU; when this returns, it takes commands on both of its QMP sockets. */

@@ -35,7 +35,7 @@ export async function record(course: Course, scene: Scene): Promise<Recording> {
     const now = scene.now;
     const folder = held.agent?.jobsFolder ?? '';
     const [name] = held.journal === undefined && existsSync(folder) ? readdirSync(folder) : [];
-    // A start that is taken back removes its journal: it is read to its end all the same.
+    // A start that is undone removes its journal: the journal is read to its end nevertheless.
     if (name !== undefined) held.journal = scene.keep(join(folder, name));
     const texts = held.journal === undefined ? [] : readFileSync(held.journal, 'utf8').split(/(?<=\n)/);
     for (const text of texts.slice(lines.length)) {

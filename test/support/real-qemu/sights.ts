@@ -10,7 +10,7 @@ export interface Sight {
   readonly name: string;
   /** The command that starts the service. */
   readonly under: readonly string[];
-  /** As whom it runs then; undefined: as QEMU does. */
+  /** The user that it runs as then; undefined for the user of QEMU. */
   readonly uid: number | undefined;
 }
 

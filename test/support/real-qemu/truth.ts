@@ -65,12 +65,12 @@ export async function expectTruth(truth: Truth): Promise<readonly string[]> {
   return jobs.map(({ accepted }) => accepted.job);
 }
 
-/** A start that was taken back: as if it had never been. */
+/** A start that was undone leaves no trace. */
 function expectNoTrace({ scene, job, before, unseen }: Truth): void {
   const end = scene.qemu.anyJob(job)?.state.end;
   if (unseen === true && (end === 'DONE' || end === 'COPIED')) return;
-  expect(end, 'the end of a job of which nobody is told').not.toBe('DONE');
-  expect(end, 'the end of a job of which nobody is told').not.toBe('COPIED');
+  expect(end, 'the end of a job that nobody reports').not.toBe('DONE');
+  expect(end, 'the end of a job that nobody reports').not.toBe('COPIED');
   expect([...scene.now.files], 'the files').toEqual([...before.files]);
   expect(scene.qemu.jobs, 'the jobs in QEMU').toEqual([]);
   if (scene.qemu.alive) expect(scene.qemu.nodes, 'the nodes').toEqual([...before.qemu.graph.nodes.keys()]);
@@ -160,7 +160,7 @@ async function expectNothingLost(truth: Truth, job: WholeJob | undefined): Promi
   const listed = leftovers.map(({ name }) => name);
   expect(
     leftOver().filter((name) => !listed.includes(name)),
-    'left over, and not said',
+    'left over, and not listed',
   ).toEqual([]);
   const ids = leftovers.flatMap(({ id: one, blockedBy }) => (blockedBy === '' ? [one] : []));
   if (ids.length === 0) return;

@@ -1,4 +1,4 @@
-/** Where a test has its journals, with a clock as of a service that begins there. */
+/** The folder of a test's journals, with a clock as of a service that begins there. */
 import { HostClock } from '../../../src/agent/host/host-clock.ts';
 import type { Journals } from '../../../src/agent/journal/job-log.ts';
 import { type FoundJournal, readJournals } from '../../../src/agent/journal/journal-folder.ts';

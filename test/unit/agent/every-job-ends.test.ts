@@ -88,7 +88,7 @@ const STARTED: EntryBody = { entry: 'step-started', step: 'start-mirror' };
 const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters<typeof jobWith>[0]?])[] = [
   ['starting, and QEMU may have it', [STARTED]],
   ['running, then to pivot', [RUNNING], { options: { onReady: 'PIVOT' } }],
-  ['concluded, broken off', [RUNNING, concludedOn('SOURCE', 'Operation canceled')]],
+  ['concluded, cancelled', [RUNNING, concludedOn('SOURCE', 'Operation canceled')]],
   ['concluded, pivoted', [RUNNING, READY, pivot(), concludedOn('DESTINATION')]],
   ['ready, to pivot', [RUNNING, READY], { options: { onReady: 'PIVOT' } }],
   ['ready, to finish', [RUNNING, READY], { options: { onReady: 'FINISH' } }],
@@ -273,8 +273,8 @@ class Life {
     const isGivenUp = (isForced && intent.timeIsUp === undefined) || this.#job.giveUpRequested;
     if (presence === 'SILENT') return isGivenUp ? undefined : 'an answer of QEMU, or force';
     if (hangs !== 'NOT') return isYanked(this.#job) ? undefined : 'an answer of QEMU, or force';
-    // It is paused before a blocking copy is broken off, which QEMU may not survive else; pause_guest NEVER says
-    // otherwise.
+    // It is paused before a blocking copy is cancelled, because QEMU may not survive that otherwise. Not with
+    // pause_guest NEVER.
     const isBlocking = accepted.options.writeMode === 'BLOCKING';
     if (guestMigrates && (!isForced || isBlocking)) return 'the guest, which migrates';
     if (halt === 'NO_SPACE' && intent?.entry !== 'cancel-requested') return 'space';
@@ -290,7 +290,7 @@ class Life {
     return true;
   }
 
-  /** As agent/request-end does it: a pivot under way is broken off by force alone. */
+  /** As agent/request-end does it: a running pivot is cancelled by force alone. */
   #askForEnd(): void {
     const isOver = this.#job.concluded !== undefined;
     const end: EntryBody | undefined = this.#end === FORCE && isOver ? { entry: 'give-up-requested' } : this.#end;

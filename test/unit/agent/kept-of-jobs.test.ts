@@ -15,7 +15,7 @@ import { testDir } from '../../support/real-qemu/qemu.ts';
 import { journalsIn } from '../../support/service/journals.ts';
 import { ACCEPTED, CONCLUDED, CREATED, ended, journalOf, RUNNING } from '../core/stories.ts';
 
-/** So many that what else the process makes meanwhile, some hundred kilobytes, is little of each. */
+/** A large number, so that the other memory of the process, some hundred kilobytes, is little for each. */
 const JOBS = 10_000;
 const MOST_BYTES = 2160;
 

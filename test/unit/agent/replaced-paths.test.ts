@@ -17,7 +17,7 @@ import { testDir } from '../../support/real-qemu/qemu.ts';
 
 const REPLACED = { reason: 'PATH_REPLACED' };
 
-/** `path` is below the allowed folder; `swap` leads its folder's name to `outside`, and `swapBack` takes that back. */
+/** `path` is below the allowed folder; `swap` leads its folder's name to `outside`, and `swapBack` undoes that. */
 async function world() {
   await using held = new AsyncDisposableStack();
   const dir = held.use(await testDir());
@@ -132,7 +132,7 @@ describe('a folder that has become a link since it was looked at', () => {
     await using here = await world();
     await writeFile(here.path, 'an image');
     const image = await known(here.path);
-    // Asked for right before the deletion.
+    // The question comes right before the deletion.
     const swapping = async () => {
       await here.swap();
       await writeFile(join(here.outside, 'x'), 'of the host');

@@ -210,7 +210,7 @@ describe.concurrent('the exit code', () => {
     expect(ran.stderr).toContain('host2');
   });
 
-  it('is 130 where somebody presses Ctrl-C: the job goes on, and how to go on is said', async () => {
+  it('is 130 after Ctrl-C: the job continues, and the output says how to go on', async () => {
     const service = new StubService();
     const stop = new AbortController();
     const running = service.run([...COPY, '--wait'], { signal: stop.signal });
@@ -318,7 +318,7 @@ describe.concurrent('--output json', () => {
 });
 
 describe.concurrent('the other commands', () => {
-  it('plan says the steps of each phase, what is to be known, and how to start just that', async () => {
+  it('plan shows the steps of each phase, the notes, and the command to start exactly that', async () => {
     const service = new StubService();
     const { code, stdout } = await service.run(['plan', ...COPY, '--pivot']);
     expect(code).toBe(0);
@@ -511,7 +511,7 @@ describe('jobs of other clients', () => {
   const service = new StubService();
   service.foreign = { foreignJobs: [foreign, unknown], unreachableDomains: ['vm2'] };
 
-  it('are shown below ours, with nothing to end them by; a VM that does not answer is said', async () => {
+  it('are shown below ours, without a command to end them; a VM that does not answer is listed', async () => {
     const { stdout, stderr, code } = await service.run(['jobs']);
     expect(
       stdout
@@ -540,7 +540,7 @@ describe('jobs of other clients', () => {
 });
 
 describe('the address of the service', () => {
-  it('the environment says, and how results are told', async () => {
+  it('the environment chooses the service and the form of the output', async () => {
     const service = new StubService();
     await using server = await serving('unix', service.jobs);
     const environment = { BLOCKJOB_ADDRESS: `unix:/nowhere.sock,${server.address}`, BLOCKJOB_OUTPUT: 'json' };

@@ -11,7 +11,7 @@ import { pull, rebase } from '../../../src/cli/starts/rebase.ts';
 import type { StartFlags } from '../../../src/cli/starts/start.ts';
 import type { Destination } from '../../../src/client/index.ts';
 
-/** Virsh has it, and it means what is so anyway. */
+/** Virsh has this option, and it asks for the only behaviour here. */
 const SAYS_NOTHING = ['transientJob'];
 
 describe.each([copy, pull, commit, rebase])('blockjob $name', (start) => {

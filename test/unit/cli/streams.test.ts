@@ -15,7 +15,7 @@ describe.concurrent('output that cannot be written', () => {
     });
   });
 
-  it('for another reason is told, and is not done', async () => {
+  it('for another reason is reported, and is not done', async () => {
     const { code, stderr } = await shell('$BLOCKJOB completion bash >/dev/full');
     expect(stderr).toContain('error: the output cannot be written: ENOSPC');
     expect(code).toBe(5);

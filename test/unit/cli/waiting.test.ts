@@ -27,7 +27,7 @@ describe('a copy that is to end at READY', () => {
   it.each([
     ['rebase --finish', FINISH],
     ['commit --keep-overlay', KEEP],
-  ])('and is broken off by somebody else before is not done: %s', async (_what, args) => {
+  ])('and is cancelled by another client before is not done: %s', async (_what, args) => {
     const service = new StubService();
     service.course = ['RUNNING', 'CANCELLING', 'CANCELLED'];
     service.outcome = broken('PARTIAL');
@@ -40,7 +40,7 @@ describe('a copy that is to end at READY', () => {
     expect((await ended.run(args)).code).toBe(4);
   });
 
-  it('and is broken off by somebody else while this command ends it is not done either', async () => {
+  it('and is cancelled by another client while this command ends it is not done either', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY'];
     service.outcome = broken('STALE');

@@ -151,7 +151,7 @@ describe.concurrent('a watch', () => {
     await mute.opened(0);
   });
 
-  it.each([Infinity, 2 ** 31])('has as much patience as it is told, for silence and altogether: %d ms', async (ms) => {
+  it.each([Infinity, 2 ** 31])('waits as long as the options say, for silence and altogether: %d ms', async (ms) => {
     const job = new ScriptedJob();
     await using server = await serving('unix', { watch: job.watch });
     using client = new BlockJobClient({ address: server.address });

@@ -97,7 +97,7 @@ describe('the losses', () => {
     ]);
   });
 
-  it('is told once of an image that is left and deleted', () => {
+  it('is reported once for an image that is left and deleted', () => {
     const uses = commitUses([anImage({ path: '/t', snapshots: ['a'] }), plain], {
       topAt: 0,
       baseAt: 1,

@@ -181,7 +181,7 @@ describe('a failure', () => {
     });
   });
 
-  it('of a reason that another version has written down is told with its words', () => {
+  it('of a reason that another version has written down is reported with its words', () => {
     const written = { reason: 'QEMU_REFUSED', text: 'QEMU said no', metadata: { job: 'bj1' } } as unknown as Failure;
     expect(new BlockJobError(written).failure).toEqual({
       reason: 'REASON_UNKNOWN',

@@ -75,7 +75,7 @@ describe("QEMU's replies", () => {
     ['a node without an image', readNodes, [{ 'node-name': 'a' }]],
     ['a graph without edges', readGraph, { nodes: [] }],
     ['a text that is not a status', readRunState, { running: true }],
-  ])('that nobody documented are told apart from all else: %s', (_what, read, reply) => {
+  ])('that nobody documented are distinguished from all others: %s', (_what, read, reply) => {
     expect(() => read(reply)).toThrow(UnexpectedReply);
   });
 });

@@ -134,6 +134,6 @@ export const STORIES: readonly (readonly [name: string, state: JobState, entries
   ['cancelled after READY, followed still', 'CANCELLING', [RUNNING, READY, CANCEL, FOLLOWED]],
   ['finished', 'CANCELLING', [RUNNING, READY, FINISH]],
   ['finished, followed still', 'CANCELLING', [RUNNING, READY, FINISH, FOLLOWED]],
-  ['pivot broken off', 'CANCELLING', [RUNNING, READY, pivot(), FORCE]],
-  ['pivot broken off with a held guest', 'CANCELLING', [RUNNING, READY, pivot('ALWAYS'), HELD, FORCE]],
+  ['pivot cancelled', 'CANCELLING', [RUNNING, READY, pivot(), FORCE]],
+  ['pivot cancelled with a held guest', 'CANCELLING', [RUNNING, READY, pivot('ALWAYS'), HELD, FORCE]],
 ];

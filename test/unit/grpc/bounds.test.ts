@@ -96,7 +96,7 @@ describe.each(PLACES.map((place) => ({ what: inWords(place), place })))('$what',
   });
 });
 
-/** So many states, as numbers that come together. */
+/** This number of states, as numbers that come together. */
 const pack = (count: number) =>
   new BinaryWriter().tag(2, WireType.LengthDelimited).bytes(Buffer.alloc(count, 1)).finish();
 
@@ -109,7 +109,7 @@ test('numbers that are packed are counted, too, and those of several packs toget
   expect(refused(place, Buffer.concat([pack(40), pack(40)]))).toEqual(is);
 });
 
-test('ten of the things that are wrong are told', () => {
+test('ten of the errors are reported', () => {
   const place = PLACES.find((one) => inWords(one).endsWith('Reclaim leftover_ids'));
   if (place === undefined) throw new Error('no such field');
   const many = request(place, { bytes: 321, count: 400 });

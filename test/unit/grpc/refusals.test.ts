@@ -67,7 +67,7 @@ describe('refusals in the log', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('that were counted are told at the end, too', () => {
+  it('that were counted are reported at the end, too', () => {
     for (let n = 0; n < 11; n += 1) note('a');
     refusals[Symbol.dispose]();
     expect(lines.at(-1)).toMatchObject({ more: 1 });

@@ -90,7 +90,7 @@ describe('advice', () => {
     );
   });
 
-  test('a pause is told before the state', () => {
+  test('a pause is shown before the state', () => {
     expect(stateWord(Job_State.RUNNING, PauseReason.UNSPECIFIED)).toEqual({ word: 'Running', tone: 'busy' });
     expect(stateWord(Job_State.READY, PauseReason.NO_SPACE)).toEqual({ word: 'Paused: no space', tone: 'warn' });
   });

@@ -138,7 +138,7 @@ describe('a watcher', () => {
         for await (const event of events) {
           const kind = event.type === 'PROGRESS' ? 0 : event.job.revision;
           seen.set(kind, (seen.get(kind) ?? new Set()).add(event));
-          // Told when all wait for it.
+          // Sends it when all wait for it.
           if (kind === 2) setImmediate(() => job.told.tell(10));
           if (kind === 0) setImmediate(() => void job.log.offer(END, { otherwise: () => undefined }));
         }
@@ -167,7 +167,7 @@ describe('a watcher', () => {
     await log.close();
   });
 
-  it('is told what kind of event each is, in words, with the job as it was then', async () => {
+  it('gets the kind of each event, in words, with the job as it was then', async () => {
     await using job = await watched(...LIFE);
     const events = await allOf(job.watch({ afterRevision: 0 }));
     expect(events.map(({ type, detail, job: { state } }) => `${type} ${state}: ${detail}`)).toEqual([

@@ -666,7 +666,7 @@ const course: fc.Arbitrary<Course> = fc.record({
 });
 
 describe('whatever the order of two jobs, another client, crashes, lost answers and failed writes,', () => {
-  it('no guest is left paused that nobody else has paused, and none continued that is known to be another’s', async () => {
+  it('no guest is left paused that nobody else has paused, and none continued that another client is known to have paused', async () => {
     let theirs = 0;
     await fc.assert(
       fc.asyncProperty(course, fc.scheduler(), async (one, at) => {
@@ -695,6 +695,6 @@ describe('whatever the order of two jobs, another client, crashes, lost answers 
       }),
       { numRuns: 3000 },
     );
-    expect(theirs, 'runs after which it is another’s').toBeGreaterThan(100);
+    expect(theirs, 'runs after which another client owns the pause').toBeGreaterThan(100);
   });
 });

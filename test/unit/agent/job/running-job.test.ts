@@ -137,7 +137,7 @@ async function driven(
 const CLOSE_DESTINATION = ['blockdev-del', 'blockdev-del'];
 
 describe('a job that runs', () => {
-  it('is told by force to end when the end that was asked for softly does not come', async () => {
+  it('is ended by force when the requested soft end does not come', async () => {
     const softly = Promise.withResolvers<void>();
     const machine = new Machine((self, { execute }) => {
       if (execute === 'block-job-cancel') softly.resolve();

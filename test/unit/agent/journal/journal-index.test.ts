@@ -148,7 +148,7 @@ describe('a service that starts', () => {
 });
 
 describe('a journal of an ended job that is gone when somebody asks for it', () => {
-  it('is told, with its name', async () => {
+  it('is reported, with its name', async () => {
     await using dir = await withJobs();
     const { found } = await started(dir);
     await rm(journal(dir, idOf(0)));

@@ -242,7 +242,7 @@ describe('a journal on disk', () => {
     expect((await allJournals(dir.path)).map(({ id }) => id)).toEqual([JOB]);
   });
 
-  it('is whole after a write that broke off in the middle, and takes the entry again', async () => {
+  it('is whole after a write that stopped in the middle, and takes the entry again', async () => {
     await using dir = await testDir();
     const journal = await Journal.create(dir.path, JOB);
     await journal.append(ENTRIES[0]);
@@ -363,7 +363,7 @@ describe('the journals of a folder', () => {
     expect((await handle.stat()).mode & 0o777).toBe(0o700);
   });
 
-  it('are told apart: whole, never accepted, damaged, not to be read; other files are nobody’s journal', async () => {
+  it('are of four kinds: whole, never accepted, damaged, unreadable; other files are not journals', async () => {
     await using dir = await testDir();
     const first = LINES[0] ?? Buffer.alloc(0);
     await writeFile(join(dir.path, 'whole.jsonl'), WHOLE);

@@ -1,4 +1,4 @@
-/** A jobs folder with files in it that nobody expects: each is told, and the rest goes on. */
+/** A jobs folder with files in it that nobody expects: each is logged, and the rest continues. */
 import { spawnSync } from 'node:child_process';
 import { copyFile, mkdir, readdir, readFile, rename, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -67,7 +67,7 @@ describe('a jobs folder', () => {
       'x.jsonl',
       async (path) => await writeFile(path, textOf('../../escaped', RUNNING)),
     ],
-  ])('has %s: that is told and stays, and the jobs go on', async (_what, name, make) => {
+  ])('has %s: that is logged and stays, and the jobs continue', async (_what, name, make) => {
     await using dir = await withJob();
     await make(join(dir.path, name));
     expect(await opened(dir)).toEqual({ jobs: { [JOB]: 'READY' }, told: [name] });
@@ -81,7 +81,7 @@ describe('a jobs folder', () => {
     expect(await readdir(dir.path)).toEqual([`${JOB}.jsonl`]);
   });
 
-  it.skipIf(!CAN_BE_IMMUTABLE)('has an empty journal that cannot be removed: it is told', async () => {
+  it.skipIf(!CAN_BE_IMMUTABLE)('has an empty journal that cannot be removed: it is logged', async () => {
     await using dir = await withJob();
     const path = join(dir.path, `${OTHER}.jsonl`);
     await writeFile(path, '');

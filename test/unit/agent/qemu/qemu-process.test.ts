@@ -114,7 +114,7 @@ describe('the process behind a socket', () => {
   });
 
   // As a QEMU with a monitor for us and one for its administrator has.
-  it('is found for each of its sockets, though their names end alike', async () => {
+  it('is found for each of its sockets, though their names have the same end', async () => {
     await using dir = await testDir();
     const paths = [join(dir.path, 'admin-qmp.sock'), join(dir.path, 'qmp.sock')];
     await using listener = await listenAt('/', ...paths);

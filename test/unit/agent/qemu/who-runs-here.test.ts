@@ -12,7 +12,7 @@ import { until } from '../../../support/until.ts';
 
 const log = pino({ level: 'silent' });
 
-it('the registry of VMs learns each name as soon as it is known, and is complete when no QEMU is left that has not said it', async () => {
+it('the registry of VMs learns each name as soon as it is known, and is complete when every QEMU has answered', async () => {
   await using dir = await testDir('bj-who-');
   const path = (name: string) => join(dir.path, name);
   await using _web = await FakeQemu.start({ socketPath: path('web'), name: 'web', disks: [], sizeBytes: 0 });

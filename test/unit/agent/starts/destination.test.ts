@@ -15,7 +15,7 @@ import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 const TOP = anImage({ path: '/vm/disk.qcow2', virtualSizeBytes: 1024 * 1024 });
 
-/** The path of the socket as QEMU is told it, or the reason of the refusal. */
+/** The path of the socket for QEMU, or the reason of the refusal. */
 async function checkedSocket(path: string, folders: readonly string[]): Promise<unknown> {
   const allowed = { folders, nbdServers: [] };
   const nbd = { server: { kind: 'unix', path }, exportName: 'd', tlsCredentialsId: '', tlsHostname: '' } as const;

@@ -50,7 +50,7 @@ describe('the ending of a job', () => {
 
     ['cancelled as asked', [RUNNING, CANCEL], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED'],
     ['cancelled as asked after READY', [RUNNING, READY, CANCEL], 'CONCLUDED', 'SOURCE', undefined, 'CANCELLED'],
-    ['broken off as asked', [RUNNING, READY, FORCE], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED'],
+    ['cancelled as requested', [RUNNING, READY, FORCE], 'CONCLUDED', 'SOURCE', CANCELED, 'CANCELLED'],
     [
       'cancelled as asked, dismissed by somebody',
       [RUNNING, CANCEL],
@@ -90,7 +90,7 @@ describe('the ending of a job', () => {
   });
 
   // The pivot was asked for first, and may have been done before QEMU heard of the abort.
-  it('QEMU ended while a pivot was being broken off', () => {
+  it('QEMU ended while a pivot was being cancelled', () => {
     const result = { how: 'QEMU_ENDED', deviceOn: 'NOWHERE', qemuError: undefined } as const;
     expect(endOf([...PIVOT, FORCE], result)).toBe('UNRESOLVED JOB_LOST');
   });
@@ -121,7 +121,7 @@ describe('a copy to a network destination', () => {
   };
 
   it.each<[string, EntryBody[], string]>([
-    ['that is broken off by force has no error: its connection was broken on purpose', [FORCE], 'CANCELLED'],
+    ['that is cancelled by force has no error: its connection was broken on purpose', [FORCE], 'CANCELLED'],
     ['that fails while a cancel is under way has failed', [CANCEL], 'FAILED'],
     ['that fails when its time is over has failed', [{ ...FORCE, timeIsUp: true } as EntryBody], 'FAILED'],
     ['that fails by itself has failed', [], 'FAILED'],
@@ -249,7 +249,7 @@ describe('the ending of a job that ends by itself', () => {
     ['done, as an older service has it', [RUNNING], at('CONCLUDED'), 'UNRESOLVED NOT_ON_DISK'],
     ['cancelled', [RUNNING, CANCEL], at('CONCLUDED', CANCELED), 'CANCELLED'],
     ['cancelled by somebody', [RUNNING], at('CONCLUDED', CANCELED), 'CANCELLED JOB_LOST'],
-    ['broken off as its flush failed', [RUNNING, BROKEN], at('CONCLUDED', CANCELED), 'FAILED NO_SPACE'],
+    ['cancelled because its flush failed', [RUNNING, BROKEN], at('CONCLUDED', CANCELED), 'FAILED NO_SPACE'],
     [
       'the flush of its header failed',
       [RUNNING, DATA_FLUSHED, BROKEN],

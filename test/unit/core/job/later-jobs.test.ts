@@ -148,7 +148,7 @@ describe('a file', () => {
 });
 
 describe('where the guest is', () => {
-  it('is told by the later job that has moved it, or may have', () => {
+  it('is known from the later job that has moved it, or may have', () => {
     const back: Place = { deviceOn: 'DESTINATION', devicePath: SOURCE };
     const stays: Place = { deviceOn: 'SOURCE', devicePath: DESTINATION };
     const cases: readonly (readonly [string, KnownJob, boolean])[] = [
@@ -164,7 +164,7 @@ describe('where the guest is', () => {
     for (const [what, later, is] of cases) expect([what, moved(later)]).toEqual([what, is ? 'bj2' : undefined]);
   });
 
-  it('is told by one that found it elsewhere', () => {
+  it('is known from one that found it elsewhere', () => {
     expect(moved(ended('bj2', PULL, [RUNNING], ON_SOURCE))).toBe('bj2');
     // And where nobody knew, by one that found it.
     const unknown = ended('bj1', {}, PIVOTED, GONE);

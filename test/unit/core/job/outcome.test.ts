@@ -33,7 +33,7 @@ import {
 const ELSEWHERE = '/vm/snapshot.qcow2';
 const HOWS = ['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const;
 const ERRORS = [undefined, 'Operation canceled', 'No space left on device'] as const;
-/** Where a device can be, with the paths that QEMU can name for it then. */
+/** The places of a device, with the paths that QEMU can name for it then. */
 const PLACES: readonly (readonly [DeviceOn, string | undefined])[] = [
   ['SOURCE', SOURCE],
   ['DESTINATION', DESTINATION],
@@ -95,7 +95,7 @@ describe('the outcome of a job that runs', () => {
   });
 
   // The pivot was asked for, and QEMU may have done it before it heard of the abort.
-  it('does not say where the guest writes while a pivot is being broken off', () => {
+  it('does not say where the guest writes while a pivot is being cancelled', () => {
     expect(outcomeOf(jobOf(RUNNING, READY, pivot(), FORCE)).guestWritesTo).toBeUndefined();
   });
 
@@ -217,7 +217,7 @@ describe('in every case', () => {
     expect(except((one) => !liveIsSafe(one))).toEqual([]);
   });
 
-  it('a file that this job did not make is never safe to delete, but for the source after a pivot', () => {
+  it('a file that this job did not make is never safe to delete, except the source after a pivot', () => {
     expect(
       except(
         (one) =>

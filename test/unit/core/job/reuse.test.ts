@@ -25,7 +25,7 @@ function pivoted(changes: Changes, ...before: readonly EntryBody[]): Outcome {
   return outcomeAtEnd(concludedJob(job));
 }
 
-/** The old images that may go, and what is said of what was taken over. */
+/** The old images that may be deleted, and the notes about reused data. */
 function told(changes: Changes, ...before: readonly EntryBody[]): readonly [readonly string[], string | undefined] {
   const { safeToDelete, evidence } = pivoted(changes, ...before);
   const others = pivoted({}).evidence.map(({ text }) => text);
@@ -51,19 +51,19 @@ function older(sync: 'top' | 'full', made: readonly string[] = []): Changes {
 }
 
 describe('the destination before the job', () => {
-  it('on the caller’s word lets go of no old image, and is said', () => {
+  it('on the caller’s word lets go of no old image, and a note says so', () => {
     const text = `only the caller says that ${DESTINATION} had the contents of /vm/snap1 before the copy began: they were not compared`;
     expect(told(by('WORD'))).toEqual([[], text]);
     expect(pivoted(by('WORD')).destinationContent).toBe('COMPLETE');
     expect(notesOf({ ...ACCEPTED, reused: { by: 'WORD', ...REUSED } }, REQUEST)).toEqual([text]);
   });
 
-  it('that is proved lets go of it, and is said', () => {
+  it('that is proved lets go of it, and a note says so', () => {
     const [safe, text] = told(by('SAME_FILE'));
     expect([safe, text?.includes('its backing file is /vm/snap1 itself')]).toEqual([[SOURCE], true]);
   });
 
-  it('that was compared lets go of it; only that it was to be compared does not', () => {
+  it('that was compared lets go of it; only the plan to compare it does not', () => {
     const done: EntryBody = { entry: 'step-done', step: VERIFY_STEP };
     const started: EntryBody = { entry: 'step-started', step: VERIFY_STEP };
     const [safe, text] = told(by('COMPARED'), started, done);
@@ -80,7 +80,7 @@ describe('the destination before the job', () => {
     expect(notesOf(ACCEPTED, REQUEST)).toEqual([]);
   });
 
-  it('in a journal of an older service is told by its plan', () => {
+  it('in a journal of an older service is known from its plan', () => {
     expect(told(older('top'))).toEqual([[], expect.stringContaining('only the caller says')]);
     expect(told(older('full'))).toEqual([[SOURCE], undefined]);
     // It made them: a new file, or a header on a device.

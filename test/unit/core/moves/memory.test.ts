@@ -16,7 +16,7 @@ import type { Asking, Circumstance, Seen } from '../../../../src/core/moves/move
 import { present } from '../../../support/checks.ts';
 import { FORCE, HELD, jobOf, jobWith, pivot, READY, RUNNING, SEEN_AT, SOURCE } from '../stories.ts';
 
-/** A memory, and the time that it is told. */
+/** A memory, and the times of its samples. */
 class Remembered {
   nowMs = 1_000_000;
   #memory: Memory = memoryOf(jobOf(), this.nowMs);
@@ -223,7 +223,7 @@ describe('a guest that waits for storage', () => {
     };
   }
 
-  test('a second longer than it may be held waits for storage, and is to be told again after two', () => {
+  test('a second longer than it may be held waits for storage, and is reported again after two', () => {
     expect(waits({ ms: 6000 }).is()).toBe(false);
     const { asked, is } = waits({ ms: 6001 });
     expect(is()).toBe(true);
@@ -238,7 +238,7 @@ describe('a guest that waits for storage', () => {
     expect(waits({ ms: 0, job: pivoting, silentMs: 6001 }).is()).toBe(true);
   });
 
-  test('nothing is broken off where the guest may be on the copy', () => {
+  test('nothing is cancelled if the guest may be on the copy', () => {
     const { asked, is } = waits({ ms: 6001 });
     asked.note({ is: 'asked', asking: 'complete' });
     expect(is()).toBe(false);

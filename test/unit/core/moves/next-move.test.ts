@@ -169,7 +169,7 @@ describe('the next move', () => {
     ['a start: QEMU is silent for too long', jobOf(FORCE), SILENT, { givenUp: true }, record(GIVEN_UP)],
     ['QEMU is silent', running, SILENT, {}, WAIT],
     ['QEMU is silent in a pivot', pivotingHeld, SILENT, { overdue: true, heldTooLong: true }, WAIT],
-    ['QEMU is silent when it is to be ended by force', jobOf(RUNNING, FORCE), SILENT, {}, WAIT],
+    ['QEMU is silent when the job should be ended by force', jobOf(RUNNING, FORCE), SILENT, {}, WAIT],
     ['QEMU is silent for too long then', jobOf(RUNNING, FORCE), SILENT, { givenUp: true }, record(GIVEN_UP)],
     ['the job is given up', jobOf(RUNNING, FORCE, GIVEN_UP), SILENT, {}, SETTLE],
     ['QEMU is silent, and its result is known', jobOf(RUNNING, FORCE, concluded()), SILENT, {}, WAIT],
@@ -252,7 +252,7 @@ describe('the next move', () => {
     ['pivoting: standby passes', pivoting, seen('standby'), {}, WAIT],
     ['pivoting: under way', pivoting, seen('waiting'), { complete: true }, WAIT],
     ['pivoting: under way for another agent', pivoting, seen('pending'), {}, WAIT],
-    ['pivoting: being taken back', pivoting, seen('aborting'), {}, WAIT],
+    ['pivoting: being undone', pivoting, seen('aborting'), {}, WAIT],
     [
       'pivoting: the guest outruns it',
       pivoting,
@@ -261,14 +261,14 @@ describe('the next move', () => {
       hold('the guest writes faster than the copy can follow'),
     ],
     [
-      'pivoting: the guest outruns it, and is not to be paused',
+      'pivoting: the guest outruns it, and must not be paused',
       jobOf(RUNNING, READY, pivot('NEVER')),
       seen('ready'),
       { complete: true, overdue: true },
       WAIT,
     ],
     [
-      'pivoting: the guest is to be paused',
+      'pivoting: the guest should be paused',
       jobOf(RUNNING, READY, pivot('ALWAYS')),
       seen('ready'),
       {},
@@ -347,7 +347,7 @@ describe('the next move', () => {
       record(concluded({ how: 'VANISHED' })),
     ],
     [
-      'cancelling: broken off, and the guest has left',
+      'cancelling: cancelled, and the guest has left',
       jobOf(RUNNING, FORCE),
       seen('concluded', { error: 'Operation canceled' }, { guestMigrates: true }),
       { forceEnd: true },
@@ -446,10 +446,10 @@ describe('the next move', () => {
     expect(nextMove(job, what, { ...NOT_ASKED, ...asked })).toEqual(expected);
   });
 
-  it('a start: the mirror is gone, and the guest is on the copy: that file is not to be taken back', () => {
+  it('a start: the mirror is gone, and the guest is on the copy: that file must not be removed', () => {
     expect(nextMove(starting, gone('DESTINATION', DESTINATION), NOT_ASKED)).toEqual(record(RUNNING));
   });
-  it('a start: the mirror has failed, and the guest is on the copy: that file is not to be taken back', () => {
+  it('a start: the mirror has failed, and the guest is on the copy: that file must not be removed', () => {
     const what = seen('concluded', { error: 'no' }, { deviceOn: 'DESTINATION', devicePath: DESTINATION });
     expect(nextMove(starting, what, NOT_ASKED)).toEqual(record(RUNNING));
   });
@@ -458,7 +458,7 @@ describe('the next move', () => {
     expect(nextMove(jobOf(RUNNING, READY, CANCEL), what, NOT_ASKED)).toEqual(record(NO_SPACE));
     expect(nextMove(jobOf(RUNNING, READY, CANCEL, NO_SPACE), what, NOT_ASKED)).toEqual(END_BY_FORCE);
   });
-  it('a start whose mirror may have run is never taken back: QEMU has ended, or the disk is elsewhere', () => {
+  it('a start whose mirror may have run is never undone: QEMU has ended, or the disk is elsewhere', () => {
     for (const step of [
       [{ entry: 'step-started', step: 'start-mirror' }],
       [
@@ -583,7 +583,7 @@ describe('the next move', () => {
     const what = seen('standby', { ioStatus: 'nospace' });
     expect(nextMove(jobOf(RUNNING, READY, FINISH, NO_SPACE), what, NOT_ASKED)).toEqual(WAIT);
   });
-  it('a pivot that is being broken off, and out of space, with a held guest: released', () => {
+  it('a pivot that is being cancelled, and out of space, with a held guest: released', () => {
     const job = jobOf(RUNNING, READY, pivot('ALWAYS'), HELD, FORCE);
     const what = seen('standby', { ioStatus: 'nospace' }, { guestRuns: false });
     expect(nextMove(job, what, { ...NOT_ASKED, end: true })).toEqual(RELEASE);
@@ -682,7 +682,7 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     ).toEqual([]);
   });
 
-  it('a soft end is asked for only of a job that is READY, and never of one to be broken off by force', () => {
+  it('a soft end is requested only for a job that is READY, and never for one that is ended by force', () => {
     expect(
       except(
         (one) =>
@@ -867,7 +867,7 @@ describe('a job with a time limit', () => {
     expect(nextMove(jobWith({ options }, RUNNING), seen('running'), NOT_ASKED)).toEqual({ move: 'wait' });
   });
 
-  it('of HOLD is kept by READY; else it is for the end, and a pivot that does not come is broken off', () => {
+  it('of HOLD is kept by READY; otherwise it is for the end, and a pivot that does not come is cancelled', () => {
     const ready = seen('ready');
     expect(nextMove(jobWith({ options }, RUNNING, READY), ready, timeIsUp)).toEqual({ move: 'wait' });
     const pivoting = { ...options, onReady: 'PIVOT' } as const;
@@ -888,7 +888,7 @@ describe('a blocking copy', () => {
   const job = (...entries: readonly EntryBody[]) => jobWith({ options }, RUNNING, READY, ...entries);
   const held = seen('ready', {}, { guestRuns: false });
 
-  it('is broken off with the guest held, and the guest goes on when it has ended', () => {
+  it('is cancelled with the guest held, and the guest continues when it has ended', () => {
     expect(nextMove(job(FORCE), seen('ready'), NOT_ASKED)).toMatchObject({ move: 'hold-guest' });
     expect(nextMove(job(FORCE, HELD), held, NOT_ASKED)).toMatchObject({ move: 'command', asks: 'forceEnd' });
     expect(nextMove(job(FORCE, HELD), held, { ...NOT_ASKED, forceEnd: true })).toEqual({ move: 'wait' });
@@ -965,10 +965,10 @@ describe('bitmaps', () => {
   });
 });
 
-describe('a start that is to be given up', () => {
+describe('a start that should be given up', () => {
   const cancelled = (...entries: readonly EntryBody[]) => jobOf(...entries, CANCEL);
 
-  it('is taken back where QEMU has no job yet', () => {
+  it('is undone if QEMU has no job yet', () => {
     expect(cancelled().state).toBe('STARTING');
     expect(nextMove(cancelled(), { ...seen('running'), job: undefined }, NOT_ASKED)).toEqual({
       move: 'undo-start',
@@ -995,8 +995,8 @@ describe('a copy whose connection was broken for the guest’s sake', () => {
   it.each([
     ['runs', jobWith({ destination: NBD }, RUNNING), 'running'],
     ['is READY', nbd(), 'ready'],
-    ['is to be pivoted, and QEMU was not asked to', nbd(pivot()), 'ready'],
-  ] as const)('and that %s is broken off, though QEMU has not noticed', (_what, job, status) => {
+    ['should be pivoted, and QEMU was not asked to', nbd(pivot()), 'ready'],
+  ] as const)('and that %s is cancelled, though QEMU has not noticed', (_what, job, status) => {
     expect(nextMove(job, seen(status), broken)).toEqual(end);
   });
 

@@ -27,7 +27,7 @@ describe('a new file', () => {
     ['is neither owner nor in the group', { ...SOURCE, uid: 0, gid: 0 }],
     ['is the owner and may only read', { ...SOURCE, mode: 0o460 }],
     ['is in the group, which may only read', { uid: 0, gid: 36, mode: 0o646 }],
-  ])('is for QEMU alone, and that is told, where QEMU %s', (_why, source) => {
+  ])('is for QEMU alone, and a note says so, if QEMU %s', (_why, source) => {
     const { toSet, ...rest } = access(source, QEMU);
     expect(rest).toEqual(FOR_QEMU_ALONE);
     expect(toSet).toEqual([
@@ -45,7 +45,7 @@ describe('a new file', () => {
   it.each([
     { uid: 107, gid: 107, groups: [] },
     { uid: 1000, gid: 36, groups: [] },
-  ])('of the service %j cannot, and that is told', (service) => {
+  ])('of the service %j cannot, and a note says so', (service) => {
     const { mode, toSet } = access(SOURCE, QEMU, service);
     expect({ mode, toSet }).toEqual({ mode: 0o600, toSet: [expect.stringContaining('set them on /new')] });
   });

@@ -115,7 +115,7 @@ describe('bandwidth', () => {
 });
 
 describe('all that is wrong', () => {
-  it('is told at once', () => {
+  it('is reported at once', () => {
     const request = { disk: { domain: '', disk: '' }, base: 'x', bandwidth: 2n ** 64n - 1n, requestId: ' ' };
     expect(reasons({ ...request, flags: ['COPY', 'RELATIVE'], accept: [undefined] })).toEqual([
       'disk.domain FIELD_INVALID',

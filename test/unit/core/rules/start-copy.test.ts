@@ -205,7 +205,7 @@ describe('the errors of a request', () => {
     expect(wrongWith(request)).toEqual([expected]);
   });
 
-  it('is told all at once, in the order of the fields', () => {
+  it('are reported all at once, in the order of the fields', () => {
     expect(
       wrongWith({
         disk: { domain: '', disk: '' },

@@ -254,7 +254,7 @@ describe('watches of one job through a gateway', () => {
     expect(two.seen).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  it('are told what is not kept any more', async () => {
+  it('get an error for entries that are not kept any more', async () => {
     const script = new Script();
     script.oldest = 4;
     script.grow(5);
@@ -264,7 +264,7 @@ describe('watches of one job through a gateway', () => {
     expect(one.seen).toEqual([-4, 4, 5, 6]);
   });
 
-  it('of a job that has ended are told the same', async () => {
+  it('of a job that has ended get the same', async () => {
     const script = new Script();
     script.grow(ENDED_AT);
     const all = watches(script);
