@@ -33,7 +33,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     return { id, name, to: `/var/lib/images/${file}` };
   };
 
-  it('is killed: the directory forgets it in time, QEMU goes on, and the next one adopts the job', async () => {
+  it('is killed: the directory forgets it in time, QEMU continues, and the next agent adopts the job', async () => {
     const { site } = suite;
     const [h1] = site.hosts;
     using caller = await site.caller(site.gateways[0]);
@@ -59,7 +59,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     expect((await within(10_000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
   });
 
-  it('is stopped: calls are answered in seconds, the others go on, and it comes back', async () => {
+  it('is stopped: calls are answered in seconds, the other hosts continue, and it comes back', async () => {
     const { site } = suite;
     const [, h2, h3] = site.hosts;
     using caller = await site.caller(site.gateways[0]);

@@ -22,7 +22,7 @@ const TO = '/var/lib/images/without-etcd.qcow2';
 describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
   const suite = siteOfSuite({ etcd: ['--quota-backend-bytes', String(QUOTA_BYTES)] });
 
-  it('is away for a minute amid copies: calls are routed from memory, changes refused, jobs end truthfully, and all heals', async () => {
+  it('is down for a minute during copies: calls are routed from memory, changes are refused, jobs end truthfully, and everything recovers', async () => {
     const { site, started } = suite;
     using first = await site.caller(site.gateways[0]);
     using second = await site.caller(site.gateways[1]);
@@ -89,7 +89,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     }
   }, 150_000);
 
-  it('is started again and compacted while a gateway is away: that one knows what it has missed', async () => {
+  it('is restarted and compacted while a gateway is cut off: the gateway notices that it has missed events', async () => {
     const { site } = suite;
     const [g1, g2] = site.gateways;
     const [, , h3] = site.hosts;

@@ -32,7 +32,7 @@ interface Said {
 describe.skipIf(needs('docker'))('a fleet', () => {
   const suite = siteOfSuite();
 
-  it('copies and pivots for a client elsewhere, whose watch goes on through gateway 2 when 1 is killed', async () => {
+  it('copies and pivots for a remote client, whose watch continues through gateway 2 when 1 is killed', async () => {
     const { site, started } = suite;
     const [g1] = site.gateways;
     const [, h2] = site.hosts;
@@ -65,7 +65,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     await site.isWhole(20_000);
   });
 
-  it('reaches a host that is far away: slowly, and without losing it, while the others are as near as before', async () => {
+  it('reaches a host that is far away: slowly, and without losing it, while the other hosts stay as fast', async () => {
     const { site, started } = suite;
     const [g1] = site.gateways;
     const [, , h3] = site.hosts;
@@ -96,7 +96,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     expect((await site.observer.ofHost('h3')).length).toBe(entries);
   });
 
-  it('lets nobody in without a certificate, with one of another authority, or with one that has expired', async () => {
+  it('refuses callers without a certificate, with one of another authority, or with an expired one', async () => {
     const { site } = suite;
     const [g1] = site.gateways;
     const [h1] = site.hosts;
@@ -121,7 +121,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     expect(audited.length).toBeGreaterThanOrEqual(3);
   });
 
-  it('does not let a reader end a job, and notes who tried', async () => {
+  it('does not let a reader end a job, and logs the attempt', async () => {
     const { site, started } = suite;
     const [g1] = site.gateways;
     const [h1] = site.hosts;

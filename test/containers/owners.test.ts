@@ -25,7 +25,7 @@ describe.skipIf(needs('docker'))('a domain', () => {
     return host;
   };
 
-  it('migrates live: it is its new host alone that changes it, and gateways know in seconds', async () => {
+  it('migrates live: only its new host changes it, and gateways learn it in seconds', async () => {
     const { site } = suite;
     const [h1, h2] = site.hosts;
     const vm = { name: 'mover', uuid: 'aaaaaaaa-0000-4000-8000-000000000001' };
@@ -50,7 +50,7 @@ describe.skipIf(needs('docker'))('a domain', () => {
     expect(await site.observer.ownersOf(vm.uuid)).toMatchObject([{ host: 'h1' }, { host: 'h2' }]);
   });
 
-  it('is started elsewhere when its host is cut off: that one refuses first, and takes nothing back', async () => {
+  it('is started elsewhere when its host is cut off: that host refuses first, and takes nothing back', async () => {
     const { site } = suite;
     const [, h2, h3] = site.hosts;
     const [vm] = h3.vms;

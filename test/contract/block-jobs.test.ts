@@ -175,7 +175,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect((await until(pull, 'COMPLETED')).job.accepted.kind).toBe('PULL');
   });
 
-  test('a plan is only shown, and the same plan is then carried out', async () => {
+  test('a plan is only shown, and the same plan is carried out later', async () => {
     const planned = await here.jobs.startCopy(copy('planned', { validateOnly: true }), PATIENT);
     if (!('etag' in planned)) throw new Error('a plan was asked for');
     expect(planned.steps.find(({ name }) => name === 'start-mirror')?.run).toContain('blockdev-mirror');
@@ -238,7 +238,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect(existsSync(join(here.dir, 'never'))).toBe(false);
   });
 
-  test('an operation that the running copy forbids is refused, and allowed when it is over', async () => {
+  test('an operation that the running copy forbids is refused, and allowed after the copy', async () => {
     const { job } = begun(await here.jobs.startCopy(copy('forbids'), PATIENT));
     const request = { domain: here.qemu.name, disk: undefined, operation: 'SNAPSHOT' } as const;
     const { reasons, blocking } = await here.jobs.checkOperation(request, PATIENT);
@@ -248,7 +248,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect(await here.jobs.checkOperation(request, PATIENT)).toEqual({ reasons: [], blocking: [] });
   });
 
-  test('all jobs are watched: those with the labels that are asked for, each revision once, and gone on with', async () => {
+  test('all jobs are watched: those with the requested labels, each revision once, with a token to continue', async () => {
     const labels = { 'example.org/for': 'watchers' };
     const watcher = new JobsWatcher(here.jobs, { labels });
     await watcher.until('complete');

@@ -89,7 +89,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
       expect(uptimeMs).toBeLessThan(120_000);
     });
 
-    test('starts a copy, watches it, asks for it, and pivots', async () => {
+    test('starts a copy, watches it, reads it, and pivots', async () => {
       const destination = join(copies, 'vm1.qcow2');
       const started = await startCopy(destination);
       expect(started).toMatchObject({
@@ -157,7 +157,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
     });
   });
 
-  test('reflection v1 gives every file, imports of google too, and they fit together', async () => {
+  test('reflection v1 returns every file, including imports of google, and they fit together', async () => {
     await using cleanUp = new AsyncDisposableStack();
     const { path: dir } = cleanUp.use(await testDir('bj-curl-'));
     const service = cleanUp.use(await Service.start({ dir, qmp: { vm1: `${dir}/nobody.sock` }, allow: [] }));

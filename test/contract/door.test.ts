@@ -108,7 +108,7 @@ test.each(['gzip', 'deflate'])(
 );
 
 describe('connections', () => {
-  test('of one address there are so many, and the others have their own', async () => {
+  test('the number per address is limited, and other addresses have their own', async () => {
     await using server = await serving('tcp', listed, { connections: 5, peerConnections: 2 });
     const from = (localAddress: string) => connect({ port: portOf(server), host: '127.0.0.1', localAddress });
     const first = [from('127.0.0.5'), from('127.0.0.5')];
@@ -130,7 +130,7 @@ describe('connections', () => {
     );
   });
 
-  test('with certificates their places are given back, too', async () => {
+  test('with certificates their places are released, too', async () => {
     await using dir = await testDir();
     const authority = await Authority.make(dir.path);
     const pair = await authority.sign('both', { uri: 'spiffe://site/both' });
@@ -179,7 +179,7 @@ describe('connections', () => {
     expect(await list(server.domains)).toBe(status.OK);
   });
 
-  test.each(TRANSPORTS)('that are new every moment lose no call, over %s', async (transport) => {
+  test.each(TRANSPORTS)('with a new connection every moment, no call is lost, over %s', async (transport) => {
     await using server = await serving(transport, listed, { connectionMs: 50, graceMs: 5000 });
     const until = performance.now() + 1500;
     const codes = new Set<number>();
@@ -247,7 +247,7 @@ type Remote = ReturnType<typeof connectRemote>;
 const ANY_DOMAIN = { host: '', pageSize: 0, pageToken: '' };
 
 describe('a gateway', () => {
-  test('has the watches of many on its one connection to an agent, and can still ask', async () => {
+  test('has the watches of many callers on its one connection to an agent, and can still make other calls', async () => {
     await seenByGateway(watched, async (remote) => {
       const leaves = new AbortController();
       const request = { job: { jobId: 'x' }, afterRevision: undefined, progressIntervalMs: undefined };
@@ -264,7 +264,7 @@ describe('a gateway', () => {
     });
   });
 
-  test('asks for many at a time: those beyond what one host may have under way wait, and are answered', async () => {
+  test('makes many calls at a time: calls beyond the limit of one host wait, and are answered', async () => {
     const gate = new Gate();
     const listDomains = async () => {
       await gate.pass();
@@ -284,7 +284,7 @@ describe('a gateway', () => {
 });
 
 describe('calls', () => {
-  test('on one connection there are so many at a time, and none is lost', async () => {
+  test('the number at a time on one connection is limited, and none is lost', async () => {
     const gate = new Gate();
     const listDomains = async () => {
       await gate.pass();
@@ -298,7 +298,7 @@ describe('calls', () => {
     expect(gate.most).toBe(10);
   });
 
-  test('of watches a connection has so many that it can still ask', async () => {
+  test('the watches of a connection are limited, so that it can still make other calls', async () => {
     await using server = await serving('tcp', watched, { streams: 10 });
     const watches = Array.from({ length: 8 }, () => server.jobs.watchJob(WATCH));
     await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
@@ -318,7 +318,7 @@ describe('calls', () => {
     other.close();
   });
 
-  test('that begin and do not go on are ended', async () => {
+  test('that begin and do not continue are ended', async () => {
     await using server = await serving('tcp', listed, { requestMs: 300 });
     const client = connectHttp2(`http://${server.address}`);
     const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };
@@ -331,7 +331,7 @@ describe('calls', () => {
     client.destroy();
   });
 
-  test('that are there and wait for their turn are not ended for it', async () => {
+  test('that are complete and wait for their turn are not ended for it', async () => {
     await using server = await serving('tcp', long, { requestMs: 300 });
     const headers = { ':method': 'POST', ':path': LIST, 'content-type': 'application/grpc', te: 'trailers' };
     const ask = (client: ClientHttp2Session, body: 'whole' | 'none') => {

@@ -68,7 +68,7 @@ describe.skipIf(needs('cgroup'))('a flood of', () => {
     return await Service.start({ dir, qmp, allow: [], listen, under, args: ['--log-level', 'info', ...args] });
   }
 
-  test('calls that are all right, from a client that would have 400 at a time', async () => {
+  test('valid calls of a client that wants 400 at a time', async () => {
     let told: unknown;
     const trial = async () => {
       told = await flood('calls', service);

@@ -47,8 +47,8 @@ const start = (fd: number, args: readonly string[]) => {
   return { child, exit: once(child, 'exit') };
 };
 
-describe('a pipe that is full, where standard output and error go', () => {
-  test('keeps the service from nothing: it serves, and ends when it is told to', async () => {
+describe('a full pipe for standard output and errors', () => {
+  test('does not stop the service: it serves, and ends when a signal says so', async () => {
     await using dir = await testDir();
     await using pipe = await fullPipe(dir.path);
     const address = `unix:${dir.path}/api.sock`;
@@ -70,7 +70,7 @@ describe('a pipe that is full, where standard output and error go', () => {
     }
   });
 
-  test('keeps no start that fails from ending', async () => {
+  test('does not keep a failed start from ending', async () => {
     await using dir = await testDir();
     await using pipe = await fullPipe(dir.path);
     const { child, exit } = start(pipe.fd, plain(`unix:${dir.path}/nowhere/api.sock`, dir.path));

@@ -80,7 +80,7 @@ class Telling implements AsyncDisposable {
 }
 
 test(
-  'many who watch all jobs through a gateway have each revision once, over restarts of it and of agents',
+  'many watchers of all jobs through a gateway get each revision once, over restarts of it and of agents',
   async () => {
     await using opened = new AsyncDisposableStack();
     const { path: dir } = opened.use(await testDir());

@@ -170,7 +170,7 @@ test('ports that no option asked for do not stop the service if others use them'
   expect(stderr).toContain('metrics cannot be served on 127.0.0.1:9464');
 });
 
-test('there is no page unless asked for where not every user of the machine may see all', async () => {
+test('there is no page by default if not every user of the machine may see everything', async () => {
   await using dir = await testDir('bj-serve-');
   const args = ['--listen', `unix:${dir.path}/api.sock`, '--state-dir', `${dir.path}/state`, '--qmp-dir', dir.path];
   for (const [more, hasPage] of [
@@ -186,7 +186,7 @@ test('there is no page unless asked for where not every user of the machine may 
 });
 
 describe('its unix socket', () => {
-  test("is its owner's alone, and goes with it", async () => {
+  test('is accessible to its owner alone, and is removed with the service', async () => {
     await using dir = await testDir('bj-serve-');
     const path = `${dir.path}/api.sock`;
     await using serve = new Serve(flags(dir, `unix:${path}`));
@@ -294,7 +294,7 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
     expect(qemu.job(id).status).toBe('running');
   });
 
-  test('a call that hangs gets the grace and no more; a second SIGTERM does not wait', async () => {
+  test('a hanging call gets the grace period and no more; a second SIGTERM does not wait', async () => {
     for (const [signals, end, answered] of [
       [1, { code: 0, signal: null }, status.UNAVAILABLE],
       // A service that was killed says nothing more: its client sees only that.

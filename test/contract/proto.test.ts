@@ -60,7 +60,7 @@ describe('the contract', () => {
       expect(await readFile(join(REPOSITORY, `proto/blockjob/v1/${name}.proto`), 'utf8')).not.toContain('buf:lint');
   });
 
-  test('lint and format find what is wrong', async () => {
+  test('lint and format find errors', async () => {
     await using badName = await copied({
       'job.proto': (text) => text.replace('string source_path = ', 'string sourcePath = '),
     });
@@ -74,7 +74,7 @@ describe('the contract', () => {
     expect(await buf(badFormat.path, 'format', '-d', '--exit-code', 'proto')).toMatchObject({ code: FINDINGS });
   });
 
-  test('generated/ is what it gives', async () => {
+  test('generated/ matches it', async () => {
     await using fresh = await testDir('bj-proto-');
     await buf(REPOSITORY, 'generate', '-o', fresh.path);
     const without = ['proto/etcd', 'node_modules/google-proto-files/google/api'].flatMap((path) => [

@@ -158,7 +158,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(answer).toEqual({ server: { ...INFO, mode: ServerMode.SERVER_MODE_SERVE, caller: '' } });
   });
 
-  test('a bug is INTERNAL, with an id that stands in the log with a stack, and with nothing of its inside', async () => {
+  test('a bug is INTERNAL, with an id that is in the log with a stack, and without internal details', async () => {
     await using server = await serving(transport, {
       getInfo: async () => await Promise.reject(new TypeError('secret of the inside')),
     });
@@ -172,7 +172,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(JSON.stringify(logged)).toContain('server.test.ts');
   });
 
-  test.each(THROWN)('nothing leaves as UNKNOWN: %s', async (_name, thrown) => {
+  test.each(THROWN)('no error is UNKNOWN: %s', async (_name, thrown) => {
     const answers: Partial<BlockJobs>[] = [
       // oxlint-disable-next-line typescript/only-throw-error
       {
@@ -216,7 +216,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await startCopyError(server.jobs)).toMatchObject({ code: status.INTERNAL });
   });
 
-  test('an event for many watchers is made a message once', async () => {
+  test('an event for many watchers is encoded once', async () => {
     let made = 0;
     const job = {
       ...VIEW.job,
@@ -236,7 +236,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(made).toBe(1);
   });
 
-  test('a reader that is slow stops the source, and costs no memory', async () => {
+  test('a slow reader stops the source, and costs no memory', async () => {
     let produced = 0;
     const endless = async function* (_request: unknown, { signal }: Call): AsyncGenerator<JobEvent> {
       while (!signal.aborted) {
@@ -354,7 +354,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await within(5000, 'the signal', left.promise)).toBeUndefined();
   });
 
-  test('a change whose caller leaves is in the audit log: it may be done all the same', async () => {
+  test('a change whose caller leaves is in the audit log: it may be done nevertheless', async () => {
     const entered = Promise.withResolvers<void>();
     const left = Promise.withResolvers<void>();
     await using server = await serving(transport, {
@@ -374,7 +374,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(server.log).toContainEqual(expect.objectContaining({ msg: 'audit: StartCopy left' }));
   });
 
-  test('of changes whose caller may make them and leaves each is in the audit log, however many', async () => {
+  test('changes of callers that may make them and then leave are all in the audit log, however many', async () => {
     let entered = Promise.withResolvers<void>();
     await using server = await serving(transport, {
       startCopy: async ({ disk: { domain } }, call) => {
@@ -400,7 +400,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect([...addresses].join()).toMatch(transport === 'tcp' ? /^127\.0\.0\.1:\d+$/ : /^unknown$/);
   });
 
-  test('a call ends when its caller leaves, also where nobody listens to that', async () => {
+  test('a call ends when its caller leaves, even if nobody listens to that', async () => {
     const entered = Promise.withResolvers<void>();
     await using server = await serving(transport, {
       setSpeed: async () => {
@@ -504,7 +504,7 @@ describe('a stream of another service', () => {
     expect((await ended).error).toMatchObject({ code: expect.any(Number) });
   });
 
-  test('leaves nothing of names that nobody knows', async () => {
+  test('leaves nothing of unknown names', async () => {
     await using server = await serving('unix', {});
     const watch = async (count: number) => {
       const watching = server.watchHealth(`${count}`.padEnd(150_000, 'x'));

@@ -69,7 +69,7 @@ describe.skipIf(needs('guest'))('make demo', { timeout: 120_000 }, () => {
     expect({ code, left, alive }).toEqual({ code: 0, left: [], alive: [] });
   });
 
-  test('fails, says which block, and keeps its folder, when one acknowledged block is lost', async () => {
+  test('fails, names the block, and keeps its folder, if one acknowledged block is lost', async () => {
     const { code, output, left, alive } = await demo(['--plant-loss']);
     const block = /planted: block (\d+) /.exec(output)?.[1];
     expect(output).toContain(`FAIL new image: 1 of 65536 blocks are WRONG\n        block ${block}: missing: `);

@@ -83,7 +83,7 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
   const pod = present(template.spec);
   const container = present(pod.containers[0]);
 
-  test('has no rights but those that it needs', () => {
+  test('has only the rights that it needs', () => {
     expect(pod).toMatchObject({
       automountServiceAccountToken: false,
       securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
@@ -102,7 +102,7 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
     expect([pod.hostPID, pod.hostNetwork]).toEqual(mode === 'agent' ? [true, true] : [undefined, undefined]);
   });
 
-  test('tells the service what it understands', async () => {
+  test('gives the service valid options', async () => {
     const values: Readonly<Record<string, string>> = { NODE_NAME: 'node-a', NODE_IP: '10.0.0.1' };
     const args = present(container.args).map((arg) =>
       arg.replaceAll(/\$\((\w+)\)/g, (_, name: string) => present(values[name])),
@@ -136,12 +136,12 @@ describe.each(['agent', 'gateway'] as const)('a pod of the %s', (mode) => {
     expect(livenessProbe?.exec).toEqual(startupProbe?.exec);
   });
 
-  test('is of its own set', () => {
+  test('belongs to its own set', () => {
     expect(template.metadata?.labels).toEqual(selector.matchLabels);
   });
 });
 
-test('the service and the disruption budget are of the pods of the gateway', () => {
+test('the service and the disruption budget belong to the pods of the gateway', () => {
   const labels = gateway.spec?.selector.matchLabels;
   const service = new Service(dataOf('v1/Service', 'blockjobd-gateway')).spec;
   expect(service?.selector).toEqual(labels);
@@ -150,7 +150,7 @@ test('the service and the disruption budget are of the pods of the gateway', () 
   expect(budget.spec?.selector?.matchLabels).toEqual(labels);
 });
 
-test('the policy is one', () => {
+test('the policy is valid', () => {
   const text = present(new ConfigMap(dataOf('v1/ConfigMap', 'blockjobd-policy')).data?.['policy.json']);
   expect(Policy.read(text)).toBeInstanceOf(Policy);
 });

@@ -22,7 +22,7 @@ function settings(text: string, name: string): readonly string[] {
 }
 
 describe.skipIf(needs('systemd'))('systemd', () => {
-  test.each(UNITS)('accepts %s, and finds it closed', async (unit) => {
+  test.each(UNITS)('accepts %s, and rates it as closed', async (unit) => {
     await using dir = await testDir();
     const path = join(dir.path, unit);
     // It looks for the programs, and this machine may have its Node elsewhere.
@@ -35,7 +35,7 @@ describe.skipIf(needs('systemd'))('systemd', () => {
 });
 
 describe.each(UNITS)('%s', (unit) => {
-  test('tells the service what it understands', async () => {
+  test('gives the service valid options', async () => {
     const site: Readonly<Record<string, readonly string[]>> = {
       agent: ['--etcd', 'https://etcd1:2379', '--advertise', 'h1:50051', '--gateway', 'spiffe://site/gateway'],
       gateway: ['--etcd', 'https://etcd1:2379'],
@@ -53,7 +53,7 @@ describe.each(UNITS)('%s', (unit) => {
     );
   });
 
-  test('is bound to nothing else that starts and stops', async () => {
+  test('does not depend on other units that start and stop', async () => {
     const text = await textOf(unit);
     const bonds = ['PartOf', 'BindsTo', 'Requires', 'Requisite', 'Conflicts', 'StopPropagatedFrom'];
     for (const bond of bonds) expect(settings(text, bond)).toEqual([]);
@@ -65,7 +65,7 @@ test('an agent whose name is taken is not started again', async () => {
   expect(await readFile(join(REPOSITORY, 'src/main.ts'), 'utf8')).toContain(`const NEVER_RESTART = ${status};`);
 });
 
-test('an agent that dies is back at once, however often: a guest that it holds waits for it', async () => {
+test('an agent that dies is restarted at once, however often: a guest that it holds waits for it', async () => {
   const text = await textOf('blockjobd-agent.service');
   const [restart, after, limit] = ['Restart', 'RestartSec', 'StartLimitIntervalSec'].map((name) =>
     settings(text, name),

@@ -12,7 +12,7 @@ import { testDir } from '../support/real-qemu/qemu.ts';
 const ONE = '00000000-0000-4000-8000-000000000001';
 
 describe.skipIf(needs('etcd'))('the claims of a host', () => {
-  it('is not trusted after a new registration before it has been looked at', async () => {
+  it('is not trusted after a new registration before it is checked', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     using etcd = new Etcd({ endpoints: [server.url] });

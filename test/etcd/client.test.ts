@@ -109,7 +109,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     }
   });
 
-  it('changes all or nothing, and only what is as it was seen', async () => {
+  it('changes all or nothing, and only entries that are unchanged', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     using etcd = new Etcd({ endpoints: [server.url] });
@@ -128,7 +128,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await server.keys('/')).toEqual(['/b']);
   });
 
-  it.concurrent('goes to another member when one is gone, is cut off or hangs', async () => {
+  it.concurrent('goes to another member if one is gone, is cut off or hangs', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     await using first = await TcpProxy.to(server.port);
@@ -166,7 +166,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await server.ctl('get', '/a', '--print-value-only')).toBe('3');
   });
 
-  it('knows a full etcd from one that is away, and may still read and delete there', async () => {
+  it('distinguishes a full etcd from one that is down, and may still read and delete there', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path, args: ['--quota-backend-bytes', '2000000'] });
     using etcd = new Etcd({ endpoints: [server.url] });
@@ -199,7 +199,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await refusal(etcd.txn({ when: [], ifSo: [put('/theirs', '1')] }))).toBe('denied');
   });
 
-  it.concurrent('watches with a new token after a restart, when etcd knows none any more', async () => {
+  it.concurrent('watches with a new token after a restart, when etcd knows no token any more', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await withUsers(dir.path);
     using etcd = new Etcd({ endpoints: [server.url], login: { name: 'blockjob', password: 'word' } });
@@ -211,7 +211,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(heard.values).toEqual(['1']);
   });
 
-  it('says who is not let in, and why', async () => {
+  it('says which user is not let in, and why', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await withUsers(dir.path);
     const endpoints = [server.url];
@@ -221,7 +221,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await refusal(nobody.readAll({ key: '/ours/a' }))).toBe('not-authenticated');
   });
 
-  it('speaks TLS with a certificate of its own, takes new ones from their files, and says what is wrong', async () => {
+  it('speaks TLS with a certificate of its own, reads new ones from their files, and reports errors in them', async () => {
     await using dir = await testDir('bj-etcd-');
     const authority = await Authority.make(dir.path);
     const server = await authority.sign('etcd');

@@ -41,7 +41,7 @@ describe.skipIf(needs('etcd'))('a cluster of three', () => {
     }
   });
 
-  it('has a member without the others, which is found out within seconds, and what it did not tell is heard', async () => {
+  it('has a member without the others, which is found within seconds, and its missing events are delivered', async () => {
     const [alone, ...others] = members;
     await using gateway = await Gateway.on(alone.url);
     await Promise.all(others.map((one) => one.signal('SIGSTOP')));

@@ -52,7 +52,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     expect(await a.verdict(TWO)).toBe('may by directory');
   });
 
-  it('are forgotten within their TTL and a second when they are killed; their domains are not', async () => {
+  it('are forgotten within their TTL and a second after they are killed; their domains are not', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     for (const ttl of [2, 5]) {
@@ -64,7 +64,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     }
   });
 
-  it('go at once, with nothing left open, when they end in good order', async () => {
+  it('leave at once, with nothing left open, at an orderly end', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     await using a = await MemberProcess.on(server.url, 'a', 30, [ONE]);
@@ -74,7 +74,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     expect(gateway.domain(ONE).host).toBe('a');
   });
 
-  it('come back at once after a crash, with the epochs that they had, and give up what has ended meanwhile', async () => {
+  it('come back at once after a crash, with their epochs, and give up domains that have ended meanwhile', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     await using before = await MemberProcess.on(server.url, 'a', 30, [ONE, TWO]);
@@ -103,7 +103,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     expect(await slow.verdict(ONE, epoch)).toBe('may by directory');
   });
 
-  it('are refused when another one has their name, which is not disturbed, and let in when it has gone', async () => {
+  it('are refused if another one has their name, which is not disturbed, and let in when it has gone', async () => {
     await using server = await etcdServer();
     await using first = Member.on(server.url, 'a');
     await first.join();
@@ -218,7 +218,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     }
   });
 
-  it('is not given up by the one that had it when another has just taken it', async () => {
+  it('is not given up by the former owner when another has just taken it', async () => {
     await using server = await etcdServer();
     await using a = Member.on(server.url, 'a');
     await using b = Member.on(server.url, 'b');
@@ -236,7 +236,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     }
   });
 
-  it('is learnt again, with its epoch, when somebody has written over it by hand', async () => {
+  it('is learnt again, with its epoch, if a person has overwritten it by hand', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     await using a = Member.on(server.url, 'a');
@@ -264,7 +264,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     expect(await a.verdict(ONE)).toBe('may by directory');
   });
 
-  it('is not taken over something that nobody understands', async () => {
+  it('is not taken over from an entry that nobody understands', async () => {
     await using server = await etcdServer();
     await server.put(domainKey(ONE), 'of another time');
     await server.put(hostKey('odd'), '[]');
@@ -281,7 +281,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
 });
 
 describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
-  it('is away, gateways route by what they know, and agents act until their lease is over; then all heals by itself', async () => {
+  it('is down, gateways route from memory, and agents act until their lease is over; then everything recovers by itself', async () => {
     await using server = await etcdServer();
     await using gateway = await Gateway.on(server.url);
     await using a = Member.on(server.url, 'a');
@@ -312,7 +312,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     await a.untilVerdict('may by directory', ONE, gateway.domain(ONE).epoch);
   });
 
-  it('is away, agents that start are not let in, and say why; they are as soon as it is back', async () => {
+  it('is down, starting agents are not let in, and say why; they are let in as soon as it is back', async () => {
     await using server = await etcdServer();
     await server.signal('SIGKILL');
     await using a = Member.on(server.url, 'a');
@@ -324,7 +324,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     await until('that it has its domain', a.changes, () => a.owns(ONE));
   });
 
-  it('was restored from a backup, agents claim again what it has forgotten, and give up what ends', async () => {
+  it('was restored from a backup, agents claim the forgotten domains again, and give up those that end', async () => {
     await using server = await etcdServer();
     await using a = Member.on(server.url, 'a');
     await a.own(ONE);
@@ -382,7 +382,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
 });
 
 describe.skipIf(needs('etcd'))('a fleet of 1,000 hosts with 50 domains each', () => {
-  it('is in the memory of a gateway within seconds, and stays true', async () => {
+  it('is in the memory of a gateway within seconds, and stays correct', async () => {
     await using server = await etcdServer();
     using writer = new Etcd({ endpoints: [server.url] });
     for (let n = 0; n < 1_000; n += 1) {

@@ -54,7 +54,7 @@ async function untilOneMay(a: Member, b: Member): Promise<readonly [string, stri
 }
 
 describe.skipIf(needs('etcd'))('when etcd', () => {
-  it.concurrent('answers late, that it was so is not believed: the domain is another’s by now', async () => {
+  it.concurrent('answers late, the late answer is not believed: another host owns the domain by now', async () => {
     await using server = await etcdServer();
     await using proxy = await TcpProxy.to(server.port);
     await using a = Member.on(proxy.url, 'a', { ttlSeconds: 3 });
@@ -74,7 +74,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     expect(await change(a, 'a')).not.toBe('changes it');
   });
 
-  it.concurrent('is from the past, of two hosts that have the domain there and here never both change it', async () => {
+  it.concurrent('is from the past, two hosts that have the domain there and here never both change it', async () => {
     await using server = await etcdServer();
     await using a = Member.on(server.url, 'a');
     await using b = Member.on(server.url, 'b');
@@ -91,7 +91,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     expect(told.filter((one) => one === 'changes it')).toHaveLength(1);
   });
 
-  it.concurrent('does not answer at all, who has a lease changes what is certainly its own, and nothing when that is over', async () => {
+  it.concurrent('does not answer at all, the holder of a lease changes only its own domains, and nothing after the lease', async () => {
     await using server = await etcdServer();
     await using proxy = await TcpProxy.to(server.port);
     await using a = Member.on(proxy.url, 'a', { ttlSeconds: 10 });

@@ -71,7 +71,7 @@ describe.skipIf(needs('etcd'))('a lease', { concurrent: true }, () => {
     expect(await there).toBeGreaterThan(here);
   });
 
-  it('outlives an etcd that was away for longer than its time', async () => {
+  it('outlives an etcd that was down for longer than its time', async () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     using etcd = new Etcd({ endpoints: [server.url] });

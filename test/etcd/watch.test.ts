@@ -85,7 +85,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     return numbers;
   }
 
-  it('hears every change once and in order, though its connection is cut each time that it hears some', async () => {
+  it('hears every change once and in order, though its connection is cut after each message', async () => {
     await using proxy = await TcpProxy.to(server.port);
     await using one = new Listening(proxy.url, { prefix: '/cut/' });
     await one.until('live', () => one.live);
@@ -103,7 +103,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     expect(cuts).toBeGreaterThan(3);
   });
 
-  it('begins again, whatever it was at when its connection was cut', async () => {
+  it('begins again, whatever it was doing when its connection was cut', async () => {
     await using proxy = await TcpProxy.to(server.port);
     await using one = new Listening(proxy.url, { prefix: '/moments/' });
     await one.until('live', () => one.live);
@@ -123,7 +123,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     expect(one.heard).toEqual(['last']);
   });
 
-  it('finds what it has missed when etcd has forgotten it: a new key, and one that is gone', async () => {
+  it('finds the missed changes if etcd has forgotten them: a new key, and one that is gone', async () => {
     await server.put('/compact/stays', '1');
     await server.put('/compact/goes', '1');
     await using proxy = await TcpProxy.to(server.port);
@@ -141,7 +141,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     await one.until('later events', () => one.entries.has('/compact/later'));
   });
 
-  it('goes on where it was when etcd was killed and is back', async () => {
+  it('continues where it was when etcd was killed and is back', async () => {
     await using one = new Listening(server.url, { prefix: '/restart/' });
     await one.until('live', () => one.live);
     await server.put('/restart/a', 'before');
@@ -168,7 +168,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     expect(one.heard).toEqual(['later']);
   });
 
-  it('finds within seconds that nothing comes through, and hears what happened meanwhile', async () => {
+  it('finds within seconds that no message comes through, and hears the missed events', async () => {
     await using proxy = await TcpProxy.to(server.port);
     await using one = new Listening(proxy.url, { prefix: '/hole/' });
     await one.until('live', () => one.live);
@@ -181,7 +181,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     expect(one.heard).toEqual(numbers);
   });
 
-  it('puts together what is too large for one message', async () => {
+  it('puts together a value that is too large for one message', async () => {
     await using proxy = await TcpProxy.to(server.port);
     await using one = new Listening(proxy.url, { prefix: '/large/' });
     await one.until('live', () => one.live);
@@ -210,7 +210,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     expect([...one.entries.keys()]).toEqual(['/back/new']);
   });
 
-  it('says what stands in the way, and waits, when nothing listens', async () => {
+  it('reports the obstacle, and waits, if nothing listens', async () => {
     const reasons: string[] = [];
     const wake = new Wake();
     using etcd = new Etcd({ endpoints: ['http://127.0.0.1:1'] });

@@ -119,7 +119,7 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
   afterAll(async () => await opened.disposeAsync());
 
   test.each(Object.keys(EXAMPLE))(
-    'in %s copies, watches through a restart, pivots, and tells the outcome',
+    'in %s copies, watches through a restart, pivots, and prints the outcome',
     async (name) => {
       const destination = join(dir, `${name}.qcow2`);
       const before = (await qemu.admin.block('vd0')).inserted?.file;
@@ -147,7 +147,7 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
     },
   );
 
-  test.each(Object.keys(EXAMPLE))('in %s says why it is refused', async (name) => {
+  test.each(Object.keys(EXAMPLE))('in %s says why a call is refused', async (name) => {
     using example = new Running(present(EXAMPLE[name]), [service.address, 'nobody', 'vd0', join(dir, 'x')]);
     expect(await within(30_000, 'the end of the example', example.ended)).toBe(1);
     expect(example.lines[0]).toMatch(/^refused: DOMAIN_NOT_FOUND: .*"nobody"/);
@@ -155,7 +155,7 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
     expect(example.lines.join('\n')).not.toMatch(/Traceback|goroutine|^ +at /m);
   });
 
-  test('in go says that nothing was changed only where that is known', async () => {
+  test('in go says that nothing was changed only if that is known', async () => {
     using refused = new Running(present(EXAMPLE['go']), [service.address, 'nobody', 'vd0', join(dir, 'x')]);
     expect(await within(30_000, 'the end of the example', refused.ended)).toBe(1);
     expect(refused.lines.at(-1)).toBe('nothing was changed by that call');

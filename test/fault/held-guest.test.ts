@@ -85,7 +85,7 @@ describe.each(HOLDING)('$name', (course) => {
   });
 });
 
-describe('a pivot that has happened while nobody was there', () => {
+describe('a pivot that has happened while no service ran', () => {
   const [course] = COURSES.filter(({ commands }) => commands?.includes('stop') && commands.includes('job-complete'));
   if (course === undefined) throw new Error('there is no such course');
 
@@ -104,7 +104,7 @@ describe('a pivot that has happened while nobody was there', () => {
     return { scene, job, text, holds: world.holds };
   }
 
-  test('is written down before the guest goes on', async () => {
+  test('is written down before the guest continues', async () => {
     const { scene, job, text, holds } = await found();
     await using _scene = scene;
     const at: Record<string, string> = {};
@@ -116,7 +116,7 @@ describe('a pivot that has happened while nobody was there', () => {
     expect(at['cont']).toContain('"entry":"concluded"');
   });
 
-  test('is waited for no longer than a guest waits for its disk, if it cannot be written down', async () => {
+  test('is not waited for longer than a guest waits for its disk, if it cannot be written down', async () => {
     const { scene, job, text, holds } = await found();
     await using _scene = scene;
     const append = vi.spyOn(Journal.prototype, 'append');

@@ -240,7 +240,7 @@ describe('objects that do not exist, and objects of others', () => {
   }, 60_000);
   afterAll(async () => await tenants[Symbol.asyncDispose]());
 
-  it('every call of the contract is asked, with words that are as long as each other', () => {
+  it('every call of the contract is tried, with words of equal length', () => {
     for (const [what, word] of Object.entries(there)) expect(word).toHaveLength(ABSENT[what as keyof Words].length);
     // A watch of all jobs does not end; it has a test of its own.
     const asked = new Set<string>([...QUESTIONS.map(([rpc]) => rpc), 'watchJobs']);

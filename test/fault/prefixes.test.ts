@@ -134,7 +134,7 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
     expect(cases.wrong).toEqual([]);
   });
 
-  test('from each line, and the world has gone on meanwhile', async () => {
+  test('from each line, while the world has changed meanwhile', async () => {
     await using scene = await Scene.begin(course.scene);
     course.before?.(scene);
     const recording = await record(course, scene);
@@ -167,7 +167,7 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
   });
 });
 
-test('a journal that was torn anywhere is read up to the line before', async () => {
+test('a journal that is torn anywhere is read up to the line before', async () => {
   const [course] = COURSES;
   if (course === undefined) throw new Error('there are no courses');
   await using scene = await Scene.begin(course.scene);

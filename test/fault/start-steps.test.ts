@@ -138,7 +138,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     await here.expectNothingLeft();
   });
 
-  test('the connection is lost after the mirror began: it is adopted, and no different from any other', async () => {
+  test('the connection is lost after the mirror began: it is adopted, and does not differ from any other', async () => {
     await using here = await world();
     inject(here.qemu, 'lost after', 'blockdev-mirror', 1);
     const answer = await here.start(format);
@@ -195,7 +195,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     });
   });
 
-  test('an undo that QEMU refuses leaves a job that says what is left', async () => {
+  test('an undo that QEMU refuses leaves a job that lists its leftovers', async () => {
     await using here = await world();
     here.qemu.failNext('blockdev-mirror', TEXT);
     here.qemu.failNext('blockdev-del', 'Node is held by the test');
@@ -211,7 +211,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     expect(await readdir(here.agent.jobsFolder)).toHaveLength(1);
   });
 
-  test('the mirror gives up at once, after its answer', async () => {
+  test('the mirror fails at once, after its answer', async () => {
     await using here = await world();
     // One that QEMU starts and then ends, as for sizes that differ: still a refusal to the caller.
     here.qemu.failNextJob('blockdev-mirror', 'Source and target image have different sizes');
@@ -238,7 +238,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     expect(await readdir(here.agent.jobsFolder)).toEqual([]);
   });
 
-  test('QEMU dies when it is asked for the mirror: it may have run, so nothing is claimed and nothing removed', async () => {
+  test('QEMU dies at the command for the mirror: it may have run, so nothing is claimed and nothing removed', async () => {
     await using here = await world();
     here.qemu.dieAt('blockdev-mirror');
     await here.start(format);
@@ -252,7 +252,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
   });
 });
 
-test('somebody else makes the file between the check and the first step: theirs stays', async () => {
+test('another program makes the file between the check and the first step: that file stays', async () => {
   const held: { make?: () => void } = {};
   await using here = await world((line) => {
     // The device's type is the last that is asked before the start.

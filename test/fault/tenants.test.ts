@@ -13,7 +13,7 @@ afterEach(async () => await tenants[Symbol.asyncDispose]());
 
 const toFile = (path: string) => ({ target: { $case: 'file' as const, value: path } });
 
-test('a VM that a gateway has not heard of is asked for by its name, not by the UUID that names it', async () => {
+test('a VM that a gateway does not know is looked up by its name, not by the UUID that names it', async () => {
   // Its UUID begins with an a, and its caller may operate what does.
   const caller = await tenants.caller('a gateway', 'a');
   const disk = { domain: UUIDS.theirs, disk: 'vd0' };
@@ -57,7 +57,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
     expect(tenants.qemus.theirs.changes).toHaveLength(changes);
   });
 
-  test('a start is asked for again when something was waited for meanwhile', async () => {
+  test('a start is checked again after a wait', async () => {
     const me = await tenants.caller(way, 'me');
     tenants.beforeChange = () => tenants.policy.becomes({ 'spiffe://site/me': { read: ['mine'] } });
     const disk = { domain: 'mine', disk: 'vd0' };
@@ -94,7 +94,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
     expect((await me.listDomains()).map(({ name }) => name)).toEqual(['mine']);
   });
 
-  test('request_ids are each caller’s own', async () => {
+  test('request_ids belong to each caller alone', async () => {
     await tenants.startTheirs('once');
     const [me, ops] = [await tenants.caller(way, 'me'), await tenants.caller(way, 'ops')];
     const request = (more: object = {}) => ({
@@ -117,7 +117,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
     expect(await refused(me.pause(id, 'once'))).toMatchObject({ reason: 'JOB_NOT_FOUND' });
   });
 
-  test('a watch ends when its caller is taken out of the policy, as if the job were not there', async () => {
+  test('a watch ends when its caller is removed from the policy, as if the job did not exist', async () => {
     await tenants.startTheirs('once');
     const ops = await tenants.caller(way, 'ops');
     const { running } = tenants.jobs;

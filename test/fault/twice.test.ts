@@ -59,7 +59,7 @@ async function carryOut(action: Action, workplace: Workplace, scene: Scene) {
 }
 
 describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
-  test('each step done twice is as if done once', async () => {
+  test('each step done twice has the effect of one', async () => {
     await using scene = await Scene.begin(course.scene);
     course.before?.(scene);
     const { lines } = await record(course, scene);

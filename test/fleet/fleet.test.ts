@@ -102,7 +102,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     expect(await refused(direct.serverInfo())).toMatchObject({ reason: 'CALLER_UNKNOWN' });
   });
 
-  test('a disk of host 2 is copied and pivoted through gateway 1, and the watch goes on through gateway 2 when 1 dies', async () => {
+  test('a disk of host 2 is copied and pivoted through gateway 1, and the watch continues through gateway 2 when 1 dies', async () => {
     const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });
     const g3 = await site.gateway('g1', policy);
     await g3.domainUp(h2.domain);
@@ -124,7 +124,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     expectEachOnce(seen);
   });
 
-  test('a watch goes on through the death of the agent, and its client notices nothing', async () => {
+  test('a watch continues through the death of the agent, and its client notices nothing', async () => {
     const { id } = await g1.startCopy(
       copyOf(h1, { bandwidthBytesPerSecond: 65_536n, onReady: OnReady.ON_READY_FINISH }),
     );
@@ -145,7 +145,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     }
   });
 
-  test('lists are of the whole fleet, and name the hosts that do not answer', async () => {
+  test('lists cover the whole fleet, and name the hosts that do not answer', async () => {
     expect((await g1.listDomains()).map(({ name, host }) => [name, host])).toEqual([
       ['vm-h1', 'h1'],
       ['vm-h2', 'h2'],
@@ -207,7 +207,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     ).toBe(true);
   });
 
-  test('an agent answers gateways only, and believes nobody else about callers', async () => {
+  test('an agent answers gateways only, and believes only them about callers', async () => {
     const direct = await site.caller(`localhost:${h1.port}`, 'spiffe://site/ops');
     expect(await refused(direct.listJobs())).toMatchObject({ code: status.UNAUTHENTICATED, reason: 'CALLER_UNKNOWN' });
   });
@@ -238,7 +238,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     expect((await g1.getDomain(h1.domain)).host).toBe('h1');
   });
 
-  test('with etcd down calls go on for as long as the lease, and then nothing is changed; when it is back all heals', async () => {
+  test('with etcd down calls continue as long as the lease, and then nothing is changed; when it is back everything recovers', async () => {
     const copy = copyOf(h2, { bandwidthBytesPerSecond: 65_536n, onReady: OnReady.ON_READY_PIVOT });
     const running = await g1.startCopy(copy);
     await site.etcd.signal('SIGKILL');

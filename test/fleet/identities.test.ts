@@ -108,12 +108,12 @@ async function streamsOf(names: SignOptions): Promise<number | undefined> {
   }
 }
 
-test('a gateway may have the watches of many on its connection, and nobody else', async () => {
+test('a gateway may have the watches of many callers on its connection, other clients may not', async () => {
   expect(await streamsOf({ uri: GATEWAY })).toBe(3000);
   expect(await streamsOf({ uri: 'spiffe://site/ops' })).toBe(500);
 });
 
-test('a gateway sends as much of what a caller may do as a policy may say of one', async () => {
+test('a gateway sends as many rights of a caller as a policy may have for one', async () => {
   const names = Array.from({ length: (16 * 1024) / 16 - 4 }, (_, at) => `domain-${String(at).padStart(6, '0')}`);
   const rights = Buffer.from(JSON.stringify({ read: names, operate: [] }));
   expect(rights.length).toBeLessThanOrEqual(16 * 1024);

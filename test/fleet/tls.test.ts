@@ -111,7 +111,7 @@ describe('a port with certificates', () => {
     await expect(tlsSocket({ maxVersion: 'TLSv1.2', minVersion: 'TLSv1.2' })).rejects.toThrow('protocol version');
   });
 
-  test('is not taken for another server: the name that was expected is asked for', async () => {
+  test('is not taken for another server: the client checks the expected name', async () => {
     using other = connect(
       { name: 'h', address: `localhost:${port}`, identity: 'spiffe://site/other' },
       opened.use(new Certificates({ ...client, caFile: authority.caFile }, pino({ level: 'silent' }))),
@@ -122,7 +122,7 @@ describe('a port with certificates', () => {
     expect((await remote.listDomains(PAGE, PATIENT)).items).toEqual([]);
   });
 
-  test('takes a new certificate without dropping a stream, and half of one not at all', async () => {
+  test('takes a new certificate without dropping a stream, and ignores half of one', async () => {
     const leaving = new AbortController();
     const seen: string[] = [];
     const arrived = new Wake();
@@ -166,7 +166,7 @@ describe('a port with certificates', () => {
     return lines();
   }
 
-  describe('a connection that is refused is one line, which says from where and why', () => {
+  describe('a refused connection is one log line, which says from where and why', () => {
     const uri = 'spiffe://site/client';
     const strangers: Readonly<Record<string, () => Promise<object>>> = {
       'its certificate has expired': async () => await certified(await authority.sign('late', { uri, days: 0 })),
@@ -209,7 +209,7 @@ describe('a port with certificates', () => {
     });
   });
 
-  test('survives bytes that make no sense, before the handshake and behind it', async () => {
+  test('survives random bytes, before and after the handshake', async () => {
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 2000 }),
       fc.constant(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')),

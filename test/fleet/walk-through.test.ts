@@ -105,13 +105,13 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
   });
   afterAll(async () => await opened.disposeAsync());
 
-  test('has no commands but those that are run here', () => {
+  test('has no commands except those that are run here', () => {
     const all = [AUTHORITY, SIGN, CERTIFICATES, ETCD, USERS, AGENT, GATEWAY, ASK, ...CALLS, RENEW];
     expect(CALLS).toHaveLength(3);
     expect([...page.commands, ...running.commands]).toEqual(all);
   });
 
-  test('1. certificates, of an authority of its own', async () => {
+  test('1. certificates, from an authority of its own', async () => {
     await shown(AUTHORITY, {});
     await shown(CERTIFICATES, {});
     const said = await run('openssl', ['verify', '-CAfile', join(pki, 'ca.pem'), join(pki, 'ops/cert.pem')]);
@@ -180,7 +180,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
     );
   });
 
-  test('renewal: the new certificate is used, and nobody notices', async () => {
+  test('renewal: the new certificate is used, without any interruption', async () => {
     await shown(RENEW, hostA);
     await eventually('it is read', () => agent.log.includes('The certificates have changed') || undefined);
     expect(await shown(present(CALLS[0]), {})).toBe('["web1","host-a"]\n');

@@ -14,7 +14,7 @@ async function linesOf(name: string): Promise<readonly string[]> {
   return (await readFile(join(REPOSITORY, name), 'utf8')).split('\n');
 }
 
-test('the service runs on what is in the image', async () => {
+test('the service runs with the files of the image', async () => {
   await using image = await testDir();
   const all = await linesOf('deploy/Dockerfile');
   const stage = all.slice(all.findLastIndex((line) => line.startsWith('FROM ')));

@@ -44,7 +44,7 @@ describe.skipIf(needs('packages', 'by-hand'))('docs/install.md', () => {
     );
   });
 
-  test('verify what you have', async () => {
+  test('verify your installation', async () => {
     const said = await shown('Verify what you have', PACKAGES);
     expect(said).toMatch(/^blockjobd_\S+\.deb: OK$/m);
     expect(said).toMatch(/^@grpc\/grpc-js \d/m);

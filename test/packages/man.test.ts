@@ -23,7 +23,7 @@ describe.skipIf(needs('packages'))('the manual page', () => {
   test.each([
     ['blockjobd', 'main.js'],
     ['blockjob', 'blockjob.js'],
-  ])('of %s is right roff, and has each command with its options', async (name, script) => {
+  ])('of %s is valid roff, and has each command with its options', async (name, script) => {
     const page = join(FOLDER, 'man', `${name}.1`);
     const checked = await run('groff', ['-ww', '-man', '-Tutf8', '-z', page]);
     expect(checked.stdout + checked.stderr).toBe('');

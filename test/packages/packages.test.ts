@@ -69,7 +69,7 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
     return into;
   }
 
-  test('the one of npm is installed in a fresh folder, and plain Node serves a VM and copies its disk with it', async () => {
+  test('the npm package is installed in a fresh folder, and plain Node serves a VM and copies its disk with it', async () => {
     const user = await installed('service', 'blockjobd');
     const name = `${VERSION} (${revision()})\n`;
     for (const command of ['blockjobd', 'blockjob']) {
@@ -105,7 +105,7 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
     expect(said).toBe(`DISK_NOT_FOUND\nSTATE_COMPLETED ${destination}\n`);
   });
 
-  test('the one of Debian is installed, run, and purged', async () => {
+  test('the Debian package is installed, run, and purged', async () => {
     const { stdout } = await run('dpkg-deb', ['--field', debian]);
     expect(stdout).toMatch(/^Package: blockjobd$/m);
     expect(stdout).toContain(`\nVersion: ${VERSION}\n`);
@@ -125,7 +125,7 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
     ]);
   });
 
-  test('that one runs without being installed, with a Node of its own, and serves a VM', async () => {
+  test('the Debian package runs without installation, with a Node of its own, and serves a VM', async () => {
     const root = join(folder, 'root');
     await run('dpkg-deb', ['--extract', debian, root]);
     const home = join(root, 'usr/lib/blockjobd');
@@ -135,12 +135,12 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
     expect(disks.map(({ qdevId }) => qdevId)).toEqual(['vd0']);
   });
 
-  test('lintian finds no error in that one', async () => {
+  test('lintian finds no error in the Debian package', async () => {
     const { stdout } = await run('lintian', ['--allow-root', '--fail-on', 'error', '--tag-display-limit', '0', debian]);
     expect(stdout).not.toMatch(/^E:/m);
   });
 
-  test('the lists of what is in them name each package that is installed, and nothing else', async () => {
+  test('the lists of their contents name each installed package, and nothing else', async () => {
     const read = (ending: string) =>
       JSON.parse(readFileSync(join(PACKAGES, `blockjobd-${VERSION}.${ending}.json`), 'utf8')) as never;
     const cyclone = read('cdx') as {

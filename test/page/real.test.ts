@@ -81,7 +81,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     expect(shown.complaints).toEqual([]);
   });
 
-  test('says that it is cut off while the service is away, and goes on by itself', async () => {
+  test('says that it is cut off while the service is down, and continues by itself', async () => {
     await using site = await Site.open();
     const job = await site.copy(join(site.dir, 'copy.qcow2'), MIB / 2);
     await using shown = await chromium.open(`${site.url}#/jobs/${job.id}`);
@@ -135,7 +135,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     expect(shown.complaints).toEqual([]);
   });
 
-  test('has behind it what curl can ask, as docs/page.md says', async () => {
+  test('offers the calls that curl can make, as docs/page.md says', async () => {
     await using site = await Site.open();
     const job = await site.copy(join(site.dir, 'copy.qcow2'), MIB / 2);
     const [command = ''] = new DocPage('page.md').section('How it is made').commands;

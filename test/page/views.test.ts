@@ -70,7 +70,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     });
   });
 
-  test('of a hundred jobs asks once a second, and opens one stream for the one that is open', async () => {
+  test('of a hundred jobs sends one request a second, and opens one stream for the open job', async () => {
     await using seen = await see(HUNDRED);
     const { shown, many } = seen;
     await shown.shows('60 running');
@@ -91,7 +91,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     await eventually('no watch', () => (many.watches === 0 ? true : undefined));
   });
 
-  test('shows those first that need somebody, and only those that are asked for', async () => {
+  test('shows jobs that need attention first, and only the selected ones', async () => {
     await using seen = await see(HUNDRED);
     const { shown } = seen;
     await shown.shows('60 running');
@@ -107,7 +107,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     await shown.shows('No running job matches.');
   });
 
-  test('shows older ones when asked to', async () => {
+  test('shows older ones on request', async () => {
     await using seen = await see(HUNDRED);
     const { shown } = seen;
     await shown.shows('25 or more ended');
@@ -117,7 +117,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await shown.page.$$('button')).toHaveLength(0);
   });
 
-  test('moves without taking away what somebody is at', async () => {
+  test('updates without moving the element in use', async () => {
     await using seen = await see(HUNDRED);
     const { shown } = seen;
     await shown.shows('60 running');
@@ -129,7 +129,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(at).toBe(9);
   });
 
-  test('is walked through with the keyboard alone', async () => {
+  test('can be used with the keyboard alone', async () => {
     await using seen = await see({ running: 2, ended: 1 });
     const { shown } = seen;
     const { keyboard } = shown.page;
@@ -170,7 +170,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await focused()).toBe('H1 Virtual machines');
   });
 
-  test('says what answers, and where', async () => {
+  test('shows the service that answers, and its address', async () => {
     await using seen = await see(HUNDRED);
     await seen.shown.shows('started', 'footer');
     expect(await seen.shown.text('header')).toContain('blockjobd host1 Jobs');
@@ -212,7 +212,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await shown.page.title()).toContain('blockjobd');
   });
 
-  test('says what is not there', async () => {
+  test('says what does not exist', async () => {
     await using seen = await see(HUNDRED, '#/jobs/bj-of-nobody');
     // The browser logs each answer that is an error.
     await seen.shown.shows('No such job');
@@ -251,7 +251,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await lured.text('body')).toContain('use a name of this machine for this page');
   });
 
-  test('that nobody looks at asks for nothing, and then goes on where it was', async () => {
+  test('that nobody looks at sends nothing, and then continues where it was', async () => {
     await using seen = await see(HUNDRED, RUNNING);
     const { shown, many } = seen;
     await shown.shows('accepted', 'table.journal');

@@ -423,7 +423,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(seen(refusal)).toMatchObject(INVALID);
     });
 
-    test('a name that two domains bear: FIELD_INVALID, and their UUIDs work', async () => {
+    test('a name of two domains: FIELD_INVALID, and their UUIDs work', async () => {
       await using one = await startQemu({
         style: 'drive',
         name: 'twin',
@@ -516,7 +516,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     });
 
     test.each(['a "b" \'c\'', 'line\nbreak', '😀é', ',file=x,', '%s ${x} \\', 'json:{"driver":"raw"}', '-rf', '…'])(
-      'a strange name that is right: %j',
+      'a strange but valid name: %j',
       async (name) => {
         const folder = here(`strange ${name}`);
         await mkdir(folder);
@@ -533,7 +533,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
     );
   });
 
-  describe.skipIf(!MOUNTS)('a file system that fills up in the middle', () => {
+  describe.skipIf(!MOUNTS)('a file system that becomes full in the middle', () => {
     /**
      * Slowly at first, except for the 16 MiB that QEMU copies at once: a copy that fails in its first moments is
      * refused.
@@ -549,7 +549,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       return job;
     };
 
-    test.each(['qcow2', 'raw'] as const)('PAUSE, %s: goes on when there is space, or is aborted', async (name) => {
+    test.each(['qcow2', 'raw'] as const)('PAUSE, %s: continues when there is space, or is aborted', async (name) => {
       await using small = await smallFileSystem(work, 8);
       for (const ending of ['abort', 'resume'] as const) {
         const path = join(small.path, ending);
@@ -624,7 +624,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
   });
 
   describe('jobs', () => {
-    test('a second job on the disk, a pivot before READY, one that has ended', async () => {
+    test('a second job on the disk, a pivot before READY, a job that has ended', async () => {
       const { id } = await service.startCopy(copy(here('first'), { bandwidthBytesPerSecond: SLOW }));
       // A copy that runs is seen to go on, so its own file may change meanwhile.
       const still = async (ask: () => Promise<unknown>): Promise<Refusal> => {
@@ -763,7 +763,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(await field(service.listJobs({ stateFilter: [77 as Job_State] }))).toBe('state_filter');
     });
 
-    test('the jobs of a domain that nobody knows: DOMAIN_NOT_FOUND', async () => {
+    test('the jobs of an unknown domain: DOMAIN_NOT_FOUND', async () => {
       const refusal = await refused(service.listJobs({ domain: 'nobody' }));
       expect(seen(refusal)).toMatchObject({ code: 'NOT_FOUND', reason: 'DOMAIN_NOT_FOUND' });
     });
@@ -800,13 +800,13 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       expect(seen(refusal)).toMatchObject({ reason: 'FIELD_INVALID', metadata: { field } });
     });
 
-    test('a method that nobody knows', async () => {
+    test('an unknown method', async () => {
       const refusal = await unchanged(() => send('/blockjob.v1.BlockJobService/Explode', Buffer.alloc(0)));
       expect(status[refusal.code]).toBe('UNIMPLEMENTED');
     });
   });
 
-  describe('a QEMU that cannot be asked', () => {
+  describe('a QEMU that does not answer', () => {
     const UNREACHABLE = { code: 'UNAVAILABLE', reason: 'QEMU_UNREACHABLE' };
 
     async function expectUnreachable(domain: string, why: RegExp): Promise<void> {

@@ -96,7 +96,7 @@ describe.skipIf(needs('qemu'))('persistent bitmaps', () => {
     expect(entries.filter((entry) => 'step' in entry && entry.step === 'carry-bitmaps')).toHaveLength(2);
   });
 
-  test('follow an active commit; stay where they are without a pivot, and where the destination has none', async () => {
+  test('follow an active commit; stay without a pivot, and if the destination has none', async () => {
     await using machine = await withBitmaps();
     const { disk, dir } = machine;
     const start = async (format: ImageFormat) =>

@@ -68,7 +68,7 @@ async function scatter(path: string, sizeBytes: number): Promise<void> {
 }
 
 describe('a copy to a slow destination, by defaults', { timeout: 60_000 }, () => {
-  test('of a disk of many small pieces: QEMU holds no more than its buffers', async () => {
+  test('of a disk with many small pieces: QEMU holds no more than its buffers', async () => {
     const sizeBytes = 256 * MIB;
     await using site = await Site.open([LOOPBACK]);
     await using machine = await site.machine({ formats: ['raw'], sizeBytes });

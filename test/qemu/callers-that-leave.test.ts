@@ -278,7 +278,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     });
   });
 
-  test('a QEMU that hangs keeps nobody from its jobs: GetInfo and ListJobs answer', async () => {
+  test('a hanging QEMU does not hide its jobs: GetInfo and ListJobs answer', async () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
     using _ = await hanging(vm);
@@ -286,7 +286,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     expectWell(service);
   });
 
-  test('async Abort answers at once, and the job ends as asked', async () => {
+  test('async Abort answers at once, and the job ends as requested', async () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
     await service.setSpeed(id, 0n);
@@ -348,7 +348,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     expectWell(service);
   });
 
-  test('an ended job is watched from any revision, and beyond its last not at all', async () => {
+  test('an ended job is watched from any revision, and not beyond its last one', async () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
     const job = await service.abort({ job: byId(id) });

@@ -169,45 +169,48 @@ describe.skipIf(needs('qemu'))('a header that says', () => {
     await site?.[Symbol.asyncDispose]();
   });
 
-  test.each(HEADERS)('%s than QEMU has: that disk is copied whole, and nothing else', async (_what, commands) => {
-    await using dir = await testDir();
-    const [base, middle, top] = ['base', 'middle', 'top'].map((name) => join(dir.path, name));
-    if (base === undefined || middle === undefined || top === undefined) throw new Error('no names');
-    const create = ['create', '-q', '-f', 'qcow2'];
-    for (const path of [base, `${base}.other`]) await run('qemu-img', [...create, path, '1M']);
-    await run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 0 1M', base]);
-    await run('qemu-img', [...create, '-F', 'qcow2', '-b', base, middle]);
-    await run('qemu-img', [...create, '-F', 'qcow2', '-b', middle, top]);
-    for (const command of commands(base, middle)) await run('qemu-img', [...command]);
-    const name = `m${dir.path.slice(-6)}`;
-    await using qemu = await startQemu({
-      style: 'blockdev',
-      name,
-      disks: [],
-      extraArgs: [
-        ...monitorIn(site.sockets, name),
-        ...node('b', base, null),
-        ...node('m', middle, 'b'),
-        ...node('t', top, 'm'),
-        '-device',
-        'virtio-blk-pci,id=disk0,drive=t',
-      ],
-    });
-    await site.service.domainUp(name);
-    const disk = { domain: name, disk: 'disk0' };
-    const { service } = site;
-    const destination = { target: { $case: 'file', value: join(dir.path, 'copy') } } as const;
-    const starts = [
-      async () => await service.startCopy({ disk, destination, shallow: true }),
-      async () => await service.rebase({ disk, base: middle }),
-      async () => await service.commit({ disk, base: middle, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] }),
-    ];
-    for (const start of starts) expect(await refused(start())).toMatchObject({ reason: 'HEADER_DIFFERS' });
-    const { id } = await service.startCopy({
-      disk,
-      destination: { ...destination, format: ImageFormat.IMAGE_FORMAT_QCOW2 },
-    });
-    expect((await pivot({ id } as Job)).state).toBe(Job_State.STATE_COMPLETED);
-    await qemu.admin.hmpQemuIo('disk0', `read -P 7 0 ${MIB}`);
-  });
+  test.each(HEADERS)(
+    '%s than QEMU has: that disk is copied whole, and nothing else is done',
+    async (_what, commands) => {
+      await using dir = await testDir();
+      const [base, middle, top] = ['base', 'middle', 'top'].map((name) => join(dir.path, name));
+      if (base === undefined || middle === undefined || top === undefined) throw new Error('no names');
+      const create = ['create', '-q', '-f', 'qcow2'];
+      for (const path of [base, `${base}.other`]) await run('qemu-img', [...create, path, '1M']);
+      await run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 0 1M', base]);
+      await run('qemu-img', [...create, '-F', 'qcow2', '-b', base, middle]);
+      await run('qemu-img', [...create, '-F', 'qcow2', '-b', middle, top]);
+      for (const command of commands(base, middle)) await run('qemu-img', [...command]);
+      const name = `m${dir.path.slice(-6)}`;
+      await using qemu = await startQemu({
+        style: 'blockdev',
+        name,
+        disks: [],
+        extraArgs: [
+          ...monitorIn(site.sockets, name),
+          ...node('b', base, null),
+          ...node('m', middle, 'b'),
+          ...node('t', top, 'm'),
+          '-device',
+          'virtio-blk-pci,id=disk0,drive=t',
+        ],
+      });
+      await site.service.domainUp(name);
+      const disk = { domain: name, disk: 'disk0' };
+      const { service } = site;
+      const destination = { target: { $case: 'file', value: join(dir.path, 'copy') } } as const;
+      const starts = [
+        async () => await service.startCopy({ disk, destination, shallow: true }),
+        async () => await service.rebase({ disk, base: middle }),
+        async () => await service.commit({ disk, base: middle, flags: [CommitFlag.COMMIT_FLAG_ACTIVE] }),
+      ];
+      for (const start of starts) expect(await refused(start())).toMatchObject({ reason: 'HEADER_DIFFERS' });
+      const { id } = await service.startCopy({
+        disk,
+        destination: { ...destination, format: ImageFormat.IMAGE_FORMAT_QCOW2 },
+      });
+      expect((await pivot({ id } as Job)).state).toBe(Job_State.STATE_COMPLETED);
+      await qemu.admin.hmpQemuIo('disk0', `read -P 7 0 ${MIB}`);
+    },
+  );
 });

@@ -88,7 +88,7 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     expect((await inQemu(it.qemu, job))?.speed).toBe(before?.speed);
   });
 
-  test('is paused and goes on, and asking twice is asking once', async () => {
+  test('is paused and resumed, and a repeated request changes nothing', async () => {
     await using it = await bench();
     const job = await it.copy(SLOW);
     const paused = await it.service.pause(job);
@@ -116,7 +116,7 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     }
   });
 
-  test('is seen as it is when another client pauses it, resumes it and sets its limit', async () => {
+  test('shows the change when another client pauses it, resumes it and sets its limit', async () => {
     await using it = await bench();
     const job = await it.copy(SLOW);
     const seen = async (what: (event: { pause: number; limit: bigint }) => boolean) => {
@@ -156,7 +156,7 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     expect(done.state).toBe(Job_State.STATE_COMPLETED);
   });
 
-  test('that has ended takes no more of this', async () => {
+  test('that has ended refuses all of these', async () => {
     await using it = await bench();
     const job = await it.copy(SLOW);
     await it.service.abort({ job: byId(job) });

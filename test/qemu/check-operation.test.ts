@@ -74,7 +74,7 @@ describe.skipIf(needs('qemu'))('while a job runs on a disk', { timeout: 60_000 }
     for (const one of ELSEWHERE) await expect(ask(one)).resolves.toBeUndefined();
   });
 
-  test('a question that makes no sense is refused with every field that is wrong', async () => {
+  test('an invalid question is refused with every wrong field', async () => {
     await using dir = await testDir();
     const chain = await makeChain(dir.path, { formats: ['raw'], sizeBytes: 1 << 20 });
     await using qemu = await startQemu({ style: 'drive', name: 'vm', disks: [{ id: 'vd0', bus: 'ide', chain }] });

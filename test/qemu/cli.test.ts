@@ -76,7 +76,7 @@ function jobIn({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): string {
 }
 
 describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
-  test('copy --wait --verbose --pivot ends with what the guest runs on, and what may be deleted', async () => {
+  test('copy --wait --verbose --pivot ends with the image of the guest, and the files that may be deleted', async () => {
     await using it = await bench();
     const { code, stdout, stderr } = await it.run('copy', 'web1', 'vd0', it.dest, '--wait', '--verbose', '--pivot');
     expect(code).toBe(0);
@@ -89,7 +89,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(await it.guestImage()).toBe(it.dest);
   });
 
-  test('copy --finish leaves the guest where it is, with a copy that is equal', async () => {
+  test('copy --finish leaves the guest where it is, with an equal copy', async () => {
     await using it = await bench();
     const { code, stdout } = await it.run('copy', 'web1', 'vd0', it.dest, '--finish', '--format', 'raw');
     expect(code).toBe(0);
@@ -119,7 +119,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(await it.guestImage()).toBe(it.dest);
   });
 
-  test('waits on while the service is killed and started again', async () => {
+  test('keeps waiting while the service is killed and started again', async () => {
     await using it = await bench();
     const command = it.start('copy', 'web1', 'vd0', it.dest, '--wait', '--verbose', '--pivot', ...SLOWLY);
     await command.says(/RUNNING/, 'stderr');
@@ -132,7 +132,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(stderr).toContain('the service does not answer');
   });
 
-  test('a watch through two addresses goes on at the second when the first is killed, each revision once', async () => {
+  test('a watch through two addresses continues at the second when the first is killed, each revision once', async () => {
     await using it = await bench('127.0.0.1:0');
     const port = Number(it.service.address.split(':').at(-1));
     await using first = await TcpProxy.to(port);
@@ -160,7 +160,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(revisions).toEqual(Array.from({ length: Number(last) - from }, (_, index) => from + 1 + index));
   });
 
-  test('shows bars on a terminal, one a job, and leaves the cursor as it was', async () => {
+  test('shows bars on a terminal, one for each job, and restores the cursor', async () => {
     await using it = await bench();
     const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} --verbose --pivot --bandwidth 4MiB`;
     const { code, stdout } = await new RunningCommand('script', ['-qec', line, '/dev/null']).end();
@@ -184,7 +184,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(disks.map(({ path }) => path)).toEqual([it.dest, `${it.dest}.raw`]);
   });
 
-  test('server says what answers', async () => {
+  test('server shows the service that answers', async () => {
     await using it = await bench();
     const { stdout } = await it.run('server');
     expect(stdout).toMatch(/^Version: .*\nMode: +serve\nHost: +host-under-test\n/);
@@ -200,7 +200,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     expect(pulled.stdout).toContain('The time limit expired');
   });
 
-  test('plan says the steps and changes nothing; a start can be bound to it', async () => {
+  test('plan shows the steps and changes nothing; a start can be bound to it', async () => {
     await using it = await bench();
     const { code, stdout } = await it.run('plan', 'copy', 'web1', 'vd0', it.dest, '--pivot');
     expect(code).toBe(0);
@@ -282,26 +282,29 @@ const SHELLS: readonly (readonly [string, (script: string, line: string) => read
 ];
 
 describe.skipIf(needs('qemu', 'shells'))('completion', { timeout: 60_000 }, () => {
-  test.each(SHELLS)('in a real %s knows commands, options, choices, domains, disks and jobs', async (shell, ask) => {
-    await using it = await bench();
-    const script = join(it.dir, `completion.${shell}`);
-    await writeFile(script, (await blockjob(['completion', shell])).stdout);
-    const environment = await installed(it);
-    const complete = async (line: string) => {
-      const { stdout, stderr } = await new RunningCommand(shell, ask(script, line), environment).end();
-      expect(stderr).toBe('');
-      // fish sorts them.
-      return new Set(stdout.split('\n').flatMap((one) => (one === '' ? [] : [one.split('\t')[0]])));
-    };
-    expect(await complete('blockjob c')).toEqual(new Set(['copy', 'commit', 'check', 'context', 'completion']));
-    expect(await complete('blockjob copy --fo')).toEqual(new Set(['--format']));
-    expect(await complete('blockjob copy --format ')).toEqual(new Set(['raw', 'qcow2']));
-    expect(await complete('blockjob copy ')).toEqual(new Set(['web1']));
-    expect(await complete('blockjob copy web1 ')).toEqual(new Set(['vd0', 'vd1']));
-    const id = jobIn(await it.run('copy', 'web1', 'vd0', it.dest, ...SLOWLY));
-    expect(await complete('blockjob watch b')).toEqual(new Set([id]));
-    expect(await complete('blockjob plan ')).toEqual(new Set(['copy', 'pull', 'commit', 'rebase']));
-  });
+  test.each(SHELLS)(
+    'in a real %s completes commands, options, choices, domains, disks and jobs',
+    async (shell, ask) => {
+      await using it = await bench();
+      const script = join(it.dir, `completion.${shell}`);
+      await writeFile(script, (await blockjob(['completion', shell])).stdout);
+      const environment = await installed(it);
+      const complete = async (line: string) => {
+        const { stdout, stderr } = await new RunningCommand(shell, ask(script, line), environment).end();
+        expect(stderr).toBe('');
+        // fish sorts them.
+        return new Set(stdout.split('\n').flatMap((one) => (one === '' ? [] : [one.split('\t')[0]])));
+      };
+      expect(await complete('blockjob c')).toEqual(new Set(['copy', 'commit', 'check', 'context', 'completion']));
+      expect(await complete('blockjob copy --fo')).toEqual(new Set(['--format']));
+      expect(await complete('blockjob copy --format ')).toEqual(new Set(['raw', 'qcow2']));
+      expect(await complete('blockjob copy ')).toEqual(new Set(['web1']));
+      expect(await complete('blockjob copy web1 ')).toEqual(new Set(['vd0', 'vd1']));
+      const id = jobIn(await it.run('copy', 'web1', 'vd0', it.dest, ...SLOWLY));
+      expect(await complete('blockjob watch b')).toEqual(new Set([id]));
+      expect(await complete('blockjob plan ')).toEqual(new Set(['copy', 'pull', 'commit', 'rebase']));
+    },
+  );
 
   test('in a real zsh is loaded, and asks the command', async () => {
     await using it = await bench();

@@ -14,7 +14,7 @@ describe('a clock that jumps', () => {
   test.each([
     ['40 days forward, and back', [40, 0]],
     ['back by years, and forward again', [-6000, 0]],
-  ])('%s ends no job with a time limit, and has none forgotten', async (_how, jumps) => {
+  ])('%s ends no job with a time limit, and lets none be forgotten', async (_how, jumps) => {
     await using dir = await testDir();
     const file = join(dir.path, 'shift');
     const jump = async (days: number) => await writeFile(file, String(days * DAY_MS));

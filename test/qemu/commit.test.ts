@@ -159,7 +159,7 @@ describe.skipIf(needs('qemu'))('Commit', () => {
     await guest.expectIn(present(chain[0]).path, 'raw');
   });
 
-  test('commits that make no sense are refused, and change nothing', async () => {
+  test('invalid commits are refused, and change nothing', async () => {
     await using machine = await site.machine();
     const { disk, chain, qemu, top } = machine;
     const [base, snap1] = [present(chain[0]).path, present(chain[1]).path];
@@ -195,35 +195,38 @@ describe.skipIf(needs('qemu'))('Commit', () => {
       },
     };
 
-    test.each(Object.entries(NAMES))('by %s: nothing is committed into it, and copies go on', async (_name, nameIt) => {
-      await using machine = await site.machine();
-      const { disk, chain, qemu, guest, dir, top } = machine;
-      const base = present(chain[0]).path;
-      const other = join(dir, 'other.qcow2');
-      await run('qemu-img', ['create', '-qfqcow2', '-Fqcow2', '-b', await nameIt(base), other]);
-      await using sharer = await site.machine({ formats: ['qcow2'], sizeBytes: 4 * MIB, pattern: false });
-      const shared = { driver: 'qcow2', 'node-name': 'other', file: { driver: 'file', filename: other } };
-      await sharer.qemu.admin.execute('blockdev-add', shared);
-      const before = [await graphOf(qemu.admin), await hashOf(base)];
-      for (const request of [{ top: 'disk0[1]' }, { flags: [ACTIVE] }, { top: 'disk0[1]', flags: [DELETE] }]) {
-        expect(await refused(site.service.commit({ disk, ...request }))).toMatchObject({
-          reason: 'DESTINATION_IN_USE',
-          // Found by the service: QEMU's own locks would find it too late, and only among those that lock.
-          message: expect.stringMatching(/: node \S+ of domain \S+$/) as string,
+    test.each(Object.entries(NAMES))(
+      'by %s: nothing is committed into it, and copies continue',
+      async (_name, nameIt) => {
+        await using machine = await site.machine();
+        const { disk, chain, qemu, guest, dir, top } = machine;
+        const base = present(chain[0]).path;
+        const other = join(dir, 'other.qcow2');
+        await run('qemu-img', ['create', '-qfqcow2', '-Fqcow2', '-b', await nameIt(base), other]);
+        await using sharer = await site.machine({ formats: ['qcow2'], sizeBytes: 4 * MIB, pattern: false });
+        const shared = { driver: 'qcow2', 'node-name': 'other', file: { driver: 'file', filename: other } };
+        await sharer.qemu.admin.execute('blockdev-add', shared);
+        const before = [await graphOf(qemu.admin), await hashOf(base)];
+        for (const request of [{ top: 'disk0[1]' }, { flags: [ACTIVE] }, { top: 'disk0[1]', flags: [DELETE] }]) {
+          expect(await refused(site.service.commit({ disk, ...request }))).toMatchObject({
+            reason: 'DESTINATION_IN_USE',
+            // Found by the service: QEMU's own locks would find it too late, and only among those that lock.
+            message: expect.stringMatching(/: node \S+ of domain \S+$/) as string,
+          });
+        }
+        expect([await graphOf(qemu.admin), await hashOf(base)]).toEqual(before);
+        // Data that is only read may be read by all.
+        const copy = await site.service.startCopy({
+          disk,
+          destination: { target: { $case: 'file', value: join(dir, 'copy') } },
+          onReady: OnReady.ON_READY_PIVOT,
         });
-      }
-      expect([await graphOf(qemu.admin), await hashOf(base)]).toEqual(before);
-      // Data that is only read may be read by all.
-      const copy = await site.service.startCopy({
-        disk,
-        destination: { target: { $case: 'file', value: join(dir, 'copy') } },
-        onReady: OnReady.ON_READY_PIVOT,
-      });
-      expect((await site.ended(copy)).state).toBe(Job_State.STATE_COMPLETED);
-      await qemu[Symbol.asyncDispose]();
-      await guest.expectIn(join(dir, 'copy'), 'qcow2');
-      expect(existsSync(top.path)).toBe(true);
-    });
+        expect((await site.ended(copy)).state).toBe(Job_State.STATE_COMPLETED);
+        await qemu[Symbol.asyncDispose]();
+        await guest.expectIn(join(dir, 'copy'), 'qcow2');
+        expect(existsSync(top.path)).toBe(true);
+      },
+    );
   });
 
   test('that its own QEMU has locked, beside another VM: is committed into', async () => {
@@ -234,7 +237,7 @@ describe.skipIf(needs('qemu'))('Commit', () => {
     expect(existsSync(present(machine.chain[1]).path)).toBe(false);
   });
 
-  test('that an overlay of the same QEMU is over, without a device: nothing is committed into it', async () => {
+  test('that is below an overlay of the same QEMU, without a device: nothing is committed into it', async () => {
     await using machine = await site.machine();
     const { disk, chain, qemu, dir } = machine;
     const base = present(chain[0]).path;
@@ -275,7 +278,7 @@ describe.skipIf(needs('qemu'))('Commit', () => {
     expect(existsSync(present(chain[2]).path)).toBe(false);
   });
 
-  test('a commit that is aborted leaves the chain right, and can be started again', async () => {
+  test('a commit that is aborted leaves the chain correct, and can be started again', async () => {
     await using machine = await site.machine();
     const { disk, guest, top, qemu } = machine;
     const job = await site.service.commit({ disk, top: 'disk0[1]', flags: [BANDWIDTH_BYTES], bandwidth: 65_536n });

@@ -62,7 +62,7 @@ async function costsAt(depth: number): Promise<Readonly<Record<'shown' | 'commit
 }
 
 describe.skipIf(needs('qemu'))('a deep chain', () => {
-  test('costs four times as much where it has four times the images, and not 16 times', async () => {
+  test('costs four times as much with four times the images, and not 16 times', async () => {
     const [few, many] = [await costsAt(20), await costsAt(80)];
     for (const [what, { questions, files }] of Object.entries(many)) {
       const before = few[what as keyof typeof few];

@@ -119,7 +119,7 @@ describe.skipIf(needs('qemu'))('a destination that is', () => {
     await rename(`${base}.aside`, base);
   });
 
-  test('over an image that was renamed: its header names what nobody finds', async () => {
+  test('over an image that was renamed: its header names a file that nobody finds', async () => {
     await using machine = await site.machine();
     const below = present(machine.chain.at(-2)).path;
     const target = { $case: 'file', value: join(machine.dir, 'copy') } as const;

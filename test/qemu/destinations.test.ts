@@ -69,12 +69,12 @@ describe.skipIf(needs('qemu'))('destinations', () => {
     await site?.[Symbol.asyncDispose]();
   });
 
-  describe('a file that is there', () => {
+  describe('an existing file', () => {
     const qemuImg = async (...args: string[]) => {
       await run('qemu-img', args);
     };
 
-    test.each(['smaller', 'larger'])('%s: refused before anything is touched', async (which) => {
+    test.each(['smaller', 'larger'])('%s: refused before anything is changed', async (which) => {
       await using machine = await site.machine();
       const { disk, dir, qemu } = machine;
       const bytes = String(which === 'smaller' ? SIZE - 512 : SIZE + 512);
@@ -91,7 +91,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect([await listing(dir), await graphOf(qemu.admin), await hashOf(join(dir, 'q'))]).toEqual(before);
     });
 
-    test('an image whose format nobody knows, or that QEMU could be led astray with, is refused', async () => {
+    test('an image with an unknown format, or one that could mislead QEMU, is refused', async () => {
       await using machine = await site.machine();
       const { disk, dir, qemu } = machine;
       const at = (name: string) => join(dir, name);
@@ -112,7 +112,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect([await listing(dir), await graphOf(qemu.admin)]).toEqual(before);
     });
 
-    test('nothing is there: missing, not made', async () => {
+    test('a file that does not exist is missing, and not made', async () => {
       await using machine = await site.machine();
       const path = join(machine.dir, 'nothing');
       const request = { disk: machine.disk, destination: file(path), reuseExternal: true };
@@ -188,7 +188,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await guest.expectIn(path, 'raw');
     });
 
-    test('where it is probed, as was asked for, the secret is not opened', async () => {
+    test('if it is probed on request, the secret is not opened', async () => {
       await using machine = await site.machine();
       const { disk, dir, qemu } = machine;
       await using vault = await secretFolder();
@@ -243,7 +243,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await machine.guest.expectIn(loop.path, 'raw');
     });
 
-    test('a link to a device is that device; a raw disk needs no format to be named', async () => {
+    test('a link to a device is that device; the format of a raw disk need not be given', async () => {
       await using machine = await site.machine({ formats: ['raw'] });
       using loop = await LoopDevice.make(machine.dir, SIZE);
       await symlink(loop.path, join(machine.dir, 'link'));
@@ -253,7 +253,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await machine.guest.expectIn(loop.path, 'raw');
     });
 
-    test('it gets a header only where its reuse was asked for, and is probed then', async () => {
+    test('it gets a header only if its reuse was requested, and is probed then', async () => {
       await using machine = await site.machine();
       const { disk } = machine;
       using loop = await LoopDevice.make(machine.dir, 8 * MIB);
@@ -337,7 +337,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       else await machine.guest.expectIn(machine.top.path, 'qcow2');
     });
 
-    test('with TLS, where QEMU has the credentials', async () => {
+    test('with TLS, if QEMU has the credentials', async () => {
       await using credentials = await testDir();
       const ends = await tlsCredentials(credentials.path);
       const object = `tls-creds-x509,id=tls0,endpoint=client,dir=${ends.client},verify-peer=yes`;
@@ -366,7 +366,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await machine.guest.expectIn(server.file, 'raw');
     });
 
-    test('another size is refused with nothing left; so is a server that is not allowed', async () => {
+    test('another size is refused with nothing left; a server that is not allowed, too', async () => {
       await using machine = await site.machine();
       await using server = await NbdServer.start({ folder: machine.dir, sizeBytes: SIZE * 2, over: 'unix' });
       const before = await graphOf(machine.qemu.admin);
@@ -388,7 +388,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect(await graphOf(machine.qemu.admin)).toEqual(before);
     });
 
-    test('a server that hangs: only force ends the copy, and the guest goes on', async () => {
+    test('a hanging server: only force ends the copy, and the guest continues', async () => {
       await using machine = await site.machine();
       await using server = await NbdServer.start({ folder: machine.dir, sizeBytes: SIZE, over: 'unix' });
       const { disk, guest, qemu, top } = machine;
@@ -422,7 +422,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
   });
 
   describe('options', () => {
-    test('granularity, buffer and cluster size are as asked for, or as the source has them', async () => {
+    test('granularity, buffer and cluster size are as requested, or as in the source', async () => {
       await using machine = await site.machine();
       const { disk, dir, qemu } = machine;
       const path = join(dir, 'copy');
@@ -439,7 +439,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect(existsSync(path)).toBe(false);
     });
 
-    test('a time limit ends a copy that is not READY in time; the file goes', async () => {
+    test('a time limit ends a copy that is not READY in time; its file is removed', async () => {
       await using machine = await site.machine();
       const { disk, dir } = machine;
       const path = join(dir, 'copy');
@@ -511,7 +511,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await guest.expectIn(row.ending === 'pivot' ? path : top.path, 'qcow2');
     });
 
-    test('BLOCKING with pause_guest NEVER pauses nobody, and cannot be asked to FAIL for want of space', async () => {
+    test('BLOCKING with pause_guest NEVER pauses no guest, and cannot FAIL for lack of space', async () => {
       await using machine = await site.machine();
       const { disk, dir } = machine;
       const blocking = { writeMode: WriteMode.WRITE_MODE_BLOCKING, pauseGuest: PauseGuest.PAUSE_GUEST_NEVER };
@@ -531,7 +531,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect(answer).toMatchObject({ reason: 'FIELD_INVALID', fields: ['on_no_space'] });
     });
 
-    test('shallow into raw is refused; so is a relative name where none is written', async () => {
+    test('shallow into raw is refused; a relative name is, too, if no name is written', async () => {
       await using machine = await site.machine();
       await using raw = await site.machine({ formats: ['raw'] });
       const reason = async (from: Machine, format: ImageFormat, options: Options) => {

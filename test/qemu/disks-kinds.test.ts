@@ -173,7 +173,7 @@ describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
     },
   );
 
-  test('a backing image on a network is named by its URI; a disk there gets no header that nobody here can read', async () => {
+  test('a backing image on a network is named by its URI; a disk there gets no header that no program here can read', async () => {
     const name = named('net');
     const base = await filled(await create(`${name}.base`, 'qcow2'), 'qcow2', 0x71, '1M 1M');
     const folder = at(`${name}.served`);
@@ -240,7 +240,7 @@ describe('graphs of -blockdev', () => {
     expect(state).toBe(Job_State.STATE_COMPLETED);
   });
 
-  test('a driver that nobody knows here, and storage that has no name', async () => {
+  test('an unknown driver, and storage without a name', async () => {
     const images = [await create('q0', 'raw'), await create('q1', 'raw')];
     await using _quorum = await startWith(site, 'blockdev', {
       name: 'quorum',

@@ -58,7 +58,7 @@ describe.each(['blockdev', 'drive'] as const)('an encrypted disk, style %s', (st
   }
 
   test.each(['luks', 'qcow2'] as const)(
-    '%s: is not copied where it would be readable, unless that is accepted',
+    '%s: is not copied to a readable destination, unless the caller accepts that',
     async (format) => {
       await using dir = await testDir();
       const { qemu, image, name } = await encrypted(dir.path, format);
@@ -92,7 +92,7 @@ describe.each(['blockdev', 'drive'] as const)('an encrypted disk, style %s', (st
     },
   );
 
-  test('an overlay that is not encrypted is not filled from it, unless that is accepted', async () => {
+  test('an overlay that is not encrypted is not filled from it, unless the caller accepts that', async () => {
     await using dir = await testDir();
     const [base, top] = [join(dir.path, 'base'), join(dir.path, 'top')];
     await makeEncrypted(base, 'qcow2', MIB);
@@ -207,7 +207,7 @@ describe.each(['blockdev', 'drive'] as const)('internal snapshots, style %s', (s
     ]);
   });
 
-  test('a pull leaves them without what is below: it is refused, or accepted', async () => {
+  test('a pull leaves them without the data below: it is refused, or accepted', async () => {
     await using dir = await testDir();
     const { qemu, paths, disk } = await chainOf(dir.path, 3, [1, 2]);
     const [, middle = '', top = ''] = paths;
@@ -237,7 +237,7 @@ describe.each(['blockdev', 'drive'] as const)('internal snapshots, style %s', (s
     expect(await sameContents([before], [await shown(top, 'monday2', join(dir.path, 'lost'))])).toBe(false);
   });
 
-  test('those of an image that a commit fills show what they showed', async () => {
+  test('those of an image that a commit fills keep their contents', async () => {
     await using dir = await testDir();
     const { qemu, paths, disk } = await chainOf(dir.path, 2, [0]);
     await using _ = qemu;

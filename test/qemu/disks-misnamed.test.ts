@@ -26,7 +26,7 @@ describe.skipIf(needs('qemu'))('a base whose name is not UTF-8', () => {
     await site?.[Symbol.asyncDispose]();
   });
 
-  test('gets into no header; the whole disk may be copied and pulled', async () => {
+  test('is written to no header; the whole disk may be copied and pulled', async () => {
     await using dir = await testDir();
     await run('sh', ['-ec', MAKE, dir.path]);
     const top = join(dir.path, 'top');

@@ -19,7 +19,7 @@ afterAll(async () => {
   await site[Symbol.asyncDispose]();
 });
 
-describe('a base whose path has more bytes than a header holds', () => {
+describe('a base with a path of more bytes than a header holds', () => {
   test('is not named: the start is refused', async () => {
     await using dir = await testDir();
     const paths = [await deepIn(dir.path), join(dir.path, 'middle'), join(dir.path, 'top')];
@@ -60,7 +60,7 @@ describe('a base whose path has more bytes than a header holds', () => {
   });
 });
 
-describe('a backing file whose name looks like a protocol', () => {
+describe('a backing file with a name that looks like a protocol', () => {
   test('is found by its relative name', async () => {
     await using dir = await testDir();
     const [base, top, copy] = [join(dir.path, 'nbd:base'), join(dir.path, 'top'), join(dir.path, 'copy')];

@@ -56,7 +56,7 @@ async function copied(request: ReturnType<typeof copyOf> & { readonly accept?: A
 describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
   const name = (what: string) => `${what}-${style}`;
 
-  test('a device that lets others write is not copied, unless that is accepted', async () => {
+  test('a device that lets others write is not copied, unless the caller accepts that', async () => {
     await using qemu = await startWith(site, style, on(name('rw'), { device: ',share-rw=on' }));
     const request = copyOf(name('rw'), name('rw-copy'));
     expect(await refused(site.service.startCopy(request))).toMatchObject({
@@ -70,7 +70,7 @@ describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
     expect(job.outcome?.evidence.map(({ text }) => text).join()).toContain(`SHARED_WRITER was accepted: ${image}`);
   });
 
-  test('another VM that may write to the file is known, by whatever name; one that only reads may be there', async () => {
+  test('another VM that may write to the file is recognized, by whatever name; one that only reads is allowed', async () => {
     await using one = await startWith(site, style, on(name('one')));
     const request = copyOf(name('one'), name('one-copy'));
     await using other = await startWith(site, style, on(name('other')));
@@ -97,7 +97,7 @@ describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
     expect((await copied(request)).outcome?.guestWritesTo).toBe(join(dir.path, name('vm-copy')));
   });
 
-  test('so is another node of the same QEMU', async () => {
+  test('another node of the same QEMU does, too', async () => {
     const spare = { driver: 'file', 'node-name': 'spare', filename: image, locking: 'off' };
     const extraArgs = ['-blockdev', JSON.stringify(spare)];
     await using qemu = await startWith(site, style, { ...on(name('two')), extraArgs });
@@ -139,7 +139,7 @@ describe('two devices on one node', () => {
     await qemu[Symbol.asyncDispose]();
   });
 
-  test('are left by none of them, unless that is accepted; and then both go over to the copy', async () => {
+  test('are left by none of them, unless the caller accepts that; then both move to the copy', async () => {
     const disk = { domain: vm, disk: 'disk0' };
     const flags = [CommitFlag.COMMIT_FLAG_ACTIVE];
     expect(await refused(site.service.commit({ disk, flags }))).toMatchObject(SHARED);

@@ -48,7 +48,7 @@ async function chainOf(dir: string, mib: readonly number[]) {
 }
 
 describe.each(['blockdev', 'drive'] as const)('style %s', (style) => {
-  test('a short image between longer ones is not taken away', async () => {
+  test('a short image between longer ones is not removed', async () => {
     await using dir = await testDir();
     const { paths, any, disk } = await chainOf(dir.path, [2, 1, 2]);
     await using qemu = await startWith(site, style, any);

@@ -17,7 +17,7 @@ afterAll(async () => {
   await site[Symbol.asyncDispose]();
 });
 
-test.each(['blockdev', 'drive'] as const)('is refused, or done, and QEMU goes on: style %s', async (style) => {
+test.each(['blockdev', 'drive'] as const)('is refused, or done, and QEMU continues: style %s', async (style) => {
   await using dir = await testDir();
   const [base, top] = [join(dir.path, 'base'), join(dir.path, 'top')];
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', base, String(MIB)]);

@@ -71,7 +71,7 @@ describe.skipIf(needs('qemu'))('domains', () => {
       await vm.disposeAsync();
     });
 
-    test('is listed, with what it is', async () => {
+    test('is listed, with its properties', async () => {
       const { version } = await qemu.admin.execute<{ version: string }>('query-version').then((reply) => {
         const { qemu: v } = reply as unknown as { qemu: { major: number; minor: number; micro: number } };
         return { version: `${v.major}.${v.minor}.${v.micro}` };
@@ -151,7 +151,7 @@ describe.skipIf(needs('qemu'))('domains', () => {
       });
     });
 
-    test.each(BUSES)('disk on %s: every name of its own finds it, and its job is shown', async (bus) => {
+    test.each(BUSES)('disk on %s: each of its names finds it, and its job is shown', async (bus) => {
       const find = async () => present((await service.getDomain(qemu.name)).disks.find(({ name }) => name === bus));
       const { nodeName, path, blockBackend } = await find();
       const addresses = [bus, nodeName, path, ...(blockBackend === '' ? [] : [blockBackend])];

@@ -79,7 +79,7 @@ describe.each<[Style, WriteMode]>([
   ['blockdev', WriteMode.WRITE_MODE_BACKGROUND],
   ['drive', WriteMode.WRITE_MODE_BLOCKING],
 ])('a plain disk, style %s, write mode %i', (style, writeMode) => {
-  test('is copied to an encrypted destination under a writing guest, which goes on there', async () => {
+  test('is copied to an encrypted destination while the guest writes, and the guest continues there', async () => {
     await using machine = await site.machine({ style, extraArgs: WITH_OTHERS });
     const { disk, dir, guest, qemu } = machine;
     const path = join(dir, 'copy');
@@ -106,7 +106,7 @@ describe.each<[Style, WriteMode]>([
   });
 });
 
-test('a copy that is ended without a pivot is encrypted, and complete', async () => {
+test('a copy that ends without a pivot is encrypted, and complete', async () => {
   await using machine = await site.machine({ formats: ['raw'], extraArgs: WITH_OTHERS });
   const { disk, dir, guest } = machine;
   const path = join(dir, 'copy');
@@ -121,7 +121,7 @@ test('a copy that is ended without a pivot is encrypted, and complete', async ()
 
 describe('a disk that is encrypted', () => {
   test.each(['luks', 'qcow2'] as const)(
-    '%s: is copied to an encrypted destination, and nothing has to be accepted',
+    '%s: is copied to an encrypted destination, and the caller need not accept anything',
     async (format) => {
       await using dir = await testDir();
       const [source, path, plain] = [join(dir.path, 'image'), join(dir.path, 'copy'), join(dir.path, 'plain')];
@@ -236,7 +236,7 @@ describe('a chain with an encrypted image', () => {
   });
 });
 
-test('a destination that is reused is opened with its secret, and only with it', async () => {
+test('a reused destination is opened with its secret, and only with it', async () => {
   await using machine = await site.machine({ formats: ['qcow2'], extraArgs: WITH_OTHERS });
   const { disk, dir, guest, qemu } = machine;
   const [locked, open, aes] = [join(dir, 'locked'), join(dir, 'open'), join(dir, 'aes')];
@@ -273,7 +273,7 @@ test('a destination that is reused is opened with its secret, and only with it',
 });
 
 describe('a secret', () => {
-  test('must be one of QEMU’s when the start is asked for, whatever the plan was', async () => {
+  test('must exist in QEMU at the start, whatever the plan was', async () => {
     await using machine = await site.machine({ formats: ['qcow2'], extraArgs: WITH_OTHERS });
     const { disk, dir, qemu } = machine;
     const path = join(dir, 'copy');
@@ -379,7 +379,7 @@ describe('the service is killed', () => {
   });
 
   test.each(['kept', 'lost'] as const)(
-    'while it copies, its journal is %s: the copy goes on, and stays encrypted',
+    'while it copies, its journal is %s: the copy continues, and stays encrypted',
     async (journal) => {
       await using machine = await site.machine({ formats: ['qcow2'], extraArgs: WITH_OTHERS });
       const { disk, dir, guest, qemu } = machine;

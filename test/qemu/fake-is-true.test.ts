@@ -497,7 +497,7 @@ function pick(from: Json, keys: readonly string[]): Json {
 
 describe.skipIf(needs('qemu'))('the fake QEMU', () => {
   test.each(CASES)(
-    'is as the real one: $name',
+    'behaves as the real one: $name',
     async ({ script, format, bus = 'virtio-blk', sizeBytes = SIZE, images = 2 }) => {
       await using cleanUp = new AsyncDisposableStack();
       const told: Json[][] = [];

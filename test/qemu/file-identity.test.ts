@@ -61,7 +61,7 @@ describe('a service in another mount namespace than QEMU', () => {
     expect(await site.service.listLeftovers()).toEqual([]);
   });
 
-  test('copies where both see the same', async () => {
+  test('copies if both see the same files', async () => {
     const job = await pivoted(machine, join(machine.dir, 'same.qcow2'));
     expect(job.outcome?.destinationContent).toBe(COMPLETE);
   });
@@ -95,7 +95,7 @@ describe.each(['blockdev', 'drive'] as const)('a service that does not see QEMU�
     await site[Symbol.asyncDispose]();
   });
 
-  test('deletes an image that takes what QEMU says, and no other that is at its name', async () => {
+  test('deletes an image that matches QEMU’s answers, and no other file at its name', async () => {
     expect((await site.service.getDomain(machine.disk.domain)).qemuPid).toBe(0);
     const [base, middle] = [present(machine.chain[0]).path, present(machine.chain[1]).path];
     const request = { disk: machine.disk, top: middle, base, flags: [CommitFlag.COMMIT_FLAG_DELETE] };
@@ -231,7 +231,7 @@ describe('a file by another name', () => {
     expect(await named()).toEqual([]);
   });
 
-  test('nor is a file that has come to the old one’s name', async () => {
+  test('nor is a file that has got the old one’s name', async () => {
     await using machine = await site.machine();
     const job = await pivoted(machine, join(machine.dir, 'copy'));
     await rename(machine.top.path, `${machine.top.path}.kept`);

@@ -36,7 +36,7 @@ describe.skipIf(needs('qemu'))('a flash chip', () => {
     return { qemu, variables, disk: { domain: name, disk: 'pflash1' } };
   }
 
-  test('is copied, as nobody else has its file, and the VM goes on with the copy', async () => {
+  test('is copied, because no other program has its file, and the VM continues with the copy', async () => {
     await using dir = await testDir();
     const { qemu, variables, disk } = await vmWithFlash(dir.path);
     await using _ = qemu;
@@ -48,7 +48,7 @@ describe.skipIf(needs('qemu'))('a flash chip', () => {
     expect(await compareImages(variables, 'raw', path, 'raw')).toMatchObject({ identical: true });
   });
 
-  test('is refused where another program may write to its file, and that is the reason', async () => {
+  test('is refused if another program may write to its file, and the error says so', async () => {
     await using dir = await testDir();
     const { qemu, variables, disk } = await vmWithFlash(dir.path);
     await using _ = qemu;

@@ -106,7 +106,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test.each(KINDS)('$type is shown with what QEMU says of it, and cannot be ended here', async (kind) => {
+  test.each(KINDS)('$type is shown as QEMU reports it, and cannot be ended here', async (kind) => {
     const { service } = site;
     await using machine = await site.machine();
     const { disk, dir, qemu } = machine;
@@ -145,7 +145,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     await eventually('it is gone', async () => ((await foreign(machine)).length === 0 ? true : undefined));
   });
 
-  test('that has failed is shown with why, until it is dismissed', async () => {
+  test('that has failed is shown with its error, until it is dismissed', async () => {
     await using machine = await site.machine();
     const options = { driver: 'file', filename: '/nowhere/at/all', size: 0 };
     await machine.qemu.admin.execute('blockdev-create', { 'job-id': ID, options });
@@ -155,7 +155,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     expect(job.error).toContain('No such file or directory');
   });
 
-  test('is never one of ours, at whatever step that is', async () => {
+  test('is never one of ours, at any step', async () => {
     const { service } = site;
     await using machine = await site.machine();
     const destination = { target: { $case: 'file', value: join(machine.dir, 'copy') } } as const;

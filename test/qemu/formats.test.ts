@@ -40,7 +40,7 @@ describe.skipIf(needs('qemu'))('beside new images that are formatted', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test(`a guest that is held runs on, ${ROUNDS} times`, async () => {
+  test(`a guest that is held continues, ${ROUNDS} times`, async () => {
     await using vm = await vmOfDisks(4, (name) => monitorIn(site.sockets, name));
     await site.service.domainUp(vm.name);
     const [moved = '', ...others] = vm.disks;
@@ -62,7 +62,7 @@ describe.skipIf(needs('qemu'))('beside new images that are formatted', () => {
     expect(await vm.qemu.admin.execute('query-status')).toMatchObject({ status: 'running' });
   });
 
-  test('a guest is continued when the image is formatted, or a second after that was seen', async () => {
+  test('a guest is resumed when the image is formatted, or a second after that was seen', async () => {
     const sent: string[] = [];
     const seen: string[] = [];
     let [formatsSince, contAt] = [0, 0];

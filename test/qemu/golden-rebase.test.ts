@@ -30,7 +30,7 @@ import { Service } from '../support/service/service.ts';
 const SOURCES = ['qcow2-chain', 'qcow2-chain-rel', 'raw'] as const satisfies readonly SourceKind[];
 const noDevices = needs('loop');
 
-test('the table of differences: each occurs, each differs, and without it each case is as libvirt has it', () => {
+test('the table of differences: each occurs, each differs, and all other cases are as in libvirt', () => {
   expect(CASES).toHaveLength(1010);
   const found = new Map<string, number>(DIFFERENCES.map(({ name }) => [name, 0]));
   for (const one of CASES) {

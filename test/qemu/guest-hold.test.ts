@@ -67,7 +67,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     expect(await readdir(join(site.stateFolder, 'holds'))).toEqual([]);
   });
 
-  test('a guest that another client pauses and continues just as we stop it, runs in the end', async () => {
+  test('a guest that another client pauses and resumes just as the service stops it, runs at the end', async () => {
     let stops = 0;
     await using vm = await proxied((admin) => async (execute) => {
       stops += execute === 'stop' ? 1 : 0;
@@ -85,7 +85,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     expect(await runState(vm.qemu.admin)).toBe('paused');
   });
 
-  test('a guest that another client continues while it is held, and pauses then, stays paused', async () => {
+  test('a guest that another client resumes while it is held, and then pauses, stays paused', async () => {
     let seen = 0;
     await using vm = await proxied((admin) => async (execute) => {
       seen += execute === 'job-complete' ? 1 : 0;
@@ -124,7 +124,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
   });
 
   test.each(['whole', 'removed', 'damaged'] as const)(
-    'a service that is killed while it holds the guest, its journal %s: the next one continues it',
+    'a service that is killed while it holds the guest, its journal %s: the next service resumes the guest',
     async (journal) => {
       const killed = Promise.withResolvers<void>();
       let isKilled = false;
@@ -159,7 +159,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
   const SLEEP = Buffer.from([0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, 0xf4, 0xeb, 0xfd]);
 
   test.each(['a pull', 'a pivot with the guest paused'])(
-    'a guest that sleeps (ACPI S3) sleeps on after %s',
+    'a guest that sleeps (ACPI S3) still sleeps after %s',
     async (what) => {
       await using started = new AsyncDisposableStack();
       const { path: dir } = started.use(await testDir());

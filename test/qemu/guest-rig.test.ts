@@ -10,7 +10,7 @@ import { Admin, isRunning, run, type Style, testDir } from '../support/real-qemu
 const BLOCK = 4096;
 
 describe.skipIf(needs('qemu'))('check-disk', () => {
-  test('finds every kind of loss that it knows', { timeout: 120_000 }, async () => {
+  test('finds every kind of loss', { timeout: 120_000 }, async () => {
     const lines = await checkerSelfTest();
     expect(lines.pop()).toBe('self-test: all caught');
     expect(lines.filter((line) => line.startsWith('ok '))).toHaveLength(33);
@@ -129,7 +129,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
     await expect(starting).rejects.toThrow(/did not start[^]*no-such-device/);
   });
 
-  test('QEMU ends with its test process, however that ends', async () => {
+  test('QEMU ends with its test process, in whatever way that ends', async () => {
     await using dir = await testDir();
     const script = join(dir.path, 'orphan.mts');
     const support = join(import.meta.dirname, '../support/real-qemu');

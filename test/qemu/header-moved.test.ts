@@ -69,7 +69,7 @@ describe.skipIf(needs('qemu'))('while a job runs an image is', () => {
     expect(inserted?.image.filename).toBe(top.path);
   }
 
-  test.each(ACTS)('%s that is the base of a pull: the header goes on to name what it did', async (_what, act) => {
+  test.each(ACTS)('%s that is the base of a pull: the header still names the same name', async (_what, act) => {
     await using machine = await site.machine();
     const base = imageAt(machine, 0);
     const job = await pull(machine, base);

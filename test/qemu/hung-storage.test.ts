@@ -117,7 +117,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await held.disposeAsync();
   });
 
-  test('an NBD server that says nothing is never told to QEMU: the start is refused, and the guest goes on', async () => {
+  test('an NBD server that says nothing is never given to QEMU: the start is refused, and the guest continues', async () => {
     await using server = await mute(Buffer.alloc(0));
     const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
     await expectGuestWorks();
@@ -142,7 +142,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     });
   });
 
-  test('one that greets, and then says nothing, holds up the guest for five seconds', async ({ skip }) => {
+  test('one that greets, and then says nothing, delays the guest for five seconds', async ({ skip }) => {
     skip(!hasYank, 'a QEMU that is as old has no bound for it');
     await using server = await mute(Buffer.from('NBDMAGICIHAVEOPT\0\x03', 'latin1'));
     const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
@@ -151,7 +151,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await expectUnharmed();
   });
 
-  test('a start that waits for storage is given up by Abort, and both calls are answered', async ({ skip }) => {
+  test('a start that waits for storage is cancelled by Abort, and both calls are answered', async ({ skip }) => {
     skip(!hasYank, 'a QEMU that is as old has no bound for it');
     await using server = await mute(Buffer.from('NBDMAGICIHAVEOPT\0\x03', 'latin1'));
     const refusal = refused(rig.service.startCopy(at(server.port, VIRTIO)));
@@ -190,7 +190,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     });
   });
 
-  test('the server hangs when nothing is under way: a pause for the pivot ends by itself, and the job has failed', async ({
+  test('the server hangs without open requests: a pause for the pivot ends by itself, and the job has failed', async ({
     skip,
   }) => {
     skip(!hasYank, 'nothing ends it there');
@@ -210,7 +210,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await expectUnharmed();
   });
 
-  test('nor does a pivot that does not pause the guest keep its disk from it', async ({ skip }) => {
+  test('a pivot that does not pause the guest does not block its disk either', async ({ skip }) => {
     skip(!hasYank, 'nothing ends it there');
     await using server = await served();
     const id = await ready(server.port, VIRTIO);

@@ -49,7 +49,7 @@ async function busyCopy(extraArgs: readonly string[] = []) {
 }
 
 describe.skipIf(needs('qemu', 'guest'))('a guest whose disk is copied', () => {
-  test('is reset from outside and boots again by itself, RUNNING and READY: the copy goes on, and is right', async () => {
+  test('is reset from outside and boots again by itself, RUNNING and READY: the copy continues, and is correct', async () => {
     await using it = await busyCopy();
     const { vm, service, path } = it;
     const admin = await Admin.connect(connect(vm.checkerQmpPath), () => '');
@@ -80,7 +80,7 @@ describe.skipIf(needs('qemu', 'guest'))('a guest whose disk is copied', () => {
   test.each([
     ['shuts down', 'poweroff', []],
     ['panics', 'panic', PANIC],
-  ] as const)('%s, and its QEMU ends: the copy is FAILED, the source is right', async (_what, command, args) => {
+  ] as const)('%s, and its QEMU ends: the copy is FAILED, the source is correct', async (_what, command, args) => {
     await using it = await busyCopy(args);
     const { vm, service, path } = it;
     await it.ready();
@@ -102,7 +102,7 @@ describe.skipIf(needs('qemu', 'guest'))('a guest whose disk is copied', () => {
   test.each([
     ['shuts down', 'poweroff', ['-no-shutdown']],
     ['panics', 'panic', [...PANIC, '-action', 'panic=pause']],
-  ] as const)('%s, and its QEMU stays: the copy goes on and is pivoted', async (_what, command, args) => {
+  ] as const)('%s, and its QEMU stays: the copy continues and is pivoted', async (_what, command, args) => {
     await using it = await busyCopy(args);
     const { vm, service, path, id } = it;
     await vm.command(command);

@@ -23,7 +23,7 @@ describe.skipIf(needs('qemu'))('the disk of a copy', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test.each(['RUNNING', 'READY'] as const)('%s: QEMU refuses what would harm it, and it goes on', async (at) => {
+  test.each(['RUNNING', 'READY'] as const)('%s: QEMU refuses harmful commands, and the job continues', async (at) => {
     // Each drain of its disk lets a copy continue for a bit, whatever its speed: such a small copy could become READY.
     await using it = await metCopy(site, at, { sizeBytes: 64 << 20 });
     const { machine, job, path } = it;
@@ -91,7 +91,7 @@ describe.skipIf(needs('qemu'))('the disk of a copy', () => {
     },
   );
 
-  test('is let go of, and another client closes the nodes of the copy before the service does', async () => {
+  test('is released, and another client closes the nodes of the copy before the service does', async () => {
     await using it = await metCopy(site, 'RUNNING');
     const { machine, job, path } = it;
     await whileStopped(site.service.pid, async () => {

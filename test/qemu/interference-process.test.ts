@@ -40,18 +40,15 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test.each(['RUNNING', 'READY'] as const)(
-    'stands still while the copy is %s, and nothing has happened',
-    async (at) => {
-      await using it = await metCopy(site, at);
-      const before = await site.service.getInfo(it.job.id);
-      await whileStopped(it.machine.qemu.pid, async () => {
-        const meanwhile = await site.service.getInfo(it.job.id);
-        expect(meanwhile).toMatchObject({ state: before.state, revision: before.revision, outcome: before.outcome });
-      });
-      await expectGoesOn(it);
-    },
-  );
+  test.each(['RUNNING', 'READY'] as const)('stops while the copy is %s, and nothing happens', async (at) => {
+    await using it = await metCopy(site, at);
+    const before = await site.service.getInfo(it.job.id);
+    await whileStopped(it.machine.qemu.pid, async () => {
+      const meanwhile = await site.service.getInfo(it.job.id);
+      expect(meanwhile).toMatchObject({ state: before.state, revision: before.revision, outcome: before.outcome });
+    });
+    await expectGoesOn(it);
+  });
 
   test.each([
     ['RUNNING', false, 'CANCELLED', 'PARTIAL'],
@@ -79,7 +76,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     },
   );
 
-  test('is paused for a pivot and another client continues it: it pivots all the same, and runs in the end', async () => {
+  test('is paused for a pivot and another client resumes it: it pivots nevertheless, and runs at the end', async () => {
     await using it = await metCopy(site, 'READY', { sizeBytes: 32 * MIB });
     const { machine, job } = it;
     const { admin } = machine.qemu;
@@ -96,7 +93,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     expect(await admin.execute('query-status')).toMatchObject({ status: 'running' });
   });
 
-  test('is paused by another client: a pivot leaves it so', async () => {
+  test('is paused by another client: it stays paused after a pivot', async () => {
     await using it = await metCopy(site, 'READY');
     const { machine, job } = it;
     await it.execute(['stop', {}]);
@@ -107,7 +104,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
   });
 
   test.each(['RUNNING', 'READY'] as const)(
-    'loses the name of its socket while the copy is %s: it goes on',
+    'loses the name of its socket while the copy is %s: the copy continues',
     async (at) => {
       await using it = await metCopy(site, at);
       const { disk, dir } = it.machine;
@@ -120,7 +117,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     },
   );
 
-  test('has no socket when the service comes back: the copy waits, and is ended as asked when there is one', async () => {
+  test('has no socket when the service comes back: the copy waits, and ends as requested once there is one', async () => {
     await using it = await metCopy(site, 'READY');
     const { machine, job, path } = it;
     const { domain } = machine.disk;
@@ -142,7 +139,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     await machine.guest.expectIn(path, 'qcow2');
   });
 
-  test('has a namesake, as while a guest migrates: the copy goes on all the same', async () => {
+  test('has a namesake, as while a guest migrates: the copy continues', async () => {
     await using it = await metCopy(site, 'RUNNING', { onReady: OnReady.ON_READY_PIVOT });
     const { machine, job, path } = it;
     const { name, uuid } = machine.qemu;
@@ -165,7 +162,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
     });
   });
 
-  test('lives on when another one has its name and its socket: neither has the other’s job', async () => {
+  test('lives on when another QEMU has its name and its socket: neither has the job of the other', async () => {
     await using it = await metCopy(site, 'READY');
     const { machine, job, path } = it;
     const { disk, dir, qemu } = machine;

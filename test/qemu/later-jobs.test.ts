@@ -101,7 +101,7 @@ async function thereAndBack(machine: Machine) {
 }
 
 test.each(['blockdev', 'drive'] as const)(
-  'a copy there and back: the older job names no live disk, and which job knows where the guest is; style %s',
+  'a copy there and back: the older job names no live disk, and names the job that knows the place of the guest; style %s',
   async (style: Style) => {
     await using machine = await site.machine({ style });
     const { first, expectShown } = await thereAndBack(machine);
@@ -126,7 +126,7 @@ test('the same after a restart; the events of its entries have not changed', asy
   for (const { time, job } of events.slice(0, 3)) expect(job?.outcome?.guestAsOf).toEqual(time);
 });
 
-test('an image that was renamed over the old one: the VM is off, and it is not named', async () => {
+test('an image that was renamed over the old one: the VM is off, and the image is not named', async () => {
   await using machine = await site.machine();
   const there = join(machine.dir, 'there');
   const job = await pivoted(machine, there);
@@ -136,7 +136,7 @@ test('an image that was renamed over the old one: the VM is off, and it is not n
   expect(named(await site.service.getInfo(job.id))).toEqual([]);
 });
 
-test('an image that was below the disk of a later job: neither VM runs, and it is not named', async () => {
+test('an image that was below the disk of a later job: neither VM runs, and the image is not named', async () => {
   await using machine = await site.machine();
   const job = await pivoted(machine, join(machine.dir, 'there'));
   const overlay = join(machine.dir, 'overlay.qcow2');
@@ -159,7 +159,7 @@ test('an image that was below the disk of a later job: neither VM runs, and it i
   expect(outcome).toMatchObject({ safeToDelete: [], guestChangedByJobId: '', destinationChangedByJobId: '' });
 });
 
-test('a leftover that a later copy was made into: it is left over no more, and not reclaimed', async () => {
+test('a leftover that a later copy was made into: it is no longer listed, and not reclaimed', async () => {
   await using machine = await site.machine();
   const path = join(machine.dir, 'left');
   const stale = await ready(machine, path);

@@ -45,7 +45,7 @@ describe('leftovers', () => {
     expect((await site.service.getDomain(machine.disk.domain)).disks[0]?.nodeName).toBe(job.id);
   });
 
-  test('in a QEMU that does not answer are not gone', async () => {
+  test('in a QEMU that does not answer still exist', async () => {
     await using machine = await site.machine();
     await whileStopped(machine.qemu.pid, async () => {
       const [result] = await site.service.reclaim(['node:bj0123456789abcdef'], true);
@@ -58,7 +58,7 @@ describe('leftovers', () => {
     expect(result).toMatchObject({ reclaimed: true, error: undefined });
   });
 
-  test('the file of a copy by force after READY: said, and removed when that is asked for', async () => {
+  test('the file of a copy by force after READY: listed, and removed on request', async () => {
     await using machine = await site.machine();
     const path = join(machine.dir, 'copy');
     const job = await site.service.startCopy({ ...copyOf(machine), bandwidthBytesPerSecond: 0n });
@@ -92,7 +92,7 @@ describe('leftovers', () => {
     expect(existsSync(path)).toBe(true);
   });
 
-  test('a file that a VM has open since is not removed, and not safe to delete', async () => {
+  test('a file that a VM has open since then is not removed, and not safe to delete', async () => {
     await using machine = await site.machine();
     await using other = await site.machine({ formats: ['qcow2'], pattern: false });
     const path = join(machine.dir, 'copy');
@@ -128,7 +128,7 @@ describe('leftovers', () => {
     expect(existsSync(join(machine.dir, 'copy'))).toBe(true);
   });
 
-  test('nodes and jobs that an earlier service made, and no journal knows', async () => {
+  test('nodes and jobs that an earlier service made, and that no journal knows', async () => {
     await using machine = await site.machine();
     const { admin } = machine.qemu;
     const other = await site.service.startCopy(copyOf(machine));

@@ -36,34 +36,37 @@ async function vm(dir: string, extraArgs: readonly string[]): Promise<{ qemu: Qe
 const disk = { domain: 'web1', disk: 'vd0' };
 
 describe.skipIf(needs('qemu'))('a VM that libvirt manages', () => {
-  test.each(['monitor', 'nodes'] as const)('is known by its %s: it is shown, and no job is started', async (sign) => {
-    await using dir = await testDir();
-    const { qemu, chain } = await vm(dir.path, SIGNS[sign](dir.path));
-    await using _qemu = qemu;
-    await using service = await Service.start({ dir: dir.path, qmp: { web1: qemu.qmpPath }, allow: [dir.path] });
-    await service.domainUp('web1');
-    expect((await service.getDomain('web1')).disks[0]?.chain).toHaveLength(3);
-    const destination = { target: { $case: 'file', value: join(dir.path, 'new.qcow2') } } as const;
-    const base = chain[0]?.path ?? '';
-    const starts = [
-      service.startCopy({ disk, destination }),
-      service.startCopy({ disk, destination, validateOnly: true }),
-      service.rebase({ disk }),
-      service.commit({ disk, base, top: chain[1]?.path ?? '' }),
-    ];
-    for (const start of starts) {
-      expect(await refused(start)).toMatchObject({
-        code: 9,
-        reason: 'MANAGED_BY_LIBVIRT',
-        metadata: { domain: 'web1' },
-      });
-    }
-    for (const operation of [Operation.OPERATION_SAVE, Operation.OPERATION_MIGRATE]) {
-      await expect(service.checkOperation({ domain: 'web1', operation })).resolves.toBeUndefined();
-    }
-  });
+  test.each(['monitor', 'nodes'] as const)(
+    'is recognized by its %s: it is shown, and no job is started',
+    async (sign) => {
+      await using dir = await testDir();
+      const { qemu, chain } = await vm(dir.path, SIGNS[sign](dir.path));
+      await using _qemu = qemu;
+      await using service = await Service.start({ dir: dir.path, qmp: { web1: qemu.qmpPath }, allow: [dir.path] });
+      await service.domainUp('web1');
+      expect((await service.getDomain('web1')).disks[0]?.chain).toHaveLength(3);
+      const destination = { target: { $case: 'file', value: join(dir.path, 'new.qcow2') } } as const;
+      const base = chain[0]?.path ?? '';
+      const starts = [
+        service.startCopy({ disk, destination }),
+        service.startCopy({ disk, destination, validateOnly: true }),
+        service.rebase({ disk }),
+        service.commit({ disk, base, top: chain[1]?.path ?? '' }),
+      ];
+      for (const start of starts) {
+        expect(await refused(start)).toMatchObject({
+          code: 9,
+          reason: 'MANAGED_BY_LIBVIRT',
+          metadata: { domain: 'web1' },
+        });
+      }
+      for (const operation of [Operation.OPERATION_SAVE, Operation.OPERATION_MIGRATE]) {
+        await expect(service.checkOperation({ domain: 'web1', operation })).resolves.toBeUndefined();
+      }
+    },
+  );
 
-  test('with --allow-libvirt-managed a job may move its disk, and then nothing that libvirt would do is allowed', async () => {
+  test('with --allow-libvirt-managed a job may move its disk, and then all operations of libvirt are forbidden', async () => {
     await using dir = await testDir();
     const { qemu } = await vm(dir.path, SIGNS.monitor(dir.path));
     await using _qemu = qemu;

@@ -92,7 +92,7 @@ async function lose(machine: Machine, how: 'removed' | 'damaged'): Promise<void>
 
 describe('a journal that is lost', () => {
   test.each(ROWS.flatMap((row) => (['removed', 'damaged'] as const).map((how) => ({ ...row, how }))))(
-    '$how: $what goes on, ends as ever, and leaves nothing open',
+    '$how: $what continues, ends as usual, and leaves nothing open',
     async ({ kind, start, ready, how }) => {
       site = await Site.open([], []);
       await using held = site;
@@ -158,7 +158,7 @@ describe('a journal that is lost', () => {
     expectClean(await graphOf(machine.qemu.admin), job.id);
   });
 
-  test('comes back: its job is known again, with all of its history', async () => {
+  test('comes back: its job is known again, with its whole history', async () => {
     site = await Site.open();
     await using held = site;
     await using machine = await site.machine();

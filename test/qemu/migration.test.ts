@@ -85,7 +85,7 @@ describe.skipIf(needs('qemu'))('a guest that migrates', { timeout: 60_000 }, () 
   });
   afterAll(async () => await site[Symbol.asyncDispose]());
 
-  test('gets no job while it is under way, and one when it has stayed', async () => {
+  test('gets no job during the migration, and one if it has stayed', async () => {
     await using machine = await site.machine();
     await using journey = await migrate(machine, CRAWLING);
     await journey.until('active');
@@ -100,7 +100,7 @@ describe.skipIf(needs('qemu'))('a guest that migrates', { timeout: 60_000 }, () 
     await site.service.until(id, 'STATE_COMPLETED');
   });
 
-  test('gets none where it was when it has left', async () => {
+  test('gets none at its former host', async () => {
     await using machine = await site.machine();
     await using journey = await migrate(machine, AT_ONCE);
     await journey.until('completed');

@@ -95,7 +95,7 @@ describe.skipIf(needs('qemu'))('the model of QEMU is true', { timeout: 60_000 },
     },
   );
 
-  test('a flush whose error is heard is refused in these words', async () => {
+  test('a flush whose error is reported is refused in these words', async () => {
     const { command: flush } = present(flushesOf(`${await jobIn('ready')}-to`)[0]);
     const real = await tried(flush.execute, { ...('arguments' in flush ? flush.arguments : {}) });
     expect(real).toContain(present(model('ready').execute(flush)));

@@ -77,7 +77,7 @@ describe.skipIf(needs('qemu'))('a folder of sockets', () => {
     expectWell(service);
   });
 
-  test('a client that comes while the service has a socket gets through within seconds', async () => {
+  test('a client that comes while the service uses a socket gets through within seconds', async () => {
     await using dir = await testDir();
     await using sockets = await testDir('bj-qmp-');
     const extraArgs = [...neighboursIn(sockets.path), ...monitor(sockets.path)];
@@ -112,7 +112,7 @@ describe.skipIf(needs('qemu'))('a folder of sockets', () => {
     expect(await names(service)).toEqual(['after']);
   });
 
-  test('with a pattern only those that fit it are asked', async () => {
+  test('with a pattern only matching sockets are asked', async () => {
     await using dir = await testDir();
     await using sockets = await testDir('bj-qmp-');
     const extraArgs = [...neighboursIn(sockets.path), ...monitor(sockets.path)];

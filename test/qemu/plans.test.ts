@@ -155,7 +155,7 @@ describe('a plan', () => {
     await site[Symbol.asyncDispose]();
   });
 
-  test.each(ROWS)('of $what changes nothing, and is what is done then', async ({ rpc, request, kind, steps }) => {
+  test.each(ROWS)('of $what changes nothing, and matches the later job', async ({ rpc, request, kind, steps }) => {
     await using machine = await site.machine();
     const { qemu, dir, disk } = machine;
     const world = async () => [
@@ -208,7 +208,7 @@ describe('a plan', () => {
     expect((await site.service.startCopy({ ...request, planEtag: anew.etag })).sourcePath).toBe(overlay);
   });
 
-  test('tells that a buffer is raised to what QEMU is sound with', async () => {
+  test('says that a buffer is raised to the smallest that QEMU supports', async () => {
     await using machine = await site.machine();
     const planned = async (bufferBytes: bigint) =>
       await site.service.planOf('startCopy', copyOf(machine, { bufferBytes }));
@@ -223,7 +223,7 @@ describe('a plan', () => {
     }
   });
 
-  test('of what would be refused is refused', async () => {
+  test('of a start that would be refused is refused', async () => {
     await using machine = await site.machine();
     const nowhere = { destination: { target: { $case: 'file', value: '/nowhere/x' } } } as const;
     expect(await refused(site.service.planOf('startCopy', copyOf(machine, nowhere)))).toMatchObject({

@@ -93,7 +93,7 @@ describe('Monitor and a real QEMU', () => {
     await second.execute({ execute: 'query-version' });
   });
 
-  it('a stopped QEMU: commands time out as unknown, and work again when it goes on', async () => {
+  it('a stopped QEMU: commands time out as unknown, and work again when it continues', async () => {
     await using qemu = await bareQemu();
     await using monitor = new Monitor({ path: qemu.path });
     monitor.start();

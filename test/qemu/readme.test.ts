@@ -48,7 +48,7 @@ describe.skipIf(needs('qemu'))('the commands of README.md', () => {
     await held.disposeAsync();
   });
 
-  test('start what they name', async () => {
+  test('start the programs that they name', async () => {
     expect(SERVE.startsWith(SERVICE)).toBe(true);
     const { scripts } = JSON.parse(await readFile(join(REPOSITORY, 'package.json'), 'utf8')) as {
       readonly scripts: Readonly<Record<string, string>>;

@@ -86,7 +86,7 @@ describe.skipIf(needs('qemu', 'loop'))('every flag set of Rebase', () => {
     await site?.[Symbol.asyncDispose]();
   });
 
-  test('the table has each of them, and of each verdict some', () => {
+  test('the table has each combination, and some of each verdict', () => {
     const cases = SETS.flatMap((flags) =>
       KINDS.flatMap((kind) => (Object.keys(SOURCES) as Source[]).map((source) => verdict(flags, source, kind))),
     );

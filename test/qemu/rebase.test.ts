@@ -133,7 +133,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     }
   });
 
-  test('a pull that is aborted leaves the chain right, and can be started again', async () => {
+  test('a pull that is aborted leaves the chain correct, and can be started again', async () => {
     await using machine = await site.machine({ sizeBytes: 8 * MIB });
     const { guest, top, disk, qemu, chain } = machine;
     const before = await graphOf(qemu.admin);
@@ -153,7 +153,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     expect(existsSync(present(chain[0]).path)).toBe(true);
   });
 
-  test('pulls that make no sense are refused', async () => {
+  test('invalid pulls are refused', async () => {
     await using machine = await site.machine();
     const { disk, top, qemu, dir, chain } = machine;
     const before = await graphOf(qemu.admin);

@@ -109,7 +109,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(await shown(lock, here)).toMatchObject({ code: 1, text: contains('Failed to get shared "write" lock') });
   });
 
-  test('a QEMU that was killed in a pivot: its journal, and what can be found out by hand', async () => {
+  test('a QEMU that was killed in a pivot: its journal, and the checks that a person can do', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
     // Stopped, it hears of the pivot, and answers nothing.
@@ -178,7 +178,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(await shown(FOLDER[0], here)).toEqual({ code: 0, text: `${here.job.slice(2, 8)} ${here.job}\n` });
   });
 
-  test('help: a guest that is paused, by this service or by somebody else', async () => {
+  test('help: a guest that is paused, by this service or by another program', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
     const [held, go] = PAUSED;

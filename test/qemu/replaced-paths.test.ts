@@ -65,7 +65,7 @@ async function started(site: Site, { disk }: Machine, path: string): Promise<str
 
 describe.skipIf(needs('qemu'))('a folder that is a link in every second moment', () => {
   test.each(['there is nothing', 'there are files of these names'])(
-    'leads no copy out of the allowed ones: %s outside',
+    'leads no copy out of the allowed folders: %s outside',
     async (what) => {
       const names = Array.from({ length: STARTS }, (_, at) => `new${at}`);
       await using outside = await outsideOf(what.includes('nothing') ? [] : names);

@@ -115,7 +115,7 @@ describe('a request_id', () => {
   });
 
   test.each(['SetSpeed', 'Pause', 'Resume'] as const)(
-    'of a %s that nobody has done when the job ends is answered, also after a restart',
+    'of a %s that is not done when the job ends is answered, also after a restart',
     async (what) => {
       await using machine = await site.machine({ sizeBytes: 8 * MIB });
       const { id } = await site.service.startCopy(copy(machine, ''));

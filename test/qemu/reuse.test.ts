@@ -76,7 +76,7 @@ afterAll(async () => {
   await site?.[Symbol.asyncDispose]();
 });
 
-describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, style %s', (style) => {
+describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into an existing destination, style %s', (style) => {
   test('an image that cannot show the contents below the active one is refused, and nothing is touched', async () => {
     await using machine = await site.machine({ style });
     const { dir, qemu } = machine;
@@ -110,7 +110,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
     expect(await graphOf(qemu.admin)).toEqual(before);
   });
 
-  test('a header that takes the guest’s own image for another format is refused: by it the VM would start again', async () => {
+  test('a header that takes the guest’s own image for another format is refused: the next start of the VM would use it', async () => {
     await using machine = await site.machine({ style });
     const path = await over(machine, snap1(machine), 'raw');
     const answer = await refused(site.service.startCopy(request(machine, path)));
@@ -118,7 +118,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
     expect(answer.message).toContain(`the header of ${path} says raw, but it is qcow2`);
   });
 
-  test('one that holds nothing and is over the very image is proved: the old one may go', async () => {
+  test('one that holds nothing and is over the same image is proved: the old image may be deleted', async () => {
     await using machine = await site.machine({ style });
     const path = await over(machine, snap1(machine));
     const plan = await site.service.planOf('startCopy', StartCopyRequest.fromPartial(request(machine, path)));
@@ -132,7 +132,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into what is there, 
   });
 
   test.each(['a wrong copy of the chain', 'the very image, and contents of its own', 'a flat raw image'])(
-    'over %s it rests on the caller’s word, and the old image is not called safe to delete',
+    'over %s it depends on the caller’s word, and the old image is not called safe to delete',
     async (what) => {
       await using machine = await site.machine({ style });
       const isFlat = what === 'a flat raw image';
@@ -161,7 +161,7 @@ describe.skipIf(needs('qemu'))('a whole copy into what is there, full of somethi
   const kinds = ['qcow2', 'qcow2 of small clusters', 'raw', 'device', 'qcow2 on a device', 'nbd'] as const;
 
   test.each(STYLES.flatMap((style) => kinds.map((kind) => ({ style, kind }))))(
-    'has nothing of that: $kind, style $style',
+    'reuses nothing: $kind, style $style',
     async ({ style, kind }) => {
       await using stack = new AsyncDisposableStack();
       const machine = stack.use(await site.machine({ style }));
@@ -265,7 +265,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
   });
 
   test.each([0, 1_234_432, SIZE - 512])(
-    'one sector is found that differs, at byte %i, in each of three places',
+    'a difference of one sector is found, at byte %i, in each of three places',
     async (at) => {
       await using machine = await site.machine({ style });
       const { path, below } = await copiedChain(machine);
@@ -299,7 +299,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     },
   );
 
-  test('it can be ended: the start is answered with that, and nothing is left', async () => {
+  test('it can be cancelled: the start gets that error, and nothing is left', async () => {
     await using machine = await site.machine({ style });
     const { answer, job, before } = await slowly(machine);
     expect([job.state, job.progress?.toVerifyBytes]).toEqual([Job_State.STATE_STARTING, BigInt(SIZE)]);
@@ -331,7 +331,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     await expectNothing(machine, before);
   });
 
-  test.each(['SIGTERM', 'SIGKILL'] as const)('a service that is restarted by %s takes the start back', async (how) => {
+  test.each(['SIGTERM', 'SIGKILL'] as const)('a service that is restarted by %s undoes the start', async (how) => {
     await using machine = await site.machine({ style });
     const { answer, before, path } = await slowly(machine);
     answer.catch(() => undefined);
@@ -346,7 +346,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     expect((await site.service.abort({ job: byId(id) })).options?.verifyReused).toBe(true);
   });
 
-  test('over NBD, and of nothing but a copy that takes something over', async () => {
+  test('over NBD, and not of other copies than those that reuse data', async () => {
     await using machine = await site.machine({ style });
     const { disk, dir } = machine;
     await mkdir(join(dir, 'small'));

@@ -44,7 +44,7 @@ async function leftBehind(machine: Machine, kind: 'file' | 'blockDevice', path: 
   return present(ended.outcome?.safeToDelete[0]);
 }
 
-test('a file of this host alone is named as before', async () => {
+test('a file that only this host has is named as before', async () => {
   await using machine = await site.machine({ formats: ['raw'] });
   const job = await ready(machine, 'file', join(machine.dir, 'copy'), false);
   const [left] = present((await site.service.abort({ job, pivot: true })).outcome).safeToDelete;
@@ -71,7 +71,7 @@ describe.skipIf(needs('fuse'))('on FUSE', () => {
     expect(left.warning).toContain(`it is on fuse: ${NOT_ASKED}`);
   });
 
-  test('an image that a commit is to delete is named by its plan', async () => {
+  test('an image that a commit deletes is named by its plan', async () => {
     await using machine = await site.machine({ formats: ['qcow2'] });
     const [behind, top] = [join(machine.dir, 'behind'), join(machine.dir, 'top')];
     const base = join(machine.dir, 'base');

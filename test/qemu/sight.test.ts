@@ -83,7 +83,7 @@ async function completedByAnother(admin: Admin, id: string): Promise<void> {
 }
 
 describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again where it has', () => {
-  test.each(SIGHTS)('$name: goes on with a copy, pivots it, and sees its guest go on', async (sight) => {
+  test.each(SIGHTS)('$name: continues a copy, pivots it, and sees its guest run', async (sight) => {
     await using site = await Site.open();
     await using it = await metCopy(site, 'READY');
     const { machine, job, path } = it;
@@ -110,7 +110,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await machine.guest.expectIn(path, 'qcow2');
   });
 
-  test.each(SIGHTS)('$name: continues a guest that was held, and goes on with its pivot', async (sight) => {
+  test.each(SIGHTS)('$name: resumes a guest that was held, and continues its pivot', async (sight) => {
     await using site = await Site.open();
     await using it = await metCopy(site, 'READY');
     const { machine, job, path } = it;
@@ -128,7 +128,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     );
   });
 
-  test(`${PID_NAMESPACE.name}: closes what a commit has left, though QEMU has neither its job nor a node of its name`, async () => {
+  test(`${PID_NAMESPACE.name}: closes the nodes of a commit, though QEMU has neither its job nor a node with its name`, async () => {
     await using site = await Site.open();
     await using machine = await site.machine();
     const { admin } = machine.qemu;
@@ -159,7 +159,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     expect(nodes.filter((node) => machine.chain.slice(1).some(({ path }) => node.endsWith(path)))).toEqual([]);
   });
 
-  test(`${PID_NAMESPACE.name}: claims nothing of a commit that another client has completed, and dismissed`, async () => {
+  test(`${PID_NAMESPACE.name}: claims nothing about a commit that another client has completed, and dismissed`, async () => {
     await using site = await Site.open();
     await using machine = await site.machine();
     const { admin } = machine.qemu;
@@ -220,7 +220,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     await expect(access(path)).rejects.toThrow('ENOENT');
   });
 
-  test(`${PID_NAMESPACE.name}, where its QEMU ends: the job waits, until the VM is back without it`, async () => {
+  test(`${PID_NAMESPACE.name}, and its QEMU ends: the job waits, until the VM is back without it`, async () => {
     await using site = await Site.open();
     await using it = await metCopy(site, 'READY');
     const { machine, job } = it;
@@ -257,7 +257,7 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
   test.each([
     ['on the journals of an older one', OLDER],
     ['after a reboot of the host', REBOOTED],
-  ] as const)('%s, and whose QEMU has ended: says so where that can be known', async (_when, change) => {
+  ] as const)('%s, and its QEMU has ended: says so if that can be known', async (_when, change) => {
     await using site = await Site.open();
     await using it = await metCopy(site, 'READY');
     const { machine, job } = it;
@@ -271,7 +271,7 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
     expect(state).toBe(isKnown ? Job_State.STATE_FAILED : Job_State.STATE_READY);
   });
 
-  test('on the journals of an older one, and whose QEMU runs: goes on with its jobs', async () => {
+  test('on the journals of an older one, and its QEMU runs: continues its jobs', async () => {
     await using site = await Site.open();
     await using it = await metCopy(site, 'READY');
     const { machine, job } = it;
@@ -283,7 +283,7 @@ describe.skipIf(needs('qemu'))('a service that is started again', () => {
     expect(ended.state).toBe(Job_State.STATE_COMPLETED);
   });
 
-  test('and whose QEMU cannot be asked: by force its jobs are given up, and cancelled when QEMU is back', async () => {
+  test('and its QEMU does not answer: by force its jobs are given up, and cancelled when QEMU is back', async () => {
     await using site = await Site.open();
     await using starting = await metCopy(site, 'RUNNING');
     await using ready = await metCopy(site, 'READY');

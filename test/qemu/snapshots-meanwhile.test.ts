@@ -36,7 +36,7 @@ describe.skipIf(needs('qemu'))('a snapshot that is taken meanwhile', () => {
     expect((await pivoted(job)).safeToDelete).toEqual([]);
   });
 
-  test('of a disk that is committed: nothing of what the snapshot shows is deleted', async () => {
+  test('of a disk that is committed: no image of the snapshot is deleted', async () => {
     await using machine = await site.machine();
     const flags = [COMMIT_FLAG_ACTIVE, COMMIT_FLAG_DELETE];
     const job = await site.service.commit({ disk: machine.disk, flags });
@@ -48,7 +48,7 @@ describe.skipIf(needs('qemu'))('a snapshot that is taken meanwhile', () => {
     expect(existsSync(present(machine.chain[1]).path)).toBe(true);
   });
 
-  test('of a disk into which is pulled: the old images stay below it', async () => {
+  test('of a disk that is filled by a pull: the old images stay below it', async () => {
     await using machine = await site.machine();
     const started = await site.service.rebase({
       disk: machine.disk,

@@ -204,7 +204,7 @@ describe.skipIf(needs('qemu', 'power-cut'))('the power is cut', () => {
     await expectDisk(world);
   });
 
-  test.each(['pull', 'commit'] as const)('after a %s that is COMPLETED: nothing of it is undone', async (kind) => {
+  test.each(['pull', 'commit'] as const)('after a %s that is COMPLETED: nothing of it is lost', async (kind) => {
     await using stack = new AsyncDisposableStack();
     const { fs, ...where } = await fragile(stack);
     const world = stack.use(await begin(where));
@@ -224,7 +224,7 @@ describe.skipIf(needs('qemu', 'power-cut'))('the power is cut', () => {
     ['PIVOT', 'qcow2'],
     ['PIVOT', 'raw'],
   ] as const)(
-    'after a copy that ended by on_ready %s into a new %s file: it is there, and whole',
+    'after a copy that ended by on_ready %s into a new %s file: the file exists, and is whole',
     async (onReady, format) => {
       await using stack = new AsyncDisposableStack();
       const { fs, ...where } = await fragile(stack);
@@ -242,7 +242,7 @@ describe.skipIf(needs('qemu', 'power-cut'))('the power is cut', () => {
     },
   );
 
-  test('after the pivot of an active commit that deletes what it has committed', async () => {
+  test('after the pivot of an active commit that deletes the committed images', async () => {
     await using stack = new AsyncDisposableStack();
     const { fs, ...where } = await fragile(stack);
     const world = stack.use(await begin(where));

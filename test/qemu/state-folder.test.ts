@@ -94,7 +94,7 @@ describe('the state folder', () => {
     expect((await site.service.startCopy(copyOf(other))).state).toBe(Job_State.STATE_RUNNING);
   });
 
-  test.skipIf(!MOUNTS)('that is full, and does not say yet whose its jobs are, is used all the same', async () => {
+  test.skipIf(!MOUNTS)('that is full, and does not say yet whose jobs it has, is used nevertheless', async () => {
     await using dir = await testDir();
     await using small = await smallFileSystem(dir.path, 1);
     (await StateFolder.take(small.path))[Symbol.dispose]();
@@ -162,7 +162,7 @@ describe('the state folder', () => {
     expect((await site.service.startCopy(copyOf(machine))).id).not.toBe('');
   });
 
-  test('bounds how many jobs run, and how many watch one', async () => {
+  test('limits the number of running jobs, and of the watchers of one', async () => {
     await using site = await Site.open([], ['--max-jobs', '1', '--max-watchers', '2']);
     await using machine = await site.machine();
     await using other = await site.machine();
@@ -192,7 +192,7 @@ describe('the state folder', () => {
     expect((await site.service.startCopy(copyOf(other))).id).not.toBe('');
   });
 
-  test('forgets what ended long ago, but not what may have left something', async () => {
+  test('forgets jobs that ended long ago, but not those with possible leftovers', async () => {
     await using site = await Site.open([], ['--keep-days', '2']);
     await using machine = await site.machine();
     const ended: string[] = [];

@@ -305,7 +305,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
     test.each([
       { what: 'PAUSE', options: { onNoSpace: PAUSE } },
       { what: 'BLOCKING', options: { writeMode: BLOCKING } },
-    ])('while READY, $what: with room again the job goes on, and the copy lacks nothing', async ({ options }) => {
+    ])('while READY, $what: with room again the job continues, and the copy is complete', async ({ options }) => {
       await using small = await smallFileSystem(rig.folder, 64);
       const path = join(small.path, 'copy');
       const { grow } = await freshPlace();
@@ -361,7 +361,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
     });
   });
 
-  describe('an NBD server whose disk cannot be written', () => {
+  describe('an NBD server with a disk that cannot be written', () => {
     test.each(['EIO', 'ENOSPC'] as const)(
       'before READY, %s: the job has failed, and names the export',
       async (errno) => {
@@ -423,7 +423,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await expectUnharmed(id, FULL);
     });
 
-    test('in the middle of a pivot: the guest stays where it was', async () => {
+    test('in the middle of a pivot: the guest stays on the source', async () => {
       await using server = await served(FULL);
       const id = await start(FULL, nbd(server));
       await rig.service.until(id, 'STATE_READY');
@@ -438,7 +438,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
       await expectUnharmed(id, FULL);
     });
 
-    test('while READY, BLOCKING: the guest waits for the server as long as a short outage may take, and no longer', async () => {
+    test('while READY, BLOCKING: the guest waits for the server for a short time, and no longer', async () => {
       await using server = await served(FULL);
       const id = await start(FULL, nbd(server), { writeMode: BLOCKING });
       await rig.service.until(id, 'STATE_READY');
@@ -456,7 +456,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
     test.each([
       { what: 'BACKGROUND', writeMode: BACKGROUND },
       { what: 'BLOCKING', writeMode: BLOCKING },
-    ])('that hangs, $what: an abort by force sets the guest free', async ({ writeMode }) => {
+    ])('that hangs, $what: an abort by force releases the guest', async ({ writeMode }) => {
       await using server = await served(FULL);
       const id = await start(FULL, nbd(server), { writeMode });
       await rig.service.until(id, 'STATE_READY');
@@ -475,7 +475,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
 });
 
 describe.skipIf(needs('guest') || !canMount())('a state folder that is full', () => {
-  test('refuses what would have to be written down; the jobs that run go on, and end as they are asked to later', async () => {
+  test('refuses changes that would have to be written down; the running jobs continue, and end as requested later', async () => {
     await using state = await fullState();
     const { service, vm } = rig;
     const [slow, ready] = [rig.image('slow', 'qcow2'), rig.image('ready', 'qcow2')];

@@ -126,24 +126,27 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
     { formats: ['raw'], sizeBytes: 1_000_001 },
     { formats: ['raw'], sizeBytes: 3 },
   ];
-  test.each(shapes)('a chain $formats of $sizeBytes bytes: equal flattened, unequal after one byte', async (shape) => {
-    await using dir = await testDir();
-    const chain = await makeChain(dir.path, shape);
-    const top = chain.at(-1) ?? { path: '', format: 'raw' };
-    const flat = join(dir.path, 'flat.raw');
-    await run('qemu-img', ['convert', '-f', top.format, '-O', 'raw', top.path, flat]);
-    expect(await compareImages(top.path, top.format, flat, 'raw')).toMatchObject({ identical: true });
-    const sectors = Math.ceil(shape.sizeBytes / 512);
-    expect((await imageInfo(top.path, top.format))['virtual-size']).toBe(sectors * 512);
+  test.each(shapes)(
+    'a chain $formats of $sizeBytes bytes: equal when flattened, unequal after one byte',
+    async (shape) => {
+      await using dir = await testDir();
+      const chain = await makeChain(dir.path, shape);
+      const top = chain.at(-1) ?? { path: '', format: 'raw' };
+      const flat = join(dir.path, 'flat.raw');
+      await run('qemu-img', ['convert', '-f', top.format, '-O', 'raw', top.path, flat]);
+      expect(await compareImages(top.path, top.format, flat, 'raw')).toMatchObject({ identical: true });
+      const sectors = Math.ceil(shape.sizeBytes / 512);
+      expect((await imageInfo(top.path, top.format))['virtual-size']).toBe(sectors * 512);
 
-    const at = Math.floor(shape.sizeBytes / 2);
-    await using file = await open(flat, 'r+');
-    const { buffer } = await file.read(Buffer.alloc(1), { position: at });
-    await file.write(Buffer.from([(buffer[0] ?? 0) ^ 1]), { position: at });
-    const changed = await compareImages(top.path, top.format, flat, 'raw');
-    expect(changed.identical).toBe(false);
-    expect(changed.text).toMatch(/mismatch/);
-  });
+      const at = Math.floor(shape.sizeBytes / 2);
+      await using file = await open(flat, 'r+');
+      const { buffer } = await file.read(Buffer.alloc(1), { position: at });
+      await file.write(Buffer.from([(buffer[0] ?? 0) ^ 1]), { position: at });
+      const changed = await compareImages(top.path, top.format, flat, 'raw');
+      expect(changed.identical).toBe(false);
+      expect(changed.text).toMatch(/mismatch/);
+    },
+  );
 
   test('every layer of a chain matters, and there are holes and zeroes', async () => {
     await using dir = await testDir();
@@ -172,7 +175,7 @@ describe.skipIf(needs('qemu'))('QEMU without a guest', { timeout: 60_000 }, () =
 
 describe.skipIf(needs('qemu'))('a chain of images that was made before', () => {
   test.each([false, true])(
-    'is made again as it was, holes too, and stands on its own; relative: %s',
+    'is copied unchanged, including holes, and does not depend on the first; relative: %s',
     async (relative) => {
       await using one = await testDir();
       await using other = await testDir();

@@ -63,7 +63,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('docs/tutorial.md', () => {
   });
   afterAll(async () => await opened.disposeAsync());
 
-  test('has no commands but those that are run here', () => {
+  test('has no commands except those that are run here', () => {
     expect(page.commands).toEqual([IMAGE, VM, SERVE, LOOK, COPY, ASK, PIVOT, SLOWLY, RESUME, CALLS, END]);
   });
 
@@ -80,7 +80,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('docs/tutorial.md', () => {
     });
   });
 
-  test('the service dies in a copy, and the next one goes on with it', async () => {
+  test('the service dies during a copy, and the next one continues it', async () => {
     const { id } = await jobIn(await shown(SLOWLY));
     await service.kill();
     service = await serve();

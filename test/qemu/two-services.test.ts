@@ -88,33 +88,36 @@ async function expectLeftAlone(service: Service, { disk }: Machine, job: string)
 }
 
 describe.skipIf(needs('qemu'))('of two services on one QEMU', () => {
-  test.each(KINDS)('the one leaves alone %s of the other, which ends as ever', async (_what, begin, isReady) => {
-    await using site = await Site.open();
-    await using it = await shared(site);
-    await using folder = await testDir();
-    const { machine } = it;
-    const job = await begin(site.service, machine);
-    await using other = await it.other(folder);
-    await expectLeftAlone(other, machine, job.id);
-    const target = { $case: 'file', value: join(machine.dir, 'mine') } as const;
-    expect(await refused(other.startCopy({ disk: machine.disk, destination: { target } }))).toMatchObject({
-      reason: expect.stringMatching(/^BLOCK_(?:COPY|JOB)_ACTIVE$/) as string,
-      metadata: { job: job.id },
-    });
-    await site.service.setSpeed(job.id, 0n);
-    if (isReady) {
-      await site.service.until(job.id, 'STATE_READY');
+  test.each(KINDS)(
+    'one service leaves %s of the other one alone, which ends as usual',
+    async (_what, begin, isReady) => {
+      await using site = await Site.open();
+      await using it = await shared(site);
+      await using folder = await testDir();
+      const { machine } = it;
+      const job = await begin(site.service, machine);
+      await using other = await it.other(folder);
       await expectLeftAlone(other, machine, job.id);
-      await site.service.abort({ job: byId(job.id), pivot: true });
-    }
-    expect(await site.ended(job)).toMatchObject({ state: Job_State.STATE_COMPLETED });
-    // The other one's turn.
-    const second = await copy(other, { ...machine, dir: folder.path });
-    await other.abort({ job: byId(second.id) });
-    expectWell(other);
-  });
+      const target = { $case: 'file', value: join(machine.dir, 'mine') } as const;
+      expect(await refused(other.startCopy({ disk: machine.disk, destination: { target } }))).toMatchObject({
+        reason: expect.stringMatching(/^BLOCK_(?:COPY|JOB)_ACTIVE$/) as string,
+        metadata: { job: job.id },
+      });
+      await site.service.setSpeed(job.id, 0n);
+      if (isReady) {
+        await site.service.until(job.id, 'STATE_READY');
+        await expectLeftAlone(other, machine, job.id);
+        await site.service.abort({ job: byId(job.id), pivot: true });
+      }
+      expect(await site.ended(job)).toMatchObject({ state: Job_State.STATE_COMPLETED });
+      // The other one's turn.
+      const second = await copy(other, { ...machine, dir: folder.path });
+      await other.abort({ job: byId(second.id) });
+      expectWell(other);
+    },
+  );
 
-  test('the one leaves alone what is done while the other is down, and that one finds it', async () => {
+  test('one service leaves alone changes while the other one is down, and that one finds them', async () => {
     await using site = await Site.open();
     await using it = await shared(site);
     await using folder = await testDir();
@@ -142,7 +145,7 @@ describe.skipIf(needs('qemu'))('of two services on one QEMU', () => {
     expectWell(other);
   });
 
-  test('the one has lost its folder for good: the other takes up its jobs if it is told to', async () => {
+  test('one service has lost its folder for good: the other one takes up its jobs on request', async () => {
     await using site = await Site.open();
     await using it = await shared(site);
     await using folder = await testDir();

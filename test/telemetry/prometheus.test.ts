@@ -44,7 +44,7 @@ function filledIn(expression: string): string {
 }
 
 describe('the dashboard', () => {
-  test('is one that Grafana can import: panels with a place of their own, a query each, and its three variables', () => {
+  test('can be imported by Grafana: panels with a place of their own, a query each, and its three variables', () => {
     expect(dashboard).toMatchObject({ uid: 'blockjobd', title: 'blockjobd', schemaVersion: 38 });
     expect(dashboard.templating.list.map(({ name }) => name)).toEqual(['datasource', 'job', 'instance']);
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
@@ -74,7 +74,7 @@ describe.skipIf(needs('prometheus'))('promtool', () => {
     expect(stdout).toContain('SUCCESS');
   });
 
-  test('accepts the configuration that is shown', async () => {
+  test('accepts the shown configuration', async () => {
     const { stdout } = await run('promtool', ['check', 'config', join(REPOSITORY, 'deploy/prometheus/prometheus.yml')]);
     expect(stdout).toContain('SUCCESS');
   });
@@ -140,7 +140,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
   });
   afterAll(async () => await opened.disposeAsync());
 
-  test('sees a job come, be READY, pivot and end, and what it has copied', async () => {
+  test('shows a job that starts, becomes READY, pivots and ends, and its copied bytes', async () => {
     const { id } = await gateway.startCopy(copyOf('vd0'));
     await gateway.until(id, 'STATE_READY');
     await comes('blockjob_jobs{kind="COPY", state="READY"}', 1);
@@ -164,7 +164,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
     await comes('blockjob_grpc_calls_total{job="blockjobd-gateway", method="GetInfo", code="NOT_FOUND"}', 1);
   });
 
-  test('sees who watches, and the one stream that they share', async () => {
+  test('shows the watchers, and the one stream that they share', async () => {
     ready = (await gateway.startCopy(copyOf('vd1'))).id;
     await gateway.until(ready, 'STATE_READY');
     const watches = [gateway.watch(ready, 0), gateway.watch(ready, 0)];
@@ -204,7 +204,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
     expect(told.filter((name) => name !== 'BlockjobdJournalSlow')).toEqual([]);
   });
 
-  test('finds nothing that promtool complains of', async () => {
+  test('finds nothing that promtool complains about', async () => {
     for (const port of Object.values(ports)) {
       const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
       expect(answer.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
@@ -213,7 +213,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
     }
   });
 
-  test('sees a QEMU that ends, and a host whose agent is away and back', async () => {
+  test('shows a QEMU that ends, and a host whose agent goes away and comes back', async () => {
     await comes('blockjob_qmp_links{state="up"}', 1);
     await comes('blockjob_hosts{state="reachable"}', 1);
     await stop(agent.pid);

@@ -163,14 +163,14 @@ async function loadedWith(env: Readonly<Record<string, string>>): Promise<readon
 }
 
 describe('OpenTelemetry', () => {
-  test('is not loaded without the standard variables, nor with them where it is disabled', async () => {
+  test('is not loaded without the standard variables, nor with them if it is disabled', async () => {
     expect(await loadedWith({})).toEqual([]);
     const asked = { OTEL_TRACES_EXPORTER: 'console' };
     expect(await loadedWith({ ...asked, OTEL_SDK_DISABLED: 'true' })).toEqual([]);
     expect((await loadedWith(asked)).length).toBeGreaterThan(10);
   });
 
-  test('keeps nobody from ending when the collector is away, and that is complained of', async () => {
+  test('does not delay the end if the collector is down, and logs that', async () => {
     await using dir = await testDir();
     const nobody = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await freePort()}` };
     const patient = await Service.run(alone(dir.path), { env: nobody });

@@ -156,7 +156,7 @@ const NON_NULL = /[\w$)\]]!(?!=)/;
 const ENVIRONMENT = /\bprocess\s*(?:\.|\?\.)\s*(?:env|argv)\b|\bprocess\s*\[/;
 
 describe('the sources', () => {
-  it('import only what their part of the program may', () => {
+  it('import only the allowed parts of the program', () => {
     expect(imports.filter((one) => !mayImport(one)).map(inWords)).toEqual([]);
   });
 
@@ -165,7 +165,7 @@ describe('the sources', () => {
     expect([...parts].filter((part) => MAY_IMPORT[part] === undefined)).toEqual([]);
   });
 
-  it('have rooms between which arrows go down only', () => {
+  it('have folders between which imports go down only', () => {
     const up = imports.filter(({ from, what }) => {
       const [here, there] = [roomOf(from), roomOf(what)];
       return here !== undefined && there?.part === here.part && there.floor > here.floor;
@@ -173,7 +173,7 @@ describe('the sources', () => {
     expect(up.map(inWords)).toEqual([]);
   });
 
-  it('leave nothing beside these rooms but what all of a part share', () => {
+  it('have nothing beside these folders except what all of a part share', () => {
     const beside = sources.filter(({ path }) => /^src\/(agent|fleet)\/[^/]+$/.test(path)).map(({ path }) => path);
     expect(beside).toEqual(['src/agent/host-agent.ts']);
     const rooms = new Set(sources.map(({ path }) => /^src\/(?:core|agent|fleet)\/([^/]+)\//.exec(path)?.[1] ?? ''));
@@ -182,7 +182,7 @@ describe('the sources', () => {
     );
   });
 
-  it('have no circles', () => {
+  it('have no import cycles', () => {
     expect(circlesIn(imports)).toEqual([]);
   });
 
@@ -194,7 +194,7 @@ describe('the sources', () => {
     expect(others.map(inWords)).toEqual([]);
   });
 
-  it('load OpenTelemetry only when it is asked for: its part is imported by nobody at the start', () => {
+  it('load OpenTelemetry only on request: nobody imports its part at the start', () => {
     const loads = imports.filter(({ what }) => what === 'src/tracing/open-telemetry.ts');
     const lines = loads.map(({ from, line }) => sources.find(({ path }) => path === from)?.lines[line - 1]);
     expect(lines).toEqual([expect.stringContaining('= await import(')]);
@@ -205,7 +205,7 @@ describe('the sources', () => {
     expect(logger.filter(({ names }) => names.join() !== 'Logger').map(inWords)).toEqual([]);
   });
 
-  it('read the environment and the command line in src/config and the two that are started alone', () => {
+  it('read the environment and the command line in src/config and the two started files alone', () => {
     const others = sources.filter(({ path }) => !/^src\/(config\/|main\.ts$|blockjob\.ts$)/.test(path));
     expect(linesWith(ENVIRONMENT, others)).toEqual([]);
     expect(imports.filter(({ what, names }) => what === 'node:process' && names.length > 0).map(inWords)).toEqual([]);
@@ -277,7 +277,7 @@ describe('the sources', () => {
     'src/agent/qemu/virtual-machines.ts': 'the folders of QMP sockets',
   };
 
-  it('call the file systems of disks, which may hang, in their turn', () => {
+  it('call the file systems of disks, which may hang, in turns', () => {
     const others = imports.filter(({ from, what }) => from.startsWith('src/agent/') && what === 'node:fs/promises');
     expect(others.map(({ from }) => from).toSorted()).toEqual(Object.keys(OWN_FILES).toSorted());
   });
@@ -303,7 +303,7 @@ describe('the sources', () => {
     expect(imports.filter(({ what }) => /^(node:)?(child_process|cluster|vm)$/.test(what)).map(inWords)).toEqual([]);
   });
 
-  it('have no any, no assertion that something is not null, and nothing left to be done', () => {
+  it('have no any, no assertion that something is not null, and no open task', () => {
     expect(linesWith(ANY)).toEqual([]);
     expect(linesWith(NON_NULL)).toEqual([]);
     expect(linesWith(/\b(TODO|FIXME|XXX|HACK)\b/, sources, 'lines')).toEqual([]);
@@ -330,7 +330,7 @@ describe('the sources', () => {
     'src/client/persistence.ts': 'forTimer(), as it imports nothing of src/lib',
   };
 
-  it('give a duration that somebody chose, or that was computed, to a timer of lib alone', () => {
+  it('give a duration that somebody chose, or that was computed, only to a timer of lib', () => {
     const timers = /\b(setTimeout|setInterval)\b|AbortSignal\.timeout\b/;
     const users = sources.filter(({ code }) => code.some((line) => timers.test(line))).map(({ path }) => path);
     expect(users.toSorted()).toEqual(Object.keys(TIMERS).toSorted());
@@ -343,7 +343,7 @@ describe('the sources', () => {
     'src/client/durations.ts': 'deadlines of gRPC, as it imports nothing of src/lib',
   };
 
-  it('read the host’s clock in one place, and reckon with it nowhere', () => {
+  it('read the host’s clock in one place, and calculate with it nowhere', () => {
     const reading = /\bDate\.(now|parse)\b|\bnew Date\(\)|\bgetTime\(|\btimeOrigin\b.*[-+]/;
     const users = sources.filter(({ code }) => code.some((line) => reading.test(line))).map(({ path }) => path);
     expect(users.toSorted()).toEqual(Object.keys(HOST_CLOCK).toSorted());
@@ -365,7 +365,7 @@ describe('the sources', () => {
 const found = (text: string) => [ANY, NON_NULL, ENVIRONMENT].map((one) => linesWith(one, [sourceOf('x', text)]).length);
 
 describe('these checks', () => {
-  it('see a circle', () => {
+  it('find a cycle', () => {
     const [a, b, c] = ['src/a.ts', 'src/b.ts', 'src/c.ts'];
     const round = [
       { from: a, what: b },
@@ -375,7 +375,7 @@ describe('these checks', () => {
     expect(circlesIn(round)).toEqual([a, b]);
   });
 
-  it('see the sources, and every kind of import', () => {
+  it('find the sources, and every kind of import', () => {
     expect(sources.length).toBeGreaterThan(30);
     const sample = [
       `import { a, type B } from '../lib/wake.ts';`,
@@ -434,7 +434,7 @@ describe('these checks', () => {
     expect(mayImport({ from: `src/${part}/x.ts`, line: 1, names: [], what })).toBe(expected);
   });
 
-  it('tell code from comments, strings and regular expressions', () => {
+  it('distinguish code from comments, strings and regular expressions', () => {
     expect(found('let a: any = b as any;')).toEqual([1, 0, 0]);
     expect(found('Record<string, any>')).toEqual([1, 0, 0]);
     expect(found('a!.b(c!, d[0]!);')).toEqual([0, 1, 0]);

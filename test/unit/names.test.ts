@@ -64,12 +64,12 @@ const DISCRIMINANTS = new Set('is kind entry do does move execute driver type fo
 const OF_ONE_TYPE = new Set(['core/moves/moves.ts: qemu', 'core/plans/copy-ends.ts: new']);
 
 describe('the sources', () => {
-  it('begin with what the file is for', () => {
+  it('begin with the purpose of the file', () => {
     const heads = sources.map(({ file, text }) => ({ file, head: text.replace(/^#!.*\n/, '') }));
     expect(heads.filter(({ head }) => !/^\/[*/]/.test(head)).map(({ file }) => file)).toEqual([]);
   });
 
-  it('tell the members of a union apart by few names', () => {
+  it('distinguish the members of a union by few names', () => {
     const all = found(/^\s*\| \{ (?:readonly )?(\w+): '/gm);
     expect(all.length).toBeGreaterThan(50);
     expect(all.filter((one) => !DISCRIMINANTS.has(one.split(' ')[1] ?? '') && !OF_ONE_TYPE.has(one))).toEqual([]);
@@ -80,7 +80,7 @@ describe('the sources', () => {
     expect(found(/\b([A-Z_]*(?:TIMEOUT|DELAY|INTERVAL|PERIOD|PATIENCE|SIZE)) = \d/g)).toEqual([]);
   });
 
-  it('call a Logger logger where a log is a job’s, which is in src/agent', () => {
+  it('call a Logger logger if log is that of a job, which is in src/agent', () => {
     const [agent, others] = [sources.filter(isOfAgent), sources.filter((one) => !isOfAgent(one))];
     expect(found(/(?<!\.)\b(log\??: Logger)\b/g, agent)).toEqual([]);
     expect(found(/(?<!\.)\b(logger\??: Logger)\b/g, others)).toEqual([]);

@@ -56,7 +56,7 @@ test('every kind of journal entry is explained', () => {
   expect(told.toSorted()).toEqual(Object.keys(ALLOWED).toSorted());
 });
 
-test('the line of a journal that it shows is one, and the one that it says', () => {
+test('the line of a journal that it shows is valid, and matches its explanation', () => {
   const lines = fencedIn(JOURNAL.text, 'text').flatMap((block) => block.split('\n'));
   const shown = lines.filter((line) => line.includes('{'));
   expect(shown).toHaveLength(1);

@@ -54,14 +54,14 @@ describe('a policy', () => {
     expect(some.allows(caller, right, domain)).toBe(allowed);
   });
 
-  it('takes what patterns are not by the letter', () => {
+  it('takes a text that is not a pattern by the letter', () => {
     const odd = policy({ 'a(b)+[c]^$.|\\': { read: ['x.y?', 'a*b*c'] } });
     expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'x.y?')).toBe(true);
     expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'xzy')).toBe(false);
     expect(odd.allows('a(b)+[c]^$.|\\', 'read', 'a1b2c')).toBe(true);
   });
 
-  it('knows DNS names from SPIFFE ids, whatever a pattern would fit', () => {
+  it('distinguishes DNS names from SPIFFE ids, whatever a pattern would fit', () => {
     const kinds = policy({
       '*.example': { read: ['a'] },
       's*': { read: ['b'] },
@@ -76,14 +76,14 @@ describe('a policy', () => {
     expect(kinds.names('spiffe://other')).toBe(true);
   });
 
-  it('is asked in no time, whatever its patterns and the names', () => {
+  it('is evaluated fast, whatever its patterns and the names', () => {
     const slow = policy({ me: { read: [`*a*b*${'a'.repeat(500)}b*`] } });
     const began = performance.now();
     expect(slow.allows('me', 'read', 'a'.repeat(320_000))).toBe(false);
     expect(performance.now() - began).toBeLessThan(1000);
   });
 
-  it('bounds the names in it, and how many one caller may have', () => {
+  it('limits the names in it, and those of one caller', () => {
     const names = (count: number) => Array.from({ length: count }, (_, at) => `vm${String(at).padStart(6, '0')}`);
     const read = (callers: object) => Policy.read(JSON.stringify({ callers }));
     expect(read({ me: { read: ['a'.repeat(1025)] } })).toContain('Caller me has a domain longer than 1024');
@@ -111,7 +111,7 @@ describe('a policy', () => {
     expect(Policy.read(text)).toContain(why);
   });
 
-  it('is read again when its file is replaced, and a wrong file changes nothing and is complained of', async () => {
+  it('is read again when its file is replaced; a wrong file changes nothing and is logged', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'bj-policy-'));
     const path = join(folder, 'policy.json');
     const replace = async (text: string) => {
@@ -150,7 +150,7 @@ describe('the names that a server reports for itself', () => {
   const guarded = new Guarded({} as BlockJobs, fixed(rules));
   const { signal } = new AbortController();
 
-  it('may be asked by whom the policy names, whatever it allows them', () => {
+  it('admits each caller that the policy names, with whatever rights', () => {
     for (const caller of ['spiffe://site/a', 'nobody']) expect(() => guarded.mayAsk({ signal, caller })).not.toThrow();
     expect(() => guarded.mayAsk({ signal, caller: 'stranger' })).toThrow('caller stranger may not read');
     expect(() => guarded.mayAsk({ signal })).toThrow('neither a SPIFFE id nor a DNS name');
@@ -340,7 +340,7 @@ describe('the guarded calls', () => {
     expect(await guarded.listJobs({ ...asked, pageToken: first.nextPageToken }, me)).toMatchObject(NO_FOREIGN_JOBS);
   });
 
-  it.each([1, 2, 3, 4, 5, 100])('lists in pages of %d name nothing but what the caller may read', async (pageSize) => {
+  it.each([1, 2, 3, 4, 5, 100])('lists in pages of %d name only objects that the caller may read', async (pageSize) => {
     const letters = 'abcdefghijklmnopqrstuvwxyz'.split('');
     names = letters;
     const readable = letters.filter((_name, at) => at % 3 === 1 || at > 20);

@@ -71,7 +71,7 @@ async function bytesEach(folder: string): Promise<number> {
   return Math.round(bytes / JOBS);
 }
 
-it('is little more than two kilobytes each, whether its journal was read or the index', async () => {
+it('is little more than two kilobytes each, whether its journal or the index was read', async () => {
   await using one = await testDir();
   await using all = await testDir();
   await writeJournals(join(one.path, 'jobs'), 1);

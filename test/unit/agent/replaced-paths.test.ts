@@ -68,8 +68,8 @@ async function opening(path: string, flags: 'r' | 'r+') {
 
 const nobody = async () => await Promise.resolve(undefined);
 
-describe('a folder that has become a link since it was looked at', () => {
-  it('is not found to be allowed by its name, when what was found there is not', async () => {
+describe('a folder that has become a link since it was checked', () => {
+  it('is not allowed by its name, if the folder behind the link is not', async () => {
     await using here = await world();
     const allowed = { folders: [here.allowed], nbdServers: [] };
     await checkAllowed(here.path, allowed);
@@ -78,7 +78,7 @@ describe('a folder that has become a link since it was looked at', () => {
     await expect(mustBeWithin(place, allowed, here.path)).rejects.toMatchObject({ reason: 'DESTINATION_NOT_ALLOWED' });
   });
 
-  it.each([false, true])('gets no new file where it leads to, taken over: %s', async (takeOver) => {
+  it.each([false, true])('gets no new file in the folder behind the link, taken over: %s', async (takeOver) => {
     await using here = await world();
     const { path } = await lookAt(here.path);
     const names = takeOver ? ['x'] : [];
@@ -89,7 +89,7 @@ describe('a folder that has become a link since it was looked at', () => {
     expect([await readdir(here.outside), left]).toEqual([names, names.map(() => 0)]);
   });
 
-  it('is not written to through what QEMU opened there, and what was made is removed where it is now', async () => {
+  it('is not written to through QEMU’s open file, and the new file is removed from its present folder', async () => {
     await using here = await world();
     const { made, folder } = await createFile(making(here.path));
     await using _held = folder;
@@ -107,7 +107,7 @@ describe('a folder that has become a link since it was looked at', () => {
     expect(await readFile(join(here.outside, 'x'), 'utf8')).toBe('of the host');
   });
 
-  it('is proved where QEMU has opened what was made', async () => {
+  it('is proved if QEMU has opened the file that was made', async () => {
     await using here = await world();
     const { made, folder } = await createFile(making(here.path));
     await using _held = folder;
@@ -116,7 +116,7 @@ describe('a folder that has become a link since it was looked at', () => {
     expect(await proveFile(action, qemu, made)).toEqual(await known(here.path));
   });
 
-  it('proves nothing of an image that was looked at, where another one is read', async () => {
+  it('proves nothing about an image that was checked, if another one is read', async () => {
     await using here = await world();
     await writeFile(here.path, qcow2());
     const { path, file } = await lookAt(here.path);
@@ -128,7 +128,7 @@ describe('a folder that has become a link since it was looked at', () => {
     await expect(proveFile(action, qemu, file)).rejects.toMatchObject(REPLACED);
   });
 
-  it('loses nothing where it leads to: not what has the name of what is deleted, removed or emptied', async () => {
+  it('loses nothing in the folder behind the link: no file of that name is deleted, removed or emptied', async () => {
     await using here = await world();
     await writeFile(here.path, 'an image');
     const image = await known(here.path);
@@ -147,7 +147,7 @@ describe('a folder that has become a link since it was looked at', () => {
   });
 });
 
-describe('a file that has become a link since it was looked at', () => {
+describe('a file that has become a link since it was checked', () => {
   it('is not taken over, emptied or proved', async () => {
     await using here = await world();
     await writeFile(here.path, '');
@@ -165,8 +165,8 @@ describe('a file that has become a link since it was looked at', () => {
   });
 });
 
-describe('links that are there', () => {
-  it('lead to where they lead, and into an allowed folder that is a link itself', async () => {
+describe('existing links', () => {
+  it('are followed, also into an allowed folder that is a link itself', async () => {
     await using here = await world();
     await symlink(here.allowed, join(here.outside, 'pool'));
     await symlink('of-a-tenant', join(here.allowed, 'alias'));

@@ -10,7 +10,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-it('a sample of one job wakes nobody who watches another', async () => {
+it('a sample of one job wakes no watcher of another', async () => {
   await using opened = new AsyncDisposableStack();
   const { path: dir } = opened.use(await testDir());
   const names = ['quiet', 'busy'] as const;

@@ -21,7 +21,7 @@ const COPY = ['copy', 'vm1', 'vd0', DESTINATION] as const;
 const DISK = { domain: 'vm1', disk: 'vd0' };
 
 describe.concurrent('info', () => {
-  it('of a job after which a later one has moved the guest says what was, as of when, and which job knows more', async () => {
+  it('of a job after which a later one has moved the guest shows the former state, its time, and the job that knows more', async () => {
     const service = new StubService();
     service.course = ['COMPLETED'];
     const guestAsOf = '2026-01-02T03:04:05.000Z';
@@ -39,7 +39,7 @@ describe.concurrent('info', () => {
 });
 
 describe.concurrent('copy', () => {
-  it('without --wait says what was started, and how to watch it', async () => {
+  it('without --wait prints the started job, and how to watch it', async () => {
     const service = new StubService();
     const ran = await service.run(COPY);
     expect(ran).toEqual({
@@ -54,7 +54,7 @@ describe.concurrent('copy', () => {
     expect(service.request('watch')).toBeUndefined();
   });
 
-  it('--wait --pivot leaves the pivot to the service, and ends with what is true then', async () => {
+  it('--wait --pivot leaves the pivot to the service, and ends with the final state', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
     service.outcome = PIVOTED;
@@ -72,7 +72,7 @@ describe.concurrent('copy', () => {
     expect(service.request('abort')).toBeUndefined();
   });
 
-  it('says of an encrypted destination by which secret it is opened', async () => {
+  it('of an encrypted destination names the secret that opens it', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
     service.outcome = PIVOTED;
@@ -86,7 +86,7 @@ describe.concurrent('copy', () => {
     expect((await service.run(['info', JOB])).stdout).toContain('Encryption:  LUKS, secret ?');
   });
 
-  it('--verbose without a terminal says each change of state in a line', async () => {
+  it('--verbose without a terminal prints each change of state in a line', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
     const { stderr } = await service.run([...COPY, '--verbose', '--pivot']);
@@ -118,7 +118,7 @@ describe.concurrent('copy', () => {
     expect(ran.stdout.match(/Successfully copied/g)).toHaveLength(2);
   });
 
-  it('of which the second is refused waits for the first, and says both', async () => {
+  it('of which the second is refused waits for the first, and reports both', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'COMPLETED'];
     let starts = 0;
@@ -141,7 +141,7 @@ describe.concurrent('copy', () => {
 describe.concurrent('the exit code', () => {
   const refused = new BlockJobError(failure('DESTINATION_EXISTS', { path: DESTINATION }));
 
-  it('is 3 where the service says no, with what to do next', async () => {
+  it('is 3 if the service refuses, with what to do next', async () => {
     const service = new StubService();
     service.refuse = () => {
       throw refused;
@@ -155,7 +155,7 @@ describe.concurrent('the exit code', () => {
     });
   });
 
-  it('is 4 where the job fails, with why', async () => {
+  it('is 4 if the job fails, with the reason', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'FAILED'];
     service.failure = failure('NO_SPACE', { path: DESTINATION, why: 'full' });
@@ -167,7 +167,7 @@ describe.concurrent('the exit code', () => {
     expect((await service.run([...COPY, '--wait'])).code).toBe(4);
   });
 
-  it('is 5 where nobody can know', async () => {
+  it('is 5 if nobody can know the result', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'UNRESOLVED'];
     service.outcome = { ...PIVOTED, guestWritesTo: undefined, destinationContent: 'UNKNOWN', safeToDelete: [] };
@@ -178,7 +178,7 @@ describe.concurrent('the exit code', () => {
     expect(ran.stdout).toContain('is not known');
   });
 
-  it('is 6 where the time is over: by the service for a copy, by the command for a pull', async () => {
+  it('is 6 if the time is over: by the service for a copy, by the command for a pull', async () => {
     const copying = new StubService();
     copying.course = ['RUNNING', 'CANCELLING', 'CANCELLED'];
     copying.failure = failure('TIME_LIMIT_REACHED', { job: JOB, timeLimit: 90 });
@@ -191,13 +191,13 @@ describe.concurrent('the exit code', () => {
     expect(pulling.request('abort')).toMatchObject({ pivot: false, job: { jobId: JOB } });
   });
 
-  it('is 7 where nobody answers', async () => {
+  it('is 7 if no service answers', async () => {
     const ran = await runInside(['--address', 'unix:/nowhere.sock', 'jobs']);
     expect(ran.code).toBe(7);
     expect(ran.stderr).toContain('check that blockjobd is running there');
   });
 
-  it('is 7, too, where a host of the fleet is missing in a list', async () => {
+  it('is 7, too, if a host of the fleet is missing in a list', async () => {
     const service = new StubService();
     const jobs = {
       ...service.jobs,
@@ -259,7 +259,7 @@ describe.concurrent('the exit code', () => {
 });
 
 describe.concurrent('--output json', () => {
-  it('says each state as an event and ends with the result, an object a line', async () => {
+  it('prints each state as an event and ends with the result, one object per line', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY', 'PIVOTING', 'COMPLETED'];
     service.outcome = PIVOTED;
@@ -277,7 +277,7 @@ describe.concurrent('--output json', () => {
     expect(ran.stderr).toBe('');
   });
 
-  it('says an error in words, with its code', async () => {
+  it('prints an error in words, with its code', async () => {
     const service = new StubService();
     service.refuse = () => {
       throw new BlockJobError(failure('DISK_NOT_FOUND', { domain: 'vm1', disk: 'x' }));
@@ -293,7 +293,7 @@ describe.concurrent('--output json', () => {
     ]);
   });
 
-  it('says why a job failed in words, too, not in bytes', async () => {
+  it('prints why a job failed in words, too, not in bytes', async () => {
     const service = new StubService();
     service.course = ['FAILED'];
     service.failure = failure('NO_SPACE', { path: '/x', why: 'full' });
@@ -333,7 +333,7 @@ describe.concurrent('the other commands', () => {
     expect(service.request('startCopy')).toMatchObject({ validateOnly: false, planEtag: 'e1', requestId: 'mine' });
   });
 
-  it('accept what is lost in so many words, and nothing else', async () => {
+  it('accept exactly the named losses, and nothing else', async () => {
     const service = new StubService();
     const accept = ['--accept', 'loses-encryption', '--accept', 'shared-writer'];
     await service.run([...COPY, ...accept]);
@@ -347,7 +347,7 @@ describe.concurrent('the other commands', () => {
     expect(stderr).toContain('Allowed choices are loses-encryption');
   });
 
-  it('a copy is compared first where that is asked for', async () => {
+  it('a copy is compared first on request', async () => {
     const service = new StubService();
     await service.run([...COPY, '--shallow', '--reuse-external', '--verify-reused']);
     expect(service.request('startCopy')).toMatchObject({ shallow: true, reuseExternal: true, verifyReused: true });
@@ -355,7 +355,7 @@ describe.concurrent('the other commands', () => {
     expect(service.request('startCopy')).toMatchObject({ verifyReused: false });
   });
 
-  it('watch goes on until the end, or with --ready until READY', async () => {
+  it('watch continues until the end, or with --ready until READY', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY'];
     const ready = await service.run(['watch', JOB, '--ready']);
@@ -368,7 +368,7 @@ describe.concurrent('the other commands', () => {
     expect(service.request('getInfo')).toMatchObject({ job: { disk: DISK } });
   });
 
-  it('watch --all has all that are active', async () => {
+  it('watch --all shows all active jobs', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'COMPLETED'];
     expect((await service.run(['watch', '--all', '--domain', 'vm1'])).code).toBe(0);
@@ -390,7 +390,7 @@ describe.concurrent('the other commands', () => {
     expect(later).toMatchObject({ code: 0, stdout: `vm1/vd0: PIVOTING\n  How it ends:  blockjob watch ${JOB}\n` });
   });
 
-  it('pivot of a job that fails in it tells that end', async () => {
+  it('pivot of a job that fails in it reports that end', async () => {
     const service = new StubService();
     const why = failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'job-complete', qemuText: 'no' });
     service.course = ['READY', 'FAILED'];
@@ -403,7 +403,7 @@ describe.concurrent('the other commands', () => {
     expect(ran.stdout).toContain('Block copy failed');
   });
 
-  it('speed takes units, and a number alone as virsh does', async () => {
+  it('speed takes units, and a plain number as virsh does', async () => {
     const service = new StubService();
     await service.run(['speed', JOB, '1.5GiB']);
     expect(service.request('setSpeed')).toMatchObject({ job: { jobId: JOB }, bandwidthBytesPerSecond: 3n << 29n });
@@ -413,7 +413,7 @@ describe.concurrent('the other commands', () => {
     expect(service.request('setSpeed')).toMatchObject({ bandwidthBytesPerSecond: 10n });
   });
 
-  it('events, with the jobs that are asked for, and a token to go on with', async () => {
+  it('events, with the selected jobs, and a token to continue', async () => {
     const service = new StubService();
     const plain = await service.run([
       'events',
@@ -475,7 +475,7 @@ describe.concurrent('the other commands', () => {
     expect(reclaimed.stdout).toContain('not removed: ACCESS_DENIED');
   });
 
-  it('server says what answers', async () => {
+  it('server shows the service that answers', async () => {
     const { code, stdout } = await new StubService().run(['server']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^Version: +\S+ \(.+\)\nMode: +serve\nHost: +\S+\nSince: +\d{4}-/);
@@ -573,7 +573,7 @@ describe('the address of the service', () => {
 });
 
 describe('the configuration file', () => {
-  it('has contexts, whose files are relative to it; a flag goes before it', async () => {
+  it('has contexts, whose files are relative to it; a flag takes precedence', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'bj-config-'));
     try {
       const path = join(dir, 'config.yaml');

@@ -15,7 +15,7 @@ import type { Destination } from '../../../src/client/index.ts';
 const SAYS_NOTHING = ['transientJob'];
 
 describe.each([copy, pull, commit, rebase])('blockjob $name', (start) => {
-  it('looks at each option that it has', () => {
+  it('reads each option that it has', () => {
     const read = new Set<PropertyKey>(SAYS_NOTHING);
     const none: StartFlags = {};
     const flags = new Proxy(none, {
@@ -41,7 +41,7 @@ const LINES: Readonly<
 };
 
 it.each(Object.entries(LINES))(
-  'a destination of kind %s is named and shown by the same words',
+  'a destination of kind %s is named and shown with the same words',
   (kind, [text, flags]) => {
     const destination = destinationFrom(text, flags);
     expect(destination.target?.$case).toBe(kind);

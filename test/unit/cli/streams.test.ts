@@ -21,7 +21,7 @@ describe.concurrent('output that cannot be written', () => {
     expect(code).toBe(5);
   });
 
-  it('does not count beside the result', async () => {
+  it('does not matter beside the result', async () => {
     expect((await shell('$BLOCKJOB frobnicate 2>/dev/full')).code).toBe(2);
   });
 });

@@ -63,7 +63,7 @@ describe('units', () => {
 const plain = { text: 'x', metadata: {}, violations: [], retryDelayMs: undefined };
 
 describe('a failure', () => {
-  it('of a start that is under way names no job, and of a job that has none neither', () => {
+  it('of a start that is running names no job, and of a job without an id neither', () => {
     for (const reason of ['START_UNDER_WAY', 'DISK_HAS_NO_JOB']) {
       const { next } = failureInWords(new BlockJobError({ ...plain, code: 'NOT_FOUND', reason }));
       expect(next).toMatch(/^blockjob jobs/);
@@ -92,7 +92,7 @@ describe('a failure', () => {
     expect(lines).toContain('Next: blockjob jobs, before you repeat the request');
   });
 
-  it('of several the worst counts, and only all of them done is done', () => {
+  it('of several jobs is the worst one, and only all of them done is done', () => {
     expect(worstOf([EXIT.done, EXIT.interrupted, EXIT.unknown, EXIT.failed])).toBe(EXIT.unknown);
     expect(worstOf([EXIT.done, EXIT.interrupted])).toBe(EXIT.interrupted);
     expect(worstOf([EXIT.done, EXIT.done])).toBe(EXIT.done);

@@ -29,7 +29,7 @@ function linesOf({ stdout, stderr }: Ran): string[] {
 }
 
 describe.concurrent('names that others have given', () => {
-  it('is shown with escapes, and plain text as it is', () => {
+  it('are shown with escapes, and plain text unchanged', () => {
     expect(visible(HOSTILE)).toBe(SHOWN);
     expect(visible('Zürich — ディスク "x" \\n')).toBe('Zürich — ディスク "x" \\n');
   });
@@ -44,7 +44,7 @@ describe.concurrent('names that others have given', () => {
     expect(lines.some((line) => line.includes(shown))).toBe(true);
   });
 
-  it('is in JSON what it was', async () => {
+  it('are unchanged in JSON', async () => {
     const { stdout } = await hostile().run(['domains', '--output', 'json']);
     expect(JSON.parse(stdout)).toMatchObject({ domain: { name: HOSTILE } });
   });
@@ -67,7 +67,7 @@ describe.concurrent('names that others have given', () => {
     expect(stdout).toBe(`${SHOWN}\t\n`);
   });
 
-  it('is a word for bash when it is completed, and no command', async () => {
+  it('are a word for bash when completed, and not a command', async () => {
     const { stdout } = await runInside(['completion', 'bash']);
     const script = `${stdout}
 blockjob() { printf '%s\\t\\n' '$(echo owned)' web1; }

@@ -23,7 +23,7 @@ function tooLate(reason: 'JOB_ENDING' | 'JOB_ENDED', ...states: StubService['cou
   return service;
 }
 
-describe('a copy that is to end at READY', () => {
+describe('a copy that should end at READY', () => {
   it.each([
     ['rebase --finish', FINISH],
     ['commit --keep-overlay', KEEP],
@@ -48,7 +48,7 @@ describe('a copy that is to end at READY', () => {
     expect(service.request('abort')).toBeDefined();
   });
 
-  it('and that somebody else ends in the same moment tells that end', async () => {
+  it('and that another client ends in the same moment reports that end', async () => {
     const kept = tooLate('JOB_ENDED', 'CANCELLED');
     kept.course = ['RUNNING', 'READY'];
     const ran = await kept.run(KEEP);
@@ -63,7 +63,7 @@ describe('a copy that is to end at READY', () => {
     ['copy --finish', [...COPY, '--finish']],
     ['rebase --finish', FINISH],
     ['commit --keep-overlay', KEEP],
-  ])('is not done where somebody else pivots: %s', async (_what, args) => {
+  ])('is not done if another client pivots: %s', async (_what, args) => {
     const service = new StubService();
     service.course = ['RUNNING', 'PIVOTING', 'COMPLETED'];
     service.outcome = PIVOTED;
@@ -72,7 +72,7 @@ describe('a copy that is to end at READY', () => {
     expect(ran.code).toBe(4);
   });
 
-  it('is ended also when the service is away for a while at READY', async () => {
+  it('is ended also if the service is down for a while at READY', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'READY'];
     let later = 0;
@@ -100,7 +100,7 @@ describe.concurrent('--timeout', () => {
     ['FAILED', 4],
     ['UNRESOLVED', 5],
     ['CANCELLED', 6],
-  ] as const)('that comes too late tells what became of the job: %s', async (state, code) => {
+  ] as const)('that comes too late reports the end of the job: %s', async (state, code) => {
     const service = tooLate('JOB_ENDING', state);
     service.kind = 'PULL';
     const ran = await service.run(['pull', 'vm1', 'vd0', '--timeout', '0.1']);
@@ -122,7 +122,7 @@ describe.concurrent('--timeout', () => {
     expect(overflows.seen).toEqual([]);
   });
 
-  it('is not over where there is none, and somebody else cancels', async () => {
+  it('does not expire without a limit, if another client cancels', async () => {
     const service = new StubService();
     service.course = ['RUNNING', 'CANCELLING'];
     const ran = await service.run([...COPY, '--wait', '--async']);

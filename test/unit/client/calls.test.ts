@@ -65,7 +65,7 @@ const PATH_WRONG = violation('destination.file', 'PATH_NOT_ABSOLUTE', { field: '
 const OFFLINE = failure('QEMU_UNREACHABLE', { domain: 'vm1', why: 'a test' });
 
 describe('a call', () => {
-  it('is each one of the contract, and each write has a request_id of its own', async () => {
+  it('exists for each call of the contract, and each write has a request_id of its own', async () => {
     const { jobs, asked } = recording();
     await using server = await serving('unix', jobs);
     using client = new BlockJobClient({ address: server.address });
@@ -100,7 +100,7 @@ describe('a call', () => {
     );
   });
 
-  it('keeps the request_id that it is given', async () => {
+  it('keeps the given request_id', async () => {
     const { jobs, asked } = recording();
     await using server = await serving('unix', jobs);
     using client = new BlockJobClient({ address: server.address });
@@ -108,7 +108,7 @@ describe('a call', () => {
     expect(asked).toEqual([['startCopy', 'mine']]);
   });
 
-  it('that is refused says what the service said, and is not repeated', async () => {
+  it('that is refused reports the words of the service, and is not repeated', async () => {
     let calls = 0;
     await using server = await serving('unix', {
       startCopy: async () => {
@@ -170,7 +170,7 @@ describe('a call', () => {
     ]);
   });
 
-  it('comes back when RetryInfo says so', async () => {
+  it('is repeated after the time in RetryInfo', async () => {
     let calls = 0;
     await using server = await serving('unix', {
       listJobs: async () => {
@@ -200,7 +200,7 @@ describe('a call', () => {
     expect(read).toMatchObject({ ...late, mayHaveHappened: false });
   });
 
-  it('to nobody ends when its patience is over, having done nothing', async () => {
+  it('to a service that does not answer ends when its patience is over, without effect', async () => {
     using client = new BlockJobClient({ address: ['unix:/nobody/a.sock', 'unix:/nobody/b.sock'], patienceMs: 300 });
     const error = await errorOf(client.startCopy({ disk: DISK }));
     expect(error).toMatchObject({ code: 'UNAVAILABLE', isAnswer: false, mayPass: true, mayHaveHappened: false });
@@ -260,7 +260,7 @@ describe('a call', () => {
     expect(error).toMatchObject({ reason: refusal.failure.reason, mayPass: false, mayHaveHappened });
   });
 
-  it('does not wait for long for a host that swallows what is sent to it', async () => {
+  it('does not wait for long for a host that swallows its packets', async () => {
     const { jobs } = recording();
     await using server = await serving('tcp', jobs);
     await using mute = await TcpProxy.to(Number(server.address.split(':').at(-1)));
@@ -284,7 +284,7 @@ describe('a call', () => {
     expect(performance.now() - before).toBeLessThan(4000);
   });
 
-  it('without patience is asked once', async () => {
+  it('without patience is sent once', async () => {
     const clock = vi.spyOn(performance, 'now').mockReturnValue(7);
     try {
       const retries: Retry[] = [];
@@ -296,7 +296,7 @@ describe('a call', () => {
     }
   });
 
-  it('does not go by a web proxy', async () => {
+  it('does not use a web proxy', async () => {
     const { jobs } = recording();
     await using server = await serving('tcp', jobs);
     for (const variable of ['grpc_proxy', 'http_proxy', 'https_proxy']) vi.stubEnv(variable, 'http://127.0.0.1:1');
@@ -331,7 +331,7 @@ describe('a call', () => {
 });
 
 describe('with TLS', () => {
-  it('files and bytes do, the server must bear the name, and plaintext gets nowhere', async () => {
+  it("files and bytes work, the certificate must have the server's name, and plaintext is refused", async () => {
     await using dir = await testDir('bj-client-tls-');
     const authority = await Authority.make(dir.path);
     const { certificateFile: cert, privateKeyFile: key } = await authority.sign('both');
@@ -364,7 +364,7 @@ describe('with TLS', () => {
 });
 
 describe('the end of a job', () => {
-  it('is read as an error is', () => {
+  it('is read in the same way as an error', () => {
     const error = errorOfStatus(statusOf(failure('NO_SPACE', { path: '/x', why: 'full' })));
     expect(error).toMatchObject({ code: 'RESOURCE_EXHAUSTED', reason: 'NO_SPACE', metadata: { path: '/x' } });
     expect(error.message).toBe('NO_SPACE: no space left for /x: full');
@@ -375,7 +375,7 @@ describe('the end of a job', () => {
     });
   });
 
-  it('and a duration is what it was', () => {
+  it('and a duration is unchanged', () => {
     for (const ms of [0, 1, 999, 1000, 1500, 86_400_000]) expect(toMs(fromMs(ms))).toBe(ms);
     expect(toMs(undefined)).toBeUndefined();
   });

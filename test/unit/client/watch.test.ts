@@ -48,7 +48,7 @@ describe.concurrent('a watch', () => {
     await job.opened(0);
   });
 
-  it('of a job that has ended shows it, and what was asked for, and ends', async () => {
+  it('of an ended job shows it, and the requested revisions, and ends', async () => {
     const job = new ScriptedJob();
     job.grow(6);
     await using server = await serving('unix', { watch: job.watch });
@@ -58,7 +58,7 @@ describe.concurrent('a watch', () => {
     expect(await rest(client.watchJob({ job: JOB, afterRevision: 6n }))).toEqual([]);
   });
 
-  it('goes on behind the last revision when the connection is reset', async () => {
+  it('continues after the last revision when the connection is reset', async () => {
     const job = new ScriptedJob();
     await using server = await serving('tcp', { watch: job.watch });
     await using line = await TcpProxy.to(portOf(server));
@@ -84,7 +84,7 @@ describe.concurrent('a watch', () => {
     expect(job.asked.map((one) => one.afterRevision)).toEqual([undefined, 3]);
   });
 
-  it('goes on when the server was ended and started again', async () => {
+  it('continues when the server was ended and started again', async () => {
     const job = new ScriptedJob();
     await using dir = await testDir('bj-client-');
     await using home = new Home(`${dir.path}/api.sock`, { watch: job.watch });
@@ -102,7 +102,7 @@ describe.concurrent('a watch', () => {
     expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
   });
 
-  it('goes on at the next address when the first one is killed, and at the first when the next one is', async () => {
+  it('continues at the next address when the first one is killed, and at the first when the next one is', async () => {
     const job = new ScriptedJob(9);
     await using server = await serving('tcp', { watch: job.watch });
     await using first = await TcpProxy.to(portOf(server));
@@ -139,7 +139,7 @@ describe.concurrent('a watch', () => {
     expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
   });
 
-  it('leaves a server that says nothing, not even that it is alive', async () => {
+  it('leaves a server that sends nothing, not even heartbeats', async () => {
     const job = new ScriptedJob();
     const mute = new ScriptedJob();
     await using silent = await serving('unix', { watch: mute.watch });
@@ -180,7 +180,7 @@ describe.concurrent('a watch', () => {
     expect(job.asked.length).toBe(1);
   });
 
-  it('goes on at once elsewhere when the agent behind a gateway is away', async () => {
+  it('continues at once elsewhere when the agent behind a gateway is down', async () => {
     const job = new ScriptedJob();
     await using one = await serving('unix', { watch: job.watch });
     await using other = await serving('unix', { watch: job.watch });
@@ -197,7 +197,7 @@ describe.concurrent('a watch', () => {
     ]);
   });
 
-  it('says once what is not kept any more, and goes on behind it', async () => {
+  it('reports once which entries are not kept any more, and continues after them', async () => {
     const job = new ScriptedJob();
     job.grow(5);
     job.oldest = 4;
@@ -211,7 +211,7 @@ describe.concurrent('a watch', () => {
     expect(await rest(watch, events)).toEqual([name('KIND_COMPACTED', 3), ...states(4, 6)]);
   });
 
-  it('drops what was seen before, and what is older than that', async () => {
+  it('drops repeated and older events', async () => {
     const job = new ScriptedJob();
     const again: BlockJobs['watch'] = async function* again() {
       yield* [job.event('SNAPSHOT', 3), job.event('STATE', 3), job.event('HEARTBEAT', 2), job.event('PROGRESS', 3)];
@@ -236,7 +236,7 @@ describe.concurrent('a watch', () => {
     await expect(rest(client.watchJob({ job: JOB }))).rejects.toMatchObject({ code: 'DATA_LOSS' });
   });
 
-  it('ends with what was wrong when its patience is over', async () => {
+  it('ends with the last error when its patience is over', async () => {
     const job = new ScriptedJob();
     await using server = await serving('tcp', { watch: job.watch });
     await using line = await TcpProxy.to(portOf(server));

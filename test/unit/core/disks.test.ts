@@ -139,7 +139,7 @@ function pull(chain: readonly Image[], toSubclusters: boolean, baseAt?: number):
   return refusal(pullUses(chain, { baseAt, toSubclusters }));
 }
 
-it('an image with extended L2 entries is filled by a pull where QEMU can do that, and not read into others alone', () => {
+it('an image with extended L2 entries is filled by a pull if QEMU supports that, and not read into others alone', () => {
   const [packed, plain] = [anImage({ path: '/e', extendedL2: true }), anImage({ path: '/p' })];
   expect(pull([packed, plain], false)).toBe('IMAGE_UNSUITABLE SUBCLUSTERS');
   expect(pull([packed, plain, plain], false, 2)).toBe('IMAGE_UNSUITABLE SUBCLUSTERS');
@@ -162,7 +162,7 @@ function commitRefusal(chain: readonly Image[], topAt: number, baseAt: number): 
 describe('an image that is longer than one above it', () => {
   const LONGER = 'IMAGE_UNSUITABLE LONGER';
 
-  it('is not shown in its whole length by a pull that takes the short one away', () => {
+  it('is not shown in its whole length after a pull that removes the short one', () => {
     expect(refusal(pullUses(sized(3, 2, 3), { baseAt: 2, toSubclusters: true }))).toBe(LONGER);
     expect(refusal(pullUses(sized(3, 3, 2, 3), { baseAt: 3, toSubclusters: true }))).toBe(LONGER);
     expect(refusal(pullUses(sized(2, 2, 3), { baseAt: 2, toSubclusters: true }))).toBeUndefined();

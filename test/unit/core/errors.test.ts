@@ -81,7 +81,7 @@ function hasDocumentedKeys(reason: Reason): void {
 }
 
 describe('the catalogue', () => {
-  it('has the reasons of the contract, all of them and no other', () => {
+  it('has exactly the reasons of the contract', () => {
     expect(reasons.toSorted()).toEqual([...inProto.keys()].toSorted());
   });
 
@@ -95,7 +95,7 @@ describe('the catalogue', () => {
 
   it.each(reasons)('%s has the documented metadata', hasDocumentedKeys);
 
-  it.each(reasons)('%s: the text has all, the metadata the data', (reason) => {
+  it.each(reasons)('%s: the text has all values, the metadata the data', (reason) => {
     const data = dataOf(catalogue[reason].text).map((name) => [name, `[${name}'s-value]`] as const);
     const sentences = sentencesOf(catalogue[reason].text).map((name) => [name, `[the ${name}]`] as const);
     const { text, metadata } = failure(reason, Object.fromEntries([...data, ...sentences]) as never);
@@ -104,14 +104,14 @@ describe('the catalogue', () => {
     expect(metadata).toEqual(Object.fromEntries(data));
   });
 
-  it.each(reasons)('%s: no word is one of its data and a sentence', (reason) => {
+  it.each(reasons)('%s: no value is both data and a sentence', (reason) => {
     const { text } = catalogue[reason];
     expect(new Set(dataOf(text)).isDisjointFrom(new Set(sentencesOf(text)))).toBe(true);
   });
 });
 
 describe('a failure', () => {
-  it('keeps data beyond its text, and leaves braces and dollars in a value alone', () => {
+  it('keeps data beyond its text, and does not change braces and dollars in a value', () => {
     const qemuText: string = '$& $1';
     const slots = { domain: 'vm1', doing: '{qemuText}', qemuText };
     expect(failure('REFUSED_BY_QEMU', slots, { qemuClass: 'GenericError' })).toMatchObject({
@@ -137,7 +137,7 @@ describe('a failure', () => {
     expect(failure('NO_SPACE', { path: '/x', why: 'the disk is full' }).metadata).toEqual({ path: '/x' });
   });
 
-  it('has no prose under the name of data, also where a variable holds it', () => {
+  it('has no prose under the name of data, also if a variable holds it', () => {
     const data = new Set(Object.values(catalogue).flatMap(({ text }) => dataOf(text)));
     data.delete('qemuText');
     const [names, quote] = [[...data].join('|'), '[\'"`]'];
@@ -170,7 +170,7 @@ describe('a failure', () => {
     });
   });
 
-  it('tells all violations at once; the first gives the reason and the field', () => {
+  it('has all violations at once; the first gives the reason and the field', () => {
     const first = violation('b', 'PATH_NOT_ABSOLUTE', { field: 'b', path: 'x' });
     const second = violation('a', 'BASE_REQUIRED', { field: 'a', why: 'because' });
     expect(BlockJobError.ofViolations([first, second]).failure).toEqual({
@@ -190,7 +190,7 @@ describe('a failure', () => {
     });
   });
 
-  it('that only an INTERNAL of ours is INTERNAL', () => {
+  it('is INTERNAL only for an INTERNAL of ours', () => {
     expect(reasons.filter((reason) => catalogue[reason].code === 'INTERNAL')).toEqual(['BUG']);
   });
 });

@@ -10,7 +10,7 @@ const graph = (...blockJobs: readonly (readonly string[])[]): Pick<BlockGraph, '
 });
 
 describe('a foreign job', () => {
-  it('is on the one disk whose images it uses, and on none where it uses those of several', () => {
+  it('is on the one disk whose images it uses, and on none if it uses those of several', () => {
     expect(diskOfJob(graph([], ['a', 'b']), 'b')).toBe('vd1');
     expect(diskOfJob(graph(['a'], ['a']), 'a')).toBeUndefined();
     expect(diskOfJob(graph(['a']), 'b')).toBeUndefined();

@@ -19,7 +19,7 @@ it.each([
   expect(fits(text, pattern)).toBe(does);
 });
 
-it('is what a regular expression of it says', () => {
+it('matches like the equal regular expression', () => {
   const few = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 10 });
   const texts = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 });
   fc.assert(

@@ -29,7 +29,7 @@ describe("QEMU's replies", () => {
     ]);
   });
 
-  it('have block jobs, and "ok" where there is no I/O status', () => {
+  it('have block jobs, and "ok" if there is no I/O status', () => {
     const jobs = [
       { device: 'a', status: 'running', 'io-status': 'nospace', paused: true, offset: 1, len: 2, speed: 3 },
       { device: 'b' },

@@ -47,12 +47,12 @@ describe('a field', () => {
     expect(said.length).toBeGreaterThan(15);
   });
 
-  test('is OUTPUT_ONLY where its message is only ever answered', () => {
+  test('is OUTPUT_ONLY if its message is only ever an answer', () => {
     const answered = messages.filter((message) => !asked.has(message) && !answers.has(message));
     expect(withBehavior(OUTPUT_ONLY)).toEqual(answered.flatMap(({ fields }) => fields.map(nameOf)).toSorted());
   });
 
-  test('of a number has a sign', () => {
+  test('with a number has a sign', () => {
     const unsigned = [ScalarType.UINT32, ScalarType.UINT64, ScalarType.FIXED32, ScalarType.FIXED64];
     const found = messages.flatMap(({ fields }) =>
       fields.filter(({ scalar }) => scalar !== undefined && unsigned.includes(scalar)),

@@ -82,7 +82,7 @@ describe.each(PLACES.map((place) => ({ what: inWords(place), place })))('$what',
   const { bytes = 1, count = 1 } = place.bound;
   const field = place.way.map(({ name }) => name).join('.');
 
-  test('takes what is as long as it may be', () => {
+  test('takes the longest allowed value', () => {
     expect(refused(place, request(place, { bytes, count }))).toBeUndefined();
   });
 
@@ -100,7 +100,7 @@ describe.each(PLACES.map((place) => ({ what: inWords(place), place })))('$what',
 const pack = (count: number) =>
   new BinaryWriter().tag(2, WireType.LengthDelimited).bytes(Buffer.alloc(count, 1)).finish();
 
-test('numbers that are packed are counted, too, and those of several packs together', () => {
+test('packed numbers are counted, too, and those of several packs together', () => {
   const place = PLACES.find((one) => inWords(one).endsWith('ListJobs state_filter'));
   if (place === undefined) throw new Error('no such field');
   expect(refused(place, Buffer.from(pack(64)))).toBeUndefined();
@@ -127,7 +127,7 @@ test('the longest request fits into a message, and a message is not much longer'
   expect(Math.max(...sizes)).toBeGreaterThan(REQUEST_BYTES / 2);
 });
 
-test('a text that has no bound is found at once', () => {
+test('a text without a bound is found at once', () => {
   const contract = clone(FileDescriptorSetSchema, CONTRACT);
   const message = contract.file
     .flatMap(({ messageType }) => messageType)

@@ -44,12 +44,12 @@ describe('the name of the caller', () => {
   };
   const gateway = 'URI:spiffe://site/gateway/g1';
 
-  it('is who its certificate names, and nobody in plaintext', () => {
+  it('is the name in its certificate, and undefined in plaintext', () => {
     expect(peerOf(call('URI:spiffe://site/x'), GATEWAYS)).toEqual({ caller: 'spiffe://site/x' });
     expect(peerOf(call(undefined), GATEWAYS)).toEqual({});
   });
 
-  it('is whom a gateway names, or the gateway itself', () => {
+  it('is the name from a gateway, or that of the gateway itself', () => {
     expect(peerOf(call(gateway, headers), GATEWAYS)).toEqual({
       caller: 'spiffe://site/ops',
       via: 'spiffe://site/gateway/g1',
@@ -62,7 +62,7 @@ describe('the name of the caller', () => {
     });
   });
 
-  it('nobody else is believed about whose call it is', () => {
+  it('is not taken from the headers of any other client', () => {
     expect(peerOf(call('URI:spiffe://site/x', headers), GATEWAYS)).toEqual({ caller: 'spiffe://site/x' });
     expect(peerOf(call('DNS:spiffe://site/gateway/g1', headers), GATEWAYS)).toEqual({});
     expect(peerOf(call(undefined, headers), GATEWAYS)).toEqual({});
@@ -89,7 +89,7 @@ describe('the name of the caller', () => {
     expect([peer.caller, peer.epoch, peer.grant]).toEqual([undefined, undefined, undefined]);
   });
 
-  it('a gateway that names two callers names none', () => {
+  it('is missing if a gateway names two callers', () => {
     const asked = call(gateway, headers);
     asked.metadata.add(CALLER_HEADER, 'spiffe%3A%2F%2Fsite%2Fother');
     expect(peerOf(asked, GATEWAYS).wrong).toMatchObject({

@@ -114,7 +114,7 @@ const registry = [...createFileRegistry(CONTRACT)].filter(
   ({ kind, typeName }) => kind !== 'extension' && typeName.startsWith('blockjob.'),
 );
 
-test('no name is a keyword, or what the generated code has by itself, in any of the languages', () => {
+test('no name is a keyword, or a member of generated code, in any of the languages', () => {
   const wrong = registry.flatMap((one) => {
     switch (one.kind) {
       case 'message': {

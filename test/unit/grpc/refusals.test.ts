@@ -27,7 +27,7 @@ describe('refusals in the log', () => {
   });
   let note: (who: string, reason?: string) => void;
 
-  it('are a line each, while somebody can read them', () => {
+  it('are one line each, at a rate that a person can read', () => {
     for (let n = 0; n < 10; n += 1) note('a');
     vi.advanceTimersByTime(61 * SECOND);
     for (let n = 0; n < 10; n += 1) note('a');
@@ -35,7 +35,7 @@ describe('refusals in the log', () => {
     expect(lines.map(({ msg }) => msg)).toEqual(Array.from({ length: 20 }, () => 'refused'));
   });
 
-  it('are counted beyond that, and a line says how many, by reason', () => {
+  it('are counted beyond that, and a line gives the number, by reason', () => {
     for (let n = 0; n < 10_010; n += 1) note('a', n % 2 === 0 ? 'DOMAIN_NOT_FOUND' : 'left');
     expect(lines).toHaveLength(10);
     vi.advanceTimersByTime(61 * SECOND);
@@ -53,13 +53,13 @@ describe('refusals in the log', () => {
     expect(lines).toHaveLength(12);
   });
 
-  it('of one caller leave those of another alone', () => {
+  it('of one caller do not affect those of another', () => {
     for (let n = 0; n < 100; n += 1) note('a');
     note('b');
     expect(lines.filter(({ who }) => who === 'b')).toHaveLength(1);
   });
 
-  it('of callers without number are those of one, and cost no memory', () => {
+  it('of countless callers count as those of one, and cost no memory', () => {
     for (let n = 0; n < 5000; n += 1) note(`caller ${n}`);
     expect(lines).toHaveLength(1010);
     vi.advanceTimersByTime(61 * SECOND);

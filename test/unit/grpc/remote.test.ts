@@ -164,7 +164,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
 ];
 
 describe('a request that is passed on', () => {
-  it.each(REQUESTS)('%s is what it was, with the numbers that nobody knows', (_name, message, bothOf) => {
+  it.each(REQUESTS)('%s is unchanged, with the numbers that nobody knows', (_name, message, bothOf) => {
     fc.assert(
       fc.property(message, (one) => {
         const [here, there] = (bothOf as (message: unknown) => readonly unknown[])(one) as [unknown, unknown];
@@ -251,7 +251,7 @@ describe('an answer that is passed on', () => {
     }
   });
 
-  it('a leftover, and what became of it', () => {
+  it('a leftover, and its removal', () => {
     const leftover: Leftover = {
       id: 'file:1',
       kind: 'FILE',
@@ -291,7 +291,7 @@ describe('an answer that is passed on', () => {
     for (const one of [known, least]) expect(toForeignJob(fromForeignJob(one))).toEqual(one);
   });
 
-  it('refuses what only a newer service can say', () => {
+  it('refuses values that only a newer service can send', () => {
     expect(() => toJobView({ ...fromJobView({ job: ended, progress: undefined }), state: 99 as never })).toThrow(
       'NOT_IMPLEMENTED',
     );
@@ -331,7 +331,7 @@ describe('a refusal that is passed on', () => {
     expect(statusOf(passed)).toEqual(statusOf(two.failure));
   });
 
-  it('of a way that broke names the host, of a method that is not there what it is', () => {
+  it('of a broken connection names the host; of a missing method, the method', () => {
     expect(plain(status.UNAVAILABLE, 'Connection dropped')).toEqual(
       failure('HOST_UNREACHABLE', { host: 'host1', why: 'Connection dropped' }),
     );

@@ -17,7 +17,7 @@ function fleetOf(hosts: number): Positions {
 }
 
 describe('a resume token', () => {
-  it('holds the place on each host, whatever their names', () => {
+  it('holds the position on each host, whatever their names', () => {
     const epoch = fc.stringMatching(/^[0-9a-f]{1,8}$/);
     const place = fc.record({ epoch, at: fc.nat({ max: Number.MAX_SAFE_INTEGER }) });
     const hosts = fc.array(fc.tuple(fc.string({ minLength: 1 }), place), { minLength: 1, maxLength: 20 });
@@ -29,7 +29,7 @@ describe('a resume token', () => {
     );
   });
 
-  it('is for the jobs that it was made for, in whichever order their labels are', () => {
+  it('is valid for the same filters, in any order of labels', () => {
     const token = tokenOf(fleetOf(1));
     expect(positionsOf(token, { ...FILTER, labels: { a: '1', b: '2' } }).size).toBe(1);
     for (const other of [{ domain: 'vm2' }, { labels: { a: '1' } }, { createdBy: '' }])
@@ -38,7 +38,7 @@ describe('a resume token', () => {
     expect(positionsOf('', FILTER).size).toBe(0);
   });
 
-  it('is in each message of a small fleet, and in a large one in each hundredth, and where it matters', () => {
+  it('is in each message of a small fleet; in a large one in every hundredth, and when it matters', () => {
     const moved = { is: 'UNREACHABLE', host: 'h', why: { reason: 'BUG', text: '', metadata: {} } } as const;
     const count = (hosts: number) => {
       const tokens = new ResumeTokens({ domain: '', positions: fleetOf(hosts) });
@@ -58,7 +58,7 @@ describe('a resume token', () => {
     expect(positionsOf(token, FILTER).size).toBeGreaterThan(1000);
   });
 
-  it('does not go on behind half a snapshot', () => {
+  it('does not continue after half a snapshot', () => {
     const tokens = new ResumeTokens({ domain: '', positions: fleetOf(1) });
     const [host = ''] = fleetOf(1).keys();
     expect(tokens.after({ is: 'SNAPSHOT', host, lost: undefined })).toBe('');

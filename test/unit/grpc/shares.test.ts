@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { Shares } from '../../../src/grpc/door/shares.ts';
 
-test('one peer has its share and no more, and what it gives back can be taken', () => {
+test('one peer has its share and no more, and released calls can be taken again', () => {
   const shares = new Shares({ inAll: 3, ofOne: 2 });
   expect([shares.take('a'), shares.take('a'), shares.take('a')]).toEqual([true, true, false]);
   expect([shares.take('b'), shares.take('b')]).toEqual([true, false]);

@@ -21,7 +21,7 @@ function told(error: unknown) {
   return { details, raw: Buffer.from(encoded).toString('latin1'), info: ErrorInfo.decode(info?.value ?? Buffer.of()) };
 }
 
-describe('an error of the kernel that nobody has caught', () => {
+describe('an error of the kernel that no code has caught', () => {
   it.each([
     ['EIO', 'lstat', 'STORAGE_FAILED'],
     ['EPROTO', 'lstat', 'STORAGE_FAILED'],

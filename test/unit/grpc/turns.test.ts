@@ -17,7 +17,7 @@ async function after(turns: number): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await nextTurn();
 }
 
-test('one of each peer in a turn, however many calls and connections one has', async () => {
+test('each peer has one call per turn, however many calls and connections it has', async () => {
   const came: string[] = [];
   const turns = new Turns<Line>();
   const [first, second, other] = [new Line('many'), new Line('many'), new Line('few')];
@@ -42,7 +42,7 @@ test('one of each peer in a turn, however many calls and connections one has', a
   expect(came).toEqual(['first 1', 'other 1', 'second 1', 'first 2', 'first 3']);
 });
 
-test('a connection that may have no more waits, and others do not, of the same peer too', async () => {
+test('a connection at its limit waits, and others do not, of the same peer too', async () => {
   const came: string[] = [];
   const turns = new Turns<Line>();
   const [slow, quick] = [new Line('peer'), new Line('peer')];
@@ -63,7 +63,7 @@ test('a connection that may have no more waits, and others do not, of the same p
   expect(came).toEqual(['quick', 'slow']);
 });
 
-test('of a connection that is forgotten nothing comes', async () => {
+test('a forgotten connection gets no more calls', async () => {
   const came: string[] = [];
   const turns = new Turns<Line>();
   const [gone, stays] = [new Line('gone'), new Line('stays')];
@@ -81,7 +81,7 @@ test('of a connection that is forgotten nothing comes', async () => {
   expect(came).toEqual(['stays']);
 });
 
-test('a call that is not ready is passed by', async () => {
+test('a call that is not ready is skipped', async () => {
   const came: string[] = [];
   const turns = new Turns<Line>();
   const line = new Line('peer');

@@ -4,7 +4,7 @@ import { cut, cutError, cutText } from '../../../src/lib/cut.ts';
 const LONG = '\u0000'.repeat(60_000);
 
 describe('values of others', () => {
-  it('stays as it is when it is short', () => {
+  it('stay unchanged when they are short', () => {
     const fields = {
       caller: 'spiffe://site/x',
       code: 5,
@@ -17,7 +17,7 @@ describe('values of others', () => {
     expect(cut({ when: new Date(0) })).toEqual({ when: '1970-01-01T00:00:00.000Z' });
   });
 
-  it('is cut wherever it is, and says how long it was', () => {
+  it('are cut anywhere, with their former length', () => {
     expect(cutText('abc', 2)).toBe('ab… (3 characters)');
     expect(cut({ a: LONG })).toEqual({ a: `${LONG.slice(0, 512)}… (60000 characters)` });
   });

@@ -42,7 +42,7 @@ describe('a timer', () => {
     expect(vi.getTimerCount()).toBe(1);
   });
 
-  it('is what a wait and a signal have, so that a long one is not over at once', async () => {
+  it('is used by a wait and a signal, so that a long one is not over at once', async () => {
     const [wake, long] = [new Wake(), abortAfter(600 * DAY_MS)];
     const waited = wake.after(wake.now, { timeoutMs: 600 * DAY_MS }).then(() => 'over');
     const soon = new Promise((resolve) => void setTimeout(resolve, 20, 'not yet'));
@@ -54,14 +54,14 @@ describe('a timer', () => {
 });
 
 describe('a wake', () => {
-  it('wakes who waits, each of them, at a change', async () => {
+  it('wakes each waiter at a change', async () => {
     const wake = new Wake();
     const waiting = Promise.all([wake.after(wake.now), wake.after(wake.now), wake.after(wake.now)]);
     wake.notify();
     expect(await waiting).toHaveLength(3);
   });
 
-  it('does not let anybody wait for a change that came between the look and the wait', async () => {
+  it('lets nobody wait for a change that came between the look and the wait', async () => {
     const wake = new Wake();
     const before = wake.now;
     wake.notify();
@@ -96,7 +96,7 @@ describe('a wake', () => {
     );
   });
 
-  it('is not woken by the change that it was woken by before', async () => {
+  it('is not woken by the change that woke it before', async () => {
     const wake = new Wake();
     wake.notify();
     let woken = false;
@@ -166,7 +166,7 @@ describe('several wakes as one', () => {
     }
   });
 
-  it('leave nobody waiting at one for what the other has told, nor when the time is over', async () => {
+  it('leave nobody waiting at one for a change of the other, nor when the time is over', async () => {
     const [one, two] = [new Wake(), new Wake()];
     const both = anyOf(one, two);
     const { signal } = new AbortController();
@@ -194,7 +194,7 @@ describe('a linked abort', () => {
 });
 
 describe('a lane', () => {
-  it('runs one thing at a time, in the order in which they were asked for', async () => {
+  it('runs one task at a time, in the order of the requests', async () => {
     await fc.assert(
       fc.asyncProperty(fc.scheduler(), fc.integer({ min: 1, max: 10 }), async (scheduler, count) => {
         const lane = new Lane();
@@ -218,7 +218,7 @@ describe('a lane', () => {
     );
   });
 
-  it('gives each its own result, and goes on behind one that failed', async () => {
+  it('returns each result, and continues after a task that failed', async () => {
     const lane = new Lane();
     const results = await Promise.allSettled([
       lane.run(async () => 1),

@@ -36,7 +36,7 @@ const fails = (why: unknown) => async () => {
 };
 
 describe('calls', () => {
-  it('are counted by the code that they end with, and by nothing that callers choose', async () => {
+  it('are counted by their final code, and by nothing that callers choose', async () => {
     const meters = new Meters();
     const calls = new CallMeters(meters, 'serve');
     expect(await calls.during(serving('GetInfo'), async () => await Promise.resolve(7))).toBe(7);
@@ -152,7 +152,7 @@ describe('a host', () => {
     expect([...unread]).toEqual([]);
   });
 
-  it('times commands and syncs, those that fail too, and changes nothing of how they end', async () => {
+  it('measures commands and syncs, those that fail too, and does not change their results', async () => {
     const { meters, host } = hostWith();
     const other = new CallMeters(new Meters(), 'ask');
     const observer = bothObservers(other, host);
@@ -181,7 +181,7 @@ describe('an agent', () => {
 });
 
 describe('all readers', () => {
-  it('while others wait for the answer gets the same one: there is one look at a time', async () => {
+  it('that come during a look get its answer: there is one look at a time', async () => {
     const meters = new Meters();
     let looks = 0;
     const gate = Promise.withResolvers<void>();

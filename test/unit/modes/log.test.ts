@@ -171,7 +171,7 @@ describe.each(['pipe', 'socket'] as const)('a reader of a %s', (kind) => {
     expect((await within(20_000, 'the crash', writer.ended)).code).toBe(1);
   });
 
-  test('hears all of a crash, with the stack', async () => {
+  test('gets all of a crash, with the stack', async () => {
     await using dir = await testDir();
     await using reader = await READERS[kind](dir.path);
     await using writer = new Writer(reader.fd, '100', 'crash');
@@ -186,7 +186,7 @@ describe.each(['pipe', 'socket'] as const)('a reader of a %s', (kind) => {
   });
 });
 
-test('a reader that goes away takes nobody with it, and what it did not read is counted', async () => {
+test('a reader that goes away does not affect the process, and the lines that it did not read are counted', async () => {
   await using writer = new Writer('pipe', '10');
   await writer.fares();
   const closed = once(writer.output('stderr'), 'close');

@@ -69,14 +69,14 @@ describe('its server', () => {
   });
 
   test.each(['127.0.0.1', 'localhost', '127.0.0.1:8080', 'localhost:8080', '[::1]:8080'])(
-    'answers who names this machine, through a tunnel too: %s',
+    'answers a request that names this machine, through a tunnel too: %s',
     async (host) => {
       expect((await ask(page.url, { host })).status).toBe(200);
     },
   );
 
   test.each(['evil.example', 'evil.example:50080', '127.0.0.1.evil.example', 'localhost.evil.example', '192.0.2.1'])(
-    'refuses a name that only leads here, as that of a page that was rebound: "%s"',
+    'refuses a name that only leads here, as of a rebound page: "%s"',
     async (host) => {
       const { status, body } = await ask(page.url, { host });
       expect(status).toBe(403);
@@ -110,12 +110,12 @@ describe('its server', () => {
     expect((await ask(`${page.url}blockjob.v1.BlockJobService/ListJobs`, call, post)).status).toBe(403);
   });
 
-  test('lets a link elsewhere lead to it', async () => {
+  test('accepts a link from elsewhere', async () => {
     const link = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' };
     expect((await ask(page.url, link)).status).toBe(200);
   });
 
-  test('lets its page load and run nothing but its own files, and be framed by nobody', async () => {
+  test('lets its page load and run only its own files, and no page frame it', async () => {
     const { headers, body } = await ask(page.url);
     const policy = String(headers['content-security-policy']);
     expect(policy).toContain("default-src 'none'");
@@ -159,7 +159,7 @@ describe('its server', () => {
     },
   );
 
-  test('has all that reads, for those who say that they speak Connect', async () => {
+  test('has all calls that read, for clients that say that they speak Connect', async () => {
     const reading = methods.filter(({ isReading }) => isReading);
     expect(reading).toHaveLength(READING.length);
     for (const { path } of reading) {
@@ -198,7 +198,7 @@ describe('an answer', () => {
     ]);
   });
 
-  test('that is a no has the code, the words and the details of gRPC', async () => {
+  test('that is an error has the code, the words and the details of gRPC', async () => {
     await using page = await serving({
       getInfo: async () => await Promise.reject(new BlockJobError(failure('JOB_NOT_FOUND', { job: 'bj1' }))),
     });
@@ -251,7 +251,7 @@ function endless() {
 describe('a watch', () => {
   const JOB = { job: { name: { case: 'jobId', value: 'bj1' } }, afterRevision: 0n } as const;
 
-  test('that its browser leaves is left here too', async () => {
+  test('that its browser leaves is ended here too', async () => {
     const { watch, left } = endless();
     await using page = await serving({ watch });
     const leave = new AbortController();

@@ -7,7 +7,7 @@ it('the wait doubles from 100 ms to 5 s', () => {
   expect(waits).toEqual([100, 200, 400, 800, 1600, 3200, 5000, 5000]);
 });
 
-it('up to half of the wait is left to chance, after any number of failures', () => {
+it('up to half of the wait is random, after any number of failures', () => {
   fc.assert(
     fc.property(fc.nat(), fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), (failures, random) => {
       const fullMs = retryInMs(failures, 0);

@@ -15,7 +15,7 @@ describe('the memory that monitors may hold together', () => {
     expect(ended).toEqual([]);
   });
 
-  it('ends who has most, and not who asks', () => {
+  it('ends the largest one, and not the one that asks', () => {
     const { ended, hold } = joined(new Budget({ leastBytes: 10, storeBytes: 20 }), ['a', 'b', 'c']);
     hold('a', 20);
     hold('b', 19);
@@ -27,7 +27,7 @@ describe('the memory that monitors may hold together', () => {
     expect(ended).toEqual(['a']);
   });
 
-  it('counts the longest message, and what has left no more', () => {
+  it('counts the longest message, and nothing that was released', () => {
     const { ended, hold, shares } = joined(new Budget({ leastBytes: 0, storeBytes: 20 }), ['a', 'b', 'c']);
     hold('a', 15);
     hold('a', 1);
@@ -38,7 +38,7 @@ describe('the memory that monitors may hold together', () => {
     expect(ended).toEqual(['b']);
   });
 
-  it('ends who alone has more than all may have', () => {
+  it('ends one that alone has more than all may have', () => {
     const { ended, hold } = joined(new Budget({ leastBytes: 0, storeBytes: 20 }), ['a', 'b']);
     hold('b', 5);
     hold('a', 21);

@@ -43,7 +43,7 @@ function isJson(bytes: Uint8Array): boolean {
 }
 
 describe('Framing', () => {
-  it('gives exactly the messages that were sent, in order, however the bytes are cut', () => {
+  it('returns exactly the messages that were sent, in order, however the bytes are cut', () => {
     fc.assert(
       fc.property(messages, lineEnd, cuts, (sent, end, at) => {
         const lines = sent.map((message) => JSON.stringify(message));
@@ -58,7 +58,7 @@ describe('Framing', () => {
     );
   });
 
-  it('gives messages over several lines among those on one, however the bytes are cut', () => {
+  it('returns messages of several lines among those of one, however the bytes are cut', () => {
     const objects = fc.array(fc.record({ pretty: fc.boolean(), sent: fc.dictionary(fc.string(), fc.jsonValue()) }));
     fc.assert(
       fc.property(objects, fc.constantFrom('\n', '\r\n'), cuts, (all, end, at) => {
@@ -77,7 +77,7 @@ describe('Framing', () => {
     );
   });
 
-  it('takes what is in several lines for one message, to its limit', () => {
+  it('takes several lines for one message, to its limit', () => {
     const framing = new Framing({ maxMessageBytes: 30 });
     expect(framing.push(Buffer.from('{\n    "a": 1,\n    "b": 2\n}\n'))).toEqual([{ a: 1, b: 2 }]);
     expect(framing.push(Buffer.from('{\n    "a": 1,'))).toEqual([]);
@@ -85,14 +85,14 @@ describe('Framing', () => {
     expect(() => framing.push(Buffer.from('\n    "b": 2,\n    "c": 3\n}\n'))).toThrow(/longer than 30 bytes/);
   });
 
-  it('joins a character that two chunks share, at each place where it can be cut', () => {
+  it('joins a character that two chunks share, at each possible cut', () => {
     const bytes = Buffer.from('{"name":"é漢😀"}\r\n');
     for (let place = 0; place <= bytes.length; place++) {
       expect(read(new Framing(), pieces(bytes, [place])).messages).toEqual([{ name: 'é漢😀' }]);
     }
   });
 
-  it('gives the messages before garbage and then FramingError, however the bytes are cut', () => {
+  it('returns the messages before garbage and then FramingError, however the bytes are cut', () => {
     const garbage = fc
       .uint8Array({ minLength: 1, maxLength: 30 })
       .filter(
@@ -112,7 +112,7 @@ describe('Framing', () => {
     );
   });
 
-  it('stays broken after garbage, as nobody knows where the next message begins', () => {
+  it('stays broken after garbage, because nobody knows where the next message begins', () => {
     const framing = new Framing();
     expect(() => framing.push(Buffer.from('hello\n'))).toThrow(FramingError);
     expect(() => framing.push(Buffer.from('{}\n'))).toThrow(FramingError);
@@ -144,7 +144,7 @@ describe('Framing', () => {
     expect(() => framing.push(Buffer.from('x'))).toThrow(/longer than 10 bytes/);
   });
 
-  it('has a limit of 16 MiB unless told', () => {
+  it('has a limit of 16 MiB by default', () => {
     const framing = new Framing();
     framing.push(Buffer.alloc(16 * 1024 * 1024, 'x'));
     expect(() => framing.push(Buffer.from('x'))).toThrow(FramingError);
@@ -156,7 +156,7 @@ describe('Framing', () => {
     expect(() => new Framing().push(emptyObjects(500_000))).toThrow(/more than 524288 values/);
   });
 
-  it('tells how much it holds, each line of a message with what it costs', () => {
+  it('reports how much it holds, each line of a message with its cost', () => {
     const held: number[] = [];
     const framing = new Framing({ hold: (bytes) => void held.push(bytes) });
     framing.push(Buffer.from(`{${'\n'.repeat(1000)}`));
@@ -182,7 +182,7 @@ describe('Framing', () => {
     expect(framing.unfinishedBytes).toBe(5);
   });
 
-  it('gives integers above 2^53 as the nearest double', () => {
+  it('returns integers above 2^53 as the nearest double', () => {
     expect(new Framing().push(Buffer.from('{"speed":9223372036854775807}\r\n'))).toEqual([{ speed: 2 ** 63 }]);
   });
 });

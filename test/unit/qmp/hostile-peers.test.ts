@@ -37,7 +37,7 @@ const KINDS: readonly Says[] = [
   },
 ];
 
-test('peers have one store of memory for all, and none of it is a QEMU\u2019s', async () => {
+test('peers share one store of memory, and none of it belongs to a QEMU', async () => {
   await using held = new AsyncDisposableStack();
   const dir = held.use(await testDir()).path;
   const honest = held.use(

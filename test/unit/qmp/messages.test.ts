@@ -37,7 +37,7 @@ describe('read', () => {
     expect(readMessage({ error })).toEqual({ kind: 'error', id: undefined, qemuClass: 'GenericError', desc: 'no' });
   });
 
-  it('cuts what goes into logs and journals to what a QEMU says in one sentence', () => {
+  it('cuts texts for logs and journals to the length of QEMU’s sentences', () => {
     const long = 'x'.repeat(1_000_000);
     const most = `${'x'.repeat(4096)}…`;
     expect(readMessage({ error: { class: long, desc: long } })).toMatchObject({

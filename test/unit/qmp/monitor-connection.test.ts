@@ -41,7 +41,7 @@ async function firstFailure(monitor: Monitor): Promise<unknown> {
 }
 
 describe('negotiation', () => {
-  it('enables oob when it is offered, and tells the greeting and the generation', async () => {
+  it('enables oob when it is offered, and reports the greeting and the generation', async () => {
     await using t = await rig();
     t.monitor.start();
     const qemu = await t.server.accept();
@@ -53,7 +53,7 @@ describe('negotiation', () => {
     expect(t.monitor.state).toEqual({ is: 'connected', generation: 1, greeting: greeting.QMP });
   });
 
-  it('enables nothing when nothing that we know is offered', async () => {
+  it('enables nothing when no known capability is offered', async () => {
     await using t = await rig();
     t.monitor.start();
     const qemu = await t.server.accept();
@@ -372,7 +372,7 @@ describe('the monitor keeps on trying', () => {
     }
   });
 
-  it('and tells each change once, in order', async () => {
+  it('and reports each change once, in order', async () => {
     await using t = await rig();
     const states: string[] = [];
     t.monitor.onState(({ is: state }) => states.push(state));
@@ -406,7 +406,7 @@ describe('a socket that may not be a monitor', () => {
     await other.closed;
   });
 
-  it('and says something else is left alone for minutes', async () => {
+  it('and sends something else is left alone for minutes', async () => {
     await using t = await rig(unsure);
     const failure = nextState(t.monitor, 'disconnected');
     t.monitor.start();
@@ -417,7 +417,7 @@ describe('a socket that may not be a monitor', () => {
     });
   });
 
-  it('and whose client may be another is not given up', async () => {
+  it('and whose client may be another one is not given up', async () => {
     await using dir = await testDir();
     await using held = await HeldQmp.hold(`${dir.path}/qmp.sock`);
     await using monitor = new Monitor({ path: held.path, greetingTimeoutMs: 2_500, ...unsure });
@@ -453,7 +453,7 @@ describe('a socket that may not be a monitor', () => {
     expect(t.monitor.isGivenUp).toBe(false);
   });
 
-  it('but is asked as ever where its owner has named it', async () => {
+  it('but is asked as usual if its owner has named it', async () => {
     await using t = await rig();
     const failure = nextState(t.monitor, 'disconnected');
     t.monitor.start();
@@ -542,7 +542,7 @@ describe('close', () => {
     expect(t.server.connectionCount).toBe(3);
   });
 
-  it('rejects what is pending, and is told to listeners once', async () => {
+  it('rejects all pending commands, and is reported to listeners once', async () => {
     await using t = await rig();
     const states: string[] = [];
     t.monitor.start();

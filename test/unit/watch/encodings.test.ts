@@ -57,7 +57,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-it('is once at the agent and once at a gateway, for each of many who watch', async () => {
+it('happens once at the agent and once at a gateway, for all watchers together', async () => {
   await using opened = new AsyncDisposableStack();
   const { path: dir } = opened.use(await testDir());
   const journal = await JobLog.begin(journalsIn(dir), ACCEPTED);

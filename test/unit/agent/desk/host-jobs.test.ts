@@ -23,7 +23,7 @@ async function site() {
 }
 
 describe('a watch of all jobs', () => {
-  it('begins with the jobs as they are, says so, and goes on with each entry of them and of new ones', async () => {
+  it('begins with the existing jobs, says so, and continues with each entry of them and of new ones', async () => {
     await using at = await site();
     const one = await at.jobs.begin();
     await at.jobs.write(one, RUNNING);
@@ -38,7 +38,7 @@ describe('a watch of all jobs', () => {
     expect(watcher.seen.join(', ')).toBe(`${begin}, STATE 0:3, STATE 1:1, STATE 1:2`);
   });
 
-  it('goes on behind its place with what was missed: of jobs that go on, that have ended, and that are new', async () => {
+  it('continues after its position with the missed events: of running jobs, of ended ones, and of new ones', async () => {
     await using at = await site();
     const one = await at.jobs.begin();
     const two = await at.jobs.begin();
@@ -59,7 +59,7 @@ describe('a watch of all jobs', () => {
     expect(after.seen.join(', ')).toBe(`${missed}, ${fresh}, synced host1, complete`);
   });
 
-  it('goes on from any place, also of a service before this one', async () => {
+  it('continues from any position, also of an earlier service', async () => {
     await using at = await site();
     const watcher = new JobsWatcher(at.jobs);
     await watcher.until('complete');
@@ -115,7 +115,7 @@ describe('a watch of all jobs', () => {
     expect(synced).toEqual(['synced host1 1 0', 'synced host1 1']);
   });
 
-  it('shows the jobs that are asked for, and that may be read, as that is at the moment', async () => {
+  it('shows the selected jobs that the caller may read, as the rights are now', async () => {
     await using at = await site();
     const labels = { team: 'a' };
     const one = await at.jobs.begin({ domain: 'web1', labels, createdBy: 'ops' });
@@ -170,7 +170,7 @@ describe('a watch of all jobs', () => {
     expect([...seen.values()]).toEqual(Array.from({ length: 5 }, () => whole));
   });
 
-  it('says nothing happened after 15 seconds, and moves on all the same', async () => {
+  it('sends a heartbeat after 15 seconds, with a later position', async () => {
     await using at = await site();
     const log = await at.jobs.begin();
     const watcher = new JobsWatcher(at.jobs, {});

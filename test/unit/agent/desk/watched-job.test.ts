@@ -272,7 +272,7 @@ describe('a watcher', () => {
     expect(seldom?.seen).toEqual([1, 20]);
   });
 
-  it('that has gone ends without an error, and the job goes on', async () => {
+  it('that has left ends without an error, and the job continues', async () => {
     await using job = await watched(RUNNING);
     const events = allOf(job.watch({ afterRevision: 1 }));
     job.caller.abort();

@@ -30,7 +30,7 @@ async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOv
   return await makingIt({ do: 'create-file', path, takeOver, sizeBytes, owner });
 }
 
-describe('a file that cannot be looked at', () => {
+describe('a file that cannot be read', () => {
   it('is not taken for one that is gone', async () => {
     await using dir = await testDir();
     // A link that leads to itself: ELOOP on the way, for every caller.
@@ -46,7 +46,7 @@ describe('a file that cannot be looked at', () => {
 });
 
 describe('a file that was known before a boot', () => {
-  it('is known again though its disk has another number, and not at another time of birth', async () => {
+  it('is recognized though its disk has another number, and not with another time of birth', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
     await writeFile(path, '');
@@ -56,7 +56,7 @@ describe('a file that was known before a boot', () => {
     expect(await isStill({ ...before, inode: '1' })).toBe(false);
   });
 
-  it('is not known again by its inode alone, where the file system keeps no time of birth', async () => {
+  it('is not recognized by its inode alone, if the file system keeps no time of birth', async () => {
     const path = '/proc/self/status';
     const before = knownAs(path, await stat(path, { bigint: true }));
     expect(before.birthTimeNs).toBe('0');
@@ -77,7 +77,7 @@ describe('a file that is found by its name', () => {
 });
 
 describe('making the file', () => {
-  it('gives it its size, its owner, and nobody else a look at it', async () => {
+  it('gives it its size and its owner, and hides it from others', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
     const ours = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
@@ -90,7 +90,7 @@ describe('making the file', () => {
     expect({ uid, gid }).toEqual(owner ?? ours);
   });
 
-  it('gives it the mode that is asked for, whatever the umask is', async () => {
+  it('gives it the requested mode, whatever the umask is', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
     const before = process.umask(0o077);
@@ -102,7 +102,7 @@ describe('making the file', () => {
     expect((await stat(path)).mode & 0o777).toBe(0o664);
   });
 
-  it('takes over a file of zero length, and says that it is not ours', async () => {
+  it('takes over a file of zero length, and says that it did not make it', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
     await writeFile(path, '', { mode: 0o640 });
@@ -115,7 +115,7 @@ describe('making the file', () => {
     expect({ size, mode: mode & 0o777, uid }).toEqual({ size: 4096, mode: 0o640, uid: process.getuid?.() });
   });
 
-  it('leaves alone what is there, whatever it is', async () => {
+  it('leaves an existing file alone, whatever it is', async () => {
     await using dir = await testDir();
     const at = (name: string) => join(dir.path, name);
     await writeFile(at('file'), 'precious');
@@ -136,7 +136,7 @@ describe('making the file', () => {
     await expect(making(join(dir.path, 'missing', 'x'), 0)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  it('makes it for one of twenty who want it at once', async () => {
+  it('makes it for one of twenty that want it at once', async () => {
     await using dir = await testDir();
     for (const sizeBytes of [0, 4096]) {
       const path = join(dir.path, `x${sizeBytes}`);
@@ -149,7 +149,7 @@ describe('making the file', () => {
   });
 
   // A file that another job has just made is of zero length too, and must not be taken for an empty file of the caller.
-  it('gives it to nobody else of the twenty', async () => {
+  it('gives it to none of the other nineteen', async () => {
     await using dir = await testDir();
     const race = await Promise.allSettled(
       Array.from({ length: 20 }, async () => await making(join(dir.path, 'x'), 0, undefined)),
@@ -167,7 +167,7 @@ describe('making the file', () => {
 });
 
 describe('removing the file', () => {
-  it('removes one that we made, once and again', async () => {
+  it('removes one that it made, also repeatedly', async () => {
     await using dir = await testDir();
     const made = await making(join(dir.path, 'x'), 4096, undefined);
     await removeFile(made);
@@ -184,7 +184,7 @@ describe('removing the file', () => {
     expect((await stat(path)).size).toBe(0);
   });
 
-  it.each([true, false])('leaves alone what has taken its place (made by us: %s)', async (created) => {
+  it.each([true, false])('leaves a file alone that has taken its place (made by us: %s)', async (created) => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
     if (!created) await writeFile(path, '');
@@ -210,7 +210,7 @@ describe('removing the file', () => {
   });
 
   // An inode's number is free for the next file when its own is gone.
-  it('leaves alone a file of somebody else’s that was given the same inode', async ({ skip }) => {
+  it('leaves a file of another program alone that was given the same inode', async ({ skip }) => {
     await using dir = await testDir();
     const made = await making(join(dir.path, 'x'), 0, undefined);
     await unlink(made.path);
@@ -236,7 +236,7 @@ describe('removing the file', () => {
     expect((await stat(join(dir.path, 'moved'))).size).toBe(4096);
   });
 
-  it('knows a file of ours by its name in the journal, after it was opened and written by QEMU', async () => {
+  it('recognizes its own file by its name in the journal, after QEMU opened and wrote it', async () => {
     await using dir = await testDir();
     const made = await making(join(dir.path, 'x'), 0, undefined);
     await using handle = await open(made.path, 'r+');
@@ -260,7 +260,7 @@ function holderIn(...paths: readonly string[]) {
 }
 
 describe('deleting an image that a commit has emptied', () => {
-  it('deletes that very file, once and again', async () => {
+  it('deletes exactly that file, also repeatedly', async () => {
     await using dir = await testDir();
     const image = await known(join(dir.path, 'x'));
     await deleteImage({ image }, holderIn(join(dir.path, 'other'), 'nbd://host/x'));
@@ -268,7 +268,7 @@ describe('deleting an image that a commit has emptied', () => {
     await deleteImage({ image }, holderIn());
   });
 
-  it('leaves alone what a VM has open, by whatever name', async () => {
+  it('leaves a file alone that a VM has open, by whatever name', async () => {
     await using dir = await testDir();
     const image = await known(join(dir.path, 'x'));
     await link(image.path, join(dir.path, 'hard'));
@@ -281,7 +281,7 @@ describe('deleting an image that a commit has emptied', () => {
     expect(await readFile(image.path, 'utf8')).toBe('an image');
   });
 
-  it('leaves alone what has taken its place', async () => {
+  it('leaves a file alone that has taken its place', async () => {
     await using dir = await testDir();
     const image = await known(join(dir.path, 'x'));
     await rename(image.path, join(dir.path, 'moved'));

@@ -17,7 +17,7 @@ function machine(allocatedBytes: number, opens: ReturnType<typeof openFilesOf>) 
 const UNSEEN = Promise.resolve(undefined);
 const BYTES = 64 * 1024;
 
-it('is the one that its process has open', async () => {
+it('is the file that its process has open', async () => {
   await using dir = await testDir();
   const path = join(dir.path, 'image');
   await writeFile(path, '');
@@ -31,7 +31,7 @@ it('is the one that its process has open', async () => {
   expect(await knownFiles(images, machine(0, openFilesOf(process.pid)))).toEqual(['NOT_PROVED', 'NOT_PROVED']);
 });
 
-it('is, where nobody can look, the one that takes what QEMU says', async () => {
+it('is, if nobody can look, the file that matches QEMU’s answers', async () => {
   await using dir = await testDir();
   const path = join(dir.path, 'image');
   await writeFile(path, Buffer.alloc(BYTES, 7));

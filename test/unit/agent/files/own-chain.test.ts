@@ -56,7 +56,7 @@ async function known(path: string): Promise<KnownFile> {
 }
 
 describe("a destination's own chain", () => {
-  it('is opened image by image, each as the header above it says, with relative names seen from its folder', async () => {
+  it('is opened image by image, each as the header above it says, with relative names from its folder', async () => {
     await using here = await world();
     await mkdir(join(here.pool, 'sub'));
     await here.image('top', 'sub/mid');
@@ -80,13 +80,13 @@ describe("a destination's own chain", () => {
     });
   });
 
-  it('shares no image that is a part of a file: by that name the whole file is meant, which may be anything', async () => {
+  it('shares no image that is a part of a file: its name means the whole file, which may be anything', async () => {
     await using here = await world();
     await here.image('over-part', '../box');
     expect(await here.below('over-part')).toBe('DESTINATION_NOT_ALLOWED');
   });
 
-  it('ends where there is none, and at an image of the disk itself, which is shared', async () => {
+  it('ends at an image without a backing file, and at an image of the disk itself, which is shared', async () => {
     await using here = await world();
     await here.image('flat', '');
     expect(await here.below('flat')).toBeUndefined();
@@ -99,7 +99,7 @@ describe("a destination's own chain", () => {
     expect(await here.below('over-active')).toBe('DESTINATION_IN_USE');
   });
 
-  it('ends at an image of the disk only if its header takes that for what it is', async () => {
+  it('ends at an image of the disk only if its header gives that image its format', async () => {
     await using here = await world();
     await here.image('as-raw', '../snap1', 'raw');
     expect(await here.below('as-raw')).toBe('CHAIN_UNUSABLE');
@@ -168,7 +168,7 @@ describe("a destination's own chain", () => {
     expect([await here.below('a'), await here.below('self')]).toEqual(['CHAIN_UNUSABLE', 'CHAIN_UNUSABLE']);
   });
 
-  it('of more images than QEMU is good at is refused', async () => {
+  it('with more images than QEMU supports is refused', async () => {
     await using here = await world();
     for (let index = 0; index < 203; index += 1) await here.image(`i${index}`, index === 202 ? '' : `i${index + 1}`);
     expect(await here.below('i0')).toBe('CHAIN_UNUSABLE');

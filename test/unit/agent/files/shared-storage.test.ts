@@ -27,7 +27,7 @@ const MOUNTINFO = `
 44 20 0:63 / /merged rw,relatime - overlay overlay rw
 `;
 
-it('is all that is not known to be of one host', () => {
+it('is all storage that is not known to belong to one host', () => {
   const kinds = [...mountsIn(MOUNTINFO)].map(([, { type }]) => [type, sharedKind(type)]);
   const shared = 'nfs nfs4 ceph gfs2 ocfs2 fuse.glusterfs fuse.sshfs 9p virtiofs cifs lustre whatever-comes-next'.split(
     ' ',
@@ -41,7 +41,7 @@ it('is all that is not known to be of one host', () => {
   expect(sharedKind(undefined)).toBe('an unknown file system');
 });
 
-it('is not what the kernel itself holds for this host', async () => {
+it('is not storage that the kernel itself keeps for this host', async () => {
   await using dir = await testDir();
   const path = join(dir.path, 'x');
   await writeFile(path, '');

@@ -35,7 +35,7 @@ async function sysWith(root: string, devices: Readonly<Record<string, Readonly<R
 }
 
 describe('a name', () => {
-  it('is looked up as a process would whose root is elsewhere', async () => {
+  it('is looked up as by a process with another root', async () => {
     await using dir = await testDir();
     const root = join(dir.path, 'root');
     await mkdir(join(root, 'etc'), { recursive: true });
@@ -56,7 +56,7 @@ describe('a name', () => {
 });
 
 describe('a device', () => {
-  it('overlaps with what it is made of, and with what is made of it, and with nothing else', async () => {
+  it('overlaps with its parts, and with the devices that it is a part of, and with nothing else', async () => {
     await using dir = await testDir();
     const image = join(dir.path, 'image');
     await writeFile(image, '');
@@ -92,7 +92,7 @@ describe('a device', () => {
     await expectOverlap('loop2', file, false);
   });
 
-  it('has of a file below it what the file has after a boot, too', async () => {
+  it('has the same numbers for a file below it as after a boot', async () => {
     await using dir = await testDir();
     const image = join(dir.path, 'image');
     await writeFile(image, '');

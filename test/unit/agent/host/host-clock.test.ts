@@ -31,7 +31,7 @@ describe('the clock of a state folder', () => {
     expect(new HostClock(host(400 * HOUR_MS).kernel).nowMs).toBe(0);
   });
 
-  it('goes on while no service runs', () => {
+  it('continues while no service runs', () => {
     const { kernel, up } = host(HOUR_MS);
     const before = new HostClock(kernel);
     up(10_000);
@@ -62,7 +62,7 @@ describe('the clock of a state folder', () => {
     expect(clock.nowMs).toBe(9 * HOUR_MS);
   });
 
-  it('gives of two entries the later one the higher number, also within one instant, and after a start', () => {
+  it('gives the later one of two entries the higher number, also within one instant, and after a start', () => {
     const { kernel } = host(HOUR_MS);
     const clock = new HostClock(kernel);
     const stamps = [clock.stamp(), clock.stamp(), clock.stamp()];
@@ -72,7 +72,7 @@ describe('the clock of a state folder', () => {
     expect(next.stamp().ms).toBeGreaterThan(2);
   });
 
-  it('is the kernel’s own, which nobody can set', () => {
+  it('is the kernel’s clock, which nobody can set', () => {
     const clock = new HostClock();
     const { upMs, counts } = clock.stamp();
     expect(Math.abs(upMs - Number(process.hrtime.bigint()) / 1e6)).toBeLessThan(60_000);
@@ -89,7 +89,7 @@ describe('a host’s clock that is set', () => {
   it.each([
     ['40 days forward', '2026-02-10T00:00:00Z'],
     ['back by years', '2009-01-01T00:00:00Z'],
-  ])('%s between two starts leaves a job the time that it has', async (_how, then) => {
+  ])('%s between two starts leaves a job its remaining time', async (_how, then) => {
     await using dir = await testDir();
     const { kernel, up } = host(HOUR_MS);
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-01-01T00:00:00Z') });
@@ -131,7 +131,7 @@ describe('a host’s clock that is set', () => {
   });
 });
 
-describe('a job of an older journal, which does not tell when it was begun by this clock', () => {
+describe('a job of an older journal, which does not have its start by this clock', () => {
   it('has its whole time from the start of the service on', () => {
     const { kernel, up } = host(HOUR_MS);
     const clock = new HostClock(kernel);
@@ -165,7 +165,7 @@ describe('a job of an older journal, which does not tell when it was begun by th
 });
 
 describe('a journal', () => {
-  it('tells the time of this clock where something is counted from it', async () => {
+  it('has the time of this clock in entries that start a count', async () => {
     await using dir = await testDir();
     const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     for (const entry of [RUNNING, CONCLUDED, ended('CANCELLED')]) await log.append(entry);

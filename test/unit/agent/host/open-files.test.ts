@@ -11,7 +11,7 @@ async function isOpenHere(path: string): Promise<boolean> {
   return await isOpen(present(await openFilesOf(process.pid)), present(await soughtAt(path)));
 }
 
-it('a file is open by whatever name, and no other is that has come to its name', async () => {
+it('a file is open under every name, and another file at its name is not', async () => {
   await using dir = await testDir();
   const [path, hard, moved] = [join(dir.path, 'x'), join(dir.path, 'hard'), join(dir.path, 'moved')];
   await writeFile(path, '');
@@ -26,7 +26,7 @@ it('a file is open by whatever name, and no other is that has come to its name',
   expect(await soughtAt(moved)).toBeUndefined();
 });
 
-it('where the kernel does not count inodes, the files themselves are asked', async () => {
+it('if the kernel does not count inodes, the files themselves are asked', async () => {
   await using dir = await testDir();
   const [path, other] = [join(dir.path, 'x'), join(dir.path, 'other')];
   for (const one of [path, other]) await writeFile(one, '');

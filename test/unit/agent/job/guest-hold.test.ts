@@ -108,7 +108,7 @@ function silentFrom(guest: Guest) {
 }
 
 describe('the hold of a guest', () => {
-  it('is written down before its stop, and removed when the guest goes on', async () => {
+  it('is written down before its stop, and removed when the guest continues', async () => {
     const [guest, disk] = [new Guest(), new Disk()];
     const hold = holdOf(guest, disk);
     const onDisk: string[] = [];
@@ -133,7 +133,7 @@ describe('the hold of a guest', () => {
     await hold.close();
   });
 
-  it('that cannot be written down any more is let go of all the same', async () => {
+  it('that can no longer be written down is released nevertheless', async () => {
     const [guest, disk] = [new Guest(), new Disk()];
     const hold = holdOf(guest, disk);
     await hold.hold('a', 'a test');
@@ -201,7 +201,7 @@ describe('the hold of a guest', () => {
     await hold.close();
   });
 
-  it('stops no guest that is still to arrive: it would not run when it has', async () => {
+  it('stops no guest that is still to arrive: it would not run after its arrival', async () => {
     const guest = new Guest('inmigrate');
     const hold = holdOf(guest);
     await hold.hold('a', 'a test');
@@ -253,7 +253,7 @@ describe('the hold of a guest', () => {
     expect(guest.state).toBe('running');
   });
 
-  it('leaves a guest to the client that has continued it, and that pauses it then: after a crash, too', async () => {
+  it('leaves a guest to the client that has resumed it, and then pauses it: after a crash, too', async () => {
     const [guest, disk] = [new Guest(), new Disk()];
     const hold = holdOf(guest, disk);
     await hold.hold('a', 'a test');
@@ -401,7 +401,7 @@ describe('the hold of a guest', () => {
     await hold.close();
   });
 
-  it('continues a guest by itself when QEMU answers again, should nobody come back for that', async () => {
+  it('resumes a guest by itself when QEMU answers again, if nobody else does', async () => {
     const guest = new Guest();
     const hold = holdOf(guest);
     await hold.hold('a', 'a test');
@@ -415,7 +415,7 @@ describe('the hold of a guest', () => {
     await hold.close();
   });
 
-  it('continues a guest, though what is written down of it hangs', async () => {
+  it('resumes a guest, though its record hangs', async () => {
     const [guest, disk] = [new Guest(), new Disk()];
     const hold = holdOf(guest, disk);
     await hold.hold('a', 'a test');

@@ -18,7 +18,7 @@ function at(offsetBytes: number, more: Partial<QemuBlockJob> = {}): QemuBlockJob
   return { id: JOB, ...running, offsetBytes, lengthBytes: 1000, ...more };
 }
 
-it('counts each byte of a job once, however often QEMU is asked, and those of several jobs', () => {
+it('counts each byte of a job once, however often QEMU is asked, also for several jobs', () => {
   const here = progresses();
   here.take([at(100)]);
   here.take([at(100)]);
@@ -28,7 +28,7 @@ it('counts each byte of a job once, however often QEMU is asked, and those of se
   expect(here.copiedBytes).toBe(750);
 });
 
-it('says of which jobs it is that there is something new, and names no other', () => {
+it('names the jobs with new progress, and no other', () => {
   const told: string[] = [];
   const here = progresses((job) => told.push(job));
   here.take([at(100)]);
@@ -37,7 +37,7 @@ it('says of which jobs it is that there is something new, and names no other', (
   expect(told).toEqual([JOB, 'bj00000000000000ff', JOB]);
 });
 
-it('does not count again what a job had copied before this process began', () => {
+it('does not count bytes again that a job had copied before this process began', () => {
   const here = progresses();
   here.goOn(jobOf());
   here.take([at(600)]);
@@ -46,7 +46,7 @@ it('does not count again what a job had copied before this process began', () =>
   expect(here.copiedBytes).toBe(50);
 });
 
-it('tells how far a comparison is, until the copy has begun', () => {
+it('shows the progress of a comparison, until the copy has begun', () => {
   const here = progresses();
   here.verify(jobOf(), 512, 4096);
   expect(here.of(jobOf())).toMatchObject({ percent: 0, currentBytes: 0, verified: { bytes: 512, ofBytes: 4096 } });

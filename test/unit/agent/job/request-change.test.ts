@@ -77,7 +77,7 @@ describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], strin
   });
 });
 
-it('a change that is asked for after the end is refused, with and without a request_id', async () => {
+it('a change that is requested after the end is refused, with and without a request_id', async () => {
   await using dir = await testDir();
   const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
   for (const entry of [RUNNING, ...END]) await log.append(entry);

@@ -165,7 +165,7 @@ describe('a job that runs', () => {
     expect(job.log.known).toMatchObject({ state: 'COMPLETED', outcome: { guestWritesTo: DESTINATION } });
   });
 
-  it('holds the guest for its pivot: all is written down before it is done, and what follows is of one that runs', async () => {
+  it('holds the guest for its pivot: each action is written down before it is done, and then the guest runs', async () => {
     const heldWhen: Record<string, boolean> = {};
     let log: JobLog | undefined;
     const machine = new Machine((self, { execute }) => {
@@ -190,7 +190,7 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
   });
 
-  it('is not left with a guest that is paused for its pivot: that is continued first', async () => {
+  it('is not left with a guest that is paused for its pivot: the guest is resumed first', async () => {
     const asked = Promise.withResolvers<void>();
     const machine = new Machine((_self, { execute }) => {
       if (execute === 'job-complete') asked.resolve();
@@ -226,7 +226,7 @@ describe('a job that runs', () => {
   });
 
   it.each(['NEVER', 'ALWAYS'] as const)(
-    'asks whose the guest is before it moves or pauses it (pause %s)',
+    'checks the owner of the guest before it moves or pauses it (pause %s)',
     async (pause) => {
       const answers = [new BlockJobError(failure('NOT_OWNER', { host: 'h1', domain: 'vm', owner: 'h2' })), undefined];
       const before: string[][] = [];
@@ -246,7 +246,7 @@ describe('a job that runs', () => {
     },
   );
 
-  it('gives back a guest that it has paused when it may not move it any more', async () => {
+  it('releases a guest that it has paused when it may not move it any more', async () => {
     let asked = 0;
     const machine = new Machine((self, { execute }) => {
       if (execute === 'job-complete') self.conclude(undefined, JOB);
@@ -262,7 +262,7 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'COMPLETED', guestHeld: false });
   });
 
-  it('is not moved by what was decided before the question took its time: a cancel by force comes first', async () => {
+  it('is not moved by a decision from before a slow check: a cancel by force comes first', async () => {
     const machine = new Machine((self, { execute }) => {
       if (execute === 'job-complete') self.conclude(undefined, JOB);
       if (execute === 'job-cancel') self.conclude('Operation canceled');
@@ -282,7 +282,7 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'CANCELLED' });
   });
 
-  it('is not looked for in another process under the same name, as while a guest migrates', async () => {
+  it('is not looked for in another process with the same name, as while a guest migrates', async () => {
     const stat = await readFile('/proc/self/stat', 'utf8');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
     const looked = Promise.withResolvers<void>();
@@ -302,7 +302,7 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'READY', concluded: undefined });
   });
 
-  it('goes on in QEMU when nobody looks after it any more', async () => {
+  it('continues in QEMU when no driver looks after it any more', async () => {
     const machine = new Machine(() => undefined);
     const job = await driven(machine, []);
     await job[Symbol.asyncDispose]();
@@ -311,7 +311,7 @@ describe('a job that runs', () => {
   });
 });
 
-it('a start whose VM has gone since it was prepared is refused: no step of it is written down as done', async () => {
+it('a start whose VM has gone since it was prepared is refused: no step of it is recorded as done', async () => {
   await using dir = await testDir();
   const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
   const running = new RunningJob({

@@ -37,7 +37,7 @@ describe('a job’s log', () => {
     expect(await allJournals(dir.path)).toEqual([]);
   });
 
-  it('writes what the state allows, and of all else nothing', async () => {
+  it('writes entries that the state allows, and nothing else', async () => {
     await using dir = await testDir();
     const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await expect(log.append(READY)).rejects.toThrow(IllegalTransition);
@@ -62,7 +62,7 @@ describe('a job’s log', () => {
     await log.close();
   });
 
-  it('lets only one of two requests win that come at once', async () => {
+  it('accepts only one of two contradictory requests that come at once', async () => {
     await using dir = await testDir();
     const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(RUNNING);
@@ -99,7 +99,7 @@ describe('a job’s log', () => {
     await log.close();
   });
 
-  it('goes on where its journal ends', async () => {
+  it('continues at the end of its journal', async () => {
     await using dir = await testDir();
     const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
     await log.append(RUNNING);

@@ -64,7 +64,7 @@ const LAST = '0039';
 const index = (dir: TestDir) => join(dir.path, 'ended-jobs');
 
 describe('a service that starts', () => {
-  it('opens each journal once, and at its next start none of a job that has ended', async () => {
+  it('opens each journal once, and at its next start none of an ended job', async () => {
     await using dir = await withJobs();
     const first = await started(dir);
     expect(first.read).toHaveLength(JOBS + 1);
@@ -105,7 +105,7 @@ describe('a service that starts', () => {
     expect(again.read.length).toBeGreaterThan(1);
   });
 
-  it('reads only what a damaged line does not tell any more', async () => {
+  it('reads only the journals of damaged lines', async () => {
     await using dir = await withJobs();
     const { told } = await started(dir);
     const bytes = await readFile(index(dir));
@@ -139,7 +139,7 @@ describe('a service that starts', () => {
     expect(found.map(({ job }) => job.accepted.job)).not.toContain(idOf(39));
   });
 
-  it('goes on where what is known cannot be written', async () => {
+  it('continues if the index cannot be written', async () => {
     await using dir = await withJobs();
     await mkdir(`${index(dir)}.new`);
     expect((await started(dir)).told).toHaveLength(JOBS + 1);

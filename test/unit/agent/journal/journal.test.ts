@@ -114,7 +114,7 @@ const anyJournal = fc.array(anyBody, { maxLength: 30 }).map((tries) => {
 });
 
 describe('a journal in bytes', () => {
-  it('is what was written, whatever was written', () => {
+  it('contains what was written, whatever it was', () => {
     fc.assert(
       fc.property(anyJournal, (entries) => {
         const written = entries.map(encodeLine).join('');
@@ -126,13 +126,13 @@ describe('a journal in bytes', () => {
     );
   });
 
-  it('has one line an entry, however many lines a text in it has', () => {
+  it('has one line for each entry, however many lines a text in it has', () => {
     const entry: JournalEntry = { entry: 'step-started', step: 'a\nb\r\u2028c', revision: 2, time: '' };
     expect(encodeLine(entry)).toMatch(/^[0-9a-f]{8} \{.*\}\n$/s);
     expect(encodeLine(entry).split('\n')).toHaveLength(2);
   });
 
-  it('keeps all that is whole, wherever it was torn', () => {
+  it('keeps all whole entries, wherever it was torn', () => {
     for (let length = 0; length < WHOLE.length; length += 1) {
       const whole = LINES.findIndex((_, index) => bytesOf(index + 1) > length);
       const read = decodeJournal(WHOLE.subarray(0, length));
@@ -177,7 +177,7 @@ describe('a journal in bytes', () => {
     expect(changed(8, (byte) => byte ^ 1)).toThrow(JournalDamaged);
   });
 
-  it('is refused when a line is missing, twice there, or of another place', () => {
+  it('is refused when a line is missing, doubled, or in another place', () => {
     for (const wrong of [linesOf(0, 2), linesOf(0, 1, 1), linesOf(0, 2, 1), linesOf(1, 2)])
       expect(() => decodeJournal(Buffer.from(wrong))).toThrow(IllegalTransition);
     expect(() => decodeJournal(Buffer.from(`${linesOf(0)}\n${linesOf(1)}`))).toThrow(JournalDamaged);
@@ -185,7 +185,7 @@ describe('a journal in bytes', () => {
 });
 
 describe('a journal on disk', () => {
-  it('has each entry when append returns, and is nobody else’s to read', async () => {
+  it('has each entry when append returns, and only its owner can read it', async () => {
     await using dir = await testDir();
     const journal = await Journal.create(dir.path, JOB);
     for (const [index, entry] of ENTRIES.entries()) {
@@ -197,7 +197,7 @@ describe('a journal on disk', () => {
     await journal.close();
   });
 
-  it('is never written over by another job of the same name', async () => {
+  it('is never overwritten by another job of the same name', async () => {
     await using dir = await testDir();
     const journal = await Journal.create(dir.path, JOB);
     await journal.append(ENTRIES[0]);
@@ -229,7 +229,7 @@ describe('a journal on disk', () => {
     await journal.close();
   });
 
-  it('has its name on disk when create returns, and is not there when that fails', async () => {
+  it('has its name on disk when create returns, and does not exist if that fails', async () => {
     await using dir = await testDir();
     const handles = await fileHandles(dir.path);
     const sync = vi.spyOn(handles, 'sync');
@@ -296,7 +296,7 @@ describe('a journal on disk', () => {
     expect((await readOne(dir.path)).entries).toEqual([ENTRIES[0]]);
   });
 
-  it('goes on behind its last whole entry, wherever it was torn', async () => {
+  it('continues after its last whole entry, wherever it was torn', async () => {
     await using dir = await testDir();
     const path = join(dir.path, `${JOB}.jsonl`);
     for (let length = bytesOf(1); length <= WHOLE.length; length += 7) {
@@ -314,7 +314,7 @@ describe('a journal on disk', () => {
   });
 });
 
-describe('a journal that somebody else has changed', () => {
+describe('a journal that another program has changed', () => {
   it.each<[what: string, change: (path: string) => Promise<unknown>]>([
     ['has grown', async (path) => await appendFile(path, LINES[1] ?? '')],
     ['has shrunk', async (path) => await truncate(path, 10)],

@@ -28,7 +28,7 @@ describe('the identity of a state folder', () => {
 });
 
 describe('the owner of the jobs of a state folder', () => {
-  it('is the same each time, and another for each folder', async () => {
+  it('is the same each time, and differs between folders', async () => {
     await using one = await testDir();
     await using two = await testDir();
     using here = await StateFolder.take(one.path);
@@ -133,7 +133,7 @@ describe('a state folder that was open to others', () => {
   });
 
   it.skipIf(!AS_ROOT)(
-    'is not used where another user owns it, the link to it, its lock or its journals, and says so',
+    'is not used if another user owns it, the link to it, its lock or its journals, and says so',
     async () => {
       await using dir = await testDir();
       const at = (name: string) => join(dir.path, name);
@@ -157,7 +157,7 @@ describe('a state folder that was open to others', () => {
     },
   );
 
-  it.skipIf(!AS_ROOT)('names the process of another user that has its lock since', async () => {
+  it.skipIf(!AS_ROOT)('names the process of another user that has locked it since then', async () => {
     await using dir = await testDir();
     await writeFile(join(dir.path, 'lock'), '');
     await chmod(dir.path, 0o755);

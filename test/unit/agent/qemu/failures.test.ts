@@ -121,7 +121,7 @@ describe('the words of QEMU about an NBD server', () => {
 const said = (desc: string) => isNoSuchNode(new Refused('blockdev-del', 'GenericError', desc));
 
 describe('the words of QEMU', () => {
-  it('of a node that it does not have, is known in the words of all its versions', () => {
+  it('about a node that it does not have are recognized in all its versions', () => {
     // 5.2, twice, and those after it.
     const words = ['Cannot find node x', "Cannot find node named 'x'", "Failed to find node with node-name='x'"];
     expect(words.map(said)).toEqual([true, true, true]);
@@ -159,7 +159,7 @@ describe('the words of QEMU', () => {
     expect(found).toEqual(qemuFailure('GenericError', desc, ABOUT));
   });
 
-  it('is nothing when it cannot be asked', () => {
+  it('are empty when it does not answer', () => {
     for (const error of [new NotSent('query-jobs', 'no connection'), new OutcomeUnknown('query-jobs', 'timeout')]) {
       expect(isUnreachable(error)).toBe(true);
       expect(failureFrom(error, ABOUT)).toMatchObject({

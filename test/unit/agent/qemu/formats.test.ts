@@ -75,7 +75,7 @@ describe('beside an image that is being formatted', () => {
     void stopped;
   });
 
-  it('all else is sent at once', async () => {
+  it('all other commands are sent at once', async () => {
     const { sent, send, has } = qemu();
     has('create', 'running');
     void send(STOP);
@@ -84,7 +84,7 @@ describe('beside an image that is being formatted', () => {
     expect(sent).toEqual(['query-jobs', 'query-blockstats']);
   });
 
-  it('the guest is continued in the end, while others wait on', async () => {
+  it('the guest is resumed at the end, while others keep waiting', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     onTestFinished(() => {
       vi.useRealTimers();
@@ -103,7 +103,7 @@ describe('beside an image that is being formatted', () => {
   });
 });
 
-it('a guest that is held goes on at its limit, and a second, when an image is formatted then and that hangs', async () => {
+it('a held guest is resumed at its limit, and a second later, if a formatting begins then and hangs', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   onTestFinished(() => {
     vi.useRealTimers();
@@ -133,7 +133,7 @@ it('a guest that is held goes on at its limit, and a second, when an image is fo
   await hold.close();
 });
 
-it('an image is formatted when the guest has been stopped, and what comes next waits until that is listed', async () => {
+it('an image is formatted when the guest has been stopped, and later commands wait until the image is listed', async () => {
   const { sent, send, has, answer } = qemu();
   const stopped = send(STOP);
   const created = send(CREATE);

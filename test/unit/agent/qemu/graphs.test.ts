@@ -8,7 +8,7 @@ import { HeldQmp } from '../../../support/fake-qemu/scripted-qmp.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 // This process listens there and answers nobody, as a QEMU whose monitor another client has.
-it('a QEMU that has never been asked holds what its process has open, and nothing else', async () => {
+it('a QEMU that has never answered holds the files that its process has open, and nothing else', async () => {
   await using dir = await testDir();
   await using held = await HeldQmp.hold(join(dir.path, 'qmp.sock'));
   const [opened, closed] = ['opened', 'closed'].map((name) => join(dir.path, name));
@@ -26,7 +26,7 @@ it('a QEMU that has never been asked holds what its process has open, and nothin
   }
 });
 
-it('one whose process nobody can look at either may hold any file that is there', async () => {
+it('one whose process cannot be read either may hold any existing file', async () => {
   await using dir = await testDir();
   const path = join(dir.path, 'there');
   await writeFile(path, '');

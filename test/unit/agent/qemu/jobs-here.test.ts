@@ -30,14 +30,14 @@ it.each([
   expect([jobs.has(JOB), jobs.isUnderWay(JOB)]).toEqual([true, isUnderWay]);
 });
 
-it('a job that is listed no more is known, and not under way', () => {
+it('a job that is no longer listed is known, and not running', () => {
   const jobs = new JobsHere();
   jobs.listed(listed('running'));
   jobs.listed([]);
   expect([jobs.has(JOB), jobs.isUnderWay(JOB)]).toEqual([true, false]);
 });
 
-it('a job that is known by other signs is not known to be under way', () => {
+it('a job that is known by other signs is not known to be running', () => {
   const jobs = new JobsHere();
   jobs.know(JOB);
   expect([jobs.has(JOB), jobs.isUnderWay(JOB)]).toEqual([true, false]);

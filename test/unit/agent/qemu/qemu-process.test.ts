@@ -186,7 +186,7 @@ const CAN_UNSHARE = [PID_NAMESPACE_OF_ITS_OWN, HIDEPID.under].every(([command = 
 if (!CAN_UNSHARE) console.warn('NOT TESTED, AS IT TAKES ROOT AND NAMESPACES: processes that /proc does not show');
 
 describe('a process', () => {
-  it('is alive until it is killed, and another of the same pid is another', async () => {
+  it('is alive until it is killed, and another process with the same pid is a different one', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'qmp.sock');
     await using listener = await listenAt('/', path);
@@ -208,7 +208,7 @@ describe('a process', () => {
   // The largest that the kernel gives is less.
   const NOBODY = 4_194_304;
 
-  it('that is not there has ended only in the namespace in which it was seen', async () => {
+  it('that does not exist has ended only in the namespace in which it was seen', async () => {
     const gone = { pid: NOBODY, startTime: '1', bootId: BOOT_ID };
     expect(await processPresence({ ...gone, pidNamespace: PID_NAMESPACE })).toBe('ENDED');
     expect(await processPresence({ ...gone, pidNamespace: 'pid:[1]' })).toBe('UNKNOWN');
@@ -216,7 +216,7 @@ describe('a process', () => {
 
   // From the host's own namespace all processes are seen, and none of them began then. (PROC_PID_INIT_INO)
   it.skipIf(PID_NAMESPACE !== 'pid:[4026531836]')(
-    'of a journal that does not tell where it was seen has ended where no process of the host has its start',
+    'of a journal without its namespace has ended if no process of the host has its start',
     async () => {
       expect(await processPresence({ pid: NOBODY, startTime: '1' })).toBe('ENDED');
       const stat = readFileSync('/proc/self/stat', 'utf8');
@@ -240,7 +240,7 @@ describe('a process', () => {
     }
   });
 
-  it('is one with another by number, start, boot and namespace, and nobody knows across two namespaces', () => {
+  it('is compared by number, start, boot and namespace; across two namespaces nobody knows', () => {
     const one = { pid: 1, startTime: '2', bootId: 'b', pidNamespace: 'pid:[1]' };
     expect(compareProcesses(one, { ...one })).toBe('SAME');
     expect(compareProcesses(one, { ...one, pid: 2 })).toBe('OTHER');
@@ -251,7 +251,7 @@ describe('a process', () => {
     expect(compareProcesses({ pid: 1, startTime: '3' }, one)).toBe('UNKNOWN');
   });
 
-  it('is known though its own name looks like the fields behind it', async () => {
+  it('is recognized though its own name looks like the fields behind it', async () => {
     const script = `require('node:fs').writeFileSync('/proc/self/comm', 'a) Z 1 (b'); console.log('renamed');`;
     const child = spawn(process.execPath, ['-e', `${script} process.stdin.resume()`], {
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -282,7 +282,7 @@ os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 print('a zombie', flush=True)
 sys.stdin.readline()
 `;
-  it.skipIf(!HAS_PYTHON)('is dead when nobody has taken note of its death yet', async () => {
+  it.skipIf(!HAS_PYTHON)('is dead even if its parent has not noticed its death yet', async () => {
     const child = spawn(PYTHON, ['-c', ZOMBIE], { stdio: ['pipe', 'pipe', 'inherit'] });
     const exited = once(child, 'exit');
     const lines = createInterface({ input: child.stdout });

@@ -30,7 +30,7 @@ function qemu(...answers: readonly unknown[]) {
 }
 
 describe('schemas', () => {
-  it('are asked for once a version, by however many VMs at once', async () => {
+  it('are requested once for each version, by however many VMs at once', async () => {
     const [schemas, one, two] = [new Schemas(), qemu(NEW), qemu()];
     const version = { qemuVersion: '7.2.22 (Debian)' };
     await Promise.all([schemas.require('PULL', one, version), schemas.require('PULL', two, version)]);
@@ -41,7 +41,7 @@ describe('schemas', () => {
     expect(other.asked).toHaveLength(1);
   });
 
-  it('a QEMU that lacks something is too old, and the version that has it is named', async () => {
+  it('a QEMU that lacks a feature is too old, and the version that has it is named', async () => {
     const error = await new Schemas().require('PULL', qemu(OLD), { qemuVersion: '4.2.1' }).catch((why: unknown) => why);
     expect(error).toBeInstanceOf(BlockJobError);
     expect(error).toMatchObject({
@@ -51,7 +51,7 @@ describe('schemas', () => {
     });
   });
 
-  it('one that does not tell is not refused; one that could not be asked is asked again', async () => {
+  it('one that does not say is not refused; one that could not be asked is asked again', async () => {
     const schemas = new Schemas();
     const refusing = qemu(new Refused('query-qmp-schema', 'CommandNotFound', 'not found'));
     await expect(schemas.require('COPY', refusing, { qemuVersion: 'silent' })).resolves.toBeUndefined();

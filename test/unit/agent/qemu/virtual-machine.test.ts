@@ -37,7 +37,7 @@ async function answerWho(connection: Connection): Promise<void> {
   }
 }
 
-it('a QEMU that is silent right after the negotiation is asked again who it is, over another connection', async () => {
+it('a QEMU that is silent right after the negotiation is asked for its name again, over another connection', async () => {
   await using dir = await testDir();
   await using qmp = await ScriptedQmp.listen(join(dir.path, 'qmp.sock'));
   const { machine, changes } = machineAt(qmp.path);

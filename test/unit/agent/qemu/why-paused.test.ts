@@ -38,13 +38,13 @@ describe('why a job is paused', () => {
     ]);
   });
 
-  test('is an error, where only its event was heard, until QEMU tells which', async () => {
+  test('is an error, if only its event came, until QEMU says which one', async () => {
     const why = new WhyPaused();
     why.take(error());
     expect(await told(why, PAUSED, FULL, PAUSED)).toEqual(['failed', 'nospace', 'nospace']);
   });
 
-  test('is heard also while an older answer is on its way', async () => {
+  test('uses an event also while an older answer is on its way', async () => {
     const why = new WhyPaused();
     const answer = Promise.withResolvers<readonly QemuBlockJob[]>();
     const asked = why.of(async () => await answer.promise);

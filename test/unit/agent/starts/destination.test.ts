@@ -105,7 +105,7 @@ function graphWith(path: string): BlockGraph {
 }
 
 describe('a new destination', () => {
-  it('is fine in an allowed folder, and below it', async () => {
+  it('is accepted in an allowed folder, and below it', async () => {
     await using dir = await testDir();
     await mkdir(join(dir.path, 'a'));
     for (const path of [join(dir.path, 'x'), join(dir.path, 'a', 'x')])
@@ -119,14 +119,14 @@ describe('a new destination', () => {
     await expect(lstat(join(dir.path, 'x'))).rejects.toThrow('ENOENT');
   });
 
-  it('is refused where no folder is allowed, or none that is there', async () => {
+  it('is refused if no folder is allowed, or no existing one', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
     for (const allowed of [[], [join(dir.path, 'missing')], ['']])
       expect(await checked(path, allowed)).toBe(`DESTINATION_NOT_ALLOWED ${path}`);
   });
 
-  it('is refused in a folder that only begins like an allowed one, or is above it', async () => {
+  it('is refused in a folder whose name only begins like an allowed one, or that is above it', async () => {
     await using dir = await testDir();
     const allowed = join(dir.path, 'allowed');
     await mkdir(allowed);
@@ -135,7 +135,7 @@ describe('a new destination', () => {
       expect(await checked(path, [allowed])).toBe(`DESTINATION_NOT_ALLOWED ${path}`);
   });
 
-  it('is where its links lead: out of an allowed folder is refused, into one is made there', async () => {
+  it('is at the end of its links: out of an allowed folder is refused, into one is made there', async () => {
     await using dir = await testDir();
     const [allowed, outside] = [join(dir.path, 'allowed'), join(dir.path, 'outside')];
     await mkdir(allowed);
@@ -147,7 +147,7 @@ describe('a new destination', () => {
     expect(await checked(join(outside, 'in', 'x'), [join(outside, 'in')])).toBe(join(allowed, 'x'));
   });
 
-  it('is missing without its folder, and invalid where a file is taken for one', async () => {
+  it('is missing without its folder, and invalid if a file is used as a folder', async () => {
     await using dir = await testDir();
     const folder = join(dir.path, 'missing');
     expect(await checked(join(folder, 'x'), [dir.path])).toBe(`DESTINATION_MISSING ${folder}`);
@@ -157,7 +157,7 @@ describe('a new destination', () => {
     expect(await checked(join(dir.path, 'dangling', 'x'), [dir.path])).toMatch(/^DESTINATION_MISSING /);
   });
 
-  it('does not tell whether a folder exists that is not allowed', async () => {
+  it('does not reveal whether a folder exists that is not allowed', async () => {
     await using dir = await testDir();
     const allowed = join(dir.path, 'allowed');
     await mkdir(allowed);
@@ -165,7 +165,7 @@ describe('a new destination', () => {
     expect(await checked(path, [allowed])).toBe(`DESTINATION_NOT_ALLOWED ${path}`);
   });
 
-  it('exists if anything with contents is there, or anything but a plain file', async () => {
+  it('exists if a file with contents exists there, or anything but a plain file', async () => {
     await using dir = await testDir();
     const at = (name: string) => join(dir.path, name);
     await writeFile(at('file'), 'x');
@@ -179,7 +179,7 @@ describe('a new destination', () => {
     await expect(checkNewFile(at('folder'), [dir.path], [])).rejects.toMatchObject({ reason: 'FIELD_INVALID' });
   });
 
-  it('may be a file of zero length, unless a domain has that very file open, by whatever name', async () => {
+  it('may be a file of zero length, unless a domain has exactly that file open, by whatever name', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'empty');
     await writeFile(path, '');
@@ -205,7 +205,7 @@ describe('a new destination', () => {
     });
   });
 
-  it.skipIf(!AS_ROOT)('exists if a device node is there', async () => {
+  it.skipIf(!AS_ROOT)('exists if a device node exists there', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'null');
     execFileSync('mknod', [path, 'c', '1', '3']);
@@ -222,7 +222,7 @@ describe('a new destination', () => {
     });
   });
 
-  it.skipIf(!AS_ROOT)('has no space in a file system that is all but full', async () => {
+  it.skipIf(!AS_ROOT)('has no space in a file system that is almost full', async () => {
     await using dir = await testDir();
     const at = join(dir.path, 'small');
     await using _mount = await mounted(at, 'size=2m');

@@ -18,7 +18,7 @@ it.each([
   expect(await labelOf(7, dir.path)).toEqual(label);
 });
 
-it('of a process that /proc does not show nothing is known', async () => {
+it('of a process that /proc does not show is unknown', async () => {
   await using dir = await testDir();
   expect(await labelOf(7, dir.path)).toBeUndefined();
 });

@@ -10,7 +10,7 @@ const TABLE_AT = 65_536;
 const ENTRIES = 300_000;
 
 describe('an image that holds nothing', () => {
-  it('is a qcow2 whose table of tables is there, and all zeroes to its end', async () => {
+  it('is a qcow2 with a table of tables that is complete, and all zeroes to its end', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'image');
     const header = qcow2({ tableAt: BigInt(TABLE_AT), tableEntries: ENTRIES });
@@ -34,7 +34,7 @@ describe('an image that holds nothing', () => {
     expect(await holds(new Uint8Array(table.length))).toBe(true);
   });
 
-  it('is a raw file of which at most the first zeroes take room', async () => {
+  it('is a raw file of which at most the first zeroes use space', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'image');
     await using file = await open(path, 'w+');

@@ -44,7 +44,7 @@ describe('bitmaps', () => {
     expect(carryBitmaps(image('from', BITMAP), image('to', BITMAP))?.arguments.actions).toEqual([merge('daily')]);
   });
 
-  it('that no image keeps, or that are of no use to anybody, stay behind', () => {
+  it('that no image keeps, or that cannot be used, stay behind', () => {
     const useless = [
       { ...BITMAP, persistent: false },
       { ...BITMAP, inconsistent: true },

@@ -51,7 +51,7 @@ describe('a name of an image', () => {
 });
 
 describe('the relative name of a lower image', () => {
-  it('goes along the names in the headers', () => {
+  it('follows the names in the headers', () => {
     expect(relativeName(CHAIN, 0, 1)).toBe('../mid/b.qcow2');
     expect(relativeName(CHAIN, 0, 2)).toBe('../mid/sub/c.qcow2');
     expect(relativeName(CHAIN, 1, 2)).toBe('sub/c.qcow2');

@@ -30,7 +30,7 @@ function chainOf(disk: Disk): string[] {
 describe('disks of -drive', () => {
   const graph = recorded('drive');
 
-  it('are those that a device uses, each with its backend, and none for a drive without a device', () => {
+  it('are those of devices, each with its backend, and none for a drive without a device', () => {
     expect(graph.disks.map(({ id, qdev, backend }) => [id, qdev, backend])).toEqual([
       ['vd0', '/machine/peripheral/vd0/virtio-backend', 'drive0'],
       ['sd0', 'sd0', 'drive1'],
@@ -50,7 +50,7 @@ describe('disks of -drive', () => {
     ]);
   });
 
-  it("have the images' properties as QEMU tells them", () => {
+  it("have the images' properties as QEMU reports them", () => {
     const [top, , base] = diskOf(graph, 'vd0').chain;
     expect(top).toMatchObject({
       virtualSizeBytes: 8_388_608,
@@ -67,7 +67,7 @@ describe('disks of -drive', () => {
     });
   });
 
-  it('have the cache mode and the zero detection that a copy has to have too', () => {
+  it('have the cache mode and the zero detection that a copy needs, too', () => {
     expect(diskOf(graph, 'sd0')).toMatchObject({ cacheDirect: true, detectZeroes: 'on' });
     expect(diskOf(graph, 'vd0')).toMatchObject({ cacheDirect: false, detectZeroes: 'off' });
   });
@@ -87,7 +87,7 @@ describe('disks of -drive', () => {
 describe('disks of -blockdev', () => {
   const graph = recorded('blockdev');
 
-  it('are known by device, have no backend, and are there without a medium', () => {
+  it('are known by device, have no backend, and exist without a medium', () => {
     expect(graph.disks.map(({ id, backend, chain }) => [id, backend, chain.map(({ node }) => node)])).toEqual([
       ['vd0', '', ['a2', 'a1', 'a0']],
       ['/machine/peripheral-anon/device[0]/virtio-backend', '', ['b2', 'b1', 'b0']],
@@ -104,7 +104,7 @@ describe('disks of -blockdev', () => {
   });
 
   // QEMU names such a node json:{…}: with relative backing names the header and the graph differ for it.
-  it("have the path of their image's file where QEMU has a json: name for the node", () => {
+  it("have the path of their image's file if QEMU has a json: name for the node", () => {
     expect(chainOf(diskOf(graph, 'vd0'))).toEqual([
       'qcow2 /vm/a-snap2.qcow2',
       'qcow2 /vm/a-snap1.qcow2',
@@ -121,20 +121,20 @@ describe('disks with a running mirror', () => {
     expect(disk.blockJobs).toEqual(['bj0011223344556677']);
   });
 
-  it('are seen to be in use by a job of somebody else, whose filter has no name', () => {
+  it('show a job of another client, whose filter has no name', () => {
     const disk = diskOf(recorded('foreign-mirror'), 'drive0');
     expect(chainOf(disk)).toEqual(['qcow2 /vm/a-base.qcow2']);
     expect(disk.filters).toEqual([expect.stringMatching(/^#block/)]);
     expect(disk.blockJobs).toEqual(['by-hand']);
   });
 
-  it('are on the copy after the pivot, without chain and filters, and the job is theirs no more', () => {
+  it('are on the copy after the pivot, without chain and filters, and without the job', () => {
     const disk = diskOf(recorded('throttled-pivoted'), 'vd0');
     expect(chainOf(disk)).toEqual(['qcow2 /vm/copy.qcow2']);
     expect(disk).toMatchObject({ filters: [], blockJobs: [] });
   });
 
-  it('do not lend the job to other disks', () => {
+  it('do not show the job on other disks', () => {
     expect(recorded('drive').disks.flatMap(({ blockJobs }) => blockJobs)).toEqual([]);
     expect(recorded('blockdev').disks.flatMap(({ blockJobs }) => blockJobs)).toEqual([]);
   });
@@ -206,7 +206,7 @@ describe('findDisk', () => {
 const child = (node: string) => ({ edge: 'children', node });
 
 describe('topDown', () => {
-  it('has every node of a chain before all that it uses, so that each can be deleted in turn', () => {
+  it('returns every node of a chain before the nodes that it uses, so that each can be deleted in turn', () => {
     const graph = recorded('blockdev');
     for (const name of graph.nodes.keys()) {
       const order = topDown(graph, name);
@@ -222,7 +222,7 @@ describe('topDown', () => {
   });
 
   // A quorum over two overlays of one base: the base is below both.
-  it('puts a node that two others use behind both', () => {
+  it('returns a node that two others use after both', () => {
     const children = new Map([
       ['quorum', [child('left'), child('right')]],
       ['left', [child('base')]],

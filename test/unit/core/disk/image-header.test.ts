@@ -104,14 +104,14 @@ describe('other bytes', () => {
     expect(readImageHeader(bytes)).toEqual({ format: 'OTHER', name });
   });
 
-  it('are of no format: none is guessed', () => {
+  it('have no format: none is guessed', () => {
     for (const bytes of [new Uint8Array(0), new Uint8Array(4096), Buffer.from('QFI'), Buffer.from('a boot sector')]) {
       expect(readImageHeader(bytes)).toEqual({ format: 'NONE' });
     }
     expect(readImageHeader(qcow2({ version: 1 }))).toEqual({ format: 'OTHER', name: 'qcow' });
   });
 
-  it('whatever they are, are read to an end, and what is named is in them', () => {
+  it('whatever they are, are read to an end, and the names are in them', () => {
     const hostile = fc
       .tuple(
         fc.constantFrom(qcow2(), qcow2({ version: 2 }), qcow2({ backingFile: 'b', backingFormat: 'raw' })),

@@ -10,7 +10,7 @@ const sized = (bytes: number, below: number) => ({
 });
 
 describe('the parts of a comparison', () => {
-  it('are the whole disk, each sector once, and of zeroes what is behind the backing image', () => {
+  it('are the whole disk, each sector once, with zeroes behind the end of the backing image', () => {
     const sectors = fc.integer({ min: 1, max: 4 * 2 ** 31 });
     fc.assert(
       fc.property(sectors, sectors, (disk, below) => {
@@ -67,7 +67,7 @@ describe('the reader of a part', () => {
       (command): Readonly<Record<string, unknown>> => ('arguments' in command ? command.arguments : {}),
     );
 
-  it('is a mirror of what reads only where both are equal, within a limit of speed and memory', () => {
+  it('is a mirror that reads only equal data, within a limit of speed and memory', () => {
     const commands = nodesOf({ offset: 512, bytes: 1024, to: 'BACKING' }, 'BOTH');
     expect(commands.slice(0, 2)).toMatchObject([
       { driver: 'raw', file: 'd', offset: 512, size: 1024, 'read-only': true },
@@ -96,7 +96,7 @@ describe('the reader of a part', () => {
     expect(alone.at(-1)).toMatchObject({ device: names.backing });
   });
 
-  it('has names for which QEMU has room', () => {
+  it('has names that fit into QEMU', () => {
     for (const name of Object.values(names)) expect([name, name.length < 32]).toEqual([name, true]);
   });
 });

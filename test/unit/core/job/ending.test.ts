@@ -95,7 +95,7 @@ describe('the ending of a job', () => {
     expect(endOf([...PIVOT, FORCE], result)).toBe('UNRESOLVED JOB_LOST');
   });
 
-  it('has the text of QEMU where that says why', () => {
+  it('has the text of QEMU if that gives the reason', () => {
     const concluded: Concluded = {
       entry: 'concluded',
       how: 'CONCLUDED',
@@ -345,7 +345,7 @@ describe('the ending of a job whose time is over', () => {
     });
   });
 
-  it('is COMPLETED all the same if it came too late', () => {
+  it('is COMPLETED nevertheless if it came too late', () => {
     const result = { how: 'CONCLUDED', deviceOn: 'DESTINATION', qemuError: undefined } as const;
     expect(end([...PIVOT, { ...timeIsUp, force: true }], result)).toEqual({ state: 'COMPLETED', failure: undefined });
   });

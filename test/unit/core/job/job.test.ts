@@ -189,7 +189,7 @@ describe('a journal', () => {
     expect(() => advance(jobOf(), { ...RUNNING, revision, time: timeOf(2) })).toThrow(IllegalTransition);
   });
 
-  it('has no request and no second result behind the result, however the caller and QEMU race', () => {
+  it('has no request and no second result after the result, however the caller and QEMU race', () => {
     for (const [name, , entries] of STORIES) {
       if (entries.length === 0) continue;
       const job = jobOf(...entries, CONCLUDED);
@@ -227,14 +227,14 @@ describe('a job', () => {
     });
   });
 
-  it('keeps a pause until it goes on, is READY, or has its result', () => {
+  it('keeps a pause until it is resumed, is READY, or has its result', () => {
     const paused: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
     expect(jobOf(RUNNING, paused).pauseReason).toBe('NO_SPACE');
     for (const over of [{ entry: 'resumed' } as const, READY, CONCLUDED])
       expect(jobOf(RUNNING, paused, over).pauseReason).toBeUndefined();
   });
 
-  it('keeps the first failure of its start, and none when QEMU runs it after all', () => {
+  it('keeps the first failure of its start, and none if QEMU runs it after all', () => {
     const first = failure('QEMU_UNREACHABLE', { domain: 'vm1', why: 'no answer' });
     const unknown: EntryBody = { entry: 'step-unknown', step: 'start-mirror', failure: first };
     const second: EntryBody = { entry: 'step-refused', step: 'other', failure: FAILURE };

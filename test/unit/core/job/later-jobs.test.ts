@@ -64,7 +64,7 @@ describe('a file', () => {
   const named: FileNames = { path: SOURCE, key: 'file 1:2', keys: ['file 1:2'] };
   const by = (later: KnownJob, file = named) => new LaterJobs([first, later]).withFile('bj1', file);
 
-  it('is the same by its inode and time of birth where a boot or a mount has given its device another number', () => {
+  it('is the same by its inode and time of birth if a boot or a mount has given its device another number', () => {
     const born = 'inode 2 of 17';
     const now: FileNames = { path: '/moved', key: 'file 9:2', keys: ['file 9:2'], born };
     const device: FileNames = { path: '/dev/dm-0', key: 'device 9', keys: ['device 9', 'file 9:2', born] };
@@ -84,7 +84,7 @@ describe('a file', () => {
     }
   });
 
-  it('is that of a later job which has it in its disk, by path, key, or what either is made of', () => {
+  it('belongs to a later job which has it in its disk, by path, key, or parts of either', () => {
     const cases: readonly (readonly [UsedFile, boolean])[] = [
       [{ as: 'DISK', path: SOURCE }, true],
       [{ as: 'DISK', path: '/other', key: 'file 1:2', keys: ['file 1:2'] }, true],
@@ -114,7 +114,7 @@ describe('a file', () => {
     expect(new LaterJobs([first, ...jobs]).withFile('bj4', named)).toBeUndefined();
   });
 
-  it('that a copy was made into is its, unless the copy failed', () => {
+  it('that a copy was made into belongs to that copy, unless the copy failed', () => {
     const copies: readonly (readonly [string, KnownJob, boolean])[] = [
       ['goes on', jobWith({ job: 'bj2', ...BACK }, RUNNING), true],
       ['is READY', jobWith({ job: 'bj2', ...BACK }, RUNNING, READY), true],
@@ -127,13 +127,13 @@ describe('a file', () => {
     for (const [what, later, is] of copies) expect([what, by(later)]).toEqual([what, is ? 'bj2' : undefined]);
   });
 
-  it('that is the base of an active commit is its, however that ended', () => {
+  it('that is the base of an active commit belongs to it, however that ended', () => {
     const base = { path: '/vm/base.qcow2' };
     const failed = ended('bj2', ACTIVE_COMMIT, [RUNNING, CANCEL], ON_SOURCE, 'x');
     expect(by(failed, base)).toBe('bj2');
   });
 
-  it('is known by what a job made, too, whatever its name is now', () => {
+  it('is recognized as made by a job, too, whatever its name is now', () => {
     const made = jobWith({ job: 'bj2', uses: [] }, CREATED, RUNNING);
     const key = `file ${MADE.device}:${MADE.inode}`;
     expect(by(made, { path: '/renamed', key, keys: [key] })).toBe('bj2');
@@ -147,7 +147,7 @@ describe('a file', () => {
   });
 });
 
-describe('where the guest is', () => {
+describe('the place of the guest', () => {
   it('is known from the later job that has moved it, or may have', () => {
     const back: Place = { deviceOn: 'DESTINATION', devicePath: SOURCE };
     const stays: Place = { deviceOn: 'SOURCE', devicePath: DESTINATION };
@@ -171,7 +171,7 @@ describe('where the guest is', () => {
     expect(moved(ended('bj2', PULL, [RUNNING], ON_SOURCE), unknown)).toBe('bj2');
   });
 
-  it('is not told by one of another disk or VM, nor by an older one', () => {
+  it('is not known from one of another disk or VM, nor from an older one', () => {
     for (const other of [{ disk: 'vd1' }, { domain: 'vm2' }])
       expect(moved(ended('bj2', other, PIVOTED, ON_COPY))).toBeUndefined();
     expect(new LaterJobs([ended('bj0', {}, PIVOTED, ON_COPY), first]).thatMoved(first)).toBeUndefined();

@@ -99,7 +99,7 @@ describe('the outcome of a job that runs', () => {
     expect(outcomeOf(jobOf(RUNNING, READY, pivot(), FORCE)).guestWritesTo).toBeUndefined();
   });
 
-  it('names the revision that it is concluded from', () => {
+  it('names the revision that it is based on', () => {
     expect(outcomeOf(jobOf(RUNNING, READY, { entry: 'guest-released' })).evidence).toEqual([
       { source: 'JOURNAL', text: 'QEMU reported READY', revision: 3 },
     ]);
@@ -109,7 +109,7 @@ describe('the outcome of a job that runs', () => {
 describe('the outcome of a job that has ended', () => {
   const onSource = { deviceOn: 'SOURCE', devicePath: SOURCE } as const;
 
-  it('after a pivot is the live disk; the old image may go, with a warning', () => {
+  it('after a pivot is the live disk; the old image may be deleted, with a warning', () => {
     const { outcome } = conclude([CREATED, RUNNING, READY, pivot()], {
       how: 'CONCLUDED',
       qemuError: undefined,
@@ -149,13 +149,13 @@ describe('the outcome of a job that has ended', () => {
     },
   );
 
-  it('of a job found in QEMU without its journal is not known where nobody saw it READY', () => {
+  it('of a job found in QEMU without its journal is not known if nobody saw it READY', () => {
     const concluded: Concluded = { entry: 'concluded', how: 'CONCLUDED', qemuError: undefined, ...onSource };
     const job = jobWith({ recovered: true }, RUNNING, concluded);
     expect(outcomeAtEnd(concludedJob(job)).destinationContent).toBe('UNKNOWN');
   });
 
-  it('after a forced end is stale, and our own file may go', () => {
+  it('after a forced end is stale, and our own file may be deleted', () => {
     const { outcome } = conclude([CREATED, RUNNING, READY, FORCE], {
       how: 'CONCLUDED',
       qemuError: 'Operation canceled',
@@ -184,7 +184,7 @@ describe('the outcome of a job that has ended', () => {
     });
   });
 
-  it('has the evidence it was concluded from, with its revision', () => {
+  it('has the evidence it is based on, with its revision', () => {
     const { outcome } = conclude([RUNNING], { how: 'VANISHED', qemuError: undefined, ...onSource });
     expect(outcome.evidence).toEqual([
       { source: 'QEMU_JOB', text: 'the job was gone from QEMU before its result was read', revision: 3 },
@@ -200,7 +200,7 @@ const datedIfNotLive = ({ outcome, concluded }: Case) =>
   outcome.destinationContent !== 'COMPLETE' || concluded.deviceOn === 'DESTINATION' || outcome.asOf !== undefined;
 
 describe('in every case', () => {
-  it('the guest writes to where its device was seen, and nowhere that was not seen', () => {
+  it('the guest writes to the place where its device was seen, and to no other', () => {
     expect(except(({ outcome, concluded }) => outcome.guestWritesTo === concluded.devicePath)).toEqual([]);
   });
 
@@ -255,7 +255,7 @@ describe('in every case', () => {
     ).toEqual([]);
   });
 
-  it('nothing is MIRRORED any more, and what was never READY is not STALE', () => {
+  it('nothing is MIRRORED any more, and a job that was never READY is not STALE', () => {
     expect(
       except(
         ({ outcome, job }) =>
@@ -265,7 +265,7 @@ describe('in every case', () => {
     ).toEqual([]);
   });
 
-  it('a COMPLETE copy that is not the live disk has its moment', () => {
+  it('a COMPLETE copy that is not the live disk has its point in time', () => {
     expect(except(datedIfNotLive)).toEqual([]);
   });
 
@@ -309,7 +309,7 @@ describe('the outcome of other jobs than copies', () => {
   };
   const deleted = (path: string): EntryBody => ({ entry: 'step-done', step: `delete-${path}` });
 
-  it('a pull makes no copy, and leaves nothing to be deleted: others may share what was pulled', () => {
+  it('a pull makes no copy, and no file is safe to delete: others may share the pulled images', () => {
     expect(outcome(PULL, [RUNNING])).toMatchObject({
       destinationContent: undefined,
       asOf: undefined,
@@ -318,7 +318,7 @@ describe('the outcome of other jobs than copies', () => {
     });
   });
 
-  it('the evidence of a pull that QEMU has no result of is the chain; of an error, what QEMU said', () => {
+  it('the evidence of a pull without a result in QEMU is the chain; of an error, QEMU’s words', () => {
     const concluded: Concluded = {
       entry: 'concluded',
       how: 'CONCLUDED',
@@ -393,7 +393,7 @@ describe('the losses that the caller accepted', () => {
     return outcomeAtEnd(concludedJob(job));
   };
 
-  it('is evidence, and a warning of the image that had it', () => {
+  it('are evidence, and a warning at the image that had them', () => {
     const { evidence, safeToDelete } = ended({ losses });
     expect(evidence.map(({ text }) => text)).toContain(`LOSES_ENCRYPTION was accepted: ${SOURCE} is encrypted: so`);
     expect(safeToDelete.map(({ warning }) => warning.endsWith('; it is encrypted: so'))).toEqual([true]);

@@ -80,7 +80,7 @@ describe('progress, whatever QEMU says,', () => {
     );
   });
 
-  it('has rates, a rest and an ETA that are numbers, none below 0', () => {
+  it('has rates, remaining bytes and an ETA that are numbers, none below 0', () => {
     fc.assert(
       fc.property(anySeries, (samples) => {
         for (const progress of progressOf(...samples)) {
@@ -133,7 +133,7 @@ describe('current and end', () => {
     expect(lastOf(sample)).toMatchObject(expected);
   });
 
-  it('let the percentage stay where it was when the guest makes more to copy', () => {
+  it('let the percentage stay when the guest makes more to copy', () => {
     expect(progressOf(...series([50, 100], [60, 200], [190, 200])).map(({ percent }) => percent)).toEqual([50, 50, 95]);
   });
 });
@@ -146,7 +146,7 @@ describe('rates', () => {
     expect(lastOf(...slowThenFast)).toMatchObject({ bytesPerSecond: MIB, dirtyBytesPerSecond: 0 });
   });
 
-  it('tell what the guest makes dirty, and an ETA by the difference', () => {
+  it("include the guest's writes, and give an ETA by the difference", () => {
     expect(lastOf(...series([0, 100 * MIB], [10 * MIB, 105 * MIB]))).toMatchObject({
       bytesPerSecond: 10 * MIB,
       dirtyBytesPerSecond: 5 * MIB,
@@ -155,20 +155,20 @@ describe('rates', () => {
     });
   });
 
-  it('are 0 at the first sample, and when two samples are of one moment', () => {
+  it('are 0 at the first sample, and when two samples have the same time', () => {
     expect(lastOf({ offsetBytes: 5, lengthBytes: 10 })).toMatchObject({ bytesPerSecond: 0, etaMs: undefined });
     const same = { atMs: 7, lengthBytes: 10 };
     expect(lastOf({ ...same, offsetBytes: 1 }, { ...same, offsetBytes: 5 })).toMatchObject({ bytesPerSecond: 0 });
   });
 
   // An interval may be as long as an hour.
-  it('do not take what QEMU finds at the start for what the guest writes', () => {
+  it('do not count data that QEMU finds at the start as writes of the guest', () => {
     const [, found, later] = progressOf(...series([0, 0], [MIB, 100 * MIB], [3 * MIB, 101 * MIB]));
     expect(found).toMatchObject({ bytesPerSecond: 0, dirtyBytesPerSecond: 0, convergence: undefined });
     expect(later).toMatchObject({ bytesPerSecond: 2 * MIB, dirtyBytesPerSecond: MIB, convergence: 'CONVERGING' });
   });
 
-  it('are there when samples are further apart than five seconds', () => {
+  it('exist when samples are further apart than five seconds', () => {
     const [, second] = progressOf(
       { atMs: 0, offsetBytes: 0, lengthBytes: 100 * MIB },
       { atMs: 10_000, offsetBytes: 10 * MIB, lengthBytes: 100 * MIB },
@@ -190,7 +190,7 @@ describe('an ETA', () => {
 });
 
 describe('of a job that has done its work', () => {
-  it('nothing is left, and the totals and the time are those that were measured', () => {
+  it('nothing remains, and the totals and the time are the measured ones', () => {
     const last = lastOf(...series([0, 1000], [400, 1000]));
     expect(finished(last)).toEqual({
       ...last,
@@ -213,12 +213,12 @@ describe('convergence', () => {
     expect(verifying(1, 2, '').convergence).toBeUndefined();
   });
 
-  it('is CONVERGING while the rest shrinks', () => {
+  it('is CONVERGING while the remaining bytes shrink', () => {
     expect(rest([0, 1000], [100, 1000])).toBe('CONVERGING');
     expect(rest([0, 1000], [100, 1090])).toBe('CONVERGING');
   });
 
-  it('is STALLED while the rest stays within a twentieth of the rate', () => {
+  it('is STALLED while the remaining bytes stay within a twentieth of the rate', () => {
     expect(rest([0, 1000], [100, 1095])).toBe('STALLED');
     expect(rest([0, 1000], [100, 1105])).toBe('STALLED');
     expect(rest([0, 1000], [0, 1000])).toBe('STALLED');

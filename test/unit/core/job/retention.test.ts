@@ -30,7 +30,7 @@ const days = (jobs: readonly KnownJob[], keep: Retention) =>
   toForget(jobs, keep, NOW).map(({ endedMs = NOW }) => (NOW - endedMs) / DAY_MS);
 
 describe('ended jobs', () => {
-  it('are kept by each of the numbers that an operator gives', () => {
+  it("are kept by each of the operator's limits", () => {
     const read = new Set<PropertyKey>();
     const keep: Retention = { days: 30, jobs: 100, leftovers: 10 };
     const looked = new Proxy(keep, {
@@ -75,20 +75,20 @@ describe('ended jobs', () => {
     expect(of(2 * DAY_MS)).toEqual(['2026-01-01T00:00:00Z']);
   });
 
-  it('are kept while they may have left something over, and while they run', () => {
+  it('are kept while they may have leftovers, and while they run', () => {
     const stale = { ...knownOf(jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED'))), endedMs: NOW - 90 * DAY_MS };
     const running = { ...knownOf(jobOf(RUNNING)), createTime: '2020-01-01T00:00:00Z' };
     expect(days([stale, running], { days: 30, jobs: 1, leftovers: 10 })).toEqual([]);
   });
 
-  it('that may have left something over are bounded by number: the oldest go, and none of the last day', () => {
+  it('with possible leftovers are limited by number: the oldest go, and none of the last day', () => {
     const all = [leftAgo(400), leftAgo(90), leftAgo(3), leftAgo(0.5)];
     expect(days(all, { days: 1, jobs: 1, leftovers: 4 })).toEqual([]);
     expect(days(all, { days: 1, jobs: 1, leftovers: 2 })).toEqual([90, 400]);
     expect(days([...all, endedAgo(2)], { days: 1, jobs: 9, leftovers: 1 })).toEqual([2, 3, 90, 400]);
   });
 
-  it('are kept while an older one is, of which they have made something else: without them it would be believed', () => {
+  it('are kept while an older one is whose answer they change: without them it would be believed', () => {
     const stale = old('bj1', {}, CREATED, RUNNING);
     const onIt = { source: { node: 'copy', path: DESTINATION, format: 'qcow2' } } as const;
     const others = [old('bj2', { ...onIt, domain: 'vm2' }, RUNNING), old('bj3', { domain: 'vm3' }, RUNNING)];

@@ -75,7 +75,7 @@ describe('the destination before the job', () => {
     ]);
   });
 
-  it('of which there is none is not spoken of', () => {
+  it('that reuses nothing has no note', () => {
     expect(told({})).toEqual([[SOURCE], undefined]);
     expect(notesOf(ACCEPTED, REQUEST)).toEqual([]);
   });

@@ -73,7 +73,7 @@ describe('a guest that was held', () => {
   });
 });
 
-test('a guest that was held when the service began is held since its QEMU can be asked, as far as its rest goes', () => {
+test('a guest that was held when the service began is held since its QEMU answers, for the rest of its time', () => {
   let memory = memoryOf(PAUSED, 0);
   const rests = (nowMs: number, job: Job) => {
     memory = remember(memory, { is: 'written', job, generation: 1 }, nowMs);
@@ -105,7 +105,7 @@ test('a copy over the network is looked at every two seconds: no event tells tha
 });
 
 describe('the refusals of QEMU', () => {
-  test('is asked for again at once for two seconds, and then each five; it is news when the words are', () => {
+  test('are repeated at once for two seconds, and then every five; a change of the words is reported', () => {
     const asked = new Remembered();
     const isAsked = () => asked.is('resume', FREE);
     const refuse = (words = 'not paused') => {
@@ -130,7 +130,7 @@ describe('the refusals of QEMU', () => {
 });
 
 describe('a job whose QEMU is silent', () => {
-  test('is given up half a minute after its end by force was asked for, and after QEMU was last heard', () => {
+  test('is given up half a minute after its end by force was requested, and after the last answer of QEMU', () => {
     const asked = new Remembered();
     const isGivenUp = (job = jobOf(RUNNING, FORCE)) => asked.is('givenUp', job);
     asked.note({ is: 'seen', seen: { qemu: 'SILENT' } });
@@ -233,7 +233,7 @@ describe('a guest that waits for storage', () => {
     expect(is()).toBe(true);
   });
 
-  test('so does one whose QEMU is silent, held or not', () => {
+  test('a guest whose QEMU is silent does, too, held or not', () => {
     expect(waits({ ms: 0, job: pivoting, silentMs: 6000 }).is()).toBe(false);
     expect(waits({ ms: 0, job: pivoting, silentMs: 6001 }).is()).toBe(true);
   });
@@ -245,7 +245,7 @@ describe('a guest that waits for storage', () => {
     expect(waits({ ms: 6001, isUnderWay: false }).is()).toBe(false);
   });
 
-  test('a copy that was asked to end and stands still with nothing left is stuck', () => {
+  test('a copy that has to end and makes no progress with nothing left is stuck', () => {
     const { asked } = waits({ ms: 0, job: pivoting });
     asked.note({ is: 'asked', asking: 'complete' });
     asked.note({ is: 'seen', seen: ready });

@@ -492,7 +492,7 @@ describe('the next move', () => {
     command: { execute: 'job-resume', arguments: { id: JOB } },
     proves: { entry: 'resumed' },
   };
-  it('a pause is asked for once, is proved by QEMU’s yes, and is taken from another client as it is', () => {
+  it('a pause is requested once, is proved by QEMU’s answer, and is accepted from another client', () => {
     const wanted = jobOf(RUNNING, { entry: 'pause-requested' });
     const PAUSE: Move = {
       move: 'command',
@@ -509,7 +509,7 @@ describe('the next move', () => {
     expect(nextMove(jobOf(RUNNING, USER), paused, NOT_ASKED)).toEqual(WAIT);
     expect(nextMove(jobOf(RUNNING, USER), seen('running'), NOT_ASKED)).toEqual(record({ entry: 'resumed' }));
   });
-  it('a job that is paused is resumed when that is asked for, or when its end is', () => {
+  it('a job that is paused is resumed on request, or for its end', () => {
     expect(nextMove(jobOf(RUNNING, USER, { entry: 'resume-requested' }), paused, NOT_ASKED)).toEqual(RESUME);
     const standby = seen('standby', { paused: true });
     expect(nextMove(jobOf(RUNNING, READY, USER, pivot('NEVER')), standby, NOT_ASKED)).toEqual(RESUME);
@@ -517,7 +517,7 @@ describe('the next move', () => {
     expect(nextMove(jobOf(RUNNING, READY, USER, FORCE), standby, NOT_ASKED)).toEqual(END_BY_FORCE);
     expect(nextMove(jobOf(RUNNING, USER, CANCEL), paused, NOT_ASKED)).toEqual(END_BY_FORCE);
   });
-  it('a limit is asked for once, and one that another client has set is taken as it is', () => {
+  it('a limit is requested once, and one that another client has set is accepted', () => {
     const SPEED: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 77 };
     const wanted = jobOf(RUNNING, { entry: 'speed-requested', bandwidthBytesPerSecond: 77 });
     expect(nextMove(wanted, seen('running'), NOT_ASKED)).toEqual({
@@ -537,7 +537,7 @@ describe('the next move', () => {
     const late = (state: string) => record({ entry: 'change-refused', change, failure: tooLate(state) });
     const tooLate = (state: string) => failure('JOB_ENDING', { job: JOB, state });
 
-    it('does not keep an end away, and is asked for no more when QEMU does not take it', () => {
+    it('does not delay an end, and is not repeated when QEMU refuses it', () => {
       const ending = jobWith(PULL, RUNNING, wish, CANCEL);
       expect(nextMove(ending, seen('pending'), NOT_ASKED)).toEqual(END_BY_FORCE);
       expect(nextMove(ending, seen('running'), NOT_ASKED)).toEqual(END_BY_FORCE);
@@ -567,7 +567,7 @@ describe('the next move', () => {
       record(entry),
     );
   });
-  it('an end that is on its way is not cancelled once more: a soft one would make rubbish of its copy', () => {
+  it('an end that is on its way is not cancelled once more: a soft cancel would spoil its copy', () => {
     for (const status of ['waiting', 'pending'] as const) {
       expect(nextMove(jobOf(RUNNING, READY, CANCEL, FOLLOWED), seen(status), NOT_ASKED)).toEqual(WAIT);
       expect(nextMove(jobOf(RUNNING, READY, FORCE), seen(status), NOT_ASKED)).toEqual(END_BY_FORCE);
@@ -579,7 +579,7 @@ describe('the next move', () => {
       expect(nextMove(job, seen('aborting'), NOT_ASKED)).toEqual(WAIT);
     }
   });
-  it('finished after READY, and out of space since: waits, as the copy is worth it', () => {
+  it('finished after READY, and out of space since: waits, because the copy is worth it', () => {
     const what = seen('standby', { ioStatus: 'nospace' });
     expect(nextMove(jobOf(RUNNING, READY, FINISH, NO_SPACE), what, NOT_ASKED)).toEqual(WAIT);
   });
@@ -707,7 +707,7 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     ).toEqual([]);
   });
 
-  it('a result is written down only when QEMU has one, or has the job no more', () => {
+  it('a result is written down only when QEMU has one, or no longer has the job', () => {
     expect(
       except(
         (one) =>
@@ -759,11 +759,11 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     ).toEqual([]);
   });
 
-  it('a guest that we do not hold is not continued', () => {
+  it('a guest that the service does not hold is not resumed', () => {
     expect(except(({ job, move }) => move.move !== 'release-guest' || job.guestHeld)).toEqual([]);
   });
 
-  it('nothing is asked of a QEMU that has ended', () => {
+  it('nothing is sent to a QEMU that has ended', () => {
     expect(
       except(({ seen: what, move }) => what.qemu === 'UP' || ['record', 'settle', 'undo-start'].includes(move.move)),
     ).toEqual([]);
@@ -784,7 +784,7 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     expect(except(({ job, move }) => move.move !== 'record' || allows(job, move.entry))).toEqual([]);
   });
 
-  it('moves come to an end: done one after the other, they never go in circles while QEMU stays as it is', {
+  it('moves come to an end: done one after the other, they never repeat while QEMU stays as it is', {
     timeout: 120_000,
   }, () => {
     expect(except((one) => movesUntilRest(one) <= 12)).toEqual([]);
@@ -858,7 +858,7 @@ describe('a job with a time limit', () => {
     entry: { entry: 'cancel-requested', force, timeIsUp: true },
   });
 
-  it('that is over is cancelled before READY, whatever it was to do then', () => {
+  it('that is over is cancelled before READY, whatever its on_ready', () => {
     for (const onReady of ['HOLD', 'PIVOT', 'FINISH'] as const) {
       expect(nextMove(jobWith({ options: { ...options, onReady } }, RUNNING), seen('running'), timeIsUp)).toEqual(
         cancel(false),
@@ -902,7 +902,7 @@ describe('a blocking copy', () => {
     expect(nextMove(job(FORCE, HELD, ended), held, NOT_ASKED)).toEqual({ move: 'release-guest' });
   });
 
-  it('holds the guest no longer than anybody waits, and not again before it has rested', () => {
+  it('holds the guest no longer than the limit, and not again before it has rested', () => {
     expect(nextMove(job(FORCE, HELD), held, { ...NOT_ASKED, heldTooLong: true })).toEqual({ move: 'release-guest' });
     expect(nextMove(job(FORCE), seen('ready'), { ...NOT_ASKED, restsFromHold: true })).toEqual({ move: 'wait' });
   });
@@ -915,19 +915,19 @@ describe('a blocking copy', () => {
   });
 });
 
-describe('a job that waits for an error to be mended', () => {
+describe('a job that waits for the repair of an error', () => {
   const noSpace: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
   const forgotten = seen('paused', { paused: true, ioStatus: 'ok' });
   const asked = { ...NOT_ASKED, pauseLasts: true };
 
-  it('waits for it still when QEMU has forgotten that, as at each cont', () => {
+  it('still waits for it when QEMU has forgotten that, as at each cont', () => {
     expect(nextMove(jobOf(RUNNING, noSpace), forgotten, asked)).toEqual({ move: 'wait' });
     const pivoting = jobOf(RUNNING, READY, pivot(), noSpace);
     const standing = seen('standby', { paused: true, ioStatus: 'ok' });
     expect(nextMove(pivoting, standing, asked)).toEqual({ move: 'wait' });
   });
 
-  it('is one that somebody has paused, where it went on in between', () => {
+  it('is one that a client has paused, if it continued in between', () => {
     const job = jobOf(RUNNING, noSpace, { entry: 'resumed' });
     expect(nextMove(job, forgotten, asked)).toEqual({ move: 'record', entry: { entry: 'paused', reason: 'USER' } });
   });
@@ -956,7 +956,7 @@ describe('bitmaps', () => {
     expect(nextMove(heldJob, held, NOT_ASKED)).toMatchObject({ asks: 'complete' });
   });
 
-  it('stay where they are without a pivot, and where raw cannot hold them', () => {
+  it('stay without a pivot, and if raw cannot hold them', () => {
     expect(nextMove(jobOf(RUNNING, READY, CANCEL, FOLLOWED), ready, asked)).toMatchObject({ asks: 'end' });
     const destination = { node: JOB, path: DESTINATION, format: 'RAW', target: undefined } as const;
     expect(nextMove(jobWith({ destination }, RUNNING, READY, pivot()), ready, asked)).toMatchObject({
@@ -975,7 +975,7 @@ describe('a start that should be given up', () => {
     });
   });
 
-  it('ends as any other where QEMU has', () => {
+  it('ends as any other if QEMU has its job', () => {
     expect(nextMove(cancelled(), seen('running'), NOT_ASKED)).toEqual({ move: 'record', entry: RUNNING });
     const job = jobOf(CANCEL, RUNNING);
     expect(job.state).toBe('CANCELLING');
@@ -1000,7 +1000,7 @@ describe('a copy whose connection was broken for the guest’s sake', () => {
     expect(nextMove(job, seen(status), broken)).toEqual(end);
   });
 
-  it('is let alone where it is on its way out, or the guest may be on it', () => {
+  it('is left alone while it is ending, or if the guest may be on it', () => {
     expect(nextMove(nbd(pivot()), seen('ready'), { ...broken, complete: true })).toEqual({ move: 'wait' });
     expect(nextMove(nbd(FORCE), seen('ready'), broken)).toMatchObject({
       asks: 'forceEnd',
@@ -1009,33 +1009,33 @@ describe('a copy whose connection was broken for the guest’s sake', () => {
 });
 
 describe('actions that cannot wait for an answer', () => {
-  it('is the yank of a network destination, at a cancel by force, once', () => {
+  it('are the yank of a network destination, at a cancel by force, once', () => {
     const instances = [{ type: 'block-node', 'node-name': `${JOB}-file` }];
     expect(urgent.yankOf(JOB)).toEqual({ execute: 'yank', arguments: { instances } });
     expect(urgentMove(nbd(FORCE), NOT_ASKED)).toBe('YANK');
     expect(urgentMove(nbd(FORCE), { ...NOT_ASKED, yank: true })).toBeUndefined();
   });
 
-  it('is nothing else: no cancel without force, no time limit, no local destination', () => {
+  it('are nothing else: no cancel without force, no time limit, no local destination', () => {
     expect(urgentMove(nbd(CANCEL), NOT_ASKED)).toBeUndefined();
     expect(urgentMove(nbd(), NOT_ASKED)).toBeUndefined();
     expect(urgentMove(nbd({ entry: 'cancel-requested', force: true, timeIsUp: true }), NOT_ASKED)).toBeUndefined();
     expect(urgentMove(jobOf(RUNNING, READY, FORCE), NOT_ASKED)).toBeUndefined();
   });
 
-  it('is the yank where QEMU was asked to end the copy, has nothing left, and does not end it', () => {
+  it('are the yank if QEMU had to end the copy, has nothing left, and does not end it', () => {
     const endsTooLong = { ...NOT_ASKED, complete: true, endsTooLong: true };
     expect(urgentMove(nbd(pivot()), endsTooLong)).toBe('YANK');
     expect(urgentMove(jobOf(RUNNING, READY, pivot()), endsTooLong)).toBeUndefined();
   });
 
-  it('is the yank of all copies where the guest waits for storage, of whatever job it is, again and again', () => {
+  it('are the yank of all copies if the guest waits for storage, of whatever job, again and again', () => {
     const far = { ...NOT_ASKED, waitsFarTooLong: true, yank: true };
     for (const job of [nbd(pivot(), HELD), jobOf(RUNNING, READY, pivot(), HELD)])
       expect(urgentMove(job, far)).toBe('YANK_COPIES');
   });
 
-  it('is the yank of one that is over, and whose node is not closed, by force, and where the guest is on its source', () => {
+  it('are the yank of one that is over, and whose node is not closed, by force, and if the guest is on its source', () => {
     const GIVE_UP: EntryBody = { entry: 'give-up-requested' };
     const over = (deviceOn: DeviceOn) => nbd(concluded({ deviceOn, qemuError: undefined }));
     const byForce = (deviceOn: DeviceOn) => nbd(concluded({ deviceOn, qemuError: undefined }), GIVE_UP);
@@ -1046,7 +1046,7 @@ describe('actions that cannot wait for an answer', () => {
       expect(urgentMove(byForce(elsewhere), NOT_ASKED)).toBeUndefined();
   });
 
-  it('breaks no connection of a copy on which a guest may be', () => {
+  it('break no connection of a copy on which a guest may be', () => {
     expect(urgent.mayBeBroken(nbd())).toBe(true);
     expect(urgent.mayBeBroken(nbd(pivot()))).toBe(false);
     expect(urgent.mayBeBroken(nbd(pivot(), concluded({ deviceOn: 'SOURCE' })))).toBe(true);
@@ -1055,7 +1055,7 @@ describe('actions that cannot wait for an answer', () => {
     expect(urgent.mayBeBroken(jobOf(RUNNING))).toBe(false);
   });
 
-  it('an overdue pivot to a network destination holds the guest, but where nothing would end that', () => {
+  it('an overdue pivot to a network destination holds the guest, but not if nothing would end that', () => {
     const overdue = { ...NOT_ASKED, overdue: true, complete: true };
     for (const job of [nbd(pivot()), jobOf(RUNNING, READY, pivot())]) {
       expect(nextMove(job, seen('ready'), overdue)).toMatchObject({ move: 'hold-guest' });
@@ -1115,7 +1115,7 @@ describe.each([
     });
   });
 
-  it('that gave up, or whose QEMU is gone, has nothing to be flushed', () => {
+  it('that failed, or whose QEMU is gone, needs no flush', () => {
     expect(nextMove(job(RUNNING), seen('concluded', { error: 'x' }), NOT_ASKED)).toMatchObject({
       entry: { entry: 'concluded', qemuError: 'x' },
     });
@@ -1139,7 +1139,7 @@ describe.each([
     expect(nextMove(job(RUNNING, CANCEL), seen('pending'), NOT_ASKED)).toMatchObject({ asks: 'forceEnd' });
   });
 
-  it('that QEMU gives up at once is refused; so is one that is not there', () => {
+  it('that QEMU ends at once is refused; one that does not exist is, too', () => {
     expect(nextMove(job(), seen('concluded', { error: 'x' }), NOT_ASKED)).toEqual({ move: 'undo-start' });
     expect(nextMove(job(), none, NOT_ASKED)).toEqual({ move: 'undo-start' });
   });

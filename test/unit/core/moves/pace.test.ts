@@ -70,7 +70,7 @@ test.each([
   expect(underWayMs(paced(...looks), BUFFER)).toBe(ms);
 });
 
-test('it is still while nothing is left and nothing is copied', () => {
+test('a job stands still while nothing remains and nothing is copied', () => {
   const pace = paced([0, 5, 0], [100, 5, 0], [900, 5, 0]);
   expect(pace.stillSinceMs).toBe(100);
   expect(paceAfter(pace, { copiedBytes: 6 * MIB, remainingBytes: 0 }, 1000).stillSinceMs).toBe(undefined);

@@ -193,7 +193,7 @@ describe('the plan of a copy', () => {
 });
 
 describe('the plan of a copy to another destination', () => {
-  it('uses what is there as it is: no file is made, nothing is formatted', () => {
+  it('uses an existing file unchanged: no file is made, nothing is formatted', () => {
     const plan = planCopy(JOB, FROM, { ...TO, ...AS_IT_IS }, OPTIONS);
     expect(plan.map(({ name }) => name)).toEqual([
       'add-destination-file',
@@ -205,7 +205,7 @@ describe('the plan of a copy to another destination', () => {
     expect(plan[2]).toEqual(addFormat({ driver: 'qcow2', backing: null }));
   });
 
-  it('has QEMU prove of all that was looked at that it has opened just that, before any of it is shown or written', () => {
+  it('makes QEMU prove that it has opened exactly the checked files, before any of them is shown or written', () => {
     const known = (path: string) => ({ path, device: '1', inode: '2', birthTimeNs: '3' });
     const below = {
       is: 'IMAGE',
@@ -230,7 +230,7 @@ describe('the plan of a copy to another destination', () => {
     expect(plan[3]?.run).toMatchObject({ do: 'prove-file', path: '/b', file: known('/b'), isBacking: true });
   });
 
-  it('gives a block device a header only where that was planned', () => {
+  it('gives a block device a header only if that was planned', () => {
     const device = { ...TO, storage: { driver: 'host_device', filename: '/dev/vdb' } } as const;
     const names = (to: CopyDestination) => planCopy(JOB, FROM, to, OPTIONS).map(({ name }) => name);
     expect(names({ ...device, make: { new: 'HEADER' } })).toEqual([
@@ -246,7 +246,7 @@ describe('the plan of a copy to another destination', () => {
     });
   });
 
-  it('has a key of QEMU’s by its id, to make the image with and to open it', () => {
+  it('uses a key of QEMU’s by its id, to make the image and to open it', () => {
     const to = { ...TO, encryption: { secretId: 's0' } };
     const key = { format: 'luks', 'key-secret': 's0' };
     const [, create, add] = commandsOf(JOB, FROM, to, OPTIONS);
@@ -259,7 +259,7 @@ describe('the plan of a copy to another destination', () => {
     expect(JSON.stringify(planCopy(JOB, FROM, TO, OPTIONS))).not.toContain('encrypt');
   });
 
-  it('reaches an NBD export, with TLS where it has credentials', () => {
+  it('reaches an NBD export, with TLS if it has credentials', () => {
     const server = { kind: 'tcp', host: 'h', port: 10_809 } as const;
     const tls = { tlsCredentialsId: '', tlsHostname: '' };
     const plain = { driver: 'nbd', server, exportName: 'd', ...tls, opensInTime: false } as const;
@@ -332,7 +332,7 @@ describe('the plan of a copy to another destination', () => {
     ]);
   });
 
-  it('holds the guest where a blocking mirror begins, and lets it stop rather than fail', () => {
+  it('holds the guest when a blocking mirror begins, and lets it stop rather than fail', () => {
     const blocking = { ...OPTIONS, writeMode: 'BLOCKING' } as const;
     const start = planCopy(JOB, FROM, TO, blocking).at(-1);
     expect(start).toMatchObject({

@@ -38,7 +38,7 @@ describe('a new file', () => {
   it.each([
     { uid: 107, gid: 107, groups: [36] },
     { uid: 107, gid: 36, groups: [] },
-  ])('of the service %j can be as the source', (service) => {
+  ])('of the service %j can have the rights of the source', (service) => {
     expect(access(SOURCE, QEMU, service)).toEqual(AS_THE_SOURCE);
   });
 

@@ -81,7 +81,7 @@ describe('the plan that settles a job', () => {
     }
   });
 
-  it('dismisses the job before it closes nodes, and says which step made the file that it removes', () => {
+  it('dismisses the job before it closes nodes, and names the step that made the removed file', () => {
     const plan = planSettling(
       concludedJob(jobOf(CREATED, RUNNING, concluded('CONCLUDED', 'SOURCE', 'Operation canceled'))),
     );
@@ -101,7 +101,7 @@ describe('the plan that settles a job', () => {
   });
 });
 
-describe('a job that deletes what it has committed', () => {
+describe('a job that deletes the committed images', () => {
   const image = { path: '/vm/snap1.qcow2', device: '7', inode: '1', birthTimeNs: '1' };
   const deletes = (
     kind: 'COMMIT' | 'ACTIVE_COMMIT',
@@ -118,7 +118,7 @@ describe('a job that deletes what it has committed', () => {
   };
   const NEW = { header: { is: 'NEW' } } as const;
 
-  it('does so only after a success that QEMU itself has told', () => {
+  it('does so only after a success that QEMU itself has reported', () => {
     for (const how of ['CONCLUDED', 'VANISHED', 'QEMU_ENDED', 'GIVEN_UP'] as const) {
       for (const deviceOn of ['SOURCE', 'DESTINATION', 'ELSEWHERE', 'NOWHERE'] as const) {
         for (const error of [undefined, 'Operation canceled']) {
@@ -146,7 +146,7 @@ describe('a job that deletes what it has committed', () => {
     expect(deletes('COMMIT', { ...done, ...NEW })).toMatchObject([{ run: { image, letGo } }]);
   });
 
-  it('does not so after an active commit whose base could not be synced', () => {
+  it('does not do so after an active commit whose base could not be synced', () => {
     const failure = { reason: 'BUG', text: 'x', metadata: {} } as const;
     const more = [{ entry: 'step-refused', step: 'sync-destination', failure }] as const;
     expect(deletes('ACTIVE_COMMIT', concluded('CONCLUDED', 'DESTINATION', undefined), { more })).toEqual([]);

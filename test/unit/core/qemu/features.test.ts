@@ -44,7 +44,7 @@ describe('features of a QEMU', () => {
     },
   );
 
-  it('is each known by a command or an argument, which these versions have', () => {
+  it('are each known by a command or an argument, which these versions have', () => {
     const { missing: _missing, readSchema: _readSchema, ...questions } = features;
     const has = Object.entries(questions).map(([name, asks]) => [
       name,
@@ -62,7 +62,7 @@ describe('features of a QEMU', () => {
     expect(schema.has('no-such-command')).toBe(false);
   });
 
-  it('whether QEMU bounds how long it waits for an NBD server is in the case nbd of blockdev-add', () => {
+  it('the case nbd of blockdev-add shows whether QEMU limits its wait for an NBD server', () => {
     expect(VERSIONS.map((version) => boundsNbdOpen(schemaOf(version)))).toEqual([false, true, true, true]);
     expect(schemaOf('7.2').get('blockdev-add file')).not.toContain('open-timeout');
     expect(boundsNbdOpen(undefined)).toBe(false);

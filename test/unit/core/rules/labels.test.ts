@@ -37,7 +37,7 @@ describe('labels', () => {
     expect(labelRules('labels', many(33))).toMatchObject([{ field: 'labels', reason: 'FIELD_INVALID' }]);
   });
 
-  it('are those that are asked for if all of them are', () => {
+  it('match if all requested ones match', () => {
     const job = { labels: { a: '1', b: '2' }, createdBy: 'ops' };
     const fits = [{}, { labels: {} }, { labels: { a: '1' } }, { labels: { a: '1', b: '2' } }, { createdBy: 'ops' }];
     const wrong: readonly Labels[] = [{ a: '2' }, { c: '' }, { ['toString']: '' }];

@@ -69,12 +69,12 @@ describe('a list', () => {
       expect(() => page(items, ORDER, { ...asked, ...other, pageToken })).toThrow('page_token: is not from this list');
   });
 
-  it('goes on at its place though items come and go between two pages', () => {
+  it('continues at its place though items come and go between two pages', () => {
     const { nextPageToken } = page(['a', 'b', 'c'], ORDER, { pageSize: 2, pageToken: '' });
     expect(page(['0', 'c', 'd'], ORDER, { pageSize: 2, pageToken: nextPageToken }).items).toEqual(['c', 'd']);
   });
 
-  it('is of many hosts as of one: a full page has a next one where any of them has more', () => {
+  it('is the same of many hosts as of one: a full page has a next one if any of them has more', () => {
     const asked = { pageSize: 2, pageToken: '' };
     const newest: Order<string> = { ...ORDER, descending: true };
     const hosts = [['e', 'b'], ['d', 'c', 'a'], []];

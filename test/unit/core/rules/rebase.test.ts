@@ -80,7 +80,7 @@ describe('the flags of Rebase', () => {
 });
 
 describe('base', () => {
-  it('must be there for a copy, and absolute; for a pull it may be missing, but not with RELATIVE', () => {
+  it('must be given for a copy, and absolute; for a pull it may be missing, but not with RELATIVE', () => {
     expect(reasons({ base: '', flags: ['COPY'] })).toEqual(['base BASE_REQUIRED']);
     expect(reasons({ base: 'x', flags: ['COPY'] })).toEqual(['base PATH_NOT_ABSOLUTE']);
     expect(reasons({ base: '' })).toEqual([]);
@@ -114,8 +114,8 @@ describe('bandwidth', () => {
   });
 });
 
-describe('all that is wrong', () => {
-  it('is reported at once', () => {
+describe('all errors', () => {
+  it('are reported at once', () => {
     const request = { disk: { domain: '', disk: '' }, base: 'x', bandwidth: 2n ** 64n - 1n, requestId: ' ' };
     expect(reasons({ ...request, flags: ['COPY', 'RELATIVE'], accept: [undefined] })).toEqual([
       'disk.domain FIELD_INVALID',

@@ -71,7 +71,7 @@ describe('a copy as understood', () => {
     });
   });
 
-  it('has what was given', () => {
+  it('has the given values', () => {
     const given: CopyRequest = {
       ...REQUEST,
       format: 'QCOW2',
@@ -229,7 +229,7 @@ describe('the errors of a request', () => {
   });
 
   it.each(['/x', '/a b/c', '/copies/..x', '/copies/x..', '/copies/...', `/${'x'.repeat(4094)}`])(
-    'is nothing about the path %s',
+    'do not concern the path %s',
     (path) => {
       expect(wrongWith(file(path))).toEqual([]);
     },
@@ -254,14 +254,14 @@ describe('the errors of a request', () => {
       expect(wrongWith({ bufferBytes: value })).toEqual(['buffer_bytes BUFFER_INVALID']);
   });
 
-  it('is nothing about a smaller buffer than QEMU is sound with: it is raised', () => {
+  it('do not include a buffer that is too small for QEMU: it is raised', () => {
     const bytesOf = (bufferBytes: bigint) => parseStartCopy({ ...REQUEST, bufferBytes }).options.bufferBytes;
     expect([0n, 1n, 16_777_215n, 16_777_216n, 16_777_217n].map(bytesOf)).toEqual([
       16_777_216, 16_777_216, 16_777_216, 16_777_216, 16_777_217,
     ]);
   });
 
-  it('is nothing about encryption of qcow2, which is the format then', () => {
+  it('do not include encryption of qcow2, which is the format then', () => {
     for (const format of [undefined, 'QCOW2'] as const)
       expect(parseStartCopy({ ...REQUEST, format, encryption: KEY })).toMatchObject({
         format: 'QCOW2',
@@ -269,12 +269,12 @@ describe('the errors of a request', () => {
       });
   });
 
-  it('does not repeat what may be a key that somebody took for an id', () => {
+  it('do not repeat a key that a caller may have given as an id', () => {
     const request = { ...REQUEST, encryption: { secretId: 'Zm9vYmFy+w==' } };
     expect(() => parseStartCopy(request)).toThrow(/destination.encryption.secret_id: (?!.*Zm9v)/);
   });
 
-  it('is nothing about a comparison for a shallow copy into what is there, which an NBD export always is', () => {
+  it('do not include a comparison for a shallow copy into an existing destination, which an NBD export always is', () => {
     expect(wrongWith({ verifyReused: true, shallow: true, reuseExternal: true })).toEqual([]);
     expect(wrongWith({ ...nbd({}), verifyReused: true, shallow: true })).toEqual([]);
   });
@@ -362,7 +362,7 @@ function complaintsAbout(request: CopyRequest): { understood: boolean; complaint
 }
 
 describe('any request whatever', () => {
-  it('is understood or refused with violations, each of a code for arguments, and nothing else', () => {
+  it('is understood or refused with violations, each with a code for arguments, and nothing else', () => {
     // Most fields of most requests stay as they should be: else hardly one would be understood.
     const mostlyRight = fc
       .tuple(anyRequest, fc.subarray(Object.keys(REQUEST) as (keyof CopyRequest)[]))

@@ -18,7 +18,7 @@ describe('the roster', () => {
     expect(roster.find('WEB')).toEqual({ is: 'none' });
   });
 
-  it('tells a host that has gone from a domain that is not there', () => {
+  it('distinguishes a host that has gone from a domain that does not exist', () => {
     const roster = new Roster();
     roster.setHost('a', host('a'));
     roster.setDomain('1', domain('1', 'web', 'a'));
@@ -45,7 +45,7 @@ describe('the roster', () => {
     expect(roster.hosts().map(({ name }) => name)).toEqual(['a', 'b', 'c']);
   });
 
-  it('is after any changes what a reset to their result is', () => {
+  it('is after any changes equal to a reset to their result', () => {
     const ids = fc.constantFrom('1', '2', '3', '4');
     const names = fc.constantFrom('web', 'db');
     const changes = fc.array(fc.tuple(ids, fc.option(names, { nil: undefined }), fc.constantFrom('a', 'b')));

@@ -12,7 +12,7 @@ import { until } from '../../../support/until.ts';
 const UUID = '0A0B0C0D-0000-4000-8000-00000000000F';
 
 describe('the file of a static directory', () => {
-  it('names hosts, and domains if it likes', () => {
+  it('names hosts, and optionally domains', () => {
     const text = JSON.stringify({
       hosts: { a: { address: 'a:1', identity: 'spiffe://site/a', domains: ['web', UUID] }, b: { address: 'b:1' } },
     });
@@ -49,13 +49,13 @@ const on = (host: string) => [{ id: '1', name: 'web', host, epoch: 0n }];
 describe('the place of a domain', () => {
   const says = { id: '1', name: 'web' };
 
-  it('is where it is listed until that host has answered', () => {
+  it('is the listed host until that host has answered', () => {
     expect(place(new Map(), on('a'), new Map())).toEqual(on('a'));
     expect(place(new Map([['a', []]]), on('a'), new Map())).toEqual([]);
     expect(place(new Map([['b', [says]]]), on('a'), new Map([['1', 'a']]))).toEqual(on('a'));
   });
 
-  it('stays with the host that had it while two have it, and then goes to the other', () => {
+  it('stays with the first host while two have it, and then goes to the other', () => {
     const both = new Map([
       ['a', [says]],
       ['b', [says]],
@@ -105,7 +105,7 @@ describe('a static directory', () => {
     expect(await directory.lookAgain('web', { timeoutMs: 1_000 })).toMatchObject({ domain: { host: 'b' } });
   });
 
-  it('reads its file again when that is replaced, and stays as it was when the new one is wrong', async () => {
+  it('reads its file again when that is replaced, and stays unchanged if the new one is wrong', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'fleet.json');
     await writeFile(path, fileOf('a'));
@@ -127,7 +127,7 @@ describe('a static directory', () => {
     expect(directory.freshness).toEqual({ live: true });
   });
 
-  it('does not begin with a file that is wrong', async () => {
+  it('does not begin with a wrong file', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'fleet.json');
     await writeFile(path, '{}');

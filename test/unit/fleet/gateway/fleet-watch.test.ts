@@ -97,7 +97,7 @@ describe('a watch of all jobs of a fleet', () => {
   const watchJobs: BlockJobs['watchJobs'] = (asked, call) => fleet.watch(asked, call);
   const watch = (request: object = {}) => new JobsWatcher({ watchJobs }, request);
 
-  it('has those of each host, says when it has all, and takes up a host that comes', async () => {
+  it('has those of each host, says when it is complete, and includes a host that comes', async () => {
     const [h1, h2] = [await host('h1'), await host('h2')];
     const one = await h1.jobs.begin({ job: 'bj0000000000000001' });
     const two = await h2.jobs.begin({ job: 'bj0000000000000002' });
@@ -127,7 +127,7 @@ describe('a watch of all jobs of a fleet', () => {
     for (const site of [h1, h2, h3]) await site.untilLeft();
   });
 
-  it('names a host that does not answer, and again when it is back, with what was missed, and each once', async () => {
+  it('names a host that does not answer, and again when it is back, with the missed events, each once', async () => {
     const [h1, h2] = [await host('h1'), await host('h2')];
     const watcher = watch();
     await watcher.until('complete');
@@ -150,7 +150,7 @@ describe('a watch of all jobs of a fleet', () => {
     expect(watcher.seen.filter((text) => text.startsWith('unreachable'))).toHaveLength(1);
   });
 
-  it('is complete also with a host that does not answer, and goes on behind its place on each', async () => {
+  it('is complete also with a host that does not answer, and continues after its position on each', async () => {
     const [h1, h2] = [await host('h1'), await host('h2')];
     h2.down();
     const watcher = watch();

@@ -52,7 +52,7 @@ test('a host is silent from a call that does not reach it to one that is answere
   }
 });
 
-test('of a call whose caller has left nothing is known: the host is asked again, once; a watch is left all the time', async () => {
+test('a call whose caller has left proves nothing: the host is asked again, once; a watch is left all the time', async () => {
   const reach = new Reach();
   await calling(reach).fails(LEFT);
   expect([reach.isSilent('h'), askedAgain(reach), askedAgain(reach)]).toEqual([false, ['h'], []]);

@@ -46,12 +46,12 @@ const MIGRATING = new BlockJobError(failure('GUEST_MIGRATING', { domain: 'vm', s
 const BUSY = new BlockJobError(failure('BLOCK_COPY_ACTIVE', { domain: 'vm', disk: 'vda', job: 'bj1' }));
 
 describe('a call about a domain', () => {
-  it('goes to the host that has it, with the revision at which it was given it', async () => {
+  it('goes to the host that has it, with the revision at which the host got it', async () => {
     expect(await ask(on('h1', 7n), on('h2', 8n), {})).toEqual({ asked: ['h1 @7'], answer: 'h1' });
   });
 
   it.each([NOT_OWNER, UNKNOWN, STALE, NOT_FOUND, MIGRATING])(
-    'goes to its next host, too, when the first says that it has gone: %s',
+    'goes to its next host, too, if the first says that it has gone: %s',
     async (refusal) => {
       expect(await ask(on('h1', 7n), on('h2', 8n), { h1: refusal })).toEqual({
         asked: ['h1 @7', 'h2 @8'],
@@ -72,7 +72,7 @@ describe('a call about a domain', () => {
     },
   );
 
-  it('is not asked of another host for another reason', async () => {
+  it('is not repeated at another host for another reason', async () => {
     expect(await ask(on('h1', 7n), on('h2', 8n), { h1: BUSY })).toEqual({ asked: ['h1 @7'], answer: BUSY });
   });
 });

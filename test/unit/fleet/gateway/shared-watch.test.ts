@@ -160,7 +160,7 @@ describe('a heartbeat through a gateway', () => {
     vi.useRealTimers();
   });
 
-  it('has the revision that the watcher was sent last: it comes back with that', async () => {
+  it('has the revision that was sent to the watcher last: it comes back with that', async () => {
     const script = new Script();
     script.grow(3);
     expect(await heard(script)).toEqual(['STATE 1', 'STATE 2', 'STATE 3', 'HEARTBEAT 3']);
@@ -187,7 +187,7 @@ describe('a heartbeat through a gateway', () => {
     expect(seen).toEqual(['PROGRESS', 'HEARTBEAT', 'HEARTBEAT']);
   });
 
-  it('does not come while nothing was sent yet, as when the agent is lost at once', async () => {
+  it('does not come while nothing was sent yet, as if the agent is lost at once', async () => {
     const script = new Script();
     script.break(UNREACHABLE);
     expect(await heard(script)).toEqual([]);
@@ -212,7 +212,7 @@ describe('watches of one job through a gateway', () => {
     expect(script.open).toBe(0);
   });
 
-  it('go on behind the last revision when the way to the agent breaks: each revision once', async () => {
+  it('continue after the last revision when the connection to the agent breaks: each revision once', async () => {
     const script = new Script();
     const one = follow(watches(script), 1, request(0));
     for (const revision of [2, 3, 4]) {
@@ -227,7 +227,7 @@ describe('watches of one job through a gateway', () => {
     expect(script.asked.map(({ afterRevision }) => afterRevision)).toEqual([0, 2, 3, 4]);
   });
 
-  it('end with what the agent has against them', async () => {
+  it('end with the refusal of the agent', async () => {
     const script = new Script();
     const one = follow(watches(script), 1, request(0));
     await one.reached(1);
@@ -304,7 +304,7 @@ describe('watches of one job through a gateway', () => {
     ]);
   });
 
-  it('are bounded, and may not begin behind the end', async () => {
+  it('are limited, and may not begin after the end', async () => {
     const script = new Script();
     const all = watches(script, 1);
     const leaving = new AbortController();
