@@ -1,6 +1,6 @@
 /**
- * make bench: how long it takes from the word to the guest on its copy, with this service and with libvirt, and by bare
- * QMP, which is what either adds to. All copy an image of the same contents, on the same QEMU, by turns.
+ * make bench: measures the time from the request until the guest runs on its copy, with this service, with libvirt, and
+ * with bare QMP, on which both are built. All copy an image with the same contents, on the same QEMU, in turns.
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -34,7 +34,7 @@ async function makeImage(path: string, mib: number): Promise<void> {
   await run('qemu-io', ['-f', 'qcow2', '-c', `write -q -P 7 0 ${mib}M`, path]);
 }
 
-/** The shortest sequence that does it: without checks, without a journal, without undo. */
+/** The shortest sequence of commands: without checks, without a journal, without undo. */
 async function byBareQmp({ admin }: Qemu, mib: number, path: string): Promise<void> {
   const node = basename(path, '.qcow2');
   const ended = async (job: string, status: string) => {
@@ -54,7 +54,7 @@ async function byBareQmp({ admin }: Qemu, mib: number, path: string): Promise<vo
   await ended(node, 'ready');
   await admin.execute('job-complete', { id: node });
   await ended(node, 'null');
-  // An image that is open keeps its memory and its place on the disk, also when it is removed.
+  // An open image keeps its memory and its space on the disk, also after it is removed.
   await admin.execute('blockdev-del', { 'node-name': device });
   await admin.execute('blockdev-del', { 'node-name': `${device}-file` });
 }
@@ -105,7 +105,7 @@ async function byVirsh(libvirt: Libvirt, mib: number): Promise<Contender> {
   return { name: '`virsh blockcopy --wait --pivot`', dir: libvirt.dir, image, times: [], copy };
 }
 
-/** Each round in another order, and each copy with nothing of others left to be written to the disk. */
+/** Each round has another order. Before each copy all data of the earlier ones is written to the disk. */
 async function race(contenders: readonly Contender[], mib: number): Promise<void> {
   for (let round = 0; round <= ROUNDS; round += 1) {
     for (const one of shuffled(contenders)) {

@@ -1,6 +1,6 @@
 /**
- * A process of many agents without QEMUs, which are in the directory like real ones: a connection to etcd, a lease and
- * claimed domains each. `node crowd.ts URL AGENTS DOMAINS` says on a line when all are there, and stays until it is
+ * A process of many agents without QEMUs. They are in the directory like real ones, each with a connection to etcd, a
+ * lease and claimed domains. `node crowd.ts URL AGENTS DOMAINS` prints a line when all are there, and runs until it is
  * ended.
  */
 import { randomUUID } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
- * make bench: how long it takes to show a disk with a deep chain, and how much of that is QEMU's own: the three questions that
- * the service asks, asked by bare QMP. By turns, in one run.
+ * make bench: measures the time to show a disk with a deep chain, and QEMU's own share of it: the three questions that
+ * the service asks, sent by bare QMP. In turns, in one run.
  */
 
 import { present } from '../support/checks.ts';

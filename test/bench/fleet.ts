@@ -33,7 +33,7 @@ async function residentMib(pid: number): Promise<number> {
   return Math.round(Number(kib) / 1024);
 }
 
-/** From nothing to "serves": the median of some starts. The last one is left running. */
+/** The time from the start to "serves": the median of some starts. The last service is left running. */
 async function coldStart(site: FleetSite): Promise<{ ms: number; mib: number; gateway: Service }> {
   const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });
   const times: number[] = [];
@@ -47,7 +47,7 @@ async function coldStart(site: FleetSite): Promise<{ ms: number; mib: number; ga
   }
 }
 
-/** The same call both ways, by turns; milliseconds. */
+/** The same call in both ways, in turns; milliseconds. */
 async function compare(
   direct: Caller,
   routed: Caller,
@@ -74,7 +74,7 @@ function byNumber(a: number, b: number): number {
   return a - b;
 }
 
-/** Resolves when all are in the directory, with how long that took. */
+/** Resolves with the time until all are in the directory. */
 async function crowd(url: string, opened: DisposableStack): Promise<number> {
   const args = [join(import.meta.dirname, 'crowd.ts'), url, String(AGENTS), String(DOMAINS_EACH)];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -1,6 +1,6 @@
 /**
- * make bench: how long a call takes of a client that asks now and then, alone, and beside each way to use up a server that
- * comes from elsewhere; and how much memory the server takes at the most.
+ * make bench: measures the time of a call of a client that asks now and then, alone, and during each kind of flood from
+ * another host; and the largest memory use of the server.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -47,7 +47,7 @@ async function peakMib({ pid }: Service): Promise<string> {
   return `${Math.round(Number(found?.[1]) / 1024)} MiB`;
 }
 
-/** A server for each, which is small again then. */
+/** A server for each trial, with little memory at the start. */
 async function row(cgroup: MemoryCgroup, name: string, trial: (service: Service) => Promise<void>): Promise<string> {
   await using dir = await testDir();
   const qmp = Object.fromEntries(

@@ -1,7 +1,7 @@
 /**
- * make bench: how long a service takes to its first answer, and how much memory, where 10,000 jobs have ended before
- * it. The journals are like one that it has written itself, of a copy with pivot. By turns with an empty folder, in one
- * run. The service is the one that npm publishes: Node compiles no TypeScript then.
+ * make bench: measures the time of a service to its first answer, and its memory, with 10,000 ended jobs. The journals
+ * are copies of one that the service has written, of a copy with pivot. In turns with an empty folder, in one run. The
+ * service is the published one, so Node compiles no TypeScript.
  */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -36,7 +36,7 @@ async function oneJournal(): Promise<string> {
   return await readFile(join(folder, present((await readdir(folder))[0])), 'utf8');
 }
 
-/** From nothing to the answer to a question about a job. */
+/** The time from the start to the answer to a question about a job. */
 async function start(dir: string): Promise<Start> {
   const begun = performance.now();
   await using service = await Service.start({ dir, qmpDir: dir, allow: [], args: KEPT, program: BUILT });

@@ -41,7 +41,7 @@ export class Callers {
     this.#plan = plan;
   }
 
-  /** With one request_id, until somebody answers; a text: why it was refused. */
+  /** Uses one request_id until a service answers. Returns the reason as text if it was refused. */
   async start(requestId: string, destination: Destination): Promise<Job | string> {
     const ask = async () =>
       await this.#killer.persist(async (service) => await this.#start(service, requestId, destination));
@@ -87,7 +87,7 @@ export class Callers {
     if (limit > 0n) await this.#killer.persist(async (service) => await service.setSpeed(id, 0n));
   }
 
-  /** Waits until it is READY or over, and lets several end it, until it is over. */
+  /** Waits until the job is READY or over. Then several callers end it, until it is over. */
   async end(id: string): Promise<Job> {
     const { onReady, what, early, patienceMs } = this.#plan;
     const byItself = onReady !== OnReady.ON_READY_HOLD || what === 'pull' || what === 'commit';
@@ -124,7 +124,7 @@ export class Callers {
     );
   }
 
-  /** Comes back with the last revision whenever the stream breaks: each one once, in order, to the end. */
+  /** Watches again after the last revision whenever the stream breaks: each revision once, in order, to the end. */
   async watch(id: string): Promise<void> {
     let last = 0;
     for (;;) {
@@ -138,7 +138,7 @@ export class Callers {
           }
           last = Number(revision);
           if (isOver(present(job))) return;
-          // Leaves in the middle, as callers do.
+          // Leaves in the middle, as some callers do.
           if (this.#random.chance(0.02)) break;
         }
       } catch (error) {

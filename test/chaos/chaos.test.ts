@@ -1,4 +1,4 @@
-/** A bounded run of test/chaos/chaos.ts; `make chaos` runs it for as long as one likes. */
+/** A short run of test/chaos/chaos.ts; `make chaos` runs it longer. */
 import { expect, test } from 'vitest';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
@@ -9,7 +9,7 @@ import { CUTS, cutRound } from './power-rounds.ts';
 const KILLS = Number(process.env['CHAOS_KILLS'] ?? 150);
 /** The least kills in each phase: fewer would prove nothing. */
 const LEAST = 5;
-/** A round with a power cut takes a VM of its own. */
+/** A round with a power cut needs a VM of its own. */
 const KILLS_A_CUT = 100;
 const SEED = Number(process.env['CHAOS_SEED'] ?? Date.now() % 1_000_000);
 

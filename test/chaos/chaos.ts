@@ -36,7 +36,7 @@ const DISKS: readonly { readonly id: number; readonly bus: Bus }[] = [
 ];
 /** Streams that only write: then each point in time of a disk can be distinguished from every other. */
 export const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4 gw.rate=2';
-/** No copy of a disk has room there: a guest that was pivoted to it would run into that wall itself. */
+/** No copy of a disk fits there. A guest that is pivoted to it would have the same problem. */
 const TIGHT_MIB = 1;
 const JOURNALS = 6;
 
@@ -116,7 +116,7 @@ export class Chaos implements AsyncDisposable {
     return new Chaos({ folder, vm, admin, killer, meddler, verdict, waits, rounds, tally }, open.move());
   }
 
-  /** All disks' rounds side by side, until that is enough; the last of each disk to its end. */
+  /** Runs the rounds of all disks in parallel, until it is enough; the last round of each disk runs to its end. */
   async run(isEnough: () => boolean): Promise<void> {
     const { killer, meddler, verdict, rounds } = this.#parts;
     killer.begin();
@@ -164,7 +164,7 @@ export class Chaos implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // With one it would end in an assertion of its own.
+    // With a leak QEMU would end in an assertion.
     if (this.tally.leaks.size > 0) await this.#parts.vm.kill();
     await this.#open.disposeAsync();
   }

@@ -48,7 +48,7 @@ export function newFile(folder: string, name: string, format: ChainImage['format
   };
 }
 
-/** An export of its own, with a line to it that can be cut. */
+/** An export, with a connection that can be cut. */
 export async function nbdServer(folder: string, sizeBytes: number): Promise<Destination> {
   await using held = new AsyncDisposableStack();
   await mkdir(folder);

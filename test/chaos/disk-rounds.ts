@@ -23,14 +23,14 @@ import type { Verdict } from './wrong.ts';
 
 export const DISK_MIB = 16;
 const MIB = 1 << 20;
-/** From a start to the end of its job; much more than it takes. */
+/** The limit of a round; usually it needs much less. */
 const ROUND_MS = 150_000;
 const LONGEST_CHAIN = 4;
 
 export interface Tally {
   rounds: number;
   events: number;
-  /** By kind, place and trouble. */
+  /** The number of ends by kind, place and trouble. */
   readonly ends: Map<string, number>;
   /** Filters of mirrors that QEMU itself can no longer close. */
   readonly leaks: Set<string>;
@@ -48,7 +48,7 @@ export interface DiskRoundsParts {
   readonly turns: FormatTurns;
   readonly tally: Tally;
   readonly say: (line: string) => void;
-  /** A folder on a file system that no copy has room on. */
+  /** A folder on a file system that is too small for a copy. */
   readonly tight: string | undefined;
 }
 
@@ -112,7 +112,7 @@ export class DiskRounds implements AsyncDisposable {
     return newFile(place === 'tight' && tight !== undefined ? tight : disk.folder, name, format);
   }
 
-  /** Undefined: the start was refused, and has left nothing. */
+  /** Undefined if the start was refused and has left nothing. */
   async #live(name: string, plan: Plan, destination: Destination): Promise<Job | undefined> {
     const { disk, killer, tally, meddler, say } = this.#parts;
     const callers = new Callers({ ...this.#parts, plan });
@@ -162,7 +162,7 @@ export class DiskRounds implements AsyncDisposable {
     await killer.calm(async () => await meddler.withoutPauses(hang));
   }
 
-  /** A server that the guest is on stays, and the one before goes. */
+  /** The server of the guest's disk stays, and the earlier one ends. */
   async #leave(destination: Destination): Promise<void> {
     const { images } = await this.#parts.disk.chain();
     const isOn = images[0].path === destination.name && destination.isNbd;

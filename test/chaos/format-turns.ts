@@ -1,7 +1,7 @@
 /**
- * While QEMU formats an image, what it does not bear beside that is kept away: QEMU before 10.0 crashes when others look at
- * its nodes, stop it or take a snapshot in these milliseconds (docs/versions.md). That the service keeps away is tested
- * elsewhere; here the others do.
+ * Keeps other actions away while QEMU formats an image: QEMU before 10.0 crashes if others look at its nodes, stop it
+ * or take a snapshot in these milliseconds (docs/versions.md). Other tests check that the service keeps away. Here the
+ * test keeps its own other clients away.
  */
 import { Wake } from '../../src/lib/wake.ts';
 
@@ -23,7 +23,7 @@ export class FormatTurns {
     }
   }
 
-  /** `work` is one of the others. */
+  /** `work` is an action of another client. */
   async apart<T>(work: () => Promise<T>): Promise<T> {
     this.#others += 1;
     try {

@@ -1,6 +1,6 @@
 /**
- * The service, and its deaths: SIGKILL at any instant, and a new service on the same journals, which may see less of
- * QEMU than the one before. In a phase in which few have died yet, one is killed on purpose.
+ * The service, and its deaths: SIGKILL at any moment, and then a new service with the same journals, which may see less
+ * of QEMU than the earlier one. If few services have died in a phase, one is killed there on purpose.
  */
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import { type Verdict, WrongOutcome } from './wrong.ts';
 export const PHASES = ['STARTING', 'RUNNING', 'READY', 'ENDING', 'ENDED'] as const;
 export type Phase = (typeof PHASES)[number];
 
-/** How long a service takes to serve where nothing else is running. */
+/** The time that a service needs to start on a quiet machine. */
 const QUIET_START_MS = 400;
 
 const OWN_UID = process.getuid?.() ?? 0;
@@ -33,7 +33,7 @@ export interface KillerParts {
   /** Its sockets, and its disks. */
   readonly vmFolder: string;
   readonly service: ServiceOptions;
-  /** Ways to see less; none: each sees all. */
+  /** Ways to see less; if empty, each service sees everything. */
   readonly sights: readonly Sight[];
 }
 
@@ -48,7 +48,8 @@ export class Killer implements AsyncDisposable {
   readonly #said: string[] = [];
   #kills = 0;
   /**
-   * How much slower than a quiet machine this one is: else a service that lives for moments would never get anywhere.
+   * The slowness of this machine compared with a quiet one: otherwise a service that lives for moments would never get
+   * anywhere.
    */
   #slowness = 1;
   #lastMs = 0;
@@ -118,7 +119,7 @@ export class Killer implements AsyncDisposable {
     this.#calm += 1;
     try {
       await this.#dying;
-      // One that comes to a QEMU that hangs already can do nothing (docs/pauses.md).
+      // A service can do nothing if it meets a QEMU that already hangs (docs/pauses.md).
       await this.#service.domainUp(this.#parts.domain).catch(() => undefined);
       return await work();
     } finally {
@@ -171,7 +172,7 @@ export class Killer implements AsyncDisposable {
     }
   }
 
-  /** As it would be where the service is to run as this user. */
+  /** Makes the files as they would be if the service ran as this user. */
   async #giveTo(uid: number): Promise<void> {
     const { service, vmFolder } = this.#parts;
     // A socket that another user left there may still be in use, as far as this service can see.
@@ -207,7 +208,7 @@ export class Killer implements AsyncDisposable {
   }
 }
 
-/** Undefined: there is no service at the moment, or it has not found its QEMU yet. */
+/** Undefined if there is no service now, or if it has not found its QEMU yet. */
 export function refusalIn(error: unknown): Refusal | undefined {
   if (error instanceof Error && error.message === 'Channel has been shut down') return undefined;
   const refusal = refusalOf(error);

@@ -8,7 +8,7 @@ import type { Admin, ChainImage } from '../support/real-qemu/qemu.ts';
 import type { FormatTurns } from './format-turns.ts';
 import type { Bus } from './plan.ts';
 
-/** For a guest that has much else to do. */
+/** A long limit, for a busy guest. */
 const WORK_MS = 60_000;
 
 export interface LiveDiskParts {
@@ -17,7 +17,7 @@ export interface LiveDiskParts {
   readonly id: number;
   readonly bus: Bus;
   readonly domain: string;
-  /** Where its images are made. */
+  /** The folder for its images. */
   readonly folder: string;
   /** The guest's console takes one line at a time. */
   readonly console: Lane;
@@ -75,17 +75,17 @@ export class LiveDisk {
     this.#served.set(name, image);
   }
 
-  /** Where the bytes of an image are that QEMU names so. */
+  /** The file with the bytes of an image, by QEMU's name for it. */
   bytesOf(image: ChainImage): ChainImage {
     return this.#served.get(image.path) ?? image;
   }
 
-  /** Is this the name of an image of this disk, and of no other? */
+  /** Whether this is the name of an image of this disk, and of no other. */
   owns(file: string): boolean {
     return file.startsWith(`${this.folder}/`) || file.startsWith(join(this.#vm.dir, 'disks', `d${this.id}-`));
   }
 
-  /** Somebody takes a snapshot between two jobs, so that there is a chain. */
+  /** Another client takes a snapshot between two jobs, so that there is a chain. */
   async snapshot(name: string): Promise<void> {
     const { inserted } = await this.#admin.block(this.ref.disk);
     const snapshot = {
@@ -113,7 +113,7 @@ export class LiveDisk {
     const goal = acked.sequence + operations;
     const more = eventually(`disk ${this.id} writes`, () => (acked.sequence >= goal ? true : undefined), WORK_MS);
     await more.catch(async (cause: unknown) => {
-      // It knows what QEMU and the guest are at, and says so.
+      // Its error describes the state of QEMU and of the guest.
       await this.#vm.work(this.id, operations, { timeoutMs: 1000 });
       throw cause;
     });

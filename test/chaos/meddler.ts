@@ -9,11 +9,11 @@ import type { Meddling, Plan } from './plan.ts';
 import { BOUND_MS, type Waits } from './waits.ts';
 import { WrongOutcome } from './wrong.ts';
 
-/** In the same instant, give or take what a busy machine takes. */
+/** The same moment, with a margin for a busy machine. */
 const INSTANT_MS = 2000;
 
 export class Meddler {
-  /** How often it has continued a guest that nobody else could know to be wanted running. */
+  /** The number of times that it has resumed a guest that only it knew should run. */
   lookedAgain = 0;
   readonly #admin: Admin;
   readonly #pid: number;
@@ -46,7 +46,7 @@ export class Meddler {
     await this.#turns.run(async () => await this.#waits.others.during(work));
   }
 
-  /** Storage hangs meanwhile: QEMU 7.2 does not bear a `stop` in which a copy fails (docs/versions.md). */
+  /** Storage hangs meanwhile: QEMU 7.2 fails if a copy fails during `stop` (docs/versions.md). */
   async withoutPauses<T>(work: () => Promise<T>): Promise<T> {
     this.#troubles += 1;
     try {
@@ -70,7 +70,7 @@ export class Meddler {
     });
     if (!stopped) return;
     await sleep(forMs);
-    // Also where the service has continued it meanwhile, which it cannot know to be wrong.
+    // Also if the service has resumed it meanwhile, which the service cannot know to be wrong.
     await this.#admin.execute('cont');
     this.#continuedMs = Date.now();
   }

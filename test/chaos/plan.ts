@@ -5,9 +5,9 @@ import type { ImageFormat } from '../support/real-qemu/qemu.ts';
 
 export type Bus = 'virtio' | 'nvme';
 export type Kind = 'copy' | 'shallow copy' | 'pull' | 'active commit' | 'commit';
-/** Where a copy goes: to a file, to one on a file system that is too small, or to an NBD server. */
+/** The destination of a copy: a file, a file on a small file system, or an NBD server. */
 export type Place = 'file' | 'tight' | 'nbd';
-/** It says nothing any more, until it goes on; all that is sent to it is lost; or it has reset all connections. */
+/** The server stops answering for a time; all data that is sent to it is lost; or it has reset all connections. */
 export type Trouble = 'hangs' | 'loses all' | 'is cut off';
 
 /** The actions of other clients of QEMU, and of its host. */
@@ -29,12 +29,12 @@ export interface Plan {
   readonly onReady: OnReady;
   /** Bytes a second; 0n: none. */
   readonly limit: bigint;
-  /** Nobody pivots it. */
+  /** The job is not pivoted. */
   readonly staysWhereItIs: boolean;
-  /** It is to end before it is READY. */
+  /** The job ends before READY. */
   readonly early: boolean;
   readonly paused: boolean;
-  /** When somebody loses patience, and ends it by force. */
+  /** The time after which a caller ends it by force. */
   readonly patienceMs: number;
   readonly trouble: { readonly what: Trouble; readonly afterMs: number } | undefined;
   readonly meddling: { readonly what: Meddling; readonly afterMs: number; readonly forMs: number } | undefined;
@@ -115,7 +115,7 @@ function troubleOf(random: Random): NonNullable<Plan['trouble']> {
 function meddlingOf(random: Random, bus: Bus, staysWhereItIs: boolean): Plan['meddling'] {
   if (!random.chance(0.6)) return undefined;
   const what = random.chance(0.4) ? random.of(TO_A_VM) : random.of(TO_A_JOB);
-  // Pivoted under a busy guest by somebody who does not pause it, an NVMe disk can make QEMU crash.
+  // If a client pivots an NVMe disk of a busy guest without a pause, QEMU can crash.
   if (what === 'job-complete' && (bus === 'nvme' || staysWhereItIs)) return undefined;
   return { what, afterMs: random.below(600), forMs: random.below(what === 'freeze' ? 1500 : 300) };
 }

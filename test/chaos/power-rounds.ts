@@ -25,9 +25,9 @@ import { Verdict, WrongOutcome } from './wrong.ts';
 const DOMAIN = 'cut';
 const DISK = 1;
 const SIZE_MIB = 16;
-/** For a chain, a copy, and what their metadata take. */
+/** Room for a chain, a copy, and their metadata. */
 const ROOM_MIB = 160;
-/** A round that is still under way then is stuck. */
+/** A round that runs longer is stuck. */
 const ROUND_MS = 300_000;
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.batch=4 gw.rate=2';
 
@@ -67,7 +67,7 @@ export async function cutRound(random: Random, { what, onReady }: (typeof CUTS)[
   const to = acked.sequence;
   const { outcome, state } = job;
   const isElsewhere = what === 'copy' && outcome?.guestWritesTo !== destination.name;
-  // The moment of a copy is found by what the guest has done since.
+  // The later writes of the guest identify the point in time of a copy.
   if (isElsewhere) await disk.work(acked, 16);
   await vm.kill();
   await killer.end();
@@ -82,7 +82,7 @@ export async function cutRound(random: Random, { what, onReady }: (typeof CUTS)[
     killer.enters(DISK, 'STARTING');
     for (let attempt = 0; ; attempt += 1) {
       const started = await callers.start(`cut-${attempt}`, destination);
-      // Killed in it, the service takes a start back.
+      // A service that is killed during a start undoes it.
       if (typeof started === 'string') {
         await rm(destination.image.path, { force: true });
         continue;

@@ -19,7 +19,7 @@ export interface Round {
   readonly name: string;
   readonly what: Kind;
   readonly destination: Destination;
-  /** Undefined: the start was refused. */
+  /** Undefined if the start was refused. */
   readonly job: Job | undefined;
   readonly acked: AckedByTime;
   /** The last acknowledged write when the job ended. */
@@ -52,7 +52,7 @@ export class Proof {
     this.#leaks = parts.tally.leaks;
   }
 
-  /** The disk is at rest. How many files are gone in the end. */
+  /** Checks a disk at rest. Returns the number of deleted files. */
   async of(round: Round): Promise<number> {
     const { name, job, destination } = round;
     await this.#settled(name, job);
@@ -69,7 +69,7 @@ export class Proof {
     return gone;
   }
 
-  /** No job; of the nodes of ours and of the disk's images only those that the guest needs. */
+  /** No job is left. Of the nodes of this job and of the disk's images, only those that the guest needs are open. */
   async #settled(name: string, job: Job | undefined): Promise<void> {
     const { jobs, nodes } = await this.#turns.apart(async () => await graphOf(this.#admin));
     if (job !== undefined && jobs.some((one) => one.startsWith(job.id))) {
@@ -131,9 +131,9 @@ export class Proof {
   /** A copy that is complete for a point in time shows that point, and no earlier one. */
   async #moment({ what, destination, acked, to }: Round, { outcome }: Job, base: ChainImage): Promise<void> {
     if (outcome?.destinationContent !== COMPLETE || outcome.asOf === undefined) return;
-    // The base of a commit that was not pivoted is below the guest's disk, and shows the moment as well.
+    // The base of a commit that was not pivoted is below the guest's disk, and matches the point in time as well.
     const image = what === 'active commit' ? base : destination.image;
-    // QEMU has open what is the base, and what is below a shallow copy; a server has its image.
+    // QEMU has the base and the image below a shallow copy open; a server has its image open.
     const live = what === 'active commit' || what === 'shallow copy' || destination.isNbd;
     await momentOf(this.#vm, this.#disk.id, image, { from: acked.at(outcome.asOf), to, live });
   }
@@ -143,7 +143,7 @@ export class Proof {
     for (const { path } of safe) if (path.startsWith('/')) await rm(path);
     const leftovers = await this.#killer.persist(async (service) => await service.listLeftovers());
     if ('reason' in leftovers) throw new WrongOutcome(`leftovers cannot be listed: ${leftovers.message}`);
-    // Those of the other disks are theirs.
+    // Leftovers of other disks belong to other rounds.
     const ids = leftovers.filter(({ name }) => this.#disk.owns(name)).map(({ id }) => id);
     if (ids.length > 0) await this.#killer.persist(async (service) => await service.reclaim(ids, true));
     return safe.length + ids.length;

@@ -15,11 +15,11 @@ export interface Span {
   readonly toMs: number;
 }
 
-/** Times of which the end may not be known yet. */
+/** Spans of time. The end of the last one may not be known yet. */
 export class Spans {
   readonly #spans: { fromMs: number; toMs: number }[] = [];
 
-  /** From now on; until what is returned is called. */
+  /** Begins a span now. The returned function ends it. */
   open(): () => void {
     const span = { fromMs: Date.now(), toMs: Infinity };
     this.#spans.push(span);
@@ -48,7 +48,7 @@ export class Spans {
   }
 }
 
-/** How much of the span none of the others covers. */
+/** The part of the span that none of the others covers. */
 export function uncovered(span: Span, others: readonly Span[]): number {
   let left = 0;
   let { fromMs } = span;
@@ -60,9 +60,9 @@ export function uncovered(span: Span, others: readonly Span[]): number {
 }
 
 export class Waits {
-  /** When there was a service. */
+  /** The spans with a running service. */
   readonly lives = new Spans();
-  /** When somebody else kept the guest, or its disk. */
+  /** The spans in which another client kept the guest or its disk waiting. */
   readonly others = new Spans();
   readonly #admin: Admin;
   /** The number of events that have been checked. */
@@ -74,7 +74,7 @@ export class Waits {
     this.#admin = admin;
   }
 
-  /** The longest that a guest's CPUs were stopped, or a disk waited, in one life of the service. */
+  /** The longest time that the CPUs of the guest were stopped, or a disk waited, in one run of the service. */
   get longestMs(): number {
     return this.#longestMs;
   }

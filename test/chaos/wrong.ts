@@ -1,11 +1,11 @@
 /** An error that a check finds. The first one ends the whole run. */
 
-/** The service has said what is not true, has lost something, or has kept somebody waiting. */
+/** The service has said something wrong, has lost data, or has kept somebody waiting. */
 export class WrongOutcome extends Error {
   override readonly name = 'WrongOutcome';
 }
 
-/** The first that went wrong, for all that go on beside it. */
+/** The first error, for all tasks that run in parallel. */
 export class Verdict {
   #wrong: unknown;
 
@@ -17,7 +17,7 @@ export class Verdict {
     this.#wrong ??= error;
   }
 
-  /** Throws what was found. */
+  /** Throws the error, if there is one. */
   check(): void {
     if (this.#wrong !== undefined) throw this.#wrong;
   }

@@ -12,7 +12,7 @@ import { type Refusal, refused } from '../support/service/caller.ts';
 
 /** Two keepalives, and room for a busy machine. */
 const FOUND_OUT_MS = 8000;
-/** So long an agent waits for an answer of etcd. */
+/** The time for which an agent waits for an answer of etcd. */
 const PATIENCE_MS = 3000;
 const UNREACHABLE = { code: 14, reason: 'HOST_UNREACHABLE' };
 
@@ -25,7 +25,7 @@ interface Copied {
 describe.skipIf(needs('docker'))('an agent', () => {
   const suite = siteOfSuite();
 
-  /** One that takes long enough for something to happen to it. */
+  /** A copy that takes long enough for events to happen during it. */
   const copyOf = async (host: Host, caller: SiteCaller, file: string): Promise<Copied> => {
     const [{ name }] = host.vms;
     const { id } = await caller.copy(name, `/var/lib/images/${file}`, { mibPerSecond: 4 });
@@ -53,7 +53,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
 
     await h1.startAgent();
     await eventuallyAnswers('the next agent has the job', 10_000, async () => await caller.getInfo(copy.id));
-    // It does not keep callers waiting when it has its place in the directory.
+    // The agent does not keep callers waiting once it has its place in the directory.
     expect((await h1.saidAt('Serving')) - (await h1.saidAt('This host is in the directory'))).toBeLessThan(2500);
     await finish(h1, caller, copy);
     expect((await within(10_000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
@@ -122,7 +122,7 @@ describe.skipIf(needs('docker'))('an agent', () => {
     suite.started.push(id);
     await h1.machine.leave(site.networks.owning);
     const cutAt = performance.now();
-    // Nobody can have taken the domain for as long as the lease holds: a pivot is refused only for what it asks.
+    // Nobody can have taken the domain while the lease holds: a pivot is refused only for its own reasons.
     let lastTrusted = cutAt;
     const refusal = await eventuallyAnswers('it refuses', TTL_MS + PATIENCE_MS, async () => {
       const answer = await refused(direct.pivot(id));
@@ -153,14 +153,14 @@ describe.skipIf(needs('docker'))('an agent', () => {
   suite.judge();
 });
 
-/** A refusal, and how long it took. */
+/** A refusal, and the time until it came. */
 async function timed(answer: Promise<unknown>): Promise<Pick<Refusal, 'code' | 'reason'> & { ms: number }> {
   const began = performance.now();
   const { code, reason } = await refused(answer);
   return { code, reason, ms: performance.now() - began };
 }
 
-/** Pivots a copy when it is ready; it must end so, and be true. */
+/** Pivots a copy when it is ready; it must succeed, and its outcome must be true. */
 async function finish(host: Host, caller: SiteCaller, { id, name, to }: Copied): Promise<void> {
   await eventuallyAnswers('the copy is ready', 30_000, async () => {
     const { state } = await caller.getInfo(id);

@@ -13,7 +13,7 @@ import { refused } from '../support/service/caller.ts';
 
 const QUOTA_BYTES = 32 << 20;
 const AWAY_MS = 60_000;
-/** So long an agent waits for an answer of etcd. */
+/** The time for which an agent waits for an answer of etcd. */
 const PATIENCE_MS = 3000;
 const HEALS_MS = 15_000;
 const UNAVAILABLE = 14;
@@ -34,7 +34,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     };
     const [h1, h2, h3] = site.hosts;
     const ready = await copyOf(h1, 3, OnReady.ON_READY_HOLD);
-    // 48 MiB: one ends by itself amid the outage, and one is under way still when etcd is back.
+    // 48 MiB: one job ends by itself during the outage, and one still runs when etcd is back.
     const ends = await copyOf(h2, 1.2, OnReady.ON_READY_FINISH);
     const goesOn = await copyOf(h3, 0.6, OnReady.ON_READY_HOLD);
     const copies = [ready, ends, goesOn];

@@ -12,9 +12,9 @@ import { Authority } from '../support/service/certificates.ts';
 
 const UNAVAILABLE = 14;
 const PERMISSION_DENIED = 7;
-/** A connection takes two ways there and back before it may be used: two seconds are its limit. */
+/** A connection needs two round trips before it can be used: two seconds are its limit. */
 const ONE_WAY_MS = 300;
-/** Two keepalives of the client, and room for a busy machine; where a connection is reset it takes no time. */
+/** Two keepalives of the client, and a margin for a busy machine; a reset connection is noticed at once. */
 const FOUND_OUT_MS = 12_000;
 /** These events are not entries of the journal. */
 const LIVE = new Set<unknown>([JobEvent_Kind.KIND_SNAPSHOT, JobEvent_Kind.KIND_PROGRESS, JobEvent_Kind.KIND_HEARTBEAT]);
@@ -114,7 +114,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
         expect({ to: to.name, kind, code }).toEqual({ to: to.name, kind, code: UNAVAILABLE });
       }
     }
-    // Known, but no gateway.
+    // A known caller, but not a gateway.
     using operator = await site.caller(h1.machine);
     expect((await refused(operator.getDomain('h1-a'))).reason).toBe('CALLER_UNKNOWN');
     const audited = (await g1.logs()).split('\n').filter((line) => line.includes('audit: connection refused'));

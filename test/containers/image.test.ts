@@ -17,13 +17,13 @@ const [IN_INSTALL = '', SERVE = '', ASK = ''] = new DocPage('install.md').sectio
 const BUILD_MS = 400_000;
 const START_MS = 30_000;
 const NAME = `bj-image-test-${process.pid}`;
-/** In the place of the image that the page names, which a registry would have to give. */
+/** It stands for the image that the page names, which comes from a registry. */
 const BASE = 'blockjobd-test-node:24';
 
 const held = new AsyncDisposableStack();
 let folder: string;
 
-/** As the page says it, with folders, names and a base that are the test's own. */
+/** Runs the commands of the page, with other folders, names and base image. */
 async function shown(script: string): Promise<string> {
   const ours = script
     .replaceAll('/run/qemu', folder)
@@ -37,7 +37,10 @@ async function shown(script: string): Promise<string> {
   return (await run('bash', ['-euo', 'pipefail', '-c', path + ours], { timeoutMs: BUILD_MS })).stdout;
 }
 
-/** Node as the published image has it, on the Debian of all test images; and what leads to the registry from here. */
+/**
+ * Node as in the published image, on the Debian of all test images; and the settings that lead to the registry from
+ * here.
+ */
 async function makeBase(): Promise<void> {
   const context = join(folder, 'base');
   await mkdir(context);

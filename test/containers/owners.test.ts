@@ -13,7 +13,7 @@ const FAILED_PRECONDITION = 9;
 describe.skipIf(needs('docker'))('a domain', () => {
   const suite = siteOfSuite();
 
-  /** Copies a disk, pivots, and gives where it was done. */
+  /** Copies a disk, pivots, and returns the place of the copy. */
   const copyAndPivot = async (caller: SiteCaller, vm: string, to: string): Promise<string> => {
     const { id } = await caller.copy(vm, to, { mibPerSecond: 64 });
     suite.started.push(id);
@@ -64,7 +64,7 @@ describe.skipIf(needs('docker'))('a domain', () => {
     await h3.machine.drop(site.networks.owning);
     await h2.startQemu(vm, disk);
     const copy = async () => await old.copy(vm.name, '/var/lib/images/no.qcow2', { mibPerSecond: 1 });
-    // For as long as its lease holds nobody can have the domain: a pivot is refused only for what it asks.
+    // Nobody can have the domain while the lease holds: a pivot is refused only for its own reasons.
     await eventuallyAnswers('the host that is cut off refuses', TTL_MS, async () => {
       return (await refused(old.pivot(id))).reason === 'DIRECTORY_UNREACHABLE' || undefined;
     });
@@ -84,7 +84,7 @@ describe.skipIf(needs('docker'))('a domain', () => {
       const { reason, metadata } = await refused(copy());
       return (reason === 'NOT_OWNER' && metadata['owner'] === 'h2') || undefined;
     });
-    // To break a job off is safe on whatever host.
+    // A job can be cancelled safely on any host.
     expect((await old.cancel(id)).state).toBe(Job_State.STATE_CANCELLED);
     expect((await caller.getDomain(vm.name)).host).toBe('h2');
     expect((await caller.getDomain(h3.vms[1].name)).host).toBe('h3');

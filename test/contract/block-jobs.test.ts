@@ -85,7 +85,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     });
     expect((await here.jobs.getInfo({ jobId: id }, PATIENT)).job).toMatchObject({ state: 'COMPLETED' });
 
-    // Back to where it was, for the next tests.
+    // Moves it back for the next tests.
     const back = begun(await here.jobs.startCopy(copy('back', { onReady: 'PIVOT', format: 'QCOW2' }), PATIENT)).job
       .accepted.job;
     expect((await until(back, 'COMPLETED')).job.outcome.guestWritesTo).toBe(join(here.dir, 'back'));

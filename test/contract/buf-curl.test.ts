@@ -1,4 +1,4 @@
-/** The service as `buf curl` has it: nothing is known beforehand, all comes from reflection. */
+/** The service as seen by `buf curl`: it knows nothing beforehand, and learns everything by reflection. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
@@ -165,7 +165,7 @@ describe.skipIf(needs('qemu'))('buf curl, by reflection', () => {
     cleanUp.defer(() => reflect.close());
     const files = new Map<string, readonly string[]>();
     for (const symbol of SERVICES) await take(await reflect.ask({ fileContainingSymbol: symbol }), files);
-    // Every import of every file can be asked for by its name.
+    // Every import of every file can be requested by its name.
     const named = new Set([...files.values()].flat());
     for (const name of named) {
       await take(await reflect.ask({ fileByFilename: name }), files);
@@ -203,7 +203,7 @@ interface Reflected {
   readonly errorCode: number | undefined;
 }
 
-/** grpc.reflection.v1.ServerReflection, written and read by hand: the few fields that are needed. */
+/** grpc.reflection.v1.ServerReflection, encoded and decoded by hand: only the few fields that are needed. */
 function reflection(address: string) {
   const call = {
     path: '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
@@ -238,7 +238,7 @@ function reflection(address: string) {
   };
 }
 
-/** The fields of a message on the wire; a varint's as one byte, since none here is larger. */
+/** The fields of a message on the wire; varints are read as one byte, because none here is larger. */
 function fieldsOf(message: Buffer): [number, Buffer][] {
   const fields: [number, Buffer][] = [];
   let at = 0;

@@ -28,7 +28,7 @@ const WATCH = WatchJobRequest.fromPartial({ job: { name: { $case: 'jobId', value
 const EMPTY = { items: [], nextPageToken: '', unreachableHosts: [] };
 const listed: Partial<BlockJobs> = { listDomains: async () => await Promise.resolve(EMPTY) };
 
-/** A watch goes on until its caller leaves. */
+/** A watch lasts until its caller leaves. */
 const watched: Partial<BlockJobs> = {
   ...listed,
   async *watch(_request, { signal }) {
@@ -56,7 +56,7 @@ async function list(client: DomainServiceClient): Promise<number> {
   });
 }
 
-/** Whether it is let in: then the server says something, as HTTP/2 wants it. */
+/** Whether the connection is accepted: then the server sends something, as HTTP/2 requires. */
 async function isLetIn(socket: Socket): Promise<boolean> {
   socket.on('error', () => undefined);
   return await new Promise((resolve) => {
@@ -116,7 +116,7 @@ describe('connections', () => {
     expect(await isLetIn(from('127.0.0.5'))).toBe(false);
     const others = [from('127.0.0.6'), from('127.0.0.6'), from('127.0.0.7')];
     expect(await Promise.all(others.map(isLetIn))).toEqual([true, true, true]);
-    // And so many in all.
+    // The total number is limited, too.
     expect(await isLetIn(from('127.0.0.8'))).toBe(false);
     first[0]?.destroy();
     await eventually('the place is free', async () => (await isLetIn(from('127.0.0.8'))) || undefined);
@@ -165,7 +165,7 @@ describe('connections', () => {
       await Promise.all(closed);
     }
     expect(letIn).toBe(10);
-    // One that has not shaken hands yet does not keep the server.
+    // A connection without a handshake does not keep the server from its end.
     const silent = connect({ port: portOf(server), host: '127.0.0.1' });
     silent.on('error', () => undefined);
     await once(silent, 'connect');
@@ -188,7 +188,7 @@ describe('connections', () => {
   });
 });
 
-/** How many calls are in it at a time, until it is opened. */
+/** Counts the calls in it at a time, until it is opened. */
 class Gate {
   readonly #wake = new Wake();
   #isOpen = false;
@@ -209,14 +209,14 @@ class Gate {
   }
 }
 
-/** Whether by an error or not. */
+/** Resolves at the end of the call, with or without an error. */
 async function endOf(call: ClientHttp2Stream): Promise<void> {
   await new Promise<void>((resolve) => {
     call.once('close', resolve);
   });
 }
 
-/** An agent with these, as a gateway sees it. */
+/** An agent with these methods, as a gateway sees it. */
 async function seenByGateway(jobs: Partial<BlockJobs>, see: (agent: Remote) => Promise<void>): Promise<void> {
   await using dir = await testDir();
   const authority = await Authority.make(dir.path);
@@ -325,7 +325,7 @@ describe('calls', () => {
     const call = client.request(headers, { endStream: false });
     call.on('error', () => undefined);
     await within(10_000, 'its end', endOf(call));
-    // ENHANCE_YOUR_CALM, which gRPC's clients take for RESOURCE_EXHAUSTED.
+    // ENHANCE_YOUR_CALM, which gRPC clients report as RESOURCE_EXHAUSTED.
     expect(call.rstCode).toBe(11);
     expect(await list(server.domains)).toBe(status.OK);
     client.destroy();
@@ -346,7 +346,7 @@ describe('calls', () => {
     await Promise.all(first.map(async (call) => await once(call, 'response')));
     const waits = ask(client, 'whole');
     const other = connectHttp2(`http://${server.address}`);
-    // It began later, and never comes.
+    // It began later, and never gets an answer.
     await within(10_000, 'its end', endOf(ask(other, 'none')));
     expect(waits.closed).toBe(false);
     client.settings({ initialWindowSize: 1 << 20 });

@@ -1,4 +1,4 @@
-/** `blockjobd serve` where nobody reads what it says. */
+/** `blockjobd serve` with output that nobody reads. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
@@ -10,7 +10,7 @@ import { eventually } from '../support/checks.ts';
 import { run, testDir, within } from '../support/real-qemu/qemu.ts';
 import { REPOSITORY } from '../support/service/service.ts';
 
-/** A pipe that is full, and that nobody reads. */
+/** A full pipe without a reader. */
 async function fullPipe(dir: string): Promise<{ fd: number } & AsyncDisposable> {
   const path = `${dir}/full`;
   await run('mkfifo', [path]);

@@ -1,5 +1,5 @@
 /**
- * A thousand jobs on two hosts, and a hundred who watch all of them through one gateway, while agents and gateway are
+ * A thousand jobs on two hosts, and a hundred watchers of all of them through one gateway, while agents and gateway are
  * killed and started again. The jobs are journals alone, so that all of the time goes into watching. `JOBS=200
  * WATCHERS=20` has fewer.
  */
@@ -18,7 +18,7 @@ import { Service } from '../support/service/service.ts';
 const JOBS = Number(process.env['JOBS'] ?? 1000);
 const WATCHERS = Number(process.env['WATCHERS'] ?? 100);
 const PLATFORMS = 2;
-/** First entries, of each host, after which it goes on otherwise. */
+/** The first entries of each host, written before the restarts. */
 const EARLY = 50;
 const LATE = JOBS;
 const STAYS_BELOW = 384 * 1024 * 1024;
@@ -26,7 +26,7 @@ const PATIENCE_MS = 250_000;
 
 const isAt = (count: number) => (line: string) => Number(line) >= count;
 
-/** A process that says things on lines. */
+/** A process that prints lines. */
 class Telling implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * As many as a large site has who watch through one gateway, as a few platforms do, on forty connections, with the
- * limits as they are. `WATCHES=400` has fewer.
+ * The watchers of a large site behind one gateway: a few platforms, on forty connections, with the default limits.
+ * `WATCHES=400` has fewer.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -39,7 +39,7 @@ const SPEEDS = [1n, 2n, 3n].map((step) => 65_536n + step);
 const MOST_WATCHES = 400;
 const BEYOND = 20;
 
-/** A copy of each disk but the first, which would take minutes. */
+/** A copy of each disk except the first, which takes minutes. */
 async function startJobs(site: FleetSite, gateway: Service, host: FleetHost): Promise<readonly Job[]> {
   const starts = Array.from({ length: JOBS }, async (_, at) => {
     const target = { $case: 'file', value: join(site.dir, `copy-${at}`) } as const;

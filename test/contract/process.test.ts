@@ -20,7 +20,7 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** One `blockjobd serve`, however it may end. */
+/** A `blockjobd serve`, ended in any way. */
 class Serve implements AsyncDisposable {
   readonly ended: Promise<Ended>;
   readonly #child: ChildProcess;

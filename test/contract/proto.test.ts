@@ -1,4 +1,4 @@
-/** The contract's own checks, and that they bite: each is run on a copy that breaks it, too. */
+/** The contract's own checks, each also run on a copy with an error, which it must find. */
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -6,7 +6,7 @@ import { BUF } from '../support/buf.ts';
 import { type Finished, run, testDir } from '../support/real-qemu/qemu.ts';
 import { REPOSITORY } from '../support/service/service.ts';
 
-/** buf's status where it has findings. */
+/** buf's exit status if it has findings. */
 const FINDINGS = 100;
 
 async function buf(folder: string, ...args: string[]): Promise<Finished> {
@@ -15,12 +15,12 @@ async function buf(folder: string, ...args: string[]): Promise<Finished> {
   });
 }
 
-/** A copy of all that buf reads, with changes to its files. */
+/** A copy of all files that buf reads, with changes. */
 async function copied(changes: Readonly<Record<string, (text: string) => string>> = {}) {
   const dir = await testDir('bj-proto-');
   await cp(join(REPOSITORY, 'proto'), join(dir.path, 'proto'), { recursive: true });
   for (const name of ['buf.yaml', 'buf.gen.yaml']) await cp(join(REPOSITORY, name), join(dir.path, name));
-  // buf does not follow links out of a module, so what is imported is copied.
+  // buf does not follow links out of a module, so imported files are copied.
   for (const name of [
     'google-proto-files/google/api',
     'google-proto-files/google/rpc',
@@ -83,7 +83,7 @@ describe('the contract', () => {
     ]);
     const contract = [...without, '-o', join(fresh.path, 'generated/blockjob.binpb')];
     await buf(REPOSITORY, 'build', ...contract, '--exclude-source-info');
-    // The page is bundled, not generated from the contract; make check-generated holds it.
+    // The page is bundled, and not generated from the contract; make check-generated checks it.
     const folders = [join(REPOSITORY, 'generated'), join(fresh.path, 'generated')];
     const { stdout } = await run('diff', ['-r', '-x', 'page', ...folders], { accept: [0, 1] });
     expect(stdout).toBe('');

@@ -1,4 +1,4 @@
-/** The contract as a client in another language has it: stubs by protoc, Debian's grpcio, a real QEMU. */
+/** The contract in another language: stubs by protoc, Debian's grpcio, a real QEMU. */
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -183,7 +183,7 @@ describe.skipIf(needs('qemu', 'python-grpc'))('a client in Python', () => {
       const [info] = (line?.['details'] ?? []) as Detail[];
       expect(info).toMatchObject({ type: 'ErrorInfo', domain: 'blockjob.v1.ErrorReason', reason });
       expect(line?.['details_bytes']).toBeLessThan(4096);
-      // grpcio-status throws the status away where these differ.
+      // grpcio-status drops the status if these differ.
       expect(line?.['message']).toBe(line?.['text']);
     });
   });

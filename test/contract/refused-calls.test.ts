@@ -13,7 +13,7 @@ import { refusalOf } from '../support/service/caller.ts';
 import { Service } from '../support/service/service.ts';
 import { callRaw } from '../support/service/stub-server.ts';
 
-/** One that takes six bytes in JSON. */
+/** A character that takes six bytes in JSON. */
 const FIELD = '\u0001'.repeat(60_000);
 const REQUEST = StartCopyRequest.fromPartial({
   disk: { domain: 'vm1', disk: FIELD },
@@ -56,7 +56,7 @@ test('10,000 refused calls with fields of 60 KB: the log grows by less than 100 
   } as unknown as ServerUnaryCall<StartCopyRequest, never>;
   const bytes = () => lines.join('').length;
   for (let n = 0; n < 10; n += 1) await new Promise((resolve) => handler(call, resolve));
-  // A line has its bound, too.
+  // A line has a limit, too.
   const before = bytes();
   expect(before / 10).toBeLessThan(32_768);
   for (let n = 0; n < 10_000; n += 1) await new Promise((resolve) => handler(call, resolve));

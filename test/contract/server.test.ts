@@ -66,7 +66,7 @@ function sized(bytes: number): Buffer {
   return Buffer.from(StartCopyRequest.encode(StartCopyRequest.fromPartial({ planEtag: 'x'.repeat(bytes) })).finish());
 }
 
-/** All that anybody could throw. */
+/** Everything that code could throw. */
 const THROWN: readonly (readonly [string, unknown])[] = [
   ['undefined', undefined],
   ['null', null],
@@ -128,7 +128,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
 
   test('bytes that are not a message: FIELD_INVALID, from every rpc', async () => {
     await using server = await serving(transport, {});
-    // A field that promises more bytes than there are.
+    // A field that announces more bytes than there are.
     const bad = Buffer.from([0x0a, 0x7f, 0x01]);
     for (const rpc of UNARY) {
       const why = await refused(callRaw(server.jobs, `${JOBS}/${rpc}`, bad));
@@ -242,7 +242,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       while (!signal.aborted) {
         produced += 1;
         yield event('PROGRESS');
-        // A server that does not stop it is to fail the test, not to hang in it.
+        // If the server does not stop it, the test has to fail, and not to hang.
         if (produced % 50 === 0) await nextTurn();
       }
     };
@@ -258,7 +258,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     }
     expect(seen.at(-1)).toBeLessThan(2000);
     expect(seen.at(-1)).toBe(seen.at(150));
-    // It goes on where it stopped, as soon as it is read again.
+    // It continues where it stopped, as soon as it is read again.
     const before = produced;
     const more = new Promise<void>((resolve) => {
       let read = 0;
@@ -395,7 +395,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       const found = server.log.filter((line) => JSON.stringify(line).includes('audit: StartCopy left'));
       return found.length === 15 ? found : undefined;
     });
-    // And each says who it was.
+    // And each names its caller.
     const addresses = new Set(lines.map((line) => (line as { readonly address: string }).address));
     expect([...addresses].join()).toMatch(transport === 'tcp' ? /^127\.0\.0\.1:\d+$/ : /^unknown$/);
   });

@@ -1,4 +1,4 @@
-/** `make demo` proves what it says, says so when it cannot, and leaves nothing however it ends. */
+/** `make demo` proves its claims, says so if it cannot, and leaves nothing however it ends. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
@@ -18,7 +18,7 @@ interface Ended {
 
 interface Signal {
   readonly send: NodeJS.Signals;
-  /** Sent when the output has this. */
+  /** Sent when the output contains this. */
   readonly at: string;
   /** The service ends before the demo gets the signal: the order within a group is not known. */
   readonly serviceFirst?: boolean;

@@ -25,10 +25,10 @@ const DISK = 'disk1';
 const SIZE_MIB = 256;
 const LIMIT_MIB = 40;
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rate=6 gw.rd=10';
-/** The guest goes on, on the new disk, for as many operations: some seconds' worth. */
+/** The guest continues on the new disk for this number of operations: some seconds. */
 const OPERATIONS_AFTER = 1500;
 
-/** A signal that ended the VM or the service comes to the demo within this. */
+/** If a signal ended the VM or the service, it comes to the demo within this time. */
 const CTRL_C_MS = 2000;
 
 const STATE_WORDS: Partial<Record<Job_State, string>> = {
@@ -45,7 +45,7 @@ const STATE_WORDS: Partial<Record<Job_State, string>> = {
 interface Demo {
   readonly screen: Screen;
   readonly folder: string;
-  /** Whatever is started is ended by these, the last one first. */
+  /** These end all started programs, the last one first. */
   readonly open: AsyncDisposableStack;
   readonly keep: boolean;
   readonly loss: boolean;
@@ -182,7 +182,7 @@ async function startService({ folder, keep, open }: Demo, vm: GuestVm): Promise<
   return service;
 }
 
-/** Builds the guest, unless that is done. It says itself what it fetches. */
+/** Builds the guest, if necessary. It prints its own downloads. */
 async function buildGuest(open: AsyncDisposableStack): Promise<void> {
   const script = join(import.meta.dirname, '../guest-rig/make-guest.sh');
   // A process group of its own: ended together with all that it has started.
@@ -222,7 +222,7 @@ async function main(): Promise<number> {
   try {
     code = await Promise.race([story(demo).then(() => 0), signalled.promise]);
   } catch (error) {
-    // A Ctrl-C goes to the VM and the service too, and what becomes of them may be heard of first.
+    // A Ctrl-C goes to the VM and the service too, and their end may be noticed first.
     code = await Promise.race([signalled.promise, setTimeout(CTRL_C_MS, 1)]);
     if (code === 1) trouble = error;
   }

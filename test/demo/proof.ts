@@ -18,7 +18,7 @@ export interface Evidence {
   readonly live: boolean;
 }
 
-/** One thing that must be so, and what was found. */
+/** A condition of the proof, and the facts that were found. */
 export interface Finding {
   readonly ok: boolean;
   readonly text: string;

@@ -2,7 +2,7 @@
 import { SingleBar } from 'cli-progress';
 import type { Progress } from '../../generated/blockjob/v1/job.ts';
 
-/** Without a terminal the bar is a line each time that so much more is done. */
+/** Without a terminal the bar is one line for each such step. */
 const LINE_EVERY_PERCENT = 20;
 
 function mib(bytes: bigint): string {
@@ -73,7 +73,7 @@ export class Screen {
     this.#bar = undefined;
   }
 
-  /** Nothing more is shown: the demo is being ended, and what it was about may fail in its own time. */
+  /** Shows nothing more: the demo is being ended, and its work may fail in its own time. */
   mute(): void {
     this.#endBar();
     this.#muted = true;

@@ -1,11 +1,11 @@
-/** Command lines with which a newcomer goes on by hand. */
+/** Command lines for a newcomer to try. */
 
 export interface Place {
   readonly address: string;
   readonly domain: string;
   readonly disk: string;
   readonly folder: string;
-  /** VM and service are still there. */
+  /** VM and service still run. */
   readonly kept: boolean;
 }
 

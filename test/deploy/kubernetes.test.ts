@@ -1,6 +1,6 @@
 /**
- * The manifests of deploy/kubernetes: held against the schemas of Kubernetes (values) and its types (no field that it
- * does not know), against the command line, and against what we ask of a pod.
+ * The manifests of deploy/kubernetes are compared with the schemas of Kubernetes (values) and its types (no unknown
+ * field), with the command line, and with our requirements for a pod.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';

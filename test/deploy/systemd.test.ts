@@ -25,7 +25,7 @@ describe.skipIf(needs('systemd'))('systemd', () => {
   test.each(UNITS)('accepts %s, and rates it as closed', async (unit) => {
     await using dir = await testDir();
     const path = join(dir.path, unit);
-    // It looks for the programs, and this machine may have its Node elsewhere.
+    // systemd looks for the programs, and this machine may have its Node elsewhere.
     await writeFile(path, (await textOf(unit)).replaceAll('/usr/bin/node', process.execPath));
     const verified = await run('systemd-analyze', ['verify', path]);
     expect(verified.stdout + verified.stderr).toBe('');
@@ -47,7 +47,7 @@ describe.each(UNITS)('%s', (unit) => {
     expect(args.at(-1)).toBe('$OPTIONS');
     const told = await toldBy([mode, ...args.slice(0, -1), ...(site[mode] ?? [])]);
     expect(told).toMatchObject({ mode, tls: { certificateFile: '/etc/blockjobd/tls/cert.pem' } });
-    // Else systemd kills it while calls are being answered.
+    // Otherwise systemd kills it while calls are being answered.
     expect(told.drainMs).toBeLessThan(
       1000 * Number.parseInt(settings(await textOf(unit), 'TimeoutStopSec').join(), 10),
     );

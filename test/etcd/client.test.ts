@@ -160,7 +160,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     const change = warm.txn({ when: [], ifSo: [put('/a', '2')] }, { timeoutMs: 1_000 });
     await expect(change).rejects.toThrow(OutcomeUnknown);
     await expect(warm.readAll({ key: '/a' }, { timeoutMs: 1_500 })).rejects.toThrow(Unreachable);
-    // One that cannot be sent has not happened, and is tried at the next member.
+    // A call that cannot be sent has not happened, and is tried at the next member.
     proxy.cut();
     await etcd.txn({ when: [], ifSo: [put('/a', '3')] });
     expect(await server.ctl('get', '/a', '--print-value-only')).toBe('3');
@@ -267,7 +267,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     const pair = await authority.sign('etcd');
     const etcdServer = opened.use(await EtcdServer.start({ dir }));
     const [cert, key] = await Promise.all([readFile(pair.certificateFile), readFile(pair.privateKeyFile)]);
-    /** Between us and etcd, as one that speaks no newer version. */
+    /** A proxy between client and etcd that speaks no newer version. */
     const upTo = async (maxVersion: SecureVersion): Promise<Etcd> => {
       const front = createServer({ cert, key, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2', maxVersion }, (socket) => {
         const behind = connect(etcdServer.port, '127.0.0.1');

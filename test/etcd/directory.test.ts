@@ -82,7 +82,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     const { epoch } = gateway.domain(ONE);
     await before.signal('SIGKILL');
     await using after = Member.on(server.url, 'a');
-    // Until all are known nothing is given up, and those that are can be changed.
+    // Until all are known nothing is given up, and known domains can be changed.
     after.advertise([], { complete: false });
     await after.join(AbortSignal.timeout(3_000));
     after.advertise([{ id: ONE, name: `name of ${ONE}` }], { complete: false });
@@ -94,7 +94,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     expect(await after.verdict(ONE, epoch)).toBe('may by directory');
     expect(await server.ctl('get', ownedKey('a'), '--print-value-only')).toBe(JSON.stringify([ONE]));
 
-    // One that does not know yet what runs gives up nothing.
+    // An agent that does not know yet which VMs run gives up nothing.
     await after.close();
     await using slow = Member.on(server.url, 'a');
     await slow.join();
@@ -143,14 +143,14 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     await gateway.until('it', () => gateway.find(ONE).is === 'one');
     const { epoch } = gateway.domain(ONE);
 
-    // That it runs on b too takes nothing from a.
+    // It also runs on b, which takes nothing from a.
     b.run(ONE);
     expect(await b.verdict(ONE)).toBe('not-owner: a');
     expect(await a.verdict(ONE)).toBe('may by directory');
 
     b.arrived(ONE);
     await until('that b has it', b.changes, () => b.owns(ONE));
-    // Nobody has told a yet, or just: it asks.
+    // No event has come to a yet, or only just: a asks etcd.
     expect(await a.verdict(ONE, epoch)).toBe('not-owner: b');
     await until('that a knows', a.changes, () => !a.owns(ONE));
     await gateway.until('the new owner', () => gateway.domain(ONE).host === 'b');
@@ -207,7 +207,8 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
         one.run(domain);
         if (domain !== ONE) one.arrived(domain);
       }
-      // Where several arrive each takes it from the one before; the last one has it. These wait for that.
+      // If the domain arrives at several, each takes it from the earlier one; the last one has it. These calls wait for
+      // that.
       await Promise.all(members.map((one) => one.verdict(domain)));
       const verdicts = await Promise.all(members.map((one) => one.verdict(domain)));
       expect([domain, verdicts.filter((one) => one === 'may by directory').length]).toEqual([domain, 1]);
@@ -226,7 +227,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     for (let round = 0; round < 10; round += 1) {
       const moving = Array.from({ length: 20 }, (_, at) => id(100 + round * 20 + at));
       await a.own(...moving);
-      // The one lets go of them, and the other has them, in the same moment.
+      // One host releases them, and the other one takes them, at the same moment.
       a.run();
       b.run(...moving);
       for (const one of moving) b.arrived(one);
@@ -250,14 +251,14 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
       return gateway.domain(ONE).epoch;
     };
 
-    // A gateway may have heard of it before the owner, of which it then is not believed more than etcd says.
+    // A gateway may hear of it before the owner. Then the gateway is not believed more than etcd.
     const second = await rewrite();
     expect(await a.verdict(ONE, second)).toBe('may by directory');
     expect(await a.verdict(ONE, epoch)).toBe('other-epoch');
     expect(await a.verdict(ONE, second + 1n)).toBe('other-epoch');
     expect(await a.verdict(ONE, second)).toBe('may by directory');
 
-    // Or after it: etcd itself says that it is not as it was.
+    // Or after it: etcd itself says that the entry has changed.
     const third = await rewrite();
     expect(await a.verdict(ONE, second)).toBe('not-owner: undefined');
     expect(await a.verdict(ONE, third)).toBe('may by directory');
@@ -373,7 +374,7 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     // Longer than the lease: it is renewed.
     await sleep(4_000);
     expect(gateway.host('a')).toBeDefined();
-    // Deletions are taken in spite of it.
+    // Deletions are accepted nevertheless.
     await server.compact('del', '/fill/', '--prefix');
     await server.ctl('defrag');
     await server.ctl('alarm', 'disarm');

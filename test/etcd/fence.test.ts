@@ -63,7 +63,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     b.run(ONE);
     await until('that b sees whose it is', b.changes, () => !b.owns(ONE));
     proxy.late();
-    // etcd says yes to this at once, and a hears it when its lease is over and b has the domain.
+    // etcd answers at once, and a gets the answer when its lease is over and b has the domain.
     const asked = a.mayAct(ONE, { timeoutMs: 30_000 });
     expect(await b.verdict(ONE)).toBe('not-owner: a');
     proxy.deaf();
@@ -81,7 +81,7 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     await a.own(ONE);
     const restore = await server.backUp();
     await a.untilVerdict('may by directory', ONE);
-    // It migrates, and the QEMU that it came from still runs.
+    // The guest migrates, and its old QEMU still runs.
     b.arrived(ONE);
     await b.own(ONE);
     expect(await change(b, 'b')).toBe('changes it');
@@ -100,14 +100,14 @@ describe.skipIf(needs('etcd'))('when etcd', () => {
     proxy.hole();
     b.run(ONE);
     const [first] = await untilOneMay(a, b);
-    // Nobody else can have it as yet.
+    // Nobody else can have it yet.
     expect(first).toBe('changes it');
     await until('that b has it', b.changes, () => b.owns(ONE), 20_000);
     expect(await change(a, 'a')).toMatch(/^DIRECTORY_UNREACHABLE: the directory does not answer/);
     expect(await change(b, 'b')).toBe('changes it');
   });
 
-  // As large as etcd takes by itself, and larger than its clients do.
+  // As large as etcd accepts by default, and larger than its clients accept.
   it.each([1_400_000, 6_000_000])('has a value of %d bytes where the domain was, nobody changes it', async (bytes) => {
     await using server = await etcdServer(['--max-request-bytes', '12000000']);
     await using a = Member.on(server.url, 'a', { ttlSeconds: 10 });

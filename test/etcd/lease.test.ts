@@ -13,7 +13,7 @@ import { until } from '../support/until.ts';
 
 const TTL_SECONDS = 3;
 
-/** A lease with a key on it, and a word when it is gone. */
+/** A lease with a key, and a promise that resolves when it is gone. */
 async function leaseOf(etcd: Etcd) {
   const wake = new Wake();
   const state = { gone: false, troubles: 0 };
@@ -30,7 +30,7 @@ async function leaseOf(etcd: Etcd) {
   return { lease, wake, state };
 }
 
-/** Looks every few milliseconds, from the outside, until the key is gone; gives the time. */
+/** Looks every few milliseconds, from outside, until the key is gone; returns the time. */
 async function keyGoneAt(server: EtcdServer): Promise<number> {
   using etcd = new Etcd({ endpoints: [server.url] });
   for (;;) {

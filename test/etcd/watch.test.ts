@@ -111,7 +111,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
       proxy.cut();
       await one.until('that it is cut off', () => !one.live);
       proxy.pass();
-      // While it waits, connects, asks or opens: chance, and the pauses between attempts, see to it.
+      // The cut comes while it waits, connects, asks or opens: chance, and the pauses between attempts, decide.
       await sleep(round % 60);
       proxy.cut();
       proxy.pass();

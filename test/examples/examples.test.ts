@@ -16,7 +16,7 @@ import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir, within 
 import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
-/** So slow that it is not done before it is told to be fast. */
+/** A slow copy, which does not end before its limit is raised. */
 const SLOW = String(64 * 1024);
 const EXAMPLES = join(REPOSITORY, 'examples');
 const CACHE = join(REPOSITORY, '.cache/examples');
@@ -29,7 +29,7 @@ interface Example {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** An example under way, and the lines that it has printed. */
+/** A running example, and its output lines. */
 class Running implements Disposable {
   readonly lines: string[] = [];
   readonly ended: Promise<number | null>;
@@ -50,7 +50,7 @@ class Running implements Disposable {
     this.ended = new Promise((resolve, reject) => this.#child.on('close', resolve).on('error', reject));
   }
 
-  /** Resolves with the first line that has this, now or later. */
+  /** Resolves with the first line that matches, now or later. */
   async says(what: RegExp): Promise<string> {
     const said = async () => {
       for (;;) {

@@ -1,6 +1,6 @@
 /**
- * A service died while it held the guest, and another one comes: the guest goes on, whatever is left of the job's
- * journal, and what has become of the job is written down first.
+ * A service died while it held the guest, and another one starts. The guest is resumed, whatever is left of the job's
+ * journal, and the fate of the job is written down first.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** In whose course the guest is held. */
+/** The courses in which the guest is held. */
 const HOLDING = COURSES.filter(({ commands }) => commands?.includes('stop'));
 
 type Line = Recording['lines'][number];
@@ -50,12 +50,14 @@ function ended(text: string, { revision }: JournalEntry): string {
   return text + encodeLine({ ...end, revision: revision + 1, time: '2026-02-03T03:07:13.208Z' });
 }
 
-/** Where the guest stands still by our doing: the journal up to there, and the world as it was when it was written. */
+/**
+ * The moments at which the service has stopped the guest: the journal up to there, and the world when it was written.
+ */
 function held({ lines }: Recording): readonly { readonly text: string; readonly line: Line; readonly world: Line }[] {
   let text = '';
   const found = lines.map((line, index) => {
     text += line.text;
-    // As it has become by the next line, too: stopped, completed, and nobody wrote it down.
+    // The world may also be that of the next line: stopped, completed, and nobody wrote it down.
     return [line, lines[index + 1]].flatMap((world) => (world === undefined ? [] : { text, line, world }));
   });
   return found.flat().filter(({ world }) => !world.world.qemu.running);
@@ -75,7 +77,7 @@ describe.each(HOLDING)('$name', (course) => {
         scene.restore(world.world);
         const holds = before === true ? undefined : world.holds;
         const left = of(text, line.entry);
-        // A journal that says that the guest goes on is not that of one that is held.
+        // A journal with a released guest does not belong to a held one.
         if (before === true && line.entry.entry === 'guest-released') return;
         await using _agent = await scene.agent({ job, text: left, holds, ...(complaints && { complaints }) });
         await until('the guest runs', scene.qemu.guestChanged, () => scene.qemu.guestRuns);

@@ -34,7 +34,7 @@ import { identity } from '../support/service/stub-server.ts';
 import { GUARDED_WAYS, Tenants, UUIDS } from '../support/service/tenants.ts';
 
 type Rpc = keyof typeof BlockJobServiceService | keyof typeof DomainServiceService;
-/** By the words of which there is one for what is there, and one of the same length for what is not. */
+/** The words of the caller: one for an existing object, and one of the same length for a missing one. */
 type Words = Readonly<Record<'name' | 'uuid' | 'running' | 'ended' | 'requestId', string>>;
 
 const SERVICES = { ...BlockJobServiceService, ...DomainServiceService };
@@ -43,7 +43,7 @@ const onDisk = (domain: string) => ({ name: { $case: 'disk' as const, value: dis
 const byId = (job: string) => ({ name: { $case: 'jobId' as const, value: job } });
 const FILE = { target: { $case: 'file' as const, value: '/nowhere/copy' } };
 
-/** How a domain, or a disk, may be named. */
+/** The ways to name a domain, or a disk. */
 const DOMAINS: readonly (readonly [string, (words: Words) => string])[] = [
   ['by name', ({ name }) => name],
   ['by UUID', ({ uuid }) => uuid],
@@ -101,7 +101,7 @@ const QUESTIONS: readonly Question[] = [
       CheckOperationRequest.fromPartial({ domain, disk: 'vd0', operation: Operation.OPERATION_RESIZE }),
     ).finish(),
   ),
-  // Ids that others use: of requests, of leftovers, and places in lists.
+  // Ids of others: of requests, of leftovers, and positions in lists.
   ...['startCopy by a request_id', 'pause by a request_id'].map((how): Question => {
     const job = byId('bj0123456789abcdef');
     const absent = disk('nobody');
@@ -195,7 +195,7 @@ async function ask(caller: Caller, rpc: Rpc, bytes: Uint8Array): Promise<Answer>
   };
 }
 
-/** Without the words that the caller sent: each is as long as that for which it stands. */
+/** The answer without the words of the caller: each pair has the same length. */
 function blind(answer: Answer, words: Words): Answer {
   const all = [words.name, words.uuid, words.uuid.toUpperCase(), words.running, words.ended, words.requestId];
   const out = (text: string) => all.reduce((rest, word) => rest.replaceAll(word, '#'.repeat(word.length)), text);
@@ -224,7 +224,7 @@ describe('objects that do not exist, and objects of others', () => {
   let tenants: Tenants;
   let there: Words;
   const ABSENT: Words = {
-    // Behind the same ones in the order of a list, as a page token is a place in it.
+    // After the same jobs in the order of a list, because a page token is a position in it.
     name: 'theirz',
     uuid: 'aaaaaaaa-bbbb-4ccc-8ddd-ffffffffffff',
     running: 'bjc0ffee1111111111',
@@ -275,7 +275,7 @@ describe('objects that do not exist, and objects of others', () => {
         const answer = blind(await ask(me, rpc, message(words)), words);
         return { answer, asked: tenants.asked() };
       };
-      // The first call of a kind may have to find out what is remembered from then on.
+      // The first call of a kind may have to find facts that are remembered later.
       await told(ABSENT);
       const absent = await told(ABSENT);
       expect(await told(there)).toEqual(absent);

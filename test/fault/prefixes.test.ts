@@ -27,7 +27,7 @@ interface Found {
   readonly unseen?: boolean;
 }
 
-/** Another agent comes, and goes on with what it finds. */
+/** Another agent starts, and continues with the state that it finds. */
 async function goOn(course: Course, scene: Scene, { job, before }: Recording, found: Found): Promise<void> {
   const { text, holds, world, since, unseen = false } = found;
   scene.restore(world);
@@ -41,7 +41,7 @@ async function goOn(course: Course, scene: Scene, { job, before }: Recording, fo
 }
 
 interface Prefix {
-  /** How many lines of the journal. */
+  /** The number of journal lines. */
   readonly count: number;
   readonly text: string;
   readonly holds: Found['holds'];
@@ -78,7 +78,7 @@ const SINCE: readonly {
   readonly name: string;
   readonly in: readonly string[];
   readonly does: (qemu: FakeQemu, job: string) => void;
-  /** And dismissed: then nobody can see how it ended. */
+  /** Also dismissed: then nobody can see its end. */
   readonly dismissed?: boolean;
 }[] = [
   { name: 'it has failed', in: ['running', 'ready'], does: (qemu, job) => qemu.job(job).fail('Input/output error') },

@@ -1,4 +1,4 @@
-/** A start that is repeated with its request_id after its VM became another host's. */
+/** A start that is repeated with its request_id after its VM moved to another host. */
 import { expect, test } from 'vitest';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
 import { FakeQemu } from '../support/fake-qemu/fake-qemu.ts';

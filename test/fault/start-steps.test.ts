@@ -80,7 +80,7 @@ function inject(qemu: FakeQemu, how: 'refused' | 'lost before' | 'lost after', c
   else qemu.dropConnectionAfter(command, nth);
 }
 
-/** The nth entry that is written from now on finds the state folder full; those after it do not. */
+/** The nth entry from now on finds the state folder full; later ones do not. */
 function fullAtEntry(nth: number): { wasFull: () => boolean } & Disposable {
   const append = Reflect.get<Journal, 'append'>(Journal.prototype, 'append');
   let count = 0;
@@ -109,7 +109,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     expect(here.qemu.changes).toEqual(STEPS[format]);
   });
 
-  // job-dismiss is refused only where somebody else was faster: see below.
+  // job-dismiss is refused only if another client was faster: see below.
   const refusable = steps.filter(({ command }) => command !== 'job-dismiss');
 
   test.each(refusable)('$command, number $nth, is refused', async ({ command, nth }) => {
@@ -159,7 +159,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
     expect(here.qemu.rootOf('vd0')).toBe(id);
   });
 
-  // accepted, and of each step that it begins and that it is done.
+  // One entry for accepted, and two for each step: its begin and its end.
   const entries = { RAW: 11, QCOW2: 13 }[format];
   const allButLast = Array.from({ length: entries - 1 }, (_, index) => index + 1);
 
@@ -213,7 +213,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
 
   test('the mirror fails at once, after its answer', async () => {
     await using here = await world();
-    // One that QEMU starts and then ends, as for sizes that differ: still a refusal to the caller.
+    // A job that QEMU starts and then ends, as for different sizes: still a refusal for the caller.
     here.qemu.failNextJob('blockdev-mirror', 'Source and target image have different sizes');
     const answer = await here.start(format);
     const text = expect.stringContaining('different sizes');
@@ -255,7 +255,7 @@ describe.each(['RAW', 'QCOW2'] as const)('a start of a %s copy', (format) => {
 test('another program makes the file between the check and the first step: that file stays', async () => {
   const held: { make?: () => void } = {};
   await using here = await world((line) => {
-    // The device's type is the last that is asked before the start.
+    // The device's type is the last question before the start.
     if (line.line === 'command' && line.execute === 'qom-get') held.make?.();
   });
   held.make = () => writeFileSync(here.destination, 'theirs');

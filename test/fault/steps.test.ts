@@ -34,7 +34,7 @@ function faultsOf({ commands = [] }: Course, how: Fault['how']): readonly Fault[
   });
 }
 
-/** From its start to its end, whatever a fault makes of it. */
+/** From its start to its end, with any effects of a fault. */
 async function live(course: Course, scene: Scene, fault?: Fault): Promise<void> {
   const before = scene.now;
   await using cleanUp = new AsyncDisposableStack();

@@ -1,4 +1,4 @@
-/** Tenants who share a host: each is asked for by what was found, at the moment when it is acted on. */
+/** Tenants that share a host: the policy is applied to the found object, at the moment of the action. */
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -14,7 +14,7 @@ afterEach(async () => await tenants[Symbol.asyncDispose]());
 const toFile = (path: string) => ({ target: { $case: 'file' as const, value: path } });
 
 test('a VM that a gateway does not know is looked up by its name, not by the UUID that names it', async () => {
-  // Its UUID begins with an a, and its caller may operate what does.
+  // Its UUID begins with an a, and its caller may operate such VMs.
   const caller = await tenants.caller('a gateway', 'a');
   const disk = { domain: UUIDS.theirs, disk: 'vd0' };
   const answer = await refused(caller.startCopy({ disk, destination: toFile(join(tenants.dir, 'copy')) }));
@@ -105,7 +105,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
     });
     const { id } = await me.startCopy(request());
     expect(await me.startCopy(request())).toMatchObject({ id });
-    // Its own job is named to a caller, and nobody else's.
+    // The answer names the caller's own job, and no job of others.
     expect(await refused(me.pause(id, 'once'))).toMatchObject({ reason: 'REQUEST_ID_REUSED', metadata: { job: id } });
     expect(await refused(ops.pause(id, 'once'))).toMatchObject({
       reason: 'REQUEST_ID_REUSED',
@@ -126,7 +126,7 @@ describe.each(GUARDED_WAYS)('%s', (way) => {
       (async () => {
         for await (const event of ops.watch(running)) {
           seen.push(event);
-          // Nothing happens from here on but that.
+          // From here on only this happens.
           tenants.policy.becomes({ 'spiffe://site/other': { operate: ['*'] } });
         }
       })(),

@@ -1,6 +1,6 @@
 /**
- * Every step, every undo and all of the clean-up, carried out twice at the moment at which a job does it: done twice
- * it is as if done once. An agent that does not know how far another one came relies on that.
+ * Every step, every undo and the whole cleanup, carried out twice at the moment when a job does it: the effect is that
+ * of one. An agent that does not know the progress of another one relies on that.
  */
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';

@@ -194,11 +194,11 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
       .filter((line) => line.includes('audit: ') && line.includes('spiffe://site/team1'));
     for (const asked of ['GetInfo', 'StartCopy', 'GetDomain']) {
       const line = outside.find((one) => one.includes(`audit: ${asked} refused`));
-      // It is told that there is no such thing, and the log tells why.
+      // The caller hears that it does not exist, and the log says why.
       expect(line).toContain('"hides":"caller spiffe://site/team1 may not read on domain vm-h2"');
     }
     expect(audit.some((line) => line.includes('done') && line.includes('spiffe://site/ops'))).toBe(true);
-    // The agent knows on whose behalf.
+    // The agent knows the caller behind the gateway.
     const there = h2.agent.log.split('\n').filter((line) => line.includes('audit: Abort done'));
     expect(
       there.some(
@@ -233,7 +233,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
   test('a second agent of the same name refuses to start', async () => {
     await mkdir(join(site.dir, 'second'));
     const second = site.startAgent('h1', h1.port + 1, ['--state-dir', join(site.dir, 'second')]);
-    // At that status a service manager leaves it.
+    // With that status a service manager does not restart it.
     await expect(second).rejects.toThrow(/ended with status 78: .*The host name h1 is taken/s);
     expect((await g1.getDomain(h1.domain)).host).toBe('h1');
   });
@@ -253,7 +253,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     expect(refusal).toMatchObject({ reason: 'DIRECTORY_UNREACHABLE', code: status.UNAVAILABLE });
     // A running job continues, and can be watched and ended.
     expect((await g1.getInfo(running.id)).state).toBe(Job_State.STATE_RUNNING);
-    // That its guest is moved was wished for while that was known to be right. It is not known any more.
+    // The move of its guest was requested while that was known to be right. Now it is not known any more.
     await h2.qemu.admin.execute('block-job-set-speed', { device: running.id, speed: 0 });
     await g1.until(running.id, 'STATE_PIVOTING');
     await eventually('the pivot waits', () => h2.agent.log.includes('The pivot waits') || undefined);
@@ -278,7 +278,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     await site.restartAgent(h2);
     await g1.domainUp(h2.domain);
     await startSoon(g1, h2);
-    // It was never given up: nobody could have taken it meanwhile, and no gateway was told that it is not there.
+    // It was never given up: nobody could have taken it meanwhile, and no gateway heard that it is gone.
     expect(revisionsIn(await entry())).toEqual(revisionsIn(before));
   });
 
@@ -289,7 +289,8 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     const refusal = await refused(h1.agent.startCopy(copyOf(h1)));
     expect(refusal).toMatchObject({ code: status.FAILED_PRECONDITION });
     expect(GONE_FROM_HERE).toContain(refusal.reason);
-    // A gateway that has not heard yet asks again where it is, and nobody changes it before the new host has taken it.
+    // A gateway that has not heard of the move asks again, and nobody changes the domain before the new host has taken
+    // it.
     const copy = copyOf(h1, { onReady: OnReady.ON_READY_FINISH });
     const { id, host } = await eventually('the new host has taken it', async () => {
       return await g2.startCopy(copy).catch((error: unknown) => {

@@ -1,4 +1,4 @@
-/** The port of a fleet: TLS 1.3 on both ends, certificates that change under it, and bytes that make no sense. */
+/** The port of a fleet: TLS 1.3 on both ends, certificates that change meanwhile, and random bytes. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFile, readFile, rename } from 'node:fs/promises';
@@ -70,7 +70,7 @@ describe('a port with certificates', () => {
   });
   afterAll(async () => await opened.disposeAsync());
 
-  /** By name, as rotation does it, key first. */
+  /** Replaces the files by name, as a rotation does, the key first. */
   async function replace(pair: Pair): Promise<void> {
     await put(pair.privateKeyFile, files.privateKeyFile);
     await put(pair.certificateFile, files.certificateFile);
@@ -135,7 +135,7 @@ describe('a port with certificates', () => {
     })();
     const first = await serial();
     const second = await authority.sign('second', { uri: 'spiffe://site/server' });
-    // The key has come, and its certificate has not yet.
+    // The new key is there, and its certificate is not.
     await put(second.privateKeyFile, files.privateKeyFile);
     await eventually('the half is seen', async () =>
       (await Promise.resolve(log)).some((line) => line.includes('the previous certificates stay in use'))
@@ -191,7 +191,7 @@ describe('a port with certificates', () => {
     test.each(Object.entries(strangers))('%s', async (why, options) => {
       stranger += 1;
       const localAddress = `127.0.0.${stranger}`;
-      // The server says no when the client has what it needs.
+      // The server refuses when the client has already got its answer.
       const socket = await tlsSocket({ ...(await options()), localAddress }).catch(() => undefined);
       socket?.on('error', () => undefined).resume();
       expect(await linesFrom(localAddress)).toEqual([expect.objectContaining({ why, address: PORT })]);

@@ -1,7 +1,7 @@
 /**
- * docs/fleet.md and the renewal of docs/fleet-operations.md are walked through as they stand there: certificates, etcd,
- * an agent and a gateway as their units start them, and the first calls. Only what names other machines, or folders of
- * the system's, is put elsewhere.
+ * docs/fleet.md and the renewal of docs/fleet-operations.md are carried out word for word: certificates, etcd, an agent
+ * and a gateway as their units start them, and the first calls. Only names of other machines and system folders are
+ * replaced.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -47,7 +47,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
   let gateway1: Names;
   let [agent, gateway]: [Service, Service] = [] as never;
 
-  /** A block of commands, in the folder of the authority. */
+  /** Runs a block of commands, in the folder of the authority. */
   async function shown(block: string, names: Names): Promise<string> {
     const script = put(`${SIGN}\n${ASK}\n${block}`, { ...names, ...everywhere });
     const PATH = `${join(REPOSITORY, 'node_modules/.bin')}:${process.env['PATH']}`;
@@ -71,7 +71,7 @@ describe.skipIf(needs('qemu', 'etcd', 'by-hand'))('docs/fleet.md', () => {
     return (await run(process.execPath, args, { accept: [0, 1] })).code;
   }
 
-  /** The machine's /etc/blockjobd, with the certificates that it was given. */
+  /** The /etc/blockjobd of a machine, with its certificates. */
   async function machine(name: string, root: string): Promise<void> {
     await mkdir(join(root, 'etc'), { recursive: true });
     await cp(join(pki, name), join(root, 'etc/tls'), { recursive: true });

@@ -1,4 +1,4 @@
-/** The disk's chain as it must be: known from what was done, and not from QEMU. */
+/** The expected chain of the disk, from the actions and not from QEMU. */
 import type { Contents } from './contents.ts';
 import { cold, type Image } from './images.ts';
 import type { Move } from './move.ts';
@@ -27,7 +27,7 @@ export function chainOf(images: readonly Image[]): Chain {
   return [top, ...below];
 }
 
-/** When the move has been done. `copy`: the image that a copy has made. */
+/** The chain after the move. `copy`: the image that a copy has made. */
 export function after(chain: Chain, move: Move, copy: Link | undefined): Chain {
   const [top, ...below] = chain;
   if (move.what === 'copy') {
@@ -55,7 +55,7 @@ export function mayGo(chain: Chain, move: Move): readonly Link[] {
   return move.what === 'commit' && move.deletes ? chain.slice(move.top, move.base) : [];
 }
 
-/** With the snapshots of these images given up. */
+/** The chain without the snapshots of these images. */
 export function without(snapshotsOf: ReadonlySet<string>, [top, ...below]: Chain): Chain {
   const one = (link: Link): Link => (snapshotsOf.has(link.path) ? { ...link, snapshot: undefined } : link);
   return [one(top), ...below.map(one)];

@@ -44,7 +44,7 @@ export class Contents {
     return this.resized(this.sizeBytes);
   }
 
-  /** Where bytes differ first; undefined: nowhere. */
+  /** The first difference; undefined if there is none. */
   differsFrom(other: Uint8Array): string | undefined {
     const size = this.sizeBytes;
     if (other.length !== size) return `${other.length} bytes instead of ${size}`;
@@ -52,7 +52,7 @@ export class Contents {
     return at === -1 ? undefined : `at ${at} (sector ${at / SECTOR}) ${other[at]} instead of ${this.#bytes[at]}`;
   }
 
-  /** A piece of one byte somewhere, as long as it goes on. */
+  /** A random extent of one byte value. */
   someExtent(random: Random): Extent {
     const at = random.below(Math.max(1, Math.floor(this.sizeBytes / SECTOR))) * SECTOR;
     const byte = this.#bytes[at] ?? 0;

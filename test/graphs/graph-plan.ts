@@ -1,4 +1,4 @@
-/** A disk's graph out of the closed list (src/core/disks): decided by the seed. Pure. */
+/** A disk's graph from the list of known kinds (src/core/disks), decided by the seed. Pure. */
 
 import type { Random } from '../support/random.ts';
 import type { Style } from '../support/real-qemu/qemu.ts';
@@ -49,7 +49,7 @@ const NAMES: readonly [string, ...string[]] = [
 ];
 const FOLDERS = ['', '', 'one', 'two', 'deep/er', 'sp ace,comma'] as const;
 const LONG_FOLDER = Array.from({ length: 4 }, () => 'd'.repeat(230)).join('/');
-/** Its size would be one of cylinders, heads and sectors. */
+/** Otherwise its size would be rounded to cylinders, heads and sectors. */
 const OPTIONS: Partial<Record<Format, readonly string[]>> = { vpc: ['force_size=on'] };
 const OTHERS = ['qcow', 'qed', 'vmdk', 'vdi', 'vpc', 'vhdx', 'parallels'] as const;
 
@@ -82,7 +82,7 @@ interface Place {
   readonly depth: number;
   readonly sizeBytes: number;
   readonly isExplicit: boolean;
-  /** Deep down in folders, so that no header has room for the whole name of some. */
+  /** Deep in folders, so that some names do not fit into a header. */
   readonly isLong: boolean;
   readonly canLoop: boolean;
 }

@@ -1,6 +1,4 @@
-/**
- * A bounded run of test/graphs/round.ts, each time the same one; `make graphs` runs others for as long as one likes.
- */
+/** A short run of test/graphs/round.ts, always the same one; `make graphs` runs others, and longer. */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -22,7 +20,7 @@ describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {
   ] as const)(
     '%s: a completed move has the data that the guest saw, and nothing else is touched',
     {
-      // The bound of a run is its number of rounds: some take seconds.
+      // The limit of a run is its number of rounds: some take seconds.
       timeout: 600_000 + ROUNDS * 10_000,
     },
     async (_where, isApart, isMeddled, rounds) => {

@@ -1,4 +1,4 @@
-/** The images of a graph, made as a plan says, and what each of them shows. */
+/** The images of a graph, made by a plan, and the contents of each. */
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { LoopDevice } from '../support/images/loop-device.ts';
@@ -12,7 +12,7 @@ export interface Image {
   readonly plan: ImagePlan;
   /** The path that QEMU gets: a file, or a device. */
   readonly path: string;
-  /** All files that hold something of it. */
+  /** All files that hold a part of it. */
   readonly files: readonly string[];
   /** The storage below the format's node, without layers. */
   readonly storage: Readonly<Record<string, unknown>>;
@@ -30,7 +30,7 @@ export function cold({
   return { driver: format, ...(part && { offset: part.before, size: sizeBytes }), file: storage };
 }
 
-/** A name as headers have it. One with a colon would be a protocol. */
+/** A name as in headers. A name with a colon would be a protocol. */
 export function relativeName(from: string, to: string): string {
   const name = relative(dirname(from), to);
   return name.includes(':') ? `./${name}` : name;
@@ -95,7 +95,7 @@ async function create(plan: ImagePlan, path: string, below: Image | undefined, d
 /** A plain name cannot stand for a part. */
 export function nameIn(plan: ImagePlan, path: string, below: Image): string {
   if (below.plan.part !== undefined) return `json:${JSON.stringify(cold(below))}`;
-  // A device is beside nothing.
+  // A device has no file beside it.
   if (path.startsWith('/dev/') || below.plan.on === 'loop') return below.path;
   const isTooLong = Buffer.byteLength(below.path) >= Math.min(1023, clusterBytes(plan) / 2);
   return plan.names === 'relative' || isTooLong ? relativeName(path, below.path) : below.path;

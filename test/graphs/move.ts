@@ -1,7 +1,7 @@
 /** The moves of a disk, decided by the seed and the present disk. Pure. */
 import type { Random } from '../support/random.ts';
 
-/** How a job is ended that has READY. */
+/** The end of a job that has READY. */
 export type Ending = 'pivot' | 'pivots itself' | 'finish' | 'finishes itself' | 'force' | 'early';
 
 export interface CopyMove {
@@ -77,7 +77,7 @@ function copyMove(random: Random, number: number, isSlow: boolean): CopyMove {
   const isShallow = random.chance(0.5);
   const format = random.of<CopyMove['format']>(['raw', 'qcow2', 'qcow2', 'default']);
   const made = random.of<CopyMove['destination']>(['new', 'new', 'reused', 'reused, flat']);
-  // A raw one has nothing below it.
+  // A raw image has nothing below it.
   const destination = made === 'reused' && format === 'raw' ? 'reused, flat' : made;
   return {
     what: 'copy',

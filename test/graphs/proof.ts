@@ -32,7 +32,7 @@ export interface Moved {
   readonly folder: string;
   readonly scratch: string;
   readonly view: View;
-  /** Something was renamed meanwhile, and has its name again. */
+  /** A file was renamed meanwhile, and has its name again. */
   readonly wasRenamed: boolean;
 }
 
@@ -62,14 +62,14 @@ export async function expectTrue(moved: Moved): Promise<void> {
       shows,
       viewer,
     );
-  // One that somebody had renamed by then is left alone.
+  // An image that was renamed by then is left alone.
   const isGone = made !== undefined && (wasRenamed || !existsSync(made.path));
   if (outcome.destinationRemoved) must(isGone, 'it is not removed');
 
   for (const { path } of outcome.safeToDelete) {
     const held = after.find((link) => link.path === path || link.files.includes(path));
     must(held === undefined, `called safe to delete, and in use: ${path}`);
-    // By that name everybody finds the file that QEMU had, and not another one.
+    // Under that name everybody finds the file that QEMU had, and no other one.
     must(view.outside(path) === path, `called safe to delete, and another file: ${path}`);
     if (!path.startsWith('/dev/')) await rm(path);
   }
@@ -89,7 +89,7 @@ export async function expectClaims(
   await expectShows('called COMPLETE', copy, shows, viewer);
 }
 
-/** No job; and no file is open but those of the disk. */
+/** No job is left, and only files of the disk are open. */
 async function expectSettled(admin: Admin, chain: Chain): Promise<void> {
   const { jobs, nodes } = await graphOf(admin);
   must(jobs.length === 0, `QEMU still has ${jobs.join(', ')}`);

@@ -1,4 +1,4 @@
-/** Somebody renames a file or a folder of the disk while a job is under way, and may put something else at its name. */
+/** Renames a file or a folder of the disk while a job runs, and may put another object at its name. */
 import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Random } from '../support/random.ts';

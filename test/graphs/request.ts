@@ -1,4 +1,4 @@
-/** A move as the service is asked for it. */
+/** A move as a request to the service. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
@@ -19,7 +19,7 @@ import { relativeName } from './images.ts';
 import type { CopyMove, Move } from './move.ts';
 import { DISK } from './vm.ts';
 
-/** So slow that a guest can write meanwhile. */
+/** A slow copy, so that a guest can write meanwhile. */
 const SLOW = 128n << 10n;
 const FORMATS = {
   raw: ImageFormat.IMAGE_FORMAT_RAW,
@@ -33,7 +33,7 @@ export interface Asked {
   readonly domain: string;
   readonly move: Move;
   readonly chain: Chain;
-  /** Where a copy goes. */
+  /** The destination of a copy. */
   readonly copy: string | undefined;
   readonly shows: Contents;
   readonly scratch: string;
@@ -95,7 +95,7 @@ function copyStart({ domain }: Asked, move: CopyMove, copy: string): Start {
     await service.startCopy(StartCopyRequest.fromPartial({ ...request, accept: [...accept] }));
 }
 
-/** Empty; or, for a shallow copy, with what the chain below the active image shows. */
+/** Empty; or, for a shallow copy, with the contents below the active image. */
 async function makeReused(path: string, move: CopyMove, { chain, shows, scratch, under }: Asked): Promise<void> {
   const format = move.format === 'raw' ? 'raw' : 'qcow2';
   const [, below] = chain;

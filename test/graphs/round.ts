@@ -42,7 +42,7 @@ export interface Place {
 }
 
 export interface Tally {
-  /** How each kind of move has ended, or why it was refused. */
+  /** The end of each kind of move, or the reason of its refusal. */
   readonly ends: Map<string, number>;
   done: number;
 }
@@ -54,7 +54,7 @@ export async function round(name: string, random: Random, place: Place, tally: T
     await using one = await Round.start(name, random, place, plan);
     for (let number = 1 + random.below(3); number > 0; number -= 1) {
       const drawn = moveOf(random, one.chain.length, number);
-      // There must be time for it.
+      // A rename needs time.
       const move = place.isMeddled ? { ...drawn, isSlow: true } : drawn;
       said.push(JSON.stringify(move));
       const end = await one.move(move);
@@ -78,7 +78,7 @@ class Round implements AsyncDisposable {
   readonly #open: AsyncDisposableStack;
   readonly #view: View;
   readonly #late = new Set<string>();
-  /** In words, until somebody takes them. */
+  /** The renames in words, until they are reported. */
   readonly renames: string[] = [];
   chain: Chain;
 
@@ -102,7 +102,7 @@ class Round implements AsyncDisposable {
     const images = await makeImages(plan.images, folder, open.use(new DisposableStack()));
     const chain = chainOf(images);
     const shows = (images.at(-1)?.shows ?? Contents.empty(0)).copy();
-    // Else nothing that follows would say anything.
+    // Otherwise the later checks would prove nothing.
     await expectShows('as it was made', chain[0], shows, place);
     const view = place.isApart ? await hide(folder, random) : PLAIN;
     const qemu = open.use(await startVm(plan, images, { name, sockets: place.sockets, under: view.under }));
@@ -114,7 +114,7 @@ class Round implements AsyncDisposable {
     return new Round({ name, random, place, qemu, guest, chain, view }, open.move());
   }
 
-  /** How it ended, in a word. */
+  /** Returns its end, in one word. */
   async move(move: Move): Promise<string> {
     const { folder, service } = this.#place;
     const copy = move.what === 'copy' ? join(folder, move.folder, move.name) : undefined;
@@ -172,7 +172,7 @@ class Round implements AsyncDisposable {
       wasRenamed: renamed !== undefined,
     });
     await this.#guest.reads(2);
-    // It is over the images of this disk, which go on changing.
+    // It is over the images of this disk, which still change.
     if (copy !== undefined && this.chain[0].path !== copy && existsSync(copy)) await rm(copy);
     await this.#guest.write();
     return stateOf(job);

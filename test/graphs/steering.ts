@@ -1,4 +1,4 @@
-/** A job from its start to its end, with what its guest writes meanwhile. */
+/** A job from its start to its end, and the guest's writes meanwhile. */
 import { Accept, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
 import type { Random } from '../support/random.ts';
 import { byId, errorOf, type Refusal, refusalOf } from '../support/service/caller.ts';
@@ -19,12 +19,12 @@ const REASONS: ReadonlySet<string> = new Set([
   'SIZE_MISMATCH',
   'EXPORT_SIZE_DIFFERS',
   'NAME_TOO_LONG',
-  // In a mount namespace of QEMU's own.
+  // In a mount namespace of QEMU.
   'PATH_DIFFERS_IN_QEMU',
   'FILE_NOT_KNOWN',
   'DESTINATION_MISSING',
 ]);
-/** A device does not grow, as the base of a commit may have to: QEMU says so before it begins. */
+/** A device does not grow, as the base of a commit may have to: QEMU refuses it before the start. */
 const CANNOT_GROW = 'committing: Invalid argument';
 /**
  * An image that shows the same as a disk of almost only zeroes need not have more data itself: then it has to be
@@ -115,7 +115,7 @@ export class Steering {
     if (ENDS.has(state)) await this.#renamed?.undo();
   }
 
-  /** The job goes on: the name is given back, or the job is given up. */
+  /** The job continues after the name is restored, or is given up. */
   async #afterRefusal(id: string): Promise<void> {
     if (this.#random.chance(0.5)) {
       await this.#renamed?.undo();
@@ -131,7 +131,7 @@ export class Steering {
       must(this.#renamed.matters, `not to be refused: ${job.message}`);
       return await this.#afterRefusal(id);
     }
-    // The job's own error, of one that has failed.
+    // The error of a failed job.
     if ('reason' in job && this.#renamed !== undefined && NOT_OPENED.test(job.message)) return;
     if ('reason' in job) must(['JOB_ENDED', 'JOB_ENDING'].includes(job.reason), `not ended: ${job.message}`);
   }
@@ -151,7 +151,7 @@ export class Steering {
   }
 }
 
-/** With the reason, and never with a word too much; or it was given up. */
+/** A failed job has the right reason, and no false claim; or it was given up. */
 /** An acceptance applies to every image; the outcome says to which. */
 function snapshotsLost({ outcome }: Job): ReadonlySet<string> {
   const told = (outcome?.evidence ?? []).map(({ text }) =>
@@ -168,7 +168,7 @@ function mayRefuse({ reason, message }: Refusal): boolean {
   return REASONS.has(reason) || [CANNOT_GROW, HARDLY_ANYTHING].some((words) => message.includes(words));
 }
 
-/** Is the chain now as the move was to make it? */
+/** Whether the chain is now the intended one of the move. */
 export function isDone({ ending }: Move, { state }: Job): boolean {
   return state === COMPLETED && !['finish', 'finishes itself', 'force'].includes(ending);
 }

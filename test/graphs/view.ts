@@ -6,15 +6,15 @@ import type { Random } from '../support/random.ts';
 export interface View {
   /** The command that starts a process which finds the files as QEMU does. */
   readonly under: readonly string[];
-  /** Where everybody else finds the file that QEMU finds there. */
+  /** The path at which others find the file that QEMU finds there. */
   readonly outside: (path: string) => string;
 }
 
 export const PLAIN: View = { under: [], outside: (path) => path };
 
 /**
- * From now on QEMU alone finds the images where they were made. Everybody else finds other files there: the same
- * bytes, other bytes, or nothing.
+ * From now on only QEMU finds the images at their old paths. Others find different files there: the same bytes, other
+ * bytes, or nothing.
  */
 export async function hide(images: string, random: Random): Promise<View> {
   const real = `${images}-real`;

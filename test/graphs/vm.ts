@@ -43,7 +43,7 @@ export async function startVm(
   });
 }
 
-/** As it is started the next time, by somebody who knows its image and format alone. */
+/** The next start, by a person who knows only the image and its format. */
 export async function startAgain(image: object, name: string, under: readonly string[]): Promise<Qemu> {
   return await startQemu({
     style: 'blockdev',
@@ -97,7 +97,7 @@ function layer(filter: Filter | undefined, name: string, file: string): readonly
   return [{ driver: filter, 'node-name': name, ...options, ...child }];
 }
 
-/** The guest: it writes to its disk, and it is written down what the disk shows then. */
+/** The guest: it writes to its disk, and the new contents are recorded. */
 export class Guest {
   readonly #qemu: Qemu;
   readonly #random: Random;
@@ -126,7 +126,7 @@ export class Guest {
     await this.#io('flush');
   }
 
-  /** It reads what it wrote, in some places. */
+  /** Reads its data back, in some places. */
   async reads(count: number): Promise<void> {
     for (let left = count; left > 0; left -= 1) await this.#read(this.shows.someExtent(this.#random));
   }

@@ -1,4 +1,4 @@
-/** The service has said what is not true, has lost something, or has touched what is not its own. */
+/** The service has said something wrong, has lost data, or has touched foreign files. */
 export class WrongOutcome extends Error {
   override readonly name = 'WrongOutcome';
 }

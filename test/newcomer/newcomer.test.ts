@@ -35,7 +35,7 @@ describe.skipIf(needs('fresh-root', 'packages'))('on a fresh', () => {
     }
 
     beforeAll(async () => {
-      // Not below /tmp, which may be of a kind that holds no programs or devices.
+      // Not below /tmp, which may not allow programs or devices.
       folder = await mkdtemp('/var/tmp/bj-newcomer-');
       root = join(folder, 'root');
       const make = join(import.meta.dirname, 'fresh-root.sh');
@@ -54,7 +54,7 @@ describe.skipIf(needs('fresh-root', 'packages'))('on a fresh', () => {
       const proved = Number(/^PROVED in (\d+) s/m.exec(said)?.[1]);
       tell(`set-up by make demo ${seconds - proved}\ndemo ${proved}\n`);
       expect(proved).toBeLessThan(DEMO_SECONDS);
-      // A second time nothing has to be set up.
+      // The second time no setup is needed.
       const again = performance.now();
       expect(await inside('make', '-C', HOME, 'demo')).toMatch(/^PROVED in/m);
       const againSeconds = Math.round((performance.now() - again) / 1000);

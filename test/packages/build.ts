@@ -1,4 +1,4 @@
-/** Once, for the tests of what is published, and while other tests run: the build, and the packages. */
+/** Builds the program and the packages once, for the tests of the published files, while other tests run. */
 import { join } from 'node:path';
 import { needs } from '../support/means.ts';
 import { beginToMake } from '../support/meanwhile.ts';

@@ -1,4 +1,4 @@
-/** Before each file of tests of what is published: that is there. */
+/** Waits before each file of tests of the published files until they exist. */
 import { whenMade } from '../support/meanwhile.ts';
 
 await whenMade('packages');

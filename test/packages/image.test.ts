@@ -25,7 +25,7 @@ test('the service runs with the files of the image', async () => {
     expect(allowed).toContain(from);
     await cp(join(REPOSITORY, from), join(image.path, to), { recursive: true });
   }
-  // As npm ci does it: no package of ours may need one that is for development only.
+  // As with npm ci: no package of ours may need one that is for development only.
   const lock = JSON.parse(await readFile(join(image.path, 'npm-shrinkwrap.json'), 'utf8')) as Lock;
   const packages = Object.keys(lock.packages).filter((path) => path !== '');
   for (const path of packages) await cp(join(REPOSITORY, path), join(image.path, path), { recursive: true });

@@ -1,4 +1,4 @@
-/** docs/install.md and docs/clients.md: their commands and examples, run as they stand there on a view of this machine. */
+/** docs/install.md and docs/clients.md: their commands and examples are run word for word on a view of this machine. */
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -13,7 +13,7 @@ const PACKAGES = join(REPOSITORY, 'dist/packages');
 const INSTALL = new DocPage('install.md');
 const README = new DocPage('../README.md');
 
-/** The first commands of a section, in a folder, as root; whatever they change is gone afterwards. */
+/** Runs the first commands of a section, in a folder, as root; their changes are gone afterwards. */
 async function shown(heading: string, folder: string, page = INSTALL): Promise<string> {
   const [script = ''] = page.section(heading).commands;
   const path = `export PATH=${dirname(process.execPath)}:$PATH DEBIAN_FRONTEND=noninteractive`;

@@ -12,7 +12,7 @@ import { REPOSITORY, Service } from '../support/service/service.ts';
 const MIB = 1 << 20;
 const PACKAGES = join(REPOSITORY, 'dist/packages');
 const { version: VERSION } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as { version: string };
-/** The Node that the tests run on, plain: it takes no types off. */
+/** The Node of the tests, without options: it does not strip types. */
 const PLAIN_NODE = [`PATH=${dirname(process.execPath)}:${process.env['PATH']}`, 'NODE_OPTIONS=--no-strip-types'];
 
 interface Lock {
@@ -31,7 +31,7 @@ async function inFolder(folder: string, program: string, ...args: readonly strin
   return stdout + stderr;
 }
 
-/** A QEMU with a disk, served by a program that was installed. */
+/** A QEMU with a disk, served by an installed program. */
 async function world(program?: readonly [string, string]) {
   await using cleanUp = new AsyncDisposableStack();
   const { path: dir } = cleanUp.use(await testDir());
@@ -49,7 +49,7 @@ async function world(program?: readonly [string, string]) {
 
 describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
   const opened = new AsyncDisposableStack();
-  /** A fresh folder of a user's. */
+  /** A fresh folder of a user. */
   let folder: string;
   let debian: string;
 

@@ -1,4 +1,4 @@
-/** A real Chromium, and pages in it that keep what the browser complains of. */
+/** A real Chromium, and pages that keep the browser's complaints. */
 import axe, { type Result } from 'axe-core';
 import { type Browser, launch, type Page } from 'puppeteer-core';
 import { within } from '../support/real-qemu/qemu.ts';

@@ -1,4 +1,4 @@
-/** BlockJobs of any number of jobs that only seem to run: as many as no test machine has QEMUs for. */
+/** BlockJobs with any number of jobs that only seem to run: more than a test machine could have QEMUs for. */
 import { setInterval } from 'node:timers/promises';
 import type { BlockJobs, Domain } from '../../src/core/block-jobs.ts';
 import { type Call } from '../../src/core/block-jobs.ts';
@@ -66,7 +66,7 @@ export class ManyJobs {
     this.watches += 1;
     try {
       yield new JobEvent({ ...this.#find(id), type: 'STATE', time: new Date().toISOString(), detail: 'accepted' });
-      // As the service does by itself: the newest numbers, once a second.
+      // As the service does by itself: the latest numbers, once a second.
       for await (const _ of setInterval(1000, undefined, { signal })) {
         yield new JobEvent({ ...this.#find(id), type: 'PROGRESS', time: new Date().toISOString(), detail: '' });
       }

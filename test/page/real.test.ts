@@ -106,7 +106,7 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     await shown.shows('Ready: both sides are equal');
     await site.service.abort({ job: byId(job.id), pivot: true });
     await shown.shows('Completed', '.title');
-    // Each entry once, those of the time before the restart and those after it.
+    // Each entry once, those before the restart and those after it.
     const journal = await shown.texts('table.journal tbody tr td:first-child');
     expect(journal.map(Number)).toEqual(journal.map((_, index) => index + 1));
     expect(journal.length).toBeGreaterThan(seen);

@@ -12,7 +12,7 @@ export const MIB = 1024 * 1024;
 export interface SiteOptions {
   /** The domain's name, for QEMU. */
   readonly name?: string;
-  /** Below which the service and its images are. */
+  /** The folder of the service and its images. */
   readonly folder?: string;
 }
 

@@ -37,7 +37,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     await chromium[Symbol.asyncDispose]();
   });
 
-  /** Whatever a test is about: the browser has nothing to complain of, and nobody else is asked. */
+  /** In each test, the browser has no complaints, and no other server is asked. */
   async function see(shape: Shape, hash = '', look: Look = {}): Promise<Seen> {
     const many = new ManyJobs(shape);
     const page = await servePage(many.jobs, { at: LOOPBACK, info: INFO, log });
@@ -78,7 +78,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     const { length: before } = shown.asked;
     const began = performance.now();
     await eventually('ten polls', () => (shown.asked.length >= before + 10 ? true : undefined));
-    // Some polls ask for what has ended, or for the virtual machines, too.
+    // Some polls ask for ended jobs, or for the virtual machines, too.
     expect(performance.now() - began).toBeGreaterThan(5000);
     expect(many.watches).toBe(0);
     await shown.page.goto(seen.url + RUNNING);
@@ -147,7 +147,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     await keyboard.press('Enter');
     expect(await focused()).toMatch(/^MAIN/);
     await tab(2);
-    // The table scrolls where it is too wide, and so it can be reached; then its first job.
+    // The table scrolls if it is too wide, and so it can get the focus; then its first job.
     expect(await focused()).toBe('A web1 virtio0');
     const outline = await shown.page.$eval(':focus', (one) => getComputedStyle(one).outlineStyle);
     expect(outline).toBe('solid');

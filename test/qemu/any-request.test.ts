@@ -1,6 +1,6 @@
 /**
- * Any request whatever, over the contract's whole value space, has a typed answer: never a bug, a crash or a hang, and
- * never anything left behind. A failure prints the seed and the smallest request that shows it.
+ * Any request, over the contract's whole value space, has a typed answer: never a bug, a crash or a hang, and never
+ * anything left behind. A failure prints the seed and the smallest request that shows it.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,12 +13,12 @@ import { needs } from '../support/means.ts';
 import { Site } from '../support/real-qemu/bench-qemu.ts';
 import type { Service } from '../support/service/service.ts';
 
-/** `make fuzz`: so many requests in all, a third of each of the three kinds; of the seed that is given. */
+/** `make fuzz`: the total number of requests, a third of each of the three kinds, from the given seed. */
 const ASKED_FOR = process.env['FUZZ_REQUESTS'];
 const REQUESTS = Number(ASKED_FOR ?? 50_000);
 const SEED = Number(process.env['FUZZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const TIMEOUT_MS = ASKED_FOR === undefined ? 1_800_000 : 86_400_000;
-/** VMs that are asked at a time. */
+/** VMs that are asked in parallel. */
 const LANES = 3;
 const ROUND = 480;
 /** The test checks the resources of the service after each part; it is warm after the first one. */
@@ -47,7 +47,7 @@ const FAR: Readonly<Record<Rpc, number>> = {
   checkOperation: 4,
   getServerInfo: 40,
 };
-/** Fewer requests say little about such shares. */
+/** Fewer requests prove little about such shares. */
 const ENOUGH = 20_000;
 
 async function sizeOf({ pid }: Service): Promise<{ readonly rssMib: number; readonly descriptors: number }> {

@@ -55,7 +55,7 @@ type StartRequest = Parameters<typeof StartCopyRequest.fromPartial>[0];
 const held = new AsyncDisposableStack();
 let state: TestDir;
 let sockets: string;
-/** A folder that copies may be made in, with a source in it. */
+/** A folder in which copies are allowed, with a source in it. */
 let work: string;
 let forbidden: string;
 let service: Service;
@@ -77,7 +77,7 @@ function seen(refusal: Refusal) {
   return { code: status[code], reason, metadata };
 }
 
-/** All that a refused call could have changed. */
+/** Everything that a refused call could have changed. */
 async function everything(folder: string, machine: Qemu, own: boolean) {
   const files = await listing(folder);
   const journals = await listing(join(state.path, 'state', 'jobs'));
@@ -193,7 +193,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
       readonly ask: () => StartRequest;
       readonly code: keyof typeof status;
       readonly reason: string;
-      /** All of it, where it is known beforehand. */
+      /** The whole metadata, if it is known beforehand. */
       readonly metadata: () => Readonly<Record<string, unknown>>;
       readonly message?: RegExp;
     }
@@ -493,7 +493,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
 
     test('QEMU refuses a step in the middle: the steps before it are undone', async () => {
       await mkdir(here('limited'), { recursive: true });
-      // QEMU gets no more files open: the first node cannot be added, though the file was made.
+      // QEMU cannot open more files: the first node cannot be added, though the file was made.
       const limits = await readFile(`/proc/${qemu.pid}/limits`, 'utf8');
       const soft = present(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
       await run('prlimit', ['--pid', String(qemu.pid), '--nofile=8:']);
@@ -626,7 +626,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
   describe('jobs', () => {
     test('a second job on the disk, a pivot before READY, a job that has ended', async () => {
       const { id } = await service.startCopy(copy(here('first'), { bandwidthBytesPerSecond: SLOW }));
-      // A copy that runs is seen to go on, so its own file may change meanwhile.
+      // A running copy continues, so its own file may change meanwhile.
       const still = async (ask: () => Promise<unknown>): Promise<Refusal> => {
         const before = await graphOf(qemu.admin);
         const refusal = await refused(ask());
@@ -814,14 +814,14 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         why.test(await whyOf(domain)) ? true : undefined,
       );
       for (const ask of asked(domain)) {
-        // The why of an attempt that is under way is another one.
+        // The reason of a current attempt differs.
         const refusal = await unchanged(ask);
         expect(seen(refusal)).toEqual({ ...UNREACHABLE, metadata: { domain } });
       }
       const listed = (await service.listDomains()).find(({ name }) => name === domain);
       const info = ErrorInfo.decode(present(listed?.error?.details[0]).value);
       expect(info).toMatchObject({ reason: 'QEMU_UNREACHABLE', metadata: { domain } });
-      // The others are served as ever.
+      // The others are served as usual.
       expect((await service.getDomain('vm')).error).toBeUndefined();
     }
 
@@ -839,7 +839,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
           (await service.listDomains()).find(({ name }) => name === 'held'),
         );
         await expectUnreachable('held', /another client holds this QMP socket, or QEMU does not run/);
-        // While it still cannot come in: of a QEMU that answers the connection counts, not the socket's name.
+        // While it still cannot connect: for a QEMU that answers, the connection counts, not the socket's name.
         await rm(join(sockets, 'held.sock'));
         await eventually('held is gone', async () =>
           (await service.listDomains()).every(({ name }) => name !== 'held') ? true : undefined,

@@ -37,7 +37,7 @@ async function dirtyBlocks(image: string, bitmap: string): Promise<ReadonlySet<n
   await run('sh', ['-c', `kill "$(cat '${image}.pid')" 2>/dev/null; true`]);
   const extents = JSON.parse(stdout) as { start: number; length: number; data: boolean }[];
   const blocks = new Set<number>();
-  // QEMU's client shows what is dirty as having no data.
+  // QEMU's client shows dirty blocks as blocks without data.
   for (const { start, length, data } of extents) {
     if (data) continue;
     for (let block = Math.floor(start / 65_536); block * 65_536 < start + length; block += 1) blocks.add(block);

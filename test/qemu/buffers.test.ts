@@ -1,7 +1,7 @@
 /**
- * A copy to a slow destination is bounded in what it takes of QEMU, and its figures are true. With less than 16 MiB
- * of buffers QEMU's mirror begins pieces of work that it counts nowhere, without end: it says that more is copied than
- * there is, and gathers memory maps until the kernel gives no more and QEMU aborts, the guest with it.
+ * A copy to a slow destination uses a limited amount of QEMU's memory, and its figures are correct. With less than 16
+ * MiB of buffers QEMU's mirror starts work that it does not count, without end: it reports more copied bytes than
+ * exist, and gathers memory maps until the kernel gives no more and QEMU aborts, together with the guest.
  */
 import { open, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,7 +30,7 @@ async function mapsOf(pid: number): Promise<number> {
   return (await readFile(`/proc/${pid}/maps`, 'latin1')).split('\n').length;
 }
 
-/** An export behind a slow line. */
+/** An export behind a slow connection. */
 async function slow(folder: string, sizeBytes: number, bytesPerSecond: number) {
   await using held = new AsyncDisposableStack();
   const { server } = held.use(await NbdServer.start({ folder, sizeBytes, over: 'tcp' }));

@@ -51,7 +51,7 @@ import { Service } from '../support/service/service.ts';
 const MIB = 1 << 20;
 const SLOW = 64n * 1024n;
 
-/** A client with a connection of its own, so that it can be torn. */
+/** A client with a connection of its own, which can be cut. */
 function aClient(service: Service): BlockJobServiceClient & Disposable {
   const client = new BlockJobServiceClient(service.address, credentials.createInsecure(), {
     'grpc.use_local_subchannel_pool': 1,
@@ -76,7 +76,7 @@ interface Left {
   readonly done: (error: ServiceError | null) => void;
 }
 
-/** Begins a call that cannot be answered now, and leaves it when the service has it; gives the code it heard. */
+/** Begins a call that cannot be answered now, and leaves it when the service has it; returns the status code. */
 async function leave(how: Leaving, begin: (left: Left) => ClientUnaryCall): Promise<number> {
   using client = aClient(service);
   await new Promise<void>((resolve, reject) => {
@@ -89,7 +89,7 @@ async function leave(how: Leaving, begin: (left: Left) => ClientUnaryCall): Prom
     options: how === 'deadline' ? { deadline: Date.now() + 700 } : {},
     done: (error) => heard.resolve(error?.code ?? status.OK),
   });
-  // On one connection what was sent before is there before: this answer says that the call has arrived.
+  // Messages on one connection arrive in order: this answer proves that the call has arrived.
   await new Promise<void>((resolve) => {
     client.listJobs(
       { domain: 'nobody', labelFilter: {}, createdByFilter: '', stateFilter: [], pageSize: 0, pageToken: '' },
@@ -171,7 +171,7 @@ const letGo = async ({ qemu }: Vm, id: string): Promise<void> => {
   await qemu.admin.execute('block-job-set-speed', { device: id, speed: 0 });
 };
 
-/** While it lasts, QEMU answers nothing. */
+/** QEMU answers nothing while it lasts. */
 async function hanging({ qemu }: Vm): Promise<Disposable> {
   await stop(qemu.pid);
   return { [Symbol.dispose]: () => void process.kill(qemu.pid, 'SIGCONT') };
@@ -229,7 +229,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       const { id } = await service.startCopy(copyOf(vm));
       {
         using _ = await hanging(vm);
-        // An answer in spite of QEMU is as good.
+        // An answer in spite of QEMU is also right.
         expect([...HEARS[how], status.OK]).toContain(
           await leave(how, ({ client, metadata, options, done }) =>
             client.getInfo(GetInfoRequest.fromPartial({ job: byId(id) }), metadata, options, done),
@@ -404,7 +404,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
         }
         const before = await first.getInfo(id);
         const watching = watched(first, id, 0);
-        // The watch is there when its first events are; asked on the same connection.
+        // The watch is open when its first events come; the question uses the same connection.
         await first.until(id, at);
         const pending = at === 'STATE_RUNNING' ? watched(first, id) : undefined;
         await first.getInfo(id);
@@ -423,7 +423,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
         await using second = await Service.start(options);
         await second.domainUp(vm.name);
         const after = await second.getInfo(id);
-        // How far it is goes on, and so does as of when the guest is known to be where it is.
+        // The progress continues, and so does the time at which the place of the guest is known.
         const still = (job: Job) => ({
           ...job,
           progress: undefined,
@@ -486,7 +486,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
         expect((await service.getDomain(vm.qemu.uuid)).name).toBe(vm.name);
         if (round === 2) process.kill(vm.qemu.pid, 'SIGKILL');
         await vm.qemu[Symbol.asyncDispose]();
-        // A killed one leaves its socket's file behind, until somebody cleans up.
+        // A killed QEMU leaves its socket's file behind, until it is removed.
         await rm(join(sockets, `${vm.name}.sock`), { force: true });
         await absent(vm.name);
         await absent(vm.qemu.uuid);
@@ -523,7 +523,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       await service.domainUp(vm.name);
       const { job } = await service.until(id, ends);
       expect((await service.getDomain(vm.name)).qemuPid).toBe(next.pid);
-      // Nothing is claimed of what nobody saw, and nothing is given away.
+      // The outcome claims nothing that nobody saw, and gives no file away.
       expect(job?.outcome).toMatchObject({
         guestWritesTo: '',
         nextStartPath: '',
@@ -534,7 +534,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
       expect(job?.error?.message).toMatch(/QEMU process has ended/);
       expect(job?.outcome?.evidence.length).toBeGreaterThan(0);
       expect(existsSync(vm.path)).toBe(true);
-      // The new one is let alone, and its disk is free for the next job.
+      // The new one is left alone, and its disk is free for the next job.
       expect((await service.getDomain(vm.name)).disks[0]?.job).toBeUndefined();
       expectClean(await graphOf(next.admin), id);
       await rm(vm.path);

@@ -1,6 +1,7 @@
 /**
- * When a job is done the disk is opened by its headers alone. So what stays in its chain has to be at its name, at the
- * start and in the end, down to the base; and the headers have to lead where the guest's disk goes.
+ * When a job is done, the disk is opened by its headers alone. So the images that stay in its chain must be at their
+ * names, at the start and at the end, down to the base; and the headers must lead to the same images as the guest's
+ * disk.
  */
 import { copyFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -19,9 +20,9 @@ const FORMATS = { formats: ['qcow2', 'qcow2', 'qcow2', 'qcow2'] } as const;
 let site: Site;
 
 interface Begun {
-  /** It ends, by a pivot where it has one. */
+  /** Ends it, by a pivot if it has one. */
   readonly end: () => Promise<Job>;
-  /** The same, where it must not be one. */
+  /** Ends it in the same way, which must not be a success. */
   readonly noSuccess: () => Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-/** SetSpeed, Pause and Resume on a real QEMU, by callers and behind the service's back. */
+/** SetSpeed, Pause and Resume on a real QEMU, by callers and by other clients of QEMU. */
 import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

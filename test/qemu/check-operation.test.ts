@@ -67,7 +67,7 @@ describe.skipIf(needs('qemu'))('while a job runs on a disk', { timeout: 60_000 }
     await service.abort({ job: byId(copy.id) });
     await allAreFine();
 
-    // Another client's pull: its job, not ours, forbids.
+    // Another client's pull: its job forbids, not one of this service.
     await qemu.admin.execute('block-stream', { 'job-id': 'pull', device: 'vd0-2', speed: 1 << 16 });
     const PULL = { reason: 'BLOCK_JOB_ACTIVE', metadata: { job: 'pull' } };
     for (const one of ALL) expect(await ask(one), String(one)).toMatchObject({ ...PULL, blocking: [] });

@@ -15,7 +15,7 @@ const SLOWLY = ['--bandwidth', '64KiB'];
 interface Bench extends AsyncDisposable {
   readonly dir: string;
   readonly qemu: Qemu;
-  /** The one that was started last. */
+  /** The last started service. */
   readonly service: Service;
   readonly base: string;
   readonly top: string;
@@ -23,7 +23,7 @@ interface Bench extends AsyncDisposable {
   /** Runs a command against it. */
   run(...args: string[]): Promise<Ran>;
   start(...args: string[]): RunningCommand;
-  /** Where the guest's writes go now. */
+  /** The image that gets the guest's writes now. */
   guestImage(): Promise<string | undefined>;
   /** The service is killed, and started again at the same place. */
   restart(): Promise<void>;
@@ -70,7 +70,7 @@ async function bench(listen?: string): Promise<Bench> {
   };
 }
 
-/** The id that a start has said. */
+/** The id in the output of a start. */
 function jobIn({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): string {
   return /started, job (\S+)/.exec(stdout + stderr)?.[1] ?? 'none';
 }
@@ -177,7 +177,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
     const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} vd1 ${it.dest}.raw --verbose --pivot --bandwidth 4MiB`;
     const { code, stdout } = await new RunningCommand('script', ['-qec', line, '/dev/null']).end();
     expect(code).toBe(0);
-    // One below the other, both of them under way.
+    // One bar below the other, for two running jobs.
     expect(stdout).toMatch(/web1\/vd0 .* RUNNING.*\r?\n.*web1\/vd1 .* RUNNING/);
     expect(stdout.match(/Successfully pivoted/g)).toHaveLength(2);
     const { disks } = await it.service.getDomain('web1');
@@ -249,7 +249,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
   });
 });
 
-/** `blockjob` by its name, for shells: the environment in which there is one. */
+/** `blockjob` by its name, for shells: returns the environment that contains it. */
 async function installed(it: Bench): Promise<Record<string, string>> {
   await writeFile(join(it.dir, 'blockjob'), `#!/bin/sh\nexec ${process.execPath} ${BLOCKJOB} "$@"\n`);
   await chmod(join(it.dir, 'blockjob'), 0o755);

@@ -1,4 +1,7 @@
-/** The host's clock jumps, while the service runs and while it does not: no job ends by it, and none is forgotten. */
+/**
+ * The host's clock jumps, while the service runs and while it is stopped: no job ends because of it, and none is
+ * forgotten.
+ */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** Commit on real QEMUs: of lower images, of the active one, with each flag; and the images that others share. */
+/** Commit on real QEMUs: of lower images, of the active one, with each flag; and of shared images. */
 import { existsSync } from 'node:fs';
 import { link, mkdir, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -57,8 +57,8 @@ describe.skipIf(needs('qemu'))('Commit', () => {
     const pathOf = (index: number) => present(chain[index]).path;
     await guest.write(0);
     const before = await Promise.all(chain.slice(0, lands).map(({ path }) => hashOf(path)));
-    // Slow, so that it cannot end while something is written: that is done with the monitor's qemu-io, and QEMU 5.2
-    // hangs for good when this comes at the very end of a commit.
+    // Slow, so that it cannot end during a write: writes use the monitor's qemu-io, and QEMU 5.2 hangs for ever if one
+    // comes at the very end of a commit.
     const job = await site.service.commit({
       disk,
       top: pathOf(top),
@@ -210,7 +210,7 @@ describe.skipIf(needs('qemu'))('Commit', () => {
         for (const request of [{ top: 'disk0[1]' }, { flags: [ACTIVE] }, { top: 'disk0[1]', flags: [DELETE] }]) {
           expect(await refused(site.service.commit({ disk, ...request }))).toMatchObject({
             reason: 'DESTINATION_IN_USE',
-            // Found by the service: QEMU's own locks would find it too late, and only among those that lock.
+            // The service finds it: QEMU's own locks would find it too late, and only among programs that lock.
             message: expect.stringMatching(/: node \S+ of domain \S+$/) as string,
           });
         }

@@ -41,7 +41,7 @@ import {
 import { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
-/** So slow that no copy of these tests gets READY before it is let go. */
+/** A low limit, so that no copy of these tests becomes READY before the limit is raised. */
 const SLOW = 64n * 1024n;
 
 const STYLES: readonly Style[] = ['blockdev', 'drive'];
@@ -174,7 +174,7 @@ describe.skipIf(needs('qemu'))('copies', () => {
       expect(job.outcome?.asOf).toBeUndefined();
       expect(job.outcome?.safeToDelete).toMatchObject([{ path: top.path }]);
       expect(job.outcome?.safeToDelete[0]?.warning).not.toBe('');
-      // A pivot of an NVMe disk holds the guest for its instant, and only that.
+      // A pivot of an NVMe disk holds the guest for a moment, and only that one does.
       const holds = entries.map(({ entry }) => entry).filter((entry) => entry.startsWith('guest-'));
       expect(holds).toEqual(bus === 'nvme' ? ['guest-held', 'guest-released'] : []);
       // The device is on the copy, and nothing of the source is open any more.
@@ -217,7 +217,7 @@ describe.skipIf(needs('qemu'))('copies', () => {
         );
         expect(asOf).toBeLessThanOrEqual(present(job.endTime).getTime());
         await guest.expectIn(path, format);
-        // The guest goes on, and the copy stays as it was.
+        // The guest continues, and the copy stays unchanged.
         const copied = await hashOf(path);
         await qemu.admin.execute('cont');
         await guest.write(3);
@@ -340,7 +340,7 @@ describe.skipIf(needs('qemu'))('copies', () => {
       const job = await service.abort({ job: { name: { $case: 'jobId', value: id } } });
       expect(job.state).toBe(Job_State.STATE_CANCELLED);
       expect(await stat(path)).toMatchObject({ ino: before.ino, mode: before.mode, size: 0 });
-      // It made no file, so it removed none; and what it did not make is not its to give away.
+      // It made no file, so it removed none; and a file that it did not make is not safe to delete.
       expect(job.outcome).toMatchObject({ destinationRemoved: false, safeToDelete: [] });
     },
   );
@@ -357,7 +357,7 @@ async function aQemu(style: Style, bus: Bus, chain: readonly ChainImage[]): Prom
   return qemu;
 }
 
-/** Ends the copy as the row says, and gives the job as it was answered, or told by the last event. */
+/** Ends the copy as the row says, and returns the job from the answer, or from the last event. */
 async function end(qemu: Qemu, guest: GuestDisk, id: string, ending: Case['ending']): Promise<Job> {
   const job = { name: { $case: 'jobId', value: id } } as const;
   const letGo = (): Promise<unknown> => qemu.admin.execute('block-job-set-speed', { device: id, speed: 0 });

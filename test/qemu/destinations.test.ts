@@ -1,4 +1,4 @@
-/** StartCopy to every kind of destination, with every option: files that are there, block devices, NBD, limits. */
+/** StartCopy to every kind of destination, with every option: existing files, block devices, NBD, limits. */
 /* oxlint-disable vitest/no-conditional-expect, unicorn/consistent-function-scoping, unicorn/no-useless-spread */
 
 import { constants, existsSync } from 'node:fs';
@@ -32,7 +32,7 @@ type Options = Partial<Omit<StartCopyRequest, 'disk' | 'destination'>>;
 
 let site: Site;
 
-/** Copies, pivots or aborts while the guest writes, and looks at the bytes. */
+/** Copies, pivots or aborts while the guest writes, and compares the bytes. */
 async function copied(
   machine: Machine,
   destination: NonNullable<StartCopyRequest['destination']>,
@@ -155,7 +155,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
   });
 
   describe('the data of a guest does not decide the format of its image: the attack', () => {
-    /** A raw disk whose guest has written a qcow2 header on it that names a secret of the host. */
+    /** A raw disk on which the guest has written a qcow2 header that names a secret of the host. */
     async function imitation(path: string, secret: string, backingFormat: string | undefined): Promise<void> {
       const header = `${path}.header`;
       const format = backingFormat === undefined ? [] : ['-F', backingFormat];
@@ -268,7 +268,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect(first.options?.basePath).toBe(present(machine.chain[1]).path);
       await machine.guest.expectIn(loop.path, 'qcow2');
       expect((await imageInfo(loop.path, 'qcow2'))['backing-filename']).toBe(present(machine.chain[1]).path);
-      // It has a header now, and is taken for what that says.
+      // It has a header now, and is opened as the header says.
       const second = await copied(machine, device(loop.path), { reuseExternal: true, shallow: true }, true);
       expect(second.destination?.format).toBe(QCOW2);
       await machine.qemu[Symbol.asyncDispose]();
@@ -285,7 +285,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       expect(await reason(join(dir, 'file'))).toBe('NOT_A_BLOCK_DEVICE');
       expect(await reason(join(dir, 'nothing'))).toBe('DESTINATION_MISSING');
       expect(await reason('/dev/null')).toBe('NOT_A_BLOCK_DEVICE');
-      // As a mounted file system has it.
+      // As by a mounted file system.
       const exclusive = await open(loop.path, constants.O_RDONLY | constants.O_EXCL);
       expect(await reason(loop.path)).toBe('DESTINATION_IN_USE');
       await exclusive.close();
@@ -403,7 +403,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       await server.hang();
       await guest.write(1);
       const asked = await site.service.abort({ job: byId(id), force: true, returnImmediately: true });
-      // Before QEMU 6.0 nothing gets through to it until its server is back.
+      // Before QEMU 6.0 no command gets through until the server is back.
       if (!commands.has('yank')) server.goOn();
       // With something under way QEMU 7.2 may keep waiting for the server, whatever the command: the job is CANCELLING
       // until the server is gone.
@@ -465,7 +465,7 @@ describe.skipIf(needs('qemu'))('destinations', () => {
       });
       const ready = await site.service.until(job.id, 'STATE_READY');
       const limit = present(present(ready.job).createTime).getTime() + 2000;
-      // A later entry than the limit: the job has been looked at since.
+      // An entry later than the limit proves that the job has been looked at since.
       while (Date.now() < limit + 200) await site.service.setSpeed(job.id, BigInt(Date.now()));
       expect((await site.service.getInfo(job.id)).state).toBe(Job_State.STATE_READY);
       await site.service.abort({ job: byId(job.id), pivot: true });

@@ -1,4 +1,4 @@
-/** The kinds of disks in docs/disks.md that have no suite of their own, each as the table says. */
+/** The kinds of disks in docs/disks.md without a suite of their own, each as the table says. */
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -60,7 +60,7 @@ async function pivoted(request: Partial<StartCopyRequest>) {
   return await site.service.abort({ job: byId(id), pivot: true });
 }
 
-/** Copied, the guest on the copy, QEMU ended: opened cold, the copy is as the image was. */
+/** Copied, the guest on the copy, QEMU ended: a fresh process finds the same contents in the copy. */
 async function expectCopied(qemu: Qemu, name: string, before: readonly string[], more: Partial<StartCopyRequest> = {}) {
   const job = await pivoted({ ...copyOf(name, `${name}-copy`), ...more });
   expect(job.outcome?.destinationContent).toBe(COMPLETE);

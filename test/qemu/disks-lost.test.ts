@@ -215,7 +215,7 @@ describe.each(['blockdev', 'drive'] as const)('internal snapshots, style %s', (s
     const loss = notAccepted('LOSES_INTERNAL_SNAPSHOTS', top);
     expect(await refused(site.service.rebase({ disk }))).toMatchObject(loss);
     expect(await refused(site.service.rebase({ disk, base: 'disk0[2]' }))).toMatchObject(loss);
-    // Nothing is pulled; and a commit below keeps what they show.
+    // Nothing is pulled; and a commit below keeps their contents.
     const nothing = await site.ended(await site.service.rebase({ disk, base: 'disk0[1]' }));
     expect(nothing.state).toBe(Job_State.STATE_COMPLETED);
     const commit = { disk, top: 'disk0[1]', base: 'disk0[2]' };

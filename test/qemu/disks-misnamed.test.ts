@@ -8,7 +8,7 @@ import { Site } from '../support/real-qemu/bench-qemu.ts';
 import { run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
 import { byId, refused } from '../support/service/caller.ts';
 
-/** Run by a shell: no name in Node can be like that. */
+/** A shell runs it, because Node cannot have such names. */
 const MAKE = String.raw`
   cd "$0"; base="$0/$(printf 'base\377')"
   qemu-img create -q -f qcow2 "$base" 1M

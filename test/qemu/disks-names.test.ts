@@ -1,4 +1,4 @@
-/** Names that no header has room for, and formats that have clusters of their own. */
+/** Names that do not fit into a header, and formats with clusters of their own. */
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -25,7 +25,7 @@ describe('a base with a path of more bytes than a header holds', () => {
     const paths = [await deepIn(dir.path), join(dir.path, 'middle'), join(dir.path, 'top')];
     for (const path of paths) await run('qemu-img', ['create', '-q', '-f', 'qcow2', path, String(MIB)]);
     const name = `m${dir.path.slice(-6)}`;
-    // No header can say it: so this graph is of -blockdev alone.
+    // A header cannot say it: so this graph is of -blockdev alone.
     await using qemu = await startWith(site, 'blockdev', { name, nodes: chain(paths), drive: '' });
     const disk = { domain: name, disk: 'disk0' };
     const tooLong = { reason: 'NAME_TOO_LONG', metadata: { bytes: String(paths[0]?.length), maximum: '1023' } };

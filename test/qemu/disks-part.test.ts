@@ -1,4 +1,4 @@
-/** Disks that show a part of a file only: by the name of that file nobody finds what is in them. */
+/** Disks that show only a part of a file: a program that opens the file by name does not find their contents. */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -149,7 +149,7 @@ describe('two devices on one node', () => {
     expect(job.outcome?.destinationContent).toBe(DestinationContent.DESTINATION_CONTENT_COMPLETE);
     await qemu.admin.hmpQemuIo('other', 'write -P 0x66 0 64k');
     await qemu.admin.hmpQemuIo(GUEST, 'read -P 0x66 0 64k');
-    // A pull leaves nothing: all that is written goes through the node that is filled.
+    // A pull leaves no disk: all writes go through the node that is filled.
     expect((await site.ended(await site.service.rebase({ disk }))).error).toBeUndefined();
   });
 });

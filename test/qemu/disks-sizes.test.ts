@@ -1,4 +1,4 @@
-/** A short image hides what is behind its end further down: when it is taken away, the guest must not see that. */
+/** A short image hides the blocks behind its end in lower images: when it is removed, the guest must not see them. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';

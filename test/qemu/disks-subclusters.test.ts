@@ -1,4 +1,4 @@
-/** A pull into an image with extended L2 entries: some QEMUs end themselves over it, and with them the guest. */
+/** A pull into an image with extended L2 entries: some QEMUs abort then, and the guest with them. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';

@@ -57,7 +57,7 @@ describe.skipIf(needs('qemu'))('domains', () => {
       for (const [index, bus] of BUSES.entries()) {
         const formats = index % 2 === 0 ? (['raw', 'qcow2', 'qcow2'] as const) : (['raw'] as const);
         const sizeBytes = (index + 1) * MIB;
-        // As most tools make them, and as most VMs have them: one with relative backing file names.
+        // As most tools make them, and as in most VMs: one with relative backing file names.
         const relative = index === 2;
         chains.set(bus, await makeChain(images, { formats, sizeBytes, prefix: `${style}-${bus}`, relative }));
       }
@@ -165,7 +165,7 @@ describe.skipIf(needs('qemu'))('domains', () => {
         expect(job.disk).toEqual({ domain: qemu.name, disk: bus });
         const shown = await find();
         expect(shown.job).toMatchObject({ id: job.id, state: Job_State.STATE_RUNNING });
-        // The mirror's filter is in between, and the disk is the same as ever.
+        // The mirror's filter is in between, and the disk is the same as before.
         expect(shown).toMatchObject({ nodeName, path });
         for (const name of addresses) {
           const byDisk = { $case: 'disk', value: { domain: qemu.uuid, disk: name } } as const;

@@ -1,5 +1,5 @@
 /**
- * Destinations with LUKS: with a secret of QEMU's by its id, whose key is seen nowhere; opened in a fresh process
+ * Destinations with LUKS: with a secret of QEMU by its id, whose key is seen nowhere; opened in a fresh process
  * afterwards.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -38,12 +38,12 @@ async function started(request: Parameters<typeof StartCopyRequest.fromPartial>[
   return await startEncrypted(async () => await site.service.startCopy(request));
 }
 
-/** As a manager would open it next: `below` are options of its backing images. */
+/** As a manager would open it next: `below` has options of its backing images. */
 function image(path: string, below = ''): string {
   return `driver=qcow2,encrypt.key-secret=s0,file.driver=file,file.filename=${path}${below}`;
 }
 
-/** In a process that has the key, and nothing else of QEMU's: the same as this raw file, and no error in it. */
+/** In a fresh process with the key: the same as this raw file, without errors. */
 async function expectCold(path: string, raw: string, below = ''): Promise<void> {
   await run('qemu-img', ['compare', ...COLD, `driver=raw,file.driver=file,file.filename=${raw}`, image(path, below)]);
   await run('qemu-img', ['check', ...COLD, image(path, below)]);
@@ -149,7 +149,7 @@ describe('a disk that is encrypted', () => {
       await site.service.until(id, 'STATE_READY');
       await qemu.admin.hmpQemuIo(GUEST, 'write -P 0x54 2M 64k');
       const job = await site.service.abort({ job: byId(id), pivot: true });
-      // Nothing of it is lost.
+      // Nothing is lost.
       expect(job.options?.accept).toEqual([]);
       await qemu[Symbol.asyncDispose]();
       const bytes = Buffer.alloc(4 * MIB, 0x55);

@@ -1,4 +1,4 @@
-/** The same commands to the fake QEMU and to the real one: the same answers, events and graph, in the same order. */
+/** The same commands to the fake QEMU and to the real one get the same answers, events and graph, in the same order. */
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
@@ -9,7 +9,7 @@ import { type Bus, type ImageFormat, makeChain, startQemu, testDir, within } fro
 
 type Json = Record<string, unknown>;
 
-/** A command, and the event after which the next one is sent (else it is its answer). */
+/** A command, and the event after which the next one is sent (otherwise its answer). */
 interface Step {
   readonly execute: string;
   readonly arguments?: Json;
@@ -67,7 +67,7 @@ function remove(name: string): Step {
 const SIZE = 2 * 1024 * 1024;
 const MADE = [FILE, create(SIZE), job('dismiss', undefined, 'c-create'), ADD];
 const AWAY = [remove('c'), remove('c-file')];
-/** So slow that it does not become READY within the test. */
+/** A slow mirror, which does not become READY within the test. */
 const SLOW = { speed: 1, 'buf-size': 65_536 };
 const SLOW_COMMIT = { speed: 1 };
 const DISMISS = job('dismiss');
@@ -378,11 +378,12 @@ const CASES: readonly Case[] = [
 ];
 
 /**
- * QEMU tells what the job has come to before it answers, or after: 10 more often than 7.2, and each on a busy machine.
+ * QEMU reports the result of the job before its answer, or after it: 10 more often than 7.2, and each on a busy
+ * machine.
  */
 const ANSWERED_BESIDE: ReadonlySet<string> = new Set(['blockdev-create', 'job-cancel']);
 
-/** Sends a script line by line, and gives all that came back in order. */
+/** Sends a script line by line, and returns all messages in order. */
 async function play(path: string, dir: string, script: readonly Step[], at: (step: Step) => void): Promise<Json[]> {
   const socket = createConnection(path);
   using _ = { [Symbol.dispose]: () => void socket.destroy() };
@@ -420,8 +421,8 @@ async function play(path: string, dir: string, script: readonly Step[], at: (ste
 }
 
 /**
- * QEMU drains a disk whenever it changes the graph, and a job that is busy in that instant pauses: now and then a
- * pair of statuses more. Only `stop` drains for certain, a job that is READY.
+ * QEMU drains a disk whenever it changes the graph, and a busy job pauses at that moment: sometimes there is one more
+ * pair of statuses. Only `stop` always drains a READY job.
  */
 function withoutDrains(heard: readonly Json[]): Json[] {
   const statusOf = (index: number) => (heard[index]?.['data'] as Json | undefined)?.['status'];

@@ -1,4 +1,6 @@
-/** A path is a name; a file is what QEMU has open. Real mount namespaces, chroots, descriptors and loop devices. */
+/**
+ * A path is a name; a file is the one that QEMU has open. Real mount namespaces, chroots, descriptors and loop devices.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, link, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -118,7 +120,7 @@ describe.each(['blockdev', 'drive'] as const)('a service that does not see QEMUâ
       await site.service.until(id, 'STATE_READY');
       const { outcome } = await site.service.abort({ job: byId(id), pivot: true });
       expect(outcome).toMatchObject({ guestWritesTo: path, safeToDelete: [{ path: source }] });
-      // And into a file that is there.
+      // And into an existing file.
       const reused = join(machine.dir, `reused-${format}`);
       await run('qemu-img', [
         'create',
@@ -279,7 +281,7 @@ describe('a file by another name', () => {
     expect(disk?.chain[0]?.path).toBe(top.path);
     const name = 'descriptors';
     const image = await spare(machine);
-    // QEMU takes of a set the descriptor that has the rights it wants.
+    // QEMU takes the descriptor of a set that has the needed rights.
     const inherit = `exec 8<"$1" 9<>"$1"; shift; exec "$@"`;
     await using _qemu = await startQemu({
       style: 'blockdev',
@@ -302,7 +304,7 @@ describe('a file by another name', () => {
     await site.service.until(id, 'STATE_READY');
     const { outcome } = await site.service.abort({ job: byId(id), pivot: true });
     expect(outcome).toMatchObject({ guestWritesTo: over, destinationContent: COMPLETE });
-    // QEMU has its descriptors until somebody removes them.
+    // QEMU keeps its descriptors until a client removes them.
     expect(outcome?.safeToDelete).toEqual([]);
   });
 });

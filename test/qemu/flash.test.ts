@@ -1,4 +1,7 @@
-/** The flash chip that holds a VM's firmware variables is a disk as any other: moved with the others, when their storage is left. */
+/**
+ * The flash chip that holds a VM's firmware variables is a disk as any other: it is moved with the others when their
+ * storage is replaced.
+ */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Job_State } from '../../generated/blockjob/v1/job.ts';

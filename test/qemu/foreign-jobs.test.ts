@@ -1,4 +1,4 @@
-/** Jobs that another client of a QEMU has begun: they are shown, and are that client's alone to end. */
+/** Jobs that another client of a QEMU has begun: they are shown, and only that client ends them. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -26,7 +26,7 @@ interface Kind {
   readonly type: string;
   readonly onDisk: boolean;
   readonly status: readonly string[];
-  /** Runs it, with the id. */
+  /** Runs the command, with the id. */
   readonly begin: (admin: Admin, nodes: Nodes) => Promise<unknown>;
 }
 
@@ -67,7 +67,7 @@ const KINDS: readonly Kind[] = [
       await admin.execute('block-commit', { ...common, device: top, 'top-node': middle }),
   },
   {
-    // It waits for somebody to dismiss it, as the next one does.
+    // It waits for a dismissal, as the next one does.
     type: 'create',
     onDisk: false,
     status: CONCLUDED,
@@ -178,7 +178,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     await whileStopped(qemu.pid, async () => {
       const { foreignJobs, unreachableDomains } = await service.listJobs({ domain: disk.domain });
       expect({ foreignJobs, unreachableDomains }).toEqual({ foreignJobs: [], unreachableDomains: [disk.domain] });
-      // It is not asked again and again.
+      // It is not asked repeatedly.
       const before = performance.now();
       expect((await service.listJobs()).unreachableDomains).toEqual([disk.domain]);
       expect(performance.now() - before).toBeLessThan(900);

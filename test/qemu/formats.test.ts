@@ -12,7 +12,7 @@ import { pivoted, vmOfDisks } from '../support/real-qemu/vm-of-disks.ts';
 import { byId } from '../support/service/caller.ts';
 
 const MIB = 1 << 20;
-/** The more, the surer: before `cont` was kept apart, QEMU 7.2 crashed in half of the runs of 120. */
+/** More rounds find more: before `cont` was kept apart, QEMU 7.2 crashed in half of the runs of 120. */
 const ROUNDS = 8;
 
 const LAST_OF_A_LOOK = 'x-debug-query-block-graph';
@@ -21,7 +21,7 @@ const FOR_PROGRESS = 'query-block-jobs';
 
 let site: Site;
 
-/** Another client begins to format an image, on storage that takes a few writes a second. */
+/** Another client begins to format an image, on storage that handles a few writes a second. */
 async function slowFormat(admin: Admin, path: string): Promise<void> {
   await writeFile(path, '');
   await admin.execute('object-add', { 'qom-type': 'throttle-group', id: 'slow', limits: { 'iops-total': 20 } });
@@ -70,7 +70,7 @@ describe.skipIf(needs('qemu'))('beside new images that are formatted', () => {
     const vm = started.use(await vmOfDisks(1, () => []));
     const { admin, qmpPath } = vm.qemu;
     const proxy = await QmpProxy.between(join(site.sockets, `${vm.name}.sock`), qmpPath, async (execute) => {
-      // After the look that finds the pivot over this alone is asked before the guest goes on.
+      // After the look that finds the end of the pivot, only this is asked before the guest is resumed.
       const before = sent.filter((one) => one !== FOR_PROGRESS).at(-1);
       const isLast = execute === 'query-status' && before === LAST_OF_A_LOOK && sent.includes('job-complete');
       if (isLast && formatsSince === 0) {

@@ -1,8 +1,8 @@
 // The expected result differs between the cases.
 /* oxlint-disable vitest/no-conditional-expect, vitest/expect-expect, vitest/valid-title, unicorn/consistent-function-scoping */
 /**
- * The other recorded cases of libvirt's block jobs (commits, copies, pulls, and what ends and changes them), step by
- * step through gRPC with a real QEMU.
+ * The other recorded cases of libvirt's block jobs (commits, copies, pulls, and their ends and changes), step by step
+ * through gRPC with a real QEMU.
  */
 import { existsSync } from 'node:fs';
 import type { ServiceError } from '@grpc/grpc-js';
@@ -196,7 +196,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
     }
   }
 
-  /** One step. False: it went another way than with libvirt, so that the steps after it mean nothing. */
+  /** One step. False if it ended otherwise than with libvirt, so that the later steps mean nothing. */
   async function take(world: World, one: OtherCase, step: Call, jobs: Job[]): Promise<boolean> {
     const { expected } = expectedOf(one, step);
     const name = `${step.call} ${JSON.stringify(step.args)}`;
@@ -269,7 +269,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
     return await promise;
   }
 
-  /** libvirt says nothing of a disk without a job; we still have the last one, as it ended. */
+  /** libvirt reports nothing about a disk without a job; this service still has the last one, as it ended. */
   function expectInfo({ info, args }: Call, answer: Job | readonly string[] | undefined, name: string): void {
     if (info === undefined || info === null) {
       const reported = isJob(answer) ? [ENDED.includes(answer.state) ? 'ended' : 'runs'] : answer;
@@ -293,7 +293,7 @@ describe.skipIf(needs('qemu'))('block jobs as libvirt has them', () => {
   async function expectFinal(world: World, one: OtherCase): Promise<void> {
     const expected = finalOf(one, await leavesZeroesOut());
     const chain = await world.chain();
-    // QEMU has everything on disk when it has let go of the images.
+    // QEMU has everything on disk when it has closed the images.
     await world.spent();
     const found: Record<string, unknown> = {};
     const see = async (key: keyof Final, look: () => Promise<unknown>) => {

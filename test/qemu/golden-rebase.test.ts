@@ -91,7 +91,7 @@ describe.skipIf(needs('qemu'))('blockRebase as libvirt has it', () => {
       await world?.spent();
     });
 
-    // By destination, so that it is laid out once for all that are refused.
+    // Sorted by destination, so that it is made once for all refused cases.
     const cases = CASES.filter((one) => one.source === source).toSorted(
       (a, b) => String(a.dest).localeCompare(String(b.dest)) || a.case - b.case,
     );
@@ -138,7 +138,7 @@ describe.skipIf(needs('qemu'))('blockRebase as libvirt has it', () => {
       const { outcome } = await service.getInfo(id);
       expect(world.there(outcome?.guestWritesTo ?? '')).toBe(expected.chain[0]);
       const chain = await world.chain();
-      // QEMU has everything on disk when it has let go of the image.
+      // QEMU has everything on disk when it has closed the image.
       if (expected.end !== 'abort') await world.spent();
       const path = world.here(expected.end === 'completes' ? present(expected.chain[0]) : (one.base ?? DESTINATION));
       const found = {

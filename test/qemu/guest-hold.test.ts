@@ -16,7 +16,7 @@ import { byId } from '../support/service/caller.ts';
 import type { Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
-/** The more, the surer: a long run is for `make chaos`. */
+/** More rounds find more: a long run is for `make chaos`. */
 const ROUNDS = 8;
 
 let site: Site;
@@ -155,7 +155,7 @@ describe.skipIf(needs('qemu'))('one hold a VM', () => {
     },
   );
 
-  /** Real mode, from the first sector: asks the chipset for ACPI S3 (SLP_TYP 1, SLP_EN), and waits to be woken. */
+  /** Real mode, from the first sector: asks the chipset for ACPI S3 (SLP_TYP 1, SLP_EN), and waits for a wake-up. */
   const SLEEP = Buffer.from([0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, 0xf4, 0xeb, 0xfd]);
 
   test.each(['a pull', 'a pivot with the guest paused'])(

@@ -1,6 +1,7 @@
 /**
- * No acknowledged block is lost, however a copy ends while a real guest writes as fast as it can. Each run is a copy
- * of a disk under load and its end; then the guest's own log tells what each block must hold, and each is looked at.
+ * No acknowledged block is lost, however a copy ends while a real guest writes as fast as it can. Each run is a copy of
+ * a disk under load and its end. Then the guest's own log gives the expected contents of each block, and each is
+ * checked.
  */
 import { access } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
@@ -17,10 +18,10 @@ const WRITES = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4';
 
 /** The format; the caller of the pivot, which is the service at READY or a client's Abort; and pause_guest. */
 type Copy = `${ChainImage['format']} ${'service' | 'caller'} ${Pause}`;
-/** The copies are made one after the other, each of what the one before it made. */
+/** The copies are made one after the other, each from the earlier one. */
 type Boot = readonly [style: Style, disk: string, load: string, streams: number, copies: readonly Copy[]];
 
-/** No NEVER with NVMe: the caller takes the risk of a QEMU that crashes then, and QEMU 7.2 does. */
+/** No NEVER with NVMe: the caller takes the risk that QEMU crashes then, and QEMU 7.2 does. */
 const BOOTS: readonly Boot[] = [
   ['blockdev', 'chain=3', MIXED, 1, ['qcow2 service AUTO', 'raw caller NEVER', 'qcow2 caller ALWAYS']],
   ['drive', 'chain=3', SEQUENTIAL, 1, ['raw caller AUTO', 'qcow2 service NEVER', 'raw service ALWAYS']],
@@ -67,7 +68,7 @@ describe.skipIf(needs('guest'))('a guest that writes as fast as it can', { timeo
       await vm.work(1, 128, { streams });
       await vm.pause();
       await expectRight(rig, 1, next);
-      // Not `live`: QEMU has let go of it.
+      // Not `live`: QEMU has closed it.
       const left = await vm.check(1, { image: old.path, format: old.format });
       expect(left.lost).toBeGreaterThan(0);
       await vm.resume();
@@ -113,7 +114,7 @@ describe.skipIf(needs('guest'))('a guest that writes as fast as it can', { timeo
     await expectRight(rig, 1, source);
     const from = acked.at(outcome?.asOf ?? new Date(0));
     await expect(momentOf(vm, 1, next, { from, to })).resolves.toBeGreaterThan(from);
-    // It is the end of the copy that fixes the moment: a later one is refused.
+    // The end of the copy fixes the point in time: a later one is refused.
     await expect(momentOf(vm, 1, next, { from: to + 64, to: to + 96 })).rejects.toThrow('shows no moment');
   });
 

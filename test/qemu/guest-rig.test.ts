@@ -118,7 +118,7 @@ describe.skipIf(needs('guest'))('guest rig', { timeout: 240_000 }, () => {
     await expect(waiting).rejects.toThrow(
       /query-status: .*"paused"[^]*query-block-jobs: \[\][^]*query-jobs: \[\][^]*thread [^]*guest\.log ends:[^]*A 1 0 /,
     );
-    // With room for one CPU TCG leaves out memory barriers, and a guest may stand still for ever.
+    // With room for one CPU TCG omits memory barriers, and a guest may stop for ever.
     const cpus = await admin.execute<unknown[]>('query-hotpluggable-cpus');
     expect(cpus).toHaveLength(vm.accel === 'tcg' ? 2 : 1);
     admin.close();

@@ -59,7 +59,7 @@ describe.skipIf(needs('qemu'))('while a job runs an image is', () => {
     return job;
   }
 
-  /** The chain is as it was, and the guest has all of it open. */
+  /** The chain is unchanged, and the guest has all of it open. */
   async function expectFailed(started: Job, { qemu, top }: Machine, path: string): Promise<void> {
     await site.service.setSpeed(started.id, 0n);
     const job = await site.ended(started);

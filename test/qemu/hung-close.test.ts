@@ -1,4 +1,6 @@
-/** A copy that is over, whose server hangs just as its node is closed: QEMU waits for it, and the guest for QEMU. */
+/**
+ * A copy that is over, with a server that hangs just as its node is closed: QEMU waits for it, and the guest for QEMU.
+ */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
@@ -10,7 +12,7 @@ import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 import { byId } from '../support/service/caller.ts';
 
-/** As docs/pauses.md has it, and what it takes to break a connection and to see that. */
+/** The limit of docs/pauses.md, and the time to break a connection and to notice that. */
 const BOUND_MS = 12_000;
 
 test.skipIf(needs('qemu')).each([

@@ -1,5 +1,6 @@
 /**
- * A folder whose file system hangs, as NFS does whose server is away: here one that is frozen. Others are not held up.
+ * A folder whose file system hangs, as NFS does if its server is down: here a frozen one. Other folders are not
+ * delayed.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -61,7 +62,7 @@ test.skipIf(needs('qemu', 'power-cut'))(
       await eventually('it is written down', async () =>
         (await service.getInfo(one.id)).revision > one.revision ? true : undefined,
       );
-      // It is not waited for, and does not end before the folder is back.
+      // Nobody waits for it, and it does not end before the folder is back.
       expect(await startingNow()).toEqual(disks.map(() => Job_State.STATE_STARTING));
     } finally {
       await run('fsfreeze', ['--unfreeze', fs.path]);

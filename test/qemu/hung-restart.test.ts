@@ -1,4 +1,4 @@
-/** A service that comes to a QEMU whose storage hangs, before it has looked at its jobs there. */
+/** A service that meets a QEMU whose storage hangs, before it has looked at its jobs there. */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ImageFormat, Job_State } from '../../generated/blockjob/v1/job.ts';
@@ -9,7 +9,7 @@ import { needs } from '../support/means.ts';
 import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 
-/** As docs/pauses.md has it, and what it takes to break a connection and to see that. */
+/** The limit of docs/pauses.md, and the time to break a connection and to notice that. */
 const BOUND_MS = 12_000;
 /** The identity of a QEMU; after that a job is looked at. */
 const ASKED_FIRST = ['qmp_capabilities', 'query-name', 'query-uuid', 'query-jobs', 'query-cpus-fast'];

@@ -1,6 +1,6 @@
 /**
- * Storage that hangs: it says nothing, and ends nothing. The guest, which has other disks and CPUs, waits for it no
- * longer than a hold of it may take; the copy is what is given up.
+ * Storage that hangs: it answers nothing, and ends nothing. The guest, which has other disks and CPUs, waits no longer
+ * than a hold may last; the copy is given up.
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
@@ -64,7 +64,7 @@ async function served(): Promise<NbdServer & { readonly port: number }> {
 
 const held = new AsyncDisposableStack();
 
-/** The guest gets on with its work on both disks, and soon. */
+/** The guest soon continues its work on both disks. */
 async function expectGuestWorks(): Promise<void> {
   await Promise.all([VIRTIO, NVME].map(async (disk) => await rig.vm.work(disk, 32, { timeoutMs: BOUND_MS })));
 }
@@ -95,7 +95,7 @@ async function giveUp(id: string): Promise<void> {
   expect(state).toBe(Job_State.STATE_CANCELLED);
 }
 
-/** The guest writes nothing, and QEMU has nothing to write after it. */
+/** The guest writes nothing, and QEMU has no data left to write. */
 async function untilNothingIsUnderWay(): Promise<void> {
   await rig.vm.pause();
   await eventually('nothing is left to copy', async () => {
@@ -202,7 +202,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     const stops = rig.guestStops();
     await pivot(id, 'ALWAYS');
     await eventually('the guest is paused', async () => await Promise.resolve(rig.guestStops() > stops || undefined));
-    // QEMU may not find out that the connection is broken: the guest writes nothing there.
+    // QEMU may not notice that the connection is broken: the guest writes nothing there.
     await rig.service.until(id, 'STATE_FAILED');
     await rig.vm.resume();
     expect((await rig.service.getInfo(id)).outcome?.guestWritesTo).toBe(topOf(rig.vm, VIRTIO).path);
@@ -243,7 +243,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     const id = await starting;
     await rig.service.until(id, 'STATE_READY');
     expect((await rig.service.getInfo(id)).state).toBe(Job_State.STATE_READY);
-    // On some QEMUs the other one has been given up.
+    // On some QEMUs the other job has been given up.
     for (const job of [id, other]) await rig.service.abort({ job: byId(job), force: true }).catch(() => undefined);
     await expectUnharmed();
   });
@@ -262,7 +262,7 @@ describe.skipIf(needs('guest'))('a guest and storage that hangs', { timeout: 240
     await rig.service.until(other, 'STATE_FAILED');
     expect((await rig.service.getInfo(other)).outcome?.guestWritesTo).toBe(topOf(rig.vm, NVME).path);
     await rig.service.until(id, 'STATE_COMPLETED');
-    // A filter that QEMU loses count of keeps the disk from every later job, and QEMU aborts when it is to end.
+    // A filter that QEMU lost count of blocks every later job of the disk, and QEMU aborts at its end.
     expectClean(await graphOf(rig.admin), other);
     await rig.vm.pause();
     await expectRight(rig, VIRTIO, next);

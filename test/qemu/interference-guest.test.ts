@@ -1,4 +1,7 @@
-/** A guest that is reset, shuts down or panics in the middle of a copy. It writes all the time, and each block is looked at. */
+/**
+ * A guest that is reset, shuts down or panics in the middle of a copy. It writes all the time, and each block is
+ * checked.
+ */
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

@@ -29,7 +29,7 @@ type Content = 'PARTIAL' | 'COMPLETE' | 'STALE' | 'UNKNOWN' | 'UNSPECIFIED';
 type At = 'RUNNING' | 'READY' | 'PIVOTING' | 'CANCELLING';
 type State = 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
 
-/** `does`: one after the other, each when the one before it has come to its end; `unseen`: the service cannot look. */
+/** `does`: one action after the other, each after the end of the earlier one; `unseen`: the service cannot look. */
 type Row = readonly [kind: Kind, at: At, does: string, ends: `${State}, ${Content}`, why?: RegExp];
 
 const ENDED = /another client ended it without a pivot/;
@@ -44,9 +44,9 @@ const ROWS: readonly Row[] = [
   ['copy', 'READY', 'job-cancel', 'CANCELLED, STALE', CANCELLED],
   ['copy', 'READY', 'job-complete', 'COMPLETED, COMPLETE'],
   ['copy', 'READY', 'block-job-complete', 'COMPLETED, COMPLETE'],
-  // The graph proves what nobody saw.
+  // The graph proves the unseen end.
   ['copy', 'READY', 'job-complete, job-dismiss, unseen', 'COMPLETED, COMPLETE'],
-  // The guest may have been on the copy, and come back.
+  // The guest may have been on the copy, and have come back.
   ['copy', 'READY', 'block-job-cancel, job-dismiss, unseen', 'FAILED, UNKNOWN', DISMISSED],
   ['copy', 'PIVOTING', 'job-cancel', 'CANCELLED, STALE', CANCELLED],
   ['copy', 'PIVOTING', 'job-pause, faster', 'COMPLETED, COMPLETE'],
@@ -54,10 +54,10 @@ const ROWS: readonly Row[] = [
   ['copy', 'CANCELLING', 'faster', 'CANCELLED, COMPLETE'],
   ['pull', 'RUNNING', 'job-cancel', 'CANCELLED, UNSPECIFIED', CANCELLED],
   ['pull', 'RUNNING', 'block-job-cancel', 'CANCELLED, UNSPECIFIED', CANCELLED],
-  // It waits to be flushed before it lets go of what it has pulled; another client does not wait.
+  // It waits for the flush before it closes the pulled images; another client does not wait.
   ['pull', 'RUNNING', 'faster, job-finalize, unseen', 'COMPLETED, UNSPECIFIED'],
   ['commit', 'RUNNING', 'job-cancel', 'CANCELLED, UNSPECIFIED', CANCELLED],
-  // The header on disk tells that it was not done.
+  // The header on disk shows that it was not done.
   ['commit', 'RUNNING', 'job-cancel, job-dismiss, unseen', 'FAILED, UNSPECIFIED', DISMISSED],
   ['commit', 'RUNNING', 'faster', 'COMPLETED, UNSPECIFIED'],
   ['active commit', 'RUNNING', 'job-cancel', 'CANCELLED, PARTIAL', CANCELLED],
@@ -84,7 +84,7 @@ async function start(kind: Kind, { disk, dir }: Machine): Promise<Job> {
   }
 }
 
-/** Brings a job that has just been started to where the other client meets it. */
+/** Brings a new job to the state in which the other client acts. */
 async function bringTo(at: At, { id }: Job, { guest }: Machine): Promise<void> {
   const { service } = site;
   await guest.write(0);
@@ -117,7 +117,7 @@ async function interfere(commands: readonly string[], { id }: Job, { qemu: { adm
   }
 }
 
-/** The graph says where the guest is, and the journal when that was found. */
+/** The graph shows the place of the guest, and the journal the time when that was found. */
 async function expectEvidence({ id, outcome, revision }: Job): Promise<void> {
   const entries = await journalEntries(site.stateFolder, id, revision);
   const concluded = BigInt(present(entries.find(({ entry }) => entry === 'concluded')).revision);
@@ -129,7 +129,7 @@ async function expectEvidence({ id, outcome, revision }: Job): Promise<void> {
   expect(outcome?.evidence.every((one) => one.revision <= concluded)).toBe(true);
 }
 
-/** The file that a copy made: gone where it is rubbish, said where it is left, and kept where it may be of use. */
+/** The file of a copy: deleted if it is useless, listed if it is left, and kept if it may be useful. */
 async function expectFile({ id, outcome }: Job, content: Content, { dir, disk }: Machine): Promise<void> {
   const path = join(dir, 'copy');
   const leftovers = await site.service.listLeftovers(disk.domain);

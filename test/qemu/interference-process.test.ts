@@ -16,7 +16,7 @@ const { DESTINATION_CONTENT_COMPLETE, DESTINATION_CONTENT_UNKNOWN } = Destinatio
 
 let site: Site;
 
-/** The copy becomes READY, the guest writes, and a pivot brings it over. */
+/** The copy becomes READY, the guest writes, and a pivot moves it to the copy. */
 async function expectGoesOn(it: MetCopy): Promise<void> {
   const { machine, job, path } = it;
   const { service } = site;
@@ -110,7 +110,7 @@ describe.skipIf(needs('qemu'))('the QEMU of a copy', () => {
       const { disk, dir } = it.machine;
       const socket = join(site.sockets, `${disk.domain}.sock`);
       await rename(socket, join(dir, 'away.sock'));
-      // The look now and then has been at the folder, too.
+      // The regular look has been at the folder, too.
       const other = await site.machine({ pattern: false });
       await other[Symbol.asyncDispose]();
       await expectGoesOn(it);

@@ -12,14 +12,14 @@ import { byId } from '../support/service/caller.ts';
 
 let site: Site;
 
-/** QEMU lets go of a device some time after device_del. */
+/** QEMU releases a device some time after device_del. */
 async function unplugged({ qemu: { admin } }: Machine): Promise<void> {
   await eventually('the disk is gone', () =>
     admin.events.some(({ event, data }) => event === 'DEVICE_DELETED' && data['device'] === 'disk0') ? true : undefined,
   );
 }
 
-/** A copy whose -drive goes with its device, seen when all is over. */
+/** A copy whose -drive is removed with its device, seen at the end. */
 async function endedUnplugged(it: MetCopy): Promise<Job> {
   await whileStopped(site.service.pid, async () => {
     await it.execute(['device_del', { id: 'disk0' }]);

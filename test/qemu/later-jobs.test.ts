@@ -41,7 +41,7 @@ async function quit({ qemu }: Pick<Machine, 'qemu'>): Promise<void> {
 
 async function eventsOf(job: string, afterRevision?: number): Promise<JobEvent[]> {
   const events: JobEvent[] = [];
-  // Progress is a latest value, and no history.
+  // Progress is a latest value, without history.
   for await (const event of site.service.watch(job, afterRevision)) {
     events.push({ ...event, job: { ...present(event.job), progress: undefined } });
   }
@@ -50,7 +50,7 @@ async function eventsOf(job: string, afterRevision?: number): Promise<JobEvent[]
 
 const named = ({ outcome }: Job) => present(outcome).safeToDelete.map(({ path }) => path);
 
-/** In each answer there is that shows the job now. */
+/** In each answer that shows the present job. */
 async function shown({ id, requestId, disk, destination, options }: Job): Promise<readonly Job[]> {
   const listed = (await site.service.listJobs({ pageSize: 500 })).jobs.find((job) => job.id === id);
   const again = await site.service.startCopy({
@@ -155,7 +155,7 @@ test('an image that was below the disk of a later job: neither VM runs, and the 
   expect(ended.outcome?.destinationContent).toBe(DestinationContent.DESTINATION_CONTENT_COMPLETE);
   for (const one of [{ qemu }, machine]) await quit(one);
   const { outcome } = await site.service.getInfo(job.id);
-  // It is another VM: where the first one's guest is has not changed.
+  // It is another VM: the place of the first one's guest has not changed.
   expect(outcome).toMatchObject({ safeToDelete: [], guestChangedByJobId: '', destinationChangedByJobId: '' });
 });
 

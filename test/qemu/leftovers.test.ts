@@ -35,7 +35,7 @@ describe('leftovers', () => {
     await site.service.until(job.id, 'STATE_READY');
     await site.service.abort({ job: byId(job.id), pivot: true });
     expect(await site.service.listLeftovers()).toEqual([]);
-    // Its nodes are the guest's now.
+    // Its nodes belong to the guest now.
     const ids = [`file:${job.id}`, `node:${job.id}`, `node:${job.id}-file`, `job:${job.id}`];
     const results = await site.service.reclaim(ids, true);
     expect(results.map(({ reclaimed, leftover }) => [leftover?.id, leftover?.name, reclaimed])).toEqual(
@@ -152,7 +152,7 @@ describe('leftovers', () => {
       { id: `node:${job}`, kind: KIND_NODE, name: job, jobId: job, blockedBy: '' },
       { id: `node:${job}-file`, kind: KIND_NODE, blockedBy: '' },
     ]);
-    // An overlay of somebody else keeps them both.
+    // An overlay of another client keeps them both.
     const overlay = { driver: 'throttle', 'node-name': 'theirs', file: job, 'throttle-group': 'g' };
     await admin.execute('object-add', { 'qom-type': 'throttle-group', id: 'g' });
     await admin.execute('blockdev-add', overlay);

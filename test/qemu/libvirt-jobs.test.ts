@@ -1,4 +1,4 @@
-/** A real libvirt's own copy: it is shown, it is libvirt's to end, and nothing is started beside it. */
+/** A copy by a real libvirt: it is shown, only libvirt ends it, and no job is started beside it. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';

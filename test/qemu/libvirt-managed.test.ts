@@ -1,4 +1,4 @@
-/** A QEMU that libvirt manages is known by libvirt's names, and left to libvirt. */
+/** A QEMU that libvirt manages is recognized by libvirt's names, and left to libvirt. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Operation } from '../../generated/blockjob/v1/domain_service.ts';

@@ -79,7 +79,7 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-/** The journals are moved away while no service runs. */
+/** Moves the journals away while no service runs. */
 async function lose(machine: Machine, how: 'removed' | 'damaged'): Promise<void> {
   const jobs = join(site.stateFolder, 'jobs');
   await site.restart('SIGKILL', machine.disk.domain, async () => {
@@ -169,7 +169,7 @@ describe('a journal that is lost', () => {
     await held.restart('SIGTERM', machine.disk.domain, async () => await rename(path, `${path}.away`));
     expect((await held.service.listJobs()).jobs).toEqual([]);
     await held.restart('SIGTERM', machine.disk.domain, async () => await rename(`${path}.away`, path));
-    // How fast it was is in no journal.
+    // No journal has its speed.
     expect(await held.service.getInfo(job.id)).toEqual({ ...ended, progress: undefined });
   });
 });

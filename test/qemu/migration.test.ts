@@ -1,6 +1,6 @@
 /**
- * A guest that goes to another QEMU takes its images along as they were when that one opened them. A copy that was
- * pivoted here would be done by all that this QEMU says, and lost to the guest.
+ * A guest that migrates to another QEMU takes the images that the other QEMU opened at its start. A copy that is
+ * pivoted here would be done as far as this QEMU knows, and lost for the guest.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { metCopy } from '../support/real-qemu/met-copy.ts';
 import { startQemu } from '../support/real-qemu/qemu.ts';
 import { byId, refused } from '../support/service/caller.ts';
 
-/** A guest of 32 MiB is under way for minutes. */
+/** A migration of a guest of 32 MiB takes minutes. */
 const CRAWLING = 4096;
 const AT_ONCE = 1 << 30;
 
@@ -54,7 +54,7 @@ async function migrate({ qemu, dir, chain }: Machine, bytesPerSecond: number): P
   };
 }
 
-/** Tries every kind of start on the machine's disk: all are refused, and nothing is there that was not before. */
+/** Tries every kind of start on the machine's disk: all are refused, and nothing new exists afterwards. */
 async function statusesRefused({ qemu, disk, dir }: Machine): Promise<readonly (string | undefined)[]> {
   const { service } = site;
   const before = await graphOf(qemu.admin);
@@ -163,7 +163,7 @@ describe.skipIf(needs('qemu'))('a guest that migrates', { timeout: 60_000 }, () 
     await eventually('QEMU says ready', async () =>
       (await graphOf(machine.qemu.admin)).jobs.includes(`${id} mirror ready`) ? true : undefined,
     );
-    // Each event makes the service look again, and what is asked after it is answered after that.
+    // Each event makes the service look again, and a later question is answered after that look.
     for (let look = 0; look < 10; look += 1) {
       await machine.qemu.admin.execute('system_reset');
       await service.getDomain(machine.disk.domain);

@@ -12,13 +12,13 @@ import { needs } from '../support/means.ts';
 import { type Qemu, startQemu } from '../support/real-qemu/qemu.ts';
 
 type Verb = QmpCommand['execute'];
-/** Those in which a job stays until somebody does something. */
+/** The statuses in which a job stays until a client acts. */
 const STAYS = ['running', 'paused', 'ready', 'standby', 'pending', 'concluded'] as const;
 
 let qemu: Qemu;
 let last = 0;
 
-/** Does it, and says what QEMU has against it. */
+/** Tries a command, and returns QEMU's error. */
 async function tried(execute: string, args: Record<string, unknown>): Promise<string | undefined> {
   return await qemu.admin.execute(execute, args).then(
     () => undefined,
@@ -102,7 +102,7 @@ describe.skipIf(needs('qemu'))('the model of QEMU is true', { timeout: 60_000 },
   });
 });
 
-/** It is taken, or refused: because of the status, or of what else is wrong. */
+/** The command is taken, or refused: because of the status, or for another reason. */
 function kindOf(refusal: string | undefined): string {
   if (refusal === undefined) return 'taken';
   return /cannot accept command verb/.test(refusal) ? 'wrong status' : 'refused';

@@ -1,4 +1,4 @@
-/** A folder of sockets holds more than monitors: the others stay free for those whom they are for. */
+/** A folder of sockets holds more than monitors: the others stay free for their own clients. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { symlink } from 'node:fs/promises';
@@ -18,7 +18,7 @@ function socketIn(folder: string, id: string): string[] {
 
 const NEIGHBOURS = ['qga', 'console', 'hmp'];
 
-/** As a VM's folder often has them: the guest's agent, its console and a monitor for people. */
+/** As in many VMs: the guest's agent, its console and a monitor for people. */
 function neighboursIn(folder: string): string[] {
   const sockets = NEIGHBOURS.flatMap((id) => socketIn(folder, id));
   const agent = 'virtio-serial -device virtserialport,chardev=qga,name=org.qemu.guest_agent.0';

@@ -1,4 +1,4 @@
-/** A new destination has what QEMU needs to open it again, and what others have of the source. */
+/** A new destination has the rights that QEMU needs to open it again, and those of the source for others. */
 import { chmod, chown, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,7 +10,7 @@ import { Site } from '../support/real-qemu/bench-qemu.ts';
 const NOBODY = 65534;
 const GROUP = 12_345;
 
-// QEMU drops its rights when it has opened its disks, as many managers have it.
+// QEMU drops its rights after it has opened its disks, as with many managers.
 describe.skipIf(needs('qemu') || process.getuid?.() !== 0)('a QEMU that is nobody', () => {
   let site: Site;
   beforeAll(async () => {

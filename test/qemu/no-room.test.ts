@@ -1,4 +1,4 @@
-/** A file that may not grow, though its file system has room: the longest that QEMU may write, or a quota. */
+/** A file that may not grow, though its file system has room: because of QEMU's file size limit, or a quota. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { needs } from '../support/means.ts';

@@ -15,7 +15,7 @@ interface BareQemu extends AsyncDisposable {
   readonly process: ChildProcess;
 }
 
-/** A QEMU with a monitor and nothing else. Its socket may not be there yet. */
+/** A QEMU with a monitor and nothing else. Its socket may not exist yet. */
 async function bareQemu(): Promise<BareQemu> {
   await using stack = new AsyncDisposableStack();
   const path = `${stack.use(await testDir()).path}/qmp.sock`;
@@ -119,12 +119,12 @@ describe('Monitor and a real QEMU', () => {
       one.start();
       await one.ready(AbortSignal.timeout(10_000));
     }
-    // To open a named pipe blocks QEMU's main loop until somebody opens the other end.
+    // An open of a named pipe blocks QEMU's main loop until another program opens the other end.
     const pipe = `${qemu.path}.pipe`;
     await run('mkfifo', [pipe]);
     const hanging = whose(qemu.path) === qemu.path ? monitor : second;
     const hung = hanging.execute({ execute: 'pmemsave', arguments: { val: 0, size: 1, filename: pipe } });
-    // So it has come to QEMU before any of ours.
+    // So it has reached QEMU before any of ours.
     if (hanging !== monitor) await second.executeOob({ execute: 'query-yank' });
     const waiting = Array.from({ length: 20 }, () => monitor.execute({ execute: 'query-version' }));
     expect(await monitor.executeOob({ execute: 'query-yank' }, { timeoutMs: 10_000 })).toBeInstanceOf(Array);

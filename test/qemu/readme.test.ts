@@ -1,4 +1,4 @@
-/** The commands of README.md are run as they stand there, one after the other, on a VM that is called as theirs. */
+/** The commands of README.md are run word for word, one after the other, on a VM with the same name. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ let folder: string;
 let qemu: Qemu;
 let service: Service;
 
-/** With this machine's folders in the place of the page's. */
+/** With this machine's folders instead of those of the page. */
 function here(text: string): string {
   const ours = text.replaceAll('/run/qemu', folder).replaceAll('/var/lib/images', folder);
   expect(ours).not.toMatch(/\/var\/|\/run\//);

@@ -1,6 +1,6 @@
 /**
- * Every set of Rebase's flags, on every kind of source, into every kind of destination: the verdict is the one that the
- * seed's table gives, a refused call changes no byte and no node, and an accepted one copies what it should.
+ * Every set of Rebase's flags, on every kind of source, into every kind of destination: the verdict is that of the
+ * seed's table, a refused call changes no byte and no node, and an accepted one copies the right data.
  */
 /* oxlint-disable vitest/no-conditional-expect */
 import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
@@ -72,7 +72,7 @@ function verdict(flags: ReadonlySet<Name>, source: Source, { is, bytes, backed }
   // An image that holds nothing, and has no backing image, does not show the contents below the active image.
   const isUnlike = has('SHALLOW') && source === 'qcow2 chain' && backed === undefined && sized === 'accepted';
   const like = isUnlike ? 'REUSED_UNLIKE' : sized;
-  // A qcow2 file taken for raw has some other number of bytes, and an empty one none.
+  // A qcow2 file taken for raw has another number of bytes, and an empty one none.
   if (has('COPY_RAW')) return is === 'raw' ? like : 'SIZE_MISMATCH';
   return is === 'qcow2' ? like : 'FORMAT_UNKNOWN';
 }
@@ -125,7 +125,10 @@ describe.skipIf(needs('qemu', 'loop'))('every flag set of Rebase', () => {
     expect(wrong).toEqual([]);
     expect(await hashes()).toEqual(sources);
 
-    /** All that a call could change: every file with its times, every node and edge, every job, the device's bytes. */
+    /**
+     * Everything that a call could change: every file with its times, every node and edge, every job, the device's
+     * bytes.
+     */
     async function state(): Promise<unknown> {
       const jobs = await site.service.listJobs({ domain: disk.domain });
       const bytes = device === undefined ? '' : await hashOf(path);
@@ -158,7 +161,7 @@ async function make({ is, bytes, backed }: Kind, path: string, { chain }: Machin
   if (is === 'raw') await run('qemu-img', ['create', '-qfraw', path, String(bytes)]);
   if (is !== 'qcow2') return;
   const backing = backed ? present(chain[Math.max(0, chain.length - 2)]) : undefined;
-  // Beside it what its backing file's name says: the images below the source's active one.
+  // Beside it are the files that the name of its backing file needs: the images below the source's active one.
   for (const image of backed ? chain.slice(0, Math.max(1, chain.length - 1)) : []) {
     await copyFile(image.path, join(path, '..', basename(image.path)));
   }

@@ -66,7 +66,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     await guest.write(0);
     const image = base === undefined ? undefined : present(chain[base]);
     const name = image === undefined ? '' : nameOf(image.path, by, chain.length - 1 - present(base));
-    // Slow enough to be seen on its way, and to write meanwhile.
+    // Slow enough for a look and for writes during the job.
     const job = await site.service.rebase({
       disk,
       base: name,
@@ -165,7 +165,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     expect(await reason('disk0[3]')).toBe('BASE_NOT_IN_CHAIN');
     expect(await reason('other[1]')).toBe('BASE_NOT_IN_CHAIN');
     expect(await reason('', RELATIVE)).toBe('BASE_REQUIRED');
-    // The chain's headers name full paths: there is no relative name to be kept.
+    // The chain's headers name full paths: there is no relative name to keep.
     expect(await reason(present(chain[0]).path, RELATIVE)).toBe('RELATIVE_UNSUPPORTED');
     for (const flag of [SHALLOW, REUSE_EXT, COPY_RAW, RebaseFlag.REBASE_FLAG_COPY_DEV]) {
       expect(await reason(present(chain[0]).path, flag)).toBe('FLAG_REQUIRES_COPY');
@@ -284,7 +284,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     await using machine = await site.machine({ style, relative: true });
     const { qemu, chain, top, guest, disk, dir } = machine;
     await guest.write(0);
-    // As the seed's last paragraph has it: the copy is made beforehand and names its backing file relatively, and the
+    // As in the seed's last paragraph: the copy is made beforehand and names its backing file relatively, and the
     // backing files are copied beside it.
     const folder = join(dir, 'new-pool');
     await mkdir(folder);
@@ -299,7 +299,7 @@ describe.skipIf(needs('qemu'))('Rebase', () => {
     const { disks } = await site.service.getDomain(disk.domain);
     const moved = chain.toReversed().map((image) => join(folder, basename(image.path)));
     expect(disks[0]?.chain.map((image) => image.path)).toEqual(moved);
-    // QEMU has nothing of the old folder open: it can go away under the running guest.
+    // QEMU has nothing of the old folder open: it can be removed while the guest runs.
     const open = (await graphOf(qemu.admin)).nodes.filter((node) => node.includes(join(dir, 'src')));
     expect(open).toEqual([]);
     for (const image of chain) await run('mv', [image.path, join(dir, `gone-${basename(image.path)}`)]);

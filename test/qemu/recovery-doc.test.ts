@@ -1,4 +1,4 @@
-/** Each command of docs/recovery.md and its pages is run as it stands there, in the case that it is for. */
+/** Each command of docs/recovery.md and its pages is run word for word, in the case that it is for. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ interface Shown {
 
 let site: Site;
 
-/** A copy of the machine's disk, as the page has one. */
+/** A copy of the machine's disk, as in the page. */
 interface Case {
   readonly machine: Machine;
   readonly job: string;
@@ -46,7 +46,7 @@ async function copied(machine: Machine): Promise<Case> {
   return { machine, job: id };
 }
 
-/** Runs a block with the names of this case in the place of the page's. */
+/** Runs a block with the names of this case instead of those of the page. */
 async function shown(commands: string | undefined, { machine, job }: Case): Promise<Shown> {
   const names: Readonly<Record<string, string>> = {
     '127.0.0.1:50051': site.service.address,
@@ -112,7 +112,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
   test('a QEMU that was killed in a pivot: its journal, and the checks that a person can do', async () => {
     await using machine = await site.machine();
     const here = await copied(machine);
-    // Stopped, it hears of the pivot, and answers nothing.
+    // A stopped QEMU gets the pivot, and answers nothing.
     await stop(machine.qemu.pid);
     await site.service.abort({ job: byId(here.job), pivot: true, returnImmediately: true });
     process.kill(machine.qemu.pid, 'SIGKILL');
@@ -184,7 +184,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     const [held, go] = PAUSED;
     await site.service.abort({ job: byId(here.job), pivot: true, pauseGuest: PauseGuest.PAUSE_GUEST_ALWAYS });
     expect(await shown(held, here)).toEqual({ code: 1, text: '' });
-    // As a service leaves it that dies in the hold.
+    // As after the death of a service in the hold.
     const vm = { domain: machine.disk.domain, uuid: undefined, socket: '/qmp.sock', process: undefined };
     const hold = { version: 1, boot: undefined, vm, holders: [], owesCont: true } as const;
     await writeHold(join(site.stateFolder, 'holds'), hold);

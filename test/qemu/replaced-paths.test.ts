@@ -1,6 +1,6 @@
 /**
- * Somebody who may write below an allowed folder puts a link in a folder's place while copies are started: nothing
- * leaves.
+ * A person who may write below an allowed folder replaces a folder by a link while copies are started: no file is made
+ * outside.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,11 +15,11 @@ import { byId, refusalOf } from '../support/service/caller.ts';
 
 const STARTS = 10;
 const OF_THE_HOST = 'of the host';
-/** Each is an answer to what was at the path at that moment. */
+/** Each answers for the object that was at the path at that moment. */
 const REFUSALS =
   /^(PATH_REPLACED|PATH_DIFFERS_IN_QEMU|DESTINATION_(NOT_ALLOWED|MISSING|EXISTS)|ACCESS_DENIED|REFUSED_BY_QEMU)$/;
 
-/** Exchanges the folder and a link of its name that leads out, as fast as it can, until its standard input ends. */
+/** Exchanges the folder and a link of its name that leads outside, as fast as it can, until its standard input ends. */
 const SWAPPING = `
   const { renameSync, symlinkSync, unlinkSync } = require('node:fs');
   const [folder, outside] = process.argv.slice(1);
@@ -46,7 +46,7 @@ function swapping(folder: string, outside: string): AsyncDisposable {
   };
 }
 
-/** In no folder that is allowed. */
+/** Files in folders that are not allowed. */
 async function outsideOf(names: readonly string[]) {
   const path = await mkdtemp('/var/tmp/bj-outside-');
   for (const name of names) await writeFile(join(path, name), OF_THE_HOST);

@@ -21,7 +21,7 @@ import { byId, call, jobOf, refusalOf, refused } from '../support/service/caller
 
 type Start = Parameters<typeof StartCopyRequest.fromPartial>[0];
 
-/** As RetryInfo has it. */
+/** The delay in RetryInfo. */
 const RETRY_MS = 1000;
 
 let site: Site;

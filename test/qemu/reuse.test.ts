@@ -58,7 +58,7 @@ async function moved(machine: Machine, path: string, format: ImageFormat = ANY):
   return await site.service.abort({ job: byId(id), pivot: true });
 }
 
-/** Another byte there; done twice, the one that was. */
+/** Changes a byte there; a second call restores it. */
 async function flip(path: string, at: number): Promise<void> {
   await using image = await open(path, 'r+');
   const { buffer } = await image.read(Buffer.alloc(1), 0, 1, at);
@@ -150,14 +150,14 @@ describe.skipIf(needs('qemu')).each(STYLES)('a shallow copy into an existing des
       expect(safe(job)).toEqual([]);
       const word = `only the caller says that ${path} had the contents of ${snap1(machine)} before the copy began: they were not compared`;
       expect(words(job)).toContain(word);
-      // Also when it is asked for later.
+      // Also in a later answer.
       expect(words(await site.service.getInfo(job.id))).toContain(word);
     },
   );
 });
 
 describe.skipIf(needs('qemu'))('a whole copy into what is there, full of something else', () => {
-  /** Zeroes that are written down, zeroes that nobody wrote, and data. */
+  /** Written zeroes, unwritten zeroes, and data. */
   const kinds = ['qcow2', 'qcow2 of small clusters', 'raw', 'device', 'qcow2 on a device', 'nbd'] as const;
 
   test.each(STYLES.flatMap((style) => kinds.map((kind) => ({ style, kind }))))(
@@ -203,7 +203,7 @@ describe.skipIf(needs('qemu'))('a whole copy into what is there, full of somethi
 });
 
 describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) => {
-  /** The chain in another folder, as it is, and an image over it. */
+  /** A copy of the chain in another folder, and an image over it. */
   async function copiedChain(machine: Machine): Promise<{ readonly path: string; readonly below: string }> {
     const pool = join(machine.dir, 'pool');
     await mkdir(pool);
@@ -226,7 +226,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     expect(await site.service.listLeftovers(machine.disk.domain)).toEqual([]);
   }
 
-  /** Compares for long, and says when it is under way. */
+  /** Compares for long, and resolves when the comparison runs. */
   async function slowly(machine: Machine) {
     const { path } = await copiedChain(machine);
     const before = await graphOf(machine.qemu.admin);
@@ -271,7 +271,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
       const { path, below } = await copiedChain(machine);
       const before = await graphOf(machine.qemu.admin);
       const change = async (image: string) => {
-        // Another byte than whichever is there.
+        // A byte that differs from the present one.
         const { stdout } = await run('qemu-io', ['-f', 'qcow2', '-c', `read -v ${at} 512`, image]);
         const byte = Number.parseInt(/^[0-9a-f]{8}: {2}([0-9a-f]{2})/m.exec(stdout)?.[1] ?? '', 16);
         await fill(image, 'qcow2', `write -P ${(byte + 1) % 256} ${at} 512`);
@@ -303,7 +303,7 @@ describe.skipIf(needs('qemu')).each(STYLES)('verify_reused, style %s', (style) =
     await using machine = await site.machine({ style });
     const { answer, job, before } = await slowly(machine);
     expect([job.state, job.progress?.toVerifyBytes]).toEqual([Job_State.STATE_STARTING, BigInt(SIZE)]);
-    // The guest goes on meanwhile.
+    // The guest continues meanwhile.
     await machine.guest.write(0);
     await site.service.abort({ job: byId(job.id) });
     expect(await answer).toMatchObject({ reason: 'JOB_ENDED' });

@@ -1,6 +1,6 @@
 /**
- * Storage that other hosts may have, too: they are not asked, and each place that names such a file for deletion says
- * so.
+ * Storage that other hosts may have, too: they are not asked, and each answer that calls such a file safe to delete
+ * says so.
  */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

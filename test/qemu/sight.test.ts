@@ -1,4 +1,4 @@
-/** A service that does not see QEMU's process in /proc, or sees another: each line of docs/paths.md about it. */
+/** A service that does not see QEMU's process in /proc, or sees another one: each line of docs/paths.md about it. */
 import { readlinkSync } from 'node:fs';
 import { access, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -40,7 +40,7 @@ async function giveSocketBack(site: Site, machine: Machine): Promise<void> {
   await rename(away, here);
 }
 
-/** As a service leaves it that dies right after these entries. */
+/** As after the death of a service right after these entries. */
 async function goOnWith(journal: string, ...bodies: readonly EntryBody[]): Promise<void> {
   const entries = await entriesOf(journal);
   const last = entries.at(-1)?.revision ?? 0;
@@ -49,7 +49,7 @@ async function goOnWith(journal: string, ...bodies: readonly EntryBody[]): Promi
   await write(journal, [...entries, ...more]);
 }
 
-/** A journal as it would be of another boot, or of a service that did not write down where it had seen QEMU. */
+/** A journal as of another boot, or of a service that did not record the place of QEMU. */
 async function withProcess(journal: string, change: (process: QemuProcess) => QemuProcess): Promise<void> {
   const entries = await entriesOf(journal);
   const changed = entries.map((entry) =>
@@ -74,7 +74,7 @@ async function readyCommit(site: Site, { disk }: Machine): Promise<string> {
   return id;
 }
 
-/** By another client; the result is there to be read. */
+/** Another client completes it; its result can be read. */
 async function completedByAnother(admin: Admin, id: string): Promise<void> {
   await admin.execute('job-complete', { id });
   await eventually('the commit concludes', async () =>
@@ -89,7 +89,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     const { machine, job, path } = it;
     const { domain } = machine.disk;
     await site.restart('SIGKILL', domain, async () => await seeAs(sight, site, machine));
-    // It does not tell which process it is, as it does not know.
+    // It does not report the process, because it does not know it.
     expect((await site.service.getDomain(domain)).qemuPid).toBe(0);
     expect(await site.service.getInfo(job.id)).toMatchObject({ state: Job_State.STATE_READY, error: undefined });
     await machine.guest.write(2);
@@ -233,7 +233,7 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       process.kill(machine.qemu.pid, 'SIGKILL');
       await machine.qemu.exited;
     });
-    // It has looked, and found nobody.
+    // It has looked, and found no QEMU.
     await eventually('the socket is found dead', async () =>
       (await site.service.getInfo(job.id)).state === Job_State.STATE_PIVOTING ? true : undefined,
     );

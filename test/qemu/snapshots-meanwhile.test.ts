@@ -1,4 +1,4 @@
-/** Internal snapshots that somebody takes while a job runs: nobody could accept their loss when it was started. */
+/** Internal snapshots that another client takes while a job runs: no caller could accept their loss at the start. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

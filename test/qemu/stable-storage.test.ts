@@ -38,7 +38,7 @@ const PLAIN = { disk: DISK, base: '', bandwidth: 0n, requestId: '', validateOnly
 type Kind = 'pull' | 'commit';
 type Job = JobView['job'];
 
-/** A VM with a chain of three images, and an agent whose way to QEMU can be shut at a command. */
+/** A VM with a chain of three images, and an agent whose connection to QEMU can be shut at a command. */
 interface World extends AsyncDisposable {
   readonly chain: readonly ChainImage[];
   readonly top: string;
@@ -49,7 +49,7 @@ interface World extends AsyncDisposable {
   readonly gate: QmpGate;
   /** The service dies, and its QEMU. */
   readonly die: () => Promise<void>;
-  /** Another service finds what they left. */
+  /** Another service takes over. */
   readonly again: () => Promise<Job>;
 }
 
@@ -144,7 +144,9 @@ const ROWS = (['pull', 'commit'] as const).flatMap((kind) => INSTANTS.map((at) =
 const isDone = ({ command, nth, when }: Shut) =>
   command === 'blockdev-del' || (command === 'blockdev-reopen' ? nth > 1 : when === 'after');
 
-/** Is the header the new one then? A header that was written and not synced may have reached the disk by itself. */
+/**
+ * Whether the header is the new one then. A header that was written and not synced may have reached the disk by itself.
+ */
 function afterPowerCut(at: Shut): readonly boolean[] {
   if (at.command === 'blockdev-del') return [true];
   return isDone(at) ? [true, false] : [false];
@@ -178,7 +180,7 @@ describe.skipIf(needs('qemu'))('QEMU is killed', () => {
   });
 });
 
-/** Images where the power can be cut, and all else where it cannot. */
+/** Images on storage whose power can be cut, and all other files elsewhere. */
 async function fragile(stack: AsyncDisposableStack): Promise<{ host: string; images: string; fs: FragileFileSystem }> {
   const { path: host } = stack.use(await testDir('bj-power-'));
   const fs = stack.use(await FragileFileSystem.make(host, 96));
@@ -263,7 +265,7 @@ describe.skipIf(needs('qemu', 'power-cut'))('the power is cut', () => {
   });
 });
 
-/** A node that fails to write these bytes of its file, or to flush it. */
+/** A node that cannot write these bytes of its file, or cannot flush it. */
 function failing(node: string, path: string, rule: Readonly<Record<string, unknown>>): string[] {
   const file = { driver: 'file', 'node-name': `${node}-raw`, filename: path, 'auto-read-only': true };
   const error = { event: 'none', once: false, ...rule };
@@ -283,7 +285,7 @@ const DEVICE = ['-device', 'virtio-blk-pci,id=disk0,drive=disk0-2'];
 const NO_SPACE = 28;
 const IO_ERROR = 5;
 
-/** Where the table of an image's first clusters is. */
+/** The place of the table of an image's first clusters. */
 async function tableAt(path: string): Promise<number> {
   await using file = await open(path, 'r');
   const word = async (position: number) => (await file.read(Buffer.alloc(8), 0, 8, position)).buffer.readBigUInt64BE();

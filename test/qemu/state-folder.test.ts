@@ -1,5 +1,6 @@
 /**
- * The folder of the journals: one service has it, a full one refuses new jobs and harms no running one, old jobs go.
+ * The folder of the journals: one service has it, a full one refuses new jobs and does not harm running ones, old jobs
+ * go.
  */
 import { readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,7 +27,9 @@ function copyOf({ disk, dir }: Machine, name = 'copy') {
 
 const MOST_ID_LENGTH = 128;
 
-/** So that entries of so many bytes and an id fill what is left: the last one, the last two, or one more. */
+/**
+ * The length of an id so that entries of this size fill the remaining room: the last one, the last two, or one more.
+ */
 function idLength(left: number, entryBytes: number | undefined): number {
   if (entryBytes === undefined || left > 2 * (entryBytes + MOST_ID_LENGTH)) return 36;
   const entries = left > entryBytes + MOST_ID_LENGTH ? 2 : 1;
@@ -245,7 +248,7 @@ describe('the state folder', () => {
   });
 });
 
-/** Makes a journal so many days older. */
+/** Makes a journal this many days older. */
 async function age(path: string, days: number): Promise<void> {
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
   const entries = lines.map((line) => JSON.parse(line.slice(9)) as JournalEntry);

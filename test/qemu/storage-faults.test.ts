@@ -1,7 +1,7 @@
 /**
- * Storage that fails in the middle of a copy: a destination without room, disks that cannot be read or written, a state
- * folder that is full, an NBD server that dies or hangs. The guest keeps writing through all of it and sees no error;
- * the job says what the cause was; and nothing is left but what is listed.
+ * Storage that fails in the middle of a copy: a destination without room, disks that cannot be read or written, a full
+ * state folder, an NBD server that dies or hangs. The guest keeps writing through all of it and sees no error; the job
+ * reports the cause; and all leftovers are listed.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
@@ -33,13 +33,13 @@ const { WRITE_MODE_BLOCKING: BLOCKING, WRITE_MODE_BACKGROUND: BACKGROUND } = Wri
 const EIO = 'Input/output error';
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4 gw.rate=8';
 
-/** A disk full of data, all of which the guest writes to. */
+/** A disk full of data, to all of which the guest writes. */
 const FULL = 1;
 const FULL_MIB = 32;
-/** An empty one, of which the guest writes to a few MiB: a copy of it is as small, until the guest writes more. */
+/** An empty disk, of which the guest writes a few MiB: a copy of it is as small, until the guest writes more. */
 const GROWING = 2;
 const GROWING_MIB = 128;
-/** One with a sector in the middle that cannot be read; the guest has no business there. */
+/** A disk with a sector in the middle that cannot be read; the guest does not use it. */
 const WORN = 3;
 const DISKS = [
   `id=${FULL},size=${FULL_MIB}M,chain=2,cache=writeback`,
@@ -53,7 +53,7 @@ type Target = NonNullable<StartCopyRequest['destination']>['target'];
 
 let rig: Rig;
 
-/** A folder of the test's own, in which copies may be made. */
+/** A folder of the test, in which copies are allowed. */
 async function folder(): Promise<string> {
   const path = join(rig.folder, `t${String(Math.random()).slice(2, 10)}`);
   await mkdir(path);
@@ -90,7 +90,7 @@ function nbd({ server }: NbdServer): Target {
   return { $case: 'nbd', value: { server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' } };
 }
 
-/** As the service names the export. */
+/** The name of the export in the service. */
 function uriOf({ server }: NbdServer): string {
   if (server.$case === 'tcp') throw new Error('not served on a socket');
   return `nbd+unix:///disk0?socket=${server.value}`;
@@ -105,10 +105,10 @@ async function paused(id: string): Promise<Job> {
   throw new Error(`job ${id} was not paused, and has ended`);
 }
 
-/** How much of the growing disk the guest has been let to. */
+/** The part of the growing disk that the guest may use. */
 let usedMib = 0;
 
-/** The guest begins to write 2 MiB where it never has; `grow` lets it to 6 MiB behind those. */
+/** The guest begins to write 2 MiB in a new place; `grow` adds 6 MiB behind those. */
 async function freshPlace(): Promise<{ grow: () => Promise<void>; behindByte: number }> {
   const offset = usedMib;
   usedMib += 8;
@@ -123,7 +123,7 @@ async function freshPlace(): Promise<{ grow: () => Promise<void>; behindByte: nu
   };
 }
 
-/** Nothing of the job is left in QEMU; the guest runs on, on the disk as it was, and has seen no error. */
+/** Nothing of the job is left in QEMU; the guest continues on the unchanged disk, and has seen no error. */
 async function expectUnharmed(id: string, disk: number): Promise<void> {
   const { vm, admin } = rig;
   await vm.work(disk, 64);
@@ -134,7 +134,7 @@ async function expectUnharmed(id: string, disk: number): Promise<void> {
   expect(admin.events.filter(({ event }) => event === 'BLOCK_IO_ERROR')).toEqual([]);
 }
 
-/** The copy became rubbish before it was READY, and is gone. */
+/** The copy became useless before it was READY, and is gone. */
 const REMOVED = { destinationContent: PARTIAL, destinationRemoved: true, safeToDelete: [] };
 
 async function expectFailed(
@@ -155,7 +155,7 @@ async function expectFailed(
   return ended;
 }
 
-/** A copy that was READY when it failed is not taken away without being asked, as somebody may want what it has. */
+/** A copy that was READY when it failed is not removed without a request, because somebody may want its data. */
 async function expectReclaimed(id: string, path: string): Promise<void> {
   const left = (await rig.service.listLeftovers()).filter(({ jobId }) => jobId === id);
   expect(left).toMatchObject([{ name: path, blockedBy: '' }]);
@@ -180,7 +180,7 @@ const ioError = (doing: string, path: string) => ({
   message: `${doing}: ${EIO}`,
 });
 
-/** Each request is noted, though it changes nothing. */
+/** Each request is recorded, though it changes nothing. */
 async function untilRefused(id: string): Promise<Refusal> {
   const { bandwidthBytesPerSecond: speed } = await rig.service.getInfo(id);
   for (let number = 0; ; number += 1) {
@@ -206,9 +206,7 @@ async function fullState() {
       metadata: { path: jobs },
       message: expect.stringContaining('ENOSPC: the file system is full') as string,
     },
-    /**
-     * Leaves room for no more than a short entry of these jobs, though the last page of a journal may have had some.
-     */
+    /** Leaves only room for a short entry of these jobs, though the last page of a journal may have had some. */
     fill: async (...ids: readonly string[]) => {
       const filler = await fill(small.path);
       for (const id of ids) await expect(untilRefused(id)).resolves.toMatchObject({ reason: 'NO_SPACE' });
@@ -248,7 +246,7 @@ describe.skipIf(needs('guest'))('storage that fails', () => {
         state: Job_State.STATE_RUNNING,
         pauseReason: PauseReason.PAUSE_REASON_NO_SPACE,
       });
-      // QEMU forgets then why it has paused the job: nobody is to think that somebody wanted that.
+      // QEMU then forgets why it has paused the job: it must not look like the wish of a client.
       for (const command of ['stop', 'cont']) await rig.admin.execute(command);
       await rig.vm.work(FULL, 64);
       expect((await rig.service.getInfo(id)).pauseReason).toBe(PauseReason.PAUSE_REASON_NO_SPACE);

@@ -1,4 +1,4 @@
-/** The QEMUs and images of the tests are what the other tests take them for. */
+/** The QEMUs and images of the tests have the properties that the other tests expect. */
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

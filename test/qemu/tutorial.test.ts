@@ -1,4 +1,4 @@
-/** The commands of docs/tutorial.md are run as they stand there, one after the other, in a folder of the test's own. */
+/** The commands of docs/tutorial.md are run word for word, one after the other, in a folder of the test. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DestinationContent, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
@@ -40,7 +40,7 @@ async function shown(script: string): Promise<string> {
   return (await run('bash', ['-c', [environment, COMMANDS, text].join('\n')])).stdout;
 }
 
-/** The job that a command has shown. */
+/** The job in the output of a command. */
 async function jobIn(text: string): Promise<Job> {
   return await service.getInfo(present(/\bbj[0-9a-f]{16}\b/.exec(text)?.[0]));
 }

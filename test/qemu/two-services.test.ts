@@ -79,7 +79,7 @@ const KINDS: readonly [what: string, begin: Begin, isReady: boolean][] = [
   ],
 ];
 
-/** It knows of no such job, has nothing to clean up, and starts nothing on its disk. */
+/** It does not know such a job, has nothing to clean up, and starts nothing on its disk. */
 async function expectLeftAlone(service: Service, { disk }: Machine, job: string): Promise<void> {
   expect((await service.listJobs({ domain: disk.domain })).jobs).toEqual([]);
   expect(await service.listLeftovers()).toEqual([]);

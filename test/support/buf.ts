@@ -1,4 +1,4 @@
-/** `buf curl`: a gRPC client that knows nothing of this service but what its reflection says. */
+/** `buf curl`: a gRPC client that knows this service only by reflection. */
 import { join } from 'node:path';
 import { type Finished, run } from './real-qemu/qemu.ts';
 import { REPOSITORY } from './service/service.ts';
@@ -55,7 +55,7 @@ function jsonsOf(text: string): Json[] {
     .map((part) => JSON.parse(part) as Json);
 }
 
-/** A detail, by `buf convert` and the service's own descriptors. */
+/** Decodes a detail, by `buf convert` and the service's own descriptors. */
 export async function decodeDetail({ type, value }: BufDetail): Promise<Json> {
   const script = 'printf %s "$1" | base64 -d | "$2" convert "$3" --type "$4" --from -#format=binpb --to -#format=json';
   const padded = value.padEnd(Math.ceil(value.length / 4) * 4, '=');

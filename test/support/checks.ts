@@ -19,7 +19,7 @@ import {
 } from './real-qemu/qemu.ts';
 import type { Service } from './service/service.ts';
 
-/** The value, which must be there. */
+/** The value; throws if it is undefined. */
 export function present<T>(value: T | undefined, what = 'a value'): T {
   if (value === undefined) throw new Error(`${what} is missing`);
   return value;
@@ -48,7 +48,7 @@ export function monitorIn(folder: string, name: string): string[] {
 
 // ---- QEMU -----------------------------------------------------------------------------------------------
 
-/** QEMU's block graph and jobs, in an order that does not depend on chance. */
+/** QEMU's block graph and jobs, in a stable order. */
 export interface GraphView {
   /** `name driver file`. */
   readonly nodes: readonly string[];
@@ -94,7 +94,7 @@ export function expectClean(graph: GraphView, job: string, inUse: readonly strin
 
 // ---- files ----------------------------------------------------------------------------------------------
 
-/** Every file below the folder, with all that a change would change. */
+/** Every file below the folder, with all properties that a change would change. */
 export async function listing(folder: string): Promise<readonly string[]> {
   const names = ['', ...(await readdir(folder, { recursive: true }))];
   const lines = names.map(async (name) => {
@@ -134,7 +134,9 @@ export class ChainTemplate {
   }
 }
 
-/** A journal keeps what it promises: for its owner alone, every line whole, revisions 1, 2, 3 … up to `last`. */
+/**
+ * A journal keeps its promises: only its owner can read it, every line is whole, revisions are 1, 2, 3 … up to `last`.
+ */
 export async function journalEntries(stateFolder: string, job: string, last: bigint): Promise<JournalLine[]> {
   const path = join(stateFolder, 'jobs', `${job}.jsonl`);
   expect((await stat(path)).mode & 0o777).toBe(0o600);
@@ -159,7 +161,7 @@ export interface JournalLine {
 
 const SECTOR = 512;
 
-/** A disk as its guest must find it: the image's bytes before, and every write since. */
+/** The expected contents of the guest's disk: the image's bytes before, and every write since. */
 export class GuestDisk {
   readonly #admin: Admin;
   readonly #device: string;

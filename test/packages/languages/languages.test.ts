@@ -15,7 +15,7 @@ import { REPOSITORY } from '../../support/service/service.ts';
 const PROTO = join(REPOSITORY, 'dist/blockjobd/proto');
 const CACHE = join(REPOSITORY, '.cache/languages');
 const HERE = import.meta.dirname;
-/** The crates are built once, which is most of it. */
+/** The crates are built once, which takes most of the time. */
 const COMPILING = { timeoutMs: 600_000 };
 
 const JOB = { name: { $case: 'jobId', value: 'bj1' } } as const;
